@@ -1,0 +1,83 @@
+"""ckptkit: training runs of TensorFlow and Keras that go on after any interruption.
+
+`import ckptkit` imports no TensorFlow; it comes with the first name that needs it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ckptkit.errors": (
+        "BackgroundSaveError", "CheckpointError", "CheckpointNotFoundError", "ConfigError", "CorruptCheckpointError", "ExportError",
+        "IncompatibleStateError", "Preempted", "RunLockedError", "StorageError"),
+    "ckptkit.position": ("RunPosition",),
+    "ckptkit.policies": ("EveryNEpochs", "EveryNSeconds", "EveryNSteps", "KeepBest", "KeepEveryNSteps", "KeepLatest", "OnBest"),
+    "ckptkit.store.run": ("open_run",),
+    "ckptkit.export.saved_model": ("export_saved_model",),
+    "ckptkit.manager": ("CheckpointManager",),
+    "ckptkit.keras": ("CheckpointCallback",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "BackgroundSaveError",
+    "CheckpointCallback",
+    "CheckpointError",
+    "CheckpointManager",
+    "CheckpointNotFoundError",
+    "ConfigError",
+    "CorruptCheckpointError",
+    "EveryNEpochs",
+    "EveryNSeconds",
+    "EveryNSteps",
+    "ExportError",
+    "IncompatibleStateError",
+    "KeepBest",
+    "KeepEveryNSteps",
+    "KeepLatest",
+    "OnBest",
+    "Preempted",
+    "RunLockedError",
+    "RunPosition",
+    "StorageError",
+    "__version__",
+    "export_saved_model",
+    "open_run",
+]
+
+if TYPE_CHECKING:
+    from ckptkit.errors import (
+        BackgroundSaveError,
+        CheckpointError,
+        CheckpointNotFoundError,
+        ConfigError,
+        CorruptCheckpointError,
+        ExportError,
+        IncompatibleStateError,
+        Preempted,
+        RunLockedError,
+        StorageError,
+    )
+    from ckptkit.export.saved_model import export_saved_model
+    from ckptkit.keras import CheckpointCallback
+    from ckptkit.manager import CheckpointManager
+    from ckptkit.policies import EveryNEpochs, EveryNSeconds, EveryNSteps, KeepBest, KeepEveryNSteps, KeepLatest, OnBest
+    from ckptkit.position import RunPosition
+    from ckptkit.store.run import open_run
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'ckptkit' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF})

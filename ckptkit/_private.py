@@ -1,0 +1,118 @@
+"""Every private name of TensorFlow and Keras that ckptkit uses, each with the reason. Nothing else may use one.
+
+Tried with TensorFlow 2.20 to 2.21 and Keras 3.14 to 3.15; `tests/test_private.py` fails loudly where a version changes one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+
+class StagedTensor(tf.Module):
+    """A tensor that `tf.train.Checkpoint` writes as if it were a variable.
+
+    Reason: `tf.Variable` holds no variants (the state of tf.data iterators), and costs a copy on some devices. The
+    protocol of TensorFlow's trackables, `_serialize_to_tensors`, has no public name.
+    """
+
+    def __init__(self, tensor: tf.Tensor) -> None:
+        super().__init__()
+        self._staged = tensor
+
+    def _serialize_to_tensors(self) -> dict[str, tf.Tensor]:
+        return {"VARIABLE_VALUE": self._staged}
+
+    def _restore_from_tensors(self, restored_tensors: Mapping[str, tf.Tensor]) -> None:
+        raise TypeError("A staged tensor is only written.")
+
+
+def serializes(trackable: Any) -> bool:
+    """Whether a trackable has values of its own to save (tables, iterators), beyond the variables in it."""
+    base = tf.Module._serialize_to_tensors
+    method = getattr(type(trackable), "_serialize_to_tensors", None)
+    return method is not None and method is not base
+
+
+def serialize(trackable: Any) -> dict[str, tf.Tensor]:
+    """A trackable's values now, by local name (see `StagedTensor`)."""
+    return dict(trackable._serialize_to_tensors())
+
+
+def deserialize(trackable: Any, tensors: Mapping[str, tf.Tensor]) -> None:
+    """Gives a trackable the values that `serialize` took."""
+    trackable._restore_from_tensors(dict(tensors))
+
+
+def is_trackable(value: Any) -> bool:
+    """Whether TensorFlow's checkpoints know how to follow this object. Reason: `Trackable` is not exported."""
+    return hasattr(value, "_trackable_children")
+
+
+def layers_of(layer: Any) -> list[Any]:
+    """A layer and all layers inside it, at any depth. Reason: `layers` of a model is not recursive."""
+    return list(layer._flatten_layers())
+
+
+def uninitialized(variable: Any) -> bool:
+    """Whether a Keras variable has no value yet (deferred initialisation)."""
+    return getattr(variable, "_value", None) is None
+
+
+def build_from_spec(model: Any, element_spec: Any) -> None:
+    """Builds a compiled model, its metrics, loss and optimizer for batches of this form, without running a step.
+
+    Reason: Keras builds metrics only in the first step, and a checkpoint is assigned before it.
+    """
+    model._symbolic_build(data_batch=element_spec)
+
+
+def set_initial_epoch(model: Any, epoch: int | None) -> None:
+    """Makes the running `fit` begin at an epoch. Reason: `fit` reads it after `on_train_begin`, from nowhere else.
+
+    It sticks: set it back to None when `fit` ends.
+    """
+    model._initial_epoch = epoch
+
+
+def compile_metrics_built(model: Any) -> bool:
+    """Whether the metrics given to `compile` exist already."""
+    metrics = getattr(model, "_compile_metrics", None)
+    return metrics is None or bool(metrics.built)
+
+
+def calling_callback_list(callback: Any) -> Any:
+    """The `CallbackList` that is calling a callback's method, two frames up, or None where something else calls it.
+
+    Reason: a callback in a plain list is not told of the list, and the other callbacks' state belongs to the run.
+    """
+    caller = sys._getframe(2).f_locals.get("self")
+    return caller if callback in getattr(caller, "callbacks", ()) else None
+
+
+def element_spec_of_fit() -> Any:
+    """The form of the batches that the calling `fit` will train on, from `on_train_begin` three frames up; None where it is not found.
+
+    Reason: on a finished run no step is made that could show it, and the model may have to be built to receive its weights. Reading
+    the form draws nothing from the data.
+    """
+    iterator = sys._getframe(3).f_locals.get("epoch_iterator")
+    return getattr(getattr(iterator, "_distributed_dataset", None), "element_spec", None)
+
+
+NOT_FOLLOWED = frozenset({
+    "_tracker", "_inbound_nodes", "_outbound_nodes", "_lock", "_auto_config", "_distribute_strategy", "history",
+    "train_function", "test_function", "predict_function", "_compile_config", "_self_setattr_tracking",
+    "_self_unconditional_checkpoint_dependencies", "_self_unconditional_dependency_names", "_save_counter", "save_counter", "_kwargs",
+})
+"""Attributes of Keras objects that hold no state of their own: book-keeping, compiled functions, ways back up."""
+
+
+def attributes(value: Any) -> Iterator[tuple[str, Any]]:
+    """The attributes of an object that may lead to state, in the order in which they were set."""
+    for name, attribute in getattr(value, "__dict__", {}).items():
+        if name not in NOT_FOLLOWED:
+            yield name, attribute

@@ -1,0 +1,74 @@
+"""Every error that ckptkit raises.
+
+    CheckpointError
+    ├── CheckpointNotFoundError   (also FileNotFoundError)
+    ├── CorruptCheckpointError
+    ├── IncompatibleStateError    (also ValueError)
+    ├── BackgroundSaveError
+    ├── RunLockedError
+    ├── StorageError              (also OSError)
+    ├── ExportError
+    └── ConfigError               (also ValueError)
+
+`Preempted` stands apart: it is a `SystemExit`, so that nothing catches it by accident.
+"""
+
+from __future__ import annotations
+
+
+class CheckpointError(Exception):
+    """The root of all errors of this library.
+
+    Example:
+        >>> import ckptkit
+        >>> try:
+        ...     ckptkit.open_run("no/such/run")
+        ... except ckptkit.CheckpointError as error:
+        ...     print(type(error).__name__)
+        CheckpointNotFoundError
+    """
+
+
+class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
+    """There is no run, or no such checkpoint in it."""
+
+
+class CorruptCheckpointError(CheckpointError):
+    """Files of a checkpoint are missing, damaged or not what its manifest says."""
+
+
+class IncompatibleStateError(CheckpointError, ValueError):
+    """The state in the program has another form than the checkpoint's; nothing was assigned."""
+
+
+class BackgroundSaveError(CheckpointError):
+    """A save failed after the training thread had gone on; its cause is attached."""
+
+
+class RunLockedError(CheckpointError):
+    """Another process owns this run."""
+
+
+class StorageError(CheckpointError, OSError):
+    """The file system refused an operation: no space, no permission, read-only."""
+
+
+class ExportError(CheckpointError):
+    """A model could not be published; no version was left behind."""
+
+
+class ConfigError(CheckpointError, ValueError):
+    """An argument or a combination of them that cannot be right."""
+
+
+class Preempted(SystemExit):
+    """Training was asked to stop, and its state is saved; the process ends with `code`.
+
+    Args:
+        exit_code: the process's exit code (75, `EX_TEMPFAIL` of sysexits.h, by default).
+        step: the step that the next start goes on from, or None where nothing was saved.
+    """
+
+    def __init__(self, exit_code: int = 75, step: int | None = None) -> None:
+        super().__init__(exit_code)
+        self.step = step

@@ -1,0 +1,1 @@
+"""Models that leave training: SavedModel, published by one rename."""

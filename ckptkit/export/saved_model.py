@@ -1,0 +1,75 @@
+"""Publishing a SavedModel: written beside, then one rename to a number."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from ckptkit.errors import ConfigError, ExportError
+from ckptkit.store.files import FileSystem
+from ckptkit.store.layout import run_layout
+
+
+def export_saved_model(model: Any, directory: str | os.PathLike[str], *, sample: Any = None, version: int | None = None,
+                       files: FileSystem | None = None) -> Path:
+    """Exports a Keras model for serving as `<directory>/<version>/`.
+
+    Args:
+        model: a Keras model.
+        directory: the base directory, as TensorFlow Serving expects it: one numbered directory for each version.
+        sample: a batch of inputs, to build a model that is not built.
+        version: its number; by default the time in seconds since the epoch. Always larger than those that are there.
+        files: how the disk is changed; for tests.
+
+    Returns:
+        The published directory.
+
+    Raises:
+        ExportError: where the model cannot be exported; no version is left behind.
+        ConfigError: where an argument cannot be right.
+        StorageError: where the disk refuses.
+
+    Example:
+        >>> import ckptkit, keras, pathlib
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> ckptkit.export_saved_model(model, pathlib.Path(new_directory) / "export", version=7).name
+        '7'
+    """
+    if not isinstance(model, keras.Model):
+        raise ConfigError(f"export_saved_model takes a Keras model. Received: {type(model).__name__}.")
+    base = run_layout(directory).root
+    disk = files or FileSystem()
+    number = _next_version(base, version)
+    if sample is not None:
+        model(sample)
+    if not model.built:
+        raise ExportError(f"The model {model.name!r} has no variables yet, because the shape of its inputs is not known. Call it once on a "
+                          f"batch, or pass sample=batch.")
+    writing, target = base / f".writing-{number}-{os.getpid()}", base / str(number)
+    disk.make_dir(base)
+    disk.remove_tree(writing)
+    try:
+        model.export(str(writing), verbose=False)
+        for path in sorted(writing.rglob("*")):
+            (disk.sync_dir if path.is_dir() else disk.sync_file)(path)
+        disk.sync_dir(writing)
+        disk.rename(writing, target)  # PUBLISHED: a server sees a whole version or none
+        disk.sync_dir(base)
+    except Exception as error:
+        disk.remove_tree(writing)
+        raise ExportError(f"The model {model.name!r} could not be exported to {target}: {error}") from error
+    return target
+
+
+def _next_version(base: Path, version: int | None) -> int:
+    newest = max((int(path.name) for path in base.iterdir() if path.name.isdecimal()), default=0) if base.is_dir() else 0
+    if version is None:
+        return max(int(time.time()), newest + 1)
+    if not isinstance(version, int) or version <= newest:
+        raise ConfigError(f"version is a whole number, larger than the newest in {base} ({newest}), because servers take the largest. "
+                          f"Received: version={version!r}.")
+    return version

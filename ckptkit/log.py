@@ -1,0 +1,33 @@
+"""One line for each thing that a user would want to know, through `logging.getLogger("ckptkit")`."""
+
+from __future__ import annotations
+
+import logging
+
+logger = logging.getLogger("ckptkit")
+
+
+def show_by_default() -> None:
+    """Shows our lines on standard error in programs that have not set up logging; leaves every other set-up alone."""
+    if logger.handlers or logging.getLogger().handlers or logger.level != logging.NOTSET:
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("ckptkit: %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def size(size_bytes: float) -> str:
+    """A size for people: decimal units, three significant figures.
+
+    Example:
+        >>> from ckptkit.log import size
+        >>> size(252_000_000)
+        '252 MB'
+    """
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size_bytes < 999.5 or unit == "TB":
+            return f"{size_bytes:.3g} {unit}" if size_bytes < 100 else f"{size_bytes:.0f} {unit}"
+        size_bytes /= 1000
+    raise AssertionError("unreachable")

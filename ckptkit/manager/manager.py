@@ -1,0 +1,323 @@
+"""CheckpointManager: wiring only; each piece of work has its own place."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, TypeVar
+
+import tensorflow as tf
+
+from ckptkit.clock import Clock, SystemClock
+from ckptkit.errors import ConfigError
+from ckptkit.log import show_by_default
+from ckptkit.manager import loops
+from ckptkit.manager.attempt import Attempt, Plan
+from ckptkit.policies import EveryNEpochs, EveryNSeconds, KeepLatest, KeepPolicy, SavePolicy
+from ckptkit.position import RunPosition
+from ckptkit.save.build import build
+from ckptkit.save.tracked import check_state
+from ckptkit.store.files import FileSystem
+from ckptkit.store.layout import run_layout
+from ckptkit.store.run import Run
+from ckptkit.store.verify import verify
+
+Batch = TypeVar("Batch")
+
+DEFAULT_SAVE: SavePolicy = EveryNSeconds(600) | EveryNEpochs(1, min_secs=60)
+DEFAULT_KEEP: KeepPolicy = KeepLatest(2)
+
+
+class CheckpointManager:
+    """Saves and resumes a training run in a loop of your own.
+
+    Making one does nothing yet. `with manager:` opens the run and restores the newest good checkpoint; leaving the block closes it.
+
+    Args:
+        directory: the run directory; it is made where there is none.
+        state: everything that the run depends on, by name: Keras models (built) and optimizers, tf.Variables, tf.Modules,
+            iterators of tf.data, random generators, lookup tables, objects with `get_state()`/`set_state(state)` or
+            `state_dict()`/`load_state_dict(state)`.
+        save: when to save; by default `EveryNSeconds(600) | EveryNEpochs(1, min_secs=60)`, and always at the end.
+        keep: which checkpoints stay; by default `KeepLatest(2)`.
+        clock: where the time comes from; for tests.
+        files: how the disk is changed; for tests.
+
+    Raises:
+        ConfigError: where an argument cannot be right.
+
+    Example:
+        >>> import ckptkit, tensorflow as tf
+        >>> weight = tf.Variable(0.0)
+        >>> manager = ckptkit.CheckpointManager(new_directory, state={"weight": weight}, save=ckptkit.EveryNSteps(2))
+        >>> with manager:
+        ...     for step in manager.steps(5):
+        ...         manager.log(weight=weight.assign_add(1.0))
+        >>> manager.all_steps
+        [4, 5]
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], state: Mapping[str, Any], *, save: SavePolicy = DEFAULT_SAVE,
+                 keep: KeepPolicy = DEFAULT_KEEP, clock: Clock | None = None, files: FileSystem | None = None) -> None:
+        layout = run_layout(directory)
+        check_state(state)
+        if not isinstance(save, SavePolicy):
+            raise ConfigError(f"save is a save policy, such as ckptkit.EveryNSteps(500). Received: save={save!r}.")
+        if not isinstance(keep, KeepPolicy):
+            raise ConfigError(f"keep is a keep policy, such as ckptkit.KeepLatest(2). Received: keep={keep!r}.")
+        self._plan = Plan(layout, dict(state), save, keep, clock or SystemClock(), files or FileSystem())
+        self._attempt: Attempt | None = None
+
+    # -- opening and closing
+
+    def __enter__(self) -> CheckpointManager:
+        self.restore_or_initialize()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.let_go(error)
+
+    def restore_or_initialize(self) -> RunPosition:
+        """Opens the run and restores its newest good checkpoint.
+
+        Returns:
+            Where the run goes on; `step` is 0 on a new run.
+
+        Raises:
+            IncompatibleStateError: where the state has another form than the checkpoint's; nothing was assigned.
+            CorruptCheckpointError: where there is an earlier life of this run, and nothing of it can be read.
+            StorageError: where the disk refuses.
+            ConfigError: where a model is not built, or the directory belongs to another program.
+        """
+        _not_in_function("restore_or_initialize")
+        build(self._plan.state)
+        attempt = self.open_attempt()
+        try:
+            return attempt.restore_newest()
+        except BaseException as error:
+            self.let_go(error)
+            raise
+
+    def restore(self, step: int | None = None) -> RunPosition:
+        """Restores one checkpoint.
+
+        Args:
+            step: which; by default the newest.
+
+        Returns:
+            Where the run goes on.
+
+        Raises:
+            CheckpointNotFoundError: where there is none of this step.
+            CorruptCheckpointError: where its files are damaged; nothing was assigned.
+            IncompatibleStateError: where the state has another form; nothing was assigned.
+        """
+        _not_in_function("restore")
+        checkpoint = self.run.find("latest" if step is None else step)
+        verify(checkpoint)
+        build(self._plan.state)
+        return self.open_attempt().restore(checkpoint)
+
+    def close(self) -> None:
+        """Ends this attempt: waits for what is being written, and lets go of the run. Saves what a loop left by `break` had done."""
+        self.let_go(sys.exc_info()[1])
+
+    # -- saving
+
+    def save(self, step: int, metrics: Mapping[str, Any] | None = None) -> bool:
+        """Saves now, whatever the policy says.
+
+        Args:
+            step: training batches done since the run began.
+            metrics: what was measured at this step; numbers or scalar tensors.
+
+        Returns:
+            True.
+
+        Raises:
+            StorageError: where the disk refuses; earlier checkpoints are untouched.
+            ConfigError: where the run is not open, or the step lies before the run's.
+        """
+        _not_in_function("save")
+        attempt = self._opened()
+        attempt.at(replace(attempt.position, step=_check_step(step)), metrics)
+        attempt.save("asked for")
+        return True
+
+    def maybe_save(self, step: int, metrics: Mapping[str, Any] | None = None) -> bool:
+        """Saves where the policy says so, and serves a request to stop.
+
+        Args:
+            step: training batches done since the run began.
+            metrics: what was measured at this step; numbers or scalar tensors.
+
+        Returns:
+            Whether it saved.
+
+        Raises:
+            StorageError: where the disk refuses; earlier checkpoints are untouched.
+            ConfigError: where the run is not open, or the step lies before the run's.
+            Preempted: after a request to stop, with the state saved.
+        """
+        _not_in_function("maybe_save")
+        attempt = self._opened()
+        attempt.at(replace(attempt.position, step=_check_step(step)), metrics)
+        return attempt.save_if_due()
+
+    def log(self, **metrics: Any) -> None:
+        """Notes what was measured in this turn. Tensors are kept, and converted only when a save needs them.
+
+        Args:
+            **metrics: numbers or scalar tensors by name.
+        """
+        self._opened().measured(metrics)
+
+    def wait_until_finished(self, timeout_secs: float | None = None) -> None:
+        """Returns when everything that was saved is committed.
+
+        Args:
+            timeout_secs: how long to wait at most, in seconds; None waits for as long as it takes.
+
+        Raises:
+            BackgroundSaveError: what went wrong since the last time.
+        """
+        self._opened().writer.wait(timeout_secs)
+
+    # -- loops
+
+    def steps(self, total: int) -> Iterator[int]:
+        """A loop over the steps that are left.
+
+        Args:
+            total: steps of the whole run, over all attempts.
+
+        Returns:
+            An iterator over step numbers, from 1 or after the restored one; each is complete when the loop's body ends. A turn that is
+            left by `break` or an exception does not count.
+
+        Raises:
+            ConfigError: where `total` is no count, or the run is not open.
+            Preempted: between two turns after a request to stop, with the state saved.
+        """
+        return loops.steps(self._loop("steps", total), total)
+
+    def epochs(self, total: int) -> Iterator[int]:
+        """A loop over the epochs that are left; an epoch in which the run was interrupted is begun again, and that is said.
+
+        Args:
+            total: epochs of the whole run, over all attempts.
+
+        Returns:
+            An iterator over epoch numbers, from 0.
+
+        Raises:
+            ConfigError: where `total` is no count, or the run is not open.
+            Preempted: between two turns after a request to stop, with the state saved.
+        """
+        return loops.epochs(self._loop("epochs", total), total)
+
+    def data(self, dataset: Iterable[Batch]) -> Iterator[Batch]:
+        """A loop over the batches of one epoch, which counts steps.
+
+        Args:
+            dataset: a tf.data.Dataset, or another iterable of batches.
+
+        Returns:
+            An iterator over its batches.
+
+        Raises:
+            ConfigError: where the run is not open.
+            Preempted: between two turns after a request to stop, with the state saved.
+        """
+        return loops.batches(self._loop("data"), dataset)
+
+    def request_stop(self, reason: str = "request_stop()") -> None:
+        """Asks the run to save and stop at its next safe point, with `Preempted`. May be called from any thread.
+
+        Args:
+            reason: recorded in the journal.
+        """
+        self._opened().request_stop(reason)
+
+    def safe_point(self) -> None:
+        """Serves a request to stop here. Call it where the training of the turn is done, as in a long evaluation; the turn counts as done.
+
+        Raises:
+            Preempted: after a request to stop, with the state saved.
+        """
+        _not_in_function("safe_point")
+        loops.safe_point(self._opened())
+
+    # -- looking
+
+    @property
+    def position(self) -> RunPosition:
+        """Where the run is.
+
+        Raises:
+            ConfigError: where the run is not open.
+        """
+        return self._opened().position
+
+    @property
+    def latest_step(self) -> int | None:
+        """The newest checkpoint's step, or None where there is no checkpoint."""
+        steps = self.all_steps
+        return steps[-1] if steps else None
+
+    @property
+    def all_steps(self) -> list[int]:
+        """Steps of all checkpoints, oldest first."""
+        return sorted({checkpoint.step for checkpoint in self.run.checkpoints})
+
+    @property
+    def run(self) -> Run:
+        """The run for looking at it."""
+        return Run(self._plan.layout)
+
+    # -- inside
+
+    def open_attempt(self, extra_state: Mapping[str, Any] | None = None) -> Attempt:
+        """Opens the run without restoring anything; what `CheckpointCallback` does in `fit`.
+
+        Args:
+            extra_state: what belongs to the state beside what the user named.
+        """
+        if self._attempt is None:
+            show_by_default()
+            extra = {name: value for name, value in (extra_state or {}).items() if all(value is not known for known in self._plan.state.values())}
+            self._attempt = Attempt(replace(self._plan, state={**self._plan.state, **extra}))
+        return self._attempt
+
+    def _opened(self) -> Attempt:
+        if self._attempt is None:
+            raise ConfigError("The run is not open. Use the manager inside `with manager:`, or after manager.restore_or_initialize().")
+        return self._attempt
+
+    def _loop(self, method: str, total: int | None = None) -> Attempt:
+        _not_in_function(method)
+        attempt = self._opened()
+        if total is not None:
+            attempt.total = loops.check_total(method, total)
+        return attempt
+
+    def let_go(self, error: BaseException | None) -> None:
+        """Ends this attempt, for the reason that is given."""
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.close(error)
+
+
+def _not_in_function(method: str) -> None:
+    if tf.inside_function():
+        raise ConfigError(f"manager.{method} works on files and on Python's side; it was called inside a tf.function, where it would run once, at "
+                          f"tracing. Call it between two steps, outside of the tf.function.")
+
+
+def _check_step(step: object) -> int:
+    if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+        raise ConfigError(f"step counts the training batches done since the run began: a whole number of 0 or more. Received: step={step!r}.")
+    return step

@@ -1,0 +1,47 @@
+"""Metrics that are converted only when somebody looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ckptkit.errors import ConfigError
+
+
+class Metrics(Mapping[str, float]):
+    """Numbers or scalar tensors by name; a value becomes a float when it is asked for, and stays one.
+
+    Args:
+        values: numbers, NumPy scalars or scalar tensors.
+    """
+
+    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
+        self._values = dict(values or {})
+        self.converted: dict[str, float] = {}
+
+    def __getitem__(self, name: str) -> float:
+        if name not in self.converted:
+            value = self._values[name]
+            try:
+                self.converted[name] = float(value)
+            except (TypeError, ValueError) as error:
+                raise ConfigError(f"The metric {name!r} is not one number. Expected a number or a scalar tensor. "
+                                  f"Received: {value!r}.") from error
+        return self.converted[name]
+
+    @property
+    def raw(self) -> dict[str, Any]:
+        """The values as they were given."""
+        return self._values
+
+    def with_more(self, values: Mapping[str, Any]) -> Metrics:
+        """These and more; of one name, the new value counts."""
+        merged = Metrics({**self._values, **values})
+        merged.converted = {name: value for name, value in self.converted.items() if name not in values}
+        return merged
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)

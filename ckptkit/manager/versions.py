@@ -1,0 +1,17 @@
+"""Versions of what decides on bits."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, TensorFlow, Keras, NumPy and ckptkit."""
+    found = {"python": platform.python_version()}
+    for package in ("tensorflow", "keras", "numpy", "ckptkit"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "unknown"
+    return found

@@ -1,0 +1,20 @@
+"""When to save and what to keep, as values that are compared, combined and passed around."""
+
+from ckptkit.policies.keep import Candidate, KeepBest, KeepEveryNSteps, KeepLatest, KeepPolicy, decide, rank
+from ckptkit.policies.save import EveryNEpochs, EveryNSeconds, EveryNSteps, Moment, OnBest, SavePolicy
+
+__all__ = [
+    "Candidate",
+    "EveryNEpochs",
+    "EveryNSeconds",
+    "EveryNSteps",
+    "KeepBest",
+    "KeepEveryNSteps",
+    "KeepLatest",
+    "KeepPolicy",
+    "Moment",
+    "OnBest",
+    "SavePolicy",
+    "decide",
+    "rank",
+]

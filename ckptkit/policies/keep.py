@@ -1,0 +1,210 @@
+"""Which checkpoints stay: pure decisions over what the manifests say, so they hold over all attempts.
+
+A policy names what it *keeps*, each with a reason; what no policy keeps may be taken away. Two things are kept whatever
+the policy says: the newest checkpoint, and the newest one whose reported metrics are all finite, so that a run that has
+diverged does not push out its last good state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ckptkit.policies.metrics import Mode, all_finite, better, check_count, check_mode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """What a keep policy may know of a checkpoint.
+
+    Args:
+        name: its directory's name, unique in the run.
+        step: training batches done.
+        metrics: what was measured at its position.
+    """
+
+    name: str
+    step: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+Reasons = dict[str, str]
+"""Names of checkpoints that stay, each with why."""
+
+
+class KeepPolicy:
+    """The base of all keep policies; combine two with `|`: kept where either keeps it.
+
+    Example:
+        >>> import ckptkit
+        >>> ckptkit.KeepLatest(2) | ckptkit.KeepBest("val_loss")
+        KeepLatest(n=2) | KeepBest(monitor='val_loss', mode='min', n=1)
+    """
+
+    def keep(self, candidates: Sequence[Candidate]) -> Reasons:
+        """What stays, with reasons.
+
+        Args:
+            candidates: the run's checkpoints, oldest first.
+        """
+        raise TypeError(f"{type(self).__name__} is a keep policy without a rule: define keep(candidates).")
+
+    def most(self) -> int | None:
+        """The most checkpoints that this policy holds at once, or None where they grow with the run."""
+        return None
+
+    def __or__(self, other: KeepPolicy) -> KeepPolicy:
+        if not isinstance(other, KeepPolicy):
+            return NotImplemented
+        return KeepAny((*_parts(self), *_parts(other)))
+
+
+def _parts(policy: KeepPolicy) -> tuple[KeepPolicy, ...]:
+    return policy.policies if isinstance(policy, KeepAny) else (policy,)
+
+
+@dataclass(frozen=True, repr=False)
+class KeepAny(KeepPolicy):
+    """Keeps what any of several policies keeps."""
+
+    policies: tuple[KeepPolicy, ...]
+
+    def keep(self, candidates: Sequence[Candidate]) -> Reasons:
+        reasons: Reasons = {}
+        for policy in self.policies:
+            for name, reason in policy.keep(candidates).items():
+                reasons[name] = f"{reasons[name]}; {reason}" if name in reasons else reason
+        return reasons
+
+    def most(self) -> int | None:
+        total = 0
+        for policy in self.policies:
+            most = policy.most()
+            if most is None:
+                return None
+            total += most
+        return total
+
+    def __repr__(self) -> str:
+        return " | ".join(map(repr, self.policies))
+
+
+@dataclass(frozen=True)
+class KeepLatest(KeepPolicy):
+    """Keep the newest `n`.
+
+    Args:
+        n: how many.
+
+    Raises:
+        ConfigError: where n is not a whole number of at least 1.
+
+    Example:
+        >>> import ckptkit
+        >>> ckptkit.KeepLatest(2)
+        KeepLatest(n=2)
+    """
+
+    n: int = 2
+
+    def __post_init__(self) -> None:
+        check_count("KeepLatest", "n", self.n)
+
+    def keep(self, candidates: Sequence[Candidate]) -> Reasons:
+        newest_first = list(reversed(candidates))[: self.n]
+        return {c.name: f"latest {i} of {self.n}" for i, c in enumerate(newest_first, start=1)}
+
+    def most(self) -> int | None:
+        return self.n
+
+
+@dataclass(frozen=True)
+class KeepBest(KeepPolicy):
+    """Keep the `n` best by a metric; a value that is not finite is never the best.
+
+    Args:
+        monitor: the metric's name, as in Keras' logs (`"val_loss"`) or as given to `log`/`maybe_save`.
+        mode: `"min"` where smaller is better (default), `"max"` where larger is.
+        n: how many.
+
+    Raises:
+        ConfigError: where mode is neither, or n is not a whole number of at least 1.
+
+    Example:
+        >>> import ckptkit
+        >>> ckptkit.KeepBest("val_loss", mode="min", n=1)
+        KeepBest(monitor='val_loss', mode='min', n=1)
+    """
+
+    monitor: str
+    mode: Mode = "min"
+    n: int = 1
+
+    def __post_init__(self) -> None:
+        check_mode("KeepBest", self.mode)
+        check_count("KeepBest", "n", self.n)
+
+    def keep(self, candidates: Sequence[Candidate]) -> Reasons:
+        ranked = rank(candidates, self.monitor, self.mode)[: self.n]
+        return {c.name: f"best {i} of {self.n} by {self.monitor} ({c.metrics[self.monitor]:g})"
+                for i, c in enumerate(ranked, start=1)}
+
+    def most(self) -> int | None:
+        return self.n
+
+
+def rank(candidates: Sequence[Candidate], monitor: str, mode: Mode) -> list[Candidate]:
+    """Candidates that have a finite `monitor`, best first; the older of two equals comes first."""
+    worst = float("inf") if mode == "min" else float("-inf")
+    usable = [c for c in candidates if better(c.metrics.get(monitor, worst), worst, mode)]
+    return sorted(usable, key=lambda c: c.metrics[monitor] if mode == "min" else -c.metrics[monitor])
+
+
+@dataclass(frozen=True)
+class KeepEveryNSteps(KeepPolicy):
+    """Keep, for good, the first checkpoint at or after every multiple of `n` steps.
+
+    Args:
+        n: steps (training batches).
+
+    Raises:
+        ConfigError: where n is not a whole number of at least 1.
+
+    Example:
+        >>> import ckptkit
+        >>> ckptkit.KeepEveryNSteps(10_000)
+        KeepEveryNSteps(n=10000)
+    """
+
+    n: int
+
+    def __post_init__(self) -> None:
+        check_count("KeepEveryNSteps", "n", self.n)
+
+    def keep(self, candidates: Sequence[Candidate]) -> Reasons:
+        reasons: Reasons = {}
+        crossed = 0
+        for candidate in candidates:
+            if candidate.step // self.n > crossed:
+                crossed = candidate.step // self.n
+                reasons[candidate.name] = f"every {self.n} steps (first at or after {crossed * self.n})"
+        return reasons
+
+
+def decide(policy: KeepPolicy, candidates: Sequence[Candidate]) -> Reasons:
+    """What stays under `policy` and under the two rules that always hold.
+
+    Args:
+        policy: the user's keep policy.
+        candidates: the run's checkpoints, oldest first.
+
+    Returns:
+        Names that stay, with reasons; everything else may be taken away.
+    """
+    reasons = dict(policy.keep(candidates))
+    if candidates:
+        reasons.setdefault(candidates[-1].name, "newest")
+    finite = [c for c in candidates if all_finite(c.metrics)]
+    if finite:
+        reasons.setdefault(finite[-1].name, "newest with finite metrics")
+    return reasons

@@ -1,0 +1,196 @@
+"""When to save: pure decisions over what they are given.
+
+A policy is asked at every moment at which a save is possible, and answers with its reason or with None. It decides by
+the interval that was *crossed* since the last save, so a loop that reports every 60th step cannot jump over a save.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ckptkit.errors import ConfigError
+from ckptkit.policies.metrics import Mode, better, check_count, check_mode
+from ckptkit.position import RunPosition
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """A moment at which a save is possible.
+
+    Args:
+        position: where the run is.
+        time_secs: the monotonic clock, in seconds.
+        metrics: what was measured at this position.
+        extremes: smallest and largest value of each metric before this moment.
+    """
+
+    position: RunPosition
+    time_secs: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    extremes: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+class SavePolicy:
+    """The base of all save policies; combine two with `|`: due as soon as either is.
+
+    Example:
+        >>> import ckptkit
+        >>> ckptkit.EveryNSteps(500) | ckptkit.EveryNSeconds(600)
+        EveryNSteps(n=500) | EveryNSeconds(secs=600)
+    """
+
+    def due(self, moment: Moment, last: Moment) -> str | None:
+        """The reason to save now, or None.
+
+        Args:
+            moment: now.
+            last: the last save, or where this attempt began.
+        """
+        raise TypeError(f"{type(self).__name__} is a save policy without a rule: define due(moment, last).")
+
+    def __or__(self, other: SavePolicy) -> SavePolicy:
+        if not isinstance(other, SavePolicy):
+            return NotImplemented
+        return AnyOf((*_parts(self), *_parts(other)))
+
+
+def _parts(policy: SavePolicy) -> tuple[SavePolicy, ...]:
+    return policy.policies if isinstance(policy, AnyOf) else (policy,)
+
+
+@dataclass(frozen=True, repr=False)
+class AnyOf(SavePolicy):
+    """Due when any of several policies is."""
+
+    policies: tuple[SavePolicy, ...]
+
+    def due(self, moment: Moment, last: Moment) -> str | None:
+        reasons = [reason for policy in self.policies if (reason := policy.due(moment, last))]
+        return "; ".join(reasons) or None
+
+    def __repr__(self) -> str:
+        return " | ".join(map(repr, self.policies))
+
+
+@dataclass(frozen=True)
+class EveryNSteps(SavePolicy):
+    """Save whenever another `n` steps have been crossed.
+
+    Args:
+        n: steps (training batches) between two saves.
+
+    Raises:
+        ConfigError: where n is not a whole number of at least 1.
+
+    Example:
+        >>> import ckptkit
+        >>> ckptkit.EveryNSteps(500)
+        EveryNSteps(n=500)
+    """
+
+    n: int
+
+    def __post_init__(self) -> None:
+        check_count("EveryNSteps", "n", self.n)
+
+    def due(self, moment: Moment, last: Moment) -> str | None:
+        if moment.position.step // self.n > last.position.step // self.n:
+            return f"every {self.n} steps"
+        return None
+
+
+@dataclass(frozen=True)
+class EveryNEpochs(SavePolicy):
+    """Save at the end of every `n`-th epoch.
+
+    Args:
+        n: epochs between two saves.
+        min_secs: seconds that must have passed since the last save, so that short epochs do not save all the time.
+
+    Raises:
+        ConfigError: where n is not a whole number of at least 1, or min_secs is negative.
+
+    Example:
+        >>> import ckptkit
+        >>> ckptkit.EveryNEpochs(1, min_secs=60)
+        EveryNEpochs(n=1, min_secs=60)
+    """
+
+    n: int = 1
+    min_secs: float = 0
+
+    def __post_init__(self) -> None:
+        check_count("EveryNEpochs", "n", self.n)
+        if not self.min_secs >= 0:
+            raise ConfigError(f"EveryNEpochs: min_secs is a duration in seconds, 0 or more. Received: {self.min_secs!r}.")
+
+    def due(self, moment: Moment, last: Moment) -> str | None:
+        at_boundary = moment.position.batch == 0
+        crossed = moment.position.epoch // self.n > last.position.epoch // self.n
+        if at_boundary and crossed and moment.time_secs - last.time_secs >= self.min_secs:
+            return "every epoch" if self.n == 1 else f"every {self.n} epochs"
+        return None
+
+
+@dataclass(frozen=True)
+class EveryNSeconds(SavePolicy):
+    """Save when `secs` seconds have passed since the last save.
+
+    Args:
+        secs: seconds of wall time.
+
+    Raises:
+        ConfigError: where secs is not larger than 0.
+
+    Example:
+        >>> import ckptkit
+        >>> ckptkit.EveryNSeconds(600)
+        EveryNSeconds(secs=600)
+    """
+
+    secs: float
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.secs, int | float) or not self.secs > 0 or not math.isfinite(self.secs):
+            raise ConfigError(f"EveryNSeconds: secs is a duration in seconds, more than 0. Received: secs={self.secs!r}.")
+
+    def due(self, moment: Moment, last: Moment) -> str | None:
+        if moment.time_secs - last.time_secs >= self.secs:
+            return f"every {self.secs:g} seconds"
+        return None
+
+
+@dataclass(frozen=True)
+class OnBest(SavePolicy):
+    """Save when a metric is better than it ever was in this run, over all attempts.
+
+    Args:
+        monitor: the metric's name as it appears in Keras' logs (`"val_loss"`), or as given to `log`/`maybe_save`.
+        mode: `"min"` where smaller is better (default), `"max"` where larger is.
+
+    Raises:
+        ConfigError: where mode is neither.
+
+    Example:
+        >>> import ckptkit
+        >>> ckptkit.OnBest("val_accuracy", mode="max")
+        OnBest(monitor='val_accuracy', mode='max')
+    """
+
+    monitor: str
+    mode: Mode = "min"
+
+    def __post_init__(self) -> None:
+        check_mode("OnBest", self.mode)
+
+    def due(self, moment: Moment, last: Moment) -> str | None:
+        value = moment.metrics.get(self.monitor)
+        if value is None:
+            return None
+        worst = math.inf if self.mode == "min" else -math.inf
+        low, high = moment.extremes.get(self.monitor, (worst, worst))
+        if better(value, low if self.mode == "min" else high, self.mode):
+            return f"best {self.monitor} ({value:g})"
+        return None

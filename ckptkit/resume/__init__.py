@@ -1,0 +1,1 @@
+"""Resuming: select, verify, compare, assign."""

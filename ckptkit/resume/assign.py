@@ -1,0 +1,95 @@
+"""Giving the state in the program the values of a checkpoint: all of them, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ckptkit.errors import IncompatibleStateError
+from ckptkit.resume.compare import compare, leaf_key, table
+from ckptkit.save import tensorfile
+from ckptkit.save.build import unbuilt_parts
+from ckptkit.save.snapshot import result_key, specs
+from ckptkit.save.tracked import Tracked
+from ckptkit.store.catalog import Checkpoint
+from ckptkit.store.manifest import RESULT, TensorEntry
+
+
+def check_compatible(checkpoint: Checkpoint, tracked: Tracked, state: Mapping[str, Any]) -> None:
+    """Compares the program's state with a checkpoint's, before anything is assigned.
+
+    Raises:
+        IncompatibleStateError: with a table of all differences.
+    """
+    manifest = checkpoint.manifest
+    differences = compare(manifest.states, manifest.tensors, tracked.states, specs(tracked))
+    if not differences:
+        return
+    missing = any(difference.kind == "missing" for difference in differences)
+    unbuilt = unbuilt_parts(state) if missing else []
+    advice = ("Build these first, so that their variables exist: " + ", ".join(unbuilt) + "." if unbuilt else
+              "Build the model and optimizer as they were when the run began, or name another directory for a new run. To take over "
+              "weights only, use ckptkit.load_weights.")
+    raise IncompatibleStateError(
+        f"The state in the program has another form than {checkpoint.path}. Nothing was assigned.\n{table(differences)}\n{advice}")
+
+
+def restore(checkpoint: Checkpoint, tracked: Tracked) -> None:
+    """Reads every value, then assigns every value; where assigning fails, the values of before are put back.
+
+    Args:
+        checkpoint: which; its form was checked.
+        tracked: the program's state.
+
+    Raises:
+        CorruptCheckpointError: where a file cannot be read; nothing was assigned.
+    """
+    entries = [entry for entry in checkpoint.manifest.tensors if entry.role != RESULT]
+    values = _by_leaf(entries, tensorfile.read(checkpoint.prefix, entries))
+    before = [(leaf, leaf.capture()) for leaf in tracked.leaves]
+    try:
+        for leaf in tracked.leaves:
+            leaf.assign(values[leaf.key])
+    except BaseException:
+        for leaf, tensors in before:
+            leaf.assign(tensors)
+        raise
+    _refresh(tracked)
+
+
+def assign_result(checkpoint: Checkpoint, tracked: Tracked) -> None:
+    """Gives weights the values that training ended with, where those were saved beside the state that it would go on from.
+
+    Raises:
+        CorruptCheckpointError: where a file cannot be read; nothing was assigned.
+    """
+    entries = [entry for entry in checkpoint.manifest.tensors if entry.role == RESULT]
+    values = _by_leaf(entries, tensorfile.read(checkpoint.prefix, entries))
+    for leaf in tracked.leaves:
+        if result_key(leaf.key) in values and leaf.key != result_key(leaf.key):
+            leaf.assign(values[result_key(leaf.key)])
+
+
+def _by_leaf(entries: Sequence[TensorEntry], tensors: Sequence[tf.Tensor]) -> dict[str, dict[str, tf.Tensor]]:
+    values: dict[str, dict[str, tf.Tensor]] = {}
+    for entry, tensor in zip(entries, tensors, strict=True):
+        leaf, part = _split(entry)
+        values.setdefault(leaf, {})[part] = tensor
+    return values
+
+
+def _split(entry: TensorEntry) -> tuple[str, str]:
+    leaf = leaf_key(entry.key)
+    return leaf, entry.key[len(leaf) + 1:]
+
+
+def _refresh(tracked: Tracked) -> None:
+    """Lets layers that keep constants computed from their variables compute them anew (Normalization does)."""
+    for layer in tracked.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
+
+

@@ -1,0 +1,97 @@
+"""The newest good checkpoint: verified, compared, assigned; what was passed over is moved and said."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ckptkit.errors import CorruptCheckpointError
+from ckptkit.log import logger
+from ckptkit.resume.assign import check_compatible, restore
+from ckptkit.save.tracked import Tracked
+from ckptkit.store.catalog import Checkpoint, list_checkpoints
+from ckptkit.store.commit import set_aside
+from ckptkit.store.events import PassedOver, Restored, Saved
+from ckptkit.store.files import FileSystem
+from ckptkit.store.journal import Journal, read_journal
+from ckptkit.store.layout import RunLayout
+from ckptkit.store.verify import verify
+
+
+def newest_good(files: FileSystem, layout: RunLayout, journal: Journal) -> Checkpoint | None:
+    """The newest checkpoint whose files are what they should be. Bad ones are moved to `quarantine/`.
+
+    Returns:
+        The checkpoint, or None where this run has never saved one.
+
+    Raises:
+        CorruptCheckpointError: where the run has saved before, and nothing of it can be read: a fresh start must be the user's own
+            decision.
+        StorageError: where the disk refuses.
+    """
+    bad = []
+    for checkpoint in reversed(list_checkpoints(layout)):
+        try:
+            verify(checkpoint)
+        except CorruptCheckpointError as error:
+            bad.append(f"{checkpoint.name}: {error}")
+            quarantine(files, layout, journal, checkpoint, str(error))
+        else:
+            return checkpoint
+    saved = [event for event in read_journal(layout).events if isinstance(event, Saved)]
+    if bad or saved or _aside_bad(layout):
+        why = "\n".join(bad) or (f"The journal tells of a save at step {saved[-1].step}, but there is no checkpoint now." if saved
+                                 else f"Its checkpoints are all in {layout.quarantine}.")
+        raise CorruptCheckpointError(
+            f"{layout.root} holds an earlier life of this run, and no checkpoint of it can be used. Training does not begin again at "
+            f"step 0 over it.\n{why}\nBring the checkpoints back, or move {layout.root} away, or name another directory, to begin anew.")
+    return None
+
+
+def _aside_bad(layout: RunLayout) -> bool:
+    return layout.quarantine.is_dir() and any(layout.quarantine.iterdir())
+
+
+def quarantine(files: FileSystem, layout: RunLayout, journal: Journal, checkpoint: Checkpoint, reason: str) -> None:
+    """Moves a checkpoint that cannot be used out of the way; nothing is deleted."""
+    moved = set_aside(files, checkpoint.path, layout.quarantine)
+    files.sync_dir(layout.checkpoints)
+    journal.record(PassedOver(checkpoint=str(checkpoint.name), reason=reason, moved_to=str(moved.relative_to(layout.root))))
+    logger.warning("passed over %s, moved it to %s: %s", checkpoint.name, moved, reason)
+
+
+def restore_newest(files: FileSystem, layout: RunLayout, journal: Journal, tracked: Tracked, state: Mapping[str, Any]) -> Checkpoint | None:
+    """Restores the newest good checkpoint; falls back to the one before it where TensorFlow cannot read it.
+
+    Returns:
+        What was restored, or None where this run has never saved.
+
+    Raises:
+        CorruptCheckpointError, StorageError: as `newest_good`.
+        IncompatibleStateError: where the program's state has another form; nothing was assigned.
+    """
+    while (checkpoint := newest_good(files, layout, journal)) is not None:
+        try:
+            restore_one(journal, checkpoint, tracked, state)
+        except CorruptCheckpointError as error:
+            quarantine(files, layout, journal, checkpoint, str(error))
+        else:
+            return checkpoint
+    return None
+
+
+def restore_one(journal: Journal, checkpoint: Checkpoint, tracked: Tracked, state: Mapping[str, Any]) -> None:
+    """Compares and restores one checkpoint, and tells.
+
+    Raises:
+        CorruptCheckpointError: where it cannot be read; nothing was assigned.
+        IncompatibleStateError: where the program's state has another form; nothing was assigned.
+    """
+    began = time.monotonic()
+    check_compatible(checkpoint, tracked, state)
+    restore(checkpoint, tracked)
+    manifest = checkpoint.manifest
+    secs = time.monotonic() - began
+    journal.record(Restored(checkpoint=str(checkpoint.name), step=manifest.step, epoch=manifest.epoch, batch=manifest.batch, secs=secs))
+    logger.info("resumed from %s (%s, read in %.2f s)", manifest.position, checkpoint.path, secs)

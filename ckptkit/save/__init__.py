@@ -1,0 +1,1 @@
+"""Saving: what is tracked, the snapshot of it, and the writer."""

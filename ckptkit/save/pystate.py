@@ -1,0 +1,104 @@
+"""Python-side state as JSON and arrays: no pickle, and the same values back, bit for bit."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from typing import Any
+
+import numpy as np
+
+from ckptkit.errors import ConfigError, CorruptCheckpointError
+
+_MARKS = ("__tuple__", "__items__", "__bytes__", "__array__", "__scalar__", "__float__", "__set__")
+
+
+def encode(value: object, where: str) -> tuple[str, list[np.ndarray[Any, Any]]]:
+    """JSON for a value, and the arrays that it refers to.
+
+    Args:
+        value: None, bool, int of any size, float, str, bytes, NumPy scalars and arrays, and lists, tuples, sets and
+            dictionaries of them.
+        where: how to name the value in a message.
+
+    Returns:
+        The JSON text and the arrays.
+
+    Raises:
+        ConfigError: where something else is in it, naming where it is.
+    """
+    arrays: list[np.ndarray[Any, Any]] = []
+    return json.dumps(_encode(value, where, arrays, ())), arrays
+
+
+def _encode(value: object, where: str, arrays: list[np.ndarray[Any, Any]], above: tuple[int, ...]) -> object:
+    if id(value) in above:
+        raise ConfigError(f"{where} contains itself, which JSON cannot hold. Return plain values from get_state().")
+    above = (*above, id(value))
+    if value is None or isinstance(value, bool | str) or type(value) is int:
+        return value
+    if type(value) is float:
+        return value if math.isfinite(value) else {"__float__": str(value)}
+    if isinstance(value, bytes):
+        return {"__bytes__": base64.b64encode(value).decode()}
+    if isinstance(value, np.ndarray | np.generic):
+        if value.dtype.kind not in "biufc" or value.dtype.char in "gG":
+            raise ConfigError(f"{where} is a NumPy array of {value.dtype}. Expected numbers or booleans of up to 64 bits a part; "
+                              f"turn it into a list.")
+        arrays.append(np.asarray(value))
+        mark = "__array__" if isinstance(value, np.ndarray) else "__scalar__"
+        return {mark: len(arrays) - 1}
+    if isinstance(value, list):
+        return [_encode(item, f"{where}[{i}]", arrays, above) for i, item in enumerate(value)]
+    if isinstance(value, tuple):
+        return {"__tuple__": [_encode(item, f"{where}[{i}]", arrays, above) for i, item in enumerate(value)]}
+    if isinstance(value, set | frozenset):
+        return {"__set__": [_encode(item, f"{where} (an element)", arrays, above) for item in sorted(value, key=repr)]}
+    if isinstance(value, dict):
+        if all(isinstance(key, str) and key not in _MARKS for key in value):
+            return {key: _encode(item, f"{where}[{key!r}]", arrays, above) for key, item in value.items()}
+        return {"__items__": [[_encode(key, f"{where} (a key)", arrays, above), _encode(item, f"{where}[{key!r}]", arrays, above)]
+                              for key, item in value.items()]}
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return _encode(float(value), where, arrays, above)
+    raise ConfigError(f"{where} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be saved. Expected None, "
+                      f"bool, int, float, str, bytes, NumPy arrays, and lists, tuples, sets, dictionaries of them.")
+
+
+def decode(text: str, arrays: list[np.ndarray[Any, Any]], where: str) -> Any:
+    """The value that `encode` was given.
+
+    Raises:
+        CorruptCheckpointError: where the text is not what `encode` writes.
+    """
+    try:
+        return _decode(json.loads(text), arrays)
+    except (ValueError, TypeError, IndexError, KeyError, RecursionError) as error:
+        raise CorruptCheckpointError(f"The saved Python state of {where} cannot be read: {error}.") from error
+
+
+def _decode(value: Any, arrays: list[np.ndarray[Any, Any]]) -> Any:
+    if isinstance(value, list):
+        return [_decode(item, arrays) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1:
+        (mark, inner), = value.items()
+        if mark == "__tuple__":
+            return tuple(_decode(item, arrays) for item in inner)
+        if mark == "__set__":
+            return {_decode(item, arrays) for item in inner}
+        if mark == "__bytes__":
+            return base64.b64decode(inner)
+        if mark == "__float__":
+            return float(inner)
+        if mark == "__items__":
+            return {_decode(key, arrays): _decode(item, arrays) for key, item in inner}
+        if mark == "__array__":
+            return np.array(arrays[inner])
+        if mark == "__scalar__":
+            return arrays[inner][()]
+    return {key: _decode(item, arrays) for key, item in value.items()}

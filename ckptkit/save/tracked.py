@@ -1,0 +1,212 @@
+"""From `state={...}` to leaves: every variable once, under a key of ckptkit's own.
+
+Identity is structure and position: the same program gives the same keys, whatever numbers Keras has put behind its names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ckptkit import _private
+from ckptkit.errors import ConfigError
+from ckptkit.save.leaves import Leaf, PythonLeaf, TrackableLeaf, VariableLeaf, python_accessors
+from ckptkit.save.walk import walk
+from ckptkit.store.manifest import StateEntry
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """The state at one moment of the program: which leaves there are.
+
+    Args:
+        states: what the user named, in order.
+        leaves: everything with values, each once.
+        layers: all Keras layers in it.
+    """
+
+    states: tuple[StateEntry, ...]
+    leaves: tuple[Leaf, ...]
+    layers: tuple[Any, ...] = ()
+
+
+def check_state(state: Mapping[str, Any]) -> None:
+    """Checks names and kinds of `state={...}`.
+
+    Raises:
+        ConfigError: where a name cannot be part of a key, or a value is nothing that can be saved.
+    """
+    if not isinstance(state, Mapping) or not state:
+        raise ConfigError(f"state names what is to be saved, as in state={{'model': model}}. Received: {state!r}.")
+    for name, value in state.items():
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or hasattr(tf.train.Checkpoint, name) or name == "root":
+            raise ConfigError(f"A name in state becomes part of TensorFlow's keys: letters, digits, '_' and '-', not beginning "
+                              f"with a digit, and none of {_reserved()}. Received: {name!r}.")
+        if not _is_known(value):
+            raise ConfigError(
+                f"state[{name!r}] is a {type(value).__module__}.{type(value).__qualname__}, which cannot be saved. Expected a Keras "
+                f"model, layer, metric or optimizer, a tf.Variable, tf.Module, tf.train.Checkpoint, tf.random.Generator, lookup "
+                f"table, iterator of tf.data, a random.Random or numpy.random.Generator, a list or dictionary of these, or an object "
+                f"with get_state()/set_state(state) or state_dict()/load_state_dict(state).{_hint(value)}")
+
+
+def _reserved() -> str:
+    return ", ".join(sorted(n for n in (*dir(tf.train.Checkpoint), "root") if not n.startswith("_")))
+
+
+def _hint(value: Any) -> str:
+    if isinstance(value, tf.data.Dataset):
+        return " A dataset has no position: make the iterator first, batches = iter(dataset), and name that."
+    if isinstance(value, tf.Tensor):
+        return " A tensor never changes: name the tf.Variable that it came from."
+    return ""
+
+
+def _is_known(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return bool(value) and all(_is_known(item) for item in value)
+    if isinstance(value, Mapping):
+        return bool(value) and all(isinstance(key, str) and _is_known(item) for key, item in value.items())
+    if isinstance(value, tf.data.Dataset | tf.Tensor):
+        return False
+    return (isinstance(value, keras.Layer | keras.Variable | keras.optimizers.Optimizer | keras.metrics.Metric
+                       | keras.random.SeedGenerator | tf.Variable)
+            or _private.is_trackable(value) or python_accessors(value) is not None)
+
+
+def track(state: Mapping[str, Any]) -> Tracked:
+    """All leaves of `state`, in the order in which they were named.
+
+    Args:
+        state: as `check_state` accepts it, with models and optimizers built.
+    """
+    collector = _Collector()
+    states = tuple(collector.add(name, value) for name, value in state.items())
+    layers = [layer for value in state.values() if isinstance(value, keras.Layer) for layer in _private.layers_of(value)]
+    return Tracked(states, tuple(collector.leaves), tuple(layers))
+
+
+class _Collector:
+    """Gathers leaves and gives each its key; what was seen before is not taken twice."""
+
+    def __init__(self) -> None:
+        self.leaves: list[Leaf] = []
+        self._seen: dict[int, Any] = {}  # the object is held, so that its id stays its own
+
+    def add(self, name: str, value: Any) -> StateEntry:
+        classes = {path: type(found).__name__ for path, found in optimizers_in(value)}
+        for role, variables in _listed(value):
+            self._variables(name, role, variables)
+        self._found(name, value)
+        return StateEntry(name=name, class_name=type(value).__name__, classes=classes)
+
+    def _variables(self, name: str, role: str, variables: Iterable[Any]) -> None:
+        index = 0
+        for variable in variables:
+            raw = _raw(variable)
+            if raw is None or not self._first_time(raw):
+                continue
+            self.leaves.append(VariableLeaf(f"{name}/{role}/{index}", _path_of(variable), raw, _trainable(variable)))
+            index += 1
+
+    def _found(self, name: str, value: Any) -> None:
+        """What the public lists do not name: variables, tables, iterators, Python state."""
+        variables, others, python = 0, 0, 0
+        for path, found in walk(value):
+            if isinstance(found, keras.Variable | tf.Variable):
+                raw = _raw(found)
+                if raw is not None and self._first_time(raw):
+                    role = "variables" if not isinstance(value, keras.Layer) else "extra"
+                    self.leaves.append(VariableLeaf(f"{name}/{role}/{variables}", path or _path_of(found), raw, _trainable(found)))
+                    variables += 1
+            elif self._first_time(found):
+                self.leaves.append(TrackableLeaf(f"{name}/trackables/{others}", path or name, found))
+                others += 1
+        for path, found in _python_objects(name, value):
+            accessors = python_accessors(found)
+            if accessors is not None and self._first_time(found):
+                self.leaves.append(PythonLeaf(f"{name}/state/{python}", path, *accessors))
+                python += 1
+
+    def _first_time(self, value: Any) -> bool:
+        if id(value) in self._seen:
+            return False
+        self._seen[id(value)] = value
+        return True
+
+
+def _listed(value: Any) -> list[tuple[str, list[Any]]]:
+    """Variables under the roles that Keras gives them, in Keras' own order."""
+    if isinstance(value, keras.Model):
+        weights = list(value.weights)
+        known = {id(variable) for variable in weights}
+        optimizer = getattr(value, "optimizer", None)
+        return [
+            ("weights", weights),
+            ("seeds", [variable for variable in value.variables if id(variable) not in known]),
+            ("optimizer", list(optimizer.variables) if isinstance(optimizer, keras.optimizers.Optimizer) else []),
+            ("metrics", list(value.metrics_variables)),
+        ]
+    if isinstance(value, keras.Layer):
+        known = {id(variable) for variable in value.weights}
+        return [("weights", list(value.weights)),
+                ("seeds", [variable for variable in value.variables if id(variable) not in known])]
+    if isinstance(value, keras.optimizers.Optimizer):
+        return [("optimizer", list(value.variables))]
+    if isinstance(value, keras.metrics.Metric):
+        return [("metrics", list(value.variables))]
+    return []
+
+
+def optimizers_in(value: Any) -> list[tuple[str, Any]]:
+    """Optimizers of a state's entry: itself, a model's own, and those that a model or module holds as attributes."""
+    if isinstance(value, keras.optimizers.Optimizer):
+        inner = getattr(value, "inner_optimizer", None)
+        return [("", value)] + ([("inner_optimizer", inner)] if inner is not None else [])
+    if isinstance(value, Mapping):
+        pairs = [(str(key), item) for key, item in value.items()]
+    elif isinstance(value, list | tuple):
+        pairs = [(str(index), item) for index, item in enumerate(value)]
+    elif isinstance(value, keras.Model | tf.Module | tf.train.Checkpoint):
+        pairs = list(_private.attributes(value))
+        if isinstance(value, tf.train.Checkpoint):
+            pairs += list(tf.train.TrackableView.children(value).items())
+        pairs = [(name, item) for name, item in pairs if isinstance(item, keras.optimizers.Optimizer)]
+    else:
+        return []
+    return [(".".join(filter(None, (name, inner))), found) for name, item in pairs for inner, found in optimizers_in(item)]
+
+
+def _python_objects(path: str, value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, Mapping) and not _private.is_trackable(value):
+        return [pair for key, item in value.items() for pair in _python_objects(f"{path}.{key}", item)]
+    if isinstance(value, list | tuple):
+        return [pair for index, item in enumerate(value) for pair in _python_objects(f"{path}.{index}", item)]
+    if isinstance(value, keras.Layer | keras.Variable | keras.optimizers.Optimizer | keras.metrics.Metric | tf.Variable):
+        return []
+    if _private.is_trackable(value) and not isinstance(value, tf.Module):
+        return []
+    return [(path, value)]
+
+
+def _raw(variable: Any) -> tf.Variable | None:
+    """The `tf.Variable` behind a Keras variable; None where it has no value yet."""
+    if isinstance(variable, keras.Variable):
+        return None if _private.uninitialized(variable) else variable.value
+    return variable
+
+
+def _path_of(variable: Any) -> str:
+    return str(getattr(variable, "path", None) or variable.name.removesuffix(":0"))
+
+
+def _trainable(variable: Any) -> bool | None:
+    trainable = getattr(variable, "trainable", None)
+    return None if trainable is None else bool(trainable)

@@ -1,0 +1,78 @@
+"""Finding everything with values inside an object, also where neither Keras nor TensorFlow lists it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ckptkit import _private
+
+_CONTAINERS = (list, tuple, dict, set, frozenset)
+_FOLLOWED = (keras.Layer, keras.metrics.Metric, keras.losses.Loss, keras.optimizers.Optimizer,
+             keras.random.SeedGenerator, tf.Module, tf.train.Checkpoint)
+_FOREIGN = frozenset({"keras", "tensorflow", "numpy", "ckptkit", "builtins", *sys.stdlib_module_names}) - {"__main__"}
+
+
+def walk(root: Any) -> Iterator[tuple[str, Any]]:
+    """Everything in `root` that has values: variables, tables, iterators, each with the path that leads to it.
+
+    Follows Keras objects, tf.Modules, containers and objects of the user's own classes; of TensorFlow's own trackables, what
+    they track. Each object is visited once, in an order that follows from the program alone.
+    """
+    seen: set[int] = set()
+    alive: list[Any] = []  # an id may be used again once its object is gone
+    stack: list[tuple[str, Any]] = [("", root)]
+    while stack:
+        path, value = stack.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        alive.append(value)
+        if isinstance(value, keras.Variable):
+            if not _private.uninitialized(value):
+                yield path, value
+        elif isinstance(value, tf.Variable):
+            yield path, value
+        else:
+            if not isinstance(value, keras.Layer) and _private.is_trackable(value) and _private.serializes(value):
+                yield path, value
+            stack.extend(reversed([(f"{path}.{name}" if path else name, child) for name, child in _children(value)]))
+
+
+def _children(value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [(str(key), item) for key, item in value.items() if _may_lead_on(item)]
+    if isinstance(value, list | tuple):
+        return [(str(index), item) for index, item in enumerate(value) if _may_lead_on(item)]
+    if isinstance(value, set | frozenset):
+        # No order that two processes share, but for objects with names.
+        return [(str(index), item) for index, item in enumerate(sorted(value, key=_name_of)) if _may_lead_on(item)]
+    if isinstance(value, _FOLLOWED) or _is_users_own(value):
+        found = [(name, item) for name, item in _private.attributes(value) if _may_lead_on(item)]
+        listed_by_tensorflow = _private.is_trackable(value) and not isinstance(value, keras.Layer)
+        return found + _tracked(value) if listed_by_tensorflow else found
+    return _tracked(value) if _private.is_trackable(value) else []
+
+
+def _tracked(value: Any) -> list[tuple[str, Any]]:
+    children = tf.train.TrackableView.children(value).items()
+    return [(name, item) for name, item in children if name not in _private.NOT_FOLLOWED and _may_lead_on(item)]
+
+
+def _may_lead_on(value: Any) -> bool:
+    return (isinstance(value, (*_CONTAINERS, *_FOLLOWED, keras.Variable, tf.Variable))
+            or (_private.is_trackable(value) and not callable(value)) or _is_users_own(value))
+
+
+def _is_users_own(value: Any) -> bool:
+    cls = type(value)
+    return (hasattr(value, "__dict__") and not isinstance(value, type) and not isinstance(value, keras.callbacks.Callback)
+            and cls.__module__.partition(".")[0] not in _FOREIGN)
+
+
+def _name_of(value: Any) -> str:
+    return str(getattr(value, "path", None) or getattr(value, "name", None) or repr(value))

@@ -1,0 +1,1 @@
+"""Files of a run: names, manifest, commit, catalog, verification, journal. No TensorFlow here."""

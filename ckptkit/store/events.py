@@ -1,0 +1,238 @@
+"""What can happen to a run: one frozen dataclass for each kind of line in the journal.
+
+A line carries the format's version, the event's name, the time (seconds since the epoch), the attempt, and the fields
+below. Readers skip events and fields that they do not know, so that both can be added.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ckptkit.store.manifest import Number
+
+EVENT_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """What all events have.
+
+    Args:
+        time: seconds since the epoch; the journal fills it in.
+        attempt: number of the process, from 1; 0 is the launcher. The journal fills it in.
+    """
+
+    event: ClassVar[str] = ""
+    time: float = 0.0
+    attempt: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptStarted(Event):
+    """A process opened the run to train."""
+
+    event: ClassVar[str] = "attempt_started"
+    host: str
+    pid: int
+    program: str
+    versions: dict[str, str] = field(default_factory=dict)
+    scheduler: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptEnded(Event):
+    """The process let go of the run in an orderly way; `outcome` is finished, stopped, preempted or failed."""
+
+    event: ClassVar[str] = "attempt_ended"
+    outcome: str
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restored(Event):
+    """The state of a checkpoint was assigned."""
+
+    event: ClassVar[str] = "restored"
+    checkpoint: str
+    step: int
+    epoch: int
+    batch: int
+    secs: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRestarted(Event):
+    """An epoch that had begun was begun again: its first `batches` batches are trained a second time."""
+
+    event: ClassVar[str] = "epoch_restarted"
+    epoch: int
+    batches: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingStarted(Event):
+    """The first training step of this attempt is about to run."""
+
+    event: ClassVar[str] = "training_started"
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved(Event):
+    """A checkpoint was committed."""
+
+    event: ClassVar[str] = "saved"
+    checkpoint: str
+    step: int
+    epoch: int
+    batch: int
+    trigger: str
+    size_bytes: int
+    snapshot_secs: float
+    write_secs: float
+    metrics: dict[str, Number] = field(default_factory=dict)
+    final: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaveDropped(Event):
+    """A snapshot was not written, because a newer one took its place or for another reason that is said."""
+
+    event: ClassVar[str] = "save_dropped"
+    step: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaveFailed(Event):
+    """A save could not be committed; earlier checkpoints are untouched."""
+
+    event: ClassVar[str] = "save_failed"
+    step: int
+    error: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakenAway(Event):
+    """A checkpoint was removed, and why."""
+
+    event: ClassVar[str] = "taken_away"
+    checkpoint: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassedOver(Event):
+    """A checkpoint could not be used; it was moved, not deleted."""
+
+    event: ClassVar[str] = "passed_over"
+    checkpoint: str
+    reason: str
+    moved_to: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CleanedUp(Event):
+    """Left-overs of a dead process were removed or put back."""
+
+    event: ClassVar[str] = "cleaned_up"
+    what: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetAside(Event):
+    """An earlier life was moved away, because a fresh start was asked for under `label`."""
+
+    event: ClassVar[str] = "set_aside"
+    label: str
+    moved_to: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HyperparameterChanged(Event):
+    """The code configures another value than the run had, and how that was settled: `code` or `checkpoint`."""
+
+    event: ClassVar[str] = "hyperparameter_changed"
+    name: str
+    then: str
+    now: str
+    settled: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignalReceived(Event):
+    """The process was told something by the system."""
+
+    event: ClassVar[str] = "signal_received"
+    signal: str
+    phase: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoticeReceived(Event):
+    """A word that the machine will go away in `grace_secs`."""
+
+    event: ClassVar[str] = "notice_received"
+    source: str
+    grace_secs: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preempted(Event):
+    """Training stopped on a signal or a request, with its state saved at `step`."""
+
+    event: ClassVar[str] = "preempted"
+    step: int
+    reason: str
+    exit_code: int
+    secs: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed(Event):
+    """Training ended with an exception; `restart` is false where starting again cannot help."""
+
+    event: ClassVar[str] = "failed"
+    error: str
+    message: str
+    step: int
+    restart: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished(Event):
+    """Training came to its end."""
+
+    event: ClassVar[str] = "finished"
+    step: int
+    epoch: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported(Event):
+    """A SavedModel was published."""
+
+    event: ClassVar[str] = "exported"
+    path: str
+    step: int
+    secs: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportFailed(Event):
+    """A SavedModel could not be published; training and checkpoints are not affected."""
+
+    event: ClassVar[str] = "export_failed"
+    error: str
+    message: str
+
+
+EVENTS: dict[str, type[Event]] = {
+    cls.event: cls
+    for cls in (AttemptStarted, AttemptEnded, Restored, EpochRestarted, TrainingStarted, Saved, SaveDropped, SaveFailed,
+                TakenAway, PassedOver, CleanedUp, SetAside, HyperparameterChanged, SignalReceived, NoticeReceived,
+                Preempted, Failed, Finished, Exported, ExportFailed)
+}
+"""Every kind of event by its name."""

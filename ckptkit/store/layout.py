@@ -1,0 +1,153 @@
+"""Names inside a run directory. Pure: nothing here touches a disk."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckptkit.errors import ConfigError
+
+MANIFEST = "manifest.json"
+STATE_FILE = "checkpoint"
+PREFIX = "ckpt"
+
+_CHECKPOINT = re.compile(r"ckpt-(\d{1,18})-(\d{1,9})")
+_WRITING = re.compile(r"\.writing-(\d{1,9})")
+_REMOVING = re.compile(r"\.removing-.+")
+_REPLACED = re.compile(r"\.replaced-(ckpt-\d{1,18}-\d{1,9})")
+_ATTEMPT = re.compile(r"attempt-(\d{1,9})\.jsonl")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+@dataclass(frozen=True, order=True)
+class CheckpointName:
+    """The name of a checkpoint: its step and the attempt that wrote it; sorts oldest first.
+
+    Args:
+        step: training batches done.
+        attempt: number of the process that wrote it, from 1.
+    """
+
+    step: int
+    attempt: int
+
+    @classmethod
+    def parse(cls, text: str) -> CheckpointName | None:
+        """The name that `text` spells, or None where it is something else."""
+        match = _CHECKPOINT.fullmatch(text)
+        return cls(int(match[1]), int(match[2])) if match else None
+
+    @property
+    def prefix(self) -> str:
+        """What TensorFlow calls a checkpoint's prefix, inside the directory."""
+        return f"{PREFIX}-{self.step}"
+
+    def __str__(self) -> str:
+        return f"{PREFIX}-{self.step}-{self.attempt}"
+
+
+@dataclass(frozen=True)
+class RunLayout:
+    """Where everything of a run lies.
+
+    Args:
+        root: the run directory.
+    """
+
+    root: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def state_file(self) -> Path:
+        return self.checkpoints / STATE_FILE
+
+    @property
+    def journal(self) -> Path:
+        return self.root / "journal"
+
+    @property
+    def export(self) -> Path:
+        return self.root / "export"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.root / "quarantine"
+
+    @property
+    def aside(self) -> Path:
+        return self.root / "aside"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "lock"
+
+    @property
+    def control(self) -> Path:
+        return self.root / "control"
+
+    @property
+    def pins(self) -> Path:
+        return self.root / "pins"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.root / "tensorboard"
+
+    def checkpoint(self, name: CheckpointName) -> Path:
+        return self.checkpoints / str(name)
+
+    def writing(self, attempt: int) -> Path:
+        return self.checkpoints / f".writing-{attempt}"
+
+    def removing(self, name: CheckpointName) -> Path:
+        return self.checkpoints / f".removing-{name}"
+
+    def replaced(self, name: CheckpointName) -> Path:
+        return self.checkpoints / f".replaced-{name}"
+
+    def attempt_journal(self, attempt: int) -> Path:
+        return self.journal / f"attempt-{attempt:06d}.jsonl"
+
+
+def run_layout(directory: str | os.PathLike[str]) -> RunLayout:
+    """The layout of the run in `directory`.
+
+    Raises:
+        ConfigError: for an object store's URL: TensorFlow writes checkpoints to file systems.
+    """
+    text = os.fspath(directory)
+    if not isinstance(text, str) or not text:
+        raise ConfigError(f"A run directory is a path. Received: {directory!r}.")
+    if _URL.match(text):
+        raise ConfigError(f"A run directory is a path on a mounted file system. Received the URL {text!r}. "
+                          f"Mount storage that outlives the machine (a persistent disk, NFS, a bucket mount) and name a "
+                          f"directory on it; copying to object stores is not built in yet.")
+    return RunLayout(Path(text).expanduser())
+
+
+def writing_attempt(name: str) -> int | None:
+    """The attempt whose unfinished save a directory of this name is, or None."""
+    match = _WRITING.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def is_removing(name: str) -> bool:
+    """Whether a directory of this name is a checkpoint that is being taken away."""
+    return _REMOVING.fullmatch(name) is not None
+
+
+def replaced_name(name: str) -> CheckpointName | None:
+    """The checkpoint that a directory of this name was before a second save at the same step replaced it, or None."""
+    match = _REPLACED.fullmatch(name)
+    return CheckpointName.parse(match[1]) if match else None
+
+
+def journal_attempt(name: str) -> int | None:
+    """The attempt whose journal a file of this name is, or None."""
+    match = _ATTEMPT.fullmatch(name)
+    return int(match[1]) if match else None

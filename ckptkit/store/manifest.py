@@ -1,0 +1,218 @@
+"""What a checkpoint says of itself: `manifest.json`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from ckptkit.errors import CorruptCheckpointError, StorageError
+from ckptkit.position import RunPosition
+from ckptkit.store.layout import MANIFEST, CheckpointName
+
+FORMAT_VERSION = 1
+MAX_MANIFEST_BYTES = 256 * 1024 * 1024
+
+RESULT = "result"
+"""The role of weights that training ended with, where they are other than those that it would go on from."""
+
+Number = float | str
+"""A number in JSON; what JSON cannot hold is spelled `"nan"`, `"inf"`, `"-inf"`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileEntry:
+    """One file of a checkpoint.
+
+    Args:
+        name: its name inside the checkpoint's directory.
+        size_bytes: its size.
+        digest: `xxh3_128:` and the hexadecimal digest.
+    """
+
+    name: str
+    size_bytes: int
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorEntry:
+    """One tensor of a checkpoint.
+
+    Args:
+        key: `<state name>/<role>/<index>`, and a further part where one object has several tensors.
+        kind: `variable`, `trackable` (a table, an iterator) or `python` (JSON, or an array of it).
+        path: the name under which Keras or TensorFlow knows it, to explain.
+        shape: sizes; None where a size is not fixed.
+        dtype: TensorFlow's name of the type.
+        trainable: whether training changes it; None where that has no meaning.
+    """
+
+    key: str
+    kind: str
+    path: str
+    shape: tuple[int | None, ...] | None
+    dtype: str
+    trainable: bool | None = None
+
+    @property
+    def role(self) -> str:
+        """The second part of the key: `weights`, `optimizer`, `metrics`, ..."""
+        return self.key.split("/")[1]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of its values, 0 where the shape or the type does not tell."""
+        width = _WIDTHS.get(self.dtype, 0)
+        if self.shape is None or None in self.shape:
+            return 0
+        return width * math.prod(size or 0 for size in self.shape)
+
+
+_WIDTHS = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2, "int8": 1, "int16": 2, "int32": 4, "int64": 8,
+           "uint8": 1, "uint16": 2, "uint32": 4, "uint64": 8, "bool": 1, "complex64": 8, "complex128": 16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateEntry:
+    """One entry of `state={...}`.
+
+    Args:
+        name: the name that the user gave it.
+        class_name: its Python class.
+        classes: the class of each optimizer in it, by where it is; another class means another meaning of the values.
+    """
+
+    name: str
+    class_name: str
+    classes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a checkpoint says of itself.
+
+    Args:
+        step, epoch, batch: the position (see `RunPosition`).
+        attempt: number of the process that wrote it, from 1.
+        saved_at: when, in seconds since the epoch.
+        trigger: why it was saved.
+        states: the entries of `state={...}`, in order.
+        tensors: every tensor in the files.
+        files: every file beside the manifest.
+        metrics: what was measured at this position.
+        extremes: smallest and largest finite value of each metric so far.
+        hyperparameters: what the run was configured with.
+        versions: of Python, TensorFlow, Keras, NumPy and ckptkit.
+        final: whether this is the state at the end of training.
+        total: the steps or epochs that training was to have when this was saved; None where that is not known.
+        format_version: of this file.
+    """
+
+    step: int
+    epoch: int
+    batch: int
+    attempt: int
+    saved_at: float
+    trigger: str
+    states: tuple[StateEntry, ...]
+    tensors: tuple[TensorEntry, ...]
+    files: tuple[FileEntry, ...] = ()
+    metrics: dict[str, Number] = field(default_factory=dict)
+    extremes: dict[str, tuple[Number, Number]] = field(default_factory=dict)
+    hyperparameters: dict[str, object] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    final: bool = False
+    total: int | None = None
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def position(self) -> RunPosition:
+        return RunPosition(self.step, self.epoch, self.batch)
+
+    @property
+    def name(self) -> CheckpointName:
+        return CheckpointName(self.step, self.attempt)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all files beside the manifest."""
+        return sum(file.size_bytes for file in self.files)
+
+
+def to_numbers(values: Mapping[str, float]) -> dict[str, Number]:
+    """Floats as JSON can hold them."""
+    return {name: to_number(value) for name, value in values.items()}
+
+
+def to_number(value: float) -> Number:
+    """A float as JSON can hold it."""
+    return value if math.isfinite(value) else str(value)
+
+
+def from_numbers(values: Mapping[str, Number]) -> dict[str, float]:
+    """The floats that `to_numbers` wrote."""
+    return {name: float(value) for name, value in values.items()}
+
+
+def encode(manifest: Manifest) -> bytes:
+    """The bytes of `manifest.json`."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+
+
+def decode(data: bytes, where: Path) -> Manifest:
+    """The manifest that `data` spells.
+
+    Raises:
+        CorruptCheckpointError: where it is not a manifest, or one of a later format.
+    """
+    try:
+        version = msgspec.json.decode(data, type=_Versioned).format_version
+        if version > FORMAT_VERSION:
+            raise CorruptCheckpointError(
+                f"{where} has format version {version}; this ckptkit reads up to {FORMAT_VERSION}. Install a newer one.")
+        manifest = msgspec.json.decode(data, type=Manifest)
+        from_numbers(manifest.metrics)
+        for low_high in manifest.extremes.values():
+            from_numbers(dict(zip("lh", low_high, strict=True)))
+        _ = manifest.position
+        if len({file.name for file in manifest.files}) != len(manifest.files):
+            raise ValueError("a file is named twice")
+        for file in manifest.files:
+            if "/" in file.name or file.name in ("", ".", "..", MANIFEST) or "\0" in file.name:
+                raise ValueError(f"{file.name!r} is no name of a file beside the manifest")
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise CorruptCheckpointError(f"{where} is not a manifest of a checkpoint: {error}.") from error
+    return manifest
+
+
+@dataclass(frozen=True)
+class _Versioned:
+    format_version: int
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest in a checkpoint's directory.
+
+    Raises:
+        CorruptCheckpointError: where it is missing, unreadable, too large, or does not belong to this directory.
+    """
+    path = directory / MANIFEST
+    try:
+        size = path.stat().st_size
+        if size > MAX_MANIFEST_BYTES:
+            raise CorruptCheckpointError(f"{path} has {size:,} bytes; a manifest has at most {MAX_MANIFEST_BYTES:,}.")
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise CorruptCheckpointError(f"{path} is missing, so {directory.name} is no whole checkpoint.") from error
+    except StorageError:
+        raise
+    except OSError as error:
+        raise CorruptCheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+    manifest = decode(data, path)
+    if str(manifest.name) != directory.name:
+        raise CorruptCheckpointError(f"{path} is the manifest of {manifest.name}: files of two checkpoints were mixed.")
+    return manifest

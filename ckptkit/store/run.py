@@ -1,0 +1,123 @@
+"""Looking at a run without TensorFlow, without a lock, without a write."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ckptkit.errors import CheckpointNotFoundError, StorageError
+from ckptkit.policies import Candidate, rank
+from ckptkit.policies.metrics import Mode
+from ckptkit.store.catalog import Checkpoint, list_checkpoints
+from ckptkit.store.events import Event
+from ckptkit.store.journal import JournalView, read_journal
+from ckptkit.store.layout import RunLayout, run_layout
+
+
+class Run:
+    """A run as it lies on disk; every property reads afresh.
+
+    Args:
+        layout: where it lies.
+    """
+
+    def __init__(self, layout: RunLayout) -> None:
+        self.layout = layout
+
+    @property
+    def directory(self) -> Path:
+        return self.layout.root
+
+    @property
+    def checkpoints(self) -> list[Checkpoint]:
+        """Committed checkpoints, oldest first."""
+        return list_checkpoints(self.layout)
+
+    @property
+    def journal(self) -> list[Event]:
+        """What happened, over all attempts, in the order of time."""
+        return list(self.journal_view.events)
+
+    @property
+    def journal_view(self) -> JournalView:
+        """The journal, and which of its lines could not be read."""
+        return read_journal(self.layout)
+
+    def find(self, which: int | str = "latest", *, monitor: str | None = None, mode: Mode = "min") -> Checkpoint:
+        """One checkpoint.
+
+        Args:
+            which: a step, `"latest"` or `"best"`.
+            monitor: for `"best"`: the metric; where None, `val_loss`, or `loss` where that is not there.
+            mode: for `"best"`: `"min"` (default) or `"max"`.
+
+        Returns:
+            The checkpoint; of one step, that of the highest attempt.
+
+        Raises:
+            CheckpointNotFoundError: where there is none.
+        """
+        checkpoints = [c for c in self.checkpoints if c.problem is None]
+        if not checkpoints:
+            raise CheckpointNotFoundError(f"{self.directory} holds no readable checkpoint.")
+        if which == "latest":
+            return checkpoints[-1]
+        if which == "best":
+            return self._best(checkpoints, monitor, mode)
+        matching = [c for c in checkpoints if str(c.step) == str(which)]
+        if not matching:
+            steps = ", ".join(str(step) for step in sorted({c.step for c in checkpoints}))
+            raise CheckpointNotFoundError(f"{self.directory} has no checkpoint of step {which!r}. There is: {steps}. "
+                                          f"'latest' and 'best' work too.")
+        return matching[-1]
+
+    def _best(self, checkpoints: list[Checkpoint], monitor: str | None, mode: Mode) -> Checkpoint:
+        candidates = [Candidate(name=str(c.name), step=c.step, metrics=c.metrics) for c in checkpoints]
+        for metric in [monitor] if monitor else ["val_loss", "loss"]:
+            if ranked := rank(candidates, metric, mode):
+                return next(c for c in checkpoints if str(c.name) == ranked[0].name)
+        known = sorted({name for c in candidates for name in c.metrics})
+        raise CheckpointNotFoundError(
+            f"No checkpoint in {self.directory} has a finite {monitor or 'val_loss or loss'}. Metrics there: {known}.")
+
+
+def is_run(directory: str | os.PathLike[str]) -> bool:
+    """Whether a directory holds a run."""
+    layout = run_layout(directory)
+    return layout.checkpoints.is_dir() or layout.journal.is_dir()
+
+
+def open_run(directory: str | os.PathLike[str]) -> Run:
+    """Opens a run for looking at it: no TensorFlow, no lock, no write.
+
+    Args:
+        directory: the run directory.
+
+    Returns:
+        The run, with `checkpoints` and `journal`.
+
+    Raises:
+        CheckpointNotFoundError: where there is no run.
+        StorageError: where the directory cannot be read.
+
+    Example:
+        >>> import ckptkit
+        >>> run = ckptkit.open_run(run_directory)
+        >>> [checkpoint.step for checkpoint in run.checkpoints]
+        [1, 2]
+    """
+    layout = run_layout(directory)
+    if not layout.root.exists():
+        raise CheckpointNotFoundError(f"There is no directory {layout.root}. Expected a run directory, the one that was "
+                                      f"given to CheckpointCallback or CheckpointManager.")
+    if not layout.root.is_dir():
+        raise CheckpointNotFoundError(f"{layout.root} is a file. Expected a run directory.")
+    try:
+        found = is_run(layout.root)
+    except PermissionError as error:
+        raise StorageError(error.errno, f"Could not read {layout.root}: permission denied. Ask its owner for read "
+                                        f"permission.") from error
+    if not found:
+        raise CheckpointNotFoundError(f"{layout.root} is no run directory: it has neither checkpoints/ nor journal/. "
+                                      f"Expected the directory that was given to CheckpointCallback or CheckpointManager.")
+    return Run(layout)
