@@ -16,6 +16,7 @@ _HOMES = {
         "IncompatibleStateError", "Preempted", "RunLockedError", "StorageError"),
     "ckptkit.position": ("RunPosition",),
     "ckptkit.policies": ("EveryNEpochs", "EveryNSeconds", "EveryNSteps", "KeepBest", "KeepEveryNSteps", "KeepLatest", "OnBest"),
+    "ckptkit.preemption.policy": ("Preemption",),
     "ckptkit.store.run": ("open_run",),
     "ckptkit.export.saved_model": ("export_saved_model",),
     "ckptkit.manager": ("CheckpointManager",),
@@ -41,6 +42,7 @@ __all__ = [
     "KeepLatest",
     "OnBest",
     "Preempted",
+    "Preemption",
     "RunLockedError",
     "RunPosition",
     "StorageError",
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
     from ckptkit.manager import CheckpointManager
     from ckptkit.policies import EveryNEpochs, EveryNSeconds, EveryNSteps, KeepBest, KeepEveryNSteps, KeepLatest, OnBest
     from ckptkit.position import RunPosition
+    from ckptkit.preemption.policy import Preemption
     from ckptkit.store.run import open_run
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
@@ -84,23 +85,49 @@ def compile_metrics_built(model: Any) -> bool:
     return metrics is None or bool(metrics.built)
 
 
-def calling_callback_list(callback: Any) -> Any:
-    """The `CallbackList` that is calling a callback's method, two frames up, or None where something else calls it.
+@dataclass(frozen=True)
+class FitCall:
+    """What the `fit` that is calling a callback has in hand.
 
-    Reason: a callback in a plain list is not told of the list, and the other callbacks' state belongs to the run.
+    Args:
+        callback_list: the `CallbackList`, or None where something else calls.
+        initial_epoch: as it was given to `fit`.
+        batch_size: samples in a batch, or None where they are not known.
+        element_spec: the form of the batches, or None; reading it draws nothing from the data.
     """
-    caller = sys._getframe(2).f_locals.get("self")
-    return caller if callback in getattr(caller, "callbacks", ()) else None
+
+    callback_list: Any = None
+    initial_epoch: int = 0
+    batch_size: int | None = None
+    element_spec: Any = None
 
 
-def element_spec_of_fit() -> Any:
-    """The form of the batches that the calling `fit` will train on, from `on_train_begin` three frames up; None where it is not found.
+def fit_call(callback: Any) -> FitCall:
+    """Looks at the `fit` that is calling `callback.on_train_begin`: two frames up its `CallbackList`, three frames up itself.
 
-    Reason: on a finished run no step is made that could show it, and the model may have to be built to receive its weights. Reading
-    the form draws nothing from the data.
+    Reason: a callback in a plain list is not told of the list, and the other callbacks' state belongs to the run. On a finished run no
+    step is made that could show the batches' form, and the model may have to be built to receive its weights.
     """
-    iterator = sys._getframe(3).f_locals.get("epoch_iterator")
-    return getattr(getattr(iterator, "_distributed_dataset", None), "element_spec", None)
+    frame = sys._getframe(2)
+    callback_list = frame.f_locals.get("self")
+    if frame.f_back is None or callback not in getattr(callback_list, "callbacks", ()):
+        return FitCall()
+    fit = frame.f_back.f_locals
+    iterator = fit.get("epoch_iterator")
+    dataset = getattr(iterator, "_distributed_dataset", None)
+    adapter = getattr(iterator, "data_adapter", None)
+    return FitCall(callback_list, fit.get("initial_epoch") or 0, getattr(adapter, "batch_size", None) or _batch_size(dataset),
+                   getattr(dataset, "element_spec", None))
+
+
+def _batch_size(dataset: Any) -> int | None:
+    """The batch size of a tf.data pipeline, where a `batch` is among its last stages. Reason: `element_spec` shows only fixed sizes."""
+    for _ in range(20):
+        size = getattr(dataset, "_batch_size", None)
+        if size is not None:
+            return int(size)
+        dataset = getattr(dataset, "_input_dataset", None)
+    return None
 
 
 NOT_FOLLOWED = frozenset({

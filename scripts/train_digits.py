@@ -4,7 +4,6 @@ Kill it at any moment and start it again with the same command: it goes on from 
 """
 
 import argparse
-import logging
 from pathlib import Path
 
 import keras
@@ -62,7 +61,6 @@ def main() -> None:
     parser.add_argument("--verbose", type=int, default=2, help="as in Keras: 2 is a line an epoch, 1 a progress bar")
     args = parser.parse_args()
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     keras.utils.set_random_seed(7)
     training, held_out = load_digits(args.batch_size)
     model = build_model()

@@ -1,8 +1,9 @@
-"""CheckpointCallback: from Keras' events to the manager."""
+"""CheckpointCallback: from Keras' events to one `FitRun`."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -11,8 +12,9 @@ from ckptkit import _private
 from ckptkit.errors import ConfigError
 from ckptkit.keras.fit import FitRun
 from ckptkit.manager import CheckpointManager
+from ckptkit.manager.plan import make_plan
 from ckptkit.policies import KeepPolicy, SavePolicy
-from ckptkit.store.layout import run_layout
+from ckptkit.preemption.policy import Preemption
 
 
 class CheckpointCallback(keras.callbacks.Callback):
@@ -22,7 +24,12 @@ class CheckpointCallback(keras.callbacks.Callback):
         directory: the run directory; or a `CheckpointManager`, with which no other argument but `export` may be given.
         save: when to save; by default `EveryNSeconds(600) | EveryNEpochs(1, min_secs=60)`, and always at the end.
         keep: which checkpoints stay; by default `KeepLatest(2)`.
+        preemption: what is done when the process is told to stop; by default `Preemption()`.
         export: whether to publish a SavedModel in `<run>/export/<version>/` when training ends; or the directory to publish in.
+        hparams: your own hyperparameters by name; they are recorded, and compared at each start.
+        changed: where the code configures another value than the run had, which counts: `{"learning_rate": "code"}` or `"checkpoint"`.
+        fresh: a label. Under a label that is new to this run, earlier lives are moved to `<run>/aside/` and step 0 begins; later starts
+            with the same label go on with the life that it began.
 
     Raises:
         ConfigError: where an argument cannot be right.
@@ -40,34 +47,34 @@ class CheckpointCallback(keras.callbacks.Callback):
     async_safe = True  # no work at the end of batches, so Keras may go on dispatching those in the background
 
     def __init__(self, directory: str | os.PathLike[str] | CheckpointManager, *, save: SavePolicy | None = None,
-                 keep: KeepPolicy | None = None, export: bool | str | os.PathLike[str] = True) -> None:
+                 keep: KeepPolicy | None = None, preemption: Preemption | None = None, export: bool | str | os.PathLike[str] = True,
+                 hparams: Mapping[str, Any] | None = None, changed: Mapping[str, str] | None = None, fresh: str | None = None) -> None:
         super().__init__()
-        self._given = directory
-        self._options: dict[str, Any] = {name: value for name, value in (("save", save), ("keep", keep)) if value is not None}
+        options = {"save": save, "keep": keep, "preemption": preemption, "hparams": hparams, "changed": changed, "fresh": fresh}
+        self._options: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
         if isinstance(directory, CheckpointManager):
             if self._options:
-                raise ConfigError(f"With a CheckpointManager as first argument, {', '.join(self._options)} belongs to the manager. Received "
-                                  f"both: pass it to CheckpointManager(...), or pass the directory here.")
+                raise ConfigError(f"With a CheckpointManager as first argument, its options belong to the manager. Received both, and "
+                                  f"{', '.join(self._options)}: pass that to CheckpointManager(...), or pass the directory here.")
         else:
-            run_layout(directory)
-            for name, kind in (("save", SavePolicy), ("keep", KeepPolicy)):
-                if name in self._options and not isinstance(self._options[name], kind):
-                    raise ConfigError(f"{name} is a policy, such as ckptkit.EveryNEpochs(1) or ckptkit.KeepLatest(2). "
-                                      f"Received: {name}={self._options[name]!r}.")
+            make_plan(directory, {}, **self._options)  # checks the arguments here, where the user's line is, and not in the middle of fit
+        self._given = directory
         self._export = export
         self._fit: FitRun | None = None
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Opens the run, and makes `fit` begin at the epoch where it goes on."""
-        callback_list = _private.calling_callback_list(self)
-        if callback_list is not None:
+        call = _private.fit_call(self)
+        if self._fit is not None:
+            self._fit.abandon()  # an exception ended the fit before this one
+        others = []
+        if call.callback_list is not None:
+            others = [callback for callback in call.callback_list.callbacks if callback is not self]
             # Ours comes last: what the others do at an event is then part of the state that is saved after it. Keras is iterating over
             # the old list.
-            callback_list.callbacks = [*(c for c in callback_list.callbacks if c is not self), self]
-        others = [c for c in callback_list.callbacks if c is not self] if callback_list is not None else []
-        self._fit = FitRun(self._given, self._options, self._export, self.model, others, epochs=self.params.get("epochs", 1),
-                           steps=self.params.get("steps"))
-        self._fit.begin(_private.element_spec_of_fit())
+            call.callback_list.callbacks = [*others, self]
+        self._fit = FitRun(self._given, self._options, self._export, self.model, others, call, self.params or {})
+        self._fit.begin()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Notes which epoch has begun."""
@@ -79,6 +86,21 @@ class CheckpointCallback(keras.callbacks.Callback):
         if self._fit is not None:
             self._fit.batch_began(batch)
 
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Keeps the state as it is before the evaluation of an epoch."""
+        if self._fit is not None:
+            self._fit.evaluation_began()
+
+    def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Serves a request to stop between two batches of an evaluation."""
+        if self._fit is not None:
+            self._fit.evaluation_goes_on()
+
+    def on_test_end(self, logs: Any = None) -> None:
+        """Serves a request to stop at the end of an evaluation."""
+        if self._fit is not None:
+            self._fit.evaluation_ended()
+
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Notes what was measured."""
         if self._fit is not None:
@@ -89,3 +111,9 @@ class CheckpointCallback(keras.callbacks.Callback):
         if self._fit is not None:
             fit, self._fit = self._fit, None
             fit.end()
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._fit is not None and self._fit.is_open:
+            raise ConfigError("This CheckpointCallback is in use by a fit: the lock of its run, its signal handlers and its position are this "
+                              "process's own and cannot be copied or pickled. Copy it before fit, or make a second one.")
+        return {**self.__dict__, "_fit": None, "_model": None, "params": None}

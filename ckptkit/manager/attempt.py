@@ -2,59 +2,44 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ckptkit.clock import Clock
-from ckptkit.errors import ConfigError, Preempted
+from ckptkit.errors import ConfigError, CorruptCheckpointError, IncompatibleStateError, Preempted, RunLockedError
 from ckptkit.log import logger, size
 from ckptkit.manager.metrics import Metrics
+from ckptkit.manager.plan import Plan
 from ckptkit.manager.versions import versions
-from ckptkit.policies import KeepPolicy, Moment, SavePolicy
+from ckptkit.policies import Moment
 from ckptkit.policies.metrics import Extremes, updated_extremes
 from ckptkit.position import RunPosition
+from ckptkit.preemption.request import StopBox, StopRequest
+from ckptkit.preemption.signals import SignalGuard
 from ckptkit.resume.assign import assign_result
-from ckptkit.resume.newest import newest_good, restore_newest, restore_one
-from ckptkit.save import snapshot
-from ckptkit.save.build import build
+from ckptkit.resume.hyperparameters import CHECKPOINT, CODE, Change, settle
+from ckptkit.resume.newest import newest_good, quarantine, restore_one
+from ckptkit.save import hyperparameters, snapshot
 from ckptkit.save.tracked import track
 from ckptkit.save.writer import ForegroundWriter, Target, Writer, write_checkpoint
 from ckptkit.store import events
 from ckptkit.store.catalog import Checkpoint, list_checkpoints
 from ckptkit.store.commit import clean_up
-from ckptkit.store.files import FileSystem
+from ckptkit.store.fresh import set_aside_earlier_lives
 from ckptkit.store.journal import start_attempt
 from ckptkit.store.layout import RunLayout
+from ckptkit.store.lock import RunLock
 from ckptkit.store.manifest import Manifest, to_number, to_numbers
 
-PREEMPTED_EXIT_CODE = 75
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What an attempt is made of; nothing is open yet.
-
-    Args:
-        layout: where the run lies.
-        state: what is saved, by name.
-        save: when to save.
-        keep: which checkpoints stay.
-        clock: where the time comes from.
-        files: how the disk is changed.
-    """
-
-    layout: RunLayout
-    state: Mapping[str, Any]
-    save: SavePolicy
-    keep: KeepPolicy
-    clock: Clock
-    files: FileSystem
+NEVER_RESTART = (ConfigError, IncompatibleStateError, RunLockedError)
+"""Errors that the next start would meet again."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +60,7 @@ class Attempt:
 
     Raises:
         ConfigError: where a file is in the way, or another program's checkpoints are.
+        RunLockedError: where another process trains this run.
         StorageError: where the disk refuses.
     """
 
@@ -86,10 +72,24 @@ class Attempt:
         self._metrics = Metrics()
         self._extremes: Extremes = {}
         self._last = Moment(position=self.position, time_secs=plan.clock.monotonic())
-        self._stop_reason: str | None = None
+        self.phase = "starting"
+        self._turn: RunPosition | None = None
+        self._changes: list[Change] = []
+        self._hyperparameters: hyperparameters.Hyperparameters = {}
+        self._preempted = False
+        self._stop = StopBox()
         self._size_said = False
         check_directory(plan.layout)
         plan.files.make_dir(plan.layout.checkpoints)
+        self._lock = RunLock(plan.files, plan.layout, plan.clock.now())
+        try:
+            self._open()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _open(self) -> None:
+        plan = self.plan
         self.journal = start_attempt(plan.files, plan.layout, plan.clock)
         self._target = Target(plan.files, plan.layout, self.journal, plan.keep)
         self.writer: Writer = ForegroundWriter()
@@ -98,6 +98,10 @@ class Attempt:
         for what in clean_up(plan.files, plan.layout):
             self.journal.record(events.CleanedUp(what=what))
             logger.info("%s", what)
+        if plan.fresh is not None:
+            set_aside_earlier_lives(plan.files, plan.layout, self.journal, plan.fresh)
+        self._signals = SignalGuard(plan.preemption, self._stop, self._signal_arrived)
+        self._signals.install()
 
     # -- where the run goes on
 
@@ -106,14 +110,46 @@ class Attempt:
         return newest_good(self.plan.files, self.plan.layout, self.journal)
 
     def restore_newest(self) -> RunPosition:
-        """Restores the newest good checkpoint; falls back where it cannot be read."""
-        build(self.plan.state)
-        checkpoint = restore_newest(self.plan.files, self.plan.layout, self.journal, track(self.plan.state), self.plan.state)
-        return self.goes_on_from(checkpoint)
+        """Restores the newest good checkpoint; falls back to the one before it where TensorFlow cannot read it."""
+        while (checkpoint := self.newest()) is not None:
+            self.check_hyperparameters(checkpoint)
+            try:
+                return self.restore(checkpoint)
+            except CorruptCheckpointError as error:
+                quarantine(self.plan.files, self.plan.layout, self.journal, checkpoint, str(error))
+        self.check_hyperparameters(None)
+        return self.goes_on_from(None)
+
+    def check_hyperparameters(self, checkpoint: Checkpoint | None, more: Mapping[str, object] | None = None) -> None:
+        """Compares what the code configures with what the run had, before anything is assigned.
+
+        Args:
+            checkpoint: where the run goes on, or None.
+            more: configured values beside those of the optimizers and the user's own.
+
+        Raises:
+            ConfigError: where they differ, and it is not said which counts.
+        """
+        optimizers = hyperparameters.of_state(self.plan.state)
+        now = {**{name: value for name, (_, _, value) in optimizers.items()}, **(more or {}), **self.plan.hparams}
+        then = checkpoint.manifest.hyperparameters if checkpoint is not None else {}
+        settable = frozenset(name for name, (_, _, value) in optimizers.items() if isinstance(value, int | float))
+        self._changes = settle(then, now, self.plan.changed, settable)
+        kept = {change.name: change.then for change in self._changes if change.settled == CHECKPOINT}
+        self._hyperparameters = {**now, **kept}
 
     def restore(self, checkpoint: Checkpoint) -> RunPosition:
-        """Restores one checkpoint."""
+        """Restores one checkpoint, and then puts into effect what was settled of changed hyperparameters."""
         restore_one(self.journal, checkpoint, track(self.plan.state), self.plan.state)
+        optimizers = hyperparameters.of_state(self.plan.state)
+        for change in self._changes:
+            optimizer, argument, _ = optimizers.get(change.name, (None, "", None))
+            value = change.now if change.settled == CODE else change.then
+            if optimizer is not None and isinstance(value, int | float) and (change.settled == CODE or argument != "learning_rate"):
+                setattr(optimizer, argument, value)
+            self.journal.record(events.HyperparameterChanged(name=change.name, then=json.dumps(change.then), now=json.dumps(change.now),
+                                                             settled=change.settled))
+            logger.info("%s: the run had %s, the code says %s; the %s counts", change.name, change.then, change.now, change.settled)
         return self.goes_on_from(checkpoint)
 
     def assign_result(self, checkpoint: Checkpoint) -> None:
@@ -141,15 +177,47 @@ class Attempt:
 
     def training_starts(self) -> None:
         """The first step of this attempt is about to run."""
+        self.phase = "training"
         self.journal.record(events.TrainingStarted(step=self.position.step))
 
     # -- while it goes on
 
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """The block is a loop of training."""
+        before = self.phase
+        if before in ("starting", "between loops"):
+            self.training_starts()
+            before = "between loops"
+        try:
+            yield
+        finally:
+            self.phase = before
+
+    @contextmanager
+    def turn(self, turn: RunPosition) -> Iterator[None]:
+        """The block is one turn of a loop, which leads to the position `turn`."""
+        self._turn = turn
+        try:
+            yield
+        finally:
+            self._turn = None
+
+    def safe_point(self) -> None:
+        """Serves a request to stop inside a turn whose training is done; the turn then counts as done.
+
+        Raises:
+            Preempted: after a request to stop, with the state saved.
+        """
+        if self.stop_requested and self._turn is not None:
+            self.at(self._turn, self._metrics.raw)
+        self.serve_stop()
+
     def at(self, position: RunPosition, metrics: Mapping[str, Any] | None = None) -> None:
         """The run has come to `position`, where `metrics` were measured."""
         if position.step < self.position.step:
-            raise ConfigError(f"step counts the training batches done since the run began, over all attempts, and never goes back. The run is at "
-                              f"step {self.position.step}. Received: {position.step}. Begin at the position that was restored.")
+            raise ConfigError(f"step counts the training batches done since the run began, over all attempts, and never goes back. "
+                              f"The run is at step {self.position.step}. Received: {position.step}. Begin at the position that was restored.")
         if position.step != self.position.step:
             self._metrics = Metrics()
         self.position = position
@@ -159,8 +227,11 @@ class Attempt:
         """Notes what was measured at this position; tensors are converted only when somebody looks."""
         self._metrics = self._metrics.with_more(metrics)
 
-    def save_if_due(self) -> bool:
+    def save_if_due(self, leave: Callable[[], None] | None = None) -> bool:
         """Saves where the policy says so, and serves a request to stop.
+
+        Args:
+            leave: see `serve_stop`.
 
         Raises:
             Preempted: after a request to stop, with the state saved.
@@ -170,7 +241,7 @@ class Attempt:
         self._extremes = updated_extremes(self._extremes, self._metrics.converted)
         if reason is not None:
             self.save(reason)
-        self.serve_stop()
+        self.serve_stop(leave=leave)
         return reason is not None
 
     def turn_done(self, position: RunPosition) -> None:
@@ -201,7 +272,7 @@ class Attempt:
             saved_at=self.plan.clock.now(), trigger=trigger, states=taken.snapshot.states, tensors=taken.snapshot.entries,
             metrics=to_numbers(taken.metrics),
             extremes={name: (to_number(low), to_number(high)) for name, (low, high) in self._extremes.items()},
-            versions=versions(), final=final, total=self.total)
+            hyperparameters=dict(self._hyperparameters), versions=versions(), final=final, total=self.total)
         self.writer.submit(lambda: self._write(taken, manifest))
         self._last = Moment(position=taken.position, time_secs=self.plan.clock.monotonic(), metrics=taken.metrics)
 
@@ -213,26 +284,57 @@ class Attempt:
             total = "more and more, as the run goes on" if most is None else f"at most {size(written.size_bytes * (most + 1))}"
             logger.info("one checkpoint takes %s; with %r all of them take %s", size(written.size_bytes), self.plan.keep, total)
 
-    def request_stop(self, reason: str) -> None:
-        """Asks the run to save and stop at its next safe point."""
-        self._stop_reason = reason
+    def saw_iterations(self, iterations: int) -> bool:
+        """Whether an optimizer of the state stands where this process has left it."""
+        return hyperparameters.saw_iterations(self.plan.state, iterations)
 
-    def serve_stop(self) -> None:
+    def request_stop(self, reason: str) -> None:
+        """Asks the run to save and stop at its next safe point; from any thread."""
+        self._stop.put(StopRequest(reason, self.plan.preemption.exit_code))
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether the run is to stop at its next safe point."""
+        return self._stop.get() is not None
+
+    def _signal_arrived(self, name: str) -> None:
+        if name == "SIGINT":
+            logger.warning("saving step %d; Ctrl-C again to stop now", self.position.step)
+        else:
+            logger.warning("received %s while %s: saving at the next safe point, then stopping", name, self.phase)
+        self.journal.record(events.SignalReceived(signal=name, phase=self.phase))
+
+    def serve_stop(self, taken: Taken | None = None, leave: Callable[[], None] | None = None) -> None:
         """Stops here where that was asked for.
 
+        Args:
+            taken: the snapshot to save; by default one of now.
+            leave: called when the state is safe, before the process is left.
+
         Raises:
-            Preempted: with the state saved.
+            Preempted: with the state saved. After Ctrl-C it is `KeyboardInterrupt` instead, and where a handler was there before ours,
+                whatever that raises.
         """
-        if self._stop_reason is None:
+        request = self._stop.get()
+        if request is None:
             return
         began = self.plan.clock.monotonic()
-        if self._last.position != self.position:
-            self.save(self._stop_reason)
+        at = taken.position if taken is not None else self.position
+        if self._last.position != at and not self.done:
+            self.save(request.reason, taken)
         self.writer.wait()
-        self.journal.record(events.Preempted(step=self.position.step, reason=self._stop_reason, exit_code=PREEMPTED_EXIT_CODE,
+        self.journal.record(events.Preempted(step=at.step, reason=request.reason, exit_code=request.exit_code,
                                              secs=self.plan.clock.monotonic() - began))
-        logger.info("stopped by %s at %s; the next start goes on from there", self._stop_reason, self.position)
-        raise Preempted(PREEMPTED_EXIT_CODE, self.position.step)
+        logger.info("stopped by %s at %s; the next start goes on from there", request.reason, at)
+        self._preempted = True
+        self._stop.clear()
+        if leave is not None:
+            leave()
+        if request.before is not None:
+            request.before()
+        if request.interrupt:
+            raise KeyboardInterrupt
+        raise Preempted(request.exit_code, at.step)
 
     # -- the end
 
@@ -240,8 +342,8 @@ class Attempt:
         """Training is over: saves the final state, unless it is there already.
 
         Args:
-            taken: the state that training can go on from; by default that of now. Where weights were replaced since then, by averages or by the
-                best ones, those are saved beside it.
+            taken: the state that training can go on from; by default that of now. Where weights were replaced since then, by
+                averages or by the best ones, those are saved beside it.
         """
         newest = list_checkpoints(self.plan.layout)
         if taken is not None or not newest or newest[-1].step != self.position.step or not newest[-1].manifest.final:
@@ -253,17 +355,27 @@ class Attempt:
             self.done = True
 
     def close(self, error: BaseException | None = None) -> None:
-        """Lets go of the run. Saves what a loop that was left by `break` had done; saves nothing where an error ended it."""
+        """Lets go of the run. Saves what a loop that was left by `break` had done; saves nothing where an error ended it.
+
+        Args:
+            error: what ended training, or None.
+        """
         outcome = "finished" if self.done else "stopped"
-        if isinstance(error, Preempted):
-            outcome = "preempted"
-        elif error is not None:
-            outcome = "failed"
-            self.journal.record(events.Failed(error=type(error).__name__, message=str(error), step=self.position.step, restart=True))
-        elif not self.done and self._last.position != self.position:
-            self.save("the loop was left")
-        self.writer.close()
-        self.journal.record(events.AttemptEnded(outcome=outcome, step=self.position.step))
+        try:
+            if self._preempted:
+                outcome = "preempted"
+            elif error is not None:
+                outcome = "failed"
+                self.journal.record(events.Failed(error=type(error).__name__, message=str(error), step=self.position.step,
+                                                  restart=not isinstance(error, NEVER_RESTART)))
+            elif not self.done and self._last.position != self.position:
+                self.save("the loop was left")
+            self.writer.close()
+            self.journal.record(events.AttemptEnded(outcome=outcome, step=self.position.step))
+        finally:
+            hyperparameters.saw(self.plan.state)
+            self._signals.restore()
+            self._lock.release()
 
 
 def check_directory(layout: RunLayout) -> None:

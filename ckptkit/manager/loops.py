@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from ckptkit.errors import ConfigError
@@ -12,37 +13,40 @@ from ckptkit.position import RunPosition
 
 def steps(attempt: Attempt, total: int) -> Iterator[int]:
     """Numbers of the turns that are left, each the one that is complete when its body ends."""
-    while attempt.position.step < total:
-        step = attempt.position.step + 1
-        yield step
-        attempt.turn_done(RunPosition(step=step, epoch=attempt.position.epoch, batch=attempt.position.batch))
-    attempt.finish()
+    with attempt.training():
+        while attempt.position.step < total:
+            turn = replace(attempt.position, step=attempt.position.step + 1)
+            with attempt.turn(turn):
+                yield turn.step
+            attempt.turn_done(turn)
+        attempt.finish()
+    attempt.serve_stop()
 
 
 def epochs(attempt: Attempt, total: int) -> Iterator[int]:
     """Numbers of the epochs that are left, from 0."""
-    while attempt.position.epoch < total:
-        epoch = attempt.position.epoch
-        if attempt.position.batch:
-            attempt.epoch_restarted()
-        yield epoch
-        if attempt.position.epoch != epoch:
-            raise ConfigError("Inside `for epoch in manager.epochs(...)` the epoch is counted by the loop. Use one loop of epochs.")
-        attempt.turn_done(RunPosition(step=attempt.position.step, epoch=epoch + 1, batch=0))
-    attempt.finish()
+    with attempt.training():
+        while attempt.position.epoch < total:
+            epoch = attempt.position.epoch
+            if attempt.position.batch:
+                attempt.epoch_restarted()
+            yield epoch
+            if attempt.position.epoch != epoch:
+                raise ConfigError("Inside `for epoch in manager.epochs(...)` the epoch is counted by the loop. Use one loop of epochs.")
+            attempt.turn_done(RunPosition(step=attempt.position.step, epoch=epoch + 1, batch=0))
+        attempt.finish()
+    attempt.serve_stop()
 
 
 def batches(attempt: Attempt, dataset: Iterable[Any]) -> Iterator[Any]:
     """The batches of one epoch."""
-    for batch in dataset:
-        yield batch
-        at = attempt.position
-        attempt.turn_done(RunPosition(step=at.step + 1, epoch=at.epoch, batch=at.batch + 1))
-
-
-def safe_point(attempt: Attempt) -> None:
-    """Serves a request to stop inside a turn whose training is done."""
-    attempt.serve_stop()
+    with attempt.training():
+        for batch in dataset:
+            at = attempt.position
+            turn = RunPosition(step=at.step + 1, epoch=at.epoch, batch=at.batch + 1)
+            with attempt.turn(turn):
+                yield batch
+            attempt.turn_done(turn)
 
 
 def check_total(name: str, total: object) -> int:

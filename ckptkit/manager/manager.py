@@ -11,24 +11,22 @@ from typing import Any, TypeVar
 
 import tensorflow as tf
 
-from ckptkit.clock import Clock, SystemClock
+from ckptkit.clock import Clock
 from ckptkit.errors import ConfigError
 from ckptkit.log import show_by_default
-from ckptkit.manager import loops
-from ckptkit.manager.attempt import Attempt, Plan
-from ckptkit.policies import EveryNEpochs, EveryNSeconds, KeepLatest, KeepPolicy, SavePolicy
+from ckptkit.manager import loops, registry
+from ckptkit.manager.attempt import Attempt
+from ckptkit.manager.plan import make_plan
+from ckptkit.policies import KeepPolicy, SavePolicy
 from ckptkit.position import RunPosition
+from ckptkit.preemption.policy import Preemption
 from ckptkit.save.build import build
 from ckptkit.save.tracked import check_state
 from ckptkit.store.files import FileSystem
-from ckptkit.store.layout import run_layout
 from ckptkit.store.run import Run
 from ckptkit.store.verify import verify
 
 Batch = TypeVar("Batch")
-
-DEFAULT_SAVE: SavePolicy = EveryNSeconds(600) | EveryNEpochs(1, min_secs=60)
-DEFAULT_KEEP: KeepPolicy = KeepLatest(2)
 
 
 class CheckpointManager:
@@ -43,6 +41,11 @@ class CheckpointManager:
             `state_dict()`/`load_state_dict(state)`.
         save: when to save; by default `EveryNSeconds(600) | EveryNEpochs(1, min_secs=60)`, and always at the end.
         keep: which checkpoints stay; by default `KeepLatest(2)`.
+        preemption: what is done when the process is told to stop; by default `Preemption()`.
+        hparams: your own hyperparameters by name; they are recorded, and compared at each start.
+        changed: where the code configures another value than the run had, which counts: `{"learning_rate": "code"}` or `"checkpoint"`.
+        fresh: a label. Under a label that is new to this run, earlier lives are moved to `<run>/aside/` and step 0 begins; later starts
+            with the same label go on with the life that it began.
         clock: where the time comes from; for tests.
         files: how the disk is changed; for tests.
 
@@ -60,15 +63,13 @@ class CheckpointManager:
         [4, 5]
     """
 
-    def __init__(self, directory: str | os.PathLike[str], state: Mapping[str, Any], *, save: SavePolicy = DEFAULT_SAVE,
-                 keep: KeepPolicy = DEFAULT_KEEP, clock: Clock | None = None, files: FileSystem | None = None) -> None:
-        layout = run_layout(directory)
+    def __init__(self, directory: str | os.PathLike[str], state: Mapping[str, Any], *, save: SavePolicy | None = None,
+                 keep: KeepPolicy | None = None, preemption: Preemption | None = None, hparams: Mapping[str, Any] | None = None,
+                 changed: Mapping[str, str] | None = None, fresh: str | None = None, clock: Clock | None = None,
+                 files: FileSystem | None = None) -> None:
         check_state(state)
-        if not isinstance(save, SavePolicy):
-            raise ConfigError(f"save is a save policy, such as ckptkit.EveryNSteps(500). Received: save={save!r}.")
-        if not isinstance(keep, KeepPolicy):
-            raise ConfigError(f"keep is a keep policy, such as ckptkit.KeepLatest(2). Received: keep={keep!r}.")
-        self._plan = Plan(layout, dict(state), save, keep, clock or SystemClock(), files or FileSystem())
+        self._plan = make_plan(directory, state, save=save, keep=keep, preemption=preemption, hparams=hparams, changed=changed, fresh=fresh,
+                               clock=clock, files=files)
         self._attempt: Attempt | None = None
 
     # -- opening and closing
@@ -119,11 +120,19 @@ class CheckpointManager:
         checkpoint = self.run.find("latest" if step is None else step)
         verify(checkpoint)
         build(self._plan.state)
-        return self.open_attempt().restore(checkpoint)
+        attempt = self.open_attempt()
+        attempt.check_hyperparameters(checkpoint)
+        return attempt.restore(checkpoint)
 
     def close(self) -> None:
         """Ends this attempt: waits for what is being written, and lets go of the run. Saves what a loop left by `break` had done."""
         self.let_go(sys.exc_info()[1])
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._attempt is not None:
+            raise ConfigError(f"This CheckpointManager has the run in {self._plan.layout.root} open: its lock, its signal handlers and its position "
+                              f"are this process's own and cannot be copied or pickled. Copy it before it is used, or make a second one.")
+        return self.__dict__
 
     # -- saving
 
@@ -249,7 +258,7 @@ class CheckpointManager:
             Preempted: after a request to stop, with the state saved.
         """
         _not_in_function("safe_point")
-        loops.safe_point(self._opened())
+        self._opened().safe_point()
 
     # -- looking
 
@@ -278,6 +287,16 @@ class CheckpointManager:
         """The run for looking at it."""
         return Run(self._plan.layout)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the run is open for training by this manager."""
+        return self._attempt is not None
+
+    @property
+    def is_training(self) -> bool:
+        """Whether a loop or a `fit` is under way."""
+        return self._attempt is not None and self._attempt.phase not in ("starting", "between loops")
+
     # -- inside
 
     def open_attempt(self, extra_state: Mapping[str, Any] | None = None) -> Attempt:
@@ -288,8 +307,11 @@ class CheckpointManager:
         """
         if self._attempt is None:
             show_by_default()
-            extra = {name: value for name, value in (extra_state or {}).items() if all(value is not known for known in self._plan.state.values())}
+            known = {id(value) for value in self._plan.state.values()}
+            extra = {name: value for name, value in (extra_state or {}).items() if id(value) not in known}
+            registry.take_over(self._plan.layout, self)
             self._attempt = Attempt(replace(self._plan, state={**self._plan.state, **extra}))
+            registry.opened(self._plan.layout, self)
         return self._attempt
 
     def _opened(self) -> Attempt:
@@ -308,16 +330,18 @@ class CheckpointManager:
         """Ends this attempt, for the reason that is given."""
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
+            registry.closed(self._plan.layout, self)
             attempt.close(error)
 
 
 def _not_in_function(method: str) -> None:
     if tf.inside_function():
-        raise ConfigError(f"manager.{method} works on files and on Python's side; it was called inside a tf.function, where it would run once, at "
-                          f"tracing. Call it between two steps, outside of the tf.function.")
+        raise ConfigError(f"manager.{method} works on files and on Python's side; it was called inside a tf.function, where it would run "
+                          f"once, at tracing. Call it between two steps, outside of the tf.function.")
 
 
 def _check_step(step: object) -> int:
     if not isinstance(step, int) or isinstance(step, bool) or step < 0:
-        raise ConfigError(f"step counts the training batches done since the run began: a whole number of 0 or more. Received: step={step!r}.")
+        raise ConfigError(f"step counts the training batches done since the run began: a whole number of 0 or more. "
+                          f"Received: step={step!r}.")
     return step

@@ -14,6 +14,7 @@ from ckptkit.store.catalog import Checkpoint, list_checkpoints
 from ckptkit.store.commit import set_aside
 from ckptkit.store.events import PassedOver, Restored, Saved
 from ckptkit.store.files import FileSystem
+from ckptkit.store.fresh import this_life
 from ckptkit.store.journal import Journal, read_journal
 from ckptkit.store.layout import RunLayout
 from ckptkit.store.verify import verify
@@ -39,7 +40,7 @@ def newest_good(files: FileSystem, layout: RunLayout, journal: Journal) -> Check
             quarantine(files, layout, journal, checkpoint, str(error))
         else:
             return checkpoint
-    saved = [event for event in read_journal(layout).events if isinstance(event, Saved)]
+    saved = [event for event in this_life(read_journal(layout).events) if isinstance(event, Saved)]
     if bad or saved or _aside_bad(layout):
         why = "\n".join(bad) or (f"The journal tells of a save at step {saved[-1].step}, but there is no checkpoint now." if saved
                                  else f"Its checkpoints are all in {layout.quarantine}.")
@@ -59,26 +60,6 @@ def quarantine(files: FileSystem, layout: RunLayout, journal: Journal, checkpoin
     files.sync_dir(layout.checkpoints)
     journal.record(PassedOver(checkpoint=str(checkpoint.name), reason=reason, moved_to=str(moved.relative_to(layout.root))))
     logger.warning("passed over %s, moved it to %s: %s", checkpoint.name, moved, reason)
-
-
-def restore_newest(files: FileSystem, layout: RunLayout, journal: Journal, tracked: Tracked, state: Mapping[str, Any]) -> Checkpoint | None:
-    """Restores the newest good checkpoint; falls back to the one before it where TensorFlow cannot read it.
-
-    Returns:
-        What was restored, or None where this run has never saved.
-
-    Raises:
-        CorruptCheckpointError, StorageError: as `newest_good`.
-        IncompatibleStateError: where the program's state has another form; nothing was assigned.
-    """
-    while (checkpoint := newest_good(files, layout, journal)) is not None:
-        try:
-            restore_one(journal, checkpoint, tracked, state)
-        except CorruptCheckpointError as error:
-            quarantine(files, layout, journal, checkpoint, str(error))
-        else:
-            return checkpoint
-    return None
 
 
 def restore_one(journal: Journal, checkpoint: Checkpoint, tracked: Tracked, state: Mapping[str, Any]) -> None:

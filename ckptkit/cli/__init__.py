@@ -1,0 +1,77 @@
+"""The `ckptkit` command: one command a file, imported only when it is called, so that a start stays fast.
+
+The readers (`list`, `show`) import no TensorFlow, take no lock and need no write permission. Exit codes are in `exits.py`,
+and `docs/cli.md` describes every command and every `--json` form.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from ckptkit.cli.exits import ExitCode, exit_code, message
+from ckptkit.cli.group import group
+from ckptkit.cli.text import plain
+from ckptkit.errors import CheckpointError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: what follows the program's name; by default that of this process.
+
+    Returns:
+        The exit code.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # A name on disk need not be spellable in the terminal's encoding; that is no reason to show nothing.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = _run(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader (`head`, a pager) has seen enough. Python would complain once more when it flushes at exit.
+        _forget_output()
+        return ExitCode.OK
+    except OSError as error:
+        _forget_output()
+        where = plain(error.filename) if error.filename else "standard output"
+        return _complain(f"Could not use {where}: {error.strerror or error}.", ExitCode.ERROR)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        # Not group.main(), which ends with exit code 1 where a pipe is closed.
+        with group.make_context("ckptkit", list(sys.argv[1:] if arguments is None else arguments)) as context:
+            group.invoke(context)
+    except click.exceptions.Exit as end:  # --help, --version
+        return end.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except CheckpointError as error:
+        return _complain(message(error), exit_code(error))
+    except (click.Abort, KeyboardInterrupt):
+        return _complain("interrupted", ExitCode.INTERRUPTED)
+    return ExitCode.OK
+
+
+def _complain(text: str, code: int) -> int:
+    click.echo(f"ckptkit: {text}", err=True)
+    return code
+
+
+def _forget_output() -> None:
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+    except (OSError, ValueError, AttributeError):
+        pass  # there is no standard output that could complain

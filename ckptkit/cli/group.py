@@ -1,0 +1,46 @@
+"""The commands by name. Their modules are imported when they are called, or when help lists them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from ckptkit import __version__
+from ckptkit.cli.exits import ExitCode
+
+COMMANDS = {
+    "list": "ckptkit.cli.list",
+    "show": "ckptkit.cli.show",
+}
+"""Each module has its command under the name `command`; help shows them in this order."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        home = COMMANDS.get(cmd_name)
+        if home is None:
+            return None
+        command = import_module(home).command
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=LazyGroup, invoke_without_command=True,
+             context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="ckptkit")
+@click.pass_context
+def group(context: click.Context) -> None:
+    """Look at training runs and their checkpoints.
+
+    RUN is a run directory: the one that was given to CheckpointCallback or CheckpointManager.
+    """
+    if context.invoked_subcommand is None:
+        # Versions of click disagree on whether this is an error; here it is one, with help as its message.
+        click.echo(context.get_help(), err=True)
+        context.exit(ExitCode.USAGE)

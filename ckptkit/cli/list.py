@@ -1,0 +1,126 @@
+"""`ckptkit list RUN`: the checkpoints of a run, and what state it is in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+
+from ckptkit.cli.output import json_option, print_json, print_line, print_table
+from ckptkit.cli.runs import lives_aside, opened, problem_of, quarantined, run_argument
+from ckptkit.cli.state import RunState, run_state
+from ckptkit.cli.text import ago, count, duration, metrics, plain
+from ckptkit.log import size
+from ckptkit.store.catalog import Checkpoint
+from ckptkit.store.manifest import Manifest
+
+_COLOUR = {"finished": "green", "training": "green", "failed": "red", "dead": "yellow", "unknown": "yellow"}
+
+
+@click.command("list", short_help="List the checkpoints of a run, and say what state it is in.")
+@run_argument
+@json_option
+def command(run: str, as_json: bool) -> None:
+    """List the checkpoints of RUN, oldest first, and say what state the run is in.
+
+    A checkpoint whose manifest cannot be read, or with a file that is missing or of another size, is listed with what is wrong.
+    """
+    found = opened(run)
+    view = found.journal_view
+    now = time.time()
+    listing = Listing(
+        run=run, state=run_state(view.events, now), checkpoints=[(checkpoint, problem_of(checkpoint)) for checkpoint in found.checkpoints],
+        quarantined=quarantined(found), set_aside=lives_aside(found), damaged_lines=view.damaged)
+    if as_json:
+        print_json(listing.as_json())
+    else:
+        listing.show(now)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What `list` tells of a run.
+
+    Args:
+        run: the directory, as it was typed.
+        state: from the journal.
+        checkpoints: each with what is wrong with it, or None.
+        quarantined: checkpoints in `quarantine/`.
+        set_aside: earlier lives in `aside/`.
+        damaged_lines: lines of the journal that cannot be read.
+    """
+
+    run: str
+    state: RunState
+    checkpoints: Sequence[tuple[Checkpoint, str | None]]
+    quarantined: int
+    set_aside: int
+    damaged_lines: Sequence[str]
+
+    def as_json(self) -> dict[str, object]:
+        """The form of `ckptkit list --json`; see docs/cli.md."""
+        last = self.state.last
+        return {
+            "run": self.run,
+            "state": self.state.name,
+            "words": self.state.words,
+            "attempts": self.state.attempts,
+            "last_event": None if last is None else {"event": last.event, "time": last.time, "attempt": last.attempt},
+            "checkpoints": [_as_json(checkpoint, problem) for checkpoint, problem in self.checkpoints],
+            "quarantined": self.quarantined,
+            "set_aside": self.set_aside,
+            "damaged_journal_lines": list(self.damaged_lines),
+        }
+
+    def show(self, now: float) -> None:
+        """Prints it for people."""
+        parts = [f"{plain(self.run)}: {self.state.words}", count(self.state.attempts, "attempt")]
+        if self.state.last is not None:
+            parts.append(f"last event {self.state.last.event}, {ago(self.state.last.time, now)}")
+        print_line(" | ".join(parts), style=_COLOUR.get(self.state.name, ""))
+        if self.quarantined:
+            print_line(f"{count(self.quarantined, 'checkpoint')} in quarantine/: could not be used and was moved, not deleted")
+        if self.set_aside:
+            print_line(f"{count(self.set_aside, 'earlier life', 'earlier lives')} in aside/: set aside for a fresh start, not deleted")
+        if self.damaged_lines:
+            print_line(f"{count(len(self.damaged_lines), 'line')} of the journal cannot be read: {plain(self.damaged_lines[0])}")
+        if not self.checkpoints:
+            print_line("no checkpoints")
+            return
+        bad = [number for number, (_, problem) in enumerate(self.checkpoints) if problem is not None]
+        print_line()
+        print_table(
+            ["step", "epoch", "age", "size", "metrics", "saved because", "attempt", ""],
+            [_row(checkpoint, problem, now) for checkpoint, problem in self.checkpoints], right=["step", "age", "size", "attempt"], red=bad)
+
+
+def _row(checkpoint: Checkpoint, problem: str | None, now: float) -> list[str]:
+    manifest = readable(checkpoint)
+    if manifest is None:
+        return [str(checkpoint.step), "", "", "", "", "", str(checkpoint.attempt), f"damaged: {problem}"]
+    note = "final" if manifest.final else ""
+    return [
+        str(manifest.step),
+        f"{manifest.epoch} + {manifest.batch}" if manifest.batch else str(manifest.epoch),
+        duration(now - manifest.saved_at),
+        size(manifest.size_bytes),
+        metrics(checkpoint.metrics, most=2),
+        manifest.trigger,
+        str(manifest.attempt),
+        note if problem is None else f"damaged: {problem}",
+    ]
+
+
+def _as_json(checkpoint: Checkpoint, problem: str | None) -> dict[str, object]:
+    manifest = readable(checkpoint)
+    known: dict[str, object] = {"name": str(checkpoint.name), "path": str(checkpoint.path), "step": checkpoint.step,
+                                "attempt": checkpoint.attempt, "problem": problem}
+    fields = ("epoch", "batch", "saved_at", "size_bytes", "metrics", "trigger", "final")
+    return known | {name: None if manifest is None else getattr(manifest, name) for name in fields}
+
+
+def readable(checkpoint: Checkpoint) -> Manifest | None:
+    """The manifest, or None where it cannot be read."""
+    return checkpoint.manifest if checkpoint.problem is None else None

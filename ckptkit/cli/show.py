@@ -1,0 +1,145 @@
+"""`ckptkit show RUN [WHICH]`: everything that a checkpoint says of itself, and how to read it without ckptkit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import click
+
+from ckptkit.cli.output import json_option, print_json, print_line, print_table
+from ckptkit.cli.runs import opened, problem_of, run_argument
+from ckptkit.cli.text import ago, count, date, metrics, plain
+from ckptkit.errors import CorruptCheckpointError
+from ckptkit.log import size
+from ckptkit.store.catalog import Checkpoint
+from ckptkit.store.manifest import Manifest, TensorEntry
+from ckptkit.store.run import Run
+
+VALUE_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
+"""What TensorFlow adds to a key; the writer's own constant stands where TensorFlow is imported."""
+
+
+def which_checkpoint(_context: click.Context, _parameter: click.Parameter, text: str) -> int | str:
+    """A step as a number, or `latest` or `best`."""
+    if text in ("latest", "best"):
+        return text
+    if text.isascii() and text.isdecimal() and len(text) <= 18:
+        return int(text)
+    raise click.BadParameter(f"A checkpoint is named by its step, or is 'latest' or 'best'. Received: {plain(text)!r}.")
+
+
+@click.command("show", short_help="Show everything that a checkpoint says of itself.")
+@run_argument
+@click.argument("which", metavar="[STEP|latest|best]", default="latest", callback=which_checkpoint)
+@json_option
+def command(run: str, which: int | str, as_json: bool) -> None:
+    """Show one checkpoint of RUN: by its step, or the latest (default), or the best by val_loss or loss.
+
+    Of several attempts at one step, the highest counts. A damaged checkpoint is an error (exit code 3): the message says what is
+    wrong with it. Sizes of files are compared with the manifest; their contents are not read.
+    """
+    found = opened(run)
+    checkpoint = chosen(found, which)
+    problem = problem_of(checkpoint)
+    if problem is not None:
+        raise CorruptCheckpointError(f"{checkpoint.name} is damaged: {problem} {_others(found, checkpoint)}")
+    if as_json:
+        print_json({"run": run, **_as_json(checkpoint)})
+    else:
+        _show(checkpoint, time.time())
+
+
+def chosen(run: Run, which: int | str) -> Checkpoint:
+    """The checkpoint that was asked for, also where it is damaged: another one in its place would be a wrong answer.
+
+    Raises:
+        CheckpointNotFoundError: where there is none.
+    """
+    if which == "best":
+        return run.find("best")
+    matching = [checkpoint for checkpoint in run.checkpoints if which in ("latest", checkpoint.step)]
+    return matching[-1] if matching else run.find(which)
+
+
+def _others(run: Run, damaged: Checkpoint) -> str:
+    """What to do about a damaged checkpoint."""
+    good = [c for c in run.checkpoints if c.name != damaged.name and problem_of(c) is None]
+    if not good:
+        return "No other checkpoint of this run is whole."
+    return f"The newest whole one: ckptkit show {plain(run.directory)} {good[-1].step}"
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a state has under one role."""
+
+    role: str
+    tensors: int
+    size_bytes: int
+
+    @classmethod
+    def of(cls, tensors: Iterable[TensorEntry]) -> list[Share]:
+        """The tensors of one state, by role, in the order of the file."""
+        grouped: dict[str, list[int]] = {}
+        for tensor in tensors:
+            grouped.setdefault(tensor.role, []).append(tensor.size_bytes)
+        return [cls(role, len(sizes), sum(sizes)) for role, sizes in grouped.items()]
+
+
+def shares(manifest: Manifest) -> dict[str, list[Share]]:
+    """How many tensors and bytes each state has, by role."""
+    return {state.name: Share.of(t for t in manifest.tensors if t.key.partition("/")[0] == state.name) for state in manifest.states}
+
+
+def _as_json(checkpoint: Checkpoint) -> dict[str, object]:
+    manifest = checkpoint.manifest
+    return {
+        "name": str(checkpoint.name), "path": str(checkpoint.path), "prefix": str(checkpoint.prefix),
+        "step": manifest.step, "epoch": manifest.epoch, "batch": manifest.batch, "attempt": manifest.attempt,
+        "saved_at": manifest.saved_at, "trigger": manifest.trigger, "final": manifest.final, "total": manifest.total,
+        "size_bytes": manifest.size_bytes, "metrics": manifest.metrics, "hyperparameters": manifest.hyperparameters,
+        "versions": manifest.versions, "format_version": manifest.format_version,
+        "files": [{"name": file.name, "size_bytes": file.size_bytes, "digest": file.digest} for file in manifest.files],
+        "states": [
+            {"name": state.name, "class_name": state.class_name, "optimizers": state.classes,
+             "roles": [{"role": share.role, "tensors": share.tensors, "size_bytes": share.size_bytes}
+                       for share in shares(manifest)[state.name]]}
+            for state in manifest.states],
+    }
+
+
+def _show(checkpoint: Checkpoint, now: float) -> None:
+    manifest = checkpoint.manifest
+    print_line(f"{checkpoint.name}: {manifest.position}{', the end of training' if manifest.final else ''}")
+    print_table(["", ""], [
+        ["saved", f"{date(manifest.saved_at)} ({ago(manifest.saved_at, now)})"],
+        ["because", manifest.trigger],
+        ["attempt", str(manifest.attempt)],
+        ["metrics", metrics(checkpoint.metrics, most=len(checkpoint.metrics)) or "none were reported"],
+        *([["settings", "  ".join(f"{name}={value}" for name, value in manifest.hyperparameters.items())]]
+          if manifest.hyperparameters else []),
+        ["versions", "  ".join(f"{name} {version}" for name, version in manifest.versions.items())],
+        ["directory", str(checkpoint.path)],
+    ], indent=2)
+
+    print_line(f"\nfiles: {count(len(manifest.files), 'file')}, {size(manifest.size_bytes)}")
+    print_table(["name", "size", "digest"], [[file.name, size(file.size_bytes), file.digest] for file in manifest.files],
+                right=["size"], indent=2)
+
+    print_line(f"\nstate: {count(len(manifest.tensors), 'tensor')}")
+    rows = []
+    for state in manifest.states:
+        for share in shares(manifest)[state.name]:
+            # What a table, an iterator or a Python object takes is known only to the file.
+            rows.append([state.name, state.class_name, share.role, str(share.tensors), size(share.size_bytes) if share.size_bytes else "-"])
+    print_table(["name", "class", "role", "tensors", "size"], rows, right=["tensors", "size"], indent=2)
+    for state in manifest.states:
+        for path, name in state.classes.items():
+            print_line(f"  optimizer of {plain(state.name)}{f' ({plain(path)})' if path else ''}: {plain(name)}")
+
+    print_line("\nto read it with TensorFlow alone:")
+    print_line(f"  reader = tf.train.load_checkpoint({str(checkpoint.prefix)!r})")
+    if manifest.tensors:
+        print_line(f"  reader.get_tensor({manifest.tensors[0].key + VALUE_SUFFIX!r})")

@@ -1,0 +1,100 @@
+"""What state a run is in, from its journal, in one word and in a sentence."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ckptkit.cli.text import ago, count, plain
+from ckptkit.store.events import AttemptEnded, AttemptStarted, Event, Failed, Finished, Saved
+
+E = TypeVar("E", bound=Event)
+
+_LONGEST_MESSAGE = 200
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What the journal says of a run.
+
+    Args:
+        name: `new`, `training`, `finished`, `stopped`, `preempted`, `failed`, `dead` (its process is gone and left no word) or
+            `unknown` (it runs on another machine, or was lost with it).
+        words: the same for people.
+        attempts: how many processes have trained it.
+        last: the newest event, or None.
+    """
+
+    name: str
+    words: str
+    attempts: int
+    last: Event | None
+
+
+def run_state(events: Sequence[Event], now: float, *, host: str | None = None,
+              is_running: Callable[[AttemptStarted], bool] | None = None) -> RunState:
+    """The state of a run.
+
+    Args:
+        events: its journal, in the order of time.
+        now: seconds since the epoch.
+        host: the name of this machine.
+        is_running: whether the process of an attempt on this machine still runs.
+    """
+    attempts = len({event.attempt for event in events if event.attempt})
+    last = events[-1] if events else None
+    started = max(_of(events, AttemptStarted), key=lambda event: event.attempt, default=None)
+    if started is None:
+        return RunState("new", "the journal tells of no attempt", attempts, last)
+    own = [event for event in events if event.attempt == started.attempt]
+    name, words = _ended(own) or _open(own, started, now, host or socket.gethostname(), is_running or _process_runs)
+    return RunState(name, words, attempts, last)
+
+
+def _ended(own: Sequence[Event]) -> tuple[str, str] | None:
+    """The end of an attempt that came to one."""
+    finished, ended, failed = _last(own, Finished), _last(own, AttemptEnded), _last(own, Failed)
+    if finished is not None or (ended is not None and ended.outcome == "finished"):
+        end = finished or ended
+        assert end is not None
+        epochs = f" ({count(finished.epoch, 'epoch')})" if finished is not None and finished.epoch else ""
+        return "finished", f"finished at step {end.step}{epochs}"
+    if failed is not None:
+        message = plain(failed.message.strip().partition("\n")[0])[:_LONGEST_MESSAGE]
+        return "failed", f"failed at step {failed.step}: {plain(failed.error)}{': ' if message else ''}{message}"
+    if ended is not None:
+        return plain(ended.outcome), f"{plain(ended.outcome)} at step {ended.step}, to go on when it is started again"
+    return None
+
+
+def _open(own: Sequence[Event], started: AttemptStarted, now: float, host: str,
+          is_running: Callable[[AttemptStarted], bool]) -> tuple[str, str]:
+    """An attempt that has told of no end: it goes on, or its process was killed."""
+    saved = _last(own, Saved)
+    newest = f"its newest save is of step {saved.step}" if saved is not None else "it has saved nothing yet"
+    if started.host != host:
+        return "unknown", f"no word of an end from {plain(started.host)} (process {started.pid}): it runs there or was lost; {newest}"
+    if is_running(started):
+        return "training", f"training (process {started.pid}, since {ago(started.time, now)}); {newest}"
+    return "dead", f"dead: process {started.pid} is gone and left no word; {newest}"
+
+
+def _process_runs(started: AttemptStarted) -> bool:
+    import psutil
+
+    try:
+        # A process that began after the attempt did has only got the same number.
+        return bool(psutil.Process(started.pid).create_time() <= started.time + 1)
+    except (psutil.Error, ValueError, OverflowError):
+        return False
+
+
+def _of(events: Sequence[Event], kind: type[E]) -> list[E]:
+    return [event for event in events if isinstance(event, kind)]
+
+
+def _last(events: Sequence[Event], kind: type[E]) -> E | None:
+    found = _of(events, kind)
+    return found[-1] if found else None

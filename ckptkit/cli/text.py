@@ -1,0 +1,59 @@
+"""Words and numbers for people. Pure."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+
+_PREFERRED = ("val_loss", "loss", "val_accuracy", "accuracy")
+
+
+def plain(text: object) -> str:
+    """Text on one line, without anything that a terminal would obey: files and journals may hold any bytes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in str(text))
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """A number with its noun.
+
+    Example:
+        >>> from ckptkit.cli.text import count
+        >>> count(1, "attempt"), count(3, "attempt"), count(2, "life", "lives")
+        ('1 attempt', '3 attempts', '2 lives')
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def duration(secs: float) -> str:
+    """A duration in its largest unit.
+
+    Example:
+        >>> from ckptkit.cli.text import duration
+        >>> duration(5), duration(119), duration(7200), duration(200_000)
+        ('5 s', '1 min', '2 h', '2 d')
+    """
+    for unit, width in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if secs >= width:
+            return f"{int(secs // width):,} {unit}"
+    return f"{max(0, int(secs))} s"
+
+
+def ago(moment: float, now: float) -> str:
+    """How long ago a moment is; clocks of two machines may differ, so one in the future is now."""
+    return f"{duration(now - moment)} ago" if math.isfinite(moment) else "at no known time"
+
+
+def date(moment: float) -> str:
+    """A moment in the machine's own time zone."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
+    except (OverflowError, ValueError, OSError):
+        return f"{moment:g} s since 1970"
+
+
+def metrics(values: Mapping[str, float], most: int) -> str:
+    """The metrics that matter most, and how many more there are."""
+    names = sorted(values, key=lambda name: (_PREFERRED.index(name) if name in _PREFERRED else len(_PREFERRED)))
+    shown = [f"{plain(name)} {values[name]:.4g}" for name in names[:most]]
+    return "  ".join(shown + ([f"+{len(names) - most}"] if len(names) > most else []))

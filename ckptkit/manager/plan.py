@@ -1,0 +1,70 @@
+"""What an attempt is made of, checked once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ckptkit.clock import Clock, SystemClock
+from ckptkit.errors import ConfigError
+from ckptkit.policies import EveryNEpochs, EveryNSeconds, KeepLatest, KeepPolicy, SavePolicy
+from ckptkit.preemption.policy import Preemption
+from ckptkit.resume.hyperparameters import check_changed
+from ckptkit.save.hyperparameters import check_hparams
+from ckptkit.store.files import FileSystem
+from ckptkit.store.layout import RunLayout, run_layout
+
+DEFAULT_SAVE: SavePolicy = EveryNSeconds(600) | EveryNEpochs(1, min_secs=60)
+DEFAULT_KEEP: KeepPolicy = KeepLatest(2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What an attempt is made of; nothing is open yet.
+
+    Args:
+        layout: where the run lies.
+        state: what is saved, by name.
+        save: when to save.
+        keep: which checkpoints stay.
+        preemption: what is done when the run is told to stop.
+        hparams: the user's own hyperparameters.
+        changed: for a hyperparameter that the code gives another value than the run had, which counts.
+        fresh: a label under which earlier lives are set aside, once.
+        clock: where the time comes from.
+        files: how the disk is changed.
+    """
+
+    layout: RunLayout
+    state: Mapping[str, Any]
+    save: SavePolicy
+    keep: KeepPolicy
+    preemption: Preemption
+    hparams: Mapping[str, object]
+    changed: Mapping[str, str]
+    fresh: str | None
+    clock: Clock
+    files: FileSystem
+
+
+def make_plan(directory: str | os.PathLike[str], state: Mapping[str, Any], *, save: SavePolicy | None = None, keep: KeepPolicy | None = None,
+              preemption: Preemption | None = None, hparams: Mapping[str, Any] | None = None, changed: Mapping[str, str] | None = None,
+              fresh: str | None = None, clock: Clock | None = None, files: FileSystem | None = None) -> Plan:
+    """A plan of checked arguments, with the defaults where None was given.
+
+    Raises:
+        ConfigError: where an argument cannot be right.
+    """
+    layout = run_layout(directory)
+    for name, value, kind, example in (
+            ("save", save, SavePolicy, "ckptkit.EveryNSteps(500)"), ("keep", keep, KeepPolicy, "ckptkit.KeepLatest(2)"),
+            ("preemption", preemption, Preemption, "ckptkit.Preemption(grace_secs=30)")):
+        if value is not None and not isinstance(value, kind):
+            raise ConfigError(f"{name} is a policy, such as {example}. Received: {name}={value!r}.")
+    if fresh is not None and (not isinstance(fresh, str) or not fresh):
+        raise ConfigError(f"fresh is a label, such as 'second-try'; change it for another fresh start. Received: fresh={fresh!r}.")
+    return Plan(layout=layout, state=dict(state), save=save or DEFAULT_SAVE, keep=keep or DEFAULT_KEEP, preemption=preemption or Preemption(),
+                hparams=check_hparams(hparams), changed=check_changed(changed), fresh=fresh, clock=clock or SystemClock(),
+                files=files or FileSystem())

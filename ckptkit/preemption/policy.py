@@ -1,0 +1,45 @@
+"""How a run answers when it is told to stop."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+
+from ckptkit.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Preemption:
+    """Which signals mean "save and stop", how much time there is, and how the process ends.
+
+    Args:
+        signals: names of signals. SIGUSR1 is taken only where nothing else handles it. Ctrl-C (SIGINT) is always served: it saves, then
+            interrupts as Python does; a second one interrupts at once.
+        grace_secs: seconds between the signal and the end of the machine.
+        exit_code: of the process; 75 is `EX_TEMPFAIL` of sysexits.h, "try again later".
+
+    Raises:
+        ConfigError: where a signal is not known or cannot be caught, or a number cannot be right.
+
+    Example:
+        >>> import ckptkit
+        >>> ckptkit.Preemption(grace_secs=120)
+        Preemption(signals=('SIGTERM', 'SIGUSR1'), grace_secs=120, exit_code=75)
+    """
+
+    signals: tuple[str, ...] = ("SIGTERM", "SIGUSR1")
+    grace_secs: float = 30
+    exit_code: int = 75
+
+    def __post_init__(self) -> None:
+        if isinstance(self.signals, str) or not all(isinstance(name, str) for name in self.signals):
+            raise ConfigError(f"Preemption: signals is a tuple of names, such as ('SIGTERM',). Received: signals={self.signals!r}.")
+        object.__setattr__(self, "signals", tuple(self.signals))
+        for name in self.signals:
+            if name not in signal.Signals.__members__ or name in ("SIGKILL", "SIGSTOP", "SIGINT"):
+                raise ConfigError(f"Preemption: signals names signals that can be caught, such as 'SIGTERM' or 'SIGUSR1'; Ctrl-C (SIGINT) is "
+                                  f"always served. Received: {name!r}.")
+        if not self.grace_secs > 0:
+            raise ConfigError(f"Preemption: grace_secs is a duration in seconds, more than 0. Received: {self.grace_secs!r}.")
+        if not isinstance(self.exit_code, int) or not 1 <= self.exit_code <= 255:
+            raise ConfigError(f"Preemption: exit_code is a process's exit code from 1 to 255. Received: {self.exit_code!r}.")

@@ -1,0 +1,43 @@
+"""A fresh start: earlier lives of a run are moved away, once for each label, and nothing is deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ckptkit.log import logger
+from ckptkit.store.commit import set_aside
+from ckptkit.store.events import Event, SetAside
+from ckptkit.store.files import FileSystem
+from ckptkit.store.journal import Journal, read_journal
+from ckptkit.store.layout import RunLayout
+
+
+def set_aside_earlier_lives(files: FileSystem, layout: RunLayout, journal: Journal, label: str) -> None:
+    """Moves the run's checkpoints, quarantine and exports to `aside/`, unless a life has begun under this label already.
+
+    Args:
+        files: how to change the disk.
+        layout: the run.
+        journal: of this attempt; it remembers the label.
+        label: a fresh start happens once under it, so it may stay in a script that is started again and again.
+
+    Raises:
+        StorageError: where the disk refuses.
+    """
+    events = read_journal(layout).events
+    if any(isinstance(event, SetAside) and event.label == label for event in events):
+        return
+    moved_to = ""
+    for directory in (layout.checkpoints, layout.quarantine, layout.export):
+        if directory.is_dir() and any(directory.iterdir()):
+            moved_to = str(set_aside(files, directory, layout.aside).relative_to(layout.root))
+            logger.info("fresh start %r: moved %s to %s", label, directory.name, layout.root / moved_to)
+    files.make_dir(layout.checkpoints)
+    files.sync_dir(layout.root)
+    journal.record(SetAside(label=label, moved_to=moved_to))
+
+
+def this_life(events: Sequence[Event]) -> list[Event]:
+    """The events since the last fresh start."""
+    starts = [index for index, event in enumerate(events) if isinstance(event, SetAside)]
+    return list(events[starts[-1] + 1:] if starts else events)
