@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -71,12 +72,47 @@ def build_from_spec(model: Any, element_spec: Any) -> None:
     model._symbolic_build(data_batch=element_spec)
 
 
+def input_signature(model: Any) -> Any:
+    """The form of a built model's inputs, as Keras' own exporter takes it. Reason: `model.export` gives no way to say `training=False`."""
+    from keras.src.export.export_utils import get_input_signature
+
+    return get_input_signature(model)
+
+
+class _Exactly(int):
+    """A number that counts also where it is 0: `fit` evaluates `model._initial_epoch or initial_epoch`."""
+
+    def __bool__(self) -> bool:
+        return True
+
+
 def set_initial_epoch(model: Any, epoch: int | None) -> None:
     """Makes the running `fit` begin at an epoch. Reason: `fit` reads it after `on_train_begin`, from nowhere else.
 
     It sticks: set it back to None when `fit` ends.
     """
-    model._initial_epoch = epoch
+    model._initial_epoch = None if epoch is None else _Exactly(epoch)
+
+
+def global_seed() -> Any:
+    """The state of the generator behind `keras.random.*` without a seed, as an array; None where it was not used yet.
+
+    Reason: `keras.random` gives no way to it. It is not made where it is not there: that would draw from Python's `random`.
+    """
+    from keras.src.backend.common.global_state import get_global_attribute
+
+    generator = get_global_attribute(_GLOBAL_SEED)
+    return None if generator is None else np.array(generator.state.value)
+
+
+def set_global_seed(state: Any) -> None:
+    """Gives that generator a state."""
+    from keras.src.random.seed_generator import global_seed_generator
+
+    global_seed_generator().state.assign(state)
+
+
+_GLOBAL_SEED = "global_seed_generator"
 
 
 def compile_metrics_built(model: Any) -> bool:
@@ -120,6 +156,19 @@ def fit_call(callback: Any) -> FitCall:
                    getattr(dataset, "element_spec", None))
 
 
+def callbacks_of_coming_fit(callback: Any) -> list[Any]:
+    """The callbacks of the `fit` that is making its `CallbackList` now, seen from `callback.set_params`; empty where it is no `fit`.
+
+    Reason: `CSVLogger` empties its file in `on_train_begin`, and a callback hears of the others no earlier.
+    """
+    caller = sys._getframe(2)
+    callback_list = caller.f_locals.get("self")
+    fit = caller.f_back.f_back if caller.f_back is not None else None
+    if fit is None or fit.f_code.co_name != "fit" or callback not in getattr(callback_list, "callbacks", ()):
+        return []
+    return list(callback_list.callbacks) if callback_list is not None else []
+
+
 def _batch_size(dataset: Any) -> int | None:
     """The batch size of a tf.data pipeline, where a `batch` is among its last stages. Reason: `element_spec` shows only fixed sizes."""
     for _ in range(20):
@@ -139,7 +188,12 @@ NOT_FOLLOWED = frozenset({
 
 
 def attributes(value: Any) -> Iterator[tuple[str, Any]]:
-    """The attributes of an object that may lead to state, in the order in which they were set."""
+    """The attributes of an object that may lead to state, in the order in which they were set; those in slots come last."""
     for name, attribute in getattr(value, "__dict__", {}).items():
         if name not in NOT_FOLLOWED:
             yield name, attribute
+    for cls in type(value).__mro__:
+        slots = cls.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if not name.startswith("__") and hasattr(value, name):
+                yield name, getattr(value, name)

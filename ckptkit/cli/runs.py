@@ -14,7 +14,7 @@ from ckptkit.store.catalog import Checkpoint
 from ckptkit.store.run import Run, open_run
 from ckptkit.store.verify import verify
 
-run_argument: Callable[[Callable[..., Any]], Callable[..., Any]] = click.argument("run", metavar="RUN", type=click.Path())
+run_argument: Callable[[Callable[..., Any]], Callable[..., Any]] = click.argument("run", metavar="RUN")
 
 
 def opened(directory: str) -> Run:

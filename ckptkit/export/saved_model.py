@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from ckptkit import _private
 from ckptkit.errors import ConfigError, ExportError
 from ckptkit.store.files import FileSystem
 from ckptkit.store.layout import run_layout
@@ -53,7 +54,7 @@ def export_saved_model(model: Any, directory: str | os.PathLike[str], *, sample:
     disk.make_dir(base)
     disk.remove_tree(writing)
     try:
-        model.export(str(writing), verbose=False)
+        _write(model, writing)
         for path in sorted(writing.rglob("*")):
             (disk.sync_dir if path.is_dir() else disk.sync_file)(path)
         disk.sync_dir(writing)
@@ -63,6 +64,19 @@ def export_saved_model(model: Any, directory: str | os.PathLike[str], *, sample:
         disk.remove_tree(writing)
         raise ExportError(f"The model {model.name!r} could not be exported to {target}: {error}") from error
     return target
+
+
+def _write(model: Any, directory: Path) -> None:
+    """Writes what `model.export` writes, but for inference: that one leaves `training` open, and augmentation layers take open for true."""
+    signature = _private.input_signature(model)
+
+    def serve(*inputs: Any) -> Any:
+        return model(*inputs, training=False)
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint("serve", serve, signature)
+    archive.write_out(str(directory), verbose=False)
 
 
 def _next_version(base: Path, version: int | None) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
@@ -20,6 +21,31 @@ def check_others(callbacks: Iterable[Any]) -> None:
         if isinstance(callback, keras.callbacks.BackupAndRestore):
             raise ConfigError("keras.callbacks.BackupAndRestore stands beside CheckpointCallback, and both would resume this run, from different "
                               "places. Delete BackupAndRestore(...) from callbacks: CheckpointCallback does its work.")
+
+
+def append(callbacks: Iterable[Any]) -> None:
+    """Makes `CSVLogger` go on with its file, where it would empty it at the beginning of a training that is a continuation."""
+    for callback in callbacks:
+        if isinstance(callback, keras.callbacks.CSVLogger):
+            callback.append = True
+
+
+def sizes(callbacks: Iterable[Any]) -> dict[str, int]:
+    """How long the files of `CSVLogger` are now."""
+    flush(callbacks)
+    loggers = [callback for callback in callbacks if isinstance(callback, keras.callbacks.CSVLogger)]
+    return {str(callback.filename): os.path.getsize(callback.filename) for callback in loggers if os.path.exists(callback.filename)}
+
+
+def cut(callbacks: Iterable[Any], sizes: Mapping[str, int]) -> None:
+    """Takes lines away that `CSVLogger` wrote after the checkpoint: they are written once more."""
+    for callback in callbacks:
+        if not isinstance(callback, keras.callbacks.CSVLogger):
+            continue
+        size = sizes.get(str(callback.filename))
+        if size is not None and os.path.exists(callback.filename) and os.path.getsize(callback.filename) >= size:
+            os.truncate(callback.filename, size)
+            callback.append_header = size == 0
 
 
 def flush(callbacks: Iterable[Any]) -> None:

@@ -10,11 +10,15 @@ import keras
 
 from ckptkit import _private
 from ckptkit.errors import ConfigError
+from ckptkit.keras import beside
 from ckptkit.keras.fit import FitRun
 from ckptkit.manager import CheckpointManager
 from ckptkit.manager.plan import make_plan
 from ckptkit.policies import KeepPolicy, SavePolicy
 from ckptkit.preemption.policy import Preemption
+from ckptkit.store.fresh import is_known_label
+from ckptkit.store.layout import run_layout
+from ckptkit.store.run import Run
 
 
 class CheckpointCallback(keras.callbacks.Callback):
@@ -62,18 +66,28 @@ class CheckpointCallback(keras.callbacks.Callback):
         self._export = export
         self._fit: FitRun | None = None
 
+    def set_params(self, params: Any) -> None:
+        """Is called before training begins: the moment to keep a log file that the next event would empty."""
+        super().set_params(params)
+        callbacks = _private.callbacks_of_coming_fit(self)
+        if callbacks and self._goes_on():
+            beside.append(callbacks)
+
+    def _goes_on(self) -> bool:
+        run = self._given.run if isinstance(self._given, CheckpointManager) else Run(run_layout(self._given))
+        fresh = self._options.get("fresh")
+        return bool(run.checkpoints) and (fresh is None or is_known_label(run.journal, fresh))
+
     def on_train_begin(self, logs: Any = None) -> None:
         """Opens the run, and makes `fit` begin at the epoch where it goes on."""
         call = _private.fit_call(self)
         if self._fit is not None:
             self._fit.abandon()  # an exception ended the fit before this one
-        others = []
+        self._fit = FitRun(self._given, self._options, self._export, self.model, self, call, self.params or {})
         if call.callback_list is not None:
-            others = [callback for callback in call.callback_list.callbacks if callback is not self]
             # Ours comes last: what the others do at an event is then part of the state that is saved after it. Keras is iterating over
             # the old list.
-            call.callback_list.callbacks = [*others, self]
-        self._fit = FitRun(self._given, self._options, self._export, self.model, others, call, self.params or {})
+            call.callback_list.callbacks = [*(each for each in call.callback_list.callbacks if each is not self), self]
         self._fit.begin()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:

@@ -11,7 +11,7 @@ import sys
 import time
 import warnings
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,26 @@ from ckptkit.export.saved_model import export_saved_model
 from ckptkit.keras import beside
 from ckptkit.keras.callback_state import CallbackStates
 from ckptkit.keras.identity import check_same_phase, finished_by, note_finished
+from ckptkit.keras.place import Pass, Place
+from ckptkit.keras.replay import Replay
 from ckptkit.log import logger
 from ckptkit.manager import CheckpointManager
 from ckptkit.manager.attempt import Attempt, Taken
 from ckptkit.position import RunPosition
+from ckptkit.resume.assign import read_python
 from ckptkit.save.build import unbuilt_parts
 from ckptkit.save.hyperparameters import is_json
+from ckptkit.save.leaves import Leaf, PythonLeaf, Tensors
+from ckptkit.save.position import IteratorLeaf, why_not_saved
+from ckptkit.save.process import python_and_numpy, set_python_and_numpy
+from ckptkit.save.tracked import track
 from ckptkit.store import events
 from ckptkit.store.catalog import Checkpoint
 from ckptkit.store.fresh import this_life
+from ckptkit.store.manifest import DATA
+
+FIT_STATE = "fit/state/0"
+"""The key of what `fit` keeps beside the model."""
 
 
 class FitRun:
@@ -42,13 +53,16 @@ class FitRun:
         options: for the manager, where a directory was given.
         export: whether, or where, to publish the model.
         model: the model that is trained.
-        others: the other callbacks.
+        callback: the `CheckpointCallback`.
         call: what the `fit` has in hand.
         params: what Keras tells callbacks: `epochs`, of the whole run, and `steps`, batches of an epoch, or None.
     """
 
-    def __init__(self, given: Any, options: Mapping[str, Any], export: Any, model: Any, others: list[Any], call: _private.FitCall,
+    def __init__(self, given: Any, options: Mapping[str, Any], export: Any, model: Any, callback: Any, call: _private.FitCall,
                  params: Mapping[str, Any]) -> None:
+        self._ours = callback
+        self._list = None if call.callback_list is None else weakref.ref(call.callback_list)
+        others = [] if call.callback_list is None else [each for each in call.callback_list.callbacks if each is not callback]
         beside.check_others(others)
         self._model = model
         self._export = export
@@ -60,8 +74,15 @@ class FitRun:
         self._attempt: Attempt
         self._checkpoint: Checkpoint | None = None
         self._callback_states: CallbackStates | None = None
-        self._loaded_callbacks: dict[str, Any] = {}
+        self._loaded: dict[str, Any] = {"callbacks": {}, "files": {}}
+        self._place = Place(first_epoch=call.initial_epoch, random=python_and_numpy(), per_call=model.steps_per_execution)
+        self._replay: Replay | None = None
+        self._untouched: list[tuple[Leaf, Tensors]] = []
+        self._iterator: Any = None
+        self._iterator_counts = True
         self._original: Any = None
+        self._test_original: Any = None
+        self._evaluation = Pass()
         self._armed = False  # Keras has told us that a train batch begins: the next call of the train function is ours
         self._begun = False  # the first step of this attempt has been made
         self._batch = 0
@@ -73,13 +94,20 @@ class FitRun:
 
     # -- state of its own, saved as the entry "fit"
 
-    def get_state(self) -> dict[str, Any]:
-        """What `fit` keeps beside the model: the other callbacks' state, the history among it."""
-        return {"callbacks": self._callback_states.get() if self._callback_states else {}}
+    def leaves(self, name: str) -> list[Leaf]:
+        """The place in `fit` with the other callbacks' state, and the state of the iterator that it draws from."""
+        leaves: list[Leaf] = [PythonLeaf(f"{name}/state/0", name, self._get_state, self._set_state)]
+        if self._iterator is not None and self._iterator_counts and self._place.drawn_again is None:
+            leaves.append(IteratorLeaf(f"{name}/{DATA}/0", "the data of fit", self._iterator))
+        return leaves
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Takes the callbacks' state; it is given back to them when they are where they were."""
-        self._loaded_callbacks = state["callbacks"]
+    def _get_state(self) -> dict[str, Any]:
+        self._place.logs = {key: float(value) for key, value in self._place.logs.items()}
+        return {"place": self._place.to_state(), "callbacks": self._callback_states.get() if self._callback_states else {},
+                "files": beside.sizes(self._others)}
+
+    def _set_state(self, state: dict[str, Any]) -> None:
+        self._loaded = state
 
     # -- from the beginning to the end
 
@@ -89,8 +117,8 @@ class FitRun:
         return self._manager.is_open
 
     def begin(self) -> None:
-        """Opens the run and finds where it goes on. The state itself is assigned right before the first step: by then the other
-        callbacks have done what they do at the beginning of training and of the epoch, which it overwrites.
+        """Opens the run and finds where it goes on. The state itself is assigned when Keras' loops have come to that place: by then the
+        other callbacks have done what they do at the beginning of training and of the epoch, which it overwrites.
         """
         self._attempt = self._manager.open_attempt({"model": self._model, "fit": self})
         self._attempt.total = self._epochs
@@ -109,16 +137,42 @@ class FitRun:
         self._attempt.check_hyperparameters(checkpoint, self._configured())
         if checkpoint is None:
             self._position = RunPosition(epoch=self._call.initial_epoch)
+            self._attempt.goes_on_from(None)
+            self._attempt.position = self._position
         else:
             self._say_other_counts(checkpoint)
             if self._is_finished(checkpoint):
                 self._already_finished(checkpoint)
                 return
-            self._position = checkpoint.manifest.position
-            _private.set_initial_epoch(self._model, self._position.epoch)
+            self._position = self._attempt.goes_on_from(checkpoint)
+            self._set_out(checkpoint)
         self._original = self._model.train_function
         self._model.train_function = self._train_function
         self._attempt.phase = "tracing"
+
+    def _set_out(self, checkpoint: Checkpoint) -> None:
+        """Sends Keras' loops to the place where the run was, unseen by the other callbacks."""
+        state = read_python(checkpoint, FIT_STATE)
+        if state is None:
+            raise ConfigError(f"{checkpoint.path} was not written from model.fit, so it does not say where fit goes on. Go on with the loop that "
+                              f"wrote it, or begin another run with its weights.")
+        place = Place.from_state(state["place"]).with_per_call(self._place.per_call)
+        if place is None:
+            raise ConfigError(f"steps_per_execution was {state['place']['per_call']} and is {self._place.per_call} now, and the checkpoint is at "
+                              f"batch {checkpoint.manifest.batch}, where no call of that size ends. Put the value back for this epoch.")
+        if place.drawn_again is not None and place.random is not None:
+            set_python_and_numpy(place.random)
+        self._place = place
+        self._untouched = [(leaf, leaf.capture()) for leaf in track({"model": self._model}).leaves]
+        self._replay = Replay(place, self._model.train_function)
+        _private.set_initial_epoch(self._model, place.first_epoch)
+        self._show([self._ours])
+
+    def _show(self, callbacks: list[Any]) -> None:
+        """Which callbacks Keras tells of its events."""
+        callback_list = self._list() if self._list is not None else None
+        if callback_list is not None:
+            callback_list.callbacks = callbacks
 
     def _configured(self) -> dict[str, object]:
         """What `compile` and `fit` were given, beside the optimizer."""
@@ -165,7 +219,7 @@ class FitRun:
                 self._attempt.finish(self._final)
             elif self._checkpoint is not None:
                 self._attempt.assign_result(self._checkpoint)
-                CallbackStates(self._others).set(self._loaded_callbacks)
+                CallbackStates(self._others).set(self._loaded["callbacks"])
             note_finished(self._manager.run.layout, self._model)
             # An interrupted run publishes nothing; the next start does.
             self._attempt.serve_stop(leave=self._flush)
@@ -184,6 +238,9 @@ class FitRun:
             self._leave(RuntimeError("fit was left before its end, by an exception outside of the training step"))
 
     def _leave(self, error: BaseException) -> None:
+        if self._replay is not None:
+            for leaf, tensors in self._untouched:  # the step that was to be thrown away has changed them
+                leaf.assign(tensors)
         self._undo()
         self._manager.let_go(error)
 
@@ -191,6 +248,8 @@ class FitRun:
         """Puts back what was changed in the model and the interpreter."""
         if self._original is not None and self._model.train_function == self._train_function:
             self._model.train_function = self._original
+        if self._test_original is not None and self._model.test_function == self._test_function:
+            self._model.test_function = self._test_original
         _private.set_initial_epoch(self._model, None)
         if self._hook is not None and sys.excepthook == self._on_uncaught:
             sys.excepthook = self._hook
@@ -218,7 +277,10 @@ class FitRun:
 
     def epoch_began(self, epoch: int) -> None:
         """An epoch begins at its first batch."""
-        self._position = RunPosition(self._position.step, epoch, 0 if self._begun else self._position.batch)
+        if self._replay is not None:
+            self._replay.epoch_began(epoch)
+        else:
+            self._position = RunPosition(self._position.step, epoch, 0)
 
     def batch_began(self, batch: int) -> None:
         """Keras is about to call the train function for the batches from `batch` on."""
@@ -227,10 +289,18 @@ class FitRun:
 
     def evaluation_began(self) -> None:
         """An epoch's evaluation begins; the state of before it is what a request to stop inside it will save."""
-        if self._begun:
-            self._attempt.phase = "evaluating"
-            self._before_evaluation = self._attempt.take()
-            self.evaluation_goes_on()
+        self._test_original, self._model.test_function = self._model.test_function, self._test_function
+        if self._replay is not None:
+            if not self._begun:
+                self._replay.evaluation_began()
+                return
+            self._go_on(lambda callback: callback.on_test_begin())
+        self._attempt.phase = "evaluating"
+        self._evaluation = Pass()
+        self._place.evaluating = True
+        self._before_evaluation = self._attempt.take()
+        self._place.evaluating = False
+        self.evaluation_goes_on()
 
     def evaluation_goes_on(self) -> None:
         """Between two batches of the evaluation."""
@@ -239,18 +309,31 @@ class FitRun:
 
     def evaluation_ended(self) -> None:
         """The evaluation is over."""
+        self._model.test_function, self._test_original = self._test_original, None
+        if self._replay is not None:
+            return
+        self._place.evaluations.append(self._evaluation)
         self.evaluation_goes_on()
         self._before_evaluation = None
         self._attempt.phase = "training"
 
     def epoch_ended(self, epoch: int, logs: Mapping[str, Any]) -> None:
         """An epoch is complete; where it was the last, so is training, before Keras replaces weights by averages or by the best ones."""
-        if not self._begun:
+        if self._replay is not None:
+            if epoch >= self._place.epoch:
+                raise ConfigError(f"The data of an epoch now ends before batch {self._checkpoint_batch}, which this run had done in epoch {epoch}. "
+                                  f"Put the data back, or name another directory for a run on other data.")
             return
+        self._place.epochs.append(self._place.now)
+        self._place.now = Pass()
         self._position = RunPosition(self._position.step, epoch + 1, 0)
         self._attempt.at(self._position, logs)
         if self._model.stop_training or epoch + 1 >= self._epochs:
             self._final = self._attempt.take()
+
+    @property
+    def _checkpoint_batch(self) -> int:
+        return self._checkpoint.manifest.batch if self._checkpoint is not None else 0
 
     def _train_function(self, iterator: Any) -> Any:
         if not self._armed:
@@ -260,39 +343,94 @@ class FitRun:
             return original(iterator)
         self._armed = False
         try:
+            if self._replay is not None and self._goes_to_the_place(iterator):
+                return dict(self._place.logs)
+            self._iterator = iterator
             if not self._begun:
                 self._first_step(iterator)
             else:
                 self._attempt.save_if_due(leave=self._flush)
             logs = self._original(iterator)
         except StopIteration:
+            self._place.now.ended = self._replay is None
             raise
         except BaseException as error:
             self._leave(error)
             raise
         self._attempt.phase = "training"
-        per_call = self._model.steps_per_execution
+        per_call = self._place.per_call
         done = min(per_call, self._steps - self._batch) if self._steps else per_call
         self._position = RunPosition(self._position.step + done, self._position.epoch, self._batch + done)
+        self._place.now.calls += 1
+        self._place.logs = dict(logs)
         self._attempt.at(self._position, logs)
         return logs
 
+    def _test_function(self, iterator: Any) -> Any:
+        if self._replay is not None:
+            return self._replay.evaluation_call(iterator)
+        if not self._place.evaluations and not self._evaluation.calls:
+            self._place.evaluation_drawn_again = why_not_saved(iterator)
+        try:
+            logs = self._test_original(iterator)
+        except StopIteration:
+            self._evaluation.ended = True
+            raise
+        self._evaluation.calls += 1
+        return logs
+
     def _first_step(self, iterator: Any) -> None:
+        """A new run begins."""
         self._callback_states = CallbackStates(self._others)
-        if self._checkpoint is None:
-            self._attempt.goes_on_from(None)
-            self._attempt.position = self._position
-        else:
-            self._build(iterator.element_spec)
-            self._position = self._attempt.restore(self._checkpoint)
-            if self._position.batch:
-                self._attempt.epoch_restarted()
-                self._position = self._attempt.position
-            self._callback_states.set(self._loaded_callbacks)
+        self._place.drawn_again = why_not_saved(iterator)
+        self._begin_training()
+        self._attempt.serve_stop(leave=self._flush)
+
+    def _begin_training(self) -> None:
         self._begun = True
         self._attempt.training_starts()
-        self._attempt.phase = "tracing"
+        if self._place.drawn_again is not None:
+            logger.info("the position in this data cannot be saved (%s): after an interruption the batches that were done are drawn again, without "
+                        "training, which takes as long as reading them. A pipeline of tf.data without generators and random map functions, or "
+                        "ckptkit.data.shuffled, goes on at once", self._place.drawn_again)
+
+    # -- on the way to the place where the run was
+
+    def _goes_to_the_place(self, iterator: Any) -> bool:
+        """Stands for a call that was made before; False where this is the first that was not."""
+        assert self._replay is not None
         self._attempt.serve_stop(leave=self._flush)
+        if self._replay.arrives():
+            self._restore(iterator)
+            self._go_on(lambda callback: callback.on_train_batch_begin(self._batch))
+            return False
+        self._replay.call(iterator)
+        if self._replay.arrives_at_evaluation():
+            self._restore(iterator)
+        return True
+
+    def _restore(self, iterator: Any) -> None:
+        assert self._replay is not None
+        assert self._checkpoint is not None
+        for callback in self._others:
+            callback.on_epoch_begin(self._place.epoch)
+        self._iterator = iterator
+        self._iterator_counts = not self._replay.is_fresh(iterator)
+        self._attempt.random.only_keras = self._place.drawn_again is not None
+        self._position = self._attempt.restore(self._checkpoint)
+        self._iterator_counts = True
+        self._begin_training()
+
+    def _go_on(self, tell: Callable[[Any], None]) -> None:
+        """The place is reached: the other callbacks hear of the present event, get their state back, and hear of all that follows."""
+        self._callback_states = CallbackStates(self._others)
+        for callback in self._others:
+            tell(callback)
+        self._callback_states.set(self._loaded["callbacks"])
+        beside.cut(self._others, self._loaded["files"])
+        self._replay = None
+        self._untouched = []
+        self._show([*self._others, self._ours])
 
     def _build(self, element_spec: Any) -> None:
         if element_spec is not None and unbuilt_parts({"model": self._model}):

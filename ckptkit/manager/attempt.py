@@ -27,6 +27,7 @@ from ckptkit.resume.assign import assign_result
 from ckptkit.resume.hyperparameters import CHECKPOINT, CODE, Change, settle
 from ckptkit.resume.newest import newest_good, quarantine, restore_one
 from ckptkit.save import hyperparameters, snapshot
+from ckptkit.save.process import ProcessRandom
 from ckptkit.save.tracked import track
 from ckptkit.save.writer import ForegroundWriter, Target, Writer, write_checkpoint
 from ckptkit.store import events
@@ -65,7 +66,8 @@ class Attempt:
     """
 
     def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+        self.random = ProcessRandom()
+        self.plan = replace(plan, state={**plan.state, "process": self.random})
         self.position = RunPosition()
         self.done = False
         self.total: int | None = None

@@ -12,6 +12,7 @@ from ckptkit.errors import IncompatibleStateError
 from ckptkit.resume.compare import compare, leaf_key, table
 from ckptkit.save import tensorfile
 from ckptkit.save.build import unbuilt_parts
+from ckptkit.save.leaves import PythonLeaf
 from ckptkit.save.snapshot import result_key, specs
 from ckptkit.save.tracked import Tracked
 from ckptkit.store.catalog import Checkpoint
@@ -52,7 +53,8 @@ def restore(checkpoint: Checkpoint, tracked: Tracked) -> None:
     before = [(leaf, leaf.capture()) for leaf in tracked.leaves]
     try:
         for leaf in tracked.leaves:
-            leaf.assign(values[leaf.key])
+            if leaf.key in values:  # only an iterator's state may be missing, see `compare`
+                leaf.assign(values[leaf.key])
     except BaseException:
         for leaf, tensors in before:
             leaf.assign(tensors)
@@ -71,6 +73,17 @@ def assign_result(checkpoint: Checkpoint, tracked: Tracked) -> None:
     for leaf in tracked.leaves:
         if result_key(leaf.key) in values and leaf.key != result_key(leaf.key):
             leaf.assign(values[result_key(leaf.key)])
+
+
+def read_python(checkpoint: Checkpoint, key: str) -> Any:
+    """The saved Python state under a key, or None where there is none.
+
+    Raises:
+        CorruptCheckpointError: where it cannot be read.
+    """
+    entries = [entry for entry in checkpoint.manifest.tensors if leaf_key(entry.key) == key]
+    values = _by_leaf(entries, tensorfile.read(checkpoint.prefix, entries))
+    return PythonLeaf(key, key, dict, dict).value(values[key]) if entries else None
 
 
 def _by_leaf(entries: Sequence[TensorEntry], tensors: Sequence[tf.Tensor]) -> dict[str, dict[str, tf.Tensor]]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ckptkit.store.manifest import RESULT, StateEntry, TensorEntry
+from ckptkit.store.manifest import DATA, RESULT, StateEntry, TensorEntry
 
 _NUMBERED = re.compile(r"_(\d+)(?=/|$)")
 _MOST_ROWS = 30
@@ -44,8 +44,8 @@ def compare(saved_states: Sequence[StateEntry], saved: Sequence[TensorEntry],
     differences = _classes(saved_states, live_states)
     # What a table, an iterator or a Python object consists of may change from save to save: only that it is there counts.
     saved_by = {entry.key if entry.kind == "variable" else leaf_key(entry.key): entry for entry in saved
-                if entry.role != RESULT}
-    live_by = {entry.key: entry for entry in live}
+                if entry.role not in (RESULT, DATA)}
+    live_by = {entry.key: entry for entry in live if entry.role != DATA}
     for key, entry in saved_by.items():
         if key not in live_by:
             differences.append(Difference("missing", _named(key, entry), _form(entry), "-"))

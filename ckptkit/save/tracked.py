@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import keras
 import tensorflow as tf
@@ -19,6 +19,7 @@ from ckptkit.save.leaves import Leaf, PythonLeaf, TrackableLeaf, VariableLeaf, p
 from ckptkit.save.walk import walk
 from ckptkit.store.manifest import StateEntry
 
+_OURS = ("root", "fit", "loop", "process")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
@@ -37,6 +38,15 @@ class Tracked:
     layers: tuple[Any, ...] = ()
 
 
+@runtime_checkable
+class OwnLeaves(Protocol):
+    """An entry of the state that knows its leaves itself."""
+
+    def leaves(self, name: str) -> list[Leaf]:
+        """The leaves of now; those with the role `data` may be missing in the program or in the checkpoint."""
+        ...
+
+
 def check_state(state: Mapping[str, Any]) -> None:
     """Checks names and kinds of `state={...}`.
 
@@ -46,7 +56,7 @@ def check_state(state: Mapping[str, Any]) -> None:
     if not isinstance(state, Mapping) or not state:
         raise ConfigError(f"state names what is to be saved, as in state={{'model': model}}. Received: {state!r}.")
     for name, value in state.items():
-        if not isinstance(name, str) or not _NAME.fullmatch(name) or hasattr(tf.train.Checkpoint, name) or name == "root":
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or hasattr(tf.train.Checkpoint, name) or name in _OURS:
             raise ConfigError(f"A name in state becomes part of TensorFlow's keys: letters, digits, '_' and '-', not beginning "
                               f"with a digit, and none of {_reserved()}. Received: {name!r}.")
         if not _is_known(value):
@@ -58,7 +68,7 @@ def check_state(state: Mapping[str, Any]) -> None:
 
 
 def _reserved() -> str:
-    return ", ".join(sorted(n for n in (*dir(tf.train.Checkpoint), "root") if not n.startswith("_")))
+    return ", ".join(sorted(n for n in (*dir(tf.train.Checkpoint), *_OURS) if not n.startswith("_")))
 
 
 def _hint(value: Any) -> str:
@@ -101,6 +111,9 @@ class _Collector:
         self._seen: dict[int, Any] = {}  # the object is held, so that its id stays its own
 
     def add(self, name: str, value: Any) -> StateEntry:
+        if isinstance(value, OwnLeaves):
+            self.leaves += value.leaves(name)
+            return StateEntry(name=name, class_name=type(value).__name__)
         classes = {path: type(found).__name__ for path, found in optimizers_in(value)}
         for role, variables in _listed(value):
             self._variables(name, role, variables)

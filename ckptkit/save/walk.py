@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+import types
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +14,8 @@ import tensorflow as tf
 
 from ckptkit import _private
 
-_CONTAINERS = (list, tuple, dict, set, frozenset)
+_CONTAINERS = (list, tuple, deque, dict, set, frozenset)
+_HOLDERS = (types.SimpleNamespace, functools.partial)
 _FOLLOWED = (keras.Layer, keras.metrics.Metric, keras.losses.Loss, keras.optimizers.Optimizer,
              keras.random.SeedGenerator, tf.Module, tf.train.Checkpoint)
 _FOREIGN = frozenset({"keras", "tensorflow", "numpy", "ckptkit", "builtins", *sys.stdlib_module_names}) - {"__main__"}
@@ -46,8 +50,10 @@ def walk(root: Any) -> Iterator[tuple[str, Any]]:
 def _children(value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, dict):
         return [(str(key), item) for key, item in value.items() if _may_lead_on(item)]
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | deque):
         return [(str(index), item) for index, item in enumerate(value) if _may_lead_on(item)]
+    if isinstance(value, functools.partial):
+        return [("func", value.func), ("args", value.args), ("keywords", value.keywords)]
     if isinstance(value, set | frozenset):
         # No order that two processes share, but for objects with names.
         return [(str(index), item) for index, item in enumerate(sorted(value, key=_name_of)) if _may_lead_on(item)]
@@ -64,14 +70,16 @@ def _tracked(value: Any) -> list[tuple[str, Any]]:
 
 
 def _may_lead_on(value: Any) -> bool:
-    return (isinstance(value, (*_CONTAINERS, *_FOLLOWED, keras.Variable, tf.Variable))
-            or (_private.is_trackable(value) and not callable(value)) or _is_users_own(value))
+    if isinstance(value, (type, tf.types.experimental.PolymorphicFunction)):
+        return False  # a function does not own the variables that it uses
+    return (isinstance(value, (*_CONTAINERS, *_HOLDERS, *_FOLLOWED, keras.Variable, tf.Variable))
+            or _private.is_trackable(value) or _is_users_own(value))
 
 
 def _is_users_own(value: Any) -> bool:
-    cls = type(value)
-    return (hasattr(value, "__dict__") and not isinstance(value, type) and not isinstance(value, keras.callbacks.Callback)
-            and cls.__module__.partition(".")[0] not in _FOREIGN)
+    if isinstance(value, (type, types.FunctionType, keras.callbacks.Callback)):
+        return False
+    return isinstance(value, types.SimpleNamespace) or type(value).__module__.partition(".")[0] not in _FOREIGN
 
 
 def _name_of(value: Any) -> str:

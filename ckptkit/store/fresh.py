@@ -24,8 +24,7 @@ def set_aside_earlier_lives(files: FileSystem, layout: RunLayout, journal: Journ
     Raises:
         StorageError: where the disk refuses.
     """
-    events = read_journal(layout).events
-    if any(isinstance(event, SetAside) and event.label == label for event in events):
+    if is_known_label(read_journal(layout).events, label):
         return
     moved_to = ""
     for directory in (layout.checkpoints, layout.quarantine, layout.export):
@@ -35,6 +34,11 @@ def set_aside_earlier_lives(files: FileSystem, layout: RunLayout, journal: Journ
     files.make_dir(layout.checkpoints)
     files.sync_dir(layout.root)
     journal.record(SetAside(label=label, moved_to=moved_to))
+
+
+def is_known_label(events: Sequence[Event], label: str) -> bool:
+    """Whether a life has begun under this label."""
+    return any(isinstance(event, SetAside) and event.label == label for event in events)
 
 
 def this_life(events: Sequence[Event]) -> list[Event]:

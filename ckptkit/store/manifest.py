@@ -19,6 +19,9 @@ MAX_MANIFEST_BYTES = 256 * 1024 * 1024
 RESULT = "result"
 """The role of weights that training ended with, where they are other than those that it would go on from."""
 
+DATA = "data"
+"""The role of an iterator's state, which is there only where TensorFlow can save it."""
+
 Number = float | str
 """A number in JSON; what JSON cannot hold is spelled `"nan"`, `"inf"`, `"-inf"`."""
 

@@ -33,6 +33,7 @@ import contextlib
 import gc
 import importlib
 import importlib.machinery
+import io
 import json
 import os
 import random
@@ -193,14 +194,13 @@ def _look_new() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in ("SIGPIPE", "SIGXFSZ"):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
-    unbuffered = bool(os.environ.get("PYTHONUNBUFFERED"))
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         old = getattr(sys, name)
-        new = open(descriptor, "w" if descriptor else "r", encoding=old.encoding, errors=old.errors, closefd=False)  # noqa: SIM115
+        unbuffered = bool(descriptor and os.environ.get("PYTHONUNBUFFERED"))
+        binary = open(descriptor, "wb" if descriptor else "rb", buffering=0 if unbuffered else -1, closefd=False)  # noqa: SIM115
+        new = io.TextIOWrapper(binary, encoding=old.encoding, errors=old.errors, line_buffering=descriptor == 2, write_through=unbuffered)
         setattr(sys, name, new)
         setattr(sys, f"__{name}__", new)
-    sys.stdout.reconfigure(write_through=unbuffered)
-    sys.stderr.reconfigure(line_buffering=True, write_through=unbuffered)
     random.seed()
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()

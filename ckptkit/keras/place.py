@@ -1,0 +1,76 @@
+"""The place in `fit`: which epochs and evaluations were run, how many calls each took, and how far the present one has come."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass
+class Pass:
+    """One pass over data: an epoch of training, or an evaluation.
+
+    Args:
+        calls: calls of the train or test function that brought a batch.
+        ended: whether the data ended it, with one more call that brought none (data of unknown length).
+    """
+
+    calls: int = 0
+    ended: bool = False
+
+
+@dataclass
+class Place:
+    """How far a `fit` has come.
+
+    Args:
+        first_epoch: where it began, in its first attempt.
+        epochs: the epochs that are over, from `first_epoch` on.
+        evaluations: the evaluations that are over.
+        now: the epoch that has begun.
+        per_call: batches in a call (`steps_per_execution`).
+        evaluating: whether the present epoch's training is over and its evaluation begins.
+        drawn_again: why data must be drawn again on a resume, or None where an iterator's state is saved.
+        evaluation_drawn_again: the same for the evaluation's data.
+        logs: of the last call.
+        random: Python's and NumPy's random states when `fit` began.
+    """
+
+    first_epoch: int = 0
+    epochs: list[Pass] = field(default_factory=list)
+    evaluations: list[Pass] = field(default_factory=list)
+    now: Pass = field(default_factory=Pass)
+    per_call: int = 1
+    evaluating: bool = False
+    drawn_again: str | None = None
+    evaluation_drawn_again: str | None = None
+    logs: dict[str, Any] = field(default_factory=dict)
+    random: dict[str, Any] | None = None
+
+    @property
+    def epoch(self) -> int:
+        """The number of the present epoch."""
+        return self.first_epoch + len(self.epochs)
+
+    def to_state(self) -> dict[str, Any]:
+        """Plain values for the checkpoint."""
+        return asdict(self)
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Place:
+        """The place that `to_state` described."""
+        known = {name: state[name] for name in cls.__dataclass_fields__ if name in state}
+        known["epochs"] = [Pass(**each) for each in known.get("epochs", [])]
+        known["evaluations"] = [Pass(**each) for each in known.get("evaluations", [])]
+        known["now"] = Pass(**known.get("now", {}))
+        return cls(**known)
+
+    def with_per_call(self, per_call: int) -> Place | None:
+        """The same place for another number of batches in a call; None where a call would not end there."""
+        if per_call == self.per_call:
+            return self
+        done = self.now.calls * self.per_call
+        if done % per_call:
+            return None
+        scaled = [Pass(-(-each.calls * self.per_call // per_call), each.ended) for each in self.epochs]
+        return Place(**{**vars(self), "epochs": scaled, "now": Pass(done // per_call, self.now.ended), "per_call": per_call})

@@ -1,0 +1,99 @@
+"""Going to the place where a run was, through `fit`'s own loops.
+
+Keras' loops run from the first epoch on, with a train and a test function that train nothing; other callbacks do not see it. So Keras makes
+the same iterators in the same order, its own counts are right, and every shuffle stands where it stood: one batch is drawn from each new
+iterator, which is what advances the counters of shuffles. The very first call is a real step, thrown away: it builds and traces everything
+exactly as it was built, and all of it is overwritten when the place is reached.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ckptkit.keras.place import Pass, Place
+from ckptkit.save.position import Progress, draw
+
+
+class Replay:
+    """The way to a place.
+
+    Args:
+        place: where to.
+        step: the real train function.
+    """
+
+    def __init__(self, place: Place, step: Callable[[Any], Any]) -> None:
+        self._place = place
+        self._step = step
+        self._epoch = place.first_epoch
+        self._calls = 0
+        self._evaluation = -1
+        self._evaluation_calls = 0
+        self._stepped = False
+        self._drawn_from: Any = None
+        self._progress = Progress(place.per_call * (sum(each.calls for each in place.epochs) + place.now.calls), time.monotonic)
+
+    def epoch_began(self, epoch: int) -> None:
+        """Keras has begun an epoch."""
+        self._epoch, self._calls = epoch, 0
+
+    @property
+    def _pass(self) -> Pass:
+        index = self._epoch - self._place.first_epoch
+        return self._place.epochs[index] if index < len(self._place.epochs) else self._place.now
+
+    def arrives(self) -> bool:
+        """Whether the call that Keras is making is the first that has not been made."""
+        return self._epoch == self._place.epoch and self._calls == self._place.now.calls and not self._place.evaluating
+
+    def arrives_at_evaluation(self) -> bool:
+        """Whether the call that was just made was the last one of training before the evaluation in which the run was stopped."""
+        return self._epoch == self._place.epoch and self._calls == self._place.now.calls and self._place.evaluating
+
+    def is_fresh(self, iterator: Any) -> bool:
+        """Whether nothing was drawn from this iterator yet."""
+        return iterator is not self._drawn_from
+
+    def call(self, iterator: Any) -> None:
+        """Stands for a call of the train function that was made before.
+
+        Raises:
+            StopIteration: where the data had ended there.
+        """
+        if self._calls >= self._pass.calls:
+            if self._place.drawn_again is not None:
+                draw(iterator, 1)
+            raise StopIteration
+        if not self._stepped:
+            self._stepped = True
+            self._step(iterator)
+        elif self._place.drawn_again is not None:
+            draw(iterator, self._place.per_call)
+        elif self.is_fresh(iterator):
+            draw(iterator, 1)
+        self._drawn_from = iterator
+        self._calls += 1
+        self._progress.add(self._place.per_call)
+
+    def evaluation_began(self) -> None:
+        """Keras has begun an evaluation that was made before."""
+        self._evaluation += 1
+        self._evaluation_calls = 0
+
+    def evaluation_call(self, iterator: Any) -> dict[str, Any]:
+        """Stands for a call of the test function that was made before.
+
+        Raises:
+            StopIteration: where the data had ended there.
+        """
+        made = self._place.evaluations[self._evaluation]
+        if self._evaluation_calls >= made.calls:
+            raise StopIteration
+        if self._place.evaluation_drawn_again is not None:
+            draw(iterator, self._place.per_call)
+        elif self._evaluation_calls == 0:
+            draw(iterator, 1)
+        self._evaluation_calls += 1
+        return {}

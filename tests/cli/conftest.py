@@ -1,0 +1,94 @@
+"""Runs that are made without TensorFlow, and the command as a real process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ckptkit.clock import SystemClock
+from ckptkit.store.commit import begin_writing, commit
+from ckptkit.store.events import AttemptStarted, Event, Saved
+from ckptkit.store.files import FileSystem
+from ckptkit.store.journal import Journal, start_attempt
+from ckptkit.store.layout import run_layout
+from ckptkit.store.manifest import Manifest, StateEntry, TensorEntry, to_numbers
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class DummyRun:
+    """A run as a training process leaves it, with small files in the place of tensors."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.layout = run_layout(root)
+        self.files = FileSystem()
+        self.files.make_dir(self.layout.checkpoints)
+        self.journal: Journal | None = None
+
+    def attempt(self, host: str = "elsewhere", pid: int = 4_000_000) -> DummyRun:
+        """A process opens the run."""
+        self.journal = start_attempt(self.files, self.layout, SystemClock())
+        return self.record(AttemptStarted(host=host, pid=pid, program="train.py"))
+
+    def record(self, event: Event) -> DummyRun:
+        assert self.journal is not None
+        self.journal.record(event)
+        return self
+
+    def save(self, step: int, *, metrics: dict[str, float] | None = None, **fields: Any) -> Path:
+        """Commits a checkpoint; returns its directory."""
+        assert self.journal is not None
+        writing = begin_writing(self.files, self.layout, self.journal.attempt)
+        (writing / f"ckpt-{step}.index").write_bytes(b"an index")
+        (writing / f"ckpt-{step}.data-00000-of-00001").write_bytes(b"some tensors" * 100)
+        tensors = (
+            TensorEntry(key="model/weights/0", kind="variable", path="dense/kernel", shape=(10, 20), dtype="float32", trainable=True),
+            TensorEntry(key="model/weights/1", kind="variable", path="dense/bias", shape=(20,), dtype="float32", trainable=True),
+            TensorEntry(key="model/optimizer/0", kind="variable", path="iteration", shape=(), dtype="int64"),
+            TensorEntry(key="sampler/state/0", kind="python", path="sampler", shape=None, dtype="string"),
+        )
+        states = (StateEntry(name="model", class_name="Functional", classes={"optimizer": "Adam"}),
+                  StateEntry(name="sampler", class_name="Sampler"))
+        known: dict[str, Any] = {"epoch": 0, "batch": 0, "saved_at": time.time(), "trigger": f"every {step} steps",
+                                 "versions": {"tensorflow": "2.21.0"}}
+        manifest = Manifest(step=step, attempt=self.journal.attempt, states=states, tensors=tensors,
+                            metrics=to_numbers(metrics or {}), **(known | fields))
+        manifest = commit(self.files, self.layout, manifest)
+        self.record(Saved(checkpoint=str(manifest.name), step=step, epoch=manifest.epoch, batch=manifest.batch, trigger=manifest.trigger,
+                          size_bytes=manifest.size_bytes, snapshot_secs=0.01, write_secs=0.1, metrics=manifest.metrics, final=manifest.final))
+        return self.layout.checkpoint(manifest.name)
+
+
+@pytest.fixture
+def dummy_run(tmp_path: Path) -> DummyRun:
+    return DummyRun(tmp_path / "run")
+
+
+Ckptkit = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    """Of a process that uses this checkout, whatever is installed."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
+    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+
+
+@pytest.fixture
+def ckptkit(tmp_path: Path, environment: dict[str, str]) -> Ckptkit:
+    """`ckptkit ARGUMENT...` as a process of its own, started beside the run."""
+
+    def call(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": environment, "cwd": tmp_path} | options
+        return subprocess.run([sys.executable, "-m", "ckptkit", *map(str, arguments)], stdin=subprocess.DEVNULL, text=True, timeout=60,
+                              check=False, **options)
+
+    return call

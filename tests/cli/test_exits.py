@@ -1,0 +1,140 @@
+"""Exit codes, and errors as one line without a traceback."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+READERS = ["list", "show"]
+
+
+@pytest.mark.parametrize("command", READERS)
+@pytest.mark.parametrize(("name", "said"), [
+    ("missing", "There is no directory missing."),
+    ("a-file", "a-file is a file. Expected a run directory."),
+    ("foreign", "foreign is no run directory: it has neither checkpoints/ nor journal/."),
+])
+def test_no_such_run(tmp_path, ckptkit, command, name, said):
+    (tmp_path / "a-file").write_text("x")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "notes.txt").write_text("x")
+    result = ckptkit(command, name)
+    assert result.returncode == 10
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"ckptkit: {said}")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [
+    [], ["list"], ["show"], ["frob"], ["list", "--frob", "run"], ["list", "a", "b"], ["list", ""], ["list", "gs://bucket/run"],
+], ids=str)
+def test_usage(ckptkit, arguments):
+    result = ckptkit(*arguments)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+
+
+def test_an_object_store_is_refused_with_the_remedy(ckptkit):
+    assert "Mount storage that outlives the machine" in ckptkit("list", "s3://bucket/run").stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["list", "--help"], ["show", "-h"], ["--version"]], ids=str)
+def test_help_and_version(ckptkit, arguments):
+    result = ckptkit(*arguments)
+    assert result.returncode == 0
+    assert result.stdout
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("arguments", [["list", "run"], ["list", "run", "--json"], ["show", "run"], ["show", "run", "--json"], ["--help"]], ids=str)
+def test_a_closed_pipe_is_no_error(dummy_run, ckptkit, arguments):
+    dummy_run.attempt()
+    dummy_run.save(100)
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        result = ckptkit(*arguments, stdout=writer)
+    finally:
+        os.close(writer)
+    assert result.returncode == 0
+    assert result.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_output_that_cannot_be_written_is_an_error(dummy_run, ckptkit):
+    dummy_run.attempt()
+    with open("/dev/full", "w") as full:
+        result = ckptkit("list", "run", stdout=full)
+    assert result.returncode == 1
+    assert result.stderr == "ckptkit: Could not use standard output: No space left on device.\n"
+
+
+def test_a_name_that_the_terminal_cannot_spell(dummy_run, ckptkit, environment):
+    dummy_run.attempt()
+    dummy_run.save(100, trigger="größer \N{RIGHTWARDS ARROW} 5")
+    result = ckptkit("list", "run", env=environment | {"PYTHONIOENCODING": "latin-1"}, encoding="latin-1")
+    assert result.returncode == 0
+    assert "größer \\u2192 5" in result.stdout
+
+
+CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, PR_CAPBSET_DROP = 1, 2, 24
+
+
+def held_back_by_permissions() -> None:
+    """In a new process, before the program: root, too, has to obey permissions there."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+        if os.geteuid() == 0 and libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "may not give up the right to read everything")
+
+
+@pytest.fixture
+def obeying(tmp_path: Path) -> Iterator[dict[str, object]]:
+    """Options for a process that permissions hold back."""
+    options: dict[str, object] = {"preexec_fn": held_back_by_permissions}
+    try:
+        subprocess.run(["true"], check=True, **options)  # type: ignore[call-overload]
+    except (OSError, subprocess.SubprocessError):
+        pytest.skip("root reads everything here")
+    yield options
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        path.chmod(0o755)
+
+
+@pytest.mark.parametrize("closed", ["run", "run/checkpoints", "run/journal"])
+def test_no_permission(dummy_run, ckptkit, obeying, tmp_path, closed):
+    dummy_run.attempt()
+    dummy_run.save(100)
+    (tmp_path / closed).chmod(0)
+    result = ckptkit("list", "run", **obeying)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"ckptkit: Could not {'read' if closed == 'run' else 'list'} {closed}: ")
+    assert "ermission denied" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_no_permission_on_the_way_to_the_run(dummy_run, ckptkit, obeying, tmp_path):
+    dummy_run.attempt()
+    (tmp_path / "inner").mkdir()
+    dummy_run.root.rename(tmp_path / "inner" / "run")
+    (tmp_path / "inner").chmod(0)
+    result = ckptkit("list", "inner/run", **obeying)
+    assert result.returncode == 1
+    assert "ermission denied" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_run_that_may_only_be_read(dummy_run, ckptkit, obeying, tmp_path):
+    dummy_run.attempt()
+    dummy_run.save(100)
+    for path in (dummy_run.root, *dummy_run.root.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    assert ckptkit("list", "run", **obeying).returncode == 0
+    assert ckptkit("show", "run", **obeying).returncode == 0

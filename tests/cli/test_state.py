@@ -1,0 +1,81 @@
+"""The state of a run, from its journal: a pure function."""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+import psutil
+import pytest
+
+from ckptkit.cli.state import RunState, run_state
+from ckptkit.store.events import AttemptEnded, AttemptStarted, Event, Failed, Finished, Preempted, Restored, Saved
+
+NOW = 1000.0
+
+
+def started(pid: int = 7, host: str = "here") -> AttemptStarted:
+    return AttemptStarted(host=host, pid=pid, program="train.py")
+
+
+def saved(step: int) -> Saved:
+    return Saved(checkpoint=f"ckpt-{step}-1", step=step, epoch=0, batch=0, trigger="", size_bytes=1, snapshot_secs=0, write_secs=0)
+
+
+def state(*lives: list[Event], running: bool = False) -> RunState:
+    """The state after these attempts."""
+    seconds = itertools.count()
+    events = [type(event)(**{**vars(event), "attempt": number, "time": float(next(seconds))})
+              for number, life in enumerate(lives, start=1) for event in life]
+    return run_state(events, NOW, host="here", is_running=lambda _: running)
+
+
+FINISHED = [started(), saved(9), Finished(step=9, epoch=3), AttemptEnded(outcome="finished", step=9)]
+PREEMPTED = [started(), saved(5), Preempted(step=5, reason="SIGTERM", exit_code=75, secs=1), AttemptEnded(outcome="preempted", step=5)]
+FAILED = [started(), Failed(error="ValueError", message="bad\nshape", step=4, restart=True), AttemptEnded(outcome="failed", step=4)]
+
+
+@pytest.mark.parametrize(("lives", "name", "words"), [
+    ([], "new", "the journal tells of no attempt"),
+    ([FINISHED], "finished", "finished at step 9 (3 epochs)"),
+    ([FINISHED[:-1]], "finished", "finished at step 9 (3 epochs)"),
+    ([FINISHED, [started(), AttemptEnded(outcome="finished", step=9)]], "finished", "finished at step 9"),
+    ([FINISHED, [started(), saved(12)]], "dead", "dead: process 7 is gone and left no word; its newest save is of step 12"),
+    ([PREEMPTED], "preempted", "preempted at step 5, to go on when it is started again"),
+    ([PREEMPTED, FINISHED], "finished", "finished at step 9 (3 epochs)"),
+    ([[started(), AttemptEnded(outcome="stopped", step=2)]], "stopped", "stopped at step 2, to go on when it is started again"),
+    ([FAILED], "failed", "failed at step 4: ValueError: bad"),
+    ([FAILED[:-1]], "failed", "failed at step 4: ValueError: bad"),
+    ([[started()]], "dead", "dead: process 7 is gone and left no word; it has saved nothing yet"),
+    ([[started(host="there"), saved(3)]], "unknown",
+     "no word of an end from there (process 7): it runs there or was lost; its newest save is of step 3"),
+])
+def test_state(lives, name, words):
+    found = state(*lives)
+    assert (found.name, found.words, found.attempts) == (name, words, len(lives))
+
+
+def test_a_process_that_still_runs_is_training():
+    found = state(PREEMPTED, [started(), Restored(checkpoint="ckpt-5-1", step=5, epoch=0, batch=0, secs=1)], running=True)
+    assert found.name == "training"
+    assert found.words == "training (process 7, since 16 min ago); it has saved nothing yet"
+    assert found.last is not None
+    assert found.last.event == "restored"
+
+
+def test_the_number_of_a_dead_process_may_belong_to_another_one():
+    begun = psutil.Process().create_time()
+
+    def name(time: float, pid: int) -> str:
+        event = AttemptStarted(host="here", pid=pid, program="train.py", time=time, attempt=1)
+        return run_state([event], NOW, host="here").name
+
+    assert name(begun + 5, os.getpid()) == "training"
+    assert name(begun - 500, os.getpid()) == "dead"
+    assert name(begun + 5, 2**31 - 1) == "dead"
+    assert name(begun + 5, -1) == "dead"
+
+
+def test_the_message_of_a_failure_stays_on_its_line():
+    found = state([started(), Failed(error="E\x1b[2J", message="x" * 1000, step=1, restart=False)])
+    assert found.words == f"failed at step 1: E\\x1b[2J: {'x' * 200}"

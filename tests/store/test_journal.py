@@ -1,0 +1,127 @@
+"""The journal: every event read back, attempts merged, and a torn line never in the way."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+
+import pytest
+
+import ckptkit
+from ckptkit.store import events
+from ckptkit.store.journal import MAX_LINE_BYTES, encode_line, read_journal, start_attempt
+
+
+class Clock:
+    """A clock that goes on by one second whenever it is read."""
+
+    def __init__(self, time: float = 0.0) -> None:
+        self.time = time
+
+    def now(self) -> float:
+        self.time += 1
+        return self.time
+
+    monotonic = now
+
+
+def example(cls: type[events.Event]) -> events.Event:
+    """An event of this kind, with a value in every field."""
+    values = {str: "text", int: 7, float: 1.5, bool: True, dict[str, str]: {"a": "b"}, dict[str, events.Number]: {"loss": 0.5, "acc": "nan"}}
+    hints = typing.get_type_hints(cls)
+    return cls(**{field.name: values[hints[field.name]] for field in dataclasses.fields(cls)})
+
+
+@pytest.mark.parametrize("cls", events.EVENTS.values(), ids=events.EVENTS)
+def test_every_event_is_read_as_it_was_written(layout, files, cls):
+    journal = start_attempt(files, layout, Clock())
+    journal.record(example(cls))
+    (read,) = read_journal(layout).events
+    assert read == dataclasses.replace(example(cls), time=1.0, attempt=1)
+
+
+def test_a_line_is_one_json_object_with_its_version():
+    assert json.loads(encode_line(events.CleanedUp(time=2.0, attempt=3, what="one\nline"))) == {
+        "v": 1, "event": "cleaned_up", "time": 2.0, "attempt": 3, "what": "one\nline"}
+    assert encode_line(events.CleanedUp(what="one\nline")).count(b"\n") == 1
+
+
+def test_attempts_are_merged_in_the_order_of_time(layout, files):
+    early, late = start_attempt(files, layout, Clock(0)), start_attempt(files, layout, Clock(1.5))
+    assert (early.attempt, late.attempt) == (1, 2)
+    for step in (1, 2, 3):
+        early.record(events.TrainingStarted(step=step))
+        late.record(events.TrainingStarted(step=step + 10))
+    assert [(e.time, e.step) for e in read_journal(layout).events] == [(1, 1), (2, 2), (2.5, 11), (3, 3), (3.5, 12), (4.5, 13)]
+
+
+@pytest.mark.parametrize("torn", [b"", b"{", b'{"v": 1, "event": "saved", "ste', b'{"v":1,"event":"finished"', b"\x00" * 512])
+def test_a_torn_last_line_costs_nothing_else(layout, files, torn):
+    first = start_attempt(files, layout, Clock())
+    first.record(events.TrainingStarted(step=1))
+    with layout.attempt_journal(1).open("ab") as file:
+        file.write(torn)
+    start_attempt(files, layout, Clock(10)).record(events.TrainingStarted(step=2))
+    view = read_journal(layout)
+    assert [e.step for e in view.events] == [1, 2]
+    assert [where.partition(": ")[0] for where in view.damaged] == (["attempt-000001.jsonl:2"] if torn else [])
+
+
+@pytest.mark.parametrize("line", [
+    b"[]", b"1", b'"saved"', b"{}", b'{"event": 5}', b"\xff\xfe", b"[" * 100_000, b'{"event": "finished", "step": "x", "epoch": 1}',
+    b'{"event": "finished"}', b'{"event": "finished", "x": "' + b"a" * MAX_LINE_BYTES + b'"}',
+], ids=range(10))
+def test_what_is_no_event_is_counted_and_passed_over(layout, files, line):
+    journal = start_attempt(files, layout, Clock())
+    with layout.attempt_journal(1).open("ab") as file:
+        file.write(line + b"\n")
+    journal.record(events.TrainingStarted(step=2))
+    view = read_journal(layout)
+    assert len(view.events) == 1
+    assert len(view.damaged) == 1
+
+
+def test_events_and_fields_of_later_versions_are_skipped(layout, files):
+    journal = start_attempt(files, layout, Clock())
+    with layout.attempt_journal(1).open("ab") as file:
+        file.write(b'{"v": 2, "event": "mirrored", "time": 0.1, "attempt": 1, "to": "bucket"}\n')
+        file.write(b'{"v": 2, "event": "finished", "time": 0.2, "attempt": 1, "step": 9, "epoch": 1, "mood": "good"}\n')
+    journal.record(events.TrainingStarted(step=2))
+    view = read_journal(layout)
+    assert [e.event for e in view.events] == ["finished", "training_started"]
+    assert view.damaged == ()
+
+
+def test_other_files_are_left_alone(layout, files):
+    start_attempt(files, layout, Clock()).record(events.TrainingStarted(step=1))
+    (layout.journal / "notes.txt").write_text("not a journal")
+    (layout.journal / "odd.jsonl").mkdir()
+    view = read_journal(layout)
+    assert len(view.events) == 1
+    assert view.damaged == ("odd.jsonl: no regular file",)
+
+
+def test_no_journal_is_an_empty_one(layout):
+    assert read_journal(layout) == read_journal(layout).__class__((), ())
+
+
+def test_a_number_is_never_given_twice(layout, files, save):
+    """Also where the journal is lost: two attempts with one number would overwrite each other's checkpoints."""
+    assert start_attempt(files, layout, Clock()).attempt == 1
+    assert start_attempt(files, layout, Clock()).attempt == 2
+    save(100, attempt=7)
+    assert start_attempt(files, layout, Clock()).attempt == 8
+    layout.writing(11).mkdir()
+    assert start_attempt(files, layout, Clock()).attempt == 12
+    for path in layout.journal.iterdir():
+        path.unlink()
+    layout.writing(11).rmdir()
+    assert start_attempt(files, layout, Clock()).attempt == 8
+
+
+def test_two_processes_that_start_at_once_cannot_share_a_number(layout, files):
+    files.make_dir(layout.journal)
+    files.create(layout.attempt_journal(1), b"")
+    with pytest.raises(ckptkit.StorageError):
+        files.create(layout.attempt_journal(1), b"")
