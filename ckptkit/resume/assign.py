@@ -15,6 +15,7 @@ from ckptkit.save.build import unbuilt_parts
 from ckptkit.save.leaves import PythonLeaf
 from ckptkit.save.snapshot import result_key, specs
 from ckptkit.save.tracked import Tracked
+from ckptkit.save.walk import visit
 from ckptkit.store.catalog import Checkpoint
 from ckptkit.store.manifest import RESULT, TensorEntry
 
@@ -55,9 +56,12 @@ def restore(checkpoint: Checkpoint, tracked: Tracked) -> None:
         for leaf in tracked.leaves:
             if leaf.key in values:  # only an iterator's state may be missing, see `compare`
                 leaf.assign(values[leaf.key])
-    except BaseException:
+    except BaseException as error:
         for leaf, tensors in before:
-            leaf.assign(tensors)
+            try:
+                leaf.assign(tensors)
+            except Exception as another:  # what could not take its new value may refuse the old one too; the rest goes back
+                error.add_note(f"{leaf.path} could not be given its earlier value: {another}")
         raise
     _refresh(tracked)
 
@@ -100,9 +104,14 @@ def _split(entry: TensorEntry) -> tuple[str, str]:
 
 
 def _refresh(tracked: Tracked) -> None:
-    """Lets layers that keep constants computed from their variables compute them anew (Normalization does)."""
-    for layer in tracked.layers:
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()
+    """Lets layers that keep constants computed from their variables compute them anew (Normalization does).
 
-
+    Functions of Keras that were traced before have the old constants in them, so they are traced again.
+    """
+    visited = [value for root in tracked.roots for _, value in visit(root)]
+    keeps_constants = [value for value in visited if isinstance(value, keras.layers.Normalization) and value.built]
+    for layer in keeps_constants:
+        layer.finalize_state()
+    for model in visited if keeps_constants else ():
+        if isinstance(model, keras.Model):
+            model.test_function = model.predict_function = None

@@ -11,7 +11,8 @@ import numpy as np
 
 from ckptkit.errors import ConfigError, CorruptCheckpointError
 
-_MARKS = ("__tuple__", "__items__", "__bytes__", "__array__", "__scalar__", "__float__", "__set__")
+_MARKS = ("__tuple__", "__items__", "__bytes__", "__array__", "__scalar__", "__float__", "__int__", "__set__", "__frozenset__")
+_LONGEST_INT_BITS = 4096  # Python refuses to spell longer ones in decimal digits
 
 
 def encode(value: object, where: str) -> tuple[str, list[np.ndarray[Any, Any]]]:
@@ -29,24 +30,29 @@ def encode(value: object, where: str) -> tuple[str, list[np.ndarray[Any, Any]]]:
         ConfigError: where something else is in it, naming where it is.
     """
     arrays: list[np.ndarray[Any, Any]] = []
-    return json.dumps(_encode(value, where, arrays, ())), arrays
+    try:
+        return json.dumps(_encode(value, where, arrays, ())), arrays
+    except RecursionError as error:
+        raise ConfigError(f"{where} is nested too deeply to be saved. Return plainer values from get_state().") from error
 
 
 def _encode(value: object, where: str, arrays: list[np.ndarray[Any, Any]], above: tuple[int, ...]) -> object:
     if id(value) in above:
         raise ConfigError(f"{where} contains itself, which JSON cannot hold. Return plain values from get_state().")
     above = (*above, id(value))
-    if value is None or isinstance(value, bool | str) or type(value) is int:
+    if value is None or isinstance(value, bool | str):
         return value
+    if isinstance(value, int):
+        return int(value) if value.bit_length() <= _LONGEST_INT_BITS else {"__int__": hex(value)}
     if type(value) is float:
         return value if math.isfinite(value) else {"__float__": str(value)}
     if isinstance(value, bytes):
         return {"__bytes__": base64.b64encode(value).decode()}
     if isinstance(value, np.ndarray | np.generic):
-        if value.dtype.kind not in "biufc" or value.dtype.char in "gG":
-            raise ConfigError(f"{where} is a NumPy array of {value.dtype}. Expected numbers or booleans of up to 64 bits a part; "
-                              f"turn it into a list.")
-        arrays.append(np.asarray(value))
+        if value.dtype.kind not in "biufc" or value.dtype.char in "gG" or isinstance(value, np.ma.MaskedArray):
+            raise ConfigError(f"{where} is a NumPy {type(value).__name__} of {value.dtype}. Expected plain arrays of numbers or booleans of up "
+                              f"to 64 bits a part; turn it into a list.")
+        arrays.append(np.asarray(value, dtype=value.dtype.newbyteorder("=")))
         mark = "__array__" if isinstance(value, np.ndarray) else "__scalar__"
         return {mark: len(arrays) - 1}
     if isinstance(value, list):
@@ -54,14 +60,13 @@ def _encode(value: object, where: str, arrays: list[np.ndarray[Any, Any]], above
     if isinstance(value, tuple):
         return {"__tuple__": [_encode(item, f"{where}[{i}]", arrays, above) for i, item in enumerate(value)]}
     if isinstance(value, set | frozenset):
-        return {"__set__": [_encode(item, f"{where} (an element)", arrays, above) for item in sorted(value, key=repr)]}
+        mark = "__set__" if isinstance(value, set) else "__frozenset__"
+        return {mark: [_encode(item, f"{where} (an element)", arrays, above) for item in sorted(value, key=repr)]}
     if isinstance(value, dict):
         if all(isinstance(key, str) and key not in _MARKS for key in value):
             return {key: _encode(item, f"{where}[{key!r}]", arrays, above) for key, item in value.items()}
         return {"__items__": [[_encode(key, f"{where} (a key)", arrays, above), _encode(item, f"{where}[{key!r}]", arrays, above)]
                               for key, item in value.items()]}
-    if isinstance(value, int):
-        return int(value)
     if isinstance(value, float):
         return _encode(float(value), where, arrays, above)
     raise ConfigError(f"{where} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be saved. Expected None, "
@@ -91,6 +96,10 @@ def _decode(value: Any, arrays: list[np.ndarray[Any, Any]]) -> Any:
             return tuple(_decode(item, arrays) for item in inner)
         if mark == "__set__":
             return {_decode(item, arrays) for item in inner}
+        if mark == "__frozenset__":
+            return frozenset(_decode(item, arrays) for item in inner)
+        if mark == "__int__":
+            return int(inner, 16)
         if mark == "__bytes__":
             return base64.b64decode(inner)
         if mark == "__float__":

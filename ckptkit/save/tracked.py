@@ -30,12 +30,12 @@ class Tracked:
     Args:
         states: what the user named, in order.
         leaves: everything with values, each once.
-        layers: all Keras layers in it.
+        roots: the objects that they were found in.
     """
 
     states: tuple[StateEntry, ...]
     leaves: tuple[Leaf, ...]
-    layers: tuple[Any, ...] = ()
+    roots: tuple[Any, ...] = ()
 
 
 @runtime_checkable
@@ -99,8 +99,7 @@ def track(state: Mapping[str, Any]) -> Tracked:
     """
     collector = _Collector()
     states = tuple(collector.add(name, value) for name, value in state.items())
-    layers = [layer for value in state.values() if isinstance(value, keras.Layer) for layer in _private.layers_of(value)]
-    return Tracked(states, tuple(collector.leaves), tuple(layers))
+    return Tracked(states, tuple(collector.leaves), tuple(state.values()))
 
 
 class _Collector:

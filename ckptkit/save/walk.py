@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 import types
 from collections import deque
@@ -15,7 +16,7 @@ import tensorflow as tf
 from ckptkit import _private
 
 _CONTAINERS = (list, tuple, deque, dict, set, frozenset)
-_HOLDERS = (types.SimpleNamespace, functools.partial)
+_HOLDERS = (types.SimpleNamespace, types.MethodType, functools.partial)
 _FOLLOWED = (keras.Layer, keras.metrics.Metric, keras.losses.Loss, keras.optimizers.Optimizer,
              keras.random.SeedGenerator, tf.Module, tf.train.Checkpoint)
 _FOREIGN = frozenset({"keras", "tensorflow", "numpy", "ckptkit", "builtins", *sys.stdlib_module_names}) - {"__main__"}
@@ -27,6 +28,17 @@ def walk(root: Any) -> Iterator[tuple[str, Any]]:
     Follows Keras objects, tf.Modules, containers and objects of the user's own classes; of TensorFlow's own trackables, what
     they track. Each object is visited once, in an order that follows from the program alone.
     """
+    for path, value in visit(root):
+        if isinstance(value, keras.Variable):
+            if not _private.uninitialized(value):
+                yield path, value
+        elif isinstance(value, tf.Variable) or (
+                not isinstance(value, keras.Layer) and _private.is_trackable(value) and _private.serializes(value)):
+            yield path, value
+
+
+def visit(root: Any) -> Iterator[tuple[str, Any]]:
+    """Everything in `root` that may have values or lead to some, in the order of `walk`."""
     seen: set[int] = set()
     alive: list[Any] = []  # an id may be used again once its object is gone
     stack: list[tuple[str, Any]] = [("", root)]
@@ -36,14 +48,8 @@ def walk(root: Any) -> Iterator[tuple[str, Any]]:
             continue
         seen.add(id(value))
         alive.append(value)
-        if isinstance(value, keras.Variable):
-            if not _private.uninitialized(value):
-                yield path, value
-        elif isinstance(value, tf.Variable):
-            yield path, value
-        else:
-            if not isinstance(value, keras.Layer) and _private.is_trackable(value) and _private.serializes(value):
-                yield path, value
+        yield path, value
+        if not isinstance(value, keras.Variable | tf.Variable):
             stack.extend(reversed([(f"{path}.{name}" if path else name, child) for name, child in _children(value)]))
 
 
@@ -53,7 +59,9 @@ def _children(value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, list | tuple | deque):
         return [(str(index), item) for index, item in enumerate(value) if _may_lead_on(item)]
     if isinstance(value, functools.partial):
-        return [("func", value.func), ("args", value.args), ("keywords", value.keywords)]
+        return [(name, getattr(value, name)) for name in ("func", "args", "keywords") if _may_lead_on(getattr(value, name))]
+    if isinstance(value, types.MethodType):
+        return [("__self__", value.__self__)] if _may_lead_on(value.__self__) else []
     if isinstance(value, set | frozenset):
         # No order that two processes share, but for objects with names.
         return [(str(index), item) for index, item in enumerate(sorted(value, key=_name_of)) if _may_lead_on(item)]
@@ -82,5 +90,7 @@ def _is_users_own(value: Any) -> bool:
     return isinstance(value, types.SimpleNamespace) or type(value).__module__.partition(".")[0] not in _FOREIGN
 
 
-def _name_of(value: Any) -> str:
-    return str(getattr(value, "path", None) or getattr(value, "name", None) or repr(value))
+def _name_of(value: Any) -> list[str | int]:
+    name = str(getattr(value, "path", None) or getattr(value, "name", None) or repr(value))
+    # By number: `dense_9` comes before `dense_10`, as `dense_1` before `dense_2` where the numbers began earlier.
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]

@@ -1,0 +1,308 @@
+"""A training program of many kinds, which can die at a given moment; what it saw and what it ended with goes into files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import ckptkit
+
+ROWS, BATCH, FEATURES = 88, 8, 6
+
+
+# -- data
+
+
+def arrays() -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(5)
+    x = generator.normal(size=(ROWS, FEATURES)).astype("float32")
+    return x, (x[:, :1] * 2 - x[:, 1:2] + generator.normal(size=(ROWS, 1))).astype("float32")
+
+
+class Rows(keras.utils.PyDataset):
+    """Shuffles itself at each epoch's end with Python's global random state, and adds noise with NumPy's."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.x, self.y = arrays()
+        self.order = list(range(ROWS))
+
+    def __len__(self) -> int:
+        return ROWS // BATCH
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = self.order[index * BATCH:(index + 1) * BATCH]
+        noise = 0 if self.workers > 1 else np.random.normal(size=(BATCH, FEATURES)).astype("float32")
+        return self.x[rows] + noise, self.y[rows]
+
+    def on_epoch_end(self) -> None:
+        random.shuffle(self.order)
+
+
+def endless(own: bool) -> Any:
+    x, y = arrays()
+    generator = np.random.default_rng(3)
+    while True:
+        rows = generator.integers(0, ROWS, BATCH) if own else np.random.randint(0, ROWS, BATCH)
+        yield x[rows], y[rows]
+
+
+def tf_rows() -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensor_slices(arrays())
+
+
+def from_generator() -> tf.data.Dataset:
+    def rows() -> Any:
+        x, y = arrays()
+        for index in np.random.permutation(ROWS):
+            yield x[index], y[index]
+
+    spec = (tf.TensorSpec((FEATURES,)), tf.TensorSpec((1,)))
+    return tf.data.Dataset.from_generator(rows, output_signature=spec).batch(BATCH)
+
+
+def data(kind: str) -> dict[str, Any]:
+    """Arguments of `fit`."""
+    x, y = arrays()
+    known = tf_rows()
+    kinds: dict[str, Any] = {
+        "plain": lambda: {"x": known.batch(BATCH)},
+        "shuffle_seeded": lambda: {"x": known.shuffle(50, seed=7).batch(BATCH)},
+        "shuffle_global_seed": lambda: {"x": known.shuffle(50).batch(BATCH)},
+        "shuffle_same": lambda: {"x": known.shuffle(50, seed=7, reshuffle_each_iteration=False).batch(BATCH)},
+        "two_shuffles": lambda: {"x": known.shuffle(30, seed=7).map(lambda a, b: (a * 1.5, b)).shuffle(20, seed=8).batch(BATCH).prefetch(2)},
+        "unknown_length": lambda: {"x": known.shuffle(50, seed=7).filter(lambda a, b: a[0] > -1.0).batch(BATCH)},
+        "repeat": lambda: {"x": known.shuffle(50, seed=7).repeat().batch(BATCH), "steps_per_epoch": 9},
+        "interleave": lambda: {"x": tf.data.Dataset.range(4).interleave(
+            lambda i: known.shard(4, i), cycle_length=2, num_parallel_calls=2, deterministic=True).shuffle(20, seed=1).batch(BATCH)},
+        "random_map": lambda: {"x": known.shuffle(50, seed=7).map(lambda a, b: (a + tf.random.normal((FEATURES,), seed=3), b)).batch(BATCH)},
+        "from_generator": lambda: {"x": from_generator()},
+        "py_function": lambda: {"x": known.shuffle(50, seed=7).map(
+            lambda a, b: (tf.ensure_shape(tf.numpy_function(lambda v: v + np.float32(1), [a], tf.float32), (FEATURES,)), b)).batch(BATCH)},
+        "numpy": lambda: {"x": x, "y": y, "batch_size": BATCH},
+        "tensors": lambda: {"x": tf.constant(x), "y": tf.constant(y), "batch_size": BATCH},
+        "class_weight": lambda: {"x": x, "y": (y > 0).astype("int32"), "batch_size": BATCH, "class_weight": {0: 1.0, 1: 3.0}},
+        "sample_weight": lambda: {"x": x, "y": y, "batch_size": BATCH, "sample_weight": np.linspace(0, 1, ROWS)},
+        "validation_split": lambda: {"x": x, "y": y, "batch_size": BATCH, "validation_split": 0.3},
+        "py_dataset": lambda: {"x": Rows()},
+        "py_dataset_workers": lambda: {"x": Rows(workers=2)},
+        "generator_own": lambda: {"x": endless(True), "steps_per_epoch": 9},
+        "generator_global": lambda: {"x": endless(False), "steps_per_epoch": 9},
+    }
+    return kinds[kind]()
+
+
+def validation() -> dict[str, Any]:
+    return {"validation_data": tf_rows().shuffle(60, seed=4).take(40).batch(BATCH)}
+
+
+# -- models
+
+
+class Blocks(keras.Model):
+    """Layers in a list, unbuilt at start."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = [keras.layers.Dense(8, activation="relu"), keras.layers.BatchNormalization(), keras.layers.Dropout(0.3)]
+        self.head = keras.layers.Dense(1)
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        for block in self.blocks:
+            x = block(x, training=training)
+        return self.head(x)
+
+
+class Gan(keras.Model):
+    """Two networks, two optimizers, metrics of its own, nothing built before the first step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.g = keras.Sequential([keras.layers.Dense(8, activation="relu"), keras.layers.Dense(FEATURES)])
+        self.d = keras.Sequential([keras.layers.Dense(8, activation="relu"), keras.layers.Dropout(0.3), keras.layers.Dense(1)])
+        self.noise = keras.random.SeedGenerator(9)
+        self.g_loss = keras.metrics.Mean(name="g_loss")
+        self.d_loss = keras.metrics.Mean(name="d_loss")
+
+    def compile(self) -> None:
+        super().compile()
+        self.g_opt = keras.optimizers.Adam(1e-2)
+        self.d_opt = keras.optimizers.Adam(2e-2)
+
+    @property
+    def metrics(self) -> list[Any]:
+        return [self.g_loss, self.d_loss]
+
+    def train_step(self, batch: Any) -> Any:
+        real = batch[0]
+        entropy = keras.losses.BinaryCrossentropy(from_logits=True)
+        with tf.GradientTape(persistent=True) as tape:
+            fake = self.g(keras.random.normal((BATCH, 3), seed=self.noise), training=True)
+            on_real, on_fake = self.d(real, training=True), self.d(fake, training=True)
+            d_loss = entropy(tf.ones_like(on_real), on_real) + entropy(tf.zeros_like(on_fake), on_fake)
+            g_loss = entropy(tf.ones_like(on_fake), on_fake)
+        self.d_opt.apply(tape.gradient(d_loss, self.d.trainable_variables), self.d.trainable_variables)
+        self.g_opt.apply(tape.gradient(g_loss, self.g.trainable_variables), self.g.trainable_variables)
+        self.g_loss.update_state(g_loss)
+        self.d_loss.update_state(d_loss)
+        return {"g_loss": self.g_loss.result(), "d_loss": self.d_loss.result()}
+
+
+def dense(**compile_options: Any) -> keras.Model:
+    model = keras.Sequential([
+        keras.Input((FEATURES,)), keras.layers.GaussianNoise(0.1), keras.layers.Dense(8, activation="relu"), keras.layers.BatchNormalization(),
+        keras.layers.Dropout(0.3), keras.layers.Dense(1)])
+    model.compile(**{"optimizer": keras.optimizers.Adam(1e-2), "loss": "mse", "metrics": ["mae"], **compile_options})
+    return model
+
+
+def global_seed() -> keras.Model:
+    class Noisy(keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            return x + 0.1 * keras.random.normal(tf.shape(x))
+
+    model = keras.Sequential([keras.Input((FEATURES,)), Noisy(), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(1e-2, momentum=0.9), "mse")
+    return model
+
+
+def unbuilt() -> keras.Model:
+    model = Blocks()
+    model.compile(keras.optimizers.Adam(1e-2), "mse", metrics=["mae"])
+    return model
+
+
+def gan() -> keras.Model:
+    model = Gan()
+    model.compile()
+    return model
+
+
+def sequence(*layers: Any) -> keras.Model:
+    model = keras.Sequential([keras.Input((FEATURES,)), *layers, keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(1e-2), "mse")
+    return model
+
+
+def model(kind: str) -> keras.Model:
+    kinds: dict[str, Any] = {
+        "dense": dense,
+        "steps_per_execution": lambda: dense(steps_per_execution=4),
+        "jit": lambda: dense(jit_compile=True),
+        "cosine": lambda: dense(optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-2, 25))),
+        "ema": lambda: dense(optimizer=keras.optimizers.Adam(1e-2, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=7)),
+        "accumulation": lambda: dense(optimizer=keras.optimizers.Adam(1e-2, gradient_accumulation_steps=3)),
+        "loss_scale": lambda: dense(optimizer=keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(1e-2), dynamic_growth_steps=5)),
+        "unbuilt": unbuilt,
+        "gan": gan,
+        "global_seed": global_seed,
+        "rnn": lambda: sequence(keras.layers.Reshape((FEATURES, 1)), keras.layers.GRU(4, recurrent_dropout=0.3, dropout=0.2)),
+        "embedding": lambda: sequence(keras.layers.Discretization(bin_boundaries=[-1.0, 0.0, 1.0]), keras.layers.Embedding(5, 3),
+                                      keras.layers.Flatten()),
+    }
+    return kinds[kind]()
+
+
+def callbacks(kind: str) -> list[Any]:
+    kinds: dict[str, Any] = {
+        "none": lambda: [],
+        "stopping": lambda: [keras.callbacks.ReduceLROnPlateau(monitor="loss", patience=1, min_delta=0.5, factor=0.5),
+                             keras.callbacks.EarlyStopping(monitor="loss", patience=3, min_delta=0.5, restore_best_weights=True)],
+        "swap_ema": lambda: [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)],
+        "scheduler": lambda: [keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.7)],
+        "csv": lambda: [keras.callbacks.CSVLogger("log.csv")],
+    }
+    return kinds[kind]()
+
+
+# -- what happens
+
+
+class Recorder(keras.callbacks.Callback):
+    """Writes down every event that it sees, and dies where it is told to."""
+
+    def __init__(self, file: Path, die: dict[str, Any]) -> None:
+        super().__init__()
+        self.file = file.open("a")
+        self.die = die
+        self.seen = 0
+
+    def write(self, *record: Any) -> None:
+        self.file.write(json.dumps(record) + "\n")
+        self.file.flush()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.epoch = epoch
+        self.write("epoch_begin", epoch)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.write("batch", self.epoch, batch, {name: float(value).hex() for name, value in sorted(logs.items())})
+        self.seen += 1
+        if self.die.get("batch") == [self.epoch, batch] or self.die.get("after") == self.seen:
+            self.end()
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self.die.get("evaluation") == [self.epoch, batch]:
+            self.end()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.write("epoch_end", epoch, {name: float(value).hex() for name, value in sorted(logs.items())})
+
+    def end(self) -> None:
+        os.kill(os.getpid(), getattr(signal, self.die.get("signal", "SIGKILL")))
+
+    def get_state(self) -> None:
+        return None
+
+    def set_state(self, state: None) -> None:
+        return None
+
+
+def digest(model: keras.Model) -> str:
+    """SHA-256 over everything that training has changed."""
+    variables = [*model.variables, *model.metrics_variables]
+    for optimizer in (getattr(model, name, None) for name in ("optimizer", "g_opt", "d_opt")):
+        variables += optimizer.variables if isinstance(optimizer, keras.optimizers.Optimizer) else []
+    sha = hashlib.sha256()
+    for variable in variables:
+        sha.update(np.asarray(variable).tobytes())
+    return sha.hexdigest()
+
+
+def save_policy(text: str) -> Any:
+    return ckptkit.EveryNSteps(int(text)) if text.isdecimal() else ckptkit.EveryNEpochs(1)
+
+
+def main(options: dict[str, Any]) -> None:
+    keras.utils.set_random_seed(11)
+    for _ in range(options.get("layers_before", 0)):
+        keras.layers.Dense(1)  # another counter of automatic names
+    net = model(options.get("model", "dense"))
+    arguments = data(options.get("data", "shuffle_seeded"))
+    if options.get("validation", True) and "validation_split" not in arguments:
+        arguments.update(validation())
+    if options.get("model") == "gan":
+        arguments.pop("validation_data", None)
+    recorder = Recorder(Path("events.jsonl"), options.get("die", {}))
+    used = [*callbacks(options.get("callbacks", "none")), recorder]
+    if options.get("run"):
+        ours = ckptkit.CheckpointCallback(options["run"], save=save_policy(str(options.get("save", "1"))), export=False)
+        used.insert(options.get("place", 0) % (len(used) + 1), ours)
+    history = net.fit(**arguments, epochs=options.get("epochs", 3), verbose=0, callbacks=used)
+    Path("result.json").write_text(json.dumps({
+        "digest": digest(net), "epochs": history.epoch,
+        "history": {name: [float(value).hex() for value in values] for name, values in sorted(history.history.items())}}))
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
