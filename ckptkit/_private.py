@@ -59,6 +59,11 @@ def layers_of(layer: Any) -> list[Any]:
     return list(layer._flatten_layers())
 
 
+def seed_generators_of(layer: Any) -> list[Any]:
+    """The generators of random seeds that a layer itself holds. Reason: their variables are listed without saying whose they are."""
+    return list(layer._seed_generators)
+
+
 def uninitialized(variable: Any) -> bool:
     """Whether a Keras variable has no value yet (deferred initialisation)."""
     return getattr(variable, "_value", None) is None

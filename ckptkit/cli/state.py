@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ckptkit.cli.text import ago, count, plain
+from ckptkit.cli.text import count, duration, plain
 from ckptkit.store.events import AttemptEnded, AttemptStarted, Event, Failed, Finished, Saved
 
 E = TypeVar("E", bound=Event)
@@ -49,18 +49,19 @@ def run_state(events: Sequence[Event], now: float, *, host: str | None = None,
     if started is None:
         return RunState("new", "the journal tells of no attempt", attempts, last)
     own = [event for event in events if event.attempt == started.attempt]
-    name, words = _ended(own) or _open(own, started, now, host or socket.gethostname(), is_running or _process_runs)
+    name, words = _ended(own, _last(events, Finished)) or _open(own, started, now, host or socket.gethostname(), is_running or _process_runs)
     return RunState(name, words, attempts, last)
 
 
-def _ended(own: Sequence[Event]) -> tuple[str, str] | None:
-    """The end of an attempt that came to one."""
-    finished, ended, failed = _last(own, Finished), _last(own, AttemptEnded), _last(own, Failed)
-    if finished is not None or (ended is not None and ended.outcome == "finished"):
-        end = finished or ended
-        assert end is not None
-        epochs = f" ({count(finished.epoch, 'epoch')})" if finished is not None and finished.epoch else ""
-        return "finished", f"finished at step {end.step}{epochs}"
+def _ended(own: Sequence[Event], finished: Finished | None) -> tuple[str, str] | None:
+    """The end of an attempt that came to one. An attempt on a finished run trains nothing, so an earlier one may have `finished` it."""
+    ended, failed = _last(own, AttemptEnded), _last(own, Failed)
+    over = ended is not None and ended.outcome == "finished"
+    if finished is not None and (over or finished in own):
+        epochs = f" ({count(finished.epoch, 'epoch')})" if finished.epoch else ""
+        return "finished", f"finished at step {finished.step}{epochs}"
+    if over and ended is not None:
+        return "finished", f"finished at step {ended.step}"
     if failed is not None:
         message = plain(failed.message.strip().partition("\n")[0])[:_LONGEST_MESSAGE]
         return "failed", f"failed at step {failed.step}: {plain(failed.error)}{': ' if message else ''}{message}"
@@ -77,7 +78,7 @@ def _open(own: Sequence[Event], started: AttemptStarted, now: float, host: str,
     if started.host != host:
         return "unknown", f"no word of an end from {plain(started.host)} (process {started.pid}): it runs there or was lost; {newest}"
     if is_running(started):
-        return "training", f"training (process {started.pid}, since {ago(started.time, now)}); {newest}"
+        return "training", f"training (process {started.pid}, for {duration(now - started.time)}); {newest}"
     return "dead", f"dead: process {started.pid} is gone and left no word; {newest}"
 
 

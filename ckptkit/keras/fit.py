@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from ckptkit import _private
 from ckptkit.errors import CheckpointError, ConfigError
@@ -40,6 +41,9 @@ from ckptkit.store import events
 from ckptkit.store.catalog import Checkpoint
 from ckptkit.store.fresh import this_life
 from ckptkit.store.manifest import DATA
+
+DATA_ENDED = (StopIteration, tf.errors.OutOfRangeError)
+"""What a train or test function raises where the data has no further batch."""
 
 FIT_STATE = "fit/state/0"
 """The key of what `fit` keeps beside the model."""
@@ -305,7 +309,11 @@ class FitRun:
     def evaluation_goes_on(self) -> None:
         """Between two batches of the evaluation."""
         if self._before_evaluation is not None and self._attempt.stop_requested:
-            self._attempt.serve_stop(self._before_evaluation, leave=self._flush)
+            try:
+                self._attempt.serve_stop(self._before_evaluation, leave=self._flush)
+            except BaseException as error:
+                self._leave(error)
+                raise
 
     def evaluation_ended(self) -> None:
         """The evaluation is over."""
@@ -351,7 +359,7 @@ class FitRun:
             else:
                 self._attempt.save_if_due(leave=self._flush)
             logs = self._original(iterator)
-        except StopIteration:
+        except DATA_ENDED:
             self._place.now.ended = self._replay is None
             raise
         except BaseException as error:
@@ -373,7 +381,7 @@ class FitRun:
             self._place.evaluation_drawn_again = why_not_saved(iterator)
         try:
             logs = self._test_original(iterator)
-        except StopIteration:
+        except DATA_ENDED:
             self._evaluation.ended = True
             raise
         self._evaluation.calls += 1
@@ -384,6 +392,7 @@ class FitRun:
         self._callback_states = CallbackStates(self._others)
         self._place.drawn_again = why_not_saved(iterator)
         self._begin_training()
+        self._attempt.phase = "tracing"
         self._attempt.serve_stop(leave=self._flush)
 
     def _begin_training(self) -> None:

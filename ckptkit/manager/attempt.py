@@ -366,6 +366,8 @@ class Attempt:
         try:
             if self._preempted:
                 outcome = "preempted"
+            elif isinstance(error, KeyboardInterrupt):
+                pass  # somebody wants it to stop now: nothing went wrong, and nothing is saved
             elif error is not None:
                 outcome = "failed"
                 self.journal.record(events.Failed(error=type(error).__name__, message=str(error), step=self.position.step,

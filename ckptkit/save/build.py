@@ -9,7 +9,9 @@ import keras
 
 from ckptkit import _private
 from ckptkit.errors import ConfigError
+from ckptkit.save.leaves import python_accessors
 from ckptkit.save.tracked import optimizers_in
+from ckptkit.save.walk import walk
 
 
 def build(state: Mapping[str, Any]) -> None:
@@ -21,27 +23,60 @@ def build(state: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: where a model or an optimizer is not built, and its shapes are not known; with the line that builds it.
     """
-    models = {name: value for name, value in state.items() if isinstance(value, keras.Model)}
-    for name, model in models.items():
-        if not model.built:
-            raise ConfigError(
-                f"The model in state[{name!r}] ({type(model).__name__} {model.name!r}) has no variables yet, because the shape of its "
-                f"inputs is not known. Build it first: call it once on a batch, {name}(batch), or {name}.build(input_shape).")
-        optimizer = getattr(model, "optimizer", None)
-        if isinstance(optimizer, keras.optimizers.Optimizer) and not optimizer.built:
-            optimizer.build(model.trainable_variables)
-    for name, value in state.items():
-        if isinstance(value, keras.Model):
+    things = [pair for name, value in state.items() for pair in _things(name, f"state[{name!r}]", value)]
+    models = [thing for _, _, thing in things if isinstance(thing, keras.Model)]
+    for name, where, thing in things:
+        if isinstance(thing, keras.Layer):
+            _check_built(name, where, thing)
+        elif _is_empty(thing):
+            raise ConfigError(f"{where}, a {type(thing).__name__}, has no variable yet, and nothing else to save. Where it makes its variables "
+                              f"when it is first called, call it once on a batch before; otherwise leave it out of state.")
+        optimizer = getattr(thing, "optimizer", None)
+        if isinstance(thing, keras.Model) and isinstance(optimizer, keras.optimizers.Optimizer) and not optimizer.built:
+            optimizer.build(thing.trainable_variables)
+    for name, _, thing in things:
+        if isinstance(thing, keras.Model):
             continue
-        for path, optimizer in optimizers_in(value):
+        for path, optimizer in optimizers_in(thing):
             if optimizer.built:
                 continue
-            where = ".".join(filter(None, (name, path)))
+            named = ".".join(filter(None, (name, path)))
             if len(models) != 1:
                 raise ConfigError(
-                    f"The optimizer {where!r} ({type(optimizer).__name__}) has no variables yet, and it is not known which model "
-                    f"it trains. Build it first: {where}.build(the_model_that_it_trains.trainable_variables).")
-            optimizer.build(next(iter(models.values())).trainable_variables)
+                    f"The optimizer {named!r} ({type(optimizer).__name__}) has no variables yet, and it is not known which model "
+                    f"it trains. Build it first: {named}.build(the_model_that_it_trains.trainable_variables).")
+            optimizer.build(models[0].trainable_variables)
+
+
+def _things(name: str, where: str, value: Any) -> list[tuple[str, str, Any]]:
+    """What the user has named, taken out of lists and dictionaries: how to call it, where it is, and itself."""
+    if isinstance(value, list | tuple | Mapping):
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        return [found for key, item in items for found in _things(f"{name}[{key!r}]", f"{where}[{key!r}]", item)]
+    return [(name, where, value)]
+
+
+def _check_built(name: str, where: str, layer: Any) -> None:
+    if not _is_built(layer):
+        kind = "model" if isinstance(layer, keras.Model) else "layer"
+        raise ConfigError(
+            f"The {kind} in {where} ({type(layer).__name__} {layer.name!r}) has no variables yet, because the shape of its "
+            f"inputs is not known. Build it first: call it once on a batch, {name}(batch), or {name}.build(input_shape).")
+
+
+def _is_built(layer: Any) -> bool:
+    """Whether a layer has its variables: Keras says so, or, for a model that is only a frame around others and never called, they have theirs."""
+    if layer.built:
+        return True
+    inner = [other for other in _private.layers_of(layer) if other is not layer]
+    return bool(inner) and all(other.built for other in inner)
+
+
+def _is_empty(thing: Any) -> bool:
+    """Whether something of TensorFlow's has nothing to save."""
+    if not _private.is_trackable(thing) or python_accessors(thing) is not None:
+        return False
+    return next(walk(thing), None) is None
 
 
 def unbuilt_parts(state: Mapping[str, Any]) -> list[str]:

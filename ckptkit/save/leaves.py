@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from ckptkit import _private
-from ckptkit.errors import CorruptCheckpointError
+from ckptkit.errors import ConfigError, CorruptCheckpointError
 from ckptkit.save import pystate
 
 Tensors = dict[str, tf.Tensor]
@@ -75,7 +75,15 @@ class TrackableLeaf:
     kind: str = "trackable"
 
     def capture(self) -> Tensors:
-        return _private.serialize(self.trackable)
+        try:
+            return _private.serialize(self.trackable)
+        except (tf.errors.OpError, NotImplementedError) as error:
+            iterator = isinstance(self.trackable, tf.data.Iterator)
+            raise ConfigError(
+                f"{self.path!r} ({self.key}), {'an iterator of tf.data' if iterator else type(self.trackable).__name__}, cannot be saved by "
+                f"TensorFlow: {_first_line(error)}."
+                + (" Pipelines with from_generator, py_function, numpy_function or random operations inside map cannot. Leave it out of "
+                   "state, or build the pipeline without them." if iterator else " Leave it out of state.")) from error
 
     def assign(self, tensors: Mapping[str, tf.Tensor]) -> None:
         _private.deserialize(self.trackable, tensors)
@@ -110,6 +118,11 @@ class PythonLeaf:
         except (KeyError, AttributeError, UnicodeDecodeError) as error:
             raise CorruptCheckpointError(f"The saved Python state of {self.path!r} is not whole.") from error
         return pystate.decode(text, arrays, repr(self.path))
+
+
+def _first_line(error: Exception) -> str:
+    text = error.message if isinstance(error, tf.errors.OpError) else str(error)
+    return (text or type(error).__name__).strip().splitlines()[0].rstrip(".")
 
 
 def python_accessors(value: Any) -> tuple[Callable[[], object], Callable[[Any], object]] | None:

@@ -59,12 +59,14 @@ def check_state(state: Mapping[str, Any]) -> None:
         if not isinstance(name, str) or not _NAME.fullmatch(name) or hasattr(tf.train.Checkpoint, name) or name in _OURS:
             raise ConfigError(f"A name in state becomes part of TensorFlow's keys: letters, digits, '_' and '-', not beginning "
                               f"with a digit, and none of {_reserved()}. Received: {name!r}.")
-        if not _is_known(value):
+        unknown = _unknown(value, f"state[{name!r}]")
+        if unknown is not None:
+            where, thing = unknown
             raise ConfigError(
-                f"state[{name!r}] is a {type(value).__module__}.{type(value).__qualname__}, which cannot be saved. Expected a Keras "
-                f"model, layer, metric or optimizer, a tf.Variable, tf.Module, tf.train.Checkpoint, tf.random.Generator, lookup "
-                f"table, iterator of tf.data, a random.Random or numpy.random.Generator, a list or dictionary of these, or an object "
-                f"with get_state()/set_state(state) or state_dict()/load_state_dict(state).{_hint(value)}")
+                f"{where} is {_kind_of(thing)}, which cannot be saved. Expected a Keras model, layer, metric or optimizer, a tf.Variable, "
+                f"tf.Module, tf.train.Checkpoint, tf.random.Generator, lookup table, iterator of tf.data, a random.Random or "
+                f"numpy.random.Generator, a list or dictionary of these, or an object with get_state()/set_state(state) or "
+                f"state_dict()/load_state_dict(state).{_hint(thing)}")
 
 
 def _reserved() -> str:
@@ -79,12 +81,27 @@ def _hint(value: Any) -> str:
     return ""
 
 
+def _kind_of(value: Any) -> str:
+    if isinstance(value, type):
+        return f"the class {value.__module__}.{value.__qualname__} itself"
+    if isinstance(value, list | tuple | Mapping) and not value:
+        return f"an empty {type(value).__qualname__}"
+    return f"a {type(value).__module__}.{type(value).__qualname__}"
+
+
+def _unknown(value: Any, where: str) -> tuple[str, Any] | None:
+    """The first thing in a value that cannot be saved, and where it is; None where there is none."""
+    if isinstance(value, list | tuple | Mapping) and value:
+        for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+            found = _unknown(item, f"{where}[{key!r}]")
+            if found is not None:
+                return found
+        return None
+    return None if _is_known(value) else (where, value)
+
+
 def _is_known(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return bool(value) and all(_is_known(item) for item in value)
-    if isinstance(value, Mapping):
-        return bool(value) and all(isinstance(key, str) and _is_known(item) for key, item in value.items())
-    if isinstance(value, tf.data.Dataset | tf.Tensor):
+    if isinstance(value, (type, list, tuple, Mapping, tf.data.Dataset, tf.Tensor, tf.types.experimental.PolymorphicFunction)):
         return False
     return (isinstance(value, keras.Layer | keras.Variable | keras.optimizers.Optimizer | keras.metrics.Metric
                        | keras.random.SeedGenerator | tf.Variable)
@@ -114,18 +131,20 @@ class _Collector:
             self.leaves += value.leaves(name)
             return StateEntry(name=name, class_name=type(value).__name__)
         classes = {path: type(found).__name__ for path, found in optimizers_in(value)}
+        seeds = _owners_of_seeds(value)
         for role, variables in _listed(value):
-            self._variables(name, role, variables)
+            self._variables(name, role, variables, seeds)
         self._found(name, value)
         return StateEntry(name=name, class_name=type(value).__name__, classes=classes)
 
-    def _variables(self, name: str, role: str, variables: Iterable[Any]) -> None:
+    def _variables(self, name: str, role: str, variables: Iterable[Any], seeds: Mapping[int, str]) -> None:
         index = 0
         for variable in variables:
             raw = _raw(variable)
             if raw is None or not self._first_time(raw):
                 continue
-            self.leaves.append(VariableLeaf(f"{name}/{role}/{index}", _path_of(variable), raw, _trainable(variable)))
+            self.leaves.append(VariableLeaf(f"{name}/{role}/{index}", seeds.get(id(variable)) or _path_of(variable), raw,
+                                            _trainable(variable)))
             index += 1
 
     def _found(self, name: str, value: Any) -> None:
@@ -194,6 +213,14 @@ def optimizers_in(value: Any) -> list[tuple[str, Any]]:
     else:
         return []
     return [(".".join(filter(None, (name, inner))), found) for name, item in pairs for inner, found in optimizers_in(item)]
+
+
+def _owners_of_seeds(value: Any) -> dict[int, str]:
+    """How to call the states of seed generators in a layer, which Keras lists without their owners' names."""
+    if not isinstance(value, keras.Layer):
+        return {}
+    return {id(generator.state): f"{layer.name}/{_path_of(generator.state)}"
+            for layer in _private.layers_of(value) for generator in _private.seed_generators_of(layer)}
 
 
 def _python_objects(path: str, value: Any) -> list[tuple[str, Any]]:

@@ -39,7 +39,8 @@ FAILED = [started(), Failed(error="ValueError", message="bad\nshape", step=4, re
     ([], "new", "the journal tells of no attempt"),
     ([FINISHED], "finished", "finished at step 9 (3 epochs)"),
     ([FINISHED[:-1]], "finished", "finished at step 9 (3 epochs)"),
-    ([FINISHED, [started(), AttemptEnded(outcome="finished", step=9)]], "finished", "finished at step 9"),
+    ([FINISHED, [started(), AttemptEnded(outcome="finished", step=9)]], "finished", "finished at step 9 (3 epochs)"),
+    ([[started(), AttemptEnded(outcome="finished", step=9)]], "finished", "finished at step 9"),
     ([FINISHED, [started(), saved(12)]], "dead", "dead: process 7 is gone and left no word; its newest save is of step 12"),
     ([PREEMPTED], "preempted", "preempted at step 5, to go on when it is started again"),
     ([PREEMPTED, FINISHED], "finished", "finished at step 9 (3 epochs)"),
@@ -58,7 +59,7 @@ def test_state(lives, name, words):
 def test_a_process_that_still_runs_is_training():
     found = state(PREEMPTED, [started(), Restored(checkpoint="ckpt-5-1", step=5, epoch=0, batch=0, secs=1)], running=True)
     assert found.name == "training"
-    assert found.words == "training (process 7, since 16 min ago); it has saved nothing yet"
+    assert found.words == "training (process 7, for 16 min); it has saved nothing yet"
     assert found.last is not None
     assert found.last.event == "restored"
 

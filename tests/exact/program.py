@@ -286,7 +286,7 @@ def save_policy(text: str) -> Any:
 def main(options: dict[str, Any]) -> None:
     keras.utils.set_random_seed(11)
     for _ in range(options.get("layers_before", 0)):
-        keras.layers.Dense(1)  # another counter of automatic names
+        keras.layers.Dense(1, kernel_initializer="zeros")  # another counter of automatic names, and nothing drawn
     net = model(options.get("model", "dense"))
     arguments = data(options.get("data", "shuffle_seeded"))
     if options.get("validation", True) and "validation_split" not in arguments:

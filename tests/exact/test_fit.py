@@ -44,6 +44,6 @@ def test_callbacks(kind: str, tf_process: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("kind", "moment"), itertools.product(DATA, MOMENTS))
+@pytest.mark.parametrize(("kind", "moment"), list(itertools.product(DATA, MOMENTS)))
 def test_every_kind_at_every_moment(kind: str, moment: str, tf_process: Any, tmp_path: Path) -> None:
     Comparison(tf_process, tmp_path, data=kind).check(MOMENTS[moment], save=1)

@@ -72,6 +72,8 @@ def test_a_second_ctrl_c_stops_at_once(start, undisturbed, hold):
     held.ends(-signal.SIGINT)
     assert [checkpoint.step for checkpoint in ckptkit.open_run(held.run).checkpoints] == before
     assert not told(held.run, events.Preempted)
+    assert not told(held.run, events.Failed)
+    assert [event.outcome for event in told(held.run, events.AttemptEnded)] == ["stopped"]
     finishes_right(start, undisturbed, held.run)
 
 

@@ -1,0 +1,93 @@
+"""Runs the examples of the documentation, in a process that has TensorFlow; `tests/test_docs.py` asks for it."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+import io
+import os
+import re
+import runpy
+import subprocess
+import sys
+import tempfile
+import traceback
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced code blocks of one language in a Markdown text."""
+    return [code for found, code in FENCE.findall(text) if found == language]
+
+
+def command_lines(text: str) -> list[list[str]]:
+    """The commands in a Markdown text's `sh` blocks."""
+    return [line.split() for block in blocks(text, "sh") for line in block.splitlines() if line.strip()]
+
+
+def run_all() -> dict[str, Any]:
+    """Runs everything; what went wrong, by where it stands."""
+    from ckptkit.cli.show import VALUE_SUFFIX
+    from ckptkit.save.tensorfile import SUFFIX
+
+    return {"docstrings": run_docstrings(), "readme": run_readme(), "suffixes": [VALUE_SUFFIX, SUFFIX]}
+
+
+def run_docstrings() -> dict[str, list[str]]:
+    """Runs the docstring examples of all public objects and of their methods."""
+    import ckptkit
+
+    run_directory = tempfile.mkdtemp()
+    make_run(run_directory)
+    finder, results = doctest.DocTestFinder(exclude_empty=True), {}
+    for name in ckptkit.__all__:
+        public = getattr(ckptkit, name)
+        if not (inspect.isclass(public) or inspect.isfunction(public)):
+            continue
+        for test in finder.find(public, name, module=False, globs={}):
+            test.globs.update(new_directory=tempfile.mkdtemp(), run_directory=run_directory)
+            said = io.StringIO()
+            doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=said.write)
+            results[test.name] = [said.getvalue()] if said.getvalue() else []
+            results[test.name] += [] if test.examples else ["no example"]
+    return results
+
+
+def make_run(directory: str) -> None:
+    """A run with two checkpoints, at steps 1 and 2."""
+    import tensorflow as tf
+
+    import ckptkit
+
+    weight = tf.Variable(0.0)
+    with ckptkit.CheckpointManager(directory, {"weight": weight}, save=ckptkit.EveryNSteps(1)) as manager:
+        for _ in manager.steps(2):
+            weight.assign_add(1.0)
+
+
+def run_readme() -> dict[str, list[str]]:
+    """Runs README's Python blocks one after the other in an empty directory, and then its commands that look at what they made."""
+    text, results, before = (ROOT / "README.md").read_text(), {}, Path.cwd()
+    os.chdir(tempfile.mkdtemp())
+    try:
+        for number, code in enumerate(blocks(text, "python"), start=1):
+            Path("block.py").write_text(code)
+            try:
+                with redirect_stdout(io.StringIO()):
+                    runpy.run_path("block.py", run_name="__main__")
+                results[f"Python block {number}"] = []
+            except BaseException:
+                results[f"Python block {number}"] = [traceback.format_exc()]
+        for command in command_lines(text):
+            if command[0] == "ckptkit":
+                done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False,
+                                      env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])})
+                results[" ".join(command)] = [] if done.returncode == 0 and done.stdout else [done.stdout + done.stderr]
+    finally:
+        os.chdir(before)
+    return results

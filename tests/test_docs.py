@@ -1,0 +1,243 @@
+"""Documentation that cannot rot: its examples run, its commands exist, its tables are what the code says."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+import ckptkit
+from ckptkit.cli.exits import ExitCode
+from ckptkit.cli.group import COMMANDS
+from ckptkit.store.events import EVENTS, Event
+from ckptkit.store.manifest import FileEntry, Manifest, StateEntry, TensorEntry
+from tests.cli.conftest import DummyRun
+from tests.docs_examples import ROOT, blocks, command_lines
+
+pytestmark = pytest.mark.xdist_group("docs")  # one process runs all examples
+
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+# -- examples
+
+
+@pytest.fixture(scope="session")
+def examples(fork_server):
+    """What came of all examples, run in one process with TensorFlow and without a GPU."""
+    return fork_server.call("tests.docs_examples:run_all", env={"CUDA_VISIBLE_DEVICES": ""}).check().result
+
+
+def test_the_examples_in_docstrings_run(examples):
+    assert set(examples["docstrings"]) >= {"CheckpointCallback", "CheckpointManager", "open_run", "KeepBest"}
+    assert {name: said for name, said in examples["docstrings"].items() if said} == {}
+
+
+def test_readme_runs(examples):
+    assert len(examples["readme"]) >= 5
+    assert {name: said for name, said in examples["readme"].items() if said} == {}
+
+
+def test_the_key_that_show_prints_is_the_one_that_is_written(examples):
+    shown, written = examples["suffixes"]
+    assert shown == written
+    assert written in read("docs/format.md")
+
+
+# -- docstrings
+
+
+def definition(name: str, home: str) -> ast.ClassDef | ast.FunctionDef:
+    """Where a public name is defined; a room's `__init__` may hand on what a file of it defines."""
+    path = ROOT.joinpath(*home.split("."))
+    tree = ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text())
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
+            return node
+        if isinstance(node, ast.ImportFrom) and any((alias.asname or alias.name) == name for alias in node.names):
+            return definition(name, str(node.module))
+    raise AssertionError(f"{home} does not define {name}")
+
+
+PUBLIC = {name: definition(name, home) for home, names in ckptkit._HOMES.items() for name in names}
+
+
+def raises(node: ast.AST) -> bool:
+    """Whether the code of a function itself raises something."""
+    return any(isinstance(found, ast.Raise) and found.exc is not None for found in ast.walk(node))
+
+
+def functions(node: ast.AST) -> Iterator[tuple[str, str | None, ast.FunctionDef]]:
+    """What a user may call on a public object: its name, the docstring that has to speak of errors, and the function."""
+    if isinstance(node, ast.FunctionDef):
+        yield node.name, ast.get_docstring(node), node
+    for method in node.body if isinstance(node, ast.ClassDef) else ():
+        if isinstance(method, ast.FunctionDef):
+            constructs = method.name in ("__init__", "__post_init__")
+            if constructs or not method.name.startswith("_"):
+                yield f"{node.name}.{method.name}", ast.get_docstring(node if constructs else method), method
+
+
+def is_error(node: ast.AST) -> bool:
+    return isinstance(node, ast.ClassDef) and any(isinstance(base, ast.Name) and base.id.endswith(("Error", "Exception", "Exit")) for base in node.bases)
+
+
+def test_every_public_name_has_a_home():
+    assert {*PUBLIC, "__version__"} == set(ckptkit.__all__)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_objects_are_documented_with_an_example(name):
+    node = PUBLIC[name]
+    docstring = ast.get_docstring(node)
+    assert docstring, f"{name} has no docstring"
+    # An error is shown by the example of what raises it; their root stands for all of them.
+    assert "Example:\n" in docstring or (is_error(node) and name != "CheckpointError"), f"{name} has no example"
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_what_raises_says_so(name):
+    for function, docstring, node in functions(PUBLIC[name]):
+        assert not raises(node) or "Raises:\n" in (docstring or ""), f"{function} raises, and its docstring has no `Raises:`"
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_arguments_are_documented(name):
+    for function, docstring, node in functions(PUBLIC[name]):
+        takes = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs) if argument.arg != "self"]
+        inherited = function.startswith("CheckpointCallback.on_") or function.endswith((".due", ".keep"))
+        missing = [] if inherited else [argument for argument in takes if f"{argument}:" not in (docstring or "")]
+        assert not missing, f"{function}: {missing}"
+
+
+# -- README and the pages
+
+
+def test_the_commands_in_readme_exist():
+    commands = command_lines(read("README.md"))
+    assert ["scripts/demo"] in commands
+    assert ["scripts/test"] in commands
+    for command in commands:
+        if command[0] == "ckptkit":
+            assert command[1] in COMMANDS
+        else:
+            assert os.access(ROOT / command[0], os.X_OK), command
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text())
+    missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert not missing
+
+
+def test_readme_names_the_exit_codes_that_there_are():
+    rows = re.findall(r"^\| (\d+) \|", read("README.md"), re.MULTILINE)
+    assert [int(code) for code in rows] == sorted({*ExitCode, 75})
+
+
+# -- the commands
+
+
+def help_of(*command: str) -> str:
+    done = subprocess.run([sys.executable, "-m", "ckptkit", *command, "--help"], capture_output=True, text=True, check=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"})
+    return done.stdout
+
+
+@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)], ids=lambda command: " ".join(command) or "ckptkit")
+def test_the_reference_shows_the_help_of_each_command(command):
+    shown = [" ".join(block.split()) for block in blocks(read("docs/cli.md"), "")]
+    assert " ".join(help_of(*command).split()) in shown, f"put this into docs/cli.md:\n{help_of(*command)}"
+
+
+def test_the_reference_has_every_exit_code():
+    rows = re.findall(r"^\| (\d+) \| (\w+) \|", read("docs/cli.md"), re.MULTILINE)
+    assert [(int(code), name) for code, name in rows] == [(int(code), code.name) for code in ExitCode]
+
+
+def test_the_reference_has_every_state():
+    source = (ROOT / "ckptkit" / "cli" / "state.py").read_text()
+    states = set(re.findall(r"`(\w+)`", source[source.index("name: `new`"): source.index("words: the same")]))
+    text = read("docs/cli.md")
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == states
+
+
+def form(value: object) -> object:
+    """The names in a JSON form, without values; of a list, those of its first item. A dictionary of the user's own names has none."""
+    if isinstance(value, dict):
+        own = ("metrics", "hyperparameters", "versions", "optimizers")
+        return {name: None if name in own else form(item) for name, item in value.items()}
+    return [form(value[0])] if isinstance(value, list) and value and isinstance(value[0], dict) else None
+
+
+@pytest.mark.parametrize(("number", "command"), enumerate(["list", "show"]), ids=["list", "show"])
+def test_the_reference_shows_each_json_form(tmp_path, number, command):
+    run = DummyRun(tmp_path / "run")
+    run.attempt()
+    run.save(100)
+    done = subprocess.run([sys.executable, "-m", "ckptkit", command, run.root, "--json"], capture_output=True, text=True, check=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})
+    shown = json.loads(blocks(read("docs/cli.md"), "json")[number])
+    assert form(json.loads(done.stdout)) == form(shown)
+
+
+# -- the format
+
+
+def events_table() -> str:
+    """The table of all events, as docs/format.md has it."""
+    common = {field.name for field in dataclasses.fields(Event)}
+    rows = ["| event | fields | meaning |", "|---|---|---|"]
+    for name, cls in EVENTS.items():
+        fields = ", ".join(f"`{field.name}` {field.type}".replace("|", "\\|") for field in dataclasses.fields(cls) if field.name not in common)
+        rows.append(f"| `{name}` | {fields} | {' '.join(str(cls.__doc__).split())} |")
+    return "\n".join(rows)
+
+
+def test_the_format_has_every_event():
+    shown = re.search(r"<!-- events: .*?-->\n\n(.*?)\n\n<!-- end of events -->", read("docs/format.md"), re.DOTALL)
+    assert shown is not None
+    assert shown[1] == events_table(), f"put this into docs/format.md:\n{events_table()}"
+
+
+def test_the_format_has_every_field_of_the_manifest():
+    text = read("docs/format.md")
+    for cls in (Manifest, StateEntry, TensorEntry, FileEntry):
+        missing = [field.name for field in dataclasses.fields(cls) if f"`{field.name}`" not in text]
+        assert not missing, f"{cls.__name__}: {missing}"
+
+
+def test_the_format_has_every_mark_of_python_state():
+    source = (ROOT / "ckptkit" / "save" / "pystate.py").read_text()
+    marks = set(re.findall(r'"(__\w+__)"', source))
+    assert set(re.findall(r"^\| `(__\w+__)` \|", read("docs/format.md"), re.MULTILINE)) == marks
+
+
+def test_the_format_has_every_role():
+    source = "".join((ROOT / "ckptkit" / "save" / name).read_text() for name in ("tracked.py", "leaves.py"))
+    roles = {*re.findall(r'\("(\w+)", (?:\[|list\(|weights\b)', source), *re.findall(r"\{name\}/(\w+)/\{", source), "result", "data"}
+    roles |= set(re.findall(r'role = "(\w+)" if .* else "(\w+)"', source)[0])
+    shown = re.search(r"\| role \| what \|\n(.*?)\n\n", read("docs/format.md"), re.DOTALL)
+    assert shown is not None
+    assert set(re.findall(r"^\| `(\w+)` \|", shown[1], re.MULTILINE)) == roles
+
+
+def test_every_dependency_has_its_reason():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    wanted = {re.split(r"[<>=;\s]", line)[0] for line in setup["options"]["install_requires"].split("\n") if line}
+    assert set(re.findall(r"^\| `([\w-]+)` \|", read("docs/dependencies.md"), re.MULTILINE)) == wanted
