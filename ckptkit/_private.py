@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -47,6 +48,25 @@ def serialize(trackable: Any) -> dict[str, tf.Tensor]:
 def deserialize(trackable: Any, tensors: Mapping[str, tf.Tensor]) -> None:
     """Gives a trackable the values that `serialize` took."""
     trackable._restore_from_tensors(dict(tensors))
+
+
+def dataset_of(iterator: Any) -> Any:
+    """The dataset that an iterator of tf.data iterates over. Reason: in `fit` Keras makes the iterator and keeps the dataset."""
+    return iterator._dataset
+
+
+def stages_of(dataset: Any) -> list[str]:
+    """The classes of a pipeline's stages, the last one first. Reason: tf.data describes its pipelines nowhere else in Python."""
+    return [type(dataset).__name__.lstrip("_"), *(name for each in dataset._inputs() for name in stages_of(each))]
+
+
+def shuffles_in(state: tf.Tensor) -> int:
+    """How many shuffles hold data in an iterator's saved state.
+
+    Reason: a shuffle keeps the counter from which later epochs draw their order only while it holds data, and the state is a variant
+    that nothing else looks into.
+    """
+    return int(tf.io.serialize_tensor(state).numpy().count(b"epoch_num_random_samples"))
 
 
 def is_trackable(value: Any) -> bool:
@@ -135,12 +155,19 @@ class FitCall:
         initial_epoch: as it was given to `fit`.
         batch_size: samples in a batch, or None where they are not known.
         element_spec: the form of the batches, or None; reading it draws nothing from the data.
+        epoch_iterator: what makes an iterator for each epoch, or None.
     """
 
     callback_list: Any = None
     initial_epoch: int = 0
     batch_size: int | None = None
     element_spec: Any = None
+    epoch_iterator: Any = None
+
+
+def keeps_iterator(call: FitCall, iterator: Any) -> bool:
+    """Whether the next epoch goes on with the iterator of the one that has just ended. Reason: Keras makes a new one where the data has ended."""
+    return getattr(call.epoch_iterator, "_current_iterator", None) is iterator
 
 
 def fit_call(callback: Any) -> FitCall:
@@ -158,7 +185,7 @@ def fit_call(callback: Any) -> FitCall:
     dataset = getattr(iterator, "_distributed_dataset", None)
     adapter = getattr(iterator, "data_adapter", None)
     return FitCall(callback_list, fit.get("initial_epoch") or 0, getattr(adapter, "batch_size", None) or _batch_size(dataset),
-                   getattr(dataset, "element_spec", None))
+                   getattr(dataset, "element_spec", None), iterator)
 
 
 def callbacks_of_coming_fit(callback: Any) -> list[Any]:
@@ -184,18 +211,25 @@ def _batch_size(dataset: Any) -> int | None:
     return None
 
 
-NOT_FOLLOWED = frozenset({
-    "_tracker", "_inbound_nodes", "_outbound_nodes", "_lock", "_auto_config", "_distribute_strategy", "history",
-    "train_function", "test_function", "predict_function", "_compile_config", "_self_setattr_tracking",
-    "_self_unconditional_checkpoint_dependencies", "_self_unconditional_dependency_names", "_save_counter", "save_counter", "_kwargs",
+_IN_LAYERS = frozenset({
+    "_tracker", "_inbound_nodes", "_outbound_nodes", "_lock", "_auto_config", "_distribute_strategy", "train_function", "test_function",
+    "predict_function", "_compile_config",
 })
-"""Attributes of Keras objects that hold no state of their own: book-keeping, compiled functions, ways back up."""
+_IN_CHECKPOINTS = frozenset({"_save_counter", "save_counter", "_kwargs"})
+
+
+def not_followed(value: Any) -> frozenset[str]:
+    """Attributes of this object that hold no state of their own: Keras' or TensorFlow's book-keeping, compiled functions, ways back up."""
+    if isinstance(value, tf.train.Checkpoint):
+        return _IN_CHECKPOINTS
+    return _IN_LAYERS if isinstance(value, keras.Layer) else frozenset()
 
 
 def attributes(value: Any) -> Iterator[tuple[str, Any]]:
     """The attributes of an object that may lead to state, in the order in which they were set; those in slots come last."""
+    skipped = not_followed(value)
     for name, attribute in getattr(value, "__dict__", {}).items():
-        if name not in NOT_FOLLOWED:
+        if name not in skipped:
             yield name, attribute
     for cls in type(value).__mro__:
         slots = cls.__dict__.get("__slots__", ())

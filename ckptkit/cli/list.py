@@ -9,12 +9,10 @@ from dataclasses import dataclass
 import click
 
 from ckptkit.cli.output import json_option, print_json, print_line, print_table
-from ckptkit.cli.runs import lives_aside, opened, problem_of, quarantined, run_argument
+from ckptkit.cli.runs import Seen, checkpoints_of, lives_aside, opened, quarantined, run_argument
 from ckptkit.cli.state import RunState, run_state
 from ckptkit.cli.text import ago, count, duration, metrics, plain
 from ckptkit.log import size
-from ckptkit.store.catalog import Checkpoint
-from ckptkit.store.manifest import Manifest
 
 _COLOUR = {"finished": "green", "training": "green", "failed": "red", "dead": "yellow", "unknown": "yellow"}
 
@@ -31,8 +29,8 @@ def command(run: str, as_json: bool) -> None:
     view = found.journal_view
     now = time.time()
     listing = Listing(
-        run=run, state=run_state(view.events, now), checkpoints=[(checkpoint, problem_of(checkpoint)) for checkpoint in found.checkpoints],
-        quarantined=quarantined(found), set_aside=lives_aside(found), damaged_lines=view.damaged)
+        run=run, state=run_state(view.events, now), checkpoints=checkpoints_of(found), quarantined=quarantined(found), set_aside=lives_aside(found),
+        damaged_lines=view.damaged)
     if as_json:
         print_json(listing.as_json())
     else:
@@ -46,7 +44,7 @@ class Listing:
     Args:
         run: the directory, as it was typed.
         state: from the journal.
-        checkpoints: each with what is wrong with it, or None.
+        checkpoints: oldest first.
         quarantined: checkpoints in `quarantine/`.
         set_aside: earlier lives in `aside/`.
         damaged_lines: lines of the journal that cannot be read.
@@ -54,7 +52,7 @@ class Listing:
 
     run: str
     state: RunState
-    checkpoints: Sequence[tuple[Checkpoint, str | None]]
+    checkpoints: Sequence[Seen]
     quarantined: int
     set_aside: int
     damaged_lines: Sequence[str]
@@ -68,7 +66,7 @@ class Listing:
             "words": self.state.words,
             "attempts": self.state.attempts,
             "last_event": None if last is None else {"event": last.event, "time": last.time, "attempt": last.attempt},
-            "checkpoints": [_as_json(checkpoint, problem) for checkpoint, problem in self.checkpoints],
+            "checkpoints": [_as_json(seen) for seen in self.checkpoints],
             "quarantined": self.quarantined,
             "set_aside": self.set_aside,
             "damaged_journal_lines": list(self.damaged_lines),
@@ -89,18 +87,18 @@ class Listing:
         if not self.checkpoints:
             print_line("no checkpoints")
             return
-        bad = [number for number, (_, problem) in enumerate(self.checkpoints) if problem is not None]
+        bad = [number for number, seen in enumerate(self.checkpoints) if seen.problem is not None]
         print_line()
         print_table(
             ["step", "epoch", "age", "size", "metrics", "saved because", "attempt", ""],
-            [_row(checkpoint, problem, now) for checkpoint, problem in self.checkpoints], right=["step", "age", "size", "attempt"], red=bad)
+            [_row(seen, now) for seen in self.checkpoints], right=["step", "age", "size", "attempt"], red=bad)
 
 
-def _row(checkpoint: Checkpoint, problem: str | None, now: float) -> list[str]:
-    manifest = readable(checkpoint)
+def _row(seen: Seen, now: float) -> list[str]:
+    manifest, checkpoint = seen.manifest, seen.checkpoint
+    damage = f"damaged: {seen.problem}"
     if manifest is None:
-        return [str(checkpoint.step), "", "", "", "", "", str(checkpoint.attempt), f"damaged: {problem}"]
-    note = "final" if manifest.final else ""
+        return [str(checkpoint.step), "", "", "", "", "", str(checkpoint.attempt), damage]
     return [
         str(manifest.step),
         f"{manifest.epoch} + {manifest.batch}" if manifest.batch else str(manifest.epoch),
@@ -109,18 +107,13 @@ def _row(checkpoint: Checkpoint, problem: str | None, now: float) -> list[str]:
         metrics(checkpoint.metrics, most=2),
         manifest.trigger,
         str(manifest.attempt),
-        note if problem is None else f"damaged: {problem}",
+        damage if seen.problem is not None else "final" if manifest.final else "",
     ]
 
 
-def _as_json(checkpoint: Checkpoint, problem: str | None) -> dict[str, object]:
-    manifest = readable(checkpoint)
+def _as_json(seen: Seen) -> dict[str, object]:
+    checkpoint = seen.checkpoint
     known: dict[str, object] = {"name": str(checkpoint.name), "path": str(checkpoint.path), "step": checkpoint.step,
-                                "attempt": checkpoint.attempt, "problem": problem}
+                                "attempt": checkpoint.attempt, "problem": seen.problem}
     fields = ("epoch", "batch", "saved_at", "size_bytes", "metrics", "trigger", "final")
-    return known | {name: None if manifest is None else getattr(manifest, name) for name in fields}
-
-
-def readable(checkpoint: Checkpoint) -> Manifest | None:
-    """The manifest, or None where it cannot be read."""
-    return checkpoint.manifest if checkpoint.problem is None else None
+    return known | {name: None if seen.manifest is None else getattr(seen.manifest, name) for name in fields}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import click
 from ckptkit.cli.exits import NoSuchRunError
 from ckptkit.errors import CheckpointNotFoundError, CorruptCheckpointError
 from ckptkit.store.catalog import Checkpoint
+from ckptkit.store.manifest import Manifest
 from ckptkit.store.run import Run, open_run
 from ckptkit.store.verify import verify
 
@@ -31,8 +33,34 @@ def opened(directory: str) -> Run:
         raise NoSuchRunError(str(error)) from error
 
 
-def problem_of(checkpoint: Checkpoint) -> str | None:
-    """What is wrong with a checkpoint as far as names and sizes of its files tell, or None. Reads no data."""
+@dataclass(frozen=True)
+class Seen:
+    """A checkpoint as it was met.
+
+    Args:
+        checkpoint: which.
+        problem: what is wrong with it, as far as names and sizes of its files tell, or None.
+    """
+
+    checkpoint: Checkpoint
+    problem: str | None
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """What it says of itself, or None where that cannot be read."""
+        return self.checkpoint.manifest if self.problem is None or self.checkpoint.problem is None else None
+
+
+def checkpoints_of(run: Run) -> list[Seen]:
+    """The run's checkpoints, oldest first. Reads no tensors.
+
+    A training process may take a checkpoint away after it was listed here; what is gone is not damaged, and is left out.
+    """
+    seen = [Seen(checkpoint, _problem(checkpoint)) for checkpoint in run.checkpoints]
+    return [each for each in seen if each.problem is None or each.checkpoint.path.exists()]
+
+
+def _problem(checkpoint: Checkpoint) -> str | None:
     try:
         verify(checkpoint, quick=True)
     except CorruptCheckpointError as error:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import click
 
 from ckptkit.cli.output import json_option, print_json, print_line, print_table
-from ckptkit.cli.runs import opened, problem_of, run_argument
+from ckptkit.cli.runs import checkpoints_of, opened, run_argument
 from ckptkit.cli.text import ago, count, date, metrics, plain
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.log import size
@@ -42,9 +42,6 @@ def command(run: str, which: int | str, as_json: bool) -> None:
     """
     found = opened(run)
     checkpoint = chosen(found, which)
-    problem = problem_of(checkpoint)
-    if problem is not None:
-        raise CorruptCheckpointError(f"{checkpoint.name} is damaged: {problem} {_others(found, checkpoint)}")
     if as_json:
         print_json({"run": run, **_as_json(checkpoint)})
     else:
@@ -52,23 +49,27 @@ def command(run: str, which: int | str, as_json: bool) -> None:
 
 
 def chosen(run: Run, which: int | str) -> Checkpoint:
-    """The checkpoint that was asked for, also where it is damaged: another one in its place would be a wrong answer.
+    """The checkpoint that was asked for, and no other one in its place.
 
     Raises:
         CheckpointNotFoundError: where there is none.
+        CorruptCheckpointError: where it is damaged.
     """
+    seen = checkpoints_of(run)
     if which == "best":
-        return run.find("best")
-    matching = [checkpoint for checkpoint in run.checkpoints if which in ("latest", checkpoint.step)]
-    return matching[-1] if matching else run.find(which)
-
-
-def _others(run: Run, damaged: Checkpoint) -> str:
-    """What to do about a damaged checkpoint."""
-    good = [c for c in run.checkpoints if c.name != damaged.name and problem_of(c) is None]
-    if not good:
-        return "No other checkpoint of this run is whole."
-    return f"The newest whole one: ckptkit show {plain(run.directory)} {good[-1].step}"
+        best = run.find("best").name
+        matching = [each for each in seen if each.checkpoint.name == best]
+    else:
+        matching = [each for each in seen if which in ("latest", each.checkpoint.step)]
+    if not matching:
+        return run.find(which)
+    name, problem = matching[-1].checkpoint.name, matching[-1].problem
+    if problem is not None:
+        whole = [each.checkpoint.step for each in seen if each.problem is None]
+        advice = (f"The newest whole one: ckptkit show {plain(run.directory)} {whole[-1]}" if whole
+                  else "No other checkpoint of this run is whole.")
+        raise CorruptCheckpointError(f"{name} is damaged: {problem} {advice}")
+    return matching[-1].checkpoint
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,12 @@ class Share:
 def shares(manifest: Manifest) -> dict[str, list[Share]]:
     """How many tensors and bytes each state has, by role."""
     return {state.name: Share.of(t for t in manifest.tensors if t.key.partition("/")[0] == state.name) for state in manifest.states}
+
+
+def settings(values: Mapping[str, object]) -> str:
+    """The hyperparameters that have a value."""
+    given = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in values.items() if value is not None}
+    return "  ".join(f"{name}={text}" for name, text in given.items())
 
 
 def _as_json(checkpoint: Checkpoint) -> dict[str, object]:
@@ -118,8 +125,7 @@ def _show(checkpoint: Checkpoint, now: float) -> None:
         ["because", manifest.trigger],
         ["attempt", str(manifest.attempt)],
         ["metrics", metrics(checkpoint.metrics, most=len(checkpoint.metrics)) or "none were reported"],
-        *([["settings", "  ".join(f"{name}={value}" for name, value in manifest.hyperparameters.items())]]
-          if manifest.hyperparameters else []),
+        *([["settings", settings(manifest.hyperparameters)]] if manifest.hyperparameters else []),
         ["versions", "  ".join(f"{name} {version}" for name, version in manifest.versions.items())],
         ["directory", str(checkpoint.path)],
     ], indent=2)

@@ -12,6 +12,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ class FitRun:
         self._replay: Replay | None = None
         self._untouched: list[tuple[Leaf, Tensors]] = []
         self._iterator: Any = None
-        self._iterator_counts = True
+        self._missing = 0
         self._original: Any = None
         self._test_original: Any = None
         self._evaluation = Pass()
@@ -101,8 +102,10 @@ class FitRun:
     def leaves(self, name: str) -> list[Leaf]:
         """The place in `fit` with the other callbacks' state, and the state of the iterator that it draws from."""
         leaves: list[Leaf] = [PythonLeaf(f"{name}/state/0", name, self._get_state, self._set_state)]
-        if self._iterator is not None and self._iterator_counts and self._place.drawn_again is None:
-            leaves.append(IteratorLeaf(f"{name}/{DATA}/0", "the data of fit", self._iterator))
+        # An iterator that is used up is of no use, and its state would come with the counters of the one that was made after it.
+        used_up = self._place.evaluating and not _private.keeps_iterator(self._call, self._iterator)
+        if self._iterator is not None and self._place.drawn_again is None and not used_up:
+            leaves.append(IteratorLeaf(f"{name}/{DATA}/0", "the data of fit", self._iterator, self._missing))
         return leaves
 
     def _get_state(self) -> dict[str, Any]:
@@ -265,7 +268,7 @@ class FitRun:
         if self._call.callback_list is not None:
             # Nobody but the fit holds its list of callbacks, so the list goes when the fit does.
             weakref.finalize(self._call.callback_list, _abandon, weakref.ref(self)).atexit = False
-            self._call = _private.FitCall(None, self._call.initial_epoch, self._call.batch_size, self._call.element_spec)
+            self._call = replace(self._call, callback_list=None)
 
     def _on_uncaught(self, kind: type[BaseException], error: BaseException, traceback: Any) -> None:
         hook = self._hook
@@ -424,10 +427,9 @@ class FitRun:
         for callback in self._others:
             callback.on_epoch_begin(self._place.epoch)
         self._iterator = iterator
-        self._iterator_counts = not self._replay.is_fresh(iterator)
+        self._missing = self._replay.missing(iterator)
         self._attempt.random.only_keras = self._place.drawn_again is not None
         self._position = self._attempt.restore(self._checkpoint)
-        self._iterator_counts = True
         self._begin_training()
 
     def _go_on(self, tell: Callable[[Any], None]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ckptkit.keras.place import Pass, Place
-from ckptkit.save.position import Progress, draw
+from ckptkit.save.position import Progress, draw, keeps_a_cache, repeats_within
 
 
 class Replay:
@@ -31,8 +31,14 @@ class Replay:
         self._calls = 0
         self._evaluation = -1
         self._evaluation_calls = 0
+        self._evaluation_cached = False
+        self._evaluation_repeats = False
         self._stepped = False
-        self._drawn_from: Any = None
+        self._iterator: Any = None  # the one that Keras draws from now,
+        self._made = 0  # batches that the run has drawn from it,
+        self._drawn = 0  # and those that were drawn again
+        self._cached = False
+        self._repeats = False
         self._progress = Progress(place.per_call * (sum(each.calls for each in place.epochs) + place.now.calls), time.monotonic)
 
     def epoch_began(self, epoch: int) -> None:
@@ -52,9 +58,9 @@ class Replay:
         """Whether the call that was just made was the last one of training before the evaluation in which the run was stopped."""
         return self._epoch == self._place.epoch and self._calls == self._place.now.calls and self._place.evaluating
 
-    def is_fresh(self, iterator: Any) -> bool:
-        """Whether nothing was drawn from this iterator yet."""
-        return iterator is not self._drawn_from
+    def missing(self, iterator: Any) -> int:
+        """Batches that the run has drawn from this iterator, and that were not drawn again."""
+        return self._made - self._drawn if iterator is self._iterator else 0
 
     def call(self, iterator: Any) -> None:
         """Stands for a call of the train function that was made before.
@@ -62,20 +68,34 @@ class Replay:
         Raises:
             StopIteration: where the data had ended there.
         """
+        if iterator is not self._iterator:
+            self._iterator, self._made, self._drawn = iterator, 0, 0
         if self._calls >= self._pass.calls:
-            if self._place.drawn_again is not None:
+            if self._draws_all:
                 draw(iterator, 1)
             raise StopIteration
         if not self._stepped:
             self._stepped = True
+            if self._place.drawn_again is None:
+                self._cached, self._repeats = keeps_a_cache(iterator), repeats_within(iterator, endless=False)
             self._step(iterator)
-        elif self._place.drawn_again is not None:
-            draw(iterator, self._place.per_call)
-        elif self.is_fresh(iterator):
-            draw(iterator, 1)
-        self._drawn_from = iterator
+            self._drawn += self._place.per_call
+        elif self._draws_all:
+            self._drawn += draw(iterator, self._place.per_call)
+        elif self._drawn == 0:
+            self._drawn += draw(iterator, 1)
+        self._made += self._place.per_call
         self._calls += 1
         self._progress.add(self._place.per_call)
+
+    @property
+    def _draws_all(self) -> bool:
+        """Whether every batch has to be drawn again: where no state was saved, where the first epoch fills a cache, and where an epoch
+        draws several orders. The place itself is gone to by the saved state, where there is one.
+        """
+        past = self._epoch < self._place.epoch
+        return (self._place.drawn_again is not None or (self._cached and self._epoch == self._place.first_epoch)
+                or (self._repeats and past))
 
     def evaluation_began(self) -> None:
         """Keras has begun an evaluation that was made before."""
@@ -89,9 +109,16 @@ class Replay:
             StopIteration: where the data had ended there.
         """
         made = self._place.evaluations[self._evaluation]
+        first = self._evaluation == 0 and self._evaluation_calls == 0
+        if first and self._place.evaluation_drawn_again is None:
+            self._evaluation_cached, self._evaluation_repeats = keeps_a_cache(iterator), repeats_within(iterator, endless=True)
+        draws_all = (self._place.evaluation_drawn_again is not None or self._evaluation_repeats
+                     or (self._evaluation_cached and self._evaluation == 0))
         if self._evaluation_calls >= made.calls:
+            if draws_all:
+                draw(iterator, 1)
             raise StopIteration
-        if self._place.evaluation_drawn_again is not None:
+        if draws_all:
             draw(iterator, self._place.per_call)
         elif self._evaluation_calls == 0:
             draw(iterator, 1)

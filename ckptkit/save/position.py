@@ -34,21 +34,70 @@ class IteratorLeaf:
         key: its key.
         path: how to name it.
         iterator: of tf.data.
+        missing: batches that the run has drawn from it, and that were not drawn again yet; see `put_back`.
     """
 
     kind = "trackable"
     trainable = None
 
-    def __init__(self, key: str, path: str, iterator: Any) -> None:
+    def __init__(self, key: str, path: str, iterator: Any, missing: int = 0) -> None:
         self.key = key
         self.path = path
         self._iterator = iterator
+        self._missing = missing
 
     def capture(self) -> Tensors:
         return _private.serialize(self._iterator)
 
     def assign(self, tensors: Mapping[str, tf.Tensor]) -> None:
-        _private.deserialize(self._iterator, tensors)
+        put_back(self._iterator, tensors, self._missing)
+
+
+def keeps_a_cache(iterator: Any) -> bool:
+    """Whether a pipeline caches, so that its first pass over the data is another one than the later ones."""
+    return "CacheDataset" in _private.stages_of(_private.dataset_of(iterator))
+
+
+def repeats_within(iterator: Any, *, endless: bool) -> bool:
+    """Whether a pass over the data draws several orders, because the pipeline repeats.
+
+    Args:
+        iterator: of tf.data.
+        endless: whether a pipeline that repeats without end counts; one iterator over it may serve all passes.
+    """
+    dataset = _private.dataset_of(iterator)
+    repeats = "RepeatDataset" in _private.stages_of(dataset)
+    return repeats and (endless or int(dataset.cardinality()) != tf.data.INFINITE_CARDINALITY)
+
+
+def put_back(iterator: Any, tensors: Mapping[str, tf.Tensor], missing: int) -> None:
+    """Brings an iterator to a saved state, so that it goes on, and so that the iterators made after it draw what they would have drawn.
+
+    A shuffle draws its order from a counter that all iterators of a dataset share, and its saved state has the counter only while it holds
+    data. Near the end of an epoch some hold none any more: assigning such a state moves their counters. They are then set right by the
+    state from the iterator's beginning, assigned to another iterator. Where a pipeline repeats, that state may be one of another
+    repetition, and the batches are drawn once more instead.
+
+    Args:
+        iterator: of tf.data; at least one batch was drawn from it.
+        tensors: the saved state.
+        missing: batches that the run has drawn from it, and that were not drawn again yet.
+    """
+    if missing <= 0:
+        return
+    beginning = _private.serialize(iterator)
+    if _shuffles(tensors) >= _shuffles(beginning):
+        _private.deserialize(iterator, tensors)
+    elif repeats_within(iterator, endless=True):
+        logger.info("the run was between two repetitions of the data: %d batches are drawn again, without training", missing)
+        draw(iterator, missing)
+    else:
+        _private.deserialize(iterator, tensors)
+        _private.deserialize(iter(_private.dataset_of(iterator)), beginning)
+
+
+def _shuffles(tensors: Mapping[str, tf.Tensor]) -> int:
+    return sum(_private.shuffles_in(tensor) for tensor in tensors.values())
 
 
 def draw(iterator: Iterator[Any], batches: int) -> int:

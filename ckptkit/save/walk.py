@@ -73,8 +73,8 @@ def _children(value: Any) -> list[tuple[str, Any]]:
 
 
 def _tracked(value: Any) -> list[tuple[str, Any]]:
-    children = tf.train.TrackableView.children(value).items()
-    return [(name, item) for name, item in children if name not in _private.NOT_FOLLOWED and _may_lead_on(item)]
+    skipped = _private.not_followed(value)
+    return [(name, item) for name, item in tf.train.TrackableView.children(value).items() if name not in skipped and _may_lead_on(item)]
 
 
 def _may_lead_on(value: Any) -> bool:

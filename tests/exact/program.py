@@ -81,6 +81,8 @@ def data(kind: str) -> dict[str, Any]:
         "shuffle_global_seed": lambda: {"x": known.shuffle(50).batch(BATCH)},
         "shuffle_same": lambda: {"x": known.shuffle(50, seed=7, reshuffle_each_iteration=False).batch(BATCH)},
         "two_shuffles": lambda: {"x": known.shuffle(30, seed=7).map(lambda a, b: (a * 1.5, b)).shuffle(20, seed=8).batch(BATCH).prefetch(2)},
+        "cache": lambda: {"x": known.shuffle(30, seed=5).cache().shuffle(50, seed=7).batch(BATCH).prefetch(2)},
+        "repeat_twice": lambda: {"x": known.shuffle(60, seed=7).shuffle(20, seed=3).repeat(2).batch(BATCH)},
         "unknown_length": lambda: {"x": known.shuffle(50, seed=7).filter(lambda a, b: a[0] > -1.0).batch(BATCH)},
         "repeat": lambda: {"x": known.shuffle(50, seed=7).repeat().batch(BATCH), "steps_per_epoch": 9},
         "interleave": lambda: {"x": tf.data.Dataset.range(4).interleave(
@@ -103,7 +105,7 @@ def data(kind: str) -> dict[str, Any]:
 
 
 def validation() -> dict[str, Any]:
-    return {"validation_data": tf_rows().shuffle(60, seed=4).take(40).batch(BATCH)}
+    return {"validation_data": tf_rows().shuffle(60, seed=4).take(40).shuffle(9, seed=2).batch(BATCH)}
 
 
 # -- models
@@ -215,7 +217,7 @@ def model(kind: str) -> keras.Model:
 
 def callbacks(kind: str) -> list[Any]:
     kinds: dict[str, Any] = {
-        "none": lambda: [],
+        "none": list,
         "stopping": lambda: [keras.callbacks.ReduceLROnPlateau(monitor="loss", patience=1, min_delta=0.5, factor=0.5),
                              keras.callbacks.EarlyStopping(monitor="loss", patience=3, min_delta=0.5, restore_best_weights=True)],
         "swap_ema": lambda: [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)],

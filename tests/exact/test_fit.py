@@ -10,7 +10,9 @@ import pytest
 
 from tests.exact.compare import Comparison
 
-DATA = ["plain", "shuffle_seeded", "shuffle_global_seed", "shuffle_same", "two_shuffles", "unknown_length", "repeat", "interleave", "random_map",
+DATA = ["plain", "shuffle_seeded", "shuffle_global_seed", "shuffle_same", "two_shuffles", "cache", "repeat_twice",
+        "unknown_length", "repeat", "interleave",
+        "random_map",
         "from_generator", "py_function", "numpy", "tensors", "class_weight", "sample_weight", "validation_split", "py_dataset",
         "py_dataset_workers", "generator_own", "generator_global"]
 MOMENTS: dict[str, list[dict[str, Any]]] = {
