@@ -27,6 +27,7 @@ from ckptkit.keras.callback_state import CallbackStates
 from ckptkit.keras.identity import check_same_phase, finished_by, note_finished
 from ckptkit.keras.place import Pass, Place
 from ckptkit.keras.replay import Replay
+from ckptkit.keras.watch import watch
 from ckptkit.log import logger
 from ckptkit.manager import CheckpointManager
 from ckptkit.manager.attempt import Attempt, Taken
@@ -209,6 +210,8 @@ class FitRun:
     def _already_finished(self, checkpoint: Checkpoint) -> None:
         self._build(self._call.element_spec)
         self._position = self._attempt.restore(checkpoint)
+        if checkpoint.manifest.final:
+            self._attempt.note_finished()
         self._attempt.done = True
         _private.set_initial_epoch(self._model, max(self._epochs, self._position.epoch))
         life = this_life(self._manager.run.journal)
@@ -227,12 +230,12 @@ class FitRun:
             elif self._checkpoint is not None:
                 self._attempt.assign_result(self._checkpoint)
                 CallbackStates(self._others).set(self._loaded["callbacks"])
-            note_finished(self._manager.run.layout, self._model)
             # An interrupted run publishes nothing; the next start does.
             self._attempt.serve_stop(leave=self._flush)
             if self._export and (self._final is not None or self._publish_later):
                 self._publish()
             self._attempt.serve_stop(leave=self._flush)
+            note_finished(self._manager.run.layout, self._model)  # and not where it was stopped at its very end: that fit may be called again
         except BaseException as caught:
             error = caught
             raise
@@ -243,6 +246,11 @@ class FitRun:
         """The `fit` was left by an exception that did not pass through us."""
         if self._manager.is_open:
             self._leave(RuntimeError("fit was left before its end, by an exception outside of the training step"))
+
+    def _failed(self, error: BaseException) -> None:
+        """An exception is on its way out of `fit`."""
+        if self._manager.is_open:
+            self._leave(error)
 
     def _leave(self, error: BaseException) -> None:
         if self._replay is not None:
@@ -266,14 +274,14 @@ class FitRun:
         """Notices an exception that ends `fit` elsewhere than in a step: one that ends the program, and one that somebody catches."""
         self._hook, sys.excepthook = sys.excepthook, self._on_uncaught
         if self._call.callback_list is not None:
+            watch(self._call.callback_list, self._failed)
             # Nobody but the fit holds its list of callbacks, so the list goes when the fit does.
             weakref.finalize(self._call.callback_list, _abandon, weakref.ref(self)).atexit = False
             self._call = replace(self._call, callback_list=None)
 
     def _on_uncaught(self, kind: type[BaseException], error: BaseException, traceback: Any) -> None:
         hook = self._hook
-        if self._manager.is_open:
-            self._leave(error)
+        self._failed(error)
         (hook or sys.__excepthook__)(kind, error, traceback)
 
     def _flush(self) -> None:
@@ -312,11 +320,7 @@ class FitRun:
     def evaluation_goes_on(self) -> None:
         """Between two batches of the evaluation."""
         if self._before_evaluation is not None and self._attempt.stop_requested:
-            try:
-                self._attempt.serve_stop(self._before_evaluation, leave=self._flush)
-            except BaseException as error:
-                self._leave(error)
-                raise
+            self._attempt.serve_stop(self._before_evaluation, leave=self._flush)
 
     def evaluation_ended(self) -> None:
         """The evaluation is over."""
@@ -386,6 +390,9 @@ class FitRun:
             logs = self._test_original(iterator)
         except DATA_ENDED:
             self._evaluation.ended = True
+            raise
+        except BaseException as error:
+            self._leave(error)
             raise
         self._evaluation.calls += 1
         return logs

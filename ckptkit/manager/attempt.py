@@ -15,6 +15,7 @@ from typing import Any
 
 from ckptkit.errors import ConfigError, CorruptCheckpointError, IncompatibleStateError, Preempted, RunLockedError
 from ckptkit.log import logger, size
+from ckptkit.manager.loop_data import LoopData
 from ckptkit.manager.metrics import Metrics
 from ckptkit.manager.plan import Plan
 from ckptkit.manager.versions import versions
@@ -33,8 +34,8 @@ from ckptkit.save.writer import ForegroundWriter, Target, Writer, write_checkpoi
 from ckptkit.store import events
 from ckptkit.store.catalog import Checkpoint, list_checkpoints
 from ckptkit.store.commit import clean_up
-from ckptkit.store.fresh import set_aside_earlier_lives
-from ckptkit.store.journal import start_attempt
+from ckptkit.store.fresh import set_aside_earlier_lives, this_life
+from ckptkit.store.journal import read_journal, start_attempt
 from ckptkit.store.layout import RunLayout
 from ckptkit.store.lock import RunLock
 from ckptkit.store.manifest import Manifest, to_number, to_numbers
@@ -67,7 +68,8 @@ class Attempt:
 
     def __init__(self, plan: Plan) -> None:
         self.random = ProcessRandom()
-        self.plan = replace(plan, state={**plan.state, "process": self.random})
+        self.data = LoopData()
+        self.plan = replace(plan, state={**plan.state, "loop": self.data, "process": self.random})
         self.position = RunPosition()
         self.done = False
         self.total: int | None = None
@@ -169,13 +171,6 @@ class Attempt:
         self._last = Moment(position=self.position, time_secs=self.plan.clock.monotonic())
         self._metrics = Metrics()
         return self.position
-
-    def epoch_restarted(self) -> None:
-        """An epoch that had begun begins again from its first batch."""
-        at = self.position
-        self.journal.record(events.EpochRestarted(epoch=at.epoch, batches=at.batch))
-        logger.warning("epoch %d had done %d batches; it is begun again, so they are trained a second time", at.epoch, at.batch)
-        self.position = RunPosition(at.step, at.epoch, 0)
 
     def training_starts(self) -> None:
         """The first step of this attempt is about to run."""
@@ -352,9 +347,14 @@ class Attempt:
             taken = taken or self.take()
             self.save("end of training", replace(taken, snapshot=snapshot.with_result(taken.snapshot, track(self.plan.state))), final=True)
         self.writer.wait()
-        if not self.done:
+        self.note_finished()
+
+    def note_finished(self) -> None:
+        """Training has come to its end here. The journal says so once: a finished run may be started again."""
+        self.done = True
+        life = this_life(read_journal(self.plan.layout).events)
+        if not any(isinstance(event, events.Finished) and event.step == self.position.step for event in life):
             self.journal.record(events.Finished(step=self.position.step, epoch=self.position.epoch))
-            self.done = True
 
     def close(self, error: BaseException | None = None) -> None:
         """Lets go of the run. Saves what a loop that was left by `break` had done; saves nothing where an error ended it.

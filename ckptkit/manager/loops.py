@@ -28,11 +28,10 @@ def epochs(attempt: Attempt, total: int) -> Iterator[int]:
     with attempt.training():
         while attempt.position.epoch < total:
             epoch = attempt.position.epoch
-            if attempt.position.batch:
-                attempt.epoch_restarted()
             yield epoch
             if attempt.position.epoch != epoch:
                 raise ConfigError("Inside `for epoch in manager.epochs(...)` the epoch is counted by the loop. Use one loop of epochs.")
+            attempt.data.epoch_ended()
             attempt.turn_done(RunPosition(step=attempt.position.step, epoch=epoch + 1, batch=0))
         attempt.finish()
     attempt.serve_stop()
@@ -41,11 +40,12 @@ def epochs(attempt: Attempt, total: int) -> Iterator[int]:
 def batches(attempt: Attempt, dataset: Iterable[Any]) -> Iterator[Any]:
     """The batches of one epoch."""
     with attempt.training():
-        for batch in dataset:
+        for batch in attempt.data.batches(dataset):
             at = attempt.position
             turn = RunPosition(step=at.step + 1, epoch=at.epoch, batch=at.batch + 1)
             with attempt.turn(turn):
                 yield batch
+            attempt.data.done()
             attempt.turn_done(turn)
 
 

@@ -181,6 +181,9 @@ class CheckpointManager:
 
         Args:
             **metrics: numbers or scalar tensors by name.
+
+        Raises:
+            ConfigError: where the run is not open.
         """
         self._opened().measured(metrics)
 
@@ -214,7 +217,7 @@ class CheckpointManager:
         return loops.steps(self._loop("steps", total), total)
 
     def epochs(self, total: int) -> Iterator[int]:
-        """A loop over the epochs that are left; an epoch in which the run was interrupted is begun again, and that is said.
+        """A loop over the epochs that are left, the one in which the run was interrupted among them; `data` goes on in its middle.
 
         Args:
             total: epochs of the whole run, over all attempts.
@@ -229,7 +232,7 @@ class CheckpointManager:
         return loops.epochs(self._loop("epochs", total), total)
 
     def data(self, dataset: Iterable[Batch]) -> Iterator[Batch]:
-        """A loop over the batches of one epoch, which counts steps.
+        """A loop over the batches of one epoch, which counts steps. After an interruption in its middle it goes on with the batch that was next.
 
         Args:
             dataset: a tf.data.Dataset, or another iterable of batches.
@@ -248,6 +251,9 @@ class CheckpointManager:
 
         Args:
             reason: recorded in the journal.
+
+        Raises:
+            ConfigError: where the run is not open.
         """
         self._opened().request_stop(reason)
 

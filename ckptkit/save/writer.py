@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from ckptkit.errors import StorageError
 from ckptkit.log import logger, size
 from ckptkit.policies import KeepPolicy
 from ckptkit.save import tensorfile
@@ -90,8 +91,7 @@ def write_checkpoint(target: Target, snapshot: Snapshot, manifest: Manifest, sna
         tensorfile.write(snapshot, directory, manifest.step)
         manifest = commit(target.files, target.layout, manifest)
     except Exception as error:
-        target.files.remove_tree(target.layout.writing(manifest.attempt))
-        target.journal.record(SaveFailed(step=manifest.step, error=type(error).__name__, message=str(error)))
+        _tell_and_clean(target, manifest, error)
         raise
     write_secs = time.monotonic() - began
     target.journal.record(SavedEvent(
@@ -102,3 +102,12 @@ def write_checkpoint(target: Target, snapshot: Snapshot, manifest: Manifest, sna
     retain(target.files, target.layout, target.journal, target.keep)
     write_state_file(target.files, target.layout, [c.name for c in list_checkpoints(target.layout)])
     return manifest
+
+
+def _tell_and_clean(target: Target, manifest: Manifest, error: Exception) -> None:
+    """What can still be done after a failed save; where that fails as well, the first error is the one to raise."""
+    try:
+        target.files.remove_tree(target.layout.writing(manifest.attempt))
+        target.journal.record(SaveFailed(step=manifest.step, error=type(error).__name__, message=str(error)))
+    except StorageError as second:
+        logger.warning("after a failed save: %s", second)

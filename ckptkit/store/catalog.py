@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from ckptkit.errors import CorruptCheckpointError
+from ckptkit.errors import CorruptCheckpointError, StorageError
 from ckptkit.store.files import storage_errors
 from ckptkit.store.layout import CheckpointName, RunLayout
 from ckptkit.store.manifest import Manifest, from_numbers, read_manifest
@@ -51,7 +51,7 @@ class Checkpoint:
         """Why the manifest cannot be read, or None."""
         try:
             _ = self.manifest
-        except CorruptCheckpointError as error:
+        except (CorruptCheckpointError, StorageError) as error:
             return str(error)
         return None
 

@@ -62,7 +62,12 @@ def commit(files: FileSystem, layout: RunLayout, manifest: Manifest) -> Manifest
     if target.exists():
         # A second save at one step in one attempt. A crash between the two renames is mended by `clean_up`.
         files.rename(target, layout.replaced(manifest.name))
-    files.rename(directory, target)  # COMMIT: from here on every reader sees the whole checkpoint
+    try:
+        files.rename(directory, target)  # COMMIT: from here on every reader sees the whole checkpoint
+    except StorageError:
+        if layout.replaced(manifest.name).exists():
+            files.rename(layout.replaced(manifest.name), target)
+        raise
     files.sync_dir(layout.checkpoints)
     files.remove_tree(layout.replaced(manifest.name))
     return manifest

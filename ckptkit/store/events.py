@@ -62,15 +62,6 @@ class Restored(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EpochRestarted(Event):
-    """An epoch that had begun was begun again: its first `batches` batches are trained a second time."""
-
-    event: ClassVar[str] = "epoch_restarted"
-    epoch: int
-    batches: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class TrainingStarted(Event):
     """The first training step of this attempt is about to run."""
 
@@ -231,7 +222,7 @@ class ExportFailed(Event):
 
 EVENTS: dict[str, type[Event]] = {
     cls.event: cls
-    for cls in (AttemptStarted, AttemptEnded, Restored, EpochRestarted, TrainingStarted, Saved, SaveDropped, SaveFailed,
+    for cls in (AttemptStarted, AttemptEnded, Restored, TrainingStarted, Saved, SaveDropped, SaveFailed,
                 TakenAway, PassedOver, CleanedUp, SetAside, HyperparameterChanged, SignalReceived, NoticeReceived,
                 Preempted, Failed, Finished, Exported, ExportFailed)
 }

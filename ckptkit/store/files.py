@@ -18,13 +18,17 @@ from ckptkit.errors import StorageError
 _REMEDIES = {
     errno.ENOSPC: "Free some space, or keep fewer checkpoints (keep=ckptkit.KeepLatest(1)).",
     errno.EDQUOT: "The quota is used up: free some space, or keep fewer checkpoints.",
-    errno.EACCES: "Give this user write permission there, or name another directory.",
-    errno.EPERM: "Give this user write permission there, or name another directory.",
+    errno.EACCES: "Give this user permission there, or name another directory.",
+    errno.EPERM: "Give this user permission there, or name another directory.",
     errno.EROFS: "The file system is mounted read-only: remount it, or name another directory.",
     errno.ENOTDIR: "A file stands where a directory is expected: move it away, or name another directory.",
     errno.EEXIST: "A file stands where a directory is expected: move it away, or name another directory.",
     errno.EIO: "The device reports an error: look at the system's log before trusting this disk.",
 }
+
+
+REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE})
+"""Errors of reading that say nothing about the file's content."""
 
 
 @contextmanager
@@ -67,10 +71,15 @@ class FileSystem:
 
     def append(self, path: Path, data: bytes) -> None:
         """Adds `data` at a file's end and makes it durable."""
-        with storage_errors("append to", path), path.open("ab") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        with storage_errors("append to", path), path.open("ab", buffering=0) as file:
+            before = os.fstat(file.fileno()).st_size
+            try:
+                if file.write(data) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(before)  # half a line would spoil the next one as well
+                raise
 
     def sync_file(self, path: Path) -> None:
         """Makes a file's content durable."""

@@ -11,6 +11,7 @@ import msgspec
 
 from ckptkit.errors import CorruptCheckpointError, StorageError
 from ckptkit.position import RunPosition
+from ckptkit.store.files import REFUSED
 from ckptkit.store.layout import MANIFEST, CheckpointName
 
 FORMAT_VERSION = 1
@@ -211,9 +212,10 @@ def read_manifest(directory: Path) -> Manifest:
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise CorruptCheckpointError(f"{path} is missing, so {directory.name} is no whole checkpoint.") from error
-    except StorageError:
-        raise
     except OSError as error:
+        if error.errno in REFUSED:
+            raise StorageError(error.errno, f"Could not read {path}: {error.strerror}. Give this user permission to read it, or look at the "
+                                            f"storage.") from error
         raise CorruptCheckpointError(f"{path} cannot be read: {error.strerror}.") from error
     manifest = decode(data, path)
     if str(manifest.name) != directory.name:

@@ -107,17 +107,19 @@ def open_run(directory: str | os.PathLike[str]) -> Run:
         [1, 2]
     """
     layout = run_layout(directory)
+    try:
+        return _open(layout)
+    except PermissionError as error:
+        raise StorageError(error.errno, f"Could not read {layout.root}: permission denied. Ask its owner for read permission.") from error
+
+
+def _open(layout: RunLayout) -> Run:
     if not layout.root.exists():
-        raise CheckpointNotFoundError(f"There is no directory {layout.root}. Expected a run directory, the one that was "
-                                      f"given to CheckpointCallback or CheckpointManager.")
+        raise CheckpointNotFoundError(f"There is no directory {layout.root}. Expected a run directory, the one that was given to "
+                                      f"CheckpointCallback or CheckpointManager.")
     if not layout.root.is_dir():
         raise CheckpointNotFoundError(f"{layout.root} is a file. Expected a run directory.")
-    try:
-        found = is_run(layout.root)
-    except PermissionError as error:
-        raise StorageError(error.errno, f"Could not read {layout.root}: permission denied. Ask its owner for read "
-                                        f"permission.") from error
-    if not found:
-        raise CheckpointNotFoundError(f"{layout.root} is no run directory: it has neither checkpoints/ nor journal/. "
-                                      f"Expected the directory that was given to CheckpointCallback or CheckpointManager.")
+    if not is_run(layout.root):
+        raise CheckpointNotFoundError(f"{layout.root} is no run directory: it has neither checkpoints/ nor journal/. Expected the directory "
+                                      f"that was given to CheckpointCallback or CheckpointManager.")
     return Run(layout)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import xxhash
 
-from ckptkit.errors import CorruptCheckpointError
+from ckptkit.errors import CorruptCheckpointError, StorageError
 from ckptkit.store.catalog import Checkpoint
+from ckptkit.store.files import REFUSED
 from ckptkit.store.manifest import FileEntry
 
 _CHUNK_BYTES = 4 * 1024 * 1024
@@ -44,4 +45,7 @@ def verify(checkpoint: Checkpoint, *, quick: bool = False) -> None:
             if not quick and file_entry(path).digest != expected.digest:
                 raise CorruptCheckpointError(f"{path} has other bytes than those that were written (digest differs).")
         except OSError as error:
+            if error.errno in REFUSED:
+                raise StorageError(error.errno, f"Could not read {path}: {error.strerror}. That says nothing about the checkpoint: give this user "
+                                                f"permission to read it, or look at the storage.") from error
             raise CorruptCheckpointError(f"{path} cannot be read: {error.strerror}.") from error
