@@ -294,7 +294,10 @@ class FitRun:
         """An epoch begins at its first batch."""
         if self._replay is not None:
             self._replay.epoch_began(epoch)
+            if epoch == self._place.epoch and self._place.drawn_again is not None and self._place.random_of_epoch is not None:
+                set_python_and_numpy(self._place.random_of_epoch)
         else:
+            self._place.random_of_epoch = python_and_numpy()
             self._position = RunPosition(self._position.step, epoch, 0)
 
     def batch_began(self, batch: int) -> None:

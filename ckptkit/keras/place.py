@@ -34,6 +34,7 @@ class Place:
         evaluation_drawn_again: the same for the evaluation's data.
         logs: of the last call.
         random: Python's and NumPy's random states when `fit` began.
+        random_of_epoch: the same when the present epoch began.
     """
 
     first_epoch: int = 0
@@ -46,6 +47,7 @@ class Place:
     evaluation_drawn_again: str | None = None
     logs: dict[str, Any] = field(default_factory=dict)
     random: dict[str, Any] | None = None
+    random_of_epoch: dict[str, Any] | None = None
 
     @property
     def epoch(self) -> int:

@@ -29,7 +29,7 @@ class LoopData:
         self._calls = 0  # of `passes` in this epoch, in this process
         self._iterator: Any = None
         self._drawn_again: str | None = None
-        self._random: dict[str, Any] | None = None
+        self._random: dict[str, Any] | None = None  # Python's and NumPy's states when the pass under way began
         self._saved: Tensors = {}
         self._goes_on = False
         self._known: set[int] = set()
@@ -64,17 +64,14 @@ class LoopData:
     def batches(self, dataset: Iterable[Any]) -> Iterator[Any]:
         """The batches that are left of a pass; `done` is to be called after each."""
         call, self._calls = self._calls, self._calls + 1
-        if self._random is None:
-            self._random = python_and_numpy()
         over = call < len(self._over)
         earlier = [passes[call] for passes in self._epochs if call < len(passes)] + ([self._over[call]] if over else [])
-        if call in self._known:
-            iterator = iter(dataset)
-        else:
+        if self._goes_on and call not in self._known:
             self._known.add(call)
-            iterator = self._resumed(dataset, call, earlier, over=over) if self._goes_on else iter(dataset)
+            self._go_over(dataset, earlier)
         if over:
             return
+        iterator = self._under_way(dataset, first=not earlier) if self._now else self._new(dataset)
         if self._drawn_again is None:
             self._drawn_again = why_not_saved(iterator)
         self._iterator, self._saved = iterator, {}
@@ -86,24 +83,32 @@ class LoopData:
         """A batch was trained."""
         self._now += 1
 
-    def _resumed(self, dataset: Iterable[Any], call: int, earlier: list[int], *, over: bool) -> Iterator[Any]:
-        """Makes the iterators that this call made before, draws from them what advances the counters of shuffles, and makes the one that is
-        under way; `ckptkit/keras/replay.py` does the same in `fit`.
+    def _new(self, dataset: Iterable[Any]) -> Iterator[Any]:
+        self._random = python_and_numpy()
+        return iter(dataset)
+
+    def _go_over(self, dataset: Iterable[Any], earlier: list[int]) -> None:
+        """Makes the iterators that this call made before, and draws from them what advances the counters of shuffles and the random states of
+        generators; `ckptkit/keras/replay.py` does the same in `fit`.
         """
         now = python_and_numpy()
-        if self._drawn_again is not None and call == 0 and self._random is not None:
-            set_python_and_numpy(self._random)
-        progress = Progress(sum(earlier) + self._now, time.monotonic)
+        progress = Progress(sum(earlier), time.monotonic)
         for number, made in enumerate(earlier):
             iterator = iter(dataset)
             progress.add(draw(iterator, made + 1 if self._draws_all(iterator, first=number == 0) else 1))  # the data's end is one call more
+        set_python_and_numpy(now)
+
+    def _under_way(self, dataset: Iterable[Any], *, first: bool) -> Iterator[Any]:
+        """The iterator of the pass in which the run was interrupted, where it was."""
+        now = python_and_numpy()
+        if self._drawn_again is not None and self._random is not None:
+            set_python_and_numpy(self._random)
         iterator = iter(dataset)
-        if self._now and not over:
-            if self._saved and not self._draws_all(iterator, first=not earlier, present=True):
-                draw(iterator, 1)
-                put_back(iterator, self._saved, max(self._now - 1, 1))
-            else:
-                progress.add(draw(iterator, self._now))
+        if self._saved and not self._draws_all(iterator, first=first, present=True):
+            draw(iterator, 1)
+            put_back(iterator, self._saved, max(self._now - 1, 1))
+        else:
+            draw(iterator, self._now)
         set_python_and_numpy(now)
         return iterator
 
