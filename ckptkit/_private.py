@@ -60,6 +60,34 @@ def stages_of(dataset: Any) -> list[str]:
     return [type(dataset).__name__.lstrip("_"), *(name for each in dataset._inputs() for name in stages_of(each))]
 
 
+def describe_pipeline(dataset: Any) -> list[str]:
+    """A pipeline's stages with the sizes that decide on the order of its rows, to see whether it is the same one. Reason: as `stages_of`."""
+    sizes = [f"{name.lstrip('_')}={int(size)}" for name in ("_batch_size", "_buffer_size", "_cycle_length", "_count")
+             if (size := getattr(dataset, name, None)) is not None and isinstance(size, int | tf.__internal__.EagerTensor)]
+    own = f"{type(dataset).__name__.lstrip('_')}({', '.join(sizes)})"
+    return [own, *(text for each in dataset._inputs() for text in describe_pipeline(each))]
+
+
+def stateful_random_ops(function: Any) -> list[str]:
+    """Operations in a train function that draw from a state inside TensorFlow's kernels.
+
+    Reason: that state can neither be read nor set. The `tf.function` stands in the closure of what Keras calls.
+    """
+    found = set()
+    for cell in getattr(function, "__closure__", None) or ():
+        if not hasattr(cell.cell_contents, "_list_all_concrete_functions"):
+            continue
+        for concrete in cell.cell_contents._list_all_concrete_functions():
+            graph = concrete.graph.as_graph_def()
+            nodes = [*graph.node, *(node for each in graph.library.function for node in each.node_def)]
+            found |= {node.op for node in nodes if node.op in _STATEFUL_RANDOM}
+    return sorted(found)
+
+
+_STATEFUL_RANDOM = frozenset({"RandomUniform", "RandomUniformInt", "RandomStandardNormal", "TruncatedNormal", "ParameterizedTruncatedNormal",
+                              "RandomGamma", "RandomPoisson", "RandomPoissonV2", "RandomShuffle", "Multinomial"})
+
+
 def shuffles_in(state: tf.Tensor) -> int:
     """How many shuffles hold data in an iterator's saved state.
 

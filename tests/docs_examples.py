@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import inspect
 import io
+import json
 import os
 import re
 import runpy
@@ -35,7 +36,11 @@ def run_all() -> dict[str, Any]:
     from ckptkit.cli.show import VALUE_SUFFIX
     from ckptkit.save.tensorfile import SUFFIX
 
-    return {"docstrings": run_docstrings(), "readme": run_readme(), "suffixes": [VALUE_SUFFIX, SUFFIX]}
+    directory = Path(tempfile.mkdtemp())
+    readme = run_readme(directory)
+    manifests = [json.loads(path.read_text()) for path in directory.rglob("manifest.json")]
+    roles = {tensor["key"].split("/")[1] for manifest in manifests for tensor in manifest["tensors"]}
+    return {"docstrings": run_docstrings(), "readme": readme, "roles": sorted(roles), "suffixes": [VALUE_SUFFIX, SUFFIX]}
 
 
 def run_docstrings() -> dict[str, list[str]]:
@@ -44,17 +49,16 @@ def run_docstrings() -> dict[str, list[str]]:
 
     run_directory = tempfile.mkdtemp()
     make_run(run_directory)
-    finder, results = doctest.DocTestFinder(exclude_empty=True), {}
+    finder, results = doctest.DocTestFinder(), {}
     for name in ckptkit.__all__:
         public = getattr(ckptkit, name)
         if not (inspect.isclass(public) or inspect.isfunction(public)):
             continue
-        for test in finder.find(public, name, module=False, globs={}):
+        for test in [test for test in finder.find(public, name, module=False, globs={}) if test.examples]:
             test.globs.update(new_directory=tempfile.mkdtemp(), run_directory=run_directory)
             said = io.StringIO()
             doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=said.write)
             results[test.name] = [said.getvalue()] if said.getvalue() else []
-            results[test.name] += [] if test.examples else ["no example"]
     return results
 
 
@@ -70,10 +74,10 @@ def make_run(directory: str) -> None:
             weight.assign_add(1.0)
 
 
-def run_readme() -> dict[str, list[str]]:
-    """Runs README's Python blocks one after the other in an empty directory, and then its commands that look at what they made."""
+def run_readme(directory: Path) -> dict[str, list[str]]:
+    """Runs README's Python blocks one after the other in a directory, and then its commands that look at what they made."""
     text, results, before = (ROOT / "README.md").read_text(), {}, Path.cwd()
-    os.chdir(tempfile.mkdtemp())
+    os.chdir(directory)
     try:
         for number, code in enumerate(blocks(text, "python"), start=1):
             Path("block.py").write_text(code)

@@ -18,6 +18,7 @@ FLOORS = [
     {"cli"},
     {"launcher"},
     {"keras"},
+    {"data"},
     {"manager"},
     {"export"},
     {"report"},

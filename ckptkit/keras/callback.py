@@ -32,6 +32,8 @@ class CheckpointCallback(keras.callbacks.Callback):
         export: whether to publish a SavedModel in `<run>/export/<version>/` when training ends; or the directory to publish in.
         hparams: your own hyperparameters by name; they are recorded, and compared at each start.
         changed: where the code configures another value than the run had, which counts: `{"learning_rate": "code"}` or `"checkpoint"`.
+        exact: what happens where the run cannot go on bit for bit after an interruption: `"warn"` (default) says why, `"require"` is an error,
+            `"off"` says nothing.
         fresh: a label. Under a label that is new to this run, earlier lives are moved to `<run>/aside/` and step 0 begins; later starts
             with the same label go on with the life that it began.
 
@@ -52,9 +54,11 @@ class CheckpointCallback(keras.callbacks.Callback):
 
     def __init__(self, directory: str | os.PathLike[str] | CheckpointManager, *, save: SavePolicy | None = None,
                  keep: KeepPolicy | None = None, preemption: Preemption | None = None, export: bool | str | os.PathLike[str] = True,
-                 hparams: Mapping[str, Any] | None = None, changed: Mapping[str, str] | None = None, fresh: str | None = None) -> None:
+                 hparams: Mapping[str, Any] | None = None, changed: Mapping[str, str] | None = None, exact: str | None = None,
+                 fresh: str | None = None) -> None:
         super().__init__()
-        options = {"save": save, "keep": keep, "preemption": preemption, "hparams": hparams, "changed": changed, "fresh": fresh}
+        options = {"save": save, "keep": keep, "preemption": preemption, "hparams": hparams, "changed": changed, "exact": exact,
+                   "fresh": fresh}
         self._options: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
         if isinstance(directory, CheckpointManager):
             if self._options:

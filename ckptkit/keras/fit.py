@@ -36,7 +36,7 @@ from ckptkit.resume.assign import read_python
 from ckptkit.save.build import unbuilt_parts
 from ckptkit.save.hyperparameters import is_json
 from ckptkit.save.leaves import Leaf, PythonLeaf, Tensors
-from ckptkit.save.position import IteratorLeaf, why_not_saved
+from ckptkit.save.position import IteratorLeaf, describe, why_not_saved
 from ckptkit.save.process import python_and_numpy, set_python_and_numpy
 from ckptkit.save.tracked import track
 from ckptkit.store import events
@@ -369,13 +369,14 @@ class FitRun:
             else:
                 self._attempt.save_if_due(leave=self._flush)
             logs = self._original(iterator)
+            if self._attempt.phase == "tracing":
+                self._traced()
         except DATA_ENDED:
             self._place.now.ended = self._replay is None
             raise
         except BaseException as error:
             self._leave(error)
             raise
-        self._attempt.phase = "training"
         per_call = self._place.per_call
         done = min(per_call, self._steps - self._batch) if self._steps else per_call
         self._position = RunPosition(self._position.step + done, self._position.epoch, self._batch + done)
@@ -383,6 +384,14 @@ class FitRun:
         self._place.logs = dict(logs)
         self._attempt.at(self._position, logs)
         return logs
+
+    def _traced(self) -> None:
+        """The first step of this attempt has shown what the train function is made of."""
+        self._attempt.phase = "training"
+        drawn = _private.stateful_random_ops(self._original)
+        if drawn:
+            self._attempt.inexact(f"the model or its train step draws from {', '.join(drawn)}, whose state is inside TensorFlow's kernels and "
+                                  f"cannot be saved. Use keras.random with a SeedGenerator, tf.random.Generator, or tf.random.stateless_*")
 
     def _test_function(self, iterator: Any) -> Any:
         if self._replay is not None:
@@ -404,6 +413,7 @@ class FitRun:
         """A new run begins."""
         self._callback_states = CallbackStates(self._others)
         self._place.drawn_again = why_not_saved(iterator)
+        self._place.pipeline = describe(iterator)
         self._begin_training()
         self._attempt.phase = "tracing"
         self._attempt.serve_stop(leave=self._flush)
@@ -438,6 +448,8 @@ class FitRun:
             callback.on_epoch_begin(self._place.epoch)
         self._iterator = iterator
         self._missing = self._replay.missing(iterator)
+        if describe(iterator) != self._place.pipeline:
+            self._attempt.inexact(f"the data's pipeline has changed, from {self._place.pipeline} to {describe(iterator)}")
         self._attempt.random.only_keras = self._place.drawn_again is not None
         self._position = self._attempt.restore(self._checkpoint)
         self._begin_training()

@@ -33,6 +33,7 @@ class Place:
         drawn_again: why data must be drawn again on a resume, or None where an iterator's state is saved.
         evaluation_drawn_again: the same for the evaluation's data.
         logs: of the last call.
+        pipeline: what the data's pipeline is made of, and the form of its batches.
         random: Python's and NumPy's random states when `fit` began.
         random_of_epoch: the same when the present epoch began.
     """
@@ -46,6 +47,7 @@ class Place:
     drawn_again: str | None = None
     evaluation_drawn_again: str | None = None
     logs: dict[str, Any] = field(default_factory=dict)
+    pipeline: list[str] = field(default_factory=list)
     random: dict[str, Any] | None = None
     random_of_epoch: dict[str, Any] | None = None
 

@@ -81,6 +81,7 @@ class Attempt:
         self._changes: list[Change] = []
         self._hyperparameters: hyperparameters.Hyperparameters = {}
         self._preempted = False
+        self._inexact: set[str] = set()
         self._stop = StopBox()
         self._size_said = False
         check_directory(plan.layout)
@@ -144,6 +145,7 @@ class Attempt:
 
     def restore(self, checkpoint: Checkpoint) -> RunPosition:
         """Restores one checkpoint, and then puts into effect what was settled of changed hyperparameters."""
+        self._check_versions(checkpoint)
         restore_one(self.journal, checkpoint, track(self.plan.state), self.plan.state)
         optimizers = hyperparameters.of_state(self.plan.state)
         for change in self._changes:
@@ -171,6 +173,26 @@ class Attempt:
         self._last = Moment(position=self.position, time_secs=self.plan.clock.monotonic())
         self._metrics = Metrics()
         return self.position
+
+    def inexact(self, reason: str) -> None:
+        """The run cannot go on bit for bit after an interruption; what happens then is the user's to say.
+
+        Raises:
+            ConfigError: with `exact="require"`.
+        """
+        if self.plan.exact == "require":
+            raise ConfigError(f"exact='require' was asked for, and this run cannot go on bit for bit after an interruption: {reason}.")
+        if self.plan.exact == "warn" and reason not in self._inexact:
+            logger.warning("not exact after an interruption: %s. (exact='off' silences this, exact='require' makes it an error)", reason)
+            self.journal.record(events.Inexact(reason=reason))
+        self._inexact.add(reason)
+
+    def _check_versions(self, checkpoint: Checkpoint) -> None:
+        then, now = checkpoint.manifest.versions, versions()
+        other = [f"{name} {then[name]} then, {now[name]} now" for name in ("tensorflow", "keras", "numpy")
+                 if name in then and then[name] != now[name]]
+        if other:
+            self.inexact(f"other versions compute other bits ({'; '.join(other)})")
 
     def training_starts(self) -> None:
         """The first step of this attempt is about to run."""
@@ -280,6 +302,10 @@ class Attempt:
             most = self.plan.keep.most()
             total = "more and more, as the run goes on" if most is None else f"at most {size(written.size_bytes * (most + 1))}"
             logger.info("one checkpoint takes %s; with %r all of them take %s", size(written.size_bytes), self.plan.keep, total)
+            values = sum(entry.size_bytes for entry in manifest.tensors)
+            if written.size_bytes > 2 * values + 1_000_000:
+                logger.info("most of it (%s) is not the model but the position of its data: a smaller shuffle buffer, or ckptkit.data.shuffled, "
+                            "makes it small", size(written.size_bytes - values))
 
     def saw_iterations(self, iterations: int) -> bool:
         """Whether an optimizer of the state stands where this process has left it."""

@@ -44,6 +44,8 @@ class CheckpointManager:
         preemption: what is done when the process is told to stop; by default `Preemption()`.
         hparams: your own hyperparameters by name; they are recorded, and compared at each start.
         changed: where the code configures another value than the run had, which counts: `{"learning_rate": "code"}` or `"checkpoint"`.
+        exact: what happens where the run cannot go on bit for bit after an interruption: `"warn"` (default) says why, `"require"` is an error,
+            `"off"` says nothing.
         fresh: a label. Under a label that is new to this run, earlier lives are moved to `<run>/aside/` and step 0 begins; later starts
             with the same label go on with the life that it began.
         clock: where the time comes from; for tests.
@@ -65,11 +67,11 @@ class CheckpointManager:
 
     def __init__(self, directory: str | os.PathLike[str], state: Mapping[str, Any], *, save: SavePolicy | None = None,
                  keep: KeepPolicy | None = None, preemption: Preemption | None = None, hparams: Mapping[str, Any] | None = None,
-                 changed: Mapping[str, str] | None = None, fresh: str | None = None, clock: Clock | None = None,
+                 changed: Mapping[str, str] | None = None, exact: str = "warn", fresh: str | None = None, clock: Clock | None = None,
                  files: FileSystem | None = None) -> None:
         check_state(state)
-        self._plan = make_plan(directory, state, save=save, keep=keep, preemption=preemption, hparams=hparams, changed=changed, fresh=fresh,
-                               clock=clock, files=files)
+        self._plan = make_plan(directory, state, save=save, keep=keep, preemption=preemption, hparams=hparams, changed=changed, exact=exact,
+                               fresh=fresh, clock=clock, files=files)
         self._attempt: Attempt | None = None
 
     # -- opening and closing

@@ -32,6 +32,7 @@ class Plan:
         preemption: what is done when the run is told to stop.
         hparams: the user's own hyperparameters.
         changed: for a hyperparameter that the code gives another value than the run had, which counts.
+        exact: what happens where exactness is impossible: `warn`, `require` or `off`.
         fresh: a label under which earlier lives are set aside, once.
         clock: where the time comes from.
         files: how the disk is changed.
@@ -44,6 +45,7 @@ class Plan:
     preemption: Preemption
     hparams: Mapping[str, object]
     changed: Mapping[str, str]
+    exact: str
     fresh: str | None
     clock: Clock
     files: FileSystem
@@ -51,7 +53,7 @@ class Plan:
 
 def make_plan(directory: str | os.PathLike[str], state: Mapping[str, Any], *, save: SavePolicy | None = None, keep: KeepPolicy | None = None,
               preemption: Preemption | None = None, hparams: Mapping[str, Any] | None = None, changed: Mapping[str, str] | None = None,
-              fresh: str | None = None, clock: Clock | None = None, files: FileSystem | None = None) -> Plan:
+              exact: str = "warn", fresh: str | None = None, clock: Clock | None = None, files: FileSystem | None = None) -> Plan:
     """A plan of checked arguments, with the defaults where None was given.
 
     Raises:
@@ -65,6 +67,9 @@ def make_plan(directory: str | os.PathLike[str], state: Mapping[str, Any], *, sa
             raise ConfigError(f"{name} is a policy, such as {example}. Received: {name}={value!r}.")
     if fresh is not None and (not isinstance(fresh, str) or not fresh):
         raise ConfigError(f"fresh is a label, such as 'second-try'; change it for another fresh start. Received: fresh={fresh!r}.")
+    if exact not in ("warn", "require", "off"):
+        raise ConfigError(f"exact says what happens where a run cannot go on bit for bit. Expected 'warn', 'require' (an error) or 'off'. "
+                          f"Received: exact={exact!r}.")
     return Plan(layout=layout, state=dict(state), save=save or DEFAULT_SAVE, keep=keep or DEFAULT_KEEP, preemption=preemption or Preemption(),
-                hparams=check_hparams(hparams), changed=check_changed(changed), fresh=fresh, clock=clock or SystemClock(),
+                hparams=check_hparams(hparams), changed=check_changed(changed), exact=exact, fresh=fresh, clock=clock or SystemClock(),
                 files=files or FileSystem())

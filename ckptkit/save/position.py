@@ -27,6 +27,13 @@ def why_not_saved(iterator: Any) -> str | None:
     return None
 
 
+def describe(iterator: Any) -> list[str]:
+    """What an iterator's pipeline is made of, and the form of its batches."""
+    if not isinstance(iterator, tf.data.Iterator):
+        return [type(iterator).__name__]
+    return [*_private.describe_pipeline(_private.dataset_of(iterator)), str(iterator.element_spec)]
+
+
 class IteratorLeaf:
     """The state of the iterator that training draws from now. It is left out where it cannot be saved.
 

@@ -62,6 +62,14 @@ class Restored(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Inexact(Event):
+    """The run cannot go on bit for bit after an interruption, and why."""
+
+    event: ClassVar[str] = "inexact"
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingStarted(Event):
     """The first training step of this attempt is about to run."""
 
@@ -222,7 +230,7 @@ class ExportFailed(Event):
 
 EVENTS: dict[str, type[Event]] = {
     cls.event: cls
-    for cls in (AttemptStarted, AttemptEnded, Restored, TrainingStarted, Saved, SaveDropped, SaveFailed,
+    for cls in (AttemptStarted, AttemptEnded, Restored, Inexact, TrainingStarted, Saved, SaveDropped, SaveFailed,
                 TakenAway, PassedOver, CleanedUp, SetAside, HyperparameterChanged, SignalReceived, NoticeReceived,
                 Preempted, Failed, Finished, Exported, ExportFailed)
 }

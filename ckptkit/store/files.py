@@ -10,7 +10,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ckptkit.errors import StorageError
@@ -78,7 +78,8 @@ class FileSystem:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(file.fileno())
             except OSError:
-                file.truncate(before)  # half a line would spoil the next one as well
+                with suppress(OSError):  # a device has no end to cut off
+                    file.truncate(before)  # half a line would spoil the next one as well
                 raise
 
     def sync_file(self, path: Path) -> None:

@@ -112,6 +112,15 @@ def test_what_is_no_checkpoint_is_left_out(dummy_run, ckptkit):
     assert [c["step"] for c in listed(ckptkit("list", "run", "--json"))["checkpoints"]] == [100]
 
 
+def test_what_was_taken_away_meanwhile_is_gone_and_not_damaged(dummy_run, ckptkit):
+    dummy_run.attempt()
+    dummy_run.save(100)
+    # A name that is listed, with nothing behind it: what a reader meets when training takes a checkpoint away at that moment.
+    (dummy_run.layout.checkpoints / "ckpt-200-1").symlink_to("gone")
+    assert [c["step"] for c in listed(ckptkit("list", "run", "--json"))["checkpoints"]] == [100]
+    assert listed(ckptkit("show", "run", "--json"))["step"] == 100
+
+
 def test_a_run_without_checkpoints(dummy_run, ckptkit):
     dummy_run.attempt()
     assert ckptkit("list", "run").stdout.splitlines()[-1] == "no checkpoints"

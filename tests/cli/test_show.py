@@ -16,7 +16,8 @@ def shown(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 def test_everything_of_a_checkpoint(dummy_run, ckptkit):
     dummy_run.attempt()
-    dummy_run.save(100, epoch=1, batch=10, metrics={"loss": 0.5, "val_loss": 0.25}, final=True, hyperparameters={"batch_size": 8})
+    dummy_run.save(100, epoch=1, batch=10, metrics={"loss": 0.5, "val_loss": 0.25}, final=True,
+                   hyperparameters={"batch_size": 8, "clipnorm": None, "learning_rate": 0.0010000000474974513})
     result = ckptkit("show", "run")
     assert result.returncode == 0
     assert result.stderr == ""
@@ -25,7 +26,7 @@ def test_everything_of_a_checkpoint(dummy_run, ckptkit):
     words = [" ".join(line.split()) for line in text.splitlines()]
     assert "because every 100 steps" in words
     assert "metrics val_loss 0.25 loss 0.5" in words
-    assert "settings batch_size=8" in words
+    assert "settings batch_size=8 learning_rate=0.001" in words
     assert "versions tensorflow 2.21.0" in words
     assert "files: 2 files, 1.21 kB" in words
     assert any(line.startswith("ckpt-100.index 8 B xxh3_128:") for line in words)

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from ckptkit.store.files import FileSystem
+from ckptkit.store.layout import STATE_FILE
 
 _MOST_SECS = 100
 
@@ -47,7 +48,7 @@ class Holds:
 
 
 class HoldingFiles(FileSystem):
-    """Stands still right before the commit of a checkpoint: at `commit-1` before the first, and so on."""
+    """Stands still right before the commit of a checkpoint, at `commit-1` before the first, and right after it, at `committed-1`."""
 
     def __init__(self, holds: Holds) -> None:
         self._holds = holds
@@ -58,6 +59,11 @@ class HoldingFiles(FileSystem):
             self._commits += 1
             self._holds.at(f"commit-{self._commits}")
         super().rename(source, target)
+
+    def replace_content(self, path: Path, data: bytes) -> None:
+        if path.name == STATE_FILE:
+            self._holds.at(f"committed-{self._commits}")
+        super().replace_content(path, data)
 
 
 class HoldingModel(keras.Model):

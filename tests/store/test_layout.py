@@ -64,7 +64,7 @@ def test_the_state_file_is_tensorflows_and_relative():
     ]
 
 
-@pytest.mark.parametrize("url", ["gs://bucket/run", "s3://bucket/run", "az://c/run", "hdfs://host/run", "file:///tmp/run"])
+@pytest.mark.parametrize("url", ["gs://bucket/run", "s3://bucket/run", "az://c/run", "hdfs://host/run", "file:///runs/a"])
 def test_a_url_is_no_run_directory(url):
     with pytest.raises(ckptkit.ConfigError, match="Mount storage that outlives the machine") as caught:
         run_layout(url)

@@ -344,6 +344,8 @@ class Module(tf.Module):
         self.generator = tf.random.Generator.from_non_deterministic_state()
         self.optimizer = keras.optimizers.Adam(0.01)
         self.optimizer.build([self.w])
+        # Names that objects of Keras and TensorFlow use for something else.
+        self.history, self.save_counter, self._kwargs = tf.Variable(0.0), tf.Variable(0.0), [tf.Variable(0.0)]
 
 
 @kind
@@ -354,7 +356,8 @@ def tf_module() -> Kind:
         module.optimizer.apply([tf.constant(numbers(rng, 4, 4))])
         module.parts[0].assign_add(module.generator.normal((4,)))
         module.parts[1]["b"].assign_add(1)
-        module.inner.v.assign(numbers(rng, 2))
+        for variable in (module.inner.v, module.history, module.save_counter, module._kwargs[0]):
+            variable.assign(numbers(rng, *variable.shape))
 
     return Kind({"module": module}, train, lambda: [*module.variables, module.generator.state, *module.optimizer.variables])
 
@@ -435,6 +438,7 @@ class Hidden(layers.Layer):
         super().__init__()
         self.dense = layers.Dense(4)
         self.raw = tf.Variable([0.0, 0.0])
+        self.history = tf.Variable(0.0)
         self.generator = tf.random.Generator.from_non_deterministic_state()
         self.table = tf.lookup.experimental.MutableHashTable(tf.string, tf.int64, -1)
         self.dense_table = tf.lookup.experimental.DenseHashTable(tf.int64, tf.float32, 0.0, empty_key=-1, deleted_key=-2)
@@ -458,11 +462,12 @@ def raw_variables_and_tables_in_a_layer() -> Kind:
     def train_more(rng: Random) -> None:
         train(rng)
         hidden.raw.assign(hidden.generator.normal((2,)))
+        hidden.history.assign_add(1.0)
         hidden.table.insert([str(rng.integers(1000))], [int(rng.integers(1000))])
         hidden.dense_table.insert([int(rng.integers(1000))], [float(rng.integers(1000))])
 
     made.train = train_more
-    made.variables = lambda: [*variables(), hidden.raw, hidden.generator.state]
+    made.variables = lambda: [*variables(), hidden.raw, hidden.history, hidden.generator.state]
     made.others = lambda: [contents(hidden.table), [item for item in contents(hidden.dense_table) if int(item[0]) >= 0]]
     return made
 
@@ -487,6 +492,9 @@ class Using(keras.Model):
     def __init__(self) -> None:
         super().__init__()
         self.holder = Holder(more=[Holder({"deep": Slotted()})])
+        self.unordered = Holder({layers.Dense(1) for _ in range(3)})
+        for layer in self.unordered.more:
+            layer.build((None, 2))
         self.held = (SimpleNamespace(extra=tf.Variable(0.0)), deque([tf.Variable(0.0)]), OrderedDict(extra=tf.Variable(0.0)),
                      functools.partial(max, tf.Variable(0.0)))
 
@@ -505,7 +513,10 @@ def users_own_classes() -> Kind:
     model(np.zeros((1, 4), "float32"))
 
     def variables() -> list[Any]:
-        found = [*model.holder.dense.variables, *model.holder.more[0].dense.variables, *model.extras()]
+        found = [*model.holder.dense.variables, *model.holder.more[0].dense.variables, *model.extras(), model.unordered.extra]
+        # In the order in which they were made, which is the order of their numbers.
+        for layer in sorted(model.unordered.more, key=lambda layer: int(layer.name.partition("_")[2] or 0)):
+            found += layer.variables
         return [*found, *(variable for variable in model.variables if all(variable is not other for other in found))]
 
     def train(rng: Random) -> None:

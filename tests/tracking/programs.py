@@ -55,13 +55,15 @@ def restore(name: str, directory: str, seed: int) -> dict[str, Any]:
 
 def keys(directory: str) -> dict[str, list[list[str]]]:
     """The keys and paths of all kinds."""
+    tf.config.run_functions_eagerly(True)  # nothing is traced: quicker for one step
     found = {}
     for name, build in KINDS.items():
         made = build()
         made.train(np.random.default_rng(0))
         with ckptkit.CheckpointManager(f"{directory}/{name}", made.state) as manager:
             manager.save(1)
-            found[name] = [[entry.key, entry.path] for entry in manager.run.find("latest").manifest.tensors]
+            tensors = manager.run.find("latest").manifest.tensors
+            found[name] = [[entry.key, entry.path] for entry in tensors if entry.key.split("/")[0] in made.state]
     return found
 
 
@@ -96,6 +98,6 @@ def _train_on(made: Kind, seed: int) -> dict[str, Any]:
 
 
 def _use_up_names() -> None:
-    for _ in range(3):
+    for _ in range(7):  # so that numbers of one and of two digits stand side by side
         keras.Sequential([keras.Input((4, 4)), keras.layers.Dense(3), keras.layers.LSTM(2, recurrent_dropout=0.1),
                           keras.layers.BatchNormalization(), keras.layers.Dropout(0.1)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 # The names of `kinds.KINDS`, which cannot be imported here without TensorFlow.
@@ -29,3 +31,16 @@ def test_every_variable_comes_back(tf_call, tmp_path, seed, name):
 def test_the_kinds_are_all_tested(tf_call):
     assert tf_call("tests.tracking.programs:names").check().result == KINDS
     assert len(KINDS) >= 16
+
+
+def test_keys_follow_from_the_program_alone(tf_call, fresh_process, tmp_path):
+    """Another process hashes strings otherwise, and has its objects at other addresses: sets and dictionaries may be in another order."""
+    here = tf_call("tests.tracking.programs:keys", str(tmp_path / "here"))
+    there = fresh_process("""
+        import json, sys
+        from tests.tracking.programs import keys
+        print("\\n" + json.dumps(keys(sys.argv[1])))
+    """, tmp_path / "there", env={"PYTHONHASHSEED": "12345"})
+    expected = here.check().result
+    assert json.loads(there.check().stdout.splitlines()[-1]) == expected
+    assert {name for name, keys in expected.items() if keys} == set(KINDS)

@@ -1,0 +1,100 @@
+"""Small trainings, in one process: a model, its data, and callbacks that end a training early."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import ckptkit
+
+ROWS, BATCH = 32, 8
+STEPS = ROWS // BATCH
+
+
+class StopError(Exception):
+    """Ends a training before its end."""
+
+
+def model(optimizer: Any = "adam", loss: Any = "mse", *, seed: int = 3, width: int = 3) -> keras.Model:
+    """A compiled model."""
+    keras.utils.set_random_seed(seed)
+    made = keras.Sequential([keras.Input((4,)), keras.layers.Dense(width, activation="tanh"), keras.layers.Dense(1)])
+    made.compile(optimizer, loss)
+    return made
+
+
+def rows() -> tuple[np.ndarray, np.ndarray]:
+    x = np.random.default_rng(9).normal(size=(ROWS, 4)).astype("float32")
+    return x, (x.sum(axis=1, keepdims=True) + 1).astype("float32")
+
+
+def data(batch: int = BATCH) -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensor_slices(rows()).shuffle(ROWS, seed=4).batch(batch)
+
+
+def after(batches: int, action: Callable[[], Any] | None = None) -> keras.callbacks.Callback:
+    """A callback that raises `StopError`, or does something else, after a number of batches."""
+    seen = [0]
+
+    def batch_ended(batch: int, logs: Any) -> None:
+        seen[0] += 1
+        if seen[0] == batches:
+            if action is None:
+                raise StopError
+            action()
+
+    callback = keras.callbacks.LambdaCallback(on_train_batch_end=batch_ended)
+    callback.get_state = lambda: None
+    callback.set_state = lambda state: None
+    return callback
+
+
+def fit(run: Any, made: keras.Model | None = None, *callbacks: Any, epochs: int = 2, batch: int = BATCH, fit_options: Any = None,
+        **options: Any) -> keras.callbacks.History:
+    """A training with a `CheckpointCallback` on a run directory, or with one that is given; saves after each step."""
+    made = made or model()
+    if not isinstance(run, ckptkit.CheckpointCallback):
+        run = ckptkit.CheckpointCallback(run, **{"save": ckptkit.EveryNSteps(1), "export": False, **options})
+    return made.fit(data(batch), epochs=epochs, validation_data=rows(), verbose=0, callbacks=[*callbacks, run], **(fit_options or {}))
+
+
+def interrupted(run: Any, made: keras.Model | None = None, *callbacks: Any, batches: int = 3, **options: Any) -> keras.Model:
+    """A training that is left after some batches, with the state of before the last of them saved; and its model."""
+    made = made or model()
+    try:
+        fit(run, made, *callbacks, after(batches), **options)
+    except StopError:
+        return made
+    raise AssertionError("it was not interrupted")
+
+
+def bits(*parts: Any) -> list[bytes]:
+    """The values of models or optimizers."""
+    return [np.asarray(variable).tobytes() for part in parts for variable in part.variables]
+
+
+def rate(made: keras.Model) -> float:
+    return float(made.optimizer.learning_rate)
+
+
+@contextmanager
+def logged() -> Iterator[list[str]]:
+    """What ckptkit logs inside the block."""
+    lines: list[str] = []
+    handler = logging.Handler(logging.INFO)
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("ckptkit")
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield lines
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)

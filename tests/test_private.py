@@ -1,0 +1,258 @@
+"""Each name in `ckptkit/_private.py` does what the package relies on, in this version of TensorFlow and Keras.
+
+They are private there, so any version may change them: then the check of that name fails, and says which version that is.
+"""
+
+from __future__ import annotations
+
+import ast
+from importlib.metadata import version
+
+import pytest
+
+from tests.support.processes import ROOT
+
+START = """
+import json, sys
+import keras, numpy as np, tensorflow as tf
+from keras import layers
+from ckptkit import _private
+
+def model(*parts, **options):
+    made = keras.Sequential([keras.Input((4,)), *(parts or (layers.Dense(3), layers.Dense(1)))])
+    made.compile(**{"optimizer": "adam", "loss": "mse", **options})
+    return made
+
+x, y = np.ones((8, 4), "float32"), np.zeros((8, 1), "float32")
+"""
+
+CHECKS = {
+    "StagedTensor": """
+prefix = tf.train.Checkpoint(a=_private.StagedTensor(tf.constant([1, 2])), it=_private.StagedTensor(
+    _private.serialize(iter(tf.data.Dataset.range(3)))["_STATE"])).write("made")
+assert tf.train.load_checkpoint(prefix).get_tensor("a/.ATTRIBUTES/VARIABLE_VALUE").tolist() == [1, 2]
+assert tf.train.list_variables(prefix) and tf.raw_ops.RestoreV2(
+    prefix=prefix, tensor_names=["it/.ATTRIBUTES/VARIABLE_VALUE"], shape_and_slices=[""], dtypes=[tf.variant])
+""",
+    "serializes": """
+tables = [tf.lookup.experimental.MutableHashTable(tf.int64, tf.int64, 0),
+          tf.lookup.experimental.DenseHashTable(tf.int64, tf.int64, 0, empty_key=-1, deleted_key=-2)]
+assert all(map(_private.serializes, [*tables, iter(tf.data.Dataset.range(3))]))
+without = [tf.Module(), tf.train.Checkpoint(), tf.random.Generator.from_seed(1), keras.layers.Dense(1), keras.optimizers.Adam()]
+assert not any(map(_private.serializes, without))
+""",
+    "serialize": """
+table = tf.lookup.experimental.MutableHashTable(tf.int64, tf.int64, 0)
+table.insert([3], [4])
+assert {tuple(tensor.numpy()) for tensor in _private.serialize(table).values()} == {(3,), (4,)}
+""",
+    "deserialize": """
+table = tf.lookup.experimental.MutableHashTable(tf.int64, tf.int64, 0)
+table.insert([3], [4])
+values = _private.serialize(table)
+table.insert([5], [6])
+_private.deserialize(table, values)
+assert [tensor.numpy().tolist() for tensor in table.export()] == [[3], [4]]
+iterator = iter(tf.data.Dataset.range(9))
+next(iterator)
+values = _private.serialize(iterator)
+next(iterator), next(iterator)
+_private.deserialize(iterator, values)
+assert next(iterator).numpy() == 1
+""",
+    "dataset_of": """
+dataset = tf.data.Dataset.range(3)
+assert _private.dataset_of(iter(dataset)) is dataset
+""",
+    "stages_of": """
+def names(dataset):
+    return [name.lower() for name in _private.stages_of(dataset)]
+first = tf.data.Dataset.range(9)
+stages = names(first.shuffle(3).map(lambda x: x).batch(2).prefetch(1))
+assert [word for word, stage in zip(["prefetch", "batch", "map", "shuffle", "range"], stages, strict=True) if word not in stage] == []
+assert len(names(tf.data.Dataset.zip(first, first.batch(2)))) == 4
+""",
+    "shuffles_in": """
+def state(dataset, drawn):
+    iterator = iter(dataset)
+    for _ in range(drawn): next(iterator)
+    (value,) = _private.serialize(iterator).values()
+    return _private.shuffles_in(value)
+numbers = tf.data.Dataset.range(9)
+assert state(numbers.batch(2), 1) == 0
+assert state(numbers.shuffle(4), 1) == 1
+assert state(numbers.shuffle(4).shuffle(4), 1) == 2
+""",
+    "is_trackable": """
+assert all(map(_private.is_trackable, [tf.Module(), tf.train.Checkpoint(), tf.Variable(1.0), iter(tf.data.Dataset.range(3)),
+    tf.random.Generator.from_seed(1), tf.lookup.experimental.MutableHashTable(tf.int64, tf.int64, 0)]))
+assert not any(map(_private.is_trackable, [object(), 3, lambda: 1, np.zeros(1), tf.constant(1)]))
+""",
+    "layers_of": """
+class Nested(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.parts = [layers.Dense(1), {"a": layers.Dropout(0.1)}]
+        self.inner = keras.Sequential([layers.ReLU()])
+nested = Nested()
+found = _private.layers_of(nested)
+assert found[0] is nested
+assert {type(layer).__name__ for layer in found} >= {"Nested", "Dense", "Dropout", "Sequential", "ReLU"}
+""",
+    "seed_generators_of": """
+dropout = layers.Dropout(0.5)
+(generator,) = _private.seed_generators_of(dropout)
+assert generator.state is dropout.seed_generator.state is dropout.variables[0]
+assert _private.seed_generators_of(layers.Dense(1)) == []
+""",
+    "uninitialized": """
+assert not _private.uninitialized(keras.Variable(1.0))
+with keras.StatelessScope():
+    deferred = keras.Variable(keras.initializers.Ones(), shape=(2,), dtype="float32")
+    assert _private.uninitialized(deferred)
+assert not _private.uninitialized(deferred)
+""",
+    "build_from_spec": """
+made = keras.Sequential([layers.Dense(3), layers.Dense(1)])
+made.compile("adam", "mse", metrics=["mae", keras.metrics.MeanSquaredError()])
+assert not made.built
+_private.build_from_spec(made, tf.data.Dataset.from_tensors((x, y)).element_spec)
+assert made.built and made.optimizer.built and _private.compile_metrics_built(made)
+names = [variable.path for variable in (*made.variables, *made.optimizer.variables, *made.metrics_variables)]
+assert made.optimizer.iterations.numpy() == 0
+made.train_on_batch(x, y)
+assert names == [variable.path for variable in (*made.variables, *made.optimizer.variables, *made.metrics_variables)]
+""",
+    "input_signature": """
+signature = tf.nest.flatten(_private.input_signature(model()))
+assert [tuple(spec.shape) for spec in signature] == [(None, 4)]
+""",
+    "set_initial_epoch": """
+seen = []
+class Begin(keras.callbacks.Callback):
+    def on_train_begin(self, logs=None): _private.set_initial_epoch(self.model, at)
+    def on_epoch_begin(self, epoch, logs=None): seen.append(epoch)
+made = model()
+for at, given in ((2, 0), (0, 3), (None, 3), (4, 0)):
+    seen.clear()
+    made.fit(x, y, epochs=4, initial_epoch=given, verbose=0, callbacks=[Begin()])
+    assert seen == list(range(given if at is None else at, 4)), (at, given, seen)
+    _private.set_initial_epoch(made, None)
+""",
+    "global_seed": """
+import random
+before = random.getstate()
+assert _private.global_seed() is None
+assert random.getstate() == before
+keras.utils.set_random_seed(3)
+first = keras.random.uniform((2,)).numpy()
+state = _private.global_seed()
+second = keras.random.uniform((2,)).numpy()
+_private.set_global_seed(state)
+assert (keras.random.uniform((2,)).numpy() == second).all() and (first != second).all()
+""",
+    "set_global_seed": """
+keras.random.uniform((2,))
+state = _private.global_seed()
+after = keras.random.uniform((2,)).numpy()
+keras.utils.clear_session()
+_private.set_global_seed(state)
+assert (_private.global_seed() == state).all()
+assert (keras.random.uniform((2,)).numpy() == after).all()
+""",
+    "compile_metrics_built": """
+made = model(metrics=["mae"])
+assert not _private.compile_metrics_built(made)
+made.test_on_batch(x, y)
+assert _private.compile_metrics_built(made)
+assert _private.compile_metrics_built(model())
+assert _private.compile_metrics_built(keras.Sequential([layers.Dense(1)]))
+""",
+    "FitCall": """
+assert _private.FitCall() == _private.FitCall(None, 0, None, None, None)
+""",
+    "fit_call": """
+seen = []
+class Look(keras.callbacks.Callback):
+    def on_train_begin(self, logs=None): seen.append(_private.fit_call(self))
+made, look, other = model(), Look(), keras.callbacks.Callback()
+dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(2)
+made.fit(dataset.prefetch(1), verbose=0, initial_epoch=1, epochs=2, callbacks=[other, look])
+made.fit(x, y, batch_size=4, verbose=0, callbacks=[look])
+look.set_model(made)
+look.on_train_begin()
+of_dataset, of_arrays, of_nothing = seen
+assert {type(callback).__name__ for callback in of_dataset.callback_list.callbacks} >= {"Look", "Callback", "History"}
+assert (of_dataset.initial_epoch, of_dataset.batch_size, of_arrays.initial_epoch, of_arrays.batch_size) == (1, 2, 0, 4)
+assert of_dataset.element_spec[0].shape.as_list() == [None, 4] and of_arrays.element_spec[0].shape.as_list()[1:] == [4]
+assert of_dataset.epoch_iterator is not None
+assert of_nothing == _private.FitCall()
+""",
+    "keeps_iterator": """
+seen = []
+class Look(keras.callbacks.Callback):
+    def on_train_begin(self, logs=None):
+        self.call, self.iterators = _private.fit_call(self), []
+        original = self.model.train_function
+        def train(iterator):
+            self.iterators.append(iterator)
+            return original(iterator)
+        self.model.train_function = train
+    def on_epoch_end(self, epoch, logs=None): seen.append(_private.keeps_iterator(self.call, self.iterators[-1]))
+endless = tf.data.Dataset.from_tensors((x, y)).repeat()
+model().fit(endless, steps_per_epoch=2, epochs=2, verbose=0, callbacks=[Look()])
+assert seen == [True, True], seen
+""",
+    "callbacks_of_coming_fit": """
+seen = []
+class Look(keras.callbacks.Callback):
+    def set_params(self, params):
+        super().set_params(params)
+        seen.append([type(callback).__name__ for callback in _private.callbacks_of_coming_fit(self)])
+made, look = model(), Look()
+made.fit(x, y, verbose=0, callbacks=[keras.callbacks.TerminateOnNaN(), look])
+assert set(seen[0]) >= {"TerminateOnNaN", "Look"}, seen
+made.evaluate(x, y, verbose=0, callbacks=[look])
+look.set_params({})
+assert seen[1:] == [[], []], seen
+""",
+    "not_followed": """
+made = model(layers.Dense(3), layers.Dropout(0.1), layers.Dense(1))
+made.fit(x, y, verbose=0)
+checkpoint = tf.train.Checkpoint(a=tf.Variable(1.0))
+checkpoint.save("made")
+# What is left out is there: where a name has gone, nothing is to be left out under it.
+everywhere = {name for layer in (made, *made.layers) for name in vars(layer)}
+assert {"_tracker", "_inbound_nodes", "_outbound_nodes", "_lock", "train_function", "test_function", "_compile_config"} <= everywhere
+assert _private.not_followed(made) - everywhere <= {"_auto_config", "_distribute_strategy"}
+assert "_save_counter" in vars(checkpoint) and "save_counter" in tf.train.TrackableView.children(checkpoint)
+assert _private.not_followed(object()) == _private.not_followed(tf.Module()) == frozenset()
+""",
+    "attributes": """
+class Slots:
+    __slots__ = ("a", "unset")
+class More(Slots):
+    def __init__(self): self.b, self.a = 1, 2
+assert list(_private.attributes(More())) == [("b", 1), ("a", 2)]
+made = model()
+assert {"_layers", "optimizer", "_loss_tracker"} <= set(dict(_private.attributes(made))), "where layers, optimizer and metrics are found"
+""",
+}
+
+
+def names() -> set[str]:
+    tree = ast.parse((ROOT / "ckptkit" / "_private.py").read_text())
+    found = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    return {name for name in found if not name.startswith("_")}
+
+
+def test_every_name_has_a_check():
+    assert names() == set(CHECKS)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_private_name_does_what_is_relied_on(tf_process, name):
+    process = tf_process(START + CHECKS[name])
+    assert process.wait() == 0, (
+        f"ckptkit._private.{name} does not hold in TensorFlow {version('tensorflow')} with Keras {version('keras')}: adapt it, or take "
+        f"the version out of the ranges in setup.cfg.\n{process.output()}")
