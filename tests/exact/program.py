@@ -8,9 +8,11 @@ import os
 import random
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 import tensorflow as tf
@@ -71,6 +73,13 @@ def from_generator() -> tf.data.Dataset:
     return tf.data.Dataset.from_generator(rows, output_signature=spec).batch(BATCH)
 
 
+def same_states(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """The pipeline with an option without which TensorFlow does not save shuffles inside of an interleave."""
+    options = tf.data.Options()
+    options.experimental_external_state_policy = tf.data.experimental.ExternalStatePolicy.IGNORE
+    return dataset.with_options(options)
+
+
 def data(kind: str) -> dict[str, Any]:
     """Arguments of `fit`."""
     x, y = arrays()
@@ -87,6 +96,9 @@ def data(kind: str) -> dict[str, Any]:
         "repeat": lambda: {"x": known.shuffle(50, seed=7).repeat().batch(BATCH), "steps_per_epoch": 9},
         "interleave": lambda: {"x": tf.data.Dataset.range(4).interleave(
             lambda i: known.shard(4, i), cycle_length=2, num_parallel_calls=2, deterministic=True).shuffle(20, seed=1).batch(BATCH)},
+        "interleave_shuffled": lambda: {"x": same_states(tf.data.Dataset.range(4).interleave(
+            lambda i: known.shard(4, i).shuffle(12, seed=6), cycle_length=2, block_length=3)).batch(BATCH)},
+        "index_shuffled": lambda: {"x": ckptkit.data.shuffled((x, y), BATCH, seed=3), "steps_per_epoch": 11},
         "random_map": lambda: {"x": known.shuffle(50, seed=7).map(lambda a, b: (a + tf.random.normal((FEATURES,), seed=3), b)).batch(BATCH)},
         "from_generator": lambda: {"x": from_generator()},
         "py_function": lambda: {"x": known.shuffle(50, seed=7).map(
@@ -168,6 +180,16 @@ def dense(**compile_options: Any) -> keras.Model:
     return model
 
 
+def mixed() -> keras.Model:
+    keras.config.set_dtype_policy("mixed_float16")
+    model = keras.Sequential([
+        keras.Input((FEATURES,)), keras.layers.Dense(8, activation="relu"), keras.layers.BatchNormalization(), keras.layers.Dropout(0.3),
+        keras.layers.Dense(1, dtype="float32")])
+    model.compile(keras.optimizers.Adam(1e-2), "mse", metrics=["mae"])
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    return model
+
+
 def global_seed() -> keras.Model:
     class Noisy(keras.layers.Layer):
         def call(self, x: Any) -> Any:
@@ -205,6 +227,7 @@ def model(kind: str) -> keras.Model:
         "ema": lambda: dense(optimizer=keras.optimizers.Adam(1e-2, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=7)),
         "accumulation": lambda: dense(optimizer=keras.optimizers.Adam(1e-2, gradient_accumulation_steps=3)),
         "loss_scale": lambda: dense(optimizer=keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(1e-2), dynamic_growth_steps=5)),
+        "mixed": mixed,
         "unbuilt": unbuilt,
         "gan": gan,
         "global_seed": global_seed,
@@ -223,8 +246,92 @@ def callbacks(kind: str) -> list[Any]:
         "swap_ema": lambda: [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)],
         "scheduler": lambda: [keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.7)],
         "csv": lambda: [keras.callbacks.CSVLogger("log.csv")],
+        "csv_append": lambda: [keras.callbacks.CSVLogger("log.csv", append=True, separator=";")],
+        "tensorboard": lambda: [keras.callbacks.TensorBoard("logs", update_freq="batch")],
+        "best": lambda: [keras.callbacks.ModelCheckpoint("best.weights.h5", monitor="val_mae", save_best_only=True, save_weights_only=True)],
+        "best_weights": lambda: [keras.callbacks.EarlyStopping(monitor="val_mae", patience=4, restore_best_weights=True)],
+        "own": lambda: [OwnState(), OwnDict(), Plain(), lambda_callback()],
     }
     return kinds[kind]()
+
+
+class Counter(keras.callbacks.Callback):
+    """Counts batches, and gathers the losses of epochs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches, self.losses = 0, np.zeros(0)
+        self.every = 4  # configured, not learned
+        self.kept: dict[str, Any] = {"rates": [], "last": None, ("a", "b"): {1, 2}}
+        self.lock = threading.Lock()  # nothing that could be saved
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.batches += 1
+        self.kept["last"] = (batch, float(logs["loss"]))
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.losses = np.append(self.losses, logs["loss"])
+        self.kept["rates"].append(float(self.model.optimizer.learning_rate))
+
+    def seen(self) -> list[Any]:
+        return [self.batches, [value.hex() for value in self.losses.tolist()], self.kept["rates"], self.kept["last"], self.every]
+
+
+class Plain(Counter):
+    """Says nothing of its state."""
+
+
+class OwnState(Counter):
+    """Gives its state, and takes it, under its own names; an attribute of its own stays as the code says."""
+
+    def get_state(self) -> dict[str, Any]:
+        return {"counted": self.batches, "values": self.losses, "kept": self.kept}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.batches, self.losses, self.kept = state["counted"], state["values"], state["kept"]
+
+
+class OwnDict(Counter):
+    """The same by PyTorch's names."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"counted": self.batches, "values": self.losses, "kept": self.kept}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.batches, self.losses, self.kept = state["counted"], state["values"], state["kept"]
+
+
+def lambda_callback() -> Any:
+    """Writes down what it is told; functions are no state."""
+    lines = Path("lambda.jsonl").open("a", buffering=1)  # noqa: SIM115
+    return keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: lines.write(json.dumps(["begin", epoch]) + "\n"),
+        on_epoch_end=lambda epoch, logs: lines.write(json.dumps(["end", epoch, float(logs["loss"]).hex()]) + "\n"),
+        on_train_begin=lambda logs: lines.write(json.dumps(["train"]) + "\n"),
+        on_train_end=lambda logs: lines.write(json.dumps(["over"]) + "\n"))
+
+
+def beside(used: list[Any]) -> dict[str, Any]:
+    """What the other callbacks have at the end."""
+    found: dict[str, Any] = {}
+    for callback in used:
+        name = type(callback).__name__
+        if isinstance(callback, Counter):
+            found[name] = callback.seen()
+        elif isinstance(callback, keras.callbacks.ModelCheckpoint):
+            with h5py.File("best.weights.h5") as file:
+                values: list[bytes] = []
+                file.visititems(lambda _, item, kept=values: kept.append(item[()].tobytes()) if isinstance(item, h5py.Dataset) else None)
+            found[name] = [float(callback.best).hex(), hashlib.sha256(b"".join(values)).hexdigest()]
+        elif isinstance(callback, keras.callbacks.CSVLogger):
+            found[name] = Path("log.csv").read_text()
+        elif isinstance(callback, keras.callbacks.EarlyStopping):
+            found[name] = [float(callback.best).hex(), callback.best_epoch, callback.stopped_epoch, callback.wait]
+        elif isinstance(callback, keras.callbacks.ReduceLROnPlateau):
+            found[name] = [float(callback.best).hex(), callback.wait, callback.cooldown_counter]
+        elif isinstance(callback, keras.callbacks.TensorBoard):
+            found[name] = [callback._global_train_batch, int(callback._train_step)]
+    return found
 
 
 # -- what happens
@@ -238,6 +345,8 @@ class Recorder(keras.callbacks.Callback):
         self.file = file.open("a")
         self.die = die
         self.seen = 0
+        if "secs" in die:
+            threading.Timer(die["secs"], self.end).start()
 
     def write(self, *record: Any) -> None:
         self.file.write(json.dumps(record) + "\n")
@@ -250,7 +359,12 @@ class Recorder(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.write("batch", self.epoch, batch, {name: float(value).hex() for name, value in sorted(logs.items())})
         self.seen += 1
-        if self.die.get("batch") == [self.epoch, batch] or self.die.get("after") == self.seen:
+        last = self.params["steps"] is not None and batch == self.params["steps"] - 1 and self.die.get("last") == self.epoch
+        if last or self.die.get("batch") == [self.epoch, batch] or self.die.get("after") == self.seen:
+            self.end()
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        if self.params["steps"] is None and self.die.get("last") == self.epoch:
             self.end()
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -282,6 +396,8 @@ def digest(model: keras.Model) -> str:
 
 
 def save_policy(text: str) -> Any:
+    if text.endswith("s"):
+        return ckptkit.EveryNSeconds(float(text[:-1]))
     return ckptkit.EveryNSteps(int(text)) if text.isdecimal() else ckptkit.EveryNEpochs(1)
 
 
@@ -298,11 +414,12 @@ def main(options: dict[str, Any]) -> None:
     recorder = Recorder(Path("events.jsonl"), options.get("die", {}))
     used = [*callbacks(options.get("callbacks", "none")), recorder]
     if options.get("run"):
-        ours = ckptkit.CheckpointCallback(options["run"], save=save_policy(str(options.get("save", "1"))), export=False)
+        keep = ckptkit.KeepEveryNSteps(1) if options.get("keep") == "all" else None
+        ours = ckptkit.CheckpointCallback(options["run"], save=save_policy(str(options.get("save", "1"))), keep=keep, export=False)
         used.insert(options.get("place", 0) % (len(used) + 1), ours)
     history = net.fit(**arguments, epochs=options.get("epochs", 3), verbose=0, callbacks=used)
     Path("result.json").write_text(json.dumps({
-        "digest": digest(net), "epochs": history.epoch,
+        "digest": digest(net), "epochs": history.epoch, "beside": beside(used),
         "history": {name: [float(value).hex() for value in values] for name, values in sorted(history.history.items())}}))
 
 
