@@ -330,7 +330,7 @@ def beside(used: list[Any]) -> dict[str, Any]:
         elif isinstance(callback, keras.callbacks.ReduceLROnPlateau):
             found[name] = [float(callback.best).hex(), callback.wait, callback.cooldown_counter]
         elif isinstance(callback, keras.callbacks.TensorBoard):
-            found[name] = [callback._global_train_batch, int(callback._train_step)]
+            found[name] = callback._global_train_batch
     return found
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import time
 from typing import Any
 
 import keras
+import tensorflow as tf
 
+import ckptkit
 from tests.surprises import lab
 
 
@@ -54,3 +57,10 @@ def two_phases(directory: str, dies_in: int) -> str:
         made.compile(keras.optimizers.Adam(learning_rate), "mse")
         lab.fit(f"{directory}/{phase}", made, *([lab.after(6, die)] if dies_in == phase else []))
     return digest(made, made.optimizer)
+
+
+def hold_open(run: str) -> None:
+    """Has a run open until it is killed."""
+    with ckptkit.CheckpointManager(run, {"weight": tf.Variable(1.0)}):
+        print("open", flush=True)
+        time.sleep(100)

@@ -1,0 +1,156 @@
+"""Changed hyperparameters are said, not guessed; what a callback or a schedule has moved is no change."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+import ckptkit
+from tests.surprises.conftest import told
+
+
+def changes(lab):
+    """By name: the first start, the second start, and what the message says of both."""
+    adam, decay = lab.keras.optimizers.Adam, lab.keras.optimizers.schedules.ExponentialDecay
+    hparams = {"depth": 2, "note": "a"}
+    return {
+        "learning_rate": (lambda: {"made": lab.model(adam(0.01))}, lambda: {"made": lab.model(adam(0.02))}, "0.01", "0.02"),
+        "weight_decay": (lambda: {"made": lab.model(adam(0.01, weight_decay=0.1))}, lambda: {"made": lab.model(adam(0.01, weight_decay=0.2))},
+                         "0.1", "0.2"),
+        "learning_rate of a schedule": (lambda: {"made": lab.model(adam(decay(0.1, 10, 0.5)))}, lambda: {"made": lab.model(adam(decay(0.1, 20, 0.5)))},
+                                        '"decay_steps": 10', '"decay_steps": 20'),
+        "learning_rate, a schedule for a number": (lambda: {"made": lab.model(adam(0.01))}, lambda: {"made": lab.model(adam(decay(0.1, 10, 0.5)))},
+                                                   "0.01", "ExponentialDecay"),
+        "batch_size": (lambda: {"batch": 8}, lambda: {"batch": 16}, "8", "16"),
+        "loss": (lambda: {"made": lab.model(loss="mse")}, lambda: {"made": lab.model(loss="mae")}, "mse", "mae"),
+        "loss, as an object": (lambda: {"made": lab.model(loss=lab.keras.losses.Huber(1.0))},
+                               lambda: {"made": lab.model(loss=lab.keras.losses.Huber(2.0))}, '"delta": 1.0', '"delta": 2.0'),
+        "depth": (lambda: {"hparams": hparams}, lambda: {"hparams": {**hparams, "depth": 3}}, "2", "3"),
+    }
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "weight_decay", "learning_rate of a schedule", "learning_rate, a schedule for a number",
+                                  "batch_size", "loss", "loss, as an object", "depth"])
+def test_a_change_is_an_error_that_says_name_then_and_now(lab, run, name):
+    first, second, then, now = changes(lab)[name]
+    name = re.split(r",| of ", name)[0]
+    lab.interrupted(run, **first())
+    options = second()
+    made = options.setdefault("made", lab.model())
+    before = lab.bits(made, made.optimizer)
+    with pytest.raises(ckptkit.ConfigError) as caught:
+        lab.fit(run, **options)
+    message = str(caught.value)
+    (row,) = [line for line in message.splitlines() if line.startswith(f"  {name}: ")]
+    said_then, said_now = row.split(", the code says ")
+    assert then in said_then
+    assert now in said_now
+    assert f"changed={{'{name}': " in message
+    assert lab.bits(made, made.optimizer) == before, "nothing was trained or overwritten"
+    failed = told(run, "failed")[-1]
+    assert (failed.error, failed.restart) == ("ConfigError", False)
+    assert not told(run, "restored")
+    assert lab.fit(run, **first()).epoch == [0, 1], "with the value put back, it goes on"
+
+
+def test_what_may_change_freely(lab, run, tmp_path):
+    lab.interrupted(run, keep=ckptkit.KeepLatest(2), preemption=ckptkit.Preemption(grace_secs=10))
+    moved = run.rename(tmp_path / "moved")
+    history = lab.fit(moved, epochs=3, save=ckptkit.EveryNEpochs(1), keep=ckptkit.KeepLatest(5), export=tmp_path / "export",
+                      preemption=ckptkit.Preemption(grace_secs=20), hparams={"new": 1})
+    assert history.epoch == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("decision", "expected"), [("code", 0.02), ("checkpoint", 0.01)])
+def test_a_decision_counts(lab, run, decision, expected):
+    lab.interrupted(run, lab.model(lab.keras.optimizers.Adam(0.01)))
+    rates = []
+    made = lab.model(lab.keras.optimizers.Adam(0.02))
+    watch = lab.keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: rates.append(lab.rate(made)))
+    lab.interrupted(run, made, watch, changed={"learning_rate": decision})
+    assert rates == pytest.approx([expected] * 3)
+    (change,) = told(run, "hyperparameter_changed")
+    assert (change.name, change.then, change.now, change.settled) == ("learning_rate", "0.01", "0.02", decision)
+
+    # The decision is kept by the run: it may stay in the script, and where the code counts, it may go.
+    again = lab.model(lab.keras.optimizers.Adam(0.02))
+    lab.fit(run, again, **({} if decision == "code" else {"changed": {"learning_rate": decision}}))
+    assert lab.rate(again) == pytest.approx(expected)
+
+
+def test_the_code_counts_from_then_on(lab, run):
+    """A run whose rate was changed half-way ends as one that was changed by hand at that step."""
+    adam = lab.keras.optimizers.Adam
+    by_hand = lab.model(adam(0.01))
+    lab.fit(run.with_name("by-hand"), by_hand, lab.after(2, lambda: setattr(by_hand.optimizer, "learning_rate", 0.02)))
+    lab.interrupted(run, lab.model(adam(0.01)), batches=3)
+    assert told(run, "saved")[-1].step == 2
+    made = lab.model(adam(0.02))
+    lab.fit(run, made, changed={"learning_rate": "code"})
+    assert lab.bits(made) == lab.bits(by_hand)
+
+
+def test_a_decision_that_cannot_be_carried_out(lab, run):
+    lab.interrupted(run, lab.model(loss="mse"))
+    with pytest.raises(ckptkit.ConfigError, match=r"loss cannot be taken from the checkpoint.*changed=\{'loss': 'code'\}"):
+        lab.fit(run, lab.model(loss="mae"), changed={"loss": "checkpoint"})
+    history = lab.fit(run, lab.model(loss="mae"), changed={"loss": "code"})
+    assert history.epoch == [0, 1]
+
+
+def test_a_decision_about_nothing_is_no_error(lab, run):
+    lab.interrupted(run, changed={"learning_rate": "code"})
+    assert lab.fit(run, changed={"learning_rate": "checkpoint", "depth": "code"}).epoch == [0, 1]
+    assert not told(run, "hyperparameter_changed")
+
+
+def test_a_rate_that_a_callback_has_moved_in_another_process(tf_call, run):
+    options = {"run": str(run), "plateau": True, "learning_rate": 0.08, "epochs": 4}
+    whole = tf_call("tests.surprises.programs:train", {**options, "run": str(run.with_name("whole"))}).check().result
+    tf_call("tests.surprises.programs:train", {**options, "die": 10}).check(code=-9)
+    resumed = tf_call("tests.surprises.programs:train", options).check().result
+    assert resumed == {**whole, "batches": 16 - 9}
+    assert whole["rate"] == pytest.approx(0.01)
+
+
+def test_a_rate_that_a_callback_has_moved_in_this_process(lab, run):
+    def plateau():
+        return lab.keras.callbacks.ReduceLROnPlateau(monitor="loss", factor=0.5, patience=1, min_delta=1e9)
+
+    whole = lab.model(lab.keras.optimizers.Adam(0.08))
+    lab.fit(run.with_name("whole"), whole, plateau(), epochs=4)
+    made = lab.interrupted(run, lab.model(lab.keras.optimizers.Adam(0.08)), plateau(), batches=10, epochs=3)
+    assert lab.rate(made) == pytest.approx(0.04)
+    lab.fit(run, made, plateau(), epochs=3)
+    assert lab.rate(made) == pytest.approx(0.02)
+    lab.fit(run, made, plateau(), epochs=4)
+    assert lab.bits(made, made.optimizer) == lab.bits(whole, whole.optimizer)
+
+
+def test_a_rate_that_the_user_sets_between_two_fits_is_a_change(lab, run):
+    made = lab.interrupted(run, lab.model(lab.keras.optimizers.Adam(0.01)))
+    made.optimizer.learning_rate = 0.3
+    with pytest.raises(ckptkit.ConfigError, match=r"learning_rate: the run has 0\.01\d*, the code says 0\.3"):
+        lab.fit(run, made)
+
+
+def test_two_optimizers_of_a_loop_are_told_apart(lab, run):
+    def state(rate):
+        weights = {"a": lab.tf.Variable(1.0), "b": lab.tf.Variable(1.0)}
+        optimizers = {"g_opt": lab.keras.optimizers.Adam(0.01), "d_opt": lab.keras.optimizers.Adam(rate)}
+        for optimizer, variable in zip(optimizers.values(), weights.values(), strict=True):
+            optimizer.build([variable])
+        return {**weights, **optimizers}
+
+    with ckptkit.CheckpointManager(run, state(0.02), save=ckptkit.EveryNSteps(1)) as manager:
+        for step in manager.steps(9):
+            if step == 3:
+                break
+    with pytest.raises(ckptkit.ConfigError, match=r"(?m)^  d_opt\.learning_rate: the run has 0\.02\d*, the code says 0\.03\d*$"), \
+            ckptkit.CheckpointManager(run, state(0.03)):
+        pass
+    decided = state(0.03)
+    with ckptkit.CheckpointManager(run, decided, changed={"d_opt.learning_rate": "checkpoint"}):
+        assert float(decided["d_opt"].learning_rate) == pytest.approx(0.02)
+        assert float(decided["g_opt"].learning_rate) == pytest.approx(0.01)
