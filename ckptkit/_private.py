@@ -168,6 +168,11 @@ def set_global_seed(state: Any) -> None:
 _GLOBAL_SEED = "global_seed_generator"
 
 
+def arguments_of_loss(loss: Any) -> dict[str, Any]:
+    """What a loss passes on to its function. Reason: `get_config` of Huber and of others leaves it out."""
+    return dict(getattr(loss, "_fn_kwargs", {}))
+
+
 def compile_metrics_built(model: Any) -> bool:
     """Whether the metrics given to `compile` exist already."""
     metrics = getattr(model, "_compile_metrics", None)

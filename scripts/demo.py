@@ -1,4 +1,4 @@
-"""Kill a training run twice with SIGKILL, start it again each time, and show that nothing but moments was lost.
+"""Kill a training run twice with SIGKILL, start it again each time, and show that it ends with the same bits as one that nobody killed.
 
 The training is scripts/train_digits.py, as a user would start it. It is watched from outside: what it prints, and what
 `ckptkit.open_run` reads in its directory. Each claim that is printed at the end has been checked.
@@ -24,15 +24,17 @@ import ckptkit
 SCRIPTS = Path(__file__).parent
 EPOCHS = 15
 KILL_FROM_EPOCH = (4, 9)
-"""The first attempt is killed in epoch 4 or soon after it, the second in epoch 9 or soon after it."""
+"""The first attempt is killed in the middle of epoch 4 or of one soon after it, the second of epoch 9 or of one soon after it."""
 STEPS_AFTER_CHECKPOINT = 10
-"""How far training has to have gone on after a new checkpoint, in the same epoch, before it is killed."""
+"""How far training has to have gone on after a new checkpoint, which is one inside the same epoch, before it is killed."""
 TIMEOUT_SECS = 120
 """For one process; on two cores it takes 5 to 20 s."""
 MIN_ACCURACY = 0.9
 
 ACCURACY = re.compile(r"accuracy on \d+ held-out digits: ([\d.]+)")
-NOISE = re.compile(r"[IWE]\d{4} \d\d:\d\d:|[IWE]0000 00:00:|WARNING: All log messages before absl")
+DIGEST = re.compile(r"SHA-256 of all variables: (\w{64})")
+NOISE = re.compile(r"[IWE]\d{4} \d\d:\d\d:|[IWE]0000 00:00:|WARNING: All log messages before absl|ckptkit: saved step .* every")
+"""What is not shown: TensorFlow's greetings, and a line for each save on the way."""
 
 
 class DemoFailed(Exception):
@@ -58,6 +60,7 @@ class Training:
         self.steps_per_epoch = 0
         self.step = 0
         self.accuracy: float | None = None
+        self.digest: str | None = None
         self.errors: list[str] = []
         self.started = time.monotonic()
         self.process = subprocess.Popen(
@@ -114,6 +117,8 @@ class Training:
             say(text, indent="  | ")
             if accuracy := ACCURACY.search(text):
                 self.accuracy = float(accuracy[1])
+            if digest := DIGEST.search(text):
+                self.digest = digest[1]
 
     def _read_errors(self, pipe: IO[bytes]) -> None:
         for raw in pipe:
@@ -124,17 +129,20 @@ class Training:
 
 
 def quiet_environment() -> dict[str, str]:
-    return {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
+    # Without a GPU: its kernels may compute other bits each time, and the digests of two trainings are compared.
+    return {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, "CUDA_VISIBLE_DEVICES": ""}
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """What one process did: it went on after step `resumed_from` and came to step `reached`."""
+    """What one process did: it went on after step `resumed_from`, came to step `reached`, and printed a result if it came to the end."""
 
     resumed_from: int
     reached: int
     newest_checkpoint: int
     secs: float
+    accuracy: float = 0.0
+    digest: str = ""
 
 
 def newest_step(run: Path) -> int:
@@ -160,8 +168,8 @@ def train_and_kill(run: Path, number: int, from_epoch: int) -> Attempt:
     try:
         while training.running():
             newest = newest_step(run)
-            went_on = STEPS_AFTER_CHECKPOINT <= training.step - newest < training.steps_per_epoch
-            if newest > before and training.epoch >= from_epoch and went_on:
+            inside = training.steps_per_epoch and newest // training.steps_per_epoch == training.epoch - 1 and newest % training.steps_per_epoch
+            if newest > before and training.epoch >= from_epoch and inside and training.step - newest >= STEPS_AFTER_CHECKPOINT:
                 break
             time.sleep(0.01)
         else:
@@ -172,24 +180,26 @@ def train_and_kill(run: Path, number: int, from_epoch: int) -> Attempt:
         training.process.kill()
     expect(code == -signal.SIGKILL, f"attempt {number} was to die of SIGKILL and ended with exit code {code}")
     newest = newest_step(run)
-    say(f"  SIGKILL in epoch {training.epoch}, step {training.step}; the newest checkpoint has step {newest}.")
+    batch = training.step - (training.epoch - 1) * training.steps_per_epoch
+    say(f"  SIGKILL in epoch {training.epoch} at batch {batch} of {training.steps_per_epoch}, step {training.step}; "
+        f"the newest checkpoint has step {newest}.")
     return Attempt(resumed_from(run, number), training.step, newest, time.monotonic() - training.started)
 
 
-def train_to_the_end(run: Path, number: int) -> tuple[Attempt, float]:
+def train_to_the_end(run: Path, number: int) -> Attempt:
     training = Training(run)
     try:
         code = training.wait()
     finally:
         training.process.kill()
     expect(code == 0, f"attempt {number} ended with exit code {code}:\n" + "\n".join(training.errors[-30:]))
-    if training.accuracy is None:
-        raise DemoFailed("training printed no accuracy")
+    if training.accuracy is None or training.digest is None:
+        raise DemoFailed("training printed no accuracy, or no digest")
     secs = time.monotonic() - training.started
     finished = [e.step for e in ckptkit.open_run(run).journal if e.event == "finished"]
     total = EPOCHS * training.steps_per_epoch
     expect(finished == [total], f"the journal was to say finished at step {total}; it says {finished}")
-    return Attempt(resumed_from(run, number), training.step, newest_step(run), secs), training.accuracy
+    return Attempt(resumed_from(run, number), training.step, newest_step(run), secs, training.accuracy, training.digest)
 
 
 def published_model(run: Path) -> Path:
@@ -216,27 +226,30 @@ def predict(model: Path, digit: int) -> float:
 def demo(run: Path, digit: int) -> None:
     started = time.monotonic()
     say(f"Training on 1,500 handwritten digits, {EPOCHS} epochs, in the run directory {run}.")
-    say("It is killed twice with SIGKILL, which no program can catch, and started again with the same command.")
+    say("It is killed twice with SIGKILL, which no program can catch, in the middle of an epoch, and started again with the same command.")
     attempts: list[Attempt] = []
     for number, from_epoch in enumerate(KILL_FROM_EPOCH, start=1):
         say(f"\nAttempt {number}: python scripts/train_digits.py --run {run}")
         attempts.append(train_and_kill(run, number, from_epoch))
     number = len(attempts) + 1
     say(f"\nAttempt {number}: the same command, to the end")
-    last, accuracy = train_to_the_end(run, number)
-    attempts.append(last)
+    attempts.append(train_to_the_end(run, number))
     model = published_model(run)
+
+    other = run.with_name(f"{run.name}-uninterrupted")
+    say(f"\nThe same training, which nobody interrupts: python scripts/train_digits.py --run {other}")
+    uninterrupted = train_to_the_end(other, 1)
 
     say("\nA fresh process, with TensorFlow and the SavedModel but nothing of the training, on held-out digits:")
     say(f"python scripts/predict_digit.py {model}")
     served_accuracy = predict(model, digit)
 
-    check(run, attempts, accuracy, served_accuracy)
-    summarize(run, attempts, accuracy, model)
+    check(run, attempts, uninterrupted, served_accuracy)
+    summarize(run, attempts, uninterrupted, model)
     say(f"\nIt took {time.monotonic() - started:.0f} s. Look around: .venv/bin/ckptkit list {run}")
 
 
-def check(run: Path, attempts: list[Attempt], accuracy: float, served_accuracy: float) -> None:
+def check(run: Path, attempts: list[Attempt], uninterrupted: Attempt, served_accuracy: float) -> None:
     started = sum(e.event == "attempt_started" for e in ckptkit.open_run(run).journal)
     expect(started == len(attempts), f"the journal has {started} attempts; there were {len(attempts)}")
     for number, (killed, following) in enumerate(pairwise(attempts), start=1):
@@ -246,14 +259,19 @@ def check(run: Path, attempts: list[Attempt], accuracy: float, served_accuracy: 
             f"attempt {number + 1} resumed from step {following.resumed_from}; "
             f"the newest checkpoint was of step {killed.newest_checkpoint}",
         )
-    expect(accuracy >= MIN_ACCURACY, f"the accuracy is {accuracy}, less than {MIN_ACCURACY}")
+    last = attempts[-1]
     expect(
-        served_accuracy == accuracy,
-        f"the SavedModel's accuracy is {served_accuracy}, the trained model's {accuracy}",
+        last.digest == uninterrupted.digest,
+        f"the killed training ended with other values than the one that nobody interrupted: {last.digest}, {uninterrupted.digest}",
+    )
+    expect(last.accuracy >= MIN_ACCURACY, f"the accuracy is {last.accuracy}, less than {MIN_ACCURACY}")
+    expect(
+        served_accuracy == last.accuracy,
+        f"the SavedModel's accuracy is {served_accuracy}, the trained model's {last.accuracy}",
     )
 
 
-def summarize(run: Path, attempts: list[Attempt], accuracy: float, model: Path) -> None:
+def summarize(run: Path, attempts: list[Attempt], uninterrupted: Attempt, model: Path) -> None:
     say("\nWhat happened")
     again = []
     for number, attempt in enumerate(attempts, start=1):
@@ -265,15 +283,18 @@ def summarize(run: Path, attempts: list[Attempt], accuracy: float, model: Path) 
             end = f"killed; its last {lost} steps are done again"
         steps = f"steps {attempt.resumed_from + 1:>4} to {attempt.reached:>4}"
         say(f"  attempt {number}   {steps}   {attempt.secs:4.1f} s   {start + ',':<24} {end}")
-    total = attempts[-1].reached
-    say(f"  done again  {sum(again)} of {total} steps, {sum(again) / total:.1%}, and the few that the progress bar had not shown yet")
-    say(f"  accuracy    {accuracy:.1%} on 297 held-out digits, the same from the SavedModel in a fresh process")
+    last = attempts[-1]
+    say(f"  done again  {sum(again)} of {last.reached} steps, {sum(again) / last.reached:.1%}, and the few that the progress bar had not shown yet")
+    say(f"  accuracy    {last.accuracy:.1%} on 297 held-out digits, the same from the SavedModel in a fresh process")
+    say("  SHA-256 over all variables of the model and the optimizer, at the end")
+    say(f"    {last.digest}  killed twice")
+    say(f"    {uninterrupted.digest}  not interrupted")
     say(f"  SavedModel  {model}")
     say(f"  journal     {run / 'journal'}")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="scripts/demo", description="Kill a training run twice and see it go on.")
+    parser = argparse.ArgumentParser(prog="scripts/demo", description="Kill a training run twice and see it end as if nothing had happened.")
     parser.add_argument("--run", type=Path, help="a new run directory (default: runs/demo-<time> in the repository)")
     parser.add_argument("--digit", type=int, default=0, help="which of the 297 held-out digits is predicted")
     args = parser.parse_args()

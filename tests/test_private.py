@@ -72,6 +72,23 @@ stages = names(first.shuffle(3).map(lambda x: x).batch(2).prefetch(1))
 assert [word for word, stage in zip(["prefetch", "batch", "map", "shuffle", "range"], stages, strict=True) if word not in stage] == []
 assert len(names(tf.data.Dataset.zip(first, first.batch(2)))) == 4
 """,
+    "describe_pipeline": """
+def stages(batch=4, buffer=10, prefetch=True):
+    dataset = tf.data.Dataset.range(99).shuffle(buffer).map(lambda x: x).batch(batch).repeat(2)
+    return _private.describe_pipeline(dataset.prefetch(1) if prefetch else dataset)
+assert stages() == stages()
+assert len({tuple(stages()), tuple(stages(batch=8)), tuple(stages(buffer=11)), tuple(stages(prefetch=False))}) == 4
+assert [word for word in ("batch_size=4", "buffer_size=10", "count=2") if word not in " ".join(stages())] == []
+""",
+    "stateful_random_ops": """
+class Noise(layers.Layer):
+    def call(self, x): return x + tf.random.normal(tf.shape(x)) + tf.random.uniform(tf.shape(x))
+found = []
+for made in (model(), model(layers.Dropout(0.5), layers.Dense(1)), model(Noise(), layers.Dense(1))):
+    made.fit(x, y, verbose=0)
+    found.append(_private.stateful_random_ops(made.train_function))
+assert found == [[], [], ["RandomStandardNormal", "RandomUniform"]], found
+""",
     "shuffles_in": """
 def state(dataset, drawn):
     iterator = iter(dataset)
@@ -159,6 +176,11 @@ keras.utils.clear_session()
 _private.set_global_seed(state)
 assert (_private.global_seed() == state).all()
 assert (keras.random.uniform((2,)).numpy() == after).all()
+""",
+    "arguments_of_loss": """
+assert _private.arguments_of_loss(keras.losses.Huber(delta=3.0)) == {"delta": 3.0}
+assert _private.arguments_of_loss(keras.losses.BinaryCrossentropy(label_smoothing=0.25))["label_smoothing"] == 0.25
+assert _private.arguments_of_loss("mse") == _private.arguments_of_loss(keras.losses.mean_squared_error) == {}
 """,
     "compile_metrics_built": """
 made = model(metrics=["mae"])

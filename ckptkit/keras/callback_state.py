@@ -54,7 +54,7 @@ class CallbackStates:
             setter = _method(callback, "set_state", "load_state_dict")
             if setter is not None:
                 setter(state)
-            else:
+            elif isinstance(state, dict):
                 for attribute, value in state.items():
                     setattr(callback, attribute, value)
 

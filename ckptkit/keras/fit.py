@@ -186,7 +186,10 @@ class FitRun:
         """What `compile` and `fit` were given, beside the optimizer."""
         loss = getattr(self._model, "loss", None)
         if callable(loss):
-            loss = keras.losses.serialize(loss) if isinstance(loss, keras.losses.Loss) else getattr(loss, "__name__", None)
+            if isinstance(loss, keras.losses.Loss):
+                loss = {"loss": keras.losses.serialize(loss), "arguments": _private.arguments_of_loss(loss)}
+            else:
+                loss = getattr(loss, "__name__", None)
         values = {"loss": loss, "batch_size": self._call.batch_size}
         return {name: value for name, value in values.items() if value is not None and is_json(value)}
 
@@ -312,7 +315,7 @@ class FitRun:
             if not self._begun:
                 self._replay.evaluation_began()
                 return
-            self._go_on(lambda callback: callback.on_test_begin())
+            self._go_on(lambda callback: callback.on_test_begin({}))
         self._attempt.phase = "evaluating"
         self._evaluation = Pass()
         self._place.evaluating = True
@@ -434,7 +437,7 @@ class FitRun:
         self._attempt.serve_stop(leave=self._flush)
         if self._replay.arrives():
             self._restore(iterator)
-            self._go_on(lambda callback: callback.on_train_batch_begin(self._batch))
+            self._go_on(lambda callback: callback.on_train_batch_begin(self._batch, logs={}))
             return False
         self._replay.call(iterator)
         if self._replay.arrives_at_evaluation():
@@ -445,13 +448,15 @@ class FitRun:
         assert self._replay is not None
         assert self._checkpoint is not None
         for callback in self._others:
-            callback.on_epoch_begin(self._place.epoch)
+            callback.on_epoch_begin(self._place.epoch, {})
         self._iterator = iterator
         self._missing = self._replay.missing(iterator)
         if describe(iterator) != self._place.pipeline:
             self._attempt.inexact(f"the data's pipeline has changed, from {self._place.pipeline} to {describe(iterator)}")
         self._attempt.random.only_keras = self._place.drawn_again is not None
         self._position = self._attempt.restore(self._checkpoint)
+        if not self._place.now.calls:
+            self._model.reset_metrics()  # a final state was taken at the end of its epoch, before Keras did this
         self._begin_training()
 
     def _go_on(self, tell: Callable[[Any], None]) -> None:

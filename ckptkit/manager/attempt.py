@@ -34,6 +34,7 @@ from ckptkit.save.writer import ForegroundWriter, Target, Writer, write_checkpoi
 from ckptkit.store import events
 from ckptkit.store.catalog import Checkpoint, list_checkpoints
 from ckptkit.store.commit import clean_up
+from ckptkit.store.files import storage_errors
 from ckptkit.store.fresh import set_aside_earlier_lives, this_life
 from ckptkit.store.journal import read_journal, start_attempt
 from ckptkit.store.layout import RunLayout
@@ -79,6 +80,7 @@ class Attempt:
         self.phase = "starting"
         self._turn: RunPosition | None = None
         self._changes: list[Change] = []
+        self._configured: dict[str, tuple[Any, str, object]] = {}
         self._hyperparameters: hyperparameters.Hyperparameters = {}
         self._preempted = False
         self._inexact: set[str] = set()
@@ -135,7 +137,7 @@ class Attempt:
         Raises:
             ConfigError: where they differ, and it is not said which counts.
         """
-        optimizers = hyperparameters.of_state(self.plan.state)
+        optimizers = self._configured = hyperparameters.of_state(self.plan.state)
         now = {**{name: value for name, (_, _, value) in optimizers.items()}, **(more or {}), **self.plan.hparams}
         then = checkpoint.manifest.hyperparameters if checkpoint is not None else {}
         settable = frozenset(name for name, (_, _, value) in optimizers.items() if isinstance(value, int | float))
@@ -217,6 +219,7 @@ class Attempt:
     def turn(self, turn: RunPosition) -> Iterator[None]:
         """The block is one turn of a loop, which leads to the position `turn`."""
         self._turn = turn
+        self._metrics = Metrics()
         try:
             yield
         finally:
@@ -263,12 +266,11 @@ class Attempt:
         self.serve_stop(leave=leave)
         return reason is not None
 
-    def turn_done(self, position: RunPosition) -> None:
-        """A turn of a loop is complete; what was logged in it belongs to `position`."""
-        metrics = self._metrics
-        self.at(position, metrics.raw)
-        self.save_if_due()
-        self._metrics = Metrics()
+    def turn_done(self, position: RunPosition, *, last: bool = False) -> None:
+        """A turn of a loop is complete; what was logged in it belongs to `position`. The state after the last one is saved as final."""
+        self.at(position, self._metrics.raw)
+        if not last:
+            self.save_if_due()
 
     def take(self) -> Taken:
         """Takes a snapshot of now."""
@@ -382,6 +384,14 @@ class Attempt:
         if not any(isinstance(event, events.Finished) and event.step == self.position.step for event in life):
             self.journal.record(events.Finished(step=self.position.step, epoch=self.position.epoch))
 
+    def has_saved_after(self, checkpoint: Checkpoint) -> bool:
+        """Whether this attempt has saved at a later step than the checkpoint's."""
+        return any(other.attempt == self.journal.attempt and other.step > checkpoint.step for other in list_checkpoints(self.plan.layout))
+
+    def abandon(self) -> None:
+        """What was done since the last save is not to be saved."""
+        self._last = replace(self._last, position=self.position)
+
     def close(self, error: BaseException | None = None) -> None:
         """Lets go of the run. Saves what a loop that was left by `break` had done; saves nothing where an error ended it.
 
@@ -403,7 +413,7 @@ class Attempt:
             self.writer.close()
             self.journal.record(events.AttemptEnded(outcome=outcome, step=self.position.step))
         finally:
-            hyperparameters.saw(self.plan.state)
+            hyperparameters.saw(self._configured)
             self._signals.restore()
             self._lock.release()
 
@@ -414,10 +424,12 @@ def check_directory(layout: RunLayout) -> None:
     Raises:
         ConfigError: where a file is in the way, or another program's checkpoints are.
     """
-    for path in (layout.root, layout.checkpoints, layout.journal):
-        if path.exists() and not path.is_dir():
-            raise ConfigError(f"{path} is a file; a run needs a directory there. Move the file away, or name another directory.")
-    if layout.state_file.exists() and not layout.journal.exists() and not list_checkpoints(layout):
+    with storage_errors("look at", layout.root):
+        for path in (layout.root, layout.checkpoints, layout.journal):
+            if path.exists() and not path.is_dir():
+                raise ConfigError(f"{path} is a file; a run needs a directory there. Move the file away, or name another directory.")
+        anothers = layout.state_file.exists() and not layout.journal.exists() and not list_checkpoints(layout)
+    if anothers:
         raise ConfigError(f"{layout.checkpoints} holds checkpoints that another program wrote. Name another directory for this run.")
 
 

@@ -18,7 +18,7 @@ def steps(attempt: Attempt, total: int) -> Iterator[int]:
             turn = replace(attempt.position, step=attempt.position.step + 1)
             with attempt.turn(turn):
                 yield turn.step
-            attempt.turn_done(turn)
+            attempt.turn_done(turn, last=turn.step >= total)
         attempt.finish()
     attempt.serve_stop()
 
@@ -32,7 +32,7 @@ def epochs(attempt: Attempt, total: int) -> Iterator[int]:
             if attempt.position.epoch != epoch:
                 raise ConfigError("Inside `for epoch in manager.epochs(...)` the epoch is counted by the loop. Use one loop of epochs.")
             attempt.data.epoch_ended()
-            attempt.turn_done(RunPosition(step=attempt.position.step, epoch=epoch + 1, batch=0))
+            attempt.turn_done(RunPosition(step=attempt.position.step, epoch=epoch + 1, batch=0), last=epoch + 1 >= total)
         attempt.finish()
     attempt.serve_stop()
 

@@ -122,6 +122,10 @@ class CheckpointManager:
         checkpoint = self.run.find("latest" if step is None else step)
         verify(checkpoint)
         build(self._plan.state)
+        if self._attempt is not None and self._attempt.has_saved_after(checkpoint):
+            # What is saved from here on is newer than what this attempt has saved already, and only another attempt says so.
+            self._attempt.abandon()
+            self.let_go(None)
         attempt = self.open_attempt()
         attempt.check_hyperparameters(checkpoint)
         return attempt.restore(checkpoint)
@@ -187,6 +191,7 @@ class CheckpointManager:
         Raises:
             ConfigError: where the run is not open.
         """
+        _not_in_function("log")
         self._opened().measured(metrics)
 
     def wait_until_finished(self, timeout_secs: float | None = None) -> None:
@@ -216,7 +221,7 @@ class CheckpointManager:
             ConfigError: where `total` is no count, or the run is not open.
             Preempted: between two turns after a request to stop, with the state saved.
         """
-        return loops.steps(self._loop("steps", total), total)
+        return loops.steps(self._loop("steps", loops.check_total("steps", total)), total)
 
     def epochs(self, total: int) -> Iterator[int]:
         """A loop over the epochs that are left, the one in which the run was interrupted among them; `data` goes on in its middle.
@@ -231,7 +236,7 @@ class CheckpointManager:
             ConfigError: where `total` is no count, or the run is not open.
             Preempted: between two turns after a request to stop, with the state saved.
         """
-        return loops.epochs(self._loop("epochs", total), total)
+        return loops.epochs(self._loop("epochs", loops.check_total("epochs", total)), total)
 
     def data(self, dataset: Iterable[Batch]) -> Iterator[Batch]:
         """A loop over the batches of one epoch, which counts steps. After an interruption in its middle it goes on with the batch that was next.
@@ -282,8 +287,8 @@ class CheckpointManager:
     @property
     def latest_step(self) -> int | None:
         """The newest checkpoint's step, or None where there is no checkpoint."""
-        steps = self.all_steps
-        return steps[-1] if steps else None
+        checkpoints = self.run.checkpoints
+        return checkpoints[-1].step if checkpoints else None
 
     @property
     def all_steps(self) -> list[int]:
@@ -331,7 +336,7 @@ class CheckpointManager:
         _not_in_function(method)
         attempt = self._opened()
         if total is not None:
-            attempt.total = loops.check_total(method, total)
+            attempt.total = total
         return attempt
 
     def let_go(self, error: BaseException | None) -> None:

@@ -59,7 +59,7 @@ def make_plan(directory: str | os.PathLike[str], state: Mapping[str, Any], *, sa
     Raises:
         ConfigError: where an argument cannot be right.
     """
-    layout = run_layout(directory)
+    layout = RunLayout(run_layout(directory).root.absolute())  # the program may go elsewhere
     for name, value, kind, example in (
             ("save", save, SavePolicy, "ckptkit.EveryNSteps(500)"), ("keep", keep, KeepPolicy, "ckptkit.KeepLatest(2)"),
             ("preemption", preemption, Preemption, "ckptkit.Preemption(grace_secs=30)")):

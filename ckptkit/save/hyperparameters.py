@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
 from ckptkit.errors import ConfigError
 from ckptkit.save.tracked import optimizers_in
@@ -44,11 +45,7 @@ def configuration(optimizer: Any) -> Hyperparameters:
     In the process that has trained with it, a schedule or ReduceLROnPlateau may have moved a value since the code gave it. What was last
     seen of the optimizer is then what counts as configured (see `saw`).
     """
-    try:
-        config = keras.optimizers.serialize(optimizer)["config"]
-    except Exception:  # a user's own optimizer without get_config() has nothing that could be compared
-        return {}
-    now = {name: value for name, value in config.items() if name not in _SKIPPED and is_json(value)}
+    now = _present(optimizer)
     last = _last_seen.get(optimizer)
     if last is None:
         return now
@@ -58,12 +55,31 @@ def configuration(optimizer: Any) -> Hyperparameters:
     return {name: configured.get(name, value) if then.get(name) == value else value for name, value in now.items()}
 
 
-def saw(state: Mapping[str, Any]) -> None:
-    """Remembers how optimizers look when an attempt ends, and what they had been configured with."""
-    for optimizer in {id(o): o for o, _, _ in of_state(state).values()}.values():
-        configured = configuration(optimizer)
-        _last_seen.pop(optimizer, None)
-        _last_seen[optimizer] = {"seen": configuration(optimizer), "configured": configured}
+def _present(optimizer: Any) -> Hyperparameters:
+    """An optimizer's arguments as they are now."""
+    try:
+        config = keras.optimizers.serialize(optimizer)["config"]
+    except Exception:  # a user's own optimizer without get_config() has nothing that could be compared
+        return {}
+    return {name: _as_written(value) for name, value in config.items() if name not in _SKIPPED and is_json(value)}
+
+
+def _as_written(value: object) -> object:
+    """0.01 for 0.009999999776482582: Keras keeps a learning rate in 32 bits, and gives it back in 64."""
+    return float(str(np.float32(value))) if isinstance(value, float) and float(np.float32(value)) == value else value
+
+
+def saw(configured: Mapping[str, tuple[Any, str, object]]) -> None:
+    """Remembers how optimizers look when an attempt ends.
+
+    Args:
+        configured: what `of_state` said when it began.
+    """
+    arguments: dict[int, tuple[Any, Hyperparameters]] = {}
+    for optimizer, argument, value in configured.values():
+        arguments.setdefault(id(optimizer), (optimizer, {}))[1][argument] = value
+    for optimizer, values in arguments.values():
+        _last_seen[optimizer] = {"seen": _present(optimizer), "configured": values}
 
 
 def saw_iterations(state: Mapping[str, Any], iterations: int) -> bool:

@@ -127,7 +127,7 @@ class _Collector:
         self._seen: dict[int, Any] = {}  # the object is held, so that its id stays its own
 
     def add(self, name: str, value: Any) -> StateEntry:
-        if isinstance(value, OwnLeaves):
+        if name in _OURS and isinstance(value, OwnLeaves):  # a user's object may have `leaves` too, which mean something else
             self.leaves += value.leaves(name)
             return StateEntry(name=name, class_name=type(value).__name__)
         classes = {path: type(found).__name__ for path, found in optimizers_in(value)}

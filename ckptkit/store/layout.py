@@ -120,8 +120,8 @@ def run_layout(directory: str | os.PathLike[str]) -> RunLayout:
     Raises:
         ConfigError: for an object store's URL: TensorFlow writes checkpoints to file systems.
     """
-    text = os.fspath(directory)
-    if not isinstance(text, str) or not text:
+    text = os.fspath(directory) if isinstance(directory, str | os.PathLike) else None
+    if not isinstance(text, str) or not text or "\0" in text:
         raise ConfigError(f"A run directory is a path. Received: {directory!r}.")
     if _URL.match(text):
         raise ConfigError(f"A run directory is a path on a mounted file system. Received the URL {text!r}. "

@@ -63,8 +63,12 @@ class RunLock:
                 raise RunLockedError(f"The run in {layout.root} is being trained by {_describe(layout)}. Expected that nobody else writes to it. "
                                      f"Stop that process, or wait until it ends, or name another directory.") from error
             raise
-        files.replace_content(layout.lock, msgspec.json.encode(Owner(host=socket.gethostname(), pid=os.getpid(), since=since)))
         _held.add(self)
+        try:
+            files.replace_content(layout.lock, msgspec.json.encode(Owner(host=socket.gethostname(), pid=os.getpid(), since=since)))
+        except BaseException:
+            self.release()
+            raise
 
     def release(self) -> None:
         """Lets go; a second call does nothing."""

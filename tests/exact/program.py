@@ -223,6 +223,7 @@ def model(kind: str) -> keras.Model:
         "dense": dense,
         "steps_per_execution": lambda: dense(steps_per_execution=4),
         "jit": lambda: dense(jit_compile=True),
+        "sgd": lambda: dense(optimizer=keras.optimizers.SGD(0.02, momentum=0.9)),
         "cosine": lambda: dense(optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-2, 25))),
         "ema": lambda: dense(optimizer=keras.optimizers.Adam(1e-2, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=7)),
         "accumulation": lambda: dense(optimizer=keras.optimizers.Adam(1e-2, gradient_accumulation_steps=3)),

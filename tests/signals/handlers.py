@@ -67,7 +67,7 @@ def fit(run: str | ckptkit.CheckpointManager, *callbacks: Any, model: keras.Mode
     x, y = samples(32)
     if data is None:
         data = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
-    model.fit(data, epochs=epochs, validation_data=(x, y), verbose=0,
+    model.fit(data, epochs=epochs, validation_data=(x, y), shuffle=False, verbose=0,
               callbacks=[*callbacks, ckptkit.CheckpointCallback(run, export=False, **options)])
     return model
 
@@ -277,7 +277,7 @@ def saves(run: str) -> list[int]:
     return [event.step for event in ckptkit.open_run(run).journal if event.event == "saved"]
 
 
-def handler_from_before(run: str, number: str, then: str) -> None:
+def handler_from_before(run: str, number: str, then: str, *callbacks: Any) -> None:
     """A handler that was there before ours, as a job library sets one: it looks whether a checkpoint is there, and leaves in its own way."""
     def requeue(signum: int, frame: Any) -> None:
         assert signum == signal.Signals[number]
@@ -288,8 +288,7 @@ def handler_from_before(run: str, number: str, then: str) -> None:
             os._exit(43)
 
     signal.signal(signal.Signals[number], requeue)
-    fit(run, keras.callbacks.CSVLogger(f"{run}.csv"), keras.callbacks.TensorBoard(f"{run}-events", update_freq=1),
-        At("on_train_batch_end", 7, send(signal.Signals[number])))
+    fit(run, *callbacks, At("on_train_batch_end", 7, send(signal.Signals[number])))
     print("went on", flush=True)
 
 
@@ -316,7 +315,18 @@ def other_signals(run: str) -> None:
     fit(run, At("on_train_batch_end", 3, send(signal.SIGUSR2)), preemption=ckptkit.Preemption(signals=("SIGUSR2",), exit_code=7))
 
 
+class Lines(keras.callbacks.Callback):
+    """Writes a line for each batch to a file that Python buffers."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.file = open(path, "w")  # noqa: SIM115
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.file.write(f"{batch}\n")
+
+
 def flushes(run: str) -> None:
     """Preempted in the second epoch, with files of other callbacks open; leaves through os._exit, where Python flushes nothing."""
-    Path(run).parent.mkdir(parents=True, exist_ok=True)
-    handler_from_before(run, "SIGTERM", "_exit")
+    handler_from_before(run, "SIGTERM", "_exit", Lines(f"{run}.lines"), keras.callbacks.CSVLogger(f"{run}.csv"),
+                        keras.callbacks.TensorBoard(f"{run}-events", update_freq=1))

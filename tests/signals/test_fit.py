@@ -10,18 +10,22 @@ import ckptkit
 from ckptkit.store import events
 from tests.signals.conftest import Held, result, told
 
-# Where the program stands still; the phase that the journal names; the step that is saved, by a signal that asks for it.
+# Where the program stands still; the phase that the journal names; the step, epoch and batch that a signal there has saved.
 MOMENTS = [
-    ("tracing", "tracing", 1),
-    ("batch", "training", 8),
-    ("validation", "evaluating", 10),
-    ("validation_end", "evaluating", 10),
-    ("commit-2", "training", 10),
-    ("epoch_end", "training", 15),
-    ("commit-3", "training", 15),
-    ("export", "exporting", 15),
+    ("tracing", "tracing", (1, 0, 1)),
+    ("batch", "training", (8, 1, 3)),
+    ("validation", "evaluating", (10, 1, 5)),
+    ("validation_end", "evaluating", (10, 1, 5)),
+    ("commit-2", "training", (10, 2, 0)),
+    ("epoch_end", "training", (15, 3, 0)),
+    ("commit-3", "training", (15, 3, 0)),
+    ("export", "exporting", (15, 3, 0)),
 ]
-SIGNALS = [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT]
+IDS = [hold for hold, _, _ in MOMENTS]
+# SIGUSR1 takes the way of SIGTERM: two of its moments here, all of them in the long suite.
+AT_MOMENTS = [pytest.param(number, *moment, id=f"{number.name}-{moment[0]}",
+                           marks=[pytest.mark.long] if number == signal.SIGUSR1 and moment[0] not in ("batch", "validation") else [])
+              for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT) for moment in MOMENTS]
 
 
 def finishes_right(start, undisturbed, run) -> None:
@@ -37,9 +41,8 @@ def finishes_right(start, undisturbed, run) -> None:
     assert len(told(run, events.Exported)) == 1
 
 
-@pytest.mark.parametrize(("hold", "phase", "step"), MOMENTS)
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
-def test_a_signal_saves_and_stops(start, undisturbed, number, hold, phase, step):
+@pytest.mark.parametrize(("number", "hold", "phase", "position"), AT_MOMENTS)
+def test_a_signal_saves_and_stops(start, undisturbed, number, hold, phase, position):
     held: Held = start("train.py", hold).wait_for(hold)
     held.signal(number).go_on(hold)
     held.ends(-signal.SIGINT if number == signal.SIGINT else 75)
@@ -47,9 +50,10 @@ def test_a_signal_saves_and_stops(start, undisturbed, number, hold, phase, step)
     (received,) = held.received
     assert received.phase == phase
     (preempted,) = told(held.run, events.Preempted)
-    assert preempted.step == step
-    assert preempted.reason == number.name
-    assert ckptkit.open_run(held.run).find("latest").step == step
+    assert (preempted.step, preempted.reason) == (position[0], number.name)
+    newest = ckptkit.open_run(held.run).find("latest").manifest
+    assert (newest.step, newest.epoch, newest.batch) == position
+    assert (held.run / "export").exists() == (hold == "export"), "an interrupted run publishes nothing; the next start does"
     assert [event.outcome for event in told(held.run, events.AttemptEnded)] == ["preempted"]
     assert not told(held.run, events.Failed)
     if number == signal.SIGINT:
@@ -61,7 +65,7 @@ def test_a_signal_saves_and_stops(start, undisturbed, number, hold, phase, step)
     finishes_right(start, undisturbed, held.run)
 
 
-@pytest.mark.parametrize("hold", [hold for hold, _, _ in MOMENTS])
+@pytest.mark.parametrize("hold", IDS)
 def test_a_second_ctrl_c_stops_at_once(start, undisturbed, hold):
     held: Held = start("train.py", hold).wait_for(hold)
     before = [checkpoint.step for checkpoint in ckptkit.open_run(held.run).checkpoints]
@@ -77,7 +81,7 @@ def test_a_second_ctrl_c_stops_at_once(start, undisturbed, hold):
     finishes_right(start, undisturbed, held.run)
 
 
-@pytest.mark.parametrize("hold", [*(hold for hold, _, _ in MOMENTS), "committed-3"])
+@pytest.mark.parametrize("hold", [*IDS, "committed-3"])
 def test_a_kill_costs_what_was_not_saved(start, undisturbed, hold):
     held: Held = start("train.py", hold).wait_for(hold)
     held.process.send_signal(signal.SIGKILL)
@@ -103,4 +107,17 @@ def test_a_second_ctrl_c_during_the_save_that_the_first_one_asked_for(start, und
     held.signal(signal.SIGINT)
     held.ends(-signal.SIGINT)
     assert not ckptkit.open_run(held.run).checkpoints
+    finishes_right(start, undisturbed, held.run)
+
+
+def test_a_signal_on_the_way_back_to_where_the_run_was(start, undisturbed):
+    held: Held = start("train.py", "batch").wait_for("batch")
+    held.signal(signal.SIGTERM).go_on("batch").ends(75)
+    names = [str(checkpoint.name) for checkpoint in ckptkit.open_run(held.run).checkpoints]
+    # The second start traces its step before it has restored anything.
+    held = start("train.py", "tracing").wait_for("tracing")
+    held.signal(signal.SIGTERM).go_on("tracing").ends(75)
+    assert [event.phase for event in held.received] == ["training", "tracing"]
+    assert [event.step for event in told(held.run, events.Preempted)] == [8, 8]
+    assert [str(checkpoint.name) for checkpoint in ckptkit.open_run(held.run).checkpoints] == names
     finishes_right(start, undisturbed, held.run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -67,6 +68,7 @@ def test_sigusr1_that_is_ignored_stays_ignored(tf_call, tmp_path):
 def test_files_of_other_callbacks_are_flushed(tf_call, tmp_path):
     run = tmp_path / "run"
     tf_call(HANDLERS + "flushes", str(run)).check(code=43)
+    assert Path(f"{run}.lines").read_text().split() == ["0", "1", "2", "3", "0", "1", "2"]
     with open(f"{run}.csv", newline="") as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["0"]
     written = list((tmp_path / "run-events" / "train").glob("events.*"))

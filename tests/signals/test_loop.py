@@ -18,7 +18,7 @@ MOMENTS = [
     ("evaluation", "training", 9),
     ("commit-2", "training", 10),
     ("last_turn", "training", 15),
-    ("commit-4", "training", 15),
+    ("commit-3", "training", 15),
 ]
 
 
@@ -64,8 +64,8 @@ def test_a_second_ctrl_c_stops_at_once(start, undisturbed, hold):
     finishes_right(start, undisturbed, held.run, 5)
 
 
-@pytest.mark.parametrize(("hold", "step"), [("batch", 5), ("evaluation", 5), ("commit-2", 5), ("last_turn", 10), ("commit-4", 15),
-                                            ("committed-4", 15)])
+@pytest.mark.parametrize(("hold", "step"), [("batch", 5), ("evaluation", 5), ("commit-2", 5), ("last_turn", 10), ("commit-3", 10),
+                                            ("committed-3", 15)])
 def test_a_kill_costs_what_was_not_saved(start, undisturbed, hold, step):
     held: Held = start("loop.py", hold).wait_for(hold)
     held.process.send_signal(signal.SIGKILL)

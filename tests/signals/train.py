@@ -31,7 +31,7 @@ def main() -> None:
     validation = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x), seed=4).batch(8).take(3)
     save = ckptkit.EveryNSeconds(10_000) if args.no_saves else ckptkit.EveryNEpochs(1)
     manager = ckptkit.CheckpointManager(args.run, {"model": model}, save=save, files=HoldingFiles(holds))
-    history = model.fit(training, epochs=EPOCHS, validation_data=validation, verbose=0,
+    history = model.fit(training, epochs=EPOCHS, validation_data=validation, shuffle=False, verbose=0,
                         callbacks=[HoldingCallback(holds), ckptkit.CheckpointCallback(manager)])
     values = b"".join(variable.numpy().tobytes() for variable in [*model.variables, *model.optimizer.variables])
     print(json.dumps({"epochs": history.epoch, "history": history.history, "iterations": int(model.optimizer.iterations),

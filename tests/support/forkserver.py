@@ -38,6 +38,7 @@ import json
 import os
 import random
 import selectors
+import shutil
 import signal
 import socket
 import sys
@@ -53,10 +54,11 @@ class Server:
     """Takes requests until standard input ends.
 
     Args:
-        address: the Unix socket to listen on.
+        address: the Unix socket to listen on. Its directory is removed in the end.
     """
 
     def __init__(self, address: str) -> None:
+        self._directory = Path(address).parent
         self._children: dict[int, socket.socket] = {}
         self._imported = False
         self._listener = socket.socket(socket.AF_UNIX)
@@ -157,6 +159,7 @@ class Server:
                 os.kill(pid, signal.SIGKILL)
         for pid in list(self._children):
             os.waitpid(pid, 0)
+        shutil.rmtree(self._directory, ignore_errors=True)
 
     @staticmethod
     def _send(connection: socket.socket, message: dict[str, Any]) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -204,7 +203,6 @@ class ForkServer:
         assert self._server.stdin is not None
         self._server.stdin.close()
         self._server.wait(30)
-        shutil.rmtree(self._directory, ignore_errors=True)
 
     def _make_directory(self) -> Path:
         self._count += 1

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 
@@ -135,11 +136,12 @@ def test_the_server_takes_its_children_with_it_and_ends_with_its_parent():
         server = ForkServer()
         process = server.fresh("import time; print('ready'); time.sleep(300)")
         process.wait_for_output("ready")
-        print(server.pid, process.pid, flush=True)
+        print(server.pid, process.pid, process.directory, flush=True)
         time.sleep(300)
     """)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert parent.stdout is not None
-    pids = [int(text) for text in parent.stdout.readline().split()]
+    *numbers, directory = parent.stdout.readline().split()
+    pids = [int(text) for text in numbers]
     assert len(pids) == 2
     assert all(_runs(pid) for pid in pids)
     parent.kill()
@@ -149,6 +151,7 @@ def test_the_server_takes_its_children_with_it_and_ends_with_its_parent():
     while any(_runs(pid) for pid in pids) and time.monotonic() < end:
         time.sleep(0.02)
     assert [pid for pid in pids if _runs(pid)] == []
+    assert not Path(directory).exists()
 
 
 def _runs(pid: int) -> bool:

@@ -38,21 +38,36 @@ def data(batch: int = BATCH) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(rows()).shuffle(ROWS, seed=4).batch(batch)
 
 
-def after(batches: int, action: Callable[[], Any] | None = None) -> keras.callbacks.Callback:
-    """A callback that raises `StopError`, or does something else, after a number of batches."""
-    seen = [0]
+class After(keras.callbacks.Callback):
+    """Does something after a number of batches.
 
-    def batch_ended(batch: int, logs: Any) -> None:
-        seen[0] += 1
-        if seen[0] == batches:
-            if action is None:
+    Args:
+        batches: how many.
+        action: what; by default `StopError` is raised.
+    """
+
+    def __init__(self, batches: int, action: Callable[[], Any] | None) -> None:
+        super().__init__()
+        self.left = batches
+        self.action = action
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.left -= 1
+        if self.left == 0:
+            if self.action is None:
                 raise StopError
-            action()
+            self.action()
 
-    callback = keras.callbacks.LambdaCallback(on_train_batch_end=batch_ended)
-    callback.get_state = lambda: None
-    callback.set_state = lambda state: None
-    return callback
+    def get_state(self) -> None:
+        """Nothing is to be remembered over a restart."""
+
+    def set_state(self, state: None) -> None:
+        """See `get_state`."""
+
+
+def after(batches: int, action: Callable[[], Any] | None = None) -> After:
+    """A callback that raises `StopError`, or does something else, after a number of batches."""
+    return After(batches, action)
 
 
 def fit(run: Any, made: keras.Model | None = None, *callbacks: Any, epochs: int = 2, batch: int = BATCH, fit_options: Any = None,
@@ -61,7 +76,8 @@ def fit(run: Any, made: keras.Model | None = None, *callbacks: Any, epochs: int 
     made = made or model()
     if not isinstance(run, ckptkit.CheckpointCallback):
         run = ckptkit.CheckpointCallback(run, **{"save": ckptkit.EveryNSteps(1), "export": False, **options})
-    return made.fit(data(batch), epochs=epochs, validation_data=rows(), verbose=0, callbacks=[*callbacks, run], **(fit_options or {}))
+    return made.fit(data(batch), epochs=epochs, validation_data=rows(), shuffle=False, verbose=0, callbacks=[*callbacks, run],
+                    **(fit_options or {}))
 
 
 def interrupted(run: Any, made: keras.Model | None = None, *callbacks: Any, batches: int = 3, **options: Any) -> keras.Model:
@@ -76,7 +92,7 @@ def interrupted(run: Any, made: keras.Model | None = None, *callbacks: Any, batc
 
 def bits(*parts: Any) -> list[bytes]:
     """The values of models or optimizers."""
-    return [np.asarray(variable).tobytes() for part in parts for variable in part.variables]
+    return [variable.numpy().tobytes() for part in parts for variable in part.variables]
 
 
 def rate(made: keras.Model) -> float:

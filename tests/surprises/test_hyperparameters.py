@@ -12,21 +12,23 @@ from tests.surprises.conftest import told
 
 def changes(lab):
     """By name: the first start, the second start, and what the message says of both."""
-    adam, decay = lab.keras.optimizers.Adam, lab.keras.optimizers.schedules.ExponentialDecay
-    hparams = {"depth": 2, "note": "a"}
+    adam, decay, huber = lab.keras.optimizers.Adam, lab.keras.optimizers.schedules.ExponentialDecay, lab.keras.losses.Huber
+
+    def with_rate(*arguments, **options):
+        return lambda: {"made": lab.model(adam(*arguments, **options))}
+
+    def with_loss(loss):
+        return lambda: {"made": lab.model(loss=loss)}
+
     return {
-        "learning_rate": (lambda: {"made": lab.model(adam(0.01))}, lambda: {"made": lab.model(adam(0.02))}, "0.01", "0.02"),
-        "weight_decay": (lambda: {"made": lab.model(adam(0.01, weight_decay=0.1))}, lambda: {"made": lab.model(adam(0.01, weight_decay=0.2))},
-                         "0.1", "0.2"),
-        "learning_rate of a schedule": (lambda: {"made": lab.model(adam(decay(0.1, 10, 0.5)))}, lambda: {"made": lab.model(adam(decay(0.1, 20, 0.5)))},
-                                        '"decay_steps": 10', '"decay_steps": 20'),
-        "learning_rate, a schedule for a number": (lambda: {"made": lab.model(adam(0.01))}, lambda: {"made": lab.model(adam(decay(0.1, 10, 0.5)))},
-                                                   "0.01", "ExponentialDecay"),
+        "learning_rate": (with_rate(0.01), with_rate(0.02), "0.01", "0.02"),
+        "learning_rate of a schedule": (with_rate(decay(0.1, 10, 0.5)), with_rate(decay(0.1, 20, 0.5)), '"decay_steps": 10', '"decay_steps": 20'),
+        "learning_rate, a schedule for a number": (with_rate(0.01), with_rate(decay(0.1, 10, 0.5)), "0.01", "ExponentialDecay"),
+        "weight_decay": (with_rate(0.01, weight_decay=0.1), with_rate(0.01, weight_decay=0.2), "0.1", "0.2"),
         "batch_size": (lambda: {"batch": 8}, lambda: {"batch": 16}, "8", "16"),
-        "loss": (lambda: {"made": lab.model(loss="mse")}, lambda: {"made": lab.model(loss="mae")}, "mse", "mae"),
-        "loss, as an object": (lambda: {"made": lab.model(loss=lab.keras.losses.Huber(1.0))},
-                               lambda: {"made": lab.model(loss=lab.keras.losses.Huber(2.0))}, '"delta": 1.0', '"delta": 2.0'),
-        "depth": (lambda: {"hparams": hparams}, lambda: {"hparams": {**hparams, "depth": 3}}, "2", "3"),
+        "loss": (with_loss("mse"), with_loss("mae"), '"mse"', '"mae"'),
+        "loss, as an object": (with_loss(huber(1.0)), with_loss(huber(2.0)), '"delta": 1.0', '"delta": 2.0'),
+        "depth": (lambda: {"hparams": {"depth": 2, "note": "a"}}, lambda: {"hparams": {"depth": 3, "note": "a"}}, "2", "3"),
     }
 
 

@@ -121,7 +121,7 @@ def test_backup_and_restore_beside_ours(lab, run, tmp_path):
     for order in (1, -1):
         callbacks = [lab.keras.callbacks.BackupAndRestore(tmp_path / "backup"), ckptkit.CheckpointCallback(run)][::order]
         with pytest.raises(ckptkit.ConfigError, match=r"Delete BackupAndRestore\(\.\.\.\) from callbacks"):
-            lab.model().fit(lab.data(), verbose=0, callbacks=callbacks)
+            lab.model().fit(lab.data(), shuffle=False, verbose=0, callbacks=callbacks)
     assert not run.exists()
 
 
@@ -152,7 +152,7 @@ def test_a_preset_initial_epoch_on_a_run_that_is_elsewhere(lab, run):
 def test_a_model_that_was_trained_before(lab, run):
     lab.interrupted(run, batches=6)
     made = lab.model()
-    made.fit(lab.data(), epochs=3, verbose=0)
+    made.fit(lab.data(), epochs=3, shuffle=False, verbose=0)
     with lab.logged() as lines:
         lab.fit(run, made)
     (said,) = [line for line in lines if "iterations" in line]
@@ -165,7 +165,7 @@ def test_a_model_that_was_trained_before(lab, run):
 
 def test_a_new_run_of_a_model_that_was_trained_before_is_said_nothing_about(lab, run):
     made = lab.model()
-    made.fit(lab.data(), epochs=3, verbose=0)
+    made.fit(lab.data(), epochs=3, shuffle=False, verbose=0)
     with lab.logged() as lines:
         lab.fit(run, made)
     assert not [line for line in lines if "iterations" in line]

@@ -286,6 +286,43 @@ def adapted_preprocessing() -> Kind:
     return made
 
 
+class Gan(keras.Model):
+    """As in Keras' own examples: a frame around two models that is never called itself, with optimizers that Keras does not know of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = keras.Sequential([keras.Input((3,)), layers.Dense(4), layers.BatchNormalization()])
+        self.discriminator = keras.Sequential([keras.Input((4,)), layers.Dense(4), layers.Dropout(0.3), layers.Dense(1)])
+        self.g_loss = keras.metrics.Mean(name="g_loss")
+        self.seeds = keras.random.SeedGenerator()
+
+    def compile(self, g_opt: Any, d_opt: Any) -> None:
+        super().compile(jit_compile=False)
+        self.opts = {"g": g_opt, "d": d_opt}
+        g_opt.build(self.generator.trainable_variables)
+        d_opt.build(self.discriminator.trainable_variables)
+
+    def train_step(self, data: Any) -> Any:
+        real = keras.utils.unpack_x_y_sample_weight(data)[0]
+        with tf.GradientTape(persistent=True) as tape:
+            fake = self.discriminator(self.generator(keras.random.normal((8, 3), seed=self.seeds), training=True), training=True)
+            g_loss = tf.reduce_mean(tf.square(fake - 1.0))
+            d_loss = tf.reduce_mean(tf.square(fake)) + tf.reduce_mean(tf.square(self.discriminator(real, training=True) - 1.0))
+        self.opts["g"].apply(tape.gradient(g_loss, self.generator.trainable_variables))
+        self.opts["d"].apply(tape.gradient(d_loss, self.discriminator.trainable_variables))
+        self.g_loss.update_state(g_loss)
+        return {"g_loss": self.g_loss.result()}
+
+
+@kind
+def frame_that_is_never_called() -> Kind:
+    gan = Gan()
+    gan.compile(keras.optimizers.Adam(0.01), keras.optimizers.RMSprop(0.01))
+    return Kind({"gan": gan}, lambda rng: gan.train_on_batch(four(rng)),
+                lambda: [*gan.variables, *gan.metrics_variables, *gan.opts["g"].variables, *gan.opts["d"].variables,
+                         *gan.optimizer.variables])  # Keras makes one, though nobody has asked for it
+
+
 # -- several things
 
 
@@ -344,7 +381,8 @@ class Module(tf.Module):
         self.generator = tf.random.Generator.from_non_deterministic_state()
         self.optimizer = keras.optimizers.Adam(0.01)
         self.optimizer.build([self.w])
-        # Names that objects of Keras and TensorFlow use for something else.
+        # Names that objects of Keras, TensorFlow and ckptkit use for something else.
+        self.leaves = [tf.Variable(0.0)]
         self.history, self.save_counter, self._kwargs = tf.Variable(0.0), tf.Variable(0.0), [tf.Variable(0.0)]
 
 
@@ -356,7 +394,7 @@ def tf_module() -> Kind:
         module.optimizer.apply([tf.constant(numbers(rng, 4, 4))])
         module.parts[0].assign_add(module.generator.normal((4,)))
         module.parts[1]["b"].assign_add(1)
-        for variable in (module.inner.v, module.history, module.save_counter, module._kwargs[0]):
+        for variable in (module.inner.v, module.history, module.save_counter, module._kwargs[0], module.leaves[0]):
             variable.assign(numbers(rng, *variable.shape))
 
     return Kind({"module": module}, train, lambda: [*module.variables, module.generator.state, *module.optimizer.variables])

@@ -26,8 +26,8 @@ def save(name: str, directory: str, seed: int) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     for _ in range(STEPS):
         made.train(rng)
-    alive = count_alive()
     with ckptkit.CheckpointManager(directory, made.state) as manager:
+        alive = count_alive()
         manager.save(STEPS)
         manifest = manager.run.find("latest").manifest
     ours = [entry for entry in manifest.tensors if entry.key.split("/")[0] in made.state]

@@ -11,9 +11,9 @@ KINDS = [
     "sequential", "functional_with_two_inputs_and_outputs", "subclassed_with_lists_and_dicts_of_layers", "nested_models", "shared_layers",
     "custom_layer", "batch_normalization_and_dropout", "recurrent_dropout", "embedding_with_sparse_gradients",
     "mixed_precision_with_a_loss_scale", "average_of_weights", "gradient_accumulation", "compiled_metrics", "metrics_as_attributes",
-    "wrappers_and_attention", "adapted_preprocessing", "two_optimizers", "every_optimizer", "tf_module", "train_checkpoint",
-    "lists_and_dicts_in_state", "variables_of_every_type_and_shape", "raw_variables_and_tables_in_a_layer", "users_own_classes",
-    "part_from_a_saved_model",
+    "wrappers_and_attention", "adapted_preprocessing", "frame_that_is_never_called", "two_optimizers", "every_optimizer", "tf_module",
+    "train_checkpoint", "lists_and_dicts_in_state", "variables_of_every_type_and_shape", "raw_variables_and_tables_in_a_layer",
+    "users_own_classes", "part_from_a_saved_model",
 ]
 
 
