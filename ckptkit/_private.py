@@ -200,7 +200,7 @@ class FitCall:
 
 def keeps_iterator(call: FitCall, iterator: Any) -> bool:
     """Whether the next epoch goes on with the iterator of the one that has just ended. Reason: Keras makes a new one where the data has ended."""
-    return getattr(call.epoch_iterator, "_current_iterator", None) is iterator
+    return iterator is not None and getattr(call.epoch_iterator, "_current_iterator", None) is iterator
 
 
 def fit_call(callback: Any) -> FitCall:

@@ -297,7 +297,8 @@ class FitRun:
         """An epoch begins at its first batch."""
         if self._replay is not None:
             self._replay.epoch_began(epoch)
-            if epoch == self._place.epoch and self._place.drawn_again is not None and self._place.random_of_epoch is not None:
+            kept = _private.keeps_iterator(self._call, self._replay.iterator)  # it may have read ahead, by more or less than it did then
+            if epoch == self._place.epoch and self._place.drawn_again is not None and self._place.random_of_epoch is not None and not kept:
                 set_python_and_numpy(self._place.random_of_epoch)
         else:
             self._place.random_of_epoch = python_and_numpy()

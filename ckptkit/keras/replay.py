@@ -22,6 +22,9 @@ class Replay:
     Args:
         place: where to.
         step: the real train function.
+
+    Attributes:
+        iterator: the one that Keras has drawn from last, or None.
     """
 
     def __init__(self, place: Place, step: Callable[[Any], Any]) -> None:
@@ -34,7 +37,7 @@ class Replay:
         self._evaluation_cached = False
         self._evaluation_repeats = False
         self._stepped = False
-        self._iterator: Any = None  # the one that Keras draws from now,
+        self.iterator: Any = None  # the one that Keras draws from now,
         self._made = 0  # batches that the run has drawn from it,
         self._drawn = 0  # and those that were drawn again
         self._cached = False
@@ -60,7 +63,7 @@ class Replay:
 
     def missing(self, iterator: Any) -> int:
         """Batches that the run has drawn from this iterator, and that were not drawn again."""
-        return self._made - self._drawn if iterator is self._iterator else 0
+        return self._made - self._drawn if iterator is self.iterator else 0
 
     def call(self, iterator: Any) -> None:
         """Stands for a call of the train function that was made before.
@@ -68,8 +71,8 @@ class Replay:
         Raises:
             StopIteration: where the data had ended there.
         """
-        if iterator is not self._iterator:
-            self._iterator, self._made, self._drawn = iterator, 0, 0
+        if iterator is not self.iterator:
+            self.iterator, self._made, self._drawn = iterator, 0, 0
         if self._calls >= self._pass.calls:
             if self._draws_all:
                 draw(iterator, 1)
@@ -93,7 +96,7 @@ class Replay:
         """Whether every batch has to be drawn again: where no state was saved, where the first epoch fills a cache, and where an epoch
         draws several orders. The place itself is gone to by the saved state, where there is one.
         """
-        past = self._epoch < self._place.epoch
+        past = self._epoch < self._place.epoch or self._place.evaluating
         return (self._place.drawn_again is not None or (self._cached and self._epoch == self._place.first_epoch)
                 or (self._repeats and past))
 

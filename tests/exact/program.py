@@ -9,6 +9,7 @@ import random
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -355,6 +356,7 @@ class Recorder(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.epoch = epoch
+        time.sleep(self.die.get("pause_secs", 0))
         self.write("epoch_begin", epoch)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
