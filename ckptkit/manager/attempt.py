@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ckptkit.errors import ConfigError, CorruptCheckpointError, IncompatibleStateError, Preempted, RunLockedError
 from ckptkit.log import logger, size
@@ -79,6 +79,7 @@ class Attempt:
         self._last = Moment(position=self.position, time_secs=plan.clock.monotonic())
         self.phase = "starting"
         self._turn: RunPosition | None = None
+        self._turn_left = False  # by break or an exception, in the middle of its body
         self._changes: list[Change] = []
         self._configured: dict[str, tuple[Any, str, object]] = {}
         self._hyperparameters: hyperparameters.Hyperparameters = {}
@@ -218,10 +219,13 @@ class Attempt:
     @contextmanager
     def turn(self, turn: RunPosition) -> Iterator[None]:
         """The block is one turn of a loop, which leads to the position `turn`."""
-        self._turn = turn
+        self._turn, self._turn_left = turn, False
         self._metrics = Metrics()
         try:
             yield
+        except GeneratorExit:
+            self._turn_left = True
+            raise
         finally:
             self._turn = None
 
@@ -355,11 +359,7 @@ class Attempt:
         self._stop.clear()
         if leave is not None:
             leave()
-        if request.before is not None:
-            request.before()
-        if request.interrupt:
-            raise KeyboardInterrupt
-        raise Preempted(request.exit_code, at.step)
+        _answer(request, at)
 
     # -- the end
 
@@ -393,29 +393,82 @@ class Attempt:
         self._last = replace(self._last, position=self.position)
 
     def close(self, error: BaseException | None = None) -> None:
-        """Lets go of the run. Saves what a loop that was left by `break` had done; saves nothing where an error ended it.
+        """Lets go of the run. Saves what a loop that was left by `break` had done, and serves a request to stop that no turn has met; saves
+        nothing where an error ended it.
 
         Args:
             error: what ended training, or None.
+
+        Raises:
+            Preempted: after a request to stop, with the state saved; see `serve_stop`.
+            StorageError: where the disk refuses; earlier checkpoints are untouched.
         """
-        outcome = "finished" if self.done else "stopped"
+        ended_by = error
         try:
-            if self._preempted:
-                outcome = "preempted"
-            elif isinstance(error, KeyboardInterrupt):
-                pass  # somebody wants it to stop now: nothing went wrong, and nothing is saved
-            elif error is not None:
-                outcome = "failed"
-                self.journal.record(events.Failed(error=type(error).__name__, message=str(error), step=self.position.step,
-                                                  restart=not isinstance(error, NEVER_RESTART)))
-            elif not self.done and self._last.position != self.position:
-                self.save("the loop was left")
-            self.writer.close()
-            self.journal.record(events.AttemptEnded(outcome=outcome, step=self.position.step))
+            if error is None:
+                self.serve_stop()
+        except BaseException as caught:
+            ended_by = caught
+            raise
         finally:
-            hyperparameters.saw(self._configured)
-            self._signals.restore()
-            self._lock.release()
+            self._end(ended_by)
+        if error is None and (late := self._stop.get()) is not None:  # it came when all was saved already
+            _answer(late, self.position)
+
+    def _end(self, error: BaseException | None) -> None:
+        """Tells of the end, and lets go of what belongs to the process, whatever fails on the way."""
+        try:
+            self._tell_end(error)
+        finally:
+            try:
+                hyperparameters.saw(self._configured)
+            finally:
+                try:
+                    self._signals.restore()
+                finally:
+                    self._lock.release()
+
+    def _tell_end(self, error: BaseException | None) -> None:
+        outcome = "finished" if self.done else "stopped"
+        if self._preempted:
+            outcome = "preempted"
+        elif isinstance(error, Preempted) or (isinstance(error, KeyboardInterrupt) and self._stop.answered_elsewhere):
+            # Another run of this process was told to stop, and the program is being left.
+            outcome = "preempted"
+            if self._between_turns:
+                self._save_the_rest("another run was told to stop")
+        elif isinstance(error, KeyboardInterrupt) or is_orderly_exit(error):
+            pass  # nothing went wrong, and nothing is saved: it is to stop now, or the moment is none to save at
+        elif error is not None:
+            outcome = "failed"
+            self.journal.record(events.Failed(error=type(error).__name__, message=str(error), step=self.position.step,
+                                              restart=not isinstance(error, NEVER_RESTART)))
+        else:
+            self._save_the_rest("the loop was left")
+        self.writer.close()
+        self.journal.record(events.AttemptEnded(outcome=outcome, step=self.position.step))
+
+    @property
+    def _between_turns(self) -> bool:
+        return self.phase in ("starting", "between loops") and not self._turn_left
+
+    def _save_the_rest(self, trigger: str) -> None:
+        if not self.done and self._last.position != self.position:
+            self.save(trigger)
+
+
+def is_orderly_exit(error: BaseException | None) -> bool:
+    """Whether the program is left by `sys.exit()` without an error's code."""
+    return isinstance(error, SystemExit) and error.code in (0, None)
+
+
+def _answer(request: StopRequest, at: RunPosition) -> NoReturn:
+    """Leaves the program as it was asked to; the state is safe."""
+    if request.before is not None:
+        request.before()
+    if request.interrupt:
+        raise KeyboardInterrupt
+    raise Preempted(request.exit_code, at.step)
 
 
 def check_directory(layout: RunLayout) -> None:

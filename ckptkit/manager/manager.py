@@ -15,7 +15,7 @@ from ckptkit.clock import Clock
 from ckptkit.errors import ConfigError
 from ckptkit.log import show_by_default
 from ckptkit.manager import loops, registry
-from ckptkit.manager.attempt import Attempt
+from ckptkit.manager.attempt import Attempt, is_orderly_exit
 from ckptkit.manager.plan import make_plan
 from ckptkit.policies import KeepPolicy, SavePolicy
 from ckptkit.position import RunPosition
@@ -81,7 +81,7 @@ class CheckpointManager:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self.let_go(error)
+        self._leave(error)
 
     def restore_or_initialize(self) -> RunPosition:
         """Opens the run and restores its newest good checkpoint.
@@ -131,8 +131,22 @@ class CheckpointManager:
         return attempt.restore(checkpoint)
 
     def close(self) -> None:
-        """Ends this attempt: waits for what is being written, and lets go of the run. Saves what a loop left by `break` had done."""
-        self.let_go(sys.exc_info()[1])
+        """Ends this attempt: waits for what is being written, and lets go of the run, as the end of `with manager:` does.
+
+        Saves what a loop left by `break` or `sys.exit()` had done; saves nothing where an exception is under way. A request to stop that no
+        turn has met is served here.
+
+        Raises:
+            ConfigError: where it is called inside a tf.function.
+            StorageError: where the disk refuses; earlier checkpoints are untouched, and the run is let go of.
+            BackgroundSaveError: what went wrong in the background since the last time.
+            Preempted: after a request to stop, with the state saved.
+        """
+        _not_in_function("close")
+        self._leave(sys.exc_info()[1])
+
+    def _leave(self, error: BaseException | None) -> None:
+        self.let_go(None if is_orderly_exit(error) else error)  # sys.exit() leaves a loop as break does
 
     def __getstate__(self) -> dict[str, Any]:
         if self._attempt is not None:

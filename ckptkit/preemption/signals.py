@@ -2,6 +2,9 @@
 
 Python runs a handler when the main thread comes back to Python code, which may take as long as a training step or a compilation. The C
 part of the interpreter writes a signal's number into a descriptor at once (`signal.set_wakeup_fd`), and the helper thread reads it there.
+
+Handlers and descriptor belong to the process, and several runs may be open in it, which are closed in any order. So there is one
+`_Dispatcher`: the first run that wants a signal brings its handler, the last one takes it away, and each run is told.
 """
 
 from __future__ import annotations
@@ -10,7 +13,6 @@ import os
 import signal
 import socket
 import threading
-import weakref
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -19,11 +21,9 @@ from ckptkit.log import logger
 from ckptkit.preemption.policy import Preemption
 from ckptkit.preemption.request import StopBox, StopRequest
 
-_active: weakref.WeakSet[SignalGuard] = weakref.WeakSet()
-
 
 class SignalGuard:
-    """Handlers that note a request to stop, from `install` to `restore`.
+    """Has requests to stop noted for one run, from `install` to `restore`.
 
     Args:
         policy: which signals.
@@ -32,15 +32,10 @@ class SignalGuard:
     """
 
     def __init__(self, policy: Preemption, box: StopBox, on_arrival: Callable[[str], None]) -> None:
-        self._policy = policy
-        self._box = box
-        self._on_arrival = on_arrival
-        self._previous: dict[int, Any] = {}
-        self._previous_wakeup = -1
-        self._sockets: tuple[socket.socket, socket.socket] | None = None
-        self._thread: threading.Thread | None = None
-        self._interrupts = 0
-        self._interrupts_heard = 0
+        self.policy = policy
+        self.box = box
+        self.on_arrival = on_arrival
+        self.numbers: frozenset[int] = frozenset()
 
     def install(self) -> None:
         """Sets the handlers; off the main thread, where Python allows none, says so and does nothing."""
@@ -48,82 +43,175 @@ class SignalGuard:
             logger.info("training runs off the main thread, where Python allows no signal handlers: on a signal nothing is saved; "
                         "manager.request_stop() saves and stops")
             return
-        for name in self._policy.signals:
-            number = signal.Signals[name]
-            if name == "SIGUSR1" and signal.getsignal(number) is not signal.SIG_DFL:
-                continue
-            self._previous[number] = signal.signal(number, self._note)
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            self._previous[signal.SIGINT] = signal.signal(signal.SIGINT, self._interrupt)
-        self._start_thread()
-        _active.add(self)
+        self.numbers = frozenset({*map(int, map(signal.Signals.__getitem__, self.policy.signals)), int(signal.SIGINT)})
+        _dispatcher.add(self)
 
     def restore(self) -> None:
-        """Puts back what was there before, but for handlers that somebody else has set since then."""
-        _active.discard(self)
+        """Puts back what was there before, where no other run needs the handlers, but for those that somebody else has set since then."""
+        _dispatcher.remove(self)
+
+
+class _Dispatcher:
+    """The handlers of this process, for all runs that are open in it."""
+
+    def __init__(self) -> None:
+        self._guards: list[SignalGuard] = []
+        self._previous: dict[int, Any] = {}
+        self._wakeup: _Wakeup | None = None
+        self._interrupt: StopRequest | None = None  # a Ctrl-C that has not been answered
+        self._interrupts_heard = 0
+
+    def add(self, guard: SignalGuard) -> None:
+        """Another run is open."""
+        self._guards.append(guard)
+        try:
+            for number in sorted(guard.numbers):
+                self._install(number)
+            if self._wakeup is None:
+                self._wakeup = _Wakeup(self._heard)
+        except BaseException:
+            self.remove(guard)
+            raise
+
+    def remove(self, guard: SignalGuard) -> None:
+        """A run is closed. Off the main thread no handler can be taken away: one that nobody needs does what the one before it does."""
+        if guard not in self._guards:
+            return
+        self._guards.remove(guard)
+        if not self._guards:
+            self._interrupt, self._interrupts_heard = None, 0
         if threading.current_thread() is not threading.main_thread():
             return
-        self._restore_handlers()
-        if self._sockets is not None:
-            signal.set_wakeup_fd(self._previous_wakeup, warn_on_full_buffer=False)
-            reader, writer = self._sockets
-            self._sockets = None
-            writer.close()  # the helper thread reads the end and stops
-            if self._thread is not None:
-                self._thread.join()
-            reader.close()
+        try:
+            for number in [number for number in self._previous if not self._wanting(number)]:
+                self._uninstall(number)
+        finally:
+            if not self._guards and self._wakeup is not None:
+                wakeup, self._wakeup = self._wakeup, None
+                wakeup.close()
 
     def forget_in_child(self) -> None:
         """A forked child is to have the handlers that it would have had without us."""
-        self._restore_handlers()
-        if self._sockets is not None:
-            signal.set_wakeup_fd(-1)
-            for end in self._sockets:
-                end.close()
-            self._sockets = None
+        for number in list(self._previous):
+            self._uninstall(number)
+        if self._wakeup is not None:
+            self._wakeup.forget_in_child()
+        self._guards, self._wakeup, self._interrupt, self._interrupts_heard = [], None, None, 0
 
-    def _restore_handlers(self) -> None:
-        ours = (self._note, self._interrupt)
-        for number, previous in self._previous.items():
-            if signal.getsignal(number) in ours:
-                signal.signal(number, previous if previous is not None else signal.SIG_DFL)
-        self._previous = {}
+    def _wanting(self, number: int) -> list[SignalGuard]:
+        return [guard for guard in self._guards if number in guard.numbers]
+
+    def _install(self, number: int) -> None:
+        present = signal.getsignal(number)
+        if present == self._note:
+            return
+        if number == signal.SIGUSR1 and present is not signal.SIG_DFL:
+            return  # somebody uses it for something else
+        if number == signal.SIGINT and present is not signal.default_int_handler:
+            return
+        self._previous[number] = signal.signal(number, self._note)
+
+    def _uninstall(self, number: int) -> None:
+        previous = self._previous.pop(number)
+        if signal.getsignal(number) == self._note:
+            signal.signal(number, signal.SIG_DFL if previous is None else previous)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         previous = self._previous.get(number)
-        before = (lambda: previous(number, frame)) if callable(previous) else None
-        self._box.put(StopRequest(signal.Signals(number).name, self._policy.exit_code, before))
+        guards = self._wanting(number)
+        if not guards:
+            self._as_before(number, frame)
+        elif number == signal.SIGINT:
+            self._note_interrupt(guards)
+        else:
+            before = (lambda: previous(number, frame)) if callable(previous) else None
+            for guard in guards:
+                guard.box.put(StopRequest(signal.Signals(number).name, guard.policy.exit_code, before))
 
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        self._interrupts += 1
+    def _note_interrupt(self, guards: list[SignalGuard]) -> None:
         # Two that come during one long call of C code are one call of this handler; the helper thread has heard both.
-        if max(self._interrupts, self._interrupts_heard) > 1:
+        if self._interrupt is not None or self._interrupts_heard > 1:
             raise KeyboardInterrupt
-        self._box.put(StopRequest("SIGINT", 128 + number, interrupt=True))
+        request = self._interrupt = StopRequest("SIGINT", 128 + signal.SIGINT, self._interrupt_answered, interrupt=True,
+                                                stands=lambda: self._interrupt is request)
+        for guard in guards:
+            guard.box.put(request)
 
-    def _start_thread(self) -> None:
-        reader, writer = socket.socketpair()
-        writer.setblocking(False)
-        self._sockets = (reader, writer)
-        self._previous_wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        self._thread = threading.Thread(target=self._listen, args=(reader, self._previous_wakeup), name="ckptkit-signals", daemon=True)
+    def _interrupt_answered(self) -> None:
+        """One `KeyboardInterrupt` is on its way for one Ctrl-C, whichever of the runs raises it."""
+        self._interrupt, self._interrupts_heard = None, 0
+
+    def _as_before(self, number: int, frame: FrameType | None) -> None:
+        previous = self._previous[number]
+        self._uninstall(number)
+        if callable(previous):
+            previous(number, frame)
+        elif previous is not signal.SIG_IGN:
+            os.kill(os.getpid(), number)
+
+    def _heard(self, number: int) -> None:
+        """A signal has arrived; called on the helper thread."""
+        if number not in self._previous:
+            return
+        if number == signal.SIGINT:
+            self._interrupts_heard += 1
+        name = signal.Signals(number).name
+        for guard in self._wanting(number):
+            try:
+                guard.on_arrival(name)
+            except Exception as error:  # the run is asked to stop all the same, and the thread has to hear the next signal
+                logger.warning("%s arrived, and could not be noted in the journal: %s", name, error)
+
+
+class _Wakeup:
+    """The descriptor into which the interpreter writes signals' numbers, and the thread that reads them.
+
+    Args:
+        heard: told each number, on that thread.
+    """
+
+    def __init__(self, heard: Callable[[int], None]) -> None:
+        self._heard = heard
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        self._descriptor = self._writer.fileno()
+        self._before = signal.set_wakeup_fd(self._descriptor, warn_on_full_buffer=False)
+        self._thread = threading.Thread(target=self._listen, name="ckptkit-signals", daemon=True)
         self._thread.start()
 
-    def _listen(self, reader: socket.socket, forward_to: int) -> None:
-        ours = {int(number): signal.Signals(number).name for number in self._previous}
-        while data := reader.recv(64):
-            if forward_to >= 0:
-                os.write(forward_to, data)  # whoever listened before us (an event loop) goes on hearing
-            self._interrupts_heard += data.count(signal.SIGINT)
+    def close(self) -> None:
+        """Puts back the descriptor that was there before, but for one that somebody else has set since then."""
+        try:
+            present = signal.set_wakeup_fd(-1)
+            back = self._before if present == self._descriptor else present
+            if back >= 0:
+                try:
+                    signal.set_wakeup_fd(back, warn_on_full_buffer=False)
+                except (OSError, ValueError):
+                    logger.debug("the wake-up descriptor that was there before is closed: there is none now")
+        finally:
+            self._writer.close()  # the helper thread reads the end and stops
+            if self._thread is not threading.current_thread():
+                self._thread.join()
+            self._reader.close()
+
+    def forget_in_child(self) -> None:
+        """The child has no helper thread, and shares the sockets with its parent."""
+        signal.set_wakeup_fd(-1)
+        self._reader.close()
+        self._writer.close()
+
+    def _listen(self) -> None:
+        while data := self._reader.recv(64):
+            if self._before >= 0:
+                try:
+                    os.write(self._before, data)  # whoever listened before us (an event loop) goes on hearing
+                except OSError:
+                    self._before = -1  # it has gone
             for number in data:
-                if number in ours:
-                    self._on_arrival(ours[number])
+                self._heard(number)
 
 
-def _after_fork_in_child() -> None:
-    for guard in list(_active):
-        guard.forget_in_child()
-    _active.clear()
+_dispatcher = _Dispatcher()
 
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
+os.register_at_fork(after_in_child=_dispatcher.forget_in_child)
