@@ -15,9 +15,11 @@ from typing import Any, NoReturn
 
 from ckptkit.errors import ConfigError, CorruptCheckpointError, IncompatibleStateError, Preempted, RunLockedError
 from ckptkit.log import logger, size
+from ckptkit.manager.finished import check_finished_by, note_finished
 from ckptkit.manager.loop_data import LoopData
 from ckptkit.manager.metrics import Metrics
 from ckptkit.manager.plan import Plan
+from ckptkit.manager.turn import Turn, begin, optimizers_of
 from ckptkit.manager.versions import versions
 from ckptkit.policies import Moment
 from ckptkit.policies.metrics import Extremes, updated_extremes
@@ -78,8 +80,10 @@ class Attempt:
         self._extremes: Extremes = {}
         self._last = Moment(position=self.position, time_secs=plan.clock.monotonic())
         self.phase = "starting"
-        self._turn: RunPosition | None = None
-        self._turn_left = False  # by break or an exception, in the middle of its body
+        self._turn: Turn | None = None  # the one under way, until it is counted
+        self._left: Turn | None = None  # the one that was left in the middle of its body
+        self._epoch: RunPosition | None = None  # where the run was when the turn of `epochs` began that is under way
+        self._optimizers: list[Any] = []
         self._changes: list[Change] = []
         self._configured: dict[str, tuple[Any, str, object]] = {}
         self._hyperparameters: hyperparameters.Hyperparameters = {}
@@ -120,6 +124,7 @@ class Attempt:
     def restore_newest(self) -> RunPosition:
         """Restores the newest good checkpoint; falls back to the one before it where TensorFlow cannot read it."""
         while (checkpoint := self.newest()) is not None:
+            check_finished_by(self.plan.layout, self.plan.state)
             self.check_hyperparameters(checkpoint)
             try:
                 return self.restore(checkpoint)
@@ -209,6 +214,7 @@ class Attempt:
         """The block is a loop of training."""
         before = self.phase
         if before in ("starting", "between loops"):
+            self._optimizers = optimizers_of(self.plan.state)
             self.training_starts()
             before = "between loops"
         try:
@@ -216,18 +222,67 @@ class Attempt:
         finally:
             self.phase = before
 
+    def say_finished(self, what: str, done: int) -> None:
+        """A loop has nothing left to do."""
+        logger.info("this run has finished: %d %s are done, nothing is trained. To train on, pass a larger total to manager.%s; for another run, "
+                    "pass fresh='a label' or name another directory", done, what, what)
+
     @contextmanager
-    def turn(self, turn: RunPosition) -> Iterator[None]:
-        """The block is one turn of a loop, which leads to the position `turn`."""
-        self._turn, self._turn_left = turn, False
-        self._metrics = Metrics()
+    def turn(self, position: RunPosition) -> Iterator[Turn]:
+        """The block is the body of one turn of a loop, which leads to `position`.
+
+        Several loops may go on together, as in `zip`: the first one's turn is that of all. It is done when the first one goes on.
+
+        Raises:
+            ConfigError: where another one goes on before the first: then it is not known what a turn is.
+        """
+        mine = self._turn is None
+        turn = self._turn = self._turn or begin(position, self._optimizers)
+        if mine:
+            self._left = None
+            self._metrics = Metrics()
+        try:
+            yield turn
+        except GeneratorExit:
+            if mine and not turn.counted:
+                self._turn, self._left = None, turn
+            raise
+        if not mine and not turn.counted:
+            raise ConfigError("manager.data(...) counts steps, and so does the loop around it, so it is not known how far the run is. Go over the "
+                              "inner data without manager.data, with its iterator in state where it goes on from turn to turn; or go over both "
+                              "at once, with zip(manager.data(a), manager.data(b)).")
+
+    def count_turn(self) -> None:
+        """The turn under way is done, for the position and for the data; where it was counted already nothing happens."""
+        if self._turn is not None:
+            turn, self._turn = self._turn, None
+            turn.counted = True
+            self.data.done()
+            self.at(turn.position, self._metrics.raw)
+
+    def turn_done(self, turn: Turn, *, last: bool = False) -> None:
+        """The body of a turn is over; what was logged in it belongs to its position. The state after the last one is saved as final."""
+        if self._turn is turn:
+            self.count_turn()
+        if self._turn is None and not last:  # else a loop beside this one has begun the next turn
+            self.save_if_due()
+
+    @contextmanager
+    def epoch(self) -> Iterator[None]:
+        """The block is the body of one turn of a loop over epochs."""
+        self._epoch, self._metrics = self.position, Metrics()
         try:
             yield
-        except GeneratorExit:
-            self._turn_left = True
-            raise
         finally:
-            self._turn = None
+            self._epoch = None
+
+    def count_epoch(self, began: RunPosition) -> None:
+        """The epoch that began at a position is done. Where nothing in it has counted steps, it counts one itself: a position is never that of
+        the epoch before.
+        """
+        own_data = self.position == began and began.batch == 0 and not self.data.in_use
+        self.data.epoch_ended()
+        self.at(RunPosition(step=self.position.step + own_data, epoch=began.epoch + 1, batch=0), self._metrics.raw)
 
     def safe_point(self) -> None:
         """Serves a request to stop inside a turn whose training is done; the turn then counts as done.
@@ -235,16 +290,31 @@ class Attempt:
         Raises:
             Preempted: after a request to stop, with the state saved.
         """
-        if self.stop_requested and self._turn is not None:
-            self.at(self._turn, self._metrics.raw)
+        if self.stop_requested:
+            self.count_turn()
+            self._pass_is_over()
+            if self._epoch is not None and self.position == self._epoch and self._epoch.batch == 0 and not self.data.in_use:
+                self.count_epoch(self._epoch)  # an epoch over data of the user's own
         self.serve_stop()
+
+    def come_to(self, step: int, metrics: Mapping[str, Any] | None) -> None:
+        """The user says that `step` is done; inside a turn that leads to it, the turn is."""
+        if self._turn is not None and step >= self._turn.position.step:
+            self.count_turn()
+        self._pass_is_over()
+        self.at(replace(self.position, step=step), metrics)
+
+    def _pass_is_over(self) -> None:
+        """Inside a loop over epochs, the program has gone on after a pass over data that it broke off."""
+        if self._epoch is not None:
+            self.data.goes_on()
 
     def at(self, position: RunPosition, metrics: Mapping[str, Any] | None = None) -> None:
         """The run has come to `position`, where `metrics` were measured."""
         if position.step < self.position.step:
             raise ConfigError(f"step counts the training batches done since the run began, over all attempts, and never goes back. "
                               f"The run is at step {self.position.step}. Received: {position.step}. Begin at the position that was restored.")
-        if position.step != self.position.step:
+        if position != self.position:
             self._metrics = Metrics()
         self.position = position
         self.measured(metrics or {})
@@ -269,12 +339,6 @@ class Attempt:
             self.save(reason)
         self.serve_stop(leave=leave)
         return reason is not None
-
-    def turn_done(self, position: RunPosition, *, last: bool = False) -> None:
-        """A turn of a loop is complete; what was logged in it belongs to `position`. The state after the last one is saved as final."""
-        self.at(position, self._metrics.raw)
-        if not last:
-            self.save_if_due()
 
     def take(self) -> Taken:
         """Takes a snapshot of now."""
@@ -350,6 +414,8 @@ class Attempt:
         began = self.plan.clock.monotonic()
         at = taken.position if taken is not None else self.position
         if self._last.position != at and not self.done:
+            if taken is None:
+                self._warn_of_half_a_turn()
             self.save(request.reason, taken)
         self.writer.wait()
         self.journal.record(events.Preempted(step=at.step, reason=request.reason, exit_code=request.exit_code,
@@ -446,15 +512,26 @@ class Attempt:
         else:
             self._save_the_rest("the loop was left")
         self.writer.close()
+        if outcome == "finished":
+            note_finished(self.plan.layout, self.plan.state)
         self.journal.record(events.AttemptEnded(outcome=outcome, step=self.position.step))
 
     @property
     def _between_turns(self) -> bool:
-        return self.phase in ("starting", "between loops") and not self._turn_left
+        return self.phase in ("starting", "between loops") and self._turn is None and self._left is None
 
     def _save_the_rest(self, trigger: str) -> None:
-        if not self.done and self._last.position != self.position:
-            self.save(trigger)
+        if self.done or self._last.position == self.position:
+            return
+        self._warn_of_half_a_turn()
+        self.save(trigger)
+
+    def _warn_of_half_a_turn(self) -> None:
+        turn = self._turn or self._left
+        if turn is not None and turn.has_trained():
+            logger.warning("the loop was left in the middle of step %d, after it had trained: what is saved as %s has that training in it, and the "
+                           "next start makes step %d again. To leave without that, call manager.request_stop(), which waits for the end of the "
+                           "turn, or break at the top of the body", turn.position.step, self.position, turn.position.step)
 
 
 def is_orderly_exit(error: BaseException | None) -> bool:

@@ -1,91 +1,159 @@
-"""Where the data of a loop stands: the passes over it, and the one that is under way."""
+"""Where the data of a loop stands: the passes over it, and those that are under way."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import tensorflow as tf
 
 from ckptkit import _private
+from ckptkit.errors import ConfigError
 from ckptkit.save.leaves import Leaf, PythonLeaf, Tensors
 from ckptkit.save.position import Progress, draw, keeps_a_cache, put_back, repeats_within, why_not_saved
 from ckptkit.save.process import python_and_numpy, set_python_and_numpy
 from ckptkit.store.manifest import DATA
 
 
+@dataclass
+class Pass:
+    """One pass over data.
+
+    Args:
+        done: batches whose turn counts.
+        drawn: batches that were drawn; one more than `done` while a turn is under way, and after a `break`.
+        over: whether the data has ended, or the program has gone on after it broke the pass off.
+        left: whether the program broke it off; it is over when the program goes on with something else.
+        random: Python's and NumPy's states when it began.
+        iterator: what it draws from, in this process.
+        saved: the iterator's saved state, until the loop makes the iterator that it belongs to.
+    """
+
+    done: int = 0
+    drawn: int = 0
+    over: bool = False
+    left: bool = False
+    random: dict[str, Any] | None = None
+    iterator: Any = None
+    saved: Tensors = field(default_factory=dict)
+
+    @property
+    def earlier(self) -> int:
+        """What is remembered of a pass that is over: one less than the times that its data was asked, the last time in vain."""
+        return self.drawn - 1 if self.left else self.done
+
+    def end(self) -> None:
+        """Nothing more is drawn."""
+        self.over, self.iterator, self.saved = True, None, {}
+
+
 class LoopData:
     """The data of `manager.data(...)`, as an entry of the state.
 
-    An epoch may have several passes, one for each call of `manager.data`; the n-th call in an epoch goes over the same data as the n-th call
-    in any other.
+    An epoch may have several passes, one for each call of `manager.data`, one after the other or several at once; the n-th call in an epoch
+    goes over the same data as the n-th call in any other.
     """
 
     def __init__(self) -> None:
-        self._epochs: list[list[int]] = []  # batches of each pass, of the epochs that are over
-        self._over: list[int] = []  # the same of the present epoch
-        self._now = 0  # batches done in the pass that is under way
-        self._calls = 0  # of `passes` in this epoch, in this process
-        self._iterator: Any = None
+        self._epochs: list[list[int]] = []  # `Pass.earlier` of each pass, of the epochs that are over
+        self._passes: list[Pass] = []  # of the present epoch
+        self._calls = 0  # of `batches` in this epoch, in this process
         self._drawn_again: str | None = None
-        self._random: dict[str, Any] | None = None  # Python's and NumPy's states when the pass under way began
-        self._saved: Tensors = {}
         self._goes_on = False
         self._known: set[int] = set()
 
     def leaves(self, name: str) -> list[Leaf]:
-        """The passes, and the state of the iterator where TensorFlow can save it."""
-        return [PythonLeaf(f"{name}/state/0", name, self._get_state, self._set_state), _LoopIterator(f"{name}/{DATA}/0", self)]
+        """The passes, and the states of their iterators where TensorFlow can save them."""
+        return [PythonLeaf(f"{name}/state/0", name, self._get_state, self._set_state), _LoopIterators(f"{name}/{DATA}/0", self)]
 
     def _get_state(self) -> dict[str, Any]:
-        return {"epochs": self._epochs, "over": self._over, "now": self._now, "drawn_again": self._drawn_again, "random": self._random}
+        passes = [{"done": each.earlier if each.over else each.done, "over": each.over, "random": None if each.over else each.random}
+                  for each in self._passes]
+        return {"epochs": self._epochs, "passes": passes, "drawn_again": self._drawn_again}
 
     def _set_state(self, state: dict[str, Any]) -> None:
-        self._epochs, self._over, self._now = state["epochs"], state["over"], state["now"]
-        self._drawn_again, self._random = state["drawn_again"], state["random"]
-        self._calls, self._iterator, self._goes_on, self._known = 0, None, True, set()
+        self._epochs, self._drawn_again = state["epochs"], state["drawn_again"]
+        self._passes = [Pass(done=each["done"], drawn=each["done"], over=each["over"], random=each["random"]) for each in state["passes"]]
+        self._calls, self._goes_on, self._known = 0, True, set()
 
-    def iterator_state(self) -> Tensors:
-        """The state of the iterator under way; nothing where there is none, or where it cannot be saved."""
-        if self._iterator is None:
-            return dict(self._saved)
-        return _private.serialize(self._iterator) if self._drawn_again is None else {}
+    def iterator_states(self) -> Tensors:
+        """The states of the iterators under way, `<number of the pass>/<part>`; none of one that stands behind a batch whose turn does not
+        count: what was done is then drawn again.
+        """
+        states: Tensors = {}
+        for number, each in enumerate(self._passes):
+            tensors = each.saved
+            if each.iterator is not None:
+                tensors = _private.serialize(each.iterator) if self._drawn_again is None and each.drawn == each.done else {}
+            states |= {f"{number}/{part}": tensor for part, tensor in tensors.items()}
+        return states
 
-    def keep_iterator_state(self, tensors: Mapping[str, tf.Tensor]) -> None:
-        """Keeps a saved state until the loop makes the iterator that it belongs to."""
-        self._saved = dict(tensors)
+    def keep_iterator_states(self, tensors: Mapping[str, tf.Tensor]) -> None:
+        """Keeps saved states until the loop makes the iterators that they belong to."""
+        for key, tensor in tensors.items():
+            number, _, part = key.partition("/")
+            if int(number) < len(self._passes):
+                self._passes[int(number)].saved[part] = tensor
 
     def epoch_ended(self) -> None:
         """An epoch of the loop is over."""
-        self._epochs.append(self._over)
-        self._over, self._now, self._calls, self._iterator, self._saved = [], 0, 0, None, {}
+        for each in self._passes:
+            each.left = not each.over or each.left
+            each.end()
+        self._epochs.append([each.earlier for each in self._passes])
+        self._passes, self._calls = [], 0
+
+    @property
+    def in_use(self) -> bool:
+        """Whether this epoch has had a pass."""
+        return bool(self._passes)
+
+    def goes_on(self) -> None:
+        """The program goes on with something else: the passes that it broke off are over."""
+        for each in self._passes:
+            if each.left:
+                each.end()
 
     def batches(self, dataset: Iterable[Any]) -> Iterator[Any]:
         """The batches that are left of a pass; `done` is to be called after each."""
+        self.goes_on()
         call, self._calls = self._calls, self._calls + 1
-        over = call < len(self._over)
-        earlier = [passes[call] for passes in self._epochs if call < len(passes)] + ([self._over[call]] if over else [])
+        present = self._passes[call] if call < len(self._passes) else None
+        earlier = [passes[call] for passes in self._epochs if call < len(passes)]
+        if present is not None and present.over:
+            earlier.append(present.done)
         if self._goes_on and call not in self._known:
             self._known.add(call)
             self._go_over(dataset, earlier)
-        if over:
+        if present is None:
+            present = Pass(random=python_and_numpy())
+            self._passes.append(present)
+            iterator = iter(dataset)
+        elif present.over:
             return
-        iterator = self._under_way(dataset, first=not earlier) if self._now else self._new(dataset)
+        else:
+            iterator = self._under_way(present, dataset, first=not earlier)
         if self._drawn_again is None:
             self._drawn_again = why_not_saved(iterator)
-        self._iterator, self._saved = iterator, {}
-        yield from iterator
-        self._over.append(self._now)
-        self._now, self._iterator = 0, None
+        present.iterator, present.saved = iterator, {}
+        try:
+            for batch in iterator:
+                present.drawn += 1
+                yield batch
+                if present.over:
+                    raise ConfigError("An iterator of manager.data is one pass over the data, inside one epoch, and its epoch is over. Call "
+                                      "manager.data(dataset) in the body of `for epoch in manager.epochs(...)`.")
+        except GeneratorExit:
+            present.left = not present.over
+            raise
+        present.end()
 
     def done(self) -> None:
-        """A batch was trained."""
-        self._now += 1
-
-    def _new(self, dataset: Iterable[Any]) -> Iterator[Any]:
-        self._random = python_and_numpy()
-        return iter(dataset)
+        """The turn is complete: the batches that were drawn for it count."""
+        for each in self._passes:
+            each.done = each.drawn
 
     def _go_over(self, dataset: Iterable[Any], earlier: list[int]) -> None:
         """Makes the iterators that this call made before, and draws from them what advances the counters of shuffles and the random states of
@@ -98,17 +166,17 @@ class LoopData:
             progress.add(draw(iterator, made + 1 if self._draws_all(iterator, first=number == 0) else 1))  # the data's end is one call more
         set_python_and_numpy(now)
 
-    def _under_way(self, dataset: Iterable[Any], *, first: bool) -> Iterator[Any]:
-        """The iterator of the pass in which the run was interrupted, where it was."""
+    def _under_way(self, present: Pass, dataset: Iterable[Any], *, first: bool) -> Iterator[Any]:
+        """The iterator of a pass in which the run was interrupted, where it was."""
         now = python_and_numpy()
-        if self._drawn_again is not None and self._random is not None:
-            set_python_and_numpy(self._random)
+        if self._drawn_again is not None and present.random is not None:
+            set_python_and_numpy(present.random)
         iterator = iter(dataset)
-        if self._saved and not self._draws_all(iterator, first=first, present=True):
+        if present.done and present.saved and not self._draws_all(iterator, first=first, present=True):
             draw(iterator, 1)
-            put_back(iterator, self._saved, max(self._now - 1, 1))
+            put_back(iterator, present.saved, max(present.done - 1, 1))
         else:
-            draw(iterator, self._now)
+            draw(iterator, present.done)
         set_python_and_numpy(now)
         return iterator
 
@@ -121,8 +189,8 @@ class LoopData:
         return (first and keeps_a_cache(iterator)) or (not present and repeats_within(iterator, endless=True))
 
 
-class _LoopIterator:
-    """The state of the iterator under way; on a resume it waits until the loop makes that iterator."""
+class _LoopIterators:
+    """The states of the iterators under way; on a resume they wait until the loop makes those iterators."""
 
     kind = "trackable"
     trainable = None
@@ -133,7 +201,7 @@ class _LoopIterator:
         self._data = data
 
     def capture(self) -> Tensors:
-        return self._data.iterator_state()
+        return self._data.iterator_states()
 
     def assign(self, tensors: Mapping[str, tf.Tensor]) -> None:
-        self._data.keep_iterator_state(tensors)
+        self._data.keep_iterator_states(tensors)

@@ -14,11 +14,13 @@ from ckptkit.position import RunPosition
 def steps(attempt: Attempt, total: int) -> Iterator[int]:
     """Numbers of the turns that are left, each the one that is complete when its body ends."""
     with attempt.training():
+        if attempt.position.step >= total > 0:
+            attempt.say_finished("steps", attempt.position.step)
         while attempt.position.step < total:
-            turn = replace(attempt.position, step=attempt.position.step + 1)
-            with attempt.turn(turn):
-                yield turn.step
-            attempt.turn_done(turn, last=turn.step >= total)
+            position = replace(attempt.position, step=attempt.position.step + 1)
+            with attempt.turn(position) as turn:
+                yield position.step
+            attempt.turn_done(turn, last=position.step >= total)
         attempt.finish()
     attempt.serve_stop()
 
@@ -26,13 +28,17 @@ def steps(attempt: Attempt, total: int) -> Iterator[int]:
 def epochs(attempt: Attempt, total: int) -> Iterator[int]:
     """Numbers of the epochs that are left, from 0."""
     with attempt.training():
+        if attempt.position.epoch >= total > 0:
+            attempt.say_finished("epochs", attempt.position.epoch)
         while attempt.position.epoch < total:
-            epoch = attempt.position.epoch
-            yield epoch
-            if attempt.position.epoch != epoch:
+            began = attempt.position
+            with attempt.epoch():
+                yield began.epoch
+            if attempt.position.epoch != began.epoch:
                 raise ConfigError("Inside `for epoch in manager.epochs(...)` the epoch is counted by the loop. Use one loop of epochs.")
-            attempt.data.epoch_ended()
-            attempt.turn_done(RunPosition(step=attempt.position.step, epoch=epoch + 1, batch=0), last=epoch + 1 >= total)
+            attempt.count_epoch(began)
+            if attempt.position.epoch < total:
+                attempt.save_if_due()
         attempt.finish()
     attempt.serve_stop()
 
@@ -42,10 +48,8 @@ def batches(attempt: Attempt, dataset: Iterable[Any]) -> Iterator[Any]:
     with attempt.training():
         for batch in attempt.data.batches(dataset):
             at = attempt.position
-            turn = RunPosition(step=at.step + 1, epoch=at.epoch, batch=at.batch + 1)
-            with attempt.turn(turn):
+            with attempt.turn(RunPosition(step=at.step + 1, epoch=at.epoch, batch=at.batch + 1)) as turn:
                 yield batch
-            attempt.data.done()
             attempt.turn_done(turn)
 
 

@@ -172,7 +172,7 @@ class CheckpointManager:
         """
         _not_in_function("save")
         attempt = self._opened()
-        attempt.at(replace(attempt.position, step=_check_step(step)), metrics)
+        attempt.come_to(_check_step(step), metrics)
         attempt.save("asked for")
         return True
 
@@ -193,7 +193,7 @@ class CheckpointManager:
         """
         _not_in_function("maybe_save")
         attempt = self._opened()
-        attempt.at(replace(attempt.position, step=_check_step(step)), metrics)
+        attempt.come_to(_check_step(step), metrics)
         return attempt.save_if_due()
 
     def log(self, **metrics: Any) -> None:
@@ -330,16 +330,37 @@ class CheckpointManager:
         """Opens the run without restoring anything; what `CheckpointCallback` does in `fit`.
 
         Args:
-            extra_state: what belongs to the state beside what the user named.
+            extra_state: what belongs to the state beside what the user named; the run must then not be open yet.
+
+        Raises:
+            ConfigError: where the run is open already, or a name of `extra_state` stands for another object.
+            RunLockedError: where it is being trained.
+            StorageError: where the disk refuses.
         """
         if self._attempt is None:
             show_by_default()
-            known = {id(value) for value in self._plan.state.values()}
-            extra = {name: value for name, value in (extra_state or {}).items() if id(value) not in known}
+            state = self._with(extra_state or {})
             registry.take_over(self._plan.layout, self)
-            self._attempt = Attempt(replace(self._plan, state={**self._plan.state, **extra}))
+            self._attempt = Attempt(replace(self._plan, state=state))
             registry.opened(self._plan.layout, self)
+        elif extra_state:
+            raise ConfigError(f"model.fit opens the run in {self._plan.layout.root} itself, restores it on its way to where it goes on, and closes "
+                              f"it. It was called while the manager has the run open already; nothing was trained. Call fit outside of `with "
+                              f"manager:`, with callbacks=[ckptkit.CheckpointCallback(manager)].")
         return self._attempt
+
+    def _with(self, extra: Mapping[str, Any]) -> dict[str, Any]:
+        state = dict(self._plan.state)
+        known = {id(value) for value in state.values()}
+        for name, value in extra.items():
+            if id(value) in known:
+                continue
+            if name in state:
+                raise ConfigError(f"fit keeps the model that it trains as {name!r}, and the manager's state has another object under that name "
+                                  f"({type(state[name]).__name__}, where fit trains {type(value).__name__} "
+                                  f"{getattr(value, 'name', '')!r}). Name that one otherwise in state={{...}}, or pass the model itself there.")
+            state[name] = value
+        return state
 
     def _opened(self) -> Attempt:
         if self._attempt is None:

@@ -95,11 +95,16 @@ def two_nested(directory: str, number: str) -> None:
     """A signal while two runs are open: the inner one serves it, and the outer one saves what it has done between its turns."""
     before = present()
     outer, inner = f"{directory}/outer", f"{directory}/inner"
-    with pytest.raises(KeyboardInterrupt if number == "SIGINT" else ckptkit.Preempted), manager(outer) as a, manager(inner) as b:
-        assert not any(a.maybe_save(step) for step in (1, 2, 3))
-        for step in b.steps(10):
-            if step == 5:
-                send(signal.Signals[number])()
+
+    def train() -> None:
+        with manager(outer) as a, manager(inner) as b:
+            assert not any(a.maybe_save(step) for step in (1, 2, 3))
+            for step in b.steps(10):
+                if step == 5:
+                    send(signal.Signals[number])()
+
+    with pytest.raises(KeyboardInterrupt if number == "SIGINT" else ckptkit.Preempted):
+        train()
     assert present() == before
     assert (ends_of(inner), ends_of(outer)) == (["preempted"], ["preempted"])
     assert saves(inner) == [5]
