@@ -21,7 +21,8 @@ def shuffled(source: Any, batch_size: int, seed: int = 0, *, drop_remainder: boo
 
     Args:
         source: arrays or tensors whose first axis counts rows, or tuples, lists, dictionaries of them; or an object with `len()` and
-            `source[rows]`, which is given an array of row numbers and returns such arrays (a memory-mapped file, an HDF5 data set).
+            `source[rows]`, which is given an array of row numbers and returns such arrays (an HDF5 data set). Of a memory-mapped file
+            (`np.memmap`), alone or among others, only the rows of a batch are read.
         batch_size: rows in a batch.
         seed: another seed gives another order.
         drop_remainder: whether to leave out the last batch of an epoch where it is not full.
@@ -68,11 +69,29 @@ def _rows(source: Any) -> tuple[int, Callable[[tf.Tensor], Any]]:
     """How many rows there are, and a function from a tensor of row numbers to those rows."""
     if not isinstance(source, tuple | list | dict | np.ndarray | tf.Tensor) and hasattr(source, "__getitem__") and hasattr(source, "__len__"):
         return len(source), _picker(source)
+    if any(isinstance(part, np.memmap) for part in tf.nest.flatten(source)):
+        # Turned into tensors, all of the file would be in memory.
+        arrays = tf.nest.map_structure(np.asanyarray, source)
+        return _count(arrays), _picker(_Together(arrays))
     tensors = tf.nest.map_structure(tf.convert_to_tensor, source)
-    lengths = {int(tensor.shape[0]) if tensor.shape.rank else -1 for tensor in tf.nest.flatten(tensors)}
+    return _count(tensors), lambda rows: tf.nest.map_structure(lambda tensor: tf.gather(tensor, rows), tensors)
+
+
+def _count(arrays: Any) -> int:
+    lengths = {int(array.shape[0]) if len(array.shape) else -1 for array in tf.nest.flatten(arrays)}
     if len(lengths) != 1 or min(lengths) < 1:
         raise ConfigError(f"The arrays of source have the same number of rows, at least one. Received numbers of rows: {sorted(lengths)}.")
-    return lengths.pop(), lambda rows: tf.nest.map_structure(lambda tensor: tf.gather(tensor, rows), tensors)
+    return lengths.pop()
+
+
+class _Together:
+    """Arrays that are asked for the same rows."""
+
+    def __init__(self, arrays: Any) -> None:
+        self._arrays = arrays
+
+    def __getitem__(self, rows: np.ndarray) -> Any:
+        return tf.nest.map_structure(lambda array: np.asarray(array[rows]), self._arrays)
 
 
 def _picker(source: Any) -> Callable[[tf.Tensor], Any]:

@@ -181,23 +181,33 @@ def kept_over_time(policy: KeepPolicy, candidates: Sequence[Candidate]) -> list[
     return there
 
 
+def newest_good(candidates: Sequence[Candidate]) -> Candidate | None:
+    """The newest that reports metrics, all finite; where there is none, the newest that reports nothing."""
+    finite = [c for c in candidates if c.metrics and all(math.isfinite(value) for value in c.metrics.values())]
+    return next(reversed(finite or [c for c in candidates if not c.metrics]), None)
+
+
 @given(policy=keep_policies, candidates=runs)
 def test_the_newest_and_the_newest_finite_are_always_kept(policy, candidates):
     kept = decide(policy, candidates)
     assert set(kept) <= {c.name for c in candidates}
     if candidates:
         assert candidates[-1].name in kept
-    finite = [c for c in candidates if all(math.isfinite(value) for value in c.metrics.values())]
-    if finite:
-        assert finite[-1].name in kept
+    good = newest_good(candidates)
+    assert good is None or good.name in kept
     assert all(kept.values()), "each with a reason"
 
 
 @given(policy=keep_policies, candidates=runs)
 def test_the_newest_finite_survives_a_run_that_has_diverged(policy, candidates):
-    finite = [c for c in candidates if all(math.isfinite(value) for value in c.metrics.values())]
-    left = kept_over_time(policy, candidates)
-    assert not finite or finite[-1] in left
+    good = newest_good(candidates)
+    assert good is None or good in kept_over_time(policy, candidates)
+
+
+def test_checkpoints_without_metrics_do_not_push_out_the_last_finite_one():
+    """A loss that is logged every 10 steps, a save every 5, and NaN from step 20 on."""
+    candidates = run_of([{} if step % 10 else {"loss": 1.0 if step < 20 else math.nan} for step in range(5, 60, 5)], list(range(5, 60, 5)))
+    assert [c.step for c in kept_over_time(ckptkit.KeepLatest(2), candidates)] == [10, 50, 55]
 
 
 @given(n=counts, candidates=runs)

@@ -250,6 +250,41 @@ def test_a_damaged_step_that_was_asked_for_is_an_error(program):
     assert said["there"]
 
 
+def test_the_newest_is_asked_for_and_damaged(program, tmp_path):
+    said = program("""
+    save(1, 2, 3)
+    (run / "checkpoints" / "ckpt-3-1" / "manifest.json").write_text("nothing")
+    m = manager()
+    step = m.restore().step
+    m.close()
+    say(step=step, values=values(), moved=(run / "quarantine" / "ckpt-3-1").exists())
+    """)
+    assert said == {"step": 2, "values": [2.0, -2.0, 2000], "moved": True}
+    assert "passed over ckpt-3-1" in program.stderr
+
+
+def test_a_restore_that_fails_lets_go_of_the_run(program):
+    said = program("""
+    import signal
+    save(1, 2)
+    before = signal.getsignal(signal.SIGTERM)
+    m = ckptkit.CheckpointManager(run, {"weight": weight})
+    messages = [raises(ckptkit.IncompatibleStateError, m.restore, step) for step in (1, None)]
+    free = not m.is_open and signal.getsignal(signal.SIGTERM) == before
+    opened = manager()
+    opened.restore_or_initialize()
+    messages.append(raises(ckptkit.CheckpointNotFoundError, opened.restore, 7))
+    stays = opened.is_open
+    opened.close()
+    empty = ckptkit.CheckpointManager(run.parent / "other", {"weight": weight})
+    messages.append(raises(ckptkit.CheckpointNotFoundError, empty.restore))
+    fresh = manager(fresh="a label")
+    messages.append(raises(ckptkit.CheckpointNotFoundError, fresh.restore))
+    say(free=free, stays=stays, open=[empty.is_open, fresh.is_open], made=(run.parent / "other").exists())
+    """)
+    assert said == {"free": True, "stays": True, "open": [False, False], "made": False}
+
+
 def test_going_back_in_another_attempt_makes_a_new_line(program):
     said = program("""
     save(1, 2, 3, 4)
@@ -474,7 +509,8 @@ def test_inside_a_tf_function_the_methods_raise(program):
     m.restore_or_initialize()
     calls = {"save": lambda: m.save(1), "maybe_save": lambda: m.maybe_save(1), "restore": lambda: m.restore(), "steps": lambda: m.steps(3),
              "restore_or_initialize": lambda: m.restore_or_initialize(), "epochs": lambda: m.epochs(3), "data": lambda: m.data([1]),
-             "safe_point": lambda: m.safe_point(), "log": lambda: m.log(loss=weight[0])}
+             "safe_point": lambda: m.safe_point(), "log": lambda: m.log(loss=weight[0]), "close": lambda: m.close(),
+             "request_stop": lambda: m.request_stop(), "wait_until_finished": lambda: m.wait_until_finished()}
     found = {}
     for name, call in calls.items():
         try:

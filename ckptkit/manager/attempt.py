@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from ckptkit.errors import ConfigError, CorruptCheckpointError, IncompatibleStateError, Preempted, RunLockedError
 from ckptkit.log import logger, size
-from ckptkit.manager.finished import check_finished_by, note_finished
+from ckptkit.manager.finished import note_finished
 from ckptkit.manager.loop_data import LoopData
 from ckptkit.manager.metrics import Metrics
 from ckptkit.manager.plan import Plan
@@ -124,7 +124,6 @@ class Attempt:
     def restore_newest(self) -> RunPosition:
         """Restores the newest good checkpoint; falls back to the one before it where TensorFlow cannot read it."""
         while (checkpoint := self.newest()) is not None:
-            check_finished_by(self.plan.layout, self.plan.state)
             self.check_hyperparameters(checkpoint)
             try:
                 return self.restore(checkpoint)

@@ -12,16 +12,18 @@ from typing import Any, TypeVar
 import tensorflow as tf
 
 from ckptkit.clock import Clock
-from ckptkit.errors import ConfigError
+from ckptkit.errors import CheckpointNotFoundError, ConfigError
 from ckptkit.log import show_by_default
 from ckptkit.manager import loops, registry
 from ckptkit.manager.attempt import Attempt, is_orderly_exit
+from ckptkit.manager.finished import check_finished_by
 from ckptkit.manager.plan import make_plan
 from ckptkit.policies import KeepPolicy, SavePolicy
 from ckptkit.position import RunPosition
 from ckptkit.preemption.policy import Preemption
 from ckptkit.save.build import build
 from ckptkit.save.tracked import check_state
+from ckptkit.store.catalog import Checkpoint
 from ckptkit.store.files import FileSystem
 from ckptkit.store.run import Run
 from ckptkit.store.verify import verify
@@ -92,43 +94,74 @@ class CheckpointManager:
         Raises:
             IncompatibleStateError: where the state has another form than the checkpoint's; nothing was assigned.
             CorruptCheckpointError: where there is an earlier life of this run, and nothing of it can be read.
+            RunLockedError: where another process, or another loop of this one, trains the run.
             StorageError: where the disk refuses.
-            ConfigError: where a model is not built, or the directory belongs to another program.
+            ConfigError: where a model is not built, the directory belongs to another program, hyperparameters differ from the run's, exactness
+                was required and cannot be, this process has finished the run with other objects, or it is called inside a tf.function.
+            Preempted: where another manager of this process is closed for this one, and was asked to stop.
         """
         _not_in_function("restore_or_initialize")
         build(self._plan.state)
         attempt = self.open_attempt()
         try:
+            if self.run.checkpoints:
+                check_finished_by(self._plan.layout, self._plan.state)
             return attempt.restore_newest()
         except BaseException as error:
             self.let_go(error)
             raise
 
     def restore(self, step: int | None = None) -> RunPosition:
-        """Restores one checkpoint.
+        """Restores one checkpoint, and opens the run for going on from there where it is not open. Where it fails, a run that was not open is
+        let go of again.
 
         Args:
-            step: which; by default the newest.
+            step: which; by default the newest good one: a damaged one is moved to `quarantine/`, and said.
 
         Returns:
             Where the run goes on.
 
         Raises:
-            CheckpointNotFoundError: where there is none of this step.
-            CorruptCheckpointError: where its files are damaged; nothing was assigned.
+            CheckpointNotFoundError: where there is none, or none of this step.
+            CorruptCheckpointError: where its files are damaged, or nothing of the run can be read; nothing was assigned.
             IncompatibleStateError: where the state has another form; nothing was assigned.
+            RunLockedError: where another process, or another loop of this one, trains the run.
+            StorageError: where the disk refuses.
+            ConfigError: where a model is not built, hyperparameters differ from the run's, exactness was required and cannot be, or it is called
+                inside a tf.function.
+            Preempted: where this attempt, or another manager of this process, is closed for this and was asked to stop.
         """
         _not_in_function("restore")
-        checkpoint = self.run.find("latest" if step is None else step)
-        verify(checkpoint)
         build(self._plan.state)
-        if self._attempt is not None and self._attempt.has_saved_after(checkpoint):
+        asked = None if step is None else self._verified(step)
+        self._check_there()  # before anything is made
+        was_open = self._attempt is not None
+        if self._attempt is not None and asked is not None and self._attempt.has_saved_after(asked):
             # What is saved from here on is newer than what this attempt has saved already, and only another attempt says so.
             self._attempt.abandon()
             self.let_go(None)
+            was_open = False
         attempt = self.open_attempt()
-        attempt.check_hyperparameters(checkpoint)
-        return attempt.restore(checkpoint)
+        try:
+            if asked is None:
+                self._check_there()  # a fresh start has set it aside
+                return attempt.restore_newest()
+            attempt.check_hyperparameters(asked)
+            return attempt.restore(asked)
+        except BaseException as error:
+            if not was_open:
+                self.let_go(error)
+            raise
+
+    def _check_there(self) -> None:
+        if not self.run.checkpoints:
+            raise CheckpointNotFoundError(f"{self.run.directory} holds no checkpoint that could be restored. To begin a run where there is none, "
+                                          f"use `with manager:` or manager.restore_or_initialize().")
+
+    def _verified(self, step: int) -> Checkpoint:
+        checkpoint = self.run.find(step)
+        verify(checkpoint)
+        return checkpoint
 
     def close(self) -> None:
         """Ends this attempt: waits for what is being written, and lets go of the run, as the end of `with manager:` does.
@@ -216,7 +249,9 @@ class CheckpointManager:
 
         Raises:
             BackgroundSaveError: what went wrong since the last time.
+            ConfigError: where the run is not open, or it is called inside a tf.function.
         """
+        _not_in_function("wait_until_finished")
         self._opened().writer.wait(timeout_secs)
 
     # -- loops
@@ -224,21 +259,28 @@ class CheckpointManager:
     def steps(self, total: int) -> Iterator[int]:
         """A loop over the steps that are left.
 
+        A turn that is left by `break` or an exception does not count, and the next start makes it again. `break` saves the state as it is; where
+        the turn has trained already, that training is in it, and is said. To stop with a turn that counts, call `request_stop()`; or break at
+        the top of the body, before it trains.
+
         Args:
             total: steps of the whole run, over all attempts.
 
         Returns:
-            An iterator over step numbers, from 1 or after the restored one; each is complete when the loop's body ends. A turn that is
-            left by `break` or an exception does not count.
+            An iterator over step numbers, from 1 or after the restored one; each is complete when the loop's body ends.
 
         Raises:
-            ConfigError: where `total` is no count, or the run is not open.
+            ConfigError: where `total` is no count, the run is not open, or it is called inside a tf.function.
+            StorageError: where the disk refuses; earlier checkpoints are untouched.
             Preempted: between two turns after a request to stop, with the state saved.
         """
         return loops.steps(self._loop("steps", loops.check_total("steps", total)), total)
 
     def epochs(self, total: int) -> Iterator[int]:
         """A loop over the epochs that are left, the one in which the run was interrupted among them; `data` goes on in its middle.
+
+        Steps are counted by `data`, or by `save` and `maybe_save`. An epoch in which nothing counts them is one step itself, and is begun again
+        where it was interrupted.
 
         Args:
             total: epochs of the whole run, over all attempts.
@@ -247,13 +289,18 @@ class CheckpointManager:
             An iterator over epoch numbers, from 0.
 
         Raises:
-            ConfigError: where `total` is no count, or the run is not open.
+            ConfigError: where `total` is no count, the run is not open, or it is called inside a tf.function.
+            StorageError: where the disk refuses; earlier checkpoints are untouched.
             Preempted: between two turns after a request to stop, with the state saved.
         """
         return loops.epochs(self._loop("epochs", loops.check_total("epochs", total)), total)
 
     def data(self, dataset: Iterable[Batch]) -> Iterator[Batch]:
         """A loop over the batches of one epoch, which counts steps. After an interruption in its middle it goes on with the batch that was next.
+
+        Each call in an epoch is a pass of its own. A pass that is left by `break` is over when the program goes on in the epoch; where the
+        program is left as well, the next start goes on in it. Several passes at once, as in `zip(manager.data(a), manager.data(b))`, count one
+        step for each round.
 
         Args:
             dataset: a tf.data.Dataset, or another iterable of batches.
@@ -262,7 +309,8 @@ class CheckpointManager:
             An iterator over its batches.
 
         Raises:
-            ConfigError: where the run is not open.
+            ConfigError: where the run is not open, it is called inside a tf.function, or passes are inside one another.
+            StorageError: where the disk refuses; earlier checkpoints are untouched.
             Preempted: between two turns after a request to stop, with the state saved.
         """
         return loops.batches(self._loop("data"), dataset)
@@ -274,14 +322,17 @@ class CheckpointManager:
             reason: recorded in the journal.
 
         Raises:
-            ConfigError: where the run is not open.
+            ConfigError: where the run is not open, or it is called inside a tf.function.
         """
+        _not_in_function("request_stop")
         self._opened().request_stop(reason)
 
     def safe_point(self) -> None:
         """Serves a request to stop here. Call it where the training of the turn is done, as in a long evaluation; the turn counts as done.
 
         Raises:
+            ConfigError: where the run is not open, or it is called inside a tf.function.
+            StorageError: where the disk refuses; earlier checkpoints are untouched.
             Preempted: after a request to stop, with the state saved.
         """
         _not_in_function("safe_point")

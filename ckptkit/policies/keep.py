@@ -1,8 +1,9 @@
 """Which checkpoints stay: pure decisions over what the manifests say, so they hold over all attempts.
 
 A policy names what it *keeps*, each with a reason; what no policy keeps may be taken away. Two things are kept whatever
-the policy says: the newest checkpoint, and the newest one whose reported metrics are all finite, so that a run that has
-diverged does not push out its last good state.
+the policy says: the newest checkpoint, and the newest one that reports metrics, all of them finite, so that a run that has
+diverged does not push out its last good state. A checkpoint that reports nothing says nothing of its state: one of them is
+kept in that place only while none reports finite metrics.
 """
 
 from __future__ import annotations
@@ -204,7 +205,10 @@ def decide(policy: KeepPolicy, candidates: Sequence[Candidate]) -> Reasons:
     reasons = dict(policy.keep(candidates))
     if candidates:
         reasons.setdefault(candidates[-1].name, "newest")
-    finite = [c for c in candidates if all_finite(c.metrics)]
+    finite = [c for c in candidates if c.metrics and all_finite(c.metrics)]
+    silent = [c for c in candidates if not c.metrics]
     if finite:
         reasons.setdefault(finite[-1].name, "newest with finite metrics")
+    elif silent:
+        reasons.setdefault(silent[-1].name, "newest without metrics, where no other has finite ones")
     return reasons

@@ -22,6 +22,7 @@ from ckptkit.store.layout import RunLayout
 from ckptkit.store.manifest import Manifest
 from ckptkit.store.retention import retain
 from ckptkit.store.state_file import write_state_file
+from ckptkit.store.tidying import tidying
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,10 @@ def write_checkpoint(target: Target, snapshot: Snapshot, manifest: Manifest, sna
         size_bytes=manifest.size_bytes, snapshot_secs=snapshot_secs, write_secs=write_secs, metrics=manifest.metrics,
         final=manifest.final))
     logger.info("saved %s: %s, %s in %.2f s", manifest.position, manifest.trigger, size(manifest.size_bytes), write_secs)
-    retain(target.files, target.layout, target.journal, target.keep)
-    write_state_file(target.files, target.layout, [c.name for c in list_checkpoints(target.layout)])
+    with tidying(target.journal, "apply the keep policy"):
+        retain(target.files, target.layout, target.journal, target.keep)
+    with tidying(target.journal, "write TensorFlow's state file"):
+        write_state_file(target.files, target.layout, [c.name for c in list_checkpoints(target.layout)])
     return manifest
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ckptkit.errors import StorageError
+from ckptkit.log import logger
 from ckptkit.store.files import FileSystem, storage_errors
 from ckptkit.store.layout import (
     MANIFEST,
@@ -61,6 +62,7 @@ def commit(files: FileSystem, layout: RunLayout, manifest: Manifest) -> Manifest
     target = layout.checkpoint(manifest.name)
     if target.exists():
         # A second save at one step in one attempt. A crash between the two renames is mended by `clean_up`.
+        files.remove_tree(layout.replaced(manifest.name))
         files.rename(target, layout.replaced(manifest.name))
     try:
         files.rename(directory, target)  # COMMIT: from here on every reader sees the whole checkpoint
@@ -69,7 +71,10 @@ def commit(files: FileSystem, layout: RunLayout, manifest: Manifest) -> Manifest
             files.rename(layout.replaced(manifest.name), target)
         raise
     files.sync_dir(layout.checkpoints)
-    files.remove_tree(layout.replaced(manifest.name))
+    try:
+        files.remove_tree(layout.replaced(manifest.name))
+    except StorageError as error:  # the new one is committed: what is left of the old one is removed by the next save of this step, or start
+        logger.warning("%s is saved; what it replaced could not be removed: %s", manifest.name, error)
     return manifest
 
 

@@ -123,6 +123,15 @@ class TakenAway(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TidyingFailed(Event):
+    """After a commit, something beside the checkpoint could not be done: a removal, or TensorFlow's state file. Training goes on."""
+
+    event: ClassVar[str] = "tidying_failed"
+    what: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class PassedOver(Event):
     """A checkpoint could not be used; it was moved, not deleted."""
 
@@ -231,7 +240,7 @@ class ExportFailed(Event):
 EVENTS: dict[str, type[Event]] = {
     cls.event: cls
     for cls in (AttemptStarted, AttemptEnded, Restored, Inexact, TrainingStarted, Saved, SaveDropped, SaveFailed,
-                TakenAway, PassedOver, CleanedUp, SetAside, HyperparameterChanged, SignalReceived, NoticeReceived,
+                TakenAway, TidyingFailed, PassedOver, CleanedUp, SetAside, HyperparameterChanged, SignalReceived, NoticeReceived,
                 Preempted, Failed, Finished, Exported, ExportFailed)
 }
 """Every kind of event by its name."""

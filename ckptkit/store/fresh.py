@@ -42,6 +42,13 @@ def is_known_label(events: Sequence[Event], label: str) -> bool:
 
 
 def this_life(events: Sequence[Event]) -> list[Event]:
-    """The events since the last fresh start."""
-    starts = [index for index, event in enumerate(events) if isinstance(event, SetAside)]
-    return list(events[starts[-1] + 1:] if starts else events)
+    """The events since the last fresh start.
+
+    Attempts follow one another, so their numbers say what was later; times do not, where a clock was wrong. A fresh start is what an attempt
+    begins with. Lines of no attempt, the launcher's, have only their time.
+    """
+    start = max((event for event in events if isinstance(event, SetAside)), key=lambda event: event.attempt, default=None)
+    if start is None:
+        return list(events)
+    return [event for event in events if event is not start
+            and (event.attempt >= start.attempt if event.attempt else event.time >= start.time)]

@@ -82,7 +82,7 @@ class JournalView:
     """What a run's journals say.
 
     Args:
-        events: in the order of time.
+        events: in the order of time; those of one attempt as they were written, also where the clock went back.
         damaged: lines that could not be read, as `file:line: why`; a process that was killed may leave one.
     """
 
@@ -98,7 +98,7 @@ def read_journal(layout: RunLayout) -> JournalView:
     """
     if not layout.journal.exists():
         return JournalView((), ())
-    events: list[Event] = []
+    events: list[tuple[float, Event]] = []
     damaged: list[str] = []
     with storage_errors("list", layout.journal):
         paths = sorted(path for path in layout.journal.iterdir() if path.suffix == ".jsonl")
@@ -106,6 +106,7 @@ def read_journal(layout: RunLayout) -> JournalView:
         if not path.is_file():
             damaged.append(f"{path.name}: no regular file")
             continue
+        time = 0.0
         with storage_errors("read", path), path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 try:
@@ -114,9 +115,10 @@ def read_journal(layout: RunLayout) -> JournalView:
                     damaged.append(f"{path.name}:{number}: {error}")
                 else:
                     if event is not None:
-                        events.append(event)
-    events.sort(key=lambda event: event.time)
-    return JournalView(tuple(events), tuple(damaged))
+                        time = max(time, event.time)
+                        events.append((time, event))
+    events.sort(key=lambda pair: pair[0])
+    return JournalView(tuple(event for _, event in events), tuple(damaged))
 
 
 def decode_line(line: bytes) -> Event | None:

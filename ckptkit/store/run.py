@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ckptkit.errors import CheckpointNotFoundError, StorageError
+from ckptkit.errors import CheckpointNotFoundError, CorruptCheckpointError, StorageError
+from ckptkit.log import logger
 from ckptkit.policies import Candidate, rank
 from ckptkit.policies.metrics import Mode
 from ckptkit.store.catalog import Checkpoint, list_checkpoints
@@ -52,26 +53,39 @@ class Run:
             mode: for `"best"`: `"min"` (default) or `"max"`.
 
         Returns:
-            The checkpoint; of one step, that of the highest attempt.
+            The checkpoint; of one step, that of the highest attempt. Instead of a newest one that is damaged, the one before it; that is said.
 
         Raises:
             CheckpointNotFoundError: where there is none.
+            CorruptCheckpointError: where the manifest of the step that was asked for is damaged.
+            StorageError: where the directory, or the manifest that was asked for, cannot be read.
         """
-        checkpoints = [c for c in self.checkpoints if c.problem is None]
-        if not checkpoints:
-            raise CheckpointNotFoundError(f"{self.directory} holds no readable checkpoint.")
+        checkpoints = self.checkpoints
         if which == "latest":
-            return checkpoints[-1]
+            return self._latest(checkpoints)
         if which == "best":
-            return self._best(checkpoints, monitor, mode)
+            return self._best([c for c in checkpoints if c.problem is None], monitor, mode)
         matching = [c for c in checkpoints if str(c.step) == str(which)]
         if not matching:
-            steps = ", ".join(str(step) for step in sorted({c.step for c in checkpoints}))
+            steps = ", ".join(str(step) for step in sorted({c.step for c in checkpoints})) or "none"
             raise CheckpointNotFoundError(f"{self.directory} has no checkpoint of step {which!r}. There is: {steps}. "
                                           f"'latest' and 'best' work too.")
+        _ = matching[-1].manifest  # a damaged one is not silently another one
         return matching[-1]
 
+    def _latest(self, checkpoints: list[Checkpoint]) -> Checkpoint:
+        for checkpoint in reversed(checkpoints):
+            try:
+                _ = checkpoint.manifest
+            except CorruptCheckpointError as error:
+                logger.warning("%s is damaged, and the checkpoint before it counts: %s", checkpoint.name, error)
+            else:
+                return checkpoint
+        raise CheckpointNotFoundError(f"{self.directory} holds no readable checkpoint.")
+
     def _best(self, checkpoints: list[Checkpoint], monitor: str | None, mode: Mode) -> Checkpoint:
+        if not checkpoints:
+            raise CheckpointNotFoundError(f"{self.directory} holds no readable checkpoint.")
         candidates = [Candidate(name=str(c.name), step=c.step, metrics=c.metrics) for c in checkpoints]
         for metric in [monitor] if monitor else ["val_loss", "loss"]:
             if ranked := rank(candidates, metric, mode):

@@ -105,3 +105,19 @@ def test_finding_a_checkpoint(save, tmp_path):
         run.find(250)
     with pytest.raises(ckptkit.CheckpointNotFoundError, match="Metrics there"):
         run.find("best", monitor="accuracy")
+
+
+def test_a_damaged_checkpoint_is_not_silently_another_one(save, tmp_path, caplog):
+    for step in (100, 200, 300):
+        save(step, metrics={"loss": 0.5})
+    (save(300, attempt=2) / "manifest.json").write_text("nothing")
+    run = open_run(tmp_path / "run")
+    assert (run.find().step, run.find().attempt) == (300, 1)
+    assert "ckpt-300-2 is damaged, and the checkpoint before it counts" in caplog.text
+    with pytest.raises(ckptkit.CorruptCheckpointError, match=r"ckpt-300-2.*is not a manifest"):
+        run.find(300)
+    for path in (tmp_path / "run" / "checkpoints").glob("*/manifest.json"):
+        path.unlink()
+    for which in ("latest", "best"):
+        with pytest.raises(ckptkit.CheckpointNotFoundError, match="no readable checkpoint"):
+            run.find(which)
