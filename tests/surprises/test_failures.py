@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ import time
 import pytest
 
 import ckptkit
+from ckptkit.store.files import FileSystem, storage_errors
 from tests.surprises.conftest import told
 
 
@@ -128,6 +130,33 @@ def test_a_fit_that_diverges_keeps_its_last_finite_state(lab, run):
     made.fit(x, y, batch_size=8, epochs=5, verbose=0, shuffle=False, callbacks=[
         poison, ckptkit.CheckpointCallback(run, save=ckptkit.EveryNEpochs(1), keep=ckptkit.KeepLatest(2), export=False)])
     assert [checkpoint.manifest.epoch for checkpoint in ckptkit.open_run(run).checkpoints] == [2, 4, 5]
+
+
+def test_what_cannot_be_tidied_up_does_not_end_training(lab, run):
+    class Keeping(FileSystem):
+        """A disk on which nothing is taken away, and TensorFlow's state file is not written."""
+
+        def rename(self, source, target):
+            if target.name.startswith(".removing-"):
+                with storage_errors("rename", source):
+                    raise PermissionError(errno.EPERM, "no")
+            super().rename(source, target)
+
+        def replace_content(self, path, data):
+            if path.name == "checkpoint":
+                with storage_errors("write", path):
+                    raise PermissionError(errno.EPERM, "no")
+            super().replace_content(path, data)
+
+    weight = lab.tf.Variable(0.0)
+    manager = ckptkit.CheckpointManager(run, {"weight": weight}, save=ckptkit.EveryNSteps(1), keep=ckptkit.KeepLatest(1), files=Keeping())
+    with lab.logged() as lines, manager:
+        assert list(manager.steps(3)) == [1, 2, 3]
+    assert manager.all_steps == [1, 2, 3]
+    whats = {event.what for event in told(run, "tidying_failed")}
+    assert whats == {"take away ckpt-1-1", "take away ckpt-2-1", "write TensorFlow's state file"}
+    assert any("could not take away ckpt-1-1; the checkpoints are safe, and training goes on" in line for line in lines)
+    assert [event.outcome for event in told(run, "attempt_ended")] == ["finished"]
 
 
 def test_a_second_manager_closes_the_first(lab, run):
