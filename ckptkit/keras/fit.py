@@ -25,7 +25,7 @@ from ckptkit.export.saved_model import export_saved_model
 from ckptkit.keras import beside
 from ckptkit.keras.callback_state import CallbackStates
 from ckptkit.keras.identity import check_same_phase, finished_by, note_finished
-from ckptkit.keras.place import Pass, Place
+from ckptkit.keras.place import Pass, Place, plain_logs
 from ckptkit.keras.replay import Replay
 from ckptkit.keras.watch import watch
 from ckptkit.log import logger
@@ -110,7 +110,7 @@ class FitRun:
         return leaves
 
     def _get_state(self) -> dict[str, Any]:
-        self._place.logs = {key: float(value) for key, value in self._place.logs.items()}
+        self._place.logs = plain_logs(self._place.logs)
         return {"place": self._place.to_state(), "callbacks": self._callback_states.get() if self._callback_states else {},
                 "files": beside.sizes(self._others)}
 

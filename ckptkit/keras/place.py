@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+import numpy as np
 
 
 @dataclass
@@ -78,3 +81,10 @@ class Place:
             return None
         scaled = [Pass(-(-each.calls * self.per_call // per_call), each.ended) for each in self.epochs]
         return Place(**{**vars(self), "epochs": scaled, "now": Pass(done // per_call, self.now.ended), "per_call": per_call})
+
+
+def plain_logs(logs: Mapping[str, Any]) -> dict[str, Any]:
+    """What a step has returned, as numbers, and as arrays where a metric has several values (F1 by class); what is neither is left out."""
+    arrays = {name: np.asarray(value) for name, value in logs.items()}
+    arrays = {name: array.astype(np.float32) if array.dtype.name == "bfloat16" else array for name, array in arrays.items()}
+    return {name: array if array.ndim else float(array) for name, array in arrays.items() if array.dtype.kind in "biuf"}
