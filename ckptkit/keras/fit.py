@@ -153,10 +153,15 @@ class FitRun:
                 self._already_finished(checkpoint)
                 return
             self._position = self._attempt.goes_on_from(checkpoint)
+            if self._attempt.put_settled():
+                self._model.make_train_function(force=True)  # arguments of optimizers are constants in a step that was traced
             self._set_out(checkpoint)
+        self._wrap_train_function()
+        self._attempt.phase = "tracing"
+
+    def _wrap_train_function(self) -> None:
         self._original = self._model.train_function
         self._model.train_function = self._train_function
-        self._attempt.phase = "tracing"
 
     def _set_out(self, checkpoint: Checkpoint) -> None:
         """Sends Keras' loops to the place where the run was, unseen by the other callbacks."""
@@ -259,6 +264,7 @@ class FitRun:
         if self._replay is not None:
             for leaf, tensors in self._untouched:  # the step that was to be thrown away has changed them
                 leaf.assign(tensors)
+            self._attempt.take_back_settled()
         self._undo()
         self._manager.let_go(error)
 
