@@ -147,6 +147,17 @@ def set_initial_epoch(model: Any, epoch: int | None) -> None:
     model._initial_epoch = None if epoch is None else _Exactly(epoch)
 
 
+def skip_evaluation(model: Any) -> None:
+    """Ends the evaluation that `fit` is making after this call, as if it had not begun.
+
+    Reason: where `validation_steps` is given, the iterator of evaluations counts batches over all of them, and none was drawn.
+    """
+    model.stop_evaluating = True
+    iterator = getattr(model, "_eval_epoch_iterator", None)
+    if iterator is not None:
+        iterator._steps_seen = 0
+
+
 def global_seed() -> Any:
     """The state of the generator behind `keras.random.*` without a seed, as an array; None where it was not used yet.
 

@@ -156,6 +156,26 @@ for at, given in ((2, 0), (0, 3), (None, 3), (4, 0)):
     assert seen == list(range(given if at is None else at, 4)), (at, given, seen)
     _private.set_initial_epoch(made, None)
 """,
+    "skip_evaluation": """
+made, calls = model(), []
+class Skip(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None): self.epoch = epoch
+    def on_test_begin(self, logs=None):
+        original = self.model.test_function
+        def test(iterator):
+            if self.epoch: return original(iterator)
+            _private.skip_evaluation(self.model)
+            return {}
+        self.model.test_function, self.original = test, original
+    def on_test_batch_end(self, batch, logs=None): calls.append((self.epoch, batch))
+    def on_test_end(self, logs=None): self.model.test_function = self.original
+rows = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
+for validation in (rows, rows.filter(lambda a, b: True)):
+    for steps in ({}, {"validation_steps": 2}):
+        calls.clear()
+        made.fit(x, y, epochs=2, verbose=0, validation_data=validation, callbacks=[Skip()], **steps)
+        assert calls == [(0, 0), (1, 0), (1, 1)], (calls, steps)
+""",
     "global_seed": """
 import random
 before = random.getstate()

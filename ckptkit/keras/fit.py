@@ -36,7 +36,7 @@ from ckptkit.resume.assign import read_python
 from ckptkit.save.build import unbuilt_parts
 from ckptkit.save.hyperparameters import is_json
 from ckptkit.save.leaves import Leaf, PythonLeaf, Tensors
-from ckptkit.save.position import IteratorLeaf, describe, why_not_saved
+from ckptkit.save.position import IteratorLeaf, batches_of, describe, why_not_saved
 from ckptkit.save.process import python_and_numpy, set_python_and_numpy
 from ckptkit.save.tracked import track
 from ckptkit.store import events
@@ -347,6 +347,11 @@ class FitRun:
 
     def epoch_ended(self, epoch: int, logs: Mapping[str, Any]) -> None:
         """An epoch is complete; where it was the last, so is training, before Keras replaces weights by averages or by the best ones."""
+        if self._replay is not None and self._begun:
+            self._attempt.inexact(f"the run was stopped in the evaluation of epoch {epoch}, and there is no evaluation now")
+            self._go_on(lambda callback: None)
+            for callback in self._others:
+                callback.on_epoch_end(epoch, dict(logs))
         if self._replay is not None:
             if epoch >= self._place.epoch:
                 raise ConfigError(f"The data of an epoch now ends before batch {self._checkpoint_batch}, which this run had done in epoch {epoch}. "
@@ -405,6 +410,9 @@ class FitRun:
 
     def _test_function(self, iterator: Any) -> Any:
         if self._replay is not None:
+            if self._replay.evaluation_is_new:
+                _private.skip_evaluation(self._model)
+                return {}
             return self._replay.evaluation_call(iterator)
         if not self._place.evaluations and not self._evaluation.calls:
             self._place.evaluation_drawn_again = why_not_saved(iterator)
@@ -423,7 +431,7 @@ class FitRun:
         """A new run begins."""
         self._callback_states = CallbackStates(self._others)
         self._place.drawn_again = why_not_saved(iterator)
-        self._place.pipeline = describe(iterator)
+        self._place.pipeline, self._place.batches = describe(iterator), batches_of(iterator, self._steps)
         self._begin_training()
         self._attempt.phase = "tracing"
         self._attempt.serve_stop(leave=self._flush)
@@ -458,8 +466,8 @@ class FitRun:
             callback.on_epoch_begin(self._place.epoch, {})
         self._iterator = iterator
         self._missing = self._replay.missing(iterator)
-        if describe(iterator) != self._place.pipeline:
-            self._attempt.inexact(f"the data's pipeline has changed, from {self._place.pipeline} to {describe(iterator)}")
+        for change in self._replay.changes(describe(iterator), batches_of(iterator, self._steps)):
+            self._attempt.inexact(change)
         self._attempt.random.only_keras = self._place.drawn_again is not None
         self._position = self._attempt.restore(self._checkpoint)
         if not self._place.now.calls:

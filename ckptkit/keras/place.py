@@ -21,6 +21,11 @@ class Pass:
     calls: int = 0
     ended: bool = False
 
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Pass:
+        """The pass that a checkpoint describes; what a later version says of it beyond that is left out."""
+        return cls(**{name: state[name] for name in cls.__dataclass_fields__ if name in state})
+
 
 @dataclass
 class Place:
@@ -37,6 +42,7 @@ class Place:
         evaluation_drawn_again: the same for the evaluation's data.
         logs: of the last call.
         pipeline: what the data's pipeline is made of, and the form of its batches.
+        batches: in an epoch, or None where that is not known.
         random: Python's and NumPy's random states when `fit` began.
         random_of_epoch: the same when the present epoch began.
     """
@@ -51,6 +57,7 @@ class Place:
     evaluation_drawn_again: str | None = None
     logs: dict[str, Any] = field(default_factory=dict)
     pipeline: list[str] = field(default_factory=list)
+    batches: int | None = None
     random: dict[str, Any] | None = None
     random_of_epoch: dict[str, Any] | None = None
 
@@ -67,9 +74,9 @@ class Place:
     def from_state(cls, state: dict[str, Any]) -> Place:
         """The place that `to_state` described."""
         known = {name: state[name] for name in cls.__dataclass_fields__ if name in state}
-        known["epochs"] = [Pass(**each) for each in known.get("epochs", [])]
-        known["evaluations"] = [Pass(**each) for each in known.get("evaluations", [])]
-        known["now"] = Pass(**known.get("now", {}))
+        known["epochs"] = [Pass.from_state(each) for each in known.get("epochs", [])]
+        known["evaluations"] = [Pass.from_state(each) for each in known.get("evaluations", [])]
+        known["now"] = Pass.from_state(known.get("now", {}))
         return cls(**known)
 
     def with_per_call(self, per_call: int) -> Place | None:

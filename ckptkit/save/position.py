@@ -34,6 +34,19 @@ def describe(iterator: Any) -> list[str]:
     return [*_private.describe_pipeline(_private.dataset_of(iterator)), str(iterator.element_spec)]
 
 
+def batches_of(iterator: Any, steps: int | None) -> int | None:
+    """How many batches the data of an epoch has, as far as it is known: what Keras counts, or what the pipeline says.
+
+    Args:
+        iterator: that an epoch draws from.
+        steps: batches in an epoch, as Keras knows them.
+    """
+    if steps is not None or not isinstance(iterator, tf.data.Iterator):
+        return steps
+    cardinality = int(_private.dataset_of(iterator).cardinality())
+    return cardinality if cardinality >= 0 else None
+
+
 class IteratorLeaf:
     """The state of the iterator that training draws from now. It is left out where it cannot be saved.
 
