@@ -17,6 +17,7 @@ from ckptkit.log import show_by_default
 from ckptkit.manager import loops, registry
 from ckptkit.manager.attempt import Attempt
 from ckptkit.manager.plan import make_plan
+from ckptkit.manager.workers import check_one_worker
 from ckptkit.policies import KeepPolicy, SavePolicy
 from ckptkit.position import RunPosition
 from ckptkit.preemption.policy import Preemption
@@ -319,6 +320,7 @@ class CheckpointManager:
             extra_state: what belongs to the state beside what the user named.
         """
         if self._attempt is None:
+            check_one_worker(os.environ)
             show_by_default()
             known = {id(value) for value in self._plan.state.values()}
             extra = {name: value for name, value in (extra_state or {}).items() if id(value) not in known}

@@ -44,10 +44,10 @@ def test_validation_data_that_is_added(lab, run, unknown, options):
     assert calls == [0, 1]
     assert lab.bits(made) == lab.bits(whole)
     assert [reason for reason in reasons(run) if "0 evaluations were made before this place, and now there are 2" in reason]
+    again = run.with_name("again")
+    with pytest.raises(lab.StopError):
+        train(lab, again, lab.after(10))
     with pytest.raises(ckptkit.ConfigError, match="evaluations were made before"):
-        again = run.with_name("again")
-        with pytest.raises(lab.StopError):
-            train(lab, again, lab.after(10))
         train(lab, again, validation_data=data(), exact="require", **options)
 
 
