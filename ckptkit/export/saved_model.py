@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import keras
 from ckptkit import _private
 from ckptkit.errors import ConfigError, ExportError
 from ckptkit.store.files import FileSystem
-from ckptkit.store.layout import run_layout
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def export_saved_model(model: Any, directory: str | os.PathLike[str], *, sample: Any = None, version: int | None = None,
@@ -42,7 +44,7 @@ def export_saved_model(model: Any, directory: str | os.PathLike[str], *, sample:
     """
     if not isinstance(model, keras.Model):
         raise ConfigError(f"export_saved_model takes a Keras model. Received: {type(model).__name__}.")
-    base = run_layout(directory).root
+    base = check_base(directory)
     disk = files or FileSystem()
     number = _next_version(base, version)
     if sample is not None:
@@ -64,6 +66,24 @@ def export_saved_model(model: Any, directory: str | os.PathLike[str], *, sample:
         disk.remove_tree(writing)
         raise ExportError(f"The model {model.name!r} could not be exported to {target}: {error}") from error
     return target
+
+
+def check_base(directory: object) -> Path:
+    """Checks that versions can be published in a directory.
+
+    Raises:
+        ConfigError: where it is no path, an object store's URL, or a file.
+    """
+    text = os.fspath(directory) if isinstance(directory, str | os.PathLike) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ConfigError(f"A model is published in a directory, which is a path. Received: {directory!r}.")
+    if _URL.match(text):
+        raise ConfigError(f"A model is published in a directory on a mounted file system. Received the URL {text!r}. Name a directory, and copy "
+                          f"the version to the object store from there.")
+    base = Path(text).expanduser()
+    if base.is_file():
+        raise ConfigError(f"{base} is a file; a directory is needed to publish a model in. Move the file away, or name another directory.")
+    return base
 
 
 def _write(model: Any, directory: Path) -> None:

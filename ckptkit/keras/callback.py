@@ -10,6 +10,7 @@ import keras
 
 from ckptkit import _private
 from ckptkit.errors import ConfigError
+from ckptkit.export.saved_model import check_base
 from ckptkit.keras import beside
 from ckptkit.keras.fit import FitRun
 from ckptkit.manager import CheckpointManager
@@ -66,6 +67,8 @@ class CheckpointCallback(keras.callbacks.Callback):
                                   f"{', '.join(self._options)}: pass that to CheckpointManager(...), or pass the directory here.")
         else:
             make_plan(directory, {}, **self._options)  # checks the arguments here, where the user's line is, and not in the middle of fit
+        if not isinstance(export, bool):
+            check_base(export)
         self._given = directory
         self._export = export
         self._fit: FitRun | None = None
@@ -85,13 +88,16 @@ class CheckpointCallback(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         """Opens the run, and makes `fit` begin at the epoch where it goes on."""
         call = _private.fit_call(self)
+        if call.callback_list is None:
+            raise ConfigError("CheckpointCallback goes on with model.fit, and on_train_begin was not called by one that has it in its list of "
+                              "callbacks. Put it into that list itself, model.fit(..., callbacks=[..., CheckpointCallback(...)]); in a training "
+                              "loop of your own, use ckptkit.CheckpointManager.")
         if self._fit is not None:
             self._fit.abandon()  # an exception ended the fit before this one
         self._fit = FitRun(self._given, self._options, self._export, self.model, self, call, self.params or {})
-        if call.callback_list is not None:
-            # Ours comes last: what the others do at an event is then part of the state that is saved after it. Keras is iterating over
-            # the old list.
-            call.callback_list.callbacks = [*(each for each in call.callback_list.callbacks if each is not self), self]
+        # Ours comes last: what the others do at an event is then part of the state that is saved after it. Keras is iterating over
+        # the old list.
+        call.callback_list.callbacks = [*(each for each in call.callback_list.callbacks if each is not self), self]
         self._fit.begin()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
