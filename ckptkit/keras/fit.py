@@ -24,7 +24,7 @@ from ckptkit.errors import CheckpointError, ConfigError
 from ckptkit.export.saved_model import export_saved_model
 from ckptkit.keras import beside
 from ckptkit.keras.callback_state import CallbackStates
-from ckptkit.keras.identity import check_same_phase, finished_by, note_finished
+from ckptkit.keras.identity import check_one_device, check_same_phase, finished_by, note_finished
 from ckptkit.keras.place import Pass, Place, plain_logs
 from ckptkit.keras.replay import Replay
 from ckptkit.keras.watch import watch
@@ -67,8 +67,8 @@ class FitRun:
     def __init__(self, given: Any, options: Mapping[str, Any], export: Any, model: Any, callback: Any, call: _private.FitCall,
                  params: Mapping[str, Any]) -> None:
         self._ours = callback
-        self._list = None if call.callback_list is None else weakref.ref(call.callback_list)
-        others = [] if call.callback_list is None else [each for each in call.callback_list.callbacks if each is not callback]
+        self._list = weakref.ref(call.callback_list)
+        others = [each for each in call.callback_list.callbacks if each is not callback]
         beside.check_others(others)
         self._model = model
         self._export = export
@@ -128,6 +128,7 @@ class FitRun:
         """Opens the run and finds where it goes on. The state itself is assigned when Keras' loops have come to that place: by then the
         other callbacks have done what they do at the beginning of training and of the epoch, which it overwrites.
         """
+        check_one_device(self._model)
         self._attempt = self._manager.open_attempt({"model": self._model, "fit": self})
         self._attempt.total = self._epochs
         try:
@@ -141,7 +142,7 @@ class FitRun:
         checkpoint = self._checkpoint = self._attempt.newest()
         if checkpoint is not None:
             finished_by(self._manager.run.layout, self._model)
-            check_same_phase(checkpoint, self._model)
+            check_same_phase(checkpoint, self._attempt.plan.state, self._model)
         self._attempt.check_hyperparameters(checkpoint, self._configured())
         if checkpoint is None:
             self._position = RunPosition(epoch=self._call.initial_epoch)
@@ -183,7 +184,7 @@ class FitRun:
 
     def _show(self, callbacks: list[Any]) -> None:
         """Which callbacks Keras tells of its events."""
-        callback_list = self._list() if self._list is not None else None
+        callback_list = self._list()
         if callback_list is not None:
             callback_list.callbacks = callbacks
 
@@ -282,11 +283,10 @@ class FitRun:
     def _watch_for_errors(self) -> None:
         """Notices an exception that ends `fit` elsewhere than in a step: one that ends the program, and one that somebody catches."""
         self._hook, sys.excepthook = sys.excepthook, self._on_uncaught
-        if self._call.callback_list is not None:
-            watch(self._call.callback_list, self._failed)
-            # Nobody but the fit holds its list of callbacks, so the list goes when the fit does.
-            weakref.finalize(self._call.callback_list, _abandon, weakref.ref(self)).atexit = False
-            self._call = replace(self._call, callback_list=None)
+        watch(self._call.callback_list, self._failed)
+        # Nobody but the fit holds its list of callbacks, so the list goes when the fit does.
+        weakref.finalize(self._call.callback_list, _abandon, weakref.ref(self)).atexit = False
+        self._call = replace(self._call, callback_list=None)
 
     def _on_uncaught(self, kind: type[BaseException], error: BaseException, traceback: Any) -> None:
         hook = self._hook
@@ -314,6 +314,10 @@ class FitRun:
         """Keras is about to call the train function for the batches from `batch` on."""
         self._armed = True
         self._batch = batch
+        if self._model.train_function not in (self._train_function, None):
+            # A callback has had it made anew, as after a change of what is trained.
+            self._wrap_train_function()
+            self._attempt.phase = "tracing"
 
     def evaluation_began(self) -> None:
         """An epoch's evaluation begins; the state of before it is what a request to stop inside it will save."""
