@@ -14,6 +14,8 @@ from ckptkit import _private
 from ckptkit.errors import ConfigError, ExportError
 from ckptkit.store.files import FileSystem
 
+_under_way: set[Path] = set()
+_WRITING = re.compile(r"\.writing-\d+-(\d{1,9})")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -54,7 +56,8 @@ def export_saved_model(model: Any, directory: str | os.PathLike[str], *, sample:
                           f"batch, or pass sample=batch.")
     writing, target = base / f".writing-{number}-{os.getpid()}", base / str(number)
     disk.make_dir(base)
-    disk.remove_tree(writing)
+    _clean_up(disk, base)
+    _under_way.add(writing.resolve())
     try:
         _write(model, writing)
         for path in sorted(writing.rglob("*")):
@@ -65,7 +68,28 @@ def export_saved_model(model: Any, directory: str | os.PathLike[str], *, sample:
     except Exception as error:
         disk.remove_tree(writing)
         raise ExportError(f"The model {model.name!r} could not be exported to {target}: {error}") from error
+    finally:
+        _under_way.discard(writing.resolve())
     return target
+
+
+def _clean_up(disk: FileSystem, base: Path) -> None:
+    """Removes what processes have left that died while they exported, one that had our number before us among them."""
+    for path in base.iterdir():
+        match = _WRITING.fullmatch(path.name)
+        pid = int(match[1]) if match else 0
+        if match and path.resolve() not in _under_way and (pid == os.getpid() or not _is_alive(pid)):
+            disk.remove_tree(path)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # another user's
+    return True
 
 
 def check_base(directory: object) -> Path:

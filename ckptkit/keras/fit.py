@@ -20,12 +20,12 @@ import keras
 import tensorflow as tf
 
 from ckptkit import _private
-from ckptkit.errors import CheckpointError, ConfigError
+from ckptkit.errors import CheckpointError, ConfigError, IncompatibleStateError
 from ckptkit.export.saved_model import export_saved_model
 from ckptkit.keras import beside
 from ckptkit.keras.callback_state import CallbackStates
 from ckptkit.keras.identity import check_one_device, check_same_phase, finished_by, note_finished
-from ckptkit.keras.place import Pass, Place, plain_logs
+from ckptkit.keras.place import Pass, Place, not_finite, plain_logs
 from ckptkit.keras.replay import Replay
 from ckptkit.keras.watch import watch
 from ckptkit.log import logger
@@ -33,6 +33,7 @@ from ckptkit.manager import CheckpointManager
 from ckptkit.manager.attempt import Attempt, Taken
 from ckptkit.position import RunPosition
 from ckptkit.resume.assign import read_python
+from ckptkit.resume.newest import DivergedError
 from ckptkit.save.build import unbuilt_parts
 from ckptkit.save.hyperparameters import is_json
 from ckptkit.save.leaves import Leaf, PythonLeaf, Tensors
@@ -49,6 +50,9 @@ DATA_ENDED = (StopIteration, tf.errors.OutOfRangeError)
 
 FIT_STATE = "fit/state/0"
 """The key of what `fit` keeps beside the model."""
+
+FIT_VERSION = 1
+"""Of its form. A reader skips what it does not know; a larger number is for a form that it cannot read."""
 
 
 class FitRun:
@@ -95,6 +99,7 @@ class FitRun:
         self._position = RunPosition()
         self._before_evaluation: Taken | None = None
         self._final: Taken | None = None
+        self._diverged: DivergedError | None = None
         self._publish_later = False
         self._hook: Any = None
 
@@ -111,8 +116,9 @@ class FitRun:
 
     def _get_state(self) -> dict[str, Any]:
         self._place.logs = plain_logs(self._place.logs)
-        return {"place": self._place.to_state(), "callbacks": self._callback_states.get() if self._callback_states else {},
-                "files": beside.sizes(self._others)}
+        states = self._callback_states
+        return {"version": FIT_VERSION, "place": self._place.to_state(), "callbacks": states.get() if states else {},
+                "configured": states.configured if states else {}, "files": beside.sizes(self._others)}
 
     def _set_state(self, state: dict[str, Any]) -> None:
         self._loaded = state
@@ -170,6 +176,9 @@ class FitRun:
         if state is None:
             raise ConfigError(f"{checkpoint.path} was not written from model.fit, so it does not say where fit goes on. Go on with the loop that "
                               f"wrote it, or begin another run with its weights.")
+        if state.get("version", 1) > FIT_VERSION:
+            raise IncompatibleStateError(f"{checkpoint.path} has a place in fit of version {state['version']}, and this ckptkit reads versions up to "
+                                         f"{FIT_VERSION}. Install the version of ckptkit that wrote it, or a later one.")
         place = Place.from_state(state["place"]).with_per_call(self._place.per_call)
         if place is None:
             raise ConfigError(f"steps_per_execution was {state['place']['per_call']} and is {self._place.per_call} now, and the checkpoint is at "
@@ -234,11 +243,15 @@ class FitRun:
         self._undo()
         error: BaseException | None = None
         try:
+            if self._diverged is not None:
+                error = self._diverged
+                logger.warning("%s", error)
+                return
             if self._final is not None:
                 self._attempt.finish(self._final)
             elif self._checkpoint is not None:
                 self._attempt.assign_result(self._checkpoint)
-                CallbackStates(self._others).set(self._loaded["callbacks"])
+                CallbackStates(self._others).set(self._loaded["callbacks"], self._loaded.get("configured", {}))
             # An interrupted run publishes nothing; the next start does.
             self._attempt.serve_stop(leave=self._flush)
             if self._export and (self._final is not None or self._publish_later):
@@ -361,11 +374,20 @@ class FitRun:
                 raise ConfigError(f"The data of an epoch now ends before batch {self._checkpoint_batch}, which this run had done in epoch {epoch}. "
                                   f"Put the data back, or name another directory for a run on other data.")
             return
+        for each in self._callback_states.left_out() if self._callback_states is not None else ():
+            self._attempt.inexact(each)
         self._place.epochs.append(self._place.now)
         self._place.now = Pass()
         self._position = RunPosition(self._position.step, epoch + 1, 0)
         self._attempt.at(self._position, logs)
-        if self._model.stop_training or epoch + 1 >= self._epochs:
+        bad = not_finite({**self._place.logs, **logs}) if self._model.stop_training else []
+        if bad:
+            self._attempt.abandon()
+            self._diverged = DivergedError(
+                f"Training was stopped with {', '.join(bad)}. Expected finite numbers, so this state is not saved as the end of the run, and no "
+                f"model is published. The next start goes on before it, and comes to the same place unless something changes: a smaller learning "
+                f"rate with changed={{'learning_rate': 'code'}}, or clipnorm.")
+        elif self._model.stop_training or epoch + 1 >= self._epochs:
             self._final = self._attempt.take()
 
     @property
@@ -483,11 +505,13 @@ class FitRun:
         self._callback_states = CallbackStates(self._others)
         for callback in self._others:
             tell(callback)
-        self._callback_states.set(self._loaded["callbacks"])
+        lost = self._callback_states.set(self._loaded["callbacks"], self._loaded.get("configured", {}))
         beside.cut(self._others, self._loaded["files"])
         self._replay = None
         self._untouched = []
         self._show([*self._others, self._ours])
+        for each in lost:
+            self._attempt.inexact(each)
 
     def _build(self, element_spec: Any) -> None:
         if element_spec is not None and unbuilt_parts({"model": self._model}):

@@ -95,3 +95,10 @@ def plain_logs(logs: Mapping[str, Any]) -> dict[str, Any]:
     arrays = {name: np.asarray(value) for name, value in logs.items()}
     arrays = {name: array.astype(np.float32) if array.dtype.name == "bfloat16" else array for name, array in arrays.items()}
     return {name: array if array.ndim else float(array) for name, array in arrays.items() if array.dtype.kind in "biuf"}
+
+
+def not_finite(logs: Mapping[str, Any]) -> list[str]:
+    """The loss, or where there is none every metric, that has become infinite or no number; in words."""
+    plain = plain_logs(logs)
+    judged = {"loss": plain["loss"]} if "loss" in plain else plain
+    return [f"{name}={value}" for name, value in judged.items() if not np.isfinite(value).all()]
