@@ -85,6 +85,44 @@ def stateful_random_ops(function: Any) -> list[str]:
     return sorted(found)
 
 
+class EagerOperations:
+    """Notes which operations run in its block and draw from a state inside TensorFlow's kernels, where no function is traced that could be
+    looked at (`run_eagerly=True`).
+
+    Reason: nothing public tells of operations as they run.
+    """
+
+    def __init__(self) -> None:
+        self.random: set[str] = set()
+
+    def __enter__(self) -> EagerOperations:
+        from tensorflow.python.framework import op_callbacks
+
+        op_callbacks.add_op_callback(self._ran)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        from tensorflow.python.framework import op_callbacks
+
+        op_callbacks.remove_op_callback(self._ran)
+
+    def _ran(self, operation: Any, *rest: Any, **more: Any) -> None:
+        name = operation.decode() if isinstance(operation, bytes) else str(operation)
+        if name in _STATEFUL_RANDOM:
+            self.random.add(name)
+
+
+def unseeded_random_ops(dataset: Any) -> list[str]:
+    """Operations in a pipeline's functions that draw random numbers and have no seed, neither their own nor a global one.
+
+    Reason: as `stages_of`; and an operation's seeds are only in the graph of the function that it is in.
+    """
+    graphs = [function.function.graph.as_graph_def() for function in dataset._functions()]
+    nodes = [node for graph in graphs for node in (*graph.node, *(inner for each in graph.library.function for inner in each.node_def))]
+    found = {node.op for node in nodes if node.op in _STATEFUL_RANDOM and not node.attr["seed"].i and not node.attr["seed2"].i}
+    return sorted(found.union(*(unseeded_random_ops(each) for each in dataset._inputs())))
+
+
 _STATEFUL_RANDOM = frozenset({"RandomUniform", "RandomUniformInt", "RandomStandardNormal", "TruncatedNormal", "ParameterizedTruncatedNormal",
                               "RandomGamma", "RandomPoisson", "RandomPoissonV2", "RandomShuffle", "Multinomial"})
 

@@ -89,6 +89,36 @@ for made in (model(), model(layers.Dropout(0.5), layers.Dense(1)), model(Noise()
     found.append(_private.stateful_random_ops(made.train_function))
 assert found == [[], [], ["RandomStandardNormal", "RandomUniform"]], found
 """,
+    "EagerOperations": """
+class Noise(layers.Layer):
+    def call(self, x): return x + tf.random.normal(tf.shape(x))
+found = []
+for made in (model(), model(layers.Dropout(0.5), layers.Dense(1)), model(Noise(), layers.Dense(1))):
+    made.compile("adam", "mse", run_eagerly=True)
+    made.make_train_function()
+    with _private.EagerOperations() as operations:
+        made.train_function(iter(tf.data.Dataset.from_tensors((x, y))))
+    found.append(sorted(operations.random))
+    made.train_function(iter(tf.data.Dataset.from_tensors((x, y))))
+    assert sorted(operations.random) == found[-1]
+assert found == [[], [], ["RandomStandardNormal"]], found
+with _private.EagerOperations() as operations: tf.random.normal((2,))
+assert operations.random == {"RandomStandardNormal"}
+operations.random.clear()
+tf.random.normal((2,))
+assert operations.random == set(), "it listens in its block only"
+""",
+    "unseeded_random_ops": """
+numbers = tf.data.Dataset.range(3)
+def draw(seed): return lambda x: tf.random.uniform([], seed=seed) + tf.cast(x, tf.float32)
+def inner(x): return numbers.map(draw(None))
+assert _private.unseeded_random_ops(numbers.map(lambda x: x).shuffle(3).batch(2)) == []
+assert _private.unseeded_random_ops(numbers.map(draw(3)).batch(2)) == []
+assert _private.unseeded_random_ops(numbers.map(draw(None)).batch(2)) == ["RandomUniform"]
+assert _private.unseeded_random_ops(numbers.interleave(inner)) == ["RandomUniform"]
+tf.random.set_seed(3)
+assert _private.unseeded_random_ops(numbers.map(draw(None)).batch(2)) == []
+""",
     "shuffles_in": """
 def state(dataset, drawn):
     iterator = iter(dataset)

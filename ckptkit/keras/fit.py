@@ -37,7 +37,7 @@ from ckptkit.resume.newest import DivergedError
 from ckptkit.save.build import unbuilt_parts
 from ckptkit.save.hyperparameters import is_json
 from ckptkit.save.leaves import Leaf, PythonLeaf, Tensors
-from ckptkit.save.position import IteratorLeaf, batches_of, describe, why_not_saved
+from ckptkit.save.position import IteratorLeaf, batches_of, describe, why_not_again, why_not_saved
 from ckptkit.save.process import python_and_numpy, set_python_and_numpy
 from ckptkit.save.tracked import track
 from ckptkit.store import events
@@ -94,6 +94,7 @@ class FitRun:
         self._test_original: Any = None
         self._evaluation = Pass()
         self._armed = False  # Keras has told us that a train batch begins: the next call of the train function is ours
+        self._examined = False
         self._begun = False  # the first step of this attempt has been made
         self._batch = 0
         self._position = RunPosition()
@@ -330,7 +331,7 @@ class FitRun:
         if self._model.train_function not in (self._train_function, None):
             # A callback has had it made anew, as after a change of what is trained.
             self._wrap_train_function()
-            self._attempt.phase = "tracing"
+            self._examined = False
 
     def evaluation_began(self) -> None:
         """An epoch's evaluation begins; the state of before it is what a request to stop inside it will save."""
@@ -409,9 +410,7 @@ class FitRun:
                 self._first_step(iterator)
             else:
                 self._attempt.save_if_due(leave=self._flush)
-            logs = self._original(iterator)
-            if self._attempt.phase == "tracing":
-                self._traced()
+            logs = self._original(iterator) if self._examined else self._examine(iterator)
         except DATA_ENDED:
             self._place.now.ended = self._replay is None
             raise
@@ -426,13 +425,21 @@ class FitRun:
         self._attempt.at(self._position, logs)
         return logs
 
-    def _traced(self) -> None:
-        """The first step of this attempt has shown what the train function is made of."""
+    def _examine(self, iterator: Any) -> Any:
+        """A step that shows what the train function is made of: the first of this attempt, or of a function that was made anew."""
+        self._examined = True
+        if self._model.run_eagerly:
+            with _private.EagerOperations() as operations:
+                logs = self._original(iterator)
+            drawn = sorted(operations.random)
+        else:
+            logs = self._original(iterator)
+            drawn = _private.stateful_random_ops(self._original)
         self._attempt.phase = "training"
-        drawn = _private.stateful_random_ops(self._original)
         if drawn:
             self._attempt.inexact(f"the model or its train step draws from {', '.join(drawn)}, whose state is inside TensorFlow's kernels and "
                                   f"cannot be saved. Use keras.random with a SeedGenerator, tf.random.Generator, or tf.random.stateless_*")
+        return logs
 
     def _test_function(self, iterator: Any) -> Any:
         if self._replay is not None:
@@ -465,6 +472,9 @@ class FitRun:
     def _begin_training(self) -> None:
         self._begun = True
         self._attempt.training_starts()
+        unrepeatable = why_not_again(self._iterator)
+        if unrepeatable is not None:
+            self._attempt.inexact(unrepeatable)
         if self._place.drawn_again is not None:
             logger.info("the position in this data cannot be saved (%s): after an interruption the batches that were done are drawn again, without "
                         "training, which takes as long as reading them. A pipeline of tf.data without generators and random map functions, or "

@@ -27,6 +27,15 @@ def why_not_saved(iterator: Any) -> str | None:
     return None
 
 
+def why_not_again(iterator: Any) -> str | None:
+    """Why a pipeline's random numbers cannot be drawn a second time, or None where nothing speaks against it."""
+    unseeded = _private.unseeded_random_ops(_private.dataset_of(iterator)) if isinstance(iterator, tf.data.Iterator) else []
+    if not unseeded:
+        return None
+    return (f"the data draws from {', '.join(unseeded)} without a seed, which no other attempt can draw again. Call keras.utils.set_random_seed "
+            f"before the pipeline is built, or give the operation a seed")
+
+
 def describe(iterator: Any) -> list[str]:
     """What an iterator's pipeline is made of, and the form of its batches."""
     if not isinstance(iterator, tf.data.Iterator):

@@ -22,10 +22,10 @@ def learned(callback):
 
 
 def test_two_of_a_class_in_another_order(lab, run):
-    expected = [stopping(lab, "loss"), stopping(lab, "val_loss")]
+    expected = [stopping(lab, "loss", mode="max"), stopping(lab, "val_loss", mode="max")]
     lab.fit(run.with_name("whole"), None, *expected)
-    lab.interrupted(run, None, stopping(lab, "loss"), stopping(lab, "val_loss"), batches=6)
-    turned = [stopping(lab, "val_loss", patience=7), stopping(lab, "loss")]
+    lab.interrupted(run, None, stopping(lab, "loss", mode="max"), stopping(lab, "val_loss", mode="max"), batches=6)
+    turned = [stopping(lab, "val_loss", patience=7, mode="max"), stopping(lab, "loss", mode="max")]
     lab.fit(run, None, *turned, exact="require")
     assert [learned(callback) for callback in reversed(turned)] == [learned(callback) for callback in expected]
     assert turned[0].patience == 7
