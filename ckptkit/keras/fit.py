@@ -7,35 +7,29 @@ request to stop that comes during an evaluation is answered with the state from 
 
 from __future__ import annotations
 
-import sys
-import time
-import warnings
-import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from ckptkit import _private
-from ckptkit.errors import CheckpointError, ConfigError, IncompatibleStateError
-from ckptkit.export.saved_model import export_saved_model
-from ckptkit.keras import beside
-from ckptkit.keras.callback_state import CallbackStates
+from ckptkit.errors import ConfigError
+from ckptkit.keras.configured import configured, say_other_counts
+from ckptkit.keras.examine import examined_step
 from ckptkit.keras.identity import check_one_device, check_same_phase, finished_by, note_finished
-from ckptkit.keras.place import Pass, Place, not_finite, plain_logs
+from ckptkit.keras.others import Others
+from ckptkit.keras.place import Pass, Place, plain_logs
+from ckptkit.keras.publish import divergence, publish
 from ckptkit.keras.replay import Replay
-from ckptkit.keras.watch import watch
+from ckptkit.keras.saved_place import place_state, read_place
+from ckptkit.keras.watch import Watch
 from ckptkit.log import logger
 from ckptkit.manager import CheckpointManager
 from ckptkit.manager.attempt import Attempt, Taken
 from ckptkit.position import RunPosition
-from ckptkit.resume.assign import read_python
 from ckptkit.resume.newest import DivergedError
 from ckptkit.save.build import unbuilt_parts
-from ckptkit.save.hyperparameters import is_json
 from ckptkit.save.leaves import Leaf, PythonLeaf, Tensors
 from ckptkit.save.position import IteratorLeaf, batches_of, describe, why_not_again, why_not_saved
 from ckptkit.save.process import python_and_numpy, set_python_and_numpy
@@ -47,12 +41,6 @@ from ckptkit.store.manifest import DATA
 
 DATA_ENDED = (StopIteration, tf.errors.OutOfRangeError)
 """What a train or test function raises where the data has no further batch."""
-
-FIT_STATE = "fit/state/0"
-"""The key of what `fit` keeps beside the model."""
-
-FIT_VERSION = 1
-"""Of its form. A reader skips what it does not know; a larger number is for a form that it cannot read."""
 
 
 class FitRun:
@@ -70,20 +58,15 @@ class FitRun:
 
     def __init__(self, given: Any, options: Mapping[str, Any], export: Any, model: Any, callback: Any, call: _private.FitCall,
                  params: Mapping[str, Any]) -> None:
-        self._ours = callback
-        self._list = weakref.ref(call.callback_list)
-        others = [each for each in call.callback_list.callbacks if each is not callback]
-        beside.check_others(others)
+        self._others = Others(call.callback_list, callback)
         self._model = model
         self._export = export
-        self._others = others
         self._call = call
         self._epochs = params.get("epochs", 1)
         self._steps = params.get("steps")
         self._manager = given if isinstance(given, CheckpointManager) else CheckpointManager(given, {"model": model}, **options)
         self._attempt: Attempt
         self._checkpoint: Checkpoint | None = None
-        self._callback_states: CallbackStates | None = None
         self._loaded: dict[str, Any] = {"callbacks": {}, "files": {}}
         self._place = Place(first_epoch=call.initial_epoch, random=python_and_numpy(), per_call=model.steps_per_execution)
         self._replay: Replay | None = None
@@ -102,7 +85,7 @@ class FitRun:
         self._final: Taken | None = None
         self._diverged: DivergedError | None = None
         self._publish_later = False
-        self._hook: Any = None
+        self._watch: Watch | None = None
 
     # -- state of its own, saved as the entry "fit"
 
@@ -117,9 +100,7 @@ class FitRun:
 
     def _get_state(self) -> dict[str, Any]:
         self._place.logs = plain_logs(self._place.logs)
-        states = self._callback_states
-        return {"version": FIT_VERSION, "place": self._place.to_state(), "callbacks": states.get() if states else {},
-                "configured": states.configured if states else {}, "files": beside.sizes(self._others)}
+        return {**place_state(self._place), **self._others.get()}
 
     def _set_state(self, state: dict[str, Any]) -> None:
         self._loaded = state
@@ -143,20 +124,21 @@ class FitRun:
         except BaseException as error:
             self._leave(error)
             raise
-        self._watch_for_errors()
+        self._watch = Watch(self._call.callback_list, self._failed, self.abandon)
+        self._call = replace(self._call, callback_list=None)
 
     def _find_the_place(self) -> None:
         checkpoint = self._checkpoint = self._attempt.newest()
         if checkpoint is not None:
             finished_by(self._manager.run.layout, self._model)
             check_same_phase(checkpoint, self._attempt.plan.state, self._model)
-        self._attempt.check_hyperparameters(checkpoint, self._configured())
+        self._attempt.check_hyperparameters(checkpoint, configured(self._model, self._call.batch_size))
         if checkpoint is None:
             self._position = RunPosition(epoch=self._call.initial_epoch)
             self._attempt.goes_on_from(None)
             self._attempt.position = self._position
         else:
-            self._say_other_counts(checkpoint)
+            say_other_counts(self._attempt, checkpoint, self._model, self._call.initial_epoch)
             if self._is_finished(checkpoint):
                 self._already_finished(checkpoint)
                 return
@@ -173,53 +155,14 @@ class FitRun:
 
     def _set_out(self, checkpoint: Checkpoint) -> None:
         """Sends Keras' loops to the place where the run was, unseen by the other callbacks."""
-        state = read_python(checkpoint, FIT_STATE)
-        if state is None:
-            raise ConfigError(f"{checkpoint.path} was not written from model.fit, so it does not say where fit goes on. Go on with the loop that "
-                              f"wrote it, or begin another run with its weights.")
-        if state.get("version", 1) > FIT_VERSION:
-            raise IncompatibleStateError(f"{checkpoint.path} has a place in fit of version {state['version']}, and this ckptkit reads versions up to "
-                                         f"{FIT_VERSION}. Install the version of ckptkit that wrote it, or a later one.")
-        place = Place.from_state(state["place"]).with_per_call(self._place.per_call)
-        if place is None:
-            raise ConfigError(f"steps_per_execution was {state['place']['per_call']} and is {self._place.per_call} now, and the checkpoint is at "
-                              f"batch {checkpoint.manifest.batch}, where no call of that size ends. Put the value back for this epoch.")
+        place = read_place(checkpoint, self._place.per_call)
         if place.drawn_again is not None and place.random is not None:
             set_python_and_numpy(place.random)
         self._place = place
         self._untouched = [(leaf, leaf.capture()) for leaf in track({"model": self._model}).leaves]
         self._replay = Replay(place, self._model.train_function)
         _private.set_initial_epoch(self._model, place.first_epoch)
-        self._show([self._ours])
-
-    def _show(self, callbacks: list[Any]) -> None:
-        """Which callbacks Keras tells of its events."""
-        callback_list = self._list()
-        if callback_list is not None:
-            callback_list.callbacks = callbacks
-
-    def _configured(self) -> dict[str, object]:
-        """What `compile` and `fit` were given, beside the optimizer."""
-        loss = getattr(self._model, "loss", None)
-        if callable(loss):
-            if isinstance(loss, keras.losses.Loss):
-                loss = {"loss": keras.losses.serialize(loss), "arguments": _private.arguments_of_loss(loss)}
-            else:
-                loss = getattr(loss, "__name__", None)
-        values = {"loss": loss, "batch_size": self._call.batch_size}
-        return {name: value for name, value in values.items() if value is not None and is_json(value)}
-
-    def _say_other_counts(self, checkpoint: Checkpoint) -> None:
-        """Two places to go on from must not silently become one."""
-        epoch = checkpoint.manifest.epoch
-        if self._call.initial_epoch not in (0, epoch):
-            logger.warning("initial_epoch=%d was given to fit, and the checkpoint is at epoch %d: the checkpoint counts",
-                           self._call.initial_epoch, epoch)
-        optimizer = getattr(self._model, "optimizer", None)
-        iterations = int(optimizer.iterations) if isinstance(optimizer, keras.optimizers.Optimizer) else 0
-        if iterations and not self._attempt.saw_iterations(iterations):
-            logger.warning("the optimizer has done %d iterations before this fit, and the checkpoint is at step %d: the checkpoint counts, and "
-                           "the model's values are overwritten by its", iterations, checkpoint.step)
+        self._others.hide()
 
     def _is_finished(self, checkpoint: Checkpoint) -> bool:
         """Whether training has come to its end, and no more epochs are asked for now."""
@@ -252,11 +195,11 @@ class FitRun:
                 self._attempt.finish(self._final)
             elif self._checkpoint is not None:
                 self._attempt.assign_result(self._checkpoint)
-                CallbackStates(self._others).set(self._loaded["callbacks"], self._loaded.get("configured", {}))
+                self._others.give_back(self._loaded)
             # An interrupted run publishes nothing; the next start does.
             self._attempt.serve_stop(leave=self._flush)
             if self._export and (self._final is not None or self._publish_later):
-                self._publish()
+                publish(self._attempt, self._model, self._export, self._position.step)
             self._attempt.serve_stop(leave=self._flush)
             note_finished(self._manager.run.layout, self._model)  # and not where it was stopped at its very end: that fit may be called again
         except BaseException as caught:
@@ -290,26 +233,12 @@ class FitRun:
         if self._test_original is not None and self._model.test_function == self._test_function:
             self._model.test_function = self._test_original
         _private.set_initial_epoch(self._model, None)
-        if self._hook is not None and sys.excepthook == self._on_uncaught:
-            sys.excepthook = self._hook
-        self._hook = None
-
-    def _watch_for_errors(self) -> None:
-        """Notices an exception that ends `fit` elsewhere than in a step: one that ends the program, and one that somebody catches."""
-        self._hook, sys.excepthook = sys.excepthook, self._on_uncaught
-        watch(self._call.callback_list, self._failed)
-        # Nobody but the fit holds its list of callbacks, so the list goes when the fit does.
-        weakref.finalize(self._call.callback_list, _abandon, weakref.ref(self)).atexit = False
-        self._call = replace(self._call, callback_list=None)
-
-    def _on_uncaught(self, kind: type[BaseException], error: BaseException, traceback: Any) -> None:
-        hook = self._hook
-        self._failed(error)
-        (hook or sys.__excepthook__)(kind, error, traceback)
+        if self._watch is not None:
+            self._watch.end()
 
     def _flush(self) -> None:
         self._undo()
-        beside.flush(self._others)
+        self._others.flush()
 
     # -- events of Keras
 
@@ -368,26 +297,21 @@ class FitRun:
         if self._replay is not None and self._begun:
             self._attempt.inexact(f"the run was stopped in the evaluation of epoch {epoch}, and there is no evaluation now")
             self._go_on(lambda callback: None)
-            for callback in self._others:
-                callback.on_epoch_end(epoch, dict(logs))
+            self._others.tell(lambda callback: callback.on_epoch_end(epoch, dict(logs)))
         if self._replay is not None:
             if epoch >= self._place.epoch:
                 raise ConfigError(f"The data of an epoch now ends before batch {self._checkpoint_batch}, which this run had done in epoch {epoch}. "
                                   f"Put the data back, or name another directory for a run on other data.")
             return
-        for each in self._callback_states.left_out() if self._callback_states is not None else ():
+        for each in self._others.left_out():
             self._attempt.inexact(each)
         self._place.epochs.append(self._place.now)
         self._place.now = Pass()
         self._position = RunPosition(self._position.step, epoch + 1, 0)
         self._attempt.at(self._position, logs)
-        bad = not_finite({**self._place.logs, **logs}) if self._model.stop_training else []
-        if bad:
+        self._diverged = divergence({**self._place.logs, **logs}) if self._model.stop_training else None
+        if self._diverged is not None:
             self._attempt.abandon()
-            self._diverged = DivergedError(
-                f"Training was stopped with {', '.join(bad)}. Expected finite numbers, so this state is not saved as the end of the run, and no "
-                f"model is published. The next start goes on before it, and comes to the same place unless something changes: a smaller learning "
-                f"rate with changed={{'learning_rate': 'code'}}, or clipnorm.")
         elif self._model.stop_training or epoch + 1 >= self._epochs:
             self._final = self._attempt.take()
 
@@ -410,7 +334,7 @@ class FitRun:
                 self._first_step(iterator)
             else:
                 self._attempt.save_if_due(leave=self._flush)
-            logs = self._original(iterator) if self._examined else self._examine(iterator)
+            logs = self._original(iterator) if self._examined else self._examined_step(iterator)
         except DATA_ENDED:
             self._place.now.ended = self._replay is None
             raise
@@ -425,20 +349,13 @@ class FitRun:
         self._attempt.at(self._position, logs)
         return logs
 
-    def _examine(self, iterator: Any) -> Any:
-        """A step that shows what the train function is made of: the first of this attempt, or of a function that was made anew."""
+    def _examined_step(self, iterator: Any) -> Any:
+        """The first step of this attempt, or of a function that was made anew."""
         self._examined = True
-        if self._model.run_eagerly:
-            with _private.EagerOperations() as operations:
-                logs = self._original(iterator)
-            drawn = sorted(operations.random)
-        else:
-            logs = self._original(iterator)
-            drawn = _private.stateful_random_ops(self._original)
+        logs, why = examined_step(self._original, iterator, eager=self._model.run_eagerly)
         self._attempt.phase = "training"
-        if drawn:
-            self._attempt.inexact(f"the model or its train step draws from {', '.join(drawn)}, whose state is inside TensorFlow's kernels and "
-                                  f"cannot be saved. Use keras.random with a SeedGenerator, tf.random.Generator, or tf.random.stateless_*")
+        if why is not None:
+            self._attempt.inexact(why)
         return logs
 
     def _test_function(self, iterator: Any) -> Any:
@@ -462,7 +379,7 @@ class FitRun:
 
     def _first_step(self, iterator: Any) -> None:
         """A new run begins."""
-        self._callback_states = CallbackStates(self._others)
+        self._others.begin()
         self._place.drawn_again = why_not_saved(iterator)
         self._place.pipeline, self._place.batches = describe(iterator), batches_of(iterator, self._steps)
         self._begin_training()
@@ -498,8 +415,7 @@ class FitRun:
     def _restore(self, iterator: Any) -> None:
         assert self._replay is not None
         assert self._checkpoint is not None
-        for callback in self._others:
-            callback.on_epoch_begin(self._place.epoch, {})
+        self._others.tell(lambda callback: callback.on_epoch_begin(self._place.epoch, {}))
         self._iterator = iterator
         self._missing = self._replay.missing(iterator)
         for change in self._replay.changes(describe(iterator), batches_of(iterator, self._steps)):
@@ -512,38 +428,12 @@ class FitRun:
 
     def _go_on(self, tell: Callable[[Any], None]) -> None:
         """The place is reached: the other callbacks hear of the present event, get their state back, and hear of all that follows."""
-        self._callback_states = CallbackStates(self._others)
-        for callback in self._others:
-            tell(callback)
-        lost = self._callback_states.set(self._loaded["callbacks"], self._loaded.get("configured", {}))
-        beside.cut(self._others, self._loaded["files"])
+        lost = self._others.go_on(self._loaded, tell)
         self._replay = None
         self._untouched = []
-        self._show([*self._others, self._ours])
         for each in lost:
             self._attempt.inexact(each)
 
     def _build(self, element_spec: Any) -> None:
         if element_spec is not None and unbuilt_parts({"model": self._model}):
             _private.build_from_spec(self._model, element_spec)
-
-    def _publish(self) -> None:
-        self._attempt.phase = "exporting"
-        run = self._manager.run
-        base = run.layout.export if self._export is True else Path(self._export)
-        began = time.monotonic()
-        try:
-            path = export_saved_model(self._model, base)
-        except (CheckpointError, ConfigError) as error:
-            self._attempt.journal.record(events.ExportFailed(error=type(error).__name__, message=str(error)))
-            warnings.warn(f"{error} Training and its checkpoints are not affected.", stacklevel=2)
-            return
-        shown = path.relative_to(run.directory) if path.is_relative_to(run.directory) else path
-        self._attempt.journal.record(events.Exported(path=str(shown), step=self._position.step, secs=time.monotonic() - began))
-        logger.info("published the model as %s", path)
-
-
-def _abandon(reference: weakref.ref[FitRun]) -> None:
-    fit = reference()
-    if fit is not None:
-        fit.abandon()
