@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 import ckptkit
-from ckptkit.keras.callback_state import CallbackStates
 from tests.surprises.conftest import told
 
 
@@ -98,6 +97,8 @@ def test_a_subclass_of_keras_own_is_the_users_only_beyond_that(lab, run):
 
 
 def test_states_of_an_older_version_go_by_their_place(lab):
+    from ckptkit.keras.callback_state import CallbackStates
+
     now = [stopping(lab, "loss"), stopping(lab, "val_loss")]
     assert CallbackStates(now).set({"EarlyStopping#0": {"wait": 3}, "EarlyStopping#1": {"wait": 4}}, {}) == []
     assert [callback.wait for callback in now] == [3, 4]

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import ckptkit
-from ckptkit.keras.place import Place
 from tests.surprises.conftest import told
 
 
@@ -111,14 +110,39 @@ def test_steps_per_epoch_that_are_other(lab, run):
         train(lab, run, data=lab.data().repeat(), steps_per_epoch=3, exact="require")
 
 
-def test_an_older_place_does_not_know_how_many_batches_there_were():
+def test_an_older_place_does_not_know_how_many_batches_there_were(lab):
+    from ckptkit.keras.place import Place
+
     state = Place(batches=4).to_state()
     del state["batches"]
     assert Place.from_state(state).batches is None
 
 
-def test_a_later_place_says_more():
+def test_a_later_place_says_more(lab):
+    from ckptkit.keras.place import Place
+
     state = Place().to_state()
     state["now"]["from_then"] = state["from_then"] = 1
     state["epochs"] = [{"calls": 3, "ended": False, "from_then": 1}]
     assert Place.from_state(state).epochs[0].calls == 3
+
+
+def test_a_place_of_a_later_version_is_refused(lab, run, monkeypatch):
+    from ckptkit.keras import saved_place
+
+    with monkeypatch.context() as later:
+        later.setattr(saved_place, "VERSION", 2)
+        lab.interrupted(run)
+    with pytest.raises(ckptkit.IncompatibleStateError, match=r"of version 2, and this ckptkit reads versions up to 1"):
+        lab.fit(run)
+    assert not told(run, "restored")
+
+
+def test_a_place_without_a_version_is_read(lab, run, monkeypatch):
+    """As the first versions wrote it."""
+    from ckptkit.keras import fit
+
+    with monkeypatch.context() as earlier:
+        earlier.setattr(fit, "place_state", lambda place: {"place": place.to_state()})
+        lab.interrupted(run)
+    assert lab.fit(run).epoch == [0, 1]
