@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import keras
@@ -84,6 +85,44 @@ def stateful_random_ops(function: Any) -> list[str]:
     return sorted(found)
 
 
+class EagerOperations:
+    """Notes which operations run in its block and draw from a state inside TensorFlow's kernels, where no function is traced that could be
+    looked at (`run_eagerly=True`).
+
+    Reason: nothing public tells of operations as they run.
+    """
+
+    def __init__(self) -> None:
+        self.random: set[str] = set()
+
+    def __enter__(self) -> EagerOperations:
+        from tensorflow.python.framework import op_callbacks
+
+        op_callbacks.add_op_callback(self._ran)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        from tensorflow.python.framework import op_callbacks
+
+        op_callbacks.remove_op_callback(self._ran)
+
+    def _ran(self, operation: Any, *rest: Any, **more: Any) -> None:
+        name = operation.decode() if isinstance(operation, bytes) else str(operation)
+        if name in _STATEFUL_RANDOM:
+            self.random.add(name)
+
+
+def unseeded_random_ops(dataset: Any) -> list[str]:
+    """Operations in a pipeline's functions that draw random numbers and have no seed, neither their own nor a global one.
+
+    Reason: as `stages_of`; and an operation's seeds are only in the graph of the function that it is in.
+    """
+    graphs = [function.function.graph.as_graph_def() for function in dataset._functions()]
+    nodes = [node for graph in graphs for node in (*graph.node, *(inner for each in graph.library.function for inner in each.node_def))]
+    found = {node.op for node in nodes if node.op in _STATEFUL_RANDOM and not node.attr["seed"].i and not node.attr["seed2"].i}
+    return sorted(found.union(*(unseeded_random_ops(each) for each in dataset._inputs())))
+
+
 _STATEFUL_RANDOM = frozenset({"RandomUniform", "RandomUniformInt", "RandomStandardNormal", "TruncatedNormal", "ParameterizedTruncatedNormal",
                               "RandomGamma", "RandomPoisson", "RandomPoissonV2", "RandomShuffle", "Multinomial"})
 
@@ -147,6 +186,17 @@ def set_initial_epoch(model: Any, epoch: int | None) -> None:
     model._initial_epoch = None if epoch is None else _Exactly(epoch)
 
 
+def skip_evaluation(model: Any) -> None:
+    """Ends the evaluation that `fit` is making after this call, as if it had not begun.
+
+    Reason: where `validation_steps` is given, the iterator of evaluations counts batches over all of them, and none was drawn.
+    """
+    model.stop_evaluating = True
+    iterator = getattr(model, "_eval_epoch_iterator", None)
+    if iterator is not None:
+        iterator._steps_seen = 0
+
+
 def global_seed() -> Any:
     """The state of the generator behind `keras.random.*` without a seed, as an array; None where it was not used yet.
 
@@ -204,17 +254,16 @@ def keeps_iterator(call: FitCall, iterator: Any) -> bool:
 
 
 def fit_call(callback: Any) -> FitCall:
-    """Looks at the `fit` that is calling `callback.on_train_begin`: two frames up its `CallbackList`, three frames up itself.
+    """Looks at the `fit` that is calling `callback.on_train_begin`: up the frames, its `CallbackList`, and what has called that.
 
     Reason: a callback in a plain list is not told of the list, and the other callbacks' state belongs to the run. On a finished run no
     step is made that could show the batches' form, and the model may have to be built to receive its weights.
     """
-    frame = sys._getframe(2)
-    callback_list = frame.f_locals.get("self")
-    if frame.f_back is None or callback not in getattr(callback_list, "callbacks", ()):
+    callback_list, caller = _list_of(callback)
+    fit = caller.f_locals if caller is not None else {}
+    if "epoch_iterator" not in fit:
         return FitCall()
-    fit = frame.f_back.f_locals
-    iterator = fit.get("epoch_iterator")
+    iterator = fit["epoch_iterator"]
     dataset = getattr(iterator, "_distributed_dataset", None)
     adapter = getattr(iterator, "data_adapter", None)
     return FitCall(callback_list, fit.get("initial_epoch") or 0, getattr(adapter, "batch_size", None) or _batch_size(dataset),
@@ -226,12 +275,23 @@ def callbacks_of_coming_fit(callback: Any) -> list[Any]:
 
     Reason: `CSVLogger` empties its file in `on_train_begin`, and a callback hears of the others no earlier.
     """
-    caller = sys._getframe(2)
-    callback_list = caller.f_locals.get("self")
-    fit = caller.f_back.f_back if caller.f_back is not None else None
-    if fit is None or fit.f_code.co_name != "fit" or callback not in getattr(callback_list, "callbacks", ()):
-        return []
-    return list(callback_list.callbacks) if callback_list is not None else []
+    callback_list, caller = _list_of(callback)
+    return list(callback_list.callbacks) if caller is not None and caller.f_code.co_name == "fit" else []
+
+
+def _list_of(callback: Any) -> tuple[Any, Any]:
+    """The `CallbackList` that is calling a callback, whichever methods of subclasses lie between, and the frame that has called the list."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and not _holds(frame.f_locals.get("self"), callback):
+        frame = frame.f_back
+    callback_list = frame.f_locals["self"] if frame is not None else None
+    while frame is not None and frame.f_locals.get("self") is callback_list:
+        frame = frame.f_back
+    return callback_list, frame
+
+
+def _holds(value: Any, callback: Any) -> bool:
+    return isinstance(value, keras.callbacks.CallbackList) and any(each is callback for each in value.callbacks)
 
 
 def _batch_size(dataset: Any) -> int | None:

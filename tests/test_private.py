@@ -89,6 +89,36 @@ for made in (model(), model(layers.Dropout(0.5), layers.Dense(1)), model(Noise()
     found.append(_private.stateful_random_ops(made.train_function))
 assert found == [[], [], ["RandomStandardNormal", "RandomUniform"]], found
 """,
+    "EagerOperations": """
+class Noise(layers.Layer):
+    def call(self, x): return x + tf.random.normal(tf.shape(x))
+found = []
+for made in (model(), model(layers.Dropout(0.5), layers.Dense(1)), model(Noise(), layers.Dense(1))):
+    made.compile("adam", "mse", run_eagerly=True)
+    made.make_train_function()
+    with _private.EagerOperations() as operations:
+        made.train_function(iter(tf.data.Dataset.from_tensors((x, y))))
+    found.append(sorted(operations.random))
+    made.train_function(iter(tf.data.Dataset.from_tensors((x, y))))
+    assert sorted(operations.random) == found[-1]
+assert found == [[], [], ["RandomStandardNormal"]], found
+with _private.EagerOperations() as operations: tf.random.normal((2,))
+assert operations.random == {"RandomStandardNormal"}
+operations.random.clear()
+tf.random.normal((2,))
+assert operations.random == set(), "it listens in its block only"
+""",
+    "unseeded_random_ops": """
+numbers = tf.data.Dataset.range(3)
+def draw(seed): return lambda x: tf.random.uniform([], seed=seed) + tf.cast(x, tf.float32)
+def inner(x): return numbers.map(draw(None))
+assert _private.unseeded_random_ops(numbers.map(lambda x: x).shuffle(3).batch(2)) == []
+assert _private.unseeded_random_ops(numbers.map(draw(3)).batch(2)) == []
+assert _private.unseeded_random_ops(numbers.map(draw(None)).batch(2)) == ["RandomUniform"]
+assert _private.unseeded_random_ops(numbers.interleave(inner)) == ["RandomUniform"]
+tf.random.set_seed(3)
+assert _private.unseeded_random_ops(numbers.map(draw(None)).batch(2)) == []
+""",
     "shuffles_in": """
 def state(dataset, drawn):
     iterator = iter(dataset)
@@ -155,6 +185,26 @@ for at, given in ((2, 0), (0, 3), (None, 3), (4, 0)):
     made.fit(x, y, epochs=4, initial_epoch=given, verbose=0, callbacks=[Begin()])
     assert seen == list(range(given if at is None else at, 4)), (at, given, seen)
     _private.set_initial_epoch(made, None)
+""",
+    "skip_evaluation": """
+made, calls = model(), []
+class Skip(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None): self.epoch = epoch
+    def on_test_begin(self, logs=None):
+        original = self.model.test_function
+        def test(iterator):
+            if self.epoch: return original(iterator)
+            _private.skip_evaluation(self.model)
+            return {}
+        self.model.test_function, self.original = test, original
+    def on_test_batch_end(self, batch, logs=None): calls.append((self.epoch, batch))
+    def on_test_end(self, logs=None): self.model.test_function = self.original
+rows = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
+for validation in (rows, rows.filter(lambda a, b: True)):
+    for steps in ({}, {"validation_steps": 2}):
+        calls.clear()
+        made.fit(x, y, epochs=2, verbose=0, validation_data=validation, callbacks=[Skip()], **steps)
+        assert calls == [(0, 0), (1, 0), (1, 1)], (calls, steps)
 """,
     "global_seed": """
 import random

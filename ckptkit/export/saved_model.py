@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ import keras
 from ckptkit import _private
 from ckptkit.errors import ConfigError, ExportError
 from ckptkit.store.files import FileSystem
-from ckptkit.store.layout import run_layout
+
+_under_way: set[Path] = set()
+_WRITING = re.compile(r"\.writing-\d+-(\d{1,9})")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def export_saved_model(model: Any, directory: str | os.PathLike[str], *, sample: Any = None, version: int | None = None,
@@ -42,7 +46,7 @@ def export_saved_model(model: Any, directory: str | os.PathLike[str], *, sample:
     """
     if not isinstance(model, keras.Model):
         raise ConfigError(f"export_saved_model takes a Keras model. Received: {type(model).__name__}.")
-    base = run_layout(directory).root
+    base = check_base(directory)
     disk = files or FileSystem()
     number = _next_version(base, version)
     if sample is not None:
@@ -52,7 +56,8 @@ def export_saved_model(model: Any, directory: str | os.PathLike[str], *, sample:
                           f"batch, or pass sample=batch.")
     writing, target = base / f".writing-{number}-{os.getpid()}", base / str(number)
     disk.make_dir(base)
-    disk.remove_tree(writing)
+    _clean_up(disk, base)
+    _under_way.add(writing.resolve())
     try:
         _write(model, writing)
         for path in sorted(writing.rglob("*")):
@@ -63,7 +68,46 @@ def export_saved_model(model: Any, directory: str | os.PathLike[str], *, sample:
     except Exception as error:
         disk.remove_tree(writing)
         raise ExportError(f"The model {model.name!r} could not be exported to {target}: {error}") from error
+    finally:
+        _under_way.discard(writing.resolve())
     return target
+
+
+def _clean_up(disk: FileSystem, base: Path) -> None:
+    """Removes what processes have left that died while they exported, one that had our number before us among them."""
+    for path in base.iterdir():
+        match = _WRITING.fullmatch(path.name)
+        pid = int(match[1]) if match else 0
+        if match and path.resolve() not in _under_way and (pid == os.getpid() or not _is_alive(pid)):
+            disk.remove_tree(path)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # another user's
+    return True
+
+
+def check_base(directory: object) -> Path:
+    """Checks that versions can be published in a directory.
+
+    Raises:
+        ConfigError: where it is no path, an object store's URL, or a file.
+    """
+    text = os.fspath(directory) if isinstance(directory, str | os.PathLike) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ConfigError(f"A model is published in a directory, which is a path. Received: {directory!r}.")
+    if _URL.match(text):
+        raise ConfigError(f"A model is published in a directory on a mounted file system. Received the URL {text!r}. Name a directory, and copy "
+                          f"the version to the object store from there.")
+    base = Path(text).expanduser()
+    if base.is_file():
+        raise ConfigError(f"{base} is a file; a directory is needed to publish a model in. Move the file away, or name another directory.")
+    return base
 
 
 def _write(model: Any, directory: Path) -> None:

@@ -10,6 +10,7 @@ import keras
 
 from ckptkit import _private
 from ckptkit.errors import ConfigError
+from ckptkit.export.saved_model import check_base
 from ckptkit.keras import beside
 from ckptkit.keras.fit import FitRun
 from ckptkit.manager import CheckpointManager
@@ -30,15 +31,23 @@ class CheckpointCallback(keras.callbacks.Callback):
         keep: which checkpoints stay; by default `KeepLatest(2)`.
         preemption: what is done when the process is told to stop; by default `Preemption()`.
         export: whether to publish a SavedModel in `<run>/export/<version>/` when training ends; or the directory to publish in.
-        hparams: your own hyperparameters by name; they are recorded, and compared at each start.
-        changed: where the code configures another value than the run had, which counts: `{"learning_rate": "code"}` or `"checkpoint"`.
+        hparams: your own hyperparameters by name; they are recorded, and compared at each start. They change nothing by themselves.
+        changed: where the code configures another value than the run had, which counts: `{"learning_rate": "code"}` or `"checkpoint"`. One of
+            your own that is called like an argument of the optimizer is `"hparams.learning_rate"`.
         exact: what happens where the run cannot go on bit for bit after an interruption: `"warn"` (default) says why, `"require"` is an error,
             `"off"` says nothing.
         fresh: a label. Under a label that is new to this run, earlier lives are moved to `<run>/aside/` and step 0 begins; later starts
             with the same label go on with the life that it began.
 
     Raises:
-        ConfigError: where an argument cannot be right.
+        ConfigError: where an argument cannot be right; and, from `fit`, where a hyperparameter has changed and nobody has said which value counts,
+            where the run is another training or was finished with another model, where `exact="require"` cannot be kept, or where training
+            goes over several devices or processes.
+        RunLockedError: from `fit`, where another process or manager trains this run.
+        IncompatibleStateError: from `fit`, where the model's state has another form than the checkpoint's; nothing was assigned.
+        CorruptCheckpointError: from `fit`, where there is an earlier life of this run, and nothing of it can be read.
+        StorageError: from `fit`, where the disk refuses; earlier checkpoints are untouched.
+        Preempted: from `fit`, after a signal or another request to stop, with the state saved. It is a `SystemExit`.
 
     Example:
         >>> import ckptkit, keras, numpy as np
@@ -66,6 +75,8 @@ class CheckpointCallback(keras.callbacks.Callback):
                                   f"{', '.join(self._options)}: pass that to CheckpointManager(...), or pass the directory here.")
         else:
             make_plan(directory, {}, **self._options)  # checks the arguments here, where the user's line is, and not in the middle of fit
+        if not isinstance(export, bool):
+            check_base(export)
         self._given = directory
         self._export = export
         self._fit: FitRun | None = None
@@ -83,15 +94,22 @@ class CheckpointCallback(keras.callbacks.Callback):
         return bool(run.checkpoints) and (fresh is None or is_known_label(run.journal, fresh))
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Opens the run, and makes `fit` begin at the epoch where it goes on."""
+        """Opens the run, and makes `fit` begin at the epoch where it goes on.
+
+        Raises:
+            ConfigError: where it is not `fit` that calls it; and all that the class lists for `fit`.
+        """
         call = _private.fit_call(self)
+        if call.callback_list is None:
+            raise ConfigError("CheckpointCallback goes on with model.fit, and on_train_begin was not called by one that has it in its list of "
+                              "callbacks. Put it into that list itself, model.fit(..., callbacks=[..., CheckpointCallback(...)]); in a training "
+                              "loop of your own, use ckptkit.CheckpointManager.")
         if self._fit is not None:
             self._fit.abandon()  # an exception ended the fit before this one
         self._fit = FitRun(self._given, self._options, self._export, self.model, self, call, self.params or {})
-        if call.callback_list is not None:
-            # Ours comes last: what the others do at an event is then part of the state that is saved after it. Keras is iterating over
-            # the old list.
-            call.callback_list.callbacks = [*(each for each in call.callback_list.callbacks if each is not self), self]
+        # Ours comes last: what the others do at an event is then part of the state that is saved after it. Keras is iterating over
+        # the old list.
+        call.callback_list.callbacks = [*(each for each in call.callback_list.callbacks if each is not self), self]
         self._fit.begin()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:

@@ -7,36 +7,31 @@ request to stop that comes during an evaluation is answered with the state from 
 
 from __future__ import annotations
 
-import sys
-import time
-import warnings
-import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from ckptkit import _private
-from ckptkit.errors import CheckpointError, ConfigError
-from ckptkit.export.saved_model import export_saved_model
-from ckptkit.keras import beside
-from ckptkit.keras.callback_state import CallbackStates
-from ckptkit.keras.identity import check_same_phase, finished_by, note_finished
-from ckptkit.keras.place import Pass, Place
+from ckptkit.errors import ConfigError
+from ckptkit.keras.configured import configured, say_other_counts
+from ckptkit.keras.examine import examined_step
+from ckptkit.keras.identity import check_one_device, check_same_phase, finished_by, note_finished
+from ckptkit.keras.others import Others
+from ckptkit.keras.place import Pass, Place, plain_logs
+from ckptkit.keras.publish import divergence, publish
 from ckptkit.keras.replay import Replay
-from ckptkit.keras.watch import watch
+from ckptkit.keras.saved_place import place_state, read_place
+from ckptkit.keras.watch import Watch
 from ckptkit.log import logger
 from ckptkit.manager import CheckpointManager
 from ckptkit.manager.attempt import Attempt, Taken
 from ckptkit.position import RunPosition
-from ckptkit.resume.assign import read_python
+from ckptkit.resume.newest import DivergedError
 from ckptkit.save.build import unbuilt_parts
-from ckptkit.save.hyperparameters import is_json
 from ckptkit.save.leaves import Leaf, PythonLeaf, Tensors
-from ckptkit.save.position import IteratorLeaf, describe, why_not_saved
+from ckptkit.save.position import IteratorLeaf, batches_of, describe, why_not_again, why_not_saved
 from ckptkit.save.process import python_and_numpy, set_python_and_numpy
 from ckptkit.save.tracked import track
 from ckptkit.store import events
@@ -46,9 +41,6 @@ from ckptkit.store.manifest import DATA
 
 DATA_ENDED = (StopIteration, tf.errors.OutOfRangeError)
 """What a train or test function raises where the data has no further batch."""
-
-FIT_STATE = "fit/state/0"
-"""The key of what `fit` keeps beside the model."""
 
 
 class FitRun:
@@ -66,20 +58,15 @@ class FitRun:
 
     def __init__(self, given: Any, options: Mapping[str, Any], export: Any, model: Any, callback: Any, call: _private.FitCall,
                  params: Mapping[str, Any]) -> None:
-        self._ours = callback
-        self._list = None if call.callback_list is None else weakref.ref(call.callback_list)
-        others = [] if call.callback_list is None else [each for each in call.callback_list.callbacks if each is not callback]
-        beside.check_others(others)
+        self._others = Others(call.callback_list, callback)
         self._model = model
         self._export = export
-        self._others = others
         self._call = call
         self._epochs = params.get("epochs", 1)
         self._steps = params.get("steps")
         self._manager = given if isinstance(given, CheckpointManager) else CheckpointManager(given, {"model": model}, **options)
         self._attempt: Attempt
         self._checkpoint: Checkpoint | None = None
-        self._callback_states: CallbackStates | None = None
         self._loaded: dict[str, Any] = {"callbacks": {}, "files": {}}
         self._place = Place(first_epoch=call.initial_epoch, random=python_and_numpy(), per_call=model.steps_per_execution)
         self._replay: Replay | None = None
@@ -90,13 +77,15 @@ class FitRun:
         self._test_original: Any = None
         self._evaluation = Pass()
         self._armed = False  # Keras has told us that a train batch begins: the next call of the train function is ours
+        self._examined = False
         self._begun = False  # the first step of this attempt has been made
         self._batch = 0
         self._position = RunPosition()
         self._before_evaluation: Taken | None = None
         self._final: Taken | None = None
+        self._diverged: DivergedError | None = None
         self._publish_later = False
-        self._hook: Any = None
+        self._watch: Watch | None = None
 
     # -- state of its own, saved as the entry "fit"
 
@@ -110,9 +99,8 @@ class FitRun:
         return leaves
 
     def _get_state(self) -> dict[str, Any]:
-        self._place.logs = {key: float(value) for key, value in self._place.logs.items()}
-        return {"place": self._place.to_state(), "callbacks": self._callback_states.get() if self._callback_states else {},
-                "files": beside.sizes(self._others)}
+        self._place.logs = plain_logs(self._place.logs)
+        return {**place_state(self._place), **self._others.get()}
 
     def _set_state(self, state: dict[str, Any]) -> None:
         self._loaded = state
@@ -128,6 +116,7 @@ class FitRun:
         """Opens the run and finds where it goes on. The state itself is assigned when Keras' loops have come to that place: by then the
         other callbacks have done what they do at the beginning of training and of the epoch, which it overwrites.
         """
+        check_one_device(self._model)
         self._attempt = self._manager.open_attempt({"model": self._model, "fit": self})
         self._attempt.total = self._epochs
         try:
@@ -135,75 +124,45 @@ class FitRun:
         except BaseException as error:
             self._leave(error)
             raise
-        self._watch_for_errors()
+        self._watch = Watch(self._call.callback_list, self._failed, self.abandon)
+        self._call = replace(self._call, callback_list=None)
 
     def _find_the_place(self) -> None:
         checkpoint = self._checkpoint = self._attempt.newest()
         if checkpoint is not None:
             finished_by(self._manager.run.layout, self._model)
-            check_same_phase(checkpoint, self._model)
-        self._attempt.check_hyperparameters(checkpoint, self._configured())
+            check_same_phase(checkpoint, self._attempt.plan.state, self._model)
+        self._attempt.check_hyperparameters(checkpoint, configured(self._model, self._call.batch_size))
         if checkpoint is None:
             self._position = RunPosition(epoch=self._call.initial_epoch)
             self._attempt.goes_on_from(None)
             self._attempt.position = self._position
         else:
-            self._say_other_counts(checkpoint)
+            say_other_counts(self._attempt, checkpoint, self._model, self._call.initial_epoch)
             if self._is_finished(checkpoint):
                 self._already_finished(checkpoint)
                 return
             self._position = self._attempt.goes_on_from(checkpoint)
+            if self._attempt.put_settled():
+                self._model.make_train_function(force=True)  # arguments of optimizers are constants in a step that was traced
             self._set_out(checkpoint)
+        self._wrap_train_function()
+        self._attempt.phase = "tracing"
+
+    def _wrap_train_function(self) -> None:
         self._original = self._model.train_function
         self._model.train_function = self._train_function
-        self._attempt.phase = "tracing"
 
     def _set_out(self, checkpoint: Checkpoint) -> None:
         """Sends Keras' loops to the place where the run was, unseen by the other callbacks."""
-        state = read_python(checkpoint, FIT_STATE)
-        if state is None:
-            raise ConfigError(f"{checkpoint.path} was not written from model.fit, so it does not say where fit goes on. Go on with the loop that "
-                              f"wrote it, or begin another run with its weights.")
-        place = Place.from_state(state["place"]).with_per_call(self._place.per_call)
-        if place is None:
-            raise ConfigError(f"steps_per_execution was {state['place']['per_call']} and is {self._place.per_call} now, and the checkpoint is at "
-                              f"batch {checkpoint.manifest.batch}, where no call of that size ends. Put the value back for this epoch.")
+        place = read_place(checkpoint, self._place.per_call)
         if place.drawn_again is not None and place.random is not None:
             set_python_and_numpy(place.random)
         self._place = place
         self._untouched = [(leaf, leaf.capture()) for leaf in track({"model": self._model}).leaves]
         self._replay = Replay(place, self._model.train_function)
         _private.set_initial_epoch(self._model, place.first_epoch)
-        self._show([self._ours])
-
-    def _show(self, callbacks: list[Any]) -> None:
-        """Which callbacks Keras tells of its events."""
-        callback_list = self._list() if self._list is not None else None
-        if callback_list is not None:
-            callback_list.callbacks = callbacks
-
-    def _configured(self) -> dict[str, object]:
-        """What `compile` and `fit` were given, beside the optimizer."""
-        loss = getattr(self._model, "loss", None)
-        if callable(loss):
-            if isinstance(loss, keras.losses.Loss):
-                loss = {"loss": keras.losses.serialize(loss), "arguments": _private.arguments_of_loss(loss)}
-            else:
-                loss = getattr(loss, "__name__", None)
-        values = {"loss": loss, "batch_size": self._call.batch_size}
-        return {name: value for name, value in values.items() if value is not None and is_json(value)}
-
-    def _say_other_counts(self, checkpoint: Checkpoint) -> None:
-        """Two places to go on from must not silently become one."""
-        epoch = checkpoint.manifest.epoch
-        if self._call.initial_epoch not in (0, epoch):
-            logger.warning("initial_epoch=%d was given to fit, and the checkpoint is at epoch %d: the checkpoint counts",
-                           self._call.initial_epoch, epoch)
-        optimizer = getattr(self._model, "optimizer", None)
-        iterations = int(optimizer.iterations) if isinstance(optimizer, keras.optimizers.Optimizer) else 0
-        if iterations and not self._attempt.saw_iterations(iterations):
-            logger.warning("the optimizer has done %d iterations before this fit, and the checkpoint is at step %d: the checkpoint counts, and "
-                           "the model's values are overwritten by its", iterations, checkpoint.step)
+        self._others.hide()
 
     def _is_finished(self, checkpoint: Checkpoint) -> bool:
         """Whether training has come to its end, and no more epochs are asked for now."""
@@ -228,15 +187,19 @@ class FitRun:
         self._undo()
         error: BaseException | None = None
         try:
+            if self._diverged is not None:
+                error = self._diverged
+                logger.warning("%s", error)
+                return
             if self._final is not None:
                 self._attempt.finish(self._final)
             elif self._checkpoint is not None:
                 self._attempt.assign_result(self._checkpoint)
-                CallbackStates(self._others).set(self._loaded["callbacks"])
+                self._others.give_back(self._loaded)
             # An interrupted run publishes nothing; the next start does.
             self._attempt.serve_stop(leave=self._flush)
             if self._export and (self._final is not None or self._publish_later):
-                self._publish()
+                publish(self._attempt, self._model, self._export, self._position.step)
             self._attempt.serve_stop(leave=self._flush)
             note_finished(self._manager.run.layout, self._model)  # and not where it was stopped at its very end: that fit may be called again
         except BaseException as caught:
@@ -259,6 +222,7 @@ class FitRun:
         if self._replay is not None:
             for leaf, tensors in self._untouched:  # the step that was to be thrown away has changed them
                 leaf.assign(tensors)
+            self._attempt.take_back_settled()
         self._undo()
         self._manager.let_go(error)
 
@@ -269,27 +233,12 @@ class FitRun:
         if self._test_original is not None and self._model.test_function == self._test_function:
             self._model.test_function = self._test_original
         _private.set_initial_epoch(self._model, None)
-        if self._hook is not None and sys.excepthook == self._on_uncaught:
-            sys.excepthook = self._hook
-        self._hook = None
-
-    def _watch_for_errors(self) -> None:
-        """Notices an exception that ends `fit` elsewhere than in a step: one that ends the program, and one that somebody catches."""
-        self._hook, sys.excepthook = sys.excepthook, self._on_uncaught
-        if self._call.callback_list is not None:
-            watch(self._call.callback_list, self._failed)
-            # Nobody but the fit holds its list of callbacks, so the list goes when the fit does.
-            weakref.finalize(self._call.callback_list, _abandon, weakref.ref(self)).atexit = False
-            self._call = replace(self._call, callback_list=None)
-
-    def _on_uncaught(self, kind: type[BaseException], error: BaseException, traceback: Any) -> None:
-        hook = self._hook
-        self._failed(error)
-        (hook or sys.__excepthook__)(kind, error, traceback)
+        if self._watch is not None:
+            self._watch.end()
 
     def _flush(self) -> None:
         self._undo()
-        beside.flush(self._others)
+        self._others.flush()
 
     # -- events of Keras
 
@@ -308,6 +257,10 @@ class FitRun:
         """Keras is about to call the train function for the batches from `batch` on."""
         self._armed = True
         self._batch = batch
+        if self._model.train_function not in (self._train_function, None):
+            # A callback has had it made anew, as after a change of what is trained.
+            self._wrap_train_function()
+            self._examined = False
 
     def evaluation_began(self) -> None:
         """An epoch's evaluation begins; the state of before it is what a request to stop inside it will save."""
@@ -341,16 +294,25 @@ class FitRun:
 
     def epoch_ended(self, epoch: int, logs: Mapping[str, Any]) -> None:
         """An epoch is complete; where it was the last, so is training, before Keras replaces weights by averages or by the best ones."""
+        if self._replay is not None and self._begun:
+            self._attempt.inexact(f"the run was stopped in the evaluation of epoch {epoch}, and there is no evaluation now")
+            self._go_on(lambda callback: None)
+            self._others.tell(lambda callback: callback.on_epoch_end(epoch, dict(logs)))
         if self._replay is not None:
             if epoch >= self._place.epoch:
                 raise ConfigError(f"The data of an epoch now ends before batch {self._checkpoint_batch}, which this run had done in epoch {epoch}. "
                                   f"Put the data back, or name another directory for a run on other data.")
             return
+        for each in self._others.left_out():
+            self._attempt.inexact(each)
         self._place.epochs.append(self._place.now)
         self._place.now = Pass()
         self._position = RunPosition(self._position.step, epoch + 1, 0)
         self._attempt.at(self._position, logs)
-        if self._model.stop_training or epoch + 1 >= self._epochs:
+        self._diverged = divergence({**self._place.logs, **logs}) if self._model.stop_training else None
+        if self._diverged is not None:
+            self._attempt.abandon()
+        elif self._model.stop_training or epoch + 1 >= self._epochs:
             self._final = self._attempt.take()
 
     @property
@@ -372,9 +334,7 @@ class FitRun:
                 self._first_step(iterator)
             else:
                 self._attempt.save_if_due(leave=self._flush)
-            logs = self._original(iterator)
-            if self._attempt.phase == "tracing":
-                self._traced()
+            logs = self._original(iterator) if self._examined else self._examined_step(iterator)
         except DATA_ENDED:
             self._place.now.ended = self._replay is None
             raise
@@ -389,16 +349,20 @@ class FitRun:
         self._attempt.at(self._position, logs)
         return logs
 
-    def _traced(self) -> None:
-        """The first step of this attempt has shown what the train function is made of."""
+    def _examined_step(self, iterator: Any) -> Any:
+        """The first step of this attempt, or of a function that was made anew."""
+        self._examined = True
+        logs, why = examined_step(self._original, iterator, eager=self._model.run_eagerly)
         self._attempt.phase = "training"
-        drawn = _private.stateful_random_ops(self._original)
-        if drawn:
-            self._attempt.inexact(f"the model or its train step draws from {', '.join(drawn)}, whose state is inside TensorFlow's kernels and "
-                                  f"cannot be saved. Use keras.random with a SeedGenerator, tf.random.Generator, or tf.random.stateless_*")
+        if why is not None:
+            self._attempt.inexact(why)
+        return logs
 
     def _test_function(self, iterator: Any) -> Any:
         if self._replay is not None:
+            if self._replay.evaluation_is_new:
+                _private.skip_evaluation(self._model)
+                return {}
             return self._replay.evaluation_call(iterator)
         if not self._place.evaluations and not self._evaluation.calls:
             self._place.evaluation_drawn_again = why_not_saved(iterator)
@@ -415,9 +379,9 @@ class FitRun:
 
     def _first_step(self, iterator: Any) -> None:
         """A new run begins."""
-        self._callback_states = CallbackStates(self._others)
+        self._others.begin()
         self._place.drawn_again = why_not_saved(iterator)
-        self._place.pipeline = describe(iterator)
+        self._place.pipeline, self._place.batches = describe(iterator), batches_of(iterator, self._steps)
         self._begin_training()
         self._attempt.phase = "tracing"
         self._attempt.serve_stop(leave=self._flush)
@@ -425,6 +389,9 @@ class FitRun:
     def _begin_training(self) -> None:
         self._begun = True
         self._attempt.training_starts()
+        unrepeatable = why_not_again(self._iterator)
+        if unrepeatable is not None:
+            self._attempt.inexact(unrepeatable)
         if self._place.drawn_again is not None:
             logger.info("the position in this data cannot be saved (%s): after an interruption the batches that were done are drawn again, without "
                         "training, which takes as long as reading them. A pipeline of tf.data without generators and random map functions, or "
@@ -448,12 +415,11 @@ class FitRun:
     def _restore(self, iterator: Any) -> None:
         assert self._replay is not None
         assert self._checkpoint is not None
-        for callback in self._others:
-            callback.on_epoch_begin(self._place.epoch, {})
+        self._others.tell(lambda callback: callback.on_epoch_begin(self._place.epoch, {}))
         self._iterator = iterator
         self._missing = self._replay.missing(iterator)
-        if describe(iterator) != self._place.pipeline:
-            self._attempt.inexact(f"the data's pipeline has changed, from {self._place.pipeline} to {describe(iterator)}")
+        for change in self._replay.changes(describe(iterator), batches_of(iterator, self._steps)):
+            self._attempt.inexact(change)
         self._attempt.random.only_keras = self._place.drawn_again is not None
         self._position = self._attempt.restore(self._checkpoint)
         if not self._place.now.calls:
@@ -462,36 +428,12 @@ class FitRun:
 
     def _go_on(self, tell: Callable[[Any], None]) -> None:
         """The place is reached: the other callbacks hear of the present event, get their state back, and hear of all that follows."""
-        self._callback_states = CallbackStates(self._others)
-        for callback in self._others:
-            tell(callback)
-        self._callback_states.set(self._loaded["callbacks"])
-        beside.cut(self._others, self._loaded["files"])
+        lost = self._others.go_on(self._loaded, tell)
         self._replay = None
         self._untouched = []
-        self._show([*self._others, self._ours])
+        for each in lost:
+            self._attempt.inexact(each)
 
     def _build(self, element_spec: Any) -> None:
         if element_spec is not None and unbuilt_parts({"model": self._model}):
             _private.build_from_spec(self._model, element_spec)
-
-    def _publish(self) -> None:
-        self._attempt.phase = "exporting"
-        run = self._manager.run
-        base = run.layout.export if self._export is True else Path(self._export)
-        began = time.monotonic()
-        try:
-            path = export_saved_model(self._model, base)
-        except (CheckpointError, ConfigError) as error:
-            self._attempt.journal.record(events.ExportFailed(error=type(error).__name__, message=str(error)))
-            warnings.warn(f"{error} Training and its checkpoints are not affected.", stacklevel=2)
-            return
-        shown = path.relative_to(run.directory) if path.is_relative_to(run.directory) else path
-        self._attempt.journal.record(events.Exported(path=str(shown), step=self._position.step, secs=time.monotonic() - began))
-        logger.info("published the model as %s", path)
-
-
-def _abandon(reference: weakref.ref[FitRun]) -> None:
-    fit = reference()
-    if fit is not None:
-        fit.abandon()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping
 from typing import Any
+
+import tensorflow as tf
 
 from ckptkit.errors import ConfigError
 from ckptkit.store.catalog import Checkpoint
@@ -30,22 +33,43 @@ def finished_by(layout: RunLayout, model: Any) -> None:
                           f"finished run aside.")
 
 
-def check_same_phase(checkpoint: Checkpoint, model: Any) -> None:
+def check_one_device(model: Any) -> None:
+    """Checks that the model's variables are on one device each.
+
+    Raises:
+        ConfigError: under a strategy that mirrors or spreads them.
+    """
+    strategy = model.distribute_strategy
+    if isinstance(strategy, tf.distribute.OneDeviceStrategy):
+        return
+    with strategy.scope():
+        distributed = tf.distribute.has_strategy()  # which it is not inside of TensorFlow's default one
+    if distributed:
+        raise ConfigError(f"The model was made under {type(strategy).__name__}, and training on several devices is not supported yet. Make and "
+                          f"train the model without a strategy, or under tf.distribute.OneDeviceStrategy.")
+
+
+def check_same_phase(checkpoint: Checkpoint, state: Mapping[str, Any], model: Any) -> None:
     """Checks that the model trains the same weights, with the same class of optimizer.
+
+    Args:
+        checkpoint: where the run would go on.
+        state: of the program, with the model in it.
+        model: that is to be trained.
 
     Raises:
         ConfigError: where it does not: that is a second training phase, and a run of its own.
     """
     manifest = checkpoint.manifest
-    names = [state.name for state in manifest.states if state.class_name == type(model).__name__]
-    then_optimizer = next((state.classes.get("optimizer") for state in manifest.states if state.name in names), None)
+    name = next(name for name, value in state.items() if value is model)
+    then_optimizer = next((entry.classes.get("optimizer") for entry in manifest.states if entry.name == name), None)
     now_optimizer = type(model.optimizer).__name__ if getattr(model, "optimizer", None) is not None else None
     advice = (f"A second training phase is a run of its own: name another directory for it, and begin it with the weights of this one "
               f"({checkpoint.path.parent.parent}).")
     if then_optimizer and now_optimizer and then_optimizer != now_optimizer:
         raise ConfigError(f"The run was trained with the optimizer {then_optimizer}; the model now has {now_optimizer}. Nothing was overwritten. "
                           f"{advice}")
-    weights = [entry for entry in manifest.tensors if entry.role == "weights" and entry.key.split("/")[0] in names]
+    weights = [entry for entry in manifest.tensors if entry.role == "weights" and entry.key.split("/")[0] == name]
     live = list(model.weights)
     if len(weights) == len(live):
         changed = [entry.path for entry, variable in zip(weights, live, strict=True)

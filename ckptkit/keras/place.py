@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+import numpy as np
 
 
 @dataclass
@@ -17,6 +20,11 @@ class Pass:
 
     calls: int = 0
     ended: bool = False
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Pass:
+        """The pass that a checkpoint describes; what a later version says of it beyond that is left out."""
+        return cls(**{name: state[name] for name in cls.__dataclass_fields__ if name in state})
 
 
 @dataclass
@@ -34,6 +42,7 @@ class Place:
         evaluation_drawn_again: the same for the evaluation's data.
         logs: of the last call.
         pipeline: what the data's pipeline is made of, and the form of its batches.
+        batches: in an epoch, or None where that is not known.
         random: Python's and NumPy's random states when `fit` began.
         random_of_epoch: the same when the present epoch began.
     """
@@ -48,6 +57,7 @@ class Place:
     evaluation_drawn_again: str | None = None
     logs: dict[str, Any] = field(default_factory=dict)
     pipeline: list[str] = field(default_factory=list)
+    batches: int | None = None
     random: dict[str, Any] | None = None
     random_of_epoch: dict[str, Any] | None = None
 
@@ -64,9 +74,9 @@ class Place:
     def from_state(cls, state: dict[str, Any]) -> Place:
         """The place that `to_state` described."""
         known = {name: state[name] for name in cls.__dataclass_fields__ if name in state}
-        known["epochs"] = [Pass(**each) for each in known.get("epochs", [])]
-        known["evaluations"] = [Pass(**each) for each in known.get("evaluations", [])]
-        known["now"] = Pass(**known.get("now", {}))
+        known["epochs"] = [Pass.from_state(each) for each in known.get("epochs", [])]
+        known["evaluations"] = [Pass.from_state(each) for each in known.get("evaluations", [])]
+        known["now"] = Pass.from_state(known.get("now", {}))
         return cls(**known)
 
     def with_per_call(self, per_call: int) -> Place | None:
@@ -78,3 +88,17 @@ class Place:
             return None
         scaled = [Pass(-(-each.calls * self.per_call // per_call), each.ended) for each in self.epochs]
         return Place(**{**vars(self), "epochs": scaled, "now": Pass(done // per_call, self.now.ended), "per_call": per_call})
+
+
+def plain_logs(logs: Mapping[str, Any]) -> dict[str, Any]:
+    """What a step has returned, as numbers, and as arrays where a metric has several values (F1 by class); what is neither is left out."""
+    arrays = {name: np.asarray(value) for name, value in logs.items()}
+    arrays = {name: array.astype(np.float32) if array.dtype.name == "bfloat16" else array for name, array in arrays.items()}
+    return {name: array if array.ndim else float(array) for name, array in arrays.items() if array.dtype.kind in "biuf"}
+
+
+def not_finite(logs: Mapping[str, Any]) -> list[str]:
+    """The loss, or where there is none every metric, that has become infinite or no number; in words."""
+    plain = plain_logs(logs)
+    judged = {"loss": plain["loss"]} if "loss" in plain else plain
+    return [f"{name}={value}" for name, value in judged.items() if not np.isfinite(value).all()]

@@ -105,6 +105,28 @@ class Replay:
         self._evaluation += 1
         self._evaluation_calls = 0
 
+    @property
+    def evaluation_is_new(self) -> bool:
+        """Whether Keras is in an evaluation that was not made before."""
+        return self._evaluation >= len(self._place.evaluations)
+
+    def changes(self, pipeline: list[str], batches: int | None) -> list[str]:
+        """In what the data is other than it was, in words, when the place is reached.
+
+        Args:
+            pipeline: what the data's pipeline is made of now.
+            batches: how many an epoch has now, where that is known.
+        """
+        then, found = self._place, []
+        if pipeline != then.pipeline:
+            found.append(f"the data's pipeline has changed, from {then.pipeline} to {pipeline}")
+        if then.batches is not None and batches != then.batches:
+            found.append(f"an epoch had {then.batches} batches and has {'a number that is not known' if batches is None else batches} now")
+        if self._evaluation + 1 != len(then.evaluations):
+            found.append(f"{len(then.evaluations)} evaluations were made before this place, and now there are {self._evaluation + 1}: "
+                         f"validation_data or validation_freq have changed")
+        return found
+
     def evaluation_call(self, iterator: Any) -> dict[str, Any]:
         """Stands for a call of the test function that was made before.
 

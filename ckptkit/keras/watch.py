@@ -1,10 +1,11 @@
-"""Noticing at once that an exception leaves `fit`, whichever callback raised it.
+"""Noticing that an exception ends `fit`, whichever callback raised it, and whoever catches it.
 
 Keras calls nobody then, and the frames of `fit` live as long as somebody holds the exception: an `except` block, a notebook, a debugger.
 """
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -14,15 +15,40 @@ EVENTS = ("on_epoch_begin", "on_epoch_end", "on_train_batch_begin", "on_train_ba
 """The events of `CallbackList` that `fit` calls after its beginning."""
 
 
-def watch(callback_list: Any, failed: Callable[[BaseException], object]) -> None:
-    """Tells of every exception that a callback raises, on its way out of `fit`.
+class Watch:
+    """Tells of exceptions that end a `fit`: of one that a callback raises on its way out, and of one that ends the program.
 
     Args:
         callback_list: of the `fit`.
         failed: called with the exception.
+        left: a method, called when `fit` is gone without a word; its object is not kept alive.
     """
-    for name in EVENTS:
-        setattr(callback_list, name, _watched(weakref.ref(callback_list), name, failed))
+
+    def __init__(self, callback_list: Any, failed: Callable[[BaseException], object], left: Callable[[], object]) -> None:
+        self._failed = failed
+        self._hook, sys.excepthook = sys.excepthook, self._on_uncaught
+        self._over = False
+        for name in EVENTS:
+            setattr(callback_list, name, _watched(weakref.ref(callback_list), name, failed))
+        # Nobody but the fit holds its list of callbacks, so the list goes when the fit does.
+        weakref.finalize(callback_list, _call, weakref.WeakMethod(left)).atexit = False
+
+    def end(self) -> None:
+        """Gives the interpreter its hook back."""
+        if not self._over and sys.excepthook == self._on_uncaught:
+            sys.excepthook = self._hook
+        self._over = True
+
+    def _on_uncaught(self, kind: type[BaseException], error: BaseException, traceback: Any) -> None:
+        if not self._over:
+            self._failed(error)
+        self._hook(kind, error, traceback)
+
+
+def _call(method: weakref.WeakMethod[Callable[[], object]]) -> None:
+    call = method()
+    if call is not None:
+        call()
 
 
 def _watched(callback_list: weakref.ref[Any], name: str, failed: Callable[[BaseException], object]) -> Callable[..., Any]:

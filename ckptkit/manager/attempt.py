@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import sys
@@ -27,7 +26,7 @@ from ckptkit.position import RunPosition
 from ckptkit.preemption.request import StopBox, StopRequest
 from ckptkit.preemption.signals import SignalGuard
 from ckptkit.resume.assign import assign_result
-from ckptkit.resume.hyperparameters import CHECKPOINT, CODE, Change, settle
+from ckptkit.resume.hyperparameters import CHECKPOINT, CODE, Change, are_new, recorded, settle, spelled
 from ckptkit.resume.newest import newest_good, quarantine, restore_one
 from ckptkit.save import hyperparameters, snapshot
 from ckptkit.save.process import ProcessRandom
@@ -86,6 +85,7 @@ class Attempt:
         self._optimizers: list[Any] = []
         self._changes: list[Change] = []
         self._configured: dict[str, tuple[Any, str, object]] = {}
+        self._replaced: list[tuple[Any, str, Any]] = []
         self._hyperparameters: hyperparameters.Hyperparameters = {}
         self._preempted = False
         self._inexact: set[str] = set()
@@ -142,27 +142,52 @@ class Attempt:
         Raises:
             ConfigError: where they differ, and it is not said which counts.
         """
-        optimizers = self._configured = hyperparameters.of_state(self.plan.state)
-        now = {**{name: value for name, (_, _, value) in optimizers.items()}, **(more or {}), **self.plan.hparams}
+        self._configured = hyperparameters.of_state(self.plan.state)
+        now = {**{name: value for name, (_, _, value) in self._configured.items()}, **(more or {})}
         then = checkpoint.manifest.hyperparameters if checkpoint is not None else {}
-        settable = frozenset(name for name, (_, _, value) in optimizers.items() if isinstance(value, int | float))
-        self._changes = settle(then, now, self.plan.changed, settable)
-        kept = {change.name: change.then for change in self._changes if change.settled == CHECKPOINT}
-        self._hyperparameters = {**now, **kept}
+        settable = frozenset(name for name, (_, _, value) in self._configured.items() if isinstance(value, int | float))
+        self._changes = settle(then, now, self.plan.hparams, self.plan.changed, settable)
+        self._hyperparameters = recorded(now, self.plan.hparams, self._changes)
+        if checkpoint is not None and are_new(then, self.plan.hparams):
+            logger.info("hparams are recorded and compared from here on: the run was begun without any, so there is nothing to compare them with")
+
+    def put_settled(self) -> bool:
+        """Puts arguments of optimizers into effect whose value of the checkpoint counts and is no part of the state; before a step is traced.
+
+        Returns:
+            Whether an argument of an optimizer has changed, so that a step that was traced before has another one in it.
+        """
+        changes = [change for change in self._changes if change.name in self._configured]
+        for change in changes:
+            optimizer, argument, _ = self._configured[change.name]
+            if change.settled == CHECKPOINT and argument != "learning_rate":
+                self._replaced.append((optimizer, argument, getattr(optimizer, argument)))
+                setattr(optimizer, argument, change.then)
+        return bool(changes)
+
+    def take_back_settled(self) -> None:
+        """Gives optimizers their arguments of before `put_settled`, where the checkpoint was not restored after all."""
+        for optimizer, argument, value in reversed(self._replaced):
+            setattr(optimizer, argument, value)
+        self._replaced = []
 
     def restore(self, checkpoint: Checkpoint) -> RunPosition:
-        """Restores one checkpoint, and then puts into effect what was settled of changed hyperparameters."""
+        """Restores one checkpoint, and puts into effect what was settled of changed hyperparameters."""
         self._check_versions(checkpoint)
-        restore_one(self.journal, checkpoint, track(self.plan.state), self.plan.state)
-        optimizers = hyperparameters.of_state(self.plan.state)
+        self.put_settled()
+        try:
+            restore_one(self.journal, checkpoint, track(self.plan.state), self.plan.state)
+        except BaseException:
+            self.take_back_settled()
+            raise
+        self._replaced = []
         for change in self._changes:
-            optimizer, argument, _ = optimizers.get(change.name, (None, "", None))
-            value = change.now if change.settled == CODE else change.then
-            if optimizer is not None and isinstance(value, int | float) and (change.settled == CODE or argument != "learning_rate"):
-                setattr(optimizer, argument, value)
-            self.journal.record(events.HyperparameterChanged(name=change.name, then=json.dumps(change.then), now=json.dumps(change.now),
-                                                             settled=change.settled))
-            logger.info("%s: the run had %s, the code says %s; the %s counts", change.name, change.then, change.now, change.settled)
+            optimizer, argument, value = self._configured.get(change.name, (None, "", None))
+            if change.settled == CODE and argument == "learning_rate" and isinstance(value, int | float):
+                optimizer.learning_rate = value
+            then, now = spelled(change.then), spelled(change.now)
+            self.journal.record(events.HyperparameterChanged(name=change.name, then=then, now=now, settled=change.settled))
+            logger.info("%s: the run had %s, the code says %s; the %s counts", change.name, then, now, change.settled)
         return self.goes_on_from(checkpoint)
 
     def assign_result(self, checkpoint: Checkpoint) -> None:

@@ -18,6 +18,7 @@ from ckptkit.manager import loops, registry
 from ckptkit.manager.attempt import Attempt, is_orderly_exit
 from ckptkit.manager.finished import check_finished_by
 from ckptkit.manager.plan import make_plan
+from ckptkit.manager.workers import check_one_worker
 from ckptkit.policies import KeepPolicy, SavePolicy
 from ckptkit.position import RunPosition
 from ckptkit.preemption.policy import Preemption
@@ -389,6 +390,7 @@ class CheckpointManager:
             StorageError: where the disk refuses.
         """
         if self._attempt is None:
+            check_one_worker(os.environ)
             show_by_default()
             state = self._with(extra_state or {})
             registry.take_over(self._plan.layout, self)

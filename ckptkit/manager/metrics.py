@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from ckptkit.errors import ConfigError
 
 
 class Metrics(Mapping[str, float]):
     """Numbers or scalar tensors by name; a value becomes a float when it is asked for, and stays one.
 
+    A metric with several values (F1 by class) is no number: it is left out of the mapping, and an error where it is asked for by name.
+
     Args:
-        values: numbers, NumPy scalars or scalar tensors.
+        values: numbers, NumPy scalars or scalar tensors; those with several values are kept, as `raw`.
     """
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
@@ -41,7 +45,7 @@ class Metrics(Mapping[str, float]):
         return merged
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
+        return (name for name, value in self._values.items() if not np.ndim(value))
 
     def __len__(self) -> int:
-        return len(self._values)
+        return sum(1 for _ in self)

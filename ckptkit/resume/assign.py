@@ -33,8 +33,7 @@ def check_compatible(checkpoint: Checkpoint, tracked: Tracked, state: Mapping[st
     missing = any(difference.kind == "missing" for difference in differences)
     unbuilt = unbuilt_parts(state) if missing else []
     advice = ("Build these first, so that their variables exist: " + ", ".join(unbuilt) + "." if unbuilt else
-              "Build the model and optimizer as they were when the run began, or name another directory for a new run. To take over "
-              "weights only, use ckptkit.load_weights.")
+              "Build the model and optimizer as they were when the run began, or name another directory for a new run.")
     raise IncompatibleStateError(
         f"The state in the program has another form than {checkpoint.path}. Nothing was assigned.\n{table(differences)}\n{advice}")
 

@@ -6,13 +6,14 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ckptkit.errors import CorruptCheckpointError
+from ckptkit.errors import ConfigError, CorruptCheckpointError
 from ckptkit.log import logger
+from ckptkit.policies.metrics import all_finite
 from ckptkit.resume.assign import check_compatible, restore
 from ckptkit.save.tracked import Tracked
 from ckptkit.store.catalog import Checkpoint, list_checkpoints
 from ckptkit.store.commit import set_aside
-from ckptkit.store.events import PassedOver, Restored, Saved
+from ckptkit.store.events import Failed, PassedOver, Restored, Saved
 from ckptkit.store.files import FileSystem
 from ckptkit.store.fresh import this_life
 from ckptkit.store.journal import Journal, read_journal
@@ -20,8 +21,14 @@ from ckptkit.store.layout import RunLayout
 from ckptkit.store.verify import verify
 
 
+class DivergedError(ConfigError):
+    """What the journal says of a training that was stopped with numbers that are not finite. It is not raised: `fit` returns as it does in Keras."""
+
+
 def newest_good(files: FileSystem, layout: RunLayout, journal: Journal) -> Checkpoint | None:
     """The newest checkpoint whose files are what they should be. Bad ones are moved to `quarantine/`.
+
+    Where training has diverged and was stopped, those of before that which have such numbers already come last.
 
     Returns:
         The checkpoint, or None where this run has never saved one.
@@ -32,7 +39,11 @@ def newest_good(files: FileSystem, layout: RunLayout, journal: Journal) -> Check
         StorageError: where the disk refuses.
     """
     bad = []
-    for checkpoint in reversed(list_checkpoints(layout)):
+    events = this_life(read_journal(layout).events)
+    stops = [event.attempt for event in events if isinstance(event, Failed) and event.error == DivergedError.__name__]
+    diverged = max(stops, default=0)
+    newest_first = list_checkpoints(layout)[::-1]
+    for checkpoint in sorted(newest_first, key=lambda each: _is_poisoned(each, diverged)):
         try:
             verify(checkpoint)
         except CorruptCheckpointError as error:
@@ -40,7 +51,7 @@ def newest_good(files: FileSystem, layout: RunLayout, journal: Journal) -> Check
             quarantine(files, layout, journal, checkpoint, str(error))
         else:
             return checkpoint
-    saved = [event for event in this_life(read_journal(layout).events) if isinstance(event, Saved)]
+    saved = [event for event in events if isinstance(event, Saved)]
     if bad or saved or _aside_bad(layout):
         why = "\n".join(bad) or (f"The journal tells of a save at step {saved[-1].step}, but there is no checkpoint now." if saved
                                  else f"Its checkpoints are all in {layout.quarantine}.")
@@ -48,6 +59,11 @@ def newest_good(files: FileSystem, layout: RunLayout, journal: Journal) -> Check
             f"{layout.root} holds an earlier life of this run, and no checkpoint of it can be used. Training does not begin again at "
             f"step 0 over it.\n{why}\nBring the checkpoints back, or move {layout.root} away, or name another directory, to begin anew.")
     return None
+
+
+def _is_poisoned(checkpoint: Checkpoint, diverged: int) -> bool:
+    """Whether a checkpoint has numbers that are not finite, and was written until the attempt in which training was stopped for them."""
+    return checkpoint.attempt <= diverged and checkpoint.problem is None and not all_finite(checkpoint.metrics)
 
 
 def _aside_bad(layout: RunLayout) -> bool:

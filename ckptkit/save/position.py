@@ -27,11 +27,33 @@ def why_not_saved(iterator: Any) -> str | None:
     return None
 
 
+def why_not_again(iterator: Any) -> str | None:
+    """Why a pipeline's random numbers cannot be drawn a second time, or None where nothing speaks against it."""
+    unseeded = _private.unseeded_random_ops(_private.dataset_of(iterator)) if isinstance(iterator, tf.data.Iterator) else []
+    if not unseeded:
+        return None
+    return (f"the data draws from {', '.join(unseeded)} without a seed, which no other attempt can draw again. Call keras.utils.set_random_seed "
+            f"before the pipeline is built, or give the operation a seed")
+
+
 def describe(iterator: Any) -> list[str]:
     """What an iterator's pipeline is made of, and the form of its batches."""
     if not isinstance(iterator, tf.data.Iterator):
         return [type(iterator).__name__]
     return [*_private.describe_pipeline(_private.dataset_of(iterator)), str(iterator.element_spec)]
+
+
+def batches_of(iterator: Any, steps: int | None) -> int | None:
+    """How many batches the data of an epoch has, as far as it is known: what Keras counts, or what the pipeline says.
+
+    Args:
+        iterator: that an epoch draws from.
+        steps: batches in an epoch, as Keras knows them.
+    """
+    if steps is not None or not isinstance(iterator, tf.data.Iterator):
+        return steps
+    cardinality = int(_private.dataset_of(iterator).cardinality())
+    return cardinality if cardinality >= 0 else None
 
 
 class IteratorLeaf:

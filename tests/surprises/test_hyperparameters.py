@@ -7,6 +7,7 @@ import re
 import pytest
 
 import ckptkit
+from ckptkit.resume.hyperparameters import settle
 from tests.surprises.conftest import told
 
 
@@ -156,3 +157,96 @@ def test_two_optimizers_of_a_loop_are_told_apart(lab, run):
     with ckptkit.CheckpointManager(run, decided, changed={"d_opt.learning_rate": "checkpoint"}):
         assert float(decided["d_opt"].learning_rate) == pytest.approx(0.02)
         assert float(decided["g_opt"].learning_rate) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("same_process", [False, True])
+def test_an_argument_of_the_checkpoint_is_in_effect(lab, run, same_process):
+    """A step has the arguments of its optimizer as constants, so it must be traced with the ones that count."""
+    adam = lab.keras.optimizers.Adam
+    whole = lab.model(adam(0.01, beta_1=0.5))
+    lab.fit(run.with_name("whole"), whole)
+    made = lab.interrupted(run, lab.model(adam(0.01, beta_1=0.5)))
+    if same_process:
+        made.optimizer.beta_1 = 0.9
+    else:
+        made = lab.model(adam(0.01, beta_1=0.9))
+    lab.fit(run, made, changed={"beta_1": "checkpoint"})
+    assert lab.bits(made, made.optimizer) == lab.bits(whole, whole.optimizer)
+    assert ckptkit.open_run(run).checkpoints[-1].manifest.hyperparameters["beta_1"] == 0.5
+
+
+def test_an_argument_that_counted_for_nothing_is_put_back(lab, run):
+    lab.interrupted(run, lab.model(lab.keras.optimizers.Adam(0.01, beta_1=0.5)))
+    made = lab.model(lab.keras.optimizers.Adam(0.01, beta_1=0.9), width=5)
+    with pytest.raises(ckptkit.IncompatibleStateError):
+        lab.fit(run, made, changed={"beta_1": "checkpoint"})
+    assert made.optimizer.beta_1 == 0.9
+
+
+# -- the user's own
+
+
+def test_ones_own_hyperparameters_are_not_put_into_an_optimizer(lab, run):
+    """Though they are called like its arguments: only the code knows what it does with them."""
+    sgd = lab.keras.optimizers.SGD
+    lab.interrupted(run, lab.model(sgd(0.4)), hparams={"learning_rate": 0.05})
+    with pytest.raises(ckptkit.ConfigError, match=r"(?m)^  hparams\.learning_rate: the run has 0\.05, the code says 0\.06$"):
+        lab.fit(run, lab.model(sgd(0.4)), hparams={"learning_rate": 0.06})
+    with pytest.raises(ckptkit.ConfigError, match=r"hparams\.learning_rate cannot be taken from the checkpoint"):
+        lab.fit(run, lab.model(sgd(0.4)), hparams={"learning_rate": 0.06}, changed={"hparams.learning_rate": "checkpoint"})
+    made = lab.model(sgd(0.4))
+    lab.fit(run, made, hparams={"learning_rate": 0.06}, changed={"hparams.learning_rate": "code"})
+    assert lab.rate(made) == pytest.approx(0.4)
+    (change,) = told(run, "hyperparameter_changed")
+    assert (change.name, change.then, change.now, change.settled) == ("hparams.learning_rate", "0.05", "0.06", "code")
+
+
+def test_the_code_that_counts_for_an_argument_counts_for_ones_own_of_the_same_name(lab, run):
+    sgd = lab.keras.optimizers.SGD
+    lab.interrupted(run, lab.model(sgd(0.4)), hparams={"learning_rate": 0.4})
+    made = lab.model(sgd(0.3))
+    lab.fit(run, made, hparams={"learning_rate": 0.3}, changed={"learning_rate": "code"})
+    assert lab.rate(made) == pytest.approx(0.3)
+    assert {change.name for change in told(run, "hyperparameter_changed")} == {"learning_rate", "hparams.learning_rate"}
+
+
+def test_ones_own_learning_rate_beside_a_schedule(lab, run):
+    def made():
+        return lab.model(lab.keras.optimizers.SGD(lab.keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)))
+
+    lab.interrupted(run, made(), hparams={"learning_rate": 0.1})
+    history = lab.fit(run, made(), hparams={"learning_rate": 0.2}, changed={"learning_rate": "code"})
+    assert history.epoch == [0, 1]
+
+
+@pytest.mark.parametrize(("then", "now", "said"), [
+    ({"depth": 2, "width": 3}, {"depth": 2}, "the run has 3, the code says nothing of that name"),
+    ({"depth": 2}, {"depth": 2, "width": 3}, "the run has nothing of that name, the code says 3"),
+    ({"width": 3}, None, "the run has 3, the code says nothing of that name"),
+])
+def test_one_of_ones_own_that_only_one_side_has(lab, run, then, now, said):
+    lab.interrupted(run, hparams=then)
+    with pytest.raises(ckptkit.ConfigError, match=rf"(?m)^  width: {said}$"):
+        lab.fit(run, hparams=now)
+    assert lab.interrupted(run, hparams=now, changed={"width": "code"})
+    assert [change.name for change in told(run, "hyperparameter_changed")] == ["width"]
+    assert lab.fit(run, hparams=now).epoch == [0, 1], "it is recorded"
+
+
+def test_ones_own_that_are_given_for_the_first_time(lab, run):
+    lab.interrupted(run)
+    with lab.logged() as lines:
+        lab.interrupted(run, hparams={"depth": 2, "batch_size": 8})
+    assert [line for line in lines if "hparams are recorded and compared from here on" in line]
+    with pytest.raises(ckptkit.ConfigError, match=r"(?m)^  depth: the run has 2, the code says 3$"):
+        lab.fit(run, hparams={"depth": 3, "batch_size": 8})
+
+
+def test_a_checkpoint_that_does_not_say_which_were_ones_own():
+    """An older version put all into one dictionary; the user's own replaced an argument of the same name."""
+    then = {"learning_rate": 0.05, "momentum": 0.0, "depth": 2}
+    now = {"learning_rate": 0.4, "momentum": 0.0}
+    assert settle(then, now, {"learning_rate": 0.05, "depth": 2, "new": 1}, {}, frozenset(now)) == []
+    assert settle(then, {"learning_rate": 0.05, "momentum": 0.0}, {}, {}, frozenset(now)) == []
+    with pytest.raises(ckptkit.ConfigError, match=r"(?m)^  depth: the run has 2, the code says 3$"):
+        settle(then, now, {"learning_rate": 0.05, "depth": 3}, {}, frozenset(now))
