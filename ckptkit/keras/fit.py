@@ -30,7 +30,8 @@ from ckptkit.keras.replay import Replay
 from ckptkit.keras.watch import watch
 from ckptkit.log import logger
 from ckptkit.manager import CheckpointManager
-from ckptkit.manager.attempt import Attempt, Taken
+from ckptkit.manager.attempt import Attempt
+from ckptkit.manager.saver import Taken
 from ckptkit.position import RunPosition
 from ckptkit.resume.assign import read_python
 from ckptkit.save.build import unbuilt_parts
@@ -320,7 +321,7 @@ class FitRun:
         self._attempt.phase = "evaluating"
         self._evaluation = Pass()
         self._place.evaluating = True
-        self._before_evaluation = self._attempt.take()
+        self._before_evaluation = self._attempt.reserve = self._attempt.take()
         self._place.evaluating = False
         self.evaluation_goes_on()
 
@@ -336,7 +337,7 @@ class FitRun:
             return
         self._place.evaluations.append(self._evaluation)
         self.evaluation_goes_on()
-        self._before_evaluation = None
+        self._before_evaluation = self._attempt.reserve = None
         self._attempt.phase = "training"
 
     def epoch_ended(self, epoch: int, logs: Mapping[str, Any]) -> None:

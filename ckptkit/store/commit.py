@@ -5,6 +5,7 @@ The order is the protocol; `docs/format.md` says why each step is there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from ckptkit.store.layout import (
     replaced_name,
     writing_attempt,
 )
-from ckptkit.store.manifest import Manifest, encode
+from ckptkit.store.manifest import FileEntry, Manifest, encode
 from ckptkit.store.verify import file_entry
 
 
@@ -31,13 +32,14 @@ def begin_writing(files: FileSystem, layout: RunLayout, attempt: int) -> Path:
     return directory
 
 
-def commit(files: FileSystem, layout: RunLayout, manifest: Manifest) -> Manifest:
+def commit(files: FileSystem, layout: RunLayout, manifest: Manifest, entry: Callable[[Path], FileEntry] = file_entry) -> Manifest:
     """Turns the attempt's writing directory into a checkpoint.
 
     Args:
         files: how to change the disk.
         layout: the run.
         manifest: all but the list of files, which is made here.
+        entry: finds a file's size and digest.
 
     Returns:
         The manifest as it was written.
@@ -54,7 +56,7 @@ def commit(files: FileSystem, layout: RunLayout, manifest: Manifest) -> Manifest
     for path in written:
         files.sync_file(path)
     with storage_errors("read", directory):
-        manifest = replace(manifest, files=tuple(file_entry(path) for path in written))
+        manifest = replace(manifest, files=tuple(entry(path) for path in written))
     files.create(directory / MANIFEST, encode(manifest))
     # The entries of the directory must be durable before its name is.
     files.sync_dir(directory)
