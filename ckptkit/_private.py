@@ -211,6 +211,11 @@ class FitCall:
     epoch_iterator: Any = None
 
 
+def new_iterator(call: FitCall) -> Any:
+    """An iterator as the `fit` will make one for its first epoch."""
+    return iter(call.epoch_iterator._distributed_dataset)
+
+
 def keeps_iterator(call: FitCall, iterator: Any) -> bool:
     """Whether the next epoch goes on with the iterator of the one that has just ended. Reason: Keras makes a new one where the data has ended."""
     return iterator is not None and getattr(call.epoch_iterator, "_current_iterator", None) is iterator

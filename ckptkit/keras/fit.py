@@ -473,8 +473,12 @@ class FitRun:
         self._show([*self._others, self._ours])
 
     def _build(self, element_spec: Any) -> None:
-        if element_spec is not None and unbuilt_parts({"model": self._model}):
+        if element_spec is None or not unbuilt_parts({"model": self._model}):
+            return
+        try:
             _private.build_from_spec(self._model, element_spec)
+        except RuntimeError:  # a train step of the user's own that makes its variables itself: a step does, and all of it is overwritten
+            self._model.train_function(_private.new_iterator(self._call))
 
     def _publish(self) -> None:
         self._attempt.phase = "exporting"
