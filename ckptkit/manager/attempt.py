@@ -257,10 +257,10 @@ class Attempt:
         moment = Moment(position=self.position, time_secs=self.plan.clock.monotonic(), metrics=self._metrics, extremes=self._extremes,
                         save_secs=self._saver.cost_secs)
         self._saver.turn(moment.time_secs)
-        reason = self.plan.save.due(moment, self._last)
+        reason, must = self.plan.save.due(moment, self._last), self.plan.save.insists(moment, self._last)
         self._extremes = updated_extremes(self._extremes, self._metrics.converted)
         if reason is not None:
-            self.save(reason, must=False)
+            self.save(reason, must=must)
         self.serve_stop(leave=leave)
         return reason is not None
 
@@ -331,7 +331,8 @@ class Attempt:
         """The training thread sits in a long step or evaluation, and the machine goes away: what was held in reserve is saved without it."""
         with self._stopping:
             reserve = self.reserve
-            if not self.stop_requested or reserve is None or reserve.position == self._last.position:
+            # Not `stop_requested`: Python's handler has to wait for the training thread as well.
+            if self._deadline is None or reserve is None or reserve.position == self._last.position:
                 return
             reason = f"no safe point within {self.plan.preemption.grace_secs:g} s of grace, while {self.phase}"
             logger.warning("%s: saving %s, from before", reason, reserve.position)
@@ -363,6 +364,7 @@ class Attempt:
         logger.info("stopped by %s at %s; the next start goes on from there", request.reason, at)
         self._preempted = True
         self._stop.clear()
+        self._deadline = None
         if leave is not None:
             leave()
         if request.before is not None:
@@ -380,8 +382,7 @@ class Attempt:
             self.save(request.reason, taken)
             return at
         logger.warning("not saved at %s: %s", at, decision.reason)
-        if decision.action == "finish":
-            self._saver.wait()
+        self._saver.wait()
         newest = list_checkpoints(self.plan.layout)
         return newest[-1].manifest.position if newest else RunPosition()
 

@@ -288,25 +288,20 @@ class CheckpointManager:
 
     @property
     def latest_step(self) -> int | None:
-        """The newest checkpoint's step, or None where there is no checkpoint; waits for a save that is being written."""
-        self._settle()
+        """The newest checkpoint's step, or None where there is no checkpoint."""
         checkpoints = self.run.checkpoints
         return checkpoints[-1].step if checkpoints else None
 
     @property
     def all_steps(self) -> list[int]:
-        """Steps of all checkpoints, oldest first; waits for a save that is being written."""
-        self._settle()
+        """Steps of all checkpoints, oldest first."""
         return sorted({checkpoint.step for checkpoint in self.run.checkpoints})
-
-    def _settle(self) -> None:
-        """What is being written counts as well."""
-        if self._attempt is not None:
-            self._attempt.wait()
 
     @property
     def run(self) -> Run:
-        """The run for looking at it."""
+        """The run for looking at it, with what is being written: waits for that."""
+        if self._attempt is not None:
+            self._attempt.wait()
         return Run(self._plan.layout)
 
     @property

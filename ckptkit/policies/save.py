@@ -52,6 +52,15 @@ class SavePolicy:
         """
         raise TypeError(f"{type(self).__name__} is a save policy without a rule: define due(moment, last).")
 
+    def insists(self, moment: Moment, last: Moment) -> bool:
+        """Whether a save that is due now may not give way to a newer one, where saves come faster than they can be written.
+
+        Args:
+            moment: now.
+            last: the last save, or where this attempt began.
+        """
+        return False
+
     def __or__(self, other: SavePolicy) -> SavePolicy:
         if not isinstance(other, SavePolicy):
             return NotImplemented
@@ -71,6 +80,9 @@ class AnyOf(SavePolicy):
     def due(self, moment: Moment, last: Moment) -> str | None:
         reasons = [reason for policy in self.policies if (reason := policy.due(moment, last))]
         return "; ".join(reasons) or None
+
+    def insists(self, moment: Moment, last: Moment) -> bool:
+        return any(policy.insists(moment, last) for policy in self.policies)
 
     def __repr__(self) -> str:
         return " | ".join(map(repr, self.policies))
@@ -196,6 +208,9 @@ class OnBest(SavePolicy):
         if better(value, low if self.mode == "min" else high, self.mode):
             return f"best {self.monitor} ({value:g})"
         return None
+
+    def insists(self, moment: Moment, last: Moment) -> bool:
+        return self.due(moment, last) is not None  # the state of a record is gone with the next step
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,7 +52,8 @@ class BackgroundWriter:
         """
         failed, self._failed = self._failed, None
         if failed is not None:
-            raise BackgroundSaveError(f"A save failed while training went on: {failed} The checkpoints from before it are untouched.") from failed
+            raise BackgroundSaveError(f"A save failed while training went on: {str(failed) or repr(failed)} The checkpoints from before it are "
+                                      f"untouched.", failed) from failed
 
     def submit(self, job: Job) -> None:
         """Takes a job, and returns at once; waits only where the one that waits may not be dropped.

@@ -136,7 +136,7 @@ def write_checkpoint(target: Target, snapshot: Snapshot, manifest: Manifest, sna
                                 before_sleep=before_another_try, reraise=True):
             with attempt:
                 written = _write(target, snapshot, manifest)
-    except Exception as error:
+    except BaseException as error:
         _tell_and_clean(target, manifest, error)
         raise
     write_secs = time.monotonic() - began
@@ -166,7 +166,7 @@ def _may_pass(error: BaseException) -> bool:
     return isinstance(error, StorageError) and error.errno in PASSING
 
 
-def _tell_and_clean(target: Target, manifest: Manifest, error: Exception) -> None:
+def _tell_and_clean(target: Target, manifest: Manifest, error: BaseException) -> None:
     """What can still be done after a failed save; where that fails as well, the first error is the one to raise."""
     try:
         target.files.remove_tree(target.layout.writing(manifest.attempt))
