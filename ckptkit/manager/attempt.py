@@ -430,14 +430,15 @@ class Attempt:
             if self._preempted:
                 outcome = "preempted"
             elif isinstance(error, KeyboardInterrupt):
-                pass  # somebody wants it to stop now: nothing went wrong, and nothing is saved
+                self._saver.abandon()  # somebody wants it to stop now: nothing went wrong, and nothing is saved
             elif error is not None:
                 outcome = "failed"
                 self.journal.record(events.Failed(error=type(error).__name__, message=str(error), step=self.position.step,
                                                   restart=not isinstance(error, NEVER_RESTART)))
             elif not self.done and self._last.position != self.position:
                 self.save("the loop was left")
-            self._saver.wait()
+            if not isinstance(error, KeyboardInterrupt) or self._preempted:
+                self._saver.wait()
             self.journal.record(events.AttemptEnded(outcome=outcome, step=self.position.step))
         finally:
             hyperparameters.saw(self._configured)

@@ -138,6 +138,11 @@ class Saver:
         """
         self._writer.wait(timeout_secs)
 
+    def abandon(self) -> None:
+        """Nothing is committed any more, and nobody waits: somebody wants to stop now."""
+        self._target.permit.withdraw()
+        self._writer.abandon()
+
     # -- the machine goes away
 
     @property

@@ -20,7 +20,7 @@ class BackgroundWriter:
     """Runs jobs on a thread of its own, in the order in which they come.
 
     While one is at work one may wait; a newer one takes the place of one that waits. The thread lives only while there is work, and an
-    interpreter that exits waits for it.
+    interpreter that exits waits for it, unless the work was abandoned.
     """
 
     def __init__(self) -> None:
@@ -33,6 +33,7 @@ class BackgroundWriter:
         self._working: Job | None = None
         self._waiting: Job | None = None
         self._failed: BaseException | None = None
+        self._abandoned = False
 
     @property
     def busy(self) -> bool:
@@ -71,7 +72,7 @@ class BackgroundWriter:
             dropped.drop(f"a newer one, of step {job.step}, took its place while an earlier one was being written")
 
     def _start(self) -> None:
-        self._thread = threading.Thread(target=self._work, name="ckptkit-writer")
+        self._thread = threading.Thread(target=self._work, name="ckptkit-writer", daemon=True)  # see `_at_exit`
         try:
             self._thread.start()
         except RuntimeError as error:  # no further thread, or the interpreter is on its way out
@@ -89,11 +90,18 @@ class BackgroundWriter:
             try:
                 self._working.run()
             except BaseException as error:
+                if self._abandoned:
+                    continue
                 with self._changed:
                     self._failed, self._working = error, None
                     dropped, self._waiting = self._waiting, None
                 if dropped is not None:
                     dropped.drop("an earlier save failed")
+
+    def finish(self) -> None:
+        """Waits for what is being written, unless it was abandoned; whatever comes of it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._thread is None or self._abandoned)
 
     def wait(self, timeout_secs: float | None = None) -> None:
         """Returns when everything submitted is done.
@@ -108,6 +116,12 @@ class BackgroundWriter:
             raise BackgroundSaveError(f"A save was not finished within {timeout_secs:g} s; it goes on in the background. Expected a longer "
                                       f"timeout_secs, or a faster disk.")
 
+    def abandon(self) -> None:
+        """Nobody waits for what is being written any more, nor asks what came of it."""
+        with self._changed:
+            self._abandoned = True
+            self._waiting = None
+
     def forget_in_child(self) -> None:
         """A forked child has no thread that would write, and nothing to write."""
         self._renew()
@@ -119,7 +133,9 @@ def _after_fork_in_child() -> None:
 
 
 def _at_exit() -> None:
-    """A program must not end well over a failed save that nobody has heard of: nothing was asked of its writer after the failure."""
+    """An interpreter that exits waits for what is being written, and does not end well over a failed save that nobody has heard of."""
+    for writer in list(_writers):
+        writer.finish()
     unheard = [writer._failed for writer in list(_writers) if writer._failed is not None]
     if unheard:
         for error in unheard:

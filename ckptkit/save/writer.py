@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
@@ -37,6 +38,37 @@ WAIT = wait_exponential(multiplier=0.25, max=10)
 """A quarter, a half and one second between the tries."""
 
 
+_RENAME_SECS = 2.0
+
+
+class AbandonedError(Exception):
+    """The run was let go of while a save was being written."""
+
+
+class Permit:
+    """Held while a checkpoint becomes visible; where it was withdrawn, none does any more."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.withdrawn = False
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        if self.withdrawn:
+            self._lock.release()
+            raise AbandonedError
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+    def withdraw(self) -> None:
+        """From now on nothing is committed; waits for a rename that is under way, unless it hangs."""
+        held = self._lock.acquire(timeout=_RENAME_SECS)
+        self.withdrawn = True
+        if held:
+            self._lock.release()
+
+
 @dataclass(frozen=True)
 class Target:
     """Where checkpoints of one attempt go.
@@ -46,12 +78,14 @@ class Target:
         layout: the run.
         journal: of this attempt.
         keep: which checkpoints stay.
+        permit: to commit.
     """
 
     files: FileSystem
     layout: RunLayout
     journal: Journal
     keep: KeepPolicy
+    permit: Permit = field(default_factory=Permit)
 
 
 @dataclass(frozen=True)
@@ -91,6 +125,10 @@ class Writer(Protocol):
         """Returns when everything submitted is done; raises what went wrong."""
         ...
 
+    def abandon(self) -> None:
+        """Nobody waits for what is being written any more."""
+        ...
+
 
 class ForegroundWriter:
     """Writes at once, on the calling thread."""
@@ -104,6 +142,9 @@ class ForegroundWriter:
         job.run()
 
     def wait(self, timeout_secs: float | None = None) -> None:
+        return None
+
+    def abandon(self) -> None:
         return None
 
 
@@ -136,7 +177,11 @@ def write_checkpoint(target: Target, snapshot: Snapshot, manifest: Manifest, sna
                                 before_sleep=before_another_try, reraise=True):
             with attempt:
                 written = _write(target, snapshot, manifest)
+        if target.permit.withdrawn:
+            raise AbandonedError  # the run may be another process's by now
     except BaseException as error:
+        if target.permit.withdrawn:
+            raise AbandonedError from error
         _tell_and_clean(target, manifest, error)
         raise
     write_secs = time.monotonic() - began
@@ -156,7 +201,7 @@ def _write(target: Target, snapshot: Snapshot, manifest: Manifest) -> Manifest:
     try:
         with drain or nullcontext():
             tensorfile.write(snapshot, directory, manifest.step)
-        return commit(target.files, target.layout, manifest, entry=drain.entry if drain else file_entry)
+        return commit(target.files, target.layout, manifest, entry=drain.entry if drain else file_entry, permit=target.permit)
     finally:
         if drain is not None:
             drain.close()

@@ -6,6 +6,7 @@ The order is the protocol; `docs/format.md` says why each step is there.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +33,8 @@ def begin_writing(files: FileSystem, layout: RunLayout, attempt: int) -> Path:
     return directory
 
 
-def commit(files: FileSystem, layout: RunLayout, manifest: Manifest, entry: Callable[[Path], FileEntry] = file_entry) -> Manifest:
+def commit(files: FileSystem, layout: RunLayout, manifest: Manifest, entry: Callable[[Path], FileEntry] = file_entry,
+           permit: AbstractContextManager[object] | None = None) -> Manifest:
     """Turns the attempt's writing directory into a checkpoint.
 
     Args:
@@ -40,6 +42,7 @@ def commit(files: FileSystem, layout: RunLayout, manifest: Manifest, entry: Call
         layout: the run.
         manifest: all but the list of files, which is made here.
         entry: finds a file's size and digest.
+        permit: entered while the checkpoint becomes visible; may refuse that by raising.
 
     Returns:
         The manifest as it was written.
@@ -60,6 +63,14 @@ def commit(files: FileSystem, layout: RunLayout, manifest: Manifest, entry: Call
     files.create(directory / MANIFEST, encode(manifest))
     # The entries of the directory must be durable before its name is.
     files.sync_dir(directory)
+    with permit or nullcontext():
+        _make_visible(files, layout, directory, manifest)
+    files.sync_dir(layout.checkpoints)
+    files.remove_tree(layout.replaced(manifest.name))
+    return manifest
+
+
+def _make_visible(files: FileSystem, layout: RunLayout, directory: Path, manifest: Manifest) -> None:
     target = layout.checkpoint(manifest.name)
     if target.exists():
         # A second save at one step in one attempt. A crash between the two renames is mended by `clean_up`.
@@ -70,9 +81,6 @@ def commit(files: FileSystem, layout: RunLayout, manifest: Manifest, entry: Call
         if layout.replaced(manifest.name).exists():
             files.rename(layout.replaced(manifest.name), target)
         raise
-    files.sync_dir(layout.checkpoints)
-    files.remove_tree(layout.replaced(manifest.name))
-    return manifest
 
 
 def take_away(files: FileSystem, layout: RunLayout, name: CheckpointName) -> None:
