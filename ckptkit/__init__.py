@@ -15,7 +15,7 @@ _HOMES = {
         "BackgroundSaveError", "CheckpointError", "CheckpointNotFoundError", "ConfigError", "CorruptCheckpointError", "ExportError",
         "IncompatibleStateError", "Preempted", "RunLockedError", "StorageError"),
     "ckptkit.position": ("RunPosition",),
-    "ckptkit.policies": ("EveryNEpochs", "EveryNSeconds", "EveryNSteps", "KeepBest", "KeepEveryNSteps", "KeepLatest", "OnBest"),
+    "ckptkit.policies": ("Adaptive", "EveryNEpochs", "EveryNSeconds", "EveryNSteps", "KeepBest", "KeepEveryNSteps", "KeepLatest", "OnBest"),
     "ckptkit.preemption.policy": ("Preemption",),
     "ckptkit.store.run": ("open_run",),
     "ckptkit.export.saved_model": ("export_saved_model",),
@@ -25,6 +25,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Adaptive",
     "BackgroundSaveError",
     "CheckpointCallback",
     "CheckpointError",
@@ -67,7 +68,7 @@ if TYPE_CHECKING:
     from ckptkit.export.saved_model import export_saved_model
     from ckptkit.keras import CheckpointCallback
     from ckptkit.manager import CheckpointManager
-    from ckptkit.policies import EveryNEpochs, EveryNSeconds, EveryNSteps, KeepBest, KeepEveryNSteps, KeepLatest, OnBest
+    from ckptkit.policies import Adaptive, EveryNEpochs, EveryNSeconds, EveryNSteps, KeepBest, KeepEveryNSteps, KeepLatest, OnBest
     from ckptkit.position import RunPosition
     from ckptkit.preemption.policy import Preemption
     from ckptkit.store.run import open_run

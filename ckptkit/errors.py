@@ -42,7 +42,16 @@ class IncompatibleStateError(CheckpointError, ValueError):
 
 
 class BackgroundSaveError(CheckpointError):
-    """A save failed after the training thread had gone on; its cause is attached."""
+    """A save failed after the training thread had gone on.
+
+    Args:
+        message: what is said.
+        cause: what went wrong; it is `__cause__` too, which Keras takes off an error that passes through `fit`.
+    """
+
+    def __init__(self, message: str, cause: BaseException | None = None) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class RunLockedError(CheckpointError):

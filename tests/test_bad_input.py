@@ -22,7 +22,7 @@ START = """
     weight = tf.Variable([0.0, 0.0])
 
     def manager(where=run, **options):
-        return ckptkit.CheckpointManager(where, {"weight": weight}, **{"keep": ckptkit.KeepLatest(99), **options})
+        return ckptkit.CheckpointManager(where, {"weight": weight}, **{"keep": ckptkit.KeepLatest(99), "background": False, **options})
 
     def save(*steps, where=run, **options):
         with manager(where, **options) as m:
@@ -42,7 +42,7 @@ START = """
         try:
             action(*args, **options)
         except ckptkit.CheckpointError as error:
-            number = getattr(error, "errno", None)
+            number = getattr(error, "errno", None) or getattr(error.__cause__, "errno", None)
             return {"kind": type(error).__name__, "errno": number and errno.errorcode[number], "text": str(error)}
         return {"kind": None, "errno": None, "text": ""}
 
@@ -312,7 +312,7 @@ def test_a_full_disk(program, tmp_path):
     run = run.parent / "disk" / "run"
     big = tf.Variable(tf.zeros([300_000]))
     def both(**options):
-        return ckptkit.CheckpointManager(run, {"weight": weight, "big": big}, keep=ckptkit.KeepLatest(5), **options)
+        return ckptkit.CheckpointManager(run, {"weight": weight, "big": big}, keep=ckptkit.KeepLatest(5), background=False, **options)
     m = both()
     m.restore_or_initialize()
     for step in (1, 2):
@@ -388,6 +388,9 @@ SEAM = """
     for name in OPERATIONS:
         setattr(Failing, name, failing(name))
 
+    import tenacity
+    from ckptkit.save import writer
+    writer.WAIT = tenacity.wait_none()
     number = getattr(errno, sys.argv[2])
     lasting = sys.argv[3] == "lasting"
     import shutil
@@ -397,7 +400,7 @@ SEAM = """
         shutil.rmtree(run, ignore_errors=True)
         save(1, 2)
         files = Failing(at, lasting)
-        m = manager(files=files, keep=ckptkit.KeepLatest(2))
+        m = manager(files=files, keep=ckptkit.KeepLatest(2), background=sys.argv[4] == "background")
         def attempt():
             m.restore_or_initialize()
             weight.assign([3, -3])
@@ -426,8 +429,9 @@ SEAM = """
 
 @pytest.mark.parametrize("number", ["ENOSPC", "EIO"])
 @pytest.mark.parametrize("how", ["once", "lasting"])
-def test_whatever_operation_is_refused_the_run_has_its_newest_state(program, number, how):
-    said = program(SEAM, number, how)
+@pytest.mark.parametrize("where", ["background", "foreground"])
+def test_whatever_operation_is_refused_the_run_has_its_newest_state(program, number, how, where):
+    said = program(SEAM, number, how, where)
     assert said["problems"] == []
     assert said["count"] >= 15, "each operation of an attempt was refused once"
     assert {"make_dir", "create", "append", "sync_file", "sync_dir", "rename", "replace_content", "remove_tree"} <= set(said["operations"])

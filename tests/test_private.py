@@ -260,6 +260,31 @@ assert of_dataset.element_spec[0].shape.as_list() == [None, 4] and of_arrays.ele
 assert of_dataset.epoch_iterator is not None
 assert of_nothing == _private.FitCall()
 """,
+    "new_iterator": """
+seen = []
+class Look(keras.callbacks.Callback):
+    def on_train_begin(self, logs=None): seen.extend(_private.new_iterator(_private.fit_call(self)))
+made = model()
+made.fit(tf.data.Dataset.from_tensor_slices((x, y)).batch(2), verbose=0, callbacks=[Look()])
+assert len(seen) == len(x) // 2 and seen[0][0].shape == (2, 4)
+""",
+    "read_variables": """
+dense, sparse, none = tf.Variable(tf.zeros((1000, 4))), tf.Variable(tf.zeros((1000, 4))), tf.Variable(7, dtype=tf.int64)
+sparse.scatter_update(tf.IndexedSlices(tf.ones((1, 4)), [3]))  # from now on it is updated in place, and copied on reading
+values = _private.read_variables([dense, sparse, none])
+dense.assign_add(tf.ones((1000, 4)))
+sparse.scatter_update(tf.IndexedSlices(tf.ones((1, 4)), [5]))
+none.assign(8)
+assert [int(tf.reduce_sum(value)) for value in values] == [0, 4, 7] and values[2].dtype == tf.int64
+assert _private.read_variables([]) == []
+""",
+    "slots_of": """
+class Slotted:
+    __slots__ = ("a", "__weakref__")
+class More(Slotted):
+    __slots__ = "b"
+assert set(_private.slots_of(More)) == {"a", "b"}
+""",
     "keeps_iterator": """
 seen = []
 class Look(keras.callbacks.Callback):

@@ -19,7 +19,7 @@ START = """
     weight, other = tf.Variable([0.0, 0.0]), tf.Variable(0, dtype=tf.int64)
 
     def manager(**options):
-        return ckptkit.CheckpointManager(run, {"weight": weight, "other": other}, **{"keep": ckptkit.KeepLatest(99), **options})
+        return ckptkit.CheckpointManager(run, {"weight": weight, "other": other}, **{"keep": ckptkit.KeepLatest(99), "background": False, **options})
 
     def assign(step):
         weight.assign([step, -step])

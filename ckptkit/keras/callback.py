@@ -30,6 +30,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         save: when to save; by default `EveryNSeconds(600) | EveryNEpochs(1, min_secs=60)`, and always at the end.
         keep: which checkpoints stay; by default `KeepLatest(2)`.
         preemption: what is done when the process is told to stop; by default `Preemption()`.
+        background: whether a save is written on a thread of its own while training goes on (default), or on the training thread.
         export: whether to publish a SavedModel in `<run>/export/<version>/` when training ends; or the directory to publish in.
         hparams: your own hyperparameters by name; they are recorded, and compared at each start. They change nothing by themselves.
         changed: where the code configures another value than the run had, which counts: `{"learning_rate": "code"}` or `"checkpoint"`. One of
@@ -62,12 +63,13 @@ class CheckpointCallback(keras.callbacks.Callback):
     async_safe = True  # no work at the end of batches, so Keras may go on dispatching those in the background
 
     def __init__(self, directory: str | os.PathLike[str] | CheckpointManager, *, save: SavePolicy | None = None,
-                 keep: KeepPolicy | None = None, preemption: Preemption | None = None, export: bool | str | os.PathLike[str] = True,
+                 keep: KeepPolicy | None = None, preemption: Preemption | None = None, background: bool | None = None,
+                 export: bool | str | os.PathLike[str] = True,
                  hparams: Mapping[str, Any] | None = None, changed: Mapping[str, str] | None = None, exact: str | None = None,
                  fresh: str | None = None) -> None:
         super().__init__()
-        options = {"save": save, "keep": keep, "preemption": preemption, "hparams": hparams, "changed": changed, "exact": exact,
-                   "fresh": fresh}
+        options = {"save": save, "keep": keep, "preemption": preemption, "background": background, "hparams": hparams, "changed": changed,
+                   "exact": exact, "fresh": fresh}
         self._options: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
         if isinstance(directory, CheckpointManager):
             if self._options:

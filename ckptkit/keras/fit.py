@@ -26,7 +26,8 @@ from ckptkit.keras.saved_place import place_state, read_place
 from ckptkit.keras.watch import Watch
 from ckptkit.log import logger
 from ckptkit.manager import CheckpointManager
-from ckptkit.manager.attempt import Attempt, Taken
+from ckptkit.manager.attempt import Attempt
+from ckptkit.manager.saver import Taken
 from ckptkit.position import RunPosition
 from ckptkit.resume.newest import DivergedError
 from ckptkit.save.build import unbuilt_parts
@@ -273,7 +274,7 @@ class FitRun:
         self._attempt.phase = "evaluating"
         self._evaluation = Pass()
         self._place.evaluating = True
-        self._before_evaluation = self._attempt.take()
+        self._before_evaluation = self._attempt.reserve = self._attempt.take()
         self._place.evaluating = False
         self.evaluation_goes_on()
 
@@ -289,7 +290,7 @@ class FitRun:
             return
         self._place.evaluations.append(self._evaluation)
         self.evaluation_goes_on()
-        self._before_evaluation = None
+        self._before_evaluation = self._attempt.reserve = None
         self._attempt.phase = "training"
 
     def epoch_ended(self, epoch: int, logs: Mapping[str, Any]) -> None:
@@ -435,5 +436,9 @@ class FitRun:
             self._attempt.inexact(each)
 
     def _build(self, element_spec: Any) -> None:
-        if element_spec is not None and unbuilt_parts({"model": self._model}):
+        if element_spec is None or not unbuilt_parts({"model": self._model}):
+            return
+        try:
             _private.build_from_spec(self._model, element_spec)
+        except RuntimeError:  # a train step of the user's own that makes its variables itself: a step does, and all of it is overwritten
+            self._model.train_function(_private.new_iterator(self._call))

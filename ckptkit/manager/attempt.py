@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ckptkit.errors import ConfigError, CorruptCheckpointError, IncompatibleStateError, Preempted, RunLockedError
-from ckptkit.log import logger, size
+from ckptkit.log import logger
 from ckptkit.manager.finished import note_finished
 from ckptkit.manager.loop_data import LoopData
 from ckptkit.manager.metrics import Metrics
 from ckptkit.manager.plan import Plan
+from ckptkit.manager.saver import Saver, Taken
 from ckptkit.manager.turn import Turn, begin, optimizers_of
 from ckptkit.manager.versions import versions
 from ckptkit.policies import Moment
@@ -30,8 +32,7 @@ from ckptkit.resume.hyperparameters import CHECKPOINT, CODE, Change, are_new, re
 from ckptkit.resume.newest import newest_good, quarantine, restore_one
 from ckptkit.save import hyperparameters, snapshot
 from ckptkit.save.process import ProcessRandom
-from ckptkit.save.tracked import track
-from ckptkit.save.writer import ForegroundWriter, Target, Writer, write_checkpoint
+from ckptkit.save.tracked import Tracker
 from ckptkit.store import events
 from ckptkit.store.catalog import Checkpoint, list_checkpoints
 from ckptkit.store.commit import clean_up
@@ -46,21 +47,14 @@ NEVER_RESTART = (ConfigError, IncompatibleStateError, RunLockedError)
 """Errors that the next start would meet again."""
 
 
-@dataclass(frozen=True)
-class Taken:
-    """A snapshot, where the run was, what was measured there, and how long training stood still for it."""
-
-    snapshot: snapshot.Snapshot
-    position: RunPosition
-    metrics: dict[str, float]
-    secs: float
-
-
 class Attempt:
     """Opens a run for training.
 
     Args:
         plan: what it is made of.
+
+    Attributes:
+        reserve: a snapshot that is written where the training thread comes to no safe point before the machine goes away.
 
     Raises:
         ConfigError: where a file is in the way, or another program's checkpoints are.
@@ -90,7 +84,10 @@ class Attempt:
         self._preempted = False
         self._inexact: set[str] = set()
         self._stop = StopBox()
-        self._size_said = False
+        self._deadline: float | None = None
+        self._tracker = Tracker(self.plan.state)
+        self.reserve: Taken | None = None
+        self._stopping = threading.Lock()
         check_directory(plan.layout)
         plan.files.make_dir(plan.layout.checkpoints)
         self._lock = RunLock(plan.files, plan.layout, plan.clock.now())
@@ -103,8 +100,7 @@ class Attempt:
     def _open(self) -> None:
         plan = self.plan
         self.journal = start_attempt(plan.files, plan.layout, plan.clock)
-        self._target = Target(plan.files, plan.layout, self.journal, plan.keep)
-        self.writer: Writer = ForegroundWriter()
+        self._saver = Saver(plan, self.journal, self._tracker)
         self.journal.record(events.AttemptStarted(host=socket.gethostname(), pid=os.getpid(), program=Path(sys.argv[0]).name,
                                                   versions=versions(), scheduler=_scheduler()))
         for what in clean_up(plan.files, plan.layout):
@@ -176,7 +172,7 @@ class Attempt:
         self._check_versions(checkpoint)
         self.put_settled()
         try:
-            restore_one(self.journal, checkpoint, track(self.plan.state), self.plan.state)
+            restore_one(self.journal, checkpoint, self._tracker.now(), self.plan.state)
         except BaseException:
             self.take_back_settled()
             raise
@@ -192,7 +188,7 @@ class Attempt:
 
     def assign_result(self, checkpoint: Checkpoint) -> None:
         """Gives models the weights that training ended with, where they are other than those that training would go on from."""
-        assign_result(checkpoint, track(self.plan.state))
+        assign_result(checkpoint, self._tracker.now())
 
     def goes_on_from(self, checkpoint: Checkpoint | None) -> RunPosition:
         """Sets the position, and what the save policy compares with."""
@@ -356,50 +352,43 @@ class Attempt:
         Raises:
             Preempted: after a request to stop, with the state saved.
         """
-        moment = Moment(position=self.position, time_secs=self.plan.clock.monotonic(), metrics=self._metrics, extremes=self._extremes)
-        reason = self.plan.save.due(moment, self._last)
+        moment = Moment(position=self.position, time_secs=self.plan.clock.monotonic(), metrics=self._metrics, extremes=self._extremes,
+                        save_secs=self._saver.cost_secs)
+        self._saver.turn(moment.time_secs)
+        reason, must = self.plan.save.due(moment, self._last), self.plan.save.insists(moment, self._last)
         self._extremes = updated_extremes(self._extremes, self._metrics.converted)
         if reason is not None:
-            self.save(reason)
+            self.save(reason, must=must)
         self.serve_stop(leave=leave)
         return reason is not None
 
     def take(self) -> Taken:
         """Takes a snapshot of now."""
-        began = time.monotonic()
-        taken = snapshot.take(track(self.plan.state))
-        return Taken(taken, self.position, dict(self._metrics), time.monotonic() - began)
+        return self._saver.take(self.position, dict(self._metrics))
 
-    def save(self, trigger: str, taken: Taken | None = None, *, final: bool = False) -> None:
+    def save(self, trigger: str, taken: Taken | None = None, *, final: bool = False, must: bool = True) -> None:
         """Hands a snapshot to the writer.
 
         Args:
             trigger: why it is saved.
             taken: the snapshot; by default one of now.
             final: whether training is over.
+            must: whether it may not be dropped for a newer one while an earlier one is being written.
         """
         taken = taken or self.take()
         self._extremes = updated_extremes(self._extremes, taken.metrics)
         manifest = Manifest(
             step=taken.position.step, epoch=taken.position.epoch, batch=taken.position.batch, attempt=self.journal.attempt,
-            saved_at=self.plan.clock.now(), trigger=trigger, states=taken.snapshot.states, tensors=taken.snapshot.entries,
+            saved_at=self.plan.clock.now(), trigger=trigger, states=taken.snapshot.states, tensors=(),
             metrics=to_numbers(taken.metrics),
             extremes={name: (to_number(low), to_number(high)) for name, (low, high) in self._extremes.items()},
             hyperparameters=dict(self._hyperparameters), versions=versions(), final=final, total=self.total)
-        self.writer.submit(lambda: self._write(taken, manifest))
+        self._saver.save(taken, manifest, must=must)
         self._last = Moment(position=taken.position, time_secs=self.plan.clock.monotonic(), metrics=taken.metrics)
 
-    def _write(self, taken: Taken, manifest: Manifest) -> None:
-        written = write_checkpoint(self._target, taken.snapshot, manifest, taken.secs)
-        if not self._size_said:
-            self._size_said = True
-            most = self.plan.keep.most()
-            total = "more and more, as the run goes on" if most is None else f"at most {size(written.size_bytes * (most + 1))}"
-            logger.info("one checkpoint takes %s; with %r all of them take %s", size(written.size_bytes), self.plan.keep, total)
-            values = sum(entry.size_bytes for entry in manifest.tensors)
-            if written.size_bytes > 2 * values + 1_000_000:
-                logger.info("most of it (%s) is not the model but the position of its data: a smaller shuffle buffer, or ckptkit.data.shuffled, "
-                            "makes it small", size(written.size_bytes - values))
+    def wait(self, timeout_secs: float | None = None) -> None:
+        """Returns when everything that was saved is committed."""
+        self._saver.wait(timeout_secs)
 
     def saw_iterations(self, iterations: int) -> bool:
         """Whether an optimizer of the state stands where this process has left it."""
@@ -418,8 +407,29 @@ class Attempt:
         if name == "SIGINT":
             logger.warning("saving step %d; Ctrl-C again to stop now", self.position.step)
         else:
+            if self._deadline is None:
+                self._deadline = time.monotonic() + self.plan.preemption.grace_secs
+                self._call_last_resort()
             logger.warning("received %s while %s: saving at the next safe point, then stopping", name, self.phase)
         self.journal.record(events.SignalReceived(signal=name, phase=self.phase))
+
+    def _call_last_resort(self) -> None:
+        """Late enough that training may come to a safe point by itself, and early enough to write."""
+        timer = threading.Timer(max(self.plan.preemption.grace_secs - 1.5 * (self._saver.write_secs or 0.0) - 1.0, 0.0), self._last_resort)
+        timer.daemon = True
+        timer.start()
+
+    def _last_resort(self) -> None:
+        """The training thread sits in a long step or evaluation, and the machine goes away: what was held in reserve is saved without it."""
+        with self._stopping:
+            reserve = self.reserve
+            # Not `stop_requested`: Python's handler has to wait for the training thread as well.
+            if self._deadline is None or reserve is None or reserve.position == self._last.position:
+                return
+            reason = f"no safe point within {self.plan.preemption.grace_secs:g} s of grace, while {self.phase}"
+            logger.warning("%s: saving %s, from before", reason, reserve.position)
+            self.journal.record(events.EmergencyDecided(action="reserve", reason=reason))
+            self.save(f"the machine goes away; {reason}", reserve)
 
     def serve_stop(self, taken: Taken | None = None, leave: Callable[[], None] | None = None) -> None:
         """Stops here where that was asked for.
@@ -437,19 +447,34 @@ class Attempt:
             return
         began = self.plan.clock.monotonic()
         at = taken.position if taken is not None else self.position
-        if self._last.position != at and not self.done:
-            if taken is None:
-                self._warn_of_half_a_turn()
-            self.save(request.reason, taken)
-        self.writer.wait()
+        with self._stopping:
+            if self._last.position != at and not self.done:
+                if taken is None:
+                    self._warn_of_half_a_turn()
+                at = self._save_before_the_end(request, taken, at)
+        self._saver.wait()
         self.journal.record(events.Preempted(step=at.step, reason=request.reason, exit_code=request.exit_code,
                                              secs=self.plan.clock.monotonic() - began))
         logger.info("stopped by %s at %s; the next start goes on from there", request.reason, at)
         self._preempted = True
         self._stop.clear()
+        self._deadline = None
         if leave is not None:
             leave()
         _answer(request, at)
+
+    def _save_before_the_end(self, request: StopRequest, taken: Taken | None, at: RunPosition) -> RunPosition:
+        """Saves what can be saved in the time that is left, and says where the next start will go on."""
+        decision = self._saver.decide(self._deadline)
+        if self._deadline is not None:
+            self.journal.record(events.EmergencyDecided(action=decision.action, reason=decision.reason))
+        if decision.action == "save":
+            self.save(request.reason, taken)
+            return at
+        logger.warning("not saved at %s: %s", at, decision.reason)
+        self._saver.wait()
+        newest = list_checkpoints(self.plan.layout)
+        return newest[-1].manifest.position if newest else RunPosition()
 
     # -- the end
 
@@ -460,11 +485,12 @@ class Attempt:
             taken: the state that training can go on from; by default that of now. Where weights were replaced since then, by
                 averages or by the best ones, those are saved beside it.
         """
+        self._saver.wait()
         newest = list_checkpoints(self.plan.layout)
         if taken is not None or not newest or newest[-1].step != self.position.step or not newest[-1].manifest.final:
             taken = taken or self.take()
-            self.save("end of training", replace(taken, snapshot=snapshot.with_result(taken.snapshot, track(self.plan.state))), final=True)
-        self.writer.wait()
+            self.save("end of training", replace(taken, snapshot=snapshot.with_result(taken.snapshot, self._tracker.now())), final=True)
+        self._saver.wait()
         self.note_finished()
 
     def note_finished(self) -> None:
@@ -476,6 +502,7 @@ class Attempt:
 
     def has_saved_after(self, checkpoint: Checkpoint) -> bool:
         """Whether this attempt has saved at a later step than the checkpoint's."""
+        self._saver.wait()
         return any(other.attempt == self.journal.attempt and other.step > checkpoint.step for other in list_checkpoints(self.plan.layout))
 
     def abandon(self) -> None:
@@ -527,15 +554,17 @@ class Attempt:
             outcome = "preempted"
             if self._between_turns:
                 self._save_the_rest("another run was told to stop")
-        elif isinstance(error, KeyboardInterrupt) or is_orderly_exit(error):
-            pass  # nothing went wrong, and nothing is saved: it is to stop now, or the moment is none to save at
+        elif isinstance(error, KeyboardInterrupt):
+            self._saver.abandon()  # it is to stop now: nothing went wrong, and nothing is saved
+        elif is_orderly_exit(error):
+            pass  # nothing went wrong, and the moment is none to save at
         elif error is not None:
             outcome = "failed"
             self.journal.record(events.Failed(error=type(error).__name__, message=str(error), step=self.position.step,
                                               restart=not isinstance(error, NEVER_RESTART)))
         else:
             self._save_the_rest("the loop was left")
-        self.writer.close()
+        self._saver.wait()
         if outcome == "finished":
             note_finished(self.plan.layout, self.plan.state)
         self.journal.record(events.AttemptEnded(outcome=outcome, step=self.position.step))

@@ -45,6 +45,7 @@ class CheckpointManager:
         save: when to save; by default `EveryNSeconds(600) | EveryNEpochs(1, min_secs=60)`, and always at the end.
         keep: which checkpoints stay; by default `KeepLatest(2)`.
         preemption: what is done when the process is told to stop; by default `Preemption()`.
+        background: whether a save is written on a thread of its own while training goes on (default), or on the calling thread.
         hparams: your own hyperparameters by name; they are recorded, and compared at each start.
         changed: where the code configures another value than the run had, which counts: `{"learning_rate": "code"}` or `"checkpoint"`.
         exact: what happens where the run cannot go on bit for bit after an interruption: `"warn"` (default) says why, `"require"` is an error,
@@ -69,12 +70,12 @@ class CheckpointManager:
     """
 
     def __init__(self, directory: str | os.PathLike[str], state: Mapping[str, Any], *, save: SavePolicy | None = None,
-                 keep: KeepPolicy | None = None, preemption: Preemption | None = None, hparams: Mapping[str, Any] | None = None,
-                 changed: Mapping[str, str] | None = None, exact: str = "warn", fresh: str | None = None, clock: Clock | None = None,
-                 files: FileSystem | None = None) -> None:
+                 keep: KeepPolicy | None = None, preemption: Preemption | None = None, background: bool = True,
+                 hparams: Mapping[str, Any] | None = None, changed: Mapping[str, str] | None = None, exact: str = "warn",
+                 fresh: str | None = None, clock: Clock | None = None, files: FileSystem | None = None) -> None:
         check_state(state)
-        self._plan = make_plan(directory, state, save=save, keep=keep, preemption=preemption, hparams=hparams, changed=changed, exact=exact,
-                               fresh=fresh, clock=clock, files=files)
+        self._plan = make_plan(directory, state, save=save, keep=keep, preemption=preemption, background=background, hparams=hparams,
+                               changed=changed, exact=exact, fresh=fresh, clock=clock, files=files)
         self._attempt: Attempt | None = None
 
     # -- opening and closing
@@ -253,7 +254,7 @@ class CheckpointManager:
             ConfigError: where the run is not open, or it is called inside a tf.function.
         """
         _not_in_function("wait_until_finished")
-        self._opened().writer.wait(timeout_secs)
+        self._opened().wait(timeout_secs)
 
     # -- loops
 
@@ -363,7 +364,9 @@ class CheckpointManager:
 
     @property
     def run(self) -> Run:
-        """The run for looking at it."""
+        """The run for looking at it, with what is being written: waits for that."""
+        if self._attempt is not None:
+            self._attempt.wait()
         return Run(self._plan.layout)
 
     @property

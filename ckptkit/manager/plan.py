@@ -30,6 +30,7 @@ class Plan:
         save: when to save.
         keep: which checkpoints stay.
         preemption: what is done when the run is told to stop.
+        background: whether saves are written on a thread of their own.
         hparams: the user's own hyperparameters.
         changed: for a hyperparameter that the code gives another value than the run had, which counts.
         exact: what happens where exactness is impossible: `warn`, `require` or `off`.
@@ -43,6 +44,7 @@ class Plan:
     save: SavePolicy
     keep: KeepPolicy
     preemption: Preemption
+    background: bool
     hparams: Mapping[str, object]
     changed: Mapping[str, str]
     exact: str
@@ -52,8 +54,9 @@ class Plan:
 
 
 def make_plan(directory: str | os.PathLike[str], state: Mapping[str, Any], *, save: SavePolicy | None = None, keep: KeepPolicy | None = None,
-              preemption: Preemption | None = None, hparams: Mapping[str, Any] | None = None, changed: Mapping[str, str] | None = None,
-              exact: str = "warn", fresh: str | None = None, clock: Clock | None = None, files: FileSystem | None = None) -> Plan:
+              preemption: Preemption | None = None, background: bool = True, hparams: Mapping[str, Any] | None = None,
+              changed: Mapping[str, str] | None = None, exact: str = "warn", fresh: str | None = None, clock: Clock | None = None,
+              files: FileSystem | None = None) -> Plan:
     """A plan of checked arguments, with the defaults where None was given.
 
     Raises:
@@ -65,11 +68,13 @@ def make_plan(directory: str | os.PathLike[str], state: Mapping[str, Any], *, sa
             ("preemption", preemption, Preemption, "ckptkit.Preemption(grace_secs=30)")):
         if value is not None and not isinstance(value, kind):
             raise ConfigError(f"{name} is a policy, such as {example}. Received: {name}={value!r}.")
+    if not isinstance(background, bool):
+        raise ConfigError(f"background says whether saves are written on a thread of their own: True or False. Received: background={background!r}.")
     if fresh is not None and (not isinstance(fresh, str) or not fresh):
         raise ConfigError(f"fresh is a label, such as 'second-try'; change it for another fresh start. Received: fresh={fresh!r}.")
     if exact not in ("warn", "require", "off"):
         raise ConfigError(f"exact says what happens where a run cannot go on bit for bit. Expected 'warn', 'require' (an error) or 'off'. "
                           f"Received: exact={exact!r}.")
     return Plan(layout=layout, state=dict(state), save=save or DEFAULT_SAVE, keep=keep or DEFAULT_KEEP, preemption=preemption or Preemption(),
-                hparams=check_hparams(hparams), changed=check_changed(changed), exact=exact, fresh=fresh, clock=clock or SystemClock(),
-                files=files or FileSystem())
+                background=background, hparams=check_hparams(hparams), changed=check_changed(changed), exact=exact, fresh=fresh,
+                clock=clock or SystemClock(), files=files or FileSystem())

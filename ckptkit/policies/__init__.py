@@ -1,9 +1,10 @@
 """When to save and what to keep, as values that are compared, combined and passed around."""
 
 from ckptkit.policies.keep import Candidate, KeepBest, KeepEveryNSteps, KeepLatest, KeepPolicy, decide, rank
-from ckptkit.policies.save import EveryNEpochs, EveryNSeconds, EveryNSteps, Moment, OnBest, SavePolicy
+from ckptkit.policies.save import Adaptive, EveryNEpochs, EveryNSeconds, EveryNSteps, Moment, OnBest, SavePolicy
 
 __all__ = [
+    "Adaptive",
     "Candidate",
     "EveryNEpochs",
     "EveryNSeconds",

@@ -24,12 +24,14 @@ class Moment:
         time_secs: the monotonic clock, in seconds.
         metrics: what was measured at this position.
         extremes: smallest and largest value of each metric before this moment.
+        save_secs: training time that a save costs, as measured; None where none was.
     """
 
     position: RunPosition
     time_secs: float
     metrics: Mapping[str, float] = field(default_factory=dict)
     extremes: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    save_secs: float | None = None
 
 
 class SavePolicy:
@@ -50,6 +52,15 @@ class SavePolicy:
         """
         raise TypeError(f"{type(self).__name__} is a save policy without a rule: define due(moment, last).")
 
+    def insists(self, moment: Moment, last: Moment) -> bool:
+        """Whether a save that is due now may not give way to a newer one, where saves come faster than they can be written.
+
+        Args:
+            moment: now.
+            last: the last save, or where this attempt began.
+        """
+        return False
+
     def __or__(self, other: SavePolicy) -> SavePolicy:
         if not isinstance(other, SavePolicy):
             return NotImplemented
@@ -69,6 +80,9 @@ class AnyOf(SavePolicy):
     def due(self, moment: Moment, last: Moment) -> str | None:
         reasons = [reason for policy in self.policies if (reason := policy.due(moment, last))]
         return "; ".join(reasons) or None
+
+    def insists(self, moment: Moment, last: Moment) -> bool:
+        return any(policy.insists(moment, last) for policy in self.policies)
 
     def __repr__(self) -> str:
         return " | ".join(map(repr, self.policies))
@@ -194,3 +208,50 @@ class OnBest(SavePolicy):
         if better(value, low if self.mode == "min" else high, self.mode):
             return f"best {self.monitor} ({value:g})"
         return None
+
+    def insists(self, moment: Moment, last: Moment) -> bool:
+        return self.due(moment, last) is not None  # the state of a record is gone with the next step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adaptive(SavePolicy):
+    """Save as often as the cost allows: what saves cost training is measured, and they come so far apart that it stays under a bound.
+
+    The interval is cost / max_overhead, within the limits. Cost is the time for which training stood still, and by how much its steps were
+    slower while the save was written; the mean of the last three saves. The idea is that of CheckFreq (Mohan, Phanishayee, Chidambaram:
+    "CheckFreq: Frequent, Fine-Grained DNN Checkpointing", FAST 2021).
+
+    Args:
+        max_overhead: the part of training time that saves may take, between 0 and 1.
+        min_secs: seconds between two saves at least; the first save comes after so long, to measure.
+        max_secs: seconds between two saves at most, whatever they cost.
+
+    Raises:
+        ConfigError: where a number cannot be right.
+
+    Example:
+        >>> import ckptkit
+        >>> ckptkit.Adaptive(max_overhead=0.01)
+        Adaptive(max_overhead=0.01, min_secs=10, max_secs=1800)
+    """
+
+    max_overhead: float = 0.02
+    min_secs: float = 10
+    max_secs: float = 1800
+
+    def __post_init__(self) -> None:
+        if not 0 < self.max_overhead < 1:
+            raise ConfigError(f"Adaptive: max_overhead is a part of training time, between 0 and 1 (0.02 is two percent). "
+                              f"Received: max_overhead={self.max_overhead!r}.")
+        if not 0 < self.min_secs <= self.max_secs < math.inf:
+            raise ConfigError(f"Adaptive: min_secs and max_secs are durations in seconds, with 0 < min_secs <= max_secs. "
+                              f"Received: min_secs={self.min_secs!r}, max_secs={self.max_secs!r}.")
+
+    def due(self, moment: Moment, last: Moment) -> str | None:
+        cost = moment.save_secs
+        interval = self.min_secs if cost is None else min(max(cost / self.max_overhead, self.min_secs), self.max_secs)
+        if moment.time_secs - last.time_secs < interval:
+            return None
+        if cost is None:
+            return f"adaptive: after {interval:g} s, to measure what a save costs"
+        return f"adaptive: every {interval:.3g} s, as a save costs {cost:.3g} s of training"

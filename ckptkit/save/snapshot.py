@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import tensorflow as tf
 
+from ckptkit.save.leaves import Leaf, Tensors, VariableLeaf, read
 from ckptkit.save.tracked import Tracked
 from ckptkit.store.manifest import RESULT, StateEntry, TensorEntry
 
@@ -16,13 +18,39 @@ class Snapshot:
 
     Args:
         states: what the user named.
-        entries: what is known of each tensor.
-        tensors: their values, in the same order.
+        leaves: everything with values.
+        values: those of each leaf, in the same order.
+        results: the values of weights that replaced them at the end of training, by key.
     """
 
     states: tuple[StateEntry, ...]
-    entries: tuple[TensorEntry, ...]
-    tensors: tuple[tf.Tensor, ...]
+    leaves: tuple[Leaf, ...]
+    values: tuple[Tensors, ...]
+    results: dict[str, tf.Tensor] = field(default_factory=dict)
+
+    @cached_property
+    def tensors(self) -> dict[str, tuple[TensorEntry, tf.Tensor]]:
+        """What is known of each tensor, and itself, by key. Described when it is first asked for, which is not where training waits."""
+        found = {}
+        for leaf, values in zip(self.leaves, self.values, strict=True):
+            described = _describe(leaf)
+            for part, tensor in values.items():
+                key = f"{leaf.key}/{part}" if part else leaf.key
+                found[key] = (replace(described, key=key, dtype=tensor.dtype.name), tensor)
+        for key, tensor in self.results.items():
+            found[result_key(key)] = (replace(found[key][0], key=result_key(key)), tensor)
+        return found
+
+    @property
+    def entries(self) -> tuple[TensorEntry, ...]:
+        """What is known of each tensor."""
+        return tuple(entry for entry, _ in self.tensors.values())
+
+    @property
+    def size_bytes(self) -> int:
+        """How much memory the values take, as far as that is known."""
+        return sum(tensor.dtype.size * int(tensor.shape.num_elements() or 0) for values in self.values for tensor in values.values()
+                   if tensor.dtype not in (tf.string, tf.variant))
 
 
 def take(tracked: Tracked) -> Snapshot:
@@ -34,32 +62,22 @@ def take(tracked: Tracked) -> Snapshot:
     Raises:
         ConfigError: where a part of the state cannot be saved, naming it.
     """
-    entries, tensors = [], []
-    for leaf in tracked.leaves:
-        for part, tensor in leaf.capture().items():
-            static = leaf.kind == "variable"
-            shape = leaf.variable.shape if static else None  # type: ignore[attr-defined]
-            entries.append(TensorEntry(
-                key=f"{leaf.key}/{part}" if part else leaf.key,
-                kind=leaf.kind,
-                path=leaf.path,
-                shape=None if shape is None or shape.rank is None else tuple(shape.as_list()),
-                dtype=tensor.dtype.name,
-                trainable=leaf.trainable,
-            ))
-            tensors.append(tensor)
-    return Snapshot(tracked.states, tuple(entries), tuple(tensors))
+    variables = iter(read([leaf for leaf in tracked.leaves if isinstance(leaf, VariableLeaf)]))
+    return Snapshot(tracked.states, tracked.leaves,
+                    tuple({"": next(variables)} if isinstance(leaf, VariableLeaf) else leaf.capture() for leaf in tracked.leaves))
+
+
+def _describe(leaf: Leaf) -> TensorEntry:
+    """What is known of a leaf without reading its values."""
+    variable = getattr(leaf, "variable", None)
+    shape = None if variable is None or variable.shape.rank is None else tuple(variable.shape.as_list())
+    dtype = "" if variable is None else variable.dtype.name
+    return TensorEntry(key=leaf.key, kind=leaf.kind, path=leaf.path, shape=shape, dtype=dtype, trainable=leaf.trainable)
 
 
 def specs(tracked: Tracked) -> list[TensorEntry]:
     """What is known of each leaf without reading its values."""
-    found = []
-    for leaf in tracked.leaves:
-        variable = getattr(leaf, "variable", None)
-        shape = None if variable is None or variable.shape.rank is None else tuple(variable.shape.as_list())
-        dtype = "" if variable is None else variable.dtype.name
-        found.append(TensorEntry(key=leaf.key, kind=leaf.kind, path=leaf.path, shape=shape, dtype=dtype, trainable=leaf.trainable))
-    return found
+    return [_describe(leaf) for leaf in tracked.leaves]
 
 
 def with_result(taken: Snapshot, tracked: Tracked) -> Snapshot:
@@ -67,12 +85,11 @@ def with_result(taken: Snapshot, tracked: Tracked) -> Snapshot:
 
     Keras does that at the end of training: averages of the weights, or the best ones.
     """
-    then = dict(zip((entry.key for entry in taken.entries), zip(taken.entries, taken.tensors, strict=True), strict=True))
-    now = [(then[leaf.key][0], leaf.capture()[""]) for leaf in tracked.leaves if leaf.key.split("/")[1] == "weights" and leaf.key in then]
-    if all(_same_bits(then[entry.key][1], tensor) for entry, tensor in now):
+    then = {leaf.key: values[""] for leaf, values in zip(taken.leaves, taken.values, strict=True) if leaf.kind == "variable"}
+    now = {leaf.key: leaf.capture()[""] for leaf in tracked.leaves if leaf.key.split("/")[1] == "weights" and leaf.key in then}
+    if all(_same_bits(then[key], tensor) for key, tensor in now.items()):
         return taken
-    return Snapshot(taken.states, (*taken.entries, *(replace(entry, key=result_key(entry.key)) for entry, _ in now)),
-                    (*taken.tensors, *(tensor for _, tensor in now)))
+    return replace(taken, results=now)
 
 
 def result_key(key: str) -> str:

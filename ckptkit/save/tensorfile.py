@@ -28,7 +28,7 @@ def write(snapshot: Snapshot, directory: Path, step: int) -> None:
     Raises:
         StorageError: where the disk refuses.
     """
-    checkpoint = _tree(dict(zip((entry.key for entry in snapshot.entries), snapshot.tensors, strict=True)))
+    checkpoint = _tree({key: tensor for key, (_, tensor) in snapshot.tensors.items()})
     manager = tf.train.CheckpointManager(checkpoint, str(directory), max_to_keep=None, checkpoint_name=PREFIX)
     with storage_errors("write the checkpoint in", directory):
         try:

@@ -16,6 +16,7 @@ import tensorflow as tf
 from ckptkit import _private
 from ckptkit.errors import ConfigError
 from ckptkit.save.leaves import Leaf, PythonLeaf, TrackableLeaf, VariableLeaf, python_accessors
+from ckptkit.save.structure import Structure
 from ckptkit.save.walk import walk
 from ckptkit.store.manifest import StateEntry
 
@@ -119,6 +120,33 @@ def track(state: Mapping[str, Any]) -> Tracked:
     return Tracked(states, tuple(collector.leaves), tuple(state.values()))
 
 
+class Tracker:
+    """The leaves of a state that training goes on changing: found once, and again where its structure has changed.
+
+    Args:
+        state: as `track` takes it.
+    """
+
+    def __init__(self, state: Mapping[str, Any]) -> None:
+        self._own = {name: value for name, value in state.items() if _is_own(name, value)}
+        self._users = {name: value for name, value in state.items() if name not in self._own}
+        self._structure: Structure | None = None
+        self._tracked = Tracked((), ())
+
+    def now(self) -> Tracked:
+        """All leaves of now."""
+        if self._structure is None or not self._structure.unchanged():
+            self._tracked = track(self._users)
+            self._structure = Structure(self._users.values())
+        own = track(self._own)
+        return Tracked(self._tracked.states + own.states, self._tracked.leaves + own.leaves, self._tracked.roots + own.roots)
+
+
+def _is_own(name: str, value: Any) -> bool:
+    """Whether an entry is one of ours; a user's object may have `leaves` too, which mean something else."""
+    return name in _OURS and isinstance(value, OwnLeaves)
+
+
 class _Collector:
     """Gathers leaves and gives each its key; what was seen before is not taken twice."""
 
@@ -127,7 +155,7 @@ class _Collector:
         self._seen: dict[int, Any] = {}  # the object is held, so that its id stays its own
 
     def add(self, name: str, value: Any) -> StateEntry:
-        if name in _OURS and isinstance(value, OwnLeaves):  # a user's object may have `leaves` too, which mean something else
+        if _is_own(name, value):
             self.leaves += value.leaves(name)
             return StateEntry(name=name, class_name=type(value).__name__)
         classes = {path: type(found).__name__ for path, found in optimizers_in(value)}

@@ -7,7 +7,7 @@ import re
 import sys
 import types
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -55,18 +55,18 @@ def visit(root: Any) -> Iterator[tuple[str, Any]]:
 
 def _children(value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, dict):
-        return [(str(key), item) for key, item in value.items() if _may_lead_on(item)]
+        return [(str(key), item) for key, item in value.items() if may_lead_on[type(item)]]
     if isinstance(value, list | tuple | deque):
-        return [(str(index), item) for index, item in enumerate(value) if _may_lead_on(item)]
+        return [(str(index), item) for index, item in enumerate(value) if may_lead_on[type(item)]]
     if isinstance(value, functools.partial):
-        return [(name, getattr(value, name)) for name in ("func", "args", "keywords") if _may_lead_on(getattr(value, name))]
+        return [(name, getattr(value, name)) for name in ("func", "args", "keywords") if may_lead_on[type(getattr(value, name))]]
     if isinstance(value, types.MethodType):
-        return [("__self__", value.__self__)] if _may_lead_on(value.__self__) else []
+        return [("__self__", value.__self__)] if may_lead_on[type(value.__self__)] else []
     if isinstance(value, set | frozenset):
         # No order that two processes share, but for objects with names.
-        return [(str(index), item) for index, item in enumerate(sorted(value, key=_name_of)) if _may_lead_on(item)]
-    if isinstance(value, _FOLLOWED) or _is_users_own(value):
-        found = [(name, item) for name, item in _private.attributes(value) if _may_lead_on(item)]
+        return [(str(index), item) for index, item in enumerate(sorted(value, key=_name_of)) if may_lead_on[type(item)]]
+    if follows_attributes(value):
+        found = [(name, item) for name, item in _private.attributes(value) if may_lead_on[type(item)]]
         listed_by_tensorflow = _private.is_trackable(value) and not isinstance(value, keras.Layer)
         return found + _tracked(value) if listed_by_tensorflow else found
     return _tracked(value) if _private.is_trackable(value) else []
@@ -74,20 +74,43 @@ def _children(value: Any) -> list[tuple[str, Any]]:
 
 def _tracked(value: Any) -> list[tuple[str, Any]]:
     skipped = _private.not_followed(value)
-    return [(name, item) for name, item in tf.train.TrackableView.children(value).items() if name not in skipped and _may_lead_on(item)]
+    return [(name, item) for name, item in tf.train.TrackableView.children(value).items() if name not in skipped and may_lead_on[type(item)]]
 
 
-def _may_lead_on(value: Any) -> bool:
-    if isinstance(value, (type, tf.types.experimental.PolymorphicFunction)):
-        return False  # a function does not own the variables that it uses
-    return (isinstance(value, (*_CONTAINERS, *_HOLDERS, *_FOLLOWED, keras.Variable, tf.Variable))
-            or _private.is_trackable(value) or _is_users_own(value))
+class _ByType(dict[type, bool]):
+    """A question to a type, asked once for each."""
+
+    def __init__(self, question: Callable[[type], bool]) -> None:
+        super().__init__()
+        self._question = question
+
+    def __missing__(self, kind: type) -> bool:
+        self[kind] = answer = self._question(kind)
+        return answer
 
 
-def _is_users_own(value: Any) -> bool:
-    if isinstance(value, (type, types.FunctionType, keras.callbacks.Callback)):
+def _is_users_own(kind: type) -> bool:
+    if issubclass(kind, (type, types.FunctionType, keras.callbacks.Callback)):
         return False
-    return isinstance(value, types.SimpleNamespace) or type(value).__module__.partition(".")[0] not in _FOREIGN
+    return issubclass(kind, types.SimpleNamespace) or kind.__module__.partition(".")[0] not in _FOREIGN
+
+
+def _leads_on(kind: type) -> bool:
+    if issubclass(kind, (type, tf.types.experimental.PolymorphicFunction)):
+        return False  # a function does not own the variables that it uses
+    return (issubclass(kind, (*_CONTAINERS, *_HOLDERS, *_FOLLOWED, keras.Variable, tf.Variable))
+            or _private.is_trackable(kind) or _is_users_own(kind))
+
+
+may_lead_on = _ByType(_leads_on)
+"""By type: whether an object may have values, or lead to some."""
+
+_attributes_are_followed = _ByType(lambda kind: issubclass(kind, _FOLLOWED) or _is_users_own(kind))
+
+
+def follows_attributes(value: Any) -> bool:
+    """Whether `walk` looks at an object's attributes; it is no container."""
+    return _attributes_are_followed[type(value)]
 
 
 def _name_of(value: Any) -> list[str | int]:

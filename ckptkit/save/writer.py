@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from typing import Protocol
+
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from ckptkit.errors import StorageError
 from ckptkit.log import logger, size
 from ckptkit.policies import KeepPolicy
 from ckptkit.save import tensorfile
+from ckptkit.save.drain import WORTH_BYTES, Drain
 from ckptkit.save.snapshot import Snapshot
 from ckptkit.store.catalog import list_checkpoints
 from ckptkit.store.commit import begin_writing, commit
@@ -23,6 +29,45 @@ from ckptkit.store.manifest import Manifest
 from ckptkit.store.retention import retain
 from ckptkit.store.state_file import write_state_file
 from ckptkit.store.tidying import tidying
+from ckptkit.store.verify import file_entry
+
+PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY, errno.ESTALE})
+"""Errors after which the same write may succeed a moment later."""
+
+TRIES = 4
+WAIT = wait_exponential(multiplier=0.25, max=10)
+"""A quarter, a half and one second between the tries."""
+
+
+_RENAME_SECS = 2.0
+
+
+class AbandonedError(Exception):
+    """The run was let go of while a save was being written."""
+
+
+class Permit:
+    """Held while a checkpoint becomes visible; where it was withdrawn, none does any more."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.withdrawn = False
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        if self.withdrawn:
+            self._lock.release()
+            raise AbandonedError
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+    def withdraw(self) -> None:
+        """From now on nothing is committed; waits for a rename that is under way, unless it hangs."""
+        held = self._lock.acquire(timeout=_RENAME_SECS)
+        self.withdrawn = True
+        if held:
+            self._lock.release()
 
 
 @dataclass(frozen=True)
@@ -34,18 +79,46 @@ class Target:
         layout: the run.
         journal: of this attempt.
         keep: which checkpoints stay.
+        permit: to commit.
     """
 
     files: FileSystem
     layout: RunLayout
     journal: Journal
     keep: KeepPolicy
+    permit: Permit = field(default_factory=Permit)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A snapshot that is to be written.
+
+    Args:
+        step: where it was taken.
+        run: writes it.
+        drop: is told why it will not be written.
+        must: whether it may not be dropped for a newer one.
+    """
+
+    step: int
+    run: Callable[[], None]
+    drop: Callable[[str], None]
+    must: bool
 
 
 class Writer(Protocol):
-    """Runs the writing of snapshots, now or later, in the order in which they come."""
+    """Runs jobs, now or later, in the order in which they come."""
 
-    def submit(self, job: Callable[[], None]) -> None:
+    @property
+    def busy(self) -> bool:
+        """Whether a job is at work or waits."""
+        ...
+
+    def check(self) -> None:
+        """Raises what went wrong in an earlier job, once."""
+        ...
+
+    def submit(self, job: Job) -> None:
         """Takes a job; raises what went wrong in an earlier one."""
         ...
 
@@ -53,31 +126,36 @@ class Writer(Protocol):
         """Returns when everything submitted is done; raises what went wrong."""
         ...
 
-    def close(self) -> None:
-        """Finishes what was submitted, and takes no more."""
+    def abandon(self) -> None:
+        """Nobody waits for what is being written any more."""
         ...
 
 
 class ForegroundWriter:
     """Writes at once, on the calling thread."""
 
-    def submit(self, job: Callable[[], None]) -> None:
-        job()
+    busy = False
+
+    def check(self) -> None:
+        return None
+
+    def submit(self, job: Job) -> None:
+        job.run()
 
     def wait(self, timeout_secs: float | None = None) -> None:
         return None
 
-    def close(self) -> None:
+    def abandon(self) -> None:
         return None
 
 
 def write_checkpoint(target: Target, snapshot: Snapshot, manifest: Manifest, snapshot_secs: float) -> Manifest:
-    """Writes, commits, tells, and then takes away what the keep policy gave up.
+    """Writes, commits, tells, and then takes away what the keep policy gave up. What may pass is tried again.
 
     Args:
         target: where to.
         snapshot: the state.
-        manifest: all but the list of files.
+        manifest: all but the lists of tensors and files.
         snapshot_secs: how long training stood still for the snapshot.
 
     Returns:
@@ -87,27 +165,56 @@ def write_checkpoint(target: Target, snapshot: Snapshot, manifest: Manifest, sna
         StorageError: where the disk refuses; earlier checkpoints are untouched.
     """
     began = time.monotonic()
+    manifest = replace(manifest, tensors=snapshot.entries)
+
+    def before_another_try(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        logger.warning("could not save %s, trying again: %s", manifest.position, error)
+        if isinstance(error, StorageError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            retain(target.files, target.layout, target.journal, target.keep)
+
     try:
-        directory = begin_writing(target.files, target.layout, manifest.attempt)
-        tensorfile.write(snapshot, directory, manifest.step)
-        manifest = commit(target.files, target.layout, manifest)
-    except Exception as error:
+        for attempt in Retrying(retry=retry_if_exception(_may_pass), stop=stop_after_attempt(TRIES), wait=WAIT,
+                                before_sleep=before_another_try, reraise=True):
+            with attempt:
+                written = _write(target, snapshot, manifest)
+        if target.permit.withdrawn:
+            raise AbandonedError  # the run may be another process's by now
+    except BaseException as error:
+        if target.permit.withdrawn:
+            raise AbandonedError from error
         _tell_and_clean(target, manifest, error)
         raise
     write_secs = time.monotonic() - began
     target.journal.record(SavedEvent(
-        checkpoint=str(manifest.name), step=manifest.step, epoch=manifest.epoch, batch=manifest.batch, trigger=manifest.trigger,
-        size_bytes=manifest.size_bytes, snapshot_secs=snapshot_secs, write_secs=write_secs, metrics=manifest.metrics,
-        final=manifest.final))
-    logger.info("saved %s: %s, %s in %.2f s", manifest.position, manifest.trigger, size(manifest.size_bytes), write_secs)
+        checkpoint=str(written.name), step=written.step, epoch=written.epoch, batch=written.batch, trigger=written.trigger,
+        size_bytes=written.size_bytes, snapshot_secs=snapshot_secs, write_secs=write_secs, metrics=written.metrics,
+        final=written.final))
+    logger.info("saved %s: %s, %s in %.2f s", written.position, written.trigger, size(written.size_bytes), write_secs)
     with tidying(target.journal, "apply the keep policy"):
         retain(target.files, target.layout, target.journal, target.keep)
     with tidying(target.journal, "write TensorFlow's state file"):
         write_state_file(target.files, target.layout, [c.name for c in list_checkpoints(target.layout)])
-    return manifest
+    return written
 
 
-def _tell_and_clean(target: Target, manifest: Manifest, error: Exception) -> None:
+def _write(target: Target, snapshot: Snapshot, manifest: Manifest) -> Manifest:
+    directory = begin_writing(target.files, target.layout, manifest.attempt)
+    drain = Drain(directory) if snapshot.size_bytes >= WORTH_BYTES else None
+    try:
+        with drain or nullcontext():
+            tensorfile.write(snapshot, directory, manifest.step)
+        return commit(target.files, target.layout, manifest, entry=drain.entry if drain else file_entry, permit=target.permit)
+    finally:
+        if drain is not None:
+            drain.close()
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, StorageError) and error.errno in PASSING
+
+
+def _tell_and_clean(target: Target, manifest: Manifest, error: BaseException) -> None:
     """What can still be done after a failed save; where that fails as well, the first error is the one to raise."""
     try:
         target.files.remove_tree(target.layout.writing(manifest.attempt))

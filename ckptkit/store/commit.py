@@ -5,6 +5,8 @@ The order is the protocol; `docs/format.md` says why each step is there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from ckptkit.store.layout import (
     replaced_name,
     writing_attempt,
 )
-from ckptkit.store.manifest import Manifest, encode
+from ckptkit.store.manifest import FileEntry, Manifest, encode
 from ckptkit.store.verify import file_entry
 
 
@@ -32,13 +34,16 @@ def begin_writing(files: FileSystem, layout: RunLayout, attempt: int) -> Path:
     return directory
 
 
-def commit(files: FileSystem, layout: RunLayout, manifest: Manifest) -> Manifest:
+def commit(files: FileSystem, layout: RunLayout, manifest: Manifest, entry: Callable[[Path], FileEntry] = file_entry,
+           permit: AbstractContextManager[object] | None = None) -> Manifest:
     """Turns the attempt's writing directory into a checkpoint.
 
     Args:
         files: how to change the disk.
         layout: the run.
         manifest: all but the list of files, which is made here.
+        entry: finds a file's size and digest.
+        permit: entered while the checkpoint becomes visible; may refuse that by raising.
 
     Returns:
         The manifest as it was written.
@@ -55,10 +60,21 @@ def commit(files: FileSystem, layout: RunLayout, manifest: Manifest) -> Manifest
     for path in written:
         files.sync_file(path)
     with storage_errors("read", directory):
-        manifest = replace(manifest, files=tuple(file_entry(path) for path in written))
+        manifest = replace(manifest, files=tuple(entry(path) for path in written))
     files.create(directory / MANIFEST, encode(manifest))
     # The entries of the directory must be durable before its name is.
     files.sync_dir(directory)
+    with permit or nullcontext():
+        _make_visible(files, layout, directory, manifest)
+    files.sync_dir(layout.checkpoints)
+    try:
+        files.remove_tree(layout.replaced(manifest.name))
+    except StorageError as error:  # the new one is committed: what is left of the old one is removed by the next save of this step, or start
+        logger.warning("%s is saved; what it replaced could not be removed: %s", manifest.name, error)
+    return manifest
+
+
+def _make_visible(files: FileSystem, layout: RunLayout, directory: Path, manifest: Manifest) -> None:
     target = layout.checkpoint(manifest.name)
     if target.exists():
         # A second save at one step in one attempt. A crash between the two renames is mended by `clean_up`.
@@ -70,12 +86,6 @@ def commit(files: FileSystem, layout: RunLayout, manifest: Manifest) -> Manifest
         if layout.replaced(manifest.name).exists():
             files.rename(layout.replaced(manifest.name), target)
         raise
-    files.sync_dir(layout.checkpoints)
-    try:
-        files.remove_tree(layout.replaced(manifest.name))
-    except StorageError as error:  # the new one is committed: what is left of the old one is removed by the next save of this step, or start
-        logger.warning("%s is saved; what it replaced could not be removed: %s", manifest.name, error)
-    return manifest
 
 
 def take_away(files: FileSystem, layout: RunLayout, name: CheckpointName) -> None:

@@ -114,6 +114,25 @@ class SaveFailed(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ForegroundSaves(Event):
+    """Saves stop training for as long as they take, though they were to be written in the background, and why."""
+
+    event: ClassVar[str] = "foreground_saves"
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmergencyDecided(Event):
+    """What was done after a notice, by the time that was left: `save` the state of then, `finish` what was being written, `keep` the newest
+    checkpoint, or `reserve`: the writer saved an older snapshot, because training did not come to a safe point.
+    """
+
+    event: ClassVar[str] = "emergency_decided"
+    action: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class TakenAway(Event):
     """A checkpoint was removed, and why."""
 
@@ -239,7 +258,7 @@ class ExportFailed(Event):
 
 EVENTS: dict[str, type[Event]] = {
     cls.event: cls
-    for cls in (AttemptStarted, AttemptEnded, Restored, Inexact, TrainingStarted, Saved, SaveDropped, SaveFailed,
+    for cls in (AttemptStarted, AttemptEnded, Restored, Inexact, TrainingStarted, Saved, SaveDropped, SaveFailed, ForegroundSaves, EmergencyDecided,
                 TakenAway, TidyingFailed, PassedOver, CleanedUp, SetAside, HyperparameterChanged, SignalReceived, NoticeReceived,
                 Preempted, Failed, Finished, Exported, ExportFailed)
 }

@@ -21,7 +21,12 @@ def file_entry(path: Path) -> FileEntry:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
             size += len(chunk)
-    return FileEntry(name=path.name, size_bytes=size, digest=f"xxh3_128:{digest.hexdigest()}")
+    return FileEntry(name=path.name, size_bytes=size, digest=digest_name(digest))
+
+
+def digest_name(digest: xxhash.xxh3_128) -> str:
+    """A digest as manifests spell it."""
+    return f"xxh3_128:{digest.hexdigest()}"
 
 
 def verify(checkpoint: Checkpoint, *, quick: bool = False) -> None:

@@ -44,6 +44,14 @@ def test_model(kind: str, tf_process: Any, tmp_path: Path) -> None:
     Comparison(tf_process, tmp_path, model=kind).check(deaths, save=1)
 
 
+@pytest.mark.parametrize("kind", ["unbuilt", "gan"])
+def test_a_finished_run_that_is_started_again(kind: str, tf_process: Any, tmp_path: Path) -> None:
+    """It has its final state, also where nothing of the model is built before a step."""
+    comparison = Comparison(tf_process, tmp_path, model=kind)
+    finished = comparison.interrupted([], save=1)
+    assert comparison.attempt(comparison.directory, comparison.run) == finished
+
+
 @pytest.mark.parametrize("kind", ["stopping", "swap_ema", "scheduler"])
 def test_callbacks(kind: str, tf_process: Any, tmp_path: Path) -> None:
     options = {"model": "ema"} if kind == "swap_ema" else {}

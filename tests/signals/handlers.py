@@ -67,6 +67,8 @@ def fit(run: str | ckptkit.CheckpointManager, *callbacks: Any, model: keras.Mode
     x, y = samples(32)
     if data is None:
         data = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+    if not isinstance(run, ckptkit.CheckpointManager):
+        options = {"background": False, **options}
     model.fit(data, epochs=epochs, validation_data=(x, y), shuffle=False, verbose=0,
               callbacks=[*callbacks, ckptkit.CheckpointCallback(run, export=False, **options)])
     return model

@@ -39,7 +39,7 @@ def main() -> None:
         return loss
 
     turns = []
-    manager = ckptkit.CheckpointManager(args.run, {"model": model, "optimizer": optimizer, "batches": batches},
+    manager = ckptkit.CheckpointManager(args.run, {"model": model, "optimizer": optimizer, "batches": batches}, background=False,
                                         save=ckptkit.EveryNSteps(5), files=HoldingFiles(holds))
     with manager:
         for step in manager.steps(STEPS):

@@ -121,3 +121,29 @@ def test_a_signal_on_the_way_back_to_where_the_run_was(start, undisturbed):
     assert [event.step for event in told(held.run, events.Preempted)] == [8, 8]
     assert [str(checkpoint.name) for checkpoint in ckptkit.open_run(held.run).checkpoints] == names
     finishes_right(start, undisturbed, held.run)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
+@pytest.mark.parametrize("twice", [False, True], ids=["once", "twice"])
+def test_a_signal_while_a_save_is_written_behind_training(start, undisturbed, number, twice):
+    """Training stands in a batch, the save before its commit. What was being written is finished, but for a second Ctrl-C."""
+    if twice and number == signal.SIGKILL:
+        pytest.skip("there is no second one")
+    held: Held = start("train.py", "commit-1", "batch", options=("--background",)).wait_for("commit-1").wait_for("batch")
+    if number == signal.SIGKILL:
+        held.process.send_signal(number)
+        held.ends(-number)
+        assert not ckptkit.open_run(held.run).checkpoints
+    else:
+        held.signal(number)
+        if twice:
+            held.signal(number)
+        at_once = twice and number == signal.SIGINT
+        held.go_on("batch")
+        if not at_once:
+            held.go_on("commit-1")
+        held.ends(-number if number == signal.SIGINT else 75)
+        steps = [checkpoint.step for checkpoint in ckptkit.open_run(held.run).checkpoints]
+        assert steps == ([] if at_once else [5, 8])
+        assert [event.step for event in told(held.run, events.Preempted)] == ([] if at_once else [8])
+    finishes_right(start, undisturbed, held.run)

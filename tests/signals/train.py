@@ -20,6 +20,7 @@ def main() -> None:
     parser.add_argument("--run", required=True)
     parser.add_argument("--hold", nargs="*", default=[])
     parser.add_argument("--no-saves", action="store_true", help="save only when something asks for it")
+    parser.add_argument("--background", action="store_true", help="write behind training; then a save stands still, and training goes on")
     args = parser.parse_args()
 
     holds = Holds(args.hold)
@@ -30,7 +31,7 @@ def main() -> None:
     training = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x), seed=2).batch(8)
     validation = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x), seed=4).batch(8).take(3)
     save = ckptkit.EveryNSeconds(10_000) if args.no_saves else ckptkit.EveryNEpochs(1)
-    manager = ckptkit.CheckpointManager(args.run, {"model": model}, save=save, files=HoldingFiles(holds))
+    manager = ckptkit.CheckpointManager(args.run, {"model": model}, save=save, files=HoldingFiles(holds), background=args.background)
     history = model.fit(training, epochs=EPOCHS, validation_data=validation, shuffle=False, verbose=0,
                         callbacks=[HoldingCallback(holds), ckptkit.CheckpointCallback(manager)])
     values = b"".join(variable.numpy().tobytes() for variable in [*model.variables, *model.optimizer.variables])

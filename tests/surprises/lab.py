@@ -75,7 +75,7 @@ def fit(run: Any, made: keras.Model | None = None, *callbacks: Any, epochs: int 
     """A training with a `CheckpointCallback` on a run directory, or with one that is given; saves after each step."""
     made = made or model()
     if not isinstance(run, ckptkit.CheckpointCallback):
-        run = ckptkit.CheckpointCallback(run, **{"save": ckptkit.EveryNSteps(1), "export": False, **options})
+        run = ckptkit.CheckpointCallback(run, **{"save": ckptkit.EveryNSteps(1), "export": False, "background": False, **options})
     return made.fit(data(batch), epochs=epochs, validation_data=rows(), shuffle=False, verbose=0, callbacks=[*callbacks, run],
                     **(fit_options or {}))
 

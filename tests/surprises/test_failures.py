@@ -111,7 +111,7 @@ def test_the_run_is_closed_at_once(lab, run, where):
 
 def test_two_saves_of_nan_do_not_push_out_the_last_good_one(lab, run):
     weight = lab.tf.Variable(0.0)
-    with ckptkit.CheckpointManager(run, {"weight": weight}, save=ckptkit.EveryNSteps(1), keep=ckptkit.KeepLatest(2)) as manager:
+    with ckptkit.CheckpointManager(run, {"weight": weight}, save=ckptkit.EveryNSteps(1), keep=ckptkit.KeepLatest(2), background=False) as manager:
         for step in manager.steps(6):
             weight.assign_add(1.0)
             manager.log(loss=float("nan") if step > 3 else 1.0 / step)
@@ -128,7 +128,7 @@ def test_a_fit_that_diverges_keeps_its_last_finite_state(lab, run):
     poison = lab.keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: epoch == 2 and made.layers[0].bias.assign(made.layers[0].bias * float("nan")))
     made.fit(x, y, batch_size=8, epochs=5, verbose=0, shuffle=False, callbacks=[
-        poison, ckptkit.CheckpointCallback(run, save=ckptkit.EveryNEpochs(1), keep=ckptkit.KeepLatest(2), export=False)])
+        poison, ckptkit.CheckpointCallback(run, save=ckptkit.EveryNEpochs(1), keep=ckptkit.KeepLatest(2), export=False, background=False)])
     assert [checkpoint.manifest.epoch for checkpoint in ckptkit.open_run(run).checkpoints] == [2, 4, 5]
 
 

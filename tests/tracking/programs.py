@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 import ckptkit
+from tests.support.gate import Gate
 from tests.tracking.kinds import KINDS, Kind
 
 STEPS = 3
@@ -38,6 +39,25 @@ def save(name: str, directory: str, seed: int) -> dict[str, Any]:
         "values": values(made),
         **_train_on(made, seed),
     }
+
+
+def save_and_change(name: str, directory: str, seed: int) -> dict[str, Any]:
+    """Trains, saves, and changes everything before the save is written."""
+    made = KINDS[name]()
+    rng = np.random.default_rng(seed)
+    for _ in range(STEPS):
+        made.train(rng)
+    gate = Gate()
+    with ckptkit.CheckpointManager(directory, made.state, files=gate) as manager:
+        gate.close()
+        then = values(made)
+        manager.save(STEPS)
+        after = _train_on(made, seed)
+        for variable in made.variables():
+            variable.assign(tf.zeros_like(variable))
+        changed = values(made)
+        gate.open()
+    return {"values": then, "changed": changed, **after}
 
 
 def restore(name: str, directory: str, seed: int) -> dict[str, Any]:

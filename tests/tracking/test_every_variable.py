@@ -28,6 +28,16 @@ def test_every_variable_comes_back(tf_call, tmp_path, seed, name):
     assert restored["after"] == saved["after"], "training goes on as it did there"
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_a_save_holds_the_values_of_its_moment(tf_call, tmp_path, seed, name):
+    """Training goes on, and every variable changes, before the first byte is written."""
+    saved = tf_call("tests.tracking.programs:save_and_change", name, str(tmp_path), seed).check().result
+    assert saved["changed"] != saved["values"]
+    restored = tf_call("tests.tracking.programs:restore", name, str(tmp_path), seed).check().result
+    assert restored["values"] == saved["values"]
+    assert restored["after"] == saved["after"]
+
+
 def test_the_kinds_are_all_tested(tf_call):
     assert tf_call("tests.tracking.programs:names").check().result == KINDS
     assert len(KINDS) >= 16

@@ -89,7 +89,7 @@ def test_the_newest_is_what_was_written_last_also_after_going_back(tf_process, t
         def newest():
             return os.path.relpath(tf.train.latest_checkpoint(sys.argv[1] + "/checkpoints"), sys.argv[1])
         def manager():
-            return ckptkit.CheckpointManager(sys.argv[1], {"weight": weight}, keep=ckptkit.KeepLatest(9))
+            return ckptkit.CheckpointManager(sys.argv[1], {"weight": weight}, keep=ckptkit.KeepLatest(9), background=False)
         with manager() as first:
             for step in (9, 10):
                 first.save(step)

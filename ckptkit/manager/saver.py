@@ -1,0 +1,162 @@
+"""Snapshots of one attempt, on their way to the disk."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from ckptkit.log import logger, size
+from ckptkit.manager.plan import Plan
+from ckptkit.position import RunPosition
+from ckptkit.preemption.emergency import Decision, decide
+from ckptkit.save import snapshot
+from ckptkit.save.background import BackgroundWriter
+from ckptkit.save.cost import CostMeter
+from ckptkit.save.memory import available_bytes
+from ckptkit.save.tracked import Tracker
+from ckptkit.save.writer import ForegroundWriter, Job, Target, Writer, write_checkpoint
+from ckptkit.store import events
+from ckptkit.store.journal import Journal
+from ckptkit.store.manifest import Manifest
+
+COPIES = 1.15
+"""How much memory a write takes, in copies of the state: training's next steps put new buffers beside the snapshot's."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A snapshot, where the run was, what was measured there, and how long training stood still for it."""
+
+    snapshot: snapshot.Snapshot
+    position: RunPosition
+    metrics: dict[str, float]
+    secs: float
+
+
+class Saver:
+    """Takes snapshots and has them written.
+
+    Args:
+        plan: of the attempt.
+        journal: of the attempt.
+        tracker: what there is to save.
+    """
+
+    def __init__(self, plan: Plan, journal: Journal, tracker: Tracker) -> None:
+        self._plan = plan
+        self._journal = journal
+        self._tracker = tracker
+        self._target = Target(plan.files, plan.layout, journal, plan.keep)
+        self._writer: Writer = BackgroundWriter() if plan.background else ForegroundWriter()
+        self._cost = CostMeter()
+        self._write_secs: deque[float] = deque(maxlen=3)
+        self._writing_since: float | None = None
+        self._copy_bytes = 0
+
+    # -- snapshots
+
+    def take(self, position: RunPosition, metrics: dict[str, float]) -> Taken:
+        """Takes a snapshot of now; training may go on."""
+        if self._writer.busy and available_bytes() < COPIES * self._copy_bytes:
+            logger.info("no memory for a further copy of the state (%s): waiting for the save that is being written", size(self._copy_bytes))
+            self._writer.wait()
+        began = time.monotonic()
+        taken = snapshot.take(self._tracker.now())
+        return Taken(taken, position, metrics, time.monotonic() - began)
+
+    def save(self, taken: Taken, manifest: Manifest, *, must: bool) -> None:
+        """Has a snapshot written.
+
+        Args:
+            taken: the snapshot.
+            manifest: all that is to be said of it, but its tensors and files.
+            must: whether it may not be dropped for a newer one.
+
+        Raises:
+            BackgroundSaveError: what went wrong in an earlier save.
+            StorageError: where the disk refuses, and this one was written in the foreground.
+        """
+        if not self._copy_bytes:
+            self._check_memory(taken)
+        began = time.monotonic()
+        self._writer.submit(Job(
+            step=manifest.step, run=lambda: self._write(taken, manifest), must=must,
+            drop=lambda reason: self._journal.record(events.SaveDropped(step=manifest.step, reason=reason))))
+        self._cost.saved(taken.secs + time.monotonic() - began)
+
+    def _check_memory(self, taken: Taken) -> None:
+        """Before the first save: whether there is room for a copy of the state while it is written."""
+        self._copy_bytes = max(taken.snapshot.size_bytes, 1)
+        free = available_bytes()
+        if isinstance(self._writer, BackgroundWriter) and free < COPIES * self._copy_bytes:
+            reason = f"a copy of the state takes {size(self._copy_bytes)} of memory, and {size(free)} are free"
+            logger.warning("saving in the foreground, which stops training for as long as it takes: %s", reason)
+            self._journal.record(events.ForegroundSaves(reason=reason))
+            self._writer = ForegroundWriter()
+
+    def _write(self, taken: Taken, manifest: Manifest) -> None:
+        began = self._writing_since = time.monotonic()
+        try:
+            written = write_checkpoint(self._target, taken.snapshot, manifest, taken.secs)
+        finally:
+            self._writing_since = None
+        if not self._write_secs:
+            self._say_size(written)
+        self._write_secs.append(time.monotonic() - began)
+
+    def _say_size(self, written: Manifest) -> None:
+        most = self._plan.keep.most()
+        total = "more and more, as the run goes on" if most is None else f"at most {size(written.size_bytes * (most + 1))}"
+        logger.info("one checkpoint takes %s; with %r all of them take %s", size(written.size_bytes), self._plan.keep, total)
+        values = sum(entry.size_bytes for entry in written.tensors)
+        if written.size_bytes > 2 * values + 1_000_000:
+            logger.info("most of it (%s) is not the model but the position of its data: a smaller shuffle buffer, or ckptkit.data.shuffled, "
+                        "makes it small", size(written.size_bytes - values))
+
+    # -- while training goes on
+
+    def turn(self, now_secs: float) -> None:
+        """A turn of training is done.
+
+        Raises:
+            BackgroundSaveError: what went wrong in a save.
+        """
+        self._writer.check()
+        self._cost.turn(now_secs, self._writer.busy)
+
+    @property
+    def cost_secs(self) -> float | None:
+        """What a save costs training, in seconds; None where that is not known yet."""
+        return self._cost.secs
+
+    def wait(self, timeout_secs: float | None = None) -> None:
+        """Returns when everything is committed.
+
+        Raises:
+            BackgroundSaveError: what went wrong.
+        """
+        self._writer.wait(timeout_secs)
+
+    def abandon(self) -> None:
+        """Nothing is committed any more, and nobody waits: somebody wants to stop now."""
+        self._target.permit.withdraw()
+        self._writer.abandon()
+
+    # -- the machine goes away
+
+    @property
+    def write_secs(self) -> float | None:
+        """What a save takes to be written, by the fastest of the last three; training did not stand still for those."""
+        return min(self._write_secs, default=None)
+
+    def decide(self, deadline: float | None) -> Decision:
+        """What can still be saved.
+
+        Args:
+            deadline: on the monotonic clock, or None.
+        """
+        now = time.monotonic()
+        since = self._writing_since
+        return decide(left_secs=None if deadline is None else deadline - now, write_secs=self.write_secs,
+                      writing_for_secs=None if since is None else now - since)

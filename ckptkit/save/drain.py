@@ -1,0 +1,100 @@
+"""Helping TensorFlow's data file onto the disk while it is written, and taking its digest on the way.
+
+TensorFlow writes the file from its beginning to its end, into the page cache. Left alone, hundreds of megabytes gather there: the kernel takes
+processor time from training to find pages for them, and the sync at the end waits for everything. A thread that follows the file sends each window
+to the disk as soon as it is complete, and gives its pages back. At that moment the bytes are still in memory, so the digest is taken there too,
+and nothing has to be read again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import xxhash
+
+from ckptkit.store.manifest import FileEntry
+from ckptkit.store.verify import digest_name, file_entry
+
+WINDOW_BYTES = 8 * 1024 * 1024
+"""Chosen by measuring: with 32 MB the write of 250 MB took twice as long, with 2 MB as long."""
+
+WORTH_BYTES = 4 * WINDOW_BYTES
+"""Below this nothing gathers that would matter."""
+
+_LOOK_SECS = 0.005
+
+
+@dataclass
+class _Followed:
+    """A file that is being written: how far it was followed."""
+
+    descriptor: int
+    at: int = 0
+    digest: Any = field(default_factory=xxhash.xxh3_128)
+
+
+class Drain:
+    """Follows the data files that appear in a directory while the block runs.
+
+    Args:
+        directory: in which TensorFlow writes.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._followed: dict[int, _Followed] = {}
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ckptkit-drain")
+
+    def __enter__(self) -> Drain:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def close(self) -> None:
+        """Lets go of the files."""
+        for each in self._followed.values():
+            os.close(each.descriptor)
+        self._followed = {}
+
+    def entry(self, path: Path) -> FileEntry:
+        """Size and digest of a file, of which only what was not followed is read."""
+        followed = self._followed.get(path.stat().st_ino)
+        if followed is None:
+            return file_entry(path)
+        while chunk := os.pread(followed.descriptor, WINDOW_BYTES, followed.at):
+            followed.digest.update(chunk)
+            followed.at += len(chunk)
+        return FileEntry(name=path.name, size_bytes=followed.at, digest=digest_name(followed.digest))
+
+    def _run(self) -> None:
+        while not self._over.wait(_LOOK_SECS):
+            self._look()
+            for each in self._followed.values():
+                # What goes wrong here is found again, and said, by the sync before the commit.
+                with suppress(OSError):
+                    self._send(each)
+
+    def _look(self) -> None:
+        for path in self._directory.rglob("*.data-*"):
+            with suppress(OSError):
+                if path.stat().st_ino not in self._followed:
+                    descriptor = os.open(path, os.O_RDONLY)
+                    self._followed[os.fstat(descriptor).st_ino] = _Followed(descriptor)
+
+    def _send(self, followed: _Followed) -> None:
+        while os.fstat(followed.descriptor).st_size - followed.at >= WINDOW_BYTES and not self._over.is_set():
+            chunk = os.pread(followed.descriptor, WINDOW_BYTES, followed.at)
+            followed.digest.update(chunk)
+            followed.at += len(chunk)
+            os.fdatasync(followed.descriptor)
+            os.posix_fadvise(followed.descriptor, 0, followed.at, os.POSIX_FADV_DONTNEED)

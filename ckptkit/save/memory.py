@@ -1,0 +1,26 @@
+"""How much memory there is for a copy of the state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+
+_CGROUP = Path("/sys/fs/cgroup")
+_LIMITS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
+"""The limit of a container and what it uses: control groups of version 2 and of version 1 (the kernel's `cgroup-v2.rst` and `memory.rst`)."""
+
+
+def available_bytes(cgroup: Path = _CGROUP) -> int:
+    """Memory that can be taken without swapping: of the machine, or of the container where that has less.
+
+    Args:
+        cgroup: where the control groups are mounted.
+    """
+    free = int(psutil.virtual_memory().available)
+    for limit, used in _LIMITS:
+        try:
+            free = min(free, int((cgroup / limit).read_text()) - int((cgroup / used).read_text()))
+        except (OSError, ValueError):  # there is no such file, or it says "max"
+            continue
+    return max(free, 0)

@@ -1,0 +1,514 @@
+"""What saving costs: ckptkit beside every way of saving that is installed, in one process, interleaved.
+
+    .venv/bin/python scripts/benchmarks/saves.py [--sizes 25 250 1000] [--repeats 9] [--json FILE]
+
+For each size a stack of dense layers with Adam is trained on all cores. Each contestant saves by its own public interface, its first save is
+discarded, and they take turns, so that a slow minute of the machine hits all of them. The numbers are medians:
+
+- stall: how long the call that saves keeps training from going on; p50 and p99, and p50 in copies: in the time that copying the same bytes into
+  warm buffers takes.
+- lost: wall time that a stretch of training takes longer with one save in it.
+- durable: from the call until the checkpoint is complete on the disk, with nothing else going on (what a signal needs at the end).
+- peak: memory during a save with training going on, above the quiet level, in copies of the state; `after`: what of it is left.
+
+What an own section says: saves at every 1 to 100 steps; writing beside a plain write and fsync of the same bytes; restoring beside
+`tf.train.Checkpoint.read`; where the start of a resumed process spends its time; ten thousand variables; the position of data alone.
+"""
+
+from __future__ import annotations
+
+import time
+
+STARTED = time.perf_counter()
+
+import argparse  # noqa: E402
+import gc  # noqa: E402
+import json  # noqa: E402
+import logging  # noqa: E402
+import os  # noqa: E402
+import platform  # noqa: E402
+import shutil  # noqa: E402
+import statistics  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
+import tempfile  # noqa: E402
+import threading  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+LAYERS = 20
+STRETCH_SECS = 3.0
+EVERY = (1, 10, 25, 50, 100)
+BATCH = 64
+
+
+# -- what is trained
+
+
+def make_model(megabytes: int) -> Any:
+    import keras
+
+    width = int((megabytes * 1e6 / 4 / 3 / LAYERS) ** 0.5)  # Adam keeps two further values for each weight
+    model = keras.Sequential([keras.Input((width,)), *(keras.layers.Dense(width, kernel_initializer="zeros") for _ in range(LAYERS))])
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def make_step(model: Any) -> Callable[[], Any]:
+    import tensorflow as tf
+
+    x = tf.random.normal((BATCH, model.input_shape[1]))
+
+    @tf.function
+    def step() -> Any:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((model(x, training=True) - x) ** 2)
+        model.optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+        return loss
+
+    return step
+
+
+def state_bytes(model: Any) -> int:
+    import numpy as np
+
+    return sum(np.asarray(variable.value).nbytes for variable in (*model.variables, *model.optimizer.variables))
+
+
+# -- the contestants: each has `save()`, which returns when training may go on, and `wait()`, which returns when the save is complete
+
+
+class Ours:
+    name = "ckptkit"
+
+    def __init__(self, model: Any, directory: Path) -> None:
+        import ckptkit
+
+        self._manager = ckptkit.CheckpointManager(directory, {"model": model}, save=ckptkit.EveryNSteps(1))
+        self._manager.restore_or_initialize()
+        self._step = 0
+        self.wait = self._manager.wait_until_finished
+        self.close = self._manager.close
+
+    def save(self) -> None:
+        self._step += 1
+        self._manager.save(self._step)
+
+    def save_by_policy(self) -> None:
+        """What cannot be written in time gives way to a newer one."""
+        self._step += 1
+        self._manager.maybe_save(self._step)
+
+
+class TensorFlows:
+    name = "tf.train.CheckpointManager"
+
+    def __init__(self, model: Any, directory: Path) -> None:
+        import tensorflow as tf
+
+        self._manager = tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(directory), max_to_keep=2)
+
+    def save(self) -> None:
+        self._manager.save()
+
+    save_by_policy = save
+
+    def wait(self) -> None:
+        return None
+
+    close = wait
+
+
+class OfKeras:
+    """A callback of Keras that saves after each batch."""
+
+    def __init__(self, model: Any, callback: Any) -> None:
+        self._callback = callback
+        callback.set_model(model)
+        callback.set_params({"epochs": 1, "steps": None})
+        callback.on_train_begin()
+        callback.on_epoch_begin(0)
+        self._step = 0
+
+    def save(self) -> None:
+        self._step += 1
+        self._callback.on_train_batch_end(self._step, {"loss": 1.0})
+
+    def wait(self) -> None:
+        if hasattr(self._callback, "wait_until_finished"):
+            self._callback.wait_until_finished()
+
+    close = wait
+
+
+class Backup(OfKeras):
+    name = "BackupAndRestore"
+
+    def __init__(self, model: Any, directory: Path) -> None:
+        import keras
+
+        super().__init__(model, keras.callbacks.BackupAndRestore(directory, save_freq=1))
+
+
+class Checkpoint(OfKeras):
+    name = "ModelCheckpoint"
+
+    def __init__(self, model: Any, directory: Path) -> None:
+        import keras
+
+        super().__init__(model, keras.callbacks.ModelCheckpoint(str(directory / "model.keras"), save_freq=1))
+
+
+class Orbax(OfKeras):
+    name = "OrbaxCheckpoint"
+
+    def __init__(self, model: Any, directory: Path) -> None:
+        import keras
+
+        super().__init__(model, keras.callbacks.OrbaxCheckpoint(directory, save_freq=1, max_to_keep=2))
+
+
+def contestants(model: Any, base: Path) -> list[Any]:
+    found = []
+    for kind in (Ours, TensorFlows, Backup, Checkpoint, Orbax):
+        directory = base / kind.name
+        directory.mkdir()
+        try:
+            found.append(kind(model, directory))
+        except (ImportError, AttributeError) as error:
+            print(f"({kind.name} is not here: {str(error).splitlines()[0]})")
+    return found
+
+
+# -- measuring
+
+
+def timed(action: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+def copy_secs(model: Any) -> float:
+    """Copying the same bytes into warm buffers."""
+    import numpy as np
+
+    sources = [np.array(variable.value) for variable in (*model.variables, *model.optimizer.variables)]
+    targets = [np.array(source) for source in sources]
+
+    def copy() -> None:
+        for target, source in zip(targets, sources, strict=True):
+            np.copyto(target, source)
+
+    return statistics.median(timed(copy) for _ in range(9))
+
+
+def raw_write_secs(directory: Path, size: int) -> float:
+    """Writing the same bytes into one file, and fsync."""
+    data = memoryview(bytes(16 * 1024 * 1024))
+    path = directory / "raw"
+
+    def write() -> None:
+        with path.open("wb", buffering=0) as file:
+            left = size
+            while left > 0:
+                left -= file.write(data[:left])
+            os.fsync(file.fileno())
+
+    secs = timed(write)
+    path.unlink()
+    return secs
+
+
+def rss() -> int:
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
+class Peak:
+    """The largest memory of this process while the block runs."""
+
+    def __enter__(self) -> Peak:
+        self.bytes = rss()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._over.wait(0.002):
+            self.bytes = max(self.bytes, rss())
+
+
+def percentile(values: list[float], part: float) -> float:
+    return sorted(values)[min(int(len(values) * part), len(values) - 1)]
+
+
+def measure_size(megabytes: int, repeats: int, base: Path) -> dict[str, Any]:
+    model = make_model(megabytes)
+    step = make_step(model)
+    size = state_bytes(model)
+    for _ in range(3):
+        step()
+    step_secs = statistics.median(timed(step) for _ in range(9))
+    stretch = max(int(STRETCH_SECS / step_secs), 4)
+
+    def train(steps: int = stretch) -> None:
+        for _ in range(steps):
+            step()
+        float(step())
+
+    those = contestants(model, base)
+    values: dict[str, dict[str, list[float]]] = {each.name: {name: [] for name in ("stall", "lost", "durable", "peak", "after")} for each in those}
+    for repeat in range(repeats + 1):
+        for each in those:
+            found = values[each.name]
+            train(2)
+            stall = timed(each.save)
+            each.wait()
+            train(2)
+            durable = timed(lambda each=each: (each.save(), each.wait()))
+            gc.collect()
+            plain = timed(train)
+            quiet = rss()
+            with Peak() as peak:
+                began = time.perf_counter()
+                each.save()
+                train()
+                with_save = time.perf_counter() - began
+                each.wait()
+            plain = (plain + timed(train)) / 2
+            gc.collect()
+            if repeat:  # the first save is another one
+                found["stall"].append(stall)
+                found["durable"].append(durable)
+                found["lost"].append(with_save - plain)
+                found["peak"].append((peak.bytes - quiet) / size)
+                found["after"].append((rss() - quiet) / size)
+    copy = copy_secs(model)
+    result: dict[str, Any] = {
+        "bytes": size, "copy_secs": copy, "step_secs": step_secs,
+        "contestants": {name: {
+            "stall_p50_secs": statistics.median(found["stall"]), "stall_p99_secs": percentile(found["stall"], 0.99),
+            "stall_p50_copies": statistics.median(found["stall"]) / copy, **{
+                f"{what}_{unit}": statistics.median(found[what]) for what, unit in
+                (("lost", "secs"), ("durable", "secs"), ("peak", "copies"), ("after", "copies"))}}
+            for name, found in values.items()}}
+    result["write"] = {"raw_secs": statistics.median(raw_write_secs(base, size) for _ in range(5)),
+                       "ckptkit_secs": result["contestants"]["ckptkit"]["durable_secs"]}
+    if megabytes <= 250:
+        result["every"] = measure_every(those, step, step_secs)
+    for each in those:
+        each.close()
+    result["restore"] = measure_restore(model, base / "ckptkit", repeats)
+    return result
+
+
+def measure_every(those: list[Any], step: Callable[[], Any], step_secs: float) -> dict[str, dict[str, float]]:
+    """How many times as long a step takes with a save every so many steps."""
+    found: dict[str, dict[str, float]] = {}
+    for each in those:
+        if each.name not in ("ckptkit", "tf.train.CheckpointManager"):
+            continue
+        found[each.name] = {}
+        for every in EVERY:
+            steps = max(every * 2, min(int(STRETCH_SECS / step_secs), 200))
+            ratios = []
+            for _ in range(2):
+                plain = timed(lambda steps=steps: [step() for _ in range(steps)])
+                began = time.perf_counter()
+                for number in range(steps):
+                    if number % every == 0:
+                        each.save_by_policy()
+                    step()
+                with_saves = time.perf_counter() - began
+                each.wait()
+                ratios.append(with_saves / plain)
+            found[each.name][str(every)] = statistics.median(ratios)
+    return found
+
+
+def measure_restore(model: Any, run: Path, repeats: int) -> dict[str, float]:
+    import tensorflow as tf
+
+    import ckptkit
+    from ckptkit.resume import assign
+    from ckptkit.save import tensorfile
+    from ckptkit.save.tracked import track
+    from ckptkit.store.verify import verify
+
+    checkpoint = ckptkit.open_run(run).find("latest")
+    plain = tf.train.Checkpoint(model=model)
+    with tempfile.TemporaryDirectory(dir=run.parent) as directory:
+        prefix = plain.write(str(Path(directory) / "plain"))
+        found: dict[str, list[float]] = {name: [] for name in ("tensorflow", "whole", "discover", "verify", "read", "read_and_assign")}
+        tracked = track({"model": model})
+        for _ in range(max(repeats, 3)):
+            found["tensorflow"].append(timed(lambda: plain.read(prefix)))
+            found["discover"].append(timed(lambda: ckptkit.open_run(run).find("latest")))
+            found["verify"].append(timed(lambda: verify(checkpoint)))
+            found["read"].append(timed(lambda: tensorfile.read(checkpoint.prefix, checkpoint.manifest.tensors)))
+            found["read_and_assign"].append(timed(lambda: assign.restore(checkpoint, tracked)))
+            manager = ckptkit.CheckpointManager(run, {"model": model})
+            found["whole"].append(timed(manager.restore_or_initialize))
+            manager.close()
+    return {f"{name}_secs": statistics.median(values) for name, values in found.items()}
+
+
+def measure_many(base: Path, repeats: int) -> dict[str, float]:
+    """Ten thousand variables of 4 KB."""
+    import tensorflow as tf
+
+    variables = [tf.Variable(tf.zeros(1024)) for _ in range(10_000)]
+    found: dict[str, list[float]] = {"ckptkit": [], "tf.train.CheckpointManager": []}
+    import ckptkit
+
+    manager = ckptkit.CheckpointManager(base / "many", {"variables": variables})
+    plain = tf.train.CheckpointManager(tf.train.Checkpoint(variables=variables), str(base / "many-plain"), max_to_keep=2)
+    with manager:
+        for repeat in range(repeats + 1):
+            secs = timed(lambda repeat=repeat: manager.save(repeat + 1))
+            manager.wait_until_finished()
+            plain_secs = timed(lambda repeat=repeat: plain.save(checkpoint_number=repeat + 1))
+            if repeat:
+                found["ckptkit"].append(secs)
+                found["tf.train.CheckpointManager"].append(plain_secs)
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def measure_data(base: Path, repeats: int) -> dict[str, float]:
+    """The position of data alone: an iterator that shuffles ten thousand rows of a kilobyte."""
+    import tensorflow as tf
+
+    import ckptkit
+
+    batches = iter(tf.data.Dataset.range(10**6).map(lambda i: tf.fill([256], tf.cast(i, tf.float32))).shuffle(10_000, seed=1).batch(32))
+    next(batches)
+    manager = ckptkit.CheckpointManager(base / "data", {"batches": batches})
+    stalls, durable = [], []
+    with manager:
+        for repeat in range(repeats + 1):
+            next(batches)
+            began = time.perf_counter()
+            manager.save(repeat + 1)
+            stalls.append(time.perf_counter() - began)
+            manager.wait_until_finished()
+            durable.append(time.perf_counter() - began)
+    return {"stall_secs": statistics.median(stalls[1:]), "durable_secs": statistics.median(durable[1:])}
+
+
+RESUMED = """
+import time
+began = time.perf_counter()
+import json, sys
+import keras
+import tensorflow as tf
+imported = time.perf_counter()
+import saves
+model = saves.make_model(int(sys.argv[2]))
+step = saves.make_step(model)
+made = time.perf_counter()
+import ckptkit
+manager = ckptkit.CheckpointManager(sys.argv[1], {"model": model})
+manager.restore_or_initialize()
+restored = time.perf_counter()
+float(step())
+print(json.dumps({"import TensorFlow and Keras": imported - began, "make the model": made - imported, "ckptkit restores": restored - made,
+                  "first step (tracing)": time.perf_counter() - restored}))
+"""
+
+
+def measure_start(base: Path, megabytes: int, repeats: int) -> dict[str, float]:
+    """A fresh process, from its start to its first step after a resume."""
+    import ckptkit
+
+    run = base / "start"
+    with ckptkit.CheckpointManager(run, {"model": make_model(megabytes)}) as manager:
+        manager.save(1)
+    found: list[dict[str, float]] = []
+    for _ in range(repeats):
+        done = subprocess.run([sys.executable, "-c", RESUMED, str(run), str(megabytes)], capture_output=True, text=True, check=True,
+                              env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])})
+        found.append(json.loads(done.stdout.splitlines()[-1]))
+    return {name: statistics.median(each[name] for each in found) for name in found[0]}
+
+
+# -- showing
+
+
+def show(results: dict[str, Any]) -> None:
+    for megabytes, result in results["sizes"].items():
+        print(f"\n{megabytes} MB of state ({result['bytes']:,} bytes); one copy in memory {result['copy_secs'] * 1e3:.1f} ms; "
+              f"a step {result['step_secs'] * 1e3:.0f} ms\n")
+        print("| | stall p50, ms | p99, ms | p50, copies | lost, s | durable, s | peak, copies | after, copies |\n|---|---|---|---|---|---|---|---|")
+        for name, found in result["contestants"].items():
+            print(f"| {name} | {found['stall_p50_secs'] * 1e3:.1f} | {found['stall_p99_secs'] * 1e3:.1f} | {found['stall_p50_copies']:.2f} | "
+                  f"{found['lost_secs']:.2f} | {found['durable_secs']:.2f} | {found['peak_copies']:.2f} | {found['after_copies']:.2f} |")
+        write, restore = result["write"], result["restore"]
+        megabyte = result["bytes"] / 1e6
+        print(f"\nwrite: {megabyte / write['ckptkit_secs']:.0f} MB/s until durable; a plain write and fsync of the same bytes "
+              f"{megabyte / write['raw_secs']:.0f} MB/s")
+        print(f"restore: {restore['whole_secs']:.3f} s in all (discover {restore['discover_secs']:.3f}, verify {restore['verify_secs']:.3f}, read "
+              f"{restore['read_secs']:.3f}, read and assign {restore['read_and_assign_secs']:.3f}); tf.train.Checkpoint.read "
+              f"{restore['tensorflow_secs']:.3f} s: {restore['read_and_assign_secs'] / restore['tensorflow_secs']:.2f} times as long, "
+              f"{restore['whole_secs'] / restore['tensorflow_secs']:.2f} with all")
+        for name, every in result.get("every", {}).items():
+            print(f"a save every n steps, {name}: " + ", ".join(f"n={n}: {ratio:.2f} times as long" for n, ratio in every.items()))
+    many, data = results["many"], results["data"]
+    print(f"\n10,000 variables of 4 KB: stall {many['ckptkit'] * 1e3:.0f} ms; tf.train.CheckpointManager "
+          f"{many['tf.train.CheckpointManager'] * 1e3:.0f} ms")
+    print(f"an iterator that shuffles 10,000 rows of a kilobyte: stall {data['stall_secs'] * 1e3:.0f} ms, durable after {data['durable_secs']:.2f} s")
+    print("start of a resumed process, 250 MB: " + ", ".join(f"{name} {secs:.2f} s" for name, secs in results["start"].items()))
+    print(f"\n{results['machine']}")
+
+
+def machine() -> str:
+    import keras
+    import tensorflow as tf
+
+    names = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return (f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores, no GPU; TensorFlow {tf.__version__}, Keras {keras.__version__}, "
+            f"Python {platform.python_version()}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[25, 250, 1000], help="megabytes of state")
+    parser.add_argument("--repeats", type=int, default=9, help="saves of each contestant that count; a third for sizes of 1,000 MB and more")
+    parser.add_argument("--directory", help="where to write; by default a temporary directory")
+    parser.add_argument("--json", type=Path, help="also write the numbers into this file")
+    options = parser.parse_args()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("ckptkit").setLevel(logging.WARNING)
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    results: dict[str, Any] = {"sizes": {}}
+    base = Path(tempfile.mkdtemp(dir=options.directory))
+    try:
+        for megabytes in options.sizes:
+            directory = base / str(megabytes)
+            directory.mkdir()
+            repeats = options.repeats if megabytes < 1000 else max(options.repeats // 3, 2)
+            results["sizes"][str(megabytes)] = measure_size(megabytes, repeats, directory)
+            shutil.rmtree(directory)
+            gc.collect()
+        results["many"] = measure_many(base, min(options.repeats, 5))
+        results["data"] = measure_data(base, min(options.repeats, 5))
+        results["start"] = measure_start(base, 250, 3)
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+    results["machine"] = machine()
+    show(results)
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1))
+    print(f"took {time.perf_counter() - STARTED:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
