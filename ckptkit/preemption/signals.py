@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -21,6 +22,7 @@ from ckptkit.log import logger
 from ckptkit.preemption.policy import Preemption
 from ckptkit.preemption.request import StopBox, StopRequest
 
+_INSIST_SECS = 0.2
 
 class SignalGuard:
     """Has requests to stop noted for one run, from `install` to `restore`.
@@ -59,7 +61,9 @@ class _Dispatcher:
         self._previous: dict[int, Any] = {}
         self._wakeup: _Wakeup | None = None
         self._interrupt: StopRequest | None = None  # a Ctrl-C that has not been answered
+        self._interrupts = 0  # calls of the handler for it
         self._interrupts_heard = 0
+        self._repeating = False
 
     def add(self, guard: SignalGuard) -> None:
         """Another run is open."""
@@ -77,18 +81,18 @@ class _Dispatcher:
         """A run is closed. Off the main thread no handler can be taken away: one that nobody needs does what the one before it does."""
         if guard not in self._guards:
             return
-        self._guards.remove(guard)
-        if not self._guards:
-            self._interrupt, self._interrupts_heard = None, 0
-        if threading.current_thread() is not threading.main_thread():
-            return
+        on_main_thread = threading.current_thread() is threading.main_thread()
         try:
-            for number in [number for number in self._previous if not self._wanting(number)]:
-                self._uninstall(number)
-        finally:
-            if not self._guards and self._wakeup is not None:
+            if on_main_thread and self._guards == [guard] and self._wakeup is not None:
                 wakeup, self._wakeup = self._wakeup, None
-                wakeup.close()
+                wakeup.close()  # first: what has arrived is still told to this run
+        finally:
+            self._guards.remove(guard)
+            if not self._guards:
+                self._interrupt_answered()
+            if on_main_thread:
+                for number in [number for number in self._previous if not self._wanting(number)]:
+                    self._uninstall(number)
 
     def forget_in_child(self) -> None:
         """A forked child is to have the handlers that it would have had without us."""
@@ -96,7 +100,8 @@ class _Dispatcher:
             self._uninstall(number)
         if self._wakeup is not None:
             self._wakeup.forget_in_child()
-        self._guards, self._wakeup, self._interrupt, self._interrupts_heard = [], None, None, 0
+        self._guards, self._wakeup = [], None
+        self._interrupt_answered()
 
     def _wanting(self, number: int) -> list[SignalGuard]:
         return [guard for guard in self._guards if number in guard.numbers]
@@ -130,6 +135,7 @@ class _Dispatcher:
 
     def _note_interrupt(self, guards: list[SignalGuard]) -> None:
         # Two that come during one long call of C code are one call of this handler; the helper thread has heard both.
+        self._interrupts += 1
         if self._interrupt is not None or self._interrupts_heard > 1:
             raise KeyboardInterrupt
         request = self._interrupt = StopRequest("SIGINT", 128 + signal.SIGINT, self._interrupt_answered, interrupt=True,
@@ -139,7 +145,7 @@ class _Dispatcher:
 
     def _interrupt_answered(self) -> None:
         """One `KeyboardInterrupt` is on its way for one Ctrl-C, whichever of the runs raises it."""
-        self._interrupt, self._interrupts_heard = None, 0
+        self._interrupt, self._interrupts, self._interrupts_heard = None, 0, 0
 
     def _as_before(self, number: int, frame: FrameType | None) -> None:
         previous = self._previous[number]
@@ -154,6 +160,9 @@ class _Dispatcher:
         if number not in self._previous:
             return
         if number == signal.SIGINT:
+            if self._repeating:
+                self._repeating = False
+                return
             self._interrupts_heard += 1
         name = signal.Signals(number).name
         for guard in self._wanting(number):
@@ -161,6 +170,15 @@ class _Dispatcher:
                 guard.on_arrival(name)
             except Exception as error:  # the run is asked to stop all the same, and the thread has to hear the next signal
                 logger.warning("%s arrived, and could not be noted in the journal: %s", name, error)
+        if number == signal.SIGINT and self._interrupts_heard > 1:
+            self._insist()
+
+    def _insist(self) -> None:
+        """Two that were one call of the handler, before the second one was heard here, were taken for one."""
+        time.sleep(_INSIST_SECS)
+        if self._interrupt is not None and self._interrupts == 1:
+            self._repeating = True
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 class _Wakeup:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 import tensorflow as tf
 
 import ckptkit
+from ckptkit.store.files import FileSystem
 from tests.signals.handlers import ends_of, present, saves, send
 
 
@@ -128,6 +132,26 @@ def an_idle_run_and_two_interrupts(directory: str) -> None:
     assert list(idle.steps(2)) == [1, 2]
     idle.close()
     assert ends_of(f"{directory}/idle") == ["finished"]
+
+
+class SlowJournal(FileSystem):
+    """A disk on which it takes a while to note a signal."""
+
+    def append(self, path: Path, data: bytes) -> None:
+        if b"signal_received" in data:
+            time.sleep(1)
+        super().append(path, data)
+
+
+def two_interrupts_in_one_call(run: str) -> None:
+    """Both come while the main thread is in a long call, and the helper thread is still busy with the first: the second one counts."""
+    with manager(run, files=SlowJournal()):
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # so that no call is cut short; other threads take the signal
+        subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -INT {os.getpid()}; sleep 0.3; kill -INT {os.getpid()}"])
+        time.sleep(1)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        time.sleep(30)
+    raise AssertionError("the second Ctrl-C was swallowed")
 
 
 def closed_off_the_main_thread(run: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 import ckptkit
@@ -44,6 +46,14 @@ def test_a_signal_while_two_runs_are_open(tf_call, tmp_path, number):
 
 def test_one_interrupt_is_answered_once(tf_call, tmp_path):
     tf_call(LEAVING + "an_idle_run_and_two_interrupts", str(tmp_path)).check()
+
+
+def test_two_interrupts_that_the_handler_takes_for_one(tf_call, tmp_path):
+    run = tmp_path / "run"
+    began = time.monotonic()
+    tf_call(LEAVING + "two_interrupts_in_one_call", str(run)).check(code=-2)
+    assert time.monotonic() - began < 20
+    assert [event.signal for event in told(run, events.SignalReceived)] == ["SIGINT", "SIGINT"]
 
 
 def test_a_run_that_is_closed_off_the_main_thread(tf_call, tmp_path):
