@@ -19,7 +19,7 @@ from ckptkit.keras.configured import configured, say_other_counts
 from ckptkit.keras.examine import examined_step
 from ckptkit.keras.identity import check_one_device, check_same_phase, finished_by, note_finished
 from ckptkit.keras.others import Others
-from ckptkit.keras.place import Pass, Place, plain_logs
+from ckptkit.keras.place import Pass, Place, measured, plain_logs
 from ckptkit.keras.publish import divergence, publish
 from ckptkit.keras.replay import Replay
 from ckptkit.keras.saved_place import place_state, read_place
@@ -309,7 +309,7 @@ class FitRun:
         self._place.epochs.append(self._place.now)
         self._place.now = Pass()
         self._position = RunPosition(self._position.step, epoch + 1, 0)
-        self._attempt.at(self._position, logs)
+        self._attempt.at(self._position, measured(logs))
         self._diverged = divergence({**self._place.logs, **logs}) if self._model.stop_training else None
         if self._diverged is not None:
             self._attempt.abandon()
@@ -347,7 +347,7 @@ class FitRun:
         self._position = RunPosition(self._position.step + done, self._position.epoch, self._batch + done)
         self._place.now.calls += 1
         self._place.logs = dict(logs)
-        self._attempt.at(self._position, logs)
+        self._attempt.at(self._position, measured(logs))
         return logs
 
     def _examined_step(self, iterator: Any) -> Any:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ckptkit.manager.metrics import Several
+
 
 @dataclass
 class Pass:
@@ -95,6 +97,11 @@ def plain_logs(logs: Mapping[str, Any]) -> dict[str, Any]:
     arrays = {name: np.asarray(value) for name, value in logs.items()}
     arrays = {name: array.astype(np.float32) if array.dtype.name == "bfloat16" else array for name, array in arrays.items()}
     return {name: array if array.ndim else float(array) for name, array in arrays.items() if array.dtype.kind in "biuf"}
+
+
+def measured(logs: Mapping[str, Any]) -> dict[str, Any]:
+    """Logs of Keras for policies and manifests; numbers are not converted yet."""
+    return {name: Several(value) if np.ndim(value) else value for name, value in logs.items()}
 
 
 def not_finite(logs: Mapping[str, Any]) -> list[str]:

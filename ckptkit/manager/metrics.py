@@ -5,18 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from ckptkit.errors import ConfigError
+
+
+class Several:
+    """A metric with several values (F1 by class) that the user did not report as a number: Keras does.
+
+    Args:
+        value: what it is.
+    """
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return repr(self.value)
 
 
 class Metrics(Mapping[str, float]):
     """Numbers or scalar tensors by name; a value becomes a float when it is asked for, and stays one.
 
-    A metric with several values (F1 by class) is no number: it is left out of the mapping, and an error where it is asked for by name.
+    A metric that is `Several` is left out of the mapping, and an error where it is asked for by name.
 
     Args:
-        values: numbers, NumPy scalars or scalar tensors; those with several values are kept, as `raw`.
+        values: numbers, NumPy scalars or scalar tensors, or `Several`.
     """
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
@@ -45,7 +57,7 @@ class Metrics(Mapping[str, float]):
         return merged
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name, value in self._values.items() if not np.ndim(value))
+        return (name for name, value in self._values.items() if not isinstance(value, Several))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
