@@ -355,7 +355,8 @@ class Attempt:
         moment = Moment(position=self.position, time_secs=self.plan.clock.monotonic(), metrics=self._metrics, extremes=self._extremes,
                         save_secs=self._saver.cost_secs)
         self._saver.turn(moment.time_secs)
-        reason, must = self.plan.save.due(moment, self._last), self.plan.save.insists(moment, self._last)
+        reason = self.plan.save.due(moment, self._last)
+        must = reason is not None and any(policy.insists(moment, self._last) for policy in (self.plan.save, self.plan.keep))
         self._extremes = updated_extremes(self._extremes, self._metrics.converted)
         if reason is not None:
             self.save(reason, must=must)

@@ -8,10 +8,12 @@ kept in that place only while none reports finite metrics.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ckptkit.policies.metrics import Mode, all_finite, better, check_count, check_mode
+from ckptkit.policies.metrics import Mode, all_finite, better, check_count, check_mode, is_record
+from ckptkit.policies.save import Moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,15 @@ class KeepPolicy:
         """The most checkpoints that this policy holds at once, or None where they grow with the run."""
         return None
 
+    def insists(self, moment: Moment, last: Moment) -> bool:
+        """Whether a save of this moment would be kept for more than being new, and so may not give way to a newer one.
+
+        Args:
+            moment: now.
+            last: the last save, or where this attempt began.
+        """
+        return False
+
     def __or__(self, other: KeepPolicy) -> KeepPolicy:
         if not isinstance(other, KeepPolicy):
             return NotImplemented
@@ -85,6 +96,9 @@ class KeepAny(KeepPolicy):
                 return None
             total += most
         return total
+
+    def insists(self, moment: Moment, last: Moment) -> bool:
+        return any(policy.insists(moment, last) for policy in self.policies)
 
     def __repr__(self) -> str:
         return " | ".join(map(repr, self.policies))
@@ -153,6 +167,12 @@ class KeepBest(KeepPolicy):
     def most(self) -> int | None:
         return self.n
 
+    def insists(self, moment: Moment, last: Moment) -> bool:
+        value = moment.metrics.get(self.monitor)
+        if value is None or not math.isfinite(value):
+            return False
+        return self.n > 1 or is_record(value, moment.extremes.get(self.monitor), self.mode)
+
 
 def rank(candidates: Sequence[Candidate], monitor: str, mode: Mode) -> list[Candidate]:
     """Candidates that have a finite `monitor`, best first; the older of two equals comes first."""
@@ -181,6 +201,9 @@ class KeepEveryNSteps(KeepPolicy):
 
     def __post_init__(self) -> None:
         check_count("KeepEveryNSteps", "n", self.n)
+
+    def insists(self, moment: Moment, last: Moment) -> bool:
+        return moment.position.step // self.n > last.position.step // self.n
 
     def keep(self, candidates: Sequence[Candidate]) -> Reasons:
         reasons: Reasons = {}

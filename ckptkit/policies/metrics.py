@@ -35,6 +35,13 @@ def better(candidate: float, than: float, mode: Mode) -> bool:
     return candidate < than if mode == "min" else candidate > than
 
 
+def is_record(value: float, extremes: tuple[float, float] | None, mode: Mode) -> bool:
+    """Whether `value` is better than all before it; the first finite one is."""
+    worst = math.inf if mode == "min" else -math.inf
+    low, high = extremes or (worst, worst)
+    return better(value, low if mode == "min" else high, mode)
+
+
 def updated_extremes(extremes: Mapping[str, tuple[float, float]], metrics: Mapping[str, float]) -> Extremes:
     """`extremes` after `metrics` were seen."""
     result = dict(extremes)

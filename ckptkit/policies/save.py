@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ckptkit.errors import ConfigError
-from ckptkit.policies.metrics import Mode, better, check_count, check_mode
+from ckptkit.policies.metrics import Mode, check_count, check_mode, is_record
 from ckptkit.position import RunPosition
 
 
@@ -203,9 +203,7 @@ class OnBest(SavePolicy):
         value = moment.metrics.get(self.monitor)
         if value is None:
             return None
-        worst = math.inf if self.mode == "min" else -math.inf
-        low, high = moment.extremes.get(self.monitor, (worst, worst))
-        if better(value, low if self.mode == "min" else high, self.mode):
+        if is_record(value, moment.extremes.get(self.monitor), self.mode):
             return f"best {self.monitor} ({value:g})"
         return None
 

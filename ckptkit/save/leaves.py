@@ -95,7 +95,9 @@ class TrackableLeaf:
 
     def capture(self) -> Tensors:
         try:
-            return _private.serialize(self.trackable)
+            # A table gives its memory away and writes on in it; what an iterator gives is a value of its own.
+            return {name: tensor if tensor.dtype == tf.variant else tf.raw_ops.DeepCopy(x=tensor)
+                    for name, tensor in _private.serialize(self.trackable).items()}
         except (tf.errors.OpError, NotImplementedError) as error:
             iterator = isinstance(self.trackable, tf.data.Iterator)
             raise ConfigError(

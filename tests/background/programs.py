@@ -152,9 +152,13 @@ def faster_than_the_disk(directory: str) -> dict[str, Any]:
 
 
 def insisting(directory: str, how: str) -> dict[str, Any]:
-    """Records, and saves that were asked for, are not dropped: training waits."""
+    """Records, milestones, and saves that were asked for, are not dropped: training waits."""
     gate = Gate()
-    _, manager = one(directory, files=gate, save=ckptkit.OnBest("loss"))
+    policies: dict[str, dict[str, Any]] = {
+        "asked for": {}, "records": {"save": ckptkit.OnBest("loss")},
+        "the best are kept": {"save": ckptkit.EveryNSteps(1), "keep": ckptkit.KeepLatest(9) | ckptkit.KeepBest("loss")},
+        "milestones": {"save": ckptkit.EveryNSteps(1), "keep": ckptkit.KeepEveryNSteps(1)}}
+    _, manager = one(directory, files=gate, **policies[how])
     with manager:
         gate.close()
         opener = threading.Timer(1.0, gate.open)

@@ -50,7 +50,7 @@ def test_the_newest_of_those_that_wait_is_written(tf_call, tmp_path):
     assert said["value"] == [4.0, 0.0]
 
 
-@pytest.mark.parametrize("how", ["asked for", "records"])
+@pytest.mark.parametrize("how", ["asked for", "records", "the best are kept", "milestones"])
 def test_what_must_be_saved_is_not_dropped(tf_call, tmp_path, how):
     assert tf_call(PROGRAMS + "insisting", str(tmp_path / "run"), how).check().result == {"steps": [1, 2, 3, 4], "dropped": []}
 

@@ -419,7 +419,7 @@ def main(options: dict[str, Any]) -> None:
     if options.get("run"):
         keep = ckptkit.KeepEveryNSteps(1) if options.get("keep") == "all" else None
         ours = ckptkit.CheckpointCallback(options["run"], save=save_policy(str(options.get("save", "1"))), keep=keep, export=False,
-                                          background=options.get("keep") != "all")
+                                          background=options.get("keep") != "all" and options.get("background", True))
         used.insert(options.get("place", 0) % (len(used) + 1), ours)
     history = net.fit(**arguments, epochs=options.get("epochs", 3), verbose=0, callbacks=used)
     Path("result.json").write_text(json.dumps({

@@ -91,7 +91,7 @@ def test_the_callback_changes_no_bit_of_a_model(kind: str, tf_process: Any, tmp_
                                   "shuffle_global_seed"])
 def test_killed_while_a_checkpoint_is_written(kind: str, tf_process: Any, tmp_path: Path) -> None:
     """Each time at another place in the writing: some milliseconds after its directory has appeared."""
-    comparison = Comparison(tf_process, tmp_path, data=kind, save=1)
+    comparison = Comparison(tf_process, tmp_path, data=kind, save=1, background=False)
     plain = comparison.plain()
     halves = 0
     for number, delay_secs in enumerate((0.0, 0.002, 0.004, 0.008)):

@@ -22,7 +22,7 @@ def diverging(lab, run, epoch, *, poison=True, stopping=None, save=None, keep=No
 
     history = made.fit(lab.data(), epochs=4, verbose=0, callbacks=[
         Poison(), stopping or lab.keras.callbacks.TerminateOnNaN(),
-        ckptkit.CheckpointCallback(run, save=save or ckptkit.EveryNEpochs(1), keep=keep, **options)])
+        ckptkit.CheckpointCallback(run, save=save or ckptkit.EveryNEpochs(1), keep=keep, background=False, **options)])
     return made, history
 
 

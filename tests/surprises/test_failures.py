@@ -149,7 +149,8 @@ def test_what_cannot_be_tidied_up_does_not_end_training(lab, run):
             super().replace_content(path, data)
 
     weight = lab.tf.Variable(0.0)
-    manager = ckptkit.CheckpointManager(run, {"weight": weight}, save=ckptkit.EveryNSteps(1), keep=ckptkit.KeepLatest(1), files=Keeping())
+    manager = ckptkit.CheckpointManager(run, {"weight": weight}, save=ckptkit.EveryNSteps(1), keep=ckptkit.KeepLatest(1), files=Keeping(),
+                                        background=False)
     with lab.logged() as lines, manager:
         assert list(manager.steps(3)) == [1, 2, 3]
     assert manager.all_steps == [1, 2, 3]

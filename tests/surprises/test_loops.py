@@ -22,7 +22,7 @@ def new_manager(lab, run, **options):
         optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
         return loss
 
-    return ckptkit.CheckpointManager(run, {"model": model, "optimizer": optimizer}, **options), train
+    return ckptkit.CheckpointManager(run, {"model": model, "optimizer": optimizer}, **{"background": False, **options}), train
 
 
 # -- fit and a manager

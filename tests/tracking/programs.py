@@ -50,8 +50,8 @@ def save_and_change(name: str, directory: str, seed: int) -> dict[str, Any]:
     gate = Gate()
     with ckptkit.CheckpointManager(directory, made.state, files=gate) as manager:
         gate.close()
-        then = values(made)
         manager.save(STEPS)
+        then = values(made)
         after = _train_on(made, seed)
         for variable in made.variables():
             variable.assign(tf.zeros_like(variable))
