@@ -38,7 +38,7 @@ from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 LAYERS = 20
-STRETCH_SECS = 3.0
+STRETCH_SECS = 2.0
 EVERY = (1, 10, 25, 50, 100)
 BATCH = 64
 
@@ -268,6 +268,7 @@ def measure_size(megabytes: int, repeats: int, base: Path) -> dict[str, Any]:
     those = contestants(model, base)
     values: dict[str, dict[str, list[float]]] = {each.name: {name: [] for name in ("stall", "lost", "durable", "peak", "after")} for each in those}
     for repeat in range(repeats + 1):
+        print(f"({megabytes} MB: round {repeat} of {repeats})", file=sys.stderr, flush=True)
         for each in those:
             found = values[each.name]
             train(2)
@@ -443,24 +444,27 @@ def measure_start(base: Path, megabytes: int, repeats: int) -> dict[str, float]:
 # -- showing
 
 
-def show(results: dict[str, Any]) -> None:
-    for megabytes, result in results["sizes"].items():
-        print(f"\n{megabytes} MB of state ({result['bytes']:,} bytes); one copy in memory {result['copy_secs'] * 1e3:.1f} ms; "
-              f"a step {result['step_secs'] * 1e3:.0f} ms\n")
-        print("| | stall p50, ms | p99, ms | p50, copies | lost, s | durable, s | peak, copies | after, copies |\n|---|---|---|---|---|---|---|---|")
-        for name, found in result["contestants"].items():
-            print(f"| {name} | {found['stall_p50_secs'] * 1e3:.1f} | {found['stall_p99_secs'] * 1e3:.1f} | {found['stall_p50_copies']:.2f} | "
-                  f"{found['lost_secs']:.2f} | {found['durable_secs']:.2f} | {found['peak_copies']:.2f} | {found['after_copies']:.2f} |")
-        write, restore = result["write"], result["restore"]
-        megabyte = result["bytes"] / 1e6
-        print(f"\nwrite: {megabyte / write['ckptkit_secs']:.0f} MB/s until durable; a plain write and fsync of the same bytes "
-              f"{megabyte / write['raw_secs']:.0f} MB/s")
-        print(f"restore: {restore['whole_secs']:.3f} s in all (discover {restore['discover_secs']:.3f}, verify {restore['verify_secs']:.3f}, read "
-              f"{restore['read_secs']:.3f}, read and assign {restore['read_and_assign_secs']:.3f}); tf.train.Checkpoint.read "
-              f"{restore['tensorflow_secs']:.3f} s: {restore['read_and_assign_secs'] / restore['tensorflow_secs']:.2f} times as long, "
-              f"{restore['whole_secs'] / restore['tensorflow_secs']:.2f} with all")
-        for name, every in result.get("every", {}).items():
-            print(f"a save every n steps, {name}: " + ", ".join(f"n={n}: {ratio:.2f} times as long" for n, ratio in every.items()))
+def show_size(megabytes: int, result: dict[str, Any]) -> None:
+    print(f"\n{megabytes} MB of state ({result['bytes']:,} bytes); one copy in memory {result['copy_secs'] * 1e3:.1f} ms; "
+          f"a step {result['step_secs'] * 1e3:.0f} ms\n")
+    print("| | stall p50, ms | p99, ms | p50, copies | lost, s | durable, s | peak, copies | after, copies |\n|---|---|---|---|---|---|---|---|")
+    for name, found in result["contestants"].items():
+        print(f"| {name} | {found['stall_p50_secs'] * 1e3:.1f} | {found['stall_p99_secs'] * 1e3:.1f} | {found['stall_p50_copies']:.2f} | "
+              f"{found['lost_secs']:.2f} | {found['durable_secs']:.2f} | {found['peak_copies']:.2f} | {found['after_copies']:.2f} |")
+    write, restore = result["write"], result["restore"]
+    megabyte = result["bytes"] / 1e6
+    print(f"\nwrite: {megabyte / write['ckptkit_secs']:.0f} MB/s until durable; a plain write and fsync of the same bytes "
+          f"{megabyte / write['raw_secs']:.0f} MB/s")
+    print(f"restore: {restore['whole_secs']:.3f} s in all (discover {restore['discover_secs']:.3f}, verify {restore['verify_secs']:.3f}, read "
+          f"{restore['read_secs']:.3f}, read and assign {restore['read_and_assign_secs']:.3f}); tf.train.Checkpoint.read "
+          f"{restore['tensorflow_secs']:.3f} s: {restore['read_and_assign_secs'] / restore['tensorflow_secs']:.2f} times as long, "
+          f"{restore['whole_secs'] / restore['tensorflow_secs']:.2f} with all")
+    for name, every in result.get("every", {}).items():
+        print(f"a save every n steps, {name}: " + ", ".join(f"n={n}: {ratio:.2f} times as long" for n, ratio in every.items()))
+    sys.stdout.flush()
+
+
+def show_rest(results: dict[str, Any]) -> None:
     many, data = results["many"], results["data"]
     print(f"\n10,000 variables of 4 KB: stall {many['ckptkit'] * 1e3:.0f} ms; tf.train.CheckpointManager "
           f"{many['tf.train.CheckpointManager'] * 1e3:.0f} ms")
@@ -495,7 +499,8 @@ def main() -> None:
             directory = base / str(megabytes)
             directory.mkdir()
             repeats = options.repeats if megabytes < 1000 else max(options.repeats // 3, 2)
-            results["sizes"][str(megabytes)] = measure_size(megabytes, repeats, directory)
+            result = results["sizes"][str(megabytes)] = measure_size(megabytes, repeats, directory)
+            show_size(megabytes, result)
             shutil.rmtree(directory)
             gc.collect()
         results["many"] = measure_many(base, min(options.repeats, 5))
@@ -504,7 +509,7 @@ def main() -> None:
     finally:
         shutil.rmtree(base, ignore_errors=True)
     results["machine"] = machine()
-    show(results)
+    show_rest(results)
     if options.json:
         options.json.write_text(json.dumps(results, indent=1))
     print(f"took {time.perf_counter() - STARTED:.0f} s")
