@@ -11,6 +11,7 @@ import weakref
 
 from ckptkit.errors import BackgroundSaveError
 from ckptkit.log import logger
+from ckptkit.save.memory import give_back
 from ckptkit.save.writer import Job
 
 _writers: weakref.WeakSet[BackgroundWriter] = weakref.WeakSet()
@@ -86,7 +87,7 @@ class BackgroundWriter:
                 self._changed.notify_all()
                 if self._working is None:
                     self._thread = None
-                    return
+                    break
             try:
                 self._working.run()
             except BaseException as error:
@@ -97,6 +98,7 @@ class BackgroundWriter:
                     dropped, self._waiting = self._waiting, None
                 if dropped is not None:
                     dropped.drop("an earlier save failed")
+        give_back()
 
     def finish(self) -> None:
         """Waits for what is being written, unless it was abandoned; whatever comes of it."""

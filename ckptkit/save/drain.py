@@ -27,6 +27,8 @@ WINDOW_BYTES = 8 * 1024 * 1024
 WORTH_BYTES = 4 * WINDOW_BYTES
 """Below this nothing gathers that would matter."""
 
+_READ_BYTES = 512 * 1024
+
 _LOOK_SECS = 0.005
 
 
@@ -37,6 +39,13 @@ class _Followed:
     descriptor: int
     at: int = 0
     digest: Any = field(default_factory=xxhash.xxh3_128)
+
+    def read(self, buffer: memoryview) -> int:
+        """Takes further bytes into the digest, as many as there are and fit into the buffer; how many those were."""
+        count = os.preadv(self.descriptor, [buffer], self.at)
+        self.digest.update(buffer[:count])
+        self.at += count
+        return count
 
 
 class Drain:
@@ -49,6 +58,7 @@ class Drain:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._followed: dict[int, _Followed] = {}
+        self._buffer = memoryview(bytearray(_READ_BYTES))  # one for all: what each read allocated would add to the memory that a save takes
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ckptkit-drain")
 
@@ -71,9 +81,8 @@ class Drain:
         followed = self._followed.get(path.stat().st_ino)
         if followed is None:
             return file_entry(path)
-        while chunk := os.pread(followed.descriptor, WINDOW_BYTES, followed.at):
-            followed.digest.update(chunk)
-            followed.at += len(chunk)
+        while followed.read(self._buffer):
+            pass
         return FileEntry(name=path.name, size_bytes=followed.at, digest=digest_name(followed.digest))
 
     def _run(self) -> None:
@@ -93,8 +102,8 @@ class Drain:
 
     def _send(self, followed: _Followed) -> None:
         while os.fstat(followed.descriptor).st_size - followed.at >= WINDOW_BYTES and not self._over.is_set():
-            chunk = os.pread(followed.descriptor, WINDOW_BYTES, followed.at)
-            followed.digest.update(chunk)
-            followed.at += len(chunk)
+            end = followed.at + WINDOW_BYTES
+            while followed.at < end and followed.read(self._buffer):
+                pass
             os.fdatasync(followed.descriptor)
             os.posix_fadvise(followed.descriptor, 0, followed.at, os.POSIX_FADV_DONTNEED)

@@ -1,8 +1,11 @@
-"""How much memory there is for a copy of the state."""
+"""How much memory there is for a copy of the state, and giving it back."""
 
 from __future__ import annotations
 
+import ctypes
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -24,3 +27,18 @@ def available_bytes(cgroup: Path = _CGROUP) -> int:
         except (OSError, ValueError):  # there is no such file, or it says "max"
             continue
     return max(free, 0)
+
+
+def give_back() -> None:
+    """Gives the kernel what the C library keeps of freed memory, where it can be told to (glibc's `malloc_trim(3)`).
+
+    With oneDNN, TensorFlow's allocator keeps a pool of its own, for which there is no such call: what a snapshot took stays there, for the next
+    one and for training.
+    """
+    if trim := _malloc_trim():
+        trim(0)
+
+
+@cache
+def _malloc_trim() -> Any:
+    return getattr(ctypes.CDLL(None), "malloc_trim", None)

@@ -9,7 +9,8 @@ discarded, and they take turns, so that a slow minute of the machine hits all of
   warm buffers takes.
 - lost: wall time that a stretch of training takes longer with one save in it.
 - durable: from the call until the checkpoint is complete on the disk, with nothing else going on (what a signal needs at the end).
-- peak: memory during a save with training going on, above the quiet level, in copies of the state; `after`: what of it is left.
+- peak: memory during a save with training going on, above the level before the first save, in copies of the state; `after`: what of it is left.
+  This in a process of its own for each.
 
 What an own section says: saves at every 1 to 100 steps; writing beside a plain write and fsync of the same bytes; restoring beside
 `tf.train.Checkpoint.read`; where the start of a resumed process spends its time; ten thousand variables; the position of data alone.
@@ -37,149 +38,10 @@ from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
-LAYERS = 20
-STRETCH_SECS = 2.0
+from contestants import contestants, make_model, make_step, state_bytes  # noqa: E402
+
+STRETCH_SECS = 1.5
 EVERY = (1, 10, 25, 50, 100)
-BATCH = 64
-
-
-# -- what is trained
-
-
-def make_model(megabytes: int) -> Any:
-    import keras
-
-    width = int((megabytes * 1e6 / 4 / 3 / LAYERS) ** 0.5)  # Adam keeps two further values for each weight
-    model = keras.Sequential([keras.Input((width,)), *(keras.layers.Dense(width, kernel_initializer="zeros") for _ in range(LAYERS))])
-    model.compile("adam", "mse")
-    model.optimizer.build(model.trainable_variables)
-    return model
-
-
-def make_step(model: Any) -> Callable[[], Any]:
-    import tensorflow as tf
-
-    x = tf.random.normal((BATCH, model.input_shape[1]))
-
-    @tf.function
-    def step() -> Any:
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_mean((model(x, training=True) - x) ** 2)
-        model.optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
-        return loss
-
-    return step
-
-
-def state_bytes(model: Any) -> int:
-    import numpy as np
-
-    return sum(np.asarray(variable.value).nbytes for variable in (*model.variables, *model.optimizer.variables))
-
-
-# -- the contestants: each has `save()`, which returns when training may go on, and `wait()`, which returns when the save is complete
-
-
-class Ours:
-    name = "ckptkit"
-
-    def __init__(self, model: Any, directory: Path) -> None:
-        import ckptkit
-
-        self._manager = ckptkit.CheckpointManager(directory, {"model": model}, save=ckptkit.EveryNSteps(1))
-        self._manager.restore_or_initialize()
-        self._step = 0
-        self.wait = self._manager.wait_until_finished
-        self.close = self._manager.close
-
-    def save(self) -> None:
-        self._step += 1
-        self._manager.save(self._step)
-
-    def save_by_policy(self) -> None:
-        """What cannot be written in time gives way to a newer one."""
-        self._step += 1
-        self._manager.maybe_save(self._step)
-
-
-class TensorFlows:
-    name = "tf.train.CheckpointManager"
-
-    def __init__(self, model: Any, directory: Path) -> None:
-        import tensorflow as tf
-
-        self._manager = tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(directory), max_to_keep=2)
-
-    def save(self) -> None:
-        self._manager.save()
-
-    save_by_policy = save
-
-    def wait(self) -> None:
-        return None
-
-    close = wait
-
-
-class OfKeras:
-    """A callback of Keras that saves after each batch."""
-
-    def __init__(self, model: Any, callback: Any) -> None:
-        self._callback = callback
-        callback.set_model(model)
-        callback.set_params({"epochs": 1, "steps": None})
-        callback.on_train_begin()
-        callback.on_epoch_begin(0)
-        self._step = 0
-
-    def save(self) -> None:
-        self._step += 1
-        self._callback.on_train_batch_end(self._step, {"loss": 1.0})
-
-    def wait(self) -> None:
-        if hasattr(self._callback, "wait_until_finished"):
-            self._callback.wait_until_finished()
-
-    close = wait
-
-
-class Backup(OfKeras):
-    name = "BackupAndRestore"
-
-    def __init__(self, model: Any, directory: Path) -> None:
-        import keras
-
-        super().__init__(model, keras.callbacks.BackupAndRestore(directory, save_freq=1))
-
-
-class Checkpoint(OfKeras):
-    name = "ModelCheckpoint"
-
-    def __init__(self, model: Any, directory: Path) -> None:
-        import keras
-
-        super().__init__(model, keras.callbacks.ModelCheckpoint(str(directory / "model.keras"), save_freq=1))
-
-
-class Orbax(OfKeras):
-    name = "OrbaxCheckpoint"
-
-    def __init__(self, model: Any, directory: Path) -> None:
-        import keras
-
-        super().__init__(model, keras.callbacks.OrbaxCheckpoint(directory, save_freq=1, max_to_keep=2))
-
-
-def contestants(model: Any, base: Path) -> list[Any]:
-    found = []
-    for kind in (Ours, TensorFlows, Backup, Checkpoint, Orbax):
-        directory = base / kind.name
-        directory.mkdir()
-        try:
-            found.append(kind(model, directory))
-        except (ImportError, AttributeError) as error:
-            print(f"({kind.name} is not here: {str(error).splitlines()[0]})")
-    return found
 
 
 # -- measuring
@@ -195,7 +57,7 @@ def copy_secs(model: Any) -> float:
     """Copying the same bytes into warm buffers."""
     import numpy as np
 
-    sources = [np.array(variable.value) for variable in (*model.variables, *model.optimizer.variables)]
+    sources = [variable.value.numpy() for variable in (*model.variables, *model.optimizer.variables)]
     targets = [np.array(source) for source in sources]
 
     def copy() -> None:
@@ -247,6 +109,58 @@ class Peak:
             self.bytes = max(self.bytes, rss())
 
 
+MEMORY = """
+import gc, json, sys
+from pathlib import Path
+import contestants, saves
+model = contestants.make_model(int(sys.argv[2]))
+step = contestants.make_step(model)
+size = contestants.state_bytes(model)
+def train():
+    for _ in range(12):
+        step()
+    float(step())
+for _ in range(3):
+    train()
+kind = next(kind for kind in contestants.KINDS if kind.name == sys.argv[1])
+first = kind(contestants.make_model(1), Path(sys.argv[3]) / "first")
+first.save()
+first.wait()
+first.close()
+train()
+gc.collect()
+quiet = saves.rss()
+one = kind(model, Path(sys.argv[3]) / "second")
+peaks, left = [], []
+for _ in range(4):
+    with saves.Peak() as peak:
+        one.save()
+        train()
+        one.wait()
+    train()
+    gc.collect()
+    peaks.append((peak.bytes - quiet) / size)
+    left.append((saves.rss() - quiet) / size)
+one.close()
+print(json.dumps({"peak_copies": max(peaks), "after_copies": left[-1]}))
+"""
+
+
+def measure_memory(name: str, megabytes: int, base: Path) -> dict[str, float]:
+    """Memory of a process that trains and saves in one way only, above what it had before it saved this model for the first time."""
+    with tempfile.TemporaryDirectory(dir=base) as directory:
+        return json.loads(in_a_process(MEMORY, name, str(megabytes), directory))
+
+
+def in_a_process(program: str, *args: str) -> str:
+    """The last line that a program prints which a fresh Python runs."""
+    done = subprocess.run([sys.executable, "-c", program, *args], capture_output=True, text=True, check=False,
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])})
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return done.stdout.splitlines()[-1]
+
+
 def percentile(values: list[float], part: float) -> float:
     return sorted(values)[min(int(len(values) * part), len(values) - 1)]
 
@@ -266,7 +180,7 @@ def measure_size(megabytes: int, repeats: int, base: Path) -> dict[str, Any]:
         float(step())
 
     those = contestants(model, base)
-    values: dict[str, dict[str, list[float]]] = {each.name: {name: [] for name in ("stall", "lost", "durable", "peak", "after")} for each in those}
+    values: dict[str, dict[str, list[float]]] = {each.name: {name: [] for name in ("stall", "lost", "durable")} for each in those}
     for repeat in range(repeats + 1):
         print(f"({megabytes} MB: round {repeat} of {repeats})", file=sys.stderr, flush=True)
         for each in those:
@@ -278,29 +192,23 @@ def measure_size(megabytes: int, repeats: int, base: Path) -> dict[str, Any]:
             durable = timed(lambda each=each: (each.save(), each.wait()))
             gc.collect()
             plain = timed(train)
-            quiet = rss()
-            with Peak() as peak:
-                began = time.perf_counter()
-                each.save()
-                train()
-                with_save = time.perf_counter() - began
-                each.wait()
+            began = time.perf_counter()
+            each.save()
+            train()
+            with_save = time.perf_counter() - began
+            each.wait()
             plain = (plain + timed(train)) / 2
-            gc.collect()
             if repeat:  # the first save is another one
                 found["stall"].append(stall)
                 found["durable"].append(durable)
                 found["lost"].append(with_save - plain)
-                found["peak"].append((peak.bytes - quiet) / size)
-                found["after"].append((rss() - quiet) / size)
     copy = copy_secs(model)
     result: dict[str, Any] = {
         "bytes": size, "copy_secs": copy, "step_secs": step_secs,
         "contestants": {name: {
             "stall_p50_secs": statistics.median(found["stall"]), "stall_p99_secs": percentile(found["stall"], 0.99),
             "stall_p50_copies": statistics.median(found["stall"]) / copy, **{
-                f"{what}_{unit}": statistics.median(found[what]) for what, unit in
-                (("lost", "secs"), ("durable", "secs"), ("peak", "copies"), ("after", "copies"))}}
+                f"{what}_secs": statistics.median(found[what]) for what in ("lost", "durable")}, **measure_memory(name, megabytes, base)}
             for name, found in values.items()}}
     result["write"] = {"raw_secs": statistics.median(raw_write_secs(base, size) for _ in range(5)),
                        "ckptkit_secs": result["contestants"]["ckptkit"]["durable_secs"]}
@@ -320,7 +228,7 @@ def measure_every(those: list[Any], step: Callable[[], Any], step_secs: float) -
             continue
         found[each.name] = {}
         for every in EVERY:
-            steps = max(every * 2, min(int(STRETCH_SECS / step_secs), 200))
+            steps = max(every * 2, min(int(STRETCH_SECS / step_secs), 50))
             ratios = []
             for _ in range(2):
                 plain = timed(lambda steps=steps: [step() for _ in range(steps)])
@@ -412,9 +320,9 @@ import json, sys
 import keras
 import tensorflow as tf
 imported = time.perf_counter()
-import saves
-model = saves.make_model(int(sys.argv[2]))
-step = saves.make_step(model)
+import contestants
+model = contestants.make_model(int(sys.argv[2]))
+step = contestants.make_step(model)
 made = time.perf_counter()
 import ckptkit
 manager = ckptkit.CheckpointManager(sys.argv[1], {"model": model})
@@ -435,9 +343,7 @@ def measure_start(base: Path, megabytes: int, repeats: int) -> dict[str, float]:
         manager.save(1)
     found: list[dict[str, float]] = []
     for _ in range(repeats):
-        done = subprocess.run([sys.executable, "-c", RESUMED, str(run), str(megabytes)], capture_output=True, text=True, check=True,
-                              env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])})
-        found.append(json.loads(done.stdout.splitlines()[-1]))
+        found.append(json.loads(in_a_process(RESUMED, str(run), str(megabytes))))
     return {name: statistics.median(each[name] for each in found) for name in found[0]}
 
 
