@@ -75,8 +75,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "data":
-        return import_module("ckptkit.data")
+    if name in ("data", "testing"):
+        return import_module(f"ckptkit.{name}")
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'ckptkit' has no attribute {name!r}")

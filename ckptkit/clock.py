@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """The two kinds of time that are needed."""
+    """The two kinds of time that are needed, and waiting."""
 
     def now(self) -> float:
         """Seconds since the epoch, for records that people read."""
@@ -15,6 +15,10 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds since some moment; never goes back, for measuring."""
+        ...
+
+    def sleep(self, secs: float) -> None:
+        """Returns when so many seconds are over."""
         ...
 
 
@@ -26,3 +30,6 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+    def sleep(self, secs: float) -> None:
+        time.sleep(secs)

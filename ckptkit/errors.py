@@ -34,7 +34,19 @@ class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
 
 
 class CorruptCheckpointError(CheckpointError):
-    """Files of a checkpoint are missing, damaged or not what its manifest says."""
+    """Files of a checkpoint are missing, damaged or not what its manifest says.
+
+    Args:
+        message: what is said.
+        damage: the kind of damage in one word: `manifest`, `missing`, `size`, `digest`, `unreadable`, or `late` (it came from a process that had
+            lost the run).
+        file: which file, or empty where that is not known.
+    """
+
+    def __init__(self, message: str = "", damage: str = "unreadable", file: str = "") -> None:
+        super().__init__(message)
+        self.damage = damage
+        self.file = file
 
 
 class IncompatibleStateError(CheckpointError, ValueError):

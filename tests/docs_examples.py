@@ -46,12 +46,13 @@ def run_all() -> dict[str, Any]:
 def run_docstrings() -> dict[str, list[str]]:
     """Runs the docstring examples of all public objects and of their methods."""
     import ckptkit
+    import ckptkit.testing
 
     run_directory = tempfile.mkdtemp()
     make_run(run_directory)
     finder, results = doctest.DocTestFinder(), {}
-    for name in ckptkit.__all__:
-        public = getattr(ckptkit, name)
+    for name in [*ckptkit.__all__, *ckptkit.testing.__all__]:
+        public = getattr(ckptkit.testing if name in ckptkit.testing.__all__ else ckptkit, name)
         if not (inspect.isclass(public) or inspect.isfunction(public)):
             continue
         for test in [test for test in finder.find(public, name, module=False, globs={}) if test.examples]:

@@ -42,7 +42,7 @@ def examples(fork_server):
 
 
 def test_the_examples_in_docstrings_run(examples):
-    assert set(examples["docstrings"]) >= {"CheckpointCallback", "CheckpointManager", "open_run", "KeepBest"}
+    assert set(examples["docstrings"]) >= {"CheckpointCallback", "CheckpointManager", "open_run", "KeepBest", "FaultyFiles", "PowerLoss"}
     assert {name: said for name, said in examples["docstrings"].items() if said} == {}
 
 
@@ -73,6 +73,7 @@ def definition(name: str, home: str) -> tuple[ast.ClassDef | ast.FunctionDef, as
 
 
 DEFINITIONS = {name: definition(name, home) for home, names in ckptkit._HOMES.items() for name in names}
+DEFINITIONS |= {name: definition(name, "ckptkit.testing") for name in ckptkit.testing.__all__}
 PUBLIC = {name: node for name, (node, _) in DEFINITIONS.items()}
 
 
@@ -109,7 +110,7 @@ def is_error(node: ast.AST) -> bool:
 
 
 def test_every_public_name_has_a_home():
-    assert {*PUBLIC, "__version__"} == set(ckptkit.__all__)
+    assert {*PUBLIC, "__version__"} == {*ckptkit.__all__, *ckptkit.testing.__all__}
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -198,13 +199,18 @@ def form(value: object) -> object:
     return [form(value[0])] if isinstance(value, list) and value and isinstance(value[0], dict) else None
 
 
-@pytest.mark.parametrize(("number", "command"), [(0, "list"), (1, "show")], ids=["list", "show"])
-def test_the_reference_shows_each_json_form(tmp_path, number, command):
+WITH_JSON = {"list": [], "show": [], "verify": ["--all"], "prune": ["--keep-latest", "1", "--dry-run"], "rollback": ["100", "--yes"]}
+
+
+@pytest.mark.parametrize("command", WITH_JSON)
+def test_the_reference_shows_each_json_form(tmp_path, command):
+    number = list(WITH_JSON).index(command)
     run = DummyRun(tmp_path / "run")
     run.attempt()
     run.save(100)
-    done = subprocess.run([sys.executable, "-m", "ckptkit", command, run.root, "--json"], capture_output=True, text=True, check=True,
-                          env={**os.environ, "PYTHONPATH": str(ROOT)})
+    run.save(200)
+    done = subprocess.run([sys.executable, "-m", "ckptkit", command, run.root, *WITH_JSON[command], "--json"], capture_output=True, text=True,
+                          check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     shown = json.loads(blocks(read("docs/cli.md"), "json")[number])
     assert form(json.loads(done.stdout)) == form(shown)
 

@@ -83,7 +83,9 @@ DAMAGE = {
         values_of_step_3 = np.array([3.0, -3.0], 'float32').tobytes()
         assert values_of_step_3 in data.read_bytes()
         data.write_bytes(data.read_bytes().replace(values_of_step_3, np.array([3.5, -3.0], 'float32').tobytes()))
-        manifest.write_text(manifest.read_text().replace(old.digest, file_entry(data).digest))""",
+        from ckptkit.store.manifest import seal
+        said = manifest.read_text().replace(old.digest, file_entry(data).digest)
+        manifest.write_bytes(seal(b"{" + said.partition('",')[2].encode()))""",
 }
 PATHS = """
     newest = run / "checkpoints" / "ckpt-3-1"
@@ -121,7 +123,7 @@ def test_where_all_are_damaged_nothing_begins_anew(program, tmp_path):
         path.write_bytes(b"nothing")
     first = raises(ckptkit.CorruptCheckpointError, manager().restore_or_initialize)
     second = raises(ckptkit.CorruptCheckpointError, manager().restore_or_initialize)
-    say(first=first, second=second, values=values(), kept=sorted(path.name for path in (run / "quarantine").iterdir()))
+    say(first=first, second=second, values=values(), kept=sorted(path.name for path in (run / "quarantine").iterdir() if path.is_dir()))
     """)
     assert said["values"] == [-1.0, 1.0, -1000]
     assert said["kept"] == ["ckpt-1-1", "ckpt-2-1"]

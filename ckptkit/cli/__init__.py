@@ -1,7 +1,8 @@
 """The `ckptkit` command: one command a file, imported only when it is called, so that a start stays fast.
 
-The readers (`list`, `show`) import no TensorFlow, take no lock and need no write permission. Exit codes are in `exits.py`,
-and `docs/cli.md` describes every command and every `--json` form.
+None of these imports TensorFlow. The readers (`list`, `show`, `verify`) take no lock and need no write permission; what takes a checkpoint
+away (`prune`, `rollback`) holds the run for as long as it works. Exit codes are in `exits.py`, and `docs/cli.md` describes every command and
+every `--json` form.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     try:
         # Not group.main(), which ends with exit code 1 where a pipe is closed.
-        with group.make_context("ckptkit", list(sys.argv[1:] if arguments is None else arguments)) as context:
+        # And not list(...): once its module is imported, `list` is the command's here.
+        with group.make_context("ckptkit", [*(sys.argv[1:] if arguments is None else arguments)]) as context:
             group.invoke(context)
     except click.exceptions.Exit as end:  # --help, --version
         return end.exit_code

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from ckptkit.cli.text import plain
-from ckptkit.errors import CheckpointError, CheckpointNotFoundError, ConfigError, CorruptCheckpointError
+from ckptkit.errors import CheckpointError, CheckpointNotFoundError, ConfigError, CorruptCheckpointError, RunLockedError
 
 
 class ExitCode(IntEnum):
@@ -16,6 +16,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     CORRUPT = 3
     NO_RUN = 10
+    LOCKED = 11
     INTERRUPTED = 130
 
 
@@ -27,10 +28,12 @@ def exit_code(error: CheckpointError) -> ExitCode:
     """The code with which an error ends a command."""
     if isinstance(error, NoSuchRunError):
         return ExitCode.NO_RUN
+    if isinstance(error, RunLockedError):
+        return ExitCode.LOCKED
     if isinstance(error, CorruptCheckpointError):
         return ExitCode.CORRUPT
     if isinstance(error, ConfigError):
-        return ExitCode.USAGE  # in a reader, what cannot be right is what was typed
+        return ExitCode.USAGE  # in a command, what cannot be right is what was typed
     return ExitCode.ERROR
 
 

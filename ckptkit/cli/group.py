@@ -12,6 +12,11 @@ from ckptkit.cli.exits import ExitCode
 COMMANDS = {
     "list": "ckptkit.cli.list",
     "show": "ckptkit.cli.show",
+    "verify": "ckptkit.cli.verify",
+    "prune": "ckptkit.cli.prune",
+    "pin": "ckptkit.cli.pin",
+    "unpin": "ckptkit.cli.unpin",
+    "rollback": "ckptkit.cli.rollback",
 }
 """Each module has its command under the name `command`; help shows them in this order."""
 
@@ -36,7 +41,7 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="ckptkit")
 @click.pass_context
 def group(context: click.Context) -> None:
-    """Look at training runs and their checkpoints.
+    """Look at training runs and their checkpoints, and put them in order.
 
     RUN is a run directory: the one that was given to CheckpointCallback or CheckpointManager.
     """

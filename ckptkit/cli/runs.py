@@ -1,4 +1,4 @@
-"""The RUN argument of the commands."""
+"""The arguments of the commands: a run, and one of its checkpoints."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from typing import Any
 import click
 
 from ckptkit.cli.exits import NoSuchRunError
+from ckptkit.cli.text import plain
 from ckptkit.errors import CheckpointNotFoundError, CorruptCheckpointError
+from ckptkit.store import quarantine
 from ckptkit.store.catalog import Checkpoint
 from ckptkit.store.manifest import Manifest
+from ckptkit.store.rollback import is_rolled_back
 from ckptkit.store.run import Run, open_run
 from ckptkit.store.verify import verify
 
@@ -31,6 +34,15 @@ def opened(directory: str) -> Run:
         return open_run(directory)
     except CheckpointNotFoundError as error:
         raise NoSuchRunError(str(error)) from error
+
+
+def which_checkpoint(_context: click.Context, _parameter: click.Parameter, text: str) -> int | str:
+    """A step as a number, or `latest` or `best`."""
+    if text in ("latest", "best"):
+        return text
+    if text.isascii() and text.isdecimal() and len(text) <= 18:
+        return int(text)
+    raise click.BadParameter(f"A checkpoint is named by its step, or is 'latest' or 'best'. Received: {plain(text)!r}.")
 
 
 @dataclass(frozen=True)
@@ -68,16 +80,52 @@ def _problem(checkpoint: Checkpoint) -> str | None:
     return None
 
 
+def named(run: Run, which: int | str) -> Checkpoint:
+    """The checkpoint that was asked for, damaged or not.
+
+    Raises:
+        CheckpointNotFoundError: where there is none.
+    """
+    there = [each for each in run.checkpoints if each.path.exists()]  # one that is taken away while we look is gone
+    if which == "best":
+        return run.find("best")
+    matching = [each for each in there if which in ("latest", each.step)]
+    return matching[-1] if matching else run.find(which)
+
+
+def chosen(run: Run, which: int | str) -> Checkpoint:
+    """The checkpoint that was asked for, and no other one in its place.
+
+    Raises:
+        CheckpointNotFoundError: where there is none.
+        CorruptCheckpointError: where it is damaged.
+    """
+    seen = checkpoints_of(run)
+    checkpoint = named(run, which)
+    name, problem = checkpoint.name, next((each.problem for each in seen if each.checkpoint.name == checkpoint.name), None)
+    if problem is not None:
+        whole = [each.checkpoint.step for each in seen if each.problem is None]
+        advice = (f"The newest whole one: ckptkit show {plain(run.directory)} {whole[-1]}" if whole
+                  else "No other checkpoint of this run is whole.")
+        raise CorruptCheckpointError(f"{name} is damaged: {problem} {advice}")
+    return checkpoint
+
+
 def quarantined(run: Run) -> int:
     """How many checkpoints were moved away because they could not be used."""
-    return len(_names(run.layout.quarantine))
+    return len(quarantine.quarantined(run.layout))
 
 
 def lives_aside(run: Run) -> int:
     """How many earlier lives were set aside for a fresh start. A life may leave several things there; its checkpoints count."""
-    names = _names(run.layout.aside)
+    names = [name for name in _names(run.layout.aside) if not is_rolled_back(name)]
     lives = [name for name in names if name.partition(".")[0] == run.layout.checkpoints.name]
     return len(lives) or min(1, len(names))
+
+
+def rolled_back(run: Run) -> int:
+    """How many checkpoints were set aside because the run was rolled back to an older one."""
+    return sum(len(_names(run.layout.aside / name)) for name in _names(run.layout.aside) if is_rolled_back(name))
 
 
 def _names(directory: Path) -> list[str]:

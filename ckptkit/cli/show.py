@@ -9,25 +9,14 @@ from dataclasses import dataclass
 import click
 
 from ckptkit.cli.output import json_option, print_json, print_line, print_table
-from ckptkit.cli.runs import checkpoints_of, opened, run_argument
+from ckptkit.cli.runs import chosen, opened, run_argument, which_checkpoint
 from ckptkit.cli.text import ago, count, date, metrics, plain
-from ckptkit.errors import CorruptCheckpointError
 from ckptkit.log import size
 from ckptkit.store.catalog import Checkpoint
 from ckptkit.store.manifest import Manifest, TensorEntry
-from ckptkit.store.run import Run
 
 VALUE_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 """What TensorFlow adds to a key; the writer's own constant stands where TensorFlow is imported."""
-
-
-def which_checkpoint(_context: click.Context, _parameter: click.Parameter, text: str) -> int | str:
-    """A step as a number, or `latest` or `best`."""
-    if text in ("latest", "best"):
-        return text
-    if text.isascii() and text.isdecimal() and len(text) <= 18:
-        return int(text)
-    raise click.BadParameter(f"A checkpoint is named by its step, or is 'latest' or 'best'. Received: {plain(text)!r}.")
 
 
 @click.command("show", short_help="Show everything that a checkpoint says of itself.")
@@ -46,30 +35,6 @@ def command(run: str, which: int | str, as_json: bool) -> None:
         print_json({"run": run, **_as_json(checkpoint)})
     else:
         _show(checkpoint, time.time())
-
-
-def chosen(run: Run, which: int | str) -> Checkpoint:
-    """The checkpoint that was asked for, and no other one in its place.
-
-    Raises:
-        CheckpointNotFoundError: where there is none.
-        CorruptCheckpointError: where it is damaged.
-    """
-    seen = checkpoints_of(run)
-    if which == "best":
-        best = run.find("best").name
-        matching = [each for each in seen if each.checkpoint.name == best]
-    else:
-        matching = [each for each in seen if which in ("latest", each.checkpoint.step)]
-    if not matching:
-        return run.find(which)
-    name, problem = matching[-1].checkpoint.name, matching[-1].problem
-    if problem is not None:
-        whole = [each.checkpoint.step for each in seen if each.problem is None]
-        advice = (f"The newest whole one: ckptkit show {plain(run.directory)} {whole[-1]}" if whole
-                  else "No other checkpoint of this run is whole.")
-        raise CorruptCheckpointError(f"{name} is damaged: {problem} {advice}")
-    return matching[-1].checkpoint
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ckptkit.cli.text import count, duration, plain
-from ckptkit.store.events import AttemptEnded, AttemptStarted, Event, Failed, Finished, Saved
+from ckptkit.store.events import AttemptEnded, AttemptStarted, Event, Failed, Finished, RolledBack, Saved
 
 E = TypeVar("E", bound=Event)
 
@@ -43,11 +43,14 @@ def run_state(events: Sequence[Event], now: float, *, host: str | None = None,
         host: the name of this machine.
         is_running: whether the process of an attempt on this machine still runs.
     """
-    attempts = len({event.attempt for event in events if event.attempt})
+    attempts = len({event.attempt for event in _of(events, AttemptStarted)})  # prune and rollback have journals too, and train nothing
     last = events[-1] if events else None
     started = max(_of(events, AttemptStarted), key=lambda event: event.attempt, default=None)
     if started is None:
         return RunState("new", "the journal tells of no attempt", attempts, last)
+    rolled_back = max(_of(events, RolledBack), key=lambda event: event.attempt, default=None)
+    if rolled_back is not None and rolled_back.attempt > started.attempt:
+        return RunState("stopped", f"rolled back to step {rolled_back.step}, to go on from there when it is started again", attempts, last)
     own = [event for event in events if event.attempt == started.attempt]
     name, words = _ended(own, _last(events, Finished)) or _open(own, started, now, host or socket.gethostname(), is_running or _process_runs)
     return RunState(name, words, attempts, last)

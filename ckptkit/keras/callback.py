@@ -20,6 +20,7 @@ from ckptkit.preemption.policy import Preemption
 from ckptkit.store.fresh import is_known_label
 from ckptkit.store.layout import run_layout
 from ckptkit.store.run import Run
+from ckptkit.store.verify import Depth
 
 
 class CheckpointCallback(keras.callbacks.Callback):
@@ -37,6 +38,8 @@ class CheckpointCallback(keras.callbacks.Callback):
             your own that is called like an argument of the optimizer is `"hparams.learning_rate"`.
         exact: what happens where the run cannot go on bit for bit after an interruption: `"warn"` (default) says why, `"require"` is an error,
             `"off"` says nothing.
+        verify: how thoroughly a checkpoint is verified before it is restored: `"full"` reads every byte, `"quick"` compares sizes and reads the
+            index, `"auto"` (default) reads everything for as long as that takes less than a second per GB.
         fresh: a label. Under a label that is new to this run, earlier lives are moved to `<run>/aside/` and step 0 begins; later starts
             with the same label go on with the life that it began.
 
@@ -66,10 +69,10 @@ class CheckpointCallback(keras.callbacks.Callback):
                  keep: KeepPolicy | None = None, preemption: Preemption | None = None, background: bool | None = None,
                  export: bool | str | os.PathLike[str] = True,
                  hparams: Mapping[str, Any] | None = None, changed: Mapping[str, str] | None = None, exact: str | None = None,
-                 fresh: str | None = None) -> None:
+                 verify: Depth | None = None, fresh: str | None = None) -> None:
         super().__init__()
         options = {"save": save, "keep": keep, "preemption": preemption, "background": background, "hparams": hparams, "changed": changed,
-                   "exact": exact, "fresh": fresh}
+                   "exact": exact, "verify": verify, "fresh": fresh}
         self._options: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
         if isinstance(directory, CheckpointManager):
             if self._options:

@@ -133,7 +133,7 @@ class FitRun:
         if checkpoint is not None:
             finished_by(self._manager.run.layout, self._model)
             check_same_phase(checkpoint, self._attempt.plan.state, self._model)
-        self._attempt.check_hyperparameters(checkpoint, configured(self._model, self._call.batch_size))
+        self._attempt.settling.check(checkpoint, configured(self._model, self._call.batch_size))
         if checkpoint is None:
             self._position = RunPosition(epoch=self._call.initial_epoch)
             self._attempt.goes_on_from(None)
@@ -144,7 +144,7 @@ class FitRun:
                 self._already_finished(checkpoint)
                 return
             self._position = self._attempt.goes_on_from(checkpoint)
-            if self._attempt.put_settled():
+            if self._attempt.settling.put():
                 self._model.make_train_function(force=True)  # arguments of optimizers are constants in a step that was traced
             self._set_out(checkpoint)
         self._wrap_train_function()
@@ -156,11 +156,12 @@ class FitRun:
 
     def _set_out(self, checkpoint: Checkpoint) -> None:
         """Sends Keras' loops to the place where the run was, unseen by the other callbacks."""
-        place = read_place(checkpoint, self._place.per_call)
+        with self._attempt.reading(checkpoint):
+            place = read_place(checkpoint, self._place.per_call)
         if place.drawn_again is not None and place.random is not None:
             set_python_and_numpy(place.random)
         self._place = place
-        self._untouched = [(leaf, leaf.capture()) for leaf in track({"model": self._model}).leaves]
+        self._untouched = self._values_of_model()
         self._replay = Replay(place, self._model.train_function)
         _private.set_initial_epoch(self._model, place.first_epoch)
         self._others.hide()
@@ -172,7 +173,8 @@ class FitRun:
 
     def _already_finished(self, checkpoint: Checkpoint) -> None:
         self._build(self._call.element_spec)
-        self._position = self._attempt.restore(checkpoint)
+        with self._attempt.reading(checkpoint):
+            self._position = self._attempt.restore(checkpoint)
         if checkpoint.manifest.final:
             self._attempt.note_finished()
         self._attempt.done = True
@@ -198,10 +200,10 @@ class FitRun:
                 self._attempt.assign_result(self._checkpoint)
                 self._others.give_back(self._loaded)
             # An interrupted run publishes nothing; the next start does.
-            self._attempt.serve_stop(leave=self._flush)
+            self._attempt.stopping.serve(leave=self._flush)
             if self._export and (self._final is not None or self._publish_later):
                 publish(self._attempt, self._model, self._export, self._position.step)
-            self._attempt.serve_stop(leave=self._flush)
+            self._attempt.stopping.serve(leave=self._flush)
             note_finished(self._manager.run.layout, self._model)  # and not where it was stopped at its very end: that fit may be called again
         except BaseException as caught:
             error = caught
@@ -221,9 +223,8 @@ class FitRun:
 
     def _leave(self, error: BaseException) -> None:
         if self._replay is not None:
-            for leaf, tensors in self._untouched:  # the step that was to be thrown away has changed them
-                leaf.assign(tensors)
-            self._attempt.take_back_settled()
+            _give(self._untouched)  # the step that was to be thrown away has changed them
+            self._attempt.settling.take_back()
         self._undo()
         self._manager.let_go(error)
 
@@ -274,14 +275,14 @@ class FitRun:
         self._attempt.phase = "evaluating"
         self._evaluation = Pass()
         self._place.evaluating = True
-        self._before_evaluation = self._attempt.reserve = self._attempt.take()
+        self._before_evaluation = self._attempt.stopping.reserve = self._attempt.take()
         self._place.evaluating = False
         self.evaluation_goes_on()
 
     def evaluation_goes_on(self) -> None:
         """Between two batches of the evaluation."""
-        if self._before_evaluation is not None and self._attempt.stop_requested:
-            self._attempt.serve_stop(self._before_evaluation, leave=self._flush)
+        if self._before_evaluation is not None and self._attempt.stopping.requested:
+            self._attempt.stopping.serve(self._before_evaluation, leave=self._flush)
 
     def evaluation_ended(self) -> None:
         """The evaluation is over."""
@@ -290,7 +291,7 @@ class FitRun:
             return
         self._place.evaluations.append(self._evaluation)
         self.evaluation_goes_on()
-        self._before_evaluation = self._attempt.reserve = None
+        self._before_evaluation = self._attempt.stopping.reserve = None
         self._attempt.phase = "training"
 
     def epoch_ended(self, epoch: int, logs: Mapping[str, Any]) -> None:
@@ -385,7 +386,7 @@ class FitRun:
         self._place.pipeline, self._place.batches = describe(iterator), batches_of(iterator, self._steps)
         self._begin_training()
         self._attempt.phase = "tracing"
-        self._attempt.serve_stop(leave=self._flush)
+        self._attempt.stopping.serve(leave=self._flush)
 
     def _begin_training(self) -> None:
         self._begun = True
@@ -403,7 +404,7 @@ class FitRun:
     def _goes_to_the_place(self, iterator: Any) -> bool:
         """Stands for a call that was made before; False where this is the first that was not."""
         assert self._replay is not None
-        self._attempt.serve_stop(leave=self._flush)
+        self._attempt.stopping.serve(leave=self._flush)
         if self._replay.arrives():
             self._restore(iterator)
             self._go_on(lambda callback: callback.on_train_batch_begin(self._batch, logs={}))
@@ -422,18 +423,27 @@ class FitRun:
         for change in self._replay.changes(describe(iterator), batches_of(iterator, self._steps)):
             self._attempt.inexact(change)
         self._attempt.random.only_keras = self._place.drawn_again is not None
-        self._position = self._attempt.restore(self._checkpoint)
+        with self._attempt.reading(self._checkpoint):
+            self._position = self._attempt.restore(self._checkpoint)
         if not self._place.now.calls:
             self._model.reset_metrics()  # a final state was taken at the end of its epoch, before Keras did this
         self._begin_training()
 
     def _go_on(self, tell: Callable[[Any], None]) -> None:
-        """The place is reached: the other callbacks hear of the present event, get their state back, and hear of all that follows."""
+        """The place is reached: the other callbacks hear of the present event, get their state back, and hear of all that follows.
+
+        They had heard of that event when the state was taken, so what they do to the model now is in it already, and is undone.
+        """
+        restored = self._values_of_model()
         lost = self._others.go_on(self._loaded, tell)
+        _give(restored)
         self._replay = None
         self._untouched = []
         for each in lost:
             self._attempt.inexact(each)
+
+    def _values_of_model(self) -> list[tuple[Leaf, Tensors]]:
+        return [(leaf, leaf.capture()) for leaf in track({"model": self._model}).leaves]
 
     def _build(self, element_spec: Any) -> None:
         if element_spec is None or not unbuilt_parts({"model": self._model}):
@@ -442,3 +452,8 @@ class FitRun:
             _private.build_from_spec(self._model, element_spec)
         except RuntimeError:  # a train step of the user's own that makes its variables itself: a step does, and all of it is overwritten
             self._model.train_function(_private.new_iterator(self._call))
+
+
+def _give(values: list[tuple[Leaf, Tensors]]) -> None:
+    for leaf, tensors in values:
+        leaf.assign(tensors)

@@ -15,6 +15,7 @@ from ckptkit.log import logger
 from ckptkit.manager.attempt import Attempt
 from ckptkit.resume.newest import DivergedError
 from ckptkit.store import events
+from ckptkit.store.tidying import tell
 
 
 def divergence(logs: Mapping[str, Any]) -> DivergedError | None:
@@ -37,9 +38,9 @@ def publish(attempt: Attempt, model: Any, export: Any, step: int) -> None:
     try:
         path = export_saved_model(model, base)
     except (CheckpointError, ConfigError) as error:
-        attempt.journal.record(events.ExportFailed(error=type(error).__name__, message=str(error)))
+        tell(attempt.journal, events.ExportFailed(error=type(error).__name__, message=str(error)))
         warnings.warn(f"{error} Training and its checkpoints are not affected.", stacklevel=2)
         return
     shown = path.relative_to(layout.root) if path.is_relative_to(layout.root) else path
-    attempt.journal.record(events.Exported(path=str(shown), step=step, secs=time.monotonic() - began))
+    tell(attempt.journal, events.Exported(path=str(shown), step=step, secs=time.monotonic() - began))
     logger.info("published the model as %s", path)

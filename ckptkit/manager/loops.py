@@ -22,7 +22,7 @@ def steps(attempt: Attempt, total: int) -> Iterator[int]:
                 yield position.step
             attempt.turn_done(turn, last=position.step >= total)
         attempt.finish()
-    attempt.serve_stop()
+    attempt.stopping.serve()
 
 
 def epochs(attempt: Attempt, total: int) -> Iterator[int]:
@@ -40,7 +40,7 @@ def epochs(attempt: Attempt, total: int) -> Iterator[int]:
             if attempt.position.epoch < total:
                 attempt.save_if_due()
         attempt.finish()
-    attempt.serve_stop()
+    attempt.stopping.serve()
 
 
 def batches(attempt: Attempt, dataset: Iterable[Any]) -> Iterator[Any]:

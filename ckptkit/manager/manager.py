@@ -22,12 +22,13 @@ from ckptkit.manager.workers import check_one_worker
 from ckptkit.policies import KeepPolicy, SavePolicy
 from ckptkit.position import RunPosition
 from ckptkit.preemption.policy import Preemption
+from ckptkit.resume.newest import verify_before_restore
 from ckptkit.save.build import build
 from ckptkit.save.tracked import check_state
 from ckptkit.store.catalog import Checkpoint
 from ckptkit.store.files import FileSystem
 from ckptkit.store.run import Run
-from ckptkit.store.verify import verify
+from ckptkit.store.verify import Depth
 
 Batch = TypeVar("Batch")
 
@@ -50,6 +51,8 @@ class CheckpointManager:
         changed: where the code configures another value than the run had, which counts: `{"learning_rate": "code"}` or `"checkpoint"`.
         exact: what happens where the run cannot go on bit for bit after an interruption: `"warn"` (default) says why, `"require"` is an error,
             `"off"` says nothing.
+        verify: how thoroughly a checkpoint is verified before it is restored: `"full"` reads every byte, `"quick"` compares sizes and reads the
+            index, `"auto"` (default) reads everything for as long as that takes less than a second per GB.
         fresh: a label. Under a label that is new to this run, earlier lives are moved to `<run>/aside/` and step 0 begins; later starts
             with the same label go on with the life that it began.
         clock: where the time comes from; for tests.
@@ -72,10 +75,10 @@ class CheckpointManager:
     def __init__(self, directory: str | os.PathLike[str], state: Mapping[str, Any], *, save: SavePolicy | None = None,
                  keep: KeepPolicy | None = None, preemption: Preemption | None = None, background: bool = True,
                  hparams: Mapping[str, Any] | None = None, changed: Mapping[str, str] | None = None, exact: str = "warn",
-                 fresh: str | None = None, clock: Clock | None = None, files: FileSystem | None = None) -> None:
+                 verify: Depth = "auto", fresh: str | None = None, clock: Clock | None = None, files: FileSystem | None = None) -> None:
         check_state(state)
         self._plan = make_plan(directory, state, save=save, keep=keep, preemption=preemption, background=background, hparams=hparams,
-                               changed=changed, exact=exact, fresh=fresh, clock=clock, files=files)
+                               changed=changed, exact=exact, verify=verify, fresh=fresh, clock=clock, files=files)
         self._attempt: Attempt | None = None
 
     # -- opening and closing
@@ -148,7 +151,7 @@ class CheckpointManager:
             if asked is None:
                 self._check_there()  # a fresh start has set it aside
                 return attempt.restore_newest()
-            attempt.check_hyperparameters(asked)
+            attempt.settling.check(asked)
             return attempt.restore(asked)
         except BaseException as error:
             if not was_open:
@@ -162,7 +165,7 @@ class CheckpointManager:
 
     def _verified(self, step: int) -> Checkpoint:
         checkpoint = self.run.find(step)
-        verify(checkpoint)
+        verify_before_restore(checkpoint, self._plan.verify)
         return checkpoint
 
     def close(self) -> None:
@@ -219,10 +222,10 @@ class CheckpointManager:
             metrics: what was measured at this step; numbers or scalar tensors.
 
         Returns:
-            Whether it saved.
+            Whether the policy said so. Where there is no space then, that is a warning, and the next save tries again.
 
         Raises:
-            StorageError: where the disk refuses; earlier checkpoints are untouched.
+            StorageError: where the disk refuses for another reason than space; earlier checkpoints are untouched.
             ConfigError: where the run is not open, or the step lies before the run's.
             Preempted: after a request to stop, with the state saved.
         """
@@ -250,11 +253,11 @@ class CheckpointManager:
             timeout_secs: how long to wait at most, in seconds; None waits for as long as it takes.
 
         Raises:
-            BackgroundSaveError: what went wrong since the last time.
+            BackgroundSaveError: what went wrong since the last time; and where there was no space for the newest save.
             ConfigError: where the run is not open, or it is called inside a tf.function.
         """
         _not_in_function("wait_until_finished")
-        self._opened().wait(timeout_secs)
+        self._opened().confirm(timeout_secs)
 
     # -- loops
 
@@ -327,7 +330,7 @@ class CheckpointManager:
             ConfigError: where the run is not open, or it is called inside a tf.function.
         """
         _not_in_function("request_stop")
-        self._opened().request_stop(reason)
+        self._opened().stopping.request(reason)
 
     def safe_point(self) -> None:
         """Serves a request to stop here. Call it where the training of the turn is done, as in a long evaluation; the turn counts as done.

@@ -15,6 +15,7 @@ from ckptkit.resume.hyperparameters import check_changed
 from ckptkit.save.hyperparameters import check_hparams
 from ckptkit.store.files import FileSystem
 from ckptkit.store.layout import RunLayout, run_layout
+from ckptkit.store.verify import Depth
 
 DEFAULT_SAVE: SavePolicy = EveryNSeconds(600) | EveryNEpochs(1, min_secs=60)
 DEFAULT_KEEP: KeepPolicy = KeepLatest(2)
@@ -34,6 +35,7 @@ class Plan:
         hparams: the user's own hyperparameters.
         changed: for a hyperparameter that the code gives another value than the run had, which counts.
         exact: what happens where exactness is impossible: `warn`, `require` or `off`.
+        verify: how thoroughly a checkpoint is verified before it is restored: `auto`, `full` or `quick`.
         fresh: a label under which earlier lives are set aside, once.
         clock: where the time comes from.
         files: how the disk is changed.
@@ -48,6 +50,7 @@ class Plan:
     hparams: Mapping[str, object]
     changed: Mapping[str, str]
     exact: str
+    verify: Depth
     fresh: str | None
     clock: Clock
     files: FileSystem
@@ -55,8 +58,8 @@ class Plan:
 
 def make_plan(directory: str | os.PathLike[str], state: Mapping[str, Any], *, save: SavePolicy | None = None, keep: KeepPolicy | None = None,
               preemption: Preemption | None = None, background: bool = True, hparams: Mapping[str, Any] | None = None,
-              changed: Mapping[str, str] | None = None, exact: str = "warn", fresh: str | None = None, clock: Clock | None = None,
-              files: FileSystem | None = None) -> Plan:
+              changed: Mapping[str, str] | None = None, exact: str = "warn", verify: Depth = "auto", fresh: str | None = None,
+              clock: Clock | None = None, files: FileSystem | None = None) -> Plan:
     """A plan of checked arguments, with the defaults where None was given.
 
     Raises:
@@ -75,6 +78,10 @@ def make_plan(directory: str | os.PathLike[str], state: Mapping[str, Any], *, sa
     if exact not in ("warn", "require", "off"):
         raise ConfigError(f"exact says what happens where a run cannot go on bit for bit. Expected 'warn', 'require' (an error) or 'off'. "
                           f"Received: exact={exact!r}.")
+    if verify not in ("auto", "full", "quick"):
+        raise ConfigError(f"verify says how thoroughly a checkpoint is verified before it is restored. Expected 'auto', 'full' (every byte is read) "
+                          f"or 'quick' (sizes and the index). Received: verify={verify!r}.")
     return Plan(layout=layout, state=dict(state), save=save or DEFAULT_SAVE, keep=keep or DEFAULT_KEEP, preemption=preemption or Preemption(),
-                background=background, hparams=check_hparams(hparams), changed=check_changed(changed), exact=exact, fresh=fresh,
+                background=background, hparams=check_hparams(hparams), changed=check_changed(changed), exact=exact,
+                verify=verify, fresh=fresh,
                 clock=clock or SystemClock(), files=files or FileSystem())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
@@ -39,6 +40,9 @@ def closed(layout: RunLayout, manager: Any) -> None:
     with _guard:
         if _open.get(_key(layout)) is manager:
             del _open[_key(layout)]
+
+
+os.register_at_fork(after_in_child=_open.clear)  # what the parent has open is not the child's to close
 
 
 def _key(layout: RunLayout) -> str:

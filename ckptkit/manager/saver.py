@@ -6,6 +6,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
+from ckptkit.errors import BackgroundSaveError, StorageError
 from ckptkit.log import logger, size
 from ckptkit.manager.plan import Plan
 from ckptkit.position import RunPosition
@@ -19,6 +20,8 @@ from ckptkit.save.writer import ForegroundWriter, Job, Target, Writer, write_che
 from ckptkit.store import events
 from ckptkit.store.journal import Journal
 from ckptkit.store.manifest import Manifest
+from ckptkit.store.space import NO_SPACE
+from ckptkit.store.tidying import tell
 
 COPIES = 1.15
 """How much memory a write takes, in copies of the state: training's next steps put new buffers beside the snapshot's."""
@@ -48,6 +51,9 @@ class Saver:
         self._journal = journal
         self._tracker = tracker
         self._target = Target(plan.files, plan.layout, journal, plan.keep)
+        self.refused: RunPosition | None = None
+        """Where the newest save was not written for want of space; None once one was written."""
+        self._no_space: StorageError | None = None
         self._writer: Writer = BackgroundWriter() if plan.background else ForegroundWriter()
         self._cost = CostMeter()
         self._write_secs: deque[float] = deque(maxlen=3)
@@ -65,13 +71,14 @@ class Saver:
         taken = snapshot.take(self._tracker.now())
         return Taken(taken, position, metrics, time.monotonic() - began)
 
-    def save(self, taken: Taken, manifest: Manifest, *, must: bool) -> None:
+    def save(self, taken: Taken, manifest: Manifest, *, must: bool, periodic: bool) -> None:
         """Has a snapshot written.
 
         Args:
             taken: the snapshot.
             manifest: all that is to be said of it, but its tensors and files.
             must: whether it may not be dropped for a newer one.
+            periodic: whether another one follows by itself: a lack of space is then said, and training goes on.
 
         Raises:
             BackgroundSaveError: what went wrong in an earlier save.
@@ -81,8 +88,8 @@ class Saver:
             self._check_memory(taken)
         began = time.monotonic()
         self._writer.submit(Job(
-            step=manifest.step, run=lambda: self._write(taken, manifest), must=must,
-            drop=lambda reason: self._journal.record(events.SaveDropped(step=manifest.step, reason=reason))))
+            step=manifest.step, run=lambda: self._write(taken, manifest, periodic=periodic), must=must,
+            drop=lambda reason: tell(self._journal, events.SaveDropped(step=manifest.step, reason=reason))))
         self._cost.saved(taken.secs + time.monotonic() - began)
 
     def _check_memory(self, taken: Taken) -> None:
@@ -95,15 +102,28 @@ class Saver:
             self._journal.record(events.ForegroundSaves(reason=reason))
             self._writer = ForegroundWriter()
 
-    def _write(self, taken: Taken, manifest: Manifest) -> None:
+    def _write(self, taken: Taken, manifest: Manifest, *, periodic: bool) -> None:
         began = self._writing_since = time.monotonic()
         try:
             written = write_checkpoint(self._target, taken.snapshot, manifest, taken.secs)
+        except StorageError as error:
+            if not periodic or error.errno not in NO_SPACE:
+                raise
+            self._refuse(taken.position, error)
+            return
         finally:
             self._writing_since = None
+        self.refused = None
         if not self._write_secs:
             self._say_size(written)
         self._write_secs.append(time.monotonic() - began)
+
+    def _refuse(self, position: RunPosition, error: StorageError) -> None:
+        """A save that fell due found no space: the next one tries anew, and where there is none, the end of training does, and is an error then."""
+        self._no_space = error
+        self.refused = position
+        logger.warning("NOT SAVED at %s, and training goes on: %s The checkpoints from before are untouched; the next save tries again",
+                       position, error)
 
     def _say_size(self, written: Manifest) -> None:
         most = self._plan.keep.most()
@@ -137,6 +157,17 @@ class Saver:
             BackgroundSaveError: what went wrong.
         """
         self._writer.wait(timeout_secs)
+
+    def confirm(self, timeout_secs: float | None = None) -> None:
+        """Returns when everything is committed, and the newest save is.
+
+        Raises:
+            BackgroundSaveError: what went wrong, a lack of space at the newest save included.
+        """
+        self.wait(timeout_secs)
+        if self.refused is not None:
+            raise BackgroundSaveError(f"The newest save, at {self.refused}, was not written: {self._no_space} The checkpoints from before it are "
+                                      f"untouched.", self._no_space) from self._no_space
 
     def abandon(self) -> None:
         """Nothing is committed any more, and nobody waits: somebody wants to stop now."""

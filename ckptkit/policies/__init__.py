@@ -1,6 +1,6 @@
 """When to save and what to keep, as values that are compared, combined and passed around."""
 
-from ckptkit.policies.keep import Candidate, KeepBest, KeepEveryNSteps, KeepLatest, KeepPolicy, decide, rank
+from ckptkit.policies.keep import Candidate, KeepBest, KeepEveryNSteps, KeepLatest, KeepPolicy, Verdict, decide, judge, rank
 from ckptkit.policies.save import Adaptive, EveryNEpochs, EveryNSeconds, EveryNSteps, Moment, OnBest, SavePolicy
 
 __all__ = [
@@ -16,6 +16,8 @@ __all__ = [
     "Moment",
     "OnBest",
     "SavePolicy",
+    "Verdict",
     "decide",
+    "judge",
     "rank",
 ]

@@ -4,12 +4,14 @@ A policy names what it *keeps*, each with a reason; what no policy keeps may be 
 the policy says: the newest checkpoint, and the newest one that reports metrics, all of them finite, so that a run that has
 diverged does not push out its last good state. A checkpoint that reports nothing says nothing of its state: one of them is
 kept in that place only while none reports finite metrics.
+
+`judge` says of every checkpoint whether it stays, and why or why not.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ckptkit.policies.metrics import Mode, all_finite, better, check_count, check_mode, is_record
@@ -52,6 +54,18 @@ class KeepPolicy:
         """
         raise TypeError(f"{type(self).__name__} is a keep policy without a rule: define keep(candidates).")
 
+    def lasting(self, candidates: Sequence[Candidate]) -> Reasons:
+        """What stays for more than being new, with reasons: a checkpoint that is still being written does not take its place yet.
+
+        Args:
+            candidates: the run's checkpoints, oldest first.
+        """
+        return self.keep(candidates)
+
+    def gives_up(self, candidate: Candidate) -> str:
+        """Why this policy does not keep a checkpoint that is not among those of `keep`, in words."""
+        return f"not kept by {self!r}"
+
     def most(self) -> int | None:
         """The most checkpoints that this policy holds at once, or None where they grow with the run."""
         return None
@@ -75,6 +89,17 @@ def _parts(policy: KeepPolicy) -> tuple[KeepPolicy, ...]:
     return policy.policies if isinstance(policy, KeepAny) else (policy,)
 
 
+def _merged(several: Iterable[Mapping[str, str]]) -> Reasons:
+    """All reasons for each name, each once."""
+    found: dict[str, list[str]] = {}
+    for reasons in several:
+        for name, reason in reasons.items():
+            known = found.setdefault(name, [])
+            if reason not in known:
+                known.append(reason)
+    return {name: "; ".join(reasons) for name, reasons in found.items()}
+
+
 @dataclass(frozen=True, repr=False)
 class KeepAny(KeepPolicy):
     """Keeps what any of several policies keeps."""
@@ -82,11 +107,13 @@ class KeepAny(KeepPolicy):
     policies: tuple[KeepPolicy, ...]
 
     def keep(self, candidates: Sequence[Candidate]) -> Reasons:
-        reasons: Reasons = {}
-        for policy in self.policies:
-            for name, reason in policy.keep(candidates).items():
-                reasons[name] = f"{reasons[name]}; {reason}" if name in reasons else reason
-        return reasons
+        return _merged(policy.keep(candidates) for policy in self.policies)
+
+    def lasting(self, candidates: Sequence[Candidate]) -> Reasons:
+        return _merged(policy.lasting(candidates) for policy in self.policies)
+
+    def gives_up(self, candidate: Candidate) -> str:
+        return "; ".join(policy.gives_up(candidate) for policy in self.policies)
 
     def most(self) -> int | None:
         total = 0
@@ -129,6 +156,12 @@ class KeepLatest(KeepPolicy):
         newest_first = list(reversed(candidates))[: self.n]
         return {c.name: f"latest {i} of {self.n}" for i, c in enumerate(newest_first, start=1)}
 
+    def lasting(self, candidates: Sequence[Candidate]) -> Reasons:
+        return {}
+
+    def gives_up(self, candidate: Candidate) -> str:
+        return f"older than the latest {self.n}" if self.n > 1 else "not the latest"
+
     def most(self) -> int | None:
         return self.n
 
@@ -163,6 +196,12 @@ class KeepBest(KeepPolicy):
         ranked = rank(candidates, self.monitor, self.mode)[: self.n]
         return {c.name: f"best {i} of {self.n} by {self.monitor} ({c.metrics[self.monitor]:g})"
                 for i, c in enumerate(ranked, start=1)}
+
+    def gives_up(self, candidate: Candidate) -> str:
+        value = candidate.metrics.get(self.monitor)
+        if value is None:
+            return f"has no {self.monitor}"
+        return f"not among the best {self.n} by {self.monitor} ({value:g})"
 
     def most(self) -> int | None:
         return self.n
@@ -214,6 +253,27 @@ class KeepEveryNSteps(KeepPolicy):
                 reasons[candidate.name] = f"every {self.n} steps (first at or after {crossed * self.n})"
         return reasons
 
+    def gives_up(self, candidate: Candidate) -> str:
+        return f"not the first at or after a multiple of {self.n} steps"
+
+
+def always(candidates: Sequence[Candidate]) -> Reasons:
+    """What stays whatever a policy says: the newest, and the newest with finite metrics.
+
+    Args:
+        candidates: the run's checkpoints, oldest first.
+    """
+    reasons: Reasons = {}
+    if candidates:
+        reasons[candidates[-1].name] = "newest"
+    finite = [c for c in candidates if c.metrics and all_finite(c.metrics)]
+    silent = [c for c in candidates if not c.metrics]
+    if finite:
+        reasons.setdefault(finite[-1].name, "newest with finite metrics")
+    elif silent:
+        reasons.setdefault(silent[-1].name, "newest without metrics, where no other has finite ones")
+    return reasons
+
 
 def decide(policy: KeepPolicy, candidates: Sequence[Candidate]) -> Reasons:
     """What stays under `policy` and under the two rules that always hold.
@@ -225,13 +285,41 @@ def decide(policy: KeepPolicy, candidates: Sequence[Candidate]) -> Reasons:
     Returns:
         Names that stay, with reasons; everything else may be taken away.
     """
-    reasons = dict(policy.keep(candidates))
-    if candidates:
-        reasons.setdefault(candidates[-1].name, "newest")
-    finite = [c for c in candidates if c.metrics and all_finite(c.metrics)]
-    silent = [c for c in candidates if not c.metrics]
-    if finite:
-        reasons.setdefault(finite[-1].name, "newest with finite metrics")
-    elif silent:
-        reasons.setdefault(silent[-1].name, "newest without metrics, where no other has finite ones")
-    return reasons
+    return {**always(candidates), **policy.keep(candidates)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What becomes of a checkpoint.
+
+    Args:
+        name: its directory's name.
+        stays: whether it stays.
+        reason: why, or why not.
+    """
+
+    name: str
+    stays: bool
+    reason: str
+
+
+def judge(policy: KeepPolicy, candidates: Sequence[Candidate], *, protected: Mapping[str, str] | None = None,
+          coming: Candidate | None = None) -> list[Verdict]:
+    """What becomes of each checkpoint.
+
+    Args:
+        policy: the user's keep policy.
+        candidates: the run's checkpoints, oldest first.
+        protected: those that stay for a reason outside of any policy, such as a pin, with that reason.
+        coming: one that is about to be written. What is kept only for being new gives way to it now; everything else stays as if it were not to
+            come, because it may not.
+
+    Returns:
+        A verdict on each candidate, in their order.
+    """
+    stay = decide(policy, candidates)
+    if coming is not None:
+        after = policy.keep([*(c for c in candidates if c.name != coming.name), coming])
+        stay = _merged([after, policy.lasting(candidates), always(candidates)])
+    stay = _merged([stay, protected or {}])
+    return [Verdict(name=c.name, stays=c.name in stay, reason=stay.get(c.name) or policy.gives_up(c)) for c in candidates]

@@ -12,47 +12,62 @@ from ckptkit.policies.metrics import all_finite
 from ckptkit.resume.assign import check_compatible, restore
 from ckptkit.save.tracked import Tracked
 from ckptkit.store.catalog import Checkpoint, list_checkpoints
-from ckptkit.store.commit import set_aside
-from ckptkit.store.events import Failed, PassedOver, Restored, Saved
+from ckptkit.store.events import Failed, Restored, RolledBack, Saved
 from ckptkit.store.files import FileSystem
 from ckptkit.store.fresh import this_life
 from ckptkit.store.journal import Journal, read_journal
 from ckptkit.store.layout import RunLayout
-from ckptkit.store.verify import verify
+from ckptkit.store.manifest import LaterFormatError
+from ckptkit.store.quarantine import quarantine, quarantined
+from ckptkit.store.verify import SECS_PER_GB, Depth, verify
+
+_LEAST_SECS = 0.5
+"""A small checkpoint is read in full, whatever that takes per byte."""
 
 
 class DivergedError(ConfigError):
     """What the journal says of a training that was stopped with numbers that are not finite. It is not raised: `fit` returns as it does in Keras."""
 
 
-def newest_good(files: FileSystem, layout: RunLayout, journal: Journal) -> Checkpoint | None:
+def newest_good(files: FileSystem, layout: RunLayout, journal: Journal, depth: Depth = "full") -> Checkpoint | None:
     """The newest checkpoint whose files are what they should be. Bad ones are moved to `quarantine/`.
 
-    Where training has diverged and was stopped, those of before that which have such numbers already come last.
+    Where training has diverged and was stopped, those of before that which have such numbers already come last; unless somebody has rolled the
+    run back since then, and so has chosen.
+
+    Args:
+        files: how to change the disk.
+        layout: the run.
+        journal: of this attempt.
+        depth: how thoroughly they are verified.
 
     Returns:
         The checkpoint, or None where this run has never saved one.
 
     Raises:
         CorruptCheckpointError: where the run has saved before, and nothing of it can be read: a fresh start must be the user's own
-            decision.
+            decision. Also where the newest was written by a later ckptkit: it is left where it is.
         StorageError: where the disk refuses.
     """
     bad = []
     events = this_life(read_journal(layout).events)
-    stops = [event.attempt for event in events if isinstance(event, Failed) and event.error == DivergedError.__name__]
+    chosen = max((event.attempt for event in events if isinstance(event, RolledBack)), default=0)
+    stops = [event.attempt for event in events
+             if isinstance(event, Failed) and event.error == DivergedError.__name__ and event.attempt > chosen]
     diverged = max(stops, default=0)
     newest_first = list_checkpoints(layout)[::-1]
     for checkpoint in sorted(newest_first, key=lambda each: _is_poisoned(each, diverged)):
         try:
-            verify(checkpoint)
+            verify_before_restore(checkpoint, depth)
+        except LaterFormatError:
+            raise
         except CorruptCheckpointError as error:
             bad.append(f"{checkpoint.name}: {error}")
-            quarantine(files, layout, journal, checkpoint, str(error))
+            quarantine(files, layout, journal, checkpoint, error)
         else:
             return checkpoint
     saved = [event for event in events if isinstance(event, Saved)]
-    if bad or saved or _aside_bad(layout):
+    if bad or saved or quarantined(layout):
         why = "\n".join(bad) or (f"The journal tells of a save at step {saved[-1].step}, but there is no checkpoint now." if saved
                                  else f"Its checkpoints are all in {layout.quarantine}.")
         raise CorruptCheckpointError(
@@ -66,16 +81,19 @@ def _is_poisoned(checkpoint: Checkpoint, diverged: int) -> bool:
     return checkpoint.attempt <= diverged and checkpoint.problem is None and not all_finite(checkpoint.metrics)
 
 
-def _aside_bad(layout: RunLayout) -> bool:
-    return layout.quarantine.is_dir() and any(layout.quarantine.iterdir())
+def verify_before_restore(checkpoint: Checkpoint, depth: Depth) -> None:
+    """Verifies a checkpoint as far as it was asked for, and says where that is less than all of it.
 
-
-def quarantine(files: FileSystem, layout: RunLayout, journal: Journal, checkpoint: Checkpoint, reason: str) -> None:
-    """Moves a checkpoint that cannot be used out of the way; nothing is deleted."""
-    moved = set_aside(files, checkpoint.path, layout.quarantine)
-    files.sync_dir(layout.checkpoints)
-    journal.record(PassedOver(checkpoint=str(checkpoint.name), reason=reason, moved_to=str(moved.relative_to(layout.root))))
-    logger.warning("passed over %s, moved it to %s: %s", checkpoint.name, moved, reason)
+    Raises:
+        CorruptCheckpointError: where it is damaged.
+        StorageError: where the system refuses to read.
+    """
+    size_gb = checkpoint.manifest.size_bytes / 1e9
+    budget_secs = max(_LEAST_SECS, SECS_PER_GB * size_gb) if depth == "auto" else None
+    done = verify(checkpoint, quick=depth == "quick", budget_secs=budget_secs)
+    if depth == "auto" and not done.in_full:
+        logger.info("%s: sizes and index are right; the rest was not read to its end, because that takes longer than %g s per GB here. TensorFlow "
+                    "checks each tensor when it reads it; verify='full' reads everything first", checkpoint.name, SECS_PER_GB)
 
 
 def restore_one(journal: Journal, checkpoint: Checkpoint, tracked: Tracked, state: Mapping[str, Any]) -> None:

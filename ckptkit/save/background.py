@@ -9,7 +9,7 @@ import threading
 import traceback
 import weakref
 
-from ckptkit.errors import BackgroundSaveError
+from ckptkit.errors import BackgroundSaveError, RunLockedError
 from ckptkit.log import logger
 from ckptkit.save.memory import give_back
 from ckptkit.save.writer import Job
@@ -51,8 +51,11 @@ class BackgroundWriter:
 
         Raises:
             BackgroundSaveError: with its cause.
+            RunLockedError: where the run belongs to somebody else now.
         """
         failed, self._failed = self._failed, None
+        if isinstance(failed, RunLockedError):
+            raise failed
         if failed is not None:
             raise BackgroundSaveError(f"A save failed while training went on: {str(failed) or repr(failed)} The checkpoints from before it are "
                                       f"untouched.", failed) from failed
@@ -87,7 +90,7 @@ class BackgroundWriter:
                 self._changed.notify_all()
                 if self._working is None:
                     self._thread = None
-                    break
+                    return
             try:
                 self._working.run()
             except BaseException as error:
@@ -98,7 +101,9 @@ class BackgroundWriter:
                     dropped, self._waiting = self._waiting, None
                 if dropped is not None:
                     dropped.drop("an earlier save failed")
-        give_back()
+            with self._changed:
+                self._working = None  # and with it its snapshot
+            give_back()
 
     def finish(self) -> None:
         """Waits for what is being written, unless it was abandoned; whatever comes of it."""

@@ -94,8 +94,8 @@ class Drain:
                     self._send(each)
 
     def _look(self) -> None:
-        for path in self._directory.rglob("*.data-*"):
-            with suppress(OSError):
+        with suppress(OSError):  # what TensorFlow removes while we look
+            for path in self._directory.rglob("*.data-*"):
                 if path.stat().st_ino not in self._followed:
                     descriptor = os.open(path, os.O_RDONLY)
                     self._followed[os.fstat(descriptor).st_ino] = _Followed(descriptor)

@@ -14,7 +14,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 
 from ckptkit.errors import StorageError
 from ckptkit.log import logger, size
-from ckptkit.policies import KeepPolicy
+from ckptkit.policies import Candidate, KeepPolicy
 from ckptkit.save import tensorfile
 from ckptkit.save.drain import WORTH_BYTES, Drain
 from ckptkit.save.snapshot import Snapshot
@@ -25,10 +25,11 @@ from ckptkit.store.events import SaveFailed
 from ckptkit.store.files import FileSystem
 from ckptkit.store.journal import Journal
 from ckptkit.store.layout import RunLayout
-from ckptkit.store.manifest import Manifest
+from ckptkit.store.manifest import Manifest, from_numbers
 from ckptkit.store.retention import retain
+from ckptkit.store.space import NO_SPACE, Room
 from ckptkit.store.state_file import write_state_file
-from ckptkit.store.tidying import tidying
+from ckptkit.store.tidying import tell, tidying
 from ckptkit.store.verify import file_entry
 
 PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY, errno.ESTALE})
@@ -87,6 +88,11 @@ class Target:
     journal: Journal
     keep: KeepPolicy
     permit: Permit = field(default_factory=Permit)
+
+    @property
+    def room(self) -> Room:
+        """How room is made for a checkpoint."""
+        return Room(self.files, self.layout, self.journal, self.keep)
 
 
 @dataclass(frozen=True)
@@ -150,7 +156,7 @@ class ForegroundWriter:
 
 
 def write_checkpoint(target: Target, snapshot: Snapshot, manifest: Manifest, snapshot_secs: float) -> Manifest:
-    """Writes, commits, tells, and then takes away what the keep policy gave up. What may pass is tried again.
+    """Makes room, writes, commits, tells, and then takes away what the keep policy gave up. What may pass is tried again.
 
     Args:
         target: where to.
@@ -166,14 +172,16 @@ def write_checkpoint(target: Target, snapshot: Snapshot, manifest: Manifest, sna
     """
     began = time.monotonic()
     manifest = replace(manifest, tensors=snapshot.entries)
+    coming = Candidate(name=str(manifest.name), step=manifest.step, metrics=from_numbers(manifest.metrics))
 
     def before_another_try(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         logger.warning("could not save %s, trying again: %s", manifest.position, error)
-        if isinstance(error, StorageError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            retain(target.files, target.layout, target.journal, target.keep)
+        if isinstance(error, StorageError) and error.errno in NO_SPACE:
+            target.room.make(coming, snapshot.size_bytes, refused=True)
 
     try:
+        target.room.make(coming, snapshot.size_bytes)
         for attempt in Retrying(retry=retry_if_exception(_may_pass), stop=stop_after_attempt(TRIES), wait=WAIT,
                                 before_sleep=before_another_try, reraise=True):
             with attempt:
@@ -186,7 +194,7 @@ def write_checkpoint(target: Target, snapshot: Snapshot, manifest: Manifest, sna
         _tell_and_clean(target, manifest, error)
         raise
     write_secs = time.monotonic() - began
-    target.journal.record(SavedEvent(
+    tell(target.journal, SavedEvent(
         checkpoint=str(written.name), step=written.step, epoch=written.epoch, batch=written.batch, trigger=written.trigger,
         size_bytes=written.size_bytes, snapshot_secs=snapshot_secs, write_secs=write_secs, metrics=written.metrics,
         final=written.final))

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ckptkit.errors import CorruptCheckpointError, StorageError
+from ckptkit.store.fence import read_fences
 from ckptkit.store.files import storage_errors
 from ckptkit.store.layout import CheckpointName, RunLayout
 from ckptkit.store.manifest import Manifest, from_numbers, read_manifest
@@ -64,14 +65,35 @@ class Checkpoint:
 def list_checkpoints(layout: RunLayout) -> list[Checkpoint]:
     """The run's checkpoints in the order in which they were made: by attempt, then by step.
 
-    A later attempt has always seen the earlier ones, so what it wrote is newer, also where it went back to an older step.
+    A later attempt has always seen the earlier ones, so what it wrote is newer, also where it went back to an older step. What a process
+    committed after it had lost its run is not among them (see `fence.py`).
 
     Raises:
         StorageError: where the directory cannot be read.
     """
+    return [checkpoint for checkpoint, shut_out in _find(layout) if not shut_out]
+
+
+def list_shut_out(layout: RunLayout) -> list[Checkpoint]:
+    """What was committed by a process that had lost the run; no checkpoints, though they lie where those do.
+
+    Raises:
+        StorageError: where the directory cannot be read.
+    """
+    return [checkpoint for checkpoint, shut_out in _find(layout) if shut_out]
+
+
+def _find(layout: RunLayout) -> list[tuple[Checkpoint, bool]]:
     if not layout.checkpoints.exists():
         return []
-    with storage_errors("list", layout.checkpoints):
-        entries = [(CheckpointName.parse(path.name), path) for path in layout.checkpoints.iterdir()]
-    found = [Checkpoint(name, path) for name, path in entries if name is not None]
-    return sorted(found, key=lambda checkpoint: (checkpoint.attempt, checkpoint.step))
+    while True:
+        with storage_errors("list", layout.checkpoints):
+            paths = list(layout.checkpoints.iterdir())
+        try:
+            fences = read_fences(paths)
+            break
+        except FileNotFoundError:
+            continue
+    found = [Checkpoint(name, path) for path in paths if (name := CheckpointName.parse(path.name)) is not None]
+    found.sort(key=lambda checkpoint: (checkpoint.attempt, checkpoint.step))
+    return [(checkpoint, any(fence.shuts_out(checkpoint.name) for fence in fences)) for checkpoint in found]

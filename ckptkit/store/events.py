@@ -114,6 +114,17 @@ class SaveFailed(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SpaceShort(Event):
+    """The next checkpoint would not have fit, or the disk had refused it; what was `removed` to make room for it, in words."""
+
+    event: ClassVar[str] = "space_short"
+    step: int
+    needed_bytes: int
+    free_bytes: int | None
+    removed: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ForegroundSaves(Event):
     """Saves stop training for as long as they take, though they were to be written in the background, and why."""
 
@@ -169,11 +180,30 @@ class CleanedUp(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TakenOver(Event):
+    """The run was taken from an owner on another machine that had given no sign of life; what that one saves from then on does not count."""
+
+    event: ClassVar[str] = "taken_over"
+    owner: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class SetAside(Event):
     """An earlier life was moved away, because a fresh start was asked for under `label`."""
 
     event: ClassVar[str] = "set_aside"
     label: str
+    moved_to: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolledBack(Event):
+    """The run goes on from an older checkpoint, because somebody said so; the newer ones (`set_aside`) were moved, not deleted."""
+
+    event: ClassVar[str] = "rolled_back"
+    checkpoint: str
+    step: int
+    set_aside: list[str]
     moved_to: str
 
 
@@ -258,8 +288,8 @@ class ExportFailed(Event):
 
 EVENTS: dict[str, type[Event]] = {
     cls.event: cls
-    for cls in (AttemptStarted, AttemptEnded, Restored, Inexact, TrainingStarted, Saved, SaveDropped, SaveFailed, ForegroundSaves, EmergencyDecided,
-                TakenAway, TidyingFailed, PassedOver, CleanedUp, SetAside, HyperparameterChanged, SignalReceived, NoticeReceived,
-                Preempted, Failed, Finished, Exported, ExportFailed)
+    for cls in (AttemptStarted, AttemptEnded, Restored, Inexact, TrainingStarted, Saved, SaveDropped, SaveFailed, SpaceShort, ForegroundSaves,
+                EmergencyDecided, TakenAway, TidyingFailed, PassedOver, CleanedUp, TakenOver, SetAside, RolledBack,
+                HyperparameterChanged, SignalReceived, NoticeReceived, Preempted, Failed, Finished, Exported, ExportFailed)
 }
 """Every kind of event by its name."""

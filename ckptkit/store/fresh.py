@@ -31,9 +31,23 @@ def set_aside_earlier_lives(files: FileSystem, layout: RunLayout, journal: Journ
         if directory.is_dir() and any(directory.iterdir()):
             moved_to = str(set_aside(files, directory, layout.aside).relative_to(layout.root))
             logger.info("fresh start %r: moved %s to %s", label, directory.name, layout.root / moved_to)
-    files.make_dir(layout.checkpoints)
-    files.sync_dir(layout.root)
+    make_checkpoints(files, layout)
     journal.record(SetAside(label=label, moved_to=moved_to))
+
+
+def make_checkpoints(files: FileSystem, layout: RunLayout) -> None:
+    """Makes `checkpoints/`, with which a run begins.
+
+    Where an earlier one was moved to `aside/` by a process that was killed then, the move is made durable first: a new directory in the place
+    of the old one, without the move, would be the end of what was in it.
+
+    Raises:
+        StorageError: where the disk refuses.
+    """
+    if layout.aside.is_dir() and not layout.checkpoints.exists():
+        files.sync_dir(layout.aside)
+        files.sync_dir(layout.root)
+    files.make_dir(layout.checkpoints)
 
 
 def is_known_label(events: Sequence[Event], label: str) -> bool:

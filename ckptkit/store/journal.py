@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from ckptkit.clock import Clock
+from ckptkit.errors import StorageError
 from ckptkit.store.events import EVENT_VERSION, EVENTS, Event
-from ckptkit.store.files import FileSystem, storage_errors
-from ckptkit.store.layout import CheckpointName, RunLayout, journal_attempt, writing_attempt
+from ckptkit.store.files import REFUSED, FileSystem, storage_errors
+from ckptkit.store.layout import CheckpointName, RunLayout, fence_attempt, journal_attempt, writing_attempt
+from ckptkit.store.reading import open_regular
 
 MAX_LINE_BYTES = 1024 * 1024
+MAX_JOURNAL_BYTES = 256 * 1024 * 1024
+"""Half a million saves in one attempt make half of that."""
 
 
 class Journal:
@@ -31,6 +36,7 @@ class Journal:
         self._files = files
         self._path = path
         self._clock = clock
+        self._torn = False
         self.attempt = attempt
 
     def record(self, event: Event) -> None:
@@ -40,7 +46,13 @@ class Journal:
             StorageError: where it cannot be written.
         """
         event = dataclasses.replace(event, time=self._clock.now(), attempt=self.attempt)
-        self._files.append(self._path, encode_line(event))
+        line = encode_line(event)
+        try:
+            self._files.append(self._path, b"\n" + line if self._torn else line)
+        except StorageError:
+            self._torn = True  # half a line may be there, which could not be cut off
+            raise
+        self._torn = False
 
 
 def encode_line(event: Event) -> bytes:
@@ -48,33 +60,45 @@ def encode_line(event: Event) -> bytes:
     return msgspec.json.encode({"v": EVENT_VERSION, "event": event.event, **msgspec.to_builtins(event)}) + b"\n"
 
 
-def start_attempt(files: FileSystem, layout: RunLayout, clock: Clock) -> Journal:
-    """Takes the next number that no attempt has had, and opens its journal.
+def next_attempt(layout: RunLayout) -> int:
+    """The smallest number that no attempt has had, also where journals were lost and only checkpoints are left.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: where a directory cannot be read.
     """
-    files.make_dir(layout.journal)
-    attempt = 1 + max(_known_attempts(layout), default=0)
-    path = layout.attempt_journal(attempt)
-    files.create(path, b"")
-    files.sync_dir(layout.journal)
-    return Journal(files, path, attempt, clock)
-
-
-def _known_attempts(layout: RunLayout) -> list[int]:
-    """Numbers in use, also where the journal was lost and only checkpoints are left."""
-    numbers: list[int] = []
+    numbers = [0]
     readers: list[tuple[Path, Callable[[str], int | None]]] = [
         (layout.journal, journal_attempt),
         (layout.checkpoints, lambda name: parsed.attempt if (parsed := CheckpointName.parse(name)) else None),
         (layout.checkpoints, writing_attempt),
+        (layout.checkpoints, fence_attempt),
     ]
     for directory, number_of in readers:
         if directory.exists():
             with storage_errors("list", directory):
                 numbers += [n for path in directory.iterdir() if (n := number_of(path.name)) is not None]
-    return numbers
+    return 1 + max(numbers)
+
+
+def start_journal(files: FileSystem, layout: RunLayout, clock: Clock, attempt: int) -> Journal:
+    """Opens the journal of an attempt that nobody has had.
+
+    Raises:
+        StorageError: where the disk refuses.
+    """
+    files.make_dir(layout.journal)
+    path = layout.attempt_journal(attempt)
+    files.create(path, b"")
+    files.sync_dir(layout.journal)
+    _sync_way(files, layout)
+    return Journal(files, path, attempt, clock)
+
+
+def _sync_way(files: FileSystem, layout: RunLayout) -> None:
+    """Makes the names durable that lead to this run: a process that made them may have been killed before it could."""
+    files.sync_dir(layout.root)
+    with suppress(StorageError):  # a directory above ours may not be ours to open
+        files.sync_dir(layout.root.absolute().parent)
 
 
 @dataclass(frozen=True)
@@ -103,22 +127,41 @@ def read_journal(layout: RunLayout) -> JournalView:
     with storage_errors("list", layout.journal):
         paths = sorted(path for path in layout.journal.iterdir() if path.suffix == ".jsonl")
     for path in paths:
-        if not path.is_file():
-            damaged.append(f"{path.name}: no regular file")
-            continue
         time = 0.0
-        with storage_errors("read", path), path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                try:
-                    event = decode_line(line)
-                except (msgspec.DecodeError, ValueError, RecursionError, UnicodeDecodeError) as error:
-                    damaged.append(f"{path.name}:{number}: {error}")
-                else:
-                    if event is not None:
-                        time = max(time, event.time)
-                        events.append((time, event))
+        for number, line in _lines(path, damaged):
+            try:
+                event = decode_line(line)
+            except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
+                damaged.append(f"{path.name}:{number}: {error}")
+            else:
+                if event is not None:
+                    time = max(time, event.time)
+                    events.append((time, event))
     events.sort(key=lambda pair: pair[0])
     return JournalView(tuple(event for _, event in events), tuple(damaged))
+
+
+def _lines(path: Path, damaged: list[str]) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file with their numbers; of one that is too long a part that is too long as well."""
+    with storage_errors("read", path):
+        try:
+            file = open_regular(path)
+        except OSError as error:
+            if error.errno in REFUSED:
+                raise
+            damaged.append(f"{path.name}: {error.strerror}")
+            return
+        with file:
+            number = 0
+            while line := file.readline(MAX_LINE_BYTES + 1):
+                number += 1
+                if line != b"\n":
+                    yield number, line
+                while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n") and file.tell() <= MAX_JOURNAL_BYTES:
+                    line = file.readline(MAX_LINE_BYTES + 1)
+                if file.tell() > MAX_JOURNAL_BYTES:
+                    damaged.append(f"{path.name}: only the first {MAX_JOURNAL_BYTES:,} bytes are read")
+                    return
 
 
 def decode_line(line: bytes) -> Event | None:

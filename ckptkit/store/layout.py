@@ -11,13 +11,16 @@ from ckptkit.errors import ConfigError
 
 MANIFEST = "manifest.json"
 STATE_FILE = "checkpoint"
+MAX_ATTEMPT = 10**9 - 1
 PREFIX = "ckpt"
 
-_CHECKPOINT = re.compile(r"ckpt-(\d{1,18})-(\d{1,9})")
-_WRITING = re.compile(r"\.writing-(\d{1,9})")
+_CHECKPOINT = re.compile(r"ckpt-(0|[1-9][0-9]{0,17})-([1-9][0-9]{0,8})")  # one spelling for each, so that a name leads back to its path
+_WRITING = re.compile(r"\.writing-([0-9]{1,9})")
 _REMOVING = re.compile(r"\.removing-.+")
-_REPLACED = re.compile(r"\.replaced-(ckpt-\d{1,18}-\d{1,9})")
-_ATTEMPT = re.compile(r"attempt-(\d{1,9})\.jsonl")
+_REPLACED = re.compile(r"\.replaced-(ckpt-[0-9]{1,18}-[0-9]{1,9})")
+_ATTEMPT = re.compile(r"attempt-([0-9]{1,9})\.jsonl")
+_CLAIM = re.compile(r"[0-9]{6,9}")
+_FENCE = re.compile(r"\.fence-([0-9]{1,9})")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -110,6 +113,18 @@ class RunLayout:
     def replaced(self, name: CheckpointName) -> Path:
         return self.checkpoints / f".replaced-{name}"
 
+    def leaving(self, name: CheckpointName) -> Path:
+        return self.checkpoints / f".leaving-{name}"
+
+    def fence(self, attempt: int) -> Path:
+        return self.checkpoints / f".fence-{attempt}"
+
+    def claim(self, number: int) -> Path:
+        return self.lock / f"{number:06d}"
+
+    def pin(self, name: CheckpointName) -> Path:
+        return self.pins / f"{name}.json"
+
     def attempt_journal(self, attempt: int) -> Path:
         return self.journal / f"attempt-{attempt:06d}.jsonl"
 
@@ -145,6 +160,17 @@ def replaced_name(name: str) -> CheckpointName | None:
     """The checkpoint that a directory of this name was before a second save at the same step replaced it, or None."""
     match = _REPLACED.fullmatch(name)
     return CheckpointName.parse(match[1]) if match else None
+
+
+def fence_attempt(name: str) -> int | None:
+    """The attempt that left a fence of this name, or None."""
+    match = _FENCE.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def claim_number(name: str) -> int | None:
+    """The number of the claim whose directory this is, or None."""
+    return int(name) if _CLAIM.fullmatch(name) else None
 
 
 def journal_attempt(name: str) -> int | None:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+import xxhash
 
 from ckptkit.errors import CorruptCheckpointError, StorageError
 from ckptkit.position import RunPosition
 from ckptkit.store.files import REFUSED
 from ckptkit.store.layout import MANIFEST, CheckpointName
+from ckptkit.store.reading import read_bounded
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""1 had no digest of its own."""
+
 MAX_MANIFEST_BYTES = 256 * 1024 * 1024
+
+_SEAL = re.compile(rb'\{\n "digest": "(xxh3_128:[0-9a-f]{32})",')
 
 RESULT = "result"
 """The role of weights that training ended with, where they are other than those that it would go on from."""
@@ -162,35 +169,66 @@ def from_numbers(values: Mapping[str, Number]) -> dict[str, float]:
     return {name: float(value) for name, value in values.items()}
 
 
+class LaterFormatError(CorruptCheckpointError):
+    """A whole manifest of a later format: nothing is wrong with it, and nobody moves it away."""
+
+
 def encode(manifest: Manifest) -> bytes:
     """The bytes of `manifest.json`."""
-    return msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+    return seal(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+
+
+def seal(data: bytes) -> bytes:
+    """A JSON object with a first field more: the digest of all that follows it. A flipped digit is JSON too."""
+    body = data[1:]
+    return b'{\n "digest": "' + _digest(body) + b'",' + body
+
+
+def _digest(body: bytes) -> bytes:
+    return b"xxh3_128:" + xxhash.xxh3_128_hexdigest(body).encode()
 
 
 def decode(data: bytes, where: Path) -> Manifest:
     """The manifest that `data` spells.
 
     Raises:
-        CorruptCheckpointError: where it is not a manifest, or one of a later format.
+        CorruptCheckpointError: where it is not a manifest, or one of a later format (`LaterFormatError`).
     """
+    found = _SEAL.match(data)
+    if found and _digest(data[found.end():]) != found[1]:
+        raise CorruptCheckpointError(f"{where} has other bytes than those that were written (digest differs).")
     try:
         version = msgspec.json.decode(data, type=_Versioned).format_version
-        if version > FORMAT_VERSION:
-            raise CorruptCheckpointError(
-                f"{where} has format version {version}; this ckptkit reads up to {FORMAT_VERSION}. Install a newer one.")
+        if found and version > FORMAT_VERSION:
+            raise LaterFormatError(
+                f"{where} has format version {version}; this ckptkit reads up to {FORMAT_VERSION}. Install a newer one.", "manifest", MANIFEST)
+        if not found and version != 1:
+            raise ValueError("its digest is missing")
         manifest = msgspec.json.decode(data, type=Manifest)
-        from_numbers(manifest.metrics)
-        for low_high in manifest.extremes.values():
-            from_numbers(dict(zip("lh", low_high, strict=True)))
-        _ = manifest.position
-        if len({file.name for file in manifest.files}) != len(manifest.files):
-            raise ValueError("a file is named twice")
-        for file in manifest.files:
-            if "/" in file.name or file.name in ("", ".", "..", MANIFEST) or "\0" in file.name:
-                raise ValueError(f"{file.name!r} is no name of a file beside the manifest")
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise CorruptCheckpointError(f"{where} is not a manifest of a checkpoint: {error}.") from error
+        _check(manifest)
+    except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
+        raise CorruptCheckpointError(f"{where} is not a manifest of a checkpoint: {error}.", "manifest", MANIFEST) from error
     return manifest
+
+
+def _check(manifest: Manifest) -> None:
+    """What types do not say.
+
+    Raises:
+        ValueError: where something cannot be right.
+    """
+    from_numbers(manifest.metrics)
+    for low_high in manifest.extremes.values():
+        from_numbers(dict(zip("lh", low_high, strict=True)))
+    _ = manifest.position
+    if len({file.name for file in manifest.files}) != len(manifest.files):
+        raise ValueError("a file is named twice")
+    for file in manifest.files:
+        if "/" in file.name or file.name in ("", ".", "..", MANIFEST) or "\0" in file.name:
+            raise ValueError(f"{file.name!r} is no name of a file beside the manifest")
+    for tensor in manifest.tensors:
+        if tensor.key.count("/") < 2:
+            raise ValueError(f"{tensor.key!r} is no key of a tensor")
 
 
 @dataclass(frozen=True)
@@ -205,19 +243,18 @@ def read_manifest(directory: Path) -> Manifest:
         CorruptCheckpointError: where it is missing, unreadable, too large, or does not belong to this directory.
     """
     path = directory / MANIFEST
+    if directory.is_symlink():
+        raise CorruptCheckpointError(f"{directory} is a symbolic link, and none is followed out of a run.")
     try:
-        size = path.stat().st_size
-        if size > MAX_MANIFEST_BYTES:
-            raise CorruptCheckpointError(f"{path} has {size:,} bytes; a manifest has at most {MAX_MANIFEST_BYTES:,}.")
-        data = path.read_bytes()
+        data = read_bounded(path, MAX_MANIFEST_BYTES)
     except FileNotFoundError as error:
-        raise CorruptCheckpointError(f"{path} is missing, so {directory.name} is no whole checkpoint.") from error
+        raise CorruptCheckpointError(f"{path} is missing, so {directory.name} is no whole checkpoint.", "missing", MANIFEST) from error
     except OSError as error:
         if error.errno in REFUSED:
             raise StorageError(error.errno, f"Could not read {path}: {error.strerror}. Give this user permission to read it, or look at the "
                                             f"storage.") from error
-        raise CorruptCheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+        raise CorruptCheckpointError(f"{path} cannot be read: {error.strerror}.", "unreadable", MANIFEST) from error
     manifest = decode(data, path)
     if str(manifest.name) != directory.name:
-        raise CorruptCheckpointError(f"{path} is the manifest of {manifest.name}: files of two checkpoints were mixed.")
+        raise CorruptCheckpointError(f"{path} is the manifest of {manifest.name}: files of two checkpoints were mixed.", "manifest", MANIFEST)
     return manifest

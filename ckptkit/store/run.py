@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
+from ckptkit.clock import Clock, SystemClock
 from ckptkit.errors import CheckpointNotFoundError, CorruptCheckpointError, StorageError
 from ckptkit.log import logger
 from ckptkit.policies import Candidate, rank
 from ckptkit.policies.metrics import Mode
 from ckptkit.store.catalog import Checkpoint, list_checkpoints
 from ckptkit.store.events import Event
+from ckptkit.store.holds import held, is_leaving
 from ckptkit.store.journal import JournalView, read_journal
 from ckptkit.store.layout import RunLayout, run_layout
+
+T = TypeVar("T")
+
+_LOOK_SECS = 0.01
+_PATIENCE_SECS = 5.0
+
+
+def _order(checkpoint: Checkpoint) -> tuple[int, int]:
+    return checkpoint.attempt, checkpoint.step
 
 
 class Run:
@@ -60,7 +75,15 @@ class Run:
             CorruptCheckpointError: where the manifest of the step that was asked for is damaged.
             StorageError: where the directory, or the manifest that was asked for, cannot be read.
         """
-        checkpoints = self.checkpoints
+        while True:
+            checkpoints = self.checkpoints
+            try:
+                return self._find(checkpoints, which, monitor, mode)
+            except (CheckpointNotFoundError, CorruptCheckpointError):
+                if all(checkpoint.path.exists() for checkpoint in checkpoints):
+                    raise  # else training has taken one away meanwhile, and there is a newer one
+
+    def _find(self, checkpoints: list[Checkpoint], which: int | str, monitor: str | None, mode: Mode) -> Checkpoint:
         if which == "latest":
             return self._latest(checkpoints)
         if which == "best":
@@ -73,11 +96,112 @@ class Run:
         _ = matching[-1].manifest  # a damaged one is not silently another one
         return matching[-1]
 
+    @contextmanager
+    def reading(self, which: int | str = "latest", *, monitor: str | None = None, mode: Mode = "min") -> Iterator[Checkpoint]:
+        """One checkpoint that training does not take away while the block runs, where this process may write into the run directory.
+
+        Args:
+            which, monitor, mode: as in `find`.
+
+        Returns:
+            A context manager that gives the checkpoint.
+
+        Raises:
+            CheckpointNotFoundError, CorruptCheckpointError, StorageError: as `find`.
+
+        Example:
+            >>> import ckptkit
+            >>> with ckptkit.open_run(run_directory).reading() as checkpoint:
+            ...     sorted(path.name for path in checkpoint.path.iterdir())[0]
+            'ckpt-2.data-00000-of-00001'
+        """
+        patience = time.monotonic() + _PATIENCE_SECS
+        while True:
+            checkpoint = self.find(which, monitor=monitor, mode=mode)
+            with held(self.layout, checkpoint.name):
+                leaving = is_leaving(self.layout, checkpoint.name) and time.monotonic() < patience  # longer ago, its owner died over it
+                if checkpoint.path.is_dir() and not leaving:
+                    yield checkpoint
+                    return
+            time.sleep(_LOOK_SECS)
+
+    def read(self, action: Callable[[Checkpoint], T], which: int | str = "latest", *, monitor: str | None = None, mode: Mode = "min") -> T:
+        """Calls a function with one checkpoint, and again with the one that counts then where it vanished meanwhile.
+
+        That happens to a process that may not write into the run directory, so that nobody knows of it.
+
+        Args:
+            action: reads what it needs, and may be called several times.
+            which, monitor, mode: as in `find`.
+
+        Returns:
+            What the function returned.
+
+        Raises:
+            CheckpointNotFoundError, CorruptCheckpointError, StorageError: as `find`; and whatever the function raises over a checkpoint
+                that is still there.
+        """
+        while True:
+            with self.reading(which, monitor=monitor, mode=mode) as checkpoint:
+                try:
+                    return action(checkpoint)
+                except Exception:
+                    if checkpoint.path.is_dir():
+                        raise
+
+    def follow(self, after_step: int | None = None, timeout_secs: float | None = None, *, poll_secs: float = 0.5,
+               clock: Clock | None = None) -> Iterator[Checkpoint]:
+        """Committed checkpoints as they come, each once, oldest first; ends with the one of the end of training.
+
+        Training does not take away the one that the loop is at (see `reading`). Those that came and went meanwhile are not seen.
+
+        Args:
+            after_step: only those that were made after the one of this step; by default all that are there, too.
+            timeout_secs: ends where none has come for so many seconds; by default it waits for the end of training.
+            poll_secs: how often to look.
+            clock: where the time comes from.
+
+        Yields:
+            One checkpoint after the other.
+
+        Raises:
+            StorageError: where the directory cannot be read.
+
+        Example:
+            >>> import ckptkit
+            >>> [checkpoint.step for checkpoint in ckptkit.open_run(run_directory).follow(timeout_secs=0)]
+            [1, 2]
+        """
+        clock = clock or SystemClock()
+        last = max((_order(each) for each in self.checkpoints if after_step is not None and each.step <= after_step), default=(0, -1))
+        began = clock.monotonic()
+        patience = began + _PATIENCE_SECS
+        while True:
+            new = next((each for each in self.checkpoints if _order(each) > last and each.problem is None), None)
+            if new is not None:
+                with held(self.layout, new.name):
+                    leaving = is_leaving(self.layout, new.name) and clock.monotonic() < patience
+                    if new.path.is_dir() and not leaving:
+                        yield new
+                        if new.manifest.final:
+                            return
+                if leaving:
+                    clock.sleep(poll_secs)
+                else:
+                    last, began = _order(new), clock.monotonic()
+                    patience = began + _PATIENCE_SECS
+            elif timeout_secs is not None and clock.monotonic() - began >= timeout_secs:
+                return
+            else:
+                clock.sleep(poll_secs)
+
     def _latest(self, checkpoints: list[Checkpoint]) -> Checkpoint:
         for checkpoint in reversed(checkpoints):
             try:
                 _ = checkpoint.manifest
             except CorruptCheckpointError as error:
+                if not checkpoint.path.exists():
+                    raise
                 logger.warning("%s is damaged, and the checkpoint before it counts: %s", checkpoint.name, error)
             else:
                 return checkpoint

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 
 from ckptkit.errors import StorageError
 from ckptkit.log import logger
-from ckptkit.store.events import TidyingFailed
+from ckptkit.store.events import Event, TidyingFailed
 from ckptkit.store.journal import Journal
 
 
@@ -25,3 +25,9 @@ def tidying(journal: Journal, what: str) -> Iterator[None]:
         logger.warning("could not %s; the checkpoints are safe, and training goes on: %s", what, error)
         with suppress(StorageError):  # a disk that refuses this too has been said already
             journal.record(TidyingFailed(what=what, message=str(error)))
+
+
+def tell(journal: Journal, event: Event) -> None:
+    """Records an event; a journal that cannot be written costs its line, and no training."""
+    with tidying(journal, f"write {event.event} to the journal"):
+        journal.record(event)

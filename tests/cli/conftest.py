@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 
+from ckptkit.cli import main
 from ckptkit.clock import SystemClock
 from ckptkit.store.commit import begin_writing, commit
 from ckptkit.store.events import AttemptStarted, Event, Saved
 from ckptkit.store.files import FileSystem
-from ckptkit.store.journal import Journal, start_attempt
+from ckptkit.store.journal import Journal
 from ckptkit.store.layout import run_layout
 from ckptkit.store.manifest import Manifest, StateEntry, TensorEntry, to_numbers
+from tests.store.conftest import start_attempt
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,12 +45,12 @@ class DummyRun:
         self.journal.record(event)
         return self
 
-    def save(self, step: int, *, metrics: dict[str, float] | None = None, **fields: Any) -> Path:
-        """Commits a checkpoint; returns its directory."""
+    def save(self, step: int, *, metrics: dict[str, float] | None = None, data: bytes = b"some tensors" * 100, **fields: Any) -> Path:
+        """Commits a checkpoint with a data file of this content; returns its directory."""
         assert self.journal is not None
         writing = begin_writing(self.files, self.layout, self.journal.attempt)
         (writing / f"ckpt-{step}.index").write_bytes(b"an index")
-        (writing / f"ckpt-{step}.data-00000-of-00001").write_bytes(b"some tensors" * 100)
+        (writing / f"ckpt-{step}.data-00000-of-00001").write_bytes(data)
         tensors = (
             TensorEntry(key="model/weights/0", kind="variable", path="dense/kernel", shape=(10, 20), dtype="float32", trainable=True),
             TensorEntry(key="model/weights/1", kind="variable", path="dense/bias", shape=(20,), dtype="float32", trainable=True),
@@ -90,5 +92,19 @@ def ckptkit(tmp_path: Path, environment: dict[str, str]) -> Ckptkit:
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": environment, "cwd": tmp_path} | options
         return subprocess.run([sys.executable, "-m", "ckptkit", *map(str, arguments)], stdin=subprocess.DEVNULL, text=True, timeout=60,
                               check=False, **options)
+
+    return call
+
+
+@pytest.fixture
+def called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ckptkit:
+    """The same in this process, where a process of its own is not the point."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        command = list(map(str, arguments))
+        capsys.readouterr()
+        code = main(command)
+        return subprocess.CompletedProcess(command, code, *capsys.readouterr())
 
     return call

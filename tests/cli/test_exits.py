@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 READERS = ["list", "show"]
+OTHERS = [["verify"], ["prune"], ["pin", "5"], ["unpin", "5"], ["rollback", "5"]]
 
 
 @pytest.mark.parametrize("command", READERS)
@@ -28,6 +29,13 @@ def test_no_such_run(tmp_path, ckptkit, command, name, said):
     assert result.stdout == ""
     assert result.stderr.startswith(f"ckptkit: {said}")
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", OTHERS, ids=str)
+def test_nothing_is_made_in_what_is_no_run(tmp_path, called, command):
+    (tmp_path / "foreign").mkdir()
+    assert called(command[0], "foreign", *command[1:]).returncode == 10
+    assert [path.name for path in tmp_path.rglob("*")] == ["foreign"]
 
 
 @pytest.mark.parametrize("arguments", [
@@ -52,7 +60,8 @@ def test_help_and_version(ckptkit, arguments):
     assert result.stderr == ""
 
 
-@pytest.mark.parametrize("arguments", [["list", "run"], ["list", "run", "--json"], ["show", "run"], ["show", "run", "--json"], ["--help"]], ids=str)
+@pytest.mark.parametrize("arguments", [["list", "run"], ["list", "run", "--json"], ["show", "run"], ["show", "run", "--json"],
+                                       ["verify", "run", "--all"], ["prune", "run", "--keep-latest", "1", "--dry-run"], ["--help"]], ids=str)
 def test_a_closed_pipe_is_no_error(dummy_run, ckptkit, arguments):
     dummy_run.attempt()
     dummy_run.save(100)
@@ -134,7 +143,15 @@ def test_no_permission_on_the_way_to_the_run(dummy_run, ckptkit, obeying, tmp_pa
 def test_a_run_that_may_only_be_read(dummy_run, ckptkit, obeying, tmp_path):
     dummy_run.attempt()
     dummy_run.save(100)
+    dummy_run.save(200)
     for path in (dummy_run.root, *dummy_run.root.rglob("*")):
         path.chmod(0o555 if path.is_dir() else 0o444)
     assert ckptkit("list", "run", **obeying).returncode == 0
     assert ckptkit("show", "run", **obeying).returncode == 0
+    assert ckptkit("verify", "run", **obeying).returncode == 0
+    assert ckptkit("prune", "run", "--keep-latest", "1", "--dry-run", **obeying).returncode == 0
+    for command in (["prune", "run", "--keep-latest", "1", "--yes"], ["rollback", "run", "100", "--yes"], ["pin", "run", "100"]):
+        result = ckptkit(*command, **obeying)
+        assert result.returncode == 1
+        assert "ermission denied" in result.stderr
+        assert result.stderr.count("\n") == 1

@@ -50,11 +50,13 @@ def test_json_form(dummy_run, ckptkit):
         "words": "no word of an end from node7 (process 12): it runs there or was lost; its newest save is of step 100",
         "attempts": 1,
         "checkpoints": [{
-            "name": "ckpt-100-1", "path": "run/checkpoints/ckpt-100-1", "step": 100, "attempt": 1, "problem": None, "epoch": 1, "batch": 10,
+            "name": "ckpt-100-1", "path": "run/checkpoints/ckpt-100-1", "step": 100, "attempt": 1, "problem": None, "pinned": None, "epoch": 1,
+            "batch": 10,
             "saved_at": 1.5e9, "size_bytes": sum(p.stat().st_size for p in path.glob("ckpt-*")), "trigger": "every 100 steps", "final": False,
             "metrics": {"loss": 0.5, "val_loss": "nan"}}],
         "quarantined": 0,
         "set_aside": 0,
+        "rolled_back": 0,
         "damaged_journal_lines": [],
     }
     assert (last["event"], last["attempt"]) == ("saved", 1)

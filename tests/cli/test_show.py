@@ -47,7 +47,7 @@ def test_json_form(dummy_run, ckptkit):
         "version": 1, "run": "run", "name": "ckpt-100-1", "path": "run/checkpoints/ckpt-100-1",
         "prefix": "run/checkpoints/ckpt-100-1/ckpt-100", "step": 100, "epoch": 1, "batch": 0, "attempt": 1, "saved_at": 1.5e9,
         "trigger": "every 100 steps", "final": False, "total": 3, "size_bytes": 1208, "metrics": {"loss": 0.5}, "hyperparameters": {},
-        "versions": {"tensorflow": "2.21.0"}, "format_version": 1,
+        "versions": {"tensorflow": "2.21.0"}, "format_version": 2,
         "states": [
             {"name": "model", "class_name": "Functional", "optimizers": {"optimizer": "Adam"},
              "roles": [{"role": "weights", "tensors": 2, "size_bytes": 880}, {"role": "optimizer", "tensors": 1, "size_bytes": 8}]},

@@ -9,7 +9,18 @@ import psutil
 import pytest
 
 from ckptkit.cli.state import RunState, run_state
-from ckptkit.store.events import AttemptEnded, AttemptStarted, Event, Failed, Finished, Preempted, Restored, Saved
+from ckptkit.store.events import (
+    AttemptEnded,
+    AttemptStarted,
+    Event,
+    Failed,
+    Finished,
+    Preempted,
+    Restored,
+    RolledBack,
+    Saved,
+    TakenAway,
+)
 
 NOW = 1000.0
 
@@ -33,6 +44,7 @@ def state(*lives: list[Event], running: bool = False) -> RunState:
 FINISHED = [started(), saved(9), Finished(step=9, epoch=3), AttemptEnded(outcome="finished", step=9)]
 PREEMPTED = [started(), saved(5), Preempted(step=5, reason="SIGTERM", exit_code=75, secs=1), AttemptEnded(outcome="preempted", step=5)]
 FAILED = [started(), Failed(error="ValueError", message="bad\nshape", step=4, restart=True), AttemptEnded(outcome="failed", step=4)]
+ROLLED_BACK = RolledBack(checkpoint="ckpt-4-1", step=4, set_aside=["ckpt-9-1"], moved_to="aside/rolled-back-000002")
 
 
 @pytest.mark.parametrize(("lives", "name", "words"), [
@@ -50,10 +62,14 @@ FAILED = [started(), Failed(error="ValueError", message="bad\nshape", step=4, re
     ([[started()]], "dead", "dead: process 7 is gone and left no word; it has saved nothing yet"),
     ([[started(host="there"), saved(3)]], "unknown",
      "no word of an end from there (process 7): it runs there or was lost; its newest save is of step 3"),
+    ([FINISHED, [ROLLED_BACK]], "stopped", "rolled back to step 4, to go on from there when it is started again"),
+    ([FINISHED, [ROLLED_BACK], PREEMPTED], "preempted", "preempted at step 5, to go on when it is started again"),
+    ([FINISHED, [TakenAway(checkpoint="ckpt-1-1", reason="")]], "finished", "finished at step 9 (3 epochs)"),
 ])
 def test_state(lives, name, words):
     found = state(*lives)
-    assert (found.name, found.words, found.attempts) == (name, words, len(lives))
+    assert (found.name, found.words) == (name, words)
+    assert found.attempts == sum(isinstance(life[0], AttemptStarted) for life in lives)
 
 
 def test_a_process_that_still_runs_is_training():

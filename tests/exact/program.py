@@ -246,6 +246,7 @@ def callbacks(kind: str) -> list[Any]:
         "stopping": lambda: [keras.callbacks.ReduceLROnPlateau(monitor="loss", patience=1, min_delta=0.5, factor=0.5),
                              keras.callbacks.EarlyStopping(monitor="loss", patience=3, min_delta=0.5, restore_best_weights=True)],
         "swap_ema": lambda: [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)],
+        "weights": lambda: [ChangesWeights()],
         "scheduler": lambda: [keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.7)],
         "csv": lambda: [keras.callbacks.CSVLogger("log.csv")],
         "csv_append": lambda: [keras.callbacks.CSVLogger("log.csv", append=True, separator=";")],
@@ -255,6 +256,23 @@ def callbacks(kind: str) -> list[Any]:
         "own": lambda: [OwnState(), OwnDict(), Plain(), lambda_callback()],
     }
     return kinds[kind]()
+
+
+class ChangesWeights(keras.callbacks.Callback):
+    """Changes the model at each beginning, each time by as much."""
+
+    def _change(self) -> None:
+        for weight in self.model.trainable_weights:
+            weight.assign(weight * 0.99)
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self._change()
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        self._change()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._change()
 
 
 class Counter(keras.callbacks.Callback):

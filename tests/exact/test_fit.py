@@ -62,6 +62,13 @@ SPREAD = {"two_shuffles", "repeat_twice", "py_dataset", "generator_global"}
 EVERY_KIND = [pytest.param(kind, marks=[] if kind in SPREAD else pytest.mark.long) for kind in DATA]
 
 
+@pytest.mark.parametrize(("callbacks", "model"), [("swap_ema", "ema"), ("weights", "dense")])
+def test_callbacks_that_change_the_model_where_a_run_goes_on(callbacks: str, model: str, tf_process: Any, tmp_path: Path) -> None:
+    """What they did at the beginning of a batch or of an evaluation is in the state already, and is not done twice."""
+    Comparison(tf_process, tmp_path, model=model, callbacks=callbacks, data="numpy").check(
+        [{"evaluation": [0, 1], **SIGTERM}, {"batch": [1, 3], **SIGTERM}, {"last": 1, "signal": "SIGKILL"}], save=1)
+
+
 @pytest.mark.parametrize("kind", EVERY_KIND)
 def test_a_signal_to_stop(kind: str, tf_process: Any, tmp_path: Path) -> None:
     """It saves where it arrives: in mid-epoch, at the last batch of an epoch, in an evaluation, and there is nothing left to do again."""

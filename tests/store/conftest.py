@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from ckptkit.clock import Clock
 from ckptkit.store.commit import begin_writing, commit
 from ckptkit.store.files import FileSystem
+from ckptkit.store.journal import Journal, next_attempt, start_journal
 from ckptkit.store.layout import RunLayout
 from ckptkit.store.manifest import Manifest, StateEntry, TensorEntry
 
@@ -24,6 +26,11 @@ def manifest(step: int = 100, attempt: int = 1, **fields: Any) -> Manifest:
     return Manifest(step=step, attempt=attempt, **(known | fields))
 
 
+def start_attempt(files: FileSystem, layout: RunLayout, clock: Clock) -> Journal:
+    """The journal of the next attempt, without the lock that a process would hold."""
+    return start_journal(files, layout, clock, next_attempt(layout))
+
+
 @pytest.fixture
 def layout(tmp_path: Path) -> RunLayout:
     return RunLayout(tmp_path / "run")
@@ -37,6 +44,8 @@ def files() -> FileSystem:
 @pytest.fixture
 def save(layout: RunLayout, files: FileSystem) -> Any:
     """`save(step, attempt, content)` commits a checkpoint with one data file, and returns its directory."""
+
+    files.make_dir(layout.pins)  # as an owner does
 
     def save(step: int = 100, attempt: int = 1, content: bytes = b"tensors", **fields: Any) -> Path:
         (begin_writing(files, layout, attempt) / f"ckpt-{step}.index").write_bytes(content)

@@ -6,7 +6,8 @@ import pytest
 
 from ckptkit.store import events
 from ckptkit.store.fresh import set_aside_earlier_lives, this_life
-from ckptkit.store.journal import read_journal, start_attempt
+from ckptkit.store.journal import read_journal
+from tests.store.conftest import start_attempt
 from tests.store.test_journal import Clock
 
 

@@ -10,7 +10,8 @@ import pytest
 
 import ckptkit
 from ckptkit.store import events
-from ckptkit.store.journal import MAX_LINE_BYTES, encode_line, read_journal, start_attempt
+from ckptkit.store.journal import MAX_LINE_BYTES, encode_line, read_journal
+from tests.store.conftest import start_attempt
 
 
 class Clock:
@@ -28,7 +29,8 @@ class Clock:
 
 def example(cls: type[events.Event]) -> events.Event:
     """An event of this kind, with a value in every field."""
-    values = {str: "text", int: 7, float: 1.5, bool: True, dict[str, str]: {"a": "b"}, dict[str, events.Number]: {"loss": 0.5, "acc": "nan"}}
+    values = {str: "text", int: 7, float: 1.5, bool: True, dict[str, str]: {"a": "b"}, dict[str, events.Number]: {"loss": 0.5, "acc": "nan"},
+              list[str]: ["a", "b"], int | None: None}
     hints = typing.get_type_hints(cls)
     return cls(**{field.name: values[hints[field.name]] for field in dataclasses.fields(cls)})
 
@@ -99,7 +101,7 @@ def test_other_files_are_left_alone(layout, files):
     (layout.journal / "odd.jsonl").mkdir()
     view = read_journal(layout)
     assert len(view.events) == 1
-    assert view.damaged == ("odd.jsonl: no regular file",)
+    assert view.damaged == ("odd.jsonl: it is no regular file",)
 
 
 def test_no_journal_is_an_empty_one(layout):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ckptkit
-from ckptkit.store.manifest import FileEntry, TensorEntry, decode, encode, from_numbers, read_manifest, to_number, to_numbers
+from ckptkit.store.manifest import FileEntry, LaterFormatError, TensorEntry, decode, encode, from_numbers, read_manifest, seal, to_number, to_numbers
 from tests.store.conftest import manifest
 
 WHERE = Path("somewhere/manifest.json")
@@ -44,20 +45,54 @@ def test_a_manifest_is_read_as_it_was_written(step, attempt, metrics, extremes, 
 
 def test_the_form_on_disk():
     """A change here is a change of the format: raise its version, and keep this form readable."""
-    assert json.loads(encode(manifest(metrics={"loss": 0.5, "val_loss": "nan"}, extremes={"loss": (0.25, 1.0)}, total=3))) == {
+    form = json.loads(encode(manifest(metrics={"loss": 0.5, "val_loss": "nan"}, extremes={"loss": (0.25, 1.0)}, total=3)))
+    assert re.fullmatch("xxh3_128:[0-9a-f]{32}", form.pop("digest"))
+    assert form == {
         "step": 100, "epoch": 1, "batch": 2, "attempt": 1, "saved_at": 1.5e9, "trigger": "every 100 steps",
         "states": [{"name": "model", "class_name": "Functional", "classes": {"optimizer": "Adam"}}],
         "tensors": [
             {"key": "model/weights/0", "kind": "variable", "path": "dense/kernel", "shape": [2, None], "dtype": "float32", "trainable": True},
             {"key": "model/state/0/arrays/1", "kind": "python", "path": "x", "shape": None, "dtype": "int64", "trainable": None}],
         "files": [], "metrics": {"loss": 0.5, "val_loss": "nan"}, "extremes": {"loss": [0.25, 1.0]}, "hyperparameters": {}, "versions": {},
-        "final": False, "total": 3, "format_version": 1,
+        "final": False, "total": 3, "format_version": 2,
     }
 
 
 def test_fields_of_later_versions_are_skipped():
-    data = json.loads(encode(manifest())) | {"colour": "blue"}
-    assert decode(json.dumps(data).encode(), WHERE) == manifest()
+    assert decode(changed({"colour": "blue"}), WHERE) == manifest()
+
+
+def changed(fields):
+    """A manifest with other fields, and the digest that belongs to them."""
+    return seal(json.dumps({name: value for name, value in (json.loads(encode(manifest())) | fields).items() if name != "digest"}).encode())
+
+
+def test_a_manifest_of_the_first_format_is_read():
+    """It had no digest."""
+    data = json.dumps({name: value for name, value in json.loads(encode(manifest())).items() if name != "digest"} | {"format_version": 1})
+    assert decode(data.encode(), WHERE) == manifest(format_version=1)
+
+
+def test_a_manifest_of_a_later_format_is_told_from_a_damaged_one():
+    with pytest.raises(LaterFormatError, match="Install a newer one"):
+        decode(changed({"format_version": 3}), WHERE)
+    with pytest.raises(ckptkit.CorruptCheckpointError, match="digest differs") as caught:
+        decode(encode(manifest()).replace(b'"format_version": 2', b'"format_version": 3'), WHERE)
+    assert not isinstance(caught.value, LaterFormatError)
+
+
+def test_a_digest_that_is_lost_is_damage():
+    with pytest.raises(ckptkit.CorruptCheckpointError, match="digest is missing"):
+        decode(encode(manifest()).replace(b'"digest"', b'"dogest"', 1), WHERE)
+
+
+def test_every_flipped_bit_is_found():
+    good = encode(manifest(metrics={"loss": 0.5}))
+    for place in range(8 * len(good)):
+        bad = bytearray(good)
+        bad[place // 8] ^= 1 << place % 8
+        with pytest.raises(ckptkit.CorruptCheckpointError):
+            decode(bytes(bad), WHERE)
 
 
 @given(st.binary())
@@ -76,7 +111,8 @@ def test_flipped_bytes_are_a_manifest_or_corruption(data):
 
 
 @pytest.mark.parametrize(("change", "said"), [
-    ({"format_version": 2}, "has format version 2; this ckptkit reads up to 1. Install a newer one."),
+    ({"format_version": 3}, "has format version 3; this ckptkit reads up to 2. Install a newer one."),
+    ({"tensors": [{"key": "model", "kind": "variable", "path": "", "shape": [], "dtype": "int8"}]}, "is no key of a tensor"),
     ({"format_version": "1"}, "is not a manifest"),
     ({"step": -1}, "is not a manifest"),
     ({"step": None}, "is not a manifest"),
@@ -88,9 +124,8 @@ def test_flipped_bytes_are_a_manifest_or_corruption(data):
     ({"files": [{"name": "a", "size_bytes": 1, "digest": ""}] * 2}, "a file is named twice"),
 ], ids=str)
 def test_a_manifest_that_cannot_be_right(change, said):
-    data = json.loads(encode(manifest())) | change
     with pytest.raises(ckptkit.CorruptCheckpointError, match="somewhere") as caught:
-        decode(json.dumps(data).encode(), WHERE)
+        decode(changed(change), WHERE)
     assert said in str(caught.value)
 
 

@@ -13,10 +13,10 @@ from ckptkit.store import events
 from ckptkit.store.catalog import list_checkpoints
 from ckptkit.store.commit import begin_writing, commit
 from ckptkit.store.files import FileSystem, storage_errors
-from ckptkit.store.journal import read_journal, start_attempt
+from ckptkit.store.journal import read_journal
 from ckptkit.store.retention import retain
 from ckptkit.store.tidying import tidying
-from tests.store.conftest import manifest
+from tests.store.conftest import manifest, start_attempt
 
 
 class Keeping(FileSystem):

@@ -1,0 +1,54 @@
+"""A bar for work that takes longer than a second; on a terminal only."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import click
+
+_AFTER_SECS = 1.0
+
+
+class Progress:
+    """How far the work is.
+
+    Args:
+        label: what is done.
+        total_bytes: how much there is to do.
+        stack: closes the bar.
+    """
+
+    def __init__(self, label: str, total_bytes: int, stack: ExitStack) -> None:
+        self._label = label
+        self._total = total_bytes
+        self._stack = stack
+        self._began = time.monotonic()
+        self._done = 0
+        self._bar: Any = None
+
+    def __call__(self, more_bytes: int) -> None:
+        self._done += more_bytes
+        if self._bar is not None:
+            self._bar.update(more_bytes)
+        elif time.monotonic() - self._began > _AFTER_SECS and sys.stderr is not None and sys.stderr.isatty():
+            self._bar = self._stack.enter_context(click.progressbar(length=self._total, label=self._label, file=sys.stderr))
+            self._bar.update(self._done)
+
+
+@contextmanager
+def progress(label: str, total_bytes: int) -> Iterator[Progress]:
+    """Work on so many bytes.
+
+    Args:
+        label: what is done.
+        total_bytes: how much there is to do.
+
+    Returns:
+        A function that is told how many more bytes are done.
+    """
+    with ExitStack() as stack:
+        yield Progress(label, total_bytes, stack)

@@ -1,0 +1,89 @@
+"""Taking a run to train it: the lock, a number, a journal, and what a dead process left put in order."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ckptkit.errors import ConfigError
+from ckptkit.manager.plan import Plan
+from ckptkit.manager.versions import versions
+from ckptkit.store import events
+from ckptkit.store.catalog import list_checkpoints
+from ckptkit.store.files import storage_errors
+from ckptkit.store.fresh import make_checkpoints, set_aside_earlier_lives
+from ckptkit.store.journal import Journal, next_attempt, start_journal
+from ckptkit.store.layout import RunLayout
+from ckptkit.store.lock import RunLock
+from ckptkit.store.mounts import say_what_a_bucket_lacks
+from ckptkit.store.order import put_in_order, shut_out_the_silent
+from ckptkit.store.owned import OwnedFiles
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run that this process has taken.
+
+    Args:
+        plan: of the attempt; its files ask before each change whether the run is still its own.
+        journal: of the attempt.
+        lock: to let go of.
+    """
+
+    plan: Plan
+    journal: Journal
+    lock: RunLock
+
+
+def open_run_to_train(plan: Plan) -> Opened:
+    """Takes the run.
+
+    Raises:
+        ConfigError: where a file is in the way, or another program's checkpoints are.
+        RunLockedError: where another process trains this run.
+        StorageError: where the disk refuses.
+    """
+    layout = plan.layout
+    _check_directory(layout)
+    make_checkpoints(plan.files, layout)
+    say_what_a_bucket_lacks(layout.root)
+    lock = RunLock(plan.files, layout, plan.clock, at_least=next_attempt(layout))
+    lock.keep_alive()
+    try:
+        plan = replace(plan, files=OwnedFiles(plan.files, lock.check))
+        journal = start_journal(plan.files, layout, plan.clock, lock.number)
+        journal.record(events.AttemptStarted(host=socket.gethostname(), pid=os.getpid(), program=Path(sys.argv[0]).name,
+                                             versions=versions(), scheduler=_scheduler()))
+        put_in_order(plan.files, layout, journal, lock)
+        if plan.fresh is not None:
+            set_aside_earlier_lives(plan.files, layout, journal, plan.fresh)
+            shut_out_the_silent(plan.files, layout, lock)  # the fence was moved away with what it is for
+        lock.settle()
+    except BaseException:
+        lock.release()
+        raise
+    return Opened(plan, journal, lock)
+
+
+def _check_directory(layout: RunLayout) -> None:
+    """Checks that a run may live in a directory.
+
+    Raises:
+        ConfigError: where a file is in the way, or another program's checkpoints are.
+    """
+    with storage_errors("look at", layout.root):
+        for path in (layout.root, layout.checkpoints, layout.journal):
+            if path.exists() and not path.is_dir():
+                raise ConfigError(f"{path} is a file; a run needs a directory there. Move the file away, or name another directory.")
+        anothers = layout.state_file.exists() and not layout.journal.exists() and not list_checkpoints(layout)
+    if anothers:
+        raise ConfigError(f"{layout.checkpoints} holds checkpoints that another program wrote. Name another directory for this run.")
+
+
+def _scheduler() -> dict[str, str]:
+    """Slurm's own numbers of this job, which say how often it was restarted."""
+    names = ("SLURM_JOB_ID", "SLURM_RESTART_COUNT")
+    return {name.lower(): os.environ[name] for name in names if name in os.environ}

@@ -1,0 +1,72 @@
+"""Putting a run in order: what whoever takes it does first, before anything else is changed."""
+
+from __future__ import annotations
+
+from ckptkit.errors import CorruptCheckpointError
+from ckptkit.log import logger
+from ckptkit.store import events
+from ckptkit.store.catalog import list_checkpoints, list_shut_out
+from ckptkit.store.commit import clean_up
+from ckptkit.store.fence import put_up
+from ckptkit.store.files import FileSystem
+from ckptkit.store.holds import clear_away
+from ckptkit.store.journal import Journal
+from ckptkit.store.layout import CheckpointName, RunLayout
+from ckptkit.store.lock import RunLock
+from ckptkit.store.quarantine import quarantine
+from ckptkit.store.state_file import content, write_state_file
+from ckptkit.store.tidying import tidying
+
+
+def put_in_order(files: FileSystem, layout: RunLayout, journal: Journal, lock: RunLock) -> None:
+    """Removes what dead saves, removals and readers left, and shuts out what a silent owner may still commit.
+
+    Args:
+        files: how to change the disk.
+        layout: the run.
+        journal: of this attempt.
+        lock: that this process holds.
+
+    Raises:
+        StorageError: where the disk refuses.
+    """
+    for what in clean_up(files, layout):
+        journal.record(events.CleanedUp(what=what))
+        logger.info("%s", what)
+    with tidying(journal, "clear away what dead readers left"):
+        files.make_dir(layout.pins)
+        clear_away(files, layout)
+    shut_out_the_silent(files, layout, lock)  # after the cleaning, which puts back what was being replaced
+    for claim in lock.silent:
+        owner = str(claim.owner or "a process that its claim does not name")
+        journal.record(events.TakenOver(owner=owner))
+        logger.warning("took the run over from %s: it gave no sign of life. What it saves from now on does not count", owner)
+    for checkpoint in list_shut_out(layout):
+        late = CorruptCheckpointError("It was committed by a process that had lost the run to a later one.", "late")
+        quarantine(files, layout, journal, checkpoint, late)
+    _mend_state_file(files, layout, journal)
+
+
+def _mend_state_file(files: FileSystem, layout: RunLayout, journal: Journal) -> None:
+    """Makes TensorFlow's state file say what is there, where it is missing, damaged, or behind."""
+    names = [checkpoint.name for checkpoint in list_checkpoints(layout)]
+    try:
+        is_right = layout.state_file.read_bytes() == content(names)
+    except OSError:
+        is_right = False
+    if names and not is_right:
+        with tidying(journal, "mend TensorFlow's state file"):
+            write_state_file(files, layout, names)
+
+
+def shut_out_the_silent(files: FileSystem, layout: RunLayout, lock: RunLock) -> None:
+    """What a silent owner commits from now on does not exist. Where that was said already, nothing happens.
+
+    Raises:
+        StorageError: where the disk refuses.
+    """
+    if lock.silent and not layout.fence(lock.number).exists():
+        # What was moved away may be brought back by its user.
+        moved = [name for directory in (layout.quarantine, *layout.aside.glob("*")) for path in directory.glob("ckpt-*")
+                 if (name := CheckpointName.parse(path.name)) is not None]
+        put_up(files, layout, lock.number, [*(checkpoint.name for checkpoint in list_checkpoints(layout)), *moved])
