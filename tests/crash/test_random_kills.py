@@ -64,3 +64,19 @@ def test_killed_at_random_moments(kills, fork_server, tmp_path):
     print(f"{killed} kills, {before_training} of them before training began; step {last} of {total} was reached by then")
     assert killed >= kills * 0.9, "the run has to be long enough for its kills"
     assert not (run / "quarantine").exists()
+
+
+def test_an_evaluator_beside_a_training_that_keeps_one_checkpoint_sees_no_error(fork_server, tmp_path):
+    run = str(tmp_path / "run")
+    training = fork_server.call(PROGRAM, run, 10**6, 1, 1)
+    while not list_checkpoints(RunLayout(Path(run))):
+        assert training.poll() is None, training.output()
+        time.sleep(0.01)
+    evaluators = [fork_server.call("tests.crash.evaluating:evaluate", run, 5.0) for _ in range(2)]
+    for evaluator in evaluators:
+        steps = evaluator.check().result
+        assert steps == sorted(steps)
+        assert len(set(steps)) > 2, "training went on meanwhile"
+    assert training.poll() is None, training.output()
+    training.kill()
+    newest_whole(RunLayout(Path(run)))

@@ -17,7 +17,7 @@ import tensorflow as tf
 import ckptkit
 
 
-def train(run: str, total: int, every: int) -> dict[str, Any]:
+def train(run: str, total: int, every: int, keep: int = 2) -> dict[str, Any]:
     """Trains to `total` steps, saving `every` so many, or until it is killed.
 
     Returns:
@@ -39,7 +39,7 @@ def train(run: str, total: int, every: int) -> dict[str, Any]:
         return loss
 
     manager = ckptkit.CheckpointManager(run, {"model": model, "optimizer": optimizer, "batches": batches}, save=ckptkit.EveryNSteps(every),
-                                        keep=ckptkit.KeepLatest(2))
+                                        keep=ckptkit.KeepLatest(keep))
     with manager:
         print(f"goes on from {manager.latest_step or 0}", flush=True)
         for _ in manager.steps(total):
