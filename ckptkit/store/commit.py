@@ -19,6 +19,7 @@ from ckptkit.store.layout import (
     STATE_FILE,
     CheckpointName,
     RunLayout,
+    is_leaving_mark,
     is_removing,
     replaced_name,
     writing_attempt,
@@ -174,7 +175,7 @@ def clean_up(files: FileSystem, layout: RunLayout, own: int | None = None) -> li
         elif is_removing(path.name):
             _remove_hidden(files, layout, path)
             done.append(f"finished a removal ({path.name})")
-        elif path.name == STATE_FILE + TEMPORARY or (path.name.startswith(".fence-") and path.name.endswith(TEMPORARY)):
+        elif is_leaving_mark(path.name) or path.name == STATE_FILE + TEMPORARY or (path.name.startswith(".fence-") and path.name.endswith(TEMPORARY)):
             files.remove_file(path)
         elif (name := replaced_name(path.name)) is not None:
             if layout.checkpoint(name).exists():

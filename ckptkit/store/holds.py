@@ -102,7 +102,7 @@ def being_read(layout: RunLayout) -> frozenset[CheckpointName]:
 
 
 def clear_away(files: FileSystem, layout: RunLayout) -> None:
-    """Removes what dead readers and a dead owner left.
+    """Removes what dead readers left.
 
     Raises:
         StorageError: where the disk refuses.
@@ -111,8 +111,6 @@ def clear_away(files: FileSystem, layout: RunLayout) -> None:
     for path in _holds(layout):
         if _living(path, machine) is None:
             files.remove_file(path)
-    for path in sorted(layout.checkpoints.glob(".leaving-*")):
-        files.remove_file(path)
 
 
 def _holds(layout: RunLayout) -> list[Path]:

@@ -21,6 +21,7 @@ _REPLACED = re.compile(r"\.replaced-(ckpt-[0-9]{1,18}-[0-9]{1,9})")
 _ATTEMPT = re.compile(r"attempt-([0-9]{1,9})\.jsonl")
 _CLAIM = re.compile(r"[0-9]{6,9}")
 _FENCE = re.compile(r"\.fence-([0-9]{1,9})")
+_LEAVING = ".leaving-"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -114,7 +115,7 @@ class RunLayout:
         return self.checkpoints / f".replaced-{name}"
 
     def leaving(self, name: CheckpointName) -> Path:
-        return self.checkpoints / f".leaving-{name}"
+        return self.checkpoints / f"{_LEAVING}{name}"
 
     def fence(self, attempt: int) -> Path:
         return self.checkpoints / f".fence-{attempt}"
@@ -154,6 +155,11 @@ def writing_attempt(name: str) -> int | None:
 def is_removing(name: str) -> bool:
     """Whether a directory of this name is a checkpoint that is being taken away."""
     return _REMOVING.fullmatch(name) is not None
+
+
+def is_leaving_mark(name: str) -> bool:
+    """Whether a file of this name says that a checkpoint is about to be taken away."""
+    return name.startswith(_LEAVING)
 
 
 def replaced_name(name: str) -> CheckpointName | None:
