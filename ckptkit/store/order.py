@@ -14,8 +14,11 @@ from ckptkit.store.journal import Journal
 from ckptkit.store.layout import CheckpointName, RunLayout
 from ckptkit.store.lock import RunLock
 from ckptkit.store.quarantine import quarantine
+from ckptkit.store.reading import read_bounded
 from ckptkit.store.state_file import content, write_state_file
 from ckptkit.store.tidying import tidying
+
+_MOST_BYTES = 16 * 1024 * 1024
 
 
 def put_in_order(files: FileSystem, layout: RunLayout, journal: Journal, lock: RunLock) -> None:
@@ -51,7 +54,7 @@ def _mend_state_file(files: FileSystem, layout: RunLayout, journal: Journal) -> 
     """Makes TensorFlow's state file say what is there, where it is missing, damaged, or behind."""
     names = [checkpoint.name for checkpoint in list_checkpoints(layout)]
     try:
-        is_right = layout.state_file.read_bytes() == content(names)
+        is_right = read_bounded(layout.state_file, _MOST_BYTES) == content(names)
     except OSError:
         is_right = False
     if names and not is_right:

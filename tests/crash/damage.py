@@ -5,6 +5,7 @@ Runs in a process with TensorFlow, where `newest_good` is; most cases need no op
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -86,6 +87,7 @@ def changes(path: Path, partner: Path, rng: random.Random, flips: int) -> Iterat
     yield "another's content", lambda each: each.write_bytes(others)
     yield "a directory", lambda each: (each.unlink(), each.mkdir())
     yield "a link to itself, elsewhere", lambda each: (each.rename(each.with_name("elsewhere")), each.symlink_to("elsewhere"))
+    yield "a pipe", lambda each: (each.unlink(), os.mkfifo(each))
     yield "a dangling link", lambda each: (each.unlink(), each.symlink_to("nowhere"))
     yield "longer", lambda each: each.write_bytes(each.read_bytes() + b"\0")
 
