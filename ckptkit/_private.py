@@ -6,7 +6,7 @@ Tried with TensorFlow 2.20 to 2.21 and Keras 3.14 to 3.15; `tests/test_private.p
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -137,16 +137,21 @@ def shuffles_in(state: tf.Tensor) -> int:
     return int(tf.io.serialize_tensor(state).numpy().count(b"epoch_num_random_samples"))
 
 
-def read_variables(variables: Sequence[tf.Variable]) -> list[tf.Tensor]:
-    """The values of variables of the CPU, as `read_value` gives each of them.
+def variables_reader(variables: Sequence[tf.Variable]) -> Callable[[], list[tf.Tensor]]:
+    """Reads the values of variables of the CPU, as `read_value` gives each of them, each time it is called.
 
     Reason: the operation that reads many at once has no public name. One by one, ten thousand variables take two to six times as long, and a
     `tf.function` over them is traced for twenty seconds.
     """
     if not variables:
-        return []
+        return list
+    handles = [variable.handle for variable in variables]
     attributes = ("N", len(variables), "dtypes", [variable.dtype.as_datatype_enum for variable in variables])
-    return list(execute.execute(b"_ReadVariablesOp", len(variables), [variable.handle for variable in variables], attributes, context.context()))
+
+    def read() -> list[tf.Tensor]:
+        return list(execute.execute(b"_ReadVariablesOp", len(handles), handles, attributes, context.context()))
+
+    return read
 
 
 def is_trackable(value: Any) -> bool:

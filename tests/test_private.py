@@ -268,15 +268,17 @@ made = model()
 made.fit(tf.data.Dataset.from_tensor_slices((x, y)).batch(2), verbose=0, callbacks=[Look()])
 assert len(seen) == len(x) // 2 and seen[0][0].shape == (2, 4)
 """,
-    "read_variables": """
+    "variables_reader": """
 dense, sparse, none = tf.Variable(tf.zeros((1000, 4))), tf.Variable(tf.zeros((1000, 4))), tf.Variable(7, dtype=tf.int64)
 sparse.scatter_update(tf.IndexedSlices(tf.ones((1, 4)), [3]))  # from now on it is updated in place, and copied on reading
-values = _private.read_variables([dense, sparse, none])
+read = _private.variables_reader([dense, sparse, none])
+values = read()
 dense.assign_add(tf.ones((1000, 4)))
 sparse.scatter_update(tf.IndexedSlices(tf.ones((1, 4)), [5]))
 none.assign(8)
 assert [int(tf.reduce_sum(value)) for value in values] == [0, 4, 7] and values[2].dtype == tf.int64
-assert _private.read_variables([]) == []
+assert [int(tf.reduce_sum(value)) for value in read()] == [4000, 8, 8]
+assert _private.variables_reader([])() == []
 """,
     "slots_of": """
 class Slotted:

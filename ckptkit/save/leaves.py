@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -63,24 +63,11 @@ class VariableLeaf:
         return not isinstance(self.variable, tf.distribute.DistributedValues) and "CPU" in self.variable.device.upper()
 
     def capture(self) -> Tensors:
-        return {"": read([self])[0]}
+        with tf.device("CPU:0"):
+            return {"": tf.identity(self.variable.read_value())}
 
     def assign(self, tensors: Mapping[str, tf.Tensor]) -> None:
         self.variable.assign(tensors[""])
-
-
-def read(leaves: Sequence[VariableLeaf]) -> list[tf.Tensor]:
-    """The values of variables now, in the host's memory; training may go on.
-
-    A variable on the CPU copies on write: what is read shares its buffer, and the next update takes a new one. (After a sparse update,
-    as an `Embedding` makes them, it copies on read.) From an accelerator the value is copied.
-    """
-    near = [index for index, leaf in enumerate(leaves) if leaf.is_near]
-    if len(near) == len(leaves):
-        return _private.read_variables([leaf.variable for leaf in leaves])
-    values = dict(zip(near, _private.read_variables([leaves[index].variable for index in near]), strict=True))
-    with tf.device("CPU:0"):
-        return [values[index] if index in values else tf.identity(leaf.variable.read_value()) for index, leaf in enumerate(leaves)]
 
 
 @dataclass(frozen=True)

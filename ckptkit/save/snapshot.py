@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import tensorflow as tf
 
-from ckptkit.save.leaves import Leaf, Tensors, VariableLeaf, read
+from ckptkit.save.group import Captured, no_collection
+from ckptkit.save.leaves import Leaf, Tensors
 from ckptkit.save.tracked import Tracked
 from ckptkit.store.manifest import RESULT, StateEntry, TensorEntry
 
@@ -18,21 +20,25 @@ class Snapshot:
 
     Args:
         states: what the user named.
-        leaves: everything with values.
-        values: those of each leaf, in the same order.
+        captured: everything with values, and those.
         results: the values of weights that replaced them at the end of training, by key.
     """
 
     states: tuple[StateEntry, ...]
-    leaves: tuple[Leaf, ...]
-    values: tuple[Tensors, ...]
+    captured: tuple[Captured, ...]
     results: dict[str, tf.Tensor] = field(default_factory=dict)
+
+    @property
+    def values(self) -> Iterator[tuple[Leaf, Tensors]]:
+        """Each leaf with its values."""
+        for each in self.captured:
+            yield from zip(each.leaves, each.values, strict=True)
 
     @cached_property
     def tensors(self) -> dict[str, tuple[TensorEntry, tf.Tensor]]:
         """What is known of each tensor, and itself, by key. Described when it is first asked for, which is not where training waits."""
         found = {}
-        for leaf, values in zip(self.leaves, self.values, strict=True):
+        for leaf, values in self.values:
             described = _describe(leaf)
             for part, tensor in values.items():
                 key = f"{leaf.key}/{part}" if part else leaf.key
@@ -49,7 +55,7 @@ class Snapshot:
     @property
     def size_bytes(self) -> int:
         """How much memory the values take, as far as that is known."""
-        return sum(tensor.dtype.size * int(tensor.shape.num_elements() or 0) for values in self.values for tensor in values.values()
+        return sum(tensor.dtype.size * int(tensor.shape.num_elements() or 0) for _, values in self.values for tensor in values.values()
                    if tensor.dtype not in (tf.string, tf.variant))
 
 
@@ -62,9 +68,8 @@ def take(tracked: Tracked) -> Snapshot:
     Raises:
         ConfigError: where a part of the state cannot be saved, naming it.
     """
-    variables = iter(read([leaf for leaf in tracked.leaves if isinstance(leaf, VariableLeaf)]))
-    return Snapshot(tracked.states, tracked.leaves,
-                    tuple({"": next(variables)} if isinstance(leaf, VariableLeaf) else leaf.capture() for leaf in tracked.leaves))
+    with no_collection():
+        return Snapshot(tracked.states, tuple(group.capture() for group in tracked.groups))
 
 
 def _describe(leaf: Leaf) -> TensorEntry:
@@ -85,7 +90,7 @@ def with_result(taken: Snapshot, tracked: Tracked) -> Snapshot:
 
     Keras does that at the end of training: averages of the weights, or the best ones.
     """
-    then = {leaf.key: values[""] for leaf, values in zip(taken.leaves, taken.values, strict=True) if leaf.kind == "variable"}
+    then = {leaf.key: values[""] for leaf, values in taken.values if leaf.kind == "variable"}
     now = {leaf.key: leaf.capture()[""] for leaf in tracked.leaves if leaf.key.split("/")[1] == "weights" and leaf.key in then}
     if all(_same_bits(then[key], tensor) for key, tensor in now.items()):
         return taken

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from ckptkit import _private
 from ckptkit.errors import ConfigError
+from ckptkit.save.group import Group
 from ckptkit.save.leaves import Leaf, PythonLeaf, TrackableLeaf, VariableLeaf, python_accessors
 from ckptkit.save.structure import Structure
 from ckptkit.save.walk import walk
@@ -30,13 +31,18 @@ class Tracked:
 
     Args:
         states: what the user named, in order.
-        leaves: everything with values, each once.
+        groups: everything with values, each once.
         roots: the objects that they were found in.
     """
 
-    states: tuple[StateEntry, ...]
-    leaves: tuple[Leaf, ...]
+    states: tuple[StateEntry, ...] = ()
+    groups: tuple[Group, ...] = ()
     roots: tuple[Any, ...] = ()
+
+    @property
+    def leaves(self) -> tuple[Leaf, ...]:
+        """Everything with values, in order."""
+        return tuple(leaf for group in self.groups for leaf in group.leaves)
 
 
 @runtime_checkable
@@ -117,7 +123,7 @@ def track(state: Mapping[str, Any]) -> Tracked:
     """
     collector = _Collector()
     states = tuple(collector.add(name, value) for name, value in state.items())
-    return Tracked(states, tuple(collector.leaves), tuple(state.values()))
+    return Tracked(states, (Group(collector.leaves),), tuple(state.values()))
 
 
 class Tracker:
@@ -131,7 +137,7 @@ class Tracker:
         self._own = {name: value for name, value in state.items() if _is_own(name, value)}
         self._users = {name: value for name, value in state.items() if name not in self._own}
         self._structure: Structure | None = None
-        self._tracked = Tracked((), ())
+        self._tracked = Tracked()
 
     def now(self) -> Tracked:
         """All leaves of now."""
@@ -139,7 +145,7 @@ class Tracker:
             self._tracked = track(self._users)
             self._structure = Structure(self._users.values())
         own = track(self._own)
-        return Tracked(self._tracked.states + own.states, self._tracked.leaves + own.leaves, self._tracked.roots + own.roots)
+        return Tracked(self._tracked.states + own.states, self._tracked.groups + own.groups, self._tracked.roots + own.roots)
 
 
 def _is_own(name: str, value: Any) -> bool:
