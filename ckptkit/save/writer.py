@@ -173,15 +173,17 @@ def write_checkpoint(target: Target, snapshot: Snapshot, manifest: Manifest, sna
     began = time.monotonic()
     manifest = replace(manifest, tensors=snapshot.entries)
     coming = Candidate(name=str(manifest.name), step=manifest.step, metrics=from_numbers(manifest.metrics))
+    needed = snapshot.size_bytes  # the function below must not hold the snapshot, for tenacity holds the function until the thread ends
 
     def before_another_try(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         logger.warning("could not save %s, trying again: %s", manifest.position, error)
+        _forget_frames(error)
         if isinstance(error, StorageError) and error.errno in NO_SPACE:
-            target.room.make(coming, snapshot.size_bytes, refused=True)
+            target.room.make(coming, needed, refused=True)
 
     try:
-        target.room.make(coming, snapshot.size_bytes)
+        target.room.make(coming, needed)
         for attempt in Retrying(retry=retry_if_exception(_may_pass), stop=stop_after_attempt(TRIES), wait=WAIT,
                                 before_sleep=before_another_try, reraise=True):
             with attempt:
@@ -220,6 +222,13 @@ def _write(target: Target, snapshot: Snapshot, manifest: Manifest) -> Manifest:
 
 def _may_pass(error: BaseException) -> bool:
     return isinstance(error, StorageError) and error.errno in PASSING
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Lets go of what an error's traceback holds: the snapshot, which is large, and for as long as tenacity holds the error."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _tell_and_clean(target: Target, manifest: Manifest, error: BaseException) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import os
 import threading
 from pathlib import Path
@@ -16,7 +17,8 @@ import tensorflow as tf
 
 import ckptkit
 from ckptkit.manager import saver
-from ckptkit.save import writer
+from ckptkit.save import background, writer
+from ckptkit.save.snapshot import Snapshot
 from ckptkit.save.tracked import Tracked, Tracker
 from ckptkit.store.files import FileSystem, storage_errors
 from ckptkit.store.verify import verify
@@ -131,6 +133,21 @@ def transient(directory: str, error: str, times: int) -> dict[str, Any]:
         files.times = times
         manager.save(1)
     return {"steps": manager.all_steps, "failed": events(directory, "save_failed")}
+
+
+def given_back(directory: str, error: str) -> dict[str, Any]:
+    """How many snapshots there still are whenever one was written; nothing looks for circles meanwhile."""
+    found = []
+    background.give_back = lambda: found.append(sum(isinstance(each, Snapshot) for each in gc.get_objects()))
+    files = Broken(ERRORS.get(error, OSError()))
+    _, manager = one(directory, files=files)
+    gc.disable()
+    with manager:
+        for step in (1, 2):
+            files.times = 1 if error else 0
+            manager.save(step)
+            manager.wait_until_finished()
+    return {"steps": manager.all_steps, "snapshots": found}
 
 
 def faster_than_the_disk(directory: str) -> dict[str, Any]:

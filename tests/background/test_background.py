@@ -81,6 +81,14 @@ def test_without_memory_for_a_copy_that_waits_training_waits(tf_call, tmp_path):
     assert "waiting for the save" in process.stderr
 
 
+@pytest.mark.parametrize("error", ["", "EIO"])
+def test_the_memory_of_a_snapshot_is_given_back_when_it_is_written(tf_call, tmp_path, error):
+    """Not later, when Python looks for circles or the thread ends: until then further copies could gather, and there is nothing to give back."""
+    result = tf_call(PROGRAMS + "given_back", str(tmp_path / "run"), error).check().result
+    assert result["steps"] == [1, 2]
+    assert set(result["snapshots"]) == {0}
+
+
 def test_a_child_that_is_forked_while_a_save_is_written(tf_call, tmp_path):
     assert tf_call(PROGRAMS + "forked_while_writing", str(tmp_path / "run")).check().result == {"code": 0, "steps": [1]}
 
