@@ -33,7 +33,7 @@ def give_back() -> None:
     """Gives the kernel what the C library keeps of freed memory, where it can be told to (glibc's `malloc_trim(3)`).
 
     With oneDNN, TensorFlow's allocator keeps a pool of its own, for which there is no such call: what a snapshot took stays there, for the next
-    one and for training.
+    one and for training. `TF_ONEDNN_USE_SYSTEM_ALLOCATOR=1` in the environment makes it do without (TensorFlow's `mkl_cpu_allocator.h`).
     """
     if trim := _malloc_trim():
         trim(0)

@@ -10,7 +10,7 @@ discarded, and they take turns, so that a slow minute of the machine hits all of
 - lost: wall time that a stretch of training takes longer with one save in it.
 - durable: from the call until the checkpoint is complete on the disk, with nothing else going on (what a signal needs at the end).
 - peak: memory during a save with training going on, above the level before the first save, in copies of the state; `after`: what of it is left.
-  This in a process of its own for each.
+  This in a process of its own for each. With oneDNN, TensorFlow's allocator keeps a pool; what is left without one is said below the table.
 
 What an own section says: saves at every 1 to 100 steps; writing beside a plain write and fsync of the same bytes; restoring beside
 `tf.train.Checkpoint.read`; where the start of a resumed process spends its time; ten thousand variables; the position of data alone.
@@ -146,16 +146,16 @@ print(json.dumps({"peak_copies": max(peaks), "after_copies": left[-1]}))
 """
 
 
-def measure_memory(name: str, megabytes: int, base: Path) -> dict[str, float]:
+def measure_memory(name: str, megabytes: int, base: Path, **environment: str) -> dict[str, float]:
     """Memory of a process that trains and saves in one way only, above what it had before it saved this model for the first time."""
     with tempfile.TemporaryDirectory(dir=base) as directory:
-        return json.loads(in_a_process(MEMORY, name, str(megabytes), directory))
+        return json.loads(in_a_process(MEMORY, name, str(megabytes), directory, **environment))
 
 
-def in_a_process(program: str, *args: str) -> str:
+def in_a_process(program: str, *args: str, **environment: str) -> str:
     """The last line that a program prints which a fresh Python runs."""
     done = subprocess.run([sys.executable, "-c", program, *args], capture_output=True, text=True, check=False,
-                          env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])})
+                          env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])})
     if done.returncode:
         raise RuntimeError(done.stderr)
     return done.stdout.splitlines()[-1]
@@ -210,6 +210,7 @@ def measure_size(megabytes: int, repeats: int, base: Path) -> dict[str, Any]:
             "stall_p50_copies": statistics.median(found["stall"]) / copy, **{
                 f"{what}_secs": statistics.median(found[what]) for what in ("lost", "durable")}, **measure_memory(name, megabytes, base)}
             for name, found in values.items()}}
+    result["without_pool"] = measure_memory("ckptkit", megabytes, base, TF_ONEDNN_USE_SYSTEM_ALLOCATOR="1")
     result["write"] = {"raw_secs": statistics.median(raw_write_secs(base, size) for _ in range(5)),
                        "ckptkit_secs": result["contestants"]["ckptkit"]["durable_secs"]}
     if megabytes <= 250:
@@ -358,6 +359,8 @@ def show_size(megabytes: int, result: dict[str, Any]) -> None:
         print(f"| {name} | {found['stall_p50_secs'] * 1e3:.1f} | {found['stall_p99_secs'] * 1e3:.1f} | {found['stall_p50_copies']:.2f} | "
               f"{found['lost_secs']:.2f} | {found['durable_secs']:.2f} | {found['peak_copies']:.2f} | {found['after_copies']:.2f} |")
     write, restore = result["write"], result["restore"]
+    print(f"\nmemory of ckptkit where TensorFlow's allocator keeps no pool (TF_ONEDNN_USE_SYSTEM_ALLOCATOR=1): peak "
+          f"{result['without_pool']['peak_copies']:.2f} copies, after {result['without_pool']['after_copies']:.2f}")
     megabyte = result["bytes"] / 1e6
     print(f"\nwrite: {megabyte / write['ckptkit_secs']:.0f} MB/s until durable; a plain write and fsync of the same bytes "
           f"{megabyte / write['raw_secs']:.0f} MB/s")
