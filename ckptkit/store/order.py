@@ -69,7 +69,10 @@ def shut_out_the_silent(files: FileSystem, layout: RunLayout, lock: RunLock) -> 
         StorageError: where the disk refuses.
     """
     if lock.silent and not layout.fence(lock.number).exists():
-        # What was moved away may be brought back by its user.
-        moved = [name for directory in (layout.quarantine, *layout.aside.glob("*")) for path in directory.glob("ckpt-*")
+        # What was moved away may be brought back by its user; but not by a loss of power that undoes the move, as of one that was shut out.
+        away = [directory for directory in (layout.quarantine, *layout.aside.glob("*")) if directory.is_dir()]
+        for directory in (layout.checkpoints, *away):
+            files.sync_dir(directory)
+        moved = [name for directory in away for path in directory.glob("ckpt-*")
                  if (name := CheckpointName.parse(path.name)) is not None]
         put_up(files, layout, lock.number, [*(checkpoint.name for checkpoint in list_checkpoints(layout)), *moved])

@@ -48,6 +48,7 @@ def test_killed_at_random_moments(kills, fork_server, tmp_path):
             process.wait_for_output("goes on from")
             time.sleep(rng.expovariate(1 / 0.7))
         if process.poll() is not None:
+            process.check()
             break
         process.kill()
         killed += 1
