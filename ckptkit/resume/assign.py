@@ -17,7 +17,7 @@ from ckptkit.save.snapshot import result_key, specs
 from ckptkit.save.tracked import Tracked
 from ckptkit.save.walk import visit
 from ckptkit.store.catalog import Checkpoint
-from ckptkit.store.manifest import RESULT, TensorEntry
+from ckptkit.store.manifest import RESULT, WEIGHTS, TensorEntry
 
 
 def check_compatible(checkpoint: Checkpoint, tracked: Tracked, state: Mapping[str, Any]) -> None:
@@ -66,16 +66,22 @@ def restore(checkpoint: Checkpoint, tracked: Tracked) -> None:
 
 
 def assign_result(checkpoint: Checkpoint, tracked: Tracked) -> None:
-    """Gives weights the values that training ended with, where those were saved beside the state that it would go on from.
+    """Gives weights the values that training ended with.
+
+    Where those are not saved beside the state that it would go on from, they are the same; Keras may have averaged them in the meantime.
 
     Raises:
         CorruptCheckpointError: where a file cannot be read; nothing was assigned.
     """
-    entries = [entry for entry in checkpoint.manifest.tensors if entry.role == RESULT]
+    tensors = checkpoint.manifest.tensors
+    entries = [entry for entry in tensors if entry.role == RESULT]
+    if not entries and checkpoint.manifest.final:
+        entries = [entry for entry in tensors if entry.role == WEIGHTS]
     values = _by_leaf(entries, tensorfile.read(checkpoint.prefix, entries))
     for leaf in tracked.leaves:
-        if result_key(leaf.key) in values and leaf.key != result_key(leaf.key):
-            leaf.assign(values[result_key(leaf.key)])
+        ended = values.get(result_key(leaf.key)) or values.get(leaf.key)
+        if ended is not None:
+            leaf.assign(ended)
 
 
 def read_python(checkpoint: Checkpoint, key: str) -> Any:

@@ -24,6 +24,7 @@ MAX_MANIFEST_BYTES = 256 * 1024 * 1024
 
 _SEAL = re.compile(rb'\{\n "digest": "(xxh3_128:[0-9a-f]{32})",')
 
+WEIGHTS = "weights"
 RESULT = "result"
 """The role of weights that training ended with, where they are other than those that it would go on from."""
 

@@ -44,10 +44,12 @@ def test_model(kind: str, tf_process: Any, tmp_path: Path) -> None:
     Comparison(tf_process, tmp_path, model=kind).check(deaths, save=1)
 
 
-@pytest.mark.parametrize("kind", ["unbuilt", "gan"])
-def test_a_finished_run_that_is_started_again(kind: str, tf_process: Any, tmp_path: Path) -> None:
-    """It has its final state, also where nothing of the model is built before a step."""
-    comparison = Comparison(tf_process, tmp_path, model=kind)
+@pytest.mark.parametrize("options", [
+    {"model": "unbuilt"}, {"model": "gan"},
+    {"model": "ema", "callbacks": "stopping", "data": "repeat_twice", "validation": False}], ids=["unbuilt", "gan", "best weights for averages"])
+def test_a_finished_run_that_is_started_again(options: dict[str, Any], tf_process: Any, tmp_path: Path) -> None:
+    """It has its final state: also where nothing of the model is built before a step, and where Keras' averages gave way to the best weights."""
+    comparison = Comparison(tf_process, tmp_path, **options)
     finished = comparison.interrupted([], save=1)
     assert comparison.attempt(comparison.directory, comparison.run) == finished
 
