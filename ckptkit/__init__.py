@@ -19,6 +19,7 @@ _HOMES = {
     "ckptkit.preemption.policy": ("Preemption",),
     "ckptkit.store.run": ("open_run",),
     "ckptkit.export.saved_model": ("export_saved_model",),
+    "ckptkit.export.spec": ("ExportSpec",),
     "ckptkit.manager": ("CheckpointManager",),
     "ckptkit.keras": ("CheckpointCallback",),
 }
@@ -37,6 +38,7 @@ __all__ = [
     "EveryNSeconds",
     "EveryNSteps",
     "ExportError",
+    "ExportSpec",
     "IncompatibleStateError",
     "KeepBest",
     "KeepEveryNSteps",
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
         StorageError,
     )
     from ckptkit.export.saved_model import export_saved_model
+    from ckptkit.export.spec import ExportSpec
     from ckptkit.keras import CheckpointCallback
     from ckptkit.manager import CheckpointManager
     from ckptkit.policies import Adaptive, EveryNEpochs, EveryNSeconds, EveryNSteps, KeepBest, KeepEveryNSteps, KeepLatest, OnBest
