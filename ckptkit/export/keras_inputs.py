@@ -42,7 +42,7 @@ def keras_endpoint_inputs(model: Any, sample: Any, data_specs: Any, data_sample:
     if not model.built:
         raise ExportError(f"The model {model.name!r} has no variables yet, because the shape of its inputs is not known. Call it once on a "
                           f"batch, or pass sample=batch.")
-    chosen, made = (sample, "given") if sample is not None else (data_sample, "data")
+    chosen, made = (sample, "given") if sample is not None else (data_sample, "data" if data_sample is not None else "specs")
     if isinstance(model, keras.Model) and _private.declares_inputs(model):
         specs = {"inputs": forms.plain_specs(_private.input_signature(model)[0])}
         return KerasInputs(specs, None if chosen is None else forms.conformed(specs, {"inputs": chosen}), made)

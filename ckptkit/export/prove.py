@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +10,7 @@ import tensorflow as tf
 from ckptkit.errors import ExportError
 from ckptkit.export.check import Answer
 from ckptkit.export.compare import Arrays, Comparison, Tolerances, compare
-from ckptkit.export.trace import Traced, flat_outputs
+from ckptkit.export.trace import Traced, flat_outputs, unchanged
 from ckptkit.store.export_record import Proof
 
 _NOTE_CHARACTERS = 500
@@ -40,22 +39,6 @@ def prove(traced: Sequence[Traced], answers: Mapping[str, Answer], rtol: float |
             except ExportError as error:
                 raise ExportError(f"signature {name!r}: {error}") from error
     return proofs
-
-
-@contextmanager
-def unchanged(variables: Sequence[tf.Variable]) -> Iterator[Callable[[], None]]:
-    """Variables that are changed inside the block have their values of before at its end, or when the function that is given is called."""
-    before = [(variable, variable.read_value()) for variable in {id(variable): variable for variable in variables}.values()]
-
-    def put_back() -> None:
-        for variable, value in before:
-            if variable.numpy().tobytes() != value.numpy().tobytes():
-                variable.assign(value)
-
-    try:
-        yield put_back
-    finally:
-        put_back()
 
 
 def _prove(traced: Traced, answer: Answer, tolerances: Tolerances, put_back: Callable[[], None]) -> Proof:
@@ -120,7 +103,7 @@ def arrays(tensors: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
 
 def _called(traced: Traced, put_back: Callable[[], None]) -> dict[str, np.ndarray]:
     try:
-        return arrays(flat_outputs(traced.endpoint.live(*traced.endpoint.sample)))
+        return arrays(flat_outputs(traced.endpoint.live(*traced.arguments)))
     except Exception as error:
         raise ExportError(f"the live model itself fails on the sample: {error}") from error
     finally:
@@ -137,7 +120,7 @@ def _graph(traced: Traced, put_back: Callable[[], None]) -> dict[str, np.ndarray
 def _runs_on_cpu(traced: Traced, put_back: Callable[[], None]) -> bool:
     try:
         with tf.device("CPU:0"):
-            traced.endpoint.live(*traced.endpoint.sample)
+            traced.endpoint.live(*traced.arguments)
     except Exception:
         return False
     finally:

@@ -73,15 +73,14 @@ def export(model: Any, base: Path, spec: ExportSpec, *, version: int | None = No
 def _export(model: Any, name: str, directory: Path, spec: ExportSpec, checker: Checker, *, version: int | None, source: Source,
             data: DataForm | None, disk: FileSystem, clock: Clock) -> Published:
     base = directory.parent
-    endpoints = find_endpoints(model, spec.signatures, spec.sample, data)
-    traced = [traces.trace(endpoint) for endpoint in endpoints]
+    traced = _traced(model, spec, data or DataForm())
     variables = traces.variables_of(traced, model)
     live = traces.digests(variables)
     whole = xxhash.xxh3_128_hexdigest(repr(sorted(live.items())).encode())
     names = {each.endpoint.name for each in traced}
     if source.step is not None and (there := same_export(base, source.step, whole, names)) is not None:
         return there
-    default = SERVING_DEFAULT if SERVING_DEFAULT in names else endpoints[0].name
+    default = SERVING_DEFAULT if SERVING_DEFAULT in names else traced[0].endpoint.name
     traces.write(traced, variables, traces.resources_of(traced, model), default, directory)
     began = time.monotonic()
     entries = exports.sync(disk, directory)
@@ -102,6 +101,17 @@ def _export(model: Any, name: str, directory: Path, spec: ExportSpec, checker: C
     except StorageError as error:  # the new one is there
         logger.warning("%s is published; an older version could not be removed: %s", path, error)
     return Published(path, record)
+
+
+def _traced(model: Any, spec: ExportSpec, data: DataForm) -> list[traces.Traced]:
+    try:
+        endpoints = find_endpoints(model, spec.signatures, spec.sample, data)
+        return [traces.with_sample(traces.trace(endpoint)) for endpoint in endpoints]
+    except Exception:
+        if data == DataForm():
+            raise
+        # Data is what `fit` takes. A train step of the user's own may call the model with something else.
+        return _traced(model, spec, DataForm())
 
 
 def same_export(base: Path, step: int, variables: str, names: set[str]) -> Published | None:

@@ -27,7 +27,7 @@ class Endpoint:
         live: calls the live one, positionally; nothing of it is traced.
         owner: what the user gave; where its tables are looked for.
         specs: the form of each argument, by parameter.
-        sample: arguments to check it with.
+        sample: arguments to check it with; None where they are to be made from the specs.
         made: how the sample came about: `given`, `data` or `specs`.
         autograph: whether Python's control flow in it is turned into TensorFlow's.
     """
@@ -36,7 +36,7 @@ class Endpoint:
     live: Callable[..., Any]
     owner: Any
     specs: dict[str, Any]
-    sample: tuple[Any, ...]
+    sample: tuple[Any, ...] | None
     made: str
     autograph: bool = True
 
@@ -155,20 +155,8 @@ def _of_keras(name: str, model: Any, sample: Any, data: DataForm) -> Endpoint:
     def live(*inputs: Any) -> Any:
         return model(*inputs, training=False)  # Keras' own exporter leaves it open, and augmentation layers take open for true
 
-    def endpoint(data: DataForm) -> Endpoint:
-        found = keras_endpoint_inputs(model, sample, data.specs, data.sample)
-        if found.sample is None:
-            return Endpoint(name, live, model, found.specs, tuple(forms.first_that_runs(live, tuple(found.specs.values()))), "specs", autograph=False)
-        if found.made == "data":
-            live(*found.sample)  # data is what `fit` takes; a train step of the user's own may call the model with something else
-        return Endpoint(name, live, model, found.specs, tuple(found.sample), found.made, autograph=False)
-
-    try:
-        return endpoint(data)
-    except Exception:
-        if sample is not None or data == DataForm():
-            raise
-    return endpoint(DataForm())
+    found = keras_endpoint_inputs(model, sample, data.specs, data.sample)
+    return Endpoint(name, live, model, found.specs, None if found.sample is None else tuple(found.sample), found.made, autograph=False)
 
 
 def _of_function(name: str, function: Any, wanted: Any, sample: Any) -> Endpoint:
@@ -191,9 +179,7 @@ def _of_function(name: str, function: Any, wanted: Any, sample: Any) -> Endpoint
     def live(*inputs: Any) -> Any:
         return function(**dict(zip(specs, inputs, strict=True))) if by_name else function(*inputs)
 
-    if arguments is None:
-        return Endpoint(name, live, function, specs, tuple(forms.first_that_runs(live, tuple(specs.values()))), "specs")
-    return Endpoint(name, live, function, specs, tuple(arguments), "given")
+    return Endpoint(name, live, function, specs, None if arguments is None else tuple(arguments), "specs" if arguments is None else "given")
 
 
 def _of_concrete(function: Any) -> Any:

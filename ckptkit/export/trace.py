@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import types
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,15 @@ class Traced:
     outputs: tuple[TensorForm, ...]
 
     @property
+    def arguments(self) -> tuple[Any, ...]:
+        """What the live one is called with, to be compared."""
+        assert self.endpoint.sample is not None, "with_sample makes one"
+        return self.endpoint.sample
+
+    @property
     def sample(self) -> dict[str, tf.Tensor]:
-        """The sample, by the inputs' names."""
-        return dict(zip(self.names, tf.nest.flatten(list(self.endpoint.sample)), strict=True))
+        """The same, by the inputs' names."""
+        return dict(zip(self.names, tf.nest.flatten(list(self.arguments)), strict=True))
 
     @property
     def half(self) -> bool:
@@ -75,11 +82,49 @@ def trace(endpoint: Endpoint) -> Traced:
         return flat_outputs(method(*tf.nest.pack_sequence_as(structure, [tensors[name] for name in names])))
 
     specs = {name: tf.TensorSpec(place.tensor.shape, place.tensor.dtype, name) for name, (_, place) in zip(names, found, strict=True)}
-    signature = tf.function(flat, autograph=False).get_concrete_function(**specs)
+    try:
+        signature = tf.function(flat, autograph=False).get_concrete_function(**specs)
+    except ValueError:
+        if endpoint.sample is None:
+            raise
+        endpoint.live(*endpoint.sample)  # functions that make their variables in their first call can be traced after it
+        signature = tf.function(flat, autograph=False).get_concrete_function(**specs)
     return Traced(
         endpoint, method, signature, tuple(names),
         tuple(_form(name, place.tensor, forms.argument_of(parameter, place)) for name, (parameter, place) in zip(names, found, strict=True)),
         tuple(_form(name, spec, "") for name, spec in sorted(signature.structured_outputs.items())))
+
+
+def with_sample(traced: Traced) -> Traced:
+    """The same with a sample that the live one takes. The live one is called for it, and then put back as it was.
+
+    Raises:
+        ExportError: where none is found.
+        Exception: what the live one raises for a batch of its data: that may be for a train step of the user's own, and not for the model.
+    """
+    endpoint = traced.endpoint
+    with unchanged(traced.signature.variables):
+        if endpoint.sample is None:
+            return replace(traced, endpoint=replace(endpoint, sample=forms.first_that_runs(endpoint.live, tuple(endpoint.specs.values()))))
+        if endpoint.made == "data":
+            endpoint.live(*endpoint.sample)
+    return traced
+
+
+@contextmanager
+def unchanged(variables: Sequence[tf.Variable]) -> Iterator[Callable[[], None]]:
+    """Variables that are changed inside the block have their values of before at its end, or when the function that is given is called."""
+    before = [(variable, variable.read_value()) for variable in {id(variable): variable for variable in variables}.values()]
+
+    def put_back() -> None:
+        for variable, value in before:
+            if _bytes(variable.numpy()) != _bytes(value.numpy()):
+                variable.assign(value)
+
+    try:
+        yield put_back
+    finally:
+        put_back()
 
 
 def _form(name: str, spec: Any, argument: str) -> TensorForm:
@@ -142,6 +187,7 @@ def write(traced: Sequence[Traced], variables: Sequence[tf.Variable], resources:
     """Writes a SavedModel: a method and a signature for each endpoint, and what they use, and nothing else.
 
     Raises:
+        ExportError: where a function uses something that was not found.
         Exception: what TensorFlow raises.
     """
     root = _Root()
@@ -153,7 +199,13 @@ def write(traced: Sequence[Traced], variables: Sequence[tf.Variable], resources:
         setattr(root, each.endpoint.name, each.method)
     signatures = {each.endpoint.name: each.signature for each in traced}
     signatures.setdefault(SERVING_DEFAULT, signatures[default])
-    tf.saved_model.save(root, str(directory), signatures=signatures)
+    try:
+        tf.saved_model.save(root, str(directory), signatures=signatures)
+    except AssertionError as error:
+        if "untracked" not in str(error):
+            raise
+        raise ExportError(f"a function uses a table or another resource that is found neither in the model nor in what the function closes over. "
+                          f"Make it an attribute of a tf.Module, and export that. {error}") from error
 
 
 Digests = Counter[tuple[str, tuple[int, ...], str]]
