@@ -19,6 +19,7 @@ _HOMES = {
     "ckptkit.preemption.policy": ("Preemption",),
     "ckptkit.store.run": ("open_run",),
     "ckptkit.export.saved_model": ("export_saved_model",),
+    "ckptkit.load.weights": ("WeightsReport", "load_weights"),
     "ckptkit.manager": ("CheckpointManager",),
     "ckptkit.keras": ("CheckpointCallback",),
 }
@@ -47,8 +48,10 @@ __all__ = [
     "RunLockedError",
     "RunPosition",
     "StorageError",
+    "WeightsReport",
     "__version__",
     "export_saved_model",
+    "load_weights",
     "open_run",
 ]
 
@@ -67,6 +70,7 @@ if TYPE_CHECKING:
     )
     from ckptkit.export.saved_model import export_saved_model
     from ckptkit.keras import CheckpointCallback
+    from ckptkit.load.weights import WeightsReport, load_weights
     from ckptkit.manager import CheckpointManager
     from ckptkit.policies import Adaptive, EveryNEpochs, EveryNSeconds, EveryNSteps, KeepBest, KeepEveryNSteps, KeepLatest, OnBest
     from ckptkit.position import RunPosition

@@ -210,6 +210,97 @@ def skip_evaluation(model: Any) -> None:
         iterator._steps_seen = 0
 
 
+@dataclass(frozen=True)
+class GraphNode:
+    """An object in a checkpoint of `tf.train.Checkpoint`.
+
+    Args:
+        children: numbers of other objects, by the name of the attribute that leads there.
+        key: what its value is read by, or empty where it is no variable.
+        name: of the variable, as it was called when it was saved.
+    """
+
+    children: dict[str, int]
+    key: str
+    name: str
+
+
+def object_graph(serialized: bytes) -> list[GraphNode]:
+    """The objects of a checkpoint; the first one is its root.
+
+    Reason: `tf.train.CheckpointView` has the objects' numbers, but not the keys that their values are read by, nor their names.
+    """
+    from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
+
+    nodes = []
+    for node in TrackableObjectGraph.FromString(serialized).nodes:
+        value = next((each for each in node.attributes if each.name == "VARIABLE_VALUE"), None)
+        nodes.append(GraphNode({child.local_name: child.node_id for child in node.children},
+                               value.checkpoint_key if value else "", value.full_name if value else ""))
+    return nodes
+
+
+OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+"""The key of that graph in a checkpoint."""
+
+
+class _Addresses:
+    """Stands for the file that Keras saves weights into, and notes what Keras calls each variable's place in it."""
+
+    def __init__(self) -> None:
+        self.found: dict[int, tuple[str, str]] = {}
+        self._path = self._name = ""
+
+    def make(self, path: str, metadata: Mapping[str, Any] | None = None) -> _Addresses:
+        self._path, self._name = path, str((metadata or {}).get("name", ""))
+        return self
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.found.setdefault(id(value), ("/".join(filter(None, (self._path, "vars", key))), f"{self._name}/{key}"))
+
+
+def addresses_in_h5(model: Any) -> dict[int, tuple[str, str]]:
+    """Where Keras would save each variable of a model in a .weights.h5 file: the dataset's path, and the layer's name with the number behind it;
+    by the variable's id.
+
+    Reason: in such a file a weight has no name of its own, only its place among the model's attributes, and Keras offers the walk over them
+    only together with writing a file.
+    """
+    from keras.src.saving import saving_lib
+
+    class Store(_Addresses, saving_lib.H5IOStore):
+        """Is taken for a file."""
+
+        def __bool__(self) -> bool:
+            return True
+
+    store = Store()
+    saving_lib._save_state(model, weights_store=store, assets_store=None, inner_path="", visited_saveables=set())
+    return store.found
+
+
+def legacy_weights(layer: Any) -> list[Any]:
+    """A layer's variables in the order of `.h5` files. Reason: it is not that of `layer.weights`."""
+    return [*layer.trainable_weights, *layer.non_trainable_weights]
+
+
+def own_weights(model: Any) -> list[Any]:
+    """The variables that a model holds itself, not through a layer, in the order of `.h5` files. Reason: no list of Keras has them alone."""
+    weights = {id(variable) for variable in model.weights}
+    return [variable for variable in (*model._trainable_variables, *model._non_trainable_variables) if id(variable) in weights]
+
+
+def pending_shape(initial_value: Any) -> tuple[tuple[int, ...], str] | None:
+    """Shape and type of the Keras variable that is about to be made, seen from `tf.variable_creator_scope`; None where it is not Keras that makes it.
+
+    Reason: Keras hands over only a function that makes the first value, which takes the memory.
+    """
+    for cell in getattr(initial_value, "__closure__", None) or ():
+        if isinstance(cell.cell_contents, keras.Variable):
+            return tuple(int(size or 0) for size in cell.cell_contents._shape), str(cell.cell_contents._dtype)
+    return None
+
+
 def global_seed() -> Any:
     """The state of the generator behind `keras.random.*` without a seed, as an array; None where it was not used yet.
 

@@ -12,7 +12,7 @@ from ckptkit.errors import IncompatibleStateError
 from ckptkit.resume.compare import compare, leaf_key, table
 from ckptkit.save import tensorfile
 from ckptkit.save.build import unbuilt_parts
-from ckptkit.save.leaves import PythonLeaf
+from ckptkit.save.leaves import Leaf, PythonLeaf
 from ckptkit.save.snapshot import result_key, specs
 from ckptkit.save.tracked import Tracked
 from ckptkit.save.walk import visit
@@ -50,19 +50,24 @@ def restore(checkpoint: Checkpoint, tracked: Tracked) -> None:
     """
     entries = [entry for entry in checkpoint.manifest.tensors if entry.role != RESULT]
     values = _by_leaf(entries, tensorfile.read(checkpoint.prefix, entries))
-    before = [(leaf, leaf.capture()) for leaf in tracked.leaves]
+    # Only an iterator's state may be missing, see `compare`.
+    assign_all([(leaf, values[leaf.key]) for leaf in tracked.leaves if leaf.key in values])
+    refresh(tracked.roots)
+
+
+def assign_all(new: Sequence[tuple[Leaf, Mapping[str, tf.Tensor]]]) -> None:
+    """Assigns every value; where that fails, the values of before are put back."""
+    before = [(leaf, leaf.capture()) for leaf, _ in new]
     try:
-        for leaf in tracked.leaves:
-            if leaf.key in values:  # only an iterator's state may be missing, see `compare`
-                leaf.assign(values[leaf.key])
+        for leaf, tensors in new:
+            leaf.assign(tensors)
     except BaseException as error:
-        for leaf, tensors in before:
+        for leaf, earlier in before:
             try:
-                leaf.assign(tensors)
+                leaf.assign(earlier)
             except Exception as another:  # what could not take its new value may refuse the old one too; the rest goes back
                 error.add_note(f"{leaf.path} could not be given its earlier value: {another}")
         raise
-    _refresh(tracked)
 
 
 def assign_result(checkpoint: Checkpoint, tracked: Tracked) -> None:
@@ -102,12 +107,12 @@ def _split(entry: TensorEntry) -> tuple[str, str]:
     return leaf, entry.key[len(leaf) + 1:]
 
 
-def _refresh(tracked: Tracked) -> None:
+def refresh(roots: Sequence[Any]) -> None:
     """Lets layers that keep constants computed from their variables compute them anew (Normalization does).
 
     Functions of Keras that were traced before have the old constants in them, so they are traced again.
     """
-    visited = [value for root in tracked.roots for _, value in visit(root)]
+    visited = [value for root in roots for _, value in visit(root)]
     keeps_constants = [value for value in visited if isinstance(value, keras.layers.Normalization) and value.built]
     for layer in keeps_constants:
         layer.finalize_state()
