@@ -19,6 +19,7 @@ _HOMES = {
     "ckptkit.preemption.policy": ("Preemption",),
     "ckptkit.store.run": ("open_run",),
     "ckptkit.export.saved_model": ("export_saved_model",),
+    "ckptkit.load.exported": ("ExportedModel", "Signature", "load_exported"),
     "ckptkit.load.weights": ("WeightsReport", "load_weights"),
     "ckptkit.manager": ("CheckpointManager",),
     "ckptkit.keras": ("CheckpointCallback",),
@@ -38,6 +39,7 @@ __all__ = [
     "EveryNSeconds",
     "EveryNSteps",
     "ExportError",
+    "ExportedModel",
     "IncompatibleStateError",
     "KeepBest",
     "KeepEveryNSteps",
@@ -47,10 +49,12 @@ __all__ = [
     "Preemption",
     "RunLockedError",
     "RunPosition",
+    "Signature",
     "StorageError",
     "WeightsReport",
     "__version__",
     "export_saved_model",
+    "load_exported",
     "load_weights",
     "open_run",
 ]
@@ -70,6 +74,7 @@ if TYPE_CHECKING:
     )
     from ckptkit.export.saved_model import export_saved_model
     from ckptkit.keras import CheckpointCallback
+    from ckptkit.load.exported import ExportedModel, Signature, load_exported
     from ckptkit.load.weights import WeightsReport, load_weights
     from ckptkit.manager import CheckpointManager
     from ckptkit.policies import Adaptive, EveryNEpochs, EveryNSeconds, EveryNSteps, KeepBest, KeepEveryNSteps, KeepLatest, OnBest

@@ -279,6 +279,15 @@ def addresses_in_h5(model: Any) -> dict[int, tuple[str, str]]:
     return store.found
 
 
+def functions_of(loaded: Any) -> list[Any]:
+    """The traced functions of an object that `tf.saved_model.load` gave, beside its signatures.
+
+    Reason: they have their arguments' order, which signatures have not, and what a restored function was traced for has no public name.
+    """
+    children = tf.train.TrackableView.children(loaded).values()
+    return [concrete for child in children for concrete in getattr(child, "concrete_functions", ())]
+
+
 def legacy_weights(layer: Any) -> list[Any]:
     """A layer's variables in the order of `.h5` files. Reason: it is not that of `layer.weights`."""
     return [*layer.trainable_weights, *layer.non_trainable_weights]

@@ -152,7 +152,7 @@ class Graph:
                     to_visit.append(child)
 
     def _in_an_optimizer(self, model: Any, pairs: dict[int, Any]) -> dict[int, Any]:
-        """Weights of layers in plain lists, which TensorFlow saves only because the optimizer has them: in the order of the model's trainable ones."""
+        """Weights of layers in plain lists, which TensorFlow saves only because the optimizer has them, in the order of the trainable ones."""
         trainable = list(model.trainable_variables)
         for listed in self._trained():
             beside = dict(zip(listed, trainable, strict=False))

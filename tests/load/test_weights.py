@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import keras
-import numpy as np
 import pytest
-import tensorflow as tf
 
 import ckptkit
 from tests.load.conftest import FORMS, bits, network, saved_in, trained
