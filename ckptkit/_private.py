@@ -288,6 +288,22 @@ def functions_of(loaded: Any) -> list[Any]:
     return [concrete for child in children for concrete in getattr(child, "concrete_functions", ())]
 
 
+def serialized_model(model: Any) -> dict[str, Any]:
+    """What a model is made of, as `model.save` writes it. Reason: objects that are shared are only known as such inside this scope."""
+    from keras.src.saving.serialization_lib import ObjectSharingScope
+
+    with ObjectSharingScope():
+        return dict(keras.saving.serialize_keras_object(model))
+
+
+def deserialized_model(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None) -> Any:
+    """The model that was described so; no code comes out of the description. Reason: as `serialized_model`."""
+    from keras.src.saving.serialization_lib import ObjectSharingScope
+
+    with ObjectSharingScope():
+        return keras.saving.deserialize_keras_object(dict(config), custom_objects=dict(custom_objects or {}), safe_mode=True)
+
+
 def legacy_weights(layer: Any) -> list[Any]:
     """A layer's variables in the order of `.h5` files. Reason: it is not that of `layer.weights`."""
     return [*layer.trainable_weights, *layer.non_trainable_weights]

@@ -48,8 +48,23 @@ def restore(checkpoint: Checkpoint, tracked: Tracked) -> None:
     Raises:
         CorruptCheckpointError: where a file cannot be read; nothing was assigned.
     """
-    entries = [entry for entry in checkpoint.manifest.tensors if entry.role != RESULT]
+    assign_state(checkpoint, tracked, [entry for entry in checkpoint.manifest.tensors if entry.role != RESULT])
+
+
+def assign_state(checkpoint: Checkpoint, tracked: Tracked, entries: Sequence[TensorEntry]) -> None:
+    """Reads these tensors of a checkpoint, then assigns them all; where assigning fails, the values of before are put back.
+
+    Args:
+        checkpoint: which; its form was checked.
+        tracked: the program's state.
+        entries: which tensors. A weight that training has ended with another value of takes that, where it is among them.
+
+    Raises:
+        CorruptCheckpointError: where a file cannot be read; nothing was assigned.
+    """
     values = _by_leaf(entries, tensorfile.read(checkpoint.prefix, entries))
+    results = {leaf.key: values[result_key(leaf.key)] for leaf in tracked.leaves if result_key(leaf.key) in values}
+    values |= results
     # Only an iterator's state may be missing, see `compare`.
     assign_all([(leaf, values[leaf.key]) for leaf in tracked.leaves if leaf.key in values])
     refresh(tracked.roots)

@@ -35,8 +35,8 @@ def network(head: int = 2, *, seed: int | None = None, kind: str = "sequential",
 class Blocks(keras.Model):
     """Layers in a plain list, which TensorFlow's own checkpoints do not follow."""
 
-    def __init__(self, head: int = 2) -> None:
-        super().__init__()
+    def __init__(self, head: int = 2, **options: Any) -> None:
+        super().__init__(**options)
         self.blocks = [keras.layers.Dense(5, activation="tanh"), keras.layers.Dense(5)]
         self.head = keras.layers.Dense(head)
         self(np.zeros((1, 4), "float32"))
