@@ -22,7 +22,7 @@ from ckptkit.load.weights import check_arguments
 from ckptkit.log import logger
 from ckptkit.resume.assign import assign_state
 from ckptkit.resume.compare import compare, table
-from ckptkit.save.architecture import code_in
+from ckptkit.save.architecture import code_in, left_out
 from ckptkit.save.build import build
 from ckptkit.save.snapshot import specs
 from ckptkit.save.tracked import track
@@ -190,7 +190,12 @@ def _refuse_code(path: Path, config: Any) -> None:
 
 def _by_keras(path: Path, suffix: str, custom_objects: Mapping[str, Any] | None, sizes: list[int]) -> Any:
     with _building(path), bounded(path, sizes), _called(path, suffix) as named:
-        return keras.saving.load_model(named, custom_objects=dict(custom_objects or {}), compile=True, safe_mode=True)
+        model = keras.saving.load_model(named, custom_objects=dict(custom_objects or {}), compile=True, safe_mode=True)
+    for loss in keras.tree.flatten(getattr(model, "loss", None)):
+        for argument, value in left_out(loss).items():
+            logger.warning("%s does not say which %s the loss %s had, because Keras does not write it: it is %r now. Call model.compile again where "
+                           "it was another", path, argument, type(loss).__name__, value)
+    return model
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from ckptkit import _private
 from ckptkit.store.architecture import Architecture, encode
 
@@ -23,6 +25,7 @@ def serialized(model: Any, versions: Mapping[str, str]) -> bytes:
     name = type(model).__name__
     try:
         config = _numbered(_private.serialized_model(model), {})
+        _complete_losses(config.get("compile_config") or {}, getattr(model, "loss", None))
         reason = code_in(config) or _learnt_beside(model)
         if not reason:
             return encode(Architecture(class_name=name, config=config, versions=dict(versions)))
@@ -30,6 +33,27 @@ def serialized(model: Any, versions: Mapping[str, str]) -> bytes:
         first = (str(error) or type(error).__name__).strip().splitlines()[0]
         reason = f"{type(error).__name__}: {first}"
     return encode(Architecture(class_name=name, config=None, reason=reason, versions=dict(versions)))
+
+
+def left_out(loss: Any) -> dict[str, Any]:
+    """Arguments of a loss that its own configuration leaves out, as that of Huber does."""
+    if not isinstance(loss, keras.losses.Loss):
+        return {}
+    known = loss.get_config()
+    return {name: value for name, value in _private.arguments_of_loss(loss).items() if name not in known}
+
+
+def _complete_losses(compiled: Mapping[str, Any], loss: Any) -> None:
+    """Puts back what the configurations of losses leave out: a model that was built again would train with another loss."""
+    to_visit = [(compiled.get("loss"), loss)]
+    while to_visit:
+        config, live = to_visit.pop()
+        if isinstance(live, keras.losses.Loss) and isinstance(config, dict) and isinstance(config.get("config"), dict):
+            config["config"].update(left_out(live))
+        elif isinstance(live, Mapping) and isinstance(config, Mapping):
+            to_visit += [(config[name], each) for name, each in live.items() if name in config]
+        elif isinstance(live, list | tuple) and isinstance(config, list):
+            to_visit += zip(config, live, strict=False)
 
 
 def code_in(config: Any) -> str:
