@@ -288,6 +288,35 @@ def functions_of(loaded: Any) -> list[Any]:
     return [concrete for child in children for concrete in getattr(child, "concrete_functions", ())]
 
 
+def signatures_in(content: bytes) -> tuple[dict[str, dict[str, dict[str, Any]]], str]:
+    """The signatures in a `saved_model.pb`, each with its inputs and outputs by name, and the version of TensorFlow that wrote it.
+
+    Reason: TensorFlow offers only loading, which builds the graphs.
+
+    Raises:
+        ValueError: where it is none.
+    """
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    try:
+        graphs = SavedModel.FromString(content).meta_graphs
+    except DecodeError as error:
+        raise ValueError(str(error)) from error
+    if not graphs:
+        raise ValueError("it has no graph")
+    found = {}
+    for name, signature in sorted(graphs[0].signature_def.items()):
+        if not name.startswith("__"):
+            found[name] = {"inputs": _tensors_of(signature.inputs), "outputs": _tensors_of(signature.outputs)}
+    return found, graphs[0].meta_info_def.tensorflow_version
+
+
+def _tensors_of(infos: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: {"shape": None if info.tensor_shape.unknown_rank else [None if each.size < 0 else int(each.size) for each in info.tensor_shape.dim],
+                   "dtype": tf.as_dtype(info.dtype).name} for name, info in sorted(infos.items())}
+
+
 def serialized_model(model: Any) -> dict[str, Any]:
     """What a model is made of, as `model.save` writes it. Reason: objects that are shared are only known as such inside this scope."""
     from keras.src.saving.serialization_lib import ObjectSharingScope
