@@ -19,6 +19,7 @@ _HOMES = {
     "ckptkit.preemption.policy": ("Preemption",),
     "ckptkit.store.run": ("open_run",),
     "ckptkit.export.saved_model": ("export_saved_model",),
+    "ckptkit.export.spec": ("ExportSpec",),
     "ckptkit.load.exported": ("ExportedModel", "Signature", "load_exported"),
     "ckptkit.load.model": ("load_model",),
     "ckptkit.load.weights": ("WeightsReport", "load_weights"),
@@ -40,6 +41,7 @@ __all__ = [
     "EveryNSeconds",
     "EveryNSteps",
     "ExportError",
+    "ExportSpec",
     "ExportedModel",
     "IncompatibleStateError",
     "KeepBest",
@@ -75,6 +77,7 @@ if TYPE_CHECKING:
         StorageError,
     )
     from ckptkit.export.saved_model import export_saved_model
+    from ckptkit.export.spec import ExportSpec
     from ckptkit.keras import CheckpointCallback
     from ckptkit.load.exported import ExportedModel, Signature, load_exported
     from ckptkit.load.model import load_model

@@ -184,6 +184,26 @@ def input_signature(model: Any) -> Any:
     return get_input_signature(model)
 
 
+def declares_inputs(model: Any) -> bool:
+    """Whether a model says what it is called with: a functional one, or a Sequential with an input.
+
+    Reason: the class `Functional` has no public name.
+    """
+    from keras.src.models import Functional
+
+    return isinstance(model, Functional) or (isinstance(model, keras.Sequential) and isinstance(getattr(model, "_functional", None), Functional))
+
+
+def computes_in_16_bits(function: Any) -> bool:
+    """Whether a concrete function has an operation on 16-bit floats. Reason: the graph's inner functions are in its definition only."""
+    definition = function.graph.as_graph_def()
+    nodes = [*definition.node, *(node for inner in definition.library.function for node in inner.node_def)]
+    return any(attribute.type in _HALF for node in nodes for attribute in node.attr.values())
+
+
+_HALF = frozenset({tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum})
+
+
 class _Exactly(int):
     """A number that counts also where it is 0: `fit` evaluates `model._initial_epoch or initial_epoch`."""
 
@@ -440,6 +460,22 @@ def callbacks_of_coming_fit(callback: Any) -> list[Any]:
     """
     callback_list, caller = _list_of(callback)
     return list(callback_list.callbacks) if caller is not None and caller.f_code.co_name == "fit" else []
+
+
+def rows_in_memory(call: FitCall) -> Any:
+    """The last batch of the inputs that were given to `fit` as arrays, or None.
+
+    Reason: the adapter keeps them to itself, and drawing from the data would change its state.
+    """
+    given = getattr(getattr(call.epoch_iterator, "data_adapter", None), "_inputs", None)
+    if given is None or not call.batch_size:
+        return None
+    inputs = keras.utils.unpack_x_y_sample_weight(given)[0]
+    arrays = tf.nest.flatten(inputs)
+    if not all(isinstance(array, np.ndarray | tf.Tensor) for array in arrays):
+        return None
+    rows = min(len(arrays[0]) % call.batch_size or call.batch_size, len(arrays[0]))
+    return tf.nest.map_structure(lambda array: array[len(array) - rows:], inputs)
 
 
 def _list_of(callback: Any) -> tuple[Any, Any]:

@@ -174,6 +174,31 @@ assert names == [variable.path for variable in (*made.variables, *made.optimizer
 signature = tf.nest.flatten(_private.input_signature(model()))
 assert [tuple(spec.shape) for spec in signature] == [(None, 4)]
 """,
+    "declares_inputs": """
+class Own(keras.Model): call = lambda self, inputs: inputs
+lazy = keras.Sequential([keras.layers.Dense(1)])
+given = keras.Input((2,))
+assert [_private.declares_inputs(each) for each in (model(), keras.Model(given, given), Own(), lazy)] == [True, True, False, False]
+lazy(np.ones((2, 3)))
+assert _private.declares_inputs(lazy)
+""",
+    "computes_in_16_bits": """
+inner = tf.function(lambda x: tf.cast(tf.cast(x, tf.bfloat16) * 2, tf.float32))
+spec = tf.TensorSpec([None], tf.float32)
+assert _private.computes_in_16_bits(tf.function(lambda x: inner(x) + 1).get_concrete_function(spec))
+assert not _private.computes_in_16_bits(tf.function(lambda x: x + 1).get_concrete_function(spec))
+""",
+    "rows_in_memory": """
+class Look(keras.callbacks.Callback):
+    def on_train_begin(self, logs=None): self.seen = _private.rows_in_memory(_private.fit_call(self))
+look, made = Look(), model()
+rows = np.random.default_rng().normal(size=(10, 4)).astype("float32")
+for data, size, expected in (((rows, rows[:, :2]), 4, 2), ((rows, rows[:, :2]), 5, 5), ((rows, rows[:, :2]), 64, 10)):
+    made.fit(*data, batch_size=size, verbose=0, callbacks=[look])
+    assert (look.seen == rows[10 - expected:]).all() and len(look.seen) == expected, (size, look.seen)
+made.fit(tf.data.Dataset.from_tensor_slices((rows, rows[:, :2])).batch(5), verbose=0, callbacks=[look])
+assert look.seen is None
+""",
     "set_initial_epoch": """
 seen = []
 class Begin(keras.callbacks.Callback):

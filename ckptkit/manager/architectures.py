@@ -8,7 +8,6 @@ from typing import Any
 
 import keras
 
-from ckptkit.manager.versions import versions
 from ckptkit.save.architecture import serialized
 from ckptkit.store import architecture
 from ckptkit.store.files import FileSystem
@@ -16,6 +15,7 @@ from ckptkit.store.journal import Journal
 from ckptkit.store.layout import RunLayout
 from ckptkit.store.manifest import StateEntry
 from ckptkit.store.tidying import tidying
+from ckptkit.store.versions import versions
 
 
 class Architectures:

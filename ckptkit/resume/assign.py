@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -96,6 +97,36 @@ def assign_result(checkpoint: Checkpoint, tracked: Tracked) -> None:
     for leaf in tracked.leaves:
         if result_key(leaf.key) in values and leaf.key != result_key(leaf.key):
             leaf.assign(values[result_key(leaf.key)])
+
+
+@contextmanager
+def weights_of(checkpoint: Checkpoint, tracked: Tracked) -> Iterator[None]:
+    """Models have the weights of a checkpoint inside the block, and those of now after it; optimizers, positions and random states are not touched.
+
+    Raises:
+        CorruptCheckpointError: where a file cannot be read; nothing was assigned.
+        IncompatibleStateError: where it has other weights.
+    """
+    entries = [entry for entry in checkpoint.manifest.tensors if entry.role in _OF_MODELS]
+    values = _by_leaf(entries, tensorfile.read(checkpoint.prefix, entries))
+    leaves = [leaf for leaf in tracked.leaves if leaf.key.split("/")[1] in _OF_MODELS]
+    missing = [leaf.path for leaf in leaves if leaf.key not in values]
+    if missing:
+        raise IncompatibleStateError(f"{checkpoint.path} does not have {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else "") +
+                                     " of the model in the program. Nothing was assigned.")
+    before = [(leaf, leaf.capture()) for leaf in leaves]
+    try:
+        for leaf in leaves:
+            leaf.assign(values.get(result_key(leaf.key), values[leaf.key]))
+        refresh(tracked.roots)
+        yield
+    finally:
+        for leaf, tensors in before:
+            leaf.assign(tensors)
+        refresh(tracked.roots)
+
+
+_OF_MODELS = ("weights", "seeds", "extra", "variables", "trackables", RESULT)
 
 
 def read_python(checkpoint: Checkpoint, key: str) -> Any:

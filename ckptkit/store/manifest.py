@@ -186,6 +186,12 @@ def seal(data: bytes) -> bytes:
     return b'{\n "digest": "' + _digest(body) + b'",' + body
 
 
+def unseal(data: bytes) -> bool:
+    """Whether the first field of a JSON object is the digest of all that follows it."""
+    found = _SEAL.match(data)
+    return found is not None and _digest(data[found.end():]) == found[1]
+
+
 def _digest(body: bytes) -> bytes:
     return b"xxh3_128:" + xxhash.xxh3_128_hexdigest(body).encode()
 

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 import ckptkit
+from tests.support import checkers
 
 
 def network(head: int = 2, *, seed: int | None = None, kind: str = "sequential", batch_norm: bool = True) -> keras.Model:
@@ -97,7 +98,12 @@ FORMS = ["run", "checkpoint of a run", "prefix of a run", "prefix", "root", "dir
          "versions", "keras export", "tf.saved_model.save"]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_process_checks_all_exports():
+    checkers.use(checkers.shared())
+
+
 @pytest.fixture(autouse=True)
-def _quiet():
+def _names_begin_anew():
     yield
     keras.backend.clear_session()
