@@ -11,10 +11,11 @@ from typing import Any
 import tensorflow as tf
 
 from ckptkit import _private
-from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpointError
+from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpointError, ExportError
 from ckptkit.load.formats import SAVED_MODEL, Format, path_of, recognise, versions_in
 from ckptkit.resume.compare import shown_form
 from ckptkit.save.tensorfile import first_line
+from ckptkit.store.export_record import read_export
 from ckptkit.store.files import storage_errors
 
 DEFAULTS = ("serving_default", "serve")
@@ -220,8 +221,9 @@ def load_exported(path_or_base: str | os.PathLike[str], version: int | None = No
         except (tf.errors.OpError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, AssertionError) as error:
             raise CorruptCheckpointError(f"TensorFlow cannot load {directory}: {first_line(error)}") from error
     found: Mapping[str, Any] = getattr(loaded, "signatures", None) or {}
-    orders = list(_orders(loaded))
-    signatures = {name: _signature(name, found[name], orders) for name in sorted(found, key=lambda name: (name not in DEFAULTS, name))}
+    orders, recorded = list(_orders(loaded)), _recorded(directory)
+    names = sorted(found, key=lambda name: (name not in DEFAULTS, name))
+    signatures = {name: _signature(name, found[name], [*recorded.get(name, []), *orders]) for name in names}
     return ExportedModel(directory, loaded, signatures)
 
 
@@ -264,6 +266,15 @@ def _orders(loaded: Any) -> Iterator[tuple[str, ...]]:
         flat = tf.nest.flatten([list(positional), named])
         if all(isinstance(spec, tf.TensorSpec) and spec.name for spec in flat):
             yield tuple(spec.name for spec in flat)
+
+
+def _recorded(directory: Path) -> dict[str, list[tuple[str, ...]]]:
+    """The order of the inputs of each signature as `export_saved_model` has written it down; empty for what somebody else has exported."""
+    try:
+        signatures = read_export(directory).signatures
+    except (FileNotFoundError, ExportError):  # the record is beside the model, which is whole without it
+        return {}
+    return {name: [tuple(each.name for each in signature.inputs)] for name, signature in signatures.items()}
 
 
 def _form(name: str, spec: Any) -> TensorForm:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -34,8 +35,14 @@ from ckptkit.store.manifest import StateEntry
 CONFIG, TRAINING_CONFIG = "model_config", "training_config"
 """Attributes of an `.h5` file: what the model is made of, and the arguments of `compile`."""
 
+OPTIMIZER = "optimizer_weights"
+"""The group of the optimizer's state in an `.h5` file."""
+
 MEMBER = "config.json"
 """The same in a .keras file."""
+
+_UNKNOWN = re.compile(r"(?:Could not (?:locate|deserialize)|Unknown) ([a-z ]+?):? '([\w>.<]+)'")
+"""What Keras says where a class is missing, somewhere in a text that holds the whole configuration."""
 
 _MOST_BYTES = 64 * 1024 * 1024
 
@@ -170,8 +177,26 @@ def _from_h5(path: Path, custom_objects: Mapping[str, Any] | None) -> Any:
                               f"ckptkit.load_weights(model, {str(path)!r}).")
         _refuse_code(path, _parsed(path, text))
         _refuse_code(path, _parsed(path, hdf5.text(file, TRAINING_CONFIG) or "{}"))
-        sizes = [dataset.nbytes for dataset in hdf5.walk(file)]
-    return _by_keras(path, ".h5", custom_objects, sizes)
+        model = _by_keras(path, ".h5", custom_objects, [dataset.nbytes for dataset in hdf5.walk(file)])
+        _give_optimizer(path, model, hdf5.group_at(file, OPTIMIZER))
+    return model
+
+
+def _give_optimizer(path: Path, model: Any, group: Any) -> None:
+    """Gives a model the optimizer's state in an `.h5` file. Keras 3 builds that optimizer for no variable at all, so that none would fit."""
+    if group is None or not isinstance(model.optimizer, keras.optimizers.Optimizer):
+        return
+    optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
+    optimizer.build(model.trainable_variables)
+    saved = [hdf5.dataset_at(group, name) for name in hdf5.names(group, "weight_names")]
+    forms = [tuple(variable.shape) for variable in optimizer.variables]
+    if [tuple(dataset.shape) for dataset in saved] != forms:
+        logger.warning("%s: the optimizer's state has another form than that of %s now (%d and %d variables); it begins anew", path,
+                       type(optimizer).__name__, len(saved), len(forms))
+    else:
+        for variable, dataset in zip(optimizer.variables, saved, strict=True):
+            variable.assign(hdf5.values(dataset))
+    model.optimizer = optimizer
 
 
 def _parsed(path: Path, text: str | bytes) -> Any:
@@ -218,19 +243,32 @@ def _building(path: Path) -> Iterator[None]:
     except CheckpointError:
         raise
     except (TypeError, ImportError, AttributeError) as error:
-        if isinstance(error.__cause__, CheckpointError):
-            raise error.__cause__ from None
+        _say_missing(path, error)
         raise ConfigError(f"The model in {path} cannot be built: {_said(error)} A class or function of your own goes into "
                           f"custom_objects={{'Name': Name}}, and its get_config has to give all arguments.") from error
     except (ValueError, KeyError, IndexError, RuntimeError, NotImplementedError, ArithmeticError, AssertionError, RecursionError) as error:
+        _say_missing(path, error)
         raise CorruptCheckpointError(f"Keras cannot load {path}: {_said(error)}") from error
     except OSError as error:
         raise CorruptCheckpointError(f"Keras cannot load {path}: {_said(error)}") from error
 
 
+def _say_missing(path: Path, error: BaseException) -> None:
+    """Says which class is missing, where it is that.
+
+    Raises:
+        ConfigError: then.
+    """
+    missing = _UNKNOWN.search(str(error))
+    if missing is not None:
+        raise ConfigError(f"The model in {path} needs the {missing[1]} {missing[2]!r}, which is not known here: pass custom_objects="
+                          f"{{{missing[2]!r}: {missing[2]}}}, or register it with keras.saving.register_keras_serializable.") from error
+
+
 def _said(error: BaseException) -> str:
-    """The beginning of Keras' message, which goes on with the whole configuration, and its end, where that has the cause."""
-    begin, _, rest = str(error).partition("config={")
-    cause = rest.rpartition("Error encountered during deserialization:")[2] if "Error encountered" in rest else ""
-    text = " ".join(f"{begin.partition('Full object config')[0].removesuffix('Received ')} {cause}".split()) or type(error).__name__
+    """The cause in Keras' message, which has the whole configuration before and behind it."""
+    text = str(error)
+    for mark in ("Error encountered during deserialization:", "Exception encountered:"):
+        text = text.rpartition(mark)[2]
+    text = " ".join(text.partition("Full object config")[0].partition("config={")[0].split()) or type(error).__name__
     return text if len(text) <= 400 else f"{text[:400]}..."
