@@ -20,6 +20,9 @@ _HOMES = {
     "ckptkit.store.run": ("open_run",),
     "ckptkit.export.saved_model": ("export_saved_model",),
     "ckptkit.export.spec": ("ExportSpec",),
+    "ckptkit.load.exported": ("ExportedModel", "Signature", "load_exported"),
+    "ckptkit.load.model": ("load_model",),
+    "ckptkit.load.weights": ("WeightsReport", "load_weights"),
     "ckptkit.manager": ("CheckpointManager",),
     "ckptkit.keras": ("CheckpointCallback",),
 }
@@ -39,6 +42,7 @@ __all__ = [
     "EveryNSteps",
     "ExportError",
     "ExportSpec",
+    "ExportedModel",
     "IncompatibleStateError",
     "KeepBest",
     "KeepEveryNSteps",
@@ -48,9 +52,14 @@ __all__ = [
     "Preemption",
     "RunLockedError",
     "RunPosition",
+    "Signature",
     "StorageError",
+    "WeightsReport",
     "__version__",
     "export_saved_model",
+    "load_exported",
+    "load_model",
+    "load_weights",
     "open_run",
 ]
 
@@ -70,6 +79,9 @@ if TYPE_CHECKING:
     from ckptkit.export.saved_model import export_saved_model
     from ckptkit.export.spec import ExportSpec
     from ckptkit.keras import CheckpointCallback
+    from ckptkit.load.exported import ExportedModel, Signature, load_exported
+    from ckptkit.load.model import load_model
+    from ckptkit.load.weights import WeightsReport, load_weights
     from ckptkit.manager import CheckpointManager
     from ckptkit.policies import Adaptive, EveryNEpochs, EveryNSeconds, EveryNSteps, KeepBest, KeepEveryNSteps, KeepLatest, OnBest
     from ckptkit.position import RunPosition
