@@ -13,7 +13,8 @@ pytestmark = pytest.mark.xdist_group("exporting")
 
 
 def test_saved_model_cli_runs_it(fork_server, tmp_path):
-    said = fork_server.call("tests.exporting.kinds:export_one", "sequential", str(tmp_path / "base"), 3, env={"CUDA_VISIBLE_DEVICES": ""}).check().result
+    process = fork_server.call("tests.exporting.kinds:export_one", "sequential", str(tmp_path / "base"), 3, env={"CUDA_VISIBLE_DEVICES": ""})
+    said = process.check().result
     np.save(tmp_path / "x.npy", np.array(said["inputs"], "float32"))
     command = [Path(sys.executable).with_name("saved_model_cli"), "run", "--dir", said["path"], "--tag_set", "serve", "--signature_def",
                "serving_default", "--inputs", f"inputs={tmp_path}/x.npy", "--outdir", tmp_path / "out"]
