@@ -14,8 +14,9 @@ import tensorflow as tf
 
 from ckptkit.errors import ExportError
 
-_AUTOMATIC = re.compile(r"keras_tensor(_\d+)?")
-"""How Keras calls an input that has no name. The number counts all that the process has made, so it is no name to rely on."""
+_AUTOMATIC = re.compile(r"(keras_tensor|input_layer)(_\d+)?")
+"""How Keras calls an input that has no name, and calls it when the model is built again. The number counts all that the process has made, so it is
+no name to rely on."""
 
 _SIZES = (1, 4, 8, 16, 32, 64, 128, 224)
 """What is tried for a size that is not fixed."""

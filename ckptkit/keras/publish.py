@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -26,6 +27,7 @@ from ckptkit.store.export_record import Source
 from ckptkit.store.exports import check_base
 from ckptkit.store.fresh import this_life
 from ckptkit.store.journal import read_journal
+from ckptkit.store.layout import RunLayout
 from ckptkit.store.run import Run
 from ckptkit.store.tidying import tell
 
@@ -48,12 +50,19 @@ def data_form(call: _private.FitCall) -> DataForm:
 
 
 def is_published(attempt: Attempt, spec: ExportSpec) -> bool:
-    """Whether the journal of this life says that what would be published now was published already."""
+    """Whether the journal of this life says that what would be published now was published already, in the same place."""
     try:
         step = _chosen(attempt, spec).step
     except CheckpointError:
         return False
-    return any(isinstance(event, events.Exported) and event.step == step for event in this_life(read_journal(attempt.plan.layout).events))
+    layout = attempt.plan.layout
+    base = _base(layout, spec).resolve()
+    told = [event for event in this_life(read_journal(layout).events) if isinstance(event, events.Exported)]
+    return any(event.step == step and (layout.root / event.path).parent.resolve() == base for event in told)
+
+
+def _base(layout: RunLayout, spec: ExportSpec) -> Path:
+    return layout.export if spec.directory is None else check_base(spec.directory)
 
 
 def publish(attempt: Attempt, model: Any, spec: ExportSpec, data: DataForm) -> None:
@@ -64,7 +73,7 @@ def publish(attempt: Attempt, model: Any, spec: ExportSpec, data: DataForm) -> N
     """
     attempt.phase = "exporting"
     layout = attempt.plan.layout
-    base = layout.export if spec.directory is None else check_base(spec.directory)
+    base = _base(layout, spec)
     began = time.monotonic()
     try:
         checkpoint = _chosen(attempt, spec)

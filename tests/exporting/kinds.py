@@ -266,3 +266,11 @@ def export_all(directory: str, seed: int) -> dict[str, Any]:
                       "sample": record.sample, "variables": [key for key, _ in tf.train.list_variables(f"{path}/variables/variables")]}
     Path(f"{directory}/said.json").write_text(json.dumps(said))
     return said
+
+
+def export_one(name: str, directory: str, seed: int) -> dict[str, Any]:
+    """Exports one kind, with one array in and one out."""
+    checkers.use(checkers.forked())
+    model, options, inputs, outputs = KINDS[name](np.random.default_rng(seed))
+    path = ckptkit.export_saved_model(model, directory, **options)
+    return {"path": str(path), "inputs": inputs["serving_default"]["inputs"].tolist(), "outputs": outputs["serving_default"]["output_0"].tolist()}
