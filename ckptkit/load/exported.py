@@ -49,6 +49,16 @@ class Signature:
         inputs: in the order of positional arguments.
         outputs: in the order of their names.
         ordered: whether that order of inputs is known; else they are passed by name.
+
+    Example:
+        >>> import ckptkit, keras, numpy as np, pathlib
+        >>> model = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(2)])
+        >>> model.export(pathlib.Path(new_directory) / "export", verbose=False)
+        >>> signature = ckptkit.load_exported(pathlib.Path(new_directory) / "export").signatures["serving_default"]
+        >>> signature
+        serving_default(x: (?, 4) float32) -> output_0: (?, 2) float32
+        >>> signature(x=np.ones((3, 4), "float32"))["output_0"].shape
+        (3, 2)
     """
 
     def __init__(self, name: str, function: Any, inputs: tuple[TensorForm, ...], outputs: tuple[TensorForm, ...], *, ordered: bool) -> None:
@@ -136,6 +146,14 @@ class ExportedModel:
         path: the directory it was loaded from.
         loaded: TensorFlow's object; it keeps the variables alive.
         signatures: by name.
+
+    Example:
+        >>> import ckptkit, keras, numpy as np, pathlib
+        >>> model = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(2)])
+        >>> model.export(pathlib.Path(new_directory) / "export", verbose=False)
+        >>> served = ckptkit.load_exported(pathlib.Path(new_directory) / "export")
+        >>> sorted(served.signatures), served(x=np.ones((3, 4), "float32")).shape
+        (['serve', 'serving_default'], (3, 2))
     """
 
     def __init__(self, path: Path, loaded: Any, signatures: dict[str, Signature]) -> None:

@@ -111,7 +111,7 @@ def _no_architecture(found: Found) -> str:
 def _from_run(layout: RunLayout, checkpoint: Checkpoint, custom_objects: Mapping[str, Any] | None, name: str | None) -> Any:
     entry = _entry(checkpoint, name)
     weights = f"Build the model with its code, and call ckptkit.load_weights(model, {str(layout.root)!r})."
-    if not entry.architecture:
+    if not isinstance(entry.architecture, str):
         raise ConfigError(f"{checkpoint.path} does not say what its model {entry.name!r} ({entry.class_name}) is made of: it was saved by an earlier "
                           f"version of ckptkit, or that could not be stored. {weights}")
     architecture = load_architecture(layout, entry.architecture)

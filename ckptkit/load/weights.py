@@ -50,6 +50,15 @@ class WeightsReport:
         matched: the weights that have got a value, in the model's order.
         differences: what was left as it was, and why: `extra` (only the model has it), `missing` (only the source has it), `shape` and `dtype`
             (both have it, in other forms). Empty where everything matched.
+
+    Example:
+        >>> import ckptkit, keras, pathlib
+        >>> path = pathlib.Path(new_directory) / "model.weights.h5"
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> model.save_weights(path)
+        >>> report = ckptkit.load_weights(model, path)
+        >>> report.matched[0].source, report.matched[0].by, len(report.differences)
+        ('layers/dense/vars/0', 'structure', 0)
     """
 
     source: str

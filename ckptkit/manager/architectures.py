@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import keras
+from msgspec import UNSET
 
 from ckptkit.save.architecture import serialized
 from ckptkit.store import architecture
@@ -37,7 +38,7 @@ class Architectures:
         """The entries of a snapshot, each model's with the name of its architecture's file. Where that cannot be stored, it is said, and the
         checkpoint is written without.
         """
-        return tuple(replace(entry, architecture=self._name_of(entry)) if entry.name in self._models else entry for entry in states)
+        return tuple(replace(entry, architecture=self._name_of(entry) or UNSET) if entry.name in self._models else entry for entry in states)
 
     def _name_of(self, entry: StateEntry) -> str:
         known, name = self._known.get(entry.name, (None, ""))

@@ -63,9 +63,15 @@ def code_in(config: Any) -> str:
             inner = each.get("config")
             name = f" {inner['name']!r}" if isinstance(inner, Mapping) and "name" in inner else ""
             return f"its Lambda layer{name} holds a function, and that is code, not data"
-        if each.get("class_name") == _CODE:
+        if each.get("class_name") == _CODE or _is_dumped(each):
             return "it holds a function without a name (lambda), and that is code, not data"
     return ""
+
+
+def _is_dumped(config: Mapping[str, Any]) -> bool:
+    """Whether this is compiled code as Keras writes it for an activation: with its defaults and closure, and without saying what it is."""
+    value = config.get("value")
+    return len(config) == 1 and isinstance(value, list | tuple) and len(value) == 3 and isinstance(value[0], str)
 
 
 def _dictionaries(value: Any) -> Iterator[Mapping[str, Any]]:

@@ -95,13 +95,14 @@ class StateEntry:
         name: the name that the user gave it.
         class_name: its Python class.
         classes: the class of each optimizer in it, by where it is; another class means another meaning of the values.
-        architecture: the name of the file in `architecture/` that says what the model is made of; empty where it is no model, or not stored.
+        architecture: the name of the file in `architecture/` that says what the model is made of; left out where it is no model, or that is
+            not stored.
     """
 
     name: str
     class_name: str
     classes: dict[str, str] = field(default_factory=dict)
-    architecture: str = ""
+    architecture: str | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(frozen=True, kw_only=True)
