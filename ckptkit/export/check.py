@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ _HIDDEN_DEVICES = {"CUDA_VISIBLE_DEVICES": "-1", "HIP_VISIBLE_DEVICES": "-1", "R
 _SITES = ("site-packages", "dist-packages")
 _STDERR_CHARACTERS = 2000
 _ALARM_AFTER_SECS = 5.0
+_LOOK_SECS = 0.2
 
 Tensors = dict[str, tf.Tensor]
 
@@ -49,11 +50,13 @@ class Checker:
 
     Args:
         limit_secs: how long the answer may take, from the start of the process.
+        hurried: says whether there is no more time for it, because this process is to stop.
         python: the interpreter.
     """
 
-    def __init__(self, limit_secs: float, python: str = sys.executable) -> None:
+    def __init__(self, limit_secs: float, hurried: Callable[[], bool] = lambda: False, python: str = sys.executable) -> None:
         self._limit_secs = limit_secs
+        self._hurried = hurried
         self._python = python
         self._directory = tempfile.TemporaryDirectory(prefix="ckptkit-check-", ignore_cleanup_errors=True)
         self._work = Path(self._directory.name)
@@ -117,11 +120,15 @@ class Checker:
 
     def _answer(self, request: bytes, left: float) -> dict[str, Any]:
         assert self._process is not None
-        try:
-            self._process.communicate(request, timeout=left)
-        except subprocess.TimeoutExpired as error:
-            raise ExportError(f"a fresh process did not finish loading and running it within {self._limit_secs:g} s. Give it more time "
-                              f"(limit_secs), or a smaller sample") from error
+        assert self._process.stdin is not None
+        end = time.monotonic() + left
+        with suppress(BrokenPipeError):  # it has died, which is said below
+            self._process.stdin.write(request)
+            self._process.stdin.close()
+        while self._process.poll() is None:
+            self.check_time(end)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_LOOK_SECS)
         try:
             answer: dict[str, Any] = json.loads((self._work / "answer-0.json").read_bytes())
         except FileNotFoundError as error:
@@ -129,6 +136,21 @@ class Checker:
             raise ExportError(f"the fresh process that loads it ended with code {self._process.returncode} and no answer: {said or 'it said nothing'}"
                               ) from error
         return answer
+
+    def check_time(self, end: float) -> None:
+        """Checks that there is time to wait for an answer.
+
+        Args:
+            end: until when, as `time.monotonic` counts.
+
+        Raises:
+            ExportError: where there is none.
+        """
+        if self._hurried():
+            raise ExportError("this process is to stop, and the time that is left is not enough for the check")
+        if time.monotonic() > end:
+            raise ExportError(f"a fresh process did not finish loading and running it within {self._limit_secs:g} s. Give it more time "
+                              f"(limit_secs), or a smaller sample")
 
     def _read(self, found: Mapping[str, Any]) -> Answer:
         if found["error"] is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ class Published:
 
 
 def export(model: Any, base: Path, spec: ExportSpec, *, version: int | None = None, source: Source | None = None, data: DataForm | None = None,
-           files: FileSystem | None = None, clock: Clock | None = None) -> Published:
+           files: FileSystem | None = None, clock: Clock | None = None, hurried: Callable[[], bool] = lambda: False) -> Published:
     """Exports a model; see `export_saved_model`.
 
     Args:
@@ -51,6 +52,7 @@ def export(model: Any, base: Path, spec: ExportSpec, *, version: int | None = No
         data: what is known of the data that it was trained with.
         files: how the disk is changed.
         clock: the time.
+        hurried: says whether there is no more time for the check, because this process is to stop.
 
     Raises:
         ExportError: where it cannot be exported or proven; no version is left behind.
@@ -62,7 +64,7 @@ def export(model: Any, base: Path, spec: ExportSpec, *, version: int | None = No
     number = exports.next_number(base, version, clock.now())
     name = _name(model)
     try:
-        with Checker(spec.limit_secs) as checker, exports.writing(disk, base, number) as directory:
+        with Checker(spec.limit_secs, hurried) as checker, exports.writing(disk, base, number) as directory:
             return _export(model, name, directory, spec, checker, version=version, source=source or Source(), data=data, disk=disk, clock=clock)
     except (ConfigError, StorageError):
         raise

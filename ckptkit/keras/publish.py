@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ def publish(attempt: Attempt, model: Any, spec: ExportSpec, data: DataForm) -> N
         source = Source(step=checkpoint.step, checkpoint=str(checkpoint.name), weights=spec.weights if isinstance(spec.weights, str) else "step")
         # What training ended with is in the model.
         with nullcontext() if spec.weights == "final" else weights_of(checkpoint, track(attempt.plan.state)):
-            published = export(model, base, spec, source=source, data=data, files=attempt.plan.files)
+            published = export(model, base, spec, source=source, data=data, files=attempt.plan.files, hurried=_half_of_grace(attempt))
     except CheckpointError as error:
         tell(attempt.journal, events.ExportFailed(error=type(error).__name__, message=str(error)))
         if spec.errors == "raise":
@@ -92,6 +92,18 @@ def publish(attempt: Attempt, model: Any, spec: ExportSpec, data: DataForm) -> N
     tell(attempt.journal, events.Exported(
         path=str(shown), step=checkpoint.step, secs=time.monotonic() - began, check_secs=record.check_secs if published.is_new else 0.0,
         proof=in_words({name: signature.proof for name, signature in record.signatures.items()})))
+
+
+def _half_of_grace(attempt: Attempt) -> Callable[[], bool]:
+    """Says whether the run was told to stop, and half of the time for that is over; the next start publishes what this one could not."""
+    clock, asked = attempt.plan.clock, list[float]()
+
+    def hurried() -> bool:
+        if attempt.stopping.requested and not asked:
+            asked.append(clock.monotonic())
+        return bool(asked) and clock.monotonic() - asked[0] > attempt.plan.preemption.grace_secs / 2
+
+    return hurried
 
 
 def _chosen(attempt: Attempt, spec: ExportSpec) -> Checkpoint:

@@ -128,6 +128,8 @@ def refusals(directory: str, seed: int) -> dict[str, Any]:
     said = {name: refusal(case) for name, case in cases.items()}
     checkers.use(Checker)
     said["no time"] = refusal(lambda: ckptkit.export_saved_model(made, base, limit_secs=0.3))
+    checkers.use(lambda limit_secs, hurried: Checker(limit_secs, lambda: True))
+    said["to stop"] = refusal(lambda: ckptkit.export_saved_model(made, base))
     checkers.use(functools.partial(Checker, python="/bin/false"))
     said["no Python"] = refusal(lambda: ckptkit.export_saved_model(made, base))
     checkers.use(functools.partial(Checker, python=""))

@@ -26,6 +26,7 @@ SAID = {
     "ragged": ("ExportError", r"dense tensors, and it is a RaggedTensor"),
     "no such table": ("ExportError", r"found neither in the model nor in what the function closes over. Make it an attribute of a tf.Module"),
     "no time": ("ExportError", r"did not finish loading and running it within 0.3 s. Give it more time \(limit_secs\)"),
+    "to stop": ("ExportError", r"this process is to stop, and the time that is left is not enough for the check"),
     "no Python": ("ExportError", r"ended with code 1 and no answer"),
     "unknown Python": ("ExportError", r"does not know where its own is"),
 }

@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 
-def use(checker: Callable[[float], Any]) -> None:
+def use(checker: Callable[..., Any]) -> None:
     """Lets exports of this process be checked so."""
     from ckptkit.export import publishing
 
     publishing.Checker = checker  # type: ignore[assignment, misc]
 
 
-def shared() -> Callable[[float], Any]:
+def shared() -> Callable[..., Any]:
     """One fresh Python for all exports of this process. It ends with this process."""
     from ckptkit.export import check
 
@@ -49,7 +49,7 @@ def shared() -> Callable[[float], Any]:
     return _kind(write, lambda: process()[1])
 
 
-def forked() -> Callable[[float], Any]:
+def forked() -> Callable[..., Any]:
     """A fork of this process, which has imported TensorFlow and run nothing yet. It ends with this process."""
     from ckptkit.export import checker
 
@@ -76,8 +76,7 @@ def _ignore(_: object) -> None:
     pass
 
 
-def _kind(write: Callable[[bytes], None], work: Callable[[], Path]) -> Callable[[float], Any]:
-    from ckptkit.errors import ExportError
+def _kind(write: Callable[[bytes], None], work: Callable[[], Path]) -> Callable[..., Any]:
     from ckptkit.export import check
 
     asked: list[int] = []
@@ -92,8 +91,7 @@ def _kind(write: Callable[[bytes], None], work: Callable[[], Path]) -> Callable[
             asked.append(1)
             write(request)
             while not answer.exists():
-                if time.monotonic() > end:
-                    raise ExportError("the process that checks gave no answer")
+                self.check_time(end)
                 time.sleep(0.005)
             found: dict[str, Any] = json.loads(answer.read_bytes())
             return found
