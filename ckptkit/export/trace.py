@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 import xxhash
 
@@ -118,7 +119,7 @@ def unchanged(variables: Sequence[tf.Variable]) -> Iterator[Callable[[], None]]:
 
     def put_back() -> None:
         for variable, value in before:
-            if _bytes(variable.numpy()) != _bytes(value.numpy()):
+            if not np.array_equal(_bits(variable.numpy()), _bits(value.numpy())):
                 variable.assign(value)
 
     try:
@@ -240,10 +241,12 @@ def check_variables(directory: Path, live: Digests) -> None:
 
 
 def _digest(value: Any) -> tuple[str, tuple[int, ...], str]:
-    return str(getattr(value, "dtype", type(value).__name__)), tuple(getattr(value, "shape", ())), xxhash.xxh3_128_hexdigest(_bytes(value))
+    return str(getattr(value, "dtype", type(value).__name__)), tuple(getattr(value, "shape", ())), xxhash.xxh3_128_hexdigest(_bits(value).data)
 
 
-def _bytes(value: Any) -> bytes:
-    if isinstance(value, bytes) or value.dtype.kind == "O":
-        return tf.io.serialize_tensor(tf.constant(value)).numpy()  # type: ignore[no-any-return]
-    return value.tobytes()  # type: ignore[no-any-return]
+def _bits(value: Any) -> np.ndarray:
+    """The bytes of an array, without a copy of it."""
+    array = np.asarray(value)
+    if array.dtype.kind in "OS":
+        array = np.frombuffer(tf.io.serialize_tensor(tf.constant(value)).numpy(), np.uint8)
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
