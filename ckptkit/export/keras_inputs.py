@@ -29,7 +29,7 @@ class KerasInputs:
     made: str
 
 
-def keras_endpoint_inputs(model: Any, sample: Any, data_specs: Any, data_sample: Any) -> KerasInputs:
+def keras_endpoint_inputs(model: Any, sample: Any, data_specs: Any, data_sample: Any, *, fixed_batch: bool = False) -> KerasInputs:
     """The inputs of a model or layer: as it declares them, else as the sample has them, else as its data had them, else as Keras remembers.
 
     A model that is not built is called with the sample.
@@ -44,18 +44,34 @@ def keras_endpoint_inputs(model: Any, sample: Any, data_specs: Any, data_sample:
                           f"batch, or pass sample=batch.")
     chosen, made = (sample, "given") if sample is not None else (data_sample, "data" if data_sample is not None else "specs")
     if isinstance(model, keras.Model) and _private.declares_inputs(model):
-        specs = {"inputs": forms.plain_specs(_private.input_signature(model)[0])}
+        specs = {"inputs": _declared(model, fixed_batch=fixed_batch)}
         return KerasInputs(specs, None if chosen is None else forms.conformed(specs, {"inputs": chosen}), made)
     if chosen is None:
         return KerasInputs(_known(model, data_specs), None, made)
     values = _by_parameter(model, _positional(model, chosen))
-    specs = forms.specs_of(values)
+    specs = {parameter: tf.nest.map_structure(_as_keras_takes_it, each) for parameter, each in forms.specs_of(values).items()}
     return KerasInputs(specs, forms.conformed(specs, values), made)
+
+
+def _declared(model: Any, *, fixed_batch: bool) -> Any:
+    """What a model says of its inputs: for any number of rows, or for the number that it was made for."""
+    specs = forms.plain_specs(_private.input_signature(model)[0])
+    if not fixed_batch:
+        return specs
+    flat = [tf.TensorSpec(tensor.shape, spec.dtype, spec.name) for spec, tensor in zip(tf.nest.flatten(specs), model.inputs, strict=True)]
+    return tf.nest.pack_sequence_as(specs, flat)
+
+
+def _as_keras_takes_it(spec: Any) -> Any:
+    """NumPy's numbers have 64 bits where nobody asked for it; Keras takes them for `floatx`, and who calls the export should not need them."""
+    if not isinstance(spec, tf.TensorSpec) or spec.dtype != tf.float64:
+        return spec
+    return tf.TensorSpec(spec.shape, keras.config.floatx(), spec.name)
 
 
 def _known(model: Any, data_specs: Any) -> dict[str, Any]:
     if data_specs is not None:
-        specs = tf.nest.map_structure(forms.with_any_batch, forms.plain_specs(data_specs))
+        specs = tf.nest.map_structure(lambda spec: _as_keras_takes_it(forms.with_any_batch(spec)), forms.plain_specs(data_specs))
         return _by_parameter(model, _positional(model, specs))
     try:
         found = _private.input_signature(model)

@@ -110,10 +110,13 @@ def _traced(model: Any, spec: ExportSpec, data: DataForm) -> list[traces.Traced]
         endpoints = find_endpoints(model, spec.signatures, spec.sample, data)
         return [traces.with_sample(traces.trace(endpoint)) for endpoint in endpoints]
     except Exception:
-        if data == DataForm():
+        if data.specs is not None or data.sample is not None:
+            # Data is what `fit` takes. A train step of the user's own may call the model with something else.
+            return _traced(model, spec, DataForm())
+        if data.fixed_batch or all(tensor.shape[0] is None for tensor in getattr(model, "inputs", None) or ()):
             raise
-        # Data is what `fit` takes. A train step of the user's own may call the model with something else.
-        return _traced(model, spec, DataForm())
+        # A layer that keeps a state for each row takes no other number of rows.
+        return _traced(model, spec, DataForm(fixed_batch=True))
 
 
 def same_export(base: Path, step: int, variables: str, names: set[str]) -> Published | None:

@@ -48,10 +48,12 @@ class DataForm:
     Args:
         specs: the form of its inputs, or None.
         sample: a batch of them, or None.
+        fixed_batch: whether a model that was made for a number of rows is exported for that number, and not for any.
     """
 
     specs: Any = None
     sample: Any = None
+    fixed_batch: bool = False
 
 
 def find_endpoints(model: Any, signatures: Mapping[str, Any] | None, sample: Any, data: DataForm | None = None) -> list[Endpoint]:
@@ -155,7 +157,7 @@ def _of_keras(name: str, model: Any, sample: Any, data: DataForm) -> Endpoint:
     def live(*inputs: Any) -> Any:
         return model(*inputs, training=False)  # Keras' own exporter leaves it open, and augmentation layers take open for true
 
-    found = keras_endpoint_inputs(model, sample, data.specs, data.sample)
+    found = keras_endpoint_inputs(model, sample, data.specs, data.sample, fixed_batch=data.fixed_batch)
     return Endpoint(name, live, model, found.specs, None if found.sample is None else tuple(found.sample), found.made, autograph=False)
 
 

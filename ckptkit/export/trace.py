@@ -85,9 +85,10 @@ def trace(endpoint: Endpoint) -> Traced:
     specs = {name: tf.TensorSpec(place.tensor.shape, place.tensor.dtype, name) for name, (_, place) in zip(names, found, strict=True)}
     try:
         signature = tf.function(flat, autograph=False).get_concrete_function(**specs)
-    except ValueError:
+    except (TypeError, ValueError) as error:
         if endpoint.sample is None:
-            raise
+            raise ExportError(f"signature {endpoint.name!r}: it does not take inputs of the form {structure}: {error}. Pass sample=, what it is "
+                              f"called with, or the form of its inputs") from error
         endpoint.live(*endpoint.sample)  # functions that make their variables in their first call can be traced after it
         signature = tf.function(flat, autograph=False).get_concrete_function(**specs)
     return Traced(

@@ -240,6 +240,34 @@ def lazily_built(rng: Rng) -> Exported:
 
 
 @kind
+def rows_that_count(rng: Rng) -> Exported:
+    """A layer that keeps a state for each of four rows, so no other number of rows will do."""
+    model = keras.Sequential([keras.Input(batch_shape=(4, 5, 3)), layers.GRU(2, stateful=True)])
+    x = floats(rng, 4, 5, 3)
+    fresh = keras.Sequential([keras.Input((5, 3)), layers.GRU(2)])
+    fresh.set_weights(model.trainable_weights)
+    return model, {}, {"serving_default": {"inputs": x}}, {"serving_default": {"output_0": fresh.predict(x, verbose=0)}}
+
+
+@kind
+def two_arguments(rng: Rng) -> Exported:
+    """NumPy's 64 bits are not asked of those who call it."""
+    class Two(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = layers.Dense(2)
+
+        def call(self, first: Any, second: Any) -> Any:
+            return self.dense(first) - self.dense(second)
+
+    model = Two()
+    a, b = floats(rng, 3, 4), floats(rng, 3, 4)
+    options = {"sample": (rng.normal(size=(2, 4)), rng.normal(size=(2, 4)))}
+    model(*options["sample"])
+    return model, options, {"serving_default": {"first": a, "second": b}}, {"serving_default": {"output_0": model(a, b).numpy()}}
+
+
+@kind
 def random_values(rng: Rng) -> Exported:
     """Other values at each call, so only what can be compared is."""
     def noisy(x: Any) -> Any:

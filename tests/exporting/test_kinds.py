@@ -12,7 +12,7 @@ import pytest
 from tests.support.processes import ROOT
 
 KINDS = ("sequential", "functional", "dictionary_in", "subclassed", "preprocessing", "mixed_precision", "module", "sub_graphs", "keras_with_more",
-         "function", "counting", "lazily_built", "random_values")
+         "function", "counting", "lazily_built", "rows_that_count", "two_arguments", "random_values")
 
 pytestmark = pytest.mark.xdist_group("exporting")
 
