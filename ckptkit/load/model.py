@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -176,27 +176,49 @@ def _from_h5(path: Path, custom_objects: Mapping[str, Any] | None) -> Any:
             raise ConfigError(f"{path} holds weights, and nothing of what the model is made of. Build the model with its code, and call "
                               f"ckptkit.load_weights(model, {str(path)!r}).")
         _refuse_code(path, _parsed(path, text))
-        _refuse_code(path, _parsed(path, hdf5.text(file, TRAINING_CONFIG) or "{}"))
-        model = _by_keras(path, ".h5", custom_objects, [dataset.nbytes for dataset in hdf5.walk(file)])
-        _give_optimizer(path, model, hdf5.group_at(file, OPTIMIZER))
+        training = _parsed(path, hdf5.text(file, TRAINING_CONFIG) or "null")
+        _refuse_code(path, training)
+        sizes = [dataset.nbytes for dataset in hdf5.walk(file)]
+        model = _by_keras(path, ".h5", custom_objects, sizes, compiled=False)
+        if isinstance(training, Mapping):
+            with _building(path), bounded(path, sizes), keras.saving.custom_object_scope(dict(custom_objects or {})):
+                _compile(model, training)
+            _give_optimizer(path, model, hdf5.group_at(file, OPTIMIZER))
     return model
 
 
+def _compile(model: Any, training: Mapping[str, Any]) -> None:
+    """Compiles a model with the arguments in an `.h5` file.
+
+    Keras 3 has a way of its own, on which losses by a short name (`mse`) are not found again, and the optimizer is built for no variable at all, so
+    that training cannot go on.
+    """
+    values = {name: _of_config(training.get(name), kind.deserialize) for name, kind in (
+        ("loss", keras.losses), ("metrics", keras.metrics), ("weighted_metrics", keras.metrics))}
+    plain = {name: training[name] for name in ("loss_weights", "run_eagerly", "steps_per_execution", "jit_compile") if training.get(name) is not None}
+    model.compile(optimizer=keras.optimizers.deserialize(training["optimizer_config"]), **values, **plain)
+
+
+def _of_config(value: Any, deserialize: Callable[[Any], Any]) -> Any:
+    """What a configuration stands for: a name is itself, an object is made, and lists and dictionaries keep their form."""
+    if isinstance(value, Mapping):
+        return deserialize(value) if "class_name" in value else {name: _of_config(each, deserialize) for name, each in value.items()}
+    return [_of_config(each, deserialize) for each in value] if isinstance(value, list) else value
+
+
 def _give_optimizer(path: Path, model: Any, group: Any) -> None:
-    """Gives a model the optimizer's state in an `.h5` file. Keras 3 builds that optimizer for no variable at all, so that none would fit."""
-    if group is None or not isinstance(model.optimizer, keras.optimizers.Optimizer):
+    """Gives a model the optimizer's state in an `.h5` file."""
+    model.optimizer.build(model.trainable_variables)
+    if group is None:
         return
-    optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
-    optimizer.build(model.trainable_variables)
+    variables = list(model.optimizer.variables)
     saved = [hdf5.dataset_at(group, name) for name in hdf5.names(group, "weight_names")]
-    forms = [tuple(variable.shape) for variable in optimizer.variables]
-    if [tuple(dataset.shape) for dataset in saved] != forms:
+    if [tuple(dataset.shape) for dataset in saved] != [tuple(variable.shape) for variable in variables]:
         logger.warning("%s: the optimizer's state has another form than that of %s now (%d and %d variables); it begins anew", path,
-                       type(optimizer).__name__, len(saved), len(forms))
-    else:
-        for variable, dataset in zip(optimizer.variables, saved, strict=True):
-            variable.assign(hdf5.values(dataset))
-    model.optimizer = optimizer
+                       type(model.optimizer).__name__, len(saved), len(variables))
+        return
+    for variable, dataset in zip(variables, saved, strict=True):
+        variable.assign(hdf5.values(dataset))
 
 
 def _parsed(path: Path, text: str | bytes) -> Any:
@@ -213,9 +235,9 @@ def _refuse_code(path: Path, config: Any) -> None:
                           f"runs it; or build the model with its code, and call ckptkit.load_weights(model, ...).")
 
 
-def _by_keras(path: Path, suffix: str, custom_objects: Mapping[str, Any] | None, sizes: list[int]) -> Any:
+def _by_keras(path: Path, suffix: str, custom_objects: Mapping[str, Any] | None, sizes: list[int], *, compiled: bool = True) -> Any:
     with _building(path), bounded(path, sizes), _called(path, suffix) as named:
-        model = keras.saving.load_model(named, custom_objects=dict(custom_objects or {}), compile=True, safe_mode=True)
+        model = keras.saving.load_model(named, custom_objects=dict(custom_objects or {}), compile=compiled, safe_mode=True)
     for loss in keras.tree.flatten(getattr(model, "loss", None)):
         for argument, value in left_out(loss).items():
             logger.warning("%s does not say which %s the loss %s had, because Keras does not write it: it is %r now. Call model.compile again where "

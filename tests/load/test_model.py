@@ -129,6 +129,21 @@ def test_several_models_of_a_run(tmp_path):
         ckptkit.load_model(tmp_path / "run", name="f")
 
 
+@pytest.mark.parametrize(("loss", "metrics"), [
+    ("mse", ["mae"]), ("huber", [keras.metrics.MeanSquaredError()]), (keras.losses.LogCosh(), ["mape", "mse"])])
+def test_an_h5_file_of_any_loss_is_trained_on(tmp_path, loss, metrics):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss, metrics=metrics)
+    fit(model)
+    model.save(tmp_path / "model.h5")
+    again = ckptkit.load_model(tmp_path / "model.h5")
+    assert everything(again) == everything(model)
+    fit(model)
+    fit(again)
+    assert everything(again) == everything(model)
+    assert again.evaluate(*data(), verbose=0) == model.evaluate(*data(), verbose=0)
+
+
 # -- what cannot be built says what is missing
 
 
