@@ -19,6 +19,10 @@ _HOMES = {
     "ckptkit.preemption.policy": ("Preemption",),
     "ckptkit.store.run": ("open_run",),
     "ckptkit.export.saved_model": ("export_saved_model",),
+    "ckptkit.export.spec": ("ExportSpec",),
+    "ckptkit.load.exported": ("ExportedModel", "Signature", "load_exported"),
+    "ckptkit.load.model": ("load_model",),
+    "ckptkit.load.weights": ("WeightsReport", "load_weights"),
     "ckptkit.manager": ("CheckpointManager",),
     "ckptkit.keras": ("CheckpointCallback",),
 }
@@ -37,6 +41,8 @@ __all__ = [
     "EveryNSeconds",
     "EveryNSteps",
     "ExportError",
+    "ExportSpec",
+    "ExportedModel",
     "IncompatibleStateError",
     "KeepBest",
     "KeepEveryNSteps",
@@ -46,9 +52,14 @@ __all__ = [
     "Preemption",
     "RunLockedError",
     "RunPosition",
+    "Signature",
     "StorageError",
+    "WeightsReport",
     "__version__",
     "export_saved_model",
+    "load_exported",
+    "load_model",
+    "load_weights",
     "open_run",
 ]
 
@@ -66,7 +77,11 @@ if TYPE_CHECKING:
         StorageError,
     )
     from ckptkit.export.saved_model import export_saved_model
+    from ckptkit.export.spec import ExportSpec
     from ckptkit.keras import CheckpointCallback
+    from ckptkit.load.exported import ExportedModel, Signature, load_exported
+    from ckptkit.load.model import load_model
+    from ckptkit.load.weights import WeightsReport, load_weights
     from ckptkit.manager import CheckpointManager
     from ckptkit.policies import Adaptive, EveryNEpochs, EveryNSeconds, EveryNSteps, KeepBest, KeepEveryNSteps, KeepLatest, OnBest
     from ckptkit.position import RunPosition

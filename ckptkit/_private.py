@@ -189,6 +189,26 @@ def input_signature(model: Any) -> Any:
     return get_input_signature(model)
 
 
+def declares_inputs(model: Any) -> bool:
+    """Whether a model says what it is called with: a functional one, or a Sequential with an input.
+
+    Reason: the class `Functional` has no public name.
+    """
+    from keras.src.models import Functional
+
+    return isinstance(model, Functional) or (isinstance(model, keras.Sequential) and isinstance(getattr(model, "_functional", None), Functional))
+
+
+def computes_in_16_bits(function: Any) -> bool:
+    """Whether a concrete function has an operation on 16-bit floats. Reason: the graph's inner functions are in its definition only."""
+    definition = function.graph.as_graph_def()
+    nodes = [*definition.node, *(node for inner in definition.library.function for node in inner.node_def)]
+    return any(attribute.type in _HALF for node in nodes for attribute in node.attr.values())
+
+
+_HALF = frozenset({tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum})
+
+
 class _Exactly(int):
     """A number that counts also where it is 0: `fit` evaluates `model._initial_epoch or initial_epoch`."""
 
@@ -213,6 +233,151 @@ def skip_evaluation(model: Any) -> None:
     iterator = getattr(model, "_eval_epoch_iterator", None)
     if iterator is not None:
         iterator._steps_seen = 0
+
+
+@dataclass(frozen=True)
+class GraphNode:
+    """An object in a checkpoint of `tf.train.Checkpoint`.
+
+    Args:
+        children: numbers of other objects, by the name of the attribute that leads there.
+        key: what its value is read by, or empty where it is no variable.
+        name: of the variable, as it was called when it was saved.
+    """
+
+    children: dict[str, int]
+    key: str
+    name: str
+
+
+def object_graph(serialized: bytes) -> list[GraphNode]:
+    """The objects of a checkpoint; the first one is its root.
+
+    Reason: `tf.train.CheckpointView` has the objects' numbers, but not the keys that their values are read by, nor their names.
+    """
+    from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
+
+    nodes = []
+    for node in TrackableObjectGraph.FromString(serialized).nodes:
+        value = next((each for each in node.attributes if each.name == "VARIABLE_VALUE"), None)
+        nodes.append(GraphNode({child.local_name: child.node_id for child in node.children},
+                               value.checkpoint_key if value else "", value.full_name if value else ""))
+    return nodes
+
+
+OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+"""The key of that graph in a checkpoint."""
+
+
+class _Addresses:
+    """Stands for the file that Keras saves weights into, and notes what Keras calls each variable's place in it."""
+
+    def __init__(self) -> None:
+        self.found: dict[int, tuple[str, str]] = {}
+        self._path = self._name = ""
+
+    def make(self, path: str, metadata: Mapping[str, Any] | None = None) -> _Addresses:
+        self._path, self._name = path, str((metadata or {}).get("name", ""))
+        return self
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.found.setdefault(id(value), ("/".join(filter(None, (self._path, "vars", key))), f"{self._name}/{key}"))
+
+
+def addresses_in_h5(model: Any) -> dict[int, tuple[str, str]]:
+    """Where Keras would save each variable of a model in a .weights.h5 file: the dataset's path, and the layer's name with the number behind it;
+    by the variable's id.
+
+    Reason: in such a file a weight has no name of its own, only its place among the model's attributes, and Keras offers the walk over them
+    only together with writing a file.
+    """
+    from keras.src.saving import saving_lib
+
+    class Store(_Addresses, saving_lib.H5IOStore):
+        """Is taken for a file."""
+
+        def __bool__(self) -> bool:
+            return True
+
+    store = Store()
+    saving_lib._save_state(model, weights_store=store, assets_store=None, inner_path="", visited_saveables=set())
+    return store.found
+
+
+def functions_of(loaded: Any) -> list[Any]:
+    """The traced functions of an object that `tf.saved_model.load` gave, beside its signatures.
+
+    Reason: they have their arguments' order, which signatures have not, and what a restored function was traced for has no public name.
+    """
+    children = tf.train.TrackableView.children(loaded).values()
+    return [concrete for child in children for concrete in getattr(child, "concrete_functions", ())]
+
+
+def signatures_in(content: bytes) -> tuple[dict[str, dict[str, dict[str, Any]]], str]:
+    """The signatures in a `saved_model.pb`, each with its inputs and outputs by name, and the version of TensorFlow that wrote it.
+
+    Reason: TensorFlow offers only loading, which builds the graphs.
+
+    Raises:
+        ValueError: where it is none.
+    """
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    try:
+        graphs = SavedModel.FromString(content).meta_graphs
+    except DecodeError as error:
+        raise ValueError(str(error)) from error
+    if not graphs:
+        raise ValueError("it has no graph")
+    found = {}
+    for name, signature in sorted(graphs[0].signature_def.items()):
+        if not name.startswith("__"):
+            found[name] = {"inputs": _tensors_of(signature.inputs), "outputs": _tensors_of(signature.outputs)}
+    return found, graphs[0].meta_info_def.tensorflow_version
+
+
+def _tensors_of(infos: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: {"shape": None if info.tensor_shape.unknown_rank else [None if each.size < 0 else int(each.size) for each in info.tensor_shape.dim],
+                   "dtype": tf.as_dtype(info.dtype).name} for name, info in sorted(infos.items())}
+
+
+def serialized_model(model: Any) -> dict[str, Any]:
+    """What a model is made of, as `model.save` writes it. Reason: objects that are shared are only known as such inside this scope."""
+    from keras.src.saving.serialization_lib import ObjectSharingScope
+
+    with ObjectSharingScope():
+        return dict(keras.saving.serialize_keras_object(model))
+
+
+def deserialized_model(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None) -> Any:
+    """The model that was described so; no code comes out of the description. Reason: as `serialized_model`."""
+    from keras.src.saving.serialization_lib import ObjectSharingScope
+
+    with ObjectSharingScope():
+        return keras.saving.deserialize_keras_object(dict(config), custom_objects=dict(custom_objects or {}), safe_mode=True)
+
+
+def legacy_weights(layer: Any) -> list[Any]:
+    """A layer's variables in the order of `.h5` files. Reason: it is not that of `layer.weights`."""
+    return [*layer.trainable_weights, *layer.non_trainable_weights]
+
+
+def own_weights(model: Any) -> list[Any]:
+    """The variables that a model holds itself, not through a layer, in the order of `.h5` files. Reason: no list of Keras has them alone."""
+    weights = {id(variable) for variable in model.weights}
+    return [variable for variable in (*model._trainable_variables, *model._non_trainable_variables) if id(variable) in weights]
+
+
+def pending_shape(initial_value: Any) -> tuple[tuple[int, ...], str] | None:
+    """Shape and type of the Keras variable that is about to be made, seen from `tf.variable_creator_scope`; None where it is not Keras that makes it.
+
+    Reason: Keras hands over only a function that makes the first value, which takes the memory.
+    """
+    for cell in getattr(initial_value, "__closure__", None) or ():
+        if isinstance(cell.cell_contents, keras.Variable):
+            return tuple(int(size or 0) for size in cell.cell_contents._shape), str(cell.cell_contents._dtype)
+    return None
 
 
 def global_seed() -> Any:
@@ -300,6 +465,22 @@ def callbacks_of_coming_fit(callback: Any) -> list[Any]:
     """
     callback_list, caller = _list_of(callback)
     return list(callback_list.callbacks) if caller is not None and caller.f_code.co_name == "fit" else []
+
+
+def rows_in_memory(call: FitCall) -> Any:
+    """The last batch of the inputs that were given to `fit` as arrays, or None.
+
+    Reason: the adapter keeps them to itself, and drawing from the data would change its state.
+    """
+    given = getattr(getattr(call.epoch_iterator, "data_adapter", None), "_inputs", None)
+    if given is None or not call.batch_size:
+        return None
+    inputs = keras.utils.unpack_x_y_sample_weight(given)[0]
+    arrays = tf.nest.flatten(inputs)
+    if not all(isinstance(array, np.ndarray | tf.Tensor) for array in arrays):
+        return None
+    rows = min(len(arrays[0]) % call.batch_size or call.batch_size, len(arrays[0]))
+    return tf.nest.map_structure(lambda array: array[len(array) - rows:], inputs)
 
 
 def _list_of(callback: Any) -> tuple[Any, Any]:

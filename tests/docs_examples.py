@@ -35,7 +35,9 @@ def run_all() -> dict[str, Any]:
     """Runs everything; what went wrong, by where it stands."""
     from ckptkit.cli.show import VALUE_SUFFIX
     from ckptkit.save.tensorfile import SUFFIX
+    from tests.support import checkers
 
+    checkers.use(checkers.forked())
     directory = Path(tempfile.mkdtemp())
     readme = run_readme(directory)
     manifests = [json.loads(path.read_text()) for path in directory.rglob("manifest.json")]

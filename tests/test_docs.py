@@ -18,6 +18,7 @@ import ckptkit
 from ckptkit.cli.exits import ExitCode
 from ckptkit.cli.group import COMMANDS
 from ckptkit.store.events import EVENTS, Event
+from ckptkit.store.export_record import ExportRecord, Proof, SignatureRecord, Source, TensorForm
 from ckptkit.store.manifest import FileEntry, Manifest, StateEntry, TensorEntry
 from tests.cli.conftest import DummyRun
 from tests.docs_examples import ROOT, blocks, command_lines
@@ -238,6 +239,13 @@ def test_the_format_has_every_field_of_the_manifest():
     text = read("docs/format.md")
     for cls in (Manifest, StateEntry, TensorEntry, FileEntry):
         missing = [field.name for field in dataclasses.fields(cls) if f"`{field.name}`" not in text]
+        assert not missing, f"{cls.__name__}: {missing}"
+
+
+def test_the_format_has_every_field_of_an_exports_record():
+    text = read("docs/format.md")
+    for cls in (ExportRecord, SignatureRecord, TensorForm, Source, Proof):
+        missing = [name for name in cls.__struct_fields__ if f"`{name}`" not in text]
         assert not missing, f"{cls.__name__}: {missing}"
 
 

@@ -21,6 +21,7 @@ FLOORS = [
     {"data"},
     {"manager"},
     {"export"},
+    {"load"},
     {"report"},
     {"resume"},
     {"save"},

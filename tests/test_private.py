@@ -174,6 +174,31 @@ assert names == [variable.path for variable in (*made.variables, *made.optimizer
 signature = tf.nest.flatten(_private.input_signature(model()))
 assert [tuple(spec.shape) for spec in signature] == [(None, 4)]
 """,
+    "declares_inputs": """
+class Own(keras.Model): call = lambda self, inputs: inputs
+lazy = keras.Sequential([keras.layers.Dense(1)])
+given = keras.Input((2,))
+assert [_private.declares_inputs(each) for each in (model(), keras.Model(given, given), Own(), lazy)] == [True, True, False, False]
+lazy(np.ones((2, 3)))
+assert _private.declares_inputs(lazy)
+""",
+    "computes_in_16_bits": """
+inner = tf.function(lambda x: tf.cast(tf.cast(x, tf.bfloat16) * 2, tf.float32))
+spec = tf.TensorSpec([None], tf.float32)
+assert _private.computes_in_16_bits(tf.function(lambda x: inner(x) + 1).get_concrete_function(spec))
+assert not _private.computes_in_16_bits(tf.function(lambda x: x + 1).get_concrete_function(spec))
+""",
+    "rows_in_memory": """
+class Look(keras.callbacks.Callback):
+    def on_train_begin(self, logs=None): self.seen = _private.rows_in_memory(_private.fit_call(self))
+look, made = Look(), model()
+rows = np.random.default_rng().normal(size=(10, 4)).astype("float32")
+for data, size, expected in (((rows, rows[:, :2]), 4, 2), ((rows, rows[:, :2]), 5, 5), ((rows, rows[:, :2]), 64, 10)):
+    made.fit(*data, batch_size=size, verbose=0, callbacks=[look])
+    assert (look.seen == rows[10 - expected:]).all() and len(look.seen) == expected, (size, look.seen)
+made.fit(tf.data.Dataset.from_tensor_slices((rows, rows[:, :2])).batch(5), verbose=0, callbacks=[look])
+assert look.seen is None
+""",
     "set_initial_epoch": """
 seen = []
 class Begin(keras.callbacks.Callback):
@@ -314,6 +339,102 @@ assert set(seen[0]) >= {"TerminateOnNaN", "Look"}, seen
 made.evaluate(x, y, verbose=0, callbacks=[look])
 look.set_params({})
 assert seen[1:] == [[], []], seen
+""",
+    "GraphNode": """
+assert _private.GraphNode({}, "", "").children == {}
+""",
+    "object_graph": """
+made = model()
+prefix = tf.train.Checkpoint(model=made).write("made")
+nodes = _private.object_graph(tf.train.load_checkpoint(prefix).get_tensor(_private.OBJECT_GRAPH))
+assert "model" in nodes[0].children and len(nodes) > max(child for node in nodes for child in node.children.values())
+keys = {node.key: node.name for node in nodes if node.key}
+assert set(keys) < {name for name, _ in tf.train.list_variables(prefix)}
+assert {variable.path for variable in made.weights} <= set(keys.values())
+""",
+    "addresses_in_h5": """
+import h5py
+made = model(layers.Dense(3), keras.Sequential([layers.Dense(2), layers.BatchNormalization()]), layers.Dense(1))
+made.fit(x, y, verbose=0)
+made.save_weights("made.weights.h5")
+found = _private.addresses_in_h5(made)
+with h5py.File("made.weights.h5") as file:
+    for variable in made.weights:
+        address, name = found[id(variable)]
+        assert file[address][()].tobytes() == variable.numpy().tobytes(), address
+        assert file[address].parent.attrs["name"] == name.rpartition("/")[0]
+""",
+    "functions_of": """
+a, b = keras.Input((2,), name="zed"), keras.Input((2,), name="alpha")
+keras.Model([a, b], layers.Add()([a, b])).export("made", verbose=False)
+orders = [[spec.name for spec in tf.nest.flatten(each.structured_input_signature)] for each in _private.functions_of(tf.saved_model.load("made"))]
+assert ["zed", "alpha"] in orders, orders
+""",
+    "signatures_in": """
+model().export("made", verbose=False)
+found, version = _private.signatures_in(open("made/saved_model.pb", "rb").read())
+assert list(found["serving_default"]["inputs"].values()) == [{"shape": [None, 4], "dtype": "float32"}], found
+assert version == tf.__version__
+for content in (b"", b"no graph"):
+    try:
+        _private.signatures_in(content)
+    except ValueError:
+        continue
+    raise AssertionError(content)
+""",
+    "serialized_model": """
+shared = layers.Dense(4)
+inputs = keras.Input((4,))
+made = keras.Model(inputs, layers.Dense(1)(shared(shared(inputs))))
+made.compile(keras.optimizers.SGD(0.25), "mse")
+config = json.loads(json.dumps(_private.serialized_model(made)))
+assert config["class_name"] == "Functional" and config["build_config"] and config["compile_config"]["loss"] == "mse"
+""",
+    "deserialized_model": """
+shared = layers.Dense(4)
+inputs = keras.Input((4,))
+made = keras.Model(inputs, layers.Dense(1)(shared(shared(inputs))))
+made.compile(keras.optimizers.SGD(0.25), "mse")
+again = _private.deserialized_model(json.loads(json.dumps(_private.serialized_model(made))), None)
+assert again.compiled and again.built and len(again.weights) == len(made.weights) == 4
+assert float(again.optimizer.learning_rate) == 0.25
+trap = keras.Sequential([keras.Input((4,)), layers.Lambda(lambda x: x)])
+try:
+    _private.deserialized_model(_private.serialized_model(trap), None)
+except ValueError as error:
+    assert "lambda" in str(error).lower()
+else:
+    raise AssertionError("code came out of a configuration")
+""",
+    "legacy_weights": """
+import h5py
+made = model(layers.Dense(3), layers.BatchNormalization(), layers.Dense(1))
+made.save("made.h5")
+with h5py.File("made.h5") as file:
+    for layer in made.layers:
+        saved = list(file["model_weights"][layer.name].attrs["weight_names"])
+        assert saved == [variable.path for variable in _private.legacy_weights(layer)]
+""",
+    "own_weights": """
+class Own(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.gain = self.add_weight(shape=(1,), name="gain")
+        self.dense = layers.Dense(1)
+    def call(self, inputs): return self.dense(inputs) * self.gain
+made = Own()
+made(x)
+assert _private.own_weights(made) == [made.gain] and len(made.weights) == 3
+""",
+    "pending_shape": """
+seen = []
+def make(next_creator, **arguments):
+    seen.append(_private.pending_shape(arguments["initial_value"]))
+    return next_creator(**arguments)
+with tf.variable_creator_scope(make):
+    layers.Dense(5).build((None, 7))
+    tf.Variable(1.0)
+assert seen == [((7, 5), "float32"), ((5,), "float32"), None], seen
 """,
     "not_followed": """
 made = model(layers.Dense(3), layers.Dropout(0.1), layers.Dense(1))

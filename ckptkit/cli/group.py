@@ -17,6 +17,7 @@ COMMANDS = {
     "pin": "ckptkit.cli.pin",
     "unpin": "ckptkit.cli.unpin",
     "rollback": "ckptkit.cli.rollback",
+    "export": "ckptkit.cli.export",
 }
 """Each module has its command under the name `command`; help shows them in this order."""
 

@@ -1,4 +1,4 @@
-"""`ckptkit show RUN [WHICH]`: everything that a checkpoint says of itself, and how to read it without ckptkit."""
+"""`ckptkit show PATH [WHICH]`: everything that a checkpoint, a model or weights say of themselves."""
 
 from __future__ import annotations
 
@@ -8,33 +8,61 @@ from dataclasses import dataclass
 
 import click
 
+from ckptkit.cli import show_files
+from ckptkit.cli.exits import NoSuchRunError
 from ckptkit.cli.output import json_option, print_json, print_line, print_table
-from ckptkit.cli.runs import chosen, opened, run_argument, which_checkpoint
+from ckptkit.cli.runs import chosen, opened, which_checkpoint
 from ckptkit.cli.text import ago, count, date, metrics, plain
+from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpointError
+from ckptkit.load.formats import Format, Found, recognise
 from ckptkit.log import size
 from ckptkit.store.catalog import Checkpoint
 from ckptkit.store.manifest import Manifest, TensorEntry
+from ckptkit.store.run import is_run, open_run
 
 VALUE_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 """What TensorFlow adds to a key; the writer's own constant stands where TensorFlow is imported."""
 
 
-@click.command("show", short_help="Show everything that a checkpoint says of itself.")
-@run_argument
+@click.command("show", short_help="Show what a checkpoint, a model or weights say of themselves.")
+@click.argument("run", metavar="PATH")
 @click.argument("which", metavar="[STEP|latest|best]", default="latest", callback=which_checkpoint)
 @json_option
 def command(run: str, which: int | str, as_json: bool) -> None:
-    """Show one checkpoint of RUN: by its step, or the latest (default), or the best by val_loss or loss.
+    """Show one checkpoint of the run PATH: by its step, or the latest (default), or the best by val_loss or loss.
 
     Of several attempts at one step, the highest counts. A damaged checkpoint is an error (exit code 3): the message says what is
     wrong with it. Sizes of files are compared with the manifest; their contents are not read.
+
+    PATH may also be a TensorFlow checkpoint, a .keras, .weights.h5 or .h5 file, a SavedModel, or a directory of its versions, where STEP is the
+    number of one: what is in it is told, and nothing of it is run. Those import TensorFlow.
     """
-    found = opened(run)
-    checkpoint = chosen(found, which)
+    known = None if is_run(run) else _found(run)
+    if known is not None and known.format is not Format.RUN:
+        show_files.show(run, known, which, as_json=as_json)
+        return
+    if known is not None and known.step is not None:
+        if which != "latest":
+            raise ConfigError(f"{run} names one checkpoint of a run already. Received: {which!r}; leave it out.")
+        run, which = str(known.path), known.step
+    checkpoint = chosen(opened(run), which)
     if as_json:
         print_json({"run": run, **_as_json(checkpoint)})
     else:
         _show(checkpoint, time.time())
+
+
+def _found(path: str) -> Found:
+    try:
+        return recognise(path)
+    except (CheckpointNotFoundError, CorruptCheckpointError) as error:
+        if path.endswith((".keras", ".h5", ".hdf5")) and isinstance(error, CorruptCheckpointError):
+            raise
+        try:
+            open_run(path)
+        except CheckpointNotFoundError as no_run:
+            raise NoSuchRunError(f"{no_run} Nor is it anything else: {error}") from error
+        raise
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import keras
 
 from ckptkit import _private
 from ckptkit.errors import ConfigError
-from ckptkit.export.saved_model import check_base
+from ckptkit.export.spec import ExportSpec, as_spec
 from ckptkit.keras import beside
 from ckptkit.keras.fit import FitRun
 from ckptkit.manager import CheckpointManager
@@ -32,7 +32,8 @@ class CheckpointCallback(keras.callbacks.Callback):
         keep: which checkpoints stay; by default `KeepLatest(2)`.
         preemption: what is done when the process is told to stop; by default `Preemption()`.
         background: whether a save is written on a thread of its own while training goes on (default), or on the training thread.
-        export: whether to publish a SavedModel in `<run>/export/<version>/` when training ends; or the directory to publish in.
+        export: whether to publish a SavedModel in `<run>/export/<version>/` when training ends (default); or the directory to publish in; or an
+            `ExportSpec`, for signatures, a sample, the best weights and more. With `CKPTKIT_EXPORT=0` in the environment nothing is published.
         hparams: your own hyperparameters by name; they are recorded, and compared at each start. They change nothing by themselves.
         changed: where the code configures another value than the run had, which counts: `{"learning_rate": "code"}` or `"checkpoint"`. One of
             your own that is called like an argument of the optimizer is `"hparams.learning_rate"`.
@@ -67,7 +68,7 @@ class CheckpointCallback(keras.callbacks.Callback):
 
     def __init__(self, directory: str | os.PathLike[str] | CheckpointManager, *, save: SavePolicy | None = None,
                  keep: KeepPolicy | None = None, preemption: Preemption | None = None, background: bool | None = None,
-                 export: bool | str | os.PathLike[str] = True,
+                 export: bool | str | os.PathLike[str] | ExportSpec = True,
                  hparams: Mapping[str, Any] | None = None, changed: Mapping[str, str] | None = None, exact: str | None = None,
                  verify: Depth | None = None, fresh: str | None = None) -> None:
         super().__init__()
@@ -80,10 +81,8 @@ class CheckpointCallback(keras.callbacks.Callback):
                                   f"{', '.join(self._options)}: pass that to CheckpointManager(...), or pass the directory here.")
         else:
             make_plan(directory, {}, **self._options)  # checks the arguments here, where the user's line is, and not in the middle of fit
-        if not isinstance(export, bool):
-            check_base(export)
         self._given = directory
-        self._export = export
+        self._export = as_spec(export)
         self._fit: FitRun | None = None
 
     def set_params(self, params: Any) -> None:

@@ -7,6 +7,7 @@ request to stop that comes during an evaluation is answered with the state from 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -15,12 +16,13 @@ import tensorflow as tf
 
 from ckptkit import _private
 from ckptkit.errors import ConfigError
+from ckptkit.export.spec import ExportSpec, is_switched_off
 from ckptkit.keras.configured import configured, say_other_counts
 from ckptkit.keras.examine import examined_step
 from ckptkit.keras.identity import check_one_device, check_same_phase, finished_by, note_finished
 from ckptkit.keras.others import Others
 from ckptkit.keras.place import Pass, Place, measured, plain_logs
-from ckptkit.keras.publish import divergence, publish
+from ckptkit.keras.publish import data_form, divergence, is_published, publish
 from ckptkit.keras.replay import Replay
 from ckptkit.keras.saved_place import place_state, read_place
 from ckptkit.keras.watch import Watch
@@ -35,9 +37,7 @@ from ckptkit.save.leaves import Leaf, PythonLeaf, Tensors
 from ckptkit.save.position import IteratorLeaf, batches_of, describe, why_not_again, why_not_saved
 from ckptkit.save.process import python_and_numpy, set_python_and_numpy
 from ckptkit.save.tracked import track
-from ckptkit.store import events
 from ckptkit.store.catalog import Checkpoint
-from ckptkit.store.fresh import this_life
 from ckptkit.store.manifest import DATA
 
 DATA_ENDED = (StopIteration, tf.errors.OutOfRangeError)
@@ -50,18 +50,18 @@ class FitRun:
     Args:
         given: a run directory or a manager.
         options: for the manager, where a directory was given.
-        export: whether, or where, to publish the model.
+        export: how to publish the model, or None.
         model: the model that is trained.
         callback: the `CheckpointCallback`.
         call: what the `fit` has in hand.
         params: what Keras tells callbacks: `epochs`, of the whole run, and `steps`, batches of an epoch, or None.
     """
 
-    def __init__(self, given: Any, options: Mapping[str, Any], export: Any, model: Any, callback: Any, call: _private.FitCall,
+    def __init__(self, given: Any, options: Mapping[str, Any], export: ExportSpec | None, model: Any, callback: Any, call: _private.FitCall,
                  params: Mapping[str, Any]) -> None:
         self._others = Others(call.callback_list, callback)
         self._model = model
-        self._export = export
+        self._export = export if export is None or not is_switched_off(os.environ) else None
         self._call = call
         self._epochs = params.get("epochs", 1)
         self._steps = params.get("steps")
@@ -179,9 +179,7 @@ class FitRun:
             self._attempt.note_finished()
         self._attempt.done = True
         _private.set_initial_epoch(self._model, max(self._epochs, self._position.epoch))
-        life = this_life(self._manager.run.journal)
-        self._publish_later = bool(self._export) and checkpoint.manifest.final and not any(
-            isinstance(event, events.Exported) and event.step == checkpoint.step for event in life)
+        self._publish_later = self._export is not None and checkpoint.manifest.final and not is_published(self._attempt, self._export)
         logger.info("this run has finished: %d epochs are done, nothing is trained. To train on, pass larger epochs (a total, as in Keras); for "
                     "another run, pass fresh='a label' or name another directory", checkpoint.manifest.epoch)
 
@@ -201,8 +199,8 @@ class FitRun:
                 self._others.give_back(self._loaded)
             # An interrupted run publishes nothing; the next start does.
             self._attempt.stopping.serve(leave=self._flush)
-            if self._export and (self._final is not None or self._publish_later):
-                publish(self._attempt, self._model, self._export, self._position.step)
+            if self._export is not None and (self._final is not None or self._publish_later):
+                publish(self._attempt, self._model, self._export, data_form(self._call))
             self._attempt.stopping.serve(leave=self._flush)
             note_finished(self._manager.run.layout, self._model)  # and not where it was stopped at its very end: that fit may be called again
         except BaseException as caught:

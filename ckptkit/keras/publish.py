@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from ckptkit.errors import CheckpointError, ConfigError
-from ckptkit.export.saved_model import export_saved_model
+import keras
+
+from ckptkit import _private
+from ckptkit.errors import CheckpointError
+from ckptkit.export.publishing import export, in_words
+from ckptkit.export.signatures import DataForm
+from ckptkit.export.spec import ExportSpec
 from ckptkit.keras.place import not_finite
-from ckptkit.log import logger
 from ckptkit.manager.attempt import Attempt
+from ckptkit.resume.assign import weights_of
 from ckptkit.resume.newest import DivergedError
+from ckptkit.save.tracked import track
 from ckptkit.store import events
+from ckptkit.store.catalog import Checkpoint
+from ckptkit.store.export_record import Source
+from ckptkit.store.exports import check_base
+from ckptkit.store.fresh import this_life
+from ckptkit.store.journal import read_journal
+from ckptkit.store.layout import RunLayout
+from ckptkit.store.run import Run
 from ckptkit.store.tidying import tell
 
 
@@ -29,18 +43,69 @@ def divergence(logs: Mapping[str, Any]) -> DivergedError | None:
         f"changed={{'learning_rate': 'code'}}, or clipnorm.")
 
 
-def publish(attempt: Attempt, model: Any, export: Any, step: int) -> None:
-    """Exports the model, where the user has said; a failure costs neither `fit`'s return value nor a checkpoint."""
+def data_form(call: _private.FitCall) -> DataForm:
+    """What a `fit` knows of its inputs. Nothing is drawn from its data."""
+    specs = None if call.element_spec is None else keras.utils.unpack_x_y_sample_weight(call.element_spec)[0]
+    return DataForm(specs, _private.rows_in_memory(call))
+
+
+def is_published(attempt: Attempt, spec: ExportSpec) -> bool:
+    """Whether the journal of this life says that what would be published now was published already, in the same place."""
+    try:
+        step = _chosen(attempt, spec).step
+    except CheckpointError:
+        return False
+    layout = attempt.plan.layout
+    base = _base(layout, spec).resolve()
+    told = [event for event in this_life(read_journal(layout).events) if isinstance(event, events.Exported)]
+    return any(event.step == step and (layout.root / event.path).parent.resolve() == base for event in told)
+
+
+def _base(layout: RunLayout, spec: ExportSpec) -> Path:
+    return layout.export if spec.directory is None else check_base(spec.directory)
+
+
+def publish(attempt: Attempt, model: Any, spec: ExportSpec, data: DataForm) -> None:
+    """Exports the model as the user has said; a failure costs neither `fit`'s return value nor a checkpoint.
+
+    Raises:
+        CheckpointError: where it failed, and `spec` says that this is an error.
+    """
     attempt.phase = "exporting"
     layout = attempt.plan.layout
-    base = layout.export if export is True else Path(export)
+    base = _base(layout, spec)
     began = time.monotonic()
     try:
-        path = export_saved_model(model, base)
-    except (CheckpointError, ConfigError) as error:
+        checkpoint = _chosen(attempt, spec)
+        source = Source(step=checkpoint.step, checkpoint=str(checkpoint.name), weights=spec.weights if isinstance(spec.weights, str) else "step")
+        # What training ended with is in the model.
+        with nullcontext() if spec.weights == "final" else weights_of(checkpoint, track(attempt.plan.state)):
+            published = export(model, base, spec, source=source, data=data, files=attempt.plan.files, hurried=_half_of_grace(attempt))
+    except CheckpointError as error:
         tell(attempt.journal, events.ExportFailed(error=type(error).__name__, message=str(error)))
+        if spec.errors == "raise":
+            raise
         warnings.warn(f"{error} Training and its checkpoints are not affected.", stacklevel=2)
         return
+    path, record = published.path, published.record
     shown = path.relative_to(layout.root) if path.is_relative_to(layout.root) else path
-    tell(attempt.journal, events.Exported(path=str(shown), step=step, secs=time.monotonic() - began))
-    logger.info("published the model as %s", path)
+    tell(attempt.journal, events.Exported(
+        path=str(shown), step=checkpoint.step, secs=time.monotonic() - began, check_secs=record.check_secs if published.is_new else 0.0,
+        proof=in_words({name: signature.proof for name, signature in record.signatures.items()})))
+
+
+def _half_of_grace(attempt: Attempt) -> Callable[[], bool]:
+    """Says whether the run was told to stop, and half of the time for that is over; the next start publishes what this one could not."""
+    clock, asked = attempt.plan.clock, list[float]()
+
+    def hurried() -> bool:
+        if attempt.stopping.requested and not asked:
+            asked.append(clock.monotonic())
+        return bool(asked) and clock.monotonic() - asked[0] > attempt.plan.preemption.grace_secs / 2
+
+    return hurried
+
+
+def _chosen(attempt: Attempt, spec: ExportSpec) -> Checkpoint:
+    run = Run(attempt.plan.layout)
+    return run.find("latest" if spec.weights == "final" else spec.weights, monitor=spec.monitor, mode=spec.mode)

@@ -18,7 +18,6 @@ from ckptkit.manager.saver import Saver, Taken
 from ckptkit.manager.settling import Settling
 from ckptkit.manager.stopping import Stopping
 from ckptkit.manager.turn import Turn, begin, optimizers_of
-from ckptkit.manager.versions import versions
 from ckptkit.policies import Moment
 from ckptkit.policies.metrics import Extremes, updated_extremes
 from ckptkit.position import RunPosition
@@ -34,6 +33,7 @@ from ckptkit.store.journal import read_journal
 from ckptkit.store.manifest import Manifest, to_number, to_numbers
 from ckptkit.store.quarantine import quarantine
 from ckptkit.store.tidying import tell
+from ckptkit.store.versions import versions
 
 NEVER_RESTART = (ConfigError, IncompatibleStateError, RunLockedError)
 """Errors that the next start would meet again."""

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from ckptkit.errors import ConfigError
 from ckptkit.manager.plan import Plan
-from ckptkit.manager.versions import versions
 from ckptkit.store import events
 from ckptkit.store.catalog import list_checkpoints
 from ckptkit.store.files import storage_errors
@@ -21,6 +20,7 @@ from ckptkit.store.lock import RunLock
 from ckptkit.store.mounts import say_what_a_bucket_lacks
 from ckptkit.store.order import put_in_order, shut_out_the_silent
 from ckptkit.store.owned import OwnedFiles
+from ckptkit.store.versions import versions
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ckptkit.errors import BackgroundSaveError, StorageError
 from ckptkit.log import logger, size
+from ckptkit.manager.architectures import Architectures
 from ckptkit.manager.plan import Plan
 from ckptkit.position import RunPosition
 from ckptkit.preemption.emergency import Decision, decide
@@ -51,6 +52,7 @@ class Saver:
         self._journal = journal
         self._tracker = tracker
         self._target = Target(plan.files, plan.layout, journal, plan.keep)
+        self._architectures = Architectures(plan.state, plan.files, plan.layout, journal)
         self.refused: RunPosition | None = None
         """Where the newest save was not written for want of space; None once one was written."""
         self._no_space: StorageError | None = None
@@ -105,6 +107,7 @@ class Saver:
     def _write(self, taken: Taken, manifest: Manifest, *, periodic: bool) -> None:
         began = self._writing_since = time.monotonic()
         try:
+            manifest = replace(manifest, states=self._architectures.named(manifest.states))
             written = write_checkpoint(self._target, taken.snapshot, manifest, taken.secs)
         except StorageError as error:
             if not periodic or error.errno not in NO_SPACE:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -12,7 +13,7 @@ from ckptkit.errors import IncompatibleStateError
 from ckptkit.resume.compare import compare, leaf_key, table
 from ckptkit.save import tensorfile
 from ckptkit.save.build import unbuilt_parts
-from ckptkit.save.leaves import PythonLeaf
+from ckptkit.save.leaves import Leaf, PythonLeaf
 from ckptkit.save.snapshot import result_key, specs
 from ckptkit.save.tracked import Tracked
 from ckptkit.save.walk import visit
@@ -48,21 +49,41 @@ def restore(checkpoint: Checkpoint, tracked: Tracked) -> None:
     Raises:
         CorruptCheckpointError: where a file cannot be read; nothing was assigned.
     """
-    entries = [entry for entry in checkpoint.manifest.tensors if entry.role != RESULT]
+    assign_state(checkpoint, tracked, [entry for entry in checkpoint.manifest.tensors if entry.role != RESULT])
+
+
+def assign_state(checkpoint: Checkpoint, tracked: Tracked, entries: Sequence[TensorEntry]) -> None:
+    """Reads these tensors of a checkpoint, then assigns them all; where assigning fails, the values of before are put back.
+
+    Args:
+        checkpoint: which; its form was checked.
+        tracked: the program's state.
+        entries: which tensors. A weight that training has ended with another value of takes that, where it is among them.
+
+    Raises:
+        CorruptCheckpointError: where a file cannot be read; nothing was assigned.
+    """
     values = _by_leaf(entries, tensorfile.read(checkpoint.prefix, entries))
-    before = [(leaf, leaf.capture()) for leaf in tracked.leaves]
+    results = {leaf.key: values[result_key(leaf.key)] for leaf in tracked.leaves if result_key(leaf.key) in values}
+    values |= results
+    # Only an iterator's state may be missing, see `compare`.
+    assign_all([(leaf, values[leaf.key]) for leaf in tracked.leaves if leaf.key in values])
+    refresh(tracked.roots)
+
+
+def assign_all(new: Sequence[tuple[Leaf, Mapping[str, tf.Tensor]]]) -> None:
+    """Assigns every value; where that fails, the values of before are put back."""
+    before = [(leaf, leaf.capture()) for leaf, _ in new]
     try:
-        for leaf in tracked.leaves:
-            if leaf.key in values:  # only an iterator's state may be missing, see `compare`
-                leaf.assign(values[leaf.key])
+        for leaf, tensors in new:
+            leaf.assign(tensors)
     except BaseException as error:
-        for leaf, tensors in before:
+        for leaf, earlier in before:
             try:
-                leaf.assign(tensors)
+                leaf.assign(earlier)
             except Exception as another:  # what could not take its new value may refuse the old one too; the rest goes back
                 error.add_note(f"{leaf.path} could not be given its earlier value: {another}")
         raise
-    _refresh(tracked)
 
 
 def assign_result(checkpoint: Checkpoint, tracked: Tracked) -> None:
@@ -82,6 +103,36 @@ def assign_result(checkpoint: Checkpoint, tracked: Tracked) -> None:
         ended = values.get(result_key(leaf.key)) or values.get(leaf.key)
         if ended is not None:
             leaf.assign(ended)
+
+
+@contextmanager
+def weights_of(checkpoint: Checkpoint, tracked: Tracked) -> Iterator[None]:
+    """Models have the weights of a checkpoint inside the block, and those of now after it; optimizers, positions and random states are not touched.
+
+    Raises:
+        CorruptCheckpointError: where a file cannot be read; nothing was assigned.
+        IncompatibleStateError: where it has other weights.
+    """
+    entries = [entry for entry in checkpoint.manifest.tensors if entry.role in _OF_MODELS]
+    values = _by_leaf(entries, tensorfile.read(checkpoint.prefix, entries))
+    leaves = [leaf for leaf in tracked.leaves if leaf.key.split("/")[1] in _OF_MODELS]
+    missing = [leaf.path for leaf in leaves if leaf.key not in values]
+    if missing:
+        raise IncompatibleStateError(f"{checkpoint.path} does not have {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else "") +
+                                     " of the model in the program. Nothing was assigned.")
+    before = [(leaf, leaf.capture()) for leaf in leaves]
+    try:
+        for leaf in leaves:
+            leaf.assign(values.get(result_key(leaf.key), values[leaf.key]))
+        refresh(tracked.roots)
+        yield
+    finally:
+        for leaf, tensors in before:
+            leaf.assign(tensors)
+        refresh(tracked.roots)
+
+
+_OF_MODELS = ("weights", "seeds", "extra", "variables", "trackables", RESULT)
 
 
 def read_python(checkpoint: Checkpoint, key: str) -> Any:
@@ -108,12 +159,12 @@ def _split(entry: TensorEntry) -> tuple[str, str]:
     return leaf, entry.key[len(leaf) + 1:]
 
 
-def _refresh(tracked: Tracked) -> None:
+def refresh(roots: Sequence[Any]) -> None:
     """Lets layers that keep constants computed from their variables compute them anew (Normalization does).
 
     Functions of Keras that were traced before have the old constants in them, so they are traced again.
     """
-    visited = [value for root in tracked.roots for _, value in visit(root)]
+    visited = [value for root in roots for _, value in visit(root)]
     keeps_constants = [value for value in visited if isinstance(value, keras.layers.Normalization) and value.built]
     for layer in keeps_constants:
         layer.finalize_state()

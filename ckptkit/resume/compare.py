@@ -18,7 +18,7 @@ class Difference:
     """One thing that keeps a checkpoint from being restored.
 
     Args:
-        kind: `missing` (in the checkpoint, not in the program), `extra`, `shape`, `dtype`, `order`, `optimizer`.
+        kind: `missing` (in the checkpoint, not in the program), `extra`, `shape`, `dtype`, `kind`, `order`, `optimizer`.
         name: the key, and the path where it explains something.
         saved: what the checkpoint has.
         received: what the program has.
@@ -55,7 +55,7 @@ def compare(saved_states: Sequence[StateEntry], saved: Sequence[TensorEntry],
             differences.append(Difference("extra", _named(key, entry), "-", _form(entry)))
         elif other.kind != entry.kind:
             differences.append(Difference("kind", _named(key, entry), other.kind, entry.kind))
-        elif entry.kind == "variable" and not _fits(other.shape, entry.shape):
+        elif entry.kind == "variable" and not fits(other.shape, entry.shape):
             differences.append(Difference("shape", _named(key, entry), _form(other), _form(entry)))
         elif entry.kind == "variable" and other.dtype != entry.dtype:
             differences.append(Difference("dtype", _named(key, entry), _form(other), _form(entry)))
@@ -80,7 +80,8 @@ def _classes(saved: Sequence[StateEntry], live: Sequence[StateEntry]) -> list[Di
     return differences
 
 
-def _fits(saved: Sequence[int | None] | None, live: Sequence[int | None] | None) -> bool:
+def fits(saved: Sequence[int | None] | None, live: Sequence[int | None] | None) -> bool:
+    """Whether a saved value has a shape that a variable can take."""
     if saved is None or live is None:
         return True
     return len(saved) == len(live) and all(b is None or a is None or a == b for a, b in zip(saved, live, strict=True))
@@ -95,8 +96,8 @@ def _reordered(saved: Mapping[str, TensorEntry], live: Mapping[str, TensorEntry]
     differences = []
     for group in sorted({_group(key) for key in live}):
         keys = [key for key in live if _group(key) == group and live[key].kind == "variable"]
-        then = dict(zip(keys, _renumbered([saved[key].path for key in keys]), strict=True))
-        now = dict(zip(keys, _renumbered([live[key].path for key in keys]), strict=True))
+        then = dict(zip(keys, renumbered([saved[key].path for key in keys]), strict=True))
+        now = dict(zip(keys, renumbered([live[key].path for key in keys]), strict=True))
         known_then, known_now = set(then.values()), set(now.values())
         for key in keys:
             if then[key] != now[key] and now[key] in known_then and then[key] in known_now:
@@ -108,7 +109,7 @@ def _group(key: str) -> str:
     return "/".join(key.split("/")[:2])
 
 
-def _renumbered(paths: Sequence[str]) -> list[str]:
+def renumbered(paths: Sequence[str]) -> list[str]:
     """Paths with the numbers of automatic names replaced by their rank among the numbers that occur with that name."""
     numbers: dict[str, set[int]] = {}
     for path in paths:
@@ -133,8 +134,13 @@ def _named(key: str, entry: TensorEntry) -> str:
 def _form(entry: TensorEntry) -> str:
     if entry.kind != "variable":
         return entry.kind
-    shape = "?" if entry.shape is None else ", ".join("?" if size is None else str(size) for size in entry.shape)
-    return f"({shape}) {entry.dtype}"
+    return shown_form(entry.shape, entry.dtype)
+
+
+def shown_form(shape: Sequence[int | None] | None, dtype: str) -> str:
+    """Shape and type, for people."""
+    sizes = "?" if shape is None else ", ".join("?" if size is None else str(size) for size in shape)
+    return f"({sizes}) {dtype}"
 
 
 def table(differences: Sequence[Difference]) -> str:

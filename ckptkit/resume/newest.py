@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ckptkit.errors import ConfigError, CorruptCheckpointError
@@ -12,7 +12,7 @@ from ckptkit.policies.metrics import all_finite
 from ckptkit.resume.assign import check_compatible, restore
 from ckptkit.save.tracked import Tracked
 from ckptkit.store.catalog import Checkpoint, list_checkpoints
-from ckptkit.store.events import Failed, Restored, RolledBack, Saved
+from ckptkit.store.events import Event, Failed, Restored, RolledBack, Saved
 from ckptkit.store.files import FileSystem
 from ckptkit.store.fresh import this_life
 from ckptkit.store.journal import Journal, read_journal
@@ -51,12 +51,7 @@ def newest_good(files: FileSystem, layout: RunLayout, journal: Journal, depth: D
     """
     bad = []
     events = this_life(read_journal(layout).events)
-    chosen = max((event.attempt for event in events if isinstance(event, RolledBack)), default=0)
-    stops = [event.attempt for event in events
-             if isinstance(event, Failed) and event.error == DivergedError.__name__ and event.attempt > chosen]
-    diverged = max(stops, default=0)
-    newest_first = list_checkpoints(layout)[::-1]
-    for checkpoint in sorted(newest_first, key=lambda each: _is_poisoned(each, diverged)):
+    for checkpoint in newest_first(layout, events):
         try:
             verify_before_restore(checkpoint, depth)
         except LaterFormatError:
@@ -74,6 +69,22 @@ def newest_good(files: FileSystem, layout: RunLayout, journal: Journal, depth: D
             f"{layout.root} holds an earlier life of this run, and no checkpoint of it can be used. Training does not begin again at "
             f"step 0 over it.\n{why}\nBring the checkpoints back, or move {layout.root} away, or name another directory, to begin anew.")
     return None
+
+
+def newest_first(layout: RunLayout, events: Sequence[Event]) -> list[Checkpoint]:
+    """A run's checkpoints in the order in which they are to be tried: newest first, and last those until the attempt in which training was stopped
+    for numbers that were not finite, where theirs are not.
+
+    Args:
+        layout: the run.
+        events: of its present life.
+    """
+    chosen = max((event.attempt for event in events if isinstance(event, RolledBack)), default=0)
+    stops = [event.attempt for event in events
+             if isinstance(event, Failed) and event.error == DivergedError.__name__ and event.attempt > chosen]
+    diverged = max(stops, default=0)
+    newest = list_checkpoints(layout)[::-1]
+    return sorted(newest, key=lambda each: _is_poisoned(each, diverged))
 
 
 def _is_poisoned(checkpoint: Checkpoint, diverged: int) -> bool:

@@ -27,7 +27,7 @@ def build(state: Mapping[str, Any]) -> None:
     models = [thing for _, _, thing in things if isinstance(thing, keras.Model)]
     for name, where, thing in things:
         if isinstance(thing, keras.Layer):
-            _check_built(name, where, thing)
+            check_built(name, where, thing)
         elif _is_empty(thing):
             raise ConfigError(f"{where}, a {type(thing).__name__}, has no variable yet, and nothing else to save. Where it makes its variables "
                               f"when it is first called, call it once on a batch before; otherwise leave it out of state.")
@@ -56,7 +56,17 @@ def _things(name: str, where: str, value: Any) -> list[tuple[str, str, Any]]:
     return [(name, where, value)]
 
 
-def _check_built(name: str, where: str, layer: Any) -> None:
+def check_built(name: str, where: str, layer: Any) -> None:
+    """Checks that a layer has its variables.
+
+    Args:
+        name: how to call it in a line of code.
+        where: where the user has named it.
+        layer: it.
+
+    Raises:
+        ConfigError: where it has none yet, with the line that builds it.
+    """
     if not _is_built(layer):
         kind = "model" if isinstance(layer, keras.Model) else "layer"
         raise ConfigError(

@@ -83,9 +83,10 @@ def read(prefix: Path, entries: Sequence[TensorEntry]) -> list[tf.Tensor]:
                 prefix=str(prefix), tensor_names=[entry.key + SUFFIX for entry in entries],
                 shape_and_slices=[""] * len(entries), dtypes=[tf.as_dtype(entry.dtype) for entry in entries]))
     except (*READ_ERRORS, TypeError) as error:
-        raise CorruptCheckpointError(f"TensorFlow cannot read {prefix}: {_first_line(error)}") from error
+        raise CorruptCheckpointError(f"TensorFlow cannot read {prefix}: {first_line(error)}") from error
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error of TensorFlow says, in one line."""
     text = error.message if isinstance(error, tf.errors.OpError) else str(error)
     return (text or type(error).__name__).strip().splitlines()[0]

@@ -177,7 +177,7 @@ class _Collector:
             raw = _raw(variable)
             if raw is None or not self._first_time(raw):
                 continue
-            self.leaves.append(VariableLeaf(f"{name}/{role}/{index}", seeds.get(id(variable)) or _path_of(variable), raw,
+            self.leaves.append(VariableLeaf(f"{name}/{role}/{index}", seeds.get(id(variable)) or path_of(variable), raw,
                                             _trainable(variable)))
             index += 1
 
@@ -189,7 +189,7 @@ class _Collector:
                 raw = _raw(found)
                 if raw is not None and self._first_time(raw):
                     role = "variables" if not isinstance(value, keras.Layer) else "extra"
-                    self.leaves.append(VariableLeaf(f"{name}/{role}/{variables}", path or _path_of(found), raw, _trainable(found)))
+                    self.leaves.append(VariableLeaf(f"{name}/{role}/{variables}", path or path_of(found), raw, _trainable(found)))
                     variables += 1
             elif self._first_time(found):
                 self.leaves.append(TrackableLeaf(f"{name}/trackables/{others}", path or name, found))
@@ -253,7 +253,7 @@ def _owners_of_seeds(value: Any) -> dict[int, str]:
     """How to call the states of seed generators in a layer, which Keras lists without their owners' names."""
     if not isinstance(value, keras.Layer):
         return {}
-    return {id(generator.state): f"{layer.name}/{_path_of(generator.state)}"
+    return {id(generator.state): f"{layer.name}/{path_of(generator.state)}"
             for layer in _private.layers_of(value) for generator in _private.seed_generators_of(layer)}
 
 
@@ -276,7 +276,8 @@ def _raw(variable: Any) -> tf.Variable | None:
     return variable
 
 
-def _path_of(variable: Any) -> str:
+def path_of(variable: Any) -> str:
+    """The name under which Keras or TensorFlow knows a variable."""
     return str(getattr(variable, "path", None) or variable.name.removesuffix(":0"))
 
 

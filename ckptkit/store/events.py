@@ -269,12 +269,14 @@ class Finished(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Exported(Event):
-    """A SavedModel was published."""
+    """A SavedModel was published, of the state at `step`; `check_secs` of the `secs` were the check, and `proof` is its result in words."""
 
     event: ClassVar[str] = "exported"
     path: str
     step: int
     secs: float
+    check_secs: float = 0.0
+    proof: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
 
-from ckptkit.errors import StorageError
+from ckptkit.errors import CheckpointError, StorageError
 from ckptkit.store.steps import Append, CreateFile, MakeDir, RemoveDir, Rename, Step, SyncDir, SyncFile, Truncate, Unlink
 
 _REMEDIES = {
@@ -41,7 +41,7 @@ def storage_errors(action: str, path: Path) -> Iterator[None]:
     """Turns an `OSError` inside the block into a `StorageError` that says what was tried, where, and what to do."""
     try:
         yield
-    except StorageError:
+    except CheckpointError:  # it says already what it is
         raise
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, "")

@@ -21,6 +21,7 @@ _REPLACED = re.compile(r"\.replaced-(ckpt-[0-9]{1,18}-[0-9]{1,9})")
 _ATTEMPT = re.compile(r"attempt-([0-9]{1,9})\.jsonl")
 _CLAIM = re.compile(r"[0-9]{6,9}")
 _FENCE = re.compile(r"\.fence-([0-9]{1,9})")
+_ARCHITECTURE = re.compile(r"[0-9a-f]{32}\.json")
 _LEAVING = ".leaving-"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -73,6 +74,10 @@ class RunLayout:
     @property
     def journal(self) -> Path:
         return self.root / "journal"
+
+    @property
+    def architecture(self) -> Path:
+        return self.root / "architecture"
 
     @property
     def export(self) -> Path:
@@ -177,6 +182,11 @@ def fence_attempt(name: str) -> int | None:
 def claim_number(name: str) -> int | None:
     """The number of the claim whose directory this is, or None."""
     return int(name) if _CLAIM.fullmatch(name) else None
+
+
+def is_architecture(name: str) -> bool:
+    """Whether a file of this name describes a model."""
+    return _ARCHITECTURE.fullmatch(name) is not None
 
 
 def journal_attempt(name: str) -> int | None:

@@ -262,7 +262,8 @@ def _sign(text: str) -> bytes:
 
 def _refuse_links(layout: RunLayout) -> None:
     """A run is what is in its directory. Through a link in it, a save here would put another directory in order."""
-    for path in (layout.checkpoints, layout.journal, layout.lock, layout.quarantine, layout.aside, layout.control, layout.pins):
+    for path in (layout.checkpoints, layout.journal, layout.lock, layout.quarantine, layout.aside, layout.control, layout.pins,
+                 layout.architecture):
         if path.is_symlink():
             raise StorageError(errno.ELOOP, f"{path} is a symbolic link, and none is followed out of a run directory. Put the directory there that "
                                             f"it leads to, or make the whole run directory a link.")

@@ -96,11 +96,14 @@ class StateEntry:
         name: the name that the user gave it.
         class_name: its Python class.
         classes: the class of each optimizer in it, by where it is; another class means another meaning of the values.
+        architecture: the name of the file in `architecture/` that says what the model is made of; left out where it is no model, or that is
+            not stored.
     """
 
     name: str
     class_name: str
     classes: dict[str, str] = field(default_factory=dict)
+    architecture: str | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +186,12 @@ def seal(data: bytes) -> bytes:
     """A JSON object with a first field more: the digest of all that follows it. A flipped digit is JSON too."""
     body = data[1:]
     return b'{\n "digest": "' + _digest(body) + b'",' + body
+
+
+def unseal(data: bytes) -> bool:
+    """Whether the first field of a JSON object is the digest of all that follows it."""
+    found = _SEAL.match(data)
+    return found is not None and _digest(data[found.end():]) == found[1]
 
 
 def _digest(body: bytes) -> bytes:

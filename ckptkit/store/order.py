@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.log import logger
-from ckptkit.store import events
+from ckptkit.store import architecture, events
 from ckptkit.store.catalog import list_checkpoints, list_shut_out
 from ckptkit.store.commit import clean_up
 from ckptkit.store.fence import put_up
@@ -39,6 +39,8 @@ def put_in_order(files: FileSystem, layout: RunLayout, journal: Journal, lock: R
     with tidying(journal, "clear away what dead readers left"):
         files.make_dir(layout.pins)
         clear_away(files, layout)
+    with tidying(journal, "clear away what a dead process left in architecture/"):
+        architecture.clean(files, layout)
     shut_out_the_silent(files, layout, lock)  # after the cleaning, which puts back what was being replaced
     for claim in lock.silent:
         owner = str(claim.owner or "a process that its claim does not name")

@@ -115,9 +115,15 @@ class Run:
             ...     sorted(path.name for path in checkpoint.path.iterdir())[0]
             'ckpt-2.data-00000-of-00001'
         """
+        with self.holding(lambda: self.find(which, monitor=monitor, mode=mode)) as checkpoint:
+            yield checkpoint
+
+    @contextmanager
+    def holding(self, choose: Callable[[], Checkpoint]) -> Iterator[Checkpoint]:
+        """As `reading`, with a choice of the caller's own; it is made again where training was faster."""
         patience = time.monotonic() + _PATIENCE_SECS
         while True:
-            checkpoint = self.find(which, monitor=monitor, mode=mode)
+            checkpoint = choose()
             with held(self.layout, checkpoint.name):
                 leaving = is_leaving(self.layout, checkpoint.name) and time.monotonic() < patience  # longer ago, its owner died over it
                 if checkpoint.path.is_dir() and not leaving:

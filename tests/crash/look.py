@@ -11,13 +11,15 @@ from ckptkit.policies import KeepLatest
 from ckptkit.store.catalog import Checkpoint, list_checkpoints
 from ckptkit.store.journal import read_journal
 from ckptkit.store.layout import CheckpointName, RunLayout
+from tests.crash import exports as exported
 from tests.crash.story import Story, Unsynced, serial_of
 
 _OWN = re.compile(r"ckpt-\d+-\d+|checkpoint|\.fence-\d+")
 GOES_ON_SERIAL, GOES_ON_STEP = 99, 990
 
 
-def find_problem(root: Path, least: int, most: int, *, bad: Iterable[str] = (), moved_to: Iterable[str] = (), torn: int = 1) -> str | None:
+def find_problem(root: Path, least: int, most: int, *, bad: Iterable[str] = (), moved_to: Iterable[str] = (), torn: int = 1,
+                 exports: tuple[int, int] = (0, 0)) -> str | None:
     """Looks at what was left of a run, puts it in order, and goes on with it.
 
     Args:
@@ -27,6 +29,7 @@ def find_problem(root: Path, least: int, most: int, *, bad: Iterable[str] = (), 
         bad: names of checkpoints that were damaged before.
         moved_to: see `Scenario`.
         torn: how many lines of journals may be damaged.
+        exports: the newest export that must not be lost, and the newest that there can be; 0 where there may be none.
 
     Returns:
         What is wrong, or None.
@@ -55,7 +58,7 @@ def find_problem(root: Path, least: int, most: int, *, bad: Iterable[str] = (), 
         return f"after one more save there are {names_after(layout)}"
     if newest_serial(list_checkpoints(layout), bad) != GOES_ON_SERIAL:
         return "one more save is not the newest"
-    return None
+    return exported.problem(story, *exports) if exports[1] else None
 
 
 def newest_serial(checkpoints: list[Checkpoint], bad: Iterable[str] = ()) -> int:

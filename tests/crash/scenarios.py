@@ -21,6 +21,7 @@ from ckptkit.store.machine import Machine
 from ckptkit.store.retention import remove, review
 from ckptkit.store.rollback import roll_back
 from ckptkit.testing import FakeClock
+from tests.crash import exports
 from tests.crash.story import Story, Tape
 
 
@@ -171,6 +172,15 @@ def take_all_but_one(story: Story) -> None:
     story.begin().retain(KeepLatest(1))
 
 
+def with_exports(prepare: Callable[[Story], object]) -> Callable[[Story], None]:
+    """A run of three saves, and what it has exported."""
+    def both(story: Story) -> None:
+        three_saves(story)
+        prepare(story)
+
+    return both
+
+
 SCENARIOS = {
     "the first save of a run": Scenario(nothing, save),
     "a save, with nothing given up": Scenario(three_saves, partial(save, keep=99)),
@@ -190,5 +200,9 @@ SCENARIOS = {
     "rolling back": Scenario(three_saves, rollback, moved_to=("aside/rolled-back-000002",)),
     "taking over": Scenario(saves_elsewhere, save),
     "taking over from one that shut out another": Scenario(a_late_one, save),
+    "the first export": Scenario(three_saves, partial(exports.export, number=30)),
+    "an export that an older one is given up for": Scenario(with_exports(exports.two), partial(exports.export, number=30)),
+    "an export beside others' versions": Scenario(with_exports(exports.foreign), partial(exports.export, number=30, keep=1)),
+    "an export after crashes": Scenario(with_exports(exports.left_overs), partial(exports.export, number=40)),
     "the state file alone": Scenario(three_saves, lambda story: story.begin().retain(KeepLatest(99))),
 }

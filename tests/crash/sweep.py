@@ -24,6 +24,7 @@ from ckptkit.store.commit import clean_up
 from ckptkit.store.steps import Append, Rename, Step, SyncDir
 from ckptkit.store.verify import verify
 from ckptkit.testing import PowerLoss, all_lost, nothing_lost, write_tree
+from tests.crash import exports
 from tests.crash.look import newest_serial, problem_of
 from tests.crash.scenarios import SCENARIOS, Scenario
 from tests.crash.story import Story, Tape, Unsynced, committed
@@ -50,6 +51,7 @@ class Lab:
         layout = Story(root, Unsynced()).layout
         clean_up(Unsynced(), layout)
         self.least = newest_serial(list_checkpoints(layout), self.bad)
+        self.least_export = exports.newest(Story(root, Unsynced()))
         tape = Tape()
         scenario.act(Story(self.copy(), tape))
         self.steps, self.tried = tape.steps, tape.tried
@@ -62,13 +64,17 @@ class Lab:
         shutil.copytree(self.before, root)
         return root
 
-    def problem(self, root: Path, least: int, most: int, torn: int = 1) -> str | None:
+    def exports(self, steps: list[Step], *, durable: bool) -> int:
+        """The newest export after so many steps: that is visible, or that must not be lost."""
+        return max([self.least_export, *(number for number, _, kept in exports.published(steps) if kept or not durable)])
+
+    def problem(self, root: Path, least: int, most: int, torn: int = 1, exports: tuple[int, int] = (0, 0)) -> str | None:
         """What is wrong there, or None; of two that are the same the second is not looked at."""
-        key = (least, most, tuple(PowerLoss(root).left(all_lost).items()))
+        key = (least, most, exports, tuple(PowerLoss(root).left(all_lost).items()))
         if key in self.seen:
             return None
         self.seen.add(key)
-        return problem_of(root, least, most, bad=self.bad, moved_to=self.scenario.moved_to, torn=torn)
+        return problem_of(root, least, most, bad=self.bad, moved_to=self.scenario.moved_to, torn=torn, exports=exports)
 
 
 def _is_good(checkpoint: Any) -> bool:
@@ -96,7 +102,8 @@ def kill(lab: Lab) -> dict[str, Any]:
             # A rename is seen at once, synced or not: what the dead process made visible is what has to be there.
             done = done_before + (way == "after")
             newest = max([lab.least, *(serial for serial, visible, _ in committed(lab.steps[:done]) if visible)])
-            if (problem := lab.problem(root, newest, newest)) is not None:
+            export = lab.exports(lab.steps[:done], durable=False)
+            if (problem := lab.problem(root, newest, newest, exports=(export, export))) is not None:
                 problems.append(f"killed {where}: {problem}")
     return {"steps": len(lab.tried), "points": points, "different": len(lab.seen), "problems": problems}
 
@@ -137,6 +144,8 @@ def recovery(lab: Lab, seeds: int, at: Callable[[Step], bool] = lambda step: Tru
         story = Story(root, tape).begin()
         story.pass_over_damaged()
         story.save(500, 50)
+        if lab.exports(lab.steps, durable=False):
+            exports.export(story, 980)
         said = _lose_power(lab, tape.steps, range(number, len(tape.steps) + 1), seeds)
         problems += [f"after a kill after step {number} ({lab.steps[number - 1]}): {problem}" for problem in said.pop("problems")]
         total.update(said)
@@ -178,12 +187,13 @@ def _lose_power(lab: Lab, steps: list[Step], moments: range, seeds: int) -> dict
         most = max([lab.least, *(serial for serial, visible, _ in saves if visible)])
         for outcome in outcomes(disk, seeds):
             tried += 1
-            if (least, most, tuple(outcome.items())) in lab.seen:
+            export = lab.exports(steps[:moment], durable=True), lab.exports(steps[:moment], durable=False)
+            if (least, most, export, tuple(outcome.items())) in lab.seen:
                 continue
             root = lab.directory / "after"
             shutil.rmtree(root, ignore_errors=True)
             write_tree(outcome, root)
-            if (problem := lab.problem(root, least, most, torn=2)) is not None:
+            if (problem := lab.problem(root, least, most, torn=2, exports=export)) is not None:
                 after = f"step {moment} ({steps[moment - 1]})" if moment else "nothing"
                 problems.append(f"power lost after {after}: {problem}; left was {sorted(outcome)}")
     return {"steps": len(steps), "moments": len(moments), "outcomes": tried, "different": len(lab.seen), "problems": problems}

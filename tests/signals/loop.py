@@ -11,6 +11,7 @@ import tensorflow as tf
 
 import ckptkit
 from tests.signals.holds import HoldingFiles, HoldingModel, Holds, samples
+from tests.support import checkers
 
 STEPS = 15
 
@@ -21,6 +22,8 @@ def main() -> None:
     parser.add_argument("--hold", nargs="*", default=[])
     args = parser.parse_args()
 
+    if "export" not in args.hold:
+        checkers.use(checkers.forked())  # what these tests are about is not the check, and it would take most of their time
     holds = Holds(args.hold)
     keras.utils.set_random_seed(11)
     model, optimizer = HoldingModel(holds), keras.optimizers.Adam(0.01)

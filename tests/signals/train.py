@@ -11,6 +11,7 @@ import tensorflow as tf
 
 import ckptkit
 from tests.signals.holds import HoldingCallback, HoldingFiles, HoldingModel, Holds, samples
+from tests.support import checkers
 
 EPOCHS, STEPS = 3, 5
 
@@ -23,6 +24,8 @@ def main() -> None:
     parser.add_argument("--background", action="store_true", help="write behind training; then a save stands still, and training goes on")
     args = parser.parse_args()
 
+    if "export" not in args.hold:
+        checkers.use(checkers.forked())  # what these tests are about is not the check, and it would take most of their time
     holds = Holds(args.hold)
     keras.utils.set_random_seed(11)
     model = HoldingModel(holds)

@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 
 import ckptkit
+from tests.support import checkers
 
 
 @pytest.fixture(scope="session")
 def lab() -> Any:
     """Trainings in this process; TensorFlow is imported here, and not when tests are collected."""
-    return importlib.import_module("tests.surprises.lab")
+    lab = importlib.import_module("tests.surprises.lab")
+    checkers.use(checkers.shared())
+    return lab
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 import ckptkit
+from tests.support import checkers
 from tests.surprises import lab
 
 
@@ -33,6 +34,7 @@ def train(options: dict[str, Any]) -> dict[str, Any]:
     Options: `run`, `epochs`, `seed`, `learning_rate`, `ema`, `plateau` and `stopping` for callbacks, `die` for the batch after which the
     process is killed; all others are for `CheckpointCallback`.
     """
+    checkers.use(checkers.forked())
     made = lab.model(optimizer(options), seed=options.pop("seed", 3))
     batches: list[int] = []
     callbacks: list[Any] = [keras.callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: batches.append(batch))]

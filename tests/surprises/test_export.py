@@ -1,4 +1,4 @@
-"""What a process that was killed while it exported leaves behind, and who takes it away."""
+"""What runs publish, when, and what stays; and what a process that was killed while it exported leaves behind."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 import ckptkit
+from ckptkit.store.export_record import read_export
 from ckptkit.store.files import FileSystem
+from tests.surprises.conftest import told
 
 
 def test_left_overs_of_the_dead_are_removed(lab, tmp_path):
@@ -38,3 +42,142 @@ def test_one_of_this_process_that_is_under_way_stays(lab, tmp_path):
     ckptkit.export_saved_model(lab.model(), tmp_path, version=4, files=Meets())
     assert seen == [f".writing-4-{os.getpid()}"]
     assert {path.name for path in tmp_path.iterdir()} == {"3", "4"}
+
+
+def record_of(base):
+    """What the only version there says of itself."""
+    (version,) = list(base.iterdir())
+    return read_export(version)
+
+
+def poisoned(x):
+    return x if tf_is_eager() else x * float("nan")
+
+
+def tf_is_eager():
+    import tensorflow as tf
+
+    return tf.executing_eagerly()
+
+
+def test_a_run_publishes_what_it_ended_with(lab, run):
+    made = lab.model()
+    lab.fit(run, made, export=True)
+    record = record_of(run / "export")
+    newest = ckptkit.open_run(run).find("latest")
+    assert (record.source.step, record.source.checkpoint, record.source.weights) == (newest.step, str(newest.name), "final")
+    assert record.sample == "specs", "nothing is drawn from a dataset for it"
+    (event,) = told(run, "exported")
+    assert (event.step, event.proof) == (newest.step, "equal bits")
+    assert 0 < event.check_secs <= event.secs
+
+
+def test_data_in_memory_gives_the_sample(lab, run):
+    made = lab.model()
+    x, y = lab.rows()
+    made.fit(x, y, batch_size=12, verbose=0, callbacks=[ckptkit.CheckpointCallback(run)])
+    assert record_of(run / "export").sample == "data"
+
+
+def test_the_best_or_a_step(lab, tmp_path, run):
+    """The model in the program keeps what training ended with."""
+    made = lab.model(seed=5)
+    spec = ckptkit.ExportSpec(directory=tmp_path / "best", weights="best", monitor="loss", mode="max")
+    lab.fit(run, made, keep=ckptkit.KeepLatest(99), epochs=3, export=spec)
+    after = lab.bits(made, made.optimizer)
+    best = max((each for each in ckptkit.open_run(run).checkpoints if "loss" in each.metrics), key=lambda each: each.metrics["loss"])
+    newest = ckptkit.open_run(run).find("latest")
+    assert best.step < newest.step
+    record = record_of(tmp_path / "best")
+    assert (record.source.step, record.source.weights) == (best.step, "best")
+
+    lab.fit(run, made, epochs=3, keep=ckptkit.KeepLatest(99), export=ckptkit.ExportSpec(directory=tmp_path / "step", weights=best.step))
+    assert lab.bits(made, made.optimizer) == after
+    assert record_of(tmp_path / "step").variables == record.variables
+    lab.fit(run, made, epochs=3, keep=ckptkit.KeepLatest(99), export=tmp_path / "final")
+    assert record_of(tmp_path / "final").variables != record.variables
+    lab.fit(run, made, epochs=3, keep=ckptkit.KeepLatest(99), export=tmp_path / "final")
+    assert [event.step for event in told(run, "exported")] == [best.step, best.step, newest.step], "once in each place"
+
+
+def test_a_failed_export_costs_neither_the_return_value_nor_a_checkpoint(lab, run):
+    made = lab.model()
+    bad = {"signatures": {"odd": poisoned}, "sample": {"odd": [1.0, 2.0]}}
+    with pytest.warns(UserWarning, match=r"signature 'odd': .* is nan .* Training and its checkpoints are not affected"):
+        history = lab.fit(run, made, export=ckptkit.ExportSpec(**bad))
+    assert history.epoch == [0, 1]
+    assert ckptkit.open_run(run).find("latest").manifest.final
+    (event,) = told(run, "export_failed")
+    assert event.error == "ExportError"
+    assert list((run / "export").iterdir()) == []
+    with pytest.raises(ckptkit.ExportError, match="signature 'odd'"):
+        lab.fit(run, made, export=ckptkit.ExportSpec(**bad, errors="raise"))
+    lab.fit(run, made, export=True)
+    assert record_of(run / "export").source.step == ckptkit.open_run(run).find("latest").step, "the next start publishes what was not published"
+
+
+def test_a_sweep_switches_exports_off(lab, run, monkeypatch):
+    monkeypatch.setenv("CKPTKIT_EXPORT", "0")
+    made = lab.model()
+    lab.fit(run, made, export=True)
+    assert not (run / "export").exists()
+    monkeypatch.delenv("CKPTKIT_EXPORT")
+    lab.fit(run, made, export=True)
+    assert record_of(run / "export").source.weights == "final"
+
+
+def test_a_step_whose_line_in_the_journal_was_lost_is_not_exported_twice(lab, run):
+    made = lab.model()
+    lab.fit(run, made, export=True)
+    (before,) = (run / "export").iterdir()
+    for path in (run / "journal").iterdir():
+        path.write_bytes(b"".join(line for line in path.read_bytes().splitlines(keepends=True) if b'"event":"exported"' not in line))
+    with lab.logged() as lines:
+        lab.fit(run, made, export=True)
+    assert [path.name for path in (run / "export").iterdir()] == [before.name]
+    assert any("exported already" in line for line in lines)
+    assert len(told(run, "exported")) == 1
+
+
+def test_older_versions_go_and_those_of_others_stay(lab, tmp_path):
+    base = tmp_path / "export"
+    for number in (3, 9):
+        (base / str(number)).mkdir(parents=True)
+        (base / str(number) / "saved_model.pb").write_bytes(b"not ours")
+    made = lab.model()
+    for number in (11, 12, 13, 14):
+        with pytest.raises(ckptkit.ConfigError, match=f"larger than the newest in .* \\({number - 1 if number > 11 else 9}\\)"):
+            ckptkit.export_saved_model(made, base, version=9)
+        ckptkit.export_saved_model(made, base, version=number, keep=None if number < 14 else 2)
+    assert {path.name for path in base.iterdir()} == {"3", "9", "13", "14"}
+    with pytest.raises(ckptkit.ConfigError, match="keep is how many versions stay"):
+        ckptkit.export_saved_model(made, base, keep=0)
+
+
+def test_a_run_trained_longer_is_published_again(lab, run):
+    made = lab.model()
+    for epochs in (1, 2, 3):
+        lab.fit(run, made, epochs=epochs, export=True)
+    versions = sorted(int(path.name) for path in (run / "export").iterdir())
+    steps = [read_export(run / "export" / str(version)).source.step for version in versions]
+    assert steps == [2 * lab.STEPS, 3 * lab.STEPS]
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    ({"weights": "worst"}, "weights is 'final', 'best' or a step"), ({"weights": -1}, "weights is"), ({"weights": True}, "weights is"),
+    ({"keep": 0}, "keep is how many"), ({"keep": 1.5}, "keep is how many"), ({"rtol": -1}, "rtol is a tolerance"), ({"atol": "a"}, "atol is"),
+    ({"limit_secs": 0}, "limit_secs is a duration"), ({"errors": "ignore"}, "errors is 'warn' or 'raise'"), ({"mode": "low"}, "mode is"),
+    ({"directory": "gs://a/b"}, "Received the URL"), ({"directory": __file__}, "is a file")])
+def test_what_cannot_be_right_is_said_where_it_stands(options, said):
+    with pytest.raises(ckptkit.ConfigError, match=said):
+        ckptkit.ExportSpec(**options)
+
+
+@pytest.mark.parametrize(("signatures", "said"), [
+    ({}, "signatures names functions"), ([poisoned], "signatures names functions"), ({"a b": poisoned}, "becomes a method"),
+    ({"variables": poisoned}, "becomes a method"), ({"_x": poisoned}, "becomes a method"), ({"x": 3}, "A signature is a function"),
+    ({"x": (poisoned, 3, 4)}, "A signature is a function")])
+def test_signatures_that_cannot_be_right(lab, tmp_path, signatures, said):
+    with pytest.raises(ckptkit.ConfigError, match=said):
+        ckptkit.export_saved_model(lab.model(), tmp_path / "export", signatures=signatures)
+    assert not (tmp_path / "export").exists()

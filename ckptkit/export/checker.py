@@ -1,0 +1,85 @@
+"""The program that checks an export: a fresh process without the user's code, as a server is one.
+
+It is run by its path, `python -I checker.py WORK PATH...`, and imports nothing of ckptkit: what it needs is TensorFlow, and PATH... is where that
+is. It imports first and asks afterwards, so that the export can be written meanwhile. One line of JSON comes over standard input:
+
+    {"directory": ..., "threads": [intra, inter], "limit_secs": ..., "signatures": {name: {"inputs": {input: file}, "prefix": ...}}}
+
+where a file in WORK holds one serialised tensor, and those of the outputs begin with the prefix. The answer is WORK/answer-0.json, and so on for
+further lines:
+
+    {"error": null | [type, message], "device": ..., "secs": ..., "signatures": {name: {"error": ..., "outputs": {output: [file, dtype]}}}}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def main(work: Path, paths: list[str]) -> None:
+    """Imports, and answers what it is asked."""
+    asking = os.getppid()
+    sys.path += [path for path in paths if path not in sys.path]
+    import tensorflow as tf
+
+    # It ends with its standard input, that is also with the process that wanted to know.
+    for number, line in enumerate(sys.stdin):
+        request = json.loads(line)
+        signal.setitimer(signal.ITIMER_REAL, request["limit_secs"])  # nobody may be there to end it
+        if number == 0:
+            intra, inter = request["threads"]
+            tf.config.threading.set_intra_op_parallelism_threads(intra)
+            tf.config.threading.set_inter_op_parallelism_threads(inter)
+            tf.config.set_visible_devices([], "GPU")
+        answer = work / f"answer-{number}.json"
+        answer.with_suffix(".tmp").write_text(json.dumps(examine(tf, request, work)))
+        answer.with_suffix(".tmp").rename(answer)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    if os.getppid() != asking:
+        shutil.rmtree(work, ignore_errors=True)  # whoever asked was killed, and cannot
+
+
+def examine(tf: Any, request: dict[str, Any], work: Path) -> dict[str, Any]:
+    """Loads the export, and runs each signature on its inputs."""
+    began = time.monotonic()
+    try:
+        loaded = tf.saved_model.load(request["directory"])
+    except Exception as error:
+        return {"error": said(error), "device": "CPU", "secs": time.monotonic() - began, "signatures": {}}
+    answers = {name: run(tf, loaded, name, asked, work) for name, asked in request["signatures"].items()}
+    return {"error": None, "device": "CPU", "secs": time.monotonic() - began, "signatures": answers}
+
+
+def run(tf: Any, loaded: Any, name: str, asked: dict[str, Any], work: Path) -> dict[str, Any]:
+    """Runs one signature; its outputs are files."""
+    try:
+        signature = loaded.signatures[name]
+        forms = signature.structured_input_signature[1]
+        tensors = {key: tf.io.parse_tensor((work / file).read_bytes(), forms[key].dtype) for key, file in asked["inputs"].items()}
+        # What a signature changes in its variables is changed back: each one meets the state that was exported.
+        before = [(variable, variable.read_value()) for variable in signature.variables]
+        outputs = {}
+        for number, (key, tensor) in enumerate(sorted(signature(**tensors).items())):
+            outputs[key] = [f"{asked['prefix']}{number}", tensor.dtype.name]
+            (work / outputs[key][0]).write_bytes(tf.io.serialize_tensor(tensor).numpy())
+        for variable, value in before:
+            variable.assign(value)
+    except Exception as error:
+        return {"error": said(error), "outputs": {}}
+    return {"error": None, "outputs": outputs}
+
+
+def said(error: Exception) -> list[str]:
+    """An error's type and message."""
+    return [type(error).__name__, str(error)[:20_000]]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

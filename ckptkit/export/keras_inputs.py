@@ -1,0 +1,96 @@
+"""What a Keras model is called with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ckptkit import _private
+from ckptkit.errors import ExportError
+from ckptkit.export import forms
+
+
+@dataclass(frozen=True)
+class KerasInputs:
+    """The inputs of a model.
+
+    Args:
+        specs: their form, by parameter.
+        sample: a batch of them, one for each parameter; None where there is none.
+        made: how the sample came about: `given`, `data` or `specs`.
+    """
+
+    specs: dict[str, Any]
+    sample: list[Any] | None
+    made: str
+
+
+def keras_endpoint_inputs(model: Any, sample: Any, data_specs: Any, data_sample: Any, *, fixed_batch: bool = False) -> KerasInputs:
+    """The inputs of a model or layer: as it declares them, else as the sample has them, else as its data had them, else as Keras remembers.
+
+    A model that is not built is called with the sample.
+
+    Raises:
+        ExportError: where nobody knows them, or where the sample has another form.
+    """
+    if sample is not None and not model.built:
+        model(*_positional(model, sample), training=False)
+    if not model.built:
+        raise ExportError(f"The model {model.name!r} has no variables yet, because the shape of its inputs is not known. Call it once on a "
+                          f"batch, or pass sample=batch.")
+    chosen, made = (sample, "given") if sample is not None else (data_sample, "data" if data_sample is not None else "specs")
+    if isinstance(model, keras.Model) and _private.declares_inputs(model):
+        specs = {"inputs": _declared(model, fixed_batch=fixed_batch)}
+        return KerasInputs(specs, None if chosen is None else forms.conformed(specs, {"inputs": chosen}), made)
+    if chosen is None:
+        return KerasInputs(_known(model, data_specs), None, made)
+    values = _by_parameter(model, _positional(model, chosen))
+    specs = {parameter: tf.nest.map_structure(_as_keras_takes_it, each) for parameter, each in forms.specs_of(values).items()}
+    return KerasInputs(specs, forms.conformed(specs, values), made)
+
+
+def _declared(model: Any, *, fixed_batch: bool) -> Any:
+    """What a model says of its inputs: for any number of rows, or for the number that it was made for."""
+    specs = forms.plain_specs(_private.input_signature(model)[0])
+    if not fixed_batch:
+        return specs
+    flat = [tf.TensorSpec(tensor.shape, spec.dtype, spec.name) for spec, tensor in zip(tf.nest.flatten(specs), model.inputs, strict=True)]
+    return tf.nest.pack_sequence_as(specs, flat)
+
+
+def _as_keras_takes_it(spec: Any) -> Any:
+    """NumPy's numbers have 64 bits where nobody asked for it; Keras takes them for `floatx`, and who calls the export should not need them."""
+    if not isinstance(spec, tf.TensorSpec) or spec.dtype != tf.float64:
+        return spec
+    return tf.TensorSpec(spec.shape, keras.config.floatx(), spec.name)
+
+
+def _known(model: Any, data_specs: Any) -> dict[str, Any]:
+    if data_specs is not None:
+        specs = tf.nest.map_structure(lambda spec: _as_keras_takes_it(forms.with_any_batch(spec)), forms.plain_specs(data_specs))
+        return _by_parameter(model, _positional(model, specs))
+    try:
+        found = _private.input_signature(model)
+    except (TypeError, ValueError) as error:
+        raise ExportError(f"The form of the inputs of {model.name!r} is not known: {error} Pass sample=batch.") from error
+    return _by_parameter(model, tuple(forms.plain_specs(each) for each in found))
+
+
+def _positional(model: Any, value: Any) -> tuple[Any, ...]:
+    """A tuple is one argument after the other, where the model's `call` takes several; else it is the first one, as in `fit`."""
+    several = len(_required(model)) > 1
+    return value if several and isinstance(value, tuple) else (value,)
+
+
+def _required(model: Any) -> list[str]:
+    return forms.required_parameters(model.call)
+
+
+def _by_parameter(model: Any, values: tuple[Any, ...]) -> dict[str, Any]:
+    if len(values) == 1 and isinstance(values[0], Mapping):
+        return {"inputs": values[0]}
+    return dict(zip(forms.parameters_of(model.call, len(values)), values, strict=True))

@@ -1,0 +1,147 @@
+"""One export from its beginning to its end: traced, written, proven, published; or nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from ckptkit.clock import Clock, SystemClock
+from ckptkit.errors import ConfigError, ExportError, StorageError
+from ckptkit.export import trace as traces
+from ckptkit.export.check import Checker
+from ckptkit.export.prove import prove
+from ckptkit.export.signatures import SERVING_DEFAULT, DataForm, check_signatures, find_endpoints
+from ckptkit.export.spec import ExportSpec
+from ckptkit.log import logger
+from ckptkit.store import exports
+from ckptkit.store.export_record import ExportRecord, Proof, SignatureRecord, Source
+from ckptkit.store.files import FileSystem
+from ckptkit.store.versions import versions
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was published.
+
+    Args:
+        path: the version's directory.
+        record: what it says of itself.
+        is_new: whether it was published now; the same step of the same model may have been there.
+    """
+
+    path: Path
+    record: ExportRecord
+    is_new: bool = True
+
+
+def export(model: Any, base: Path, spec: ExportSpec, *, version: int | None = None, source: Source | None = None, data: DataForm | None = None,
+           files: FileSystem | None = None, clock: Clock | None = None, hurried: Callable[[], bool] = lambda: False) -> Published:
+    """Exports a model; see `export_saved_model`.
+
+    Args:
+        model: what is exported.
+        base: the base directory.
+        spec: how.
+        version: its number, or None.
+        source: where the model came from.
+        data: what is known of the data that it was trained with.
+        files: how the disk is changed.
+        clock: the time.
+        hurried: says whether there is no more time for the check, because this process is to stop.
+
+    Raises:
+        ExportError: where it cannot be exported or proven; no version is left behind.
+        ConfigError: where an argument cannot be right.
+        StorageError: where the disk refuses.
+    """
+    clock, disk = clock or SystemClock(), files or FileSystem()
+    check_signatures(spec.signatures)
+    number = exports.next_number(base, version, clock.now())
+    name = _name(model)
+    try:
+        with Checker(spec.limit_secs, hurried) as checker, exports.writing(disk, base, number) as directory:
+            return _export(model, name, directory, spec, checker, version=version, source=source or Source(), data=data, disk=disk, clock=clock)
+    except (ConfigError, StorageError):
+        raise
+    except Exception as error:
+        raise ExportError(f"The model {name!r} could not be exported to {base}: {error}") from error
+
+
+def _export(model: Any, name: str, directory: Path, spec: ExportSpec, checker: Checker, *, version: int | None, source: Source,
+            data: DataForm | None, disk: FileSystem, clock: Clock) -> Published:
+    base = directory.parent
+    traced = _traced(model, spec, data or DataForm())
+    variables = traces.variables_of(traced, model)
+    live = traces.digests(variables)
+    whole = xxhash.xxh3_128_hexdigest(repr(sorted(live.items())).encode())
+    names = {each.endpoint.name for each in traced}
+    if source.step is not None and (there := same_export(base, source.step, whole, names)) is not None:
+        return there
+    default = SERVING_DEFAULT if SERVING_DEFAULT in names else traced[0].endpoint.name
+    traces.write(traced, variables, traces.resources_of(traced, model), default, directory)
+    began = time.monotonic()
+    entries = exports.sync(disk, directory)
+    traces.check_variables(directory, live)
+    answers = checker.ask(directory, {each.endpoint.name: each.sample for each in traced})
+    proofs = prove(traced, answers, spec.rtol, spec.atol)
+    check_secs = time.monotonic() - began
+    signatures = {each.endpoint.name: SignatureRecord(inputs=each.inputs, outputs=each.outputs, proof=proofs[each.endpoint.name])
+                  for each in traced}
+    record = ExportRecord(
+        exported_at=clock.now(), model=name, source=source, signatures=signatures, default=default,
+        sample=_made({each.endpoint.made for each in traced}), variables=whole, check_secs=check_secs, files=entries, versions=versions())
+    path = exports.publish(disk, directory, record, version, clock.now())
+    logger.info("published the model as %s (checked in %.1f s: %s)", path, check_secs, in_words(proofs))
+    try:
+        for gone in exports.retain(disk, base, spec.keep):
+            logger.info("removed version %d of %s: keep=%d", gone.number, base, spec.keep)
+    except StorageError as error:  # the new one is there
+        logger.warning("%s is published; an older version could not be removed: %s", path, error)
+    return Published(path, record)
+
+
+def _traced(model: Any, spec: ExportSpec, data: DataForm) -> list[traces.Traced]:
+    try:
+        endpoints = find_endpoints(model, spec.signatures, spec.sample, data)
+        return [traces.with_sample(traces.trace(endpoint)) for endpoint in endpoints]
+    except Exception:
+        if data.specs is not None or data.sample is not None:
+            # Data is what `fit` takes. A train step of the user's own may call the model with something else.
+            return _traced(model, spec, DataForm())
+        if data.fixed_batch or all(tensor.shape[0] is None for tensor in getattr(model, "inputs", None) or ()):
+            raise
+        # A layer that keeps a state for each row takes no other number of rows.
+        return _traced(model, spec, DataForm(fixed_batch=True))
+
+
+def same_export(base: Path, step: int, variables: str, names: set[str]) -> Published | None:
+    """The version in a base directory that has this step of this model already, with the same signatures."""
+    for version in reversed(exports.list_versions(base)):
+        record = version.record
+        if record is not None and record.source.step == step and record.variables == variables and set(record.signatures) == names:
+            logger.info("step %d is exported already, as %s", step, version.path)
+            return Published(version.path, record, is_new=False)
+    return None
+
+
+def in_words(proofs: dict[str, Proof]) -> str:
+    """How signatures were proven."""
+    words = {"equal_bits": "equal bits", "within_tolerances": "equal within tolerances", "runs": "runs, its values are random",
+             "unproven": "unproven, it needs a GPU"}
+    kinds = {proof.how for proof in proofs.values()}
+    if len(kinds) == 1:
+        return words[kinds.pop()]
+    return "; ".join(f"{name}: {words[proof.how]}" for name, proof in proofs.items())
+
+
+def _made(ways: set[str]) -> str:
+    return ways.pop() if len(ways) == 1 else "given"
+
+
+def _name(model: Any) -> str:
+    return str(getattr(model, "name", None) or getattr(model, "__name__", None) or type(model).__name__)

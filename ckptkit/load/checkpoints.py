@@ -1,0 +1,131 @@
+"""Weights in TensorFlow's checkpoint files: of a run, of `tf.train.Checkpoint`, of a SavedModel."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from ckptkit import _private
+from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpointError
+from ckptkit.load.graph import Graph
+from ckptkit.load.match import Weight, match
+from ckptkit.load.source import Source, form_of, live_weights
+from ckptkit.save import tensorfile
+from ckptkit.save.tracked import path_of
+from ckptkit.store.catalog import Checkpoint
+from ckptkit.store.manifest import RESULT, TensorEntry
+
+VARIABLES = Path("variables") / "variables"
+"""The prefix of a SavedModel's own checkpoint."""
+
+_OURS = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)/(weights|result)/(\d+)" + re.escape(tensorfile.SUFFIX))
+
+
+def of_run(checkpoint: Checkpoint, model: Any, name: str | None) -> Source:
+    """The weights of a model in a checkpoint of a run: those that training ended with, where it was at its end.
+
+    Raises:
+        ConfigError: where it is not known which of several models is meant.
+        CheckpointNotFoundError: where there is none of that name.
+    """
+    entries = {entry.key: entry for entry in checkpoint.manifest.tensors if entry.role in ("weights", RESULT)}
+    return _ours(str(checkpoint.path), checkpoint.prefix, entries, model, name)
+
+
+def of_tensorflow(prefix: Path, model: Any, name: str | None) -> Source:
+    """The weights of a model in any checkpoint that TensorFlow can read.
+
+    Raises:
+        CorruptCheckpointError: where it cannot be read.
+        ConfigError: where it is not known which of several models is meant.
+        CheckpointNotFoundError: where there is none of that name, or the checkpoint has no objects, as TensorFlow 1 wrote them.
+    """
+    reader = reader_of(prefix)
+    shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+    ours = {match[0].removesuffix(tensorfile.SUFFIX): match for key in shapes if (match := _OURS.fullmatch(key))}
+    if ours:
+        ordered = sorted(ours, key=lambda key: (ours[key][1], ours[key][2], int(ours[key][3])))
+        entries = {key: TensorEntry(key=key, kind="variable", path="", shape=tuple(shapes[key + tensorfile.SUFFIX]),
+                                    dtype=types[key + tensorfile.SUFFIX].name) for key in ordered}
+        return _ours(str(prefix), prefix, entries, model, name)
+    if _private.OBJECT_GRAPH not in shapes:
+        raise CheckpointNotFoundError(f"{prefix} has no objects in it, only names, as TensorFlow 1 wrote them. Expected what tf.train.Checkpoint "
+                                      f"writes. tf.train.load_checkpoint({str(prefix)!r}) reads single tensors of it.")
+    graph = Graph.of(_private.object_graph(_serialized(reader, prefix)), str(prefix))
+    nodes = graph.weights_of(model, name)
+    saved = tuple(Weight(key=node.key.removesuffix(tensorfile.SUFFIX), address=address, name=node.name, shape=tuple(shapes[node.key]),
+                         dtype=types[node.key].name) for node, address in nodes.saved if node.key in shapes)
+    return Source(str(prefix), saved, live_weights(model, {id(variable): (address, path_of(variable)) for variable, address in nodes.live}),
+                  lambda chosen: _read(prefix, [saved[number] for number in chosen]))
+
+
+def of_saved_model(directory: Path, model: Any, name: str | None) -> Source:
+    """The weights of a model in a SavedModel; nothing of it is run.
+
+    Raises:
+        CorruptCheckpointError: where its variables cannot be read.
+        ConfigError, CheckpointNotFoundError: as `of_tensorflow`.
+    """
+    if not (directory / f"{VARIABLES}.index").is_file():
+        raise CheckpointNotFoundError(f"{directory} has no {VARIABLES}.index, so this SavedModel has no variables.")
+    return of_tensorflow(directory / VARIABLES, model, name)
+
+
+def reader_of(prefix: Path) -> Any:
+    """TensorFlow's reader of a checkpoint.
+
+    Raises:
+        CorruptCheckpointError: where it cannot be read.
+    """
+    try:
+        return tf.train.load_checkpoint(str(prefix))
+    except (*tensorfile.READ_ERRORS, RuntimeError) as error:
+        raise CorruptCheckpointError(f"TensorFlow cannot read {prefix}: {tensorfile.first_line(error)}") from error
+
+
+def _serialized(reader: Any, prefix: Path) -> bytes:
+    try:
+        return bytes(reader.get_tensor(_private.OBJECT_GRAPH))
+    except (*tensorfile.READ_ERRORS, TypeError) as error:
+        raise CorruptCheckpointError(f"TensorFlow cannot read {prefix}: {tensorfile.first_line(error)}") from error
+
+
+def _read(prefix: Path, weights: Sequence[Weight]) -> list[Any]:
+    return list(tensorfile.read(prefix, [TensorEntry(key=weight.key, kind="variable", path=weight.name, shape=weight.shape, dtype=weight.dtype)
+                                         for weight in weights]))
+
+
+def _ours(where: str, prefix: Path, entries: Mapping[str, TensorEntry], model: Any, name: str | None) -> Source:
+    """From keys of ours, `<state name>/weights/<index>`, to weights."""
+    models: dict[str, list[Weight]] = {}
+    for entry in entries.values():
+        state, role, index = entry.key.split("/")
+        if role != RESULT:
+            newest = entries.get(f"{state}/{RESULT}/{index}", entry)
+            models.setdefault(state, []).append(Weight(key=newest.key, address=index, name=entry.path, **form_of(entry.shape, entry.dtype)))
+    live = live_weights(model, {id(variable): (str(number), path_of(variable)) for number, variable in enumerate(model.weights)})
+    saved = models[name] if name in models else _the_one(where, models, live, name)
+    return Source(f"{where} ({next(each for each, weights in models.items() if weights is saved)})" if len(models) > 1 else where,
+                  tuple(saved), live, lambda chosen: _read(prefix, [saved[number] for number in chosen]))
+
+
+def _the_one(where: str, models: Mapping[str, list[Weight]], live: Sequence[Weight], name: str | None) -> list[Weight]:
+    """The model that is meant, where it was not named: the only one, or the only one of this form."""
+    known = ", ".join(repr(each) for each in models)
+    if not models:
+        raise CheckpointNotFoundError(f"{where} holds no weights of a Keras model. Expected a model among state={{...}}.")
+    if name is not None:
+        raise CheckpointNotFoundError(f"{where} holds no model {name!r}. There is: {known}.")
+    if len(models) == 1:
+        return next(iter(models.values()))
+    fitting = [each for each, weights in models.items() if not match(live, weights).differences]
+    if len(fitting) != 1:
+        which = "all of this form" if len(fitting) > 1 else "none of this form"
+        raise ConfigError(f"{where} holds several models ({known}), {which}. Say which is meant: name={next(iter(models))!r}.")
+    return models[fitting[0]]
+
+

@@ -1,0 +1,154 @@
+"""What lies at a path: told by content, not by the name's ending. Reads a few bytes, and imports no TensorFlow."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpointError
+from ckptkit.store.files import storage_errors
+from ckptkit.store.layout import MANIFEST, STATE_FILE, CheckpointName
+from ckptkit.store.run import is_run
+
+SAVED_MODEL = "saved_model.pb"
+
+_ZIP, _EMPTY_ZIP, _HDF5 = b"PK\x03\x04", b"PK\x05\x06", b"\x89HDF\r\n\x1a\n"
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_STATE_LINE = re.compile(r'model_checkpoint_path: "((?:[^"\\]|\\.)*)"')
+_NUMBER = re.compile(r"[0-9]{1,18}")
+
+
+class Format(StrEnum):
+    """A form in which models or weights lie on disk."""
+
+    RUN = "run"
+    CHECKPOINT = "TensorFlow checkpoint"
+    KERAS = "Keras model (.keras)"
+    HDF5 = "HDF5 file"
+    SAVED_MODEL = "SavedModel"
+    VERSIONS = "versions of a SavedModel"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies at a path.
+
+    Args:
+        format: what it is.
+        path: the run, file or directory; of a TensorFlow checkpoint the prefix that TensorFlow's functions take.
+        step: of the checkpoint, where the path names one checkpoint of a run; else None.
+        attempt: that wrote it, likewise.
+    """
+
+    format: Format
+    path: Path
+    step: int | None = None
+    attempt: int | None = None
+
+
+def recognise(source: object) -> Found:
+    """Tells what lies at a path.
+
+    Args:
+        source: a path.
+
+    Raises:
+        ConfigError: where it is no path, or an object store's URL.
+        CheckpointNotFoundError: where nothing is there, or a directory that is none of the formats.
+        CorruptCheckpointError: where it is a file that begins like none of them.
+        StorageError: where the system refuses to read.
+    """
+    path = path_of(source)
+    with storage_errors("look at", path):
+        if path.is_dir():
+            return _directory(path)
+        if path.is_file():
+            return _file(path)
+        if os.path.lexists(path) and not path.is_symlink():
+            raise CorruptCheckpointError(f"{path} is no regular file, nor a directory. Expected a model or weights.")
+        if _index(path).is_file():
+            return Found(Format.CHECKPOINT, path)
+    raise CheckpointNotFoundError(f"There is nothing at {path}. Expected a run directory, the prefix or directory of a TensorFlow checkpoint, a "
+                                  f".keras, .weights.h5 or .h5 file, or a SavedModel.")
+
+
+def path_of(source: object) -> Path:
+    """The path that an argument spells.
+
+    Raises:
+        ConfigError: where it is none, or an object store's URL.
+    """
+    text = os.fspath(source) if isinstance(source, str | os.PathLike) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ConfigError(f"Models and weights are loaded from a path. Received: {source!r}.")
+    if _URL.match(text):
+        raise ConfigError(f"Models and weights are loaded from a mounted file system. Received the URL {text!r}: copy it here first.")
+    return Path(text).expanduser()
+
+
+def versions_in(base: Path) -> dict[int, Path]:
+    """The numbered versions in a directory, smallest first; other names are not looked at."""
+    found = {int(path.name): path for path in base.iterdir() if _NUMBER.fullmatch(path.name) and path.is_dir()}
+    return dict(sorted(found.items()))
+
+
+def newest_version(found: Found) -> Path:
+    """The directory of a SavedModel: itself, or the newest of several versions."""
+    return list(versions_in(found.path).values())[-1] if found.format is Format.VERSIONS else found.path
+
+
+def _directory(path: Path) -> Found:
+    name = CheckpointName.parse(path.resolve().name)
+    if name is not None and (path / MANIFEST).exists() and is_run(path.resolve().parents[1]):
+        return Found(Format.RUN, path.resolve().parents[1], name.step, name.attempt)
+    if is_run(path):
+        return Found(Format.RUN, path)
+    if (path / SAVED_MODEL).exists():
+        return Found(Format.SAVED_MODEL, path)
+    newest = _newest_prefix(path)
+    if newest is not None:
+        return Found(Format.CHECKPOINT, newest)
+    if any((version / SAVED_MODEL).exists() for version in versions_in(path).values()):
+        return Found(Format.VERSIONS, path)
+    raise CheckpointNotFoundError(f"{path} is a directory, but neither a run nor a TensorFlow checkpoint nor a SavedModel: it has no checkpoints/ or "
+                                  f"journal/, no *.index, no {SAVED_MODEL}, and no numbered versions of one.")
+
+
+def _newest_prefix(path: Path) -> Path | None:
+    """The checkpoint that TensorFlow's state file names, or the only one there is."""
+    state_file = path / STATE_FILE
+    if state_file.is_file() and (match := _STATE_LINE.search(state_file.read_text(errors="replace")[:1_000_000])):
+        named = path / match[1]
+        if _index(named).is_file():
+            return named
+        raise CheckpointNotFoundError(f"{state_file} names {named} as the newest checkpoint, and that is not there. Name the prefix of another one "
+                                      f"(its path without '.index').")
+    prefixes = sorted(each.with_suffix("") for each in path.glob("*.index"))
+    if len(prefixes) > 1:
+        raise ConfigError(f"{path} has several checkpoints, and no state file that names the newest. Name one: "
+                          + ", ".join(str(prefix) for prefix in prefixes[:5]) + (", ..." if len(prefixes) > 5 else "."))
+    return prefixes[0] if prefixes else None
+
+
+def _index(prefix: Path) -> Path:
+    return prefix.with_name(prefix.name + ".index")
+
+
+def _file(path: Path) -> Found:
+    if path.name.endswith(".index"):
+        return Found(Format.CHECKPOINT, path.with_name(path.name.removesuffix(".index")))
+    if path.name == SAVED_MODEL:
+        return Found(Format.SAVED_MODEL, path.parent)
+    with path.open("rb") as file:
+        start = file.read(8)
+    if start.startswith((_ZIP, _EMPTY_ZIP)):
+        return Found(Format.KERAS, path)
+    if start == _HDF5:
+        return Found(Format.HDF5, path)
+    if _index(path).is_file():  # a file may have the name of a prefix
+        return Found(Format.CHECKPOINT, path)
+    raise CorruptCheckpointError(f"{path} is neither a .keras file (a zip archive) nor an HDF5 file: it begins with {start!r}. Expected the bytes "
+                                 f"{_ZIP!r} or {_HDF5!r}.", "unreadable", path.name)

@@ -1,0 +1,230 @@
+"""Reading HDF5 files that somebody else may have made: no link out of the file is followed, and no size is believed that the file does not hold."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import tensorflow as tf
+
+from ckptkit.errors import CorruptCheckpointError
+from ckptkit.log import size
+from ckptkit.store.files import storage_errors
+
+WEIGHTS = "model.weights.h5"
+"""The member of a .keras file that holds the weights."""
+
+_SMALL_BYTES = 16 * 1024 * 1024
+_MOST_EXPANSION = 1000
+_MOST_ZIPPED = 100
+_MOST_GROUPS = 1_000_000
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """An HDF5 file, or the one inside a .keras file.
+
+    Args:
+        path: of either.
+
+    Raises:
+        CorruptCheckpointError: where it cannot be read as one; also for what the block meets in it.
+        StorageError: where the system refuses.
+    """
+    with readable(path):
+        if h5py.is_hdf5(path):
+            with h5py.File(path, "r") as file:
+                yield file
+            return
+        with archive(path) as zipped, zipped.open(member(zipped, path, WEIGHTS)) as inner, h5py.File(inner, "r") as file:
+            yield file
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turns what h5py and zipfile raise over damaged files into one kind of error.
+
+    Raises:
+        CorruptCheckpointError: for it.
+        StorageError: where the system refuses.
+    """
+    try:
+        with storage_errors("read", path), _damage(path):
+            yield
+    except RecursionError as error:
+        raise CorruptCheckpointError(f"{path} is nested too deeply to be read.") from error
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (zipfile.BadZipFile, EOFError, KeyError, RuntimeError, NotImplementedError, UnicodeDecodeError, OverflowError) as error:
+        raise CorruptCheckpointError(f"{path} is damaged and cannot be read: {_first_line(error)}", "unreadable", path.name) from error
+    except OSError as error:
+        if error.errno is not None and error.strerror and "h5" not in str(error).lower() and "unable to" not in str(error).lower():
+            raise
+        raise CorruptCheckpointError(f"{path} is damaged and cannot be read: {_first_line(error)}", "unreadable", path.name) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).strip().splitlines()[0]
+
+
+@contextmanager
+def archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """A .keras file as the archive that it is.
+
+    Raises:
+        CorruptCheckpointError: where it is none; also for what the block meets in it.
+        StorageError: where the system refuses.
+    """
+    with readable(path), zipfile.ZipFile(path) as zipped:
+        yield zipped
+
+
+def member(zipped: zipfile.ZipFile, path: Path, name: str, most_bytes: int | None = None) -> zipfile.ZipInfo:
+    """A member of a .keras file whose size can be believed.
+
+    Raises:
+        CorruptCheckpointError: where it is not there, or says that it is far larger than what is stored of it.
+    """
+    if name not in zipped.namelist():
+        raise CorruptCheckpointError(f"{path} has no {name} in it, so it is no whole .keras file.", "missing", name)
+    info = zipped.getinfo(name)
+    too_large = most_bytes is not None and info.file_size > most_bytes
+    if too_large or (info.file_size > _SMALL_BYTES and info.file_size > _MOST_ZIPPED * info.compress_size):
+        raise CorruptCheckpointError(f"{name} in {path} says that it has {size(info.file_size)}, of which {size(info.compress_size)} are stored. "
+                                     f"Such a file is not unpacked.", "size", name)
+    return info
+
+
+def group_at(parent: Any, name: str) -> Any:
+    """A group that lies in this very file, or None where it is not there.
+
+    Raises:
+        CorruptCheckpointError: where it is a link, or no group.
+    """
+    found = parent
+    for part in name.split("/"):
+        if part not in found:
+            return None
+        found = _own(found, part)
+        if not isinstance(found, h5py.Group):
+            raise CorruptCheckpointError(f"{_where(found)} is no group. Expected one of Keras' groups of weights.")
+    return found
+
+
+def dataset_at(group: Any, name: str) -> Any:
+    """A dataset that lies in this very file, with a size that can be believed.
+
+    Raises:
+        CorruptCheckpointError: where it is not there, is a link, has its values in another file, or says that it is far larger than what is stored.
+    """
+    parent = group
+    *parts, last = name.split("/")
+    if parts:
+        parent = group_at(group, "/".join(parts))
+    if parent is None or last not in parent:
+        raise CorruptCheckpointError(f"{group.file.filename} has no dataset {group.name}/{name}.", "missing", name)
+    found = _own(parent, last)
+    if not isinstance(found, h5py.Dataset):
+        raise CorruptCheckpointError(f"{_where(found)} is no dataset. Expected the values of a weight.")
+    check_dataset(found)
+    return found
+
+
+def check_dataset(dataset: Any) -> None:
+    """Checks that a dataset's values are in this file, and as many as it says.
+
+    Raises:
+        CorruptCheckpointError: where not.
+    """
+    if dataset.external or dataset.is_virtual:
+        raise CorruptCheckpointError(f"{_where(dataset)} has its values in another file, and none is followed. Expected values in this file.")
+    if dataset.shape is None or dataset.dtype.hasobject:
+        raise CorruptCheckpointError(f"{_where(dataset)} has no numbers in it (type {dataset.dtype}). Expected the values of a weight.")
+    declared, stored = math.prod(dataset.shape) * dataset.dtype.itemsize, dataset.id.get_storage_size()
+    if declared > _SMALL_BYTES and declared > _MOST_EXPANSION * stored:
+        raise CorruptCheckpointError(f"{_where(dataset)} declares the shape {dataset.shape}, which is {size(declared)}; {size(stored)} are stored. "
+                                     f"Such a dataset is not read.", "size")
+
+
+def _own(parent: Any, name: str) -> Any:
+    link = parent.get(name, getlink=True)
+    if not isinstance(link, h5py.HardLink):
+        target = f" to {link.filename}" if isinstance(link, h5py.ExternalLink) else ""
+        raise CorruptCheckpointError(f"{parent.file.filename}: {parent.name.rstrip('/')}/{name} is a link{target} ({type(link).__name__}), and "
+                                     f"none is followed. Expected values in this file.")
+    return parent[name]
+
+
+def _where(found: Any) -> str:
+    return f"{found.file.filename}: {found.name}"
+
+
+def walk(group: Any) -> Iterator[Any]:
+    """Every dataset below a group, each checked.
+
+    Raises:
+        CorruptCheckpointError: where there is a link, or a size that cannot be believed.
+    """
+    to_visit, seen = [group], 0
+    while to_visit:
+        here = to_visit.pop()
+        seen += 1
+        if seen > _MOST_GROUPS:
+            raise CorruptCheckpointError(f"{group.file.filename} has more than {_MOST_GROUPS:,} groups, or a circle of them.")
+        inner = []
+        for name in here:
+            found = _own(here, name)
+            if isinstance(found, h5py.Group):
+                inner.append(found)
+            elif isinstance(found, h5py.Dataset):
+                check_dataset(found)
+                yield found
+        to_visit.extend(reversed(inner))
+
+
+def dtype_of(dataset: Any) -> str:
+    """TensorFlow's name of a dataset's type; Keras notes bfloat16 beside it, which HDF5 does not know."""
+    return "bfloat16" if dataset.attrs.get("dtype") == "bfloat16" else str(dataset.dtype.name)
+
+
+def values(dataset: Any) -> Any:
+    """A dataset's values as an array.
+
+    Raises:
+        CorruptCheckpointError: where they cannot be believed.
+    """
+    check_dataset(dataset)
+    array = np.asarray(dataset[()])
+    if dtype_of(dataset) != "bfloat16":
+        return array
+    # HDF5 knows only that it is two bytes.
+    return array.view(tf.bfloat16.as_numpy_dtype) if array.dtype.kind == "V" else array.astype(tf.bfloat16.as_numpy_dtype)
+
+
+def names(group: Any, attribute: str) -> list[str]:
+    """A list of names among a group's attributes; Keras cuts a long one into `<attribute>0`, `<attribute>1`, ..."""
+    found: list[Any] = []
+    if attribute in group.attrs:
+        found = list(group.attrs[attribute])
+    else:
+        number = 0
+        while f"{attribute}{number}" in group.attrs:
+            found += list(group.attrs[f"{attribute}{number}"])
+            number += 1
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in found]
+
+
+def text(group: Any, attribute: str) -> str | None:
+    """A text among a group's attributes."""
+    found = group.attrs.get(attribute)
+    return found.decode() if isinstance(found, bytes) else None if found is None else str(found)

@@ -1,0 +1,99 @@
+"""The process that checks an export, cheaper: importing TensorFlow once is enough for many tests that are about something else.
+
+What is asked and answered, by which program, is the same as in an export by a user; only where its process comes from is another thing. Tests of
+exports themselves use `ckptkit.export.check.Checker` as it is, or load what was published in a fresh process of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def use(checker: Callable[..., Any]) -> None:
+    """Lets exports of this process be checked so."""
+    from ckptkit.export import publishing
+
+    publishing.Checker = checker  # type: ignore[assignment, misc]
+
+
+def shared() -> Callable[..., Any]:
+    """One fresh Python for all exports of this process. It ends with this process."""
+    from ckptkit.export import check
+
+    started: list[tuple[subprocess.Popen[bytes], Path]] = []
+
+    def process() -> tuple[subprocess.Popen[bytes], Path]:
+        if not started:
+            work = Path(tempfile.mkdtemp())
+            command = [sys.executable, "-I", str(check.CHECKER), str(work), *check._sites()]
+            with (work / "stderr").open("wb") as said:
+                started.append((subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=said, cwd=work, env=check._environment(),
+                                                 start_new_session=True), work))
+        return started[0]
+
+    def write(line: bytes) -> None:
+        stdin = process()[0].stdin
+        assert stdin is not None
+        stdin.write(line)
+        stdin.flush()
+
+    return _kind(write, lambda: process()[1])
+
+
+def forked() -> Callable[..., Any]:
+    """A fork of this process, which has imported TensorFlow and run nothing yet. It ends with this process."""
+    from ckptkit.export import checker
+
+    work = Path(tempfile.mkdtemp())
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_DFL)
+        os.close(writing)
+        os.dup2(reading, 0)
+        os.close(reading)
+        sys.stdin = open(0)  # noqa: SIM115
+        try:
+            checker.main(work, [])
+        finally:
+            os._exit(0)
+    os.close(reading)
+    os.set_inheritable(writing, False)
+    return _kind(lambda line: _ignore(os.write(writing, line)), lambda: work)
+
+
+def _ignore(_: object) -> None:
+    pass
+
+
+def _kind(write: Callable[[bytes], None], work: Callable[[], Path]) -> Callable[..., Any]:
+    from ckptkit.export import check
+
+    asked: list[int] = []
+
+    class Cheap(check.Checker):
+        def __enter__(self) -> Cheap:
+            self._work, self._began = work(), time.monotonic()
+            return self
+
+        def _answer(self, request: bytes, left: float) -> dict[str, Any]:
+            answer, end = self._work / f"answer-{len(asked)}.json", time.monotonic() + left
+            asked.append(1)
+            write(request)
+            while not answer.exists():
+                self.check_time(end)
+                time.sleep(0.005)
+            found: dict[str, Any] = json.loads(answer.read_bytes())
+            return found
+
+    return Cheap
