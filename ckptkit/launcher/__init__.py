@@ -1,0 +1,1 @@
+"""`ckptkit run`: starts a training, and starts it again where that helps."""

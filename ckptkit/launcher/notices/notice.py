@@ -1,0 +1,27 @@
+"""A word that the machine will go away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Notice:
+    """That the machine will go away, or that it will stay after all.
+
+    Args:
+        source: who says so: "gce", "aws", "azure" or "file".
+        grace_secs: seconds that are left, counted from when this is told; 0 where it is cancelled.
+        reason: for people, and the same text for as long as the same notice stands.
+        cancelled: the notice with this source and reason does not hold any more.
+
+    Example:
+        >>> from ckptkit.launcher.notices.notice import Notice
+        >>> Notice("gce", 30, "Compute Engine preempts this instance")
+        Notice(source='gce', grace_secs=30, reason='Compute Engine preempts this instance', cancelled=False)
+    """
+
+    source: str
+    grace_secs: float
+    reason: str
+    cancelled: bool = False
