@@ -10,6 +10,7 @@ from ckptkit import __version__
 from ckptkit.cli.exits import ExitCode
 
 COMMANDS = {
+    "run": "ckptkit.cli.run",
     "list": "ckptkit.cli.list",
     "show": "ckptkit.cli.show",
     "verify": "ckptkit.cli.verify",

@@ -1,1 +1,1 @@
-"""`ckptkit run`: starts a training, and starts it again where that helps."""
+"""Starting a training, watching over it, and starting it again where that can help. No TensorFlow in this process."""
