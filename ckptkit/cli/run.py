@@ -12,7 +12,6 @@ import click
 from ckptkit.cli.exits import ExitCode, message
 from ckptkit.cli.output import print_table
 from ckptkit.errors import ConfigError
-from ckptkit.launcher.notices.notice import Notice
 from ckptkit.launcher.settings import FIELDS, Origin, option_of, settings_of, settle
 from ckptkit.launcher.supervisor import Supervisor, Watch
 from ckptkit.log import show_by_default
@@ -36,7 +35,7 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
 @_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- CMD...")
 @click.pass_context
-def command(context: click.Context, config: Path | None, explain: bool, command: tuple[str, ...], **options: Any) -> None:
+def command(context: click.Context, /, config: Path | None, explain: bool, command: tuple[str, ...], **options: Any) -> None:
     """Start the training CMD, watch over it, and start it again where that can help.
 
     Signals are passed on to it; before the machine goes away it is told to save, and how long it has. Its own exit codes say whether it is

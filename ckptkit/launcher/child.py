@@ -45,7 +45,8 @@ class Child:
         try:
             self._channel = Channel(self._directory)
             self._held = self._channel.open()
-            self._pumps = [Pump(self._directory / name, _descriptor(stream), log) for name, stream in (("stdout", sys.stdout), ("stderr", sys.stderr))]
+            streams = {"stdout": sys.stdout, "stderr": sys.stderr}
+            self._pumps = [Pump(self._directory / name, _descriptor(stream), log) for name, stream in streams.items()]
             self._process = subprocess.Popen(
                 command, stdout=self._pumps[0].end, stderr=self._pumps[1].end, start_new_session=True,
                 env={**environment, ENVIRONMENT: str(self._directory), "PYTHONUNBUFFERED": environment.get("PYTHONUNBUFFERED", "1")})

@@ -89,7 +89,8 @@ def decide(ending: Ending, past: Sequence[Past], told: Told, settings: Settings,
     if ending.cause == "preempted":
         if ending.asked:
             return _stop(_resumable(ending), "somebody asked it to stop")
-        return _unless_stuck(ending, past, settings, now, Decision(True, "it was told to stop, and nobody has told the launcher that the machine goes away"))
+        again = Decision(True, "it was told to stop, and nobody has told the launcher that the machine goes away")
+        return _unless_stuck(ending, past, settings, now, again)
     if ending.signal in told.signals:
         return _stop(ending.shell_code, f"{ending.signal} was passed on to it")
     if not ending.trained and (ending.cause in ("exception", "exit") or (ending.cause == "memory" and not ending.signal)):
@@ -107,7 +108,7 @@ def _unless_stuck(ending: Ending, past: Sequence[Past], settings: Settings, now:
         if not each.advanced:
             since.append(each)
     crashes = max(sum(each.cause in CRASHES and each.time > now - settings.window_secs for each in since), 1)
-    idle = sum(each.cause in CRASHES or each.cause == "preempted" and otherwise is not None for each in since)
+    idle = sum(each.cause in CRASHES or (each.cause == "preempted" and otherwise is not None) for each in since)
     if otherwise is None and crashes > settings.crashes:
         return _stop(BUDGET_SPENT, f"{_times(crashes)} in {settings.window_secs:g} s, and {settings.crashes} may be")
     if idle >= settings.no_progress:

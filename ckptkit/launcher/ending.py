@@ -14,7 +14,7 @@ PREEMPTED = 75
 """`EX_TEMPFAIL` of sysexits.h."""
 
 Cause = Literal["finished", "preempted", "exception", "exit", "signal", "memory", "hang", "machine", "launcher"]
-"""`exit` is an exit code without an exception; `machine`: it was lost with its machine; `launcher`: its launcher was killed, and it went by itself."""
+"""`exit` is an exit code without an exception; `machine`: it was lost with its machine; `launcher`: its launcher was killed."""
 
 CRASHES: frozenset[Cause] = frozenset({"exception", "exit", "signal", "memory", "hang"})
 

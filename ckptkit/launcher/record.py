@@ -177,11 +177,12 @@ def inferred(started: LaunchStarted, told: bool, *, here: bool, first: bool, ste
     elif not here:
         cause, words = "machine", f"it was lost with its machine ({started.host}), without a notice"
     elif first and started.pid == 1:
-        cause, words = "memory", ("its whole container was killed without a word and started again on the same machine: most often, that is the kernel, "
-                                  "out of memory")
+        cause, words = "memory", ("its whole container was killed without a word and started again on the same machine: most often, that is the "
+                                  "kernel, out of memory")
     else:
         cause, words = "launcher", "its launcher was killed"
-    return LaunchEnded(launcher=started.launcher, number=started.number, cause=cause, words=words, exit_code=None, signal="", step=step, inferred=True)
+    return LaunchEnded(launcher=started.launcher, number=started.number, cause=cause, words=words, exit_code=None, signal="", step=step,
+                       inferred=True)
 
 
 def past_of(events: Sequence[Event]) -> list[Past]:

@@ -84,10 +84,7 @@ class Supervisor:
             try:
                 decision = self._after_a_lost_one() or Decision(True, "")
                 while decision.restart:
-                    if not self._wait_before_start(decision):
-                        decision = self._told_while_waiting()
-                    else:
-                        decision = self._one_life()
+                    decision = self._one_life() if self._wait_before_start(decision) else self._told_while_waiting()
             finally:
                 stop.set()
                 self._log.close(_SWEEP_SECS)
@@ -235,7 +232,7 @@ class Supervisor:
             reap(0)
             self._escalate(child)
         said = child.said
-        ended = self._family.sweep(_SWEEP_SECS, self._let_time_pass)
+        ended = self._family.sweep(min(_SWEEP_SECS, self._settings.grace_secs), self._let_time_pass)
         if ended:
             logger.info("ended what the training had left behind: %s", ", ".join(ended))
             self._record.tell(Swept(processes=ended))

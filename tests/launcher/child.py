@@ -124,7 +124,7 @@ class Training:
         (RUN / "watching").touch()
         held = os.open(CHANNEL / "launcher", os.O_RDONLY)
         fcntl.flock(held, fcntl.LOCK_SH)
-        print("x" * 3_000_000)  # nobody reads that any more
+        print("x" * 30_000)  # nobody reads that any more, and it is no error
         self.commit()
         (RUN / "saved").touch()
         sys.exit(75)

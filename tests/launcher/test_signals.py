@@ -87,7 +87,7 @@ def test_who_ignores_sigterm_is_killed_before_the_grace_is_over(launch):
 
 @pytest.mark.parametrize("kind", ["plain", "stubborn"])
 def test_what_has_left_the_session_does_not_outlive_the_start(launch, kind):
-    launched = launch(f"leave:{kind}", "open", "step", "next:signal:SIGKILL/wait:go").waits()
+    launched = launch(f"leave:{kind}", "open", "step", "next:signal:SIGKILL/wait:go", options=["--grace-secs", "0.5"]).waits()
     first, second = (int((launched.run / f"left-{number}.here").read_text()) for number in (1, 2))
     assert not is_there(first)
     assert is_there(second)
