@@ -19,7 +19,8 @@ TEMPLATES: dict[str, tuple[Validator, dict[str, str]]] = {
     "scripts/launch/gce-create.sh": (validators.shell, {'"$NAME" \\\n': "$NAME \\\n", "set -euo pipefail\n": "set -euo pipefail\nif true; then\n"}),
     "scripts/launch/gce-startup.sh": (validators.shell, {'"${unit[@]}"': "${unit[@]}", "code=0": "code = 0", '"$DISK" /dev/zero': "$DISK /dev/zero"}),
     "scripts/launch/aws-create.sh": (validators.shell, {'--image-id "$IMAGE"': "--image-id $IMAGE", "${GROUP:?": "$(GROUP:?"}),
-    "scripts/launch/slurm.sbatch": (validators.shell, {'exec "$PROGRAM/venv/bin/ckptkit"': "exec $PROGRAM/venv/bin/ckptkit", '"$RUNS/digits"': "$RUNS/digits"}),
+    "scripts/launch/slurm.sbatch": (validators.shell, {
+        'exec "$PROGRAM/venv/bin/ckptkit"': "exec $PROGRAM/venv/bin/ckptkit", '"$RUNS/digits"': "$RUNS/digits"}),
     "configs/kubernetes-job.yaml": (validators.kubernetes, {
         "backoffLimit": "backofLimit", "containerName: train\n": "containerName: train\n          more: 1\n", "values: [75]": 'values: ["75"]',
         "claimName": "claim", "restartPolicy: Never": "restartPolicy: [Never]", "mountPath: /runs": "mountPath: /runs\n          mountPath: /run"}),

@@ -48,7 +48,7 @@ def systemd(text: str, there: Path) -> str:
         pytest.skip("systemd-analyze is not on this machine")
     text = text.replace("/opt/training/venv/bin/ckptkit", sys.executable)
     for line in (line for line in text.splitlines() if line.startswith("User=")):
-        text = text.replace(line, "User=nobody")
+        text = text.replace(line, "User=daemon")
     (there / "training.service").write_text(text)
     command = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", "training.service"]
     done = subprocess.run(command, cwd=there, capture_output=True, text=True, timeout=120, check=False, env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin"})
