@@ -13,6 +13,8 @@ import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ckptkit.log import logger
+
 _FIELD = re.compile(r"(?:^|\s)(\w+)=(\S*)")
 _TIMEOUT_SECS = 30.0
 
@@ -66,7 +68,8 @@ def requeue(environ: Mapping[str, str], run: Callable[..., subprocess.CompletedP
         return "this is no Slurm job"
 
     def scontrol(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return run(["scontrol", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_SECS, check=False)
+        return run(["scontrol", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_SECS,
+                   check=False)
 
     try:
         shown = scontrol("--oneliner", "show", "job", job)
@@ -83,6 +86,17 @@ def requeue(environ: Mapping[str, str], run: Callable[..., subprocess.CompletedP
         return f"job {job} was not requeued: {_words(done)}"
     restarts = environ.get("SLURM_RESTART_COUNT", "0")
     return Requeued(job, int(restarts) if restarts.isdecimal() else 0)
+
+
+def put_back(environ: Mapping[str, str]) -> None:
+    """The same, and says what came of it; nothing where this is no Slurm job."""
+    if not environ.get("SLURM_JOB_ID"):
+        return
+    match requeue(environ):
+        case Requeued(job, restarts):
+            logger.info("Slurm has put job %s back into its queue (restarted %d times before)", job, restarts)
+        case str(reason):
+            logger.warning("not put back into Slurm's queue: %s", reason)
 
 
 def _words(done: subprocess.CompletedProcess[str]) -> str:
