@@ -19,7 +19,7 @@ from ckptkit.manager.stopping import Stopping
 from ckptkit.position import RunPosition
 from ckptkit.store import events
 from ckptkit.store.channel import Failure
-from ckptkit.store.control import Mailbox, Request
+from ckptkit.store.control import ANY_ATTEMPT, Mailbox, Request
 from ckptkit.store.journal import Journal
 from ckptkit.store.tidying import tell
 
@@ -63,7 +63,7 @@ class Outside:
         self._mailbox = Mailbox(plan.layout.request, journal.attempt, self._asked)
         self._start("ckptkit-control", LOOK_SECS, self._mailbox.look)
         if self._link is not None:
-            self._channel = Mailbox(self._link.channel.request, journal.attempt, self._told)
+            self._channel = Mailbox(self._link.channel.request, ANY_ATTEMPT, self._told)
             stopping.before_signal = self._channel.look
             self._link.say(run=str(plan.layout.root), attempt=journal.attempt, outcome="", reason="", asked=False, failure=None, **self._signs())
             self._start("ckptkit-heartbeat", HEARTBEAT_SECS, self._beat)

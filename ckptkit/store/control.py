@@ -99,7 +99,7 @@ class Mailbox:
 
     Args:
         path: the file.
-        attempt: whose requests are meant.
+        attempt: whose requests are meant; `ANY_ATTEMPT` in a launcher's channel.
         on_request: told each request once, on the thread that looks.
     """
 
@@ -124,6 +124,6 @@ class Mailbox:
             return
         self._seen = seen
         request = read_request(self._path)
-        if request is not None and request.id != self._last and request.attempt in (self._attempt, ANY_ATTEMPT):
+        if request is not None and request.id != self._last and request.attempt == self._attempt:
             self._last = request.id
             self._on_request(request)
