@@ -57,12 +57,14 @@ class Decision:
         reason: in words.
         exit_code: with which it ends, where it does not.
         most_wait_secs: it waits for a random time up to this before it starts again.
+        elsewhere: the machine goes away, and the training is to go on at another place or time.
     """
 
     restart: bool
     reason: str
     exit_code: int = 0
     most_wait_secs: float = 0.0
+    elsewhere: bool = False
 
 
 def decide(ending: Ending, past: Sequence[Past], told: Told, settings: Settings, now: float) -> Decision:
@@ -85,7 +87,8 @@ def decide(ending: Ending, past: Sequence[Past], told: Told, settings: Settings,
     if failure is not None and (not failure.restart or failure.error in _NEVER):
         return _stop(LOCKED if failure.error == _LOCKED_ERROR else CONFIGURATION, f"{failure.error} would come again at the next start")
     if told.notice:
-        return _stop(_resumable(ending), f"the machine goes away ({told.notice}); the next start goes on from step {ending.step}")
+        reason = f"the machine goes away ({told.notice}); the next start goes on from step {ending.step}"
+        return Decision(False, reason, exit_code=_resumable(ending), elsewhere=True)
     if ending.cause == "preempted":
         if ending.asked:
             return _stop(_resumable(ending), "somebody asked it to stop")

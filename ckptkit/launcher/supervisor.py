@@ -24,6 +24,7 @@ from ckptkit.launcher.output import Log
 from ckptkit.launcher.pulse import Pulse
 from ckptkit.launcher.record import Record
 from ckptkit.launcher.settings import Settings
+from ckptkit.launcher.slurm import put_back
 from ckptkit.log import logger
 from ckptkit.store.channel import Said
 from ckptkit.store.events import LaunchDecided, LaunchEnded, NoticeReceived, SignalReceived, Stalled, Swept
@@ -91,6 +92,8 @@ class Supervisor:
                 self._record.close()
             if watcher is not None:
                 watcher.join(1.0)
+        if decision.elsewhere:
+            put_back(self._environment)
         return decision.exit_code
 
     # -- from one start to the next
@@ -122,7 +125,7 @@ class Supervisor:
         if self._interrupts:
             decision = Decision(False, "it was interrupted before the next start", exit_code=INTERRUPTED)
         else:
-            decision = Decision(False, "the machine goes away, before the next start", exit_code=PREEMPTED)
+            decision = Decision(False, "the machine goes away, before the next start", exit_code=PREEMPTED, elsewhere=True)
         self._say(decision)
         return decision
 

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+LEAST_SECS = 5.0
+"""What is assumed where the time that was announced is over and the machine is still here: a save that is cut off costs nothing."""
+
+_LONGEST_TEXT = 200
+
 
 @dataclass(frozen=True)
 class Notice:
@@ -25,3 +30,14 @@ class Notice:
     grace_secs: float
     reason: str
     cancelled: bool = False
+
+
+def left(until: float, now: float, most: float) -> float:
+    """Seconds from `now` to `until`, not more than `most`, and not less than what is worth a try."""
+    return min(max(until - now, LEAST_SECS), most)
+
+
+def printable(text: str) -> str:
+    """What somebody else wrote, in one short line that does nothing to a terminal."""
+    line = "".join(character if character.isprintable() else " " for character in text[:_LONGEST_TEXT])
+    return " ".join(line.split())
