@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
-import msgspec
 import pytest
 
 import ckptkit
@@ -18,7 +19,7 @@ from ckptkit.store.control import ANY_ATTEMPT, Request, ask, encode_request, new
 from ckptkit.store.files import FileSystem
 from ckptkit.store.layout import run_layout
 from tests.docs_examples import ROOT
-from tests.signals.conftest import Held, result, told
+from tests.signals.conftest import HERE, Held, result, told
 
 
 def command(*arguments: object) -> subprocess.Popen[str]:
@@ -48,7 +49,7 @@ def test_save_is_done_at_the_next_safe_point_and_training_goes_on(start, undistu
     assert not run_layout(held.run).request.exists()
 
 
-@pytest.mark.parametrize(("program", "hold"), [("train.py", "batch"), ("train.py", "evaluation"), ("loop.py", "batch"), ("loop.py", "evaluation")])
+@pytest.mark.parametrize(("program", "hold"), [("train.py", "validation"), ("loop.py", "batch")])
 def test_stop_saves_and_ends_with_75(start, undisturbed, program, hold):
     held: Held = start(program, hold).wait_for(hold)
     stopping = command("stop", held.run)
@@ -64,13 +65,17 @@ def test_stop_saves_and_ends_with_75(start, undisturbed, program, hold):
     assert done == {**expected, "turns": expected["turns"][preempted.step:]} if program == "loop.py" else done == expected
 
 
-def test_a_request_that_another_attempt_left_means_nothing(start, undisturbed):
+def test_requests_that_are_not_for_this_attempt_or_none_at_all_mean_nothing(start, undisturbed):
     held: Held = start("loop.py", "turn").wait_for("turn")
     layout = run_layout(held.run)
-    for attempt in (ANY_ATTEMPT, 2):
-        ask(FileSystem(), layout, Request(id=new_id(), action="stop", attempt=attempt, at=time.time(), source="somebody"))
-        time.sleep(2.5)  # it looks once a second
-    ask(FileSystem(), layout, Request(id="the right one", action="save", attempt=1, at=time.time(), source="somebody"))
+    good = Request(id=new_id(), action="stop", attempt=1, at=time.time(), source="somebody")
+    layout.control.mkdir()
+    for text in (*(encode_request(replace(good, attempt=attempt)) for attempt in (ANY_ATTEMPT, 2)), encode_request(replace(good, version=99)),
+                 b"{", b"x" * 200_000):
+        layout.request.with_suffix(".new").write_bytes(text)
+        layout.request.with_suffix(".new").rename(layout.request)
+        time.sleep(1.1)  # it looks once a second
+    ask(FileSystem(), layout, replace(good, id="the right one", action="save"))
     heard(held)
     held.go_on("turn")
     assert result(held.process) == undisturbed("loop.py")
@@ -114,8 +119,6 @@ def channel(tmp_path, monkeypatch):
 
 
 def launched(tf_process, tmp_path, channel, program, *holds: str) -> Held:
-    from tests.signals.conftest import HERE
-
     run = tmp_path / "run"
     return Held(tf_process(HERE / program, "--run", run, "--hold", *holds, env={"CKPTKIT_LAUNCHER": str(channel.directory)}), run)
 
@@ -132,19 +135,19 @@ def says(held: Held, channel: Channel, **expected: object) -> Said:
 
 def test_a_training_tells_its_launcher_how_it_gets_on(tf_process, tmp_path, channel):
     channel, _ = channel
-    held = launched(tf_process, tmp_path, channel, "train.py", "tracing", "batch", "evaluation", "turn")
+    held = launched(tf_process, tmp_path, channel, "train.py", "tracing", "batch", "validation")
     held.wait_for("tracing")
     first = says(held, channel, phase="tracing", step=0, trained=False, run=str(tmp_path / "run"), attempt=1, outcome="")
     assert channel.is_training
     held.go_on("tracing").wait_for("batch")
     second = says(held, channel, phase="training", trained=True)
     assert second.step > 0
-    held.go_on("batch").wait_for("evaluation")
+    held.go_on("batch").wait_for("validation")
     third = says(held, channel, phase="evaluating")
     assert first.beats < second.beats < third.beats
     held.process.send_signal(second.dump_signal)  # the stacks of all threads, also of one that stands still
     held.process.wait_for_output(r"holds\.py.* in at")
-    held.go_on("evaluation").go_on("turn")
+    held.go_on("validation")
     result(held.process)
     last = channel.read()
     assert (last.phase, last.outcome, last.step, last.failure) == ("idle", "finished", 15, None)
@@ -185,9 +188,6 @@ def test_what_keeps_a_run_from_being_opened_is_told(tf_process, tmp_path, channe
 def test_when_the_launcher_dies_the_training_saves_and_stops(tf_process, tmp_path, channel):
     channel, descriptor = channel
     held = launched(tf_process, tmp_path, channel, "loop.py", "turn").wait_for("turn")
-    os.truncate(channel.launcher, 0)
-    import fcntl
-
     fcntl.flock(descriptor, fcntl.LOCK_UN)  # as the kernel does it for a process that was killed
     held.process.wait_for_output("the launcher is gone")
     held.go_on("turn").ends(75)
@@ -195,16 +195,3 @@ def test_when_the_launcher_dies_the_training_saves_and_stops(tf_process, tmp_pat
     assert preempted.reason == "the launcher is gone"
     assert not channel.directory.exists()
 
-
-def test_garbage_in_the_channel_or_the_run_stops_nothing(tf_process, tmp_path, channel, undisturbed):
-    channel, _ = channel
-    held = launched(tf_process, tmp_path, channel, "loop.py", "turn").wait_for("turn")
-    run_layout(held.run).control.mkdir()
-    request = Request(id=new_id(), action="stop", attempt=1, at=time.time(), source="somebody", version=99)
-    for text in (b"{", b"\xff" * 100, msgspec.json.encode({"id": 5}), encode_request(request), b"x" * 200_000):
-        for path in (channel.request, run_layout(held.run).request):
-            path.with_suffix(".new").write_bytes(text)
-            path.with_suffix(".new").rename(path)
-        time.sleep(1.2)
-    held.go_on("turn")
-    assert result(held.process) == undisturbed("loop.py")
