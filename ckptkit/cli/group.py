@@ -11,6 +11,8 @@ from ckptkit.cli.exits import ExitCode
 
 COMMANDS = {
     "run": "ckptkit.cli.run",
+    "save": "ckptkit.cli.save",
+    "stop": "ckptkit.cli.stop",
     "list": "ckptkit.cli.list",
     "show": "ckptkit.cli.show",
     "verify": "ckptkit.cli.verify",

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 
@@ -30,16 +30,19 @@ class Settings:
     run: str = field(default="", metadata={"words": "The run directory; without it, the training tells which it is when it opens it."})
     notices: str = field(default="auto", metadata={"words": "Who knows that the machine will go away: auto, gce, aws, azure, file:PATH or off."})
     grace_secs: Annotated[float, msgspec.Meta(gt=0)] = field(default=30.0, metadata={"words": "From SIGTERM to the end of the machine, in seconds."})
-    signal: str = field(default="SIGTERM", metadata={"words": "The signal that tells the training to save and stop after a notice."})
-    crashes: _Count = field(default=5, metadata={"words": "Crashes after which it is started again, as long as the newest checkpoint does not advance."})
+    signal: Literal["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2"] = field(default="SIGTERM", metadata={"words": "The signal that tells the training to save and stop after a notice."})
+    crashes: _Count = field(default=5,
+        metadata={"words": "Crashes after which it is started again, as long as the newest checkpoint does not advance."})
     window_secs: _Secs = field(default=3600.0, metadata={"words": "Crashes of longer ago do not count."})
     no_progress: _Some = field(default=3, metadata={"words": "Starts without a newer checkpoint after which it is not started again."})
-    backoff_secs: _Secs = field(default=5.0, metadata={"words": "The longest wait after a first crash; twice as long after each further one. The wait is random."})
+    backoff_secs: _Secs = field(default=5.0,
+        metadata={"words": "The longest wait after a first crash; twice as long after each further one. The wait is random."})
     backoff_max_secs: _Secs = field(default=300.0, metadata={"words": "The longest wait of all."})
     stall_secs: _Secs = field(default=300.0, metadata={"words": "Without progress for so long, stacks are written to the log; 0 for never."})
     hang_secs: _Secs = field(default=0.0, metadata={"words": "Without progress for so long, the training is ended and started again; 0 for never."})
     first_step_secs: _Secs = field(default=1800.0, metadata={"words": "Before the first step is done, neither happens earlier than this."})
-    log_bytes: Annotated[int, msgspec.Meta(ge=1000)] = field(default=16_000_000, metadata={"words": "Size at which the log in the run directory is begun anew."})
+    log_bytes: Annotated[int, msgspec.Meta(ge=1000)] = field(default=16_000_000,
+        metadata={"words": "Size at which the log in the run directory is begun anew."})
     log_files: _Some = field(default=4, metadata={"words": "Earlier logs that are kept."})
 
 

@@ -6,6 +6,7 @@ A request names the attempt that it is for, so that one that is left over means 
 from __future__ import annotations
 
 import os
+import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -98,7 +99,7 @@ class Mailbox:
 
     Args:
         path: the file.
-        attempt: whose requests are meant.
+        attempt: whose requests are meant; `ANY_ATTEMPT` in a launcher's channel.
         on_request: told each request once, on the thread that looks.
     """
 
@@ -106,9 +107,14 @@ class Mailbox:
         self._path, self._attempt, self._on_request = path, attempt, on_request
         self._seen: tuple[int, int] | None = None
         self._last = ""
+        self._guard = threading.Lock()
 
     def look(self) -> None:
-        """Hands on what is new."""
+        """Hands on what is new; from any thread."""
+        with self._guard:
+            self._look()
+
+    def _look(self) -> None:
         try:
             status = os.stat(self._path, follow_symlinks=False)
         except OSError:
@@ -118,6 +124,6 @@ class Mailbox:
             return
         self._seen = seen
         request = read_request(self._path)
-        if request is not None and request.id != self._last and request.attempt in (self._attempt, ANY_ATTEMPT):
+        if request is not None and request.id != self._last and request.attempt == self._attempt:
             self._last = request.id
             self._on_request(request)

@@ -297,13 +297,11 @@ class Requested(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class RequestServed(Event):
-    """What came of a request: the state at `step` is committed; or, where there is a `problem`, it is not."""
+    """The state at `step` is about to be saved because of a request; a `saved` of that step follows, or a `save_failed` or `save_dropped`."""
 
     event: ClassVar[str] = "request_served"
     id: str
-    action: str
     step: int
-    problem: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

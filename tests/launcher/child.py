@@ -119,6 +119,16 @@ class Training:
         while not (RUN / name).exists():
             time.sleep(0.005)
 
+    def idle(self):
+        self.say(phase="idle")
+
+    def asked(self):
+        self.say(asked=True, outcome="preempted", reason="ckptkit stop")
+
+    def garbage(self, text):
+        (CHANNEL / "training.json").write_text(text)
+        time.sleep(0.3)
+
     def watch(self):
         """As a training does: until the launcher is gone."""
         (RUN / "watching").touch()
