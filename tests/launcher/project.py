@@ -15,20 +15,32 @@ ENVIRON = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT)}
 """Of a process that trains; what clouds and schedulers say of themselves is added by a test."""
 
 
-def project(there: Path) -> Path:
+def project(there: Path, epochs: int = 15) -> Path:
     """Makes one, which trains on digits.
 
     Args:
         there: the directory, which is made.
+        epochs: how long.
     """
-    (there / "venv" / "bin").mkdir(parents=True)
-    for name, command in {"python": "", "ckptkit": "-m ckptkit"}.items():
-        program = there / "venv" / "bin" / name
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} {command} "$@"\n')
-        program.chmod(0o755)
-    shutil.copy(ROOT / "scripts" / "train_digits.py", there / "train.py")
+    environment(there / "venv" / "bin")
+    training = (ROOT / "scripts" / "train_digits.py").read_text()
+    assert "default=15" in training
+    (there / "train.py").write_text(training.replace("default=15", f"default={epochs}"))
     shutil.copytree(ROOT / "scripts" / "data", there / "data")
     return there
+
+
+def environment(there: Path) -> None:
+    """What stands for a virtual environment's `bin`: the programs of the one that the tests run in."""
+    there.mkdir(parents=True)
+    for name, command in {"python": "", "ckptkit": "-m ckptkit"}.items():
+        script(there / name, f'exec {sys.executable} {command} "$@"')
+
+
+def script(path: Path, text: str) -> None:
+    """Makes a shell script that can be called."""
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
 
 
 def digest(output: str) -> str:

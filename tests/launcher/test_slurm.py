@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import ckptkit
-from ckptkit.store.events import AttemptStarted, Saved
+from ckptkit.store.events import AttemptStarted, Preempted, Restored
 from tests.launcher.project import ENVIRON, digest, project, uninterrupted
 from tests.launcher.slurm_cluster import Cluster, cluster
 from tests.support.processes import ROOT
@@ -77,8 +77,9 @@ def test_when_something_more_important_comes(slurm, reference, tmp_path):
     assert "has put job" in output
     assert digest(output) == reference
     assert_counted(submitted, 1)
-    saved = [event.trigger for event in ckptkit.open_run(submitted.run).journal if isinstance(event, Saved) and event.attempt == 1]
-    assert saved[-1] == "SIGUSR1"
+    events = ckptkit.open_run(submitted.run).journal
+    (preempted,), (restored,) = ([event for event in events if isinstance(event, kind)] for kind in (Preempted, Restored))
+    assert (preempted.reason, preempted.attempt, preempted.step) == ("SIGUSR1", 1, restored.step)
 
 
 def assert_counted(submitted: Submitted, restarts: int) -> None:
