@@ -49,8 +49,8 @@ def digest(output: str) -> str:
     return found
 
 
-def uninterrupted(there: Path) -> str:
+def uninterrupted(there: Path, epochs: int) -> str:
     """The digest at the end of a training that nobody interrupts."""
-    program = project(there / "reference")
+    program = project(there / "reference", epochs)
     command = [program / "venv/bin/python", program / "train.py", "--run", there / "uninterrupted"]
     return digest(subprocess.run(command, env=ENVIRON, capture_output=True, text=True, check=True, timeout=500).stdout)

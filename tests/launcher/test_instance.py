@@ -66,7 +66,8 @@ class Instance:
         own = {"DISK": disk, "RUNS": self.own_disk / "mnt", "PROGRAM": self.own_disk / "program", "SOURCE": source, "ACCOUNT": "root", "UNIT": "env",
                "AT_END": self.own_disk / "at-end", "PATH": f"{tmp_path / 'image'}:{os.environ['PATH']}"}
         environ = {**ENVIRON, **server.environ, **{name: str(value) for name, value in own.items()}}
-        self.process = subprocess.Popen(["unshare", "--mount", "bash", STARTUP], env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        command = ["unshare", "--mount", "bash", STARTUP]
+        self.process = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def until_it_has_saved(self) -> None:
         # What is mounted can be seen only from where it is mounted.

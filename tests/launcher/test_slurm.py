@@ -17,6 +17,8 @@ from tests.support.processes import ROOT
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(1500)]
 
+EPOCHS = 45  # more than a minute
+
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
@@ -26,7 +28,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return uninterrupted(tmp_path_factory.mktemp("reference"))
+    return uninterrupted(tmp_path_factory.mktemp("reference"), EPOCHS)
 
 
 class Submitted:
@@ -37,7 +39,7 @@ class Submitted:
         # A cluster's own limits and sizes are given to sbatch, which puts them over those in the file.
         self.job = slurm.ask("sbatch", "--parsable", "--partition=low", "--cpus-per-task=2", f"--output={self.output}", *options,
                              ROOT / "scripts" / "launch" / "slurm.sbatch",
-                             environ={**ENVIRON, "RUNS": str(there / "runs"), "PROGRAM": str(project(there / "project"))})
+                             environ={**ENVIRON, "RUNS": str(there / "runs"), "PROGRAM": str(project(there / "project", EPOCHS))})
 
     def steps(self) -> list[int]:
         return [checkpoint.step for checkpoint in ckptkit.open_run(self.run).checkpoints] if self.run.exists() else []
@@ -53,7 +55,8 @@ class Submitted:
 
 
 def test_before_the_time_limit(slurm, reference, tmp_path):
-    submitted = Submitted(slurm, tmp_path, "--time=1", "--signal=B:USR1@40")
+    # Slurm looks every 30 seconds, and sends the signal up to a minute early: after 30 to 60 seconds here.
+    submitted = Submitted(slurm, tmp_path, "--time=2", "--signal=B:USR1@30")
     shown = submitted.finished()
     output = submitted.output.read_text()
     assert int(shown["Restarts"]) >= 1
