@@ -77,7 +77,8 @@ def settle(config: Path | None, environment: Mapping[str, str], options: Mapping
     found = {name: Origin(each.default, "default") for name, each in FIELDS.items()}
     if config is not None:
         for name, value in _read(config).items():
-            found[_known(name, FIELDS, str(config))] = Origin(_checked(name, value, str(config)), str(config))
+            known = _known(name, FIELDS, str(config))
+            found[known] = Origin(_checked(known, value, str(config)), str(config))
     variables = {PREFIX + name.upper(): name for name in FIELDS}
     for variable, text in environment.items():
         if variable.startswith(PREFIX) and variable not in NO_SETTINGS:
