@@ -25,7 +25,6 @@ from ckptkit.launcher.pulse import Pulse
 from ckptkit.launcher.record import Record
 from ckptkit.launcher.settings import Settings
 from ckptkit.launcher.slurm import put_back
-from ckptkit.launcher.slurm import put_back
 from ckptkit.log import logger
 from ckptkit.store.channel import Said
 from ckptkit.store.events import LaunchDecided, LaunchEnded, NoticeReceived, SignalReceived, Stalled, Swept
@@ -93,10 +92,8 @@ class Supervisor:
                 self._record.close()
             if watcher is not None:
                 watcher.join(_LOOK_SECS)
-            if self._notice is not None and decision.exit_code == PREEMPTED:
-                put_back(self._environment)
-        if decision.elsewhere:
-            put_back(self._environment)
+            if decision.elsewhere:
+                put_back(self._environment)  # Slurm answers with SIGTERM, which is still taken here
         return decision.exit_code
 
     # -- from one start to the next
