@@ -110,6 +110,11 @@ class Child:
         for pump in self._pumps:
             pump.finish(_PATIENCE_SECS)
 
+    def end_lines(self) -> None:
+        """Another process prints next, where this one was interrupted."""
+        for pump in self._pumps:
+            pump.end_line()
+
     def close(self) -> None:
         """Removes the channel; what was said has been read."""
         self._forget()

@@ -125,6 +125,7 @@ class Pump:
         """What the child gets; `started` closes it here."""
         os.set_blocking(self._reader, True)
         self._to, self._log = to, log
+        self._inside_line = False
         self.last_lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self._thread = threading.Thread(target=self._pass_on, name="ckptkit-output", daemon=True)
 
@@ -137,6 +138,12 @@ class Pump:
         """Everybody who could write has ended: waits until all is passed on."""
         self._thread.join(patience_secs)
 
+    def end_line(self) -> None:
+        """Another process prints here next: it begins a line of its own."""
+        if self._inside_line:
+            self._print(b"\n")
+            self._log.add(b"\n")
+
     def _pass_on(self) -> None:
         line = b""
         while data := os.read(self._reader, _CHUNK):
@@ -145,6 +152,7 @@ class Pump:
             *lines, line = (line + data).split(b"\n")
             self.last_lines.extend(each[-_LONGEST_LINE:].decode(errors="backslashreplace").rstrip("\r") for each in lines)
             line = line[-_LONGEST_LINE:]
+        self._inside_line = bool(line)
         if line:
             self.last_lines.append(line.decode(errors="backslashreplace"))
         os.close(self._reader)

@@ -30,7 +30,8 @@ class Settings:
     run: str = field(default="", metadata={"words": "The run directory; without it, the training tells which it is when it opens it."})
     notices: str = field(default="auto", metadata={"words": "Who knows that the machine will go away: auto, gce, aws, azure, file:PATH or off."})
     grace_secs: Annotated[float, msgspec.Meta(gt=0)] = field(default=30.0, metadata={"words": "From SIGTERM to the end of the machine, in seconds."})
-    signal: Literal["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2"] = field(default="SIGTERM", metadata={"words": "The signal that tells the training to save and stop after a notice."})
+    signal: Literal["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2"] = field(
+        default="SIGTERM", metadata={"words": "The signal that tells the training to save and stop after a notice."})
     crashes: _Count = field(default=5,
         metadata={"words": "Crashes after which it is started again, as long as the newest checkpoint does not advance."})
     window_secs: _Secs = field(default=3600.0, metadata={"words": "Crashes of longer ago do not count."})
@@ -77,7 +78,8 @@ def settle(config: Path | None, environment: Mapping[str, str], options: Mapping
     found = {name: Origin(each.default, "default") for name, each in FIELDS.items()}
     if config is not None:
         for name, value in _read(config).items():
-            found[_known(name, FIELDS, str(config))] = Origin(_checked(name, value, str(config)), str(config))
+            known = _known(name, FIELDS, str(config))
+            found[known] = Origin(_checked(known, value, str(config)), str(config))
     variables = {PREFIX + name.upper(): name for name in FIELDS}
     for variable, text in environment.items():
         if variable.startswith(PREFIX) and variable not in NO_SETTINGS:

@@ -154,7 +154,10 @@ class Supervisor:
         finally:
             self._child, self._escalation = None, None
             child.close()
-        return self._ended(ending)
+        decision = self._ended(ending)
+        if decision.restart:
+            child.end_lines()
+        return decision
 
     def _ended(self, ending: Ending) -> Decision:
         past = self._record.past()

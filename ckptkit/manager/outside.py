@@ -109,8 +109,7 @@ class Outside:
             return
         left_secs = request.left_secs(self._plan.clock.now())
         if left_secs is not None:
-            logger.warning("the machine goes away in %.0f s (%s): saving at the next safe point, then stopping", left_secs, request.source)
-            self._stopping.goes_away(request.source, left_secs)
+            self._stopping.goes_away(request.source, left_secs)  # the launcher has said so aloud
         self._stopping.request(request.source)
 
     # -- what is said

@@ -107,6 +107,10 @@ class Training:
     def print(self, text):
         print(text)
 
+    def write(self, text):
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
     def pause(self):
         time.sleep(0.01)
 

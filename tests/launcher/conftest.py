@@ -66,6 +66,13 @@ class Launched:
             assert time.monotonic() < end, f"it did not come to that\n{self.stdout}\n{self.stderr}"
             time.sleep(0.005)
 
+    def never(self, condition: Callable[[], object], secs: float) -> None:
+        """Nothing like that holds for so long."""
+        end = time.monotonic() + secs
+        while time.monotonic() < end:
+            assert not condition(), f"{self.stdout}\n{self.stderr}"
+            time.sleep(0.05)
+
     def waits(self, name: str = "go") -> Launched:
         """Returns when the training waits for this file."""
         self.until((self.run / f"{name}.here").exists)

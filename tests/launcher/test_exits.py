@@ -36,6 +36,12 @@ def test_what_it_prints_passes_through_and_is_in_the_log(launch):
         "to stderr, without an end", "to stdout"]
 
 
+def test_each_start_begins_a_line_of_its_own(launch):
+    launched = launch("open", "step", "write:cut", "next:signal:SIGKILL/exit:0")
+    ends(launched, 0, 2, "signal", "finished")
+    assert launched.stdout == "cut\ncut"
+
+
 def test_output_appears_at_once(launch):
     launched = launch("print:first", "wait:go")
     launched.waits()

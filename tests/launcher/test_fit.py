@@ -1,0 +1,54 @@
+"""The launcher over a real training: the digits example, killed, orphaned, and brought to its end with the same bits."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+
+import psutil
+
+from ckptkit.store import events
+from tests.docs_examples import ROOT
+from tests.launcher.conftest import Launched, is_there
+
+EPOCHS = "3"
+SCRIPT = ROOT / "scripts" / "train_digits.py"
+DIGEST = re.compile(r"SHA-256 of all variables: (\w{64})")
+
+
+def trains(launched: Launched, attempt: int) -> int:
+    """The process of an attempt that has saved something."""
+    def saved() -> bool:
+        return any(event.attempt == attempt for event in launched.told(events.Saved))
+
+    launched.until(saved)
+    return next(event.pid for event in launched.told(events.AttemptStarted) if event.attempt == attempt)
+
+
+def test_killed_then_orphaned_then_finished_with_the_bits_of_one_that_nobody_killed(launch, tf_process, tmp_path):
+    command = [sys.executable, str(SCRIPT), "--run", "run", "--epochs", EPOCHS, "--verbose", "1"]
+    environment = {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    first = launch(command=command, named=False, environment=environment)
+
+    os.kill(trains(first, 1), signal.SIGKILL)
+    orphan = psutil.Process(trains(first, 2))
+    (ended,) = first.told(events.LaunchEnded)
+    assert (ended.cause, ended.signal) == ("signal", "SIGKILL")
+    assert ended.step > 0
+
+    first.process.kill()
+    first.wait()
+    first.until(lambda: not is_there(orphan.pid))
+    (preempted,) = first.told(events.Preempted)
+    assert (preempted.reason, preempted.exit_code) == ("the launcher is gone", 75)
+    assert "stopped by the launcher is gone" in (first.run / "log" / "training.log").read_text()  # nobody else reads it any more
+
+    last = launch(command=command, named=False, environment=environment)
+    assert last.wait() == 0
+    assert [(event.cause, event.inferred) for event in last.told(events.LaunchEnded)] == [
+        ("signal", False), ("launcher", True), ("finished", False)]
+    assert [event.attempt for event in last.told(events.Restored)] == [2, 3]
+    undisturbed = tf_process(SCRIPT, "--run", tmp_path / "undisturbed", "--epochs", EPOCHS, env=environment).check()
+    assert DIGEST.search(last.stdout)[1] == DIGEST.search(undisturbed.stdout)[1]
