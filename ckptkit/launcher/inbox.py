@@ -12,13 +12,15 @@ from types import FrameType, TracebackType
 from typing import Any
 
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGCONT)
+_LEFT_IGNORED = (signal.SIGHUP, signal.SIGINT)
 
 
 class Inbox:
     """Takes signals from `with` to its end, and anything that is put in from other threads.
 
     The handlers are there before a child is started: a process that is number 1 of its namespace ignores a signal that it does not handle, and
-    a signal that comes in between is not lost. A signal that was ignored when this process began (`nohup`) stays ignored, here and in the child.
+    a signal that comes in between is not lost. SIGHUP (`nohup`) and SIGINT (a job in the background) stay ignored where they were when this process
+    began, here and in the child; the others a batch script may have ignored only until somebody listens.
     """
 
     def __init__(self) -> None:
@@ -33,7 +35,7 @@ class Inbox:
     def __enter__(self) -> Inbox:
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         for number in (*FORWARDED, signal.SIGCHLD):
-            if signal.getsignal(number) is not signal.SIG_IGN:
+            if number not in _LEFT_IGNORED or signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._arrived)
         return self
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from ckptkit.store.events import LaunchEnded, Swept
+from ckptkit.store.events import LaunchEnded, SignalReceived, Swept
 from tests.launcher.conftest import CHILD, SIGNALS, is_there
 
 
@@ -168,3 +168,13 @@ def test_whoever_read_the_output_may_leave(launch, tmp_path):
     launched.go_on()
     assert launched.wait() == 0
     assert (launched.run / "log" / "training.log").read_text() == "first\nsecond\n"
+
+
+def test_a_batch_script_that_ignores_signals_until_the_launcher_listens(launch):
+    """As the shipped one does; what `nohup` ignores stays ignored, for the training too."""
+    before = ["sh", "-c", "trap '' USR1 TERM HUP; exec \"$@\"", "sh"]
+    launched = launch("open", "step", "save_on:SIGTERM", "wait:never", before=before).waits("never")
+    launched.process.send_signal(signal.SIGHUP)
+    launched.process.send_signal(signal.SIGTERM)
+    assert launched.wait() == 75
+    assert [event.signal for event in launched.told(SignalReceived)] == ["SIGTERM"]

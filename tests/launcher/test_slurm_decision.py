@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 from pathlib import Path
@@ -86,3 +87,23 @@ def test_a_controller_that_hangs(tmp_path):
         raise subprocess.TimeoutExpired(command, options["timeout"])
 
     assert "gave no answer" in requeue({"SLURM_JOB_ID": "7"}, run)
+
+
+@pytest.mark.parametrize(("words", "number", "code", "calls"), [
+    (["open", "step", "save_on:SIGTERM", "wait:never"], signal.SIGTERM, 75, ["--oneliner show job 7", "requeue 7"]),
+    (["wait:never"], signal.SIGUSR1, 138, ["--oneliner show job 7", "requeue 7"]),  # before the training listens: nothing is lost by it
+    (["open", "step", "wait:never"], signal.SIGINT, 130, []),
+])
+def test_a_launcher_that_has_to_leave_puts_its_job_back(words, number, code, calls, launch, tmp_path):
+    environ = scontrol(tmp_path, f"echo '{SHOWN}'", 'kill -TERM "$PPID"')  # Slurm ends the job that it has put back
+    launched = launch(*words, environment=environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}).waits("never")
+    launched.process.send_signal(number)
+    assert launched.wait() == code
+    assert (asked(tmp_path) if calls else (tmp_path / "asked").exists()) == (calls or False)
+
+
+@pytest.mark.parametrize(("words", "code"), [(["open", "step", "exit:0"], 0), (["exit:78"], 78)])
+def test_one_that_need_not_leaves_it(words, code, launch, tmp_path):
+    environ = scontrol(tmp_path, f"echo '{SHOWN}'", "true")
+    assert launch(*words, environment=environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}).wait() == code
+    assert not (tmp_path / "asked").exists()

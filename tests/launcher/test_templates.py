@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ckptkit.cli import main as cli
 from tests.launcher import validators
 from tests.launcher.validators import ROOT
 
@@ -121,3 +122,26 @@ def test_slurm_is_asked_for_a_signal_and_for_a_requeue():
     assert {"--requeue", "--signal=B:USR1@120", "--open-mode=append"} <= {*asked}
     first = next(number for number, line in enumerate(lines) if line and not line.startswith("#"))
     assert not any(line.startswith("#SBATCH") for line in lines[first:]), "sbatch does not look below the first command"
+
+
+def commands() -> dict[str, str]:
+    """The launcher's command line in each template."""
+    _, job = kubernetes()
+    container = job["spec"]["template"]["spec"]["containers"][0]
+    entry = re.search(r"^ENTRYPOINT (\[.*\])$", text("configs/Dockerfile"), re.MULTILINE)[1]
+    found = {name: TRAINING.search(text(name)) for name in ("scripts/launch/gce-startup.sh", "scripts/launch/slurm.sbatch")}
+    found["configs/aws-user-data.yaml"] = TRAINING.search(aws()[1])
+    lines = {name: f"ckptkit run {line['options']}" for name, line in found.items()}
+    return lines | {"configs/kubernetes-job.yaml": shlex.join(container["command"]), "configs/Dockerfile": shlex.join(yaml.safe_load(entry))}
+
+
+@pytest.mark.parametrize("name", [name for name in TEMPLATES if not name.endswith("create.sh")])
+def test_the_launcher_takes_what_it_is_told(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    _, line = commands()[name].split("ckptkit run ", 1)
+    options = [word for word in shlex.split(line) if word != "--"]
+    assert options
+    assert cli(["run", "--explain", *options]) == 0
+    explained = capsys.readouterr().out
+    for option in options:
+        assert re.search(rf"{option.removeprefix('--').split('=')[0].replace('-', '_')} .*command line", explained), explained
