@@ -19,11 +19,15 @@ from ckptkit.log import show_by_default
 _TYPES = {int: click.INT, float: click.FLOAT}
 
 
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _options(function: Callable[..., Any]) -> Callable[..., Any]:
     """An option for each setting; None where it is not given, so that a source below it counts."""
     for name, field in reversed(FIELDS.items()):
         kind = _TYPES.get(type(field.default), click.STRING)
-        default = f"  [{field.default:g}]" if isinstance(field.default, int | float) else f"  [{field.default}]" if field.default else ""
+        default = f"  [{_shown(field.default)}]" if field.default != "" else ""
         function = click.option(option_of(name), name, type=kind, default=None, help=field.metadata["words"] + default)(function)
     return function
 
@@ -61,10 +65,6 @@ def command(context: click.Context, /, config: Path | None, explain: bool, comma
 
 def _explain(found: Mapping[str, Origin]) -> None:
     print_table(["setting", "value", "from"], [[name, _shown(origin.value), origin.source] for name, origin in found.items()])
-
-
-def _shown(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _watch(kind: str) -> Watch | None:
