@@ -207,7 +207,7 @@ def test_gce_an_answer_without_the_header_is_not_believed(server, watched):
 # EC2
 
 
-def test_aws_a_token_is_renewed_when_it_expires(server, watched):
+def test_aws_a_token_is_renewed_when_it_expires(server, watched, caplog):
     seen = watched("aws")
     until(lambda: server.asked("instance-action") > 2)
     assert server.asked("api/token") == 1
@@ -215,6 +215,7 @@ def test_aws_a_token_is_renewed_when_it_expires(server, watched):
     server.announce("aws")
     assert seen.next().source == "aws"
     assert server.asked("api/token") == 2
+    assert "no answer" not in caplog.text, "that is no trouble"
 
 
 def test_aws_time_is_the_servers(server, watched):
