@@ -1,7 +1,8 @@
 """Putting a Slurm job back into its queue.
 
 Slurm requeues by itself where a node fails, and where it preempts a job that has not ended within its grace time. It does not where a time
-limit comes near, nor where a job ends before that: then it has to be asked.
+limit comes near or is over, nor where a job that is preempted ends in time: then it has to be asked. A job that is being ended is COMPLETING,
+with TimeLimit as the reason where that was it; one that somebody cancels has no reason (both seen with Slurm 22.05).
 Sources: https://slurm.schedmd.com/scontrol.html (`requeue`, `show job`), https://slurm.schedmd.com/sbatch.html (`--requeue`, `--signal`,
 `SLURM_RESTART_COUNT`).
 """
@@ -46,6 +47,8 @@ def why_not(shown: str) -> str | None:
         return "scontrol shows neither Requeue nor JobState of it"
     if fields["JobState"] == "PENDING":
         return "Slurm has put it back already"
+    if fields["JobState"] == "CANCELLED" or (fields["JobState"] == "COMPLETING" and fields.get("Reason") != "TimeLimit"):
+        return "somebody has cancelled it"
     if fields["Requeue"] != "1":
         return "it may not be requeued: submit it with --requeue"
     if fields.get("BatchFlag") == "0":

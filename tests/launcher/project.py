@@ -53,4 +53,6 @@ def uninterrupted(there: Path, epochs: int) -> str:
     """The digest at the end of a training that nobody interrupts."""
     program = project(there / "reference", epochs)
     command = [program / "venv/bin/python", program / "train.py", "--run", there / "uninterrupted"]
-    return digest(subprocess.run(command, env=ENVIRON, capture_output=True, text=True, check=True, timeout=500).stdout)
+    done = subprocess.run(command, env=ENVIRON, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=500)
+    assert done.returncode == 0, f"ended with {done.returncode}: {done.stdout[-3000:]}"
+    return digest(done.stdout)

@@ -19,6 +19,7 @@ from ckptkit.launcher.notices.aws import Aws
 from ckptkit.launcher.notices.azure import Azure
 from ckptkit.launcher.notices.file import File
 from ckptkit.launcher.notices.gce import Gce
+from ckptkit.launcher.notices.http import Unavailable, ask
 from ckptkit.launcher.notices.loop import Source, follow
 from tests.launcher import metadata as stub
 from tests.launcher.metadata import Metadata, metadata
@@ -206,14 +207,17 @@ def test_gce_an_answer_without_the_header_is_not_believed(server, watched):
 # EC2
 
 
-def test_aws_a_token_is_renewed_when_it_expires(server, watched):
+def test_aws_a_token_is_renewed_when_it_expires(server, watched, caplog):
     seen = watched("aws")
     until(lambda: server.asked("instance-action") > 2)
     assert server.asked("api/token") == 1
-    server.tokens.clear()
+    for times in range(2, 8):
+        server.tokens.clear()
+        until(lambda times=times: server.asked("api/token") == times)
     server.announce("aws")
     assert seen.next().source == "aws"
-    assert server.asked("api/token") == 2
+    assert server.asked("api/token") == 7
+    assert "no answer" not in caplog.text, "that is no trouble"
 
 
 def test_aws_time_is_the_servers(server, watched):
@@ -391,8 +395,6 @@ def test_an_unknown_kind_is_refused(kind):
 
 def test_the_stub_refuses_as_the_clouds_do(server):
     """What the watchers must send was demanded: else their tests would prove nothing."""
-    from ckptkit.launcher.notices.http import ask
-
     root = server.url
     refused = {
         ("GET", "/computeMetadata/v1/instance/preempted"): ({}, 403),
@@ -407,3 +409,24 @@ def test_the_stub_refuses_as_the_clouds_do(server):
     for cloud in CLOUDS:
         server.announce(cloud)
     assert ask("GET", root + "/computeMetadata/v1/instance/preempted", {"Metadata-Flavor": "Google", "Via": "squid"}, 5).status == 403
+
+
+@pytest.mark.parametrize(("trouble", "words"), [(stub.huge, "more than"), (stub.trickle, "no whole answer"), (stub.hang(2), "timed out"),
+                                                (stub.hang_up, "Disconnected"), (stub.babble, "BadStatusLine")], ids=lambda value: getattr(value, "__name__", ""))
+def test_a_request_is_bounded(trouble, words, server):
+    server.trouble.append(trouble)
+    with pytest.raises(Unavailable, match=words):
+        ask("GET", server.url + "/metadata/scheduledevents", {}, TIMEOUT_SECS)
+
+
+def test_a_redirect_is_an_answer_and_not_followed(server):
+    with metadata() as elsewhere:
+        server.trouble.append(stub.status(302, Location=elsewhere.url))
+        assert ask("GET", server.url + "/", {}, TIMEOUT_SECS).status == 302
+        assert elsewhere.requests == []
+
+
+@pytest.mark.parametrize("url", ["http://", "http://[", "http://127.0.0.1:99999/", "http://127.0.0.1:x/", "nonsense", "http://127.0.0.1:1/\r\nX: y"])
+def test_an_address_that_cannot_be(url):
+    with pytest.raises(Unavailable):
+        ask("GET", url, {}, TIMEOUT_SECS)

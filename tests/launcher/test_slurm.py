@@ -41,8 +41,11 @@ class Submitted:
                              ROOT / "scripts" / "launch" / "slurm.sbatch",
                              environ={**ENVIRON, "RUNS": str(there / "runs"), "PROGRAM": str(project(there / "project", EPOCHS))})
 
-    def steps(self) -> list[int]:
-        return [checkpoint.step for checkpoint in ckptkit.open_run(self.run).checkpoints] if self.run.exists() else []
+    def until_it_has_saved(self) -> None:
+        deadline = time.monotonic() + 200
+        while not ((self.run / "checkpoints").exists() and ckptkit.open_run(self.run).checkpoints):
+            assert time.monotonic() < deadline, self.output.read_text()[-3000:]
+            time.sleep(0.2)
 
     def finished(self) -> dict[str, str]:
         shown = self.slurm.until(self.job, lambda job: job["JobState"] in ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "PREEMPTED"))
@@ -68,10 +71,7 @@ def test_before_the_time_limit(slurm, reference, tmp_path):
 
 def test_when_something_more_important_comes(slurm, reference, tmp_path):
     submitted = Submitted(slurm, tmp_path)
-    deadline = time.monotonic() + 200
-    while not submitted.steps():
-        assert time.monotonic() < deadline, submitted.output.read_text()[-3000:]
-        time.sleep(0.2)
+    submitted.until_it_has_saved()
     other = slurm.ask("sbatch", "--parsable", "--partition=high", "--cpus-per-task=2", "--output=/dev/null", "--wrap=sleep 1")
     slurm.until(other, lambda job: job["JobState"] == "COMPLETED")
     shown = submitted.finished()
@@ -83,6 +83,16 @@ def test_when_something_more_important_comes(slurm, reference, tmp_path):
     events = ckptkit.open_run(submitted.run).journal
     (preempted,), (restored,) = ([event for event in events if isinstance(event, kind)] for kind in (Preempted, Restored))
     assert (preempted.reason, preempted.attempt, preempted.step) == ("SIGUSR1", 1, restored.step)
+
+
+def test_one_that_is_cancelled_saves_and_stays_away(slurm, tmp_path):
+    submitted = Submitted(slurm, tmp_path)
+    submitted.until_it_has_saved()
+    slurm.ask("scancel", submitted.job)
+    shown = slurm.until(submitted.job, lambda job: job["JobState"] in ("CANCELLED", "PENDING", "RUNNING") and job["EndTime"] != "Unknown")
+    assert (shown["JobState"], shown["Restarts"]) == ("CANCELLED", "0")
+    assert "somebody has cancelled it" in submitted.output.read_text()
+    assert [event.reason for event in ckptkit.open_run(submitted.run).journal if isinstance(event, Preempted)] == ["SIGTERM"]
 
 
 def assert_counted(submitted: Submitted, restarts: int) -> None:
