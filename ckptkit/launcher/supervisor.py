@@ -238,7 +238,8 @@ class Supervisor:
             reap(0)
             self._escalate(child)
         said = child.said
-        ended = self._family.sweep(min(_SWEEP_SECS, self._settings.grace_secs), self._let_time_pass)
+        patience_secs = self._settings.grace_secs if child.is_training else min(_SWEEP_SECS, self._settings.grace_secs)
+        ended = self._family.sweep(patience_secs, self._let_time_pass)
         if ended:
             logger.info("ended what the training had left behind: %s", ", ".join(ended))
             self._record.tell(Swept(processes=ended))
