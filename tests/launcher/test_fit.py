@@ -13,7 +13,7 @@ from ckptkit.store import events
 from tests.docs_examples import ROOT
 from tests.launcher.conftest import Launched, is_there
 
-EPOCHS = "3"
+EPOCHS = "2"
 SCRIPT = ROOT / "scripts" / "train_digits.py"
 DIGEST = re.compile(r"SHA-256 of all variables: (\w{64})")
 
