@@ -413,8 +413,11 @@ def test_the_stub_refuses_as_the_clouds_do(server):
     assert ask("GET", root + "/computeMetadata/v1/instance/preempted", {"Metadata-Flavor": "Google", "Via": "squid"}, 5).status == 403
 
 
-@pytest.mark.parametrize(("trouble", "words"), [(stub.huge, "more than"), (stub.trickle, "no whole answer"), (stub.hang(2), "timed out"),
-                                                (stub.hang_up, "Disconnected"), (stub.babble, "BadStatusLine")], ids=lambda value: getattr(value, "__name__", ""))
+BOUNDS = {"huge": (stub.huge, "more than"), "trickle": (stub.trickle, "no whole answer"), "hang": (stub.hang(2), "timed out"),
+          "hang up": (stub.hang_up, "Disconnected"), "babble": (stub.babble, "BadStatusLine")}
+
+
+@pytest.mark.parametrize(("trouble", "words"), BOUNDS.values(), ids=BOUNDS)
 def test_a_request_is_bounded(trouble, words, server):
     server.trouble.append(trouble)
     with pytest.raises(Unavailable, match=words):
