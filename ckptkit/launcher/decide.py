@@ -39,11 +39,13 @@ class Told:
 
     Args:
         notice: that the machine goes away, in words; empty where nobody said so.
+        warned: by SIGUSR1, which is a batch system's word where the training takes it for one, and something else where it goes on.
         interrupted: whether somebody pressed Ctrl-C.
         signals: names of the signals that were passed on.
     """
 
     notice: str = ""
+    warned: bool = False
     interrupted: bool = False
     signals: frozenset[str] = frozenset()
 
@@ -86,8 +88,8 @@ def decide(ending: Ending, past: Sequence[Past], told: Told, settings: Settings,
     failure = ending.failure
     if failure is not None and (not failure.restart or failure.error in _NEVER):
         return _stop(LOCKED if failure.error == _LOCKED_ERROR else CONFIGURATION, f"{failure.error} would come again at the next start")
-    if told.notice:
-        reason = f"the machine goes away ({told.notice}); the next start goes on from step {ending.step}"
+    if told.notice or (told.warned and (ending.cause == "preempted" or ending.signal == "SIGUSR1")):
+        reason = f"the machine goes away ({told.notice or 'SIGUSR1'}); the next start goes on from step {ending.step}"
         return Decision(False, reason, exit_code=_resumable(ending), elsewhere=True)
     if ending.cause == "preempted":
         if ending.asked:

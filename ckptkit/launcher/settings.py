@@ -30,7 +30,7 @@ class Settings:
     run: str = field(default="", metadata={"words": "The run directory; without it, the training tells which it is when it opens it."})
     notices: str = field(default="auto", metadata={"words": "Who knows that the machine will go away: auto, gce, aws, azure, file:PATH or off."})
     grace_secs: Annotated[float, msgspec.Meta(gt=0)] = field(default=30.0, metadata={"words": "From SIGTERM to the end of the machine, in seconds."})
-    signal: Literal["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2"] = field(
+    signal: Literal["SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"] = field(
         default="SIGTERM", metadata={"words": "The signal that tells the training to save and stop after a notice."})
     crashes: _Count = field(default=5,
         metadata={"words": "Crashes after which it is started again, as long as the newest checkpoint does not advance."})

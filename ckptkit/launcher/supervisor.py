@@ -168,7 +168,7 @@ class Supervisor:
 
     def _decided(self, ending: Ending, past: Sequence[Past]) -> Decision:
         told = Told(notice=f"{self._notice.source}: {self._notice.reason}" if self._notice is not None else "", interrupted=self._interrupts > 0,
-                    signals=frozenset(self._passed_on))
+                    warned="SIGUSR1" in self._passed_on, signals=frozenset(self._passed_on))
         decision = decide(ending, past, told, self._settings, self._clock.now())
         self._say(decision)
         return decision
@@ -287,8 +287,6 @@ class Supervisor:
             return
         if number == signal.SIGINT:
             self._interrupts += 1
-        elif number == signal.SIGUSR1 and self._notice is None:
-            self._notice = Notice(number.name, self._settings.grace_secs, "the launcher was warned")
         if self._child is not None:
             self._child.send(number)
             if self._interrupts >= _INSISTING:

@@ -17,6 +17,7 @@ import msgspec
 
 from ckptkit.store.files import TEMPORARY, FileSystem
 from ckptkit.store.layout import RunLayout
+from ckptkit.store.links import refuse_links
 from ckptkit.store.presence import read_small
 
 REQUEST_VERSION = 1
@@ -64,6 +65,7 @@ def ask(files: FileSystem, layout: RunLayout, request: Request) -> None:
     Raises:
         StorageError: where the disk refuses.
     """
+    refuse_links(layout)
     files.make_dir(layout.control)
     path = layout.request
     files.remove_file(path.with_name(path.name + TEMPORARY))  # what a link of that name leads to is not ours to overwrite

@@ -15,6 +15,7 @@ from ckptkit.errors import StorageError
 from ckptkit.store.events import EVENT_VERSION, EVENTS, Event
 from ckptkit.store.files import REFUSED, FileSystem, storage_errors
 from ckptkit.store.layout import CheckpointName, RunLayout, fence_attempt, journal_attempt, writing_attempt
+from ckptkit.store.links import refuse_links
 from ckptkit.store.reading import open_regular
 
 LAUNCHER = 0
@@ -101,8 +102,9 @@ def start_launcher_journal(files: FileSystem, layout: RunLayout, clock: Clock, l
     """Opens the journal of a launcher, under an id that no other one has.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: where the disk refuses, or a directory of the run is a link.
     """
+    refuse_links(layout)
     files.make_dir(layout.journal)
     path = layout.launcher_journal(launcher)
     files.create(path, b"")

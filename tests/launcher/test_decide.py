@@ -75,10 +75,17 @@ def test_the_deaths_of_the_table_lead_to_the_codes_of_the_table():
         (ended(signal_number=signal.SIGHUP), Told(signals=frozenset({"SIGHUP"})), 129),
         (ended(code=42, said=Said(pid=1, outcome="preempted")), notice, 42),
         (ended(signal_number=signal.SIGKILL), notice, 75), (ended(signal_number=signal.SIGTERM, said=None), notice, 143),
-        (ended(code=0), notice, 0),
+        (ended(code=0), notice, 0), (ended(code=75), Told(warned=True, signals=frozenset({"SIGUSR1"})), 75),
     ]:
         decision = decided(ending, told=told)
         assert (decision.restart, decision.exit_code) == (False, code), decision
+
+
+def test_sigusr1_is_a_warning_only_where_the_training_takes_it_for_one():
+    warned = Told(warned=True, signals=frozenset({"SIGUSR1"}))
+    assert decided(ended(code=75), told=warned).elsewhere
+    assert decided(ended(signal_number=signal.SIGUSR1), told=warned).elsewhere, "it was still importing"
+    assert decided(ended(signal_number=signal.SIGSEGV), told=warned).restart
 
 
 def test_what_would_come_again_is_not_tried_again_though_the_machine_goes_away():
