@@ -71,7 +71,7 @@ def watched(server: Metadata) -> Iterator[Callable[..., Watched]]:
 
 def source(cloud: str, server: Metadata) -> Source:
     sources: dict[str, Callable[[], Source]] = {
-        "gce": lambda: Gce(server.environ, wait_secs=1, timeout_secs=TIMEOUT_SECS),
+        "gce": lambda: Gce(server.environ, wait_secs=0.3, timeout_secs=TIMEOUT_SECS),
         "aws": lambda: Aws(server.environ, SystemClock(), timeout_secs=TIMEOUT_SECS),
         "azure": lambda: Azure(server.environ, SystemClock(), timeout_secs=TIMEOUT_SECS, first_timeout_secs=10 * TIMEOUT_SECS),
     }
@@ -155,7 +155,7 @@ def test_a_server_that_is_not_there_yet(watched):
     """Nobody listens on the port at first."""
     with metadata() as gone:
         pass
-    seen = watched(Gce(gone.environ, wait_secs=1, timeout_secs=TIMEOUT_SECS))
+    seen = watched(Gce(gone.environ, wait_secs=0.3, timeout_secs=TIMEOUT_SECS))
     time.sleep(0.5)
     assert seen.quiet()
     assert seen.thread.is_alive()
@@ -214,6 +214,8 @@ def test_aws_a_token_is_renewed_when_it_expires(server, watched, caplog):
     for times in range(2, 8):
         server.tokens.clear()
         until(lambda times=times: server.asked("api/token") == times)
+        done = server.asked("instance-action")
+        until(lambda done=done: server.asked("instance-action") > done + 2)  # with the new one
     server.announce("aws")
     assert seen.next().source == "aws"
     assert server.asked("api/token") == 7
@@ -411,8 +413,11 @@ def test_the_stub_refuses_as_the_clouds_do(server):
     assert ask("GET", root + "/computeMetadata/v1/instance/preempted", {"Metadata-Flavor": "Google", "Via": "squid"}, 5).status == 403
 
 
-@pytest.mark.parametrize(("trouble", "words"), [(stub.huge, "more than"), (stub.trickle, "no whole answer"), (stub.hang(2), "timed out"),
-                                                (stub.hang_up, "Disconnected"), (stub.babble, "BadStatusLine")], ids=lambda value: getattr(value, "__name__", ""))
+BOUNDS = {"huge": (stub.huge, "more than"), "trickle": (stub.trickle, "no whole answer"), "hang": (stub.hang(2), "timed out"),
+          "hang up": (stub.hang_up, "Disconnected"), "babble": (stub.babble, "BadStatusLine")}
+
+
+@pytest.mark.parametrize(("trouble", "words"), BOUNDS.values(), ids=BOUNDS)
 def test_a_request_is_bounded(trouble, words, server):
     server.trouble.append(trouble)
     with pytest.raises(Unavailable, match=words):

@@ -92,7 +92,8 @@ def test_one_that_is_cancelled_saves_and_stays_away(slurm, tmp_path):
     shown = slurm.until(submitted.job, lambda job: job["JobState"] in ("CANCELLED", "PENDING", "RUNNING") and job["EndTime"] != "Unknown")
     assert (shown["JobState"], shown["Restarts"]) == ("CANCELLED", "0")
     assert "somebody has cancelled it" in submitted.output.read_text()
-    assert [event.reason for event in ckptkit.open_run(submitted.run).journal if isinstance(event, Preempted)] == ["SIGTERM"]
+    (preempted,) = (event for event in ckptkit.open_run(submitted.run).journal if isinstance(event, Preempted))
+    assert preempted.reason.startswith("SIGTERM")
 
 
 def assert_counted(submitted: Submitted, restarts: int) -> None:

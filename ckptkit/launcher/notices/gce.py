@@ -46,7 +46,7 @@ class Gce:
     name = "gce"
     pause_secs = 0.2  # the server waits for us; this only bounds the requests to one that does not
 
-    def __init__(self, environ: Mapping[str, str], *, wait_secs: int = 10, timeout_secs: float = 3.0) -> None:
+    def __init__(self, environ: Mapping[str, str], *, wait_secs: float = 10, timeout_secs: float = 3.0) -> None:
         self._root = f"http://{environ.get('GCE_METADATA_HOST') or '169.254.169.254'}/computeMetadata/v1/instance/"
         self._wait_secs = wait_secs
         self._timeout_secs = timeout_secs
@@ -68,7 +68,7 @@ class Gce:
         query, timeout_secs = "", self._timeout_secs
         if self._seen is not None:
             # With the tag of the last answer, a change between two requests is not missed.
-            query = f"?wait_for_change=true&timeout_sec={self._wait_secs}&last_etag={self._seen}"
+            query = f"?wait_for_change=true&timeout_sec={self._wait_secs:g}&last_etag={self._seen}"
             timeout_secs += self._wait_secs
         self._seen = None  # after a failure, look before waiting
         answer = self._get("preempted" + query, timeout_secs)
