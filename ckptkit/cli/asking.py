@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,7 +22,7 @@ from ckptkit.store.layout import RunLayout
 from ckptkit.store.lock import LEASE_SECS
 from ckptkit.store.machine import this_machine
 
-_LOOK_SECS = 0.1
+_LOOK_SECS = 0.2
 
 timeout_option = click.option("--timeout", "timeout_secs", type=click.FloatRange(min=0), metavar="SECS",
                               help="How long to wait for the answer; by default for as long as it takes. The request stands all the same.")
@@ -88,7 +87,6 @@ def _is_dead(claim: Claim) -> bool:
 
 
 def _wait(files: FileSystem, layout: RunLayout, claim: Claim, request: Request, timeout_secs: float | None) -> Answer:
-    find: Callable[[list[Event]], Answer | None] = saved_by if request.action == "save" else ended_by
     began, heard, sign = time.monotonic(), False, (claim.sign, time.monotonic())
     while True:
         told = list(read_attempt(layout, claim.number))
@@ -96,7 +94,7 @@ def _wait(files: FileSystem, layout: RunLayout, claim: Claim, request: Request, 
         if number is not None and not heard:
             heard = True
             click.echo("it has heard", err=True)
-        answer = find(told[number:]) if number is not None else ended_by(told)
+        answer = (saved_by(told[number:], request.id) if number is not None and request.action == "save" else None) or ended_by(told)
         if answer is not None:
             return answer
         if _is_dead(claim):
@@ -113,18 +111,18 @@ def _wait(files: FileSystem, layout: RunLayout, claim: Claim, request: Request, 
         time.sleep(_LOOK_SECS)
 
 
-def saved_by(told: list[Event]) -> Answer | None:
+def saved_by(told: list[Event], request_id: str) -> Answer | None:
     """What came of a request to save, by what was told since it was heard."""
     step = None
     for event in told:
-        if isinstance(event, RequestServed):
+        if isinstance(event, RequestServed) and event.id == request_id:
             step = event.step
         elif isinstance(event, Saved) and event.step == step:
             return Answer(True, f"saved {event.checkpoint} ({event.trigger})", event.step)
         elif isinstance(event, SaveFailed | SaveDropped) and event.step == step:
             why = event.message if isinstance(event, SaveFailed) else event.reason
             return Answer(False, f"Step {event.step} could not be saved: {why}", event.step)
-    return ended_by(told)
+    return None
 
 
 def ended_by(told: list[Event]) -> Answer | None:

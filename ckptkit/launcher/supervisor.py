@@ -57,7 +57,7 @@ class Supervisor:
         self._clock = clock or SystemClock()
         self._record = Record(self._clock, FileSystem())
         self._log = Log(settings.log_bytes, settings.log_files)
-        self._family = Family()
+        self._family, self._adopts = Family(), False
         self._oom = oom_counter()
         self._inbox: Inbox
         self._child: Child | None = None
@@ -77,7 +77,7 @@ class Supervisor:
             ConfigError, StorageError: where the run directory that was named cannot be used.
         """
         stop = threading.Event()
-        adopt_orphans()
+        self._adopts = adopt_orphans()
         with Inbox() as self._inbox:
             if self._settings.run:
                 self._found(self._settings.run)
@@ -188,9 +188,12 @@ class Supervisor:
         """Passes on what comes, and watches; the status of the process, and for how long it had not got on where it was ended for that."""
         pulse = Pulse(self._settings, time.monotonic())
         hung_secs: float | None = None
-        attempt = 0
+        attempt, looked = 0, 0.0
         while (status := reap(child.pid)) is None:
             self._inbox.wait(self._until_next(), self._handle)
+            if not self._adopts and time.monotonic() - looked > _SWEEP_SECS:
+                looked = time.monotonic()
+                self._family.note()
             said = child.said
             if said is not None and said.run and said.attempt != attempt:
                 attempt = said.attempt
@@ -238,7 +241,8 @@ class Supervisor:
             reap(0)
             self._escalate(child)
         said = child.said
-        ended = self._family.sweep(min(_SWEEP_SECS, self._settings.grace_secs), self._let_time_pass)
+        patience_secs = self._settings.grace_secs if child.is_training else min(_SWEEP_SECS, self._settings.grace_secs)
+        ended = self._family.sweep(patience_secs, self._let_time_pass)
         if ended:
             logger.info("ended what the training had left behind: %s", ", ".join(ended))
             self._record.tell(Swept(processes=ended))

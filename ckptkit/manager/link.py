@@ -56,6 +56,8 @@ class Link:
                 if not stat.S_ISFIFO(present.st_mode) or (present.st_dev, present.st_ino) != (pipe.st_dev, pipe.st_ino):
                     continue
                 log.parent.mkdir(exist_ok=True)
+                if log.parent.is_symlink():
+                    continue
                 new = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
                 old = os.dup(descriptor)
                 os.dup2(new, descriptor)
@@ -69,8 +71,6 @@ class Link:
     def leave(self) -> None:
         """This process ends after its launcher: nobody else removes the channel."""
         shutil.rmtree(self.channel.directory, ignore_errors=True)
-
-
 
 
 def _dump_on_signal() -> int:

@@ -7,11 +7,12 @@ whose storage may be slow or away.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from ckptkit.errors import ConfigError, IncompatibleStateError, RunLockedError
+from ckptkit.errors import CheckpointError, ConfigError, IncompatibleStateError, RunLockedError
 from ckptkit.log import logger
 from ckptkit.manager.link import Link, link
 from ckptkit.manager.plan import Plan
@@ -56,7 +57,7 @@ class Outside:
     def __init__(self, training: Training, plan: Plan, journal: Journal, stopping: Stopping) -> None:
         self._training, self._plan, self._journal, self._stopping = training, plan, journal, stopping
         self._link = link()
-        self._save: Request | None = None
+        self._saves: deque[Request] = deque()
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
         self._alone = False
@@ -71,7 +72,10 @@ class Outside:
     def _start(self, name: str, secs: float, look: Callable[[], None]) -> None:
         def work() -> None:
             while not self._over.wait(secs):
-                look()
+                try:
+                    look()
+                except CheckpointError as error:  # the run is another process's now, as training will find, too
+                    logger.warning("a request was not taken: %s", error)
 
         self._threads.append(threading.Thread(target=work, name=name, daemon=True))
         self._threads[-1].start()
@@ -81,20 +85,19 @@ class Outside:
     @property
     def save_reason(self) -> str | None:
         """Why the run is to be saved now, where somebody asked for that."""
-        return None if self._save is None else f"asked for by {self._save.source}"
+        return f"asked for by {self._saves[0].source}" if self._saves else None
 
     def saves(self, step: int) -> None:
-        """The state at `step` is about to be saved, which serves a request for that."""
-        request, self._save = self._save, None
-        if request is not None:
-            tell(self._journal, events.RequestServed(id=request.id, step=step))
+        """The state at `step` is about to be saved, which serves all requests for that."""
+        while self._saves:
+            tell(self._journal, events.RequestServed(id=self._saves.popleft().id, step=step))
 
     def _asked(self, request: Request) -> None:
         """A request in the run directory."""
         tell(self._journal, events.Requested(id=request.id, action=request.action, source=request.source))
         if request.action == "save":
             logger.info("%s: saving at the next safe point", request.source)
-            self._save = request
+            self._saves.append(request)
         else:
             logger.warning("%s: saving at the next safe point, then stopping", request.source)
             if self._link is not None:

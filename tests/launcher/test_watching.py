@@ -34,7 +34,7 @@ def test_the_signal_of_a_notice_may_be_another_one(launch, tmp_path):
 
 
 def test_a_hang_without_a_limit_is_told_and_left_alone(launch):
-    launched = launch("stacks", "open", "step", "wait:go", options=["--stall-secs", "0.3", "--first-step-secs", "0"])
+    launched = launch("stacks", "open", "step", "wait:go", options=["--stall-secs", "0.3", "--first-step-secs", "1e6"])
     launched.until(lambda: re.search(r'File ".*child\.py", line \d+ in wait', launched.stderr))  # the stacks, by the child's own faulthandler
     launched.go_on()
     assert launched.wait() == 0
@@ -45,7 +45,7 @@ def test_a_hang_without_a_limit_is_told_and_left_alone(launch):
 
 def test_a_hang_with_a_limit_is_ended_and_started_again(launch):
     launched = launch("stacks", "open", "step", "ignore:SIGTERM", "next:wait:never/exit:0",
-                      options=["--hang-secs", "0.4", "--first-step-secs", "0", "--grace-secs", "1"])
+                      options=["--hang-secs", "1", "--first-step-secs", "1e6", "--grace-secs", "1"])
     assert launched.wait() == 0
     assert [event.cause for event in launched.told(LaunchEnded)] == ["hang", "finished"]
     assert [event.ended for event in launched.told(Stalled)] == [True]
@@ -55,15 +55,15 @@ def test_a_hang_with_a_limit_is_ended_and_started_again(launch):
 
 def test_the_first_step_has_a_limit_of_its_own(launch):
     launched = launch("stacks", "open", "wait:go", "step", "next:wait:never/exit:0",
-                      options=["--hang-secs", "0.4", "--first-step-secs", "1e6", "--grace-secs", "1"]).waits()
-    launched.never(lambda: launched.told(Stalled), secs=1.5)  # more than the limit that comes after the first step
+                      options=["--hang-secs", "1", "--first-step-secs", "1e6", "--grace-secs", "1"]).waits()
+    launched.never(lambda: launched.told(Stalled), secs=2.0)  # more than the limit that comes after the first step
     launched.go_on()
     assert launched.wait() == 0
     assert [(event.ended, event.step) for event in launched.told(Stalled)] == [(True, 1)]
 
 
 def test_a_program_that_has_let_go_of_its_run_is_not_hung(launch):
-    launched = launch("open", "step", "idle", "wait:go", options=["--hang-secs", "0.2", "--first-step-secs", "0"]).waits()
+    launched = launch("open", "step", "idle", "wait:go", options=["--hang-secs", "0.2", "--first-step-secs", "1e6"]).waits()
     launched.never(lambda: launched.told(Stalled), secs=1.0)
     launched.go_on()
     assert launched.wait() == 0
