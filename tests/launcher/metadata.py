@@ -75,14 +75,14 @@ class Metadata:
 
 
 @contextmanager
-def metadata() -> Iterator[Metadata]:
-    """A server, for as long as the block lasts."""
+def metadata(port: int = 0) -> Iterator[Metadata]:
+    """A server, for as long as the block lasts; on a free port, or on this one."""
     state = Metadata()
 
     class Handler(_Handler):
         metadata = state
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
     server.block_on_close = False
     state.address = f"127.0.0.1:{server.server_address[1]}"
