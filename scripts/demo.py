@@ -1,6 +1,6 @@
-"""Kill a training run twice with SIGKILL, start it again each time, and show that it ends with the same bits as one that nobody killed.
+"""Take a training's machine away, kill it with SIGKILL, and show that it ends with the same bits as one that nobody interrupted.
 
-The training is scripts/train_digits.py, as a user would start it. It is watched from outside: what it prints, and what
+The training is scripts/train_digits.py under `ckptkit run`, as an operator would start it. It is watched from outside: what it prints, and what
 `ckptkit.open_run` reads in its directory. Each claim that is printed at the end has been checked.
 """
 
@@ -17,19 +17,22 @@ import time
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import ckptkit
 
 SCRIPTS = Path(__file__).parent
 EPOCHS = 15
-KILL_FROM_EPOCH = (4, 9)
-"""The first attempt is killed in the middle of epoch 4 or of one soon after it, the second of epoch 9 or of one soon after it."""
+NOTICE_FROM_EPOCH, KILL_FROM_EPOCH = 4, 9
+"""The machine goes away in the middle of epoch 4 or of one soon after it; the second attempt is killed in epoch 9 or in one soon after it."""
+GRACE_SECS = 30
+"""What the notice says that is left, as on a Spot instance of Compute Engine."""
 STEPS_AFTER_CHECKPOINT = 10
 """How far training has to have gone on after a new checkpoint, which is one inside the same epoch, before it is killed."""
 TIMEOUT_SECS = 120
 """For one process; on two cores it takes 5 to 20 s."""
 MIN_ACCURACY = 0.9
+PREEMPTED = 75
 
 ACCURACY = re.compile(r"accuracy on \d+ held-out digits: ([\d.]+)")
 DIGEST = re.compile(r"SHA-256 of all variables: (\w{64})")
@@ -46,16 +49,24 @@ def expect(condition: bool, otherwise: str) -> None:
         raise DemoFailed(otherwise)
 
 
+def script(run: Path) -> list[str]:
+    """The training, as it is typed after `python`."""
+    return [str(SCRIPTS / "train_digits.py"), "--run", str(run), "--epochs", str(EPOCHS), "--verbose", "1"]
+
+
 def say(text: str = "", indent: str = "") -> None:
     print(indent + text, flush=True)
 
 
 class Training:
-    """One attempt: a process of scripts/train_digits.py, and how far it has come by its own progress bar."""
+    """One start of scripts/train_digits.py, by a launcher or by itself, and how far it has come by its own progress bar."""
 
-    def __init__(self, run: Path) -> None:
-        command = [sys.executable, "-u", str(SCRIPTS / "train_digits.py"), "--run", str(run)]
-        command += ["--epochs", str(EPOCHS), "--verbose", "1"]
+    def __init__(self, run: Path, *, notice: Path | None = None) -> None:
+        command = [sys.executable, "-u", *script(run)]
+        if notice is not None:
+            launcher = [sys.executable, "-m", "ckptkit", "run", "--notices", f"file:{notice}", "--backoff-secs", "1", "--"]
+            command = [*launcher, *command]
+        self.run = run
         self.epoch = 0
         self.steps_per_epoch = 0
         self.step = 0
@@ -88,9 +99,27 @@ class Training:
             reader.join()
         return self.process.returncode
 
-    def kill(self) -> int:
-        self.process.send_signal(signal.SIGKILL)
-        return self.wait()
+    def until_inside_an_epoch(self, from_epoch: int, after: int) -> int:
+        """Waits until a checkpoint later than `after` was committed inside an epoch, and training has gone on; the checkpoint's step."""
+        while self.running():
+            newest = newest_step(self.run)
+            inside = self.steps_per_epoch and newest // self.steps_per_epoch == self.epoch - 1 and newest % self.steps_per_epoch
+            if newest > after and self.epoch >= from_epoch and inside and self.step - newest >= STEPS_AFTER_CHECKPOINT:
+                return newest
+            time.sleep(0.01)
+        raise DemoFailed(f"training ended, exit code {self.wait()}, before epoch {from_epoch}:\n" + "\n".join(self.errors[-30:]))
+
+    def where(self) -> str:
+        return f"in epoch {self.epoch} at batch {self.step - (self.epoch - 1) * self.steps_per_epoch} of {self.steps_per_epoch}, step {self.step}"
+
+    def end(self) -> None:
+        """Whatever still runs, where the demo has failed: the launcher takes its training with it."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(GRACE_SECS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
 
     def _read_output(self, pipe: IO[bytes]) -> None:
         """The progress bar goes back and rewrites its line: only the newest version counts."""
@@ -101,7 +130,10 @@ class Training:
                 self._read_line(text, complete=True)
             self._read_line(line, complete=False)
         if self.step % (self.steps_per_epoch or 1):
-            say(f"Epoch {self.epoch}/{EPOCHS}  step {self.step}, and then no more", indent="  | ")
+            self._say_cut()
+
+    def _say_cut(self) -> None:
+        say(f"Epoch {self.epoch}/{EPOCHS}  step {self.step}, and then no more", indent="  | ")
 
     def _read_line(self, line: str, *, complete: bool) -> None:
         text = re.sub(r"\x1b\[\d*m|━", "", re.split(r"[\r\b]", line)[-1]).strip()
@@ -111,8 +143,10 @@ class Training:
         elif progress := re.match(r"(\d+)/(\d+) ", text):
             self.steps_per_epoch = int(progress[2])
             self.step = (self.epoch - 1) * self.steps_per_epoch + int(progress[1])
-            if complete:
+            if complete and progress[1] == progress[2]:
                 say(f"Epoch {self.epoch}/{EPOCHS}  {text.partition(' - ')[2]}", indent="  | ")
+            elif complete:
+                self._say_cut()
         elif complete and text:
             say(text, indent="  | ")
             if accuracy := ACCURACY.search(text):
@@ -161,45 +195,70 @@ def resumed_from(run: Path, attempt: int) -> int:
     return steps[0] if steps else 0
 
 
-def train_and_kill(run: Path, number: int, from_epoch: int) -> Attempt:
-    """Starts training, and kills it after a new checkpoint was committed and training had gone on."""
-    before = newest_step(run)
-    training = Training(run)
+def journal_of(run: Path, event: str, attempt: int) -> list[Any]:
+    return [e for e in ckptkit.open_run(run).journal if e.event == event and e.attempt == attempt]
+
+
+def preempt(run: Path, notice: Path) -> Attempt:
+    """A launcher trains until the machine is said to go away: the training saves where it is, and both end with 75."""
+    training = Training(run, notice=notice)
     try:
-        while training.running():
-            newest = newest_step(run)
-            inside = training.steps_per_epoch and newest // training.steps_per_epoch == training.epoch - 1 and newest % training.steps_per_epoch
-            if newest > before and training.epoch >= from_epoch and inside and training.step - newest >= STEPS_AFTER_CHECKPOINT:
-                break
-            time.sleep(0.01)
-        else:
-            training.wait()
-            raise DemoFailed(f"attempt {number} ended, exit code {training.process.returncode}, before it was killed")
-        code = training.kill()
+        training.until_inside_an_epoch(NOTICE_FROM_EPOCH, after=0)
+        say(f"  NOTICE {training.where()}: the machine goes away in {GRACE_SECS} s.")
+        noticed = time.time()
+        write_notice(notice)
+        code = training.wait()
     finally:
-        training.process.kill()
-    expect(code == -signal.SIGKILL, f"attempt {number} was to die of SIGKILL and ended with exit code {code}")
-    newest = newest_step(run)
-    batch = training.step - (training.epoch - 1) * training.steps_per_epoch
-    say(f"  SIGKILL in epoch {training.epoch} at batch {batch} of {training.steps_per_epoch}, step {training.step}; "
-        f"the newest checkpoint has step {newest}.")
-    return Attempt(resumed_from(run, number), training.step, newest, time.monotonic() - training.started)
+        training.end()
+    said = "\n".join(training.errors[-30:])
+    expect(code == PREEMPTED, f"the launcher was to end with {PREEMPTED} after the notice and ended with {code}:\n{said}")
+    (preempted,) = journal_of(run, "preempted", 1)
+    saved = next(e for e in journal_of(run, "saved", 1) if e.step == preempted.step)
+    secs = saved.time - noticed
+    expect(secs < GRACE_SECS, f"the checkpoint was durable {secs:.1f} s after the notice, and {GRACE_SECS} s were left")
+    say(f"  Step {preempted.step} was durable {secs:.1f} s after the notice, and the launcher ended with exit code {code}.")
+    return Attempt(resumed_from(run, 1), preempted.step, newest_step(run), time.monotonic() - training.started)
 
 
-def train_to_the_end(run: Path, number: int) -> Attempt:
+def write_notice(notice: Path) -> None:
+    new = notice.with_suffix(".new")
+    new.write_text(f"{GRACE_SECS} the demo takes the machine away\n")
+    new.rename(notice)
+
+
+def kill_and_finish(run: Path, notice: Path) -> list[Attempt]:
+    """Another launcher, as on the next machine: its training is killed, and it starts it again by itself."""
+    training = Training(run, notice=notice)
+    try:
+        training.until_inside_an_epoch(KILL_FROM_EPOCH, after=newest_step(run))
+        (victim,) = journal_of(run, "attempt_started", 2)
+        os.kill(victim.pid, signal.SIGKILL)
+        reached, newest, killed = training.step, newest_step(run), time.monotonic()
+        say(f"  SIGKILL {training.where()}; the newest checkpoint has step {newest}.")
+        code = training.wait()
+    finally:
+        training.end()
+    attempts = [Attempt(resumed_from(run, 2), reached, newest, killed - training.started)]
+    return [*attempts, finished(training, code, 3, time.monotonic() - killed)]
+
+
+def train_uninterrupted(run: Path) -> Attempt:
     training = Training(run)
     try:
         code = training.wait()
     finally:
-        training.process.kill()
+        training.end()
+    return finished(training, code, 1, time.monotonic() - training.started)
+
+
+def finished(training: Training, code: int, number: int, secs: float) -> Attempt:
     expect(code == 0, f"attempt {number} ended with exit code {code}:\n" + "\n".join(training.errors[-30:]))
     if training.accuracy is None or training.digest is None:
         raise DemoFailed("training printed no accuracy, or no digest")
-    secs = time.monotonic() - training.started
-    finished = [e.step for e in ckptkit.open_run(run).journal if e.event == "finished"]
+    ends = [e.step for e in ckptkit.open_run(training.run).journal if e.event == "finished"]
     total = EPOCHS * training.steps_per_epoch
-    expect(finished == [total], f"the journal was to say finished at step {total}; it says {finished}")
-    return Attempt(resumed_from(run, number), training.step, newest_step(run), secs, training.accuracy, training.digest)
+    expect(ends == [total], f"the journal was to say finished at step {total}; it says {ends}")
+    return Attempt(resumed_from(training.run, number), training.step, newest_step(training.run), secs, training.accuracy, training.digest)
 
 
 def published_model(run: Path) -> Path:
@@ -226,19 +285,23 @@ def predict(model: Path, digit: int) -> float:
 def demo(run: Path, digit: int) -> None:
     started = time.monotonic()
     say(f"Training on 1,500 handwritten digits, {EPOCHS} epochs, in the run directory {run}.")
-    say("It is killed twice with SIGKILL, which no program can catch, in the middle of an epoch, and started again with the same command.")
-    attempts: list[Attempt] = []
-    for number, from_epoch in enumerate(KILL_FROM_EPOCH, start=1):
-        say(f"\nAttempt {number}: python scripts/train_digits.py --run {run}")
-        attempts.append(train_and_kill(run, number, from_epoch))
-    number = len(attempts) + 1
-    say(f"\nAttempt {number}: the same command, to the end")
-    attempts.append(train_to_the_end(run, number))
+    say("A launcher watches over it. The machine is taken away in the middle of an epoch, by a notice; and on the next one the training is killed")
+    say("with SIGKILL, which no program can catch.")
+    notice = run.with_name(f"{run.name}.notice")
+    command = f"ckptkit run --notices file:{notice} -- python {' '.join(script(run))}"
+    say(f"\n{command}")
+    try:
+        attempts = [preempt(run, notice)]
+        notice.unlink()
+        say("\nThe same command, as on the next machine")
+        attempts += kill_and_finish(run, notice)
+    finally:
+        notice.unlink(missing_ok=True)
     model = published_model(run)
 
     other = run.with_name(f"{run.name}-uninterrupted")
-    say(f"\nThe same training, which nobody interrupts: python scripts/train_digits.py --run {other}")
-    uninterrupted = train_to_the_end(other, 1)
+    say(f"\nThe same training, which nobody interrupts: python {' '.join(script(other))}")
+    uninterrupted = train_uninterrupted(other)
 
     say("\nA fresh process, with TensorFlow and the SavedModel but nothing of the training, on held-out digits:")
     say(f"python scripts/predict_digit.py {model}")
@@ -252,17 +315,20 @@ def demo(run: Path, digit: int) -> None:
 def check(run: Path, attempts: list[Attempt], uninterrupted: Attempt, served_accuracy: float) -> None:
     started = sum(e.event == "attempt_started" for e in ckptkit.open_run(run).journal)
     expect(started == len(attempts), f"the journal has {started} attempts; there were {len(attempts)}")
-    for number, (killed, following) in enumerate(pairwise(attempts), start=1):
-        expect(killed.reached > killed.newest_checkpoint, f"attempt {number} was killed before it had gone on")
+    for number, (ended, following) in enumerate(pairwise(attempts), start=1):
         expect(
-            following.resumed_from == killed.newest_checkpoint,
-            f"attempt {number + 1} resumed from step {following.resumed_from}; "
-            f"the newest checkpoint was of step {killed.newest_checkpoint}",
+            following.resumed_from == ended.newest_checkpoint,
+            f"attempt {number + 1} resumed from step {following.resumed_from}; the newest checkpoint was of step {ended.newest_checkpoint}",
         )
+    preempted, killed, _ = attempts
+    expect(preempted.reached == preempted.newest_checkpoint, "after the notice a step was not saved")
+    expect(killed.reached > killed.newest_checkpoint, "it was killed before it had gone on")
+    causes = [e.cause for e in ckptkit.open_run(run).journal if e.event == "launch_ended"]
+    expect(causes == ["preempted", "signal", "finished"], f"the launchers tell of other ends: {causes}")
     last = attempts[-1]
     expect(
         last.digest == uninterrupted.digest,
-        f"the killed training ended with other values than the one that nobody interrupted: {last.digest}, {uninterrupted.digest}",
+        f"the interrupted training ended with other values than the one that nobody interrupted: {last.digest}, {uninterrupted.digest}",
     )
     expect(last.accuracy >= MIN_ACCURACY, f"the accuracy is {last.accuracy}, less than {MIN_ACCURACY}")
     expect(
@@ -280,21 +346,21 @@ def summarize(run: Path, attempts: list[Attempt], uninterrupted: Attempt, model:
         if number < len(attempts):
             lost = attempt.reached - attempt.newest_checkpoint
             again.append(lost)
-            end = f"killed; its last {lost} steps are done again"
+            end = f"killed; its last {lost} steps are done again" if lost else "preempted by a notice; nothing is done again"
         steps = f"steps {attempt.resumed_from + 1:>4} to {attempt.reached:>4}"
         say(f"  attempt {number}   {steps}   {attempt.secs:4.1f} s   {start + ',':<24} {end}")
     last = attempts[-1]
     say(f"  done again  {sum(again)} of {last.reached} steps, {sum(again) / last.reached:.1%}, and the few that the progress bar had not shown yet")
     say(f"  accuracy    {last.accuracy:.1%} on 297 held-out digits, the same from the SavedModel in a fresh process")
     say("  SHA-256 over all variables of the model and the optimizer, at the end")
-    say(f"    {last.digest}  killed twice")
+    say(f"    {last.digest}  preempted, then killed")
     say(f"    {uninterrupted.digest}  not interrupted")
     say(f"  SavedModel  {model}")
     say(f"  journal     {run / 'journal'}")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="scripts/demo", description="Kill a training run twice and see it end as if nothing had happened.")
+    parser = argparse.ArgumentParser(prog="scripts/demo", description="Preempt and kill a training run, and see it end as if nothing had happened.")
     parser.add_argument("--run", type=Path, help="a new run directory (default: runs/demo-<time> in the repository)")
     parser.add_argument("--digit", type=int, default=0, help="which of the 297 held-out digits is predicted")
     args = parser.parse_args()

@@ -162,8 +162,18 @@ def test_links_lead_somewhere(page):
 
 def test_readme_names_the_exit_codes_that_there_are():
     rows = re.findall(r"^\| (\d+) \|", read("README.md"), re.MULTILINE)
-    assert [int(code) for code in rows] == sorted({*ExitCode, 75})
+    assert [int(code) for code in rows] == sorted(ExitCode)
 
+
+def test_every_exit_code_that_is_documented_is_seen_in_a_test():
+    tables = [read("README.md").split("## Exit codes")[1].split("\n## ")[0], read("docs/cli.md").split("## Exit codes")[1].split("\n## ")[0],
+              read("docs/cli.md").split("## `ckptkit run`")[1].split("\n## ")[0]]
+    codes = {int(code) for table in tables for code in re.findall(r"(?:^\| |with |or )(\d+)(?: \||\b)", table, re.MULTILINE)}
+    assert codes >= {*ExitCode, 126, 127}
+    lines = [line for folder in ("launcher", "cli", "signals") for path in (ROOT / "tests" / folder).glob("test_*.py")
+             for line in path.read_text().splitlines() if re.search(r"code|ends\(|wait\(\)", line)]
+    seen = {int(number) for line in lines for number in re.findall(r"\b\d+\b", line)}
+    assert not codes - seen
 
 # -- the commands
 

@@ -17,6 +17,9 @@ class ExitCode(IntEnum):
     CORRUPT = 3
     NO_RUN = 10
     LOCKED = 11
+    PREEMPTED = 75
+    CONFIG = 78
+    NO_PROGRESS = 93
     INTERRUPTED = 130
 
 

@@ -10,6 +10,9 @@ from ckptkit import __version__
 from ckptkit.cli.exits import ExitCode
 
 COMMANDS = {
+    "run": "ckptkit.cli.run",
+    "save": "ckptkit.cli.save",
+    "stop": "ckptkit.cli.stop",
     "list": "ckptkit.cli.list",
     "show": "ckptkit.cli.show",
     "verify": "ckptkit.cli.verify",

@@ -359,6 +359,7 @@ class FitRun:
         return logs
 
     def _test_function(self, iterator: Any) -> Any:
+        self._attempt.beats += 1
         if self._replay is not None:
             if self._replay.evaluation_is_new:
                 _private.skip_evaluation(self._model)
@@ -402,6 +403,7 @@ class FitRun:
     def _goes_to_the_place(self, iterator: Any) -> bool:
         """Stands for a call that was made before; False where this is the first that was not."""
         assert self._replay is not None
+        self._attempt.beats += 1
         self._attempt.stopping.serve(leave=self._flush)
         if self._replay.arrives():
             self._restore(iterator)

@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from ckptkit.errors import ConfigError, CorruptCheckpointError, IncompatibleStateError, Preempted, RunLockedError
+from ckptkit.errors import ConfigError, CorruptCheckpointError, Preempted
 from ckptkit.log import logger
 from ckptkit.manager.finished import note_finished
 from ckptkit.manager.loop_data import LoopData
 from ckptkit.manager.metrics import Metrics
 from ckptkit.manager.opening import open_run_to_train
+from ckptkit.manager.outside import Outside, may_restart
 from ckptkit.manager.plan import Plan
 from ckptkit.manager.saver import Saver, Taken
 from ckptkit.manager.settling import Settling
@@ -35,9 +36,6 @@ from ckptkit.store.quarantine import quarantine
 from ckptkit.store.tidying import tell
 from ckptkit.store.versions import versions
 
-NEVER_RESTART = (ConfigError, IncompatibleStateError, RunLockedError)
-"""Errors that the next start would meet again."""
-
 
 class Attempt:
     """Opens a run for training.
@@ -46,6 +44,8 @@ class Attempt:
         plan: what it is made of.
 
     Attributes:
+        beats: grows while the run gets on; others only compare it.
+        trained: whether this process has made a step.
         settling: hyperparameters, compared and put into effect.
         stopping: requests to stop.
 
@@ -67,6 +67,8 @@ class Attempt:
         self._last = Moment(position=self.position, time_secs=plan.clock.monotonic())
         self._abandoned: RunPosition | None = None
         self.phase = "starting"
+        self.beats = 0
+        self.trained = False
         self._turn: Turn | None = None  # the one under way, until it is counted
         self._left: Turn | None = None  # the one that was left in the middle of its body
         self._epoch: RunPosition | None = None  # where the run was when the turn of `epochs` began that is under way
@@ -79,6 +81,7 @@ class Attempt:
             self.settling = Settling(self.plan)
             self._saver = Saver(self.plan, self.journal, self._tracker)
             self.stopping = Stopping(self, self.plan, self.journal, self._saver)
+            self._outside = Outside(self, self.plan, self.journal, self.stopping)
         except BaseException:
             self._lock.release()
             raise
@@ -250,6 +253,7 @@ class Attempt:
         Raises:
             Preempted: after a request to stop, with the state saved.
         """
+        self.beats += 1
         if self.stopping.requested:
             self.count_turn()
             self._pass_is_over()
@@ -276,6 +280,8 @@ class Attempt:
                               f"The run is at step {self.position.step}. Received: {position.step}. Begin at the position that was restored.")
         if position != self.position:
             self._metrics = Metrics()
+        self.trained = self.trained or position.step > self.position.step
+        self.beats += 1
         self.position = position
         self.measured(metrics or {})
 
@@ -297,6 +303,8 @@ class Attempt:
         self._saver.turn(moment.time_secs)
         reason = self.plan.save.due(moment, self._last)
         must = reason is not None and any(policy.insists(moment, self._last) for policy in (self.plan.save, self.plan.keep))
+        if (asked := self._outside.save_reason) is not None:
+            reason, must = asked, True
         self._extremes = updated_extremes(self._extremes, self._metrics.converted)
         if reason is not None:
             self.save(reason, must=must, periodic=True)
@@ -317,6 +325,7 @@ class Attempt:
             must: whether it may not be dropped for a newer one while an earlier one is being written.
             periodic: whether another one follows by itself, so that training goes on where there is no space for this one.
         """
+        self._outside.saves((taken.position if taken is not None else self.position).step)
         taken = taken or self.take()
         self._extremes = updated_extremes(self._extremes, taken.metrics)
         manifest = Manifest(
@@ -420,6 +429,7 @@ class Attempt:
                 try:
                     self.stopping.end()
                 finally:
+                    self._outside.end()
                     self._lock.release()
 
     def _tell_end(self, error: BaseException | None) -> None:
@@ -438,10 +448,11 @@ class Attempt:
         elif error is not None:
             outcome = "failed"
             tell(self.journal, events.Failed(error=type(error).__name__, message=str(error), step=self.position.step,
-                                             restart=not isinstance(error, NEVER_RESTART)))
+                                             restart=may_restart(error)))
         else:
             self._save_the_rest("the loop was left")
         self._saver.wait()
+        self._outside.ended(outcome, error)
         if outcome == "finished":
             note_finished(self.plan.layout, self.plan.state)
         tell(self.journal, events.AttemptEnded(outcome=outcome, step=self.position.step))

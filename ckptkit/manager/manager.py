@@ -14,7 +14,7 @@ import tensorflow as tf
 from ckptkit.clock import Clock
 from ckptkit.errors import CheckpointNotFoundError, ConfigError
 from ckptkit.log import show_by_default
-from ckptkit.manager import loops, registry
+from ckptkit.manager import loops, outside, registry
 from ckptkit.manager.attempt import Attempt, is_orderly_exit
 from ckptkit.manager.finished import check_finished_by
 from ckptkit.manager.plan import make_plan
@@ -400,7 +400,8 @@ class CheckpointManager:
             show_by_default()
             state = self._with(extra_state or {})
             registry.take_over(self._plan.layout, self)
-            self._attempt = Attempt(replace(self._plan, state=state))
+            with outside.told_where_it_fails():
+                self._attempt = Attempt(replace(self._plan, state=state))
             registry.opened(self._plan.layout, self)
         elif extra_state:
             raise ConfigError(f"model.fit opens the run in {self._plan.layout.root} itself, restores it on its way to where it goes on, and closes "

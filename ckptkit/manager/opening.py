@@ -15,7 +15,7 @@ from ckptkit.store.catalog import list_checkpoints
 from ckptkit.store.files import storage_errors
 from ckptkit.store.fresh import make_checkpoints, set_aside_earlier_lives
 from ckptkit.store.journal import Journal, next_attempt, start_journal
-from ckptkit.store.layout import RunLayout
+from ckptkit.store.layout import RunLayout, journal_attempt
 from ckptkit.store.lock import RunLock
 from ckptkit.store.mounts import say_what_a_bucket_lacks
 from ckptkit.store.order import put_in_order, shut_out_the_silent
@@ -78,7 +78,8 @@ def _check_directory(layout: RunLayout) -> None:
         for path in (layout.root, layout.checkpoints, layout.journal):
             if path.exists() and not path.is_dir():
                 raise ConfigError(f"{path} is a file; a run needs a directory there. Move the file away, or name another directory.")
-        anothers = layout.state_file.exists() and not layout.journal.exists() and not list_checkpoints(layout)
+        trained = layout.journal.is_dir() and any(journal_attempt(path.name) for path in layout.journal.iterdir())  # a launcher comes before
+        anothers = layout.state_file.exists() and not trained and not list_checkpoints(layout)
     if anothers:
         raise ConfigError(f"{layout.checkpoints} holds checkpoints that another program wrote. Name another directory for this run.")
 

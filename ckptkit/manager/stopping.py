@@ -55,16 +55,20 @@ class Stopping:
         saver: of the attempt.
 
     Attributes:
+        before_signal: called when a signal has arrived, before it is known how much time is left: a launcher may have said so.
         reserve: a snapshot that is written where the training thread comes to no safe point before the machine goes away.
         preempted: whether the attempt was stopped, with its state saved.
+        served: the request for which it was.
     """
 
     def __init__(self, attempt: Stoppable, plan: Plan, journal: Journal, saver: Saver) -> None:
         self._attempt, self._plan, self._journal, self._saver = attempt, plan, journal, saver
         self.reserve: Taken | None = None
-        self.preempted = False
+        self.preempted, self.served = False, ""
         self._box = StopBox()
         self._deadline: float | None = None
+        self._grace_secs = plan.preemption.grace_secs
+        self.before_signal: Callable[[], None] = lambda: None
         self._guard = threading.Lock()
         self._signals = SignalGuard(plan.preemption, self._box, self._signal_arrived)
         self._signals.install()
@@ -72,6 +76,19 @@ class Stopping:
     def request(self, reason: str) -> None:
         """Asks the run to save and stop at its next safe point; from any thread."""
         self._box.put(StopRequest(reason, self._plan.preemption.exit_code))
+
+    def goes_away(self, source: str, left_secs: float) -> None:
+        """The machine goes away in so many seconds; from any thread. What is said last counts."""
+        tell(self._journal, events.NoticeReceived(source=source, grace_secs=left_secs))
+        self._set_deadline(left_secs)
+
+    def stays(self) -> None:
+        """The machine does not go away after all: there is all the time for what was begun."""
+        self._deadline = None
+
+    def _set_deadline(self, left_secs: float) -> None:
+        self._grace_secs, self._deadline = left_secs, time.monotonic() + left_secs
+        self._call_last_resort()
 
     @property
     def requested(self) -> bool:
@@ -99,6 +116,7 @@ class Stopping:
             return
         began = self._plan.clock.monotonic()
         at = taken.position if taken is not None else self._attempt.position
+        phase, self._attempt.phase = self._attempt.phase, "saving"
         with self._guard:
             if not self._attempt.done and not self._attempt.is_saved(at):
                 if taken is None:
@@ -108,9 +126,9 @@ class Stopping:
         tell(self._journal, events.Preempted(step=at.step, reason=request.reason, exit_code=request.exit_code,
                                              secs=self._plan.clock.monotonic() - began))
         logger.info("stopped by %s at %s; the next start goes on from there", request.reason, at)
-        self.preempted = True
+        self.preempted, self.served = True, request.reason
         self._box.clear()
-        self._deadline = None
+        self._deadline, self._attempt.phase = None, phase
         if leave is not None:
             leave()
         _answer(request, at)
@@ -134,15 +152,15 @@ class Stopping:
         if name == "SIGINT":
             logger.warning("saving step %d; Ctrl-C again to stop now", self._attempt.position.step)
         else:
+            self.before_signal()
             if self._deadline is None:
-                self._deadline = time.monotonic() + self._plan.preemption.grace_secs
-                self._call_last_resort()
+                self._set_deadline(self._plan.preemption.grace_secs)
             logger.warning("received %s while %s: saving at the next safe point, then stopping", name, self._attempt.phase)
         tell(self._journal, events.SignalReceived(signal=name, phase=self._attempt.phase))
 
     def _call_last_resort(self) -> None:
         """Late enough that training may come to a safe point by itself, and early enough to write."""
-        timer = threading.Timer(max(self._plan.preemption.grace_secs - 1.5 * (self._saver.write_secs or 0.0) - 1.0, 0.0), self._last_resort)
+        timer = threading.Timer(max(self._grace_secs - 1.5 * (self._saver.write_secs or 0.0) - 1.0, 0.0), self._last_resort)
         timer.daemon = True
         timer.start()
 
@@ -153,7 +171,7 @@ class Stopping:
             # Not `requested`: Python's handler has to wait for the training thread as well.
             if self._deadline is None or reserve is None or (reserve.position == self._attempt.saved_at != self._saver.refused):
                 return
-            reason = f"no safe point within {self._plan.preemption.grace_secs:g} s of grace, while {self._attempt.phase}"
+            reason = f"no safe point within {self._grace_secs:.3g} s of grace, while {self._attempt.phase}"
             logger.warning("%s: saving %s, from before", reason, reserve.position)
             tell(self._journal, events.EmergencyDecided(action="reserve", reason=reason))
             self._attempt.save(f"the machine goes away; {reason}", reserve)

@@ -287,11 +287,92 @@ class ExportFailed(Event):
     error: str
     message: str
 
+@dataclass(frozen=True, kw_only=True)
+class Requested(Event):
+    """Somebody asked this attempt to `save`, or to save and `stop`; it does so at its next safe point."""
+
+    event: ClassVar[str] = "requested"
+    id: str
+    action: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestServed(Event):
+    """The state at `step` is about to be saved because of a request; a `saved` of that step follows, or a `save_failed` or `save_dropped`."""
+
+    event: ClassVar[str] = "request_served"
+    id: str
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchStarted(Event):
+    """A launcher is about to start the training for the `number`th time, with `step` committed; written, durably, before it does."""
+
+    event: ClassVar[str] = "launch_started"
+    launcher: str
+    number: int
+    host: str
+    boot: str
+    pid: int
+    program: str
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchEnded(Event):
+    """What the launcher has started is over, by its `cause`, with `step` committed; `inferred` by a later launcher where this one was lost, too.
+    `last_lines` are the end of what an exception has printed.
+    """
+
+    event: ClassVar[str] = "launch_ended"
+    launcher: str
+    number: int
+    cause: str
+    words: str
+    exit_code: int | None
+    signal: str
+    step: int
+    inferred: bool = False
+    last_lines: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchDecided(Event):
+    """What the launcher does after that: `restart` after `wait_secs`, or `stop` with an exit code; and why."""
+
+    event: ClassVar[str] = "launch_decided"
+    action: str
+    exit_code: int
+    wait_secs: float
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stalled(Event):
+    """The training has made no step and no other progress for `secs`; its stacks are in the log."""
+
+    event: ClassVar[str] = "stalled"
+    secs: float
+    phase: str
+    step: int
+    ended: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swept(Event):
+    """Processes that the training had left behind were ended."""
+
+    event: ClassVar[str] = "swept"
+    processes: list[str]
+
 
 EVENTS: dict[str, type[Event]] = {
     cls.event: cls
     for cls in (AttemptStarted, AttemptEnded, Restored, Inexact, TrainingStarted, Saved, SaveDropped, SaveFailed, SpaceShort, ForegroundSaves,
                 EmergencyDecided, TakenAway, TidyingFailed, PassedOver, CleanedUp, TakenOver, SetAside, RolledBack,
-                HyperparameterChanged, SignalReceived, NoticeReceived, Preempted, Failed, Finished, Exported, ExportFailed)
+                HyperparameterChanged, SignalReceived, NoticeReceived, Preempted, Failed, Finished, Exported, ExportFailed,
+                Requested, RequestServed, LaunchStarted, LaunchEnded, LaunchDecided, Stalled, Swept)
 }
 """Every kind of event by its name."""

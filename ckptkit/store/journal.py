@@ -15,7 +15,11 @@ from ckptkit.errors import StorageError
 from ckptkit.store.events import EVENT_VERSION, EVENTS, Event
 from ckptkit.store.files import REFUSED, FileSystem, storage_errors
 from ckptkit.store.layout import CheckpointName, RunLayout, fence_attempt, journal_attempt, writing_attempt
+from ckptkit.store.links import refuse_links
 from ckptkit.store.reading import open_regular
+
+LAUNCHER = 0
+"""The number of an attempt in the lines of a launcher."""
 
 MAX_LINE_BYTES = 1024 * 1024
 MAX_JOURNAL_BYTES = 256 * 1024 * 1024
@@ -34,7 +38,7 @@ class Journal:
 
     def __init__(self, files: FileSystem, path: Path, attempt: int, clock: Clock) -> None:
         self._files = files
-        self._path = path
+        self.path = path
         self._clock = clock
         self._torn = False
         self.attempt = attempt
@@ -48,7 +52,7 @@ class Journal:
         event = dataclasses.replace(event, time=self._clock.now(), attempt=self.attempt)
         line = encode_line(event)
         try:
-            self._files.append(self._path, b"\n" + line if self._torn else line)
+            self._files.append(self.path, b"\n" + line if self._torn else line)
         except StorageError:
             self._torn = True  # half a line may be there, which could not be cut off
             raise
@@ -94,6 +98,31 @@ def start_journal(files: FileSystem, layout: RunLayout, clock: Clock, attempt: i
     return Journal(files, path, attempt, clock)
 
 
+def start_launcher_journal(files: FileSystem, layout: RunLayout, clock: Clock, launcher: str) -> Journal:
+    """Opens the journal of a launcher, under an id that no other one has.
+
+    Raises:
+        StorageError: where the disk refuses, or a directory of the run is a link.
+    """
+    refuse_links(layout)
+    files.make_dir(layout.journal)
+    path = layout.launcher_journal(launcher)
+    files.create(path, b"")
+    files.sync_dir(layout.journal)
+    _sync_way(files, layout)
+    return Journal(files, path, LAUNCHER, clock)
+
+
+def read_attempt(layout: RunLayout, attempt: int) -> tuple[Event, ...]:
+    """What one attempt has told so far, as it was written.
+
+    Raises:
+        StorageError: where the file cannot be read.
+    """
+    path = layout.attempt_journal(attempt)
+    return tuple(event for _, event in _events(path, [])) if path.exists() else ()
+
+
 def _sync_way(files: FileSystem, layout: RunLayout) -> None:
     """Makes the names durable that lead to this run: a process that made them may have been killed before it could."""
     files.sync_dir(layout.root)
@@ -127,18 +156,23 @@ def read_journal(layout: RunLayout) -> JournalView:
     with storage_errors("list", layout.journal):
         paths = sorted(path for path in layout.journal.iterdir() if path.suffix == ".jsonl")
     for path in paths:
-        time = 0.0
-        for number, line in _lines(path, damaged):
-            try:
-                event = decode_line(line)
-            except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
-                damaged.append(f"{path.name}:{number}: {error}")
-            else:
-                if event is not None:
-                    time = max(time, event.time)
-                    events.append((time, event))
+        events += _events(path, damaged)
     events.sort(key=lambda pair: pair[0])
     return JournalView(tuple(event for _, event in events), tuple(damaged))
+
+
+def _events(path: Path, damaged: list[str]) -> Iterator[tuple[float, Event]]:
+    """The events of a file in their order, each with a time that does not go back."""
+    time = 0.0
+    for number, line in _lines(path, damaged):
+        try:
+            event = decode_line(line)
+        except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
+            damaged.append(f"{path.name}:{number}: {error}")
+        else:
+            if event is not None:
+                time = max(time, event.time)
+                yield time, event
 
 
 def _lines(path: Path, damaged: list[str]) -> Iterator[tuple[int, bytes]]:

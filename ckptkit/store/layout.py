@@ -100,6 +100,14 @@ class RunLayout:
         return self.root / "control"
 
     @property
+    def request(self) -> Path:
+        return self.control / "request.json"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "log" / "training.log"
+
+    @property
     def pins(self) -> Path:
         return self.root / "pins"
 
@@ -133,6 +141,9 @@ class RunLayout:
 
     def attempt_journal(self, attempt: int) -> Path:
         return self.journal / f"attempt-{attempt:06d}.jsonl"
+
+    def launcher_journal(self, launcher: str) -> Path:
+        return self.journal / f"launcher-{launcher}.jsonl"
 
 
 def run_layout(directory: str | os.PathLike[str]) -> RunLayout:

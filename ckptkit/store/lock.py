@@ -31,6 +31,7 @@ from ckptkit.store import presence
 from ckptkit.store.claims import ALIVE, OWNER, RELEASED, Claim, Owner, list_claims
 from ckptkit.store.files import FileSystem, storage_errors
 from ckptkit.store.layout import MAX_ATTEMPT, RunLayout
+from ckptkit.store.links import refuse_links
 from ckptkit.store.machine import Machine, this_machine
 
 BEAT_SECS = 5.0
@@ -79,7 +80,7 @@ class RunLock:
         self._take_over = take_over
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
-        _refuse_links(layout)
+        refuse_links(layout)
         if layout.lock.is_file():
             files.remove_file(layout.lock)  # the form of an earlier version: a record of who came last
         files.make_dir(layout.lock)
@@ -258,15 +259,6 @@ class RunLock:
 
 def _sign(text: str) -> bytes:
     return f"{text:<16}\n".encode()
-
-
-def _refuse_links(layout: RunLayout) -> None:
-    """A run is what is in its directory. Through a link in it, a save here would put another directory in order."""
-    for path in (layout.checkpoints, layout.journal, layout.lock, layout.quarantine, layout.aside, layout.control, layout.pins,
-                 layout.architecture):
-        if path.is_symlink():
-            raise StorageError(errno.ELOOP, f"{path} is a symbolic link, and none is followed out of a run directory. Put the directory there that "
-                                            f"it leads to, or make the whole run directory a link.")
 
 
 def check_not_held(layout: RunLayout) -> None:

@@ -189,7 +189,7 @@ def off_the_main_thread(directory: str) -> None:
     run = f"{directory}/plain"
     in_thread(lambda: fit(run, At("on_train_batch_end", 3, lambda: during.append(present()))))
     assert ended == ["finished"], ended
-    assert [(each["handlers"], each["threads"]) for each in during] == [(before["handlers"], ["ckptkit-lock"])]
+    assert [(each["handlers"], each["threads"]) for each in during] == [(before["handlers"], ["ckptkit-lock", "ckptkit-control"])]
     assert sum("off the main thread" in line for line in lines) == 1, lines
     assert ends_of(run) == ["finished"]
 

@@ -1,0 +1,65 @@
+"""How often the kernel has killed a process for want of memory: a counter of the control group that this process is in.
+
+Sources: the kernel's Documentation/admin-guide/cgroup-v2.rst (`memory.events`: `oom_kill`) and cgroup-v1/memory.rst (`memory.oom_control`).
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class OomCounter:
+    """Where the kernel counts.
+
+    Args:
+        path: the file, or None where there is none.
+    """
+
+    path: Path | None
+
+    def read(self) -> int:
+        """How many it has killed so far; 0 where that is not told."""
+        with suppress(OSError, ValueError):
+            for line in self.path.read_text().splitlines() if self.path is not None else ():
+                name, _, value = line.partition(" ")
+                if name == "oom_kill":
+                    return int(value)
+        return 0
+
+
+def oom_counter(proc: Path = Path("/proc/self")) -> OomCounter:
+    """The counter for this process and what it starts.
+
+    Args:
+        proc: the process's directory.
+    """
+    with suppress(OSError, ValueError):
+        groups = dict(_groups((proc / "cgroup").read_text()))
+        for line in (proc / "mountinfo").read_text().splitlines():
+            before, _, after = line.partition(" - ")
+            root, point = before.split()[3:5]
+            kind, _, options = after.split()[:3]
+            for controller, wanted, name in (("", "cgroup2", "memory.events"), ("memory", "cgroup", "memory.oom_control")):
+                if kind == wanted and controller in groups and (not controller or controller in options.split(",")):
+                    for path in _candidates(Path(point), root, groups[controller]):
+                        if (path / name).is_file():
+                            return OomCounter(path / name)
+    return OomCounter(None)
+
+
+def _groups(text: str) -> list[tuple[str, str]]:
+    """Paths of the process's groups, by controller; version 2 has one, without a name."""
+    found = []
+    for line in text.splitlines():
+        _, controllers, path = line.split(":", 2)
+        found += [(controller, path) for controller in controllers.split(",")]
+    return found
+
+
+def _candidates(point: Path, root: str, group: str) -> list[Path]:
+    """In a container, the path may be the host's, of which the mount shows only the end, or nothing but the group itself."""
+    inside = group.removeprefix(root) if root != "/" else group
+    return [point / inside.lstrip("/"), point / group.lstrip("/"), point]

@@ -1,0 +1,88 @@
+"""Notices of Google Compute Engine.
+
+Sources: https://cloud.google.com/compute/docs/instances/create-use-spot (`instance/preempted`, 30 s),
+https://cloud.google.com/compute/docs/metadata/getting-live-migration-notice (`instance/maintenance-event`, 60 s; up to an hour with a GPU),
+https://cloud.google.com/compute/docs/metadata/querying-metadata (`wait_for_change`, `last_etag`, `timeout_sec`, and 503).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ckptkit.launcher.notices.http import Answer, Unavailable, ask, expect
+from ckptkit.launcher.notices.notice import Notice
+
+PREEMPTION_SECS = 30.0
+MAINTENANCE_SECS = 60.0
+
+
+def is_preempted(body: bytes) -> bool:
+    """What `instance/preempted` says.
+
+    Raises:
+        Unavailable: where it is neither TRUE nor FALSE.
+    """
+    word = body.strip()
+    if word not in (b"TRUE", b"FALSE"):
+        raise Unavailable(f"instance/preempted is {word[:40]!r}, neither TRUE nor FALSE")
+    return word == b"TRUE"
+
+
+def is_terminated(body: bytes) -> bool:
+    """Whether `instance/maintenance-event` takes the machine away; MIGRATE_ON_HOST_MAINTENANCE only moves it, running."""
+    return body.strip() == b"TERMINATE_ON_HOST_MAINTENANCE"
+
+
+class Gce:
+    """The metadata server of Compute Engine: a request that waits for `preempted` to change, and one for maintenance between two of them.
+
+    Args:
+        environ: `GCE_METADATA_HOST` is the server's `host` or `host:port`, as in Google's own libraries; by default its link-local address,
+            which needs no name server.
+        wait_secs: how long a request may wait for a change.
+        timeout_secs: for an answer, beyond that.
+    """
+
+    name = "gce"
+    pause_secs = 0.2  # the server waits for us; this only bounds the requests to one that does not
+
+    def __init__(self, environ: Mapping[str, str], *, wait_secs: float = 10, timeout_secs: float = 3.0) -> None:
+        self._root = f"http://{environ.get('GCE_METADATA_HOST') or '169.254.169.254'}/computeMetadata/v1/instance/"
+        self._wait_secs = wait_secs
+        self._timeout_secs = timeout_secs
+        self._seen: str | None = None
+
+    def look(self) -> Notice | None:
+        """Waits for a change, but not the first time.
+
+        Raises:
+            Unavailable: where the server is not Compute Engine's, or gives no answer.
+        """
+        if self._preempted():
+            return Notice(self.name, PREEMPTION_SECS, "Compute Engine preempts this instance")
+        if self._terminated():
+            return Notice(self.name, MAINTENANCE_SECS - self._wait_secs, "Compute Engine ends this instance for the maintenance of its host")
+        return None
+
+    def _preempted(self) -> bool:
+        query, timeout_secs = "", self._timeout_secs
+        if self._seen is not None:
+            # With the tag of the last answer, a change between two requests is not missed.
+            query = f"?wait_for_change=true&timeout_sec={self._wait_secs:g}&last_etag={self._seen}"
+            timeout_secs += self._wait_secs
+        self._seen = None  # after a failure, look before waiting
+        answer = self._get("preempted" + query, timeout_secs)
+        preempted = is_preempted(expect(answer, "instance/preempted").body)
+        tag = answer.headers.get("etag", "")
+        self._seen = tag if tag.isalnum() and tag.isascii() else None
+        return preempted
+
+    def _terminated(self) -> bool:
+        answer = self._get("maintenance-event", self._timeout_secs)
+        return answer.status != 404 and is_terminated(expect(answer, "instance/maintenance-event").body)
+
+    def _get(self, key: str, timeout_secs: float) -> Answer:
+        answer = ask("GET", self._root + key, {"Metadata-Flavor": "Google"}, timeout_secs)
+        if answer.headers.get("metadata-flavor") != "Google":
+            raise Unavailable(f"{self._root} answered {answer.status} without 'Metadata-Flavor: Google': that is not Compute Engine's server")
+        return answer

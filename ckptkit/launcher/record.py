@@ -1,0 +1,203 @@
+"""The launcher's lines in a run's journal, and what earlier launchers have told there."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import get_args
+
+from ckptkit.clock import Clock
+from ckptkit.errors import StorageError
+from ckptkit.launcher.decide import Past
+from ckptkit.launcher.ending import PREEMPTED, Cause
+from ckptkit.log import logger
+from ckptkit.store.catalog import list_checkpoints
+from ckptkit.store.events import Event, LaunchDecided, LaunchEnded, LaunchStarted, NoticeReceived
+from ckptkit.store.files import FileSystem
+from ckptkit.store.journal import Journal, read_journal, start_launcher_journal
+from ckptkit.store.layout import RunLayout, run_layout
+from ckptkit.store.machine import Machine, this_machine
+from ckptkit.store.presence import hold, is_held
+from ckptkit.store.tidying import tell
+
+_CAUSES = get_args(Cause)
+_MOST_KEPT = 1000
+
+
+class Record:
+    """What this launcher tells. Until it is known where the run is, its lines are kept in memory.
+
+    Args:
+        clock: where the time comes from.
+        files: how the disk is changed.
+
+    Attributes:
+        id: of this launcher; no other one has it.
+        layout: the run, or None where it is not known yet.
+        started_step: the newest committed step when the training was started last.
+    """
+
+    def __init__(self, clock: Clock, files: FileSystem) -> None:
+        self.id = uuid.uuid4().hex[:12]
+        self.layout: RunLayout | None = None
+        self.started_step = 0
+        self._clock, self._files = clock, files
+        self._journals: dict[RunLayout, Journal] = {}
+        self._held: list[int] = []
+        self._waiting: list[Event] = []
+        self._own: list[Past] = []
+        self._start: LaunchStarted | None = None
+        self._start_told: set[RunLayout] = set()
+
+    def open(self, run: str) -> None:
+        """The run is in this directory, which may be another one than before: a program may train several.
+
+        Raises:
+            ConfigError: where that is no path.
+            StorageError: where the disk refuses.
+        """
+        layout = RunLayout(run_layout(run).root.resolve())
+        if layout == self.layout:
+            return
+        if layout not in self._journals:
+            self._journals[layout] = start_launcher_journal(self._files, layout, self._clock, self.id)
+            with suppress(OSError):  # a file system without such locks: then nobody can tell whether this launcher lives
+                self._held.append(hold(layout.launcher_journal(self.id)))
+        self.layout = layout
+        self.started_step = self.step
+        waiting, self._waiting = self._waiting, []
+        if self._start is not None:
+            self._tell_start(self._start)
+        for event in waiting:
+            self.tell(event)
+
+    def tell(self, event: Event) -> None:
+        """Writes a line, durably; a journal that cannot be written costs its line, and no training."""
+        if self.layout is not None:
+            tell(self._journals[self.layout], event)
+        elif len(self._waiting) < _MOST_KEPT:
+            self._waiting.append(event)
+
+    @property
+    def step(self) -> int:
+        """The newest committed step."""
+        if self.layout is None:
+            return 0
+        with suppress(StorageError):
+            found = list_checkpoints(self.layout)
+            return found[-1].step if found else 0
+        return 0
+
+    def starts(self, number: int, program: str) -> None:
+        """Tells that the training is about to be started."""
+        self.started_step = self.step
+        machine = this_machine()
+        self._start_told = set()
+        self._start = LaunchStarted(launcher=self.id, number=number, host=machine.host, boot=machine.boot, pid=os.getpid(), program=program, step=0)
+        if self.layout is not None:
+            self._tell_start(self._start)
+
+    def _tell_start(self, start: LaunchStarted) -> None:
+        if self.layout is not None and self.layout not in self._start_told:
+            self._start_told.add(self.layout)
+            self.tell(replace(start, step=self.started_step))
+
+    def ended(self, event: LaunchEnded, *, advanced: bool) -> None:
+        """Tells how it has ended, wherever its start was told."""
+        self._start = None
+        for layout in self._start_told:
+            tell(self._journals[layout], event)
+        self._own.append(Past(self._clock.now(), _cause(event.cause), advanced))
+
+    def past(self) -> list[Past]:
+        """Earlier ends of this run, oldest first: those that other launchers have told of, then those that this one has seen."""
+        others: list[Past] = []
+        if self.layout is not None:
+            try:
+                others = past_of([event for event in read_journal(self.layout).events if getattr(event, "launcher", "") != self.id])
+            except StorageError as error:
+                logger.warning("what earlier launchers have told cannot be read: %s", error)
+        return [*others, *self._own]
+
+    def infer(self, *, here_only: bool) -> LaunchEnded | None:
+        """Tells what became of starts of which no end was told: their launcher was lost with them.
+
+        Args:
+            here_only: only launchers of this machine: that these are gone, the kernel knows. Of others it is known when the run could be taken.
+
+        Returns:
+            The last one of this machine, or None.
+        """
+        last = None
+        if self.layout is not None:
+            with suppress(StorageError):
+                for started, told in unended(read_journal(self.layout).events):
+                    if started.launcher == self.id:
+                        continue
+                    here = Machine(started.host, started.boot).is_same(this_machine())
+                    if here_only and not here:
+                        continue
+                    if here and is_held(self.layout.launcher_journal(started.launcher)) is not False:
+                        continue
+                    event = inferred(started, told, here=here, first=os.getpid() == 1, step=self.step)
+                    logger.info("start %d of an earlier launcher left no word of its end: %s", started.number, event.words)
+                    self.tell(event)
+                    last = event if here else last
+        return last
+
+    def close(self) -> None:
+        """This launcher ends."""
+        while self._held:
+            os.close(self._held.pop())
+
+
+def unended(events: Sequence[Event]) -> list[tuple[LaunchStarted, bool]]:
+    """Starts of which no end was told, and whether their launcher knew that the machine goes away."""
+    ended = {(event.launcher, event.number) for event in events if isinstance(event, LaunchEnded)}
+    open_ = [event for event in events if isinstance(event, LaunchStarted) and (event.launcher, event.number) not in ended]
+    notices = [event.time for event in events if isinstance(event, NoticeReceived)]
+    return [(start, any(time >= start.time for time in notices)) for start in open_]
+
+
+def inferred(started: LaunchStarted, told: bool, *, here: bool, first: bool, step: int) -> LaunchEnded:
+    """What became of such a start.
+
+    Args:
+        started: it.
+        told: whether its launcher knew that the machine goes away.
+        here: whether it was on this machine, and since this machine was started.
+        first: whether this process is number 1, as in a container.
+        step: the newest committed one.
+    """
+    if told:
+        cause, words = "preempted", "its machine went away after a notice"
+    elif not here:
+        cause, words = "machine", f"it was lost with its machine ({started.host}), without a notice"
+    elif first and started.pid == 1:
+        cause, words = "memory", ("its whole container was killed without a word and started again on the same machine: most often, that is the "
+                                  "kernel, out of memory")
+    else:
+        cause, words = "launcher", "its launcher was killed"
+    return LaunchEnded(launcher=started.launcher, number=started.number, cause=cause, words=words, exit_code=None, signal="", step=step,
+                       inferred=True)
+
+
+def past_of(events: Sequence[Event]) -> list[Past]:
+    """The ends that a journal tells of, oldest first, and that count: where a launcher gave up, whoever starts the run again begins to count anew."""
+    steps = {(event.launcher, event.number): event.step for event in events if isinstance(event, LaunchStarted)}
+    found: list[Past] = []
+    for event in events:
+        if isinstance(event, LaunchEnded):
+            found.append(Past(event.time, _cause(event.cause), event.step > steps.get((event.launcher, event.number), event.step)))
+        elif isinstance(event, LaunchDecided) and event.action == "stop" and event.exit_code != PREEMPTED:
+            found = []
+    return found
+
+
+def _cause(text: str) -> Cause:
+    """A word of the journal, which a later version may have written."""
+    return next((cause for cause in _CAUSES if cause == text), "exit")
+

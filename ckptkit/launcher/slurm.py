@@ -1,0 +1,106 @@
+"""Putting a Slurm job back into its queue.
+
+Slurm requeues by itself where a node fails, and where it preempts a job that has not ended within its grace time. It does not where a time
+limit comes near or is over, nor where a job that is preempted ends in time: then it has to be asked. A job that is being ended is COMPLETING,
+with TimeLimit as the reason where that was it; one that somebody cancels has no reason (both seen with Slurm 22.05).
+Sources: https://slurm.schedmd.com/scontrol.html (`requeue`, `show job`), https://slurm.schedmd.com/sbatch.html (`--requeue`, `--signal`,
+`SLURM_RESTART_COUNT`).
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ckptkit.log import logger
+
+_FIELD = re.compile(r"(?:^|\s)(\w+)=(\S*)")
+_TIMEOUT_SECS = 30.0
+
+
+@dataclass(frozen=True)
+class Requeued:
+    """A job that was put back.
+
+    Args:
+        job: its number.
+        restarts: how often it had been before, as `SLURM_RESTART_COUNT` says.
+    """
+
+    job: str
+    restarts: int
+
+
+def why_not(shown: str) -> str | None:
+    """Why a job is not to be put back, by what `scontrol show job` says of it; None where it is.
+
+    Args:
+        shown: what was printed, `NAME=VALUE` with spaces between.
+    """
+    # What the user wrote (a name, a command) may look like a field; Slurm's own fields of these names come once, or first.
+    fields: dict[str, str] = {}
+    for name, value in _FIELD.findall(shown):
+        fields.setdefault(name, value)
+    if "JobState" not in fields or "Requeue" not in fields:
+        return "scontrol shows neither Requeue nor JobState of it"
+    if fields["JobState"] == "PENDING":
+        return "Slurm has put it back already"
+    if fields["JobState"] == "CANCELLED" or (fields["JobState"] == "COMPLETING" and fields.get("Reason") != "TimeLimit"):
+        return "somebody has cancelled it"
+    if fields["Requeue"] != "1":
+        return "it may not be requeued: submit it with --requeue"
+    if fields.get("BatchFlag") == "0":
+        return "it is no batch job: submit it with sbatch"
+    return None
+
+
+def requeue(environ: Mapping[str, str], run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run) -> Requeued | str:
+    """Puts the job that this process belongs to back into the queue. Slurm then ends it: call this last.
+
+    Args:
+        environ: of this process.
+        run: starts `scontrol`.
+
+    Returns:
+        What was done, or in words why nothing was.
+    """
+    job = environ.get("SLURM_JOB_ID", "")
+    if not job.isdecimal():
+        return "this is no Slurm job"
+
+    def scontrol(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return run(["scontrol", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_SECS,
+                   check=False)
+
+    try:
+        shown = scontrol("--oneliner", "show", "job", job)
+        if shown.returncode != 0:
+            return f"Slurm does not show job {job}: {_words(shown)}"
+        if (reason := why_not(shown.stdout)) is not None:
+            return f"job {job}: {reason}"
+        done = scontrol("requeue", job)
+    except FileNotFoundError:
+        return f"job {job}: there is no scontrol here"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"job {job}: scontrol gave no answer: {error}"
+    if done.returncode != 0:
+        return f"job {job} was not requeued: {_words(done)}"
+    restarts = environ.get("SLURM_RESTART_COUNT", "0")
+    return Requeued(job, int(restarts) if restarts.isdecimal() else 0)
+
+
+def put_back(environ: Mapping[str, str]) -> None:
+    """The same, and says what came of it; nothing where this is no Slurm job."""
+    if not environ.get("SLURM_JOB_ID"):
+        return
+    match requeue(environ):
+        case Requeued(job, restarts):
+            logger.info("Slurm has put job %s back into its queue (restarted %d times before)", job, restarts)
+        case str(reason):
+            logger.warning("not put back into Slurm's queue: %s", reason)
+
+
+def _words(done: subprocess.CompletedProcess[str]) -> str:
+    return " ".join((done.stderr or done.stdout).split()) or f"scontrol ended with {done.returncode}"

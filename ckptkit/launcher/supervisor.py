@@ -1,0 +1,308 @@
+"""`ckptkit run`: starts a training, watches over it, and starts it again where that can help. Effects only; what is decided is decided elsewhere."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from ckptkit.clock import Clock, SystemClock
+from ckptkit.errors import CheckpointError
+from ckptkit.launcher.child import Child
+from ckptkit.launcher.decide import INTERRUPTED, Decision, Past, Told, decide
+from ckptkit.launcher.ending import PREEMPTED, Ending, ending_of
+from ckptkit.launcher.escalation import Escalation, escalation
+from ckptkit.launcher.family import Family, adopt_orphans
+from ckptkit.launcher.inbox import Inbox, reap
+from ckptkit.launcher.memory import oom_counter
+from ckptkit.launcher.notices.notice import Notice
+from ckptkit.launcher.output import Log
+from ckptkit.launcher.pulse import Pulse
+from ckptkit.launcher.record import Record
+from ckptkit.launcher.settings import Settings
+from ckptkit.launcher.slurm import put_back
+from ckptkit.log import logger
+from ckptkit.store.channel import Said
+from ckptkit.store.events import LaunchDecided, LaunchEnded, NoticeReceived, SignalReceived, Stalled, Swept
+from ckptkit.store.files import FileSystem
+
+Watch = Callable[[Callable[[Notice], None], threading.Event], threading.Thread | None]
+"""Starts to watch for notices: tells each one, until the event is set."""
+
+_LOOK_SECS = 0.25
+_SWEEP_SECS = 5.0
+_NOT_FOUND, _NOT_STARTED = 127, 126
+_INSISTING = 3
+
+
+class Supervisor:
+    """Watches over one training. It takes signals, orphans and dead children of this whole process: one at a time, in a process of its own.
+
+    Args:
+        command: the program and its arguments.
+        settings: budgets and limits.
+        environment: of this process.
+        watch: who knows that the machine will go away.
+        clock: where the time comes from.
+    """
+
+    def __init__(self, command: Sequence[str], settings: Settings, environment: Mapping[str, str] | None = None, watch: Watch | None = None,
+                 clock: Clock | None = None) -> None:
+        self._command, self._settings, self._watch = list(command), settings, watch
+        self._environment = dict(os.environ if environment is None else environment)
+        self._clock = clock or SystemClock()
+        self._record = Record(self._clock, FileSystem())
+        self._log = Log(settings.log_bytes, settings.log_files)
+        self._family, self._adopts = Family(), False
+        self._oom = oom_counter()
+        self._inbox: Inbox
+        self._child: Child | None = None
+        self._escalation: Escalation | None = None
+        self._notice: Notice | None = None
+        self._interrupts = 0
+        self._passed_on: set[str] = set()
+        self._number = 0
+
+    def run(self) -> int:
+        """Runs the training to an end.
+
+        Returns:
+            The exit code.
+
+        Raises:
+            ConfigError, StorageError: where the run directory that was named cannot be used.
+        """
+        stop = threading.Event()
+        self._adopts = adopt_orphans()
+        with Inbox() as self._inbox:
+            if self._settings.run:
+                self._found(self._settings.run)
+            watcher = self._watch(self._inbox.put, stop) if self._watch is not None else None
+            try:
+                decision = self._after_a_lost_one() or Decision(True, "")
+                while decision.restart:
+                    decision = self._one_life() if self._wait_before_start(decision) else self._told_while_waiting()
+            finally:
+                stop.set()
+                self._log.close(_SWEEP_SECS)
+                self._record.close()
+            if watcher is not None:
+                watcher.join(_LOOK_SECS)
+            if decision.elsewhere:
+                put_back(self._environment)  # Slurm answers with SIGTERM, which is still taken here
+        return decision.exit_code
+
+    # -- from one start to the next
+
+    def _after_a_lost_one(self) -> Decision | None:
+        """A launcher of this machine was killed over a training, as with its whole container: that counts as if this one had seen it."""
+        past = self._record.past()
+        lost = self._record.infer(here_only=True)
+        if lost is None or lost.cause != "memory":
+            return None
+        advanced = self._record.past()[-1].advanced
+        return self._decided(Ending(cause="memory", words=lost.words, heard=True, trained=True, advanced=advanced, step=lost.step), past)
+
+    def _wait_before_start(self, decision: Decision) -> bool:
+        """Waits; False where the launcher was told to end meanwhile."""
+        until = time.monotonic() + random.uniform(0.0, decision.most_wait_secs)
+        while not (self._notice or self._interrupts):
+            left = until - time.monotonic()
+            if left <= 0:
+                break
+            self._inbox.wait(left, self._handle)
+            reap(0)
+        else:
+            return False
+        self._inbox.wait(0.0, self._handle)
+        return not (self._notice or self._interrupts)
+
+    def _told_while_waiting(self) -> Decision:
+        if self._interrupts:
+            decision = Decision(False, "it was interrupted before the next start", exit_code=INTERRUPTED)
+        else:
+            decision = Decision(False, "the machine goes away, before the next start", exit_code=PREEMPTED, elsewhere=True)
+        self._say(decision)
+        return decision
+
+    def _one_life(self) -> Decision:
+        """Starts the training once, and decides when it has ended."""
+        self._number += 1
+        self._record.starts(self._number, Path(self._command[0]).name.encode(errors="backslashreplace").decode())
+        kills_before = self._oom.read()
+        self._passed_on.clear()
+        try:
+            child = self._child = Child(self._command, self._environment, self._log, self._clock)
+        except OSError as error:
+            code = _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_STARTED
+            logger.error("could not start %s: %s", self._command[0], error.strerror or error)
+            ending = Ending(cause="exit", words=f"could not be started: {error.strerror or error}", code=code)
+            return self._ended(ending)
+        try:
+            status, hung_secs = self._until_it_ends(child)
+            child.ended(status)
+            said = self._sweep(child)
+            child.finish()
+            code = os.waitstatus_to_exitcode(status)
+            ending = ending_of(
+                code=code if code >= 0 else None, signal_number=-code if code < 0 else None, said=said, hung_secs=hung_secs,
+                oom_kills=self._oom.read() - kills_before, printed=child.printed, started_step=self._record.started_step, step=self._record.step)
+        finally:
+            self._child, self._escalation = None, None
+            child.close()
+        decision = self._ended(ending)
+        if decision.restart:
+            child.end_lines()
+        return decision
+
+    def _ended(self, ending: Ending) -> Decision:
+        past = self._record.past()
+        self._record.ended(LaunchEnded(
+            launcher=self._record.id, number=self._number, cause=ending.cause, words=ending.words, exit_code=ending.code, signal=ending.signal,
+            step=ending.step, last_lines=list(ending.last_lines)), advanced=ending.advanced)
+        return self._decided(ending, past)
+
+    def _decided(self, ending: Ending, past: Sequence[Past]) -> Decision:
+        told = Told(notice=f"{self._notice.source}: {self._notice.reason}" if self._notice is not None else "", interrupted=self._interrupts > 0,
+                    warned="SIGUSR1" in self._passed_on, signals=frozenset(self._passed_on))
+        decision = decide(ending, past, told, self._settings, self._clock.now())
+        self._say(decision)
+        return decision
+
+    def _say(self, decision: Decision) -> None:
+        self._record.tell(LaunchDecided(action="restart" if decision.restart else "stop", exit_code=decision.exit_code,
+                                        wait_secs=decision.most_wait_secs, reason=decision.reason))
+        if decision.restart:
+            wait = f" within {decision.most_wait_secs:.0f} s" if decision.most_wait_secs >= 1 else ""
+            logger.warning("starting again%s: %s", wait, decision.reason)
+        else:
+            logger.info("the launcher ends with exit code %d: %s", decision.exit_code, decision.reason)
+
+    # -- while it runs
+
+    def _until_it_ends(self, child: Child) -> tuple[int, float | None]:
+        """Passes on what comes, and watches; the status of the process, and for how long it had not got on where it was ended for that."""
+        pulse = Pulse(self._settings, time.monotonic())
+        hung_secs: float | None = None
+        attempt, looked = 0, 0.0
+        while (status := reap(child.pid)) is None:
+            self._inbox.wait(self._until_next(), self._handle)
+            if not self._adopts and time.monotonic() - looked > _SWEEP_SECS:
+                looked = time.monotonic()
+                self._family.note()
+            said = child.said
+            if said is not None and said.run and said.attempt != attempt:
+                attempt = said.attempt
+                self._found(said.run)
+                self._record.infer(here_only=False)
+            if self._escalation is None and (stall := pulse.feel(said, time.monotonic())) is not None:
+                self._stalled(child, said, stall.secs, end=stall.action == "end")
+                if stall.action == "end":
+                    hung_secs = stall.secs
+                    self._escalation = escalation(time.monotonic(), self._settings.grace_secs)
+                    child.ask("no progress", self._settings.grace_secs)
+                    child.send(signal.SIGTERM)
+            self._escalate(child)
+        return status, hung_secs
+
+    def _until_next(self) -> float:
+        next_at = self._escalation.next_at() if self._escalation is not None else None
+        return _LOOK_SECS if next_at is None else min(_LOOK_SECS, next_at - time.monotonic())
+
+    def _escalate(self, child: Child) -> None:
+        if self._escalation is None or (due := self._escalation.due(time.monotonic())) is None:
+            return
+        self._escalation = self._escalation.after(due)
+        if due == "group":
+            logger.warning("the training has not ended: asking all processes of its group")
+            child.send_to_group(signal.SIGTERM)
+        else:
+            logger.warning("the training has not ended: killing it")
+            child.send_to_group(signal.SIGKILL)
+            if child.said is not None and child.is_training:
+                child.send(signal.SIGKILL)
+
+    def _stalled(self, child: Child, said: Said | None, secs: float, *, end: bool) -> None:
+        phase, step = (said.phase, said.step) if said is not None else ("starting", 0)
+        logger.warning("no progress for %.0f s, while %s at step %d%s", secs, phase, step, ": ending the training" if end else "")
+        self._record.tell(Stalled(secs=secs, phase=phase, step=step, ended=end))
+        if child.dump() and end:
+            time.sleep(_LOOK_SECS)  # its stacks are written before it is asked to end
+
+    def _sweep(self, child: Child) -> Said | None:
+        """No process of one start lives on beside the next; a training below a shell that has ended may still save. What it said last."""
+        until = time.monotonic() + self._settings.grace_secs
+        while child.is_training and time.monotonic() < until and self._escalation is not None:
+            self._inbox.wait(_LOOK_SECS, self._handle)
+            reap(0)
+            self._escalate(child)
+        said = child.said
+        patience_secs = self._settings.grace_secs if child.is_training else min(_SWEEP_SECS, self._settings.grace_secs)
+        ended = self._family.sweep(patience_secs, self._let_time_pass)
+        if ended:
+            logger.info("ended what the training had left behind: %s", ", ".join(ended))
+            self._record.tell(Swept(processes=ended))
+        return child.said or said
+
+    def _let_time_pass(self, secs: float) -> None:
+        self._inbox.wait(secs, self._handle)
+        reap(0)
+
+    def _found(self, run: str) -> None:
+        try:
+            self._record.open(run)
+        except CheckpointError as error:
+            if run == self._settings.run:
+                raise
+            logger.warning("the launcher's own lines cannot be written into %s: %s", run, error)
+            return
+        if self._record.layout is not None:
+            self._log.open(self._record.layout.log)
+
+    # -- what comes from outside
+
+    def _handle(self, thing: object) -> None:
+        if isinstance(thing, Notice):
+            self._take_notice(thing)
+        elif isinstance(thing, signal.Signals):
+            self._pass_on(thing)
+
+    def _take_notice(self, notice: Notice) -> None:
+        self._record.tell(NoticeReceived(source=notice.source, grace_secs=notice.grace_secs))
+        if notice.cancelled:
+            if self._notice is not None and (self._notice.source, self._notice.reason) == (notice.source, notice.reason):
+                logger.warning("the machine stays after all (%s: %s)", notice.source, notice.reason)
+                self._notice = self._escalation = None
+                if self._child is not None:
+                    self._child.ask(f"{notice.source}: {notice.reason}", None, cancelled=True)
+            return
+        logger.warning("the machine goes away in %.0f s (%s: %s)", notice.grace_secs, notice.source, notice.reason)
+        self._tell_child(notice, signal.Signals[self._settings.signal])
+
+    def _pass_on(self, number: signal.Signals) -> None:
+        self._record.tell(SignalReceived(signal=number.name, phase="launching"))
+        self._passed_on.add(number.name)
+        if number == signal.SIGTERM:
+            self._tell_child(Notice(number.name, self._settings.grace_secs, "the launcher was told to end"), number)
+            return
+        if number == signal.SIGINT:
+            self._interrupts += 1
+        if self._child is not None:
+            self._child.send(number)
+            if self._interrupts >= _INSISTING:
+                self._child.send_to_group(signal.SIGKILL)
+
+    def _tell_child(self, notice: Notice, number: signal.Signals) -> None:
+        """The deadline first, then the signal, and from then on the clock runs."""
+        new = escalation(time.monotonic(), notice.grace_secs)
+        first, before = self._escalation is None, self._escalation
+        self._notice = self._notice or notice
+        self._escalation = new if before is None else before.not_later(new)
+        if self._child is not None:
+            if first:
+                self._child.ask(f"{notice.source}: {notice.reason}", self._escalation.kill_at - time.monotonic())
+            self._child.send(number)

@@ -1,0 +1,193 @@
+"""What is decided without any process: causes of death, budgets, deadlines."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ckptkit.launcher.decide import Past, Told, decide
+from ckptkit.launcher.ending import CRASHES, Ending, ending_of
+from ckptkit.launcher.escalation import escalation
+from ckptkit.launcher.memory import oom_counter
+from ckptkit.launcher.record import inferred, past_of, unended
+from ckptkit.launcher.settings import Settings
+from ckptkit.store.channel import Failure, Said
+from ckptkit.store.events import LaunchDecided, LaunchEnded, LaunchStarted, NoticeReceived
+
+NOW = 1_000_000.0
+
+
+def ended(**more: Any) -> Ending:
+    known: dict[str, Any] = {"code": None, "signal_number": None, "said": Said(pid=1, attempt=1, trained=True), "hung_secs": None, "oom_kills": 0,
+                             "printed": [], "started_step": 0, "step": 0}
+    return ending_of(**(known | more))
+
+
+def decided(ending: Ending, past: list[Past] | None = None, told: Told | None = None, **settings: Any):
+    return decide(ending, past or [], told or Told(), Settings(**settings), NOW)
+
+
+def crashed(count: int, *, advanced: bool = False, ago: float = 1.0) -> list[Past]:
+    return [Past(NOW - ago, "signal", advanced)] * count
+
+
+@pytest.mark.parametrize(("more", "cause"), [
+    ({"code": 0}, "finished"),
+    ({"code": 75}, "preempted"),
+    ({"code": 42, "said": Said(pid=1, outcome="preempted")}, "preempted"),  # the user's own exit code
+    ({"code": 143, "said": Said(pid=1, outcome="preempted")}, "preempted"),  # a shell around it
+    ({"signal_number": signal.SIGKILL, "said": Said(pid=1, outcome="preempted")}, "signal"),
+    ({"signal_number": signal.SIGKILL}, "signal"),
+    ({"code": 137}, "signal"),
+    ({"signal_number": signal.SIGKILL, "oom_kills": 1}, "memory"),
+    ({"code": 137, "oom_kills": 1}, "memory"),
+    ({"signal_number": signal.SIGSEGV, "oom_kills": 1}, "signal"),
+    ({"signal_number": signal.SIGABRT, "printed": ["terminate called after throwing an instance of 'std::bad_alloc'"]}, "memory"),
+    ({"code": 1, "said": Said(pid=1, failure=Failure(error="ResourceExhaustedError"))}, "memory"),
+    ({"code": 1, "said": Said(pid=1, failure=Failure(error="ValueError", message="bad"))}, "exception"),
+    ({"code": 1, "printed": ["Traceback (most recent call last):", '  File "x"', "KeyError: 'a'"]}, "exception"),
+    ({"code": 1}, "exit"),
+    ({"code": 75, "hung_secs": 9.0}, "hang"),
+    ({"signal_number": int(signal.SIGRTMIN) + 3}, "signal"),
+])
+def test_causes_of_death_are_told_apart(more, cause):
+    assert ended(**more).cause == cause
+
+
+def test_the_last_traceback_counts_and_what_is_printed_after_it_does_not():
+    first = ["Traceback (most recent call last):", "  File 1", "KeyError: 'a'", "", "During handling of the above exception, another one:", ""]
+    second = ["Traceback (most recent call last):", "  File 2", "    code", "pkg.mod.OwnError: why: it did", "ckptkit: goodbye"]
+    ending = ended(code=1, printed=[*first, *second])
+    assert ending.failure == Failure(error="OwnError", message="why: it did")
+    assert list(ending.last_lines) == second[:-1]
+
+
+def test_the_deaths_of_the_table_lead_to_the_codes_of_the_table():
+    never = Said(pid=1, trained=True, failure=Failure(error="RunLockedError", restart=False))
+    notice = Told(notice="gce: preempted")
+    for ending, told, code in [
+        (ended(code=0), Told(), 0), (ended(code=75, step=5), notice, 75), (ended(code=78), Told(), 78), (ended(code=93), Told(), 93),
+        (ended(signal_number=signal.SIGINT), Told(), 130), (ended(code=1), Told(interrupted=True), 130), (ended(code=1, said=never), Told(), 11),
+        (ended(signal_number=signal.SIGHUP), Told(signals=frozenset({"SIGHUP"})), 129),
+        (ended(code=42, said=Said(pid=1, outcome="preempted")), notice, 42),
+        (ended(signal_number=signal.SIGKILL), notice, 75), (ended(signal_number=signal.SIGTERM, said=None), notice, 143),
+        (ended(code=0), notice, 0), (ended(code=75), Told(warned=True, signals=frozenset({"SIGUSR1"})), 75),
+    ]:
+        decision = decided(ending, told=told)
+        assert (decision.restart, decision.exit_code) == (False, code), decision
+
+
+def test_sigusr1_is_a_warning_only_where_the_training_takes_it_for_one():
+    warned = Told(warned=True, signals=frozenset({"SIGUSR1"}))
+    assert decided(ended(code=75), told=warned).elsewhere
+    assert decided(ended(signal_number=signal.SIGUSR1), told=warned).elsewhere, "it was still importing"
+    assert decided(ended(signal_number=signal.SIGSEGV), told=warned).restart
+
+
+def test_what_would_come_again_is_not_tried_again_though_the_machine_goes_away():
+    assert decided(ended(code=1, said=Said(pid=1, failure=Failure(error="ConfigError", restart=False))), told=Told(notice="x")).exit_code == 78
+
+
+@pytest.mark.parametrize("crashes", range(4))
+def test_the_wait_doubles_up_to_a_most(crashes):
+    decision = decided(ended(signal_number=signal.SIGSEGV), crashed(crashes), no_progress=99, backoff_secs=3.0, backoff_max_secs=10.0)
+    assert decision.restart
+    assert decision.most_wait_secs == [3.0, 6.0, 10.0, 10.0][crashes]
+
+
+def test_crashes_of_long_ago_do_not_count_for_the_budget():
+    crash = ended(signal_number=signal.SIGSEGV)
+    assert not decided(crash, crashed(2), crashes=2, no_progress=99).restart
+    assert decided(crash, crashed(2, ago=3601.0), crashes=2, no_progress=99).restart
+
+
+def test_a_notice_or_a_lost_machine_is_no_crash_and_no_progress_either():
+    crash, others = ended(signal_number=signal.SIGSEGV), [Past(NOW, "preempted", False), Past(NOW, "machine", False), Past(NOW, "launcher", False)]
+    assert decided(crash, [*others, *crashed(1), *others]).restart
+    assert decided(crash, [*others, *crashed(2), *others]).exit_code == 93
+
+
+causes = st.sampled_from([*sorted(CRASHES), "preempted", "machine", "launcher", "finished"])
+pasts = st.lists(st.builds(Past, st.just(NOW - 1), causes, st.booleans()), max_size=30)
+
+
+@given(pasts, st.integers(1, 5), st.integers(0, 5))
+def test_whatever_came_before_progress_is_always_followed_by_a_start(past, no_progress, crashes):
+    crash = ended(signal_number=signal.SIGSEGV, step=5)
+    decision = decided(crash, past, no_progress=no_progress, crashes=crashes)
+    assert decision.restart == (crashes >= 1)
+
+
+@given(pasts, st.integers(1, 5))
+def test_without_progress_it_ends_in_as_many_starts_as_were_said(past, no_progress):
+    past, starts = list(past), 0
+    while True:
+        decision = decided(ended(signal_number=signal.SIGSEGV), past, no_progress=no_progress, crashes=99)
+        starts += 1
+        if not decision.restart:
+            break
+        past.append(Past(NOW, "signal", False))
+    assert decision.exit_code == 93
+    assert starts <= no_progress
+
+
+@given(st.floats(0.05, 7200))
+def test_everything_is_over_before_the_machine_is(grace_secs):
+    due = escalation(100.0, grace_secs)
+    assert 100.0 < due.group_at < due.kill_at < 100.0 + grace_secs
+    assert due.due(due.group_at - 1e-3) is None
+    assert due.due(due.group_at) == "group"
+    assert due.after("group").due(due.kill_at) == "killed"
+    assert due.due(due.kill_at) == "killed", "also where nobody looked in between"
+    assert due.after("killed").due(1e9) is None
+
+
+def start(launcher: str, number: int, time: float, step: int = 0) -> LaunchStarted:
+    return LaunchStarted(launcher=launcher, number=number, host="h", boot="b", pid=1, program="p", step=step, time=time)
+
+
+def end(launcher: str, number: int, time: float, step: int = 0, cause: str = "signal") -> LaunchEnded:
+    return LaunchEnded(launcher=launcher, number=number, cause=cause, words="", exit_code=1, signal="", step=step, time=time)
+
+
+def test_what_a_journal_tells_of_earlier_ends():
+    told = [start("a", 1, 1), end("a", 1, 2, step=5), start("a", 2, 3, step=5), end("a", 2, 4, step=5, cause="a word of a later version"),
+            start("b", 1, 5, step=5), NoticeReceived(source="gce", grace_secs=30, time=6), start("c", 1, 7)]
+    assert past_of(told) == [Past(2, "signal", True), Past(4, "exit", False)]
+    assert [(event.launcher, noticed) for event, noticed in unended(told)] == [("b", True), ("c", False)]
+    gave_up = LaunchDecided(action="stop", exit_code=93, wait_secs=0, reason="", time=4.5)
+    assert past_of([*told[:4], gave_up, *told[4:]]) == []  # whoever starts it again has changed something
+    moved = LaunchDecided(action="stop", exit_code=75, wait_secs=0, reason="", time=4.5)
+    assert len(past_of([*told[:4], moved, *told[4:]])) == 2
+
+
+@pytest.mark.parametrize(("told", "here", "first", "cause"), [
+    (True, True, True, "preempted"), (True, False, False, "preempted"), (False, False, True, "machine"), (False, False, False, "machine"),
+    (False, True, True, "memory"), (False, True, False, "launcher")])
+def test_what_became_of_a_start_without_an_end(told, here, first, cause):
+    ended = inferred(start("a", 3, 1), told, here=here, first=first, step=50)
+    assert (ended.cause, ended.launcher, ended.number, ended.step, ended.inferred) == (cause, "a", 3, 50, True)
+
+
+@pytest.mark.parametrize(("group", "mount", "file", "counts"), [
+    ("0::/a/b", "30 20 0:1 / {root} rw - cgroup2 cgroup2 rw", "a/b/memory.events", "low 0\nhigh 0\noom 2\noom_kill 3\n"),
+    ("4:memory:/job\n0::/", "30 20 0:1 / {root} rw - cgroup cgroup rw,memory", "job/memory.oom_control", "under_oom 0\noom_kill 3\n"),
+    ("4:cpu,memory:/docker/5f/x\n", "30 20 0:1 /docker/5f {root} rw - cgroup cgroup rw,cpu,memory", "x/memory.oom_control", "oom_kill 3\n"),
+    ("4:memory:/of/the/host\n", "30 20 0:1 /other {root} rw - cgroup cgroup rw,memory", "memory.oom_control", "oom_kill 3\n"),
+], ids=["version 2", "version 1", "a mount of a part", "a container"])
+def test_where_the_kernel_counts(tmp_path, group, mount, file, counts):
+    root, proc = tmp_path / "cgroup", tmp_path / "proc"
+    (root / file).parent.mkdir(parents=True)
+    (root / file).write_text(counts)
+    proc.mkdir()
+    (proc / "cgroup").write_text(group)
+    (proc / "mountinfo").write_text(mount.format(root=root) + "\n")
+    assert oom_counter(proc).read() == 3
+
+
+def test_where_the_kernel_does_not_count(tmp_path):
+    assert oom_counter(tmp_path).read() == 0

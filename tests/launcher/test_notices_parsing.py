@@ -1,0 +1,104 @@
+"""What a metadata server may answer, and what is made of it: a notice, nothing, or `Unavailable`; never anything else."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ckptkit.launcher.notices import aws, azure, file, gce
+from ckptkit.launcher.notices.http import Answer, Unavailable
+from ckptkit.launcher.notices.machine import cloud_named
+from ckptkit.launcher.notices.notice import Notice
+
+NOW = 1_800_000_000.0
+VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+                      lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
+TIMES = st.text() | st.sampled_from(["2027-01-15T08:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59Z", "Fri, 15 Jan 2027 08:00:30 GMT",
+                                     "Mon, 01 Jan 0001 00:00:00 +1400", "Fri, 31 Dec 9999 23:59:59 GMT", ""])
+ACTIONS = st.fixed_dictionaries({"action": st.text(), "time": TIMES})
+EVENTS = st.fixed_dictionaries({"EventId": st.text(), "EventType": st.sampled_from(["Preempt", "Freeze", "REBOOT"]) | st.text(),
+                                "Resources": st.lists(st.sampled_from(["us", "US", "them"]))}, optional={"NotBefore": TIMES | st.none()})
+ANSWERS = st.binary() | VALUES.map(lambda value: json.dumps(value).encode())
+
+
+def sound(notice: Notice | None, most: float) -> None:
+    if notice is not None:
+        assert 5 <= notice.grace_secs <= most
+        assert notice.reason.isprintable()
+        assert len(notice.reason) < 1000
+
+
+@given(ANSWERS | ACTIONS.map(lambda value: json.dumps(value).encode()))
+def test_aws(body):
+    with suppress(Unavailable):
+        sound(aws.notice_of(body, NOW), 120)
+
+
+@given(ACTIONS)
+def test_aws_an_action_is_always_a_notice(action):
+    """Also where its time makes no sense: that the machine goes away was said."""
+    sound(aws.notice_of(json.dumps(action).encode(), NOW), 120)
+
+
+@given(ANSWERS | st.lists(EVENTS | VALUES).map(lambda events: json.dumps({"DocumentIncarnation": 1, "Events": events}).encode()))
+def test_azure(body):
+    with suppress(Unavailable):
+        sound(azure.notice_of(body, "us", NOW), 120)
+
+
+@given(st.lists(EVENTS))
+def test_azure_only_what_ends_this_machine(events):
+    notice = azure.notice_of(json.dumps({"Events": events}).encode(), "us", NOW)
+    ours = [event for event in events if event["EventType"].lower() in ("preempt", "terminate", "reboot", "redeploy")
+            and any(name.lower() == "us" for name in event["Resources"])]
+    assert notice is None or ours
+    if any(not event.get("NotBefore") for event in ours):
+        assert notice is not None
+        assert notice.grace_secs == 5
+
+
+@given(ANSWERS | st.sampled_from([b"TRUE", b"FALSE\n", b"TRUEFALSE"]))
+def test_gce(body):
+    assert gce.is_terminated(body) is (body.strip() == b"TERMINATE_ON_HOST_MAINTENANCE")
+    with suppress(Unavailable):
+        assert gce.is_preempted(body) is (body.strip() == b"TRUE")
+
+
+@given(ANSWERS)
+def test_azure_name(body):
+    with suppress(Unavailable):
+        assert json.dumps(azure.name_of(body)).strip('"').encode() == body.strip()
+
+
+@given(st.binary() | st.floats().map(lambda number: f"{number} going".encode()))
+def test_file(content):
+    notice = file.notice_of(content, Path("/run/notice"))
+    assert 0 <= notice.grace_secs < float("inf")
+    assert notice.reason.isprintable()
+
+
+@given(st.text(), st.text(), st.text(), st.text())
+def test_no_cloud_is_seen_where_none_is(vendor, product, bios, tag):
+    assert cloud_named(vendor, product, bios.removesuffix(".amazon"), tag) is None or product == "Google Compute Engine" or vendor == "Amazon EC2"
+
+
+@given(st.text())
+def test_a_servers_time(date):
+    assert isinstance(Answer(200, {"date": date}, b"").sent(NOW), float)
+
+
+def test_a_servers_time_where_it_tells_one():
+    assert Answer(200, {"date": "Fri, 15 Jan 2027 08:00:00 GMT"}, b"").sent(3.0) == NOW
+    assert Answer(200, {}, b"").sent(3.0) == 3.0
+
+
+@pytest.mark.parametrize("body", [b"[" * 1_000_000, b'{"Events": ' + b"[" * 1_000_000, b'{"Events": [{"x": ' + b"[" * 200_000 + b"]" * 200_000])
+def test_depth_is_no_way_in(body):
+    for parse in (lambda: aws.notice_of(body, NOW), lambda: azure.notice_of(body, "us", NOW)):
+        with pytest.raises(Unavailable):
+            parse()

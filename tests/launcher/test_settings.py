@@ -1,0 +1,96 @@
+"""Settings: four sources, one over the other, and none that is misspelled."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from ckptkit.cli import main
+from ckptkit.errors import ConfigError
+from ckptkit.launcher.settings import FIELDS, Settings, option_of, settings_of, settle
+from tests.docs_examples import ROOT
+
+CONFIGS = sorted((ROOT / "configs").glob("*.toml"))
+
+
+def toml(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_later_source_counts_more(tmp_path):
+    config = toml(tmp_path, "crashes = 7\ngrace_secs = 40\nlog_files = 9\n")
+    found = settle(config, {"CKPTKIT_CRASHES": "8", "CKPTKIT_GRACE_SECS": "50", "HOME": "/root"}, {"crashes": 9, "run": None})
+    assert {name: (found[name].value, found[name].source) for name in ("crashes", "grace_secs", "log_files", "no_progress")} == {
+        "crashes": (9, "command line, --crashes"), "grace_secs": (50.0, "environment, CKPTKIT_GRACE_SECS"), "log_files": (9, str(config)),
+        "no_progress": (3, "default")}
+    settings = settings_of(found)
+    assert (settings.crashes, settings.grace_secs, settings.run) == (9, 50.0, "")
+
+
+@pytest.mark.parametrize(("text", "environment", "said"), [
+    ("crash = 5", {}, "Did you mean crashes?"),
+    ("", {"CKPTKIT_GRACE_SEC": "5"}, "Did you mean CKPTKIT_GRACE_SECS?"),
+    ("zzz = 1", {}, "Expected one of run, notices,"),
+    ("crashes = -1", {}, "crashes cannot be right"),
+    ("crashes = '5'", {}, "crashes cannot be right"),
+    ("crashes = true", {}, "crashes cannot be right"),
+    ("grace_secs = 0", {}, "grace_secs cannot be right"),
+    ("signal = 'SIGKILL'", {}, "signal cannot be right"),
+    ("[table]\ncrashes = 5", {}, "There is no setting 'table'"),
+    ("crashes = ", {}, "is no TOML"),
+    ("", {"CKPTKIT_CRASHES": "many"}, "CKPTKIT_CRASHES: crashes cannot be right"),
+    ("", {"CKPTKIT_GRACE_SECS": ""}, "grace_secs cannot be right"),
+])
+def test_what_cannot_be_right_is_said(tmp_path, text, environment, said):
+    with pytest.raises(ConfigError) as caught:
+        settle(toml(tmp_path, text), environment, {})
+    assert said in str(caught.value)
+
+
+def test_variables_that_set_nothing_are_let_be(tmp_path):
+    assert settings_of(settle(None, {"CKPTKIT_LAUNCHER": "/x", "CKPTKIT_CONFIG": "y"}, {})) == Settings()
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_the_shipped_files_hold(config):
+    settings_of(settle(config, {}, {}))
+    assert {path.stem for path in CONFIGS} >= {"default", "spot-gpu", "slurm", "debug"}
+
+
+def test_the_default_file_is_what_is_default():
+    assert tomllib.loads((ROOT / "configs" / "default.toml").read_text()) == dataclasses.asdict(Settings())
+
+
+def test_explain_shows_each_value_with_where_it_comes_from(tmp_path, monkeypatch, capsys):
+    config = toml(tmp_path, "crashes = 7\n")
+    monkeypatch.setenv("CKPTKIT_LOG_FILES", "9")
+    assert main(["run", "--config", str(config), "--grace-secs", "12.5", "--explain"]) == 0
+    rows = {line.split()[0]: " ".join(line.split()[1:]) for line in capsys.readouterr().out.splitlines()[1:]}
+    assert set(rows) == set(FIELDS)
+    assert rows["crashes"] == f"7 {config}"
+    assert rows["log_files"] == "9 environment, CKPTKIT_LOG_FILES"
+    assert rows["grace_secs"] == f"12.5 command line, {option_of('grace_secs')}"
+    assert rows["notices"] == "auto default"
+
+
+@pytest.mark.parametrize(("arguments", "code", "said"), [
+    (["--config", "missing.toml", "--", "true"], 78, "Could not read missing.toml"),
+    (["--notices", "nonsense", "--", "true"], 78, "nonsense"),
+    (["--run", "gs://bucket/run", "--notices", "off", "--", "true"], 78, "Mount storage"),
+    (["--crashes", "-1", "--", "true"], 78, "--crashes"),
+    ([], 2, "Name the training after --"),
+    (["--nonsense", "--", "true"], 2, "No such option"),
+])
+def test_what_is_wrong_with_the_configuration_is_told_before_anything_is_started(tmp_path, arguments, code, said):
+    done = subprocess.run([sys.executable, "-m", "ckptkit", "run", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False,
+                          env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}, stdin=subprocess.DEVNULL)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr

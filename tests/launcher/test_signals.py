@@ -1,0 +1,180 @@
+"""Signals to a launcher, and what is left behind: real processes and real signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from ckptkit.store.events import LaunchEnded, SignalReceived, Swept
+from tests.launcher.conftest import CHILD, SIGNALS, is_there
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["--run", "announced"])
+def test_sigterm_saves_and_ends_with_75(launch, named):
+    launched = launch("open", "step", "save_on:SIGTERM", "wait:never", named=named).waits("never")
+    launched.process.send_signal(signal.SIGTERM)
+    assert launched.wait() == 75
+    assert len(launched.pids) == 1
+    (ended,) = launched.told(LaunchEnded)
+    assert (ended.cause, ended.exit_code, ended.step) == ("preempted", 75, 10)
+
+
+def test_every_signal_is_passed_on(launch):
+    launched = launch("open", "step", "note:" + ":".join(number.name for number in SIGNALS), "wait:go").waits()
+    for count, number in enumerate(SIGNALS, start=1):
+        launched.process.send_signal(number)
+        launched.until(lambda count=count: len(launched.signals()) == count)
+    assert [name for name, _ in launched.signals()] == [number.name for number in SIGNALS]
+    launched.go_on()
+    assert launched.wait() == 0
+
+
+def test_the_deadline_is_there_before_the_signal(launch):
+    launched = launch("open", "step", "note:SIGTERM", "wait:go", options=["--grace-secs", "50"]).waits()
+    launched.process.send_signal(signal.SIGTERM)
+    launched.until(launched.signals)
+    (_, request), *_ = launched.signals()
+    assert (request["version"], request["action"], request["attempt"], request["cancelled"]) == (1, "stop", 0, False)
+    assert 40 < request["grace_secs"] < 50  # something is left for the launcher itself
+    assert "SIGTERM" in request["source"]
+    launched.go_on()
+    assert launched.wait() == 0
+
+
+def test_a_burst_of_20_is_one_preemption(launch):
+    launched = launch("open", "step", "save_on:SIGTERM", "wait:never").waits("never")
+    for _ in range(20):
+        os.kill(launched.process.pid, signal.SIGTERM)
+    assert launched.wait() == 75
+    assert len(launched.pids) == 1
+    assert [event.cause for event in launched.told(LaunchEnded)] == ["preempted"]
+
+
+def test_ctrl_c_ends_for_good(launch):
+    launched = launch("open", "step", "wait:never").waits("never")
+    launched.process.send_signal(signal.SIGINT)
+    assert launched.wait() == 130
+    assert len(launched.pids) == 1
+
+
+def test_sigterm_while_it_waits_to_start_again(launch):
+    launched = launch("open", "step", "exit:1", options=["--backoff-secs", "1e6", "--backoff-max-secs", "1e6"])
+    launched.until(lambda: "starting again" in launched.stderr)
+    launched.process.send_signal(signal.SIGTERM)
+    assert launched.wait() == 75
+    assert len(launched.pids) == 1
+
+
+def test_a_training_that_knows_no_signal_ends_by_it(launch):
+    launched = launch("wait:never").waits("never")
+    launched.process.send_signal(signal.SIGTERM)
+    assert launched.wait() == 143
+
+
+def test_who_ignores_sigterm_is_killed_before_the_grace_is_over(launch):
+    launched = launch("open", "step", "commit", "ignore:SIGTERM", "wait:never", options=["--grace-secs", "1"]).waits("never")
+    launched.process.send_signal(signal.SIGTERM)
+    assert launched.wait() == 75  # step 10 is committed, and the next start goes on from there
+    (ended,) = launched.told(LaunchEnded)
+    assert (ended.cause, ended.signal, ended.step) == ("signal", "SIGKILL", 10)
+    assert "asking all processes of its group" in launched.stderr
+    assert not is_there(launched.pids[0])
+
+
+@pytest.mark.parametrize("kind", ["plain", "stubborn"])
+def test_what_has_left_the_session_does_not_outlive_the_start(launch, kind):
+    launched = launch(f"leave:{kind}", "open", "step", "next:signal:SIGKILL/wait:go", options=["--grace-secs", "0.5"]).waits()
+    first, second = (int((launched.run / f"left-{number}.here").read_text()) for number in (1, 2))
+    assert not is_there(first)
+    assert is_there(second)
+    launched.go_on()
+    assert launched.wait() == 0
+    assert not is_there(second)
+    assert [str(pid) in event.processes[0] for event, pid in zip(launched.told(Swept), (first, second), strict=True)] == [True, True]
+
+
+def test_a_training_below_a_shell_is_told_and_waited_for(launch):
+    """The shell dies of the signal, and its child goes on to save."""
+    script = f"{sys.executable} -S {CHILD} run open step save_on:SIGTERM wait:never; exit $?"
+    launched = launch(command=["sh", "-c", script]).waits("never")
+    launched.process.send_signal(signal.SIGTERM)
+    assert launched.wait() == 75
+    (ended,) = launched.told(LaunchEnded)
+    assert (ended.cause, ended.step) == ("preempted", 10)
+
+
+def test_the_launcher_is_killed_and_the_training_saves(launch):
+    launched = launch("open", "step", "watch")
+    launched.until((launched.run / "watching").exists)
+    launched.process.kill()
+    launched.wait()
+    launched.until((launched.run / "saved").exists)
+    launched.until(lambda: not is_there(launched.pids[0]))
+
+
+@pytest.fixture
+def namespace():
+    """The words before a command that make it number 1 of its own processes."""
+    words = ["unshare", "--fork", "--pid", "--mount-proc"]
+    try:
+        subprocess.run([*words, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no namespace may be made here: {error}")
+    return words
+
+
+def test_as_number_1_it_passes_on_and_reaps(launch, namespace):
+    launched = launch("leave:plain", "open", "step", "save_on:SIGTERM", "wait:never", before=namespace).waits("never")
+    launcher = next(pid for pid in _children(launched.process.pid))
+    os.kill(launcher, signal.SIGTERM)
+    assert launched.wait() == 75
+    (ended,) = launched.told(LaunchEnded)
+    assert ended.cause == "preempted"
+
+
+def test_a_container_that_is_killed_whole_is_told_by_the_next(launch, namespace):
+    """As the kernel does it for memory since Kubernetes 1.28: nobody is left who could say why."""
+    for _ in range(2):
+        launched = launch("open", "step", "wait:never", before=namespace).waits("never")
+        (launched.run / "never.here").unlink()
+        os.kill(next(pid for pid in _children(launched.process.pid)), signal.SIGKILL)
+        launched.wait()
+    last = launch("open", "step", "exit:1", before=namespace)
+    assert last.wait() == 93
+    assert [(event.cause, event.inferred) for event in last.told(LaunchEnded)] == [("memory", True), ("memory", True), ("exit", False)]
+
+
+def _children(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(child) for child in file.read().split()]
+
+
+def test_nothing_is_left_in_the_temporary_directory(launch, tmp_path):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    launched = launch("open", "step", "next:exit:1/exit:0", environment={"TMPDIR": str(temporary)})
+    assert launched.wait() == 0
+    assert list(temporary.iterdir()) == []
+
+
+def test_whoever_read_the_output_may_leave(launch, tmp_path):
+    """`ckptkit run ... | head`: the training goes on, and the log has the rest."""
+    launched = launch("open", "print:first", "wait:go", "print:second")
+    launched.waits()
+    launched.go_on()
+    assert launched.wait() == 0
+    assert (launched.run / "log" / "training.log").read_text() == "first\nsecond\n"
+
+
+def test_a_batch_script_that_ignores_signals_until_the_launcher_listens(launch):
+    """As the shipped one does; what `nohup` ignores stays ignored, for the training too."""
+    before = ["sh", "-c", "trap '' USR1 TERM HUP; exec \"$@\"", "sh"]
+    launched = launch("open", "step", "save_on:SIGTERM", "wait:never", before=before).waits("never")
+    launched.process.send_signal(signal.SIGHUP)
+    launched.process.send_signal(signal.SIGTERM)
+    assert launched.wait() == 75
+    assert [event.signal for event in launched.told(SignalReceived)] == ["SIGTERM"]
