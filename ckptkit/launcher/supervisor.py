@@ -132,7 +132,7 @@ class Supervisor:
     def _one_life(self) -> Decision:
         """Starts the training once, and decides when it has ended."""
         self._number += 1
-        self._record.starts(self._number, Path(self._command[0]).name)
+        self._record.starts(self._number, Path(self._command[0]).name.encode(errors="backslashreplace").decode())
         kills_before = self._oom.read()
         self._passed_on.clear()
         try:

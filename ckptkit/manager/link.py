@@ -40,7 +40,7 @@ class Link:
             said = replace(self._said, **changes)
             if said != self._said:
                 self._said = said
-                with suppress(OSError):  # the launcher has gone, and its directory with it
+                with suppress(OSError, UnicodeEncodeError):  # the launcher has gone, and its directory with it; or a path that no JSON can spell
                     self.channel.say(said)
 
     def close_in_child(self) -> None:

@@ -161,7 +161,10 @@ def may_restart(error: BaseException) -> bool:
 
 def failure_of(error: BaseException | None) -> Failure | None:
     """What a launcher is told of an exception."""
-    return None if error is None else Failure(error=type(error).__name__, message=str(error)[:_LONGEST_MESSAGE], restart=may_restart(error))
+    if error is None:
+        return None
+    message = str(error)[:_LONGEST_MESSAGE].encode(errors="backslashreplace").decode()  # a name on disk need not be spellable
+    return Failure(error=type(error).__name__, message=message, restart=may_restart(error))
 
 
 @contextmanager

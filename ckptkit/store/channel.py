@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -58,7 +59,7 @@ class Said:
         version: of the form.
     """
 
-    pid: int
+    pid: Annotated[int, msgspec.Meta(gt=1)]
     run: str = ""
     attempt: int = 0
     step: int = 0

@@ -77,6 +77,8 @@ def test_both_sides_of_a_channel(tmp_path):
     said = Said(pid=os.getpid(), run="/somewhere", step=5)
     training.say(said)
     assert (launcher.is_training, launcher.read()) == (True, said)
+    training.say(replace(said, pid=-1))
+    assert launcher.read() is None, "a signal to that number would go to every process"
     training.say(replace(said, version=2))
     assert launcher.read() is None, "a later version is not guessed at"
     os.close(held)
