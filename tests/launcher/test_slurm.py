@@ -89,9 +89,10 @@ def test_one_that_is_cancelled_saves_and_stays_away(slurm, tmp_path):
     submitted = Submitted(slurm, tmp_path)
     submitted.until_it_has_saved()
     slurm.ask("scancel", submitted.job)
-    shown = slurm.until(submitted.job, lambda job: job["JobState"] in ("CANCELLED", "PENDING", "RUNNING") and job["EndTime"] != "Unknown")
-    assert (shown["JobState"], shown["Restarts"]) == ("CANCELLED", "0")
+    shown = slurm.until(submitted.job, lambda job: "put back" in submitted.output.read_text() and job["JobState"] != "COMPLETING", patience_secs=60)
+    assert "not put back into Slurm's queue: job" in submitted.output.read_text()
     assert "somebody has cancelled it" in submitted.output.read_text()
+    assert (shown["JobState"], shown["Restarts"]) == ("CANCELLED", "0")
     (preempted,) = (event for event in ckptkit.open_run(submitted.run).journal if isinstance(event, Preempted))
     assert preempted.reason.startswith("SIGTERM")
 
