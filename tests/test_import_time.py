@@ -54,7 +54,9 @@ opened = ckptkit.open_run("run")
 @pytest.mark.parametrize(("arguments", "code"), [
     (["list", "run"], 0), (["list", "run", "--json"], 0), (["show", "run", "100"], 0), (["show", "run", "100", "--json"], 0),
     (["show", "run"], 3), (["verify", "run", "--all"], 3), (["prune", "run", "--keep-latest", "1", "--dry-run"], 0), (["pin", "run", "100"], 0),
-    (["unpin", "run", "5"], 1), (["rollback", "run", "100", "--yes"], 0), (["list", "missing"], 10), (["--help"], 0), (["--version"], 0),
+    (["unpin", "run", "5"], 1), (["rollback", "run", "100", "--yes"], 0), (["list", "missing"], 10), (["save", "run"], 1),
+    (["stop", "run", "--timeout", "0"], 1), (["run", "--notices", "off", "--run", "run", "--", "true"], 0), (["run", "--explain"], 0),
+    (["--help"], 0), (["--version"], 0),
 ], ids=str)
 def test_readers(run, arguments, code):
     program = f"from ckptkit.cli import main\nassert main({arguments!r}) == {code}"

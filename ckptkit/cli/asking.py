@@ -89,6 +89,7 @@ def _is_dead(claim: Claim) -> bool:
 def _wait(files: FileSystem, layout: RunLayout, claim: Claim, request: Request, timeout_secs: float | None) -> Answer:
     began, heard, sign = time.monotonic(), False, (claim.sign, time.monotonic())
     while True:
+        gone = claim.sign == RELEASED or _is_dead(claim)  # before its last words are read
         told = list(read_attempt(layout, claim.number))
         number = next((index for index, event in enumerate(told) if isinstance(event, Requested) and event.id == request.id), None)
         if number is not None and not heard:
@@ -97,7 +98,7 @@ def _wait(files: FileSystem, layout: RunLayout, claim: Claim, request: Request, 
         answer = (saved_by(told[number:], request.id) if number is not None and request.action == "save" else None) or ended_by(told)
         if answer is not None:
             return answer
-        if _is_dead(claim):
+        if gone:
             return Answer(False, f"The process has ended without a word: killed? See ckptkit list {plain(layout.root)}.", 0)
         if not heard and (present := read_request(layout.request)) is not None and present.id != request.id and present.action == "save":
             ask(files, layout, request)  # another request took its place before it was read

@@ -13,7 +13,7 @@ from ckptkit.launcher.decide import Past, Told, decide
 from ckptkit.launcher.ending import CRASHES, Ending, ending_of
 from ckptkit.launcher.escalation import escalation
 from ckptkit.launcher.memory import oom_counter
-from ckptkit.launcher.record import past_of, unended
+from ckptkit.launcher.record import inferred, past_of, unended
 from ckptkit.launcher.settings import Settings
 from ckptkit.store.channel import Failure, Said
 from ckptkit.store.events import LaunchDecided, LaunchEnded, LaunchStarted, NoticeReceived
@@ -163,6 +163,14 @@ def test_what_a_journal_tells_of_earlier_ends():
     assert past_of([*told[:4], gave_up, *told[4:]]) == []  # whoever starts it again has changed something
     moved = LaunchDecided(action="stop", exit_code=75, wait_secs=0, reason="", time=4.5)
     assert len(past_of([*told[:4], moved, *told[4:]])) == 2
+
+
+@pytest.mark.parametrize(("told", "here", "first", "cause"), [
+    (True, True, True, "preempted"), (True, False, False, "preempted"), (False, False, True, "machine"), (False, False, False, "machine"),
+    (False, True, True, "memory"), (False, True, False, "launcher")])
+def test_what_became_of_a_start_without_an_end(told, here, first, cause):
+    ended = inferred(start("a", 3, 1), told, here=here, first=first, step=50)
+    assert (ended.cause, ended.launcher, ended.number, ended.step, ended.inferred) == (cause, "a", 3, 50, True)
 
 
 @pytest.mark.parametrize(("group", "mount", "file", "counts"), [
