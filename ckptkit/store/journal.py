@@ -90,12 +90,7 @@ def start_journal(files: FileSystem, layout: RunLayout, clock: Clock, attempt: i
     Raises:
         StorageError: where the disk refuses.
     """
-    files.make_dir(layout.journal)
-    path = layout.attempt_journal(attempt)
-    files.create(path, b"")
-    files.sync_dir(layout.journal)
-    _sync_way(files, layout)
-    return Journal(files, path, attempt, clock)
+    return _start(files, layout, Journal(files, layout.attempt_journal(attempt), attempt, clock))
 
 
 def start_launcher_journal(files: FileSystem, layout: RunLayout, clock: Clock, launcher: str) -> Journal:
@@ -105,12 +100,16 @@ def start_launcher_journal(files: FileSystem, layout: RunLayout, clock: Clock, l
         StorageError: where the disk refuses, or a directory of the run is a link.
     """
     refuse_links(layout)
+    return _start(files, layout, Journal(files, layout.launcher_journal(launcher), LAUNCHER, clock))
+
+
+def _start(files: FileSystem, layout: RunLayout, journal: Journal) -> Journal:
+    """Makes its file, durably."""
     files.make_dir(layout.journal)
-    path = layout.launcher_journal(launcher)
-    files.create(path, b"")
+    files.create(journal.path, b"")
     files.sync_dir(layout.journal)
     _sync_way(files, layout)
-    return Journal(files, path, LAUNCHER, clock)
+    return journal
 
 
 def read_attempt(layout: RunLayout, attempt: int) -> tuple[Event, ...]:

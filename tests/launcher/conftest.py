@@ -18,6 +18,7 @@ import pytest
 from ckptkit.store.events import Event
 from ckptkit.store.journal import read_journal
 from ckptkit.store.layout import run_layout
+from tests.launcher.metadata import Metadata, metadata
 
 ROOT = Path(__file__).resolve().parents[2]
 CHILD = Path(__file__).with_name("child.py")
@@ -103,6 +104,13 @@ class Launched:
             for process in [*children, self.process]:
                 process.kill()
             self.process.wait()
+
+
+@pytest.fixture
+def server() -> Iterator[Metadata]:
+    """What the clouds' metadata servers say."""
+    with metadata() as state:
+        yield state
 
 
 Launch = Callable[..., Launched]

@@ -135,7 +135,7 @@ def says(held: Held, channel: Channel, **expected: object) -> Said:
 
 def test_a_training_tells_its_launcher_how_it_gets_on(tf_process, tmp_path, channel):
     channel, _ = channel
-    held = launched(tf_process, tmp_path, channel, "train.py", "tracing", "batch", "validation")
+    held = launched(tf_process, tmp_path, channel, "train.py", "tracing", "batch", "validation", "validation_end")
     held.wait_for("tracing")
     first = says(held, channel, phase="tracing", step=0, trained=False, run=str(tmp_path / "run"), attempt=1, outcome="")
     assert channel.is_training
@@ -147,7 +147,9 @@ def test_a_training_tells_its_launcher_how_it_gets_on(tf_process, tmp_path, chan
     assert first.beats < second.beats < third.beats
     held.process.send_signal(second.dump_signal)  # the stacks of all threads, also of one that stands still
     held.process.wait_for_output(r"holds\.py.* in at")
-    held.go_on("validation")
+    held.go_on("validation").wait_for("validation_end")
+    held._until(lambda: channel.read().beats > third.beats, "the evaluation was not told to get on")  # its steps do not grow
+    held.go_on("validation_end")
     result(held.process)
     last = channel.read()
     assert (last.phase, last.outcome, last.step, last.failure) == ("idle", "finished", 15, None)
