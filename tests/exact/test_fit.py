@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.exact.compare import Comparison, events
+from tests.support.spread import spread
 
 DATA = ["plain", "shuffle_seeded", "shuffle_global_seed", "shuffle_same", "two_shuffles", "cache", "repeat_twice", "unknown_length", "repeat",
         "interleave", "interleave_shuffled", "index_shuffled", "random_map", "from_generator", "py_function", "numpy", "tensors", "class_weight",
@@ -27,7 +28,7 @@ MOMENTS: dict[str, list[dict[str, Any]]] = {
 SIGTERM = {"signal": "SIGTERM"}
 
 
-@pytest.mark.parametrize("kind", DATA)
+@pytest.mark.parametrize("kind", spread(DATA))
 def test_data(kind: str, tf_process: Any, tmp_path: Path) -> None:
     deaths = [{"batch": [0, 3]}, {"evaluation": [1, 2]}, {"batch": [2, 5]}]
     Comparison(tf_process, tmp_path, data=kind).check(deaths, save=2)
@@ -38,7 +39,7 @@ def test_data_that_was_read_ahead_by_another_amount(tf_process: Any, tmp_path: P
     Comparison(tf_process, tmp_path, data="generator_global").check([{"batch": [2, 5], "pause_secs": 0.5}], save=2)
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", spread(MODELS, start=1))
 def test_model(kind: str, tf_process: Any, tmp_path: Path) -> None:
     deaths = [{"after": 2}, {"after": 4}]
     Comparison(tf_process, tmp_path, model=kind).check(deaths, save=1)

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.spread import spread
+
 PROGRAM = Path(__file__).with_name("passes_program.py")
 
 
@@ -41,7 +43,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", spread(list(WAYS)))
 def test_it_goes_on_exactly(way: str, tf_process: Any, tmp_path: Path) -> None:
     options, deaths, steps = WAYS[way]
     options = {"how": way.partition(",")[0], **options}
