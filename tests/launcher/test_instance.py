@@ -86,6 +86,7 @@ class Instance:
         return self.process.returncode, output
 
 
+@pytest.mark.long
 def test_the_run_goes_on_where_only_the_mounted_disk_is_left(disk, source, tf_process, tmp_path):
     with metadata() as server:
         first = Instance(tmp_path, "first", disk, source, server)

@@ -9,6 +9,7 @@ import pytest
 import ckptkit
 from ckptkit.store import events
 from tests.signals.conftest import Held, result, told
+from tests.support.spread import spread
 
 # Where the program stands still; the phase that the journal names; the step, epoch and batch that a signal there has saved.
 MOMENTS = [
@@ -22,9 +23,9 @@ MOMENTS = [
     ("export", "exporting", (15, 3, 0)),
 ]
 IDS = [hold for hold, _, _ in MOMENTS]
-# SIGUSR1 takes the way of SIGTERM: two of its moments here, all of them in the long suite.
+# SIGUSR1 takes the way of SIGTERM, and SIGINT most of it: two of their moments here, all of them in the long suite.
 AT_MOMENTS = [pytest.param(number, *moment, id=f"{number.name}-{moment[0]}",
-                           marks=[pytest.mark.long] if number == signal.SIGUSR1 and moment[0] not in ("batch", "validation") else [])
+                           marks=[pytest.mark.long] if number != signal.SIGTERM and moment[0] not in ("batch", "validation") else [])
               for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT) for moment in MOMENTS]
 
 
@@ -65,7 +66,7 @@ def test_a_signal_saves_and_stops(start, undisturbed, number, hold, phase, posit
     finishes_right(start, undisturbed, held.run)
 
 
-@pytest.mark.parametrize("hold", IDS)
+@pytest.mark.parametrize("hold", spread(IDS))
 def test_a_second_ctrl_c_stops_at_once(start, undisturbed, hold):
     held: Held = start("train.py", hold).wait_for(hold)
     before = [checkpoint.step for checkpoint in ckptkit.open_run(held.run).checkpoints]
@@ -81,7 +82,7 @@ def test_a_second_ctrl_c_stops_at_once(start, undisturbed, hold):
     finishes_right(start, undisturbed, held.run)
 
 
-@pytest.mark.parametrize("hold", [*IDS, "committed-3"])
+@pytest.mark.parametrize("hold", spread([*IDS, "committed-3"]))
 def test_a_kill_costs_what_was_not_saved(start, undisturbed, hold):
     held: Held = start("train.py", hold).wait_for(hold)
     held.process.send_signal(signal.SIGKILL)
