@@ -116,6 +116,37 @@ def test_a_failed_export_costs_neither_the_return_value_nor_a_checkpoint(lab, ru
     assert record_of(run / "export").source.step == ckptkit.open_run(run).find("latest").step, "the next start publishes what was not published"
 
 
+def test_data_of_any_form_costs_nothing_but_the_sample(lab, run):
+    """Four parts for a train step of the user's own: Keras knows no form of that."""
+    made = lab.in_four_parts()
+    x, y = lab.rows()
+    data = lab.tf.data.Dataset.from_tensor_slices((x, y, y, y)).batch(lab.BATCH)
+    for _ in range(2):
+        made.fit(data, epochs=2, verbose=0, callbacks=[ckptkit.CheckpointCallback(run, background=False)])
+    assert record_of(run / "export").sample == "specs"
+    assert [event.step for event in told(run, "exported")] == [2 * lab.STEPS]
+    assert not told(run, "failed")
+
+
+@pytest.mark.parametrize("where", ["track", "weights_of", "export"])
+def test_no_error_of_an_export_gets_out_of_fit(lab, run, monkeypatch, where):
+    def broken(*_, **__):
+        raise KeyError("odd")
+
+    monkeypatch.setattr(f"ckptkit.keras.publish.{where}", broken)
+    made = lab.model()
+    step = 3
+    options = {"keep": ckptkit.KeepLatest(99)}
+    with pytest.warns(UserWarning, match=r"could not be exported: KeyError: 'odd'\. Training and its checkpoints are not affected"):
+        history = lab.fit(run, made, export=ckptkit.ExportSpec(weights=step), **options)
+    assert history.epoch == [0, 1]
+    (event,) = told(run, "export_failed")
+    assert event.error == "KeyError"
+    assert not told(run, "failed")
+    with pytest.raises(KeyError, match="odd"):
+        lab.fit(run, made, export=ckptkit.ExportSpec(weights=step, errors="raise"), **options)
+
+
 def test_a_sweep_switches_exports_off(lab, run, monkeypatch):
     monkeypatch.setenv("CKPTKIT_EXPORT", "0")
     made = lab.model()
