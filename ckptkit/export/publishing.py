@@ -15,7 +15,7 @@ from ckptkit.errors import ConfigError, ExportError, StorageError
 from ckptkit.export import trace as traces
 from ckptkit.export.check import Checker
 from ckptkit.export.prove import prove
-from ckptkit.export.signatures import SERVING_DEFAULT, DataForm, check_signatures, find_endpoints
+from ckptkit.export.signatures import SERVE, SERVING_DEFAULT, DataForm, check_signatures, find_endpoints
 from ckptkit.export.spec import ExportSpec
 from ckptkit.log import logger
 from ckptkit.store import exports
@@ -83,6 +83,8 @@ def _export(model: Any, name: str, directory: Path, spec: ExportSpec, checker: C
     if source.step is not None and (there := same_export(base, source.step, whole, names)) is not None:
         return there
     default = SERVING_DEFAULT if SERVING_DEFAULT in names else traced[0].endpoint.name
+    if default not in (SERVE, SERVING_DEFAULT):
+        logger.info("serving_default is another name of %r; signatures={'serving_default': ...} chooses", default)
     traces.write(traced, variables, traces.resources_of(traced, model), default, directory)
     began = time.monotonic()
     entries = exports.sync(disk, directory)

@@ -26,7 +26,8 @@ def export_saved_model(model: Any, directory: str | os.PathLike[str], *, signatu
         model: a Keras model or layer, a `tf.Module`, a function or a `tf.function`.
         directory: the base directory, as TensorFlow Serving expects it: one numbered directory for each version.
         signatures: further signatures by name: functions, `tf.function`s, Keras models or layers; or `(function, specs)` with the form of its inputs,
-            a `tf.TensorSpec`, a list of them for several arguments, or a dictionary by parameter.
+            a `tf.TensorSpec`, a list of them for several arguments, or a dictionary by parameter. The model itself is exported beside them, and is
+            `serving_default`, unless one of them has that name, or is the model.
         sample: a batch of inputs to check it with, and to build a model that is not built; for a function with several arguments a tuple, and with
             several signatures a dictionary by their names. Where there is none, inputs are made from the form of the inputs.
         version: its number; by default the time in seconds since the epoch. Always larger than those that are there.
