@@ -13,8 +13,9 @@ import keras
 
 from ckptkit import _private
 from ckptkit.errors import CheckpointError
+from ckptkit.export.already import served_already
 from ckptkit.export.publishing import export, in_words
-from ckptkit.export.signatures import DataForm
+from ckptkit.export.signatures import SERVE, SERVING_DEFAULT, DataForm, check_signatures
 from ckptkit.export.spec import ExportSpec
 from ckptkit.keras.place import not_finite
 from ckptkit.log import logger
@@ -56,15 +57,22 @@ def data_form(call: _private.FitCall) -> DataForm:
 
 
 def is_published(attempt: Attempt, spec: ExportSpec) -> bool:
-    """Whether the journal of this life says that what would be published now was published already, in the same place."""
-    try:
-        step = _chosen(attempt, spec).step
-    except CheckpointError:
-        return False
+    """Whether what would be published now was published in this life, and is what servers take now: decided without tracing the model."""
     layout = attempt.plan.layout
-    base = _base(layout, spec).resolve()
-    told = [event for event in this_life(read_journal(layout).events) if isinstance(event, events.Exported)]
-    return any(event.step == step and (layout.root / event.path).parent.resolve() == base for event in told)
+    try:
+        checkpoint, base = _chosen(attempt, spec), _base(layout, spec)
+        told = [event for event in this_life(read_journal(layout).events) if isinstance(event, events.Exported) and event.step == checkpoint.step]
+        if not any((layout.root / event.path).parent.resolve() == base.resolve() for event in told):
+            return False
+        names = set(check_signatures(spec.signatures))
+        names |= set() if names & {SERVE, SERVING_DEFAULT} else {SERVE}
+        there, said = served_already(base, checkpoint.step, lambda record: (
+            record.source.checkpoint == str(checkpoint.name) and set(record.signatures) == names))
+    except CheckpointError:
+        return False  # publishing comes to the same, and says it
+    if there is not None:
+        logger.info("%s", said)
+    return there is not None
 
 
 def _base(layout: RunLayout, spec: ExportSpec) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -168,6 +169,47 @@ def test_a_step_whose_line_in_the_journal_was_lost_is_not_exported_twice(lab, ru
     assert [path.name for path in (run / "export").iterdir()] == [before.name]
     assert any("exported already" in line for line in lines)
     assert len(told(run, "exported")) == 1
+
+
+def test_exported_already_is_what_servers_take_now(lab, run):
+    """A finished run started again publishes what is not there as it should be, and says a line in each case."""
+    made, base = lab.model(), run / "export"
+    lab.fit(run, made, export=True)
+
+    def again(export=True):
+        with lab.logged() as lines:
+            lab.fit(run, made, export=export)
+        versions = sorted(base.iterdir(), key=lambda path: int(path.name))
+        return versions[-1], [line for line in lines if "export" in line or "published" in line]
+
+    (first,) = base.iterdir()
+    newest, lines = again()
+    assert newest == first
+    assert any(f"exported already, as {first}" in line for line in lines)
+
+    more = ckptkit.ExportSpec(signatures={"more": (made.layers[0], lab.tf.TensorSpec([None, 4]))})
+    newest, lines = again(more)
+    assert newest != first
+    assert set(read_export(newest).signatures) == {"serve", "more"}
+    assert any("exported anew: it has other values or other signatures" in line for line in lines)
+
+    (newest / "saved_model.pb").unlink()
+    broken = newest
+    newest, lines = again(more)
+    assert newest != broken
+    assert any("exported anew: it is not whole: saved_model.pb is missing" in line for line in lines)
+
+    shutil.copytree(newest, base / str(int(newest.name) + 1))
+    (base / str(int(newest.name) + 1) / "EXPORT.json").unlink()
+    hidden = newest
+    newest, lines = again(more)
+    assert int(newest.name) == int(hidden.name) + 2
+    assert any("exported anew: servers take" in line for line in lines)
+
+    shutil.rmtree(base)
+    newest, lines = again()
+    assert (newest / "saved_model.pb").is_file()
+    assert any("published the model as" in line for line in lines)
 
 
 def test_older_versions_go_and_those_of_others_stay(lab, tmp_path):
