@@ -49,7 +49,7 @@ class Checker:
     `with` starts it, and ends it in every case.
 
     Args:
-        limit_secs: how long the answer may take, from the start of the process.
+        limit_secs: how long the answer may take, from when it is asked; what it still has to import then counts.
         hurried: says whether there is no more time for it, because this process is to stop.
         python: the interpreter.
     """
@@ -61,7 +61,6 @@ class Checker:
         self._directory = tempfile.TemporaryDirectory(prefix="ckptkit-check-", ignore_cleanup_errors=True)
         self._work = Path(self._directory.name)
         self._process: subprocess.Popen[bytes] | None = None
-        self._began = 0.0
 
     def __enter__(self) -> Checker:
         if not self._python:
@@ -70,7 +69,6 @@ class Checker:
                               "Export from a plain Python with ckptkit export.")
         # -I: neither the working directory nor the script's nor PYTHONPATH is on the way of imports, where the user's code would be.
         command = [self._python, "-I", str(CHECKER), str(self._work), *_sites()]
-        self._began = time.monotonic()
         try:
             with (self._work / "stderr").open("wb") as said:
                 self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=said, cwd=self._work, env=_environment(),
@@ -110,18 +108,17 @@ class Checker:
             for key, file in files.items():
                 (self._work / file).write_bytes(tf.io.serialize_tensor(tensors[key]).numpy())
             signatures[name] = {"inputs": files, "prefix": f"out-{number}-"}
-        left = max(self._limit_secs - (time.monotonic() - self._began), 0.1)
         threads = (tf.config.threading.get_intra_op_parallelism_threads(), tf.config.threading.get_inter_op_parallelism_threads())
-        request = {"directory": str(directory.resolve()), "threads": threads, "limit_secs": left + _ALARM_AFTER_SECS, "signatures": signatures}
-        answer = self._answer(json.dumps(request).encode() + b"\n", left)
+        request = {"directory": str(directory.resolve()), "threads": threads, "limit_secs": self._limit_secs + _ALARM_AFTER_SECS, "signatures": signatures}
+        answer = self._answer(json.dumps(request).encode() + b"\n")
         if answer["error"] is not None:
             raise ExportError(f"a fresh process cannot load it: {': '.join(answer['error'])}")
         return {name: self._read(found) for name, found in answer["signatures"].items()}
 
-    def _answer(self, request: bytes, left: float) -> dict[str, Any]:
+    def _answer(self, request: bytes) -> dict[str, Any]:
         assert self._process is not None
         assert self._process.stdin is not None
-        end = time.monotonic() + left
+        end = time.monotonic() + self._limit_secs
         with suppress(BrokenPipeError):  # it has died, which is said below
             self._process.stdin.write(request)
             self._process.stdin.close()

@@ -30,7 +30,7 @@ class ExportSpec:
         keep: how many versions stay, the new one among them; None keeps all. Only versions with an `EXPORT.json` are taken away.
         rtol: the relative tolerance where values are not equal bit for bit; by default 1e-3, and 2e-2 where the model computes in 16 bits.
         atol: the absolute one, in units of the largest finite value of an output; by default a hundredth of `rtol`.
-        limit_secs: how long the check may take.
+        limit_secs: how long the fresh process may take to answer, from when it is asked; writing and syncing do not count.
         errors: `"warn"` (default): a failed export is a warning and a line in the journal; `"raise"`: it is an error.
 
     Raises:

@@ -11,7 +11,6 @@ from ckptkit.errors import ExportError
 from ckptkit.export.compare import Arrays, Comparison, Tolerances, compare
 from ckptkit.store.export_record import Proof
 
-
 _NO_KERNEL = re.compile(r"No OpKernel was registered to support Op .*device='GPU'"
                         r"|(?:only supports? .* on|is not supported on|not supported .* on) (?:the |device type )?CPU", re.DOTALL)
 """What TensorFlow says of an operation that is there, and runs on other devices than a CPU."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 
+import numpy as np
 import pytest
 
 import ckptkit
+from ckptkit.export import check, publishing
 from ckptkit.store.export_record import read_export
 from ckptkit.store.files import FileSystem
+from tests.support import checkers
 from tests.surprises.conftest import told
 
 
@@ -78,6 +83,35 @@ def test_data_in_memory_gives_the_sample(lab, run):
     x, y = lab.rows()
     made.fit(x, y, batch_size=12, verbose=0, callbacks=[ckptkit.CheckpointCallback(run)])
     assert record_of(run / "export").sample == "data"
+
+
+def test_a_large_batch_is_not_checked_whole(lab, run, monkeypatch):
+    seen = []
+    ask = publishing.Checker.ask
+    monkeypatch.setattr(publishing.Checker, "ask", lambda self, directory, inputs: seen.append(inputs) or ask(self, directory, inputs))
+    made = lab.model()
+    x = np.random.default_rng().normal(size=(100, 4)).astype("float32")
+    made.fit(x, x[:, :1], batch_size=100, verbose=0, shuffle=False, callbacks=[ckptkit.CheckpointCallback(run)])
+    assert record_of(run / "export").sample == "data"
+    (sample,) = (tensor for inputs in seen for tensors in inputs.values() for tensor in tensors.values())
+    assert sample.numpy().tobytes() == x[-32:].tobytes()
+
+
+def test_the_limit_is_for_the_answer_and_not_for_what_was_done_before(lab, tmp_path):
+    class Slow(FileSystem):
+        def make_dir(self, path):
+            super().make_dir(path)
+            time.sleep(1.1)
+
+    class Asked(publishing.Checker):
+        def _answer(self, request):
+            limits.append((self._limit_secs, json.loads(request)["limit_secs"]))
+            return super()._answer(request)
+
+    limits = []
+    with checkers.using(Asked):
+        ckptkit.export_saved_model(lab.model(), tmp_path, limit_secs=30, files=Slow())
+    assert limits == [(30, 30 + check._ALARM_AFTER_SECS)]
 
 
 def test_the_best_or_a_step(lab, tmp_path, run):

@@ -19,7 +19,7 @@ def recurrent(x):
 
 def test_an_operation_for_gpus_is_unproven_where_there_is_one(lab, tmp_path, monkeypatch):
     sample = tf.zeros([2, 3, 4])
-    with pytest.raises(ckptkit.ExportError, match="it fails in a fresh process: .*CudnnRNN"):
+    with pytest.raises(ckptkit.ExportError, match=r"it fails in a fresh process: .*CudnnRNN"):
         ckptkit.export_saved_model(recurrent, tmp_path / "cpu", sample=sample)
     monkeypatch.setattr("ckptkit.export.prove._has_gpu", lambda: True)
     (proof,) = (each.proof for each in read_export(ckptkit.export_saved_model(recurrent, tmp_path / "gpu", sample=sample)).signatures.values())
