@@ -109,7 +109,8 @@ class Checker:
                 (self._work / file).write_bytes(tf.io.serialize_tensor(tensors[key]).numpy())
             signatures[name] = {"inputs": files, "prefix": f"out-{number}-"}
         threads = (tf.config.threading.get_intra_op_parallelism_threads(), tf.config.threading.get_inter_op_parallelism_threads())
-        request = {"directory": str(directory.resolve()), "threads": threads, "limit_secs": self._limit_secs + _ALARM_AFTER_SECS, "signatures": signatures}
+        request = {"directory": str(directory.resolve()), "threads": threads, "limit_secs": self._limit_secs + _ALARM_AFTER_SECS,
+                   "signatures": signatures}
         answer = self._answer(json.dumps(request).encode() + b"\n")
         if answer["error"] is not None:
             raise ExportError(f"a fresh process cannot load it: {': '.join(answer['error'])}")
