@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ _SITES = ("site-packages", "dist-packages")
 _STDERR_CHARACTERS = 2000
 _ALARM_AFTER_SECS = 5.0
 _LOOK_SECS = 0.2
+_UNKNOWN_OP = re.compile(r"Op type not registered '(\w+)'")
 
 Tensors = dict[str, tf.Tensor]
 
@@ -89,12 +91,13 @@ class Checker:
             process.wait()
         self._directory.cleanup()
 
-    def ask(self, directory: Path, inputs: Mapping[str, Mapping[str, tf.Tensor]]) -> dict[str, Answer]:
+    def ask(self, directory: Path, inputs: Mapping[str, Mapping[str, tf.Tensor]], imports: Sequence[str] = ()) -> dict[str, Answer]:
         """Loads an export and runs its signatures.
 
         Args:
             directory: where the SavedModel is.
             inputs: by signature and input.
+            imports: modules of installed libraries that it imports first.
 
         Returns:
             The answer of each signature.
@@ -110,9 +113,13 @@ class Checker:
             signatures[name] = {"inputs": files, "prefix": f"out-{number}-"}
         threads = (tf.config.threading.get_intra_op_parallelism_threads(), tf.config.threading.get_inter_op_parallelism_threads())
         request = {"directory": str(directory.resolve()), "threads": threads, "limit_secs": self._limit_secs + _ALARM_AFTER_SECS,
-                   "signatures": signatures}
+                   "imports": list(imports), "signatures": signatures}
         answer = self._answer(json.dumps(request).encode() + b"\n")
         if answer["error"] is not None:
+            unknown = _UNKNOWN_OP.search(answer["error"][1])
+            if unknown is not None:
+                raise ExportError(f"a fresh process cannot load it: it has the operation {unknown[1]!r}, which TensorFlow alone does not have. Name the "
+                                  f"library that brings it, as in imports=('tensorflow_text',); servers need it, too")
             raise ExportError(f"a fresh process cannot load it: {': '.join(answer['error'])}")
         return {name: self._read(found) for name, found in answer["signatures"].items()}
 

@@ -94,7 +94,7 @@ def _export(model: Any, name: str, directory: Path, spec: ExportSpec, checker: C
     began = time.monotonic()
     entries = exports.sync(disk, directory)
     traces.check_variables(directory, live)
-    answers = checker.ask(directory, {each.endpoint.name: each.sample for each in traced})
+    answers = checker.ask(directory, {each.endpoint.name: each.sample for each in traced}, spec.imports)
     proofs = prove(traced, answers, spec.rtol, spec.atol)
     check_secs = time.monotonic() - began
     signatures = {each.endpoint.name: SignatureRecord(inputs=each.inputs, outputs=each.outputs, proof=proofs[each.endpoint.name])

@@ -114,6 +114,22 @@ def test_the_limit_is_for_the_answer_and_not_for_what_was_done_before(lab, tmp_p
     assert limits == [(30, 30 + check._ALARM_AFTER_SECS)]
 
 
+def test_an_operation_of_a_library(lab, tmp_path):
+    """The fresh process says which, and imports what the user names before it loads."""
+    class Foreign(FileSystem):
+        def sync_dir(self, path):
+            super().sync_dir(path)
+            if path.name.startswith(".writing-"):
+                graph = path / "saved_model.pb"
+                graph.write_bytes(graph.read_bytes().replace(b"Tanh", b"Tanx"))
+
+    with pytest.raises(ckptkit.ExportError, match=r"has the operation 'Tanx', .* imports=\('tensorflow_text',\)"):
+        ckptkit.export_saved_model(lab.model(), tmp_path, files=Foreign())
+    with pytest.raises(ckptkit.ExportError, match="No module named 'no_such_library'"):
+        ckptkit.export_saved_model(lab.model(), tmp_path, imports=("no_such_library",))
+    assert ckptkit.export_saved_model(lab.model(), tmp_path, imports=("msgspec.json",)).is_dir()
+
+
 def test_the_best_or_a_step(lab, tmp_path, run):
     """The model in the program keeps what training ended with."""
     made = lab.model(seed=5)
@@ -273,6 +289,8 @@ def test_a_run_trained_longer_is_published_again(lab, run):
 @pytest.mark.parametrize(("options", "said"), [
     ({"weights": "worst"}, "weights is 'final', 'best' or a step"), ({"weights": -1}, "weights is"), ({"weights": True}, "weights is"),
     ({"keep": 0}, "keep is how many"), ({"keep": 1.5}, "keep is how many"), ({"rtol": -1}, "rtol is a tolerance"), ({"atol": "a"}, "atol is"),
+
+    ({"imports": "tensorflow_text"}, "imports names modules"), ({"imports": ("a b",)}, "imports names modules"),
     ({"limit_secs": 0}, "limit_secs is a duration"), ({"errors": "ignore"}, "errors is 'warn' or 'raise'"), ({"mode": "low"}, "mode is"),
     ({"directory": "gs://a/b"}, "Received the URL"), ({"directory": __file__}, "is a file")])
 def test_what_cannot_be_right_is_said_where_it_stands(options, said):
