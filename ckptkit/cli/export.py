@@ -27,8 +27,8 @@ def command(run: str, out: str, which: int | str, keep: int, limit_secs: float, 
     """Publish the Keras model of RUN as a SavedModel in OUT/<version>/.
 
     The model is built again from what lies beside its checkpoints, without the code that trained it. It is published when a fresh process has
-    loaded it and has got what the model gives; otherwise nothing is. A step that is the newest version there already is not exported again. May be called while the
-    run is training.
+    loaded it and has got what the model gives; otherwise nothing is. A step that is the newest version there already is not exported again. May be
+    called while the run is training.
     """
     found = opened(run)
     base = check_base(out)

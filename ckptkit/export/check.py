@@ -118,8 +118,8 @@ class Checker:
         if answer["error"] is not None:
             unknown = _UNKNOWN_OP.search(answer["error"][1])
             if unknown is not None:
-                raise ExportError(f"a fresh process cannot load it: it has the operation {unknown[1]!r}, which TensorFlow alone does not have. Name the "
-                                  f"library that brings it, as in imports=('tensorflow_text',); servers need it, too")
+                raise ExportError(f"a fresh process cannot load it: it has the operation {unknown[1]!r}, which TensorFlow alone does not have. Name "
+                                  f"the library that brings it, as in imports=('tensorflow_text',); servers need it, too")
             raise ExportError(f"a fresh process cannot load it: {': '.join(answer['error'])}")
         return {name: self._read(found) for name, found in answer["signatures"].items()}
 
