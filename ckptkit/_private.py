@@ -467,8 +467,8 @@ def callbacks_of_coming_fit(callback: Any) -> list[Any]:
     return list(callback_list.callbacks) if caller is not None and caller.f_code.co_name == "fit" else []
 
 
-def rows_in_memory(call: FitCall) -> Any:
-    """The last batch of the inputs that were given to `fit` as arrays, or None.
+def rows_in_memory(call: FitCall, most: int = 32) -> Any:
+    """The end of the last batch of the inputs that were given to `fit` as arrays, `most` rows of it, or None.
 
     Reason: the adapter keeps them to itself, and drawing from the data would change its state.
     """
@@ -479,7 +479,7 @@ def rows_in_memory(call: FitCall) -> Any:
     arrays = tf.nest.flatten(inputs)
     if not all(isinstance(array, np.ndarray | tf.Tensor) for array in arrays):
         return None
-    rows = min(len(arrays[0]) % call.batch_size or call.batch_size, len(arrays[0]))
+    rows = min(len(arrays[0]) % call.batch_size or call.batch_size, len(arrays[0]), most)
     return tf.nest.map_structure(lambda array: array[len(array) - rows:], inputs)
 
 

@@ -9,6 +9,7 @@ import click
 from ckptkit.cli.output import json_option, print_json, print_line
 from ckptkit.cli.runs import chosen, opened, run_argument, which_checkpoint
 from ckptkit.cli.text import plain
+from ckptkit.errors import ConfigError
 from ckptkit.store.catalog import Checkpoint
 from ckptkit.store.export_record import Source
 from ckptkit.store.exports import check_base
@@ -19,13 +20,15 @@ from ckptkit.store.exports import check_base
 @click.argument("out", metavar="OUT")
 @click.option("--step", "which", default="latest", metavar="STEP|latest|best", callback=which_checkpoint, help="Which checkpoint.  [default: latest]")
 @click.option("--keep", type=click.IntRange(min=1), default=2, show_default=True, help="How many versions stay in OUT, the new one among them.")
+@click.option("--limit-secs", type=click.FloatRange(min=0, min_open=True), default=300.0, show_default=True,
+              help="How long the fresh process may take to answer.")
 @json_option
-def command(run: str, out: str, which: int | str, keep: int, as_json: bool) -> None:
+def command(run: str, out: str, which: int | str, keep: int, limit_secs: float, as_json: bool) -> None:
     """Publish the Keras model of RUN as a SavedModel in OUT/<version>/.
 
     The model is built again from what lies beside its checkpoints, without the code that trained it. It is published when a fresh process has
-    loaded it and has got what the model gives; otherwise nothing is. A step that is there already is not exported again. May be called while the
-    run is training.
+    loaded it and has got what the model gives; otherwise nothing is. A step that is the newest version there already is not exported again. May be
+    called while the run is training.
     """
     found = opened(run)
     base = check_base(out)
@@ -35,9 +38,13 @@ def command(run: str, out: str, which: int | str, keep: int, as_json: bool) -> N
     from ckptkit.export.spec import ExportSpec
     from ckptkit.load.model import load_model
 
-    model = load_model(run, step=checkpoint.step)
+    try:
+        model = load_model(run, step=checkpoint.step)
+    except ConfigError as error:
+        raise ConfigError(f"{error} A command has no code of yours: export from Python, with ckptkit.export_saved_model(ckptkit.load_model({run!r}, "
+                          f"custom_objects={{...}}, step={checkpoint.step}), {out!r}).") from error
     source = Source(step=checkpoint.step, checkpoint=str(checkpoint.name), weights=_weights(checkpoint, which))
-    published = export(model, base, ExportSpec(keep=keep), source=source)
+    published = export(model, base, ExportSpec(keep=keep, limit_secs=limit_secs), source=source)
     record = published.record
     proofs = {name: signature.proof for name, signature in record.signatures.items()}
     if as_json:

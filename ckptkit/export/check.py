@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ _SITES = ("site-packages", "dist-packages")
 _STDERR_CHARACTERS = 2000
 _ALARM_AFTER_SECS = 5.0
 _LOOK_SECS = 0.2
+_UNKNOWN_OP = re.compile(r"Op type not registered '(\w+)'")
 
 Tensors = dict[str, tf.Tensor]
 
@@ -49,7 +51,7 @@ class Checker:
     `with` starts it, and ends it in every case.
 
     Args:
-        limit_secs: how long the answer may take, from the start of the process.
+        limit_secs: how long the answer may take, from when it is asked; what it still has to import then counts.
         hurried: says whether there is no more time for it, because this process is to stop.
         python: the interpreter.
     """
@@ -61,7 +63,6 @@ class Checker:
         self._directory = tempfile.TemporaryDirectory(prefix="ckptkit-check-", ignore_cleanup_errors=True)
         self._work = Path(self._directory.name)
         self._process: subprocess.Popen[bytes] | None = None
-        self._began = 0.0
 
     def __enter__(self) -> Checker:
         if not self._python:
@@ -70,7 +71,6 @@ class Checker:
                               "Export from a plain Python with ckptkit export.")
         # -I: neither the working directory nor the script's nor PYTHONPATH is on the way of imports, where the user's code would be.
         command = [self._python, "-I", str(CHECKER), str(self._work), *_sites()]
-        self._began = time.monotonic()
         try:
             with (self._work / "stderr").open("wb") as said:
                 self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=said, cwd=self._work, env=_environment(),
@@ -91,12 +91,13 @@ class Checker:
             process.wait()
         self._directory.cleanup()
 
-    def ask(self, directory: Path, inputs: Mapping[str, Mapping[str, tf.Tensor]]) -> dict[str, Answer]:
+    def ask(self, directory: Path, inputs: Mapping[str, Mapping[str, tf.Tensor]], imports: Sequence[str] = ()) -> dict[str, Answer]:
         """Loads an export and runs its signatures.
 
         Args:
             directory: where the SavedModel is.
             inputs: by signature and input.
+            imports: modules of installed libraries that it imports first.
 
         Returns:
             The answer of each signature.
@@ -110,18 +111,22 @@ class Checker:
             for key, file in files.items():
                 (self._work / file).write_bytes(tf.io.serialize_tensor(tensors[key]).numpy())
             signatures[name] = {"inputs": files, "prefix": f"out-{number}-"}
-        left = max(self._limit_secs - (time.monotonic() - self._began), 0.1)
         threads = (tf.config.threading.get_intra_op_parallelism_threads(), tf.config.threading.get_inter_op_parallelism_threads())
-        request = {"directory": str(directory.resolve()), "threads": threads, "limit_secs": left + _ALARM_AFTER_SECS, "signatures": signatures}
-        answer = self._answer(json.dumps(request).encode() + b"\n", left)
+        request = {"directory": str(directory.resolve()), "threads": threads, "limit_secs": self._limit_secs + _ALARM_AFTER_SECS,
+                   "imports": list(imports), "signatures": signatures}
+        answer = self._answer(json.dumps(request).encode() + b"\n")
         if answer["error"] is not None:
+            unknown = _UNKNOWN_OP.search(answer["error"][1])
+            if unknown is not None:
+                raise ExportError(f"a fresh process cannot load it: it has the operation {unknown[1]!r}, which TensorFlow alone does not have. Name "
+                                  f"the library that brings it, as in imports=('tensorflow_text',); servers need it, too")
             raise ExportError(f"a fresh process cannot load it: {': '.join(answer['error'])}")
         return {name: self._read(found) for name, found in answer["signatures"].items()}
 
-    def _answer(self, request: bytes, left: float) -> dict[str, Any]:
+    def _answer(self, request: bytes) -> dict[str, Any]:
         assert self._process is not None
         assert self._process.stdin is not None
-        end = time.monotonic() + left
+        end = time.monotonic() + self._limit_secs
         with suppress(BrokenPipeError):  # it has died, which is said below
             self._process.stdin.write(request)
             self._process.stdin.close()

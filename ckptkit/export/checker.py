@@ -3,7 +3,8 @@
 It is run by its path, `python -I checker.py WORK PATH...`, and imports nothing of ckptkit: what it needs is TensorFlow, and PATH... is where that
 is. It imports first and asks afterwards, so that the export can be written meanwhile. One line of JSON comes over standard input:
 
-    {"directory": ..., "threads": [intra, inter], "limit_secs": ..., "signatures": {name: {"inputs": {input: file}, "prefix": ...}}}
+    {"directory": ..., "threads": [intra, inter], "limit_secs": ..., "imports": [module],
+     "signatures": {name: {"inputs": {input: file}, "prefix": ...}}}
 
 where a file in WORK holds one serialised tensor, and those of the outputs begin with the prefix. The answer is WORK/answer-0.json, and so on for
 further lines:
@@ -13,6 +14,7 @@ further lines:
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -50,6 +52,8 @@ def examine(tf: Any, request: dict[str, Any], work: Path) -> dict[str, Any]:
     """Loads the export, and runs each signature on its inputs."""
     began = time.monotonic()
     try:
+        for module in request["imports"]:
+            importlib.import_module(module)
         loaded = tf.saved_model.load(request["directory"])
     except Exception as error:
         return {"error": said(error), "device": "CPU", "secs": time.monotonic() - began, "signatures": {}}

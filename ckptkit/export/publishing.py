@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ import xxhash
 from ckptkit.clock import Clock, SystemClock
 from ckptkit.errors import ConfigError, ExportError, StorageError
 from ckptkit.export import trace as traces
+from ckptkit.export.already import served_already
 from ckptkit.export.check import Checker
 from ckptkit.export.prove import prove
-from ckptkit.export.signatures import SERVING_DEFAULT, DataForm, check_signatures, find_endpoints
+from ckptkit.export.signatures import SERVE, SERVING_DEFAULT, DataForm, check_signatures, find_endpoints
 from ckptkit.export.spec import ExportSpec
 from ckptkit.log import logger
 from ckptkit.store import exports
@@ -80,14 +81,20 @@ def _export(model: Any, name: str, directory: Path, spec: ExportSpec, checker: C
     live = traces.digests(variables)
     whole = xxhash.xxh3_128_hexdigest(repr(sorted(live.items())).encode())
     names = {each.endpoint.name for each in traced}
-    if source.step is not None and (there := same_export(base, source.step, whole, names)) is not None:
-        return there
+    if source.step is not None:
+        there, said = served_already(base, source.step, lambda record: _is_same(record, whole, traced))
+        if said:
+            logger.info("%s", said)
+        if there is not None and there.record is not None:
+            return Published(there.path, there.record, is_new=False)
     default = SERVING_DEFAULT if SERVING_DEFAULT in names else traced[0].endpoint.name
+    if default not in (SERVE, SERVING_DEFAULT):
+        logger.info("serving_default is another name of %r; signatures={'serving_default': ...} chooses", default)
     traces.write(traced, variables, traces.resources_of(traced, model), default, directory)
     began = time.monotonic()
     entries = exports.sync(disk, directory)
     traces.check_variables(directory, live)
-    answers = checker.ask(directory, {each.endpoint.name: each.sample for each in traced})
+    answers = checker.ask(directory, {each.endpoint.name: each.sample for each in traced}, spec.imports)
     proofs = prove(traced, answers, spec.rtol, spec.atol)
     check_secs = time.monotonic() - began
     signatures = {each.endpoint.name: SignatureRecord(inputs=each.inputs, outputs=each.outputs, proof=proofs[each.endpoint.name])
@@ -119,14 +126,9 @@ def _traced(model: Any, spec: ExportSpec, data: DataForm) -> list[traces.Traced]
         return _traced(model, spec, DataForm(fixed_batch=True))
 
 
-def same_export(base: Path, step: int, variables: str, names: set[str]) -> Published | None:
-    """The version in a base directory that has this step of this model already, with the same signatures."""
-    for version in reversed(exports.list_versions(base)):
-        record = version.record
-        if record is not None and record.source.step == step and record.variables == variables and set(record.signatures) == names:
-            logger.info("step %d is exported already, as %s", step, version.path)
-            return Published(version.path, record, is_new=False)
-    return None
+def _is_same(record: ExportRecord, variables: str, traced: Sequence[traces.Traced]) -> bool:
+    forms = {each.endpoint.name: (each.inputs, each.outputs) for each in traced}
+    return record.variables == variables and {name: (each.inputs, each.outputs) for name, each in record.signatures.items()} == forms
 
 
 def in_words(proofs: dict[str, Proof]) -> str:

@@ -71,12 +71,24 @@ def find_endpoints(model: Any, signatures: Mapping[str, Any] | None, sample: Any
     """
     given = check_signatures(signatures)
     samples = _by_signature(sample, {SERVE, SERVING_DEFAULT, *given}) if given or isinstance(sample, Mapping) else {SERVE: sample}
-    default = samples.get(SERVE, samples.get(SERVING_DEFAULT))
+    # Methods that were given leave under the names that they were given.
+    methods = {name: method for name, method in _methods_of(model).items() if name not in given and not _is_among(method, given)}
+    named = {**given, **methods}
     found: list[Endpoint] = []
-    if SERVE not in given and SERVING_DEFAULT not in given:
-        found += _default(model, default, data or DataForm(), alone=not given)
-    found += [_endpoint(name, value, samples.get(name), DataForm()) for name, value in given.items()]
-    return found
+    if not named.keys() & {SERVE, SERVING_DEFAULT}:
+        found += _itself(model, samples.get(SERVE, samples.get(SERVING_DEFAULT)), data or DataForm(), given)
+    found += [_endpoint(name, value, samples.get(name), DataForm()) for name, value in named.items()]
+    if not found:
+        raise ConfigError(f"{type(model).__name__} has no function whose inputs are known. Give __call__ or a method a "
+                          f"@tf.function(input_signature=[...]), pass sample=, what it is called with, or signatures={{'name': module.method}}.")
+    return sorted(found, key=lambda endpoint: _rank(endpoint, model))  # those of one rank stay in the order in which they were given
+
+
+def _rank(endpoint: Endpoint, model: Any) -> int:
+    """What is called as the default one is it, then what was given itself, whatever it is called."""
+    if endpoint.name in (SERVING_DEFAULT, SERVE):
+        return 0 if endpoint.name == SERVING_DEFAULT else 1
+    return 2 if _is_itself(endpoint.owner, model) else 3
 
 
 def check_signatures(signatures: object) -> dict[str, Any]:
@@ -109,36 +121,53 @@ def _by_signature(sample: Any, names: set[str]) -> dict[str, Any]:
     return dict(sample) if by_name else {SERVE: sample}
 
 
-def _default(model: Any, sample: Any, data: DataForm, *, alone: bool) -> list[Endpoint]:
-    if isinstance(model, keras.Layer):
-        if not alone and not model.built and sample is None:
-            return []
-        return [_endpoint(SERVE, model, sample, data)]
-    if isinstance(model, tf.Module):
-        found = [_endpoint(SERVE, model.__call__, sample, data)] if _is_ready(inspect.getattr_static(type(model), "__call__", None), sample) else []
-        if alone:
-            found += [_endpoint(name, getattr(model, name), None, DataForm()) for name in _functions_of(model)]
-        if not found and alone:
-            raise ConfigError(f"{type(model).__name__} has no function whose inputs are known. Give __call__ or a method a "
-                              f"@tf.function(input_signature=[...]), pass sample=, what it is called with, or signatures={{'name': module.method}}.")
-        return found
-    if callable(model) and not isinstance(model, type):
-        return [_endpoint(SERVE, model, sample, data)] if alone or sample is not None else []
-    if alone:
-        raise ConfigError(f"export_saved_model takes a Keras model or layer, a tf.Module or a function. Received: {type(model).__name__}.")
-    return []
+def _itself(model: Any, sample: Any, data: DataForm, given: Mapping[str, Any]) -> list[Endpoint]:
+    """The endpoint of what was given itself; none where it is nothing to call, or is among the signatures under another name.
+
+    It is never left out in silence: another function would be served in its place.
+    """
+    call = _call_of(model)
+    if call is None:
+        if not given and not isinstance(model, tf.Module):
+            raise ConfigError(f"export_saved_model takes a Keras model or layer, a tf.Module or a function. Received: {type(model).__name__}.")
+        return []
+    is_known = sample is not None or (model.built if isinstance(model, keras.Layer) else getattr(call, "input_signature", None) is not None)
+    if not is_known and _is_among(call, given):
+        return []
+    try:
+        return [_endpoint(SERVE, call, sample, data)]
+    except ExportError as error:
+        if is_known:
+            raise
+        raise ExportError(f"{error} It leaves with the model as its default signature; signatures={{'serving_default': ...}} puts another one in "
+                          f"its place.") from error
 
 
-def _is_ready(call: Any, sample: Any) -> bool:
-    return call is not None and (sample is not None or getattr(call, "input_signature", None) is not None)
+def _call_of(model: Any) -> Any:
+    """What is called where the whole is called; None where it is nothing to call."""
+    if isinstance(model, tf.Module) and not isinstance(model, keras.Layer):
+        return model.__call__ if callable(model) else None
+    return model if callable(model) and not isinstance(model, type) else None
 
 
-def _functions_of(module: tf.Module) -> list[str]:
+def _is_itself(function: Any, model: Any) -> bool:
+    return function is model or function == _call_of(model)
+
+
+def _is_among(function: Any, given: Mapping[str, Any]) -> bool:
+    functions = [value[0] if isinstance(value, tuple) else value for value in given.values()]
+    return any(each is function or _call_of(each) == function for each in functions)
+
+
+def _methods_of(model: Any) -> dict[str, Any]:
     """The methods of a module that are tf.functions with a signature of their own."""
-    names = [name for cls in type(module).__mro__ for name in vars(cls) if not name.startswith("_")]
-    names += [name for name in vars(module) if not name.startswith("_")]
-    found = [name for name in dict.fromkeys(names) if not isinstance(inspect.getattr_static(module, name), property)]
-    return sorted(name for name in found if getattr(getattr(module, name, None), "input_signature", None) is not None)
+    if not isinstance(model, tf.Module) or isinstance(model, keras.Layer):
+        return {}
+    names = [name for cls in type(model).__mro__ for name in vars(cls) if not name.startswith("_")]
+    names += [name for name in vars(model) if not name.startswith("_")]
+    names = [name for name in sorted(set(names)) if not isinstance(inspect.getattr_static(model, name), property)]
+    found = {name: getattr(model, name, None) for name in names}
+    return {name: method for name, method in found.items() if getattr(method, "input_signature", None) is not None}
 
 
 def _endpoint(name: str, value: Any, sample: Any, data: DataForm) -> Endpoint:

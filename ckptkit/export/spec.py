@@ -30,7 +30,9 @@ class ExportSpec:
         keep: how many versions stay, the new one among them; None keeps all. Only versions with an `EXPORT.json` are taken away.
         rtol: the relative tolerance where values are not equal bit for bit; by default 1e-3, and 2e-2 where the model computes in 16 bits.
         atol: the absolute one, in units of the largest finite value of an output; by default a hundredth of `rtol`.
-        limit_secs: how long the check may take.
+        limit_secs: how long the fresh process may take to answer, from when it is asked; writing and syncing do not count.
+        imports: modules of installed libraries that the fresh process imports first, for operations that TensorFlow alone does not have, as
+            `("tensorflow_text",)`. By default none.
         errors: `"warn"` (default): a failed export is a warning and a line in the journal; `"raise"`: it is an error.
 
     Raises:
@@ -52,6 +54,7 @@ class ExportSpec:
     rtol: float | None = None
     atol: float | None = None
     limit_secs: float = 300.0
+    imports: tuple[str, ...] = ()
     errors: Literal["warn", "raise"] = "warn"
 
     def __post_init__(self) -> None:
@@ -63,6 +66,8 @@ class ExportSpec:
             raise ConfigError(f"ExportSpec: mode is 'min' or 'max'. Received: mode={self.mode!r}.")
         if self.errors not in ("warn", "raise"):
             raise ConfigError(f"ExportSpec: errors is 'warn' or 'raise'. Received: errors={self.errors!r}.")
+        if isinstance(self.imports, str) or not all(isinstance(name, str) and name.replace(".", "_").isidentifier() for name in self.imports):
+            raise ConfigError(f"imports names modules, as in imports=('tensorflow_text',). Received: imports={self.imports!r}.")
         check_numbers(self.keep, self.rtol, self.atol, self.limit_secs)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -10,10 +11,17 @@ from ckptkit.errors import ExportError
 from ckptkit.export.compare import Arrays, Comparison, Tolerances, compare
 from ckptkit.store.export_record import Proof
 
+_NO_KERNEL = re.compile(r"No OpKernel was registered to support Op .*device='GPU'"
+                        r"|(?:only supports? .* on|is not supported on|not supported .* on) (?:the |device type )?CPU", re.DOTALL)
+"""What TensorFlow says of an operation that is there, and runs on other devices than a CPU."""
 
-def may_need_a_gpu(*, on_gpu: bool, runs_on_cpu: Callable[[], bool]) -> bool:
-    """Whether an export that fails without a GPU may be sound: where the live model has a GPU, and fails without it as well."""
-    return on_gpu and not runs_on_cpu()
+
+def may_need_a_gpu(*, on_gpu: bool, said: str) -> bool:
+    """Whether an export that fails without a GPU may be sound: where the live model has one, and TensorFlow itself says that a kernel is missing.
+
+    Running the live model on a CPU would tell nothing: its operations are put where their kernels are.
+    """
+    return on_gpu and _NO_KERNEL.search(said) is not None
 
 
 def judge(live: Arrays, exported: Arrays, tolerances: Tolerances, *, again: Callable[[], Arrays], graph: Callable[[], Arrays]) -> Proof:

@@ -22,7 +22,7 @@ from ckptkit.keras.examine import examined_step
 from ckptkit.keras.identity import check_one_device, check_same_phase, finished_by, note_finished
 from ckptkit.keras.others import Others
 from ckptkit.keras.place import Pass, Place, measured, plain_logs
-from ckptkit.keras.publish import data_form, divergence, is_published, publish
+from ckptkit.keras.publish import divergence, is_published, publish
 from ckptkit.keras.replay import Replay
 from ckptkit.keras.saved_place import place_state, read_place
 from ckptkit.keras.watch import Watch
@@ -200,7 +200,7 @@ class FitRun:
             # An interrupted run publishes nothing; the next start does.
             self._attempt.stopping.serve(leave=self._flush)
             if self._export is not None and (self._final is not None or self._publish_later):
-                publish(self._attempt, self._model, self._export, data_form(self._call))
+                publish(self._attempt, self._model, self._export, self._call)
             self._attempt.stopping.serve(leave=self._flush)
             note_finished(self._manager.run.layout, self._model)  # and not where it was stopped at its very end: that fit may be called again
         except BaseException as caught:

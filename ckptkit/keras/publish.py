@@ -13,10 +13,12 @@ import keras
 
 from ckptkit import _private
 from ckptkit.errors import CheckpointError
+from ckptkit.export.already import served_already
 from ckptkit.export.publishing import export, in_words
-from ckptkit.export.signatures import DataForm
+from ckptkit.export.signatures import SERVE, SERVING_DEFAULT, DataForm, check_signatures
 from ckptkit.export.spec import ExportSpec
 from ckptkit.keras.place import not_finite
+from ckptkit.log import logger
 from ckptkit.manager.attempt import Attempt
 from ckptkit.resume.assign import weights_of
 from ckptkit.resume.newest import DivergedError
@@ -44,48 +46,61 @@ def divergence(logs: Mapping[str, Any]) -> DivergedError | None:
 
 
 def data_form(call: _private.FitCall) -> DataForm:
-    """What a `fit` knows of its inputs. Nothing is drawn from its data."""
-    specs = None if call.element_spec is None else keras.utils.unpack_x_y_sample_weight(call.element_spec)[0]
-    return DataForm(specs, _private.rows_in_memory(call))
+    """What a `fit` knows of its inputs, which may be nothing. Nothing is drawn from its data."""
+    try:
+        specs = None if call.element_spec is None else keras.utils.unpack_x_y_sample_weight(call.element_spec)[0]
+        return DataForm(specs, _private.rows_in_memory(call))
+    except Exception as error:
+        # A train step of the user's own takes batches of any form, as four parts. The model says itself what it is called with.
+        logger.debug("what the model is called with is not taken from the data of fit: %s", error)
+        return DataForm()
 
 
 def is_published(attempt: Attempt, spec: ExportSpec) -> bool:
-    """Whether the journal of this life says that what would be published now was published already, in the same place."""
-    try:
-        step = _chosen(attempt, spec).step
-    except CheckpointError:
-        return False
+    """Whether what would be published now was published in this life, and is what servers take now: decided without tracing the model."""
     layout = attempt.plan.layout
-    base = _base(layout, spec).resolve()
-    told = [event for event in this_life(read_journal(layout).events) if isinstance(event, events.Exported)]
-    return any(event.step == step and (layout.root / event.path).parent.resolve() == base for event in told)
+    try:
+        checkpoint, base = _chosen(attempt, spec), _base(layout, spec)
+        told = [event for event in this_life(read_journal(layout).events) if isinstance(event, events.Exported) and event.step == checkpoint.step]
+        if not any((layout.root / event.path).parent.resolve() == base.resolve() for event in told):
+            return False
+        names = set(check_signatures(spec.signatures))
+        names |= set() if names & {SERVE, SERVING_DEFAULT} else {SERVE}
+        there, said = served_already(base, checkpoint.step, lambda record: (
+            record.source.checkpoint == str(checkpoint.name) and set(record.signatures) == names))
+    except CheckpointError:
+        return False  # publishing comes to the same, and says it
+    if there is not None:
+        logger.info("%s", said)
+    return there is not None
 
 
 def _base(layout: RunLayout, spec: ExportSpec) -> Path:
     return layout.export if spec.directory is None else check_base(spec.directory)
 
 
-def publish(attempt: Attempt, model: Any, spec: ExportSpec, data: DataForm) -> None:
+def publish(attempt: Attempt, model: Any, spec: ExportSpec, call: _private.FitCall) -> None:
     """Exports the model as the user has said; a failure costs neither `fit`'s return value nor a checkpoint.
 
     Raises:
-        CheckpointError: where it failed, and `spec` says that this is an error.
+        Exception: where it failed, and `spec` says that this is an error.
     """
     attempt.phase = "exporting"
     layout = attempt.plan.layout
-    base = _base(layout, spec)
     began = time.monotonic()
     try:
+        base = _base(layout, spec)
         checkpoint = _chosen(attempt, spec)
         source = Source(step=checkpoint.step, checkpoint=str(checkpoint.name), weights=spec.weights if isinstance(spec.weights, str) else "step")
         # What training ended with is in the model.
         with nullcontext() if spec.weights == "final" else weights_of(checkpoint, track(attempt.plan.state)):
-            published = export(model, base, spec, source=source, data=data, files=attempt.plan.files, hurried=_half_of_grace(attempt))
-    except CheckpointError as error:
+            published = export(model, base, spec, source=source, data=data_form(call), files=attempt.plan.files, hurried=_half_of_grace(attempt))
+    except Exception as error:  # whatever it is: the training is over and saved, and would be no better for ending so
         tell(attempt.journal, events.ExportFailed(error=type(error).__name__, message=str(error)))
         if spec.errors == "raise":
             raise
-        warnings.warn(f"{error} Training and its checkpoints are not affected.", stacklevel=2)
+        said = str(error) if isinstance(error, CheckpointError) else f"The model could not be exported: {type(error).__name__}: {error}."
+        warnings.warn(f"{said} Training and its checkpoints are not affected.", stacklevel=2)
         return
     path, record = published.path, published.record
     shown = path.relative_to(layout.root) if path.is_relative_to(layout.root) else path

@@ -38,7 +38,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         how: `equal_bits`; `within_tolerances`; `runs` where the live model itself gives other values at each call, so that only names, shapes
-            and types were compared; or `unproven` where neither it nor the live model runs on a CPU.
+            and types were compared; or `unproven` where an operation in it runs on a GPU only.
         largest_difference: between the values that were compared, of all outputs; 0 for equal bits.
         rtol: the relative tolerance.
         atol: the absolute one, in units of the largest finite value of an output.

@@ -81,6 +81,17 @@ def _record(path: Path) -> ExportRecord | None:
         return None
 
 
+def missing_files(version: Version) -> list[str]:
+    """What of the files in a version's record is not there, or has another size, in words; empty where there is no record."""
+    found = []
+    for entry in version.record.files if version.record is not None else ():
+        path = version.path / entry.name
+        size = path.stat().st_size if path.is_file() else None
+        if size != entry.size_bytes:
+            found.append(f"{entry.name} is {'missing' if size is None else f'{size:,} bytes long, and was {entry.size_bytes:,}'}")
+    return found
+
+
 def next_number(base: Path, version: int | None, now: float) -> int:
     """The number for a new version: the time in seconds, and larger than all that are there.
 

@@ -68,9 +68,33 @@ def test_a_step_is_exported_once(trained, tmp_path):
     assert steps == [2, 3]
 
 
+OWN = """
+import sys
+import keras, numpy as np
+import ckptkit
+class Mine(keras.layers.Layer):
+    def call(self, x):
+        return 2 * x
+model = keras.Sequential([keras.Input((4,)), Mine(), keras.layers.Dense(1)])
+model.compile("adam", "mse")
+model.fit(np.ones((8, 4)), np.ones((8, 1)), verbose=0, callbacks=[ckptkit.CheckpointCallback(sys.argv[1], export=False, background=False)])
+"""
+
+
+def test_classes_of_ones_own_are_a_matter_for_python(fork_server, tmp_path):
+    fork_server.run(OWN, tmp_path / "run", env={"CUDA_VISIBLE_DEVICES": ""}).check()
+    done = called("export", tmp_path / "run", tmp_path / "out")
+    assert done.returncode == 2
+    assert "Mine" in done.stderr
+    said = " ".join(done.stderr.split())
+    assert "export from Python, with ckptkit.export_saved_model(ckptkit.load_model(" in said
+    assert "custom_objects={...}, step=1)" in said
+
+
 def test_what_is_not_there_is_said_without_tensorflow(trained, tmp_path):
     assert called("export", tmp_path / "none", tmp_path / "out").returncode == 10
     assert called("export", trained, tmp_path / "out", "--step", "77").returncode == 1
     assert called("export", trained, "gs://bucket/out").returncode == 2
     assert called("export", trained, tmp_path / "out", "--keep", "0").returncode == 2
+    assert called("export", trained, tmp_path / "out", "--limit-secs", "0").returncode == 2
     assert not (tmp_path / "out").exists()

@@ -87,10 +87,16 @@ def test_a_live_model_that_is_random_is_compared_as_far_as_it_can_be():
             judged(live, exported, again=other)
 
 
-def test_what_needs_a_gpu_is_unproven_and_what_is_broken_is_not():
-    assert may_need_a_gpu(on_gpu=True, runs_on_cpu=lambda: False)
-    assert not may_need_a_gpu(on_gpu=True, runs_on_cpu=lambda: True)
-    assert not may_need_a_gpu(on_gpu=False, runs_on_cpu=lambda: pytest.fail("there is nothing to try"))
+@pytest.mark.parametrize(("said", "needs"), [
+    ("No OpKernel was registered to support Op 'CudnnRNN' used by {{node a}}\nRegistered devices: [CPU]\nRegistered kernels:\n  device='GPU'", True),
+    ("The Conv2D op currently only supports the NHWC tensor format on the CPU. The op was given the format: NCHW", True),
+    ("Default MaxPoolingOp only supports NHWC on device type CPU", True),
+    ("No OpKernel was registered to support Op 'MyOp' used by {{node a}}\nRegistered devices: [CPU]\nRegistered kernels:\n  <none>", False),
+    ("Op type not registered 'MyOp' in binary running on CPU", False),
+    ("pyfunc_3: KeyError", False)])
+def test_what_needs_a_gpu_is_unproven_and_what_is_broken_is_not(said, needs):
+    assert may_need_a_gpu(on_gpu=True, said=said) is needs
+    assert not may_need_a_gpu(on_gpu=False, said=said)
 
 
 def version(number: int, *, ours: bool = True) -> Version:

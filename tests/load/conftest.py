@@ -98,9 +98,10 @@ FORMS = ["run", "checkpoint of a run", "prefix of a run", "prefix", "root", "dir
          "versions", "keras export", "tf.saved_model.save"]
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def _one_process_checks_all_exports():
-    checkers.use(checkers.shared())
+    with checkers.using(checkers.shared()):
+        yield
 
 
 @pytest.fixture(autouse=True)

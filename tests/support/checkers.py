@@ -6,6 +6,7 @@ exports themselves use `ckptkit.export.check.Checker` as it is, or load what was
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -13,18 +14,33 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 
 def use(checker: Callable[..., Any]) -> None:
-    """Lets exports of this process be checked so."""
+    """Lets exports of this process be checked so, to its end: for processes that are a test's own."""
     from ckptkit.export import publishing
 
     publishing.Checker = checker  # type: ignore[assignment, misc]
 
 
+@contextmanager
+def using(checker: Callable[..., Any]) -> Iterator[None]:
+    """Lets exports inside the block be checked so."""
+    from ckptkit.export import publishing
+
+    before = publishing.Checker
+    use(checker)
+    try:
+        yield
+    finally:
+        use(before)
+
+
+@functools.cache
 def shared() -> Callable[..., Any]:
     """One fresh Python for all exports of this process. It ends with this process."""
     from ckptkit.export import check
@@ -83,11 +99,11 @@ def _kind(write: Callable[[bytes], None], work: Callable[[], Path]) -> Callable[
 
     class Cheap(check.Checker):
         def __enter__(self) -> Cheap:
-            self._work, self._began = work(), time.monotonic()
+            self._work = work()
             return self
 
-        def _answer(self, request: bytes, left: float) -> dict[str, Any]:
-            answer, end = self._work / f"answer-{len(asked)}.json", time.monotonic() + left
+        def _answer(self, request: bytes) -> dict[str, Any]:
+            answer, end = self._work / f"answer-{len(asked)}.json", time.monotonic() + self._limit_secs
             asked.append(1)
             write(request)
             while not answer.exists():

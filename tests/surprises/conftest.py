@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,16 @@ from tests.support import checkers
 @pytest.fixture(scope="session")
 def lab() -> Any:
     """Trainings in this process; TensorFlow is imported here, and not when tests are collected."""
-    lab = importlib.import_module("tests.surprises.lab")
-    checkers.use(checkers.shared())
-    return lab
+    return importlib.import_module("tests.surprises.lab")
+
+
+@pytest.fixture(autouse=True)
+def _one_process_checks_all_exports(request: pytest.FixtureRequest) -> Iterator[None]:
+    if "lab" not in request.fixturenames:
+        yield
+        return
+    with checkers.using(checkers.shared()):
+        yield
 
 
 @pytest.fixture

@@ -29,6 +29,22 @@ def model(optimizer: Any = "adam", loss: Any = "mse", *, seed: int = 3, width: i
     return made
 
 
+class InFourParts(keras.Sequential):
+    """Its train step takes a batch of four parts."""
+
+    def train_step(self, data: Any) -> Any:
+        x, y, *_ = data
+        return super().train_step((x, y))
+
+
+def in_four_parts() -> keras.Model:
+    """A compiled model that is trained on batches of four parts."""
+    keras.utils.set_random_seed(3)
+    made = InFourParts([keras.Input((4,)), keras.layers.Dense(1)])
+    made.compile("adam", "mse")
+    return made
+
+
 def rows() -> tuple[np.ndarray, np.ndarray]:
     x = np.random.default_rng(9).normal(size=(ROWS, 4)).astype("float32")
     return x, (x.sum(axis=1, keepdims=True) + 1).astype("float32")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 
+import numpy as np
 import pytest
 
 import ckptkit
+from ckptkit.export import check, publishing
 from ckptkit.store.export_record import read_export
 from ckptkit.store.files import FileSystem
+from tests.support import checkers
 from tests.surprises.conftest import told
 
 
@@ -79,6 +85,51 @@ def test_data_in_memory_gives_the_sample(lab, run):
     assert record_of(run / "export").sample == "data"
 
 
+def test_a_large_batch_is_not_checked_whole(lab, run, monkeypatch):
+    seen = []
+    ask = publishing.Checker.ask
+    monkeypatch.setattr(publishing.Checker, "ask", lambda self, directory, inputs: seen.append(inputs) or ask(self, directory, inputs))
+    made = lab.model()
+    x = np.random.default_rng().normal(size=(100, 4)).astype("float32")
+    made.fit(x, x[:, :1], batch_size=100, verbose=0, shuffle=False, callbacks=[ckptkit.CheckpointCallback(run)])
+    assert record_of(run / "export").sample == "data"
+    (sample,) = (tensor for inputs in seen for tensors in inputs.values() for tensor in tensors.values())
+    assert sample.numpy().tobytes() == x[-32:].tobytes()
+
+
+def test_the_limit_is_for_the_answer_and_not_for_what_was_done_before(lab, tmp_path):
+    class Slow(FileSystem):
+        def make_dir(self, path):
+            super().make_dir(path)
+            time.sleep(1.1)
+
+    class Asked(publishing.Checker):
+        def _answer(self, request):
+            limits.append((self._limit_secs, json.loads(request)["limit_secs"]))
+            return super()._answer(request)
+
+    limits = []
+    with checkers.using(Asked):
+        ckptkit.export_saved_model(lab.model(), tmp_path, limit_secs=30, files=Slow())
+    assert limits == [(30, 30 + check._ALARM_AFTER_SECS)]
+
+
+def test_an_operation_of_a_library(lab, tmp_path):
+    """The fresh process says which, and imports what the user names before it loads."""
+    class Foreign(FileSystem):
+        def sync_dir(self, path):
+            super().sync_dir(path)
+            if path.name.startswith(".writing-"):
+                graph = path / "saved_model.pb"
+                graph.write_bytes(graph.read_bytes().replace(b"Tanh", b"Tanx"))
+
+    with pytest.raises(ckptkit.ExportError, match=r"has the operation 'Tanx', .* imports=\('tensorflow_text',\)"):
+        ckptkit.export_saved_model(lab.model(), tmp_path, files=Foreign())
+    with pytest.raises(ckptkit.ExportError, match="No module named 'no_such_library'"):
+        ckptkit.export_saved_model(lab.model(), tmp_path, imports=("no_such_library",))
+    assert ckptkit.export_saved_model(lab.model(), tmp_path, imports=("msgspec.json",)).is_dir()
+
+
 def test_the_best_or_a_step(lab, tmp_path, run):
     """The model in the program keeps what training ended with."""
     made = lab.model(seed=5)
@@ -116,6 +167,37 @@ def test_a_failed_export_costs_neither_the_return_value_nor_a_checkpoint(lab, ru
     assert record_of(run / "export").source.step == ckptkit.open_run(run).find("latest").step, "the next start publishes what was not published"
 
 
+def test_data_of_any_form_costs_nothing_but_the_sample(lab, run):
+    """Four parts for a train step of the user's own: Keras knows no form of that."""
+    made = lab.in_four_parts()
+    x, y = lab.rows()
+    data = lab.tf.data.Dataset.from_tensor_slices((x, y, y, y)).batch(lab.BATCH)
+    for _ in range(2):
+        made.fit(data, epochs=2, verbose=0, callbacks=[ckptkit.CheckpointCallback(run, background=False)])
+    assert record_of(run / "export").sample == "specs"
+    assert [event.step for event in told(run, "exported")] == [2 * lab.STEPS]
+    assert not told(run, "failed")
+
+
+@pytest.mark.parametrize("where", ["track", "weights_of", "export"])
+def test_no_error_of_an_export_gets_out_of_fit(lab, run, monkeypatch, where):
+    def broken(*_, **__):
+        raise KeyError("odd")
+
+    monkeypatch.setattr(f"ckptkit.keras.publish.{where}", broken)
+    made = lab.model()
+    step = 3
+    options = {"keep": ckptkit.KeepLatest(99)}
+    with pytest.warns(UserWarning, match=r"could not be exported: KeyError: 'odd'\. Training and its checkpoints are not affected"):
+        history = lab.fit(run, made, export=ckptkit.ExportSpec(weights=step), **options)
+    assert history.epoch == [0, 1]
+    (event,) = told(run, "export_failed")
+    assert event.error == "KeyError"
+    assert not told(run, "failed")
+    with pytest.raises(KeyError, match="odd"):
+        lab.fit(run, made, export=ckptkit.ExportSpec(weights=step, errors="raise"), **options)
+
+
 def test_a_sweep_switches_exports_off(lab, run, monkeypatch):
     monkeypatch.setenv("CKPTKIT_EXPORT", "0")
     made = lab.model()
@@ -137,6 +219,47 @@ def test_a_step_whose_line_in_the_journal_was_lost_is_not_exported_twice(lab, ru
     assert [path.name for path in (run / "export").iterdir()] == [before.name]
     assert any("exported already" in line for line in lines)
     assert len(told(run, "exported")) == 1
+
+
+def test_exported_already_is_what_servers_take_now(lab, run):
+    """A finished run started again publishes what is not there as it should be, and says a line in each case."""
+    made, base = lab.model(), run / "export"
+    lab.fit(run, made, export=True)
+
+    def again(export=True):
+        with lab.logged() as lines:
+            lab.fit(run, made, export=export)
+        versions = sorted(base.iterdir(), key=lambda path: int(path.name))
+        return versions[-1], [line for line in lines if "export" in line or "published" in line]
+
+    (first,) = base.iterdir()
+    newest, lines = again()
+    assert newest == first
+    assert any(f"exported already, as {first}" in line for line in lines)
+
+    more = ckptkit.ExportSpec(signatures={"more": (made.layers[0], lab.tf.TensorSpec([None, 4]))})
+    newest, lines = again(more)
+    assert newest != first
+    assert set(read_export(newest).signatures) == {"serve", "more"}
+    assert any("exported anew: it has other values or other signatures" in line for line in lines)
+
+    (newest / "saved_model.pb").unlink()
+    broken = newest
+    newest, lines = again(more)
+    assert newest != broken
+    assert any("exported anew: it is not whole: saved_model.pb is missing" in line for line in lines)
+
+    shutil.copytree(newest, base / str(int(newest.name) + 1))
+    (base / str(int(newest.name) + 1) / "EXPORT.json").unlink()
+    hidden = newest
+    newest, lines = again(more)
+    assert int(newest.name) == int(hidden.name) + 2
+    assert any("exported anew: servers take" in line for line in lines)
+
+    shutil.rmtree(base)
+    newest, lines = again()
+    assert (newest / "saved_model.pb").is_file()
+    assert any("published the model as" in line for line in lines)
 
 
 def test_older_versions_go_and_those_of_others_stay(lab, tmp_path):
@@ -166,6 +289,8 @@ def test_a_run_trained_longer_is_published_again(lab, run):
 @pytest.mark.parametrize(("options", "said"), [
     ({"weights": "worst"}, "weights is 'final', 'best' or a step"), ({"weights": -1}, "weights is"), ({"weights": True}, "weights is"),
     ({"keep": 0}, "keep is how many"), ({"keep": 1.5}, "keep is how many"), ({"rtol": -1}, "rtol is a tolerance"), ({"atol": "a"}, "atol is"),
+
+    ({"imports": "tensorflow_text"}, "imports names modules"), ({"imports": ("a b",)}, "imports names modules"),
     ({"limit_secs": 0}, "limit_secs is a duration"), ({"errors": "ignore"}, "errors is 'warn' or 'raise'"), ({"mode": "low"}, "mode is"),
     ({"directory": "gs://a/b"}, "Received the URL"), ({"directory": __file__}, "is a file")])
 def test_what_cannot_be_right_is_said_where_it_stands(options, said):

@@ -82,6 +82,7 @@ def elsewhere(tmp_path_factory):
     started.close()
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def _one_process_checks_all_exports():
-    checkers.use(checkers.shared())
+    with checkers.using(checkers.shared()):
+        yield
