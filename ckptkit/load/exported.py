@@ -12,10 +12,11 @@ import tensorflow as tf
 
 from ckptkit import _private
 from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpointError, ExportError
-from ckptkit.load.formats import SAVED_MODEL, Format, path_of, recognise, versions_in
+from ckptkit.load.formats import SAVED_MODEL, Format, path_of, recognise
 from ckptkit.resume.compare import shown_form
 from ckptkit.save.tensorfile import first_line
 from ckptkit.store.export_record import read_export
+from ckptkit.store.exports import version_number, versions_in
 from ckptkit.store.files import storage_errors
 
 DEFAULTS = ("serving_default", "serve")
@@ -158,7 +159,7 @@ class ExportedModel:
 
     def __init__(self, path: Path, loaded: Any, signatures: dict[str, Signature]) -> None:
         self.path = path
-        self.version = int(path.name) if path.name.isdecimal() else None
+        self.version = version_number(path.name)
         self.signatures = signatures
         self._loaded = loaded
 
@@ -256,8 +257,7 @@ def _directory_of(path_or_base: object, version: int | None) -> Path:
         return base
     if found.format not in (Format.RUN, Format.VERSIONS):
         raise ConfigError(f"{base} is a {found.format}, not a SavedModel. ckptkit.load_model and ckptkit.load_weights read those.")
-    with storage_errors("list", base):
-        versions = versions_in(base) if base.is_dir() else {}
+    versions = versions_in(base) if base.is_dir() else {}
     if not versions:
         raise CheckpointNotFoundError(f"{found.path} has no exported model: there is no version in {base}.")
     if version is not None and version not in versions:

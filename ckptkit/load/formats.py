@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpointError
+from ckptkit.store.exports import versions_in
 from ckptkit.store.files import storage_errors
 from ckptkit.store.layout import MANIFEST, STATE_FILE, CheckpointName
 from ckptkit.store.run import is_run
@@ -18,7 +19,6 @@ SAVED_MODEL = "saved_model.pb"
 _ZIP, _EMPTY_ZIP, _HDF5 = b"PK\x03\x04", b"PK\x05\x06", b"\x89HDF\r\n\x1a\n"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _STATE_LINE = re.compile(r'model_checkpoint_path: "((?:[^"\\]|\\.)*)"')
-_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 class Format(StrEnum):
@@ -87,12 +87,6 @@ def path_of(source: object) -> Path:
     if _URL.match(text):
         raise ConfigError(f"Models and weights are loaded from a mounted file system. Received the URL {text!r}: copy it here first.")
     return Path(text).expanduser()
-
-
-def versions_in(base: Path) -> dict[int, Path]:
-    """The numbered versions in a directory, smallest first; other names are not looked at."""
-    found = {int(path.name): path for path in base.iterdir() if _NUMBER.fullmatch(path.name) and path.is_dir()}
-    return dict(sorted(found.items()))
 
 
 def newest_version(found: Found) -> Path:

@@ -20,7 +20,7 @@ from ckptkit.store.manifest import FileEntry
 from ckptkit.store.verify import file_entry
 
 _HIDDEN = re.compile(r"\.(?:writing|removing)-\d+-(\d{1,9})")
-_NUMBER = re.compile(r"[0-9]{1,19}")
+_NUMBER = re.compile(r"[0-9]+")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 MAX_VERSION = 2**63 - 1
 """TensorFlow Serving keeps a version in 64 bits."""
@@ -61,17 +61,29 @@ def check_base(directory: object) -> Path:
     return base
 
 
+def version_number(name: str) -> int | None:
+    """The version that a directory of this name is, or None; a server passes over what does not fit into 64 bits."""
+    number = int(name) if _NUMBER.fullmatch(name) else None
+    return number if number is not None and number <= MAX_VERSION else None
+
+
 def numbers(base: Path) -> list[int]:
     """The numbers that are in use, also by a file or by a link, smallest first."""
     with storage_errors("list", base):
-        return sorted(int(name) for name in os.listdir(base) if _NUMBER.fullmatch(name)) if base.is_dir() else []
+        found = [version_number(name) for name in os.listdir(base)] if base.is_dir() else []
+    return sorted(number for number in found if number is not None)
+
+
+def versions_in(base: Path) -> dict[int, Path]:
+    """The directories of the versions in a base directory, smallest number first; other names are not looked at."""
+    with storage_errors("list", base):
+        found = {number: path for path in base.iterdir() if (number := version_number(path.name)) is not None and path.is_dir()}
+    return dict(sorted(found.items()))
 
 
 def list_versions(base: Path) -> list[Version]:
     """All versions in a base directory, oldest first."""
-    with storage_errors("list", base):
-        found = [path for path in base.iterdir() if _NUMBER.fullmatch(path.name) and path.is_dir()] if base.is_dir() else []
-    return [Version(int(path.name), path, _record(path)) for path in sorted(found, key=lambda path: int(path.name))]
+    return [Version(number, path, _record(path)) for number, path in (versions_in(base) if base.is_dir() else {}).items()]
 
 
 def _record(path: Path) -> ExportRecord | None:
@@ -93,8 +105,10 @@ def next_number(base: Path, version: int | None, now: float) -> int:
         ConfigError: where the number that was asked for is not larger, or is none.
     """
     newest = max(numbers(base), default=0)
-    if version is None:
+    if version is None and newest < MAX_VERSION:
         return max(int(now), newest + 1)
+    if newest == MAX_VERSION:
+        raise ConfigError(f"{base} has the version {newest}, and there is none after it. Remove that one, or name another directory.")
     if isinstance(version, bool) or not isinstance(version, int) or not newest < version <= MAX_VERSION:
         raise ConfigError(f"version is a whole number, larger than the newest in {base} ({newest}), because servers take the largest. "
                           f"Received: version={version!r}.")
