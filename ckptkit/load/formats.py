@@ -11,7 +11,7 @@ from pathlib import Path
 from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpointError
 from ckptkit.store.exports import versions_in
 from ckptkit.store.files import storage_errors
-from ckptkit.store.layout import MANIFEST, STATE_FILE, CheckpointName
+from ckptkit.store.layout import MANIFEST, STATE_FILE, CheckpointName, RunLayout
 from ckptkit.store.run import is_run
 
 SAVED_MODEL = "saved_model.pb"
@@ -95,9 +95,11 @@ def newest_version(found: Found) -> Path:
 
 
 def _directory(path: Path) -> Found:
-    name = CheckpointName.parse(path.resolve().name)
-    if name is not None and (path / MANIFEST).exists() and is_run(path.resolve().parents[1]):
-        return Found(Format.RUN, path.resolve().parents[1], name.step, name.attempt)
+    real = path.resolve()
+    name = CheckpointName.parse(real.name)
+    # One that was moved to quarantine/ or aside/ is none of the run's any more.
+    if name is not None and (path / MANIFEST).exists() and real == RunLayout(real.parents[1]).checkpoint(name):
+        return Found(Format.RUN, real.parents[1], name.step, name.attempt)
     if is_run(path):
         return Found(Format.RUN, path)
     if (path / SAVED_MODEL).exists():
@@ -107,8 +109,8 @@ def _directory(path: Path) -> Found:
         return Found(Format.CHECKPOINT, newest)
     if any((version / SAVED_MODEL).exists() for version in versions_in(path).values()):
         return Found(Format.VERSIONS, path)
-    raise CheckpointNotFoundError(f"{path} is a directory, but neither a run nor a TensorFlow checkpoint nor a SavedModel: it has no checkpoints/ or "
-                                  f"journal/, no *.index, no {SAVED_MODEL}, and no numbered versions of one.")
+    raise CheckpointNotFoundError(f"{path} is a directory, but neither a run nor a TensorFlow checkpoint nor a SavedModel: it has no "
+                                  f"checkpoints/ or journal/ of a run, no *.index, no {SAVED_MODEL}, and no numbered versions of one.")
 
 
 def _newest_prefix(path: Path) -> Path | None:
