@@ -216,7 +216,7 @@ def values(dataset: Any) -> Any:
 
 def _is_two_bytes(array: Any) -> bool:
     """All that HDF5 knows of bfloat16."""
-    return array.dtype == np.dtype("V2")
+    return bool(array.dtype == np.dtype("V2"))
 
 
 def values_as(dataset: Any, dtype: str) -> Any:

@@ -14,18 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ckptkit.errors import ConfigError, ExportError
+from ckptkit.store.export_owner import clean_up, owner
 from ckptkit.store.export_record import EXPORT_RECORD, ExportRecord, encode_export, read_export
 from ckptkit.store.files import FileSystem, storage_errors
 from ckptkit.store.manifest import FileEntry
 from ckptkit.store.verify import file_entry
 
-_HIDDEN = re.compile(r"\.(?:writing|removing)-\d+-(\d{1,9})")
 _NUMBER = re.compile(r"[0-9]+")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 MAX_VERSION = 2**63 - 1
 """TensorFlow Serving keeps a version in 64 bits."""
-
-_under_way: set[Path] = set()
 
 
 @dataclass(frozen=True)
@@ -124,18 +122,15 @@ def writing(files: FileSystem, base: Path, number: int) -> Iterator[Path]:
         base: the base directory.
         number: the number that the version will have, or nearly.
     """
-    directory = base / f".writing-{number}-{os.getpid()}"
     files.make_dir(base)
-    clean_up(files, base)
-    _under_way.add(directory.resolve())
-    try:
-        files.make_dir(directory)
-        yield directory
-    finally:
+    with owner(files, base) as name:
+        clean_up(files, base, name)
+        directory = base / f".writing-{number}-{name}"
         try:
-            files.remove_tree(directory)
+            files.make_dir(directory)
+            yield directory
         finally:
-            _under_way.discard(directory.resolve())
+            files.remove_tree(directory)
 
 
 def sync(files: FileSystem, directory: Path, entry: Callable[[Path], FileEntry] = file_entry) -> tuple[FileEntry, ...]:
@@ -212,37 +207,11 @@ def retain(files: FileSystem, base: Path, keep: int | None) -> list[Version]:
         StorageError: where the disk refuses.
     """
     going = superseded(list_versions(base), keep)
-    for version in going:
-        _remove_hidden(files, version.path, base / f".removing-{version.number}-{os.getpid()}")
+    if going:
+        with owner(files, base) as name:
+            for version in going:
+                hidden = base / f".removing-{version.number}-{name}"
+                files.rename(version.path, hidden)
+                files.sync_dir(base)  # were the deletions durable and the rename not, half a version would be visible
+                files.remove_tree(hidden)
     return going
-
-
-def _remove_hidden(files: FileSystem, path: Path, hidden: Path) -> None:
-    files.remove_tree(hidden)
-    _under_way.add(hidden.resolve())
-    try:
-        files.rename(path, hidden)
-        files.sync_dir(path.parent)  # were the deletions durable and the rename not, half a version would be visible
-        files.remove_tree(hidden)
-    finally:
-        _under_way.discard(hidden.resolve())
-
-
-def clean_up(files: FileSystem, base: Path) -> None:
-    """Removes what processes have left that died while they exported, one that had our number before us among them."""
-    dead = [path for path in sorted(base.iterdir()) if (match := _HIDDEN.fullmatch(path.name)) and path.resolve() not in _under_way
-            and (int(match[1]) == os.getpid() or not _is_alive(int(match[1])))]
-    if dead:
-        files.sync_dir(base)  # the rename that hid it has to be durable before its files go
-    for path in dead:
-        files.remove_tree(path)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True  # another user's
-    return True
