@@ -15,10 +15,11 @@ from ckptkit import _private
 from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpointError
 from ckptkit.load import hdf5
 from ckptkit.load.checkpoints import VARIABLES, reader_of
-from ckptkit.load.formats import SAVED_MODEL, Format, Found, versions_in
+from ckptkit.load.formats import SAVED_MODEL, Format, Found
 from ckptkit.load.keras_files import legacy_group
 from ckptkit.load.model import CONFIG, MEMBER, TRAINING_CONFIG
 from ckptkit.save.tensorfile import SUFFIX
+from ckptkit.store.exports import versions_in
 from ckptkit.store.files import storage_errors
 from ckptkit.store.reading import read_bounded
 
@@ -87,8 +88,7 @@ def describe(found: Found, version: int | None = None) -> Description:
     if version is not None and found.format is not Format.VERSIONS:
         raise ConfigError(f"{found.path} is a {found.format}, which has no versions or steps. Received: {version}; leave it out.")
     if found.format is Format.VERSIONS:
-        with storage_errors("list", found.path):
-            versions = versions_in(found.path)
+        versions = versions_in(found.path)
         if version is not None and version not in versions:
             raise CheckpointNotFoundError(f"{found.path} has no version {version}. There is: {', '.join(map(str, versions))}.")
         return _saved_model(versions[max(versions) if version is None else version], tuple(versions))

@@ -12,11 +12,13 @@ import tensorflow as tf
 
 from ckptkit import _private
 from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpointError, ExportError
-from ckptkit.load.formats import SAVED_MODEL, Format, path_of, recognise, versions_in
+from ckptkit.load.formats import SAVED_MODEL, Format, Found, path_of, recognise
 from ckptkit.resume.compare import shown_form
 from ckptkit.save.tensorfile import first_line
 from ckptkit.store.export_record import read_export
+from ckptkit.store.exports import list_versions, version_number, versions_in
 from ckptkit.store.files import storage_errors
+from ckptkit.store.layout import CheckpointName
 
 DEFAULTS = ("serving_default", "serve")
 """The signatures that a call of the whole object takes, the first that is there."""
@@ -158,7 +160,7 @@ class ExportedModel:
 
     def __init__(self, path: Path, loaded: Any, signatures: dict[str, Signature]) -> None:
         self.path = path
-        self.version = int(path.name) if path.name.isdecimal() else None
+        self.version = version_number(path.name)
         self.signatures = signatures
         self._loaded = loaded
 
@@ -208,7 +210,7 @@ def load_exported(path_or_base: str | os.PathLike[str], version: int | None = No
 
     Args:
         path_or_base: the directory of one SavedModel; or a base with numbered versions, as `export_saved_model` publishes them, of which the newest
-            is taken; or a run, whose `export/` is meant then.
+            is taken; or a run, whose `export/` is meant then; or one checkpoint of a run: then the version there that was exported from it.
         version: of a base: another one than the newest.
 
     Returns:
@@ -256,10 +258,14 @@ def _directory_of(path_or_base: object, version: int | None) -> Path:
         return base
     if found.format not in (Format.RUN, Format.VERSIONS):
         raise ConfigError(f"{base} is a {found.format}, not a SavedModel. ckptkit.load_model and ckptkit.load_weights read those.")
-    with storage_errors("list", base):
-        versions = versions_in(base) if base.is_dir() else {}
+    versions = versions_in(base) if base.is_dir() else {}
     if not versions:
         raise CheckpointNotFoundError(f"{found.path} has no exported model: there is no version in {base}.")
+    if found.step is not None:
+        if version is not None:
+            raise ConfigError(f"{path_of(path_or_base)} names one checkpoint of a run, and so the version that was exported from it. Received: "
+                              f"version={version}; leave it out, or name the run.")
+        version = _of_checkpoint(found, base)
     if version is not None and version not in versions:
         raise CheckpointNotFoundError(f"{base} has no version {version}. There is: {', '.join(map(str, versions))}.")
     chosen = versions[max(versions) if version is None else version]
@@ -267,6 +273,22 @@ def _directory_of(path_or_base: object, version: int | None) -> Path:
         raise CorruptCheckpointError(f"{chosen} is no SavedModel: {SAVED_MODEL} is missing. Remove that version, or name another one with version=.",
                                      "missing", SAVED_MODEL)
     return chosen
+
+
+def _of_checkpoint(found: Found, base: Path) -> int:
+    """The newest version that was exported from one checkpoint.
+
+    Raises:
+        CheckpointNotFoundError: where none was.
+    """
+    name = str(CheckpointName(found.step or 0, found.attempt or 0))
+    sources = {each.number: each.record.source for each in list_versions(base) if each.record is not None}
+    fitting = [number for number, source in sources.items() if source.step == found.step and source.checkpoint in ("", name)]
+    if fitting:
+        return fitting[-1]
+    known = ", ".join(f"{number} of {source.checkpoint or f'step {source.step}'}" for number, source in sources.items()) or "none that says it"
+    raise CheckpointNotFoundError(f"No version in {base} was exported from {name}. There is: {known}. Name the run, {found.path}, for the newest "
+                                  f"version; or export that step: ckptkit export {found.path} OUT --step {found.step}.")
 
 
 def _signature(name: str, function: Any, orders: list[tuple[str, ...]]) -> Signature:

@@ -9,8 +9,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpointError
+from ckptkit.store.exports import versions_in
 from ckptkit.store.files import storage_errors
-from ckptkit.store.layout import MANIFEST, STATE_FILE, CheckpointName
+from ckptkit.store.layout import MANIFEST, STATE_FILE, CheckpointName, RunLayout
 from ckptkit.store.run import is_run
 
 SAVED_MODEL = "saved_model.pb"
@@ -18,7 +19,6 @@ SAVED_MODEL = "saved_model.pb"
 _ZIP, _EMPTY_ZIP, _HDF5 = b"PK\x03\x04", b"PK\x05\x06", b"\x89HDF\r\n\x1a\n"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _STATE_LINE = re.compile(r'model_checkpoint_path: "((?:[^"\\]|\\.)*)"')
-_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 class Format(StrEnum):
@@ -89,21 +89,17 @@ def path_of(source: object) -> Path:
     return Path(text).expanduser()
 
 
-def versions_in(base: Path) -> dict[int, Path]:
-    """The numbered versions in a directory, smallest first; other names are not looked at."""
-    found = {int(path.name): path for path in base.iterdir() if _NUMBER.fullmatch(path.name) and path.is_dir()}
-    return dict(sorted(found.items()))
-
-
 def newest_version(found: Found) -> Path:
     """The directory of a SavedModel: itself, or the newest of several versions."""
     return list(versions_in(found.path).values())[-1] if found.format is Format.VERSIONS else found.path
 
 
 def _directory(path: Path) -> Found:
-    name = CheckpointName.parse(path.resolve().name)
-    if name is not None and (path / MANIFEST).exists() and is_run(path.resolve().parents[1]):
-        return Found(Format.RUN, path.resolve().parents[1], name.step, name.attempt)
+    real = path.resolve()
+    name = CheckpointName.parse(real.name)
+    # One that was moved to quarantine/ or aside/ is none of the run's any more.
+    if name is not None and (path / MANIFEST).exists() and real == RunLayout(real.parents[1]).checkpoint(name):
+        return Found(Format.RUN, real.parents[1], name.step, name.attempt)
     if is_run(path):
         return Found(Format.RUN, path)
     if (path / SAVED_MODEL).exists():
@@ -113,8 +109,8 @@ def _directory(path: Path) -> Found:
         return Found(Format.CHECKPOINT, newest)
     if any((version / SAVED_MODEL).exists() for version in versions_in(path).values()):
         return Found(Format.VERSIONS, path)
-    raise CheckpointNotFoundError(f"{path} is a directory, but neither a run nor a TensorFlow checkpoint nor a SavedModel: it has no checkpoints/ or "
-                                  f"journal/, no *.index, no {SAVED_MODEL}, and no numbered versions of one.")
+    raise CheckpointNotFoundError(f"{path} is a directory, but neither a run nor a TensorFlow checkpoint nor a SavedModel: it has no "
+                                  f"checkpoints/ or journal/ of a run, no *.index, no {SAVED_MODEL}, and no numbered versions of one.")
 
 
 def _newest_prefix(path: Path) -> Path | None:

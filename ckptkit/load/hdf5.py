@@ -207,21 +207,63 @@ def values(dataset: Any) -> Any:
     array = np.asarray(dataset[()])
     if dtype_of(dataset) != "bfloat16":
         return array
-    # HDF5 knows only that it is two bytes.
-    return array.view(tf.bfloat16.as_numpy_dtype) if array.dtype.kind == "V" else array.astype(tf.bfloat16.as_numpy_dtype)
+    if _is_two_bytes(array):
+        return array.view(tf.bfloat16.as_numpy_dtype)
+    if array.dtype.kind != "f":
+        raise CorruptCheckpointError(f"{_where(dataset)} says that it is bfloat16, and has values of the type {array.dtype}.")
+    return array.astype(tf.bfloat16.as_numpy_dtype)
+
+
+def _is_two_bytes(array: Any) -> bool:
+    """All that HDF5 knows of bfloat16."""
+    return bool(array.dtype == np.dtype("V2"))
+
+
+def values_as(dataset: Any, dtype: str) -> Any:
+    """A dataset's values as an array of a variable's type. Whole numbers may have another width, and so may fractions.
+
+    Args:
+        dataset: the values.
+        dtype: TensorFlow's name of the variable's type.
+
+    Raises:
+        CorruptCheckpointError: where they cannot be believed, or are of another kind: texts, records, fractions for a whole number.
+    """
+    array, wanted = values(dataset), tf.as_dtype(dtype)
+    if wanted == tf.bfloat16 and _is_two_bytes(array):
+        return array.view(wanted.as_numpy_dtype)
+    try:
+        found = tf.as_dtype(array.dtype)
+    except TypeError:  # no type of TensorFlow's: records, say
+        found = None
+    if found is None or not (found == wanted or (found.is_integer and wanted.is_integer) or (found.is_floating and wanted.is_floating)):
+        raise CorruptCheckpointError(f"{_where(dataset)} has values of the type {dataset.dtype}. Expected {wanted.name}, or the like of it.")
+    return array.astype(wanted.as_numpy_dtype)
 
 
 def names(group: Any, attribute: str) -> list[str]:
-    """A list of names among a group's attributes; Keras cuts a long one into `<attribute>0`, `<attribute>1`, ..."""
+    """A list of names among a group's attributes; Keras cuts a long one into `<attribute>0`, `<attribute>1`, ...
+
+    Raises:
+        CorruptCheckpointError: where it is something else than a list of names.
+    """
     found: list[Any] = []
     if attribute in group.attrs:
-        found = list(group.attrs[attribute])
+        found = _list(group, attribute)
     else:
         number = 0
         while f"{attribute}{number}" in group.attrs:
-            found += list(group.attrs[f"{attribute}{number}"])
+            found += _list(group, f"{attribute}{number}")
             number += 1
     return [name.decode() if isinstance(name, bytes) else str(name) for name in found]
+
+
+def _list(group: Any, attribute: str) -> list[Any]:
+    found = group.attrs[attribute]
+    # An empty list has been written as one of numbers.
+    if not isinstance(found, np.ndarray) or found.ndim != 1 or (found.size and found.dtype.kind not in "SUO"):
+        raise CorruptCheckpointError(f"{_where(group)}: the attribute {attribute} is no list of names. Received: {str(found)[:100]!r}.")
+    return list(found)
 
 
 def text(group: Any, attribute: str) -> str | None:

@@ -183,7 +183,7 @@ def _from_h5(path: Path, custom_objects: Mapping[str, Any] | None) -> Any:
         if isinstance(training, Mapping):
             with _building(path), bounded(path, sizes), keras.saving.custom_object_scope(dict(custom_objects or {})):
                 _compile(model, training)
-            _give_optimizer(path, model, hdf5.group_at(file, OPTIMIZER))
+                _give_optimizer(path, model, hdf5.group_at(file, OPTIMIZER))
     return model
 
 
@@ -207,7 +207,9 @@ def _of_config(value: Any, deserialize: Callable[[Any], Any]) -> Any:
 
 
 def _give_optimizer(path: Path, model: Any, group: Any) -> None:
-    """Gives a model the optimizer's state in an `.h5` file."""
+    """Gives a model the optimizer's state in an `.h5` file, all of it or nothing."""
+    if model.optimizer is None:
+        return
     model.optimizer.build(model.trainable_variables)
     if group is None:
         return
@@ -217,8 +219,9 @@ def _give_optimizer(path: Path, model: Any, group: Any) -> None:
         logger.warning("%s: the optimizer's state has another form than that of %s now (%d and %d variables); it begins anew", path,
                        type(model.optimizer).__name__, len(saved), len(variables))
         return
-    for variable, dataset in zip(variables, saved, strict=True):
-        variable.assign(hdf5.values(dataset))
+    values = [hdf5.values_as(dataset, variable.dtype) for variable, dataset in zip(variables, saved, strict=True)]
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 def _parsed(path: Path, text: str | bytes) -> Any:

@@ -14,18 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ckptkit.errors import ConfigError, ExportError
+from ckptkit.store.export_owner import clean_up, owner
 from ckptkit.store.export_record import EXPORT_RECORD, ExportRecord, encode_export, read_export
 from ckptkit.store.files import FileSystem, storage_errors
 from ckptkit.store.manifest import FileEntry
 from ckptkit.store.verify import file_entry
 
-_HIDDEN = re.compile(r"\.(?:writing|removing)-\d+-(\d{1,9})")
-_NUMBER = re.compile(r"[0-9]{1,19}")
+_NUMBER = re.compile(r"[0-9]+")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 MAX_VERSION = 2**63 - 1
 """TensorFlow Serving keeps a version in 64 bits."""
-
-_under_way: set[Path] = set()
 
 
 @dataclass(frozen=True)
@@ -61,17 +59,29 @@ def check_base(directory: object) -> Path:
     return base
 
 
+def version_number(name: str) -> int | None:
+    """The version that a directory of this name is, or None; a server passes over what does not fit into 64 bits."""
+    number = int(name) if _NUMBER.fullmatch(name) else None
+    return number if number is not None and number <= MAX_VERSION else None
+
+
 def numbers(base: Path) -> list[int]:
     """The numbers that are in use, also by a file or by a link, smallest first."""
     with storage_errors("list", base):
-        return sorted(int(name) for name in os.listdir(base) if _NUMBER.fullmatch(name)) if base.is_dir() else []
+        found = [version_number(name) for name in os.listdir(base)] if base.is_dir() else []
+    return sorted(number for number in found if number is not None)
+
+
+def versions_in(base: Path) -> dict[int, Path]:
+    """The directories of the versions in a base directory, smallest number first; other names are not looked at."""
+    with storage_errors("list", base):
+        found = {number: path for path in base.iterdir() if (number := version_number(path.name)) is not None and path.is_dir()}
+    return dict(sorted(found.items()))
 
 
 def list_versions(base: Path) -> list[Version]:
     """All versions in a base directory, oldest first."""
-    with storage_errors("list", base):
-        found = [path for path in base.iterdir() if _NUMBER.fullmatch(path.name) and path.is_dir()] if base.is_dir() else []
-    return [Version(int(path.name), path, _record(path)) for path in sorted(found, key=lambda path: int(path.name))]
+    return [Version(number, path, _record(path)) for number, path in (versions_in(base) if base.is_dir() else {}).items()]
 
 
 def _record(path: Path) -> ExportRecord | None:
@@ -104,8 +114,10 @@ def next_number(base: Path, version: int | None, now: float) -> int:
         ConfigError: where the number that was asked for is not larger, or is none.
     """
     newest = max(numbers(base), default=0)
-    if version is None:
+    if version is None and newest < MAX_VERSION:
         return max(int(now), newest + 1)
+    if newest == MAX_VERSION:
+        raise ConfigError(f"{base} has the version {newest}, and there is none after it. Remove that one, or name another directory.")
     if isinstance(version, bool) or not isinstance(version, int) or not newest < version <= MAX_VERSION:
         raise ConfigError(f"version is a whole number, larger than the newest in {base} ({newest}), because servers take the largest. "
                           f"Received: version={version!r}.")
@@ -121,18 +133,15 @@ def writing(files: FileSystem, base: Path, number: int) -> Iterator[Path]:
         base: the base directory.
         number: the number that the version will have, or nearly.
     """
-    directory = base / f".writing-{number}-{os.getpid()}"
     files.make_dir(base)
-    clean_up(files, base)
-    _under_way.add(directory.resolve())
-    try:
-        files.make_dir(directory)
-        yield directory
-    finally:
+    with owner(files, base) as name:
+        clean_up(files, base, name)
+        directory = base / f".writing-{number}-{name}"
         try:
-            files.remove_tree(directory)
+            files.make_dir(directory)
+            yield directory
         finally:
-            _under_way.discard(directory.resolve())
+            files.remove_tree(directory)
 
 
 def sync(files: FileSystem, directory: Path, entry: Callable[[Path], FileEntry] = file_entry) -> tuple[FileEntry, ...]:
@@ -209,37 +218,11 @@ def retain(files: FileSystem, base: Path, keep: int | None) -> list[Version]:
         StorageError: where the disk refuses.
     """
     going = superseded(list_versions(base), keep)
-    for version in going:
-        _remove_hidden(files, version.path, base / f".removing-{version.number}-{os.getpid()}")
+    if going:
+        with owner(files, base) as name:
+            for version in going:
+                hidden = base / f".removing-{version.number}-{name}"
+                files.rename(version.path, hidden)
+                files.sync_dir(base)  # were the deletions durable and the rename not, half a version would be visible
+                files.remove_tree(hidden)
     return going
-
-
-def _remove_hidden(files: FileSystem, path: Path, hidden: Path) -> None:
-    files.remove_tree(hidden)
-    _under_way.add(hidden.resolve())
-    try:
-        files.rename(path, hidden)
-        files.sync_dir(path.parent)  # were the deletions durable and the rename not, half a version would be visible
-        files.remove_tree(hidden)
-    finally:
-        _under_way.discard(hidden.resolve())
-
-
-def clean_up(files: FileSystem, base: Path) -> None:
-    """Removes what processes have left that died while they exported, one that had our number before us among them."""
-    dead = [path for path in sorted(base.iterdir()) if (match := _HIDDEN.fullmatch(path.name)) and path.resolve() not in _under_way
-            and (int(match[1]) == os.getpid() or not _is_alive(int(match[1])))]
-    if dead:
-        files.sync_dir(base)  # the rename that hid it has to be durable before its files go
-    for path in dead:
-        files.remove_tree(path)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True  # another user's
-    return True

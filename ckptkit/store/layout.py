@@ -21,6 +21,7 @@ _REPLACED = re.compile(r"\.replaced-(ckpt-[0-9]{1,18}-[0-9]{1,9})")
 _ATTEMPT = re.compile(r"attempt-([0-9]{1,9})\.jsonl")
 _CLAIM = re.compile(r"[0-9]{6,9}")
 _FENCE = re.compile(r"\.fence-([0-9]{1,9})")
+_LAUNCHER = re.compile(r"launcher-.+\.jsonl")
 _ARCHITECTURE = re.compile(r"[0-9a-f]{32}\.json")
 _LEAVING = ".leaving-"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -198,6 +199,11 @@ def claim_number(name: str) -> int | None:
 def is_architecture(name: str) -> bool:
     """Whether a file of this name describes a model."""
     return _ARCHITECTURE.fullmatch(name) is not None
+
+
+def is_journal(name: str) -> bool:
+    """Whether a file of this name is a journal, of an attempt or of a launcher."""
+    return journal_attempt(name) is not None or _LAUNCHER.fullmatch(name) is not None
 
 
 def journal_attempt(name: str) -> int | None:

@@ -18,7 +18,7 @@ from ckptkit.store.catalog import Checkpoint, list_checkpoints
 from ckptkit.store.events import Event
 from ckptkit.store.holds import held, is_leaving
 from ckptkit.store.journal import JournalView, read_journal
-from ckptkit.store.layout import RunLayout, run_layout
+from ckptkit.store.layout import CheckpointName, RunLayout, is_journal, run_layout
 
 T = TypeVar("T")
 
@@ -226,9 +226,21 @@ class Run:
 
 
 def is_run(directory: str | os.PathLike[str]) -> bool:
-    """Whether a directory holds a run."""
+    """Whether a directory holds a run: a journal, or a checkpoint, under the names that only ckptkit gives.
+
+    Other programs keep a `checkpoints/` of their own beside a model.
+    """
     layout = run_layout(directory)
-    return layout.checkpoints.is_dir() or layout.journal.is_dir()
+    return _has(layout.journal, is_journal) or _has(layout.checkpoints, lambda name: CheckpointName.parse(name) is not None)
+
+
+def _has(directory: Path, is_ours: Callable[[str], bool]) -> bool:
+    try:
+        return any(is_ours(path.name) for path in directory.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except PermissionError:
+        return directory.is_dir()  # nobody knows; who reads it is told
 
 
 def open_run(directory: str | os.PathLike[str]) -> Run:
@@ -264,6 +276,6 @@ def _open(layout: RunLayout) -> Run:
     if not layout.root.is_dir():
         raise CheckpointNotFoundError(f"{layout.root} is a file. Expected a run directory.")
     if not is_run(layout.root):
-        raise CheckpointNotFoundError(f"{layout.root} is no run directory: it has neither checkpoints/ nor journal/. Expected the directory "
+        raise CheckpointNotFoundError(f"{layout.root} is no run directory: it has neither checkpoints/ nor journal/ of one. Expected the directory "
                                       f"that was given to CheckpointCallback or CheckpointManager.")
     return Run(layout)

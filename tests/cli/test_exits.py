@@ -18,7 +18,7 @@ OTHERS = [["verify"], ["prune"], ["pin", "5"], ["unpin", "5"], ["rollback", "5"]
 @pytest.mark.parametrize(("name", "said"), [
     ("missing", "There is no directory missing."),
     ("a-file", "a-file is a file. Expected a run directory."),
-    ("foreign", "foreign is no run directory: it has neither checkpoints/ nor journal/."),
+    ("foreign", "foreign is no run directory: it has neither checkpoints/ nor journal/ of one."),
 ])
 def test_no_such_run(tmp_path, ckptkit, command, name, said):
     (tmp_path / "a-file").write_text("x")

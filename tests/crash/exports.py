@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from ckptkit.store import exports
+from ckptkit.store import export_owner, exports
 from ckptkit.store.export_record import EXPORT_RECORD, ExportRecord, Source, decode_export
 from ckptkit.store.files import FileSystem
 from ckptkit.store.steps import Append, CreateFile, MakeDir, Rename, Step, SyncDir
@@ -13,8 +13,6 @@ from ckptkit.store.verify import file_entry
 from tests.crash.story import Story
 
 GOES_ON_VERSION = 990
-NOBODY = 2**22 + 1
-"""No process has this number: it is larger than the kernel's largest."""
 
 
 def content(number: int) -> dict[str, bytes]:
@@ -122,6 +120,8 @@ def left_overs(story: Story) -> None:
     """What crashes leave: an export that was not published, and a removal that was not finished."""
     two(story)
     base = story.layout.export
-    for name in (f".writing-30-{NOBODY}", f".removing-5-{NOBODY}"):
-        (base / name).mkdir()
-        write(FileSystem(), base / name, 30)
+    for kind in (".writing-30", ".removing-5"):
+        owner = export_owner.new_name()
+        export_owner.lock_of(base, owner).touch()
+        (base / f"{kind}-{owner}").mkdir()
+        write(FileSystem(), base / f"{kind}-{owner}", 30)

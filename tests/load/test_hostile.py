@@ -11,12 +11,13 @@ from contextlib import contextmanager
 
 import h5py
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
 import ckptkit
 from ckptkit.cli import main
-from ckptkit.load import describe, formats
+from ckptkit.load import describe, formats, hdf5
 from tests.load.conftest import bits, network
 
 WAYS = [ckptkit.load_model, lambda path: ckptkit.load_weights(network(), path), lambda path: describe.describe(formats.recognise(path))]
@@ -217,6 +218,100 @@ def test_what_only_begins_like_a_format(tmp_path, name, content):
     for way in (*WAYS, ckptkit.load_exported):
         with pytest.raises(ckptkit.CheckpointError):
             way(path)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A model with an optimizer that has a state, and its file."""
+    model = small()
+    model.compile(keras.optimizers.Adam(), "mse")
+    model.train_on_batch(np.ones((8, 4)), np.ones((8, 2)))
+    path = tmp_path_factory.mktemp("trained") / "model.h5"
+    model.save(path)
+    return model, path
+
+
+@pytest.fixture
+def compiled(trained, tmp_path):
+    """A copy of the file."""
+    return shutil.copy(trained[1], tmp_path)
+
+
+def as_records(dataset):
+    return np.zeros(dataset.shape, [("a", "f4"), ("b", "i8")])
+
+
+def as_texts(dataset):
+    return np.zeros(dataset.shape, "S4")
+
+
+def as_fractions(dataset):
+    return np.zeros(dataset.shape, "f4")
+
+
+def as_two_bytes(dataset):
+    return np.zeros(dataset.shape, "V2")
+
+
+@pytest.mark.parametrize(("number", "other"), [
+    (0, as_records), (0, as_texts), (0, as_fractions), (3, as_records), (3, as_texts), (3, as_two_bytes), (-1, as_records), (-1, as_texts)])
+def test_an_optimizers_state_of_another_kind(compiled, number, other):
+    with h5py.File(compiled, "r+") as file:
+        group = file["optimizer_weights"]
+        name = hdf5.names(group, "weight_names")[number]
+        values = other(group[name])
+        del group[name]
+        group[name] = values
+    assigned = []
+    with _watched(assigned), pytest.raises(ckptkit.CorruptCheckpointError, match=f"{name} has values of the type"):
+        ckptkit.load_model(compiled)
+    assert not assigned, "all or nothing"
+
+
+@contextmanager
+def _watched(assigned):
+    """Notes what is assigned to variables of an optimizer."""
+    class Watched(keras.optimizers.Adam):
+        def build(self, variables):
+            super().build(variables)
+            for variable in self.variables:
+                variable.assign = assigned.append
+
+    plain, keras.optimizers.deserialize = keras.optimizers.deserialize, lambda config: Watched.from_config(plain(config).get_config())
+    try:
+        yield
+    finally:
+        keras.optimizers.deserialize = plain
+
+
+@pytest.mark.parametrize("names", [3, b"adam/iteration", [1.5, 2.5], h5py.Empty("f4"), [[b"a", b"b"]]])
+def test_an_optimizers_state_under_no_names(compiled, names):
+    with h5py.File(compiled, "r+") as file:
+        file["optimizer_weights"].attrs["weight_names"] = names
+    with pytest.raises(ckptkit.CorruptCheckpointError, match="no list of names"):
+        ckptkit.load_model(compiled)
+
+
+@pytest.mark.parametrize("missing", ["dataset", "group"])
+def test_an_optimizers_state_that_leads_elsewhere(compiled, missing):
+    with h5py.File(compiled, "r+") as file:
+        name = "optimizer_weights" + ("/" + hdf5.names(file["optimizer_weights"], "weight_names")[2] if missing == "dataset" else "")
+        del file[name]
+        file[name] = h5py.SoftLink("/elsewhere")
+    with pytest.raises(ckptkit.CorruptCheckpointError, match="SoftLink"):
+        ckptkit.load_model(compiled)
+
+
+def test_an_optimizers_state_in_other_widths_is_taken(trained, compiled):
+    """Another version of Keras counts in another width."""
+    with h5py.File(compiled, "r+") as file:
+        group = file["optimizer_weights"]
+        for name in hdf5.names(group, "weight_names"):
+            values = group[name][()]
+            del group[name]
+            group[name] = values.astype("i4" if values.dtype.kind == "i" else "f8")
+    again = ckptkit.load_model(compiled)
+    assert [value.numpy().tobytes() for value in again.optimizer.variables] == [value.numpy().tobytes() for value in trained[0].optimizer.variables]
 
 
 def test_cut_off_and_flipped_files_are_an_error_or_the_same(saved):

@@ -85,7 +85,7 @@ def test_removing_what_is_gone_is_fine(files, tmp_path):
 def test_a_run_that_is_none(tmp_path):
     (tmp_path / "file").write_text("x")
     (tmp_path / "empty").mkdir()
-    for name, said in [("missing", "There is no directory"), ("file", "is a file"), ("empty", "neither checkpoints/ nor journal/")]:
+    for name, said in [("missing", "There is no directory"), ("file", "is a file"), ("empty", "neither checkpoints/ nor journal/ of one")]:
         with pytest.raises(ckptkit.CheckpointNotFoundError, match=said) as caught:
             open_run(tmp_path / name)
         assert str(tmp_path / name) in str(caught.value)

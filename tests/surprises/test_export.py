@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -14,24 +11,24 @@ import pytest
 
 import ckptkit
 from ckptkit.export import check, publishing
+from ckptkit.store import export_owner
 from ckptkit.store.export_record import read_export
 from ckptkit.store.files import FileSystem
+from ckptkit.store.machine import Machine
 from tests.support import checkers
 from tests.surprises.conftest import told
 
 
 def test_left_overs_of_the_dead_are_removed(lab, tmp_path):
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"]) as alive:
-        base = tmp_path / "export"
-        names = {f".writing-7-{dead.pid}", f".writing-8-{os.getpid()}", f".writing-9-{alive.pid}", ".writing-x-1", "assets"}
-        for name in names:
-            (base / name).mkdir(parents=True)
-            (base / name / "saved_model.pb").write_bytes(b"half")
-        published = ckptkit.export_saved_model(lab.model(), base, version=10)
-        alive.kill()
-    assert {path.name for path in base.iterdir()} == {f".writing-9-{alive.pid}", ".writing-x-1", "assets", "10"}
+    base = tmp_path / "export"
+    dead, other = export_owner.new_name(), export_owner.new_name(Machine("elsewhere", "b" * 36))
+    for name in (f".writing-7-{dead}", f".removing-6-{dead}", f".writing-9-{other}", ".writing-x-1", "assets"):
+        (base / name).mkdir(parents=True)
+        (base / name / "saved_model.pb").write_bytes(b"half")
+    for owner in (dead, other):
+        export_owner.lock_of(base, owner).touch()
+    published = ckptkit.export_saved_model(lab.model(), base, version=10)
+    assert {path.name for path in base.iterdir()} == {f".writing-9-{other}", f".lock-{other}", ".writing-x-1", "assets", "10"}
     assert (published / "saved_model.pb").is_file()
 
 
@@ -40,13 +37,13 @@ def test_one_of_this_process_that_is_under_way_stays(lab, tmp_path):
     class Meets(FileSystem):
         def sync_file(self, path):
             super().sync_file(path)
-            if not seen:
+            if not seen and path.name == "saved_model.pb":
                 seen.append(path.parent.name)
                 ckptkit.export_saved_model(lab.model(), tmp_path, version=3)
 
     seen: list[str] = []
     ckptkit.export_saved_model(lab.model(), tmp_path, version=4, files=Meets())
-    assert seen == [f".writing-4-{os.getpid()}"]
+    assert [name.startswith(".writing-4-") for name in seen] == [True]
     assert {path.name for path in tmp_path.iterdir()} == {"3", "4"}
 
 
