@@ -70,7 +70,8 @@ class Decision:
 
 
 def decide(ending: Ending, past: Sequence[Past], told: Told, settings: Settings, now: float) -> Decision:
-    """Decides.
+    """Decides. A training that was told to go and has not finished ends with 75, whatever it ended with itself: whoever starts it on the next machine
+    knows the launcher's codes only, and it may have been importing still, or have failed after its save.
 
     Args:
         ending: how the training has ended just now.
@@ -90,10 +91,10 @@ def decide(ending: Ending, past: Sequence[Past], told: Told, settings: Settings,
         return _stop(LOCKED if failure.error == _LOCKED_ERROR else CONFIGURATION, f"{failure.error} would come again at the next start")
     if told.notice or (told.warned and (ending.cause == "preempted" or ending.signal == "SIGUSR1")):
         reason = f"the machine goes away ({told.notice or 'SIGUSR1'}); the next start goes on from step {ending.step}"
-        return Decision(False, reason, exit_code=_resumable(ending), elsewhere=True)
+        return Decision(False, reason, exit_code=PREEMPTED, elsewhere=True)
     if ending.cause == "preempted":
         if ending.asked:
-            return _stop(_resumable(ending), "somebody asked it to stop")
+            return _stop(PREEMPTED, "somebody asked it to stop")
         again = Decision(True, "it was told to stop, and nobody has told the launcher that the machine goes away")
         return _unless_stuck(ending, past, settings, now, again)
     if ending.signal in told.signals:
@@ -127,13 +128,6 @@ def _unless_stuck(ending: Ending, past: Sequence[Past], settings: Settings, now:
 
 def _times(crashes: int) -> str:
     return f"{crashes} crash{'es' if crashes != 1 else ''}"
-
-
-def _resumable(ending: Ending) -> int:
-    """Of a training that was told to go: its own code where it has saved, and 75 where an earlier checkpoint is what it goes on from."""
-    if ending.cause == "preempted":
-        return ending.code or PREEMPTED
-    return PREEMPTED if ending.heard else ending.shell_code
 
 
 def _stop(code: int, reason: str) -> Decision:

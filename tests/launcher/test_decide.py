@@ -73,8 +73,10 @@ def test_the_deaths_of_the_table_lead_to_the_codes_of_the_table():
         (ended(code=0), Told(), 0), (ended(code=75, step=5), notice, 75), (ended(code=78), Told(), 78), (ended(code=93), Told(), 93),
         (ended(signal_number=signal.SIGINT), Told(), 130), (ended(code=1), Told(interrupted=True), 130), (ended(code=1, said=never), Told(), 11),
         (ended(signal_number=signal.SIGHUP), Told(signals=frozenset({"SIGHUP"})), 129),
-        (ended(code=42, said=Said(pid=1, outcome="preempted")), notice, 42),
-        (ended(signal_number=signal.SIGKILL), notice, 75), (ended(signal_number=signal.SIGTERM, said=None), notice, 143),
+        (ended(code=42, said=Said(pid=1, outcome="preempted")), notice, 75), (ended(code=1, said=Said(pid=1, outcome="preempted")), notice, 75),
+        (ended(code=143, said=Said(pid=1, outcome="preempted")), notice, 75), (ended(code=1, said=None), notice, 75),
+        (ended(signal_number=signal.SIGKILL), notice, 75), (ended(signal_number=signal.SIGTERM, said=None), notice, 75),
+        (ended(code=1, said=Said(pid=1, outcome="preempted", asked=True)), Told(), 75),
         (ended(code=0), notice, 0), (ended(code=75), Told(warned=True, signals=frozenset({"SIGUSR1"})), 75),
     ]:
         decision = decided(ending, told=told)

@@ -69,10 +69,29 @@ def test_sigterm_while_it_waits_to_start_again(launch):
     assert len(launched.pids) == 1
 
 
-def test_a_training_that_knows_no_signal_ends_by_it(launch):
-    launched = launch("wait:never").waits("never")
+@pytest.mark.parametrize("words", [["wait:never"], ["open", "wait:never"]], ids=["before a run is open", "before the first step"])
+def test_who_was_told_to_go_before_it_trained_goes_on_elsewhere(launch, words):
+    """While it imports TensorFlow or loads its data no handler is there: the signal itself ends it."""
+    launched = launch(*words).waits("never")
     launched.process.send_signal(signal.SIGTERM)
-    assert launched.wait() == 143
+    assert launched.wait() == 75
+    (ended,) = launched.told(LaunchEnded)
+    assert (ended.cause, ended.signal) == ("signal", "SIGTERM")
+
+
+def test_a_failure_after_the_last_save_takes_nothing_back(launch):
+    """As of an exit handler of the user's: the state is saved, and the machine goes away all the same."""
+    launched = launch("open", "step", "save_on:SIGTERM:1", "wait:never").waits("never")
+    launched.process.send_signal(signal.SIGTERM)
+    assert launched.wait() == 75
+    (ended,) = launched.told(LaunchEnded)
+    assert (ended.cause, ended.exit_code, ended.step) == ("preempted", 1, 10)
+
+
+def test_another_signal_that_was_passed_on_and_ends_it_is_told_as_a_shell_does(launch):
+    launched = launch("wait:never").waits("never")
+    launched.process.send_signal(signal.SIGHUP)
+    assert launched.wait() == 129
 
 
 def test_who_ignores_sigterm_is_killed_before_the_grace_is_over(launch):
