@@ -1,7 +1,12 @@
 """Whether a training is started again: a pure decision.
 
-Two budgets, as in other launchers: being told to go away costs nothing, crashes are counted. The count begins anew only where the newest
-committed step has advanced: a training that crashes now and then but gets on is started again for as long as that lasts.
+Being told to go away costs nothing. What else ends a training is counted by two budgets, and both begin anew only where the newest committed
+step has advanced: a training that crashes now and then but gets on is started again for as long as that lasts.
+
+- Crashes within a window, whatever came of the start: a driver, a network or a disk that is ill for a while.
+- Starts that had their chance and came to nothing: they trained, or hung, or stopped unasked, and no newer checkpoint is there. What dies before
+  its first step has had none while it is young, so that its budget is the first one; once it is older than the window it counts here, so
+  that what dies slowly does not go on for ever.
 """
 
 from __future__ import annotations
@@ -26,11 +31,15 @@ class Past:
         time: when, in seconds since the epoch.
         cause: why.
         advanced: whether the newest committed step had advanced.
+        trained: whether it had made a step.
+        told: whether it was told to go: by a notice, a signal that was passed on, or somebody's wish.
     """
 
     time: float
     cause: Cause
     advanced: bool
+    trained: bool = True
+    told: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,13 +117,14 @@ def decide(ending: Ending, past: Sequence[Past], told: Told, settings: Settings,
 def _unless_stuck(ending: Ending, past: Sequence[Past], settings: Settings, now: float, otherwise: Decision | None) -> Decision:
     """Counts what has come since the newest committed step last advanced."""
     since: list[Past] = []
-    for each in [*past, Past(now, ending.cause, ending.advanced)]:
+    for each in [*past, Past(now, ending.cause, ending.advanced, ending.trained)]:
         if each.cause == "finished" or each.advanced:
             since = []
-        if not each.advanced:
+        if not each.advanced and not each.told:
             since.append(each)
-    crashes = max(sum(each.cause in CRASHES and each.time > now - settings.window_secs for each in since), 1)
-    idle = sum(each.cause in CRASHES or (each.cause == "preempted" and otherwise is not None) for each in since)
+    oldest = now - settings.window_secs
+    crashes = max(sum(each.cause in CRASHES and each.time > oldest for each in since), 1)
+    idle = sum(_came_to_nothing(each, oldest) for each in since)
     if otherwise is None and crashes > settings.crashes:
         return _stop(BUDGET_SPENT, f"{_times(crashes)} in {settings.window_secs:g} s, and {settings.crashes} may be")
     if idle >= settings.no_progress:
@@ -124,6 +134,11 @@ def _unless_stuck(ending: Ending, past: Sequence[Past], settings: Settings, now:
     wait = min(settings.backoff_max_secs, settings.backoff_secs * 2.0 ** min(crashes - 1, 30))
     gets_on = f"it had advanced to step {ending.step}" if ending.advanced else f"{_times(crashes)} since the run last advanced, of {settings.crashes}"
     return Decision(True, f"it {ending.words}; {gets_on}", most_wait_secs=wait)
+
+
+def _came_to_nothing(past: Past, oldest: float) -> bool:
+    """Whether a start without a newer checkpoint counts as one that had its chance."""
+    return past.cause == "preempted" or (past.cause in CRASHES and (past.trained or past.cause == "hang" or past.time <= oldest))
 
 
 def _times(crashes: int) -> str:

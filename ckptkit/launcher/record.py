@@ -15,7 +15,7 @@ from ckptkit.launcher.decide import Past
 from ckptkit.launcher.ending import PREEMPTED, Cause
 from ckptkit.log import logger
 from ckptkit.store.catalog import list_checkpoints
-from ckptkit.store.events import Event, LaunchDecided, LaunchEnded, LaunchStarted, NoticeReceived
+from ckptkit.store.events import Event, LaunchDecided, LaunchEnded, LaunchStarted, NoticeReceived, SignalReceived
 from ckptkit.store.files import FileSystem
 from ckptkit.store.journal import Journal, read_journal, start_launcher_journal
 from ckptkit.store.layout import RunLayout, run_layout
@@ -49,6 +49,8 @@ class Record:
         self._held: list[int] = []
         self._waiting: list[Event] = []
         self._own: list[Past] = []
+        self._told_to_go = False
+        self._passed_on: set[str] = set()
         self._start: LaunchStarted | None = None
         self._start_told: set[RunLayout] = set()
 
@@ -76,6 +78,10 @@ class Record:
 
     def tell(self, event: Event) -> None:
         """Writes a line, durably; a journal that cannot be written costs its line, and no training."""
+        if isinstance(event, NoticeReceived) or (isinstance(event, SignalReceived) and event.signal == "SIGTERM"):
+            self._told_to_go = True  # also where the notice is withdrawn: the training may have stopped for it
+        elif isinstance(event, SignalReceived) and event.signal != "SIGCONT":
+            self._passed_on.add(event.signal)
         if self.layout is not None:
             tell(self._journals[self.layout], event)
         elif len(self._waiting) < _MOST_KEPT:
@@ -93,7 +99,8 @@ class Record:
 
     def starts(self, number: int, program: str) -> None:
         """Tells that the training is about to be started."""
-        self.started_step = self.step
+        self.started_step, self._told_to_go = self.step, False
+        self._passed_on = set()
         machine = this_machine()
         self._start_told = set()
         self._start = LaunchStarted(launcher=self.id, number=number, host=machine.host, boot=machine.boot, pid=os.getpid(), program=program, step=0)
@@ -108,9 +115,11 @@ class Record:
     def ended(self, event: LaunchEnded, *, advanced: bool) -> None:
         """Tells how it has ended, wherever its start was told."""
         self._start = None
+        obeyed = bool(self._passed_on) and (event.cause == "preempted" or event.signal in self._passed_on)
+        event = replace(event, told=event.told or self._told_to_go or obeyed)
         for layout in self._start_told:
             tell(self._journals[layout], event)
-        self._own.append(Past(self._clock.now(), _cause(event.cause), advanced))
+        self._own.append(Past(self._clock.now(), _cause(event.cause), advanced, event.trained, event.told))
 
     def past(self) -> list[Past]:
         """Earlier ends of this run, oldest first: those that other launchers have told of, then those that this one has seen."""
@@ -182,7 +191,7 @@ def inferred(started: LaunchStarted, told: bool, *, here: bool, first: bool, ste
     else:
         cause, words = "launcher", "its launcher was killed"
     return LaunchEnded(launcher=started.launcher, number=started.number, cause=cause, words=words, exit_code=None, signal="", step=step,
-                       inferred=True)
+                       inferred=True, told=told)
 
 
 def past_of(events: Sequence[Event]) -> list[Past]:
@@ -191,7 +200,8 @@ def past_of(events: Sequence[Event]) -> list[Past]:
     found: list[Past] = []
     for event in events:
         if isinstance(event, LaunchEnded):
-            found.append(Past(event.time, _cause(event.cause), event.step > steps.get((event.launcher, event.number), event.step)))
+            advanced = event.step > steps.get((event.launcher, event.number), event.step)
+            found.append(Past(event.time, _cause(event.cause), advanced, event.trained, event.told))
         elif isinstance(event, LaunchDecided) and event.action == "stop" and event.exit_code != PREEMPTED:
             found = []
     return found

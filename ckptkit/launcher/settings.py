@@ -33,9 +33,10 @@ class Settings:
     signal: Literal["SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"] = field(
         default="SIGTERM", metadata={"words": "The signal that tells the training to save and stop after a notice."})
     crashes: _Count = field(default=5,
-        metadata={"words": "Crashes after which it is started again, as long as the newest checkpoint does not advance."})
-    window_secs: _Secs = field(default=3600.0, metadata={"words": "Crashes of longer ago do not count."})
-    no_progress: _Some = field(default=3, metadata={"words": "Starts without a newer checkpoint after which it is not started again."})
+        metadata={"words": "Crashes within the window after which it is started again, with no newer checkpoint."})
+    window_secs: _Secs = field(default=3600.0, metadata={"words": "The window; crashes of longer ago count as starts without a newer checkpoint."})
+    no_progress: _Some = field(default=3,
+        metadata={"words": "Starts that trained, hung or stopped unasked, with no newer checkpoint; then it is given up."})
     backoff_secs: _Secs = field(default=5.0,
         metadata={"words": "The longest wait after a first crash; twice as long after each further one. The wait is random."})
     backoff_max_secs: _Secs = field(default=300.0, metadata={"words": "The longest wait of all."})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,9 +15,10 @@ from ckptkit.launcher.ending import CRASHES, Ending, ending_of
 from ckptkit.launcher.escalation import escalation
 from ckptkit.launcher.memory import oom_counter
 from ckptkit.launcher.record import inferred, past_of, unended
-from ckptkit.launcher.settings import Settings
+from ckptkit.launcher.settings import Settings, settings_of, settle
 from ckptkit.store.channel import Failure, Said
 from ckptkit.store.events import LaunchDecided, LaunchEnded, LaunchStarted, NoticeReceived
+from tests.docs_examples import ROOT
 
 NOW = 1_000_000.0
 
@@ -108,9 +110,47 @@ def test_crashes_of_long_ago_do_not_count_for_the_budget():
 
 
 def test_a_notice_or_a_lost_machine_is_no_crash_and_no_progress_either():
-    crash, others = ended(signal_number=signal.SIGSEGV), [Past(NOW, "preempted", False), Past(NOW, "machine", False), Past(NOW, "launcher", False)]
+    crash = ended(signal_number=signal.SIGSEGV)
+    others = [Past(NOW, "preempted", False, told=True), Past(NOW, "machine", False), Past(NOW, "launcher", False)]
     assert decided(crash, [*others, *crashed(1), *others]).restart
     assert decided(crash, [*others, *crashed(2), *others]).exit_code == 93
+
+
+def test_being_told_to_go_costs_nothing():
+    stray, told = ended(code=75), Past(NOW, "preempted", False, told=True)
+    for cause in ("preempted", "signal", "exception", "hang"):  # a signal ends it before it listens, or it fails on its way out
+        assert decided(stray, [replace(told, cause=cause)] * 20).restart
+        assert decided(ended(signal_number=signal.SIGSEGV), [replace(told, cause=cause)] * 20).restart
+    assert decided(stray, [replace(told, told=False)] * 2).exit_code == 93
+
+
+def lives(ending: Ending, every_secs: float, settings: Settings) -> tuple[int, int]:
+    """How often a training that always ends like this is started, and the launcher's exit code."""
+    past: list[Past] = []
+    for number in range(1, 1000):
+        now = NOW + number * every_secs
+        decision = decide(ending, past, Told(), settings, now)
+        if not decision.restart:
+            return number, decision.exit_code
+        past.append(Past(now, ending.cause, ending.advanced, ending.trained))
+    raise AssertionError("it is started for ever")
+
+
+@pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.toml")), ids=lambda path: path.stem)
+def test_both_budgets_can_be_spent_with_the_shipped_settings(config):
+    settings = settings_of(settle(config, {}, {}))
+    dies, trains = ended(signal_number=signal.SIGSEGV, said=Said(pid=1, attempt=1)), ended(signal_number=signal.SIGSEGV)
+    assert lives(dies, 60.0, settings) == (settings.crashes + 1, 1)
+    assert lives(trains, 60.0, settings) == ((1, 1) if settings.crashes == 0 else (settings.no_progress, 93))  # with 0 the first one is the end
+    assert lives(ended(hung_secs=1800.0, code=75, said=None), 1800.0, settings)[0] <= settings.no_progress
+
+
+@given(st.floats(0.0, 1e5), st.booleans(), st.integers(0, 20), st.integers(1, 20), st.floats(0.0, 1e5))
+def test_what_comes_to_nothing_ends_however_slowly_it_does(every_secs, trained, crashes, no_progress, window_secs):
+    settings = Settings(crashes=crashes, no_progress=no_progress, window_secs=window_secs)
+    starts, code = lives(ended(signal_number=signal.SIGABRT, said=Said(pid=1, trained=trained)), every_secs, settings)
+    assert starts <= crashes + 1 + no_progress
+    assert code in (1, 93)
 
 
 causes = st.sampled_from([*sorted(CRASHES), "preempted", "machine", "launcher", "finished"])
@@ -160,6 +200,8 @@ def test_what_a_journal_tells_of_earlier_ends():
     told = [start("a", 1, 1), end("a", 1, 2, step=5), start("a", 2, 3, step=5), end("a", 2, 4, step=5, cause="a word of a later version"),
             start("b", 1, 5, step=5), NoticeReceived(source="gce", grace_secs=30, time=6), start("c", 1, 7)]
     assert past_of(told) == [Past(2, "signal", True), Past(4, "exit", False)]
+    moved_away = replace(end("a", 1, 2, cause="preempted"), trained=False, told=True)
+    assert past_of([start("a", 1, 1), moved_away]) == [Past(2, "preempted", False, False, True)]
     assert [(event.launcher, noticed) for event, noticed in unended(told)] == [("b", True), ("c", False)]
     gave_up = LaunchDecided(action="stop", exit_code=93, wait_secs=0, reason="", time=4.5)
     assert past_of([*told[:4], gave_up, *told[4:]]) == []  # whoever starts it again has changed something
@@ -172,7 +214,7 @@ def test_what_a_journal_tells_of_earlier_ends():
     (False, True, True, "memory"), (False, True, False, "launcher")])
 def test_what_became_of_a_start_without_an_end(told, here, first, cause):
     ended = inferred(start("a", 3, 1), told, here=here, first=first, step=50)
-    assert (ended.cause, ended.launcher, ended.number, ended.step, ended.inferred) == (cause, "a", 3, 50, True)
+    assert (ended.cause, ended.launcher, ended.number, ended.step, ended.inferred, ended.told) == (cause, "a", 3, 50, True, told)
 
 
 @pytest.mark.parametrize(("group", "mount", "file", "counts"), [

@@ -107,6 +107,11 @@ def test_a_crash_loop_that_spends_its_budget(launch):
     ends(launch("open", "step", "signal:SIGSEGV", options=["--crashes", "1"]), 1, 2, "signal", "signal")
 
 
+def test_what_dies_before_its_first_step_spends_the_budget_of_crashes(launch):
+    """With the settings that nobody has changed: three starts without progress are not what ends this."""
+    ends(launch("open", "signal:SIGSEGV", options=["--backoff-max-secs", "0.05"]), 1, 6, *["signal"] * 6)
+
+
 def test_no_crash_is_forgiven_where_none_may_be(launch):
     ends(launch("open", "step", "commit", "exit:1", options=["--crashes", "0"]), 1, 1, "exit")
 

@@ -88,6 +88,18 @@ def test_a_failure_after_the_last_save_takes_nothing_back(launch):
     assert (ended.cause, ended.exit_code, ended.step) == ("preempted", 1, 10)
 
 
+def test_to_be_told_to_go_twice_costs_nothing(launch):
+    """Two machines went away before the first checkpoint; on the third one the training stops once by itself."""
+    for _ in range(2):
+        launched = launch("open", "step", "next:wait:never/wait:never/exit:75/exit:0").waits("never")
+        (launched.run / "never.here").unlink()
+        launched.process.send_signal(signal.SIGTERM)
+        assert launched.wait() == 75
+    last = launch("open", "step", "next:wait:never/wait:never/exit:75/exit:0")
+    assert last.wait() == 0
+    assert [event.told for event in last.told(LaunchEnded)] == [True, True, False, False]
+
+
 def test_another_signal_that_was_passed_on_and_ends_it_is_told_as_a_shell_does(launch):
     launched = launch("wait:never").waits("never")
     launched.process.send_signal(signal.SIGHUP)
