@@ -15,8 +15,8 @@ import msgspec
 from ckptkit.errors import ConfigError
 
 PREFIX = "CKPTKIT_"
-NO_SETTINGS = frozenset({"CKPTKIT_LAUNCHER", "CKPTKIT_CONFIG"})
-"""Variables of that prefix that set nothing."""
+NO_SETTINGS = frozenset({"CKPTKIT_LAUNCHER", "CKPTKIT_CONFIG", "CKPTKIT_EXPORT"})
+"""Variables of that prefix that set nothing of the launcher: the channel, the file of settings, and what the training reads."""
 
 _Secs = Annotated[float, msgspec.Meta(ge=0)]
 _Count = Annotated[int, msgspec.Meta(ge=0)]
