@@ -20,6 +20,9 @@ from ckptkit.launcher.settings import Settings
 CONFIGURATION, NO_PROGRESS, LOCKED, BUDGET_SPENT, INTERRUPTED = 78, 93, 11, 1, 130
 
 _LOCKED_ERROR = "RunLockedError"
+_NO_WISH = frozenset({"SIGCONT"})
+"""Signals that nobody means an end by."""
+
 _NEVER = frozenset({"ConfigError", "IncompatibleStateError", _LOCKED_ERROR})
 
 
@@ -104,6 +107,8 @@ def decide(ending: Ending, past: Sequence[Past], told: Told, settings: Settings,
     if ending.cause == "preempted":
         if ending.asked:
             return _stop(PREEMPTED, "somebody asked it to stop")
+        if ending.reason in told.signals or (not ending.reason and told.signals - _NO_WISH):
+            return _stop(PREEMPTED, f"it was told to stop ({ending.reason or ', '.join(sorted(told.signals - _NO_WISH))}), which was passed on to it")
         again = Decision(True, "it was told to stop, and nobody has told the launcher that the machine goes away")
         return _unless_stuck(ending, past, settings, now, again)
     if ending.signal in told.signals:

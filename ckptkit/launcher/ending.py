@@ -38,6 +38,7 @@ class Ending:
         heard: whether a training has said anything at all.
         trained: whether it had made a step.
         asked: whether it stopped because somebody wished so (`ckptkit stop`).
+        reason: on what request it stopped, as the training says: a signal's name, or words; empty where it has not said.
         advanced: whether the newest committed step is a later one than when it was started.
         step: the newest committed step.
         last_lines: the end of what an exception has printed.
@@ -51,6 +52,7 @@ class Ending:
     heard: bool = False
     trained: bool = False
     asked: bool = False
+    reason: str = ""
     advanced: bool = False
     step: int = 0
     last_lines: tuple[str, ...] = ()
@@ -106,7 +108,8 @@ def ending_of(*, code: int | None, signal_number: int | None, said: Said | None,
     else:
         cause, words = "exit", f"ended with exit code {code}"
     return Ending(cause=cause, words=words, code=code, signal=name, failure=failure, heard=said is not None,
-                  trained=said is not None and said.trained, asked=said is not None and said.asked, advanced=step > started_step, step=step,
+                  trained=said is not None and said.trained, asked=said is not None and said.asked,
+                  reason=said.reason if said is not None and outcome == "preempted" else "", advanced=step > started_step, step=step,
                   last_lines=tuple(lines) if cause in ("exception", "memory") else ())
 
 

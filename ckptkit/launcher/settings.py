@@ -30,8 +30,8 @@ class Settings:
     run: str = field(default="", metadata={"words": "The run directory; without it, the training tells which it is when it opens it."})
     notices: str = field(default="auto", metadata={"words": "Who knows that the machine will go away: auto, gce, aws, azure, file:PATH or off."})
     grace_secs: Annotated[float, msgspec.Meta(gt=0)] = field(default=30.0, metadata={"words": "From SIGTERM to the end of the machine, in seconds."})
-    signal: Literal["SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"] = field(
-        default="SIGTERM", metadata={"words": "The signal that tells the training to save and stop after a notice."})
+    signal: Literal["SIGTERM", "SIGUSR1"] = field(
+        default="SIGTERM", metadata={"words": "The signal that tells the training to save and stop after a notice: SIGTERM or SIGUSR1."})
     crashes: _Count = field(default=5,
         metadata={"words": "Crashes within the window after which it is started again, with no newer checkpoint."})
     window_secs: _Secs = field(default=3600.0, metadata={"words": "The window; crashes of longer ago count as starts without a newer checkpoint."})

@@ -92,6 +92,18 @@ def test_sigusr1_is_a_warning_only_where_the_training_takes_it_for_one():
     assert decided(ended(signal_number=signal.SIGSEGV), told=warned).restart
 
 
+def test_a_signal_that_was_passed_on_is_an_order_where_the_training_took_it_for_one():
+    def saved(reason: str = "") -> Ending:
+        return ended(code=75, said=Said(pid=1, trained=True, outcome="preempted", reason=reason))
+
+    hung_up = Told(signals=frozenset({"SIGHUP"}))
+    for ending in (saved("SIGHUP"), saved(), ended(code=75, said=None)):
+        decision = decided(ending, told=hung_up)
+        assert (decision.restart, decision.exit_code, decision.elsewhere) == (False, 75, False), "the machine stays"
+    assert decided(saved("no progress"), told=hung_up).restart, "it stopped for something else"
+    assert decided(saved(), told=Told(signals=frozenset({"SIGCONT"}))).restart
+
+
 def test_what_would_come_again_is_not_tried_again_though_the_machine_goes_away():
     assert decided(ended(code=1, said=Said(pid=1, failure=Failure(error="ConfigError", restart=False))), told=Told(notice="x")).exit_code == 78
 

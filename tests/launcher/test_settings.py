@@ -8,12 +8,14 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 from ckptkit.cli import main
 from ckptkit.errors import ConfigError
 from ckptkit.launcher.settings import FIELDS, NO_SETTINGS, PREFIX, Settings, option_of, settings_of, settle
+from ckptkit.preemption.policy import Preemption
 from tests.docs_examples import ROOT
 
 CONFIGS = sorted((ROOT / "configs").glob("*.toml"))
@@ -44,6 +46,8 @@ def test_a_later_source_counts_more(tmp_path):
     ("crashes = true", {}, "crashes cannot be right"),
     ("grace_secs = 0", {}, "grace_secs cannot be right"),
     ("signal = 'SIGKILL'", {}, "signal cannot be right"),
+    ("", {"CKPTKIT_SIGNAL": "SIGHUP"}, "signal cannot be right"),  # a training takes SIGTERM and SIGUSR1 for the end, and dies of others
+    ("signal = 'SIGUSR2'", {}, "signal cannot be right"),
     ("[table]\ncrashes = 5", {}, "There is no setting 'table'"),
     ("crashes = ", {}, "is no TOML"),
     ("", {"CKPTKIT_CRASHES": "many"}, "CKPTKIT_CRASHES: crashes cannot be right"),
@@ -53,6 +57,11 @@ def test_what_cannot_be_right_is_said(tmp_path, text, environment, said):
     with pytest.raises(ConfigError) as caught:
         settle(toml(tmp_path, text), environment, {})
     assert said in str(caught.value)
+
+
+def test_a_notice_is_told_by_a_signal_that_every_training_takes():
+    taken = get_args(get_type_hints(Settings)["signal"])
+    assert set(taken) == set(Preemption().signals)
 
 
 def test_variables_that_the_package_reads_itself_are_let_be():

@@ -69,6 +69,13 @@ def test_sigterm_while_it_waits_to_start_again(launch):
     assert len(launched.pids) == 1
 
 
+def test_another_signal_that_the_training_saves_on_ends_the_launcher_too(launch):
+    launched = launch("open", "step", "save_on:SIGHUP", "wait:never").waits("never")
+    launched.process.send_signal(signal.SIGHUP)
+    assert launched.wait() == 75
+    assert len(launched.pids) == 1
+
+
 @pytest.mark.parametrize("words", [["wait:never"], ["open", "wait:never"]], ids=["before a run is open", "before the first step"])
 def test_who_was_told_to_go_before_it_trained_goes_on_elsewhere(launch, words):
     """While it imports TensorFlow or loads its data no handler is there: the signal itself ends it."""
