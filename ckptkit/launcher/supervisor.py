@@ -149,7 +149,7 @@ class Supervisor:
             child.finish()
             code = os.waitstatus_to_exitcode(status)
             ending = ending_of(
-                code=code if code >= 0 else None, signal_number=-code if code < 0 else None, said=said, hung_secs=hung_secs,
+                pid=child.pid, code=code if code >= 0 else None, signal_number=-code if code < 0 else None, said=said, hung_secs=hung_secs,
                 oom_kills=self._oom.read() - kills_before, printed=child.printed, started_step=self._record.started_step, step=self._record.step)
         finally:
             self._child, self._escalation = None, None

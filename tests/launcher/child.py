@@ -129,6 +129,12 @@ class Training:
     def asked(self):
         self.say(asked=True, outcome="preempted", reason="ckptkit stop")
 
+    def stopped(self):
+        self.say(outcome="preempted", reason="a reason of its own")
+
+    def finish(self):
+        self.say(outcome="finished")
+
     def garbage(self, text):
         (CHANNEL / "training.json").write_text(text)
         time.sleep(0.3)

@@ -24,8 +24,8 @@ NOW = 1_000_000.0
 
 
 def ended(**more: Any) -> Ending:
-    known: dict[str, Any] = {"code": None, "signal_number": None, "said": Said(pid=1, attempt=1, trained=True), "hung_secs": None, "oom_kills": 0,
-                             "printed": [], "started_step": 0, "step": 0}
+    known: dict[str, Any] = {"pid": 2, "code": None, "signal_number": None, "said": Said(pid=1, attempt=1, trained=True), "hung_secs": None,
+                             "oom_kills": 0, "printed": [], "started_step": 0, "step": 0}
     return ending_of(**(known | more))
 
 
@@ -39,6 +39,14 @@ def crashed(count: int, *, advanced: bool = False, ago: float = 1.0) -> list[Pas
 
 @pytest.mark.parametrize(("more", "cause"), [
     ({"code": 0}, "finished"),
+    ({"code": 0, "said": Said(pid=1, outcome="finished")}, "finished"),
+    ({"code": 0, "said": Said(pid=1, outcome="stopped")}, "finished"),
+    ({"code": 0, "said": Said(pid=1, outcome="preempted")}, "preempted"),  # `python train.py | tee log`
+    ({"code": 0, "said": Said(pid=2, outcome="preempted")}, "preempted"),  # a program that lets nobody see its exit code
+    ({"code": 0, "said": Said(pid=1, outcome="failed", failure=Failure(error="ValueError"))}, "exception"),
+    ({"code": 0, "said": Said(pid=1, outcome="failed", failure=Failure(error="MemoryError"))}, "memory"),
+    ({"code": 0, "said": Said(pid=2, outcome="failed", failure=Failure(error="ValueError"))}, "finished"),  # it caught that, and went on
+    ({"code": 0, "hung_secs": 9.0, "said": Said(pid=1, outcome="preempted")}, "hang"),
     ({"code": 75}, "preempted"),
     ({"code": 42, "said": Said(pid=1, outcome="preempted")}, "preempted"),  # the user's own exit code
     ({"code": 143, "said": Said(pid=1, outcome="preempted")}, "preempted"),  # a shell around it
@@ -79,6 +87,8 @@ def test_the_deaths_of_the_table_lead_to_the_codes_of_the_table():
         (ended(code=143, said=Said(pid=1, outcome="preempted")), notice, 75), (ended(code=1, said=None), notice, 75),
         (ended(signal_number=signal.SIGKILL), notice, 75), (ended(signal_number=signal.SIGTERM, said=None), notice, 75),
         (ended(code=1, said=Said(pid=1, outcome="preempted", asked=True)), Told(), 75),
+        (ended(code=0, said=Said(pid=1, outcome="preempted")), notice, 75),
+        (ended(code=0, said=Said(pid=1, outcome="failed", failure=Failure(error="ValueError"))), Told(), 1),
         (ended(code=0), notice, 0), (ended(code=75), Told(warned=True, signals=frozenset({"SIGUSR1"})), 75),
     ]:
         decision = decided(ending, told=told)

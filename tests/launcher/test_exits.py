@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
 from ckptkit.store.events import LaunchDecided, LaunchEnded, LaunchStarted
+from tests.launcher.conftest import CHILD
 
 
 def ends(launched, code: int, starts: int, *causes: str) -> None:
@@ -186,9 +188,18 @@ def test_a_program_that_may_not_be_run(launch, tmp_path):
     assert launch(command=[str(tmp_path / "plain")]).wait() == 126
 
 
-def test_a_training_below_a_shell(launch, tmp_path):
-    import sys
+@pytest.mark.parametrize(("word", "cause"), [("exit:75", "preempted"), ("fail:SomeError:yes", "exception")])
+def test_a_pipeline_that_swallows_the_exit_code(launch, word, cause):
+    """`python train.py | tee log`, in a shell without pipefail."""
+    words = f"run open step commit next:{'stopped+' if cause == 'preempted' else ''}{word}/finish"
+    launched = launch(command=["sh", "-c", f"{sys.executable} -S {CHILD} {words} | cat"])
+    ends(launched, 0, 2, cause, "finished")
 
-    from tests.launcher.conftest import CHILD
+
+def test_an_exception_before_the_first_step_is_a_bug_below_a_pipeline_too(launch):
+    ends(launch(command=["sh", "-c", f"{sys.executable} -S {CHILD} run open fail:SomeError:yes | cat"]), 1, 1, "exception")
+
+
+def test_a_training_below_a_shell(launch):
     script = f"{sys.executable} -S {CHILD} run open step next:signal:SIGSEGV/exit:0; exit $?"
     ends(launch(command=["sh", "-c", script]), 0, 2, "signal", "finished")
