@@ -13,10 +13,11 @@ from ckptkit.store.channel import Failure, Said
 PREEMPTED = 75
 """`EX_TEMPFAIL` of sysexits.h."""
 
-Cause = Literal["finished", "preempted", "exception", "exit", "signal", "memory", "hang", "machine", "launcher"]
-"""`exit` is an exit code without an exception; `machine`: it was lost with its machine; `launcher`: its launcher was killed."""
+Cause = Literal["finished", "preempted", "exception", "exit", "signal", "memory", "hang", "killed", "machine", "launcher"]
+"""`exit` is an exit code without an exception; `killed`: with its launcher, as a whole container is, out of memory or by the system; `machine`: it
+was lost with its machine; `launcher`: its launcher was killed."""
 
-CRASHES: frozenset[Cause] = frozenset({"exception", "exit", "signal", "memory", "hang"})
+CRASHES: frozenset[Cause] = frozenset({"exception", "exit", "signal", "memory", "hang", "killed"})
 
 OUT_OF_MEMORY = frozenset({"MemoryError", "_ArrayMemoryError", "ResourceExhaustedError"})
 """Exceptions of Python, NumPy and TensorFlow that mean it."""

@@ -14,10 +14,11 @@ from ckptkit.launcher.decide import Past, Told, decide
 from ckptkit.launcher.ending import CRASHES, Ending, ending_of
 from ckptkit.launcher.escalation import escalation
 from ckptkit.launcher.memory import oom_counter
-from ckptkit.launcher.record import inferred, past_of, unended
+from ckptkit.launcher.record import Unended, inferred, past_of, unended
 from ckptkit.launcher.settings import Settings, settings_of, settle
 from ckptkit.store.channel import Failure, Said
-from ckptkit.store.events import LaunchDecided, LaunchEnded, LaunchStarted, NoticeReceived
+from ckptkit.store.events import AttemptEnded, LaunchDecided, LaunchEnded, LaunchStarted, NoticeReceived, SignalReceived, TrainingStarted
+from ckptkit.store.machine import Machine
 from tests.docs_examples import ROOT
 
 NOW = 1_000_000.0
@@ -224,19 +225,37 @@ def test_what_a_journal_tells_of_earlier_ends():
     assert past_of(told) == [Past(2, "signal", True), Past(4, "exit", False)]
     moved_away = replace(end("a", 1, 2, cause="preempted"), trained=False, told=True)
     assert past_of([start("a", 1, 1), moved_away]) == [Past(2, "preempted", False, False, True)]
-    assert [(event.launcher, noticed) for event, noticed in unended(told)] == [("b", True), ("c", False)]
+    assert [(each.started.launcher, each.told) for each in unended(told)] == [("b", True), ("c", False)]
+    hung_up = SignalReceived(signal="SIGHUP", phase="launching", time=8)
+    assert [each.told for each in unended([*told, hung_up])] == [True, True]
+    assert [each.told for each in unended([*told, replace(hung_up, signal="SIGCONT"), replace(hung_up, signal="SIGUSR2")])] == [True, False]
     gave_up = LaunchDecided(action="stop", exit_code=93, wait_secs=0, reason="", time=4.5)
     assert past_of([*told[:4], gave_up, *told[4:]]) == []  # whoever starts it again has changed something
     moved = LaunchDecided(action="stop", exit_code=75, wait_secs=0, reason="", time=4.5)
     assert len(past_of([*told[:4], moved, *told[4:]])) == 2
 
 
-@pytest.mark.parametrize(("told", "here", "first", "cause"), [
-    (True, True, True, "preempted"), (True, False, False, "preempted"), (False, False, True, "machine"), (False, False, False, "machine"),
-    (False, True, True, "memory"), (False, True, False, "launcher")])
-def test_what_became_of_a_start_without_an_end(told, here, first, cause):
-    ended = inferred(start("a", 3, 1), told, here=here, first=first, step=50)
+def test_which_attempts_of_a_start_told_of_no_end():
+    def trains(attempt: int, time: float) -> TrainingStarted:
+        return TrainingStarted(step=0, attempt=attempt, time=time)
+
+    told = [trains(1, 0.5), start("a", 1, 1), trains(2, 1.5), AttemptEnded(outcome="preempted", step=5, attempt=2, time=1.6), trains(3, 1.7),
+            start("b", 1, 2), trains(4, 2.5), AttemptEnded(outcome="preempted", step=5, attempt=4, time=2.6), start("c", 1, 3), trains(5, 4)]
+    assert [each.trained for each in unended(told)] == [frozenset({3}), frozenset(), frozenset({5})]
+
+
+HERE = Machine("h", "b")
+
+
+@pytest.mark.parametrize(("told", "here", "first", "killed", "cause"), [
+    (True, HERE, True, True, "preempted"), (True, None, False, True, "preempted"), (False, None, True, True, "machine"),
+    (False, None, False, False, "machine"), (False, HERE, True, False, "memory"), (False, HERE, True, True, "memory"),
+    (False, Machine("another pod", "b"), True, True, "killed"), (False, HERE, False, True, "killed"), (False, HERE, False, False, "launcher")])
+def test_what_became_of_a_start_without_an_end(told, here, first, killed, cause):
+    lost = Unended(start("a", 3, 1), told, frozenset({7}))
+    ended = inferred(lost, here=here, first=first, killed=killed, step=50)
     assert (ended.cause, ended.launcher, ended.number, ended.step, ended.inferred, ended.told) == (cause, "a", 3, 50, True, told)
+    assert ended.trained, "it counts as a start that had its chance"
 
 
 @pytest.mark.parametrize(("group", "mount", "file", "counts"), [

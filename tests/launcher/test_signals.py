@@ -186,6 +186,43 @@ def test_a_container_that_is_killed_whole_is_told_by_the_next(launch, namespace)
     assert [(event.cause, event.inferred) for event in last.told(LaunchEnded)] == [("memory", True), ("memory", True), ("exit", False)]
 
 
+HELD = """
+import sys, time
+from pathlib import Path
+from ckptkit.clock import SystemClock
+from ckptkit.store.events import AttemptStarted, TrainingStarted
+from ckptkit.store.files import FileSystem
+from ckptkit.store.journal import next_attempt, start_journal
+from ckptkit.store.layout import run_layout
+from ckptkit.store.lock import RunLock
+layout = run_layout("run")
+lock = RunLock(FileSystem(), layout, SystemClock(), at_least=next_attempt(layout))
+journal = start_journal(FileSystem(), layout, SystemClock(), lock.number)
+journal.record(AttemptStarted(host="", pid=1, program=""))
+journal.record(TrainingStarted(step=0))
+Path("run", "never.here").touch()
+time.sleep(600)
+"""
+"""A training that holds its run as ckptkit does, without TensorFlow."""
+
+
+def test_a_training_that_is_killed_with_its_launcher_is_told_by_the_next(launch):
+    """As below an init, or in a new pod on the same node: the launcher is not number 1, and the kernel still knows that both are gone."""
+    for _ in range(3):
+        launched = launch(command=[sys.executable, "-c", HELD]).waits("never")
+        (launched.run / "never.here").unlink()
+        training = _children(launched.process.pid)
+        launched.process.kill()
+        launched.wait()
+        for pid in training:
+            os.kill(pid, signal.SIGKILL)
+        launched.until(lambda training=training: not any(map(is_there, training)))
+    last = launch("open", "exit:0")
+    assert last.wait() == 93
+    assert last.pids == [], "three starts that trained were lost without a newer checkpoint: a fourth would be, too"
+    assert [(event.cause, event.inferred) for event in last.told(LaunchEnded)] == [("killed", True)] * 3
+
+
 def _children(pid: int) -> list[int]:
     with open(f"/proc/{pid}/task/{pid}/children") as file:
         return [int(child) for child in file.read().split()]
