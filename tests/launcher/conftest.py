@@ -40,7 +40,7 @@ class Launched:
         self._files = {name: directory / name for name in ("stdout", "stderr")}
         streams = {name: path.open("ab") for name, path in self._files.items()}
         try:
-            self.process = subprocess.Popen(command, cwd=directory, env=environment, stdin=subprocess.DEVNULL, **streams, **options)
+            self.process = subprocess.Popen(command, cwd=directory, env=environment, stdin=subprocess.DEVNULL, **{**streams, **options})
         finally:
             for stream in streams.values():
                 stream.close()

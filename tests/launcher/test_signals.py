@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from ckptkit.store.events import LaunchEnded, SignalReceived, Swept
@@ -168,6 +169,10 @@ def namespace():
 def test_as_number_1_it_passes_on_and_reaps(launch, namespace):
     launched = launch("leave:plain", "open", "step", "save_on:SIGTERM", "wait:never", before=namespace).waits("never")
     launcher = next(pid for pid in _children(launched.process.pid))
+    (orphan,) = [child for child in psutil.Process(launcher).children() if "setsid" in " ".join(child.cmdline())]
+    orphan.kill()
+    launched.until(lambda: not psutil.pid_exists(orphan.pid))  # nor is it a zombie
+    assert launched.process.poll() is None
     os.kill(launcher, signal.SIGTERM)
     assert launched.wait() == 75
     (ended,) = launched.told(LaunchEnded)
@@ -238,11 +243,18 @@ def test_nothing_is_left_in_the_temporary_directory(launch, tmp_path):
 
 def test_whoever_read_the_output_may_leave(launch, tmp_path):
     """`ckptkit run ... | head`: the training goes on, and the log has the rest."""
-    launched = launch("open", "print:first", "wait:go", "print:second")
-    launched.waits()
-    launched.go_on()
+    reader, writer = os.pipe()
+    try:
+        launched = launch("open", "print:first", "wait:go", "print:second", "wait:on", "print:third", stdout=writer)
+    finally:
+        os.close(writer)
+    with os.fdopen(reader) as output:
+        assert output.readline() == "first\n"
+    for name in ("go", "on"):  # after the second line the launcher knows, and is asked for one more
+        launched.waits(name).go_on(name)
     assert launched.wait() == 0
-    assert (launched.run / "log" / "training.log").read_text() == "first\nsecond\n"
+    assert [event.cause for event in launched.told(LaunchEnded)] == ["finished"]
+    assert (launched.run / "log" / "training.log").read_text() == "first\nsecond\nthird\n"
 
 
 def test_a_batch_script_that_ignores_signals_until_the_launcher_listens(launch):
