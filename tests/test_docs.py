@@ -170,10 +170,51 @@ def test_every_exit_code_that_is_documented_is_seen_in_a_test():
               read("docs/cli.md").split("## `ckptkit run`")[1].split("\n## ")[0]]
     codes = {int(code) for table in tables for code in re.findall(r"(?:^\| |with |or )(\d+)(?: \||\b)", table, re.MULTILINE)}
     assert codes >= {*ExitCode, 126, 127}
-    lines = [line for folder in ("launcher", "cli", "signals") for path in (ROOT / "tests" / folder).glob("test_*.py")
-             for line in path.read_text().splitlines() if re.search(r"code|ends\(|wait\(\)", line)]
-    seen = {int(number) for line in lines for number in re.findall(r"\b\d+\b", line)}
+    seen = {code for folder in ("launcher", "cli", "signals") for path in (ROOT / "tests" / folder).glob("test_*.py")
+            for code in exit_codes_in(ast.parse(path.read_text()))}
     assert not codes - seen
+
+
+ENDS = re.compile(r"\bwait\(\)|\breturncode\b|\b(?:exit_)?code\b|\bexit_code\b|\b(?:main|cli)\(")
+"""What has an exit code as its value."""
+
+
+def exit_codes_in(tree: ast.AST) -> set[int]:
+    """The numbers that a test's exit code is compared with, directly, as a parameter, or by the table of a loop."""
+    found: set[int] = set()
+
+    def take(node: ast.AST) -> None:
+        if isinstance(node, ast.Constant) and type(node.value) is int:
+            found.add(node.value)
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "ExitCode":
+            found.add(int(ExitCode[node.attr]))
+
+    def column(names: list[str], rows: ast.AST) -> None:
+        if "code" in names and isinstance(rows, ast.List | ast.Tuple):
+            for row in rows.elts:
+                take(row if len(names) == 1 else row.elts[names.index("code")] if isinstance(row, ast.Tuple) else row)
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Eq):
+            sides = [side.elts if isinstance(side, ast.Tuple) else [side] for side in (node.left, node.comparators[0])]
+            for one, other in zip(*sides, strict=False):
+                for said, number in ((one, other), (other, one)):
+                    if ENDS.search(ast.unparse(said)):
+                        take(number)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "ends":
+            take(node.args[1])
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.parametrize":
+            names = ast.literal_eval(node.args[0])
+            column([names] if isinstance(names, str) else list(names), node.args[1])
+        elif isinstance(node, ast.For) and isinstance(node.target, ast.Tuple):
+            column([ast.unparse(each) for each in node.target.elts], node.iter)
+    return found
+
+
+def test_a_number_beside_an_exit_code_is_not_seen():
+    told = "assert done.returncode == 7, 8\nlaunched.wait()\nx = 9\nassert codes == 10\nassert (a.exit_code, b) == (11, 12)\nassert 13 == main([14])"
+    assert exit_codes_in(ast.parse(told)) == {7, 11, 13}
+
 
 # -- the commands
 

@@ -1,7 +1,12 @@
 """Whether a training is started again: a pure decision.
 
-Two budgets, as in other launchers: being told to go away costs nothing, crashes are counted. The count begins anew only where the newest
-committed step has advanced: a training that crashes now and then but gets on is started again for as long as that lasts.
+Being told to go away costs nothing. What else ends a training is counted by two budgets, and both begin anew only where the newest committed
+step has advanced: a training that crashes now and then but gets on is started again for as long as that lasts.
+
+- Crashes within a window, whatever came of the start: a driver, a network or a disk that is ill for a while.
+- Starts that had their chance and came to nothing: they trained, or hung, or stopped unasked, and no newer checkpoint is there. What dies before
+  its first step has had none while it is young, so that its budget is the first one; once it is older than the window it counts here, so
+  that what dies slowly does not go on for ever.
 """
 
 from __future__ import annotations
@@ -15,6 +20,9 @@ from ckptkit.launcher.settings import Settings
 CONFIGURATION, NO_PROGRESS, LOCKED, BUDGET_SPENT, INTERRUPTED = 78, 93, 11, 1, 130
 
 _LOCKED_ERROR = "RunLockedError"
+_NO_WISH = frozenset({"SIGCONT"})
+"""Signals that nobody means an end by."""
+
 _NEVER = frozenset({"ConfigError", "IncompatibleStateError", _LOCKED_ERROR})
 
 
@@ -26,11 +34,15 @@ class Past:
         time: when, in seconds since the epoch.
         cause: why.
         advanced: whether the newest committed step had advanced.
+        trained: whether it had made a step.
+        told: whether it was told to go: by a notice, a signal that was passed on, or somebody's wish.
     """
 
     time: float
     cause: Cause
     advanced: bool
+    trained: bool = True
+    told: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,7 +82,8 @@ class Decision:
 
 
 def decide(ending: Ending, past: Sequence[Past], told: Told, settings: Settings, now: float) -> Decision:
-    """Decides.
+    """Decides. A training that was told to go and has not finished ends with 75, whatever it ended with itself: whoever starts it on the next machine
+    knows the launcher's codes only, and it may have been importing still, or have failed after its save.
 
     Args:
         ending: how the training has ended just now.
@@ -90,10 +103,12 @@ def decide(ending: Ending, past: Sequence[Past], told: Told, settings: Settings,
         return _stop(LOCKED if failure.error == _LOCKED_ERROR else CONFIGURATION, f"{failure.error} would come again at the next start")
     if told.notice or (told.warned and (ending.cause == "preempted" or ending.signal == "SIGUSR1")):
         reason = f"the machine goes away ({told.notice or 'SIGUSR1'}); the next start goes on from step {ending.step}"
-        return Decision(False, reason, exit_code=_resumable(ending), elsewhere=True)
+        return Decision(False, reason, exit_code=PREEMPTED, elsewhere=True)
     if ending.cause == "preempted":
         if ending.asked:
-            return _stop(_resumable(ending), "somebody asked it to stop")
+            return _stop(PREEMPTED, "somebody asked it to stop")
+        if ending.reason in told.signals or (not ending.reason and told.signals - _NO_WISH):
+            return _stop(PREEMPTED, f"it was told to stop ({ending.reason or ', '.join(sorted(told.signals - _NO_WISH))}), which was passed on to it")
         again = Decision(True, "it was told to stop, and nobody has told the launcher that the machine goes away")
         return _unless_stuck(ending, past, settings, now, again)
     if ending.signal in told.signals:
@@ -107,13 +122,14 @@ def decide(ending: Ending, past: Sequence[Past], told: Told, settings: Settings,
 def _unless_stuck(ending: Ending, past: Sequence[Past], settings: Settings, now: float, otherwise: Decision | None) -> Decision:
     """Counts what has come since the newest committed step last advanced."""
     since: list[Past] = []
-    for each in [*past, Past(now, ending.cause, ending.advanced)]:
+    for each in [*past, Past(now, ending.cause, ending.advanced, ending.trained)]:
         if each.cause == "finished" or each.advanced:
             since = []
-        if not each.advanced:
+        if not each.advanced and not each.told:
             since.append(each)
-    crashes = max(sum(each.cause in CRASHES and each.time > now - settings.window_secs for each in since), 1)
-    idle = sum(each.cause in CRASHES or (each.cause == "preempted" and otherwise is not None) for each in since)
+    oldest = now - settings.window_secs
+    crashes = max(sum(each.cause in CRASHES and each.time > oldest for each in since), 1)
+    idle = sum(_came_to_nothing(each, oldest) for each in since)
     if otherwise is None and crashes > settings.crashes:
         return _stop(BUDGET_SPENT, f"{_times(crashes)} in {settings.window_secs:g} s, and {settings.crashes} may be")
     if idle >= settings.no_progress:
@@ -125,15 +141,13 @@ def _unless_stuck(ending: Ending, past: Sequence[Past], settings: Settings, now:
     return Decision(True, f"it {ending.words}; {gets_on}", most_wait_secs=wait)
 
 
+def _came_to_nothing(past: Past, oldest: float) -> bool:
+    """Whether a start without a newer checkpoint counts as one that had its chance."""
+    return past.cause == "preempted" or (past.cause in CRASHES and (past.trained or past.cause == "hang" or past.time <= oldest))
+
+
 def _times(crashes: int) -> str:
     return f"{crashes} crash{'es' if crashes != 1 else ''}"
-
-
-def _resumable(ending: Ending) -> int:
-    """Of a training that was told to go: its own code where it has saved, and 75 where an earlier checkpoint is what it goes on from."""
-    if ending.cause == "preempted":
-        return ending.code or PREEMPTED
-    return PREEMPTED if ending.heard else ending.shell_code
 
 
 def _stop(code: int, reason: str) -> Decision:

@@ -13,10 +13,11 @@ from ckptkit.store.channel import Failure, Said
 PREEMPTED = 75
 """`EX_TEMPFAIL` of sysexits.h."""
 
-Cause = Literal["finished", "preempted", "exception", "exit", "signal", "memory", "hang", "machine", "launcher"]
-"""`exit` is an exit code without an exception; `machine`: it was lost with its machine; `launcher`: its launcher was killed."""
+Cause = Literal["finished", "preempted", "exception", "exit", "signal", "memory", "hang", "killed", "machine", "launcher"]
+"""`exit` is an exit code without an exception; `killed`: with its launcher, as a whole container is, out of memory or by the system; `machine`: it
+was lost with its machine; `launcher`: its launcher was killed."""
 
-CRASHES: frozenset[Cause] = frozenset({"exception", "exit", "signal", "memory", "hang"})
+CRASHES: frozenset[Cause] = frozenset({"exception", "exit", "signal", "memory", "hang", "killed"})
 
 OUT_OF_MEMORY = frozenset({"MemoryError", "_ArrayMemoryError", "ResourceExhaustedError"})
 """Exceptions of Python, NumPy and TensorFlow that mean it."""
@@ -38,6 +39,7 @@ class Ending:
         heard: whether a training has said anything at all.
         trained: whether it had made a step.
         asked: whether it stopped because somebody wished so (`ckptkit stop`).
+        reason: on what request it stopped, as the training says: a signal's name, or words; empty where it has not said.
         advanced: whether the newest committed step is a later one than when it was started.
         step: the newest committed step.
         last_lines: the end of what an exception has printed.
@@ -51,24 +53,26 @@ class Ending:
     heard: bool = False
     trained: bool = False
     asked: bool = False
+    reason: str = ""
     advanced: bool = False
     step: int = 0
     last_lines: tuple[str, ...] = ()
 
     @property
     def shell_code(self) -> int:
-        """The exit code as a shell would show it: 128 and more is a signal."""
+        """The exit code as a shell would show it: 128 and more is a signal. Never 0 where it has not finished."""
         if self.code is not None:
-            return self.code
+            return self.code or (0 if self.cause == "finished" else 1)
         return 128 + signal.Signals[self.signal] if self.signal else 1
 
 
-def ending_of(*, code: int | None, signal_number: int | None, said: Said | None, hung_secs: float | None, oom_kills: int, printed: Sequence[str],
-              started_step: int, step: int) -> Ending:
+def ending_of(*, pid: int, code: int | None, signal_number: int | None, said: Said | None, hung_secs: float | None, oom_kills: int,
+              printed: Sequence[str], started_step: int, step: int) -> Ending:
     """Tells what ended a training.
 
     Args:
-        code: exit code of the process that was started, or None.
+        pid: the process that was started.
+        code: its exit code, or None.
         signal_number: the signal that ended it, or None.
         said: what the training said last.
         hung_secs: for how long it had not got on when the launcher ended it for that; None where it did not.
@@ -86,8 +90,11 @@ def ending_of(*, code: int | None, signal_number: int | None, said: Said | None,
     if failure is None and lines and code not in (0, None) and (match := _LAST_LINE.fullmatch(lines[-1])):
         failure = Failure(error=match[1], message=match[2] or "")
     outcome = said.outcome if said is not None else ""
+    # A pipeline shows what its last program ended with, and exit code 0 is no word of a training that has told of another end. One that is the
+    # process itself may have caught its exception and gone on to its own end.
+    gainsaid = said is not None and (outcome == "preempted" or (outcome == "failed" and said.pid != pid))
     cause: Cause
-    if code == 0:
+    if code == 0 and not gainsaid:
         cause, words = "finished", "ended with exit code 0"
     elif hung_secs is not None:
         cause, words = "hang", f"had not got on for {hung_secs:.0f} s, and was ended"
@@ -104,9 +111,10 @@ def ending_of(*, code: int | None, signal_number: int | None, said: Said | None,
     elif failure is not None:
         cause, words = "exception", f"ended with an exception: {_shown(failure)}"
     else:
-        cause, words = "exit", f"ended with exit code {code}"
+        cause, words = "exit", f"ended with exit code {code}{', and has said that it failed' if code == 0 else ''}"
     return Ending(cause=cause, words=words, code=code, signal=name, failure=failure, heard=said is not None,
-                  trained=said is not None and said.trained, asked=said is not None and said.asked, advanced=step > started_step, step=step,
+                  trained=said is not None and said.trained, asked=said is not None and said.asked,
+                  reason=said.reason if said is not None and outcome == "preempted" else "", advanced=step > started_step, step=step,
                   last_lines=tuple(lines) if cause in ("exception", "memory") else ())
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from ckptkit.clock import Clock
@@ -15,7 +16,17 @@ from ckptkit.launcher.decide import Past
 from ckptkit.launcher.ending import PREEMPTED, Cause
 from ckptkit.log import logger
 from ckptkit.store.catalog import list_checkpoints
-from ckptkit.store.events import Event, LaunchDecided, LaunchEnded, LaunchStarted, NoticeReceived
+from ckptkit.store.claims import list_claims
+from ckptkit.store.events import (
+    AttemptEnded,
+    Event,
+    LaunchDecided,
+    LaunchEnded,
+    LaunchStarted,
+    NoticeReceived,
+    SignalReceived,
+    TrainingStarted,
+)
 from ckptkit.store.files import FileSystem
 from ckptkit.store.journal import Journal, read_journal, start_launcher_journal
 from ckptkit.store.layout import RunLayout, run_layout
@@ -25,6 +36,23 @@ from ckptkit.store.tidying import tell
 
 _CAUSES = get_args(Cause)
 _MOST_KEPT = 1000
+_LAST_WORDS = frozenset({"SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"})
+"""Signals after which a launcher is expected to end; where it is killed then, its time was over."""
+
+
+@dataclass(frozen=True)
+class Unended:
+    """A start of which no end was told.
+
+    Args:
+        started: it.
+        told: whether its launcher knew that the machine goes away, or was told to end.
+        trained: numbers of its attempts that trained, and told of no end either.
+    """
+
+    started: LaunchStarted
+    told: bool
+    trained: frozenset[int]
 
 
 class Record:
@@ -49,6 +77,8 @@ class Record:
         self._held: list[int] = []
         self._waiting: list[Event] = []
         self._own: list[Past] = []
+        self._told_to_go = False
+        self._passed_on: set[str] = set()
         self._start: LaunchStarted | None = None
         self._start_told: set[RunLayout] = set()
 
@@ -76,6 +106,10 @@ class Record:
 
     def tell(self, event: Event) -> None:
         """Writes a line, durably; a journal that cannot be written costs its line, and no training."""
+        if isinstance(event, NoticeReceived) or (isinstance(event, SignalReceived) and event.signal == "SIGTERM"):
+            self._told_to_go = True  # also where the notice is withdrawn: the training may have stopped for it
+        elif isinstance(event, SignalReceived) and event.signal != "SIGCONT":
+            self._passed_on.add(event.signal)
         if self.layout is not None:
             tell(self._journals[self.layout], event)
         elif len(self._waiting) < _MOST_KEPT:
@@ -93,7 +127,8 @@ class Record:
 
     def starts(self, number: int, program: str) -> None:
         """Tells that the training is about to be started."""
-        self.started_step = self.step
+        self.started_step, self._told_to_go = self.step, False
+        self._passed_on = set()
         machine = this_machine()
         self._start_told = set()
         self._start = LaunchStarted(launcher=self.id, number=number, host=machine.host, boot=machine.boot, pid=os.getpid(), program=program, step=0)
@@ -108,9 +143,11 @@ class Record:
     def ended(self, event: LaunchEnded, *, advanced: bool) -> None:
         """Tells how it has ended, wherever its start was told."""
         self._start = None
+        obeyed = bool(self._passed_on) and (event.cause == "preempted" or event.signal in self._passed_on)
+        event = replace(event, told=event.told or self._told_to_go or obeyed)
         for layout in self._start_told:
             tell(self._journals[layout], event)
-        self._own.append(Past(self._clock.now(), _cause(event.cause), advanced))
+        self._own.append(Past(self._clock.now(), _cause(event.cause), advanced, event.trained, event.told))
 
     def past(self) -> list[Past]:
         """Earlier ends of this run, oldest first: those that other launchers have told of, then those that this one has seen."""
@@ -134,15 +171,19 @@ class Record:
         last = None
         if self.layout is not None:
             with suppress(StorageError):
-                for started, told in unended(read_journal(self.layout).events):
+                machine, claims = this_machine(), list_claims(self.layout)
+                for lost in unended(read_journal(self.layout).events):
+                    started = lost.started
                     if started.launcher == self.id:
                         continue
-                    here = Machine(started.host, started.boot).is_same(this_machine())
+                    here = bool(machine.boot) and started.boot == machine.boot  # one kernel: each container on it has a host name of its own
                     if here_only and not here:
                         continue
                     if here and is_held(self.layout.launcher_journal(started.launcher)) is not False:
                         continue
-                    event = inferred(started, told, here=here, first=os.getpid() == 1, step=self.step)
+                    lives = any(claim.number in lost.trained and claim.is_held() is not False for claim in claims)
+                    event = inferred(lost, here=machine if here else None, first=os.getpid() == 1, killed=bool(lost.trained) and not lives,
+                                     step=self.step)
                     logger.info("start %d of an earlier launcher left no word of its end: %s", started.number, event.words)
                     self.tell(event)
                     last = event if here else last
@@ -154,35 +195,45 @@ class Record:
             os.close(self._held.pop())
 
 
-def unended(events: Sequence[Event]) -> list[tuple[LaunchStarted, bool]]:
-    """Starts of which no end was told, and whether their launcher knew that the machine goes away."""
+def unended(events: Sequence[Event]) -> list[Unended]:
+    """Starts of which no end was told, in the order of time."""
     ended = {(event.launcher, event.number) for event in events if isinstance(event, LaunchEnded)}
-    open_ = [event for event in events if isinstance(event, LaunchStarted) and (event.launcher, event.number) not in ended]
-    notices = [event.time for event in events if isinstance(event, NoticeReceived)]
-    return [(start, any(time >= start.time for time in notices)) for start in open_]
+    starts = sorted((event for event in events if isinstance(event, LaunchStarted)), key=lambda event: event.time)
+    over = {event.attempt for event in events if isinstance(event, AttemptEnded)}
+    found = []
+    for start, after in zip(starts, [*(each.time for each in starts[1:]), math.inf], strict=False):
+        if (start.launcher, start.number) not in ended:
+            of_it = [event for event in events if start.time <= event.time < after]
+            told = any(isinstance(event, NoticeReceived) or (isinstance(event, SignalReceived) and event.signal in _LAST_WORDS) for event in of_it)
+            trained = {event.attempt for event in of_it if isinstance(event, TrainingStarted)}
+            found.append(Unended(start, told, frozenset(trained - over)))
+    return found
 
 
-def inferred(started: LaunchStarted, told: bool, *, here: bool, first: bool, step: int) -> LaunchEnded:
+def inferred(lost: Unended, *, here: Machine | None, first: bool, killed: bool, step: int) -> LaunchEnded:
     """What became of such a start.
 
     Args:
-        started: it.
-        told: whether its launcher knew that the machine goes away.
-        here: whether it was on this machine, and since this machine was started.
+        lost: it.
+        here: this machine where it was on it, and since it was started; or None.
         first: whether this process is number 1, as in a container.
+        killed: whether its training is gone, too, without a word.
         step: the newest committed one.
     """
-    if told:
+    started = lost.started
+    if lost.told:
         cause, words = "preempted", "its machine went away after a notice"
-    elif not here:
+    elif here is None:
         cause, words = "machine", f"it was lost with its machine ({started.host}), without a notice"
-    elif first and started.pid == 1:
+    elif first and started.pid == 1 and started.host == here.host:
         cause, words = "memory", ("its whole container was killed without a word and started again on the same machine: most often, that is the "
                                   "kernel, out of memory")
+    elif killed:
+        cause, words = "killed", "it was killed with its launcher, and the machine runs on: out of memory, or by the system"
     else:
         cause, words = "launcher", "its launcher was killed"
     return LaunchEnded(launcher=started.launcher, number=started.number, cause=cause, words=words, exit_code=None, signal="", step=step,
-                       inferred=True)
+                       inferred=True, told=lost.told)
 
 
 def past_of(events: Sequence[Event]) -> list[Past]:
@@ -191,7 +242,8 @@ def past_of(events: Sequence[Event]) -> list[Past]:
     found: list[Past] = []
     for event in events:
         if isinstance(event, LaunchEnded):
-            found.append(Past(event.time, _cause(event.cause), event.step > steps.get((event.launcher, event.number), event.step)))
+            advanced = event.step > steps.get((event.launcher, event.number), event.step)
+            found.append(Past(event.time, _cause(event.cause), advanced, event.trained, event.told))
         elif isinstance(event, LaunchDecided) and event.action == "stop" and event.exit_code != PREEMPTED:
             found = []
     return found

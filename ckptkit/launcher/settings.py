@@ -15,8 +15,8 @@ import msgspec
 from ckptkit.errors import ConfigError
 
 PREFIX = "CKPTKIT_"
-NO_SETTINGS = frozenset({"CKPTKIT_LAUNCHER", "CKPTKIT_CONFIG"})
-"""Variables of that prefix that set nothing."""
+NO_SETTINGS = frozenset({"CKPTKIT_LAUNCHER", "CKPTKIT_CONFIG", "CKPTKIT_EXPORT"})
+"""Variables of that prefix that set nothing of the launcher: the channel, the file of settings, and what the training reads."""
 
 _Secs = Annotated[float, msgspec.Meta(ge=0)]
 _Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -30,12 +30,13 @@ class Settings:
     run: str = field(default="", metadata={"words": "The run directory; without it, the training tells which it is when it opens it."})
     notices: str = field(default="auto", metadata={"words": "Who knows that the machine will go away: auto, gce, aws, azure, file:PATH or off."})
     grace_secs: Annotated[float, msgspec.Meta(gt=0)] = field(default=30.0, metadata={"words": "From SIGTERM to the end of the machine, in seconds."})
-    signal: Literal["SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"] = field(
-        default="SIGTERM", metadata={"words": "The signal that tells the training to save and stop after a notice."})
+    signal: Literal["SIGTERM", "SIGUSR1"] = field(
+        default="SIGTERM", metadata={"words": "The signal that tells the training to save and stop after a notice: SIGTERM or SIGUSR1."})
     crashes: _Count = field(default=5,
-        metadata={"words": "Crashes after which it is started again, as long as the newest checkpoint does not advance."})
-    window_secs: _Secs = field(default=3600.0, metadata={"words": "Crashes of longer ago do not count."})
-    no_progress: _Some = field(default=3, metadata={"words": "Starts without a newer checkpoint after which it is not started again."})
+        metadata={"words": "Crashes within the window after which it is started again, with no newer checkpoint."})
+    window_secs: _Secs = field(default=3600.0, metadata={"words": "The window; crashes of longer ago count as starts without a newer checkpoint."})
+    no_progress: _Some = field(default=3,
+        metadata={"words": "Starts that trained, hung or stopped unasked, with no newer checkpoint; then it is given up."})
     backoff_secs: _Secs = field(default=5.0,
         metadata={"words": "The longest wait after a first crash; twice as long after each further one. The wait is random."})
     backoff_max_secs: _Secs = field(default=300.0, metadata={"words": "The longest wait of all."})

@@ -14,7 +14,7 @@ from ckptkit.clock import Clock, SystemClock
 from ckptkit.errors import CheckpointError
 from ckptkit.launcher.child import Child
 from ckptkit.launcher.decide import INTERRUPTED, Decision, Past, Told, decide
-from ckptkit.launcher.ending import PREEMPTED, Ending, ending_of
+from ckptkit.launcher.ending import PREEMPTED, Cause, Ending, ending_of
 from ckptkit.launcher.escalation import Escalation, escalation
 from ckptkit.launcher.family import Family, adopt_orphans
 from ckptkit.launcher.inbox import Inbox, reap
@@ -102,10 +102,11 @@ class Supervisor:
         """A launcher of this machine was killed over a training, as with its whole container: that counts as if this one had seen it."""
         past = self._record.past()
         lost = self._record.infer(here_only=True)
-        if lost is None or lost.cause != "memory":
+        if lost is None or lost.cause not in ("memory", "killed"):
             return None
         advanced = self._record.past()[-1].advanced
-        return self._decided(Ending(cause="memory", words=lost.words, heard=True, trained=True, advanced=advanced, step=lost.step), past)
+        cause: Cause = "memory" if lost.cause == "memory" else "killed"
+        return self._decided(Ending(cause=cause, words=lost.words, heard=True, trained=True, advanced=advanced, step=lost.step), past)
 
     def _wait_before_start(self, decision: Decision) -> bool:
         """Waits; False where the launcher was told to end meanwhile."""
@@ -149,7 +150,7 @@ class Supervisor:
             child.finish()
             code = os.waitstatus_to_exitcode(status)
             ending = ending_of(
-                code=code if code >= 0 else None, signal_number=-code if code < 0 else None, said=said, hung_secs=hung_secs,
+                pid=child.pid, code=code if code >= 0 else None, signal_number=-code if code < 0 else None, said=said, hung_secs=hung_secs,
                 oom_kills=self._oom.read() - kills_before, printed=child.printed, started_step=self._record.started_step, step=self._record.step)
         finally:
             self._child, self._escalation = None, None
@@ -163,7 +164,7 @@ class Supervisor:
         past = self._record.past()
         self._record.ended(LaunchEnded(
             launcher=self._record.id, number=self._number, cause=ending.cause, words=ending.words, exit_code=ending.code, signal=ending.signal,
-            step=ending.step, last_lines=list(ending.last_lines)), advanced=ending.advanced)
+            step=ending.step, last_lines=list(ending.last_lines), trained=ending.trained, told=ending.asked), advanced=ending.advanced)
         return self._decided(ending, past)
 
     def _decided(self, ending: Ending, past: Sequence[Past]) -> Decision:

@@ -323,7 +323,8 @@ class LaunchStarted(Event):
 @dataclass(frozen=True, kw_only=True)
 class LaunchEnded(Event):
     """What the launcher has started is over, by its `cause`, with `step` committed; `inferred` by a later launcher where this one was lost, too.
-    `last_lines` are the end of what an exception has printed.
+    `last_lines` are the end of what an exception has printed. It had `trained` where it had made a step, and was `told` to go by a notice, a signal
+    or somebody's wish.
     """
 
     event: ClassVar[str] = "launch_ended"
@@ -336,6 +337,8 @@ class LaunchEnded(Event):
     step: int
     inferred: bool = False
     last_lines: list[str] = field(default_factory=list)
+    trained: bool = True
+    told: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,7 @@ fi
 read -ra unit <<<"$UNIT"
 code=0
 "${unit[@]}" setpriv --reuid="$ACCOUNT" --regid="$ACCOUNT" --init-groups \
-    "$PROGRAM/venv/bin/ckptkit" run --notices=gce --grace-secs=25 -- \
+    "$PROGRAM/venv/bin/ckptkit" run --notices=gce --grace-secs=25 --run="$RUNS/digits" -- \
     "$PROGRAM/venv/bin/python" "$PROGRAM/train.py" --run "$RUNS/digits" || code=$?
 
 # 75: this VM goes away, and the group makes the next one. Anything else would only happen again, and a VM costs money while it stands.

@@ -80,12 +80,12 @@ class Training:
         for name in names:
             signal.signal(signal.Signals[name], arrived)
 
-    def save_on(self, name):
+    def save_on(self, name, code=75):
         """As a training does: saves and exits with 75."""
         def arrived(number, frame):
             self.commit()
             self.say(outcome="preempted", reason=signal.Signals(number).name)
-            sys.exit(75)
+            sys.exit(int(code))
 
         signal.signal(signal.Signals[name], arrived)
 
@@ -128,6 +128,12 @@ class Training:
 
     def asked(self):
         self.say(asked=True, outcome="preempted", reason="ckptkit stop")
+
+    def stopped(self):
+        self.say(outcome="preempted", reason="a reason of its own")
+
+    def finish(self):
+        self.say(outcome="finished")
 
     def garbage(self, text):
         (CHANNEL / "training.json").write_text(text)

@@ -47,7 +47,7 @@ class Launched:
 
         try:
             self.process = subprocess.Popen(command, cwd=directory, env=environment, stdin=subprocess.DEVNULL, preexec_fn=before,
-                                            **streams, **options)
+                                            **{**streams, **options})
         finally:
             for stream in streams.values():
                 stream.close()

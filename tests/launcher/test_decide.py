@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,17 +14,19 @@ from ckptkit.launcher.decide import Past, Told, decide
 from ckptkit.launcher.ending import CRASHES, Ending, ending_of
 from ckptkit.launcher.escalation import escalation
 from ckptkit.launcher.memory import oom_counter
-from ckptkit.launcher.record import inferred, past_of, unended
-from ckptkit.launcher.settings import Settings
+from ckptkit.launcher.record import Unended, inferred, past_of, unended
+from ckptkit.launcher.settings import Settings, settings_of, settle
 from ckptkit.store.channel import Failure, Said
-from ckptkit.store.events import LaunchDecided, LaunchEnded, LaunchStarted, NoticeReceived
+from ckptkit.store.events import AttemptEnded, LaunchDecided, LaunchEnded, LaunchStarted, NoticeReceived, SignalReceived, TrainingStarted
+from ckptkit.store.machine import Machine
+from tests.docs_examples import ROOT
 
 NOW = 1_000_000.0
 
 
 def ended(**more: Any) -> Ending:
-    known: dict[str, Any] = {"code": None, "signal_number": None, "said": Said(pid=1, attempt=1, trained=True), "hung_secs": None, "oom_kills": 0,
-                             "printed": [], "started_step": 0, "step": 0}
+    known: dict[str, Any] = {"pid": 2, "code": None, "signal_number": None, "said": Said(pid=1, attempt=1, trained=True), "hung_secs": None,
+                             "oom_kills": 0, "printed": [], "started_step": 0, "step": 0}
     return ending_of(**(known | more))
 
 
@@ -37,6 +40,14 @@ def crashed(count: int, *, advanced: bool = False, ago: float = 1.0) -> list[Pas
 
 @pytest.mark.parametrize(("more", "cause"), [
     ({"code": 0}, "finished"),
+    ({"code": 0, "said": Said(pid=1, outcome="finished")}, "finished"),
+    ({"code": 0, "said": Said(pid=1, outcome="stopped")}, "finished"),
+    ({"code": 0, "said": Said(pid=1, outcome="preempted")}, "preempted"),  # `python train.py | tee log`
+    ({"code": 0, "said": Said(pid=2, outcome="preempted")}, "preempted"),  # a program that lets nobody see its exit code
+    ({"code": 0, "said": Said(pid=1, outcome="failed", failure=Failure(error="ValueError"))}, "exception"),
+    ({"code": 0, "said": Said(pid=1, outcome="failed", failure=Failure(error="MemoryError"))}, "memory"),
+    ({"code": 0, "said": Said(pid=2, outcome="failed", failure=Failure(error="ValueError"))}, "finished"),  # it caught that, and went on
+    ({"code": 0, "hung_secs": 9.0, "said": Said(pid=1, outcome="preempted")}, "hang"),
     ({"code": 75}, "preempted"),
     ({"code": 42, "said": Said(pid=1, outcome="preempted")}, "preempted"),  # the user's own exit code
     ({"code": 143, "said": Said(pid=1, outcome="preempted")}, "preempted"),  # a shell around it
@@ -73,8 +84,12 @@ def test_the_deaths_of_the_table_lead_to_the_codes_of_the_table():
         (ended(code=0), Told(), 0), (ended(code=75, step=5), notice, 75), (ended(code=78), Told(), 78), (ended(code=93), Told(), 93),
         (ended(signal_number=signal.SIGINT), Told(), 130), (ended(code=1), Told(interrupted=True), 130), (ended(code=1, said=never), Told(), 11),
         (ended(signal_number=signal.SIGHUP), Told(signals=frozenset({"SIGHUP"})), 129),
-        (ended(code=42, said=Said(pid=1, outcome="preempted")), notice, 42),
-        (ended(signal_number=signal.SIGKILL), notice, 75), (ended(signal_number=signal.SIGTERM, said=None), notice, 143),
+        (ended(code=42, said=Said(pid=1, outcome="preempted")), notice, 75), (ended(code=1, said=Said(pid=1, outcome="preempted")), notice, 75),
+        (ended(code=143, said=Said(pid=1, outcome="preempted")), notice, 75), (ended(code=1, said=None), notice, 75),
+        (ended(signal_number=signal.SIGKILL), notice, 75), (ended(signal_number=signal.SIGTERM, said=None), notice, 75),
+        (ended(code=1, said=Said(pid=1, outcome="preempted", asked=True)), Told(), 75),
+        (ended(code=0, said=Said(pid=1, outcome="preempted")), notice, 75),
+        (ended(code=0, said=Said(pid=1, outcome="failed", failure=Failure(error="ValueError"))), Told(), 1),
         (ended(code=0), notice, 0), (ended(code=75), Told(warned=True, signals=frozenset({"SIGUSR1"})), 75),
     ]:
         decision = decided(ending, told=told)
@@ -86,6 +101,18 @@ def test_sigusr1_is_a_warning_only_where_the_training_takes_it_for_one():
     assert decided(ended(code=75), told=warned).elsewhere
     assert decided(ended(signal_number=signal.SIGUSR1), told=warned).elsewhere, "it was still importing"
     assert decided(ended(signal_number=signal.SIGSEGV), told=warned).restart
+
+
+def test_a_signal_that_was_passed_on_is_an_order_where_the_training_took_it_for_one():
+    def saved(reason: str = "") -> Ending:
+        return ended(code=75, said=Said(pid=1, trained=True, outcome="preempted", reason=reason))
+
+    hung_up = Told(signals=frozenset({"SIGHUP"}))
+    for ending in (saved("SIGHUP"), saved(), ended(code=75, said=None)):
+        decision = decided(ending, told=hung_up)
+        assert (decision.restart, decision.exit_code, decision.elsewhere) == (False, 75, False), "the machine stays"
+    assert decided(saved("no progress"), told=hung_up).restart, "it stopped for something else"
+    assert decided(saved(), told=Told(signals=frozenset({"SIGCONT"}))).restart
 
 
 def test_what_would_come_again_is_not_tried_again_though_the_machine_goes_away():
@@ -106,9 +133,47 @@ def test_crashes_of_long_ago_do_not_count_for_the_budget():
 
 
 def test_a_notice_or_a_lost_machine_is_no_crash_and_no_progress_either():
-    crash, others = ended(signal_number=signal.SIGSEGV), [Past(NOW, "preempted", False), Past(NOW, "machine", False), Past(NOW, "launcher", False)]
+    crash = ended(signal_number=signal.SIGSEGV)
+    others = [Past(NOW, "preempted", False, told=True), Past(NOW, "machine", False), Past(NOW, "launcher", False)]
     assert decided(crash, [*others, *crashed(1), *others]).restart
     assert decided(crash, [*others, *crashed(2), *others]).exit_code == 93
+
+
+def test_being_told_to_go_costs_nothing():
+    stray, told = ended(code=75), Past(NOW, "preempted", False, told=True)
+    for cause in ("preempted", "signal", "exception", "hang"):  # a signal ends it before it listens, or it fails on its way out
+        assert decided(stray, [replace(told, cause=cause)] * 20).restart
+        assert decided(ended(signal_number=signal.SIGSEGV), [replace(told, cause=cause)] * 20).restart
+    assert decided(stray, [replace(told, told=False)] * 2).exit_code == 93
+
+
+def lives(ending: Ending, every_secs: float, settings: Settings) -> tuple[int, int]:
+    """How often a training that always ends like this is started, and the launcher's exit code."""
+    past: list[Past] = []
+    for number in range(1, 1000):
+        now = NOW + number * every_secs
+        decision = decide(ending, past, Told(), settings, now)
+        if not decision.restart:
+            return number, decision.exit_code
+        past.append(Past(now, ending.cause, ending.advanced, ending.trained))
+    raise AssertionError("it is started for ever")
+
+
+@pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.toml")), ids=lambda path: path.stem)
+def test_both_budgets_can_be_spent_with_the_shipped_settings(config):
+    settings = settings_of(settle(config, {}, {}))
+    dies, trains = ended(signal_number=signal.SIGSEGV, said=Said(pid=1, attempt=1)), ended(signal_number=signal.SIGSEGV)
+    assert lives(dies, 60.0, settings) == (settings.crashes + 1, 1)
+    assert lives(trains, 60.0, settings) == ((1, 1) if settings.crashes == 0 else (settings.no_progress, 93))  # with 0 the first one is the end
+    assert lives(ended(hung_secs=1800.0, code=75, said=None), 1800.0, settings)[0] <= settings.no_progress
+
+
+@given(st.floats(0.0, 1e5), st.booleans(), st.integers(0, 20), st.integers(1, 20), st.floats(0.0, 1e5))
+def test_what_comes_to_nothing_ends_however_slowly_it_does(every_secs, trained, crashes, no_progress, window_secs):
+    settings = Settings(crashes=crashes, no_progress=no_progress, window_secs=window_secs)
+    starts, code = lives(ended(signal_number=signal.SIGABRT, said=Said(pid=1, trained=trained)), every_secs, settings)
+    assert starts <= crashes + 1 + no_progress
+    assert code in (1, 93)
 
 
 causes = st.sampled_from([*sorted(CRASHES), "preempted", "machine", "launcher", "finished"])
@@ -158,19 +223,39 @@ def test_what_a_journal_tells_of_earlier_ends():
     told = [start("a", 1, 1), end("a", 1, 2, step=5), start("a", 2, 3, step=5), end("a", 2, 4, step=5, cause="a word of a later version"),
             start("b", 1, 5, step=5), NoticeReceived(source="gce", grace_secs=30, time=6), start("c", 1, 7)]
     assert past_of(told) == [Past(2, "signal", True), Past(4, "exit", False)]
-    assert [(event.launcher, noticed) for event, noticed in unended(told)] == [("b", True), ("c", False)]
+    moved_away = replace(end("a", 1, 2, cause="preempted"), trained=False, told=True)
+    assert past_of([start("a", 1, 1), moved_away]) == [Past(2, "preempted", False, False, True)]
+    assert [(each.started.launcher, each.told) for each in unended(told)] == [("b", True), ("c", False)]
+    hung_up = SignalReceived(signal="SIGHUP", phase="launching", time=8)
+    assert [each.told for each in unended([*told, hung_up])] == [True, True]
+    assert [each.told for each in unended([*told, replace(hung_up, signal="SIGCONT"), replace(hung_up, signal="SIGUSR2")])] == [True, False]
     gave_up = LaunchDecided(action="stop", exit_code=93, wait_secs=0, reason="", time=4.5)
     assert past_of([*told[:4], gave_up, *told[4:]]) == []  # whoever starts it again has changed something
     moved = LaunchDecided(action="stop", exit_code=75, wait_secs=0, reason="", time=4.5)
     assert len(past_of([*told[:4], moved, *told[4:]])) == 2
 
 
-@pytest.mark.parametrize(("told", "here", "first", "cause"), [
-    (True, True, True, "preempted"), (True, False, False, "preempted"), (False, False, True, "machine"), (False, False, False, "machine"),
-    (False, True, True, "memory"), (False, True, False, "launcher")])
-def test_what_became_of_a_start_without_an_end(told, here, first, cause):
-    ended = inferred(start("a", 3, 1), told, here=here, first=first, step=50)
-    assert (ended.cause, ended.launcher, ended.number, ended.step, ended.inferred) == (cause, "a", 3, 50, True)
+def test_which_attempts_of_a_start_told_of_no_end():
+    def trains(attempt: int, time: float) -> TrainingStarted:
+        return TrainingStarted(step=0, attempt=attempt, time=time)
+
+    told = [trains(1, 0.5), start("a", 1, 1), trains(2, 1.5), AttemptEnded(outcome="preempted", step=5, attempt=2, time=1.6), trains(3, 1.7),
+            start("b", 1, 2), trains(4, 2.5), AttemptEnded(outcome="preempted", step=5, attempt=4, time=2.6), start("c", 1, 3), trains(5, 4)]
+    assert [each.trained for each in unended(told)] == [frozenset({3}), frozenset(), frozenset({5})]
+
+
+HERE = Machine("h", "b")
+
+
+@pytest.mark.parametrize(("told", "here", "first", "killed", "cause"), [
+    (True, HERE, True, True, "preempted"), (True, None, False, True, "preempted"), (False, None, True, True, "machine"),
+    (False, None, False, False, "machine"), (False, HERE, True, False, "memory"), (False, HERE, True, True, "memory"),
+    (False, Machine("another pod", "b"), True, True, "killed"), (False, HERE, False, True, "killed"), (False, HERE, False, False, "launcher")])
+def test_what_became_of_a_start_without_an_end(told, here, first, killed, cause):
+    lost = Unended(start("a", 3, 1), told, frozenset({7}))
+    ended = inferred(lost, here=here, first=first, killed=killed, step=50)
+    assert (ended.cause, ended.launcher, ended.number, ended.step, ended.inferred, ended.told) == (cause, "a", 3, 50, True, told)
+    assert ended.trained, "it counts as a start that had its chance"
 
 
 @pytest.mark.parametrize(("group", "mount", "file", "counts"), [

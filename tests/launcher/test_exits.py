@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from ckptkit.store.events import LaunchDecided, LaunchEnded, LaunchStarted
+from tests.launcher.conftest import CHILD
 
 
 def ends(launched, code: int, starts: int, *causes: str) -> None:
@@ -106,6 +108,11 @@ def test_a_crash_loop_that_spends_its_budget(launch):
     ends(launch("open", "step", "signal:SIGSEGV", options=["--crashes", "1"]), 1, 2, "signal", "signal")
 
 
+def test_what_dies_before_its_first_step_spends_the_budget_of_crashes(launch):
+    """With the settings that nobody has changed: three starts without progress are not what ends this."""
+    ends(launch("open", "signal:SIGSEGV", options=["--backoff-max-secs", "0.05"]), 1, 6, *["signal"] * 6)
+
+
 def test_no_crash_is_forgiven_where_none_may_be(launch):
     ends(launch("open", "step", "commit", "exit:1", options=["--crashes", "0"]), 1, 1, "exit")
 
@@ -180,9 +187,18 @@ def test_a_program_that_may_not_be_run(launch, tmp_path):
     assert launch(command=[str(tmp_path / "plain")]).wait() == 126
 
 
-def test_a_training_below_a_shell(launch, tmp_path):
-    import sys
+@pytest.mark.parametrize(("word", "cause"), [("exit:75", "preempted"), ("fail:SomeError:yes", "exception")])
+def test_a_pipeline_that_swallows_the_exit_code(launch, word, cause):
+    """`python train.py | tee log`, in a shell without pipefail."""
+    words = f"run open step commit next:{'stopped+' if cause == 'preempted' else ''}{word}/finish"
+    launched = launch(command=["sh", "-c", f"{sys.executable} -S {CHILD} {words} | cat"])
+    ends(launched, 0, 2, cause, "finished")
 
-    from tests.launcher.conftest import CHILD
+
+def test_an_exception_before_the_first_step_is_a_bug_below_a_pipeline_too(launch):
+    ends(launch(command=["sh", "-c", f"{sys.executable} -S {CHILD} run open fail:SomeError:yes | cat"]), 1, 1, "exception")
+
+
+def test_a_training_below_a_shell(launch):
     script = f"{sys.executable} -S {CHILD} run open step next:signal:SIGSEGV/exit:0; exit $?"
     ends(launch(command=["sh", "-c", script]), 0, 2, "signal", "finished")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 from ckptkit.cli import main
 from ckptkit.errors import ConfigError
-from ckptkit.launcher.settings import FIELDS, Settings, option_of, settings_of, settle
+from ckptkit.launcher.settings import FIELDS, NO_SETTINGS, PREFIX, Settings, option_of, settings_of, settle
+from ckptkit.preemption.policy import Preemption
 from tests.docs_examples import ROOT
 
 CONFIGS = sorted((ROOT / "configs").glob("*.toml"))
@@ -43,6 +46,8 @@ def test_a_later_source_counts_more(tmp_path):
     ("crashes = true", {}, "crashes cannot be right"),
     ("grace_secs = 0", {}, "grace_secs cannot be right"),
     ("signal = 'SIGKILL'", {}, "signal cannot be right"),
+    ("", {"CKPTKIT_SIGNAL": "SIGHUP"}, "signal cannot be right"),  # a training takes SIGTERM and SIGUSR1 for the end, and dies of others
+    ("signal = 'SIGUSR2'", {}, "signal cannot be right"),
     ("[table]\ncrashes = 5", {}, "There is no setting 'table'"),
     ("crashes = ", {}, "is no TOML"),
     ("", {"CKPTKIT_CRASHES": "many"}, "CKPTKIT_CRASHES: crashes cannot be right"),
@@ -54,8 +59,18 @@ def test_what_cannot_be_right_is_said(tmp_path, text, environment, said):
     assert said in str(caught.value)
 
 
-def test_variables_that_set_nothing_are_let_be(tmp_path):
-    assert settings_of(settle(None, {"CKPTKIT_LAUNCHER": "/x", "CKPTKIT_CONFIG": "y"}, {})) == Settings()
+def test_a_notice_is_told_by_a_signal_that_every_training_takes():
+    taken = get_args(get_type_hints(Settings)["signal"])
+    assert set(taken) == set(Preemption().signals)
+
+
+def test_variables_that_the_package_reads_itself_are_let_be():
+    """Whatever in the package names one, in quotes or in words, is known: a setting's variable or one that sets nothing here."""
+    named = {name for path in (ROOT / "ckptkit").rglob("*.py") for name in re.findall(r"\bCKPTKIT_[A-Z_]*[A-Z]\b", path.read_text())}
+    others = named - {PREFIX + name.upper() for name in FIELDS}
+    assert others >= {"CKPTKIT_LAUNCHER", "CKPTKIT_CONFIG", "CKPTKIT_EXPORT"}
+    assert settings_of(settle(None, dict.fromkeys(others, "0"), {})) == Settings()
+    assert others == NO_SETTINGS, "a name that nothing reads would hide a misspelled setting"
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)

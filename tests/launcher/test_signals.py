@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from ckptkit.store.events import LaunchEnded, SignalReceived, Swept
@@ -69,10 +70,48 @@ def test_sigterm_while_it_waits_to_start_again(launch):
     assert len(launched.pids) == 1
 
 
-def test_a_training_that_knows_no_signal_ends_by_it(launch):
-    launched = launch("wait:never").waits("never")
+def test_another_signal_that_the_training_saves_on_ends_the_launcher_too(launch):
+    launched = launch("open", "step", "save_on:SIGHUP", "wait:never").waits("never")
+    launched.process.send_signal(signal.SIGHUP)
+    assert launched.wait() == 75
+    assert len(launched.pids) == 1
+
+
+@pytest.mark.parametrize("words", [["wait:never"], ["open", "wait:never"]], ids=["before a run is open", "before the first step"])
+def test_who_was_told_to_go_before_it_trained_goes_on_elsewhere(launch, words):
+    """While it imports TensorFlow or loads its data no handler is there: the signal itself ends it."""
+    launched = launch(*words).waits("never")
     launched.process.send_signal(signal.SIGTERM)
-    assert launched.wait() == 143
+    assert launched.wait() == 75
+    (ended,) = launched.told(LaunchEnded)
+    assert (ended.cause, ended.signal) == ("signal", "SIGTERM")
+
+
+def test_a_failure_after_the_last_save_takes_nothing_back(launch):
+    """As of an exit handler of the user's: the state is saved, and the machine goes away all the same."""
+    launched = launch("open", "step", "save_on:SIGTERM:1", "wait:never").waits("never")
+    launched.process.send_signal(signal.SIGTERM)
+    assert launched.wait() == 75
+    (ended,) = launched.told(LaunchEnded)
+    assert (ended.cause, ended.exit_code, ended.step) == ("preempted", 1, 10)
+
+
+def test_to_be_told_to_go_twice_costs_nothing(launch):
+    """Two machines went away before the first checkpoint; on the third one the training stops once by itself."""
+    for _ in range(2):
+        launched = launch("open", "step", "next:wait:never/wait:never/exit:75/exit:0").waits("never")
+        (launched.run / "never.here").unlink()
+        launched.process.send_signal(signal.SIGTERM)
+        assert launched.wait() == 75
+    last = launch("open", "step", "next:wait:never/wait:never/exit:75/exit:0")
+    assert last.wait() == 0
+    assert [event.told for event in last.told(LaunchEnded)] == [True, True, False, False]
+
+
+def test_another_signal_that_was_passed_on_and_ends_it_is_told_as_a_shell_does(launch):
+    launched = launch("wait:never").waits("never")
+    launched.process.send_signal(signal.SIGHUP)
+    assert launched.wait() == 129
 
 
 def test_who_ignores_sigterm_is_killed_before_the_grace_is_over(launch):
@@ -130,6 +169,10 @@ def namespace():
 def test_as_number_1_it_passes_on_and_reaps(launch, namespace):
     launched = launch("leave:plain", "open", "step", "save_on:SIGTERM", "wait:never", before=namespace).waits("never")
     launcher = next(pid for pid in _children(launched.process.pid))
+    (orphan,) = [child for child in psutil.Process(launcher).children() if "setsid" in " ".join(child.cmdline())]
+    orphan.kill()
+    launched.until(lambda: not psutil.pid_exists(orphan.pid))  # nor is it a zombie
+    assert launched.process.poll() is None
     os.kill(launcher, signal.SIGTERM)
     assert launched.wait() == 75
     (ended,) = launched.told(LaunchEnded)
@@ -148,6 +191,43 @@ def test_a_container_that_is_killed_whole_is_told_by_the_next(launch, namespace)
     assert [(event.cause, event.inferred) for event in last.told(LaunchEnded)] == [("memory", True), ("memory", True), ("exit", False)]
 
 
+HELD = """
+import sys, time
+from pathlib import Path
+from ckptkit.clock import SystemClock
+from ckptkit.store.events import AttemptStarted, TrainingStarted
+from ckptkit.store.files import FileSystem
+from ckptkit.store.journal import next_attempt, start_journal
+from ckptkit.store.layout import run_layout
+from ckptkit.store.lock import RunLock
+layout = run_layout("run")
+lock = RunLock(FileSystem(), layout, SystemClock(), at_least=next_attempt(layout))
+journal = start_journal(FileSystem(), layout, SystemClock(), lock.number)
+journal.record(AttemptStarted(host="", pid=1, program=""))
+journal.record(TrainingStarted(step=0))
+Path("run", "never.here").touch()
+time.sleep(600)
+"""
+"""A training that holds its run as ckptkit does, without TensorFlow."""
+
+
+def test_a_training_that_is_killed_with_its_launcher_is_told_by_the_next(launch):
+    """As below an init, or in a new pod on the same node: the launcher is not number 1, and the kernel still knows that both are gone."""
+    for _ in range(3):
+        launched = launch(command=[sys.executable, "-c", HELD]).waits("never")
+        (launched.run / "never.here").unlink()
+        training = _children(launched.process.pid)
+        launched.process.kill()
+        launched.wait()
+        for pid in training:
+            os.kill(pid, signal.SIGKILL)
+        launched.until(lambda training=training: not any(map(is_there, training)))
+    last = launch("open", "exit:0")
+    assert last.wait() == 93
+    assert last.pids == [], "three starts that trained were lost without a newer checkpoint: a fourth would be, too"
+    assert [(event.cause, event.inferred) for event in last.told(LaunchEnded)] == [("killed", True)] * 3
+
+
 def _children(pid: int) -> list[int]:
     with open(f"/proc/{pid}/task/{pid}/children") as file:
         return [int(child) for child in file.read().split()]
@@ -163,11 +243,18 @@ def test_nothing_is_left_in_the_temporary_directory(launch, tmp_path):
 
 def test_whoever_read_the_output_may_leave(launch, tmp_path):
     """`ckptkit run ... | head`: the training goes on, and the log has the rest."""
-    launched = launch("open", "print:first", "wait:go", "print:second")
-    launched.waits()
-    launched.go_on()
+    reader, writer = os.pipe()
+    try:
+        launched = launch("open", "print:first", "wait:go", "print:second", "wait:on", "print:third", stdout=writer)
+    finally:
+        os.close(writer)
+    with os.fdopen(reader) as output:
+        assert output.readline() == "first\n"
+    for name in ("go", "on"):  # after the second line the launcher knows, and is asked for one more
+        launched.waits(name).go_on(name)
     assert launched.wait() == 0
-    assert (launched.run / "log" / "training.log").read_text() == "first\nsecond\n"
+    assert [event.cause for event in launched.told(LaunchEnded)] == ["finished"]
+    assert (launched.run / "log" / "training.log").read_text() == "first\nsecond\nthird\n"
 
 
 def test_a_batch_script_that_ignores_signals_until_the_launcher_listens(launch):

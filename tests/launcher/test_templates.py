@@ -106,6 +106,20 @@ def test_the_run_is_on_what_is_mounted_elsewhere():
     assert "VOLUME /runs\n" in text("configs/Dockerfile")
 
 
+@pytest.mark.parametrize("name", ["scripts/launch/gce-startup.sh", "scripts/launch/slurm.sbatch", "configs/aws-user-data.yaml",
+                                  "configs/kubernetes-job.yaml"])
+def test_the_launcher_knows_the_run_before_it_starts_anything(name):
+    """What it counts is durable by then, also where the training is killed before it opens its run."""
+    options = [word for word in shlex.split(commands()[name]) if word.startswith("--run=")]
+    if name.endswith("job.yaml"):
+        _, job = kubernetes()
+        training = shlex.join(job["spec"]["template"]["spec"]["containers"][0]["args"])
+    else:
+        training = TRAINING.search(aws()[1] if name.endswith("data.yaml") else text(name))["command"]
+    words = shlex.split(training.partition(" ||")[0])
+    assert options == [f"--run={words[words.index('--run') + 1]}"]
+
+
 def test_nobody_trains_as_root():
     _, job = kubernetes()
     assert job["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"] is True

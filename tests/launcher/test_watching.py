@@ -69,6 +69,15 @@ def test_a_program_that_has_let_go_of_its_run_is_not_hung(launch):
     assert launched.wait() == 0
 
 
+def test_a_program_that_says_nothing_is_not_hung(launch):
+    """It may be any program: the launcher knows its exit code only."""
+    launched = launch("wait:go", options=["--hang-secs", "0.2", "--first-step-secs", "0.2", "--stall-secs", "0.2"]).waits()
+    launched.never(lambda: launched.told(Stalled) or launched.process.poll() is not None, secs=1.0)
+    launched.go_on()
+    assert launched.wait() == 0
+    assert [event.cause for event in launched.told(LaunchEnded)] == ["finished"]
+
+
 def test_stop_by_the_operator_is_not_started_again(launch):
     launched = launch("open", "step", "commit", "asked", "exit:75")
     assert launched.wait() == 75
