@@ -15,13 +15,14 @@ from ckptkit.errors import CheckpointError
 from ckptkit.launcher.child import Child
 from ckptkit.launcher.decide import INTERRUPTED, Decision, Past, Told, decide
 from ckptkit.launcher.ending import PREEMPTED, Ending, ending_of
-from ckptkit.launcher.escalation import Escalation, escalation
+from ckptkit.launcher.escalation import escalation
 from ckptkit.launcher.family import Family, adopt_orphans
 from ckptkit.launcher.inbox import Inbox, reap
 from ckptkit.launcher.memory import oom_counter
 from ckptkit.launcher.notices.notice import Notice
 from ckptkit.launcher.output import Log
 from ckptkit.launcher.pulse import Pulse
+from ckptkit.launcher.reasons import Reasons
 from ckptkit.launcher.record import Record
 from ckptkit.launcher.settings import Settings
 from ckptkit.launcher.slurm import put_back
@@ -61,8 +62,7 @@ class Supervisor:
         self._oom = oom_counter()
         self._inbox: Inbox
         self._child: Child | None = None
-        self._escalation: Escalation | None = None
-        self._notice: Notice | None = None
+        self._reasons = Reasons()
         self._interrupts = 0
         self._passed_on: set[str] = set()
         self._number = 0
@@ -110,7 +110,7 @@ class Supervisor:
     def _wait_before_start(self, decision: Decision) -> bool:
         """Waits; False where the launcher was told to end meanwhile."""
         until = time.monotonic() + random.uniform(0.0, decision.most_wait_secs)
-        while not (self._notice or self._interrupts):
+        while not (self._reasons.notice or self._interrupts):
             left = until - time.monotonic()
             if left <= 0:
                 break
@@ -119,7 +119,7 @@ class Supervisor:
         else:
             return False
         self._inbox.wait(0.0, self._handle)
-        return not (self._notice or self._interrupts)
+        return not (self._reasons.notice or self._interrupts)
 
     def _told_while_waiting(self) -> Decision:
         if self._interrupts:
@@ -152,7 +152,8 @@ class Supervisor:
                 code=code if code >= 0 else None, signal_number=-code if code < 0 else None, said=said, hung_secs=hung_secs,
                 oom_kills=self._oom.read() - kills_before, printed=child.printed, started_step=self._record.started_step, step=self._record.step)
         finally:
-            self._child, self._escalation = None, None
+            self._child = None
+            self._reasons.ended()
             child.close()
         decision = self._ended(ending)
         if decision.restart:
@@ -167,7 +168,8 @@ class Supervisor:
         return self._decided(ending, past)
 
     def _decided(self, ending: Ending, past: Sequence[Past]) -> Decision:
-        told = Told(notice=f"{self._notice.source}: {self._notice.reason}" if self._notice is not None else "", interrupted=self._interrupts > 0,
+        notice = self._reasons.notice
+        told = Told(notice=_words(notice) if notice is not None else "", interrupted=self._interrupts > 0,
                     warned="SIGUSR1" in self._passed_on, signals=frozenset(self._passed_on))
         decision = decide(ending, past, told, self._settings, self._clock.now())
         self._say(decision)
@@ -199,24 +201,26 @@ class Supervisor:
                 attempt = said.attempt
                 self._found(said.run)
                 self._record.infer(here_only=False)
-            if self._escalation is None and (stall := pulse.feel(said, time.monotonic())) is not None:
+            if self._reasons.escalation is None and (stall := pulse.feel(said, time.monotonic())) is not None:
                 self._stalled(child, said, stall.secs, end=stall.action == "end")
                 if stall.action == "end":
                     hung_secs = stall.secs
-                    self._escalation = escalation(time.monotonic(), self._settings.grace_secs)
+                    self._reasons.hangs(escalation(time.monotonic(), self._settings.grace_secs))
                     child.ask("no progress", self._settings.grace_secs)
                     child.send(signal.SIGTERM)
             self._escalate(child)
         return status, hung_secs
 
     def _until_next(self) -> float:
-        next_at = self._escalation.next_at() if self._escalation is not None else None
+        present = self._reasons.escalation
+        next_at = present.next_at() if present is not None else None
         return _LOOK_SECS if next_at is None else min(_LOOK_SECS, next_at - time.monotonic())
 
     def _escalate(self, child: Child) -> None:
-        if self._escalation is None or (due := self._escalation.due(time.monotonic())) is None:
+        present = self._reasons.escalation
+        if present is None or (due := present.due(time.monotonic())) is None:
             return
-        self._escalation = self._escalation.after(due)
+        self._reasons.stage = due
         if due == "group":
             logger.warning("the training has not ended: asking all processes of its group")
             child.send_to_group(signal.SIGTERM)
@@ -236,7 +240,7 @@ class Supervisor:
     def _sweep(self, child: Child) -> Said | None:
         """No process of one start lives on beside the next; a training below a shell that has ended may still save. What it said last."""
         until = time.monotonic() + self._settings.grace_secs
-        while child.is_training and time.monotonic() < until and self._escalation is not None:
+        while child.is_training and time.monotonic() < until and self._reasons.escalation is not None:
             self._inbox.wait(_LOOK_SECS, self._handle)
             reap(0)
             self._escalate(child)
@@ -274,13 +278,12 @@ class Supervisor:
     def _take_notice(self, notice: Notice) -> None:
         self._record.tell(NoticeReceived(source=notice.source, grace_secs=notice.grace_secs))
         if notice.cancelled:
-            if self._notice is not None and (self._notice.source, self._notice.reason) == (notice.source, notice.reason):
-                logger.warning("the machine stays after all (%s: %s)", notice.source, notice.reason)
-                self._notice = self._escalation = None
+            if self._reasons.withdraw(notice):
+                logger.warning("the machine stays after all (%s)", _words(notice))
                 if self._child is not None:
-                    self._child.ask(f"{notice.source}: {notice.reason}", None, cancelled=True)
+                    self._tell_deadline(self._child, notice)
             return
-        logger.warning("the machine goes away in %.0f s (%s: %s)", notice.grace_secs, notice.source, notice.reason)
+        logger.warning("the machine goes away in %.0f s (%s)", notice.grace_secs, _words(notice))
         self._tell_child(notice, signal.Signals[self._settings.signal])
 
     def _pass_on(self, number: signal.Signals) -> None:
@@ -298,11 +301,20 @@ class Supervisor:
 
     def _tell_child(self, notice: Notice, number: signal.Signals) -> None:
         """The deadline first, then the signal, and from then on the clock runs."""
-        new = escalation(time.monotonic(), notice.grace_secs)
-        first, before = self._escalation is None, self._escalation
-        self._notice = self._notice or notice
-        self._escalation = new if before is None else before.not_later(new)
+        tell = self._reasons.add(notice, escalation(time.monotonic(), notice.grace_secs))
         if self._child is not None:
-            if first:
-                self._child.ask(f"{notice.source}: {notice.reason}", self._escalation.kill_at - time.monotonic())
+            if tell:
+                self._tell_deadline(self._child, notice)
             self._child.send(number)
+
+    def _tell_deadline(self, child: Child, notice: Notice) -> None:
+        """How long it has now, by all that still holds; what it is told last counts."""
+        present = self._reasons.escalation
+        if present is None:
+            child.ask(_words(notice), None, cancelled=True)
+        else:
+            child.ask(_words((notice.cancelled and self._reasons.notice) or notice), max(present.kill_at - time.monotonic(), 0.0))
+
+
+def _words(notice: Notice) -> str:
+    return f"{notice.source}: {notice.reason}"

@@ -171,6 +171,19 @@ def test_the_deadline_of_the_launcher_counts(tf_process, tmp_path, channel):
     assert float(decided.reason.split()[0]) <= 17
 
 
+def test_what_the_launcher_says_last_of_the_deadline_counts(tf_process, tmp_path, channel):
+    """A notice leaves a minute, and then somebody ends the launcher in 8 s."""
+    channel, _ = channel
+    held = launched(tf_process, tmp_path, channel, "loop.py", "turn").wait_for("turn")
+    says(held, channel, run=str(tmp_path / "run"))
+    for secs in (60, 8):
+        channel.ask(Request(id=new_id(), action="stop", attempt=ANY_ATTEMPT, at=time.time(), source=f"{secs} s", grace_secs=secs))
+        held.signal(signal.SIGTERM)
+    assert [event.source for event in told(held.run, events.NoticeReceived)] == ["60 s", "8 s"]
+    held.go_on("turn").ends(75)
+    assert float(told(held.run, events.EmergencyDecided)[-1].reason.split()[0]) <= 8
+
+
 def test_what_keeps_a_run_from_being_opened_is_told(tf_process, tmp_path, channel):
     channel, _ = channel
     held = launched(tf_process, tmp_path, channel, "loop.py", "turn").wait_for("turn")
