@@ -136,7 +136,7 @@ class Supervisor:
         kills_before = self._oom.read()
         self._passed_on.clear()
         try:
-            child = self._child = Child(self._command, self._environment, self._log, self._clock)
+            child = self._child = Child(self._command, self._environment, self._log, self._family, self._clock)
         except OSError as error:
             code = _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_STARTED
             logger.error("could not start %s: %s", self._command[0], error.strerror or error)

@@ -95,6 +95,13 @@ class Training:
         faulthandler.register(signal.SIGRTMIN + 5, all_threads=True)
         self.say(dump_signal=int(signal.SIGRTMIN) + 5)
 
+    def claim(self, pid, dump_signal):
+        """Says that it is another process, and what it would like to be sent."""
+        self.say(pid=int(pid), dump_signal=int(dump_signal))
+
+    def dumps_on(self, number):
+        self.say(dump_signal=int(number))
+
     def leave(self, kind):
         """A process that has left the session, and whose parent is gone."""
         code = "import os, signal, sys, time; os.setsid(); os.fork() and os._exit(0); open(sys.argv[1], 'w').write(str(os.getpid()))\n"

@@ -107,6 +107,30 @@ def test_a_training_below_a_shell_is_told_and_waited_for(launch):
     assert (ended.cause, ended.step) == ("preempted", 10)
 
 
+def test_a_process_that_is_not_the_launchers_own_gets_no_signal_whatever_the_channel_says(launch):
+    bystander = subprocess.Popen(["sleep", "60"])
+    try:
+        launched = launch("open", "step", f"claim:{bystander.pid}:{int(signal.SIGRTMIN) + 5}", "ignore:SIGTERM", "wait:never",
+                          options=["--grace-secs", "1", "--stall-secs", "0.2", "--first-step-secs", "0"]).waits("never")
+        launched.until(lambda: "no progress" in launched.stderr)
+        launched.process.send_signal(signal.SIGTERM)
+        assert launched.wait() == 75
+        assert bystander.poll() is None
+        assert f"process {bystander.pid}, which is said to train" in launched.stderr
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGRTMAX + 1])
+def test_stacks_are_asked_for_by_a_real_time_signal_only(launch, number):
+    launched = launch("open", "step", f"dumps_on:{int(number)}", "wait:go", options=["--stall-secs", "0.2", "--first-step-secs", "0"]).waits()
+    launched.until(lambda: "no progress" in launched.stderr)
+    launched.go_on()
+    assert launched.wait() == 0
+    assert len(launched.pids) == 1
+
+
 def test_the_launcher_is_killed_and_the_training_saves(launch):
     launched = launch("open", "step", "watch")
     launched.until((launched.run / "watching").exists)
