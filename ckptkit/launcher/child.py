@@ -69,7 +69,10 @@ class Child:
     @property
     def is_training(self) -> bool:
         """Whether a process that has a run open lives, also where it is not the one that was started."""
-        return self._channel.is_training
+        held, said = self._channel.is_training, self.said
+        if held is None and said is not None:  # the kernel cannot tell by its lock
+            return self._family.member(said.pid) is not None
+        return held is True
 
     @property
     def printed(self) -> list[str]:

@@ -126,7 +126,7 @@ class Outside:
         assert self._link is not None
         self._link.say(**self._signs())
         self._channel.look()
-        if not self._alone and not self._link.channel.is_launched:
+        if not self._alone and self._link.is_orphaned():
             self._alone = True
             self._link.goes_on_alone(self._plan.layout.log)
             logger.warning("the launcher is gone: saving at the next safe point, then stopping")

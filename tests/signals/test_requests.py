@@ -13,6 +13,7 @@ from dataclasses import replace
 import pytest
 
 import ckptkit
+from ckptkit.manager.outside import HEARTBEAT_SECS
 from ckptkit.store import events
 from ckptkit.store.channel import Channel, Said
 from ckptkit.store.control import ANY_ATTEMPT, Request, ask, encode_request, new_id
@@ -210,3 +211,14 @@ def test_when_the_launcher_dies_the_training_saves_and_stops(tf_process, tmp_pat
     assert preempted.reason == "the launcher is gone"
     assert not channel.directory.exists()
 
+
+
+def test_where_nobody_can_tell_whether_the_launcher_lives_training_goes_on(tf_process, tmp_path, channel, undisturbed):
+    """As on a file system without locks: the launcher's file is not there, see below."""
+    channel, _ = channel
+    channel.launcher.unlink()
+    held = launched(tf_process, tmp_path, channel, "loop.py", "turn").wait_for("turn")
+    says(held, channel, run=str(tmp_path / "run"))
+    time.sleep(3 * HEARTBEAT_SECS)
+    held.go_on("turn")
+    assert result(held.process) == undisturbed("loop.py")
