@@ -202,12 +202,8 @@ class Supervisor:
                 self._found(said.run)
                 self._record.infer(here_only=False)
             if self._reasons.escalation is None and (stall := pulse.feel(said, time.monotonic())) is not None:
+                hung_secs = stall.secs if stall.action == "end" else None
                 self._stalled(child, said, stall.secs, end=stall.action == "end")
-                if stall.action == "end":
-                    hung_secs = stall.secs
-                    self._reasons.hangs(escalation(time.monotonic(), self._settings.grace_secs))
-                    child.ask("no progress", self._settings.grace_secs)
-                    child.send(signal.SIGTERM)
             self._escalate(child)
         return status, hung_secs
 
@@ -233,9 +229,14 @@ class Supervisor:
     def _stalled(self, child: Child, said: Said | None, secs: float, *, end: bool) -> None:
         phase, step = (said.phase, said.step) if said is not None else ("starting", 0)
         logger.warning("no progress for %.0f s, while %s at step %d%s", secs, phase, step, ": ending the training" if end else "")
+        dumped = child.dump()
+        if end:
+            if dumped:
+                time.sleep(_LOOK_SECS)  # its stacks are written before it is asked to end
+            self._reasons.hangs(escalation(time.monotonic(), self._settings.grace_secs))
+            child.ask("no progress", self._settings.grace_secs)
+            child.send(signal.SIGTERM)
         self._record.tell(Stalled(secs=secs, phase=phase, step=step, ended=end))
-        if child.dump() and end:
-            time.sleep(_LOOK_SECS)  # its stacks are written before it is asked to end
 
     def _sweep(self, child: Child) -> Said | None:
         """No process of one start lives on beside the next; a training below a shell that has ended may still save. What it said last."""
@@ -276,28 +277,27 @@ class Supervisor:
             self._pass_on(thing)
 
     def _take_notice(self, notice: Notice) -> None:
-        self._record.tell(NoticeReceived(source=notice.source, grace_secs=notice.grace_secs))
         if notice.cancelled:
             if self._reasons.withdraw(notice):
                 logger.warning("the machine stays after all (%s)", _words(notice))
                 if self._child is not None:
                     self._tell_deadline(self._child, notice)
-            return
-        logger.warning("the machine goes away in %.0f s (%s)", notice.grace_secs, _words(notice))
-        self._tell_child(notice, signal.Signals[self._settings.signal])
+        else:
+            self._tell_child(notice, signal.Signals[self._settings.signal])
+            logger.warning("the machine goes away in %.0f s (%s)", notice.grace_secs, _words(notice))
+        self._record.tell(NoticeReceived(source=notice.source, grace_secs=notice.grace_secs))  # last: storage may take its time
 
     def _pass_on(self, number: signal.Signals) -> None:
-        self._record.tell(SignalReceived(signal=number.name, phase="launching"))
         self._passed_on.add(number.name)
         if number == signal.SIGTERM:
             self._tell_child(Notice(number.name, self._settings.grace_secs, "the launcher was told to end"), number)
-            return
-        if number == signal.SIGINT:
-            self._interrupts += 1
-        if self._child is not None:
-            self._child.send(number)
-            if self._interrupts >= _INSISTING:
-                self._child.send_to_group(signal.SIGKILL)
+        else:
+            self._interrupts += number == signal.SIGINT
+            if self._child is not None:
+                self._child.send(number)
+                if self._interrupts >= _INSISTING:
+                    self._child.send_to_group(signal.SIGKILL)
+        self._record.tell(SignalReceived(signal=number.name, phase="launching"))  # last: storage may take its time
 
     def _tell_child(self, notice: Notice, number: signal.Signals) -> None:
         """The deadline first, then the signal, and from then on the clock runs."""

@@ -111,9 +111,10 @@ class Outside:
             self._stopping.stays()
             return
         left_secs = request.left_secs(self._plan.clock.now())
-        if left_secs is not None:
+        if left_secs is None:
+            self._stopping.request(request.source)
+        else:
             self._stopping.goes_away(request.source, left_secs)  # the launcher has said so aloud
-        self._stopping.request(request.source)
 
     # -- what is said
 

@@ -79,9 +79,10 @@ class Stopping:
         self._box.put(StopRequest(reason, self._plan.preemption.exit_code))
 
     def goes_away(self, source: str, left_secs: float) -> None:
-        """The machine goes away in so many seconds; from any thread. What is said last counts."""
-        tell(self._journal, events.NoticeReceived(source=source, grace_secs=left_secs))
+        """The machine goes away in so many seconds: the run is to save and stop, as by `request`; from any thread. What is said last counts."""
         self._set_deadline(left_secs)
+        self.request(source)
+        tell(self._journal, events.NoticeReceived(source=source, grace_secs=left_secs))  # last: storage may take its time
 
     def stays(self) -> None:
         """The machine does not go away after all: there is all the time for what was begun."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 
-from ckptkit.store.events import LaunchDecided, LaunchEnded, NoticeReceived, Stalled
-from tests.launcher.conftest import is_there
+import pytest
+
+from ckptkit.store.events import LaunchDecided, LaunchEnded, NoticeReceived, SignalReceived, Stalled
+from tests.launcher.conftest import ROOT, is_there
 
 
 def test_a_notice_is_told_to_the_training_before_the_signal_and_ends_with_75(launch, tmp_path):
@@ -87,6 +90,38 @@ def test_the_signal_of_a_notice_may_be_another_one(launch, tmp_path):
     launched = launch("open", "step", "save_on:SIGUSR1", "wait:never", options=["--notices", f"file:{notice}", "--signal", "SIGUSR1"]).waits("never")
     notice.touch()
     assert launched.wait() == 75
+
+
+STORAGE = """
+import os, time
+from ckptkit.store.events import NoticeReceived, SignalReceived
+from ckptkit.store.journal import Journal
+
+record = Journal.record
+
+def hangs(self, event):
+    while isinstance(event, NoticeReceived | SignalReceived) and not os.path.exists("storage"):
+        time.sleep(0.005)
+    record(self, event)
+
+Journal.record = hangs
+"""
+
+
+@pytest.mark.parametrize("by", ["SIGTERM", "SIGUSR2", "notice"])
+def test_storage_that_hangs_keeps_no_signal_from_the_training(launch, tmp_path, by):
+    """The launcher's journal is on it; what it tells there stands there later."""
+    (tmp_path / "sitecustomize.py").write_text(STORAGE)  # of the launcher: the training is started without `site`
+    notice = tmp_path / "notice"
+    launched = launch("open", "step", "note:SIGTERM:SIGUSR2", "next:wait:go+exit:0", options=["--notices", f"file:{notice}"],
+                      environment={"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}).waits()
+    notice.touch() if by == "notice" else launched.process.send_signal(signal.Signals[by])
+    launched.until(launched.signals)
+    assert not launched.told(NoticeReceived) + launched.told(SignalReceived)
+    (tmp_path / "storage").touch()
+    launched.go_on()
+    assert launched.wait() == 0
+    assert len(launched.told(NoticeReceived) + launched.told(SignalReceived)) == 1
 
 
 def test_a_hang_without_a_limit_is_told_and_left_alone(launch):

@@ -1,0 +1,31 @@
+"""A notice is taken before anything is written: the journal may be on storage that hangs."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from ckptkit.manager.stopping import Stopping
+from ckptkit.preemption.policy import Preemption
+from ckptkit.store import events
+
+
+@pytest.mark.parametrize("secs", [7.0, 3000.0])
+def test_the_deadline_and_the_request_stand_before_the_journal_is_written(secs):
+    seen = []
+
+    def record(event):
+        decided_by.append(stopping._deadline)
+        seen.append((type(event), stopping.requested))
+
+    decided_by: list[float | None] = []
+    plan = SimpleNamespace(preemption=Preemption())
+    stopping = Stopping(SimpleNamespace(), plan, SimpleNamespace(record=record), SimpleNamespace(write_secs=None))
+    try:
+        stopping.goes_away("gce: the instance is preempted", secs)
+    finally:
+        stopping.stays()
+        stopping.end()
+    assert seen == [(events.NoticeReceived, True)]
+    assert decided_by != [None]
