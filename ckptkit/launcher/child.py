@@ -88,15 +88,22 @@ class Child:
         except OSError as error:
             logger.warning("the training could not be told how long it has: %s", error)
 
-    def send(self, number: int) -> None:
-        """Sends a signal to the process that was started, and to the one that trains where that is another one, as below a shell."""
-        if self._process.returncode is None:  # else the number may be another process's by now
+    def send(self, number: int) -> bool:
+        """Sends a signal to the process that was started, and to the one that trains where that is another one, as below a shell.
+
+        Returns:
+            Whether there was one.
+        """
+        sent = self._process.returncode is None  # else the number may be another process's by now
+        if sent:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(self.pid, number)
         trainer = self._trainer()
         if trainer is not None and trainer.pid != self.pid:
+            sent = True
             with suppress(psutil.Error):
                 trainer.send_signal(number)
+        return sent
 
     def _trainer(self) -> psutil.Process | None:
         """The process that speaks on the channel. The number that stands there may be wrong, as where it was given in another namespace."""

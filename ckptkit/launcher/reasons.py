@@ -33,8 +33,12 @@ class Reasons:
         deadlines = [*self._deadlines.values(), *([self._hang] if self._hang is not None else [])]
         return replace(reduce(Escalation.not_later, deadlines), stage=self.stage) if deadlines else None
 
-    def add(self, notice: Notice, deadline: Escalation) -> bool:
+    def add(self, notice: Notice, deadline: Escalation | None = None) -> bool:
         """Another reason, or one that is told again, which never gives more time than before.
+
+        Args:
+            notice: why.
+            deadline: until when; None where no training has to be ended for it.
 
         Returns:
             Whether the training does not know it yet, or has less time than it knows.
@@ -42,7 +46,9 @@ class Reasons:
         key, before = (notice.source, notice.reason), self.escalation
         new = key not in self._notices
         self._notices.setdefault(key, notice)
-        self._deadlines[key] = deadline if new else self._deadlines.get(key, deadline).not_later(deadline)
+        if deadline is None:
+            return new
+        self._deadlines[key] = self._deadlines.get(key, deadline).not_later(deadline)
         return new or before is None or deadline.kill_at < before.kill_at
 
     def withdraw(self, notice: Notice) -> bool:

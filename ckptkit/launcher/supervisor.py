@@ -144,7 +144,6 @@ class Supervisor:
             return self._ended(ending)
         try:
             status, hung_secs = self._until_it_ends(child)
-            child.ended(status)
             said = self._sweep(child)
             child.finish()
             code = os.waitstatus_to_exitcode(status)
@@ -187,11 +186,19 @@ class Supervisor:
     # -- while it runs
 
     def _until_it_ends(self, child: Child) -> tuple[int, float | None]:
-        """Passes on what comes, and watches; the status of the process, and for how long it had not got on where it was ended for that."""
+        """Passes on what comes, and watches; the status of the process, and for how long it had not got on where it was ended for that.
+
+        A training below a shell that has ended, as by a signal that only the training knows, goes on, or saves: it is waited for as well.
+        """
         pulse = Pulse(self._settings, time.monotonic())
         hung_secs: float | None = None
-        attempt, looked = 0, 0.0
-        while (status := reap(child.pid)) is None:
+        attempt, looked, status = 0, 0.0, None
+        while True:
+            if (ended := reap(child.pid)) is not None:
+                status = ended
+                child.ended(ended)
+            if status is not None and (not child.is_training or self._given_up()):
+                return status, hung_secs
             self._inbox.wait(self._until_next(), self._handle)
             if not self._adopts and time.monotonic() - looked > _SWEEP_SECS:
                 looked = time.monotonic()
@@ -205,7 +212,11 @@ class Supervisor:
                 hung_secs = stall.secs if stall.action == "end" else None
                 self._stalled(child, said, stall.secs, end=stall.action == "end")
             self._escalate(child)
-        return status, hung_secs
+
+    def _given_up(self) -> bool:
+        """What was killed, and is still there, waits in the kernel."""
+        present = self._reasons.escalation
+        return present is not None and present.stage == "killed" and time.monotonic() > present.kill_at + _SWEEP_SECS
 
     def _until_next(self) -> float:
         present = self._reasons.escalation
@@ -239,15 +250,9 @@ class Supervisor:
         self._record.tell(Stalled(secs=secs, phase=phase, step=step, ended=end))
 
     def _sweep(self, child: Child) -> Said | None:
-        """No process of one start lives on beside the next; a training below a shell that has ended may still save. What it said last."""
-        until = time.monotonic() + self._settings.grace_secs
-        while child.is_training and time.monotonic() < until and self._reasons.escalation is not None:
-            self._inbox.wait(_LOOK_SECS, self._handle)
-            reap(0)
-            self._escalate(child)
+        """No process of one start lives on beside the next. What the training said last."""
         said = child.said
-        patience_secs = self._settings.grace_secs if child.is_training else min(_SWEEP_SECS, self._settings.grace_secs)
-        ended = self._family.sweep(patience_secs, self._let_time_pass)
+        ended = self._family.sweep(min(_SWEEP_SECS, self._settings.grace_secs), self._let_time_pass)
         if ended:
             logger.info("ended what the training had left behind: %s", ", ".join(ended))
             self._record.tell(Swept(processes=ended))
@@ -293,10 +298,11 @@ class Supervisor:
             self._tell_child(Notice(number.name, self._settings.grace_secs, "the launcher was told to end"), number)
         else:
             self._interrupts += number == signal.SIGINT
-            if self._child is not None:
-                self._child.send(number)
-                if self._interrupts >= _INSISTING:
-                    self._child.send_to_group(signal.SIGKILL)
+            heard = self._child is not None and self._child.send(number)
+            if number == signal.SIGUSR1 and not heard:
+                self._reasons.add(Notice(number.name, 0.0, "a batch system's warning, while no training ran"))
+            if self._child is not None and self._interrupts >= _INSISTING:
+                self._child.send_to_group(signal.SIGKILL)
         self._record.tell(SignalReceived(signal=number.name, phase="launching"))  # last: storage may take its time
 
     def _tell_child(self, notice: Notice, number: signal.Signals) -> None:

@@ -89,6 +89,16 @@ class Training:
 
         signal.signal(signal.Signals[name], arrived)
 
+    def save_slowly_on(self, name):
+        """As where a step and a save take their time: until it may go on."""
+        def arrived(number, frame):
+            self.wait("go")
+            self.commit()
+            self.say(outcome="preempted", reason=signal.Signals(number).name)
+            sys.exit(75)
+
+        signal.signal(signal.Signals[name], arrived)
+
     def stacks(self):
         import faulthandler
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from ckptkit.store.events import LaunchEnded, SignalReceived, Swept
+from ckptkit.store.events import LaunchDecided, LaunchEnded, SignalReceived, Swept
 from tests.launcher.conftest import CHILD, SIGNALS, is_there
 
 
@@ -69,6 +69,16 @@ def test_sigterm_while_it_waits_to_start_again(launch):
     assert len(launched.pids) == 1
 
 
+def test_a_batch_systems_warning_while_it_waits_to_start_again(launch):
+    """Slurm's, two minutes before the time limit: there is no training that could take it, and none is started to be cut off."""
+    launched = launch("open", "step", "exit:1", options=["--backoff-secs", "1e6", "--backoff-max-secs", "1e6"])
+    launched.until(lambda: "starting again" in launched.stderr)
+    launched.process.send_signal(signal.SIGUSR1)
+    assert launched.wait() == 75
+    assert len(launched.pids) == 1
+    assert "the machine goes away" in launched.told(LaunchDecided)[-1].reason
+
+
 def test_a_training_that_knows_no_signal_ends_by_it(launch):
     launched = launch("wait:never").waits("never")
     launched.process.send_signal(signal.SIGTERM)
@@ -105,6 +115,34 @@ def test_a_training_below_a_shell_is_told_and_waited_for(launch):
     assert launched.wait() == 75
     (ended,) = launched.told(LaunchEnded)
     assert (ended.cause, ended.step) == ("preempted", 10)
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGUSR1", 75), ("SIGINT", 130), ("SIGHUP", 75)])
+def test_below_a_shell_that_has_died_a_training_saves_for_as_long_as_it_takes(launch, name, code):
+    """Nobody has said until when, so no grace runs."""
+    script = f"{sys.executable} -S {CHILD} run open step save_slowly_on:{name} wait:never; exit $?"
+    launched = launch(command=["sh", "-c", script], options=["--grace-secs", "0.3"]).waits("never")
+    launched.process.send_signal(signal.Signals[name])
+    launched.waits()
+    launched.never(lambda: not is_there(launched.pids[0]), secs=1.5)
+    launched.go_on()
+    launched.until(lambda: launched.told(LaunchEnded))
+    assert launched.told(LaunchEnded)[0].step == 10
+    assert launched.told(LaunchEnded)[0].cause == "preempted"
+    if name == "SIGHUP":  # nobody's word that the machine goes away: it is started again
+        launched.until(lambda: len(launched.pids) == 2)
+        launched.process.send_signal(signal.SIGTERM)
+    assert launched.wait() in (code, 143)
+    assert not launched.told(Swept)
+
+
+def test_a_hang_below_a_shell_that_has_ended_is_ended(launch):
+    script = f"{sys.executable} -S {CHILD} run open step wait:never & while [ ! -e run/never.here ]; do sleep 0.05; done; kill -9 $$"
+    launched = launch(command=["sh", "-c", script],
+                      options=["--hang-secs", "1", "--first-step-secs", "1e6", "--grace-secs", "0.3", "--crashes", "0"])
+    assert launched.wait() == 1
+    assert [event.cause for event in launched.told(LaunchEnded)] == ["hang"]
+    assert not is_there(launched.pids[0])
 
 
 def test_a_process_that_is_not_the_launchers_own_gets_no_signal_whatever_the_channel_says(launch):
