@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ckptkit.clock import Clock, SystemClock
@@ -28,7 +29,8 @@ from ckptkit.launcher.settings import Settings
 from ckptkit.launcher.slurm import put_back
 from ckptkit.log import logger
 from ckptkit.store.channel import Said
-from ckptkit.store.events import LaunchDecided, LaunchEnded, NoticeReceived, SignalReceived, Stalled, Swept
+from ckptkit.store.control import read_request
+from ckptkit.store.events import LaunchDecided, LaunchEnded, NoticeReceived, Requested, SignalReceived, Stalled, Swept
 from ckptkit.store.files import FileSystem
 
 Watch = Callable[[Callable[[Notice], None], threading.Event], threading.Thread | None]
@@ -36,6 +38,7 @@ Watch = Callable[[Callable[[Notice], None], threading.Event], threading.Thread |
 
 _LOOK_SECS = 0.25
 _SWEEP_SECS = 5.0
+_REQUEST_SECS = 1.0
 _NOT_FOUND, _NOT_STARTED = 127, 126
 _INSISTING = 3
 
@@ -64,6 +67,7 @@ class Supervisor:
         self._child: Child | None = None
         self._reasons = Reasons()
         self._interrupts = 0
+        self._asked, self._looked_at = "", 0.0
         self._passed_on: set[str] = set()
         self._number = 0
 
@@ -110,20 +114,42 @@ class Supervisor:
     def _wait_before_start(self, decision: Decision) -> bool:
         """Waits; False where the launcher was told to end meanwhile."""
         until = time.monotonic() + random.uniform(0.0, decision.most_wait_secs)
-        while not (self._reasons.notice or self._interrupts):
+        while not self._is_told():
             left = until - time.monotonic()
             if left <= 0:
                 break
-            self._inbox.wait(left, self._handle)
+            self._inbox.wait(min(left, _REQUEST_SECS), self._handle)
             reap(0)
+            self._look_for_stop()
         else:
             return False
         self._inbox.wait(0.0, self._handle)
-        return not (self._reasons.notice or self._interrupts)
+        self._look_for_stop(at_once=True)
+        return not self._is_told()
+
+    def _is_told(self) -> bool:
+        return bool(self._reasons.notice or self._interrupts or self._asked)
+
+    def _look_for_stop(self, *, at_once: bool = False) -> None:
+        """`ckptkit stop` where no training has the run: the launcher is asked."""
+        layout = self._record.layout
+        if layout is None or self._asked or not (at_once or time.monotonic() - self._looked_at >= _REQUEST_SECS):
+            return
+        self._looked_at = time.monotonic()
+        request = read_request(layout.request)
+        if request is None or (request.launcher, request.action) != (self._record.id, "stop"):
+            return
+        self._asked = request.source
+        logger.warning("%s: the training is not started again", request.source)
+        if self._child is not None:
+            self._child.ask(request.source, None)
+        self._record.tell(Requested(id=request.id, action=request.action, source=request.source))
 
     def _told_while_waiting(self) -> Decision:
         if self._interrupts:
             decision = Decision(False, "it was interrupted before the next start", exit_code=INTERRUPTED)
+        elif self._asked:
+            decision = Decision(False, f"somebody asked it to stop ({self._asked}), before the next start", exit_code=PREEMPTED)
         else:
             decision = Decision(False, "the machine goes away, before the next start", exit_code=PREEMPTED, elsewhere=True)
         self._say(decision)
@@ -170,6 +196,7 @@ class Supervisor:
         notice = self._reasons.notice
         told = Told(notice=_words(notice) if notice is not None else "", interrupted=self._interrupts > 0,
                     warned="SIGUSR1" in self._passed_on, signals=frozenset(self._passed_on))
+        ending = replace(ending, asked=ending.asked or bool(self._asked))
         decision = decide(ending, past, told, self._settings, self._clock.now())
         self._say(decision)
         return decision
@@ -204,6 +231,8 @@ class Supervisor:
                 looked = time.monotonic()
                 self._family.note()
             said = child.said
+            if not attempt:
+                self._look_for_stop(at_once=said is not None and bool(said.run))  # later on, the training looks itself
             if said is not None and said.run and said.attempt != attempt:
                 attempt = said.attempt
                 self._found(said.run)

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from ckptkit.store.events import LaunchDecided, LaunchEnded, SignalReceived, Swept
-from tests.launcher.conftest import CHILD, SIGNALS, is_there
+from tests.launcher.conftest import CHILD, ROOT, SIGNALS, is_there
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["--run", "announced"])
@@ -77,6 +77,34 @@ def test_a_batch_systems_warning_while_it_waits_to_start_again(launch):
     assert launched.wait() == 75
     assert len(launched.pids) == 1
     assert "the machine goes away" in launched.told(LaunchDecided)[-1].reason
+
+
+def stop(launched) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-m", "ckptkit", "stop", "run"], cwd=launched.directory, env={**os.environ, "PYTHONPATH": str(ROOT)},
+                            text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_stop_while_it_waits_to_start_again(launch):
+    launched = launch("open", "step", "exit:1", options=["--backoff-secs", "1e6", "--backoff-max-secs", "1e6"])
+    launched.until(lambda: "starting again" in launched.stderr)
+    stdout, stderr = stop(launched).communicate(timeout=60)
+    assert stdout == "the launcher has ended, and starts no training\n", stderr
+    assert launched.wait() == 75
+    assert len(launched.pids) == 1
+    assert "ckptkit stop" in launched.told(LaunchDecided)[-1].reason
+    assert not (launched.run / "control" / "request.json").exists()
+
+
+def test_stop_before_the_training_has_opened_its_run(launch):
+    """As while it imports: it is told in its channel, where it finds that when it opens the run."""
+    launched = launch("wait:go", "open", "step", "commit", "exit:75").waits()
+    stopping = stop(launched)
+    launched.until(lambda: "is not started again" in launched.stderr)
+    launched.go_on()
+    stdout, stderr = stopping.communicate(timeout=60)
+    assert (stopping.returncode, stdout) == (0, "the launcher has ended, and starts no training\n"), stderr
+    assert launched.wait() == 75
+    assert len(launched.pids) == 1
 
 
 def test_a_training_that_knows_no_signal_ends_by_it(launch):
