@@ -14,13 +14,14 @@ from ckptkit.cli.runs import opened
 from ckptkit.cli.text import plain
 from ckptkit.errors import CheckpointError
 from ckptkit.store.claims import RELEASED, Claim, list_claims
-from ckptkit.store.control import Request, ask, new_id, read_request, withdraw
-from ckptkit.store.events import AttemptEnded, Event, Requested, RequestServed, Saved, SaveDropped, SaveFailed
+from ckptkit.store.control import ANY_ATTEMPT, Request, ask, new_id, read_request, withdraw
+from ckptkit.store.events import AttemptEnded, Event, LaunchStarted, Requested, RequestServed, Saved, SaveDropped, SaveFailed
 from ckptkit.store.files import FileSystem
-from ckptkit.store.journal import read_attempt
+from ckptkit.store.journal import read_attempt, read_journal
 from ckptkit.store.layout import RunLayout
 from ckptkit.store.lock import LEASE_SECS
 from ckptkit.store.machine import this_machine
+from ckptkit.store.presence import is_held
 
 _LOOK_SECS = 0.2
 
@@ -60,10 +61,11 @@ def asked(run: str, action: Literal["save", "stop"], timeout_secs: float | None)
         StorageError: where the run cannot be read, or not be written to.
     """
     layout, files = opened(run).layout, FileSystem()
-    claim = _trainer(layout)
+    claim = _trainer(layout) if action == "save" else _trainer_or_none(files, layout, timeout_secs)
+    if claim is None:
+        return
     who = claim.owner or "a process that its claim does not name"
-    request = Request(id=new_id(), action=action, attempt=claim.number, at=time.time(),
-                      source=f"ckptkit {action} ({socket.gethostname()}, process {os.getpid()})")
+    request = _request(action, claim.number)
     ask(files, layout, request)
     click.echo(f"asked {plain(who)} to {'save' if action == 'save' else 'save and stop'}; waiting for a safe point", err=True)
     answer = _wait(files, layout, claim, request, timeout_secs)  # where nobody waits any more, the request stands
@@ -79,6 +81,50 @@ def _trainer(layout: RunLayout) -> Claim:
     if claims and claims[-1].sign != RELEASED and not _is_dead(claims[-1]):
         return claims[-1]
     raise NobodyTrainsError(f"Nobody trains the run in {layout.root}. Its newest checkpoint is what the next start goes on from.")
+
+
+def _trainer_or_none(files: FileSystem, layout: RunLayout, timeout_secs: float | None) -> Claim | None:
+    """The claim of the process that trains; None where a launcher was about to start one, and has been told to end instead."""
+    began = time.monotonic()
+    request: Request | None = None
+    try:
+        while True:
+            try:
+                return _trainer(layout)  # also where the launcher's training has opened the run meanwhile
+            except NobodyTrainsError:
+                launcher = _launcher(layout) if request is None else request.launcher
+                if not launcher:
+                    raise
+            if request is None:
+                request = _request("stop", ANY_ATTEMPT, launcher)
+                ask(files, layout, request)
+                click.echo("nobody trains; asked the launcher to end", err=True)
+            heard = any(isinstance(event, Requested) and event.id == request.id for event in read_journal(layout).events)
+            if not is_held(layout.launcher_journal(launcher)):
+                if not heard:
+                    raise NobodyTrainsError(f"Nobody trains the run in {layout.root}, and its launcher has ended.")
+                click.echo("the launcher has ended, and starts no training")
+                return None
+            if timeout_secs is not None and time.monotonic() - began >= timeout_secs:
+                raise UnansweredError(f"No answer within {timeout_secs:g} s; the request stands.")
+            time.sleep(_LOOK_SECS)
+    except UnansweredError:
+        request = None  # it stands
+        raise
+    finally:
+        if request is not None:
+            withdraw(files, layout, request)
+
+
+def _launcher(layout: RunLayout) -> str:
+    """The id of a launcher of this machine that lives, between two starts or before its training has opened the run; empty where there is none."""
+    ids = {event.launcher for event in read_journal(layout).events if isinstance(event, LaunchStarted)}
+    return next((each for each in sorted(ids) if is_held(layout.launcher_journal(each))), "")
+
+
+def _request(action: Literal["save", "stop"], attempt: int, launcher: str = "") -> Request:
+    return Request(id=new_id(), action=action, attempt=attempt, at=time.time(), launcher=launcher,
+                   source=f"ckptkit {action} ({socket.gethostname()}, process {os.getpid()})")
 
 
 def _is_dead(claim: Claim) -> bool:

@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 from ckptkit.clock import Clock
-from ckptkit.launcher.family import send_to_group
+from ckptkit.launcher.family import Family, send_to_group
 from ckptkit.launcher.output import Log, Pump
 from ckptkit.log import logger
 from ckptkit.store.channel import ENVIRONMENT, Channel, Said
@@ -29,6 +31,7 @@ class Child:
         command: the program and its arguments.
         environment: of this process.
         log: which has what it prints.
+        family: who is there that was started: nobody else is ever sent a signal, whatever the channel says.
         clock: where the time comes from.
 
     Attributes:
@@ -38,8 +41,9 @@ class Child:
         OSError: where there is no such program, or it cannot be started.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Log, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Log, family: Family, clock: Clock) -> None:
+        self._family, self._clock = family, clock
+        self._stranger = 0
         self._directory = Path(tempfile.mkdtemp(prefix="ckptkit-"))
         self._held = -1
         try:
@@ -65,7 +69,10 @@ class Child:
     @property
     def is_training(self) -> bool:
         """Whether a process that has a run open lives, also where it is not the one that was started."""
-        return self._channel.is_training
+        held, said = self._channel.is_training, self.said
+        if held is None and said is not None:  # the kernel cannot tell by its lock
+            return self._family.member(said.pid) is not None
+        return held is True
 
     @property
     def printed(self) -> list[str]:
@@ -81,12 +88,33 @@ class Child:
         except OSError as error:
             logger.warning("the training could not be told how long it has: %s", error)
 
-    def send(self, number: int) -> None:
-        """Sends a signal to the process that was started, and to the one that trains where that is another one, as below a shell."""
-        trains = self.said.pid if self.said is not None and self.is_training else self.pid
-        for pid in dict.fromkeys((self.pid, trains)):
+    def send(self, number: int) -> bool:
+        """Sends a signal to the process that was started, and to the one that trains where that is another one, as below a shell.
+
+        Returns:
+            Whether there was one.
+        """
+        sent = self._process.returncode is None  # else the number may be another process's by now
+        if sent:
             with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, number)
+                os.kill(self.pid, number)
+        trainer = self._trainer()
+        if trainer is not None and trainer.pid != self.pid:
+            sent = True
+            with suppress(psutil.Error):
+                trainer.send_signal(number)
+        return sent
+
+    def _trainer(self) -> psutil.Process | None:
+        """The process that speaks on the channel. The number that stands there may be wrong, as where it was given in another namespace."""
+        said = self.said
+        if said is None or not self.is_training:
+            return None
+        found = self._family.member(said.pid)
+        if found is None and said.pid != self._stranger:
+            self._stranger = said.pid
+            logger.warning("process %d, which is said to train, is none that the launcher has started: no signal is sent to it", said.pid)
+        return found
 
     def send_to_group(self, number: int) -> None:
         """Sends a signal to all processes of its group."""
@@ -94,11 +122,11 @@ class Child:
 
     def dump(self) -> bool:
         """Has the training write the stacks of its threads; False where it has not told how."""
-        said = self.said
-        if said is None or said.dump_signal not in signal.valid_signals() or not self.is_training:
+        said, trainer = self.said, self._trainer()
+        if said is None or trainer is None or not _is_real_time(said.dump_signal):
             return False
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(said.pid, said.dump_signal)
+        with suppress(psutil.Error):
+            trainer.send_signal(said.dump_signal)
         return True
 
     def ended(self, status: int) -> None:
@@ -124,6 +152,12 @@ class Child:
             os.close(self._held)
             self._held = -1
         shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _is_real_time(number: int) -> bool:
+    """Whether it is a signal that has no meaning of its own; any other one might end the process."""
+    least, most = getattr(signal, "SIGRTMIN", None), getattr(signal, "SIGRTMAX", None)
+    return least is not None and most is not None and least <= number <= most
 
 
 def _descriptor(stream: object) -> int:

@@ -31,10 +31,6 @@ class Escalation:
             return "killed"
         return "group" if self.stage == "asked" and now >= self.group_at else None
 
-    def after(self, stage: Stage) -> Escalation:
-        """The same when that is done."""
-        return replace(self, stage=stage)
-
     def next_at(self) -> float | None:
         """When something is due, or None."""
         return {"asked": self.group_at, "group": self.kill_at, "killed": None}[self.stage]

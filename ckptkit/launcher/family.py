@@ -40,6 +40,10 @@ class Family:
         """Remembers who is there now; where orphans are not adopted, only those that were noted can be found later."""
         self._known |= set(_descendants())
 
+    def member(self, pid: int) -> psutil.Process | None:
+        """The living descendant of this number; None where it is somebody else's process, or nobody's."""
+        return next((process for process in self.living() if process.pid == pid), None)
+
     def living(self) -> list[psutil.Process]:
         """Who is left, oldest first."""
         self.note()

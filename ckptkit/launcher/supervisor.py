@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ckptkit.clock import Clock, SystemClock
@@ -15,19 +16,21 @@ from ckptkit.errors import CheckpointError
 from ckptkit.launcher.child import Child
 from ckptkit.launcher.decide import INTERRUPTED, Decision, Past, Told, decide
 from ckptkit.launcher.ending import PREEMPTED, Cause, Ending, ending_of
-from ckptkit.launcher.escalation import Escalation, escalation
+from ckptkit.launcher.escalation import escalation
 from ckptkit.launcher.family import Family, adopt_orphans
 from ckptkit.launcher.inbox import Inbox, reap
 from ckptkit.launcher.memory import oom_counter
 from ckptkit.launcher.notices.notice import Notice
 from ckptkit.launcher.output import Log
 from ckptkit.launcher.pulse import Pulse
+from ckptkit.launcher.reasons import Reasons
 from ckptkit.launcher.record import Record
 from ckptkit.launcher.settings import Settings
 from ckptkit.launcher.slurm import put_back
 from ckptkit.log import logger
 from ckptkit.store.channel import Said
-from ckptkit.store.events import LaunchDecided, LaunchEnded, NoticeReceived, SignalReceived, Stalled, Swept
+from ckptkit.store.control import read_request
+from ckptkit.store.events import LaunchDecided, LaunchEnded, NoticeReceived, Requested, SignalReceived, Stalled, Swept
 from ckptkit.store.files import FileSystem
 
 Watch = Callable[[Callable[[Notice], None], threading.Event], threading.Thread | None]
@@ -35,6 +38,7 @@ Watch = Callable[[Callable[[Notice], None], threading.Event], threading.Thread |
 
 _LOOK_SECS = 0.25
 _SWEEP_SECS = 5.0
+_REQUEST_SECS = 1.0
 _NOT_FOUND, _NOT_STARTED = 127, 126
 _INSISTING = 3
 
@@ -61,9 +65,9 @@ class Supervisor:
         self._oom = oom_counter()
         self._inbox: Inbox
         self._child: Child | None = None
-        self._escalation: Escalation | None = None
-        self._notice: Notice | None = None
+        self._reasons = Reasons()
         self._interrupts = 0
+        self._asked, self._looked_at = "", 0.0
         self._passed_on: set[str] = set()
         self._number = 0
 
@@ -111,20 +115,42 @@ class Supervisor:
     def _wait_before_start(self, decision: Decision) -> bool:
         """Waits; False where the launcher was told to end meanwhile."""
         until = time.monotonic() + random.uniform(0.0, decision.most_wait_secs)
-        while not (self._notice or self._interrupts):
+        while not self._is_told():
             left = until - time.monotonic()
             if left <= 0:
                 break
-            self._inbox.wait(left, self._handle)
+            self._inbox.wait(min(left, _REQUEST_SECS), self._handle)
             reap(0)
+            self._look_for_stop()
         else:
             return False
         self._inbox.wait(0.0, self._handle)
-        return not (self._notice or self._interrupts)
+        self._look_for_stop(at_once=True)
+        return not self._is_told()
+
+    def _is_told(self) -> bool:
+        return bool(self._reasons.notice or self._interrupts or self._asked)
+
+    def _look_for_stop(self, *, at_once: bool = False) -> None:
+        """`ckptkit stop` where no training has the run: the launcher is asked."""
+        layout = self._record.layout
+        if layout is None or self._asked or not (at_once or time.monotonic() - self._looked_at >= _REQUEST_SECS):
+            return
+        self._looked_at = time.monotonic()
+        request = read_request(layout.request)
+        if request is None or (request.launcher, request.action) != (self._record.id, "stop"):
+            return
+        self._asked = request.source
+        logger.warning("%s: the training is not started again", request.source)
+        if self._child is not None:
+            self._child.ask(request.source, None)
+        self._record.tell(Requested(id=request.id, action=request.action, source=request.source))
 
     def _told_while_waiting(self) -> Decision:
         if self._interrupts:
             decision = Decision(False, "it was interrupted before the next start", exit_code=INTERRUPTED)
+        elif self._asked:
+            decision = Decision(False, f"somebody asked it to stop ({self._asked}), before the next start", exit_code=PREEMPTED)
         else:
             decision = Decision(False, "the machine goes away, before the next start", exit_code=PREEMPTED, elsewhere=True)
         self._say(decision)
@@ -137,7 +163,7 @@ class Supervisor:
         kills_before = self._oom.read()
         self._passed_on.clear()
         try:
-            child = self._child = Child(self._command, self._environment, self._log, self._clock)
+            child = self._child = Child(self._command, self._environment, self._log, self._family, self._clock)
         except OSError as error:
             code = _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_STARTED
             logger.error("could not start %s: %s", self._command[0], error.strerror or error)
@@ -145,7 +171,6 @@ class Supervisor:
             return self._ended(ending)
         try:
             status, hung_secs = self._until_it_ends(child)
-            child.ended(status)
             said = self._sweep(child)
             child.finish()
             code = os.waitstatus_to_exitcode(status)
@@ -153,7 +178,8 @@ class Supervisor:
                 pid=child.pid, code=code if code >= 0 else None, signal_number=-code if code < 0 else None, said=said, hung_secs=hung_secs,
                 oom_kills=self._oom.read() - kills_before, printed=child.printed, started_step=self._record.started_step, step=self._record.step)
         finally:
-            self._child, self._escalation = None, None
+            self._child = None
+            self._reasons.ended()
             child.close()
         decision = self._ended(ending)
         if decision.restart:
@@ -168,8 +194,10 @@ class Supervisor:
         return self._decided(ending, past)
 
     def _decided(self, ending: Ending, past: Sequence[Past]) -> Decision:
-        told = Told(notice=f"{self._notice.source}: {self._notice.reason}" if self._notice is not None else "", interrupted=self._interrupts > 0,
+        notice = self._reasons.notice
+        told = Told(notice=_words(notice) if notice is not None else "", interrupted=self._interrupts > 0,
                     warned="SIGUSR1" in self._passed_on, signals=frozenset(self._passed_on))
+        ending = replace(ending, asked=ending.asked or bool(self._asked))
         decision = decide(ending, past, told, self._settings, self._clock.now())
         self._say(decision)
         return decision
@@ -186,38 +214,50 @@ class Supervisor:
     # -- while it runs
 
     def _until_it_ends(self, child: Child) -> tuple[int, float | None]:
-        """Passes on what comes, and watches; the status of the process, and for how long it had not got on where it was ended for that."""
+        """Passes on what comes, and watches; the status of the process, and for how long it had not got on where it was ended for that.
+
+        A training below a shell that has ended, as by a signal that only the training knows, goes on, or saves: it is waited for as well.
+        """
         pulse = Pulse(self._settings, time.monotonic())
         hung_secs: float | None = None
-        attempt, looked = 0, 0.0
-        while (status := reap(child.pid)) is None:
+        attempt, looked, status = 0, 0.0, None
+        while True:
+            if (ended := reap(child.pid)) is not None:
+                status = ended
+                child.ended(ended)
+            if status is not None and (not child.is_training or self._given_up()):
+                return status, hung_secs
             self._inbox.wait(self._until_next(), self._handle)
             if not self._adopts and time.monotonic() - looked > _SWEEP_SECS:
                 looked = time.monotonic()
                 self._family.note()
             said = child.said
+            if not attempt:
+                self._look_for_stop(at_once=said is not None and bool(said.run))  # later on, the training looks itself
             if said is not None and said.run and said.attempt != attempt:
                 attempt = said.attempt
                 self._found(said.run)
                 self._record.infer(here_only=False)
-            if self._escalation is None and (stall := pulse.feel(said, time.monotonic())) is not None:
+            if self._reasons.escalation is None and (stall := pulse.feel(said, time.monotonic())) is not None:
+                hung_secs = stall.secs if stall.action == "end" else None
                 self._stalled(child, said, stall.secs, end=stall.action == "end")
-                if stall.action == "end":
-                    hung_secs = stall.secs
-                    self._escalation = escalation(time.monotonic(), self._settings.grace_secs)
-                    child.ask("no progress", self._settings.grace_secs)
-                    child.send(signal.SIGTERM)
             self._escalate(child)
-        return status, hung_secs
+
+    def _given_up(self) -> bool:
+        """What was killed, and is still there, waits in the kernel."""
+        present = self._reasons.escalation
+        return present is not None and present.stage == "killed" and time.monotonic() > present.kill_at + _SWEEP_SECS
 
     def _until_next(self) -> float:
-        next_at = self._escalation.next_at() if self._escalation is not None else None
+        present = self._reasons.escalation
+        next_at = present.next_at() if present is not None else None
         return _LOOK_SECS if next_at is None else min(_LOOK_SECS, next_at - time.monotonic())
 
     def _escalate(self, child: Child) -> None:
-        if self._escalation is None or (due := self._escalation.due(time.monotonic())) is None:
+        present = self._reasons.escalation
+        if present is None or (due := present.due(time.monotonic())) is None:
             return
-        self._escalation = self._escalation.after(due)
+        self._reasons.stage = due
         if due == "group":
             logger.warning("the training has not ended: asking all processes of its group")
             child.send_to_group(signal.SIGTERM)
@@ -230,20 +270,19 @@ class Supervisor:
     def _stalled(self, child: Child, said: Said | None, secs: float, *, end: bool) -> None:
         phase, step = (said.phase, said.step) if said is not None else ("starting", 0)
         logger.warning("no progress for %.0f s, while %s at step %d%s", secs, phase, step, ": ending the training" if end else "")
+        dumped = child.dump()
+        if end:
+            if dumped:
+                time.sleep(_LOOK_SECS)  # its stacks are written before it is asked to end
+            self._reasons.hangs(escalation(time.monotonic(), self._settings.grace_secs))
+            child.ask("no progress", self._settings.grace_secs)
+            child.send(signal.SIGTERM)
         self._record.tell(Stalled(secs=secs, phase=phase, step=step, ended=end))
-        if child.dump() and end:
-            time.sleep(_LOOK_SECS)  # its stacks are written before it is asked to end
 
     def _sweep(self, child: Child) -> Said | None:
-        """No process of one start lives on beside the next; a training below a shell that has ended may still save. What it said last."""
-        until = time.monotonic() + self._settings.grace_secs
-        while child.is_training and time.monotonic() < until and self._escalation is not None:
-            self._inbox.wait(_LOOK_SECS, self._handle)
-            reap(0)
-            self._escalate(child)
+        """No process of one start lives on beside the next. What the training said last."""
         said = child.said
-        patience_secs = self._settings.grace_secs if child.is_training else min(_SWEEP_SECS, self._settings.grace_secs)
-        ended = self._family.sweep(patience_secs, self._let_time_pass)
+        ended = self._family.sweep(min(_SWEEP_SECS, self._settings.grace_secs), self._let_time_pass)
         if ended:
             logger.info("ended what the training had left behind: %s", ", ".join(ended))
             self._record.tell(Swept(processes=ended))
@@ -273,37 +312,45 @@ class Supervisor:
             self._pass_on(thing)
 
     def _take_notice(self, notice: Notice) -> None:
-        self._record.tell(NoticeReceived(source=notice.source, grace_secs=notice.grace_secs))
         if notice.cancelled:
-            if self._notice is not None and (self._notice.source, self._notice.reason) == (notice.source, notice.reason):
-                logger.warning("the machine stays after all (%s: %s)", notice.source, notice.reason)
-                self._notice = self._escalation = None
+            if self._reasons.withdraw(notice):
+                logger.warning("the machine stays after all (%s)", _words(notice))
                 if self._child is not None:
-                    self._child.ask(f"{notice.source}: {notice.reason}", None, cancelled=True)
-            return
-        logger.warning("the machine goes away in %.0f s (%s: %s)", notice.grace_secs, notice.source, notice.reason)
-        self._tell_child(notice, signal.Signals[self._settings.signal])
+                    self._tell_deadline(self._child, notice)
+        else:
+            self._tell_child(notice, signal.Signals[self._settings.signal])
+            logger.warning("the machine goes away in %.0f s (%s)", notice.grace_secs, _words(notice))
+        self._record.tell(NoticeReceived(source=notice.source, grace_secs=notice.grace_secs))  # last: storage may take its time
 
     def _pass_on(self, number: signal.Signals) -> None:
-        self._record.tell(SignalReceived(signal=number.name, phase="launching"))
         self._passed_on.add(number.name)
         if number == signal.SIGTERM:
             self._tell_child(Notice(number.name, self._settings.grace_secs, "the launcher was told to end"), number)
-            return
-        if number == signal.SIGINT:
-            self._interrupts += 1
-        if self._child is not None:
-            self._child.send(number)
-            if self._interrupts >= _INSISTING:
+        else:
+            self._interrupts += number == signal.SIGINT
+            heard = self._child is not None and self._child.send(number)
+            if number == signal.SIGUSR1 and not heard:
+                self._reasons.add(Notice(number.name, 0.0, "a batch system's warning, while no training ran"))
+            if self._child is not None and self._interrupts >= _INSISTING:
                 self._child.send_to_group(signal.SIGKILL)
+        self._record.tell(SignalReceived(signal=number.name, phase="launching"))  # last: storage may take its time
 
     def _tell_child(self, notice: Notice, number: signal.Signals) -> None:
         """The deadline first, then the signal, and from then on the clock runs."""
-        new = escalation(time.monotonic(), notice.grace_secs)
-        first, before = self._escalation is None, self._escalation
-        self._notice = self._notice or notice
-        self._escalation = new if before is None else before.not_later(new)
+        tell = self._reasons.add(notice, escalation(time.monotonic(), notice.grace_secs))
         if self._child is not None:
-            if first:
-                self._child.ask(f"{notice.source}: {notice.reason}", self._escalation.kill_at - time.monotonic())
+            if tell:
+                self._tell_deadline(self._child, notice)
             self._child.send(number)
+
+    def _tell_deadline(self, child: Child, notice: Notice) -> None:
+        """How long it has now, by all that still holds; what it is told last counts."""
+        present = self._reasons.escalation
+        if present is None:
+            child.ask(_words(notice), None, cancelled=True)
+        else:
+            child.ask(_words((notice.cancelled and self._reasons.notice) or notice), max(present.kill_at - time.monotonic(), 0.0))
+
+
+def _words(notice: Notice) -> str:
+    return f"{notice.source}: {notice.reason}"

@@ -18,6 +18,7 @@ from ckptkit.store.channel import Channel, Said, channel_of
 
 _DUMP_SIGNAL = 5  # counted from SIGRTMIN: nobody sends those without having been told to
 _CHUNK = 65_536
+_SEEN_FREE = 2
 
 
 class Link:
@@ -32,6 +33,7 @@ class Link:
         self.channel = channel
         self._descriptor = descriptor
         self._guard = threading.Lock()
+        self._free = 0
         self._said = Said(pid=os.getpid(), dump_signal=_dump_on_signal())
 
     def say(self, **changes: Any) -> None:
@@ -42,6 +44,11 @@ class Link:
                 self._said = said
                 with suppress(OSError, UnicodeEncodeError):  # the launcher has gone, and its directory with it; or a path that no JSON can spell
                     self.channel.say(said)
+
+    def is_orphaned(self) -> bool:
+        """Whether the launcher is gone. Only a lock that was seen to be free, twice in a row, says so: where the kernel cannot tell, it is there."""
+        self._free = self._free + 1 if self.channel.is_launched is False else 0
+        return self._free >= _SEEN_FREE
 
     def close_in_child(self) -> None:
         """A forked child says nothing."""

@@ -111,9 +111,10 @@ class Outside:
             self._stopping.stays()
             return
         left_secs = request.left_secs(self._plan.clock.now())
-        if left_secs is not None:
+        if left_secs is None:
+            self._stopping.request(request.source)
+        else:
             self._stopping.goes_away(request.source, left_secs)  # the launcher has said so aloud
-        self._stopping.request(request.source)
 
     # -- what is said
 
@@ -126,7 +127,7 @@ class Outside:
         assert self._link is not None
         self._link.say(**self._signs())
         self._channel.look()
-        if not self._alone and not self._link.channel.is_launched:
+        if not self._alone and self._link.is_orphaned():
             self._alone = True
             self._link.goes_on_alone(self._plan.layout.log)
             logger.warning("the launcher is gone: saving at the next safe point, then stopping")

@@ -67,6 +67,7 @@ class Stopping:
         self.preempted, self.served = False, ""
         self._box = StopBox()
         self._deadline: float | None = None
+        self._timer: threading.Timer | None = None
         self._grace_secs = plan.preemption.grace_secs
         self.before_signal: Callable[[], None] = lambda: None
         self._guard = threading.Lock()
@@ -78,13 +79,15 @@ class Stopping:
         self._box.put(StopRequest(reason, self._plan.preemption.exit_code))
 
     def goes_away(self, source: str, left_secs: float) -> None:
-        """The machine goes away in so many seconds; from any thread. What is said last counts."""
-        tell(self._journal, events.NoticeReceived(source=source, grace_secs=left_secs))
+        """The machine goes away in so many seconds: the run is to save and stop, as by `request`; from any thread. What is said last counts."""
         self._set_deadline(left_secs)
+        self.request(source)
+        tell(self._journal, events.NoticeReceived(source=source, grace_secs=left_secs))  # last: storage may take its time
 
     def stays(self) -> None:
         """The machine does not go away after all: there is all the time for what was begun."""
         self._deadline = None
+        self._call_off_last_resort()
 
     def _set_deadline(self, left_secs: float) -> None:
         self._grace_secs, self._deadline = left_secs, time.monotonic() + left_secs
@@ -160,9 +163,15 @@ class Stopping:
 
     def _call_last_resort(self) -> None:
         """Late enough that training may come to a safe point by itself, and early enough to write."""
-        timer = threading.Timer(max(self._grace_secs - 1.5 * (self._saver.write_secs or 0.0) - 1.0, 0.0), self._last_resort)
+        self._call_off_last_resort()
+        timer = self._timer = threading.Timer(max(self._grace_secs - 1.5 * (self._saver.write_secs or 0.0) - 1.0, 0.0), self._last_resort)
         timer.daemon = True
         timer.start()
+
+    def _call_off_last_resort(self) -> None:
+        """The time that it was meant for is another one now."""
+        if (timer := self._timer) is not None:
+            timer.cancel()
 
     def _last_resort(self) -> None:
         """The training thread sits in a long step or evaluation, and the machine goes away: what was held in reserve is saved without it."""

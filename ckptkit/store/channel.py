@@ -107,12 +107,18 @@ class Channel:
     def open(self) -> int:
         """Makes the files; the descriptor that is returned is to stay open for as long as the launcher lives.
 
+        Where no lock can be seen on the launcher's file, as on a file system without such locks, the file is taken away: a free one says that the
+        launcher is gone.
+
         Raises:
             OSError: where the system refuses.
         """
         self.launcher.touch()
         self.training.touch()
-        return hold(self.launcher)
+        descriptor = hold(self.launcher)
+        if is_held(self.launcher) is not True:
+            self.launcher.unlink()
+        return descriptor
 
     def read(self) -> Said | None:
         """What the training has said last; None where it has said nothing that could be understood."""
@@ -131,9 +137,9 @@ class Channel:
         _replace(self.request, encode_request(request))
 
     @property
-    def is_training(self) -> bool:
-        """Whether a process that says something here lives."""
-        return is_held(self.training) is True
+    def is_training(self) -> bool | None:
+        """Whether a process that says something here lives; None where the kernel cannot tell."""
+        return is_held(self.training)
 
     # -- the training's side
 
@@ -154,9 +160,9 @@ class Channel:
         _replace(self.said, msgspec.json.encode(said) + b"\n")
 
     @property
-    def is_launched(self) -> bool:
-        """Whether the launcher lives."""
-        return is_held(self.launcher) is True
+    def is_launched(self) -> bool | None:
+        """Whether the launcher lives; None where the kernel cannot tell."""
+        return is_held(self.launcher)
 
 
 def channel_of(environment: Mapping[str, str]) -> Channel | None:

@@ -37,6 +37,7 @@ class Request:
         source: who asks and why, in words.
         grace_secs: how long after `at` the machine goes away; None where nobody said.
         cancelled: a notice that does not hold any more.
+        launcher: the id of the launcher that is meant, where no training is there yet or any more; else empty.
         version: of the form.
     """
 
@@ -47,6 +48,7 @@ class Request:
     source: str
     grace_secs: float | None = None
     cancelled: bool = False
+    launcher: str = ""
     version: int = REQUEST_VERSION
 
     def left_secs(self, now: float) -> float | None:
@@ -90,8 +92,16 @@ def encode_request(request: Request) -> bytes:
 def read_request(path: Path) -> Request | None:
     """What a file asks for; None where it is not there, damaged, or of a later version."""
     try:
-        request = msgspec.json.decode(read_small(path), type=Request)
-    except (OSError, ValueError, RecursionError):
+        return decode_request(read_small(path))
+    except OSError:
+        return None
+
+
+def decode_request(content: bytes) -> Request | None:
+    """What the content of such a file asks for; None where it is damaged, or of a later version."""
+    try:
+        request = msgspec.json.decode(content, type=Request)
+    except (ValueError, RecursionError):
         return None
     return request if request.version <= REQUEST_VERSION else None
 
@@ -124,8 +134,12 @@ class Mailbox:
         seen = (status.st_ino, status.st_mtime_ns)
         if seen == self._seen:
             return
+        try:
+            content = read_small(self._path)
+        except OSError:
+            return  # storage that fails now and then: it is read at the next look
         self._seen = seen
-        request = read_request(self._path)
+        request = decode_request(content)
         if request is not None and request.id != self._last and request.attempt == self._attempt:
             self._last = request.id
             self._on_request(request)

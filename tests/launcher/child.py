@@ -89,11 +89,28 @@ class Training:
 
         signal.signal(signal.Signals[name], arrived)
 
+    def save_slowly_on(self, name):
+        """As where a step and a save take their time: until it may go on."""
+        def arrived(number, frame):
+            self.wait("go")
+            self.commit()
+            self.say(outcome="preempted", reason=signal.Signals(number).name)
+            sys.exit(75)
+
+        signal.signal(signal.Signals[name], arrived)
+
     def stacks(self):
         import faulthandler
 
         faulthandler.register(signal.SIGRTMIN + 5, all_threads=True)
         self.say(dump_signal=int(signal.SIGRTMIN) + 5)
+
+    def claim(self, pid, dump_signal):
+        """Says that it is another process, and what it would like to be sent."""
+        self.say(pid=int(pid), dump_signal=int(dump_signal))
+
+    def dumps_on(self, number):
+        self.say(dump_signal=int(number))
 
     def leave(self, kind):
         """A process that has left the session, and whose parent is gone."""

@@ -206,9 +206,9 @@ def test_everything_is_over_before_the_machine_is(grace_secs):
     assert 100.0 < due.group_at < due.kill_at < 100.0 + grace_secs
     assert due.due(due.group_at - 1e-3) is None
     assert due.due(due.group_at) == "group"
-    assert due.after("group").due(due.kill_at) == "killed"
+    assert replace(due, stage="group").due(due.kill_at) == "killed"
     assert due.due(due.kill_at) == "killed", "also where nobody looked in between"
-    assert due.after("killed").due(1e9) is None
+    assert replace(due, stage="killed").due(1e9) is None
 
 
 def start(launcher: str, number: int, time: float, step: int = 0) -> LaunchStarted:

@@ -10,8 +10,8 @@ import sys
 import psutil
 import pytest
 
-from ckptkit.store.events import LaunchEnded, SignalReceived, Swept
-from tests.launcher.conftest import CHILD, SIGNALS, is_there
+from ckptkit.store.events import LaunchDecided, LaunchEnded, SignalReceived, Swept
+from tests.launcher.conftest import CHILD, ROOT, SIGNALS, is_there
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["--run", "announced"])
@@ -73,6 +73,44 @@ def test_sigterm_while_it_waits_to_start_again(launch):
 def test_another_signal_that_the_training_saves_on_ends_the_launcher_too(launch):
     launched = launch("open", "step", "save_on:SIGHUP", "wait:never").waits("never")
     launched.process.send_signal(signal.SIGHUP)
+    assert launched.wait() == 75
+    assert len(launched.pids) == 1
+
+
+def test_a_batch_systems_warning_while_it_waits_to_start_again(launch):
+    """Slurm's, two minutes before the time limit: there is no training that could take it, and none is started to be cut off."""
+    launched = launch("open", "step", "exit:1", options=["--backoff-secs", "1e6", "--backoff-max-secs", "1e6"])
+    launched.until(lambda: "starting again" in launched.stderr)
+    launched.process.send_signal(signal.SIGUSR1)
+    assert launched.wait() == 75
+    assert len(launched.pids) == 1
+    assert "the machine goes away" in launched.told(LaunchDecided)[-1].reason
+
+
+def stop(launched) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-m", "ckptkit", "stop", "run"], cwd=launched.directory, env={**os.environ, "PYTHONPATH": str(ROOT)},
+                            text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_stop_while_it_waits_to_start_again(launch):
+    launched = launch("open", "step", "exit:1", options=["--backoff-secs", "1e6", "--backoff-max-secs", "1e6"])
+    launched.until(lambda: "starting again" in launched.stderr)
+    stdout, stderr = stop(launched).communicate(timeout=60)
+    assert stdout == "the launcher has ended, and starts no training\n", stderr
+    assert launched.wait() == 75
+    assert len(launched.pids) == 1
+    assert "ckptkit stop" in launched.told(LaunchDecided)[-1].reason
+    assert not (launched.run / "control" / "request.json").exists()
+
+
+def test_stop_before_the_training_has_opened_its_run(launch):
+    """As while it imports: it is told in its channel, where it finds that when it opens the run."""
+    launched = launch("wait:go", "open", "step", "commit", "exit:75").waits()
+    stopping = stop(launched)
+    launched.until(lambda: "is not started again" in launched.stderr)
+    launched.go_on()
+    stdout, stderr = stopping.communicate(timeout=60)
+    assert (stopping.returncode, stdout) == (0, "the launcher has ended, and starts no training\n"), stderr
     assert launched.wait() == 75
     assert len(launched.pids) == 1
 
@@ -144,6 +182,58 @@ def test_a_training_below_a_shell_is_told_and_waited_for(launch):
     assert launched.wait() == 75
     (ended,) = launched.told(LaunchEnded)
     assert (ended.cause, ended.step) == ("preempted", 10)
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGUSR1", 75), ("SIGINT", 130), ("SIGHUP", 75)])
+def test_below_a_shell_that_has_died_a_training_saves_for_as_long_as_it_takes(launch, name, code):
+    """Nobody has said until when, so no grace runs."""
+    script = f"{sys.executable} -S {CHILD} run open step save_slowly_on:{name} wait:never; exit $?"
+    launched = launch(command=["sh", "-c", script], options=["--grace-secs", "0.3"]).waits("never")
+    launched.process.send_signal(signal.Signals[name])
+    launched.waits()
+    launched.never(lambda: not is_there(launched.pids[0]), secs=1.5)
+    launched.go_on()
+    launched.until(lambda: launched.told(LaunchEnded))
+    assert launched.told(LaunchEnded)[0].step == 10
+    assert launched.told(LaunchEnded)[0].cause == "preempted"
+    if name == "SIGHUP":  # nobody's word that the machine goes away: it is started again
+        launched.until(lambda: len(launched.pids) == 2)
+        launched.process.send_signal(signal.SIGTERM)
+    assert launched.wait() in (code, 143)
+    assert not launched.told(Swept)
+
+
+def test_a_hang_below_a_shell_that_has_ended_is_ended(launch):
+    script = f"{sys.executable} -S {CHILD} run open step wait:never & while [ ! -e run/never.here ]; do sleep 0.05; done; kill -9 $$"
+    launched = launch(command=["sh", "-c", script],
+                      options=["--hang-secs", "1", "--first-step-secs", "1e6", "--grace-secs", "0.3", "--crashes", "0"])
+    assert launched.wait() == 1
+    assert [event.cause for event in launched.told(LaunchEnded)] == ["hang"]
+    assert not is_there(launched.pids[0])
+
+
+def test_a_process_that_is_not_the_launchers_own_gets_no_signal_whatever_the_channel_says(launch):
+    bystander = subprocess.Popen(["sleep", "60"])
+    try:
+        launched = launch("open", "step", f"claim:{bystander.pid}:{int(signal.SIGRTMIN) + 5}", "ignore:SIGTERM", "wait:never",
+                          options=["--grace-secs", "1", "--stall-secs", "0.2", "--first-step-secs", "0"]).waits("never")
+        launched.until(lambda: "no progress" in launched.stderr)
+        launched.process.send_signal(signal.SIGTERM)
+        assert launched.wait() == 75
+        assert bystander.poll() is None
+        assert f"process {bystander.pid}, which is said to train" in launched.stderr
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGRTMAX + 1])
+def test_stacks_are_asked_for_by_a_real_time_signal_only(launch, number):
+    launched = launch("open", "step", f"dumps_on:{int(number)}", "wait:go", options=["--stall-secs", "0.2", "--first-step-secs", "0"]).waits()
+    launched.until(lambda: "no progress" in launched.stderr)
+    launched.go_on()
+    assert launched.wait() == 0
+    assert len(launched.pids) == 1
 
 
 def test_the_launcher_is_killed_and_the_training_saves(launch):

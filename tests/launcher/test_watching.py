@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 
-from ckptkit.store.events import LaunchDecided, LaunchEnded, NoticeReceived, Stalled
-from tests.launcher.conftest import is_there
+import pytest
+
+from ckptkit.store.events import LaunchDecided, LaunchEnded, NoticeReceived, SignalReceived, Stalled
+from tests.launcher.conftest import ROOT, is_there
 
 
 def test_a_notice_is_told_to_the_training_before_the_signal_and_ends_with_75(launch, tmp_path):
@@ -26,11 +30,98 @@ def test_a_notice_is_told_to_the_training_before_the_signal_and_ends_with_75(lau
     assert "file: " in launched.told(LaunchDecided)[-1].reason
 
 
+def test_a_later_word_that_leaves_less_time_is_told_and_one_that_leaves_more_is_not(launch, tmp_path):
+    notice = tmp_path / "notice"
+    launched = launch("open", "step", "note:SIGTERM:SIGUSR2", "next:wait:go+commit+exit:75",
+                      options=["--notices", f"file:{notice}", "--grace-secs", "20", "--signal", "SIGUSR2"]).waits()
+    notice.write_text("600")
+    launched.until(launched.signals)
+    launched.process.send_signal(signal.SIGTERM)
+    launched.until(lambda: len(launched.signals()) == 2)
+    launched.process.send_signal(signal.SIGTERM)
+    launched.until(lambda: len(launched.signals()) == 3)
+    (_, long), (_, short), (_, again) = launched.signals()
+    assert long["grace_secs"] > 500
+    assert short["grace_secs"] < 20
+    assert again == short
+    launched.go_on()
+    assert launched.wait() == 75
+
+
+def test_a_notice_is_told_also_where_a_hung_training_is_being_ended(launch, tmp_path):
+    notice = tmp_path / "notice"
+    launched = launch("note:SIGTERM:SIGUSR2", "open", "step", "next:wait:go+exit:75",
+                      options=["--notices", f"file:{notice}", "--hang-secs", "0.5", "--first-step-secs", "1e6", "--signal", "SIGUSR2"]).waits()
+    launched.until(launched.signals)
+    notice.write_text("600")
+    launched.until(lambda: len(launched.signals()) == 2)
+    (_, hang), (_, told) = launched.signals()
+    assert hang["source"] == "no progress"
+    assert told["source"].startswith("file: ")
+    assert told["grace_secs"] < 30  # until it is killed for the hang
+    launched.go_on()
+    assert launched.wait() == 75
+    assert len(launched.pids) == 1
+
+
+def test_a_notice_that_is_cancelled_takes_only_its_own_reason_away(launch, tmp_path):
+    """The launcher itself was told to end meanwhile, and that stands; so does the time that it left."""
+    notice = tmp_path / "notice"
+    launched = launch("open", "step", "note:SIGTERM:SIGUSR2", "next:wait:go+commit+exit:75/exit:0",
+                      options=["--notices", f"file:{notice}", "--grace-secs", "40", "--signal", "SIGUSR2"]).waits()
+    notice.write_text("20")
+    launched.until(launched.signals)
+    launched.process.send_signal(signal.SIGTERM)
+    launched.until(lambda: len(launched.signals()) == 2)
+    notice.unlink()
+    launched.until(lambda: "stays after all" in launched.stderr)
+    launched.process.send_signal(signal.SIGUSR2)  # only to have what it is told now written down
+    launched.until(lambda: len(launched.signals()) == 3)
+    before, now = (request for _, request in launched.signals()[1:])
+    assert before["grace_secs"] < 20 < now["grace_secs"]
+    assert now["source"].startswith("SIGTERM: ")
+    launched.go_on()
+    assert launched.wait() == 75
+    assert len(launched.pids) == 1
+
+
 def test_the_signal_of_a_notice_may_be_another_one(launch, tmp_path):
     notice = tmp_path / "notice"
     launched = launch("open", "step", "save_on:SIGUSR1", "wait:never", options=["--notices", f"file:{notice}", "--signal", "SIGUSR1"]).waits("never")
     notice.touch()
     assert launched.wait() == 75
+
+
+STORAGE = """
+import os, time
+from ckptkit.store.events import NoticeReceived, SignalReceived
+from ckptkit.store.journal import Journal
+
+record = Journal.record
+
+def hangs(self, event):
+    while isinstance(event, NoticeReceived | SignalReceived) and not os.path.exists("storage"):
+        time.sleep(0.005)
+    record(self, event)
+
+Journal.record = hangs
+"""
+
+
+@pytest.mark.parametrize("by", ["SIGTERM", "SIGUSR2", "notice"])
+def test_storage_that_hangs_keeps_no_signal_from_the_training(launch, tmp_path, by):
+    """The launcher's journal is on it; what it tells there stands there later."""
+    (tmp_path / "sitecustomize.py").write_text(STORAGE)  # of the launcher: the training is started without `site`
+    notice = tmp_path / "notice"
+    launched = launch("open", "step", "note:SIGTERM:SIGUSR2", "next:wait:go+exit:0", options=["--notices", f"file:{notice}"],
+                      environment={"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}).waits()
+    notice.touch() if by == "notice" else launched.process.send_signal(signal.Signals[by])
+    launched.until(launched.signals)
+    assert not launched.told(NoticeReceived) + launched.told(SignalReceived)
+    (tmp_path / "storage").touch()
+    launched.go_on()
+    assert launched.wait() == 0
+    assert len(launched.told(NoticeReceived) + launched.told(SignalReceived)) == 1
 
 
 def test_a_hang_without_a_limit_is_told_and_left_alone(launch):

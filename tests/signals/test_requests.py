@@ -13,6 +13,7 @@ from dataclasses import replace
 import pytest
 
 import ckptkit
+from ckptkit.manager.outside import HEARTBEAT_SECS
 from ckptkit.store import events
 from ckptkit.store.channel import Channel, Said
 from ckptkit.store.control import ANY_ATTEMPT, Request, ask, encode_request, new_id
@@ -171,6 +172,19 @@ def test_the_deadline_of_the_launcher_counts(tf_process, tmp_path, channel):
     assert float(decided.reason.split()[0]) <= 17
 
 
+def test_what_the_launcher_says_last_of_the_deadline_counts(tf_process, tmp_path, channel):
+    """A notice leaves a minute, and then somebody ends the launcher in 8 s."""
+    channel, _ = channel
+    held = launched(tf_process, tmp_path, channel, "loop.py", "turn").wait_for("turn")
+    says(held, channel, run=str(tmp_path / "run"))
+    for secs in (60, 8):
+        channel.ask(Request(id=new_id(), action="stop", attempt=ANY_ATTEMPT, at=time.time(), source=f"{secs} s", grace_secs=secs))
+        held.signal(signal.SIGTERM)
+    assert [event.source for event in told(held.run, events.NoticeReceived)] == ["60 s", "8 s"]
+    held.go_on("turn").ends(75)
+    assert float(told(held.run, events.EmergencyDecided)[-1].reason.split()[0]) <= 8
+
+
 def test_what_keeps_a_run_from_being_opened_is_told(tf_process, tmp_path, channel):
     channel, _ = channel
     held = launched(tf_process, tmp_path, channel, "loop.py", "turn").wait_for("turn")
@@ -197,3 +211,14 @@ def test_when_the_launcher_dies_the_training_saves_and_stops(tf_process, tmp_pat
     assert preempted.reason == "the launcher is gone"
     assert not channel.directory.exists()
 
+
+
+def test_where_nobody_can_tell_whether_the_launcher_lives_training_goes_on(tf_process, tmp_path, channel, undisturbed):
+    """As on a file system without locks: the launcher's file is not there, see below."""
+    channel, _ = channel
+    channel.launcher.unlink()
+    held = launched(tf_process, tmp_path, channel, "loop.py", "turn").wait_for("turn")
+    says(held, channel, run=str(tmp_path / "run"))
+    time.sleep(3 * HEARTBEAT_SECS)
+    held.go_on("turn")
+    assert result(held.process) == undisturbed("loop.py")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import pytest
 
 from ckptkit.clock import SystemClock
 from ckptkit.errors import StorageError
+from ckptkit.store import control
 from ckptkit.store.channel import Channel, Said, channel_of
 from ckptkit.store.control import Mailbox, Request, ask, new_id, read_request, withdraw
 from ckptkit.store.files import FileSystem
@@ -36,6 +38,24 @@ def test_a_request_is_seen_once_by_the_attempt_that_it_is_for(layout):
         mailbox.look()
         other.look()
     assert seen == [first, second]
+
+
+def test_a_request_that_cannot_be_read_once_is_read_at_the_next_look(layout, monkeypatch):
+    """As on NFS, where another client has replaced the file (ESTALE)."""
+    seen: list[Request] = []
+    mailbox, first = Mailbox(layout.request, 3, seen.append), request()
+    ask(FileSystem(), layout, first)
+
+    def refuse(path):
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(control, "read_small", refuse)
+        mailbox.look()
+        assert seen == []
+    mailbox.look()
+    mailbox.look()
+    assert seen == [first]
 
 
 def test_only_the_own_request_is_taken_away(layout):
