@@ -79,6 +79,7 @@ def forked() -> Callable[..., Any]:
         os.dup2(reading, 0)
         os.close(reading)
         sys.stdin = open(0)  # noqa: SIM115
+        _forget_the_test()
         try:
             checker.main(work, [])
         finally:
@@ -86,6 +87,13 @@ def forked() -> Callable[..., Any]:
     os.close(reading)
     os.set_inheritable(writing, False)
     return _kind(lambda line: _ignore(os.write(writing, line)), lambda: work)
+
+
+def _forget_the_test() -> None:
+    """Only what is installed can be imported from now on, as in a fresh process."""
+    sys.path[:] = [path for path in sys.path if path and any(Path(path).is_relative_to(home) for home in (sys.prefix, sys.base_prefix))]
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
+        del sys.modules[name]
 
 
 def _ignore(_: object) -> None:
