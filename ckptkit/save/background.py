@@ -75,9 +75,9 @@ class BackgroundWriter:
         if dropped is not None:
             dropped.drop(f"a newer one, of step {job.step}, took its place while an earlier one was being written")
 
-    # The thread has the priority of training's. With training on both of two cores and 250 MB (scripts/benchmarks/scheduling.py) nice 19 and
-    # SCHED_IDLE took 1.8 and 2.0 s until the commit instead of 0.9 s. In the next 1.5 s training lost 0.16 and 0.32 s instead of 0.38 s, and the rest later;
-    # SCHED_BATCH changed nothing. A later commit is the worse bargain on a machine that goes away.
+    # The thread has the priority of training's. With training on both of two cores and 250 MB (scripts/benchmarks/scheduling.py), nice 19 and
+    # SCHED_IDLE took 1.8 and 2.0 s until the commit instead of 0.9 s. In the next 1.5 s training lost 0.16 and 0.32 s instead of 0.38 s, and the
+    # rest later; SCHED_BATCH changed nothing. A later commit is the worse bargain on a machine that goes away.
     def _start(self) -> None:
         self._thread = threading.Thread(target=self._work, name="ckptkit-writer", daemon=True)  # see `_at_exit`
         try:

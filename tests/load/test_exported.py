@@ -120,7 +120,7 @@ def test_the_newest_version_or_the_one_that_is_named(tmp_path):
         ckptkit.load_exported(tmp_path)
 
 
-@pytest.mark.parametrize("largest", [time.time_ns(), exports.MAX_VERSION])
+@pytest.mark.parametrize("largest", [time.time_ns(), exports.MAX_VERSION], ids=["nanoseconds", "the largest"])
 def test_what_is_published_is_found_up_to_the_largest_number_there_is(tmp_path, largest):
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
     ckptkit.export_saved_model(model, tmp_path, version=5)
