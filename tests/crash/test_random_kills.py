@@ -32,7 +32,7 @@ def newest_whole(layout: RunLayout) -> int:
     return found[-1].step if found else 0
 
 
-@pytest.mark.parametrize("kills", [20, pytest.param(300, marks=[pytest.mark.long, pytest.mark.timeout(3600)])])
+@pytest.mark.parametrize("kills", [12, pytest.param(300, marks=[pytest.mark.long, pytest.mark.timeout(3600)])])
 def test_killed_at_random_moments(kills, fork_server, tmp_path):
     total = kills * STEPS_FOR_A_KILL
     expected = fork_server.call(PROGRAM, str(tmp_path / "plain"), total, total).check(timeout=1800).result

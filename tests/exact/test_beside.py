@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tests.exact.compare import Comparison
+from tests.support.spread import spread
 
 KILLS = [{"batch": [1, 3]}, {"evaluation": [2, 1]}, {"batch": [4, 9]}]
 
@@ -17,7 +18,7 @@ KILLS = [{"batch": [1, 3]}, {"evaluation": [2, 1]}, {"batch": [4, 9]}]
 # -- CSVLogger
 
 
-@pytest.mark.parametrize("kind", ["csv", "csv_append"])
+@pytest.mark.parametrize("kind", spread(["csv", "csv_append"]))
 def test_csv_logger_writes_each_epoch_once(kind: str, tf_process: Any, tmp_path: Path) -> None:
     comparison = Comparison(tf_process, tmp_path, callbacks=kind, epochs=5)
     comparison.check([{"batch": [0, 4]}, *KILLS], save=4)
@@ -75,7 +76,7 @@ def test_model_checkpoint_keeps_its_best(tf_process: Any, tmp_path: Path) -> Non
     Comparison(tf_process, tmp_path, callbacks="best", epochs=6).check(KILLS, save=3)
 
 
-@pytest.mark.parametrize("signal", ["SIGKILL", "SIGTERM"])
+@pytest.mark.parametrize("signal", spread(["SIGKILL", "SIGTERM"]))
 def test_early_stopping_gives_the_best_weights_back(signal: str, tf_process: Any, tmp_path: Path) -> None:
     """The best epoch's weights, which training has left long ago when it is killed."""
     comparison = Comparison(tf_process, tmp_path, callbacks="best_weights", model="sgd", epochs=30)

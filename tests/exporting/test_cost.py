@@ -25,6 +25,7 @@ model.fit(x, y, batch_size=8, epochs=2, verbose=0, callbacks=[
 """
 
 
+@pytest.mark.long
 def test_a_fit_ends_with_a_real_check(fork_server, tmp_path, capsys):
     import ckptkit
 

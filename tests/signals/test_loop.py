@@ -9,6 +9,7 @@ import pytest
 import ckptkit
 from ckptkit.store import events
 from tests.signals.conftest import Held, result, told
+from tests.support.spread import spread
 
 # Where the program stands still; the phase that the journal names; the step that is saved, by a signal that asks for it.
 MOMENTS = [
@@ -33,7 +34,7 @@ def finishes_right(start, undisturbed, run, step) -> None:
 
 
 @pytest.mark.parametrize(("hold", "phase", "step"), MOMENTS)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", spread([signal.SIGTERM, signal.SIGINT]), ids=lambda number: number.name)
 def test_a_signal_saves_and_stops(start, undisturbed, number, hold, phase, step):
     held: Held = start("loop.py", hold).wait_for(hold)
     held.signal(number).go_on(hold)

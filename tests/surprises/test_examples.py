@@ -9,6 +9,7 @@ import pytest
 
 import ckptkit
 from tests.support.processes import ROOT
+from tests.support.spread import spread
 from tests.surprises.conftest import told
 
 PROGRAMS = {
@@ -18,7 +19,7 @@ PROGRAMS = {
 }
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", spread(list(PROGRAMS)))
 def test_an_example_that_is_killed(tf_process, tmp_path, name):
     options, on_its_way, steps, at_the_end = PROGRAMS[name]
     script = ROOT / "scripts" / name
