@@ -46,8 +46,8 @@ def check_positions(steps: range, kind: str, start: Any, directory: Path, **opti
     assert wrong == [], f"the positions from which the run goes on otherwise, of {EPOCHS} epochs with {BATCHES} batches"
 
 
-def test_every_fourth_position(tf_process: Any, tmp_path: Path) -> None:
-    check_positions(range(4, EPOCHS * BATCHES + 1, 4), "two_shuffles", tf_process, tmp_path, validation=False)
+def test_every_eighth_position(tf_process: Any, tmp_path: Path) -> None:
+    check_positions(range(4, EPOCHS * BATCHES + 1, 8), "two_shuffles", tf_process, tmp_path, validation=False)
 
 
 @pytest.mark.long

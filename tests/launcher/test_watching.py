@@ -32,8 +32,8 @@ def test_a_notice_is_told_to_the_training_before_the_signal_and_ends_with_75(lau
 
 def test_a_later_word_that_leaves_less_time_is_told_and_one_that_leaves_more_is_not(launch, tmp_path):
     notice = tmp_path / "notice"
-    launched = launch("open", "step", "note:SIGTERM:SIGUSR2", "next:wait:go+commit+exit:75",
-                      options=["--notices", f"file:{notice}", "--grace-secs", "20", "--signal", "SIGUSR2"]).waits()
+    launched = launch("open", "step", "note:SIGTERM:SIGUSR1", "next:wait:go+commit+exit:75",
+                      options=["--notices", f"file:{notice}", "--grace-secs", "20", "--signal", "SIGUSR1"]).waits()
     notice.write_text("600")
     launched.until(launched.signals)
     launched.process.send_signal(signal.SIGTERM)
@@ -50,8 +50,8 @@ def test_a_later_word_that_leaves_less_time_is_told_and_one_that_leaves_more_is_
 
 def test_a_notice_is_told_also_where_a_hung_training_is_being_ended(launch, tmp_path):
     notice = tmp_path / "notice"
-    launched = launch("note:SIGTERM:SIGUSR2", "open", "step", "next:wait:go+exit:75",
-                      options=["--notices", f"file:{notice}", "--hang-secs", "0.5", "--first-step-secs", "1e6", "--signal", "SIGUSR2"]).waits()
+    launched = launch("note:SIGTERM:SIGUSR1", "open", "step", "next:wait:go+exit:75",
+                      options=["--notices", f"file:{notice}", "--hang-secs", "0.5", "--first-step-secs", "1e6", "--signal", "SIGUSR1"]).waits()
     launched.until(launched.signals)
     notice.write_text("600")
     launched.until(lambda: len(launched.signals()) == 2)
@@ -67,8 +67,8 @@ def test_a_notice_is_told_also_where_a_hung_training_is_being_ended(launch, tmp_
 def test_a_notice_that_is_cancelled_takes_only_its_own_reason_away(launch, tmp_path):
     """The launcher itself was told to end meanwhile, and that stands; so does the time that it left."""
     notice = tmp_path / "notice"
-    launched = launch("open", "step", "note:SIGTERM:SIGUSR2", "next:wait:go+commit+exit:75/exit:0",
-                      options=["--notices", f"file:{notice}", "--grace-secs", "40", "--signal", "SIGUSR2"]).waits()
+    launched = launch("open", "step", "note:SIGTERM:SIGUSR1:SIGUSR2", "next:wait:go+commit+exit:75/exit:0",
+                      options=["--notices", f"file:{notice}", "--grace-secs", "40", "--signal", "SIGUSR1"]).waits()
     notice.write_text("20")
     launched.until(launched.signals)
     launched.process.send_signal(signal.SIGTERM)
