@@ -85,7 +85,7 @@ def test_data_in_memory_gives_the_sample(lab, run):
 def test_a_large_batch_is_not_checked_whole(lab, run, monkeypatch):
     seen = []
     ask = publishing.Checker.ask
-    monkeypatch.setattr(publishing.Checker, "ask", lambda self, directory, inputs: seen.append(inputs) or ask(self, directory, inputs))
+    monkeypatch.setattr(publishing.Checker, "ask", lambda self, directory, inputs, *more: seen.append(inputs) or ask(self, directory, inputs, *more))
     made = lab.model()
     x = np.random.default_rng().normal(size=(100, 4)).astype("float32")
     made.fit(x, x[:, :1], batch_size=100, verbose=0, shuffle=False, callbacks=[ckptkit.CheckpointCallback(run)])
