@@ -28,7 +28,7 @@ MOMENTS: dict[str, list[dict[str, Any]]] = {
 SIGTERM = {"signal": "SIGTERM"}
 
 
-@pytest.mark.parametrize("kind", spread(DATA, 3))
+@pytest.mark.parametrize("kind", spread(DATA, 4))
 def test_data(kind: str, tf_process: Any, tmp_path: Path) -> None:
     deaths = [{"batch": [0, 3]}, {"evaluation": [1, 2]}, {"batch": [2, 5]}]
     Comparison(tf_process, tmp_path, data=kind).check(deaths, save=2)
@@ -39,7 +39,7 @@ def test_data_that_was_read_ahead_by_another_amount(tf_process: Any, tmp_path: P
     Comparison(tf_process, tmp_path, data="generator_global").check([{"batch": [2, 5], "pause_secs": 0.5}], save=2)
 
 
-@pytest.mark.parametrize("kind", spread(MODELS, 3, 1))
+@pytest.mark.parametrize("kind", spread(MODELS, 4, 1))
 def test_model(kind: str, tf_process: Any, tmp_path: Path) -> None:
     deaths = [{"after": 2}, {"after": 4}]
     Comparison(tf_process, tmp_path, model=kind).check(deaths, save=1)

@@ -62,4 +62,4 @@ def check(start: Any, draws: int) -> None:
 
 @pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.long) for part in range(1, 20))])
 def test_draws(part: int, tf_process: Any) -> None:
-    check(tf_process, 10 if part else 3)
+    check(tf_process, 10 if part else 2)
