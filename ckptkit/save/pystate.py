@@ -61,7 +61,8 @@ def _encode(value: object, where: str, arrays: list[np.ndarray[Any, Any]], above
         return {"__tuple__": [_encode(item, f"{where}[{i}]", arrays, above) for i, item in enumerate(value)]}
     if isinstance(value, set | frozenset):
         mark = "__set__" if isinstance(value, set) else "__frozenset__"
-        return {mark: [_encode(item, f"{where} (an element)", arrays, above) for item in sorted(value, key=repr)]}
+        where = f"{where} (an element)"
+        return {mark: [_encode(item, where, arrays, above) for item in sorted(value, key=lambda item: _order(item, where, above))]}
     if isinstance(value, dict):
         if all(isinstance(key, str) and key not in _MARKS for key in value):
             return {key: _encode(item, f"{where}[{key!r}]", arrays, above) for key, item in value.items()}
@@ -71,6 +72,12 @@ def _encode(value: object, where: str, arrays: list[np.ndarray[Any, Any]], above
         return _encode(float(value), where, arrays, above)
     raise ConfigError(f"{where} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be saved. Expected None, "
                       f"bool, int, float, str, bytes, NumPy arrays, and lists, tuples, sets, dictionaries of them.")
+
+
+def _order(item: object, where: str, above: tuple[int, ...]) -> tuple[str, list[bytes]]:
+    """Where an element of a set stands. Not by its repr: that of a set in a set follows the order in which the inner one was filled."""
+    arrays: list[np.ndarray[Any, Any]] = []
+    return json.dumps(_encode(item, where, arrays, above)), [array.dtype.str.encode() + array.tobytes() for array in arrays]
 
 
 def decode(text: str, arrays: list[np.ndarray[Any, Any]], where: str) -> Any:

@@ -11,6 +11,7 @@ import pytest
 
 import ckptkit
 from ckptkit.store.events import AttemptEnded, AttemptStarted, NoticeReceived, Restored, Saved
+from ckptkit.store.journal import LAUNCHER
 from tests.launcher.metadata import metadata
 from tests.launcher.project import ENVIRON, digest
 from tests.support.processes import ROOT
@@ -58,7 +59,7 @@ def test_a_notice_a_save_and_the_next_instance_goes_on(cloud, tf_process, tmp_pa
             first.process.kill()
     assert code == 75, output
     events = ckptkit.open_run(run).journal
-    notice = next(event for event in events if isinstance(event, NoticeReceived))
+    notice = next(event for event in events if isinstance(event, NoticeReceived) and event.attempt == LAUNCHER)
     saved = [event for event in events if isinstance(event, Saved)][-1]
     assert notice.source == cloud
     assert [event.outcome for event in events if isinstance(event, AttemptEnded)] == ["preempted"]

@@ -80,6 +80,14 @@ def test_these_come_back(value):
     assert same(there_and_back(value), value)
 
 
+def test_a_set_of_sets_has_one_text():
+    """Equal sets that were filled in another order list their elements in another order."""
+    there, back = (frozenset(items) for items in ([0, 8, 16], [16, 8, 0]))
+    other = frozenset({1, 2})
+    assert repr(there) < repr(other) < repr(back)
+    assert encode({there, other}, "it")[0] == encode({back, other}, "it")[0]
+
+
 def test_bytes_of_another_order_are_the_same_numbers():
     back = there_and_back(np.array([1.5, -2.0], ">f4"))
     assert back.dtype == np.dtype("float32")
