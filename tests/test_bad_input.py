@@ -10,6 +10,7 @@ from textwrap import dedent
 import pytest
 
 from tests.support.machine import NOT_PERMITTED
+from tests.support.spread import spread
 
 START = """
     import errno, json, os, sys
@@ -427,9 +428,9 @@ SEAM = """
 """
 
 
-@pytest.mark.parametrize("number", ["ENOSPC", "EIO"])
-@pytest.mark.parametrize("how", ["once", "lasting"])
-@pytest.mark.parametrize("where", ["background", "foreground"])
+@pytest.mark.parametrize(("where", "how", "number"), spread([
+    ("background", "once", "ENOSPC"), ("background", "lasting", "ENOSPC"), ("foreground", "lasting", "EIO"), ("foreground", "once", "EIO"),
+    ("background", "once", "EIO"), ("background", "lasting", "EIO"), ("foreground", "lasting", "ENOSPC"), ("foreground", "once", "ENOSPC")]))
 def test_whatever_operation_is_refused_the_run_has_its_newest_state(program, number, how, where):
     said = program(SEAM, number, how, where)
     assert said["problems"] == []

@@ -28,7 +28,7 @@ MOMENTS: dict[str, list[dict[str, Any]]] = {
 SIGTERM = {"signal": "SIGTERM"}
 
 
-@pytest.mark.parametrize("kind", spread(DATA, 4))
+@pytest.mark.parametrize("kind", spread(DATA, 8))
 def test_data(kind: str, tf_process: Any, tmp_path: Path) -> None:
     deaths = [{"batch": [0, 3]}, {"evaluation": [1, 2]}, {"batch": [2, 5]}]
     Comparison(tf_process, tmp_path, data=kind).check(deaths, save=2)
@@ -39,7 +39,7 @@ def test_data_that_was_read_ahead_by_another_amount(tf_process: Any, tmp_path: P
     Comparison(tf_process, tmp_path, data="generator_global").check([{"batch": [2, 5], "pause_secs": 0.5}], save=2)
 
 
-@pytest.mark.parametrize("kind", spread(MODELS, 4, 1))
+@pytest.mark.parametrize("kind", spread(MODELS, 6, 1))
 def test_model(kind: str, tf_process: Any, tmp_path: Path) -> None:
     deaths = [{"after": 2}, {"after": 4}]
     Comparison(tf_process, tmp_path, model=kind).check(deaths, save=1)
@@ -61,10 +61,6 @@ def test_callbacks(kind: str, tf_process: Any, tmp_path: Path) -> None:
     Comparison(tf_process, tmp_path, callbacks=kind, epochs=6, **options).check([{"batch": [1, 3]}, {"evaluation": [3, 1]}], save=3)
 
 
-SPREAD = {"two_shuffles", "repeat_twice", "py_dataset", "generator_global"}
-EVERY_KIND = [pytest.param(kind, marks=[] if kind in SPREAD else pytest.mark.long) for kind in DATA]
-
-
 @pytest.mark.parametrize(("callbacks", "model"), [("swap_ema", "ema"), ("weights", "dense")])
 def test_callbacks_that_change_the_model_where_a_run_goes_on(callbacks: str, model: str, tf_process: Any, tmp_path: Path) -> None:
     """What they did at the beginning of a batch or of an evaluation is in the state already, and is not done twice."""
@@ -72,7 +68,7 @@ def test_callbacks_that_change_the_model_where_a_run_goes_on(callbacks: str, mod
         [{"evaluation": [0, 1], **SIGTERM}, {"batch": [1, 3], **SIGTERM}, {"last": 1, "signal": "SIGKILL"}], save=1)
 
 
-@pytest.mark.parametrize("kind", EVERY_KIND)
+@pytest.mark.parametrize("kind", spread(DATA, 12, 1))
 def test_a_signal_to_stop(kind: str, tf_process: Any, tmp_path: Path) -> None:
     """It saves where it arrives: in mid-epoch, at the last batch of an epoch, in an evaluation, and there is nothing left to do again."""
     comparison = Comparison(tf_process, tmp_path, data=kind)
@@ -81,7 +77,7 @@ def test_a_signal_to_stop(kind: str, tf_process: Any, tmp_path: Path) -> None:
     assert batches == [record[1:3] for record in events(comparison.without) if record[0] == "batch"]
 
 
-@pytest.mark.parametrize("kind", EVERY_KIND)
+@pytest.mark.parametrize("kind", spread(DATA, 12, 2))
 def test_the_callback_changes_no_bit(kind: str, tf_process: Any, tmp_path: Path) -> None:
     """Of a run that nobody interrupts."""
     comparison = Comparison(tf_process, tmp_path, data=kind)

@@ -66,7 +66,7 @@ def test_a_signal_saves_and_stops(start, undisturbed, number, hold, phase, posit
     finishes_right(start, undisturbed, held.run)
 
 
-@pytest.mark.parametrize("hold", spread(IDS))
+@pytest.mark.parametrize("hold", spread(IDS, 4, 1))
 def test_a_second_ctrl_c_stops_at_once(start, undisturbed, hold):
     held: Held = start("train.py", hold).wait_for(hold)
     before = [checkpoint.step for checkpoint in ckptkit.open_run(held.run).checkpoints]
@@ -82,7 +82,7 @@ def test_a_second_ctrl_c_stops_at_once(start, undisturbed, hold):
     finishes_right(start, undisturbed, held.run)
 
 
-@pytest.mark.parametrize("hold", spread([*IDS, "committed-3"]))
+@pytest.mark.parametrize("hold", spread([*IDS, "committed-3"], 4))
 def test_a_kill_costs_what_was_not_saved(start, undisturbed, hold):
     held: Held = start("train.py", hold).wait_for(hold)
     held.process.send_signal(signal.SIGKILL)
@@ -90,7 +90,7 @@ def test_a_kill_costs_what_was_not_saved(start, undisturbed, hold):
     finishes_right(start, undisturbed, held.run)
 
 
-@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGUSR1], ids=lambda number: number.name)
+@pytest.mark.parametrize("second", spread([signal.SIGTERM, signal.SIGUSR1]), ids=lambda number: number.name)
 def test_a_second_signal_during_the_save_changes_nothing(start, undisturbed, second):
     held: Held = start("train.py", "batch", "commit-1", options=("--no-saves",)).wait_for("batch")
     held.signal(signal.SIGTERM).go_on("batch").wait_for("commit-1")
@@ -124,12 +124,12 @@ def test_a_signal_on_the_way_back_to_where_the_run_was(start, undisturbed):
     finishes_right(start, undisturbed, held.run)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
-@pytest.mark.parametrize("twice", [False, True], ids=["once", "twice"])
+@pytest.mark.parametrize(("number", "twice"), [
+    pytest.param(number, twice, id=f"{'twice' if twice else 'once'}-{number.name}", marks=marks)
+    for number, twice, marks in ((signal.SIGTERM, False, []), (signal.SIGINT, True, []), (signal.SIGKILL, False, []),
+                                 (signal.SIGTERM, True, pytest.mark.long), (signal.SIGINT, False, pytest.mark.long))])
 def test_a_signal_while_a_save_is_written_behind_training(start, undisturbed, number, twice):
     """Training stands in a batch, the save before its commit. What was being written is finished, but for a second Ctrl-C."""
-    if twice and number == signal.SIGKILL:
-        pytest.skip("there is no second one")
     held: Held = start("train.py", "commit-1", "batch", options=("--background",)).wait_for("commit-1").wait_for("batch")
     if number == signal.SIGKILL:
         held.process.send_signal(number)
