@@ -57,7 +57,7 @@ class Attempt:
 
     def __init__(self, plan: Plan) -> None:
         self.random = ProcessRandom()
-        self.data = LoopData()
+        self.data = LoopData(self.inexact)
         self.plan = replace(plan, state={**plan.state, "loop": self.data, "process": self.random})
         self.position = RunPosition()
         self.done = False

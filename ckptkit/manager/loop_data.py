@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ class Pass:
         drawn: batches that were drawn; one more than `done` while a turn is under way, and after a `break`.
         over: whether the data has ended, or the program has gone on after it broke the pass off.
         left: whether the program broke it off; it is over when the program goes on with something else.
+        caches: whether it fills a cache, from which later passes read.
         random: Python's and NumPy's states when it began.
         iterator: what it draws from, in this process.
         saved: the iterator's saved state, until the loop makes the iterator that it belongs to.
@@ -35,6 +36,7 @@ class Pass:
     drawn: int = 0
     over: bool = False
     left: bool = False
+    caches: bool = False
     random: dict[str, Any] | None = None
     iterator: Any = None
     saved: Tensors = field(default_factory=dict)
@@ -54,9 +56,13 @@ class LoopData:
 
     An epoch may have several passes, one for each call of `manager.data`, one after the other or several at once; the n-th call in an epoch
     goes over the same data as the n-th call in any other.
+
+    Args:
+        inexact: is told why the run cannot go on bit for bit.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, inexact: Callable[[str], None]) -> None:
+        self._inexact = inexact
         self._epochs: list[list[int]] = []  # `Pass.earlier` of each pass, of the epochs that are over
         self._passes: list[Pass] = []  # of the present epoch
         self._calls = 0  # of `batches` in this epoch, in this process
@@ -101,7 +107,7 @@ class LoopData:
         """An epoch of the loop is over."""
         for each in self._passes:
             each.left = not each.over or each.left
-            each.end()
+            self._end(each)
         self._epochs.append([each.earlier for each in self._passes])
         self._passes, self._calls = [], 0
 
@@ -114,7 +120,17 @@ class LoopData:
         """The program goes on with something else: the passes that it broke off are over."""
         for each in self._passes:
             if each.left:
-                each.end()
+                self._end(each)
+
+    def _end(self, each: Pass) -> None:
+        """Nothing more is drawn from a pass.
+
+        TensorFlow reads ahead: whether it has read all that is to be cached when a pass is broken off depends on how fast the program was, and
+        with that, whether the next pass draws its elements anew.
+        """
+        each.end()
+        if each.left and each.caches:
+            self._inexact("the first pass over data with cache() was broken off, and what TensorFlow has cached by then depends on time")
 
     def batches(self, dataset: Iterable[Any]) -> Iterator[Any]:
         """The batches that are left of a pass; `done` is to be called after each."""
@@ -138,6 +154,7 @@ class LoopData:
         if self._drawn_again is None:
             self._drawn_again = why_not_saved(iterator)
         present.iterator, present.saved = iterator, {}
+        present.caches = not earlier and isinstance(iterator, tf.data.Iterator) and keeps_a_cache(iterator)
         try:
             for batch in iterator:
                 present.drawn += 1
