@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import keras
 from ckptkit import _private
 from ckptkit.errors import CheckpointError, CheckpointNotFoundError, ConfigError, CorruptCheckpointError, IncompatibleStateError
 from ckptkit.load import hdf5
+from ckptkit.load.compiled import compile_as, give_optimizer
 from ckptkit.load.formats import Format, Found, recognise
 from ckptkit.load.guard import bounded
 from ckptkit.load.runs import read_run
@@ -182,46 +183,9 @@ def _from_h5(path: Path, custom_objects: Mapping[str, Any] | None) -> Any:
         model = _by_keras(path, ".h5", custom_objects, sizes, compiled=False)
         if isinstance(training, Mapping):
             with _building(path), bounded(path, sizes), keras.saving.custom_object_scope(dict(custom_objects or {})):
-                _compile(model, training)
-                _give_optimizer(path, model, hdf5.group_at(file, OPTIMIZER))
+                compile_as(path, model, training, hdf5.text(file, "keras_version") or "")
+                give_optimizer(path, model, hdf5.group_at(file, OPTIMIZER))
     return model
-
-
-def _compile(model: Any, training: Mapping[str, Any]) -> None:
-    """Compiles a model with the arguments in an `.h5` file.
-
-    Keras 3 has a way of its own, on which losses by a short name (`mse`) are not found again, and the optimizer is built for no variable at all, so
-    that training cannot go on.
-    """
-    values = {name: _of_config(training.get(name), kind.deserialize) for name, kind in (
-        ("loss", keras.losses), ("metrics", keras.metrics), ("weighted_metrics", keras.metrics))}
-    plain = {name: training[name] for name in ("loss_weights", "run_eagerly", "steps_per_execution", "jit_compile") if training.get(name) is not None}
-    model.compile(optimizer=keras.optimizers.deserialize(training["optimizer_config"]), **values, **plain)
-
-
-def _of_config(value: Any, deserialize: Callable[[Any], Any]) -> Any:
-    """What a configuration stands for: a name is itself, an object is made, and lists and dictionaries keep their form."""
-    if isinstance(value, Mapping):
-        return deserialize(value) if "class_name" in value else {name: _of_config(each, deserialize) for name, each in value.items()}
-    return [_of_config(each, deserialize) for each in value] if isinstance(value, list) else value
-
-
-def _give_optimizer(path: Path, model: Any, group: Any) -> None:
-    """Gives a model the optimizer's state in an `.h5` file, all of it or nothing."""
-    if model.optimizer is None:
-        return
-    model.optimizer.build(model.trainable_variables)
-    if group is None:
-        return
-    variables = list(model.optimizer.variables)
-    saved = [hdf5.dataset_at(group, name) for name in hdf5.names(group, "weight_names")]
-    if [tuple(dataset.shape) for dataset in saved] != [tuple(variable.shape) for variable in variables]:
-        logger.warning("%s: the optimizer's state has another form than that of %s now (%d and %d variables); it begins anew", path,
-                       type(model.optimizer).__name__, len(saved), len(variables))
-        return
-    values = [hdf5.values_as(dataset, variable.dtype) for variable, dataset in zip(variables, saved, strict=True)]
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
 
 
 def _parsed(path: Path, text: str | bytes) -> Any:

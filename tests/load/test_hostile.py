@@ -284,6 +284,18 @@ def _watched(assigned):
         keras.optimizers.deserialize = plain
 
 
+@pytest.mark.parametrize("optimizer", [None, "missing", 3, [], {}, {"class_name": None, "config": {}}])
+def test_arguments_of_compile_without_an_optimizer(compiled, optimizer):
+    with h5py.File(compiled, "r+") as file:
+        training = json.loads(file.attrs["training_config"])
+        training["optimizer_config"] = optimizer
+        if optimizer == "missing":
+            del training["optimizer_config"]
+        file.attrs["training_config"] = json.dumps(training)
+    with pytest.raises(ckptkit.CorruptCheckpointError, match=r"compiled, and not with which optimizer.*load_weights"):
+        ckptkit.load_model(compiled)
+
+
 @pytest.mark.parametrize("names", [3, b"adam/iteration", [1.5, 2.5], h5py.Empty("f4"), [[b"a", b"b"]]])
 def test_an_optimizers_state_under_no_names(compiled, names):
     with h5py.File(compiled, "r+") as file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -142,6 +143,30 @@ def test_an_h5_file_of_any_loss_is_trained_on(tmp_path, loss, metrics):
     fit(again)
     assert everything(again) == everything(model)
     assert again.evaluate(*data(), verbose=0) == model.evaluate(*data(), verbose=0)
+
+
+OF_KERAS_2 = {
+    "loss": {"class_name": "Huber", "config": {"reduction": "auto", "name": "huber_loss", "delta": 0.5, "fn": "huber"}},
+    "metrics": [[{"class_name": "MeanMetricWrapper", "config": {"name": "mae", "dtype": "float32", "fn": "mean_absolute_error"}}]],
+    "weighted_metrics": None, "loss_weights": None,
+    "optimizer_config": {"class_name": "Custom>SGD", "config": {
+        "name": "SGD", "weight_decay": None, "clipnorm": 1.5, "global_clipnorm": None, "clipvalue": None, "use_ema": False, "ema_momentum": 0.99,
+        "ema_overwrite_frequency": None, "jit_compile": False, "is_legacy_optimizer": False, "learning_rate": 0.25, "momentum": 0.9,
+        "nesterov": False}}}
+"""What Keras 2 writes into an .h5 file; taken from one of tf_keras 2.21."""
+
+
+def test_an_h5_file_that_keras_2_has_written_is_trained_on(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    model.compile(keras.optimizers.SGD(0.25, momentum=0.9, clipnorm=1.5), keras.losses.Huber(delta=0.5), metrics=["mae"])
+    model.save(tmp_path / "model.h5")
+    with h5py.File(tmp_path / "model.h5", "r+") as file:
+        file.attrs["keras_version"], file.attrs["training_config"] = "2.15.0", json.dumps(OF_KERAS_2)
+    again = ckptkit.load_model(tmp_path / "model.h5")
+    fit(model)
+    fit(again)
+    assert everything(again) == everything(model)
+    assert again.evaluate(*data(), verbose=0, return_dict=True) == model.evaluate(*data(), verbose=0, return_dict=True)
 
 
 # -- what cannot be built says what is missing
