@@ -41,7 +41,8 @@ class Published:
 
 
 def export(model: Any, base: Path, spec: ExportSpec, *, version: int | None = None, source: Source | None = None, data: DataForm | None = None,
-           files: FileSystem | None = None, clock: Clock | None = None, hurried: Callable[[], bool] = lambda: False) -> Published:
+           mine: Path | None = None, files: FileSystem | None = None, clock: Clock | None = None,
+           hurried: Callable[[], bool] = lambda: False) -> Published:
     """Exports a model; see `export_saved_model`.
 
     Args:
@@ -51,6 +52,7 @@ def export(model: Any, base: Path, spec: ExportSpec, *, version: int | None = No
         version: its number, or None.
         source: where the model came from.
         data: what is known of the data that it was trained with.
+        mine: the version that the run has published last, where nothing was trained since then.
         files: how the disk is changed.
         clock: the time.
         hurried: says whether there is no more time for the check, because this process is to stop.
@@ -66,7 +68,7 @@ def export(model: Any, base: Path, spec: ExportSpec, *, version: int | None = No
     name = _name(model)
     try:
         with Checker(spec.limit_secs, hurried) as checker, exports.writing(disk, base, number) as directory:
-            return _export(model, name, directory, spec, checker, version=version, source=source or Source(), data=data, disk=disk, clock=clock)
+            return _export(model, name, directory, spec, checker, version=version, source=source or Source(), data=data, mine=mine, disk=disk, clock=clock)
     except (ConfigError, StorageError):
         raise
     except Exception as error:
@@ -74,7 +76,7 @@ def export(model: Any, base: Path, spec: ExportSpec, *, version: int | None = No
 
 
 def _export(model: Any, name: str, directory: Path, spec: ExportSpec, checker: Checker, *, version: int | None, source: Source,
-            data: DataForm | None, disk: FileSystem, clock: Clock) -> Published:
+            data: DataForm | None, mine: Path | None, disk: FileSystem, clock: Clock) -> Published:
     base = directory.parent
     traced = _traced(model, spec, data or DataForm())
     variables = traces.variables_of(traced, model)
@@ -82,7 +84,7 @@ def _export(model: Any, name: str, directory: Path, spec: ExportSpec, checker: C
     whole = xxhash.xxh3_128_hexdigest(repr(sorted(live.items())).encode())
     names = {each.endpoint.name for each in traced}
     if source.step is not None:
-        there, said = served_already(base, source.step, lambda record: _is_same(record, whole, traced))
+        there, said = served_already(base, source.step, lambda record: _is_same(record, whole, traced), mine)
         if said:
             logger.info("%s", said)
         if there is not None and there.record is not None:
@@ -97,7 +99,7 @@ def _export(model: Any, name: str, directory: Path, spec: ExportSpec, checker: C
     answers = checker.ask(directory, {each.endpoint.name: each.sample for each in traced}, spec.imports)
     proofs = prove(traced, answers, spec.rtol, spec.atol)
     check_secs = time.monotonic() - began
-    signatures = {each.endpoint.name: SignatureRecord(inputs=each.inputs, outputs=each.outputs, proof=proofs[each.endpoint.name])
+    signatures = {each.endpoint.name: SignatureRecord(inputs=each.inputs, outputs=each.outputs, proof=proofs[each.endpoint.name], graph=each.graph)
                   for each in traced}
     record = ExportRecord(
         exported_at=clock.now(), model=name, source=source, signatures=signatures, default=default,
@@ -127,8 +129,10 @@ def _traced(model: Any, spec: ExportSpec, data: DataForm) -> list[traces.Traced]
 
 
 def _is_same(record: ExportRecord, variables: str, traced: Sequence[traces.Traced]) -> bool:
-    forms = {each.endpoint.name: (each.inputs, each.outputs) for each in traced}
-    return record.variables == variables and {name: (each.inputs, each.outputs) for name, each in record.signatures.items()} == forms
+    if record.variables != variables or record.signatures.keys() != {each.endpoint.name for each in traced}:
+        return False
+    pairs = [(record.signatures[each.endpoint.name], each) for each in traced]
+    return all((was.inputs, was.outputs) == (now.inputs, now.outputs) and was.graph in ("", now.graph) for was, now in pairs)
 
 
 def in_words(proofs: dict[str, Proof]) -> str:

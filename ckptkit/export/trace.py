@@ -18,7 +18,7 @@ import xxhash
 
 from ckptkit import _private
 from ckptkit.errors import ExportError
-from ckptkit.export import forms
+from ckptkit.export import forms, graphs
 from ckptkit.export.signatures import SERVING_DEFAULT, Endpoint
 from ckptkit.save.walk import visit
 from ckptkit.store.export_record import TensorForm
@@ -61,6 +61,11 @@ class Traced:
     def half(self) -> bool:
         """Whether it computes something in 16 bits."""
         return _private.computes_in_16_bits(self.signature)
+
+    @property
+    def graph(self) -> str:
+        """A digest of what it computes, and from which values."""
+        return graphs.digest(self.signature, lambda value: "/".join(map(str, _digest(value.numpy()))))
 
 
 def flat_outputs(outputs: Any) -> dict[str, tf.Tensor]:

@@ -22,7 +22,7 @@ from ckptkit.keras.examine import examined_step
 from ckptkit.keras.identity import check_one_device, check_same_phase, finished_by, note_finished
 from ckptkit.keras.others import Others
 from ckptkit.keras.place import Pass, Place, measured, plain_logs
-from ckptkit.keras.publish import divergence, is_published, publish
+from ckptkit.keras.publish import divergence, publish
 from ckptkit.keras.replay import Replay
 from ckptkit.keras.saved_place import place_state, read_place
 from ckptkit.keras.watch import Watch
@@ -179,7 +179,7 @@ class FitRun:
             self._attempt.note_finished()
         self._attempt.done = True
         _private.set_initial_epoch(self._model, max(self._epochs, self._position.epoch))
-        self._publish_later = self._export is not None and checkpoint.manifest.final and not is_published(self._attempt, self._export)
+        self._publish_later = checkpoint.manifest.final
         logger.info("this run has finished: %d epochs are done, nothing is trained. To train on, pass larger epochs (a total, as in Keras); for "
                     "another run, pass fresh='a label' or name another directory", checkpoint.manifest.epoch)
 
@@ -200,7 +200,7 @@ class FitRun:
             # An interrupted run publishes nothing; the next start does.
             self._attempt.stopping.serve(leave=self._flush)
             if self._export is not None and (self._final is not None or self._publish_later):
-                publish(self._attempt, self._model, self._export, self._call)
+                publish(self._attempt, self._model, self._export, self._call, trained=self._final is not None)
             self._attempt.stopping.serve(leave=self._flush)
             note_finished(self._manager.run.layout, self._model)  # and not where it was stopped at its very end: that fit may be called again
         except BaseException as caught:

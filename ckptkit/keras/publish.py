@@ -13,9 +13,9 @@ import keras
 
 from ckptkit import _private
 from ckptkit.errors import CheckpointError
-from ckptkit.export.already import served_already
+from ckptkit.export.already import superseded
 from ckptkit.export.publishing import export, in_words
-from ckptkit.export.signatures import SERVE, SERVING_DEFAULT, DataForm, check_signatures
+from ckptkit.export.signatures import DataForm
 from ckptkit.export.spec import ExportSpec
 from ckptkit.keras.place import not_finite
 from ckptkit.log import logger
@@ -56,31 +56,26 @@ def data_form(call: _private.FitCall) -> DataForm:
         return DataForm()
 
 
-def is_published(attempt: Attempt, spec: ExportSpec) -> bool:
-    """Whether what would be published now was published in this life, and is what servers take now: decided without tracing the model."""
-    layout = attempt.plan.layout
-    try:
-        checkpoint, base = _chosen(attempt, spec), _base(layout, spec)
-        told = [event for event in this_life(read_journal(layout).events) if isinstance(event, events.Exported) and event.step == checkpoint.step]
-        if not any((layout.root / event.path).parent.resolve() == base.resolve() for event in told):
-            return False
-        names = set(check_signatures(spec.signatures))
-        names |= set() if names & {SERVE, SERVING_DEFAULT} else {SERVE}
-        there, said = served_already(base, checkpoint.step, lambda record: (
-            record.source.checkpoint == str(checkpoint.name) and set(record.signatures) == names))
-    except CheckpointError:
-        return False  # publishing comes to the same, and says it
-    if there is not None:
-        logger.info("%s", said)
-    return there is not None
+def _published_last(layout: RunLayout, base: Path, step: int) -> Path | None:
+    """The version that this life has published last in a base directory, where that is of a step."""
+    told = [event for event in this_life(read_journal(layout).events) if isinstance(event, events.Exported)]
+    last = next((event for event in reversed(told) if (layout.root / event.path).parent.resolve() == base.resolve()), None)
+    return base / Path(last.path).name if last is not None and last.step == step else None
 
 
 def _base(layout: RunLayout, spec: ExportSpec) -> Path:
-    return layout.export if spec.directory is None else check_base(spec.directory)
+    return (layout.export if spec.directory is None else check_base(spec.directory)).absolute()
 
 
-def publish(attempt: Attempt, model: Any, spec: ExportSpec, call: _private.FitCall) -> None:
+def publish(attempt: Attempt, model: Any, spec: ExportSpec, call: _private.FitCall, *, trained: bool) -> None:
     """Exports the model as the user has said; a failure costs neither `fit`'s return value nor a checkpoint.
+
+    Args:
+        attempt: of the run.
+        model: what was trained.
+        spec: how it is exported.
+        call: the `fit`.
+        trained: whether this `fit` has; one that met a finished run leaves what others have published since then.
 
     Raises:
         Exception: where it failed, and `spec` says that this is an error.
@@ -91,10 +86,15 @@ def publish(attempt: Attempt, model: Any, spec: ExportSpec, call: _private.FitCa
     try:
         base = _base(layout, spec)
         checkpoint = _chosen(attempt, spec)
+        before = None if trained else _published_last(layout, base, checkpoint.step)
+        if before is not None and (said := superseded(base, before)):
+            logger.info("%s", said)
+            return
         source = Source(step=checkpoint.step, checkpoint=str(checkpoint.name), weights=spec.weights if isinstance(spec.weights, str) else "step")
         # What training ended with is in the model.
         with nullcontext() if spec.weights == "final" else weights_of(checkpoint, track(attempt.plan.state)):
-            published = export(model, base, spec, source=source, data=data_form(call), files=attempt.plan.files, hurried=_half_of_grace(attempt))
+            published = export(model, base, spec, source=source, data=data_form(call), mine=before, files=attempt.plan.files,
+                               hurried=_half_of_grace(attempt))
     except Exception as error:  # whatever it is: the training is over and saved, and would be no better for ending so
         tell(attempt.journal, events.ExportFailed(error=type(error).__name__, message=str(error)))
         if spec.errors == "raise":
@@ -103,7 +103,10 @@ def publish(attempt: Attempt, model: Any, spec: ExportSpec, call: _private.FitCa
         warnings.warn(f"{said} Training and its checkpoints are not affected.", stacklevel=2)
         return
     path, record = published.path, published.record
-    shown = path.relative_to(layout.root) if path.is_relative_to(layout.root) else path
+    if path == before:
+        return  # that is in the journal
+    root = layout.root.absolute()
+    shown = path.relative_to(root) if path.is_relative_to(root) else path
     tell(attempt.journal, events.Exported(
         path=str(shown), step=checkpoint.step, secs=time.monotonic() - began, check_secs=record.check_secs if published.is_new else 0.0,
         proof=in_words({name: signature.proof for name, signature in record.signatures.items()})))

@@ -59,11 +59,13 @@ class SignatureRecord(msgspec.Struct, frozen=True, kw_only=True):
         inputs: its inputs.
         outputs: its outputs.
         proof: how it was proven.
+        graph: a digest of what it computes, names left out; empty in exports of earlier versions.
     """
 
     inputs: tuple[TensorForm, ...]
     outputs: tuple[TensorForm, ...]
     proof: Proof
+    graph: str = ""
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,8 @@ import tensorflow as tf
 from keras import layers
 
 import ckptkit
+from ckptkit.export.publishing import _traced
+from ckptkit.export.signatures import DataForm
 from ckptkit.store.export_record import read_export
 from tests.support import checkers
 
@@ -276,12 +278,28 @@ def random_values(rng: Rng) -> Exported:
     return noisy, {"sample": floats(rng, 4, 2)}, {"serving_default": {"x": floats(rng, 3, 2)}}, {"serving_default": {"rows": np.int32(3)}}
 
 
+def made(name: str, seed: int) -> Exported:
+    """One kind: the same in each process."""
+    keras.utils.set_random_seed(seed)
+    return KINDS[name](np.random.default_rng([seed, *name.encode()]))
+
+
+def trace_all(seed: int) -> dict[str, dict[str, str]]:
+    """The digest of each graph. They are made in another order, so that what TensorFlow and Keras count is not the same."""
+    said = {}
+    for name in reversed(KINDS):
+        model, options, *_ = made(name, seed)
+        traced = _traced(model, ckptkit.ExportSpec(**options), DataForm())
+        said[name] = {each.endpoint.name: each.graph for each in traced}
+    return said
+
+
 def export_all(directory: str, seed: int) -> dict[str, Any]:
     """Exports everything; what each record says, beside the inputs and outputs in `<kind>.npz`."""
     checkers.use(checkers.forked())
     said = {}
-    for name, make in KINDS.items():
-        model, options, inputs, outputs = make(np.random.default_rng([seed, *name.encode()]))
+    for name in KINDS:
+        model, options, inputs, outputs = made(name, seed)
         before = {id(v): v.numpy().tobytes() for v in getattr(model, "variables", ())}
         path = ckptkit.export_saved_model(model, f"{directory}/{name}", **options)
         after = {id(v): v.numpy().tobytes() for v in getattr(model, "variables", ())}
@@ -291,6 +309,7 @@ def export_all(directory: str, seed: int) -> dict[str, Any]:
         arrays |= {f"out/{signature}/{key}": value for signature, given in outputs.items() for key, value in given.items()}
         np.savez(f"{directory}/{name}.npz", **arrays)
         said[name] = {"path": str(path), "proofs": {key: each.proof.how for key, each in record.signatures.items()}, "default": record.default,
+                      "graphs": {key: each.graph for key, each in record.signatures.items()},
                       "sample": record.sample, "variables": [key for key, _ in tf.train.list_variables(f"{path}/variables/variables")]}
     Path(f"{directory}/said.json").write_text(json.dumps(said))
     return said

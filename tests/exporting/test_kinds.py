@@ -20,9 +20,9 @@ pytestmark = pytest.mark.xdist_group("exporting")
 @pytest.fixture(scope="module")
 def exported(fork_server, tmp_path_factory):
     directory = tmp_path_factory.mktemp("kinds")
-    said = fork_server.call("tests.exporting.kinds:export_all", str(directory), int.from_bytes(directory.name.encode()[-2:]) + id(directory) % 1000,
-                            env={"CUDA_VISIBLE_DEVICES": ""}).check().result
-    return directory, said
+    seed = id(directory) % 100_000
+    said = fork_server.call("tests.exporting.kinds:export_all", str(directory), seed, env={"CUDA_VISIBLE_DEVICES": ""}).check().result
+    return directory, said, seed
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +69,8 @@ def test_the_optimizer_does_not_travel(exported):
     weights = {name: len([key for key in each["variables"] if key.endswith("VARIABLE_VALUE")]) for name, each in exported[1].items()}
     assert weights["sequential"] == 9
     assert weights["module"] == weights["sub_graphs"] == 1
+
+
+def test_another_process_knows_what_it_has_traced_before(exported, fork_server):
+    again = fork_server.call("tests.exporting.kinds:trace_all", exported[2], env={"CUDA_VISIBLE_DEVICES": ""}).check().result
+    assert again == {name: each["graphs"] for name, each in exported[1].items()}

@@ -248,15 +248,52 @@ def test_exported_already_is_what_servers_take_now(lab, run):
 
     shutil.copytree(newest, base / str(int(newest.name) + 1))
     (base / str(int(newest.name) + 1) / "EXPORT.json").unlink()
-    hidden = newest
-    newest, lines = again(more)
-    assert int(newest.name) == int(hidden.name) + 2
-    assert any("exported anew: servers take" in line for line in lines)
+    others, lines = again(more)
+    assert int(others.name) == int(newest.name) + 1
+    assert any("servers take" in line and "which this run has not published" in line for line in lines)
+    newest, lines = again()
+    assert int(newest.name) > int(others.name), "what the user has changed is published all the same"
 
     shutil.rmtree(base)
     newest, lines = again()
     assert (newest / "saved_model.pb").is_file()
     assert any("published the model as" in line for line in lines)
+
+
+def test_a_function_that_was_changed_is_exported_anew(lab, run):
+    """Under its old name, with its old form, over the same weights: as a mistake in it is mended."""
+    made, x = lab.model(), lab.rows()[0]
+    for factor, versions in ((2.0, 1), (2.0, 1), (3.0, 2)):
+        scaled = (lambda x, factor=factor: made(x) * factor, lab.tf.TensorSpec([None, 4]))
+        lab.fit(run, made, export=ckptkit.ExportSpec(signatures={"scaled": scaled}))
+        assert len(list((run / "export").iterdir())) == versions
+    served = ckptkit.load_exported(run)
+    assert served.signatures["scaled"](x)["output_0"].tobytes() == (served(x) * np.float32(3)).tobytes()
+
+
+def test_runs_that_publish_in_one_place_leave_alone_what_others_have_published(lab, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    models = {name: lab.model(seed=ord(name)) for name in "abc"}
+
+    def fit(name, epochs=1):
+        with lab.logged() as lines:
+            lab.fit(tmp_path / name, models[name], epochs=epochs, export="served")
+        versions = {path.name: path.stat().st_ino for path in (tmp_path / "served").iterdir()}
+        return versions, "\n".join(lines)
+
+    fit("a")
+    both, _ = fit("b")
+    for name in ("a", "b", "a"):
+        assert fit(name)[0] == both
+    assert "which this run has not published" in fit("a")[1]
+    after, _ = fit("c")
+    assert len(after) == 2, "the first one has gone"
+    now, lines = fit("a")
+    assert now == after
+    assert "is gone; servers take" in lines
+    assert [len(told(tmp_path / name, "exported")) for name in "abc"] == [1, 1, 1]
+    now, _ = fit("a", epochs=2)
+    assert max(now, key=int) not in after, "it was trained"
 
 
 def test_older_versions_go_and_those_of_others_stay(lab, tmp_path):
