@@ -19,11 +19,12 @@ from ckptkit.store.exports import check_base
 @run_argument
 @click.argument("out", metavar="OUT")
 @click.option("--step", "which", default="latest", metavar="STEP|latest|best", callback=which_checkpoint, help="Which checkpoint.  [default: latest]")
+@click.option("--name", metavar="NAME", help="Of a run with several models: which, by its name in state={...}.")
 @click.option("--keep", type=click.IntRange(min=1), default=2, show_default=True, help="How many versions stay in OUT, the new one among them.")
 @click.option("--limit-secs", type=click.FloatRange(min=0, min_open=True), default=300.0, show_default=True,
               help="How long the fresh process may take to answer.")
 @json_option
-def command(run: str, out: str, which: int | str, keep: int, limit_secs: float, as_json: bool) -> None:
+def command(run: str, out: str, which: int | str, name: str | None, keep: int, limit_secs: float, as_json: bool) -> None:
     """Publish the Keras model of RUN as a SavedModel in OUT/<version>/.
 
     The model is built again from what lies beside its checkpoints, without the code that trained it. It is published when a fresh process has
@@ -39,10 +40,12 @@ def command(run: str, out: str, which: int | str, keep: int, limit_secs: float, 
     from ckptkit.load.model import load_model
 
     try:
-        model = load_model(run, step=checkpoint.step)
+        model = load_model(run, step=checkpoint.step, name=name)
     except ConfigError as error:
-        raise ConfigError(f"{error} A command has no code of yours: export from Python, with ckptkit.export_saved_model(ckptkit.load_model({run!r}, "
-                          f"custom_objects={{...}}, step={checkpoint.step}), {out!r}).") from error
+        # A model that was not stored, because it is no data, is not built by custom_objects either.
+        raise ConfigError(f"{error} Where it needs code of yours, which a command has not, export from Python, with "
+                          f"ckptkit.export_saved_model(model, {out!r}): the model is ckptkit.load_model({run!r}, custom_objects={{...}}, "
+                          f"step={checkpoint.step}), or your own after ckptkit.load_weights(model, {run!r}, step={checkpoint.step}).") from error
     source = Source(step=checkpoint.step, checkpoint=str(checkpoint.name), weights=_weights(checkpoint, which))
     published = export(model, base, ExportSpec(keep=keep, limit_secs=limit_secs), source=source)
     record = published.record
