@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from typing import Any
 import tensorflow as tf
 
 from ckptkit.errors import ExportError
+from ckptkit.load.exported import unknown_operation
 
 CHECKER = Path(__file__).with_name("checker.py")
 
@@ -27,7 +27,6 @@ _SITES = ("site-packages", "dist-packages")
 _STDERR_CHARACTERS = 2000
 _ALARM_AFTER_SECS = 5.0
 _LOOK_SECS = 0.2
-_UNKNOWN_OP = re.compile(r"Op type not registered '(\w+)'")
 
 Tensors = dict[str, tf.Tensor]
 
@@ -116,9 +115,8 @@ class Checker:
                    "imports": list(imports), "signatures": signatures}
         answer = self._answer(json.dumps(request).encode() + b"\n")
         if answer["error"] is not None:
-            unknown = _UNKNOWN_OP.search(answer["error"][1])
-            if unknown is not None:
-                raise ExportError(f"a fresh process cannot load it: it has the operation {unknown[1]!r}, which TensorFlow alone does not have. Name "
+            if operation := unknown_operation(answer["error"][1]):
+                raise ExportError(f"a fresh process cannot load it: it has the operation {operation!r}, which TensorFlow alone does not have. Name "
                                   f"the library that brings it, as in imports=('tensorflow_text',); servers need it, too")
             raise ExportError(f"a fresh process cannot load it: {': '.join(answer['error'])}")
         return {name: self._read(found) for name, found in answer["signatures"].items()}

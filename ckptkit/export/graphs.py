@@ -24,8 +24,8 @@ def digest(function: Any, values: Callable[[Any], str]) -> str:
     library = _Library(definition.library.function)
     variables = {id(variable.handle): variable for variable in function.variables}
     captured = [_of(values, tensor, variables) for tensor in function.captured_inputs]
-    given = len(graph.inputs) - len(captured)
-    inputs = {tensor.op.name: f"input {index}" if index < given else f"captured {captured[index - given]}" for index, tensor in enumerate(graph.inputs)}
+    known = [f"input {index}" for index in range(len(graph.inputs) - len(captured))] + [f"captured {each}" for each in captured]
+    inputs = {tensor.op.name: each for tensor, each in zip(graph.inputs, known, strict=True)}
     nodes = _Nodes(definition.node, inputs, library)
     return _joined([*(nodes.of(tensor.name) for tensor in graph.outputs), "done", *sorted(nodes.of(each.name) for each in graph.control_outputs)])
 

@@ -68,7 +68,8 @@ def export(model: Any, base: Path, spec: ExportSpec, *, version: int | None = No
     name = _name(model)
     try:
         with Checker(spec.limit_secs, hurried) as checker, exports.writing(disk, base, number) as directory:
-            return _export(model, name, directory, spec, checker, version=version, source=source or Source(), data=data, mine=mine, disk=disk, clock=clock)
+            return _export(model, name, directory, spec, checker, version=version, source=source or Source(), data=data, mine=mine, disk=disk,
+                           clock=clock)
     except (ConfigError, StorageError):
         raise
     except Exception as error:

@@ -38,9 +38,9 @@ def compile_as(path: Path, model: Any, training: Mapping[str, Any], keras_versio
         training = _as_keras_3(training)
     optimizer = training.get("optimizer_config")
     if not isinstance(optimizer, Mapping) or not isinstance(optimizer.get("class_name"), str):
-        raise CorruptCheckpointError(f"{path} says that its model was compiled, and not with which optimizer. Expected optimizer_config with its class "
-                                     f"and arguments. Received: {str(optimizer)[:100]}. ckptkit.load_weights(model, {str(path)!r}) takes the weights "
-                                     f"alone.")
+        raise CorruptCheckpointError(f"{path} says that its model was compiled, and not with which optimizer. Expected optimizer_config with its "
+                                     f"class and arguments. Received: {str(optimizer)[:100]}. ckptkit.load_weights(model, {str(path)!r}) takes the "
+                                     f"weights alone.")
     values = {name: _of_config(training.get(name), kind.deserialize) for name, kind in (
         ("loss", keras.losses), ("metrics", keras.metrics), ("weighted_metrics", keras.metrics))}
     plain = {name: training[name] for name in ("loss_weights", "run_eagerly", "steps_per_execution", "jit_compile") if training.get(name) is not None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from ckptkit.store.layout import CheckpointName
 
 DEFAULTS = ("serving_default", "serve")
 """The signatures that a call of the whole object takes, the first that is there."""
+
+_UNKNOWN_OP = re.compile(r"Op type not registered '(\w+)'")
 
 
 @dataclass(frozen=True)
@@ -219,7 +222,7 @@ def load_exported(path_or_base: str | os.PathLike[str], version: int | None = No
     Raises:
         CheckpointNotFoundError: where there is no SavedModel, or not this version.
         CorruptCheckpointError: where it cannot be loaded.
-        ConfigError: where an argument cannot be right.
+        ConfigError: where an argument cannot be right, or the model has an operation of a library that is not imported.
         StorageError: where the system refuses to read.
 
     Example:
@@ -234,17 +237,24 @@ def load_exported(path_or_base: str | os.PathLike[str], version: int | None = No
     with storage_errors("read", directory):
         try:
             loaded = tf.saved_model.load(str(directory))
-        except OSError as error:
-            if error.errno is not None:
+        except (OSError, tf.errors.OpError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, AssertionError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
                 raise
-            raise CorruptCheckpointError(f"TensorFlow cannot load {directory}: {first_line(error)}") from error
-        except (tf.errors.OpError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, AssertionError) as error:
+            if operation := unknown_operation(str(error)):
+                raise ConfigError(f"The model in {directory} has the operation {operation!r}, which TensorFlow alone does not have. Import the "
+                                  f"library that brings it first, as in: import tensorflow_text.") from error
             raise CorruptCheckpointError(f"TensorFlow cannot load {directory}: {first_line(error)}") from error
     found: Mapping[str, Any] = getattr(loaded, "signatures", None) or {}
     orders, recorded = list(_orders(loaded)), _recorded(directory)
     names = sorted(found, key=lambda name: (name not in DEFAULTS, name))
     signatures = {name: _signature(name, found[name], [*recorded.get(name, []), *orders]) for name in names}
     return ExportedModel(directory, loaded, signatures)
+
+
+def unknown_operation(said: str) -> str:
+    """The operation that TensorFlow does not know, in what it says of a model with one; else empty."""
+    found = _UNKNOWN_OP.search(said)
+    return found[1] if found is not None else ""
 
 
 def _directory_of(path_or_base: object, version: int | None) -> Path:

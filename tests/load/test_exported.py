@@ -139,6 +139,15 @@ def test_what_is_published_is_found_up_to_the_largest_number_there_is(tmp_path, 
         assert ckptkit.export_saved_model(model, tmp_path).name == str(largest + 1)
 
 
+def test_an_operation_of_a_library_that_is_not_imported(tmp_path):
+    """As of tensorflow_text: the model is whole."""
+    path = ckptkit.export_saved_model(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, activation="tanh")]), tmp_path)
+    graph = path / "saved_model.pb"
+    graph.write_bytes(graph.read_bytes().replace(b"Tanh", b"Tanx"))
+    with pytest.raises(ckptkit.ConfigError, match=r"has the operation 'Tanx', .* import tensorflow_text"):
+        ckptkit.load_exported(path)
+
+
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()])
 def test_where_there_is_none(tmp_path, make):
     make(tmp_path / "export")

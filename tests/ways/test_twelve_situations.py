@@ -129,6 +129,7 @@ def test_5_trained_saved_with_the_optimizer_loaded_and_trained_on_to_the_same_bi
     else:
         resumed = sequential()
         ckptkit.load_weights(resumed, tmp_path / "run")
+    assert bits(resumed) == bits(unbroken)
     same_optimizer = way != "weights of a run"
     train(unbroken)
     train(resumed)
