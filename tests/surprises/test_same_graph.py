@@ -80,12 +80,3 @@ def test_a_change(name):
 
 def test_what_is_for_training_only_is_no_change():
     assert graph(rounded(1.0)) == graph(rounded(2.0))
-
-
-def test_a_graph_that_is_deep(lab):
-    def deep(x):
-        for number in range(3000):
-            x = x + number
-        return x
-
-    assert graph(deep) == graph(deep)
