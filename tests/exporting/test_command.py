@@ -98,3 +98,25 @@ def test_what_is_not_there_is_said_without_tensorflow(trained, tmp_path):
     assert called("export", trained, tmp_path / "out", "--keep", "0").returncode == 2
     assert called("export", trained, tmp_path / "out", "--limit-secs", "0").returncode == 2
     assert not (tmp_path / "out").exists()
+
+
+SEVERAL = """
+import sys
+import keras
+import ckptkit
+models = {name: keras.Sequential([keras.Input((4,)), keras.layers.Dense(units)]) for name, units in (("g", 2), ("d", 3))}
+with ckptkit.CheckpointManager(sys.argv[1], models) as manager:
+    manager.save(1)
+"""
+
+
+@pytest.mark.long
+def test_one_of_several_models(fork_server, tmp_path):
+    fork_server.run(SEVERAL, tmp_path / "run", env={"CUDA_VISIBLE_DEVICES": ""}).check()
+    done = called("export", tmp_path / "run", tmp_path / "out")
+    assert done.returncode == 2
+    assert "several models ('g', 'd')" in done.stderr
+    done = called("export", tmp_path / "run", tmp_path / "out", "--name", "d")
+    assert done.returncode == 0, done.stderr
+    (version,) = (tmp_path / "out").iterdir()
+    assert read_export(version).signatures["serve"].outputs[0].shape == (None, 3)
