@@ -6,7 +6,8 @@ set -euo pipefail
 : "${PROGRAM:=/opt/training}"            # on the VM's own disk
 : "${SOURCE:=https://github.com/you/training.git}"
 : "${ACCOUNT:=trainer}" # not root
-: "${UNIT:=systemd-run --quiet --wait --pipe --collect --unit=training --property=KillMode=mixed --property=TimeoutStopSec=25}"
+: "${UNIT:=systemd-run --quiet --wait --pipe --collect --unit=training --property=KillMode=mixed --property=TimeoutStopSec=25 \
+    --property=OOMPolicy=continue}" # a training that runs out of memory is the launcher's business; by default the whole unit would be ended with it
 : "${AT_END:=scale_to_zero}"
 
 # shellcheck disable=SC2329 # the name of the second one stands in AT_END
@@ -35,6 +36,7 @@ code=0
     "$PROGRAM/venv/bin/ckptkit" run --notices=gce --grace-secs=25 --run="$RUNS/digits" -- \
     "$PROGRAM/venv/bin/python" "$PROGRAM/train.py" --run "$RUNS/digits" || code=$?
 
-# 75: this VM goes away, and the group makes the next one. Anything else would only happen again, and a VM costs money while it stands.
-if ((code != 75)); then "$AT_END"; fi
+# 75: this VM goes away, and the group makes the next one. So it does where the unit was cut off while the VM is shut down, whatever its code is
+# then. Anything else would only happen again, and a VM costs money while it stands.
+if ((code != 75)) && [[ "$(systemctl is-system-running)" != stopping ]]; then "$AT_END"; fi
 exit "$code"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,7 +30,8 @@ TEMPLATES: dict[str, tuple[Validator, dict[str, str]]] = {
     "configs/Dockerfile": (validators.dockerfile, {"python:3.12-slim-bookworm": "python", "tini=0.19.0-*": "tini", "USER 10001:10001": "USER root",
                                                    '["python", "train.py"': '"python", "train.py"', "WORKDIR /app": "WORKDIR app"}),
     "configs/aws-user-data.yaml": (validators.cloud_config, {
-        "KillMode=mixed": "KillMode=gentle", "RestartSec=30": "RestartSecs=30", "ExecStart=/opt": "ExecStart=opt", "[Service]": "[Servise]",
+        "KillMode=mixed": "KillMode=gentle", "RestartSec=30": "RestartSecs=30", "OOMPolicy=continue": "OOMPolicy=go on",
+        "ExecStart=/opt": "ExecStart=opt", "[Service]": "[Servise]",
         "runcmd:\n": "runcmd:\n- mount -a\n", "#cloud-config": "# cloud-config", "User=trainer": "User=trainer\n      What is this"}),
 }
 BROKEN = [(name, old, new) for name, (_, changes) in TEMPLATES.items() for old, new in changes.items()]
@@ -80,11 +83,43 @@ def test_kubernetes_by_what_an_exit_code_means():
     assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never", "a pod failure policy asks for that"
 
 
-def test_aws_by_what_an_exit_code_means():
+def test_aws_by_what_an_exit_code_means(tmp_path):
     _, unit = aws()
-    assert "Restart=on-failure\n" in unit
-    assert "RestartPreventExitStatus=1 78 93\n" in unit
-    assert "0|1|78|93) systemctl --no-block poweroff" in unit
+    assert "Restart=on-abnormal\n" in unit
+    again = re.search(r"^RestartForceExitStatus=(.*)$", unit, re.MULTILINE)[1].split()
+    script = shlex.split(re.search(r"^ExecStopPost=\+/bin/sh -c (.*)$", unit, re.MULTILINE)[1])[0]
+    calls = tmp_path / "calls"
+    (tmp_path / "systemctl").write_text(f'#!/bin/sh\necho "$EXIT_STATUS $*" >>{calls}\n')
+    (tmp_path / "systemctl").chmod(0o755)
+    for status in ("0", "1", "2", "11", "75", "78", "93", "126", "127", "129", "130", "203", "KILL", "SEGV"):
+        subprocess.run(["sh", "-c", script], env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "EXIT_STATUS": status}, check=True)
+    assert again == ["11", "75"]
+    assert calls.read_text().split("\n")[:-1] == [
+        f"{status} --no-block poweroff" for status in ("0", "1", "2", "78", "93", "126", "127", "129", "130", "203")], "all others start again"
+
+
+@pytest.mark.parametrize(("code", "state", "ended"), [(75, "running", False), (0, "running", True), (2, "degraded", True), (1, "stopping", False),
+                                                      (255, "stopping", False), (0, "no systemd", True)])
+def test_compute_engine_by_what_an_exit_code_means(code, state, ended, tmp_path):
+    """From where the start-up script has all in place; while a VM is shut down, a unit that is cut off has any code."""
+    stubs = {"venv/bin/ckptkit": f"exit {code}", "setpriv": 'shift 3; exec "$@"', "at-end": f"touch {tmp_path}/ended"}
+    stubs |= {} if state == "no systemd" else {"systemctl": f'[ "$*" = is-system-running ] && echo {state}; exit 1'}
+    for name, body in stubs.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{body}\n")
+        path.chmod(0o755)
+    script = text("scripts/launch/gce-startup.sh")
+    script = "set -euo pipefail\n" + script[script.index("read -ra unit"):]
+    known = {"UNIT": "env", "PROGRAM": tmp_path, "RUNS": tmp_path, "ACCOUNT": "me", "AT_END": "at-end", "PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["bash", "-c", script], env={name: str(value) for name, value in known.items()}, check=False)
+    assert (done.returncode, (tmp_path / "ended").exists()) == (code, ended)
+
+
+def test_systemd_leaves_what_runs_out_of_memory_to_the_launcher():
+    """Its default ends the whole unit: the launcher would take that for a machine that goes away, and never count it."""
+    assert "OOMPolicy=continue\n" in aws()[1]
+    assert "--property=OOMPolicy=continue" in text("scripts/launch/gce-startup.sh")
 
 
 @pytest.mark.parametrize("name", ["scripts/launch/gce-startup.sh", "scripts/launch/slurm.sbatch"])
@@ -107,11 +142,13 @@ def test_the_run_is_on_what_is_mounted_elsewhere():
 
 
 @pytest.mark.parametrize("name", ["scripts/launch/gce-startup.sh", "scripts/launch/slurm.sbatch", "configs/aws-user-data.yaml",
-                                  "configs/kubernetes-job.yaml"])
+                                  "configs/kubernetes-job.yaml", "configs/Dockerfile"])
 def test_the_launcher_knows_the_run_before_it_starts_anything(name):
     """What it counts is durable by then, also where the training is killed before it opens its run."""
     options = [word for word in shlex.split(commands()[name]) if word.startswith("--run=")]
-    if name.endswith("job.yaml"):
+    if name == "configs/Dockerfile":
+        training = shlex.join(yaml.safe_load(re.search(r"^CMD (\[.*\])$", text(name), re.MULTILINE)[1]))
+    elif name.endswith("job.yaml"):
         _, job = kubernetes()
         training = shlex.join(job["spec"]["template"]["spec"]["containers"][0]["args"])
     else:
