@@ -31,14 +31,20 @@ def adopt_orphans() -> bool:
 
 
 class Family:
-    """Descendants of this process, known by number and time of creation: a number that was given to another one is not theirs."""
+    """Descendants of this process since it was made, known by number and time of creation: a number that was given to another one is not theirs.
+
+    Whoever is there before is somebody else's, and is left alone: a batch script that ends with `exec ckptkit run` hands on what it has started
+    itself, such as the `tee` of `exec > >(tee log)`.
+    """
 
     def __init__(self) -> None:
+        self._before = frozenset(_descendants(psutil.Process()))
         self._known: set[psutil.Process] = set()
 
     def note(self) -> None:
         """Remembers who is there now; where orphans are not adopted, only those that were noted can be found later."""
-        self._known |= set(_descendants())
+        others = {*self._before}.union(*map(_descendants, self._before))
+        self._known |= {*_descendants(psutil.Process())} - others
 
     def member(self, pid: int) -> psutil.Process | None:
         """The living descendant of this number; None where it is somebody else's process, or nobody's."""
@@ -81,9 +87,9 @@ def send_to_group(leader: int, number: int) -> None:
         os.killpg(leader, number)
 
 
-def _descendants() -> Iterable[psutil.Process]:
+def _descendants(process: psutil.Process) -> Iterable[psutil.Process]:
     try:
-        return psutil.Process().children(recursive=True)
+        return process.children(recursive=True)
     except psutil.Error:
         return []
 
