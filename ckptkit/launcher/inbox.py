@@ -16,7 +16,7 @@ _LEFT_IGNORED = (signal.SIGHUP, signal.SIGINT)
 
 
 class Inbox:
-    """Takes signals from `with` to its end, and anything that is put in from other threads.
+    """Takes signals from `with` to its end, after which they are ignored, and anything that is put in from other threads.
 
     The handlers are there before a child is started: a process that is number 1 of its namespace ignores a signal that it does not handle, and
     a signal that comes in between is not lost. SIGHUP (`nohup`) and SIGINT (a job in the background) stay ignored where they were when this process
@@ -30,19 +30,20 @@ class Inbox:
             end.setblocking(False)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._reader, selectors.EVENT_READ)
-        self._before: dict[signal.Signals, Any] = {}
+        self._taken: list[signal.Signals] = []
 
     def __enter__(self) -> Inbox:
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         for number in (*FORWARDED, signal.SIGCHLD):
             if number not in _LEFT_IGNORED or signal.getsignal(number) is not signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._arrived)
+                signal.signal(number, self._arrived)
+                self._taken.append(number)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         signal.set_wakeup_fd(-1)
-        for number, handler in self._before.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        for number in self._taken:  # this process ends: a signal could only take the place of its exit code
+            signal.signal(number, signal.SIG_DFL if number == signal.SIGCHLD else signal.SIG_IGN)
         self._selector.close()
         self._reader.close()
         self._writer.close()
