@@ -101,12 +101,12 @@ def decide(ending: Ending, past: Sequence[Past], told: Told, settings: Settings,
     failure = ending.failure
     if failure is not None and (not failure.restart or failure.error in _NEVER):
         return _stop(LOCKED if failure.error == _LOCKED_ERROR else CONFIGURATION, f"{failure.error} would come again at the next start")
+    if ending.asked:  # whatever it ended with after that: nobody waits for it to come back, here or elsewhere
+        return _stop(PREEMPTED, "somebody asked it to stop")
     if told.notice or (told.warned and (ending.cause == "preempted" or ending.signal == "SIGUSR1")):
         reason = f"the machine goes away ({told.notice or 'SIGUSR1'}); the next start goes on from step {ending.step}"
         return Decision(False, reason, exit_code=PREEMPTED, elsewhere=True)
     if ending.cause == "preempted":
-        if ending.asked:
-            return _stop(PREEMPTED, "somebody asked it to stop")
         if ending.reason in told.signals or (not ending.reason and told.signals - _NO_WISH):
             return _stop(PREEMPTED, f"it was told to stop ({ending.reason or ', '.join(sorted(told.signals - _NO_WISH))}), which was passed on to it")
         again = Decision(True, "it was told to stop, and nobody has told the launcher that the machine goes away")

@@ -88,12 +88,18 @@ def test_the_deaths_of_the_table_lead_to_the_codes_of_the_table():
         (ended(code=143, said=Said(pid=1, outcome="preempted")), notice, 75), (ended(code=1, said=None), notice, 75),
         (ended(signal_number=signal.SIGKILL), notice, 75), (ended(signal_number=signal.SIGTERM, said=None), notice, 75),
         (ended(code=1, said=Said(pid=1, outcome="preempted", asked=True)), Told(), 75),
+        (ended(signal_number=signal.SIGSEGV, said=Said(pid=1, trained=True, asked=True)), Told(), 75),
         (ended(code=0, said=Said(pid=1, outcome="preempted")), notice, 75),
         (ended(code=0, said=Said(pid=1, outcome="failed", failure=Failure(error="ValueError"))), Told(), 1),
         (ended(code=0), notice, 0), (ended(code=75), Told(warned=True, signals=frozenset({"SIGUSR1"})), 75),
     ]:
         decision = decided(ending, told=told)
         assert (decision.restart, decision.exit_code) == (False, code), decision
+
+
+def test_who_was_asked_to_stop_is_not_put_back_into_a_queue_because_the_machine_goes_away_too():
+    decision = decided(ended(code=75, said=Said(pid=1, outcome="preempted", asked=True)), told=Told(notice="SIGTERM: x", warned=True))
+    assert (decision.exit_code, decision.elsewhere) == (75, False)
 
 
 def test_sigusr1_is_a_warning_only_where_the_training_takes_it_for_one():
