@@ -14,6 +14,7 @@ from ckptkit.clock import Clock
 from ckptkit.errors import StorageError
 from ckptkit.launcher.decide import Past
 from ckptkit.launcher.ending import PREEMPTED, Cause
+from ckptkit.launcher.lines import Lines
 from ckptkit.log import logger
 from ckptkit.store.catalog import list_checkpoints
 from ckptkit.store.claims import list_claims
@@ -32,10 +33,11 @@ from ckptkit.store.journal import Journal, read_journal, start_launcher_journal
 from ckptkit.store.layout import RunLayout, run_layout
 from ckptkit.store.machine import Machine, this_machine
 from ckptkit.store.presence import hold, is_held
-from ckptkit.store.tidying import tell
 
 _CAUSES = get_args(Cause)
 _MOST_KEPT = 1000
+_PATIENCE_SECS = 5.0
+"""For storage, before it is read, and at the end."""
 _LAST_WORDS = frozenset({"SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"})
 """Signals after which a launcher is expected to end; where it is killed then, its time was over."""
 
@@ -73,6 +75,7 @@ class Record:
         self.layout: RunLayout | None = None
         self.started_step = 0
         self._clock, self._files = clock, files
+        self._lines = Lines(clock)
         self._journals: dict[RunLayout, Journal] = {}
         self._held: list[int] = []
         self._waiting: list[Event] = []
@@ -105,13 +108,13 @@ class Record:
             self.tell(event)
 
     def tell(self, event: Event) -> None:
-        """Writes a line, durably; a journal that cannot be written costs its line, and no training."""
+        """A line, which is written soon, and durably; a journal that cannot be written costs its line, and no training."""
         if isinstance(event, NoticeReceived) or (isinstance(event, SignalReceived) and event.signal == "SIGTERM"):
             self._told_to_go = True  # also where the notice is withdrawn: the training may have stopped for it
         elif isinstance(event, SignalReceived) and event.signal != "SIGCONT":
             self._passed_on.add(event.signal)
         if self.layout is not None:
-            tell(self._journals[self.layout], event)
+            self._lines.add(self._journals[self.layout], event)
         elif len(self._waiting) < _MOST_KEPT:
             self._waiting.append(event)
 
@@ -125,8 +128,12 @@ class Record:
             return found[-1].step if found else 0
         return 0
 
+    def is_written(self, patience_secs: float) -> bool:
+        """Whether all that was told is durable; waits for so long at most."""
+        return self._lines.are_written(patience_secs)
+
     def starts(self, number: int, program: str) -> None:
-        """Tells that the training is about to be started."""
+        """Tells that the training is about to be started, which it is when that is durable."""
         self.started_step, self._told_to_go = self.step, False
         self._passed_on = set()
         machine = this_machine()
@@ -146,30 +153,32 @@ class Record:
         obeyed = bool(self._passed_on) and (event.cause == "preempted" or event.signal in self._passed_on)
         event = replace(event, told=event.told or self._told_to_go or obeyed)
         for layout in self._start_told:
-            tell(self._journals[layout], event)
+            self._lines.add(self._journals[layout], event)
         self._own.append(Past(self._clock.now(), _cause(event.cause), advanced, event.trained, event.told))
 
     def past(self) -> list[Past]:
         """Earlier ends of this run, oldest first: those that other launchers have told of, then those that this one has seen."""
         others: list[Past] = []
         if self.layout is not None:
+            self.is_written(_PATIENCE_SECS)
             try:
                 others = past_of([event for event in read_journal(self.layout).events if getattr(event, "launcher", "") != self.id])
             except StorageError as error:
                 logger.warning("what earlier launchers have told cannot be read: %s", error)
         return [*others, *self._own]
 
-    def infer(self, *, here_only: bool) -> LaunchEnded | None:
+    def infer(self, *, here_only: bool) -> tuple[LaunchEnded, bool] | None:
         """Tells what became of starts of which no end was told: their launcher was lost with them.
 
         Args:
             here_only: only launchers of this machine: that these are gone, the kernel knows. Of others it is known when the run could be taken.
 
         Returns:
-            The last one of this machine, or None.
+            The last one of this machine, and whether the newest committed step had advanced; or None.
         """
         last = None
         if self.layout is not None:
+            self.is_written(_PATIENCE_SECS)
             with suppress(StorageError):
                 machine, claims = this_machine(), list_claims(self.layout)
                 for lost in unended(read_journal(self.layout).events):
@@ -186,11 +195,13 @@ class Record:
                                      step=self.step)
                     logger.info("start %d of an earlier launcher left no word of its end: %s", started.number, event.words)
                     self.tell(event)
-                    last = event if here else last
+                    last = (event, event.step > started.step) if here else last
         return last
 
     def close(self) -> None:
         """This launcher ends."""
+        if not self.is_written(_PATIENCE_SECS):
+            logger.warning("the launcher's last lines are not in the journal: the storage of the run gives no answer")
         while self._held:
             os.close(self._held.pop())
 

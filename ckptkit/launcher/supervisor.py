@@ -67,6 +67,7 @@ class Supervisor:
         self._child: Child | None = None
         self._reasons = Reasons()
         self._interrupts = 0
+        self._hung_up = False
         self._asked, self._looked_at = "", 0.0
         self._passed_on: set[str] = set()
         self._number = 0
@@ -104,11 +105,10 @@ class Supervisor:
 
     def _after_a_lost_one(self) -> Decision | None:
         """A launcher of this machine was killed over a training, as with its whole container: that counts as if this one had seen it."""
-        past = self._record.past()
-        lost = self._record.infer(here_only=True)
-        if lost is None or lost.cause not in ("memory", "killed"):
+        past, inferred = self._record.past(), self._record.infer(here_only=True)
+        if inferred is None or inferred[0].cause not in ("memory", "killed"):
             return None
-        advanced = self._record.past()[-1].advanced
+        lost, advanced = inferred
         cause: Cause = "memory" if lost.cause == "memory" else "killed"
         return self._decided(Ending(cause=cause, words=lost.words, heard=True, trained=True, advanced=advanced, step=lost.step), past)
 
@@ -129,7 +129,7 @@ class Supervisor:
         return not self._is_told()
 
     def _is_told(self) -> bool:
-        return bool(self._reasons.notice or self._interrupts or self._asked)
+        return bool(self._reasons.notice or self._interrupts or self._asked or self._hung_up)
 
     def _look_for_stop(self, *, at_once: bool = False) -> None:
         """`ckptkit stop` where no training has the run: the launcher is asked."""
@@ -151,8 +151,10 @@ class Supervisor:
             decision = Decision(False, "it was interrupted before the next start", exit_code=INTERRUPTED)
         elif self._asked:
             decision = Decision(False, f"somebody asked it to stop ({self._asked}), before the next start", exit_code=PREEMPTED)
-        else:
+        elif self._reasons.notice:
             decision = Decision(False, "the machine goes away, before the next start", exit_code=PREEMPTED, elsewhere=True)
+        else:
+            decision = Decision(False, "SIGHUP came before the next start", exit_code=128 + signal.SIGHUP)
         self._say(decision)
         return decision
 
@@ -160,6 +162,10 @@ class Supervisor:
         """Starts the training once, and decides when it has ended."""
         self._number += 1
         self._record.starts(self._number, Path(self._command[0]).name.encode(errors="backslashreplace").decode())
+        while not self._record.is_written(_LOOK_SECS):
+            self._let_time_pass(0.0)
+            if self._is_told():
+                return self._told_while_waiting()
         kills_before = self._oom.read()
         self._passed_on.clear()
         try:
@@ -187,7 +193,7 @@ class Supervisor:
         return decision
 
     def _ended(self, ending: Ending) -> Decision:
-        past = self._record.past()
+        past, ending = self._record.past(), replace(ending, asked=ending.asked or bool(self._asked))
         self._record.ended(LaunchEnded(
             launcher=self._record.id, number=self._number, cause=ending.cause, words=ending.words, exit_code=ending.code, signal=ending.signal,
             step=ending.step, last_lines=list(ending.last_lines), trained=ending.trained, told=ending.asked), advanced=ending.advanced)
@@ -197,7 +203,6 @@ class Supervisor:
         notice = self._reasons.notice
         told = Told(notice=_words(notice) if notice is not None else "", interrupted=self._interrupts > 0,
                     warned="SIGUSR1" in self._passed_on, signals=frozenset(self._passed_on))
-        ending = replace(ending, asked=ending.asked or bool(self._asked))
         decision = decide(ending, past, told, self._settings, self._clock.now())
         self._say(decision)
         return decision
@@ -282,7 +287,9 @@ class Supervisor:
     def _sweep(self, child: Child) -> Said | None:
         """No process of one start lives on beside the next. What the training said last."""
         said = child.said
-        ended = self._family.sweep(min(_SWEEP_SECS, self._settings.grace_secs), self._let_time_pass)
+        present = self._reasons.escalation
+        left = present.kill_at - time.monotonic() if present is not None else _SWEEP_SECS
+        ended = self._family.sweep(min(_SWEEP_SECS, self._settings.grace_secs, left), self._let_time_pass)
         if ended:
             logger.info("ended what the training had left behind: %s", ", ".join(ended))
             self._record.tell(Swept(processes=ended))
@@ -320,7 +327,7 @@ class Supervisor:
         else:
             self._tell_child(notice, signal.Signals[self._settings.signal])
             logger.warning("the machine goes away in %.0f s (%s)", notice.grace_secs, _words(notice))
-        self._record.tell(NoticeReceived(source=notice.source, grace_secs=notice.grace_secs))  # last: storage may take its time
+        self._record.tell(NoticeReceived(source=notice.source, grace_secs=notice.grace_secs))
 
     def _pass_on(self, number: signal.Signals) -> None:
         self._passed_on.add(number.name)
@@ -331,9 +338,10 @@ class Supervisor:
             heard = self._child is not None and self._child.send(number)
             if number == signal.SIGUSR1 and not heard:
                 self._reasons.add(Notice(number.name, 0.0, "a batch system's warning, while no training ran"))
+            self._hung_up |= number == signal.SIGHUP and not heard
             if self._child is not None and self._interrupts >= _INSISTING:
                 self._child.send_to_group(signal.SIGKILL)
-        self._record.tell(SignalReceived(signal=number.name, phase="launching"))  # last: storage may take its time
+        self._record.tell(SignalReceived(signal=number.name, phase="launching"))
 
     def _tell_child(self, notice: Notice, number: signal.Signals) -> None:
         """The deadline first, then the signal, and from then on the clock runs."""

@@ -44,12 +44,12 @@ class Journal:
         self.attempt = attempt
 
     def record(self, event: Event) -> None:
-        """Writes one line, durably, with the time of now.
+        """Writes one line, durably, with the time of now where it has none yet.
 
         Raises:
             StorageError: where it cannot be written.
         """
-        event = dataclasses.replace(event, time=self._clock.now(), attempt=self.attempt)
+        event = dataclasses.replace(event, time=event.time or self._clock.now(), attempt=self.attempt)
         line = encode_line(event)
         try:
             self._files.append(self.path, b"\n" + line if self._torn else line)
@@ -118,7 +118,19 @@ def read_attempt(layout: RunLayout, attempt: int) -> tuple[Event, ...]:
     Raises:
         StorageError: where the file cannot be read.
     """
-    path = layout.attempt_journal(attempt)
+    return _read(layout.attempt_journal(attempt))
+
+
+def read_launcher(layout: RunLayout, launcher: str) -> tuple[Event, ...]:
+    """What one launcher has told so far, as it was written.
+
+    Raises:
+        StorageError: where the file cannot be read.
+    """
+    return _read(layout.launcher_journal(launcher))
+
+
+def _read(path: Path) -> tuple[Event, ...]:
     return tuple(event for _, event in _events(path, [])) if path.exists() else ()
 
 

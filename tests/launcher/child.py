@@ -146,6 +146,10 @@ class Training:
     def asked(self):
         self.say(asked=True, outcome="preempted", reason="ckptkit stop")
 
+    def heard(self):
+        """It is asked to stop, and has come to no safe point yet."""
+        self.say(asked=True)
+
     def stopped(self):
         self.say(outcome="preempted", reason="a reason of its own")
 

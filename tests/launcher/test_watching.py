@@ -124,6 +124,44 @@ def test_storage_that_hangs_keeps_no_signal_from_the_training(launch, tmp_path, 
     assert len(launched.told(NoticeReceived) + launched.told(SignalReceived)) == 1
 
 
+def test_storage_that_hangs_keeps_no_later_signal_and_no_deadline_from_the_training(launch, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(STORAGE)
+    launched = launch("open", "step", "note:SIGTERM:SIGUSR2", "wait:go", options=["--grace-secs", "2"],
+                      environment={"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}).waits()
+    for count, number in enumerate((signal.SIGUSR2, signal.SIGUSR2, signal.SIGTERM), start=1):
+        launched.process.send_signal(number)
+        launched.until(lambda count=count: len(launched.signals()) >= count)
+    launched.until(lambda: not is_there(launched.pids[0]))
+    (tmp_path / "storage").touch()
+    assert launched.wait() == 75
+    assert [event.signal for event in launched.told(SignalReceived)] == ["SIGUSR2", "SIGUSR2", "SIGTERM"]
+    times = [event.time for event in (*launched.told(SignalReceived), *launched.told(LaunchEnded))]
+    assert times == sorted(times)
+    assert times[-1] - times[2] > 1, "each has the time at which it came, not that at which the storage took it"
+
+
+START_HANGS = STORAGE.replace("NoticeReceived | SignalReceived", "LaunchStarted").replace("NoticeReceived, SignalReceived", "LaunchStarted")
+
+
+def test_no_training_is_started_before_its_start_is_durable_and_signals_are_heard_meanwhile(launch, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(START_HANGS)
+    environment = {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    launched = launch("exit:0", environment=environment)
+    launched.until(lambda: launched.run.exists() and list((launched.run / "journal").glob("launcher-*")))
+    launched.never(lambda: launched.pids, secs=1.0)
+    (tmp_path / "storage").touch()
+    assert launched.wait() == 0
+    (tmp_path / "storage").unlink()
+    told = launch("exit:0", environment=environment)
+    told.until(lambda: len(list((told.run / "journal").glob("launcher-*"))) == 2)
+    told.never(lambda: len(told.pids) == 2, secs=0.5)
+    told.process.send_signal(signal.SIGTERM)
+    told.until(lambda: "ends with exit code 75" in told.stderr)
+    (tmp_path / "storage").touch()
+    assert told.wait() == 75
+    assert len(told.pids) == 1
+
+
 def test_a_hang_without_a_limit_is_told_and_left_alone(launch):
     launched = launch("stacks", "open", "step", "wait:go", options=["--stall-secs", "0.3", "--first-step-secs", "1e6"])
     launched.until(lambda: re.search(r'File ".*child\.py", line \d+ in wait', launched.stderr))  # the stacks, by the child's own faulthandler
@@ -169,8 +207,10 @@ def test_a_program_that_says_nothing_is_not_hung(launch):
     assert [event.cause for event in launched.told(LaunchEnded)] == ["finished"]
 
 
-def test_stop_by_the_operator_is_not_started_again(launch):
-    launched = launch("open", "step", "commit", "asked", "exit:75")
+@pytest.mark.parametrize("end", ["exit:75", "signal:SIGSEGV", "fail:SomeError:yes"])
+def test_stop_by_the_operator_is_not_started_again(launch, end):
+    """Also where it crashes before the save, or in it."""
+    launched = launch("open", "step", "commit", "asked" if end == "exit:75" else "heard", end)
     assert launched.wait() == 75
     assert len(launched.pids) == 1
     assert "somebody asked it to stop" in launched.told(LaunchDecided)[-1].reason
