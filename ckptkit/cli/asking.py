@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import click
@@ -15,13 +17,13 @@ from ckptkit.cli.text import plain
 from ckptkit.errors import CheckpointError
 from ckptkit.store.claims import RELEASED, Claim, list_claims
 from ckptkit.store.control import ANY_ATTEMPT, Request, ask, new_id, read_request, withdraw
-from ckptkit.store.events import AttemptEnded, Event, LaunchStarted, Requested, RequestServed, Saved, SaveDropped, SaveFailed
+from ckptkit.store.events import AttemptEnded, Event, Requested, RequestServed, Saved, SaveDropped, SaveFailed
 from ckptkit.store.files import FileSystem
-from ckptkit.store.journal import read_attempt, read_journal
+from ckptkit.store.journal import read_attempt
+from ckptkit.store.launchers import Launcher, living_launcher
 from ckptkit.store.layout import RunLayout
 from ckptkit.store.lock import LEASE_SECS
 from ckptkit.store.machine import this_machine
-from ckptkit.store.presence import is_held
 
 _LOOK_SECS = 0.2
 
@@ -45,11 +47,13 @@ class Answer:
         done: whether the state is saved.
         words: in words.
         step: of the state.
+        heard: whether it was done, or not, by somebody who knew of the request.
     """
 
     done: bool
     words: str
-    step: int
+    step: int = 0
+    heard: bool = False
 
 
 def asked(run: str, action: Literal["save", "stop"], timeout_secs: float | None) -> None:
@@ -61,70 +65,57 @@ def asked(run: str, action: Literal["save", "stop"], timeout_secs: float | None)
         StorageError: where the run cannot be read, or not be written to.
     """
     layout, files = opened(run).layout, FileSystem()
-    claim = _trainer(layout) if action == "save" else _trainer_or_none(files, layout, timeout_secs)
-    if claim is None:
-        return
-    who = claim.owner or "a process that its claim does not name"
-    request = _request(action, claim.number)
-    ask(files, layout, request)
-    click.echo(f"asked {plain(who)} to {'save' if action == 'save' else 'save and stop'}; waiting for a safe point", err=True)
-    answer = _wait(files, layout, claim, request, timeout_secs)  # where nobody waits any more, the request stands
+    launcher = living_launcher(layout) if action == "stop" else None
+    if _trainer(layout) is None and launcher is None:
+        raise NobodyTrainsError(f"Nobody trains the run in {layout.root}. Its newest checkpoint is what the next start goes on from.")
+    request = Request(id=new_id(), action=action, attempt=ANY_ATTEMPT, at=time.time(), launcher=launcher.id if launcher is not None else "",
+                      source=f"ckptkit {action} ({socket.gethostname()}, process {os.getpid()})")
+    until = math.inf if timeout_secs is None else time.monotonic() + timeout_secs
+    answer = _by_anyone(files, layout, request, launcher, until)  # where nobody waits any more, the request stands
     withdraw(files, layout, request)
     if not answer.done:
         raise UnansweredError(answer.words)
     click.echo(answer.words)
 
 
-def _trainer(layout: RunLayout) -> Claim:
-    """The claim of the process that trains."""
-    claims = list_claims(layout)
-    if claims and claims[-1].sign != RELEASED and not _is_dead(claims[-1]):
-        return claims[-1]
-    raise NobodyTrainsError(f"Nobody trains the run in {layout.root}. Its newest checkpoint is what the next start goes on from.")
-
-
-def _trainer_or_none(files: FileSystem, layout: RunLayout, timeout_secs: float | None) -> Claim | None:
-    """The claim of the process that trains; None where a launcher was about to start one, and has been told to end instead."""
-    began = time.monotonic()
-    request: Request | None = None
-    try:
-        while True:
-            try:
-                return _trainer(layout)  # also where the launcher's training has opened the run meanwhile
-            except NobodyTrainsError:
-                launcher = _launcher(layout) if request is None else request.launcher
-                if not launcher:
-                    raise
-            if request is None:
-                request = _request("stop", ANY_ATTEMPT, launcher)
+def _by_anyone(files: FileSystem, layout: RunLayout, request: Request, launcher: Launcher | None, until: float) -> Answer:
+    """What comes of a request: by the process that trains, and by the launcher, where that one has ended in another way or there is none."""
+    tried, last, since = ANY_ATTEMPT, Answer(False, f"Nobody trains the run in {layout.root} any more"), time.monotonic()
+    while True:
+        over = launcher is None or launcher.has_ended  # before its last words are read
+        claim = _trainer(layout)
+        if claim is not None and claim.number != tried:
+            tried = claim.number
+            request = replace(request, attempt=tried)
+            ask(files, layout, request)
+            who = claim.owner or "a process that its claim does not name"
+            click.echo(f"asked {plain(who)} to {'save' if request.action == 'save' else 'save and stop'}; waiting for a safe point", err=True)
+            last = _by_process(files, layout, claim, request, launcher, until)
+            since = time.monotonic()
+            if last.done and (last.heard or launcher is None):
+                return last
+        elif launcher is None:
+            return last
+        else:
+            present = read_request(layout.request)
+            if present is None or (present.launcher, present.action) != (launcher.id, "stop"):
                 ask(files, layout, request)
                 click.echo("nobody trains; asked the launcher to end", err=True)
-            heard = any(isinstance(event, Requested) and event.id == request.id for event in read_journal(layout).events)
-            if not is_held(layout.launcher_journal(launcher)):
-                if not heard:
-                    raise NobodyTrainsError(f"Nobody trains the run in {layout.root}, and its launcher has ended.")
-                click.echo("the launcher has ended, and starts no training")
-                return None
-            if timeout_secs is not None and time.monotonic() - began >= timeout_secs:
-                raise UnansweredError(f"No answer within {timeout_secs:g} s; the request stands.")
-            time.sleep(_LOOK_SECS)
-    except UnansweredError:
-        request = None  # it stands
-        raise
-    finally:
-        if request is not None:
-            withdraw(files, layout, request)
+            heard = launcher.has_heard
+            if over:
+                last = ended_by(read_attempt(layout, tried)) or last  # of a process that the launcher has told
+                words = "the launcher has ended, and starts no training"
+                return Answer(last.done or (heard and not last.heard), words if heard and not tried else f"{last.words}; {words}", last.step)
+            if not heard and not launcher.is_here and time.monotonic() - since > LEASE_SECS:
+                raise UnansweredError(f"The launcher on {launcher.host} has given no word for {LEASE_SECS:g} s: it was lost, or is cut off from the "
+                                      f"storage. The request stands.")
+            _wait_a_little(until)
 
 
-def _launcher(layout: RunLayout) -> str:
-    """The id of a launcher of this machine that lives, between two starts or before its training has opened the run; empty where there is none."""
-    ids = {event.launcher for event in read_journal(layout).events if isinstance(event, LaunchStarted)}
-    return next((each for each in sorted(ids) if is_held(layout.launcher_journal(each))), "")
-
-
-def _request(action: Literal["save", "stop"], attempt: int, launcher: str = "") -> Request:
-    return Request(id=new_id(), action=action, attempt=attempt, at=time.time(), launcher=launcher,
-                   source=f"ckptkit {action} ({socket.gethostname()}, process {os.getpid()})")
+def _trainer(layout: RunLayout) -> Claim | None:
+    """The claim of the process that trains."""
+    claims = list_claims(layout)
+    return claims[-1] if claims and claims[-1].sign != RELEASED and not _is_dead(claims[-1]) else None
 
 
 def _is_dead(claim: Claim) -> bool:
@@ -132,33 +123,44 @@ def _is_dead(claim: Claim) -> bool:
     return owner is not None and owner.machine.is_same(this_machine()) and claim.is_held() is False
 
 
-def _wait(files: FileSystem, layout: RunLayout, claim: Claim, request: Request, timeout_secs: float | None) -> Answer:
-    began, heard, sign = time.monotonic(), False, (claim.sign, time.monotonic())
+def _wait_a_little(until: float) -> None:
+    if time.monotonic() >= until:
+        raise UnansweredError("No answer in the time that was given; the request stands, and is served at the next safe point.")
+    time.sleep(_LOOK_SECS)
+
+
+def _by_process(files: FileSystem, layout: RunLayout, claim: Claim, request: Request, launcher: Launcher | None, until: float) -> Answer:
+    """What comes of a request by one process."""
+    heard, sign = False, (claim.sign, time.monotonic())
     while True:
-        gone = claim.sign == RELEASED or _is_dead(claim)  # before its last words are read
-        told = list(read_attempt(layout, claim.number))
+        gone = claim.sign == RELEASED or _is_dead(claim) or _has_a_successor(layout, claim, launcher)  # before its last words are read
+        told = read_attempt(layout, claim.number)
         number = next((index for index, event in enumerate(told) if isinstance(event, Requested) and event.id == request.id), None)
         if number is not None and not heard:
             heard = True
             click.echo("it has heard", err=True)
         answer = (saved_by(told[number:], request.id) if number is not None and request.action == "save" else None) or ended_by(told)
         if answer is not None:
-            return answer
+            return replace(answer, heard=heard)
         if gone:
-            return Answer(False, f"The process has ended without a word: killed? See ckptkit list {plain(layout.root)}.", 0)
+            return Answer(False, f"The process has ended without a word: killed? See ckptkit list {plain(layout.root)}", heard=heard)
         if not heard and (present := read_request(layout.request)) is not None and present.id != request.id and present.action == "save":
             ask(files, layout, request)  # another request took its place before it was read
-        if timeout_secs is not None and time.monotonic() - began >= timeout_secs:
-            raise UnansweredError(f"No answer within {timeout_secs:g} s; the request stands, and is served at the next safe point.")
         if claim.sign != sign[0]:
             sign = (claim.sign, time.monotonic())
         elif time.monotonic() - sign[1] > LEASE_SECS:
             raise UnansweredError(f"{claim.owner or 'Its process'} has given no sign of life for {LEASE_SECS:g} s: it was lost, or is cut off from "
                                   f"the storage. The request stands.")
-        time.sleep(_LOOK_SECS)
+        _wait_a_little(until)
 
 
-def saved_by(told: list[Event], request_id: str) -> Answer | None:
+def _has_a_successor(layout: RunLayout, claim: Claim, launcher: Launcher | None) -> bool:
+    """Whether the run is another process's by now; or its launcher's, which takes requests only where its training has none, or not yet."""
+    claims = list_claims(layout)
+    return bool(claims and claims[-1].number > claim.number) or (launcher is not None and launcher.has_heard)
+
+
+def saved_by(told: Sequence[Event], request_id: str) -> Answer | None:
     """What came of a request to save, by what was told since it was heard."""
     step = None
     for event in told:
@@ -172,7 +174,7 @@ def saved_by(told: list[Event], request_id: str) -> Answer | None:
     return None
 
 
-def ended_by(told: list[Event]) -> Answer | None:
+def ended_by(told: Sequence[Event]) -> Answer | None:
     """An attempt that is over has saved its state, unless an exception ended it."""
     ended = next((event for event in told if isinstance(event, AttemptEnded)), None)
     if ended is None:

@@ -37,7 +37,7 @@ class Request:
         source: who asks and why, in words.
         grace_secs: how long after `at` the machine goes away; None where nobody said.
         cancelled: a notice that does not hold any more.
-        launcher: the id of the launcher that is meant, where no training is there yet or any more; else empty.
+        launcher: with `stop`, the id of the launcher that is meant as well, where no training is there yet or any more; else empty.
         version: of the form.
     """
 

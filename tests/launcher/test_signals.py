@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import psutil
 import pytest
@@ -87,9 +88,18 @@ def test_a_batch_systems_warning_while_it_waits_to_start_again(launch):
     assert "the machine goes away" in launched.told(LaunchDecided)[-1].reason
 
 
-def stop(launched) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-m", "ckptkit", "stop", "run"], cwd=launched.directory, env={**os.environ, "PYTHONPATH": str(ROOT)},
-                            text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def test_a_hang_up_while_it_waits_to_start_again(launch):
+    """The terminal is gone: no training is started behind it."""
+    launched = launch("open", "step", "exit:1", options=["--backoff-secs", "1e6", "--backoff-max-secs", "1e6"])
+    launched.until(lambda: "starting again" in launched.stderr)
+    launched.process.send_signal(signal.SIGHUP)
+    assert launched.wait() == 129
+    assert len(launched.pids) == 1
+
+
+def stop(launched, before=()) -> subprocess.Popen[str]:
+    return subprocess.Popen([*before, sys.executable, "-m", "ckptkit", "stop", "run"], cwd=launched.directory, text=True, stdin=subprocess.DEVNULL,
+                            env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def test_stop_while_it_waits_to_start_again(launch):
@@ -113,6 +123,65 @@ def test_stop_before_the_training_has_opened_its_run(launch):
     assert (stopping.returncode, stdout) == (0, "the launcher has ended, and starts no training\n"), stderr
     assert launched.wait() == 75
     assert len(launched.pids) == 1
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """The words before a command that make it one of another machine: another number of the kernel's start, and locks that nobody here sees."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "sitecustomize.py").write_text("import fcntl\nfcntl.flock = lambda descriptor, operation: None\n")
+    boot = tmp_path / "boot_id"
+    boot.write_text("00000000-0000-4000-8000-000000000000\n")
+    words = ["unshare", "--mount", "sh", "-c", f"mount --bind {boot} /proc/sys/kernel/random/boot_id && exec \"$@\"", "sh"]
+    done = subprocess.run([*words, "cat", "/proc/sys/kernel/random/boot_id"], capture_output=True, text=True, check=False)
+    if done.stdout != boot.read_text():
+        pytest.skip(f"no file of the kernel may be replaced here: {done.stderr}")
+    return [*words, "env", f"PYTHONPATH={ROOT}{os.pathsep}{tmp_path / 'elsewhere'}"]
+
+
+def test_stop_from_another_machine_while_it_waits_to_start_again(launch, elsewhere):
+    launched = launch("open", "step", "exit:1", options=["--backoff-secs", "1e6", "--backoff-max-secs", "1e6"])
+    launched.until(lambda: "starting again" in launched.stderr)
+    stdout, stderr = stop(launched, elsewhere).communicate(timeout=60)
+    assert stdout == "the launcher has ended, and starts no training\n", stderr
+    assert launched.wait() == 75
+    assert len(launched.pids) == 1
+
+
+def test_stop_from_another_machine_after_a_training_that_left_no_word(launch, elsewhere):
+    """From there, its claim is that of a process that may live."""
+    options = ["--backoff-secs", "1e6", "--backoff-max-secs", "1e6"]
+    launched = launch(command=[sys.executable, "-c", HELD], options=options).waits("never")
+    os.kill(_children(launched.process.pid)[0], signal.SIGKILL)
+    launched.until(lambda: "starting again" in launched.stderr)
+    stopping = stop(launched, elsewhere)
+    stdout, stderr = stopping.communicate(timeout=50)  # less than a lease
+    assert stopping.returncode == 0, stderr
+    assert stdout.endswith("the launcher has ended, and starts no training\n")
+    assert launched.wait() == 75
+    assert not (launched.run / "control" / "request.json").exists()
+
+
+def test_stop_goes_on_to_the_launcher_where_the_training_dies_of_something_else(launch):
+    options = ["--backoff-secs", "1e6", "--backoff-max-secs", "1e6"]
+    launched = launch(command=[sys.executable, "-c", HELD], options=options).waits("never")
+    stopping = stop(launched)
+    launched.until((launched.run / "control" / "request.json").exists)
+    os.kill(_children(launched.process.pid)[0], signal.SIGKILL)
+    stdout, stderr = stopping.communicate(timeout=60)
+    assert stopping.returncode == 0, stderr
+    assert stdout.endswith("the launcher has ended, and starts no training\n")
+    assert launched.wait() == 75
+
+
+def test_stop_where_a_launcher_of_this_machine_was_killed_too(launch):
+    launched = launch("open", "step", "exit:1", options=["--backoff-secs", "1e6", "--backoff-max-secs", "1e6"])
+    launched.until(lambda: "starting again" in launched.stderr)
+    launched.process.kill()
+    launched.wait()
+    stopping = stop(launched)
+    assert "Nobody trains" in stopping.communicate(timeout=60)[1]
+    assert stopping.returncode == 1
 
 
 @pytest.mark.parametrize("words", [["wait:never"], ["open", "wait:never"]], ids=["before a run is open", "before the first step"])
@@ -160,6 +229,38 @@ def test_who_ignores_sigterm_is_killed_before_the_grace_is_over(launch):
     assert (ended.cause, ended.signal, ended.step) == ("signal", "SIGKILL", 10)
     assert "asking all processes of its group" in launched.stderr
     assert not is_there(launched.pids[0])
+
+
+def test_what_a_batch_script_has_started_before_the_launcher_is_left_alone(launch, tmp_path):
+    """`exec > >(tee log)` and `exec ckptkit run`: the launcher is the parent of a process that it has not started."""
+    before = ["bash", "-c", f'exec > >(exec tee {tmp_path}/log); sleep 60 & echo $! >{tmp_path}/helper; exec "$@"', "bash"]
+    launched = launch("open", "step", "print:word", "next:signal:SIGKILL/exit:0", before=before)
+    assert launched.wait() == 0
+    launched.until(lambda: (tmp_path / "log").read_text() == "word\nword\n")
+    helper = int((tmp_path / "helper").read_text())
+    assert is_there(helper)
+    os.kill(helper, signal.SIGKILL)
+    assert not launched.told(Swept)
+
+
+def test_signals_at_the_end_change_no_exit_code(launch):
+    launched = launch("open", "step", "print:word", "exit:78")
+    launched.until(lambda: "the launcher ends with exit code 78" in launched.stderr)
+    while launched.process.poll() is None:
+        os.kill(launched.process.pid, signal.SIGTERM)
+        os.kill(launched.process.pid, signal.SIGINT)
+    assert launched.wait() == 78
+
+
+@pytest.mark.long
+def test_what_is_left_behind_at_the_deadline_is_not_asked_for_long(launch):
+    """The launcher's own time is over then, too: what it ends with has to be said before."""
+    launched = launch("leave:stubborn", "open", "step", "ignore:SIGTERM", "wait:never", options=["--grace-secs", "5"]).waits("never")
+    machine = threading.Timer(8, launched.process.kill)  # a little later than it said; a stubborn one is asked for 5 s where there is time
+    launched.process.send_signal(signal.SIGTERM)
+    machine.start()
+    assert launched.wait() == 75
+    machine.cancel()
 
 
 @pytest.mark.parametrize("kind", ["plain", "stubborn"])
