@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from queue import SimpleQueue
 
 from ckptkit.clock import Clock
@@ -22,7 +21,7 @@ class Lines:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._queue: SimpleQueue[tuple[Journal, Event]] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[Journal, Event, float]] = SimpleQueue()
         self._waiting = 0
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -31,7 +30,7 @@ class Lines:
         """A line for a journal; a journal that cannot be written costs its line, and no training."""
         with self._changed:
             self._waiting += 1
-        self._queue.put((journal, replace(event, time=self._clock.now())))
+        self._queue.put((journal, event, self._clock.now()))
         if self._thread is None:
             self._thread = threading.Thread(target=self._write, name="ckptkit-lines", daemon=True)
             self._thread.start()
@@ -43,9 +42,9 @@ class Lines:
 
     def _write(self) -> None:
         while True:
-            journal, event = self._queue.get()
+            journal, event, at = self._queue.get()
             try:
-                tell(journal, event)
+                tell(journal, event, at)
             except Exception as error:  # no start waits for ever for a line that nobody writes
                 logger.warning("%s could not be told to the journal: %r", event.event, error)
             with self._changed:

@@ -146,7 +146,10 @@ class Stopping:
             _answer(request, self._attempt.position)
 
     def end(self) -> None:
-        """Gives the process back the handlers that it had."""
+        """Gives the process back the handlers that it had; nothing is saved any more."""
+        with self._guard:  # what is being written as a last resort is written first
+            self.reserve = None
+        self._call_off_last_resort()
         self._signals.restore()
 
     # -- before the machine goes away

@@ -43,13 +43,17 @@ class Journal:
         self._torn = False
         self.attempt = attempt
 
-    def record(self, event: Event) -> None:
-        """Writes one line, durably, with the time of now where it has none yet.
+    def record(self, event: Event, at: float | None = None) -> None:
+        """Writes one line, durably.
+
+        Args:
+            event: what has happened.
+            at: when, in seconds since the epoch; None for now.
 
         Raises:
             StorageError: where it cannot be written.
         """
-        event = dataclasses.replace(event, time=event.time or self._clock.now(), attempt=self.attempt)
+        event = dataclasses.replace(event, time=self._clock.now() if at is None else at, attempt=self.attempt)
         line = encode_line(event)
         try:
             self._files.append(self.path, b"\n" + line if self._torn else line)

@@ -27,7 +27,7 @@ def tidying(journal: Journal, what: str) -> Iterator[None]:
             journal.record(TidyingFailed(what=what, message=str(error)))
 
 
-def tell(journal: Journal, event: Event) -> None:
+def tell(journal: Journal, event: Event, at: float | None = None) -> None:
     """Records an event; a journal that cannot be written costs its line, and no training."""
     with tidying(journal, f"write {event.event} to the journal"):
-        journal.record(event)
+        journal.record(event, at)

@@ -99,10 +99,10 @@ from ckptkit.store.journal import Journal
 
 record = Journal.record
 
-def hangs(self, event):
+def hangs(self, event, at=None):
     while isinstance(event, NoticeReceived | SignalReceived) and not os.path.exists("storage"):
         time.sleep(0.005)
-    record(self, event)
+    record(self, event, at)
 
 Journal.record = hangs
 """

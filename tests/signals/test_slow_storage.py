@@ -16,7 +16,7 @@ from ckptkit.store import events
 def test_the_deadline_and_the_request_stand_before_the_journal_is_written(secs):
     seen = []
 
-    def record(event):
+    def record(event, at):
         decided_by.append(stopping._deadline)
         seen.append((type(event), stopping.requested))
 
@@ -33,7 +33,7 @@ def test_the_deadline_and_the_request_stand_before_the_journal_is_written(secs):
 
 
 def test_the_last_resort_is_set_anew_with_each_deadline_and_called_off_with_the_last():
-    stopping = Stopping(SimpleNamespace(), SimpleNamespace(preemption=Preemption()), SimpleNamespace(record=lambda event: None),
+    stopping = Stopping(SimpleNamespace(), SimpleNamespace(preemption=Preemption()), SimpleNamespace(record=lambda event, at: None),
                         SimpleNamespace(write_secs=None))
 
     def waiting():
@@ -48,3 +48,17 @@ def test_the_last_resort_is_set_anew_with_each_deadline_and_called_off_with_the_
         stopping.stays()
         stopping.end()
     assert waiting() == others
+
+
+def test_nothing_is_saved_as_a_last_resort_when_the_attempt_is_over():
+    """An exception in an evaluation ended it while the machine was about to go away; the program goes on, and the run is another's by then."""
+    saved = []
+    attempt = SimpleNamespace(phase="evaluating", saved_at=0, save=lambda *words: saved.append(words))
+    stopping = Stopping(attempt, SimpleNamespace(preemption=Preemption()), SimpleNamespace(record=lambda event, at: None),
+                        SimpleNamespace(write_secs=None, refused=None))
+    stopping.reserve = SimpleNamespace(position=5)
+    stopping.goes_away("gce: the instance is preempted", 1.3)
+    timer = stopping._timer
+    stopping.end()
+    timer.join()
+    assert not saved
