@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "ckptkit"
 FLOORS = [
     {"__main__"},
     {"cli"},
+    {"audit"},
     {"launcher"},
     {"keras"},
     {"data"},
@@ -38,7 +39,8 @@ FLOORS = [
 
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 TENSORFLOW = {"tensorflow", "keras", "tf_keras", "tensorboard"}
-WITHOUT_TENSORFLOW = {"__main__", "cli", "launcher", "preemption", "testing", "store", "policies", "errors", "position", "clock", "log", "__init__"}
+WITHOUT_TENSORFLOW = {"__main__", "cli", "audit", "launcher", "preemption", "testing", "store", "policies", "errors", "position", "clock", "log",
+                      "__init__"}
 
 
 @dataclass(frozen=True)

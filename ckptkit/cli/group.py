@@ -21,6 +21,7 @@ COMMANDS = {
     "unpin": "ckptkit.cli.unpin",
     "rollback": "ckptkit.cli.rollback",
     "export": "ckptkit.cli.export",
+    "audit": "ckptkit.cli.audit",
 }
 """Each module has its command under the name `command`; help shows them in this order."""
 

@@ -14,11 +14,10 @@ from ckptkit.export.spec import ExportSpec, as_spec
 from ckptkit.keras import beside
 from ckptkit.keras.fit import FitRun
 from ckptkit.manager import CheckpointManager
-from ckptkit.manager.plan import make_plan
+from ckptkit.manager.plan import layout_of, make_plan
 from ckptkit.policies import KeepPolicy, SavePolicy
 from ckptkit.preemption.policy import Preemption
 from ckptkit.store.fresh import is_known_label
-from ckptkit.store.layout import run_layout
 from ckptkit.store.run import Run
 from ckptkit.store.verify import Depth
 
@@ -93,7 +92,7 @@ class CheckpointCallback(keras.callbacks.Callback):
             beside.append(callbacks)
 
     def _goes_on(self) -> bool:
-        run = self._given.run if isinstance(self._given, CheckpointManager) else Run(run_layout(self._given))
+        run = self._given.run if isinstance(self._given, CheckpointManager) else Run(layout_of(self._given))
         fresh = self._options.get("fresh")
         return bool(run.checkpoints) and (fresh is None or is_known_label(run.journal, fresh))
 

@@ -33,6 +33,8 @@ class Child:
         log: which has what it prints.
         family: who is there that was started: nobody else is ever sent a signal, whatever the channel says.
         clock: where the time comes from.
+        directory: where it runs; by default where this process does.
+        shown: whether what it prints appears here, too.
 
     Attributes:
         pid: number of the process, and of its group and session.
@@ -41,7 +43,8 @@ class Child:
         OSError: where there is no such program, or it cannot be started.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Log, family: Family, clock: Clock) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Log, family: Family, clock: Clock, *,
+                 directory: Path | None = None, shown: bool = True) -> None:
         self._family, self._clock = family, clock
         self._stranger = 0
         self._directory = Path(tempfile.mkdtemp(prefix="ckptkit-"))
@@ -50,9 +53,9 @@ class Child:
             self._channel = Channel(self._directory)
             self._held = self._channel.open()
             streams = {"stdout": sys.stdout, "stderr": sys.stderr}
-            self._pumps = [Pump(self._directory / name, _descriptor(stream), log) for name, stream in streams.items()]
+            self._pumps = [Pump(self._directory / name, _descriptor(stream) if shown else -1, log) for name, stream in streams.items()]
             self._process = subprocess.Popen(
-                command, stdout=self._pumps[0].end, stderr=self._pumps[1].end, start_new_session=True,
+                command, stdout=self._pumps[0].end, stderr=self._pumps[1].end, start_new_session=True, cwd=directory,
                 env={**environment, ENVIRONMENT: str(self._directory), "PYTHONUNBUFFERED": environment.get("PYTHONUNBUFFERED", "1")})
         except BaseException:
             self._forget()

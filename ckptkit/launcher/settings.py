@@ -15,7 +15,7 @@ import msgspec
 from ckptkit.errors import ConfigError
 
 PREFIX = "CKPTKIT_"
-NO_SETTINGS = frozenset({"CKPTKIT_LAUNCHER", "CKPTKIT_CONFIG", "CKPTKIT_EXPORT"})
+NO_SETTINGS = frozenset({"CKPTKIT_LAUNCHER", "CKPTKIT_CONFIG", "CKPTKIT_EXPORT", "CKPTKIT_AUDIT"})
 """Variables of that prefix that set nothing of the launcher: the channel, the file of settings, and what the training reads."""
 
 _Secs = Annotated[float, msgspec.Meta(ge=0)]

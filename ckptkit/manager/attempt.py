@@ -10,6 +10,7 @@ from typing import Any
 from ckptkit.errors import ConfigError, CorruptCheckpointError, Preempted
 from ckptkit.log import logger
 from ckptkit.manager.finished import note_finished
+from ckptkit.manager.held import hold_of
 from ckptkit.manager.loop_data import LoopData
 from ckptkit.manager.metrics import Metrics
 from ckptkit.manager.opening import open_run_to_train
@@ -82,6 +83,7 @@ class Attempt:
             self._saver = Saver(self.plan, self.journal, self._tracker)
             self.stopping = Stopping(self, self.plan, self.journal, self._saver)
             self._outside = Outside(self, self.plan, self.journal, self.stopping)
+            self._hold = hold_of(self, self.plan.layout, self.stopping)
         except BaseException:
             self._lock.release()
             raise
@@ -284,6 +286,7 @@ class Attempt:
         self.beats += 1
         self.position = position
         self.measured(metrics or {})
+        self._hold(position.step)
 
     def measured(self, metrics: Mapping[str, Any]) -> None:
         """Notes what was measured at this position; tensors are converted only when somebody looks."""

@@ -10,9 +10,11 @@ from typing import Any
 from ckptkit.clock import Clock, SystemClock
 from ckptkit.errors import ConfigError
 from ckptkit.policies import EveryNEpochs, EveryNSeconds, KeepLatest, KeepPolicy, SavePolicy
+from ckptkit.policies.spread import SpreadKeeps, SpreadSaves
 from ckptkit.preemption.policy import Preemption
 from ckptkit.resume.hyperparameters import check_changed
 from ckptkit.save.hyperparameters import check_hparams
+from ckptkit.store.audit import orders_of, written
 from ckptkit.store.files import FileSystem
 from ckptkit.store.layout import RunLayout, run_layout
 from ckptkit.store.verify import Depth
@@ -56,6 +58,15 @@ class Plan:
     files: FileSystem
 
 
+def layout_of(directory: str | os.PathLike[str]) -> RunLayout:
+    """Where a run lies that is to be trained: in an audit, never where the user's own does.
+
+    Raises:
+        ConfigError: where that is no path.
+    """
+    return RunLayout(written(run_layout(directory).root.absolute()))  # absolute: the program may go elsewhere
+
+
 def make_plan(directory: str | os.PathLike[str], state: Mapping[str, Any], *, save: SavePolicy | None = None, keep: KeepPolicy | None = None,
               preemption: Preemption | None = None, background: bool = True, hparams: Mapping[str, Any] | None = None,
               changed: Mapping[str, str] | None = None, exact: str = "warn", verify: Depth = "auto", fresh: str | None = None,
@@ -65,7 +76,7 @@ def make_plan(directory: str | os.PathLike[str], state: Mapping[str, Any], *, sa
     Raises:
         ConfigError: where an argument cannot be right.
     """
-    layout = RunLayout(run_layout(directory).root.absolute())  # the program may go elsewhere
+    layout = layout_of(directory)
     for name, value, kind, example in (
             ("save", save, SavePolicy, "ckptkit.EveryNSteps(500)"), ("keep", keep, KeepPolicy, "ckptkit.KeepLatest(2)"),
             ("preemption", preemption, Preemption, "ckptkit.Preemption(grace_secs=30)")):
@@ -81,7 +92,10 @@ def make_plan(directory: str | os.PathLike[str], state: Mapping[str, Any], *, sa
     if verify not in ("auto", "full", "quick"):
         raise ConfigError(f"verify says how thoroughly a checkpoint is verified before it is restored. Expected 'auto', 'full' (every byte is read) "
                           f"or 'quick' (sizes and the index). Received: verify={verify!r}.")
-    return Plan(layout=layout, state=dict(state), save=save or DEFAULT_SAVE, keep=keep or DEFAULT_KEEP, preemption=preemption or Preemption(),
+    save, keep = save or DEFAULT_SAVE, keep or DEFAULT_KEEP
+    if (orders := orders_of(os.environ)) is not None:
+        save, keep = save | SpreadSaves(orders.every), keep | SpreadKeeps(orders.every)
+    return Plan(layout=layout, state=dict(state), save=save, keep=keep, preemption=preemption or Preemption(),
                 background=background, hparams=check_hparams(hparams), changed=check_changed(changed), exact=exact,
                 verify=verify, fresh=fresh,
                 clock=clock or SystemClock(), files=files or FileSystem())

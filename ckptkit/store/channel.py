@@ -48,7 +48,8 @@ class Said:
         run: the run directory, absolute; empty before a run is open.
         attempt: its number; 0 before a run is open.
         step: training batches done since the run began.
-        phase: what it is doing: `starting`, `tracing`, `training`, `evaluating`, `saving`, `exporting`, or `idle` where no run is open.
+        phase: what it is doing: `starting`, `tracing`, `training`, `evaluating`, `saving`, `exporting`, `held` where an audit has
+            it wait, or `idle` where no run is open.
         beats: a number that grows while the training gets on: with each step, each batch of an evaluation, and so on.
         trained: whether a step of this process is done.
         dump_signal: a signal on which it writes the stacks of all its threads to standard error; 0 where there is none.

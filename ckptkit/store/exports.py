@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ckptkit.errors import ConfigError, ExportError
+from ckptkit.store.audit import written
 from ckptkit.store.export_owner import clean_up, owner
 from ckptkit.store.export_record import EXPORT_RECORD, ExportRecord, encode_export, read_export
 from ckptkit.store.files import FileSystem, storage_errors
@@ -56,7 +57,7 @@ def check_base(directory: object) -> Path:
     base = Path(text).expanduser()
     if base.is_file():
         raise ConfigError(f"{base} is a file; a directory is needed to publish a model in. Move the file away, or name another directory.")
-    return base
+    return written(base)
 
 
 def version_number(name: str) -> int | None:

@@ -14,6 +14,7 @@ from ckptkit.errors import CheckpointNotFoundError, CorruptCheckpointError, Stor
 from ckptkit.log import logger
 from ckptkit.policies import Candidate, rank
 from ckptkit.policies.metrics import Mode
+from ckptkit.store.audit import looked_at
 from ckptkit.store.catalog import Checkpoint, list_checkpoints
 from ckptkit.store.events import Event
 from ckptkit.store.holds import held, is_leaving
@@ -230,7 +231,7 @@ def is_run(directory: str | os.PathLike[str]) -> bool:
 
     Other programs keep a `checkpoints/` of their own beside a model.
     """
-    layout = run_layout(directory)
+    layout = RunLayout(looked_at(run_layout(directory).root))
     return _has(layout.journal, is_journal) or _has(layout.checkpoints, lambda name: CheckpointName.parse(name) is not None)
 
 
@@ -262,7 +263,7 @@ def open_run(directory: str | os.PathLike[str]) -> Run:
         >>> [checkpoint.step for checkpoint in run.checkpoints]
         [1, 2]
     """
-    layout = run_layout(directory)
+    layout = RunLayout(looked_at(run_layout(directory).root))
     try:
         return _open(layout)
     except PermissionError as error:

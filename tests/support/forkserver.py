@@ -11,7 +11,8 @@ It ends when its standard input does, that is with the process that started it, 
 A child is as near to `python script.py` as it can be: `__main__` is a module of its own made from the script, `sys.argv` and
 `sys.path[0]` are the script's, the working directory, environment, session and output files are its own, standard input is empty,
 all signals have the dispositions of a new process, random states are seeded anew, and it ends through the interpreter's own
-finalisation: uncaught exceptions, `SystemExit`, `KeyboardInterrupt`, `atexit` and threads are treated as always.
+finalisation: uncaught exceptions, `SystemExit`, `KeyboardInterrupt`, `atexit` and threads are treated as always. With `dies_with_asker` it is
+killed where the connection is closed before it has ended.
 
 What differs from a new process:
 
@@ -85,6 +86,11 @@ class Server:
                 request = self._accept()
                 if request is not None:
                     return request
+            for pid in [pid for pid, connection in self._children.items() if connection in ready]:
+                self._selector.unregister(self._children[pid])
+                for end in (os.killpg, os.kill):  # whoever asked for it has gone; it may not lead its group yet
+                    with contextlib.suppress(OSError):
+                        end(pid, signal.SIGKILL)
             if sys.stdin in ready and not os.read(0, 1):
                 self._end()
                 return None
@@ -104,6 +110,8 @@ class Server:
             self._become_child(connection)
             return request
         self._children[pid] = connection
+        if request.get("dies_with_asker"):
+            self._selector.register(connection, selectors.EVENT_READ)
         self._send(connection, {"pid": pid})
         return None
 
@@ -148,6 +156,8 @@ class Server:
             if pid == 0:
                 return
             connection = self._children.pop(pid)
+            if connection in self._selector.get_map():
+                self._selector.unregister(connection)
             self._send(connection, {"code": os.waitstatus_to_exitcode(status)})
             connection.close()
 

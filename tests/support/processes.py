@@ -152,11 +152,12 @@ class ForkServer:
             del self._environment[name]
         with (self._directory / "server.log").open("wb") as log:
             self._server = subprocess.Popen(
-                [sys.executable, str(Path(__file__).with_name("forkserver.py")), self._address], stdin=subprocess.PIPE, stdout=log,
+                [sys.executable, str(Path(__file__).with_name("forkserver.py")), self.address], stdin=subprocess.PIPE, stdout=log,
                 stderr=log, env=self._environment, start_new_session=True)
 
     @property
-    def _address(self) -> str:
+    def address(self) -> str:
+        """Its socket, for those that speak to it themselves."""
         return str(self._directory / "socket")
 
     @property
@@ -235,7 +236,7 @@ class ForkServer:
         while True:
             connection = socket.socket(socket.AF_UNIX)
             try:
-                connection.connect(self._address)
+                connection.connect(self.address)
             except (FileNotFoundError, ConnectionRefusedError):
                 connection.close()
                 log = (self._directory / "server.log").read_text(errors="replace")

@@ -1,0 +1,207 @@
+"""An audit from its beginning to its end: the order of its trainings, and what is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ckptkit.audit import moments, place, verdict
+from ckptkit.audit.moments import Length, Moment
+from ckptkit.audit.place import Place, Source
+from ckptkit.audit.search import Result, began, own_places, python_places, result_of
+from ckptkit.audit.training import Trained, Trainer, TrainingError
+from ckptkit.audit.values import compare
+from ckptkit.errors import CheckpointNotFoundError
+from ckptkit.policies.spread import distance
+from ckptkit.store.catalog import Checkpoint, list_checkpoints
+from ckptkit.store.events import AttemptStarted, Event, Inexact
+from ckptkit.store.journal import read_journal
+from ckptkit.store.layout import RunLayout
+
+UNINTERRUPTED, INTERRUPTED, AGAIN = "uninterrupted", "interrupted", "uninterrupted-again"
+"""The trainings, and the names of their directories."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is to be done.
+
+    Args:
+        home: the audit's own directory.
+        user: the user's working directory.
+        source: what a training's working directory holds; None where it is the user's.
+        seed: of random interruptions.
+        kills: how many of them.
+        at: steps that were chosen instead; empty for random ones.
+        signals: by what, in turn.
+        every: steps between two checkpoints that are compared; 0 for some over the whole run.
+        baseline: whether the uninterrupted training is run twice in any case.
+    """
+
+    home: Path
+    user: Path
+    source: Source | None
+    seed: int
+    kills: int
+    at: Sequence[int] = ()
+    signals: Sequence[str] = moments.SIGNALS
+    every: int = 0
+    baseline: bool = False
+
+
+@dataclass(kw_only=True)
+class Audit:
+    """What came of it.
+
+    Args:
+        verdict: what is to be said.
+        trainings: by name, in the order in which they were run.
+        results: the interrupted training beside the uninterrupted one, by run.
+        again: the second uninterrupted one beside the first; None where there was none.
+        own: places of Python state that are other in each training by themselves, and do not count, by run.
+        reasons: why runs cannot be exact, as ckptkit has said itself in their journals.
+        began_at: the steps at which the attempts of the interrupted training began, by run.
+    """
+
+    verdict: verdict.Verdict = "exact"
+    trainings: dict[str, Trained] = field(default_factory=dict)
+    results: list[Result] = field(default_factory=list)
+    again: list[Result] | None = None
+    own: dict[str, set[str]] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+    began_at: dict[str, list[int]] = field(default_factory=dict)
+
+
+class Say:
+    """Is told how the audit gets on; this one says nothing."""
+
+    def begins(self, training: str, lengths: Sequence[Length], planned: Sequence[Moment]) -> None:
+        """A training begins; `lengths` are known after the first one."""
+
+    def ended(self, training: str, trained: Trained) -> None:
+        """It has come to its end."""
+
+    def compares(self, run: str) -> None:
+        """Checkpoints are compared."""
+
+
+def audit(plan: Plan, trainer: Trainer, say: Say) -> Audit:
+    """Runs the trainings, and compares them.
+
+    Raises:
+        TrainingError: where a training fails by itself, or is none that ckptkit knows of.
+        ConfigError: where an interruption was chosen to which the training does not come.
+        CorruptCheckpointError, StorageError: where a checkpoint cannot be read.
+    """
+    found = Audit()
+
+    def train(name: str, every: int, planned: Sequence[Moment] = ()) -> Trained:
+        say.begins(name, lengths, planned)
+        there = place.make(plan.home / name, plan.source, plan.user)
+        trained = found.trainings[name] = trainer.run(there, every, planned)
+        say.ended(name, trained)
+        return trained
+
+    lengths: list[Length] = []
+    one = train(UNINTERRUPTED, plan.every)
+    lengths += _lengths(one, plan)
+    every = plan.every or distance(max(length.steps for length in lengths))
+    planned = moments.chosen(lengths, plan.at, plan.signals) if plan.at else moments.drawn(lengths, plan.kills, plan.seed, plan.signals)
+    other = train(INTERRUPTED, every, planned)
+    untouched = _untouched(other)
+    found.own = {name: own_places(*runs, untouched.get(name), compare) for name, runs in _runs(one.place, other.place).items()}
+    found.results = _results(one.place, other.place, found.own, say.compares)
+    found.began_at = {name: _began_at(_journal(path)) for name, path in other.place.runs().items()}
+    found.reasons = _reasons([one.place, other.place])
+    early = verdict.differs_before_an_interruption(found.results, untouched)
+    if plan.baseline or (not early and any(result.names for result in found.results)):
+        again = train(AGAIN, every)
+        found.again = _results(one.place, again.place, found.own, say.compares)
+        more = {result.run: python_places(result.compared) for result in found.again}
+        if any(more.values()):
+            found.own = {name: places | more.get(name, set()) for name, places in found.own.items()}
+            found.results, found.again = (_results(one.place, each.place, found.own, say.compares) for each in (other, again))
+    found.verdict = verdict.verdict(found.results, found.again, early=early)
+    return found
+
+
+def _lengths(trained: Trained, plan: Plan) -> list[Length]:
+    """The runs of the uninterrupted training, in the order in which they were opened, and how many steps they have.
+
+    Raises:
+        TrainingError: where there is none.
+    """
+    runs = trained.place.runs()
+    if not runs or not trained.spoke:
+        raise TrainingError(_no_run(trained, plan))
+    opened = sorted(runs, key=lambda name: min((event.time for event in _journal(runs[name])), default=0.0))
+    return [Length(name, checkpoints[-1].step) for name in opened
+            if (checkpoints := list_checkpoints(RunLayout(runs[name]))) and checkpoints[-1].step] or _nothing_trained(trained)
+
+
+def _nothing_trained(trained: Trained) -> list[Length]:
+    raise TrainingError(f"The training ended well and has saved no checkpoint of a step. Expected a run that trains. All that it printed is in "
+                        f"{trained.place.log}.")
+
+
+def _no_run(trained: Trained, plan: Plan) -> str:
+    left_out = plan.source.left_out if plan.source is not None else ()
+    hint = f" Not copied, being runs: {', '.join(map(str, left_out[:3]))} (see --link)." if left_out else ""
+    if trained.place.runs():
+        return (f"The training has a launcher of its own, or runs where the audit cannot hear it. Name the training itself, without `ckptkit run`, "
+                f"as in: ckptkit audit -- python train.py. All that it printed is in {trained.place.log}.")
+    return (f"The training ended well and has opened no run of ckptkit. Expected a program that trains with CheckpointCallback or "
+            f"CheckpointManager.{hint} All that it printed is in {trained.place.log}.")
+
+
+Pair = tuple[list[Checkpoint], list[Checkpoint]]
+
+
+def _runs(one: Place, other: Place) -> dict[str, Pair]:
+    """The checkpoints of every run, in two trainings.
+
+    Raises:
+        CheckpointNotFoundError: where one has a run, or a checkpoint, that the other has not.
+    """
+    runs, others = one.runs(), other.runs()
+    found = {}
+    for name in sorted({*runs, *others}):
+        left, right = (list_checkpoints(RunLayout(paths[name])) if name in paths else [] for paths in (runs, others))
+        if bool(left) != bool(right):
+            raise CheckpointNotFoundError(f"{name} has checkpoints in one training and none in the other: {one.home} and {other.home}. Expected a "
+                                          f"script that trains the same runs each time.")
+        if left and right:
+            found[name] = (left, right)
+    return found
+
+
+def _results(one: Place, other: Place, own: Mapping[str, Set[str]], compares: Callable[[str], None]) -> list[Result]:
+    """Every run that both trainings have, compared."""
+    paths, results = other.runs(), []
+    for name, (left, right) in _runs(one, other).items():
+        compares(name)
+        results.append(result_of(name, left, right, _journal(paths[name]), compare, own.get(name, set())))
+    return results
+
+
+def _journal(run: Path) -> Sequence[Event]:
+    return read_journal(RunLayout(run)).events
+
+
+def _untouched(trained: Trained) -> Mapping[str, int]:
+    """The attempt of each run that began before the first interruption."""
+    first = min((each.time for each in trained.interruptions if each.step is not None), default=float("inf"))
+    starts = {name: [event for event in _journal(path) if isinstance(event, AttemptStarted)] for name, path in trained.place.runs().items()}
+    return {name: min(event.attempt for event in found) for name, found in starts.items() if found and min(event.time for event in found) < first}
+
+
+def _began_at(events: Sequence[Event]) -> list[int]:
+    """The step at which each attempt began."""
+    known = began(events)
+    return [known.get(event.attempt, 0) for event in events if isinstance(event, AttemptStarted)]
+
+
+def _reasons(places: Sequence[Place]) -> list[str]:
+    told = [event.reason for each in places for path in each.runs().values() for event in _journal(path) if isinstance(event, Inexact)]
+    return list(dict.fromkeys(told))

@@ -1,0 +1,52 @@
+"""Small trainings to be audited, as texts of scripts; they are started with the name of their run and a number of steps."""
+
+LOOP = """
+import os, sys, time
+from pathlib import Path
+import numpy as np, tensorflow as tf, ckptkit
+
+run, total, kind = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+weight, calm = tf.Variable(tf.zeros((3, 4)), name="weight"), tf.Variable(0, name="calm")
+generator = tf.random.Generator.from_seed(3)
+
+@tf.function
+def train_step():
+    calm.assign_add(1)
+    weight.assign(0.9 * weight + generator.normal((3, 4)))
+
+Path("written.txt").open("a").write(f"{kind} begins\\n")
+began_at = 0
+state = {"weight": weight, "calm": calm, "generator": generator}
+with ckptkit.CheckpointManager(run, state, preemption=ckptkit.Preemption(grace_secs=20)) as manager:
+    for step in manager.steps(total):
+        train_step()
+        if kind == "shaky":
+            weight.assign_add(np.random.normal(size=(3, 4)).astype("float32"))
+        began_at = began_at or step
+        if kind == "forgetful":
+            weight[1, 2].assign(began_at)
+        if kind == "breaks" and step == 7:
+            raise RuntimeError("it cannot go on")
+        if kind == "hangs" and step == 7:
+            time.sleep(1000)
+"""
+
+NOISY_FIT = """
+import sys
+import keras, numpy as np, tensorflow as tf, ckptkit
+
+if sys.argv[3] == "seeded":
+    keras.utils.set_random_seed(5)
+
+
+class Noise(keras.layers.Layer):
+    def call(self, x):
+        return x + tf.random.normal(tf.shape(x))
+
+
+model = keras.Sequential([keras.Input((4,)), Noise(), keras.layers.Dense(3, name="first"), keras.layers.Dense(1, name="second")])
+model.compile("adam", "mse")
+x = np.arange(48, dtype="float32").reshape(12, 4) / 48
+epochs = int(sys.argv[2]) // 6
+model.fit(x, x[:, :1], batch_size=2, epochs=epochs, verbose=0, callbacks=[ckptkit.CheckpointCallback(sys.argv[1])])
+"""

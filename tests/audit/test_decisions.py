@@ -1,0 +1,219 @@
+"""What an audit decides: when it interrupts, what is the same, where it first differs, and what is to blame. No process, no disk."""
+
+from __future__ import annotations
+
+import random
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ckptkit.audit.compare import Compared, Difference, different_arrays, different_python
+from ckptkit.audit.moments import Length, Moment, chosen, drawn
+from ckptkit.audit.search import result_of
+from ckptkit.audit.verdict import differs_before_an_interruption, verdict
+from ckptkit.errors import ConfigError
+from ckptkit.policies import Candidate, EveryNSteps, KeepLatest
+from ckptkit.policies import Moment as SaveMoment
+from ckptkit.policies.spread import MOST, SpreadKeeps, SpreadSaves, distance
+from ckptkit.position import RunPosition
+from ckptkit.save.pystate import encode
+from ckptkit.store.catalog import Checkpoint
+from ckptkit.store.events import Restored
+from ckptkit.store.layout import CheckpointName
+
+# -- when
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=4), st.integers(1, 20), st.integers(0, 2**31))
+def test_random_moments_are_places_of_the_trainings_in_their_order(steps, kills, seed):
+    lengths = [Length(f"run-{number}", count) for number, count in enumerate(steps)]
+    found = drawn(lengths, kills, seed)
+    assert found == drawn(lengths, kills, seed)
+    assert len(set(found)) == len(found) == min(kills, sum(steps))
+    places = [(int(moment.run.removeprefix("run-")), moment.step) for moment in found]
+    assert places == sorted(places)
+    assert all(1 <= step <= steps[run] for run, step in places)
+    assert [moment.signal for moment in found] == [("SIGTERM", "SIGKILL")[number % 2] for number in range(len(found))]
+
+
+def test_every_step_can_be_drawn():
+    assert {moment.step for seed in range(300) for moment in drawn([Length("run", 5)], 1, seed)} == {1, 2, 3, 4, 5}
+
+
+def test_chosen_moments():
+    assert chosen([Length("a", 10), Length("b", 5)], [10, 3, 3], ["SIGKILL"]) == [Moment("a", 3, "SIGKILL"), Moment("a", 10, "SIGKILL")]
+    for wrong in (0, 11):
+        with pytest.raises(ConfigError, match=rf"Received: {wrong}\. Expected steps from 1 to 10\."):
+            chosen([Length("a", 10)], [3, wrong])
+
+
+# -- what is the same
+
+
+def floats(*bits: int) -> np.ndarray:
+    return np.frombuffer(b"".join(struct.pack("<I", each) for each in bits), dtype="float32")
+
+
+def test_values_are_compared_by_their_bits():
+    quiet, other = 0x7FC00000, 0x7FC00001
+    assert different_arrays("k", "p", "variable", floats(quiet, 0), floats(quiet, 0)) is None
+    for one, two in ((floats(quiet, 0), floats(other, 0)), (floats(0x80000000, 0), floats(0, 0))):
+        found = different_arrays("k", "p", "variable", one, two)
+        assert found is not None
+        assert (found.differing, found.values) == (1, 2)
+
+
+@given(st.integers(0, 2**32), st.sampled_from(["float32", "float64", "int8", "int64", "bool", "complex64"]))
+def test_each_changed_value_is_counted(seed, dtype):
+    drawn_numbers = np.random.default_rng(seed)
+    one = drawn_numbers.integers(0, 2, (3, 5)).astype(dtype)
+    other = one.copy()
+    places = drawn_numbers.choice(15, size=drawn_numbers.integers(0, 16), replace=False)
+    other.reshape(-1)[places] = one.reshape(-1)[places] == 0
+    found = different_arrays("k", "p", "variable", one, other)
+    assert (0 if found is None else found.differing) == len(places)
+
+
+def test_other_forms_and_strings():
+    assert "float32[2] and float64[2]" in different_arrays("k", "", "variable", np.zeros(2, "float32"), np.zeros(2)).words
+    assert "float64[2] and float64[1, 2]" in different_arrays("k", "", "variable", np.zeros(2), np.zeros((1, 2))).words
+    one, other = np.array([b"a", b"b"], dtype=object), np.array([b"a", b"c"], dtype=object)
+    assert different_arrays("k", "", "trackable", one, one.copy()) is None
+    assert different_arrays("k", "", "trackable", one, other).differing == 1
+    assert different_arrays("k", "", "variable", np.zeros((0, 3)), np.zeros((0, 3))) is None
+    assert "the value is 1.0 and 2.0" in different_arrays("k", "", "variable", np.array(1.0), np.array(2.0)).words
+
+
+def test_python_state_is_compared_place_by_place():
+    one, other = ({"history": {"loss": [1.0, 0.5, last]}, "wait": wait, "flag": flag, "best": float("nan")}
+                  for last, wait, flag in ((0.25, 3, True), (0.125, 3, 1)))
+    found = different_python("fit/state/0", "fit", encode(one, "it")[0].encode(), encode(other, "it")[0].encode())
+    assert [(each.name, each.words) for each in found] == [("fit/state/0.history.loss[2]", "0.25 and 0.125"), ("fit/state/0.flag", "True and 1")]
+    assert different_python("k", "", b'{"a": 1}', b'{"a": 1}') == []
+    assert [each.words for each in different_python("k", "", b'{"a": 1, "b": [1]}', b'{"a": 1, "b": []}')] == ["1 and nothing"]
+    assert [each.words for each in different_python("k", "", b'{"a": 1, "b": 2}', b'{"b": 2, "a": 1}')] == ["in another order"]
+    assert [each.words for each in different_python("k", "", b"\xff", b"{}")] == ["other bytes"]
+
+
+# -- where it first differs, and what is to blame
+
+
+def checkpoint(step: int, attempt: int) -> Checkpoint:
+    return Checkpoint(CheckpointName(step, attempt), Path(f"ckpt-{step}-{attempt}"))
+
+
+def comparing(off: set[tuple[int, int]]):
+    def compare(one: Checkpoint, other: Checkpoint) -> Compared:
+        assert one.step == other.step or other.step == 40
+        bad = (other.step, other.attempt) in off
+        return Compared(differences=[Difference(name="w", path="w", kind="variable", words="")] if bad else [])
+
+    return compare
+
+
+ONE = [checkpoint(step, 1) for step in (10, 20, 30, 40)]
+OTHER = [checkpoint(10, 1), checkpoint(17, 1), checkpoint(20, 2), checkpoint(30, 2), checkpoint(30, 3), checkpoint(40, 3)]
+BEGAN = [Restored(checkpoint="", step=step, epoch=0, batch=0, secs=0.0, attempt=attempt) for step, attempt in ((17, 2), (20, 3))]
+
+
+@pytest.mark.parametrize(("off", "expected"), [
+    ({(30, 2), (30, 3), (40, 3)}, (30, 20, 2, 17)),
+    ({(30, 3), (40, 3)}, (30, 30, 3, 20)),  # the attempt before had it right
+    ({(40, 3)}, (40, 30, 3, 20)),
+    ({(10, 1), (20, 2), (30, 2), (30, 3), (40, 3)}, (10, 0, 1, 0)),
+])
+def test_the_first_checkpoint_that_is_off(off, expected):
+    result = result_of("run", ONE, OTHER, BEGAN, comparing(off))
+    assert result.names == {"w"}
+    first = result.first
+    assert (first.step, first.equal_step, first.attempt, first.began_at) == expected
+
+
+def test_nothing_more_is_read_where_the_ends_are_the_same():
+    result = result_of("run", ONE, OTHER, BEGAN, comparing({(20, 2)}))
+    assert (result.first, result.steps, result.step) == (None, (), 40)
+
+
+def test_trainings_of_two_lengths():
+    result = result_of("run", ONE[:3], OTHER, BEGAN, comparing({(40, 3)}))
+    assert (result.first.step, result.first.equal_step, result.first.attempt) == (40, 30, 3)
+
+
+def outcome(*names: str, attempt: int = 2):
+    result = result_of("run", [checkpoint(5, 1)], [checkpoint(5, attempt)], [], lambda one, other: Compared(
+        differences=[Difference(name=name, path="", kind="variable", words="") for name in names]))
+    return [result]
+
+
+def test_what_is_to_blame():
+    assert verdict(outcome(), None) == "exact"
+    assert verdict(outcome("w"), outcome()) == "inexact"
+    assert verdict(outcome("w", "clock"), outcome("clock")) == "inexact"
+    assert verdict(outcome("clock"), outcome("clock")) == "not_reproducible"
+    assert verdict(outcome("w"), outcome("w", "v")) == "not_reproducible"
+    assert verdict(outcome("w"), None, early=True) == "not_reproducible"
+
+
+def test_what_differs_before_an_interruption():
+    assert differs_before_an_interruption(outcome("w", attempt=1), {"run": 1})
+    assert not differs_before_an_interruption(outcome("w", attempt=2), {"run": 1})
+    assert not differs_before_an_interruption(outcome("w", attempt=1), {})  # its program was interrupted in another run before
+    assert not differs_before_an_interruption(outcome(), {"run": 1})
+
+
+# -- the checkpoints that are compared
+
+
+def kept(positions: list[int], every: int, interrupted: dict[int, int]) -> set[int]:
+    """The steps of the checkpoints that are there at the end of a training that comes to these positions.
+
+    Args:
+        positions: steps at which it may save.
+        every: of the policies.
+        interrupted: from the position at which it is killed to the one at which it goes on.
+    """
+    saves, keeps = EveryNSteps(7) | SpreadSaves(every), KeepLatest(1) | SpreadKeeps(every)
+    there: list[Candidate] = []
+    last, attempt = 0, 1
+    kills = dict(interrupted)
+    at = 0
+    while at < len(positions):
+        step = positions[at]
+        now, before = (SaveMoment(position=RunPosition(each), time_secs=0.0) for each in (step, last))
+        if saves.due(now, before) or step == positions[-1]:
+            there.append(Candidate(name=f"{step}-{attempt}", step=step))
+            reasons = keeps.keep(there)
+            there = [each for each in there if each.name in reasons]
+            last = step
+        at += 1
+        if step in kills:
+            del kills[step]
+            known = max((each.step for each in there), default=0)
+            at, last, attempt = sum(position <= known for position in positions), known, attempt + 1
+    return {each.step for each in there}
+
+
+@given(st.integers(1, 5), st.integers(1, 400), st.integers(0, 2**31))
+def test_two_trainings_keep_checkpoints_of_the_same_steps(per_call, calls, seed):
+    """However many steps a call makes, and however often the second one is killed."""
+    positions = [per_call * (number + 1) for number in range(calls)]
+    one = kept(positions, 0, {})
+    assert len(one) <= MOST + 2
+    apart = distance(positions[-1])
+    assert len(one) >= min(len(positions), positions[-1] // apart)
+    killed = random.Random(seed).sample(positions, min(len(positions), 3))
+    other = kept(positions, apart, dict.fromkeys(killed, 0))
+    spread = {min(step for step in positions if step >= multiple) for multiple in range(apart, positions[-1] + 1, apart)}
+    assert spread <= one & other
+
+
+@given(st.integers(1, 10**9))
+def test_the_distance_is_a_power_of_two_that_leaves_some(step):
+    apart = distance(step)
+    assert apart & (apart - 1) == 0
+    assert step // apart <= MOST
+    assert apart == 1 or step // apart >= MOST // 2
