@@ -191,7 +191,7 @@ def _journal(run: Path) -> Sequence[Event]:
 
 def _untouched(trained: Trained) -> Mapping[str, int]:
     """The attempt of each run that began before the first interruption."""
-    first = min((each.time for each in trained.interruptions if each.step is not None), default=float("inf"))
+    first = min((each.start.time for each in trained.interruptions if each.start.step is not None), default=float("inf"))
     starts = {name: [event for event in _journal(path) if isinstance(event, AttemptStarted)] for name, path in trained.place.runs().items()}
     return {name: min(event.attempt for event in found) for name, found in starts.items() if found and min(event.time for event in found) < first}
 

@@ -6,19 +6,20 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ckptkit.audit.moments import Moment
 from ckptkit.audit.place import Place
 from ckptkit.clock import Clock
 from ckptkit.errors import CheckpointError
+from ckptkit.export.spec import OFF
 from ckptkit.launcher.child import Child
 from ckptkit.launcher.family import Family
 from ckptkit.launcher.inbox import Inbox, reap
 from ckptkit.launcher.output import Log
 from ckptkit.launcher.pulse import Pulse
 from ckptkit.launcher.settings import Settings
-from ckptkit.store.audit import ENVIRONMENT, Orders, write_orders
+from ckptkit.store.audit import ENVIRONMENT, HELD, Orders, write_orders
 from ckptkit.store.channel import Said
 
 _LOOK_SECS = 0.05
@@ -27,8 +28,7 @@ _SWEEP_SECS = 5.0
 _SHOWN_LINES = 12
 _LOG_BYTES = 64_000_000
 _INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_HELD = "held"
-_NO_EXPORT = "CKPTKIT_EXPORT"
+_PATIENCE_SECS = 2.0
 
 
 class TrainingError(CheckpointError):
@@ -51,20 +51,33 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Start:
+    """One process of a training, from its start to its end.
+
+    Args:
+        code: the exit code, or the negative number of the signal that ended it.
+        said: what it said last.
+        step: where it was interrupted; None where it was not: it came to its end without coming to that step.
+        time: when it was, in seconds since the epoch.
+    """
+
+    code: int
+    said: Said | None
+    step: int | None
+    time: float
+
+
+@dataclass(frozen=True)
 class Interruption:
     """An interruption that took place, or did not.
 
     Args:
         moment: when it was meant to be.
-        step: where the training was; None where it came to its end without coming to that step.
-        code: the exit code, or the negative number of a signal.
-        time: when, in seconds since the epoch.
+        start: what came of the start that it was meant for.
     """
 
     moment: Moment
-    step: int | None
-    code: int
-    time: float
+    start: Start
 
 
 @dataclass(kw_only=True)
@@ -106,7 +119,7 @@ class Trainer:
         self._command, self._inbox, self._family, self._limits, self._clock, self._tell = command, inbox, family, limits, clock, tell
         self._number = 1
         # An export is no part of the state, and its check is a process that imports TensorFlow.
-        self._environment = {_NO_EXPORT: "0", **{name: value for name, value in environment.items() if name != ENVIRONMENT}}
+        self._environment = {OFF: "0", **{name: value for name, value in environment.items() if name != ENVIRONMENT}}
 
     def run(self, place: Place, every: int, moments: Sequence[Moment] = ()) -> Trained:
         """Runs a training to its end.
@@ -127,18 +140,17 @@ class Trainer:
         try:
             for number, moment in enumerate(moments):
                 self._number = number + 1
-                step, code, at, _ = self._one(place, every, log, moment)
-                trained.interruptions.append(Interruption(moment=moment, step=step, code=code, time=at))
+                trained.interruptions.append(Interruption(moment, self._one(place, every, log, moment)))
             self._number = len(moments) + 1
-            *_, said = self._one(place, every, log, None)
+            said = self._one(place, every, log, None).said
             trained.spoke = said is not None and bool(said.run)
         finally:
             log.close(_SWEEP_SECS)
         trained.secs = time.monotonic() - began
         return trained
 
-    def _one(self, place: Place, every: int, log: Log, moment: Moment | None) -> tuple[int | None, int, float, Said | None]:
-        """One start, with an interruption or without one: the step at which it was interrupted, its exit code, when, and what it said last."""
+    def _one(self, place: Place, every: int, log: Log, moment: Moment | None) -> Start:
+        """One start, with an interruption or without one."""
         self._give_orders(place, every, moment)
         try:
             environment = {**self._environment, ENVIRONMENT: str(place.orders), "PWD": str(place.work)}
@@ -147,15 +159,14 @@ class Trainer:
             raise TrainingError(f"Could not start {self._command[0]}: {error.strerror or error}. Expected a command, as in: ckptkit audit -- python "
                                 f"train.py") from error
         try:
-            code, step, at = self._until_it_ends(child, place, moment)
-            said = child.said
+            start = self._until_it_ends(child, place, moment)
             self._family.sweep(_SWEEP_SECS, self._let_time_pass)
             child.finish()
             child.end_lines()
-            if code != 0 and (step is None or (said is not None and said.outcome == "failed")):
-                how = f"with exit code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+            if start.code != 0 and (start.step is None or (start.said is not None and start.said.outcome == "failed")):
+                how = f"with exit code {start.code}" if start.code >= 0 else f"by {signal.Signals(-start.code).name}"
                 raise TrainingError(f"The training ended {how} by itself. {_ended_with(child.printed, place)}")
-            return step, code, at, said
+            return start
         finally:
             self._end(child)
             child.close()
@@ -165,29 +176,28 @@ class Trainer:
         orders = Orders(home=str(place.home), every=every)
         if moment is not None:
             place.hold.touch()
-            runs = {name: path for name, path in place.runs().items() if name == moment.run}
-            orders = Orders(home=str(place.home), every=every, hold_step=moment.step, hold=str(place.hold),
-                            hold_run=str(runs[moment.run]) if moment.run in runs else str(place.path_of(moment.run)))
+            orders = replace(orders, hold_step=moment.step, hold_run=str(place.path_of(moment.run)), hold=str(place.hold))
         write_orders(place.orders, orders)
 
-    def _until_it_ends(self, child: Child, place: Place, moment: Moment | None) -> tuple[int, int | None, float]:
-        """Waits, and interrupts it where it waits for that: its exit code, the step at which it was or None, and when."""
+    def _until_it_ends(self, child: Child, place: Place, moment: Moment | None) -> Start:
+        """Waits, and interrupts it where it waits for that."""
         pulse = Pulse(Settings(stall_secs=0.0, hang_secs=self._limits.hang_secs, first_step_secs=self._limits.first_step_secs), time.monotonic())
-        began, ended, held, at = time.monotonic(), None, None, self._clock.now()
+        began, ended, held, sent_at, at = time.monotonic(), None, None, 0.0, 0.0
         while True:
             if (status := reap(child.pid)) is not None:
                 ended = status
                 child.ended(status)
             if ended is not None and not child.is_training:
-                return os.waitstatus_to_exitcode(ended), held, at
+                return Start(code=os.waitstatus_to_exitcode(ended), said=child.said, step=held, time=at)
             self._inbox.wait(_LOOK_SECS if moment is None or held is not None else _HOLD_LOOK_SECS, self._handle)
             said = child.said
             self._tell(self._number, said, None)
-            if moment is not None and held is None and said is not None and said.phase == _HELD:
-                held, at = said.step, self._clock.now()
+            if moment is not None and held is None and said is not None and said.phase == HELD:
+                held, at, sent_at = said.step, self._clock.now(), time.monotonic()
                 child.send(signal.Signals[moment.signal])
-                place.hold.unlink()
                 self._tell(self._number, said, moment)
+            if held is not None and time.monotonic() - sent_at > _PATIENCE_SECS:
+                place.hold.unlink(missing_ok=True)  # it does not obey this signal; before that, it would make a step more until it is heard
             self._watch(pulse, said, began, child, place)
 
     def _watch(self, pulse: Pulse, said: Said | None, began: float, child: Child, place: Place) -> None:

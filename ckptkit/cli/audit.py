@@ -16,7 +16,7 @@ import click
 from ckptkit.cli.exits import ExitCode
 from ckptkit.cli.output import json_option, print_json
 from ckptkit.cli.text import plain
-from ckptkit.errors import ConfigError
+from ckptkit.errors import CheckpointError, ConfigError
 
 _COPY_BYTES = 1_000_000_000
 
@@ -112,8 +112,6 @@ class _Work:
 @contextmanager
 def _working_in(keep: Path | None) -> Iterator[_Work]:
     """The block works in a directory of its own, which is left where that was asked for, or where it tells what went wrong."""
-    from ckptkit.audit.training import TrainingError
-
     if keep is not None:
         home = Path(os.path.realpath(keep))
         try:
@@ -125,10 +123,9 @@ def _working_in(keep: Path | None) -> Iterator[_Work]:
     work = _Work(home, keep is not None)
     try:
         yield work
-    except TrainingError:
-        raise  # it says where the output is
-    except BaseException:
-        work.needed = False
+    except BaseException as error:
+        # An error of a training or a checkpoint says where it is; nobody wants to look at one of usage, or at what was interrupted.
+        work.needed = isinstance(error, CheckpointError) and not isinstance(error, ConfigError)
         raise
     finally:
         if not work.is_left:

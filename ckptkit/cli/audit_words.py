@@ -115,7 +115,7 @@ def show(audit: Audit, plan: Plan, kept: Path | None) -> None:
             print_line(f"  {count(len(own), 'piece')} of Python state {'does' if len(own) == 1 else 'do'} not count, being other in each training "
                        f"from its beginning, as random states are that nobody has seeded: {plain(', '.join(sorted(own)[:3]))}")
     for each in audit.trainings[INTERRUPTED].interruptions:
-        if each.step is None:
+        if each.start.step is None:
             print_line(f"  not interrupted at step {each.moment.step:,} of {plain(each.moment.run)}: the training ended before it", style="yellow")
     for reason in audit.reasons:
         print_line(f"ckptkit has noticed: {plain(reason)}")
@@ -185,7 +185,8 @@ def form(audit: Audit, plan: Plan, command: Sequence[str], kept: Path | None) ->
 
 def _training(name: str, trained: Trained) -> dict[str, object]:
     return {"name": name, "secs": round(trained.secs, 3), "log": str(trained.place.log), "interruptions": [
-        {"run": each.moment.run, "step": each.moment.step, "signal": each.moment.signal, "interrupted_at": each.step, "exit_code": each.code}
+        {"run": each.moment.run, "step": each.moment.step, "signal": each.moment.signal, "interrupted_at": each.start.step,
+         "exit_code": each.start.code}
         for each in trained.interruptions]}
 
 

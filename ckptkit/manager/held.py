@@ -10,10 +10,9 @@ from typing import Protocol
 
 from ckptkit.manager.link import link
 from ckptkit.manager.stopping import Stopping
-from ckptkit.store.audit import Orders, orders_of
+from ckptkit.store.audit import HELD, Orders, orders_of
 from ckptkit.store.layout import RunLayout
 
-HELD = "held"
 _LOOK_SECS = 0.002
 
 

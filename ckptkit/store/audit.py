@@ -20,6 +20,9 @@ from ckptkit.store.presence import read_small
 ENVIRONMENT = "CKPTKIT_AUDIT"
 """Names the file, to the training and to all that it starts."""
 
+HELD = "held"
+"""The phase of a training that waits to be interrupted."""
+
 ORDERS_VERSION = 1
 ELSEWHERE = "elsewhere"
 

@@ -67,8 +67,10 @@ def audit(tf_call: Any, fork_server: Any, tmp_path: Path) -> Audit:
     work = tmp_path / "work"
     work.mkdir()
 
-    def audit(*options: str, program: str, args: list[str]) -> Audited:
+    def audit(*options: str, program: str, args: list[str], data: Path | None = None) -> Audited:
         (work / "train.py").write_text(program)
+        if data is not None and not (work / data.name).exists():
+            (work / data.name).symlink_to(data)
         (tmp_path / "tmp").mkdir(exist_ok=True)
         command = [sys.executable, "-S", "-E", str(STARTER), fork_server.address, "train.py", *args]
         process = tf_call("tests.audit.conftest:run", *options, "--", *command, cwd=work, env={"TMPDIR": str(tmp_path / "tmp")})

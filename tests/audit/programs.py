@@ -1,34 +1,40 @@
-"""Small trainings to be audited, as texts of scripts; they are started with the name of their run and a number of steps."""
+"""Small trainings to be audited, as texts of scripts; they are started with the name of their run, a number of steps, and what is wrong with them."""
 
 LOOP = """
-import os, sys, time
+import random, sys
 from pathlib import Path
 import numpy as np, tensorflow as tf, ckptkit
 
 run, total, kind = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-weight, calm = tf.Variable(tf.zeros((3, 4)), name="weight"), tf.Variable(0, name="calm")
-generator = tf.random.Generator.from_seed(3)
+if kind == "two":
+    random.seed(1)
+    np.random.seed(1)
 
-@tf.function
-def train_step():
-    calm.assign_add(1)
-    weight.assign(0.9 * weight + generator.normal((3, 4)))
 
-Path("written.txt").open("a").write(f"{kind} begins\\n")
-began_at = 0
-state = {"weight": weight, "calm": calm, "generator": generator}
-with ckptkit.CheckpointManager(run, state, preemption=ckptkit.Preemption(grace_secs=20)) as manager:
-    for step in manager.steps(total):
-        train_step()
-        if kind == "shaky":
-            weight.assign_add(np.random.normal(size=(3, 4)).astype("float32"))
-        began_at = began_at or step
-        if kind == "forgetful":
-            weight[1, 2].assign(began_at)
-        if kind == "breaks" and step == 7:
-            raise RuntimeError("it cannot go on")
-        if kind == "hangs" and step == 7:
-            time.sleep(1000)
+def train(run, total):
+    weight, calm = tf.Variable(tf.zeros((3, 4)), name="weight"), tf.Variable(0, name="calm")
+    generator = tf.random.Generator.from_seed(3)
+    began_at = 0
+
+    @tf.function
+    def train_step():
+        calm.assign_add(1)
+        weight.assign(0.9 * weight + generator.normal((3, 4)))
+
+    with ckptkit.CheckpointManager(run, {"weight": weight, "calm": calm, "generator": generator}) as manager:
+        for step in manager.steps(total):
+            train_step()
+            began_at = began_at or step
+            if kind == "shaky":
+                weight.assign_add(np.random.normal(size=(3, 4)).astype("float32"))
+            if kind == "forgetful":
+                weight[1, 2].assign(began_at)
+
+
+Path("written.txt").open("a").write("a process begins\\n")
+train(run, total)
+if kind == "two":
+    train(run + "-second", total // 2)
 """
 
 NOISY_FIT = """

@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from pathlib import Path
 
-import pytest
-
+from ckptkit.audit.moments import Length, drawn
 from tests.audit.conftest import bytes_of
 from tests.audit.programs import LOOP, NOISY_FIT
 from tests.cli.conftest import DummyRun
 
-STEPS = 60
+STEPS = 36
 APART = 4
-"""Between the checkpoints that are compared in a run of 60 steps."""
+"""Between the checkpoints that are compared in a run of so many steps."""
 
 
-@pytest.mark.parametrize("in_place", [False, True], ids=["copied", "in_place"])
-def test_an_exact_training_and_the_users_own_files(audit, tmp_path, seed, in_place):
+def test_an_exact_training_and_the_users_own_files(audit, tmp_path, seed):
     """There is a run of that name already, and everything that is there stays as it is, byte for byte."""
     steps = sorted(random.Random(seed).sample(range(APART + 1, STEPS + 1), 2))
     work = tmp_path / "work"
-    run = tmp_path / "runs" / "mine" if in_place else Path("runs/demo")
-    DummyRun(work / run).attempt().save(7)
+    DummyRun(work / "runs" / "demo").attempt().save(7)
     (work / "written.txt").write_text("by the user\n")
     (work / "train.py").write_text(LOOP)
     before = bytes_of(tmp_path)
-    options = ["--at", ",".join(map(str, steps)), *(["--in-place"] if in_place else []), "--json"]
-    done = audit(*options, program=LOOP, args=[str(run), str(STEPS), "exact"])
+    done = audit("--at", ",".join(map(str, steps)), "--json", program=LOOP, args=["runs/demo", str(STEPS), "exact"])
     assert done.code == 0, done.stderr
     said = done.said
     assert (said["verdict"], said["kept"], said["seed"]) == ("exact", None, None)
     (shown,) = said["runs"]
-    assert (shown["run"], shown["step"], shown["equal"], shown["first"]) == (str(run), STEPS, True, None)
+    assert (shown["run"], shown["step"], shown["equal"], shown["first"]) == ("runs/demo", STEPS, True, None)
     assert shown["compared"]["variables"] == 3
     assert shown["compared"]["values"] == 12 + 1 + 3
+    assert any("process" in each for each in shown["compared"]["not_compared"])  # nobody has seeded Python's random numbers, or used them
     plain, interrupted = said["trainings"]
     assert plain["interruptions"] == []
     happened = [(each["interrupted_at"], each["signal"], each["exit_code"]) for each in interrupted["interruptions"]]
@@ -43,9 +41,29 @@ def test_an_exact_training_and_the_users_own_files(audit, tmp_path, seed, in_pla
     assert began[:2] == [0, steps[0]]
     assert steps[0] <= began[2] < steps[1]  # from a checkpoint before it
     after = bytes_of(tmp_path)
-    if in_place:  # what the script writes itself is not kept apart then
-        assert after.pop("work/written.txt") != before.pop("work/written.txt")
     assert after == {**before, "work/train.py": after["work/train.py"], "tmp": after["tmp"]}
+
+
+def test_two_runs_in_place(audit, tmp_path, seed):
+    """Killed before the first checkpoint of one, and in the middle of the other; of both there are runs of the user's, at absolute paths."""
+    run = tmp_path / "runs" / "mine"
+    lengths = [Length(str(run), STEPS), Length(f"{run}-second", STEPS // 2)]
+    drawn_by = next(each for each in itertools.count(seed) if [(moment.run, moment.step < bound) for moment, bound in zip(
+        drawn(lengths, 2, each), (APART, STEPS), strict=True)] == [(str(run), True), (f"{run}-second", True)])
+    for length in lengths:
+        DummyRun(Path(length.run)).attempt().save(7)
+    before = bytes_of(tmp_path / "runs")
+    done = audit("--kills", "2", "--seed", str(drawn_by), "--signal", "SIGKILL", "--in-place", "--json", program=LOOP,
+                 args=[str(run), str(STEPS), "two"])
+    assert done.code == 0, done.stderr
+    said = done.said
+    assert (said["verdict"], said["seed"]) == ("exact", drawn_by)
+    assert [(each["run"], each["step"]) for each in said["runs"]] == [(length.run, length.steps) for length in lengths]
+    happened = [(each["run"], each["interrupted_at"], each["signal"]) for each in said["trainings"][1]["interruptions"]]
+    assert happened == [(moment.run, moment.step, "SIGKILL") for moment in drawn(lengths, 2, drawn_by)]
+    assert said["runs"][0]["began_at"][:2] == [0, 0]
+    assert bytes_of(tmp_path / "runs") == before
+    assert (tmp_path / "work" / "written.txt").read_text().count("\n") == 4  # files of the script's own are not kept apart then
 
 
 def test_what_an_interruption_changes_is_found_with_its_step(audit, seed):

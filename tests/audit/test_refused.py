@@ -35,10 +35,12 @@ def said(directory: Path, *arguments: str) -> tuple[int, str, str]:
 @pytest.mark.parametrize(("program", "expected"), [
     ("import sys; sys.exit('it is broken')", ["ended with exit code 1 by itself", "  it is broken"]),
     ("import os; os.kill(os.getpid(), 11)", ["ended by SIGSEGV by itself", "nothing to standard error"]),
+    ("import sys; sys.path.insert(0, sys.argv[1]); import tests.cli.conftest as c; c.DummyRun(c.Path('run')).attempt().save(5)",
+     ["has a launcher of its own", "ckptkit audit -- python train.py"]),
     ("print('hello')", ["has opened no run of ckptkit", "CheckpointCallback or CheckpointManager"]),
 ])
 def test_a_training_that_fails_or_is_none(tmp_path, program, expected):
-    code, stdout, stderr = said(tmp_path, "--json", "--", *PYTHON, program)
+    code, stdout, stderr = said(tmp_path, "--json", "--", sys.executable, "-c", program, str(ROOT))
     assert (code, stdout) == (1, "")
     assert all(words in stderr for words in expected), stderr
     (kept,) = (tmp_path / "tmp").iterdir()  # what it says of the output holds
