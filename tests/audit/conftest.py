@@ -74,7 +74,7 @@ def audit(tf_call: Any, fork_server: Any, tmp_path: Path) -> Audit:
         (tmp_path / "tmp").mkdir(exist_ok=True)
         command = [sys.executable, "-S", "-E", str(STARTER), fork_server.address, "train.py", *args]
         process = tf_call("tests.audit.conftest:run", *options, "--", *command, cwd=work, env={"TMPDIR": str(tmp_path / "tmp")})
-        code = process.wait()
+        code = process.wait(400)
         return Audited(process.result if code == 0 else code, process.stdout, process.stderr)
 
     return audit
