@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ckptkit.audit.compare import Compared, Difference, different_arrays, different_python
 from ckptkit.audit.moments import Length, Moment, chosen, drawn
-from ckptkit.audit.search import result_of
+from ckptkit.audit.search import own_places, result_of
 from ckptkit.audit.verdict import differs_before_an_interruption, verdict
 from ckptkit.errors import ConfigError
 from ckptkit.policies import Candidate, EveryNSteps, KeepLatest
@@ -99,6 +99,15 @@ def test_python_state_is_compared_place_by_place():
     assert [each.words for each in different_python("k", "", b"\xff", b"{}")] == ["other bytes"]
 
 
+def test_a_random_state_is_one_place():
+    one, other = (encode({"random": random.Random(seed).getstate(), "passes": [seed]}, "it")[0].encode() for seed in (1, 2))
+    found = different_python("loop/state/0", "loop", one, other)
+    assert [each.name for each in found] == ["loop/state/0.random.__tuple__[1].__tuple__", "loop/state/0.passes[0]"]
+    assert found[0].differing > 500
+    assert found[0].values == 625
+    assert [each.place for each in found] == ["loop/state/0.random.__tuple__[].__tuple__", "loop/state/0.passes[]"]
+
+
 # -- where it first differs, and what is to blame
 
 
@@ -141,6 +150,27 @@ def test_nothing_more_is_read_where_the_ends_are_the_same():
 def test_trainings_of_two_lengths():
     result = result_of("run", ONE[:3], OTHER, BEGAN, comparing({(40, 3)}))
     assert (result.first.step, result.first.equal_step, result.first.attempt) == (40, 30, 3)
+
+
+def state(*names: str, kind: str = "python") -> list[Difference]:
+    return [Difference(name=name, path="", kind=kind, words="") for name in names]
+
+
+def test_python_state_that_is_other_from_the_beginning_does_not_count():
+    """Only what differs in a checkpoint that no interruption came before; and a variable counts always."""
+    found = {(10, 1): [*state("p/state/0.x[3]"), *state("w", kind="variable")], (20, 2): state("p/state/0.x[0]", "p/state/0.y"),
+             (40, 3): state("p/state/0.x[0]", "p/state/0.y")}
+
+    def compare(one: Checkpoint, other: Checkpoint) -> Compared:
+        return Compared(differences=list(found.get((other.step, other.attempt), [])))
+
+    own = own_places(ONE, OTHER, 1, compare)
+    assert own == {"p/state/0.x[]"}
+    assert own_places(ONE, OTHER, None, compare) == own_places(ONE, OTHER, 3, compare) == set()
+    result = result_of("run", ONE, OTHER, BEGAN, compare, own)
+    assert result.names == {"p/state/0.y"}
+    assert (result.first.step, {each.name for each in result.first.differences}) == (10, {"w"})
+    assert result_of("run", ONE, OTHER, BEGAN, compare, own | {"p/state/0.y"}).first is None
 
 
 def outcome(*names: str, attempt: int = 2):
