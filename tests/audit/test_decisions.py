@@ -214,6 +214,7 @@ def kept(positions: list[int], every: int, interrupted: dict[int, int]) -> set[i
     while at < len(positions):
         step = positions[at]
         now, before = (SaveMoment(position=RunPosition(each), time_secs=0.0) for each in (step, last))
+        assert saves.insists(now, before) == (SpreadSaves(every).due(now, before) is not None)  # nothing newer takes its place
         if saves.due(now, before) or step == positions[-1]:
             there.append(Candidate(name=f"{step}-{attempt}", step=step))
             reasons = keeps.keep(there)
