@@ -97,11 +97,11 @@ class Child:
         Returns:
             Whether there was one.
         """
+        trainer = self._trainer()  # before it is killed, as it may be the same one
         sent = self._process.returncode is None  # else the number may be another process's by now
         if sent:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(self.pid, number)
-        trainer = self._trainer()
         if trainer is not None and trainer.pid != self.pid:
             sent = True
             with suppress(psutil.Error):
