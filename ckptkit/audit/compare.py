@@ -75,7 +75,7 @@ def different_arrays(name: str, path: str, kind: str, one: Any, other: Any) -> D
     if one.dtype.kind == "O":
         return Difference(name=name, path=path, kind=kind, words=words, differing=count, values=one.size)
     place = f"[{', '.join(str(index) for index in np.unravel_index(first, one.shape))}]" if one.shape else "the value"
-    return Difference(name=name, path=path, kind=kind, words=f"{words}; {place} is {left} and {right}", differing=count, values=one.size)
+    return Difference(name=name, path=path, kind=kind, words=f"{words}; {place} is {left!s} and {right!s}", differing=count, values=one.size)
 
 
 def _values(number: int) -> str:

@@ -110,7 +110,7 @@ def show(audit: Audit, plan: Plan, kept: Path | None) -> None:
         _show_run(result, again.get(result.run))
         starts = audit.began_at.get(result.run, [])
         if len(starts) > 1:
-            print_line(f"  it went on from {_steps(starts[1:])}")
+            print_line(f"  it was started again at {_steps(starts[1:])}")
         if own := audit.own.get(result.run):
             print_line(f"  {count(len(own), 'piece')} of Python state {'does' if len(own) == 1 else 'do'} not count, being other in each training "
                        f"from its beginning, as random states are that nobody has seeded: {plain(', '.join(sorted(own)[:3]))}")
@@ -127,7 +127,7 @@ def show(audit: Audit, plan: Plan, kept: Path | None) -> None:
 
 
 def _steps(steps: Sequence[int]) -> str:
-    return ", ".join(f"step {step:,}" for step in steps)
+    return f"{'step' if len(steps) == 1 else 'steps'} {', '.join(f'{step:,}' for step in steps)}"
 
 
 def _show_run(result: Result, again: Result | None) -> None:
@@ -143,17 +143,18 @@ def _show_run(result: Result, again: Result | None) -> None:
 
 
 def _show_first(first: First) -> None:
-    before = f"checkpoint of step {first.equal_step:,} is equal" if first.equal_step else "no earlier checkpoint is equal"
+    before = f"the checkpoint of step {first.equal_step:,} is equal" if first.equal_step else "no earlier checkpoint is equal"
+    print_line(f"  first at step {first.step:,} ({before}), in the attempt that began at step {first.began_at:,}:")
     for difference in first.differences[:_MOST_SHOWN]:
-        print_line(f"  {_named(difference)}: {plain(difference.words)}, first at step {first.step:,} ({before})")
+        print_line(f"    {_named(difference)}: {plain(difference.words)}")
     if len(first.differences) > _MOST_SHOWN:
-        print_line(f"  and {count(len(first.differences) - _MOST_SHOWN, 'more difference')} there")
-    print_line(f"  the attempt that began at step {first.began_at:,} is the first that is off")
+        print_line(f"    and {count(len(first.differences) - _MOST_SHOWN, 'more difference')} there")
 
 
 def _named(difference: Difference) -> str:
     state = difference.name.partition("/")[0]
-    return plain(f"{state} / {difference.path}" if difference.path and difference.kind == "variable" else difference.name)
+    known = difference.path if difference.path == state else f"{state} / {difference.path}"
+    return plain(known if difference.path and difference.kind == "variable" else difference.name)
 
 
 def _count(differences: Sequence[Difference]) -> str:

@@ -89,8 +89,7 @@ def test_a_training_that_gives_other_values_each_time(audit):
     """It differs before anything has interrupted it, so that a third training would say nothing new."""
     done = audit("--kills", "1", "--seed", "3", program=LOOP, args=["run", "30", "shaky"])
     assert done.code == 1
-    assert "weight" in done.stdout
-    assert "first at step 2 (no earlier checkpoint is equal)" in done.stdout
+    assert "first at step 2 (no earlier checkpoint is equal), in the attempt that began at step 0:\n    weight: 12 of 12 values differ" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("not reproducible: two trainings differ without any interruption")
     assert "uninterrupted-again" not in done.stderr
     assert "(--seed 3)" in done.stderr
@@ -100,8 +99,9 @@ def test_a_seeded_draw_of_tensorflow_in_a_model(audit):
     """`tf.random.normal` with a global seed: the same in each training from its beginning, and not after an interruption."""
     done = audit("--at", "9", program=NOISY_FIT, args=["run", "18", "seeded"])
     assert done.code == 1
-    assert "the attempt that began at step 9 is the first that is off" in done.stdout
-    assert "first at step 10 (checkpoint of step 8 is equal)" in done.stdout
+    assert "  first at step 10 (the checkpoint of step 8 is equal), in the attempt that began at step 9:\n" in done.stdout
+    assert "    model / sequential/first/kernel: 12 of 12 values differ; [0, 0] is " in done.stdout
+    assert "  it was started again at step 9\n" in done.stdout
     assert "two uninterrupted trainings: equal bit for bit" in done.stdout
     assert "ckptkit has noticed: " in done.stdout
     assert "draws from RandomStandardNormal" in done.stdout

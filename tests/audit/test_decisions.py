@@ -142,6 +142,12 @@ def test_the_first_checkpoint_that_is_off(off, expected):
     assert (first.step, first.equal_step, first.attempt, first.began_at) == expected
 
 
+def test_an_attempt_that_went_back_may_be_the_first_that_is_off():
+    other = [*OTHER[:5], checkpoint(20, 4), checkpoint(40, 4)]
+    result = result_of("run", ONE, other, BEGAN, comparing({(30, 3), (20, 4), (40, 4)}))
+    assert (result.first.step, result.first.equal_step, result.first.attempt) == (20, 20, 4)
+
+
 def test_nothing_more_is_read_where_the_ends_are_the_same():
     result = result_of("run", ONE, OTHER, BEGAN, comparing({(20, 2)}))
     assert (result.first, result.steps, result.step) == (None, (), 40)

@@ -63,6 +63,7 @@ def test_a_draw_of_tensorflow_in_a_model(kind, tmp_path):
     said = json.loads(done.stdout)
     assert said["verdict"] == ("inexact" if kind == "seeded" else "not_reproducible")
     first = said["runs"][0]["first"]
-    assert (first["step"], first["attempt"], first["began_at"]) == ((10, 2, 9) if kind == "seeded" else (2, 1, 0))
+    # Whether the second attempt has saved step 10 before it is killed at step 13 is a matter of time.
+    assert (first["step"], first["began_at"]) == ((10, 9) if kind == "seeded" else (2, 0))
     assert any(re.search("draws from RandomStandardNormal", reason) for reason in said["reasons"])
     assert {each["name"] for each in first["differences"]} >= {"model/weights/0"}
