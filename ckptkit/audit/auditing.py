@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ckptkit.audit import moments, place, verdict
+from ckptkit.audit.compare import Compared
 from ckptkit.audit.moments import Length, Moment
 from ckptkit.audit.place import Place, Source
-from ckptkit.audit.search import Result, began, own_places, python_places, result_of
+from ckptkit.audit.search import Compare, Result, began, own_places, python_places, result_of
 from ckptkit.audit.training import Trained, Trainer, TrainingError
 from ckptkit.audit.values import compare
 from ckptkit.errors import CheckpointNotFoundError
@@ -93,10 +94,19 @@ def audit(plan: Plan, trainer: Trainer, say: Say) -> Audit:
         TrainingError: where a training fails by itself, or is none that ckptkit knows of.
         ConfigError: where an interruption was chosen to which the training does not come.
         CorruptCheckpointError, StorageError: where a checkpoint cannot be read.
+        KeyboardInterrupt: where this process is told to end.
     """
     found = Audit()
 
+    def compare_now(left: Checkpoint, right: Checkpoint) -> Compared:
+        trainer.heed()
+        return compare(left, right)
+
+    def results(trained: Trained) -> list[Result]:
+        return _results(one.place, trained.place, found.own, say.compares, compare_now)
+
     def train(name: str, every: int, planned: Sequence[Moment] = ()) -> Trained:
+        trainer.heed()
         say.begins(name, lengths, planned)
         there = place.make(plan.home / name, plan.source, plan.user)
         trained = found.trainings[name] = trainer.run(there, every, planned)
@@ -110,18 +120,18 @@ def audit(plan: Plan, trainer: Trainer, say: Say) -> Audit:
     planned = moments.chosen(lengths, plan.at, plan.signals) if plan.at else moments.drawn(lengths, plan.kills, plan.seed, plan.signals)
     other = train(INTERRUPTED, every, planned)
     untouched = _untouched(other)
-    found.own = {name: own_places(*runs, untouched.get(name), compare) for name, runs in _runs(one.place, other.place).items()}
-    found.results = _results(one.place, other.place, found.own, say.compares)
+    found.own = {name: own_places(*runs, untouched.get(name), compare_now) for name, runs in _runs(one.place, other.place).items()}
+    found.results = results(other)
     found.began_at = {name: _began_at(_journal(path)) for name, path in other.place.runs().items()}
     found.reasons = _reasons([one.place, other.place])
     early = verdict.differs_before_an_interruption(found.results, untouched)
     if plan.baseline or (not early and any(result.names for result in found.results)):
         again = train(AGAIN, every)
-        found.again = _results(one.place, again.place, found.own, say.compares)
+        found.again = results(again)
         more = {result.run: python_places(result.compared) for result in found.again}
         if any(more.values()):
             found.own = {name: places | more.get(name, set()) for name, places in found.own.items()}
-            found.results, found.again = (_results(one.place, each.place, found.own, say.compares) for each in (other, again))
+            found.results, found.again = (results(each) for each in (other, again))
     found.verdict = verdict.verdict(found.results, found.again, early=early)
     return found
 
@@ -176,7 +186,7 @@ def _runs(one: Place, other: Place) -> dict[str, Pair]:
     return found
 
 
-def _results(one: Place, other: Place, own: Mapping[str, Set[str]], compares: Callable[[str], None]) -> list[Result]:
+def _results(one: Place, other: Place, own: Mapping[str, Set[str]], compares: Callable[[str], None], compare: Compare) -> list[Result]:
     """Every run that both trainings have, compared."""
     paths, results = other.runs(), []
     for name, (left, right) in _runs(one, other).items():

@@ -223,6 +223,14 @@ class Trainer:
         time.sleep(secs)
         reap(0)
 
+    def heed(self) -> None:
+        """Ends here where this process was told to end meanwhile, as by Ctrl-C: the inbox takes signals, and only tells of them when it is asked.
+
+        Raises:
+            KeyboardInterrupt: where it was.
+        """
+        self._inbox.wait(0.0, self._handle)
+
     def _handle(self, thing: object) -> None:
         if thing in _INTERRUPTIONS:
             raise KeyboardInterrupt
