@@ -256,14 +256,14 @@ WITH_JSON = {"list": [], "show": [], "verify": ["--all"], "prune": ["--keep-late
 
 @pytest.mark.parametrize("command", WITH_JSON)
 def test_the_reference_shows_each_json_form(tmp_path, command):
-    number = list(WITH_JSON).index(command)
     run = DummyRun(tmp_path / "run")
     run.attempt()
     run.save(100)
     run.save(200)
     done = subprocess.run([sys.executable, "-m", "ckptkit", command, run.root, *WITH_JSON[command], "--json"], capture_output=True, text=True,
                           check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    shown = json.loads(blocks(read("docs/cli.md"), "json")[number])
+    section = read("docs/cli.md").split(f"## `ckptkit {command}`")[1].split("\n## ")[0]
+    shown = json.loads(blocks(section, "json")[0])
     assert form(json.loads(done.stdout)) == form(shown)
 
 

@@ -1,16 +1,17 @@
-"""A bar for work that takes longer than a second; on a terminal only."""
+"""What work that takes longer than a second shows of itself; on a terminal only."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import click
 
 _AFTER_SECS = 1.0
+_EVERY_SECS = 0.1
 
 
 class Progress:
@@ -52,3 +53,30 @@ def progress(label: str, total_bytes: int) -> Iterator[Progress]:
     """
     with ExitStack() as stack:
         yield Progress(label, total_bytes, stack)
+
+
+@contextmanager
+def looking(what: str) -> Iterator[Callable[[], None]]:
+    """Work of which nobody knows how much it is.
+
+    Args:
+        what: is looked at.
+
+    Returns:
+        A function that is called for each of them. After a second, a terminal shows how many there were.
+    """
+    began, number, shown = time.monotonic(), 0, 0.0
+
+    def looked() -> None:
+        nonlocal number, shown
+        number += 1
+        now = time.monotonic()
+        if now - max(began + _AFTER_SECS - _EVERY_SECS, shown) > _EVERY_SECS and sys.stderr is not None and sys.stderr.isatty():
+            shown = now
+            click.echo(f"\rlooked at {number:,} {what}", nl=False, err=True)
+
+    try:
+        yield looked
+    finally:
+        if shown:
+            click.echo("\r\x1b[K", nl=False, err=True)

@@ -120,14 +120,14 @@ def _as_json(run: str, judged: Sequence[Judged], removed: Sequence[Judged], *, d
     checkpoints = [
         {"name": str(each.checkpoint.name), "step": each.checkpoint.step, "attempt": each.checkpoint.attempt, "stays": each.stays,
          "reason": each.reason, "removed": each.checkpoint.name in gone,
-         "size_bytes": each.checkpoint.manifest.size_bytes if each.checkpoint.problem is None else None}
+         "size_bytes": each.checkpoint.head.size_bytes if each.checkpoint.problem is None else None}
         for each in judged]
     return {"run": run, "dry_run": dry_run, "removed": len(removed), "checkpoints": checkpoints}
 
 
 def _size(checkpoint: Checkpoint) -> str:
-    return size(checkpoint.manifest.size_bytes) if checkpoint.problem is None else ""
+    return size(checkpoint.head.size_bytes) if checkpoint.problem is None else ""
 
 
 def _bytes(judged: Sequence[Judged]) -> int:
-    return sum(each.checkpoint.manifest.size_bytes for each in judged)
+    return sum(each.checkpoint.head.size_bytes for each in judged)

@@ -36,7 +36,7 @@ def command(run: str, which: int | str, dry_run: bool, yes: bool, as_json: bool)
     target = chosen(found, which)
     if not dry_run:
         check_not_held(found.layout)  # a run that is training is told of before anybody is asked
-    with progress("verifying", target.manifest.size_bytes) as advance:
+    with progress("verifying", target.head.size_bytes) as advance:
         verify(target, progress=advance)
     newer = newer_than(found.layout, target)
     moved_to = ""

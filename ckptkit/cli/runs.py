@@ -14,7 +14,7 @@ from ckptkit.cli.text import plain
 from ckptkit.errors import CheckpointNotFoundError, CorruptCheckpointError
 from ckptkit.store import quarantine
 from ckptkit.store.catalog import Checkpoint
-from ckptkit.store.manifest import Manifest
+from ckptkit.store.manifest import Head, Manifest
 from ckptkit.store.rollback import is_rolled_back
 from ckptkit.store.run import Run, open_run
 from ckptkit.store.verify import verify
@@ -56,6 +56,11 @@ class Seen:
 
     checkpoint: Checkpoint
     problem: str | None
+
+    @property
+    def head(self) -> Head | None:
+        """The same without the state, which is all that a list needs."""
+        return self.checkpoint.head if self.problem is None or self.checkpoint.problem is None else None
 
     @property
     def manifest(self) -> Manifest | None:

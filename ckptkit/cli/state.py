@@ -25,12 +25,14 @@ class RunState:
         words: the same for people.
         attempts: how many processes have trained it.
         last: the newest event, or None.
+        host: the machine of the newest attempt; empty where there was none.
     """
 
     name: str
     words: str
     attempts: int
     last: Event | None
+    host: str = ""
 
 
 def run_state(events: Sequence[Event], now: float, *, host: str | None = None,
@@ -50,10 +52,11 @@ def run_state(events: Sequence[Event], now: float, *, host: str | None = None,
         return RunState("new", "the journal tells of no attempt", attempts, last)
     rolled_back = max(_of(events, RolledBack), key=lambda event: event.attempt, default=None)
     if rolled_back is not None and rolled_back.attempt > started.attempt:
-        return RunState("stopped", f"rolled back to step {rolled_back.step}, to go on from there when it is started again", attempts, last)
+        return RunState("stopped", f"rolled back to step {rolled_back.step}, to go on from there when it is started again", attempts, last,
+                        started.host)
     own = [event for event in events if event.attempt == started.attempt]
     name, words = _ended(own, _last(events, Finished)) or _open(own, started, now, host or socket.gethostname(), is_running or _process_runs)
-    return RunState(name, words, attempts, last)
+    return RunState(name, words, attempts, last, started.host)
 
 
 def _ended(own: Sequence[Event], finished: Finished | None) -> tuple[str, str] | None:

@@ -18,6 +18,7 @@ SAVED_MODEL = "saved_model.pb"
 
 _ZIP, _EMPTY_ZIP, _HDF5 = b"PK\x03\x04", b"PK\x05\x06", b"\x89HDF\r\n\x1a\n"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_STEP = re.compile(r"-(\d{1,18})$", re.ASCII)
 _STATE_LINE = re.compile(r'model_checkpoint_path: "((?:[^"\\]|\\.)*)"')
 
 
@@ -113,6 +114,23 @@ def _directory(path: Path) -> Found:
                                   f"checkpoints/ or journal/ of a run, no *.index, no {SAVED_MODEL}, and no numbered versions of one.")
 
 
+def prefixes_in(directory: Path) -> dict[Path, int | None]:
+    """The TensorFlow checkpoints of a directory, each with the number at the end of its name, smallest first.
+
+    Raises:
+        StorageError: where it cannot be read.
+    """
+    with storage_errors("list", directory):
+        found = {path.with_name(path.name.removesuffix(".index")): step_of(path.name.removesuffix(".index")) for path in directory.glob("*.index")}
+    return dict(sorted(found.items(), key=lambda item: (-1 if item[1] is None else item[1], item[0])))
+
+
+def step_of(prefix: str) -> int | None:
+    """The number at the end of the name of a TensorFlow checkpoint, as its managers give it, or None."""
+    match = _STEP.search(prefix)
+    return int(match[1]) if match else None
+
+
 def _newest_prefix(path: Path) -> Path | None:
     """The checkpoint that TensorFlow's state file names, or the only one there is."""
     state_file = path / STATE_FILE
@@ -140,11 +158,16 @@ def _file(path: Path) -> Found:
         return Found(Format.SAVED_MODEL, path.parent)
     with path.open("rb") as file:
         start = file.read(8)
-    if start.startswith((_ZIP, _EMPTY_ZIP)):
-        return Found(Format.KERAS, path)
-    if start == _HDF5:
-        return Found(Format.HDF5, path)
+    if (format := starts_as(start)) is not None:
+        return Found(format, path)
     if _index(path).is_file():  # a file may have the name of a prefix
         return Found(Format.CHECKPOINT, path)
     raise CorruptCheckpointError(f"{path} is neither a .keras file (a zip archive) nor an HDF5 file: it begins with {start!r}. Expected the bytes "
                                  f"{_ZIP!r} or {_HDF5!r}.", "unreadable", path.name)
+
+
+def starts_as(start: bytes) -> Format | None:
+    """The format of a file that begins with these eight bytes: a .keras file, HDF5, or None where it is neither."""
+    if start.startswith((_ZIP, _EMPTY_ZIP)):
+        return Format.KERAS
+    return Format.HDF5 if start == _HDF5 else None

@@ -10,7 +10,7 @@ from ckptkit.errors import CorruptCheckpointError, StorageError
 from ckptkit.store.fence import read_fences
 from ckptkit.store.files import storage_errors
 from ckptkit.store.layout import CheckpointName, RunLayout
-from ckptkit.store.manifest import Manifest, from_numbers, read_manifest
+from ckptkit.store.manifest import Head, Manifest, from_numbers, read_head, read_manifest
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,21 @@ class Checkpoint:
         """
         return read_manifest(self.path)
 
+    @cached_property
+    def head(self) -> Head:
+        """The same without the state: what is needed to list it, to choose among several, and to find its files.
+
+        Raises:
+            CorruptCheckpointError: where it cannot be read.
+        """
+        known = self.__dict__.get("manifest")
+        return known if isinstance(known, Manifest) else read_head(self.path)
+
     @property
     def problem(self) -> str | None:
-        """Why the manifest cannot be read, or None."""
+        """Why its manifest cannot be read, or None; the part that describes the state is not looked at."""
         try:
-            _ = self.manifest
+            _ = self.head
         except (CorruptCheckpointError, StorageError) as error:
             return str(error)
         return None
@@ -59,7 +69,7 @@ class Checkpoint:
     @property
     def metrics(self) -> dict[str, float]:
         """What was measured at its position."""
-        return from_numbers(self.manifest.metrics)
+        return from_numbers(self.head.metrics)
 
 
 def list_checkpoints(layout: RunLayout) -> list[Checkpoint]:

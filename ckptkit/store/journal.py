@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+import gc
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import accumulate, chain, pairwise
+from operator import itemgetter
 from pathlib import Path
 
 import msgspec
@@ -17,6 +20,13 @@ from ckptkit.store.files import REFUSED, FileSystem, storage_errors
 from ckptkit.store.layout import CheckpointName, RunLayout, fence_attempt, journal_attempt, writing_attempt
 from ckptkit.store.links import refuse_links
 from ckptkit.store.reading import open_regular
+
+_HEAD = b'{"v":1,"event":"'
+"""How every line begins that this version writes; others are read too, only not as fast."""
+
+_HEAD_BYTES = len(_HEAD)
+_DECODERS = {name.encode(): msgspec.json.Decoder(cls).decode for name, cls in EVENTS.items()}
+"""Reads lines of one kind without a dictionary between: in half the time."""
 
 LAUNCHER = 0
 """The number of an attempt in the lines of a launcher."""
@@ -135,7 +145,7 @@ def read_launcher(layout: RunLayout, launcher: str) -> tuple[Event, ...]:
 
 
 def _read(path: Path) -> tuple[Event, ...]:
-    return tuple(event for _, event in _events(path, [])) if path.exists() else ()
+    return tuple(_events(path, [])) if path.exists() else ()
 
 
 def _sync_way(files: FileSystem, layout: RunLayout) -> None:
@@ -166,19 +176,37 @@ def read_journal(layout: RunLayout) -> JournalView:
     """
     if not layout.journal.exists():
         return JournalView((), ())
-    events: list[tuple[float, Event]] = []
     damaged: list[str] = []
     with storage_errors("list", layout.journal):
         paths = sorted(path for path in layout.journal.iterdir() if path.suffix == ".jsonl")
-    for path in paths:
-        events += _events(path, damaged)
-    events.sort(key=lambda pair: pair[0])
-    return JournalView(tuple(event for _, event in events), tuple(damaged))
+    with _without_collector():
+        files = [list(_events(path, damaged)) for path in paths]
+    return JournalView(tuple(_merged([events for events in files if events])), tuple(damaged))
 
 
-def _events(path: Path, damaged: list[str]) -> Iterator[tuple[float, Event]]:
-    """The events of a file in their order, each with a time that does not go back."""
-    time = 0.0
+def _merged(files: Sequence[Sequence[Event]]) -> Iterable[Event]:
+    """The events of all files in the order of time; those of one file in their own order, also where its clock went back."""
+    times = [list(accumulate((event.time for event in events), max)) for events in files]
+    if all(earlier[-1] <= later[0] for earlier, later in pairwise(times)):
+        return chain.from_iterable(files)
+    pairs = zip(chain.from_iterable(times), chain.from_iterable(files), strict=True)
+    return (event for _, event in sorted(pairs, key=itemgetter(0)))
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """No search for cycles while very many objects are made, none of which is part of one: it would look at all of them again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _events(path: Path, damaged: list[str]) -> Iterator[Event]:
+    """The events of a file in their order."""
     for number, line in _lines(path, damaged):
         try:
             event = decode_line(line)
@@ -186,8 +214,7 @@ def _events(path: Path, damaged: list[str]) -> Iterator[tuple[float, Event]]:
             damaged.append(f"{path.name}:{number}: {error}")
         else:
             if event is not None:
-                time = max(time, event.time)
-                yield time, event
+                yield event
 
 
 def _lines(path: Path, damaged: list[str]) -> Iterator[tuple[int, bytes]]:
@@ -201,14 +228,16 @@ def _lines(path: Path, damaged: list[str]) -> Iterator[tuple[int, bytes]]:
             damaged.append(f"{path.name}: {error.strerror}")
             return
         with file:
-            number = 0
+            number = read = 0
             while line := file.readline(MAX_LINE_BYTES + 1):
                 number += 1
+                read += len(line)
                 if line != b"\n":
                     yield number, line
-                while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n") and file.tell() <= MAX_JOURNAL_BYTES:
+                while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n") and read <= MAX_JOURNAL_BYTES:
                     line = file.readline(MAX_LINE_BYTES + 1)
-                if file.tell() > MAX_JOURNAL_BYTES:
+                    read += len(line)
+                if read > MAX_JOURNAL_BYTES:
                     damaged.append(f"{path.name}: only the first {MAX_JOURNAL_BYTES:,} bytes are read")
                     return
 
@@ -221,6 +250,8 @@ def decode_line(line: bytes) -> Event | None:
     """
     if len(line) > MAX_LINE_BYTES:
         raise ValueError(f"a line of {len(line):,} bytes; at most {MAX_LINE_BYTES:,} are read")
+    if line.startswith(_HEAD) and (decode := _DECODERS.get(line[_HEAD_BYTES:line.find(b'"', _HEAD_BYTES)])) is not None:
+        return decode(line)
     data = msgspec.json.decode(line)
     if not isinstance(data, dict) or not isinstance(data.get("event"), str):
         raise ValueError("no JSON object with an event's name")

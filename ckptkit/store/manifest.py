@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import xxhash
@@ -107,21 +109,17 @@ class StateEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """What a checkpoint says of itself.
+class Head:
+    """What a checkpoint says of itself, but for its state: all that is needed to list it, and a tenth of the work.
 
     Args:
         step, epoch, batch: the position (see `RunPosition`).
         attempt: number of the process that wrote it, from 1.
         saved_at: when, in seconds since the epoch.
         trigger: why it was saved.
-        states: the entries of `state={...}`, in order.
-        tensors: every tensor in the files.
         files: every file beside the manifest.
         metrics: what was measured at this position.
         extremes: smallest and largest finite value of each metric so far.
-        hyperparameters: what the run was configured with.
-        versions: of Python, TensorFlow, Keras, NumPy and ckptkit.
         final: whether this is the state at the end of training.
         total: the steps or epochs that training was to have when this was saved; None where that is not known.
         format_version: of this file.
@@ -133,13 +131,9 @@ class Manifest:
     attempt: int
     saved_at: float
     trigger: str
-    states: tuple[StateEntry, ...]
-    tensors: tuple[TensorEntry, ...]
     files: tuple[FileEntry, ...] = ()
     metrics: dict[str, Number] = field(default_factory=dict)
     extremes: dict[str, tuple[Number, Number]] = field(default_factory=dict)
-    hyperparameters: dict[str, object] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
     final: bool = False
     total: int | None = None
     format_version: int = FORMAT_VERSION
@@ -156,6 +150,23 @@ class Manifest:
     def size_bytes(self) -> int:
         """Bytes of all files beside the manifest."""
         return sum(file.size_bytes for file in self.files)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest(Head):
+    """All that a checkpoint says of itself.
+
+    Args:
+        states: the entries of `state={...}`, in order.
+        tensors: every tensor in the files.
+        hyperparameters: what the run was configured with.
+        versions: of Python, TensorFlow, Keras, NumPy and ckptkit.
+    """
+
+    states: tuple[StateEntry, ...]
+    tensors: tuple[TensorEntry, ...]
+    hyperparameters: dict[str, object] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
 
 
 def to_numbers(values: Mapping[str, float]) -> dict[str, Number]:
@@ -204,6 +215,31 @@ def decode(data: bytes, where: Path) -> Manifest:
     Raises:
         CorruptCheckpointError: where it is not a manifest, or one of a later format (`LaterFormatError`).
     """
+    manifest = _decode(data, where, Manifest)
+    for tensor in manifest.tensors:
+        if tensor.key.count("/") < 2:
+            raise _no_manifest(where, f"{tensor.key!r} is no key of a tensor")
+    return manifest
+
+
+def decode_head(data: bytes, where: Path) -> Head:
+    """The same without the state, which is passed over: that it has the form of one is looked at by `decode`.
+
+    Raises:
+        CorruptCheckpointError: as `decode`.
+    """
+    return _decode(data, where, Head)
+
+
+H = TypeVar("H", bound=Head)
+
+
+def _decode(data: bytes, where: Path, kind: type[H]) -> H:
+    """The manifest that `data` spells, or a part of it.
+
+    Raises:
+        CorruptCheckpointError: where it is not a manifest, or one of a later format (`LaterFormatError`).
+    """
     found = _SEAL.match(data)
     if found and _digest(data[found.end():]) != found[1]:
         raise CorruptCheckpointError(f"{where} has other bytes than those that were written (digest differs).")
@@ -214,14 +250,18 @@ def decode(data: bytes, where: Path) -> Manifest:
                 f"{where} has format version {version}; this ckptkit reads up to {FORMAT_VERSION}. Install a newer one.", "manifest", MANIFEST)
         if not found and version != 1:
             raise ValueError("its digest is missing")
-        manifest = msgspec.json.decode(data, type=Manifest)
+        manifest = msgspec.json.decode(data, type=kind)
         _check(manifest)
     except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
-        raise CorruptCheckpointError(f"{where} is not a manifest of a checkpoint: {error}.", "manifest", MANIFEST) from error
+        raise _no_manifest(where, error) from error
     return manifest
 
 
-def _check(manifest: Manifest) -> None:
+def _no_manifest(where: Path, reason: object) -> CorruptCheckpointError:
+    return CorruptCheckpointError(f"{where} is not a manifest of a checkpoint: {reason}.", "manifest", MANIFEST)
+
+
+def _check(manifest: Head) -> None:
     """What types do not say.
 
     Raises:
@@ -236,9 +276,6 @@ def _check(manifest: Manifest) -> None:
     for file in manifest.files:
         if "/" in file.name or file.name in ("", ".", "..", MANIFEST) or "\0" in file.name:
             raise ValueError(f"{file.name!r} is no name of a file beside the manifest")
-    for tensor in manifest.tensors:
-        if tensor.key.count("/") < 2:
-            raise ValueError(f"{tensor.key!r} is no key of a tensor")
 
 
 @dataclass(frozen=True)
@@ -251,9 +288,23 @@ def read_manifest(directory: Path) -> Manifest:
 
     Raises:
         CorruptCheckpointError: where it is missing, unreadable, too large, or does not belong to this directory.
+        StorageError: where the system refuses to read it.
     """
+    return _read(directory, decode)
+
+
+def read_head(directory: Path) -> Head:
+    """The same without the state; see `decode_head`.
+
+    Raises:
+        CorruptCheckpointError, StorageError: as `read_manifest`.
+    """
+    return _read(directory, decode_head)
+
+
+def _read(directory: Path, decoded: Callable[[bytes, Path], H]) -> H:
     path = directory / MANIFEST
-    if directory.is_symlink():
+    if os.path.islink(directory):
         raise CorruptCheckpointError(f"{directory} is a symbolic link, and none is followed out of a run.")
     try:
         data = read_bounded(path, MAX_MANIFEST_BYTES)
@@ -264,7 +315,7 @@ def read_manifest(directory: Path) -> Manifest:
             raise StorageError(error.errno, f"Could not read {path}: {error.strerror}. Give this user permission to read it, or look at the "
                                             f"storage.") from error
         raise CorruptCheckpointError(f"{path} cannot be read: {error.strerror}.", "unreadable", MANIFEST) from error
-    manifest = decode(data, path)
+    manifest = decoded(data, path)
     if str(manifest.name) != directory.name:
         raise CorruptCheckpointError(f"{path} is the manifest of {manifest.name}: files of two checkpoints were mixed.", "manifest", MANIFEST)
     return manifest

@@ -8,6 +8,9 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+_MORE_BYTES = 64 * 1024
+"""Beyond the size that it had when it was opened."""
+
 
 def open_regular(path: Path) -> BinaryIO:
     """Opens a regular file for reading.
@@ -15,16 +18,7 @@ def open_regular(path: Path) -> BinaryIO:
     Raises:
         OSError: where there is none, or something else: a link, a directory, a pipe, a device.
     """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise OSError(errno.ELOOP, "it is a symbolic link, and none is followed", str(path)) from error
-        raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is no regular file", str(path))
-    return os.fdopen(descriptor, "rb")
+    return os.fdopen(_open(path)[0], "rb")
 
 
 def read_bounded(path: Path, most_bytes: int) -> bytes:
@@ -33,8 +27,28 @@ def read_bounded(path: Path, most_bytes: int) -> bytes:
     Raises:
         OSError: as `open_regular`, and where it is larger than that.
     """
-    with open_regular(path) as file:
-        data = file.read(most_bytes + 1)
-    if len(data) > most_bytes:
+    descriptor, size = _open(path)
+    try:
+        data = os.read(descriptor, size + 1) if size <= most_bytes else b""
+        while data and len(data) <= most_bytes and (more := os.read(descriptor, _MORE_BYTES)):
+            data += more
+    finally:
+        os.close(descriptor)
+    if max(size, len(data)) > most_bytes:
         raise OSError(errno.EFBIG, f"it has more than {most_bytes:,} bytes", str(path))
     return data
+
+
+def _open(path: Path) -> tuple[int, int]:
+    """A descriptor of a regular file, and its size."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "it is a symbolic link, and none is followed", str(path)) from error
+        raise
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return descriptor, found.st_size

@@ -190,7 +190,7 @@ class Run:
                     leaving = is_leaving(self.layout, new.name) and clock.monotonic() < patience
                     if new.path.is_dir() and not leaving:
                         yield new
-                        if new.manifest.final:
+                        if new.head.final:
                             return
                 if leaving:
                     clock.sleep(poll_secs)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from ckptkit.errors import CorruptCheckpointError, StorageError
 from ckptkit.store.catalog import Checkpoint
 from ckptkit.store.files import REFUSED
 from ckptkit.store.manifest import FileEntry
+from ckptkit.store.reading import open_regular
 
 Depth = Literal["auto", "full", "quick"]
 """How a checkpoint is verified before it is restored: `full` reads every byte, `quick` compares sizes and reads small files, `auto` is `full`
@@ -86,12 +89,28 @@ def verify(checkpoint: Checkpoint, *, quick: bool = False, budget_secs: float | 
         CorruptCheckpointError: where a file is missing, cannot be read, or differs.
         StorageError: where the system refuses to read, which says nothing about the file.
     """
+    said = checkpoint.head if quick else checkpoint.manifest
+    return verify_files(checkpoint.path, said.files, quick=quick, budget_secs=budget_secs, progress=progress, now=now)
+
+
+def verify_files(directory: Path, entries: Sequence[FileEntry], *, quick: bool = False, budget_secs: float | None = None,
+                 progress: Callable[[int], None] = lambda _: None, now: Callable[[], float] = time.monotonic) -> Read:
+    """Compares files with what was noted of them; as `verify`, for anything that has such notes.
+
+    Args:
+        directory: in which they are.
+        entries: what was noted.
+        quick, budget_secs, progress, now: as in `verify`.
+
+    Raises:
+        CorruptCheckpointError, StorageError: as `verify`.
+    """
     began = now()
-    entries = checkpoint.manifest.files
     deadline = None if budget_secs is None else began + budget_secs
+    paths = {expected.name: directory / expected.name for expected in entries}
     for expected in entries:
-        with _judging(checkpoint.path / expected.name, expected.name):
-            _check_size(checkpoint.path / expected.name, expected)
+        with judging(paths[expected.name], expected.name):
+            _check_size(paths[expected.name], expected)
     read = 0
     # Small ones first: they are read whatever the time.
     for expected in sorted(entries, key=lambda entry: entry.size_bytes):
@@ -99,8 +118,8 @@ def verify(checkpoint: Checkpoint, *, quick: bool = False, budget_secs: float | 
         if quick and not small:
             continue
         try:
-            with _judging(checkpoint.path / expected.name, expected.name):
-                _check_digest(checkpoint.path / expected.name, expected, progress, None if small else deadline, now)
+            with judging(paths[expected.name], expected.name):
+                _check_digest(paths[expected.name], expected, progress, None if small else deadline, now)
         except _TooSlowError:
             break
         read += expected.size_bytes
@@ -108,7 +127,7 @@ def verify(checkpoint: Checkpoint, *, quick: bool = False, budget_secs: float | 
 
 
 @contextmanager
-def _judging(path: Path, name: str) -> Iterator[None]:
+def judging(path: Path, name: str) -> Iterator[None]:
     """Turns an error of reading inside the block into what it says of the checkpoint."""
     try:
         yield
@@ -122,17 +141,20 @@ def _judging(path: Path, name: str) -> Iterator[None]:
 
 
 def _check_size(path: Path, expected: FileEntry) -> None:
-    if path.is_symlink() or not path.is_file():
+    try:
+        found = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        found = None
+    if found is None or not stat.S_ISREG(found.st_mode):
         raise CorruptCheckpointError(f"{path} is missing, or is no regular file.", "missing", expected.name)
-    size = path.stat().st_size
-    if size != expected.size_bytes:
-        raise CorruptCheckpointError(f"{path} has {size:,} bytes; its manifest says {expected.size_bytes:,}.", "size", expected.name)
+    if found.st_size != expected.size_bytes:
+        raise CorruptCheckpointError(f"{path} has {found.st_size:,} bytes; its manifest says {expected.size_bytes:,}.", "size", expected.name)
 
 
 def _check_digest(path: Path, expected: FileEntry, progress: Callable[[int], None], deadline: float | None, now: Callable[[], float]) -> None:
     digest = xxhash.xxh3_128()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
+    with open_regular(path) as file:
+        while chunk := file.read(min(_CHUNK_BYTES, expected.size_bytes + 1)):
             digest.update(chunk)
             progress(len(chunk))
             if deadline is not None and now() > deadline:

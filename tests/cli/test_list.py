@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ def listed(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 
 def test_table_has_a_row_for_each_checkpoint_oldest_first(dummy_run, ckptkit):
+    soon = time.time() + 3600  # by another machine's clock: what is not over yet is 0 s old, however slow this one is
     dummy_run.attempt()
-    dummy_run.save(100, epoch=1, batch=10, metrics={"loss": 0.5})
+    dummy_run.save(100, epoch=1, batch=10, metrics={"loss": 0.5}, saved_at=soon)
     dummy_run.attempt()
-    dummy_run.save(200, epoch=2, metrics={"accuracy": 0.75, "loss": 0.25, "val_loss": 0.375}, final=True, trigger="end of training")
+    dummy_run.save(200, epoch=2, metrics={"accuracy": 0.75, "loss": 0.25, "val_loss": 0.375}, final=True, trigger="end of training", saved_at=soon)
     dummy_run.record(Finished(step=200, epoch=2)).record(AttemptEnded(outcome="finished", step=200))
     result = ckptkit("list", "run")
     assert result.returncode == 0

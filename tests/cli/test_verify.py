@@ -55,10 +55,10 @@ def test_json_form(three, called):
     assert result.returncode == 3
     found = json.loads(result.stdout)
     first, second, _ = found.pop("checkpoints")
-    assert found == {"version": 1, "run": "run", "quick": False, "bad": 1}
+    assert found == {"version": 1, "run": "run", "path": "run", "quick": False, "bad": 1}
     assert first == {"name": "ckpt-100-1", "path": "run/checkpoints/ckpt-100-1", "step": 100, "attempt": 1,
                      "problem": "run/checkpoints/ckpt-100-1/ckpt-100.index is missing, or is no regular file.", "damage": "missing",
-                     "file": "ckpt-100.index", "size_bytes": None, "read_bytes": None}
+                     "file": "ckpt-100.index", "size_bytes": None, "read_bytes": None, "damaged_tensors": []}
     assert (second["problem"], second["damage"], second["file"]) == (None, None, None)
     assert second["read_bytes"] == second["size_bytes"] == 1_600_008
 
