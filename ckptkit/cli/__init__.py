@@ -7,6 +7,7 @@ every `--json` form.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,9 @@ from ckptkit.cli.exits import ExitCode, exit_code, message
 from ckptkit.cli.group import group
 from ckptkit.cli.text import plain
 from ckptkit.errors import CheckpointError
+
+_COLLECT_AFTER = 1_000_000
+"""New objects after which Python looks for cycles: a long journal has none, and to look through it again and again takes longer than to read it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             # A name on disk need not be spellable in the terminal's encoding; that is no reason to show nothing.
             stream.reconfigure(errors="backslashreplace")
+    patience = gc.get_threshold()
+    gc.set_threshold(_COLLECT_AFTER, *patience[1:])
     try:
         code = _run(arguments)
         if sys.stdout is not None:
@@ -45,6 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _forget_output()
         where = plain(error.filename) if error.filename else "standard output"
         return _complain(f"Could not use {where}: {error.strerror or error}.", ExitCode.ERROR)
+    finally:
+        gc.set_threshold(*patience)
+        if arguments is None:
+            gc.freeze()  # the process is about to end, and need not look through all that once more
 
 
 def _run(arguments: Sequence[str] | None) -> int:

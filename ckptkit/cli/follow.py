@@ -15,8 +15,7 @@ import click
 
 from ckptkit.cli.changes import Change, changes_of_run, changes_of_tree
 from ckptkit.cli.forest import Forest, forest_of, found_run
-from ckptkit.cli.list import is_tree
-from ckptkit.cli.listing import Listing, listing_of
+from ckptkit.cli.listing import Listing, is_tree, listing_of
 from ckptkit.cli.output import print_json_line
 from ckptkit.cli.runs import opened
 from ckptkit.cli.state import run_state

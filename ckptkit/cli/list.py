@@ -8,13 +8,12 @@ from pathlib import Path
 import click
 
 from ckptkit.cli.exits import NoSuchRunError
-from ckptkit.cli.listing import listing_of
+from ckptkit.cli.listing import is_tree, listing_of
 from ckptkit.cli.output import json_option, print_json, print_lines
 from ckptkit.cli.progress import looking
 from ckptkit.cli.runs import opened
 from ckptkit.cli.text import count, plain
 from ckptkit.store.files import storage_errors
-from ckptkit.store.run import is_run
 
 
 @click.command("list", short_help="Say what is in a directory: a run and its checkpoints, or runs and models.")
@@ -45,12 +44,6 @@ def command(directory: str, follow: bool, as_json: bool) -> None:
             print_json(listing.as_json())
         else:
             print_lines(listing.lines(now))
-
-
-def is_tree(directory: str) -> bool:
-    """Whether a directory is there that is no run."""
-    root = Path(directory).expanduser()
-    return bool(directory) and "\0" not in directory and root.is_dir() and not is_run(directory)
 
 
 def _tree(directory: str, *, as_json: bool) -> None:

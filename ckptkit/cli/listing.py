@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ckptkit.cli.output import coloured
 from ckptkit.cli.runs import Seen, checkpoints_of, lives_aside, quarantined, rolled_back
@@ -14,7 +15,7 @@ from ckptkit.log import size
 from ckptkit.store.journal import JournalView
 from ckptkit.store.layout import CheckpointName
 from ckptkit.store.pins import Pin, read_pins
-from ckptkit.store.run import Run
+from ckptkit.store.run import Run, is_run
 
 COLOURS = {"finished": "green", "training": "green", "failed": "red", "dead": "yellow", "unknown": "yellow"}
 """Of a run's state."""
@@ -91,6 +92,11 @@ class Listing:
         return [*lines, "", *table(
             ["step", "epoch", "age", "size", "metrics", "saved because", "attempt", ""],
             [_row(seen, now, self.pins.get(seen.checkpoint.name)) for seen in shown], right=["step", "age", "size", "attempt"], red=bad)]
+
+
+def is_tree(directory: str) -> bool:
+    """Whether a directory is there that is no run."""
+    return bool(directory) and "\0" not in directory and Path(directory).expanduser().is_dir() and not is_run(directory)
 
 
 def listing_of(run: Run, shown: str, now: float, view: JournalView | None = None) -> Listing:

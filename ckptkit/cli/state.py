@@ -12,6 +12,9 @@ from ckptkit.store.events import AttemptEnded, AttemptStarted, Event, Failed, Fi
 
 E = TypeVar("E", bound=Event)
 
+_TELLING = frozenset({AttemptStarted, AttemptEnded, Failed, Finished, RolledBack})
+"""The few events that a state follows from."""
+
 _LONGEST_MESSAGE = 200
 
 
@@ -45,17 +48,19 @@ def run_state(events: Sequence[Event], now: float, *, host: str | None = None,
         host: the name of this machine.
         is_running: whether the process of an attempt on this machine still runs.
     """
-    attempts = len({event.attempt for event in _of(events, AttemptStarted)})  # prune and rollback have journals too, and train nothing
     last = events[-1] if events else None
-    started = max(_of(events, AttemptStarted), key=lambda event: event.attempt, default=None)
+    told = [event for event in events if type(event) in _TELLING]
+    starts = _of(told, AttemptStarted)
+    attempts = len({event.attempt for event in starts})  # prune and rollback have journals too, and train nothing
+    started = max(starts, key=lambda event: event.attempt, default=None)
     if started is None:
         return RunState("new", "the journal tells of no attempt", attempts, last)
-    rolled_back = max(_of(events, RolledBack), key=lambda event: event.attempt, default=None)
+    rolled_back = max(_of(told, RolledBack), key=lambda event: event.attempt, default=None)
     if rolled_back is not None and rolled_back.attempt > started.attempt:
         return RunState("stopped", f"rolled back to step {rolled_back.step}, to go on from there when it is started again", attempts, last,
                         started.host)
-    own = [event for event in events if event.attempt == started.attempt]
-    name, words = _ended(own, _last(events, Finished)) or _open(own, started, now, host or socket.gethostname(), is_running or _process_runs)
+    own = [event for event in told if event.attempt == started.attempt]
+    name, words = _ended(own, _last(told, Finished)) or _open(events, started, now, host or socket.gethostname(), is_running or _process_runs)
     return RunState(name, words, attempts, last, started.host)
 
 
@@ -76,10 +81,10 @@ def _ended(own: Sequence[Event], finished: Finished | None) -> tuple[str, str] |
     return None
 
 
-def _open(own: Sequence[Event], started: AttemptStarted, now: float, host: str,
+def _open(events: Sequence[Event], started: AttemptStarted, now: float, host: str,
           is_running: Callable[[AttemptStarted], bool]) -> tuple[str, str]:
     """An attempt that has told of no end: it goes on, or its process was killed."""
-    saved = _last(own, Saved)
+    saved = next((event for event in reversed(events) if isinstance(event, Saved) and event.attempt == started.attempt), None)
     newest = f"its newest save is of step {saved.step}" if saved is not None else "it has saved nothing yet"
     if started.host != host:
         return "unknown", f"no word of an end from {plain(started.host)} (process {started.pid}): it runs there or was lost; {newest}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -58,7 +57,7 @@ def held(layout: RunLayout, name: CheckpointName) -> Iterator[None]:
 
 def _place(layout: RunLayout, name: CheckpointName) -> tuple[Path | None, int]:
     machine = this_machine()
-    path = layout.pins / f".reading-{uuid.uuid4().hex}"
+    path = layout.pins / f".reading-{os.urandom(16).hex()}"
     temporary = path.with_name(f"{path.name}.tmp")
     descriptor = -1
     try:

@@ -6,6 +6,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -119,7 +120,6 @@ class Head:
         trigger: why it was saved.
         files: every file beside the manifest.
         metrics: what was measured at this position.
-        extremes: smallest and largest finite value of each metric so far.
         final: whether this is the state at the end of training.
         total: the steps or epochs that training was to have when this was saved; None where that is not known.
         format_version: of this file.
@@ -133,7 +133,6 @@ class Head:
     trigger: str
     files: tuple[FileEntry, ...] = ()
     metrics: dict[str, Number] = field(default_factory=dict)
-    extremes: dict[str, tuple[Number, Number]] = field(default_factory=dict)
     final: bool = False
     total: int | None = None
     format_version: int = FORMAT_VERSION
@@ -159,12 +158,14 @@ class Manifest(Head):
     Args:
         states: the entries of `state={...}`, in order.
         tensors: every tensor in the files.
+        extremes: smallest and largest finite value of each metric so far.
         hyperparameters: what the run was configured with.
         versions: of Python, TensorFlow, Keras, NumPy and ckptkit.
     """
 
     states: tuple[StateEntry, ...]
     tensors: tuple[TensorEntry, ...]
+    extremes: dict[str, tuple[Number, Number]] = field(default_factory=dict)
     hyperparameters: dict[str, object] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -216,6 +217,11 @@ def decode(data: bytes, where: Path) -> Manifest:
         CorruptCheckpointError: where it is not a manifest, or one of a later format (`LaterFormatError`).
     """
     manifest = _decode(data, where, Manifest)
+    try:
+        for low_high in manifest.extremes.values():
+            from_numbers(dict(zip("lh", low_high, strict=True)))
+    except (ValueError, OverflowError) as error:
+        raise _no_manifest(where, error) from error
     for tensor in manifest.tensors:
         if tensor.key.count("/") < 2:
             raise _no_manifest(where, f"{tensor.key!r} is no key of a tensor")
@@ -244,17 +250,22 @@ def _decode(data: bytes, where: Path, kind: type[H]) -> H:
     if found and _digest(data[found.end():]) != found[1]:
         raise CorruptCheckpointError(f"{where} has other bytes than those that were written (digest differs).")
     try:
-        version = msgspec.json.decode(data, type=_Versioned).format_version
-        if found and version > FORMAT_VERSION:
-            raise LaterFormatError(
-                f"{where} has format version {version}; this ckptkit reads up to {FORMAT_VERSION}. Install a newer one.", "manifest", MANIFEST)
-        if not found and version != 1:
-            raise ValueError("its digest is missing")
         manifest = msgspec.json.decode(data, type=kind)
+        _check_version(manifest.format_version, where, is_sealed=found is not None)
         _check(manifest)
     except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
+        with suppress(msgspec.DecodeError, RecursionError, ValueError):  # another version may have another form, which is no damage
+            _check_version(msgspec.json.decode(data, type=_Versioned).format_version, where, is_sealed=found is not None)
         raise _no_manifest(where, error) from error
     return manifest
+
+
+def _check_version(version: int, where: Path, *, is_sealed: bool) -> None:
+    if is_sealed and version > FORMAT_VERSION:
+        raise LaterFormatError(
+            f"{where} has format version {version}; this ckptkit reads up to {FORMAT_VERSION}. Install a newer one.", "manifest", MANIFEST)
+    if not is_sealed and version != 1:
+        raise ValueError("its digest is missing")
 
 
 def _no_manifest(where: Path, reason: object) -> CorruptCheckpointError:
@@ -268,8 +279,6 @@ def _check(manifest: Head) -> None:
         ValueError: where something cannot be right.
     """
     from_numbers(manifest.metrics)
-    for low_high in manifest.extremes.values():
-        from_numbers(dict(zip("lh", low_high, strict=True)))
     _ = manifest.position
     if len({file.name for file in manifest.files}) != len(manifest.files):
         raise ValueError("a file is named twice")

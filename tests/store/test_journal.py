@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tempfile
 import typing
+from pathlib import Path
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import ckptkit
 from ckptkit.store import events
-from ckptkit.store.journal import MAX_LINE_BYTES, encode_line, read_journal
+from ckptkit.store.journal import MAX_LINE_BYTES, decode_line, encode_line, read_journal
+from ckptkit.store.layout import RunLayout
 from tests.store.conftest import start_attempt
 
 
@@ -127,3 +133,53 @@ def test_two_processes_that_start_at_once_cannot_share_a_number(layout, files):
     files.create(layout.attempt_journal(1), b"")
     with pytest.raises(ckptkit.StorageError):
         files.create(layout.attempt_journal(1), b"")
+
+
+@pytest.mark.parametrize("cls", events.EVENTS.values(), ids=events.EVENTS)
+def test_a_line_is_read_in_any_spelling(layout, files, cls):
+    """What this version writes takes a shorter way; what another one writes, with blanks or in another order, is no less."""
+    event = dataclasses.replace(example(cls), time=3.0, attempt=1)
+    ours = encode_line(event)
+    others = json.dumps(dict(reversed(json.loads(ours).items()))).encode() + b"\n"
+    journal = start_attempt(files, layout, Clock())
+    journal.path.write_bytes(ours + others)
+    assert read_journal(layout) == read_journal(layout).__class__((event, event), ())
+
+
+def long_way(line: bytes) -> events.Event | str | None:
+    """What a line spells, or `damaged`."""
+    try:
+        return decode_line(line)
+    except (msgspec.DecodeError, ValueError, OverflowError, RecursionError):
+        return "damaged"
+
+
+@given(line=st.sampled_from([encode_line(example(cls)) for cls in events.EVENTS.values()]), data=st.data())
+def test_both_ways_read_the_same(line, data):
+    bad = bytearray(line)
+    for _ in range(data.draw(st.integers(1, 3))):
+        bad[data.draw(st.integers(0, len(bad) - 1))] = data.draw(st.sampled_from([*b'0"{}[],:x\\\n\0']))
+    lines = [part + b"\n" for part in bytes(bad).split(b"\n") if part]
+    with tempfile.TemporaryDirectory() as directory:
+        layout = RunLayout(Path(directory))
+        layout.journal.mkdir()
+        layout.attempt_journal(1).write_bytes(b"".join(lines))
+        view = read_journal(layout)
+    spelled = [long_way(each) for each in lines]
+    assert len(view.damaged) == spelled.count("damaged")
+    assert sorted(map(repr, view.events)) == sorted(repr(each) for each in spelled if isinstance(each, events.Event))
+
+
+@pytest.mark.parametrize(("line", "reason"), [
+    (b'{"v":1,"event":"finished","step":1,"epoch":1,"x":"' + b"a" * MAX_LINE_BYTES + b'"}\n', "a line of"),
+    (b'{"v":1,"event":"finished","step":"x","epoch":1}\n', "Expected `int`, got `str`"),
+    (b'{"v":1,"event":"mirrored","to":[[[[]]]]}\n', None),
+    (b'{"v":1,"event":"finished', "malformed"),
+])
+def test_the_short_way_believes_no_more(layout, files, line, reason):
+    journal = start_attempt(files, layout, Clock())
+    journal.path.write_bytes(line)
+    journal.record(events.TrainingStarted(step=2))
+    view = read_journal(layout)
+    assert [event.event for event in view.events] == (["training_started"] if line.endswith(b"\n") else [])
+    assert (reason is None and view.damaged == ()) or reason in view.damaged[0]
