@@ -12,6 +12,7 @@ from ckptkit.cli.state import RunState, run_state
 from ckptkit.cli.table import table
 from ckptkit.cli.text import ago, count, duration, metrics, plain
 from ckptkit.log import size
+from ckptkit.store.files import storage_errors
 from ckptkit.store.journal import JournalView
 from ckptkit.store.layout import CheckpointName
 from ckptkit.store.pins import Pin, read_pins
@@ -95,8 +96,14 @@ class Listing:
 
 
 def is_tree(directory: str) -> bool:
-    """Whether a directory is there that is no run."""
-    return bool(directory) and "\0" not in directory and Path(directory).expanduser().is_dir() and not is_run(directory)
+    """Whether a directory is there that is no run.
+
+    Raises:
+        StorageError: where that cannot be read.
+        ConfigError: where it is no path.
+    """
+    with storage_errors("read", Path(directory)):
+        return not is_run(directory) and Path(directory).expanduser().is_dir()
 
 
 def listing_of(run: Run, shown: str, now: float, view: JournalView | None = None) -> Listing:

@@ -11,6 +11,7 @@ import click
 from ckptkit.cli.confirm import confirm, dry_run_option, yes_option
 from ckptkit.cli.output import json_option, print_json, print_line, print_table
 from ckptkit.cli.owned import owned
+from ckptkit.cli.progress import progress
 from ckptkit.cli.runs import opened, run_argument
 from ckptkit.cli.text import count, plain
 from ckptkit.errors import CheckpointError
@@ -41,7 +42,7 @@ def command(run: str, keep_latest: int | None, keep_best: Sequence[str], keep_ev
     found = opened(run)
     policy = _policy(found, keep_latest, keep_best, keep_every)
     if dry_run:
-        judged = review(found.layout, policy)
+        judged = _review(found, policy)
         if as_json:
             print_json(_as_json(run, judged, [], dry_run=True))
         else:
@@ -50,7 +51,7 @@ def command(run: str, keep_latest: int | None, keep_best: Sequence[str], keep_ev
             print_line(f"\nwould take away {count(len(going), 'checkpoint')} ({size(_bytes(going))}); nothing was changed")
         return
     check_not_held(found.layout)  # a run that is training is told of before anybody is asked
-    judged = review(found.layout, policy)
+    judged = _review(found, policy)
     if not as_json:
         _show(judged)
     going = [each for each in judged if not each.stays]
@@ -61,6 +62,13 @@ def command(run: str, keep_latest: int | None, keep_best: Sequence[str], keep_ev
         print_json(_as_json(run, judged, removed, dry_run=False))
     else:
         print_line(f"\ntook away {count(len(removed), 'checkpoint')} ({size(_bytes(removed))})")
+
+
+def _review(run: Run, policy: KeepPolicy) -> list[Judged]:
+    """What becomes of each checkpoint; the newest is read in full for it."""
+    newest = next((each.head.size_bytes for each in reversed(run.checkpoints) if each.problem is None), 0)
+    with progress("verifying the newest", newest) as advance:
+        return review(run.layout, policy, progress=advance)
 
 
 def _policy(run: Run, keep_latest: int | None, keep_best: Sequence[str], keep_every: int | None) -> KeepPolicy:

@@ -22,7 +22,7 @@ from ckptkit.store.verify import verify
 
 @click.command("rollback", short_help="Let the next start go on from an older checkpoint.")
 @run_argument
-@click.argument("which", metavar="STEP|best", callback=which_checkpoint)
+@click.argument("which", metavar="STEP|latest|best", callback=which_checkpoint)
 @dry_run_option
 @yes_option
 @json_option

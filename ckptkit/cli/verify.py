@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -15,6 +16,7 @@ from ckptkit.cli.verified import Verified, show
 from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpointError
 from ckptkit.log import size
 from ckptkit.store.catalog import Checkpoint
+from ckptkit.store.files import storage_errors
 from ckptkit.store.run import is_run
 from ckptkit.store.verify import verify
 
@@ -49,7 +51,9 @@ def command(path: str, which: int | str | None, every: bool, quick: bool, as_jso
 
 def _verified(path: str, which: int | str | None, *, every: bool, quick: bool) -> tuple[str | None, str, list[Verified]]:
     """The run or None, what was verified, in the singular, and what came of each."""
-    if is_run(path):
+    with storage_errors("read", Path(path)):
+        is_one = is_run(path)
+    if is_one:
         return path, "checkpoint", _of_run(path, which, every=every, quick=quick)
     from ckptkit.cli.verify_files import found_in, verified
     from ckptkit.load.formats import Format

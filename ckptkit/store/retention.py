@@ -6,7 +6,7 @@ somebody is reading, and one that is damaged: it takes no other's place, and is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ckptkit.errors import CheckpointError
@@ -39,7 +39,8 @@ class Judged:
     reason: str
 
 
-def review(layout: RunLayout, policy: KeepPolicy, *, coming: Candidate | None = None, own: int | None = None) -> list[Judged]:
+def review(layout: RunLayout, policy: KeepPolicy, *, coming: Candidate | None = None, own: int | None = None,
+           progress: Callable[[int], None] = lambda _: None) -> list[Judged]:
     """What becomes of each checkpoint of a run; nothing is changed.
 
     Args:
@@ -48,6 +49,7 @@ def review(layout: RunLayout, policy: KeepPolicy, *, coming: Candidate | None = 
         coming: a checkpoint that is about to be written; see `judge`.
         own: the attempt whose checkpoints this process has written itself. Where the newest is another's, it is read in full before older ones
             are given up for it.
+        progress: is told how many bytes of that were read, as it goes on.
 
     Returns:
         A judgement on each, oldest first.
@@ -56,7 +58,7 @@ def review(layout: RunLayout, policy: KeepPolicy, *, coming: Candidate | None = 
         StorageError: where directories cannot be read.
     """
     checkpoints = list_checkpoints(layout)
-    damage = _damage(checkpoints, own)
+    damage = _damage(checkpoints, own, progress)
     whole = [c for c in checkpoints if c.name not in damage]
     protected = {str(name): "being read" for name in being_read(layout)}
     for name in pinned(layout):
@@ -77,13 +79,16 @@ def candidate(checkpoint: Checkpoint) -> Candidate:
     return Candidate(name=str(checkpoint.name), step=checkpoint.step, metrics=checkpoint.metrics)
 
 
-def _damage(checkpoints: Sequence[Checkpoint], own: int | None) -> dict[CheckpointName, str]:
+def _damage(checkpoints: Sequence[Checkpoint], own: int | None, progress: Callable[[int], None]) -> dict[CheckpointName, str]:
     """What is wrong with those that are not whole: of the newest in full, of the others as far as a quick look tells."""
     damage: dict[CheckpointName, str] = {}
     newest_is_known = False
     for checkpoint in reversed(checkpoints):
         try:
-            verify(checkpoint, quick=newest_is_known or checkpoint.attempt == own)
+            if newest_is_known or checkpoint.attempt == own:
+                verify(checkpoint, quick=True)
+            else:
+                verify(checkpoint, progress=progress)
             newest_is_known = True
         except CheckpointError as error:
             damage[checkpoint.name] = str(error)

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from ckptkit.cli.group import COMMANDS
+from ckptkit.clock import SystemClock
+from ckptkit.store.layout import CheckpointName
+from ckptkit.store.lock import RunLock
+from ckptkit.store.pins import Pin, pin
 
 READERS = ["list", "show"]
 OTHERS = [["verify"], ["prune"], ["pin", "5"], ["unpin", "5"], ["rollback", "5"]]
@@ -60,11 +68,23 @@ def test_help_and_version(ckptkit, arguments):
     assert result.stderr == ""
 
 
-@pytest.mark.parametrize("arguments", [["list", "run"], ["list", "run", "--json"], ["show", "run"], ["show", "run", "--json"],
-                                       ["verify", "run", "--all"], ["prune", "run", "--keep-latest", "1", "--dry-run"], ["--help"]], ids=str)
+SAID = {
+    "list": [["run"], ["run", "--json"], ["."], [".", "--json"], ["run", "--follow"]], "show": [["run"], ["run", "--json"]],
+    "verify": [["run", "--all"]], "prune": [["run", "--keep-latest", "1", "--dry-run"]], "pin": [["run", "100"]], "unpin": [["run", "200"]],
+    "rollback": [["run", "100", "--dry-run"]], "run": [["--explain"]], "save": [["--help"]], "stop": [["--help"]], "export": [["--help"]]}
+"""Calls that print something; those that wait for a training, or import TensorFlow, only their help."""
+
+
+def test_every_command_is_said():
+    missing = COMMANDS.keys() - SAID.keys()
+    assert not missing, "how does it behave where nobody reads what it prints?"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, *rest] for name, calls in SAID.items() for rest in calls)], ids=str)
 def test_a_closed_pipe_is_no_error(dummy_run, ckptkit, arguments):
     dummy_run.attempt()
     dummy_run.save(100)
+    pin(dummy_run.files, dummy_run.layout, CheckpointName.parse(dummy_run.save(200).name), Pin())
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -155,3 +175,36 @@ def test_a_run_that_may_only_be_read(dummy_run, ckptkit, obeying, tmp_path):
         assert result.returncode == 1
         assert "ermission denied" in result.stderr
         assert result.stderr.count("\n") == 1
+
+
+# -- each code once, by a real process; what else ends with it is tested where it is decided
+
+
+def test_3_is_damage_and_11_a_run_that_trains(dummy_run, ckptkit):
+    dummy_run.attempt()
+    dummy_run.save(50)
+    (dummy_run.save(100) / "ckpt-100.index").unlink()
+    assert ckptkit("show", "run").returncode == 3
+    assert ckptkit("verify", "run").returncode == 3
+    assert ckptkit("list", "run").returncode == 0, "a list is no question after one checkpoint"
+    lock = RunLock(dummy_run.files, dummy_run.layout, SystemClock())
+    try:
+        assert ckptkit("rollback", "run", "50", "--yes").returncode == 11
+    finally:
+        lock.release()
+
+
+@pytest.mark.parametrize("code", [0, 78, 93])
+def test_what_a_training_ends_with_is_passed_on(ckptkit, code):
+    assert ckptkit("run", "--notices", "off", "--", sys.executable, "-c", f"raise SystemExit({code})").returncode == code
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_what_a_launcher_ends_with_that_is_told_to(environment, tmp_path, signum, code):
+    command = [sys.executable, "-m", "ckptkit", "run", "--notices", "off", "--", "sh", "-c", "echo began; exec sleep 60"]
+    launcher = subprocess.Popen(command, env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert launcher.stdout is not None
+    with launcher.stdout:
+        assert launcher.stdout.readline() == b"began\n"
+        launcher.send_signal(signum)
+        assert launcher.wait(60) == code

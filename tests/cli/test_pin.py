@@ -46,6 +46,16 @@ def test_what_is_not_there_cannot_be_pinned_or_unpinned(two, dummy_run, called):
     assert list(read_pins(dummy_run.layout).values()) != [Pin()]
 
 
+def test_the_latest_and_the_best_are_unpinned_by_these_words(two, dummy_run, called):
+    called("pin", "run", "best")
+    assert called("unpin", "run", "latest").returncode == 1
+    assert [name.step for name in read_pins(dummy_run.layout)] == [100]
+    assert called("unpin", "run", "best").stdout == "unpinned ckpt-100-1\n"
+    called("pin", "run", "latest")
+    assert called("unpin", "run", "latest").stdout == "unpinned ckpt-200-1\n"
+    assert called("unpin", "run", "newest").returncode == 2
+
+
 def test_a_damaged_one_is_not_pinned(two, dummy_run, called):
     (two[1] / "manifest.json").write_text("{")
     result = called("pin", "run", "200")
