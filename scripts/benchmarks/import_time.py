@@ -21,7 +21,7 @@ from ckptkit.clock import SystemClock
 from ckptkit.store.commit import begin_writing, commit
 from ckptkit.store.events import AttemptEnded, AttemptStarted, Saved
 from ckptkit.store.files import FileSystem
-from ckptkit.store.journal import start_attempt
+from ckptkit.store.journal import next_attempt, start_journal
 from ckptkit.store.layout import run_layout
 from ckptkit.store.manifest import Manifest, StateEntry, TensorEntry
 
@@ -34,7 +34,7 @@ def make_run(directory: Path, checkpoints: int) -> None:
     """A run as a training process would leave it, but with a small file in the place of tensors."""
     files, layout = FileSystem(), run_layout(directory)
     files.make_dir(layout.checkpoints)
-    journal = start_attempt(files, layout, SystemClock())
+    journal = start_journal(files, layout, SystemClock(), next_attempt(layout))
     journal.record(AttemptStarted(host="benchmark", pid=1, program="train.py"))
     tensors = tuple(
         TensorEntry(key=f"model/weights/{i}", kind="variable", path=f"layer_{i}/kernel", shape=(64, 64), dtype="float32", trainable=True)
