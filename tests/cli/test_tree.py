@@ -97,20 +97,21 @@ def test_every_state_of_a_run_is_told(tmp_path, called):
 def test_step_best_host_size_and_age_of_a_run(tmp_path, called):
     run = run_in(tmp_path / "runs" / "a")
     run.save(200, epoch=2, batch=5, metrics={"val_loss": 0.75, "loss": 0.01})
-    run.save(300, epoch=3, metrics={"val_loss": float("nan")})
+    run.save(250, metrics={"val_loss": float("nan")})
+    run.save(300, epoch=3, metrics={"val_loss": 0.125})
     (run.layout.checkpoints / "ckpt-300-1" / "ckpt-300.index").unlink()
     run.attempt(host="node9")
     last = run.layout.attempt_journal(2)
     (found,) = listed(called("list", "runs", "--json"))["runs"]
     seen_at = found.pop("seen_at")
     assert found == {
-        "path": "runs/a", "state": "unknown", "words": found["words"], "attempts": 2, "host": "node9", "step": 200, "epoch": 2, "batch": 5,
-        "checkpoints": 3, "damaged": 1, "best": {"metric": "val_loss", "value": 0.5, "step": 100},
+        "path": "runs/a", "state": "unknown", "words": found["words"], "attempts": 2, "host": "node9", "step": 250, "epoch": 0, "batch": 0,
+        "checkpoints": 4, "damaged": 1, "best": {"metric": "val_loss", "value": 0.5, "step": 100},
         "size_bytes": sum(path.stat().st_size for path in run.root.rglob("*") if path.is_file()),
         "quarantined": 0, "set_aside": 0, "rolled_back": 0, "damaged_journal_lines": 0}
     assert seen_at == json.loads(last.read_text())["time"]
     row = called("list", "runs").stdout.splitlines()[1].split()
-    assert row[:4] == ["a", "run:", "unknown", "200"]
+    assert row[:4] == ["a", "run:", "unknown", "250"]
     assert row[-5:] == ["val_loss", "0.5", "node9", "1", "damaged"]
 
 
