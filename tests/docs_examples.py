@@ -26,6 +26,14 @@ def blocks(text: str, language: str) -> list[str]:
     return [code for found, code in FENCE.findall(text) if found == language]
 
 
+def json_examples(command: str) -> list[str]:
+    """The JSON documents in the `--json` section of a command in docs/cli.md."""
+    sections = re.split(r"^## ", (ROOT / "docs" / "cli.md").read_text(), flags=re.MULTILINE)
+    (section,) = [each for each in sections if each.startswith(f"`ckptkit {command}`\n")]
+    _, found, rest = section.partition("\n### `--json`\n")
+    return blocks(rest, "json") if found else []
+
+
 def command_lines(text: str) -> list[list[str]]:
     """The commands in a Markdown text's `sh` blocks."""
     return [line.split() for block in blocks(text, "sh") for line in block.splitlines() if line.strip()]

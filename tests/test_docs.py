@@ -21,7 +21,7 @@ from ckptkit.store.events import EVENTS, Event
 from ckptkit.store.export_record import ExportRecord, Proof, SignatureRecord, Source, TensorForm
 from ckptkit.store.manifest import FileEntry, Manifest, StateEntry, TensorEntry
 from tests.cli.conftest import DummyRun
-from tests.docs_examples import ROOT, blocks, command_lines
+from tests.docs_examples import ROOT, blocks, command_lines, json_examples
 
 pytestmark = pytest.mark.xdist_group("docs")  # one process runs all examples
 
@@ -262,9 +262,7 @@ def test_the_reference_shows_each_json_form(tmp_path, command):
     run.save(200)
     done = subprocess.run([sys.executable, "-m", "ckptkit", command, run.root, *WITH_JSON[command], "--json"], capture_output=True, text=True,
                           check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    section = read("docs/cli.md").split(f"## `ckptkit {command}`")[1].split("\n## ")[0]
-    shown = json.loads(blocks(section, "json")[0])
-    assert form(json.loads(done.stdout)) == form(shown)
+    assert form(json.loads(done.stdout)) == form(json.loads(json_examples(command)[0]))
 
 
 # -- the format

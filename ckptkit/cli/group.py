@@ -15,6 +15,8 @@ COMMANDS = {
     "stop": "ckptkit.cli.stop",
     "list": "ckptkit.cli.list",
     "show": "ckptkit.cli.show",
+    "tensors": "ckptkit.cli.tensors",
+    "diff": "ckptkit.cli.diff",
     "verify": "ckptkit.cli.verify",
     "prune": "ckptkit.cli.prune",
     "pin": "ckptkit.cli.pin",

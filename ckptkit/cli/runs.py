@@ -14,6 +14,7 @@ from ckptkit.cli.text import plain
 from ckptkit.errors import CheckpointNotFoundError, CorruptCheckpointError
 from ckptkit.store import quarantine
 from ckptkit.store.catalog import Checkpoint
+from ckptkit.store.layout import CheckpointName
 from ckptkit.store.manifest import Head, Manifest
 from ckptkit.store.rollback import is_rolled_back
 from ckptkit.store.run import Run, open_run
@@ -38,11 +39,17 @@ def opened(directory: str) -> Run:
 
 def which_checkpoint(_context: click.Context, _parameter: click.Parameter, text: str) -> int | str:
     """A step as a number, or `latest` or `best`."""
+    which = parsed(text)
+    if which is None:
+        raise click.BadParameter(f"A checkpoint is named by its step, or is 'latest' or 'best'. Received: {plain(text)!r}.")
+    return which
+
+
+def parsed(text: str) -> int | str | None:
+    """A step as a number, or `latest` or `best`; None where it is none of these."""
     if text in ("latest", "best"):
         return text
-    if text.isascii() and text.isdecimal() and len(text) <= 18:
-        return int(text)
-    raise click.BadParameter(f"A checkpoint is named by its step, or is 'latest' or 'best'. Received: {plain(text)!r}.")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ def _problem(checkpoint: Checkpoint) -> str | None:
     return None
 
 
-def named(run: Run, which: int | str) -> Checkpoint:
+def named(run: Run, which: int | str | CheckpointName) -> Checkpoint:
     """The checkpoint that was asked for, damaged or not.
 
     Raises:
@@ -94,11 +101,11 @@ def named(run: Run, which: int | str) -> Checkpoint:
     there = [each for each in run.checkpoints if each.path.exists()]  # one that is taken away while we look is gone
     if which == "best":
         return run.find("best")
-    matching = [each for each in there if which in ("latest", each.step)]
-    return matching[-1] if matching else run.find(which)
+    matching = [each for each in there if which in ("latest", each.step, each.name)]
+    return matching[-1] if matching else run.find(which if isinstance(which, int) else str(which))
 
 
-def chosen(run: Run, which: int | str) -> Checkpoint:
+def chosen(run: Run, which: int | str | CheckpointName) -> Checkpoint:
     """The checkpoint that was asked for, and no other one in its place.
 
     Raises:

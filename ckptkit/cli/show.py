@@ -9,16 +9,13 @@ from dataclasses import dataclass
 import click
 
 from ckptkit.cli import show_files
-from ckptkit.cli.exits import NoSuchRunError
 from ckptkit.cli.output import json_option, print_json, print_line, print_table
-from ckptkit.cli.runs import chosen, opened, which_checkpoint
+from ckptkit.cli.runs import which_checkpoint
+from ckptkit.cli.targets import InFiles, target
 from ckptkit.cli.text import ago, count, date, metrics, plain
-from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpointError
-from ckptkit.load.formats import Format, Found, recognise
 from ckptkit.log import size
 from ckptkit.store.catalog import Checkpoint
 from ckptkit.store.manifest import Manifest, TensorEntry
-from ckptkit.store.run import is_run, open_run
 
 VALUE_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 """What TensorFlow adds to a key; the writer's own constant stands where TensorFlow is imported."""
@@ -37,32 +34,15 @@ def command(run: str, which: int | str, as_json: bool) -> None:
     PATH may also be a TensorFlow checkpoint, a .keras, .weights.h5 or .h5 file, a SavedModel, or a directory of its versions, where STEP is the
     number of one: what is in it is told, and nothing of it is run. Those import TensorFlow.
     """
-    known = None if is_run(run) else _found(run)
-    if known is not None and known.format is not Format.RUN:
-        show_files.show(run, known, which, as_json=as_json)
+    found = target(run, which)
+    if isinstance(found, InFiles):
+        show_files.show(found, as_json=as_json)
         return
-    if known is not None and known.step is not None:
-        if which != "latest":
-            raise ConfigError(f"{run} names one checkpoint of a run already. Received: {which!r}; leave it out.")
-        run, which = str(known.path), known.step
-    checkpoint = chosen(opened(run), which)
+    checkpoint = found.checkpoint()
     if as_json:
-        print_json({"run": run, **_as_json(checkpoint)})
+        print_json({"run": found.shown, **_as_json(checkpoint)})
     else:
         _show(checkpoint, time.time())
-
-
-def _found(path: str) -> Found:
-    try:
-        return recognise(path)
-    except (CheckpointNotFoundError, CorruptCheckpointError) as error:
-        if path.endswith((".keras", ".h5", ".hdf5")) and isinstance(error, CorruptCheckpointError):
-            raise
-        try:
-            open_run(path)
-        except CheckpointNotFoundError as no_run:
-            raise NoSuchRunError(f"{no_run} Nor is it anything else: {error}") from error
-        raise
 
 
 @dataclass(frozen=True)

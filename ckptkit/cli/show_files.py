@@ -7,32 +7,28 @@ from typing import TYPE_CHECKING
 
 from ckptkit.cli.output import print_json, print_line, print_table
 from ckptkit.cli.text import count, plain
-from ckptkit.errors import ConfigError
+from ckptkit.cli.values import shape_words
 from ckptkit.log import size
 
 if TYPE_CHECKING:
+    from ckptkit.cli.targets import InFiles
     from ckptkit.load.describe import Description
-    from ckptkit.load.formats import Found
 
 
-def show(shown: str, found: Found, which: int | str, *, as_json: bool) -> None:
+def show(target: InFiles, *, as_json: bool) -> None:
     """Prints what was found.
 
     Args:
-        shown: the path as it was typed.
-        found: what is there; no run.
-        which: of a base with versions: the number of one, or `latest`.
+        target: what is there; no run.
         as_json: whether for programs.
 
     Raises:
-        ConfigError: where `which` has no meaning here.
+        ConfigError: where a version was named, and there are none.
         CheckpointError: where it cannot be read.
     """
     from ckptkit.load.describe import describe  # imports TensorFlow, which has its own files to be read
 
-    if which == "best":
-        raise ConfigError(f"'best' is a checkpoint of a run, and {shown} is a {found.format}.")
-    description = describe(found, which if isinstance(which, int) else None)
+    description = describe(target.found, target.version)
     if as_json:
         values = dataclasses.asdict(description)
         # `version` is that of the JSON form, in which `versions` is what wrote the file.
@@ -52,15 +48,11 @@ def _print(description: Description) -> None:
     ], indent=2)
     for name, signature in description.signatures.items():
         print_line(f"\nsignature {plain(name)}")
-        rows = [[way.removesuffix("s"), each, _form(form["shape"]), form["dtype"]] for way in ("inputs", "outputs") for each, form in
+        rows = [[way.removesuffix("s"), each, shape_words(form["shape"]), form["dtype"]] for way in ("inputs", "outputs") for each, form in
                 signature[way].items()]
         print_table(["", "name", "shape", "type"], rows, indent=2)
     total = sum(variable.size_bytes for variable in description.variables)
     print_line(f"\n{count(len(description.variables), 'variable')}, {size(total)}")
-    rows = [[each.name, _form(each.shape), each.dtype, size(each.size_bytes) if each.size_bytes else "-"] for each in description.variables]
+    rows = [[each.name, shape_words(each.shape), each.dtype, size(each.size_bytes) if each.size_bytes else "-"] for each in description.variables]
     if rows:
         print_table(["name", "shape", "type", "size"], rows, right=["size"], indent=2)
-
-
-def _form(shape: list[int | None] | tuple[int | None, ...] | None) -> str:
-    return "?" if shape is None else f"({', '.join('?' if each is None else str(each) for each in shape)})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Mapping
 
@@ -23,6 +24,17 @@ def count(number: int, one: str, many: str | None = None) -> str:
         ('1 attempt', '3 attempts', '2 lives')
     """
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def naturally(name: str) -> list[tuple[int, str]]:
+    """What to sort names by, so that numbers in them count as numbers.
+
+    Example:
+        >>> from ckptkit.cli.text import naturally
+        >>> sorted(["vars/10", "vars/2", "bias"], key=naturally)
+        ['bias', 'vars/2', 'vars/10']
+    """
+    return [(int(part), "") if part.isascii() and part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def duration(secs: float) -> str:

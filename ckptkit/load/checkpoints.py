@@ -55,7 +55,7 @@ def of_tensorflow(prefix: Path, model: Any, name: str | None) -> Source:
     if _private.OBJECT_GRAPH not in shapes:
         raise CheckpointNotFoundError(f"{prefix} has no objects in it, only names, as TensorFlow 1 wrote them. Expected what tf.train.Checkpoint "
                                       f"writes. tf.train.load_checkpoint({str(prefix)!r}) reads single tensors of it.")
-    graph = Graph.of(_private.object_graph(_serialized(reader, prefix)), str(prefix))
+    graph = Graph.of(_private.object_graph(serialized_graph(reader, prefix)), str(prefix))
     nodes = graph.weights_of(model, name)
     saved = tuple(Weight(key=node.key.removesuffix(tensorfile.SUFFIX), address=address, name=node.name, shape=tuple(shapes[node.key]),
                          dtype=types[node.key].name) for node, address in nodes.saved if node.key in shapes)
@@ -87,7 +87,12 @@ def reader_of(prefix: Path) -> Any:
         raise CorruptCheckpointError(f"TensorFlow cannot read {prefix}: {tensorfile.first_line(error)}") from error
 
 
-def _serialized(reader: Any, prefix: Path) -> bytes:
+def serialized_graph(reader: Any, prefix: Path) -> bytes:
+    """The objects of a checkpoint that has some, as its file holds them.
+
+    Raises:
+        CorruptCheckpointError: where they cannot be read.
+    """
     try:
         return bytes(reader.get_tensor(_private.OBJECT_GRAPH))
     except (*tensorfile.READ_ERRORS, TypeError) as error:

@@ -95,12 +95,19 @@ def newest_version(found: Found) -> Path:
     return list(versions_in(found.path).values())[-1] if found.format is Format.VERSIONS else found.path
 
 
-def _directory(path: Path) -> Found:
-    real = path.resolve()
+def in_a_run(directory: Path) -> Found | None:
+    """The checkpoint of a run that a directory is, or None where it is something else."""
+    real = directory.resolve()
     name = CheckpointName.parse(real.name)
     # One that was moved to quarantine/ or aside/ is none of the run's any more.
-    if name is not None and (path / MANIFEST).exists() and real == RunLayout(real.parents[1]).checkpoint(name):
+    if name is not None and (directory / MANIFEST).exists() and real == RunLayout(real.parents[1]).checkpoint(name):
         return Found(Format.RUN, real.parents[1], name.step, name.attempt)
+    return None
+
+
+def _directory(path: Path) -> Found:
+    if (checkpoint := in_a_run(path)) is not None:
+        return checkpoint
     if is_run(path):
         return Found(Format.RUN, path)
     if (path / SAVED_MODEL).exists():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ckptkit.resume.compare import Difference, fits, renumbered, shown_form
@@ -56,10 +56,12 @@ class Plan:
 
     Args:
         pairs: in the order of the model's weights.
-        differences: what keeps the two from being the same; empty where every weight has its pair.
+        left: numbers of what has no pair: of a model's weight and of the saved one that should fit it and does not, or of one of them.
+        differences: what keeps the two from being the same, `left` in words; empty where every weight has its pair.
     """
 
     pairs: tuple[Pair, ...]
+    left: tuple[tuple[int | None, int | None], ...]
     differences: tuple[Difference, ...]
 
 
@@ -89,36 +91,42 @@ def match(live: Sequence[Weight], saved: Sequence[Weight]) -> Plan:
     for pairs, how in ((by_structure, STRUCTURE), (by_name, NAME)):
         whole = len(pairs) == len(live) == len(saved) and all(agree(i, j) for i, j in pairs.items())
         if whole and (how == NAME or not any(moved(i, j) for i, j in pairs.items())):
-            return Plan(tuple(Pair(i, j, how) for i, j in sorted(pairs.items())), ())
+            return Plan(tuple(Pair(i, j, how) for i, j in sorted(pairs.items())), (), ())
     chosen = {i: Pair(i, j, STRUCTURE) for i, j in by_structure.items() if agree(i, j) and not moved(i, j)}
     taken = {pair.saved for pair in chosen.values()}
     for i, j in by_name.items():
         if i not in chosen and j not in taken and agree(i, j):
             chosen[i] = Pair(i, j, NAME)
             taken.add(j)
-    return Plan(tuple(chosen[i] for i in sorted(chosen)), tuple(_differences(live, saved, chosen, by_structure, by_name, moved)))
+    left = tuple(_left(len(live), len(saved), chosen, by_structure, by_name, moved))
+    return Plan(tuple(chosen[i] for i in sorted(chosen)), left, tuple(_difference(live, saved, i, j) for i, j in left))
 
 
-def _differences(live: Sequence[Weight], saved: Sequence[Weight], chosen: dict[int, Pair], by_structure: dict[int, int],
-                 by_name: dict[int, int], moved: Callable[[int, int], bool]) -> Iterable[Difference]:
+def _left(live: int, saved: int, chosen: Mapping[int, Pair], by_structure: Mapping[int, int], by_name: Mapping[int, int],
+          moved: Callable[[int, int], bool]) -> Iterable[tuple[int | None, int | None]]:
     told = {pair.saved for pair in chosen.values()}
-    for i, each in enumerate(live):
+    for i in range(live):
         if i in chosen:
             continue
         j = by_name.get(i)
         if j is None or j in told:
             place = by_structure.get(i)
             j = place if place is not None and place not in told and not moved(i, place) else None
-        if j is None:
-            yield Difference("extra", each.key, "-", each.form)
-            continue
-        told.add(j)
-        kind = "dtype" if fits(saved[j].shape, each.shape) else "shape"
-        name = each.key if saved[j].key == each.key else f"{each.key}  (from {saved[j].key})"
-        yield Difference(kind, name, saved[j].form, each.form)
-    for j, each in enumerate(saved):
-        if j not in told:
-            yield Difference("missing", _called(each), each.form, "-")
+        if j is not None:
+            told.add(j)
+        yield i, j
+    yield from ((None, j) for j in range(saved) if j not in told)
+
+
+def _difference(live: Sequence[Weight], saved: Sequence[Weight], i: int | None, j: int | None) -> Difference:
+    if i is None:
+        assert j is not None
+        return Difference("missing", _called(saved[j]), saved[j].form, "-")
+    if j is None:
+        return Difference("extra", live[i].key, "-", live[i].form)
+    kind = "dtype" if fits(saved[j].shape, live[i].shape) else "shape"
+    name = live[i].key if saved[j].key == live[i].key else f"{live[i].key}  (from {saved[j].key})"
+    return Difference(kind, name, saved[j].form, live[i].form)
 
 
 def _called(weight: Weight) -> str:

@@ -88,7 +88,8 @@ class TensorEntry:
 
 
 _WIDTHS = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2, "int8": 1, "int16": 2, "int32": 4, "int64": 8,
-           "uint8": 1, "uint16": 2, "uint32": 4, "uint64": 8, "bool": 1, "complex64": 8, "complex128": 16}
+           "uint8": 1, "uint16": 2, "uint32": 4, "uint64": 8, "bool": 1, "complex64": 8, "complex128": 16,
+           "float8_e4m3fn": 1, "float8_e5m2": 1, "int4": 1, "uint4": 1}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,9 +60,8 @@ class DummyRun:
         states = (StateEntry(name="model", class_name="Functional", classes={"optimizer": "Adam"}),
                   StateEntry(name="sampler", class_name="Sampler"))
         known: dict[str, Any] = {"epoch": 0, "batch": 0, "saved_at": time.time(), "trigger": f"every {step} steps",
-                                 "versions": {"tensorflow": "2.21.0"}}
-        manifest = Manifest(step=step, attempt=self.journal.attempt, states=states, tensors=tensors,
-                            metrics=to_numbers(metrics or {}), **(known | fields))
+                                 "versions": {"tensorflow": "2.21.0"}, "states": states, "tensors": tensors}
+        manifest = Manifest(step=step, attempt=self.journal.attempt, metrics=to_numbers(metrics or {}), **(known | fields))
         manifest = commit(self.files, self.layout, manifest)
         self.record(Saved(checkpoint=str(manifest.name), step=step, epoch=manifest.epoch, batch=manifest.batch, trigger=manifest.trigger,
                           size_bytes=manifest.size_bytes, snapshot_secs=0.01, write_secs=0.1, metrics=manifest.metrics, final=manifest.final))

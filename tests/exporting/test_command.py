@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 
@@ -10,6 +9,7 @@ import pytest
 
 from ckptkit.store.export_record import read_export
 from tests.support.processes import ROOT
+from tests.support.schemas import printed
 
 pytestmark = pytest.mark.xdist_group("exporting")
 
@@ -49,7 +49,7 @@ def trained(fork_server, tmp_path_factory, request):
 def test_a_run_becomes_a_served_model(trained, tmp_path):
     done = called("export", trained, tmp_path / "out", "--json")
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
+    said = printed("export", done.stdout)
     assert (said["step"], said["is_new"], said["proofs"]) == (4, True, {"serve": "equal_bits"})
     assert said["check_secs"] > 0
     record = read_export(tmp_path / "out" / said["path"].rpartition("/")[2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import keras
 import pytest
@@ -10,11 +11,17 @@ import pytest
 import ckptkit
 from ckptkit.cli import main
 from tests.load.conftest import FORMS, network, saved_in, trained
+from tests.support.schemas import printed
+
+
+def listed(capsys, *arguments: object, command: str = "tensors") -> str:
+    capsys.readouterr()
+    assert main([command, *map(str, arguments)]) == 0, capsys.readouterr().err
+    return capsys.readouterr().out
 
 
 def shown(capsys, *arguments: object) -> str:
-    assert main(["show", *map(str, arguments)]) == 0, capsys.readouterr().err
-    return capsys.readouterr().out
+    return listed(capsys, *arguments, command="show")
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +29,10 @@ def model():
     return trained(network())
 
 
-@pytest.mark.parametrize("form", [form for form in FORMS if form not in ("run", "checkpoint of a run", "root", "exported")])
+@pytest.mark.parametrize("form", [form for form in FORMS if form not in ("run", "checkpoint of a run", "prefix of a run", "root", "exported")])
 def test_every_format_is_recognised_and_its_variables_are_told(model, tmp_path, form, capsys):
     source = saved_in(form, model, tmp_path)
-    found = json.loads(shown(capsys, source, "--json"))
-    assert found["version"] == 1
+    found = printed("show", shown(capsys, source, "--json"))
     shapes = {tuple(variable["shape"]) for variable in found["variables"]}
     assert {tuple(weight.shape) for weight in model.weights} <= shapes
     assert sum(v["size_bytes"] for v in found["variables"]) <= found["size_bytes"]
@@ -38,13 +44,21 @@ def test_every_format_is_recognised_and_its_variables_are_told(model, tmp_path, 
         assert inputs == {"shape": [None, 4], "dtype": "float32"}
     if form == "versions":
         assert found["published"] == [int(next(source.glob("[0-9]*")).name)]
+    values = printed("tensors", listed(capsys, source, "--stats", "--json"))["tensors"]
+    told = [(tuple(each["shape"]), each["statistics"]["min"], each["statistics"]["max"]) for each in values if each["part"] == "weights"]
+    for weight in model.weights:
+        assert (tuple(weight.shape), float(weight.numpy().min()), float(weight.numpy().max())) in told, weight.path
+    parts = Counter(each["part"] for each in values)
+    assert parts["optimizer"] == (0 if form in ("versions", "keras export") else len(model.optimizer.variables))
+    assert parts["weights"] - (form == "directory") == len(model.weights)  # in the directory there is a counter of the program's own
     text = shown(capsys, source)
     assert f"{len(found['variables'])} variables" in text
     assert str(found["path"]) in text
 
 
-def test_one_checkpoint_of_a_run_by_its_path(model, tmp_path, capsys):
-    source = saved_in("checkpoint of a run", model, tmp_path)
+@pytest.mark.parametrize("form", ["checkpoint of a run", "prefix of a run"])
+def test_one_checkpoint_of_a_run_by_its_path(model, tmp_path, form, capsys):
+    source = saved_in(form, model, tmp_path)
     assert shown(capsys, source).startswith("ckpt-1-1: step 1")
     assert main(["show", str(source), "best"]) == 2
 

@@ -1,0 +1,82 @@
+"""What an argument names, opened: its tensors, what it says of itself, and, where they are wanted, values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ckptkit.cli.targets import InRun, Target
+from ckptkit.load import facts
+from ckptkit.load.facts import Facts
+from ckptkit.load.tensors import Tensor, of_manifest
+
+if TYPE_CHECKING:
+    from ckptkit.load.contents import Contents
+
+RUN = "run"
+"""The format of a checkpoint of a run; others have theirs in words."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A checkpoint, a model or weights.
+
+    Args:
+        format: `run`, or in words what else it is.
+        path: what was looked at: the checkpoint's directory, the file, the prefix of TensorFlow's.
+        checkpoint: of a run, the name of the checkpoint; else None.
+        step: likewise its step.
+        tensors: all of them, in the order of the file.
+        facts: what it says of itself.
+        contents: the values, where those are wanted; may be read while it is open.
+    """
+
+    format: str
+    path: str
+    checkpoint: str | None
+    step: int | None
+    tensors: Sequence[Tensor]
+    facts: Facts
+    contents: Contents | None
+
+    def as_json(self) -> dict[str, object]:
+        """What was looked at, as `tensors` and `diff` have it."""
+        return {"format": self.format, "path": self.path, "checkpoint": self.checkpoint, "step": self.step}
+
+
+@contextmanager
+def opening(found: Target, *, with_values: bool) -> Iterator[Opened]:
+    """Opens what was named. Imports TensorFlow where values are wanted, and where it is no run.
+
+    Args:
+        found: what was named.
+        with_values: whether values will be read.
+
+    Returns:
+        A context manager; what it gives is open, and kept by training, while the block runs.
+
+    Raises:
+        CheckpointNotFoundError: where it is not there.
+        CorruptCheckpointError: where it cannot be read.
+        ConfigError: where a version was named, and there are none.
+        StorageError: where the system refuses to read.
+    """
+    if isinstance(found, InRun):
+        with found.held() as checkpoint:
+            contents = None
+            if with_values:
+                from ckptkit.load.contents import of_run
+
+                contents = of_run(checkpoint)
+            yield Opened(RUN, str(checkpoint.path), str(checkpoint.name), checkpoint.step, of_manifest(checkpoint.manifest),
+                         facts.of_manifest(checkpoint.manifest), contents)
+        return
+    from ckptkit.load.contents import of_files
+
+    with of_files(found.found, found.version) as contents:
+        about = contents.about
+        assert about is not None
+        said = Facts(classes={"model": about.model} if about.model else {}, versions=dict(about.versions))
+        yield Opened(str(about.format), str(about.path), None, None, contents.tensors, said, contents)
