@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import ml_dtypes
 import numpy as np
@@ -66,7 +67,7 @@ def test_statistics_of_floats(dtype, shape, made):
         assert (found.min, found.max, found.mean, found.note) == (None, None, None, NOT_FINITE)
         return
     assert (found.min, found.max, found.note) == (finite.min(), finite.max(), "")
-    exact = math.fsum(value / 2.0**64 for value in finite) / finite.size * 2.0**64
+    exact = float(sum(map(Fraction, finite.tolist())) / finite.size)
     assert found.mean == pytest.approx(exact, rel=1e-9, abs=1e-12 * np.abs(finite).max())
     assert math.isfinite(found.mean)
 

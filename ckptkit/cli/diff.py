@@ -117,8 +117,8 @@ class Result:
     def _rows(self) -> list[list[str]]:
         rows = [["removed", _name(each), _form(each), "-"] for each in self.pairing.removed]
         rows += [["added", _name(each), "-", _form(each)] for each in self.pairing.added]
-        reshaped = self.pairing.reshaped
-        rows += [["reshaped", _name(a, b), _form(a), _form(b)] for a, b in reshaped]
+        reshaped = set(self.pairing.reshaped)
+        rows += [["reshaped", _name(a, b), _form(a), _form(b)] for a, b in self.pairing.reshaped]
         return rows + [["type", _name(a, b), _form(a), _form(b)] for a, b in self.pairing.retyped if (a, b) not in reshaped]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,9 +98,9 @@ def _value(rank: tuple[bool, int | float]) -> int | float:
 def _bits_differ(x: Any, y: Any) -> Any:
     if x.dtype.hasobject:
         return x != y
-    width = x.dtype.itemsize
-    bits = [np.ascontiguousarray(each).view(np.uint8).reshape(each.size, width) for each in (x, y)]
-    return (bits[0] != bits[1]).any(axis=1)
+    unit = math.gcd(x.dtype.itemsize, 8)  # the widest whole numbers that make up a value
+    p, q = (np.ascontiguousarray(each).view(f"u{unit}").reshape(each.size, x.dtype.itemsize // unit) for each in (x, y))
+    return (p != q)[:, 0] if p.shape[1] == 1 else (p != q).any(axis=1)
 
 
 def _numbers_differ(x: Any, y: Any) -> Any:

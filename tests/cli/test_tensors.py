@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
+import subprocess
+import sys
 
 import pytest
 
+from ckptkit.cli.opened import opening
+from ckptkit.cli.targets import target
+from ckptkit.errors import CheckpointNotFoundError, CorruptCheckpointError
 from ckptkit.store.manifest import TensorEntry
+from tests.cli.conftest import ROOT
 from tests.support.schemas import printed
 
 
@@ -115,3 +123,46 @@ def test_names_of_a_file_do_not_reach_the_terminal_as_commands(dummy_run, called
     assert "\x1b" not in text
     assert "\x07" not in text
     assert r"\x1b[31mred[/]" in text
+
+
+@pytest.mark.parametrize("arguments", [["tensors", "run"], ["tensors", "run", "--json"], ["diff", "run@100", "run"]], ids=str)
+def test_a_closed_pipe_is_no_error(run, ckptkit, arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = ckptkit(*arguments, stdout=writer)
+    finally:
+        os.close(writer)
+    assert (done.returncode in (0, 1), done.stderr) == (True, "")
+
+
+def test_training_leaves_what_is_read(run):
+    """A note of the reader lies in `pins/` for as long as it reads."""
+    run.layout.pins.mkdir()
+    with opening(target(str(run.root), 100), with_values=False) as found:
+        assert found.checkpoint == "ckpt-100-1"
+        notes = [note.read_text() for note in run.layout.pins.glob(".reading-*")]
+    assert len(notes) == 1
+    assert "ckpt-100-1" in notes[0]
+    assert not list(run.layout.pins.glob(".reading-*"))
+
+
+def test_one_that_was_taken_away_while_it_was_read_is_gone_and_not_damaged(run):
+    found = target(str(run.root), 100)
+    with pytest.raises(CheckpointNotFoundError, match="taken away while it was read"), opening(found, with_values=False):  # noqa: PT012
+        shutil.rmtree(run.layout.checkpoints / "ckpt-100-1")
+        raise CorruptCheckpointError("a file is missing")
+
+
+def test_neither_needs_tensorflow(run, tmp_path):
+    program = """
+import sys
+from ckptkit.cli import main
+assert main(["tensors", "run"]) == 0
+assert main(["tensors", "run", "--json"]) == 0
+assert main(["diff", "run@100", "@200", "--json"]) == 1
+print(sorted({name.partition(".")[0] for name in sys.modules} & {"tensorflow", "keras", "h5py", "numpy"}), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+                          check=False)
+    assert (done.returncode, done.stderr) == (0, "[]\n")

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
+import pty
+import shutil
+import sys
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -101,6 +106,61 @@ def test_only_what_was_asked_for_is_read(model, tmp_path, capsys):
     assert all("dense" in each["name"] or "dense" in each["key"] for each in found)
 
 
+def test_nan_is_red_on_a_terminal(tmp_path):
+    """A pseudo-terminal, which the process of a command takes for a person's."""
+    run = save(tmp_path / "run", {"bad": tf.Variable([1.0, np.nan]), "good": tf.Variable([1.0])})
+    for environment, red in (({"TERM": "xterm-256color"}, True), ({"TERM": "xterm-256color", "NO_COLOR": "1"}, False)):
+        lines = on_a_terminal(["tensors", str(run), "--stats", "--filter", "variables"], environment)
+        bad, good, told = (next(line for line in lines if name in line) for name in ("bad/variables", "good/variables", "NaN in 1 tensor"))
+        assert ["\x1b[31m" in line for line in (bad, good, told)] == [red, False, red]
+
+
+def on_a_terminal(arguments: list[str], environment: dict[str, str]) -> list[str]:
+    """What a command prints on a terminal of 200 columns; it is run in a child of this process, which has TensorFlow."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        code = 70
+        try:
+            for name in ("NO_COLOR", "FORCE_COLOR"):
+                os.environ.pop(name, None)
+            os.environ |= {"COLUMNS": "200", **environment}
+            sys.stdout = os.fdopen(1, "w", closefd=False)
+            code = main(arguments)
+            sys.stdout.flush()
+        finally:
+            os._exit(code)
+    printed_bytes = b""
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while more := os.read(terminal, 65536):
+            printed_bytes += more
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, printed_bytes
+    return printed_bytes.decode().splitlines()
+
+
+def test_damaged_values_are_an_error(model, sources, tmp_path, capsys):
+    """TensorFlow has a checksum of each tensor, and looks at it when the tensor is read."""
+    shutil.copytree(sources("prefix").parent, tmp_path / "copy")
+    (data,) = (tmp_path / "copy").glob("*.data-*")
+    content = bytearray(data.read_bytes())
+    raw = np.array(model.weights[0]).tobytes()
+    content[content.index(raw) + int(RNG.integers(0, len(raw)))] ^= 1 << int(RNG.integers(0, 8))
+    data.write_bytes(content)
+    path = str(tmp_path / "copy" / "prefix")
+    assert main(["tensors", path]) == 0
+    capsys.readouterr()
+    assert main(["tensors", path, "--stats"]) == 3
+    assert main(["diff", str(sources("prefix")), path, "--values"]) == 3
+    text = capsys.readouterr()
+    assert (text.out, text.err.count("\n")) == ("", 2)
+    assert "TensorFlow cannot read" in text.err
+
+
+def test_memory_of_one_tensor_is_enough(tmp_path, tf_call):
+    taken, whole = tf_call("tests.load.memory:taken_by_statistics", str(tmp_path)).check().result
+    assert taken < whole / 2
+
+
 # -- diff
 
 
@@ -115,29 +175,29 @@ def flipped(variable: keras.Variable) -> tuple[tuple[int, ...], float, float]:
     return at, float(before[at]), float(after[at])
 
 
-@pytest.mark.parametrize("role", ["weights", "optimizer"])
-def test_one_planted_bit_is_found_and_named(model, tmp_path, role, capsys):
-    here = trained(network(batch_norm=bool(RNG.integers(0, 2))))
-    a = save(tmp_path / "a", {"model": here})
-    variables = list(here.weights if role == "weights" else here.optimizer.variables)
-    number = int(RNG.choice([number for number, each in enumerate(variables) if each.dtype == "float32" and each.shape]))
-    at, before, after = flipped(variables[number])
-    b = save(tmp_path / "b", {"model": here})
+def test_one_planted_bit_is_found_and_named(model, tmp_path, capsys):
+    a = save(tmp_path / "a", {"model": model})
+    for role, variables in (("weights", model.weights), ("optimizer", model.optimizer.variables)):
+        number = int(RNG.choice([number for number, each in enumerate(variables) if each.dtype == "float32" and len(each.shape)]))
+        variable = variables[number]
+        original = np.array(variable)
+        at, before, after = flipped(variable)
+        b = save(tmp_path / role, {"model": model})
+        variable.assign(original)
 
-    assert not said(capsys, "diff", a, b)["differ"]
-    found = said(capsys, "diff", a, b, "--values", code=1)
-    (only,) = found["values"]["differing"]
-    assert (only["a_key"], only["name"]) == (f"model/{role}/{number}", variables[number].path)
-    assert (only["at"], only["differing"], only["elements"]) == (list(at), 1, math.prod(variables[number].shape))
-    assert (float(only["a"]), float(only["b"])) == pytest.approx((before, after), nan_ok=True, rel=0)
-    assert float(only["largest_absolute"]) == pytest.approx(abs(before - after), nan_ok=True, rel=1e-12)
-    assert found["values"]["not_compared"] == []
-    assert found["values"]["same"] == found["tensors"]["both"] - 1
-    capsys.readouterr()
+        assert not said(capsys, "diff", a, b)["differ"]
+        found = said(capsys, "diff", a, b, "--values", code=1)
+        (only,) = found["values"]["differing"]
+        assert (only["a_key"], only["name"]) == (f"model/{role}/{number}", variable.path)
+        assert (only["at"], only["differing"], only["elements"]) == (list(at), 1, math.prod(variable.shape))
+        assert (float(only["a"]), float(only["b"])) == pytest.approx((before, after), nan_ok=True, rel=0)
+        assert float(only["largest_absolute"]) == pytest.approx(abs(before - after), nan_ok=True, rel=1e-12)
+        assert found["values"]["not_compared"] == []
+        assert found["values"]["same"] == found["tensors"]["both"] - 1
     assert main(["diff", str(a), str(b), "--values"]) == 1
     text = capsys.readouterr().out
     assert "1 tensor differs" in text
-    assert variables[number].path in text
+    assert variable.path in text
     assert not said(capsys, "diff", a, a, "--values")["differ"]
 
 
