@@ -26,11 +26,16 @@ def blocks(text: str, language: str) -> list[str]:
     return [code for found, code in FENCE.findall(text) if found == language]
 
 
+def section(command: str) -> str:
+    """What docs/cli.md says of a command."""
+    sections = re.split(r"^## ", (ROOT / "docs" / "cli.md").read_text(), flags=re.MULTILINE)
+    (found,) = [each for each in sections if each.startswith(f"`ckptkit {command}`\n")]
+    return found
+
+
 def json_examples(command: str) -> list[str]:
     """The JSON documents in the `--json` section of a command in docs/cli.md."""
-    sections = re.split(r"^## ", (ROOT / "docs" / "cli.md").read_text(), flags=re.MULTILINE)
-    (section,) = [each for each in sections if each.startswith(f"`ckptkit {command}`\n")]
-    _, found, rest = section.partition("\n### `--json`\n")
+    _, found, rest = section(command).partition("\n### `--json`\n")
     return blocks(rest, "json") if found else []
 
 
