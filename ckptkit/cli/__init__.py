@@ -1,6 +1,6 @@
 """The `ckptkit` command: one command a file, imported only when it is called, so that a start stays fast.
 
-None of these imports TensorFlow. The readers (`list`, `show`, `verify`) take no lock and need no write permission; what takes a checkpoint
+None of these imports TensorFlow. The readers (`list`, `show`, `tensors`, `diff`, `verify`) take no lock and need no write permission; what takes a checkpoint
 away (`prune`, `rollback`) holds the run for as long as it works. Exit codes are in `exits.py`, and `docs/cli.md` describes every command and
 every `--json` form.
 """

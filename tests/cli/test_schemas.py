@@ -106,7 +106,7 @@ def test_each_schema_is_one_and_is_open(path):
     assert schema["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
     assert any(path.stem == name or path.stem.startswith(f"{name}-") for name in COMMANDS), "of no command"
     for form in schema.get("oneOf", [schema]):
-        assert form["properties"]["version"] == {"const": 1}
+        assert form["properties"]["version"]["const"] == 1
         assert "version" in form["required"]
     for part in parts(schema):
         assert part.get("additionalProperties", True) is not False, part
