@@ -1,8 +1,8 @@
 """The `ckptkit` command: one command a file, imported only when it is called, so that a start stays fast.
 
-None of these imports TensorFlow. The readers (`list`, `show`, `tensors`, `diff`, `verify`) take no lock and need no write permission; what takes a checkpoint
-away (`prune`, `rollback`) holds the run for as long as it works. Exit codes are in `exits.py`, and `docs/cli.md` describes every command and
-every `--json` form.
+None of these imports TensorFlow by itself. The readers (`list`, `show`, `tensors`, `diff`, `verify`) take no lock and need no write permission;
+what takes a checkpoint away (`prune`, `rollback`) holds the run for as long as it works. Exit codes are in `exits.py`, and `docs/cli.md` describes
+every command and every `--json` form.
 """
 
 from __future__ import annotations
