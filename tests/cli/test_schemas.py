@@ -22,9 +22,6 @@ def has_json(name: str) -> bool:
 
 WITH_JSON = [name for name in COMMANDS if has_json(name)]
 
-PENDING = {"list", "prune", "rollback", "verify"}
-"""Commands whose schema is still to be written. A command that is not here and has none fails."""
-
 OUTPUTS: dict[str, list[tuple[int, list[str]]]] = {
     "list": [(0, ["run"])],
     "show": [(0, ["run"]), (0, ["run", "100"]), (0, ["run", "best"]), (0, ["run/checkpoints/ckpt-300-2"])],
@@ -40,11 +37,6 @@ OUTPUTS: dict[str, list[tuple[int, list[str]]]] = {
 
 ELSEWHERE = {"export": ("tests/exporting/test_command.py", 'printed("export"'), "audit": ("tests/audit/conftest.py", "audit.json")}
 """Commands that train or need TensorFlow: where what they print is held against their schema, and by which words."""
-
-
-EACH_COMMAND = [pytest.param(name, marks=pytest.mark.xfail(strict=True, reason="its schema is still to be written") if name in PENDING else ())
-                for name in WITH_JSON]
-"""Every command with `--json`; of one that is pending, a failure is expected, and a success says that it is no longer pending."""
 
 
 @pytest.fixture
@@ -69,7 +61,7 @@ def test_there_are_commands_with_json():
     assert not has_json("pin")
 
 
-@pytest.mark.parametrize("command", EACH_COMMAND)
+@pytest.mark.parametrize("command", WITH_JSON)
 def test_every_json_form_has_a_schema(command):
     assert command in schemas_of(command)
 
@@ -79,13 +71,13 @@ def test_every_json_form_has_an_example_or_a_link_to_its_schema(command):
     assert json_examples(command) or f"(schemas/{command}.json)" in section(command), f"docs/cli.md does not say what `{command} --json` prints"
 
 
-@pytest.mark.parametrize("command", EACH_COMMAND)
+@pytest.mark.parametrize("command", WITH_JSON)
 def test_the_examples_are_of_the_form(command):
     for example in json_examples(command):
         assert not problems(command, json.loads(example), closed=True), example
 
 
-@pytest.mark.parametrize("command", EACH_COMMAND)
+@pytest.mark.parametrize("command", WITH_JSON)
 def test_what_a_command_prints_is_of_the_form(runs, called, command):
     if command in ELSEWHERE:
         path, words = ELSEWHERE[command]
