@@ -1,0 +1,1 @@
+"""What became of a run: its attempts, and where the time went. No TensorFlow."""

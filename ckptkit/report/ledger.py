@@ -1,0 +1,139 @@
+"""One entry for each attempt: what it did, how it ended, what of it was lost. Pure: from the events of a journal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resumed:
+    """Where an attempt went on.
+
+    Args:
+        checkpoint: the name of the checkpoint, as `ckpt-600-2`.
+        step: its step.
+        time: when its state was assigned, in seconds since the epoch.
+        secs: how long reading and assigning it took.
+    """
+
+    checkpoint: str
+    step: int
+    time: float
+    secs: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """A moment of an attempt that is worth a mark on its line.
+
+    Args:
+        time: seconds since the epoch.
+        kind: `training` (its first step), `restored`, `saved`, `save_dropped`, `save_failed`, `passed_over` (a checkpoint that could not be used),
+            `signal`, `notice`, `request`, `stalled`, `exported`, `export_failed`, or the outcome: `finished`, `preempted`, `stopped`, `failed`, `dead`.
+        words: the same for people, with text of the journal as it is there: it may hold any character.
+        step: where the run was, or None where that is not known.
+        checkpoint: the name of the checkpoint that it is about, or empty.
+    """
+
+    time: float
+    kind: str
+    words: str
+    step: int | None = None
+    checkpoint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One process's life with the run. Text from the journal is as it is there: it may hold any character.
+
+    Args:
+        number: from 1; commands such as `prune` use a number up as well, so some are missing.
+        life: of the run, from 1: each fresh start (`fresh="label"`) begins another one.
+        host: where it ran.
+        pid: the number of its process there.
+        program: the script's name.
+        versions: of Python, TensorFlow and others.
+        scheduler: what Slurm says of the job, or empty.
+        start: when it opened the run, in seconds since the epoch.
+        began: when its process was started, as far as that is known; else `start`.
+        end: when it ended, or None while it trains, and where nobody knows. Of a process that left no word it is the last sign of life.
+        last_sign: when it was last heard of.
+        outcome: `training`, `finished`, `preempted`, `stopped`, `failed`, `dead` (it was killed and left no word) or `unknown` (it is on another
+            machine and has told of no end).
+        cause: the same in words, with the cause of death as far as it is known.
+        resumed_from: the checkpoint, or None where it began at step 0.
+        trained_at: when its first step began, or None where it made none.
+        first_step: where it went on; its first own step is the one after this.
+        last_step: the last step that it is known to have done.
+        steps_done: the difference of both.
+        steps_lost: those of them that are not part of the run any more: a later attempt went on from before them, or would have to.
+        steps_redone: those of them that an earlier attempt had done, too.
+        saves: how many checkpoints it has committed.
+        saved_bytes: their size.
+        saves_dropped: snapshots that were not written, because a newer one took their place.
+        saves_failed: saves that could not be committed.
+        stall_secs: how long training stood still for saves.
+        restore_secs: how long it took to restore.
+        signals: the names of those that it got.
+        notices: who said that the machine goes away.
+        marks: what happened, in the order of time.
+    """
+
+    number: int
+    life: int = 1
+    host: str
+    pid: int
+    program: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+    scheduler: Mapping[str, str] = field(default_factory=dict)
+    start: float
+    began: float
+    end: float | None
+    last_sign: float
+    outcome: str
+    cause: str
+    resumed_from: Resumed | None = None
+    trained_at: float | None = None
+    first_step: int = 0
+    last_step: int = 0
+    steps_done: int = 0
+    steps_lost: int = 0
+    steps_redone: int = 0
+    saves: int = 0
+    saved_bytes: int = 0
+    saves_dropped: int = 0
+    saves_failed: int = 0
+    stall_secs: float = 0.0
+    restore_secs: float = 0.0
+    signals: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+    marks: tuple[Mark, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """All attempts of a run.
+
+    Args:
+        attempts: by their numbers, those of earlier lives among them.
+        now: when it was made, in seconds since the epoch.
+    """
+
+    attempts: tuple[Attempt, ...]
+    now: float
+
+    @property
+    def life(self) -> int:
+        """The number of the present life; 1 where nothing was ever set aside."""
+        return max((attempt.life for attempt in self.attempts), default=1)
+
+    @property
+    def this_life(self) -> tuple[Attempt, ...]:
+        """The attempts since the last fresh start."""
+        return tuple(attempt for attempt in self.attempts if attempt.life == self.life)
+
+    @property
+    def steps_lost(self) -> int:
+        """Steps of this life that were done, and are not part of the run any more."""
+        return sum(attempt.steps_lost for attempt in self.this_life)
