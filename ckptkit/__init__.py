@@ -17,7 +17,7 @@ _HOMES = {
     "ckptkit.position": ("RunPosition",),
     "ckptkit.policies": ("Adaptive", "EveryNEpochs", "EveryNSeconds", "EveryNSteps", "KeepBest", "KeepEveryNSteps", "KeepLatest", "OnBest"),
     "ckptkit.preemption.policy": ("Preemption",),
-    "ckptkit.store.run": ("open_run",),
+    "ckptkit.report.run": ("open_run",),
     "ckptkit.export.saved_model": ("export_saved_model",),
     "ckptkit.export.spec": ("ExportSpec",),
     "ckptkit.load.exported": ("ExportedModel", "Signature", "load_exported"),
@@ -86,7 +86,7 @@ if TYPE_CHECKING:
     from ckptkit.policies import Adaptive, EveryNEpochs, EveryNSeconds, EveryNSteps, KeepBest, KeepEveryNSteps, KeepLatest, OnBest
     from ckptkit.position import RunPosition
     from ckptkit.preemption.policy import Preemption
-    from ckptkit.store.run import open_run
+    from ckptkit.report.run import open_run
 
 
 def __getattr__(name: str) -> Any:

@@ -39,8 +39,8 @@ FLOORS = [
 
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 TENSORFLOW = {"tensorflow", "keras", "tf_keras", "tensorboard"}
-WITHOUT_TENSORFLOW = {"__main__", "cli", "audit", "launcher", "preemption", "testing", "store", "policies", "errors", "position", "clock", "log",
-                      "__init__"}
+WITHOUT_TENSORFLOW = {"__main__", "cli", "audit", "launcher", "report", "preemption", "testing", "store", "policies", "errors", "position", "clock",
+                      "log", "__init__"}
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ COMMANDS = {
     "save": "ckptkit.cli.save",
     "stop": "ckptkit.cli.stop",
     "list": "ckptkit.cli.list",
+    "history": "ckptkit.cli.history",
     "show": "ckptkit.cli.show",
     "tensors": "ckptkit.cli.tensors",
     "diff": "ckptkit.cli.diff",

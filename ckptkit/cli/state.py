@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ckptkit.cli.text import count, duration, plain
+from ckptkit.report.running import process_runs
 from ckptkit.store.events import AttemptEnded, AttemptStarted, Event, Failed, Finished, RolledBack, Saved
 
 E = TypeVar("E", bound=Event)
@@ -60,7 +61,7 @@ def run_state(events: Sequence[Event], now: float, *, host: str | None = None,
         return RunState("stopped", f"rolled back to step {rolled_back.step}, to go on from there when it is started again", attempts, last,
                         started.host)
     own = [event for event in told if event.attempt == started.attempt]
-    name, words = _ended(own, _last(told, Finished)) or _open(events, started, now, host or socket.gethostname(), is_running or _process_runs)
+    name, words = _ended(own, _last(told, Finished)) or _open(events, started, now, host or socket.gethostname(), is_running or process_runs)
     return RunState(name, words, attempts, last, started.host)
 
 
@@ -91,16 +92,6 @@ def _open(events: Sequence[Event], started: AttemptStarted, now: float, host: st
     if is_running(started):
         return "training", f"training (process {started.pid}, for {duration(now - started.time)}); {newest}"
     return "dead", f"dead: process {started.pid} is gone and left no word; {newest}"
-
-
-def _process_runs(started: AttemptStarted) -> bool:
-    import psutil
-
-    try:
-        # A process that began after the attempt did has only got the same number.
-        return bool(psutil.Process(started.pid).create_time() <= started.time + 1)
-    except (psutil.Error, ValueError, OverflowError):
-        return False
 
 
 def _of(events: Sequence[Event], kind: type[E]) -> list[E]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import time
@@ -49,6 +50,24 @@ def duration(secs: float) -> str:
         if secs >= width:
             return f"{int(secs // width):,} {unit}"
     return f"{max(0, int(secs))} s"
+
+
+def span(secs: float) -> str:
+    """A duration in its two largest units, and short ones with fractions: for what is compared with other durations.
+
+    Example:
+        >>> from ckptkit.cli.text import span
+        >>> span(0), span(0.0123), span(5.25), span(119), span(7260), span(200_000)
+        ('0 s', '0.012 s', '5.2 s', '1 min 59 s', '2 h 1 min', '2 d 7 h')
+    """
+    if secs < 0.001:
+        return "0 s"
+    if secs < 60:
+        return f"{secs:.2g} s" if secs < 10 else f"{int(secs)} s"
+    units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+    larger, smaller = next(pair for pair in itertools.pairwise(units) if secs >= pair[0][1])
+    rest = int(secs % larger[1] // smaller[1])
+    return f"{int(secs // larger[1]):,} {larger[0]}" + (f" {rest} {smaller[0]}" if rest else "")
 
 
 def ago(moment: float, now: float) -> str:

@@ -162,9 +162,17 @@ class FitRun:
             set_python_and_numpy(place.random)
         self._place = place
         self._untouched = self._values_of_model()
-        self._replay = Replay(place, self._model.train_function)
+        self._attempt.spent.on("drawing_again")
+        self._replay = Replay(place, self._traced(self._model.train_function))
         _private.set_initial_epoch(self._model, place.first_epoch)
         self._others.hide()
+
+    def _traced(self, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """The step that is thrown away; it builds and traces."""
+        def traced(iterator: Any) -> Any:
+            with self._attempt.spent.during("first_step"):
+                return step(iterator)
+        return traced
 
     def _is_finished(self, checkpoint: Checkpoint) -> bool:
         """Whether training has come to its end, and no more epochs are asked for now."""
@@ -185,6 +193,7 @@ class FitRun:
 
     def end(self) -> None:
         """Training is over."""
+        self._attempt.spent.on("outside")
         self._undo()
         error: BaseException | None = None
         try:
@@ -200,7 +209,8 @@ class FitRun:
             # An interrupted run publishes nothing; the next start does.
             self._attempt.stopping.serve(leave=self._flush)
             if self._export is not None and (self._final is not None or self._publish_later):
-                publish(self._attempt, self._model, self._export, self._call, trained=self._final is not None)
+                with self._attempt.spent.during("exporting"):
+                    publish(self._attempt, self._model, self._export, self._call, trained=self._final is not None)
             self._attempt.stopping.serve(leave=self._flush)
             note_finished(self._manager.run.layout, self._model)  # and not where it was stopped at its very end: that fit may be called again
         except BaseException as caught:
@@ -271,6 +281,7 @@ class FitRun:
                 return
             self._go_on(lambda callback: callback.on_test_begin({}))
         self._attempt.phase = "evaluating"
+        self._attempt.spent.on("evaluating")
         self._evaluation = Pass()
         self._place.evaluating = True
         self._before_evaluation = self._attempt.stopping.reserve = self._attempt.take()
@@ -291,6 +302,7 @@ class FitRun:
         self.evaluation_goes_on()
         self._before_evaluation = self._attempt.stopping.reserve = None
         self._attempt.phase = "training"
+        self._attempt.spent.on("training")
 
     def epoch_ended(self, epoch: int, logs: Mapping[str, Any]) -> None:
         """An epoch is complete; where it was the last, so is training, before Keras replaces weights by averages or by the best ones."""

@@ -43,6 +43,8 @@ class Ending:
         advanced: whether the newest committed step is a later one than when it was started.
         step: the newest committed step.
         last_lines: the end of what an exception has printed.
+        attempt: its number, as the training says; 0 where it has said nothing.
+        reached: the step to which it had come, as it says; None where it has made none.
     """
 
     cause: Cause
@@ -57,6 +59,8 @@ class Ending:
     advanced: bool = False
     step: int = 0
     last_lines: tuple[str, ...] = ()
+    attempt: int = 0
+    reached: int | None = None
 
     @property
     def shell_code(self) -> int:
@@ -115,7 +119,8 @@ def ending_of(*, pid: int, code: int | None, signal_number: int | None, said: Sa
     return Ending(cause=cause, words=words, code=code, signal=name, failure=failure, heard=said is not None,
                   trained=said is not None and said.trained, asked=said is not None and said.asked,
                   reason=said.reason if said is not None and outcome == "preempted" else "", advanced=step > started_step, step=step,
-                  last_lines=tuple(lines) if cause in ("exception", "memory") else ())
+                  last_lines=tuple(lines) if cause in ("exception", "memory") else (), attempt=said.attempt if said is not None else 0,
+                  reached=said.step if said is not None and said.trained else None)
 
 
 def _signal_name(number: int) -> str:

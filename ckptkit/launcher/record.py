@@ -152,8 +152,8 @@ class Record:
         self._start = None
         obeyed = bool(self._passed_on) and (event.cause == "preempted" or event.signal in self._passed_on)
         event = replace(event, told=event.told or self._told_to_go or obeyed)
-        for layout in self._start_told:
-            self._lines.add(self._journals[layout], event)
+        for layout in self._start_told:  # a program may have trained several runs, and the last one is what it has spoken of
+            self._lines.add(self._journals[layout], event if layout == self.layout else replace(event, of_attempt=0, reached=None))
         self._own.append(Past(self._clock.now(), _cause(event.cause), advanced, event.trained, event.told))
 
     def past(self) -> list[Past]:

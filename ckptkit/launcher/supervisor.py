@@ -196,7 +196,8 @@ class Supervisor:
         past, ending = self._record.past(), replace(ending, asked=ending.asked or bool(self._asked))
         self._record.ended(LaunchEnded(
             launcher=self._record.id, number=self._number, cause=ending.cause, words=ending.words, exit_code=ending.code, signal=ending.signal,
-            step=ending.step, last_lines=list(ending.last_lines), trained=ending.trained, told=ending.asked), advanced=ending.advanced)
+            step=ending.step, last_lines=list(ending.last_lines), trained=ending.trained, told=ending.asked,
+            of_attempt=ending.attempt, reached=ending.reached), advanced=ending.advanced)
         return self._decided(ending, past)
 
     def _decided(self, ending: Ending, past: Sequence[Past]) -> Decision:

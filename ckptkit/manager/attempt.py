@@ -47,6 +47,7 @@ class Attempt:
     Attributes:
         beats: grows while the run gets on; others only compare it.
         trained: whether this process has made a step.
+        spent: what its time goes into.
         settling: hyperparameters, compared and put into effect.
         stopping: requests to stop.
 
@@ -77,10 +78,10 @@ class Attempt:
         self._inexact: set[str] = set()
         self._tracker = Tracker(self.plan.state)
         opened = open_run_to_train(self.plan)
-        self.plan, self.journal, self._lock = opened.plan, opened.journal, opened.lock
+        self.plan, self.journal, self._lock, self.spent = opened.plan, opened.journal, opened.lock, opened.spent
         try:
             self.settling = Settling(self.plan)
-            self._saver = Saver(self.plan, self.journal, self._tracker)
+            self._saver = Saver(self.plan, self.journal, self._tracker, self.spent)
             self.stopping = Stopping(self, self.plan, self.journal, self._saver)
             self._outside = Outside(self, self.plan, self.journal, self.stopping)
             self._hold = hold_of(self, self.plan.layout, self.stopping)
@@ -92,7 +93,8 @@ class Attempt:
 
     def newest(self) -> Checkpoint | None:
         """The newest checkpoint whose files are good, or None on a new run; see `newest_good`."""
-        return newest_good(self.plan.files, self.plan.layout, self.journal, self.plan.verify)
+        with self.spent.during("restoring"):
+            return newest_good(self.plan.files, self.plan.layout, self.journal, self.plan.verify)
 
     def restore_newest(self) -> RunPosition:
         """Restores the newest good checkpoint; falls back to the one before it where TensorFlow cannot read it."""
@@ -110,7 +112,8 @@ class Attempt:
         self._check_versions(checkpoint)
         self.settling.put()
         try:
-            restore_one(self.journal, checkpoint, self._tracker.now(), self.plan.state)
+            with self.spent.during("restoring"):
+                restore_one(self.journal, checkpoint, self._tracker.now(), self.plan.state)
         except BaseException:
             self.settling.take_back()
             raise
@@ -170,6 +173,7 @@ class Attempt:
     def training_starts(self) -> None:
         """The first step of this attempt is about to run."""
         self.phase = "training"
+        self.spent.on("training" if self.trained else "first_step")
         self.journal.record(events.TrainingStarted(step=self.position.step))
 
     # -- while it goes on
@@ -186,6 +190,8 @@ class Attempt:
             yield
         finally:
             self.phase = before
+            if before == "between loops":
+                self.spent.on("outside")
 
     def say_finished(self, what: str, done: int) -> None:
         """A loop has nothing left to do."""
@@ -282,7 +288,9 @@ class Attempt:
                               f"The run is at step {self.position.step}. Received: {position.step}. Begin at the position that was restored.")
         if position != self.position:
             self._metrics = Metrics()
-        self.trained = self.trained or position.step > self.position.step
+        if not self.trained and position.step > self.position.step:
+            self.trained = True
+            self.spent.on("training")
         self.beats += 1
         self.position = position
         self.measured(metrics or {})
@@ -458,7 +466,7 @@ class Attempt:
         self._outside.ended(outcome, error)
         if outcome == "finished":
             note_finished(self.plan.layout, self.plan.state)
-        tell(self.journal, events.AttemptEnded(outcome=outcome, step=self.position.step))
+        tell(self.journal, events.AttemptEnded(outcome=outcome, step=self.position.step, spent=self.spent.secs))
 
     @property
     def _between_turns(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,7 +132,7 @@ class LoopData:
         if each.left and each.caches:
             self._inexact("the first pass over data with cache() was broken off, and what TensorFlow has cached by then depends on time")
 
-    def batches(self, dataset: Iterable[Any]) -> Iterator[Any]:
+    def batches(self, dataset: Iterable[Any]) -> Generator[Any]:
         """The batches that are left of a pass; `done` is to be called after each."""
         self.goes_on()
         call, self._calls = self._calls, self._calls + 1

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 from ckptkit.errors import ConfigError
 from ckptkit.manager.attempt import Attempt
 from ckptkit.position import RunPosition
+
+_END = object()
 
 
 def steps(attempt: Attempt, total: int) -> Iterator[int]:
@@ -45,8 +48,12 @@ def epochs(attempt: Attempt, total: int) -> Iterator[int]:
 
 def batches(attempt: Attempt, dataset: Iterable[Any]) -> Iterator[Any]:
     """The batches of one epoch."""
-    with attempt.training():
-        for batch in attempt.data.batches(dataset):
+    with attempt.training(), closing(attempt.data.batches(dataset)) as batches:
+        while True:
+            with attempt.spent.during("data"):
+                batch = next(batches, _END)
+            if batch is _END:
+                return
             at = attempt.position
             with attempt.turn(RunPosition(step=at.step + 1, epoch=at.epoch, batch=at.batch + 1)) as turn:
                 yield batch

@@ -8,8 +8,11 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psutil
+
 from ckptkit.errors import ConfigError
 from ckptkit.manager.plan import Plan
+from ckptkit.manager.spent import Spent
 from ckptkit.store import events
 from ckptkit.store.catalog import list_checkpoints
 from ckptkit.store.files import storage_errors
@@ -31,11 +34,13 @@ class Opened:
         plan: of the attempt; its files ask before each change whether the run is still its own.
         journal: of the attempt.
         lock: to let go of.
+        spent: what the time goes into since then.
     """
 
     plan: Plan
     journal: Journal
     lock: RunLock
+    spent: Spent
 
 
 def open_run_to_train(plan: Plan) -> Opened:
@@ -56,7 +61,8 @@ def open_run_to_train(plan: Plan) -> Opened:
         plan = replace(plan, files=OwnedFiles(plan.files, lock.check))
         journal = start_journal(plan.files, layout, plan.clock, lock.number)
         journal.record(events.AttemptStarted(host=socket.gethostname(), pid=os.getpid(), program=Path(sys.argv[0]).name,
-                                             versions=versions(), scheduler=_scheduler()))
+                                             versions=versions(), scheduler=_scheduler(), process_started=_process_started()))
+        spent = Spent(plan.clock.monotonic)
         put_in_order(plan.files, layout, journal, lock)
         if plan.fresh is not None:
             set_aside_earlier_lives(plan.files, layout, journal, plan.fresh)
@@ -65,7 +71,19 @@ def open_run_to_train(plan: Plan) -> Opened:
     except BaseException:
         lock.release()
         raise
-    return Opened(plan, journal, lock)
+    return Opened(plan, journal, lock, spent)
+
+
+_has_opened: set[int] = set()
+
+
+def _process_started() -> float | None:
+    """When this process began, in seconds since the epoch, where what it has done since then belongs to this run: it has opened none before, and
+    runs a program, not what somebody types.
+    """
+    first, known = os.getpid() not in _has_opened, hasattr(sys.modules.get("__main__"), "__file__")
+    _has_opened.add(os.getpid())
+    return float(psutil.Process().create_time()) if first and known else None
 
 
 def _check_directory(layout: RunLayout) -> None:

@@ -16,6 +16,7 @@ from ckptkit.errors import CheckpointError, ConfigError, IncompatibleStateError,
 from ckptkit.log import logger
 from ckptkit.manager.link import Link, link
 from ckptkit.manager.plan import Plan
+from ckptkit.manager.spent import Spent
 from ckptkit.manager.stopping import Stopping
 from ckptkit.position import RunPosition
 from ckptkit.store import events
@@ -29,6 +30,7 @@ NEVER_RESTART = (ConfigError, IncompatibleStateError, RunLockedError)
 
 HEARTBEAT_SECS = 0.5
 LOOK_SECS = 1.0
+PROGRESS_SECS = 60.0
 _PATIENCE_SECS = 1.0
 _LONGEST_MESSAGE = 2000
 
@@ -42,6 +44,7 @@ class Training(Protocol):
     phase: str
     beats: int
     trained: bool
+    spent: Spent
 
 
 class Outside:
@@ -62,7 +65,8 @@ class Outside:
         self._threads: list[threading.Thread] = []
         self._alone = False
         self._mailbox = Mailbox(plan.layout.request, journal.attempt, self._asked)
-        self._start("ckptkit-control", LOOK_SECS, self._mailbox.look)
+        self._told_step, self._told_at = training.position.step, plan.clock.monotonic()
+        self._start("ckptkit-control", LOOK_SECS, self._look)
         if self._link is not None:
             self._channel = Mailbox(self._link.channel.request, ANY_ATTEMPT, self._told)
             stopping.before_signal = self._channel.look
@@ -79,6 +83,10 @@ class Outside:
 
         self._threads.append(threading.Thread(target=work, name=name, daemon=True))
         self._threads[-1].start()
+
+    def _look(self) -> None:
+        self._mailbox.look()
+        self._tell_progress()
 
     # -- what is asked
 
@@ -117,6 +125,14 @@ class Outside:
             self._stopping.goes_away(request.source, left_secs)  # the launcher has said so aloud
 
     # -- what is said
+
+    def _tell_progress(self) -> None:
+        """Tells the journal now and then how far training has come, so that it is known of a process that is killed without a word."""
+        training, now = self._training, self._plan.clock.monotonic()
+        step = training.position.step
+        if training.trained and step != self._told_step and now - self._told_at >= PROGRESS_SECS:
+            self._told_step, self._told_at = step, now
+            tell(self._journal, events.Progressed(step=step, spent=training.spent.secs))
 
     def _signs(self) -> dict[str, object]:
         training = self._training

@@ -10,6 +10,7 @@ from ckptkit.errors import BackgroundSaveError, StorageError
 from ckptkit.log import logger, size
 from ckptkit.manager.architectures import Architectures
 from ckptkit.manager.plan import Plan
+from ckptkit.manager.spent import Spent
 from ckptkit.position import RunPosition
 from ckptkit.preemption.emergency import Decision, decide
 from ckptkit.save import snapshot
@@ -30,12 +31,13 @@ COPIES = 1.15
 
 @dataclass(frozen=True)
 class Taken:
-    """A snapshot, where the run was, what was measured there, and how long training stood still for it."""
+    """A snapshot, where the run was, what was measured there, how long training stood still for it, and when that was."""
 
     snapshot: snapshot.Snapshot
     position: RunPosition
     metrics: dict[str, float]
     secs: float
+    time: float
 
 
 class Saver:
@@ -45,9 +47,11 @@ class Saver:
         plan: of the attempt.
         journal: of the attempt.
         tracker: what there is to save.
+        spent: what training spends its time on; some of it is spent here.
     """
 
-    def __init__(self, plan: Plan, journal: Journal, tracker: Tracker) -> None:
+    def __init__(self, plan: Plan, journal: Journal, tracker: Tracker, spent: Spent) -> None:
+        self._spent = spent
         self._plan = plan
         self._journal = journal
         self._tracker = tracker
@@ -66,12 +70,13 @@ class Saver:
 
     def take(self, position: RunPosition, metrics: dict[str, float]) -> Taken:
         """Takes a snapshot of now; training may go on."""
-        if self._writer.busy and available_bytes() < COPIES * self._copy_bytes:
-            logger.info("no memory for a further copy of the state (%s): waiting for the save that is being written", size(self._copy_bytes))
-            self._writer.wait()
-        began = time.monotonic()
-        taken = snapshot.take(self._tracker.now())
-        return Taken(taken, position, metrics, time.monotonic() - began)
+        with self._spent.during("saving"):
+            if self._writer.busy and available_bytes() < COPIES * self._copy_bytes:
+                logger.info("no memory for a further copy of the state (%s): waiting for the save that is being written", size(self._copy_bytes))
+                self._writer.wait()
+            began = time.monotonic()
+            taken = snapshot.take(self._tracker.now())
+            return Taken(taken, position, metrics, time.monotonic() - began, self._plan.clock.now())
 
     def save(self, taken: Taken, manifest: Manifest, *, must: bool, periodic: bool) -> None:
         """Has a snapshot written.
@@ -89,9 +94,10 @@ class Saver:
         if not self._copy_bytes:
             self._check_memory(taken)
         began = time.monotonic()
-        self._writer.submit(Job(
-            step=manifest.step, run=lambda: self._write(taken, manifest, periodic=periodic), must=must,
-            drop=lambda reason: tell(self._journal, events.SaveDropped(step=manifest.step, reason=reason))))
+        with self._spent.during("saving"):
+            self._writer.submit(Job(
+                step=manifest.step, run=lambda: self._write(taken, manifest, periodic=periodic), must=must,
+                drop=lambda reason: tell(self._journal, events.SaveDropped(step=manifest.step, reason=reason))))
         self._cost.saved(taken.secs + time.monotonic() - began)
 
     def _check_memory(self, taken: Taken) -> None:
@@ -108,7 +114,7 @@ class Saver:
         began = self._writing_since = time.monotonic()
         try:
             manifest = replace(manifest, states=self._architectures.named(manifest.states))
-            written = write_checkpoint(self._target, taken.snapshot, manifest, taken.secs)
+            written = write_checkpoint(self._target, taken.snapshot, manifest, taken.secs, taken.time)
         except StorageError as error:
             if not periodic or error.errno not in NO_SPACE:
                 raise
@@ -159,7 +165,8 @@ class Saver:
         Raises:
             BackgroundSaveError: what went wrong.
         """
-        self._writer.wait(timeout_secs)
+        with self._spent.during("saving"):
+            self._writer.wait(timeout_secs)
 
     def confirm(self, timeout_secs: float | None = None) -> None:
         """Returns when everything is committed, and the newest save is.

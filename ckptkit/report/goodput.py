@@ -1,4 +1,4 @@
-"""Goodput: which part of a run's wall time went into steps that count. Pure.
+"""Goodput: which part of a run's wall time went into steps that count.
 
 The definitions are those of Google's ml-goodput-measurement: productive training time / (last end - first start), gaps between attempts
 included. Of saves only the part counts for which training stood still.
@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from ckptkit.report.ledger import Attempt, Ledger
+from ckptkit.report.moments import micros, secs
+from ckptkit.report.parts import STEPS, parts_of
 
 KINDS: Mapping[str, str] = {
     "initialisation": "from the start of the program until it opened the run",
@@ -46,3 +50,61 @@ class Goodput:
     def ratio(self) -> float | None:
         """Productive time as a part of the wall time, from 0 to 1; None where no time has passed."""
         return self.productive_secs / self.wall_secs if self.wall_secs > 0 else None
+
+
+def goodput_of(ledger: Ledger) -> Goodput | None:
+    """Where the wall time of the present life of a run went.
+
+    Gaps between attempts are included. What two attempts did at once, as where a run was taken over from a machine that was cut off, counts once,
+    for the later one; where a clock went back, for the earlier one.
+
+    Returns:
+        It, or None where the run has had no attempt.
+    """
+    attempts = ledger.this_life
+    if not attempts:
+        return None
+    lost = dict.fromkeys(KINDS, 0)
+    productive = 0
+    first = cursor = micros(attempts[0].began)
+    for number, attempt in enumerate(attempts):
+        began, start = max(micros(attempt.began), cursor), max(micros(attempt.start), cursor)
+        if number:
+            lost["idle" if attempts[number - 1].wanted else "infrastructure_recovery"] += began - cursor
+        lost["initialisation"] += start - began
+        following = micros(attempts[number + 1].start) if number + 1 < len(attempts) else None
+        cursor = _end(attempt, start, following, micros(ledger.now))
+        steps, wasted = _count(attempt, start, cursor, lost)
+        productive += steps - wasted
+        lost["wasted_progress"] += wasted
+    return Goodput(start=secs(first), end=secs(cursor), wall_secs=secs(cursor - first), productive_secs=secs(productive),
+                   badput_secs={kind: secs(part) for kind, part in lost.items()})
+
+
+def _end(attempt: Attempt, start: int, following: int | None, now: int) -> int:
+    """The end of what counts of an attempt, in microseconds."""
+    end = max(start, now if attempt.goes_on else micros(attempt.last_moment))
+    if following is not None and start < following < end:
+        return following
+    return end
+
+
+def _count(attempt: Attempt, start: int, end: int, lost: dict[str, int]) -> tuple[int, int]:
+    """Adds what an attempt lost its time to, but for its steps.
+
+    Returns:
+        The time of its steps, and of those of them that do not count.
+    """
+    trained = next((each.since if each.trained_at is None else each.trained_at for each in attempt.stretches if each.has_trained), None)
+    parts = parts_of(attempt.own, start, end, trained=None if trained is None else micros(trained),
+                     hung=None if attempt.hung_at is None else micros(attempt.hung_at))
+    for kind, part in parts.micros.items():
+        if kind != STEPS:
+            lost[kind] += part
+    wasted = 0
+    for number, stretch in enumerate(attempt.stretches):
+        last = number + 1 == len(attempt.stretches)
+        over = end if last else micros(attempt.stretches[number + 1].since)
+        if stretch.kept < stretch.last or (last and attempt.outcome == "dead"):
+            wasted += max(0, parts.at(over) - parts.at(micros(stretch.at(stretch.kept))))
+    return parts.micros[STEPS], min(wasted, parts.micros[STEPS])

@@ -1,9 +1,15 @@
-"""One entry for each attempt: what it did, how it ended, what of it was lost. Pure: from the events of a journal."""
+"""The ledger of a run: one entry for each attempt, with what it did, how it ended, and what of it was lost."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from ckptkit.report.marks import Mark, marks_of
+from ckptkit.report.own import Own
+
+__all__ = ["Attempt", "Ledger", "Mark", "Resumed", "Stretch"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,23 +30,40 @@ class Resumed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mark:
-    """A moment of an attempt that is worth a mark on its line.
+class Stretch:
+    """Steps that follow one another in one process; each restore begins another stretch.
 
     Args:
-        time: seconds since the epoch.
-        kind: `training` (its first step), `restored`, `saved`, `save_dropped`, `save_failed`, `passed_over` (a checkpoint that could not be used),
-            `signal`, `notice`, `request`, `stalled`, `exported`, `export_failed`, or the outcome: `finished`, `preempted`, `stopped`, `failed`, `dead`.
-        words: the same for people, with text of the journal as it is there: it may hold any character.
-        step: where the run was, or None where that is not known.
-        checkpoint: the name of the checkpoint that it is about, or empty.
+        first: where it went on; its first own step is the one after this.
+        last: the last step that it is known to have done.
+        kept: up to here its steps are part of the run; a later stretch went on from before the others, or would have to.
+        redone: how many of its steps had been done before.
+        since: when it began, in seconds since the epoch.
+        trained_at: when its first step began, or None where it made none.
+        points: what is known of its way: moments, and the step that was the last one then; neither goes back.
     """
 
-    time: float
-    kind: str
-    words: str
-    step: int | None = None
-    checkpoint: str = ""
+    first: int
+    last: int
+    kept: int
+    redone: int
+    since: float
+    trained_at: float | None
+    points: tuple[tuple[float, int], ...] = field(default=(), repr=False)
+
+    @property
+    def has_trained(self) -> bool:
+        """Whether it has begun a step."""
+        return self.trained_at is not None or self.last > self.first
+
+    def at(self, step: int) -> float:
+        """When a step was over: the last moment at which it is known to have been the last one, or between what is known around it."""
+        place = bisect_right(self.points, step, key=lambda point: point[1])
+        time, reached = self.points[place - 1] if place else (self.since, self.first)
+        if reached >= step or place == len(self.points):
+            return time
+        later, more = self.points[place]
+        return time + (later - time) * ((step - reached) / (more - reached))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +80,7 @@ class Attempt:
         scheduler: what Slurm says of the job, or empty.
         start: when it opened the run, in seconds since the epoch.
         began: when its process was started, as far as that is known; else `start`.
-        end: when it ended, or None while it trains, and where nobody knows. Of a process that left no word it is the last sign of life.
+        end: when it ended, or None while its process runs, and where nobody knows. Of one that left no word it is the last sign of life.
         last_sign: when it was last heard of.
         outcome: `training`, `finished`, `preempted`, `stopped`, `failed`, `dead` (it was killed and left no word) or `unknown` (it is on another
             machine and has told of no end).
@@ -77,7 +100,10 @@ class Attempt:
         restore_secs: how long it took to restore.
         signals: the names of those that it got.
         notices: who said that the machine goes away.
-        marks: what happened, in the order of time.
+        stretches: its steps; more than one where the program restored again.
+        wanted: whether its end was somebody's wish, so that what follows is no recovery.
+        hung_at: when it had got on for the last time, where its launcher ended it for that; or None.
+        own: its own lines of the journal, by their kind.
     """
 
     number: int
@@ -108,7 +134,25 @@ class Attempt:
     restore_secs: float = 0.0
     signals: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
-    marks: tuple[Mark, ...] = ()
+    stretches: tuple[Stretch, ...] = ()
+    wanted: bool = False
+    hung_at: float | None = None
+    own: Own = field(default_factory=lambda: Own(()), repr=False, compare=False)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether its process still runs."""
+        return self.end is None and self.outcome != "unknown"
+
+    @property
+    def last_moment(self) -> float:
+        """Its end, as far as it is known: the last sign of life of one that still goes on."""
+        return self.last_sign if self.end is None else self.end
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        """What happened in it, in the order of its journal, with its end as the last."""
+        return marks_of(self.own.events, self.outcome, self.cause, self.end)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -155,7 +155,7 @@ class ForegroundWriter:
         return None
 
 
-def write_checkpoint(target: Target, snapshot: Snapshot, manifest: Manifest, snapshot_secs: float) -> Manifest:
+def write_checkpoint(target: Target, snapshot: Snapshot, manifest: Manifest, snapshot_secs: float, taken_at: float) -> Manifest:
     """Makes room, writes, commits, tells, and then takes away what the keep policy gave up. What may pass is tried again.
 
     Args:
@@ -163,6 +163,7 @@ def write_checkpoint(target: Target, snapshot: Snapshot, manifest: Manifest, sna
         snapshot: the state.
         manifest: all but the lists of tensors and files.
         snapshot_secs: how long training stood still for the snapshot.
+        taken_at: when that was, in seconds since the epoch.
 
     Returns:
         The manifest as it was written.
@@ -199,7 +200,7 @@ def write_checkpoint(target: Target, snapshot: Snapshot, manifest: Manifest, sna
     tell(target.journal, SavedEvent(
         checkpoint=str(written.name), step=written.step, epoch=written.epoch, batch=written.batch, trigger=written.trigger,
         size_bytes=written.size_bytes, snapshot_secs=snapshot_secs, write_secs=write_secs, metrics=written.metrics,
-        final=written.final))
+        final=written.final, taken_at=taken_at))
     logger.info("saved %s: %s, %s in %.2f s", written.position, written.trigger, size(written.size_bytes), write_secs)
     with tidying(target.journal, "apply the keep policy"):
         retain(target.files, target.layout, target.journal, target.keep)

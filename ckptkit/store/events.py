@@ -30,7 +30,9 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptStarted(Event):
-    """A process opened the run to train."""
+    """A process opened the run to train. `process_started` is when that process began (seconds since the epoch), or null: where it has opened a run
+    before, and where somebody sits at it, as at a notebook.
+    """
 
     event: ClassVar[str] = "attempt_started"
     host: str
@@ -38,15 +40,17 @@ class AttemptStarted(Event):
     program: str
     versions: dict[str, str] = field(default_factory=dict)
     scheduler: dict[str, str] = field(default_factory=dict)
+    process_started: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptEnded(Event):
-    """The process let go of the run in an orderly way; `outcome` is finished, stopped, preempted or failed."""
+    """The process let go of the run in an orderly way; `outcome` is finished, stopped, preempted or failed, and `spent` is as in `progressed`."""
 
     event: ClassVar[str] = "attempt_ended"
     outcome: str
     step: int
+    spent: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +82,19 @@ class TrainingStarted(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Progressed(Event):
+    """Training has come to `step`: told about once a minute, where it has made a step since. `spent` are the seconds of the training thread since
+    `attempt_started`, by what it did.
+    """
+
+    event: ClassVar[str] = "progressed"
+    step: int
+    spent: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Saved(Event):
-    """A checkpoint was committed."""
+    """A checkpoint was committed. Its state is that of `taken_at`, in seconds since the epoch."""
 
     event: ClassVar[str] = "saved"
     checkpoint: str
@@ -92,6 +107,7 @@ class Saved(Event):
     write_secs: float
     metrics: dict[str, Number] = field(default_factory=dict)
     final: bool = False
+    taken_at: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -324,7 +340,8 @@ class LaunchStarted(Event):
 class LaunchEnded(Event):
     """What the launcher has started is over, by its `cause`, with `step` committed; `inferred` by a later launcher where this one was lost, too.
     `last_lines` are the end of what an exception has printed. It had `trained` where it had made a step, and was `told` to go by a notice, a signal
-    or somebody's wish.
+    or somebody's wish. Its attempt, `of_attempt` (0 where that is not known), had `reached` this step, as it tells its
+    launcher twice a second.
     """
 
     event: ClassVar[str] = "launch_ended"
@@ -339,6 +356,8 @@ class LaunchEnded(Event):
     last_lines: list[str] = field(default_factory=list)
     trained: bool = True
     told: bool = False
+    of_attempt: int = 0
+    reached: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -373,9 +392,9 @@ class Swept(Event):
 
 EVENTS: dict[str, type[Event]] = {
     cls.event: cls
-    for cls in (AttemptStarted, AttemptEnded, Restored, Inexact, TrainingStarted, Saved, SaveDropped, SaveFailed, SpaceShort, ForegroundSaves,
-                EmergencyDecided, TakenAway, TidyingFailed, PassedOver, CleanedUp, TakenOver, SetAside, RolledBack,
-                HyperparameterChanged, SignalReceived, NoticeReceived, Preempted, Failed, Finished, Exported, ExportFailed,
-                Requested, RequestServed, LaunchStarted, LaunchEnded, LaunchDecided, Stalled, Swept)
+    for cls in (AttemptStarted, AttemptEnded, Restored, Inexact, TrainingStarted, Progressed, Saved, SaveDropped, SaveFailed, SpaceShort,
+                ForegroundSaves, EmergencyDecided, TakenAway, TidyingFailed, PassedOver, CleanedUp, TakenOver, SetAside, RolledBack,
+                HyperparameterChanged, SignalReceived, NoticeReceived, Preempted, Failed, Finished, Exported, ExportFailed, Requested,
+                RequestServed, LaunchStarted, LaunchEnded, LaunchDecided, Stalled, Swept)
 }
 """Every kind of event by its name."""
