@@ -251,7 +251,7 @@ def form(value: object) -> object:
     return [form(value[0])] if isinstance(value, list) and value and isinstance(value[0], dict) else None
 
 
-WITH_JSON = {"list": [], "show": [], "verify": ["--all"], "prune": ["--keep-latest", "1", "--dry-run"], "rollback": ["100", "--yes"]}
+WITH_JSON = {"list": [], "history": [], "show": [], "verify": ["--all"], "prune": ["--keep-latest", "1", "--dry-run"], "rollback": ["100", "--yes"]}
 
 
 @pytest.mark.parametrize("command", WITH_JSON)
