@@ -60,10 +60,7 @@ def ledger_of(events: Sequence[Event], now: float, *, host: str | None = None,
             runs = (is_running or process_runs)(start)
         taken_over = following is not None and journals[following].last(TakenOver) is not None
         ending = ending_of(own, launches.ended(number), newest=following is None, runs=runs, taken_over=taken_over)
-        ways = ways_of(own.events, moment(start.time))
-        reached = launches.reached(number)
-        if ways and reached is not None:
-            ways[-1].comes_to(*reached)
+        ways = ways_of(own.events, moment(start.time), launches.reached(number))
         lives[-1].append(_Record(number, len(lives), start, own, ending, ways))
     back = max((event for own in journals.values() for event in own.all(RolledBack)), key=lambda event: event.attempt, default=None)
     for life in lives:
@@ -107,8 +104,7 @@ def _settle(life: Sequence[_Record], back: RolledBack | None) -> None:
 def _proves(record: _Record, step: int) -> None:
     """There is a checkpoint of this attempt: it has come to that step, also where it was killed before it could say so."""
     if record.ways and record.ways[-1].kept == record.ways[-1].last < step:
-        record.ways[-1].comes_to(step)
-        record.ways[-1].kept = step
+        record.ways[-1].last = record.ways[-1].kept = step
 
 
 def _attempt(record: _Record, launches: Launches) -> Attempt:

@@ -49,7 +49,7 @@ def ending_of(own: Own, launch: LaunchEnded | None, *, newest: bool, runs: bool 
         runs: whether its process runs on this machine; None where nobody can know, or where it does not matter.
         taken_over: whether the next attempt took the run from one that gave no sign of life.
     """
-    heard = max(moment(event.time) for event in own.events)
+    said = heard = moment(max(event.time for event in own.events))
     if launch is not None and not launch.inferred:
         heard = max(heard, moment(launch.time))
     told = _told(own)
@@ -60,7 +60,7 @@ def ending_of(own: Own, launch: LaunchEnded | None, *, newest: bool, runs: bool 
             return Ending(outcome=outcome, cause=f"{cause}; its process still runs", end=None, last_sign=heard, wanted=wanted)  # as while it exports
         if ended is None:
             cause = f"{cause}; it left no word after that{f': {shown(launch.words)}' if launch is not None else ''}"
-        return Ending(outcome=outcome, cause=cause, end=heard if ended is None else max(moment(event.time) for event in own.events),
+        return Ending(outcome=outcome, cause=cause, end=heard if ended is None else said,
                       last_sign=heard, wanted=wanted)
     if launch is not None:
         return Ending(outcome="dead", cause=f"{shown(launch.words)}{_after_a_signal(own)}", end=heard, last_sign=heard)

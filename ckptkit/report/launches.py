@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from ckptkit.report.moments import moment
 from ckptkit.report.own import Own
-from ckptkit.store.events import AttemptStarted, LaunchEnded, LaunchStarted, Stalled
+from ckptkit.store.events import AttemptStarted, LaunchEnded, LaunchStarted, Progressed, Stalled
 
 
 class Launches:
@@ -58,12 +58,12 @@ class Launches:
         """How the process of this attempt has ended."""
         return self._ended.get(number)
 
-    def reached(self, number: int) -> tuple[int, float] | None:
-        """The step to which it had come, and when that was known last."""
+    def reached(self, number: int) -> Progressed | None:
+        """The step to which it had come, as its launcher has heard."""
         event = self._ended.get(number)
         if event is None or event.reached is None or event.of_attempt != number:
             return None
-        return event.reached, self.hung_at(number) or moment(event.time)
+        return Progressed(time=self.hung_at(number) or event.time, attempt=number, step=event.reached)
 
     def hung_at(self, number: int) -> float | None:
         """Since when an attempt had not got on whose launcher ended it for that."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ckptkit.report.marks import Mark, marks_of
+from ckptkit.report.moments import moment
 from ckptkit.report.own import Own
+from ckptkit.store.events import AttemptEnded, Event, Failed, Finished, Progressed, Saved, TrainingStarted
 
 __all__ = ["Attempt", "Ledger", "Mark", "Resumed", "Stretch"]
 
@@ -40,7 +41,7 @@ class Stretch:
         redone: how many of its steps had been done before.
         since: when it began, in seconds since the epoch.
         trained_at: when its first step began, or None where it made none.
-        points: what is known of its way: moments, and the step that was the last one then; neither goes back.
+        along: the events that name a step of it, as they were written.
     """
 
     first: int
@@ -49,7 +50,7 @@ class Stretch:
     redone: int
     since: float
     trained_at: float | None
-    points: tuple[tuple[float, int], ...] = field(default=(), repr=False)
+    along: Sequence[Event] = field(default=(), repr=False, compare=False)
 
     @property
     def has_trained(self) -> bool:
@@ -57,13 +58,26 @@ class Stretch:
         return self.trained_at is not None or self.last > self.first
 
     def at(self, step: int) -> float:
-        """When a step was over: the last moment at which it is known to have been the last one, or between what is known around it."""
-        place = bisect_right(self.points, step, key=lambda point: point[1])
-        time, reached = self.points[place - 1] if place else (self.since, self.first)
-        if reached >= step or place == len(self.points):
-            return time
-        later, more = self.points[place]
-        return time + (later - time) * ((step - reached) / (more - reached))
+        """When a step was over, in seconds since the epoch: the last moment at which it is known to have been the last one, or between what is known
+        around it.
+        """
+        later: tuple[float, int] | None = None
+        for time, reached in self._moments():
+            if reached <= step:
+                if reached == step or later is None:
+                    return time
+                return time + max(0.0, later[0] - time) * ((step - reached) / (later[1] - reached))
+            later = time, reached
+        return self.since
+
+    def _moments(self) -> Iterator[tuple[float, int]]:
+        """Moments, and the step that was the last one then; the newest first."""
+        for event in reversed(self.along):
+            if isinstance(event, Saved):
+                yield moment(event.time - event.write_secs if event.taken_at is None else event.taken_at), event.step
+            elif isinstance(event, TrainingStarted | Progressed | Failed | Finished | AttemptEnded):
+                yield moment(event.time), event.step
+        yield self.since, self.first
 
 
 @dataclass(frozen=True, kw_only=True)

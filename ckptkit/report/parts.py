@@ -6,8 +6,7 @@ of before there was such a word, the other events say what they can.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ckptkit.report.moments import micros
@@ -41,15 +40,26 @@ class Parts:
 
     Args:
         micros: microseconds by kind.
-        pace: moments, and how much of `STEPS` was over then, both in microseconds; neither goes back.
+        begin, stop: when its steps began, and when they were over; in microseconds, too.
+        reports: what it has told of its steps.
     """
 
     micros: Mapping[str, int]
-    pace: Sequence[tuple[int, int]]
+    begin: int
+    stop: int
+    reports: Sequence[Progressed | AttemptEnded] = ()
 
     def at(self, time: int) -> int:
-        """How much of `STEPS` was over at a moment."""
-        return interpolated(self.pace, time)
+        """How much of `STEPS` was over at a moment, in microseconds: evenly, between what is known around it."""
+        later = self.stop, self.micros[STEPS]
+        if time >= later[0]:
+            return later[1]
+        for report in reversed(self.reports):
+            told = _between(self.begin, micros(report.time), self.stop), min(_steps(report.spent), self.micros[STEPS])
+            if told[0] <= time:
+                return _on_the_way(told, later, time)
+            later = told
+        return _on_the_way((self.begin, 0), later, time)
 
 
 def parts_of(own: Own, start: int, end: int, *, trained: int | None, hung: int | None = None) -> Parts:
@@ -79,8 +89,7 @@ def parts_of(own: Own, start: int, end: int, *, trained: int | None, hung: int |
     divide(begin - at, "training_preparation", ("checkpoint_restore", _restoring(own, at, begin)))
     divide(stop - begin, STEPS, ("checkpoint_restore", _restoring(own, begin, stop)), ("checkpoint_save", _stalls(own, at)))
     divide(end - stop, "other", ("checkpoint_save", sum(micros(event.secs) for event in own.all(Preempted) if micros(event.time) > at)))
-    pace = [(start if trained is None else trained, 0), *((micros(report.time), _counted(report.spent)[STEPS]) for report in reports)]
-    return Parts(found, _rising([*pace, (stop, found[STEPS])], end, found[STEPS]))
+    return Parts(found, _between(start, start if trained is None else trained, stop), stop, reports)
 
 
 def stall_of(own: Own) -> int:
@@ -100,6 +109,10 @@ def _counted(spent: Mapping[str, float]) -> dict[str, int]:
     for what, secs in spent.items():
         found[_KIND_OF.get(what, "other")] += micros(secs)
     return found
+
+
+def _steps(spent: Mapping[str, float]) -> int:
+    return sum(micros(secs) for what, secs in spent.items() if _KIND_OF.get(what) == STEPS)
 
 
 def _fitted(found: dict[str, int], width: int) -> dict[str, int]:
@@ -129,29 +142,18 @@ def _stalls(own: Own, after: int) -> int:
     """For how long training stood still for saves that were told after a moment: for the snapshot; for the writing as well where that was done in
     the foreground, and of the last one, for which the end of training waits.
     """
-    foreground = own.first(ForegroundSaves) is not None
-    return sum(micros(event.snapshot_secs) + (micros(event.write_secs) if foreground or event.final else 0)
-               for event in own.all(Saved) if micros(event.time) > after)
+    told = [event for event in own.all(Saved) if event.time * 1e6 > after]
+    written = told if own.first(ForegroundSaves) is not None else [event for event in told if event.final]
+    return micros(sum(event.snapshot_secs for event in told) + sum(event.write_secs for event in written))
 
 
 def _between(low: int, value: int, high: int) -> int:
     return max(low, min(value, high))
 
 
-def _rising(points: Iterable[tuple[int, int]], last: int, most: int) -> list[tuple[int, int]]:
-    """Points of which neither number goes back, or beyond its end."""
-    rising: list[tuple[int, int]] = []
-    time = done = 0
-    for at, value in points:
-        time, done = max(time, min(at, last)), max(done, min(value, most))
-        rising.append((time, done))
-    return rising
-
-
-def interpolated(points: Sequence[tuple[int, int]], at: int) -> int:
-    """The second number where the first one is `at`, on straight lines between points; before the first and after the last one it stands still."""
-    place = bisect_right(points, at, key=lambda point: point[0])
-    if place in (0, len(points)):
-        return points[0 if place == 0 else -1][1]
-    (x0, y0), (x1, y1) = points[place - 1], points[place]
-    return y0 + (y1 - y0) * (at - x0) // (x1 - x0)
+def _on_the_way(before: tuple[int, int], after: tuple[int, int], time: int) -> int:
+    """Between two moments, each with what was over then."""
+    (x0, y0), (x1, y1) = before, after
+    if not x0 < time < x1 or y0 >= y1:
+        return y0 if time <= x0 else y1
+    return y0 + (y1 - y0) * (time - x0) // (x1 - x0)

@@ -28,27 +28,25 @@ class Way:
     """A stretch that is still being put together; see `Stretch`.
 
     Args:
-        first, since, last, trained_at, points: as there.
+        first, since, trained_at, along, last, kept, redone: as there.
         resumed: whether it began with a checkpoint.
         saved: the newest step of it that was committed, or where it went on.
     """
 
     first: int
     since: float
-    last: int
     trained_at: float | None = None
-    points: list[tuple[float, int]] = field(default_factory=list)
+    along: list[Event] = field(default_factory=list)
     resumed: bool = False
+    last: int = 0
     saved: int = 0
     kept: int = 0
     redone: int = 0
 
-    def comes_to(self, step: int, time: float | None = None) -> None:
-        """At a moment this was the last step; a step may be known without it."""
-        self.last = max(self.last, step)
-        if time is not None:
-            before, reached = self.points[-1] if self.points else (self.since, self.first)
-            self.points.append((max(time, before), max(step, reached)))
+    def settle(self) -> None:
+        """All of its events are there."""
+        self.last = max([self.first, *(event.step for event in self.along)])  # type: ignore[attr-defined]
+        self.saved = max([self.first, *(event.step for event in self.along if type(event) in _SAVED)])  # type: ignore[attr-defined]
 
     @property
     def has_trained(self) -> bool:
@@ -58,51 +56,51 @@ class Way:
     def done(self) -> Stretch:
         """It, as it is kept."""
         return Stretch(first=self.first, last=self.last, kept=self.kept, redone=self.redone, since=self.since, trained_at=self.trained_at,
-                       points=tuple(self.points))
+                       along=self.along)
 
 
-def ways_of(own: Sequence[Event], start: float) -> list[Way]:
+def ways_of(own: Sequence[Event], start: float, further: Event | None = None) -> list[Way]:
     """The stretches of one attempt.
 
     Args:
         own: its events, as it has written them.
         start: when it began.
+        further: of its launcher, which has heard of a last step.
     """
     ways: list[Way] = []
+    along: list[Event] | None = None
     for event in own:
         kind = type(event)
         if kind in _ALONG:
-            assert isinstance(event, Progressed | Saved)
-            if not ways:  # a loop that names its steps itself tells of no beginning
-                ways.append(Way(0, start, 0))
-            way = ways[-1]
-            if kind is Saved:
-                assert isinstance(event, Saved)
-                taken = moment(event.taken_at) if event.taken_at is not None else moment(event.time - event.write_secs)
-                way.comes_to(event.step, taken)
-                way.saved = max(way.saved, event.step)
-            else:
-                way.comes_to(event.step, moment(event.time))
-        elif isinstance(event, Restored):
-            ways.append(Way(event.step, moment(event.time), event.step, resumed=True, saved=event.step))
-        elif isinstance(event, TrainingStarted):
-            if not ways:
-                ways.append(Way(event.step, moment(event.time), event.step, saved=event.step))
-            ways[-1].comes_to(event.step, moment(event.time))
-            if ways[-1].trained_at is None:
-                ways[-1].trained_at = moment(event.time)
-        elif ways and isinstance(event, SaveDropped | SaveFailed):
-            ways[-1].comes_to(event.step)
-        elif ways and isinstance(event, RequestServed | Failed | Finished | AttemptEnded):
-            ways[-1].comes_to(event.step, moment(event.time))
-        elif ways and isinstance(event, Preempted):
-            ways[-1].comes_to(event.step, moment(event.time - event.secs))
-            ways[-1].saved = max(ways[-1].saved, event.step)
+            if along is None and kind in _MADE:  # a loop that names its steps itself tells of no beginning
+                ways.append(Way(0, start))
+                along = ways[-1].along
+            if along is not None:
+                along.append(event)
+        elif kind is Restored or kind is TrainingStarted:
+            assert isinstance(event, Restored | TrainingStarted)
+            if kind is Restored or along is None:
+                ways.append(Way(event.step, moment(event.time), resumed=kind is Restored))
+                along = ways[-1].along
+            if kind is TrainingStarted:
+                ways[-1].along.append(event)
+                if ways[-1].trained_at is None:
+                    ways[-1].trained_at = moment(event.time)
+    if along is not None and further is not None:
+        along.append(further)
+    for way in ways:
+        way.settle()
     return ways
 
 
-_ALONG = frozenset({Progressed, Saved})
-"""The kinds of which there are many, and which prove that steps were made."""
+_MADE = frozenset({Progressed, Saved})
+"""The kinds that prove that steps were made."""
+
+_ALONG = _MADE | {SaveDropped, SaveFailed, RequestServed, Preempted, Failed, Finished, AttemptEnded}
+"""The kinds that name a step that was reached, and of which there may be many."""
+
+_SAVED = frozenset({Saved, Preempted})
+"""Those that name one that was saved."""
 
 
 class Account:
