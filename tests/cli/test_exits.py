@@ -18,7 +18,7 @@ from ckptkit.store.layout import CheckpointName
 from ckptkit.store.lock import RunLock
 from ckptkit.store.pins import Pin, pin
 
-READERS = ["list", "show"]
+READERS = ["list", "show", "history"]
 OTHERS = [["verify"], ["prune"], ["pin", "5"], ["unpin", "5"], ["rollback", "5"]]
 
 
@@ -71,7 +71,9 @@ def test_help_and_version(ckptkit, arguments):
 SAID = {
     "list": [["run"], ["run", "--json"], ["."], [".", "--json"], ["run", "--follow"]], "show": [["run"], ["run", "--json"]],
     "verify": [["run", "--all"]], "prune": [["run", "--keep-latest", "1", "--dry-run"]], "pin": [["run", "100"]], "unpin": [["run", "200"]],
-    "rollback": [["run", "100", "--dry-run"]], "run": [["--explain"]], "save": [["--help"]], "stop": [["--help"]], "export": [["--help"]]}
+    "rollback": [["run", "100", "--dry-run"]], "run": [["--explain"]], "save": [["--help"]], "stop": [["--help"]], "export": [["--help"]],
+    "history": [["run"], ["run", "--json"]], "tensors": [["run"], ["run", "--json"]], "diff": [["run@100", "@200"], ["run@100", "@200", "--json"]],
+    "audit": [["--help"]]}
 """Calls that print something; those that wait for a training, or import TensorFlow, only their help."""
 
 
