@@ -60,9 +60,10 @@ def open_run_to_train(plan: Plan) -> Opened:
     try:
         plan = replace(plan, files=OwnedFiles(plan.files, lock.check))
         journal = start_journal(plan.files, layout, plan.clock, lock.number)
-        journal.record(events.AttemptStarted(host=socket.gethostname(), pid=os.getpid(), program=Path(sys.argv[0]).name,
-                                             versions=versions(), scheduler=_scheduler(), process_started=_process_started()))
+        started = events.AttemptStarted(host=socket.gethostname(), pid=os.getpid(), program=Path(sys.argv[0]).name, versions=versions(),
+                                        scheduler=_scheduler(), process_started=_process_started())
         spent = Spent(plan.clock.monotonic)
+        journal.record(started)
         put_in_order(plan.files, layout, journal, lock)
         if plan.fresh is not None:
             set_aside_earlier_lives(plan.files, layout, journal, plan.fresh)

@@ -8,7 +8,9 @@ import signal
 import sys
 
 import psutil
+import pytest
 
+import ckptkit
 from ckptkit.store import events
 from tests.docs_examples import ROOT
 from tests.launcher.conftest import Launched, is_there
@@ -48,3 +50,15 @@ def test_killed_then_orphaned_then_finished_with_the_bits_of_one_that_nobody_kil
     last, undisturbed = (tf_process(SCRIPT, "--run", run, "--epochs", EPOCHS, env=environment).check() for run in (first.run, tmp_path / "other"))
     assert [event.attempt for event in first.told(events.Restored)] == [2, 3]
     assert DIGEST.search(last.stdout)[1] == DIGEST.search(undisturbed.stdout)[1]
+
+    attempts = ckptkit.open_run(first.run).attempts
+    assert [(attempt.outcome, attempt.cause.partition(" at step ")[0]) for attempt in attempts] == [
+        ("dead", "was ended by SIGKILL"), ("preempted", "stopped by the launcher is gone"), ("finished", "came to its end")]
+    assert (ended.of_attempt, attempts[0].last_step) == (1, max(ended.reached, ended.step))
+    assert attempts[0].steps_lost == attempts[0].last_step - attempts[1].first_step == attempts[1].steps_redone
+    assert attempts[0].began < attempts[0].start  # when the launcher started it
+    spent = {event.attempt: event.spent for event in first.told(events.AttemptEnded)}
+    assert {"preparing", "drawing_again", "restoring", "first_step", "training", "saving"} <= set(spent[2])
+    assert {"evaluating", "exporting"} <= set(spent[3])
+    for attempt in attempts[1:]:
+        assert sum(spent[attempt.number].values()) == pytest.approx(attempt.end - attempt.start, abs=0.5)  # two clocks

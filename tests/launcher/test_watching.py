@@ -177,6 +177,7 @@ def test_a_hang_with_a_limit_is_ended_and_started_again(launch):
                       options=["--hang-secs", "1", "--first-step-secs", "1e6", "--grace-secs", "1"])
     assert launched.wait() == 0
     assert [event.cause for event in launched.told(LaunchEnded)] == ["hang", "finished"]
+    assert [(event.of_attempt, event.reached) for event in launched.told(LaunchEnded)] == [(1, 1), (2, 1)]
     assert [event.ended for event in launched.told(Stalled)] == [True]
     assert re.search(r'File ".*child\.py", line \d+ in wait', launched.stderr)
     assert not is_there(launched.pids[0])
@@ -204,7 +205,7 @@ def test_a_program_that_says_nothing_is_not_hung(launch):
     launched.never(lambda: launched.told(Stalled) or launched.process.poll() is not None, secs=1.0)
     launched.go_on()
     assert launched.wait() == 0
-    assert [event.cause for event in launched.told(LaunchEnded)] == ["finished"]
+    assert [(event.cause, event.of_attempt, event.reached) for event in launched.told(LaunchEnded)] == [("finished", 0, None)]
 
 
 @pytest.mark.parametrize("end", ["exit:75", "signal:SIGSEGV", "fail:SomeError:yes"])

@@ -19,6 +19,8 @@ from ckptkit.report.run import Run
 from ckptkit.store.events import AttemptEnded, AttemptStarted, Progressed
 from tests.support.processes import ROOT
 
+pytestmark = pytest.mark.xdist_group("history")  # one process makes the run that they look at
+
 PROGRAM = Path(__file__).with_name("program.py")
 
 
@@ -104,7 +106,7 @@ def test_what_was_spent_is_the_time_of_the_attempt(story):
         own = [event for event in run.journal if event.attempt == number]
         begin = next(event for event in own if isinstance(event, AttemptStarted))
         ended = next(event for event in own if isinstance(event, AttemptEnded))
-        assert sum(ended.spent.values()) == pytest.approx(ended.time - begin.time, abs=0.05)  # two clocks, and a line that was synced between
+        assert sum(ended.spent.values()) == pytest.approx(ended.time - begin.time, abs=0.5)  # two clocks
         assert {"preparing", "restoring", "first_step", "training", "saving"} <= set(ended.spent)
         assert begin.process_started <= begin.time
 
@@ -128,3 +130,34 @@ def test_the_command_tells_the_same(story):
     history = json.loads(done.stdout)
     assert [(each["first_step"], each["last_step"]) for each in history["attempts"]] == story.printed
     assert history["steps_lost"] == story.killed_at % 20
+
+
+def loop_over_slow_data(directory: str) -> dict[str, float]:
+    """Trains over data that takes its time, evaluates after each epoch, and returns what the time went into."""
+    import tensorflow as tf
+
+    def slowly() -> Any:
+        for number in range(5):
+            time.sleep(0.02)
+            yield number
+
+    manager = ckptkit.CheckpointManager(directory, {"weight": tf.Variable(0.0)}, save=ckptkit.EveryNSteps(100))
+    dataset = tf.data.Dataset.from_generator(slowly, output_signature=tf.TensorSpec((), tf.int64))
+    with manager:
+        for _ in manager.epochs(2):
+            for _ in manager.data(dataset):
+                time.sleep(0.01)
+        time.sleep(0.1)
+    run = ckptkit.open_run(directory)
+    (ended,) = [event for event in run.journal if isinstance(event, AttemptEnded)]
+    return {**ended.spent, "data_loading": run.goodput.badput_secs["data_loading"], "other": run.goodput.badput_secs["other"]}
+
+
+def test_a_loop_knows_what_it_waits_for_its_data(tf_call, tmp_path):
+    spent = tf_call("tests.report.test_real_run:loop_over_slow_data", str(tmp_path / "run")).check().result
+    assert spent["data"] >= 2 * 5 * 0.02
+    assert spent["first_step"] >= 0.01
+    assert spent["training"] >= 9 * 0.01
+    assert spent["outside"] >= 0.1
+    assert spent["data_loading"] == pytest.approx(spent["data"], abs=1e-5)
+    assert spent["other"] >= spent["outside"]
