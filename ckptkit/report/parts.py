@@ -100,7 +100,7 @@ def stall_of(own: Own) -> int:
 
 
 def _reports(own: Own) -> list[Progressed | AttemptEnded]:
-    return [*own.all(Progressed), *(event for event in own.all(AttemptEnded) if event.spent)]
+    return [*(event for event in own.all(Progressed) if event.spent), *(event for event in own.all(AttemptEnded) if event.spent)]
 
 
 def _counted(spent: Mapping[str, float]) -> dict[str, int]:

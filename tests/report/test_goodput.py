@@ -84,6 +84,16 @@ def test_a_journal_of_before_there_were_reports():
         "other": 10, "productive": 28.5 + 70}
 
 
+def test_the_state_of_a_save_is_that_of_its_snapshot_and_not_of_its_commit():
+    # The snapshot of 1050 waited for an earlier save, and was committed 40 s later, of which its own writing took 10 s.
+    events = journal(
+        (1, [(1000, started()), (1000, TrainingStarted(step=0)), (1090, saved(50, write_secs=10, taken_at=1050.0)),
+             (1100, Progressed(step=100, spent={"training": 100}))]),
+        (2, [(1100, started()), (1100, restored(50)), (1100, TrainingStarted(step=50)), (1200, saved(150, 2, taken_at=1200.0)),
+             (1200, AttemptEnded(outcome="stopped", step=150))]))
+    assert parts(events) == {"wasted_progress": 50, "productive": 50 + 100}
+
+
 def test_saves_in_the_foreground_stop_training_while_they_are_written():
     events = journal((1, [(0, started()), (10, TrainingStarted(step=0)), (11, ForegroundSaves(reason="memory")),
                           (40, saved(10, snapshot_secs=1, write_secs=9)),
