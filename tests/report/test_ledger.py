@@ -191,6 +191,16 @@ def test_of_several_runs_in_one_start_the_last_has_its_end_and_the_first_its_beg
     assert (second.began, second.outcome, second.end) == (1200, "dead", 1500)
 
 
+def test_what_was_started_by_hand_after_a_launcher_is_not_of_it():
+    events = journal(
+        (LAUNCHER, [(990, launched(1)), (1100, launch_over(1, words="was ended by SIGKILL"))]),
+        (1, [(1000, started()), (1000, TrainingStarted(step=0)), (1050, saved(50))]),
+        (2, [(1200, started()), (1200, restored(50)), (1200, TrainingStarted(step=50)), (1300, saved(150, 2))]))
+    first, second = ledger(events).attempts
+    assert (first.cause, first.end) == ("was ended by SIGKILL", 1100)
+    assert (second.cause, second.end, second.began) == ("was killed: its process is gone and left no word", 1300, 1200)
+
+
 def test_an_end_that_was_inferred_says_why_and_not_when():
     events = journal((LAUNCHER, [(990, launched(1)), (5000, launch_over(1, words="it was lost with its machine", inferred=True))]),
                      (1, [(1000, started()), (1000, TrainingStarted(step=0)), (1060, Progressed(step=60))]))
