@@ -5,12 +5,26 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["preparing", "drawing_again", "restoring", "first_step", "training", "evaluating", "data", "saving", "exporting", "outside"]
 """`preparing` from opening the run to the first step; `drawing_again`: batches that were done before; `first_step`: it, with tracing and compiling;
 `training`: all further steps, and the callbacks and the program's own work between them; `evaluating`: in `fit`; `data`: waiting for
 `manager.data`; `saving`: standing still for saves; `outside` of all loops."""
+
+
+@dataclass(frozen=True)
+class _Hands:
+    """Where the hands stand: seconds of each when one began to move, and which that was."""
+
+    stood: dict[str, float]
+    moving: Kind
+    since: float
+
+    def at(self, now: float) -> dict[str, float]:
+        """Where they stand at a moment."""
+        return {**self.stood, self.moving: self.stood.get(self.moving, 0.0) + now - self.since}
 
 
 class Spent:
@@ -23,23 +37,18 @@ class Spent:
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._thread = threading.get_ident()
-        self._lock = threading.Lock()
-        self._secs: dict[Kind, float] = {}
-        self._kind: Kind = "preparing"
-        self._since = monotonic()
+        self._hands = _Hands({}, "preparing", monotonic())
 
     def on(self, kind: Kind) -> None:
         """From now on the time goes there."""
-        if threading.get_ident() == self._thread and kind != self._kind:
-            with self._lock:
-                now = self._monotonic()
-                self._secs[self._kind] = self._secs.get(self._kind, 0.0) + now - self._since
-                self._kind, self._since = kind, now
+        if threading.get_ident() == self._thread and kind != self._hands.moving:
+            now = self._monotonic()
+            self._hands = _Hands(self._hands.at(now), kind, now)  # in one piece, so that whoever reads needs no lock
 
     @contextmanager
     def during(self, kind: Kind) -> Iterator[None]:
         """The time of the block goes there."""
-        before = self._kind
+        before = self._hands.moving
         self.on(kind)
         try:
             yield
@@ -49,8 +58,4 @@ class Spent:
     @property
     def secs(self) -> dict[str, float]:
         """Seconds by kind, up to now."""
-        with self._lock:
-            now = self._monotonic()
-            found = dict(self._secs)
-            found[self._kind] = found.get(self._kind, 0.0) + now - self._since
-        return {str(kind): round(secs, 6) for kind, secs in found.items()}
+        return {kind: round(secs, 6) for kind, secs in self._hands.at(self._monotonic()).items()}

@@ -20,6 +20,7 @@ from ckptkit.store.events import (
     Progressed,
     Restored,
     Saved,
+    TrainingStarted,
 )
 
 STEPS = "steps"
@@ -130,8 +131,11 @@ def _fitted(found: dict[str, int], width: int) -> dict[str, int]:
 
 def _end_of_training(own: Own, end: int) -> int:
     """When the last step was over: the waiting for the last save before a stop is no step, nor is the export after the end."""
+    begun = own.last(TrainingStarted)
+    since = 0 if begun is None else micros(begun.time)  # a program may train on after it has come to an end
     known = [micros(event.time) for kind in (Finished, Failed, AttemptEnded) for event in own.all(kind)]
-    return min([end, *known, *(micros(event.time - event.secs) for event in own.all(Preempted))])
+    known += [micros(event.time - event.secs) for event in own.all(Preempted)]
+    return min([end, *(each for each in known if each >= since)])
 
 
 def _restoring(own: Own, after: int, until: int) -> int:

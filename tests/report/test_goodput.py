@@ -84,6 +84,13 @@ def test_a_journal_of_before_there_were_reports():
         "other": 10, "productive": 28.5 + 70}
 
 
+def test_a_program_that_trains_on_after_an_end():
+    events = journal((1, [(0, started()), (0, TrainingStarted(step=0)), (50, saved(50, final=True)), (50, Finished(step=50, epoch=1)),
+                          (60, TrainingStarted(step=50)), (100, saved(90, final=True)), (100, Finished(step=90, epoch=2)),
+                          (110, AttemptEnded(outcome="finished", step=90))]))
+    assert parts(events) == {"productive": 100, "other": 10}
+
+
 def test_the_state_of_a_save_is_that_of_its_snapshot_and_not_of_its_commit():
     # The snapshot of 1050 waited for an earlier save, and was committed 40 s later, of which its own writing took 10 s.
     events = journal(
