@@ -50,8 +50,11 @@ def batches(attempt: Attempt, dataset: Iterable[Any]) -> Iterator[Any]:
     """The batches of one epoch."""
     with attempt.training(), closing(attempt.data.batches(dataset)) as batches:
         while True:
-            with attempt.spent.during("data"):
+            before = attempt.spent.on("data")
+            try:
                 batch = next(batches, _END)
+            finally:
+                attempt.spent.on(before)
             if batch is _END:
                 return
             at = attempt.position

@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Kind = Literal["preparing", "drawing_again", "restoring", "first_step", "training", "evaluating", "data", "saving", "exporting", "outside"]
 """`preparing` from opening the run to the first step; `drawing_again`: batches that were done before; `first_step`: it, with tracing and compiling;
@@ -14,8 +13,7 @@ Kind = Literal["preparing", "drawing_again", "restoring", "first_step", "trainin
 `manager.data`; `saving`: standing still for saves; `outside` of all loops."""
 
 
-@dataclass(frozen=True)
-class _Hands:
+class _Hands(NamedTuple):
     """Where the hands stand: seconds of each when one began to move, and which that was."""
 
     stood: dict[str, float]
@@ -39,17 +37,18 @@ class Spent:
         self._thread = threading.get_ident()
         self._hands = _Hands({}, "preparing", monotonic())
 
-    def on(self, kind: Kind) -> None:
-        """From now on the time goes there."""
-        if threading.get_ident() == self._thread and kind != self._hands.moving:
+    def on(self, kind: Kind) -> Kind:
+        """From now on the time goes there; returns where it went before."""
+        hands = self._hands
+        if kind != hands.moving and threading.get_ident() == self._thread:
             now = self._monotonic()
-            self._hands = _Hands(self._hands.at(now), kind, now)  # in one piece, so that whoever reads needs no lock
+            self._hands = _Hands(hands.at(now), kind, now)  # in one piece, so that whoever reads needs no lock
+        return hands.moving
 
     @contextmanager
     def during(self, kind: Kind) -> Iterator[None]:
         """The time of the block goes there."""
-        before = self._hands.moving
-        self.on(kind)
+        before = self.on(kind)
         try:
             yield
         finally:
