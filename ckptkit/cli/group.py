@@ -15,6 +15,7 @@ COMMANDS = {
     "stop": "ckptkit.cli.stop",
     "list": "ckptkit.cli.list",
     "history": "ckptkit.cli.history",
+    "report": "ckptkit.cli.report",
     "show": "ckptkit.cli.show",
     "tensors": "ckptkit.cli.tensors",
     "diff": "ckptkit.cli.diff",

@@ -1,0 +1,74 @@
+// What there is to draw, each with a name, a form of its own and a colour: never by the colour alone.
+
+export const PARTS = {
+  productive: ["Steps that count", "plain"],
+  wasted_progress: ["Steps done again", "slant"],
+  checkpoint_save: ["Saving", "dots"],
+  checkpoint_restore: ["Restoring", "rows"],
+  initialisation: ["Start of the program", "columns"],
+  training_preparation: ["Before the first step", "grid"],
+  program_startup: ["Tracing and compiling", "waves"],
+  data_loading: ["Waiting for data", "rings"],
+  infrastructure_recovery: ["Away, interrupted", "back"],
+  idle: ["Away, on purpose", "empty"],
+  other: ["Everything else", "sparse"],
+};
+
+export const PHASES = {
+  start_up: ["starting up", "training_preparation"],
+  restore: ["restoring", "checkpoint_restore"],
+  training: ["training", "productive"],
+  lost: ["training that was lost", "wasted_progress"],
+  ending: ["ending", "other"],
+};
+
+// Kind: [name, many, form, tone, weight]. Of marks that fall together the heaviest is drawn.
+export const MARKS = {
+  saved: ["save", "saves", "dot", "save", 1],
+  save_dropped: ["skipped save", "skipped saves", "ring", "quiet", 3],
+  save_failed: ["failed save", "failed saves", "struck", "bad", 8],
+  notice: ["notice", "notices", "bell", "warn", 6],
+  signal: ["signal", "signals", "bolt", "warn", 7],
+  dead: ["killed", "killed", "cross", "bad", 12],
+  failed: ["exception", "exceptions", "octagon", "bad", 11],
+  passed_over: ["fall-back", "fall-backs", "back", "bad", 9],
+  request: ["request", "requests", "speech", "note", 4],
+  stalled: ["stall", "stalls", "pause", "warn", 7],
+  exported: ["export", "exports", "box", "good", 5],
+  export_failed: ["failed export", "failed exports", "boxstruck", "bad", 8],
+  finished: ["finish", "finishes", "flag", "good", 10],
+  preempted: ["preempted", "preempted", "square", "warn", 10],
+  stopped: ["stopped", "stopped", "square", "note", 10],
+  unknown: ["no word", "no word", "question", "warn", 10],
+  rolled_back: ["rollback", "rollbacks", "back", "note", 9],
+  set_aside: ["fresh start", "fresh starts", "star", "note", 9],
+  taken_over: ["take-over", "take-overs", "question", "warn", 6],
+  other: ["event", "events", "diamond", "note", 2],
+};
+
+// What is told by the phases of an attempt, and needs no mark.
+export const UNMARKED = new Set(["training", "restored"]);
+
+export function markOf(kind) {
+  return MARKS[kind] ?? MARKS.other;
+}
+
+export const STATUS = {
+  good: ["good", "check", "good"],
+  damaged: ["damaged", "cross", "bad"],
+  quarantined: ["quarantined", "struck", "bad"],
+  set_aside: ["set aside", "square", "note"],
+  taken_away: ["taken away", "ring", "quiet"],
+  gone: ["gone", "question", "quiet"],
+};
+
+export const STATES = {
+  finished: ["flag", "good"],
+  training: ["play", "good"],
+  preempted: ["square", "warn"],
+  stopped: ["square", "note"],
+  failed: ["octagon", "bad"],
+  dead: ["cross", "bad"],
+  unknown: ["question", "warn"],
+  new: ["ring", "quiet"],
+};

@@ -1,0 +1,23 @@
+// render(document, element): draws a report. The document is what `ckptkit report --json` prints; the element is filled anew.
+
+import { checkpoints } from "./checkpoints.js";
+import { configuration, disk, environment, verification } from "./details.js";
+import { el } from "./dom.js";
+import { header, tiles, wallTime } from "./head.js";
+import { timeline } from "./timeline.js";
+import { tooltipIn } from "./tooltip.js";
+
+const VERSION = 1;
+
+export function render(doc, element) {
+  element.classList.add("ckptkit-report");
+  if (doc.version !== VERSION) {
+    element.replaceChildren(el("p", null, `This page draws documents of version ${VERSION}. Received: version ${doc.version}.`));
+    return;
+  }
+  element.replaceChildren(header(doc, document.documentElement), tiles(doc), wallTime(doc), timeline(doc), checkpoints(doc),
+    el("div", { class: "columns" }, el("div", null, configuration(doc), verification(doc)), el("div", null, environment(doc), disk(doc))),
+    el("footer", null, "Goodput is the part of the wall time that went into steps that count; the time between attempts is in it. Made by ",
+      doc.made_by, "; this file holds everything that it shows, and asks nobody for more."));
+  tooltipIn(element);
+}

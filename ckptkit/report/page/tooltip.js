@@ -1,0 +1,77 @@
+// Details of what is under the pointer, or has the keyboard's focus. Escape puts them away; the pointer may rest on them.
+
+import { el } from "./dom.js";
+
+const MOST_LINES = 10;
+const details = new WeakMap();
+
+// `make` returns {title, lines}; it is called when the details are wanted.
+export function explain(node, label, make) {
+  details.set(node, make);
+  node.setAttribute("data-explained", "");
+  if (label) node.setAttribute("aria-label", label);
+  return node;
+}
+
+export function tooltipIn(root) {
+  const box = el("div", { id: "tooltip", role: "tooltip", hidden: true });
+  root.append(box);
+  let shown = null;
+  let leaving = 0;
+
+  function hide() {
+    clearTimeout(leaving);
+    box.hidden = true;
+    shown?.removeAttribute("aria-describedby");
+    shown = null;
+  }
+
+  function show(node) {
+    clearTimeout(leaving);
+    if (node === shown) return;
+    hide();
+    const { title, lines } = details.get(node)();
+    const kept = lines.length > MOST_LINES + 1 ? lines.slice(0, MOST_LINES) : lines;
+    box.replaceChildren(el("strong", null, title), ...kept.map((line) => el("div", null, line)));
+    if (kept.length < lines.length) box.append(el("div", { class: "quiet" }, `and ${lines.length - kept.length} more`));
+    box.hidden = false;
+    shown = node;
+    node.setAttribute("aria-describedby", box.id);
+    place(node);
+  }
+
+  function place(node) {
+    const at = node.getBoundingClientRect();
+    const own = box.getBoundingClientRect();
+    const middle = Math.max(8, Math.min(at.left + at.width / 2, innerWidth - 8));
+    const left = Math.max(8, Math.min(middle - own.width / 2, innerWidth - own.width - 8));
+    const above = at.top - own.height - 8;
+    const top = above >= 8 ? above : Math.min(at.bottom + 8, innerHeight - own.height - 8);
+    box.style.setProperty("left", `${left}px`);
+    box.style.setProperty("top", `${Math.max(8, top)}px`);
+  }
+
+  const explained = (event) => (event.target instanceof Element ? event.target.closest("[data-explained]") : null);
+  root.addEventListener("pointerover", (event) => {
+    const node = explained(event);
+    if (node) show(node);
+    else if (event.target === box || box.contains(event.target)) clearTimeout(leaving);
+  });
+  root.addEventListener("pointerout", (event) => {
+    if (shown && shown !== document.activeElement && (explained(event) || box.contains(event.target))) leaving = setTimeout(hide, 120);
+  });
+  root.addEventListener("focusin", (event) => {
+    const node = explained(event);
+    if (node) show(node);
+    else hide();
+  });
+  root.addEventListener("focusout", hide);
+  root.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") hide();
+  });
+  addEventListener("scroll", () => {
+    if (shown && shown === document.activeElement) place(shown);
+    else hide();
+  }, { passive: true, capture: true });
+  return { hide };
+}

@@ -1,0 +1,42 @@
+// Which part of the time is looked at: the whole run, or a window that is moved and widened.
+
+const MANY = 40;
+const SHOWN_OF_MANY = 25;
+
+export function makeView(doc) {
+  const { attempts } = doc;
+  const began = Math.min(...attempts.map((attempt) => attempt.began));
+  const ended = Math.max(...attempts.map((attempt) => attempt.ended), began + 0.001);
+  const listeners = new Map();
+  const least = Math.max((ended - began) / 1e6, 0.001);
+  const view = { began, ended, from: began, to: ended, shorten: true, many: attempts.length > MANY };
+
+  view.change = (changes) => {
+    Object.assign(view, changes);
+    let length = Math.min(Math.max(view.to - view.from, least), ended - began);
+    view.from = Math.max(began, Math.min(view.from, ended - length));
+    view.to = Math.min(ended, view.from + length);
+    for (const listener of listeners.values()) listener();
+  };
+  view.onChange = (name, listener) => listeners.set(name, listener); // a drawing that is made anew takes the place of the one before
+  view.isWhole = () => view.from <= began && view.to >= ended;
+  view.whole = () => view.change({ from: began, to: ended });
+  view.zoom = (factor, around) => {
+    const middle = around ?? (view.from + view.to) / 2;
+    view.change({ from: middle - (middle - view.from) * factor, to: middle + (view.to - middle) * factor });
+  };
+  view.move = (part) => {
+    const by = (view.to - view.from) * part;
+    view.change({ from: view.from + by, to: view.to + by });
+  };
+  view.show = (rows) => {
+    const from = Math.min(...rows.map((attempt) => attempt.began));
+    const to = Math.max(...rows.map((attempt) => attempt.ended));
+    const edge = Math.max((to - from) * 0.02, least);
+    view.change({ from: from - edge, to: to + edge });
+  };
+  view.newest = () => view.show(attempts.slice(-SHOWN_OF_MANY));
+  view.rows = () => attempts.filter((attempt) => attempt.ended >= view.from && attempt.began <= view.to);
+  if (view.many) view.newest();
+  return view;
+}
