@@ -55,19 +55,21 @@ def gather(run: Run, directory: str, view: JournalView, ledger: Ledger, goodput:
     """
     events = view.events
     inspected = inspect(run.checkpoints, full=full, progress=progress)
-    saved_at = {event.checkpoint: moment(event.time) for event in events if isinstance(event, Saved)}
-    known = links(ledger, saved_at)
+    told = {event.checkpoint: moment(event.time) for event in events if isinstance(event, Saved)}
+    manifests = [each.manifest for each in inspected.there if each.manifest is not None]
+    # A process that is killed after a commit and before its line in the journal leaves a checkpoint of which only the manifest tells.
+    untold = [manifest for manifest in manifests if str(manifest.name) not in told]
+    known = links(ledger, told | {str(manifest.name): moment(manifest.saved_at) for manifest in untold})
     table, left_out = checkpoint_rows([*moved_checkpoints(run.layout), *inspected.there], events, read_pins(run.layout), known)
     on_disk, aside = stored(run.layout), moved(run.layout, events)
-    newest = next((each.manifest for each in reversed(inspected.there) if each.manifest is not None), None)
     return Document(
         made_at=ledger.now, made_by=f"ckptkit {__version__}",
         run=Head(name=run.directory.absolute().name or "/", directory=directory, state=state, words=words, life=ledger.life),
         wall_time=_wall_time(goodput), totals=_totals(ledger, goodput, table, on_disk),
         remarks=_remarks(view, inspected.verification, aside, left_out),
-        attempts=rows(ledger, known, [event for event in events if isinstance(event, Stalled)]), links=known,
+        attempts=rows(ledger, known, untold, [event for event in events if isinstance(event, Stalled)]), links=known,
         interventions=_interventions(events), checkpoints=table, environment=environment(ledger.attempts),
-        configuration=configuration(newest, events), verification=inspected.verification,
+        configuration=configuration(manifests[-1] if manifests else None, events), verification=inspected.verification,
         disk=on_disk, moved=aside)
 
 

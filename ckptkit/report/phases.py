@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Literal
@@ -11,6 +12,7 @@ from ckptkit.report.ledger import Attempt, Ledger, Mark
 from ckptkit.report.moments import moment
 from ckptkit.store.events import Stalled
 from ckptkit.store.layout import CheckpointName
+from ckptkit.store.manifest import Manifest
 
 MOST_MARKS = 5_000
 """Of a report. A run of years has more saves than anybody would look at one by one: neighbours are then drawn as one mark."""
@@ -39,21 +41,27 @@ def links(ledger: Ledger, saved_at: Mapping[str, float]) -> tuple[Link, ...]:
     return tuple(found)
 
 
-def rows(ledger: Ledger, known: Sequence[Link], stalls: Sequence[Stalled]) -> tuple[AttemptRow, ...]:
+def rows(ledger: Ledger, known: Sequence[Link], untold: Sequence[Manifest], stalls: Sequence[Stalled]) -> tuple[AttemptRow, ...]:
     """One row for each attempt.
 
     Args:
         ledger: the attempts.
         known: which checkpoint led on to which attempt; such a one has a mark of its own.
-        stalls: what launchers have told of attempts that did not get on; it is marked where it fell.
+        untold: of checkpoints that are there and of which no journal tells.
+        stalls: what launchers have told of attempts that did not get on; each is marked in the attempt that had begun last.
     """
     width = _width(sum(attempt.saves for attempt in ledger.attempts))
     special = {link.checkpoint for link in known}
-    return tuple(_row(attempt, ledger.now, _drawn(_marks(attempt, ledger.now, stalls), width, special)) for attempt in ledger.attempts)
+    made = []
+    for attempt, following in zip_longest(ledger.attempts, ledger.attempts[1:]):
+        until = math.inf if following is None else following.start
+        own = [event for event in stalls if attempt.start <= moment(event.time) < until]
+        made.append(_row(attempt, ledger.now, _drawn(_marks(attempt, untold, own), width, special)))
+    return tuple(made)
 
 
 def _row(attempt: Attempt, now: float, marks: tuple[DrawnMark, ...]) -> AttemptRow:
-    ended = _ended(attempt, now)
+    ended = max(attempt.began, now if attempt.goes_on else attempt.last_moment)
     return AttemptRow(
         number=attempt.number, life=attempt.life, host=attempt.host, pid=attempt.pid, program=attempt.program, versions=dict(attempt.versions),
         scheduler=dict(attempt.scheduler), began=attempt.began, ended=ended, is_open=attempt.goes_on, outcome=attempt.outcome, cause=attempt.cause,
@@ -63,17 +71,14 @@ def _row(attempt: Attempt, now: float, marks: tuple[DrawnMark, ...]) -> AttemptR
         restore_secs=attempt.restore_secs, phases=phases(attempt, ended), marks=marks)
 
 
-def _ended(attempt: Attempt, now: float) -> float:
-    return max(attempt.began, now if attempt.goes_on else attempt.last_moment)
-
-
-def _marks(attempt: Attempt, now: float, stalls: Sequence[Stalled]) -> list[Mark]:
+def _marks(attempt: Attempt, untold: Sequence[Manifest], stalls: Sequence[Stalled]) -> list[Mark]:
     """A fresh start is drawn over all rows, and is nothing of this attempt alone."""
     marks = [mark for mark in attempt.marks if mark.kind != "set_aside"]
+    marks += [Mark(time=each.saved_at, kind=_SAVED, step=each.step, checkpoint=str(each.name), words=f"saved step {each.step}: {each.trigger}; "
+                   f"the process was gone before its journal could tell") for each in untold if each.attempt == attempt.number]
     for event in stalls:
-        if attempt.start <= moment(event.time) <= _ended(attempt, now):
-            words = f"no progress for {event.secs:.0f} s, while {event.phase}{'; it was ended' if event.ended else ''}"
-            marks.append(Mark(time=event.time, kind="stalled", step=event.step, words=words))
+        words = f"no progress for {event.secs:.0f} s, while {event.phase}{'; it was ended' if event.ended else ''}"
+        marks.append(Mark(time=event.time, kind="stalled", step=event.step, words=words))
     return sorted(marks, key=lambda mark: mark.time)
 
 

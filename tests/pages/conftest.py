@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -68,9 +69,13 @@ class Browser:
     def one(self, selector: str) -> Any:
         return self.driver.find_element("css selector", selector)
 
+    def each(self, selector: str, expression: str) -> list[Any]:
+        """What an expression over `node` is for each element."""
+        return self.js(f"return [...document.querySelectorAll(arguments[0])].map((node) => {expression})", selector)
+
     def texts(self, selector: str) -> list[str]:
         """The text of each element, also of what cannot be seen at the moment."""
-        return self.js("return [...document.querySelectorAll(arguments[0])].map((node) => node.textContent)", selector)
+        return self.each(selector, "node.textContent")
 
     def tooltip(self) -> str | None:
         """What the details say, or None where none are shown."""
@@ -84,8 +89,6 @@ class Browser:
 
     def picture(self, name: str) -> Path:
         """The whole page as a PNG."""
-        import base64
-
         SCREENSHOTS.mkdir(exist_ok=True)
         size = self.driver.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
         data = self.driver.execute_cdp_cmd("Page.captureScreenshot", {

@@ -142,10 +142,12 @@ function arrows(doc, view, place, x) {
     if (to === undefined) return null;
     const target = doc.attempts.find((attempt) => attempt.number === link.to_attempt);
     const from = place.get(link.from_attempt);
-    const inside = from !== undefined && link.saved_at !== null && link.saved_at >= view.from && link.saved_at <= view.to;
+    const source = doc.attempts.find((attempt) => attempt.number === link.from_attempt);
+    const saved = link.saved_at ?? source?.ended; // where nothing tells when it was saved: by the end of its attempt
+    const inside = from !== undefined && saved >= view.from && saved <= view.to;
     const end = x(target.began) - 2;
     const y = to + BAR.top + BAR.height / 2;
-    const start = inside ? x(link.saved_at) : 0;
+    const start = inside ? x(saved) : 0;
     if (target.began < view.from || (!inside && end <= 1)) return null;
     const d = !inside ? `M0 ${y}H${end}` : end > start + 12 ? `M${start} ${from + SAVES + 7}V${y - 6}Q${start} ${y} ${start + 6} ${y}H${end}`
       : `M${start} ${from + SAVES + 7}V${to + BAR.top - 1}`; // it went on at once: straight down
