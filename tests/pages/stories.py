@@ -49,6 +49,7 @@ class Story:
         self.number = 0
         self.step = 0
         self.told = 0.0
+        self.spent: dict[str, float] = {}
         self.saved: list[tuple[int, str]] = []
         self.events: dict[int, list[Event]] = {}
         self.secs_per_step = secs_per_step
@@ -67,13 +68,14 @@ class Story:
         self.number += 1
         known: dict[str, Any] = {"host": self.host, "pid": 4_000_000 + self.number, "program": "train.py", "versions": VERSIONS}
         self.wait(2.5).tell(AttemptStarted(**(known | fields)))
-        self.step = 0
+        self.step, self.spent = 0, {"preparing": 0.3, "restoring": 0.0, "first_step": 4.0, "training": 0.0, "saving": 0.0}
         if falls_back:
             _, name = self.saved.pop()
             self.tell(PassedOver(checkpoint=name, reason=f"{name}.index has other bytes than those that were written (digest differs).",
                                  moved_to=f"quarantine/{name}"))
         if self.saved:
             self.step, name = self.saved[-1]
+            self.spent["restoring"] = 1.2
             self.wait(1.5).tell(Restored(checkpoint=name, step=self.step, epoch=self.step // 100, batch=self.step % 100, secs=1.2))
         return self.wait(4).tell(TrainingStarted(step=self.step))
 
@@ -81,15 +83,18 @@ class Story:
         """Steps, with a save at each multiple of `every`, some of which are skipped or fail."""
         for _ in range(steps):
             self.step += 1
-            self.wait(self.secs_per_step * self.random.uniform(0.9, 1.1))
+            took = self.secs_per_step * self.random.uniform(0.9, 1.1)
+            self.spent["training"] += took
+            self.wait(took)
             if self.now - self.told > 60:
                 self.told = self.now
-                self.tell(Progressed(step=self.step))
+                self.tell(Progressed(step=self.step, spent=dict(self.spent)))
             if self.step % every == 0:
                 self._save(f"every {every} steps", keep)
         return self
 
     def _save(self, trigger: str, keep: int, final: bool = False) -> None:
+        self.spent["saving"] += 0.004
         chance = self.random.random()
         if chance < 0.03 and not final:
             self.tell(SaveDropped(step=self.step, reason="a newer snapshot took its place"))
