@@ -10,7 +10,7 @@ from typing import Literal
 from ckptkit.report.document import AttemptRow, DrawnMark, Link, Phase
 from ckptkit.report.ledger import Attempt, Ledger, Mark
 from ckptkit.report.moments import moment
-from ckptkit.store.events import Stalled
+from ckptkit.store.events import Event, Failed, Finished, Preempted, Stalled
 from ckptkit.store.layout import CheckpointName
 from ckptkit.store.manifest import Manifest
 
@@ -18,8 +18,8 @@ MOST_MARKS = 5_000
 """Of a report. A run of years has more saves than anybody would look at one by one: neighbours are then drawn as one mark."""
 
 _SAVED = "saved"
-_OVER = ("finished", "preempted", "stopped", "failed", "dead")
-"""Marks with which training is over; what an attempt does after them, as an export, is none."""
+_OVER: tuple[type[Event], ...] = (Finished, Preempted, Failed)
+"""With one of these training is over; what an attempt does after it, as an export, is none."""
 
 Kind = Literal["start_up", "restore", "training", "lost", "ending"]
 
@@ -90,7 +90,8 @@ def phases(attempt: Attempt, ended: float) -> tuple[Phase, ...]:
         ended: where its line ends.
     """
     trained = ended if attempt.trained_at is None else _within(attempt.trained_at, attempt.began, ended)
-    over = min((_within(moment(mark.time), trained, ended) for mark in attempt.marks if mark.kind in _OVER), default=ended)
+    last = [event for kind in _OVER if (event := attempt.own.last(kind)) is not None]
+    over = min((_within(moment(event.time), trained, ended) for event in last), default=ended)
     restored = began = trained
     if attempt.resumed_from is not None:
         restored = _within(attempt.resumed_from.time, attempt.began, trained)

@@ -58,7 +58,7 @@ def checkpoint_rows(there: Sequence[OnDisk], events: Sequence[Event], pins: Mapp
     Returns:
         The rows, and how many of checkpoints that are not there were left out.
     """
-    told = _told(events)
+    told = {name: each for text, each in _told(events).items() if (name := CheckpointName.parse(text)) is not None}
     found = {each.name: each for each in there}
     gone = sorted((name for name in told if name not in found), key=_order)
     left_out = max(0, len(gone) - MOST_ROWS)
@@ -73,12 +73,11 @@ def _order(name: CheckpointName) -> tuple[int, int]:
     return name.attempt, name.step
 
 
-def _told(events: Sequence[Event]) -> dict[CheckpointName, _Told]:
-    told: dict[CheckpointName, _Told] = {}
+def _told(events: Sequence[Event]) -> dict[str, _Told]:
+    told: dict[str, _Told] = {}
 
     def of(name: str) -> _Told:
-        parsed = CheckpointName.parse(name)
-        return _Told() if parsed is None else told.setdefault(parsed, _Told())
+        return told.setdefault(name, _Told())
 
     for event in events:
         if isinstance(event, Saved):

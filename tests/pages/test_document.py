@@ -115,6 +115,9 @@ def test_what_an_attempt_did_for_how_long(tmp_path):
     done = [(phase.kind, round(phase.began - BEGAN, 3), round(phase.ended - BEGAN, 3)) for phase in document.attempts[1].phases]
     assert done == [("start_up", 102.5, 102.8), ("restore", 102.8, 104.0), ("start_up", 104.0, 108.0), ("training", 108.0, 117.2),
                       ("lost", 117.2, 130.0)]
+    story = Story(2).start().train(30).finish()  # an export of 6 s, and 0.2 s more on each side
+    ending = of(story, tmp_path / "other").attempts[0].phases[-1]
+    assert (ending.kind, round(ending.ended - ending.began, 3)) == ("ending", 6.2)
     assert [(link.checkpoint, link.from_attempt, link.to_attempt, round((link.saved_at or 0) - BEGAN, 3), round(link.resumed_at - BEGAN, 3))
             for link in document.links] == [("ckpt-10-1", 1, 2, 20.0, 104.0), ("ckpt-20-2", 2, 3, 118.0, 204.0)]
     assert document.totals.steps_lost == 12

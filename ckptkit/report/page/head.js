@@ -2,7 +2,7 @@
 
 import { el, onWidth, section, svg } from "./dom.js";
 import { icon, patterns, swatch } from "./forms.js";
-import { PARTS, STATES, UNMARKED, markOf } from "./kinds.js";
+import { MARKS, PARTS, STATES, UNMARKED, markOf } from "./kinds.js";
 import { themeSwitch } from "./theme.js";
 import { explain } from "./tooltip.js";
 import { count, duration, group, moment, percent, size, zone } from "./words.js";
@@ -85,7 +85,8 @@ export function marksLegend(doc) {
   const kinds = new Map();
   for (const mark of [...doc.attempts.flatMap((attempt) => attempt.marks), ...doc.interventions]) kinds.set(mark.kind, (kinds.get(mark.kind) ?? 0) + mark.count);
   for (const silent of UNMARKED) kinds.delete(silent);
-  const entries = [...kinds].map(([kind, number]) => {
+  const order = Object.keys(MARKS);
+  const entries = [...kinds].sort(([a], [b]) => order.indexOf(a) - order.indexOf(b)).map(([kind, number]) => {
     const [one, many, form, tone] = markOf(kind);
     return [icon(form, tone), count(number, one, many)];
   });
