@@ -2,7 +2,7 @@
 
 const BREAK_WIDTH = 30;
 const STEPS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800,
-  21600, 43200, 86400, 172800, 604800, 1209600, 2592000, 7776000, 31536000, 315360000, 3153600000];
+  21600, 43200, 86400, 172800, 345600, 604800, 1209600, 2592000, 7776000, 31536000, 315360000, 3153600000];
 
 // The times in which anything ran, without overlaps.
 export function busy(spans) {
@@ -85,10 +85,15 @@ function place(pieces, width) {
   };
 }
 
+const DAY = 86400;
+const ROOM_OF_TIME = 66;
+const ROOM_OF_DATE = 100;
+
 // Moments at round times of the reader's clock, with room for their labels; none inside what is shortened.
-export function ticks(scale, room) {
-  const wanted = room / scale.perSec;
-  const step = STEPS.find((each) => each >= wanted) ?? STEPS.at(-1);
+export function ticks(scale) {
+  const stepFor = (wanted) => STEPS.find((each) => each >= wanted / scale.perSec) ?? STEPS.at(-1);
+  const room = stepFor(ROOM_OF_TIME) < DAY ? ROOM_OF_TIME : ROOM_OF_DATE;
+  const step = stepFor(room);
   const found = [];
   let last = -room;
   for (const piece of scale.pieces) {

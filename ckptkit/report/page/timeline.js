@@ -18,7 +18,6 @@ const EVENTS = 10;
 const SAVES = 37;
 const EDGE = 20;
 const AXIS = 34;
-const ROOM_OF_TICK = 66;
 
 export function timeline(doc) {
   if (doc.attempts.length === 0) {
@@ -80,7 +79,7 @@ function stripes(rows, room) {
 }
 
 function grid(scale, height) {
-  return svg("g", { class: "grid", "aria-hidden": "true" }, ticks(scale, ROOM_OF_TICK).ticks.map(({ x }) => svg("path", { d: `M${Math.round(EDGE + x) + 0.5} 0V${height}` })));
+  return svg("g", { class: "grid", "aria-hidden": "true" }, ticks(scale).ticks.map(({ x }) => svg("path", { d: `M${Math.round(EDGE + x) + 0.5} 0V${height}` })));
 }
 
 function breaks(scale, height) {
@@ -95,7 +94,7 @@ function breaks(scale, height) {
 }
 
 function axis(scale, room) {
-  const { ticks: found, step } = ticks(scale, ROOM_OF_TICK);
+  const { ticks: found, step } = ticks(scale);
   const picture = svg("svg", { width: room, height: AXIS, class: "scale", "aria-hidden": "true" });
   const gaps = scale.pieces.filter((piece) => piece.broken).map((piece) => ({ secs: piece.to - piece.from, left: EDGE + (piece.x0 + piece.x1) / 2 }));
   let shown = "";
@@ -104,7 +103,7 @@ function axis(scale, room) {
     if (left > room - 30 || gaps.some((gap) => Math.abs(gap.left - left) < 42)) continue;
     const fine = step < 1 ? `${clock(at, true)}.${String(Math.round((at % 1) * 1000)).padStart(3, "0")}` : clock(at, step < 60);
     picture.append(svg("path", { d: `M${Math.round(left) + 0.5} ${AXIS - 5}v5` }),
-      svg("text", { x: left, y: AXIS - 9, "text-anchor": left < 40 ? "start" : "middle" }, step >= 86400 ? day(at) : fine));
+      svg("text", { x: left, y: AXIS - 9, "text-anchor": left < 40 && step >= 86400 ? "start" : "middle" }, step >= 86400 ? day(at) : fine));
     if (step < 86400 && day(at) !== shown) {
       shown = day(at);
       picture.append(svg("text", { x: left, y: 11, "text-anchor": left < 40 ? "start" : "middle", class: "day" }, shown));
@@ -166,13 +165,15 @@ function row(picture, attempt, top, view, x, scale, doc) {
   const bar = svg("g", { class: "attempt", role: "img", tabindex: -1, "data-attempt": attempt.number });
   for (const phase of attempt.phases) {
     if (phase.ended < view.from || phase.began > view.to) continue;
-    const left = x(Math.max(phase.began, view.from));
+    const left = x(Math.max(phase.began, view.from)); // what is too short for a pixel is seen when one looks closer
     const right = x(Math.min(phase.ended, view.to));
     if (right - left < 0.3) continue;
     bar.append(svg("rect", { x: left, y: top + BAR.top, width: Math.max(right - left, 1), height: BAR.height, fill: `url(#rows-${PHASES[phase.kind]?.[1] ?? "other"})`,
       "data-phase": phase.kind }));
   }
-  bar.append(svg("rect", { x: x0, y: top + BAR.top, width: x1 - x0, height: BAR.height, rx: 1.5, class: attempt.is_open ? "outline open" : "outline" }));
+  const thin = x1 - x0 < 6; // a frame would leave nothing of it to see
+  bar.append(svg("rect", { x: x0, y: top + BAR.top, width: x1 - x0, height: BAR.height, rx: 1.5, fill: thin ? "url(#rows-productive)" : "none",
+    class: `outline${attempt.is_open ? " open" : ""}${thin ? " thin" : ""}` }));
   if (attempt.is_open && attempt.ended <= view.to) bar.append(svg("g", { transform: `translate(${x1 + 7} ${top + BAR.top + BAR.height / 2})` }, form("play", "good")));
   explain(bar, `Attempt ${attempt.number}, ${attempt.cause}`, () => ({ title: `Attempt ${attempt.number}: ${attempt.outcome}`, lines: about(attempt, doc) }));
   picture.append(bar);
