@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ckptkit.errors import CorruptCheckpointError, StorageError
-from ckptkit.report.document import Moved, Stored
+from ckptkit.report.listed import Moved, Stored
 from ckptkit.report.table import OnDisk
 from ckptkit.store.events import Event, PassedOver, RolledBack, SetAside
 from ckptkit.store.files import storage_errors
@@ -37,11 +37,10 @@ def moved(layout: RunLayout, events: Sequence[Event]) -> tuple[Moved, ...]:
     """What was moved away and is there, with the reason."""
     told = {event.moved_to: event for event in events if isinstance(event, PassedOver | SetAside | RolledBack)}
     found = []
-    for path in _children(layout.quarantine):
-        if path in quarantined(layout):
-            event = told.get(_inside(layout, path))
-            why = event.reason if isinstance(event, PassedOver) else "nothing says why"
-            found.append(Moved(path=_inside(layout, path), kind="quarantined", words=why, size_bytes=_measure(path)[1]))
+    for path in _quarantined(layout):
+        event = told.get(_inside(layout, path))
+        why = event.reason if isinstance(event, PassedOver) else "nothing says why"
+        found.append(Moved(path=_inside(layout, path), kind="quarantined", words=why, size_bytes=_measure(path)[1]))
     for path in _children(layout.aside):
         event = told.get(_inside(layout, path))
         if is_rolled_back(path.name):
@@ -56,7 +55,7 @@ def moved(layout: RunLayout, events: Sequence[Event]) -> tuple[Moved, ...]:
 def moved_checkpoints(layout: RunLayout) -> list[OnDisk]:
     """The checkpoints in `quarantine/` and `aside/`, as far as they are still called what they were."""
     found = [OnDisk(name=name, manifest=_manifest(path), place="quarantine")
-             for path in quarantined(layout) if (name := _name(path)) is not None]
+             for path in _quarantined(layout) if (name := _name(path)) is not None]
     for life in _children(layout.aside):
         found += [OnDisk(name=name, manifest=_manifest(path), place="aside") for path in _children(life) if (name := _name(path)) is not None]
     return found
@@ -78,13 +77,15 @@ def _inside(layout: RunLayout, path: Path) -> str:
     return str(path.relative_to(layout.root))
 
 
+def _quarantined(layout: RunLayout) -> list[Path]:
+    return [] if layout.quarantine.is_symlink() else quarantined(layout)
+
+
 def _children(directory: Path) -> list[Path]:
-    if directory.is_symlink():
+    if directory.is_symlink() or not directory.is_dir():
         return []
-    try:
+    with storage_errors("list", directory):
         return sorted(directory.iterdir())
-    except OSError:
-        return []  # not there, no directory, or not ours to read: its size is counted as far as that goes
 
 
 def _measure(path: Path) -> tuple[int, int]:
@@ -97,16 +98,20 @@ def _measure(path: Path) -> tuple[int, int]:
 
 
 def _sizes(path: Path, depth: int) -> Iterator[int]:
+    inside: list[Path] = []
     try:
-        if path.is_symlink():
-            return
-        if not path.is_dir():
-            yield path.stat().st_size
-            return
-        with os.scandir(path) as entries:
-            inside = [Path(entry.path) for entry in entries]
-    except OSError:
-        return
-    if depth < _DEEPEST:
+        with storage_errors("read", path):
+            if path.is_symlink():
+                return
+            size_bytes = None if path.is_dir() else path.stat().st_size
+            if size_bytes is None:
+                inside = list(path.iterdir())
+    except StorageError:
+        if os.path.lexists(path):
+            raise
+        return  # training has taken it away at this moment
+    if size_bytes is not None:
+        yield size_bytes
+    elif depth < _DEEPEST:
         for each in inside:
             yield from _sizes(each, depth + 1)

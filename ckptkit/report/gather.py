@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 
 from ckptkit import __version__
 from ckptkit.log import size
 from ckptkit.report.disk import moved, moved_checkpoints, stored
-from ckptkit.report.document import (
-    CheckpointRow,
-    Document,
-    DrawnMark,
-    Head,
-    Moved,
-    Part,
-    Remark,
-    Stored,
-    Totals,
-    Verification,
-    WallTime,
-)
+from ckptkit.report.document import Document, Head, Part, Remark, Totals, WallTime
+from ckptkit.report.drawn import DrawnMark
 from ckptkit.report.goodput import KINDS, Goodput
 from ckptkit.report.inspection import inspect
 from ckptkit.report.ledger import Ledger
+from ckptkit.report.listed import CheckpointRow, Moved, Stored, Verification
 from ckptkit.report.moments import moment
 from ckptkit.report.phases import links, rows
 from ckptkit.report.settings import configuration, environment
@@ -64,7 +55,7 @@ def gather(run: Run, directory: str, view: JournalView, ledger: Ledger, goodput:
     on_disk, aside = stored(run.layout), moved(run.layout, events)
     return Document(
         made_at=ledger.now, made_by=f"ckptkit {__version__}",
-        run=Head(name=run.directory.absolute().name or "/", directory=directory, state=state, words=words, life=ledger.life),
+        run=Head(name=os.path.basename(os.path.abspath(run.directory)) or "/", directory=directory, state=state, words=words, life=ledger.life),
         wall_time=_wall_time(goodput), totals=_totals(ledger, goodput, table, on_disk),
         remarks=_remarks(view, inspected.verification, aside, left_out),
         attempts=rows(ledger, known, untold, [event for event in events if isinstance(event, Stalled)]), links=known,

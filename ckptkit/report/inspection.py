@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ckptkit.errors import CorruptCheckpointError
-from ckptkit.report.document import Verification
+from ckptkit.report.listed import Verification
 from ckptkit.report.table import OnDisk
 from ckptkit.store.catalog import Checkpoint
 from ckptkit.store.verify import Read, verify

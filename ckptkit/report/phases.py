@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Literal
 
-from ckptkit.report.document import AttemptRow, DrawnMark, Link, Phase
+from ckptkit.report.drawn import AttemptRow, DrawnMark, Link, Phase
 from ckptkit.report.ledger import Attempt, Ledger, Mark
 from ckptkit.report.moments import moment
 from ckptkit.store.events import Event, Failed, Finished, Preempted, Stalled

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ckptkit.report.document import CheckpointRow, Link, PinNote
+from ckptkit.report.drawn import Link
+from ckptkit.report.listed import CheckpointRow, PinNote
 from ckptkit.report.moments import moment
 from ckptkit.store.events import Event, PassedOver, RolledBack, Saved, SetAside, TakenAway
 from ckptkit.store.layout import CheckpointName

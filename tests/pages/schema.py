@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from ckptkit.report import document
+from ckptkit.report import document, drawn, listed
 
 _ARGUMENT = re.compile(r"^    (\w[\w, ]*): (.*(?:\n        .*)*)", re.MULTILINE)
 
@@ -27,7 +27,7 @@ def schema() -> dict[str, Any]:
 
 
 def _described(name: str, definition: dict[str, Any]) -> dict[str, Any]:
-    text = inspect.getdoc(getattr(document, name)) or ""
+    text = inspect.getdoc(next(getattr(home, name) for home in (document, drawn, listed) if hasattr(home, name))) or ""
     summary, _, arguments = text.partition("\n\nArgs:\n")
     words = {field.strip(): " ".join(said.split()) for fields, said in _ARGUMENT.findall(arguments) for field in fields.split(",")}
     # With `default` a reader could leave a field out; a writer never does.

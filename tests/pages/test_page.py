@@ -286,6 +286,17 @@ def test_text_of_a_journal_that_means_no_good_stays_text(browser, tmp_path, writ
     browser.picture("hostile-light")
 
 
+@pytest.mark.parametrize("word", ["constructor", "__proto__", "toString", ""])
+def test_words_that_mean_something_to_the_script_are_words(browser, tmp_path, written, word):
+    story = Story(37).start().train(120)
+    story.tell(Saved(checkpoint="ckpt-130-1", step=130, epoch=1, batch=0, trigger=word, size_bytes=1, snapshot_secs=0.0, write_secs=0.1,
+                     metrics={word: 0.5})).tell(AttemptEnded(outcome=word, step=130))
+    browser.open(written(document_of(str(story.write(tmp_path / "run")))))
+    assert browser.complaints() == []
+    assert browser.texts(".labels li button span") == [word]
+    assert len(browser.all("tbody tr[data-checkpoint]")) == 2
+
+
 def test_the_browser_would_run_no_other_script(browser, tmp_path, written):
     """Whatever came through all the same: the policy of the page lets nothing else run, and nothing be fetched."""
     document = document_of(str(Story(1).start().write(tmp_path / "run")))

@@ -191,6 +191,7 @@ def test_details_appear_where_the_keyboard_is(made, page):
     assert page.tooltip() is None
     assert "Attempt 1: dead" in (press(Keys.TAB) or "")
     assert "Attempt 2: preempted" in (press(Keys.ARROW_DOWN) or "")
+    assert "Attempt 2 went on from" in (press(Keys.ARROW_RIGHT) or ""), "the arrow that leads to it"
     seen = set()
     while (label := page.js("return document.activeElement.getAttribute('aria-label')")) not in seen:
         seen.add(label)

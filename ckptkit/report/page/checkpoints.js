@@ -36,7 +36,7 @@ function makeColumns(metrics) {
     { name: "Attempt", number: true, key: (row) => row.attempt, cell: (row) => group(row.attempt) },
     { name: "Saved", key: (row) => row.saved_at ?? -1, cell: (row) => el("span", { class: "figures" }, moment(row.saved_at)) },
     { name: "Size", number: true, key: (row) => row.size_bytes ?? -1, cell: (row) => (row.size_bytes === null ? "–" : size(row.size_bytes)) },
-    ...metrics.map((name) => ({ name, number: true, metric: true, key: (row) => Number(row.metrics[name] ?? Number.NaN), cell: (row) => (name in row.metrics ? figure(row.metrics[name]) : "–") })),
+    ...metrics.map((name) => ({ name, number: true, metric: true, key: (row) => Number(Object.hasOwn(row.metrics, name) ? row.metrics[name] : Number.NaN), cell: (row) => (Object.hasOwn(row.metrics, name) ? figure(row.metrics[name]) : "–") })),
     { name: "Because", key: (row) => row.trigger, cell: (row) => row.trigger || "–" },
     { name: "Status", key: (row) => row.status, cell: status },
   ];

@@ -1,6 +1,8 @@
-// What there is to draw, each with a name, a form of its own and a colour: never by the colour alone.
+// What there is to draw, each with a name, a form of its own and a colour: never by the colour alone. A word of a journal is looked up in these
+// tables; without a prototype they know no others, such as `constructor`.
 
 export const PARTS = {
+  __proto__: null,
   productive: ["Steps that count", "plain"],
   wasted_progress: ["Steps done again", "slant"],
   checkpoint_save: ["Saving", "dots"],
@@ -15,6 +17,7 @@ export const PARTS = {
 };
 
 export const PHASES = {
+  __proto__: null,
   start_up: ["starting up", "training_preparation"],
   restore: ["restoring", "checkpoint_restore"],
   training: ["training", "productive"],
@@ -24,6 +27,7 @@ export const PHASES = {
 
 // Kind: [name, many, form, tone, weight]. Of marks that fall together the heaviest is drawn.
 export const MARKS = {
+  __proto__: null,
   saved: ["save", "saves", "dot", "save", 1],
   save_dropped: ["skipped save", "skipped saves", "ring", "quiet", 3],
   save_failed: ["failed save", "failed saves", "struck", "bad", 8],
@@ -54,6 +58,7 @@ export function markOf(kind) {
 }
 
 export const STATUS = {
+  __proto__: null,
   good: ["good", "check", "good"],
   damaged: ["damaged", "cross", "bad"],
   quarantined: ["quarantined", "struck", "bad"],
@@ -63,6 +68,7 @@ export const STATUS = {
 };
 
 export const STATES = {
+  __proto__: null,
   finished: ["flag", "good"],
   training: ["play", "good"],
   preempted: ["square", "warn"],

@@ -58,7 +58,7 @@ function draw(doc, view, active, width) {
   return picture;
 }
 
-// Phases that fall on the same pixel are drawn once; of several, the one that takes most of it is not looked for: the last one is seen.
+// Phases of one kind that touch one another are one, and what is too short for a pixel is left out where something else is there.
 function spans(doc, x) {
   const found = [];
   let last = null;

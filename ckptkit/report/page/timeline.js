@@ -54,10 +54,12 @@ function chart(doc, view, active, rows, width) {
   const place = new Map(rows.map((attempt, number) => [attempt.number, number * ROW]));
   const height = rows.length * ROW + 6;
   const picture = svg("svg", { width: room, height, class: "rows" }, patterns("rows", PARTS), arrowhead());
-  picture.append(stripes(rows, room), breaks(scale, height), grid(scale, height), interventions(doc, view, x, height));
-  picture.append(arrows(doc, view, place, x));
-  const focusable = rows.map((attempt) => row(picture, attempt, place.get(attempt.number), view, x, scale, doc));
-  roving(picture, focusable);
+  const shortened = breaks(scale, height);
+  const between = interventions(doc, view, x, height);
+  const links = arrows(doc, view, place, x);
+  picture.append(stripes(rows, room), ...shortened, grid(scale, height), ...between, ...links.values());
+  const focusable = rows.map((attempt) => row(picture, attempt, links.get(attempt.number), place.get(attempt.number), view, x, doc));
+  roving(picture, [...focusable, [...shortened, ...between]]);
   return el("div", { class: "chart", style: { "--labels": `${labels}px` } },
     el("div", { class: "axis" }, el("div", { class: "corner" }), axis(scale, room)),
     el("div", { class: "body" }, el("ol", { class: "labels" }, rows.map((attempt) => label(attempt, view, width < 620))), picture));
@@ -83,14 +85,14 @@ function grid(scale, height) {
 }
 
 function breaks(scale, height) {
-  return svg("g", { class: "breaks" }, scale.pieces.filter((piece) => piece.broken).map((piece) => {
+  return scale.pieces.filter((piece) => piece.broken).map((piece) => {
     const a = EDGE + piece.x0 + 4;
     const b = EDGE + piece.x1 - 4;
     const text = `${duration(piece.to - piece.from)} in which nothing ran`;
-    return explain(svg("g", { role: "img", class: "break" },
+    return explain(svg("g", { role: "img", tabindex: -1, class: "break" },
       svg("rect", { x: a, y: 0, width: b - a, height }), svg("path", { d: `M${a} 0V${height}M${b} 0V${height}` })), text,
     () => ({ title: text, lines: [`${moment(piece.from)} to ${moment(piece.to)}`, "The line is shortened here."] }));
-  }));
+  });
 }
 
 function axis(scale, room) {
@@ -119,14 +121,14 @@ function axis(scale, room) {
 }
 
 function interventions(doc, view, x, height) {
-  return svg("g", { class: "interventions" }, doc.interventions.filter((mark) => mark.at >= view.from && mark.at <= view.to).map((mark) => {
+  return doc.interventions.filter(inView(view)).map((mark) => {
     const [name, , shape, tone] = markOf(mark.kind);
     const at = x(mark.at);
-    return explain(svg("g", { class: "intervention", role: "img", tabindex: 0 }, svg("path", { d: `M${at} 0V${height}` }),
+    return explain(svg("g", { class: "intervention", role: "img", tabindex: -1 }, svg("path", { d: `M${at} 0V${height}` }),
       svg("rect", { x: at - 6, y: 0, width: 12, height, class: "target" }),
       svg("g", { transform: `translate(${at} 8)` }, form(shape, tone))), `${cap(name)}: ${mark.words}`,
     () => ({ title: cap(name), lines: [mark.words, moment(mark.at)] }));
-  }));
+  });
 }
 
 function arrowhead() {
@@ -136,9 +138,10 @@ function arrowhead() {
 
 // Down from the checkpoint, and along the row of the attempt that went on from it.
 function arrows(doc, view, place, x) {
-  return svg("g", { class: "arrows" }, doc.links.map((link) => {
+  const found = new Map();
+  for (const link of doc.links) {
     const to = place.get(link.to_attempt);
-    if (to === undefined) return null;
+    if (to === undefined) continue;
     const target = doc.attempts.find((attempt) => attempt.number === link.to_attempt);
     const from = place.get(link.from_attempt);
     const source = doc.attempts.find((attempt) => attempt.number === link.from_attempt);
@@ -147,18 +150,19 @@ function arrows(doc, view, place, x) {
     const end = x(target.began) - 2;
     const y = to + BAR.top + BAR.height / 2;
     const start = inside ? x(saved) : 0;
-    if (target.began < view.from || (!inside && end <= 1)) return null;
+    if (target.began < view.from || (!inside && end <= 1)) continue;
     const d = !inside ? `M0 ${y}H${end}` : end > start + 12 ? `M${start} ${from + SAVES + 7}V${y - 6}Q${start} ${y} ${start + 6} ${y}H${end}`
       : `M${start} ${from + SAVES + 7}V${to + BAR.top - 1}`; // it went on at once: straight down
     const text = `Attempt ${link.to_attempt} went on from ${link.checkpoint}`;
-    return explain(svg("g", { role: "img", class: "link", "data-checkpoint": link.checkpoint, "data-to": link.to_attempt },
+    found.set(link.to_attempt, explain(svg("g", { role: "img", tabindex: -1, class: "link", "data-checkpoint": link.checkpoint, "data-to": link.to_attempt },
       svg("path", { d, class: "arrow", "marker-end": "url(#arrowhead)" }), svg("path", { d, class: "target" })), text,
     () => ({ title: text, lines: [`step ${group(link.step)}, saved by attempt ${link.from_attempt}${link.saved_at === null ? "" : ` at ${moment(link.saved_at)}`}`,
-      `its state was assigned at ${moment(link.resumed_at)}`] }));
-  }));
+      `its state was assigned at ${moment(link.resumed_at)}`] })));
+  }
+  return found;
 }
 
-function row(picture, attempt, top, view, x, scale, doc) {
+function row(picture, attempt, link, top, view, x, doc) {
   const from = Math.max(attempt.began, view.from);
   const to = Math.min(attempt.ended, view.to);
   const [x0, x1] = [x(from), Math.max(x(to), x(from) + 3)];
@@ -180,7 +184,7 @@ function row(picture, attempt, top, view, x, scale, doc) {
   const events = grouped(drawn(attempt, "events").filter(inView(view)), (at) => x(at), APART + 3).map((found) => eventMark(found, attempt, top));
   const saves = saveMarks(attempt, doc, view, x, top);
   picture.append(...saves, ...events);
-  return [bar, ...events, ...saves].sort((a, b) => Number(a.dataset.x ?? x0) - Number(b.dataset.x ?? x0));
+  return [bar, ...(link ? [link] : []), ...events, ...saves].sort((a, b) => Number(a.dataset.x ?? x0) - Number(b.dataset.x ?? x0));
 }
 
 const inView = (view) => (mark) => mark.at >= view.from && mark.at <= view.to;
