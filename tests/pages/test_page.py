@@ -207,6 +207,24 @@ def test_long_gaps_are_shortened_and_can_be_drawn_to_scale(browser, pages):
     assert max(widths()) < 15
 
 
+def test_what_was_done_after_the_last_attempt_is_drawn_and_earlier_lives_are_called_so(browser, tmp_path, written):
+    story = Story(41).start().train(150).finish()
+    story.saved.clear()
+    story.wait(4000).start().tell(SetAside(label="again", moved_to="aside/checkpoints")).train(250).fail()
+    story.wait(9000)
+    story.number += 1
+    story.tell(RolledBack(checkpoint="ckpt-100-2", step=100, set_aside=["ckpt-200-2"], moved_to="aside/rolled-back-000003"))
+    document = document_of(str(story.write(tmp_path / "run")))
+    browser.open(written(document))
+    assert browser.complaints() == []
+    assert browser.each("g.intervention", "node.getAttribute('aria-label').split(':')[0]") == ["Fresh start", "Rollback"]
+    inside = browser.one("svg.rows").rect
+    for mark in browser.all("g.intervention"):
+        assert inside["x"] < mark.rect["x"] < inside["x"] + inside["width"]
+    assert browser.texts(".labels li button span") == ["finished, life 1", "failed"]
+    browser.picture("lives-light")
+
+
 def test_an_empty_run(browser, tmp_path, written):
     (tmp_path / "run" / "journal").mkdir(parents=True)
     (tmp_path / "run" / "journal" / "attempt-000001.jsonl").touch()

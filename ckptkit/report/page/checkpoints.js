@@ -1,6 +1,6 @@
 // The table of checkpoints: those that are there, and those that were. Sorted by any column, by status, in portions.
 
-import { button, el, section } from "./dom.js";
+import { button, el, section, short } from "./dom.js";
 import { icon } from "./forms.js";
 import { STATUS } from "./kinds.js";
 import { count, figure, group, inAttempts, moment, size } from "./words.js";
@@ -49,7 +49,7 @@ function status(row) {
     row.final && el("span", { class: "badge tone-good" }, icon("flag", "good"), "final"),
     row.pinned && el("span", { class: "badge tone-note" }, icon("pin", "note"), row.pinned.note ? `pinned: ${row.pinned.note}` : "pinned"),
     row.resumed_by.length > 0 && el("small", null, `went on in ${inAttempts(row.resumed_by)}`),
-    row.words && el("small", null, row.words));
+    row.words && el("small", null, short(row.words)));
 }
 
 function compare(a, b) {

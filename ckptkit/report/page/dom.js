@@ -9,6 +9,11 @@ export function visible(text) {
   return String(text).replace(UNSEEN, (c) => `\\u${c.codePointAt(0).toString(16).padStart(4, "0")}`);
 }
 
+// A text that is not longer than a person reads; the document has all of it.
+export function short(text) {
+  return text.length > 600 ? `${text.slice(0, 600)}…` : text;
+}
+
 function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes ?? {})) {
     if (value === null || value === undefined || value === false) continue;

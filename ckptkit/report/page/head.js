@@ -1,6 +1,6 @@
 // What is looked at first: the state, what to know, the figures, and where the wall time went.
 
-import { el, onWidth, section, svg } from "./dom.js";
+import { el, onWidth, section, short, svg } from "./dom.js";
 import { icon, patterns, swatch } from "./forms.js";
 import { MARKS, PARTS, STATES, UNMARKED, markOf } from "./kinds.js";
 import { themeSwitch } from "./theme.js";
@@ -16,7 +16,7 @@ export function header(doc, root) {
     el("p", { class: "state" }, el("span", { class: `badge tone-${tone}` }, icon(form, tone), doc.run.state), el("span", { class: "words" }, doc.run.words)),
     el("p", { class: "quiet" }, el("code", null, doc.run.directory), ` · looked at ${moment(doc.made_at)} (${zone()}) · ${doc.made_by}`),
     doc.remarks.length > 0 && el("ul", { class: "remarks", "aria-label": "To know" },
-      doc.remarks.map((remark) => el("li", { class: `remark-${remark.kind}` }, icon("octagon", "warn"), el("span", null, remark.words)))));
+      doc.remarks.map((remark) => el("li", { class: `remark-${remark.kind}` }, icon("octagon", "warn"), el("span", null, short(remark.words))))));
 }
 
 function endings(doc) {

@@ -62,16 +62,17 @@ function chart(doc, view, active, rows, width) {
   roving(picture, [...focusable, [...shortened, ...between]]);
   return el("div", { class: "chart", style: { "--labels": `${labels}px` } },
     el("div", { class: "axis" }, el("div", { class: "corner" }), axis(scale, room)),
-    el("div", { class: "body" }, el("ol", { class: "labels" }, rows.map((attempt) => label(attempt, view, width < 620))), picture));
+    el("div", { class: "body" }, el("ol", { class: "labels" }, rows.map((attempt) => label(attempt, doc, view, width < 620))), picture));
 }
 
-function label(attempt, view, narrow) {
+function label(attempt, doc, view, narrow) {
   const [shape, tone] = STATES[attempt.outcome] ?? STATES.unknown;
   const zoom = () => view.show([attempt]);
-  return el("li", { style: { height: `${ROW}px` }, "data-attempt": attempt.number, class: attempt.life < 1 ? "earlier" : null },
+  const life = attempt.life < doc.run.life ? `, life ${attempt.life}` : "";
+  return el("li", { style: { height: `${ROW}px` }, "data-attempt": attempt.number },
     el("button", { type: "button", class: "plain", on: { click: zoom }, "aria-label": `Attempt ${attempt.number}, ${attempt.outcome}: look at it alone`,
       title: "Look at this attempt alone" },
-    icon(shape, tone), el("b", null, `#${attempt.number}`), !narrow && el("span", null, attempt.outcome),
+    icon(shape, tone), el("b", null, `#${attempt.number}`), !narrow && el("span", null, `${attempt.outcome}${life}`),
     !narrow && el("small", null, attempt.host)));
 }
 

@@ -1,6 +1,6 @@
 // Details of what is under the pointer, or has the keyboard's focus. Escape puts them away; the pointer may rest on them.
 
-import { el } from "./dom.js";
+import { el, short } from "./dom.js";
 
 const MOST_LINES = 10;
 const details = new WeakMap();
@@ -32,7 +32,7 @@ export function tooltipIn(root) {
     hide();
     const { title, lines } = details.get(node)();
     const kept = lines.length > MOST_LINES + 1 ? lines.slice(0, MOST_LINES) : lines;
-    box.replaceChildren(el("strong", null, title), ...kept.map((line) => el("div", null, line)));
+    box.replaceChildren(el("strong", null, short(title)), ...kept.map((line) => el("div", null, short(line))));
     if (kept.length < lines.length) box.append(el("div", { class: "quiet" }, `and ${lines.length - kept.length} more`));
     box.hidden = false;
     shown = node;

@@ -5,8 +5,10 @@ const SHOWN_OF_MANY = 25;
 
 export function makeView(doc) {
   const { attempts } = doc;
-  const began = Math.min(...attempts.map((attempt) => attempt.began));
-  const ended = Math.max(...attempts.map((attempt) => attempt.ended), began + 0.001);
+  // A rollback, or what a launcher told, may be later than the last word of an attempt.
+  const marks = [...doc.interventions, ...attempts.flatMap((attempt) => attempt.marks.slice(-1))].map((mark) => mark.until ?? mark.at);
+  const began = attempts.reduce((first, attempt) => Math.min(first, attempt.began), Math.min(attempts[0].began, ...marks));
+  const ended = attempts.reduce((last, attempt) => Math.max(last, attempt.ended), Math.max(began + 0.001, ...marks));
   const listeners = new Map();
   const least = Math.max((ended - began) / 1e6, 0.001);
   const view = { began, ended, from: began, to: ended, shorten: true, many: attempts.length > MANY };
