@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import ckptkit
+from ckptkit.store.run import is_run
 
 HERE = Path(__file__).parent
 
@@ -24,7 +25,7 @@ def until(holds: Callable[[], Any], process: Any, secs: float = 60) -> None:
 
 
 def told(run: Path, name: str) -> list[Any]:
-    return [event for event in ckptkit.open_run(run).journal if event.event == name] if (run / "journal").exists() else []
+    return [event for event in ckptkit.open_run(run).journal if event.event == name] if is_run(run) else []
 
 
 def test_training_that_comes_to_no_safe_point(tf_process, tmp_path):

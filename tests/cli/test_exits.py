@@ -73,7 +73,7 @@ SAID = {
     "verify": [["run", "--all"]], "prune": [["run", "--keep-latest", "1", "--dry-run"]], "pin": [["run", "100"]], "unpin": [["run", "200"]],
     "rollback": [["run", "100", "--dry-run"]], "run": [["--explain"]], "save": [["--help"]], "stop": [["--help"]], "export": [["--help"]],
     "history": [["run"], ["run", "--json"]], "tensors": [["run"], ["run", "--json"]], "diff": [["run@100", "@100"], ["run@100", "@100", "--json"]],
-    "audit": [["--help"]]}
+    "audit": [["--help"]], "report": [["run", "--json"]]}
 """Calls that print something; those that wait for a training, or import TensorFlow, only their help."""
 
 

@@ -12,6 +12,7 @@ import pytest
 import ckptkit
 from ckptkit.store.events import AttemptEnded, AttemptStarted, NoticeReceived, Restored, Saved
 from ckptkit.store.journal import LAUNCHER
+from ckptkit.store.run import is_run
 from tests.launcher.metadata import metadata
 from tests.launcher.project import ENVIRON, digest
 from tests.support.processes import ROOT
@@ -35,7 +36,7 @@ class Launched:
 
     def until_it_has_saved(self) -> None:
         deadline = time.monotonic() + PATIENCE_SECS
-        while not (self.run.exists() and ckptkit.open_run(self.run).checkpoints):
+        while not (is_run(self.run) and ckptkit.open_run(self.run).checkpoints):
             assert self.process.poll() is None, self.process.communicate()[0]
             assert time.monotonic() < deadline
             time.sleep(0.05)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import ckptkit
+from ckptkit.store.run import is_run
 from tests.launcher.metadata import Metadata, metadata
 from tests.launcher.project import ENVIRON, digest, environment, project, script
 from tests.support.processes import ROOT
@@ -73,7 +74,7 @@ class Instance:
         # What is mounted can be seen only from where it is mounted.
         seen = Path(f"/proc/{self.process.pid}/root{self.run}")
         deadline = time.monotonic() + PATIENCE_SECS
-        while not ((seen / "journal").exists() and ckptkit.open_run(seen).checkpoints):
+        while not (is_run(seen) and ckptkit.open_run(seen).checkpoints):
             assert self.process.poll() is None, self.process.communicate()[0]
             assert time.monotonic() < deadline
             time.sleep(0.05)

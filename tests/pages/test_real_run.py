@@ -169,6 +169,7 @@ def test_details_appear_under_the_pointer(made, page):
     assert page.tooltip() is None
     crashed = page.one('g.mark[data-kind="dead"]')
     ActionChains(page.driver).move_to_element(crashed).perform()
+    page.settle()
     assert page.tooltip() is not None
     assert made.document["attempts"][0]["cause"] in page.tooltip()
     ActionChains(page.driver).move_to_element(page.one("g.attempt[data-attempt='3'] rect")).perform()
