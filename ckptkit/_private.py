@@ -467,6 +467,27 @@ def callbacks_of_coming_fit(callback: Any) -> list[Any]:
     return list(callback_list.callbacks) if caller is not None and caller.f_code.co_name == "fit" else []
 
 
+OF_THE_PROCESS = ("_global_train_batch", "_global_test_batch", "_batch_start_time", "_epoch_start_time", "_is_tracing", "_profiler_started")
+"""What Keras' `TensorBoard` callback keeps of this process and its own `fit`: where it counts, since when, and whether a profile is under way."""
+
+
+def count_on(tensorboard: Any, trained: int, evaluated: int) -> None:
+    """Makes Keras' `TensorBoard` callback go on after so many calls of the train and the test function.
+
+    Reason: it counts from 0 in each `fit`, and by that number it labels batches, thins them out (`update_freq`) and begins a profile.
+    """
+    tensorboard._global_train_batch, tensorboard._global_test_batch = trained, evaluated
+
+
+def count_steps_from_here(tensorboard: Any) -> None:
+    """Makes the steps per second of the epoch that goes on be those of this process.
+
+    Reason: the callback remembers the optimizer's count at the beginning of an epoch, which for this process is here.
+    """
+    if tensorboard.write_steps_per_second:
+        tensorboard._previous_epoch_iterations = keras.ops.convert_to_tensor(tensorboard.model.optimizer.iterations, "float32")
+
+
 def rows_in_memory(call: FitCall, most: int = 32) -> Any:
     """The end of the last batch of the inputs that were given to `fit` as arrays, `most` rows of it, or None.
 

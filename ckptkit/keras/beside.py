@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from ckptkit import _private
 from ckptkit.errors import ConfigError
 
 
@@ -46,6 +47,32 @@ def cut(callbacks: Iterable[Any], sizes: Mapping[str, int]) -> None:
         if size is not None and os.path.exists(callback.filename) and os.path.getsize(callback.filename) >= size:
             os.truncate(callback.filename, size)
             callback.append_header = size == 0
+
+
+def count_on(callbacks: Iterable[Any], trained: int, evaluated: int) -> None:
+    """Makes `TensorBoard` number the batches that follow as they are numbered in the run.
+
+    Args:
+        callbacks: all of them.
+        trained: calls of the train function that were made.
+        evaluated: calls of the test function.
+    """
+    for callback in callbacks:
+        if isinstance(callback, keras.callbacks.TensorBoard):
+            _private.count_on(callback, trained, evaluated)
+
+
+def of_the_process(callbacks: Iterable[Any]) -> list[tuple[Any, dict[str, Any]]]:
+    """What `TensorBoard` keeps of this process, and not of the run: with the state that it had learned it would take an old profile for its own."""
+    return [(callback, {name: vars(callback)[name] for name in _private.OF_THE_PROCESS if name in vars(callback)})
+            for callback in callbacks if isinstance(callback, keras.callbacks.TensorBoard)]
+
+
+def put_back(kept: Iterable[tuple[Any, dict[str, Any]]]) -> None:
+    """Gives `TensorBoard` back what `of_the_process` took."""
+    for callback, values in kept:
+        vars(callback).update(values)
+        _private.count_steps_from_here(callback)
 
 
 def flush(callbacks: Iterable[Any]) -> None:

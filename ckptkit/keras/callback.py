@@ -42,6 +42,9 @@ class CheckpointCallback(keras.callbacks.Callback):
             index, `"auto"` (default) reads everything for as long as that takes less than a second per GB.
         fresh: a label. Under a label that is new to this run, earlier lives are moved to `<run>/aside/` and step 0 begins; later starts
             with the same label go on with the life that it began.
+        tensorboard: the directory with the event files that the program writes, as the `log_dir` of `keras.callbacks.TensorBoard`. Where the run
+            goes on, points that were written after the restored checkpoint are taken out of them, in all directories below; the files of before
+            stay there under names that TensorBoard does not read. What cannot be done is said, and costs no training.
 
     Raises:
         ConfigError: where an argument cannot be right; and, from `fit`, where a hyperparameter has changed and nobody has said which value counts,
@@ -69,10 +72,10 @@ class CheckpointCallback(keras.callbacks.Callback):
                  keep: KeepPolicy | None = None, preemption: Preemption | None = None, background: bool | None = None,
                  export: bool | str | os.PathLike[str] | ExportSpec = True,
                  hparams: Mapping[str, Any] | None = None, changed: Mapping[str, str] | None = None, exact: str | None = None,
-                 verify: Depth | None = None, fresh: str | None = None) -> None:
+                 verify: Depth | None = None, fresh: str | None = None, tensorboard: str | os.PathLike[str] | None = None) -> None:
         super().__init__()
         options = {"save": save, "keep": keep, "preemption": preemption, "background": background, "hparams": hparams, "changed": changed,
-                   "exact": exact, "verify": verify, "fresh": fresh}
+                   "exact": exact, "verify": verify, "fresh": fresh, "tensorboard": tensorboard}
         self._options: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
         if isinstance(directory, CheckpointManager):
             if self._options:

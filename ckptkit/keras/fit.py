@@ -447,7 +447,8 @@ class FitRun:
         They had heard of that event when the state was taken, so what they do to the model now is in it already, and is undone.
         """
         restored = self._values_of_model()
-        lost = self._others.go_on(self._loaded, tell)
+        made = [*self._place.epochs, self._place.now]
+        lost = self._others.go_on(self._loaded, tell, sum(each.calls for each in made), sum(each.calls for each in self._place.evaluations))
         _give(restored)
         self._replay = None
         self._untouched = []

@@ -56,15 +56,24 @@ class Others:
         states = self._states or CallbackStates(self._all)
         return states.set(state["callbacks"], state.get("configured", {}))
 
-    def go_on(self, state: dict[str, Any], event: Callable[[Any], object]) -> list[str]:
+    def go_on(self, state: dict[str, Any], event: Callable[[Any], object], trained: int, evaluated: int) -> list[str]:
         """The place is reached: they hear of the present event, get their state back, and hear of all that follows.
+
+        Args:
+            state: what `get` took.
+            event: tells one of the present event.
+            trained: calls of the train function that were made before it.
+            evaluated: calls of the test function.
 
         Returns:
             In words, what could be given to none of them.
         """
         self.begin()
+        beside.count_on(self._all, trained, evaluated)
         self.tell(event)
+        of_the_process = beside.of_the_process(self._all)
         lost = self.give_back(state)
+        beside.put_back(of_the_process)
         beside.cut(self._all, state["files"])
         self._show([*self._all, self._ours])
         return lost

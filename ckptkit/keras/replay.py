@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ckptkit.keras.place import Pass, Place
+from ckptkit.keras.unseen import unseen
 from ckptkit.save.position import Progress, draw, keeps_a_cache, repeats_within
 
 
@@ -81,7 +82,8 @@ class Replay:
             self._stepped = True
             if self._place.drawn_again is None:
                 self._cached, self._repeats = keeps_a_cache(iterator), repeats_within(iterator, endless=False)
-            self._step(iterator)
+            with unseen():
+                self._step(iterator)
             self._drawn += self._place.per_call
         elif self._draws_all:
             self._drawn += draw(iterator, self._place.per_call)

@@ -11,6 +11,7 @@ from ckptkit.errors import ConfigError, CorruptCheckpointError, Preempted
 from ckptkit.log import logger
 from ckptkit.manager.finished import note_finished
 from ckptkit.manager.held import hold_of
+from ckptkit.manager.logs import Logs
 from ckptkit.manager.loop_data import LoopData
 from ckptkit.manager.metrics import Metrics
 from ckptkit.manager.opening import open_run_to_train
@@ -81,7 +82,8 @@ class Attempt:
         self.plan, self.journal, self._lock, self.spent = opened.plan, opened.journal, opened.lock, opened.spent
         try:
             self.settling = Settling(self.plan)
-            self._saver = Saver(self.plan, self.journal, self._tracker, self.spent)
+            self._logs = Logs(self.plan, self.journal)
+            self._saver = Saver(self.plan, self.journal, self._tracker, self.spent, self._logs.saved)
             self.stopping = Stopping(self, self.plan, self.journal, self._saver)
             self._outside = Outside(self, self.plan, self.journal, self.stopping)
             self._hold = hold_of(self, self.plan.layout, self.stopping)
@@ -148,6 +150,7 @@ class Attempt:
             self._extremes = {name: (float(low), float(high)) for name, (low, high) in checkpoint.manifest.extremes.items()}
         self._last = Moment(position=self.position, time_secs=self.plan.clock.monotonic())
         self._metrics = Metrics()
+        self._logs.goes_on_from(checkpoint)
         return self.position
 
     def inexact(self, reason: str) -> None:
@@ -341,7 +344,7 @@ class Attempt:
         self._extremes = updated_extremes(self._extremes, taken.metrics)
         manifest = Manifest(
             step=taken.position.step, epoch=taken.position.epoch, batch=taken.position.batch, attempt=self.journal.attempt,
-            saved_at=self.plan.clock.now(), trigger=trigger, states=taken.snapshot.states, tensors=(),
+            saved_at=taken.time, trigger=trigger, states=taken.snapshot.states, tensors=(),
             metrics=to_numbers(taken.metrics),
             extremes={name: (to_number(low), to_number(high)) for name, (low, high) in self._extremes.items()},
             hyperparameters=dict(self.settling.recorded), versions=versions(), final=final, total=self.total)
@@ -441,6 +444,7 @@ class Attempt:
                     self.stopping.end()
                 finally:
                     self._outside.end()
+                    self._logs.end()
                     self._lock.release()
 
     def _tell_end(self, error: BaseException | None) -> None:

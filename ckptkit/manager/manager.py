@@ -55,6 +55,9 @@ class CheckpointManager:
             index, `"auto"` (default) reads everything for as long as that takes less than a second per GB.
         fresh: a label. Under a label that is new to this run, earlier lives are moved to `<run>/aside/` and step 0 begins; later starts
             with the same label go on with the life that it began.
+        tensorboard: the directory with the event files that the program writes, as the `log_dir` of `keras.callbacks.TensorBoard`. Where the run
+            goes on, points that were written after the restored checkpoint are taken out of them, in all directories below; the files of before
+            stay there under names that TensorBoard does not read. What cannot be done is said, and costs no training.
         clock: where the time comes from; for tests.
         files: how the disk is changed; for tests.
 
@@ -75,10 +78,11 @@ class CheckpointManager:
     def __init__(self, directory: str | os.PathLike[str], state: Mapping[str, Any], *, save: SavePolicy | None = None,
                  keep: KeepPolicy | None = None, preemption: Preemption | None = None, background: bool = True,
                  hparams: Mapping[str, Any] | None = None, changed: Mapping[str, str] | None = None, exact: str = "warn",
-                 verify: Depth = "auto", fresh: str | None = None, clock: Clock | None = None, files: FileSystem | None = None) -> None:
+                 verify: Depth = "auto", fresh: str | None = None, tensorboard: str | os.PathLike[str] | None = None, clock: Clock | None = None,
+                 files: FileSystem | None = None) -> None:
         check_state(state)
         self._plan = make_plan(directory, state, save=save, keep=keep, preemption=preemption, background=background, hparams=hparams,
-                               changed=changed, exact=exact, verify=verify, fresh=fresh, clock=clock, files=files)
+                               changed=changed, exact=exact, verify=verify, fresh=fresh, tensorboard=tensorboard, clock=clock, files=files)
         self._attempt: Attempt | None = None
 
     # -- opening and closing

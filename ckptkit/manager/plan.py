@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ckptkit.clock import Clock, SystemClock
@@ -12,6 +13,7 @@ from ckptkit.errors import ConfigError
 from ckptkit.policies import EveryNEpochs, EveryNSeconds, KeepLatest, KeepPolicy, SavePolicy
 from ckptkit.policies.spread import SpreadKeeps, SpreadSaves
 from ckptkit.preemption.policy import Preemption
+from ckptkit.report.repair import check_directory
 from ckptkit.resume.hyperparameters import check_changed
 from ckptkit.save.hyperparameters import check_hparams
 from ckptkit.store.audit import orders_of, written
@@ -39,6 +41,7 @@ class Plan:
         exact: what happens where exactness is impossible: `warn`, `require` or `off`.
         verify: how thoroughly a checkpoint is verified before it is restored: `auto`, `full` or `quick`.
         fresh: a label under which earlier lives are set aside, once.
+        tensorboard: where the program's event files lie, or None.
         clock: where the time comes from.
         files: how the disk is changed.
     """
@@ -54,6 +57,7 @@ class Plan:
     exact: str
     verify: Depth
     fresh: str | None
+    tensorboard: Path | None
     clock: Clock
     files: FileSystem
 
@@ -70,7 +74,7 @@ def layout_of(directory: str | os.PathLike[str]) -> RunLayout:
 def make_plan(directory: str | os.PathLike[str], state: Mapping[str, Any], *, save: SavePolicy | None = None, keep: KeepPolicy | None = None,
               preemption: Preemption | None = None, background: bool = True, hparams: Mapping[str, Any] | None = None,
               changed: Mapping[str, str] | None = None, exact: str = "warn", verify: Depth = "auto", fresh: str | None = None,
-              clock: Clock | None = None, files: FileSystem | None = None) -> Plan:
+              tensorboard: str | os.PathLike[str] | None = None, clock: Clock | None = None, files: FileSystem | None = None) -> Plan:
     """A plan of checked arguments, with the defaults where None was given.
 
     Raises:
@@ -97,5 +101,5 @@ def make_plan(directory: str | os.PathLike[str], state: Mapping[str, Any], *, sa
         save, keep = save | SpreadSaves(orders.every), keep | SpreadKeeps(orders.every)
     return Plan(layout=layout, state=dict(state), save=save, keep=keep, preemption=preemption or Preemption(),
                 background=background, hparams=check_hparams(hparams), changed=check_changed(changed), exact=exact,
-                verify=verify, fresh=fresh,
+                verify=verify, fresh=fresh, tensorboard=check_directory(tensorboard),
                 clock=clock or SystemClock(), files=files or FileSystem())

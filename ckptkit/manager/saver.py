@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ckptkit.errors import BackgroundSaveError, StorageError
@@ -48,13 +49,15 @@ class Saver:
         journal: of the attempt.
         tracker: what there is to save.
         spent: what training spends its time on; some of it is spent here.
+        told: is told of each save that was committed, with how long training stood still, and how long it was written.
     """
 
-    def __init__(self, plan: Plan, journal: Journal, tracker: Tracker, spent: Spent) -> None:
+    def __init__(self, plan: Plan, journal: Journal, tracker: Tracker, spent: Spent, told: Callable[[Manifest, float, float], None]) -> None:
         self._spent = spent
         self._plan = plan
         self._journal = journal
         self._tracker = tracker
+        self._told = told
         self._target = Target(plan.files, plan.layout, journal, plan.keep)
         self._architectures = Architectures(plan.state, plan.files, plan.layout, journal)
         self.refused: RunPosition | None = None
@@ -126,6 +129,7 @@ class Saver:
         if not self._write_secs:
             self._say_size(written)
         self._write_secs.append(time.monotonic() - began)
+        self._told(written, taken.secs, self._write_secs[-1])
 
     def _refuse(self, position: RunPosition, error: StorageError) -> None:
         """A save that fell due found no space: the next one tries anew, and where there is none, the end of training does, and is an error then."""

@@ -74,6 +74,21 @@ class Inexact(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LogsRepaired(Event):
+    """TensorBoard's files under `directory` were put in order for going on after `step`: `points` that are no part of the run any more were taken
+    out of `files` files; `left` are those with which that could not be done, and why.
+    """
+
+    event: ClassVar[str] = "logs_repaired"
+    directory: str
+    step: int
+    files: int
+    points: int
+    left: list[str] = field(default_factory=list)
+    secs: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingStarted(Event):
     """The first training step of this attempt is about to run."""
 
@@ -392,8 +407,8 @@ class Swept(Event):
 
 EVENTS: dict[str, type[Event]] = {
     cls.event: cls
-    for cls in (AttemptStarted, AttemptEnded, Restored, Inexact, TrainingStarted, Progressed, Saved, SaveDropped, SaveFailed, SpaceShort,
-                ForegroundSaves, EmergencyDecided, TakenAway, TidyingFailed, PassedOver, CleanedUp, TakenOver, SetAside, RolledBack,
+    for cls in (AttemptStarted, AttemptEnded, Restored, Inexact, LogsRepaired, TrainingStarted, Progressed, Saved, SaveDropped, SaveFailed,
+                SpaceShort, ForegroundSaves, EmergencyDecided, TakenAway, TidyingFailed, PassedOver, CleanedUp, TakenOver, SetAside, RolledBack,
                 HyperparameterChanged, SignalReceived, NoticeReceived, Preempted, Failed, Finished, Exported, ExportFailed, Requested,
                 RequestServed, LaunchStarted, LaunchEnded, LaunchDecided, Stalled, Swept)
 }

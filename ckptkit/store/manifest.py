@@ -117,7 +117,7 @@ class Head:
     Args:
         step, epoch, batch: the position (see `RunPosition`).
         attempt: number of the process that wrote it, from 1.
-        saved_at: when, in seconds since the epoch.
+        saved_at: when its snapshot was taken, in seconds since the epoch.
         trigger: why it was saved.
         files: every file beside the manifest.
         metrics: what was measured at this position.

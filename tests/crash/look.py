@@ -12,6 +12,7 @@ from ckptkit.store.catalog import Checkpoint, list_checkpoints
 from ckptkit.store.journal import read_journal
 from ckptkit.store.layout import CheckpointName, RunLayout
 from tests.crash import exports as exported
+from tests.crash import logs
 from tests.crash.story import Story, Unsynced, serial_of
 
 _OWN = re.compile(r"ckpt-\d+-\d+|checkpoint|\.fence-\d+")
@@ -58,7 +59,7 @@ def find_problem(root: Path, least: int, most: int, *, bad: Iterable[str] = (), 
         return f"after one more save there are {names_after(layout)}"
     if newest_serial(list_checkpoints(layout), bad) != GOES_ON_SERIAL:
         return "one more save is not the newest"
-    return exported.problem(story, *exports) if exports[1] else None
+    return logs.problem(story) or (exported.problem(story, *exports) if exports[1] else None)
 
 
 def newest_serial(checkpoints: list[Checkpoint], bad: Iterable[str] = ()) -> int:

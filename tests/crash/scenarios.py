@@ -21,7 +21,7 @@ from ckptkit.store.machine import Machine
 from ckptkit.store.retention import remove, review
 from ckptkit.store.rollback import roll_back
 from ckptkit.testing import FakeClock
-from tests.crash import exports
+from tests.crash import exports, logs
 from tests.crash.story import Story, Tape
 
 
@@ -166,14 +166,18 @@ def rollback(story: Story) -> None:
     roll_back(story.owned, story.layout, story.journal, target, newer[::-1])
 
 
+def begin_and_put_in_order(story: Story) -> None:
+    logs.put_in_order(story.begin())
+
+
 def take_all_but_one(story: Story) -> None:
     for step in (10, 20):
         take_away(story.files, story.layout, CheckpointName(step, 1))
     story.begin().retain(KeepLatest(1))
 
 
-def with_exports(prepare: Callable[[Story], object]) -> Callable[[Story], None]:
-    """A run of three saves, and what it has exported."""
+def with_more(prepare: Callable[[Story], object]) -> Callable[[Story], None]:
+    """A run of three saves, and what is beside them."""
     def both(story: Story) -> None:
         three_saves(story)
         prepare(story)
@@ -201,8 +205,9 @@ SCENARIOS = {
     "taking over": Scenario(saves_elsewhere, save),
     "taking over from one that shut out another": Scenario(a_late_one, save),
     "the first export": Scenario(three_saves, partial(exports.export, number=30)),
-    "an export that an older one is given up for": Scenario(with_exports(exports.two), partial(exports.export, number=30)),
-    "an export beside others' versions": Scenario(with_exports(exports.foreign), partial(exports.export, number=30, keep=1)),
-    "an export after crashes": Scenario(with_exports(exports.left_overs), partial(exports.export, number=40)),
+    "an export that an older one is given up for": Scenario(with_more(exports.two), partial(exports.export, number=30)),
+    "an export beside others' versions": Scenario(with_more(exports.foreign), partial(exports.export, number=30, keep=1)),
+    "an export after crashes": Scenario(with_more(exports.left_overs), partial(exports.export, number=40)),
+    "event files that are put in order": Scenario(with_more(logs.written), begin_and_put_in_order),
     "the state file alone": Scenario(three_saves, lambda story: story.begin().retain(KeepLatest(99))),
 }

@@ -1,0 +1,78 @@
+"""TensorBoard's files of an attempt: the program's own are put in order where the run goes on, and the run has some of its own."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from ckptkit.errors import StorageError
+from ckptkit.log import logger
+from ckptkit.manager.plan import Plan
+from ckptkit.report.board import Board, SaveTold
+from ckptkit.report.orphans import Restored, settled_by, writers
+from ckptkit.report.repair import Start, repair
+from ckptkit.store import events
+from ckptkit.store.catalog import Checkpoint
+from ckptkit.store.journal import Journal, read_journal
+from ckptkit.store.manifest import Manifest
+from ckptkit.store.tidying import tell
+
+_MOST_TOLD = 20
+
+
+class Logs:
+    """What TensorBoard shows of a run.
+
+    Args:
+        plan: of the attempt.
+        journal: of the attempt.
+    """
+
+    def __init__(self, plan: Plan, journal: Journal) -> None:
+        self._plan, self._journal = plan, journal
+        self._board = Board(plan.files, plan.layout, plan.clock, journal)
+        self._at: str | None = None
+
+    def goes_on_from(self, checkpoint: Checkpoint | None) -> None:
+        """Takes out what was written after the checkpoint, in the program's files and the run's own; once for each."""
+        at = "" if checkpoint is None else str(checkpoint.name)
+        if at == self._at:
+            return
+        self._at = at
+        for directory in filter(None, (self._plan.tensorboard, self._plan.layout.tensorboard)):
+            if directory.is_dir():
+                self._repair(directory, checkpoint)
+
+    def _repair(self, directory: Path, checkpoint: Checkpoint | None) -> None:
+        began, now = time.monotonic(), self._plan.clock.now()
+        restored = None
+        if checkpoint is not None:
+            restored = Restored(checkpoint.name, checkpoint.manifest.saved_at, checkpoint.manifest.final)
+        try:
+            told = read_journal(self._plan.layout).events
+        except StorageError as error:
+            logger.warning("TensorBoard's files in %s are left as they are: it is not known which of their points count: %s", directory, error)
+            return
+        among = writers(told, restored)
+        done = repair(self._plan.files, directory, Start(
+            among=among, step=None if checkpoint is None else checkpoint.step, settled=settled_by(told, str(directory), among),
+            mark=restored is None or not restored.final, now=now))
+        for why in done.left[:_MOST_TOLD]:
+            logger.warning("TensorBoard may show points there that are no part of the run any more; training goes on: %s", why)
+        if done.points:
+            logger.info("took %d points out of TensorBoard's files in %s that were written after %s; the files of before are beside them, as "
+                        "events.out.before-attempt-%d...", done.points, directory, checkpoint.name if checkpoint is not None else "the start",
+                        self._journal.attempt)
+        if done.points or done.left or directory == self._plan.tensorboard:
+            tell(self._journal, events.LogsRepaired(
+                directory=str(directory), step=checkpoint.step if checkpoint is not None else 0, files=done.files, points=done.points,
+                left=done.left[:_MOST_TOLD], secs=time.monotonic() - began))
+
+    def saved(self, manifest: Manifest, stall_secs: float, write_secs: float) -> None:
+        """A checkpoint was committed."""
+        self._board.saved(SaveTold(step=manifest.step, saved_at=manifest.saved_at, size_bytes=manifest.size_bytes, stall_secs=stall_secs,
+                                   write_secs=write_secs))
+
+    def end(self) -> None:
+        """Writes what is left to be written."""
+        self._board.end()

@@ -1,0 +1,101 @@
+"""Trainings that write event files, killed after step 620 with a checkpoint of step 500: through `fit`, and in a loop with `tf.summary`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import ckptkit
+
+SAVED, KILLED, EPOCH, EPOCHS, BATCH = 500, 620, 90, 8, 4
+
+
+def _rows() -> tuple[np.ndarray, np.ndarray]:
+    x = np.random.RandomState(5).rand(EPOCH * BATCH, 4).astype("float32")
+    return x, x.sum(1, keepdims=True)
+
+
+class _Dies(keras.callbacks.Callback):
+    """Kills the process when step 620 is done and what was written lies in files."""
+
+    def __init__(self, run: str, tensorboard: keras.callbacks.TensorBoard) -> None:
+        super().__init__()
+        self.run, self.tensorboard = run, tensorboard
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if int(self.model.optimizer.iterations) == KILLED:
+            for writer in self.tensorboard._writers.values():
+                writer.flush()
+            die(self.run)
+
+
+def die(run: str) -> None:
+    while not list(Path(run, "checkpoints").glob(f"ckpt-{SAVED}-*")):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Model(keras.Model):
+    """Writes a point of its own in each step, by the optimizer's count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = keras.layers.Dense(1)
+
+    def call(self, x: Any) -> Any:
+        return self.dense(x)
+
+    def train_step(self, data: Any) -> Any:
+        logs = super().train_step(data)
+        tf.summary.scalar("own", self.count_params(), step=tf.cast(self.optimizer.iterations, tf.int64))
+        return logs
+
+
+def fit(directory: str, dies: bool, options: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Trains with Keras' `TensorBoard` beside ours, to the end or until it is killed."""
+    logging.getLogger("ckptkit").setLevel(logging.INFO)
+    keras.utils.set_random_seed(3)
+    run, logs = f"{directory}/run", f"{directory}/logs"
+    model = Model()
+    model.compile("sgd", "mse")
+    x, y = _rows()
+    data = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(64, seed=7).batch(BATCH)
+    options = {"update_freq": "batch", "histogram_freq": 1, "write_steps_per_second": True, **(options or {})}
+    tensorboard = keras.callbacks.TensorBoard(logs, **options)
+    callback = ckptkit.CheckpointCallback(run, save=ckptkit.EveryNSteps(SAVED), export=False, tensorboard=logs)
+    model.fit(data, epochs=EPOCHS, validation_data=(x, y), validation_batch_size=BATCH, verbose=0,
+              callbacks=[callback, tensorboard, *([_Dies(run, tensorboard)] if dies else [])])
+    return {"batches": tensorboard._global_train_batch, "evaluated": tensorboard._global_test_batch}
+
+
+def loop(directory: str, dies: bool) -> dict[str, Any]:
+    """The same in a loop: batches, examples and epochs count three axes."""
+    run, logs = f"{directory}/run", f"{directory}/logs"
+    weight = tf.Variable(0.0)
+    writers = {name: tf.summary.create_file_writer(f"{logs}/{name}") for name in ("train", "deep/er/evaluation")}
+    manager = ckptkit.CheckpointManager(run, {"weight": weight}, save=ckptkit.EveryNSteps(SAVED), tensorboard=logs)
+    with manager:
+        for step in manager.steps(EPOCH * EPOCHS):
+            weight.assign_add(1.0)
+            with writers["train"].as_default():
+                tf.summary.scalar("loss", weight, step=step)
+                tf.summary.scalar("loss_by_examples", weight, step=step * 1000)
+            if step % EPOCH == 0:
+                with writers["deep/er/evaluation"].as_default():
+                    tf.summary.scalar("loss", weight, step=step)
+                    tf.summary.scalar("loss_by_epoch", weight, step=step // EPOCH)
+            if dies and step == KILLED:
+                for writer in writers.values():
+                    writer.flush()
+                die(run)
+    for writer in writers.values():
+        writer.close()
+    return {"value": float(weight)}

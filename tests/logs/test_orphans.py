@@ -1,0 +1,118 @@
+"""Which attempts' points count, and until when: from a journal alone."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ckptkit.report.orphans import Restored, owner, settled_by, writers
+from ckptkit.store import events
+from ckptkit.store.layout import CheckpointName
+
+ALL, NOTHING = math.inf, -math.inf
+
+
+def began(attempt: int, time: float, *, checkpoint: str = "", trained: bool = True, label: str = "") -> list[events.Event]:
+    """An attempt that goes on from a checkpoint, or begins."""
+    told: list[Any] = [events.AttemptStarted(attempt=attempt, time=time, host="machine", pid=100 + attempt, program="train.py")]
+    if label:
+        told.append(events.SetAside(attempt=attempt, time=time + 1, label=label, moved_to="aside"))
+    if checkpoint:
+        told.append(events.Restored(attempt=attempt, time=time + 2, checkpoint=checkpoint, step=0, epoch=0, batch=0, secs=0.1))
+    if trained:
+        told.append(events.TrainingStarted(attempt=attempt, time=time + 3, step=0))
+    return told
+
+
+def saved(attempt: int, step: int, taken_at: float, *, told: bool = True) -> events.Event:
+    return events.Saved(attempt=attempt, time=taken_at + 5, checkpoint=f"ckpt-{step}-{attempt}", step=step, epoch=0, batch=step, trigger="test",
+                        size_bytes=1, snapshot_secs=1.0, write_secs=3.0, taken_at=taken_at if told else None)
+
+
+def until(told: list[events.Event], checkpoint: str, taken_at: float, *, final: bool = False) -> dict[int, float]:
+    name = CheckpointName.parse(checkpoint)
+    assert name is not None
+    return {writer.attempt: writer.until for writer in writers(told, Restored(name, taken_at, final))}
+
+
+def test_the_attempt_that_saved_counts_until_its_snapshot():
+    told = [*began(1, 100), saved(1, 500, 200.0), *began(2, 300, trained=False)]
+    assert until(told, "ckpt-500-1", 200.0) == {1: 200.0, 2: ALL}
+
+
+def test_an_attempt_that_saved_nothing_counts_for_nothing():
+    told = [*began(1, 100), saved(1, 500, 200.0), *began(2, 300, checkpoint="ckpt-500-1"), *began(3, 400, trained=False)]
+    assert until(told, "ckpt-500-1", 200.0) == {1: 200.0, 2: NOTHING, 3: ALL}
+
+
+def test_each_attempt_of_the_line_counts_until_the_next_went_on():
+    """The checkpoint from which the second went on is gone from the disk by now."""
+    told = [*began(1, 100), saved(1, 500, 200.0), saved(1, 600, 250.0), *began(2, 300, checkpoint="ckpt-500-1"), saved(2, 700, 350.0),
+            *began(3, 400, trained=False)]
+    assert until(told, "ckpt-700-2", 350.0) == {1: 200.0, 2: 350.0, 3: ALL}
+
+
+def test_going_back_behind_an_attempt():
+    told = [*began(1, 100), saved(1, 300, 150.0), saved(1, 500, 200.0), *began(2, 300, checkpoint="ckpt-500-1"), saved(2, 700, 350.0),
+            *began(3, 400, trained=False)]
+    assert until(told, "ckpt-300-1", 150.0) == {1: 150.0, 2: NOTHING, 3: ALL}
+
+
+def test_journals_of_before_did_not_tell_of_the_snapshot():
+    told = [*began(1, 100), saved(1, 500, 200.0, told=False), *began(2, 300, checkpoint="ckpt-500-1"), saved(2, 700, 350.0), *began(3, 400)]
+    assert until(told, "ckpt-700-2", 350.0)[1] == 205.0 - 3.0 - 1.0
+
+
+def test_a_start_that_trained_nothing_has_no_orphans():
+    """As one of a finished run, whose program goes on to evaluate."""
+    told = [*began(1, 100), saved(1, 500, 200.0), *began(2, 300, checkpoint="ckpt-500-1", trained=False), *began(3, 400, trained=False)]
+    assert until(told, "ckpt-500-1", 200.0, final=True) == {1: ALL, 2: ALL, 3: ALL}
+
+
+def test_before_the_first_save():
+    told = [*began(1, 100), *began(2, 300, trained=False)]
+    assert {writer.attempt: writer.until for writer in writers(told, None)} == {1: NOTHING, 2: ALL}
+
+
+def test_earlier_lives_are_not_touched():
+    told = [*began(1, 100), saved(1, 500, 200.0), *began(2, 300, label="again"), saved(2, 40, 320.0), *began(3, 400, trained=False)]
+    assert until(told, "ckpt-40-2", 320.0) == {1: ALL, 2: 320.0, 3: ALL}
+
+
+def test_missing_lines_cost_nothing():
+    """An attempt that seems to have begun at step 0, though another had saved: nobody knows what led to it."""
+    told = [*began(1, 100), saved(1, 500, 200.0), *began(2, 300), saved(2, 700, 350.0), *began(3, 400, trained=False)]
+    assert until(told, "ckpt-700-2", 350.0) == {1: ALL, 2: 350.0, 3: ALL}
+
+
+def test_a_clock_that_went_back_in_an_attempt():
+    """It is the order of the lines that says what led to what."""
+    told = [*began(1, 100), saved(1, 500, 200.0), *began(2, 900, checkpoint="ckpt-500-1"), saved(2, 700, 350.0), *began(3, 400, trained=False)]
+    assert until(told, "ckpt-700-2", 350.0) == {1: 200.0, 2: 350.0, 3: ALL}
+
+
+def test_owner():
+    name = CheckpointName(500, 1)
+    among = writers([*began(1, 100), *began(2, 300)], Restored(name, 200.0))
+    assert [owner(among, time).attempt for time in (50.0, 100.0, 299.0, 300.0, 900.0)] == [1, 1, 1, 2, 2]
+
+
+def test_settled():
+    """Only by an attempt of the same line, in the same directory, that left nothing undone."""
+    def repaired(attempt: int, **more: Any) -> events.Event:
+        return events.LogsRepaired(**{"attempt": attempt, "time": 1.0, "directory": "logs", "step": 0, "files": 1, "points": 3, **more})
+
+    told = [*began(1, 100), saved(1, 500, 200.0), *began(2, 300, checkpoint="ckpt-500-1"), saved(2, 700, 350.0),
+            *began(3, 400, checkpoint="ckpt-700-2"), *began(4, 500, trained=False)]
+
+    def by(*repairs: events.Event, checkpoint: str = "ckpt-700-2") -> int:
+        name = CheckpointName.parse(checkpoint)
+        assert name is not None
+        return settled_by([*told, *repairs], "logs", writers(told, Restored(name, 350.0)))
+
+    assert by() == 0
+    assert by(repaired(2)) == 2
+    assert by(repaired(2), repaired(3)) == 2, "the third led nowhere"
+    assert by(repaired(2), checkpoint="ckpt-500-1") == 0
+    assert by(repaired(2, directory="others")) == 0
+    assert by(repaired(2, left=["a file"])) == 0
