@@ -23,6 +23,7 @@ FLOORS = [
     {"manager"},
     {"export"},
     {"load"},
+    {"tensorboard"},
     {"report"},
     {"resume"},
     {"save"},

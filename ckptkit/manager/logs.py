@@ -8,14 +8,14 @@ from pathlib import Path
 from ckptkit.errors import StorageError
 from ckptkit.log import logger
 from ckptkit.manager.plan import Plan
-from ckptkit.report.board import Board, SaveTold
-from ckptkit.report.orphans import Restored, settled_by, writers
-from ckptkit.report.repair import Start, repair
 from ckptkit.store import events
 from ckptkit.store.catalog import Checkpoint
 from ckptkit.store.journal import Journal, read_journal
 from ckptkit.store.manifest import Manifest
 from ckptkit.store.tidying import tell
+from ckptkit.tensorboard.board import Board, SaveTold
+from ckptkit.tensorboard.orphans import Restored, settled_by, writers
+from ckptkit.tensorboard.repair import Start, repair
 
 _MOST_TOLD = 20
 

@@ -13,13 +13,13 @@ from ckptkit.errors import ConfigError
 from ckptkit.policies import EveryNEpochs, EveryNSeconds, KeepLatest, KeepPolicy, SavePolicy
 from ckptkit.policies.spread import SpreadKeeps, SpreadSaves
 from ckptkit.preemption.policy import Preemption
-from ckptkit.report.repair import check_directory
 from ckptkit.resume.hyperparameters import check_changed
 from ckptkit.save.hyperparameters import check_hparams
 from ckptkit.store.audit import orders_of, written
 from ckptkit.store.files import FileSystem
 from ckptkit.store.layout import RunLayout, run_layout
 from ckptkit.store.verify import Depth
+from ckptkit.tensorboard.repair import check_directory
 
 DEFAULT_SAVE: SavePolicy = EveryNSeconds(600) | EveryNEpochs(1, min_secs=60)
 DEFAULT_KEEP: KeepPolicy = KeepLatest(2)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from ckptkit.report.orphans import Writer
-from ckptkit.report.repair import Start, repair
+from ckptkit.tensorboard.orphans import Writer
+from ckptkit.tensorboard.repair import Start, repair
 from tests.crash.story import Story
 from tests.logs.files import name_of, steps_shown, write
 

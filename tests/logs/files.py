@@ -8,7 +8,7 @@ from pathlib import Path
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 
-from ckptkit.report.event_files import READ, beginning, events_in, record
+from ckptkit.tensorboard.event_files import READ, beginning, events_in, record
 
 Point = tuple[float, int]
 """When it was written, and its step."""

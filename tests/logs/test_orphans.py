@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ckptkit.report.orphans import Restored, owner, settled_by, writers
 from ckptkit.store import events
 from ckptkit.store.layout import CheckpointName
+from ckptkit.tensorboard.orphans import Restored, owner, settled_by, writers
 
 ALL, NOTHING = math.inf, -math.inf
 

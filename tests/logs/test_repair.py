@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from ckptkit.errors import ConfigError
-from ckptkit.report import repair as repairing
-from ckptkit.report.event_files import events_in, kept
-from ckptkit.report.orphans import Writer
-from ckptkit.report.repair import Repaired, Start, check_directory, repair
 from ckptkit.store.files import FileSystem
+from ckptkit.tensorboard import repair as repairing
+from ckptkit.tensorboard.event_files import events_in, kept
+from ckptkit.tensorboard.orphans import Writer
+from ckptkit.tensorboard.repair import Repaired, Start, check_directory, repair
 from ckptkit.testing import FaultyFiles
 from tests.logs.files import name_of, point, points_in, starts, steps_shown, write
 
@@ -228,7 +228,7 @@ def test_only_points_go(tmp_path):
     """A graph, and what a file begins with, are of the program."""
     from tensorboard.compat.proto.event_pb2 import Event
 
-    from ckptkit.report.event_files import record
+    from ckptkit.tensorboard.event_files import record
 
     path = write(tmp_path / name_of(1000, "machine", 101), [(1600.0, 620)])
     with path.open("ab") as file:

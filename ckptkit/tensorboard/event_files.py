@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ckptkit.report.orphans import Writer, owner
 from ckptkit.store.reading import open_regular
+from ckptkit.tensorboard.orphans import Writer, owner
 
 READ = "events.out.tfevents."
 """How the names of event files begin, whichever library writes them."""

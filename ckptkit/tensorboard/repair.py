@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ckptkit.errors import ConfigError, StorageError
-from ckptkit.report.event_files import CUTTING, Found, Named, cut_from, cutting, kept, look, mark_after, restart, restart_step
-from ckptkit.report.open_files import OpenFiles
-from ckptkit.report.orphans import Writer
 from ckptkit.store.files import FileSystem
 from ckptkit.store.reading import open_regular
+from ckptkit.tensorboard.event_files import CUTTING, Found, Named, cut_from, cutting, kept, look, mark_after, restart, restart_step
+from ckptkit.tensorboard.open_files import OpenFiles
+from ckptkit.tensorboard.orphans import Writer
 
 _CHUNK_BYTES = 16 * 1024 * 1024
 

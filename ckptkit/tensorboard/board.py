@@ -17,11 +17,11 @@ import psutil
 
 from ckptkit.clock import Clock
 from ckptkit.log import logger
-from ckptkit.report.event_files import READ, beginning, record
 from ckptkit.store.files import FileSystem
 from ckptkit.store.journal import Journal
 from ckptkit.store.layout import RunLayout
 from ckptkit.store.tidying import tidying
+from ckptkit.tensorboard.event_files import READ, beginning, record
 
 _END_SECS = 2.0
 """How long the end of an attempt waits for the last points: storage that is cut off never answers."""

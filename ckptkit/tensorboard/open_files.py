@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from ckptkit.report.orphans import Writer
+from ckptkit.tensorboard.orphans import Writer
 
 _SECS = 5.0
 """By so much the kernel's word on when a process was started may be wrong: it counts from a start of the machine that follows the clock."""
