@@ -1,4 +1,4 @@
-"""The run's own event files, in `<run>/tensorboard/`: what its saves cost, and how it stands.
+"""The run's own event files, in `<run>/tensorboard/`: what its saves cost, how it stands, and its history.
 
 They are written on a thread of their own, so that neither training nor a save ever waits for them; what cannot be written is said once.
 """
@@ -9,6 +9,7 @@ import os
 import queue
 import socket
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +17,23 @@ from pathlib import Path
 import psutil
 
 from ckptkit.clock import Clock
+from ckptkit.errors import CheckpointError, StorageError
 from ckptkit.log import logger
+from ckptkit.report.attempts import ledger_of
+from ckptkit.report.goodput import Goodput, goodput_of
 from ckptkit.store.files import FileSystem
-from ckptkit.store.journal import Journal
+from ckptkit.store.journal import Journal, read_journal
 from ckptkit.store.layout import RunLayout
-from ckptkit.store.tidying import tidying
-from ckptkit.tensorboard.event_files import READ, beginning, record
+from ckptkit.tensorboard.event_files import READ, beginning, scalars, text
+from ckptkit.tensorboard.history import history
 
 _END_SECS = 2.0
 """How long the end of an attempt waits for the last points: storage that is cut off never answers."""
+
+_SHARE = 0.01
+"""What part of the time the history and goodput may take, which are reckoned from the whole journal."""
+
+_HISTORY = ".history"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +71,10 @@ class Board:
         self._thread: threading.Thread | None = None
         self._path: Path | None = None
         self._last: SaveTold | None = None
+        self._again_at = 0.0
         self._process = psutil.Process()
+
+    # -- on other threads
 
     def saved(self, save: SaveTold) -> None:
         """A checkpoint was committed; returns at once."""
@@ -75,23 +87,49 @@ class Board:
                 logger.debug("the run's own points for TensorBoard are not written: %s", error)
 
     def end(self) -> None:
-        """Waits for the last points, for a moment."""
+        """The attempt has told all it had to tell: waits for the last points, for a moment."""
         if self._thread is not None and self._thread.is_alive():
             self._waiting.put(None)
             self._thread.join(_END_SECS)
 
-    def _work(self) -> None:
-        while (save := self._waiting.get()) is not None:
-            try:
-                with tidying(self._journal, "write the run's own points for TensorBoard"):
-                    self._write(save)
-            except Exception as error:  # whatever it is: nobody waits for these points
-                logger.debug("the run's own points for TensorBoard end here: %s", error)
-                return
+    # -- on its own thread
 
-    def _write(self, save: SaveTold) -> None:
-        data = _point(save.step, save.saved_at, self._values(save))  # by that time it stays where the run goes on from this save
+    def _work(self) -> None:
+        try:
+            while (save := self._waiting.get()) is not None:
+                self._point(save)
+            if self._last is not None:
+                self._tell_history(self._last.step)
+        except StorageError as error:
+            logger.warning("no further points of the run's own for TensorBoard in %s; training and checkpoints are not affected: %s",
+                           self._layout.tensorboard, error)
+        except CheckpointError as error:
+            logger.debug("the run is another process's now: %s", error)
+
+    def _point(self, save: SaveTold) -> None:
+        values = {"save/stall_secs": save.stall_secs, "save/write_secs": save.write_secs, "save/size_bytes": float(save.size_bytes)}
+        if self._last is not None:
+            values["save/interval_secs"] = save.saved_at - self._last.saved_at
         self._last = save
+        if (free := self._files.free_bytes(self._layout.root)) is not None:
+            values["disk/free_bytes"] = float(free)
+        values |= self._memory()
+        if time.monotonic() >= self._again_at:
+            goodput = self._tell_history(save.step)
+            if goodput is not None and goodput.ratio is not None:
+                values["goodput"] = goodput.ratio
+        self._write(scalars(save.step, save.saved_at, values))  # by that time it stays where the run goes on from this save
+
+    def _memory(self) -> Mapping[str, float]:
+        try:
+            machine = psutil.virtual_memory()
+            return {"memory/process_bytes": float(self._process.memory_info().rss), "memory/host_free_bytes": float(machine.available),
+                    "memory/host_used_bytes": float(machine.total - machine.available)}
+        except psutil.Error as error:
+            logger.debug("memory is not measured: %s", error)
+            return {}
+
+    def _write(self, data: bytes) -> None:
         if self._path is not None:
             self._files.append(self._path, data)
             return
@@ -101,26 +139,17 @@ class Board:
         self._files.create(path, beginning(now) + data)
         self._path = path
 
-    def _values(self, save: SaveTold) -> Mapping[str, float]:
-        values = {"save/stall_secs": save.stall_secs, "save/write_secs": save.write_secs, "save/size_bytes": float(save.size_bytes)}
-        if self._last is not None:
-            values["save/interval_secs"] = save.saved_at - self._last.saved_at
-        if (free := self._files.free_bytes(self._layout.root)) is not None:
-            values["disk/free_bytes"] = float(free)
-        try:
-            values["memory/process_bytes"] = float(self._process.memory_info().rss)
-            machine = psutil.virtual_memory()
-            values["memory/host_used_bytes"], values["memory/host_free_bytes"] = float(machine.total - machine.available), float(machine.available)
-        except psutil.Error as error:
-            logger.debug("memory is not measured: %s", error)
-        return values
-
-
-def _point(step: int, now: float, values: Mapping[str, float]) -> bytes:
-    """One point of several scalars, as a record."""
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary
-    from tensorboard.plugins.scalar.summary_v2 import scalar_pb
-
-    parts = [scalar_pb(name, value) for name, value in values.items()]
-    return record(Event(wall_time=now, step=step, summary=Summary(value=[value for part in parts for value in part.value])))
+    def _tell_history(self, step: int) -> Goodput | None:
+        """Writes the history anew, whole: a new file, and then the one of before goes."""
+        began, now = time.monotonic(), self._clock.now()
+        ledger = ledger_of(read_journal(self._layout).events, now)
+        goodput = goodput_of(ledger)
+        directory = self._layout.tensorboard / "history"
+        self._files.make_dir(directory)
+        old = [path for path in directory.iterdir() if path.name.endswith(_HISTORY)]
+        number = max((int(path.name.split(".")[-2]) for path in old), default=0) + 1
+        self._files.create(directory / f"{READ}{number:010d}{_HISTORY}", beginning(now) + text(step, now, "history", history(ledger, goodput)))
+        for path in old:
+            self._files.remove_file(path)
+        self._again_at = time.monotonic() + (time.monotonic() - began) / _SHARE
+        return goodput

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -213,3 +213,24 @@ def restart_step(path: Path) -> int:
     """
     with open_regular(path) as file:
         return max((int(event.step) for _, _, event in events_in(file)), default=0)
+
+
+def scalars(step: int, now: float, values: Mapping[str, float]) -> bytes:
+    """One point of several scalars, as a record."""
+    from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+
+    return _summary(step, now, [scalar_pb(name, value) for name, value in values.items()])
+
+
+def text(step: int, now: float, name: str, markdown: str) -> bytes:
+    """A text, as a record."""
+    from tensorboard.plugins.text.summary_v2 import text_pb
+
+    return _summary(step, now, [text_pb(name, markdown)])
+
+
+def _summary(step: int, now: float, parts: Iterable[Any]) -> bytes:
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    return record(Event(wall_time=now, step=step, summary=Summary(value=[value for part in parts for value in part.value])))
