@@ -199,6 +199,33 @@ for data, size, expected in (((rows, rows[:, :2]), 4, 2), ((rows, rows[:, :2]), 
 made.fit(tf.data.Dataset.from_tensor_slices((rows, rows[:, :2])).batch(5), verbose=0, callbacks=[look])
 assert look.seen is None
 """,
+    "OF_THE_PROCESS": """
+tensorboard = keras.callbacks.TensorBoard("logs", write_steps_per_second=True)
+made = model()
+made.fit(x, y, batch_size=4, epochs=2, validation_data=(x, y), verbose=0, callbacks=[tensorboard])
+assert set(_private.OF_THE_PROCESS) <= set(vars(tensorboard)), set(_private.OF_THE_PROCESS) - set(vars(tensorboard))
+assert (tensorboard._global_train_batch, tensorboard._is_tracing, tensorboard._profiler_started) == (4, False, False)
+""",
+    "count_on": """
+import glob
+class On(keras.callbacks.Callback):
+    def on_train_begin(self, logs=None): _private.count_on(tensorboard, 40, 7)
+tensorboard = keras.callbacks.TensorBoard("logs", update_freq=1)
+model().fit(x, y, batch_size=4, verbose=0, validation_data=(x, y), callbacks=[tensorboard, On()])
+assert tensorboard._global_train_batch == 42 and tensorboard._global_test_batch == 8, vars(tensorboard)
+steps = {event.step for file in glob.glob("logs/train/*tfevents*") for event in tf.compat.v1.train.summary_iterator(file)
+         for value in event.summary.value if value.tag == "batch_loss"}
+assert steps == {41, 42}, steps
+""",
+    "count_steps_from_here": """
+made = model()
+made.fit(x, y, batch_size=4, verbose=0)
+for measures in (True, False):
+    tensorboard = keras.callbacks.TensorBoard("logs", write_steps_per_second=measures)
+    tensorboard.set_model(made)
+    _private.count_steps_from_here(tensorboard)
+    assert float(tensorboard._previous_epoch_iterations) == (2.0 if measures else 0.0)
+""",
     "set_initial_epoch": """
 seen = []
 class Begin(keras.callbacks.Callback):

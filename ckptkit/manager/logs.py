@@ -63,7 +63,7 @@ class Logs:
             logger.info("took %d points out of TensorBoard's files in %s that were written after %s; the files of before are beside them, as "
                         "events.out.before-attempt-%d...", done.points, directory, checkpoint.name if checkpoint is not None else "the start",
                         self._journal.attempt)
-        if done.points or done.left or directory == self._plan.tensorboard:
+        if done.points or done.left or (checkpoint is not None and directory == self._plan.tensorboard):
             tell(self._journal, events.LogsRepaired(
                 directory=str(directory), step=checkpoint.step if checkpoint is not None else 0, files=done.files, points=done.points,
                 left=done.left[:_MOST_TOLD], secs=time.monotonic() - began))

@@ -99,3 +99,46 @@ def loop(directory: str, dies: bool) -> dict[str, Any]:
     for writer in writers.values():
         writer.close()
     return {"value": float(weight)}
+
+
+def counts(directory: str) -> list[dict[str, Any]]:
+    """What Keras' `TensorBoard` counts after an interruption, with each way of thinning out; the same twice, without and with an interruption.
+
+    The interruption is an exception in the same process: what is resumed is a new model, with new callbacks.
+    """
+    logging.getLogger("ckptkit").setLevel(logging.WARNING)
+    found = []
+    for name, options in {"epoch": {"update_freq": "epoch"}, "seventh": {"update_freq": 7}, "profile": {"profile_batch": (13, 15)}}.items():
+        for interrupted in (False, True):
+            found.append({"name": name, **_counted(f"{directory}/{name}-{interrupted}", options, interrupted=interrupted)})
+    return found
+
+
+class _Stop(keras.callbacks.Callback):
+    """Ends the fit at its 14th step, in the middle of the profile; the checkpoint is of step 12."""
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if int(self.model.optimizer.iterations) == 14:
+            raise InterruptedError
+
+
+def _counted(directory: str, options: dict[str, Any], *, interrupted: bool) -> dict[str, Any]:
+    x, y = (rows[:BATCH * 10] for rows in _rows())
+    for attempt in range(2 if interrupted else 1):
+        keras.utils.set_random_seed(3)
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        tensorboard = keras.callbacks.TensorBoard(f"{directory}/logs", **options)
+        callback = ckptkit.CheckpointCallback(f"{directory}/run", save=ckptkit.EveryNSteps(12), background=False, export=False,
+                                              tensorboard=f"{directory}/logs")
+        stops = interrupted and not attempt
+        try:
+            # Twice as many epochs from a finished run are a resume as well: of a state that was taken at the end of an epoch.
+            for epochs in (3, 5):
+                model.fit(x, y, batch_size=BATCH, epochs=epochs, shuffle=False, validation_data=(x, y), verbose=0,
+                          callbacks=[tensorboard, *([_Stop()] if stops else []), callback])
+        except InterruptedError:
+            for writer in tensorboard._writers.values():
+                writer.close()
+    return {"trained": tensorboard._global_train_batch, "evaluated": tensorboard._global_test_batch, "tracing": tensorboard._is_tracing,
+            "profiling": tensorboard._profiler_started}

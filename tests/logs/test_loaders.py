@@ -81,7 +81,7 @@ def test_journal_tells(program: str, resumed: dict[str, Path]) -> None:
 def test_real_tensorboard(resumed: dict[str, Path], fresh_process: Any) -> None:
     """Over HTTP, as a browser asks."""
     process = fresh_process("-m", "tensorboard.main", "--logdir", resumed["fit"] / "logs", "--host", "127.0.0.1", "--port", "0",
-                            "--samples_per_plugin", "scalars=0", "--reload_interval", "1")
+                            "--samples_per_plugin", "scalars=100000", "--reload_interval", "1")
     address = process.wait_for_output(r"TensorBoard \S+ at (http://\S+)")[1]
     served = Served(address)
     assert settled(served.scalars, OF_FIT) == OF_FIT
