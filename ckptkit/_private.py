@@ -488,6 +488,18 @@ def count_steps_from_here(tensorboard: Any) -> None:
         tensorboard._previous_epoch_iterations = keras.ops.convert_to_tensor(tensorboard.model.optimizer.iterations, "float32")
 
 
+def close_writers(tensorboard: Any) -> None:
+    """Closes the event files of Keras' `TensorBoard` callback as its `on_train_end` does, and lets go of them.
+
+    Reason: Keras does not call that where a `fit` ends with an exception. The files stay open then for as long as the process lives, and one of them
+    is what every summary of the program goes to.
+    """
+    while tensorboard._prev_summary_state:
+        tensorboard._pop_writer()
+    tensorboard._close_writers()
+    tensorboard._writers = {}
+
+
 def rows_in_memory(call: FitCall, most: int = 32) -> Any:
     """The end of the last batch of the inputs that were given to `fit` as arrays, `most` rows of it, or None.
 

@@ -199,23 +199,33 @@ for data, size, expected in (((rows, rows[:, :2]), 4, 2), ((rows, rows[:, :2]), 
 made.fit(tf.data.Dataset.from_tensor_slices((rows, rows[:, :2])).batch(5), verbose=0, callbacks=[look])
 assert look.seen is None
 """,
-    "OF_THE_PROCESS": """
-tensorboard = keras.callbacks.TensorBoard("logs", write_steps_per_second=True)
-made = model()
-made.fit(x, y, batch_size=4, epochs=2, validation_data=(x, y), verbose=0, callbacks=[tensorboard])
-assert set(_private.OF_THE_PROCESS) <= set(vars(tensorboard)), set(_private.OF_THE_PROCESS) - set(vars(tensorboard))
-assert (tensorboard._global_train_batch, tensorboard._is_tracing, tensorboard._profiler_started) == (4, False, False)
-""",
     "count_on": """
 import glob
 class On(keras.callbacks.Callback):
     def on_train_begin(self, logs=None): _private.count_on(tensorboard, 40, 7)
 tensorboard = keras.callbacks.TensorBoard("logs", update_freq=1)
 model().fit(x, y, batch_size=4, verbose=0, validation_data=(x, y), callbacks=[tensorboard, On()])
-assert tensorboard._global_train_batch == 42 and tensorboard._global_test_batch == 8, vars(tensorboard)
+assert tensorboard._global_train_batch == 42 and tensorboard._global_test_batch == 9, vars(tensorboard)
 steps = {event.step for file in glob.glob("logs/train/*tfevents*") for event in tf.compat.v1.train.summary_iterator(file)
          for value in event.summary.value if value.tag == "batch_loss"}
 assert steps == {41, 42}, steps
+tensorboard = keras.callbacks.TensorBoard("logs", write_steps_per_second=True)
+model().fit(x, y, verbose=0, callbacks=[tensorboard])
+assert set(_private.OF_THE_PROCESS) <= set(vars(tensorboard)), set(_private.OF_THE_PROCESS) - set(vars(tensorboard))
+""",
+    "close_writers": """
+import psutil
+def opened(): return [file.path for file in psutil.Process().open_files() if "tfevents" in file.path]
+for freq, event in ((1, "on_train_batch_end"), (1, "on_test_batch_end"), ("epoch", "on_train_batch_end")):
+    fails, tensorboard = keras.callbacks.Callback(), keras.callbacks.TensorBoard("logs", update_freq=freq)
+    def fail(batch, logs=None): raise InterruptedError
+    setattr(fails, event, fail)
+    try: model().fit(x, y, batch_size=4, verbose=0, validation_data=(x, y), callbacks=[tensorboard, fails])
+    except InterruptedError: pass
+    assert opened()
+    _private.close_writers(tensorboard)
+    assert opened() == [], (freq, event)
+    with tf.summary.record_if(True): assert not tf.summary.scalar("nobody", 1.0, step=1)
 """,
     "count_steps_from_here": """
 made = model()

@@ -10,6 +10,7 @@ import keras
 
 from ckptkit import _private
 from ckptkit.errors import ConfigError
+from ckptkit.log import logger
 
 
 def check_others(callbacks: Iterable[Any]) -> None:
@@ -73,6 +74,16 @@ def put_back(kept: Iterable[tuple[Any, dict[str, Any]]]) -> None:
     for callback, values in kept:
         vars(callback).update(values)
         _private.count_steps_from_here(callback)
+
+
+def close(callbacks: Iterable[Any]) -> None:
+    """Closes the event files of `TensorBoard`, where `fit` is left without its `on_train_end`: the next start puts them in order."""
+    for callback in callbacks:
+        if isinstance(callback, keras.callbacks.TensorBoard):
+            try:
+                _private.close_writers(callback)
+            except Exception as error:  # whatever it is: the fit is being left, with an error of its own
+                logger.warning("could not close the event files in %s: %s", callback.log_dir, error)
 
 
 def flush(callbacks: Iterable[Any]) -> None:

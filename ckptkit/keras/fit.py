@@ -234,6 +234,7 @@ class FitRun:
             _give(self._untouched)  # the step that was to be thrown away has changed them
             self._attempt.settling.take_back()
         self._undo()
+        self._others.close()
         self._manager.let_go(error)
 
     def _undo(self) -> None:
@@ -249,6 +250,7 @@ class FitRun:
     def _flush(self) -> None:
         self._undo()
         self._others.flush()
+        self._others.close()
 
     # -- events of Keras
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from ckptkit.errors import StorageError
+from ckptkit.errors import CheckpointError, StorageError
 from ckptkit.log import logger
 from ckptkit.manager.plan import Plan
 from ckptkit.store import events
@@ -15,7 +15,7 @@ from ckptkit.store.manifest import Manifest
 from ckptkit.store.tidying import tell
 from ckptkit.tensorboard.board import Board, SaveTold
 from ckptkit.tensorboard.orphans import Restored, settled_by, writers
-from ckptkit.tensorboard.repair import Start, repair
+from ckptkit.tensorboard.repair import Repaired, Start, repair
 
 _MOST_TOLD = 20
 
@@ -54,9 +54,14 @@ class Logs:
             logger.warning("TensorBoard's files in %s are left as they are: it is not known which of their points count: %s", directory, error)
             return
         among = writers(told, restored)
-        done = repair(self._plan.files, directory, Start(
-            among=among, step=None if checkpoint is None else checkpoint.step, settled=settled_by(told, str(directory), among),
-            mark=restored is None or not restored.final, now=now))
+        start = Start(among=among, step=None if checkpoint is None else checkpoint.step, settled=settled_by(told, str(directory), among),
+                      mark=restored is None or not restored.final, now=now)
+        try:
+            done = repair(self._plan.files, directory, start)
+        except CheckpointError:
+            raise  # the run belongs to somebody else now
+        except Exception as error:  # whatever it is: curves are not worth a training
+            done = Repaired(left=[f"{directory}: {type(error).__name__}: {error}"])
         for why in done.left[:_MOST_TOLD]:
             logger.warning("TensorBoard may show points there that are no part of the run any more; training goes on: %s", why)
         if done.points:

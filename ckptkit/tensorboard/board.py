@@ -105,6 +105,8 @@ class Board:
                            self._layout.tensorboard, error)
         except CheckpointError as error:
             logger.debug("the run is another process's now: %s", error)
+        except Exception as error:  # whatever it is: nobody waits for these points, and nobody would see it here
+            logger.warning("no further points of the run's own for TensorBoard: %s: %s", type(error).__name__, error)
 
     def _point(self, save: SaveTold) -> None:
         values = {"save/stall_secs": save.stall_secs, "save/write_secs": save.write_secs, "save/size_bytes": float(save.size_bytes)}

@@ -25,6 +25,7 @@ class Writer:
         pid: its process there; attempts may share one, and others may have had the same number.
         started: when it opened the run, by its own clock.
         until: what it wrote later than that is no part of the run; infinite where all of it is, or none.
+        ended: when it let go of the run in an orderly way, by its own clock; infinite where nobody told.
     """
 
     attempt: int
@@ -32,6 +33,7 @@ class Writer:
     pid: int
     started: float
     until: float = math.inf
+    ended: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,10 @@ def writers(told: Sequence[events.Event], restored: Restored | None) -> list[Wri
     trained = {event.attempt for event in life if isinstance(event, events.TrainingStarted)}
     starts = sorted((event for event in told if isinstance(event, events.AttemptStarted)), key=lambda event: event.attempt)
     led_nowhere = trained - {starts[-1].attempt} if starts else set()
+    ends = {event.attempt: event.time for event in told if isinstance(event, events.AttemptEnded)}
     return [Writer(event.attempt, event.host, event.pid, event.time,
-                   line.get(event.attempt, -math.inf if event.attempt in led_nowhere else math.inf)) for event in starts]
+                   line.get(event.attempt, -math.inf if event.attempt in led_nowhere else math.inf), ends.get(event.attempt, math.inf))
+            for event in starts]
 
 
 def _line(life: Sequence[events.Event], restored: Restored) -> dict[int, float]:
@@ -112,5 +116,8 @@ def settled_by(told: Sequence[events.Event], directory: str, among: Sequence[Wri
 
 
 def owner(candidates: Sequence[Writer], wall_time: float) -> Writer:
-    """Of several attempts of one process, the one that was under way."""
-    return max((writer for writer in candidates if writer.started <= wall_time), key=lambda writer: writer.attempt, default=candidates[0])
+    """Of several attempts of one process, the one that was under way; between two of them the later one, for which a program opens its files."""
+    for writer in candidates:
+        if wall_time <= writer.ended and all(wall_time < later.started for later in candidates if later.attempt > writer.attempt):
+            return writer
+    return candidates[-1]

@@ -108,7 +108,7 @@ def counts(directory: str) -> list[dict[str, Any]]:
     """
     logging.getLogger("ckptkit").setLevel(logging.WARNING)
     found = []
-    for name, options in {"epoch": {"update_freq": "epoch"}, "seventh": {"update_freq": 7}, "profile": {"profile_batch": (13, 15)}}.items():
+    for name, options in {"epoch": {"update_freq": "epoch"}, "seventh": {"update_freq": 7, "profile_batch": (13, 15)}}.items():
         for interrupted in (False, True):
             found.append({"name": name, **_counted(f"{directory}/{name}-{interrupted}", options, interrupted=interrupted)})
     return found
@@ -138,7 +138,6 @@ def _counted(directory: str, options: dict[str, Any], *, interrupted: bool) -> d
                 model.fit(x, y, batch_size=BATCH, epochs=epochs, shuffle=False, validation_data=(x, y), verbose=0,
                           callbacks=[tensorboard, *([_Stop()] if stops else []), callback])
         except InterruptedError:
-            for writer in tensorboard._writers.values():
-                writer.close()
+            pass
     return {"trained": tensorboard._global_train_batch, "evaluated": tensorboard._global_test_batch, "tracing": tensorboard._is_tracing,
             "profiling": tensorboard._profiler_started}

@@ -13,7 +13,7 @@ from tests.logs.readers import Shown, multiplexer
 @pytest.fixture(scope="module")
 def counted(fork_server: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
     directory = tmp_path_factory.mktemp("counts")
-    return directory, fork_server.call("tests.logs.programs:counts", str(directory)).check().result
+    return directory, fork_server.call("tests.logs.programs:counts", str(directory)).check(timeout=400).result
 
 
 def test_counts_are_those_of_an_uninterrupted_run(counted: Any) -> None:
@@ -24,7 +24,7 @@ def test_counts_are_those_of_an_uninterrupted_run(counted: Any) -> None:
         assert not resumed["profiling"]
 
 
-@pytest.mark.parametrize("name", ["epoch", "seventh", "profile"])
+@pytest.mark.parametrize("name", ["epoch", "seventh"])
 def test_each_point_is_there_once(name: str, counted: Any) -> None:
     def shown(interrupted: bool) -> Shown:
         return multiplexer(counted[0] / f"{name}-{interrupted}" / "logs")

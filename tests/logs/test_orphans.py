@@ -95,6 +95,9 @@ def test_owner():
     name = CheckpointName(500, 1)
     among = writers([*began(1, 100), *began(2, 300)], Restored(name, 200.0))
     assert [owner(among, time).attempt for time in (50.0, 100.0, 299.0, 300.0, 900.0)] == [1, 1, 1, 2, 2]
+    told = [*began(1, 100), events.AttemptEnded(attempt=1, time=200.0, outcome="failed", step=3), *began(2, 300)]
+    among = writers(told, Restored(name, 150.0))
+    assert [owner(among, time).attempt for time in (50.0, 200.0, 201.0, 300.0)] == [1, 1, 2, 2], "a program opens its files before it opens the run"
 
 
 def test_settled():

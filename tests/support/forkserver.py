@@ -136,7 +136,9 @@ class Server:
         import tensorflow
 
         import ckptkit
-        for module in ("ckptkit.manager", "ckptkit.keras"):
+        # What a run imports on a thread of its own after its first save is there already, too.
+        for module in ("ckptkit.manager", "ckptkit.keras", "tensorboard.compat.proto.event_pb2", "tensorboard.plugins.scalar.summary_v2",
+                       "tensorboard.plugins.text.summary_v2", "tensorboard.summary.writer.record_writer"):
             importlib.import_module(module)
         _ = (keras.Model, numpy.ndarray, tensorflow.Variable, ckptkit.CheckpointManager)
         if threads is None:
