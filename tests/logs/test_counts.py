@@ -30,6 +30,7 @@ def test_each_point_is_there_once(name: str, counted: Any) -> None:
         return multiplexer(counted[0] / f"{name}-{interrupted}" / "logs")
 
     assert shown(True) == shown(False)
-    assert shown(True)["train/epoch_loss"] == [0, 1, 2, 3, 4]
-    if name == "seventh":
+    if name == "epoch":
+        assert shown(True)["train/epoch_loss"] == shown(True)["validation/epoch_loss"] == [0, 1, 2, 3, 4]
+    else:  # Keras thins out what it writes at the end of an epoch by the number of the last batch
         assert shown(True)["train/batch_loss"] == list(range(7, 51, 7))

@@ -54,7 +54,8 @@ def test_orphans_go_and_the_original_stays(tmp_path):
     assert starts(path.parent) == [501, 501]
 
 
-@pytest.mark.parametrize("torn", [point(1600.0, 7)[:-5], point(1600.0, 7)[:9], b"\0" * 40, b"\xff" * 64])
+@pytest.mark.parametrize("torn", [point(1600.0, 7)[:-5], point(1600.0, 7)[:9], b"\0" * 40, b"\xff" * 64],
+                         ids=["in its data", "in its length", "zeros", "ones"])
 def test_torn_end(tmp_path, torn):
     """A process that was killed in the middle of a write, or a machine that lost its power."""
     path = write(tmp_path / name_of(1000, "machine", 101), [(1400.0, 499), (1600.0, 620)], torn)
