@@ -9,6 +9,8 @@ import pytest
 
 from tests.logs.readers import Shown, multiplexer
 
+pytestmark = pytest.mark.long  # ten fits; tests/logs/test_loaders.py has one resume, and tests/test_private.py what it rests on
+
 
 @pytest.fixture(scope="module")
 def counted(fork_server: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
