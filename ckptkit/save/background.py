@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
 import threading
@@ -13,6 +12,7 @@ from ckptkit.errors import BackgroundSaveError, RunLockedError
 from ckptkit.log import logger
 from ckptkit.save.memory import give_back
 from ckptkit.save.writer import Job
+from ckptkit.store.lock import before_release_at_exit
 
 _writers: weakref.WeakSet[BackgroundWriter] = weakref.WeakSet()
 
@@ -157,4 +157,4 @@ def _at_exit() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
-atexit.register(_at_exit)
+before_release_at_exit(_at_exit)

@@ -20,6 +20,7 @@ import os
 import threading
 import uuid
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
@@ -283,10 +284,18 @@ def _after_fork_in_child() -> None:
         lock.drop()
 
 
+def before_release_at_exit(action: Callable[[], None]) -> None:
+    """Has something done when the interpreter exits, while this process still has its runs.
+
+    Python does last what was registered first, and the release below was registered when this module was imported.
+    """
+    atexit.register(action)
+
+
 def _at_exit() -> None:
     for lock in list(_held):
         lock.release()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
-atexit.register(_at_exit)  # the one of the writers was registered later, and so comes before it
+atexit.register(_at_exit)

@@ -119,7 +119,9 @@ def test_goodput_has_the_lost_steps_and_the_gaps(story):
     assert found.end == pytest.approx(third.end, abs=1e-5)
     bad = found.badput_secs
     assert bad["wasted_progress"] > 0
-    assert bad["infrastructure_recovery"] == pytest.approx(second.began - first.end + third.began - second.end, abs=1e-4)
+    # The system tells the start of a process in hundredths of a second: it may come out before the last sign of the one before.
+    gaps = [max(0.0, after.began - before.end) for before, after in ((first, second), (second, third))]
+    assert bad["infrastructure_recovery"] == pytest.approx(sum(gaps), abs=1e-4)
     assert bad["checkpoint_restore"] >= second.restore_secs
     assert 0 < found.ratio < 1
     assert found.productive_secs + sum(bad.values()) == pytest.approx(found.wall_secs, abs=1e-5)

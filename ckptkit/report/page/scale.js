@@ -87,12 +87,13 @@ function place(pieces, width) {
 
 const DAY = 86400;
 const ROOM_OF_TIME = 66;
-const ROOM_OF_DATE = 100;
+const ROOM_OF_MORE = 100; // a date, or a time with milliseconds
 
 // Moments at round times of the reader's clock, with room for their labels; none inside what is shortened.
 export function ticks(scale) {
   const stepFor = (wanted) => STEPS.find((each) => each >= wanted / scale.perSec) ?? STEPS.at(-1);
-  const room = stepFor(ROOM_OF_TIME) < DAY ? ROOM_OF_TIME : ROOM_OF_DATE;
+  const closest = stepFor(ROOM_OF_TIME);
+  const room = closest >= 1 && closest < DAY ? ROOM_OF_TIME : ROOM_OF_MORE;
   const step = stepFor(room);
   const found = [];
   let last = -room;

@@ -106,7 +106,7 @@ function axis(scale, room) {
     if (left > room - 30 || gaps.some((gap) => Math.abs(gap.left - left) < 42)) continue;
     const fine = step < 1 ? `${clock(at, true)}.${String(Math.round((at % 1) * 1000)).padStart(3, "0")}` : clock(at, step < 60);
     picture.append(svg("path", { d: `M${Math.round(left) + 0.5} ${AXIS - 5}v5` }),
-      svg("text", { x: left, y: AXIS - 9, "text-anchor": left < 40 && step >= 86400 ? "start" : "middle" }, step >= 86400 ? day(at) : fine));
+      svg("text", { x: left, y: AXIS - 9, "text-anchor": left < 40 && (step < 1 || step >= 86400) ? "start" : "middle" }, step >= 86400 ? day(at) : fine));
     if (step < 86400 && day(at) !== shown) {
       shown = day(at);
       picture.append(svg("text", { x: left, y: 11, "text-anchor": left < 40 ? "start" : "middle", class: "day" }, shown));
