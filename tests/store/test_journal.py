@@ -36,7 +36,7 @@ class Clock:
 def example(cls: type[events.Event]) -> events.Event:
     """An event of this kind, with a value in every field."""
     values = {str: "text", int: 7, float: 1.5, bool: True, dict[str, str]: {"a": "b"}, dict[str, events.Number]: {"loss": 0.5, "acc": "nan"},
-              list[str]: ["a", "b"], int | None: None}
+              list[str]: ["a", "b"], int | None: None, float | None: 2.5, dict[str, float]: {"training": 1.5}}
     hints = typing.get_type_hints(cls)
     return cls(**{field.name: values[hints[field.name]] for field in dataclasses.fields(cls)})
 
