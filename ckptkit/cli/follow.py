@@ -15,7 +15,7 @@ import click
 
 from ckptkit.cli.changes import Change, changes_of_run, changes_of_tree
 from ckptkit.cli.forest import Forest, forest_of, found_run
-from ckptkit.cli.listing import Listing, is_tree, listing_of
+from ckptkit.cli.listing import Listing, is_tree, journal_of, listing_of
 from ckptkit.cli.output import print_json_line
 from ckptkit.cli.runs import opened
 from ckptkit.cli.state import run_state
@@ -71,7 +71,7 @@ class Watch:
         known = self._runs.get(run.directory)
         if known is not None and known[0] == mark:
             return replace(known[2], state=run_state(known[1], now))
-        view = run.journal_view
+        view = journal_of(run)
         listing = listing_of(run, shown, now, view)
         self._runs[run.directory] = (mark, view.events, listing)
         return listing

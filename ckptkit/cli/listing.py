@@ -8,12 +8,12 @@ from pathlib import Path
 
 from ckptkit.cli.output import coloured
 from ckptkit.cli.runs import Seen, checkpoints_of, lives_aside, quarantined, rolled_back
-from ckptkit.cli.state import RunState, run_state
+from ckptkit.cli.state import TELLING, RunState, run_state
 from ckptkit.cli.table import table
 from ckptkit.cli.text import ago, count, duration, metrics, plain
 from ckptkit.log import size
 from ckptkit.store.files import storage_errors
-from ckptkit.store.journal import JournalView
+from ckptkit.store.journal import JournalView, read_journal
 from ckptkit.store.layout import CheckpointName
 from ckptkit.store.pins import Pin, read_pins
 from ckptkit.store.run import Run, is_run
@@ -106,6 +106,15 @@ def is_tree(directory: str) -> bool:
         return not is_run(directory) and Path(directory).expanduser().is_dir()
 
 
+def journal_of(run: Run) -> JournalView:
+    """As much of a run's journal as a listing tells.
+
+    Raises:
+        StorageError: where it cannot be read.
+    """
+    return read_journal(run.layout, wanted=TELLING)
+
+
 def listing_of(run: Run, shown: str, now: float, view: JournalView | None = None) -> Listing:
     """Looks at a run.
 
@@ -118,7 +127,7 @@ def listing_of(run: Run, shown: str, now: float, view: JournalView | None = None
     Raises:
         StorageError: where it cannot be read.
     """
-    view = run.journal_view if view is None else view
+    view = journal_of(run) if view is None else view
     return Listing(run=shown, state=run_state(view.events, now), checkpoints=checkpoints_of(run), quarantined=quarantined(run),
                    set_aside=lives_aside(run), rolled_back=rolled_back(run), pins=read_pins(run.layout), damaged_lines=view.damaged)
 

@@ -13,8 +13,8 @@ from ckptkit.store.events import AttemptEnded, AttemptStarted, Event, Failed, Fi
 
 E = TypeVar("E", bound=Event)
 
-_TELLING = frozenset({AttemptStarted, AttemptEnded, Failed, Finished, RolledBack})
-"""The few events that a state follows from."""
+TELLING = frozenset({AttemptStarted, AttemptEnded, Failed, Finished, RolledBack})
+"""The few events that a state follows from; beside them the newest save of an attempt, and what the newest event is."""
 
 _LONGEST_MESSAGE = 200
 
@@ -50,7 +50,7 @@ def run_state(events: Sequence[Event], now: float, *, host: str | None = None,
         is_running: whether the process of an attempt on this machine still runs.
     """
     last = events[-1] if events else None
-    told = [event for event in events if type(event) in _TELLING]
+    told = [event for event in events if type(event) in TELLING]
     starts = _of(told, AttemptStarted)
     attempts = len({event.attempt for event in starts})  # prune and rollback have journals too, and train nothing
     started = max(starts, key=lambda event: event.attempt, default=None)

@@ -14,7 +14,7 @@ from ckptkit.store.manifest import Number
 EVENT_VERSION = 1
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
     """What all events have.
 
@@ -28,7 +28,7 @@ class Event:
     attempt: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AttemptStarted(Event):
     """A process opened the run to train. `process_started` is when that process began (seconds since the epoch), or null: where it has opened a run
     before, and where somebody sits at it, as at a notebook.
@@ -43,7 +43,7 @@ class AttemptStarted(Event):
     process_started: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AttemptEnded(Event):
     """The process let go of the run in an orderly way; `outcome` is finished, stopped, preempted or failed, and `spent` is as in `progressed`."""
 
@@ -53,7 +53,7 @@ class AttemptEnded(Event):
     spent: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Restored(Event):
     """The state of a checkpoint was assigned."""
 
@@ -65,7 +65,7 @@ class Restored(Event):
     secs: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Inexact(Event):
     """The run cannot go on bit for bit after an interruption, and why."""
 
@@ -73,7 +73,7 @@ class Inexact(Event):
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LogsRepaired(Event):
     """TensorBoard's files under `directory` were put in order for going on after `step`: `points` that are no part of the run any more were taken
     out of `files` files; `left` are those with which that could not be done, and why.
@@ -88,7 +88,7 @@ class LogsRepaired(Event):
     secs: float = 0.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingStarted(Event):
     """The first training step of this attempt is about to run."""
 
@@ -96,7 +96,7 @@ class TrainingStarted(Event):
     step: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Progressed(Event):
     """Training has come to `step`: told about once a minute, where it has made a step since. `spent` are the seconds of the training thread since
     `attempt_started`, by what it did.
@@ -107,7 +107,7 @@ class Progressed(Event):
     spent: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Saved(Event):
     """A checkpoint was committed. Its state is that of `taken_at`, in seconds since the epoch."""
 
@@ -125,7 +125,7 @@ class Saved(Event):
     taken_at: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SaveDropped(Event):
     """A snapshot was not written, because a newer one took its place or for another reason that is said."""
 
@@ -134,7 +134,7 @@ class SaveDropped(Event):
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SaveFailed(Event):
     """A save could not be committed; earlier checkpoints are untouched."""
 
@@ -144,7 +144,7 @@ class SaveFailed(Event):
     message: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SpaceShort(Event):
     """The next checkpoint would not have fit, or the disk had refused it; what was `removed` to make room for it, in words."""
 
@@ -155,7 +155,7 @@ class SpaceShort(Event):
     removed: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ForegroundSaves(Event):
     """Saves stop training for as long as they take, though they were to be written in the background, and why."""
 
@@ -163,7 +163,7 @@ class ForegroundSaves(Event):
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EmergencyDecided(Event):
     """What was done after a notice, by the time that was left: `save` the state of then, `finish` what was being written, `keep` the newest
     checkpoint, or `reserve`: the writer saved an older snapshot, because training did not come to a safe point.
@@ -174,7 +174,7 @@ class EmergencyDecided(Event):
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TakenAway(Event):
     """A checkpoint was removed, and why."""
 
@@ -183,7 +183,7 @@ class TakenAway(Event):
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TidyingFailed(Event):
     """After a commit, something beside the checkpoint could not be done: a removal, or TensorFlow's state file. Training goes on."""
 
@@ -192,7 +192,7 @@ class TidyingFailed(Event):
     message: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PassedOver(Event):
     """A checkpoint could not be used; it was moved, not deleted."""
 
@@ -202,7 +202,7 @@ class PassedOver(Event):
     moved_to: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CleanedUp(Event):
     """Left-overs of a dead process were removed or put back."""
 
@@ -210,7 +210,7 @@ class CleanedUp(Event):
     what: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TakenOver(Event):
     """The run was taken from an owner on another machine that had given no sign of life; what that one saves from then on does not count."""
 
@@ -218,7 +218,7 @@ class TakenOver(Event):
     owner: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SetAside(Event):
     """An earlier life was moved away, because a fresh start was asked for under `label`."""
 
@@ -227,7 +227,7 @@ class SetAside(Event):
     moved_to: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RolledBack(Event):
     """The run goes on from an older checkpoint, because somebody said so; the newer ones (`set_aside`) were moved, not deleted."""
 
@@ -238,7 +238,7 @@ class RolledBack(Event):
     moved_to: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class HyperparameterChanged(Event):
     """The code configures another value than the run had, and how that was settled: `code` or `checkpoint`."""
 
@@ -249,7 +249,7 @@ class HyperparameterChanged(Event):
     settled: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SignalReceived(Event):
     """The process was told something by the system."""
 
@@ -258,7 +258,7 @@ class SignalReceived(Event):
     phase: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NoticeReceived(Event):
     """A word that the machine will go away in `grace_secs`."""
 
@@ -267,7 +267,7 @@ class NoticeReceived(Event):
     grace_secs: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Preempted(Event):
     """Training stopped on a signal or a request, with its state saved at `step`."""
 
@@ -278,7 +278,7 @@ class Preempted(Event):
     secs: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Failed(Event):
     """Training ended with an exception; `restart` is false where starting again cannot help."""
 
@@ -289,7 +289,7 @@ class Failed(Event):
     restart: bool
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Finished(Event):
     """Training came to its end."""
 
@@ -298,7 +298,7 @@ class Finished(Event):
     epoch: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Exported(Event):
     """A SavedModel was published, of the state at `step`; `check_secs` of the `secs` were the check, and `proof` is its result in words."""
 
@@ -310,7 +310,7 @@ class Exported(Event):
     proof: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ExportFailed(Event):
     """A SavedModel could not be published; training and checkpoints are not affected."""
 
@@ -318,7 +318,7 @@ class ExportFailed(Event):
     error: str
     message: str
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Requested(Event):
     """Somebody asked this attempt to `save`, or to save and `stop`; it does so at its next safe point."""
 
@@ -328,7 +328,7 @@ class Requested(Event):
     source: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RequestServed(Event):
     """The state at `step` is about to be saved because of a request; a `saved` of that step follows, or a `save_failed` or `save_dropped`."""
 
@@ -337,7 +337,7 @@ class RequestServed(Event):
     step: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LaunchStarted(Event):
     """A launcher is about to start the training for the `number`th time, with `step` committed; written, durably, before it does."""
 
@@ -351,7 +351,7 @@ class LaunchStarted(Event):
     step: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LaunchEnded(Event):
     """What the launcher has started is over, by its `cause`, with `step` committed; `inferred` by a later launcher where this one was lost, too.
     `last_lines` are the end of what an exception has printed. It had `trained` where it had made a step, and was `told` to go by a notice, a signal
@@ -375,7 +375,7 @@ class LaunchEnded(Event):
     reached: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LaunchDecided(Event):
     """What the launcher does after that: `restart` after `wait_secs`, or `stop` with an exit code; and why."""
 
@@ -386,7 +386,7 @@ class LaunchDecided(Event):
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Stalled(Event):
     """The training has made no step and no other progress for `secs`; its stacks are in the log."""
 
@@ -397,7 +397,7 @@ class Stalled(Event):
     ended: bool
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Swept(Event):
     """Processes that the training had left behind were ended."""
 

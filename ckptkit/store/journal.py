@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate, chain, islice
@@ -38,6 +38,8 @@ class _Decoders(dict[bytes, Callable[[bytes], Event] | None]):
 
 
 _DECODERS = _Decoders()
+_skim = msgspec.json.Decoder(Event).decode
+"""Reads what all events have, and looks through the rest only to see that it is JSON."""
 
 LAUNCHER = 0
 """The number of an attempt in the lines of a launcher."""
@@ -179,8 +181,13 @@ class JournalView:
     damaged: tuple[str, ...]
 
 
-def read_journal(layout: RunLayout) -> JournalView:
+def read_journal(layout: RunLayout, *, wanted: Collection[type[Event]] | None = None) -> JournalView:
     """Reads and merges the journals of all attempts and of the launcher.
+
+    Args:
+        layout: of the run.
+        wanted: kinds of which all events are read; of the others only the last of each kind in each file, and for the rest there are plain
+            `Event`s with time and attempt. By default all is read, which takes twice as long.
 
     Raises:
         StorageError: where a file cannot be read.
@@ -190,7 +197,8 @@ def read_journal(layout: RunLayout) -> JournalView:
     damaged: list[str] = []
     with storage_errors("list", layout.journal):
         paths = sorted(path for path in layout.journal.iterdir() if path.suffix == ".jsonl")
-    files = [_events(path, damaged) for path in paths]
+    whole = None if wanted is None else frozenset(_HEAD + cls.event.encode() for cls in wanted)
+    files = [_events(path, damaged, whole) for path in paths]
     return JournalView(_merged(files), tuple(damaged))
 
 
@@ -204,18 +212,31 @@ def _merged(files: Sequence[Sequence[Event]]) -> tuple[Event, ...]:
     return tuple(event for _, event in sorted(zip(never_back, events, strict=True), key=itemgetter(0)))
 
 
-def _events(path: Path, damaged: list[str]) -> list[Event]:
-    """The events of a file in their order."""
+def _events(path: Path, damaged: list[str], whole: Collection[bytes] | None = None) -> list[Event]:
+    """The events of a file in their order. Where `whole` says how the lines begin that are wanted, others are skimmed, but for the last of a kind."""
     events: list[Event] = []
+    skimmed: dict[bytes, tuple[int, int, bytes]] = {}
     for number, line in _lines(path, damaged):
         try:
-            decode = _DECODERS[line[:line.find(b'"', _HEAD_BYTES)]]
-            event = decode(line) if decode is not None and len(line) <= MAX_LINE_BYTES else decode_line(line)
+            start = line[:line.find(b'"', _HEAD_BYTES)]
+            decode = _DECODERS[start]
+            if decode is None or len(line) > MAX_LINE_BYTES:
+                event = decode_line(line)
+            elif whole is None or start in whole:
+                event = decode(line)
+            else:
+                event = _skim(line)
+                skimmed[start] = len(events), number, line
         except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
             damaged.append(f"{path.name}:{number}: {error}")
         else:
             if event is not None:
                 events.append(event)
+    for at, number, line in skimmed.values():
+        try:
+            events[at] = decode_line(line) or events[at]
+        except ValueError as error:  # of the right form but for a field's type
+            damaged.append(f"{path.name}:{number}: {error}")
     return events
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import gc
 import os
@@ -51,7 +52,7 @@ ERRORS: dict[str, Any] = {**{name: OSError(getattr(errno, name), os.strerror(get
 
 
 def events(directory: str, *names: str) -> list[dict[str, Any]]:
-    return [vars(event) | {"event": event.event} for event in ckptkit.open_run(directory).journal if event.event in names]
+    return [dataclasses.asdict(event) | {"event": event.event} for event in ckptkit.open_run(directory).journal if event.event in names]
 
 
 def one(directory: str, **options: Any) -> tuple[tf.Variable, ckptkit.CheckpointManager]:

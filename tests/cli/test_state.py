@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 
@@ -36,7 +37,7 @@ def saved(step: int) -> Saved:
 def state(*lives: list[Event], running: bool = False) -> RunState:
     """The state after these attempts."""
     seconds = itertools.count()
-    events = [type(event)(**{**vars(event), "attempt": number, "time": float(next(seconds))})
+    events = [dataclasses.replace(event, attempt=number, time=float(next(seconds)))
               for number, life in enumerate(lives, start=1) for event in life]
     return run_state(events, NOW, host="here", is_running=lambda _: running)
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import ckptkit
 from ckptkit.store import events
+from ckptkit.store.files import FileSystem
 from ckptkit.store.journal import MAX_LINE_BYTES, decode_line, encode_line, read_journal
 from ckptkit.store.layout import RunLayout
 from tests.store.conftest import start_attempt
@@ -183,3 +184,31 @@ def test_the_short_way_believes_no_more(layout, files, line, reason):
     view = read_journal(layout)
     assert [event.event for event in view.events] == (["training_started"] if line.endswith(b"\n") else [])
     assert (reason is None and view.damaged == ()) or reason in view.damaged[0]
+
+
+@given(data=st.data())
+def test_a_journal_of_which_little_is_wanted_has_that_and_the_last_of_each_kind(data):
+    kinds = list(events.EVENTS.values())
+    told = data.draw(st.lists(st.sampled_from(kinds), max_size=20))
+    wanted = frozenset(data.draw(st.sets(st.sampled_from(kinds))))
+    with tempfile.TemporaryDirectory() as directory:
+        layout, clock = RunLayout(Path(directory)), Clock()
+        journal = start_attempt(FileSystem(), layout, clock)
+        for cls in told:
+            journal.record(example(cls))
+        whole, skimmed = read_journal(layout).events, read_journal(layout, wanted=wanted).events
+    assert [(event.time, event.attempt) for event in skimmed] == [(event.time, event.attempt) for event in whole]
+    last = {type(event): number for number, event in enumerate(whole)}
+    for number, (event, seen) in enumerate(zip(whole, skimmed, strict=True)):
+        assert seen == event if type(event) in wanted or last[type(event)] == number else type(seen) is events.Event
+
+
+def test_a_line_that_is_skimmed_is_found_damaged(layout, files):
+    journal = start_attempt(files, layout, Clock())
+    for _ in range(3):
+        journal.record(example(events.Saved))
+    lines = journal.path.read_bytes().splitlines(keepends=True)
+    journal.path.write_bytes(lines[0] + lines[1][:-20] + b"\n" + lines[2])
+    view = read_journal(layout, wanted=frozenset())
+    assert [type(event) for event in view.events] == [events.Event, events.Saved]
+    assert [each.partition(": ")[0] for each in view.damaged] == [f"{journal.path.name}:2"]
