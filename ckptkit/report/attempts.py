@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -62,9 +63,10 @@ def ledger_of(events: Sequence[Event], now: float, *, host: str | None = None,
         ending = ending_of(own, launches.ended(number), newest=following is None, runs=runs, taken_over=taken_over)
         ways = ways_of(own.events, moment(start.time), launches.reached(number))
         lives[-1].append(_Record(number, len(lives), start, own, ending, ways))
-    back = max((event for own in journals.values() for event in own.all(RolledBack)), key=lambda event: event.attempt, default=None)
-    for life in lives:
-        _settle(life, back)
+    back = [event for own in journals.values() for event in own.all(RolledBack)]
+    for life, following_life in zip_longest(lives, lives[1:]):
+        before = following_life[0].number if following_life is not None else math.inf
+        _settle(life, [event for event in back if event.attempt < before])
     return Ledger(attempts=tuple(_attempt(record, launches) for life in lives for record in life), now=moment(now))
 
 
@@ -80,8 +82,13 @@ class _Record:
     ways: list[Way]
 
 
-def _settle(life: Sequence[_Record], back: RolledBack | None) -> None:
-    """Finds out which steps of a life were lost, and which were done again."""
+def _settle(life: Sequence[_Record], back: Sequence[RolledBack]) -> None:
+    """Finds out which steps of a life were lost, and which were done again.
+
+    Args:
+        life: its attempts.
+        back: the rollbacks of this life and of those before it, by their numbers.
+    """
     account, by_number = Account(), {record.number: record for record in life}
     trained: _Record | None = None
     for record in life:
@@ -93,11 +100,11 @@ def _settle(life: Sequence[_Record], back: RolledBack | None) -> None:
                 _proves(origin, name.step)
             account.add(way)
             trained = record if way.has_trained else trained
-    if trained is None or trained.ending.outcome == "unknown" or trained.ending.end is None:
+    if trained is None:
         return
-    if back is not None and life and back.attempt > life[-1].number:
-        account.cut(back.step)
-    elif trained.ending.outcome != "finished":
+    if back and back[-1].attempt > trained.number:  # later attempts may have looked, but trained nothing
+        account.cut(back[-1].step)
+    elif trained.ending.outcome not in ("finished", "unknown") and trained.ending.end is not None:
         account.cut(trained.ways[-1].saved)
 
 

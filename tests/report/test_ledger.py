@@ -51,6 +51,34 @@ def test_a_rollback_loses_what_is_newer():
     assert [attempt.number for attempt in ledger(events).attempts] == [1, 3]
 
 
+def test_a_rollback_belongs_to_its_life():
+    def life(number: int, *before):
+        return (number, [(100 * number, started()), *before, (100 * number, TrainingStarted(step=0)),
+                         (100 * number + 90, saved(90, number, taken_at=100 * number + 90.0)),
+                         (100 * number + 90, AttemptEnded(outcome="stopped", step=90))])
+
+    def rolled_back(number: int, step: int, attempt: int):
+        return (number, [(100 * number, RolledBack(checkpoint=f"ckpt-{step}-{attempt}", step=step, set_aside=[], moved_to="aside"))])
+
+    again = (0, SetAside(label="again", moved_to="aside"))
+    later = journal(life(1), life(2, again), rolled_back(3, 30, 2))
+    assert steps(later) == [(0, 90, 90, 0, 0), (0, 90, 90, 60, 0)], "the one of the second life costs the first nothing"
+    earlier = journal(life(1), rolled_back(2, 50, 1), life(3, again))
+    assert steps(earlier) == [(0, 90, 90, 40, 0), (0, 90, 90, 0, 0)]
+    both = journal(life(1), rolled_back(2, 50, 1), life(3, again), rolled_back(4, 30, 3), rolled_back(5, 20, 3))
+    assert steps(both) == [(0, 90, 90, 40, 0), (0, 90, 90, 70, 0)]
+
+
+def test_a_rollback_stays_one_where_an_attempt_has_looked_since():
+    """Killed before its first step, or on another machine and of unknown end: the steps are gone all the same."""
+    trained = (1, [(0, started()), (0, TrainingStarted(step=0)), (50, saved(50, taken_at=50.0)), (100, saved(100, taken_at=100.0))])
+    back = (2, [(200, RolledBack(checkpoint="ckpt-50-1", step=50, set_aside=["ckpt-100-1"], moved_to="aside/rolled-back-000002"))])
+    assert steps(journal(trained, back, (3, [(300, started()), (301, restored(50))]))) == [(0, 100, 100, 50, 0), (50, 50, 0, 0, 0)]
+    elsewhere = (1, [(0, started("node8")), *trained[1][1:]])
+    assert steps(journal(elsewhere)) == [(0, 100, 100, 0, 0)]
+    assert steps(journal(elsewhere, back)) == [(0, 100, 100, 50, 0)]
+
+
 def test_going_back_further_than_the_attempt_before_loses_steps_of_several():
     events = journal(
         (1, [(0, started()), (0, TrainingStarted(step=0)), (100, saved(100, taken_at=100.0)), (100, AttemptEnded(outcome="stopped", step=100))]),
