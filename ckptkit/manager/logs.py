@@ -54,7 +54,7 @@ class Logs:
             logger.warning("TensorBoard's files in %s are left as they are: it is not known which of their points count: %s", directory, error)
             return
         among = writers(told, restored)
-        start = Start(among=among, step=None if checkpoint is None else checkpoint.step, settled=settled_by(told, str(directory), among),
+        start = Start(among=among, step=None if checkpoint is None else checkpoint.step, settled=settled_by(told, str(directory), restored),
                       mark=restored is None or not restored.final, now=now)
         try:
             done = repair(self._plan.files, directory, start)

@@ -43,7 +43,7 @@ class Restored:
     Args:
         name: of the checkpoint.
         taken_at: when its snapshot was taken, by the clock of its attempt.
-        final: whether training had ended there: what its program has written after that was not trained again.
+        final: whether training had ended there: what its program has written after that is not trained again, unless it has trained on.
     """
 
     name: CheckpointName
@@ -74,7 +74,7 @@ def writers(told: Sequence[events.Event], restored: Restored | None) -> list[Wri
 
 def _line(life: Sequence[events.Event], restored: Restored) -> dict[int, float]:
     """The attempts that led to a checkpoint, with the moments until which they did."""
-    name, moment, line = restored.name, math.inf if restored.final else restored.taken_at, dict[int, float]()
+    name, moment, line = restored.name, _after_the_end(life, restored.name) if restored.final else restored.taken_at, dict[int, float]()
     while name.attempt not in line:
         line[name.attempt] = moment
         parent = _went_on_from(life, name)
@@ -104,14 +104,30 @@ def _taken_at(life: Sequence[events.Event], name: CheckpointName) -> float:
     """When the snapshot of a checkpoint was taken that may be gone by now."""
     for event in reversed(life):
         if isinstance(event, events.Saved) and event.checkpoint == str(name):
+            if event.final:
+                return _after_the_end(life, name)
             return event.taken_at or event.time - event.write_secs - event.snapshot_secs  # the first ones did not tell
     return math.inf
 
 
-def settled_by(told: Sequence[events.Event], directory: str, among: Sequence[Writer]) -> int:
-    """The newest attempt that has put the files of all before it in order, in the same line: those need not be read again. 0 where none has."""
-    line = {writer.attempt for writer in among[:-1] if writer.until > -math.inf}
-    return max((event.attempt for event in this_life(told) if isinstance(event, events.LogsRepaired) and event.directory == directory
+def _after_the_end(life: Sequence[events.Event], name: CheckpointName) -> float:
+    """Until when an attempt counts that has saved the end of a training: for good, unless it has trained on."""
+    ended = False
+    for event in life:
+        if event.attempt == name.attempt:
+            if ended and isinstance(event, events.TrainingStarted):
+                return event.time
+            ended = ended or (isinstance(event, events.Saved) and event.checkpoint == str(name))
+    return math.inf
+
+
+def settled_by(told: Sequence[events.Event], directory: str, restored: Restored | None) -> int:
+    """The newest attempt that has put the files of all before it in order, and led to the restored checkpoint: those need not be read again. 0 where
+    none has. One that has trained nothing may have come from another checkpoint.
+    """
+    life = this_life(told)
+    line = _line(life, restored) if restored is not None else {}
+    return max((event.attempt for event in life if isinstance(event, events.LogsRepaired) and event.directory == directory
                 and not event.left and event.attempt in line), default=0)
 
 

@@ -141,3 +141,27 @@ def _counted(directory: str, options: dict[str, Any], *, interrupted: bool) -> d
             pass
     return {"trained": tensorboard._global_train_batch, "evaluated": tensorboard._global_test_batch, "tracing": tensorboard._is_tracing,
             "profiling": tensorboard._profiler_started}
+
+
+def ends(directory: str, attempts: int, dies: bool) -> None:
+    """A training of 20 steps, a measurement at its end, and then a training to step 40: in one attempt, and it dies at step 25, before a further
+    save; or in two of one process, and it dies at step 35, after one.
+    """
+    run, logs = f"{directory}/run", f"{directory}/logs"
+    weight, writer = tf.Variable(0.0), tf.summary.create_file_writer(f"{directory}/logs")
+    manager = ckptkit.CheckpointManager(run, {"weight": weight}, save=ckptkit.EveryNSteps(10), background=False, tensorboard=logs)
+    for totals in ([(20,), (40,)] if dies and attempts == 2 else [(20, 40)]):
+        with manager:
+            for total in totals:
+                step = 0
+                for step in manager.steps(total):
+                    weight.assign_add(1.0)
+                    with writer.as_default():
+                        tf.summary.scalar("loss", weight, step=step)
+                    if dies and step == (25 if attempts == 1 else 35):
+                        writer.flush()
+                        os.kill(os.getpid(), signal.SIGKILL)
+                if step:
+                    with writer.as_default():
+                        tf.summary.scalar("test", weight, step=total)
+    writer.close()

@@ -24,9 +24,9 @@ def began(attempt: int, time: float, *, checkpoint: str = "", trained: bool = Tr
     return told
 
 
-def saved(attempt: int, step: int, taken_at: float, *, told: bool = True) -> events.Event:
+def saved(attempt: int, step: int, taken_at: float, *, told: bool = True, final: bool = False) -> events.Event:
     return events.Saved(attempt=attempt, time=taken_at + 5, checkpoint=f"ckpt-{step}-{attempt}", step=step, epoch=0, batch=step, trigger="test",
-                        size_bytes=1, snapshot_secs=1.0, write_secs=3.0, taken_at=taken_at if told else None)
+                        size_bytes=1, snapshot_secs=1.0, write_secs=3.0, taken_at=taken_at if told else None, final=final)
 
 
 def until(told: list[events.Event], checkpoint: str, taken_at: float, *, final: bool = False) -> dict[int, float]:
@@ -67,6 +67,22 @@ def test_a_start_that_trained_nothing_has_no_orphans():
     """As one of a finished run, whose program goes on to evaluate."""
     told = [*began(1, 100), saved(1, 500, 200.0), *began(2, 300, checkpoint="ckpt-500-1", trained=False), *began(3, 400, trained=False)]
     assert until(told, "ckpt-500-1", 200.0, final=True) == {1: ALL, 2: ALL, 3: ALL}
+
+
+def test_what_follows_the_end_of_a_training_counts_also_where_more_steps_were_asked_for():
+    """What was measured at the end was not measured again by the second, which the third goes on from."""
+    told = [*began(1, 100), saved(1, 500, 200.0, final=True), *began(2, 300, checkpoint="ckpt-500-1"), saved(2, 700, 350.0),
+            *began(3, 400, trained=False)]
+    assert until(told, "ckpt-700-2", 350.0) == {1: ALL, 2: 350.0, 3: ALL}
+
+
+def test_an_attempt_that_trained_on_after_an_end_counts_until_then():
+    """One loop after the other in one process; it was killed in the second."""
+    told = [*began(1, 100), saved(1, 500, 200.0, final=True), events.TrainingStarted(attempt=1, time=210.0, step=500),
+            *began(2, 300, checkpoint="ckpt-500-1")]
+    assert until(told, "ckpt-500-1", 200.0, final=True) == {1: 210.0, 2: ALL}
+    told += [saved(2, 700, 350.0), *began(3, 400, trained=False)]
+    assert until(told, "ckpt-700-2", 350.0) == {1: 210.0, 2: 350.0, 3: ALL}
 
 
 def test_before_the_first_save():
@@ -111,7 +127,7 @@ def test_settled():
     def by(*repairs: events.Event, checkpoint: str = "ckpt-700-2") -> int:
         name = CheckpointName.parse(checkpoint)
         assert name is not None
-        return settled_by([*told, *repairs], "logs", writers(told, Restored(name, 350.0)))
+        return settled_by([*told, *repairs], "logs", Restored(name, 350.0))
 
     assert by() == 0
     assert by(repaired(2)) == 2
@@ -119,3 +135,13 @@ def test_settled():
     assert by(repaired(2), checkpoint="ckpt-500-1") == 0
     assert by(repaired(2, directory="others")) == 0
     assert by(repaired(2, left=["a file"])) == 0
+
+
+def test_settled_by_one_that_trained_nothing():
+    """It was killed before its first step, and its checkpoint could not be used by the next, which goes on from an earlier one."""
+    told = [*began(1, 100), saved(1, 500, 200.0), *began(2, 300, checkpoint="ckpt-500-1"), saved(2, 700, 350.0),
+            *began(3, 400, checkpoint="ckpt-700-2", trained=False),
+            events.LogsRepaired(attempt=3, time=410.0, directory="logs", step=700, files=0, points=0), *began(4, 500, trained=False)]
+    restored = Restored(CheckpointName(500, 1), 200.0)
+    assert settled_by(told, "logs", restored) == 0
+    assert {writer.attempt: writer.until for writer in writers(told, restored)} == {1: 200.0, 2: NOTHING, 3: ALL, 4: ALL}

@@ -1,0 +1,17 @@
+"""A program that trains on after it has come to an end, and is killed then: each point is there once, those of the end among them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.logs.readers import multiplexer
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_each_point_is_there_once(attempts: int, tf_call: Any, tmp_path: Path) -> None:
+    for dies in (True, False):
+        tf_call("tests.logs.programs:ends", str(tmp_path), attempts, dies).check(code=-9 if dies else 0)
+    assert multiplexer(tmp_path / "logs") == {"./loss": list(range(1, 41)), "./test": [20, 40]}
