@@ -292,6 +292,7 @@ class Attempt:
         if position != self.position:
             self._metrics = Metrics()
         if not self.trained and position.step > self.position.step:
+            self.done = False  # a program may train on after it has come to an end
             self.trained = True
             self.spent.on("training")
         self.beats += 1
