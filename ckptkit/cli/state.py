@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ckptkit.cli.text import count, duration, plain
+from ckptkit.report.endings import finish_of
 from ckptkit.report.running import process_runs
 from ckptkit.store.events import AttemptEnded, AttemptStarted, Event, Failed, Finished, RolledBack, Saved
 
@@ -61,7 +62,10 @@ def run_state(events: Sequence[Event], now: float, *, host: str | None = None,
         return RunState("stopped", f"rolled back to step {rolled_back.step}, to go on from there when it is started again", attempts, last,
                         started.host)
     own = [event for event in told if event.attempt == started.attempt]
-    name, words = _ended(own, _last(told, Finished)) or _open(events, started, now, host or socket.gethostname(), is_running or process_runs)
+    finished = _last(told, Finished)
+    if finished is not None:
+        finished = finish_of(event for event in events if event.attempt == finished.attempt)
+    name, words = _ended(own, finished) or _open(events, started, now, host or socket.gethostname(), is_running or process_runs)
     return RunState(name, words, attempts, last, started.host)
 
 

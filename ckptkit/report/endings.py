@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ckptkit.report.moments import moment
@@ -9,11 +10,14 @@ from ckptkit.report.own import Own
 from ckptkit.store.events import (
     AttemptEnded,
     AttemptStarted,
+    Event,
     Failed,
     Finished,
     LaunchEnded,
     Preempted,
+    Progressed,
     Requested,
+    Saved,
     SignalReceived,
     TrainingStarted,
 )
@@ -78,9 +82,25 @@ def ending_of(own: Own, launch: LaunchEnded | None, *, newest: bool, runs: bool 
     return Ending(outcome="dead", cause=f"{words}{_after_a_signal(own)}", end=heard, last_sign=heard)
 
 
+def finish_of(own: Iterable[Event]) -> Finished | None:
+    """The end of training that an attempt came to, unless it has trained on since then, as in a further loop.
+
+    Args:
+        own: its events, as it has written them.
+    """
+    finished: Finished | None = None
+    for event in own:
+        if isinstance(event, Finished):
+            finished = event
+        elif finished is not None and isinstance(event, Progressed | Saved | Preempted | Failed | AttemptEnded) and event.step > finished.step:
+            finished = None
+    return finished
+
+
 def _told(own: Own) -> tuple[str, str, bool] | None:
     """The end that it has told of itself: outcome, words, and whether it was wanted."""
-    ended, finished, failed, preempted = own.last(AttemptEnded), own.last(Finished), own.last(Failed), own.last(Preempted)
+    ended, failed, preempted = own.last(AttemptEnded), own.last(Failed), own.last(Preempted)
+    finished = finish_of(own.events) if own.first(Finished) is not None else None
     if finished is not None or (ended is not None and ended.outcome == "finished"):
         step = finished.step if finished is not None else ended.step if ended is not None else 0
         if own.first(TrainingStarted) is None and finished is None:

@@ -10,7 +10,7 @@ from typing import Literal
 from ckptkit.report.drawn import AttemptRow, DrawnMark, Link, Phase
 from ckptkit.report.ledger import Attempt, Ledger, Mark
 from ckptkit.report.moments import moment
-from ckptkit.store.events import Event, Failed, Finished, Preempted, Stalled
+from ckptkit.store.events import Event, Failed, Finished, Preempted, Stalled, TrainingStarted
 from ckptkit.store.layout import CheckpointName
 from ckptkit.store.manifest import Manifest
 
@@ -90,7 +90,8 @@ def phases(attempt: Attempt, ended: float) -> tuple[Phase, ...]:
         ended: where its line ends.
     """
     trained = ended if attempt.trained_at is None else _within(attempt.trained_at, attempt.began, ended)
-    last = [event for kind in _OVER if (event := attempt.own.last(kind)) is not None]
+    begun = attempt.own.last(TrainingStarted)  # a program may train on after it has come to an end
+    last = [event for kind in _OVER if (event := attempt.own.last(kind)) is not None and (begun is None or event.time >= begun.time)]
     over = min((_within(moment(event.time), trained, ended) for event in last), default=ended)
     restored = began = trained
     if attempt.resumed_from is not None:

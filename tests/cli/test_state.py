@@ -68,6 +68,8 @@ ROLLED_BACK = RolledBack(checkpoint="ckpt-4-1", step=4, set_aside=["ckpt-9-1"], 
     ([FINISHED, [TakenAway(checkpoint="ckpt-1-1", reason="")]], "finished", "finished at step 9 (3 epochs)"),
 ])
 def test_state(lives, name, words):
+    ([[*FINISHED[:-1], saved(12)]], "dead", "dead: process 7 is gone and left no word; its newest save is of step 12"),
+    ([[*FINISHED[:-1], saved(12), AttemptEnded(outcome="stopped", step=14)]], "stopped", "stopped at step 14, to go on when it is started again"),
     found = state(*lives)
     assert (found.name, found.words) == (name, words)
     assert found.attempts == sum(isinstance(life[0], AttemptStarted) for life in lives)

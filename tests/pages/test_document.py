@@ -38,6 +38,7 @@ from tests.cli.conftest import DummyRun
 from tests.pages import schema
 from tests.pages.conftest import document_of
 from tests.pages.stories import BEGAN, Story, eventful, many
+from tests.report.journals import journal, ledger, saved, started
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -124,6 +125,16 @@ def test_what_an_attempt_did_for_how_long(tmp_path):
 
 
 def test_the_wall_time_is_the_sum_of_its_parts(tmp_path, seed):
+def test_what_is_trained_after_an_end_is_training():
+    told = [(0, started()), (0, TrainingStarted(step=0)), (50, saved(50, final=True)), (50, Finished(step=50, epoch=1)),
+            (60, TrainingStarted(step=50)), (100, saved(90, final=True)), (100, Finished(step=90, epoch=2)),
+            (110, AttemptEnded(outcome="finished", step=90))]
+    (attempt,) = ledger(journal((1, told))).attempts
+    assert [(each.kind, each.began, each.ended) for each in phases.phases(attempt, 110.0)] == [("training", 0.0, 100.0), ("ending", 100.0, 110.0)]
+    killed = ledger(journal((1, [*told[:5], (80, Progressed(step=70))]))).attempts[0]
+    assert [(each.kind, each.ended) for each in phases.phases(killed, 80.0)] == [("training", 60.0), ("lost", 80.0)]
+
+
     wall = of(eventful(seed), tmp_path).wall_time
     assert [part.kind for part in wall.parts] == ["productive", *KINDS]
     assert sum(part.secs for part in wall.parts) == pytest.approx(wall.secs)

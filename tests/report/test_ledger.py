@@ -173,6 +173,21 @@ def test_the_end_of_the_newest_attempt(told, outcome, cause, end):
     assert attempt.marks[-1].kind == outcome
 
 
+def test_a_program_that_trains_on_after_an_end_has_another_end():
+    """A loop over more steps follows in the same process; what it has done since its last save is lost where it is killed."""
+    told = [*TRAINED, (60, Finished(step=50, epoch=1)), (61, TrainingStarted(step=50)), (70, Progressed(step=60)), (75, saved(70, taken_at=74.0))]
+    assert [(a.outcome, a.steps_lost) for a in ledger(journal((1, told)), runs=True).attempts] == [("training", 0)]
+    dead = (1, [*told, (80, Progressed(step=80))])
+    (attempt,) = ledger(journal(dead)).attempts
+    assert (attempt.outcome, attempt.last_step, attempt.steps_lost) == ("dead", 80, 10)
+    assert parts(journal(dead)) == {"productive": 74, "wasted_progress": 6}
+    for last, outcome in ((Preempted(step=70, reason="SIGTERM", exit_code=75, secs=1), "preempted"),
+                          (Failed(error="E", message="", step=72, restart=True), "failed"), (AttemptEnded(outcome="stopped", step=70), "stopped")):
+        assert [a.outcome for a in ledger(journal((1, [*told, (90, last)]))).attempts] == [outcome]
+    again = [*TRAINED, (60, Finished(step=50, epoch=1)), (61, TrainingStarted(step=50))]  # a loop over the same steps has nothing to do
+    assert [a.outcome for a in ledger(journal((1, again))).attempts] == ["finished"]
+
+
 def test_a_process_that_runs():
     (attempt,) = ledger(journal((1, TRAINED)), runs=True).attempts
     assert (attempt.outcome, attempt.cause, attempt.end, attempt.goes_on) == ("training", "training", None, True)
