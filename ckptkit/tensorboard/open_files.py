@@ -10,10 +10,8 @@ from pathlib import Path
 
 import psutil
 
+from ckptkit.report.running import runs
 from ckptkit.tensorboard.orphans import Writer
-
-_SECS = 5.0
-"""By so much the kernel's word on when a process was started may be wrong: it counts from a start of the machine that follows the clock."""
 
 
 class OpenFiles:
@@ -32,7 +30,7 @@ class OpenFiles:
             if writer.host != socket.gethostname():
                 continue
             if writer.pid != os.getpid():
-                if _lives(writer.pid, writer.started):
+                if runs(writer.pid, writer.started):
                     return f"process {writer.pid}, which writes it, is still there"
             elif os.path.realpath(path) in self._here:
                 return "this process has it open"
@@ -44,12 +42,3 @@ class OpenFiles:
             return frozenset(each.path for each in psutil.Process().open_files())
         except psutil.Error:
             return frozenset()
-
-
-def _lives(pid: int, started: float) -> bool:
-    """Whether a process is there that was when an attempt began; a later one with the same number is another one."""
-    try:
-        process = psutil.Process(pid)
-        return process.create_time() <= started + _SECS and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False

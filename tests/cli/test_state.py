@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+import subprocess
+import sys
+import time
 
 import psutil
 import pytest
@@ -65,11 +68,11 @@ ROLLED_BACK = RolledBack(checkpoint="ckpt-4-1", step=4, set_aside=["ckpt-9-1"], 
      "no word of an end from there (process 7): it runs there or was lost; its newest save is of step 3"),
     ([FINISHED, [ROLLED_BACK]], "stopped", "rolled back to step 4, to go on from there when it is started again"),
     ([FINISHED, [ROLLED_BACK], PREEMPTED], "preempted", "preempted at step 5, to go on when it is started again"),
+    ([[*FINISHED[:-1], saved(12)]], "dead", "dead: process 7 is gone and left no word; its newest save is of step 12"),
+    ([[*FINISHED[:-1], saved(12), AttemptEnded(outcome="stopped", step=14)]], "stopped", "stopped at step 14, to go on when it is started again"),
     ([FINISHED, [TakenAway(checkpoint="ckpt-1-1", reason="")]], "finished", "finished at step 9 (3 epochs)"),
 ])
 def test_state(lives, name, words):
-    ([[*FINISHED[:-1], saved(12)]], "dead", "dead: process 7 is gone and left no word; its newest save is of step 12"),
-    ([[*FINISHED[:-1], saved(12), AttemptEnded(outcome="stopped", step=14)]], "stopped", "stopped at step 14, to go on when it is started again"),
     found = state(*lives)
     assert (found.name, found.words) == (name, words)
     assert found.attempts == sum(isinstance(life[0], AttemptStarted) for life in lives)
@@ -94,6 +97,17 @@ def test_the_number_of_a_dead_process_may_belong_to_another_one():
     assert name(begun - 500, os.getpid()) == "dead"
     assert name(begun + 5, 2**31 - 1) == "dead"
     assert name(begun + 5, -1) == "dead"
+
+
+def test_a_process_that_nobody_has_asked_for_its_code_is_gone():
+    """As in a container whose first process asks for none."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        event = AttemptStarted(host="here", pid=process.pid, program="train.py", time=time.time(), attempt=1)
+        assert run_state([event], NOW, host="here").name == "training"
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE
+        assert run_state([event], NOW, host="here").name == "dead"
 
 
 def test_the_message_of_a_failure_stays_on_its_line():
