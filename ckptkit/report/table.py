@@ -107,9 +107,13 @@ def _row(name: CheckpointName, found: OnDisk | None, told: _Told, pin: Pin | Non
         pinned=None if pin is None else PinNote(pinned_at=pin.pinned_at, note=pin.note), resumed_by=resumed_by)
     if source is None:
         return row
-    saved_at = moment(source.saved_at if isinstance(source, Manifest) else source.time)
+    saved_at = moment(source.saved_at if isinstance(source, Manifest) else _taken_at(source))
     return replace(row, final=source.final, epoch=source.epoch, batch=source.batch, size_bytes=source.size_bytes, saved_at=saved_at,
                    metrics=dict(source.metrics), trigger=source.trigger)
+
+
+def _taken_at(event: Saved) -> float:
+    return event.time if event.taken_at is None else event.taken_at  # the first journals told of the commit only
 
 
 _Status = Literal["good", "damaged", "quarantined", "set_aside", "taken_away", "gone"]

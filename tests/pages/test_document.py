@@ -124,7 +124,6 @@ def test_what_an_attempt_did_for_how_long(tmp_path):
     assert document.totals.steps_lost == 12
 
 
-def test_the_wall_time_is_the_sum_of_its_parts(tmp_path, seed):
 def test_what_is_trained_after_an_end_is_training():
     told = [(0, started()), (0, TrainingStarted(step=0)), (50, saved(50, final=True)), (50, Finished(step=50, epoch=1)),
             (60, TrainingStarted(step=50)), (100, saved(90, final=True)), (100, Finished(step=90, epoch=2)),
@@ -135,6 +134,7 @@ def test_what_is_trained_after_an_end_is_training():
     assert [(each.kind, each.ended) for each in phases.phases(killed, 80.0)] == [("training", 60.0), ("lost", 80.0)]
 
 
+def test_the_wall_time_is_the_sum_of_its_parts(tmp_path, seed):
     wall = of(eventful(seed), tmp_path).wall_time
     assert [part.kind for part in wall.parts] == ["productive", *KINDS]
     assert sum(part.secs for part in wall.parts) == pytest.approx(wall.secs)
@@ -208,6 +208,13 @@ def test_what_has_vanished_without_a_word_is_gone(dummy_run):
     FileSystem().remove_tree(dummy_run.layout.checkpoint(CheckpointName(100, 1)))
     [row] = document_of(str(dummy_run.root)).checkpoints
     assert (row.status, row.is_there, row.saved_at is not None) == ("gone", False, True)
+
+
+def test_a_checkpoint_that_is_gone_was_saved_when_its_snapshot_was_taken():
+    """As one that is there says of itself; the first journals told of the commit only."""
+    told = journal((1, [(60, saved(10, taken_at=40.0)), (90, saved(20))]))
+    rows, _ = table.checkpoint_rows([], told, {}, [])
+    assert [(row.step, row.saved_at) for row in rows] == [(10, 40.0), (20, 90.0)]
 
 
 def test_verifying_in_full_finds_what_a_quick_look_leaves(dummy_run):
