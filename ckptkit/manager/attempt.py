@@ -176,6 +176,7 @@ class Attempt:
     def training_starts(self) -> None:
         """The first step of this attempt is about to run."""
         self.phase = "training"
+        self.spent.trains_here()
         self.spent.on("training" if self.trained else "first_step")
         self.journal.record(events.TrainingStarted(step=self.position.step))
 
@@ -294,6 +295,7 @@ class Attempt:
         if not self.trained and position.step > self.position.step:
             self.done = False  # a program may train on after it has come to an end
             self.trained = True
+            self.spent.trains_here()
             self.spent.on("training")
         self.beats += 1
         self.position = position

@@ -26,7 +26,8 @@ class _Hands(NamedTuple):
 
 
 class Spent:
-    """A stopwatch with one hand for each kind of work, of which one moves at a time. Only the thread that made it moves them; any may read.
+    """A stopwatch with one hand for each kind of work, of which one moves at a time. Only the thread that trains moves them, until it is known the
+    one that made it; any may read.
 
     Args:
         monotonic: where the time comes from.
@@ -36,6 +37,10 @@ class Spent:
         self._monotonic = monotonic
         self._thread = threading.get_ident()
         self._hands = _Hands({}, "preparing", monotonic())
+
+    def trains_here(self) -> None:
+        """The calling thread trains: it need not be the one that has opened the run."""
+        self._thread = threading.get_ident()
 
     def on(self, kind: Kind) -> Kind:
         """From now on the time goes there; returns where it went before."""

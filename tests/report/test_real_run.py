@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -163,3 +164,32 @@ def test_a_loop_knows_what_it_waits_for_its_data(tf_call, tmp_path):
     assert spent["outside"] >= 0.1
     assert spent["data_loading"] == pytest.approx(spent["data"], abs=1e-5)
     assert spent["other"] >= spent["outside"]
+
+
+def train_on_other_threads(directory: str) -> list[dict[str, float]]:
+    """Opens runs on one thread and trains them on another; in a loop of the manager's, and in one of its own."""
+    import tensorflow as tf
+
+    def loop() -> None:
+        for _ in manager.steps(5):
+            time.sleep(0.02)
+
+    def own() -> None:
+        for step in range(1, 6):
+            time.sleep(0.02)
+            manager.maybe_save(step)
+
+    found = []
+    for train in (loop, own):
+        manager = ckptkit.CheckpointManager(f"{directory}/{train.__name__}", {"weight": tf.Variable(0.0)}, save=ckptkit.EveryNSteps(100))
+        with manager:
+            thread = threading.Thread(target=train)
+            thread.start()
+            thread.join()
+        found.append(next(event.spent for event in ckptkit.open_run(f"{directory}/{train.__name__}").journal if isinstance(event, AttemptEnded)))
+    return found
+
+
+def test_it_is_the_thread_that_trains_whose_time_is_told(tf_call, tmp_path):
+    for spent in tf_call("tests.report.test_real_run:train_on_other_threads", str(tmp_path)).check().result:
+        assert spent["training"] >= 4 * 0.02
