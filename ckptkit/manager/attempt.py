@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -292,8 +292,8 @@ class Attempt:
                               f"The run is at step {self.position.step}. Received: {position.step}. Begin at the position that was restored.")
         if position != self.position:
             self._metrics = Metrics()
-        if not self.trained and position.step > self.position.step:
             self.done = False  # a program may train on after it has come to an end
+        if not self.trained and position.step > self.position.step:
             self.trained = True
             self.spent.trains_here()
             self.spent.on("training")
@@ -434,21 +434,14 @@ class Attempt:
 
     def _end(self, error: BaseException | None) -> None:
         """Tells of the end, and lets go of what belongs to the process, whatever fails on the way."""
-        try:
-            self._tell_end(error)
-        except BaseException:
-            self._saver.abandon()  # nothing is written into a run that is let go of
-            raise
-        finally:
+        with ExitStack() as last:
+            for step in (self._lock.release, self._logs.end, self._outside.end, self.stopping.end, self.settling.left):
+                last.callback(step)  # the first of them is called last
             try:
-                self.settling.left()
-            finally:
-                try:
-                    self.stopping.end()
-                finally:
-                    self._outside.end()
-                    self._logs.end()
-                    self._lock.release()
+                self._tell_end(error)
+            except BaseException:
+                self._saver.abandon()  # nothing is written into a run that is let go of
+                raise
 
     def _tell_end(self, error: BaseException | None) -> None:
         outcome = "finished" if self.done else "stopped"

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from ckptkit.errors import ConfigError
+from ckptkit.log import logger
 from ckptkit.manager.plan import Plan
 from ckptkit.manager.spent import Spent
 from ckptkit.store import events
@@ -80,11 +81,15 @@ _has_opened: set[int] = set()
 
 def _process_started() -> float | None:
     """When this process began, in seconds since the epoch, where what it has done since then belongs to this run: it has opened none before, and
-    runs a program, not what somebody types.
+    runs a program, not what somebody types. None where the system does not tell, too, as in a sandbox with the `/proc` of outside.
     """
     first, known = os.getpid() not in _has_opened, hasattr(sys.modules.get("__main__"), "__file__")
     _has_opened.add(os.getpid())
-    return float(psutil.Process().create_time()) if first and known else None
+    try:
+        return float(psutil.Process().create_time()) if first and known else None
+    except psutil.Error as error:
+        logger.debug("it is not known when this process began: %s", error)
+        return None
 
 
 def _check_directory(layout: RunLayout) -> None:

@@ -129,7 +129,8 @@ class Saver:
         if not self._write_secs:
             self._say_size(written)
         self._write_secs.append(time.monotonic() - began)
-        self._told(written, taken.secs, self._write_secs[-1])
+        stall_secs = taken.secs + (self._write_secs[-1] if isinstance(self._writer, ForegroundWriter) else 0.0)
+        self._told(written, stall_secs, self._write_secs[-1])
 
     def _refuse(self, position: RunPosition, error: StorageError) -> None:
         """A save that fell due found no space: the next one tries anew, and where there is none, the end of training does, and is an error then."""

@@ -72,7 +72,6 @@ class Board:
         self._path: Path | None = None
         self._last: SaveTold | None = None
         self._again_at = 0.0
-        self._process = psutil.Process()
 
     # -- on other threads
 
@@ -125,7 +124,7 @@ class Board:
     def _memory(self) -> Mapping[str, float]:
         try:
             machine = psutil.virtual_memory()
-            return {"memory/process_bytes": float(self._process.memory_info().rss), "memory/host_free_bytes": float(machine.available),
+            return {"memory/process_bytes": float(psutil.Process().memory_info().rss), "memory/host_free_bytes": float(machine.available),
                     "memory/host_used_bytes": float(machine.total - machine.available)}
         except psutil.Error as error:
             logger.debug("memory is not measured: %s", error)

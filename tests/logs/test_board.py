@@ -8,6 +8,7 @@ import os
 import signal
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -15,6 +16,7 @@ import ckptkit
 from ckptkit.report.attempts import ledger_of
 from ckptkit.report.goodput import goodput_of
 from ckptkit.store import events
+from ckptkit.tensorboard.event_files import events_in
 from ckptkit.tensorboard.history import history
 from ckptkit.testing import FaultyFiles
 from tests.logs.readers import data_server, multiplexer, settled
@@ -64,6 +66,59 @@ def refused(directory: str) -> list[dict[str, Any]]:
     return found
 
 
+def in_the_foreground(run: str) -> dict[str, list[float]]:
+    """What is told of saves for which training stands still while they are written."""
+    import tensorflow as tf
+    from tensorboard.util.tensor_util import make_ndarray
+
+    weight = tf.Variable(tf.zeros([1000]))
+    with ckptkit.CheckpointManager(run, {"weight": weight}, save=ckptkit.EveryNSteps(1), background=False) as manager:
+        for _ in manager.steps(3):
+            weight.assign_add(tf.ones([1000]))
+    found: dict[str, list[float]] = {}
+    for path in Path(run, "tensorboard").glob("events.out.tfevents.*"):
+        with path.open("rb") as file:
+            for _, _, event in events_in(file):
+                for value in event.summary.value:
+                    found.setdefault(value.tag, []).append(float(make_ndarray(value.tensor)))
+    return found
+
+
+def interrupted_while_it_waits(run: str) -> list[int]:
+    """Ctrl-C while the end of an attempt waits for the last points; another attempt of the process follows."""
+    import tensorflow as tf
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    weight = tf.Variable(0.0)
+    manager = ckptkit.CheckpointManager(run, {"weight": weight})
+    try:
+        with manager:
+            for _ in manager.steps(2):
+                weight.assign_add(1.0)
+            assert manager._attempt is not None
+            manager._attempt._logs.end = interrupted  # type: ignore[method-assign]
+    except KeyboardInterrupt:
+        pass
+    with ckptkit.CheckpointManager(run, {"weight": weight}) as manager:
+        return [*manager.steps(4)]
+
+
+def without_a_word_of_itself(run: str) -> dict[str, Any]:
+    """The system does not know this process, as in a sandbox with process numbers of its own, and the `/proc` of outside."""
+    import psutil
+
+    def unknown(pid: int | None = None) -> None:
+        raise psutil.NoSuchProcess(pid)
+
+    with mock.patch.object(psutil, "Process", unknown):
+        train(run, 20)
+    told = ckptkit.open_run(run).journal
+    return {"steps": ckptkit.open_run(run).find("latest").step, "points": multiplexer(Path(run) / "tensorboard")["./save/size_bytes"],
+            "began": [event.process_started for event in told if isinstance(event, events.AttemptStarted)]}
+
+
 @pytest.fixture(scope="module")
 def restarted(fork_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("board") / "run"
@@ -102,6 +157,21 @@ def test_a_disk_that_refuses(tf_call: Any, tmp_path: Path) -> None:
         assert found["steps"] == [1, 2, 3, 4]
         assert found["reached"] > 0
     assert process.stderr.count("no further points of the run's own") == len(KINDS), "it is said once in each run"
+
+
+def test_saves_in_the_foreground_stop_training_while_they_are_written(tf_call: Any, tmp_path: Path) -> None:
+    told = tf_call("tests.logs.test_board:in_the_foreground", str(tmp_path / "run")).check().result
+    assert len(told["save/stall_secs"]) == len(told["save/write_secs"]) == 3
+    assert all(stall > write > 0 for stall, write in zip(told["save/stall_secs"], told["save/write_secs"], strict=True))
+
+
+def test_the_run_is_let_go_of_where_its_end_is_interrupted(tf_call: Any, tmp_path: Path) -> None:
+    assert tf_call("tests.logs.test_board:interrupted_while_it_waits", str(tmp_path / "run")).check().result == [3, 4]
+
+
+def test_a_process_that_the_system_does_not_know(tf_call: Any, tmp_path: Path) -> None:
+    said = tf_call("tests.logs.test_board:without_a_word_of_itself", str(tmp_path / "run")).check().result
+    assert said == {"steps": 20, "points": [10, 20], "began": [None]}
 
 
 def test_text_of_the_journal_stays_text() -> None:
