@@ -91,6 +91,8 @@ class CheckpointCallback(keras.callbacks.Callback):
         """Is called before training begins: the moment to keep a log file that the next event would empty."""
         super().set_params(params)
         callbacks = _private.callbacks_of_coming_fit(self)
+        if callbacks and self._fit is not None:
+            self._fit.abandon()  # an exception ended the fit before this one; the other callbacks begin anew after this
         if callbacks and self._goes_on():
             beside.append(callbacks)
 

@@ -219,22 +219,27 @@ class FitRun:
         finally:
             self._manager.let_go(error)
 
-    def abandon(self) -> None:
-        """The `fit` was left by an exception that did not pass through us."""
+    def abandon(self, *, close: bool = True) -> None:
+        """The `fit` was left by an exception that did not pass through us.
+
+        Args:
+            close: whether the event files of the other callbacks are closed.
+        """
         if self._manager.is_open:
-            self._leave(RuntimeError("fit was left before its end, by an exception outside of the training step"))
+            self._leave(RuntimeError("fit was left before its end, by an exception outside of the training step"), close=close)
 
     def _failed(self, error: BaseException) -> None:
         """An exception is on its way out of `fit`."""
         if self._manager.is_open:
             self._leave(error)
 
-    def _leave(self, error: BaseException) -> None:
+    def _leave(self, error: BaseException, *, close: bool = True) -> None:
         if self._replay is not None:
             _give(self._untouched)  # the step that was to be thrown away has changed them
             self._attempt.settling.take_back()
         self._undo()
-        self._others.close()
+        if close:
+            self._others.close()
         self._manager.let_go(error)
 
     def _undo(self) -> None:
@@ -337,7 +342,7 @@ class FitRun:
         if not self._armed:
             # An exception ended our fit, and this is a call of another one: it is not ours to count.
             original = self._original
-            self.abandon()
+            self.abandon(close=False)  # the other callbacks may be that one's
             return original(iterator)
         self._armed = False
         try:

@@ -165,3 +165,35 @@ def ends(directory: str, attempts: int, dies: bool) -> None:
                     with writer.as_default():
                         tf.summary.scalar("test", weight, step=total)
     writer.close()
+
+
+class LeftOnce(Model):
+    """Its third epoch begins with an exception that no event of a callback sees, as a second Ctrl-C may."""
+
+    epochs = 0
+
+    def train_step(self, data: Any) -> Any:
+        return keras.Model.train_step(self, data)  # a traced step would hold the writer of the first fit
+
+    def reset_metrics(self) -> None:
+        super().reset_metrics()
+        self.epochs += 1
+        if self.epochs == 3:
+            raise KeyboardInterrupt
+
+
+def same_callbacks(directory: str) -> list[str]:
+    """A `fit` is left in the middle, and somebody holds the exception, as a notebook does; the next one has the same callbacks."""
+    model = LeftOnce()
+    model.compile("sgd", "mse")
+    x, y = (rows[:BATCH * 10] for rows in _rows())
+    tensorboard = keras.callbacks.TensorBoard(f"{directory}/logs", update_freq="batch")
+    callbacks = [tensorboard, ckptkit.CheckpointCallback(f"{directory}/run", save=ckptkit.EveryNSteps(5), background=False, export=False,
+                                                         tensorboard=f"{directory}/logs")]
+    held = []
+    for _ in range(2):
+        try:
+            model.fit(x, y, batch_size=BATCH, epochs=4, shuffle=False, verbose=0, callbacks=callbacks)
+        except KeyboardInterrupt as error:
+            held.append(error)
+    return [type(error).__name__ for error in held]

@@ -15,3 +15,8 @@ def test_each_point_is_there_once(attempts: int, tf_call: Any, tmp_path: Path) -
     for dies in (True, False):
         tf_call("tests.logs.programs:ends", str(tmp_path), attempts, dies).check(code=-9 if dies else 0)
     assert multiplexer(tmp_path / "logs") == {"./loss": list(range(1, 41)), "./test": [20, 40]}
+
+
+def test_a_fit_with_the_callbacks_of_one_that_was_left(tf_call: Any, tmp_path: Path) -> None:
+    assert tf_call("tests.logs.programs:same_callbacks", str(tmp_path)).check().result == ["KeyboardInterrupt"]
+    assert multiplexer(tmp_path / "logs")["train/batch_loss"] == list(range(1, 41))
