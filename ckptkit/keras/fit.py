@@ -110,8 +110,8 @@ class FitRun:
 
     @property
     def is_open(self) -> bool:
-        """Whether the run is open."""
-        return self._manager.is_open
+        """Whether the run is open for this `fit`: a later one may have been given the same manager."""
+        return self._manager.is_open and self._manager.open_attempt() is vars(self).get("_attempt")
 
     def begin(self) -> None:
         """Opens the run and finds where it goes on. The state itself is assigned when Keras' loops have come to that place: by then the
@@ -225,12 +225,12 @@ class FitRun:
         Args:
             close: whether the event files of the other callbacks are closed.
         """
-        if self._manager.is_open:
+        if self.is_open:
             self._leave(RuntimeError("fit was left before its end, by an exception outside of the training step"), close=close)
 
     def _failed(self, error: BaseException) -> None:
         """An exception is on its way out of `fit`."""
-        if self._manager.is_open:
+        if self.is_open:
             self._leave(error)
 
     def _leave(self, error: BaseException, *, close: bool = True) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -197,3 +198,31 @@ def same_callbacks(directory: str) -> list[str]:
         except KeyboardInterrupt as error:
             held.append(error)
     return [type(error).__name__ for error in held]
+
+
+class _LetsGo(keras.callbacks.Callback):
+    """Lets go of what is held in the middle of training."""
+
+    def __init__(self, held: list[BaseException]) -> None:
+        super().__init__()
+        self.held = held
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.held.clear()
+        gc.collect()
+
+
+def same_manager(directory: str) -> list[str]:
+    """The exception that left a `fit` is let go of while the next one trains, with the same manager."""
+    model = LeftOnce()
+    model.compile("sgd", "mse")
+    x, y = (rows[:BATCH * 10] for rows in _rows())
+    manager = ckptkit.CheckpointManager(f"{directory}/run", {"model": model}, save=ckptkit.EveryNSteps(5))
+    held: list[BaseException] = []
+    callbacks = [ckptkit.CheckpointCallback(manager, export=False)]
+    try:
+        model.fit(x, y, batch_size=BATCH, epochs=4, verbose=0, callbacks=callbacks)
+    except KeyboardInterrupt as error:
+        held.append(error)
+    model.fit(x, y, batch_size=BATCH, epochs=4, verbose=0, callbacks=[*callbacks, _LetsGo(held)])
+    return [event.outcome for event in ckptkit.open_run(f"{directory}/run").journal if event.event == "attempt_ended"]

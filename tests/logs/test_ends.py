@@ -20,3 +20,7 @@ def test_each_point_is_there_once(attempts: int, tf_call: Any, tmp_path: Path) -
 def test_a_fit_with_the_callbacks_of_one_that_was_left(tf_call: Any, tmp_path: Path) -> None:
     assert tf_call("tests.logs.programs:same_callbacks", str(tmp_path)).check().result == ["KeyboardInterrupt"]
     assert multiplexer(tmp_path / "logs")["train/batch_loss"] == list(range(1, 41))
+
+
+def test_a_fit_that_was_left_ends_no_later_one(tf_call: Any, tmp_path: Path) -> None:
+    assert tf_call("tests.logs.programs:same_manager", str(tmp_path)).check().result == ["failed", "finished"]
