@@ -82,7 +82,17 @@ def look(root: Path, links: Sequence[Path], most_bytes: int, *, without: Path) -
             total += entry.size_bytes
             if total > most_bytes:
                 _complain(root, entries, most_bytes)
-    return Source(root, tuple(entries), tuple(left_out))
+    return Source(root, tuple(each for each in entries if not _leads_into(root, each, left_out)), tuple(left_out))
+
+
+def _leads_into(root: Path, entry: Entry, left_out: Sequence[Path]) -> bool:
+    """Whether it is a link to a run that is not copied, such as `latest`: a training can make a run where nothing is, but not where a link is that
+    leads nowhere.
+    """
+    if entry.kind != "link":
+        return False
+    target = Path(os.path.realpath(root / entry.path))
+    return any(target.is_relative_to(root / path) for path in left_out)
 
 
 def _below(root: Path, path: Path) -> Path:
@@ -152,26 +162,22 @@ class Place:
 
     def runs(self) -> dict[str, Path]:
         """The run directories that are here, by the name under which they are shown: the path that the script named."""
-        below, found = self.home / ELSEWHERE, {}
-        for root in ({self.work} if self.work.is_relative_to(self.home) else set()) | ({below} if below.is_dir() else set()):
-            for directory, names, _ in os.walk(root):
-                path = Path(directory)
-                if is_run(path):
-                    names.clear()
-                    found[self._name(path)] = path
+        found = {}
+        for directory, names, _ in os.walk(self.home):
+            path = Path(directory)
+            if is_run(path):
+                names.clear()
+                found[self._name(path)] = path
         return found
 
     def path_of(self, name: str) -> Path:
         """The run directory that is shown under a name, also where it is not there yet."""
-        wanted = Path(name)
-        inside = self.work / wanted
-        if not wanted.is_absolute() and inside.is_relative_to(self.home):
-            return inside
-        return self.home / ELSEWHERE / Path(os.path.normpath(self.work / wanted)).relative_to("/")
+        wanted = Path(os.path.normpath(self.work / name))
+        return wanted if wanted.is_relative_to(self.home) else self.home / ELSEWHERE / wanted.relative_to("/")
 
     def _name(self, path: Path) -> str:
-        if path.is_relative_to(self.work):
-            return str(path.relative_to(self.work))
+        if not path.is_relative_to(self.home / ELSEWHERE):
+            return os.path.relpath(path, self.work)  # also above it: a script may name ../runs
         whole = Path("/") / path.relative_to(self.home / ELSEWHERE)
         return str(whole.relative_to(self.work) if whole.is_relative_to(self.work) else whole)
 

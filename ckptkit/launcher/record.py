@@ -16,6 +16,7 @@ from ckptkit.launcher.decide import Past
 from ckptkit.launcher.ending import PREEMPTED, Cause
 from ckptkit.launcher.lines import Lines
 from ckptkit.log import logger
+from ckptkit.store.audit import written
 from ckptkit.store.catalog import list_checkpoints
 from ckptkit.store.claims import list_claims
 from ckptkit.store.events import (
@@ -92,7 +93,7 @@ class Record:
             ConfigError: where that is no path.
             StorageError: where the disk refuses.
         """
-        layout = RunLayout(run_layout(run).root.resolve())
+        layout = RunLayout(written(run_layout(run).root).resolve())
         if layout == self.layout:
             return
         if layout not in self._journals:

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from ckptkit.audit.place import look, make
+from ckptkit.clock import SystemClock
 from ckptkit.errors import ConfigError
+from ckptkit.launcher.record import Record
 from ckptkit.store.audit import Orders, looked_at, orders_of, write_orders, written
 from ckptkit.store.exports import check_base
+from ckptkit.store.files import FileSystem
 from ckptkit.store.run import open_run
 from tests.audit.conftest import bytes_of
 from tests.cli.conftest import DummyRun
@@ -69,6 +72,15 @@ def test_too_much_is_not_copied(user, tmp_path):
         look(user, [Path("nothing")], 5_000, without=tmp_path / "home")
 
 
+def test_a_link_to_a_run_that_is_not_copied_leaves_room_for_one(user, tmp_path):
+    (user / "latest").symlink_to("runs/old")
+    (user / "runs" / "link").symlink_to(user / "runs" / "old" / "journal")
+    place = make(tmp_path / "home", look(user, [], 10_000, without=tmp_path / "home"), user)
+    assert not {"latest", "runs/link"} & {str(path.relative_to(place.work)) for path in place.work.rglob("*")}
+    DummyRun(place.work / "latest").attempt().save(1)
+    assert place.runs() == {"latest": place.work / "latest"}
+
+
 def test_a_run_that_is_linked_can_be_read(user, tmp_path):
     place = make(tmp_path / "home", look(user, [Path("runs/old")], 10_000, without=tmp_path / "home"), user)
     assert open_run(place.work / "runs" / "old").checkpoints[-1].step == 3
@@ -92,11 +104,23 @@ def test_what_is_written_lies_in_the_trainings_own_directory(user, ordered, tmp_
     assert written(Path("outside/run")) == elsewhere / str(tmp_path / "shared" / "run")[1:]
     assert written(written(user / "x")) == written(user / "x")
     assert check_base(user / "served") == elsewhere / str(user / "served")[1:]
-    for name, path in (("runs/new", written(ordered.work / "runs" / "new")), (str(user / "runs" / "new"), written(user / "runs" / "new")),
+    assert written(ordered.work / "../runs/above") == ordered.work / "../runs/above"  # beside the copy, and not where it was copied from
+    for name, path in (("runs/new", written(ordered.work / "runs" / "new")), ("../runs/above", ordered.home / "runs" / "above"),
+                       (str(user / "runs" / "new"), written(user / "runs" / "new")),
                        (str(tmp_path / "far"), written(tmp_path / "far"))):
         DummyRun(path).attempt().save(5)
         assert name in ordered.runs()
         assert ordered.runs()[name] == ordered.path_of(name) == path
+
+
+def test_a_launcher_tells_the_users_run_nothing(user, ordered):
+    old = user / "runs" / "old"
+    before = bytes_of(old)
+    record = Record(SystemClock(), FileSystem())
+    record.open(str(old))
+    record.starts(1, "train.py")
+    assert bytes_of(old) == before
+    assert list(written(old).rglob("launcher-*.jsonl"))
 
 
 def test_what_is_read_is_what_was_trained_here_or_what_lies_there(user, ordered):
