@@ -80,7 +80,7 @@ class History:
         lives = f" | {count(self.ledger.life, 'life', 'lives')}, the last one counts" if self.ledger.life > 1 else ""
         print_line(f"{plain(self.run)}: {count(len(attempts), 'attempt')}{lives}")
         if self.damaged_lines:
-            print_line(f"{count(len(self.damaged_lines), 'line')} of the journal cannot be read: {_cell(self.damaged_lines[0])}")
+            print_line(f"{count(len(self.damaged_lines), 'line')} of the journal cannot be read: {_cell(plain(self.damaged_lines[0]))}")
         if self.goodput is None:
             print_line("nobody has trained it")
             return

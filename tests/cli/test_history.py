@@ -130,12 +130,13 @@ def test_hostile_strings_stay_text(dummy_run, called):
     dummy_run.record(Preempted(step=1, reason=long, exit_code=75, secs=-1e300)).record(AttemptEnded(outcome="preempted", step=-5))
     with dummy_run.layout.attempt_journal(1).open("ab") as file:
         file.write(b'{"v": 1, "event": "saved", "' + HOSTILE.encode("unicode_escape") + b"\n")
+    (dummy_run.layout.journal / "\x1b[2J\n.jsonl").write_bytes(b"{\n")  # the first line that is damaged, which is shown
     text = called("history", "run").stdout
     assert all(character.isprintable() for line in text.splitlines() for character in line)
     assert len(text.splitlines()) < 20
     assert max(map(len, text.splitlines())) < 2000
     assert "<script>" in text
-    assert "1 line of the journal cannot be read" in text
+    assert "2 lines of the journal cannot be read: \\x1b[2J\\n.jsonl:1: " in text
     document = told(called("history", "run", "--json"))
     assert document["attempts"][0]["host"] == HOSTILE
     assert document["attempts"][0]["notices"] == [long]
