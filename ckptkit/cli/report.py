@@ -19,6 +19,7 @@ from ckptkit.report.gather import gather
 from ckptkit.report.goodput import goodput_of
 from ckptkit.report.html import page
 from ckptkit.report.target import check_target, write_target
+from ckptkit.store.verify import bytes_to_read
 
 
 @click.command("report", short_help="Make one file that shows a run: its attempts, checkpoints, and where the time went.")
@@ -54,6 +55,6 @@ def document_of(run: str, *, full: bool = False) -> Document:
     view, now = found.journal_view, time.time()
     ledger = ledger_of(view.events, now)
     state = run_state(view.events, now)
-    total = sum(each.manifest.size_bytes for each in found.checkpoints if each.problem is None) if full else 0
+    total = sum(bytes_to_read(each.head.files, quick=not full) for each in found.checkpoints if each.problem is None)
     with progress("verifying", total) as advance:
         return gather(found, run, view, ledger, goodput_of(ledger), state=state.name, words=state.words, full=full, progress=advance)

@@ -50,8 +50,11 @@ def inspect(checkpoints: Sequence[Checkpoint], *, full: bool, progress: Callable
 
 def _inspect(checkpoint: Checkpoint, full: bool, progress: Callable[[int], None]) -> tuple[OnDisk, Read | None]:
     try:
+        manifest = checkpoint.manifest
+    except CorruptCheckpointError as error:
+        return OnDisk(name=checkpoint.name, manifest=None, problem=str(error)), None
+    try:
         read = verify(checkpoint, quick=not full, progress=progress)
     except CorruptCheckpointError as error:
-        manifest = checkpoint.manifest if checkpoint.problem is None else None
         return OnDisk(name=checkpoint.name, manifest=manifest, problem=str(error)), None
-    return OnDisk(name=checkpoint.name, manifest=checkpoint.manifest), read
+    return OnDisk(name=checkpoint.name, manifest=manifest), read

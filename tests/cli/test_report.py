@@ -155,3 +155,16 @@ def test_long_work_shows_how_far_it_is(run, environment, tmp_path):
         os.close(follower)
         assert code == 0
         assert b"verifying" in terminal.read(4096)
+
+
+@pytest.mark.parametrize("options", [[], ["--verify"]], ids=str)
+def test_a_manifest_of_which_only_the_state_is_damaged(run, called, options):
+    """As in the first form, which has no digest. A list does not look there."""
+    path = run.save(200) / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["digest"]
+    manifest["tensors"][0]["key"] = "none"
+    path.write_text(json.dumps(manifest | {"format_version": 1}))
+    result = called("report", "run", "--json", *options)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert {each["name"]: each["status"] for each in json.loads(result.stdout)["checkpoints"]} == {"ckpt-100-1": "good", "ckpt-200-1": "damaged"}
