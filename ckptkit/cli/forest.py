@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from ckptkit.load.formats import Format
 from ckptkit.load.tree import Entry, PassedBy, Unreadable, disk_usage, walk
 from ckptkit.log import size
 from ckptkit.policies import rank
+from ckptkit.store.files import storage_errors
+from ckptkit.store.layout import expanded
 from ckptkit.store.manifest import to_number
 from ckptkit.store.retention import candidate
 from ckptkit.store.run import Run, open_run
@@ -208,7 +211,7 @@ class Forest:
 
     def _name(self, path: Path) -> str:
         """A path as it is seen from the directory that was named."""
-        return os.path.relpath(path, Path(self.root).expanduser())
+        return os.path.relpath(path, expanded(self.root))
 
 
 def forest_of(shown: str, look: Callable[[Path], FoundRun], looked: Callable[[], None] = lambda: None) -> Forest:
@@ -222,8 +225,10 @@ def forest_of(shown: str, look: Callable[[Path], FoundRun], looked: Callable[[],
     Raises:
         StorageError: where the directory itself cannot be read.
     """
-    forest = Forest(shown)
-    for found in walk(Path(shown).expanduser()):
+    forest, root = Forest(shown), expanded(shown)
+    with storage_errors("list", root), suppress(FileNotFoundError):
+        next(root.iterdir(), None)  # one that cannot be read at all is an error, and not an empty one
+    for found in walk(root):
         if found is None:
             looked()
         elif isinstance(found, Unreadable):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import click
 
@@ -13,7 +12,6 @@ from ckptkit.cli.output import json_option, print_json, print_lines
 from ckptkit.cli.progress import looking
 from ckptkit.cli.runs import opened
 from ckptkit.cli.text import count, plain
-from ckptkit.store.files import storage_errors
 
 
 @click.command("list", short_help="Say what is in a directory: a run and its checkpoints, or runs and models.")
@@ -50,8 +48,6 @@ def _tree(directory: str, *, as_json: bool) -> None:
     from ckptkit.cli.forest import forest_of, found_run
 
     now = time.time()
-    with storage_errors("list", Path(directory)):
-        next(Path(directory).expanduser().iterdir(), None)  # one that cannot be read at all is an error, and not an empty one
     with looking("directories") as looked:
         forest = forest_of(directory, lambda path: found_run(path, lambda run, shown: listing_of(run, shown, now)), looked)
     if forest.is_empty:

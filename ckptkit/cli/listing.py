@@ -14,7 +14,7 @@ from ckptkit.cli.text import ago, count, duration, metrics, plain
 from ckptkit.log import size
 from ckptkit.store.files import storage_errors
 from ckptkit.store.journal import JournalView, read_journal
-from ckptkit.store.layout import CheckpointName
+from ckptkit.store.layout import CheckpointName, expanded
 from ckptkit.store.pins import Pin, read_pins
 from ckptkit.store.run import Run, is_run
 
@@ -103,7 +103,7 @@ def is_tree(directory: str) -> bool:
         ConfigError: where it is no path.
     """
     with storage_errors("read", Path(directory)):
-        return not is_run(directory) and Path(directory).expanduser().is_dir()
+        return not is_run(directory) and expanded(directory).is_dir()
 
 
 def journal_of(run: Run) -> JournalView:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ckptkit.load.formats import SAVED_MODEL, Format, starts_as, step_of
 from ckptkit.store.exports import version_number
+from ckptkit.store.files import storage_errors
 from ckptkit.store.run import is_run
 
 _KERAS_ENDINGS = (".keras", ".h5", ".hdf5")
@@ -94,6 +96,23 @@ def walk(root: Path) -> Iterator[Entry | Unreadable | PassedBy | None]:
         yield None
 
 
+def prefixes_in(directory: Path) -> dict[Path, int | None]:
+    """The TensorFlow checkpoints of one directory, whole or not, each with the number at the end of its name, smallest first.
+
+    Raises:
+        StorageError: where it cannot be read.
+    """
+    with storage_errors("list", directory), os.scandir(directory) as scan:
+        entries = {entry.name: entry for entry in scan}
+    found = {}
+    for name, shards in _prefixes(entries).items():
+        with suppress(OSError):  # whoever reads it is told
+            if _checkpoint(directory, name, shards, entries) is None:
+                continue
+        found[directory / name] = step_of(name)
+    return dict(sorted(found.items(), key=lambda item: (-1 if item[1] is None else item[1], item[0])))
+
+
 def disk_usage(directory: Path) -> int:
     """Bytes of all files in a directory and below; what cannot be read counts nothing, and links are not followed."""
     total, waiting = 0, [os.fspath(directory)]
@@ -120,7 +139,7 @@ def _directory(directory: Path, below: list[Path]) -> Iterator[Entry | Unreadabl
     if ("journal" in entries or "checkpoints" in entries) and is_run(directory):
         yield Entry(Format.RUN, directory)
         return
-    if SAVED_MODEL in entries:
+    if SAVED_MODEL in entries and os.path.exists(entries[SAVED_MODEL].path):
         yield _saved_model(directory)
         return
     folders = [entry for entry in entries.values() if entry.is_dir(follow_symlinks=False)]
@@ -133,7 +152,7 @@ def _directory(directory: Path, below: list[Path]) -> Iterator[Entry | Unreadabl
         if name.startswith("."):
             continue
         if entry.is_symlink():
-            if entry.is_dir():
+            if os.path.isdir(entry.path):  # False also where that may not be known: it leads into another's directory, or to itself
                 yield PassedBy(Path(entry))
         elif entry.is_dir(follow_symlinks=False) and Path(entry) not in versions.values():
             below.append(Path(entry))
@@ -151,15 +170,11 @@ def _versions(base: Path, versions: Mapping[int, Path]) -> Entry:
 
 def _files(directory: Path, entries: Mapping[str, os.DirEntry[str]]) -> Iterator[Entry | Unreadable]:
     """The files of one directory that are models or weights."""
-    shards: dict[str, list[str]] = {}
-    for name in entries:
-        if match := _SHARD.fullmatch(name):
-            shards.setdefault(match[1], []).append(name)
-    prefixes = {name.removesuffix(_INDEX) for name in entries if name.endswith(_INDEX) and name != _INDEX} | shards.keys()
+    prefixes = _prefixes(entries)
     for name in sorted({*prefixes, *(name for name in entries if name.endswith(_KERAS_ENDINGS))}):
         try:
             found: Entry | Unreadable | None
-            found = _checkpoint(directory, name, shards.get(name, []), entries) if name in prefixes else _model_file(entries[name])
+            found = _checkpoint(directory, name, prefixes[name], entries) if name in prefixes else _model_file(entries[name])
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -168,13 +183,24 @@ def _files(directory: Path, entries: Mapping[str, os.DirEntry[str]]) -> Iterator
             yield found
 
 
+def _prefixes(entries: Collection[str]) -> dict[str, list[str]]:
+    """What may be the names of checkpoints of TensorFlow, each with those of its data files."""
+    found: dict[str, list[str]] = {name.removesuffix(_INDEX): [] for name in entries if name.endswith(_INDEX) and name != _INDEX}
+    for name in entries:
+        if match := _SHARD.fullmatch(name):
+            found.setdefault(match[1], []).append(name)
+    return found
+
+
 def _checkpoint(directory: Path, prefix: str, shards: list[str], entries: Mapping[str, os.DirEntry[str]]) -> Entry | None:
-    """A checkpoint of TensorFlow; other programs have files that end with .index, too."""
+    """A checkpoint of TensorFlow; other programs have files that end with .index, too. A link that leads nowhere is no file."""
+    entries = {name: entries[name] for name in (prefix + _INDEX, *shards) if name in entries and os.path.exists(entries[name].path)}
+    shards = [name for name in shards if name in entries]
     index = entries.get(prefix + _INDEX)
     is_index = index is not None and index.is_file() and _ends_as_index(index)
     if not is_index and not shards:
         return None
-    stats = [entries[name].stat() for name in (prefix + _INDEX, *shards) if name in entries]
+    stats = [entry.stat() for entry in entries.values()]
     return Entry(Format.CHECKPOINT, directory / prefix, sum(each.st_size for each in stats), max(each.st_mtime for each in stats),
                  step=step_of(prefix), problem=_problem(prefix, is_index, index is not None, shards))
 

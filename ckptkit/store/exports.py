@@ -18,6 +18,7 @@ from ckptkit.store.audit import written
 from ckptkit.store.export_owner import clean_up, owner
 from ckptkit.store.export_record import EXPORT_RECORD, ExportRecord, encode_export, read_export
 from ckptkit.store.files import FileSystem, storage_errors
+from ckptkit.store.layout import expanded
 from ckptkit.store.manifest import FileEntry
 from ckptkit.store.verify import file_entry
 
@@ -54,7 +55,7 @@ def check_base(directory: object) -> Path:
     if _URL.match(text):
         raise ConfigError(f"A model is published in a directory on a mounted file system. Received the URL {text!r}. Name a directory, and copy "
                           f"the version to the object store from there.")
-    base = Path(text).expanduser()
+    base = expanded(text)
     if base.is_file():
         raise ConfigError(f"{base} is a file; a directory is needed to publish a model in. Move the file away, or name another directory.")
     return written(base)

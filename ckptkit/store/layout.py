@@ -160,7 +160,12 @@ def run_layout(directory: str | os.PathLike[str]) -> RunLayout:
         raise ConfigError(f"A run directory is a path on a mounted file system. Received the URL {text!r}. "
                           f"Mount storage that outlives the machine (a persistent disk, NFS, a bucket mount) and name a "
                           f"directory on it; copying to object stores is not built in yet.")
-    return RunLayout(Path(text).expanduser())
+    return RunLayout(expanded(text))
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path with the home directory in the place of `~`; as in a shell, one that begins with `~` and names no user stays as it is."""
+    return Path(os.path.expanduser(path))
 
 
 def writing_attempt(name: str) -> int | None:

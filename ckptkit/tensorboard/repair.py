@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ckptkit.errors import ConfigError, StorageError
 from ckptkit.store.files import FileSystem
+from ckptkit.store.layout import expanded
 from ckptkit.store.reading import open_regular
 from ckptkit.tensorboard.event_files import CUTTING, Found, Named, cut_from, cutting, kept, look, mark_after, restart, restart_step
 from ckptkit.tensorboard.open_files import OpenFiles
@@ -37,7 +38,7 @@ def check_directory(directory: str | os.PathLike[str] | None) -> Path | None:
     if not isinstance(directory, str | os.PathLike) or not str(directory) or "\0" in str(directory) or "://" in str(directory):
         raise ConfigError(f"tensorboard names the directory of the event files that the program writes, a path on a mounted file system, such as "
                           f"'logs'. Received: tensorboard={directory!r}.")
-    return Path(directory).expanduser().absolute()
+    return expanded(directory).absolute()
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from ckptkit.store.files import FileSystem
 from ckptkit.store.pins import Pin, pin, unpin
 from ckptkit.store.run import open_run
 from tests.cli.conftest import DummyRun
+from tests.cli.test_exits import obeying  # noqa: F401  (a fixture)
 from tests.cli.test_tree import keras
 
 PATIENCE_SECS = 60.0
@@ -137,6 +138,15 @@ def test_a_run_that_vanishes_ends_it(dummy_run, following):
     follower.line()
     shutil.rmtree(dummy_run.root)
     assert follower.process.wait(PATIENCE_SECS) == 10
+
+
+def test_a_directory_that_may_not_be_read_is_an_error(tmp_path, following, obeying):  # noqa: F811
+    (tmp_path / "locked").mkdir()
+    (tmp_path / "locked").chmod(0o111)
+    follower = following("locked", **obeying)
+    assert follower.process.wait(PATIENCE_SECS) == 1
+    assert follower.process.stderr is not None
+    assert b"ermission denied" in follower.process.stderr.read()
 
 
 def test_nothing_to_follow(following):

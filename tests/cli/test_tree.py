@@ -189,6 +189,23 @@ def test_links_and_loops(tmp_path, called):
     assert listed(called("list", "straight", "--json"))["run"] == "straight"
 
 
+def test_a_link_that_leads_nowhere_hides_nothing(tmp_path, called, ckptkit, obeying):  # noqa: F811
+    """Also one to itself, or into a directory that may not be looked at: the system has an error for each of them."""
+    run_in(tmp_path / "all" / "run")
+    (tmp_path / "all" / "a").symlink_to("a")
+    (tmp_path / "all" / "saved_model.pb").symlink_to("nowhere")
+    index(tmp_path / "all" / "far-1").with_name("far-1.data-00000-of-00001").unlink()
+    (tmp_path / "all" / "far-1.data-00000-of-00001").symlink_to("nowhere")
+    tree = listed(called("list", "all", "--json"))
+    assert [each["path"] for each in tree["runs"]] == ["all/run"]
+    assert {each["path"]: each["problem"] for each in tree["others"]} == {"all/far-1": "far-1.data-* is missing"}
+    assert (tree["unreadable"], tree["links_not_followed"]) == ([], 0)
+    (tmp_path / "closed" / "inner").mkdir(parents=True)
+    (tmp_path / "all" / "b").symlink_to(tmp_path / "closed" / "inner")
+    (tmp_path / "closed").chmod(0)
+    assert [each["path"] for each in listed(ckptkit("list", "all", "--json", **obeying))["runs"]] == ["all/run"]
+
+
 def test_what_may_not_be_read_is_said_and_stops_nothing(tmp_path, ckptkit, obeying):  # noqa: F811
     run_in(tmp_path / "all" / "good")
     run_in(tmp_path / "all" / "closed").layout.journal.chmod(0)
