@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from typing import Any
 
 from ckptkit.audit.compare import Compared, Difference, different_arrays, different_python
+from ckptkit.load.looking import only_look
 from ckptkit.store.catalog import Checkpoint
 from ckptkit.store.manifest import Manifest, TensorEntry, from_numbers
 from ckptkit.store.verify import verify
@@ -74,8 +74,7 @@ def _tensors(one: Checkpoint, other: Checkpoint, left: dict[str, TensorEntry], r
 
 
 def _read(checkpoint: Checkpoint, entries: Sequence[TensorEntry]) -> list[Any]:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # of this process, which computes nothing: a training may have the GPU
+    only_look()
     from ckptkit.save import tensorfile
 
     return [tensor.numpy() for tensor in tensorfile.read(checkpoint.prefix, entries)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ckptkit.cli.targets import InRun, Target
 from ckptkit.load import facts
 from ckptkit.load.facts import Facts
+from ckptkit.load.looking import only_look
 from ckptkit.load.tensors import Tensor, of_manifest
 
 if TYPE_CHECKING:
@@ -67,12 +68,14 @@ def opening(found: Target, *, with_values: bool) -> Iterator[Opened]:
         with found.held() as checkpoint:
             contents = None
             if with_values:
+                only_look()
                 from ckptkit.load.contents import of_run
 
                 contents = of_run(checkpoint)
             yield Opened(RUN, str(checkpoint.path), str(checkpoint.name), checkpoint.step, of_manifest(checkpoint.manifest),
                          facts.of_manifest(checkpoint.manifest), contents)
         return
+    only_look()
     from ckptkit.load.contents import of_files
 
     with of_files(found.found, found.version) as contents:

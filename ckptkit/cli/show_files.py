@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ckptkit.cli.output import print_json, print_line, print_table
 from ckptkit.cli.text import count, plain
 from ckptkit.cli.values import shape_words
+from ckptkit.load.looking import only_look
 from ckptkit.log import size
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def show(target: InFiles, *, as_json: bool) -> None:
         ConfigError: where a version was named, and there are none.
         CheckpointError: where it cannot be read.
     """
+    only_look()
     from ckptkit.load.describe import describe  # imports TensorFlow, which has its own files to be read
 
     description = describe(target.found, target.version)

@@ -19,10 +19,10 @@ import tensorflow as tf
 
 from ckptkit.errors import ExportError
 from ckptkit.load.exported import unknown_operation
+from ckptkit.load.looking import HIDDEN_DEVICES
 
 CHECKER = Path(__file__).with_name("checker.py")
 
-_HIDDEN_DEVICES = {"CUDA_VISIBLE_DEVICES": "-1", "HIP_VISIBLE_DEVICES": "-1", "ROCR_VISIBLE_DEVICES": "-1"}
 _SITES = ("site-packages", "dist-packages")
 _STDERR_CHARACTERS = 2000
 _ALARM_AFTER_SECS = 5.0
@@ -169,4 +169,4 @@ def _sites() -> list[str]:
 
 def _environment() -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    return {**own, **_HIDDEN_DEVICES, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    return {**own, **HIDDEN_DEVICES, "TF_CPP_MIN_LOG_LEVEL": "2"}
