@@ -15,7 +15,7 @@ from ckptkit.errors import CheckpointNotFoundError, CorruptCheckpointError
 from ckptkit.store import quarantine
 from ckptkit.store.catalog import Checkpoint
 from ckptkit.store.layout import CheckpointName
-from ckptkit.store.manifest import Head, Manifest
+from ckptkit.store.manifest import Head
 from ckptkit.store.rollback import is_rolled_back
 from ckptkit.store.run import Run, open_run
 from ckptkit.store.verify import verify
@@ -68,11 +68,6 @@ class Seen:
     def head(self) -> Head | None:
         """The same without the state, which is all that a list needs."""
         return self.checkpoint.head if self.problem is None or self.checkpoint.problem is None else None
-
-    @property
-    def manifest(self) -> Manifest | None:
-        """What it says of itself, or None where that cannot be read."""
-        return self.checkpoint.manifest if self.problem is None or self.checkpoint.problem is None else None
 
 
 def checkpoints_of(run: Run) -> list[Seen]:

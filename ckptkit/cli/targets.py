@@ -90,7 +90,7 @@ def target(path: str, which: int | str = "latest") -> Target:
         path, which = at(path)
     if is_run(path):
         return InRun(opened(path), which, path)
-    known = _found(path)
+    known = recognised(path)
     if known.format is Format.CHECKPOINT:
         known = in_a_run(known.path.parent) or known  # its manifest says more than TensorFlow's files
     if known.format is Format.RUN:
@@ -133,7 +133,13 @@ def at(text: str, of: str = "") -> tuple[str, int | str]:
     return path or of, step
 
 
-def _found(path: str) -> Found:
+def recognised(path: str) -> Found:
+    """What lies at a path that is no run.
+
+    Raises:
+        NoSuchRunError: where that is nothing, or begins like none of the formats.
+        CheckpointError: as `recognise`; also where a file begins like none of them whose name says that it is one.
+    """
     try:
         return recognise(path)
     except (CheckpointNotFoundError, CorruptCheckpointError) as error:

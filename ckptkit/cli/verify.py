@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ckptkit.cli.exits import ExitCode, NoSuchRunError
+from ckptkit.cli.exits import ExitCode
 from ckptkit.cli.output import json_option, print_json
 from ckptkit.cli.progress import Progress, progress
 from ckptkit.cli.runs import named, opened, which_checkpoint
@@ -18,7 +18,7 @@ from ckptkit.log import size
 from ckptkit.store.catalog import Checkpoint
 from ckptkit.store.files import storage_errors
 from ckptkit.store.run import is_run
-from ckptkit.store.verify import verify
+from ckptkit.store.verify import bytes_to_read, verify
 
 
 @click.command("verify", short_help="Compare the files of checkpoints with what was written.")
@@ -58,11 +58,7 @@ def _verified(path: str, which: int | str | None, *, every: bool, quick: bool) -
     from ckptkit.cli.verify_files import found_in, verified
     from ckptkit.load.formats import Format
 
-    try:
-        found = found_in(path, which, every=every)
-    except CheckpointNotFoundError as error:
-        raise NoSuchRunError(f"{path} is no run directory: it has neither checkpoints/ nor journal/ of one. Nor is it anything else: "
-                             f"{error}") from error
+    found = found_in(path, which, every=every)
     if found.format is not Format.RUN:
         return None, "SavedModel" if found.format is Format.VERSIONS else "checkpoint", verified(path, found, which, every=every, quick=quick)
     run = str(found.path)
@@ -88,7 +84,7 @@ def _of_run(run: str, which: int | str | None, *, every: bool, quick: bool, atte
 
 def _results(checkpoints: Sequence[Checkpoint], *, quick: bool) -> list[Verified]:
     """What came of each; one that training has taken away meanwhile is gone, and not damaged."""
-    total = 0 if quick else sum(c.head.size_bytes for c in checkpoints if c.problem is None)
+    total = sum(bytes_to_read(c.head.files, quick=quick) for c in checkpoints if c.problem is None)
     with progress("verifying", total) as advance:
         results = [(checkpoint, _result(checkpoint, quick, advance)) for checkpoint in checkpoints]
     return [result for checkpoint, result in results if result.error is None or checkpoint.path.exists()]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from ckptkit.cli.progress import progress
+from ckptkit.cli.targets import recognised
 from ckptkit.cli.text import count
 from ckptkit.cli.verified import Verified, of_tensors
 from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpointError, ExportError
 from ckptkit.load.archive import check_archive
-from ckptkit.load.formats import Format, Found, prefixes_in, recognise, step_of
+from ckptkit.load.formats import Format, Found, step_of
+from ckptkit.load.looking import only_look
+from ckptkit.load.tree import prefixes_in
 from ckptkit.store.export_record import read_export
 from ckptkit.store.exports import versions_in
-from ckptkit.store.verify import verify_files
+from ckptkit.store.layout import expanded
+from ckptkit.store.verify import bytes_to_read, verify_files
 
 _VARIABLES = Path("variables") / "variables"
 
@@ -39,7 +42,7 @@ def verified(path: str, found: Found, which: int | str | None, *, every: bool, q
     if found.format is Format.HDF5:
         raise ConfigError(f"{found.path} is an HDF5 file, and what Keras writes into one has no checksums: nothing in it can be verified. "
                           f"ckptkit show reads its structure.")
-    one = found.format in (Format.KERAS, Format.SAVED_MODEL) or not Path(path).expanduser().is_dir()
+    one = found.format in (Format.KERAS, Format.SAVED_MODEL) or not expanded(path).is_dir()
     if one and (every or which not in (None, "latest")):
         raise ConfigError(f"{path} names one {found.format} already. Received: {'--all' if every else which}; leave it out.")
     if found.format is Format.KERAS:
@@ -58,12 +61,12 @@ def found_in(path: str, which: int | str | None, *, every: bool) -> Found:
     """What lies at a path; of a directory of checkpoints also where it does not say which is the newest, but that is not asked.
 
     Raises:
-        CheckpointError: as `recognise`.
+        CheckpointError: as `recognised`.
     """
     try:
-        return recognise(path)
+        return recognised(path)
     except (ConfigError, CheckpointNotFoundError):
-        directory = Path(path).expanduser()
+        directory = expanded(path)
         if (every or isinstance(which, int)) and directory.is_dir() and (there := prefixes_in(directory)):
             return Found(Format.CHECKPOINT, list(there)[-1])
         raise
@@ -80,11 +83,11 @@ def _chosen(directory: Path, there: Mapping[Path, int | None], which: int | str 
 
 
 def _tensorflow(prefix: Path, *, quick: bool, name: str = "") -> Verified:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what TensorFlow logs about damage is said by the command
+    only_look()
     from ckptkit.load.sums import check_sums
 
     name = name or prefix.name
-    files = [path for path in prefix.parent.iterdir() if path.name.startswith(f"{prefix.name}.data-")]
+    files = [path for path in prefix.parent.iterdir() if path.name.startswith(f"{prefix.name}.data-") and path.is_file()]
     try:
         with progress(f"verifying {name}", sum(path.stat().st_size for path in files)) as advance:
             sums = check_sums(prefix, quick=quick, progress=advance)
@@ -108,7 +111,7 @@ def _saved_model(path: Path, *, quick: bool) -> Verified:
     except ExportError as error:
         return Verified(name=path.name, path=str(path), error=CorruptCheckpointError(str(error), "manifest", "EXPORT.json"))
     try:
-        with progress(f"verifying {path.name}", sum(file.size_bytes for file in record.files)) as advance:
+        with progress(f"verifying {path.name}", bytes_to_read(record.files, quick=quick)) as advance:
             read = verify_files(path, record.files, quick=quick, progress=advance)
     except CorruptCheckpointError as error:
         return Verified(name=path.name, path=str(path), step=record.source.step, error=error)
@@ -119,7 +122,8 @@ def _saved_model(path: Path, *, quick: bool) -> Verified:
 
 def _archive(path: Path) -> Verified:
     try:
-        size_bytes = check_archive(path)
+        with progress(f"verifying {path.name}", path.stat().st_size) as advance:
+            size_bytes = check_archive(path, advance)
     except CorruptCheckpointError as error:
         return Verified(name=path.name, path=str(path), error=error)
     return Verified(name=path.name, path=str(path), parts="zip archive", how="every member agrees with its checksum", size_bytes=size_bytes,

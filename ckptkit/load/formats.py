@@ -11,7 +11,7 @@ from pathlib import Path
 from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpointError
 from ckptkit.store.exports import versions_in
 from ckptkit.store.files import storage_errors
-from ckptkit.store.layout import MANIFEST, STATE_FILE, CheckpointName, RunLayout
+from ckptkit.store.layout import MANIFEST, STATE_FILE, CheckpointName, RunLayout, expanded
 from ckptkit.store.run import is_run
 
 SAVED_MODEL = "saved_model.pb"
@@ -87,7 +87,7 @@ def path_of(source: object) -> Path:
         raise ConfigError(f"Models and weights are loaded from a path. Received: {source!r}.")
     if _URL.match(text):
         raise ConfigError(f"Models and weights are loaded from a mounted file system. Received the URL {text!r}: copy it here first.")
-    return Path(text).expanduser()
+    return expanded(text)
 
 
 def newest_version(found: Found) -> Path:
@@ -121,17 +121,6 @@ def _directory(path: Path) -> Found:
                                   f"checkpoints/ or journal/ of a run, no *.index, no {SAVED_MODEL}, and no numbered versions of one.")
 
 
-def prefixes_in(directory: Path) -> dict[Path, int | None]:
-    """The TensorFlow checkpoints of a directory, each with the number at the end of its name, smallest first.
-
-    Raises:
-        StorageError: where it cannot be read.
-    """
-    with storage_errors("list", directory):
-        found = {path.with_name(path.name.removesuffix(".index")): step_of(path.name.removesuffix(".index")) for path in directory.glob("*.index")}
-    return dict(sorted(found.items(), key=lambda item: (-1 if item[1] is None else item[1], item[0])))
-
-
 def step_of(prefix: str) -> int | None:
     """The number at the end of the name of a TensorFlow checkpoint, as its managers give it, or None."""
     match = _STEP.search(prefix)
@@ -147,7 +136,7 @@ def _newest_prefix(path: Path) -> Path | None:
             return named
         raise CheckpointNotFoundError(f"{state_file} names {named} as the newest checkpoint, and that is not there. Name the prefix of another one "
                                       f"(its path without '.index').")
-    prefixes = sorted(each.with_suffix("") for each in path.glob("*.index"))
+    prefixes = sorted(each.with_suffix("") for each in path.glob("?*.index"))
     if len(prefixes) > 1:
         raise ConfigError(f"{path} has several checkpoints, and no state file that names the newest. Name one: "
                           + ", ".join(str(prefix) for prefix in prefixes[:5]) + (", ..." if len(prefixes) > 5 else "."))
@@ -159,7 +148,7 @@ def _index(prefix: Path) -> Path:
 
 
 def _file(path: Path) -> Found:
-    if path.name.endswith(".index"):
+    if path.name.endswith(".index") and path.name != ".index":
         return Found(Format.CHECKPOINT, path.with_name(path.name.removesuffix(".index")))
     if path.name == SAVED_MODEL:
         return Found(Format.SAVED_MODEL, path.parent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import zipfile
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from ckptkit.errors import CorruptCheckpointError
+from ckptkit.load.archive import ZIP_ERRORS
 from ckptkit.log import size
 from ckptkit.store.files import storage_errors
 
@@ -65,10 +67,10 @@ def readable(path: Path) -> Iterator[None]:
 def _damage(path: Path) -> Iterator[None]:
     try:
         yield
-    except (zipfile.BadZipFile, EOFError, KeyError, RuntimeError, NotImplementedError, UnicodeDecodeError, OverflowError) as error:
+    except (*ZIP_ERRORS, KeyError, UnicodeDecodeError, OverflowError) as error:
         raise CorruptCheckpointError(f"{path} is damaged and cannot be read: {_first_line(error)}", "unreadable", path.name) from error
-    except OSError as error:
-        if error.errno is not None and error.strerror and "h5" not in str(error).lower() and "unable to" not in str(error).lower():
+    except OSError as error:  # EINVAL: a place before the beginning of the file, which an archive names
+        if error.errno not in (None, errno.EINVAL) and error.strerror and "h5" not in str(error).lower() and "unable to" not in str(error).lower():
             raise
         raise CorruptCheckpointError(f"{path} is damaged and cannot be read: {_first_line(error)}", "unreadable", path.name) from error
 

@@ -52,13 +52,15 @@ def check_sums(prefix: Path, *, quick: bool = False, progress: Callable[[int], N
         CorruptCheckpointError: where the index cannot be read, or a file is missing.
         StorageError: where the system refuses to read.
     """
-    index = prefix.with_name(prefix.name + ".index")
-    files = [index, *_shards(prefix)]
+    index, shards = prefix.with_name(prefix.name + ".index"), _shards(prefix)
+    files = [index, *shards]
     for path in files:
         with judging(path, path.name):
             path.open("rb").close()
     reader = reader_of(prefix)
     shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+    if shapes and not shards:
+        raise CorruptCheckpointError(f"{prefix}.data-* is missing: no data file is there.", "missing", f"{prefix.name}.data-00000-of-00001")
     read, damaged = index.stat().st_size, {}
     for name in () if quick else sorted(shapes):
         size_bytes = _size(shapes[name], types[name])

@@ -56,6 +56,29 @@ def test_usage(ckptkit, arguments):
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize("arguments", [["list"], ["list", "--follow"], ["show"], ["history"], ["tensors"], ["verify"], ["verify", "--all"]], ids=str)
+def test_a_tilde_before_no_users_name_is_part_of_the_name(tmp_path, dummy_run, called, arguments):
+    """As a shell hands it on."""
+    result = called(*arguments, "~nobody-of-this-name/run")
+    assert (result.returncode, result.stdout) == (10, "")
+    if "--follow" not in arguments:
+        dummy_run.attempt()
+        dummy_run.save(100)
+        (tmp_path / "~nobody-of-this-name").mkdir()
+        dummy_run.root.rename(tmp_path / "~nobody-of-this-name" / "run")
+        assert called(*arguments, "~nobody-of-this-name/run").returncode == 0
+
+
+@pytest.mark.parametrize("command", ["show", "tensors", "verify"])
+def test_a_file_that_is_none_of_these(tmp_path, called, command):
+    (tmp_path / "notes.txt").write_text("by hand")
+    (tmp_path / ".index").write_text("")
+    for name in ("notes.txt", ".index"):
+        result = called(command, name)
+        assert (result.returncode, result.stdout) == (10, "")
+        assert "Nor is it anything else" in result.stderr
+
+
 def test_an_object_store_is_refused_with_the_remedy(ckptkit):
     assert "Mount storage that outlives the machine" in ckptkit("list", "s3://bucket/run").stderr
 

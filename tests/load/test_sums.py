@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+import os
 import random
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,8 @@ import tensorflow as tf
 
 from ckptkit.cli import main
 from ckptkit.errors import CorruptCheckpointError, StorageError
+from ckptkit.load import hdf5
+from ckptkit.load.archive import check_archive
 from ckptkit.load.sums import check_sums
 from tests.cli.test_tree import HDF5, keras
 
@@ -204,6 +210,34 @@ def test_what_is_damaged_is_named(prefix, command, seed):
     assert "hecksum" in out
 
 
+def test_what_a_directory_holds_is_what_a_list_says(prefix, command, tmp_path, seed):
+    """Whole or not; and another program's files are none of it."""
+    for step in (8, 9, 10):
+        saved(prefix.with_name(f"model-{step}"), seed)
+    index(prefix.with_name("model-8")).unlink()
+    data(prefix.with_name("model-9")).unlink()
+    data(prefix.with_name("model-10")).unlink()
+    data(prefix.with_name("model-10")).symlink_to("nowhere")
+    (prefix.parent / "cat.index").write_bytes(b"another program's")
+    (prefix.parent / ".index").write_bytes(b"")
+    for options in ([], ["--quick"]):
+        code, out, err = command("old", "--all", "--json", *options)
+        assert (code, err) == (3, "")
+        told = {each["name"]: each["problem"] for each in json.loads(out)["checkpoints"]}
+        assert list(told) == ["model-7", "model-8", "model-9", "model-10"]
+        assert [name for name, problem in told.items() if problem is None] == ["model-7"]
+        assert "model-8.index" in told["model-8"]
+        assert "model-9.data-" in told["model-9"]
+        assert "model-10.data-00000-of-00001" in told["model-10"]
+
+
+def test_a_checkpoint_is_looked_at_without_a_gpu(prefix, command, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "0")
+    assert command("old/model-7")[0] == 0
+    assert (os.environ["CUDA_VISIBLE_DEVICES"], os.environ["HIP_VISIBLE_DEVICES"]) == ("-1", "-1")
+
+
 def test_saved_models(tmp_path, command, seed):
     module = tf.Module()
     module.v = tf.Variable(np.random.default_rng(seed).normal(size=(30,)))
@@ -239,6 +273,34 @@ def test_files_of_keras(tmp_path, command):
     code, _, err = command("w.h5")
     assert code == 2
     assert "has no checksums" in err
+
+
+@pytest.mark.parametrize("way", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_changed_byte_of_a_file_of_keras_is_damage_or_nothing(tmp_path, seed, way):
+    """Such as the number of a way of compression that is not the file's."""
+    path, chance = tmp_path / "m.keras", random.Random(seed)
+    refused = b"\0\0\5\0" + b"\xff" * 5  # where LZMA has its options
+    content = {"config.json": b"{" + b" " * 60 + b"}", "model.weights.h5": refused + chance.randbytes(90)}
+    with zipfile.ZipFile(path, "w", way) as archive:
+        for name, text in content.items():
+            archive.writestr(name, text)
+    told: list[int] = []
+    assert check_archive(path, told.append) == path.stat().st_size
+    assert 0 < sum(told) <= path.stat().st_size
+    good = path.read_bytes()
+    methods = [place + 10 for place in range(len(good)) if good.startswith(b"PK\x01\x02", place)]
+    for place, value in [*((place, chance.randrange(256)) for place in range(len(good))), *itertools.product(methods, (8, 12, 14))]:
+        bad = bytearray(good)
+        bad[place] = value
+        path.write_bytes(bytes(bad))
+        with contextlib.suppress(CorruptCheckpointError):
+            check_archive(path)
+        try:
+            with hdf5.archive(path) as zipped:
+                read = {name: zipped.read(name) for name in content}
+        except CorruptCheckpointError:
+            continue
+        assert read == content, f"byte {place} of {len(good)}: other content, and not a word"
 
 
 def test_what_the_system_refuses_is_no_damage(prefix, monkeypatch):
