@@ -430,7 +430,7 @@ SEAM = """
 
 @pytest.mark.parametrize(("where", "how", "number"), spread([
     ("background", "once", "ENOSPC"), ("background", "lasting", "ENOSPC"), ("foreground", "lasting", "EIO"), ("foreground", "once", "EIO"),
-    ("background", "once", "EIO"), ("background", "lasting", "EIO"), ("foreground", "lasting", "ENOSPC"), ("foreground", "once", "ENOSPC")]))
+    ("background", "once", "EIO"), ("background", "lasting", "EIO"), ("foreground", "lasting", "ENOSPC"), ("foreground", "once", "ENOSPC")], 3))
 def test_whatever_operation_is_refused_the_run_has_its_newest_state(program, number, how, where):
     said = program(SEAM, number, how, where)
     assert said["problems"] == []

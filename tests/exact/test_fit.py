@@ -55,13 +55,13 @@ def test_a_finished_run_that_is_started_again(options: dict[str, Any], tf_proces
     assert comparison.attempt(comparison.directory, comparison.run) == finished
 
 
-@pytest.mark.parametrize("kind", ["stopping", "swap_ema", "scheduler"])
+@pytest.mark.parametrize("kind", spread(["stopping", "swap_ema", "scheduler"], 3))
 def test_callbacks(kind: str, tf_process: Any, tmp_path: Path) -> None:
     options = {"model": "ema"} if kind == "swap_ema" else {}
     Comparison(tf_process, tmp_path, callbacks=kind, epochs=6, **options).check([{"batch": [1, 3]}, {"evaluation": [3, 1]}], save=3)
 
 
-@pytest.mark.parametrize(("callbacks", "model"), [("swap_ema", "ema"), ("weights", "dense")])
+@pytest.mark.parametrize(("callbacks", "model"), spread([("swap_ema", "ema"), ("weights", "dense")]))
 def test_callbacks_that_change_the_model_where_a_run_goes_on(callbacks: str, model: str, tf_process: Any, tmp_path: Path) -> None:
     """What they did at the beginning of a batch or of an evaluation is in the state already, and is not done twice."""
     Comparison(tf_process, tmp_path, model=model, callbacks=callbacks, data="numpy").check(

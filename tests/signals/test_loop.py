@@ -33,7 +33,7 @@ def finishes_right(start, undisturbed, run, step) -> None:
     assert len(exports) == 1
 
 
-@pytest.mark.parametrize(("hold", "phase", "step"), MOMENTS)
+@pytest.mark.parametrize(("hold", "phase", "step"), spread(MOMENTS))
 @pytest.mark.parametrize("number", spread([signal.SIGTERM, signal.SIGINT]), ids=lambda number: number.name)
 def test_a_signal_saves_and_stops(start, undisturbed, number, hold, phase, step):
     held: Held = start("loop.py", hold).wait_for(hold)
@@ -52,7 +52,7 @@ def test_a_signal_saves_and_stops(start, undisturbed, number, hold, phase, step)
     finishes_right(start, undisturbed, held.run, step)
 
 
-@pytest.mark.parametrize("hold", ["batch", "turn", "commit-2"])
+@pytest.mark.parametrize("hold", spread(["batch", "turn", "commit-2"], 3))
 def test_a_second_ctrl_c_stops_at_once(start, undisturbed, hold):
     held: Held = start("loop.py", hold).wait_for(hold)
     held.signal(signal.SIGINT)

@@ -8,6 +8,7 @@ import pytest
 
 import ckptkit
 from ckptkit.resume.hyperparameters import settle
+from tests.support.spread import spread
 from tests.surprises.conftest import told
 
 
@@ -33,8 +34,8 @@ def changes(lab):
     }
 
 
-@pytest.mark.parametrize("name", ["learning_rate", "weight_decay", "learning_rate of a schedule", "learning_rate, a schedule for a number",
-                                  "batch_size", "loss", "loss, as an object", "depth"])
+@pytest.mark.parametrize("name", spread(["learning_rate", "weight_decay", "batch_size", "learning_rate of a schedule", "loss, as an object",
+                                         "learning_rate, a schedule for a number", "depth", "loss"]))
 def test_a_change_is_an_error_that_says_name_then_and_now(lab, run, name):
     first, second, then, now = changes(lab)[name]
     name = re.split(r",| of ", name)[0]
