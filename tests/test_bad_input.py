@@ -368,6 +368,7 @@ def test_a_disk_that_is_full_to_the_last_byte(program, tmp_path):
 
 
 SEAM = """
+    import threading
     from ckptkit.store.files import FileSystem, storage_errors
     OPERATIONS = ("make_dir", "create", "replace_content", "append", "sync_file", "sync_dir", "rename", "remove_file", "remove_tree")
 
@@ -378,6 +379,8 @@ SEAM = """
 
     def failing(name):
         def method(self, *args, **options):
+            if threading.current_thread().name == "ckptkit-tensorboard":  # at a time of its own: the n-th operation would be another one each time
+                return getattr(FileSystem, name)(self, *args, **options)
             self.count += 1
             if self.count == self.at or (self.lasting and self.count > self.at):
                 self.reached.append(name)
@@ -435,7 +438,5 @@ def test_whatever_operation_is_refused_the_run_has_its_newest_state(program, num
     said = program(SEAM, number, how, where)
     assert said["problems"] == []
     assert said["count"] >= 15, "each operation of an attempt was refused once"
-    # Operations of two threads may change places from one round to the next, so that a kind of which there is one is jumped over.
-    kinds = {"make_dir", "create", "append", "sync_file", "sync_dir", "rename", "replace_content", "remove_tree"}
-    assert len(kinds - set(said["operations"])) <= 1, said["operations"]
+    assert {"make_dir", "create", "append", "sync_file", "sync_dir", "rename", "replace_content", "remove_tree"} <= set(said["operations"])
     assert [kind for kind in said["kinds"] if number not in kind and kind != "(None, None)"] == []
