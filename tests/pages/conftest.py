@@ -59,20 +59,23 @@ class Browser:
         """Waits until what was drawn has been drawn again, where it had to be."""
         self.driver.execute_async_script("const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 30)))")
 
-    def hover(self, element: Any, words: str | None) -> None:
-        """Moves the pointer onto an element until the details say these words, or, without words, until there are none.
-
-        A page that is drawn anew under a pointer that stands still tells it nothing before it moves.
-        """
+    def hover(self, element: Any) -> None:
+        """Moves the pointer onto the middle of an element."""
         from selenium.webdriver import ActionChains
 
-        for nudge in range(40):
-            ActionChains(self.driver).move_to_element_with_offset(element, nudge % 2, 0).perform()
-            self.settle()
-            said = self.tooltip()
-            if said is None if words is None else words in (said or ""):
-                return
-        raise AssertionError(f"expected {words!r}, received {said!r}")
+        ActionChains(self.driver).move_to_element(element).perform()
+
+    def move(self, right: int, down: int = 0) -> None:
+        """Moves the pointer on, in pixels."""
+        from selenium.webdriver import ActionChains
+
+        ActionChains(self.driver).move_by_offset(right, down).perform()
+
+    def wait(self, until: Callable[[], bool]) -> None:
+        """Waits until something holds."""
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        WebDriverWait(self.driver, 20, poll_frequency=0.05).until(lambda _: until())
 
     def js(self, text: str, *arguments: Any) -> Any:
         """What a script returns."""

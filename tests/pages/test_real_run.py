@@ -165,9 +165,50 @@ def test_the_table_is_sorted_by_the_column_that_is_clicked(made, page):
 
 def test_details_appear_under_the_pointer(made, page):
     assert page.tooltip() is None
-    page.hover(page.one('g.mark[data-kind="dead"]'), made.document["attempts"][0]["cause"])
+    shown_in_the_middle(page, 'g.mark[data-kind="dead"]')
+    assert made.document["attempts"][0]["cause"] in page.tooltip()
     assert page.one('g.mark[data-kind="dead"]').get_attribute("aria-describedby") == "tooltip"
-    page.hover(page.one("h1"), None)
+    shown_in_the_middle(page, 'g.attempt[data-attempt="1"]')
+    assert "Attempt 1: dead" in page.tooltip()
+    page.hover(page.one("h1"))
+    page.wait(lambda: page.tooltip() is None)
+
+
+def shown_in_the_middle(page: Browser, selector: str) -> None:
+    """Moves the pointer there, and waits for details."""
+    page.hover(page.one(selector))
+    page.wait(lambda: page.tooltip() is not None)
+
+
+def test_details_appear_anywhere_on_the_bar_of_an_attempt(made, page):
+    """Also in a moment that belongs to no phase, where nothing is filled."""
+    page.js("document.querySelectorAll('g.attempt [data-phase]').forEach((node) => node.remove())")
+    page.hover(page.one('g.attempt[data-attempt="2"]'))
+    page.wait(lambda: "Attempt 2: preempted" in (page.tooltip() or ""))
+
+
+def test_details_stay_with_what_is_under_the_pointer_where_the_page_scrolls(made, page):
+    shown_in_the_middle(page, 'g.attempt[data-attempt="3"]')
+    before = page.one("#tooltip").rect["y"] - page.js("return scrollY")
+    page.js("scrollBy(0, 3)")
+    page.settle()
+    assert "Attempt 3: finished" in page.tooltip()
+    assert page.one("#tooltip").rect["y"] - page.js("return scrollY") == before - 3
+    page.js("scrollTo(0, 0)")
+    page.wait(lambda: "Attempt 3" not in (page.tooltip() or ""))
+
+
+def test_details_that_were_put_away_stay_away_while_the_pointer_is_there(made, page):
+    from selenium.webdriver import ActionChains, Keys
+
+    shown_in_the_middle(page, 'g.attempt[data-attempt="3"]')
+    ActionChains(page.driver).send_keys(Keys.ESCAPE).perform()
+    page.wait(lambda: page.tooltip() is None)
+    page.move(1)
+    page.settle()
+    assert page.tooltip() is None
+    page.hover(page.one("h1"))
+    shown_in_the_middle(page, 'g.attempt[data-attempt="3"]')
 
 
 def test_details_appear_where_the_keyboard_is(made, page):

@@ -17,6 +17,7 @@ export function tooltipIn(root) {
   const box = el("div", { id: "tooltip", role: "tooltip", hidden: true });
   root.append(box);
   let shown = null;
+  let dismissed = null;
   let leaving = 0;
 
   function hide() {
@@ -52,12 +53,16 @@ export function tooltipIn(root) {
   }
 
   const explained = (event) => (event.target instanceof Element ? event.target.closest("[data-explained]") : null);
-  root.addEventListener("pointerover", (event) => {
+  // Also where the pointer moves on within what it is over: the page may have been scrolled or drawn anew under it.
+  function pointed(event) {
     const node = explained(event);
-    if (node) show(node);
-    else if (event.target === box || box.contains(event.target)) clearTimeout(leaving);
-  });
+    if (node && node !== dismissed) show(node);
+    else if (box.contains(event.target)) clearTimeout(leaving);
+  }
+  root.addEventListener("pointerover", pointed);
+  root.addEventListener("pointermove", pointed);
   root.addEventListener("pointerout", (event) => {
+    if (!dismissed?.contains(event.relatedTarget)) dismissed = null;
     if (shown && shown !== document.activeElement && (explained(event) || box.contains(event.target))) leaving = setTimeout(hide, 120);
   });
   root.addEventListener("focusin", (event) => {
@@ -66,12 +71,13 @@ export function tooltipIn(root) {
     else hide();
   });
   root.addEventListener("focusout", hide);
-  root.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") hide();
+  addEventListener("keydown", (event) => { // wherever the focus is: details of what is under the pointer have none
+    if (event.key !== "Escape") return;
+    dismissed = shown;
+    hide();
   });
   addEventListener("scroll", () => {
-    if (shown && shown === document.activeElement) place(shown);
-    else hide();
+    if (shown) place(shown); // what is scrolled away from under the pointer is left by it
   }, { passive: true, capture: true });
   return { hide };
 }
