@@ -29,6 +29,7 @@ def trains(launched: Launched, attempt: int) -> int:
     return next(event.pid for event in launched.told(events.AttemptStarted) if event.attempt == attempt)
 
 
+@pytest.mark.long
 def test_killed_then_orphaned_then_finished_with_the_bits_of_one_that_nobody_killed(launch, tf_process, tmp_path):
     command = [sys.executable, str(SCRIPT), "--run", "run", "--epochs", EPOCHS, "--verbose", "1"]
     environment = {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "2"}

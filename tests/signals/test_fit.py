@@ -23,10 +23,11 @@ MOMENTS = [
     ("export", "exporting", (15, 3, 0)),
 ]
 IDS = [hold for hold, _, _ in MOMENTS]
-# SIGUSR1 takes the way of SIGTERM, and SIGINT most of it: two of their moments here, all of them in the long suite.
+# SIGUSR1 takes the way of SIGTERM, and SIGINT most of it: one of their moments here, all of them in the long suite.
+IN_SHORT = {signal.SIGTERM: IDS, signal.SIGUSR1: ["batch"], signal.SIGINT: ["validation"]}
 AT_MOMENTS = [pytest.param(number, *moment, id=f"{number.name}-{moment[0]}",
-                           marks=[pytest.mark.long] if number != signal.SIGTERM and moment[0] not in ("batch", "validation") else [])
-              for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT) for moment in MOMENTS]
+                           marks=[] if moment[0] in IN_SHORT[number] else [pytest.mark.long])
+              for number in IN_SHORT for moment in MOMENTS]
 
 
 def finishes_right(start, undisturbed, run) -> None:

@@ -33,7 +33,7 @@ def finishes_right(start, undisturbed, run, step) -> None:
     assert len(exports) == 1
 
 
-@pytest.mark.parametrize(("hold", "phase", "step"), spread(MOMENTS))
+@pytest.mark.parametrize(("hold", "phase", "step"), spread(MOMENTS, 3))
 @pytest.mark.parametrize("number", spread([signal.SIGTERM, signal.SIGINT]), ids=lambda number: number.name)
 def test_a_signal_saves_and_stops(start, undisturbed, number, hold, phase, step):
     held: Held = start("loop.py", hold).wait_for(hold)
