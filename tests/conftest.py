@@ -17,26 +17,18 @@ hypothesis.settings.register_profile("ckptkit", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("ckptkit")
 
 
-@pytest.fixture(scope="session")
-def _tensorflow_is_frozen() -> set[bool]:
-    """Empty until what TensorFlow consists of was set aside, so that no collection looks through it again."""
-    return set()
-
-
 @pytest.fixture(autouse=True)
-def _iterators_die_young(_tensorflow_is_frozen: set[bool]) -> Iterator[None]:
+def _iterators_die_young() -> Iterator[None]:
     """Collects what a test has left behind, models with their iterators, where TensorFlow runs in this process.
 
     The end of an iterator waits for the thread that tunes its pipeline. That thread looks whether to go on in intervals that double
     up to a minute, and can miss being woken (TensorFlow 2.21: `CancellationManager` runs its callbacks before it is cancelled).
-    Garbage of ten minutes ago would hold up some other test for one.
+    Garbage of ten minutes ago would hold up some other test for one. What survives is set aside: nobody looks through it again.
     """
     yield
     if "keras" in sys.modules:
         gc.collect()
-        if not _tensorflow_is_frozen:
-            gc.freeze()
-            _tensorflow_is_frozen.add(True)
+        gc.freeze()
 
 
 class Start(Protocol):
