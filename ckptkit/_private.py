@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import get_ident
 from types import FrameType
 from typing import Any
 
@@ -15,6 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.eager import context, execute
+from tensorflow.python.ops import summary_ops_v2
 
 
 class StagedTensor(tf.Module):
@@ -574,3 +577,24 @@ def slots_of(kind: type[Any]) -> tuple[str, ...]:
     """Names of the attributes that a type's objects keep in slots."""
     found = [cls.__dict__.get("__slots__", ()) for cls in kind.__mro__]
     return tuple(name for slots in found for name in ((slots,) if isinstance(slots, str) else slots) if not name.startswith("__"))
+
+
+@contextmanager
+def summaries_ask(condition: Callable[[], tf.Tensor]) -> Iterator[None]:
+    """In its block, and in functions that this thread traces there, summaries are written only where this holds too.
+
+    Reason: `tf.summary.record_if` takes the place of a condition around it, and so gives way to one within; and to say what held before,
+    `tf.summary.should_record_summaries` has to know the writer, which a step may open for itself.
+    """
+    asked, thread = summary_ops_v2._should_record_summaries_internal, get_ident()
+
+    def ask(default_state: bool) -> tf.Tensor:
+        writes = asked(default_state)
+        known = tf.get_static_value(writes)
+        return tf.logical_and(writes, condition()) if get_ident() == thread and (known is None or known) else writes
+
+    summary_ops_v2._should_record_summaries_internal = ask
+    try:
+        yield
+    finally:
+        summary_ops_v2._should_record_summaries_internal = asked

@@ -8,6 +8,8 @@ from functools import cache
 
 import tensorflow as tf
 
+from ckptkit._private import summaries_ask
+
 
 @contextmanager
 def unseen() -> Iterator[None]:
@@ -15,10 +17,10 @@ def unseen() -> Iterator[None]:
 
     What is traced there goes on to be used. So whether it writes is asked of a variable, each time.
     """
-    writes, before = _writes(), tf.summary.should_record_summaries()
+    writes = _writes()
     writes.assign(False)
     try:
-        with tf.summary.record_if(lambda: tf.logical_and(writes.read_value(), before)):
+        with summaries_ask(writes.read_value):
             yield
     finally:
         writes.assign(True)
