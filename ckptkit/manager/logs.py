@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import stat
 import time
 from pathlib import Path
 
-from ckptkit.errors import CheckpointError, StorageError
+from ckptkit.errors import RunLockedError
 from ckptkit.log import logger
 from ckptkit.manager.plan import Plan
 from ckptkit.store import events
@@ -40,8 +41,7 @@ class Logs:
             return
         self._at = at
         for directory in filter(None, (self._plan.tensorboard, self._plan.layout.tensorboard)):
-            if directory.is_dir():
-                self._repair(directory, checkpoint)
+            self._repair(directory, checkpoint)
 
     def _repair(self, directory: Path, checkpoint: Checkpoint | None) -> None:
         began, now = time.monotonic(), self._plan.clock.now()
@@ -49,16 +49,13 @@ class Logs:
         if checkpoint is not None:
             restored = Restored(checkpoint.name, checkpoint.manifest.saved_at, checkpoint.manifest.final)
         try:
+            if not _is_there(directory):
+                return
             told = read_journal(self._plan.layout).events
-        except StorageError as error:
-            logger.warning("TensorBoard's files in %s are left as they are: it is not known which of their points count: %s", directory, error)
-            return
-        among = writers(told, restored)
-        start = Start(among=among, step=None if checkpoint is None else checkpoint.step, settled=settled_by(told, str(directory), restored),
-                      mark=restored is None or not restored.final, now=now)
-        try:
-            done = repair(self._plan.files, directory, start)
-        except CheckpointError:
+            done = repair(self._plan.files, directory, Start(
+                among=writers(told, restored), step=None if checkpoint is None else checkpoint.step,
+                settled=settled_by(told, str(directory), restored), mark=restored is None or not restored.final, now=now))
+        except RunLockedError:
             raise  # the run belongs to somebody else now
         except Exception as error:  # whatever it is: curves are not worth a training
             done = Repaired(left=[f"{directory}: {type(error).__name__}: {error}"])
@@ -81,3 +78,15 @@ class Logs:
     def end(self) -> None:
         """Writes what is left to be written."""
         self._board.end()
+
+
+def _is_there(directory: Path) -> bool:
+    """Whether there is such a directory.
+
+    Raises:
+        OSError: where that cannot be seen, as on a mount that has gone.
+    """
+    try:
+        return stat.S_ISDIR(directory.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False

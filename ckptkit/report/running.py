@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ckptkit.store.events import AttemptStarted
 
-_SECS = 5.0
+SURE_SECS = 5.0
 """By so much the kernel's word on when a process was started may be wrong: it counts from a start of the machine that follows the clock."""
 
 
@@ -24,6 +24,6 @@ def runs(pid: int, since: float) -> bool:
 
     try:
         process = psutil.Process(pid)
-        return bool(process.create_time() <= since + _SECS and process.status() != psutil.STATUS_ZOMBIE)
+        return bool(process.create_time() <= since + SURE_SECS and process.status() != psutil.STATUS_ZOMBIE)
     except (psutil.Error, ValueError, OverflowError):
         return False

@@ -7,6 +7,7 @@ in its name, in the order of names, and stops at a record that is torn. TensorBo
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,6 +29,9 @@ _MARK = re.compile(r"\.restart-\d+$")
 _NAME = re.compile(re.escape(READ) + r"(?:\d+~)?(\d+)\.(.+)")
 _EMPTY = ".profile-empty"
 """An event file of this name says that there is a profile, and holds nothing."""
+
+_JITTER_SECS = 1.0
+"""Points of several threads may be so much out of order; a time that is earlier by more is one of a clock that was set back."""
 
 _LEADING = re.compile(r"\d+")
 
@@ -63,8 +67,8 @@ class Named:
         return _MARK.search(self.rest) is not None
 
     def by(self, writers: Sequence[Writer]) -> list[Writer]:
-        """Those whose process the name tells of."""
-        return [writer for writer in writers if self.rest.startswith(f"{writer.host}.{writer.pid}.")]
+        """Those whose process the name tells of, and that had not ended when the file was begun."""
+        return [writer for writer in writers if self.rest.startswith(f"{writer.host}.{writer.pid}.") and self.original_time <= writer.ended]
 
     def before(self, time: int) -> Path:
         """The name that sorts before all of `time` and later, and after all others."""
@@ -102,47 +106,70 @@ class Found:
     Args:
         stays: the parts that stay, from byte to byte.
         points: how many points go.
-        last_step: the largest step of a point that stays, or -1.
+        last_step: the largest step of a point of the run that stays, or -1.
+        owned: whether a point is of the run.
+        others_step: the largest step of a point that is of none of its attempts, or -1. Keras writes a graph at step 0 before an attempt begins.
     """
 
-    stays: tuple[tuple[int, int], ...]
-    points: int
-    last_step: int
+    stays: tuple[tuple[int, int], ...] = ()
+    points: int = 0
+    last_step: int = -1
+    owned: bool = False
+    others_step: int = -1
+
+    @property
+    def is_anothers(self) -> bool:
+        """Whether all that was measured there is of something else."""
+        return not self.owned and self.others_step > 0
 
 
-def look(path: Path, candidates: Sequence[Writer]) -> Found:
+def look(path: Path, candidates: Sequence[Writer], *, settled: bool = False) -> Found:
     """Reads an event file, one record at a time.
 
     Orphans are what a process wrote last. So where a point is followed by one that stays, of the same attempt, it stays, too: its time is one of a
-    clock that was set back.
+    clock that was set back. What an attempt went back behind goes in any case, but not where the clock shows such a time again.
 
     Args:
         path: the file.
         candidates: the attempts that its process has made.
+        settled: nothing has to go, and it is only asked whether it is of the run: a point that is ends the reading.
 
     Raises:
         OSError: where it cannot be read, or is no regular file.
     """
     stays, doubtful = list[tuple[int, int]](), list[tuple[int, int]]()  # those that go, unless a later one of the same attempt stays
-    attempt, points, doubtful_points, last_step, doubtful_step = 0, 0, 0, -1, -1
+    current: Writer | None = None
+    points, doubtful_points, last_step, doubtful_step, others_step, latest = 0, 0, -1, -1, -1, -math.inf
     with open_regular(path) as file:
         for start, end, event in events_in(file):
-            writer = owner(candidates, event.wall_time)
-            if writer.attempt != attempt:
-                attempt, points, doubtful, doubtful_points, doubtful_step = writer.attempt, points + doubtful_points, [], 0, -1
             if not event.HasField("summary"):
                 _add(stays, start, end)
-            elif event.wall_time > writer.until:
+                continue
+            writer = owner(candidates, event.wall_time)
+            if writer is not None and settled:
+                return Found(owned=True)
+            if writer is not None and writer is not current:
+                current, points, doubtful, doubtful_points, doubtful_step = writer, points + doubtful_points, [], 0, -1
+            latest = max(latest, event.wall_time)
+            if writer is not None and event.wall_time > latest - _JITTER_SECS and writer.is_gone(event.wall_time):
+                points += 1
+                continue
+            if writer is not None and event.wall_time > writer.until:
                 _add(doubtful, start, end)
                 doubtful_points, doubtful_step = doubtful_points + 1, max(doubtful_step, event.step)
-            else:
+                continue
+            if current is not None and event.wall_time <= current.until:  # also one of before it began: its clock was set back
                 stays += doubtful
-                _add(stays, start, end)
-                last_step, doubtful, doubtful_points, doubtful_step = max(last_step, doubtful_step, event.step), [], 0, -1
+                last_step, doubtful, doubtful_points, doubtful_step = max(last_step, doubtful_step), [], 0, -1
+            _add(stays, start, end)
+            if writer is not None:
+                last_step = max(last_step, event.step)
+            else:
+                others_step = max(others_step, event.step)
     joined = list[tuple[int, int]]()
     for part in sorted(stays):
         _add(joined, *part)
-    return Found(tuple(joined), points + doubtful_points, last_step)
+    return Found(tuple(joined), points + doubtful_points, last_step, current is not None, others_step)
 
 
 def _add(parts: list[tuple[int, int]], start: int, end: int) -> None:

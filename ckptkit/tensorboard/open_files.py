@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from ckptkit.report.running import runs
+from ckptkit.report.running import SURE_SECS, runs
 from ckptkit.tensorboard.orphans import Writer
 
 
@@ -20,7 +21,9 @@ class OpenFiles:
     def holder(self, path: Path, by: Sequence[Writer]) -> str | None:
         """Who may write a file now, in words, or None where nobody does.
 
-        Processes of other machines cannot be asked: that those have ended is what the lock of the run says.
+        Processes of other machines cannot be asked: that those have ended is what the lock of the run says. In containers another one may have
+        our host and number. So what was written since this process began, and is not open here, is left to it, unless this process has made an
+        attempt before, whose files it may have closed.
 
         Args:
             path: the file.
@@ -34,7 +37,20 @@ class OpenFiles:
                     return f"process {writer.pid}, which writes it, is still there"
             elif os.path.realpath(path) in self._here:
                 return "this process has it open"
+            elif self._is_anothers(path, by):
+                return "it was written after this process began, by another one with the same host and number"
         return None
+
+    def _is_anothers(self, path: Path, by: Sequence[Writer]) -> bool:
+        here = [writer for writer in by if writer.started >= self._began - SURE_SECS]
+        return len(here) < 2 and path.lstat().st_mtime > self._began + SURE_SECS
+
+    @cached_property
+    def _began(self) -> float:
+        try:
+            return psutil.Process().create_time()
+        except psutil.Error:
+            return math.inf  # nothing is taken for another's that nobody can tell
 
     @cached_property
     def _here(self) -> frozenset[str]:

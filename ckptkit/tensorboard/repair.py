@@ -1,9 +1,9 @@
 """Putting TensorBoard's event files in order where a run goes on: without it, they show what was trained twice as a zigzag, or for ever.
 
-Only files that attempts of this run wrote are touched, and of those only the ones that hold orphans (see `orphans.py`). Such a file is written anew
-beside it, and synced; it is renamed to a name that TensorBoard does not read, and the new one takes its place. Whenever a process is killed, the
-next one finds the old file, or the new one, or finishes the second rename; nothing is deleted. A mark of the restart is for readers that hold the
-orphans in memory already.
+Only files in which attempts of this run wrote are touched, and of those only the ones that hold orphans (see `orphans.py`). Such a file is written
+anew beside it, and synced; it is renamed to a name that TensorBoard does not read, and the new one takes its place. Whenever a process is killed,
+the next one finds the old file, or the new one, or finishes the second rename; nothing is deleted. A mark of the restart is for readers that hold
+the orphans in memory already.
 
 None of this is worth an interruption of training: what cannot be done is said.
 """
@@ -48,7 +48,7 @@ class Start:
     Args:
         among: the attempts of this life, the present one last; see `orphans.writers`.
         step: the restored step, or None where the run begins.
-        settled: files of attempts before this one were put in order by it, and are not read again.
+        settled: files of attempts before this one were put in order by it, and where a mark tells which steps they have, they are not read again.
         mark: whether the restart is marked also where nothing has to go.
         now: seconds since the epoch.
     """
@@ -107,21 +107,28 @@ class _Directory:
 
     def put_in_order(self, names: Sequence[str]) -> None:
         self._finish(names)
-        old, own, last_step, others = list[Named](), list[Named](), -1, False
+        there = [(named, named.by(self.start.among)) for named in map(Named.parse, sorted(self.path.iterdir())) if named is not None]
+        marks = [named for named, by in there if named.is_mark and by]
+        old, own, contents, ours, others = list[Named](), list[Named](), list[Found](), False, any(not by for _, by in there)
         before = self.done.points
-        for named in filter(None, map(Named.parse, sorted(self.path.iterdir()))):
-            by = named.by(self.start.among)
-            if not by:
+        for named, by in there:
+            if named.is_mark or not by:
+                continue
+            settled = bool(marks) and max(writer.attempt for writer in by) < self.start.settled  # without a mark nobody knows which steps are there
+            holder, found = self._cut(named.path, by, settled)
+            if found is None or found.is_anothers:
                 others = True
                 continue
-            holder = self.held.holder(named.path, by)
             (old if holder is None else own).append(named)
-            if not named.is_mark and max(writer.attempt for writer in by) >= self.start.settled:
-                last_step = max(last_step, self._cut(named.path, by, holder))
+            contents.append(found)
+            ours = ours or (found.owned and holder is None)
         if old:
-            self._put_before(old, min([int(self.start.now), *(named.time for named in own)]))
-            if not others and (self.start.mark or self.done.points > before):
-                self._mark(last_step)
+            times = [int(self.start.now), *(named.time for named in own)]
+            old = self._put_before(old, min(times))
+            if ours:
+                self._put_before(marks, min(times))
+                if not others and (self.start.mark or self.done.points > before):
+                    self._mark(old, contents)
             self.files.sync_dir(self.path)
 
     def _finish(self, names: Sequence[str]) -> None:
@@ -137,11 +144,13 @@ class _Directory:
                 self.files.rename(path, named.path)
             self.files.sync_dir(self.path)
 
-    def _cut(self, path: Path, by: Sequence[Writer], holder: str | None) -> int:
-        """Takes the orphans out of a file; the largest step that stays."""
+    def _cut(self, path: Path, by: Sequence[Writer], settled: bool) -> tuple[str | None, Found | None]:
+        """Takes the orphans out of a file: who holds it, and what it holds then; None where that is not known."""
+        holder = None
         try:
+            holder = self.held.holder(path, by)
             before = _state(path)
-            found = look(path, by)
+            found = look(path, by, settled=settled)
             if found.points:
                 why = holder or self._write_anew(path, found, before)
                 if why is None:
@@ -149,10 +158,10 @@ class _Directory:
                     self.done.points += found.points
                 else:
                     self.done.left.append(f"{path}: {why}")
-            return found.last_step
+            return holder, found
         except OSError as error:
             self.done.left.append(f"{path}: {error}")
-            return -1
+            return holder, None
 
     def _write_anew(self, path: Path, found: Found, before: tuple[int, ...]) -> str | None:
         temporary = cutting(path)
@@ -184,25 +193,25 @@ class _Directory:
                     self.files.append(temporary, data)
                     begin += len(data)
 
-    def _put_before(self, old: Sequence[Named], time: int) -> None:
-        """Makes old files sort before those of this process, where a clock was set back or runs behind."""
+    def _put_before(self, old: Sequence[Named], time: int) -> list[Path]:
+        """Makes old files sort before those of this process, where a clock was set back or runs behind; where they are then."""
+        paths = []
         for named in old:
+            paths.append(named.path if named.time < time else named.before(time))
             if named.time >= time:
-                self.files.rename(named.path, named.before(time))
+                self.files.rename(named.path, paths[-1])
+        return paths
 
-    def _mark(self, last_step: int) -> None:
+    def _mark(self, old: Sequence[Path], contents: Sequence[Found]) -> None:
         """Marks the restart behind the last file of before.
 
         Readers drop what they hold from the mark's step on, whatever its tag counts. So it is a step that nothing reaches that stays.
         """
-        there = [named for named in map(Named.parse, self.path.iterdir()) if named is not None]
-        marks = [named.path for named in there if named.is_mark]
-        step = 0
+        others = max(found.others_step for found in contents)
+        step = others + 1 if others > 0 else 0
         if self.start.step is not None:
-            step = max([self.start.step + 1, last_step + 1, *map(restart_step, marks)])
-        old = [named.path for named in there if not named.is_mark and self.held.holder(named.path, named.by(self.start.among)) is None]
-        if not old:
-            return  # the disk has refused to put the new content in its place
+            marks = [named.path for named in map(Named.parse, self.path.iterdir()) if named is not None and named.is_mark]
+            step = max([step, self.start.step + 1, *(found.last_step + 1 for found in contents), *map(restart_step, marks)])
         target = mark_after(max(old), self.start.among[-1].attempt)
         self.files.create(cutting(target), restart(step, self.start.now))
         self.files.remove_file(target)  # of a run that is restored twice by one process

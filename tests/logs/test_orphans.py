@@ -7,7 +7,7 @@ from typing import Any
 
 from ckptkit.store import events
 from ckptkit.store.layout import CheckpointName
-from ckptkit.tensorboard.orphans import Restored, owner, settled_by, writers
+from ckptkit.tensorboard.orphans import Restored, Span, owner, settled_by, writers
 
 ALL, NOTHING = math.inf, -math.inf
 
@@ -109,11 +109,71 @@ def test_a_clock_that_went_back_in_an_attempt():
 
 def test_owner():
     name = CheckpointName(500, 1)
-    among = writers([*began(1, 100), *began(2, 300)], Restored(name, 200.0))
-    assert [owner(among, time).attempt for time in (50.0, 100.0, 299.0, 300.0, 900.0)] == [1, 1, 1, 2, 2]
+
+    def owners(told: list[events.Event], *times: float) -> list[int | None]:
+        among = writers(told, Restored(name, 200.0))
+        return [writer.attempt if (writer := owner(among, time)) is not None else None for time in times]
+
+    told = [*began(1, 100), saved(1, 500, 200.0), *began(2, 300)]
+    assert owners(told, 99.9, 100.0, 299.9, 300.0, 9e9) == [None, 1, 1, 2, 2]
     told = [*began(1, 100), events.AttemptEnded(attempt=1, time=200.0, outcome="failed", step=3), *began(2, 300)]
-    among = writers(told, Restored(name, 150.0))
-    assert [owner(among, time).attempt for time in (50.0, 200.0, 201.0, 300.0)] == [1, 1, 2, 2], "a program opens its files before it opens the run"
+    assert owners(told, 50.0, 200.0, 201.0, 300.0) == [None, 1, None, 2], "between them the process did something else"
+
+
+def test_when_a_killed_attempt_had_ended():
+    """Three minutes after its last line, or where the next one began by the same clock."""
+    def ends(*told: events.Event) -> list[float]:
+        return [writer.ended for writer in writers(told, None)]
+
+    one = [*began(1, 100), events.Progressed(attempt=1, time=1000.0, step=7), events.Progressed(attempt=1, time=990.0, step=8)]
+    assert ends(*one) == [ALL]
+    assert ends(*one, *began(2, 9000)) == [1180.0, ALL]
+    assert ends(*one, *began(2, 1100)) == [1100.0, ALL]
+    assert ends(*one, *began(2, 50)) == [1180.0, ALL], "the clock was set back"
+    elsewhere = events.AttemptStarted(attempt=2, time=1100.0, host="another", pid=102, program="train.py")
+    assert ends(*one, elsewhere) == [1180.0, ALL], "it has another clock"
+    assert ends(*one, elsewhere, *began(3, 1150)) == [1150.0, 1280.0, ALL]
+    assert ends(*one, events.AttemptEnded(attempt=1, time=1001.0, outcome="failed", step=9), *began(2, 1001)) == [1001.0, ALL]
+
+
+def back(attempt: int, time: float, checkpoint: str) -> events.Event:
+    return events.Restored(attempt=attempt, time=time, checkpoint=checkpoint, step=0, epoch=0, batch=0, secs=0.1)
+
+
+def gone(told: list[events.Event], checkpoint: str, taken_at: float) -> dict[int, tuple[Span, ...]]:
+    name = CheckpointName.parse(checkpoint)
+    assert name is not None
+    return {writer.attempt: writer.gone for writer in writers(told, Restored(name, taken_at)) if writer.gone}
+
+
+def test_going_back_to_an_earlier_attempt():
+    """It restored, trained, and restored the same once more."""
+    told = [*began(1, 100), saved(1, 500, 200.0), *began(2, 300, checkpoint="ckpt-500-1"), back(2, 400, "ckpt-500-1"), saved(2, 700, 450.0),
+            *began(3, 500, trained=False)]
+    assert until(told, "ckpt-700-2", 450.0) == {1: 200.0, 2: 450.0, 3: ALL}
+    assert gone(told, "ckpt-700-2", 450.0) == {2: ((303.0, 400),)}
+
+
+def test_going_back_to_a_checkpoint_of_its_own():
+    """What led to it did not begin with it: the first attempt counts as before."""
+    told = [*began(1, 100), saved(1, 500, 200.0), *began(2, 300, checkpoint="ckpt-500-1"), saved(2, 550, 350.0), saved(2, 600, 380.0),
+            back(2, 400, "ckpt-550-2"), saved(2, 700, 450.0), *began(3, 500, trained=False)]
+    assert until(told, "ckpt-700-2", 450.0) == {1: 200.0, 2: 450.0, 3: ALL}
+    assert gone(told, "ckpt-700-2", 450.0) == {2: ((350.0, 400),)}
+    assert until(told, "ckpt-600-2", 380.0) == {1: 200.0, 2: 380.0, 3: ALL}
+    assert gone(told, "ckpt-600-2", 380.0) == {}
+
+
+def test_usual_restores_are_no_going_back():
+    told = [*began(1, 100), saved(1, 500, 200.0), *began(2, 300, checkpoint="ckpt-500-1"), saved(2, 700, 350.0),
+            *began(3, 400, checkpoint="ckpt-700-2"), saved(3, 900, 450.0), *began(4, 500, trained=False)]
+    assert gone(told, "ckpt-900-3", 450.0) == {}
+
+
+def test_a_journal_that_goes_round():
+    """Lines are missing, so that a checkpoint seems to come from itself."""
+    told = [*began(1, 100), back(1, 150, "ckpt-700-1"), *began(2, 300, trained=False)]
+    assert until(told, "ckpt-700-1", 120.0) == {1: 120.0, 2: ALL}
 
 
 def test_settled():
@@ -135,6 +195,13 @@ def test_settled():
     assert by(repaired(2), checkpoint="ckpt-500-1") == 0
     assert by(repaired(2, directory="others")) == 0
     assert by(repaired(2, left=["a file"])) == 0
+
+
+def test_settled_by_one_that_went_on_from_an_end():
+    """It has left no mark, so nobody knows which steps those before it have."""
+    told = [*began(1, 100), saved(1, 600, 200.0, final=True), *began(2, 300, checkpoint="ckpt-600-1"), saved(2, 800, 350.0),
+            events.LogsRepaired(attempt=2, time=303.0, directory="logs", step=600, files=0, points=0), *began(3, 400, trained=False)]
+    assert settled_by(told, "logs", Restored(CheckpointName(800, 2), 350.0)) == 0
 
 
 def test_settled_by_one_that_trained_nothing():

@@ -9,6 +9,8 @@ import random
 import socket
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from ckptkit.errors import ConfigError
 from ckptkit.store.files import FileSystem
 from ckptkit.tensorboard import repair as repairing
 from ckptkit.tensorboard.event_files import events_in, kept
-from ckptkit.tensorboard.orphans import Writer
+from ckptkit.tensorboard.orphans import Span, Writer
 from ckptkit.tensorboard.repair import Repaired, Start, check_directory, repair
 from ckptkit.testing import FaultyFiles
 from tests.logs.files import name_of, point, points_in, starts, steps_shown, write
@@ -25,8 +27,9 @@ from tests.logs.files import name_of, point, points_in, starts, steps_shown, wri
 NOW = 5000.0
 
 
-def attempt(number: int, *, started: float, until: float = math.inf, host: str = "machine", pid: int | None = None) -> Writer:
-    return Writer(number, host, pid if pid is not None else 100 + number, started, until)
+def attempt(number: int, *, started: float, until: float = math.inf, host: str = "machine", pid: int | None = None,
+            ended: float = math.inf, gone: tuple[Span, ...] = ()) -> Writer:
+    return Writer(number, host, pid if pid is not None else 100 + number, started, until, ended, gone)
 
 
 PRESENT = attempt(9, started=4000.0, host=socket.gethostname(), pid=os.getpid())
@@ -104,7 +107,7 @@ def test_files_of_a_clock_that_is_ahead_are_read_first(tmp_path):
     """What this process writes has to be read after it, or TensorBoard jumps back."""
     names = [name_of(900, "machine", 101), name_of(7000, "ahead", 1), name_of(7001, "ahead", 1)]
     for step, name in enumerate(names, start=1):
-        write(tmp_path / name, [(1000.0, step)])
+        write(tmp_path / name, [(1000.0 if step == 1 else 7000.0, step)])
     own = write(tmp_path / name_of(4990, PRESENT.host, PRESENT.pid), [])
     with own.open("ab") as writer:
         put_in_order(tmp_path, FIRST, attempt(2, started=7000.0, host="ahead", pid=1))
@@ -114,6 +117,7 @@ def test_files_of_a_clock_that_is_ahead_are_read_first(tmp_path):
         again = attempt(10, started=3000.0, host="behind", pid=3)
         repair(FileSystem(), tmp_path, Start((FIRST, attempt(2, started=7000.0, host="ahead", pid=1), PRESENT, again), 500, 0, True, 3000.0))
     write(tmp_path / name_of(3000, "behind", 3), [(3001.0, 5)])
+    os.utime(own, (NOW, NOW))  # of a process of before
     assert steps_shown(tmp_path) == [1, 2, 3, 5, 4], "the file that this process has open is left where it is"
     repair(FileSystem(), tmp_path, Start((FIRST, attempt(2, started=7000.0, host="ahead", pid=1), PRESENT, again, attempt(11, started=2000.0)),
                                          500, 0, True, 2000.0))
@@ -137,27 +141,107 @@ def test_what_others_write_is_left_alone(tmp_path):
 
 
 def test_a_file_that_this_process_has_open(tmp_path):
-    mine = attempt(1, started=1000.0, until=1500.0, host=PRESENT.host, pid=PRESENT.pid)
-    path = write(tmp_path / name_of(1000, mine.host, mine.pid), [(1600.0, 620)])
+    now = time.time()
+    mine, present = (attempt(number, started=now + number, until=until, host=PRESENT.host, pid=PRESENT.pid)
+                     for number, until in ((1, now + 10.0), (2, math.inf)))
+    path = write(tmp_path / name_of(int(now), mine.host, mine.pid), [(now + 1.5, 620)])
+    mine = replace(mine, until=now + 1.2)
+
+    def in_order() -> Repaired:
+        return repair(FileSystem(), tmp_path, Start((mine, present), 500, 0, True, now + 10.0))
+
     with path.open("ab"):
-        done = put_in_order(tmp_path, mine)
+        done = in_order()
         assert len(done.left) == 1
         assert "this process has it open" in done.left[0]
-        assert points_in(path) == [(1600.0, 620)]
-    assert put_in_order(tmp_path, mine).points == 1, "it is closed"
+        assert points_in(path) == [(now + 1.5, 620)]
+    assert in_order().points == 1, "it is closed"
+
+
+def test_a_file_of_another_container_of_our_name_and_number(tmp_path):
+    """It is being written there, though the name tells of an attempt of this run in a container of before; nobody here can see who has it open."""
+    before = attempt(1, started=1000.0, until=1500.0, host=PRESENT.host, pid=PRESENT.pid)
+    path = write(tmp_path / name_of(1000, before.host, before.pid), [(1600.0, 620)])
+    os.utime(path, (time.time() + 60, time.time() + 60))
+    done = put_in_order(tmp_path, before)
+    assert "another one with the same host and number" in done.left[0]
+    assert (points_in(path), starts(tmp_path)) == ([(1600.0, 620)], [])
+    os.utime(path, (1600.0, 1600.0))
+    assert put_in_order(tmp_path, before).points == 1, "it was written before this process began"
+
+
+def test_other_runs_of_one_process(tmp_path):
+    """A sweep in one script: it trained one run, then ours, which was killed before its first save or failed; then others."""
+    mine = attempt(1, started=1000.0, until=-math.inf, ended=1300.0)
+    before = write(tmp_path / "before" / name_of(500, "machine", 101), [(510.0, 0), (520.0, 1), (999.0, 900)])
+    after = write(tmp_path / "after" / name_of(1200, "machine", 101), [(1301.0, 1), (1400.0, 90)])
+    later = write(tmp_path / "later" / name_of(1301, "machine", 101), [(1299.0, 1)])  # whatever its clock said
+    ours = write(tmp_path / "ours" / name_of(1000, "machine", 101), [(1001.0, 1), (1300.0, 2)])
+    untouched = {path: path.read_bytes() for path in (before, after, later)}
+    done = put_in_order(tmp_path, mine, step=None)
+    assert (done.files, done.points, done.left, points_in(ours)) == (1, 2, [], [])
+    assert {path: path.read_bytes() for path in untouched} == untouched
+    assert [starts(path.parent) for path in (before, after, later, ours)] == [[], [], [], [0, 0]]
+    names = everything(tmp_path)
+    repair(FileSystem(), tmp_path, Start((mine, PRESENT), None, 0, True, 100.0))
+    assert {name for name in everything(tmp_path) if not name.startswith("ours")} == {name for name in names if not name.startswith("ours")}
+
+
+def test_another_run_in_the_same_file(tmp_path):
+    """A notebook with one writer for all: what it wrote between the attempts stays, and the mark does not drop it."""
+    one = attempt(1, started=1000.0, until=1100.0, ended=1200.0, pid=7)
+    two = attempt(2, started=1400.0, until=-math.inf, ended=1500.0, pid=7)
+    points = [(900.0, 7000), (1050.0, 1), (1150.0, 2), (1300.0, 8000), (1450.0, 2), (1501.0, 9000)]
+    path = write(tmp_path / name_of(900, "machine", 7), points)
+    put_in_order(tmp_path, one, two, step=1)
+    assert points_in(path) == [points[0], points[1], points[3], points[5]]
+    assert starts(tmp_path) == [9001, 9001]
+
+
+def test_another_run_beside_ours(tmp_path):
+    """In the same directory: it is not touched, and as its points would be dropped too, the restart is not marked."""
+    other = write(tmp_path / name_of(500, "machine", 101), [(520.0, 1), (900.0, 900)])
+    ours = write(tmp_path / name_of(1000, "machine", 101), [(1400.0, 1), (1600.0, 2)])
+    assert put_in_order(tmp_path, FIRST).points == 1
+    assert (len(points_in(other)), points_in(ours), starts(tmp_path)) == (2, [(1400.0, 1)], [])
+
+
+def test_what_an_attempt_writes_before_it_begins_is_in_the_way_of_nothing(tmp_path):
+    """As Keras does with the graph of the model; the second was killed after that."""
+    write(tmp_path / name_of(998, "machine", 101), [(999.5, 0), (1400.0, 1), (1600.0, 2)])
+    write(tmp_path / name_of(1997, "machine", 102), [(1998.5, 0)])
+    assert put_in_order(tmp_path, FIRST, attempt(2, started=2000.0, until=-math.inf)).points == 1
+    assert (steps_shown(tmp_path), starts(tmp_path)) == ([0, 1, 0], [501, 501])
+
+
+def test_a_clock_that_was_set_back_behind_the_start(tmp_path):
+    """Where it is not known when a point was written, it stays, and what was written before it."""
+    points = [(1600.0, 1), (900.0, 2), (1550.0, 3)]
+    path = write(tmp_path / name_of(1000, "machine", 101), points)
+    put_in_order(tmp_path, FIRST)
+    assert points_in(path) == points[:2]
+
+
+def test_going_back_inside_an_attempt(tmp_path):
+    """What it had written since then goes. Where its clock was set back after that, the same times come again, and stay."""
+    back = attempt(1, started=1000.0, until=1400.0, gone=((1100.0, 1200.0),))
+    points = [(1100.0, 1), (1150.0, 2), (1160.0, 3), (1159.9, 3), (1250.0, 2), (1180.0, 3), (1300.0, 4), (1450.0, 5)]
+    path = write(tmp_path / name_of(1000, "machine", 101), points)
+    assert put_in_order(tmp_path, back).points == 4
+    assert points_in(path) == [points[0], *points[4:7]]
 
 
 def test_a_process_that_is_still_there(tmp_path):
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-        writer = attempt(1, started=4e9, until=1500.0, host=PRESENT.host, pid=other.pid)
-        path = write(tmp_path / name_of(1000, writer.host, writer.pid), [(1600.0, 620)])
-        done = put_in_order(tmp_path, writer)
+        writer = attempt(1, started=4e9, until=-math.inf, host=PRESENT.host, pid=other.pid)
+        path = write(tmp_path / "now" / name_of(1000, writer.host, writer.pid), [(4e9 + 1, 620)])
+        done = put_in_order(path.parent, writer)
         assert f"process {other.pid}" in done.left[0]
         earlier = attempt(1, started=1000.0, until=1500.0, host=PRESENT.host, pid=other.pid)
-        assert put_in_order(tmp_path, earlier).points == 1, "a process that was started later is another one"
+        write(tmp_path / "before" / name_of(1000, writer.host, writer.pid), [(1600.0, 620)])
+        assert put_in_order(tmp_path / "before", earlier).points == 1, "a process that was started later is another one"
         other.communicate(b"\n")
-    write(path, [(1600.0, 620)])
-    assert put_in_order(tmp_path, writer).points == 1
+    assert put_in_order(path.parent, writer).points == 1
 
 
 def test_a_file_that_changes_meanwhile(tmp_path):
@@ -251,9 +335,27 @@ def test_mark_drops_nothing_that_stays(tmp_path):
 
 
 def test_settled_files_are_not_read_again(tmp_path):
-    path = write(tmp_path / name_of(1000, "machine", 101), [(1600.0, 620)])
+    path = write(tmp_path / name_of(1000, "machine", 101), [(1400.0, 1)])
+    put_in_order(tmp_path, FIRST)
+    write(path, [(1400.0, 1), (1600.0, 620)])
     assert put_in_order(tmp_path, FIRST, attempt(2, started=2000.0), settled=2).points == 0
-    assert points_in(path) == [(1600.0, 620)]
+    assert points_in(path) == [(1400.0, 1), (1600.0, 620)]
+
+
+def test_without_a_mark_settled_files_are_read(tmp_path):
+    """Nobody else knows which steps they have, and what the next mark drops: a tag may count examples."""
+    write(tmp_path / name_of(1000, "machine", 101), [(1400.0, 60_000)])
+    put_in_order(tmp_path, FIRST, attempt(2, started=2000.0), step=800, settled=2)
+    assert starts(tmp_path) == [60_001, 60_001]
+
+
+def test_settled_files_of_another_run_are_not_marked(tmp_path):
+    """In its directory is a mark of its own, by the name of which it is one of ours."""
+    theirs = write(tmp_path / name_of(500, "machine", 101), [(520.0, 1), (900.0, 900)])
+    write(theirs.with_name(theirs.name + ".restart-000002"), [])
+    before = everything(tmp_path)
+    put_in_order(tmp_path, FIRST, attempt(2, started=2000.0), settled=2)
+    assert everything(tmp_path) == before
 
 
 def test_fresh_start_is_marked_and_cuts_nothing(tmp_path):
