@@ -57,7 +57,8 @@ class CheckpointManager:
             with the same label go on with the life that it began.
         tensorboard: the directory with the event files that the program writes, as the `log_dir` of `keras.callbacks.TensorBoard`. Where the run
             goes on, points that were written after the restored checkpoint are taken out of them, in all directories below; the files of before
-            stay there under names that TensorBoard does not read. What cannot be done is said, and costs no training.
+            stay there under names that TensorBoard does not read. What cannot be done is said, and costs no training. Runs that one process
+            trains at the same time cannot be told apart there: give each a directory of its own, as `"logs/<run>"`.
         clock: where the time comes from; for tests.
         files: how the disk is changed; for tests.
 

@@ -33,6 +33,9 @@ _EMPTY = ".profile-empty"
 _JITTER_SECS = 1.0
 """Points of several threads may be so much out of order; a time that is earlier by more is one of a clock that was set back."""
 
+_ENDING_SECS = 10.0
+"""So long after an attempt its last file may be begun: the run's own are written on another thread."""
+
 _LEADING = re.compile(r"\d+")
 
 
@@ -68,7 +71,8 @@ class Named:
 
     def by(self, writers: Sequence[Writer]) -> list[Writer]:
         """Those whose process the name tells of, and that had not ended when the file was begun."""
-        return [writer for writer in writers if self.rest.startswith(f"{writer.host}.{writer.pid}.") and self.original_time <= writer.ended]
+        return [writer for writer in writers if self.rest.startswith(f"{writer.host}.{writer.pid}.")
+                and self.original_time <= writer.ended + _ENDING_SECS]
 
     def before(self, time: int) -> Path:
         """The name that sorts before all of `time` and later, and after all others."""

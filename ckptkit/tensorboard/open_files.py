@@ -48,7 +48,7 @@ class OpenFiles:
     @cached_property
     def _began(self) -> float:
         try:
-            return psutil.Process().create_time()
+            return float(psutil.Process().create_time())
         except psutil.Error:
             return math.inf  # nothing is taken for another's that nobody can tell
 

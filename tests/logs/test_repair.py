@@ -175,7 +175,7 @@ def test_other_runs_of_one_process(tmp_path):
     mine = attempt(1, started=1000.0, until=-math.inf, ended=1300.0)
     before = write(tmp_path / "before" / name_of(500, "machine", 101), [(510.0, 0), (520.0, 1), (999.0, 900)])
     after = write(tmp_path / "after" / name_of(1200, "machine", 101), [(1301.0, 1), (1400.0, 90)])
-    later = write(tmp_path / "later" / name_of(1301, "machine", 101), [(1299.0, 1)])  # whatever its clock said
+    later = write(tmp_path / "later" / name_of(1400, "machine", 101), [(1299.0, 1)])  # whatever its clock said
     ours = write(tmp_path / "ours" / name_of(1000, "machine", 101), [(1001.0, 1), (1300.0, 2)])
     untouched = {path: path.read_bytes() for path in (before, after, later)}
     done = put_in_order(tmp_path, mine, step=None)
