@@ -124,11 +124,11 @@ class _Directory:
             ours = ours or (found.owned and holder is None)
         if old:
             times = [int(self.start.now), *(named.time for named in own)]
-            old = self._put_before(old, min(times))
+            paths = self._put_before(old, min(times))
             if ours:
                 self._put_before(marks, min(times))
                 if not others and (self.start.mark or self.done.points > before):
-                    self._mark(old, contents)
+                    self._mark(paths, contents)
             self.files.sync_dir(self.path)
 
     def _finish(self, names: Sequence[str]) -> None:
