@@ -145,6 +145,7 @@ def test_a_file_that_this_process_has_open(tmp_path):
     mine, present = (attempt(number, started=now + number, until=until, host=PRESENT.host, pid=PRESENT.pid)
                      for number, until in ((1, now + 10.0), (2, math.inf)))
     path = write(tmp_path / name_of(int(now), mine.host, mine.pid), [(now + 1.5, 620)])
+    os.utime(path, (now + 60, now + 60))
     mine = replace(mine, until=now + 1.2)
 
     def in_order() -> Repaired:
