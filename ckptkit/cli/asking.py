@@ -17,7 +17,7 @@ from ckptkit.cli.text import plain
 from ckptkit.errors import CheckpointError
 from ckptkit.store.claims import RELEASED, Claim, list_claims
 from ckptkit.store.control import ANY_ATTEMPT, Request, ask, new_id, read_request, withdraw
-from ckptkit.store.events import AttemptEnded, Event, Requested, RequestServed, Saved, SaveDropped, SaveFailed
+from ckptkit.store.events import AttemptEnded, Event, Requested, RequestServed, Restored, Saved, SaveDropped, SaveFailed
 from ckptkit.store.files import FileSystem
 from ckptkit.store.journal import read_attempt
 from ckptkit.store.launchers import Launcher, living_launcher
@@ -175,8 +175,18 @@ def saved_by(told: Sequence[Event], request_id: str) -> Answer | None:
 
 
 def ended_by(told: Sequence[Event]) -> Answer | None:
-    """An attempt that is over has saved its state, unless an exception ended it."""
+    """What came of it where the attempt is over: its state is saved where its newest checkpoint is of the step that it had come to.
+
+    It may not be: where there was no time for it before the machine went away, after a second Ctrl-C, or where the program was left by `sys.exit`.
+    A run that has made no step has nothing to save.
+    """
     ended = next((event for event in told if isinstance(event, AttemptEnded)), None)
     if ended is None:
         return None
-    return Answer(ended.outcome != "failed", f"{ended.outcome} at step {ended.step}", ended.step)
+    newest = next((event.step for event in reversed(told) if isinstance(event, Saved | Restored)), None)
+    words = f"{ended.outcome} at step {ended.step}"
+    if ended.step == (newest or 0):
+        return Answer(ended.outcome != "failed", words, ended.step)
+    left = f"the newest checkpoint is of step {newest}" if newest is not None else "there is no checkpoint"
+    heard = ended.outcome != "failed"  # a word of its own, also where a launcher had told it; what an exception ended may know of no request
+    return Answer(False, f"{words}, which was not saved; {left}", ended.step, heard=heard)

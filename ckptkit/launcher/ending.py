@@ -40,7 +40,7 @@ class Ending:
         trained: whether it had made a step.
         asked: whether it stopped because somebody wished so (`ckptkit stop`).
         reason: on what request it stopped, as the training says: a signal's name, or words; empty where it has not said.
-        advanced: whether the newest committed step is a later one than when it was started.
+        advanced: whether the newest committed step of a run is a later one than when it was started.
         step: the newest committed step.
         last_lines: the end of what an exception has printed.
         attempt: its number, as the training says; 0 where it has said nothing.
@@ -71,7 +71,7 @@ class Ending:
 
 
 def ending_of(*, pid: int, code: int | None, signal_number: int | None, said: Said | None, hung_secs: float | None, oom_kills: int,
-              printed: Sequence[str], started_step: int, step: int) -> Ending:
+              printed: Sequence[str], advanced: bool, step: int) -> Ending:
     """Tells what ended a training.
 
     Args:
@@ -82,8 +82,8 @@ def ending_of(*, pid: int, code: int | None, signal_number: int | None, said: Sa
         hung_secs: for how long it had not got on when the launcher ended it for that; None where it did not.
         oom_kills: how many processes around it the kernel has killed for memory since it was started.
         printed: the last lines of its standard error.
-        started_step: the newest committed step when it was started.
-        step: the one of now.
+        advanced: whether a run that it trained has a newer committed step than when it was started.
+        step: the newest committed one of the run of which it has spoken last.
     """
     if code is not None and code > 128 and code - 128 in signal.valid_signals():  # a shell around it says so
         dead_by: int | None = code - 128
@@ -118,7 +118,7 @@ def ending_of(*, pid: int, code: int | None, signal_number: int | None, said: Sa
         cause, words = "exit", f"ended with exit code {code}{', and has said that it failed' if code == 0 else ''}"
     return Ending(cause=cause, words=words, code=code, signal=name, failure=failure, heard=said is not None,
                   trained=said is not None and said.trained, asked=said is not None and said.asked,
-                  reason=said.reason if said is not None and outcome == "preempted" else "", advanced=step > started_step, step=step,
+                  reason=said.reason if said is not None and outcome == "preempted" else "", advanced=advanced, step=step,
                   last_lines=tuple(lines) if cause in ("exception", "memory") else (), attempt=said.attempt if said is not None else 0,
                   reached=said.step if said is not None and said.trained else None)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import threading
 from collections import deque
 from logging.handlers import RotatingFileHandler
@@ -161,5 +162,14 @@ class Pump:
         while data and self._to >= 0:
             try:
                 data = data[os.write(self._to, data):]
+            except BlockingIOError:  # whoever shares the pipe or the terminal has made it so, and it is full
+                _wait_until_writable(self._to)
             except OSError:
                 self._to = -1  # whoever read it has gone; the training goes on, and the log has the rest
+
+
+def _wait_until_writable(descriptor: int) -> None:
+    """Also returns where nobody reads any more: the next write says so."""
+    room = select.poll()
+    room.register(descriptor, select.POLLOUT)
+    room.poll()

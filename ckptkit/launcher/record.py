@@ -68,13 +68,11 @@ class Record:
     Attributes:
         id: of this launcher; no other one has it.
         layout: the run, or None where it is not known yet.
-        started_step: the newest committed step when the training was started last.
     """
 
     def __init__(self, clock: Clock, files: FileSystem) -> None:
         self.id = uuid.uuid4().hex[:12]
         self.layout: RunLayout | None = None
-        self.started_step = 0
         self._clock, self._files = clock, files
         self._lines = Lines(clock)
         self._journals: dict[RunLayout, Journal] = {}
@@ -84,7 +82,8 @@ class Record:
         self._told_to_go = False
         self._passed_on: set[str] = set()
         self._start: LaunchStarted | None = None
-        self._start_told: set[RunLayout] = set()
+        self._start_told: dict[RunLayout, int] = {}
+        """Runs of the present start, each with its newest committed step of then."""
 
     def open(self, run: str) -> None:
         """The run is in this directory, which may be another one than before: a program may train several.
@@ -101,7 +100,6 @@ class Record:
             with suppress(OSError):  # a file system without such locks: then nobody can tell whether this launcher lives
                 self._held.append(hold(layout.launcher_journal(self.id)))
         self.layout = layout
-        self.started_step = self.step
         waiting, self._waiting = self._waiting, []
         if self._start is not None:
             self._tell_start(self._start)
@@ -122,12 +120,12 @@ class Record:
     @property
     def step(self) -> int:
         """The newest committed step."""
-        if self.layout is None:
-            return 0
-        with suppress(StorageError):
-            found = list_checkpoints(self.layout)
-            return found[-1].step if found else 0
-        return 0
+        return _newest_step(self.layout) if self.layout is not None else 0
+
+    @property
+    def has_advanced(self) -> bool:
+        """Whether a run of the present start has a newer committed step than when it was started, or than when it was known which run that is."""
+        return any(_newest_step(layout) > step for layout, step in self._start_told.items())
 
     def is_written(self, patience_secs: float) -> bool:
         """Whether all that was told is durable; waits for so long at most."""
@@ -135,18 +133,18 @@ class Record:
 
     def starts(self, number: int, program: str) -> None:
         """Tells that the training is about to be started, which it is when that is durable."""
-        self.started_step, self._told_to_go = self.step, False
+        self._told_to_go = False
         self._passed_on = set()
         machine = this_machine()
-        self._start_told = set()
+        self._start_told = {}
         self._start = LaunchStarted(launcher=self.id, number=number, host=machine.host, boot=machine.boot, pid=os.getpid(), program=program, step=0)
         if self.layout is not None:
             self._tell_start(self._start)
 
     def _tell_start(self, start: LaunchStarted) -> None:
         if self.layout is not None and self.layout not in self._start_told:
-            self._start_told.add(self.layout)
-            self.tell(replace(start, step=self.started_step))
+            self._start_told[self.layout] = self.step
+            self.tell(replace(start, step=self._start_told[self.layout]))
 
     def ended(self, event: LaunchEnded, *, advanced: bool) -> None:
         """Tells how it has ended, wherever its start was told."""
@@ -154,7 +152,8 @@ class Record:
         obeyed = bool(self._passed_on) and (event.cause == "preempted" or event.signal in self._passed_on)
         event = replace(event, told=event.told or self._told_to_go or obeyed)
         for layout in self._start_told:  # a program may have trained several runs, and the last one is what it has spoken of
-            self._lines.add(self._journals[layout], event if layout == self.layout else replace(event, of_attempt=0, reached=None))
+            other = replace(event, step=_newest_step(layout), of_attempt=0, reached=None)
+            self._lines.add(self._journals[layout], event if layout == self.layout else other)
         self._own.append(Past(self._clock.now(), _cause(event.cause), advanced, event.trained, event.told))
 
     def past(self) -> list[Past]:
@@ -205,6 +204,13 @@ class Record:
             logger.warning("the launcher's last lines are not in the journal: the storage of the run gives no answer")
         while self._held:
             os.close(self._held.pop())
+
+
+def _newest_step(layout: RunLayout) -> int:
+    with suppress(StorageError):
+        found = list_checkpoints(layout)
+        return found[-1].step if found else 0
+    return 0
 
 
 def unended(events: Sequence[Event]) -> list[Unended]:

@@ -65,6 +65,7 @@ class Supervisor:
         self._oom = oom_counter()
         self._inbox: Inbox
         self._child: Child | None = None
+        self._heard: tuple[str, int] | None = None
         self._reasons = Reasons()
         self._interrupts = 0
         self._hung_up = False
@@ -168,6 +169,7 @@ class Supervisor:
                 return self._told_while_waiting()
         kills_before = self._oom.read()
         self._passed_on.clear()
+        self._heard = None
         try:
             child = self._child = Child(self._command, self._environment, self._log, self._family, self._clock)
         except OSError as error:
@@ -178,11 +180,12 @@ class Supervisor:
         try:
             status, hung_secs = self._until_it_ends(child)
             said = self._sweep(child)
+            self._hear(said)  # of a run that it has opened just before its end
             child.finish()
             code = os.waitstatus_to_exitcode(status)
             ending = ending_of(
                 pid=child.pid, code=code if code >= 0 else None, signal_number=-code if code < 0 else None, said=said, hung_secs=hung_secs,
-                oom_kills=self._oom.read() - kills_before, printed=child.printed, started_step=self._record.started_step, step=self._record.step)
+                oom_kills=self._oom.read() - kills_before, printed=child.printed, advanced=self._record.has_advanced, step=self._record.step)
         finally:
             self._child = None
             self._reasons.ended()
@@ -226,7 +229,7 @@ class Supervisor:
         """
         pulse = Pulse(self._settings, time.monotonic())
         hung_secs: float | None = None
-        attempt, looked, status = 0, 0.0, None
+        looked, status = 0.0, None
         while True:
             if (ended := reap(child.pid)) is not None:
                 status = ended
@@ -238,16 +241,20 @@ class Supervisor:
                 looked = time.monotonic()
                 self._family.note()
             said = child.said
-            if not attempt:
+            if self._heard is None:
                 self._look_for_stop(at_once=said is not None and bool(said.run))  # later on, the training looks itself
-            if said is not None and said.run and said.attempt != attempt:
-                attempt = said.attempt
-                self._found(said.run)
-                self._record.infer(here_only=False)
+            self._hear(said)
             if self._reasons.escalation is None and (stall := pulse.feel(said, time.monotonic())) is not None:
                 hung_secs = stall.secs if stall.action == "end" else None
                 self._stalled(child, said, stall.secs, end=stall.action == "end")
             self._escalate(child)
+
+    def _hear(self, said: Said | None) -> None:
+        """Which run it trains: a program may train one after the other, and each counts its attempts from 1."""
+        if said is not None and said.run and (said.run, said.attempt) != self._heard:
+            self._heard = said.run, said.attempt
+            self._found(said.run)
+            self._record.infer(here_only=False)
 
     def _given_up(self) -> bool:
         """What was killed, and is still there, waits in the kernel."""

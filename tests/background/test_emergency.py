@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import ckptkit
+from ckptkit.cli.asking import ended_by
 from ckptkit.store.run import is_run
 from tests.support.spread import spread
 
@@ -61,3 +62,7 @@ def test_a_save_is_being_written(tf_process, tmp_path, grace_secs, action):
     newest = ckptkit.open_run(run).find("latest").step
     assert preempted.step == newest  # what was being written is committed all the same, where the machine lives on
     assert newest == 100 if action != "save" else newest > 100
+    answer = ended_by(ckptkit.open_run(run).journal)  # of whoever had asked for a checkpoint meanwhile
+    assert answer is not None
+    assert answer.done == (action == "save"), answer.words
+    assert action == "save" or answer.words.endswith("which was not saved; the newest checkpoint is of step 100")

@@ -21,6 +21,7 @@ class Training:
     def __init__(self):
         self.said = {"version": 1, "pid": os.getpid(), "run": "", "attempt": 0, "step": 0, "phase": "idle", "beats": 0, "trained": False}
         self.held = None
+        self.run = RUN
         RUN.mkdir(parents=True, exist_ok=True)
         with STARTS.open("a") as file:
             file.write(f"{os.getpid()}\n")
@@ -37,13 +38,20 @@ class Training:
     # -- words
 
     def open(self):
-        self.say(run=str(RUN.absolute()), attempt=self.number, phase="tracing")
+        self.say(run=str(self.run.absolute()), attempt=self.number, phase="tracing", outcome="")
+
+    def fold(self, name):
+        """Opens another run, which counts its attempts itself; its launcher tells of this start there before it goes on."""
+        self.run = RUN / name
+        self.open()
+        while sum(path.read_text().count('"launch_started"') for path in self.run.glob("journal/launcher-*")) < self.number:
+            time.sleep(0.005)
 
     def step(self):
         self.say(step=self.said["step"] + 1, beats=self.said["beats"] + 1, phase="training", trained=True)
 
     def commit(self):
-        (RUN / "checkpoints" / f"ckpt-{10 * self.number}-{self.number}").mkdir(parents=True)
+        (self.run / "checkpoints" / f"ckpt-{10 * self.number}-{self.number}").mkdir(parents=True)
 
     def fail(self, error, restart):
         self.say(outcome="failed", failure={"error": error, "message": "as it was told to", "restart": restart == "yes"})
@@ -127,6 +135,10 @@ class Training:
     def write(self, text):
         sys.stdout.write(text)
         sys.stdout.flush()
+
+    def burst(self, lines):
+        """More at once than a pipe holds."""
+        self.write("".join(f"{number:09}\n" for number in range(int(lines))))
 
     def pause(self):
         time.sleep(0.01)

@@ -26,7 +26,7 @@ NOW = 1_000_000.0
 
 def ended(**more: Any) -> Ending:
     known: dict[str, Any] = {"pid": 2, "code": None, "signal_number": None, "said": Said(pid=1, attempt=1, trained=True), "hung_secs": None,
-                             "oom_kills": 0, "printed": [], "started_step": 0, "step": 0}
+                             "oom_kills": 0, "printed": [], "advanced": False, "step": 0}
     return ending_of(**(known | more))
 
 
