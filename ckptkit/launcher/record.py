@@ -58,6 +58,21 @@ class Unended:
     trained: frozenset[int]
 
 
+@dataclass(frozen=True)
+class Lost:
+    """What became of such a start.
+
+    Args:
+        event: its end.
+        here: whether it was on this machine.
+        advanced: whether the newest committed step had advanced.
+    """
+
+    event: LaunchEnded
+    here: bool
+    advanced: bool
+
+
 class Record:
     """What this launcher tells. Until it is known where the run is, its lines are kept in memory.
 
@@ -85,24 +100,30 @@ class Record:
         self._start_told: dict[RunLayout, int] = {}
         """Runs of the present start, each with its newest committed step of then."""
 
-    def open(self, run: str) -> None:
-        """The run is in this directory, which may be another one than before: a program may train several.
+    def look(self, run: str) -> tuple[RunLayout, int]:
+        """Begins this launcher's journal of a run, where there is none yet; from any thread, but from one at a time.
+
+        Returns:
+            Where the run is, and its newest committed step.
 
         Raises:
             ConfigError: where that is no path.
             StorageError: where the disk refuses.
         """
         layout = RunLayout(written(run_layout(run).root).resolve())
-        if layout == self.layout:
-            return
         if layout not in self._journals:
             self._journals[layout] = start_launcher_journal(self._files, layout, self._clock, self.id)
             with suppress(OSError):  # a file system without such locks: then nobody can tell whether this launcher lives
                 self._held.append(hold(layout.launcher_journal(self.id)))
+        return layout, _newest_step(layout)
+
+    def open(self, layout: RunLayout, step: int) -> None:
+        """The run is this one, see `look`, which may be another one than before: a program may train several."""
+        if layout == self.layout:
+            return
         self.layout = layout
         waiting, self._waiting = self._waiting, []
-        if self._start is not None:
-            self._tell_start(self._start)
+        self._tell_start(layout, step)
         for event in waiting:
             self.tell(event)
 
@@ -139,12 +160,12 @@ class Record:
         self._start_told = {}
         self._start = LaunchStarted(launcher=self.id, number=number, host=machine.host, boot=machine.boot, pid=os.getpid(), program=program, step=0)
         if self.layout is not None:
-            self._tell_start(self._start)
+            self._tell_start(self.layout, self.step)
 
-    def _tell_start(self, start: LaunchStarted) -> None:
-        if self.layout is not None and self.layout not in self._start_told:
-            self._start_told[self.layout] = self.step
-            self.tell(replace(start, step=self._start_told[self.layout]))
+    def _tell_start(self, layout: RunLayout, step: int) -> None:
+        if self._start is not None and layout not in self._start_told:
+            self._start_told[layout] = step
+            self.tell(replace(self._start, step=step))
 
     def ended(self, event: LaunchEnded, *, advanced: bool) -> None:
         """Tells how it has ended, wherever its start was told."""
@@ -171,32 +192,48 @@ class Record:
         """Tells what became of starts of which no end was told: their launcher was lost with them.
 
         Args:
-            here_only: only launchers of this machine: that these are gone, the kernel knows. Of others it is known when the run could be taken.
+            here_only: see `lost`.
 
         Returns:
             The last one of this machine, and whether the newest committed step had advanced; or None.
         """
-        last = None
-        if self.layout is not None:
-            self.is_written(_PATIENCE_SECS)
-            with suppress(StorageError):
-                machine, claims = this_machine(), list_claims(self.layout)
-                for lost in unended(read_journal(self.layout).events):
-                    started = lost.started
-                    if started.launcher == self.id:
-                        continue
-                    here = bool(machine.boot) and started.boot == machine.boot  # one kernel: each container on it has a host name of its own
-                    if here_only and not here:
-                        continue
-                    if here and is_held(self.layout.launcher_journal(started.launcher)) is not False:
-                        continue
-                    lives = any(claim.number in lost.trained and claim.is_held() is not False for claim in claims)
-                    event = inferred(lost, here=machine if here else None, first=os.getpid() == 1, killed=bool(lost.trained) and not lives,
-                                     step=self.step)
-                    logger.info("start %d of an earlier launcher left no word of its end: %s", started.number, event.words)
-                    self.tell(event)
-                    last = (event, event.step > started.step) if here else last
-        return last
+        if self.layout is None:
+            return None
+        found = self.lost(self.layout, here_only=here_only)
+        self.tell_lost(self.layout, found)
+        return next(((each.event, each.advanced) for each in reversed(found) if each.here), None)
+
+    def lost(self, layout: RunLayout, *, here_only: bool) -> list[Lost]:
+        """Starts of a run of which no end was told, and that are over; from any thread.
+
+        Args:
+            layout: the run.
+            here_only: only launchers of this machine: that these are gone, the kernel knows. Of others it is known when the run could be taken.
+        """
+        self.is_written(_PATIENCE_SECS)
+        found: list[Lost] = []
+        with suppress(StorageError):
+            machine, claims = this_machine(), list_claims(layout)
+            for lost in unended(read_journal(layout).events):
+                started = lost.started
+                if started.launcher == self.id:
+                    continue
+                here = bool(machine.boot) and started.boot == machine.boot  # one kernel: each container on it has a host name of its own
+                if here_only and not here:
+                    continue
+                if here and is_held(layout.launcher_journal(started.launcher)) is not False:
+                    continue
+                lives = any(claim.number in lost.trained and claim.is_held() is not False for claim in claims)
+                event = inferred(lost, here=machine if here else None, first=os.getpid() == 1, killed=bool(lost.trained) and not lives,
+                                 step=_newest_step(layout))
+                found.append(Lost(event, here, event.step > started.step))
+        return found
+
+    def tell_lost(self, layout: RunLayout, found: Sequence[Lost]) -> None:
+        """Tells what became of them, in the journal of their run."""
+        for each in found:
+            logger.info("start %d of an earlier launcher left no word of its end: %s", each.event.number, each.event.words)
+            self._lines.add(self._journals[layout], each.event)
 
     def close(self) -> None:
         """This launcher ends."""

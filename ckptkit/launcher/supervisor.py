@@ -9,10 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ckptkit.clock import Clock, SystemClock
 from ckptkit.errors import CheckpointError
+from ckptkit.launcher.aside import Aside, Done
 from ckptkit.launcher.child import Child
 from ckptkit.launcher.decide import INTERRUPTED, Decision, Past, Told, decide
 from ckptkit.launcher.ending import PREEMPTED, Cause, Ending, ending_of
@@ -29,9 +31,10 @@ from ckptkit.launcher.settings import Settings
 from ckptkit.launcher.slurm import put_back
 from ckptkit.log import logger
 from ckptkit.store.channel import Said
-from ckptkit.store.control import read_request
+from ckptkit.store.control import Request, read_request
 from ckptkit.store.events import LaunchDecided, LaunchEnded, NoticeReceived, Requested, SignalReceived, Stalled, Swept
 from ckptkit.store.files import FileSystem
+from ckptkit.store.layout import RunLayout
 
 Watch = Callable[[Callable[[Notice], None], threading.Event], threading.Thread | None]
 """Starts to watch for notices: tells each one, until the event is set."""
@@ -64,6 +67,7 @@ class Supervisor:
         self._family, self._adopts = Family(), False
         self._oom = oom_counter()
         self._inbox: Inbox
+        self._aside: Aside
         self._child: Child | None = None
         self._heard: tuple[str, int] | None = None
         self._reasons = Reasons()
@@ -85,8 +89,9 @@ class Supervisor:
         stop = threading.Event()
         self._adopts = adopt_orphans()
         with Inbox() as self._inbox:
+            self._aside = Aside(self._inbox.put)
             if self._settings.run:
-                self._found(self._settings.run)
+                self._opened(self._settings.run, partial(self._record.look, self._settings.run))
             watcher = self._watch(self._inbox.put, stop) if self._watch is not None else None
             try:
                 decision = self._after_a_lost_one() or Decision(True, "")
@@ -127,6 +132,8 @@ class Supervisor:
             return False
         self._inbox.wait(0.0, self._handle)
         self._look_for_stop(at_once=True)
+        while self._aside.busy and not self._is_told():
+            self._let_time_pass(_LOOK_SECS)
         return not self._is_told()
 
     def _is_told(self) -> bool:
@@ -135,11 +142,15 @@ class Supervisor:
     def _look_for_stop(self, *, at_once: bool = False) -> None:
         """`ckptkit stop` where no training has the run: the launcher is asked."""
         layout = self._record.layout
-        if layout is None or self._asked or not (at_once or time.monotonic() - self._looked_at >= _REQUEST_SECS):
+        due = at_once or (time.monotonic() - self._looked_at >= _REQUEST_SECS and not self._aside.busy)
+        if layout is None or self._asked or not due:
             return
         self._looked_at = time.monotonic()
-        request = read_request(layout.request)
-        if request is None or (request.launcher, request.action) != (self._record.id, "stop"):
+        self._aside.do(partial(read_request, layout.request), self._take_request)
+
+    def _take_request(self, read: Callable[[], Request | None]) -> None:
+        request = read()
+        if self._asked or request is None or (request.launcher, request.action) != (self._record.id, "stop"):
             return
         self._asked = request.source
         logger.warning("%s: the training is not started again", request.source)
@@ -181,6 +192,8 @@ class Supervisor:
             status, hung_secs = self._until_it_ends(child)
             said = self._sweep(child)
             self._hear(said)  # of a run that it has opened just before its end
+            while self._aside.busy:
+                self._let_time_pass(_LOOK_SECS)
             child.finish()
             code = os.waitstatus_to_exitcode(status)
             ending = ending_of(
@@ -253,8 +266,7 @@ class Supervisor:
         """Which run it trains: a program may train one after the other, and each counts its attempts from 1."""
         if said is not None and said.run and (said.run, said.attempt) != self._heard:
             self._heard = said.run, said.attempt
-            self._found(said.run)
-            self._record.infer(here_only=False)
+            self._aside.do(partial(self._record.look, said.run), partial(self._found, said.run))
 
     def _given_up(self) -> bool:
         """What was killed, and is still there, waits in the kernel."""
@@ -307,16 +319,22 @@ class Supervisor:
         self._inbox.wait(secs, self._handle)
         reap(0)
 
-    def _found(self, run: str) -> None:
+    def _found(self, run: str, look: Callable[[], tuple[RunLayout, int]]) -> None:
+        """A training has opened a run."""
+        if (layout := self._opened(run, look)) is not None:
+            self._aside.do(partial(self._record.lost, layout, here_only=False), lambda lost: self._record.tell_lost(layout, lost()))
+
+    def _opened(self, run: str, look: Callable[[], tuple[RunLayout, int]]) -> RunLayout | None:
         try:
-            self._record.open(run)
+            layout, step = look()
         except CheckpointError as error:
             if run == self._settings.run:
                 raise
             logger.warning("the launcher's own lines cannot be written into %s: %s", run, error)
-            return
-        if self._record.layout is not None:
-            self._log.open(self._record.layout.log)
+            return None
+        self._record.open(layout, step)
+        self._log.open(layout.log)
+        return layout
 
     # -- what comes from outside
 
@@ -325,6 +343,8 @@ class Supervisor:
             self._take_notice(thing)
         elif isinstance(thing, signal.Signals):
             self._pass_on(thing)
+        elif isinstance(thing, Done):
+            thing.take()
 
     def _take_notice(self, notice: Notice) -> None:
         if notice.cancelled:

@@ -117,7 +117,7 @@ def test_a_launcher_tells_the_users_run_nothing(user, ordered):
     old = user / "runs" / "old"
     before = bytes_of(old)
     record = Record(SystemClock(), FileSystem())
-    record.open(str(old))
+    record.open(*record.look(str(old)))
     record.starts(1, "train.py")
     assert bytes_of(old) == before
     assert list(written(old).rglob("launcher-*.jsonl"))
