@@ -44,7 +44,8 @@ class Training:
         """Opens another run, which counts its attempts itself; its launcher tells of this start there before it goes on."""
         self.run = RUN / name
         self.open()
-        while sum(path.read_text().count('"launch_started"') for path in self.run.glob("journal/launcher-*")) < self.number:
+        while not any('"launch_started"' in line and json.loads(line)["number"] == self.number
+                      for path in self.run.glob("journal/launcher-*") for line in path.read_text().split("\n")[:-1]):
             time.sleep(0.005)
 
     def step(self):

@@ -30,8 +30,8 @@ def test_the_progress_of_the_second_run_counts_where_the_attempts_of_both_have_t
 
 
 def test_a_first_run_that_advances_is_progress_though_the_second_one_fails(launch):
-    launched = launch("next:fold:fold-0/fold:fold-1/fold:fold-2/fold:fold-3", "step", "commit", "fold:last", "step", "next:exit:75/exit:75/exit:75/exit:0",
-                      named=False)
+    launched = launch("next:fold:fold-0/fold:fold-1/fold:fold-2/fold:fold-3", "step", "commit", "fold:last", "step",
+                      "next:exit:75/exit:75/exit:75/exit:0", named=False)
     assert launched.wait() == 0, launched.stderr
     assert len(launched.pids) == 4
 
@@ -40,8 +40,8 @@ def test_stop_finds_the_launcher_of_the_second_run(launch):
     options = ["--backoff-secs", "1e6", "--backoff-max-secs", "1e6"]
     launched = launch("fold:fold-0", "step", "finish", "fold:fold-1", "step", "exit:1", options=options, named=False)
     launched.until(lambda: "starting again" in launched.stderr)
-    stopped = subprocess.run([sys.executable, "-m", "ckptkit", "stop", "run/fold-1"], cwd=launched.directory, text=True, capture_output=True, timeout=60,
-                             env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
+    stopped = subprocess.run([sys.executable, "-m", "ckptkit", "stop", "run/fold-1"], cwd=launched.directory, text=True, capture_output=True,
+                             timeout=60, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
     assert (stopped.returncode, stopped.stdout) == (0, "the launcher has ended, and starts no training\n"), stopped.stderr
     assert launched.wait() == 75
 
