@@ -188,7 +188,7 @@ pasts = st.lists(st.builds(Past, st.just(NOW - 1), causes, st.booleans()), max_s
 
 @given(pasts, st.integers(1, 5), st.integers(0, 5))
 def test_whatever_came_before_progress_is_always_followed_by_a_start(past, no_progress, crashes):
-    crash = ended(signal_number=signal.SIGSEGV, step=5)
+    crash = ended(signal_number=signal.SIGSEGV, advanced=True, step=5)
     decision = decided(crash, past, no_progress=no_progress, crashes=crashes)
     assert decision.restart == (crashes >= 1)
 

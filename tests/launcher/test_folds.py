@@ -44,10 +44,3 @@ def test_stop_finds_the_launcher_of_the_second_run(launch):
                              timeout=60, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
     assert (stopped.returncode, stopped.stdout) == (0, "the launcher has ended, and starts no training\n"), stopped.stderr
     assert launched.wait() == 75
-
-
-def test_the_end_is_told_to_a_run_that_was_opened_just_before_it(launch):
-    """Sooner than the launcher looks."""
-    launched = launch("open", "step", "signal:SIGKILL", options=["--crashes", "0"], named=False)
-    assert launched.wait() == 1
-    assert [event.of_attempt for event in launched.told(LaunchEnded)] == [1]
