@@ -8,6 +8,7 @@ request to stop that comes during an evaluation is answered with the state from 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -87,6 +88,7 @@ class FitRun:
         self._diverged: DivergedError | None = None
         self._publish_later = False
         self._watch: Watch | None = None
+        self._leaving = threading.RLock()
 
     # -- state of its own, saved as the entry "fit"
 
@@ -225,8 +227,9 @@ class FitRun:
         Args:
             close: whether the event files of the other callbacks are closed.
         """
-        if self.is_open:
-            self._leave(RuntimeError("fit was left before its end, by an exception outside of the training step"), close=close)
+        with self._leaving:  # whoever opens the run next waits until it is let go of, where another thread is at that
+            if self.is_open:
+                self._leave(RuntimeError("fit was left before its end, by an exception outside of the training step"), close=close)
 
     def _failed(self, error: BaseException) -> None:
         """An exception is on its way out of `fit`."""

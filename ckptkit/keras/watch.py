@@ -6,9 +6,12 @@ Keras calls nobody then, and the frames of `fit` live as long as somebody holds 
 from __future__ import annotations
 
 import sys
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
+
+from ckptkit.log import logger
 
 EVENTS = ("on_epoch_begin", "on_epoch_end", "on_train_batch_begin", "on_train_batch_end", "on_test_begin", "on_test_end",
           "on_test_batch_begin", "on_test_batch_end", "on_train_end")
@@ -21,7 +24,7 @@ class Watch:
     Args:
         callback_list: of the `fit`.
         failed: called with the exception.
-        left: a method, called when `fit` is gone without a word; its object is not kept alive.
+        left: a method, called when `fit` is gone without a word, on its thread or on one made for that; its object is not kept alive.
     """
 
     def __init__(self, callback_list: Any, failed: Callable[[BaseException], object], left: Callable[[], object]) -> None:
@@ -31,7 +34,7 @@ class Watch:
         for name in EVENTS:
             setattr(callback_list, name, _watched(weakref.ref(callback_list), name, failed))
         # Nobody but the fit holds its list of callbacks, so the list goes when the fit does.
-        weakref.finalize(callback_list, _call, weakref.WeakMethod(left)).atexit = False
+        weakref.finalize(callback_list, _call, weakref.WeakMethod(left), threading.current_thread()).atexit = False
 
     def end(self) -> None:
         """Gives the interpreter its hook back."""
@@ -45,10 +48,18 @@ class Watch:
         self._hook(kind, error, traceback)
 
 
-def _call(method: weakref.WeakMethod[Callable[[], object]]) -> None:
+def _call(method: weakref.WeakMethod[Callable[[], object]], thread_of_fit: threading.Thread) -> None:
+    """The collector comes by on any thread, also on one that the end of the run waits for, as for the writer's: there, another one tells of it."""
     call = method()
-    if call is not None:
+    if call is None:
+        return
+    if threading.current_thread() is thread_of_fit:
         call()
+        return
+    try:
+        threading.Thread(target=call, name="ckptkit-left").start()  # the interpreter waits for it
+    except RuntimeError as error:  # no further thread, or the interpreter is on its way out: it lets go of the run as well
+        logger.debug("a fit was left, and nothing could be told of it: %s", error)
 
 
 def _watched(callback_list: weakref.ref[Any], name: str, failed: Callable[[BaseException], object]) -> Callable[..., Any]:

@@ -313,8 +313,11 @@ class Attempt:
             leave: see `Stopping.serve`.
 
         Raises:
+            BackgroundSaveError: what went wrong in an earlier save; after a request to stop, with the state saved.
             Preempted: after a request to stop, with the state saved.
         """
+        if not self.stopping.requested:  # else this is the last chance to save, and what went wrong is raised after it
+            self.check()
         moment = Moment(position=self.position, time_secs=self.plan.clock.monotonic(), metrics=self._metrics, extremes=self._extremes,
                         save_secs=self._saver.cost_secs)
         self._saver.turn(moment.time_secs)
@@ -359,6 +362,14 @@ class Attempt:
         """Where the last save was taken, or where this attempt began."""
         return self._last.position
 
+    def check(self) -> None:
+        """Raises what went wrong in an earlier save, once.
+
+        Raises:
+            BackgroundSaveError: with its cause.
+        """
+        self._saver.check()
+
     def wait(self) -> None:
         """Returns when nothing is being written any more."""
         self._saver.wait()
@@ -383,8 +394,11 @@ class Attempt:
         Args:
             taken: the state that training can go on from; by default that of now. Where weights were replaced since then, by
                 averages or by the best ones, those are saved beside it.
+
+        Raises:
+            BackgroundSaveError: what went wrong in this save, or in an earlier one; the final state was saved all the same then.
         """
-        self._saver.wait()
+        self._saver.finish()
         newest = list_checkpoints(self.plan.layout)
         if taken is not None or not newest or newest[-1].step != self.position.step or not newest[-1].manifest.final:
             taken = taken or self.take()
@@ -439,7 +453,9 @@ class Attempt:
                 last.callback(step)  # the first of them is called last
             try:
                 self._tell_end(error)
-            except BaseException:
+            except BaseException as second:
+                if error is not None:  # a traceback shows the cause of the second, and not what it came after
+                    second.add_note(f"The run was being let go of after {type(error).__name__}: {error}")
                 self._saver.abandon()  # nothing is written into a run that is let go of
                 raise
 
@@ -479,11 +495,11 @@ class Attempt:
         self.save(trigger)
 
     def is_saved(self, at: RunPosition) -> bool:
-        """Whether nothing is left to be saved at a position. A save that fell due there may have been refused for want of space."""
+        """Whether nothing is left to be saved at a position; waits for what is being written. A save there may have come to nothing."""
         if self.saved_at != at or at == self._abandoned:
             return self.saved_at == at
-        self._saver.wait()
-        return self._saver.refused != at
+        self._saver.finish()
+        return self._saver.unsaved != at
 
     def warn_of_half_a_turn(self) -> None:
         """Says where a turn is left after it has trained."""

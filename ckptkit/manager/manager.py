@@ -211,11 +211,13 @@ class CheckpointManager:
 
         Raises:
             StorageError: where the disk refuses; earlier checkpoints are untouched.
+            BackgroundSaveError: what went wrong in the background since the last time; this step is then not saved.
             ConfigError: where the run is not open, or the step lies before the run's.
         """
         _not_in_function("save")
         attempt = self._opened()
         attempt.come_to(_check_step(step), metrics)
+        attempt.check()
         attempt.save("asked for")
         return True
 

@@ -10,7 +10,7 @@ from ckptkit.errors import RunLockedError
 from ckptkit.store.layout import RunLayout
 
 _open: dict[str, Any] = {}
-_guard = threading.Lock()
+_guard = threading.RLock()  # the collector may come by inside, and close the run of a `fit` that was left
 
 
 def take_over(layout: RunLayout, manager: Any) -> None:

@@ -60,9 +60,9 @@ class Saver:
         self._told = told
         self._target = Target(plan.files, plan.layout, journal, plan.keep)
         self._architectures = Architectures(plan.state, plan.files, plan.layout, journal)
-        self.refused: RunPosition | None = None
-        """Where the newest save was not written for want of space; None once one was written."""
-        self._no_space: StorageError | None = None
+        self.unsaved: RunPosition | None = None
+        """Where the newest save was not written, for want of space or for another reason; None once one was written."""
+        self._no_space: StorageError | None = None  # where that was the reason, so that nobody was told by an exception
         self._writer: Writer = BackgroundWriter() if plan.background else ForegroundWriter()
         self._cost = CostMeter()
         self._write_secs: deque[float] = deque(maxlen=3)
@@ -76,7 +76,7 @@ class Saver:
         with self._spent.during("saving"):
             if self._writer.busy and available_bytes() < COPIES * self._copy_bytes:
                 logger.info("no memory for a further copy of the state (%s): waiting for the save that is being written", size(self._copy_bytes))
-                self._writer.wait()
+                self._writer.finish()
             began = time.monotonic()
             taken = snapshot.take(self._tracker.now())
             return Taken(taken, position, metrics, time.monotonic() - began, self._plan.clock.now())
@@ -91,7 +91,6 @@ class Saver:
             periodic: whether another one follows by itself: a lack of space is then said, and training goes on.
 
         Raises:
-            BackgroundSaveError: what went wrong in an earlier save.
             StorageError: where the disk refuses, and this one was written in the foreground.
         """
         if not self._copy_bytes:
@@ -118,14 +117,15 @@ class Saver:
         try:
             manifest = replace(manifest, states=self._architectures.named(manifest.states))
             written = write_checkpoint(self._target, taken.snapshot, manifest, taken.secs, taken.time)
-        except StorageError as error:
-            if not periodic or error.errno not in NO_SPACE:
+        except BaseException as error:
+            self.unsaved, self._no_space = taken.position, None
+            if not periodic or not isinstance(error, StorageError) or error.errno not in NO_SPACE:
                 raise
             self._refuse(taken.position, error)
             return
         finally:
             self._writing_since = None
-        self.refused = None
+        self.unsaved = self._no_space = None
         if not self._write_secs:
             self._say_size(written)
         self._write_secs.append(time.monotonic() - began)
@@ -135,7 +135,6 @@ class Saver:
     def _refuse(self, position: RunPosition, error: StorageError) -> None:
         """A save that fell due found no space: the next one tries anew, and where there is none, the end of training does, and is an error then."""
         self._no_space = error
-        self.refused = position
         logger.warning("NOT SAVED at %s, and training goes on: %s The checkpoints from before are untouched; the next save tries again",
                        position, error)
 
@@ -150,19 +149,27 @@ class Saver:
 
     # -- while training goes on
 
-    def turn(self, now_secs: float) -> None:
-        """A turn of training is done.
+    def check(self) -> None:
+        """Raises what went wrong in a save, once.
 
         Raises:
-            BackgroundSaveError: what went wrong in a save.
+            BackgroundSaveError: with its cause.
         """
         self._writer.check()
+
+    def turn(self, now_secs: float) -> None:
+        """A turn of training is done."""
         self._cost.turn(now_secs, self._writer.busy)
 
     @property
     def cost_secs(self) -> float | None:
         """What a save costs training, in seconds; None where that is not known yet."""
         return self._cost.secs
+
+    def finish(self) -> None:
+        """Returns when nothing is being written any more; what went wrong is still to be raised."""
+        with self._spent.during("saving"):
+            self._writer.finish()
 
     def wait(self, timeout_secs: float | None = None) -> None:
         """Returns when everything is committed.
@@ -180,8 +187,8 @@ class Saver:
             BackgroundSaveError: what went wrong, a lack of space at the newest save included.
         """
         self.wait(timeout_secs)
-        if self.refused is not None:
-            raise BackgroundSaveError(f"The newest save, at {self.refused}, was not written: {self._no_space} The checkpoints from before it are "
+        if self._no_space is not None:
+            raise BackgroundSaveError(f"The newest save, at {self.unsaved}, was not written: {self._no_space} The checkpoints from before it are "
                                       f"untouched.", self._no_space) from self._no_space
 
     def abandon(self) -> None:

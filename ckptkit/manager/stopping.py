@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import NoReturn, Protocol
 
-from ckptkit.errors import Preempted
+from ckptkit.errors import CheckpointError, Preempted
 from ckptkit.log import logger
 from ckptkit.manager.plan import Plan
 from ckptkit.manager.saver import Saver, Taken
@@ -111,6 +111,7 @@ class Stopping:
             leave: called when the state is safe, before the process is left.
 
         Raises:
+            BackgroundSaveError: what went wrong in an earlier save, with the state saved; or in this one.
             Preempted: with the state saved. After Ctrl-C it is `KeyboardInterrupt` instead, and where a handler was there before ours,
                 whatever that raises.
         """
@@ -181,12 +182,15 @@ class Stopping:
         with self._guard:
             reserve = self.reserve
             # Not `requested`: Python's handler has to wait for the training thread as well.
-            if self._deadline is None or reserve is None or (reserve.position == self._attempt.saved_at != self._saver.refused):
+            if self._deadline is None or reserve is None or (reserve.position == self._attempt.saved_at != self._saver.unsaved):
                 return
             reason = f"no safe point within {self._grace_secs:.3g} s of grace, while {self._attempt.phase}"
             logger.warning("%s: saving %s, from before", reason, reserve.position)
             tell(self._journal, events.EmergencyDecided(action="reserve", reason=reason))
-            self._attempt.save(f"the machine goes away; {reason}", reserve)
+            try:
+                self._attempt.save(f"the machine goes away; {reason}", reserve)
+            except CheckpointError as error:  # nobody would hear of it on this thread; the training thread saves where it comes to a safe point
+                logger.warning("not saved: %s", error)
 
     def _save_before_the_end(self, request: StopRequest, taken: Taken | None, at: RunPosition) -> RunPosition:
         """Saves what can be saved in the time that is left, and says where the next start will go on."""

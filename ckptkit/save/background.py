@@ -33,7 +33,7 @@ class BackgroundWriter:
         self._thread: threading.Thread | None = None
         self._working: Job | None = None
         self._waiting: Job | None = None
-        self._failed: BaseException | None = None
+        self._failed: list[BaseException] = []  # what nobody has been told yet
         self._abandoned = False
 
     @property
@@ -47,28 +47,29 @@ class BackgroundWriter:
         return self._waiting is not None
 
     def check(self) -> None:
-        """Raises what went wrong, once.
+        """Raises what went wrong, once. Where several jobs did, that is the first one's error, with a note of the others.
 
         Raises:
             BackgroundSaveError: with its cause.
             RunLockedError: where the run belongs to somebody else now.
         """
-        failed, self._failed = self._failed, None
+        if not self._failed:
+            return
+        with self._changed:
+            failures, self._failed = self._failed, []
+        failed, *others = sorted(failures, key=lambda error: not isinstance(error, RunLockedError))  # that one first
         if isinstance(failed, RunLockedError):
-            raise failed
-        if failed is not None:
-            raise BackgroundSaveError(f"A save failed while training went on: {str(failed) or repr(failed)} The checkpoints from before it are "
-                                      f"untouched.", failed) from failed
+            raise _with_notes(failed, others)
+        raise _with_notes(BackgroundSaveError(f"A save failed while training went on: {str(failed) or repr(failed)} The checkpoints from before it "
+                                              f"are untouched.", failed), others) from failed
 
     def submit(self, job: Job) -> None:
         """Takes a job, and returns at once; waits only where the one that waits may not be dropped.
 
-        Raises:
-            BackgroundSaveError: what went wrong in an earlier job; this one is not taken.
+        What went wrong in an earlier job is not raised here: this one may be the last chance that there is, on a thread that nobody listens to.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting is None or not self._waiting.must or self._failed is not None)
-            self.check()
+            self._changed.wait_for(lambda: self._waiting is None or not self._waiting.must)
             dropped, self._waiting = self._waiting, job
             if self._thread is None:
                 self._start()
@@ -97,19 +98,16 @@ class BackgroundWriter:
             try:
                 self._working.run()
             except BaseException as error:
-                if self._abandoned:
-                    continue
                 with self._changed:
-                    self._failed, self._working = error, None
-                    dropped, self._waiting = self._waiting, None
-                if dropped is not None:
-                    dropped.drop("an earlier save failed")
+                    if not self._abandoned:
+                        self._failed.append(error)
+                        self._abandoned = isinstance(error, RunLockedError)  # it is somebody else's run: whatever follows fails in the same way
             with self._changed:
                 self._working = None  # and with it its snapshot
             give_back()
 
     def finish(self) -> None:
-        """Waits for what is being written, unless it was abandoned; whatever comes of it."""
+        """Returns when everything submitted is done or was abandoned, whatever came of it."""
         with self._changed:
             self._changed.wait_for(lambda: self._thread is None or self._abandoned)
 
@@ -130,11 +128,21 @@ class BackgroundWriter:
         """Nobody waits for what is being written any more, nor asks what came of it."""
         with self._changed:
             self._abandoned = True
-            self._waiting = None
+            dropped, self._waiting = self._waiting, None
+            self._changed.notify_all()
+        if dropped is not None:
+            dropped.drop("the run was let go of while an earlier one was being written")
 
     def forget_in_child(self) -> None:
         """A forked child has no thread that would write, and nothing to write."""
         self._renew()
+
+
+def _with_notes(error: BaseException, others: list[BaseException]) -> BaseException:
+    """The error, which says of others that it did not come alone."""
+    for other in others:
+        error.add_note(f"Another save failed as well: {type(other).__name__}: {other}")
+    return error
 
 
 def _after_fork_in_child() -> None:
@@ -146,7 +154,7 @@ def _at_exit() -> None:
     """An interpreter that exits waits for what is being written, and does not end well over a failed save that nobody has heard of."""
     for writer in list(_writers):
         writer.finish()
-    unheard = [writer._failed for writer in list(_writers) if writer._failed is not None]
+    unheard = [error for writer in list(_writers) for error in writer._failed]
     if unheard:
         for error in unheard:
             sys.stderr.write("A save failed in the background, and the program ended before it could be told:\n")

@@ -18,6 +18,7 @@ from typing import Any
 
 import xxhash
 
+from ckptkit.log import logger
 from ckptkit.store.manifest import FileEntry
 from ckptkit.store.verify import digest_name, file_entry
 
@@ -49,7 +50,7 @@ class _Followed:
 
 
 class Drain:
-    """Follows the data files that appear in a directory while the block runs.
+    """Follows the data files that appear in a directory while the block runs; where there is no further thread, nothing is followed.
 
     Args:
         directory: in which TensorFlow writes.
@@ -63,12 +64,16 @@ class Drain:
         self._thread = threading.Thread(target=self._run, name="ckptkit-drain")
 
     def __enter__(self) -> Drain:
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # no further thread, or the interpreter is on its way out
+            logger.debug("the file is synced and read at its end: %s", error)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._over.set()
-        self._thread.join()
+        if self._thread.ident is not None:  # else it was not started
+            self._thread.join()
 
     def close(self) -> None:
         """Lets go of the files."""

@@ -125,7 +125,11 @@ class Writer(Protocol):
         ...
 
     def submit(self, job: Job) -> None:
-        """Takes a job; raises what went wrong in an earlier one."""
+        """Takes a job, whatever went wrong in an earlier one."""
+        ...
+
+    def finish(self) -> None:
+        """Returns when everything submitted is done; what went wrong is still to be raised."""
         ...
 
     def wait(self, timeout_secs: float | None = None) -> None:
@@ -147,6 +151,9 @@ class ForegroundWriter:
 
     def submit(self, job: Job) -> None:
         job.run()
+
+    def finish(self) -> None:
+        return None
 
     def wait(self, timeout_secs: float | None = None) -> None:
         return None

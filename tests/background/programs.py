@@ -70,6 +70,12 @@ def told(action: Any, *args: Any) -> dict[str, Any] | None:
     return None
 
 
+def until_idle() -> None:
+    """Returns when nothing is being written any more; what went wrong is not asked for."""
+    for thread in [thread for thread in threading.enumerate() if thread.name == "ckptkit-writer"]:
+        thread.join(30)
+
+
 def failed_save(directory: str, error: str, where: str) -> dict[str, Any]:
     """A save fails in the background; who is told, and what is left."""
     files = Broken(ERRORS[error])
@@ -80,8 +86,7 @@ def failed_save(directory: str, error: str, where: str) -> dict[str, Any]:
     files.times = 99
     weight.assign([3.0, 4.0])
     manager.save(2)
-    for thread in [thread for thread in threading.enumerate() if thread.name == "ckptkit-writer"]:
-        thread.join(30)
+    until_idle()
     files.times = 0
 
     def steps() -> None:
@@ -118,8 +123,7 @@ def failed_in_fit(directory: str) -> dict[str, Any]:
             batches.append(batch)
             if len(batches) == 10:
                 files.times = 99
-            for thread in [thread for thread in threading.enumerate() if thread.name == "ckptkit-writer"]:
-                thread.join(30)
+            until_idle()
 
     x = np.ones((100, 2), "float32")
     error = told(lambda: model.fit(x, x[:, :1], batch_size=2, verbose=0, callbacks=[Seen(), ckptkit.CheckpointCallback(manager, export=False)]))
@@ -189,8 +193,10 @@ def insisting(directory: str, how: str) -> dict[str, Any]:
     return {"steps": manager.all_steps, "dropped": events(directory, "save_dropped")}
 
 
-def no_thread(directory: str) -> dict[str, Any]:
-    """The machine gives no further thread."""
+def no_thread(directory: str, large: bool) -> dict[str, Any]:
+    """The machine gives no further thread: neither to write nor, where the state is large, to follow the file."""
+    if large:
+        writer.WORTH_BYTES = 1
     _, manager = one(directory)
     with manager:
         start = threading.Thread.start
@@ -203,6 +209,8 @@ def no_thread(directory: str) -> dict[str, Any]:
             manager.save(1)
         finally:
             threading.Thread.start = start  # type: ignore[method-assign]
+    for checkpoint in manager.run.checkpoints:
+        verify(checkpoint)
     return {"steps": manager.all_steps}
 
 

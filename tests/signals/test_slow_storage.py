@@ -55,7 +55,7 @@ def test_nothing_is_saved_as_a_last_resort_when_the_attempt_is_over():
     saved = []
     attempt = SimpleNamespace(phase="evaluating", saved_at=0, save=lambda *words: saved.append(words))
     stopping = Stopping(attempt, SimpleNamespace(preemption=Preemption()), SimpleNamespace(record=lambda event, at: None),
-                        SimpleNamespace(write_secs=None, refused=None))
+                        SimpleNamespace(write_secs=None, unsaved=None))
     stopping.reserve = SimpleNamespace(position=5)
     stopping.goes_away("gce: the instance is preempted", 1.3)
     timer = stopping._timer
