@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -66,6 +68,8 @@ def not_told(directory: str, how: str, again: str) -> dict[str, Any]:
                     files.error = ERRORS.get(again)
                     if how == "left":
                         break
+                    if how == "raised":
+                        raise ValueError("the program's own")
                     if how in ("stopped", "safe point"):
                         manager.request_stop("enough")
                 weight.assign_add([1.0, 1.0])
@@ -124,6 +128,22 @@ def let_go_of_with_one_waiting(directory: str) -> dict[str, Any]:
     return {"steps": manager.all_steps, "dropped": [(event["step"], event["reason"]) for event in events(directory, "save_dropped")]}
 
 
+def of_a_lost_run(directory: str) -> dict[str, Any]:
+    """The claim of this process is removed; it notices at its next save, and is told when it leaves."""
+    _, manager = one(directory)
+    manager.restore_or_initialize()
+    manager.save(1)
+    manager.wait_until_finished()
+    shutil.rmtree(Path(directory) / "lock")
+    manager.save(2)
+    until_idle()
+    try:
+        manager.close()
+    except ckptkit.RunLockedError as error:
+        return {"notes": getattr(error, "__notes__", []), "steps": manager.all_steps}
+    return {}
+
+
 # -- what the collector finds
 
 
@@ -169,7 +189,7 @@ class _Collects(Gate):
 
         return collect_and_look
 
-    def make_dir(self, path: Any) -> None:
+    def make_dir(self, path: Path) -> None:
         super().make_dir(path)
         if path.name.startswith(".writing"):
             self.collect()

@@ -37,6 +37,14 @@ def test_two_failures_are_told_both(tf_call, tmp_path, how):
     assert said["steps"] == []
 
 
+def test_a_failure_that_is_told_at_the_end_says_what_ended_the_run(tf_call, tmp_path):
+    """Python shows the cause of an error, and not what it came after."""
+    said = tf_call(PROGRAMS + "not_told", str(tmp_path / "run"), "raised", "").check().result
+    assert (said["raised"], said["errno"]) == ("BackgroundSaveError", errno.EACCES)
+    assert said["notes"] == ["The run was being let go of after ValueError: the program's own"]
+    assert said["steps"] == []
+
+
 def test_a_failure_during_an_evaluation_does_not_prevent_the_last_resort(tf_call, tmp_path):
     """The timer saves what was held in reserve; the training thread is told of the failure when it comes by."""
     process = tf_call(PROGRAMS + "in_an_evaluation", str(tmp_path / "run")).check()
@@ -51,6 +59,11 @@ def test_a_failure_during_an_evaluation_does_not_prevent_the_last_resort(tf_call
 def test_what_waits_when_the_run_is_let_go_of_is_in_the_journal(tf_call, tmp_path):
     said = tf_call(PROGRAMS + "let_go_of_with_one_waiting", str(tmp_path / "run")).check().result
     assert said == {"steps": [], "dropped": [[2, "the run was let go of while an earlier one was being written"]]}
+
+
+def test_that_the_run_is_somebody_elses_is_told_once(tf_call, tmp_path):
+    """Whatever is tried after that fails in the same way."""
+    assert tf_call(PROGRAMS + "of_a_lost_run", str(tmp_path / "run")).check().result == {"notes": [], "steps": [1]}
 
 
 @pytest.mark.parametrize("thread", spread(["ckptkit-writer", "ckptkit-control", "ckptkit-drain"], 2))
