@@ -47,7 +47,7 @@ def test_training_that_comes_to_no_safe_point(tf_process, tmp_path):
     assert ckptkit.open_run(run).find("latest").step == 12
 
 
-@pytest.mark.parametrize(("grace_secs", "action"), spread([(2.3, "finish"), (0.3, "keep"), (60, "save")], 3))
+@pytest.mark.parametrize(("grace_secs", "action"), spread([(3, "finish"), (0.3, "keep"), (60, "save")], 3))
 def test_a_save_is_being_written(tf_process, tmp_path, grace_secs, action):
     """Two seconds for each save: the one that is being written is finished where there is time, and another one follows where there is more."""
     run = tmp_path / "run"

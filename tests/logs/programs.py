@@ -189,7 +189,7 @@ class LeftOnce(Model):
 
 def same_callbacks(directory: str) -> list[str]:
     """A `fit` is left in the middle, and somebody holds the exception, as a notebook does; the next one has the same callbacks."""
-    model = LeftOnce()
+    model = LeftOnce(f"{directory}/logs")
     model.compile("sgd", "mse")
     x, y = (rows[:BATCH * 10] for rows in _rows())
     tensorboard = keras.callbacks.TensorBoard(f"{directory}/logs", update_freq="batch")
@@ -218,7 +218,7 @@ class _LetsGo(keras.callbacks.Callback):
 
 def same_manager(directory: str) -> list[str]:
     """The exception that left a `fit` is let go of while the next one trains, with the same manager."""
-    model = LeftOnce()
+    model = LeftOnce(f"{directory}/logs")
     model.compile("sgd", "mse")
     x, y = (rows[:BATCH * 10] for rows in _rows())
     manager = ckptkit.CheckpointManager(f"{directory}/run", {"model": model}, save=ckptkit.EveryNSteps(5))
