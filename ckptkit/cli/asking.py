@@ -15,6 +15,7 @@ import click
 from ckptkit.cli.runs import opened
 from ckptkit.cli.text import plain
 from ckptkit.errors import CheckpointError
+from ckptkit.store.catalog import list_checkpoints
 from ckptkit.store.claims import RELEASED, Claim, list_claims
 from ckptkit.store.control import ANY_ATTEMPT, Request, ask, new_id, read_request, withdraw
 from ckptkit.store.events import AttemptEnded, Event, Requested, RequestServed, Restored, Saved, SaveDropped, SaveFailed
@@ -103,13 +104,18 @@ def _by_anyone(files: FileSystem, layout: RunLayout, request: Request, launcher:
                 click.echo("nobody trains; asked the launcher to end", err=True)
             heard = launcher.has_heard
             if over:
-                last = ended_by(read_attempt(layout, tried)) or last  # of a process that the launcher has told
+                last = ended_by(read_attempt(layout, tried), _newest_step(layout)) or last  # of a process that the launcher has told
                 words = "the launcher has ended, and starts no training"
                 return Answer(last.done or (heard and not last.heard), words if heard and not tried else f"{last.words}; {words}", last.step)
             if not heard and not launcher.is_here and time.monotonic() - since > LEASE_SECS:
                 raise UnansweredError(f"The launcher on {launcher.host} has given no word for {LEASE_SECS:g} s: it was lost, or is cut off from the "
                                       f"storage. The request stands.")
             _wait_a_little(until)
+
+
+def _newest_step(layout: RunLayout) -> int | None:
+    checkpoints = list_checkpoints(layout)
+    return checkpoints[-1].name.step if checkpoints else None
 
 
 def _trainer(layout: RunLayout) -> Claim | None:
@@ -139,7 +145,8 @@ def _by_process(files: FileSystem, layout: RunLayout, claim: Claim, request: Req
         if number is not None and not heard:
             heard = True
             click.echo("it has heard", err=True)
-        answer = (saved_by(told[number:], request.id) if number is not None and request.action == "save" else None) or ended_by(told)
+        answer = saved_by(told[number:], request.id) if number is not None and request.action == "save" else None
+        answer = answer or ended_by(told, _newest_step(layout))
         if answer is not None:
             return replace(answer, heard=heard)
         if gone:
@@ -174,16 +181,20 @@ def saved_by(told: Sequence[Event], request_id: str) -> Answer | None:
     return None
 
 
-def ended_by(told: Sequence[Event]) -> Answer | None:
+def ended_by(told: Sequence[Event], newest: int | None = None) -> Answer | None:
     """What came of it where the attempt is over: its state is saved where its newest checkpoint is of the step that it had come to.
 
     It may not be: where there was no time for it before the machine went away, after a second Ctrl-C, or where the program was left by `sys.exit`.
     A run that has made no step has nothing to save.
+
+    Args:
+        told: the attempt's part of the journal.
+        newest: the step of the run's newest checkpoint, for an attempt that has told of none: it may have ended on its way to where the run was.
     """
     ended = next((event for event in told if isinstance(event, AttemptEnded)), None)
     if ended is None:
         return None
-    newest = next((event.step for event in reversed(told) if isinstance(event, Saved | Restored)), None)
+    newest = next((event.step for event in reversed(told) if isinstance(event, Saved | Restored)), newest)
     words = f"{ended.outcome} at step {ended.step}"
     if ended.step == (newest or 0):
         return Answer(ended.outcome != "failed", words, ended.step)

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from ckptkit.log import logger
+from ckptkit.manager import registry
 
 EVENTS = ("on_epoch_begin", "on_epoch_end", "on_train_batch_begin", "on_train_batch_end", "on_test_begin", "on_test_end",
           "on_test_batch_begin", "on_test_batch_end", "on_train_end")
@@ -56,10 +56,7 @@ def _call(method: weakref.WeakMethod[Callable[[], object]], thread_of_fit: threa
     if threading.current_thread() is thread_of_fit:
         call()
         return
-    try:
-        threading.Thread(target=call, name="ckptkit-left").start()  # the interpreter waits for it
-    except RuntimeError as error:  # no further thread, or the interpreter is on its way out: it lets go of the run as well
-        logger.debug("a fit was left, and nothing could be told of it: %s", error)
+    registry.aside(call)
 
 
 def _watched(callback_list: weakref.ref[Any], name: str, failed: Callable[[BaseException], object]) -> Callable[..., Any]:

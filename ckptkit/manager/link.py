@@ -32,15 +32,19 @@ class Link:
     def __init__(self, channel: Channel, descriptor: int) -> None:
         self.channel = channel
         self._descriptor = descriptor
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()  # the collector may come by inside, and end a `fit` that was left
         self._free = 0
         self._said = Said(pid=os.getpid(), dump_signal=_dump_on_signal())
 
     def say(self, **changes: Any) -> None:
         """Says what has changed."""
         with self._guard:
-            said = replace(self._said, **changes)
-            if said != self._said:
+            before = self._said
+            said = replace(before, **changes)
+            while self._said is not before:
+                before = self._said
+                said = replace(before, **changes)
+            if said != before:
                 self._said = said
                 with suppress(OSError, UnicodeEncodeError):  # the launcher has gone, and its directory with it; or a path that no JSON can spell
                     self.channel.say(said)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from ckptkit.errors import RunLockedError
+from ckptkit.log import logger
 from ckptkit.store.layout import RunLayout
 
 _open: dict[str, Any] = {}
+_letting_go: set[threading.Thread] = set()
 _guard = threading.RLock()  # the collector may come by inside, and close the run of a `fit` that was left
 
 
@@ -19,6 +22,9 @@ def take_over(layout: RunLayout, manager: Any) -> None:
     Raises:
         RunLockedError: where that one is training now.
     """
+    for thread in list(_letting_go):
+        if thread is not threading.current_thread():
+            thread.join()
     with _guard:
         other = _open.get(_key(layout))
     if other is None or other is manager or not other.is_open:
@@ -42,7 +48,30 @@ def closed(layout: RunLayout, manager: Any) -> None:
             del _open[_key(layout)]
 
 
-os.register_at_fork(after_in_child=_open.clear)  # what the parent has open is not the child's to close
+def aside(let_go: Callable[[], object]) -> None:
+    """Has a run let go of on a thread of its own; whoever opens a run next waits for it, and so does the interpreter."""
+
+    def work() -> None:
+        try:
+            let_go()
+        finally:
+            _letting_go.discard(thread)
+
+    thread = threading.Thread(target=work, name="ckptkit-left")
+    _letting_go.add(thread)
+    try:
+        thread.start()
+    except RuntimeError as error:  # no further thread, or the interpreter is on its way out: it lets go of the run as well
+        _letting_go.discard(thread)
+        logger.debug("a fit was left, and nothing could be told of it: %s", error)
+
+
+def _forget() -> None:
+    _open.clear()
+    _letting_go.clear()
+
+
+os.register_at_fork(after_in_child=_forget)  # what the parent has open is not the child's to close
 
 
 def _key(layout: RunLayout) -> str:

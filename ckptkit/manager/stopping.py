@@ -170,7 +170,10 @@ class Stopping:
         self._call_off_last_resort()
         timer = self._timer = threading.Timer(max(self._grace_secs - 1.5 * (self._saver.write_secs or 0.0) - 1.0, 0.0), self._last_resort)
         timer.daemon = True
-        timer.start()
+        try:
+            timer.start()
+        except RuntimeError as error:  # no further thread
+            logger.warning("nothing is saved before the training comes to a safe point: %s", error)
 
     def _call_off_last_resort(self) -> None:
         """The time that it was meant for is another one now."""

@@ -57,9 +57,10 @@ class BackgroundWriter:
             return
         with self._changed:
             failures, self._failed = self._failed, []
-        failed, *others = sorted(failures, key=lambda error: not isinstance(error, RunLockedError))  # that one first
-        if isinstance(failed, RunLockedError):
-            raise _with_notes(failed, others)
+        failed, *others = failures
+        lost = next((error for error in failures if isinstance(error, RunLockedError)), None)
+        if lost is not None:  # it is somebody else's run: whatever followed has failed in the same way
+            raise _with_notes(lost, [error for error in failures if not isinstance(error, RunLockedError)])
         raise _with_notes(BackgroundSaveError(f"A save failed while training went on: {str(failed) or repr(failed)} The checkpoints from before it "
                                               f"are untouched.", failed), others) from failed
 
@@ -101,7 +102,6 @@ class BackgroundWriter:
                 with self._changed:
                     if not self._abandoned:
                         self._failed.append(error)
-                        self._abandoned = isinstance(error, RunLockedError)  # it is somebody else's run: whatever follows fails in the same way
             with self._changed:
                 self._working = None  # and with it its snapshot
             give_back()

@@ -19,6 +19,7 @@ import numpy as np
 import ckptkit
 from ckptkit.manager.outside import Outside
 from ckptkit.save import drain, tensorfile, writer
+from ckptkit.store.files import FileSystem
 from ckptkit.store.lock import check_not_held
 from tests.background.holds import Sits
 from tests.background.programs import ERRORS, Broken, events, one, told, until_idle
@@ -144,6 +145,21 @@ def of_a_lost_run(directory: str) -> dict[str, Any]:
     return {}
 
 
+def of_a_lost_run_that_saves_again(directory: str) -> int:
+    """The program goes on over the error; nothing that it saves from then on is taken for saved."""
+    _, manager = one(directory)
+    manager.restore_or_initialize()
+    shutil.rmtree(Path(directory) / "lock")
+    times = 0
+    for step in range(1, 4):
+        manager.save(step)
+        try:
+            manager.wait_until_finished()
+        except ckptkit.RunLockedError:
+            times += 1
+    return times
+
+
 # -- what the collector finds
 
 
@@ -227,3 +243,37 @@ def collected(directory: str, name: str) -> dict[str, Any]:
     check_not_held(manager.run.layout)
     return {"open": [open_before, manager.is_open], "steps": manager.all_steps,
             "outcomes": [event["outcome"] for event in events(directory, "attempt_ended")]}
+
+
+class _Slow(FileSystem):
+    """Takes some seconds for each checkpoint."""
+
+    def make_dir(self, path: Path) -> None:
+        if path.name.startswith(".writing"):
+            time.sleep(3)
+        super().make_dir(path)
+
+
+def opened_anew(directory: str) -> list[int]:
+    """A `fit` on another thread was left, its exception is let go of here, while a save is being written, and the run is opened at once."""
+    model = LeftOnce([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    x = np.ones((32, 2), "float32")
+    held: list[BaseException] = []
+
+    def train() -> None:
+        manager = ckptkit.CheckpointManager(directory, {"model": model}, save=ckptkit.EveryNSteps(2), files=_Slow())
+        try:
+            model.fit(x, x[:, :1], batch_size=8, epochs=3, verbose=0, callbacks=[ckptkit.CheckpointCallback(manager, export=False)])
+        except KeyboardInterrupt as error:
+            held.append(error)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    thread.join()
+    fresh = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    fresh.compile("sgd", "mse")
+    held.clear()
+    gc.collect()
+    fresh.fit(x, x[:, :1], batch_size=8, epochs=2, verbose=0, callbacks=[ckptkit.CheckpointCallback(directory, export=False)])
+    return [checkpoint.step for checkpoint in ckptkit.open_run(directory).checkpoints]

@@ -66,6 +66,10 @@ def test_that_the_run_is_somebody_elses_is_told_once(tf_call, tmp_path):
     assert tf_call(PROGRAMS + "of_a_lost_run", str(tmp_path / "run")).check().result == {"notes": [], "steps": [1]}
 
 
+def test_nothing_of_a_lost_run_is_taken_for_saved(tf_call, tmp_path):
+    assert tf_call(PROGRAMS + "of_a_lost_run_that_saves_again", str(tmp_path / "run")).check().result == 3
+
+
 @pytest.mark.parametrize("thread", spread(["ckptkit-writer", "ckptkit-control", "ckptkit-drain"], 2))
 def test_a_fit_that_is_collected_on_a_thread_that_its_end_waits_for(tf_call, tmp_path, thread):
     process = tf_call(PROGRAMS + "collected", str(tmp_path / "run"), thread).check()
@@ -74,3 +78,7 @@ def test_a_fit_that_is_collected_on_a_thread_that_its_end_waits_for(tf_call, tmp
     assert said["outcomes"] == ["failed"]
     assert 2 in said["steps"]
     assert "Traceback" not in process.stderr
+
+
+def test_a_run_is_opened_while_a_fit_that_was_left_lets_go_of_it(tf_call, tmp_path):
+    assert tf_call(PROGRAMS + "opened_anew", str(tmp_path / "run")).check().result[-1] == 8

@@ -47,6 +47,16 @@ def test_an_end_is_an_answer(told: list[Event], done: bool, words: str):
     assert (answer.done, answer.words, answer.step) == (done, words, told[-1].step)
 
 
+@pytest.mark.parametrize(("newest", "done", "words"), [
+    (1000, True, "stopped at step 1000"), (900, False, LOST + "the newest checkpoint is of step 900"),
+    (None, False, LOST + "there is no checkpoint")])
+def test_an_end_on_the_way_to_where_the_run_was(newest: int | None, done: bool, words: str):
+    """The state of the newest checkpoint is not told to be restored before its place in the data is reached."""
+    answer = ended_by([ended(1000)], newest)
+    assert answer is not None
+    assert (answer.done, answer.words) == (done, words)
+
+
 TRAINING = """
 import sys, time
 from ckptkit.clock import SystemClock
