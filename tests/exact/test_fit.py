@@ -28,7 +28,7 @@ MOMENTS: dict[str, list[dict[str, Any]]] = {
 SIGTERM = {"signal": "SIGTERM"}
 
 
-@pytest.mark.parametrize("kind", spread(DATA, 8))
+@pytest.mark.parametrize("kind", spread(DATA, 12))
 def test_data(kind: str, tf_process: Any, tmp_path: Path) -> None:
     deaths = [{"batch": [0, 3]}, {"evaluation": [1, 2]}, {"batch": [2, 5]}]
     Comparison(tf_process, tmp_path, data=kind).check(deaths, save=2)
@@ -68,7 +68,7 @@ def test_callbacks_that_change_the_model_where_a_run_goes_on(callbacks: str, mod
         [{"evaluation": [0, 1], **SIGTERM}, {"batch": [1, 3], **SIGTERM}, {"last": 1, "signal": "SIGKILL"}], save=1)
 
 
-@pytest.mark.parametrize("kind", spread(DATA, 12, 1))
+@pytest.mark.parametrize("kind", spread(DATA, 20, 1))
 def test_a_signal_to_stop(kind: str, tf_process: Any, tmp_path: Path) -> None:
     """It saves where it arrives: in mid-epoch, at the last batch of an epoch, in an evaluation, and there is nothing left to do again."""
     comparison = Comparison(tf_process, tmp_path, data=kind)

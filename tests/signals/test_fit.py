@@ -83,7 +83,7 @@ def test_a_second_ctrl_c_stops_at_once(start, undisturbed, hold):
     finishes_right(start, undisturbed, held.run)
 
 
-@pytest.mark.parametrize("hold", spread([*IDS, "committed-3"], 4))
+@pytest.mark.parametrize("hold", spread([*IDS, "committed-3"], 5))
 def test_a_kill_costs_what_was_not_saved(start, undisturbed, hold):
     held: Held = start("train.py", hold).wait_for(hold)
     held.process.send_signal(signal.SIGKILL)
