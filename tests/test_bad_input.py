@@ -373,16 +373,17 @@ SEAM = """
     OPERATIONS = ("make_dir", "create", "replace_content", "append", "sync_file", "sync_dir", "rename", "remove_file", "remove_tree")
 
     class Failing(FileSystem):
-        '''Refuses one operation, or that one and all after it.'''
-        def __init__(self, at, lasting):
-            self.count, self.at, self.lasting, self.reached = 0, at, lasting, []
+        '''Refuses the n-th operation of a kind, or that one and all after it. (The n-th of all would be of another kind now and then: whether an
+        event file has to make way depends on the second in which the one before it began.)'''
+        def __init__(self, kind, at, lasting):
+            self.kind, self.count, self.at, self.lasting, self.reached = kind, 0, at, lasting, []
 
     def failing(name):
         def method(self, *args, **options):
             if threading.current_thread().name == "ckptkit-tensorboard":  # at a time of its own: the n-th operation would be another one each time
                 return getattr(FileSystem, name)(self, *args, **options)
-            self.count += 1
-            if self.count == self.at or (self.lasting and self.count > self.at):
+            self.count += name == self.kind
+            if (self.lasting and self.reached) or (name == self.kind and self.count == self.at):
                 self.reached.append(name)
                 with storage_errors(name, args[0]):
                     raise OSError(number, os.strerror(number))
@@ -398,12 +399,13 @@ SEAM = """
     number = getattr(errno, sys.argv[2])
     lasting = sys.argv[3] == "lasting"
     import shutil
-    at, problems, operations, kinds = 0, [], set(), set()
-    while True:
-        at += 1
+    problems, operations, kinds = [], [], set()
+    left = [(name, 1) for name in OPERATIONS]
+    while left:
+        kind, at = left.pop()
         shutil.rmtree(run, ignore_errors=True)
         save(1, 2)
-        files = Failing(at, lasting)
+        files = Failing(kind, at, lasting)
         m = manager(files=files, keep=ckptkit.KeepLatest(2), background=sys.argv[4] == "background")
         def attempt():
             m.restore_or_initialize()
@@ -413,8 +415,9 @@ SEAM = """
         received = refused(attempt)
         refused(m.close)
         if not files.reached:
-            break
-        operations.add(files.reached[0])
+            continue
+        left.append((kind, at + 1))
+        operations.append(kind)
         kinds.add((received["kind"], received["errno"]))
         step = restored()
         if step not in (2, 3):
@@ -427,7 +430,7 @@ SEAM = """
         save(4)
         if restored() != 4:
             problems.append([at, files.reached, "does not go on"])
-    say(problems=problems, count=at - 1, operations=sorted(operations), kinds=sorted(map(str, kinds)))
+    say(problems=problems, count=len(operations), operations=sorted(set(operations)), kinds=sorted(map(str, kinds)))
 """
 
 
