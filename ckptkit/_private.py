@@ -5,6 +5,7 @@ Tried with TensorFlow 2.20 to 2.21 and Keras 3.14 to 3.15; `tests/test_private.p
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -63,6 +64,13 @@ def dataset_of(iterator: Any) -> Any:
 def stages_of(dataset: Any) -> list[str]:
     """The classes of a pipeline's stages, the last one first. Reason: tf.data describes its pipelines nowhere else in Python."""
     return [type(dataset).__name__.lstrip("_"), *(name for each in dataset._inputs() for name in stages_of(each))]
+
+
+def stages_repeated(dataset: Any) -> list[list[str]]:
+    """For each `repeat` in a pipeline, the classes of the stages that it repeats. Reason: as `stages_of`."""
+    inputs = dataset._inputs()
+    own = [[name for each in inputs for name in stages_of(each)]] if stages_of(dataset)[0] == "RepeatDataset" else []
+    return [*own, *(stages for each in inputs for stages in stages_repeated(each))]
 
 
 def describe_pipeline(dataset: Any) -> list[str]:
@@ -236,6 +244,23 @@ def skip_evaluation(model: Any) -> None:
     iterator = getattr(model, "_eval_epoch_iterator", None)
     if iterator is not None:
         iterator._steps_seen = 0
+
+
+def leave_out(epoch_iterator: Any, calls: int) -> int:
+    """Takes calls out of those that Keras' loop over this iterator of an epoch still makes; no data is drawn for them.
+
+    Reason: the loop has its count in local variables, and one turn of it takes as long as a small step. The next batch that it begins is
+    numbered, and the epoch ends, as if the calls had been made.
+
+    Returns:
+        How many there were; fewer than `calls` where the epoch has no more.
+    """
+    return sum(1 for _ in itertools.islice(epoch_iterator._epoch_iterator, calls))
+
+
+def evaluation_iterator(model: Any) -> Any:
+    """What makes the iterators of the evaluations of a `fit`."""
+    return model._eval_epoch_iterator
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,19 @@ stages = names(first.shuffle(3).map(lambda x: x).batch(2).prefetch(1))
 assert [word for word, stage in zip(["prefetch", "batch", "map", "shuffle", "range"], stages, strict=True) if word not in stage] == []
 assert len(names(tf.data.Dataset.zip(first, first.batch(2)))) == 4
 """,
+    "stages_repeated": """
+rows = tf.data.Dataset.range(9)
+assert _private.stages_repeated(rows.shuffle(3)) == []
+assert _private.stages_repeated(rows.shuffle(3).repeat().batch(2)) == [["ShuffleDataset", "RangeDataset"]]
+twice = tf.data.Dataset.zip((rows.repeat(2), rows.batch(2).prefetch(1))).repeat()
+assert _private.stages_repeated(twice) == [["ZipDataset", "RepeatDataset", "RangeDataset", "PrefetchDataset", "BatchDataset", "RangeDataset"], ["RangeDataset"]]
+for shuffle in (True, False):
+    class Look(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None): self.dataset = _private.fit_call(self).epoch_iterator._distributed_dataset
+    look = Look()
+    model().fit(x, y, shuffle=shuffle, verbose=0, callbacks=[look])
+    assert _private.stages_repeated(look.dataset) == [["TensorDataset"]], _private.stages_repeated(look.dataset)
+""",
     "describe_pipeline": """
 def stages(batch=4, buffer=10, prefetch=True):
     dataset = tf.data.Dataset.range(99).shuffle(buffer).map(lambda x: x).batch(batch).repeat(2)
@@ -267,6 +280,34 @@ for validation in (rows, rows.filter(lambda a, b: True)):
         calls.clear()
         made.fit(x, y, epochs=2, verbose=0, validation_data=validation, callbacks=[Skip()], **steps)
         assert calls == [(0, 0), (1, 0), (1, 1)], (calls, steps)
+""",
+    "leave_out": """
+class Jump(keras.callbacks.Callback):
+    def on_train_begin(self, logs=None): self.iterator = _private.fit_call(self).epoch_iterator
+    def on_epoch_begin(self, epoch, logs=None): self.seen.append([])
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen[-1].append(batch)
+        if batch < each: self.left.append(_private.leave_out(self.iterator, calls))
+jump, rows = Jump(), tf.data.Dataset.from_tensor_slices((np.ones((18, 4), "float32"), np.ones((18, 1), "float32"))).batch(2, True)
+for each in (1, 2):
+    for data, steps in ((rows, None), (rows.repeat(), 9)):
+        for calls in (3, 0, 50):  # the last is more than there are
+            jump.seen, jump.left = [], []
+            model(steps_per_execution=each).fit(data, epochs=2, steps_per_epoch=steps, verbose=0, callbacks=[jump])
+            ends = [each - 1, *range(each * (calls + 2) - 1, 9 + each - 1, each)]
+            assert jump.seen == [ends, ends] and jump.left == [min(calls, -(-9 // each) - 1)] * 2, (jump.seen, jump.left, ends)
+jump.seen, jump.left, each, calls = [], [], 1, 3
+model().fit(rows.filter(lambda a, b: True), verbose=0, callbacks=[jump])  # of unknown length: none of the batches is drawn for what is left out
+assert jump.seen == [[0, *range(4, 12)]] and jump.left == [3], (jump.seen, jump.left)
+""",
+    "evaluation_iterator": """
+class Once(keras.callbacks.Callback):
+    def on_test_batch_end(self, batch, logs=None):
+        batches.append(batch)
+        if batch == 0: assert _private.leave_out(_private.evaluation_iterator(self.model), 2) == 2
+batches = []
+model().fit(x, y, epochs=2, batch_size=2, verbose=0, validation_data=(x, y), validation_batch_size=2, callbacks=[Once()])
+assert batches == [0, 3, 0, 3], batches
 """,
     "global_seed": """
 import random

@@ -165,7 +165,7 @@ class FitRun:
         self._place = place
         self._untouched = self._values_of_model()
         self._attempt.spent.on("drawing_again")
-        self._replay = Replay(place, self._traced(self._model.train_function))
+        self._replay = Replay(place, self._traced(self._model.train_function), self._call.epoch_iterator)
         _private.set_initial_epoch(self._model, place.first_epoch)
         self._others.hide()
 
@@ -386,7 +386,7 @@ class FitRun:
             if self._replay.evaluation_is_new:
                 _private.skip_evaluation(self._model)
                 return {}
-            return self._replay.evaluation_call(iterator)
+            return self._replay.evaluation_call(iterator, _private.evaluation_iterator(self._model))
         if not self._place.evaluations and not self._evaluation.calls:
             self._place.evaluation_drawn_again = why_not_saved(iterator)
         try:

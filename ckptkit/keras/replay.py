@@ -2,7 +2,8 @@
 
 Keras' loops run from the first epoch on, with a train and a test function that train nothing; other callbacks do not see it. So Keras makes
 the same iterators in the same order, its own counts are right, and every shuffle stands where it stood: one batch is drawn from each new
-iterator, which is what advances the counters of shuffles. The very first call is a real step, thrown away: it builds and traces everything
+iterator, which is what advances the counters of shuffles. Calls for which nothing has to be drawn are left out of the loops. The very
+first call is a real step, thrown away: it builds and traces everything
 exactly as it was built, and all of it is overwritten when the place is reached.
 """
 
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ckptkit import _private
 from ckptkit.keras.place import Pass, Place
 from ckptkit.keras.unseen import unseen
 from ckptkit.save.position import Progress, draw, keeps_a_cache, repeats_within
@@ -23,13 +25,15 @@ class Replay:
     Args:
         place: where to.
         step: the real train function.
+        epoch_iterator: that Keras' loop of training goes over.
 
     Attributes:
         iterator: the one that Keras has drawn from last, or None.
     """
 
-    def __init__(self, place: Place, step: Callable[[Any], Any]) -> None:
+    def __init__(self, place: Place, step: Callable[[Any], Any], epoch_iterator: Any) -> None:
         self._place = place
+        self._epoch_iterator = epoch_iterator
         self._step = step
         self._epoch = place.first_epoch
         self._calls = 0
@@ -67,7 +71,7 @@ class Replay:
         return self._made - self._drawn if iterator is self.iterator else 0
 
     def call(self, iterator: Any) -> None:
-        """Stands for a call of the train function that was made before.
+        """Stands for a call of the train function that was made before, and for those after it that are left out.
 
         Raises:
             StopIteration: where the data had ended there.
@@ -89,9 +93,10 @@ class Replay:
             self._drawn += draw(iterator, self._place.per_call)
         elif self._drawn == 0:
             self._drawn += draw(iterator, 1)
-        self._made += self._place.per_call
-        self._calls += 1
-        self._progress.add(self._place.per_call)
+        calls = 1 if self._draws_all else 1 + _private.leave_out(self._epoch_iterator, self._pass.calls - self._calls - 1)
+        self._made += calls * self._place.per_call
+        self._calls += calls
+        self._progress.add(calls * self._place.per_call)
 
     @property
     def _draws_all(self) -> bool:
@@ -129,8 +134,12 @@ class Replay:
                          f"validation_data or validation_freq have changed")
         return found
 
-    def evaluation_call(self, iterator: Any) -> dict[str, Any]:
+    def evaluation_call(self, iterator: Any, epoch_iterator: Any) -> dict[str, Any]:
         """Stands for a call of the test function that was made before.
+
+        Args:
+            iterator: that Keras has called it with.
+            epoch_iterator: that Keras' loop of evaluation goes over.
 
         Raises:
             StopIteration: where the data had ended there.
@@ -150,4 +159,6 @@ class Replay:
         elif self._evaluation_calls == 0:
             draw(iterator, 1)
         self._evaluation_calls += 1
+        if not draws_all:
+            self._evaluation_calls += _private.leave_out(epoch_iterator, made.calls - self._evaluation_calls)
         return {}

@@ -13,6 +13,8 @@ from ckptkit.save.leaves import Tensors
 
 _CANNOT = (tf.errors.OpError, NotImplementedError, ValueError, TypeError, AttributeError)
 _PROGRESS_SECS = 5.0
+_IN_ONE_ORDER = frozenset({"TensorDataset", "TensorSliceDataset", "RangeDataset", "ZipDataset", "BatchDataset", "PrefetchDataset"})
+"""Stages that draw nothing: repeated, they give the same again. (So repeats Keras the arrays that it was given, beside the order of their rows.)"""
 
 
 def why_not_saved(iterator: Any) -> str | None:
@@ -88,14 +90,14 @@ def keeps_a_cache(iterator: Any) -> bool:
 
 
 def repeats_within(iterator: Any, *, endless: bool) -> bool:
-    """Whether a pass over the data draws several orders, because the pipeline repeats.
+    """Whether a pass over the data may draw several orders, because the pipeline repeats what draws one.
 
     Args:
         iterator: of tf.data.
         endless: whether a pipeline that repeats without end counts; one iterator over it may serve all passes.
     """
     dataset = _private.dataset_of(iterator)
-    repeats = "RepeatDataset" in _private.stages_of(dataset)
+    repeats = any(not _IN_ONE_ORDER.issuperset(stages) for stages in _private.stages_repeated(dataset))
     return repeats and (endless or int(dataset.cardinality()) != tf.data.INFINITE_CARDINALITY)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -54,3 +56,46 @@ def test_every_eighth_position(tf_process: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["shuffle_global_seed", "two_shuffles"])
 def test_every_position(kind: str, tf_process: Any, tmp_path: Path) -> None:
     check_positions(range(1, EPOCHS * BATCHES + 1), kind, tf_process, tmp_path)
+
+
+def test_coming_back_deep_into_a_run_goes_through_few_calls_of_the_loops(tf_process: Any, tmp_path: Path) -> None:
+    """To batch 90 of the third epoch, past two evaluations of 50 batches: what a turn of Keras' loops costs counts in epochs, not in batches."""
+    process = tf_process(dedent("""
+        import json, sys
+        import keras, numpy as np
+        import ckptkit
+
+        class Counting(ckptkit.CheckpointCallback):
+            def on_train_batch_begin(self, batch, logs=None):
+                seen.append([epoch, "train", batch])
+                super().on_train_batch_begin(batch, logs)
+            def on_test_batch_begin(self, batch, logs=None):
+                seen.append([epoch, "test", batch])
+                super().on_test_batch_begin(batch, logs)
+            def on_epoch_begin(self, number, logs=None):
+                global epoch
+                epoch = number
+                super().on_epoch_begin(number, logs)
+
+        class Fail(keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                if first and (epoch, batch) == (2, 92): raise InterruptedError
+
+        x, y = np.ones((100, 4), "float32"), np.ones((100, 1), "float32")
+        for first in (True, False):
+            keras.utils.set_random_seed(1)
+            seen, epoch = [], None
+            model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+            model.compile("sgd", "mse")
+            try:
+                model.fit(x, y, batch_size=1, epochs=3, validation_data=(x[:50], y[:50]), validation_batch_size=1, verbose=0,
+                          callbacks=[Counting(sys.argv[1], save=ckptkit.EveryNSteps(10), export=False), Fail()])
+            except InterruptedError:
+                pass
+        print(json.dumps(seen))
+    """), tmp_path / "run")
+    process.wait()
+    process.check()
+    seen = json.loads(process.stdout.splitlines()[-1])
+    before = [[0, "train", 0], [0, "test", 0], [1, "train", 0], [1, "test", 0], [2, "train", 0]]
+    assert seen == [*before, *([2, "train", batch] for batch in range(90, 100)), *([2, "test", batch] for batch in range(50))]
