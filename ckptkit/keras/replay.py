@@ -3,8 +3,8 @@
 Keras' loops run from the first epoch on, with a train and a test function that train nothing; other callbacks do not see it. So Keras makes
 the same iterators in the same order, its own counts are right, and every shuffle stands where it stood: one batch is drawn from each new
 iterator, which is what advances the counters of shuffles. Calls for which nothing has to be drawn are left out of the loops. The very
-first call is a real step, thrown away: it builds and traces everything
-exactly as it was built, and all of it is overwritten when the place is reached.
+first call is a real step, thrown away: it builds and traces everything exactly as it was built, and all of it is overwritten when the
+place is reached.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Replay:
 
     def __init__(self, place: Place, step: Callable[[Any], Any], epoch_iterator: Any) -> None:
         self._place = place
-        self._epoch_iterator = epoch_iterator
         self._step = step
+        self._epoch_iterator = epoch_iterator
         self._epoch = place.first_epoch
         self._calls = 0
         self._evaluation = -1
@@ -93,7 +93,8 @@ class Replay:
             self._drawn += draw(iterator, self._place.per_call)
         elif self._drawn == 0:
             self._drawn += draw(iterator, 1)
-        calls = 1 if self._draws_all else 1 + _private.leave_out(self._epoch_iterator, self._pass.calls - self._calls - 1)
+        left = 0 if self._draws_all else self._pass.calls - self._calls - 1
+        calls = 1 + _private.leave_out(self._epoch_iterator, left)
         self._made += calls * self._place.per_call
         self._calls += calls
         self._progress.add(calls * self._place.per_call)
@@ -158,7 +159,6 @@ class Replay:
             draw(iterator, self._place.per_call)
         elif self._evaluation_calls == 0:
             draw(iterator, 1)
-        self._evaluation_calls += 1
-        if not draws_all:
-            self._evaluation_calls += _private.leave_out(epoch_iterator, made.calls - self._evaluation_calls)
+        left = 0 if draws_all else made.calls - self._evaluation_calls - 1
+        self._evaluation_calls += 1 + _private.leave_out(epoch_iterator, left)
         return {}
