@@ -77,7 +77,7 @@ def test_a_signal_to_stop(kind: str, tf_process: Any, tmp_path: Path) -> None:
     assert batches == [record[1:3] for record in events(comparison.without) if record[0] == "batch"]
 
 
-@pytest.mark.parametrize("kind", spread(DATA, 12, 2))
+@pytest.mark.parametrize("kind", spread(DATA, 24, 2))
 def test_the_callback_changes_no_bit(kind: str, tf_process: Any, tmp_path: Path) -> None:
     """Of a run that nobody interrupts."""
     comparison = Comparison(tf_process, tmp_path, data=kind)

@@ -24,7 +24,8 @@ MOMENTS = [
 ]
 IDS = [hold for hold, _, _ in MOMENTS]
 # SIGUSR1 takes the way of SIGTERM, and SIGINT most of it: one of their moments here, all of them in the long suite.
-IN_SHORT = {signal.SIGTERM: IDS, signal.SIGUSR1: ["batch"], signal.SIGINT: ["validation"]}
+IN_SHORT = {signal.SIGTERM: ["tracing", "batch", "validation", "commit-2", "epoch_end", "export"], signal.SIGUSR1: ["batch"],
+            signal.SIGINT: ["validation"]}
 AT_MOMENTS = [pytest.param(number, *moment, id=f"{number.name}-{moment[0]}",
                            marks=[] if moment[0] in IN_SHORT[number] else [pytest.mark.long])
               for number in IN_SHORT for moment in MOMENTS]

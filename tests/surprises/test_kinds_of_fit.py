@@ -7,6 +7,7 @@ import json
 import pytest
 
 import ckptkit
+from tests.support.spread import spread
 from tests.surprises.conftest import told
 
 
@@ -85,7 +86,7 @@ def test_a_list_of_callbacks_that_is_given(lab, run):
     assert [event.step for event in told(run, "saved")] == [1, 2]
 
 
-@pytest.mark.parametrize("event", ["on_train_begin", "on_epoch_begin", "on_train_batch_begin", "on_train_batch_end", "on_epoch_end"])
+@pytest.mark.parametrize("event", spread(["on_train_begin", "on_epoch_begin", "on_train_batch_begin", "on_epoch_end", "on_train_batch_end"]))
 def test_a_train_function_that_is_made_anew(lab, run, event):
     """As after a change of what is trained: saves, signals and the position go on."""
     def again():

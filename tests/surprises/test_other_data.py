@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import ckptkit
+from tests.support.spread import spread
 from tests.surprises.conftest import told
 
 
@@ -25,8 +26,8 @@ def reasons(run):
     return [event.reason for event in told(run, "inexact")]
 
 
-@pytest.mark.parametrize("options", [{}, {"validation_steps": 2}], ids=["whole", "steps"])
-@pytest.mark.parametrize("unknown", [False, True])
+@pytest.mark.parametrize(("unknown", "options"), spread([
+    (False, {}), (True, {}), (True, {"validation_steps": 2}), (False, {"validation_steps": 2})]))
 def test_validation_data_that_is_added(lab, run, unknown, options):
     def data():
         return validation(lab).filter(lambda x, y: True) if unknown else validation(lab)
