@@ -5,6 +5,7 @@ Tried with TensorFlow 2.20 to 2.21 and Keras 3.14 to 3.15; `tests/test_private.p
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -61,20 +62,55 @@ def dataset_of(iterator: Any) -> Any:
     return iterator._dataset
 
 
-def stages_of(dataset: Any) -> list[str]:
-    """The classes of a pipeline's stages, the last one first. Reason: tf.data describes its pipelines nowhere else in Python."""
-    return [type(dataset).__name__.lstrip("_"), *(name for each in dataset._inputs() for name in stages_of(each))]
+@dataclass(frozen=True)
+class Stage:
+    """A stage of a tf.data pipeline.
+
+    Args:
+        kind: its class, as `ShuffleDataset`.
+        inputs: the stages that it reads from.
+        inside: the pipelines that its functions use and did not make themselves; None for one that cannot be looked into.
+        random: operations in its functions that draw from a state inside TensorFlow's kernels.
+        once: whether its functions are called once in a pass.
+    """
+
+    kind: str
+    inputs: tuple[Stage, ...] = ()
+    inside: tuple[Stage | None, ...] = ()
+    random: tuple[str, ...] = ()
+    once: bool = False
 
 
-def stages_repeated(dataset: Any) -> list[list[str]]:
-    """For each `repeat` in a pipeline, the classes of the stages that it repeats. Reason: as `stages_of`."""
-    inputs = dataset._inputs()
-    own = [[name for each in inputs for name in stages_of(each)]] if stages_of(dataset)[0] == "RepeatDataset" else []
-    return [*own, *(stages for each in inputs for stages in stages_repeated(each))]
+def stage_of(dataset: Any) -> Stage:
+    """A pipeline by its last stage. Reason: tf.data describes its pipelines nowhere else in Python."""
+    inputs, functions = dataset._inputs(), dataset._functions()
+    random = sorted({node.op for function in functions for node in _nodes_of(function) if node.op in _STATEFUL_RANDOM})
+    inside = tuple(each for function in functions for each in _inside(function))
+    once = len(inputs) == 1 and int(inputs[0].cardinality()) == 1
+    return Stage(type(dataset).__name__.lstrip("_"), tuple(map(stage_of, inputs)), inside, tuple(random), once)
+
+
+def _inside(function: Any) -> list[Stage | None]:
+    """The pipelines that a function uses and did not make: they are tensors there, and found again among the names that it was written with."""
+    used = [tensor for tensor in function.function.captured_inputs if tensor.dtype == tf.variant]
+    if not used:
+        return []
+    try:
+        names = inspect.getclosurevars(function._func)
+    except TypeError:
+        return [None] * len(used)
+    known = {id(each._variant_tensor): each for each in (*names.nonlocals.values(), *names.globals.values()) if isinstance(each, tf.data.Dataset)}
+    return [stage_of(known[id(tensor)]) if id(tensor) in known else None for tensor in used]
+
+
+def _nodes_of(function: Any) -> list[Any]:
+    """The operations of a function of a pipeline, and of the functions in it."""
+    graph = function.function.graph.as_graph_def()
+    return [*graph.node, *(node for each in graph.library.function for node in each.node_def)]
 
 
 def describe_pipeline(dataset: Any) -> list[str]:
-    """A pipeline's stages with the sizes that decide on the order of its rows, to see whether it is the same one. Reason: as `stages_of`."""
+    """A pipeline's stages with the sizes that decide on the order of its rows, to see whether it is the same one. Reason: as `stage_of`."""
     sizes = [f"{name.lstrip('_')}={int(size)}" for name in ("_batch_size", "_buffer_size", "_cycle_length", "_count")
              if (size := getattr(dataset, name, None)) is not None and isinstance(size, int | tf.__internal__.EagerTensor)]
     own = f"{type(dataset).__name__.lstrip('_')}({', '.join(sizes)})"
@@ -127,10 +163,9 @@ class EagerOperations:
 def unseeded_random_ops(dataset: Any) -> list[str]:
     """Operations in a pipeline's functions that draw random numbers and have no seed, neither their own nor a global one.
 
-    Reason: as `stages_of`; and an operation's seeds are only in the graph of the function that it is in.
+    Reason: as `stage_of`; and an operation's seeds are only in the graph of the function that it is in.
     """
-    graphs = [function.function.graph.as_graph_def() for function in dataset._functions()]
-    nodes = [node for graph in graphs for node in (*graph.node, *(inner for each in graph.library.function for inner in each.node_def))]
+    nodes = [node for function in dataset._functions() for node in _nodes_of(function)]
     found = {node.op for node in nodes if node.op in _STATEFUL_RANDOM and not node.attr["seed"].i and not node.attr["seed2"].i}
     return sorted(found.union(*(unseeded_random_ops(each) for each in dataset._inputs())))
 
@@ -252,15 +287,15 @@ def leave_out(epoch_iterator: Any, calls: int) -> int:
     Reason: the loop has its count in local variables, and one turn of it takes as long as a small step. The next batch that it begins is
     numbered, and the epoch ends, as if the calls had been made.
 
+    Args:
+        epoch_iterator: see `FitCall`; nothing is left out where there is none.
+        calls: how many.
+
     Returns:
         How many there were; fewer than `calls` where the epoch has no more.
     """
-    return sum(1 for _ in itertools.islice(epoch_iterator._epoch_iterator, calls))
-
-
-def evaluation_iterator(model: Any) -> Any:
-    """What makes the iterators of the evaluations of a `fit`."""
-    return model._eval_epoch_iterator
+    batches = getattr(epoch_iterator, "_epoch_iterator", None) or ()
+    return sum(1 for _ in itertools.islice(batches, calls))
 
 
 @dataclass(frozen=True)
@@ -484,6 +519,19 @@ def fit_call(callback: Any) -> FitCall:
     adapter = getattr(iterator, "data_adapter", None)
     return FitCall(callback_list, fit.get("initial_epoch") or 0, getattr(adapter, "batch_size", None) or _batch_size(dataset),
                    getattr(dataset, "element_spec", None), iterator)
+
+
+def evaluation_iterator() -> Any:
+    """What makes the iterator of the evaluation that is calling a callback's `on_test_begin`, seen from there; None where that does not show.
+
+    Reason: it is in the loop only, and a model's own `evaluate` need not use the one that `fit` keeps.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_name != "fit":
+        if "epoch_iterator" in frame.f_locals:
+            return frame.f_locals["epoch_iterator"]
+        frame = frame.f_back
+    return None
 
 
 def callbacks_of_coming_fit(callback: Any) -> list[Any]:

@@ -64,27 +64,47 @@ assert next(iterator).numpy() == 1
 dataset = tf.data.Dataset.range(3)
 assert _private.dataset_of(iter(dataset)) is dataset
 """,
-    "stages_of": """
-def names(dataset):
-    return [name.lower() for name in _private.stages_of(dataset)]
-first = tf.data.Dataset.range(9)
-stages = names(first.shuffle(3).map(lambda x: x).batch(2).prefetch(1))
-assert [word for word, stage in zip(["prefetch", "batch", "map", "shuffle", "range"], stages, strict=True) if word not in stage] == []
-assert len(names(tf.data.Dataset.zip(first, first.batch(2)))) == 4
+    "Stage": """
+assert _private.Stage("RangeDataset") == _private.stage_of(tf.data.Dataset.range(3))
 """,
-    "stages_repeated": """
-rows = tf.data.Dataset.range(9)
-assert _private.stages_repeated(rows.shuffle(3)) == []
-assert _private.stages_repeated(rows.shuffle(3).repeat().batch(2)) == [["ShuffleDataset", "RangeDataset"]]
-twice = tf.data.Dataset.zip((rows.repeat(2), rows.batch(2).prefetch(1))).repeat()
-below = ["ZipDataset", "RepeatDataset", "RangeDataset", "PrefetchDataset", "BatchDataset", "RangeDataset"]
-assert _private.stages_repeated(twice) == [below, ["RangeDataset"]]
-for shuffle in (True, False):
-    class Look(keras.callbacks.Callback):
-        def on_train_begin(self, logs=None): self.dataset = _private.fit_call(self).epoch_iterator._distributed_dataset
+    "stage_of": """
+def kinds(stage):
+    return [stage.kind, *(kind for each in stage.inputs for kind in kinds(each))]
+first = tf.data.Dataset.range(9)
+chain = first.shuffle(3).map(lambda x: x).batch(2).prefetch(1)
+assert kinds(_private.stage_of(chain)) == ["PrefetchDataset", "BatchDataset", "MapDataset", "ShuffleDataset", "RangeDataset"]
+assert kinds(_private.stage_of(tf.data.Dataset.zip(first, first.repeat(2)))) == ["ZipDataset", "RangeDataset", "RepeatDataset", "RangeDataset"]
+assert kinds(_private.stage_of(first.concatenate(first.cache()))) == ["ConcatenateDataset", "RangeDataset", "CacheDataset", "RangeDataset"]
+# What functions use and draw.
+used = first.shuffle(4)
+def random(x): return tf.random.uniform(())
+@tf.function
+def inner(x): return tf.cond(x > 1, lambda: random(x), lambda: 0.0)
+class Has:
+    held = used
+    def own(self, i): return self.held
+for made, kind, inside, drawn in (
+        (first.flat_map(lambda i: used), "FlatMapDataset", (_private.stage_of(used),), ()),
+        (first.interleave(lambda i: first.shard(2, 0), cycle_length=2), "InterleaveDataset", (_private.stage_of(first),), ()),
+        (first.flat_map(lambda i: tf.data.Dataset.range(3).shuffle(2)), "FlatMapDataset", (), ()),
+        (first.flat_map(Has().own), "FlatMapDataset", (None,), ()),
+        (first.map(lambda i: used.reduce(i, tf.add)), "MapDataset", (_private.stage_of(used),), ()),
+        (first.map(random), "MapDataset", (), ("RandomUniform",)),
+        (first.map(inner, num_parallel_calls=2), "ParallelMapDataset", (), ("RandomUniform",)),
+        (first.flat_map(lambda i: tf.data.Dataset.range(3).map(random)), "FlatMapDataset", (), ("RandomUniform",)),
+        (first.window(3).flat_map(lambda rows: rows.batch(3)), "FlatMapDataset", (), ())):
+    stage = _private.stage_of(made)
+    assert (stage.kind, stage.inside, stage.random, stage.once) == (kind, inside, drawn, False), stage
+assert _private.stage_of(tf.data.Dataset.range(1).map(random)).once
+# Keras draws the order of arrays in one call, or that of each batch in one of its own.
+class Look(keras.callbacks.Callback):
+    def on_train_begin(self, logs=None): self.dataset = _private.fit_call(self).epoch_iterator._distributed_dataset
+def drawing(stage):
+    return [(each, stage.once) for each in stage.random] + [each for below in stage.inputs for each in drawing(below)]
+for shuffle, drawn in ((True, [("RandomShuffle", True)]), (False, []), ("batch", [("RandomShuffle", False)])):
     look = Look()
     model().fit(x, y, shuffle=shuffle, verbose=0, callbacks=[look])
-    assert _private.stages_repeated(look.dataset) == [["TensorDataset"]], _private.stages_repeated(look.dataset)
+    assert drawing(_private.stage_of(look.dataset)) == drawn, drawing(_private.stage_of(look.dataset))
 """,
     "describe_pipeline": """
 def stages(batch=4, buffer=10, prefetch=True):
@@ -302,13 +322,28 @@ model().fit(rows.filter(lambda a, b: True), verbose=0, callbacks=[jump])  # of u
 assert jump.seen == [[0, *range(4, 12)]] and jump.left == [3], (jump.seen, jump.left)
 """,
     "evaluation_iterator": """
-class Once(keras.callbacks.Callback):
+class Look(keras.callbacks.Callback):
+    def on_train_begin(self, logs=None): assert _private.evaluation_iterator() is None
+    def on_test_begin(self, logs=None): made.append(_private.evaluation_iterator())
     def on_test_batch_end(self, batch, logs=None):
         batches.append(batch)
-        if batch == 0: assert _private.leave_out(_private.evaluation_iterator(self.model), 2) == 2
-batches = []
-model().fit(x, y, epochs=2, batch_size=2, verbose=0, validation_data=(x, y), validation_batch_size=2, callbacks=[Once()])
-assert batches == [0, 3, 0, 3], batches
+        if batch == 0: assert _private.leave_out(made[-1], 2) == 2
+class Own(keras.Sequential):
+    def evaluate(self, *data, **options):
+        options.pop("_use_cached_eval_dataset", None)
+        return super().evaluate(*data, **options)
+class Loop(keras.Sequential):
+    def evaluate(self, *data, callbacks, **options):
+        callbacks.on_test_begin()
+        return {"loss": 1.0}
+for kind, seen in ((keras.Sequential, 2), (Own, 2), (Loop, 0)):
+    batches, made = [], []
+    own = kind([keras.Input((4,)), layers.Dense(1)])
+    own.compile("adam", "mse")
+    own.fit(x, y, epochs=2, batch_size=2, verbose=0, validation_data=(x, y), validation_batch_size=2, callbacks=[Look()])
+    assert batches == [0, 3] * seen, batches
+    assert [each is not None for each in made] == [bool(seen)] * 2, made
+assert _private.leave_out(None, 3) == 0
 """,
     "global_seed": """
 import random

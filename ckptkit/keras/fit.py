@@ -102,7 +102,7 @@ class FitRun:
         return leaves
 
     def _get_state(self) -> dict[str, Any]:
-        self._place.logs = plain_logs(self._place.logs)
+        self._place.logs, self._place.evaluation_logs = plain_logs(self._place.logs), plain_logs(self._place.evaluation_logs)
         return {**place_state(self._place), **self._others.get()}
 
     def _set_state(self, state: dict[str, Any]) -> None:
@@ -287,7 +287,8 @@ class FitRun:
         self._test_original, self._model.test_function = self._model.test_function, self._test_function
         if self._replay is not None:
             if not self._begun:
-                self._replay.evaluation_began()
+                made = _private.evaluation_iterator()
+                self._replay.evaluation_began(made if made is not self._call.epoch_iterator else None)
                 return
             self._go_on(lambda callback: callback.on_test_begin({}))
         self._attempt.phase = "evaluating"
@@ -385,8 +386,9 @@ class FitRun:
         if self._replay is not None:
             if self._replay.evaluation_is_new:
                 _private.skip_evaluation(self._model)
-                return {}
-            return self._replay.evaluation_call(iterator, _private.evaluation_iterator(self._model))
+            else:
+                self._replay.evaluation_call(iterator)
+            return dict(self._place.evaluation_logs)  # a model's own `evaluate` may look for what it knows in them
         if not self._place.evaluations and not self._evaluation.calls:
             self._place.evaluation_drawn_again = why_not_saved(iterator)
         try:
@@ -398,6 +400,7 @@ class FitRun:
             self._leave(error)
             raise
         self._evaluation.calls += 1
+        self._place.evaluation_logs = dict(logs or {})
         return logs
 
     def _first_step(self, iterator: Any) -> None:

@@ -43,6 +43,7 @@ class Place:
         drawn_again: why data must be drawn again on a resume, or None where an iterator's state is saved.
         evaluation_drawn_again: the same for the evaluation's data.
         logs: of the last call.
+        evaluation_logs: of the last call of an evaluation.
         pipeline: what the data's pipeline is made of, and the form of its batches.
         batches: in an epoch, or None where that is not known.
         random: Python's and NumPy's random states when `fit` began.
@@ -58,6 +59,7 @@ class Place:
     drawn_again: str | None = None
     evaluation_drawn_again: str | None = None
     logs: dict[str, Any] = field(default_factory=dict)
+    evaluation_logs: dict[str, Any] = field(default_factory=dict)
     pipeline: list[str] = field(default_factory=list)
     batches: int | None = None
     random: dict[str, Any] | None = None

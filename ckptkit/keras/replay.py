@@ -39,6 +39,7 @@ class Replay:
         self._calls = 0
         self._evaluation = -1
         self._evaluation_calls = 0
+        self._evaluation_iterator: Any = None
         self._evaluation_cached = False
         self._evaluation_repeats = False
         self._stepped = False
@@ -108,10 +109,14 @@ class Replay:
         return (self._place.drawn_again is not None or (self._cached and self._epoch == self._place.first_epoch)
                 or (self._repeats and past))
 
-    def evaluation_began(self) -> None:
-        """Keras has begun an evaluation that was made before."""
+    def evaluation_began(self, epoch_iterator: Any) -> None:
+        """Keras has begun an evaluation that was made before.
+
+        Args:
+            epoch_iterator: that its loop goes over, or None where that is not known.
+        """
         self._evaluation += 1
-        self._evaluation_calls = 0
+        self._evaluation_calls, self._evaluation_iterator = 0, epoch_iterator
 
     @property
     def evaluation_is_new(self) -> bool:
@@ -135,12 +140,8 @@ class Replay:
                          f"validation_data or validation_freq have changed")
         return found
 
-    def evaluation_call(self, iterator: Any, epoch_iterator: Any) -> dict[str, Any]:
-        """Stands for a call of the test function that was made before.
-
-        Args:
-            iterator: that Keras has called it with.
-            epoch_iterator: that Keras' loop of evaluation goes over.
+    def evaluation_call(self, iterator: Any) -> None:
+        """Stands for a call of the test function that was made before, and for those after it that are left out.
 
         Raises:
             StopIteration: where the data had ended there.
@@ -160,5 +161,4 @@ class Replay:
         elif self._evaluation_calls == 0:
             draw(iterator, 1)
         left = 0 if draws_all else made.calls - self._evaluation_calls - 1
-        self._evaluation_calls += 1 + _private.leave_out(epoch_iterator, left)
-        return {}
+        self._evaluation_calls += 1 + _private.leave_out(self._evaluation_iterator, left)

@@ -9,12 +9,11 @@ import tensorflow as tf
 
 from ckptkit import _private
 from ckptkit.log import logger
+from ckptkit.save import pipeline
 from ckptkit.save.leaves import Tensors
 
 _CANNOT = (tf.errors.OpError, NotImplementedError, ValueError, TypeError, AttributeError)
 _PROGRESS_SECS = 5.0
-_IN_ONE_ORDER = frozenset({"TensorDataset", "TensorSliceDataset", "RangeDataset", "ZipDataset", "BatchDataset", "PrefetchDataset"})
-"""Stages that draw nothing: repeated, they give the same again. (So repeats Keras the arrays that it was given, beside the order of their rows.)"""
 
 
 def why_not_saved(iterator: Any) -> str | None:
@@ -26,7 +25,7 @@ def why_not_saved(iterator: Any) -> str | None:
     except _CANNOT as error:
         text = error.message if isinstance(error, tf.errors.OpError) else str(error)
         return (text or type(error).__name__).strip().splitlines()[0][:200]
-    return None
+    return pipeline.hidden_orders(_private.stage_of(_private.dataset_of(iterator)))
 
 
 def why_not_again(iterator: Any) -> str | None:
@@ -85,20 +84,19 @@ class IteratorLeaf:
 
 
 def keeps_a_cache(iterator: Any) -> bool:
-    """Whether a pipeline caches, so that its first pass over the data is another one than the later ones."""
-    return "CacheDataset" in _private.stages_of(_private.dataset_of(iterator))
+    """Whether a pipeline caches; see `pipeline.keeps_a_cache`."""
+    return pipeline.keeps_a_cache(_private.stage_of(_private.dataset_of(iterator)))
 
 
 def repeats_within(iterator: Any, *, endless: bool) -> bool:
-    """Whether a pass over the data may draw several orders, because the pipeline repeats what draws one.
+    """Whether a pass over the data draws several orders, because the pipeline repeats.
 
     Args:
         iterator: of tf.data.
         endless: whether a pipeline that repeats without end counts; one iterator over it may serve all passes.
     """
     dataset = _private.dataset_of(iterator)
-    repeats = any(not _IN_ONE_ORDER.issuperset(stages) for stages in _private.stages_repeated(dataset))
-    return repeats and (endless or int(dataset.cardinality()) != tf.data.INFINITE_CARDINALITY)
+    return pipeline.repeats_orders(_private.stage_of(dataset)) and (endless or int(dataset.cardinality()) != tf.data.INFINITE_CARDINALITY)
 
 
 def put_back(iterator: Any, tensors: Mapping[str, tf.Tensor], missing: int) -> None:

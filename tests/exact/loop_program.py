@@ -24,6 +24,7 @@ def dataset(kind: str) -> Any:
         "two_shuffles": lambda: tf_rows().shuffle(30, seed=7).shuffle(20, seed=8).batch(BATCH).prefetch(2),
         "cache": lambda: tf_rows().shuffle(30, seed=7).cache().shuffle(20, seed=8).batch(BATCH),
         "repeat": lambda: tf_rows().shuffle(60, seed=7).repeat(2).batch(BATCH),
+        "concatenate": lambda: tf_rows().shuffle(50, seed=7).concatenate(tf_rows().take(24).shuffle(20, seed=8)).batch(BATCH),
         "from_generator": from_generator,
         "list": lambda: [(row, target) for row, target in zip(*(a.reshape(-1, BATCH, a.shape[1]) for a in arrays()), strict=True)],
         "shuffled": lambda: ckptkit.data.shuffled(arrays(), BATCH, seed=3).take(11),

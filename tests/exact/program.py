@@ -74,6 +74,11 @@ def from_generator() -> tf.data.Dataset:
     return tf.data.Dataset.from_generator(rows, output_signature=spec).batch(BATCH)
 
 
+def captured_shuffle() -> dict[str, Any]:
+    rows = tf_rows().take(40).shuffle(20, seed=6)
+    return {"x": tf.data.Dataset.range(2).flat_map(lambda i: rows).batch(BATCH)}
+
+
 def same_states(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """The pipeline with an option without which TensorFlow does not save shuffles inside of an interleave."""
     options = tf.data.Options()
@@ -111,6 +116,9 @@ def data(kind: str) -> dict[str, Any]:
         "validation_split": lambda: {"x": x, "y": y, "batch_size": BATCH, "validation_split": 0.3},
         "py_dataset": lambda: {"x": Rows()},
         "py_dataset_workers": lambda: {"x": Rows(workers=2)},
+        "concatenate": lambda: {"x": known.shuffle(50, seed=7).concatenate(known.take(24).shuffle(20, seed=8)).batch(BATCH)},
+        "batch_shuffle": lambda: {"x": x, "y": y, "batch_size": BATCH, "shuffle": "batch"},
+        "captured_shuffle": captured_shuffle,
         "generator_own": lambda: {"x": endless(True), "steps_per_epoch": 9},
         "generator_global": lambda: {"x": endless(False), "steps_per_epoch": 9},
     }

@@ -16,7 +16,8 @@ from tests.support.spread import spread
 
 DATA = ["plain", "shuffle_seeded", "shuffle_global_seed", "shuffle_same", "two_shuffles", "cache", "repeat_twice", "unknown_length", "repeat",
         "interleave", "interleave_shuffled", "index_shuffled", "random_map", "from_generator", "py_function", "numpy", "tensors", "class_weight",
-        "sample_weight", "validation_split", "py_dataset", "py_dataset_workers", "generator_own", "generator_global"]
+        "sample_weight", "validation_split", "py_dataset", "py_dataset_workers", "generator_own", "generator_global",
+        "concatenate", "batch_shuffle", "captured_shuffle"]
 MODELS = ["steps_per_execution", "jit", "cosine", "ema", "accumulation", "loss_scale", "mixed", "unbuilt", "gan", "global_seed", "rnn", "embedding"]
 MOMENTS: dict[str, list[dict[str, Any]]] = {
     "mid_epoch": [{"batch": [1, 4]}],
@@ -77,7 +78,7 @@ def test_a_signal_to_stop(kind: str, tf_process: Any, tmp_path: Path) -> None:
     assert batches == [record[1:3] for record in events(comparison.without) if record[0] == "batch"]
 
 
-@pytest.mark.parametrize("kind", spread(DATA, 24, 2))
+@pytest.mark.parametrize("kind", spread(DATA, 27, 2))
 def test_the_callback_changes_no_bit(kind: str, tf_process: Any, tmp_path: Path) -> None:
     """Of a run that nobody interrupts."""
     comparison = Comparison(tf_process, tmp_path, data=kind)

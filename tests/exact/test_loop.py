@@ -27,7 +27,7 @@ def run(start: Any, directory: Path, deaths: list[dict[str, Any]], **options: An
     return json.loads((directory / "result.json").read_text())["digest"], losses
 
 
-@pytest.mark.parametrize("kind", spread(["shuffle", "two_shuffles", "cache", "repeat", "from_generator", "list", "shuffled"], 3))
+@pytest.mark.parametrize("kind", spread(["shuffle", "two_shuffles", "cache", "repeat", "from_generator", "list", "shuffled", "concatenate"], 3))
 def test_one_pass(kind: str, tf_process: Any, tmp_path: Path) -> None:
     plain = run(tf_process, tmp_path / "plain", [], data=kind)
     deaths = [{"die": 4}, {"die": 9, "signal": "SIGTERM"}, {"die": 10}]

@@ -86,6 +86,33 @@ def test_a_list_of_callbacks_that_is_given(lab, run):
     assert [event.step for event in told(run, "saved")] == [1, 2]
 
 
+def own_evaluate(lab, way):
+    class Own(lab.keras.Sequential):
+        def evaluate(self, x=None, y=None, **options):
+            if way == "other data":
+                options.pop("_use_cached_eval_dataset")
+                return super().evaluate(x, y, **options)
+            few = super().evaluate(*(rows[:24] for rows in lab.rows()), batch_size=4, return_dict=True, callbacks=options["callbacks"])
+            return {**super().evaluate(x, y, **options), "few": few["loss"]}
+
+    lab.keras.utils.set_random_seed(3)
+    made = Own([lab.keras.Input((4,)), lab.keras.layers.Dense(1)])
+    made.compile("adam", "mse")
+    return made
+
+
+@pytest.mark.parametrize("way", ["other data", "twice"])
+def test_an_evaluation_of_ones_own(lab, run, way):
+    """It goes over other data than the one that `fit` keeps for it, and looks into what it has brought."""
+    whole, resumed = own_evaluate(lab, way), own_evaluate(lab, way)
+    expected = lab.fit(run.with_name("whole"), whole, epochs=3)
+    lab.interrupted(run, own_evaluate(lab, way), batches=10, epochs=3)
+    history = lab.fit(run, resumed, epochs=3)
+    assert [event.step for event in told(run, "restored")] == [9]
+    assert history.history == expected.history
+    assert lab.bits(resumed, resumed.optimizer) == lab.bits(whole, whole.optimizer)
+
+
 @pytest.mark.parametrize("event", spread(["on_train_begin", "on_epoch_begin", "on_train_batch_begin", "on_epoch_end", "on_train_batch_end"]))
 def test_a_train_function_that_is_made_anew(lab, run, event):
     """As after a change of what is trained: saves, signals and the position go on."""

@@ -1,0 +1,53 @@
+"""Pipelines of tf.data: what of them draws random orders, and from when on.
+
+A shuffle draws its order from a counter that all iterators over a dataset share. It moves when the shuffle begins, which is mostly when the first
+batch of a pass is drawn: so one batch of each pass that is over brings a run back to where its counters were. Not everything is like that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit._private import Stage
+
+_WITHOUT_ORDER = frozenset({
+    "BatchDataset", "ConcatenateDataset", "FilterDataset", "FlatMapDataset", "InterleaveDataset", "MapDataset", "OptionsDataset",
+    "PaddedBatchDataset", "ParallelBatchDataset", "ParallelInterleaveDataset", "ParallelMapDataset", "PrefetchDataset", "RangeDataset",
+    "RebatchDataset", "RepeatDataset", "RestructuredDataset", "ShardDataset", "SkipDataset", "TFRecordDatasetV2", "TakeDataset", "TensorDataset",
+    "TensorSliceDataset", "TextLineDatasetV2", "UnbatchDataset", "WindowDataset", "ZipDataset"})
+"""Stages that draw no random numbers but in their functions: what they give follows from what they get."""
+
+
+def draws_order(stage: Stage | None) -> bool:
+    """Whether two passes over a pipeline may give other elements, or others first; also where that is not known."""
+    return (stage is None or stage.kind not in _WITHOUT_ORDER or bool(stage.random)
+            or any(map(draws_order, stage.inputs)) or any(map(draws_order, stage.inside)))
+
+
+def keeps_a_cache(stage: Stage) -> bool:
+    """Whether a pipeline caches, so that its first pass over the data is another one than the later ones."""
+    return any(each.kind == "CacheDataset" for each in _stages(stage))
+
+
+def repeats_orders(stage: Stage) -> bool:
+    """Whether a pass over the data draws several orders, because the pipeline repeats what draws one."""
+    return any(each.kind == "RepeatDataset" and draws_order(each.inputs[0]) for each in _stages(stage))
+
+
+def hidden_orders(stage: Stage) -> str | None:
+    """Why an iterator's state, as TensorFlow saves it, and one batch of each pass that is over do not lead back to the place; or None."""
+    for each in _stages(stage):
+        if each.kind == "ConcatenateDataset" and any(map(draws_order, each.inputs[1:])):
+            return "what is concatenated draws its order when a pass over the data has come to it"
+        if any(map(draws_order, each.inside)):
+            return (f"a function of {each.kind} uses a dataset that was made outside of it, and that may draw orders in the middle of a pass; "
+                    f"a dataset that the function makes itself does not have that")
+        if each.random and not each.once:
+            return f"a function of {each.kind} draws from {', '.join(each.random)}, whose state TensorFlow does not save"
+    return None
+
+
+def _stages(stage: Stage) -> Iterator[Stage]:
+    yield stage
+    for each in stage.inputs:
+        yield from _stages(each)
