@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+import ckptkit
+
 PROGRAM = """
 import json, random
 import keras, numpy as np, tensorflow as tf
@@ -116,3 +118,33 @@ def test_one_batch_of_each_pass_is_enough_where_nothing_is_said(found: dict[str,
     said = {name for name, each in found.items() if each["hidden"] or each["repeats"] or each["cache"]}
     assert other <= said
     assert {"concatenate", "flat_map", "interleave", "repeat", "cache"} <= other, "without these the test would compare nothing"
+
+
+IN_STATE = """
+import sys
+import keras, tensorflow as tf
+import ckptkit
+
+keras.utils.set_random_seed(4)
+rows = tf.data.Dataset.range(8)
+kind, exact = sys.argv[2:]
+data = {"concatenate": lambda: rows.shuffle(8).concatenate(rows.shuffle(5)).repeat().batch(4),
+        "once": lambda: rows.shuffle(8).concatenate(rows.shuffle(5)).batch(4),
+        "repeat": lambda: rows.shuffle(8).concatenate(rows).repeat().batch(4)}[kind]()
+iterator = iter(data)
+state = {"n": tf.Variable(0.0), "data": {"train": [iterator]}}
+with ckptkit.CheckpointManager(sys.argv[1], state, save=ckptkit.EveryNSteps(1), exact=exact) as manager:
+    for step in manager.steps(3):
+        next(iterator)
+"""
+
+
+@pytest.mark.parametrize("kind", ["concatenate", "once", "repeat"])
+def test_an_iterator_in_the_state_that_loses_orders_is_said(kind: str, tf_process: Any, tmp_path: Any) -> None:
+    process = tf_process(IN_STATE, tmp_path / "run", kind, "warn")
+    process.check()
+    said = [event.reason for event in ckptkit.open_run(tmp_path / "run").journal if event.event == "inexact"]
+    assert [("train" in each and LATER in each and "manager.data(dataset)" in each) for each in said] == [True] * (kind == "concatenate")
+    required = tf_process(IN_STATE, tmp_path / "required", kind, "require")
+    assert required.wait() == (1 if kind == "concatenate" else 0)
+    assert (LATER in required.stderr) == (kind == "concatenate")

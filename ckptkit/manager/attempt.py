@@ -333,7 +333,10 @@ class Attempt:
 
     def take(self) -> Taken:
         """Takes a snapshot of now."""
-        return self._saver.take(self.position, dict(self._metrics))
+        taken = self._saver.take(self.position, dict(self._metrics))
+        for reason in self._tracker.lost_orders:
+            self.inexact(reason)
+        return taken
 
     def save(self, trigger: str, taken: Taken | None = None, *, final: bool = False, must: bool = True, periodic: bool = False) -> None:
         """Hands a snapshot to the writer.

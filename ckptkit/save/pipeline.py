@@ -37,13 +37,32 @@ def repeats_orders(stage: Stage) -> bool:
 def hidden_orders(stage: Stage) -> str | None:
     """Why an iterator's state, as TensorFlow saves it, and one batch of each pass that is over do not lead back to the place; or None."""
     for each in _stages(stage):
-        if each.kind == "ConcatenateDataset" and any(map(draws_order, each.inputs[1:])):
-            return "what is concatenated draws its order when a pass over the data has come to it"
         if any(map(draws_order, each.inside)):
             return (f"a function of {each.kind} uses a dataset that was made outside of it, and that may draw orders in the middle of a pass; "
                     f"a dataset that the function makes itself does not have that")
-        if each.random and not each.once:
-            return f"a function of {each.kind} draws from {', '.join(each.random)}, whose state TensorFlow does not save"
+        if said := _draws_later(each) or _draws_unsaved(each):
+            return said
+    return None
+
+
+def lost_orders(stage: Stage) -> str | None:
+    """Why an iterator that goes on from its saved state alone may come to other orders; or None."""
+    for each in _stages(stage):
+        below = _stages(each.inputs[0]) if each.kind == "RepeatDataset" else ()
+        if said := _draws_unsaved(each) or next(filter(None, map(_draws_later, below)), None):
+            return said
+    return None
+
+
+def _draws_later(stage: Stage) -> str | None:
+    if stage.kind == "ConcatenateDataset" and any(map(draws_order, stage.inputs[1:])):
+        return "what is concatenated draws its order when a pass over the data has come to it"
+    return None
+
+
+def _draws_unsaved(stage: Stage) -> str | None:
+    if stage.random and not stage.once:
+        return f"a function of {stage.kind} draws from {', '.join(stage.random)}, whose state TensorFlow does not save"
     return None
 
 

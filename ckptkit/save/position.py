@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -10,7 +10,7 @@ import tensorflow as tf
 from ckptkit import _private
 from ckptkit.log import logger
 from ckptkit.save import pipeline
-from ckptkit.save.leaves import Tensors
+from ckptkit.save.leaves import Leaf, Tensors, TrackableLeaf
 
 _CANNOT = (tf.errors.OpError, NotImplementedError, ValueError, TypeError, AttributeError)
 _PROGRESS_SECS = 5.0
@@ -35,6 +35,14 @@ def why_not_again(iterator: Any) -> str | None:
         return None
     return (f"the data draws from {', '.join(unseeded)} without a seed, which no other attempt can draw again. Call keras.utils.set_random_seed "
             f"before the pipeline is built, or give the operation a seed")
+
+
+def lost_orders(leaves: Iterable[Leaf]) -> list[str]:
+    """What iterators in a state may lose of their orders when they go on from what TensorFlow saves of them, in words."""
+    iterators = [(leaf.path, leaf.trackable) for leaf in leaves if isinstance(leaf, TrackableLeaf) and isinstance(leaf.trackable, tf.data.Iterator)]
+    found = [(path, pipeline.lost_orders(_private.stage_of(_private.dataset_of(iterator)))) for path, iterator in iterators]
+    return [f"{path!r}, an iterator of tf.data, may come to other orders: {why}. A loop over manager.data(dataset) draws such data again"
+            for path, why in found if why]
 
 
 def describe(iterator: Any) -> list[str]:

@@ -17,6 +17,7 @@ from ckptkit import _private
 from ckptkit.errors import ConfigError
 from ckptkit.save.group import Group
 from ckptkit.save.leaves import Leaf, PythonLeaf, TrackableLeaf, VariableLeaf, python_accessors
+from ckptkit.save.position import lost_orders
 from ckptkit.save.structure import Structure
 from ckptkit.save.walk import walk
 from ckptkit.store.manifest import StateEntry
@@ -131,9 +132,13 @@ class Tracker:
 
     Args:
         state: as `track` takes it.
+
+    Attributes:
+        lost_orders: of the iterators in it, see `position.lost_orders`.
     """
 
     def __init__(self, state: Mapping[str, Any]) -> None:
+        self.lost_orders: list[str] = []
         self._own = {name: value for name, value in state.items() if _is_own(name, value)}
         self._users = {name: value for name, value in state.items() if name not in self._own}
         self._structure: Structure | None = None
@@ -144,6 +149,7 @@ class Tracker:
         if self._structure is None or not self._structure.unchanged():
             self._tracked = track(self._users)
             self._structure = Structure(self._users.values())
+            self.lost_orders = lost_orders(self._tracked.leaves)
         own = track(self._own)
         return Tracked(self._tracked.states + own.states, self._tracked.groups + own.groups, self._tracked.roots + own.roots)
 
