@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from threading import get_ident
 from types import FrameType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import keras
 import numpy as np
@@ -57,6 +58,12 @@ def deserialize(trackable: Any, tensors: Mapping[str, tf.Tensor]) -> None:
     trackable._restore_from_tensors(dict(tensors))
 
 
+def iterator_of(value: Any) -> Any:
+    """The iterator of tf.data that a value is, or holds as `as_numpy_iterator` does; or None. Reason: that one has no public way to it."""
+    held = getattr(value, "_iterator", value)
+    return held if isinstance(held, tf.data.Iterator) else None
+
+
 def dataset_of(iterator: Any) -> Any:
     """The dataset that an iterator of tf.data iterates over. Reason: in `fit` Keras makes the iterator and keeps the dataset."""
     return iterator._dataset
@@ -69,7 +76,8 @@ class Stage:
     Args:
         kind: its class, as `ShuffleDataset`.
         inputs: the stages that it reads from.
-        inside: the pipelines that its functions use and did not make themselves; None for one that cannot be looked into.
+        inside: the pipelines that its functions use and did not make themselves, or that are its elements; None for one that cannot be looked
+            into.
         random: operations in its functions that draw from a state inside TensorFlow's kernels.
         once: whether its functions are called once in a pass.
     """
@@ -82,10 +90,24 @@ class Stage:
 
 
 def stage_of(dataset: Any) -> Stage:
-    """A pipeline by its last stage. Reason: tf.data describes its pipelines nowhere else in Python."""
+    """A pipeline by its last stage. Reason: tf.data describes its pipelines nowhere else in Python.
+
+    A pipeline does not change, and looking into a function that holds a large constant takes its time: each is looked at once.
+    """
+    if dataset not in _STAGES:
+        _STAGES[dataset] = _look(dataset)
+    return _STAGES[dataset]
+
+
+_STAGES: WeakKeyDictionary[Any, Stage] = WeakKeyDictionary()
+
+
+def _look(dataset: Any) -> Stage:
     inputs, functions = dataset._inputs(), dataset._functions()
     random = sorted({node.op for function in functions for node in _nodes_of(function) if node.op in _STATEFUL_RANDOM})
     inside = tuple(each for function in functions for each in _inside(function))
+    if not inputs and any(isinstance(each, tf.data.DatasetSpec) for each in tf.nest.flatten(dataset.element_spec)):
+        inside = (*inside, None)  # its elements are pipelines
     once = len(inputs) == 1 and int(inputs[0].cardinality()) == 1
     return Stage(type(dataset).__name__.lstrip("_"), tuple(map(stage_of, inputs)), inside, tuple(random), once)
 
@@ -97,7 +119,7 @@ def _inside(function: Any) -> list[Stage | None]:
         return []
     try:
         names = inspect.getclosurevars(function._func)
-    except TypeError:
+    except (TypeError, ValueError):  # no function of Python, or one whose names have no values any more
         return [None] * len(used)
     known = {id(each._variant_tensor): each for each in (*names.nonlocals.values(), *names.globals.values()) if isinstance(each, tf.data.Dataset)}
     return [stage_of(known[id(tensor)]) if id(tensor) in known else None for tensor in used]

@@ -10,13 +10,18 @@ import pytest
 import ckptkit
 
 PROGRAM = """
-import json, random
+import json, random, tempfile
 import keras, numpy as np, tensorflow as tf
 import ckptkit
 from ckptkit import _private
 from ckptkit.save import pipeline
 
 seed = random.SystemRandom().randrange(1 << 20)
+directory = tempfile.mkdtemp()
+texts = [f"{directory}/{name}" for name in "abcdef"]
+for text in texts:
+    with open(text, "w") as file:
+        file.write("".join(f"{text[-1]}{number}\\n" for number in range(5)))
 
 def made(kind=None):
     '''A pipeline anew, as another process would make it; or what kinds there are.'''
@@ -29,6 +34,11 @@ def made(kind=None):
         return i < 9
     def double(i):
         return i * 2
+    def without_values():
+        kept = rows.shuffle(9)
+        made = many.flat_map(lambda i: kept).batch(4)
+        del kept
+        return made
     class Has:
         def rows(self, i):
             return self.held
@@ -66,6 +76,11 @@ def made(kind=None):
         "interleave": lambda: many.interleave(lambda i: second, cycle_length=2).batch(4),
         "interleave in order": lambda: second.interleave(lambda i: rows.shard(3, i % 3).shuffle(4, seed=2), cycle_length=2, num_parallel_calls=2),
         "not to be seen": lambda: many.flat_map(has.rows).batch(4),
+        "elements": lambda: tf.data.Dataset.from_tensor_slices([first, second]).flat_map(lambda each: each).batch(4),
+        "repeated lines": lambda: tf.data.TextLineDataset(tf.data.Dataset.from_tensor_slices(texts).shuffle(6)).repeat(2).batch(4),
+        "shuffle_and_repeat": lambda: rows.apply(tf.data.experimental.shuffle_and_repeat(12, 2)).batch(4),
+        "names without values": without_values,
+        "repeated scan": lambda: tf.data.Dataset.zip((second, ckptkit.data.shuffled((x, y), 4, seed=3).take(3).repeat())).batch(4),
         "reduce": lambda: many.map(lambda i: first.take(3).reduce(i, lambda a, b: a * 7 + b)),
         "random map": lambda: rows.map(noisy).batch(4).with_options(ignore),
         "grouped": lambda: first.group_by_window(lambda i: i % 2, lambda key, rows: rows.shuffle(3, seed=2).batch(4), window_size=8),
@@ -82,7 +97,7 @@ def third(name, batches):
     dataset = made(name)
     for _ in range(2):
         for _ in zip(range(batches), dataset): pass
-    return [[part.numpy().tolist() for part in tf.nest.flatten(batch)] for batch in dataset]
+    return [[str(part.numpy().tolist()) for part in tf.nest.flatten(batch)] for batch in dataset]
 
 found = {}
 for name in made():
@@ -92,8 +107,9 @@ for name in made():
 print(json.dumps(found))
 """
 
-LATER, INSIDE, DRAWS = "has come to it", "made outside of it", "whose state TensorFlow does not save"
+LATER, INSIDE, DRAWS = "has come to it", "made outside of its function", "whose state TensorFlow does not save"
 HIDDEN = {"concatenate": LATER, "concatenate, beside": LATER, "flat_map": INSIDE, "interleave": INSIDE, "reduce": INSIDE, "not to be seen": INSIDE,
+          "elements": INSIDE, "names without values": INSIDE,
           "random map": DRAWS, "arrays by batch": DRAWS}
 
 
@@ -109,7 +125,7 @@ def test_what_has_orders_that_are_hidden(found: dict[str, dict[str, Any]]) -> No
 
 
 def test_what_repeats_and_what_keeps(found: dict[str, dict[str, Any]]) -> None:
-    assert [name for name, each in found.items() if each["repeats"]] == ["repeat"]
+    assert [name for name, each in found.items() if each["repeats"]] == ["repeat", "repeated lines", "shuffle_and_repeat"]
     assert [name for name, each in found.items() if each["cache"]] == ["cache"]
 
 

@@ -64,6 +64,12 @@ assert next(iterator).numpy() == 1
 dataset = tf.data.Dataset.range(3)
 assert _private.dataset_of(iter(dataset)) is dataset
 """,
+    "iterator_of": """
+iterator, batches = iter(tf.data.Dataset.range(3)), tf.data.Dataset.range(3).as_numpy_iterator()
+assert _private.iterator_of(iterator) is iterator
+assert isinstance(_private.iterator_of(batches), tf.data.Iterator)
+assert _private.iterator_of(model()) is _private.iterator_of(tf.Variable(1)) is None
+""",
     "Stage": """
 assert _private.Stage("RangeDataset") == _private.stage_of(tf.data.Dataset.range(3))
 """,

@@ -1,4 +1,4 @@
-"""Pipelines of tf.data: what of them draws random orders, and from when on.
+"""Pipelines of tf.data: which stages draw random orders, and when.
 
 A shuffle draws its order from a counter that all iterators over a dataset share. It moves when the shuffle begins, which is mostly when the first
 batch of a pass is drawn: so one batch of each pass that is over brings a run back to where its counters were. Not everything is like that.
@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from ckptkit._private import Stage
 
 _WITHOUT_ORDER = frozenset({
-    "BatchDataset", "ConcatenateDataset", "FilterDataset", "FlatMapDataset", "InterleaveDataset", "MapDataset", "OptionsDataset",
-    "PaddedBatchDataset", "ParallelBatchDataset", "ParallelInterleaveDataset", "ParallelMapDataset", "PrefetchDataset", "RangeDataset",
-    "RebatchDataset", "RepeatDataset", "RestructuredDataset", "ShardDataset", "SkipDataset", "TFRecordDatasetV2", "TakeDataset", "TensorDataset",
-    "TensorSliceDataset", "TextLineDatasetV2", "UnbatchDataset", "WindowDataset", "ZipDataset"})
-"""Stages that draw no random numbers but in their functions: what they give follows from what they get."""
+    "AssertCardinalityDataset", "BatchDataset", "CacheDataset", "ConcatenateDataset", "DenseToRaggedDataset", "FilterDataset", "FlatMapDataset",
+    "GroupByWindowDataset", "IgnoreErrorsDataset", "InterleaveDataset", "MapDataset", "OptionsDataset", "PaddedBatchDataset",
+    "ParallelBatchDataset", "ParallelInterleaveDataset", "ParallelMapDataset", "PrefetchDataset", "RangeDataset", "RebatchDataset",
+    "RepeatDataset", "RestructuredDataset", "ScanDataset", "ShardDataset", "SkipDataset", "TFRecordDatasetV2", "TakeDataset", "TakeWhileDataset",
+    "TensorDataset", "TensorSliceDataset", "UnbatchDataset", "UniqueDataset", "WindowDataset", "ZipDataset"})
+"""Stages that draw no random numbers but in their functions: what they give follows from what they get, and all of that is among their inputs."""
 
 
 def draws_order(stage: Stage | None) -> bool:
@@ -31,15 +32,15 @@ def keeps_a_cache(stage: Stage) -> bool:
 
 def repeats_orders(stage: Stage) -> bool:
     """Whether a pass over the data draws several orders, because the pipeline repeats what draws one."""
-    return any(each.kind == "RepeatDataset" and draws_order(each.inputs[0]) for each in _stages(stage))
+    return any(each.kind == "ShuffleAndRepeatDataset" or (each.kind == "RepeatDataset" and draws_order(each.inputs[0])) for each in _stages(stage))
 
 
 def hidden_orders(stage: Stage) -> str | None:
     """Why an iterator's state, as TensorFlow saves it, and one batch of each pass that is over do not lead back to the place; or None."""
     for each in _stages(stage):
         if any(map(draws_order, each.inside)):
-            return (f"a function of {each.kind} uses a dataset that was made outside of it, and that may draw orders in the middle of a pass; "
-                    f"a dataset that the function makes itself does not have that")
+            return (f"{each.kind} goes over datasets that were made outside of its function, and that draw orders in the middle of a pass or cannot "
+                    f"be looked into; a dataset that the function makes itself does not have that")
         if said := _draws_later(each) or _draws_unsaved(each):
             return said
     return None
@@ -56,7 +57,7 @@ def lost_orders(stage: Stage) -> str | None:
 
 def _draws_later(stage: Stage) -> str | None:
     if stage.kind == "ConcatenateDataset" and any(map(draws_order, stage.inputs[1:])):
-        return "what is concatenated draws its order when a pass over the data has come to it"
+        return "what is concatenated may draw an order when a pass over the data has come to it"
     return None
 
 

@@ -39,8 +39,8 @@ def why_not_again(iterator: Any) -> str | None:
 
 def lost_orders(leaves: Iterable[Leaf]) -> list[str]:
     """What iterators in a state may lose of their orders when they go on from what TensorFlow saves of them, in words."""
-    iterators = [(leaf.path, leaf.trackable) for leaf in leaves if isinstance(leaf, TrackableLeaf) and isinstance(leaf.trackable, tf.data.Iterator)]
-    found = [(path, pipeline.lost_orders(_private.stage_of(_private.dataset_of(iterator)))) for path, iterator in iterators]
+    iterators = [(leaf.path, _private.iterator_of(leaf.trackable)) for leaf in leaves if isinstance(leaf, TrackableLeaf)]
+    found = [(path, pipeline.lost_orders(_private.stage_of(_private.dataset_of(iterator)))) for path, iterator in iterators if iterator is not None]
     return [f"{path!r}, an iterator of tf.data, may come to other orders: {why}. A loop over manager.data(dataset) draws such data again"
             for path, why in found if why]
 
