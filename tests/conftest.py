@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import random
+import signal
 import sys
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -15,6 +16,13 @@ from tests.support.processes import ForkServer, Process
 
 hypothesis.settings.register_profile("ckptkit", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("ckptkit")
+
+
+def pytest_configure() -> None:
+    """What the tests start hears every signal. Whoever runs the tests may ignore some, as `nohup` and a shell's `&` do, and all below would."""
+    for number, heard in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, heard)
 
 
 @pytest.fixture(autouse=True)

@@ -39,15 +39,8 @@ class Launched:
         self.directory, self.run = directory, directory / "run"
         self._files = {name: directory / name for name in ("stdout", "stderr")}
         streams = {name: path.open("ab") for name, path in self._files.items()}
-        further = options.pop("preexec_fn", lambda: None)
-
-        def before() -> None:
-            _as_in_a_shell()
-            further()
-
         try:
-            self.process = subprocess.Popen(command, cwd=directory, env=environment, stdin=subprocess.DEVNULL, preexec_fn=before,
-                                            **{**streams, **options})
+            self.process = subprocess.Popen(command, cwd=directory, env=environment, stdin=subprocess.DEVNULL, **{**streams, **options})
         finally:
             for stream in streams.values():
                 stream.close()
@@ -118,12 +111,6 @@ def server() -> Iterator[Metadata]:
     """What the clouds' metadata servers say."""
     with metadata() as state:
         yield state
-
-
-def _as_in_a_shell() -> None:
-    """Whoever runs the tests may ignore signals, as `nohup` does."""
-    for number in (signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
 
 
 Launch = Callable[..., Launched]
