@@ -17,12 +17,12 @@ _HOMES = {
     "ckptkit.position": ("RunPosition",),
     "ckptkit.policies": ("Adaptive", "EveryNEpochs", "EveryNSeconds", "EveryNSteps", "KeepBest", "KeepEveryNSteps", "KeepLatest", "OnBest"),
     "ckptkit.preemption.policy": ("Preemption",),
-    "ckptkit.report.run": ("open_run",),
-    "ckptkit.export.saved_model": ("export_saved_model",),
-    "ckptkit.export.spec": ("ExportSpec",),
-    "ckptkit.load.exported": ("ExportedModel", "Signature", "load_exported"),
-    "ckptkit.load.model": ("load_model",),
-    "ckptkit.load.weights": ("WeightsReport", "load_weights"),
+    "ckptkit.report.run_view": ("open_run",),
+    "ckptkit.export.export_saved_model": ("export_saved_model",),
+    "ckptkit.export.export_spec": ("ExportSpec",),
+    "ckptkit.load.exported_model": ("ExportedModel", "Signature", "load_exported"),
+    "ckptkit.load.model_loading": ("load_model",),
+    "ckptkit.load.weight_loading": ("WeightsReport", "load_weights"),
     "ckptkit.manager": ("CheckpointManager",),
     "ckptkit.keras": ("CheckpointCallback",),
 }
@@ -76,17 +76,26 @@ if TYPE_CHECKING:
         RunLockedError,
         StorageError,
     )
-    from ckptkit.export.saved_model import export_saved_model
-    from ckptkit.export.spec import ExportSpec
+    from ckptkit.export.export_saved_model import export_saved_model
+    from ckptkit.export.export_spec import ExportSpec
     from ckptkit.keras import CheckpointCallback
-    from ckptkit.load.exported import ExportedModel, Signature, load_exported
-    from ckptkit.load.model import load_model
-    from ckptkit.load.weights import WeightsReport, load_weights
+    from ckptkit.load.exported_model import ExportedModel, Signature, load_exported
+    from ckptkit.load.model_loading import load_model
+    from ckptkit.load.weight_loading import WeightsReport, load_weights
     from ckptkit.manager import CheckpointManager
-    from ckptkit.policies import Adaptive, EveryNEpochs, EveryNSeconds, EveryNSteps, KeepBest, KeepEveryNSteps, KeepLatest, OnBest
+    from ckptkit.policies import (
+        Adaptive,
+        EveryNEpochs,
+        EveryNSeconds,
+        EveryNSteps,
+        KeepBest,
+        KeepEveryNSteps,
+        KeepLatest,
+        OnBest,
+    )
     from ckptkit.position import RunPosition
     from ckptkit.preemption.policy import Preemption
-    from ckptkit.report.run import open_run
+    from ckptkit.report.run_view import open_run
 
 
 def __getattr__(name: str) -> Any:

@@ -46,8 +46,8 @@ def command_lines(text: str) -> list[list[str]]:
 
 def run_all() -> dict[str, Any]:
     """Runs everything; what went wrong, by where it stands."""
-    from ckptkit.cli.show import VALUE_SUFFIX
-    from ckptkit.save.tensorfile import SUFFIX
+    from ckptkit.cli.show_command import VALUE_SUFFIX
+    from ckptkit.writing.tensor_file import SUFFIX
     from tests.support import checkers
 
     checkers.use(checkers.forked())

@@ -15,11 +15,11 @@ from collections.abc import Iterator
 import pytest
 
 import ckptkit
-from ckptkit.cli.exits import ExitCode
-from ckptkit.cli.group import COMMANDS
-from ckptkit.store.events import EVENTS, Event
-from ckptkit.store.export_record import ExportRecord, Proof, SignatureRecord, Source, TensorForm
-from ckptkit.store.manifest import FileEntry, Manifest, StateEntry, TensorEntry
+from ckptkit.cli.command_group import COMMANDS
+from ckptkit.cli.error_codes import ExitCode
+from ckptkit.exports.export_record import ExportRecord, ExportSource, Proof, SignatureRecord, TensorForm
+from ckptkit.run.events import EVENTS, Event
+from ckptkit.run.manifest import FileEntry, Manifest, StateEntry, TensorEntry
 from tests.cli.conftest import DummyRun
 from tests.docs_examples import ROOT, blocks, command_lines, json_examples
 
@@ -293,7 +293,7 @@ def test_the_format_has_every_field_of_the_manifest():
 
 def test_the_format_has_every_field_of_an_exports_record():
     text = read("docs/format.md")
-    for cls in (ExportRecord, SignatureRecord, TensorForm, Source, Proof):
+    for cls in (ExportRecord, SignatureRecord, TensorForm, ExportSource, Proof):
         missing = [name for name in cls.__struct_fields__ if f"`{name}`" not in text]
         assert not missing, f"{cls.__name__}: {missing}"
 

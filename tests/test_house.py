@@ -19,19 +19,26 @@ FLOORS = [
     {"audit"},
     {"launcher"},
     {"keras"},
-    {"data"},
     {"manager"},
+    {"session"},
     {"export"},
     {"load"},
     {"tensorboard"},
     {"report"},
-    {"resume"},
-    {"save"},
-    {"_private"},
+    {"restore"},
+    {"data"},
+    {"writing"},
+    {"tracking"},
+    {"workers"},
+    {"compat"},
     {"preemption"},
     {"testing"},
-    {"store"},
+    {"exports"},
+    {"run"},
+    {"ownership"},
+    {"storage"},
     {"policies"},
+    {"layout"},
     {"position", "clock", "log"},
     {"errors"},
     {"__init__"},
@@ -40,8 +47,8 @@ FLOORS = [
 
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 TENSORFLOW = {"tensorflow", "keras", "tf_keras", "tensorboard"}
-WITHOUT_TENSORFLOW = {"__main__", "cli", "audit", "launcher", "report", "preemption", "testing", "store", "policies", "errors", "position", "clock",
-                      "log", "__init__"}
+WITHOUT_TENSORFLOW = {"__main__", "cli", "audit", "launcher", "report", "preemption", "testing", "exports", "run", "ownership",
+                      "storage", "policies", "layout", "errors", "position", "clock", "log", "__init__"}
 
 
 @dataclass(frozen=True)
@@ -153,13 +160,13 @@ def test_readers_reach_no_tensorflow_on_any_way():
 
 def test_private_names_of_tensorflow_and_keras_have_one_home():
     private = ("tensorflow.python", "tensorflow.core", "keras.src", "keras._")
-    found = [found for found in IMPORTS if found.imported.startswith(private) and found.importer != "ckptkit._private"]
+    found = [found for found in IMPORTS if found.imported.startswith(private) and room_of(found.importer) != "compat"]
     assert not found, said(found)
 
 
 def test_the_home_of_private_names_rests_on_nothing_and_is_used_upstairs_only():
-    assert not [found for found in INSIDE if found.importer == "ckptkit._private"]
-    users = {room_of(found.importer) for found in INSIDE if found.imported == "ckptkit._private"}
+    assert not [found for found in INSIDE if room_of(found.importer) == "compat" != room_of(found.imported)]
+    users = {room_of(found.importer) for found in INSIDE if room_of(found.imported) == "compat"}
     assert not users & WITHOUT_TENSORFLOW
 
 

@@ -6,26 +6,33 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ckptkit.audit import moments, place, verdict
-from ckptkit.audit.compare import Compared
-from ckptkit.audit.moments import Length, Moment
-from ckptkit.audit.place import Place, Source
-from ckptkit.audit.search import Compare, Result, began, own_places, python_places, result_of
-from ckptkit.audit.training import Trained, Trainer, TrainingError
-from ckptkit.audit.values import compare
+from ckptkit.audit import audit_verdict, interruptions, sandbox
+from ckptkit.audit.audited_training import Trained, Trainer, TrainingError
+from ckptkit.audit.bit_comparison import BitComparison
+from ckptkit.audit.checkpoint_comparison import compare
+from ckptkit.audit.first_difference import (
+    Compare,
+    TrainingResult,
+    began,
+    own_places,
+    python_places,
+    result_of,
+)
+from ckptkit.audit.interruptions import InterruptionMoment, Length
+from ckptkit.audit.sandbox import Sandbox, SandboxSource
 from ckptkit.errors import CheckpointNotFoundError
-from ckptkit.policies.spread import distance
-from ckptkit.store.catalog import Checkpoint, list_checkpoints
-from ckptkit.store.events import AttemptStarted, Event, Inexact
-from ckptkit.store.journal import read_journal
-from ckptkit.store.layout import RunLayout
+from ckptkit.layout import RunLayout
+from ckptkit.policies.even_spread import distance
+from ckptkit.run.catalog import Checkpoint, list_checkpoints
+from ckptkit.run.events import AttemptStarted, Event, Inexact
+from ckptkit.run.journal import read_journal
 
 UNINTERRUPTED, INTERRUPTED, AGAIN = "uninterrupted", "interrupted", "uninterrupted-again"
 """The trainings, and the names of their directories."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class AuditPlan:
     """What is to be done.
 
     Args:
@@ -42,11 +49,11 @@ class Plan:
 
     home: Path
     user: Path
-    source: Source | None
+    source: SandboxSource | None
     seed: int
     kills: int
     at: Sequence[int] = ()
-    signals: Sequence[str] = moments.SIGNALS
+    signals: Sequence[str] = interruptions.SIGNALS
     every: int = 0
     baseline: bool = False
 
@@ -65,10 +72,10 @@ class Audit:
         began_at: the steps at which the attempts of the interrupted training began, by run.
     """
 
-    verdict: verdict.Verdict = "exact"
+    verdict: audit_verdict.Verdict = "exact"
     trainings: dict[str, Trained] = field(default_factory=dict)
-    results: list[Result] = field(default_factory=list)
-    again: list[Result] | None = None
+    results: list[TrainingResult] = field(default_factory=list)
+    again: list[TrainingResult] | None = None
     own: dict[str, set[str]] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
     began_at: dict[str, list[int]] = field(default_factory=dict)
@@ -77,7 +84,7 @@ class Audit:
 class Say:
     """Is told how the audit gets on; this one says nothing."""
 
-    def begins(self, training: str, lengths: Sequence[Length], planned: Sequence[Moment]) -> None:
+    def begins(self, training: str, lengths: Sequence[Length], planned: Sequence[InterruptionMoment]) -> None:
         """A training begins; `lengths` are known after the first one."""
 
     def ended(self, training: str, trained: Trained) -> None:
@@ -87,7 +94,7 @@ class Say:
         """Checkpoints are compared."""
 
 
-def audit(plan: Plan, trainer: Trainer, say: Say) -> Audit:
+def audit(plan: AuditPlan, trainer: Trainer, say: Say) -> Audit:
     """Runs the trainings, and compares them.
 
     Raises:
@@ -98,17 +105,17 @@ def audit(plan: Plan, trainer: Trainer, say: Say) -> Audit:
     """
     found = Audit()
 
-    def compare_now(left: Checkpoint, right: Checkpoint) -> Compared:
+    def compare_now(left: Checkpoint, right: Checkpoint) -> BitComparison:
         trainer.heed()
         return compare(left, right)
 
-    def results(trained: Trained) -> list[Result]:
+    def results(trained: Trained) -> list[TrainingResult]:
         return _results(one.place, trained.place, found.own, say.compares, compare_now)
 
-    def train(name: str, every: int, planned: Sequence[Moment] = ()) -> Trained:
+    def train(name: str, every: int, planned: Sequence[InterruptionMoment] = ()) -> Trained:
         trainer.heed()
         say.begins(name, lengths, planned)
-        there = place.make(plan.home / name, plan.source, plan.user)
+        there = sandbox.make(plan.home / name, plan.source, plan.user)
         trained = found.trainings[name] = trainer.run(there, every, planned)
         say.ended(name, trained)
         return trained
@@ -117,14 +124,14 @@ def audit(plan: Plan, trainer: Trainer, say: Say) -> Audit:
     one = train(UNINTERRUPTED, plan.every)
     lengths += _lengths(one, plan)
     every = plan.every or distance(max(length.steps for length in lengths))
-    planned = moments.chosen(lengths, plan.at, plan.signals) if plan.at else moments.drawn(lengths, plan.kills, plan.seed, plan.signals)
+    planned = interruptions.chosen(lengths, plan.at, plan.signals) if plan.at else interruptions.drawn(lengths, plan.kills, plan.seed, plan.signals)
     other = train(INTERRUPTED, every, planned)
     untouched = _untouched(other)
     found.own = {name: own_places(*runs, untouched.get(name), compare_now) for name, runs in _runs(one.place, other.place).items()}
     found.results = results(other)
     found.began_at = {name: _began_at(_journal(path)) for name, path in other.place.runs().items()}
     found.reasons = _reasons([one.place, other.place])
-    early = verdict.differs_before_an_interruption(found.results, untouched)
+    early = audit_verdict.differs_before_an_interruption(found.results, untouched)
     if plan.baseline or (not early and any(result.names for result in found.results)):
         again = train(AGAIN, every)
         found.again = results(again)
@@ -132,11 +139,11 @@ def audit(plan: Plan, trainer: Trainer, say: Say) -> Audit:
         if any(more.values()):
             found.own = {name: places | more.get(name, set()) for name, places in found.own.items()}
             found.results, found.again = (results(each) for each in (other, again))
-    found.verdict = verdict.verdict(found.results, found.again, early=early)
+    found.verdict = audit_verdict.verdict(found.results, found.again, early=early)
     return found
 
 
-def _lengths(trained: Trained, plan: Plan) -> list[Length]:
+def _lengths(trained: Trained, plan: AuditPlan) -> list[Length]:
     """The runs of the uninterrupted training, in the order in which they were opened, and how many steps they have.
 
     Raises:
@@ -155,7 +162,7 @@ def _nothing_trained(trained: Trained) -> list[Length]:
                         f"{trained.place.log}.")
 
 
-def _no_run(trained: Trained, plan: Plan) -> str:
+def _no_run(trained: Trained, plan: AuditPlan) -> str:
     left_out = plan.source.left_out if plan.source is not None else ()
     hint = f" Not copied, being runs: {', '.join(map(str, left_out[:3]))} (see --link)." if left_out else ""
     if trained.place.runs():
@@ -168,7 +175,7 @@ def _no_run(trained: Trained, plan: Plan) -> str:
 Pair = tuple[list[Checkpoint], list[Checkpoint]]
 
 
-def _runs(one: Place, other: Place) -> dict[str, Pair]:
+def _runs(one: Sandbox, other: Sandbox) -> dict[str, Pair]:
     """The checkpoints of every run, in two trainings.
 
     Raises:
@@ -186,7 +193,7 @@ def _runs(one: Place, other: Place) -> dict[str, Pair]:
     return found
 
 
-def _results(one: Place, other: Place, own: Mapping[str, Set[str]], compares: Callable[[str], None], compare: Compare) -> list[Result]:
+def _results(one: Sandbox, other: Sandbox, own: Mapping[str, Set[str]], compares: Callable[[str], None], compare: Compare) -> list[TrainingResult]:
     """Every run that both trainings have, compared."""
     paths, results = other.runs(), []
     for name, (left, right) in _runs(one, other).items():
@@ -212,6 +219,6 @@ def _began_at(events: Sequence[Event]) -> list[int]:
     return [known.get(event.attempt, 0) for event in events if isinstance(event, AttemptStarted)]
 
 
-def _reasons(places: Sequence[Place]) -> list[str]:
+def _reasons(places: Sequence[Sandbox]) -> list[str]:
     told = [event.reason for each in places for path in each.runs().values() for event in _journal(path) if isinstance(event, Inexact)]
     return list(dict.fromkeys(told))

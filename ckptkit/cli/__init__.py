@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 import click
 
-from ckptkit.cli.exits import ExitCode, exit_code, message
-from ckptkit.cli.group import group
-from ckptkit.cli.text import plain
+from ckptkit.cli.command_group import group
+from ckptkit.cli.error_codes import ExitCode, exit_code, message
+from ckptkit.cli.plain_text import plain
 from ckptkit.errors import CheckpointError
 
 _COLLECT_AFTER = 1_000_000

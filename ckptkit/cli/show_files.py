@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from ckptkit.cli.output import print_json, print_line, print_table
-from ckptkit.cli.text import count, plain
-from ckptkit.cli.values import shape_words
-from ckptkit.load.looking import only_look
+from ckptkit.cli.console import print_json, print_line, print_table
+from ckptkit.cli.plain_text import count, plain
+from ckptkit.cli.value_text import shape_words
+from ckptkit.load.cpu_only import only_look
 from ckptkit.log import size
 
 if TYPE_CHECKING:
-    from ckptkit.cli.targets import InFiles
-    from ckptkit.load.describe import Description
+    from ckptkit.cli.path_arguments import InFiles
+    from ckptkit.load.model_description import Description
 
 
 def show(target: InFiles, *, as_json: bool) -> None:
@@ -28,7 +28,7 @@ def show(target: InFiles, *, as_json: bool) -> None:
         CheckpointError: where it cannot be read.
     """
     only_look()
-    from ckptkit.load.describe import describe  # imports TensorFlow, which has its own files to be read
+    from ckptkit.load.model_description import describe  # imports TensorFlow, which has its own files to be read
 
     description = describe(target.found, target.version)
     if as_json:

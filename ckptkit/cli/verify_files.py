@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ckptkit.cli.progress import progress
-from ckptkit.cli.targets import recognised
-from ckptkit.cli.text import count
-from ckptkit.cli.verified import Verified, of_tensors
+from ckptkit.cli.path_arguments import recognised
+from ckptkit.cli.plain_text import count
+from ckptkit.cli.progress_line import progress
+from ckptkit.cli.verify_output import Verified, of_tensors
 from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpointError, ExportError
-from ckptkit.load.archive import check_archive
-from ckptkit.load.formats import Format, Found, step_of
-from ckptkit.load.looking import only_look
-from ckptkit.load.tree import prefixes_in
-from ckptkit.store.export_record import read_export
-from ckptkit.store.exports import versions_in
-from ckptkit.store.layout import expanded
-from ckptkit.store.verify import bytes_to_read, verify_files
+from ckptkit.exports.export_record import read_export
+from ckptkit.exports.version_directories import versions_in
+from ckptkit.layout import expanded
+from ckptkit.load.cpu_only import only_look
+from ckptkit.load.directory_tree import prefixes_in
+from ckptkit.load.formats import Format, FoundFormat, step_of
+from ckptkit.load.keras_archive import check_archive
+from ckptkit.run.verify import bytes_to_read, verify_files
 
 _VARIABLES = Path("variables") / "variables"
 
 
-def verified(path: str, found: Found, which: int | str | None, *, every: bool, quick: bool) -> list[Verified]:
+def verified(path: str, found: FoundFormat, which: int | str | None, *, every: bool, quick: bool) -> list[Verified]:
     """Reads what was found.
 
     Args:
@@ -57,7 +57,7 @@ def verified(path: str, found: Found, which: int | str | None, *, every: bool, q
     return [_tensorflow(prefix, quick=quick) for prefix in chosen]
 
 
-def found_in(path: str, which: int | str | None, *, every: bool) -> Found:
+def found_in(path: str, which: int | str | None, *, every: bool) -> FoundFormat:
     """What lies at a path; of a directory of checkpoints also where it does not say which is the newest, but that is not asked.
 
     Raises:
@@ -68,7 +68,7 @@ def found_in(path: str, which: int | str | None, *, every: bool) -> Found:
     except (ConfigError, CheckpointNotFoundError):
         directory = expanded(path)
         if (every or isinstance(which, int)) and directory.is_dir() and (there := prefixes_in(directory)):
-            return Found(Format.CHECKPOINT, list(there)[-1])
+            return FoundFormat(Format.CHECKPOINT, list(there)[-1])
         raise
 
 
@@ -84,7 +84,7 @@ def _chosen(directory: Path, there: Mapping[Path, int | None], which: int | str 
 
 def _tensorflow(prefix: Path, *, quick: bool, name: str = "") -> Verified:
     only_look()
-    from ckptkit.load.sums import check_sums
+    from ckptkit.load.tf_checksums import check_sums
 
     name = name or prefix.name
     files = [path for path in prefix.parent.iterdir() if path.name.startswith(f"{prefix.name}.data-") and path.is_file()]

@@ -9,9 +9,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ckptkit import _private
+from ckptkit.compat import keras_models
 from ckptkit.errors import ExportError
-from ckptkit.export import forms
+from ckptkit.export import tensor_names
 
 
 @dataclass(frozen=True)
@@ -43,19 +43,19 @@ def keras_endpoint_inputs(model: Any, sample: Any, data_specs: Any, data_sample:
         raise ExportError(f"The model {model.name!r} has no variables yet, because the shape of its inputs is not known. Call it once on a "
                           f"batch, or pass sample=batch.")
     chosen, made = (sample, "given") if sample is not None else (data_sample, "data" if data_sample is not None else "specs")
-    if isinstance(model, keras.Model) and _private.declares_inputs(model):
+    if isinstance(model, keras.Model) and keras_models.declares_inputs(model):
         specs = {"inputs": _declared(model, fixed_batch=fixed_batch)}
-        return KerasInputs(specs, None if chosen is None else forms.conformed(specs, {"inputs": chosen}), made)
+        return KerasInputs(specs, None if chosen is None else tensor_names.conformed(specs, {"inputs": chosen}), made)
     if chosen is None:
         return KerasInputs(_known(model, data_specs), None, made)
     values = _by_parameter(model, _positional(model, chosen))
-    specs = {parameter: tf.nest.map_structure(_as_keras_takes_it, each) for parameter, each in forms.specs_of(values).items()}
-    return KerasInputs(specs, forms.conformed(specs, values), made)
+    specs = {parameter: tf.nest.map_structure(_as_keras_takes_it, each) for parameter, each in tensor_names.specs_of(values).items()}
+    return KerasInputs(specs, tensor_names.conformed(specs, values), made)
 
 
 def _declared(model: Any, *, fixed_batch: bool) -> Any:
     """What a model says of its inputs: for any number of rows, or for the number that it was made for."""
-    specs = forms.plain_specs(_private.input_signature(model)[0])
+    specs = tensor_names.plain_specs(keras_models.input_signature(model)[0])
     if not fixed_batch:
         return specs
     flat = [tf.TensorSpec(tensor.shape, spec.dtype, spec.name) for spec, tensor in zip(tf.nest.flatten(specs), model.inputs, strict=True)]
@@ -71,13 +71,13 @@ def _as_keras_takes_it(spec: Any) -> Any:
 
 def _known(model: Any, data_specs: Any) -> dict[str, Any]:
     if data_specs is not None:
-        specs = tf.nest.map_structure(lambda spec: _as_keras_takes_it(forms.with_any_batch(spec)), forms.plain_specs(data_specs))
+        specs = tf.nest.map_structure(lambda spec: _as_keras_takes_it(tensor_names.with_any_batch(spec)), tensor_names.plain_specs(data_specs))
         return _by_parameter(model, _positional(model, specs))
     try:
-        found = _private.input_signature(model)
+        found = keras_models.input_signature(model)
     except (TypeError, ValueError) as error:
         raise ExportError(f"The form of the inputs of {model.name!r} is not known: {error} Pass sample=batch.") from error
-    return _by_parameter(model, tuple(forms.plain_specs(each) for each in found))
+    return _by_parameter(model, tuple(tensor_names.plain_specs(each) for each in found))
 
 
 def _positional(model: Any, value: Any) -> tuple[Any, ...]:
@@ -87,10 +87,10 @@ def _positional(model: Any, value: Any) -> tuple[Any, ...]:
 
 
 def _required(model: Any) -> list[str]:
-    return forms.required_parameters(model.call)
+    return tensor_names.required_parameters(model.call)
 
 
 def _by_parameter(model: Any, values: tuple[Any, ...]) -> dict[str, Any]:
     if len(values) == 1 and isinstance(values[0], Mapping):
         return {"inputs": values[0]}
-    return dict(zip(forms.parameters_of(model.call, len(values)), values, strict=True))
+    return dict(zip(tensor_names.parameters_of(model.call, len(values)), values, strict=True))

@@ -13,16 +13,16 @@ import xxhash
 from ckptkit.clock import Clock, SystemClock
 from ckptkit.errors import ConfigError, ExportError, StorageError
 from ckptkit.export import trace as traces
-from ckptkit.export.already import served_already
-from ckptkit.export.check import Checker
-from ckptkit.export.prove import prove
+from ckptkit.export.check_process import Checker
+from ckptkit.export.export_spec import ExportSpec
+from ckptkit.export.proof import prove
+from ckptkit.export.served_versions import served_already
 from ckptkit.export.signatures import SERVE, SERVING_DEFAULT, DataForm, check_signatures, find_endpoints
-from ckptkit.export.spec import ExportSpec
+from ckptkit.exports import version_directories
+from ckptkit.exports.export_record import ExportRecord, ExportSource, Proof, SignatureRecord
 from ckptkit.log import logger
-from ckptkit.store import exports
-from ckptkit.store.export_record import ExportRecord, Proof, SignatureRecord, Source
-from ckptkit.store.files import FileSystem
-from ckptkit.store.versions import versions
+from ckptkit.run.library_versions import versions
+from ckptkit.storage.files import FileSystem
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Published:
     is_new: bool = True
 
 
-def export(model: Any, base: Path, spec: ExportSpec, *, version: int | None = None, source: Source | None = None, data: DataForm | None = None,
+def export(model: Any, base: Path, spec: ExportSpec, *, version: int | None = None, source: ExportSource | None = None, data: DataForm | None = None,
            mine: Path | None = None, files: FileSystem | None = None, clock: Clock | None = None,
            hurried: Callable[[], bool] = lambda: False) -> Published:
     """Exports a model; see `export_saved_model`.
@@ -64,11 +64,11 @@ def export(model: Any, base: Path, spec: ExportSpec, *, version: int | None = No
     """
     clock, disk = clock or SystemClock(), files or FileSystem()
     check_signatures(spec.signatures)
-    number = exports.next_number(base, version, clock.now())
+    number = version_directories.next_number(base, version, clock.now())
     name = _name(model)
     try:
-        with Checker(spec.limit_secs, hurried) as checker, exports.writing(disk, base, number) as directory:
-            return _export(model, name, directory, spec, checker, version=version, source=source or Source(), data=data, mine=mine, disk=disk,
+        with Checker(spec.limit_secs, hurried) as checker, version_directories.writing(disk, base, number) as directory:
+            return _export(model, name, directory, spec, checker, version=version, source=source or ExportSource(), data=data, mine=mine, disk=disk,
                            clock=clock)
     except (ConfigError, StorageError):
         raise
@@ -76,7 +76,7 @@ def export(model: Any, base: Path, spec: ExportSpec, *, version: int | None = No
         raise ExportError(f"The model {name!r} could not be exported to {base}: {error}") from error
 
 
-def _export(model: Any, name: str, directory: Path, spec: ExportSpec, checker: Checker, *, version: int | None, source: Source,
+def _export(model: Any, name: str, directory: Path, spec: ExportSpec, checker: Checker, *, version: int | None, source: ExportSource,
             data: DataForm | None, mine: Path | None, disk: FileSystem, clock: Clock) -> Published:
     base = directory.parent
     traced = _traced(model, spec, data or DataForm())
@@ -95,7 +95,7 @@ def _export(model: Any, name: str, directory: Path, spec: ExportSpec, checker: C
         logger.info("serving_default is another name of %r; signatures={'serving_default': ...} chooses", default)
     traces.write(traced, variables, traces.resources_of(traced, model), default, directory)
     began = time.monotonic()
-    entries = exports.sync(disk, directory)
+    entries = version_directories.sync(disk, directory)
     traces.check_variables(directory, live)
     answers = checker.ask(directory, {each.endpoint.name: each.sample for each in traced}, spec.imports)
     proofs = prove(traced, answers, spec.rtol, spec.atol)
@@ -105,10 +105,10 @@ def _export(model: Any, name: str, directory: Path, spec: ExportSpec, checker: C
     record = ExportRecord(
         exported_at=clock.now(), model=name, source=source, signatures=signatures, default=default,
         sample=_made({each.endpoint.made for each in traced}), variables=whole, check_secs=check_secs, files=entries, versions=versions())
-    path = exports.publish(disk, directory, record, version, clock.now())
+    path = version_directories.publish(disk, directory, record, version, clock.now())
     logger.info("published the model as %s (checked in %.1f s: %s)", path, check_secs, in_words(proofs))
     try:
-        for gone in exports.retain(disk, base, spec.keep):
+        for gone in version_directories.retain(disk, base, spec.keep):
             logger.info("removed version %d of %s: keep=%d", gone.number, base, spec.keep)
     except StorageError as error:  # the new one is there
         logger.warning("%s is published; an older version could not be removed: %s", path, error)

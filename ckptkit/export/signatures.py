@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from ckptkit.errors import ConfigError, ExportError
-from ckptkit.export import forms
+from ckptkit.export import tensor_names
 from ckptkit.export.keras_inputs import keras_endpoint_inputs
 
 SERVE = "serve"
@@ -175,7 +175,7 @@ def _endpoint(name: str, value: Any, sample: Any, data: DataForm) -> Endpoint:
     try:
         if isinstance(function, keras.Layer):
             if wanted is not None:
-                data = DataForm(forms.plain_specs(wanted), None)
+                data = DataForm(tensor_names.plain_specs(wanted), None)
             return _of_keras(name, function, sample, data)
         return _of_function(name, function, wanted, sample)
     except (ExportError, ConfigError) as error:
@@ -200,12 +200,12 @@ def _of_function(name: str, function: Any, wanted: Any, sample: Any) -> Endpoint
         raise ExportError("the form of its inputs is not known. Pass sample=, what it is called with (a tuple for several arguments; with several "
                           "signatures a dictionary by their names), or signatures={'name': (function, [tf.TensorSpec(...), ...])}")
     if wanted is not None:
-        specs, by_name = _arguments(function, forms.plain_specs(wanted), lists=True)
-        arguments = None if sample is None else forms.conformed(specs, _arguments(function, sample)[0])
+        specs, by_name = _arguments(function, tensor_names.plain_specs(wanted), lists=True)
+        arguments = None if sample is None else tensor_names.conformed(specs, _arguments(function, sample)[0])
     else:
         values, by_name = _arguments(function, sample)
-        specs = forms.specs_of(values)
-        arguments = forms.conformed(specs, values)
+        specs = tensor_names.specs_of(values)
+        arguments = tensor_names.conformed(specs, values)
 
     def live(*inputs: Any) -> Any:
         return function(**dict(zip(specs, inputs, strict=True))) if by_name else function(*inputs)
@@ -226,8 +226,8 @@ def _arguments(function: Any, values: Any, *, lists: bool = False) -> tuple[dict
     A tuple is one argument after the other (specs may be in a list, too), a dictionary whose keys are parameters is by name, and everything else is
     the first argument.
     """
-    by_name = forms.by_parameter(function, values)
+    by_name = tensor_names.by_parameter(function, values)
     if by_name is not None:
         return by_name, True
     positional = tuple(values) if isinstance(values, tuple) or (lists and isinstance(values, list)) else (values,)
-    return dict(zip(forms.parameters_of(function, len(positional)), positional, strict=True)), False
+    return dict(zip(tensor_names.parameters_of(function, len(positional)), positional, strict=True)), False

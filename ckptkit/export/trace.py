@@ -16,12 +16,12 @@ import numpy as np
 import tensorflow as tf
 import xxhash
 
-from ckptkit import _private
+from ckptkit.compat import tf_functions
 from ckptkit.errors import ExportError
-from ckptkit.export import forms, graphs
+from ckptkit.export import graph_digest, tensor_names
 from ckptkit.export.signatures import SERVING_DEFAULT, Endpoint
-from ckptkit.save.walk import visit
-from ckptkit.store.export_record import TensorForm
+from ckptkit.exports.export_record import TensorForm
+from ckptkit.tracking.walk import visit
 
 _VARIABLE = "/.ATTRIBUTES/VARIABLE_VALUE"
 
@@ -60,17 +60,17 @@ class Traced:
     @property
     def half(self) -> bool:
         """Whether it computes something in 16 bits."""
-        return _private.computes_in_16_bits(self.signature)
+        return tf_functions.computes_in_16_bits(self.signature)
 
     @property
     def graph(self) -> str:
         """A digest of what it computes, and from which values."""
-        return graphs.digest(self.signature, lambda value: "/".join(map(str, _digest(value.numpy()))))
+        return graph_digest.digest(self.signature, lambda value: "/".join(map(str, _digest(value.numpy()))))
 
 
 def flat_outputs(outputs: Any) -> dict[str, tf.Tensor]:
     """What a function has returned, by the names that its signature gives to it."""
-    return dict(zip(forms.output_names(outputs), [tf.convert_to_tensor(place.tensor) for place in forms.places(outputs)], strict=True))
+    return dict(zip(tensor_names.output_names(outputs), [tf.convert_to_tensor(place.tensor) for place in tensor_names.places(outputs)], strict=True))
 
 
 def trace(endpoint: Endpoint) -> Traced:
@@ -80,8 +80,8 @@ def trace(endpoint: Endpoint) -> Traced:
         ExportError: where the user's function cannot be traced, or its inputs or outputs cannot be named.
     """
     structure = list(endpoint.specs.values())
-    names = forms.input_names(endpoint.specs)
-    found = [(parameter, place) for parameter, specs in endpoint.specs.items() for place in forms.places(specs)]
+    names = tensor_names.input_names(endpoint.specs)
+    found = [(parameter, place) for parameter, specs in endpoint.specs.items() for place in tensor_names.places(specs)]
     method = tf.function(endpoint.live, input_signature=structure, autograph=endpoint.autograph)
 
     def flat(**tensors: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -98,7 +98,7 @@ def trace(endpoint: Endpoint) -> Traced:
         signature = tf.function(flat, autograph=False).get_concrete_function(**specs)
     return Traced(
         endpoint, method, signature, tuple(names),
-        tuple(_form(name, place.tensor, forms.argument_of(parameter, place)) for name, (parameter, place) in zip(names, found, strict=True)),
+        tuple(_form(name, place.tensor, tensor_names.argument_of(parameter, place)) for name, (parameter, place) in zip(names, found, strict=True)),
         tuple(_form(name, spec, "") for name, spec in sorted(signature.structured_outputs.items())))
 
 
@@ -112,7 +112,7 @@ def with_sample(traced: Traced) -> Traced:
     endpoint = traced.endpoint
     with unchanged(traced.signature.variables):
         if endpoint.sample is None:
-            return replace(traced, endpoint=replace(endpoint, sample=forms.first_that_runs(endpoint.live, tuple(endpoint.specs.values()))))
+            return replace(traced, endpoint=replace(endpoint, sample=tensor_names.first_that_runs(endpoint.live, tuple(endpoint.specs.values()))))
         if endpoint.made == "data":
             endpoint.live(*endpoint.sample)
     return traced

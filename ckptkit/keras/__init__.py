@@ -1,5 +1,5 @@
 """CheckpointCallback for `model.fit`."""
 
-from ckptkit.keras.callback import CheckpointCallback
+from ckptkit.keras.checkpoint_callback import CheckpointCallback
 
 __all__ = ["CheckpointCallback"]

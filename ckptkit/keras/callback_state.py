@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from ckptkit.errors import ConfigError
-from ckptkit.save import pystate
+from ckptkit.tracking import python_state
 
 _NOT_STATE = frozenset({"model", "_model", "params", "_params", "validation_data", "monitor_op", "min_delta"})
 _MEANING = ("monitor", "mode")
@@ -142,7 +142,7 @@ def _plain(callback: Any) -> dict[str, tuple[str, list[bytes]]]:
         if name in _NOT_STATE:
             continue
         try:
-            text, arrays = pystate.encode(value, name)
+            text, arrays = python_state.encode(value, name)
         except ConfigError:
             continue
         found[name] = (text, [array.tobytes() for array in arrays])

@@ -14,27 +14,35 @@ from pathlib import Path
 
 from ckptkit.clock import Clock, SystemClock
 from ckptkit.errors import CheckpointError
-from ckptkit.launcher.aside import Aside, Done
-from ckptkit.launcher.child import Child
-from ckptkit.launcher.decide import INTERRUPTED, Decision, Past, Told, decide
-from ckptkit.launcher.ending import PREEMPTED, Cause, Ending, ending_of
 from ckptkit.launcher.escalation import escalation
-from ckptkit.launcher.family import Family, adopt_orphans
+from ckptkit.launcher.exit_cause import PREEMPTED, Cause, ExitCause, ending_of
 from ckptkit.launcher.inbox import Inbox, reap
-from ckptkit.launcher.memory import oom_counter
+from ckptkit.launcher.launch_history import LaunchHistory
+from ckptkit.launcher.launcher_settings import Settings
 from ckptkit.launcher.notices.notice import Notice
-from ckptkit.launcher.output import Log
-from ckptkit.launcher.pulse import Pulse
-from ckptkit.launcher.reasons import Reasons
-from ckptkit.launcher.record import Record
-from ckptkit.launcher.settings import Settings
+from ckptkit.launcher.oom_counter import oom_counter
+from ckptkit.launcher.process_tree import ProcessTree, adopt_orphans
+from ckptkit.launcher.restart_decision import INTERRUPTED, Past, RestartDecision, Told, decide
 from ckptkit.launcher.slurm import put_back
+from ckptkit.launcher.stall_detector import StallDetector
+from ckptkit.launcher.stop_reasons import StopReasons
+from ckptkit.launcher.storage_worker import Done, StorageWorker
+from ckptkit.launcher.training_output import TrainingLog
+from ckptkit.launcher.training_process import TrainingProcess
+from ckptkit.layout import RunLayout
 from ckptkit.log import logger
-from ckptkit.store.channel import Said
-from ckptkit.store.control import Request, read_request
-from ckptkit.store.events import LaunchDecided, LaunchEnded, NoticeReceived, Requested, SignalReceived, Stalled, Swept
-from ckptkit.store.files import FileSystem
-from ckptkit.store.layout import RunLayout
+from ckptkit.run.control_requests import ControlRequest, read_request
+from ckptkit.run.events import (
+    LaunchDecided,
+    LaunchEnded,
+    NoticeReceived,
+    Requested,
+    SignalReceived,
+    Stalled,
+    Swept,
+)
+from ckptkit.run.launcher_channel import ChannelState
+from ckptkit.storage.files import FileSystem
 
 Watch = Callable[[Callable[[Notice], None], threading.Event], threading.Thread | None]
 """Starts to watch for notices: tells each one, until the event is set."""
@@ -62,15 +70,15 @@ class Supervisor:
         self._command, self._settings, self._watch = list(command), settings, watch
         self._environment = dict(os.environ if environment is None else environment)
         self._clock = clock or SystemClock()
-        self._record = Record(self._clock, FileSystem())
-        self._log = Log(settings.log_bytes, settings.log_files)
-        self._family, self._adopts = Family(), False
+        self._record = LaunchHistory(self._clock, FileSystem())
+        self._log = TrainingLog(settings.log_bytes, settings.log_files)
+        self._family, self._adopts = ProcessTree(), False
         self._oom = oom_counter()
         self._inbox: Inbox
-        self._aside: Aside
-        self._child: Child | None = None
+        self._aside: StorageWorker
+        self._child: TrainingProcess | None = None
         self._heard: tuple[str, int] | None = None
-        self._reasons = Reasons()
+        self._reasons = StopReasons()
         self._interrupts = 0
         self._hung_up = False
         self._asked, self._looked_at = "", 0.0
@@ -89,12 +97,12 @@ class Supervisor:
         stop = threading.Event()
         self._adopts = adopt_orphans()
         with Inbox() as self._inbox:
-            self._aside = Aside(self._inbox.put)
+            self._aside = StorageWorker(self._inbox.put)
             if self._settings.run:
                 self._opened(self._settings.run, partial(self._record.look, self._settings.run))
             watcher = self._watch(self._inbox.put, stop) if self._watch is not None else None
             try:
-                decision = self._after_a_lost_one() or Decision(True, "")
+                decision = self._after_a_lost_one() or RestartDecision(True, "")
                 while decision.restart:
                     decision = self._one_life() if self._wait_before_start(decision) else self._told_while_waiting()
             finally:
@@ -109,16 +117,16 @@ class Supervisor:
 
     # -- from one start to the next
 
-    def _after_a_lost_one(self) -> Decision | None:
+    def _after_a_lost_one(self) -> RestartDecision | None:
         """A launcher of this machine was killed over a training, as with its whole container: that counts as if this one had seen it."""
         past, inferred = self._record.past(), self._record.infer(here_only=True)
         if inferred is None or inferred[0].cause not in ("memory", "killed"):
             return None
         lost, advanced = inferred
         cause: Cause = "memory" if lost.cause == "memory" else "killed"
-        return self._decided(Ending(cause=cause, words=lost.words, heard=True, trained=True, advanced=advanced, step=lost.step), past)
+        return self._decided(ExitCause(cause=cause, words=lost.words, heard=True, trained=True, advanced=advanced, step=lost.step), past)
 
-    def _wait_before_start(self, decision: Decision) -> bool:
+    def _wait_before_start(self, decision: RestartDecision) -> bool:
         """Waits; False where the launcher was told to end meanwhile."""
         until = time.monotonic() + random.uniform(0.0, decision.most_wait_secs)
         while not self._is_told():
@@ -148,7 +156,7 @@ class Supervisor:
         self._looked_at = time.monotonic()
         self._aside.do(partial(read_request, layout.request), self._take_request)
 
-    def _take_request(self, read: Callable[[], Request | None]) -> None:
+    def _take_request(self, read: Callable[[], ControlRequest | None]) -> None:
         request = read()
         if self._asked or request is None or (request.launcher, request.action) != (self._record.id, "stop"):
             return
@@ -158,19 +166,19 @@ class Supervisor:
             self._child.ask(request.source, None)
         self._record.tell(Requested(id=request.id, action=request.action, source=request.source))
 
-    def _told_while_waiting(self) -> Decision:
+    def _told_while_waiting(self) -> RestartDecision:
         if self._interrupts:
-            decision = Decision(False, "it was interrupted before the next start", exit_code=INTERRUPTED)
+            decision = RestartDecision(False, "it was interrupted before the next start", exit_code=INTERRUPTED)
         elif self._asked:
-            decision = Decision(False, f"somebody asked it to stop ({self._asked}), before the next start", exit_code=PREEMPTED)
+            decision = RestartDecision(False, f"somebody asked it to stop ({self._asked}), before the next start", exit_code=PREEMPTED)
         elif self._reasons.notice:
-            decision = Decision(False, "the machine goes away, before the next start", exit_code=PREEMPTED, elsewhere=True)
+            decision = RestartDecision(False, "the machine goes away, before the next start", exit_code=PREEMPTED, elsewhere=True)
         else:
-            decision = Decision(False, "SIGHUP came before the next start", exit_code=128 + signal.SIGHUP)
+            decision = RestartDecision(False, "SIGHUP came before the next start", exit_code=128 + signal.SIGHUP)
         self._say(decision)
         return decision
 
-    def _one_life(self) -> Decision:
+    def _one_life(self) -> RestartDecision:
         """Starts the training once, and decides when it has ended."""
         self._number += 1
         self._record.starts(self._number, Path(self._command[0]).name.encode(errors="backslashreplace").decode())
@@ -182,11 +190,11 @@ class Supervisor:
         self._passed_on.clear()
         self._heard = None
         try:
-            child = self._child = Child(self._command, self._environment, self._log, self._family, self._clock)
+            child = self._child = TrainingProcess(self._command, self._environment, self._log, self._family, self._clock)
         except OSError as error:
             code = _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_STARTED
             logger.error("could not start %s: %s", self._command[0], error.strerror or error)
-            ending = Ending(cause="exit", words=f"could not be started: {error.strerror or error}", code=code)
+            ending = ExitCause(cause="exit", words=f"could not be started: {error.strerror or error}", code=code)
             return self._ended(ending)
         try:
             status, hung_secs = self._until_it_ends(child)
@@ -208,7 +216,7 @@ class Supervisor:
             child.end_lines()
         return decision
 
-    def _ended(self, ending: Ending) -> Decision:
+    def _ended(self, ending: ExitCause) -> RestartDecision:
         past, ending = self._record.past(), replace(ending, asked=ending.asked or bool(self._asked))
         self._record.ended(LaunchEnded(
             launcher=self._record.id, number=self._number, cause=ending.cause, words=ending.words, exit_code=ending.code, signal=ending.signal,
@@ -216,7 +224,7 @@ class Supervisor:
             of_attempt=ending.attempt, reached=ending.reached), advanced=ending.advanced)
         return self._decided(ending, past)
 
-    def _decided(self, ending: Ending, past: Sequence[Past]) -> Decision:
+    def _decided(self, ending: ExitCause, past: Sequence[Past]) -> RestartDecision:
         notice = self._reasons.notice
         told = Told(notice=_words(notice) if notice is not None else "", interrupted=self._interrupts > 0,
                     warned="SIGUSR1" in self._passed_on, signals=frozenset(self._passed_on))
@@ -224,7 +232,7 @@ class Supervisor:
         self._say(decision)
         return decision
 
-    def _say(self, decision: Decision) -> None:
+    def _say(self, decision: RestartDecision) -> None:
         self._record.tell(LaunchDecided(action="restart" if decision.restart else "stop", exit_code=decision.exit_code,
                                         wait_secs=decision.most_wait_secs, reason=decision.reason))
         if decision.restart:
@@ -235,12 +243,12 @@ class Supervisor:
 
     # -- while it runs
 
-    def _until_it_ends(self, child: Child) -> tuple[int, float | None]:
+    def _until_it_ends(self, child: TrainingProcess) -> tuple[int, float | None]:
         """Passes on what comes, and watches; the status of the process, and for how long it had not got on where it was ended for that.
 
         A training below a shell that has ended, as by a signal that only the training knows, goes on, or saves: it is waited for as well.
         """
-        pulse = Pulse(self._settings, time.monotonic())
+        pulse = StallDetector(self._settings, time.monotonic())
         hung_secs: float | None = None
         looked, status = 0.0, None
         while True:
@@ -262,7 +270,7 @@ class Supervisor:
                 self._stalled(child, said, stall.secs, end=stall.action == "end")
             self._escalate(child)
 
-    def _hear(self, said: Said | None) -> None:
+    def _hear(self, said: ChannelState | None) -> None:
         """Which run it trains: a program may train one after the other, and each counts its attempts from 1."""
         if said is not None and said.run and (said.run, said.attempt) != self._heard:
             self._heard = said.run, said.attempt
@@ -278,7 +286,7 @@ class Supervisor:
         next_at = present.next_at() if present is not None else None
         return _LOOK_SECS if next_at is None else min(_LOOK_SECS, next_at - time.monotonic())
 
-    def _escalate(self, child: Child) -> None:
+    def _escalate(self, child: TrainingProcess) -> None:
         present = self._reasons.escalation
         if present is None or (due := present.due(time.monotonic())) is None:
             return
@@ -292,7 +300,7 @@ class Supervisor:
             if child.said is not None and child.is_training:
                 child.send(signal.SIGKILL)
 
-    def _stalled(self, child: Child, said: Said | None, secs: float, *, end: bool) -> None:
+    def _stalled(self, child: TrainingProcess, said: ChannelState | None, secs: float, *, end: bool) -> None:
         phase, step = (said.phase, said.step) if said is not None else ("starting", 0)
         logger.warning("no progress for %.0f s, while %s at step %d%s", secs, phase, step, ": ending the training" if end else "")
         dumped = child.dump()
@@ -304,7 +312,7 @@ class Supervisor:
             child.send(signal.SIGTERM)
         self._record.tell(Stalled(secs=secs, phase=phase, step=step, ended=end))
 
-    def _sweep(self, child: Child) -> Said | None:
+    def _sweep(self, child: TrainingProcess) -> ChannelState | None:
         """No process of one start lives on beside the next. What the training said last."""
         said = child.said
         present = self._reasons.escalation
@@ -379,7 +387,7 @@ class Supervisor:
                 self._tell_deadline(self._child, notice)
             self._child.send(number)
 
-    def _tell_deadline(self, child: Child, notice: Notice) -> None:
+    def _tell_deadline(self, child: TrainingProcess, notice: Notice) -> None:
         """How long it has now, by all that still holds; what it is told last counts."""
         present = self._reasons.escalation
         if present is None:

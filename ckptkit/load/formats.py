@@ -9,10 +9,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpointError
-from ckptkit.store.exports import versions_in
-from ckptkit.store.files import storage_errors
-from ckptkit.store.layout import MANIFEST, STATE_FILE, CheckpointName, RunLayout, expanded
-from ckptkit.store.run import is_run
+from ckptkit.exports.version_directories import versions_in
+from ckptkit.layout import MANIFEST, STATE_FILE, CheckpointName, RunLayout, expanded
+from ckptkit.run.stored_run import is_run
+from ckptkit.storage.files import storage_errors
 
 SAVED_MODEL = "saved_model.pb"
 
@@ -34,7 +34,7 @@ class Format(StrEnum):
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundFormat:
     """What lies at a path.
 
     Args:
@@ -50,7 +50,7 @@ class Found:
     attempt: int | None = None
 
 
-def recognise(source: object) -> Found:
+def recognise(source: object) -> FoundFormat:
     """Tells what lies at a path.
 
     Args:
@@ -71,7 +71,7 @@ def recognise(source: object) -> Found:
         if os.path.lexists(path) and not path.is_symlink():
             raise CorruptCheckpointError(f"{path} is no regular file, nor a directory. Expected a model or weights.")
         if _index(path).is_file():
-            return Found(Format.CHECKPOINT, path)
+            return FoundFormat(Format.CHECKPOINT, path)
     raise CheckpointNotFoundError(f"There is nothing at {path}. Expected a run directory, the prefix or directory of a TensorFlow checkpoint, a "
                                   f".keras, .weights.h5 or .h5 file, or a SavedModel.")
 
@@ -90,33 +90,33 @@ def path_of(source: object) -> Path:
     return expanded(text)
 
 
-def newest_version(found: Found) -> Path:
+def newest_version(found: FoundFormat) -> Path:
     """The directory of a SavedModel: itself, or the newest of several versions."""
     return list(versions_in(found.path).values())[-1] if found.format is Format.VERSIONS else found.path
 
 
-def in_a_run(directory: Path) -> Found | None:
+def in_a_run(directory: Path) -> FoundFormat | None:
     """The checkpoint of a run that a directory is, or None where it is something else."""
     real = directory.resolve()
     name = CheckpointName.parse(real.name)
     # One that was moved to quarantine/ or aside/ is none of the run's any more.
     if name is not None and (directory / MANIFEST).exists() and real == RunLayout(real.parents[1]).checkpoint(name):
-        return Found(Format.RUN, real.parents[1], name.step, name.attempt)
+        return FoundFormat(Format.RUN, real.parents[1], name.step, name.attempt)
     return None
 
 
-def _directory(path: Path) -> Found:
+def _directory(path: Path) -> FoundFormat:
     if (checkpoint := in_a_run(path)) is not None:
         return checkpoint
     if is_run(path):
-        return Found(Format.RUN, path)
+        return FoundFormat(Format.RUN, path)
     if (path / SAVED_MODEL).exists():
-        return Found(Format.SAVED_MODEL, path)
+        return FoundFormat(Format.SAVED_MODEL, path)
     newest = _newest_prefix(path)
     if newest is not None:
-        return Found(Format.CHECKPOINT, newest)
+        return FoundFormat(Format.CHECKPOINT, newest)
     if any((version / SAVED_MODEL).exists() for version in versions_in(path).values()):
-        return Found(Format.VERSIONS, path)
+        return FoundFormat(Format.VERSIONS, path)
     raise CheckpointNotFoundError(f"{path} is a directory, but neither a run nor a TensorFlow checkpoint nor a SavedModel: it has no "
                                   f"checkpoints/ or journal/ of a run, no *.index, no {SAVED_MODEL}, and no numbered versions of one.")
 
@@ -147,17 +147,17 @@ def _index(prefix: Path) -> Path:
     return prefix.with_name(prefix.name + ".index")
 
 
-def _file(path: Path) -> Found:
+def _file(path: Path) -> FoundFormat:
     if path.name.endswith(".index") and path.name != ".index":
-        return Found(Format.CHECKPOINT, path.with_name(path.name.removesuffix(".index")))
+        return FoundFormat(Format.CHECKPOINT, path.with_name(path.name.removesuffix(".index")))
     if path.name == SAVED_MODEL:
-        return Found(Format.SAVED_MODEL, path.parent)
+        return FoundFormat(Format.SAVED_MODEL, path.parent)
     with path.open("rb") as file:
         start = file.read(8)
     if (format := starts_as(start)) is not None:
-        return Found(format, path)
+        return FoundFormat(format, path)
     if _index(path).is_file():  # a file may have the name of a prefix
-        return Found(Format.CHECKPOINT, path)
+        return FoundFormat(Format.CHECKPOINT, path)
     raise CorruptCheckpointError(f"{path} is neither a .keras file (a zip archive) nor an HDF5 file: it begins with {start!r}. Expected the bytes "
                                  f"{_ZIP!r} or {_HDF5!r}.", "unreadable", path.name)
 

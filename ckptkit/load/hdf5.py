@@ -15,9 +15,9 @@ import numpy as np
 import tensorflow as tf
 
 from ckptkit.errors import CorruptCheckpointError
-from ckptkit.load.archive import ZIP_ERRORS
+from ckptkit.load.keras_archive import ZIP_ERRORS
 from ckptkit.log import size
-from ckptkit.store.files import storage_errors
+from ckptkit.storage.files import storage_errors
 
 WEIGHTS = "model.weights.h5"
 """The member of a .keras file that holds the weights."""

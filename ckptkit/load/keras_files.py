@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ckptkit import _private
+from ckptkit.compat import keras_saving
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.load import hdf5
-from ckptkit.load.match import Weight
-from ckptkit.load.source import Source, live_weights
-from ckptkit.save.tracked import path_of
+from ckptkit.load.weight_matching import Weight
+from ckptkit.load.weight_source import WeightSource, live_weights
+from ckptkit.tracking.tracker import path_of
 
 LEGACY = "model_weights"
 """The group that holds the weights in a whole model of the older `.h5` form."""
@@ -28,7 +28,7 @@ _NOT_OF_THE_MODEL = frozenset({"optimizer", "seed_generator", "_loss_tracker", "
 
 
 @contextmanager
-def opened(path: Path, model: Any) -> Iterator[Source]:
+def opened(path: Path, model: Any) -> Iterator[WeightSource]:
     """The weights in a file that Keras wrote.
 
     Raises:
@@ -41,7 +41,7 @@ def opened(path: Path, model: Any) -> Iterator[Source]:
             saved, live = _legacy(group, model)
         else:
             saved, live = _by_address(file, model)
-        yield Source(str(path), saved, live, lambda chosen: [hdf5.values(hdf5.dataset_at(file, saved[number].key)) for number in chosen])
+        yield WeightSource(str(path), saved, live, lambda chosen: [hdf5.values(hdf5.dataset_at(file, saved[number].key)) for number in chosen])
 
 
 def legacy_group(file: Any) -> Any:
@@ -64,7 +64,7 @@ def _by_address(file: Any, model: Any) -> tuple[tuple[Weight, ...], tuple[Weight
             layer = hdf5.text(dataset.parent, "name") or "/".join(parts[:-2])
             saved.append(Weight(key="/".join(parts), address=address, name=f"{layer}/{parts[-1]}", shape=tuple(dataset.shape),
                                 dtype=hdf5.dtype_of(dataset)))
-    return tuple(saved), live_weights(model, _private.addresses_in_h5(model))
+    return tuple(saved), live_weights(model, keras_saving.addresses_in_h5(model))
 
 
 def _legacy(group: Any, model: Any) -> tuple[tuple[Weight, ...], tuple[Weight, ...]]:
@@ -79,9 +79,9 @@ def _legacy(group: Any, model: Any) -> tuple[tuple[Weight, ...], tuple[Weight, .
                                 dtype=hdf5.dtype_of(dataset)))
     places = {}
     for number, layer in enumerate(each for each in model.layers if each.weights):
-        for index, variable in enumerate(_private.legacy_weights(layer)):
+        for index, variable in enumerate(keras_saving.legacy_weights(layer)):
             places[id(variable)] = (f"{number}/{index}", f"{layer.name}/{_last(path_of(variable))}")
-    for index, variable in enumerate(_private.own_weights(model)):
+    for index, variable in enumerate(keras_saving.own_weights(model)):
         places[id(variable)] = (f"own/{index}", f"{OWN}/{_last(path_of(variable))}")
     return tuple(saved), live_weights(model, places)
 

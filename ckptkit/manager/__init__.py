@@ -1,5 +1,5 @@
 """CheckpointManager: the wiring of policies, saving, resuming and loops."""
 
-from ckptkit.manager.manager import CheckpointManager
+from ckptkit.manager.checkpoint_manager import CheckpointManager
 
 __all__ = ["CheckpointManager"]

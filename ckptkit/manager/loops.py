@@ -8,13 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 from ckptkit.errors import ConfigError
-from ckptkit.manager.attempt import Attempt
 from ckptkit.position import RunPosition
+from ckptkit.session.session import Session
 
 _END = object()
 
 
-def steps(attempt: Attempt, total: int) -> Iterator[int]:
+def steps(attempt: Session, total: int) -> Iterator[int]:
     """Numbers of the turns that are left, each the one that is complete when its body ends."""
     with attempt.training():
         if attempt.position.step >= total > 0:
@@ -28,7 +28,7 @@ def steps(attempt: Attempt, total: int) -> Iterator[int]:
     attempt.stopping.serve()
 
 
-def epochs(attempt: Attempt, total: int) -> Iterator[int]:
+def epochs(attempt: Session, total: int) -> Iterator[int]:
     """Numbers of the epochs that are left, from 0."""
     with attempt.training():
         if attempt.position.epoch >= total > 0:
@@ -46,7 +46,7 @@ def epochs(attempt: Attempt, total: int) -> Iterator[int]:
     attempt.stopping.serve()
 
 
-def batches(attempt: Attempt, dataset: Iterable[Any]) -> Iterator[Any]:
+def batches(attempt: Session, dataset: Iterable[Any]) -> Iterator[Any]:
     """The batches of one epoch."""
     with attempt.training(), closing(attempt.data.batches(dataset)) as batches:
         while True:

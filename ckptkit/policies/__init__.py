@@ -1,7 +1,25 @@
 """When to save and what to keep, as values that are compared, combined and passed around."""
 
-from ckptkit.policies.keep import Candidate, KeepBest, KeepEveryNSteps, KeepLatest, KeepPolicy, Verdict, decide, judge, rank
-from ckptkit.policies.save import Adaptive, EveryNEpochs, EveryNSeconds, EveryNSteps, Moment, OnBest, SavePolicy
+from ckptkit.policies.keep_policies import (
+    Candidate,
+    KeepBest,
+    KeepEveryNSteps,
+    KeepLatest,
+    KeepPolicy,
+    Verdict,
+    decide,
+    judge,
+    rank,
+)
+from ckptkit.policies.save_policies import (
+    Adaptive,
+    EveryNEpochs,
+    EveryNSeconds,
+    EveryNSteps,
+    Moment,
+    OnBest,
+    SavePolicy,
+)
 
 __all__ = [
     "Adaptive",

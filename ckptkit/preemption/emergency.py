@@ -9,7 +9,7 @@ Action = Literal["save", "finish", "keep"]
 
 
 @dataclass(frozen=True)
-class Decision:
+class EmergencyDecision:
     """What to do after a notice.
 
     Args:
@@ -22,7 +22,7 @@ class Decision:
     reason: str
 
 
-def decide(*, left_secs: float | None, write_secs: float | None, writing_for_secs: float | None) -> Decision:
+def decide(*, left_secs: float | None, write_secs: float | None, writing_for_secs: float | None) -> EmergencyDecision:
     """Chooses by what the last saves took and by the time that is left.
 
     Args:
@@ -31,13 +31,13 @@ def decide(*, left_secs: float | None, write_secs: float | None, writing_for_sec
         writing_for_secs: how long a save has been in the making, or None where none is.
     """
     if left_secs is None:
-        return Decision("save", "there is no deadline")
+        return EmergencyDecision("save", "there is no deadline")
     if write_secs is None:
-        return Decision("save", f"{left_secs:.1f} s are left, and no save has been timed yet")
+        return EmergencyDecision("save", f"{left_secs:.1f} s are left, and no save has been timed yet")
     rest_secs = 0.0 if writing_for_secs is None else max(write_secs - writing_for_secs, 0.0)
     if left_secs >= rest_secs + write_secs:
-        return Decision("save", f"{left_secs:.1f} s are left, and it takes {rest_secs + write_secs:.1f} s")
+        return EmergencyDecision("save", f"{left_secs:.1f} s are left, and it takes {rest_secs + write_secs:.1f} s")
     if writing_for_secs is not None and left_secs >= rest_secs:
-        return Decision("finish", f"{left_secs:.1f} s are left: enough for the save that is being written ({rest_secs:.1f} s), not for another one "
+        return EmergencyDecision("finish", f"{left_secs:.1f} s are left: enough for the save that is being written ({rest_secs:.1f} s), not for another one "
                                   f"({write_secs:.1f} s)")
-    return Decision("keep", f"{left_secs:.1f} s are left, and a save takes {write_secs:.1f} s: the newest committed checkpoint counts")
+    return EmergencyDecision("keep", f"{left_secs:.1f} s are left, and a save takes {write_secs:.1f} s: the newest committed checkpoint counts")

@@ -14,15 +14,15 @@ from typing import Any, Literal
 
 import msgspec
 
-from ckptkit.report.drawn import AttemptRow, DrawnMark, Link
-from ckptkit.report.listed import CheckpointRow, Moved, Stored, Verification
+from ckptkit.report.checkpoint_rows import CheckpointRow, Moved, Stored, Verification
+from ckptkit.report.timeline_rows import AttemptRow, DrawnMark, ResumeLink
 
 DOCUMENT_VERSION = 1
 """Under it fields may be added; those that are here keep their names and meanings."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Head:
+class ReportHead:
     """Which run, and how it is.
 
     Args:
@@ -41,7 +41,7 @@ class Head:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class TimePart:
     """A part of the wall time.
 
     Args:
@@ -70,7 +70,7 @@ class WallTime:
     ended: float | None
     secs: float
     ratio: float | None
-    parts: tuple[Part, ...]
+    parts: tuple[TimePart, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,12 +174,12 @@ class Document:
 
     made_at: float
     made_by: str
-    run: Head
+    run: ReportHead
     wall_time: WallTime
     totals: Totals
     remarks: tuple[Remark, ...]
     attempts: tuple[AttemptRow, ...]
-    links: tuple[Link, ...]
+    links: tuple[ResumeLink, ...]
     interventions: tuple[DrawnMark, ...]
     checkpoints: tuple[CheckpointRow, ...]
     environment: tuple[Surrounding, ...]

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ckptkit.report.clamp_time import micros, secs
 from ckptkit.report.ledger import Attempt, Ledger
-from ckptkit.report.moments import micros, secs
-from ckptkit.report.parts import STEPS, parts_of
+from ckptkit.report.time_split import STEPS, parts_of
 
 KINDS: Mapping[str, str] = {
     "initialisation": "from the start of the program until it opened the run",

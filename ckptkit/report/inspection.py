@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ckptkit.errors import CorruptCheckpointError
-from ckptkit.report.listed import Verification
-from ckptkit.report.table import OnDisk
-from ckptkit.store.catalog import Checkpoint
-from ckptkit.store.verify import Read, verify
+from ckptkit.report.checkpoint_rows import Verification
+from ckptkit.report.checkpoint_table import OnDisk
+from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.verify import Read, verify
 
 
 @dataclass(frozen=True, kw_only=True)

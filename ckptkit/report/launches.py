@@ -5,9 +5,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping
 
-from ckptkit.report.moments import moment
-from ckptkit.report.own import Own
-from ckptkit.store.events import AttemptStarted, LaunchEnded, LaunchStarted, Progressed, Stalled
+from ckptkit.report.attempt_events import AttemptEvents
+from ckptkit.report.clamp_time import moment
+from ckptkit.run.events import AttemptStarted, LaunchEnded, LaunchStarted, Progressed, Stalled
 
 
 class Launches:
@@ -21,7 +21,7 @@ class Launches:
         started: the beginnings of all attempts by their numbers, in this order.
     """
 
-    def __init__(self, told: Own, started: Mapping[int, AttemptStarted]) -> None:
+    def __init__(self, told: AttemptEvents, started: Mapping[int, AttemptStarted]) -> None:
         starts = sorted(told.all(LaunchStarted), key=lambda event: event.time)
         times = [start.time for start in starts]
         ends = {(event.launcher, event.number): event for event in told.all(LaunchEnded)}

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ckptkit.report.marks import Mark, marks_of
-from ckptkit.report.moments import moment
-from ckptkit.report.own import Own
-from ckptkit.store.events import AttemptEnded, Event, Failed, Finished, Progressed, Saved, TrainingStarted
+from ckptkit.report.annotations import Annotation, marks_of
+from ckptkit.report.attempt_events import AttemptEvents
+from ckptkit.report.clamp_time import moment
+from ckptkit.run.events import (
+    AttemptEnded,
+    Event,
+    Failed,
+    Finished,
+    Progressed,
+    Saved,
+    TrainingStarted,
+)
 
-__all__ = ["Attempt", "Ledger", "Mark", "Resumed", "Stretch"]
+__all__ = ["Attempt", "Ledger", "Resumed", "Stretch"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +159,7 @@ class Attempt:
     stretches: tuple[Stretch, ...] = ()
     wanted: bool = False
     hung_at: float | None = None
-    own: Own = field(default_factory=lambda: Own(()), repr=False, compare=False)
+    own: AttemptEvents = field(default_factory=lambda: AttemptEvents(()), repr=False, compare=False)
 
     @property
     def goes_on(self) -> bool:
@@ -164,7 +172,7 @@ class Attempt:
         return self.last_sign if self.end is None else self.end
 
     @property
-    def marks(self) -> tuple[Mark, ...]:
+    def marks(self) -> tuple[Annotation, ...]:
         """What happened in it, in the order of its journal, with its end as the last."""
         return marks_of(self.own.events, self.outcome, self.cause, self.end)
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ckptkit.store.reading import open_regular
-from ckptkit.tensorboard.orphans import Writer, owner
+from ckptkit.storage.safe_read import open_regular
+from ckptkit.tensorboard.orphans import EventWriter, owner
 
 READ = "events.out.tfevents."
 """How the names of event files begin, whichever library writes them."""
@@ -69,7 +69,7 @@ class Named:
         """Whether the file marks a restart."""
         return _MARK.search(self.rest) is not None
 
-    def by(self, writers: Sequence[Writer]) -> list[Writer]:
+    def by(self, writers: Sequence[EventWriter]) -> list[EventWriter]:
         """Those whose process the name tells of, and that had not ended when the file was begun."""
         return [writer for writer in writers if self.rest.startswith(f"{writer.host}.{writer.pid}.")
                 and self.original_time <= writer.ended + _ENDING_SECS]
@@ -104,7 +104,7 @@ def kept(path: Path, attempt: int) -> Path:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundEvents:
     """What an event file holds.
 
     Args:
@@ -127,7 +127,7 @@ class Found:
         return not self.owned and self.others_step > 0
 
 
-def look(path: Path, candidates: Sequence[Writer], *, settled: bool = False) -> Found:
+def look(path: Path, candidates: Sequence[EventWriter], *, settled: bool = False) -> FoundEvents:
     """Reads an event file, one record at a time.
 
     Orphans are what a process wrote last. So where a point is followed by one that stays, of the same attempt, it stays, too: its time is one of a
@@ -142,7 +142,7 @@ def look(path: Path, candidates: Sequence[Writer], *, settled: bool = False) -> 
         OSError: where it cannot be read, or is no regular file.
     """
     stays, doubtful = list[tuple[int, int]](), list[tuple[int, int]]()  # those that go, unless a later one of the same attempt stays
-    current: Writer | None = None
+    current: EventWriter | None = None
     points, doubtful_points, last_step, doubtful_step, others_step, latest = 0, 0, -1, -1, -1, -math.inf
     with open_regular(path) as file:
         for start, end, event in events_in(file):
@@ -151,7 +151,7 @@ def look(path: Path, candidates: Sequence[Writer], *, settled: bool = False) -> 
                 continue
             writer = owner(candidates, event.wall_time)
             if writer is not None and settled:
-                return Found(owned=True)
+                return FoundEvents(owned=True)
             if writer is not None and writer is not current:
                 current, points, doubtful, doubtful_points, doubtful_step = writer, points + doubtful_points, [], 0, -1
             latest = max(latest, event.wall_time)
@@ -173,7 +173,7 @@ def look(path: Path, candidates: Sequence[Writer], *, settled: bool = False) -> 
     joined = list[tuple[int, int]]()
     for part in sorted(stays):
         _add(joined, *part)
-    return Found(tuple(joined), points + doubtful_points, last_step, current is not None, others_step)
+    return FoundEvents(tuple(joined), points + doubtful_points, last_step, current is not None, others_step)
 
 
 def _add(parts: list[tuple[int, int]], start: int, end: int) -> None:

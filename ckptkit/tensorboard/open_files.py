@@ -11,14 +11,14 @@ from pathlib import Path
 
 import psutil
 
-from ckptkit.report.running import SURE_SECS, runs
-from ckptkit.tensorboard.orphans import Writer
+from ckptkit.report.running_processes import SURE_SECS, runs
+from ckptkit.tensorboard.orphans import EventWriter
 
 
 class OpenFiles:
     """What is open now; look once, and ask while nothing changes."""
 
-    def holder(self, path: Path, by: Sequence[Writer]) -> str | None:
+    def holder(self, path: Path, by: Sequence[EventWriter]) -> str | None:
         """Who may write a file now, in words, or None where nobody does.
 
         Processes of other machines cannot be asked: that those have ended is what the lock of the run says. In containers another one may have
@@ -41,7 +41,7 @@ class OpenFiles:
                 return "it was written after this process began, by another one with the same host and number"
         return None
 
-    def _is_anothers(self, path: Path, by: Sequence[Writer]) -> bool:
+    def _is_anothers(self, path: Path, by: Sequence[EventWriter]) -> bool:
         here = [writer for writer in by if writer.started >= self._began - SURE_SECS]
         return len(here) < 2 and path.lstat().st_mtime > self._began + SURE_SECS
 

@@ -14,9 +14,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ckptkit.store import events
-from ckptkit.store.fresh import this_life
-from ckptkit.store.layout import CheckpointName
+from ckptkit.layout import CheckpointName
+from ckptkit.run import events
+from ckptkit.run.fresh_start import this_life
 
 _SILENT_SECS = 180.0
 """So long an attempt that was killed may have gone on after its last line in the journal: progress is told once a minute."""
@@ -25,7 +25,7 @@ Span = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Writer:
+class EventWriter:
     """An attempt, as the names of event files tell of it.
 
     Args:
@@ -52,7 +52,7 @@ class Writer:
 
 
 @dataclass(frozen=True)
-class Restored:
+class RestorePoint:
     """Where a run goes on.
 
     Args:
@@ -66,7 +66,7 @@ class Restored:
     final: bool = False
 
 
-def writers(told: Sequence[events.Event], restored: Restored | None) -> list[Writer]:
+def writers(told: Sequence[events.Event], restored: RestorePoint | None) -> list[EventWriter]:
     """All attempts of a run, and until when each of them counts. Of earlier lives nothing is an orphan: they are others' history.
 
     Args:
@@ -82,7 +82,7 @@ def writers(told: Sequence[events.Event], restored: Restored | None) -> list[Wri
     starts = sorted((event for event in told if isinstance(event, events.AttemptStarted)), key=lambda event: event.attempt)
     led_nowhere = trained - {starts[-1].attempt} if starts else set()
     ends = _ends(told, starts)
-    return [Writer(event.attempt, event.host, event.pid, event.time,
+    return [EventWriter(event.attempt, event.host, event.pid, event.time,
                    line.until.get(event.attempt, -math.inf if event.attempt in led_nowhere else math.inf), ends[event.attempt],
                    tuple(line.gone.get(event.attempt, ())))
             for event in starts]
@@ -115,7 +115,7 @@ class _Line:
     gone: dict[int, list[Span]] = field(default_factory=lambda: defaultdict(list))
 
 
-def _line(life: Sequence[events.Event], restored: Restored | None) -> _Line:
+def _line(life: Sequence[events.Event], restored: RestorePoint | None) -> _Line:
     """The attempts that led to a checkpoint."""
     line, seen = _Line(), set[CheckpointName]()
     if restored is None:
@@ -185,7 +185,7 @@ def _after_the_end(life: Sequence[events.Event], name: CheckpointName) -> float:
     return math.inf
 
 
-def settled_by(told: Sequence[events.Event], directory: str, restored: Restored | None) -> int:
+def settled_by(told: Sequence[events.Event], directory: str, restored: RestorePoint | None) -> int:
     """The newest attempt that has put the files of all before it in order, and led to the restored checkpoint: those need not be read again. 0 where
     none has. One that has trained nothing may have come from another checkpoint; one that went on from the end of a training has left no mark that
     tells which steps are there.
@@ -197,7 +197,7 @@ def settled_by(told: Sequence[events.Event], directory: str, restored: Restored 
                 and not event.left and event.attempt in line.until and event.step not in finals), default=0)
 
 
-def owner(candidates: Sequence[Writer], wall_time: float) -> Writer | None:
+def owner(candidates: Sequence[EventWriter], wall_time: float) -> EventWriter | None:
     """Of several attempts of one process, the one that was under way at a moment. None where none was: then it did something else, or was another
     one with the same number.
     """

@@ -17,12 +17,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ckptkit.errors import ConfigError, StorageError
-from ckptkit.store.files import FileSystem
-from ckptkit.store.layout import expanded
-from ckptkit.store.reading import open_regular
-from ckptkit.tensorboard.event_files import CUTTING, Found, Named, cut_from, cutting, kept, look, mark_after, restart, restart_step
+from ckptkit.layout import expanded
+from ckptkit.storage.files import FileSystem
+from ckptkit.storage.safe_read import open_regular
+from ckptkit.tensorboard.event_files import (
+    CUTTING,
+    FoundEvents,
+    Named,
+    cut_from,
+    cutting,
+    kept,
+    look,
+    mark_after,
+    restart,
+    restart_step,
+)
 from ckptkit.tensorboard.open_files import OpenFiles
-from ckptkit.tensorboard.orphans import Writer
+from ckptkit.tensorboard.orphans import EventWriter
 
 _CHUNK_BYTES = 16 * 1024 * 1024
 
@@ -42,7 +53,7 @@ def check_directory(directory: str | os.PathLike[str] | None) -> Path | None:
 
 
 @dataclass(frozen=True)
-class Start:
+class RepairStart:
     """Where a run goes on, for its event files.
 
     Args:
@@ -53,7 +64,7 @@ class Start:
         now: seconds since the epoch.
     """
 
-    among: Sequence[Writer]
+    among: Sequence[EventWriter]
     step: int | None
     settled: int
     mark: bool
@@ -75,7 +86,7 @@ class Repaired:
     left: list[str] = field(default_factory=list)
 
 
-def repair(files: FileSystem, directory: Path, start: Start) -> Repaired:
+def repair(files: FileSystem, directory: Path, start: RepairStart) -> Repaired:
     """Takes orphans out of the event files under a directory, and marks the restart.
 
     Args:
@@ -101,7 +112,7 @@ class _Directory:
 
     files: FileSystem
     path: Path
-    start: Start
+    start: RepairStart
     held: OpenFiles
     done: Repaired
 
@@ -109,7 +120,7 @@ class _Directory:
         self._finish(names)
         there = [(named, named.by(self.start.among)) for named in map(Named.parse, sorted(self.path.iterdir())) if named is not None]
         marks = [named for named, by in there if named.is_mark and by]
-        old, own, contents, ours, others = list[Named](), list[Named](), list[Found](), False, any(not by for _, by in there)
+        old, own, contents, ours, others = list[Named](), list[Named](), list[FoundEvents](), False, any(not by for _, by in there)
         before = self.done.points
         for named, by in there:
             if named.is_mark or not by:
@@ -144,7 +155,7 @@ class _Directory:
                 self.files.rename(path, named.path)
             self.files.sync_dir(self.path)
 
-    def _cut(self, path: Path, by: Sequence[Writer], settled: bool) -> tuple[str | None, Found | None]:
+    def _cut(self, path: Path, by: Sequence[EventWriter], settled: bool) -> tuple[str | None, FoundEvents | None]:
         """Takes the orphans out of a file: who holds it, and what it holds then; None where that is not known."""
         holder = None
         try:
@@ -163,7 +174,7 @@ class _Directory:
             self.done.left.append(f"{path}: {error}")
             return holder, None
 
-    def _write_anew(self, path: Path, found: Found, before: tuple[int, ...]) -> str | None:
+    def _write_anew(self, path: Path, found: FoundEvents, before: tuple[int, ...]) -> str | None:
         temporary = cutting(path)
         try:
             self._copy(path, temporary, found)
@@ -183,7 +194,7 @@ class _Directory:
         self.files.sync_dir(self.path)
         return None
 
-    def _copy(self, path: Path, temporary: Path, found: Found) -> None:
+    def _copy(self, path: Path, temporary: Path, found: FoundEvents) -> None:
         """Writes what stays, piece by piece: a file may be larger than the memory."""
         self.files.create(temporary, b"")
         with open_regular(path) as file:
@@ -202,7 +213,7 @@ class _Directory:
                 self.files.rename(named.path, paths[-1])
         return paths
 
-    def _mark(self, old: Sequence[Path], contents: Sequence[Found]) -> None:
+    def _mark(self, old: Sequence[Path], contents: Sequence[FoundEvents]) -> None:
         """Marks the restart behind the last file of before.
 
         Readers drop what they hold from the mark's step on, whatever its tag counts. So it is a step that nothing reaches that stays.

@@ -3,9 +3,12 @@
 Pass `files=FaultyFiles()` and `clock=FakeClock()` to a `ckptkit.CheckpointManager`.
 """
 
-from ckptkit.store.steps import Step
-from ckptkit.testing.clock import FakeClock
-from ckptkit.testing.faults import FaultyFiles
-from ckptkit.testing.power import PowerLoss, all_lost, nothing_lost, write_tree
+from ckptkit.storage.operations import Operation
+from ckptkit.testing.fake_clock import FakeClock
+from ckptkit.testing.faulty_files import FaultyFiles
+from ckptkit.testing.power_loss import PowerLoss, all_lost, nothing_lost, write_tree
 
-__all__ = ["FakeClock", "FaultyFiles", "PowerLoss", "Step", "all_lost", "nothing_lost", "write_tree"]
+__all__ = ["FakeClock", "FaultyFiles", "Operation", "PowerLoss", "all_lost", "nothing_lost", "write_tree"]
+
+Step = Operation
+"""The name that `Operation` had in the first version."""

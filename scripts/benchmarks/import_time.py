@@ -18,12 +18,12 @@ import time
 from pathlib import Path
 
 from ckptkit.clock import SystemClock
-from ckptkit.store.commit import begin_writing, commit
-from ckptkit.store.events import AttemptEnded, AttemptStarted, Saved
-from ckptkit.store.files import FileSystem
-from ckptkit.store.journal import next_attempt, start_journal
-from ckptkit.store.layout import run_layout
-from ckptkit.store.manifest import Manifest, StateEntry, TensorEntry
+from ckptkit.layout import run_layout
+from ckptkit.run.commit import begin_writing, commit
+from ckptkit.run.events import AttemptEnded, AttemptStarted, Saved
+from ckptkit.run.journal import next_attempt, start_journal
+from ckptkit.run.manifest import Manifest, StateEntry, TensorEntry
+from ckptkit.storage.files import FileSystem
 
 ROOT = Path(__file__).resolve().parents[2]
 TENSORS = 200

@@ -21,16 +21,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ckptkit.cli.group import COMMANDS
-from ckptkit.store import events
-from ckptkit.store.catalog import list_checkpoints
-from ckptkit.store.commit import begin_writing, commit
-from ckptkit.store.files import FileSystem
-from ckptkit.store.journal import encode_line, start_journal
-from ckptkit.store.layout import CheckpointName, RunLayout
-from ckptkit.store.manifest import Manifest, StateEntry, TensorEntry
-from ckptkit.store.state_file import write_state_file
-from ckptkit.store.steps import Step, SyncDir, SyncFile
+from ckptkit.cli.command_group import COMMANDS
+from ckptkit.layout import CheckpointName, RunLayout
+from ckptkit.run import events
+from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.commit import begin_writing, commit
+from ckptkit.run.journal import encode_line, start_journal
+from ckptkit.run.manifest import Manifest, StateEntry, TensorEntry
+from ckptkit.run.state_file import write_state_file
+from ckptkit.storage.files import FileSystem
+from ckptkit.storage.operations import Operation, SyncDir, SyncFile
 from ckptkit.testing import FakeClock
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +40,7 @@ VERSIONS = {"python": "3.12.3", "tensorflow": "2.21.0", "keras": "3.15.1", "nump
 class Unsynced(FileSystem):
     """The real file system, without waiting for the disk."""
 
-    def do(self, step: Step) -> None:
+    def do(self, step: Operation) -> None:
         if not isinstance(step, SyncFile | SyncDir):
             super().do(step)
 
@@ -111,7 +111,7 @@ def _attempt(size: Size, attempt: int, steps: list[tuple[int, int]], clock: Fake
         gone = steps[-2] if len(steps) > 1 else (attempt, step)
         yield told(events.TakenAway(checkpoint=str(CheckpointName(gone[1], gone[0])), reason="not the latest 2; not the best by val_loss (0.2513)"))
     yield told(events.SignalReceived(signal="SIGTERM", phase="training"))
-    yield told(events.Preempted(step=step, reason="SIGTERM", exit_code=75, secs=0.75))
+    yield told(events.RunPreempted(step=step, reason="SIGTERM", exit_code=75, secs=0.75))
     yield told(events.AttemptEnded(outcome="preempted", step=step))
 
 

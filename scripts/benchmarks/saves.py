@@ -250,10 +250,10 @@ def measure_restore(model: Any, run: Path, repeats: int) -> dict[str, float]:
     import tensorflow as tf
 
     import ckptkit
-    from ckptkit.resume import assign
-    from ckptkit.save import tensorfile
-    from ckptkit.save.tracked import track
-    from ckptkit.store.verify import verify
+    from ckptkit.restore import assign
+    from ckptkit.run.verify import verify
+    from ckptkit.tracking.tracker import track
+    from ckptkit.writing import tensor_file
 
     checkpoint = ckptkit.open_run(run).find("latest")
     plain = tf.train.Checkpoint(model=model)
@@ -265,7 +265,7 @@ def measure_restore(model: Any, run: Path, repeats: int) -> dict[str, float]:
             found["tensorflow"].append(timed(lambda: plain.read(prefix)))
             found["discover"].append(timed(lambda: ckptkit.open_run(run).find("latest")))
             found["verify"].append(timed(lambda: verify(checkpoint)))
-            found["read"].append(timed(lambda: tensorfile.read(checkpoint.prefix, checkpoint.manifest.tensors)))
+            found["read"].append(timed(lambda: tensor_file.read(checkpoint.prefix, checkpoint.manifest.tensors)))
             found["read_and_assign"].append(timed(lambda: assign.restore(checkpoint, tracked)))
             manager = ckptkit.CheckpointManager(run, {"model": model})
             found["whole"].append(timed(manager.restore_or_initialize))

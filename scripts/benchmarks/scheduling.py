@@ -24,7 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from contestants import KINDS, make_model, make_step
 from saves import STRETCH_SECS, timed
 
-from ckptkit.save.background import BackgroundWriter
+from ckptkit.writing.background_writer import BackgroundWriter
 
 
 def nice(increment: int) -> Callable[[], None]:

@@ -6,7 +6,7 @@ import itertools
 import random
 from pathlib import Path
 
-from ckptkit.audit.moments import Length, drawn
+from ckptkit.audit.interruptions import Length, drawn
 from tests.audit.conftest import bytes_of
 from tests.audit.programs import LOOP, NOISY_FIT
 from tests.cli.conftest import DummyRun

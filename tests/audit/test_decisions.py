@@ -11,19 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckptkit.audit.compare import Compared, Difference, different_arrays, different_python
-from ckptkit.audit.moments import Length, Moment, chosen, drawn
-from ckptkit.audit.search import own_places, result_of
-from ckptkit.audit.verdict import differs_before_an_interruption, verdict
+from ckptkit.audit.audit_verdict import differs_before_an_interruption, verdict
+from ckptkit.audit.bit_comparison import BitComparison, BitDifference, different_arrays, different_python
+from ckptkit.audit.first_difference import own_places, result_of
+from ckptkit.audit.interruptions import InterruptionMoment, Length, chosen, drawn
 from ckptkit.errors import ConfigError
+from ckptkit.layout import CheckpointName
 from ckptkit.policies import Candidate, EveryNSteps, KeepLatest
 from ckptkit.policies import Moment as SaveMoment
-from ckptkit.policies.spread import MOST, SpreadKeeps, SpreadSaves, distance
+from ckptkit.policies.even_spread import MOST, SpreadKeeps, SpreadSaves, distance
 from ckptkit.position import RunPosition
-from ckptkit.save.pystate import encode
-from ckptkit.store.catalog import Checkpoint
-from ckptkit.store.events import Restored
-from ckptkit.store.layout import CheckpointName
+from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.events import Restored
+from ckptkit.tracking.python_state import encode
 
 # -- when
 
@@ -45,7 +45,7 @@ def test_every_step_can_be_drawn():
 
 
 def test_chosen_moments():
-    assert chosen([Length("a", 10), Length("b", 5)], [10, 3, 3], ["SIGKILL"]) == [Moment("a", 3, "SIGKILL"), Moment("a", 10, "SIGKILL")]
+    assert chosen([Length("a", 10), Length("b", 5)], [10, 3, 3], ["SIGKILL"]) == [InterruptionMoment("a", 3, "SIGKILL"), InterruptionMoment("a", 10, "SIGKILL")]
     for wrong in (0, 11):
         with pytest.raises(ConfigError, match=rf"Received: {wrong}\. Expected steps from 1 to 10\."):
             chosen([Length("a", 10)], [3, wrong])
@@ -116,10 +116,10 @@ def checkpoint(step: int, attempt: int) -> Checkpoint:
 
 
 def comparing(off: set[tuple[int, int]]):
-    def compare(one: Checkpoint, other: Checkpoint) -> Compared:
+    def compare(one: Checkpoint, other: Checkpoint) -> BitComparison:
         assert one.step == other.step or other.step == 40
         bad = (other.step, other.attempt) in off
-        return Compared(differences=[Difference(name="w", path="w", kind="variable", words="")] if bad else [])
+        return BitComparison(differences=[BitDifference(name="w", path="w", kind="variable", words="")] if bad else [])
 
     return compare
 
@@ -158,8 +158,8 @@ def test_trainings_of_two_lengths():
     assert (result.first.step, result.first.equal_step, result.first.attempt) == (40, 30, 3)
 
 
-def state(*names: str, kind: str = "python") -> list[Difference]:
-    return [Difference(name=name, path="", kind=kind, words="") for name in names]
+def state(*names: str, kind: str = "python") -> list[BitDifference]:
+    return [BitDifference(name=name, path="", kind=kind, words="") for name in names]
 
 
 def test_python_state_that_is_other_from_the_beginning_does_not_count():
@@ -167,8 +167,8 @@ def test_python_state_that_is_other_from_the_beginning_does_not_count():
     found = {(10, 1): [*state("p/state/0.x[3]"), *state("w", kind="variable")], (20, 2): state("p/state/0.x[0]", "p/state/0.y"),
              (40, 3): state("p/state/0.x[0]", "p/state/0.y")}
 
-    def compare(one: Checkpoint, other: Checkpoint) -> Compared:
-        return Compared(differences=list(found.get((other.step, other.attempt), [])))
+    def compare(one: Checkpoint, other: Checkpoint) -> BitComparison:
+        return BitComparison(differences=list(found.get((other.step, other.attempt), [])))
 
     own = own_places(ONE, OTHER, 1, compare)
     assert own == {"p/state/0.x[]"}
@@ -180,8 +180,8 @@ def test_python_state_that_is_other_from_the_beginning_does_not_count():
 
 
 def outcome(*names: str, attempt: int = 2):
-    result = result_of("run", [checkpoint(5, 1)], [checkpoint(5, attempt)], [], lambda one, other: Compared(
-        differences=[Difference(name=name, path="", kind="variable", words="") for name in names]))
+    result = result_of("run", [checkpoint(5, 1)], [checkpoint(5, attempt)], [], lambda one, other: BitComparison(
+        differences=[BitDifference(name=name, path="", kind="variable", words="") for name in names]))
     return [result]
 
 

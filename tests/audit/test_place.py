@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit.audit.place import look, make
+from ckptkit.audit.sandbox import look, make
 from ckptkit.clock import SystemClock
 from ckptkit.errors import ConfigError
-from ckptkit.launcher.record import Record
-from ckptkit.store.audit import Orders, looked_at, orders_of, write_orders, written
-from ckptkit.store.exports import check_base
-from ckptkit.store.files import FileSystem
-from ckptkit.store.run import open_run
+from ckptkit.exports.version_directories import check_base
+from ckptkit.launcher.launch_history import LaunchHistory
+from ckptkit.run.audit_orders import Orders, looked_at, orders_of, write_orders, written
+from ckptkit.run.stored_run import open_run
+from ckptkit.storage.files import FileSystem
 from tests.audit.conftest import bytes_of
 from tests.cli.conftest import DummyRun
 
@@ -116,7 +116,7 @@ def test_what_is_written_lies_in_the_trainings_own_directory(user, ordered, tmp_
 def test_a_launcher_tells_the_users_run_nothing(user, ordered):
     old = user / "runs" / "old"
     before = bytes_of(old)
-    record = Record(SystemClock(), FileSystem())
+    record = LaunchHistory(SystemClock(), FileSystem())
     record.open(*record.look(str(old)))
     record.starts(1, "train.py")
     assert bytes_of(old) == before

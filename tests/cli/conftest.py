@@ -14,13 +14,13 @@ import pytest
 
 from ckptkit.cli import main
 from ckptkit.clock import SystemClock
-from ckptkit.store.commit import begin_writing, commit
-from ckptkit.store.events import AttemptStarted, Event, Saved
-from ckptkit.store.files import FileSystem
-from ckptkit.store.journal import Journal
-from ckptkit.store.layout import run_layout
-from ckptkit.store.manifest import Manifest, StateEntry, TensorEntry, to_numbers
-from tests.store.conftest import start_attempt
+from ckptkit.layout import run_layout
+from ckptkit.run.commit import begin_writing, commit
+from ckptkit.run.events import AttemptStarted, Event, Saved
+from ckptkit.run.journal import Journal
+from ckptkit.run.manifest import Manifest, StateEntry, TensorEntry, to_numbers
+from ckptkit.storage.files import FileSystem
+from tests.support.stored_run import start_attempt
 
 ROOT = Path(__file__).resolve().parents[2]
 

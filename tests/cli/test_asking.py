@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit.cli.asking import ended_by
-from ckptkit.store.events import AttemptEnded, Event, Preempted, Restored, Saved
+from ckptkit.cli.live_requests import ended_by
+from ckptkit.run.events import AttemptEnded, Event, Restored, RunPreempted, Saved
 from tests.docs_examples import ROOT
 
 
@@ -34,7 +34,7 @@ LOST = "stopped at step 1000, which was not saved; "
     ([restored(1000), ended(1000)], True, "stopped at step 1000"),
     ([ended(0)], True, "stopped at step 0"),  # a run that is new, and has made no step
     ([restored(900), saved(950), saved(1000), ended(1000, "finished")], True, "finished at step 1000"),
-    ([saved(900), Preempted(step=900, reason="", exit_code=75, secs=1), ended(1000)], False, LOST + "the newest checkpoint is of step 900"),
+    ([saved(900), RunPreempted(step=900, reason="", exit_code=75, secs=1), ended(1000)], False, LOST + "the newest checkpoint is of step 900"),
     ([restored(900), ended(1000)], False, LOST + "the newest checkpoint is of step 900"),
     ([restored(800), saved(900), ended(1000)], False, LOST + "the newest checkpoint is of step 900"),
     ([ended(1000)], False, LOST + "there is no checkpoint"),
@@ -60,12 +60,12 @@ def test_an_end_on_the_way_to_where_the_run_was(newest: int | None, done: bool, 
 TRAINING = """
 import sys, time
 from ckptkit.clock import SystemClock
-from ckptkit.store.control import Mailbox
-from ckptkit.store.events import AttemptEnded, AttemptStarted, Requested, Saved
-from ckptkit.store.files import FileSystem
-from ckptkit.store.journal import next_attempt, start_journal
-from ckptkit.store.layout import run_layout
-from ckptkit.store.lock import RunLock
+from ckptkit.run.control_requests import Mailbox
+from ckptkit.run.events import AttemptEnded, AttemptStarted, Requested, Saved
+from ckptkit.storage.files import FileSystem
+from ckptkit.run.journal import next_attempt, start_journal
+from ckptkit.layout import run_layout
+from ckptkit.ownership.run_lock import RunLock
 
 def asked(request):
     global heard

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ckptkit.store.manifest import StateEntry, TensorEntry
+from ckptkit.run.manifest import StateEntry, TensorEntry
 from tests.cli.conftest import DummyRun
 from tests.support.schemas import printed
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit.cli.group import COMMANDS
+from ckptkit.cli.command_group import COMMANDS
 from ckptkit.clock import SystemClock
-from ckptkit.store.layout import CheckpointName
-from ckptkit.store.lock import RunLock
-from ckptkit.store.pins import Pin, pin
+from ckptkit.layout import CheckpointName
+from ckptkit.ownership.run_lock import RunLock
+from ckptkit.run.pins import Pin, pin
 
 READERS = ["list", "show", "history"]
 OTHERS = [["verify"], ["prune"], ["pin", "5"], ["unpin", "5"], ["rollback", "5"]]

@@ -19,12 +19,12 @@ from typing import Any
 
 import pytest
 
-from ckptkit.cli.changes import changes_of_run
-from ckptkit.cli.listing import listing_of
-from ckptkit.store.events import AttemptEnded, Finished
-from ckptkit.store.files import FileSystem
-from ckptkit.store.pins import Pin, pin, unpin
-from ckptkit.store.run import open_run
+from ckptkit.cli.list_changes import changes_of_run
+from ckptkit.cli.run_listing import listing_of
+from ckptkit.run.events import AttemptEnded, Finished
+from ckptkit.run.pins import Pin, pin, unpin
+from ckptkit.run.stored_run import open_run
+from ckptkit.storage.files import FileSystem
 from tests.cli.conftest import DummyRun
 from tests.cli.test_exits import obeying  # noqa: F401  (a fixture)
 from tests.cli.test_tree import keras

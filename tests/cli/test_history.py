@@ -14,9 +14,18 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from ckptkit.report.goodput import KINDS
-from ckptkit.store.events import AttemptEnded, AttemptStarted, Finished, NoticeReceived, Preempted, Restored, SignalReceived, TrainingStarted
-from ckptkit.store.files import FileSystem
-from ckptkit.store.journal import encode_line, start_launcher_journal
+from ckptkit.run.events import (
+    AttemptEnded,
+    AttemptStarted,
+    Finished,
+    NoticeReceived,
+    Restored,
+    RunPreempted,
+    SignalReceived,
+    TrainingStarted,
+)
+from ckptkit.run.journal import encode_line, start_launcher_journal
+from ckptkit.storage.files import FileSystem
 from tests.cli.conftest import ROOT
 from tests.report.journals import launched
 from tests.report.test_goodput import EVERY_KIND
@@ -45,7 +54,7 @@ def lived(dummy_run):
     dummy_run.save(130)
     dummy_run.attempt().record(resumed(100, 1)).record(TrainingStarted(step=100)).record(SignalReceived(signal="SIGTERM", phase="training"))
     dummy_run.save(200)
-    dummy_run.record(Preempted(step=200, reason="SIGTERM", exit_code=75, secs=0.5)).record(AttemptEnded(outcome="preempted", step=200))
+    dummy_run.record(RunPreempted(step=200, reason="SIGTERM", exit_code=75, secs=0.5)).record(AttemptEnded(outcome="preempted", step=200))
     dummy_run.attempt().record(resumed(200, 2)).record(TrainingStarted(step=200))
     dummy_run.save(300, final=True)
     dummy_run.record(Finished(step=300, epoch=3)).record(AttemptEnded(outcome="finished", step=300))
@@ -127,7 +136,7 @@ def test_hostile_strings_stay_text(dummy_run, called):
     dummy_run.record(AttemptStarted(host=long, pid=1, program=long, versions={HOSTILE: HOSTILE}))
     dummy_run.record(SignalReceived(signal=HOSTILE, phase=HOSTILE)).record(NoticeReceived(source=long, grace_secs=1e308))
     dummy_run.record(Restored(checkpoint=long, step=2**62, epoch=0, batch=0, secs=1e300)).record(TrainingStarted(step=2**62))
-    dummy_run.record(Preempted(step=1, reason=long, exit_code=75, secs=-1e300)).record(AttemptEnded(outcome="preempted", step=-5))
+    dummy_run.record(RunPreempted(step=1, reason=long, exit_code=75, secs=-1e300)).record(AttemptEnded(outcome="preempted", step=-5))
     with dummy_run.layout.attempt_journal(1).open("ab") as file:
         file.write(b'{"v": 1, "event": "saved", "' + HOSTILE.encode("unicode_escape") + b"\n")
     (dummy_run.layout.journal / "\x1b[2J\n.jsonl").write_bytes(b"{\n")  # the first line that is damaged, which is shown

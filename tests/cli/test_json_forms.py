@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from ckptkit.cli.changes import Change, changes_of_run, changes_of_tree
-from ckptkit.cli.follow import Watch
-from ckptkit.cli.listing import Listing
-from ckptkit.cli.output import JSON_VERSION
-from ckptkit.store.events import AttemptEnded, Finished
+from ckptkit.cli.console import JSON_VERSION
+from ckptkit.cli.list_changes import ListChange, changes_of_run, changes_of_tree
+from ckptkit.cli.list_follow import ListWatch
+from ckptkit.cli.run_listing import RunListing
+from ckptkit.run.events import AttemptEnded, Finished
 from tests.cli.test_tree import index, keras, run_in, saved_model
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "docs" / "schemas"
@@ -91,7 +91,7 @@ def test_list_of_a_tree(rich, tmp_path, called):
     assert not validator("list").is_valid(found)
 
 
-def lines_of(changes: list[Change]) -> list[dict[str, Any]]:
+def lines_of(changes: list[ListChange]) -> list[dict[str, Any]]:
     """As they are printed."""
     told = [{"version": JSON_VERSION, "time": time.time(), "change": each.change, "path": each.path, **each.values} for each in changes]
     return json.loads(json.dumps(told))
@@ -99,7 +99,7 @@ def lines_of(changes: list[Change]) -> list[dict[str, Any]]:
 
 def test_lines_that_follow(rich, tmp_path, monkeypatch, called):
     monkeypatch.chdir(tmp_path)
-    watch, kinds = Watch("all"), set()
+    watch, kinds = ListWatch("all"), set()
     before = None
 
     def look() -> None:
@@ -128,10 +128,10 @@ def test_lines_that_follow(rich, tmp_path, monkeypatch, called):
 
 def test_what_has_not_changed_is_not_read_again(rich, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    watch = Watch("all/run")
+    watch = ListWatch("all/run")
     first, second = watch.look(1.0), watch.look(2.0)
-    assert isinstance(first, Listing)
-    assert isinstance(second, Listing)
+    assert isinstance(first, RunListing)
+    assert isinstance(second, RunListing)
     assert second.checkpoints is first.checkpoints
     assert list(changes_of_run(first, second)) == []
     rich.record(AttemptEnded(outcome="stopped", step=5))

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ckptkit.store.events import AttemptEnded, Finished
+from ckptkit.run.events import AttemptEnded, Finished
 
 
 def listed(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from ckptkit.clock import SystemClock
-from ckptkit.store.lock import RunLock
-from ckptkit.store.pins import Pin, read_pins
+from ckptkit.ownership.run_lock import RunLock
+from ckptkit.run.pins import Pin, read_pins
 
 
 @pytest.fixture

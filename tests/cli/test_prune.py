@@ -11,11 +11,11 @@ import sys
 import pytest
 
 from ckptkit.clock import SystemClock
-from ckptkit.store.catalog import list_checkpoints
-from ckptkit.store.events import TakenAway
-from ckptkit.store.journal import read_journal
-from ckptkit.store.lock import RunLock
-from ckptkit.store.state_file import content
+from ckptkit.ownership.run_lock import RunLock
+from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.events import TakenAway
+from ckptkit.run.journal import read_journal
+from ckptkit.run.state_file import content
 
 LOSSES = {100: 0.5, 200: 0.25, 300: 0.75, 400: 1.0}
 

@@ -1,4 +1,4 @@
-"""`ckptkit report`: where it writes, what it refuses, and its exit codes. What is in a report is tried in `tests/pages`."""
+"""`ckptkit report`: where it writes, what it refuses, and its exit codes. What is in a report is tried in `tests/report/page`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit.cli.report import document_of
+from ckptkit.cli.report_command import document_of
 from ckptkit.log import size
 from ckptkit.report.document import values_of
-from ckptkit.report.html import MARK
-from ckptkit.store.events import AttemptEnded, Finished
+from ckptkit.report.html_page import MARK
+from ckptkit.run.events import AttemptEnded, Finished
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import json
 import pytest
 
 from ckptkit.clock import SystemClock
-from ckptkit.store.catalog import list_checkpoints
-from ckptkit.store.events import AttemptEnded, Finished, RolledBack
-from ckptkit.store.journal import read_journal
-from ckptkit.store.lock import RunLock
-from ckptkit.store.state_file import content
+from ckptkit.ownership.run_lock import RunLock
+from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.events import AttemptEnded, Finished, RolledBack
+from ckptkit.run.journal import read_journal
+from ckptkit.run.state_file import content
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import click
 import pytest
 from jsonschema import Draft202012Validator
 
-from ckptkit.cli.group import COMMANDS, group
+from ckptkit.cli.command_group import COMMANDS, group
 from tests.docs_examples import ROOT, json_examples, section
 from tests.support.schemas import SCHEMAS, printed, problems, schemas_of, validator
 
@@ -35,7 +35,7 @@ OUTPUTS: dict[str, list[tuple[int, list[str]]]] = {
 }
 """Calls of each command, without `--json`, one after the other over the fixture's runs, and the exit code that each has."""
 
-ELSEWHERE = {"export": ("tests/exporting/test_command.py", 'printed("export"'), "audit": ("tests/audit/conftest.py", "audit.json")}
+ELSEWHERE = {"export": ("tests/export/test_command.py", 'printed("export"'), "audit": ("tests/audit/conftest.py", "audit.json")}
 """Commands that train or need TensorFlow: where what they print is held against their schema, and by which words."""
 
 

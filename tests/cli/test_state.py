@@ -12,16 +12,16 @@ import time
 import psutil
 import pytest
 
-from ckptkit.cli.state import RunState, run_state
-from ckptkit.store.events import (
+from ckptkit.cli.run_state import RunState, run_state
+from ckptkit.run.events import (
     AttemptEnded,
     AttemptStarted,
     Event,
     Failed,
     Finished,
-    Preempted,
     Restored,
     RolledBack,
+    RunPreempted,
     Saved,
     TakenAway,
 )
@@ -46,7 +46,7 @@ def state(*lives: list[Event], running: bool = False) -> RunState:
 
 
 FINISHED = [started(), saved(9), Finished(step=9, epoch=3), AttemptEnded(outcome="finished", step=9)]
-PREEMPTED = [started(), saved(5), Preempted(step=5, reason="SIGTERM", exit_code=75, secs=1), AttemptEnded(outcome="preempted", step=5)]
+PREEMPTED = [started(), saved(5), RunPreempted(step=5, reason="SIGTERM", exit_code=75, secs=1), AttemptEnded(outcome="preempted", step=5)]
 FAILED = [started(), Failed(error="ValueError", message="bad\nshape", step=4, restart=True), AttemptEnded(outcome="failed", step=4)]
 ROLLED_BACK = RolledBack(checkpoint="ckpt-4-1", step=4, set_aside=["ckpt-9-1"], moved_to="aside/rolled-back-000002")
 

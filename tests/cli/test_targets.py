@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from ckptkit.cli.targets import at
+from ckptkit.cli.path_arguments import at
 from ckptkit.errors import ConfigError
 
 

@@ -10,10 +10,10 @@ import sys
 
 import pytest
 
-from ckptkit.cli.opened import opening
-from ckptkit.cli.targets import target
+from ckptkit.cli.opened_target import opening
+from ckptkit.cli.path_arguments import target
 from ckptkit.errors import CheckpointNotFoundError, CorruptCheckpointError
-from ckptkit.store.manifest import TensorEntry
+from ckptkit.run.manifest import TensorEntry
 from tests.cli.conftest import ROOT
 from tests.support.schemas import printed
 

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from ckptkit.clock import SystemClock
-from ckptkit.store.events import AttemptEnded, Failed, Finished, RolledBack
+from ckptkit.run.events import AttemptEnded, Failed, Finished, RolledBack
 from tests.cli.conftest import DummyRun
 from tests.cli.test_exits import obeying  # noqa: F401  (a fixture)
-from tests.store.conftest import start_attempt
+from tests.support.stored_run import start_attempt
 
 TABLE_END = (0xDB4775248B80FB57).to_bytes(8, "little")
 HDF5 = b"\x89HDF\r\n\x1a\n"

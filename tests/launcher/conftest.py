@@ -15,9 +15,9 @@ from typing import Any
 import psutil
 import pytest
 
-from ckptkit.store.events import Event
-from ckptkit.store.journal import read_journal
-from ckptkit.store.layout import run_layout
+from ckptkit.layout import run_layout
+from ckptkit.run.events import Event
+from ckptkit.run.journal import read_journal
 from tests.launcher.metadata import Metadata, metadata
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,27 +10,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckptkit.launcher.decide import Past, Told, decide
-from ckptkit.launcher.ending import CRASHES, Ending, ending_of
 from ckptkit.launcher.escalation import escalation
-from ckptkit.launcher.memory import oom_counter
-from ckptkit.launcher.record import Unended, inferred, past_of, unended
-from ckptkit.launcher.settings import Settings, settings_of, settle
-from ckptkit.store.channel import Failure, Said
-from ckptkit.store.events import AttemptEnded, LaunchDecided, LaunchEnded, LaunchStarted, NoticeReceived, SignalReceived, TrainingStarted
-from ckptkit.store.machine import Machine
+from ckptkit.launcher.exit_cause import CRASHES, ExitCause, ending_of
+from ckptkit.launcher.launch_history import Unended, inferred, past_of, unended
+from ckptkit.launcher.launcher_settings import Settings, settings_of, settle
+from ckptkit.launcher.oom_counter import oom_counter
+from ckptkit.launcher.restart_decision import Past, Told, decide
+from ckptkit.ownership.machine import Machine
+from ckptkit.run.events import (
+    AttemptEnded,
+    LaunchDecided,
+    LaunchEnded,
+    LaunchStarted,
+    NoticeReceived,
+    SignalReceived,
+    TrainingStarted,
+)
+from ckptkit.run.launcher_channel import ChannelState, Failure
 from tests.docs_examples import ROOT
 
 NOW = 1_000_000.0
 
 
-def ended(**more: Any) -> Ending:
-    known: dict[str, Any] = {"pid": 2, "code": None, "signal_number": None, "said": Said(pid=1, attempt=1, trained=True), "hung_secs": None,
+def ended(**more: Any) -> ExitCause:
+    known: dict[str, Any] = {"pid": 2, "code": None, "signal_number": None, "said": ChannelState(pid=1, attempt=1, trained=True), "hung_secs": None,
                              "oom_kills": 0, "printed": [], "advanced": False, "step": 0}
     return ending_of(**(known | more))
 
 
-def decided(ending: Ending, past: list[Past] | None = None, told: Told | None = None, **settings: Any):
+def decided(ending: ExitCause, past: list[Past] | None = None, told: Told | None = None, **settings: Any):
     return decide(ending, past or [], told or Told(), Settings(**settings), NOW)
 
 
@@ -40,26 +48,26 @@ def crashed(count: int, *, advanced: bool = False, ago: float = 1.0) -> list[Pas
 
 @pytest.mark.parametrize(("more", "cause"), [
     ({"code": 0}, "finished"),
-    ({"code": 0, "said": Said(pid=1, outcome="finished")}, "finished"),
-    ({"code": 0, "said": Said(pid=1, outcome="stopped")}, "finished"),
-    ({"code": 0, "said": Said(pid=1, outcome="preempted")}, "preempted"),  # `python train.py | tee log`
-    ({"code": 0, "said": Said(pid=2, outcome="preempted")}, "preempted"),  # a program that lets nobody see its exit code
-    ({"code": 0, "said": Said(pid=1, outcome="failed", failure=Failure(error="ValueError"))}, "exception"),
-    ({"code": 0, "said": Said(pid=1, outcome="failed", failure=Failure(error="MemoryError"))}, "memory"),
-    ({"code": 0, "said": Said(pid=2, outcome="failed", failure=Failure(error="ValueError"))}, "finished"),  # it caught that, and went on
-    ({"code": 0, "hung_secs": 9.0, "said": Said(pid=1, outcome="preempted")}, "hang"),
+    ({"code": 0, "said": ChannelState(pid=1, outcome="finished")}, "finished"),
+    ({"code": 0, "said": ChannelState(pid=1, outcome="stopped")}, "finished"),
+    ({"code": 0, "said": ChannelState(pid=1, outcome="preempted")}, "preempted"),  # `python train.py | tee log`
+    ({"code": 0, "said": ChannelState(pid=2, outcome="preempted")}, "preempted"),  # a program that lets nobody see its exit code
+    ({"code": 0, "said": ChannelState(pid=1, outcome="failed", failure=Failure(error="ValueError"))}, "exception"),
+    ({"code": 0, "said": ChannelState(pid=1, outcome="failed", failure=Failure(error="MemoryError"))}, "memory"),
+    ({"code": 0, "said": ChannelState(pid=2, outcome="failed", failure=Failure(error="ValueError"))}, "finished"),  # it caught that, and went on
+    ({"code": 0, "hung_secs": 9.0, "said": ChannelState(pid=1, outcome="preempted")}, "hang"),
     ({"code": 75}, "preempted"),
-    ({"code": 42, "said": Said(pid=1, outcome="preempted")}, "preempted"),  # the user's own exit code
-    ({"code": 143, "said": Said(pid=1, outcome="preempted")}, "preempted"),  # a shell around it
-    ({"signal_number": signal.SIGKILL, "said": Said(pid=1, outcome="preempted")}, "signal"),
+    ({"code": 42, "said": ChannelState(pid=1, outcome="preempted")}, "preempted"),  # the user's own exit code
+    ({"code": 143, "said": ChannelState(pid=1, outcome="preempted")}, "preempted"),  # a shell around it
+    ({"signal_number": signal.SIGKILL, "said": ChannelState(pid=1, outcome="preempted")}, "signal"),
     ({"signal_number": signal.SIGKILL}, "signal"),
     ({"code": 137}, "signal"),
     ({"signal_number": signal.SIGKILL, "oom_kills": 1}, "memory"),
     ({"code": 137, "oom_kills": 1}, "memory"),
     ({"signal_number": signal.SIGSEGV, "oom_kills": 1}, "signal"),
     ({"signal_number": signal.SIGABRT, "printed": ["terminate called after throwing an instance of 'std::bad_alloc'"]}, "memory"),
-    ({"code": 1, "said": Said(pid=1, failure=Failure(error="ResourceExhaustedError"))}, "memory"),
-    ({"code": 1, "said": Said(pid=1, failure=Failure(error="ValueError", message="bad"))}, "exception"),
+    ({"code": 1, "said": ChannelState(pid=1, failure=Failure(error="ResourceExhaustedError"))}, "memory"),
+    ({"code": 1, "said": ChannelState(pid=1, failure=Failure(error="ValueError", message="bad"))}, "exception"),
     ({"code": 1, "printed": ["Traceback (most recent call last):", '  File "x"', "KeyError: 'a'"]}, "exception"),
     ({"code": 1}, "exit"),
     ({"code": 75, "hung_secs": 9.0}, "hang"),
@@ -78,19 +86,19 @@ def test_the_last_traceback_counts_and_what_is_printed_after_it_does_not():
 
 
 def test_the_deaths_of_the_table_lead_to_the_codes_of_the_table():
-    never = Said(pid=1, trained=True, failure=Failure(error="RunLockedError", restart=False))
+    never = ChannelState(pid=1, trained=True, failure=Failure(error="RunLockedError", restart=False))
     notice = Told(notice="gce: preempted")
     for ending, told, code in [
         (ended(code=0), Told(), 0), (ended(code=75, step=5), notice, 75), (ended(code=78), Told(), 78), (ended(code=93), Told(), 93),
         (ended(signal_number=signal.SIGINT), Told(), 130), (ended(code=1), Told(interrupted=True), 130), (ended(code=1, said=never), Told(), 11),
         (ended(signal_number=signal.SIGHUP), Told(signals=frozenset({"SIGHUP"})), 129),
-        (ended(code=42, said=Said(pid=1, outcome="preempted")), notice, 75), (ended(code=1, said=Said(pid=1, outcome="preempted")), notice, 75),
-        (ended(code=143, said=Said(pid=1, outcome="preempted")), notice, 75), (ended(code=1, said=None), notice, 75),
+        (ended(code=42, said=ChannelState(pid=1, outcome="preempted")), notice, 75), (ended(code=1, said=ChannelState(pid=1, outcome="preempted")), notice, 75),
+        (ended(code=143, said=ChannelState(pid=1, outcome="preempted")), notice, 75), (ended(code=1, said=None), notice, 75),
         (ended(signal_number=signal.SIGKILL), notice, 75), (ended(signal_number=signal.SIGTERM, said=None), notice, 75),
-        (ended(code=1, said=Said(pid=1, outcome="preempted", asked=True)), Told(), 75),
-        (ended(signal_number=signal.SIGSEGV, said=Said(pid=1, trained=True, asked=True)), Told(), 75),
-        (ended(code=0, said=Said(pid=1, outcome="preempted")), notice, 75),
-        (ended(code=0, said=Said(pid=1, outcome="failed", failure=Failure(error="ValueError"))), Told(), 1),
+        (ended(code=1, said=ChannelState(pid=1, outcome="preempted", asked=True)), Told(), 75),
+        (ended(signal_number=signal.SIGSEGV, said=ChannelState(pid=1, trained=True, asked=True)), Told(), 75),
+        (ended(code=0, said=ChannelState(pid=1, outcome="preempted")), notice, 75),
+        (ended(code=0, said=ChannelState(pid=1, outcome="failed", failure=Failure(error="ValueError"))), Told(), 1),
         (ended(code=0), notice, 0), (ended(code=75), Told(warned=True, signals=frozenset({"SIGUSR1"})), 75),
     ]:
         decision = decided(ending, told=told)
@@ -98,7 +106,7 @@ def test_the_deaths_of_the_table_lead_to_the_codes_of_the_table():
 
 
 def test_who_was_asked_to_stop_is_not_put_back_into_a_queue_because_the_machine_goes_away_too():
-    decision = decided(ended(code=75, said=Said(pid=1, outcome="preempted", asked=True)), told=Told(notice="SIGTERM: x", warned=True))
+    decision = decided(ended(code=75, said=ChannelState(pid=1, outcome="preempted", asked=True)), told=Told(notice="SIGTERM: x", warned=True))
     assert (decision.exit_code, decision.elsewhere) == (75, False)
 
 
@@ -110,8 +118,8 @@ def test_sigusr1_is_a_warning_only_where_the_training_takes_it_for_one():
 
 
 def test_a_signal_that_was_passed_on_is_an_order_where_the_training_took_it_for_one():
-    def saved(reason: str = "") -> Ending:
-        return ended(code=75, said=Said(pid=1, trained=True, outcome="preempted", reason=reason))
+    def saved(reason: str = "") -> ExitCause:
+        return ended(code=75, said=ChannelState(pid=1, trained=True, outcome="preempted", reason=reason))
 
     hung_up = Told(signals=frozenset({"SIGHUP"}))
     for ending in (saved("SIGHUP"), saved(), ended(code=75, said=None)):
@@ -122,7 +130,7 @@ def test_a_signal_that_was_passed_on_is_an_order_where_the_training_took_it_for_
 
 
 def test_what_would_come_again_is_not_tried_again_though_the_machine_goes_away():
-    assert decided(ended(code=1, said=Said(pid=1, failure=Failure(error="ConfigError", restart=False))), told=Told(notice="x")).exit_code == 78
+    assert decided(ended(code=1, said=ChannelState(pid=1, failure=Failure(error="ConfigError", restart=False))), told=Told(notice="x")).exit_code == 78
 
 
 @pytest.mark.parametrize("crashes", range(4))
@@ -153,7 +161,7 @@ def test_being_told_to_go_costs_nothing():
     assert decided(stray, [replace(told, told=False)] * 2).exit_code == 93
 
 
-def lives(ending: Ending, every_secs: float, settings: Settings) -> tuple[int, int]:
+def lives(ending: ExitCause, every_secs: float, settings: Settings) -> tuple[int, int]:
     """How often a training that always ends like this is started, and the launcher's exit code."""
     past: list[Past] = []
     for number in range(1, 1000):
@@ -168,7 +176,7 @@ def lives(ending: Ending, every_secs: float, settings: Settings) -> tuple[int, i
 @pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.toml")), ids=lambda path: path.stem)
 def test_both_budgets_can_be_spent_with_the_shipped_settings(config):
     settings = settings_of(settle(config, {}, {}))
-    dies, trains = ended(signal_number=signal.SIGSEGV, said=Said(pid=1, attempt=1)), ended(signal_number=signal.SIGSEGV)
+    dies, trains = ended(signal_number=signal.SIGSEGV, said=ChannelState(pid=1, attempt=1)), ended(signal_number=signal.SIGSEGV)
     assert lives(dies, 60.0, settings) == (settings.crashes + 1, 1)
     assert lives(trains, 60.0, settings) == ((1, 1) if settings.crashes == 0 else (settings.no_progress, 93))  # with 0 the first one is the end
     assert lives(ended(hung_secs=1800.0, code=75, said=None), 1800.0, settings)[0] <= settings.no_progress
@@ -177,7 +185,7 @@ def test_both_budgets_can_be_spent_with_the_shipped_settings(config):
 @given(st.floats(0.0, 1e5), st.booleans(), st.integers(0, 20), st.integers(1, 20), st.floats(0.0, 1e5))
 def test_what_comes_to_nothing_ends_however_slowly_it_does(every_secs, trained, crashes, no_progress, window_secs):
     settings = Settings(crashes=crashes, no_progress=no_progress, window_secs=window_secs)
-    starts, code = lives(ended(signal_number=signal.SIGABRT, said=Said(pid=1, trained=trained)), every_secs, settings)
+    starts, code = lives(ended(signal_number=signal.SIGABRT, said=ChannelState(pid=1, trained=trained)), every_secs, settings)
     assert starts <= crashes + 1 + no_progress
     assert code in (1, 93)
 

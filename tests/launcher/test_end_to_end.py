@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import ckptkit
-from ckptkit.store.events import AttemptEnded, AttemptStarted, NoticeReceived, Restored, Saved
-from ckptkit.store.journal import LAUNCHER
-from ckptkit.store.run import is_run
+from ckptkit.run.events import AttemptEnded, AttemptStarted, NoticeReceived, Restored, Saved
+from ckptkit.run.journal import LAUNCHER
+from ckptkit.run.stored_run import is_run
 from tests.launcher.metadata import metadata
 from tests.launcher.project import ENVIRON, digest
 from tests.support.processes import ROOT

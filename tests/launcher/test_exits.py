@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit.store.events import LaunchDecided, LaunchEnded, LaunchStarted
+from ckptkit.run.events import LaunchDecided, LaunchEnded, LaunchStarted
 from tests.launcher.conftest import CHILD
 
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 import ckptkit
-from ckptkit.store import events
+from ckptkit.run import events
 from tests.docs_examples import ROOT
 from tests.launcher.conftest import Launched, is_there
 
@@ -44,7 +44,7 @@ def test_killed_then_orphaned_then_finished_with_the_bits_of_one_that_nobody_kil
     first.process.kill()
     first.wait()
     first.until(lambda: not is_there(orphan.pid))
-    (preempted,) = first.told(events.Preempted)
+    (preempted,) = first.told(events.RunPreempted)
     assert (preempted.reason, preempted.exit_code) == ("the launcher is gone", 75)
     assert "stopped by the launcher is gone" in (first.run / "log" / "training.log").read_text()  # nobody else reads it any more
 

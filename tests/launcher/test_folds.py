@@ -6,9 +6,9 @@ import os
 import subprocess
 import sys
 
-from ckptkit.store.events import LaunchEnded, LaunchStarted
-from ckptkit.store.journal import read_journal
-from ckptkit.store.layout import run_layout
+from ckptkit.layout import run_layout
+from ckptkit.run.events import LaunchEnded, LaunchStarted
+from ckptkit.run.journal import read_journal
 from tests.launcher.conftest import ROOT
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import ckptkit
-from ckptkit.store.run import is_run
+from ckptkit.run.stored_run import is_run
 from tests.launcher.metadata import Metadata, metadata
 from tests.launcher.project import ENVIRON, digest, environment, project, script
 from tests.support.processes import ROOT

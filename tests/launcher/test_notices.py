@@ -15,9 +15,9 @@ from ckptkit.clock import SystemClock
 from ckptkit.launcher.notices import Notice
 from ckptkit.launcher.notices.aws import Aws
 from ckptkit.launcher.notices.azure import Azure
-from ckptkit.launcher.notices.file import File
 from ckptkit.launcher.notices.gce import Gce
-from ckptkit.launcher.notices.loop import Source, follow
+from ckptkit.launcher.notices.notice_file import File
+from ckptkit.launcher.notices.polling import NoticeSource, follow
 from tests.launcher import metadata as stub
 from tests.launcher.metadata import Metadata, metadata
 
@@ -29,7 +29,7 @@ PATIENCE_SECS = 20
 class Watched:
     """A source that is watched, and what it told."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: NoticeSource) -> None:
         self.told: queue.Queue[Notice] = queue.Queue()
         self.stop = threading.Event()
         self.thread = threading.Thread(target=follow, args=(source, self.told.put, self.stop), daemon=True)
@@ -51,7 +51,7 @@ class Watched:
 def watched(server: Metadata) -> Iterator[Callable[..., Watched]]:
     all_of_them = []
 
-    def start(kind: str | Source) -> Watched:
+    def start(kind: str | NoticeSource) -> Watched:
         all_of_them.append(Watched(source(kind, server) if isinstance(kind, str) else kind))
         return all_of_them[-1]
 
@@ -60,8 +60,8 @@ def watched(server: Metadata) -> Iterator[Callable[..., Watched]]:
         one.end()
 
 
-def source(cloud: str, server: Metadata) -> Source:
-    sources: dict[str, Callable[[], Source]] = {
+def source(cloud: str, server: Metadata) -> NoticeSource:
+    sources: dict[str, Callable[[], NoticeSource]] = {
         "gce": lambda: Gce(server.environ, wait_secs=0.3, timeout_secs=TIMEOUT_SECS),
         "aws": lambda: Aws(server.environ, SystemClock(), timeout_secs=TIMEOUT_SECS),
         "azure": lambda: Azure(server.environ, SystemClock(), timeout_secs=TIMEOUT_SECS, first_timeout_secs=10 * TIMEOUT_SECS),

@@ -10,7 +10,7 @@ import pytest
 
 from ckptkit.errors import ConfigError
 from ckptkit.launcher.notices import Notice, watch
-from ckptkit.launcher.notices.http import Unavailable, ask
+from ckptkit.launcher.notices.metadata_client import Unavailable, ask
 from tests.launcher import metadata as stub
 from tests.launcher.metadata import metadata
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckptkit.launcher.notices import aws, azure, file, gce
-from ckptkit.launcher.notices.http import Answer, Unavailable
-from ckptkit.launcher.notices.machine import cloud_named
+from ckptkit.launcher.notices import aws, azure, gce, notice_file
+from ckptkit.launcher.notices.cloud_detection import cloud_named
+from ckptkit.launcher.notices.metadata_client import MetadataAnswer, Unavailable
 from ckptkit.launcher.notices.notice import Notice
 
 NOW = 1_800_000_000.0
@@ -77,7 +77,7 @@ def test_azure_name(body):
 
 @given(st.binary() | st.floats().map(lambda number: f"{number} going".encode()))
 def test_file(content):
-    notice = file.notice_of(content, Path("/run/notice"))
+    notice = notice_file.notice_of(content, Path("/run/notice"))
     assert 0 <= notice.grace_secs < float("inf")
     assert notice.reason.isprintable()
 
@@ -89,12 +89,12 @@ def test_no_cloud_is_seen_where_none_is(vendor, product, bios, tag):
 
 @given(st.text())
 def test_a_servers_time(date):
-    assert isinstance(Answer(200, {"date": date}, b"").sent(NOW), float)
+    assert isinstance(MetadataAnswer(200, {"date": date}, b"").sent(NOW), float)
 
 
 def test_a_servers_time_where_it_tells_one():
-    assert Answer(200, {"date": "Fri, 15 Jan 2027 08:00:00 GMT"}, b"").sent(3.0) == NOW
-    assert Answer(200, {}, b"").sent(3.0) == 3.0
+    assert MetadataAnswer(200, {"date": "Fri, 15 Jan 2027 08:00:00 GMT"}, b"").sent(3.0) == NOW
+    assert MetadataAnswer(200, {}, b"").sent(3.0) == 3.0
 
 
 @pytest.mark.parametrize("body", [b"[" * 1_000_000, b'{"Events": ' + b"[" * 1_000_000, b'{"Events": [{"x": ' + b"[" * 200_000 + b"]" * 200_000])

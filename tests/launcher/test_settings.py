@@ -14,7 +14,15 @@ import pytest
 
 from ckptkit.cli import main
 from ckptkit.errors import ConfigError
-from ckptkit.launcher.settings import FIELDS, NO_SETTINGS, PREFIX, Settings, option_of, settings_of, settle
+from ckptkit.launcher.launcher_settings import (
+    FIELDS,
+    NO_SETTINGS,
+    PREFIX,
+    Settings,
+    option_of,
+    settings_of,
+    settle,
+)
 from ckptkit.preemption.policy import Preemption
 from tests.docs_examples import ROOT
 

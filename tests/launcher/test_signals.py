@@ -11,7 +11,7 @@ import threading
 import psutil
 import pytest
 
-from ckptkit.store.events import LaunchDecided, LaunchEnded, SignalReceived, Swept
+from ckptkit.run.events import LaunchDecided, LaunchEnded, SignalReceived, Swept
 from tests.launcher.conftest import CHILD, ROOT, SIGNALS, is_there
 
 
@@ -383,11 +383,11 @@ HELD = """
 import sys, time
 from pathlib import Path
 from ckptkit.clock import SystemClock
-from ckptkit.store.events import AttemptStarted, TrainingStarted
-from ckptkit.store.files import FileSystem
-from ckptkit.store.journal import next_attempt, start_journal
-from ckptkit.store.layout import run_layout
-from ckptkit.store.lock import RunLock
+from ckptkit.run.events import AttemptStarted, TrainingStarted
+from ckptkit.storage.files import FileSystem
+from ckptkit.run.journal import next_attempt, start_journal
+from ckptkit.layout import run_layout
+from ckptkit.ownership.run_lock import RunLock
 layout = run_layout("run")
 lock = RunLock(FileSystem(), layout, SystemClock(), at_least=next_attempt(layout))
 journal = start_journal(FileSystem(), layout, SystemClock(), lock.number)

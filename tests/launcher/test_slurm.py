@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import ckptkit
-from ckptkit.store.events import AttemptStarted, Preempted, Restored
+from ckptkit.run.events import AttemptStarted, Restored, RunPreempted
 from tests.launcher.project import ENVIRON, digest, project, uninterrupted
 from tests.launcher.slurm_cluster import Cluster, cluster
 from tests.support.processes import ROOT
@@ -81,7 +81,7 @@ def test_when_something_more_important_comes(slurm, reference, tmp_path):
     assert digest(output) == reference
     assert_counted(submitted, 1)
     events = ckptkit.open_run(submitted.run).journal
-    (preempted,), (restored,) = ([event for event in events if isinstance(event, kind)] for kind in (Preempted, Restored))
+    (preempted,), (restored,) = ([event for event in events if isinstance(event, kind)] for kind in (RunPreempted, Restored))
     assert (preempted.reason, preempted.attempt, preempted.step) == ("SIGUSR1", 1, restored.step)
 
 
@@ -93,7 +93,7 @@ def test_one_that_is_cancelled_saves_and_stays_away(slurm, tmp_path):
     assert "not put back into Slurm's queue: job" in submitted.output.read_text()
     assert "somebody has cancelled it" in submitted.output.read_text()
     assert (shown["JobState"], shown["Restarts"]) == ("CANCELLED", "0")
-    (preempted,) = (event for event in ckptkit.open_run(submitted.run).journal if isinstance(event, Preempted))
+    (preempted,) = (event for event in ckptkit.open_run(submitted.run).journal if isinstance(event, RunPreempted))
     assert preempted.reason.startswith("SIGTERM")
 
 

@@ -7,12 +7,12 @@ import signal
 
 import pytest
 
-from ckptkit.store.events import LaunchEnded, SignalReceived
+from ckptkit.run.events import LaunchEnded, SignalReceived
 from tests.launcher.conftest import ROOT, is_there
 
 HANGS = """
 import os, time
-from ckptkit.store import {module}
+from ckptkit.{room} import {module}
 
 does = {module}.{name}
 
@@ -26,10 +26,10 @@ def hangs(*args, **more):
 """
 
 
-@pytest.mark.parametrize(("module", "name"), [("control", "read_request"), ("journal", "start_launcher_journal"), ("claims", "list_claims")])
-def test_storage_that_hangs_keeps_no_signal_and_no_deadline_from_the_training(launch, tmp_path, module, name):
+@pytest.mark.parametrize(("room", "module", "name"), [("run", "control_requests", "read_request"), ("run", "journal", "start_launcher_journal"), ("ownership", "claims", "list_claims")])
+def test_storage_that_hangs_keeps_no_signal_and_no_deadline_from_the_training(launch, tmp_path, room, module, name):
     """Where it looks for a request to stop, opens its journal, and sees what earlier launchers have left."""
-    (tmp_path / "sitecustomize.py").write_text(HANGS.format(module=module, name=name))  # of the launcher: the training is started without `site`
+    (tmp_path / "sitecustomize.py").write_text(HANGS.format(room=room, module=module, name=name))  # of the launcher: the training is started without `site`
     before = name == "read_request"  # it looks until the training has opened its run
     launched = launch("note:SIGUSR2:SIGTERM", "wait:open", "open", "step", "wait:go", options=["--grace-secs", "2"], named=before,
                       environment={"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}).waits("open")

@@ -9,7 +9,7 @@ import signal
 
 import pytest
 
-from ckptkit.store.events import LaunchDecided, LaunchEnded, NoticeReceived, SignalReceived, Stalled
+from ckptkit.run.events import LaunchDecided, LaunchEnded, NoticeReceived, SignalReceived, Stalled
 from tests.launcher.conftest import ROOT, is_there
 
 
@@ -94,8 +94,8 @@ def test_the_signal_of_a_notice_may_be_another_one(launch, tmp_path):
 
 STORAGE = """
 import os, time
-from ckptkit.store.events import NoticeReceived, SignalReceived
-from ckptkit.store.journal import Journal
+from ckptkit.run.events import NoticeReceived, SignalReceived
+from ckptkit.run.journal import Journal
 
 record = Journal.record
 

@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 import ckptkit
-from ckptkit.load import describe, formats
-from ckptkit.store import exports
+from ckptkit.exports import version_directories
+from ckptkit.load import formats, model_description
 
 
 def data(*shape: int) -> np.ndarray:
@@ -120,19 +120,19 @@ def test_the_newest_version_or_the_one_that_is_named(tmp_path):
         ckptkit.load_exported(tmp_path)
 
 
-@pytest.mark.parametrize("largest", [time.time_ns(), exports.MAX_VERSION], ids=["nanoseconds", "the largest"])
+@pytest.mark.parametrize("largest", [time.time_ns(), version_directories.MAX_VERSION], ids=["nanoseconds", "the largest"])
 def test_what_is_published_is_found_up_to_the_largest_number_there_is(tmp_path, largest):
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
     ckptkit.export_saved_model(model, tmp_path, version=5)
     model.set_weights([np.full((1, 1), 7, "float32")])
     ckptkit.export_saved_model(model, tmp_path, version=largest)
-    (tmp_path / str(exports.MAX_VERSION + 1)).mkdir()  # no server takes it
+    (tmp_path / str(version_directories.MAX_VERSION + 1)).mkdir()  # no server takes it
     served = ckptkit.load_exported(tmp_path)
     assert (served.version, served(np.ones((1, 1), "float32")).item()) == (largest, 7.0)
     assert ckptkit.load_exported(tmp_path, largest).version == largest
     assert formats.newest_version(formats.recognise(tmp_path)).name == str(largest)
-    assert describe.describe(formats.recognise(tmp_path)).published == (5, largest)
-    if largest == exports.MAX_VERSION:
+    assert model_description.describe(formats.recognise(tmp_path)).published == (5, largest)
+    if largest == version_directories.MAX_VERSION:
         with pytest.raises(ckptkit.ConfigError, match="there is none after it"):
             ckptkit.export_saved_model(model, tmp_path)
     else:

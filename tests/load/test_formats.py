@@ -11,8 +11,8 @@ import tensorflow as tf
 
 import ckptkit
 from ckptkit.export.publishing import export
+from ckptkit.exports.export_record import ExportSource
 from ckptkit.load.formats import Format, recognise
-from ckptkit.store.export_record import Source
 from tests.load.conftest import bits, network, saved_in
 
 
@@ -78,7 +78,7 @@ def test_one_checkpoint_means_what_was_exported_from_it(tmp_path):
             model.set_weights([np.full((1, 1), step, "float32")])
             manager.save(step)
             if step != 2:
-                export(model, tmp_path / "export", ckptkit.ExportSpec(), version=10 * step, source=Source(step=step, checkpoint=f"ckpt-{step}-1"))
+                export(model, tmp_path / "export", ckptkit.ExportSpec(), version=10 * step, source=ExportSource(step=step, checkpoint=f"ckpt-{step}-1"))
     one = np.ones((1, 1), "float32")
     for step in (1, 3):
         served = ckptkit.load_exported(tmp_path / "checkpoints" / f"ckpt-{step}-1")

@@ -17,10 +17,10 @@ import tensorflow as tf
 
 import ckptkit
 from ckptkit.cli import main
-from ckptkit.load import describe, formats, hdf5
+from ckptkit.load import formats, hdf5, model_description
 from tests.load.conftest import bits, network
 
-WAYS = [ckptkit.load_model, lambda path: ckptkit.load_weights(network(), path), lambda path: describe.describe(formats.recognise(path))]
+WAYS = [ckptkit.load_model, lambda path: ckptkit.load_weights(network(), path), lambda path: model_description.describe(formats.recognise(path))]
 """load_model, load_weights, and what `ckptkit show` asks."""
 
 HUGE = 10**12
@@ -139,7 +139,7 @@ def test_a_lambda_layer_is_not_run(tmp_path, name):
     for objects in (None, {"trap": run_me}):
         with pytest.raises(ckptkit.ConfigError, match=r"Lambda layer 'trap' holds a function.*safe_mode=False"):
             ckptkit.load_model(tmp_path / name, objects)
-    assert describe.describe(formats.recognise(tmp_path / name)).model == "Functional"
+    assert model_description.describe(formats.recognise(tmp_path / name)).model == "Functional"
 
 
 def test_a_function_without_a_name_is_not_run(tmp_path):
@@ -161,8 +161,8 @@ def test_a_model_that_is_described_as_huge_is_not_built(tmp_path, where):
         path = tmp_path / "run"
         (stored,) = (path / "architecture").iterdir()
         text = stored.read_text().replace('"units": 6', f'"units": {HUGE}')
-        from ckptkit.store.architecture import file_name
-        from ckptkit.store.manifest import seal
+        from ckptkit.run.architecture_file import file_name
+        from ckptkit.run.manifest import seal
 
         other = stored.with_name(file_name(text.encode()))
         other.write_text(text)

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 import ckptkit
-from ckptkit.store.layout import RunLayout
+from ckptkit.layout import RunLayout
 from ckptkit.testing import FaultyFiles
 from tests.load.conftest import Blocks, bits, network, saved_in, trained
 

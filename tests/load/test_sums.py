@@ -18,8 +18,8 @@ import tensorflow as tf
 from ckptkit.cli import main
 from ckptkit.errors import CorruptCheckpointError, StorageError
 from ckptkit.load import hdf5
-from ckptkit.load.archive import check_archive
-from ckptkit.load.sums import check_sums
+from ckptkit.load.keras_archive import check_archive
+from ckptkit.load.tf_checksums import check_sums
 from tests.cli.test_tree import HDF5, keras
 
 HELD = {"w": tf.float32, "b": tf.bfloat16, "n": tf.int64, "s": tf.string, "flag": tf.bool, "z": tf.complex64}

@@ -10,9 +10,9 @@ from pathlib import Path
 import tensorflow as tf
 
 import ckptkit
-from ckptkit.manager import outside
+from ckptkit.session import remote_control
 
-outside.PROGRESS_SECS = outside.LOOK_SECS = 0.05  # what is known after a kill is a minute old at most; a test does not wait that long
+remote_control.PROGRESS_SECS = remote_control.LOOK_SECS = 0.05  # what is known after a kill is a minute old at most; a test does not wait that long
 
 run, total, hold = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]) if sys.argv[3:] else 0
 weight = tf.Variable(0.0)

@@ -5,23 +5,33 @@ from __future__ import annotations
 import pytest
 
 from ckptkit.report.goodput import goodput_of
-from ckptkit.store.events import (
+from ckptkit.run.events import (
     AttemptEnded,
     Exported,
     Failed,
     Finished,
     ForegroundSaves,
-    Preempted,
     Progressed,
     Requested,
     Restored,
+    RunPreempted,
     SetAside,
     SignalReceived,
     Stalled,
     TakenOver,
     TrainingStarted,
 )
-from tests.report.journals import LAUNCHER, goodput, journal, launch_over, launched, ledger, parts, saved, started
+from tests.report.journals import (
+    LAUNCHER,
+    goodput,
+    journal,
+    launch_over,
+    launched,
+    ledger,
+    parts,
+    saved,
+    started,
+)
 
 
 def restored(step: int, attempt: int = 1, secs: float = 0.0) -> Restored:
@@ -111,7 +121,7 @@ def test_saves_in_the_foreground_stop_training_while_they_are_written():
 def test_the_saving_before_a_stop_is_no_training():
     events = journal(
         (1, [(1000, started()), (1010, TrainingStarted(step=0)), (1091, SignalReceived(signal="SIGTERM", phase="training")),
-             (1099, saved(50, write_secs=7)), (1100, Preempted(step=50, reason="SIGTERM", exit_code=75, secs=8)),
+             (1099, saved(50, write_secs=7)), (1100, RunPreempted(step=50, reason="SIGTERM", exit_code=75, secs=8)),
              (1102, AttemptEnded(outcome="preempted", step=50))]),
         (2, [(1202, started()), (1204, restored(50, secs=1)), (1205, TrainingStarted(step=50)), (1255, saved(70, 2)),
              (1255, AttemptEnded(outcome="stopped", step=70))]))
@@ -124,9 +134,9 @@ def test_the_saving_before_a_stop_is_no_training():
     ([(1100, Finished(step=50, epoch=1)), (1100, AttemptEnded(outcome="finished", step=50))], "idle"),
     ([(1100, AttemptEnded(outcome="stopped", step=50))], "idle"),
     ([(1090, Requested(id="a", action="stop", source="ckptkit stop (head, process 1)")),
-      (1100, Preempted(step=50, reason="ckptkit stop", exit_code=75, secs=0)), (1100, AttemptEnded(outcome="preempted", step=50))], "idle"),
-    ([(1100, Preempted(step=50, reason="SIGINT", exit_code=75, secs=0)), (1100, AttemptEnded(outcome="preempted", step=50))], "idle"),
-    ([(1100, Preempted(step=50, reason="SIGTERM", exit_code=75, secs=0)), (1100, AttemptEnded(outcome="preempted", step=50))],
+      (1100, RunPreempted(step=50, reason="ckptkit stop", exit_code=75, secs=0)), (1100, AttemptEnded(outcome="preempted", step=50))], "idle"),
+    ([(1100, RunPreempted(step=50, reason="SIGINT", exit_code=75, secs=0)), (1100, AttemptEnded(outcome="preempted", step=50))], "idle"),
+    ([(1100, RunPreempted(step=50, reason="SIGTERM", exit_code=75, secs=0)), (1100, AttemptEnded(outcome="preempted", step=50))],
      "infrastructure_recovery"),
     ([(1100, Failed(error="ValueError", message="no", step=50, restart=True)), (1100, AttemptEnded(outcome="failed", step=50))],
      "infrastructure_recovery"),

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from ckptkit.report.attempts import ledger_of
-from ckptkit.store.events import (
+from ckptkit.report.ledger_builder import ledger_of
+from ckptkit.run.events import (
     AttemptEnded,
     CleanedUp,
     Failed,
     Finished,
     NoticeReceived,
     PassedOver,
-    Preempted,
     Progressed,
     Restored,
     RolledBack,
+    RunPreempted,
     SaveDropped,
     SaveFailed,
     SetAside,
@@ -23,7 +23,16 @@ from ckptkit.store.events import (
     TakenOver,
     TrainingStarted,
 )
-from tests.report.journals import LAUNCHER, journal, launch_over, launched, ledger, parts, saved, started
+from tests.report.journals import (
+    LAUNCHER,
+    journal,
+    launch_over,
+    launched,
+    ledger,
+    parts,
+    saved,
+    started,
+)
 
 
 def restored(step: int, attempt: int = 1, secs: float = 0.0) -> Restored:
@@ -158,7 +167,7 @@ TRAINED = [(0.0, started()), (0.0, TrainingStarted(step=0)), (50.0, saved(50, ta
     ([(90, Finished(step=50, epoch=1))], "finished", "came to its end at step 50; it left no word after that", 90),
     ([(90, Failed(error="ValueError", message="no\nmore", step=60, restart=True)), (91, AttemptEnded(outcome="failed", step=60))],
      "failed", "failed at step 60: ValueError: no", 91),
-    ([(90, Preempted(step=60, reason="SIGTERM", exit_code=75, secs=1)), (91, AttemptEnded(outcome="preempted", step=60))],
+    ([(90, RunPreempted(step=60, reason="SIGTERM", exit_code=75, secs=1)), (91, AttemptEnded(outcome="preempted", step=60))],
      "preempted", "stopped by SIGTERM at step 60", 91),
     ([(91, AttemptEnded(outcome="preempted", step=60))], "preempted", "stopped at step 60 with another run of its process", 91),
     ([(91, AttemptEnded(outcome="stopped", step=60))], "stopped", "let go of the run at step 60, before its end", 91),
@@ -181,7 +190,7 @@ def test_a_program_that_trains_on_after_an_end_has_another_end():
     (attempt,) = ledger(journal(dead)).attempts
     assert (attempt.outcome, attempt.last_step, attempt.steps_lost) == ("dead", 80, 10)
     assert parts(journal(dead)) == {"productive": 74, "wasted_progress": 6}
-    for last, outcome in ((Preempted(step=70, reason="SIGTERM", exit_code=75, secs=1), "preempted"),
+    for last, outcome in ((RunPreempted(step=70, reason="SIGTERM", exit_code=75, secs=1), "preempted"),
                           (Failed(error="E", message="", step=72, restart=True), "failed"), (AttemptEnded(outcome="stopped", step=70), "stopped")):
         assert [a.outcome for a in ledger(journal((1, [*told, (90, last)]))).attempts] == [outcome]
     again = [*TRAINED, (60, Finished(step=50, epoch=1)), (61, TrainingStarted(step=50))]  # a loop over the same steps has nothing to do

@@ -10,21 +10,28 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckptkit.report.attempts import ledger_of
 from ckptkit.report.goodput import KINDS, Goodput, goodput_of
-from ckptkit.store.events import (
+from ckptkit.report.ledger_builder import ledger_of
+from ckptkit.run.events import (
     EVENTS,
     AttemptEnded,
     Event,
     Failed,
     Finished,
-    Preempted,
     Progressed,
     Restored,
+    RunPreempted,
     TrainingStarted,
 )
-from ckptkit.store.journal import decode_line, encode_line
-from tests.report.journals import LAUNCHER, journal, launch_over, launched, saved, started
+from ckptkit.run.journal import decode_line, encode_line
+from tests.report.journals import (
+    LAUNCHER,
+    journal,
+    launch_over,
+    launched,
+    saved,
+    started,
+)
 
 TIMES = st.one_of(st.floats(), st.floats(0, 10_000), st.integers(-5, 50).map(float), st.sampled_from([0.0, 1.7e9, 1e300, -1.0]))
 STEPS = st.one_of(st.integers(0, 50), st.integers())
@@ -127,7 +134,7 @@ def story(chance: random.Random) -> tuple[list[Event], dict[str, int]]:
         elif end == "failed":
             lines.append((now, Failed(error="ValueError", message="", step=step, restart=True)))
         elif end == "preempted":
-            lines.append((now, Preempted(step=step, reason="SIGTERM", exit_code=75, secs=0)))
+            lines.append((now, RunPreempted(step=step, reason="SIGTERM", exit_code=75, secs=0)))
         else:
             lines.append((now, Finished(step=step, epoch=0)))
         if end != "killed":

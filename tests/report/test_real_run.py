@@ -16,8 +16,8 @@ import pytest
 
 import ckptkit
 from ckptkit.report.ledger import Attempt
-from ckptkit.report.run import Run
-from ckptkit.store.events import AttemptEnded, AttemptStarted, Progressed
+from ckptkit.report.run_view import Run
+from ckptkit.run.events import AttemptEnded, AttemptStarted, Progressed
 from tests.support.processes import ROOT
 
 pytestmark = pytest.mark.xdist_group("history")  # one process makes the run that they look at

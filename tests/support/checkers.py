@@ -1,7 +1,7 @@
 """The process that checks an export, cheaper: importing TensorFlow once is enough for many tests that are about something else.
 
 What is asked and answered, by which program, is the same as in an export by a user; only where its process comes from is another thing. Tests of
-exports themselves use `ckptkit.export.check.Checker` as it is, or load what was published in a fresh process of their own.
+exports themselves use `ckptkit.export.check_process.Checker` as it is, or load what was published in a fresh process of their own.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ def using(checker: Callable[..., Any]) -> Iterator[None]:
 @functools.cache
 def shared() -> Callable[..., Any]:
     """One fresh Python for all exports of this process. It ends with this process."""
-    from ckptkit.export import check
+    from ckptkit.export import check_process
 
     started: list[tuple[subprocess.Popen[bytes], Path]] = []
 
     def process() -> tuple[subprocess.Popen[bytes], Path]:
         if not started:
             work = Path(tempfile.mkdtemp())
-            command = [sys.executable, "-I", str(check.CHECKER), str(work), *check._sites()]
+            command = [sys.executable, "-I", str(check_process.CHECKER), str(work), *check_process._sites()]
             with (work / "stderr").open("wb") as said:
-                started.append((subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=said, cwd=work, env=check._environment(),
+                started.append((subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=said, cwd=work, env=check_process._environment(),
                                                  start_new_session=True), work))
         return started[0]
 
@@ -67,7 +67,7 @@ def shared() -> Callable[..., Any]:
 
 def forked() -> Callable[..., Any]:
     """A fork of this process, which has imported TensorFlow and run nothing yet. It ends with this process."""
-    from ckptkit.export import checker
+    from ckptkit.export import check_program
 
     work = Path(tempfile.mkdtemp())
     reading, writing = os.pipe()
@@ -81,7 +81,7 @@ def forked() -> Callable[..., Any]:
         sys.stdin = open(0)  # noqa: SIM115
         _forget_the_test()
         try:
-            checker.main(work, [])
+            check_program.main(work, [])
         finally:
             os._exit(0)
     os.close(reading)
@@ -101,11 +101,11 @@ def _ignore(_: object) -> None:
 
 
 def _kind(write: Callable[[bytes], None], work: Callable[[], Path]) -> Callable[..., Any]:
-    from ckptkit.export import check
+    from ckptkit.export import check_process
 
     asked: list[int] = []
 
-    class Cheap(check.Checker):
+    class Cheap(check_process.Checker):
         def __enter__(self) -> Cheap:
             self._work = work()
             return self

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from ckptkit.store.files import FileSystem
+from ckptkit.storage.files import FileSystem
 
 
 class Gate(FileSystem):

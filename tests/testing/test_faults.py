@@ -10,7 +10,7 @@ import pytest
 
 import ckptkit
 from ckptkit.clock import Clock
-from ckptkit.store.files import FileSystem
+from ckptkit.storage.files import FileSystem
 from ckptkit.testing import FakeClock, FaultyFiles
 
 

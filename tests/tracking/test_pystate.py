@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from ckptkit.errors import ConfigError, CorruptCheckpointError
-from ckptkit.save.pystate import decode, encode
+from ckptkit.tracking.python_state import decode, encode
 
 NUMBERS = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64", "complex64",
            "complex128"]

@@ -14,11 +14,11 @@ from ckptkit.clock import Clock, SystemClock
 from ckptkit.errors import ConfigError
 from ckptkit.launcher.notices.aws import Aws
 from ckptkit.launcher.notices.azure import Azure
-from ckptkit.launcher.notices.file import File
+from ckptkit.launcher.notices.cloud_detection import DMI, cloud_here
 from ckptkit.launcher.notices.gce import Gce
-from ckptkit.launcher.notices.loop import Source, follow
-from ckptkit.launcher.notices.machine import DMI, cloud_here
 from ckptkit.launcher.notices.notice import Notice
+from ckptkit.launcher.notices.notice_file import File
+from ckptkit.launcher.notices.polling import NoticeSource, follow
 from ckptkit.log import logger
 
 __all__ = ["Notice", "check_kind", "watch"]
@@ -65,12 +65,12 @@ def watch(kind: str, tell: Callable[[Notice], None], stop: threading.Event, *, e
     return thread
 
 
-def _watch(source: Source | None, tell: Callable[[Notice], None], stop: threading.Event) -> None:
+def _watch(source: NoticeSource | None, tell: Callable[[Notice], None], stop: threading.Event) -> None:
     if source is not None:
         follow(source, tell, stop)
 
 
-def _source(kind: str, environ: Mapping[str, str], dmi: Path, clock: Clock) -> Source | None:
+def _source(kind: str, environ: Mapping[str, str], dmi: Path, clock: Clock) -> NoticeSource | None:
     if kind == "auto":
         kind = cloud_here(dmi) or "off"
         logger.info("notices: %s", "no cloud is known here" if kind == "off" else f"this machine is of {kind}")

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from ckptkit.clock import Clock
-from ckptkit.launcher.notices.http import Answer, Unavailable, ask, decode, expect
+from ckptkit.launcher.notices.metadata_client import MetadataAnswer, Unavailable, ask, decode, expect
 from ckptkit.launcher.notices.notice import Notice, left, printable
 from ckptkit.log import logger
 
@@ -80,7 +80,7 @@ class Aws:
             logger.info("EC2 sees an elevated risk that it will take this Spot instance back; training goes on")
         return None
 
-    def _get(self, path: str) -> Answer:
+    def _get(self, path: str) -> MetadataAnswer:
         answer = self._try(path)
         if answer.status == 401:
             self._token = None  # it has expired, or the service was restarted
@@ -89,7 +89,7 @@ class Aws:
             self._token = None  # whatever is wrong, what was taken for a token is not trusted any longer
         return answer
 
-    def _try(self, path: str) -> Answer:
+    def _try(self, path: str) -> MetadataAnswer:
         if self._token is None:
             self._token = self._new_token()
         return ask("GET", self._root + path, {_TOKEN: self._token}, self._timeout_secs)

@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 import msgspec
 
 from ckptkit.clock import Clock
-from ckptkit.launcher.notices.http import Answer, Unavailable, ask, decode, expect
+from ckptkit.launcher.notices.metadata_client import MetadataAnswer, Unavailable, ask, decode, expect
 from ckptkit.launcher.notices.notice import LEAST_SECS, Notice, left, printable
 
 ENDING = frozenset({"preempt", "terminate", "reboot", "redeploy"})
@@ -116,5 +116,5 @@ class Azure:
         self._events_timeout_secs = self._timeout_secs
         return notice
 
-    def _get(self, path: str, timeout_secs: float) -> Answer:
+    def _get(self, path: str, timeout_secs: float) -> MetadataAnswer:
         return expect(ask("GET", self._root + path, {"Metadata": "true"}, timeout_secs), self._root + path)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ckptkit.launcher.notices.http import Answer, Unavailable, ask, expect
+from ckptkit.launcher.notices.metadata_client import MetadataAnswer, Unavailable, ask, expect
 from ckptkit.launcher.notices.notice import Notice
 
 PREEMPTION_SECS = 30.0
@@ -81,7 +81,7 @@ class Gce:
         answer = self._get("maintenance-event", self._timeout_secs)
         return answer.status != 404 and is_terminated(expect(answer, "instance/maintenance-event").body)
 
-    def _get(self, key: str, timeout_secs: float) -> Answer:
+    def _get(self, key: str, timeout_secs: float) -> MetadataAnswer:
         answer = ask("GET", self._root + key, {"Metadata-Flavor": "Google"}, timeout_secs)
         if answer.headers.get("metadata-flavor") != "Google":
             raise Unavailable(f"{self._root} answered {answer.status} without 'Metadata-Flavor: Google': that is not Compute Engine's server")

@@ -1,0 +1,76 @@
+"""When a training is interrupted, and how. Pure."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ckptkit.errors import ConfigError
+
+SIGNALS = ("SIGTERM", "SIGKILL")
+"""Both in turn, where none is chosen: one lets the training save, the other one does not."""
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long an uninterrupted training was.
+
+    Args:
+        run: which run, as it is shown.
+        steps: training batches until its end.
+    """
+
+    run: str
+    steps: int
+
+
+@dataclass(frozen=True)
+class InterruptionMoment:
+    """An interruption.
+
+    Args:
+        run: in which run.
+        step: when that many steps are done.
+        signal: by what.
+    """
+
+    run: str
+    step: int
+    signal: str
+
+
+def chosen(lengths: Sequence[Length], steps: Sequence[int], signals: Sequence[str] = SIGNALS) -> list[InterruptionMoment]:
+    """Interruptions at these steps of the first run that was trained.
+
+    Raises:
+        ConfigError: where the training does not come to one of them.
+    """
+    first = lengths[0]
+    late = [step for step in steps if not 1 <= step <= first.steps]
+    if late:
+        raise ConfigError(f"--at names steps at which the training is interrupted. The training of {first.run} has {first.steps} steps. Received: "
+                          f"{', '.join(map(str, late))}. Expected steps from 1 to {first.steps}.")
+    return [InterruptionMoment(first.run, step, signal) for step, signal in zip(sorted(set(steps)), itertools.cycle(signals), strict=False)]
+
+
+def drawn(lengths: Sequence[Length], count: int, seed: int, signals: Sequence[str] = SIGNALS) -> list[InterruptionMoment]:
+    """Interruptions at random steps, each of which is as likely as any other, over all runs; fewer where there are fewer steps.
+
+    Args:
+        lengths: of the runs, in the order in which they are trained.
+        count: how many.
+        seed: the same one draws the same steps.
+        signals: which are taken in turn.
+    """
+    total = sum(length.steps for length in lengths)
+    places = sorted(random.Random(seed).sample(range(total), min(count, total)))
+    found = []
+    for place, signal in zip(places, itertools.cycle(signals), strict=False):
+        for length in lengths:
+            if place < length.steps:
+                found.append(InterruptionMoment(length.run, place + 1, signal))
+                break
+            place -= length.steps
+    return found

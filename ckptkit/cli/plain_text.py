@@ -1,0 +1,90 @@
+"""Words and numbers for people. Pure."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+import time
+from collections.abc import Mapping
+
+_PREFERRED = ("val_loss", "loss", "val_accuracy", "accuracy")
+
+
+def plain(text: object) -> str:
+    """Text on one line, without anything that a terminal would obey: files and journals may hold any bytes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in str(text))
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """A number with its noun.
+
+    Example:
+        >>> from ckptkit.cli.plain_text import count
+        >>> count(1, "attempt"), count(3, "attempt"), count(2, "life", "lives")
+        ('1 attempt', '3 attempts', '2 lives')
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def naturally(name: str) -> list[tuple[int, str]]:
+    """What to sort names by, so that numbers in them count as numbers.
+
+    Example:
+        >>> from ckptkit.cli.plain_text import naturally
+        >>> sorted(["vars/10", "vars/2", "bias"], key=naturally)
+        ['bias', 'vars/2', 'vars/10']
+    """
+    return [(int(part), "") if part.isascii() and part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def duration(secs: float) -> str:
+    """A duration in its largest unit.
+
+    Example:
+        >>> from ckptkit.cli.plain_text import duration
+        >>> duration(5), duration(119), duration(7200), duration(200_000)
+        ('5 s', '1 min', '2 h', '2 d')
+    """
+    for unit, width in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if secs >= width:
+            return f"{int(secs // width):,} {unit}"
+    return f"{max(0, int(secs))} s"
+
+
+def span(secs: float) -> str:
+    """A duration in its two largest units, and short ones with fractions: for what is compared with other durations.
+
+    Example:
+        >>> from ckptkit.cli.plain_text import span
+        >>> span(0), span(0.0123), span(5.25), span(119), span(7260), span(200_000)
+        ('0 s', '0.012 s', '5.2 s', '1 min 59 s', '2 h 1 min', '2 d 7 h')
+    """
+    if secs < 0.001:
+        return "0 s"
+    if secs < 60:
+        return f"{secs:.2g} s" if secs < 10 else f"{int(secs)} s"
+    units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+    larger, smaller = next(pair for pair in itertools.pairwise(units) if secs >= pair[0][1])
+    rest = int(secs % larger[1] // smaller[1])
+    return f"{int(secs // larger[1]):,} {larger[0]}" + (f" {rest} {smaller[0]}" if rest else "")
+
+
+def ago(moment: float, now: float) -> str:
+    """How long ago a moment is; clocks of two machines may differ, so one in the future is now."""
+    return f"{duration(now - moment)} ago" if math.isfinite(moment) else "at no known time"
+
+
+def date(moment: float) -> str:
+    """A moment in the machine's own time zone."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
+    except (OverflowError, ValueError, OSError):
+        return f"{moment:g} s since 1970"
+
+
+def metrics(values: Mapping[str, float], most: int) -> str:
+    """The metrics that matter most, and how many more there are."""
+    names = sorted(values, key=lambda name: (_PREFERRED.index(name) if name in _PREFERRED else len(_PREFERRED)))
+    shown = [f"{plain(name)} {values[name]:.4g}" for name in names[:most]]
+    return "  ".join(shown + ([f"+{len(names) - most}"] if len(names) > most else []))

@@ -1,0 +1,115 @@
+"""What state a run is in, from its journal, in one word and in a sentence."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ckptkit.cli.plain_text import count, duration, plain
+from ckptkit.report.attempt_endings import finish_of
+from ckptkit.report.running_processes import process_runs
+from ckptkit.run.events import (
+    AttemptEnded,
+    AttemptStarted,
+    Event,
+    Failed,
+    Finished,
+    RolledBack,
+    Saved,
+)
+
+E = TypeVar("E", bound=Event)
+
+TELLING = frozenset({AttemptStarted, AttemptEnded, Failed, Finished, RolledBack})
+"""The few events that a state follows from; beside them the newest save of an attempt, and what the newest event is."""
+
+_LONGEST_MESSAGE = 200
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What the journal says of a run.
+
+    Args:
+        name: `new`, `training`, `finished`, `stopped`, `preempted`, `failed`, `dead` (its process is gone and left no word) or
+            `unknown` (it runs on another machine, or was lost with it).
+        words: the same for people.
+        attempts: how many processes have trained it.
+        last: the newest event, or None.
+        host: the machine of the newest attempt; empty where there was none.
+    """
+
+    name: str
+    words: str
+    attempts: int
+    last: Event | None
+    host: str = ""
+
+
+def run_state(events: Sequence[Event], now: float, *, host: str | None = None,
+              is_running: Callable[[AttemptStarted], bool] | None = None) -> RunState:
+    """The state of a run.
+
+    Args:
+        events: its journal, in the order of time.
+        now: seconds since the epoch.
+        host: the name of this machine.
+        is_running: whether the process of an attempt on this machine still runs.
+    """
+    last = events[-1] if events else None
+    told = [event for event in events if type(event) in TELLING]
+    starts = _of(told, AttemptStarted)
+    attempts = len({event.attempt for event in starts})  # prune and rollback have journals too, and train nothing
+    started = max(starts, key=lambda event: event.attempt, default=None)
+    if started is None:
+        return RunState("new", "the journal tells of no attempt", attempts, last)
+    rolled_back = max(_of(told, RolledBack), key=lambda event: event.attempt, default=None)
+    if rolled_back is not None and rolled_back.attempt > started.attempt:
+        return RunState("stopped", f"rolled back to step {rolled_back.step}, to go on from there when it is started again", attempts, last,
+                        started.host)
+    own = [event for event in told if event.attempt == started.attempt]
+    finished = _last(told, Finished)
+    if finished is not None:
+        finished = finish_of(event for event in events if event.attempt == finished.attempt)
+    name, words = _ended(own, finished) or _open(events, started, now, host or socket.gethostname(), is_running or process_runs)
+    return RunState(name, words, attempts, last, started.host)
+
+
+def _ended(own: Sequence[Event], finished: Finished | None) -> tuple[str, str] | None:
+    """The end of an attempt that came to one. An attempt on a finished run trains nothing, so an earlier one may have `finished` it."""
+    ended, failed = _last(own, AttemptEnded), _last(own, Failed)
+    over = ended is not None and ended.outcome == "finished"
+    if finished is not None and (over or finished in own):
+        epochs = f" ({count(finished.epoch, 'epoch')})" if finished.epoch else ""
+        return "finished", f"finished at step {finished.step}{epochs}"
+    if over and ended is not None:
+        return "finished", f"finished at step {ended.step}"
+    if failed is not None:
+        message = plain(failed.message.strip().partition("\n")[0])[:_LONGEST_MESSAGE]
+        return "failed", f"failed at step {failed.step}: {plain(failed.error)}{': ' if message else ''}{message}"
+    if ended is not None:
+        return plain(ended.outcome), f"{plain(ended.outcome)} at step {ended.step}, to go on when it is started again"
+    return None
+
+
+def _open(events: Sequence[Event], started: AttemptStarted, now: float, host: str,
+          is_running: Callable[[AttemptStarted], bool]) -> tuple[str, str]:
+    """An attempt that has told of no end: it goes on, or its process was killed."""
+    saved = next((event for event in reversed(events) if isinstance(event, Saved) and event.attempt == started.attempt), None)
+    newest = f"its newest save is of step {saved.step}" if saved is not None else "it has saved nothing yet"
+    if started.host != host:
+        return "unknown", f"no word of an end from {plain(started.host)} (process {started.pid}): it runs there or was lost; {newest}"
+    if is_running(started):
+        return "training", f"training (process {started.pid}, for {duration(now - started.time)}); {newest}"
+    return "dead", f"dead: process {started.pid} is gone and left no word; {newest}"
+
+
+def _of(events: Sequence[Event], kind: type[E]) -> list[E]:
+    return [event for event in events if isinstance(event, kind)]
+
+
+def _last(events: Sequence[Event], kind: type[E]) -> E | None:
+    found = _of(events, kind)
+    return found[-1] if found else None

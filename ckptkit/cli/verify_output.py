@@ -1,0 +1,79 @@
+"""What `verify` says of each thing that it has read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ckptkit.cli.console import print_line
+from ckptkit.cli.plain_text import count, plain
+from ckptkit.errors import CorruptCheckpointError
+from ckptkit.log import size
+
+_TENSORS_NAMED = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """What came of one checkpoint, model or export.
+
+    Args:
+        name: as people call it.
+        path: of it; of a TensorFlow checkpoint the prefix.
+        step: of it, or None where it has none.
+        attempt: that wrote it; None of what is no run's.
+        parts: what it consists of, in words.
+        how: what of it agrees, in words.
+        size_bytes: of its files, or None where it is damaged.
+        read_bytes: what was read and agrees, likewise.
+        error: what is wrong with it, or None.
+        tensors: those that are damaged, by name, each with the reason.
+    """
+
+    name: str
+    path: str
+    step: int | None = None
+    attempt: int | None = None
+    parts: str = ""
+    how: str = ""
+    size_bytes: int | None = None
+    read_bytes: int | None = None
+    error: CorruptCheckpointError | None = None
+    tensors: Mapping[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, object]:
+        """The form of one of them in `ckptkit verify --json`; see docs/cli.md."""
+        error = self.error
+        return {"name": self.name, "path": self.path, "step": self.step, "attempt": self.attempt,
+                "problem": None if error is None else str(error), "damage": None if error is None else error.damage,
+                "file": error.file or None if error is not None else None,
+                "size_bytes": self.size_bytes, "read_bytes": self.read_bytes, "damaged_tensors": list(self.tensors)}
+
+    def show(self) -> None:
+        """Prints it for people."""
+        if self.error is not None:
+            print_line(f"{plain(self.name)}: DAMAGED: {plain(self.error)}", style="red")
+        else:
+            print_line(f"{plain(self.name)}: good ({self.parts}, {size(self.size_bytes or 0)}: {self.how})")
+
+
+def show(results: Sequence[Verified], what: str) -> None:
+    """Prints all of them, with their number.
+
+    Args:
+        results: one after the other.
+        what: they are, in the singular.
+    """
+    for result in results:
+        result.show()
+    if not results:
+        print_line(f"no {what}s")
+    elif len(results) > 1:
+        print_line(f"{count(len(results), what)}, {sum(result.error is not None for result in results) or 'none'} damaged")
+
+
+def of_tensors(tensors: Mapping[str, str], total: int) -> CorruptCheckpointError:
+    """The error of a checkpoint of which some tensors are damaged."""
+    named = "; ".join(f"{name} ({reason})" for name, reason in list(tensors.items())[:_TENSORS_NAMED])
+    more = f"; and {len(tensors) - _TENSORS_NAMED} more" if len(tensors) > _TENSORS_NAMED else ""
+    return CorruptCheckpointError(f"{len(tensors)} of {count(total, 'tensor')} cannot be read: {named}{more}", "digest")

@@ -1,0 +1,1 @@
+"""Private names of TensorFlow and Keras. No other room may use one."""

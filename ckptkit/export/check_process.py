@@ -1,0 +1,172 @@
+"""Asking a fresh process what an export says: a plain subprocess, without the user's code, without a GPU, and not for ever."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import tensorflow as tf
+
+from ckptkit.errors import ExportError
+from ckptkit.load.cpu_only import HIDDEN_DEVICES
+from ckptkit.load.exported_model import unknown_operation
+
+CHECKER = Path(__file__).with_name("checker.py")
+
+_SITES = ("site-packages", "dist-packages")
+_STDERR_CHARACTERS = 2000
+_ALARM_AFTER_SECS = 5.0
+_LOOK_SECS = 0.2
+
+Tensors = dict[str, tf.Tensor]
+
+
+@dataclass(frozen=True)
+class CheckAnswer:
+    """What the fresh process said of one signature.
+
+    Args:
+        outputs: by name; empty where it failed.
+        error: type and message, or None.
+    """
+
+    outputs: Tensors = field(default_factory=dict)
+    error: tuple[str, str] | None = None
+
+
+class Checker:
+    """A fresh process that imports TensorFlow while the export is being written, and is asked once.
+
+    `with` starts it, and ends it in every case.
+
+    Args:
+        limit_secs: how long the answer may take, from when it is asked; what it still has to import then counts.
+        hurried: says whether there is no more time for it, because this process is to stop.
+        python: the interpreter.
+    """
+
+    def __init__(self, limit_secs: float, hurried: Callable[[], bool] = lambda: False, python: str = sys.executable) -> None:
+        self._limit_secs = limit_secs
+        self._hurried = hurried
+        self._python = python
+        self._directory = tempfile.TemporaryDirectory(prefix="ckptkit-check-", ignore_cleanup_errors=True)
+        self._work = Path(self._directory.name)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Checker:
+        if not self._python:
+            self._directory.cleanup()
+            raise ExportError("An export is checked in a fresh Python, and this program does not know where its own is (sys.executable is empty). "
+                              "Export from a plain Python with ckptkit export.")
+        # -I: neither the working directory nor the script's nor PYTHONPATH is on the way of imports, where the user's code would be.
+        command = [self._python, "-I", str(CHECKER), str(self._work), *_sites()]
+        try:
+            with (self._work / "stderr").open("wb") as said:
+                self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=said, cwd=self._work, env=_environment(),
+                                                 start_new_session=True)  # Ctrl-C is for the training
+        except OSError as error:
+            self._directory.cleanup()
+            raise ExportError(f"The fresh Python that checks an export could not be started: {error}.") from error
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        process = self._process
+        if process is not None:
+            if process.stdin is not None and not process.stdin.closed:
+                with suppress(BrokenPipeError):  # it has ended before it was asked
+                    process.stdin.close()
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+        self._directory.cleanup()
+
+    def ask(self, directory: Path, inputs: Mapping[str, Mapping[str, tf.Tensor]], imports: Sequence[str] = ()) -> dict[str, CheckAnswer]:
+        """Loads an export and runs its signatures.
+
+        Args:
+            directory: where the SavedModel is.
+            inputs: by signature and input.
+            imports: modules of installed libraries that it imports first.
+
+        Returns:
+            The answer of each signature.
+
+        Raises:
+            ExportError: where it cannot be loaded, the process died, or the time is over.
+        """
+        signatures = {}
+        for number, (name, tensors) in enumerate(inputs.items()):
+            files = {key: f"in-{number}-{index}" for index, key in enumerate(tensors)}
+            for key, file in files.items():
+                (self._work / file).write_bytes(tf.io.serialize_tensor(tensors[key]).numpy())
+            signatures[name] = {"inputs": files, "prefix": f"out-{number}-"}
+        threads = (tf.config.threading.get_intra_op_parallelism_threads(), tf.config.threading.get_inter_op_parallelism_threads())
+        request = {"directory": str(directory.resolve()), "threads": threads, "limit_secs": self._limit_secs + _ALARM_AFTER_SECS,
+                   "imports": list(imports), "signatures": signatures}
+        answer = self._answer(json.dumps(request).encode() + b"\n")
+        if answer["error"] is not None:
+            if operation := unknown_operation(answer["error"][1]):
+                raise ExportError(f"a fresh process cannot load it: it has the operation {operation!r}, which TensorFlow alone does not have. Name "
+                                  f"the library that brings it, as in imports=('tensorflow_text',); servers need it, too")
+            raise ExportError(f"a fresh process cannot load it: {': '.join(answer['error'])}")
+        return {name: self._read(found) for name, found in answer["signatures"].items()}
+
+    def _answer(self, request: bytes) -> dict[str, Any]:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        end = time.monotonic() + self._limit_secs
+        with suppress(BrokenPipeError):  # it has died, which is said below
+            self._process.stdin.write(request)
+            self._process.stdin.close()
+        while self._process.poll() is None:
+            self.check_time(end)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_LOOK_SECS)
+        try:
+            answer: dict[str, Any] = json.loads((self._work / "answer-0.json").read_bytes())
+        except FileNotFoundError as error:
+            said = (self._work / "stderr").read_text(errors="replace").strip()[-_STDERR_CHARACTERS:]
+            raise ExportError(f"the fresh process that loads it ended with code {self._process.returncode} and no answer: {said or 'it said nothing'}"
+                              ) from error
+        return answer
+
+    def check_time(self, end: float) -> None:
+        """Checks that there is time to wait for an answer.
+
+        Args:
+            end: until when, as `time.monotonic` counts.
+
+        Raises:
+            ExportError: where there is none.
+        """
+        if self._hurried():
+            raise ExportError("this process is to stop, and the time that is left is not enough for the check")
+        if time.monotonic() > end:
+            raise ExportError(f"a fresh process did not finish loading and running it within {self._limit_secs:g} s. Give it more time "
+                              f"(limit_secs), or a smaller sample")
+
+    def _read(self, found: Mapping[str, Any]) -> CheckAnswer:
+        if found["error"] is not None:
+            return CheckAnswer(error=(found["error"][0], found["error"][1]))
+        return CheckAnswer({key: tf.io.parse_tensor((self._work / file).read_bytes(), dtype) for key, (file, dtype) in found["outputs"].items()})
+
+
+def _sites() -> list[str]:
+    """Where installed packages are; none of the directories that belong to the user's program."""
+    home = str(Path(tf.__file__).resolve().parents[1])
+    return list(dict.fromkeys([home, *(path for path in sys.path if Path(path).name in _SITES)]))
+
+
+def _environment() -> dict[str, str]:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return {**own, **HIDDEN_DEVICES, "TF_CPP_MIN_LOG_LEVEL": "2"}

@@ -1,0 +1,108 @@
+"""What is published at the end of a run, and how strictly."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ckptkit.errors import ConfigError
+from ckptkit.exports.version_directories import check_base
+
+OFF = "CKPTKIT_EXPORT"
+"""The environment variable that switches off exports at the end of runs, where it is 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSpec:
+    """What is published when a training ends, and how strictly it is checked.
+
+    Args:
+        directory: the base directory, with one numbered directory for each version; by default `<run>/export`.
+        weights: `"final"` (default) publishes what training ended with; `"best"` the best checkpoint that is kept, by `monitor`; a step, that
+            checkpoint.
+        monitor: for `"best"`: the metric; by default `val_loss`, or `loss` where that is not there.
+        mode: for `"best"`: `"min"` (default) or `"max"`.
+        signatures: as for `export_saved_model`.
+        sample: as for `export_saved_model`; by default the last batch of data in memory, or inputs made from the form of the data.
+        keep: how many versions stay, the new one among them; None keeps all. Only versions with an `EXPORT.json` are taken away.
+        rtol: the relative tolerance where values are not equal bit for bit; by default 1e-3, and 2e-2 where the model computes in 16 bits.
+        atol: the absolute one, in units of the largest finite value of an output; by default a hundredth of `rtol`.
+        limit_secs: how long the fresh process may take to answer, from when it is asked; writing and syncing do not count.
+        imports: modules of installed libraries that the fresh process imports first, for operations that TensorFlow alone does not have, as
+            `("tensorflow_text",)`. By default none.
+        errors: `"warn"` (default): a failed export is a warning and a line in the journal; `"raise"`: it is an error.
+
+    Raises:
+        ConfigError: where an argument cannot be right.
+
+    Example:
+        >>> import ckptkit
+        >>> ckptkit.ExportSpec(weights="best", keep=5).errors
+        'warn'
+    """
+
+    directory: str | os.PathLike[str] | None = None
+    weights: str | int = "final"
+    monitor: str | None = None
+    mode: Literal["min", "max"] = "min"
+    signatures: Mapping[str, Any] | None = None
+    sample: Any = None
+    keep: int | None = 2
+    rtol: float | None = None
+    atol: float | None = None
+    limit_secs: float = 300.0
+    imports: tuple[str, ...] = ()
+    errors: Literal["warn", "raise"] = "warn"
+
+    def __post_init__(self) -> None:
+        if self.directory is not None:
+            check_base(self.directory)
+        if self.weights not in ("final", "best") and not (isinstance(self.weights, int) and not isinstance(self.weights, bool) and self.weights >= 0):
+            raise ConfigError(f"ExportSpec: weights is 'final', 'best' or a step. Received: weights={self.weights!r}.")
+        if self.mode not in ("min", "max"):
+            raise ConfigError(f"ExportSpec: mode is 'min' or 'max'. Received: mode={self.mode!r}.")
+        if self.errors not in ("warn", "raise"):
+            raise ConfigError(f"ExportSpec: errors is 'warn' or 'raise'. Received: errors={self.errors!r}.")
+        if isinstance(self.imports, str) or not all(isinstance(name, str) and name.replace(".", "_").isidentifier() for name in self.imports):
+            raise ConfigError(f"imports names modules, as in imports=('tensorflow_text',). Received: imports={self.imports!r}.")
+        check_numbers(self.keep, self.rtol, self.atol, self.limit_secs)
+
+
+def check_numbers(keep: Any, rtol: Any, atol: Any, limit_secs: Any) -> None:
+    """Checks the numbers that an export takes.
+
+    Raises:
+        ConfigError: where one cannot be right.
+    """
+    if keep is not None and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 1):
+        raise ConfigError(f"keep is how many versions stay, 1 or more, or None for all. Received: keep={keep!r}.")
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if value is not None and not (_is_number(value) and 0 <= value < math.inf):
+            raise ConfigError(f"{name} is a tolerance, 0 or more. Received: {name}={value!r}.")
+    if not (_is_number(limit_secs) and 0 < limit_secs < math.inf):
+        raise ConfigError(f"limit_secs is a duration in seconds, more than 0. Received: limit_secs={limit_secs!r}.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def as_spec(export: Any) -> ExportSpec | None:
+    """What `export=` says: True is all defaults, False nothing, and a path a directory.
+
+    Raises:
+        ConfigError: where it is none of these.
+    """
+    if isinstance(export, bool):
+        return ExportSpec() if export else None
+    if isinstance(export, ExportSpec):
+        return export
+    return ExportSpec(directory=check_base(export))
+
+
+def is_switched_off(environment: Mapping[str, str]) -> bool:
+    """Whether the environment says that runs publish nothing, as for a sweep over hyperparameters."""
+    return environment.get(OFF, "").strip().lower() in ("0", "false", "no", "off")

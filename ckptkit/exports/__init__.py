@@ -1,0 +1,1 @@
+"""Directories of exported versions and their records. No TensorFlow here."""

@@ -1,0 +1,1 @@
+"""What the callback does in one call of `model.fit`."""

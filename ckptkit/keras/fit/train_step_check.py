@@ -1,0 +1,30 @@
+"""What a train function is made of, as far as its first step shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ckptkit.compat import tf_random
+
+
+def examined_step(step: Callable[[Any], Any], iterator: Any, *, eager: bool) -> tuple[Any, str | None]:
+    """Makes a step of a train function that was not called before.
+
+    Args:
+        step: the train function.
+        iterator: its argument.
+        eager: whether it runs without being traced.
+
+    Returns:
+        What the step returns; and why runs with it cannot be exact, or None where nothing speaks against it.
+    """
+    if eager:
+        with tf_random.EagerOperations() as operations:
+            logs = step(iterator)
+        drawn = sorted(operations.random)
+    else:
+        logs = step(iterator)
+        drawn = tf_random.stateful_random_ops(step)
+    return logs, (f"the model or its train step draws from {', '.join(drawn)}, whose state is inside TensorFlow's kernels and cannot be saved. Use "
+                  f"keras.random with a SeedGenerator, tf.random.Generator, or tf.random.stateless_*" if drawn else None)

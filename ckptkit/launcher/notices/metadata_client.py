@@ -1,0 +1,102 @@
+"""One request to a metadata server: bounded in time and size, through no proxy, following nothing.
+
+A metadata server has a link-local address, where a proxy of the environment (`http_proxy`) must not be asked. `http.client` knows neither
+proxies nor redirects.
+"""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+MOST_BYTES = 1 << 20
+T = TypeVar("T")
+
+
+class Unavailable(Exception):
+    """There was no answer that can be used; the source is asked again later."""
+
+
+@dataclass(frozen=True)
+class MetadataAnswer:
+    """What a server answered.
+
+    Args:
+        status: of HTTP.
+        headers: with names in lower case.
+        body: at most `MOST_BYTES`.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def sent(self, otherwise: float) -> float:
+        """The server's own time, in seconds since the epoch: what else it says is measured by that clock and not by ours."""
+        try:
+            return parsedate_to_datetime(self.headers["date"]).timestamp()
+        except (KeyError, ValueError, TypeError, OverflowError, OSError):
+            return otherwise
+
+
+def ask(method: str, url: str, headers: Mapping[str, str], timeout_secs: float) -> MetadataAnswer:
+    """Asks once.
+
+    Args:
+        method: "GET" or "PUT"; nothing is sent with it.
+        url: `http` only, as metadata servers are.
+        headers: of the request.
+        timeout_secs: for connecting and for each part of the answer, and twice that for all of it.
+
+    Raises:
+        Unavailable: where there is no whole answer in time, or it is longer than `MOST_BYTES`.
+    """
+    deadline = time.monotonic() + 2 * timeout_secs
+    try:
+        parts = urlsplit(url)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_secs)
+        try:
+            connection.request(method, parts.path + ("?" + parts.query if parts.query else ""), headers=dict(headers))
+            response = connection.getresponse()
+            body = b""
+            while chunk := response.read1(1 << 16):
+                body += chunk
+                if len(body) > MOST_BYTES:
+                    raise Unavailable(f"an answer of more than {MOST_BYTES} bytes")
+                if time.monotonic() > deadline:
+                    raise Unavailable(f"no whole answer in {2 * timeout_secs:g} s")
+            return MetadataAnswer(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
+        finally:
+            connection.close()
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise Unavailable(f"{type(error).__name__}: {error}") from error
+
+
+def expect(answer: MetadataAnswer, url: str) -> MetadataAnswer:
+    """The answer, where it is one.
+
+    Raises:
+        Unavailable: where its status is not 200.
+    """
+    if answer.status != 200:
+        raise Unavailable(f"{url} answered {answer.status}")
+    return answer
+
+
+def decode(body: bytes, kind: type[T]) -> T:
+    """JSON as the type that is expected.
+
+    Raises:
+        Unavailable: where it is neither.
+    """
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        raise Unavailable(f"an answer that cannot be read: {error}") from error

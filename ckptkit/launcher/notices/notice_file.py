@@ -1,0 +1,67 @@
+"""A notice by a file: for batch systems and clouds that are not known here, for drills and for tests."""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from pathlib import Path
+
+from ckptkit.launcher.notices.metadata_client import Unavailable
+from ckptkit.launcher.notices.notice import Notice, printable
+
+DEFAULT_SECS = 30.0
+_MOST_BYTES = 4096
+
+
+def notice_of(content: bytes, path: Path) -> Notice:
+    """What a file says that is there: `SECONDS REASON`, both of which may be missing.
+
+    Args:
+        content: its first bytes.
+        path: for people.
+    """
+    text = content.decode("utf-8", "replace")
+    first, *_ = text.split(maxsplit=1) or [""]
+    try:
+        grace_secs = float(first)
+    except ValueError:
+        grace_secs = math.nan
+    if not (math.isfinite(grace_secs) and grace_secs >= 0):
+        grace_secs = DEFAULT_SECS
+    return Notice("file", grace_secs, f"{path}: {printable(text)}" if text.strip() else f"{path} is there")
+
+
+class File:
+    """A file whose presence is the notice. Where it goes away, the notice is cancelled.
+
+    Args:
+        path: of the file. Who writes it does so under another name and renames it, so that it is never seen half written.
+    """
+
+    name = "file"
+    pause_secs = 0.5
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def look(self) -> Notice | None:
+        """Reads it.
+
+        Raises:
+            Unavailable: where it cannot be said whether it is there.
+        """
+        try:
+            # Not waiting where somebody has put a pipe there.
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise Unavailable(f"{self._path}: {error.strerror}") from error
+        try:
+            regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+            return notice_of(os.read(descriptor, _MOST_BYTES) if regular else b"", self._path)
+        except OSError as error:
+            raise Unavailable(f"{self._path}: {error.strerror}") from error
+        finally:
+            os.close(descriptor)

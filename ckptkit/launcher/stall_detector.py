@@ -1,0 +1,53 @@
+"""Whether a training gets on, by what it says of itself. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ckptkit.launcher.launcher_settings import Settings
+from ckptkit.run.launcher_channel import ChannelState
+
+
+@dataclass(frozen=True)
+class Stall:
+    """A training that does not get on.
+
+    Args:
+        action: `dump` its stacks, or `end` it.
+        secs: for how long it has not.
+    """
+
+    action: Literal["dump", "end"]
+    secs: float
+
+
+class StallDetector:
+    """Follows one training.
+
+    Args:
+        settings: the limits.
+        now: by the monotonic clock.
+    """
+
+    def __init__(self, settings: Settings, now: float) -> None:
+        self._settings = settings
+        self._since = now
+        self._last: tuple[int, str, int, int] | None = None
+        self._idle = False
+        self._dumped = False
+
+    def feel(self, said: ChannelState | None, now: float) -> Stall | None:
+        """Takes what was said last; what is to be done now, or None."""
+        heard = None if said is None else (said.beats, said.phase, said.step, said.attempt)
+        if heard != self._last:
+            self._last, self._since, self._dumped = heard, now, False
+        if said is None or said.phase == "idle":
+            return None  # the program does something that nobody told us of; one that never says a word may not know how
+        secs, least = now - self._since, 0.0 if said.trained else self._settings.first_step_secs
+        if self._settings.hang_secs and secs >= max(self._settings.hang_secs, least):
+            return Stall("end", secs)
+        if self._settings.stall_secs and secs >= max(self._settings.stall_secs, least) and not self._dumped:
+            self._dumped = True
+            return Stall("dump", secs)
+        return None

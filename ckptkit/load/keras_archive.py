@@ -1,0 +1,52 @@
+"""Whether a .keras file is what was written: it is a zip archive, which has a CRC-32 of each member. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import lzma
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+from ckptkit.errors import CorruptCheckpointError
+from ckptkit.run.verify import judging
+
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError)
+"""What Python raises over a damaged archive; a flipped bit may name any way of compression."""
+
+_CHUNK_BYTES = 1024 * 1024
+
+
+def check_archive(path: Path, progress: Callable[[int], None] = lambda _: None) -> int:
+    """Reads every member of a .keras file, which is a zip archive with a CRC-32 of each.
+
+    Args:
+        path: of the file.
+        progress: is told how many of its bytes were read, as it goes on.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        CorruptCheckpointError: where it is no whole archive, or a member is damaged.
+        StorageError: where the system refuses to read.
+    """
+    with judging(path, path.name):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                bad = next((info.filename for info in archive.infolist() if not _is_whole(archive, info, progress)), None)
+        except (*ZIP_ERRORS, ValueError) as error:
+            raise CorruptCheckpointError(f"{path} is no whole archive: {error}.", "unreadable", path.name) from error
+        if bad is not None:
+            raise CorruptCheckpointError(f"{bad} in {path} is damaged (CRC-32 differs).", "digest", path.name)
+        return path.stat().st_size
+
+
+def _is_whole(archive: zipfile.ZipFile, info: zipfile.ZipInfo, progress: Callable[[int], None]) -> bool:
+    try:
+        with archive.open(info) as member:
+            while chunk := member.read(_CHUNK_BYTES):
+                progress(len(chunk) * info.compress_size // max(1, info.file_size))
+    except zipfile.BadZipFile:
+        return False
+    return True

@@ -1,0 +1,87 @@
+"""Reading a checkpoint of a run that is good, while training leaves it where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from ckptkit.errors import CheckpointNotFoundError, CorruptCheckpointError
+from ckptkit.layout import CheckpointName
+from ckptkit.load.formats import FoundFormat
+from ckptkit.log import logger
+from ckptkit.restore.newest_checkpoint import newest_first, verify_before_restore
+from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.fresh_start import this_life
+from ckptkit.run.manifest import LaterFormatError
+from ckptkit.run.stored_run import StoredRun, open_run
+
+T = TypeVar("T")
+
+
+def read_run(found: FoundFormat, step: int | str | None, action: Callable[[Checkpoint], T]) -> T:
+    """Calls a function with a verified checkpoint of a run.
+
+    Args:
+        found: the run, or one checkpoint of it.
+        step: a number, `"latest"` or `"best"`; None stands for the newest good one: a damaged one is said and passed over.
+        action: reads what it needs; is called again with another one where that one vanished or was damaged.
+
+    Raises:
+        CheckpointNotFoundError: where there is none.
+        CorruptCheckpointError: where it is damaged; of the newest, where no one is good.
+        StorageError: where the system refuses.
+    """
+    run = open_run(found.path)
+    if found.step is None and step in (None, "latest"):
+        return _newest_good(run, action)
+    exact = CheckpointName(found.step, found.attempt or 0) if found.step is not None else None
+    return _read(run, lambda: _named(run, exact) if exact else run.find(step if step is not None else "latest"), action)
+
+
+def _read(run: StoredRun, choose: Callable[[], Checkpoint], action: Callable[[Checkpoint], T]) -> T:
+    while True:
+        with run.holding(choose) as checkpoint:
+            try:
+                verify_before_restore(checkpoint, "auto")
+                return action(checkpoint)
+            except Exception:
+                if checkpoint.path.is_dir():
+                    raise  # else it vanished, because nobody may know of readers that may not write
+
+
+def _newest_good(run: StoredRun, action: Callable[[Checkpoint], T]) -> T:
+    bad: dict[CheckpointName, CorruptCheckpointError] = {}
+
+    def newest() -> Checkpoint:
+        found = newest_first(run.layout, this_life(run.journal))
+        good = next((each for each in found if each.name not in bad), None)
+        if good is not None:
+            return good
+        if bad:
+            why = "\n".join(f"{name}: {error}" for name, error in bad.items())
+            raise CorruptCheckpointError(f"No checkpoint of {run.directory} can be used.\n{why}")
+        raise CheckpointNotFoundError(f"{run.directory} holds no checkpoint.")
+
+    while True:
+        chosen: list[Checkpoint] = []
+
+        def choose(chosen: list[Checkpoint] = chosen) -> Checkpoint:
+            chosen[:] = [newest()]
+            return chosen[0]
+
+        try:
+            return _read(run, choose, action)
+        except LaterFormatError:
+            raise
+        except CorruptCheckpointError as error:
+            if not chosen or chosen[0].name in bad:
+                raise
+            logger.warning("%s is damaged, and the checkpoint before it counts: %s", chosen[0].name, error)
+            bad[chosen[0].name] = error
+
+
+def _named(run: StoredRun, name: CheckpointName) -> Checkpoint:
+    for checkpoint in run.checkpoints:
+        if checkpoint.name == name:
+            return checkpoint
+    raise CheckpointNotFoundError(f"{run.directory} has no checkpoint {name}.")

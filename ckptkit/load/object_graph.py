@@ -1,0 +1,202 @@
+"""The objects in a checkpoint of `tf.train.Checkpoint`, laid beside the objects of a model."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ckptkit.compat.tf_checkpoint import GraphNode
+from ckptkit.errors import CheckpointNotFoundError, ConfigError
+
+_NOT_OF_THE_MODEL = frozenset({"optimizer", "keras_api", "metrics", "loss_tracker", "compile_metrics", "signatures", "save_counter",
+                               "seed_generator", "seed_generators", "compiled_trainable_state", "all_variables"})
+"""Attributes that lead to state which is no weight, or only once more to weights."""
+
+_LISTS = ("variables", "weights", "_all_variables")
+"""Attributes under which an exporter keeps a model's variables in Keras' own order."""
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """What a checkpoint has of one model.
+
+    Args:
+        saved: variables, each with an address.
+        live: variables of the model, each with an address.
+    """
+
+    saved: list[tuple[GraphNode, str]]
+    live: list[tuple[Any, str]]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The objects of a checkpoint.
+
+    Args:
+        nodes: all of them; the first is the root.
+        where: how to call the checkpoint.
+    """
+
+    nodes: list[GraphNode]
+    where: str
+
+    @classmethod
+    def of(cls, nodes: list[GraphNode], where: str) -> Graph:
+        """A graph whose every edge leads to a node.
+
+        Raises:
+            CheckpointNotFoundError: where there is none.
+        """
+        whole = all(0 <= child < len(nodes) for node in nodes for child in node.children.values())
+        if not nodes or not whole:
+            raise CheckpointNotFoundError(f"{where} has no objects in it that belong together. Expected what tf.train.Checkpoint writes.")
+        return cls(nodes, where)
+
+    def weights_of(self, model: Any, name: str | None) -> Nodes:
+        """What the checkpoint has of a model: from the object on that has most in common with it.
+
+        Raises:
+            CheckpointNotFoundError: where there is none of that name.
+            ConfigError: where several objects have equally much in common with it.
+        """
+        start = 0 if name is None else self._named(name)
+        weights = {id(variable) for variable in model.weights}
+        best: list[tuple[int, dict[int, Any]]] = []
+        for root in self._below(start, everything=name is None):
+            pairs = {node: variable for node, variable in self._beside(root, model) if id(variable) in weights}
+            if pairs and (not best or len(pairs) > len(best[0][1])):
+                best = [(root, pairs)]
+            elif pairs and len(pairs) == len(best[0][1]) and pairs.keys() != best[0][1].keys():
+                best.append((root, pairs))
+        if not best:
+            return self._without_structure(start, model)
+        if len(best) > 1:
+            names = [self._path(root) for root, _ in best]
+            raise ConfigError(f"{self.where} holds several objects that fit this model: {', '.join(map(repr, names))}. Say which is meant: "
+                              f"name={names[0]!r}.")
+        root, pairs = best[0]
+        found = set(self._variables(root))
+        if len(pairs) < len(weights):
+            pairs |= self._in_an_optimizer(model, pairs)
+        return Nodes([(self.nodes[node], str(node)) for node in sorted(found | set(pairs))],
+                     [(variable, str(node)) for node, variable in pairs.items()])
+
+    def _without_structure(self, start: int, model: Any) -> Nodes:
+        """What an exporter keeps in a list of variables, in Keras' order; else everything, to be known by its names alone."""
+        for name in _LISTS:
+            listed = self.nodes[start].children.get(name)
+            numbers = self._list(listed) if listed is not None else []
+            for live in (model.variables, model.weights):
+                if numbers and len(numbers) == len(live):
+                    weights = {id(variable) for variable in model.weights}
+                    both = [(self.nodes[node], variable, str(number)) for number, (node, variable) in enumerate(zip(numbers, live, strict=True))
+                            if id(variable) in weights]
+                    return Nodes([(node, address) for node, _, address in both], [(variable, address) for _, variable, address in both])
+        found = set(self._variables(start)).union(*self._trained())
+        return Nodes([(self.nodes[node], str(node)) for node in sorted(found)], [])
+
+    def _list(self, number: int) -> list[int]:
+        children = self.nodes[number].children
+        if not children or not all(name.isdecimal() for name in children):
+            return []
+        ordered = [children[name] for name in sorted(children, key=int)]
+        return ordered if all(self.nodes[child].key for child in ordered) else []
+
+    def _beside(self, root: int, model: Any) -> Iterator[tuple[int, Any]]:
+        """Variables that are reached on one way through the checkpoint and through the model."""
+        seen: set[int] = set()
+        to_visit: deque[tuple[int, Any]] = deque([(root, model)])
+        alive = []
+        while to_visit:
+            node, thing = to_visit.popleft()
+            if id(thing) in seen:
+                continue
+            seen.add(id(thing))
+            alive.append(thing)
+            if isinstance(thing, keras.Variable | tf.Variable):
+                if self.nodes[node].key:
+                    yield node, thing
+                continue
+            known = _children(thing)
+            for name, child in self.nodes[node].children.items():
+                if name.strip("_") in known:
+                    to_visit.append((child, known[name.strip("_")]))
+
+    def _below(self, start: int, *, everything: bool) -> Iterator[int]:
+        """The objects below one, nearest first."""
+        seen, to_visit = {start}, deque([start])
+        while to_visit:
+            node = to_visit.popleft()
+            if not self.nodes[node].key:
+                yield node
+            for name, child in self.nodes[node].children.items() if everything else ():
+                if child not in seen and name.strip("_") not in _NOT_OF_THE_MODEL:
+                    seen.add(child)
+                    to_visit.append(child)
+
+    def _variables(self, start: int) -> Iterator[int]:
+        seen, to_visit = {start}, [start]
+        while to_visit:
+            node = to_visit.pop()
+            if self.nodes[node].key:
+                yield node
+            for name, child in self.nodes[node].children.items():
+                if child not in seen and name.strip("_") not in _NOT_OF_THE_MODEL:
+                    seen.add(child)
+                    to_visit.append(child)
+
+    def _in_an_optimizer(self, model: Any, pairs: dict[int, Any]) -> dict[int, Any]:
+        """Weights of layers in plain lists, which TensorFlow saves only because the optimizer has them, in the order of the trainable ones."""
+        trainable = list(model.trainable_variables)
+        for listed in self._trained():
+            beside = dict(zip(listed, trainable, strict=False))
+            agree = all(variable is beside[node] for node, variable in pairs.items() if node in beside)
+            if len(listed) == len(trainable) and agree and any(node in pairs for node in listed):
+                return {node: variable for node, variable in beside.items() if node not in pairs}
+        return {}
+
+    def _trained(self) -> list[list[int]]:
+        """The variables that each optimizer trains, in order."""
+        return [self._list(node.children["_trainable_variables"]) for node in self.nodes if "_trainable_variables" in node.children]
+
+    def _named(self, name: str) -> int:
+        node = 0
+        for part in name.replace("/", ".").split("."):
+            if part not in self.nodes[node].children:
+                known = ", ".join(repr(each) for each in sorted(self.nodes[node].children))
+                raise CheckpointNotFoundError(f"{self.where} holds nothing called {name!r}. There is: {known or 'nothing'}.")
+            node = self.nodes[node].children[part]
+        return node
+
+    def _path(self, wanted: int) -> str:
+        paths = {0: ""}
+        to_visit = deque([0])
+        while to_visit:
+            node = to_visit.popleft()
+            for name, child in self.nodes[node].children.items():
+                if child not in paths:
+                    paths[child] = ".".join(filter(None, (paths[node], name)))
+                    to_visit.append(child)
+        return paths.get(wanted, "")
+
+
+def _children(thing: Any) -> dict[str, Any]:
+    """What TensorFlow follows in an object, and, as Keras 2 called them, a model's layers that have weights."""
+    found: dict[str, Any] = {}
+    try:
+        found = {name.strip("_"): child for name, child in tf.train.TrackableView.children(thing).items()}
+    except (AttributeError, TypeError):  # an object of which TensorFlow saves nothing
+        return found
+    if isinstance(thing, keras.Model):
+        found |= {f"layer_with_weights-{number}": layer for number, layer in enumerate(_with_weights(thing.layers))}
+    return found
+
+
+def _with_weights(layers: Sequence[Any]) -> list[Any]:
+    return [layer for layer in layers if layer.weights]

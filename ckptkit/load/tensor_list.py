@@ -1,0 +1,117 @@
+"""What is saved, as a list of tensors: one form for a run's manifest and for every other format. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ckptkit.run.manifest import RESULT, WEIGHTS, Manifest
+
+OPTIMIZER = "optimizer"
+
+VARIABLE = "variable"
+"""The kind of a tensor that is one variable's value, as manifests call it."""
+
+UNREADABLE = frozenset({"variant", "resource"})
+"""Types of TensorFlow's own, whose values are no arrays: iterators, say."""
+
+NO_VALUES = "only TensorFlow can read them"
+"""What is said of them."""
+
+_ROLES_OF_THE_REST = frozenset({"seeds", "metrics", "trackables", "state", "data"})
+_NO_WEIGHTS = frozenset({"seed_generator", "seed_generators", "metrics", "_metrics", "loss_tracker", "_loss_tracker", "compile_metrics",
+                         "_compile_metrics", "save_counter", "_all_variables"})
+"""Attributes that lead to what is no weight, or, as the last one in Keras' exports, to weights that are there once more."""
+
+_OPTIMIZERS = frozenset({OPTIMIZER, "optimizer_weights", ".OPTIMIZER_SLOT"})
+_TRAINED = "_trainable_variables"
+_KEY_OF_A_RUN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*/([a-z]+)/\d+(/.*)?")
+
+
+class TensorPart(StrEnum):
+    """What a tensor is for."""
+
+    WEIGHTS = "weights"
+    OPTIMIZER = "optimizer"
+    REST = "rest"
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A saved tensor.
+
+    Args:
+        key: what it is read by.
+        name: Keras' or TensorFlow's name of it; the key where there is none.
+        part: whether it is a weight, of an optimizer, or something else.
+        group: in a run its state and role (`model/weights`); empty in other formats.
+        kind: `variable`; in a run also `trackable` or `python`.
+        shape: its sizes, None for one that is not fixed; None as a whole where the number of dimensions is open.
+        dtype: TensorFlow's name of the type.
+        size_bytes: of its values; 0 where the form does not tell.
+        trainable: whether training changes it; None where that is not known or has no meaning.
+    """
+
+    key: str
+    name: str
+    part: TensorPart
+    group: str
+    kind: str
+    shape: tuple[int | None, ...] | None
+    dtype: str
+    size_bytes: int
+    trainable: bool | None = None
+
+
+@dataclass(frozen=True)
+class Total:
+    """How much there is of something.
+
+    Args:
+        tensors: how many.
+        size_bytes: of their values, as far as that is known.
+    """
+
+    tensors: int
+    size_bytes: int
+
+
+def of_manifest(manifest: Manifest) -> tuple[Tensor, ...]:
+    """The tensors of a checkpoint of a run, in the order of its manifest."""
+    return tuple(Tensor(key=each.key, name=each.path or each.key, part=_PARTS.get(each.role, TensorPart.REST), group=each.key.rsplit("/", 1)[0]
+                        if each.kind == VARIABLE else "", kind=each.kind, shape=each.shape, dtype=each.dtype, size_bytes=each.size_bytes,
+                        trainable=each.trainable) for each in manifest.tensors)
+
+
+_PARTS = {WEIGHTS: TensorPart.WEIGHTS, RESULT: TensorPart.WEIGHTS, OPTIMIZER: TensorPart.OPTIMIZER}
+
+
+def part_of(key: str, name: str = "") -> TensorPart:
+    """What a tensor of another format is for, as far as its key and name tell.
+
+    Example:
+        >>> from ckptkit.load.tensor_list import part_of
+        >>> [str(part_of(key)) for key in ("layers/dense/vars/0", "optimizer/vars/3", "save_counter")]
+        ['weights', 'optimizer', 'rest']
+    """
+    parts = key.split("/")
+    if ((ours := _KEY_OF_A_RUN.fullmatch(key)) and ours[1] in _ROLES_OF_THE_REST) or _NO_WEIGHTS.intersection((*parts, *name.split("/"))):
+        return TensorPart.REST
+    if _TRAINED in parts:
+        return TensorPart.WEIGHTS  # an optimizer's list of what it trains: a checkpoint may know a weight by no shorter way
+    return TensorPart.OPTIMIZER if any(part.strip("_") in _OPTIMIZERS for part in parts) else TensorPart.WEIGHTS
+
+
+def totals(tensors: Iterable[Tensor]) -> dict[TensorPart, Total]:
+    """How many tensors and bytes there are for each purpose; every purpose is there."""
+    sizes: dict[TensorPart, list[int]] = {part: [] for part in TensorPart}
+    for tensor in tensors:
+        sizes[tensor.part].append(tensor.size_bytes)
+    return {part: Total(len(each), sum(each)) for part, each in sizes.items()}
+
+
+def total(tensors: Sequence[Tensor]) -> Total:
+    """How many tensors and bytes there are."""
+    return Total(len(tensors), sum(tensor.size_bytes for tensor in tensors))

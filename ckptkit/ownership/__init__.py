@@ -1,0 +1,1 @@
+"""Who may change a run: the lock, claims, the fence, and leases of readers."""

@@ -1,0 +1,332 @@
+"""Which checkpoints stay: pure decisions over what the manifests say, so they hold over all attempts.
+
+A policy names what it *keeps*, each with a reason; what no policy keeps may be taken away. Two things are kept whatever
+the policy says: the newest checkpoint, and the newest one that reports metrics, all of them finite, so that a run that has
+diverged does not push out its last good state. A checkpoint that reports nothing says nothing of its state: one of them is
+kept in that place only while none reports finite metrics.
+
+`judge` says of every checkpoint whether it stays, and why or why not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ckptkit.policies.metric_order import (
+    Mode,
+    all_finite,
+    better,
+    check_count,
+    check_mode,
+    is_record,
+)
+from ckptkit.policies.save_policies import Moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """What a keep policy may know of a checkpoint.
+
+    Args:
+        name: its directory's name, unique in the run.
+        step: training batches done.
+        metrics: what was measured at its position.
+    """
+
+    name: str
+    step: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+Reasons = dict[str, str]
+"""Names of checkpoints that stay, each with why."""
+
+
+class KeepPolicy:
+    """The base of all keep policies; combine two with `|`: kept where either keeps it.
+
+    Example:
+        >>> import ckptkit
+        >>> ckptkit.KeepLatest(2) | ckptkit.KeepBest("val_loss")
+        KeepLatest(n=2) | KeepBest(monitor='val_loss', mode='min', n=1)
+    """
+
+    def keep(self, candidates: Sequence[Candidate]) -> Reasons:
+        """What stays, with reasons.
+
+        Args:
+            candidates: the run's checkpoints, oldest first.
+        """
+        raise TypeError(f"{type(self).__name__} is a keep policy without a rule: define keep(candidates).")
+
+    def lasting(self, candidates: Sequence[Candidate]) -> Reasons:
+        """What stays for more than being new, with reasons: a checkpoint that is still being written does not take its place yet.
+
+        Args:
+            candidates: the run's checkpoints, oldest first.
+        """
+        return self.keep(candidates)
+
+    def gives_up(self, candidate: Candidate) -> str:
+        """Why this policy does not keep a checkpoint that is not among those of `keep`, in words."""
+        return f"not kept by {self!r}"
+
+    def most(self) -> int | None:
+        """The most checkpoints that this policy holds at once, or None where they grow with the run."""
+        return None
+
+    def insists(self, moment: Moment, last: Moment) -> bool:
+        """Whether a save of this moment would be kept for more than being new, and so may not give way to a newer one.
+
+        Args:
+            moment: now.
+            last: the last save, or where this attempt began.
+        """
+        return False
+
+    def __or__(self, other: KeepPolicy) -> KeepPolicy:
+        if not isinstance(other, KeepPolicy):
+            return NotImplemented
+        return KeepAny((*_parts(self), *_parts(other)))
+
+
+def _parts(policy: KeepPolicy) -> tuple[KeepPolicy, ...]:
+    return policy.policies if isinstance(policy, KeepAny) else (policy,)
+
+
+def _merged(several: Iterable[Mapping[str, str]]) -> Reasons:
+    """All reasons for each name, each once."""
+    found: dict[str, list[str]] = {}
+    for reasons in several:
+        for name, reason in reasons.items():
+            known = found.setdefault(name, [])
+            if reason not in known:
+                known.append(reason)
+    return {name: "; ".join(reasons) for name, reasons in found.items()}
+
+
+@dataclass(frozen=True, repr=False)
+class KeepAny(KeepPolicy):
+    """Keeps what any of several policies keeps."""
+
+    policies: tuple[KeepPolicy, ...]
+
+    def keep(self, candidates: Sequence[Candidate]) -> Reasons:
+        return _merged(policy.keep(candidates) for policy in self.policies)
+
+    def lasting(self, candidates: Sequence[Candidate]) -> Reasons:
+        return _merged(policy.lasting(candidates) for policy in self.policies)
+
+    def gives_up(self, candidate: Candidate) -> str:
+        return "; ".join(policy.gives_up(candidate) for policy in self.policies)
+
+    def most(self) -> int | None:
+        total = 0
+        for policy in self.policies:
+            most = policy.most()
+            if most is None:
+                return None
+            total += most
+        return total
+
+    def insists(self, moment: Moment, last: Moment) -> bool:
+        return any(policy.insists(moment, last) for policy in self.policies)
+
+    def __repr__(self) -> str:
+        return " | ".join(map(repr, self.policies))
+
+
+@dataclass(frozen=True)
+class KeepLatest(KeepPolicy):
+    """Keep the newest `n`.
+
+    Args:
+        n: how many.
+
+    Raises:
+        ConfigError: where n is not a whole number of at least 1.
+
+    Example:
+        >>> import ckptkit
+        >>> ckptkit.KeepLatest(2)
+        KeepLatest(n=2)
+    """
+
+    n: int = 2
+
+    def __post_init__(self) -> None:
+        check_count("KeepLatest", "n", self.n)
+
+    def keep(self, candidates: Sequence[Candidate]) -> Reasons:
+        newest_first = list(reversed(candidates))[: self.n]
+        return {c.name: f"latest {i} of {self.n}" for i, c in enumerate(newest_first, start=1)}
+
+    def lasting(self, candidates: Sequence[Candidate]) -> Reasons:
+        return {}
+
+    def gives_up(self, candidate: Candidate) -> str:
+        return f"older than the latest {self.n}" if self.n > 1 else "not the latest"
+
+    def most(self) -> int | None:
+        return self.n
+
+
+@dataclass(frozen=True)
+class KeepBest(KeepPolicy):
+    """Keep the `n` best by a metric; a value that is not finite is never the best.
+
+    Args:
+        monitor: the metric's name, as in Keras' logs (`"val_loss"`) or as given to `log`/`maybe_save`.
+        mode: `"min"` where smaller is better (default), `"max"` where larger is.
+        n: how many.
+
+    Raises:
+        ConfigError: where mode is neither, or n is not a whole number of at least 1.
+
+    Example:
+        >>> import ckptkit
+        >>> ckptkit.KeepBest("val_loss", mode="min", n=1)
+        KeepBest(monitor='val_loss', mode='min', n=1)
+    """
+
+    monitor: str
+    mode: Mode = "min"
+    n: int = 1
+
+    def __post_init__(self) -> None:
+        check_mode("KeepBest", self.mode)
+        check_count("KeepBest", "n", self.n)
+
+    def keep(self, candidates: Sequence[Candidate]) -> Reasons:
+        ranked = rank(candidates, self.monitor, self.mode)[: self.n]
+        return {c.name: f"best {i} of {self.n} by {self.monitor} ({c.metrics[self.monitor]:g})"
+                for i, c in enumerate(ranked, start=1)}
+
+    def gives_up(self, candidate: Candidate) -> str:
+        value = candidate.metrics.get(self.monitor)
+        if value is None:
+            return f"has no {self.monitor}"
+        return f"not among the best {self.n} by {self.monitor} ({value:g})"
+
+    def most(self) -> int | None:
+        return self.n
+
+    def insists(self, moment: Moment, last: Moment) -> bool:
+        value = moment.metrics.get(self.monitor)
+        if value is None or not math.isfinite(value):
+            return False
+        return self.n > 1 or is_record(value, moment.extremes.get(self.monitor), self.mode)
+
+
+def rank(candidates: Sequence[Candidate], monitor: str, mode: Mode) -> list[Candidate]:
+    """Candidates that have a finite `monitor`, best first; the older of two equals comes first."""
+    worst = float("inf") if mode == "min" else float("-inf")
+    usable = [c for c in candidates if better(c.metrics.get(monitor, worst), worst, mode)]
+    return sorted(usable, key=lambda c: c.metrics[monitor] if mode == "min" else -c.metrics[monitor])
+
+
+@dataclass(frozen=True)
+class KeepEveryNSteps(KeepPolicy):
+    """Keep, for good, the first checkpoint at or after every multiple of `n` steps.
+
+    Args:
+        n: steps (training batches).
+
+    Raises:
+        ConfigError: where n is not a whole number of at least 1.
+
+    Example:
+        >>> import ckptkit
+        >>> ckptkit.KeepEveryNSteps(10_000)
+        KeepEveryNSteps(n=10000)
+    """
+
+    n: int
+
+    def __post_init__(self) -> None:
+        check_count("KeepEveryNSteps", "n", self.n)
+
+    def insists(self, moment: Moment, last: Moment) -> bool:
+        return moment.position.step // self.n > last.position.step // self.n
+
+    def keep(self, candidates: Sequence[Candidate]) -> Reasons:
+        reasons: Reasons = {}
+        crossed = 0
+        for candidate in candidates:
+            if candidate.step // self.n > crossed:
+                crossed = candidate.step // self.n
+                reasons[candidate.name] = f"every {self.n} steps (first at or after {crossed * self.n})"
+        return reasons
+
+    def gives_up(self, candidate: Candidate) -> str:
+        return f"not the first at or after a multiple of {self.n} steps"
+
+
+def always(candidates: Sequence[Candidate]) -> Reasons:
+    """What stays whatever a policy says: the newest, and the newest with finite metrics.
+
+    Args:
+        candidates: the run's checkpoints, oldest first.
+    """
+    reasons: Reasons = {}
+    if candidates:
+        reasons[candidates[-1].name] = "newest"
+    finite = [c for c in candidates if c.metrics and all_finite(c.metrics)]
+    silent = [c for c in candidates if not c.metrics]
+    if finite:
+        reasons.setdefault(finite[-1].name, "newest with finite metrics")
+    elif silent:
+        reasons.setdefault(silent[-1].name, "newest without metrics, where no other has finite ones")
+    return reasons
+
+
+def decide(policy: KeepPolicy, candidates: Sequence[Candidate]) -> Reasons:
+    """What stays under `policy` and under the two rules that always hold.
+
+    Args:
+        policy: the user's keep policy.
+        candidates: the run's checkpoints, oldest first.
+
+    Returns:
+        Names that stay, with reasons; everything else may be taken away.
+    """
+    return {**always(candidates), **policy.keep(candidates)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What becomes of a checkpoint.
+
+    Args:
+        name: its directory's name.
+        stays: whether it stays.
+        reason: why, or why not.
+    """
+
+    name: str
+    stays: bool
+    reason: str
+
+
+def judge(policy: KeepPolicy, candidates: Sequence[Candidate], *, protected: Mapping[str, str] | None = None,
+          coming: Candidate | None = None) -> list[Verdict]:
+    """What becomes of each checkpoint.
+
+    Args:
+        policy: the user's keep policy.
+        candidates: the run's checkpoints, oldest first.
+        protected: those that stay for a reason outside of any policy, such as a pin, with that reason.
+        coming: one that is about to be written. What is kept only for being new gives way to it now; everything else stays as if it were not to
+            come, because it may not.
+
+    Returns:
+        A verdict on each candidate, in their order.
+    """
+    stay = decide(policy, candidates)
+    if coming is not None:
+        after = policy.keep([*(c for c in candidates if c.name != coming.name), coming])
+        stay = _merged([after, policy.lasting(candidates), always(candidates)])
+    stay = _merged([stay, protected or {}])
+    return [Verdict(name=c.name, stays=c.name in stay, reason=stay.get(c.name) or policy.gives_up(c)) for c in candidates]

@@ -1,0 +1,117 @@
+"""What a run takes on disk, and what of it was moved away. Reads only; follows no links; what vanishes meanwhile is gone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ckptkit.errors import CorruptCheckpointError, StorageError
+from ckptkit.layout import CheckpointName, RunLayout
+from ckptkit.report.checkpoint_rows import Moved, Stored
+from ckptkit.report.checkpoint_table import OnDisk
+from ckptkit.run.events import Event, PassedOver, RolledBack, SetAside
+from ckptkit.run.manifest import Manifest, read_manifest
+from ckptkit.run.quarantine import quarantined
+from ckptkit.run.roll_back import is_rolled_back
+from ckptkit.storage.files import storage_errors
+
+_DEEPEST = 50
+"""Directories inside one another; nothing of ours is deeper than an export."""
+
+
+def stored(layout: RunLayout) -> tuple[Stored, ...]:
+    """What lies in the run directory, by the names at its top, the largest first.
+
+    Raises:
+        StorageError: where the run directory cannot be listed.
+    """
+    with storage_errors("list", layout.root):
+        names = sorted(os.listdir(layout.root))
+    sizes = [(name, _measure(layout.root / name)) for name in names]
+    found = [Stored(name=name, files=files, size_bytes=size_bytes) for name, (files, size_bytes) in sizes if files]
+    return tuple(sorted(found, key=lambda each: (-each.size_bytes, each.name)))
+
+
+def moved(layout: RunLayout, events: Sequence[Event]) -> tuple[Moved, ...]:
+    """What was moved away and is there, with the reason."""
+    told = {event.moved_to: event for event in events if isinstance(event, PassedOver | SetAside | RolledBack)}
+    found = []
+    for path in _quarantined(layout):
+        event = told.get(_inside(layout, path))
+        why = event.reason if isinstance(event, PassedOver) else "nothing says why"
+        found.append(Moved(path=_inside(layout, path), kind="quarantined", words=why, size_bytes=_measure(path)[1]))
+    for path in _children(layout.aside):
+        event = told.get(_inside(layout, path))
+        if is_rolled_back(path.name):
+            back = f"newer than step {event.step}, to which the run was rolled back" if isinstance(event, RolledBack) else "rolled back"
+            found.append(Moved(path=_inside(layout, path), kind="rolled_back", words=back, size_bytes=_measure(path)[1]))
+        else:
+            life = f"for the fresh start {event.label!r}" if isinstance(event, SetAside) else "of an earlier life"
+            found.append(Moved(path=_inside(layout, path), kind="life", words=life, size_bytes=_measure(path)[1]))
+    return tuple(found)
+
+
+def moved_checkpoints(layout: RunLayout) -> list[OnDisk]:
+    """The checkpoints in `quarantine/` and `aside/`, as far as they are still called what they were."""
+    found = [OnDisk(name=name, manifest=_manifest(path), place="quarantine")
+             for path in _quarantined(layout) if (name := _name(path)) is not None]
+    for life in _children(layout.aside):
+        found += [OnDisk(name=name, manifest=_manifest(path), place="aside") for path in _children(life) if (name := _name(path)) is not None]
+    return found
+
+
+def _name(path: Path) -> CheckpointName | None:
+    """The checkpoint that a directory was; a second one of a name has got a number behind it."""
+    return CheckpointName.parse(path.name.partition(".")[0])
+
+
+def _manifest(path: Path) -> Manifest | None:
+    try:
+        return read_manifest(path)
+    except (CorruptCheckpointError, StorageError):
+        return None
+
+
+def _inside(layout: RunLayout, path: Path) -> str:
+    return str(path.relative_to(layout.root))
+
+
+def _quarantined(layout: RunLayout) -> list[Path]:
+    return [] if layout.quarantine.is_symlink() else quarantined(layout)
+
+
+def _children(directory: Path) -> list[Path]:
+    if directory.is_symlink() or not directory.is_dir():
+        return []
+    with storage_errors("list", directory):
+        return sorted(directory.iterdir())
+
+
+def _measure(path: Path) -> tuple[int, int]:
+    """How many files there are at and below a path, and how many bytes they have."""
+    files = size_bytes = 0
+    for entry_bytes in _sizes(path, 0):
+        files += 1
+        size_bytes += entry_bytes
+    return files, size_bytes
+
+
+def _sizes(path: Path, depth: int) -> Iterator[int]:
+    inside: list[Path] = []
+    try:
+        with storage_errors("read", path):
+            if path.is_symlink():
+                return
+            size_bytes = None if path.is_dir() else path.stat().st_size
+            if size_bytes is None:
+                inside = list(path.iterdir())
+    except StorageError:
+        if os.path.lexists(path):
+            raise
+        return  # training has taken it away at this moment
+    if size_bytes is not None:
+        yield size_bytes
+    elif depth < _DEEPEST:
+        for each in inside:
+            yield from _sizes(each, depth + 1)

@@ -1,0 +1,60 @@
+"""A run to look at, with what became of its time."""
+
+from __future__ import annotations
+
+import os
+
+from ckptkit.clock import SystemClock
+from ckptkit.report.goodput import Goodput, goodput_of
+from ckptkit.report.ledger import Attempt, Ledger
+from ckptkit.report.ledger_builder import ledger_of
+from ckptkit.run import stored_run as store
+
+
+class Run(store.StoredRun):
+    """A run as it lies on disk; every property reads afresh.
+
+    Args:
+        layout: where it lies.
+    """
+
+    @property
+    def ledger(self) -> Ledger:
+        """All attempts, and what they have done."""
+        return ledger_of(self.journal_view.events, SystemClock().now())
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """The processes that have trained it, one after the other; those of earlier lives have a lower `life`."""
+        return self.ledger.attempts
+
+    @property
+    def goodput(self) -> Goodput | None:
+        """Which part of the wall time went into steps that count, and where the rest went; None where nobody has trained it."""
+        return goodput_of(self.ledger)
+
+
+def open_run(directory: str | os.PathLike[str]) -> Run:
+    """Opens a run for looking at it: no TensorFlow, no lock, no write.
+
+    Args:
+        directory: the run directory.
+
+    Returns:
+        The run, with `checkpoints`, `journal`, `attempts` and `goodput`.
+
+    Raises:
+        CheckpointNotFoundError: where there is no run.
+        StorageError: where the directory cannot be read.
+
+    Example:
+        >>> import ckptkit
+        >>> run = ckptkit.open_run(run_directory)
+        >>> [checkpoint.step for checkpoint in run.checkpoints]
+        [1, 2]
+        >>> [(attempt.outcome, attempt.steps_done, attempt.steps_lost) for attempt in run.attempts]
+        [('finished', 2, 0)]
+        >>> 0 <= run.goodput.ratio <= 1
+        True
+    """
+    return Run(store.open_run(directory).layout)

@@ -1,1 +1,0 @@
-"""Resuming: select, verify, compare, assign."""

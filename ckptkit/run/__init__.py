@@ -1,0 +1,1 @@
+"""The files of a run: manifest, catalog, commit, retention, journal. No TensorFlow here."""

@@ -1,0 +1,118 @@
+"""The form of a model that a run trains, kept beside its checkpoints: `architecture/<digest>.json`. Data only: no code is in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import xxhash
+
+from ckptkit.errors import CorruptCheckpointError
+from ckptkit.layout import RunLayout, is_architecture
+from ckptkit.storage.files import TEMPORARY, FileSystem, storage_errors
+from ckptkit.storage.safe_read import read_bounded
+
+FORMAT_VERSION = 1
+
+MOST_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """What a model is made of.
+
+    Args:
+        class_name: its class.
+        config: what `keras.saving.serialize_keras_object` made of it, with the arguments of `compile`; None where that cannot be.
+        reason: why it cannot be; empty where it can.
+        versions: of Keras and others that made it.
+        format_version: of this file.
+    """
+
+    class_name: str
+    config: Mapping[str, Any] | None
+    reason: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+
+def encode(architecture: Architecture) -> bytes:
+    """The content of its file.
+
+    Raises:
+        ValueError, TypeError: where JSON cannot hold the configuration.
+    """
+    return json.dumps(asdict(architecture), indent=1, allow_nan=False).encode()
+
+
+def file_name(content: bytes) -> str:
+    """The name of the file with this content: equal architectures are stored once."""
+    return f"{xxhash.xxh3_128(content).hexdigest()}.json"
+
+
+def store(files: FileSystem, layout: RunLayout, content: bytes) -> str:
+    """Stores an architecture, durably, unless it is there.
+
+    Returns:
+        The name of its file.
+
+    Raises:
+        StorageError: where the disk refuses.
+    """
+    name = file_name(content)
+    path = layout.architecture / name
+    try:
+        is_there = read_bounded(path, MOST_BYTES) == content
+    except OSError:
+        is_there = False
+    if not is_there:
+        files.make_dir(layout.architecture)
+        files.replace_content(path, content)
+        files.sync_dir(layout.architecture)  # the checkpoint that will name it must not be there without it
+    return name
+
+
+def clean(files: FileSystem, layout: RunLayout) -> None:
+    """Removes what a process left that was killed while it stored one.
+
+    Raises:
+        StorageError: where the disk refuses.
+    """
+    if layout.architecture.is_dir():
+        with storage_errors("list", layout.architecture):
+            left = sorted(path for path in layout.architecture.iterdir() if path.name.endswith(TEMPORARY))
+        for path in left:
+            files.remove_file(path)
+
+
+def load(layout: RunLayout, name: str) -> Architecture:
+    """Reads an architecture.
+
+    Args:
+        layout: the run.
+        name: of its file, as a manifest gives it.
+
+    Raises:
+        CorruptCheckpointError: where it is not there, is damaged, or was written by a later version.
+    """
+    path = layout.architecture / name
+    if not is_architecture(name):
+        raise CorruptCheckpointError(f"A manifest names {name!r} as an architecture, which is no name of one.", "manifest", name)
+    try:
+        content = read_bounded(path, MOST_BYTES)
+    except OSError as error:
+        raise CorruptCheckpointError(f"The architecture {path} cannot be read: {error.strerror or error}.", "missing", name) from error
+    if file_name(content) != name:
+        raise CorruptCheckpointError(f"{path} has other bytes than those that were written (digest differs).", "digest", name)
+    try:
+        found = json.loads(content)
+        version = found["format_version"]
+        if version > FORMAT_VERSION:
+            raise CorruptCheckpointError(f"{path} has format {version}, and this version of ckptkit reads up to {FORMAT_VERSION}: upgrade it.",
+                                         "unreadable", name)
+        return Architecture(class_name=str(found["class_name"]), config=found["config"], reason=str(found["reason"]),
+                            versions=dict(found["versions"]))
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise CorruptCheckpointError(f"{path} is no architecture: {error}.", "unreadable", name) from error

@@ -1,0 +1,33 @@
+"""What is done after a commit, beside the checkpoint: where it fails, nothing is lost and training goes on; it is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from ckptkit.errors import StorageError
+from ckptkit.log import logger
+from ckptkit.run.events import Event, TidyingFailed
+from ckptkit.run.journal import Journal
+
+
+@contextmanager
+def tidying(journal: Journal, what: str) -> Iterator[None]:
+    """Turns a `StorageError` inside the block into a warning and a line of the journal.
+
+    Args:
+        journal: of this attempt.
+        what: is done in the block, in words.
+    """
+    try:
+        yield
+    except StorageError as error:
+        logger.warning("could not %s; the checkpoints are safe, and training goes on: %s", what, error)
+        with suppress(StorageError):  # a disk that refuses this too has been said already
+            journal.record(TidyingFailed(what=what, message=str(error)))
+
+
+def tell(journal: Journal, event: Event, at: float | None = None) -> None:
+    """Records an event; a journal that cannot be written costs its line, and no training."""
+    with tidying(journal, f"write {event.event} to the journal"):
+        journal.record(event, at)

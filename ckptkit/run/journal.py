@@ -1,0 +1,283 @@
+"""The journal: what happened, one JSON line an event, one file an attempt; merged on reading."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import accumulate, chain, islice
+from operator import itemgetter, le
+from pathlib import Path
+
+import msgspec
+
+from ckptkit.clock import Clock
+from ckptkit.errors import StorageError
+from ckptkit.layout import CheckpointName, RunLayout, fence_attempt, journal_attempt, writing_attempt
+from ckptkit.run.events import EVENT_VERSION, EVENTS, Event
+from ckptkit.storage.files import REFUSED, FileSystem, storage_errors
+from ckptkit.storage.safe_read import open_regular
+from ckptkit.storage.symlinks import refuse_links
+
+_HEAD = b'{"v":1,"event":"'
+"""How every line begins that this version writes; others are read too, only not as fast."""
+
+_HEAD_BYTES = len(_HEAD)
+
+
+class _Decoders(dict[bytes, Callable[[bytes], Event] | None]):
+    """What reads lines of one kind, without a dictionary between, by how such a line begins; None for a line that begins in another way."""
+
+    def __missing__(self, start: bytes) -> Callable[[bytes], Event] | None:
+        cls = EVENTS.get(start.removeprefix(_HEAD).decode(errors="replace")) if start.startswith(_HEAD) else None
+        if cls is None:
+            return None
+        self[start] = msgspec.json.Decoder(cls).decode
+        return self[start]
+
+
+_DECODERS = _Decoders()
+_skim = msgspec.json.Decoder(Event).decode
+"""Reads what all events have, and looks through the rest only to see that it is JSON."""
+
+LAUNCHER = 0
+"""The number of an attempt in the lines of a launcher."""
+
+MAX_LINE_BYTES = 1024 * 1024
+MAX_JOURNAL_BYTES = 256 * 1024 * 1024
+"""Half a million saves in one attempt make half of that."""
+
+
+class Journal:
+    """Appends events to the file of one attempt.
+
+    Args:
+        files: how to change the disk.
+        path: the attempt's own file.
+        attempt: its number.
+        clock: where the time comes from.
+    """
+
+    def __init__(self, files: FileSystem, path: Path, attempt: int, clock: Clock) -> None:
+        self._files = files
+        self.path = path
+        self._clock = clock
+        self._torn = False
+        self.attempt = attempt
+
+    def record(self, event: Event, at: float | None = None) -> None:
+        """Writes one line, durably.
+
+        Args:
+            event: what has happened.
+            at: when, in seconds since the epoch; None for now.
+
+        Raises:
+            StorageError: where it cannot be written.
+        """
+        event = dataclasses.replace(event, time=self._clock.now() if at is None else at, attempt=self.attempt)
+        line = encode_line(event)
+        try:
+            self._files.append(self.path, b"\n" + line if self._torn else line)
+        except StorageError:
+            self._torn = True  # half a line may be there, which could not be cut off
+            raise
+        self._torn = False
+
+
+def encode_line(event: Event) -> bytes:
+    """An event as a line of the journal."""
+    return msgspec.json.encode({"v": EVENT_VERSION, "event": event.event, **msgspec.to_builtins(event)}) + b"\n"
+
+
+def next_attempt(layout: RunLayout) -> int:
+    """The smallest number that no attempt has had, also where journals were lost and only checkpoints are left.
+
+    Raises:
+        StorageError: where a directory cannot be read.
+    """
+    numbers = [0]
+    readers: list[tuple[Path, Callable[[str], int | None]]] = [
+        (layout.journal, journal_attempt),
+        (layout.checkpoints, lambda name: parsed.attempt if (parsed := CheckpointName.parse(name)) else None),
+        (layout.checkpoints, writing_attempt),
+        (layout.checkpoints, fence_attempt),
+    ]
+    for directory, number_of in readers:
+        if directory.exists():
+            with storage_errors("list", directory):
+                numbers += [n for path in directory.iterdir() if (n := number_of(path.name)) is not None]
+    return 1 + max(numbers)
+
+
+def start_journal(files: FileSystem, layout: RunLayout, clock: Clock, attempt: int) -> Journal:
+    """Opens the journal of an attempt that nobody has had.
+
+    Raises:
+        StorageError: where the disk refuses.
+    """
+    return _start(files, layout, Journal(files, layout.attempt_journal(attempt), attempt, clock))
+
+
+def start_launcher_journal(files: FileSystem, layout: RunLayout, clock: Clock, launcher: str) -> Journal:
+    """Opens the journal of a launcher, under an id that no other one has.
+
+    Raises:
+        StorageError: where the disk refuses, or a directory of the run is a link.
+    """
+    refuse_links(layout)
+    return _start(files, layout, Journal(files, layout.launcher_journal(launcher), LAUNCHER, clock))
+
+
+def _start(files: FileSystem, layout: RunLayout, journal: Journal) -> Journal:
+    """Makes its file, durably."""
+    files.make_dir(layout.journal)
+    files.create(journal.path, b"")
+    files.sync_dir(layout.journal)
+    _sync_way(files, layout)
+    return journal
+
+
+def read_attempt(layout: RunLayout, attempt: int) -> tuple[Event, ...]:
+    """What one attempt has told so far, as it was written.
+
+    Raises:
+        StorageError: where the file cannot be read.
+    """
+    return _read(layout.attempt_journal(attempt))
+
+
+def read_launcher(layout: RunLayout, launcher: str) -> tuple[Event, ...]:
+    """What one launcher has told so far, as it was written.
+
+    Raises:
+        StorageError: where the file cannot be read.
+    """
+    return _read(layout.launcher_journal(launcher))
+
+
+def _read(path: Path) -> tuple[Event, ...]:
+    return tuple(_events(path, [])) if path.exists() else ()
+
+
+def _sync_way(files: FileSystem, layout: RunLayout) -> None:
+    """Makes the names durable that lead to this run: a process that made them may have been killed before it could."""
+    files.sync_dir(layout.root)
+    with suppress(StorageError):  # a directory above ours may not be ours to open
+        files.sync_dir(layout.root.absolute().parent)
+
+
+@dataclass(frozen=True)
+class JournalView:
+    """What a run's journals say.
+
+    Args:
+        events: in the order of time; those of one attempt as they were written, also where the clock went back.
+        damaged: lines that could not be read, as `file:line: why`; a process that was killed may leave one.
+    """
+
+    events: tuple[Event, ...]
+    damaged: tuple[str, ...]
+
+
+def read_journal(layout: RunLayout, *, wanted: Collection[type[Event]] | None = None) -> JournalView:
+    """Reads and merges the journals of all attempts and of the launcher.
+
+    Args:
+        layout: of the run.
+        wanted: kinds of which all events are read; of the others only the last of each kind in each file, and for the rest there are plain
+            `Event`s with time and attempt. By default all is read, which takes twice as long.
+
+    Raises:
+        StorageError: where a file cannot be read.
+    """
+    if not layout.journal.exists():
+        return JournalView((), ())
+    damaged: list[str] = []
+    with storage_errors("list", layout.journal):
+        paths = sorted(path for path in layout.journal.iterdir() if path.suffix == ".jsonl")
+    whole = None if wanted is None else frozenset(_HEAD + cls.event.encode() for cls in wanted)
+    files = [_events(path, damaged, whole) for path in paths]
+    return JournalView(_merged(files), tuple(damaged))
+
+
+def _merged(files: Sequence[Sequence[Event]]) -> tuple[Event, ...]:
+    """The events of all files in the order of time; those of one file in their own order, also where its clock went back."""
+    events = tuple(chain.from_iterable(files))
+    times = [event.time for event in events]
+    if all(map(le, times, islice(times, 1, None))):
+        return events  # the usual case: an attempt begins when the one before it is over
+    never_back = chain.from_iterable(accumulate((event.time for event in file), max) for file in files)
+    return tuple(event for _, event in sorted(zip(never_back, events, strict=True), key=itemgetter(0)))
+
+
+def _events(path: Path, damaged: list[str], whole: Collection[bytes] | None = None) -> list[Event]:
+    """The events of a file in their order. Where `whole` says how the lines begin that are wanted, others are skimmed, but for the last of a kind."""
+    events: list[Event] = []
+    skimmed: dict[bytes, tuple[int, int, bytes]] = {}
+    for number, line in _lines(path, damaged):
+        try:
+            start = line[:line.find(b'"', _HEAD_BYTES)]
+            decode = _DECODERS[start]
+            if decode is None or len(line) > MAX_LINE_BYTES:
+                event = decode_line(line)
+            elif whole is None or start in whole:
+                event = decode(line)
+            else:
+                event = _skim(line)
+                skimmed[start] = len(events), number, line
+        except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
+            damaged.append(f"{path.name}:{number}: {error}")
+        else:
+            if event is not None:
+                events.append(event)
+    for at, number, line in skimmed.values():
+        try:
+            events[at] = decode_line(line) or events[at]
+        except ValueError as error:  # of the right form but for a field's type
+            damaged.append(f"{path.name}:{number}: {error}")
+    return events
+
+
+def _lines(path: Path, damaged: list[str]) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file with their numbers; of one that is too long a part that is too long as well."""
+    with storage_errors("read", path):
+        try:
+            file = open_regular(path)
+        except OSError as error:
+            if error.errno in REFUSED:
+                raise
+            damaged.append(f"{path.name}: {error.strerror}")
+            return
+        with file:
+            number = read = 0
+            while line := file.readline(MAX_LINE_BYTES + 1):
+                number += 1
+                read += len(line)
+                if line != b"\n":
+                    yield number, line
+                while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n") and read <= MAX_JOURNAL_BYTES:
+                    line = file.readline(MAX_LINE_BYTES + 1)
+                    read += len(line)
+                if read > MAX_JOURNAL_BYTES:
+                    damaged.append(f"{path.name}: only the first {MAX_JOURNAL_BYTES:,} bytes are read")
+                    return
+
+
+def decode_line(line: bytes) -> Event | None:
+    """The event that a line spells, or None where its kind is not known to this version.
+
+    Raises:
+        ValueError: where it is no line of a journal.
+    """
+    if len(line) > MAX_LINE_BYTES:
+        raise ValueError(f"a line of {len(line):,} bytes; at most {MAX_LINE_BYTES:,} are read")
+    data = msgspec.json.decode(line)
+    if not isinstance(data, dict) or not isinstance(data.get("event"), str):
+        raise ValueError("no JSON object with an event's name")
+    cls = EVENTS.get(data["event"])
+    return None if cls is None else msgspec.convert(data, cls)
+
+
+

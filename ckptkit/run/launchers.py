@@ -1,0 +1,62 @@
+"""Launchers of a run, and whether they live: on this machine the kernel says so, of another machine only what they have told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ckptkit.layout import RunLayout
+from ckptkit.ownership.machine import this_machine
+from ckptkit.ownership.process_lock import is_held
+from ckptkit.run.events import LaunchDecided, LaunchStarted, Requested
+from ckptkit.run.journal import read_journal, read_launcher
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """A launcher that has told something in a run.
+
+    Args:
+        layout: the run.
+        id: of the launcher.
+        host: the name of its machine.
+        is_here: whether this machine's kernel knows of it.
+    """
+
+    layout: RunLayout
+    id: str
+    host: str
+    is_here: bool
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has; one of another machine may also have been lost without a word.
+
+        Raises:
+            StorageError: where its journal cannot be read.
+        """
+        held = is_held(self.layout.launcher_journal(self.id)) if self.is_here else None
+        if held is not None:
+            return not held
+        return any(isinstance(event, LaunchDecided) and event.action == "stop" for event in read_launcher(self.layout, self.id))
+
+    @property
+    def has_heard(self) -> bool:
+        """Whether it has told that it was asked to stop.
+
+        Raises:
+            StorageError: where its journal cannot be read.
+        """
+        return any(isinstance(event, Requested) for event in read_launcher(self.layout, self.id))
+
+
+def living_launcher(layout: RunLayout) -> Launcher | None:
+    """The newest one that has not ended; of those of other machines only where none has come after it.
+
+    Raises:
+        StorageError: where a journal cannot be read.
+    """
+    boot = this_machine().boot
+    started = {event.launcher: event for event in read_journal(layout).events if isinstance(event, LaunchStarted)}
+    newest_first = [Launcher(layout, event.launcher, event.host, bool(boot) and event.boot == boot)
+                    for event in sorted(started.values(), key=lambda event: event.time, reverse=True)]
+    return next((each for each in newest_first if (each.is_here or each is newest_first[0]) and not each.has_ended), None)

@@ -1,0 +1,331 @@
+"""What a checkpoint says of itself: `manifest.json`."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import xxhash
+
+from ckptkit.errors import CorruptCheckpointError, StorageError
+from ckptkit.layout import MANIFEST, CheckpointName
+from ckptkit.position import RunPosition
+from ckptkit.storage.files import REFUSED
+from ckptkit.storage.safe_read import read_bounded
+
+FORMAT_VERSION = 2
+"""1 had no digest of its own."""
+
+MAX_MANIFEST_BYTES = 256 * 1024 * 1024
+
+_SEAL = re.compile(rb'\{\n "digest": "(xxh3_128:[0-9a-f]{32})",')
+
+WEIGHTS = "weights"
+RESULT = "result"
+"""The role of weights that training ended with, where they are other than those that it would go on from."""
+
+DATA = "data"
+"""The role of an iterator's state, which is there only where TensorFlow can save it."""
+
+Number = float | str
+"""A number in JSON; what JSON cannot hold is spelled `"nan"`, `"inf"`, `"-inf"`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileEntry:
+    """One file of a checkpoint.
+
+    Args:
+        name: its name inside the checkpoint's directory.
+        size_bytes: its size.
+        digest: `xxh3_128:` and the hexadecimal digest.
+    """
+
+    name: str
+    size_bytes: int
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorEntry:
+    """One tensor of a checkpoint.
+
+    Args:
+        key: `<state name>/<role>/<index>`, and a further part where one object has several tensors.
+        kind: `variable`, `trackable` (a table, an iterator) or `python` (JSON, or an array of it).
+        path: the name under which Keras or TensorFlow knows it, to explain.
+        shape: sizes; None where a size is not fixed.
+        dtype: TensorFlow's name of the type.
+        trainable: whether training changes it; None where that has no meaning.
+    """
+
+    key: str
+    kind: str
+    path: str
+    shape: tuple[int | None, ...] | None
+    dtype: str
+    trainable: bool | None = None
+
+    @property
+    def role(self) -> str:
+        """The second part of the key: `weights`, `optimizer`, `metrics`, ..."""
+        return self.key.split("/")[1]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of its values, 0 where the shape or the type does not tell."""
+        width = _WIDTHS.get(self.dtype, 0)
+        if self.shape is None or None in self.shape:
+            return 0
+        return width * math.prod(size or 0 for size in self.shape)
+
+
+_WIDTHS = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2, "int8": 1, "int16": 2, "int32": 4, "int64": 8,
+           "uint8": 1, "uint16": 2, "uint32": 4, "uint64": 8, "bool": 1, "complex64": 8, "complex128": 16,
+           "float8_e4m3fn": 1, "float8_e5m2": 1, "int4": 1, "uint4": 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateEntry:
+    """One entry of `state={...}`.
+
+    Args:
+        name: the name that the user gave it.
+        class_name: its Python class.
+        classes: the class of each optimizer in it, by where it is; another class means another meaning of the values.
+        architecture: the name of the file in `architecture/` that says what the model is made of; left out where it is no model, or that is
+            not stored.
+    """
+
+    name: str
+    class_name: str
+    classes: dict[str, str] = field(default_factory=dict)
+    architecture: str | msgspec.UnsetType = msgspec.UNSET
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestHead:
+    """What a checkpoint says of itself, but for its state: all that is needed to list it, and a tenth of the work.
+
+    Args:
+        step, epoch, batch: the position (see `RunPosition`).
+        attempt: number of the process that wrote it, from 1.
+        saved_at: when its snapshot was taken, in seconds since the epoch.
+        trigger: why it was saved.
+        files: every file beside the manifest.
+        metrics: what was measured at this position.
+        final: whether this is the state at the end of training.
+        total: the steps or epochs that training was to have when this was saved; None where that is not known.
+        format_version: of this file.
+    """
+
+    step: int
+    epoch: int
+    batch: int
+    attempt: int
+    saved_at: float
+    trigger: str
+    files: tuple[FileEntry, ...] = ()
+    metrics: dict[str, Number] = field(default_factory=dict)
+    final: bool = False
+    total: int | None = None
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def position(self) -> RunPosition:
+        return RunPosition(self.step, self.epoch, self.batch)
+
+    @property
+    def name(self) -> CheckpointName:
+        return CheckpointName(self.step, self.attempt)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all files beside the manifest."""
+        return sum(file.size_bytes for file in self.files)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest(ManifestHead):
+    """All that a checkpoint says of itself.
+
+    Args:
+        states: the entries of `state={...}`, in order.
+        tensors: every tensor in the files.
+        extremes: smallest and largest finite value of each metric so far.
+        hyperparameters: what the run was configured with.
+        versions: of Python, TensorFlow, Keras, NumPy and ckptkit.
+    """
+
+    states: tuple[StateEntry, ...]
+    tensors: tuple[TensorEntry, ...]
+    extremes: dict[str, tuple[Number, Number]] = field(default_factory=dict)
+    hyperparameters: dict[str, object] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def to_numbers(values: Mapping[str, float]) -> dict[str, Number]:
+    """Floats as JSON can hold them."""
+    return {name: to_number(value) for name, value in values.items()}
+
+
+def to_number(value: float) -> Number:
+    """A float as JSON can hold it."""
+    return value if math.isfinite(value) else str(value)
+
+
+def from_numbers(values: Mapping[str, Number]) -> dict[str, float]:
+    """The floats that `to_numbers` wrote."""
+    return {name: float(value) for name, value in values.items()}
+
+
+class LaterFormatError(CorruptCheckpointError):
+    """A whole manifest of a later format: nothing is wrong with it, and nobody moves it away."""
+
+
+def encode(manifest: Manifest) -> bytes:
+    """The bytes of `manifest.json`."""
+    return seal(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+
+
+def seal(data: bytes) -> bytes:
+    """A JSON object with a first field more: the digest of all that follows it. A flipped digit is JSON too."""
+    body = data[1:]
+    return b'{\n "digest": "' + _digest(body) + b'",' + body
+
+
+def unseal(data: bytes) -> bool:
+    """Whether the first field of a JSON object is the digest of all that follows it."""
+    found = _SEAL.match(data)
+    return found is not None and _digest(data[found.end():]) == found[1]
+
+
+def _digest(body: bytes) -> bytes:
+    return b"xxh3_128:" + xxhash.xxh3_128_hexdigest(body).encode()
+
+
+def decode(data: bytes, where: Path) -> Manifest:
+    """The manifest that `data` spells.
+
+    Raises:
+        CorruptCheckpointError: where it is not a manifest, or one of a later format (`LaterFormatError`).
+    """
+    manifest = _decode(data, where, Manifest)
+    try:
+        for low_high in manifest.extremes.values():
+            from_numbers(dict(zip("lh", low_high, strict=True)))
+    except (ValueError, OverflowError) as error:
+        raise _no_manifest(where, error) from error
+    for tensor in manifest.tensors:
+        if tensor.key.count("/") < 2:
+            raise _no_manifest(where, f"{tensor.key!r} is no key of a tensor")
+    return manifest
+
+
+def decode_head(data: bytes, where: Path) -> ManifestHead:
+    """The same without the state, which is passed over: that it has the form of one is looked at by `decode`.
+
+    Raises:
+        CorruptCheckpointError: as `decode`.
+    """
+    return _decode(data, where, ManifestHead)
+
+
+H = TypeVar("H", bound=ManifestHead)
+
+
+def _decode(data: bytes, where: Path, kind: type[H]) -> H:
+    """The manifest that `data` spells, or a part of it.
+
+    Raises:
+        CorruptCheckpointError: where it is not a manifest, or one of a later format (`LaterFormatError`).
+    """
+    found = _SEAL.match(data)
+    if found and _digest(data[found.end():]) != found[1]:
+        raise CorruptCheckpointError(f"{where} has other bytes than those that were written (digest differs).")
+    try:
+        manifest = msgspec.json.decode(data, type=kind)
+        _check_version(manifest.format_version, where, is_sealed=found is not None)
+        _check(manifest)
+    except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
+        with suppress(msgspec.DecodeError, RecursionError, ValueError):  # another version may have another form, which is no damage
+            _check_version(msgspec.json.decode(data, type=_VersionedManifest).format_version, where, is_sealed=found is not None)
+        raise _no_manifest(where, error) from error
+    return manifest
+
+
+def _check_version(version: int, where: Path, *, is_sealed: bool) -> None:
+    if is_sealed and version > FORMAT_VERSION:
+        raise LaterFormatError(
+            f"{where} has format version {version}; this ckptkit reads up to {FORMAT_VERSION}. Install a newer one.", "manifest", MANIFEST)
+    if not is_sealed and version != 1:
+        raise ValueError("its digest is missing")
+
+
+def _no_manifest(where: Path, reason: object) -> CorruptCheckpointError:
+    return CorruptCheckpointError(f"{where} is not a manifest of a checkpoint: {reason}.", "manifest", MANIFEST)
+
+
+def _check(manifest: ManifestHead) -> None:
+    """What types do not say.
+
+    Raises:
+        ValueError: where something cannot be right.
+    """
+    from_numbers(manifest.metrics)
+    _ = manifest.position
+    if len({file.name for file in manifest.files}) != len(manifest.files):
+        raise ValueError("a file is named twice")
+    for file in manifest.files:
+        if "/" in file.name or file.name in ("", ".", "..", MANIFEST) or "\0" in file.name:
+            raise ValueError(f"{file.name!r} is no name of a file beside the manifest")
+
+
+@dataclass(frozen=True)
+class _VersionedManifest:
+    format_version: int
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest in a checkpoint's directory.
+
+    Raises:
+        CorruptCheckpointError: where it is missing, unreadable, too large, or does not belong to this directory.
+        StorageError: where the system refuses to read it.
+    """
+    return _read(directory, decode)
+
+
+def read_head(directory: Path) -> ManifestHead:
+    """The same without the state; see `decode_head`.
+
+    Raises:
+        CorruptCheckpointError, StorageError: as `read_manifest`.
+    """
+    return _read(directory, decode_head)
+
+
+def _read(directory: Path, decoded: Callable[[bytes, Path], H]) -> H:
+    path = directory / MANIFEST
+    if os.path.islink(directory):
+        raise CorruptCheckpointError(f"{directory} is a symbolic link, and none is followed out of a run.")
+    try:
+        data = read_bounded(path, MAX_MANIFEST_BYTES)
+    except FileNotFoundError as error:
+        raise CorruptCheckpointError(f"{path} is missing, so {directory.name} is no whole checkpoint.", "missing", MANIFEST) from error
+    except OSError as error:
+        if error.errno in REFUSED:
+            raise StorageError(error.errno, f"Could not read {path}: {error.strerror}. Give this user permission to read it, or look at the "
+                                            f"storage.") from error
+        raise CorruptCheckpointError(f"{path} cannot be read: {error.strerror}.", "unreadable", MANIFEST) from error
+    manifest = decoded(data, path)
+    if str(manifest.name) != directory.name:
+        raise CorruptCheckpointError(f"{path} is the manifest of {manifest.name}: files of two checkpoints were mixed.", "manifest", MANIFEST)
+    return manifest

@@ -1,0 +1,109 @@
+"""Pins: checkpoints that somebody wants to keep, whatever a keep policy says. One small file each, so that pinning needs no lock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from ckptkit.errors import CheckpointNotFoundError, StorageError
+from ckptkit.layout import CheckpointName, RunLayout
+from ckptkit.storage.files import FileSystem, storage_errors
+from ckptkit.storage.safe_read import read_bounded
+
+PIN_VERSION = 1
+MAX_PIN_BYTES = 64 * 1024
+MAX_NOTE_CHARACTERS = 1000
+_SUFFIX = ".json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pin:
+    """When and why a checkpoint was pinned.
+
+    Args:
+        pinned_at: when, in seconds since the epoch; 0 where the file does not tell.
+        note: why, in the words of the one who did it.
+        format_version: of the file.
+    """
+
+    pinned_at: float = 0.0
+    note: str = ""
+    format_version: int = PIN_VERSION
+
+
+def pinned(layout: RunLayout) -> frozenset[CheckpointName]:
+    """The names that are pinned. A pin counts by the name of its file: what is in it may be damaged, and it may be that no such checkpoint is left.
+
+    Raises:
+        StorageError: where the directory cannot be read; what is pinned is then not known, and nothing may be taken away.
+    """
+    with storage_errors("list", layout.pins):
+        try:
+            names = os.listdir(layout.pins)
+        except FileNotFoundError:
+            return frozenset()
+    parsed = [CheckpointName.parse(name.removesuffix(_SUFFIX)) for name in names if name.endswith(_SUFFIX)]
+    return frozenset(name for name in parsed if name is not None)
+
+
+def read_pins(layout: RunLayout) -> Mapping[CheckpointName, Pin]:
+    """The pins, oldest checkpoint first.
+
+    Raises:
+        StorageError: where the directory cannot be read.
+    """
+    return {name: _read(layout, name) for name in sorted(pinned(layout), key=lambda name: (name.attempt, name.step))}
+
+
+def _read(layout: RunLayout, name: CheckpointName) -> Pin:
+    """A pin whose file says nothing that could be used is one without a note."""
+    try:
+        return msgspec.json.decode(read_bounded(layout.pin(name), MAX_PIN_BYTES), type=Pin)
+    except (OSError, msgspec.DecodeError, ValueError, RecursionError):
+        return Pin()
+
+
+def pin(files: FileSystem, layout: RunLayout, name: CheckpointName, new: Pin) -> None:
+    """Pins a checkpoint; one that is pinned already gets the new note.
+
+    Raises:
+        CheckpointNotFoundError: where there is no such checkpoint, also where training has taken it away at that moment.
+        StorageError: where the disk refuses.
+    """
+    _check_there(layout, name)
+    was_pinned = name in pinned(layout)
+    path = layout.pin(name)
+    files.make_dir(layout.pins)
+    files.sync_dir(layout.root)
+    files.remove_file(path.with_name(path.name + ".tmp"))  # what a link of that name leads to is not ours to overwrite
+    files.replace_content(path, msgspec.json.format(msgspec.json.encode(new), indent=1) + b"\n")
+    files.sync_dir(layout.pins)
+    # A removal looks for pins after its rename, and this looks for the checkpoint after its pin: one of the two sees the other.
+    try:
+        _check_there(layout, name)
+    except CheckpointNotFoundError:
+        if not was_pinned:
+            unpin(files, layout, name)
+        raise
+
+
+def _check_there(layout: RunLayout, name: CheckpointName) -> None:
+    if not layout.checkpoint(name).is_dir():
+        raise CheckpointNotFoundError(f"{layout.root} has no checkpoint {name}; it may have been taken away just now. Look for another one with "
+                                      f"ckptkit list.")
+
+
+def unpin(files: FileSystem, layout: RunLayout, name: CheckpointName) -> None:
+    """Takes a pin away; where there is none, that is fine.
+
+    Raises:
+        StorageError: where the disk refuses.
+    """
+    if layout.pins.is_dir():
+        if layout.pin(name).is_dir():
+            raise StorageError(f"{layout.pin(name)} is a directory, and a pin is a file. It keeps {name} from being taken away: move it away.")
+        files.remove_file(layout.pin(name))
+        files.sync_dir(layout.pins)

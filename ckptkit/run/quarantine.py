@@ -1,0 +1,72 @@
+"""Checkpoints that cannot be used are moved out of the way, with the reason beside them; nothing is deleted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from ckptkit.errors import CorruptCheckpointError
+from ckptkit.layout import RunLayout
+from ckptkit.log import logger
+from ckptkit.run.best_effort import tidying
+from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.commit import set_aside
+from ckptkit.run.events import PassedOver
+from ckptkit.run.journal import Journal
+from ckptkit.storage.files import FileSystem
+
+REASON_VERSION = 1
+_SUFFIX = ".json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """Why a checkpoint is in quarantine.
+
+    Args:
+        checkpoint: its name.
+        damage: the kind of damage, as in `CorruptCheckpointError`.
+        file: which file, or empty where that is not known.
+        message: the same in words.
+        attempt: number of the process that found it.
+        format_version: of the file.
+    """
+
+    checkpoint: str
+    damage: str
+    file: str
+    message: str
+    attempt: int
+    format_version: int = REASON_VERSION
+
+
+def quarantine(files: FileSystem, layout: RunLayout, journal: Journal, checkpoint: Checkpoint, error: CorruptCheckpointError) -> None:
+    """Moves a checkpoint that cannot be used out of the way, and tells.
+
+    Args:
+        files: how to change the disk.
+        layout: the run.
+        journal: of this attempt.
+        checkpoint: which.
+        error: what is wrong with it.
+
+    Raises:
+        StorageError: where it cannot be moved, or the journal not be written.
+    """
+    moved = set_aside(files, checkpoint.path, layout.quarantine)
+    reason = Reason(checkpoint=str(checkpoint.name), damage=error.damage, file=error.file, message=str(error), attempt=journal.attempt)
+    with tidying(journal, f"write why {checkpoint.name} is in quarantine"):
+        # Beside it and not inside: what is moved need not be a directory, and is kept as it was found.
+        files.replace_content(moved.with_name(moved.name + _SUFFIX), msgspec.json.format(msgspec.json.encode(reason), indent=1) + b"\n")
+        files.sync_dir(layout.quarantine)
+    journal.record(PassedOver(checkpoint=str(checkpoint.name), reason=str(error), moved_to=str(moved.relative_to(layout.root))))
+    logger.warning("passed over %s, moved it to %s: %s", checkpoint.name, moved, error)
+
+
+def quarantined(layout: RunLayout) -> list[Path]:
+    """What lies in quarantine, without the reasons."""
+    if not layout.quarantine.is_dir():
+        return []
+    return [path for path in sorted(layout.quarantine.iterdir()) if path.suffix not in (_SUFFIX, ".tmp")]

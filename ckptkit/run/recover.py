@@ -1,0 +1,80 @@
+"""Putting a run in order: what whoever takes it does first, before anything else is changed."""
+
+from __future__ import annotations
+
+from ckptkit.errors import CorruptCheckpointError
+from ckptkit.layout import CheckpointName, RunLayout
+from ckptkit.log import logger
+from ckptkit.ownership.fence import put_up
+from ckptkit.ownership.reader_leases import clear_away
+from ckptkit.ownership.run_lock import RunLock
+from ckptkit.run import architecture_file, events
+from ckptkit.run.best_effort import tidying
+from ckptkit.run.catalog import list_checkpoints, list_shut_out
+from ckptkit.run.commit import clean_up
+from ckptkit.run.journal import Journal
+from ckptkit.run.quarantine import quarantine
+from ckptkit.run.state_file import content, write_state_file
+from ckptkit.storage.files import FileSystem
+from ckptkit.storage.safe_read import read_bounded
+
+_MOST_BYTES = 16 * 1024 * 1024
+
+
+def put_in_order(files: FileSystem, layout: RunLayout, journal: Journal, lock: RunLock) -> None:
+    """Removes what dead saves, removals and readers left, and shuts out what a silent owner may still commit.
+
+    Args:
+        files: how to change the disk.
+        layout: the run.
+        journal: of this attempt.
+        lock: that this process holds.
+
+    Raises:
+        StorageError: where the disk refuses.
+    """
+    for what in clean_up(files, layout):
+        journal.record(events.CleanedUp(what=what))
+        logger.info("%s", what)
+    with tidying(journal, "clear away what dead readers left"):
+        files.make_dir(layout.pins)
+        clear_away(files, layout)
+    with tidying(journal, "clear away what a dead process left in architecture/"):
+        architecture_file.clean(files, layout)
+    shut_out_the_silent(files, layout, lock)  # after the cleaning, which puts back what was being replaced
+    for claim in lock.silent:
+        owner = str(claim.owner or "a process that its claim does not name")
+        journal.record(events.TakenOver(owner=owner))
+        logger.warning("took the run over from %s: it gave no sign of life. What it saves from now on does not count", owner)
+    for checkpoint in list_shut_out(layout):
+        late = CorruptCheckpointError("It was committed by a process that had lost the run to a later one.", "late")
+        quarantine(files, layout, journal, checkpoint, late)
+    _mend_state_file(files, layout, journal)
+
+
+def _mend_state_file(files: FileSystem, layout: RunLayout, journal: Journal) -> None:
+    """Makes TensorFlow's state file say what is there, where it is missing, damaged, or behind."""
+    names = [checkpoint.name for checkpoint in list_checkpoints(layout)]
+    try:
+        is_right = read_bounded(layout.state_file, _MOST_BYTES) == content(names)
+    except OSError:
+        is_right = False
+    if names and not is_right:
+        with tidying(journal, "mend TensorFlow's state file"):
+            write_state_file(files, layout, names)
+
+
+def shut_out_the_silent(files: FileSystem, layout: RunLayout, lock: RunLock) -> None:
+    """What a silent owner commits from now on does not exist. Where that was said already, nothing happens.
+
+    Raises:
+        StorageError: where the disk refuses.
+    """
+    if lock.silent and not layout.fence(lock.number).exists():
+        # What was moved away may be brought back by its user; but not by a loss of power that undoes the move, as of one that was shut out.
+        away = [directory for directory in (layout.quarantine, *layout.aside.glob("*")) if directory.is_dir()]
+        for directory in (layout.checkpoints, *away):
+            files.sync_dir(directory)
+        moved = [name for directory in away for path in directory.glob("ckpt-*")
+                 if (name := CheckpointName.parse(path.name)) is not None]
+        put_up(files, layout, lock.number, [*(checkpoint.name for checkpoint in list_checkpoints(layout)), *moved])

@@ -1,0 +1,26 @@
+"""TensorFlow's own `checkpoint` file, so that `tf.train.latest_checkpoint` finds the newest. A courtesy: never trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ckptkit.layout import CheckpointName, RunLayout
+from ckptkit.storage.files import FileSystem
+
+
+def content(names: Sequence[CheckpointName]) -> bytes:
+    """The file's content for these checkpoints, oldest first, with paths relative to the file."""
+    if not names:
+        return b""
+    lines = [f'model_checkpoint_path: "{names[-1]}/{names[-1].prefix}"']
+    lines += [f'all_model_checkpoint_paths: "{name}/{name.prefix}"' for name in names]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def write_state_file(files: FileSystem, layout: RunLayout, names: Sequence[CheckpointName]) -> None:
+    """Makes the file say what is there.
+
+    Raises:
+        StorageError: where it cannot be written.
+    """
+    files.replace_content(layout.state_file, content(names))

@@ -1,0 +1,282 @@
+"""Looking at a run without TensorFlow, without a lock, without a write."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from ckptkit.clock import Clock, SystemClock
+from ckptkit.errors import CheckpointNotFoundError, CorruptCheckpointError, StorageError
+from ckptkit.layout import CheckpointName, RunLayout, is_journal, run_layout
+from ckptkit.log import logger
+from ckptkit.ownership.reader_leases import held, is_leaving
+from ckptkit.policies import Candidate, rank
+from ckptkit.policies.metric_order import Mode
+from ckptkit.run.audit_orders import looked_at
+from ckptkit.run.catalog import Checkpoint, list_checkpoints
+from ckptkit.run.events import Event
+from ckptkit.run.journal import JournalView, read_journal
+
+T = TypeVar("T")
+
+_LOOK_SECS = 0.01
+_PATIENCE_SECS = 5.0
+
+
+def _order(checkpoint: Checkpoint) -> tuple[int, int]:
+    return checkpoint.attempt, checkpoint.step
+
+
+class StoredRun:
+    """A run as it lies on disk; every property reads afresh.
+
+    Args:
+        layout: where it lies.
+    """
+
+    def __init__(self, layout: RunLayout) -> None:
+        self.layout = layout
+
+    @property
+    def directory(self) -> Path:
+        return self.layout.root
+
+    @property
+    def checkpoints(self) -> list[Checkpoint]:
+        """Committed checkpoints, oldest first."""
+        return list_checkpoints(self.layout)
+
+    @property
+    def journal(self) -> list[Event]:
+        """What happened, over all attempts, in the order of time."""
+        return list(self.journal_view.events)
+
+    @property
+    def journal_view(self) -> JournalView:
+        """The journal, and which of its lines could not be read."""
+        return read_journal(self.layout)
+
+    def find(self, which: int | str = "latest", *, monitor: str | None = None, mode: Mode = "min") -> Checkpoint:
+        """One checkpoint.
+
+        Args:
+            which: a step, `"latest"` or `"best"`.
+            monitor: for `"best"`: the metric; where None, `val_loss`, or `loss` where that is not there.
+            mode: for `"best"`: `"min"` (default) or `"max"`.
+
+        Returns:
+            The checkpoint; of one step, that of the highest attempt. Instead of a newest one that is damaged, the one before it; that is said.
+
+        Raises:
+            CheckpointNotFoundError: where there is none.
+            CorruptCheckpointError: where the manifest of the step that was asked for is damaged.
+            StorageError: where the directory, or the manifest that was asked for, cannot be read.
+        """
+        while True:
+            checkpoints = self.checkpoints
+            try:
+                return self._find(checkpoints, which, monitor, mode)
+            except (CheckpointNotFoundError, CorruptCheckpointError):
+                if all(checkpoint.path.exists() for checkpoint in checkpoints):
+                    raise  # else training has taken one away meanwhile, and there is a newer one
+
+    def _find(self, checkpoints: list[Checkpoint], which: int | str, monitor: str | None, mode: Mode) -> Checkpoint:
+        if which == "latest":
+            return self._latest(checkpoints)
+        if which == "best":
+            return self._best([c for c in checkpoints if c.problem is None], monitor, mode)
+        matching = [c for c in checkpoints if str(c.step) == str(which)]
+        if not matching:
+            steps = ", ".join(str(step) for step in sorted({c.step for c in checkpoints})) or "none"
+            raise CheckpointNotFoundError(f"{self.directory} has no checkpoint of step {which!r}. There is: {steps}. "
+                                          f"'latest' and 'best' work too.")
+        _ = matching[-1].manifest  # a damaged one is not silently another one
+        return matching[-1]
+
+    @contextmanager
+    def reading(self, which: int | str = "latest", *, monitor: str | None = None, mode: Mode = "min") -> Iterator[Checkpoint]:
+        """One checkpoint that training does not take away while the block runs, where this process may write into the run directory.
+
+        Args:
+            which, monitor, mode: as in `find`.
+
+        Returns:
+            A context manager that gives the checkpoint.
+
+        Raises:
+            CheckpointNotFoundError, CorruptCheckpointError, StorageError: as `find`.
+
+        Example:
+            >>> import ckptkit
+            >>> with ckptkit.open_run(run_directory).reading() as checkpoint:
+            ...     sorted(path.name for path in checkpoint.path.iterdir())[0]
+            'ckpt-2.data-00000-of-00001'
+        """
+        with self.holding(lambda: self.find(which, monitor=monitor, mode=mode)) as checkpoint:
+            yield checkpoint
+
+    @contextmanager
+    def holding(self, choose: Callable[[], Checkpoint]) -> Iterator[Checkpoint]:
+        """As `reading`, with a choice of the caller's own; it is made again where training was faster."""
+        patience = time.monotonic() + _PATIENCE_SECS
+        while True:
+            checkpoint = choose()
+            with held(self.layout, checkpoint.name):
+                leaving = is_leaving(self.layout, checkpoint.name) and time.monotonic() < patience  # longer ago, its owner died over it
+                if checkpoint.path.is_dir() and not leaving:
+                    yield checkpoint
+                    return
+            time.sleep(_LOOK_SECS)
+
+    def read(self, action: Callable[[Checkpoint], T], which: int | str = "latest", *, monitor: str | None = None, mode: Mode = "min") -> T:
+        """Calls a function with one checkpoint, and again with the one that counts then where it vanished meanwhile.
+
+        That happens to a process that may not write into the run directory, so that nobody knows of it.
+
+        Args:
+            action: reads what it needs, and may be called several times.
+            which, monitor, mode: as in `find`.
+
+        Returns:
+            What the function returned.
+
+        Raises:
+            CheckpointNotFoundError, CorruptCheckpointError, StorageError: as `find`; and whatever the function raises over a checkpoint
+                that is still there.
+        """
+        while True:
+            with self.reading(which, monitor=monitor, mode=mode) as checkpoint:
+                try:
+                    return action(checkpoint)
+                except Exception:
+                    if checkpoint.path.is_dir():
+                        raise
+
+    def follow(self, after_step: int | None = None, timeout_secs: float | None = None, *, poll_secs: float = 0.5,
+               clock: Clock | None = None) -> Iterator[Checkpoint]:
+        """Committed checkpoints as they come, each once, oldest first; ends with the one of the end of training.
+
+        Training does not take away the one that the loop is at (see `reading`). Those that came and went meanwhile are not seen.
+
+        Args:
+            after_step: only those that were made after the one of this step; by default all that are there, too.
+            timeout_secs: ends where none has come for so many seconds; by default it waits for the end of training.
+            poll_secs: how often to look.
+            clock: where the time comes from.
+
+        Yields:
+            One checkpoint after the other.
+
+        Raises:
+            StorageError: where the directory cannot be read.
+
+        Example:
+            >>> import ckptkit
+            >>> [checkpoint.step for checkpoint in ckptkit.open_run(run_directory).follow(timeout_secs=0)]
+            [1, 2]
+        """
+        clock = clock or SystemClock()
+        last = max((_order(each) for each in self.checkpoints if after_step is not None and each.step <= after_step), default=(0, -1))
+        began = clock.monotonic()
+        patience = began + _PATIENCE_SECS
+        while True:
+            new = next((each for each in self.checkpoints if _order(each) > last and each.problem is None), None)
+            if new is not None:
+                with held(self.layout, new.name):
+                    leaving = is_leaving(self.layout, new.name) and clock.monotonic() < patience
+                    if new.path.is_dir() and not leaving:
+                        yield new
+                        if new.head.final:
+                            return
+                if leaving:
+                    clock.sleep(poll_secs)
+                else:
+                    last, began = _order(new), clock.monotonic()
+                    patience = began + _PATIENCE_SECS
+            elif timeout_secs is not None and clock.monotonic() - began >= timeout_secs:
+                return
+            else:
+                clock.sleep(poll_secs)
+
+    def _latest(self, checkpoints: list[Checkpoint]) -> Checkpoint:
+        for checkpoint in reversed(checkpoints):
+            try:
+                _ = checkpoint.manifest
+            except CorruptCheckpointError as error:
+                if not checkpoint.path.exists():
+                    raise
+                logger.warning("%s is damaged, and the checkpoint before it counts: %s", checkpoint.name, error)
+            else:
+                return checkpoint
+        raise CheckpointNotFoundError(f"{self.directory} holds no readable checkpoint.")
+
+    def _best(self, checkpoints: list[Checkpoint], monitor: str | None, mode: Mode) -> Checkpoint:
+        if not checkpoints:
+            raise CheckpointNotFoundError(f"{self.directory} holds no readable checkpoint.")
+        candidates = [Candidate(name=str(c.name), step=c.step, metrics=c.metrics) for c in checkpoints]
+        for metric in [monitor] if monitor else ["val_loss", "loss"]:
+            if ranked := rank(candidates, metric, mode):
+                return next(c for c in checkpoints if str(c.name) == ranked[0].name)
+        known = sorted({name for c in candidates for name in c.metrics})
+        raise CheckpointNotFoundError(
+            f"No checkpoint in {self.directory} has a finite {monitor or 'val_loss or loss'}. Metrics there: {known}.")
+
+
+def is_run(directory: str | os.PathLike[str]) -> bool:
+    """Whether a directory holds a run: a journal, or a checkpoint, under the names that only ckptkit gives.
+
+    Other programs keep a `checkpoints/` of their own beside a model.
+    """
+    layout = RunLayout(looked_at(run_layout(directory).root))
+    return _has(layout.journal, is_journal) or _has(layout.checkpoints, lambda name: CheckpointName.parse(name) is not None)
+
+
+def _has(directory: Path, is_ours: Callable[[str], bool]) -> bool:
+    try:
+        return any(is_ours(path.name) for path in directory.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except PermissionError:
+        return directory.is_dir()  # nobody knows; who reads it is told
+
+
+def open_run(directory: str | os.PathLike[str]) -> StoredRun:
+    """Opens a run for looking at it: no TensorFlow, no lock, no write.
+
+    Args:
+        directory: the run directory.
+
+    Returns:
+        The run, with `checkpoints` and `journal`.
+
+    Raises:
+        CheckpointNotFoundError: where there is no run.
+        StorageError: where the directory cannot be read.
+
+    Example:
+        >>> import ckptkit
+        >>> run = ckptkit.open_run(run_directory)
+        >>> [checkpoint.step for checkpoint in run.checkpoints]
+        [1, 2]
+    """
+    layout = RunLayout(looked_at(run_layout(directory).root))
+    try:
+        return _open(layout)
+    except PermissionError as error:
+        raise StorageError(error.errno, f"Could not read {layout.root}: permission denied. Ask its owner for read permission.") from error
+
+
+def _open(layout: RunLayout) -> StoredRun:
+    if not layout.root.exists():
+        raise CheckpointNotFoundError(f"There is no directory {layout.root}. Expected a run directory, the one that was given to "
+                                      f"CheckpointCallback or CheckpointManager.")
+    if not layout.root.is_dir():
+        raise CheckpointNotFoundError(f"{layout.root} is a file. Expected a run directory.")
+    if not is_run(layout.root):
+        raise CheckpointNotFoundError(f"{layout.root} is no run directory: it has neither checkpoints/ nor journal/ of one. Expected the directory "
+                                      f"that was given to CheckpointCallback or CheckpointManager.")
+    return StoredRun(layout)

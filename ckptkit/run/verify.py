@@ -1,0 +1,168 @@
+"""Whether a checkpoint's files are what its manifest says."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import xxhash
+
+from ckptkit.errors import CorruptCheckpointError, StorageError
+from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.manifest import FileEntry
+from ckptkit.storage.files import REFUSED
+from ckptkit.storage.safe_read import open_regular
+
+Depth = Literal["auto", "full", "quick"]
+"""How a checkpoint is verified before it is restored: `full` reads every byte, `quick` compares sizes and reads small files, `auto` is `full`
+for as long as that is fast."""
+
+SECS_PER_GB = 1.0
+"""What reading may cost where `auto` decides. The digest itself takes a tenth of that, so slower than this is the storage."""
+
+SMALL_BYTES = 1024 * 1024
+"""A file up to this size (the index) is read in a quick look, too."""
+
+_CHUNK_BYTES = 4 * 1024 * 1024
+
+
+def file_entry(path: Path) -> FileEntry:
+    """Size and digest of a file (XXH3, 128 bits: it detects damage, not tampering)."""
+    digest, size = xxhash.xxh3_128(), 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            size += len(chunk)
+    return FileEntry(name=path.name, size_bytes=size, digest=digest_name(digest))
+
+
+def digest_name(digest: xxhash.xxh3_128) -> str:
+    """A digest as manifests spell it."""
+    return f"xxh3_128:{digest.hexdigest()}"
+
+
+@dataclass(frozen=True)
+class Read:
+    """How much of a checkpoint was read to verify it.
+
+    Args:
+        size_bytes: of all its files.
+        read_bytes: what was read and agrees.
+        secs: how long that took.
+    """
+
+    size_bytes: int
+    read_bytes: int
+    secs: float
+
+    @property
+    def in_full(self) -> bool:
+        """Whether every byte was read."""
+        return self.read_bytes >= self.size_bytes
+
+
+class _TooSlowError(Exception):
+    """The time for reading is over."""
+
+
+def verify(checkpoint: Checkpoint, *, quick: bool = False, budget_secs: float | None = None, progress: Callable[[int], None] = lambda _: None,
+           now: Callable[[], float] = time.monotonic) -> Read:
+    """Compares a checkpoint's files with its manifest: that they are there, their sizes, and their digests.
+
+    Args:
+        checkpoint: which.
+        quick: read small files only, such as the index; of the others compare sizes.
+        budget_secs: how long large files may be read; what is not read by then is compared by its size. None reads everything.
+        progress: is told how many bytes were read, as it goes on.
+        now: seconds, by a clock that does not go back.
+
+    Returns:
+        How much was read.
+
+    Raises:
+        CorruptCheckpointError: where a file is missing, cannot be read, or differs.
+        StorageError: where the system refuses to read, which says nothing about the file.
+    """
+    said = checkpoint.head if quick else checkpoint.manifest
+    return verify_files(checkpoint.path, said.files, quick=quick, budget_secs=budget_secs, progress=progress, now=now)
+
+
+def verify_files(directory: Path, entries: Sequence[FileEntry], *, quick: bool = False, budget_secs: float | None = None,
+                 progress: Callable[[int], None] = lambda _: None, now: Callable[[], float] = time.monotonic) -> Read:
+    """Compares files with what was noted of them; as `verify`, for anything that has such notes.
+
+    Args:
+        directory: in which they are.
+        entries: what was noted.
+        quick, budget_secs, progress, now: as in `verify`.
+
+    Raises:
+        CorruptCheckpointError, StorageError: as `verify`.
+    """
+    began = now()
+    deadline = None if budget_secs is None else began + budget_secs
+    paths = {expected.name: directory / expected.name for expected in entries}
+    for expected in entries:
+        with judging(paths[expected.name], expected.name):
+            _check_size(paths[expected.name], expected)
+    read = 0
+    # Small ones first: they are read whatever the time.
+    for expected in sorted(entries, key=lambda entry: entry.size_bytes):
+        small = expected.size_bytes <= SMALL_BYTES
+        if quick and not small:
+            continue
+        try:
+            with judging(paths[expected.name], expected.name):
+                _check_digest(paths[expected.name], expected, progress, None if small else deadline, now)
+        except _TooSlowError:
+            break
+        read += expected.size_bytes
+    return Read(sum(entry.size_bytes for entry in entries), read, now() - began)
+
+
+def bytes_to_read(entries: Sequence[FileEntry], *, quick: bool) -> int:
+    """How much `verify_files` reads of these files where all is well and time is not short."""
+    return sum(entry.size_bytes for entry in entries if not quick or entry.size_bytes <= SMALL_BYTES)
+
+
+@contextmanager
+def judging(path: Path, name: str) -> Iterator[None]:
+    """Turns an error of reading inside the block into what it says of the checkpoint."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        if error.errno in REFUSED:
+            raise StorageError(error.errno, f"Could not read {path}: {error.strerror}. That says nothing about the checkpoint: give this user "
+                                            f"permission to read it, or look at the storage.") from error
+        raise CorruptCheckpointError(f"{path} cannot be read: {error.strerror or error}.", "unreadable", name) from error
+
+
+def _check_size(path: Path, expected: FileEntry) -> None:
+    try:
+        found = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        found = None
+    if found is None or not stat.S_ISREG(found.st_mode):
+        raise CorruptCheckpointError(f"{path} is missing, or is no regular file.", "missing", expected.name)
+    if found.st_size != expected.size_bytes:
+        raise CorruptCheckpointError(f"{path} has {found.st_size:,} bytes; its manifest says {expected.size_bytes:,}.", "size", expected.name)
+
+
+def _check_digest(path: Path, expected: FileEntry, progress: Callable[[int], None], deadline: float | None, now: Callable[[], float]) -> None:
+    digest = xxhash.xxh3_128()
+    with open_regular(path) as file:
+        while chunk := file.read(min(_CHUNK_BYTES, expected.size_bytes + 1)):
+            digest.update(chunk)
+            progress(len(chunk))
+            if deadline is not None and now() > deadline:
+                raise _TooSlowError
+    if digest_name(digest) != expected.digest:
+        raise CorruptCheckpointError(f"{path} has other bytes than those that were written (digest differs).", "digest", expected.name)

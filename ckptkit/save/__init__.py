@@ -1,1 +1,0 @@
-"""Saving: what is tracked, the snapshot of it, and the writer."""

@@ -1,0 +1,1 @@
+"""One process's life with a run: opening, saving, stopping, and closing."""

@@ -1,0 +1,41 @@
+"""One turn of a loop, and what can be noticed of one that was left in its middle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import tensorflow as tf
+
+from ckptkit.position import RunPosition
+from ckptkit.tracking.tracker import optimizers_in
+
+
+@dataclass
+class LoopTurn:
+    """One turn of a loop.
+
+    Args:
+        position: where it leads to.
+        counted: whether it is done, for the position and the data.
+        before: iterations of optimizers when it began; not converted, so that nothing waits for a device.
+    """
+
+    position: RunPosition
+    counted: bool = False
+    before: list[tuple[Any, tf.Tensor]] = field(default_factory=list)
+
+    def has_trained(self) -> bool:
+        """Whether an optimizer has gone on since the turn began."""
+        return any(int(optimizer.iterations) != int(iterations) for optimizer, iterations in self.before)
+
+
+def optimizers_of(state: Mapping[str, Any]) -> list[Any]:
+    """The optimizers of a state that count iterations."""
+    return [optimizer for value in state.values() for _, optimizer in optimizers_in(value)]
+
+
+def begin(position: RunPosition, optimizers: list[Any]) -> LoopTurn:
+    """A turn that begins now."""
+    return LoopTurn(position, before=[(optimizer, tf.identity(optimizer.iterations.value)) for optimizer in optimizers])

@@ -1,0 +1,1 @@
+"""The disk: the operations that read and change files, so that tests can inject faults."""

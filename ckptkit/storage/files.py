@@ -1,0 +1,191 @@
+"""What changes a run directory: one small seam, so that tests can put faults between two operations.
+
+Everything that ckptkit itself writes, renames or removes goes through a `FileSystem`. What TensorFlow writes goes into a
+directory that no reader looks at.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import takewhile
+from pathlib import Path
+
+from ckptkit.errors import CheckpointError, StorageError
+from ckptkit.storage.operations import (
+    Append,
+    CreateFile,
+    MakeDir,
+    Operation,
+    RemoveDir,
+    Rename,
+    SyncDir,
+    SyncFile,
+    Truncate,
+    Unlink,
+)
+
+_REMEDIES = {
+    errno.ENOSPC: "Free some space, or keep fewer checkpoints (keep=ckptkit.KeepLatest(1)).",
+    errno.EDQUOT: "The quota is used up: free some space, or keep fewer checkpoints.",
+    errno.EACCES: "Give this user permission there, or name another directory.",
+    errno.EPERM: "Give this user permission there, or name another directory.",
+    errno.EROFS: "The file system is mounted read-only: remount it, or name another directory.",
+    errno.ENOTDIR: "A file stands where a directory is expected: move it away, or name another directory.",
+    errno.EEXIST: "A file stands where a directory is expected: move it away, or name another directory.",
+    errno.EIO: "The device reports an error: look at the system's log before trusting this disk.",
+}
+
+
+REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE})
+"""Errors of reading that say nothing about the file's content."""
+
+TEMPORARY = ".tmp"
+"""What is added to a file's name while its next content is written."""
+
+
+@contextmanager
+def storage_errors(action: str, path: Path) -> Iterator[None]:
+    """Turns an `OSError` inside the block into a `StorageError` that says what was tried, where, and what to do."""
+    try:
+        yield
+    except CheckpointError:  # it says already what it is
+        raise
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, "")
+        text = f"Could not {action} {path}: {error.strerror or error}. {remedy}".rstrip()
+        raise StorageError(error.errno, text) from error
+
+
+class FileSystem:
+    """The real file system. Every method either does its one thing or raises `StorageError`.
+
+    All are made of steps, and all steps pass through `do`: who overrides that sees each operation before it is done, and may refuse it.
+    """
+
+    def do(self, step: Operation) -> None:
+        """Performs one operation.
+
+        Raises:
+            OSError: where the system refuses.
+        """
+        step.perform()
+
+    @property
+    def unowned(self) -> FileSystem:
+        """The same without asking whose the run is, for putting back what was done half; see `OwnedFiles`."""
+        return self
+
+    def make_dir(self, path: Path) -> None:
+        """Makes a directory with its parents, durably: without a name of its own that survives, nothing in it does. One that is there is fine."""
+        with storage_errors("make the directory", path):
+            missing = [] if path.is_dir() else [path, *takewhile(lambda parent: not os.path.lexists(parent), path.parents)]
+            for each in reversed(missing):
+                try:
+                    self.do(MakeDir(each))
+                except FileExistsError:  # somebody else was faster
+                    if not each.is_dir():
+                        raise
+                self.do(SyncDir(each.parent))
+
+    def create(self, path: Path, data: bytes) -> None:
+        """Writes a file that must not be there yet, and makes its content durable. Its name is, when its directory is synced."""
+        with storage_errors("write", path):
+            self.do(CreateFile(path))
+            with self._whole_or_gone(path):
+                self._fill(path, data)
+
+    def replace_content(self, path: Path, data: bytes) -> None:
+        """Gives a file a new content in one step: readers see the old one or the new one, also after a loss of power.
+
+        Which of the two it is after a loss of power is decided when the directory is synced. That is left to the caller: the files that ckptkit
+        rewrites are hints that are made anew.
+        """
+        temporary = path.with_name(path.name + TEMPORARY)
+        with storage_errors("write", path):
+            if os.path.lexists(temporary):
+                self.do(Unlink(temporary))
+            self.do(CreateFile(temporary))
+            with self._whole_or_gone(temporary):
+                self._fill(temporary, data)
+                self.do(Rename(temporary, path))
+
+    def _fill(self, path: Path, data: bytes) -> None:
+        if data:
+            self.do(Append(path, data))
+        self.do(SyncFile(path))
+
+    @contextmanager
+    def _whole_or_gone(self, path: Path) -> Iterator[None]:
+        """Takes a new file away again where the block fails."""
+        try:
+            yield
+        except OSError:
+            with suppress(OSError):
+                self.do(Unlink(path))
+            raise
+
+    def append(self, path: Path, data: bytes) -> None:
+        """Adds `data` at a file's end and makes it durable."""
+        with storage_errors("append to", path):
+            before = path.stat().st_size if path.exists() else 0
+            try:
+                self.do(Append(path, data))
+                self.do(SyncFile(path))
+            except OSError:
+                with suppress(OSError):  # a device has no end to cut off
+                    self.do(Truncate(path, before))  # half a line would spoil the next one as well
+                raise
+
+    def sync_file(self, path: Path) -> None:
+        """Makes a file's content durable."""
+        with storage_errors("sync", path):
+            self.do(SyncFile(path))
+
+    def sync_dir(self, path: Path) -> None:
+        """Makes a directory's entries durable."""
+        with storage_errors("sync the directory", path):
+            self.do(SyncDir(path))
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Gives a file or directory a name that is not in use. It is durable when the directories of both names are synced."""
+        with storage_errors(f"rename {source.name} to", target):
+            if os.path.lexists(target):
+                raise FileExistsError(errno.EEXIST, "the name is in use", str(target))
+            self.do(Rename(source, target))
+
+    def remove_file(self, path: Path) -> None:
+        """Removes a file; one that is gone already is fine."""
+        with storage_errors("remove", path):
+            if os.path.lexists(path):
+                self.do(Unlink(path))
+
+    def remove_tree(self, path: Path) -> None:
+        """Removes a directory with all that is in it; one that is gone already is fine. Of a link, the link is removed, not what it leads to."""
+        with storage_errors("remove", path):
+            if path.is_symlink() or path.is_file():
+                self.do(Unlink(path))
+            elif path.exists():
+                self._remove_directory(path)
+
+    def free_bytes(self, path: Path) -> int | None:
+        """What may still be written to the file system that a directory is on, or None where it does not tell."""
+        with storage_errors("look at the space of", path):
+            usage = shutil.disk_usage(path)
+        return usage.free if usage.total else None
+
+    def _remove_directory(self, path: Path) -> None:
+        found, to_visit = [], [path]  # not by recursion: how deep it goes is not ours to say
+        while to_visit:
+            found.append(to_visit.pop())
+            with suppress(FileNotFoundError), os.scandir(found[-1]) as entries:
+                for entry in sorted(entries, key=lambda entry: entry.name):
+                    if entry.is_dir(follow_symlinks=False):
+                        to_visit.append(Path(entry.path))
+                    else:
+                        self.do(Unlink(Path(entry.path)))
+        for directory in reversed(found):
+            self.do(RemoveDir(directory))

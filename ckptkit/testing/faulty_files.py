@@ -1,0 +1,127 @@
+"""A disk that refuses where it is told to, and remembers what was done."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ckptkit.storage.files import FileSystem
+from ckptkit.storage.operations import Append, Operation
+
+Predicate = Callable[[Operation], bool]
+
+
+@dataclass
+class _Fault:
+    """What happens at the `at`-th step that `when` accepts, and how often."""
+
+    strike: Callable[[Operation], None]
+    when: Predicate | None
+    at: int
+    times: int | None
+    after_bytes: int | None
+    seen: int = 0
+
+    def meets(self, step: Operation) -> bool:
+        if self.when is not None and not self.when(step):
+            return False
+        self.seen += 1
+        return self.seen >= self.at and (self.times is None or self.seen < self.at + self.times)
+
+
+class FaultyFiles(FileSystem):
+    """The real file system, with faults: operations that fail, writes that are torn, a process that dies between two operations.
+
+    Every operation that ckptkit performs in a run directory is a step: one `mkdir`, `write`, `fsync`, `rename`, `unlink` and so on. What
+    TensorFlow writes itself is none. Several faults may be set; the first that meets a step strikes.
+
+    Attributes:
+        steps: what was done, in its order; what was refused is not in it.
+        reached: how often a fault struck. A test that sets one looks here, lest it proves nothing.
+
+    Raises:
+        ValueError: where a fault could never strike.
+
+    Example:
+        >>> import ckptkit, errno, pathlib
+        >>> from ckptkit.testing import FaultyFiles
+        >>> files = FaultyFiles()
+        >>> files.fail(errno.EIO, when=lambda step: step.kind == "SyncFile")
+        >>> try:
+        ...     files.create(pathlib.Path(new_directory) / "notes", b"some")
+        ... except ckptkit.StorageError as error:
+        ...     print(errno.errorcode[error.errno], files.reached)
+        EIO 1
+        >>> [str(step) for step in files.steps]
+        ['CreateFile notes', 'Append notes (4 bytes)', 'Unlink notes']
+    """
+
+    def __init__(self) -> None:
+        self.steps: list[Operation] = []
+        self.reached = 0
+        self._faults: list[_Fault] = []
+
+    def fail(self, number: int = errno.EIO, *, at: int = 1, when: Predicate | None = None, times: int | None = 1,
+             after_bytes: int | None = None) -> None:
+        """From now on, lets a step fail.
+
+        Args:
+            number: the error of the system: `errno.ENOSPC`, `errno.EIO`, `errno.EACCES`, ...
+            at: which of the steps that count: 1 is the next.
+            when: which steps count; by default all.
+            times: how many fail from there on; None for all.
+            after_bytes: where the step is a write, so many of its bytes are written before it fails.
+
+        Raises:
+            ValueError: where `at` or `times` is no positive number.
+        """
+
+        def refuse(step: Operation) -> None:
+            raise OSError(number, os.strerror(number), str(step.path))
+
+        self._add(_Fault(refuse, when, at, times, after_bytes))
+
+    def kill(self, *, at: int = 1, when: Predicate | None = None, after: bool = False, after_bytes: int | None = None) -> None:
+        """Lets this process die by SIGKILL right before a step, or right after it.
+
+        Args:
+            at: which of the steps that count: 1 is the next.
+            when: which steps count; by default all.
+            after: whether the step is done before.
+            after_bytes: where the step is a write, so many of its bytes are written before.
+
+        Raises:
+            ValueError: where `at` is no positive number.
+        """
+
+        def die(step: Operation) -> None:
+            if after:
+                super(FaultyFiles, self).do(step)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        self._add(_Fault(die, when, at, 1, after_bytes))
+
+    def heal(self) -> None:
+        """From now on nothing fails."""
+        self._faults.clear()
+
+    def do(self, step: Operation) -> None:
+        fault = next((fault for fault in [each for each in self._faults if each.meets(step)]), None)
+        if fault is not None:
+            self.reached += 1
+            if fault.after_bytes is not None and isinstance(step, Append):
+                self._perform(Append(step.path, step.data[:fault.after_bytes]))
+            fault.strike(step)
+        self._perform(step)
+
+    def _perform(self, step: Operation) -> None:
+        super().do(step)
+        self.steps.append(step)
+
+    def _add(self, fault: _Fault) -> None:
+        if fault.at < 1 or (fault.times is not None and fault.times < 1):
+            raise ValueError(f"Steps count from 1, and a fault strikes at least once. Received: at={fault.at}, times={fault.times}.")
+        self._faults.append(fault)

@@ -1,0 +1,1 @@
+"""Who this process is among the workers that train together."""

@@ -1,0 +1,1 @@
+"""Writing a snapshot to disk: the background thread, TensorFlow's files, and what a save costs."""

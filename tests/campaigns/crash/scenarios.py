@@ -1,0 +1,213 @@
+"""What may be interrupted. A new entry of the table is swept by the kill at every step, and by the loss of power after every step.
+
+An entry needs two functions: `prepare` makes a run that lies on the disk safely, and `act` does in it what is to be interrupted. Both get a `Story`.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from ckptkit.errors import StorageError
+from ckptkit.layout import CheckpointName
+from ckptkit.ownership.machine import Machine
+from ckptkit.policies import KeepLatest
+from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.commit import set_aside, take_away
+from ckptkit.run.fresh_start import set_aside_earlier_lives
+from ckptkit.run.journal import Journal
+from ckptkit.run.retention import remove, review
+from ckptkit.run.roll_back import roll_back
+from ckptkit.testing import FakeClock
+from tests.campaigns.crash import exports, logs
+from tests.campaigns.crash.story import Story, Tape
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Something that is interrupted.
+
+    Args:
+        prepare: makes the run of before.
+        act: is interrupted.
+        moved_to: directories of the run in which a save may be found that is in `checkpoints/` no more. Where there are any, `checkpoints/` may
+            have an older save than that, or none.
+    """
+
+    prepare: Callable[[Story], object]
+    act: Callable[[Story], object]
+    moved_to: tuple[str, ...] = ()
+
+
+def nothing(story: Story) -> None:
+    """No run yet."""
+
+
+def three_saves(story: Story) -> None:
+    story.begin()
+    for serial in (1, 2, 3):
+        story.save(step=serial * 10, serial=serial)
+
+
+def damaged(story: Story) -> None:
+    """The two newest of four cannot be used."""
+    three_saves(story)
+    story.save(40, 4)
+    (story.layout.checkpoint(CheckpointName(40, 1)) / "ckpt-40.index").unlink()
+    (story.layout.checkpoint(CheckpointName(30, 1)) / "manifest.json").write_bytes(b"{")
+
+
+def left_overs(story: Story) -> None:
+    """Everything that crashes can leave, at once."""
+    three_saves(story)
+    checkpoints = story.layout.checkpoints
+    story.write_tensors(checkpoints / "ckpt-10-1", 70, 7)
+    (checkpoints / "ckpt-10-1").rename(checkpoints / ".writing-1")
+    (checkpoints / "ckpt-20-1").rename(checkpoints / ".removing-ckpt-20-1")
+    (checkpoints / "ckpt-30-1").rename(checkpoints / ".replaced-ckpt-30-1")
+    (checkpoints / "checkpoint.tmp").write_bytes(b"model_check")
+
+
+def replaced_left_over(story: Story) -> None:
+    """A second save was committed, and what it replaced not removed."""
+    three_saves(story)
+    checkpoints = story.layout.checkpoints
+    (checkpoints / "ckpt-20-1").rename(checkpoints / ".replaced-ckpt-30-1")
+
+
+def save(story: Story, step: int = 40, keep: int = 2) -> None:
+    story.begin().save(step, 4, KeepLatest(keep))
+
+
+def save_twice(story: Story) -> None:
+    """A second save at one step in one attempt."""
+    story.begin()
+    story.save(40, 4)
+    story.save(40, 5, KeepLatest(1))
+
+
+def replace_newest(story: Story) -> None:
+    """A second save at a step in the attempt that goes on."""
+    story.journal = Journal(story.files, story.layout.attempt_journal(1), 1, FakeClock())
+    story.save(30, 4)
+
+
+def save_again_after_refusal(story: Story) -> None:
+    """The second save at a step is refused after its rename, and tried again."""
+    assert isinstance(story.files, Tape)
+    story.begin()
+    story.save(40, 4)
+    renamed: list[bool] = []
+
+    def first_sync_after_the_commit(step: object) -> bool:
+        renamed.append(str(step) == "Rename .writing-2 ckpt-40-2")
+        return any(renamed) and str(step) == "SyncDir checkpoints"
+
+    story.files.fail(errno.EIO, when=first_sync_after_the_commit)
+    try:
+        story.save(40, 5)
+    except StorageError:
+        story.save(40, 6, KeepLatest(1))
+    assert story.files.reached == 1
+
+
+def removal_ends_half_way(story: Story) -> None:
+    """What a second save replaced cannot be removed whole; then the second save goes itself."""
+    assert isinstance(story.files, Tape)
+    story.files.fail(errno.EIO, at=2, when=lambda step: step.kind == "Unlink" and step.path.parent.name.endswith("-ckpt-30-1"))
+    replace_newest(story)
+    assert story.files.reached == 1
+    story.save(50, 5, KeepLatest(1))
+
+
+def fresh(story: Story) -> None:
+    story.begin()
+    set_aside_earlier_lives(story.files, story.layout, story.journal, "again")
+    story.save(5, 4)
+
+
+def quarantine(story: Story) -> None:
+    story.begin().pass_over_damaged()
+    story.save(50, 5, KeepLatest(1))
+
+
+def move_newest_away(story: Story) -> None:
+    set_aside(story.files, story.layout.checkpoint(CheckpointName(30, 1)), story.layout.aside)
+
+
+def saves_elsewhere(story: Story) -> None:
+    """A machine that was lost, and that nobody can ask."""
+    story.begin(Machine("elsewhere", "1"))
+    for serial in (1, 2, 3):
+        story.save(step=serial * 10, serial=serial)
+
+
+def a_late_one(story: Story) -> None:
+    """It was not lost after all, and has saved once more; and then the other machine was lost, too."""
+    saves_elsewhere(story)
+    story.begin(Machine("another", "1"))
+    late = Story(story.layout.root.parent, story.files)
+    late.journal = Journal(late.files, late.layout.attempt_journal(1), 1, FakeClock())
+    late.save(90, 9)
+
+
+def prune(story: Story) -> None:
+    """As the command does it."""
+    story.begin()
+    for judged in review(story.layout, KeepLatest(1)):
+        if not judged.stays:
+            remove(story.owned, story.layout, story.journal, judged)
+
+
+def rollback(story: Story) -> None:
+    target, *newer = list_checkpoints(story.begin().layout)
+    roll_back(story.owned, story.layout, story.journal, target, newer[::-1])
+
+
+def begin_and_put_in_order(story: Story) -> None:
+    logs.put_in_order(story.begin())
+
+
+def take_all_but_one(story: Story) -> None:
+    for step in (10, 20):
+        take_away(story.files, story.layout, CheckpointName(step, 1))
+    story.begin().retain(KeepLatest(1))
+
+
+def with_more(prepare: Callable[[Story], object]) -> Callable[[Story], None]:
+    """A run of three saves, and what is beside them."""
+    def both(story: Story) -> None:
+        three_saves(story)
+        prepare(story)
+
+    return both
+
+
+SCENARIOS = {
+    "the first save of a run": Scenario(nothing, save),
+    "a save, with nothing given up": Scenario(three_saves, partial(save, keep=99)),
+    "a save that one is given up for": Scenario(three_saves, partial(save, keep=3)),
+    "a save that all others are given up for": Scenario(three_saves, partial(save, keep=1)),
+    "a replacement alone": Scenario(three_saves, replace_newest),
+    "a replaced one whose removal ends half-way": Scenario(three_saves, removal_ends_half_way),
+    "two saves at a step": Scenario(three_saves, save_twice),
+    "a save that is tried again": Scenario(three_saves, save_again_after_refusal),
+    "removals": Scenario(three_saves, take_all_but_one),
+    "passing over damaged ones": Scenario(damaged, quarantine),
+    "setting one aside": Scenario(three_saves, move_newest_away, moved_to=("aside",)),
+    "a fresh start": Scenario(three_saves, fresh, moved_to=("aside/checkpoints",)),
+    "cleaning up": Scenario(left_overs, Story.begin),
+    "cleaning up after a replacement": Scenario(replaced_left_over, save),
+    "pruning": Scenario(three_saves, prune),
+    "rolling back": Scenario(three_saves, rollback, moved_to=("aside/rolled-back-000002",)),
+    "taking over": Scenario(saves_elsewhere, save),
+    "taking over from one that shut out another": Scenario(a_late_one, save),
+    "the first export": Scenario(three_saves, partial(exports.export, number=30)),
+    "an export that an older one is given up for": Scenario(with_more(exports.two), partial(exports.export, number=30)),
+    "an export beside others' versions": Scenario(with_more(exports.foreign), partial(exports.export, number=30, keep=1)),
+    "an export after crashes": Scenario(with_more(exports.left_overs), partial(exports.export, number=40)),
+    "event files that are put in order": Scenario(with_more(logs.written), begin_and_put_in_order),
+    "the state file alone": Scenario(three_saves, lambda story: story.begin().retain(KeepLatest(99))),
+}

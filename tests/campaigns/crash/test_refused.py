@@ -1,0 +1,110 @@
+"""A disk that refuses: at each operation of a save once, or from there on, or because it is full. Nothing is lost, and the next save succeeds."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from ckptkit.policies import KeepLatest
+from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.commit import clean_up
+from ckptkit.run.journal import read_journal
+from tests.campaigns.crash.look import names_after, newest_serial, problem_of
+from tests.campaigns.crash.story import Story, Tape, Unsynced
+from tests.campaigns.crash.test_sweeps import ROOT
+from tests.support.machine import NOT_PERMITTED
+
+
+def begun(root, tape):
+    """Two saves, and a third one at the step of the second."""
+    story = Story(root, tape).begin()
+    story.save(10, 1)
+    story.save(20, 2)
+    tape.steps.clear()
+    return story
+
+
+def newest_in_order(root):
+    """What a process finds that comes now and puts the run in order; a copy of it."""
+    copy = root.with_name("copy")
+    shutil.copytree(root, copy)
+    layout = Story(copy, Unsynced()).layout
+    clean_up(Unsynced(), layout)
+    newest = newest_serial(list_checkpoints(layout))
+    shutil.rmtree(copy)
+    return newest
+
+
+@pytest.mark.parametrize("lasting", [False, True], ids=["once", "from there on"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES], ids=errno.errorcode.get)
+def test_refused_at_every_operation(tmp_path, number, lasting):
+    at, said = 0, []
+    while True:
+        at += 1
+        root, tape = tmp_path / str(at), Tape()
+        root.mkdir()
+        story = begun(root, tape)
+        tape.fail(number, at=at, times=None if lasting else 1, after_bytes=10)
+        refused = story.try_save(20, 3, KeepLatest(1))
+        if not tape.reached:
+            break
+        where = f"operation {at} refused"
+        newest = newest_in_order(root)
+        assert newest in (2, 3), where
+        if refused is None:
+            assert newest == 3, f"{where}: a save that was not refused is there"
+        else:
+            said.append(refused)
+            assert refused.errno == number
+        if not lasting:
+            debris = {name for name in names_after(story.layout) if name.startswith(".writing")}
+            assert not debris, where
+        tape.heal()
+        assert story.try_save(30, 4, KeepLatest(1)) is None, where
+        assert newest_serial(list_checkpoints(story.layout)) == 4, where
+        view = read_journal(story.layout)
+        assert len(view.damaged) <= (3 if lasting else 0), f"{where}: at most what was refused is damaged"
+        assert [event.step for event in view.events if event.event == "saved"][-1] == 30, "half a line spoils no other one"
+        story.end()
+        assert problem_of(root, 4, 4, torn=3 if lasting else 0) is None, where
+    assert at > 25, "all operations of a save, with what it takes away"
+    assert len(said) > 12, "and most of them stop it"
+
+
+def test_a_disk_that_is_full(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "tests.campaigns.crash.full_disk", str(tmp_path / "disk")], cwd=ROOT, check=False, capture_output=True,
+                          text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    if done.returncode == NOT_PERMITTED:
+        pytest.skip(done.stderr)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    refused = [each for each in said if each["refused"]]
+    assert len(refused) >= 3, "the save fails at different places"
+    assert {each["refused"] for each in refused} == {"ENOSPC"}
+    assert len(said) > len(refused), "and succeeds where there is room enough"
+    for each in said:
+        assert each["debris"] == [], each
+        assert each["newest"] == (1 if each["refused"] else 0), each
+        assert each["after"] is None, each
+        assert each["at last"] == 0, each
+
+
+def test_a_torn_line_of_the_journal_that_cannot_be_mended_is_counted(tmp_path):
+    tape = Tape()
+    story = begun(tmp_path, tape)
+    tape.fail(errno.ENOSPC, when=lambda step: step.kind == "Append" and step.path.suffix == ".jsonl", after_bytes=10)
+    tape.fail(errno.ENOSPC, when=lambda step: step.kind == "Truncate")
+    assert story.try_save(30, 3) is not None
+    assert tape.reached == 2
+    assert len(read_journal(story.layout).damaged) == 1
+    assert newest_serial(list_checkpoints(story.layout)) == 3
+    story.end()
+    story = Story(tmp_path, Unsynced()).begin()
+    story.save(40, 4)
+    assert newest_serial(list_checkpoints(story.layout)) == 4

@@ -1,0 +1,104 @@
+"""Other callbacks beside ours than in the attempt before: each gets its own state, or it is said that nobody does."""
+
+from __future__ import annotations
+
+import pytest
+
+import ckptkit
+from tests.keras.conftest import told
+
+
+def stopping(lab, monitor, patience=9, **options):
+    return lab.keras.callbacks.EarlyStopping(monitor=monitor, patience=patience, **options)
+
+
+def reasons(run):
+    return [event.reason for event in told(run, "inexact")]
+
+
+def learned(callback):
+    return callback.best, callback.wait, callback.best_epoch
+
+
+def test_two_of_a_class_in_another_order(lab, run):
+    expected = [stopping(lab, "loss", mode="max"), stopping(lab, "val_loss", mode="max")]
+    lab.fit(run.with_name("whole"), None, *expected)
+    lab.interrupted(run, None, stopping(lab, "loss", mode="max"), stopping(lab, "val_loss", mode="max"), batches=6)
+    turned = [stopping(lab, "val_loss", patience=7, mode="max"), stopping(lab, "loss", mode="max")]
+    lab.fit(run, None, *turned, exact="require")
+    assert [learned(callback) for callback in reversed(turned)] == [learned(callback) for callback in expected]
+    assert turned[0].patience == 7
+    assert reasons(run) == []
+
+
+def test_one_that_watches_something_else_now(lab, run):
+    lab.interrupted(run, None, stopping(lab, "loss"), batches=6)
+    fresh = stopping(lab, "val_loss")
+    lab.fit(run, None, fresh)
+    assert fresh.best_epoch == 1, "it has seen the second epoch only"
+    (reason,) = reasons(run)
+    assert "EarlyStopping (monitor='loss', mode='auto')" in reason
+    assert "its only counterpart has monitor='val_loss', mode='auto' now" in reason
+
+
+def test_what_may_change_of_one(lab, run, tmp_path):
+    def checkpoint(name, **options):
+        return lab.keras.callbacks.ModelCheckpoint(tmp_path / name, monitor="loss", save_weights_only=True, **options)
+
+    lab.interrupted(run, None, checkpoint("a.weights.h5", save_best_only=True), batches=6)
+    moved = checkpoint("b.weights.h5", save_best_only=True, verbose=0)
+    lab.interrupted(run, None, moved, batches=1, exact="require")
+    assert moved.best is not None, "a path may change"
+
+
+def test_one_that_is_gone(lab, run):
+    lab.interrupted(run, None, stopping(lab, "loss"), lab.keras.callbacks.TerminateOnNaN(), batches=6)
+    with pytest.raises(ckptkit.ConfigError, match=r"EarlyStopping \(monitor='loss', mode='auto'\) had learned is given to nobody, because it is not"):
+        lab.fit(run, exact="require")
+    with lab.logged() as lines:
+        lab.fit(run)
+    (reason,) = reasons(run)
+    assert "is not among the callbacks now" in reason
+    assert [line for line in lines if reason in line]
+
+
+def gathers(lab):
+    class Gathers(lab.keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.lock, self.tensors, self.seen = object(), [], 0
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.tensors.append(object())
+            self.last, self.seen = object(), self.seen + 1
+
+    return Gathers()
+
+
+def test_what_cannot_be_saved_of_the_users_own_is_said_once(lab, run):
+    with lab.logged() as lines:
+        lab.fit(run, None, gathers(lab), stopping(lab, "loss"), lab.keras.callbacks.CSVLogger(run.with_name("log.csv")), epochs=3)
+    (reason,) = reasons(run)
+    assert "tensors, last of the callback Gathers" in reason
+    assert "get_state() and set_state(state)" in reason
+    assert len([line for line in lines if "Gathers" in line]) == 1
+    with pytest.raises(ckptkit.ConfigError, match="tensors, last of the callback Gathers"):
+        lab.fit(run.with_name("other"), None, gathers(lab), exact="require")
+
+
+def test_a_subclass_of_keras_own_is_the_users_only_beyond_that(lab, run):
+    class Logger(lab.keras.callbacks.CSVLogger):
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, logs)
+            self.mine = object()
+
+    lab.fit(run, None, Logger(run.with_name("log.csv")))
+    assert [reason.partition(" of the")[0] for reason in reasons(run)] == ["mine"]
+
+
+def test_states_of_an_older_version_go_by_their_place(lab):
+    from ckptkit.keras.callback_state import CallbackStates
+
+    now = [stopping(lab, "loss"), stopping(lab, "val_loss")]
+    assert CallbackStates(now).set({"EarlyStopping#0": {"wait": 3}, "EarlyStopping#1": {"wait": 4}}, {}) == []
+    assert [callback.wait for callback in now] == [3, 4]

@@ -1,0 +1,91 @@
+"""Names: what is spelled is what is read, and nothing else is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import ckptkit
+from ckptkit.layout import (
+    CheckpointName,
+    RunLayout,
+    is_removing,
+    journal_attempt,
+    replaced_name,
+    run_layout,
+    writing_attempt,
+)
+from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.state_file import content
+
+LAYOUT = RunLayout(Path("run"))
+names = st.builds(CheckpointName, st.integers(0, 10**18 - 1), st.integers(1, 10**9 - 1))
+
+
+@given(names)
+def test_every_name_is_read_as_what_it_is(name):
+    assert CheckpointName.parse(str(name)) == name
+    assert replaced_name(LAYOUT.replaced(name).name) == name
+    assert is_removing(LAYOUT.removing(name).name)
+    assert writing_attempt(LAYOUT.writing(name.attempt).name) == name.attempt
+    assert journal_attempt(LAYOUT.attempt_journal(name.attempt).name) == name.attempt
+
+
+@given(names)
+def test_one_name_is_never_read_as_another_kind(name):
+    spelled = [str(name), LAYOUT.replaced(name).name, LAYOUT.removing(name).name, LAYOUT.writing(name.attempt).name,
+               LAYOUT.attempt_journal(name.attempt).name]
+    readers = [CheckpointName.parse, replaced_name, lambda text: is_removing(text) or None, writing_attempt, journal_attempt]
+    assert [[reader(text) is not None for reader in readers] for text in spelled] == [[i == j for j in range(5)] for i in range(5)]
+
+
+@given(st.one_of(st.text(), st.from_regex(r"ckpt-?-?\d*-?\d*x?")))
+def test_other_text_is_no_name(text):
+    name = CheckpointName.parse(text)
+    assert name is None or str(name) == text
+
+
+@pytest.mark.parametrize("text", ["ckpt-1", "ckpt-1-1 ", "ckpt--1-1", "ckpt-1-1-1", "ckpt-1.5-1", "ckpt-1-1\n", "Ckpt-1-1", f"ckpt-{'9' * 19}-1", "",
+                                  "ckpt-01-1", "ckpt-1-01", "ckpt-1-0", "ckpt-\u0663-1"])
+def test_almost_a_name(text):
+    assert CheckpointName.parse(text) is None
+
+
+def test_newest_is_by_attempt_and_then_by_step(layout):
+    for name in ("ckpt-900-1", "ckpt-1000-1", "ckpt-90-2", "ckpt-100-2", "ckpt-100-10", "notes", ".writing-3"):
+        (layout.checkpoints / name).mkdir(parents=True)
+    assert [str(c.name) for c in list_checkpoints(layout)] == ["ckpt-900-1", "ckpt-1000-1", "ckpt-90-2", "ckpt-100-2", "ckpt-100-10"]
+
+
+def test_a_run_that_is_not_there_has_no_checkpoints(layout):
+    assert list_checkpoints(layout) == []
+
+
+def test_the_state_file_is_tensorflows_and_relative():
+    assert content([]) == b""
+    assert content([CheckpointName(5, 1), CheckpointName(7, 2)]).decode().splitlines() == [
+        'model_checkpoint_path: "ckpt-7-2/ckpt-7"',
+        'all_model_checkpoint_paths: "ckpt-5-1/ckpt-5"',
+        'all_model_checkpoint_paths: "ckpt-7-2/ckpt-7"',
+    ]
+
+
+@pytest.mark.parametrize("url", ["gs://bucket/run", "s3://bucket/run", "az://c/run", "hdfs://host/run", "file:///runs/a"])
+def test_a_url_is_no_run_directory(url):
+    with pytest.raises(ckptkit.ConfigError, match="Mount storage that outlives the machine") as caught:
+        run_layout(url)
+    assert url in str(caught.value)
+
+
+@pytest.mark.parametrize("directory", ["", b"run", b""])
+def test_what_is_no_path_is_said(directory):
+    with pytest.raises(ckptkit.ConfigError, match="Received"):
+        run_layout(directory)
+
+
+def test_home_is_expanded(monkeypatch):
+    monkeypatch.setenv("HOME", "/users/somebody")
+    assert run_layout("~/runs/a").root == Path("/users/somebody/runs/a")
