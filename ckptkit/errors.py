@@ -38,8 +38,8 @@ class CorruptCheckpointError(CheckpointError):
 
     Args:
         message: what is said.
-        damage: the kind of damage in one word: `manifest`, `missing`, `size`, `digest`, `unreadable`, or `late` (it came from a process that had
-            lost the run).
+        damage: the kind of damage in one word: `manifest`, `missing`, `size`, `digest`,
+            `unreadable`, or `late` (it came from a process that had lost the run).
         file: which file, or empty where that is not known.
     """
 
@@ -58,7 +58,8 @@ class BackgroundSaveError(CheckpointError):
 
     Args:
         message: what is said.
-        cause: what went wrong; it is `__cause__` too, which Keras takes off an error that passes through `fit`.
+        cause: what went wrong; it is `__cause__` too, which Keras takes off an error that passes
+            through `fit`.
     """
 
     def __init__(self, message: str, cause: BaseException | None = None) -> None:

@@ -14,7 +14,9 @@ STATE_FILE = "checkpoint"
 MAX_ATTEMPT = 10**9 - 1
 PREFIX = "ckpt"
 
-_CHECKPOINT = re.compile(r"ckpt-(0|[1-9][0-9]{0,17})-([1-9][0-9]{0,8})")  # one spelling for each, so that a name leads back to its path
+_CHECKPOINT = re.compile(
+    r"ckpt-(0|[1-9][0-9]{0,17})-([1-9][0-9]{0,8})"
+)  # one spelling for each, so that a name leads back to its path
 _WRITING = re.compile(r"\.writing-([0-9]{1,9})")
 _REMOVING = re.compile(r"\.removing-.+")
 _REPLACED = re.compile(r"\.replaced-(ckpt-[0-9]{1,18}-[0-9]{1,9})")
@@ -157,14 +159,19 @@ def run_layout(directory: str | os.PathLike[str]) -> RunLayout:
     if not isinstance(text, str) or not text or "\0" in text:
         raise ConfigError(f"A run directory is a path. Received: {directory!r}.")
     if _URL.match(text):
-        raise ConfigError(f"A run directory is a path on a mounted file system. Received the URL {text!r}. "
-                          f"Mount storage that outlives the machine (a persistent disk, NFS, a bucket mount) and name a "
-                          f"directory on it; copying to object stores is not built in yet.")
+        raise ConfigError(
+            f"A run directory is a path on a mounted file system. Received the URL {text!r}. "
+            "Mount storage that outlives the machine (a persistent disk, NFS, a bucket mount) "
+            "and name a "
+            f"directory on it; copying to object stores is not built in yet."
+        )
     return RunLayout(expanded(text))
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """A path with the home directory in the place of `~`; as in a shell, one that begins with `~` and names no user stays as it is."""
+    """A path with the home directory in the place of `~`; as in a shell, one that begins with `~`
+    and names no user stays as it is.
+    """
     return Path(os.path.expanduser(path))
 
 
@@ -185,7 +192,9 @@ def is_leaving_mark(name: str) -> bool:
 
 
 def replaced_name(name: str) -> CheckpointName | None:
-    """The checkpoint that a directory of this name was before a second save at the same step replaced it, or None."""
+    """The checkpoint that a directory of this name was before a second save at the same step
+    replaced it, or None.
+    """
     match = _REPLACED.fullmatch(name)
     return CheckpointName.parse(match[1]) if match else None
 

@@ -8,7 +8,9 @@ logger = logging.getLogger("ckptkit")
 
 
 def show_by_default() -> None:
-    """Shows our lines on standard error in programs that have not set up logging; leaves every other set-up alone."""
+    """Shows our lines on standard error in programs that have not set up logging; leaves every
+    other set-up alone.
+    """
     if logger.handlers or logging.getLogger().handlers or logger.level != logging.NOTSET:
         return
     handler = logging.StreamHandler()

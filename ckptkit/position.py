@@ -12,8 +12,8 @@ class RunPosition:
     """How far a run has come, in training batches and in epochs.
 
     Args:
-        step: training batches done since the run began (in a custom loop: turns of the loop). It is not
-            `optimizer.iterations`, which gradient accumulation and loss scaling change.
+        step: training batches done since the run began (in a custom loop: turns of the loop). It is
+            not `optimizer.iterations`, which gradient accumulation and loss scaling change.
         epoch: whole epochs done.
         batch: batches done in the epoch that has begun; 0 at an epoch's boundary.
 
@@ -34,7 +34,10 @@ class RunPosition:
         for name in ("step", "epoch", "batch"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 0:
-                raise ConfigError(f"RunPosition.{name} is a number of things done, so 0 or more. Received: {value!r}.")
+                raise ConfigError(
+                    f"RunPosition.{name} is a number of things done, so 0 or more. Received: "
+                    f"{value!r}."
+                )
 
     def __str__(self) -> str:
         if self.epoch == 0 and self.batch == 0:

@@ -1,7 +1,9 @@
-"""Take a training's machine away, kill it with SIGKILL, and show that it ends with the same bits as one that nobody interrupted.
+"""Take a training's machine away, kill it with SIGKILL, and show that it ends with the same bits as
+one that nobody interrupted.
 
-The training is scripts/train_digits.py under `ckptkit run`, as an operator would start it. It is watched from outside: what it prints, and what
-`ckptkit.open_run` reads in its directory. Each claim that is printed at the end has been checked.
+The training is scripts/train_digits.py under `ckptkit run`, as an operator would start it. It is
+watched from outside: what it prints, and what `ckptkit.open_run` reads in its directory. Each claim
+that is printed at the end has been checked.
 """
 
 from __future__ import annotations
@@ -24,11 +26,15 @@ import ckptkit
 SCRIPTS = Path(__file__).parent
 EPOCHS = 15
 NOTICE_FROM_EPOCH, KILL_FROM_EPOCH = 4, 9
-"""The machine goes away in the middle of epoch 4 or of one soon after it; the second attempt is killed in epoch 9 or in one soon after it."""
+"""The machine goes away in the middle of epoch 4 or of one soon after it; the second attempt is
+killed in epoch 9 or in one soon after it.
+"""
 GRACE_SECS = 30
 """What the notice says that is left, as on a Spot instance of Compute Engine."""
 STEPS_AFTER_CHECKPOINT = 10
-"""How far training has to have gone on after a new checkpoint, which is one inside the same epoch, before it is killed."""
+"""How far training has to have gone on after a new checkpoint, which is one inside the same epoch,
+before it is killed.
+"""
 TIMEOUT_SECS = 120
 """For one process; on two cores it takes 5 to 20 s."""
 MIN_ACCURACY = 0.9
@@ -36,7 +42,10 @@ PREEMPTED = 75
 
 ACCURACY = re.compile(r"accuracy on \d+ held-out digits: ([\d.]+)")
 DIGEST = re.compile(r"SHA-256 of all variables: (\w{64})")
-NOISE = re.compile(r"[IWE]\d{4} \d\d:\d\d:|[IWE]0000 00:00:|WARNING: All log messages before absl|ckptkit: saved step .* every")
+NOISE = re.compile(
+    r"[IWE]\d{4} \d\d:\d\d:|[IWE]0000 00:00:|WARNING: All log messages before absl|ckptkit: saved "
+    r"step .* every"
+)
 """What is not shown: TensorFlow's greetings, and a line for each save on the way."""
 
 
@@ -51,7 +60,15 @@ def expect(condition: bool, otherwise: str) -> None:
 
 def script(run: Path) -> list[str]:
     """The training, as it is typed after `python`."""
-    return [str(SCRIPTS / "train_digits.py"), "--run", str(run), "--epochs", str(EPOCHS), "--verbose", "1"]
+    return [
+        str(SCRIPTS / "train_digits.py"),
+        "--run",
+        str(run),
+        "--epochs",
+        str(EPOCHS),
+        "--verbose",
+        "1",
+    ]
 
 
 def say(text: str = "", indent: str = "") -> None:
@@ -59,12 +76,24 @@ def say(text: str = "", indent: str = "") -> None:
 
 
 class Training:
-    """One start of scripts/train_digits.py, by a launcher or by itself, and how far it has come by its own progress bar."""
+    """One start of scripts/train_digits.py, by a launcher or by itself, and how far it has come by
+    its own progress bar.
+    """
 
     def __init__(self, run: Path, *, notice: Path | None = None) -> None:
         command = [sys.executable, "-u", *script(run)]
         if notice is not None:
-            launcher = [sys.executable, "-m", "ckptkit", "run", "--notices", f"file:{notice}", "--backoff-secs", "1", "--"]
+            launcher = [
+                sys.executable,
+                "-m",
+                "ckptkit",
+                "run",
+                "--notices",
+                f"file:{notice}",
+                "--backoff-secs",
+                "1",
+                "--",
+            ]
             command = [*launcher, *command]
         self.run = run
         self.epoch = 0
@@ -75,7 +104,11 @@ class Training:
         self.errors: list[str] = []
         self.started = time.monotonic()
         self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=quiet_environment()
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=quiet_environment(),
         )
         assert self.process.stdout is not None
         assert self.process.stderr is not None
@@ -100,14 +133,28 @@ class Training:
         return self.process.returncode
 
     def until_inside_an_epoch(self, from_epoch: int, after: int) -> int:
-        """Waits until a checkpoint later than `after` was committed inside an epoch, and training has gone on; the checkpoint's step."""
+        """Waits until a checkpoint later than `after` was committed inside an epoch, and training
+        has gone on; the checkpoint's step.
+        """
         while self.running():
             newest = newest_step(self.run)
-            inside = self.steps_per_epoch and newest // self.steps_per_epoch == self.epoch - 1 and newest % self.steps_per_epoch
-            if newest > after and self.epoch >= from_epoch and inside and self.step - newest >= STEPS_AFTER_CHECKPOINT:
+            inside = (
+                self.steps_per_epoch
+                and newest // self.steps_per_epoch == self.epoch - 1
+                and newest % self.steps_per_epoch
+            )
+            if (
+                newest > after
+                and self.epoch >= from_epoch
+                and inside
+                and self.step - newest >= STEPS_AFTER_CHECKPOINT
+            ):
                 return newest
             time.sleep(0.01)
-        raise DemoFailed(f"training ended, exit code {self.wait()}, before epoch {from_epoch}:\n" + "\n".join(self.errors[-30:]))
+        raise DemoFailed(
+            f"training ended, exit code {self.wait()}, before epoch {from_epoch}:\n"
+            + "\n".join(self.errors[-30:])
+        )
 
     def where(self) -> str:
         return f"in epoch {self.epoch} at batch {self.step - (self.epoch - 1) * self.steps_per_epoch} of {self.steps_per_epoch}, step {self.step}"
@@ -163,13 +210,16 @@ class Training:
 
 
 def quiet_environment() -> dict[str, str]:
-    # Without a GPU: its kernels may compute other bits each time, and the digests of two trainings are compared.
+    # Without a GPU: its kernels may compute other bits each time, and the digests of two trainings
+    # are compared.
     return {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, "CUDA_VISIBLE_DEVICES": ""}
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """What one process did: it went on after step `resumed_from`, came to step `reached`, and printed a result if it came to the end."""
+    """What one process did: it went on after step `resumed_from`, came to step `reached`, and
+    printed a result if it came to the end.
+    """
 
     resumed_from: int
     reached: int
@@ -190,8 +240,14 @@ def newest_step(run: Path) -> int:
 
 def resumed_from(run: Path, attempt: int) -> int:
     """The step that the journal says this attempt restored, 0 for a new run."""
-    steps = [e.step for e in ckptkit.open_run(run).journal if e.event == "restored" and e.attempt == attempt]
-    expect(len(steps) == (attempt > 1), f"the journal has {len(steps)} restores in attempt {attempt}")
+    steps = [
+        e.step
+        for e in ckptkit.open_run(run).journal
+        if e.event == "restored" and e.attempt == attempt
+    ]
+    expect(
+        len(steps) == (attempt > 1), f"the journal has {len(steps)} restores in attempt {attempt}"
+    )
     return steps[0] if steps else 0
 
 
@@ -200,7 +256,9 @@ def journal_of(run: Path, event: str, attempt: int) -> list[Any]:
 
 
 def preempt(run: Path, notice: Path) -> Attempt:
-    """A launcher trains until the machine is said to go away: the training saves where it is, and both end with 75."""
+    """A launcher trains until the machine is said to go away: the training saves where it is, and
+    both end with 75.
+    """
     training = Training(run, notice=notice)
     try:
         training.until_inside_an_epoch(NOTICE_FROM_EPOCH, after=0)
@@ -211,13 +269,24 @@ def preempt(run: Path, notice: Path) -> Attempt:
     finally:
         training.end()
     said = "\n".join(training.errors[-30:])
-    expect(code == PREEMPTED, f"the launcher was to end with {PREEMPTED} after the notice and ended with {code}:\n{said}")
+    expect(
+        code == PREEMPTED,
+        f"the launcher was to end with {PREEMPTED} after the notice and ended with {code}:\n{said}",
+    )
     (preempted,) = journal_of(run, "preempted", 1)
     saved = next(e for e in journal_of(run, "saved", 1) if e.step == preempted.step)
     secs = saved.time - noticed
-    expect(secs < GRACE_SECS, f"the checkpoint was durable {secs:.1f} s after the notice, and {GRACE_SECS} s were left")
-    say(f"  Step {preempted.step} was durable {secs:.1f} s after the notice, and the launcher ended with exit code {code}.")
-    return Attempt(resumed_from(run, 1), preempted.step, newest_step(run), time.monotonic() - training.started)
+    expect(
+        secs < GRACE_SECS,
+        f"the checkpoint was durable {secs:.1f} s after the notice, and {GRACE_SECS} s were left",
+    )
+    say(
+        f"  Step {preempted.step} was durable {secs:.1f} s after the notice, and the launcher "
+        f"ended with exit code {code}."
+    )
+    return Attempt(
+        resumed_from(run, 1), preempted.step, newest_step(run), time.monotonic() - training.started
+    )
 
 
 def write_notice(notice: Path) -> None:
@@ -227,7 +296,9 @@ def write_notice(notice: Path) -> None:
 
 
 def kill_and_finish(run: Path, notice: Path) -> list[Attempt]:
-    """Another launcher, as on the next machine: its training is killed, and it starts it again by itself."""
+    """Another launcher, as on the next machine: its training is killed, and it starts it again by
+    itself.
+    """
     training = Training(run, notice=notice)
     try:
         training.until_inside_an_epoch(KILL_FROM_EPOCH, after=newest_step(run))
@@ -252,13 +323,23 @@ def train_uninterrupted(run: Path) -> Attempt:
 
 
 def finished(training: Training, code: int, number: int, secs: float) -> Attempt:
-    expect(code == 0, f"attempt {number} ended with exit code {code}:\n" + "\n".join(training.errors[-30:]))
+    expect(
+        code == 0,
+        f"attempt {number} ended with exit code {code}:\n" + "\n".join(training.errors[-30:]),
+    )
     if training.accuracy is None or training.digest is None:
         raise DemoFailed("training printed no accuracy, or no digest")
     ends = [e.step for e in ckptkit.open_run(training.run).journal if e.event == "finished"]
     total = EPOCHS * training.steps_per_epoch
     expect(ends == [total], f"the journal was to say finished at step {total}; it says {ends}")
-    return Attempt(resumed_from(training.run, number), training.step, newest_step(training.run), secs, training.accuracy, training.digest)
+    return Attempt(
+        resumed_from(training.run, number),
+        training.step,
+        newest_step(training.run),
+        secs,
+        training.accuracy,
+        training.digest,
+    )
 
 
 def published_model(run: Path) -> Path:
@@ -271,7 +352,12 @@ def predict(model: Path, digit: int) -> float:
     """Lets a fresh process use the SavedModel; the accuracy that it finds."""
     command = [sys.executable, str(SCRIPTS / "predict_digit.py"), str(model), "--digit", str(digit)]
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=quiet_environment(), timeout=TIMEOUT_SECS
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env=quiet_environment(),
+        timeout=TIMEOUT_SECS,
     )
     expect(done.returncode == 0, f"the SavedModel could not be used:\n{done.stderr}")
     for line in done.stdout.splitlines():
@@ -285,7 +371,10 @@ def predict(model: Path, digit: int) -> float:
 def demo(run: Path, digit: int) -> None:
     started = time.monotonic()
     say(f"Training on 1,500 handwritten digits, {EPOCHS} epochs, in the run directory {run}.")
-    say("A launcher watches over it. The machine is taken away in the middle of an epoch, by a notice; and on the next one the training is killed")
+    say(
+        "A launcher watches over it. The machine is taken away in the middle of an epoch, by a "
+        "notice; and on the next one the training is killed"
+    )
     say("with SIGKILL, which no program can catch.")
     notice = run.with_name(f"{run.name}.notice")
     command = f"ckptkit run --notices file:{notice} -- python {' '.join(script(run))}"
@@ -303,7 +392,10 @@ def demo(run: Path, digit: int) -> None:
     say(f"\nThe same training, which nobody interrupts: python {' '.join(script(other))}")
     uninterrupted = train_uninterrupted(other)
 
-    say("\nA fresh process, with TensorFlow and the SavedModel but nothing of the training, on held-out digits:")
+    say(
+        "\nA fresh process, with TensorFlow and the SavedModel but nothing of the training, on "
+        "held-out digits:"
+    )
     say(f"python scripts/predict_digit.py {model}")
     served_accuracy = predict(model, digit)
 
@@ -312,25 +404,37 @@ def demo(run: Path, digit: int) -> None:
     say(f"\nIt took {time.monotonic() - started:.0f} s. Look around: .venv/bin/ckptkit list {run}")
 
 
-def check(run: Path, attempts: list[Attempt], uninterrupted: Attempt, served_accuracy: float) -> None:
+def check(
+    run: Path, attempts: list[Attempt], uninterrupted: Attempt, served_accuracy: float
+) -> None:
     started = sum(e.event == "attempt_started" for e in ckptkit.open_run(run).journal)
-    expect(started == len(attempts), f"the journal has {started} attempts; there were {len(attempts)}")
+    expect(
+        started == len(attempts), f"the journal has {started} attempts; there were {len(attempts)}"
+    )
     for number, (ended, following) in enumerate(pairwise(attempts), start=1):
         expect(
             following.resumed_from == ended.newest_checkpoint,
-            f"attempt {number + 1} resumed from step {following.resumed_from}; the newest checkpoint was of step {ended.newest_checkpoint}",
+            f"attempt {number + 1} resumed from step {following.resumed_from}; the newest "
+            f"checkpoint was of step {ended.newest_checkpoint}",
         )
     preempted, killed, _ = attempts
-    expect(preempted.reached == preempted.newest_checkpoint, "after the notice a step was not saved")
+    expect(
+        preempted.reached == preempted.newest_checkpoint, "after the notice a step was not saved"
+    )
     expect(killed.reached > killed.newest_checkpoint, "it was killed before it had gone on")
     causes = [e.cause for e in ckptkit.open_run(run).journal if e.event == "launch_ended"]
-    expect(causes == ["preempted", "signal", "finished"], f"the launchers tell of other ends: {causes}")
+    expect(
+        causes == ["preempted", "signal", "finished"], f"the launchers tell of other ends: {causes}"
+    )
     last = attempts[-1]
     expect(
         last.digest == uninterrupted.digest,
-        f"the interrupted training ended with other values than the one that nobody interrupted: {last.digest}, {uninterrupted.digest}",
+        "the interrupted training ended with other values than the one that nobody interrupted: "
+        f"{last.digest}, {uninterrupted.digest}",
     )
-    expect(last.accuracy >= MIN_ACCURACY, f"the accuracy is {last.accuracy}, less than {MIN_ACCURACY}")
+    expect(
+        last.accuracy >= MIN_ACCURACY, f"the accuracy is {last.accuracy}, less than {MIN_ACCURACY}"
+    )
     expect(
         served_accuracy == last.accuracy,
         f"the SavedModel's accuracy is {served_accuracy}, the trained model's {last.accuracy}",
@@ -346,12 +450,22 @@ def summarize(run: Path, attempts: list[Attempt], uninterrupted: Attempt, model:
         if number < len(attempts):
             lost = attempt.reached - attempt.newest_checkpoint
             again.append(lost)
-            end = f"killed; its last {lost} steps are done again" if lost else "preempted by a notice; nothing is done again"
+            end = (
+                f"killed; its last {lost} steps are done again"
+                if lost
+                else "preempted by a notice; nothing is done again"
+            )
         steps = f"steps {attempt.resumed_from + 1:>4} to {attempt.reached:>4}"
         say(f"  attempt {number}   {steps}   {attempt.secs:4.1f} s   {start + ',':<24} {end}")
     last = attempts[-1]
-    say(f"  done again  {sum(again)} of {last.reached} steps, {sum(again) / last.reached:.1%}, and the few that the progress bar had not shown yet")
-    say(f"  accuracy    {last.accuracy:.1%} on 297 held-out digits, the same from the SavedModel in a fresh process")
+    say(
+        f"  done again  {sum(again)} of {last.reached} steps, {sum(again) / last.reached:.1%}, "
+        "and the few that the progress bar had not shown yet"
+    )
+    say(
+        f"  accuracy    {last.accuracy:.1%} on 297 held-out digits, the same from the SavedModel "
+        "in a fresh process"
+    )
     say("  SHA-256 over all variables of the model and the optimizer, at the end")
     say(f"    {last.digest}  preempted, then killed")
     say(f"    {uninterrupted.digest}  not interrupted")
@@ -360,9 +474,16 @@ def summarize(run: Path, attempts: list[Attempt], uninterrupted: Attempt, model:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="scripts/demo", description="Preempt and kill a training run, and see it end as if nothing had happened.")
-    parser.add_argument("--run", type=Path, help="a new run directory (default: runs/demo-<time> in the repository)")
-    parser.add_argument("--digit", type=int, default=0, help="which of the 297 held-out digits is predicted")
+    parser = argparse.ArgumentParser(
+        prog="scripts/demo",
+        description="Preempt and kill a training run, and see it end as if nothing had happened.",
+    )
+    parser.add_argument(
+        "--run", type=Path, help="a new run directory (default: runs/demo-<time> in the repository)"
+    )
+    parser.add_argument(
+        "--digit", type=int, default=0, help="which of the 297 held-out digits is predicted"
+    )
     args = parser.parse_args()
     run = args.run or Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")
     try:

@@ -1,4 +1,6 @@
-"""Use the SavedModel of a run as a server would: TensorFlow and the model's directory, nothing of the training code."""
+"""Use the SavedModel of a run as a server would: TensorFlow and the model's directory, nothing of
+the training code.
+"""
 
 import argparse
 from pathlib import Path
@@ -18,7 +20,9 @@ def draw(image: np.ndarray) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", help="directory of the SavedModel, say runs/digits/export/1")
-    parser.add_argument("--digit", type=int, default=0, help=f"which of the {HELD_OUT} held-out digits is drawn")
+    parser.add_argument(
+        "--digit", type=int, default=0, help=f"which of the {HELD_OUT} held-out digits is drawn"
+    )
     args = parser.parse_args()
 
     with np.load(DIGITS) as digits:

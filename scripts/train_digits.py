@@ -1,7 +1,8 @@
 """Train a small convolutional network on the UCI handwritten digits.
 
-Kill it at any moment and start it again with the same command: it goes on from its newest checkpoint, in the middle of an epoch too.
-What it prints at the end is the same, whatever happened to it.
+Kill it at any moment and start it again with the same command: it goes on from its newest
+checkpoint, in the middle of an epoch too. What it prints at the end is the same, whatever happened
+to it.
 """
 
 import argparse
@@ -25,7 +26,9 @@ def load_digits(batch_size: int) -> tuple[tf.data.Dataset, tf.data.Dataset]:
         labels = digits["labels"].astype("int32")
     training = tf.data.Dataset.from_tensor_slices((images[:-HELD_OUT], labels[:-HELD_OUT]))
     held_out = tf.data.Dataset.from_tensor_slices((images[-HELD_OUT:], labels[-HELD_OUT:]))
-    return training.shuffle(len(training), seed=7).batch(batch_size).prefetch(2), held_out.batch(HELD_OUT)
+    return training.shuffle(len(training), seed=7).batch(batch_size).prefetch(2), held_out.batch(
+        HELD_OUT
+    )
 
 
 def build_model() -> keras.Model:
@@ -50,22 +53,36 @@ def build_model() -> keras.Model:
         ],
         name="digits",
     )
-    learning_rate = keras.optimizers.schedules.ExponentialDecay(3e-3, decay_steps=94, decay_rate=0.8)
-    model.compile(keras.optimizers.Adam(learning_rate), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    learning_rate = keras.optimizers.schedules.ExponentialDecay(
+        3e-3, decay_steps=94, decay_rate=0.8
+    )
+    model.compile(
+        keras.optimizers.Adam(learning_rate),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
     return model
 
 
 def digest(model: keras.Model) -> str:
     variables = [*model.variables, *model.optimizer.variables]
-    return hashlib.sha256(b"".join(variable.numpy().tobytes() for variable in variables)).hexdigest()
+    return hashlib.sha256(
+        b"".join(variable.numpy().tobytes() for variable in variables)
+    ).hexdigest()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parser.add_argument("--run", default="runs/digits", help="the run's directory")
-    parser.add_argument("--epochs", type=int, default=15, help="epochs in all, those of earlier attempts included")
+    parser.add_argument(
+        "--epochs", type=int, default=15, help="epochs in all, those of earlier attempts included"
+    )
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--verbose", type=int, default=2, help="as in Keras: 2 is a line an epoch, 1 a progress bar")
+    parser.add_argument(
+        "--verbose", type=int, default=2, help="as in Keras: 2 is a line an epoch, 1 a progress bar"
+    )
     args = parser.parse_args()
 
     keras.utils.set_random_seed(7)
@@ -77,7 +94,11 @@ def main() -> None:
         shuffle=False,  # the dataset does
         validation_data=held_out,
         verbose=args.verbose,
-        callbacks=[ckptkit.CheckpointCallback(args.run, save=ckptkit.EveryNSteps(20) | ckptkit.EveryNEpochs(1))],
+        callbacks=[
+            ckptkit.CheckpointCallback(
+                args.run, save=ckptkit.EveryNSteps(20) | ckptkit.EveryNEpochs(1)
+            )
+        ],
     )
     accuracy = model.evaluate(held_out, verbose=0, return_dict=True)["accuracy"]
     print(f"accuracy on {HELD_OUT} held-out digits: {accuracy:.4f}")

@@ -1,7 +1,8 @@
-"""Train a small GAN that draws handwritten digits: a training loop of its own, with two models and two optimizers.
+"""Train a small GAN that draws handwritten digits: a training loop of its own, with two models and
+two optimizers.
 
-Kill it at any moment and start it again with the same command: it goes on from its newest checkpoint. What it prints at the end is
-the same, whatever happened to it.
+Kill it at any moment and start it again with the same command: it goes on from its newest
+checkpoint. What it prints at the end is the same, whatever happened to it.
 """
 
 import argparse
@@ -62,7 +63,10 @@ def build_discriminator() -> keras.Model:
 
 def draw(images: np.ndarray) -> str:
     shades = ((images[..., 0] + 1) * 4).round().astype(int)
-    return "\n".join("   ".join("".join(2 * SHADES[shade] for shade in row) for row in rows) for rows in shades.swapaxes(0, 1))
+    return "\n".join(
+        "   ".join("".join(2 * SHADES[shade] for shade in row) for row in rows)
+        for rows in shades.swapaxes(0, 1)
+    )
 
 
 def digest(values: list[np.ndarray]) -> str:
@@ -70,15 +74,22 @@ def digest(values: list[np.ndarray]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parser.add_argument("--run", default="runs/digits-gan", help="the run's directory")
-    parser.add_argument("--steps", type=int, default=3000, help="steps in all, those of earlier attempts included")
+    parser.add_argument(
+        "--steps", type=int, default=3000, help="steps in all, those of earlier attempts included"
+    )
     args = parser.parse_args()
 
     keras.utils.set_random_seed(7)
     batches = load_digits()
     generator, discriminator = build_generator(), build_discriminator()
-    g_optimizer, d_optimizer = keras.optimizers.Adam(2e-4, beta_1=0.5), keras.optimizers.Adam(2e-4, beta_1=0.5)
+    g_optimizer, d_optimizer = (
+        keras.optimizers.Adam(2e-4, beta_1=0.5),
+        keras.optimizers.Adam(2e-4, beta_1=0.5),
+    )
     g_optimizer.build(generator.trainable_variables)
     d_optimizer.build(discriminator.trainable_variables)
     noise = tf.random.Generator.from_seed(7)
@@ -88,25 +99,49 @@ def main() -> None:
     def train_step(real: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as g_tape, tf.GradientTape() as d_tape:
             drawn = generator(noise.normal((BATCH_SIZE, NOISE)), training=True)
-            on_real, on_drawn = discriminator(real, training=True), discriminator(drawn, training=True)
+            on_real, on_drawn = (
+                discriminator(real, training=True),
+                discriminator(drawn, training=True),
+            )
             g_loss = loss(tf.ones_like(on_drawn), on_drawn)
             d_loss = loss(tf.ones_like(on_real), on_real) + loss(tf.zeros_like(on_drawn), on_drawn)
-        for optimizer, tape, value, model in ((g_optimizer, g_tape, g_loss, generator), (d_optimizer, d_tape, d_loss, discriminator)):
-            optimizer.apply(tape.gradient(value, model.trainable_variables), model.trainable_variables)
+        for optimizer, tape, value, model in (
+            (g_optimizer, g_tape, g_loss, generator),
+            (d_optimizer, d_tape, d_loss, discriminator),
+        ):
+            optimizer.apply(
+                tape.gradient(value, model.trainable_variables), model.trainable_variables
+            )
         return g_loss, d_loss
 
-    state = {"generator": generator, "discriminator": discriminator, "g_optimizer": g_optimizer, "d_optimizer": d_optimizer,
-             "batches": batches, "noise": noise}
+    state = {
+        "generator": generator,
+        "discriminator": discriminator,
+        "g_optimizer": g_optimizer,
+        "d_optimizer": d_optimizer,
+        "batches": batches,
+        "noise": noise,
+    }
     with ckptkit.CheckpointManager(args.run, state, save=ckptkit.EveryNSteps(500)) as manager:
         for step in manager.steps(args.steps):
             g_loss, d_loss = train_step(next(batches))
             manager.log(g_loss=g_loss, d_loss=d_loss)
             if step % 100 == 0:
-                print(f"step {step}: generator {float(g_loss):.3f}, discriminator {float(d_loss):.3f}", flush=True)
+                print(
+                    f"step {step}: generator {float(g_loss):.3f}, discriminator "
+                    f"{float(d_loss):.3f}",
+                    flush=True,
+                )
     model = ckptkit.export_saved_model(generator, Path(args.run) / "export")
 
-    print(draw(generator(tf.random.stateless_normal((6, NOISE), seed=(7, 7)), training=False).numpy()))
-    variables = [variable for part in (generator, discriminator, g_optimizer, d_optimizer) for variable in part.variables]
+    print(
+        draw(generator(tf.random.stateless_normal((6, NOISE), seed=(7, 7)), training=False).numpy())
+    )
+    variables = [
+        variable
+        for part in (generator, discriminator, g_optimizer, d_optimizer)
+        for variable in part.variables
+    ]
     print(f"SavedModel: {model}")
     print(f"SHA-256 of all variables: {digest([variable.numpy() for variable in variables])}")
 

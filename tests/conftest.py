@@ -19,19 +19,27 @@ hypothesis.settings.load_profile("ckptkit")
 
 
 def pytest_configure() -> None:
-    """What the tests start hears every signal. Whoever runs the tests may ignore some, as `nohup` and a shell's `&` do, and all below would."""
-    for number, heard in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    """What the tests start hears every signal. Whoever runs the tests may ignore some, as `nohup`
+    and a shell's `&` do, and all below would.
+    """
+    for number, heard in (
+        (signal.SIGHUP, signal.SIG_DFL),
+        (signal.SIGINT, signal.default_int_handler),
+    ):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, heard)
 
 
 @pytest.fixture(autouse=True)
 def _iterators_die_young() -> Iterator[None]:
-    """Collects what a test has left behind, models with their iterators, where TensorFlow runs in this process.
+    """Collects what a test has left behind, models with their iterators, where TensorFlow runs in
+    this process.
 
-    The end of an iterator waits for the thread that tunes its pipeline. That thread looks whether to go on in intervals that double
-    up to a minute, and can miss being woken (TensorFlow 2.21: `CancellationManager` runs its callbacks before it is cancelled).
-    Garbage of ten minutes ago would hold up some other test for one. What survives is set aside: nobody looks through it again.
+    The end of an iterator waits for the thread that tunes its pipeline. That thread looks whether
+    to go on in intervals that double up to a minute, and can miss being woken (TensorFlow 2.21:
+    `CancellationManager` runs its callbacks before it is cancelled). Garbage of ten minutes ago
+    would hold up some other test for one. What survives is set aside: nobody looks through it
+    again.
     """
     yield
     if "keras" in sys.modules:
@@ -68,13 +76,17 @@ def _until_the_test_ends(start: Start) -> Iterator[Start]:
 
 @pytest.fixture
 def tf_process(fork_server: ForkServer) -> Iterator[Start]:
-    """`tf_process(script, *args, env=, cwd=)`: a script, a path or a text, in a forked child that has imported TensorFlow."""
+    """`tf_process(script, *args, env=, cwd=)`: a script, a path or a text, in a forked child that
+    has imported TensorFlow.
+    """
     yield from _until_the_test_ends(fork_server.run)
 
 
 @pytest.fixture
 def tf_call(fork_server: ForkServer) -> Iterator[Start]:
-    """`tf_call("package.module:function", *args, env=, cwd=)`: a function in such a child; `.check().result` is what it returns."""
+    """`tf_call("package.module:function", *args, env=, cwd=)`: a function in such a child;
+    `.check().result` is what it returns.
+    """
     yield from _until_the_test_ends(fork_server.call)
 
 

@@ -1,4 +1,6 @@
-"""Runs the examples of the documentation, in a process that has TensorFlow; `tests/test_docs.py` asks for it."""
+"""Runs the examples of the documentation, in a process that has TensorFlow; `tests/test_docs.py`
+asks for it.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def json_examples(command: str) -> list[str]:
 
 def command_lines(text: str) -> list[list[str]]:
     """The commands in a Markdown text's `sh` blocks."""
-    return [line.split() for block in blocks(text, "sh") for line in block.splitlines() if line.strip()]
+    return [
+        line.split() for block in blocks(text, "sh") for line in block.splitlines() if line.strip()
+    ]
 
 
 def run_all() -> dict[str, Any]:
@@ -54,8 +58,15 @@ def run_all() -> dict[str, Any]:
     directory = Path(tempfile.mkdtemp())
     readme = run_readme(directory)
     manifests = [json.loads(path.read_text()) for path in directory.rglob("manifest.json")]
-    roles = {tensor["key"].split("/")[1] for manifest in manifests for tensor in manifest["tensors"]}
-    return {"docstrings": run_docstrings(), "readme": readme, "roles": sorted(roles), "suffixes": [VALUE_SUFFIX, SUFFIX]}
+    roles = {
+        tensor["key"].split("/")[1] for manifest in manifests for tensor in manifest["tensors"]
+    }
+    return {
+        "docstrings": run_docstrings(),
+        "readme": readme,
+        "roles": sorted(roles),
+        "suffixes": [VALUE_SUFFIX, SUFFIX],
+    }
 
 
 def run_docstrings() -> dict[str, list[str]]:
@@ -70,7 +81,9 @@ def run_docstrings() -> dict[str, list[str]]:
         public = getattr(ckptkit.testing if name in ckptkit.testing.__all__ else ckptkit, name)
         if not (inspect.isclass(public) or inspect.isfunction(public)):
             continue
-        for test in [test for test in finder.find(public, name, module=False, globs={}) if test.examples]:
+        for test in [
+            test for test in finder.find(public, name, module=False, globs={}) if test.examples
+        ]:
             test.globs.update(new_directory=tempfile.mkdtemp(), run_directory=run_directory)
             said = io.StringIO()
             doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=said.write)
@@ -85,13 +98,17 @@ def make_run(directory: str) -> None:
     import ckptkit
 
     weight = tf.Variable(0.0)
-    with ckptkit.CheckpointManager(directory, {"weight": weight}, save=ckptkit.EveryNSteps(1)) as manager:
+    with ckptkit.CheckpointManager(
+        directory, {"weight": weight}, save=ckptkit.EveryNSteps(1)
+    ) as manager:
         for _ in manager.steps(2):
             weight.assign_add(1.0)
 
 
 def run_readme(directory: Path) -> dict[str, list[str]]:
-    """Runs README's Python blocks one after the other in a directory, and then its commands that look at what they made."""
+    """Runs README's Python blocks one after the other in a directory, and then its commands that
+    look at what they made.
+    """
     text, results, before = (ROOT / "README.md").read_text(), {}, Path.cwd()
     os.chdir(directory)
     try:
@@ -105,9 +122,21 @@ def run_readme(directory: Path) -> dict[str, list[str]]:
                 results[f"Python block {number}"] = [traceback.format_exc()]
         for command in command_lines(text):
             if command[0] == "ckptkit":
-                done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False,
-                                      env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])})
-                results[" ".join(command)] = [] if done.returncode == 0 and done.stdout else [done.stdout + done.stderr]
+                done = subprocess.run(
+                    [sys.executable, "-m", *command],
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                    env={
+                        **os.environ,
+                        "PYTHONPATH": os.pathsep.join(
+                            [str(ROOT), os.environ.get("PYTHONPATH", "")]
+                        ),
+                    },
+                )
+                results[" ".join(command)] = (
+                    [] if done.returncode == 0 and done.stdout else [done.stdout + done.stderr]
+                )
     finally:
         os.chdir(before)
     return results

@@ -1,4 +1,6 @@
-"""Documentation that cannot rot: its examples run, its commands exist, its tables are what the code says."""
+"""Documentation that cannot rot: its examples run, its commands exist, its tables are what the code
+says.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,13 @@ import pytest
 import ckptkit
 from ckptkit.cli.command_group import COMMANDS
 from ckptkit.cli.error_codes import ExitCode
-from ckptkit.exports.export_record import ExportRecord, ExportSource, Proof, SignatureRecord, TensorForm
+from ckptkit.exports.export_record import (
+    ExportRecord,
+    ExportSource,
+    Proof,
+    SignatureRecord,
+    TensorForm,
+)
 from ckptkit.run.events import EVENTS, Event
 from ckptkit.run.manifest import FileEntry, Manifest, StateEntry, TensorEntry
 from tests.cli.conftest import DummyRun
@@ -39,11 +47,22 @@ def read(name: str) -> str:
 @pytest.fixture(scope="session")
 def examples(fork_server):
     """What came of all examples, run in one process with TensorFlow and without a GPU."""
-    return fork_server.call("tests.docs_examples:run_all", env={"CUDA_VISIBLE_DEVICES": ""}).check().result
+    return (
+        fork_server.call("tests.docs_examples:run_all", env={"CUDA_VISIBLE_DEVICES": ""})
+        .check()
+        .result
+    )
 
 
 def test_the_examples_in_docstrings_run(examples):
-    assert set(examples["docstrings"]) >= {"CheckpointCallback", "CheckpointManager", "open_run", "KeepBest", "FaultyFiles", "PowerLoss"}
+    assert set(examples["docstrings"]) >= {
+        "CheckpointCallback",
+        "CheckpointManager",
+        "open_run",
+        "KeepBest",
+        "FaultyFiles",
+        "PowerLoss",
+    }
     assert {name: said for name, said in examples["docstrings"].items() if said} == {}
 
 
@@ -62,27 +81,43 @@ def test_the_key_that_show_prints_is_the_one_that_is_written(examples):
 
 
 def definition(name: str, home: str) -> tuple[ast.ClassDef | ast.FunctionDef, ast.Module]:
-    """Where a public name is defined, and its file; a room's `__init__` may hand on what a file of it defines."""
+    """Where a public name is defined, and its file; a room's `__init__` may hand on what a file of
+    it defines.
+    """
     path = ROOT.joinpath(*home.split("."))
-    tree = ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text())
+    tree = ast.parse(
+        (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
+    )
     for node in tree.body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
             return node, tree
-        if isinstance(node, ast.ImportFrom) and any((alias.asname or alias.name) == name for alias in node.names):
+        if isinstance(node, ast.ImportFrom) and any(
+            (alias.asname or alias.name) == name for alias in node.names
+        ):
             return definition(name, str(node.module))
     raise AssertionError(f"{home} does not define {name}")
 
 
-DEFINITIONS = {name: definition(name, home) for home, names in ckptkit._HOMES.items() for name in names}
+DEFINITIONS = {
+    name: definition(name, home) for home, names in ckptkit._HOMES.items() for name in names
+}
 DEFINITIONS |= {name: definition(name, "ckptkit.testing") for name in ckptkit.testing.__all__}
 PUBLIC = {name: node for name, (node, _) in DEFINITIONS.items()}
 
 
 def raising(tree: ast.Module) -> set[str]:
-    """Names of the functions and methods of a file that raise something, themselves or through another one of that file."""
+    """Names of the functions and methods of a file that raise something, themselves or through
+    another one of that file.
+    """
     bodies = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-    found = {name for name, body in bodies.items() if any(isinstance(node, ast.Raise) and node.exc is not None for node in ast.walk(body))}
-    while more := {name for name, body in bodies.items() if name not in found and called(body) & found}:
+    found = {
+        name
+        for name, body in bodies.items()
+        if any(isinstance(node, ast.Raise) and node.exc is not None for node in ast.walk(body))
+    }
+    while more := {
+        name for name, body in bodies.items() if name not in found and called(body) & found
+    }:
         found |= more
     return found
 
@@ -90,23 +125,37 @@ def raising(tree: ast.Module) -> set[str]:
 def called(body: ast.AST) -> set[str]:
     """The functions and methods of the same file that a function calls."""
     calls = [node.func for node in ast.walk(body) if isinstance(node, ast.Call)]
-    own = [f.attr for f in calls if isinstance(f, ast.Attribute) and isinstance(f.value, ast.Name) and f.value.id == "self"]
+    own = [
+        f.attr
+        for f in calls
+        if isinstance(f, ast.Attribute) and isinstance(f.value, ast.Name) and f.value.id == "self"
+    ]
     return {*own, *(f.id for f in calls if isinstance(f, ast.Name))}
 
 
 def functions(node: ast.AST) -> Iterator[tuple[str, str | None, ast.FunctionDef]]:
-    """What a user may call on a public object: its name, the docstring that has to speak of errors, and the function."""
+    """What a user may call on a public object: its name, the docstring that has to speak of errors,
+    and the function.
+    """
     if isinstance(node, ast.FunctionDef):
         yield node.name, ast.get_docstring(node), node
     for method in node.body if isinstance(node, ast.ClassDef) else ():
         if isinstance(method, ast.FunctionDef):
             constructs = method.name in ("__init__", "__post_init__")
             if constructs or not method.name.startswith("_"):
-                yield f"{node.name}.{method.name}", ast.get_docstring(node if constructs else method), method
+                yield (
+                    f"{node.name}.{method.name}",
+                    ast.get_docstring(node if constructs else method),
+                    method,
+                )
 
 
 def is_error(node: ast.AST) -> bool:
-    bases = [base.id for base in node.bases if isinstance(base, ast.Name)] if isinstance(node, ast.ClassDef) else []
+    bases = (
+        [base.id for base in node.bases if isinstance(base, ast.Name)]
+        if isinstance(node, ast.ClassDef)
+        else []
+    )
     return any(base.endswith(("Error", "Exception", "Exit")) for base in bases)
 
 
@@ -120,22 +169,39 @@ def test_public_objects_are_documented_with_an_example(name):
     docstring = ast.get_docstring(node)
     assert docstring, f"{name} has no docstring"
     # An error is shown by the example of what raises it; their root stands for all of them.
-    assert "Example:\n" in docstring or (is_error(node) and name != "CheckpointError"), f"{name} has no example"
+    assert "Example:\n" in docstring or (is_error(node) and name != "CheckpointError"), (
+        f"{name} has no example"
+    )
 
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_what_raises_says_so(name):
     found = raising(DEFINITIONS[name][1])
-    silent = [function for function, docstring, node in functions(PUBLIC[name]) if node.name in found and "Raises:\n" not in (docstring or "")]
+    silent = [
+        function
+        for function, docstring, node in functions(PUBLIC[name])
+        if node.name in found and "Raises:\n" not in (docstring or "")
+    ]
     assert not silent, "these raise, and their docstrings have no `Raises:`"
 
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_arguments_are_documented(name):
     node = PUBLIC[name]
-    inits = [found for found in ast.walk(node) if isinstance(found, ast.FunctionDef) and found.name in ("__init__", node.name)]
-    taken = [argument.arg for init in inits for argument in (*init.args.args, *init.args.kwonlyargs) if argument.arg != "self"]
-    missing = [argument for argument in taken if f"    {argument}: " not in (ast.get_docstring(node) or "")]
+    inits = [
+        found
+        for found in ast.walk(node)
+        if isinstance(found, ast.FunctionDef) and found.name in ("__init__", node.name)
+    ]
+    taken = [
+        argument.arg
+        for init in inits
+        for argument in (*init.args.args, *init.args.kwonlyargs)
+        if argument.arg != "self"
+    ]
+    missing = [
+        argument for argument in taken if f"    {argument}: " not in (ast.get_docstring(node) or "")
+    ]
     assert not missing
 
 
@@ -166,12 +232,23 @@ def test_readme_names_the_exit_codes_that_there_are():
 
 
 def test_every_exit_code_that_is_documented_is_seen_in_a_test():
-    tables = [read("README.md").split("## Exit codes")[1].split("\n## ")[0], read("docs/cli.md").split("## Exit codes")[1].split("\n## ")[0],
-              read("docs/cli.md").split("## `ckptkit run`")[1].split("\n## ")[0]]
-    codes = {int(code) for table in tables for code in re.findall(r"(?:^\| |with |or )(\d+)(?: \||\b)", table, re.MULTILINE)}
+    tables = [
+        read("README.md").split("## Exit codes")[1].split("\n## ")[0],
+        read("docs/cli.md").split("## Exit codes")[1].split("\n## ")[0],
+        read("docs/cli.md").split("## `ckptkit run`")[1].split("\n## ")[0],
+    ]
+    codes = {
+        int(code)
+        for table in tables
+        for code in re.findall(r"(?:^\| |with |or )(\d+)(?: \||\b)", table, re.MULTILINE)
+    }
     assert codes >= {*ExitCode, 126, 127}
-    seen = {code for folder in ("launcher", "cli", "signals") for path in (ROOT / "tests" / folder).glob("test_*.py")
-            for code in exit_codes_in(ast.parse(path.read_text()))}
+    seen = {
+        code
+        for folder in ("launcher", "cli", "signals")
+        for path in (ROOT / "tests" / folder).glob("test_*.py")
+        for code in exit_codes_in(ast.parse(path.read_text()))
+    }
     assert not codes - seen
 
 
@@ -180,7 +257,9 @@ ENDS = re.compile(r"\bwait\(\)|\breturncode\b|\b(?:exit_)?code\b|\bexit_code\b|\
 
 
 def exit_codes_in(tree: ast.AST) -> set[int]:
-    """The numbers that a test's exit code is compared with, directly, as a parameter, or by the table of a loop."""
+    """The numbers that a test's exit code is compared with, directly, as a parameter, or by the
+    table of a loop.
+    """
     found: set[int] = set()
 
     def take(node: ast.AST) -> None:
@@ -192,11 +271,20 @@ def exit_codes_in(tree: ast.AST) -> set[int]:
     def column(names: list[str], rows: ast.AST) -> None:
         if "code" in names and isinstance(rows, ast.List | ast.Tuple):
             for row in rows.elts:
-                take(row if len(names) == 1 else row.elts[names.index("code")] if isinstance(row, ast.Tuple) else row)
+                take(
+                    row
+                    if len(names) == 1
+                    else row.elts[names.index("code")]
+                    if isinstance(row, ast.Tuple)
+                    else row
+                )
 
     for node in ast.walk(tree):
         if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Eq):
-            sides = [side.elts if isinstance(side, ast.Tuple) else [side] for side in (node.left, node.comparators[0])]
+            sides = [
+                side.elts if isinstance(side, ast.Tuple) else [side]
+                for side in (node.left, node.comparators[0])
+            ]
             for one, other in zip(*sides, strict=False):
                 for said, number in ((one, other), (other, one)):
                     if ENDS.search(ast.unparse(said)):
@@ -220,38 +308,68 @@ def test_a_number_beside_an_exit_code_is_not_seen():
 
 
 def help_of(*command: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "ckptkit", *command, "--help"], capture_output=True, text=True, check=True,
-                          env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"})
+    done = subprocess.run(
+        [sys.executable, "-m", "ckptkit", *command, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"},
+    )
     return done.stdout
 
 
-@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)], ids=lambda command: " ".join(command) or "ckptkit")
+@pytest.mark.parametrize(
+    "command",
+    [(), *((name,) for name in COMMANDS)],
+    ids=lambda command: " ".join(command) or "ckptkit",
+)
 def test_the_reference_shows_the_help_of_each_command(command):
     shown = [" ".join(block.split()) for block in blocks(read("docs/cli.md"), "")]
-    assert " ".join(help_of(*command).split()) in shown, f"put this into docs/cli.md:\n{help_of(*command)}"
+    assert " ".join(help_of(*command).split()) in shown, (
+        f"put this into docs/cli.md:\n{help_of(*command)}"
+    )
 
 
 def test_the_reference_has_every_exit_code():
     rows = re.findall(r"^\| (\d+) \| (\w+) \|", read("docs/cli.md"), re.MULTILINE)
-    assert [(int(code), name) for code, name in rows] == [(int(code), code.name) for code in ExitCode]
+    assert [(int(code), name) for code, name in rows] == [
+        (int(code), code.name) for code in ExitCode
+    ]
 
 
 def test_the_reference_has_every_state():
     source = (ROOT / "ckptkit" / "cli" / "state.py").read_text()
-    states = set(re.findall(r"`(\w+)`", source[source.index("name: `new`"): source.index("words: the same")]))
+    states = set(
+        re.findall(
+            r"`(\w+)`", source[source.index("name: `new`") : source.index("words: the same")]
+        )
+    )
     text = read("docs/cli.md")
     assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == states
 
 
 def form(value: object) -> object:
-    """The names in a JSON form, without values; of a list, those of its first item. A dictionary of the user's own names has none."""
+    """The names in a JSON form, without values; of a list, those of its first item. A dictionary of
+    the user's own names has none.
+    """
     if isinstance(value, dict):
         own = ("metrics", "hyperparameters", "versions", "optimizers")
         return {name: None if name in own else form(item) for name, item in value.items()}
-    return [form(value[0])] if isinstance(value, list) and value and isinstance(value[0], dict) else None
+    return (
+        [form(value[0])]
+        if isinstance(value, list) and value and isinstance(value[0], dict)
+        else None
+    )
 
 
-WITH_JSON = {"list": [], "history": [], "show": [], "verify": ["--all"], "prune": ["--keep-latest", "1", "--dry-run"], "rollback": ["100", "--yes"]}
+WITH_JSON = {
+    "list": [],
+    "history": [],
+    "show": [],
+    "verify": ["--all"],
+    "prune": ["--keep-latest", "1", "--dry-run"],
+    "rollback": ["100", "--yes"],
+}
 
 
 @pytest.mark.parametrize("command", WITH_JSON)
@@ -260,8 +378,13 @@ def test_the_reference_shows_each_json_form(tmp_path, command):
     run.attempt()
     run.save(100)
     run.save(200)
-    done = subprocess.run([sys.executable, "-m", "ckptkit", command, run.root, *WITH_JSON[command], "--json"], capture_output=True, text=True,
-                          check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    done = subprocess.run(
+        [sys.executable, "-m", "ckptkit", command, run.root, *WITH_JSON[command], "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     assert form(json.loads(done.stdout)) == form(json.loads(json_examples(command)[0]))
 
 
@@ -273,13 +396,19 @@ def events_table() -> str:
     common = {field.name for field in dataclasses.fields(Event)}
     rows = ["| event | fields | meaning |", "|---|---|---|"]
     for name, cls in EVENTS.items():
-        fields = ", ".join(f"`{field.name}` {field.type}".replace("|", "\\|") for field in dataclasses.fields(cls) if field.name not in common)
+        fields = ", ".join(
+            f"`{field.name}` {field.type}".replace("|", "\\|")
+            for field in dataclasses.fields(cls)
+            if field.name not in common
+        )
         rows.append(f"| `{name}` | {fields} | {' '.join(str(cls.__doc__).split())} |")
     return "\n".join(rows)
 
 
 def test_the_format_has_every_event():
-    shown = re.search(r"<!-- events: .*?-->\n\n(.*?)\n\n<!-- end of events -->", read("docs/format.md"), re.DOTALL)
+    shown = re.search(
+        r"<!-- events: .*?-->\n\n(.*?)\n\n<!-- end of events -->", read("docs/format.md"), re.DOTALL
+    )
     assert shown is not None
     assert shown[1] == events_table(), f"put this into docs/format.md:\n{events_table()}"
 
@@ -308,11 +437,21 @@ def test_the_format_has_every_role_that_is_written(examples):
     shown = re.search(r"\| role \| what \|\n(.*?)\n\n", read("docs/format.md"), re.DOTALL)
     assert shown is not None
     roles = set(re.findall(r"^\| `(\w+)` \|", shown[1], re.MULTILINE))
-    assert {"weights", "optimizer", "metrics", "seeds", "state", "trackables"} <= set(examples["roles"]) <= roles
+    assert (
+        {"weights", "optimizer", "metrics", "seeds", "state", "trackables"}
+        <= set(examples["roles"])
+        <= roles
+    )
 
 
 def test_every_dependency_has_its_reason():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    wanted = {re.split(r"[<>=;\s]", line)[0] for line in setup["options"]["install_requires"].split("\n") if line}
-    assert set(re.findall(r"^\| `([\w-]+)` \|", read("docs/dependencies.md"), re.MULTILINE)) == wanted
+    wanted = {
+        re.split(r"[<>=;\s]", line)[0]
+        for line in setup["options"]["install_requires"].split("\n")
+        if line
+    }
+    assert (
+        set(re.findall(r"^\| `([\w-]+)` \|", read("docs/dependencies.md"), re.MULTILINE)) == wanted
+    )

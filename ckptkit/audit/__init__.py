@@ -1,1 +1,3 @@
-"""`ckptkit audit`: whether an interrupted training ends with the bits of one that nobody interrupted."""
+"""`ckptkit audit`: whether an interrupted training ends with the bits of one that nobody
+interrupted.
+"""

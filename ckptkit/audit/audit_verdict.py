@@ -8,21 +8,32 @@ from typing import Literal
 from ckptkit.audit.first_difference import TrainingResult
 
 Verdict = Literal["exact", "inexact", "not_reproducible"]
-"""The interrupted training ends with the bits of the other one; it does not, and that comes of the interruptions; or what is different is
-different between two uninterrupted trainings, too, so that nothing can be said of the interruptions."""
+"""The interrupted training ends with the bits of the other one; it does not, and that comes of the
+interruptions; or what is different is different between two uninterrupted trainings, too, so that
+nothing can be said of the interruptions."""
 
 
-def differs_before_an_interruption(results: Sequence[TrainingResult], first_attempts: Mapping[str, int]) -> bool:
+def differs_before_an_interruption(
+    results: Sequence[TrainingResult], first_attempts: Mapping[str, int]
+) -> bool:
     """Whether the trainings differ already where nothing has interrupted any of them.
 
     Args:
         results: of the interrupted training.
         first_attempts: the number of the attempt in each run that no interruption came before.
     """
-    return any(result.first is not None and result.first.attempt == first_attempts.get(result.run) for result in results)
+    return any(
+        result.first is not None and result.first.attempt == first_attempts.get(result.run)
+        for result in results
+    )
 
 
-def verdict(results: Sequence[TrainingResult], again: Sequence[TrainingResult] | None, *, early: bool = False) -> Verdict:
+def verdict(
+    results: Sequence[TrainingResult],
+    again: Sequence[TrainingResult] | None,
+    *,
+    early: bool = False,
+) -> Verdict:
     """What is to be said.
 
     Args:

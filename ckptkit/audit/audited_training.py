@@ -1,4 +1,6 @@
-"""One training of an audit, from its first start to its end: started again after each interruption. Effects only."""
+"""One training of an audit, from its first start to its end: started again after each interruption.
+Effects only.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,8 @@ class TrainingStart:
     Args:
         code: the exit code, or the negative number of the signal that ended it.
         said: what it said last.
-        step: where it was interrupted; None where it was not: it came to its end without coming to that step.
+        step: where it was interrupted; None where it was not: it came to its end without coming to
+            that step.
         time: when it was, in seconds since the epoch.
     """
 
@@ -98,7 +101,9 @@ class Trained:
 
 
 Tell = Callable[[int, ChannelState | None, InterruptionMoment | None], None]
-"""Is told which start is under way, from 1, what the training says of itself, and the interruption that has just been sent, or None."""
+"""Is told which start is under way, from 1, what the training says of itself, and the interruption
+that has just been sent, or None.
+"""
 
 
 class Trainer:
@@ -114,14 +119,34 @@ class Trainer:
         tell: is told how it gets on.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], inbox: Inbox, family: ProcessTree, limits: Limits, clock: Clock,
-                 tell: Tell) -> None:
-        self._command, self._inbox, self._family, self._limits, self._clock, self._tell = command, inbox, family, limits, clock, tell
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        inbox: Inbox,
+        family: ProcessTree,
+        limits: Limits,
+        clock: Clock,
+        tell: Tell,
+    ) -> None:
+        self._command, self._inbox, self._family, self._limits, self._clock, self._tell = (
+            command,
+            inbox,
+            family,
+            limits,
+            clock,
+            tell,
+        )
         self._number = 1
         # An export is no part of the state, and its check is a process that imports TensorFlow.
-        self._environment = {OFF: "0", **{name: value for name, value in environment.items() if name != ENVIRONMENT}}
+        self._environment = {
+            OFF: "0",
+            **{name: value for name, value in environment.items() if name != ENVIRONMENT},
+        }
 
-    def run(self, place: Sandbox, every: int, moments: Sequence[InterruptionMoment] = ()) -> Trained:
+    def run(
+        self, place: Sandbox, every: int, moments: Sequence[InterruptionMoment] = ()
+    ) -> Trained:
         """Runs a training to its end.
 
         Args:
@@ -140,7 +165,9 @@ class Trainer:
         try:
             for number, moment in enumerate(moments):
                 self._number = number + 1
-                trained.interruptions.append(Interruption(moment, self._one(place, every, log, moment)))
+                trained.interruptions.append(
+                    Interruption(moment, self._one(place, every, log, moment))
+                )
             self._number = len(moments) + 1
             said = self._one(place, every, log, None).said
             trained.spoke = said is not None and bool(said.run)
@@ -149,23 +176,48 @@ class Trainer:
         trained.secs = time.monotonic() - began
         return trained
 
-    def _one(self, place: Sandbox, every: int, log: TrainingLog, moment: InterruptionMoment | None) -> TrainingStart:
+    def _one(
+        self, place: Sandbox, every: int, log: TrainingLog, moment: InterruptionMoment | None
+    ) -> TrainingStart:
         """One start, with an interruption or without one."""
         self._give_orders(place, every, moment)
         try:
-            environment = {**self._environment, ENVIRONMENT: str(place.orders), "PWD": str(place.work)}
-            child = TrainingProcess(self._command, environment, log, self._family, self._clock, directory=place.work, shown=False)
+            environment = {
+                **self._environment,
+                ENVIRONMENT: str(place.orders),
+                "PWD": str(place.work),
+            }
+            child = TrainingProcess(
+                self._command,
+                environment,
+                log,
+                self._family,
+                self._clock,
+                directory=place.work,
+                shown=False,
+            )
         except OSError as error:
-            raise TrainingError(f"Could not start {self._command[0]}: {error.strerror or error}. Expected a command, as in: ckptkit audit -- python "
-                                f"train.py") from error
+            raise TrainingError(
+                f"Could not start {self._command[0]}: {error.strerror or error}. Expected a "
+                "command, as in: ckptkit audit -- python "
+                f"train.py"
+            ) from error
         try:
             start = self._until_it_ends(child, place, moment)
             self._family.sweep(_SWEEP_SECS, self._let_time_pass)
             child.finish()
             child.end_lines()
-            if start.code != 0 and (start.step is None or (start.said is not None and start.said.outcome == "failed")):
-                how = f"with exit code {start.code}" if start.code >= 0 else f"by {signal.Signals(-start.code).name}"
-                raise TrainingError(f"The training ended {how} by itself. {_ended_with(child.printed, place)}")
+            if start.code != 0 and (
+                start.step is None or (start.said is not None and start.said.outcome == "failed")
+            ):
+                how = (
+                    f"with exit code {start.code}"
+                    if start.code >= 0
+                    else f"by {signal.Signals(-start.code).name}"
+                )
+                raise TrainingError(
+                    f"The training ended {how} by itself. {_ended_with(child.printed, place)}"
+                )
             return start
         finally:
             self._end(child)
@@ -176,20 +228,38 @@ class Trainer:
         orders = Orders(home=str(place.home), every=every)
         if moment is not None:
             place.hold.touch()
-            orders = replace(orders, hold_step=moment.step, hold_run=str(place.path_of(moment.run)), hold=str(place.hold))
+            orders = replace(
+                orders,
+                hold_step=moment.step,
+                hold_run=str(place.path_of(moment.run)),
+                hold=str(place.hold),
+            )
         write_orders(place.orders, orders)
 
-    def _until_it_ends(self, child: TrainingProcess, place: Sandbox, moment: InterruptionMoment | None) -> TrainingStart:
+    def _until_it_ends(
+        self, child: TrainingProcess, place: Sandbox, moment: InterruptionMoment | None
+    ) -> TrainingStart:
         """Waits, and interrupts it where it waits for that."""
-        pulse = StallDetector(Settings(stall_secs=0.0, hang_secs=self._limits.hang_secs, first_step_secs=self._limits.first_step_secs), time.monotonic())
+        pulse = StallDetector(
+            Settings(
+                stall_secs=0.0,
+                hang_secs=self._limits.hang_secs,
+                first_step_secs=self._limits.first_step_secs,
+            ),
+            time.monotonic(),
+        )
         began, ended, held, sent_at, at = time.monotonic(), None, None, 0.0, 0.0
         while True:
             if (status := reap(child.pid)) is not None:
                 ended = status
                 child.ended(status)
             if ended is not None and not child.is_training:
-                return TrainingStart(code=os.waitstatus_to_exitcode(ended), said=child.said, step=held, time=at)
-            self._inbox.wait(_LOOK_SECS if moment is None or held is not None else _HOLD_LOOK_SECS, self._handle)
+                return TrainingStart(
+                    code=os.waitstatus_to_exitcode(ended), said=child.said, step=held, time=at
+                )
+            self._inbox.wait(
+                _LOOK_SECS if moment is None or held is not None else _HOLD_LOOK_SECS, self._handle
+            )
             said = child.said
             self._tell(self._number, said, None)
             if moment is not None and held is None and said is not None and said.phase == HELD:
@@ -197,20 +267,38 @@ class Trainer:
                 child.send(signal.Signals[moment.signal])
                 self._tell(self._number, said, moment)
             if held is not None and time.monotonic() - sent_at > _PATIENCE_SECS:
-                place.hold.unlink(missing_ok=True)  # it does not obey this signal; before that, it would make a step more until it is heard
+                place.hold.unlink(
+                    missing_ok=True
+                    # it does not obey this signal; before that, it would make a step more until it
+                    # is
+                    # heard
+                )
             self._watch(pulse, said, began, child, place)
 
-    def _watch(self, pulse: StallDetector, said: ChannelState | None, began: float, child: TrainingProcess, place: Sandbox) -> None:
+    def _watch(
+        self,
+        pulse: StallDetector,
+        said: ChannelState | None,
+        began: float,
+        child: TrainingProcess,
+        place: Sandbox,
+    ) -> None:
         now = time.monotonic()
         stall = pulse.feel(said, now)
         if stall is not None:
             child.dump()
             time.sleep(_LOOK_SECS)  # its stacks are in the output
-            raise TrainingError(f"The training made no progress for {stall.secs:.0f} s and was ended (--hang-secs). "
-                                f"{_ended_with(child.printed, place)}")
+            raise TrainingError(
+                f"The training made no progress for {stall.secs:.0f} s and was ended "
+                "(--hang-secs). "
+                f"{_ended_with(child.printed, place)}"
+            )
         if self._limits.limit_secs and now - began > self._limits.limit_secs:
-            raise TrainingError(f"The training took longer than {self._limits.limit_secs:g} s and was ended (--limit-secs). "
-                                f"{_ended_with(child.printed, place)}")
+            raise TrainingError(
+                f"The training took longer than {self._limits.limit_secs:g} s and was ended "
+                "(--limit-secs). "
+                f"{_ended_with(child.printed, place)}"
+            )
 
     def _end(self, child: TrainingProcess) -> None:
         """Nothing of it is left, however it ended."""
@@ -224,7 +312,8 @@ class Trainer:
         reap(0)
 
     def heed(self) -> None:
-        """Ends here where this process was told to end meanwhile, as by Ctrl-C: the inbox takes signals, and only tells of them when it is asked.
+        """Ends here where this process was told to end meanwhile, as by Ctrl-C: the inbox takes
+        signals, and only tells of them when it is asked.
 
         Raises:
             KeyboardInterrupt: where it was.
@@ -239,5 +328,9 @@ class Trainer:
 def _ended_with(printed: Sequence[str], place: Sandbox) -> str:
     """The end of its output, and where the rest is."""
     lines = [line for line in printed if line.strip()][-_SHOWN_LINES:]
-    end = "\n".join(["Its standard error ended with:", *(f"  {line}" for line in lines)]) if lines else "It wrote nothing to standard error."
+    end = (
+        "\n".join(["Its standard error ended with:", *(f"  {line}" for line in lines)])
+        if lines
+        else "It wrote nothing to standard error."
+    )
     return f"All that it printed is in {place.log}. {end}"

@@ -67,7 +67,8 @@ class Audit:
         trainings: by name, in the order in which they were run.
         results: the interrupted training beside the uninterrupted one, by run.
         again: the second uninterrupted one beside the first; None where there was none.
-        own: places of Python state that are other in each training by themselves, and do not count, by run.
+        own: places of Python state that are other in each training by themselves, and do not count,
+            by run.
         reasons: why runs cannot be exact, as ckptkit has said itself in their journals.
         began_at: the steps at which the attempts of the interrupted training began, by run.
     """
@@ -84,7 +85,9 @@ class Audit:
 class Say:
     """Is told how the audit gets on; this one says nothing."""
 
-    def begins(self, training: str, lengths: Sequence[Length], planned: Sequence[InterruptionMoment]) -> None:
+    def begins(
+        self, training: str, lengths: Sequence[Length], planned: Sequence[InterruptionMoment]
+    ) -> None:
         """A training begins; `lengths` are known after the first one."""
 
     def ended(self, training: str, trained: Trained) -> None:
@@ -124,10 +127,17 @@ def audit(plan: AuditPlan, trainer: Trainer, say: Say) -> Audit:
     one = train(UNINTERRUPTED, plan.every)
     lengths += _lengths(one, plan)
     every = plan.every or distance(max(length.steps for length in lengths))
-    planned = interruptions.chosen(lengths, plan.at, plan.signals) if plan.at else interruptions.drawn(lengths, plan.kills, plan.seed, plan.signals)
+    planned = (
+        interruptions.chosen(lengths, plan.at, plan.signals)
+        if plan.at
+        else interruptions.drawn(lengths, plan.kills, plan.seed, plan.signals)
+    )
     other = train(INTERRUPTED, every, planned)
     untouched = _untouched(other)
-    found.own = {name: own_places(*runs, untouched.get(name), compare_now) for name, runs in _runs(one.place, other.place).items()}
+    found.own = {
+        name: own_places(*runs, untouched.get(name), compare_now)
+        for name, runs in _runs(one.place, other.place).items()
+    }
     found.results = results(other)
     found.began_at = {name: _began_at(_journal(path)) for name, path in other.place.runs().items()}
     found.reasons = _reasons([one.place, other.place])
@@ -144,7 +154,8 @@ def audit(plan: AuditPlan, trainer: Trainer, say: Say) -> Audit:
 
 
 def _lengths(trained: Trained, plan: AuditPlan) -> list[Length]:
-    """The runs of the uninterrupted training, in the order in which they were opened, and how many steps they have.
+    """The runs of the uninterrupted training, in the order in which they were opened, and how many
+    steps they have.
 
     Raises:
         TrainingError: where there is none.
@@ -152,24 +163,43 @@ def _lengths(trained: Trained, plan: AuditPlan) -> list[Length]:
     runs = trained.place.runs()
     if not runs or not trained.spoke:
         raise TrainingError(_no_run(trained, plan))
-    opened = sorted(runs, key=lambda name: min((event.time for event in _journal(runs[name])), default=0.0))
-    return [Length(name, checkpoints[-1].step) for name in opened
-            if (checkpoints := list_checkpoints(RunLayout(runs[name]))) and checkpoints[-1].step] or _nothing_trained(trained)
+    opened = sorted(
+        runs, key=lambda name: min((event.time for event in _journal(runs[name])), default=0.0)
+    )
+    return [
+        Length(name, checkpoints[-1].step)
+        for name in opened
+        if (checkpoints := list_checkpoints(RunLayout(runs[name]))) and checkpoints[-1].step
+    ] or _nothing_trained(trained)
 
 
 def _nothing_trained(trained: Trained) -> list[Length]:
-    raise TrainingError(f"The training ended well and has saved no checkpoint of a step. Expected a run that trains. All that it printed is in "
-                        f"{trained.place.log}.")
+    raise TrainingError(
+        "The training ended well and has saved no checkpoint of a step. Expected a run that "
+        "trains. All that it printed is in "
+        f"{trained.place.log}."
+    )
 
 
 def _no_run(trained: Trained, plan: AuditPlan) -> str:
     left_out = plan.source.left_out if plan.source is not None else ()
-    hint = f" Not copied, being runs: {', '.join(map(str, left_out[:3]))} (see --link)." if left_out else ""
+    hint = (
+        f" Not copied, being runs: {', '.join(map(str, left_out[:3]))} (see --link)."
+        if left_out
+        else ""
+    )
     if trained.place.runs():
-        return (f"The training has a launcher of its own, or runs where the audit cannot hear it. Name the training itself, without `ckptkit run`, "
-                f"as in: ckptkit audit -- python train.py. All that it printed is in {trained.place.log}.")
-    return (f"The training ended well and has opened no run of ckptkit. Expected a program that trains with CheckpointCallback or "
-            f"CheckpointManager.{hint} All that it printed is in {trained.place.log}.")
+        return (
+            "The training has a launcher of its own, or runs where the audit cannot hear it. "
+            "Name the training itself, without `ckptkit run`, "
+            "as in: ckptkit audit -- python train.py. All that it printed is in "
+            f"{trained.place.log}."
+        )
+    return (
+        "The training ended well and has opened no run of ckptkit. Expected a program that "
+        "trains with CheckpointCallback or "
+        f"CheckpointManager.{hint} All that it printed is in {trained.place.log}."
+    )
 
 
 Pair = tuple[list[Checkpoint], list[Checkpoint]]
@@ -184,21 +214,35 @@ def _runs(one: Sandbox, other: Sandbox) -> dict[str, Pair]:
     runs, others = one.runs(), other.runs()
     found = {}
     for name in sorted({*runs, *others}):
-        left, right = (list_checkpoints(RunLayout(paths[name])) if name in paths else [] for paths in (runs, others))
+        left, right = (
+            list_checkpoints(RunLayout(paths[name])) if name in paths else []
+            for paths in (runs, others)
+        )
         if bool(left) != bool(right):
-            raise CheckpointNotFoundError(f"{name} has checkpoints in one training and none in the other: {one.home} and {other.home}. Expected a "
-                                          f"script that trains the same runs each time.")
+            raise CheckpointNotFoundError(
+                f"{name} has checkpoints in one training and none in the other: {one.home} and "
+                f"{other.home}. Expected a "
+                f"script that trains the same runs each time."
+            )
         if left and right:
             found[name] = (left, right)
     return found
 
 
-def _results(one: Sandbox, other: Sandbox, own: Mapping[str, Set[str]], compares: Callable[[str], None], compare: Compare) -> list[TrainingResult]:
+def _results(
+    one: Sandbox,
+    other: Sandbox,
+    own: Mapping[str, Set[str]],
+    compares: Callable[[str], None],
+    compare: Compare,
+) -> list[TrainingResult]:
     """Every run that both trainings have, compared."""
     paths, results = other.runs(), []
     for name, (left, right) in _runs(one, other).items():
         compares(name)
-        results.append(result_of(name, left, right, _journal(paths[name]), compare, own.get(name, set())))
+        results.append(
+            result_of(name, left, right, _journal(paths[name]), compare, own.get(name, set()))
+        )
     return results
 
 
@@ -208,9 +252,19 @@ def _journal(run: Path) -> Sequence[Event]:
 
 def _untouched(trained: Trained) -> Mapping[str, int]:
     """The attempt of each run that began before the first interruption."""
-    first = min((each.start.time for each in trained.interruptions if each.start.step is not None), default=float("inf"))
-    starts = {name: [event for event in _journal(path) if isinstance(event, AttemptStarted)] for name, path in trained.place.runs().items()}
-    return {name: min(event.attempt for event in found) for name, found in starts.items() if found and min(event.time for event in found) < first}
+    first = min(
+        (each.start.time for each in trained.interruptions if each.start.step is not None),
+        default=float("inf"),
+    )
+    starts = {
+        name: [event for event in _journal(path) if isinstance(event, AttemptStarted)]
+        for name, path in trained.place.runs().items()
+    }
+    return {
+        name: min(event.attempt for event in found)
+        for name, found in starts.items()
+        if found and min(event.time for event in found) < first
+    }
 
 
 def _began_at(events: Sequence[Event]) -> list[int]:
@@ -220,5 +274,11 @@ def _began_at(events: Sequence[Event]) -> list[int]:
 
 
 def _reasons(places: Sequence[Sandbox]) -> list[str]:
-    told = [event.reason for each in places for path in each.runs().values() for event in _journal(path) if isinstance(event, Inexact)]
+    told = [
+        event.reason
+        for each in places
+        for path in each.runs().values()
+        for event in _journal(path)
+        if isinstance(event, Inexact)
+    ]
     return list(dict.fromkeys(told))

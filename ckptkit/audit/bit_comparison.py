@@ -19,7 +19,8 @@ class BitDifference:
     """One thing that is not the same in two checkpoints.
 
     Args:
-        name: the key of a tensor, for Python state with where in it; or `position`, or `metrics/<name>`.
+        name: the key of a tensor, for Python state with where in it; or `position`, or
+            `metrics/<name>`.
         path: the name under which Keras or TensorFlow knows it; empty where there is none.
         kind: `variable`, `trackable`, `python`, `position`, `metric` or `missing`.
         words: what is different.
@@ -33,7 +34,6 @@ class BitDifference:
     words: str
     differing: int = 1
     values: int = 1
-
 
     @property
     def place(self) -> str:
@@ -61,10 +61,19 @@ class BitComparison:
 
 
 def different_arrays(name: str, path: str, kind: str, one: Any, other: Any) -> BitDifference | None:
-    """Compares two arrays by their bits: a NaN is the same as one of the same bits, and 0.0 is not -0.0."""
+    """Compares two arrays by their bits: a NaN is the same as one of the same bits, and 0.0 is not
+    -0.0.
+    """
     one, other = np.asarray(one), np.asarray(other)
     if one.shape != other.shape or one.dtype != other.dtype:
-        return BitDifference(name=name, path=path, kind=kind, words=f"{_form(one)} and {_form(other)}", differing=other.size, values=one.size)
+        return BitDifference(
+            name=name,
+            path=path,
+            kind=kind,
+            words=f"{_form(one)} and {_form(other)}",
+            differing=other.size,
+            values=one.size,
+        )
     unequal = _unequal(one, other)
     count = int(unequal.sum())
     if not count:
@@ -73,9 +82,22 @@ def different_arrays(name: str, path: str, kind: str, one: Any, other: Any) -> B
     left, right = one.reshape(-1)[first], other.reshape(-1)[first]
     words = f"{count:,} of {_values(one.size)} {'differs' if count == 1 else 'differ'}"
     if one.dtype.kind == "O":
-        return BitDifference(name=name, path=path, kind=kind, words=words, differing=count, values=one.size)
-    place = f"[{', '.join(str(index) for index in np.unravel_index(first, one.shape))}]" if one.shape else "the value"
-    return BitDifference(name=name, path=path, kind=kind, words=f"{words}; {place} is {left!s} and {right!s}", differing=count, values=one.size)
+        return BitDifference(
+            name=name, path=path, kind=kind, words=words, differing=count, values=one.size
+        )
+    place = (
+        f"[{', '.join(str(index) for index in np.unravel_index(first, one.shape))}]"
+        if one.shape
+        else "the value"
+    )
+    return BitDifference(
+        name=name,
+        path=path,
+        kind=kind,
+        words=f"{words}; {place} is {left!s} and {right!s}",
+        differing=count,
+        values=one.size,
+    )
 
 
 def _values(number: int) -> str:
@@ -89,24 +111,40 @@ def _form(array: Any) -> str:
 def _unequal(one: Any, other: Any) -> Any:
     """Which elements differ, of two arrays of one form, flat."""
     if one.dtype.kind == "O":  # strings
-        return np.array([left != right for left, right in zip(one.reshape(-1), other.reshape(-1), strict=True)], dtype=bool)
+        return np.array(
+            [left != right for left, right in zip(one.reshape(-1), other.reshape(-1), strict=True)],
+            dtype=bool,
+        )
     if not one.size:
         return np.zeros(0, dtype=bool)
-    left, right = (np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(array.size, -1) for array in (one, other))
+    left, right = (
+        np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(array.size, -1)
+        for array in (one, other)
+    )
     return (left != right).any(axis=1)
 
 
 def different_python(name: str, path: str, one: bytes, other: bytes) -> list[BitDifference]:
-    """Compares two pieces of Python state, which are JSON; each place that is not the same is a difference of its own."""
+    """Compares two pieces of Python state, which are JSON; each place that is not the same is a
+    difference of its own.
+    """
     if one == other:
         return []
     try:
         left, right = json.loads(one), json.loads(other)
     except (ValueError, RecursionError):
         return [BitDifference(name=name, path=path, kind="python", words="other bytes")]
-    return [BitDifference(name=f"{name}{where}", path=path, kind="python", words=words, differing=differing, values=values)
-            for where, words, differing, values in _places(left, right, "")] or [
-                BitDifference(name=name, path=path, kind="python", words="in another order")]
+    return [
+        BitDifference(
+            name=f"{name}{where}",
+            path=path,
+            kind="python",
+            words=words,
+            differing=differing,
+            values=values,
+        )
+        for where, words, differing, values in _places(left, right, "")
+    ] or [BitDifference(name=name, path=path, kind="python", words="in another order")]
 
 
 class _Nothing:
@@ -118,8 +156,9 @@ _NOTHING = _Nothing()
 
 
 def _places(one: Any, other: Any, where: str) -> Iterator[tuple[str, str, int, int]]:
-    """Where two JSON values are not the same, in words, and how many values are not. Python's 1 == True == 1.0 are not the same here, and two NaN
-    are. A list of plain values is one place, as a random state has hundreds.
+    """Where two JSON values are not the same, in words, and how many values are not. Python's 1 ==
+    True == 1.0 are not the same here, and two NaN are. A list of plain values is one place, as a
+    random state has hundreds.
     """
     if isinstance(one, dict) and isinstance(other, dict):
         for key in [*one, *(key for key in other if key not in one)]:
@@ -148,4 +187,4 @@ def _text(value: Any) -> str:
 
 def _shown(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS - 3] + "..."
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."

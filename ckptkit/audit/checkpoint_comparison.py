@@ -1,4 +1,6 @@
-"""Reads two checkpoints and compares them. TensorFlow reads its own files; where all bytes agree it is not needed."""
+"""Reads two checkpoints and compares them. TensorFlow reads its own files; where all bytes agree it
+is not needed.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ckptkit.audit.bit_comparison import BitComparison, BitDifference, different_arrays, different_python
+from ckptkit.audit.bit_comparison import (
+    BitComparison,
+    BitDifference,
+    different_arrays,
+    different_python,
+)
 from ckptkit.load.cpu_only import only_look
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.manifest import Manifest, TensorEntry, from_numbers
@@ -17,7 +24,8 @@ _OPAQUE = "variant"
 
 
 def compare(one: Checkpoint, other: Checkpoint) -> BitComparison:
-    """Compares all that two checkpoints hold: variables and tables by their bits, Python state, position and metrics.
+    """Compares all that two checkpoints hold: variables and tables by their bits, Python state,
+    position and metrics.
 
     Raises:
         CorruptCheckpointError: where one cannot be read.
@@ -30,7 +38,9 @@ def compare(one: Checkpoint, other: Checkpoint) -> BitComparison:
         _count(compared, left.get(key, right.get(key)), key)
     if not _same_bytes(one.manifest, other.manifest):
         compared.differences += _tensors(one, other, left, right)
-    compared.differences += _positions(one.manifest, other.manifest) + _metrics(one.manifest, other.manifest)
+    compared.differences += _positions(one.manifest, other.manifest) + _metrics(
+        one.manifest, other.manifest
+    )
     return compared
 
 
@@ -42,8 +52,11 @@ def _count(compared: BitComparison, entry: TensorEntry | None, key: str) -> None
     if entry is None:
         return
     if entry.dtype == _OPAQUE:
-        compared.not_compared.append(f"{entry.path or key}: the buffers of an iterator, which are filled as time allows; the batches that it gave "
-                                     f"are in the variables")
+        compared.not_compared.append(
+            f"{entry.path or key}: the buffers of an iterator, which are filled as time allows; "
+            "the batches that it gave "
+            f"are in the variables"
+        )
     elif entry.kind == "python":
         compared.python += "/arrays/" not in key
     else:
@@ -52,10 +65,14 @@ def _count(compared: BitComparison, entry: TensorEntry | None, key: str) -> None
 
 
 def _same_bytes(one: Manifest, other: Manifest) -> bool:
-    return [(file.name, file.digest) for file in one.files] == [(file.name, file.digest) for file in other.files]
+    return [(file.name, file.digest) for file in one.files] == [
+        (file.name, file.digest) for file in other.files
+    ]
 
 
-def _tensors(one: Checkpoint, other: Checkpoint, left: dict[str, TensorEntry], right: dict[str, TensorEntry]) -> list[BitDifference]:
+def _tensors(
+    one: Checkpoint, other: Checkpoint, left: dict[str, TensorEntry], right: dict[str, TensorEntry]
+) -> list[BitDifference]:
     found: list[BitDifference] = []
     for key in [*left, *(key for key in right if key not in left)]:
         entry = left.get(key) or right[key]
@@ -84,11 +101,21 @@ def _positions(one: Manifest, other: Manifest) -> list[BitDifference]:
     left, right = ((each.step, each.epoch, each.batch) for each in (one, other))
     if left == right:
         return []
-    return [BitDifference(name="position", path="", kind="position", words=f"step, epoch and batch {left} and {right}")]
+    return [
+        BitDifference(
+            name="position",
+            path="",
+            kind="position",
+            words=f"step, epoch and batch {left} and {right}",
+        )
+    ]
 
 
 def _metrics(one: Manifest, other: Manifest) -> list[BitDifference]:
     left, right = (from_numbers(each.metrics) for each in (one, other))
     pairs = {name: (left.get(name), right.get(name)) for name in [*left, *right]}
-    return [BitDifference(name=f"metrics/{name}", path=name, kind="metric", words=f"{a!r} and {b!r}") for name, (a, b) in pairs.items()
-            if repr(a) != repr(b)]
+    return [
+        BitDifference(name=f"metrics/{name}", path=name, kind="metric", words=f"{a!r} and {b!r}")
+        for name, (a, b) in pairs.items()
+        if repr(a) != repr(b)
+    ]

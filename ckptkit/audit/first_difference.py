@@ -1,4 +1,6 @@
-"""Where two trainings of one run first differ: checkpoints of the same step, oldest first, and the last ones. Pure; what reads is passed in."""
+"""Where two trainings of one run first differ: checkpoints of the same step, oldest first, and the
+last ones. Pure; what reads is passed in.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ Compare = Callable[[Checkpoint, Checkpoint], BitComparison]
 
 @dataclass(frozen=True, kw_only=True)
 class First:
-    """The first place at which two trainings differ, as far as there are checkpoints of the same step.
+    """The first place at which two trainings differ, as far as there are checkpoints of the same
+    step.
 
     Args:
         step: of the first checkpoint that is not the same.
@@ -55,8 +58,14 @@ class TrainingResult:
         return {difference.name for difference in self.compared.differences}
 
 
-def result_of(run: str, one: Sequence[Checkpoint], other: Sequence[Checkpoint], events: Sequence[Event], compare: Compare,
-              own: Set[str] = frozenset()) -> TrainingResult:
+def result_of(
+    run: str,
+    one: Sequence[Checkpoint],
+    other: Sequence[Checkpoint],
+    events: Sequence[Event],
+    compare: Compare,
+    own: Set[str] = frozenset(),
+) -> TrainingResult:
     """Compares two trainings of one run.
 
     Args:
@@ -67,35 +76,61 @@ def result_of(run: str, one: Sequence[Checkpoint], other: Sequence[Checkpoint], 
         compare: reads two checkpoints and compares them.
         own: places of Python state that do not count, see `own_places`.
     """
+
     def compare_the_rest(left: Checkpoint, right: Checkpoint) -> BitComparison:
         compared = compare(left, right)
-        return replace(compared, differences=[each for each in compared.differences if each.place not in own])
+        return replace(
+            compared, differences=[each for each in compared.differences if each.place not in own]
+        )
 
     last, others_last = one[-1], other[-1]
     compared = compare_the_rest(last, others_last)
     result = TrainingResult(run=run, step=last.step, compared=compared)
     if not compared.differences:
         return result
-    first, steps = _first({each.step: each for each in one}, sorted(other, key=lambda each: (each.step, each.attempt)), compare_the_rest)
+    first, steps = _first(
+        {each.step: each for each in one},
+        sorted(other, key=lambda each: (each.step, each.attempt)),
+        compare_the_rest,
+    )
     attempt = first.attempt if first is not None else others_last.attempt
     if first is None:  # they have ended at steps of their own
         equal = max(steps, default=0)
-        first = First(step=others_last.step, equal_step=equal, attempt=attempt, began_at=0, differences=tuple(compared.differences))
-    return replace(result, first=replace(first, began_at=began(events).get(attempt, 0)), steps=tuple(steps))
+        first = First(
+            step=others_last.step,
+            equal_step=equal,
+            attempt=attempt,
+            began_at=0,
+            differences=tuple(compared.differences),
+        )
+    return replace(
+        result, first=replace(first, began_at=began(events).get(attempt, 0)), steps=tuple(steps)
+    )
 
 
-def own_places(one: Sequence[Checkpoint], other: Sequence[Checkpoint], untouched: int | None, compare: Compare) -> set[str]:
-    """Python state that two trainings do not share from their beginning, before anything has interrupted one, though their variables are the same:
-    random states of Python and NumPy that nobody seeds, because nobody uses them; a clock.
+def own_places(
+    one: Sequence[Checkpoint], other: Sequence[Checkpoint], untouched: int | None, compare: Compare
+) -> set[str]:
+    """Python state that two trainings do not share from their beginning, before anything has
+    interrupted one, though their variables are the same: random states of Python and NumPy that
+    nobody seeds, because nobody uses them; a clock.
 
     Args:
         one: checkpoints of the training that was not interrupted.
         other: of the one that was.
-        untouched: the attempt of the latter that no interruption came before; None where there is none.
+        untouched: the attempt of the latter that no interruption came before; None where there is
+            none.
         compare: reads two checkpoints and compares them.
     """
     steps = {each.step: each for each in one}
-    early = next((each for each in sorted(other, key=lambda each: each.step) if each.attempt == untouched and each.step in steps), None)
+    early = next(
+        (
+            each
+            for each in sorted(other, key=lambda each: each.step)
+            if each.attempt == untouched and each.step in steps
+        ),
+        None,
+    )
     return set() if early is None else python_places(compare(steps[early.step], early))
 
 
@@ -104,7 +139,9 @@ def python_places(compared: BitComparison) -> set[str]:
     return {each.place for each in compared.differences if each.kind == "python"}
 
 
-def _first(one: Mapping[int, Checkpoint], other: Sequence[Checkpoint], compare: Compare) -> tuple[First | None, list[int]]:
+def _first(
+    one: Mapping[int, Checkpoint], other: Sequence[Checkpoint], compare: Compare
+) -> tuple[First | None, list[int]]:
     equal = 0
     steps: list[int] = []
     for checkpoint in other:
@@ -113,7 +150,13 @@ def _first(one: Mapping[int, Checkpoint], other: Sequence[Checkpoint], compare: 
         found = compare(one[checkpoint.step], checkpoint).differences
         steps.append(checkpoint.step)
         if found:
-            return First(step=checkpoint.step, equal_step=equal, attempt=checkpoint.attempt, began_at=0, differences=tuple(found)), steps
+            return First(
+                step=checkpoint.step,
+                equal_step=equal,
+                attempt=checkpoint.attempt,
+                began_at=0,
+                differences=tuple(found),
+            ), steps
         equal = checkpoint.step
     return None, steps
 

@@ -41,7 +41,9 @@ class InterruptionMoment:
     signal: str
 
 
-def chosen(lengths: Sequence[Length], steps: Sequence[int], signals: Sequence[str] = SIGNALS) -> list[InterruptionMoment]:
+def chosen(
+    lengths: Sequence[Length], steps: Sequence[int], signals: Sequence[str] = SIGNALS
+) -> list[InterruptionMoment]:
     """Interruptions at these steps of the first run that was trained.
 
     Raises:
@@ -50,13 +52,22 @@ def chosen(lengths: Sequence[Length], steps: Sequence[int], signals: Sequence[st
     first = lengths[0]
     late = [step for step in steps if not 1 <= step <= first.steps]
     if late:
-        raise ConfigError(f"--at names steps at which the training is interrupted. The training of {first.run} has {first.steps} steps. Received: "
-                          f"{', '.join(map(str, late))}. Expected steps from 1 to {first.steps}.")
-    return [InterruptionMoment(first.run, step, signal) for step, signal in zip(sorted(set(steps)), itertools.cycle(signals), strict=False)]
+        raise ConfigError(
+            f"--at names steps at which the training is interrupted. The training of {first.run} "
+            f"has {first.steps} steps. Received: "
+            f"{', '.join(map(str, late))}. Expected steps from 1 to {first.steps}."
+        )
+    return [
+        InterruptionMoment(first.run, step, signal)
+        for step, signal in zip(sorted(set(steps)), itertools.cycle(signals), strict=False)
+    ]
 
 
-def drawn(lengths: Sequence[Length], count: int, seed: int, signals: Sequence[str] = SIGNALS) -> list[InterruptionMoment]:
-    """Interruptions at random steps, each of which is as likely as any other, over all runs; fewer where there are fewer steps.
+def drawn(
+    lengths: Sequence[Length], count: int, seed: int, signals: Sequence[str] = SIGNALS
+) -> list[InterruptionMoment]:
+    """Interruptions at random steps, each of which is as likely as any other, over all runs; fewer
+    where there are fewer steps.
 
     Args:
         lengths: of the runs, in the order in which they are trained.

@@ -1,7 +1,9 @@
-"""Where each training of an audit lives: a directory of its own, with a copy of the working directory.
+"""Where each training of an audit lives: a directory of its own, with a copy of the working
+directory.
 
-Whatever a script writes below its working directory is so kept apart from the user's files and from the other training's. Runs are left out, as
-the audit begins new ones; so are caches and what belongs to version control. Virtual environments are linked.
+Whatever a script writes below its working directory is so kept apart from the user's files and from
+the other training's. Runs are left out, as the audit begins new ones; so are caches and what
+belongs to version control. Virtual environments are linked.
 """
 
 from __future__ import annotations
@@ -82,12 +84,16 @@ def look(root: Path, links: Sequence[Path], most_bytes: int, *, without: Path) -
             total += entry.size_bytes
             if total > most_bytes:
                 _complain(root, entries, most_bytes)
-    return SandboxSource(root, tuple(each for each in entries if not _leads_into(root, each, left_out)), tuple(left_out))
+    return SandboxSource(
+        root,
+        tuple(each for each in entries if not _leads_into(root, each, left_out)),
+        tuple(left_out),
+    )
 
 
 def _leads_into(root: Path, entry: SandboxEntry, left_out: Sequence[Path]) -> bool:
-    """Whether it is a link to a run that is not copied, such as `latest`: a training can make a run where nothing is, but not where a link is that
-    leads nowhere.
+    """Whether it is a link to a run that is not copied, such as `latest`: a training can make a run
+    where nothing is, but not where a link is that leads nowhere.
     """
     if entry.kind != "link":
         return False
@@ -98,12 +104,17 @@ def _leads_into(root: Path, entry: SandboxEntry, left_out: Sequence[Path]) -> bo
 def _below(root: Path, path: Path) -> Path:
     whole = Path(os.path.abspath(root / path))
     if not whole.is_relative_to(root) or whole == root or not os.path.lexists(whole):
-        raise ConfigError(f"--link names a file or directory in the working directory, which is linked and not copied. Received: {path}. There is no "
-                          f"such thing in {root}.")
+        raise ConfigError(
+            "--link names a file or directory in the working directory, which is linked and not "
+            f"copied. Received: {path}. There is no "
+            f"such thing in {root}."
+        )
     return whole.relative_to(root)
 
 
-def _walk(root: Path, directory: Path, linked: set[Path], left_out: list[Path], without: Path) -> Iterator[SandboxEntry]:
+def _walk(
+    root: Path, directory: Path, linked: set[Path], left_out: list[Path], without: Path
+) -> Iterator[SandboxEntry]:
     for found in sorted(os.scandir(root / directory), key=lambda each: each.name):
         path = directory / found.name
         if path in linked or found.is_symlink():
@@ -129,10 +140,18 @@ def _complain(root: Path, entries: Sequence[SandboxEntry], most_bytes: int) -> N
     sums: dict[str, int] = {}
     for entry in entries:
         sums[entry.path.parts[0]] = sums.get(entry.path.parts[0], 0) + entry.size_bytes
-    largest = ", ".join(f"{name} ({size(total)})" for name, total in sorted(sums.items(), key=lambda each: -each[1])[:_LARGEST])
-    raise ConfigError(f"Each training of an audit has a copy of the working directory, {root}, and that is more than {size(most_bytes)}; so far "
-                      f"{largest}. Link what the training only reads (--link data), start the audit in the directory of the script, allow more "
-                      f"(--copy-bytes), or go without a copy (--in-place): then the script's own files are written where they always are.")
+    largest = ", ".join(
+        f"{name} ({size(total)})"
+        for name, total in sorted(sums.items(), key=lambda each: -each[1])[:_LARGEST]
+    )
+    raise ConfigError(
+        f"Each training of an audit has a copy of the working directory, {root}, and that is more "
+        f"than {size(most_bytes)}; so far "
+        f"{largest}. Link what the training only reads (--link data), start the audit in the "
+        "directory of the script, allow more "
+        "(--copy-bytes), or go without a copy (--in-place): then the script's own files are "
+        "written where they always are."
+    )
 
 
 @dataclass(frozen=True)
@@ -161,7 +180,9 @@ class Sandbox:
         return self.home / "hold"
 
     def runs(self) -> dict[str, Path]:
-        """The run directories that are here, by the name under which they are shown: the path that the script named."""
+        """The run directories that are here, by the name under which they are shown: the path that
+        the script named.
+        """
         found = {}
         for directory, names, _ in os.walk(self.home):
             path = Path(directory)
@@ -173,7 +194,11 @@ class Sandbox:
     def path_of(self, name: str) -> Path:
         """The run directory that is shown under a name, also where it is not there yet."""
         wanted = Path(os.path.normpath(self.work / name))
-        return wanted if wanted.is_relative_to(self.home) else self.home / ELSEWHERE / wanted.relative_to("/")
+        return (
+            wanted
+            if wanted.is_relative_to(self.home)
+            else self.home / ELSEWHERE / wanted.relative_to("/")
+        )
 
     def _name(self, path: Path) -> str:
         if not path.is_relative_to(self.home / ELSEWHERE):

@@ -1,8 +1,10 @@
-"""The `ckptkit` command: one command a file, imported only when it is called, so that a start stays fast.
+"""The `ckptkit` command: one command a file, imported only when it is called, so that a start stays
+fast.
 
-None of these imports TensorFlow by itself. The readers (`list`, `show`, `tensors`, `diff`, `verify`) take no lock and need no write permission;
-what takes a checkpoint away (`prune`, `rollback`) holds the run for as long as it works. Exit codes are in `exits.py`, and `docs/cli.md` describes
-every command and every `--json` form.
+None of these imports TensorFlow by itself. The readers (`list`, `show`, `tensors`, `diff`,
+`verify`) take no lock and need no write permission; what takes a checkpoint away (`prune`,
+`rollback`) holds the run for as long as it works. Exit codes are in `exits.py`, and `docs/cli.md`
+describes every command and every `--json` form.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from ckptkit.cli.plain_text import plain
 from ckptkit.errors import CheckpointError
 
 _COLLECT_AFTER = 1_000_000
-"""New objects after which Python looks for cycles: a long journal has none, and to look through it again and again takes longer than to read it."""
+"""New objects after which Python looks for cycles: a long journal has none, and to look through it
+again and again takes longer than to read it.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            # A name on disk need not be spellable in the terminal's encoding; that is no reason to show nothing.
+            # A name on disk need not be spellable in the terminal's encoding; that is no reason to
+            # show nothing.
             stream.reconfigure(errors="backslashreplace")
     patience = gc.get_threshold()
     gc.set_threshold(_COLLECT_AFTER, *patience[1:])
@@ -44,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # The reader (`head`, a pager) has seen enough. Python would complain once more when it flushes at exit.
+        # The reader (`head`, a pager) has seen enough. Python would complain once more when it
+        # flushes at exit.
         _forget_output()
         return ExitCode.OK
     except OSError as error:
@@ -61,7 +67,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         # Not group.main(), which ends with exit code 1 where a pipe is closed.
         # And not list(...): once its module is imported, `list` is the command's here.
-        with group.make_context("ckptkit", [*(sys.argv[1:] if arguments is None else arguments)]) as context:
+        with group.make_context(
+            "ckptkit", [*(sys.argv[1:] if arguments is None else arguments)]
+        ) as context:
             group.invoke(context)
     except click.exceptions.Exit as end:  # --help, --version
         return end.exit_code

@@ -21,22 +21,35 @@ from ckptkit.cli.plain_text import count, duration, plain
 from ckptkit.run.launcher_channel import ChannelState
 
 _MOST_SHOWN = 5
-_WORDS = {"exact": "exact: the interrupted training ended with the same bits",
-          "inexact": "not exact: the interrupted training ended with other bits, and two uninterrupted ones with the same",
-          "not_reproducible": "not reproducible: two trainings differ without any interruption, so nothing can be said of what interruptions do"}
+_WORDS = {
+    "exact": "exact: the interrupted training ended with the same bits",
+    "inexact": "not exact: the interrupted training ended with other bits, and two uninterrupted "
+    "ones with the same",
+    "not_reproducible": "not reproducible: two trainings differ without any interruption, so "
+    "nothing can be said of what interruptions do",
+}
 _CAUSES = {
     "inexact": (
-        "What is not in the state begins anew after an interruption. Look for: tf.random.* without a generator of its own (use tf.random.Generator "
-        "or keras.random with a SeedGenerator, and put it into the state); Python objects that training changes and the state does not hold; "
-        "files that the script reads back; data from generators. docs/exactness.md has the list."),
+        "What is not in the state begins anew after an interruption. Look for: tf.random.* "
+        "without a generator of its own (use tf.random.Generator "
+        "or keras.random with a SeedGenerator, and put it into the state); Python objects that "
+        "training changes and the state does not hold; "
+        "files that the script reads back; data from generators. docs/exactness.md has the list."
+    ),
     "not_reproducible": (
-        "The script gives other values each time by itself. Look for: random numbers without a seed (keras.utils.set_random_seed(n) at the top); "
-        "operations whose order of adding changes (tf.config.experimental.enable_op_determinism()); data that comes in another order "
-        "(deterministic=False, the order of a directory, of a set); the clock. docs/exactness.md has the list.")}
+        "The script gives other values each time by itself. Look for: random numbers without a "
+        "seed (keras.utils.set_random_seed(n) at the top); "
+        "operations whose order of adding changes "
+        "(tf.config.experimental.enable_op_determinism()); data that comes in another order "
+        "(deterministic=False, the order of a directory, of a set); the clock. docs/exactness.md "
+        "has the list."
+    ),
+}
 
 
 class AuditOutput(Say):
-    """Says on standard error how the audit gets on: a line for each thing that happens, and on a terminal which step it is at.
+    """Says on standard error how the audit gets on: a line for each thing that happens, and on a
+    terminal which step it is at.
 
     Args:
         plan: of the audit.
@@ -59,17 +72,28 @@ class AuditOutput(Say):
         self._line(f"working in {self._plan.home}")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         if self._status is not None:
             self._status.stop()
 
-    def begins(self, training: str, lengths: Sequence[Length], planned: Sequence[InterruptionMoment]) -> None:
+    def begins(
+        self, training: str, lengths: Sequence[Length], planned: Sequence[InterruptionMoment]
+    ) -> None:
         self._name, self._total = training, sum(length.steps for length in lengths)
         where = f", interrupted at {_moments(planned)}" if planned else ""
         drawn = f" (--seed {self._plan.seed})" if planned and not self._plan.at else ""
-        self._line(f"{training}: {f'{self._total:,} steps' if self._total else 'begins'}{where}{drawn}")
+        self._line(
+            f"{training}: {f'{self._total:,} steps' if self._total else 'begins'}{where}{drawn}"
+        )
 
-    def tells(self, start: int, said: ChannelState | None, moment: InterruptionMoment | None) -> None:
+    def tells(
+        self, start: int, said: ChannelState | None, moment: InterruptionMoment | None
+    ) -> None:
         """What the training says of itself."""
         if moment is not None and said is not None:
             self._line(f"{self._name}: {moment.signal} at step {said.step:,}")
@@ -77,7 +101,11 @@ class AuditOutput(Say):
             from rich.text import Text
 
             of = f" of {self._total:,}" if self._total else ""
-            where = "starting" if said is None or not said.run else f"step {said.step:,}{of} ({said.phase})"
+            where = (
+                "starting"
+                if said is None or not said.run
+                else f"step {said.step:,}{of} ({said.phase})"
+            )
             self._status.update(Text(f"{self._name}, start {start}: {where}"))
 
     def ended(self, training: str, trained: Trained) -> None:
@@ -97,7 +125,10 @@ class AuditOutput(Say):
 
 def _moments(planned: Sequence[InterruptionMoment]) -> str:
     several = len({moment.run for moment in planned}) > 1
-    return ", ".join(f"{f'{moment.run} ' if several else ''}{moment.step:,} ({moment.signal})" for moment in planned)
+    return ", ".join(
+        f"{f'{moment.run} ' if several else ''}{moment.step:,} ({moment.signal})"
+        for moment in planned
+    )
 
 
 # -- for people
@@ -112,11 +143,19 @@ def show(audit: Audit, plan: AuditPlan, kept: Path | None) -> None:
         if len(starts) > 1:
             print_line(f"  it was started again at {_steps(starts[1:])}")
         if own := audit.own.get(result.run):
-            print_line(f"  {count(len(own), 'piece')} of Python state {'does' if len(own) == 1 else 'do'} not count, being other in each training "
-                       f"from its beginning, as random states are that nobody has seeded: {plain(', '.join(sorted(own)[:3]))}")
+            print_line(
+                f"  {count(len(own), 'piece')} of Python state "
+                f"{'does' if len(own) == 1 else 'do'} not count, being other in each training "
+                "from its beginning, as random states are that nobody has seeded: "
+                f"{plain(', '.join(sorted(own)[:3]))}"
+            )
     for each in audit.trainings[INTERRUPTED].interruptions:
         if each.start.step is None:
-            print_line(f"  not interrupted at step {each.moment.step:,} of {plain(each.moment.run)}: the training ended before it", style="yellow")
+            print_line(
+                f"  not interrupted at step {each.moment.step:,} of {plain(each.moment.run)}: the "
+                "training ended before it",
+                style="yellow",
+            )
     for reason in audit.reasons:
         print_line(f"ckptkit has noticed: {plain(reason)}")
     if audit.verdict in _CAUSES:
@@ -135,20 +174,36 @@ def _show_run(result: TrainingResult, again: TrainingResult | None) -> None:
     if result.first is None:
         print_line(f"{plain(result.run)}: {what} at step {result.step:,} are equal bit for bit")
         return
-    print_line(f"{plain(result.run)}: of {what} at step {result.step:,}, {_count(result.compared.differences)}", style="red")
+    print_line(
+        f"{plain(result.run)}: of {what} at step {result.step:,}, "
+        f"{_count(result.compared.differences)}",
+        style="red",
+    )
     _show_first(result.first)
     if again is not None:
         same = "equal bit for bit" if not again.names else _count(again.compared.differences)
-        print_line(f"  two uninterrupted trainings: {same}" + (f", the first at step {again.first.step:,}" if again.first is not None else ""))
+        print_line(
+            f"  two uninterrupted trainings: {same}"
+            + (f", the first at step {again.first.step:,}" if again.first is not None else "")
+        )
 
 
 def _show_first(first: First) -> None:
-    before = f"the checkpoint of step {first.equal_step:,} is equal" if first.equal_step else "no earlier checkpoint is equal"
-    print_line(f"  first at step {first.step:,} ({before}), in the attempt that began at step {first.began_at:,}:")
+    before = (
+        f"the checkpoint of step {first.equal_step:,} is equal"
+        if first.equal_step
+        else "no earlier checkpoint is equal"
+    )
+    print_line(
+        f"  first at step {first.step:,} ({before}), in the attempt that began at step "
+        f"{first.began_at:,}:"
+    )
     for difference in first.differences[:_MOST_SHOWN]:
         print_line(f"    {_named(difference)}: {plain(difference.words)}")
     if len(first.differences) > _MOST_SHOWN:
-        print_line(f"    and {count(len(first.differences) - _MOST_SHOWN, 'more difference')} there")
+        print_line(
+            f"    and {count(len(first.differences) - _MOST_SHOWN, 'more difference')} there"
+        )
 
 
 def _named(difference: BitDifference) -> str:
@@ -168,41 +223,89 @@ def _compared(compared: BitComparison) -> str:
 # -- for programs
 
 
-def form(audit: Audit, plan: AuditPlan, command: Sequence[str], kept: Path | None) -> Mapping[str, object]:
+def form(
+    audit: Audit, plan: AuditPlan, command: Sequence[str], kept: Path | None
+) -> Mapping[str, object]:
     """The form of `ckptkit audit --json`; docs/schemas/audit.json has its schema."""
     again = {result.run: result for result in audit.again or ()}
     return {
-        "verdict": audit.verdict, "words": _WORDS[audit.verdict], "command": list(command), "seed": None if plan.at else plan.seed,
-        "kept": None if kept is None else str(kept), "reasons": audit.reasons,
+        "verdict": audit.verdict,
+        "words": _WORDS[audit.verdict],
+        "command": list(command),
+        "seed": None if plan.at else plan.seed,
+        "kept": None if kept is None else str(kept),
+        "reasons": audit.reasons,
         "trainings": [_training(name, trained) for name, trained in audit.trainings.items()],
-        "runs": [{"run": result.run, "step": result.step, "equal": result.first is None,
-                  "compared": {"variables": result.compared.variables, "values": result.compared.values, "python": result.compared.python,
-                               "not_compared": [*result.compared.not_compared, *sorted(audit.own.get(result.run, ()))]},
-                  "began_at": audit.began_at.get(result.run, []),
-                  "differences": [_difference(each) for each in result.compared.differences],
-                  "first": _first(result.first),
-                  "uninterrupted_again": None if result.run not in again else _again(again[result.run])} for result in audit.results]}
+        "runs": [
+            {
+                "run": result.run,
+                "step": result.step,
+                "equal": result.first is None,
+                "compared": {
+                    "variables": result.compared.variables,
+                    "values": result.compared.values,
+                    "python": result.compared.python,
+                    "not_compared": [
+                        *result.compared.not_compared,
+                        *sorted(audit.own.get(result.run, ())),
+                    ],
+                },
+                "began_at": audit.began_at.get(result.run, []),
+                "differences": [_difference(each) for each in result.compared.differences],
+                "first": _first(result.first),
+                "uninterrupted_again": None
+                if result.run not in again
+                else _again(again[result.run]),
+            }
+            for result in audit.results
+        ],
+    }
 
 
 def _training(name: str, trained: Trained) -> dict[str, object]:
-    return {"name": name, "secs": round(trained.secs, 3), "log": str(trained.place.log), "interruptions": [
-        {"run": each.moment.run, "step": each.moment.step, "signal": each.moment.signal, "interrupted_at": each.start.step,
-         "exit_code": each.start.code}
-        for each in trained.interruptions]}
+    return {
+        "name": name,
+        "secs": round(trained.secs, 3),
+        "log": str(trained.place.log),
+        "interruptions": [
+            {
+                "run": each.moment.run,
+                "step": each.moment.step,
+                "signal": each.moment.signal,
+                "interrupted_at": each.start.step,
+                "exit_code": each.start.code,
+            }
+            for each in trained.interruptions
+        ],
+    }
 
 
 def _first(first: First | None) -> dict[str, object] | None:
     if first is None:
         return None
-    return {"step": first.step, "equal_step": first.equal_step, "attempt": first.attempt, "began_at": first.began_at,
-            "differences": [_difference(each) for each in first.differences]}
+    return {
+        "step": first.step,
+        "equal_step": first.equal_step,
+        "attempt": first.attempt,
+        "began_at": first.began_at,
+        "differences": [_difference(each) for each in first.differences],
+    }
 
 
 def _again(result: TrainingResult) -> dict[str, object]:
-    return {"equal": not result.names, "first_step": None if result.first is None else result.first.step,
-            "differences": [_difference(each) for each in result.compared.differences]}
+    return {
+        "equal": not result.names,
+        "first_step": None if result.first is None else result.first.step,
+        "differences": [_difference(each) for each in result.compared.differences],
+    }
 
 
 def _difference(difference: BitDifference) -> dict[str, object]:
-    return {"name": difference.name, "path": difference.path, "kind": difference.kind, "words": difference.words,
-            "differing": difference.differing, "values": difference.values}
+    return {
+        "name": difference.name,
+        "path": difference.path,
+        "kind": difference.kind,
+        "words": difference.words,
+        "differing": difference.differing,
+        "values": difference.values,
+    }

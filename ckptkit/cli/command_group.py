@@ -45,8 +45,12 @@ class LazyGroup(click.Group):
         return command
 
 
-@click.group(cls=LazyGroup, invoke_without_command=True, subcommand_metavar="COMMAND [ARGS]...",
-             context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="ckptkit")
 @click.pass_context
 def group(context: click.Context) -> None:
@@ -55,6 +59,7 @@ def group(context: click.Context) -> None:
     RUN is a run directory: the one that was given to CheckpointCallback or CheckpointManager.
     """
     if context.invoked_subcommand is None:
-        # Versions of click disagree on whether this is an error; here it is one, with help as its message.
+        # Versions of click disagree on whether this is an error; here it is one, with help as its
+        # message.
         click.echo(context.get_help(), err=True)
         context.exit(ExitCode.USAGE)

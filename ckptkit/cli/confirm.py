@@ -11,9 +11,13 @@ import click
 from ckptkit.cli.error_codes import ExitCode
 
 yes_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
-    "--yes", is_flag=True, help="Do not ask; needed where nobody sits at a terminal.")
+    "--yes", is_flag=True, help="Do not ask; needed where nobody sits at a terminal."
+)
 dry_run_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
-    "--dry-run", is_flag=True, help="Only say what would be done; changes nothing, and works while the run is training.")
+    "--dry-run",
+    is_flag=True,
+    help="Only say what would be done; changes nothing, and works while the run is training.",
+)
 
 
 def confirm(question: str, *, yes: bool) -> None:
@@ -29,7 +33,9 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if sys.stdin is None or not sys.stdin.isatty():
-        raise click.UsageError(f"{question} Nobody can be asked here. Expected --yes, or --dry-run to only look.")
+        raise click.UsageError(
+            f"{question} Nobody can be asked here. Expected --yes, or --dry-run to only look."
+        )
     if not click.confirm(question, err=True):
         click.echo("ckptkit: nothing was changed", err=True)
         raise click.exceptions.Exit(ExitCode.ERROR)

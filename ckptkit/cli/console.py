@@ -1,4 +1,6 @@
-"""What commands print: JSON for programs, tables for people. Colours only on a terminal, and never where NO_COLOR is set."""
+"""What commands print: JSON for programs, tables for people. Colours only on a terminal, and never
+where NO_COLOR is set.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,13 @@ from ckptkit.cli.terminal import colours
 from ckptkit.cli.text_table import table
 
 JSON_VERSION = 1
-"""Of all `--json` forms: fields may be added under it, and what is there keeps its name and meaning."""
+"""Of all `--json` forms: fields may be added under it, and what is there keeps its name and
+meaning.
+"""
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs instead of text for people.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON for programs instead of text for people."
+)
 
 
 def print_json(values: Mapping[str, object]) -> None:
@@ -42,7 +48,13 @@ def print_lines(lines: Sequence[str]) -> None:
         click.echo("\n".join(lines))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), red: Sequence[int] = (),
-                indent: int = 0) -> None:
+def print_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    red: Sequence[int] = (),
+    indent: int = 0,
+) -> None:
     """Prints a table; the arguments are those of `table`."""
     click.echo("\n".join(table(columns, rows, right=right, red=red, indent=indent)))

@@ -28,22 +28,35 @@ if TYPE_CHECKING:
 @click.command("diff", short_help="Say what two checkpoints, models or weights differ in.")
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
-@click.option("--values", is_flag=True, help="Compare the values too, bit by bit. Imports TensorFlow, and needs the memory of two tensors.")
+@click.option(
+    "--values",
+    is_flag=True,
+    help="Compare the values too, bit by bit. Imports TensorFlow, and needs the memory of two "
+    "tensors.",
+)
 @json_option
 def command(a: str, b: str, values: bool, as_json: bool) -> None:
-    """Say what A and B differ in: tensors, position, hyperparameters, versions. Exit code 1 where they differ.
+    """Say what A and B differ in: tensors, position, hyperparameters, versions. Exit code 1 where
+    they differ.
 
-    Each is RUN, RUN@STEP, RUN@latest or RUN@best, where RUN alone is its latest checkpoint; B may be @STEP alone, of the run of A. Each may also be
-    a TensorFlow checkpoint, a .keras, .weights.h5 or .h5 file, a SavedModel, or a directory of its versions, EXPORT@VERSION. Those import
-    TensorFlow. Where something is called RUN@STEP, that is meant; then RUN/@STEP names the checkpoint.
+    Each is RUN, RUN@STEP, RUN@latest or RUN@best, where RUN alone is its latest checkpoint; B may
+    be @STEP alone, of the run of A. Each may also be a TensorFlow checkpoint, a .keras, .weights.h5
+    or .h5 file, a SavedModel, or a directory of its versions, EXPORT@VERSION. Those import
+    TensorFlow. Where something is called RUN@STEP, that is meant; then RUN/@STEP names the
+    checkpoint.
     """
     path, which = at(a)
     with ExitStack() as stack:
-        left, right = [stack.enter_context(opening(found, with_values=values)) for found in (target(path, which), target(*at(b, of=path)))]
+        left, right = [
+            stack.enter_context(opening(found, with_values=values))
+            for found in (target(path, which), target(*at(b, of=path)))
+        ]
         one_format = left.format == right.format
         pairing = pair(left.tensors, right.tensors, one_format=one_format)
         compared = value_comparison.compare(left, right, pairing) if values else None
-    result = DiffResult(left, right, changes(left.facts, right.facts, one_format=one_format), pairing, compared)
+    result = DiffResult(
+        left, right, changes(left.facts, right.facts, one_format=one_format), pairing, compared
+    )
     if as_json:
         print_json(result.as_json())
     else:
@@ -72,59 +85,105 @@ class DiffResult:
     @property
     def differ(self) -> bool:
         """Whether there is any difference."""
-        return any(self.changes.values()) or not self.pairing.same_form or not (self.compared is None or self.compared.equal)
+        return (
+            any(self.changes.values())
+            or not self.pairing.same_form
+            or not (self.compared is None or self.compared.equal)
+        )
 
     def as_json(self) -> dict[str, object]:
         """The form of `ckptkit diff --json`; see docs/cli.md."""
         pairing = self.pairing
         return {
-            "differ": self.differ, "a": self.a.as_json(), "b": self.b.as_json(),
-            **{topic: [{"name": each.name, "a": each.a, "b": each.b, "only": each.only or None} for each in found]
-               for topic, found in self.changes.items()},
+            "differ": self.differ,
+            "a": self.a.as_json(),
+            "b": self.b.as_json(),
+            **{
+                topic: [
+                    {"name": each.name, "a": each.a, "b": each.b, "only": each.only or None}
+                    for each in found
+                ]
+                for topic, found in self.changes.items()
+            },
             "tensors": {
                 "both": len(pairing.pairs),
                 "added": [_tensor_json(each) for each in pairing.added],
                 "removed": [_tensor_json(each) for each in pairing.removed],
-                "reshaped": [{"a": _tensor_json(a), "b": _tensor_json(b)} for a, b in pairing.reshaped],
-                "retyped": [{"a": _tensor_json(a), "b": _tensor_json(b)} for a, b in pairing.retyped],
+                "reshaped": [
+                    {"a": _tensor_json(a), "b": _tensor_json(b)} for a, b in pairing.reshaped
+                ],
+                "retyped": [
+                    {"a": _tensor_json(a), "b": _tensor_json(b)} for a, b in pairing.retyped
+                ],
             },
             "values": None if self.compared is None else self.compared.as_json(),
         }
 
     def show(self) -> None:
         """Prints it for people."""
-        print_table(["", "", ""], [[side, plain(each.path), each.format if each.step is None else f"step {each.step}"]
-                                   for side, each in (("A", self.a), ("B", self.b))])
+        print_table(
+            ["", "", ""],
+            [
+                [side, plain(each.path), each.format if each.step is None else f"step {each.step}"]
+                for side, each in (("A", self.a), ("B", self.b))
+            ],
+        )
         for topic, found in self.changes.items():
             if found:
                 print_line(f"\n{topic}")
-                print_table(["name", "A", "B"], [[each.name, _said(each, "a"), _said(each, "b")] for each in found], indent=2)
+                print_table(
+                    ["name", "A", "B"],
+                    [[each.name, _said(each, "a"), _said(each, "b")] for each in found],
+                    indent=2,
+                )
         rows = self._rows()
         if rows:
-            told = ", ".join(f"{number} {word}" for word, number in self._counts().items() if number)
+            told = ", ".join(
+                f"{number} {word}" for word, number in self._counts().items() if number
+            )
             print_line(f"\ntensors: {told}, of {count(len(self.pairing.pairs), 'pair')}")
             print_table(["", "name", "A", "B"], rows, indent=2)
         if self.compared is not None:
             self.compared.show()
         if not self.differ:
-            told = "values were not compared (--values)" if self.compared is None else f"the same bits in {self.compared.same:,} of them"
-            print_line(f"no difference: {count(len(self.pairing.pairs), 'tensor')}, {told}", style="green")
+            told = (
+                "values were not compared (--values)"
+                if self.compared is None
+                else f"the same bits in {self.compared.same:,} of them"
+            )
+            print_line(
+                f"no difference: {count(len(self.pairing.pairs), 'tensor')}, {told}", style="green"
+            )
 
     def _counts(self) -> dict[str, int]:
         found = self.pairing
-        return {"added": len(found.added), "removed": len(found.removed), "reshaped": len(found.reshaped), "of another type": len(found.retyped)}
+        return {
+            "added": len(found.added),
+            "removed": len(found.removed),
+            "reshaped": len(found.reshaped),
+            "of another type": len(found.retyped),
+        }
 
     def _rows(self) -> list[list[str]]:
         rows = [["removed", _name(each), _form(each), "-"] for each in self.pairing.removed]
         rows += [["added", _name(each), "-", _form(each)] for each in self.pairing.added]
         reshaped = set(self.pairing.reshaped)
         rows += [["reshaped", _name(a, b), _form(a), _form(b)] for a, b in self.pairing.reshaped]
-        return rows + [["type", _name(a, b), _form(a), _form(b)] for a, b in self.pairing.retyped if (a, b) not in reshaped]
+        return rows + [
+            ["type", _name(a, b), _form(a), _form(b)]
+            for a, b in self.pairing.retyped
+            if (a, b) not in reshaped
+        ]
 
 
 def _tensor_json(tensor: Tensor) -> dict[str, object]:
-    return {"key": tensor.key, "name": tensor.name, "shape": None if tensor.shape is None else list(tensor.shape), "dtype": tensor.dtype,
-            "size_bytes": tensor.size_bytes}
+    return {
+        "key": tensor.key,
+        "name": tensor.name,
+        "shape": None if tensor.shape is None else list(tensor.shape),
+        "dtype": tensor.dtype,
+        "size_bytes": tensor.size_bytes,
+    }
 
 
 def _name(tensor: Tensor, other: Tensor | None = None) -> str:
@@ -133,7 +192,11 @@ def _name(tensor: Tensor, other: Tensor | None = None) -> str:
 
 
 def _form(tensor: Tensor) -> str:
-    return f"{shape_words(tensor.shape)} {tensor.dtype}" if tensor.kind == "variable" else f"{tensor.kind}, {tensor.dtype}"
+    return (
+        f"{shape_words(tensor.shape)} {tensor.dtype}"
+        if tensor.kind == "variable"
+        else f"{tensor.kind}, {tensor.dtype}"
+    )
 
 
 def _said(change: FactDifference, side: str) -> str:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from enum import IntEnum
 
 from ckptkit.cli.plain_text import plain
-from ckptkit.errors import CheckpointError, CheckpointNotFoundError, ConfigError, CorruptCheckpointError, RunLockedError
+from ckptkit.errors import (
+    CheckpointError,
+    CheckpointNotFoundError,
+    ConfigError,
+    CorruptCheckpointError,
+    RunLockedError,
+)
 
 
 class ExitCode(IntEnum):
@@ -24,7 +30,9 @@ class ExitCode(IntEnum):
 
 
 class NoSuchRunError(CheckpointNotFoundError):
-    """What was named is no run at all; a run without the checkpoint that was asked for is another thing."""
+    """What was named is no run at all; a run without the checkpoint that was asked for is another
+    thing.
+    """
 
 
 def exit_code(error: CheckpointError) -> ExitCode:
@@ -41,6 +49,8 @@ def exit_code(error: CheckpointError) -> ExitCode:
 
 
 def message(error: CheckpointError) -> str:
-    """An error's text for people, safe to show; without the number that Python puts before an `OSError`'s."""
+    """An error's text for people, safe to show; without the number that Python puts before an
+    `OSError`'s.
+    """
     strerror = getattr(error, "strerror", None)
     return "\n".join(plain(line) for line in str(strerror or error).splitlines())

@@ -40,7 +40,11 @@ class Owned:
 
     def tell_tensorflow(self) -> None:
         """Makes TensorFlow's state file say what is there now."""
-        write_state_file(self.files, self.layout, [checkpoint.name for checkpoint in list_checkpoints(self.layout)])
+        write_state_file(
+            self.files,
+            self.layout,
+            [checkpoint.name for checkpoint in list_checkpoints(self.layout)],
+        )
 
 
 @contextmanager
@@ -54,7 +58,9 @@ def owned(layout: RunLayout) -> Iterator[Owned]:
         RunLockedError: where it is being trained.
         StorageError: where the disk refuses.
     """
-    lock = RunLock(FileSystem(), layout, SystemClock(), at_least=next_attempt(layout), take_over=False)
+    lock = RunLock(
+        FileSystem(), layout, SystemClock(), at_least=next_attempt(layout), take_over=False
+    )
     lock.keep_alive()
     try:
         yield Owned(layout, lock)

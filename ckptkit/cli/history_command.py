@@ -22,18 +22,23 @@ _LONGEST = 120
 _LEAST_SECS = 0.001
 
 
-@click.command("history", short_help="Tell what became of each attempt of a run, and where the time went.")
+@click.command(
+    "history", short_help="Tell what became of each attempt of a run, and where the time went."
+)
 @run_argument
 @json_option
 def command(run: str, as_json: bool) -> None:
-    """Tell what became of each attempt of RUN, one row for each process that trained it, and what part of the time went into training.
+    """Tell what became of each attempt of RUN, one row for each process that trained it, and what
+    part of the time went into training.
 
-    Goodput is the time of the steps that count, divided by the time from the first start to the last end. It is computed from the journal alone. May
-    be called while the run is training.
+    Goodput is the time of the steps that count, divided by the time from the first start to the
+    last end. It is computed from the journal alone. May be called while the run is training.
     """
     view = opened(run).journal_view
     ledger = ledger_of(view.events, time.time())
-    history = History(run=run, ledger=ledger, goodput=goodput_of(ledger), damaged_lines=view.damaged)
+    history = History(
+        run=run, ledger=ledger, goodput=goodput_of(ledger), damaged_lines=view.damaged
+    )
     if as_json:
         print_json(history.as_json())
     else:
@@ -63,7 +68,9 @@ class History:
             "life": self.ledger.life,
             "attempts": [_as_json(attempt) for attempt in self.ledger.attempts],
             "steps_lost": self.ledger.steps_lost,
-            "goodput": None if self.goodput is None else {
+            "goodput": None
+            if self.goodput is None
+            else {
                 "ratio": self.goodput.ratio,
                 "start": self.goodput.start,
                 "end": self.goodput.end,
@@ -77,18 +84,44 @@ class History:
     def show(self) -> None:
         """Prints it for people."""
         attempts = self.ledger.attempts
-        lives = f" | {count(self.ledger.life, 'life', 'lives')}, the last one counts" if self.ledger.life > 1 else ""
+        lives = (
+            f" | {count(self.ledger.life, 'life', 'lives')}, the last one counts"
+            if self.ledger.life > 1
+            else ""
+        )
         print_line(f"{plain(self.run)}: {count(len(attempts), 'attempt')}{lives}")
         if self.damaged_lines:
-            print_line(f"{count(len(self.damaged_lines), 'line')} of the journal cannot be read: {_cell(plain(self.damaged_lines[0]))}")
+            print_line(
+                f"{count(len(self.damaged_lines), 'line')} of the journal cannot be read: "
+                f"{_cell(plain(self.damaged_lines[0]))}"
+            )
         if self.goodput is None:
             print_line("nobody has trained it")
             return
         print_line()
         print_table(
-            ["attempt", "start", "took", "where", "steps", "done", "lost", "redone", "saves", "stall", "resumed from", "end"],
-            [self._row(attempt) for attempt in attempts], right=["attempt", "took", "steps", "done", "lost", "redone", "saves", "stall"],
-            red=[number for number, attempt in enumerate(attempts) if attempt.outcome in ("failed", "dead")])
+            [
+                "attempt",
+                "start",
+                "took",
+                "where",
+                "steps",
+                "done",
+                "lost",
+                "redone",
+                "saves",
+                "stall",
+                "resumed from",
+                "end",
+            ],
+            [self._row(attempt) for attempt in attempts],
+            right=["attempt", "took", "steps", "done", "lost", "redone", "saves", "stall"],
+            red=[
+                number
+                for number, attempt in enumerate(attempts)
+                if attempt.outcome in ("failed", "dead")
+            ],
+        )
         print_line()
         self._show_goodput(self.goodput)
 
@@ -98,26 +131,47 @@ class History:
         saves += [f"{attempt.saves_dropped:,} dropped"] if attempt.saves_dropped else []
         saves += [f"{attempt.saves_failed:,} failed"] if attempt.saves_failed else []
         return [
-            f"{attempt.number}", date(attempt.start), span(max(0.0, end - attempt.start)), _cell(f"{attempt.host} ({attempt.pid})"),
-            f"{attempt.first_step}-{attempt.last_step}" if attempt.steps_done else f"{attempt.last_step}",
-            f"{attempt.steps_done:,}", _or_blank(attempt.steps_lost), _or_blank(attempt.steps_redone), ", ".join(saves),
-            span(attempt.stall_secs) if attempt.stall_secs else "", _cell(attempt.resumed_from.checkpoint) if attempt.resumed_from else "",
+            f"{attempt.number}",
+            date(attempt.start),
+            span(max(0.0, end - attempt.start)),
+            _cell(f"{attempt.host} ({attempt.pid})"),
+            f"{attempt.first_step}-{attempt.last_step}"
+            if attempt.steps_done
+            else f"{attempt.last_step}",
+            f"{attempt.steps_done:,}",
+            _or_blank(attempt.steps_lost),
+            _or_blank(attempt.steps_redone),
+            ", ".join(saves),
+            span(attempt.stall_secs) if attempt.stall_secs else "",
+            _cell(attempt.resumed_from.checkpoint) if attempt.resumed_from else "",
             _cell(attempt.cause),
         ]
 
     def _show_goodput(self, goodput: Goodput) -> None:
         share = "not known yet" if goodput.ratio is None else _percent(goodput.ratio)
-        print_line(f"goodput {share}: of {span(goodput.wall_secs)} from the first start to the last end, {span(goodput.productive_secs)} went into "
-                   f"steps that count")
+        print_line(
+            f"goodput {share}: of {span(goodput.wall_secs)} from the first start to the last end, "
+            f"{span(goodput.productive_secs)} went into "
+            f"steps that count"
+        )
         wall = goodput.wall_secs
-        rows = [[span(part), _percent(part / wall), kind.replace("_", " "), KINDS[kind]]
-                for kind, part in sorted(goodput.badput_secs.items(), key=lambda item: -item[1]) if part >= _LEAST_SECS]
+        rows = [
+            [span(part), _percent(part / wall), kind.replace("_", " "), KINDS[kind]]
+            for kind, part in sorted(goodput.badput_secs.items(), key=lambda item: -item[1])
+            if part >= _LEAST_SECS
+        ]
         if rows:
             print_table(["time", "part", "went into", ""], rows, right=["time", "part"], indent=2)
-        lost, redone = self.ledger.steps_lost, sum(attempt.steps_redone for attempt in self.ledger.this_life)
+        lost, redone = (
+            self.ledger.steps_lost,
+            sum(attempt.steps_redone for attempt in self.ledger.this_life),
+        )
         saved = sum(attempt.saved_bytes for attempt in self.ledger.this_life)
-        print_line(f"{count(lost, 'step')} lost, {redone:,} of them done again; "
-                   f"{count(sum(attempt.saves for attempt in self.ledger.this_life), 'save')} ({size(saved)})")
+        print_line(
+            f"{count(lost, 'step')} lost, {redone:,} of them done again; "
+            f"{count(sum(attempt.saves for attempt in self.ledger.this_life), 'save')} "
+            f"({size(saved)})"
+        )
 
 
 def _cell(text: str) -> str:
@@ -134,15 +188,43 @@ def _percent(part: float) -> str:
 
 def _as_json(attempt: Attempt) -> dict[str, object]:
     resumed = attempt.resumed_from
-    names = ("number", "life", "host", "pid", "program", "start", "began", "end", "last_sign", "outcome", "cause", "trained_at", "first_step",
-             "last_step", "steps_done", "steps_lost", "steps_redone", "saves", "saved_bytes", "saves_dropped", "saves_failed", "stall_secs",
-             "restore_secs")
+    names = (
+        "number",
+        "life",
+        "host",
+        "pid",
+        "program",
+        "start",
+        "began",
+        "end",
+        "last_sign",
+        "outcome",
+        "cause",
+        "trained_at",
+        "first_step",
+        "last_step",
+        "steps_done",
+        "steps_lost",
+        "steps_redone",
+        "saves",
+        "saved_bytes",
+        "saves_dropped",
+        "saves_failed",
+        "stall_secs",
+        "restore_secs",
+    )
     return {
         **{name: getattr(attempt, name) for name in names},
         "versions": dict(attempt.versions),
         "scheduler": dict(attempt.scheduler),
-        "resumed_from": None if resumed is None else {"checkpoint": resumed.checkpoint, "step": resumed.step, "time": resumed.time,
-                                                      "secs": resumed.secs},
+        "resumed_from": None
+        if resumed is None
+        else {
+            "checkpoint": resumed.checkpoint,
+            "step": resumed.step,
+            "time": resumed.time,
+            "secs": resumed.secs,
+        },
         "signals": list(attempt.signals),
         "notices": list(attempt.notices),
     }

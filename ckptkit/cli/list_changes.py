@@ -12,7 +12,11 @@ from ckptkit.cli.tree_listing import FoundRun, TreeListing
 from ckptkit.load.directory_tree import TreeEntry
 from ckptkit.log import size
 
-_MOVED = {"quarantined": "in quarantine/", "set_aside": "of earlier lives in aside/", "rolled_back": "in aside/ by a rollback"}
+_MOVED = {
+    "quarantined": "in quarantine/",
+    "set_aside": "of earlier lives in aside/",
+    "rolled_back": "in aside/ by a rollback",
+}
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,8 @@ class ListChange:
     """Something that is other than it was.
 
     Args:
-        change: `state`, `saved`, `taken_away`, `damaged`, `pinned`, `unpinned`, `moved`, `found` or `gone`.
+        change: `state`, `saved`, `taken_away`, `damaged`, `pinned`, `unpinned`, `moved`, `found` or
+            `gone`.
         path: the run, file or directory.
         words: the same for people.
         values: what else there is to say, for programs.
@@ -33,7 +38,8 @@ class ListChange:
 
 
 def changes_of_run(before: RunListing | None, after: RunListing) -> Iterator[ListChange]:
-    """What has changed in a run. At the first look its state is told, and not what is there already.
+    """What has changed in a run. At the first look its state is told, and not what is there
+    already.
 
     Args:
         before: at the look before, or None.
@@ -41,21 +47,34 @@ def changes_of_run(before: RunListing | None, after: RunListing) -> Iterator[Lis
     """
     run = after.run
     if before is None or before.state.words != after.state.words:
-        yield ListChange("state", run, after.state.words, {"state": after.state.name, "words": after.state.words})
+        yield ListChange(
+            "state", run, after.state.words, {"state": after.state.name, "words": after.state.words}
+        )
     if before is None:
         return
     for moved, where in _MOVED.items():
         if (number := getattr(after, moved)) != getattr(before, moved):
-            yield ListChange("moved", run, f"{number:,} {where}", {"where": moved, "number": number})
-    then, now = ({seen.checkpoint.name: seen for seen in listing.checkpoints} for listing in (before, after))
+            yield ListChange(
+                "moved", run, f"{number:,} {where}", {"where": moved, "number": number}
+            )
+    then, now = (
+        {seen.checkpoint.name: seen for seen in listing.checkpoints} for listing in (before, after)
+    )
     for name in then:
         if name not in now:
-            yield ListChange("taken_away", run, f"{name} is gone", {"name": str(name), "step": name.step})
+            yield ListChange(
+                "taken_away", run, f"{name} is gone", {"name": str(name), "step": name.step}
+            )
     for name, seen in now.items():
         if name not in then:
             yield _saved(run, seen)
         if seen.problem is not None and (name not in then or then[name].problem is None):
-            yield ListChange("damaged", run, f"{name} is damaged: {plain(seen.problem)}", {"name": str(name), "step": name.step, "problem": seen.problem})
+            yield ListChange(
+                "damaged",
+                run,
+                f"{name} is damaged: {plain(seen.problem)}",
+                {"name": str(name), "step": name.step, "problem": seen.problem},
+            )
     for name in before.pins.keys() ^ after.pins.keys():
         what = "pinned" if name in after.pins else "unpinned"
         yield ListChange(what, run, f"{what} {name}", {"name": str(name), "step": name.step})
@@ -66,13 +85,20 @@ def _saved(run: str, seen: SeenCheckpoint) -> ListChange:
     values: dict[str, object] = {"name": str(name), "step": name.step}
     if head is None:
         return ListChange("saved", run, f"{name}", values)
-    said = "  ".join(filter(None, (size(head.size_bytes), metrics(seen.checkpoint.metrics, most=2))))
-    return ListChange("saved", run, f"{name} ({plain(head.trigger)})  {said}",
-                  values | {"size_bytes": head.size_bytes, "metrics": head.metrics, "final": head.final})
+    said = "  ".join(
+        filter(None, (size(head.size_bytes), metrics(seen.checkpoint.metrics, most=2)))
+    )
+    return ListChange(
+        "saved",
+        run,
+        f"{name} ({plain(head.trigger)})  {said}",
+        values | {"size_bytes": head.size_bytes, "metrics": head.metrics, "final": head.final},
+    )
 
 
 def changes_of_tree(before: TreeListing | None, after: TreeListing) -> Iterator[ListChange]:
-    """What has changed in a tree. At the first look everything that is there is told, in one line each.
+    """What has changed in a tree. At the first look everything that is there is told, in one line
+    each.
 
     Args:
         before: at the look before, or None.
@@ -83,7 +109,12 @@ def changes_of_tree(before: TreeListing | None, after: TreeListing) -> Iterator[
     for path in runs.keys() - {run.path for run in after.runs}:
         yield ListChange("gone", str(path), "the run is gone")
     for path in others.keys() - {other.path for other in after.others}:
-        yield ListChange("gone", str(path), f"the {others[path].format} is gone", {"format": str(others[path].format)})
+        yield ListChange(
+            "gone",
+            str(path),
+            f"the {others[path].format} is gone",
+            {"format": str(others[path].format)},
+        )
     for run in after.runs:
         yield from _changes_of(runs.get(run.path), run)
     for other in after.others:
@@ -94,12 +125,26 @@ def _changes_of(before: FoundRun | None, after: FoundRun) -> Iterator[ListChange
     if after.listing is not None:
         yield from changes_of_run(before.listing if before is not None else None, after.listing)
     elif before is None or before.problem != after.problem:
-        yield ListChange("state", str(after.path), f"cannot be read: {plain(after.problem)}", {"state": "unreadable", "words": after.problem})
+        yield ListChange(
+            "state",
+            str(after.path),
+            f"cannot be read: {plain(after.problem)}",
+            {"state": "unreadable", "words": after.problem},
+        )
 
 
 def _changes_of_file(before: TreeEntry | None, after: TreeEntry) -> Iterator[ListChange]:
     if before == after:
         return
     said = f"{after.format}, {size(after.size_bytes)}{f': {plain(after.problem)}' if after.problem else ''}"
-    yield ListChange("found", str(after.path), said if before is None else f"{said}, written anew",
-                 {"format": str(after.format), "step": after.step, "size_bytes": after.size_bytes, "problem": after.problem})
+    yield ListChange(
+        "found",
+        str(after.path),
+        said if before is None else f"{said}, written anew",
+        {
+            "format": str(after.format),
+            "step": after.step,
+            "size_bytes": after.size_bytes,
+            "problem": after.problem,
+        },
+    )

@@ -14,19 +14,25 @@ from ckptkit.cli.run_arguments import opened
 from ckptkit.cli.run_listing import is_tree, listing_of
 
 
-@click.command("list", short_help="Say what is in a directory: a run and its checkpoints, or runs and models.")
+@click.command(
+    "list", short_help="Say what is in a directory: a run and its checkpoints, or runs and models."
+)
 @click.argument("directory", metavar="DIR")
 @click.option("--follow", is_flag=True, help="Go on looking, and show what changes, until Ctrl-C.")
 @json_option
 def command(directory: str, follow: bool, as_json: bool) -> None:
-    """List the checkpoints of a run, oldest first, and say what state it is in; or everything in a directory and below.
+    """List the checkpoints of a run, oldest first, and say what state it is in; or everything in a
+    directory and below.
 
-    A checkpoint whose manifest cannot be read, or with a file that is missing or of another size, is listed with what is wrong.
+    A checkpoint whose manifest cannot be read, or with a file that is missing or of another size,
+    is listed with what is wrong.
 
-    Where DIR is no run, runs are listed with state, step, age, size, best and host, and so are TensorFlow checkpoints, .keras and .h5 files and
-    SavedModels. Hidden directories are left out, and links to directories are not followed.
+    Where DIR is no run, runs are listed with state, step, age, size, best and host, and so are
+    TensorFlow checkpoints, .keras and .h5 files and SavedModels. Hidden directories are left out,
+    and links to directories are not followed.
 
-    With --follow, a terminal shows the list as it is now; anything else gets a line for each change, and with --json an object a line.
+    With --follow, a terminal shows the list as it is now; anything else gets a line for each
+    change, and with --json an object a line.
     """
     if follow:
         from ckptkit.cli.list_follow import follow as go_on
@@ -49,11 +55,22 @@ def _tree(directory: str, *, as_json: bool) -> None:
 
     now = time.time()
     with looking("directories") as looked:
-        forest = forest_of(directory, lambda path: found_run(path, lambda run, shown: listing_of(run, shown, now)), looked)
+        forest = forest_of(
+            directory,
+            lambda path: found_run(path, lambda run, shown: listing_of(run, shown, now)),
+            looked,
+        )
     if forest.is_empty:
-        hidden = f" {count(len(forest.unreadable), 'directory', 'directories')} in it could not be read." if forest.unreadable else ""
-        raise NoSuchRunError(f"{plain(directory)} is no run directory: it has neither checkpoints/ nor journal/ of one. Nor is there a run, a "
-                             f"TensorFlow checkpoint, a .keras or .h5 file or a SavedModel below it.{hidden}")
+        hidden = (
+            f" {count(len(forest.unreadable), 'directory', 'directories')} in it could not be read."
+            if forest.unreadable
+            else ""
+        )
+        raise NoSuchRunError(
+            f"{plain(directory)} is no run directory: it has neither checkpoints/ nor journal/ of "
+            "one. Nor is there a run, a "
+            f"TensorFlow checkpoint, a .keras or .h5 file or a SavedModel below it.{hidden}"
+        )
     if as_json:
         print_json(forest.as_json())
     else:

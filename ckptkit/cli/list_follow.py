@@ -1,4 +1,6 @@
-"""`ckptkit list --follow`: the list as it is now on a terminal, and a line for each change anywhere else."""
+"""`ckptkit list --follow`: the list as it is now on a terminal, and a line for each change anywhere
+else.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ from ckptkit.run.stored_run import StoredRun
 
 _LOOK_SECS = 1.0
 _SHARE = 10
-"""Of what a look took: so long is waited before the next one, at least, so that a large tree on slow storage is not looked at all the time."""
+"""Of what a look took: so long is waited before the next one, at least, so that a large tree on
+slow storage is not looked at all the time.
+"""
 
 
 def follow(directory: str, *, as_json: bool) -> None:
@@ -62,11 +66,16 @@ class ListWatch:
     def look(self, now: float) -> RunListing | TreeListing:
         """What is there now."""
         if is_tree(self.directory):
-            return forest_of(self.directory, lambda path: found_run(path, lambda run, shown: self._listing(run, shown, now)))
+            return forest_of(
+                self.directory,
+                lambda path: found_run(path, lambda run, shown: self._listing(run, shown, now)),
+            )
         return self._listing(opened(self.directory), self.directory, now)
 
     def _listing(self, run: StoredRun, shown: str, now: float) -> RunListing:
-        """A listing; of a run in which nothing was written since, the earlier one, with its state of now: a process dies without a word."""
+        """A listing; of a run in which nothing was written since, the earlier one, with its state
+        of now: a process dies without a word.
+        """
         mark = _mark(run.layout)
         known = self._runs.get(run.directory)
         if known is not None and known[0] == mark:
@@ -79,6 +88,7 @@ class ListWatch:
 
 def _mark(layout: RunLayout) -> object:
     """Other than before where something in a run was written, taken away or moved."""
+
     def stamp(path: os.DirEntry[str] | Path) -> tuple[str, int, int] | None:
         try:
             found = path.stat() if isinstance(path, Path) else path.stat(follow_symlinks=False)
@@ -91,7 +101,9 @@ def _mark(layout: RunLayout) -> object:
             journals = sorted(filter(None, map(stamp, entries)))
     except OSError:
         journals = []
-    return journals, [stamp(each) for each in (layout.checkpoints, layout.pins, layout.quarantine, layout.aside)]
+    return journals, [
+        stamp(each) for each in (layout.checkpoints, layout.pins, layout.quarantine, layout.aside)
+    ]
 
 
 def _by_line(watch: ListWatch, *, as_json: bool) -> None:
@@ -101,7 +113,9 @@ def _by_line(watch: ListWatch, *, as_json: bool) -> None:
         after = watch.look(now)
         for change in _changes(before, after):
             if as_json:
-                print_json_line({"time": now, "change": change.change, "path": change.path, **change.values})
+                print_json_line(
+                    {"time": now, "change": change.change, "path": change.path, **change.values}
+                )
             else:
                 click.echo(f"{date(now)}  {plain(change.path)}: {change.words}")
         sys.stdout.flush()
@@ -109,7 +123,9 @@ def _by_line(watch: ListWatch, *, as_json: bool) -> None:
         _wait(time.time() - now)
 
 
-def _changes(before: RunListing | TreeListing | None, after: RunListing | TreeListing) -> Iterable[ListChange]:
+def _changes(
+    before: RunListing | TreeListing | None, after: RunListing | TreeListing
+) -> Iterable[ListChange]:
     if isinstance(after, RunListing):
         return changes_of_run(before if isinstance(before, RunListing) else None, after)
     return changes_of_tree(before if isinstance(before, TreeListing) else None, after)
@@ -127,7 +143,9 @@ def _live(watch: ListWatch) -> None:
 
 
 def _pictures(watch: ListWatch) -> Iterator[tuple[list[str], float]]:
-    """What is to be seen, look by look, with the seconds that it took; no taller than the terminal, the newest rows last."""
+    """What is to be seen, look by look, with the seconds that it took; no taller than the terminal,
+    the newest rows last.
+    """
     while True:
         now = time.time()
         found = watch.look(now)
@@ -152,7 +170,9 @@ def _wait(took: float) -> None:
     secs = max(_LOOK_SECS, _SHARE * took)
     try:
         reader = select.poll()
-        reader.register(sys.stdout.fileno(), 0)  # of a pipe, that its other end is closed is told without being asked for
+        reader.register(
+            sys.stdout.fileno(), 0
+        )  # of a pipe, that its other end is closed is told without being asked for
     except (OSError, ValueError, AttributeError):
         time.sleep(secs)
         return

@@ -1,4 +1,6 @@
-"""What an argument names, opened: its tensors, what it says of itself, and, where they are wanted, values."""
+"""What an argument names, opened: its tensors, what it says of itself, and, where they are wanted,
+values.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,12 @@ class OpenedTarget:
 
     def as_json(self) -> dict[str, object]:
         """What was looked at, as `tensors` and `diff` have it."""
-        return {"format": self.format, "path": self.path, "checkpoint": self.checkpoint, "step": self.step}
+        return {
+            "format": self.format,
+            "path": self.path,
+            "checkpoint": self.checkpoint,
+            "step": self.step,
+        }
 
 
 @contextmanager
@@ -72,8 +79,15 @@ def opening(found: Target, *, with_values: bool) -> Iterator[OpenedTarget]:
                 from ckptkit.load.tensor_values import of_run
 
                 contents = of_run(checkpoint)
-            yield OpenedTarget(RUN, str(checkpoint.path), str(checkpoint.name), checkpoint.step, of_manifest(checkpoint.manifest),
-                         checkpoint_facts.of_manifest(checkpoint.manifest), contents)
+            yield OpenedTarget(
+                RUN,
+                str(checkpoint.path),
+                str(checkpoint.name),
+                checkpoint.step,
+                of_manifest(checkpoint.manifest),
+                checkpoint_facts.of_manifest(checkpoint.manifest),
+                contents,
+            )
         return
     only_look()
     from ckptkit.load.tensor_values import of_files
@@ -81,5 +95,9 @@ def opening(found: Target, *, with_values: bool) -> Iterator[OpenedTarget]:
     with of_files(found.found, found.version) as contents:
         about = contents.about
         assert about is not None
-        said = Facts(classes={"model": about.model} if about.model else {}, versions=dict(about.versions))
-        yield OpenedTarget(str(about.format), str(about.path), None, None, contents.tensors, said, contents)
+        said = Facts(
+            classes={"model": about.model} if about.model else {}, versions=dict(about.versions)
+        )
+        yield OpenedTarget(
+            str(about.format), str(about.path), None, None, contents.tensors, said, contents
+        )

@@ -44,7 +44,8 @@ class InRun:
         """The checkpoint, which training leaves where it is while the block reads it.
 
         Raises:
-            CheckpointNotFoundError: as `checkpoint`; also where it was taken away nevertheless, since nobody may know of a reader that may not write.
+            CheckpointNotFoundError: as `checkpoint`; also where it was taken away nevertheless,
+                since nobody may know of a reader that may not write.
             CorruptCheckpointError: as `checkpoint`.
         """
         with self.run.holding(self.checkpoint) as checkpoint:
@@ -53,7 +54,10 @@ class InRun:
             except CorruptCheckpointError as error:
                 if checkpoint.path.is_dir():
                     raise
-                raise CheckpointNotFoundError(f"{checkpoint.name} was taken away while it was read. Name another one, or pin it first.") from error
+                raise CheckpointNotFoundError(
+                    f"{checkpoint.name} was taken away while it was read. Name another one, or "
+                    "pin it first."
+                ) from error
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,8 @@ def target(path: str, which: int | str = "latest") -> Target:
     """What a path and the choice of a checkpoint name.
 
     Args:
-        path: of a run, of one checkpoint of a run, of a model or of weights; also `RUN@STEP`, as `at` reads it.
+        path: of a run, of one checkpoint of a run, of a model or of weights; also `RUN@STEP`, as
+            `at` reads it.
         which: a step, `latest` or `best`; of a directory of versions the number of one.
 
     Raises:
@@ -92,18 +97,27 @@ def target(path: str, which: int | str = "latest") -> Target:
         return InRun(opened(path), which, path)
     known = recognised(path)
     if known.format is Format.CHECKPOINT:
-        known = in_a_run(known.path.parent) or known  # its manifest says more than TensorFlow's files
+        known = (
+            in_a_run(known.path.parent) or known
+        )  # its manifest says more than TensorFlow's files
     if known.format is Format.RUN:
         if which != "latest":
-            raise ConfigError(f"{path} names one checkpoint of a run already. Received: {which!r}; leave it out.")
-        return InRun(opened(str(known.path)), CheckpointName(known.step or 0, known.attempt or 0), str(known.path))
+            raise ConfigError(
+                f"{path} names one checkpoint of a run already. Received: {which!r}; leave it out."
+            )
+        return InRun(
+            opened(str(known.path)),
+            CheckpointName(known.step or 0, known.attempt or 0),
+            str(known.path),
+        )
     if which == "best":
         raise ConfigError(f"'best' is a checkpoint of a run, and {path} is a {known.format}.")
     return InFiles(known, which if isinstance(which, int) else None, path)
 
 
 def at(text: str, of: str = "") -> tuple[str, int | str]:
-    """A path and the choice of a checkpoint, in one argument: `RUN@STEP`, `RUN@latest`, `RUN@best`, or a path alone.
+    """A path and the choice of a checkpoint, in one argument: `RUN@STEP`, `RUN@latest`, `RUN@best`,
+    or a path alone.
 
     What is there under the whole name is that, so a file whose name has an `@` in it can be named.
 
@@ -129,7 +143,10 @@ def at(text: str, of: str = "") -> tuple[str, int | str]:
     if step is None:
         return text, "latest"
     if not path and not of:
-        raise ConfigError(f"{text!r} names a checkpoint of what was named before it, and nothing was. Expected RUN{text}.")
+        raise ConfigError(
+            f"{text!r} names a checkpoint of what was named before it, and nothing was. Expected "
+            f"RUN{text}."
+        )
     return path or of, step
 
 
@@ -138,7 +155,8 @@ def recognised(path: str) -> FoundFormat:
 
     Raises:
         NoSuchRunError: where that is nothing, or begins like none of the formats.
-        CheckpointError: as `recognise`; also where a file begins like none of them whose name says that it is one.
+        CheckpointError: as `recognise`; also where a file begins like none of them whose name says
+            that it is one.
     """
     try:
         return recognise(path)

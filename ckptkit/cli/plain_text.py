@@ -12,8 +12,13 @@ _PREFERRED = ("val_loss", "loss", "val_accuracy", "accuracy")
 
 
 def plain(text: object) -> str:
-    """Text on one line, without anything that a terminal would obey: files and journals may hold any bytes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in str(text))
+    """Text on one line, without anything that a terminal would obey: files and journals may hold
+    any bytes.
+    """
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode()
+        for c in str(text)
+    )
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
@@ -35,7 +40,10 @@ def naturally(name: str) -> list[tuple[int, str]]:
         >>> sorted(["vars/10", "vars/2", "bias"], key=naturally)
         ['bias', 'vars/2', 'vars/10']
     """
-    return [(int(part), "") if part.isascii() and part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+    return [
+        (int(part), "") if part.isascii() and part.isdecimal() else (-1, part)
+        for part in re.split(r"(\d+)", name)
+    ]
 
 
 def duration(secs: float) -> str:
@@ -53,7 +61,8 @@ def duration(secs: float) -> str:
 
 
 def span(secs: float) -> str:
-    """A duration in its two largest units, and short ones with fractions: for what is compared with other durations.
+    """A duration in its two largest units, and short ones with fractions: for what is compared with
+    other durations.
 
     Example:
         >>> from ckptkit.cli.plain_text import span
@@ -85,6 +94,8 @@ def date(moment: float) -> str:
 
 def metrics(values: Mapping[str, float], most: int) -> str:
     """The metrics that matter most, and how many more there are."""
-    names = sorted(values, key=lambda name: (_PREFERRED.index(name) if name in _PREFERRED else len(_PREFERRED)))
+    names = sorted(
+        values, key=lambda name: _PREFERRED.index(name) if name in _PREFERRED else len(_PREFERRED)
+    )
     shown = [f"{plain(name)} {values[name]:.4g}" for name in names[:most]]
     return "  ".join(shown + ([f"+{len(names) - most}"] if len(names) > most else []))

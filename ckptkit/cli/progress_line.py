@@ -35,8 +35,14 @@ class ProgressLine:
         self._done += more_bytes
         if self._bar is not None:
             self._bar.update(more_bytes)
-        elif time.monotonic() - self._began > _AFTER_SECS and sys.stderr is not None and sys.stderr.isatty():
-            self._bar = self._stack.enter_context(click.progressbar(length=self._total, label=self._label, file=sys.stderr))
+        elif (
+            time.monotonic() - self._began > _AFTER_SECS
+            and sys.stderr is not None
+            and sys.stderr.isatty()
+        ):
+            self._bar = self._stack.enter_context(
+                click.progressbar(length=self._total, label=self._label, file=sys.stderr)
+            )
             self._bar.update(self._done)
 
 
@@ -63,7 +69,8 @@ def looking(what: str) -> Iterator[Callable[[], None]]:
         what: is looked at.
 
     Returns:
-        A function that is called for each of them. After a second, a terminal shows how many there were.
+        A function that is called for each of them. After a second, a terminal shows how many there
+        were.
     """
     began, number, shown = time.monotonic(), 0, 0.0
 
@@ -71,7 +78,11 @@ def looking(what: str) -> Iterator[Callable[[], None]]:
         nonlocal number, shown
         number += 1
         now = time.monotonic()
-        if now - max(began + _AFTER_SECS - _EVERY_SECS, shown) > _EVERY_SECS and sys.stderr is not None and sys.stderr.isatty():
+        if (
+            now - max(began + _AFTER_SECS - _EVERY_SECS, shown) > _EVERY_SECS
+            and sys.stderr is not None
+            and sys.stderr.isatty()
+        ):
             shown = now
             click.echo(f"\rlooked at {number:,} {what}", nl=False, err=True)
 

@@ -24,20 +24,41 @@ from ckptkit.run.retention import Judged, remove, review
 from ckptkit.run.stored_run import StoredRun
 
 
-@click.command("prune", short_help="Take checkpoints away by a keep policy, with a reason for each.")
+@click.command(
+    "prune", short_help="Take checkpoints away by a keep policy, with a reason for each."
+)
 @run_argument
 @click.option("--keep-latest", metavar="N", type=click.IntRange(min=1), help="Keep the newest N.")
-@click.option("--keep-best", metavar="METRIC[:min|max]", multiple=True,
-              help="Keep the best by a metric; which way is better may be left out for a loss. May be given more than once.")
-@click.option("--keep-every", metavar="N", type=click.IntRange(min=1), help="Keep the first at or after every multiple of N steps.")
+@click.option(
+    "--keep-best",
+    metavar="METRIC[:min|max]",
+    multiple=True,
+    help="Keep the best by a metric; which way is better may be left out for a loss. May be given "
+    "more than once.",
+)
+@click.option(
+    "--keep-every",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Keep the first at or after every multiple of N steps.",
+)
 @dry_run_option
 @yes_option
 @json_option
-def command(run: str, keep_latest: int | None, keep_best: Sequence[str], keep_every: int | None, dry_run: bool, yes: bool, as_json: bool) -> None:
+def command(
+    run: str,
+    keep_latest: int | None,
+    keep_best: Sequence[str],
+    keep_every: int | None,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
     """Take checkpoints of RUN away, and keep those that any of the --keep options names.
 
-    Kept whatever they say: the newest that is whole (it is read in full first), the newest with finite metrics, pinned ones, and those that
-    somebody is reading. Damaged ones are left where they are. A run that is training is locked (exit code 11).
+    Kept whatever they say: the newest that is whole (it is read in full first), the newest with
+    finite metrics, pinned ones, and those that somebody is reading. Damaged ones are left where
+    they are. A run that is training is locked (exit code 11).
     """
     found = opened(run)
     policy = _policy(found, keep_latest, keep_best, keep_every)
@@ -48,7 +69,10 @@ def command(run: str, keep_latest: int | None, keep_best: Sequence[str], keep_ev
         else:
             _show(judged)
             going = [each for each in judged if not each.stays]
-            print_line(f"\nwould take away {count(len(going), 'checkpoint')} ({size(_bytes(going))}); nothing was changed")
+            print_line(
+                f"\nwould take away {count(len(going), 'checkpoint')} ({size(_bytes(going))}); "
+                "nothing was changed"
+            )
         return
     check_not_held(found.layout)  # a run that is training is told of before anybody is asked
     judged = _review(found, policy)
@@ -56,7 +80,10 @@ def command(run: str, keep_latest: int | None, keep_best: Sequence[str], keep_ev
         _show(judged)
     going = [each for each in judged if not each.stays]
     if going:
-        confirm(f"Take away {count(len(going), 'checkpoint')} of {plain(run)} ({size(_bytes(going))})?", yes=yes)
+        confirm(
+            f"Take away {count(len(going), 'checkpoint')} of {plain(run)} ({size(_bytes(going))})?",
+            yes=yes,
+        )
     removed = _remove(found.layout, policy, judged) if going else []
     if as_json:
         print_json(_as_json(run, judged, removed, dry_run=False))
@@ -66,12 +93,16 @@ def command(run: str, keep_latest: int | None, keep_best: Sequence[str], keep_ev
 
 def _review(run: StoredRun, policy: KeepPolicy) -> list[Judged]:
     """What becomes of each checkpoint; the newest is read in full for it."""
-    newest = next((each.head.size_bytes for each in reversed(run.checkpoints) if each.problem is None), 0)
+    newest = next(
+        (each.head.size_bytes for each in reversed(run.checkpoints) if each.problem is None), 0
+    )
     with progress("verifying the newest", newest) as advance:
         return review(run.layout, policy, progress=advance)
 
 
-def _policy(run: StoredRun, keep_latest: int | None, keep_best: Sequence[str], keep_every: int | None) -> KeepPolicy:
+def _policy(
+    run: StoredRun, keep_latest: int | None, keep_best: Sequence[str], keep_every: int | None
+) -> KeepPolicy:
     policies: list[KeepPolicy] = []
     if keep_latest is not None:
         policies.append(KeepLatest(keep_latest))
@@ -79,8 +110,11 @@ def _policy(run: StoredRun, keep_latest: int | None, keep_best: Sequence[str], k
     if keep_every is not None:
         policies.append(KeepEveryNSteps(keep_every))
     if not policies:
-        raise click.UsageError("A run does not say which of its checkpoints are still wanted. Expected at least one of --keep-latest, --keep-best "
-                               "and --keep-every; --dry-run shows what would stay.")
+        raise click.UsageError(
+            "A run does not say which of its checkpoints are still wanted. Expected at least one "
+            "of --keep-latest, --keep-best "
+            "and --keep-every; --dry-run shows what would stay."
+        )
     return reduce(or_, policies)
 
 
@@ -89,13 +123,29 @@ def _best(run: StoredRun, text: str) -> KeepPolicy:
     if not colon:
         metric, mode = text, "min"
         if text != "loss" and not text.endswith("_loss"):
-            raise click.UsageError(f"--keep-best has to know whether smaller or larger is better. Received: {plain(text)}. "
-                                   f"Expected {plain(text)}:max or {plain(text)}:min.")
+            raise click.UsageError(
+                "--keep-best has to know whether smaller or larger is better. Received: "
+                f"{plain(text)}. "
+                f"Expected {plain(text)}:max or {plain(text)}:min."
+            )
     if mode not in ("min", "max"):
-        raise click.UsageError(f"--keep-best takes a metric, and min or max. Received: {plain(text)}. Expected for example val_accuracy:max.")
-    known = sorted({name for checkpoint in run.checkpoints if checkpoint.problem is None for name in checkpoint.metrics})
+        raise click.UsageError(
+            f"--keep-best takes a metric, and min or max. Received: {plain(text)}. Expected for "
+            "example val_accuracy:max."
+        )
+    known = sorted(
+        {
+            name
+            for checkpoint in run.checkpoints
+            if checkpoint.problem is None
+            for name in checkpoint.metrics
+        }
+    )
     if metric not in known:
-        raise click.UsageError(f"No checkpoint of this run has a metric {plain(metric)}. Metrics there: {plain(', '.join(known) or 'none')}.")
+        raise click.UsageError(
+            f"No checkpoint of this run has a metric {plain(metric)}. Metrics there: "
+            f"{plain(', '.join(known) or 'none')}."
+        )
     return KeepBest(metric, mode="max" if mode == "max" else "min")
 
 
@@ -104,8 +154,13 @@ def _remove(layout: RunLayout, policy: KeepPolicy, shown: Sequence[Judged]) -> l
     with owned(layout) as mine:
         mine.tidy_up()
         judged = review(layout, policy)
-        if {each.checkpoint.name for each in judged if not each.stays} - {each.checkpoint.name for each in shown if not each.stays}:
-            raise CheckpointError(f"{layout.root} has changed while it was looked at; nothing was taken away. Call ckptkit prune again.")
+        if {each.checkpoint.name for each in judged if not each.stays} - {
+            each.checkpoint.name for each in shown if not each.stays
+        }:
+            raise CheckpointError(
+                f"{layout.root} has changed while it was looked at; nothing was taken away. Call "
+                "ckptkit prune again."
+            )
         going = [each for each in judged if not each.stays]
         removed = [each for each in going if remove(mine.files, layout, mine.journal, each)]
         if removed:
@@ -117,19 +172,42 @@ def _show(judged: Sequence[Judged]) -> None:
     if not judged:
         print_line("no checkpoints")
         return
-    rows = [[str(each.checkpoint.step), str(each.checkpoint.attempt), _size(each.checkpoint), "stays" if each.stays else "goes", each.reason]
-            for each in judged]
-    print_table(["step", "attempt", "size", "", "because"], rows, right=["step", "attempt", "size"],
-                red=[number for number, each in enumerate(judged) if not each.stays])
+    rows = [
+        [
+            str(each.checkpoint.step),
+            str(each.checkpoint.attempt),
+            _size(each.checkpoint),
+            "stays" if each.stays else "goes",
+            each.reason,
+        ]
+        for each in judged
+    ]
+    print_table(
+        ["step", "attempt", "size", "", "because"],
+        rows,
+        right=["step", "attempt", "size"],
+        red=[number for number, each in enumerate(judged) if not each.stays],
+    )
 
 
-def _as_json(run: str, judged: Sequence[Judged], removed: Sequence[Judged], *, dry_run: bool) -> dict[str, object]:
+def _as_json(
+    run: str, judged: Sequence[Judged], removed: Sequence[Judged], *, dry_run: bool
+) -> dict[str, object]:
     gone = {each.checkpoint.name for each in removed}
     checkpoints = [
-        {"name": str(each.checkpoint.name), "step": each.checkpoint.step, "attempt": each.checkpoint.attempt, "stays": each.stays,
-         "reason": each.reason, "removed": each.checkpoint.name in gone,
-         "size_bytes": each.checkpoint.head.size_bytes if each.checkpoint.problem is None else None}
-        for each in judged]
+        {
+            "name": str(each.checkpoint.name),
+            "step": each.checkpoint.step,
+            "attempt": each.checkpoint.attempt,
+            "stays": each.stays,
+            "reason": each.reason,
+            "removed": each.checkpoint.name in gone,
+            "size_bytes": each.checkpoint.head.size_bytes
+            if each.checkpoint.problem is None
+            else None,
+        }
+        for each in judged
+    ]
     return {"run": run, "dry_run": dry_run, "removed": len(removed), "checkpoints": checkpoints}
 
 

@@ -22,19 +22,35 @@ from ckptkit.report.report_file import check_target, write_target
 from ckptkit.run.verify import bytes_to_read
 
 
-@click.command("report", short_help="Make one file that shows a run: its attempts, checkpoints, and where the time went.")
+@click.command(
+    "report",
+    short_help="Make one file that shows a run: its attempts, checkpoints, and where the time "
+    "went.",
+)
 @run_argument
-@click.option("-o", "--output", metavar="FILE", help="Where the HTML file goes; `-` is standard output.")
-@click.option("--verify", "full", is_flag=True, help="Read every byte of every checkpoint; otherwise sizes and small files.")
+@click.option(
+    "-o", "--output", metavar="FILE", help="Where the HTML file goes; `-` is standard output."
+)
+@click.option(
+    "--verify",
+    "full",
+    is_flag=True,
+    help="Read every byte of every checkpoint; otherwise sizes and small files.",
+)
 @json_option
 def command(run: str, output: str | None, full: bool, as_json: bool) -> None:
-    """Make one HTML file that shows RUN: where its time went, its attempts on a time axis, and its checkpoints.
+    """Make one HTML file that shows RUN: where its time went, its attempts on a time axis, and its
+    checkpoints.
 
-    The file holds all that it shows and loads nothing. An earlier report is replaced, any other file is not. May be made while the run is
-    training: no lock is taken, and nothing is written into the run.
+    The file holds all that it shows and loads nothing. An earlier report is replaced, any other
+    file is not. May be made while the run is training: no lock is taken, and nothing is written
+    into the run.
     """
     if (output is None) != as_json:
-        raise click.UsageError("A report goes into a file (-o run.html), or is printed as JSON (--json). Expected one of both.")
+        raise click.UsageError(
+            "A report goes into a file (-o run.html), or is printed as JSON (--json). Expected "
+            "one of both."
+        )
     path = None if output in (None, "-") else Path(str(output))
     if path is not None:
         check_target(path)  # before the work
@@ -55,6 +71,20 @@ def document_of(run: str, *, full: bool = False) -> Document:
     view, now = found.journal_view, time.time()
     ledger = ledger_of(view.events, now)
     state = run_state(view.events, now)
-    total = sum(bytes_to_read(each.head.files, quick=not full) for each in found.checkpoints if each.problem is None)
+    total = sum(
+        bytes_to_read(each.head.files, quick=not full)
+        for each in found.checkpoints
+        if each.problem is None
+    )
     with progress("verifying", total) as advance:
-        return gather(found, run, view, ledger, goodput_of(ledger), state=state.name, words=state.words, full=full, progress=advance)
+        return gather(
+            found,
+            run,
+            view,
+            ledger,
+            goodput_of(ledger),
+            state=state.name,
+            words=state.words,
+            full=full,
+            progress=advance,
+        )

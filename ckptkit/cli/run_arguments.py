@@ -20,7 +20,9 @@ from ckptkit.run.roll_back import is_rolled_back
 from ckptkit.run.stored_run import StoredRun, open_run
 from ckptkit.run.verify import verify
 
-run_argument: Callable[[Callable[..., Any]], Callable[..., Any]] = click.argument("run", metavar="RUN")
+run_argument: Callable[[Callable[..., Any]], Callable[..., Any]] = click.argument(
+    "run", metavar="RUN"
+)
 
 
 def opened(directory: str) -> StoredRun:
@@ -41,7 +43,10 @@ def which_checkpoint(_context: click.Context, _parameter: click.Parameter, text:
     """A step as a number, or `latest` or `best`."""
     which = parsed(text)
     if which is None:
-        raise click.BadParameter(f"A checkpoint is named by its step, or is 'latest' or 'best'. Received: {plain(text)!r}.")
+        raise click.BadParameter(
+            "A checkpoint is named by its step, or is 'latest' or 'best'. Received: "
+            f"{plain(text)!r}."
+        )
     return which
 
 
@@ -67,13 +72,18 @@ class SeenCheckpoint:
     @property
     def head(self) -> ManifestHead | None:
         """The same without the state, which is all that a list needs."""
-        return self.checkpoint.head if self.problem is None or self.checkpoint.problem is None else None
+        return (
+            self.checkpoint.head
+            if self.problem is None or self.checkpoint.problem is None
+            else None
+        )
 
 
 def checkpoints_of(run: StoredRun) -> list[SeenCheckpoint]:
     """The run's checkpoints, oldest first. Reads no tensors.
 
-    A training process may take a checkpoint away after it was listed here; what is gone is not damaged, and is left out.
+    A training process may take a checkpoint away after it was listed here; what is gone is not
+    damaged, and is left out.
     """
     seen = [SeenCheckpoint(checkpoint, _problem(checkpoint)) for checkpoint in run.checkpoints]
     return [each for each in seen if each.problem is None or each.checkpoint.path.exists()]
@@ -93,7 +103,9 @@ def named(run: StoredRun, which: int | str | CheckpointName) -> Checkpoint:
     Raises:
         CheckpointNotFoundError: where there is none.
     """
-    there = [each for each in run.checkpoints if each.path.exists()]  # one that is taken away while we look is gone
+    there = [
+        each for each in run.checkpoints if each.path.exists()
+    ]  # one that is taken away while we look is gone
     if which == "best":
         return run.find("best")
     matching = [each for each in there if which in ("latest", each.step, each.name)]
@@ -109,11 +121,17 @@ def chosen(run: StoredRun, which: int | str | CheckpointName) -> Checkpoint:
     """
     seen = checkpoints_of(run)
     checkpoint = named(run, which)
-    name, problem = checkpoint.name, next((each.problem for each in seen if each.checkpoint.name == checkpoint.name), None)
+    name, problem = (
+        checkpoint.name,
+        next((each.problem for each in seen if each.checkpoint.name == checkpoint.name), None),
+    )
     if problem is not None:
         whole = [each.checkpoint.step for each in seen if each.problem is None]
-        advice = (f"The newest whole one: ckptkit show {plain(run.directory)} {whole[-1]}" if whole
-                  else "No other checkpoint of this run is whole.")
+        advice = (
+            f"The newest whole one: ckptkit show {plain(run.directory)} {whole[-1]}"
+            if whole
+            else "No other checkpoint of this run is whole."
+        )
         raise CorruptCheckpointError(f"{name} is damaged: {problem} {advice}")
     return checkpoint
 
@@ -124,7 +142,9 @@ def quarantined(run: StoredRun) -> int:
 
 
 def lives_aside(run: StoredRun) -> int:
-    """How many earlier lives were set aside for a fresh start. A life may leave several things there; its checkpoints count."""
+    """How many earlier lives were set aside for a fresh start. A life may leave several things
+    there; its checkpoints count.
+    """
     names = [name for name in _names(run.layout.aside) if not is_rolled_back(name)]
     lives = [name for name in names if name.partition(".")[0] == run.layout.checkpoints.name]
     return len(lives) or min(1, len(names))
@@ -132,7 +152,11 @@ def lives_aside(run: StoredRun) -> int:
 
 def rolled_back(run: StoredRun) -> int:
     """How many checkpoints were set aside because the run was rolled back to an older one."""
-    return sum(len(_names(run.layout.aside / name)) for name in _names(run.layout.aside) if is_rolled_back(name))
+    return sum(
+        len(_names(run.layout.aside / name))
+        for name in _names(run.layout.aside)
+        if is_rolled_back(name)
+    )
 
 
 def _names(directory: Path) -> list[str]:

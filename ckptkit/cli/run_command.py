@@ -1,4 +1,6 @@
-"""`ckptkit run -- CMD...`: starts a training, watches over it, and starts it again where that can help."""
+"""`ckptkit run -- CMD...`: starts a training, watches over it, and starts it again where that can
+help.
+"""
 
 from __future__ import annotations
 
@@ -28,23 +30,45 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
     for name, field in reversed(FIELDS.items()):
         kind = _TYPES.get(type(field.default), click.STRING)
         default = f"  [{_shown(field.default)}]" if field.default != "" else ""
-        function = click.option(option_of(name), name, type=kind, default=None, help=field.metadata["words"] + default)(function)
+        function = click.option(
+            option_of(name), name, type=kind, default=None, help=field.metadata["words"] + default
+        )(function)
     return function
 
 
-@click.command("run", short_help="Start a training, watch over it, and start it again where that can help.",
-               context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
-@click.option("--config", type=click.Path(path_type=Path), envvar="CKPTKIT_CONFIG", help="Settings in a TOML file, such as configs/spot-gpu.toml.")
-@click.option("--explain", is_flag=True, help="Print each setting with where it comes from, and start nothing.")
+@click.command(
+    "run",
+    short_help="Start a training, watch over it, and start it again where that can help.",
+    context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    envvar="CKPTKIT_CONFIG",
+    help="Settings in a TOML file, such as configs/spot-gpu.toml.",
+)
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="Print each setting with where it comes from, and start nothing.",
+)
 @_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- CMD...")
 @click.pass_context
-def command(context: click.Context, /, config: Path | None, explain: bool, command: tuple[str, ...], **options: Any) -> None:
+def command(
+    context: click.Context,
+    /,
+    config: Path | None,
+    explain: bool,
+    command: tuple[str, ...],
+    **options: Any,
+) -> None:
     """Start the training CMD, watch over it, and start it again where that can help.
 
-    Signals are passed on to it; before the machine goes away it is told to save, and how long it has. Its own exit codes say whether it is
-    started again: 75 yes; 0, 78 and 93 never. A setting is taken from the command line, else from CKPTKIT_<NAME> in the environment, else from
-    the TOML file, else it is the default.
+    Signals are passed on to it; before the machine goes away it is told to save, and how long it
+    has. Its own exit codes say whether it is started again: 75 yes; 0, 78 and 93 never. A setting
+    is taken from the command line, else from CKPTKIT_<NAME> in the environment, else from the TOML
+    file, else it is the default.
     """
     show_by_default()
     try:
@@ -53,7 +77,9 @@ def command(context: click.Context, /, config: Path | None, explain: bool, comma
             _explain(found)
             return
         if not command:
-            raise click.UsageError("Name the training after --, as in: ckptkit run -- python train.py", context)
+            raise click.UsageError(
+                "Name the training after --, as in: ckptkit run -- python train.py", context
+            )
         settings = settings_of(found)
         supervisor = Supervisor(command, settings, watch=_watch(settings.notices))
         code = supervisor.run()
@@ -64,7 +90,10 @@ def command(context: click.Context, /, config: Path | None, explain: bool, comma
 
 
 def _explain(found: Mapping[str, Origin]) -> None:
-    print_table(["setting", "value", "from"], [[name, _shown(origin.value), origin.source] for name, origin in found.items()])
+    print_table(
+        ["setting", "value", "from"],
+        [[name, _shown(origin.value), origin.source] for name, origin in found.items()],
+    )
 
 
 def _watch(kind: str) -> Watch | None:

@@ -8,7 +8,13 @@ from pathlib import Path
 
 from ckptkit.cli.console import coloured
 from ckptkit.cli.plain_text import ago, count, duration, metrics, plain
-from ckptkit.cli.run_arguments import SeenCheckpoint, checkpoints_of, lives_aside, quarantined, rolled_back
+from ckptkit.cli.run_arguments import (
+    SeenCheckpoint,
+    checkpoints_of,
+    lives_aside,
+    quarantined,
+    rolled_back,
+)
 from ckptkit.cli.run_state import TELLING, RunState, run_state
 from ckptkit.cli.text_table import table
 from ckptkit.layout import CheckpointName, expanded
@@ -18,7 +24,13 @@ from ckptkit.run.pins import Pin, read_pins
 from ckptkit.run.stored_run import StoredRun, is_run
 from ckptkit.storage.files import storage_errors
 
-COLOURS = {"finished": "green", "training": "green", "failed": "red", "dead": "yellow", "unknown": "yellow"}
+COLOURS = {
+    "finished": "green",
+    "training": "green",
+    "failed": "red",
+    "dead": "yellow",
+    "unknown": "yellow",
+}
 """Of a run's state."""
 
 
@@ -54,8 +66,12 @@ class RunListing:
             "state": self.state.name,
             "words": self.state.words,
             "attempts": self.state.attempts,
-            "last_event": None if last is None else {"event": last.event, "time": last.time, "attempt": last.attempt},
-            "checkpoints": [_as_json(seen, self.pins.get(seen.checkpoint.name)) for seen in self.checkpoints],
+            "last_event": None
+            if last is None
+            else {"event": last.event, "time": last.time, "attempt": last.attempt},
+            "checkpoints": [
+                _as_json(seen, self.pins.get(seen.checkpoint.name)) for seen in self.checkpoints
+            ],
             "quarantined": self.quarantined,
             "set_aside": self.set_aside,
             "rolled_back": self.rolled_back,
@@ -74,25 +90,46 @@ class RunListing:
             parts.append(f"last event {self.state.last.event}, {ago(self.state.last.time, now)}")
         lines = [coloured(" | ".join(parts), COLOURS.get(self.state.name, ""))]
         if self.quarantined:
-            lines.append(f"{count(self.quarantined, 'checkpoint')} in quarantine/: could not be used and was moved, not deleted")
+            lines.append(
+                f"{count(self.quarantined, 'checkpoint')} in quarantine/: could not be used and "
+                "was moved, not deleted"
+            )
         if self.set_aside:
-            lines.append(f"{count(self.set_aside, 'earlier life', 'earlier lives')} in aside/: set aside for a fresh start, not deleted")
+            lines.append(
+                f"{count(self.set_aside, 'earlier life', 'earlier lives')} in aside/: set aside "
+                "for a fresh start, not deleted"
+            )
         if self.rolled_back:
-            lines.append(f"{count(self.rolled_back, 'checkpoint')} in aside/: newer than what the run was rolled back to, not deleted")
+            lines.append(
+                f"{count(self.rolled_back, 'checkpoint')} in aside/: newer than what the run was "
+                "rolled back to, not deleted"
+            )
         there = {seen.checkpoint.name for seen in self.checkpoints}
         if lost := [str(name) for name in self.pins if name not in there]:
             lines.append(f"{count(len(lost), 'pin')} of no checkpoint: {', '.join(lost)}")
         if self.damaged_lines:
-            lines.append(f"{count(len(self.damaged_lines), 'line')} of the journal cannot be read: {plain(self.damaged_lines[0])}")
+            lines.append(
+                f"{count(len(self.damaged_lines), 'line')} of the journal cannot be read: "
+                f"{plain(self.damaged_lines[0])}"
+            )
         if not self.checkpoints:
             return [*lines, "no checkpoints"]
         shown = self.checkpoints[-most_rows:] if most_rows is not None else self.checkpoints
         if len(shown) < len(self.checkpoints):
-            lines.append(f"the newest {len(shown)} of {count(len(self.checkpoints), 'checkpoint')}:")
+            lines.append(
+                f"the newest {len(shown)} of {count(len(self.checkpoints), 'checkpoint')}:"
+            )
         bad = [number for number, seen in enumerate(shown) if seen.problem is not None]
-        return [*lines, "", *table(
-            ["step", "epoch", "age", "size", "metrics", "saved because", "attempt", ""],
-            [_row(seen, now, self.pins.get(seen.checkpoint.name)) for seen in shown], right=["step", "age", "size", "attempt"], red=bad)]
+        return [
+            *lines,
+            "",
+            *table(
+                ["step", "epoch", "age", "size", "metrics", "saved because", "attempt", ""],
+                [_row(seen, now, self.pins.get(seen.checkpoint.name)) for seen in shown],
+                right=["step", "age", "size", "attempt"],
+                red=bad,
+            ),
+        ]
 
 
 def is_tree(directory: str) -> bool:
@@ -115,7 +152,9 @@ def journal_of(run: StoredRun) -> JournalView:
     return read_journal(run.layout, wanted=TELLING)
 
 
-def listing_of(run: StoredRun, shown: str, now: float, view: JournalView | None = None) -> RunListing:
+def listing_of(
+    run: StoredRun, shown: str, now: float, view: JournalView | None = None
+) -> RunListing:
     """Looks at a run.
 
     Args:
@@ -128,8 +167,16 @@ def listing_of(run: StoredRun, shown: str, now: float, view: JournalView | None 
         StorageError: where it cannot be read.
     """
     view = journal_of(run) if view is None else view
-    return RunListing(run=shown, state=run_state(view.events, now), checkpoints=checkpoints_of(run), quarantined=quarantined(run),
-                   set_aside=lives_aside(run), rolled_back=rolled_back(run), pins=read_pins(run.layout), damaged_lines=view.damaged)
+    return RunListing(
+        run=shown,
+        state=run_state(view.events, now),
+        checkpoints=checkpoints_of(run),
+        quarantined=quarantined(run),
+        set_aside=lives_aside(run),
+        rolled_back=rolled_back(run),
+        pins=read_pins(run.layout),
+        damaged_lines=view.damaged,
+    )
 
 
 def _row(seen: SeenCheckpoint, now: float, pin: Pin | None) -> list[str]:
@@ -156,8 +203,15 @@ def _row(seen: SeenCheckpoint, now: float, pin: Pin | None) -> list[str]:
 
 def _as_json(seen: SeenCheckpoint, pin: Pin | None) -> dict[str, object]:
     checkpoint = seen.checkpoint
-    known: dict[str, object] = {"name": str(checkpoint.name), "path": str(checkpoint.path), "step": checkpoint.step,
-                                "attempt": checkpoint.attempt, "problem": seen.problem,
-                                "pinned": None if pin is None else {"pinned_at": pin.pinned_at, "note": pin.note}}
+    known: dict[str, object] = {
+        "name": str(checkpoint.name),
+        "path": str(checkpoint.path),
+        "step": checkpoint.step,
+        "attempt": checkpoint.attempt,
+        "problem": seen.problem,
+        "pinned": None if pin is None else {"pinned_at": pin.pinned_at, "note": pin.note},
+    }
     fields = ("epoch", "batch", "saved_at", "size_bytes", "metrics", "trigger", "final")
-    return known | {name: None if seen.head is None else getattr(seen.head, name) for name in fields}
+    return known | {
+        name: None if seen.head is None else getattr(seen.head, name) for name in fields
+    }

@@ -23,7 +23,9 @@ from ckptkit.run.events import (
 E = TypeVar("E", bound=Event)
 
 TELLING = frozenset({AttemptStarted, AttemptEnded, Failed, Finished, RolledBack})
-"""The few events that a state follows from; beside them the newest save of an attempt, and what the newest event is."""
+"""The few events that a state follows from; beside them the newest save of an attempt, and what the
+newest event is.
+"""
 
 _LONGEST_MESSAGE = 200
 
@@ -33,8 +35,9 @@ class RunState:
     """What the journal says of a run.
 
     Args:
-        name: `new`, `training`, `finished`, `stopped`, `preempted`, `failed`, `dead` (its process is gone and left no word) or
-            `unknown` (it runs on another machine, or was lost with it).
+        name: `new`, `training`, `finished`, `stopped`, `preempted`, `failed`, `dead` (its process
+            is gone and left no word) or `unknown` (it runs on another machine, or was lost with
+            it).
         words: the same for people.
         attempts: how many processes have trained it.
         last: the newest event, or None.
@@ -48,8 +51,13 @@ class RunState:
     host: str = ""
 
 
-def run_state(events: Sequence[Event], now: float, *, host: str | None = None,
-              is_running: Callable[[AttemptStarted], bool] | None = None) -> RunState:
+def run_state(
+    events: Sequence[Event],
+    now: float,
+    *,
+    host: str | None = None,
+    is_running: Callable[[AttemptStarted], bool] | None = None,
+) -> RunState:
     """The state of a run.
 
     Args:
@@ -61,24 +69,35 @@ def run_state(events: Sequence[Event], now: float, *, host: str | None = None,
     last = events[-1] if events else None
     told = [event for event in events if type(event) in TELLING]
     starts = _of(told, AttemptStarted)
-    attempts = len({event.attempt for event in starts})  # prune and rollback have journals too, and train nothing
+    attempts = len(
+        {event.attempt for event in starts}
+    )  # prune and rollback have journals too, and train nothing
     started = max(starts, key=lambda event: event.attempt, default=None)
     if started is None:
         return RunState("new", "the journal tells of no attempt", attempts, last)
     rolled_back = max(_of(told, RolledBack), key=lambda event: event.attempt, default=None)
     if rolled_back is not None and rolled_back.attempt > started.attempt:
-        return RunState("stopped", f"rolled back to step {rolled_back.step}, to go on from there when it is started again", attempts, last,
-                        started.host)
+        return RunState(
+            "stopped",
+            f"rolled back to step {rolled_back.step}, to go on from there when it is started again",
+            attempts,
+            last,
+            started.host,
+        )
     own = [event for event in told if event.attempt == started.attempt]
     finished = _last(told, Finished)
     if finished is not None:
         finished = finish_of(event for event in events if event.attempt == finished.attempt)
-    name, words = _ended(own, finished) or _open(events, started, now, host or socket.gethostname(), is_running or process_runs)
+    name, words = _ended(own, finished) or _open(
+        events, started, now, host or socket.gethostname(), is_running or process_runs
+    )
     return RunState(name, words, attempts, last, started.host)
 
 
 def _ended(own: Sequence[Event], finished: Finished | None) -> tuple[str, str] | None:
-    """The end of an attempt that came to one. An attempt on a finished run trains nothing, so an earlier one may have `finished` it."""
+    """The end of an attempt that came to one. An attempt on a finished run trains nothing, so an
+    earlier one may have `finished` it.
+    """
     ended, failed = _last(own, AttemptEnded), _last(own, Failed)
     over = ended is not None and ended.outcome == "finished"
     if finished is not None and (over or finished in own):
@@ -88,21 +107,50 @@ def _ended(own: Sequence[Event], finished: Finished | None) -> tuple[str, str] |
         return "finished", f"finished at step {ended.step}"
     if failed is not None:
         message = plain(failed.message.strip().partition("\n")[0])[:_LONGEST_MESSAGE]
-        return "failed", f"failed at step {failed.step}: {plain(failed.error)}{': ' if message else ''}{message}"
+        return (
+            "failed",
+            f"failed at step {failed.step}: "
+            f"{plain(failed.error)}{': ' if message else ''}{message}",
+        )
     if ended is not None:
-        return plain(ended.outcome), f"{plain(ended.outcome)} at step {ended.step}, to go on when it is started again"
+        return plain(
+            ended.outcome
+        ), f"{plain(ended.outcome)} at step {ended.step}, to go on when it is started again"
     return None
 
 
-def _open(events: Sequence[Event], started: AttemptStarted, now: float, host: str,
-          is_running: Callable[[AttemptStarted], bool]) -> tuple[str, str]:
+def _open(
+    events: Sequence[Event],
+    started: AttemptStarted,
+    now: float,
+    host: str,
+    is_running: Callable[[AttemptStarted], bool],
+) -> tuple[str, str]:
     """An attempt that has told of no end: it goes on, or its process was killed."""
-    saved = next((event for event in reversed(events) if isinstance(event, Saved) and event.attempt == started.attempt), None)
-    newest = f"its newest save is of step {saved.step}" if saved is not None else "it has saved nothing yet"
+    saved = next(
+        (
+            event
+            for event in reversed(events)
+            if isinstance(event, Saved) and event.attempt == started.attempt
+        ),
+        None,
+    )
+    newest = (
+        f"its newest save is of step {saved.step}"
+        if saved is not None
+        else "it has saved nothing yet"
+    )
     if started.host != host:
-        return "unknown", f"no word of an end from {plain(started.host)} (process {started.pid}): it runs there or was lost; {newest}"
+        return (
+            "unknown",
+            f"no word of an end from {plain(started.host)} (process {started.pid}): it runs there "
+            f"or was lost; {newest}",
+        )
     if is_running(started):
-        return "training", f"training (process {started.pid}, for {duration(now - started.time)}); {newest}"
+        return (
+            "training",
+            f"training (process {started.pid}, for {duration(now - started.time)}); {newest}",
+        )
     return "dead", f"dead: process {started.pid} is gone and left no word; {newest}"
 
 

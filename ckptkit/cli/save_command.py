@@ -14,6 +14,7 @@ from ckptkit.cli.run_arguments import run_argument
 def command(run: str, timeout_secs: float | None) -> None:
     """Have the process that trains RUN save a checkpoint at its next safe point, and go on.
 
-    May be called from any machine that sees the run directory. Waits until the checkpoint is committed.
+    May be called from any machine that sees the run directory. Waits until the checkpoint is
+    committed.
     """
     asked(run, "save", timeout_secs)

@@ -28,7 +28,9 @@ def show(target: InFiles, *, as_json: bool) -> None:
         CheckpointError: where it cannot be read.
     """
     only_look()
-    from ckptkit.load.model_description import describe  # imports TensorFlow, which has its own files to be read
+    from ckptkit.load.model_description import (
+        describe,
+    )  # imports TensorFlow, which has its own files to be read
 
     description = describe(target.found, target.version)
     if as_json:
@@ -42,19 +44,53 @@ def show(target: InFiles, *, as_json: bool) -> None:
 def _print(description: Description) -> None:
     number = f", version {description.path.name}" if description.published else ""
     print_line(f"{plain(description.path)}: {description.format}{number}")
-    print_table(["", ""], [
-        *([["versions", "  ".join(map(str, description.published))]] if description.published else []),
-        *([["model", f"{description.model}{', compiled' if description.compiled else ''}"]] if description.model else []),
-        *([["written by", "  ".join(f"{name} {version}" for name, version in description.versions.items())]] if description.versions else []),
-        ["size", size(description.size_bytes)],
-    ], indent=2)
+    print_table(
+        ["", ""],
+        [
+            *(
+                [["versions", "  ".join(map(str, description.published))]]
+                if description.published
+                else []
+            ),
+            *(
+                [["model", f"{description.model}{', compiled' if description.compiled else ''}"]]
+                if description.model
+                else []
+            ),
+            *(
+                [
+                    [
+                        "written by",
+                        "  ".join(
+                            f"{name} {version}" for name, version in description.versions.items()
+                        ),
+                    ]
+                ]
+                if description.versions
+                else []
+            ),
+            ["size", size(description.size_bytes)],
+        ],
+        indent=2,
+    )
     for name, signature in description.signatures.items():
         print_line(f"\nsignature {plain(name)}")
-        rows = [[way.removesuffix("s"), each, shape_words(form["shape"]), form["dtype"]] for way in ("inputs", "outputs") for each, form in
-                signature[way].items()]
+        rows = [
+            [way.removesuffix("s"), each, shape_words(form["shape"]), form["dtype"]]
+            for way in ("inputs", "outputs")
+            for each, form in signature[way].items()
+        ]
         print_table(["", "name", "shape", "type"], rows, indent=2)
     total = sum(variable.size_bytes for variable in description.variables)
     print_line(f"\n{count(len(description.variables), 'variable')}, {size(total)}")
-    rows = [[each.name, shape_words(each.shape), each.dtype, size(each.size_bytes) if each.size_bytes else "-"] for each in description.variables]
+    rows = [
+        [
+            each.name,
+            shape_words(each.shape),
+            each.dtype,
+            size(each.size_bytes) if each.size_bytes else "-",
+        ]
+        for each in description.variables
+    ]
     if rows:
         print_table(["name", "shape", "type", "size"], rows, right=["size"], indent=2)

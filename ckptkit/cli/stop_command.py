@@ -14,6 +14,7 @@ from ckptkit.cli.run_arguments import run_argument
 def command(run: str, timeout_secs: float | None) -> None:
     """Have the process that trains RUN save at its next safe point and end, with exit code 75.
 
-    May be called from any machine that sees the run directory. `ckptkit run` does not start it again; the next start goes on from there.
+    May be called from any machine that sees the run directory. `ckptkit run` does not start it
+    again; the next start goes on from there.
     """
     asked(run, "stop", timeout_secs)

@@ -38,21 +38,45 @@ ORDERS: dict[str, Callable[[Tensor], tuple[object, ...]]] = {
 @click.command("tensors", short_help="List the tensors of a checkpoint, a model or weights.")
 @click.argument("path", metavar="PATH")
 @click.argument("which", metavar="[STEP|latest|best]", default="latest", callback=which_checkpoint)
-@click.option("--sort", "order", type=click.Choice(list(ORDERS)), default="part", show_default=True,
-              help="By what: part puts weights before the optimizer and the rest, size the largest first.")
-@click.option("--filter", "patterns", multiple=True, metavar="PATTERN",
-              help="Only those whose name or key has this in it, or matches it where it has one of *?[. May be given more than once: any counts.")
-@click.option("--stats", is_flag=True, help="Read the values: min, max and mean of the finite ones, and how many are NaN or infinite.")
+@click.option(
+    "--sort",
+    "order",
+    type=click.Choice(list(ORDERS)),
+    default="part",
+    show_default=True,
+    help="By what: part puts weights before the optimizer and the rest, size the largest first.",
+)
+@click.option(
+    "--filter",
+    "patterns",
+    multiple=True,
+    metavar="PATTERN",
+    help="Only those whose name or key has this in it, or matches it where it has one of *?[. May "
+    "be given more than once: any counts.",
+)
+@click.option(
+    "--stats",
+    is_flag=True,
+    help="Read the values: min, max and mean of the finite ones, and how many are NaN or infinite.",
+)
 @json_option
-def command(path: str, which: int | str, order: str, patterns: tuple[str, ...], stats: bool, as_json: bool) -> None:
-    """List the tensors of one checkpoint of the run PATH (latest by default): names, shapes, types, sizes, and totals.
+def command(
+    path: str, which: int | str, order: str, patterns: tuple[str, ...], stats: bool, as_json: bool
+) -> None:
+    """List the tensors of one checkpoint of the run PATH (latest by default): names, shapes, types,
+    sizes, and totals.
 
-    PATH may also be a TensorFlow checkpoint, a .keras, .weights.h5 or .h5 file, a SavedModel, or a directory of its versions, where STEP is the
-    number of one. Those import TensorFlow, and so does --stats, which reads one tensor after the other and needs the memory of one.
+    PATH may also be a TensorFlow checkpoint, a .keras, .weights.h5 or .h5 file, a SavedModel, or a
+    directory of its versions, where STEP is the number of one. Those import TensorFlow, and so does
+    --stats, which reads one tensor after the other and needs the memory of one.
     """
     with opening(target(path, which), with_values=stats) as found:
-        chosen = sorted((tensor for tensor in found.tensors if matches(tensor, patterns)), key=ORDERS[order])
-        statistics = _statistics(found.contents, chosen) if stats and found.contents is not None else None
+        chosen = sorted(
+            (tensor for tensor in found.tensors if matches(tensor, patterns)), key=ORDERS[order]
+        )
+        statistics = (
+            _statistics(found.contents, chosen) if stats and found.contents is not None else None
+        )
     listing = TensorListing(found, chosen, statistics, filtered=bool(patterns))
     if as_json:
         print_json(listing.as_json())
@@ -63,7 +87,11 @@ def command(path: str, which: int | str, order: str, patterns: tuple[str, ...], 
 def matches(tensor: Tensor, patterns: Sequence[str]) -> bool:
     """Whether a tensor is one of those that were asked for; without patterns all are."""
     names = (tensor.name, tensor.key)
-    return not patterns or any(fnmatchcase(name, pattern) if set(pattern) & set("*?[") else pattern in name for name in names for pattern in patterns)
+    return not patterns or any(
+        fnmatchcase(name, pattern) if set(pattern) & set("*?[") else pattern in name
+        for name in names
+        for pattern in patterns
+    )
 
 
 def _statistics(contents: Contents, tensors: Sequence[Tensor]) -> list[Statistics]:
@@ -99,27 +127,58 @@ class TensorListing:
         told: Sequence[Statistics | None] = self.statistics or [None] * len(self.tensors)
         return {
             **self.found.as_json(),
-            "tensors": [tensor_json(tensor) | {"statistics": statistics and _statistics_json(statistics)}
-                        for tensor, statistics in zip(self.tensors, told, strict=True)],
-            "totals": {name: {"tensors": each.tensors, "size_bytes": each.size_bytes} for name, each in self._totals().items()},
+            "tensors": [
+                tensor_json(tensor) | {"statistics": statistics and _statistics_json(statistics)}
+                for tensor, statistics in zip(self.tensors, told, strict=True)
+            ],
+            "totals": {
+                name: {"tensors": each.tensors, "size_bytes": each.size_bytes}
+                for name, each in self._totals().items()
+            },
             "there_are": len(self.found.tensors),
         }
 
     def show(self) -> None:
         """Prints it for people."""
         where = self.found.checkpoint or f"{plain(self.found.path)}: {self.found.format}"
-        print_line(f"{where}: {count(len(self.found.tensors), 'tensor')}" + (f", {len(self.tensors):,} of them listed" if self.filtered else ""))
+        print_line(
+            f"{where}: {count(len(self.found.tensors), 'tensor')}"
+            + (f", {len(self.tensors):,} of them listed" if self.filtered else "")
+        )
         if not self.tensors:
             return
         with_keys = any(tensor.name != tensor.key for tensor in self.tensors)
         bad = [number for number, each in enumerate(self.statistics or ()) if each.nan]
-        columns = ["name", *(["key"] if with_keys else []), "shape", "type", "size", *(_MEASURES if self.statistics else []), ""]
-        rows = [[tensor.name, *([tensor.key] if with_keys else []), shape_words(tensor.shape), tensor.dtype, _size(tensor.size_bytes),
-                 *(_measured(self.statistics[number]) if self.statistics else [""])] for number, tensor in enumerate(self.tensors)]
+        columns = [
+            "name",
+            *(["key"] if with_keys else []),
+            "shape",
+            "type",
+            "size",
+            *(_MEASURES if self.statistics else []),
+            "",
+        ]
+        rows = [
+            [
+                tensor.name,
+                *([tensor.key] if with_keys else []),
+                shape_words(tensor.shape),
+                tensor.dtype,
+                _size(tensor.size_bytes),
+                *(_measured(self.statistics[number]) if self.statistics else [""]),
+            ]
+            for number, tensor in enumerate(self.tensors)
+        ]
         print_line()
         print_table(columns, rows, right=["size", *_MEASURES], red=bad)
         print_line()
-        print_table(["", "", ""], [[name, count(each.tensors, "tensor"), _size(each.size_bytes)] for name, each in self._totals().items()])
+        print_table(
+            ["", "", ""],
+            [
+                [name, count(each.tensors, "tensor"), _size(each.size_bytes)]
+                for name, each in self._totals().items()
+            ],
+        )
         if bad:
             print_line(f"NaN in {count(len(bad), 'tensor')}", style="red")
 
@@ -133,13 +192,24 @@ _MEASURES = ["min", "max", "mean", "nan", "inf"]
 
 def tensor_json(tensor: Tensor) -> dict[str, object]:
     """A tensor in JSON, as `tensors` and `diff` have it."""
-    return {"key": tensor.key, "name": tensor.name, "part": str(tensor.part), "kind": tensor.kind,
-            "shape": None if tensor.shape is None else list(tensor.shape), "dtype": tensor.dtype, "size_bytes": tensor.size_bytes,
-            "trainable": tensor.trainable}
+    return {
+        "key": tensor.key,
+        "name": tensor.name,
+        "part": str(tensor.part),
+        "kind": tensor.kind,
+        "shape": None if tensor.shape is None else list(tensor.shape),
+        "dtype": tensor.dtype,
+        "size_bytes": tensor.size_bytes,
+        "trainable": tensor.trainable,
+    }
 
 
 def _statistics_json(statistics: Statistics) -> dict[str, object]:
-    return {"elements": statistics.elements, **{name: json_value(getattr(statistics, name)) for name in _MEASURES}, "note": statistics.note or None}
+    return {
+        "elements": statistics.elements,
+        **{name: json_value(getattr(statistics, name)) for name in _MEASURES},
+        "note": statistics.note or None,
+    }
 
 
 def _measured(statistics: Statistics) -> list[str]:

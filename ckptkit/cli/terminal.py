@@ -7,7 +7,8 @@ import shutil
 import sys
 
 _UNBOUNDED = 100_000
-"""Columns of what is no terminal: nothing is cut or folded there, so that `grep` finds whole lines."""
+"""Columns of what is no terminal: nothing is cut or folded there, so that `grep` finds whole lines.
+"""
 
 
 def is_terminal() -> bool:
@@ -16,7 +17,9 @@ def is_terminal() -> bool:
 
 
 def colours() -> bool:
-    """Whether colours are wanted there: on a terminal that has them, and never where NO_COLOR is set."""
+    """Whether colours are wanted there: on a terminal that has them, and never where NO_COLOR is
+    set.
+    """
     return is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 

@@ -1,4 +1,5 @@
-"""Tables, as lines of text. Where a row fits into a line, it is padded here; where it does not, rich folds the cells.
+"""Tables, as lines of text. Where a row fits into a line, it is padded here; where it does not,
+rich folds the cells.
 
 rich takes a third of a second for a thousand rows, which is more than all the rest of a command.
 """
@@ -16,7 +17,14 @@ from ckptkit.cli.terminal import colours, width
 _GAP = 2
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), red: Sequence[int] = (), indent: int = 0) -> list[str]:
+def table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    red: Sequence[int] = (),
+    indent: int = 0,
+) -> list[str]:
     """A table as lines.
 
     Args:
@@ -35,14 +43,24 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Seque
     lines = [_line(row, widths, to_the_right, indent) for row in headed]
     if colours():
         first = len(headed) - len(cells)
-        lines = [click.style(line, bold=True) if number < first else click.style(line, fg="red") if number - first in problems else line
-                 for number, line in enumerate(lines)]
+        lines = [
+            click.style(line, bold=True)
+            if number < first
+            else click.style(line, fg="red")
+            if number - first in problems
+            else line
+            for number, line in enumerate(lines)
+        ]
     return lines
 
 
-def _line(row: Sequence[str], widths: Sequence[int], to_the_right: Sequence[bool], indent: int) -> str:
-    padded = [" " * (wide - _width(cell)) + cell if right else cell + " " * (wide - _width(cell))
-              for cell, wide, right in zip(row, widths, to_the_right, strict=True)]
+def _line(
+    row: Sequence[str], widths: Sequence[int], to_the_right: Sequence[bool], indent: int
+) -> str:
+    padded = [
+        " " * (wide - _width(cell)) + cell if right else cell + " " * (wide - _width(cell))
+        for cell, wide, right in zip(row, widths, to_the_right, strict=True)
+    ]
     return (" " * indent + (" " * _GAP).join(padded)).rstrip()
 
 
@@ -55,19 +73,37 @@ def _width(cell: str) -> int:
     return cell_len(cell)
 
 
-def _folded(columns: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[str], red: Sequence[int], indent: int) -> list[str]:
+def _folded(
+    columns: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    right: Sequence[str],
+    red: Sequence[int],
+    indent: int,
+) -> list[str]:
     from rich.console import Console
     from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold" if any(columns) else "", show_header=any(columns))
+    drawn = Table(
+        box=None,
+        pad_edge=False,
+        padding=(0, _GAP, 0, 0),
+        header_style="bold" if any(columns) else "",
+        show_header=any(columns),
+    )
     for column in columns:
         drawn.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for number, row in enumerate(cells):
         # Text, not str: rich would read square brackets in a name as its own markup.
         drawn.add_row(*map(Text, row), style="red" if number in red else None)
-    console = Console(file=sys.stdout, force_terminal=True, color_system="auto" if colours() else None, highlight=False, width=width())
+    console = Console(
+        file=sys.stdout,
+        force_terminal=True,
+        color_system="auto" if colours() else None,
+        highlight=False,
+        width=width(),
+    )
     with console.capture() as captured:
         console.print(Padding(drawn, (0, 0, 0, indent)) if indent else drawn)
     return [line.rstrip() for line in captured.get().splitlines()]

@@ -75,12 +75,24 @@ class FoundRun:
     @property
     def damaged(self) -> int:
         """How many of its checkpoints are damaged."""
-        return 0 if self.listing is None else sum(seen.problem is not None for seen in self.listing.checkpoints)
+        return (
+            0
+            if self.listing is None
+            else sum(seen.problem is not None for seen in self.listing.checkpoints)
+        )
 
     @property
     def best(self) -> Best | None:
         """The best of its whole checkpoints."""
-        whole = [] if self.listing is None else [candidate(seen.checkpoint) for seen in self.listing.checkpoints if seen.problem is None]
+        whole = (
+            []
+            if self.listing is None
+            else [
+                candidate(seen.checkpoint)
+                for seen in self.listing.checkpoints
+                if seen.problem is None
+            ]
+        )
         for metric in _MONITORS:
             if ranked := rank(whole, metric, "min"):
                 return Best(metric, ranked[0].metrics[metric], ranked[0].step)
@@ -91,14 +103,23 @@ class FoundRun:
         found, best = self.listing, self.best
         newest = _newest(found)
         return {
-            "path": str(self.path), "state": self.state, "words": self.problem if found is None else found.state.words,
+            "path": str(self.path),
+            "state": self.state,
+            "words": self.problem if found is None else found.state.words,
             "attempts": None if found is None else found.state.attempts,
             "host": None if found is None else found.state.host or None,
-            "step": newest[0], "epoch": newest[1], "batch": newest[2],
-            "seen_at": self.seen_at, "checkpoints": None if found is None else len(found.checkpoints), "damaged": self.damaged,
-            "best": None if best is None else {"metric": best.metric, "value": to_number(best.value), "step": best.step},
+            "step": newest[0],
+            "epoch": newest[1],
+            "batch": newest[2],
+            "seen_at": self.seen_at,
+            "checkpoints": None if found is None else len(found.checkpoints),
+            "damaged": self.damaged,
+            "best": None
+            if best is None
+            else {"metric": best.metric, "value": to_number(best.value), "step": best.step},
             "size_bytes": self.size_bytes,
-            "quarantined": 0 if found is None else found.quarantined, "set_aside": 0 if found is None else found.set_aside,
+            "quarantined": 0 if found is None else found.quarantined,
+            "set_aside": 0 if found is None else found.set_aside,
             "rolled_back": 0 if found is None else found.rolled_back,
             "damaged_journal_lines": 0 if found is None else len(found.damaged_lines),
         }
@@ -106,14 +127,26 @@ class FoundRun:
     def row(self, name: str, now: float) -> list[str]:
         """Its row in the table."""
         best, step = self.best, _newest(self.listing)[0]
-        return [name, f"run: {self.state}", "" if step is None else str(step), _age(self.seen_at, now), size(self.size_bytes),
-                "" if best is None else f"{best.metric} {best.value:.4g}", "" if self.listing is None else self.listing.state.host, self._remarks()]
+        return [
+            name,
+            f"run: {self.state}",
+            "" if step is None else str(step),
+            _age(self.seen_at, now),
+            size(self.size_bytes),
+            "" if best is None else f"{best.metric} {best.value:.4g}",
+            "" if self.listing is None else self.listing.state.host,
+            self._remarks(),
+        ]
 
     def _remarks(self) -> str:
         found = self.listing
         if found is None:
             return str(self.problem)
-        parts = [(self.damaged, "damaged"), (found.quarantined, "in quarantine"), (found.rolled_back, "rolled back")]
+        parts = [
+            (self.damaged, "damaged"),
+            (found.quarantined, "in quarantine"),
+            (found.rolled_back, "rolled back"),
+        ]
         words = [f"{number:,} {what}" for number, what in parts if number]
         if found.set_aside:
             words.append(f"{count(found.set_aside, 'earlier life', 'earlier lives')} aside")
@@ -148,16 +181,30 @@ class TreeListing:
     @property
     def size_bytes(self) -> int:
         """Of everything that was found."""
-        return sum(run.size_bytes for run in self.runs) + sum(other.size_bytes for other in self.others)
+        return sum(run.size_bytes for run in self.runs) + sum(
+            other.size_bytes for other in self.others
+        )
 
     def as_json(self) -> dict[str, object]:
         """The form of `ckptkit list --json` for a directory that is no run; see docs/cli.md."""
         return {
             "tree": self.root,
             "runs": [run.as_json() for run in self.runs],
-            "others": [{"path": str(other.path), "format": str(other.format), "step": other.step, "size_bytes": other.size_bytes,
-                        "modified_at": other.modified_at, "versions": list(other.versions), "problem": other.problem} for other in self.others],
-            "unreadable": [{"path": str(each.path), "reason": each.reason} for each in self.unreadable],
+            "others": [
+                {
+                    "path": str(other.path),
+                    "format": str(other.format),
+                    "step": other.step,
+                    "size_bytes": other.size_bytes,
+                    "modified_at": other.modified_at,
+                    "versions": list(other.versions),
+                    "problem": other.problem,
+                }
+                for other in self.others
+            ],
+            "unreadable": [
+                {"path": str(each.path), "reason": each.reason} for each in self.unreadable
+            ],
             "links_not_followed": self.links,
             "size_bytes": self.size_bytes,
         }
@@ -167,20 +214,40 @@ class TreeListing:
 
         Args:
             now: seconds since the epoch.
-            most_rows: of the table, those that told something last; by default all, in the order of their paths.
+            most_rows: of the table, those that told something last; by default all, in the order of
+                their paths.
         """
-        found: list[FoundRun | TreeEntry] = sorted([*self.runs, *self.others], key=lambda each: each.path)
+        found: list[FoundRun | TreeEntry] = sorted(
+            [*self.runs, *self.others], key=lambda each: each.path
+        )
         hidden = 0 if most_rows is None else max(0, len(found) - most_rows)
         if hidden:
             newest = sorted(found, key=_moment)[hidden:]
             found = [each for each in found if each in newest]
-        rows = [each.row(self._name(each.path), now) if isinstance(each, FoundRun) else self._row(each, now) for each in found]
+        rows = [
+            each.row(self._name(each.path), now)
+            if isinstance(each, FoundRun)
+            else self._row(each, now)
+            for each in found
+        ]
         bad = [number for number, each in enumerate(found) if _is_bad(each)]
-        lines = table(["path", "what", "step", "age", "size", "best", "host", ""], rows, right=["step", "age", "size"], red=bad) if rows else []
+        lines = (
+            table(
+                ["path", "what", "step", "age", "size", "best", "host", ""],
+                rows,
+                right=["step", "age", "size"],
+                red=bad,
+            )
+            if rows
+            else []
+        )
         if hidden:
             lines.append(f"and {hidden:,} more that told nothing since")
         lines += ["", *self._totals()] if lines else self._totals()
-        lines += [coloured(f"could not be read: {plain(each.path)} ({plain(each.reason)})", "red") for each in self.unreadable]
+        lines += [
+            coloured(f"could not be read: {plain(each.path)} ({plain(each.reason)})", "red")
+            for each in self.unreadable
+        ]
         return lines
 
     def _totals(self) -> list[str]:
@@ -194,27 +261,62 @@ class TreeListing:
             formats[other.format] = formats.get(other.format, 0) + 1
         parts += [f"{number:,} x {each}" for each, number in sorted(formats.items())]
         lines = [f"{plain(self.root)}: {', '.join(parts)}; {size(self.size_bytes)}"]
-        moved = [(sum(run.listing.quarantined for run in self.runs if run.listing), "checkpoint", "checkpoints", "in quarantine/"),
-                 (sum(run.listing.set_aside for run in self.runs if run.listing), "earlier life", "earlier lives", "in aside/"),
-                 (sum(run.listing.rolled_back for run in self.runs if run.listing), "checkpoint", "checkpoints", "in aside/ by a rollback")]
-        lines += [f"{count(number, one, many)} {where}: moved, not deleted" for number, one, many, where in moved if number]
+        moved = [
+            (
+                sum(run.listing.quarantined for run in self.runs if run.listing),
+                "checkpoint",
+                "checkpoints",
+                "in quarantine/",
+            ),
+            (
+                sum(run.listing.set_aside for run in self.runs if run.listing),
+                "earlier life",
+                "earlier lives",
+                "in aside/",
+            ),
+            (
+                sum(run.listing.rolled_back for run in self.runs if run.listing),
+                "checkpoint",
+                "checkpoints",
+                "in aside/ by a rollback",
+            ),
+        ]
+        lines += [
+            f"{count(number, one, many)} {where}: moved, not deleted"
+            for number, one, many, where in moved
+            if number
+        ]
         if self.links:
             lines.append(f"{count(self.links, 'link')} to directories not followed")
         return lines
 
     def _row(self, entry: TreeEntry, now: float) -> list[str]:
         numbers = ", ".join(map(str, entry.versions[-_NUMBERS_SHOWN:]))
-        remark = entry.problem or (f"{count(len(entry.versions), 'version')}: {'..., ' if len(entry.versions) > _NUMBERS_SHOWN else ''}{numbers}"
-                                   if entry.versions else "")
-        return [self._name(entry.path), str(entry.format), "" if entry.step is None else str(entry.step), _age(entry.modified_at, now),
-                size(entry.size_bytes), "", "", remark]
+        remark = entry.problem or (
+            f"{count(len(entry.versions), 'version')}: "
+            f"{'..., ' if len(entry.versions) > _NUMBERS_SHOWN else ''}{numbers}"
+            if entry.versions
+            else ""
+        )
+        return [
+            self._name(entry.path),
+            str(entry.format),
+            "" if entry.step is None else str(entry.step),
+            _age(entry.modified_at, now),
+            size(entry.size_bytes),
+            "",
+            "",
+            remark,
+        ]
 
     def _name(self, path: Path) -> str:
         """A path as it is seen from the directory that was named."""
         return os.path.relpath(path, expanded(self.root))
 
 
-def forest_of(shown: str, look: Callable[[Path], FoundRun], looked: Callable[[], None] = lambda: None) -> TreeListing:
+def forest_of(
+    shown: str, look: Callable[[Path], FoundRun], looked: Callable[[], None] = lambda: None
+) -> TreeListing:
     """Walks through a directory.
 
     Args:
@@ -227,7 +329,9 @@ def forest_of(shown: str, look: Callable[[Path], FoundRun], looked: Callable[[],
     """
     forest, root = TreeListing(shown), expanded(shown)
     with storage_errors("list", root), suppress(FileNotFoundError):
-        next(root.iterdir(), None)  # one that cannot be read at all is an error, and not an empty one
+        next(
+            root.iterdir(), None
+        )  # one that cannot be read at all is an error, and not an empty one
     for found in walk(root):
         if found is None:
             looked()
@@ -247,7 +351,9 @@ def found_run(path: Path, look: Callable[[StoredRun, str], RunListing]) -> Found
     try:
         return FoundRun(path, look(open_run(path), str(path)), disk_usage(path))
     except (CheckpointError, OSError) as error:
-        return FoundRun(path, None, disk_usage(path), getattr(error, "strerror", None) or str(error))
+        return FoundRun(
+            path, None, disk_usage(path), getattr(error, "strerror", None) or str(error)
+        )
 
 
 def _newest(listing: RunListing | None) -> tuple[int | None, int | None, int | None]:

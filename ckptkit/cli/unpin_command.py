@@ -15,8 +15,8 @@ from ckptkit.storage.files import FileSystem
 @run_argument
 @click.argument("which", metavar="STEP|latest|best", callback=which_checkpoint)
 def command(run: str, which: int | str) -> None:
-    """Take the pins of one checkpoint of RUN away, or of a step whose checkpoint is gone. The checkpoint itself stays until the keep policy
-    gives it up.
+    """Take the pins of one checkpoint of RUN away, or of a step whose checkpoint is gone. The
+    checkpoint itself stays until the keep policy gives it up.
 
     May be called while the run is training.
     """
@@ -28,7 +28,9 @@ def command(run: str, which: int | str) -> None:
     if not matching:
         known = ", ".join(str(each) for each in sorted({name.step for name in pins})) or "none"
         what = f"of step {which}" if isinstance(which, int) else f"on its {which} checkpoint"
-        raise CheckpointNotFoundError(f"{found.directory} has no pin {what}. Pinned steps: {known}.")
+        raise CheckpointNotFoundError(
+            f"{found.directory} has no pin {what}. Pinned steps: {known}."
+        )
     for name in matching:
         unpin(FileSystem(), found.layout, name)
         print_line(f"unpinned {name}")

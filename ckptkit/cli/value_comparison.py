@@ -45,33 +45,73 @@ class ValueComparison:
         """The part of `ckptkit diff --json` about values; see docs/cli.md."""
         return {
             "same": self.same,
-            "differing": [{
-                "name": a.name, "a_key": a.key, "b_key": b.key, "dtype": a.dtype, "elements": found.elements, "differing": found.differing,
-                "largest_absolute": json_value(found.largest_absolute), "largest_relative": json_value(found.largest_relative),
-                "at": None if found.at is None else list(found.at), "a": json_value(found.a), "b": json_value(found.b), "note": found.note or None,
-            } for a, b, found in self.differing],
-            "not_compared": [{"name": a.name, "a_key": a.key, "b_key": b.key, "reason": reason} for a, b, reason in self.left_out],
+            "differing": [
+                {
+                    "name": a.name,
+                    "a_key": a.key,
+                    "b_key": b.key,
+                    "dtype": a.dtype,
+                    "elements": found.elements,
+                    "differing": found.differing,
+                    "largest_absolute": json_value(found.largest_absolute),
+                    "largest_relative": json_value(found.largest_relative),
+                    "at": None if found.at is None else list(found.at),
+                    "a": json_value(found.a),
+                    "b": json_value(found.b),
+                    "note": found.note or None,
+                }
+                for a, b, found in self.differing
+            ],
+            "not_compared": [
+                {"name": a.name, "a_key": a.key, "b_key": b.key, "reason": reason}
+                for a, b, reason in self.left_out
+            ],
         }
 
     def show(self) -> None:
         """Prints it for people."""
-        print_line(f"\nvalues: {count(len(self.differing), 'tensor')} {'differs' if len(self.differing) == 1 else 'differ'}, {self.same:,} with the "
-                   f"same bits")
+        print_line(
+            f"\nvalues: {count(len(self.differing), 'tensor')} "
+            f"{'differs' if len(self.differing) == 1 else 'differ'}, {self.same:,} with the "
+            f"same bits"
+        )
         if self.differing:
             numbers = ["differing", "of", "largest", "relative", "at", "A", "B"]
-            print_table(["name", *numbers, ""], [[
-                a.name, f"{found.differing:,}", f"{found.elements:,}", value_words(found.largest_absolute), value_words(found.largest_relative),
-                "" if found.at is None else ", ".join(map(str, found.at)), *map(value_words, from_where_they_differ(found.a, found.b)), found.note,
-            ] for a, _, found in self.differing], right=numbers, indent=2)
+            print_table(
+                ["name", *numbers, ""],
+                [
+                    [
+                        a.name,
+                        f"{found.differing:,}",
+                        f"{found.elements:,}",
+                        value_words(found.largest_absolute),
+                        value_words(found.largest_relative),
+                        "" if found.at is None else ", ".join(map(str, found.at)),
+                        *map(value_words, from_where_they_differ(found.a, found.b)),
+                        found.note,
+                    ]
+                    for a, _, found in self.differing
+                ],
+                right=numbers,
+                indent=2,
+            )
         for reason in dict.fromkeys(reason for *_, reason in self.left_out):
-            print_line(f"  not compared, because {reason}: {', '.join(plain(a.name) for a, _, said in self.left_out if said == reason)}")
+            print_line(
+                f"  not compared, because {reason}: "
+                f"{', '.join(plain(a.name) for a, _, said in self.left_out if said == reason)}"
+            )
 
 
 def from_where_they_differ(a: object, b: object) -> tuple[object, object]:
-    """Two texts without most of what they begin with alike; of anything else, the values themselves."""
+    """Two texts without most of what they begin with alike; of anything else, the values
+    themselves.
+    """
     if not (isinstance(a, str | bytes) and isinstance(b, str | bytes) and type(a) is type(b)):
         return a, b
-    same = next((number for number, (one, other) in enumerate(zip(a, b, strict=False)) if one != other), min(len(a), len(b)))
+    same = next(
+        (number for number, (one, other) in enumerate(zip(a, b, strict=False)) if one != other),
+        min(len(a), len(b)),
+    )
     begin = max(0, same - _SAME_CHARACTERS)
     return a[begin:], b[begin:]
 
@@ -93,9 +133,15 @@ def compare(left: OpenedTarget, right: OpenedTarget, pairing: Pairing) -> ValueC
     differing, same, left_out = [], 0, []
     with progress("comparing", sum(a.size_bytes for a, _ in pairing.pairs)) as advance:
         for a, b in pairing.pairs:
-            x, y = (left.contents.read(a), right.contents.read(b)) if fits(a.shape, b.shape) else (None, None)
+            x, y = (
+                (left.contents.read(a), right.contents.read(b))
+                if fits(a.shape, b.shape)
+                else (None, None)
+            )
             if x is None or y is None or x.shape != y.shape:
-                left_out.append((a, b, NO_VALUES if UNREADABLE & {a.dtype, b.dtype} else OTHER_SHAPES))
+                left_out.append(
+                    (a, b, NO_VALUES if UNREADABLE & {a.dtype, b.dtype} else OTHER_SHAPES)
+                )
             else:
                 found = difference(x, y)
                 same += found.equal

@@ -18,7 +18,11 @@ def shape_words(shape: Sequence[int | None] | None) -> str:
         >>> shape_words((None, 3)), shape_words(()), shape_words(None)
         ('(?, 3)', '()', '?')
     """
-    return "?" if shape is None else f"({', '.join('?' if each is None else str(each) for each in shape)})"
+    return (
+        "?"
+        if shape is None
+        else f"({', '.join('?' if each is None else str(each) for each in shape)})"
+    )
 
 
 def value_words(value: object) -> str:
@@ -38,7 +42,9 @@ def value_words(value: object) -> str:
 
 
 def json_value(value: object) -> object:
-    """A value as JSON can hold it: `"nan"`, `"inf"`, `"-inf"`, a complex number as a list of two, bytes as text."""
+    """A value as JSON can hold it: `"nan"`, `"inf"`, `"-inf"`, a complex number as a list of two,
+    bytes as text.
+    """
     if isinstance(value, complex):
         return [json_value(value.real), json_value(value.imag)]
     if isinstance(value, float):

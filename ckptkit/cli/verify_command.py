@@ -23,33 +23,56 @@ from ckptkit.storage.files import storage_errors
 
 @click.command("verify", short_help="Compare the files of checkpoints with what was written.")
 @click.argument("path", metavar="PATH")
-@click.argument("which", metavar="[STEP|latest|best]", default=None, required=False,
-                callback=lambda context, parameter, text: None if text is None else which_checkpoint(context, parameter, text))
-@click.option("--all", "every", is_flag=True, help="Verify every checkpoint of the run, or in the directory.")
+@click.argument(
+    "which",
+    metavar="[STEP|latest|best]",
+    default=None,
+    required=False,
+    callback=lambda context, parameter, text: (
+        None if text is None else which_checkpoint(context, parameter, text)
+    ),
+)
+@click.option(
+    "--all", "every", is_flag=True, help="Verify every checkpoint of the run, or in the directory."
+)
 @click.option("--quick", is_flag=True, help="Compare sizes, and read small files only (the index).")
 @json_option
 def command(path: str, which: int | str | None, every: bool, quick: bool, as_json: bool) -> None:
-    """Compare the files of one checkpoint of the run PATH (latest by default) with its manifest: sizes and digests.
+    """Compare the files of one checkpoint of the run PATH (latest by default) with its manifest:
+    sizes and digests.
 
-    Every byte is read, with --quick only small files. Needs no TensorFlow and no lock, and changes nothing. Exit code 3 where something
-    is damaged.
+    Every byte is read, with --quick only small files. Needs no TensorFlow and no lock, and changes
+    nothing. Exit code 3 where something is damaged.
 
-    PATH may also be a TensorFlow checkpoint, a directory of them, or a SavedModel, which are read by TensorFlow and compared with the checksums
-    that it has stored; or a .keras file.
+    PATH may also be a TensorFlow checkpoint, a directory of them, or a SavedModel, which are read
+    by TensorFlow and compared with the checksums that it has stored; or a .keras file.
     """
     if every and which is not None:
-        raise click.UsageError(f"--all verifies every checkpoint. Received both --all and {which!r}. Expected one of them.")
+        raise click.UsageError(
+            f"--all verifies every checkpoint. Received both --all and {which!r}. Expected one of "
+            "them."
+        )
     run, what, results = _verified(path, which, every=every, quick=quick)
     bad = sum(result.error is not None for result in results)
     if as_json:
-        print_json({"run": run, "path": path, "quick": quick, "bad": bad, "checkpoints": [result.as_json() for result in results]})
+        print_json(
+            {
+                "run": run,
+                "path": path,
+                "quick": quick,
+                "bad": bad,
+                "checkpoints": [result.as_json() for result in results],
+            }
+        )
     else:
         show(results, what)
     if bad:
         raise click.exceptions.Exit(ExitCode.CORRUPT)
 
 
-def _verified(path: str, which: int | str | None, *, every: bool, quick: bool) -> tuple[str | None, str, list[Verified]]:
+def _verified(
+    path: str, which: int | str | None, *, every: bool, quick: bool
+) -> tuple[str | None, str, list[Verified]]:
     """The run or None, what was verified, in the singular, and what came of each."""
     with storage_errors("read", Path(path)):
         is_one = is_run(path)
@@ -60,25 +83,45 @@ def _verified(path: str, which: int | str | None, *, every: bool, quick: bool) -
 
     found = found_in(path, which, every=every)
     if found.format is not Format.RUN:
-        return None, "SavedModel" if found.format is Format.VERSIONS else "checkpoint", verified(path, found, which, every=every, quick=quick)
+        return (
+            None,
+            "SavedModel" if found.format is Format.VERSIONS else "checkpoint",
+            verified(path, found, which, every=every, quick=quick),
+        )
     run = str(found.path)
     if found.step is None:
         return run, "checkpoint", _of_run(run, which, every=every, quick=quick)
     if every or which not in (None, "latest"):
-        raise ConfigError(f"{path} names one checkpoint of a run already. Received: {'--all' if every else which}; leave it out.")
-    return run, "checkpoint", _of_run(run, found.step, every=False, quick=quick, attempt=found.attempt)
+        raise ConfigError(
+            f"{path} names one checkpoint of a run already. Received: "
+            f"{'--all' if every else which}; leave it out."
+        )
+    return (
+        run,
+        "checkpoint",
+        _of_run(run, found.step, every=False, quick=quick, attempt=found.attempt),
+    )
 
 
-def _of_run(run: str, which: int | str | None, *, every: bool, quick: bool, attempt: int | None = None) -> list[Verified]:
+def _of_run(
+    run: str, which: int | str | None, *, every: bool, quick: bool, attempt: int | None = None
+) -> list[Verified]:
     found = opened(run)
     if attempt is not None:
-        checkpoints = [each for each in found.checkpoints if (each.step, each.attempt) == (which, attempt)]
+        checkpoints = [
+            each for each in found.checkpoints if (each.step, each.attempt) == (which, attempt)
+        ]
     else:
-        checkpoints = found.checkpoints if every else [named(found, "latest" if which is None else which)]
+        checkpoints = (
+            found.checkpoints if every else [named(found, "latest" if which is None else which)]
+        )
     results = _results(checkpoints, quick=quick)
     if not results and not every:
-        raise CheckpointNotFoundError(f"The checkpoint that was asked for ({which or 'latest'}) was taken away while it was read. Verify another "
-                                      f"one, or pin it first.")
+        raise CheckpointNotFoundError(
+            f"The checkpoint that was asked for ({which or 'latest'}) was taken away while it was "
+            "read. Verify another "
+            f"one, or pin it first."
+        )
     return results
 
 
@@ -87,7 +130,9 @@ def _results(checkpoints: Sequence[Checkpoint], *, quick: bool) -> list[Verified
     total = sum(bytes_to_read(c.head.files, quick=quick) for c in checkpoints if c.problem is None)
     with progress("verifying", total) as advance:
         results = [(checkpoint, _result(checkpoint, quick, advance)) for checkpoint in checkpoints]
-    return [result for checkpoint, result in results if result.error is None or checkpoint.path.exists()]
+    return [
+        result for checkpoint, result in results if result.error is None or checkpoint.path.exists()
+    ]
 
 
 def _result(checkpoint: Checkpoint, quick: bool, advance: ProgressLine) -> Verified:
@@ -95,7 +140,21 @@ def _result(checkpoint: Checkpoint, quick: bool, advance: ProgressLine) -> Verif
     try:
         read = verify(checkpoint, quick=quick, progress=advance)
     except CorruptCheckpointError as error:
-        return Verified(name=name, path=path, step=checkpoint.step, attempt=checkpoint.attempt, error=error)
-    how = "every byte agrees" if read.in_full else f"sizes agree, and the {size(read.read_bytes)} that were read"
-    return Verified(name=name, path=path, step=checkpoint.step, attempt=checkpoint.attempt, parts=count(len(checkpoint.head.files), "file"),
-                    how=how, size_bytes=read.size_bytes, read_bytes=read.read_bytes)
+        return Verified(
+            name=name, path=path, step=checkpoint.step, attempt=checkpoint.attempt, error=error
+        )
+    how = (
+        "every byte agrees"
+        if read.in_full
+        else f"sizes agree, and the {size(read.read_bytes)} that were read"
+    )
+    return Verified(
+        name=name,
+        path=path,
+        step=checkpoint.step,
+        attempt=checkpoint.attempt,
+        parts=count(len(checkpoint.head.files), "file"),
+        how=how,
+        size_bytes=read.size_bytes,
+        read_bytes=read.read_bytes,
+    )

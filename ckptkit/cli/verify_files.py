@@ -1,4 +1,6 @@
-"""`ckptkit verify` of what is no run: TensorFlow checkpoints, SavedModels and .keras files, by their own checksums."""
+"""`ckptkit verify` of what is no run: TensorFlow checkpoints, SavedModels and .keras files, by
+their own checksums.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from ckptkit.run.verify import bytes_to_read, verify_files
 _VARIABLES = Path("variables") / "variables"
 
 
-def verified(path: str, found: FoundFormat, which: int | str | None, *, every: bool, quick: bool) -> list[Verified]:
+def verified(
+    path: str, found: FoundFormat, which: int | str | None, *, every: bool, quick: bool
+) -> list[Verified]:
     """Reads what was found.
 
     Args:
@@ -40,25 +44,39 @@ def verified(path: str, found: FoundFormat, which: int | str | None, *, every: b
     if which == "best":
         raise ConfigError(f"'best' is a checkpoint of a run, and {found.path} is a {found.format}.")
     if found.format is Format.HDF5:
-        raise ConfigError(f"{found.path} is an HDF5 file, and what Keras writes into one has no checksums: nothing in it can be verified. "
-                          f"ckptkit show reads its structure.")
+        raise ConfigError(
+            f"{found.path} is an HDF5 file, and what Keras writes into one has no checksums: "
+            "nothing in it can be verified. "
+            f"ckptkit show reads its structure."
+        )
     one = found.format in (Format.KERAS, Format.SAVED_MODEL) or not expanded(path).is_dir()
     if one and (every or which not in (None, "latest")):
-        raise ConfigError(f"{path} names one {found.format} already. Received: {'--all' if every else which}; leave it out.")
+        raise ConfigError(
+            f"{path} names one {found.format} already. Received: {'--all' if every else which}; "
+            "leave it out."
+        )
     if found.format is Format.KERAS:
         return [_archive(found.path)]
     if found.format is Format.SAVED_MODEL:
         return [_saved_model(found.path, quick=quick)]
     if found.format is Format.VERSIONS:
         versions = {version: number for number, version in versions_in(found.path).items()}
-        return [_saved_model(version, quick=quick) for version in _chosen(found.path, versions, which, every)]
+        return [
+            _saved_model(version, quick=quick)
+            for version in _chosen(found.path, versions, which, every)
+        ]
     there = prefixes_in(found.path.parent)
-    chosen = [found.path] if which in (None, "latest") and not every else _chosen(found.path.parent, there, which, every)
+    chosen = (
+        [found.path]
+        if which in (None, "latest") and not every
+        else _chosen(found.path.parent, there, which, every)
+    )
     return [_tensorflow(prefix, quick=quick) for prefix in chosen]
 
 
 def found_in(path: str, which: int | str | None, *, every: bool) -> FoundFormat:
-    """What lies at a path; of a directory of checkpoints also where it does not say which is the newest, but that is not asked.
+    """What lies at a path; of a directory of checkpoints also where it does not say which is the
+    newest, but that is not asked.
 
     Raises:
         CheckpointError: as `recognised`.
@@ -67,12 +85,18 @@ def found_in(path: str, which: int | str | None, *, every: bool) -> FoundFormat:
         return recognised(path)
     except (ConfigError, CheckpointNotFoundError):
         directory = expanded(path)
-        if (every or isinstance(which, int)) and directory.is_dir() and (there := prefixes_in(directory)):
+        if (
+            (every or isinstance(which, int))
+            and directory.is_dir()
+            and (there := prefixes_in(directory))
+        ):
             return FoundFormat(Format.CHECKPOINT, list(there)[-1])
         raise
 
 
-def _chosen(directory: Path, there: Mapping[Path, int | None], which: int | str | None, every: bool) -> list[Path]:
+def _chosen(
+    directory: Path, there: Mapping[Path, int | None], which: int | str | None, every: bool
+) -> list[Path]:
     if every:
         return list(there)
     chosen = [path for path, number in there.items() if which in (None, "latest", number)]
@@ -87,37 +111,76 @@ def _tensorflow(prefix: Path, *, quick: bool, name: str = "") -> Verified:
     from ckptkit.load.tf_checksums import check_sums
 
     name = name or prefix.name
-    files = [path for path in prefix.parent.iterdir() if path.name.startswith(f"{prefix.name}.data-") and path.is_file()]
+    files = [
+        path
+        for path in prefix.parent.iterdir()
+        if path.name.startswith(f"{prefix.name}.data-") and path.is_file()
+    ]
     try:
         with progress(f"verifying {name}", sum(path.stat().st_size for path in files)) as advance:
             sums = check_sums(prefix, quick=quick, progress=advance)
     except CorruptCheckpointError as error:
         return Verified(name=name, path=str(prefix), step=step_of(prefix.name), error=error)
     if sums.damaged:
-        return Verified(name=name, path=str(prefix), step=step_of(prefix.name), error=of_tensors(sums.damaged, sums.tensors), tensors=sums.damaged)
-    how = "the index agrees with its checksums; no values were read" if quick else "every tensor agrees with its checksum"
-    return Verified(name=name, path=str(prefix), step=step_of(prefix.name), parts=count(sums.tensors, "tensor"), how=how,
-                    size_bytes=sums.size_bytes, read_bytes=sums.read_bytes)
+        return Verified(
+            name=name,
+            path=str(prefix),
+            step=step_of(prefix.name),
+            error=of_tensors(sums.damaged, sums.tensors),
+            tensors=sums.damaged,
+        )
+    how = (
+        "the index agrees with its checksums; no values were read"
+        if quick
+        else "every tensor agrees with its checksum"
+    )
+    return Verified(
+        name=name,
+        path=str(prefix),
+        step=step_of(prefix.name),
+        parts=count(sums.tensors, "tensor"),
+        how=how,
+        size_bytes=sums.size_bytes,
+        read_bytes=sums.read_bytes,
+    )
 
 
 def _saved_model(path: Path, *, quick: bool) -> Verified:
-    """By the digests that an export of ckptkit has of every file; else by the checksums of its variables."""
+    """By the digests that an export of ckptkit has of every file; else by the checksums of its
+    variables.
+    """
     try:
         record = read_export(path)
     except FileNotFoundError:
         if not path.joinpath(f"{_VARIABLES}.index").is_file():
-            raise ConfigError(f"{path} has no variables, and a SavedModel has no other checksums: nothing in it can be verified.") from None
+            raise ConfigError(
+                f"{path} has no variables, and a SavedModel has no other checksums: nothing in it "
+                "can be verified."
+            ) from None
         return _tensorflow(path / _VARIABLES, quick=quick, name=f"{path.name}/{_VARIABLES}")
     except ExportError as error:
-        return Verified(name=path.name, path=str(path), error=CorruptCheckpointError(str(error), "manifest", "EXPORT.json"))
+        return Verified(
+            name=path.name,
+            path=str(path),
+            error=CorruptCheckpointError(str(error), "manifest", "EXPORT.json"),
+        )
     try:
-        with progress(f"verifying {path.name}", bytes_to_read(record.files, quick=quick)) as advance:
+        with progress(
+            f"verifying {path.name}", bytes_to_read(record.files, quick=quick)
+        ) as advance:
             read = verify_files(path, record.files, quick=quick, progress=advance)
     except CorruptCheckpointError as error:
         return Verified(name=path.name, path=str(path), step=record.source.step, error=error)
     how = "every byte agrees" if read.in_full else "sizes agree, and the small files"
-    return Verified(name=path.name, path=str(path), step=record.source.step, parts=count(len(record.files), "file"), how=how,
-                    size_bytes=read.size_bytes, read_bytes=read.read_bytes)
+    return Verified(
+        name=path.name,
+        path=str(path),
+        step=record.source.step,
+        parts=count(len(record.files), "file"),
+        how=how,
+        size_bytes=read.size_bytes,
+        read_bytes=read.read_bytes,
+    )
 
 
 def _archive(path: Path) -> Verified:
@@ -126,5 +189,11 @@ def _archive(path: Path) -> Verified:
             size_bytes = check_archive(path, advance)
     except CorruptCheckpointError as error:
         return Verified(name=path.name, path=str(path), error=error)
-    return Verified(name=path.name, path=str(path), parts="zip archive", how="every member agrees with its checksum", size_bytes=size_bytes,
-                    read_bytes=size_bytes)
+    return Verified(
+        name=path.name,
+        path=str(path),
+        parts="zip archive",
+        how="every member agrees with its checksum",
+        size_bytes=size_bytes,
+        read_bytes=size_bytes,
+    )

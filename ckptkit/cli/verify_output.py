@@ -44,17 +44,27 @@ class Verified:
     def as_json(self) -> dict[str, object]:
         """The form of one of them in `ckptkit verify --json`; see docs/cli.md."""
         error = self.error
-        return {"name": self.name, "path": self.path, "step": self.step, "attempt": self.attempt,
-                "problem": None if error is None else str(error), "damage": None if error is None else error.damage,
-                "file": error.file or None if error is not None else None,
-                "size_bytes": self.size_bytes, "read_bytes": self.read_bytes, "damaged_tensors": list(self.tensors)}
+        return {
+            "name": self.name,
+            "path": self.path,
+            "step": self.step,
+            "attempt": self.attempt,
+            "problem": None if error is None else str(error),
+            "damage": None if error is None else error.damage,
+            "file": error.file or None if error is not None else None,
+            "size_bytes": self.size_bytes,
+            "read_bytes": self.read_bytes,
+            "damaged_tensors": list(self.tensors),
+        }
 
     def show(self) -> None:
         """Prints it for people."""
         if self.error is not None:
             print_line(f"{plain(self.name)}: DAMAGED: {plain(self.error)}", style="red")
         else:
-            print_line(f"{plain(self.name)}: good ({self.parts}, {size(self.size_bytes or 0)}: {self.how})")
+            print_line(
+                f"{plain(self.name)}: good ({self.parts}, {size(self.size_bytes or 0)}: {self.how})"
+            )
 
 
 def show(results: Sequence[Verified], what: str) -> None:
@@ -69,11 +79,18 @@ def show(results: Sequence[Verified], what: str) -> None:
     if not results:
         print_line(f"no {what}s")
     elif len(results) > 1:
-        print_line(f"{count(len(results), what)}, {sum(result.error is not None for result in results) or 'none'} damaged")
+        print_line(
+            f"{count(len(results), what)}, "
+            f"{sum(result.error is not None for result in results) or 'none'} damaged"
+        )
 
 
 def of_tensors(tensors: Mapping[str, str], total: int) -> CorruptCheckpointError:
     """The error of a checkpoint of which some tensors are damaged."""
-    named = "; ".join(f"{name} ({reason})" for name, reason in list(tensors.items())[:_TENSORS_NAMED])
+    named = "; ".join(
+        f"{name} ({reason})" for name, reason in list(tensors.items())[:_TENSORS_NAMED]
+    )
     more = f"; and {len(tensors) - _TENSORS_NAMED} more" if len(tensors) > _TENSORS_NAMED else ""
-    return CorruptCheckpointError(f"{len(tensors)} of {count(total, 'tensor')} cannot be read: {named}{more}", "digest")
+    return CorruptCheckpointError(
+        f"{len(tensors)} of {count(total, 'tensor')} cannot be read: {named}{more}", "digest"
+    )

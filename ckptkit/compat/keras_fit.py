@@ -16,7 +16,8 @@ from ckptkit.compat.keras_models import _Exactly
 
 
 def set_initial_epoch(model: Any, epoch: int | None) -> None:
-    """Makes the running `fit` begin at an epoch. Reason: `fit` reads it after `on_train_begin`, from nowhere else.
+    """Makes the running `fit` begin at an epoch. Reason: `fit` reads it after `on_train_begin`,
+    from nowhere else.
 
     It sticks: set it back to None when `fit` ends.
     """
@@ -26,7 +27,8 @@ def set_initial_epoch(model: Any, epoch: int | None) -> None:
 def skip_evaluation(model: Any) -> None:
     """Ends the evaluation that `fit` is making after this call, as if it had not begun.
 
-    Reason: where `validation_steps` is given, the iterator of evaluations counts batches over all of them, and none was drawn.
+    Reason: where `validation_steps` is given, the iterator of evaluations counts batches over all
+    of them, and none was drawn.
     """
     model.stop_evaluating = True
     iterator = getattr(model, "_eval_epoch_iterator", None)
@@ -35,10 +37,12 @@ def skip_evaluation(model: Any) -> None:
 
 
 def leave_out(epoch_iterator: Any, calls: int) -> int:
-    """Takes calls out of those that Keras' loop over this iterator of an epoch still makes; no data is drawn for them.
+    """Takes calls out of those that Keras' loop over this iterator of an epoch still makes; no data
+    is drawn for them.
 
-    Reason: the loop has its count in local variables, and one turn of it takes as long as a small step. The next batch that it begins is
-    numbered, and the epoch ends, as if the calls had been made.
+    Reason: the loop has its count in local variables, and one turn of it takes as long as a small
+    step. The next batch that it begins is numbered, and the epoch ends, as if the calls had been
+    made.
 
     Args:
         epoch_iterator: see `FitCall`; nothing is left out where there is none.
@@ -76,15 +80,21 @@ def new_iterator(call: FitCall) -> Any:
 
 
 def keeps_iterator(call: FitCall, iterator: Any) -> bool:
-    """Whether the next epoch goes on with the iterator of the one that has just ended. Reason: Keras makes a new one where the data has ended."""
-    return iterator is not None and getattr(call.epoch_iterator, "_current_iterator", None) is iterator
+    """Whether the next epoch goes on with the iterator of the one that has just ended. Reason:
+    Keras makes a new one where the data has ended.
+    """
+    return (
+        iterator is not None and getattr(call.epoch_iterator, "_current_iterator", None) is iterator
+    )
 
 
 def fit_call(callback: Any) -> FitCall:
-    """Looks at the `fit` that is calling `callback.on_train_begin`: up the frames, its `CallbackList`, and what has called that.
+    """Looks at the `fit` that is calling `callback.on_train_begin`: up the frames, its
+    `CallbackList`, and what has called that.
 
-    Reason: a callback in a plain list is not told of the list, and the other callbacks' state belongs to the run. On a finished run no
-    step is made that could show the batches' form, and the model may have to be built to receive its weights.
+    Reason: a callback in a plain list is not told of the list, and the other callbacks' state
+    belongs to the run. On a finished run no step is made that could show the batches' form, and the
+    model may have to be built to receive its weights.
     """
     callback_list, caller = _list_of(callback)
     fit = caller.f_locals if caller is not None else {}
@@ -93,14 +103,21 @@ def fit_call(callback: Any) -> FitCall:
     iterator = fit["epoch_iterator"]
     dataset = getattr(iterator, "_distributed_dataset", None)
     adapter = getattr(iterator, "data_adapter", None)
-    return FitCall(callback_list, fit.get("initial_epoch") or 0, getattr(adapter, "batch_size", None) or _batch_size(dataset),
-                   getattr(dataset, "element_spec", None), iterator)
+    return FitCall(
+        callback_list,
+        fit.get("initial_epoch") or 0,
+        getattr(adapter, "batch_size", None) or _batch_size(dataset),
+        getattr(dataset, "element_spec", None),
+        iterator,
+    )
 
 
 def evaluation_iterator() -> Any:
-    """What makes the iterator of the evaluation that is calling a callback's `on_test_begin`, seen from there; None where that does not show.
+    """What makes the iterator of the evaluation that is calling a callback's `on_test_begin`, seen
+    from there; None where that does not show.
 
-    Reason: it is in the loop only, and a model's own `evaluate` need not use the one that `fit` keeps.
+    Reason: it is in the loop only, and a model's own `evaluate` need not use the one that `fit`
+    keeps.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_name != "fit":
@@ -111,16 +128,23 @@ def evaluation_iterator() -> Any:
 
 
 def callbacks_of_coming_fit(callback: Any) -> list[Any]:
-    """The callbacks of the `fit` that is making its `CallbackList` now, seen from `callback.set_params`; empty where it is no `fit`.
+    """The callbacks of the `fit` that is making its `CallbackList` now, seen from
+    `callback.set_params`; empty where it is no `fit`.
 
-    Reason: `CSVLogger` empties its file in `on_train_begin`, and a callback hears of the others no earlier.
+    Reason: `CSVLogger` empties its file in `on_train_begin`, and a callback hears of the others no
+    earlier.
     """
     callback_list, caller = _list_of(callback)
-    return list(callback_list.callbacks) if caller is not None and caller.f_code.co_name == "fit" else []
+    return (
+        list(callback_list.callbacks)
+        if caller is not None and caller.f_code.co_name == "fit"
+        else []
+    )
 
 
 def rows_in_memory(call: FitCall, most: int = 32) -> Any:
-    """The end of the last batch of the inputs that were given to `fit` as arrays, `most` rows of it, or None.
+    """The end of the last batch of the inputs that were given to `fit` as arrays, `most` rows of
+    it, or None.
 
     Reason: the adapter keeps them to itself, and drawing from the data would change its state.
     """
@@ -132,11 +156,13 @@ def rows_in_memory(call: FitCall, most: int = 32) -> Any:
     if not all(isinstance(array, np.ndarray | tf.Tensor) for array in arrays):
         return None
     rows = min(len(arrays[0]) % call.batch_size or call.batch_size, len(arrays[0]), most)
-    return tf.nest.map_structure(lambda array: array[len(array) - rows:], inputs)
+    return tf.nest.map_structure(lambda array: array[len(array) - rows :], inputs)
 
 
 def _list_of(callback: Any) -> tuple[Any, Any]:
-    """The `CallbackList` that is calling a callback, whichever methods of subclasses lie between, and the frame that has called the list."""
+    """The `CallbackList` that is calling a callback, whichever methods of subclasses lie between,
+    and the frame that has called the list.
+    """
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and not _holds(frame.f_locals.get("self"), callback):
         frame = frame.f_back
@@ -147,11 +173,15 @@ def _list_of(callback: Any) -> tuple[Any, Any]:
 
 
 def _holds(value: Any, callback: Any) -> bool:
-    return isinstance(value, keras.callbacks.CallbackList) and any(each is callback for each in value.callbacks)
+    return isinstance(value, keras.callbacks.CallbackList) and any(
+        each is callback for each in value.callbacks
+    )
 
 
 def _batch_size(dataset: Any) -> int | None:
-    """The batch size of a tf.data pipeline, where a `batch` is among its last stages. Reason: `element_spec` shows only fixed sizes."""
+    """The batch size of a tf.data pipeline, where a `batch` is among its last stages. Reason:
+    `element_spec` shows only fixed sizes.
+    """
     for _ in range(20):
         size = getattr(dataset, "_batch_size", None)
         if size is not None:

@@ -13,12 +13,15 @@ def layers_of(layer: Any) -> list[Any]:
 
 
 def seed_generators_of(layer: Any) -> list[Any]:
-    """The generators of random seeds that a layer itself holds. Reason: their variables are listed without saying whose they are."""
+    """The generators of random seeds that a layer itself holds. Reason: their variables are listed
+    without saying whose they are.
+    """
     return list(layer._seed_generators)
 
 
 def build_from_spec(model: Any, element_spec: Any) -> None:
-    """Builds a compiled model, its metrics, loss and optimizer for batches of this form, without running a step.
+    """Builds a compiled model, its metrics, loss and optimizer for batches of this form, without
+    running a step.
 
     Reason: Keras builds metrics only in the first step, and a checkpoint is assigned before it.
     """
@@ -26,7 +29,9 @@ def build_from_spec(model: Any, element_spec: Any) -> None:
 
 
 def input_signature(model: Any) -> Any:
-    """The form of a built model's inputs, as Keras' own exporter takes it. Reason: `model.export` gives no way to say `training=False`."""
+    """The form of a built model's inputs, as Keras' own exporter takes it. Reason: `model.export`
+    gives no way to say `training=False`.
+    """
     from keras.src.export.export_utils import get_input_signature
 
     return get_input_signature(model)
@@ -39,18 +44,25 @@ def declares_inputs(model: Any) -> bool:
     """
     from keras.src.models import Functional
 
-    return isinstance(model, Functional) or (isinstance(model, keras.Sequential) and isinstance(getattr(model, "_functional", None), Functional))
+    return isinstance(model, Functional) or (
+        isinstance(model, keras.Sequential)
+        and isinstance(getattr(model, "_functional", None), Functional)
+    )
 
 
 class _Exactly(int):
-    """A number that counts also where it is 0: `fit` evaluates `model._initial_epoch or initial_epoch`."""
+    """A number that counts also where it is 0: `fit` evaluates `model._initial_epoch or
+    initial_epoch`.
+    """
 
     def __bool__(self) -> bool:
         return True
 
 
 def arguments_of_loss(loss: Any) -> dict[str, Any]:
-    """What a loss passes on to its function. Reason: `get_config` of Huber and of others leaves it out."""
+    """What a loss passes on to its function. Reason: `get_config` of Huber and of others leaves it
+    out.
+    """
     return dict(getattr(loss, "_fn_kwargs", {}))
 
 

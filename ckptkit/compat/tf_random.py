@@ -10,7 +10,8 @@ import numpy as np
 def stateful_random_ops(function: Any) -> list[str]:
     """Operations in a train function that draw from a state inside TensorFlow's kernels.
 
-    Reason: that state can neither be read nor set. The `tf.function` stands in the closure of what Keras calls.
+    Reason: that state can neither be read nor set. The `tf.function` stands in the closure of what
+    Keras calls.
     """
     found = set()
     for cell in getattr(function, "__closure__", None) or ():
@@ -18,14 +19,17 @@ def stateful_random_ops(function: Any) -> list[str]:
             continue
         for concrete in cell.cell_contents._list_all_concrete_functions():
             graph = concrete.graph.as_graph_def()
-            nodes = [*graph.node, *(node for each in graph.library.function for node in each.node_def)]
+            nodes = [
+                *graph.node,
+                *(node for each in graph.library.function for node in each.node_def),
+            ]
             found |= {node.op for node in nodes if node.op in _STATEFUL_RANDOM}
     return sorted(found)
 
 
 class EagerOperations:
-    """Notes which operations run in its block and draw from a state inside TensorFlow's kernels, where no function is traced that could be
-    looked at (`run_eagerly=True`).
+    """Notes which operations run in its block and draw from a state inside TensorFlow's kernels,
+    where no function is traced that could be looked at (`run_eagerly=True`).
 
     Reason: nothing public tells of operations as they run.
     """
@@ -50,14 +54,28 @@ class EagerOperations:
             self.random.add(name)
 
 
-_STATEFUL_RANDOM = frozenset({"RandomUniform", "RandomUniformInt", "RandomStandardNormal", "TruncatedNormal", "ParameterizedTruncatedNormal",
-                              "RandomGamma", "RandomPoisson", "RandomPoissonV2", "RandomShuffle", "Multinomial"})
+_STATEFUL_RANDOM = frozenset(
+    {
+        "RandomUniform",
+        "RandomUniformInt",
+        "RandomStandardNormal",
+        "TruncatedNormal",
+        "ParameterizedTruncatedNormal",
+        "RandomGamma",
+        "RandomPoisson",
+        "RandomPoissonV2",
+        "RandomShuffle",
+        "Multinomial",
+    }
+)
 
 
 def global_seed() -> Any:
-    """The state of the generator behind `keras.random.*` without a seed, as an array; None where it was not used yet.
+    """The state of the generator behind `keras.random.*` without a seed, as an array; None where it
+    was not used yet.
 
-    Reason: `keras.random` gives no way to it. It is not made where it is not there: that would draw from Python's `random`.
+    Reason: `keras.random` gives no way to it. It is not made where it is not there: that would draw
+    from Python's `random`.
     """
     from keras.src.backend.common.global_state import get_global_attribute
 

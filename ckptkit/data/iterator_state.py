@@ -1,4 +1,6 @@
-"""Where data stands: an iterator's state where TensorFlow can save it, and otherwise how much was drawn."""
+"""Where data stands: an iterator's state where TensorFlow can save it, and otherwise how much was
+drawn.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +31,21 @@ def why_not_saved(iterator: Any) -> str | None:
 
 
 def why_not_again(iterator: Any) -> str | None:
-    """Why a pipeline's random numbers cannot be drawn a second time, or None where nothing speaks against it."""
-    unseeded = tf_data.unseeded_random_ops(tf_data.dataset_of(iterator)) if isinstance(iterator, tf.data.Iterator) else []
+    """Why a pipeline's random numbers cannot be drawn a second time, or None where nothing speaks
+    against it.
+    """
+    unseeded = (
+        tf_data.unseeded_random_ops(tf_data.dataset_of(iterator))
+        if isinstance(iterator, tf.data.Iterator)
+        else []
+    )
     if not unseeded:
         return None
-    return (f"the data draws from {', '.join(unseeded)} without a seed, which no other attempt can draw again. Call keras.utils.set_random_seed "
-            f"before the pipeline is built, or give the operation a seed")
+    return (
+        f"the data draws from {', '.join(unseeded)} without a seed, which no other attempt can "
+        "draw again. Call keras.utils.set_random_seed "
+        f"before the pipeline is built, or give the operation a seed"
+    )
 
 
 def describe(iterator: Any) -> list[str]:
@@ -45,7 +56,8 @@ def describe(iterator: Any) -> list[str]:
 
 
 def batches_of(iterator: Any, steps: int | None) -> int | None:
-    """How many batches the data of an epoch has, as far as it is known: what Keras counts, or what the pipeline says.
+    """How many batches the data of an epoch has, as far as it is known: what Keras counts, or what
+    the pipeline says.
 
     Args:
         iterator: that an epoch draws from.
@@ -58,13 +70,15 @@ def batches_of(iterator: Any, steps: int | None) -> int | None:
 
 
 class IteratorLeaf:
-    """The state of the iterator that training draws from now. It is left out where it cannot be saved.
+    """The state of the iterator that training draws from now. It is left out where it cannot be
+    saved.
 
     Args:
         key: its key.
         path: how to name it.
         iterator: of tf.data.
-        missing: batches that the run has drawn from it, and that were not drawn again yet; see `put_back`.
+        missing: batches that the run has drawn from it, and that were not drawn again yet; see
+            `put_back`.
     """
 
     kind = "trackable"
@@ -93,19 +107,24 @@ def repeats_within(iterator: Any, *, endless: bool) -> bool:
 
     Args:
         iterator: of tf.data.
-        endless: whether a pipeline that repeats without end counts; one iterator over it may serve all passes.
+        endless: whether a pipeline that repeats without end counts; one iterator over it may serve
+            all passes.
     """
     dataset = tf_data.dataset_of(iterator)
-    return pipeline_orders.repeats_orders(tf_data.stage_of(dataset)) and (endless or int(dataset.cardinality()) != tf.data.INFINITE_CARDINALITY)
+    return pipeline_orders.repeats_orders(tf_data.stage_of(dataset)) and (
+        endless or int(dataset.cardinality()) != tf.data.INFINITE_CARDINALITY
+    )
 
 
 def put_back(iterator: Any, tensors: Mapping[str, tf.Tensor], missing: int) -> None:
-    """Brings an iterator to a saved state, so that it goes on, and so that the iterators made after it draw what they would have drawn.
+    """Brings an iterator to a saved state, so that it goes on, and so that the iterators made after
+    it draw what they would have drawn.
 
-    A shuffle draws its order from a counter that all iterators of a dataset share, and its saved state has the counter only while it holds
-    data. Near the end of an epoch some hold none any more: assigning such a state moves their counters. They are then set right by the
-    state from the iterator's beginning, assigned to another iterator. Where a pipeline repeats, that state may be one of another
-    repetition, and the batches are drawn once more instead.
+    A shuffle draws its order from a counter that all iterators of a dataset share, and its saved
+    state has the counter only while it holds data. Near the end of an epoch some hold none any
+    more: assigning such a state moves their counters. They are then set right by the state from the
+    iterator's beginning, assigned to another iterator. Where a pipeline repeats, that state may be
+    one of another repetition, and the batches are drawn once more instead.
 
     Args:
         iterator: of tf.data; at least one batch was drawn from it.
@@ -118,7 +137,11 @@ def put_back(iterator: Any, tensors: Mapping[str, tf.Tensor], missing: int) -> N
     if _shuffles(tensors) >= _shuffles(beginning):
         tf_checkpoint.deserialize(iterator, tensors)
     elif repeats_within(iterator, endless=True):
-        logger.info("the run was between two repetitions of the data: %d batches are drawn again, without training", missing)
+        logger.info(
+            "the run was between two repetitions of the data: %d batches are drawn again, without "
+            "training",
+            missing,
+        )
         draw(iterator, missing)
     else:
         tf_checkpoint.deserialize(iterator, tensors)
@@ -162,4 +185,8 @@ class DrawProgress:
         self._done += batches
         if self._clock() - self._said >= _PROGRESS_SECS:
             self._said = self._clock()
-            logger.info("drawing data again up to where the run was: %d of %d batches", self._done, self._total)
+            logger.info(
+                "drawing data again up to where the run was: %d of %d batches",
+                self._done,
+                self._total,
+            )

@@ -30,9 +30,11 @@ class DataPass:
 
     Args:
         done: batches whose turn counts.
-        drawn: batches that were drawn; one more than `done` while a turn is under way, and after a `break`.
+        drawn: batches that were drawn; one more than `done` while a turn is under way, and after a
+            `break`.
         over: whether the data has ended, or the program has gone on after it broke the pass off.
-        left: whether the program broke it off; it is over when the program goes on with something else.
+        left: whether the program broke it off; it is over when the program goes on with something
+            else.
         caches: whether it fills a cache, from which later passes read.
         random: Python's and NumPy's states when it began.
         iterator: what it draws from, in this process.
@@ -50,7 +52,9 @@ class DataPass:
 
     @property
     def earlier(self) -> int:
-        """What is remembered of a pass that is over: one less than the times that its data was asked, the last time in vain."""
+        """What is remembered of a pass that is over: one less than the times that its data was
+        asked, the last time in vain.
+        """
         return self.drawn - 1 if self.left else self.done
 
     def end(self) -> None:
@@ -61,8 +65,9 @@ class DataPass:
 class LoopData:
     """The data of `manager.data(...)`, as an entry of the state.
 
-    An epoch may have several passes, one for each call of `manager.data`, one after the other or several at once; the n-th call in an epoch
-    goes over the same data as the n-th call in any other.
+    An epoch may have several passes, one for each call of `manager.data`, one after the other or
+    several at once; the n-th call in an epoch goes over the same data as the n-th call in any
+    other.
 
     Args:
         inexact: is told why the run cannot go on bit for bit.
@@ -70,7 +75,9 @@ class LoopData:
 
     def __init__(self, inexact: Callable[[str], None]) -> None:
         self._inexact = inexact
-        self._epochs: list[list[int]] = []  # `DataPass.earlier` of each pass, of the epochs that are over
+        self._epochs: list[
+            list[int]
+        ] = []  # `DataPass.earlier` of each pass, of the epochs that are over
         self._passes: list[DataPass] = []  # of the present epoch
         self._calls = 0  # of `batches` in this epoch, in this process
         self._drawn_again: str | None = None
@@ -79,27 +86,45 @@ class LoopData:
 
     def leaves(self, name: str) -> list[Leaf]:
         """The passes, and the states of their iterators where TensorFlow can save them."""
-        return [PythonLeaf(f"{name}/state/0", name, self._get_state, self._set_state), _LoopIterators(f"{name}/{DATA}/0", self)]
+        return [
+            PythonLeaf(f"{name}/state/0", name, self._get_state, self._set_state),
+            _LoopIterators(f"{name}/{DATA}/0", self),
+        ]
 
     def _get_state(self) -> dict[str, Any]:
-        passes = [{"done": each.earlier if each.over else each.done, "over": each.over, "random": None if each.over else each.random}
-                  for each in self._passes]
+        passes = [
+            {
+                "done": each.earlier if each.over else each.done,
+                "over": each.over,
+                "random": None if each.over else each.random,
+            }
+            for each in self._passes
+        ]
         return {"epochs": self._epochs, "passes": passes, "drawn_again": self._drawn_again}
 
     def _set_state(self, state: dict[str, Any]) -> None:
         self._epochs, self._drawn_again = state["epochs"], state["drawn_again"]
-        self._passes = [DataPass(done=each["done"], drawn=each["done"], over=each["over"], random=each["random"]) for each in state["passes"]]
+        self._passes = [
+            DataPass(
+                done=each["done"], drawn=each["done"], over=each["over"], random=each["random"]
+            )
+            for each in state["passes"]
+        ]
         self._calls, self._goes_on, self._known = 0, True, set()
 
     def iterator_states(self) -> Tensors:
-        """The states of the iterators under way, `<number of the pass>/<part>`; none of one that stands behind a batch whose turn does not
-        count: what was done is then drawn again.
+        """The states of the iterators under way, `<number of the pass>/<part>`; none of one that
+        stands behind a batch whose turn does not count: what was done is then drawn again.
         """
         states: Tensors = {}
         for number, each in enumerate(self._passes):
             tensors = each.saved
             if each.iterator is not None:
-                tensors = tf_checkpoint.serialize(each.iterator) if self._drawn_again is None and each.drawn == each.done else {}
+                tensors = (
+                    tf_checkpoint.serialize(each.iterator)
+                    if self._drawn_again is None and each.drawn == each.done
+                    else {}
+                )
             states |= {f"{number}/{part}": tensor for part, tensor in tensors.items()}
         return states
 
@@ -132,12 +157,16 @@ class LoopData:
     def _end(self, each: DataPass) -> None:
         """Nothing more is drawn from a pass.
 
-        TensorFlow reads ahead: whether it has read all that is to be cached when a pass is broken off depends on how fast the program was, and
-        with that, whether the next pass draws its elements anew.
+        TensorFlow reads ahead: whether it has read all that is to be cached when a pass is broken
+        off depends on how fast the program was, and with that, whether the next pass draws its
+        elements anew.
         """
         each.end()
         if each.left and each.caches:
-            self._inexact("the first pass over data with cache() was broken off, and what TensorFlow has cached by then depends on time")
+            self._inexact(
+                "the first pass over data with cache() was broken off, and what TensorFlow has "
+                "cached by then depends on time"
+            )
 
     def batches(self, dataset: Iterable[Any]) -> Generator[Any]:
         """The batches that are left of a pass; `done` is to be called after each."""
@@ -161,14 +190,19 @@ class LoopData:
         if self._drawn_again is None:
             self._drawn_again = why_not_saved(iterator)
         present.iterator, present.saved = iterator, {}
-        present.caches = not earlier and isinstance(iterator, tf.data.Iterator) and keeps_a_cache(iterator)
+        present.caches = (
+            not earlier and isinstance(iterator, tf.data.Iterator) and keeps_a_cache(iterator)
+        )
         try:
             for batch in iterator:
                 present.drawn += 1
                 yield batch
                 if present.over:
-                    raise ConfigError("An iterator of manager.data is one pass over the data, inside one epoch, and its epoch is over. Call "
-                                      "manager.data(dataset) in the body of `for epoch in manager.epochs(...)`.")
+                    raise ConfigError(
+                        "An iterator of manager.data is one pass over the data, inside one epoch, "
+                        "and its epoch is over. Call "
+                        "manager.data(dataset) in the body of `for epoch in manager.epochs(...)`."
+                    )
         except GeneratorExit:
             present.left = not present.over
             raise
@@ -180,23 +214,32 @@ class LoopData:
             each.done = each.drawn
 
     def _go_over(self, dataset: Iterable[Any], earlier: list[int]) -> None:
-        """Makes the iterators that this call made before, and draws from them what advances the counters of shuffles and the random states of
-        generators; `ckptkit/keras/fit/replay.py` does the same in `fit`.
+        """Makes the iterators that this call made before, and draws from them what advances the
+        counters of shuffles and the random states of generators; `ckptkit/keras/fit/replay.py` does
+        the same in `fit`.
         """
         now = python_and_numpy()
         progress = DrawProgress(sum(earlier), time.monotonic)
         for number, made in enumerate(earlier):
             iterator = iter(dataset)
-            progress.add(draw(iterator, made + 1 if self._draws_all(iterator, first=number == 0) else 1))  # the data's end is one call more
+            progress.add(
+                draw(iterator, made + 1 if self._draws_all(iterator, first=number == 0) else 1)
+            )  # the data's end is one call more
         set_python_and_numpy(now)
 
-    def _under_way(self, present: DataPass, dataset: Iterable[Any], *, first: bool) -> Iterator[Any]:
+    def _under_way(
+        self, present: DataPass, dataset: Iterable[Any], *, first: bool
+    ) -> Iterator[Any]:
         """The iterator of a pass in which the run was interrupted, where it was."""
         now = python_and_numpy()
         if self._drawn_again is not None and present.random is not None:
             set_python_and_numpy(present.random)
         iterator = iter(dataset)
-        if present.done and present.saved and not self._draws_all(iterator, first=first, present=True):
+        if (
+            present.done
+            and present.saved
+            and not self._draws_all(iterator, first=first, present=True)
+        ):
             draw(iterator, 1)
             put_back(iterator, present.saved, max(present.done - 1, 1))
         else:
@@ -205,16 +248,20 @@ class LoopData:
         return iterator
 
     def _draws_all(self, iterator: Any, *, first: bool, present: bool = False) -> bool:
-        """Whether every batch has to be drawn again: where no state can be saved, where the first pass fills a cache, and where an earlier pass
-        drew several orders.
+        """Whether every batch has to be drawn again: where no state can be saved, where the first
+        pass fills a cache, and where an earlier pass drew several orders.
         """
         if self._drawn_again is not None or not isinstance(iterator, tf.data.Iterator):
             return True
-        return (first and keeps_a_cache(iterator)) or (not present and repeats_within(iterator, endless=True))
+        return (first and keeps_a_cache(iterator)) or (
+            not present and repeats_within(iterator, endless=True)
+        )
 
 
 class _LoopIterators:
-    """The states of the iterators under way; on a resume they wait until the loop makes those iterators."""
+    """The states of the iterators under way; on a resume they wait until the loop makes those
+    iterators.
+    """
 
     kind = "trackable"
     trainable = None

@@ -12,23 +12,29 @@ import tensorflow as tf
 from ckptkit.errors import ConfigError
 
 
-def shuffled(source: Any, batch_size: int, seed: int = 0, *, drop_remainder: bool = False) -> tf.data.Dataset:
-    """Endless epochs over `source`, each in another order, as a pipeline that costs nothing to save and goes on at once.
+def shuffled(
+    source: Any, batch_size: int, seed: int = 0, *, drop_remainder: bool = False
+) -> tf.data.Dataset:
+    """Endless epochs over `source`, each in another order, as a pipeline that costs nothing to save
+    and goes on at once.
 
-    The order of an epoch is a permutation computed from the seed and the epoch's number (`tf.random.experimental.index_shuffle`), so no
-    buffer of rows has to be filled, saved or restored: the position is a few integers, whatever the size of the data. It is exact from
-    any batch, in `fit` and in loops.
+    The order of an epoch is a permutation computed from the seed and the epoch's number
+    (`tf.random.experimental.index_shuffle`), so no buffer of rows has to be filled, saved or
+    restored: the position is a few integers, whatever the size of the data. It is exact from any
+    batch, in `fit` and in loops.
 
     Args:
-        source: arrays or tensors whose first axis counts rows, or tuples, lists, dictionaries of them; or an object with `len()` and
-            `source[rows]`, which is given an array of row numbers and returns such arrays (an HDF5 data set). Of a memory-mapped file
+        source: arrays or tensors whose first axis counts rows, or tuples, lists, dictionaries of
+            them; or an object with `len()` and `source[rows]`, which is given an array of row
+            numbers and returns such arrays (an HDF5 data set). Of a memory-mapped file
             (`np.memmap`), alone or among others, only the rows of a batch are read.
         batch_size: rows in a batch.
         seed: another seed gives another order.
         drop_remainder: whether to leave out the last batch of an epoch where it is not full.
 
     Returns:
-        A dataset that repeats without end; its attribute `batches_per_epoch` is what `fit` takes as `steps_per_epoch`.
+        A dataset that repeats without end; its attribute `batches_per_epoch` is what `fit` takes as
+        `steps_per_epoch`.
 
     Raises:
         ConfigError: where rows cannot be counted, or a number cannot be right.
@@ -42,23 +48,35 @@ def shuffled(source: Any, batch_size: int, seed: int = 0, *, drop_remainder: boo
         [4, 4, 2, 4]
     """
     if not isinstance(batch_size, int) or batch_size < 1:
-        raise ConfigError(f"batch_size counts the rows of a batch, 1 or more. Received: batch_size={batch_size!r}.")
+        raise ConfigError(
+            "batch_size counts the rows of a batch, 1 or more. Received: "
+            f"batch_size={batch_size!r}."
+        )
     if isinstance(source, tf.data.Dataset):
-        raise ConfigError("shuffled takes arrays or tensors, because it picks rows by number. Received a tf.data.Dataset: pass what it was made of.")
+        raise ConfigError(
+            "shuffled takes arrays or tensors, because it picks rows by number. Received a "
+            "tf.data.Dataset: pass what it was made of."
+        )
     rows, pick = _rows(source)
     per_epoch = rows // batch_size if drop_remainder else math.ceil(rows / batch_size)
     if per_epoch < 1:
-        raise ConfigError(f"An epoch has at least one batch. Received {rows} rows, batch_size={batch_size}, drop_remainder=True.")
+        raise ConfigError(
+            f"An epoch has at least one batch. Received {rows} rows, batch_size={batch_size}, "
+            "drop_remainder=True."
+        )
 
     def batch(number: tf.Tensor) -> Any:
         epoch, index = number // per_epoch, number % per_epoch
         first = index * batch_size
         places = tf.range(first, tf.minimum(first + batch_size, rows))
         key = tf.stack([tf.constant(seed, tf.int64), epoch])
-        return pick(tf.random.experimental.index_shuffle(places, key, tf.constant(rows - 1, tf.int64)))
+        return pick(
+            tf.random.experimental.index_shuffle(places, key, tf.constant(rows - 1, tf.int64))
+        )
 
     options = tf.data.Options()
-    # What a row is depends on its number alone, so there is no state outside of the pipeline that would have to be saved.
+    # What a row is depends on its number alone, so there is no state outside of the pipeline that
+    # would have to be saved.
     options.experimental_external_state_policy = tf.data.experimental.ExternalStatePolicy.IGNORE
     dataset = tf.data.Dataset.counter().map(batch).with_options(options)
     dataset.batches_per_epoch = per_epoch
@@ -67,20 +85,29 @@ def shuffled(source: Any, batch_size: int, seed: int = 0, *, drop_remainder: boo
 
 def _rows(source: Any) -> tuple[int, Callable[[tf.Tensor], Any]]:
     """How many rows there are, and a function from a tensor of row numbers to those rows."""
-    if not isinstance(source, tuple | list | dict | np.ndarray | tf.Tensor) and hasattr(source, "__getitem__") and hasattr(source, "__len__"):
+    if (
+        not isinstance(source, tuple | list | dict | np.ndarray | tf.Tensor)
+        and hasattr(source, "__getitem__")
+        and hasattr(source, "__len__")
+    ):
         return len(source), _picker(source)
     if any(isinstance(part, np.memmap) for part in tf.nest.flatten(source)):
         # Turned into tensors, all of the file would be in memory.
         arrays = tf.nest.map_structure(np.asanyarray, source)
         return _count(arrays), _picker(_Together(arrays))
     tensors = tf.nest.map_structure(tf.convert_to_tensor, source)
-    return _count(tensors), lambda rows: tf.nest.map_structure(lambda tensor: tf.gather(tensor, rows), tensors)
+    return _count(tensors), lambda rows: tf.nest.map_structure(
+        lambda tensor: tf.gather(tensor, rows), tensors
+    )
 
 
 def _count(arrays: Any) -> int:
     lengths = {int(array.shape[0]) if len(array.shape) else -1 for array in tf.nest.flatten(arrays)}
     if len(lengths) != 1 or min(lengths) < 1:
-        raise ConfigError(f"The arrays of source have the same number of rows, at least one. Received numbers of rows: {sorted(lengths)}.")
+        raise ConfigError(
+            "The arrays of source have the same number of rows, at least one. Received numbers "
+            f"of rows: {sorted(lengths)}."
+        )
     return lengths.pop()
 
 
@@ -95,7 +122,9 @@ class _Together:
 
 
 def _picker(source: Any) -> Callable[[tf.Tensor], Any]:
-    """Rows of an object that is asked for them by number; rows that are asked for come in rising order, and go out as they were asked for."""
+    """Rows of an object that is asked for them by number; rows that are asked for come in rising
+    order, and go out as they were asked for.
+    """
 
     def read(rows: np.ndarray) -> list[np.ndarray]:
         rising, back = np.unique(rows, return_inverse=True)
@@ -106,7 +135,10 @@ def _picker(source: Any) -> Callable[[tf.Tensor], Any]:
 
     def pick(rows: tf.Tensor) -> Any:
         values = tf.numpy_function(read, [rows], [tf.as_dtype(part.dtype) for part in parts])
-        shaped = [tf.ensure_shape(value, (None, *part.shape[1:])) for value, part in zip(values, parts, strict=True)]
+        shaped = [
+            tf.ensure_shape(value, (None, *part.shape[1:]))
+            for value, part in zip(values, parts, strict=True)
+        ]
         return tf.nest.pack_sequence_as(example, shaped)
 
     return pick

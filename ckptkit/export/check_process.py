@@ -1,4 +1,6 @@
-"""Asking a fresh process what an export says: a plain subprocess, without the user's code, without a GPU, and not for ever."""
+"""Asking a fresh process what an export says: a plain subprocess, without the user's code, without
+a GPU, and not for ever.
+"""
 
 from __future__ import annotations
 
@@ -50,36 +52,62 @@ class Checker:
     `with` starts it, and ends it in every case.
 
     Args:
-        limit_secs: how long the answer may take, from when it is asked; what it still has to import then counts.
+        limit_secs: how long the answer may take, from when it is asked; what it still has to import
+            then counts.
         hurried: says whether there is no more time for it, because this process is to stop.
         python: the interpreter.
     """
 
-    def __init__(self, limit_secs: float, hurried: Callable[[], bool] = lambda: False, python: str = sys.executable) -> None:
+    def __init__(
+        self,
+        limit_secs: float,
+        hurried: Callable[[], bool] = lambda: False,
+        python: str = sys.executable,
+    ) -> None:
         self._limit_secs = limit_secs
         self._hurried = hurried
         self._python = python
-        self._directory = tempfile.TemporaryDirectory(prefix="ckptkit-check-", ignore_cleanup_errors=True)
+        self._directory = tempfile.TemporaryDirectory(
+            prefix="ckptkit-check-", ignore_cleanup_errors=True
+        )
         self._work = Path(self._directory.name)
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Checker:
         if not self._python:
             self._directory.cleanup()
-            raise ExportError("An export is checked in a fresh Python, and this program does not know where its own is (sys.executable is empty). "
-                              "Export from a plain Python with ckptkit export.")
-        # -I: neither the working directory nor the script's nor PYTHONPATH is on the way of imports, where the user's code would be.
+            raise ExportError(
+                "An export is checked in a fresh Python, and this program does not know where its "
+                "own is (sys.executable is empty). "
+                "Export from a plain Python with ckptkit export."
+            )
+        # -I: neither the working directory nor the script's nor PYTHONPATH is on the way of
+        # imports, where the user's code would be.
         command = [self._python, "-I", str(CHECKER), str(self._work), *_sites()]
         try:
             with (self._work / "stderr").open("wb") as said:
-                self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=said, cwd=self._work, env=_environment(),
-                                                 start_new_session=True)  # Ctrl-C is for the training
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=said,
+                    stderr=said,
+                    cwd=self._work,
+                    env=_environment(),
+                    start_new_session=True,
+                )  # Ctrl-C is for the training
         except OSError as error:
             self._directory.cleanup()
-            raise ExportError(f"The fresh Python that checks an export could not be started: {error}.") from error
+            raise ExportError(
+                f"The fresh Python that checks an export could not be started: {error}."
+            ) from error
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         process = self._process
         if process is not None:
             if process.stdin is not None and not process.stdin.closed:
@@ -90,7 +118,12 @@ class Checker:
             process.wait()
         self._directory.cleanup()
 
-    def ask(self, directory: Path, inputs: Mapping[str, Mapping[str, tf.Tensor]], imports: Sequence[str] = ()) -> dict[str, CheckAnswer]:
+    def ask(
+        self,
+        directory: Path,
+        inputs: Mapping[str, Mapping[str, tf.Tensor]],
+        imports: Sequence[str] = (),
+    ) -> dict[str, CheckAnswer]:
         """Loads an export and runs its signatures.
 
         Args:
@@ -110,14 +143,26 @@ class Checker:
             for key, file in files.items():
                 (self._work / file).write_bytes(tf.io.serialize_tensor(tensors[key]).numpy())
             signatures[name] = {"inputs": files, "prefix": f"out-{number}-"}
-        threads = (tf.config.threading.get_intra_op_parallelism_threads(), tf.config.threading.get_inter_op_parallelism_threads())
-        request = {"directory": str(directory.resolve()), "threads": threads, "limit_secs": self._limit_secs + _ALARM_AFTER_SECS,
-                   "imports": list(imports), "signatures": signatures}
+        threads = (
+            tf.config.threading.get_intra_op_parallelism_threads(),
+            tf.config.threading.get_inter_op_parallelism_threads(),
+        )
+        request = {
+            "directory": str(directory.resolve()),
+            "threads": threads,
+            "limit_secs": self._limit_secs + _ALARM_AFTER_SECS,
+            "imports": list(imports),
+            "signatures": signatures,
+        }
         answer = self._answer(json.dumps(request).encode() + b"\n")
         if answer["error"] is not None:
             if operation := unknown_operation(answer["error"][1]):
-                raise ExportError(f"a fresh process cannot load it: it has the operation {operation!r}, which TensorFlow alone does not have. Name "
-                                  f"the library that brings it, as in imports=('tensorflow_text',); servers need it, too")
+                raise ExportError(
+                    f"a fresh process cannot load it: it has the operation {operation!r}, which "
+                    "TensorFlow alone does not have. Name "
+                    "the library that brings it, as in imports=('tensorflow_text',); servers "
+                    "need it, too"
+                )
             raise ExportError(f"a fresh process cannot load it: {': '.join(answer['error'])}")
         return {name: self._read(found) for name, found in answer["signatures"].items()}
 
@@ -136,8 +181,10 @@ class Checker:
             answer: dict[str, Any] = json.loads((self._work / "answer-0.json").read_bytes())
         except FileNotFoundError as error:
             said = (self._work / "stderr").read_text(errors="replace").strip()[-_STDERR_CHARACTERS:]
-            raise ExportError(f"the fresh process that loads it ended with code {self._process.returncode} and no answer: {said or 'it said nothing'}"
-                              ) from error
+            raise ExportError(
+                f"the fresh process that loads it ended with code {self._process.returncode} and "
+                f"no answer: {said or 'it said nothing'}"
+            ) from error
         return answer
 
     def check_time(self, end: float) -> None:
@@ -150,15 +197,25 @@ class Checker:
             ExportError: where there is none.
         """
         if self._hurried():
-            raise ExportError("this process is to stop, and the time that is left is not enough for the check")
+            raise ExportError(
+                "this process is to stop, and the time that is left is not enough for the check"
+            )
         if time.monotonic() > end:
-            raise ExportError(f"a fresh process did not finish loading and running it within {self._limit_secs:g} s. Give it more time "
-                              f"(limit_secs), or a smaller sample")
+            raise ExportError(
+                "a fresh process did not finish loading and running it within "
+                f"{self._limit_secs:g} s. Give it more time "
+                f"(limit_secs), or a smaller sample"
+            )
 
     def _read(self, found: Mapping[str, Any]) -> CheckAnswer:
         if found["error"] is not None:
             return CheckAnswer(error=(found["error"][0], found["error"][1]))
-        return CheckAnswer({key: tf.io.parse_tensor((self._work / file).read_bytes(), dtype) for key, (file, dtype) in found["outputs"].items()})
+        return CheckAnswer(
+            {
+                key: tf.io.parse_tensor((self._work / file).read_bytes(), dtype)
+                for key, (file, dtype) in found["outputs"].items()
+            }
+        )
 
 
 def _sites() -> list[str]:

@@ -1,15 +1,17 @@
 """The program that checks an export: a fresh process without the user's code, as a server is one.
 
-It is run by its path, `python -I checker.py WORK PATH...`, and imports nothing of ckptkit: what it needs is TensorFlow, and PATH... is where that
-is. It imports first and asks afterwards, so that the export can be written meanwhile. One line of JSON comes over standard input:
+It is run by its path, `python -I checker.py WORK PATH...`, and imports nothing of ckptkit: what it
+needs is TensorFlow, and PATH... is where that is. It imports first and asks afterwards, so that the
+export can be written meanwhile. One line of JSON comes over standard input:
 
     {"directory": ..., "threads": [intra, inter], "limit_secs": ..., "imports": [module],
      "signatures": {name: {"inputs": {input: file}, "prefix": ...}}}
 
-where a file in WORK holds one serialised tensor, and those of the outputs begin with the prefix. The answer is WORK/answer-0.json, and so on for
-further lines:
+where a file in WORK holds one serialised tensor, and those of the outputs begin with the prefix.
+The answer is WORK/answer-0.json, and so on for further lines:
 
-    {"error": null | [type, message], "device": ..., "secs": ..., "signatures": {name: {"error": ..., "outputs": {output: [file, dtype]}}}}
+    {"error": null | [type, message], "device": ..., "secs": ..., "signatures": {name: {"error":
+    ..., "outputs": {output: [file, dtype]}}}}
 """
 
 from __future__ import annotations
@@ -56,8 +58,15 @@ def examine(tf: Any, request: dict[str, Any], work: Path) -> dict[str, Any]:
             importlib.import_module(module)
         loaded = tf.saved_model.load(request["directory"])
     except Exception as error:
-        return {"error": said(error), "device": "CPU", "secs": time.monotonic() - began, "signatures": {}}
-    answers = {name: run(tf, loaded, name, asked, work) for name, asked in request["signatures"].items()}
+        return {
+            "error": said(error),
+            "device": "CPU",
+            "secs": time.monotonic() - began,
+            "signatures": {},
+        }
+    answers = {
+        name: run(tf, loaded, name, asked, work) for name, asked in request["signatures"].items()
+    }
     return {"error": None, "device": "CPU", "secs": time.monotonic() - began, "signatures": answers}
 
 
@@ -66,8 +75,12 @@ def run(tf: Any, loaded: Any, name: str, asked: dict[str, Any], work: Path) -> d
     try:
         signature = loaded.signatures[name]
         forms = signature.structured_input_signature[1]
-        tensors = {key: tf.io.parse_tensor((work / file).read_bytes(), forms[key].dtype) for key, file in asked["inputs"].items()}
-        # What a signature changes in its variables is changed back: each one meets the state that was exported.
+        tensors = {
+            key: tf.io.parse_tensor((work / file).read_bytes(), forms[key].dtype)
+            for key, file in asked["inputs"].items()
+        }
+        # What a signature changes in its variables is changed back: each one meets the state that
+        # was exported.
         before = [(variable, variable.read_value()) for variable in signature.variables]
         outputs = {}
         for number, (key, tensor) in enumerate(sorted(signature(**tensors).items())):

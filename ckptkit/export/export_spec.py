@@ -20,20 +20,27 @@ class ExportSpec:
     """What is published when a training ends, and how strictly it is checked.
 
     Args:
-        directory: the base directory, with one numbered directory for each version; by default `<run>/export`.
-        weights: `"final"` (default) publishes what training ended with; `"best"` the best checkpoint that is kept, by `monitor`; a step, that
-            checkpoint.
+        directory: the base directory, with one numbered directory for each version; by default
+            `<run>/export`.
+        weights: `"final"` (default) publishes what training ended with; `"best"` the best
+            checkpoint that is kept, by `monitor`; a step, that checkpoint.
         monitor: for `"best"`: the metric; by default `val_loss`, or `loss` where that is not there.
         mode: for `"best"`: `"min"` (default) or `"max"`.
         signatures: as for `export_saved_model`.
-        sample: as for `export_saved_model`; by default the last batch of data in memory, or inputs made from the form of the data.
-        keep: how many versions stay, the new one among them; None keeps all. Only versions with an `EXPORT.json` are taken away.
-        rtol: the relative tolerance where values are not equal bit for bit; by default 1e-3, and 2e-2 where the model computes in 16 bits.
-        atol: the absolute one, in units of the largest finite value of an output; by default a hundredth of `rtol`.
-        limit_secs: how long the fresh process may take to answer, from when it is asked; writing and syncing do not count.
-        imports: modules of installed libraries that the fresh process imports first, for operations that TensorFlow alone does not have, as
-            `("tensorflow_text",)`. By default none.
-        errors: `"warn"` (default): a failed export is a warning and a line in the journal; `"raise"`: it is an error.
+        sample: as for `export_saved_model`; by default the last batch of data in memory, or inputs
+            made from the form of the data.
+        keep: how many versions stay, the new one among them; None keeps all. Only versions with an
+            `EXPORT.json` are taken away.
+        rtol: the relative tolerance where values are not equal bit for bit; by default 1e-3, and
+            2e-2 where the model computes in 16 bits.
+        atol: the absolute one, in units of the largest finite value of an output; by default a
+            hundredth of `rtol`.
+        limit_secs: how long the fresh process may take to answer, from when it is asked; writing
+            and syncing do not count.
+        imports: modules of installed libraries that the fresh process imports first, for operations
+            that TensorFlow alone does not have, as `("tensorflow_text",)`. By default none.
+        errors: `"warn"` (default): a failed export is a warning and a line in the journal;
+            `"raise"`: it is an error.
 
     Raises:
         ConfigError: where an argument cannot be right.
@@ -60,14 +67,28 @@ class ExportSpec:
     def __post_init__(self) -> None:
         if self.directory is not None:
             check_base(self.directory)
-        if self.weights not in ("final", "best") and not (isinstance(self.weights, int) and not isinstance(self.weights, bool) and self.weights >= 0):
-            raise ConfigError(f"ExportSpec: weights is 'final', 'best' or a step. Received: weights={self.weights!r}.")
+        if self.weights not in ("final", "best") and not (
+            isinstance(self.weights, int)
+            and not isinstance(self.weights, bool)
+            and self.weights >= 0
+        ):
+            raise ConfigError(
+                "ExportSpec: weights is 'final', 'best' or a step. Received: "
+                f"weights={self.weights!r}."
+            )
         if self.mode not in ("min", "max"):
             raise ConfigError(f"ExportSpec: mode is 'min' or 'max'. Received: mode={self.mode!r}.")
         if self.errors not in ("warn", "raise"):
-            raise ConfigError(f"ExportSpec: errors is 'warn' or 'raise'. Received: errors={self.errors!r}.")
-        if isinstance(self.imports, str) or not all(isinstance(name, str) and name.replace(".", "_").isidentifier() for name in self.imports):
-            raise ConfigError(f"imports names modules, as in imports=('tensorflow_text',). Received: imports={self.imports!r}.")
+            raise ConfigError(
+                f"ExportSpec: errors is 'warn' or 'raise'. Received: errors={self.errors!r}."
+            )
+        if isinstance(self.imports, str) or not all(
+            isinstance(name, str) and name.replace(".", "_").isidentifier() for name in self.imports
+        ):
+            raise ConfigError(
+                "imports names modules, as in imports=('tensorflow_text',). Received: "
+                f"imports={self.imports!r}."
+            )
         check_numbers(self.keep, self.rtol, self.atol, self.limit_secs)
 
 
@@ -78,12 +99,17 @@ def check_numbers(keep: Any, rtol: Any, atol: Any, limit_secs: Any) -> None:
         ConfigError: where one cannot be right.
     """
     if keep is not None and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 1):
-        raise ConfigError(f"keep is how many versions stay, 1 or more, or None for all. Received: keep={keep!r}.")
+        raise ConfigError(
+            f"keep is how many versions stay, 1 or more, or None for all. Received: keep={keep!r}."
+        )
     for name, value in (("rtol", rtol), ("atol", atol)):
         if value is not None and not (_is_number(value) and 0 <= value < math.inf):
             raise ConfigError(f"{name} is a tolerance, 0 or more. Received: {name}={value!r}.")
     if not (_is_number(limit_secs) and 0 < limit_secs < math.inf):
-        raise ConfigError(f"limit_secs is a duration in seconds, more than 0. Received: limit_secs={limit_secs!r}.")
+        raise ConfigError(
+            "limit_secs is a duration in seconds, more than 0. Received: "
+            f"limit_secs={limit_secs!r}."
+        )
 
 
 def _is_number(value: Any) -> bool:

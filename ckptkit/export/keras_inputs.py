@@ -29,8 +29,11 @@ class KerasInputs:
     made: str
 
 
-def keras_endpoint_inputs(model: Any, sample: Any, data_specs: Any, data_sample: Any, *, fixed_batch: bool = False) -> KerasInputs:
-    """The inputs of a model or layer: as it declares them, else as the sample has them, else as its data had them, else as Keras remembers.
+def keras_endpoint_inputs(
+    model: Any, sample: Any, data_specs: Any, data_sample: Any, *, fixed_batch: bool = False
+) -> KerasInputs:
+    """The inputs of a model or layer: as it declares them, else as the sample has them, else as its
+    data had them, else as Keras remembers.
 
     A model that is not built is called with the sample.
 
@@ -40,30 +43,51 @@ def keras_endpoint_inputs(model: Any, sample: Any, data_specs: Any, data_sample:
     if sample is not None and not model.built:
         model(*_positional(model, sample), training=False)
     if not model.built:
-        raise ExportError(f"The model {model.name!r} has no variables yet, because the shape of its inputs is not known. Call it once on a "
-                          f"batch, or pass sample=batch.")
-    chosen, made = (sample, "given") if sample is not None else (data_sample, "data" if data_sample is not None else "specs")
+        raise ExportError(
+            f"The model {model.name!r} has no variables yet, because the shape of its inputs is "
+            "not known. Call it once on a "
+            f"batch, or pass sample=batch."
+        )
+    chosen, made = (
+        (sample, "given")
+        if sample is not None
+        else (data_sample, "data" if data_sample is not None else "specs")
+    )
     if isinstance(model, keras.Model) and keras_models.declares_inputs(model):
         specs = {"inputs": _declared(model, fixed_batch=fixed_batch)}
-        return KerasInputs(specs, None if chosen is None else tensor_names.conformed(specs, {"inputs": chosen}), made)
+        return KerasInputs(
+            specs,
+            None if chosen is None else tensor_names.conformed(specs, {"inputs": chosen}),
+            made,
+        )
     if chosen is None:
         return KerasInputs(_known(model, data_specs), None, made)
     values = _by_parameter(model, _positional(model, chosen))
-    specs = {parameter: tf.nest.map_structure(_as_keras_takes_it, each) for parameter, each in tensor_names.specs_of(values).items()}
+    specs = {
+        parameter: tf.nest.map_structure(_as_keras_takes_it, each)
+        for parameter, each in tensor_names.specs_of(values).items()
+    }
     return KerasInputs(specs, tensor_names.conformed(specs, values), made)
 
 
 def _declared(model: Any, *, fixed_batch: bool) -> Any:
-    """What a model says of its inputs: for any number of rows, or for the number that it was made for."""
+    """What a model says of its inputs: for any number of rows, or for the number that it was made
+    for.
+    """
     specs = tensor_names.plain_specs(keras_models.input_signature(model)[0])
     if not fixed_batch:
         return specs
-    flat = [tf.TensorSpec(tensor.shape, spec.dtype, spec.name) for spec, tensor in zip(tf.nest.flatten(specs), model.inputs, strict=True)]
+    flat = [
+        tf.TensorSpec(tensor.shape, spec.dtype, spec.name)
+        for spec, tensor in zip(tf.nest.flatten(specs), model.inputs, strict=True)
+    ]
     return tf.nest.pack_sequence_as(specs, flat)
 
 
 def _as_keras_takes_it(spec: Any) -> Any:
-    """NumPy's numbers have 64 bits where nobody asked for it; Keras takes them for `floatx`, and who calls the export should not need them."""
+    """NumPy's numbers have 64 bits where nobody asked for it; Keras takes them for `floatx`, and
+    who calls the export should not need them.
+    """
     if not isinstance(spec, tf.TensorSpec) or spec.dtype != tf.float64:
         return spec
     return tf.TensorSpec(spec.shape, keras.config.floatx(), spec.name)
@@ -71,17 +95,24 @@ def _as_keras_takes_it(spec: Any) -> Any:
 
 def _known(model: Any, data_specs: Any) -> dict[str, Any]:
     if data_specs is not None:
-        specs = tf.nest.map_structure(lambda spec: _as_keras_takes_it(tensor_names.with_any_batch(spec)), tensor_names.plain_specs(data_specs))
+        specs = tf.nest.map_structure(
+            lambda spec: _as_keras_takes_it(tensor_names.with_any_batch(spec)),
+            tensor_names.plain_specs(data_specs),
+        )
         return _by_parameter(model, _positional(model, specs))
     try:
         found = keras_models.input_signature(model)
     except (TypeError, ValueError) as error:
-        raise ExportError(f"The form of the inputs of {model.name!r} is not known: {error} Pass sample=batch.") from error
+        raise ExportError(
+            f"The form of the inputs of {model.name!r} is not known: {error} Pass sample=batch."
+        ) from error
     return _by_parameter(model, tuple(tensor_names.plain_specs(each) for each in found))
 
 
 def _positional(model: Any, value: Any) -> tuple[Any, ...]:
-    """A tuple is one argument after the other, where the model's `call` takes several; else it is the first one, as in `fit`."""
+    """A tuple is one argument after the other, where the model's `call` takes several; else it is
+    the first one, as in `fit`.
+    """
     several = len(_required(model)) > 1
     return value if several and isinstance(value, tuple) else (value,)
 

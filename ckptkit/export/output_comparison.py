@@ -24,7 +24,9 @@ class Tolerances:
 
     @classmethod
     def of(cls, rtol: float | None, atol: float | None, *, half: bool) -> Tolerances:
-        """Those that were asked for, or the usual ones; `half` where something is computed in 16 bits."""
+        """Those that were asked for, or the usual ones; `half` where something is computed in 16
+        bits.
+        """
         relative = rtol if rtol is not None else (2e-2 if half else 1e-3)
         return cls(relative, atol if atol is not None else relative / 100)
 
@@ -36,7 +38,8 @@ class Comparison:
     Args:
         equal: whether all bits are.
         largest_difference: between two finite values.
-        problem: the first thing that is further apart than it may be, in words; empty where there is none.
+        problem: the first thing that is further apart than it may be, in words; empty where there
+            is none.
     """
 
     equal: bool
@@ -47,25 +50,41 @@ class Comparison:
 def compare(live: Arrays, exported: Arrays, tolerances: Tolerances) -> Comparison:
     """Compares the outputs of one signature, by name.
 
-    A value that is not finite has to be the same in both: NaN where the live model has NaN, an infinity of the same sign.
+    A value that is not finite has to be the same in both: NaN where the live model has NaN, an
+    infinity of the same sign.
     """
     if live.keys() != exported.keys():
-        return Comparison(False, 0.0, f"its outputs are {_names(exported)}; the live model's are {_names(live)}")
+        return Comparison(
+            False, 0.0, f"its outputs are {_names(exported)}; the live model's are {_names(live)}"
+        )
     equal, largest = True, 0.0
     for name in sorted(live):
         found = _compare(live[name], exported[name], tolerances)
         if found.problem:
-            return Comparison(False, max(largest, found.largest_difference), f"output {name!r} {found.problem}")
+            return Comparison(
+                False, max(largest, found.largest_difference), f"output {name!r} {found.problem}"
+            )
         equal, largest = equal and found.equal, max(largest, found.largest_difference)
     return Comparison(equal, largest)
 
 
 def _compare(live: np.ndarray, exported: np.ndarray, tolerances: Tolerances) -> Comparison:
     if live.dtype != exported.dtype or live.shape != exported.shape:
-        return Comparison(False, 0.0, f"is {exported.dtype}{list(exported.shape)}; the live model's is {live.dtype}{list(live.shape)}")
+        return Comparison(
+            False,
+            0.0,
+            f"is {exported.dtype}{list(exported.shape)}; the live model's is "
+            f"{live.dtype}{list(live.shape)}",
+        )
     if live.dtype == object or live.dtype.kind in "SUOb":
         different = int(np.sum(live != exported))
-        return Comparison(not different, 0.0, f"differs from the live model's in {different:,} of {live.size:,} values" if different else "")
+        return Comparison(
+            not different,
+            0.0,
+            f"differs from the live model's in {different:,} of {live.size:,} values"
+            if different
+            else "",
+        )
     if live.tobytes() == exported.tobytes():
         return Comparison(True, 0.0)
     return _compare_numbers(live, exported, tolerances)
@@ -79,18 +98,31 @@ def _compare_numbers(live: np.ndarray, exported: np.ndarray, tolerances: Toleran
     strange = ~finite & ~same
     if strange.any():
         index = tuple(int(i) for i in np.argwhere(strange)[0])
-        return Comparison(False, 0.0, f"is {received[index]} at {list(index)}, where the live model gives {expected[index]} "
-                                      f"({int(strange.sum()):,} of {live.size:,} values)")
+        return Comparison(
+            False,
+            0.0,
+            f"is {received[index]} at {list(index)}, where the live model gives {expected[index]} "
+            f"({int(strange.sum()):,} of {live.size:,} values)",
+        )
     scale = float(np.max(np.abs(expected[finite]), initial=0.0))
-    difference = np.where(finite, np.abs(np.where(finite, expected, 0) - np.where(finite, received, 0)), 0.0)
+    difference = np.where(
+        finite, np.abs(np.where(finite, expected, 0) - np.where(finite, received, 0)), 0.0
+    )
     largest = float(np.max(difference, initial=0.0))
     allowed = tolerances.atol * scale + tolerances.rtol * np.where(finite, np.abs(expected), 0.0)
     if live.dtype.kind in "iu":
         allowed = np.zeros_like(allowed)  # a class or a count is right or wrong
     if (difference > allowed).any():
-        index = tuple(int(i) for i in np.unravel_index(int(np.argmax(difference - allowed)), difference.shape))
-        return Comparison(False, largest, f"is {received[index]:.9g} at {list(index)}, where the live model gives {expected[index]:.9g} "
-                                          f"(allowed: {tolerances.rtol:g} of it and {tolerances.atol:g} of the largest)")
+        index = tuple(
+            int(i) for i in np.unravel_index(int(np.argmax(difference - allowed)), difference.shape)
+        )
+        return Comparison(
+            False,
+            largest,
+            f"is {received[index]:.9g} at {list(index)}, where the live model gives "
+            f"{expected[index]:.9g} "
+            f"(allowed: {tolerances.rtol:g} of it and {tolerances.atol:g} of the largest)",
+        )
     return Comparison(bool(same.all()), largest)
 
 

@@ -17,7 +17,12 @@ from ckptkit.exports.export_record import Proof
 _NOTE_CHARACTERS = 500
 
 
-def prove(traced: Sequence[Traced], answers: Mapping[str, CheckAnswer], rtol: float | None, atol: float | None) -> dict[str, Proof]:
+def prove(
+    traced: Sequence[Traced],
+    answers: Mapping[str, CheckAnswer],
+    rtol: float | None,
+    atol: float | None,
+) -> dict[str, Proof]:
     """Compares each signature's outputs with what the live model gives for the same sample.
 
     Args:
@@ -32,17 +37,23 @@ def prove(traced: Sequence[Traced], answers: Mapping[str, CheckAnswer], rtol: fl
         ExportError: where one is not what the live model is.
     """
     proofs = {}
-    with unchanged([variable for each in traced for variable in each.signature.variables]) as put_back:
+    with unchanged(
+        [variable for each in traced for variable in each.signature.variables]
+    ) as put_back:
         for each in traced:
             name = each.endpoint.name
             try:
-                proofs[name] = _prove(each, answers[name], Tolerances.of(rtol, atol, half=each.half), put_back)
+                proofs[name] = _prove(
+                    each, answers[name], Tolerances.of(rtol, atol, half=each.half), put_back
+                )
             except ExportError as error:
                 raise ExportError(f"signature {name!r}: {error}") from error
     return proofs
 
 
-def _prove(traced: Traced, answer: CheckAnswer, tolerances: Tolerances, put_back: Callable[[], None]) -> Proof:
+def _prove(
+    traced: Traced, answer: CheckAnswer, tolerances: Tolerances, put_back: Callable[[], None]
+) -> Proof:
     live = _called(traced, put_back)
     if answer.error is not None:
         if may_need_a_gpu(on_gpu=_has_gpu(), said=answer.error[1]):
@@ -50,7 +61,13 @@ def _prove(traced: Traced, answer: CheckAnswer, tolerances: Tolerances, put_back
             return Proof(how="unproven", note=note[:_NOTE_CHARACTERS])
         raise ExportError(f"it fails in a fresh process: {': '.join(answer.error)}")
     exported = arrays(answer.outputs)
-    return judge(live, exported, tolerances, again=lambda: _called(traced, put_back), graph=lambda: _graph(traced, put_back))
+    return judge(
+        live,
+        exported,
+        tolerances,
+        again=lambda: _called(traced, put_back),
+        graph=lambda: _graph(traced, put_back),
+    )
 
 
 def arrays(tensors: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:

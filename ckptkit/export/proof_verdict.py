@@ -11,20 +11,32 @@ from ckptkit.errors import ExportError
 from ckptkit.export.output_comparison import Arrays, Comparison, Tolerances, compare
 from ckptkit.exports.export_record import Proof
 
-_NO_KERNEL = re.compile(r"No OpKernel was registered to support Op .*device='GPU'"
-                        r"|(?:only supports? .* on|is not supported on|not supported .* on) (?:the |device type )?CPU", re.DOTALL)
+_NO_KERNEL = re.compile(
+    r"No OpKernel was registered to support Op .*device='GPU'"
+    r"|(?:only supports? .* on|is not supported on|not supported .* on) (?:the |device type )?CPU",
+    re.DOTALL,
+)
 """What TensorFlow says of an operation that is there, and runs on other devices than a CPU."""
 
 
 def may_need_a_gpu(*, on_gpu: bool, said: str) -> bool:
-    """Whether an export that fails without a GPU may be sound: where the live model has one, and TensorFlow itself says that a kernel is missing.
+    """Whether an export that fails without a GPU may be sound: where the live model has one, and
+    TensorFlow itself says that a kernel is missing.
 
-    Running the live model on a CPU would tell nothing: its operations are put where their kernels are.
+    Running the live model on a CPU would tell nothing: its operations are put where their kernels
+    are.
     """
     return on_gpu and _NO_KERNEL.search(said) is not None
 
 
-def judge(live: Arrays, exported: Arrays, tolerances: Tolerances, *, again: Callable[[], Arrays], graph: Callable[[], Arrays]) -> Proof:
+def judge(
+    live: Arrays,
+    exported: Arrays,
+    tolerances: Tolerances,
+    *,
+    again: Callable[[], Arrays],
+    graph: Callable[[], Arrays],
+) -> Proof:
     """What the comparison proves.
 
     Args:
@@ -45,19 +57,41 @@ def judge(live: Arrays, exported: Arrays, tolerances: Tolerances, *, again: Call
     if found.problem:
         raise ExportError(found.problem)
     if compare(graph(), exported, tolerances).equal:
-        return Proof(how="equal_bits", largest_difference=0.0,
-                     note=f"of the live graph; the same without a graph differs by up to {found.largest_difference:.3g}")
-    return Proof(how="within_tolerances", largest_difference=found.largest_difference, rtol=tolerances.rtol, atol=tolerances.atol)
+        return Proof(
+            how="equal_bits",
+            largest_difference=0.0,
+            note="of the live graph; the same without a graph differs by up to "
+            f"{found.largest_difference:.3g}",
+        )
+    return Proof(
+        how="within_tolerances",
+        largest_difference=found.largest_difference,
+        rtol=tolerances.rtol,
+        atol=tolerances.atol,
+    )
 
 
 def _only_runs(live: Arrays, exported: Arrays) -> Proof:
     """For a model that gives other values at each call: what can be said without them."""
     for name, value in live.items():
         other = exported.get(name)
-        found = Comparison(False, 0.0, "is missing") if other is None else compare({name: np.zeros_like(value)}, {name: np.zeros_like(other)},
-                                                                                  Tolerances(0, 0))
+        found = (
+            Comparison(False, 0.0, "is missing")
+            if other is None
+            else compare(
+                {name: np.zeros_like(value)}, {name: np.zeros_like(other)}, Tolerances(0, 0)
+            )
+        )
         if found.problem:
             raise ExportError(found.problem)
-        if other is not None and value.dtype.kind in "fc" and np.isfinite(value).all() and not np.isfinite(other).all():
+        if (
+            other is not None
+            and value.dtype.kind in "fc"
+            and np.isfinite(value).all()
+            and not np.isfinite(other).all()
+        ):
             raise ExportError(f"output {name!r} is not finite, where the live model's is")
-    return Proof(how="runs", note="the live model gives other values at each call, so values were not compared")
+    return Proof(
+        how="runs",
+        note="the live model gives other values at each call, so values were not compared",
+    )

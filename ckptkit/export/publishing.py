@@ -17,7 +17,13 @@ from ckptkit.export.check_process import Checker
 from ckptkit.export.export_spec import ExportSpec
 from ckptkit.export.proof import prove
 from ckptkit.export.served_versions import served_already
-from ckptkit.export.signatures import SERVE, SERVING_DEFAULT, DataForm, check_signatures, find_endpoints
+from ckptkit.export.signatures import (
+    SERVE,
+    SERVING_DEFAULT,
+    DataForm,
+    check_signatures,
+    find_endpoints,
+)
 from ckptkit.exports import version_directories
 from ckptkit.exports.export_record import ExportRecord, ExportSource, Proof, SignatureRecord
 from ckptkit.log import logger
@@ -40,9 +46,19 @@ class Published:
     is_new: bool = True
 
 
-def export(model: Any, base: Path, spec: ExportSpec, *, version: int | None = None, source: ExportSource | None = None, data: DataForm | None = None,
-           mine: Path | None = None, files: FileSystem | None = None, clock: Clock | None = None,
-           hurried: Callable[[], bool] = lambda: False) -> Published:
+def export(
+    model: Any,
+    base: Path,
+    spec: ExportSpec,
+    *,
+    version: int | None = None,
+    source: ExportSource | None = None,
+    data: DataForm | None = None,
+    mine: Path | None = None,
+    files: FileSystem | None = None,
+    clock: Clock | None = None,
+    hurried: Callable[[], bool] = lambda: False,
+) -> Published:
     """Exports a model; see `export_saved_model`.
 
     Args:
@@ -67,17 +83,43 @@ def export(model: Any, base: Path, spec: ExportSpec, *, version: int | None = No
     number = version_directories.next_number(base, version, clock.now())
     name = _name(model)
     try:
-        with Checker(spec.limit_secs, hurried) as checker, version_directories.writing(disk, base, number) as directory:
-            return _export(model, name, directory, spec, checker, version=version, source=source or ExportSource(), data=data, mine=mine, disk=disk,
-                           clock=clock)
+        with (
+            Checker(spec.limit_secs, hurried) as checker,
+            version_directories.writing(disk, base, number) as directory,
+        ):
+            return _export(
+                model,
+                name,
+                directory,
+                spec,
+                checker,
+                version=version,
+                source=source or ExportSource(),
+                data=data,
+                mine=mine,
+                disk=disk,
+                clock=clock,
+            )
     except (ConfigError, StorageError):
         raise
     except Exception as error:
         raise ExportError(f"The model {name!r} could not be exported to {base}: {error}") from error
 
 
-def _export(model: Any, name: str, directory: Path, spec: ExportSpec, checker: Checker, *, version: int | None, source: ExportSource,
-            data: DataForm | None, mine: Path | None, disk: FileSystem, clock: Clock) -> Published:
+def _export(
+    model: Any,
+    name: str,
+    directory: Path,
+    spec: ExportSpec,
+    checker: Checker,
+    *,
+    version: int | None,
+    source: ExportSource,
+    data: DataForm | None,
+    mine: Path | None,
+    disk: FileSystem,
+    clock: Clock,
+) -> Published:
     base = directory.parent
     traced = _traced(model, spec, data or DataForm())
     variables = traces.variables_of(traced, model)
@@ -85,28 +127,53 @@ def _export(model: Any, name: str, directory: Path, spec: ExportSpec, checker: C
     whole = xxhash.xxh3_128_hexdigest(repr(sorted(live.items())).encode())
     names = {each.endpoint.name for each in traced}
     if source.step is not None:
-        there, said = served_already(base, source.step, lambda record: _is_same(record, whole, traced), mine)
+        there, said = served_already(
+            base, source.step, lambda record: _is_same(record, whole, traced), mine
+        )
         if said:
             logger.info("%s", said)
         if there is not None and there.record is not None:
             return Published(there.path, there.record, is_new=False)
     default = SERVING_DEFAULT if SERVING_DEFAULT in names else traced[0].endpoint.name
     if default not in (SERVE, SERVING_DEFAULT):
-        logger.info("serving_default is another name of %r; signatures={'serving_default': ...} chooses", default)
+        logger.info(
+            "serving_default is another name of %r; signatures={'serving_default': ...} chooses",
+            default,
+        )
     traces.write(traced, variables, traces.resources_of(traced, model), default, directory)
     began = time.monotonic()
     entries = version_directories.sync(disk, directory)
     traces.check_variables(directory, live)
-    answers = checker.ask(directory, {each.endpoint.name: each.sample for each in traced}, spec.imports)
+    answers = checker.ask(
+        directory, {each.endpoint.name: each.sample for each in traced}, spec.imports
+    )
     proofs = prove(traced, answers, spec.rtol, spec.atol)
     check_secs = time.monotonic() - began
-    signatures = {each.endpoint.name: SignatureRecord(inputs=each.inputs, outputs=each.outputs, proof=proofs[each.endpoint.name], graph=each.graph)
-                  for each in traced}
+    signatures = {
+        each.endpoint.name: SignatureRecord(
+            inputs=each.inputs,
+            outputs=each.outputs,
+            proof=proofs[each.endpoint.name],
+            graph=each.graph,
+        )
+        for each in traced
+    }
     record = ExportRecord(
-        exported_at=clock.now(), model=name, source=source, signatures=signatures, default=default,
-        sample=_made({each.endpoint.made for each in traced}), variables=whole, check_secs=check_secs, files=entries, versions=versions())
+        exported_at=clock.now(),
+        model=name,
+        source=source,
+        signatures=signatures,
+        default=default,
+        sample=_made({each.endpoint.made for each in traced}),
+        variables=whole,
+        check_secs=check_secs,
+        files=entries,
+        versions=versions(),
+    )
     path = version_directories.publish(disk, directory, record, version, clock.now())
-    logger.info("published the model as %s (checked in %.1f s: %s)", path, check_secs, in_words(proofs))
+    logger.info(
+        "published the model as %s (checked in %.1f s: %s)", path, check_secs, in_words(proofs)
+    )
     try:
         for gone in version_directories.retain(disk, base, spec.keep):
             logger.info("removed version %d of %s: keep=%d", gone.number, base, spec.keep)
@@ -121,25 +188,37 @@ def _traced(model: Any, spec: ExportSpec, data: DataForm) -> list[traces.Traced]
         return [traces.with_sample(traces.trace(endpoint)) for endpoint in endpoints]
     except Exception:
         if data.specs is not None or data.sample is not None:
-            # Data is what `fit` takes. A train step of the user's own may call the model with something else.
+            # Data is what `fit` takes. A train step of the user's own may call the model with
+            # something else.
             return _traced(model, spec, DataForm())
-        if data.fixed_batch or all(tensor.shape[0] is None for tensor in getattr(model, "inputs", None) or ()):
+        if data.fixed_batch or all(
+            tensor.shape[0] is None for tensor in getattr(model, "inputs", None) or ()
+        ):
             raise
         # A layer that keeps a state for each row takes no other number of rows.
         return _traced(model, spec, DataForm(fixed_batch=True))
 
 
 def _is_same(record: ExportRecord, variables: str, traced: Sequence[traces.Traced]) -> bool:
-    if record.variables != variables or record.signatures.keys() != {each.endpoint.name for each in traced}:
+    if record.variables != variables or record.signatures.keys() != {
+        each.endpoint.name for each in traced
+    }:
         return False
     pairs = [(record.signatures[each.endpoint.name], each) for each in traced]
-    return all((was.inputs, was.outputs) == (now.inputs, now.outputs) and was.graph in ("", now.graph) for was, now in pairs)
+    return all(
+        (was.inputs, was.outputs) == (now.inputs, now.outputs) and was.graph in ("", now.graph)
+        for was, now in pairs
+    )
 
 
 def in_words(proofs: dict[str, Proof]) -> str:
     """How signatures were proven."""
-    words = {"equal_bits": "equal bits", "within_tolerances": "equal within tolerances", "runs": "runs, its values are random",
-             "unproven": "unproven, it needs a GPU"}
+    words = {
+        "equal_bits": "equal bits",
+        "within_tolerances": "equal within tolerances",
+        "runs": "runs, its values are random",
+        "unproven": "unproven, it needs a GPU",
+    }
     kinds = {proof.how for proof in proofs.values()}
     if len(kinds) == 1:
         return words[kinds.pop()]
@@ -151,4 +230,6 @@ def _made(ways: set[str]) -> str:
 
 
 def _name(model: Any) -> str:
-    return str(getattr(model, "name", None) or getattr(model, "__name__", None) or type(model).__name__)
+    return str(
+        getattr(model, "name", None) or getattr(model, "__name__", None) or type(model).__name__
+    )

@@ -1,4 +1,6 @@
-"""From what the user exports to its endpoints: functions with inputs of a known form, and a sample for each."""
+"""From what the user exports to its endpoints: functions with inputs of a known form, and a sample
+for each.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,8 @@ class DataForm:
     Args:
         specs: the form of its inputs, or None.
         sample: a batch of them, or None.
-        fixed_batch: whether a model that was made for a number of rows is exported for that number, and not for any.
+        fixed_batch: whether a model that was made for a number of rows is exported for that number,
+            and not for any.
     """
 
     specs: Any = None
@@ -56,7 +59,9 @@ class DataForm:
     fixed_batch: bool = False
 
 
-def find_endpoints(model: Any, signatures: Mapping[str, Any] | None, sample: Any, data: DataForm | None = None) -> list[Endpoint]:
+def find_endpoints(
+    model: Any, signatures: Mapping[str, Any] | None, sample: Any, data: DataForm | None = None
+) -> list[Endpoint]:
     """The endpoints of a model, the default one first.
 
     Args:
@@ -70,18 +75,36 @@ def find_endpoints(model: Any, signatures: Mapping[str, Any] | None, sample: Any
         ExportError: where the form of the inputs is not known.
     """
     given = check_signatures(signatures)
-    samples = _by_signature(sample, {SERVE, SERVING_DEFAULT, *given}) if given or isinstance(sample, Mapping) else {SERVE: sample}
+    samples = (
+        _by_signature(sample, {SERVE, SERVING_DEFAULT, *given})
+        if given or isinstance(sample, Mapping)
+        else {SERVE: sample}
+    )
     # Methods that were given leave under the names that they were given.
-    methods = {name: method for name, method in _methods_of(model).items() if name not in given and not _is_among(method, given)}
+    methods = {
+        name: method
+        for name, method in _methods_of(model).items()
+        if name not in given and not _is_among(method, given)
+    }
     named = {**given, **methods}
     found: list[Endpoint] = []
     if not named.keys() & {SERVE, SERVING_DEFAULT}:
-        found += _itself(model, samples.get(SERVE, samples.get(SERVING_DEFAULT)), data or DataForm(), given)
-    found += [_endpoint(name, value, samples.get(name), DataForm()) for name, value in named.items()]
+        found += _itself(
+            model, samples.get(SERVE, samples.get(SERVING_DEFAULT)), data or DataForm(), given
+        )
+    found += [
+        _endpoint(name, value, samples.get(name), DataForm()) for name, value in named.items()
+    ]
     if not found:
-        raise ConfigError(f"{type(model).__name__} has no function whose inputs are known. Give __call__ or a method a "
-                          f"@tf.function(input_signature=[...]), pass sample=, what it is called with, or signatures={{'name': module.method}}.")
-    return sorted(found, key=lambda endpoint: _rank(endpoint, model))  # those of one rank stay in the order in which they were given
+        raise ConfigError(
+            f"{type(model).__name__} has no function whose inputs are known. Give __call__ or a "
+            "method a "
+            "@tf.function(input_signature=[...]), pass sample=, what it is called with, or "
+            f"signatures={{'name': module.method}}."
+        )
+    return sorted(
+        found, key=lambda endpoint: _rank(endpoint, model)
+    )  # those of one rank stay in the order in which they were given
 
 
 def _rank(endpoint: Endpoint, model: Any) -> int:
@@ -100,15 +123,29 @@ def check_signatures(signatures: object) -> dict[str, Any]:
     if signatures is None:
         return {}
     if not isinstance(signatures, Mapping) or not signatures:
-        raise ConfigError(f"signatures names functions, as in signatures={{'encode': model.encode}}. Received: {signatures!r}.")
+        raise ConfigError(
+            f"signatures names functions, as in signatures={{'encode': model.encode}}. Received: "
+            f"{signatures!r}."
+        )
     for name, value in signatures.items():
-        if not isinstance(name, str) or not name.isidentifier() or name.startswith("_") or name in ("signatures", *_VARIABLES):
-            raise ConfigError(f"A signature's name becomes a method of the loaded model: letters, digits and '_', not beginning with a digit or "
-                              f"'_', and not {', '.join(_VARIABLES)} or signatures. Received: {name!r}.")
+        if (
+            not isinstance(name, str)
+            or not name.isidentifier()
+            or name.startswith("_")
+            or name in ("signatures", *_VARIABLES)
+        ):
+            raise ConfigError(
+                "A signature's name becomes a method of the loaded model: letters, digits and "
+                "'_', not beginning with a digit or "
+                f"'_', and not {', '.join(_VARIABLES)} or signatures. Received: {name!r}."
+            )
         function = value[0] if isinstance(value, tuple) and len(value) == 2 else value
         if not callable(function):
-            raise ConfigError(f"A signature is a function, a tf.function, a Keras model or layer, or a tuple of one and the form of its inputs "
-                              f"(tf.TensorSpec). Received for {name!r}: {value!r}.")
+            raise ConfigError(
+                "A signature is a function, a tf.function, a Keras model or layer, or a tuple of "
+                "one and the form of its inputs "
+                f"(tf.TensorSpec). Received for {name!r}: {value!r}."
+            )
     return dict(signatures)
 
 
@@ -122,16 +159,24 @@ def _by_signature(sample: Any, names: set[str]) -> dict[str, Any]:
 
 
 def _itself(model: Any, sample: Any, data: DataForm, given: Mapping[str, Any]) -> list[Endpoint]:
-    """The endpoint of what was given itself; none where it is nothing to call, or is among the signatures under another name.
+    """The endpoint of what was given itself; none where it is nothing to call, or is among the
+    signatures under another name.
 
     It is never left out in silence: another function would be served in its place.
     """
     call = _call_of(model)
     if call is None:
         if not given and not isinstance(model, tf.Module):
-            raise ConfigError(f"export_saved_model takes a Keras model or layer, a tf.Module or a function. Received: {type(model).__name__}.")
+            raise ConfigError(
+                "export_saved_model takes a Keras model or layer, a tf.Module or a function. "
+                f"Received: {type(model).__name__}."
+            )
         return []
-    is_known = sample is not None or (model.built if isinstance(model, keras.Layer) else getattr(call, "input_signature", None) is not None)
+    is_known = sample is not None or (
+        model.built
+        if isinstance(model, keras.Layer)
+        else getattr(call, "input_signature", None) is not None
+    )
     if not is_known and _is_among(call, given):
         return []
     try:
@@ -139,8 +184,11 @@ def _itself(model: Any, sample: Any, data: DataForm, given: Mapping[str, Any]) -
     except ExportError as error:
         if is_known:
             raise
-        raise ExportError(f"{error} It leaves with the model as its default signature; signatures={{'serving_default': ...}} puts another one in "
-                          f"its place.") from error
+        raise ExportError(
+            f"{error} It leaves with the model as its default signature; "
+            f"signatures={{'serving_default': ...}} puts another one in "
+            f"its place."
+        ) from error
 
 
 def _call_of(model: Any) -> Any:
@@ -165,9 +213,17 @@ def _methods_of(model: Any) -> dict[str, Any]:
         return {}
     names = [name for cls in type(model).__mro__ for name in vars(cls) if not name.startswith("_")]
     names += [name for name in vars(model) if not name.startswith("_")]
-    names = [name for name in sorted(set(names)) if not isinstance(inspect.getattr_static(model, name), property)]
+    names = [
+        name
+        for name in sorted(set(names))
+        if not isinstance(inspect.getattr_static(model, name), property)
+    ]
     found = {name: getattr(model, name, None) for name in names}
-    return {name: method for name, method in found.items() if getattr(method, "input_signature", None) is not None}
+    return {
+        name: method
+        for name, method in found.items()
+        if getattr(method, "input_signature", None) is not None
+    }
 
 
 def _endpoint(name: str, value: Any, sample: Any, data: DataForm) -> Endpoint:
@@ -184,10 +240,22 @@ def _endpoint(name: str, value: Any, sample: Any, data: DataForm) -> Endpoint:
 
 def _of_keras(name: str, model: Any, sample: Any, data: DataForm) -> Endpoint:
     def live(*inputs: Any) -> Any:
-        return model(*inputs, training=False)  # Keras' own exporter leaves it open, and augmentation layers take open for true
+        return model(
+            *inputs, training=False
+        )  # Keras' own exporter leaves it open, and augmentation layers take open for true
 
-    found = keras_endpoint_inputs(model, sample, data.specs, data.sample, fixed_batch=data.fixed_batch)
-    return Endpoint(name, live, model, found.specs, None if found.sample is None else tuple(found.sample), found.made, autograph=False)
+    found = keras_endpoint_inputs(
+        model, sample, data.specs, data.sample, fixed_batch=data.fixed_batch
+    )
+    return Endpoint(
+        name,
+        live,
+        model,
+        found.specs,
+        None if found.sample is None else tuple(found.sample),
+        found.made,
+        autograph=False,
+    )
 
 
 def _of_function(name: str, function: Any, wanted: Any, sample: Any) -> Endpoint:
@@ -197,11 +265,19 @@ def _of_function(name: str, function: Any, wanted: Any, sample: Any) -> Endpoint
     if isinstance(function, tf.types.experimental.ConcreteFunction):
         wanted = _of_concrete(function)
     if wanted is None and sample is None:
-        raise ExportError("the form of its inputs is not known. Pass sample=, what it is called with (a tuple for several arguments; with several "
-                          "signatures a dictionary by their names), or signatures={'name': (function, [tf.TensorSpec(...), ...])}")
+        raise ExportError(
+            "the form of its inputs is not known. Pass sample=, what it is called with (a tuple "
+            "for several arguments; with several "
+            "signatures a dictionary by their names), or signatures={'name': (function, "
+            "[tf.TensorSpec(...), ...])}"
+        )
     if wanted is not None:
         specs, by_name = _arguments(function, tensor_names.plain_specs(wanted), lists=True)
-        arguments = None if sample is None else tensor_names.conformed(specs, _arguments(function, sample)[0])
+        arguments = (
+            None
+            if sample is None
+            else tensor_names.conformed(specs, _arguments(function, sample)[0])
+        )
     else:
         values, by_name = _arguments(function, sample)
         specs = tensor_names.specs_of(values)
@@ -210,24 +286,40 @@ def _of_function(name: str, function: Any, wanted: Any, sample: Any) -> Endpoint
     def live(*inputs: Any) -> Any:
         return function(**dict(zip(specs, inputs, strict=True))) if by_name else function(*inputs)
 
-    return Endpoint(name, live, function, specs, None if arguments is None else tuple(arguments), "specs" if arguments is None else "given")
+    return Endpoint(
+        name,
+        live,
+        function,
+        specs,
+        None if arguments is None else tuple(arguments),
+        "specs" if arguments is None else "given",
+    )
 
 
 def _of_concrete(function: Any) -> Any:
     positional, by_name = function.structured_input_signature
     if positional and by_name:
-        raise ExportError("it takes some inputs by position and some by name. Pass the tf.function that it came from, with the form of its inputs")
+        raise ExportError(
+            "it takes some inputs by position and some by name. Pass the tf.function that it came "
+            "from, with the form of its inputs"
+        )
     return by_name or tuple(positional)
 
 
 def _arguments(function: Any, values: Any, *, lists: bool = False) -> tuple[dict[str, Any], bool]:
     """Arguments by parameter, and whether they have to be passed by name.
 
-    A tuple is one argument after the other (specs may be in a list, too), a dictionary whose keys are parameters is by name, and everything else is
-    the first argument.
+    A tuple is one argument after the other (specs may be in a list, too), a dictionary whose keys
+    are parameters is by name, and everything else is the first argument.
     """
     by_name = tensor_names.by_parameter(function, values)
     if by_name is not None:
         return by_name, True
-    positional = tuple(values) if isinstance(values, tuple) or (lists and isinstance(values, list)) else (values,)
-    return dict(zip(tensor_names.parameters_of(function, len(positional)), positional, strict=True)), False
+    positional = (
+        tuple(values)
+        if isinstance(values, tuple) or (lists and isinstance(values, list))
+        else (values,)
+    )
+    return dict(
+        zip(tensor_names.parameters_of(function, len(positional)), positional, strict=True)
+    ), False

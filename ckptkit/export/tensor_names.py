@@ -1,4 +1,6 @@
-"""Names for tensors in nested structures, the same in every process, and inputs made from their forms."""
+"""Names for tensors in nested structures, the same in every process, and inputs made from their
+forms.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ import tensorflow as tf
 from ckptkit.errors import ExportError
 
 _AUTOMATIC = re.compile(r"(keras_tensor|input_layer)(_\d+)?")
-"""How Keras calls an input that has no name, and calls it when the model is built again. The number counts all that the process has made, so it is
-no name to rely on."""
+"""How Keras calls an input that has no name, and calls it when the model is built again. The number
+counts all that the process has made, so it is no name to rely on."""
 
 _SIZES = (1, 4, 8, 16, 32, 64, 128, 224)
 """What is tried for a size that is not fixed."""
@@ -44,12 +46,34 @@ def places(structure: Any, steps: tuple[str | int, ...] = ()) -> list[TensorPlac
         ExportError: where something is no dense tensor.
     """
     if isinstance(structure, Mapping):
-        return [place for key in sorted(structure) for place in places(structure[key], (*steps, str(key)))]
+        return [
+            place
+            for key in sorted(structure)
+            for place in places(structure[key], (*steps, str(key)))
+        ]
     if isinstance(structure, tuple) and hasattr(structure, "_fields"):
-        return [place for name, item in zip(structure._fields, structure, strict=True) for place in places(item, (*steps, name))]
+        return [
+            place
+            for name, item in zip(structure._fields, structure, strict=True)
+            for place in places(item, (*steps, name))
+        ]
     if isinstance(structure, list | tuple):
-        return [place for index, item in enumerate(structure) for place in places(item, (*steps, index))]
-    if isinstance(structure, tf.TypeSpec | tf.Tensor | tf.Variable | np.ndarray | np.generic | int | float | bool | str | bytes):
+        return [
+            place for index, item in enumerate(structure) for place in places(item, (*steps, index))
+        ]
+    if isinstance(
+        structure,
+        tf.TypeSpec
+        | tf.Tensor
+        | tf.Variable
+        | np.ndarray
+        | np.generic
+        | int
+        | float
+        | bool
+        | str
+        | bytes,
+    ):
         if isinstance(structure, tf.TypeSpec) and not isinstance(structure, tf.TensorSpec):
             raise ExportError(_NOT_DENSE.format(_way(steps), type(structure).__name__))
         return [TensorPlace(steps, structure)]
@@ -57,11 +81,17 @@ def places(structure: Any, steps: tuple[str | int, ...] = ()) -> list[TensorPlac
         return []
     if isinstance(structure, tf.RaggedTensor | tf.SparseTensor | tf.IndexedSlices):
         raise ExportError(_NOT_DENSE.format(_way(steps), type(structure).__name__))
-    raise ExportError(f"A signature takes and returns tensors in lists, tuples and dictionaries; {_way(steps)} is a {type(structure).__name__}.")
+    raise ExportError(
+        f"A signature takes and returns tensors in lists, tuples and dictionaries; {_way(steps)} "
+        f"is a {type(structure).__name__}."
+    )
 
 
-_NOT_DENSE = ("A signature takes and returns dense tensors, and {} is a {}. Convert it inside the function: take its parts, such as values and row "
-              "splits, and return its parts, or to_tensor().")
+_NOT_DENSE = (
+    "A signature takes and returns dense tensors, and {} is a {}. Convert it inside the function: "
+    "take its parts, such as values and row "
+    "splits, and return its parts, or to_tensor()."
+)
 
 
 def _way(steps: tuple[str | int, ...]) -> str:
@@ -69,7 +99,8 @@ def _way(steps: tuple[str | int, ...]) -> str:
 
 
 def input_names(arguments: Mapping[str, Any]) -> list[str]:
-    """A name for each input tensor: what the user has called it (a tensor's name, a dictionary's key, a parameter), in that order.
+    """A name for each input tensor: what the user has called it (a tensor's name, a dictionary's
+    key, a parameter), in that order.
 
     Args:
         arguments: the specs, by parameter, in the parameters' order.
@@ -86,11 +117,15 @@ def input_names(arguments: Mapping[str, Any]) -> list[str]:
             short.append(_identifier(str(key) if last_is_key else named or counted))
             long.append(_identifier("_".join([parameter, *map(str, place.steps)])))
     twice = {name for name, count in Counter(short).items() if count > 1}
-    return _unique([other if name in twice else name for name, other in zip(short, long, strict=True)])
+    return _unique(
+        [other if name in twice else name for name, other in zip(short, long, strict=True)]
+    )
 
 
 def output_names(outputs: Any) -> list[str]:
-    """A name for each output tensor: dictionaries' keys, or `output_0`, `output_1`, ... as TensorFlow and Keras count."""
+    """A name for each output tensor: dictionaries' keys, or `output_0`, `output_1`, ... as
+    TensorFlow and Keras count.
+    """
     found = places(outputs)
     if all(place.steps and isinstance(place.steps[0], str) for place in found):
         return _unique(["_".join(map(str, place.steps)) for place in found])
@@ -105,8 +140,11 @@ def _identifier(name: str) -> str:
 def _unique(names: Sequence[str]) -> list[str]:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise ExportError(f"Two tensors of a signature would be called {twice[0]!r}. Give them names that differ: keys of one dictionary, or "
-                          f"tf.TensorSpec(..., name=...).")
+        raise ExportError(
+            f"Two tensors of a signature would be called {twice[0]!r}. Give them names that "
+            "differ: keys of one dictionary, or "
+            f"tf.TensorSpec(..., name=...)."
+        )
     return list(names)
 
 
@@ -116,7 +154,9 @@ def argument_of(parameter: str, place: TensorPlace) -> str:
 
 
 def specs_of(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The form of a sample, by parameter, with a batch of any size where all its tensors have as many rows."""
+    """The form of a sample, by parameter, with a batch of any size where all its tensors have as
+    many rows.
+    """
     tensors = {parameter: tensors_of(value) for parameter, value in values.items()}
     flat = [place.tensor for value in tensors.values() for place in places(value)]
     rows = {tensor.shape[0] for tensor in flat if tensor.shape.rank}
@@ -130,7 +170,8 @@ def specs_of(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tensors_of(value: Any) -> Any:
-    """A sample's arrays as tensors, in their structure; nested lists of plain numbers or strings are one tensor, as for `tf.constant`.
+    """A sample's arrays as tensors, in their structure; nested lists of plain numbers or strings
+    are one tensor, as for `tf.constant`.
 
     Raises:
         ExportError: where something is no dense tensor.
@@ -143,7 +184,9 @@ def tensors_of(value: Any) -> Any:
     try:
         return tf.convert_to_tensor(value)
     except (TypeError, ValueError) as error:
-        raise ExportError(f"a sample holds {_kind(value)}, which is no dense tensor: {error}") from error
+        raise ExportError(
+            f"a sample holds {_kind(value)}, which is no dense tensor: {error}"
+        ) from error
 
 
 def _is_plain(value: Any) -> bool:
@@ -153,12 +196,20 @@ def _is_plain(value: Any) -> bool:
 
 
 def made_from(specs: Any, size: int) -> Any:
-    """Inputs of a form, the same ones at each call; `size` stands for every size that is not fixed, but for the first one."""
+    """Inputs of a form, the same ones at each call; `size` stands for every size that is not fixed,
+    but for the first one.
+    """
     random = np.random.default_rng(20_240_229)
 
     def make(spec: tf.TensorSpec) -> tf.Tensor:
-        sizes = [SAMPLE_ROWS] if spec.shape.rank is None else [
-            (SAMPLE_ROWS if index == 0 else size) if given is None else given for index, given in enumerate(spec.shape)]
+        sizes = (
+            [SAMPLE_ROWS]
+            if spec.shape.rank is None
+            else [
+                (SAMPLE_ROWS if index == 0 else size) if given is None else given
+                for index, given in enumerate(spec.shape)
+            ]
+        )
         if spec.dtype == tf.string:
             return tf.constant(np.full(sizes, b"a b", object), tf.string, sizes)
         if spec.dtype == tf.bool:
@@ -176,7 +227,9 @@ def first_that_runs(live: Callable[..., Any], specs: Any) -> Any:
     Raises:
         ExportError: where it takes none of those that were tried.
     """
-    open_sizes = any(None in place.tensor.shape[1:] for place in places(specs) if place.tensor.shape.rank)
+    open_sizes = any(
+        None in place.tensor.shape[1:] for place in places(specs) if place.tensor.shape.rank
+    )
     problem: Exception | None = None
     for size in _SIZES if open_sizes else _SIZES[:1]:
         sample = made_from(specs, size)
@@ -186,11 +239,15 @@ def first_that_runs(live: Callable[..., Any], specs: Any) -> Any:
             problem = error
         else:
             return sample
-    raise ExportError(f"it takes none of the inputs that were made for it: {problem}. Pass sample=, a batch as it is called with") from problem
+    raise ExportError(
+        f"it takes none of the inputs that were made for it: {problem}. Pass sample=, a batch as "
+        "it is called with"
+    ) from problem
 
 
 def plain_specs(specs: Any) -> Any:
     """Specs of TensorFlow, Keras or NumPy in a structure, as `tf.TensorSpec`."""
+
     def plain(spec: Any) -> Any:
         if isinstance(spec, tf.TypeSpec):
             return spec
@@ -222,46 +279,81 @@ def conformed(specs: Mapping[str, Any], values: Mapping[str, Any]) -> list[Any]:
 def _conformed(spec: Any, value: Any, where: str) -> Any:
     if isinstance(spec, Mapping):
         if not isinstance(value, Mapping) or set(spec) - set(value):
-            raise ExportError(f"the sample's {where} is {_kind(value)}. Expected a dictionary with {', '.join(map(str, spec))}.")
-        return {key: _conformed(item, value[key], f"{where}[{key!r}]") for key, item in spec.items()}
+            raise ExportError(
+                f"the sample's {where} is {_kind(value)}. Expected a dictionary with "
+                f"{', '.join(map(str, spec))}."
+            )
+        return {
+            key: _conformed(item, value[key], f"{where}[{key!r}]") for key, item in spec.items()
+        }
     if isinstance(spec, list | tuple):
         if isinstance(value, Mapping):
-            value = [value[getattr(item, "name", None)] for item in spec if getattr(item, "name", None) in value]
+            value = [
+                value[getattr(item, "name", None)]
+                for item in spec
+                if getattr(item, "name", None) in value
+            ]
         if not isinstance(value, list | tuple) or len(value) != len(spec):
-            raise ExportError(f"the sample's {where} is {_kind(value)}. Expected {len(spec)} inputs.")
-        items = [_conformed(item, each, f"{where}[{index}]") for index, (item, each) in enumerate(zip(spec, value, strict=True))]
+            raise ExportError(
+                f"the sample's {where} is {_kind(value)}. Expected {len(spec)} inputs."
+            )
+        items = [
+            _conformed(item, each, f"{where}[{index}]")
+            for index, (item, each) in enumerate(zip(spec, value, strict=True))
+        ]
         return type(spec)(*items) if hasattr(spec, "_fields") else type(spec)(items)
     try:
         tensor = tf.convert_to_tensor(value)
         if tensor.dtype != spec.dtype and tf.string not in (tensor.dtype, spec.dtype):
             tensor = tf.cast(tensor, spec.dtype)
     except (TypeError, ValueError) as error:
-        raise ExportError(f"the sample's {where} is {_kind(value)}, which is no dense tensor: {error}") from error
+        raise ExportError(
+            f"the sample's {where} is {_kind(value)}, which is no dense tensor: {error}"
+        ) from error
     if tensor.dtype != spec.dtype or not spec.shape.is_compatible_with(tensor.shape):
-        raise ExportError(f"the sample's {where} is {tensor.dtype.name}{tensor.shape}. Expected {spec.dtype.name}{spec.shape}.")
+        raise ExportError(
+            f"the sample's {where} is {tensor.dtype.name}{tensor.shape}. Expected "
+            f"{spec.dtype.name}{spec.shape}."
+        )
     return tensor
 
 
 def _kind(value: Any) -> str:
     if isinstance(value, Mapping):
         return f"a dictionary with {', '.join(map(str, value))}"
-    return f"a {type(value).__name__}" + (f" of {len(value)}" if isinstance(value, list | tuple) else "")
+    return f"a {type(value).__name__}" + (
+        f" of {len(value)}" if isinstance(value, list | tuple) else ""
+    )
 
 
 def required_parameters(function: Callable[..., Any]) -> list[str]:
     """The names of positional parameters without a default."""
-    return [name for name, parameter in _parameters(function).items()
-            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD) and parameter.default is parameter.empty]
+    return [
+        name
+        for name, parameter in _parameters(function).items()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        and parameter.default is parameter.empty
+    ]
 
 
 def by_parameter(function: Any, values: Any) -> dict[str, Any] | None:
-    """The values in the order of the function's parameters, where they are a dictionary of these; else None."""
+    """The values in the order of the function's parameters, where they are a dictionary of these;
+    else None.
+    """
     if not isinstance(values, Mapping) or not values:
         return None
     if isinstance(function, tf.types.experimental.ConcreteFunction):
         return dict(values) if set(values) == set(function.structured_input_signature[1]) else None
-    names = [name for name, parameter in _parameters(function).items() if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)]
-    return {name: values[name] for name in names if name in values} if set(values) <= set(names) else None
+    names = [
+        name
+        for name, parameter in _parameters(function).items()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    ]
+    return (
+        {name: values[name] for name in names if name in values}
+        if set(values) <= set(names)
+        else None
+    )
 
 
 def _parameters(function: Any) -> Mapping[str, inspect.Parameter]:
@@ -272,9 +364,15 @@ def _parameters(function: Any) -> Mapping[str, inspect.Parameter]:
 
 
 def parameters_of(function: Callable[..., Any], count: int) -> list[str]:
-    """The names of a function's first positional parameters; `inputs` and `args_<n>` where it does not tell."""
-    found = [name for name, parameter in _parameters(function).items()
-             if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD) and name != "self"]
+    """The names of a function's first positional parameters; `inputs` and `args_<n>` where it does
+    not tell.
+    """
+    found = [
+        name
+        for name, parameter in _parameters(function).items()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        and name != "self"
+    ]
     if len(found) >= count:
         return found[:count]
     return ["inputs"] if count == 1 else [f"args_{index}" for index in range(count)]

@@ -24,7 +24,8 @@ class TensorForm(msgspec.Struct, frozen=True, kw_only=True):
         name: its name in the signature.
         dtype: TensorFlow's name of the type.
         shape: sizes, null where one is not fixed; null where not even their number is.
-        argument: where it stands in what the endpoint of the same name takes or returns, as in `inputs['a'][0]`; to explain.
+        argument: where it stands in what the endpoint of the same name takes or returns, as in
+            `inputs['a'][0]`; to explain.
     """
 
     name: str
@@ -37,8 +38,9 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     """How a signature was compared with the live model.
 
     Args:
-        how: `equal_bits`; `within_tolerances`; `runs` where the live model itself gives other values at each call, so that only names, shapes
-            and types were compared; or `unproven` where an operation in it runs on a GPU only.
+        how: `equal_bits`; `within_tolerances`; `runs` where the live model itself gives other
+            values at each call, so that only names, shapes and types were compared; or `unproven`
+            where an operation in it runs on a GPU only.
         largest_difference: between the values that were compared, of all outputs; 0 for equal bits.
         rtol: the relative tolerance.
         atol: the absolute one, in units of the largest finite value of an output.
@@ -133,7 +135,10 @@ def decode_export(data: bytes, where: Path) -> ExportRecord:
         sealed = unseal(data)
         version = msgspec.json.decode(data, type=_VersionedRecord).format_version
         if sealed and version > FORMAT_VERSION:
-            raise ExportError(f"{where} has format version {version}; this ckptkit reads up to {FORMAT_VERSION}. Install a newer one.")
+            raise ExportError(
+                f"{where} has format version {version}; this ckptkit reads up to "
+                f"{FORMAT_VERSION}. Install a newer one."
+            )
         if not sealed:
             raise ValueError("its digest is missing, or is another one")
         record = msgspec.json.decode(data, type=ExportRecord)
@@ -148,7 +153,13 @@ def decode_export(data: bytes, where: Path) -> ExportRecord:
 def is_inside(name: str) -> bool:
     """Whether a path leads from a directory to a file in it, in one spelling."""
     path = PurePosixPath(name)
-    return bool(name) and "\0" not in name and not path.is_absolute() and ".." not in path.parts and str(path) == name
+    return (
+        bool(name)
+        and "\0" not in name
+        and not path.is_absolute()
+        and ".." not in path.parts
+        and str(path) == name
+    )
 
 
 def read_export(directory: Path) -> ExportRecord:

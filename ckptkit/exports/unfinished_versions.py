@@ -1,7 +1,9 @@
-"""What lies beside the versions for a while belongs to somebody, and whether they live is known or not.
+"""What lies beside the versions for a while belongs to somebody, and whether they live is known or
+not.
 
-Several machines may publish into one directory, and process numbers repeat: in each container the first process is number 1. So an owner has a
-name that nobody else has, with its machine in it, and holds a file of that name, which the kernel lets go of with the process (`flock(2)`).
+Several machines may publish into one directory, and process numbers repeat: in each container the
+first process is number 1. So an owner has a name that nobody else has, with its machine in it, and
+holds a file of that name, which the kernel lets go of with the process (`flock(2)`).
 """
 
 from __future__ import annotations
@@ -20,23 +22,35 @@ from ckptkit.ownership.machine import Machine, this_machine
 from ckptkit.storage.files import FileSystem, storage_errors
 
 QUIET_SECS = 3600.0
-"""How long nothing may have changed before what another machine has left is taken for left: its kernel cannot be asked."""
+"""How long nothing may have changed before what another machine has left is taken for left: its
+kernel cannot be asked.
+"""
 
 _MACHINE = re.compile(r"([0-9a-f]{16})-[0-9a-f]{32}")
-_HIDDEN = re.compile(rf"\.(?:writing|removing)-\d+-({_MACHINE.pattern}|\d{{1,9}})")  # an earlier version named only the process
+_HIDDEN = re.compile(
+    rf"\.(?:writing|removing)-\d+-({_MACHINE.pattern}|\d{{1,9}})"
+)  # an earlier version named only the process
 _LOCK = re.compile(rf"\.lock-({_MACHINE.pattern})")
 
 
 def new_name(machine: Machine | None = None) -> str:
-    """A name for an owner that nobody else has, and that tells processes of this machine that it is theirs."""
+    """A name for an owner that nobody else has, and that tells processes of this machine that it is
+    theirs.
+    """
     machine = machine or this_machine()
     # A kernel that does not say which it is may be any: then nobody knows the machine again.
-    mark = xxhash.xxh3_64_hexdigest(f"{machine.host}\0{machine.boot}".encode()) if machine.boot else uuid.uuid4().hex[:16]
+    mark = (
+        xxhash.xxh3_64_hexdigest(f"{machine.host}\0{machine.boot}".encode())
+        if machine.boot
+        else uuid.uuid4().hex[:16]
+    )
     return f"{mark}-{uuid.uuid4().hex}"
 
 
 def lock_of(base: Path, owner: str) -> Path:
-    """The file that an owner holds while it lives; it is made before what is the owner's, and removed after that."""
+    """The file that an owner holds while it lives; it is made before what is the owner's, and
+    removed after that.
+    """
     return base / f".lock-{owner}"
 
 
@@ -77,7 +91,9 @@ def _take(files: FileSystem, base: Path) -> tuple[str, int]:
 
 
 def _hold(path: Path) -> int | None:
-    """Holds a file; None where somebody else has it, or has taken it away meanwhile, because it was nobody's for a moment."""
+    """Holds a file; None where somebody else has it, or has taken it away meanwhile, because it was
+    nobody's for a moment.
+    """
     try:
         descriptor = process_lock.hold(path)
     except (BlockingIOError, FileNotFoundError):
@@ -90,7 +106,8 @@ def _hold(path: Path) -> int | None:
 
 
 def clean_up(files: FileSystem, base: Path, mine: str) -> None:
-    """Removes what owners have left that are known to be dead; of other machines, what nobody has changed for an hour.
+    """Removes what owners have left that are known to be dead; of other machines, what nobody has
+    changed for an hour.
 
     Args:
         files: how to change the disk.
@@ -101,7 +118,9 @@ def clean_up(files: FileSystem, base: Path, mine: str) -> None:
         StorageError: where the disk refuses.
     """
     with storage_errors("look at", base):
-        now = lock_of(base, mine).lstat().st_mtime  # by the clock that the others' times are from: on a share, the server's
+        now = (
+            lock_of(base, mine).lstat().st_mtime
+        )  # by the clock that the others' times are from: on a share, the server's
         left = _by_owner(base)
     here = mine.partition("-")[0]
     for name, paths in left.items():
@@ -112,7 +131,9 @@ def clean_up(files: FileSystem, base: Path, mine: str) -> None:
                 files.sync_dir(base)  # the rename that hid it has to be durable before its files go
                 for path in paths:
                     files.remove_tree(path)
-                if _MACHINE.fullmatch(name):  # the process number of an earlier version had no such file
+                if _MACHINE.fullmatch(
+                    name
+                ):  # the process number of an earlier version had no such file
                     files.remove_file(lock_of(base, name))
 
 
@@ -128,7 +149,9 @@ def _by_owner(base: Path) -> dict[str, list[Path]]:
 
 @contextmanager
 def _dead(base: Path, name: str, paths: list[Path], here: str, now: float) -> Iterator[bool]:
-    """Whether an owner is known to be dead, or has long been silent; its file is held for the block, lest somebody takes it for their own."""
+    """Whether an owner is known to be dead, or has long been silent; its file is held for the
+    block, lest somebody takes it for their own.
+    """
     lock = lock_of(base, name)
     known = _MACHINE.fullmatch(name)
     if known is None or known[1] != here:

@@ -1,7 +1,9 @@
-"""A directory of exported versions: numbered as servers expect it, each published by one rename and taken away by one.
+"""A directory of exported versions: numbered as servers expect it, each published by one rename and
+taken away by one.
 
-TensorFlow Serving takes the largest number in the directory that it watches, at any moment. So a version is written and proven under a name that
-is no number. `docs/format.md` has the order and its reasons. No TensorFlow here.
+TensorFlow Serving takes the largest number in the directory that it watches, at any moment. So a
+version is written and proven under a name that is no number. `docs/format.md` has the order and its
+reasons. No TensorFlow here.
 """
 
 from __future__ import annotations
@@ -51,18 +53,28 @@ def check_base(directory: object) -> Path:
     """
     text = os.fspath(directory) if isinstance(directory, str | os.PathLike) else None
     if not isinstance(text, str) or not text or "\0" in text:
-        raise ConfigError(f"A model is published in a directory, which is a path. Received: {directory!r}.")
+        raise ConfigError(
+            f"A model is published in a directory, which is a path. Received: {directory!r}."
+        )
     if _URL.match(text):
-        raise ConfigError(f"A model is published in a directory on a mounted file system. Received the URL {text!r}. Name a directory, and copy "
-                          f"the version to the object store from there.")
+        raise ConfigError(
+            "A model is published in a directory on a mounted file system. Received the URL "
+            f"{text!r}. Name a directory, and copy "
+            f"the version to the object store from there."
+        )
     base = expanded(text)
     if base.is_file():
-        raise ConfigError(f"{base} is a file; a directory is needed to publish a model in. Move the file away, or name another directory.")
+        raise ConfigError(
+            f"{base} is a file; a directory is needed to publish a model in. Move the file away, "
+            "or name another directory."
+        )
     return written(base)
 
 
 def version_number(name: str) -> int | None:
-    """The version that a directory of this name is, or None; a server passes over what does not fit into 64 bits."""
+    """The version that a directory of this name is, or None; a server passes over what does not fit
+    into 64 bits.
+    """
     number = int(name) if _NUMBER.fullmatch(name) else None
     return number if number is not None and number <= MAX_VERSION else None
 
@@ -75,15 +87,24 @@ def numbers(base: Path) -> list[int]:
 
 
 def versions_in(base: Path) -> dict[int, Path]:
-    """The directories of the versions in a base directory, smallest number first; other names are not looked at."""
+    """The directories of the versions in a base directory, smallest number first; other names are
+    not looked at.
+    """
     with storage_errors("list", base):
-        found = {number: path for path in base.iterdir() if (number := version_number(path.name)) is not None and path.is_dir()}
+        found = {
+            number: path
+            for path in base.iterdir()
+            if (number := version_number(path.name)) is not None and path.is_dir()
+        }
     return dict(sorted(found.items()))
 
 
 def list_versions(base: Path) -> list[Version]:
     """All versions in a base directory, oldest first."""
-    return [Version(number, path, _record(path)) for number, path in (versions_in(base) if base.is_dir() else {}).items()]
+    return [
+        Version(number, path, _record(path))
+        for number, path in (versions_in(base) if base.is_dir() else {}).items()
+    ]
 
 
 def _record(path: Path) -> ExportRecord | None:
@@ -94,13 +115,18 @@ def _record(path: Path) -> ExportRecord | None:
 
 
 def missing_files(version: Version) -> list[str]:
-    """What of the files in a version's record is not there, or has another size, in words; empty where there is no record."""
+    """What of the files in a version's record is not there, or has another size, in words; empty
+    where there is no record.
+    """
     found = []
     for entry in version.record.files if version.record is not None else ():
         path = version.path / entry.name
         size = path.stat().st_size if path.is_file() else None
         if size != entry.size_bytes:
-            found.append(f"{entry.name} is {'missing' if size is None else f'{size:,} bytes long, and was {entry.size_bytes:,}'}")
+            found.append(
+                f"{entry.name} is "
+                f"{'missing' if size is None else f'{size:,} bytes long, and was {entry.size_bytes:,}'}"
+            )
     return found
 
 
@@ -119,16 +145,27 @@ def next_number(base: Path, version: int | None, now: float) -> int:
     if version is None and newest < MAX_VERSION:
         return max(int(now), newest + 1)
     if newest == MAX_VERSION:
-        raise ConfigError(f"{base} has the version {newest}, and there is none after it. Remove that one, or name another directory.")
-    if isinstance(version, bool) or not isinstance(version, int) or not newest < version <= MAX_VERSION:
-        raise ConfigError(f"version is a whole number, larger than the newest in {base} ({newest}), because servers take the largest. "
-                          f"Received: version={version!r}.")
+        raise ConfigError(
+            f"{base} has the version {newest}, and there is none after it. Remove that one, or "
+            "name another directory."
+        )
+    if (
+        isinstance(version, bool)
+        or not isinstance(version, int)
+        or not newest < version <= MAX_VERSION
+    ):
+        raise ConfigError(
+            f"version is a whole number, larger than the newest in {base} ({newest}), because "
+            "servers take the largest. "
+            f"Received: version={version!r}."
+        )
     return version
 
 
 @contextmanager
 def writing(files: FileSystem, base: Path, number: int) -> Iterator[Path]:
-    """A directory that no server looks at, for a version that is to be written; what is left of it at the end of the block is removed.
+    """A directory that no server looks at, for a version that is to be written; what is left of it
+    at the end of the block is removed.
 
     Args:
         files: how to change the disk.
@@ -146,7 +183,9 @@ def writing(files: FileSystem, base: Path, number: int) -> Iterator[Path]:
             files.remove_tree(directory)
 
 
-def sync(files: FileSystem, directory: Path, entry: Callable[[Path], FileEntry] = file_entry) -> tuple[FileEntry, ...]:
+def sync(
+    files: FileSystem, directory: Path, entry: Callable[[Path], FileEntry] = file_entry
+) -> tuple[FileEntry, ...]:
     """Makes everything in a directory durable.
 
     Returns:
@@ -159,7 +198,10 @@ def sync(files: FileSystem, directory: Path, entry: Callable[[Path], FileEntry] 
     entries, directories = [], [directory]
     for path in sorted(directory.rglob("*")):
         if path.is_symlink() or not (path.is_dir() or path.is_file()):
-            raise ExportError(f"{path} is no regular file, so {directory.name} could not be served from another place.")
+            raise ExportError(
+                f"{path} is no regular file, so {directory.name} could not be served from another "
+                "place."
+            )
         if path.is_dir():
             directories.append(path)
             continue
@@ -171,7 +213,9 @@ def sync(files: FileSystem, directory: Path, entry: Callable[[Path], FileEntry] 
     return tuple(entries)
 
 
-def publish(files: FileSystem, directory: Path, record: ExportRecord, number: int | None, now: float) -> Path:
+def publish(
+    files: FileSystem, directory: Path, record: ExportRecord, number: int | None, now: float
+) -> Path:
     """Makes a version visible that was written, synced and proven.
 
     Args:
@@ -205,9 +249,16 @@ def superseded(versions: Sequence[Version], keep: int | None) -> list[Version]:
         versions: all versions of a base directory.
         keep: how many stay, at least 1; None keeps all.
     """
-    ours = sorted((version for version in versions if version.record is not None), key=lambda version: version.number)
+    ours = sorted(
+        (version for version in versions if version.record is not None),
+        key=lambda version: version.number,
+    )
     newest = max((version.number for version in versions), default=0)
-    return [version for version in ours[:-keep] if version.number != newest] if keep is not None else []
+    return (
+        [version for version in ours[:-keep] if version.number != newest]
+        if keep is not None
+        else []
+    )
 
 
 def retain(files: FileSystem, base: Path, keep: int | None) -> list[Version]:
@@ -225,6 +276,8 @@ def retain(files: FileSystem, base: Path, keep: int | None) -> list[Version]:
             for version in going:
                 hidden = base / f".removing-{version.number}-{name}"
                 files.rename(version.path, hidden)
-                files.sync_dir(base)  # were the deletions durable and the rename not, half a version would be visible
+                files.sync_dir(
+                    base
+                )  # were the deletions durable and the rename not, half a version would be visible
                 files.remove_tree(hidden)
     return going

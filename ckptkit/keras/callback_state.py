@@ -11,7 +11,9 @@ import keras
 from ckptkit.errors import ConfigError
 from ckptkit.tracking import python_state
 
-_NOT_STATE = frozenset({"model", "_model", "params", "_params", "validation_data", "monitor_op", "min_delta"})
+_NOT_STATE = frozenset(
+    {"model", "_model", "params", "_params", "validation_data", "monitor_op", "min_delta"}
+)
 _MEANING = ("monitor", "mode")
 """What a callback has learned is about these; paths and switches may change."""
 
@@ -19,8 +21,9 @@ _MEANING = ("monitor", "mode")
 class CallbackStates:
     """Gathers and gives back what callbacks have learned in training.
 
-    A callback with `get_state()`/`set_state(state)` or `state_dict()`/`load_state_dict(state)` is asked. Of any other, the plain
-    attributes that training has changed are taken, so that what the user configures in code stays what the code says.
+    A callback with `get_state()`/`set_state(state)` or `state_dict()`/`load_state_dict(state)` is
+    asked. Of any other, the plain attributes that training has changed are taken, so that what the
+    user configures in code stays what the code says.
 
     Args:
         callbacks: the callbacks of one `fit`, without ours.
@@ -36,10 +39,19 @@ class CallbackStates:
             self._callbacks[f"{name}#{counts.get(name, 0)}"] = callback
             counts[name] = counts.get(name, 0) + 1
         self._before = {name: _plain(callback) for name, callback in self._callbacks.items()}
-        self._objects = {name: dict(vars(callback)) for name, callback in self._callbacks.items() if not _is_kerass(type(callback))}
-        self.configured = {name: {attribute: value for attribute, value in vars(callback).items()
-                                  if isinstance(value, str | bool) and attribute not in _NOT_STATE}
-                           for name, callback in self._callbacks.items()}
+        self._objects = {
+            name: dict(vars(callback))
+            for name, callback in self._callbacks.items()
+            if not _is_kerass(type(callback))
+        }
+        self.configured = {
+            name: {
+                attribute: value
+                for attribute, value in vars(callback).items()
+                if isinstance(value, str | bool) and attribute not in _NOT_STATE
+            }
+            for name, callback in self._callbacks.items()
+        }
         """Switches and words of each callback as the code gave them, by which it is known again."""
 
     def get(self) -> dict[str, Any]:
@@ -51,7 +63,11 @@ class CallbackStates:
         if getter is not None:
             return getter()
         before = self._before[name]
-        return {attribute: getattr(callback, attribute) for attribute, text in _plain(callback).items() if before.get(attribute) != text}
+        return {
+            attribute: getattr(callback, attribute)
+            for attribute, text in _plain(callback).items()
+            if before.get(attribute) != text
+        }
 
     def left_out(self) -> list[str]:
         """What training has changed in callbacks of the user, and cannot be saved; in words."""
@@ -61,12 +77,23 @@ class CallbackStates:
             if _method(callback, "get_state", "state_dict") is not None:
                 continue
             plain, used_by_keras = _plain(callback), _names_in_keras(type(callback))
-            changed = [attribute for attribute, value in vars(callback).items()
-                       if attribute not in plain and attribute not in _NOT_STATE and attribute not in used_by_keras
-                       and (attribute in self._before[name] or objects.get(attribute, objects) is not value)]
+            changed = [
+                attribute
+                for attribute, value in vars(callback).items()
+                if attribute not in plain
+                and attribute not in _NOT_STATE
+                and attribute not in used_by_keras
+                and (
+                    attribute in self._before[name] or objects.get(attribute, objects) is not value
+                )
+            ]
             if changed:
-                found.append(f"{', '.join(changed)} of the callback {type(callback).__name__}, which training has changed, is no plain value and is "
-                             f"not saved. Give the callback get_state() and set_state(state), which return and take plain values")
+                found.append(
+                    f"{', '.join(changed)} of the callback {type(callback).__name__}, which "
+                    "training has changed, is no plain value and is "
+                    "not saved. Give the callback get_state() and set_state(state), which return "
+                    "and take plain values"
+                )
         return found
 
     def set(self, states: Mapping[str, Any], configured: Mapping[str, Any]) -> list[str]:
@@ -74,7 +101,8 @@ class CallbackStates:
 
         Args:
             states: by callback.
-            configured: of the callbacks that they were taken from; empty where an older version saved them.
+            configured: of the callbacks that they were taken from; empty where an older version
+                saved them.
 
         Returns:
             In words, what could not be given to any callback.
@@ -89,18 +117,35 @@ class CallbackStates:
                 for attribute, value in state.items():
                     setattr(callback, attribute, value)
         free = self._callbacks.keys() - owners.values()
-        return [_lost(name, configured.get(name, {}), [self.configured[other] for other in sorted(free) if _class(other) == _class(name)])
-                for name, state in states.items() if name not in owners and state]
+        return [
+            _lost(
+                name,
+                configured.get(name, {}),
+                [self.configured[other] for other in sorted(free) if _class(other) == _class(name)],
+            )
+            for name, state in states.items()
+            if name not in owners and state
+        ]
 
     def _owners(self, states: Iterable[str], configured: Mapping[str, Any]) -> dict[str, str]:
-        """The callback of now that each saved one is: the one that is configured alike, wherever it stands; or the one in its place, where what
-        it has learned means the same there.
+        """The callback of now that each saved one is: the one that is configured alike, wherever it
+        stands; or the one in its place, where what it has learned means the same there.
         """
         owners: dict[str, str] = {}
-        for alike in (lambda then, now: then == now, lambda then, now: all(then.get(what) == now.get(what) for what in _MEANING if what in then)):
+        for alike in (
+            lambda then, now: then == now,
+            lambda then, now: all(
+                then.get(what) == now.get(what) for what in _MEANING if what in then
+            ),
+        ):
             for name in [name for name in states if name not in owners]:
-                free = [other for other in self._callbacks if _class(other) == _class(name) and other not in owners.values()
-                        and alike(configured.get(name, {}), self.configured[other])]
+                free = [
+                    other
+                    for other in self._callbacks
+                    if _class(other) == _class(name)
+                    and other not in owners.values()
+                    and alike(configured.get(name, {}), self.configured[other])
+                ]
                 if free:
                     owners[name] = name if name in free else free[0]
         return owners
@@ -125,14 +170,23 @@ def _is_kerass(cls: type) -> bool:
 
 
 def _names_in_keras(cls: type) -> set[str]:
-    """Names that the methods of Keras' own classes above a callback use: what is kept under them is Keras' business."""
-    codes = [function.__code__ for each in cls.__mro__ if _is_kerass(each) for function in vars(each).values()
-             if isinstance(function, types.FunctionType)]
+    """Names that the methods of Keras' own classes above a callback use: what is kept under them is
+    Keras' business.
+    """
+    codes = [
+        function.__code__
+        for each in cls.__mro__
+        if _is_kerass(each)
+        for function in vars(each).values()
+        if isinstance(function, types.FunctionType)
+    ]
     return {name for code in codes for name in code.co_names}
 
 
 def _method(callback: Any, *names: str) -> Any:
-    return next((getattr(callback, name) for name in names if callable(getattr(callback, name, None))), None)
+    return next(
+        (getattr(callback, name) for name in names if callable(getattr(callback, name, None))), None
+    )
 
 
 def _plain(callback: Any) -> dict[str, tuple[str, list[bytes]]]:

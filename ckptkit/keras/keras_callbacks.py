@@ -1,4 +1,6 @@
-"""The callbacks beside ours: what cannot go together, and what has to be flushed before the process is left."""
+"""The callbacks beside ours: what cannot go together, and what has to be flushed before the process
+is left.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,18 @@ def check_others(callbacks: Iterable[Any]) -> None:
     """
     for callback in callbacks:
         if isinstance(callback, keras.callbacks.BackupAndRestore):
-            raise ConfigError("keras.callbacks.BackupAndRestore stands beside CheckpointCallback, and both would resume this run, from different "
-                              "places. Delete BackupAndRestore(...) from callbacks: CheckpointCallback does its work.")
+            raise ConfigError(
+                "keras.callbacks.BackupAndRestore stands beside CheckpointCallback, and both "
+                "would resume this run, from different "
+                "places. Delete BackupAndRestore(...) from callbacks: CheckpointCallback does its "
+                "work."
+            )
 
 
 def append(callbacks: Iterable[Any]) -> None:
-    """Makes `CSVLogger` go on with its file, where it would empty it at the beginning of a training that is a continuation."""
+    """Makes `CSVLogger` go on with its file, where it would empty it at the beginning of a training
+    that is a continuation.
+    """
     for callback in callbacks:
         if isinstance(callback, keras.callbacks.CSVLogger):
             callback.append = True
@@ -35,8 +43,14 @@ def append(callbacks: Iterable[Any]) -> None:
 def sizes(callbacks: Iterable[Any]) -> dict[str, int]:
     """How long the files of `CSVLogger` are now."""
     flush(callbacks)
-    loggers = [callback for callback in callbacks if isinstance(callback, keras.callbacks.CSVLogger)]
-    return {str(callback.filename): os.path.getsize(callback.filename) for callback in loggers if os.path.exists(callback.filename)}
+    loggers = [
+        callback for callback in callbacks if isinstance(callback, keras.callbacks.CSVLogger)
+    ]
+    return {
+        str(callback.filename): os.path.getsize(callback.filename)
+        for callback in loggers
+        if os.path.exists(callback.filename)
+    }
 
 
 def cut(callbacks: Iterable[Any], sizes: Mapping[str, int]) -> None:
@@ -45,7 +59,11 @@ def cut(callbacks: Iterable[Any], sizes: Mapping[str, int]) -> None:
         if not isinstance(callback, keras.callbacks.CSVLogger):
             continue
         size = sizes.get(str(callback.filename))
-        if size is not None and os.path.exists(callback.filename) and os.path.getsize(callback.filename) >= size:
+        if (
+            size is not None
+            and os.path.exists(callback.filename)
+            and os.path.getsize(callback.filename) >= size
+        ):
             os.truncate(callback.filename, size)
             callback.append_header = size == 0
 
@@ -64,9 +82,21 @@ def count_on(callbacks: Iterable[Any], trained: int, evaluated: int) -> None:
 
 
 def of_the_process(callbacks: Iterable[Any]) -> list[tuple[Any, dict[str, Any]]]:
-    """What `TensorBoard` keeps of this process, and not of the run: with the state that it had learned it would take an old profile for its own."""
-    return [(callback, {name: vars(callback)[name] for name in tensorboard_callback.OF_THE_PROCESS if name in vars(callback)})
-            for callback in callbacks if isinstance(callback, keras.callbacks.TensorBoard)]
+    """What `TensorBoard` keeps of this process, and not of the run: with the state that it had
+    learned it would take an old profile for its own.
+    """
+    return [
+        (
+            callback,
+            {
+                name: vars(callback)[name]
+                for name in tensorboard_callback.OF_THE_PROCESS
+                if name in vars(callback)
+            },
+        )
+        for callback in callbacks
+        if isinstance(callback, keras.callbacks.TensorBoard)
+    ]
 
 
 def put_back(kept: Iterable[tuple[Any, dict[str, Any]]]) -> None:
@@ -77,17 +107,23 @@ def put_back(kept: Iterable[tuple[Any, dict[str, Any]]]) -> None:
 
 
 def close(callbacks: Iterable[Any]) -> None:
-    """Closes the event files of `TensorBoard`, where `fit` is left without its `on_train_end`: the next start puts them in order."""
+    """Closes the event files of `TensorBoard`, where `fit` is left without its `on_train_end`: the
+    next start puts them in order.
+    """
     for callback in callbacks:
         if isinstance(callback, keras.callbacks.TensorBoard):
             try:
                 tensorboard_callback.close_writers(callback)
-            except Exception as error:  # whatever it is: the fit is being left, with an error of its own
+            except (
+                Exception
+            ) as error:  # whatever it is: the fit is being left, with an error of its own
                 logger.warning("could not close the event files in %s: %s", callback.log_dir, error)
 
 
 def flush(callbacks: Iterable[Any]) -> None:
-    """Writes out what callbacks hold back in open files: an interrupted `fit` does not call their `on_train_end`."""
+    """Writes out what callbacks hold back in open files: an interrupted `fit` does not call their
+    `on_train_end`.
+    """
     for callback in callbacks:
         for value in vars(callback).values():
             for held in value.values() if isinstance(value, dict) else (value,):

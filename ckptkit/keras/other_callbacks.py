@@ -1,4 +1,6 @@
-"""The callbacks beside ours, through one `fit`: hidden on the way to the place, told of the present event there, and given their state back."""
+"""The callbacks beside ours, through one `fit`: hidden on the way to the place, told of the present
+event there, and given their state back.
+"""
 
 from __future__ import annotations
 
@@ -48,16 +50,22 @@ class OtherCallbacks:
 
     def get(self) -> dict[str, Any]:
         """Their part of the state of `fit`."""
-        return {"callbacks": self._states.get() if self._states else {}, "configured": self._states.configured if self._states else {},
-                "files": keras_callbacks.sizes(self._all)}
+        return {
+            "callbacks": self._states.get() if self._states else {},
+            "configured": self._states.configured if self._states else {},
+            "files": keras_callbacks.sizes(self._all),
+        }
 
     def give_back(self, state: dict[str, Any]) -> list[str]:
         """Gives them what `get` took; what nobody could be given is returned, in words."""
         states = self._states or CallbackStates(self._all)
         return states.set(state["callbacks"], state.get("configured", {}))
 
-    def go_on(self, state: dict[str, Any], event: Callable[[Any], object], trained: int, evaluated: int) -> list[str]:
-        """The place is reached: they hear of the present event, get their state back, and hear of all that follows.
+    def go_on(
+        self, state: dict[str, Any], event: Callable[[Any], object], trained: int, evaluated: int
+    ) -> list[str]:
+        """The place is reached: they hear of the present event, get their state back, and hear of
+        all that follows.
 
         Args:
             state: what `get` took.
@@ -87,5 +95,7 @@ class OtherCallbacks:
         keras_callbacks.flush(self._all)
 
     def close(self) -> None:
-        """Closes the event files that they have open: nobody else does, where `fit` is left before its end."""
+        """Closes the event files that they have open: nobody else does, where `fit` is left before
+        its end.
+        """
         keras_callbacks.close(self._all)

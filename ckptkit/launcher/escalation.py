@@ -37,7 +37,11 @@ class Escalation:
 
     def not_later(self, other: Escalation) -> Escalation:
         """Both: whichever is due first counts."""
-        return replace(self, group_at=min(self.group_at, other.group_at), kill_at=min(self.kill_at, other.kill_at))
+        return replace(
+            self,
+            group_at=min(self.group_at, other.group_at),
+            kill_at=min(self.kill_at, other.kill_at),
+        )
 
 
 def escalation(now: float, grace_secs: float) -> Escalation:

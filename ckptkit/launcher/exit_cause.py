@@ -13,9 +13,21 @@ from ckptkit.run.launcher_channel import ChannelState, Failure
 PREEMPTED = 75
 """`EX_TEMPFAIL` of sysexits.h."""
 
-Cause = Literal["finished", "preempted", "exception", "exit", "signal", "memory", "hang", "killed", "machine", "launcher"]
-"""`exit` is an exit code without an exception; `killed`: with its launcher, as a whole container is, out of memory or by the system; `machine`: it
-was lost with its machine; `launcher`: its launcher was killed."""
+Cause = Literal[
+    "finished",
+    "preempted",
+    "exception",
+    "exit",
+    "signal",
+    "memory",
+    "hang",
+    "killed",
+    "machine",
+    "launcher",
+]
+"""`exit` is an exit code without an exception; `killed`: with its launcher, as a whole container
+is, out of memory or by the system; `machine`: it was lost with its machine; `launcher`: its
+launcher was killed."""
 
 CRASHES: frozenset[Cause] = frozenset({"exception", "exit", "signal", "memory", "hang", "killed"})
 
@@ -39,8 +51,10 @@ class ExitCause:
         heard: whether a training has said anything at all.
         trained: whether it had made a step.
         asked: whether it stopped because somebody wished so (`ckptkit stop`).
-        reason: on what request it stopped, as the training says: a signal's name, or words; empty where it has not said.
-        advanced: whether the newest committed step of a run is a later one than when it was started.
+        reason: on what request it stopped, as the training says: a signal's name, or words; empty
+            where it has not said.
+        advanced: whether the newest committed step of a run is a later one than when it was
+            started.
         step: the newest committed step.
         last_lines: the end of what an exception has printed.
         attempt: its number, as the training says; 0 where it has said nothing.
@@ -64,14 +78,26 @@ class ExitCause:
 
     @property
     def shell_code(self) -> int:
-        """The exit code as a shell would show it: 128 and more is a signal. Never 0 where it has not finished."""
+        """The exit code as a shell would show it: 128 and more is a signal. Never 0 where it has
+        not finished.
+        """
         if self.code is not None:
             return self.code or (0 if self.cause == "finished" else 1)
         return 128 + signal.Signals[self.signal] if self.signal else 1
 
 
-def ending_of(*, pid: int, code: int | None, signal_number: int | None, said: ChannelState | None, hung_secs: float | None, oom_kills: int,
-              printed: Sequence[str], advanced: bool, step: int) -> ExitCause:
+def ending_of(
+    *,
+    pid: int,
+    code: int | None,
+    signal_number: int | None,
+    said: ChannelState | None,
+    hung_secs: float | None,
+    oom_kills: int,
+    printed: Sequence[str],
+    advanced: bool,
+    step: int,
+) -> ExitCause:
     """Tells what ended a training.
 
     Args:
@@ -79,31 +105,47 @@ def ending_of(*, pid: int, code: int | None, signal_number: int | None, said: Ch
         code: its exit code, or None.
         signal_number: the signal that ended it, or None.
         said: what the training said last.
-        hung_secs: for how long it had not got on when the launcher ended it for that; None where it did not.
-        oom_kills: how many processes around it the kernel has killed for memory since it was started.
+        hung_secs: for how long it had not got on when the launcher ended it for that; None where it
+            did not.
+        oom_kills: how many processes around it the kernel has killed for memory since it was
+            started.
         printed: the last lines of its standard error.
         advanced: whether a run that it trained has a newer committed step than when it was started.
         step: the newest committed one of the run of which it has spoken last.
     """
-    if code is not None and code > 128 and code - 128 in signal.valid_signals():  # a shell around it says so
+    if (
+        code is not None and code > 128 and code - 128 in signal.valid_signals()
+    ):  # a shell around it says so
         dead_by: int | None = code - 128
     else:
         dead_by = signal_number
     name = _signal_name(dead_by) if dead_by is not None else ""
     failure, lines = said.failure if said is not None else None, _traceback(printed)
-    if failure is None and lines and code not in (0, None) and (match := _LAST_LINE.fullmatch(lines[-1])):
+    if (
+        failure is None
+        and lines
+        and code not in (0, None)
+        and (match := _LAST_LINE.fullmatch(lines[-1]))
+    ):
         failure = Failure(error=match[1], message=match[2] or "")
     outcome = said.outcome if said is not None else ""
-    # A pipeline shows what its last program ended with, and exit code 0 is no word of a training that has told of another end. One that is the
+    # A pipeline shows what its last program ended with, and exit code 0 is no word of a training
+    # that has told of another end. One that is the
     # process itself may have caught its exception and gone on to its own end.
-    gainsaid = said is not None and (outcome == "preempted" or (outcome == "failed" and said.pid != pid))
+    gainsaid = said is not None and (
+        outcome == "preempted" or (outcome == "failed" and said.pid != pid)
+    )
     cause: Cause
     if code == 0 and not gainsaid:
         cause, words = "finished", "ended with exit code 0"
     elif hung_secs is not None:
         cause, words = "hang", f"had not got on for {hung_secs:.0f} s, and was ended"
     elif (outcome == "preempted" and dead_by != signal.SIGKILL) or code == PREEMPTED:
-        cause, words = "preempted", f"saved its state and stopped{f' ({said.reason})' if said is not None and said.reason else ''}"
+        cause, words = (
+            "preempted",
+            "saved its state and "
+            f"stopped{f' ({said.reason})' if said is not None and said.reason else ''}",
+        )
     elif oom_kills and dead_by == signal.SIGKILL:
         cause, words = "memory", "was killed by the kernel, which had run out of memory for it"
     elif failure is not None and failure.error in OUT_OF_MEMORY:
@@ -115,12 +157,26 @@ def ending_of(*, pid: int, code: int | None, signal_number: int | None, said: Ch
     elif failure is not None:
         cause, words = "exception", f"ended with an exception: {_shown(failure)}"
     else:
-        cause, words = "exit", f"ended with exit code {code}{', and has said that it failed' if code == 0 else ''}"
-    return ExitCause(cause=cause, words=words, code=code, signal=name, failure=failure, heard=said is not None,
-                  trained=said is not None and said.trained, asked=said is not None and said.asked,
-                  reason=said.reason if said is not None and outcome == "preempted" else "", advanced=advanced, step=step,
-                  last_lines=tuple(lines) if cause in ("exception", "memory") else (), attempt=said.attempt if said is not None else 0,
-                  reached=said.step if said is not None and said.trained else None)
+        cause, words = (
+            "exit",
+            f"ended with exit code {code}{', and has said that it failed' if code == 0 else ''}",
+        )
+    return ExitCause(
+        cause=cause,
+        words=words,
+        code=code,
+        signal=name,
+        failure=failure,
+        heard=said is not None,
+        trained=said is not None and said.trained,
+        asked=said is not None and said.asked,
+        reason=said.reason if said is not None and outcome == "preempted" else "",
+        advanced=advanced,
+        step=step,
+        last_lines=tuple(lines) if cause in ("exception", "memory") else (),
+        attempt=said.attempt if said is not None else 0,
+        reached=said.step if said is not None and said.trained else None,
+    )
 
 
 def _signal_name(number: int) -> str:
@@ -136,10 +192,20 @@ def _shown(failure: Failure) -> str:
 
 
 def _traceback(printed: Sequence[str]) -> list[str]:
-    """The end of the last traceback: what follows it, as a library's greetings at exit, is left out where the exception's line can be told."""
-    starts = [number for number, line in enumerate(printed) if line.startswith("Traceback (most recent call last)")]
+    """The end of the last traceback: what follows it, as a library's greetings at exit, is left out
+    where the exception's line can be told.
+    """
+    starts = [
+        number
+        for number, line in enumerate(printed)
+        if line.startswith("Traceback (most recent call last)")
+    ]
     if not starts:
         return []
-    lines = list(printed[starts[-1]:])
-    ends = [number for number, line in enumerate(lines) if number and line and not line[0].isspace() and _LAST_LINE.fullmatch(line)]
-    return lines[:ends[0] + 1][-MOST_LINES:] if ends else lines[-MOST_LINES:]
+    lines = list(printed[starts[-1] :])
+    ends = [
+        number
+        for number, line in enumerate(lines)
+        if number and line and not line[0].isspace() and _LAST_LINE.fullmatch(line)
+    ]
+    return lines[: ends[0] + 1][-MOST_LINES:] if ends else lines[-MOST_LINES:]

@@ -1,4 +1,6 @@
-"""What the supervisor waits for: signals, the end of a child, a notice; all wake one thread, so that nothing needs a lock."""
+"""What the supervisor waits for: signals, the end of a child, a notice; all wake one thread, so
+that nothing needs a lock.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +13,26 @@ from queue import Empty, SimpleQueue
 from types import FrameType, TracebackType
 from typing import Any
 
-FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGCONT)
+FORWARDED = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGHUP,
+    signal.SIGCONT,
+)
 _LEFT_IGNORED = (signal.SIGHUP, signal.SIGINT)
 
 
 class Inbox:
-    """Takes signals from `with` to its end, after which they are ignored, and anything that is put in from other threads.
+    """Takes signals from `with` to its end, after which they are ignored, and anything that is put
+    in from other threads.
 
-    The handlers are there before a child is started: a process that is number 1 of its namespace ignores a signal that it does not handle, and
-    a signal that comes in between is not lost. SIGHUP (`nohup`) and SIGINT (a job in the background) stay ignored where they were when this process
-    began, here and in the child; the others a batch script may have ignored only until somebody listens.
+    The handlers are there before a child is started: a process that is number 1 of its namespace
+    ignores a signal that it does not handle, and a signal that comes in between is not lost. SIGHUP
+    (`nohup`) and SIGINT (a job in the background) stay ignored where they were when this process
+    began, here and in the child; the others a batch script may have ignored only until somebody
+    listens.
     """
 
     def __init__(self) -> None:
@@ -40,9 +52,16 @@ class Inbox:
                 self._taken.append(number)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         signal.set_wakeup_fd(-1)
-        for number in self._taken:  # this process ends: a signal could only take the place of its exit code
+        for (
+            number
+        ) in self._taken:  # this process ends: a signal could only take the place of its exit code
             signal.signal(number, signal.SIG_DFL if number == signal.SIGCHLD else signal.SIG_IGN)
         self._selector.close()
         self._reader.close()
@@ -78,7 +97,8 @@ class Inbox:
 
 
 def reap(child: int) -> int | None:
-    """Takes every process that has ended off the system's table, which is what number 1 is there for.
+    """Takes every process that has ended off the system's table, which is what number 1 is there
+    for.
 
     Args:
         child: the one whose end matters.

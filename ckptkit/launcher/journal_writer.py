@@ -1,4 +1,6 @@
-"""The launcher's lines on their way into the journal: a thread of its own writes them, so that storage that hangs holds up no signal."""
+"""The launcher's lines on their way into the journal: a thread of its own writes them, so that
+storage that hangs holds up no signal.
+"""
 
 from __future__ import annotations
 

@@ -101,7 +101,8 @@ class LaunchHistory:
         """Runs of the present start, each with its newest committed step of then."""
 
     def look(self, run: str) -> tuple[RunLayout, int]:
-        """Begins this launcher's journal of a run, where there is none yet; from any thread, but from one at a time.
+        """Begins this launcher's journal of a run, where there is none yet; from any thread, but
+        from one at a time.
 
         Returns:
             Where the run is, and its newest committed step.
@@ -112,13 +113,19 @@ class LaunchHistory:
         """
         layout = RunLayout(written(run_layout(run).root).resolve())
         if layout not in self._journals:
-            self._journals[layout] = start_launcher_journal(self._files, layout, self._clock, self.id)
-            with suppress(OSError):  # a file system without such locks: then nobody can tell whether this launcher lives
+            self._journals[layout] = start_launcher_journal(
+                self._files, layout, self._clock, self.id
+            )
+            with suppress(
+                OSError
+            ):  # a file system without such locks: then nobody can tell whether this launcher lives
                 self._held.append(hold(layout.launcher_journal(self.id)))
         return layout, _newest_step(layout)
 
     def open(self, layout: RunLayout, step: int) -> None:
-        """The run is this one, see `look`, which may be another one than before: a program may train several."""
+        """The run is this one, see `look`, which may be another one than before: a program may
+        train several.
+        """
         if layout == self.layout:
             return
         self.layout = layout
@@ -128,9 +135,15 @@ class LaunchHistory:
             self.tell(event)
 
     def tell(self, event: Event) -> None:
-        """A line, which is written soon, and durably; a journal that cannot be written costs its line, and no training."""
-        if isinstance(event, NoticeReceived) or (isinstance(event, SignalReceived) and event.signal == "SIGTERM"):
-            self._told_to_go = True  # also where the notice is withdrawn: the training may have stopped for it
+        """A line, which is written soon, and durably; a journal that cannot be written costs its
+        line, and no training.
+        """
+        if isinstance(event, NoticeReceived) or (
+            isinstance(event, SignalReceived) and event.signal == "SIGTERM"
+        ):
+            self._told_to_go = (
+                True  # also where the notice is withdrawn: the training may have stopped for it
+            )
         elif isinstance(event, SignalReceived) and event.signal != "SIGCONT":
             self._passed_on.add(event.signal)
         if self.layout is not None:
@@ -145,7 +158,9 @@ class LaunchHistory:
 
     @property
     def has_advanced(self) -> bool:
-        """Whether a run of the present start has a newer committed step than when it was started, or than when it was known which run that is."""
+        """Whether a run of the present start has a newer committed step than when it was started,
+        or than when it was known which run that is.
+        """
         return any(_newest_step(layout) > step for layout, step in self._start_told.items())
 
     def is_written(self, patience_secs: float) -> bool:
@@ -158,7 +173,15 @@ class LaunchHistory:
         self._passed_on = set()
         machine = this_machine()
         self._start_told = {}
-        self._start = LaunchStarted(launcher=self.id, number=number, host=machine.host, boot=machine.boot, pid=os.getpid(), program=program, step=0)
+        self._start = LaunchStarted(
+            launcher=self.id,
+            number=number,
+            host=machine.host,
+            boot=machine.boot,
+            pid=os.getpid(),
+            program=program,
+            step=0,
+        )
         if self.layout is not None:
             self._tell_start(self.layout, self.step)
 
@@ -170,20 +193,34 @@ class LaunchHistory:
     def ended(self, event: LaunchEnded, *, advanced: bool) -> None:
         """Tells how it has ended, wherever its start was told."""
         self._start = None
-        obeyed = bool(self._passed_on) and (event.cause == "preempted" or event.signal in self._passed_on)
+        obeyed = bool(self._passed_on) and (
+            event.cause == "preempted" or event.signal in self._passed_on
+        )
         event = replace(event, told=event.told or self._told_to_go or obeyed)
-        for layout in self._start_told:  # a program may have trained several runs, and the last one is what it has spoken of
+        for layout in (
+            self._start_told
+        ):  # a program may have trained several runs, and the last one is what it has spoken of
             other = replace(event, step=_newest_step(layout), of_attempt=0, reached=None)
             self._lines.add(self._journals[layout], event if layout == self.layout else other)
-        self._own.append(Past(self._clock.now(), _cause(event.cause), advanced, event.trained, event.told))
+        self._own.append(
+            Past(self._clock.now(), _cause(event.cause), advanced, event.trained, event.told)
+        )
 
     def past(self) -> list[Past]:
-        """Earlier ends of this run, oldest first: those that other launchers have told of, then those that this one has seen."""
+        """Earlier ends of this run, oldest first: those that other launchers have told of, then
+        those that this one has seen.
+        """
         others: list[Past] = []
         if self.layout is not None:
             self.is_written(_PATIENCE_SECS)
             try:
-                others = past_of([event for event in read_journal(self.layout).events if getattr(event, "launcher", "") != self.id])
+                others = past_of(
+                    [
+                        event
+                        for event in read_journal(self.layout).events
+                        if getattr(event, "launcher", "") != self.id
+                    ]
+                )
             except StorageError as error:
                 logger.warning("what earlier launchers have told cannot be read: %s", error)
         return [*others, *self._own]
@@ -195,7 +232,8 @@ class LaunchHistory:
             here_only: see `lost`.
 
         Returns:
-            The last one of this machine, and whether the newest committed step had advanced; or None.
+            The last one of this machine, and whether the newest committed step had advanced; or
+            None.
         """
         if self.layout is None:
             return None
@@ -208,7 +246,8 @@ class LaunchHistory:
 
         Args:
             layout: the run.
-            here_only: only launchers of this machine: that these are gone, the kernel knows. Of others it is known when the run could be taken.
+            here_only: only launchers of this machine: that these are gone, the kernel knows. Of
+                others it is known when the run could be taken.
         """
         self.is_written(_PATIENCE_SECS)
         found: list[Lost] = []
@@ -218,27 +257,44 @@ class LaunchHistory:
                 started = lost.started
                 if started.launcher == self.id:
                     continue
-                here = bool(machine.boot) and started.boot == machine.boot  # one kernel: each container on it has a host name of its own
+                here = (
+                    bool(machine.boot) and started.boot == machine.boot
+                )  # one kernel: each container on it has a host name of its own
                 if here_only and not here:
                     continue
                 if here and is_held(layout.launcher_journal(started.launcher)) is not False:
                     continue
-                lives = any(claim.number in lost.trained and claim.is_held() is not False for claim in claims)
-                event = inferred(lost, here=machine if here else None, first=os.getpid() == 1, killed=bool(lost.trained) and not lives,
-                                 step=_newest_step(layout))
+                lives = any(
+                    claim.number in lost.trained and claim.is_held() is not False
+                    for claim in claims
+                )
+                event = inferred(
+                    lost,
+                    here=machine if here else None,
+                    first=os.getpid() == 1,
+                    killed=bool(lost.trained) and not lives,
+                    step=_newest_step(layout),
+                )
                 found.append(Lost(event, here, event.step > started.step))
         return found
 
     def tell_lost(self, layout: RunLayout, found: Sequence[Lost]) -> None:
         """Tells what became of them, in the journal of their run."""
         for each in found:
-            logger.info("start %d of an earlier launcher left no word of its end: %s", each.event.number, each.event.words)
+            logger.info(
+                "start %d of an earlier launcher left no word of its end: %s",
+                each.event.number,
+                each.event.words,
+            )
             self._lines.add(self._journals[layout], each.event)
 
     def close(self) -> None:
         """This launcher ends."""
         if not self.is_written(_PATIENCE_SECS):
-            logger.warning("the launcher's last lines are not in the journal: the storage of the run gives no answer")
+            logger.warning(
+                "the launcher's last lines are not in the journal: the storage of the run gives "
+                "no answer"
+            )
         while self._held:
             os.close(self._held.pop())
 
@@ -253,19 +309,28 @@ def _newest_step(layout: RunLayout) -> int:
 def unended(events: Sequence[Event]) -> list[Unended]:
     """Starts of which no end was told, in the order of time."""
     ended = {(event.launcher, event.number) for event in events if isinstance(event, LaunchEnded)}
-    starts = sorted((event for event in events if isinstance(event, LaunchStarted)), key=lambda event: event.time)
+    starts = sorted(
+        (event for event in events if isinstance(event, LaunchStarted)),
+        key=lambda event: event.time,
+    )
     over = {event.attempt for event in events if isinstance(event, AttemptEnded)}
     found = []
     for start, after in zip(starts, [*(each.time for each in starts[1:]), math.inf], strict=False):
         if (start.launcher, start.number) not in ended:
             of_it = [event for event in events if start.time <= event.time < after]
-            told = any(isinstance(event, NoticeReceived) or (isinstance(event, SignalReceived) and event.signal in _LAST_WORDS) for event in of_it)
+            told = any(
+                isinstance(event, NoticeReceived)
+                or (isinstance(event, SignalReceived) and event.signal in _LAST_WORDS)
+                for event in of_it
+            )
             trained = {event.attempt for event in of_it if isinstance(event, TrainingStarted)}
             found.append(Unended(start, told, frozenset(trained - over)))
     return found
 
 
-def inferred(lost: Unended, *, here: Machine | None, first: bool, killed: bool, step: int) -> LaunchEnded:
+def inferred(
+    lost: Unended, *, here: Machine | None, first: bool, killed: bool, step: int
+) -> LaunchEnded:
     """What became of such a start.
 
     Args:
@@ -281,25 +346,54 @@ def inferred(lost: Unended, *, here: Machine | None, first: bool, killed: bool, 
     elif here is None:
         cause, words = "machine", f"it was lost with its machine ({started.host}), without a notice"
     elif first and started.pid == 1 and started.host == here.host:
-        cause, words = "memory", ("its whole container was killed without a word and started again on the same machine: most often, that is the "
-                                  "kernel, out of memory")
+        cause, words = (
+            "memory",
+            (
+                "its whole container was killed without a word and started again on the same "
+                "machine: most often, that is the "
+                "kernel, out of memory"
+            ),
+        )
     elif killed:
-        cause, words = "killed", "it was killed with its launcher, and the machine runs on: out of memory, or by the system"
+        cause, words = (
+            "killed",
+            "it was killed with its launcher, and the machine runs on: out of memory, or by the "
+            "system",
+        )
     else:
         cause, words = "launcher", "its launcher was killed"
-    return LaunchEnded(launcher=started.launcher, number=started.number, cause=cause, words=words, exit_code=None, signal="", step=step,
-                       inferred=True, told=lost.told)
+    return LaunchEnded(
+        launcher=started.launcher,
+        number=started.number,
+        cause=cause,
+        words=words,
+        exit_code=None,
+        signal="",
+        step=step,
+        inferred=True,
+        told=lost.told,
+    )
 
 
 def past_of(events: Sequence[Event]) -> list[Past]:
-    """The ends that a journal tells of, oldest first, and that count: where a launcher gave up, whoever starts the run again begins to count anew."""
-    steps = {(event.launcher, event.number): event.step for event in events if isinstance(event, LaunchStarted)}
+    """The ends that a journal tells of, oldest first, and that count: where a launcher gave up,
+    whoever starts the run again begins to count anew.
+    """
+    steps = {
+        (event.launcher, event.number): event.step
+        for event in events
+        if isinstance(event, LaunchStarted)
+    }
     found: list[Past] = []
     for event in events:
         if isinstance(event, LaunchEnded):
             advanced = event.step > steps.get((event.launcher, event.number), event.step)
             found.append(Past(event.time, _cause(event.cause), advanced, event.trained, event.told))
-        elif isinstance(event, LaunchDecided) and event.action == "stop" and event.exit_code != PREEMPTED:
+        elif (
+            isinstance(event, LaunchDecided)
+            and event.action == "stop"
+            and event.exit_code != PREEMPTED
+        ):
             found = []
     return found
 
@@ -307,4 +401,3 @@ def past_of(events: Sequence[Event]) -> list[Past]:
 def _cause(text: str) -> Cause:
     """A word of the journal, which a later version may have written."""
     return next((cause for cause in _CAUSES if cause == text), "exit")
-

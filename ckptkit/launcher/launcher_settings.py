@@ -1,4 +1,6 @@
-"""What may be set of the launcher: one frozen record, from four sources that are read one over the other."""
+"""What may be set of the launcher: one frozen record, from four sources that are read one over the
+other.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from ckptkit.errors import ConfigError
 
 PREFIX = "CKPTKIT_"
 NO_SETTINGS = frozenset({"CKPTKIT_LAUNCHER", "CKPTKIT_CONFIG", "CKPTKIT_EXPORT", "CKPTKIT_AUDIT"})
-"""Variables of that prefix that set nothing of the launcher: the channel, the file of settings, and what the training reads."""
+"""Variables of that prefix that set nothing of the launcher: the channel, the file of settings, and
+what the training reads.
+"""
 
 _Secs = Annotated[float, msgspec.Meta(ge=0)]
 _Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -27,28 +31,85 @@ _Some = Annotated[int, msgspec.Meta(ge=1)]
 class Settings:
     """Settings of `ckptkit run`; each has its words, which `--help` shows."""
 
-    run: str = field(default="", metadata={"words": "The run directory; without it, the training tells which it is when it opens it."})
-    notices: str = field(default="auto", metadata={"words": "Who knows that the machine will go away: auto, gce, aws, azure, file:PATH or off."})
-    grace_secs: Annotated[float, msgspec.Meta(gt=0)] = field(default=30.0, metadata={"words": "From SIGTERM to the end of the machine, in seconds."})
+    run: str = field(
+        default="",
+        metadata={
+            "words": "The run directory; without it, the training tells which it is when it opens "
+            "it."
+        },
+    )
+    notices: str = field(
+        default="auto",
+        metadata={
+            "words": "Who knows that the machine will go away: auto, gce, aws, azure, file:PATH "
+            "or off."
+        },
+    )
+    grace_secs: Annotated[float, msgspec.Meta(gt=0)] = field(
+        default=30.0, metadata={"words": "From SIGTERM to the end of the machine, in seconds."}
+    )
     signal: Literal["SIGTERM", "SIGUSR1"] = field(
-        default="SIGTERM", metadata={"words": "The signal that tells the training to save and stop after a notice: SIGTERM or SIGUSR1."})
-    crashes: _Count = field(default=5,
-        metadata={"words": "Crashes within the window after which it is started again, with no newer checkpoint."})
-    window_secs: _Secs = field(default=3600.0, metadata={"words": "The window; crashes of longer ago count as starts without a newer checkpoint."})
-    no_progress: _Some = field(default=3,
-        metadata={"words": "Starts that trained, hung or stopped unasked, with no newer checkpoint; then it is given up."})
-    backoff_secs: _Secs = field(default=5.0,
-        metadata={"words": "The longest wait after a first crash; twice as long after each further one. The wait is random."})
+        default="SIGTERM",
+        metadata={
+            "words": "The signal that tells the training to save and stop after a notice: SIGTERM "
+            "or SIGUSR1."
+        },
+    )
+    crashes: _Count = field(
+        default=5,
+        metadata={
+            "words": "Crashes within the window after which it is started again, with no newer "
+            "checkpoint."
+        },
+    )
+    window_secs: _Secs = field(
+        default=3600.0,
+        metadata={
+            "words": "The window; crashes of longer ago count as starts without a newer checkpoint."
+        },
+    )
+    no_progress: _Some = field(
+        default=3,
+        metadata={
+            "words": "Starts that trained, hung or stopped unasked, with no newer checkpoint; "
+            "then it is given up."
+        },
+    )
+    backoff_secs: _Secs = field(
+        default=5.0,
+        metadata={
+            "words": "The longest wait after a first crash; twice as long after each further one. "
+            "The wait is random."
+        },
+    )
     backoff_max_secs: _Secs = field(default=300.0, metadata={"words": "The longest wait of all."})
-    stall_secs: _Secs = field(default=300.0, metadata={"words": "Without progress for so long, stacks are written to the log; 0 for never."})
-    hang_secs: _Secs = field(default=0.0, metadata={"words": "Without progress for so long, the training is ended and started again; 0 for never."})
-    first_step_secs: _Secs = field(default=1800.0, metadata={"words": "Before the first step is done, neither happens earlier than this."})
-    log_bytes: Annotated[int, msgspec.Meta(ge=1000)] = field(default=16_000_000,
-        metadata={"words": "Size at which the log in the run directory is begun anew."})
+    stall_secs: _Secs = field(
+        default=300.0,
+        metadata={
+            "words": "Without progress for so long, stacks are written to the log; 0 for never."
+        },
+    )
+    hang_secs: _Secs = field(
+        default=0.0,
+        metadata={
+            "words": "Without progress for so long, the training is ended and started again; 0 "
+            "for never."
+        },
+    )
+    first_step_secs: _Secs = field(
+        default=1800.0,
+        metadata={"words": "Before the first step is done, neither happens earlier than this."},
+    )
+    log_bytes: Annotated[int, msgspec.Meta(ge=1000)] = field(
+        default=16_000_000,
+        metadata={"words": "Size at which the log in the run directory is begun anew."},
+    )
     log_files: _Some = field(default=4, metadata={"words": "Earlier logs that are kept."})
 
 
-FIELDS: dict[str, dataclasses.Field[Any]] = {each.name: each for each in dataclasses.fields(Settings)}
+FIELDS: dict[str, dataclasses.Field[Any]] = {
+    each.name: each for each in dataclasses.fields(Settings)
+}
 _TYPES = get_type_hints(Settings, include_extras=True)
 
 
@@ -65,7 +126,9 @@ class Origin:
     source: str
 
 
-def settle(config: Path | None, environment: Mapping[str, str], options: Mapping[str, Any]) -> dict[str, Origin]:
+def settle(
+    config: Path | None, environment: Mapping[str, str], options: Mapping[str, Any]
+) -> dict[str, Origin]:
     """Each setting with its value and where it comes from; a later source counts more.
 
     Args:
@@ -85,11 +148,15 @@ def settle(config: Path | None, environment: Mapping[str, str], options: Mapping
     for variable, text in environment.items():
         if variable.startswith(PREFIX) and variable not in NO_SETTINGS:
             name = variables[_known(variable, variables, "the environment")]
-            found[name] = Origin(_checked(name, text, variable, text=True), f"environment, {variable}")
+            found[name] = Origin(
+                _checked(name, text, variable, text=True), f"environment, {variable}"
+            )
     for name, value in options.items():
         if value is not None:
             option = option_of(name)
-            found[name] = Origin(_checked(name, value, option, text=True), f"command line, {option}")
+            found[name] = Origin(
+                _checked(name, value, option, text=True), f"command line, {option}"
+            )
     return found
 
 
@@ -107,7 +174,10 @@ def _read(config: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(config.read_text())
     except OSError as error:
-        raise ConfigError(f"Could not read {config}: {error.strerror}. Expected a TOML file, such as configs/default.toml.") from error
+        raise ConfigError(
+            f"Could not read {config}: {error.strerror}. Expected a TOML file, such as "
+            "configs/default.toml."
+        ) from error
     except ValueError as error:  # no TOML, or no UTF-8
         raise ConfigError(f"{config} is no TOML: {error}.") from error
 
@@ -124,4 +194,6 @@ def _checked(name: str, value: Any, where: str, *, text: bool = False) -> Any:
     try:
         return msgspec.convert(value, _TYPES[name], strict=not text)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{where}: {name} cannot be right: {error}. Received: {value!r}.") from error
+        raise ConfigError(
+            f"{where}: {name} cannot be right: {error}. Received: {value!r}."
+        ) from error

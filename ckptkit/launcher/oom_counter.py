@@ -1,6 +1,8 @@
-"""How often the kernel has killed a process for want of memory: a counter of the control group that this process is in.
+"""How often the kernel has killed a process for want of memory: a counter of the control group that
+this process is in.
 
-Sources: the kernel's Documentation/admin-guide/cgroup-v2.rst (`memory.events`: `oom_kill`) and cgroup-v1/memory.rst (`memory.oom_control`).
+Sources: the kernel's Documentation/admin-guide/cgroup-v2.rst (`memory.events`: `oom_kill`) and
+cgroup-v1/memory.rst (`memory.oom_control`).
 """
 
 from __future__ import annotations
@@ -42,8 +44,15 @@ def oom_counter(proc: Path = Path("/proc/self")) -> OomCounter:
             before, _, after = line.partition(" - ")
             root, point = before.split()[3:5]
             kind, _, options = after.split()[:3]
-            for controller, wanted, name in (("", "cgroup2", "memory.events"), ("memory", "cgroup", "memory.oom_control")):
-                if kind == wanted and controller in groups and (not controller or controller in options.split(",")):
+            for controller, wanted, name in (
+                ("", "cgroup2", "memory.events"),
+                ("memory", "cgroup", "memory.oom_control"),
+            ):
+                if (
+                    kind == wanted
+                    and controller in groups
+                    and (not controller or controller in options.split(","))
+                ):
                     for path in _candidates(Path(point), root, groups[controller]):
                         if (path / name).is_file():
                             return OomCounter(path / name)
@@ -60,6 +69,8 @@ def _groups(text: str) -> list[tuple[str, str]]:
 
 
 def _candidates(point: Path, root: str, group: str) -> list[Path]:
-    """In a container, the path may be the host's, of which the mount shows only the end, or nothing but the group itself."""
+    """In a container, the path may be the host's, of which the mount shows only the end, or nothing
+    but the group itself.
+    """
     inside = group.removeprefix(root) if root != "/" else group
     return [point / inside.lstrip("/"), point / group.lstrip("/"), point]

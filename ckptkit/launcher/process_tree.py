@@ -1,7 +1,9 @@
-"""All processes that a training has started, also those that have left its session: none of them outlives it.
+"""All processes that a training has started, also those that have left its session: none of them
+outlives it.
 
-Linux gives orphans to the nearest ancestor that asked for them (`prctl(2)`: PR_SET_CHILD_SUBREAPER), or to number 1. So whatever a training
-leaves behind is this process's child, however it was started.
+Linux gives orphans to the nearest ancestor that asked for them (`prctl(2)`:
+PR_SET_CHILD_SUBREAPER), or to number 1. So whatever a training leaves behind is this process's
+child, however it was started.
 """
 
 from __future__ import annotations
@@ -31,10 +33,12 @@ def adopt_orphans() -> bool:
 
 
 class ProcessTree:
-    """Descendants of this process since it was made, known by number and time of creation: a number that was given to another one is not theirs.
+    """Descendants of this process since it was made, known by number and time of creation: a number
+    that was given to another one is not theirs.
 
-    Whoever is there before is somebody else's, and is left alone: a batch script that ends with `exec ckptkit run` hands on what it has started
-    itself, such as the `tee` of `exec > >(tee log)`.
+    Whoever is there before is somebody else's, and is left alone: a batch script that ends with
+    `exec ckptkit run` hands on what it has started itself, such as the `tee` of `exec > >(tee
+    log)`.
     """
 
     def __init__(self) -> None:
@@ -42,12 +46,16 @@ class ProcessTree:
         self._known: set[psutil.Process] = set()
 
     def note(self) -> None:
-        """Remembers who is there now; where orphans are not adopted, only those that were noted can be found later."""
+        """Remembers who is there now; where orphans are not adopted, only those that were noted can
+        be found later.
+        """
         others = {*self._before}.union(*map(_descendants, self._before))
         self._known |= {*_descendants(psutil.Process())} - others
 
     def member(self, pid: int) -> psutil.Process | None:
-        """The living descendant of this number; None where it is somebody else's process, or nobody's."""
+        """The living descendant of this number; None where it is somebody else's process, or
+        nobody's.
+        """
         return next((process for process in self.living() if process.pid == pid), None)
 
     def living(self) -> list[psutil.Process]:

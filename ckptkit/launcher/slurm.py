@@ -1,10 +1,11 @@
 """Putting a Slurm job back into its queue.
 
-Slurm requeues by itself where a node fails, and where it preempts a job that has not ended within its grace time. It does not where a time
-limit comes near or is over, nor where a job that is preempted ends in time: then it has to be asked. A job that is being ended is COMPLETING,
-with TimeLimit as the reason where that was it; one that somebody cancels has no reason (both seen with Slurm 22.05).
-Sources: https://slurm.schedmd.com/scontrol.html (`requeue`, `show job`), https://slurm.schedmd.com/sbatch.html (`--requeue`, `--signal`,
-`SLURM_RESTART_COUNT`).
+Slurm requeues by itself where a node fails, and where it preempts a job that has not ended within
+its grace time. It does not where a time limit comes near or is over, nor where a job that is
+preempted ends in time: then it has to be asked. A job that is being ended is COMPLETING, with
+TimeLimit as the reason where that was it; one that somebody cancels has no reason (both seen with
+Slurm 22.05). Sources: https://slurm.schedmd.com/scontrol.html (`requeue`, `show job`),
+https://slurm.schedmd.com/sbatch.html (`--requeue`, `--signal`, `SLURM_RESTART_COUNT`).
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ def why_not(shown: str) -> str | None:
     Args:
         shown: what was printed, `NAME=VALUE` with spaces between.
     """
-    # What the user wrote (a name, a command) may look like a field; Slurm's own fields of these names come once, or first.
+    # What the user wrote (a name, a command) may look like a field; Slurm's own fields of these
+    # names come once, or first.
     fields: dict[str, str] = {}
     for name, value in _FIELD.findall(shown):
         fields.setdefault(name, value)
@@ -47,7 +49,9 @@ def why_not(shown: str) -> str | None:
         return "scontrol shows neither Requeue nor JobState of it"
     if fields["JobState"] == "PENDING":
         return "Slurm has put it back already"
-    if fields["JobState"] == "CANCELLED" or (fields["JobState"] == "COMPLETING" and fields.get("Reason") != "TimeLimit"):
+    if fields["JobState"] == "CANCELLED" or (
+        fields["JobState"] == "COMPLETING" and fields.get("Reason") != "TimeLimit"
+    ):
         return "somebody has cancelled it"
     if fields["Requeue"] != "1":
         return "it may not be requeued: submit it with --requeue"
@@ -56,8 +60,12 @@ def why_not(shown: str) -> str | None:
     return None
 
 
-def requeue(environ: Mapping[str, str], run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run) -> Requeued | str:
-    """Puts the job that this process belongs to back into the queue. Slurm then ends it: call this last.
+def requeue(
+    environ: Mapping[str, str],
+    run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run,
+) -> Requeued | str:
+    """Puts the job that this process belongs to back into the queue. Slurm then ends it: call this
+    last.
 
     Args:
         environ: of this process.
@@ -71,8 +79,15 @@ def requeue(environ: Mapping[str, str], run: Callable[..., subprocess.CompletedP
         return "this is no Slurm job"
 
     def scontrol(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return run(["scontrol", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_SECS,
-                   check=False)
+        return run(
+            ["scontrol", *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_TIMEOUT_SECS,
+            check=False,
+        )
 
     try:
         shown = scontrol("--oneliner", "show", "job", job)
@@ -97,10 +112,16 @@ def put_back(environ: Mapping[str, str]) -> None:
         return
     match requeue(environ):
         case Requeued(job, restarts):
-            logger.info("Slurm has put job %s back into its queue (restarted %d times before)", job, restarts)
+            logger.info(
+                "Slurm has put job %s back into its queue (restarted %d times before)",
+                job,
+                restarts,
+            )
         case str(reason):
             logger.warning("not put back into Slurm's queue: %s", reason)
 
 
 def _words(done: subprocess.CompletedProcess[str]) -> str:
-    return " ".join((done.stderr or done.stdout).split()) or f"scontrol ended with {done.returncode}"
+    return (
+        " ".join((done.stderr or done.stdout).split()) or f"scontrol ended with {done.returncode}"
+    )

@@ -43,11 +43,17 @@ class StallDetector:
         if heard != self._last:
             self._last, self._since, self._dumped = heard, now, False
         if said is None or said.phase == "idle":
-            return None  # the program does something that nobody told us of; one that never says a word may not know how
+            # the program does something that nobody told us of; one that never says a word may not
+            # know how
+            return None
         secs, least = now - self._since, 0.0 if said.trained else self._settings.first_step_secs
         if self._settings.hang_secs and secs >= max(self._settings.hang_secs, least):
             return Stall("end", secs)
-        if self._settings.stall_secs and secs >= max(self._settings.stall_secs, least) and not self._dumped:
+        if (
+            self._settings.stall_secs
+            and secs >= max(self._settings.stall_secs, least)
+            and not self._dumped
+        ):
             self._dumped = True
             return Stall("dump", secs)
         return None

@@ -1,4 +1,6 @@
-"""Why a training is to end: each reason with its own deadline, so that one that is withdrawn takes only its own away. Pure."""
+"""Why a training is to end: each reason with its own deadline, so that one that is withdrawn takes
+only its own away. Pure.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from ckptkit.launcher.notices.notice import Notice
 
 
 class StopReasons:
-    """What was told while the launcher runs, and until when the training has to have ended by all of it together.
+    """What was told while the launcher runs, and until when the training has to have ended by all
+    of it together.
 
     Attributes:
         stage: what was done last to have the training end.
@@ -31,7 +34,11 @@ class StopReasons:
     def escalation(self) -> Escalation | None:
         """What is due when: of all deadlines, the earliest; None where there is none."""
         deadlines = [*self._deadlines.values(), *([self._hang] if self._hang is not None else [])]
-        return replace(reduce(Escalation.not_later, deadlines), stage=self.stage) if deadlines else None
+        return (
+            replace(reduce(Escalation.not_later, deadlines), stage=self.stage)
+            if deadlines
+            else None
+        )
 
     def add(self, notice: Notice, deadline: Escalation | None = None) -> bool:
         """Another reason, or one that is told again, which never gives more time than before.

@@ -1,4 +1,6 @@
-"""What waits for storage while a training runs: a thread of its own does it, so that storage that hangs holds up no signal and no deadline."""
+"""What waits for storage while a training runs: a thread of its own does it, so that storage that
+hangs holds up no signal and no deadline.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ class StorageWorker:
 
     def __init__(self, put: Callable[[Done], None]) -> None:
         self._put = put
-        self._queue: SimpleQueue[tuple[Callable[[], Any], Callable[[Callable[[], Any]], None]]] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[Callable[[], Any], Callable[[Callable[[], Any]], None]]] = (
+            SimpleQueue()
+        )
         self._under_way = 0
         self._thread: threading.Thread | None = None
 

@@ -1,4 +1,6 @@
-"""`ckptkit run`: starts a training, watches over it, and starts it again where that can help. Effects only; what is decided is decided elsewhere."""
+"""`ckptkit run`: starts a training, watches over it, and starts it again where that can help.
+Effects only; what is decided is decided elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,8 @@ _INSISTING = 3
 
 
 class Supervisor:
-    """Watches over one training. It takes signals, orphans and dead children of this whole process: one at a time, in a process of its own.
+    """Watches over one training. It takes signals, orphans and dead children of this whole process:
+    one at a time, in a process of its own.
 
     Args:
         command: the program and its arguments.
@@ -65,8 +68,14 @@ class Supervisor:
         clock: where the time comes from.
     """
 
-    def __init__(self, command: Sequence[str], settings: Settings, environment: Mapping[str, str] | None = None, watch: Watch | None = None,
-                 clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        settings: Settings,
+        environment: Mapping[str, str] | None = None,
+        watch: Watch | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self._command, self._settings, self._watch = list(command), settings, watch
         self._environment = dict(os.environ if environment is None else environment)
         self._clock = clock or SystemClock()
@@ -104,7 +113,11 @@ class Supervisor:
             try:
                 decision = self._after_a_lost_one() or RestartDecision(True, "")
                 while decision.restart:
-                    decision = self._one_life() if self._wait_before_start(decision) else self._told_while_waiting()
+                    decision = (
+                        self._one_life()
+                        if self._wait_before_start(decision)
+                        else self._told_while_waiting()
+                    )
             finally:
                 stop.set()
                 self._log.close(_SWEEP_SECS)
@@ -118,13 +131,25 @@ class Supervisor:
     # -- from one start to the next
 
     def _after_a_lost_one(self) -> RestartDecision | None:
-        """A launcher of this machine was killed over a training, as with its whole container: that counts as if this one had seen it."""
+        """A launcher of this machine was killed over a training, as with its whole container: that
+        counts as if this one had seen it.
+        """
         past, inferred = self._record.past(), self._record.infer(here_only=True)
         if inferred is None or inferred[0].cause not in ("memory", "killed"):
             return None
         lost, advanced = inferred
         cause: Cause = "memory" if lost.cause == "memory" else "killed"
-        return self._decided(ExitCause(cause=cause, words=lost.words, heard=True, trained=True, advanced=advanced, step=lost.step), past)
+        return self._decided(
+            ExitCause(
+                cause=cause,
+                words=lost.words,
+                heard=True,
+                trained=True,
+                advanced=advanced,
+                step=lost.step,
+            ),
+            past,
+        )
 
     def _wait_before_start(self, decision: RestartDecision) -> bool:
         """Waits; False where the launcher was told to end meanwhile."""
@@ -150,7 +175,9 @@ class Supervisor:
     def _look_for_stop(self, *, at_once: bool = False) -> None:
         """`ckptkit stop` where no training has the run: the launcher is asked."""
         layout = self._record.layout
-        due = at_once or (time.monotonic() - self._looked_at >= _REQUEST_SECS and not self._aside.busy)
+        due = at_once or (
+            time.monotonic() - self._looked_at >= _REQUEST_SECS and not self._aside.busy
+        )
         if layout is None or self._asked or not due:
             return
         self._looked_at = time.monotonic()
@@ -158,7 +185,11 @@ class Supervisor:
 
     def _take_request(self, read: Callable[[], ControlRequest | None]) -> None:
         request = read()
-        if self._asked or request is None or (request.launcher, request.action) != (self._record.id, "stop"):
+        if (
+            self._asked
+            or request is None
+            or (request.launcher, request.action) != (self._record.id, "stop")
+        ):
             return
         self._asked = request.source
         logger.warning("%s: the training is not started again", request.source)
@@ -168,20 +199,35 @@ class Supervisor:
 
     def _told_while_waiting(self) -> RestartDecision:
         if self._interrupts:
-            decision = RestartDecision(False, "it was interrupted before the next start", exit_code=INTERRUPTED)
+            decision = RestartDecision(
+                False, "it was interrupted before the next start", exit_code=INTERRUPTED
+            )
         elif self._asked:
-            decision = RestartDecision(False, f"somebody asked it to stop ({self._asked}), before the next start", exit_code=PREEMPTED)
+            decision = RestartDecision(
+                False,
+                f"somebody asked it to stop ({self._asked}), before the next start",
+                exit_code=PREEMPTED,
+            )
         elif self._reasons.notice:
-            decision = RestartDecision(False, "the machine goes away, before the next start", exit_code=PREEMPTED, elsewhere=True)
+            decision = RestartDecision(
+                False,
+                "the machine goes away, before the next start",
+                exit_code=PREEMPTED,
+                elsewhere=True,
+            )
         else:
-            decision = RestartDecision(False, "SIGHUP came before the next start", exit_code=128 + signal.SIGHUP)
+            decision = RestartDecision(
+                False, "SIGHUP came before the next start", exit_code=128 + signal.SIGHUP
+            )
         self._say(decision)
         return decision
 
     def _one_life(self) -> RestartDecision:
         """Starts the training once, and decides when it has ended."""
         self._number += 1
-        self._record.starts(self._number, Path(self._command[0]).name.encode(errors="backslashreplace").decode())
+        self._record.starts(
+            self._number, Path(self._command[0]).name.encode(errors="backslashreplace").decode()
+        )
         while not self._record.is_written(_LOOK_SECS):
             self._let_time_pass(0.0)
             if self._is_told():
@@ -190,11 +236,15 @@ class Supervisor:
         self._passed_on.clear()
         self._heard = None
         try:
-            child = self._child = TrainingProcess(self._command, self._environment, self._log, self._family, self._clock)
+            child = self._child = TrainingProcess(
+                self._command, self._environment, self._log, self._family, self._clock
+            )
         except OSError as error:
             code = _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_STARTED
             logger.error("could not start %s: %s", self._command[0], error.strerror or error)
-            ending = ExitCause(cause="exit", words=f"could not be started: {error.strerror or error}", code=code)
+            ending = ExitCause(
+                cause="exit", words=f"could not be started: {error.strerror or error}", code=code
+            )
             return self._ended(ending)
         try:
             status, hung_secs = self._until_it_ends(child)
@@ -205,8 +255,16 @@ class Supervisor:
             child.finish()
             code = os.waitstatus_to_exitcode(status)
             ending = ending_of(
-                pid=child.pid, code=code if code >= 0 else None, signal_number=-code if code < 0 else None, said=said, hung_secs=hung_secs,
-                oom_kills=self._oom.read() - kills_before, printed=child.printed, advanced=self._record.has_advanced, step=self._record.step)
+                pid=child.pid,
+                code=code if code >= 0 else None,
+                signal_number=-code if code < 0 else None,
+                said=said,
+                hung_secs=hung_secs,
+                oom_kills=self._oom.read() - kills_before,
+                printed=child.printed,
+                advanced=self._record.has_advanced,
+                step=self._record.step,
+            )
         finally:
             self._child = None
             self._reasons.ended()
@@ -218,35 +276,64 @@ class Supervisor:
 
     def _ended(self, ending: ExitCause) -> RestartDecision:
         past, ending = self._record.past(), replace(ending, asked=ending.asked or bool(self._asked))
-        self._record.ended(LaunchEnded(
-            launcher=self._record.id, number=self._number, cause=ending.cause, words=ending.words, exit_code=ending.code, signal=ending.signal,
-            step=ending.step, last_lines=list(ending.last_lines), trained=ending.trained, told=ending.asked,
-            of_attempt=ending.attempt, reached=ending.reached), advanced=ending.advanced)
+        self._record.ended(
+            LaunchEnded(
+                launcher=self._record.id,
+                number=self._number,
+                cause=ending.cause,
+                words=ending.words,
+                exit_code=ending.code,
+                signal=ending.signal,
+                step=ending.step,
+                last_lines=list(ending.last_lines),
+                trained=ending.trained,
+                told=ending.asked,
+                of_attempt=ending.attempt,
+                reached=ending.reached,
+            ),
+            advanced=ending.advanced,
+        )
         return self._decided(ending, past)
 
     def _decided(self, ending: ExitCause, past: Sequence[Past]) -> RestartDecision:
         notice = self._reasons.notice
-        told = Told(notice=_words(notice) if notice is not None else "", interrupted=self._interrupts > 0,
-                    warned="SIGUSR1" in self._passed_on, signals=frozenset(self._passed_on))
+        told = Told(
+            notice=_words(notice) if notice is not None else "",
+            interrupted=self._interrupts > 0,
+            warned="SIGUSR1" in self._passed_on,
+            signals=frozenset(self._passed_on),
+        )
         decision = decide(ending, past, told, self._settings, self._clock.now())
         self._say(decision)
         return decision
 
     def _say(self, decision: RestartDecision) -> None:
-        self._record.tell(LaunchDecided(action="restart" if decision.restart else "stop", exit_code=decision.exit_code,
-                                        wait_secs=decision.most_wait_secs, reason=decision.reason))
+        self._record.tell(
+            LaunchDecided(
+                action="restart" if decision.restart else "stop",
+                exit_code=decision.exit_code,
+                wait_secs=decision.most_wait_secs,
+                reason=decision.reason,
+            )
+        )
         if decision.restart:
-            wait = f" within {decision.most_wait_secs:.0f} s" if decision.most_wait_secs >= 1 else ""
+            wait = (
+                f" within {decision.most_wait_secs:.0f} s" if decision.most_wait_secs >= 1 else ""
+            )
             logger.warning("starting again%s: %s", wait, decision.reason)
         else:
-            logger.info("the launcher ends with exit code %d: %s", decision.exit_code, decision.reason)
+            logger.info(
+                "the launcher ends with exit code %d: %s", decision.exit_code, decision.reason
+            )
 
     # -- while it runs
 
     def _until_it_ends(self, child: TrainingProcess) -> tuple[int, float | None]:
-        """Passes on what comes, and watches; the status of the process, and for how long it had not got on where it was ended for that.
+        """Passes on what comes, and watches; the status of the process, and for how long it had not
+        got on where it was ended for that.
 
-        A training below a shell that has ended, as by a signal that only the training knows, goes on, or saves: it is waited for as well.
+        A training below a shell that has ended, as by a signal that only the training knows, goes
+        on, or saves: it is waited for as well.
         """
         pulse = StallDetector(self._settings, time.monotonic())
         hung_secs: float | None = None
@@ -263,15 +350,22 @@ class Supervisor:
                 self._family.note()
             said = child.said
             if self._heard is None:
-                self._look_for_stop(at_once=said is not None and bool(said.run))  # later on, the training looks itself
+                self._look_for_stop(
+                    at_once=said is not None and bool(said.run)
+                )  # later on, the training looks itself
             self._hear(said)
-            if self._reasons.escalation is None and (stall := pulse.feel(said, time.monotonic())) is not None:
+            if (
+                self._reasons.escalation is None
+                and (stall := pulse.feel(said, time.monotonic())) is not None
+            ):
                 hung_secs = stall.secs if stall.action == "end" else None
                 self._stalled(child, said, stall.secs, end=stall.action == "end")
             self._escalate(child)
 
     def _hear(self, said: ChannelState | None) -> None:
-        """Which run it trains: a program may train one after the other, and each counts its attempts from 1."""
+        """Which run it trains: a program may train one after the other, and each counts its
+        attempts from 1.
+        """
         if said is not None and said.run and (said.run, said.attempt) != self._heard:
             self._heard = said.run, said.attempt
             self._aside.do(partial(self._record.look, said.run), partial(self._found, said.run))
@@ -279,7 +373,11 @@ class Supervisor:
     def _given_up(self) -> bool:
         """What was killed, and is still there, waits in the kernel."""
         present = self._reasons.escalation
-        return present is not None and present.stage == "killed" and time.monotonic() > present.kill_at + _SWEEP_SECS
+        return (
+            present is not None
+            and present.stage == "killed"
+            and time.monotonic() > present.kill_at + _SWEEP_SECS
+        )
 
     def _until_next(self) -> float:
         present = self._reasons.escalation
@@ -300,9 +398,17 @@ class Supervisor:
             if child.said is not None and child.is_training:
                 child.send(signal.SIGKILL)
 
-    def _stalled(self, child: TrainingProcess, said: ChannelState | None, secs: float, *, end: bool) -> None:
+    def _stalled(
+        self, child: TrainingProcess, said: ChannelState | None, secs: float, *, end: bool
+    ) -> None:
         phase, step = (said.phase, said.step) if said is not None else ("starting", 0)
-        logger.warning("no progress for %.0f s, while %s at step %d%s", secs, phase, step, ": ending the training" if end else "")
+        logger.warning(
+            "no progress for %.0f s, while %s at step %d%s",
+            secs,
+            phase,
+            step,
+            ": ending the training" if end else "",
+        )
         dumped = child.dump()
         if end:
             if dumped:
@@ -317,7 +423,9 @@ class Supervisor:
         said = child.said
         present = self._reasons.escalation
         left = present.kill_at - time.monotonic() if present is not None else _SWEEP_SECS
-        ended = self._family.sweep(min(_SWEEP_SECS, self._settings.grace_secs, left), self._let_time_pass)
+        ended = self._family.sweep(
+            min(_SWEEP_SECS, self._settings.grace_secs, left), self._let_time_pass
+        )
         if ended:
             logger.info("ended what the training had left behind: %s", ", ".join(ended))
             self._record.tell(Swept(processes=ended))
@@ -330,7 +438,10 @@ class Supervisor:
     def _found(self, run: str, look: Callable[[], tuple[RunLayout, int]]) -> None:
         """A training has opened a run."""
         if (layout := self._opened(run, look)) is not None:
-            self._aside.do(partial(self._record.lost, layout, here_only=False), lambda lost: self._record.tell_lost(layout, lost()))
+            self._aside.do(
+                partial(self._record.lost, layout, here_only=False),
+                lambda lost: self._record.tell_lost(layout, lost()),
+            )
 
     def _opened(self, run: str, look: Callable[[], tuple[RunLayout, int]]) -> RunLayout | None:
         try:
@@ -362,18 +473,25 @@ class Supervisor:
                     self._tell_deadline(self._child, notice)
         else:
             self._tell_child(notice, signal.Signals[self._settings.signal])
-            logger.warning("the machine goes away in %.0f s (%s)", notice.grace_secs, _words(notice))
+            logger.warning(
+                "the machine goes away in %.0f s (%s)", notice.grace_secs, _words(notice)
+            )
         self._record.tell(NoticeReceived(source=notice.source, grace_secs=notice.grace_secs))
 
     def _pass_on(self, number: signal.Signals) -> None:
         self._passed_on.add(number.name)
         if number == signal.SIGTERM:
-            self._tell_child(Notice(number.name, self._settings.grace_secs, "the launcher was told to end"), number)
+            self._tell_child(
+                Notice(number.name, self._settings.grace_secs, "the launcher was told to end"),
+                number,
+            )
         else:
             self._interrupts += number == signal.SIGINT
             heard = self._child is not None and self._child.send(number)
             if number == signal.SIGUSR1 and not heard:
-                self._reasons.add(Notice(number.name, 0.0, "a batch system's warning, while no training ran"))
+                self._reasons.add(
+                    Notice(number.name, 0.0, "a batch system's warning, while no training ran")
+                )
             self._hung_up |= number == signal.SIGHUP and not heard
             if self._child is not None and self._interrupts >= _INSISTING:
                 self._child.send_to_group(signal.SIGKILL)
@@ -393,7 +511,10 @@ class Supervisor:
         if present is None:
             child.ask(_words(notice), None, cancelled=True)
         else:
-            child.ask(_words((notice.cancelled and self._reasons.notice) or notice), max(present.kill_at - time.monotonic(), 0.0))
+            child.ask(
+                _words((notice.cancelled and self._reasons.notice) or notice),
+                max(present.kill_at - time.monotonic(), 0.0),
+            )
 
 
 def _words(notice: Notice) -> str:

@@ -1,6 +1,8 @@
-"""What the training prints: it appears where the launcher prints, at once, and in the log of the run.
+"""What the training prints: it appears where the launcher prints, at once, and in the log of the
+run.
 
-The training writes into named pipes that it has open for reading, too. So its writes do not fail where the launcher is killed: it can still save.
+The training writes into named pipes that it has open for reading, too. So its writes do not fail
+where the launcher is killed: it can still save.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ _WAITING = 1000
 
 
 class TrainingLog:
-    """The log in the run directory. It has a thread of its own: storage that is slow or away holds up neither the training nor the terminal.
+    """The log in the run directory. It has a thread of its own: storage that is slow or away holds
+    up neither the training nor the terminal.
 
     Args:
         most_bytes: size at which it is begun anew.
@@ -41,16 +44,22 @@ class TrainingLog:
     def open(self, path: Path) -> None:
         """It is known where it is to be; what was printed so far is written there."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._write, args=[path], name="ckptkit-log", daemon=True)
+            self._thread = threading.Thread(
+                target=self._write, args=[path], name="ckptkit-log", daemon=True
+            )
             self._thread.start()
 
     def add(self, data: bytes) -> None:
-        """Hands on what was printed; where the log cannot keep up, the rest is left out, and it says how much."""
+        """Hands on what was printed; where the log cannot keep up, the rest is left out, and it
+        says how much.
+        """
         if self._ended:
             return
         try:
             if self._left_out and not self._queue.full():
-                self._queue.put_nowait(f"\n[ckptkit: {self._left_out:,} bytes of output are left out here]\n".encode())
+                self._queue.put_nowait(
+                    f"\n[ckptkit: {self._left_out:,} bytes of output are left out here]\n".encode()
+                )
                 self._left_out = 0
             self._queue.put_nowait(data)
         except Full:
@@ -70,21 +79,33 @@ class TrainingLog:
             if path.parent.is_symlink() or path.is_symlink():
                 raise OSError("it is a symbolic link, and none is followed out of a run directory")
             path.parent.mkdir(parents=True, exist_ok=True)
-            handler = _Raw(path, maxBytes=self._most_bytes, backupCount=self._files, encoding="utf-8", errors="backslashreplace")
+            handler = _Raw(
+                path,
+                maxBytes=self._most_bytes,
+                backupCount=self._files,
+                encoding="utf-8",
+                errors="backslashreplace",
+            )
         except OSError as error:
             self._give_up(path, error)
             return
         with handler.closed_at_end():
             while (data := self._queue.get()) is not None:
                 try:
-                    handler.emit(logging.makeLogRecord({"msg": data.decode(errors="backslashreplace")}))
+                    handler.emit(
+                        logging.makeLogRecord({"msg": data.decode(errors="backslashreplace")})
+                    )
                 except OSError as error:
                     self._give_up(path, error)
                     return
 
     def _give_up(self, path: Path, error: OSError) -> None:
         self._ended = True
-        logger.warning("the output is not written to %s any more: %s. Training goes on", path, error.strerror or error)
+        logger.warning(
+            "the output is not written to %s any more: %s. Training goes on",
+            path,
+            error.strerror or error,
+        )
 
 
 class _Raw(RotatingFileHandler):
@@ -151,7 +172,10 @@ class Pump:
             self._print(data)
             self._log.add(data)
             *lines, line = (line + data).split(b"\n")
-            self.last_lines.extend(each[-_LONGEST_LINE:].decode(errors="backslashreplace").rstrip("\r") for each in lines)
+            self.last_lines.extend(
+                each[-_LONGEST_LINE:].decode(errors="backslashreplace").rstrip("\r")
+                for each in lines
+            )
             line = line[-_LONGEST_LINE:]
         self._inside_line = bool(line)
         if line:
@@ -161,11 +185,15 @@ class Pump:
     def _print(self, data: bytes) -> None:
         while data and self._to >= 0:
             try:
-                data = data[os.write(self._to, data):]
-            except BlockingIOError:  # whoever shares the pipe or the terminal has made it so, and it is full
+                data = data[os.write(self._to, data) :]
+            except (
+                BlockingIOError
+            ):  # whoever shares the pipe or the terminal has made it so, and it is full
                 _wait_until_writable(self._to)
             except OSError:
-                self._to = -1  # whoever read it has gone; the training goes on, and the log has the rest
+                self._to = (
+                    -1
+                )  # whoever read it has gone; the training goes on, and the log has the rest
 
 
 def _wait_until_writable(descriptor: int) -> None:

@@ -31,7 +31,8 @@ class TrainingProcess:
         command: the program and its arguments.
         environment: of this process.
         log: which has what it prints.
-        family: who is there that was started: nobody else is ever sent a signal, whatever the channel says.
+        family: who is there that was started: nobody else is ever sent a signal, whatever the
+            channel says.
         clock: where the time comes from.
         directory: where it runs; by default where this process does.
         shown: whether what it prints appears here, too.
@@ -43,8 +44,17 @@ class TrainingProcess:
         OSError: where there is no such program, or it cannot be started.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: TrainingLog, family: ProcessTree, clock: Clock, *,
-                 directory: Path | None = None, shown: bool = True) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log: TrainingLog,
+        family: ProcessTree,
+        clock: Clock,
+        *,
+        directory: Path | None = None,
+        shown: bool = True,
+    ) -> None:
         self._family, self._clock = family, clock
         self._stranger = 0
         self._directory = Path(tempfile.mkdtemp(prefix="ckptkit-"))
@@ -53,10 +63,22 @@ class TrainingProcess:
             self._channel = Channel(self._directory)
             self._held = self._channel.open()
             streams = {"stdout": sys.stdout, "stderr": sys.stderr}
-            self._pumps = [Pump(self._directory / name, _descriptor(stream) if shown else -1, log) for name, stream in streams.items()]
+            self._pumps = [
+                Pump(self._directory / name, _descriptor(stream) if shown else -1, log)
+                for name, stream in streams.items()
+            ]
             self._process = subprocess.Popen(
-                command, stdout=self._pumps[0].end, stderr=self._pumps[1].end, start_new_session=True, cwd=directory,
-                env={**environment, ENVIRONMENT: str(self._directory), "PYTHONUNBUFFERED": environment.get("PYTHONUNBUFFERED", "1")})
+                command,
+                stdout=self._pumps[0].end,
+                stderr=self._pumps[1].end,
+                start_new_session=True,
+                cwd=directory,
+                env={
+                    **environment,
+                    ENVIRONMENT: str(self._directory),
+                    "PYTHONUNBUFFERED": environment.get("PYTHONUNBUFFERED", "1"),
+                },
+            )
         except BaseException:
             self._forget()
             raise
@@ -71,7 +93,9 @@ class TrainingProcess:
 
     @property
     def is_training(self) -> bool:
-        """Whether a process that has a run open lives, also where it is not the one that was started."""
+        """Whether a process that has a run open lives, also where it is not the one that was
+        started.
+        """
         held, said = self._channel.is_training, self.said
         if held is None and said is not None:  # the kernel cannot tell by its lock
             return self._family.member(said.pid) is not None
@@ -84,15 +108,23 @@ class TrainingProcess:
 
     def ask(self, source: str, grace_secs: float | None, *, cancelled: bool = False) -> None:
         """Tells it to save and stop, and how long it has, before any signal does."""
-        request = ControlRequest(id=new_id(), action="stop", attempt=ANY_ATTEMPT, at=self._clock.now(), source=source, grace_secs=grace_secs,
-                          cancelled=cancelled)
+        request = ControlRequest(
+            id=new_id(),
+            action="stop",
+            attempt=ANY_ATTEMPT,
+            at=self._clock.now(),
+            source=source,
+            grace_secs=grace_secs,
+            cancelled=cancelled,
+        )
         try:
             self._channel.ask(request)
         except OSError as error:
             logger.warning("the training could not be told how long it has: %s", error)
 
     def send(self, number: int) -> bool:
-        """Sends a signal to the process that was started, and to the one that trains where that is another one, as below a shell.
+        """Sends a signal to the process that was started, and to the one that trains where that is
+        another one, as below a shell.
 
         Returns:
             Whether there was one.
@@ -109,14 +141,20 @@ class TrainingProcess:
         return sent
 
     def _trainer(self) -> psutil.Process | None:
-        """The process that speaks on the channel. The number that stands there may be wrong, as where it was given in another namespace."""
+        """The process that speaks on the channel. The number that stands there may be wrong, as
+        where it was given in another namespace.
+        """
         said = self.said
         if said is None or not self.is_training:
             return None
         found = self._family.member(said.pid)
         if found is None and said.pid != self._stranger:
             self._stranger = said.pid
-            logger.warning("process %d, which is said to train, is none that the launcher has started: no signal is sent to it", said.pid)
+            logger.warning(
+                "process %d, which is said to train, is none that the launcher has started: no "
+                "signal is sent to it",
+                said.pid,
+            )
         return found
 
     def send_to_group(self, number: int) -> None:

@@ -1,4 +1,6 @@
-"""What a checkpoint says of itself beside its tensors, and what two of them say differently. Pure, and imports no TensorFlow."""
+"""What a checkpoint says of itself beside its tensors, and what two of them say differently. Pure,
+and imports no TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -45,13 +47,22 @@ class FactDifference:
 
 
 def of_manifest(manifest: Manifest) -> Facts:
-    """What a checkpoint of a run says of itself. When and why it was saved, by which attempt, and with which metrics, is not of the state."""
+    """What a checkpoint of a run says of itself. When and why it was saved, by which attempt, and
+    with which metrics, is not of the state.
+    """
     classes: dict[str, object] = {}
     for state in manifest.states:
         classes[state.name] = state.class_name
-        classes |= {f"{state.name}.{path}" if path else f"{state.name} (optimizer)": name for path, name in state.classes.items()}
-    return Facts({"step": manifest.step, "epoch": manifest.epoch, "batch": manifest.batch}, classes, dict(_flat(manifest.hyperparameters)),
-                 dict(manifest.versions))
+        classes |= {
+            f"{state.name}.{path}" if path else f"{state.name} (optimizer)": name
+            for path, name in state.classes.items()
+        }
+    return Facts(
+        {"step": manifest.step, "epoch": manifest.epoch, "batch": manifest.batch},
+        classes,
+        dict(_flat(manifest.hyperparameters)),
+        dict(manifest.versions),
+    )
 
 
 def changes(a: Facts, b: Facts, *, one_format: bool) -> dict[str, tuple[FactDifference, ...]]:
@@ -61,10 +72,14 @@ def changes(a: Facts, b: Facts, *, one_format: bool) -> dict[str, tuple[FactDiff
         a, b: the sides.
         one_format: whether both are of one format; else only what both say is compared.
     """
-    return {topic: tuple(_changed(getattr(a, topic), getattr(b, topic), one_format)) for topic in TOPICS}
+    return {
+        topic: tuple(_changed(getattr(a, topic), getattr(b, topic), one_format)) for topic in TOPICS
+    }
 
 
-def _changed(a: Mapping[str, object], b: Mapping[str, object], one_format: bool) -> Iterator[FactDifference]:
+def _changed(
+    a: Mapping[str, object], b: Mapping[str, object], one_format: bool
+) -> Iterator[FactDifference]:
     for name in dict.fromkeys((*a, *b)):
         if name in a and name in b:
             if a[name] != b[name] or isinstance(a[name], bool) != isinstance(b[name], bool):

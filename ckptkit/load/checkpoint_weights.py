@@ -22,17 +22,24 @@ from ckptkit.writing import tensor_file
 VARIABLES = Path("variables") / "variables"
 """The prefix of a SavedModel's own checkpoint."""
 
-_OURS = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)/(weights|result)/(\d+)" + re.escape(tensor_file.SUFFIX))
+_OURS = re.compile(
+    r"([A-Za-z_][A-Za-z0-9_-]*)/(weights|result)/(\d+)" + re.escape(tensor_file.SUFFIX)
+)
 
 
 def of_run(checkpoint: Checkpoint, model: Any, name: str | None) -> WeightSource:
-    """The weights of a model in a checkpoint of a run: those that training ended with, where it was at its end.
+    """The weights of a model in a checkpoint of a run: those that training ended with, where it was
+    at its end.
 
     Raises:
         ConfigError: where it is not known which of several models is meant.
         CheckpointNotFoundError: where there is none of that name.
     """
-    entries = {entry.key: entry for entry in checkpoint.manifest.tensors if entry.role in ("weights", RESULT)}
+    entries = {
+        entry.key: entry
+        for entry in checkpoint.manifest.tensors
+        if entry.role in ("weights", RESULT)
+    }
     return _ours(str(checkpoint.path), checkpoint.prefix, entries, model, name)
 
 
@@ -42,25 +49,56 @@ def of_tensorflow(prefix: Path, model: Any, name: str | None) -> WeightSource:
     Raises:
         CorruptCheckpointError: where it cannot be read.
         ConfigError: where it is not known which of several models is meant.
-        CheckpointNotFoundError: where there is none of that name, or the checkpoint has no objects, as TensorFlow 1 wrote them.
+        CheckpointNotFoundError: where there is none of that name, or the checkpoint has no objects,
+            as TensorFlow 1 wrote them.
     """
     reader = reader_of(prefix)
     shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
-    ours = {match[0].removesuffix(tensor_file.SUFFIX): match for key in shapes if (match := _OURS.fullmatch(key))}
+    ours = {
+        match[0].removesuffix(tensor_file.SUFFIX): match
+        for key in shapes
+        if (match := _OURS.fullmatch(key))
+    }
     if ours:
         ordered = sorted(ours, key=lambda key: (ours[key][1], ours[key][2], int(ours[key][3])))
-        entries = {key: TensorEntry(key=key, kind="variable", path="", shape=tuple(shapes[key + tensor_file.SUFFIX]),
-                                    dtype=types[key + tensor_file.SUFFIX].name) for key in ordered}
+        entries = {
+            key: TensorEntry(
+                key=key,
+                kind="variable",
+                path="",
+                shape=tuple(shapes[key + tensor_file.SUFFIX]),
+                dtype=types[key + tensor_file.SUFFIX].name,
+            )
+            for key in ordered
+        }
         return _ours(str(prefix), prefix, entries, model, name)
     if tf_checkpoint.OBJECT_GRAPH not in shapes:
-        raise CheckpointNotFoundError(f"{prefix} has no objects in it, only names, as TensorFlow 1 wrote them. Expected what tf.train.Checkpoint "
-                                      f"writes. tf.train.load_checkpoint({str(prefix)!r}) reads single tensors of it.")
+        raise CheckpointNotFoundError(
+            f"{prefix} has no objects in it, only names, as TensorFlow 1 wrote them. Expected "
+            "what tf.train.Checkpoint "
+            f"writes. tf.train.load_checkpoint({str(prefix)!r}) reads single tensors of it."
+        )
     graph = Graph.of(tf_checkpoint.object_graph(serialized_graph(reader, prefix)), str(prefix))
     nodes = graph.weights_of(model, name)
-    saved = tuple(Weight(key=node.key.removesuffix(tensor_file.SUFFIX), address=address, name=node.name, shape=tuple(shapes[node.key]),
-                         dtype=types[node.key].name) for node, address in nodes.saved if node.key in shapes)
-    return WeightSource(str(prefix), saved, live_weights(model, {id(variable): (address, path_of(variable)) for variable, address in nodes.live}),
-                  lambda chosen: _read(prefix, [saved[number] for number in chosen]))
+    saved = tuple(
+        Weight(
+            key=node.key.removesuffix(tensor_file.SUFFIX),
+            address=address,
+            name=node.name,
+            shape=tuple(shapes[node.key]),
+            dtype=types[node.key].name,
+        )
+        for node, address in nodes.saved
+        if node.key in shapes
+    )
+    return WeightSource(
+        str(prefix),
+        saved,
+        live_weights(
+            model, {id(variable): (address, path_of(variable)) for variable, address in nodes.live}
+        ),
+        lambda chosen: _read(prefix, [saved[number] for number in chosen]),
+    )
 
 
 def of_saved_model(directory: Path, model: Any, name: str | None) -> WeightSource:
@@ -71,7 +109,9 @@ def of_saved_model(directory: Path, model: Any, name: str | None) -> WeightSourc
         ConfigError, CheckpointNotFoundError: as `of_tensorflow`.
     """
     if not (directory / f"{VARIABLES}.index").is_file():
-        raise CheckpointNotFoundError(f"{directory} has no {VARIABLES}.index, so this SavedModel has no variables.")
+        raise CheckpointNotFoundError(
+            f"{directory} has no {VARIABLES}.index, so this SavedModel has no variables."
+        )
     return of_tensorflow(directory / VARIABLES, model, name)
 
 
@@ -84,7 +124,9 @@ def reader_of(prefix: Path) -> Any:
     try:
         return tf.train.load_checkpoint(str(prefix))
     except (*tensor_file.READ_ERRORS, RuntimeError) as error:
-        raise CorruptCheckpointError(f"TensorFlow cannot read {prefix}: {tensor_file.first_line(error)}") from error
+        raise CorruptCheckpointError(
+            f"TensorFlow cannot read {prefix}: {tensor_file.first_line(error)}"
+        ) from error
 
 
 def serialized_graph(reader: Any, prefix: Path) -> bytes:
@@ -96,33 +138,73 @@ def serialized_graph(reader: Any, prefix: Path) -> bytes:
     try:
         return bytes(reader.get_tensor(tf_checkpoint.OBJECT_GRAPH))
     except (*tensor_file.READ_ERRORS, TypeError) as error:
-        raise CorruptCheckpointError(f"TensorFlow cannot read {prefix}: {tensor_file.first_line(error)}") from error
+        raise CorruptCheckpointError(
+            f"TensorFlow cannot read {prefix}: {tensor_file.first_line(error)}"
+        ) from error
 
 
 def _read(prefix: Path, weights: Sequence[Weight]) -> list[Any]:
-    return list(tensor_file.read(prefix, [TensorEntry(key=weight.key, kind="variable", path=weight.name, shape=weight.shape, dtype=weight.dtype)
-                                         for weight in weights]))
+    return list(
+        tensor_file.read(
+            prefix,
+            [
+                TensorEntry(
+                    key=weight.key,
+                    kind="variable",
+                    path=weight.name,
+                    shape=weight.shape,
+                    dtype=weight.dtype,
+                )
+                for weight in weights
+            ],
+        )
+    )
 
 
-def _ours(where: str, prefix: Path, entries: Mapping[str, TensorEntry], model: Any, name: str | None) -> WeightSource:
+def _ours(
+    where: str, prefix: Path, entries: Mapping[str, TensorEntry], model: Any, name: str | None
+) -> WeightSource:
     """From keys of ours, `<state name>/weights/<index>`, to weights."""
     models: dict[str, list[Weight]] = {}
     for entry in entries.values():
         state, role, index = entry.key.split("/")
         if role != RESULT:
             newest = entries.get(f"{state}/{RESULT}/{index}", entry)
-            models.setdefault(state, []).append(Weight(key=newest.key, address=index, name=entry.path, **form_of(entry.shape, entry.dtype)))
-    live = live_weights(model, {id(variable): (str(number), path_of(variable)) for number, variable in enumerate(model.weights)})
+            models.setdefault(state, []).append(
+                Weight(
+                    key=newest.key,
+                    address=index,
+                    name=entry.path,
+                    **form_of(entry.shape, entry.dtype),
+                )
+            )
+    live = live_weights(
+        model,
+        {
+            id(variable): (str(number), path_of(variable))
+            for number, variable in enumerate(model.weights)
+        },
+    )
     saved = models[name] if name in models else _the_one(where, models, live, name)
-    return WeightSource(f"{where} ({next(each for each, weights in models.items() if weights is saved)})" if len(models) > 1 else where,
-                  tuple(saved), live, lambda chosen: _read(prefix, [saved[number] for number in chosen]))
+    return WeightSource(
+        f"{where} ({next(each for each, weights in models.items() if weights is saved)})"
+        if len(models) > 1
+        else where,
+        tuple(saved),
+        live,
+        lambda chosen: _read(prefix, [saved[number] for number in chosen]),
+    )
 
 
-def _the_one(where: str, models: Mapping[str, list[Weight]], live: Sequence[Weight], name: str | None) -> list[Weight]:
+def _the_one(
+    where: str, models: Mapping[str, list[Weight]], live: Sequence[Weight], name: str | None
+) -> list[Weight]:
     """The model that is meant, where it was not named: the only one, or the only one of this form."""
     known = ", ".join(repr(each) for each in models)
     if not models:
-        raise CheckpointNotFoundError(f"{where} holds no weights of a Keras model. Expected a model among state={{...}}.")
+        raise CheckpointNotFoundError(
+            f"{where} holds no weights of a Keras model. Expected a model among state={{...}}."
+        )
     if name is not None:
         raise CheckpointNotFoundError(f"{where} holds no model {name!r}. There is: {known}.")
     if len(models) == 1:
@@ -130,7 +212,8 @@ def _the_one(where: str, models: Mapping[str, list[Weight]], live: Sequence[Weig
     fitting = [each for each, weights in models.items() if not match(live, weights).differences]
     if len(fitting) != 1:
         which = "all of this form" if len(fitting) > 1 else "none of this form"
-        raise ConfigError(f"{where} holds several models ({known}), {which}. Say which is meant: name={next(iter(models))!r}.")
+        raise ConfigError(
+            f"{where} holds several models ({known}), {which}. Say which is meant: "
+            f"name={next(iter(models))!r}."
+        )
     return models[fitting[0]]
-
-

@@ -1,7 +1,9 @@
-"""What lies in a directory and below it: runs, and models and weights of every format. Reads names and a few bytes, and imports no TensorFlow.
+"""What lies in a directory and below it: runs, and models and weights of every format. Reads names
+and a few bytes, and imports no TensorFlow.
 
-A run, a SavedModel and a base of its versions is one thing each, whatever is in it. Hidden directories are passed by, and so are links to
-directories: what they lead to lies elsewhere, or is met on its own way. So there is no loop.
+A run, a SavedModel and a base of its versions is one thing each, whatever is in it. Hidden
+directories are passed by, and so are links to directories: what they lead to lies elsewhere, or is
+met on its own way. So there is no loop.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ _KERAS_ENDINGS = (".keras", ".h5", ".hdf5")
 _INDEX = ".index"
 _SHARD = re.compile(r"(.+)\.data-(\d{5})-of-(\d{5})")
 _INDEX_END = (0xDB4775248B80FB57).to_bytes(8, "little")
-"""The last bytes of a table of LevelDB, which is what TensorFlow's index is (tensorflow/core/lib/io/format.h, kTableMagicNumber)."""
+"""The last bytes of a table of LevelDB, which is what TensorFlow's index is
+(tensorflow/core/lib/io/format.h, kTableMagicNumber).
+"""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,8 @@ def walk(root: Path) -> Iterator[TreeEntry | Unreadable | PassedBy | None]:
         root: where to begin; a link to a directory is followed here.
 
     Yields:
-        What is found, and None for each directory that was looked at, so that somebody who waits can be told.
+        What is found, and None for each directory that was looked at, so that somebody who waits
+        can be told.
     """
     waiting = [root]
     while waiting:
@@ -97,7 +102,8 @@ def walk(root: Path) -> Iterator[TreeEntry | Unreadable | PassedBy | None]:
 
 
 def prefixes_in(directory: Path) -> dict[Path, int | None]:
-    """The TensorFlow checkpoints of one directory, whole or not, each with the number at the end of its name, smallest first.
+    """The TensorFlow checkpoints of one directory, whole or not, each with the number at the end of
+    its name, smallest first.
 
     Raises:
         StorageError: where it cannot be read.
@@ -110,11 +116,15 @@ def prefixes_in(directory: Path) -> dict[Path, int | None]:
             if _checkpoint(directory, name, shards, entries) is None:
                 continue
         found[directory / name] = step_of(name)
-    return dict(sorted(found.items(), key=lambda item: (-1 if item[1] is None else item[1], item[0])))
+    return dict(
+        sorted(found.items(), key=lambda item: (-1 if item[1] is None else item[1], item[0]))
+    )
 
 
 def disk_usage(directory: Path) -> int:
-    """Bytes of all files in a directory and below; what cannot be read counts nothing, and links are not followed."""
+    """Bytes of all files in a directory and below; what cannot be read counts nothing, and links
+    are not followed.
+    """
     total, waiting = 0, [os.fspath(directory)]
     while waiting:
         try:
@@ -133,7 +143,9 @@ def disk_usage(directory: Path) -> int:
 
 
 def _directory(directory: Path, below: list[Path]) -> Iterator[TreeEntry | Unreadable | PassedBy]:
-    """What is in one directory; the directories in it are put into `below` where they are to be looked at."""
+    """What is in one directory; the directories in it are put into `below` where they are to be
+    looked at.
+    """
     with os.scandir(directory) as scan:
         entries = {entry.name: entry for entry in sorted(scan, key=lambda entry: entry.name)}
     if ("journal" in entries or "checkpoints" in entries) and is_run(directory):
@@ -143,8 +155,12 @@ def _directory(directory: Path, below: list[Path]) -> Iterator[TreeEntry | Unrea
         yield _saved_model(directory)
         return
     folders = [entry for entry in entries.values() if entry.is_dir(follow_symlinks=False)]
-    versions = {number: Path(entry) for entry in folders if (number := version_number(entry.name)) is not None
-                and os.path.exists(os.path.join(entry.path, SAVED_MODEL))}
+    versions = {
+        number: Path(entry)
+        for entry in folders
+        if (number := version_number(entry.name)) is not None
+        and os.path.exists(os.path.join(entry.path, SAVED_MODEL))
+    }
     if versions:
         yield _versions(directory, versions)
     yield from _files(directory, entries)
@@ -152,29 +168,49 @@ def _directory(directory: Path, below: list[Path]) -> Iterator[TreeEntry | Unrea
         if name.startswith("."):
             continue
         if entry.is_symlink():
-            if os.path.isdir(entry.path):  # False also where that may not be known: it leads into another's directory, or to itself
+            if os.path.isdir(
+                entry.path
+                # False also where that may not be known: it leads into another's directory, or to
+                # itself
+            ):
                 yield PassedBy(Path(entry))
         elif entry.is_dir(follow_symlinks=False) and Path(entry) not in versions.values():
             below.append(Path(entry))
 
 
 def _saved_model(directory: Path) -> TreeEntry:
-    return TreeEntry(Format.SAVED_MODEL, directory, disk_usage(directory), (directory / SAVED_MODEL).stat().st_mtime)
+    return TreeEntry(
+        Format.SAVED_MODEL,
+        directory,
+        disk_usage(directory),
+        (directory / SAVED_MODEL).stat().st_mtime,
+    )
 
 
 def _versions(base: Path, versions: Mapping[int, Path]) -> TreeEntry:
     newest = versions[max(versions)]
-    return TreeEntry(Format.VERSIONS, base, sum(disk_usage(path) for path in versions.values()), (newest / SAVED_MODEL).stat().st_mtime,
-                 versions=tuple(sorted(versions)))
+    return TreeEntry(
+        Format.VERSIONS,
+        base,
+        sum(disk_usage(path) for path in versions.values()),
+        (newest / SAVED_MODEL).stat().st_mtime,
+        versions=tuple(sorted(versions)),
+    )
 
 
-def _files(directory: Path, entries: Mapping[str, os.DirEntry[str]]) -> Iterator[TreeEntry | Unreadable]:
+def _files(
+    directory: Path, entries: Mapping[str, os.DirEntry[str]]
+) -> Iterator[TreeEntry | Unreadable]:
     """The files of one directory that are models or weights."""
     prefixes = _prefixes(entries)
     for name in sorted({*prefixes, *(name for name in entries if name.endswith(_KERAS_ENDINGS))}):
         try:
             found: TreeEntry | Unreadable | None
-            found = _checkpoint(directory, name, prefixes[name], entries) if name in prefixes else _model_file(entries[name])
+            found = (
+                _checkpoint(directory, name, prefixes[name], entries)
+                if name in prefixes
+                else _model_file(entries[name])
+            )
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -185,24 +221,42 @@ def _files(directory: Path, entries: Mapping[str, os.DirEntry[str]]) -> Iterator
 
 def _prefixes(entries: Collection[str]) -> dict[str, list[str]]:
     """What may be the names of checkpoints of TensorFlow, each with those of its data files."""
-    found: dict[str, list[str]] = {name.removesuffix(_INDEX): [] for name in entries if name.endswith(_INDEX) and name != _INDEX}
+    found: dict[str, list[str]] = {
+        name.removesuffix(_INDEX): []
+        for name in entries
+        if name.endswith(_INDEX) and name != _INDEX
+    }
     for name in entries:
         if match := _SHARD.fullmatch(name):
             found.setdefault(match[1], []).append(name)
     return found
 
 
-def _checkpoint(directory: Path, prefix: str, shards: list[str], entries: Mapping[str, os.DirEntry[str]]) -> TreeEntry | None:
-    """A checkpoint of TensorFlow; other programs have files that end with .index, too. A link that leads nowhere is no file."""
-    entries = {name: entries[name] for name in (prefix + _INDEX, *shards) if name in entries and os.path.exists(entries[name].path)}
+def _checkpoint(
+    directory: Path, prefix: str, shards: list[str], entries: Mapping[str, os.DirEntry[str]]
+) -> TreeEntry | None:
+    """A checkpoint of TensorFlow; other programs have files that end with .index, too. A link that
+    leads nowhere is no file.
+    """
+    entries = {
+        name: entries[name]
+        for name in (prefix + _INDEX, *shards)
+        if name in entries and os.path.exists(entries[name].path)
+    }
     shards = [name for name in shards if name in entries]
     index = entries.get(prefix + _INDEX)
     is_index = index is not None and index.is_file() and _ends_as_index(index)
     if not is_index and not shards:
         return None
     stats = [entry.stat() for entry in entries.values()]
-    return TreeEntry(Format.CHECKPOINT, directory / prefix, sum(each.st_size for each in stats), max(each.st_mtime for each in stats),
-                 step=step_of(prefix), problem=_problem(prefix, is_index, index is not None, shards))
+    return TreeEntry(
+        Format.CHECKPOINT,
+        directory / prefix,
+        sum(each.st_size for each in stats),
+        max(each.st_mtime for each in stats),
+        step=step_of(prefix),
+        problem=_problem(prefix, is_index, index is not None, shards),
+    )
 
 
 def _problem(prefix: str, is_index: bool, has_index: bool, shards: list[str]) -> str | None:
@@ -231,6 +285,10 @@ def _model_file(entry: os.DirEntry[str]) -> TreeEntry | None:
     with open(os.open(entry.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         start = file.read(8)
     format = starts_as(start)
-    problem = None if format is not None else f"begins with {start!r}, as neither a zip archive nor an HDF5 file does"
+    problem = (
+        None
+        if format is not None
+        else f"begins with {start!r}, as neither a zip archive nor an HDF5 file does"
+    )
     guessed = Format.KERAS if entry.name.endswith(".keras") else Format.HDF5
     return TreeEntry(format or guessed, Path(entry), found.st_size, found.st_mtime, problem=problem)

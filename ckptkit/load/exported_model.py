@@ -33,7 +33,8 @@ class ExportedTensor:
 
     Args:
         name: under which it is passed or returned.
-        shape: its sizes, None where any goes; None as a whole where the number of dimensions is open.
+        shape: its sizes, None where any goes; None as a whole where the number of dimensions is
+            open.
         dtype: TensorFlow's name of the type.
     """
 
@@ -46,7 +47,8 @@ class ExportedTensor:
 
 
 class Signature:
-    """One function of an exported model: takes arrays by position or by name, and returns a dictionary of arrays.
+    """One function of an exported model: takes arrays by position or by name, and returns a
+    dictionary of arrays.
 
     Args:
         name: of the signature.
@@ -66,7 +68,15 @@ class Signature:
         (3, 2)
     """
 
-    def __init__(self, name: str, function: Any, inputs: tuple[ExportedTensor, ...], outputs: tuple[ExportedTensor, ...], *, ordered: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        function: Any,
+        inputs: tuple[ExportedTensor, ...],
+        outputs: tuple[ExportedTensor, ...],
+        *,
+        ordered: bool,
+    ) -> None:
         self.name = name
         self.inputs = {each.name: each for each in inputs}
         self.outputs = {each.name: each for each in outputs}
@@ -84,19 +94,25 @@ class Signature:
             The outputs by name, as NumPy arrays.
 
         Raises:
-            ConfigError: where an input is missing, unknown, or of another shape or type than expected.
+            ConfigError: where an input is missing, unknown, or of another shape or type than
+                expected.
         """
         given = self._by_name(positional, named)
         arguments = {name: self._fitting(form, given[name]) for name, form in self.inputs.items()}
         try:
             returned = self._function(**arguments)
         except tf.errors.InvalidArgumentError as error:
-            raise ConfigError(f"The signature {self.name!r} refused its inputs: {first_line(error)}. Expected {self._wanted()}.") from error
+            raise ConfigError(
+                f"The signature {self.name!r} refused its inputs: {first_line(error)}. Expected "
+                f"{self._wanted()}."
+            ) from error
         return {name: returned[name].numpy() for name in self.outputs}
 
     def __repr__(self) -> str:
-        return (f"{self.name}({', '.join(map(str, self.inputs.values()))}) -> "
-                f"{', '.join(map(str, self.outputs.values())) or 'nothing'}")
+        return (
+            f"{self.name}({', '.join(map(str, self.inputs.values()))}) -> "
+            f"{', '.join(map(str, self.outputs.values())) or 'nothing'}"
+        )
 
     def _wanted(self) -> str:
         return ", ".join(map(str, self.inputs.values())) or "no inputs"
@@ -109,17 +125,33 @@ class Signature:
             elif len(self.inputs) > 1 and isinstance(only, list | tuple):
                 positional = tuple(only)
         if len(positional) > len(self.inputs):
-            raise ConfigError(f"The signature {self.name!r} takes {len(self.inputs)} inputs. Received {len(positional)}. Expected {self._wanted()}.")
+            raise ConfigError(
+                f"The signature {self.name!r} takes {len(self.inputs)} inputs. Received "
+                f"{len(positional)}. Expected {self._wanted()}."
+            )
         if len(positional) > 1 and not self._ordered:
-            raise ConfigError(f"This SavedModel does not say in which order {self.name!r} takes its inputs. Pass them by name: {self._wanted()}.")
+            raise ConfigError(
+                f"This SavedModel does not say in which order {self.name!r} takes its inputs. "
+                f"Pass them by name: {self._wanted()}."
+            )
         given = dict(zip(self.inputs, positional, strict=False))
         twice = sorted(given.keys() & named.keys())
         unknown = sorted(named.keys() - self.inputs.keys())
         missing = [name for name in self.inputs if name not in given and name not in named]
-        problems = [f"{what} {', '.join(map(repr, names))}" for what, names in (
-            ("by position and by name", twice), ("unknown", unknown), ("missing", missing)) if names]
+        problems = [
+            f"{what} {', '.join(map(repr, names))}"
+            for what, names in (
+                ("by position and by name", twice),
+                ("unknown", unknown),
+                ("missing", missing),
+            )
+            if names
+        ]
         if problems:
-            raise ConfigError(f"The signature {self.name!r} expects {self._wanted()}. Received: {'; '.join(problems)}.")
+            raise ConfigError(
+                f"The signature {self.name!r} expects {self._wanted()}. Received: "
+                f"{'; '.join(problems)}."
+            )
         return {**given, **named}
 
     def _fitting(self, form: ExportedTensor, value: Any) -> tf.Tensor:
@@ -133,14 +165,23 @@ class Signature:
         try:
             tensor = tf.convert_to_tensor(value) if typed else tf.convert_to_tensor(value, expected)
         except (TypeError, ValueError, tf.errors.OpError) as error:
-            raise ConfigError(f"The input {form.name!r} of {self.name!r} is {form}. Received {type(value).__name__}, which does not become one: "
-                              f"{first_line(error)}") from error
+            raise ConfigError(
+                f"The input {form.name!r} of {self.name!r} is {form}. Received "
+                f"{type(value).__name__}, which does not become one: "
+                f"{first_line(error)}"
+            ) from error
         if tensor.dtype != expected:
-            raise ConfigError(f"The input {form.name!r} of {self.name!r} has another type. Expected {form.dtype}. Received {tensor.dtype.name}: "
-                              f"convert it, as in numpy.asarray(x, {expected.name!r}).")
+            raise ConfigError(
+                f"The input {form.name!r} of {self.name!r} has another type. Expected "
+                f"{form.dtype}. Received {tensor.dtype.name}: "
+                f"convert it, as in numpy.asarray(x, {expected.name!r})."
+            )
         if not tf.TensorShape(form.shape).is_compatible_with(tensor.shape):
-            raise ConfigError(f"The input {form.name!r} of {self.name!r} has another shape. Expected {form}. Received "
-                              f"{shown_form(tuple(tensor.shape), tensor.dtype.name)}.")
+            raise ConfigError(
+                f"The input {form.name!r} of {self.name!r} has another shape. Expected {form}. "
+                "Received "
+                f"{shown_form(tuple(tensor.shape), tensor.dtype.name)}."
+            )
         return tensor
 
 
@@ -180,8 +221,11 @@ class ExportedModel:
         if len(self.signatures) == 1:
             return next(iter(self.signatures.values()))
         known = ", ".join(map(repr, self.signatures)) or "none"
-        raise ConfigError(f"{self.path} has no signature {DEFAULTS[0]!r}, so a call has to say which: model.signatures[name](...). "
-                          f"There is: {known}.")
+        raise ConfigError(
+            f"{self.path} has no signature {DEFAULTS[0]!r}, so a call has to say which: "
+            "model.signatures[name](...). "
+            f"There is: {known}."
+        )
 
     def __call__(self, *positional: Any, **named: Any) -> Any:
         """Runs the default signature.
@@ -201,28 +245,40 @@ class ExportedModel:
     def describe(self) -> str:
         """What it takes and returns, in words; a line for each signature."""
         version = f", version {self.version}" if self.version is not None else ""
-        return "\n".join([f"SavedModel in {self.path}{version}", *(f"  {signature!r}" for signature in self.signatures.values())])
+        return "\n".join(
+            [
+                f"SavedModel in {self.path}{version}",
+                *(f"  {signature!r}" for signature in self.signatures.values()),
+            ]
+        )
 
     __repr__ = describe
 
 
-def load_exported(path_or_base: str | os.PathLike[str], version: int | None = None) -> ExportedModel:
+def load_exported(
+    path_or_base: str | os.PathLike[str], version: int | None = None
+) -> ExportedModel:
     """Loads a SavedModel for inference: no class of the model is needed.
 
-    A SavedModel is a program of TensorFlow, and loading it may run parts of it: load those that you trust.
+    A SavedModel is a program of TensorFlow, and loading it may run parts of it: load those that you
+    trust.
 
     Args:
-        path_or_base: the directory of one SavedModel; or a base with numbered versions, as `export_saved_model` publishes them, of which the newest
-            is taken; or a run, whose `export/` is meant then; or one checkpoint of a run: then the version there that was exported from it.
+        path_or_base: the directory of one SavedModel; or a base with numbered versions, as
+            `export_saved_model` publishes them, of which the newest is taken; or a run, whose
+            `export/` is meant then; or one checkpoint of a run: then the version there that was
+            exported from it.
         version: of a base: another one than the newest.
 
     Returns:
-        An object to call with arrays, by position or by name. Printed, it says what it takes and returns. `signatures` has every function by name.
+        An object to call with arrays, by position or by name. Printed, it says what it takes and
+        returns. `signatures` has every function by name.
 
     Raises:
         CheckpointNotFoundError: where there is no SavedModel, or not this version.
         CorruptCheckpointError: where it cannot be loaded.
-        ConfigError: where an argument cannot be right, or the model has an operation of a library that is not imported.
+        ConfigError: where an argument cannot be right, or the model has an operation of a library
+            that is not imported.
         StorageError: where the system refuses to read.
 
     Example:
@@ -237,17 +293,34 @@ def load_exported(path_or_base: str | os.PathLike[str], version: int | None = No
     with storage_errors("read", directory):
         try:
             loaded = tf.saved_model.load(str(directory))
-        except (OSError, tf.errors.OpError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, AssertionError) as error:
+        except (
+            OSError,
+            tf.errors.OpError,
+            ValueError,
+            TypeError,
+            KeyError,
+            IndexError,
+            AttributeError,
+            RuntimeError,
+            AssertionError,
+        ) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             if operation := unknown_operation(str(error)):
-                raise ConfigError(f"The model in {directory} has the operation {operation!r}, which TensorFlow alone does not have. Import the "
-                                  f"library that brings it first, as in: import tensorflow_text.") from error
-            raise CorruptCheckpointError(f"TensorFlow cannot load {directory}: {first_line(error)}") from error
+                raise ConfigError(
+                    f"The model in {directory} has the operation {operation!r}, which TensorFlow "
+                    "alone does not have. Import the "
+                    f"library that brings it first, as in: import tensorflow_text."
+                ) from error
+            raise CorruptCheckpointError(
+                f"TensorFlow cannot load {directory}: {first_line(error)}"
+            ) from error
     found: Mapping[str, Any] = getattr(loaded, "signatures", None) or {}
     orders, recorded = list(_orders(loaded)), _recorded(directory)
     names = sorted(found, key=lambda name: (name not in DEFAULTS, name))
-    signatures = {name: _signature(name, found[name], [*recorded.get(name, []), *orders]) for name in names}
+    signatures = {
+        name: _signature(name, found[name], [*recorded.get(name, []), *orders]) for name in names
+    }
     return ExportedModel(directory, loaded, signatures)
 
 
@@ -258,30 +331,49 @@ def unknown_operation(said: str) -> str:
 
 
 def _directory_of(path_or_base: object, version: int | None) -> Path:
-    if version is not None and (not isinstance(version, int) or isinstance(version, bool) or version < 0):
+    if version is not None and (
+        not isinstance(version, int) or isinstance(version, bool) or version < 0
+    ):
         raise ConfigError(f"version is a whole number. Received: version={version!r}.")
     found = recognise(path_of(path_or_base))
     base = found.path / "export" if found.format is Format.RUN else found.path
     if found.format is Format.SAVED_MODEL:
         if version is not None:
-            raise ConfigError(f"{base} is one SavedModel, not a base with versions. Received: version={version}; leave it out.")
+            raise ConfigError(
+                f"{base} is one SavedModel, not a base with versions. Received: "
+                f"version={version}; leave it out."
+            )
         return base
     if found.format not in (Format.RUN, Format.VERSIONS):
-        raise ConfigError(f"{base} is a {found.format}, not a SavedModel. ckptkit.load_model and ckptkit.load_weights read those.")
+        raise ConfigError(
+            f"{base} is a {found.format}, not a SavedModel. ckptkit.load_model and "
+            "ckptkit.load_weights read those."
+        )
     versions = versions_in(base) if base.is_dir() else {}
     if not versions:
-        raise CheckpointNotFoundError(f"{found.path} has no exported model: there is no version in {base}.")
+        raise CheckpointNotFoundError(
+            f"{found.path} has no exported model: there is no version in {base}."
+        )
     if found.step is not None:
         if version is not None:
-            raise ConfigError(f"{path_of(path_or_base)} names one checkpoint of a run, and so the version that was exported from it. Received: "
-                              f"version={version}; leave it out, or name the run.")
+            raise ConfigError(
+                f"{path_of(path_or_base)} names one checkpoint of a run, and so the version that "
+                "was exported from it. Received: "
+                f"version={version}; leave it out, or name the run."
+            )
         version = _of_checkpoint(found, base)
     if version is not None and version not in versions:
-        raise CheckpointNotFoundError(f"{base} has no version {version}. There is: {', '.join(map(str, versions))}.")
+        raise CheckpointNotFoundError(
+            f"{base} has no version {version}. There is: {', '.join(map(str, versions))}."
+        )
     chosen = versions[max(versions) if version is None else version]
     if not (chosen / SAVED_MODEL).is_file():
-        raise CorruptCheckpointError(f"{chosen} is no SavedModel: {SAVED_MODEL} is missing. Remove that version, or name another one with version=.",
-                                     "missing", SAVED_MODEL)
+        raise CorruptCheckpointError(
+            f"{chosen} is no SavedModel: {SAVED_MODEL} is missing. Remove that version, or name "
+            "another one with version=.",
+            "missing",
+            SAVED_MODEL,
+        )
     return chosen
 
 
@@ -292,25 +384,44 @@ def _of_checkpoint(found: FoundFormat, base: Path) -> int:
         CheckpointNotFoundError: where none was.
     """
     name = str(CheckpointName(found.step or 0, found.attempt or 0))
-    sources = {each.number: each.record.source for each in list_versions(base) if each.record is not None}
-    fitting = [number for number, source in sources.items() if source.step == found.step and source.checkpoint in ("", name)]
+    sources = {
+        each.number: each.record.source for each in list_versions(base) if each.record is not None
+    }
+    fitting = [
+        number
+        for number, source in sources.items()
+        if source.step == found.step and source.checkpoint in ("", name)
+    ]
     if fitting:
         return fitting[-1]
-    known = ", ".join(f"{number} of {source.checkpoint or f'step {source.step}'}" for number, source in sources.items()) or "none that says it"
-    raise CheckpointNotFoundError(f"No version in {base} was exported from {name}. There is: {known}. Name the run, {found.path}, for the newest "
-                                  f"version; or export that step: ckptkit export {found.path} OUT --step {found.step}.")
+    known = (
+        ", ".join(
+            f"{number} of {source.checkpoint or f'step {source.step}'}"
+            for number, source in sources.items()
+        )
+        or "none that says it"
+    )
+    raise CheckpointNotFoundError(
+        f"No version in {base} was exported from {name}. There is: {known}. Name the run, "
+        f"{found.path}, for the newest "
+        f"version; or export that step: ckptkit export {found.path} OUT --step {found.step}."
+    )
 
 
 def _signature(name: str, function: Any, orders: list[tuple[str, ...]]) -> Signature:
     specs = function.structured_input_signature[1]
-    order = next((order for order in orders if set(order) == set(specs) and len(order) == len(specs)), None)
+    order = next(
+        (order for order in orders if set(order) == set(specs) and len(order) == len(specs)), None
+    )
     inputs = tuple(_form(each, specs[each]) for each in order or sorted(specs))
     outputs = tuple(_form(each, spec) for each, spec in sorted(function.structured_outputs.items()))
     return Signature(name, function, inputs, outputs, ordered=order is not None or len(specs) == 1)
 
 
 def _orders(loaded: Any) -> Iterator[tuple[str, ...]]:
-    """The orders in which the exported functions take their inputs, by name: a signature has its inputs in no order of its own."""
+    """The orders in which the exported functions take their inputs, by name: a signature has its
+    inputs in no order of its own.
+    """
     for function in tf_functions.functions_of(loaded):
         positional, named = function.structured_input_signature
         flat = tf.nest.flatten([list(positional), named])
@@ -319,12 +430,20 @@ def _orders(loaded: Any) -> Iterator[tuple[str, ...]]:
 
 
 def _recorded(directory: Path) -> dict[str, list[tuple[str, ...]]]:
-    """The order of the inputs of each signature as `export_saved_model` has written it down; empty for what somebody else has exported."""
+    """The order of the inputs of each signature as `export_saved_model` has written it down; empty
+    for what somebody else has exported.
+    """
     try:
         signatures = read_export(directory).signatures
-    except (FileNotFoundError, ExportError):  # the record is beside the model, which is whole without it
+    except (
+        FileNotFoundError,
+        ExportError,
+    ):  # the record is beside the model, which is whole without it
         return {}
-    return {name: [tuple(each.name for each in signature.inputs)] for name, signature in signatures.items()}
+    return {
+        name: [tuple(each.name for each in signature.inputs)]
+        for name, signature in signatures.items()
+    }
 
 
 def _form(name: str, spec: Any) -> ExportedTensor:

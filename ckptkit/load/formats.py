@@ -1,4 +1,6 @@
-"""What lies at a path: told by content, not by the name's ending. Reads a few bytes, and imports no TensorFlow."""
+"""What lies at a path: told by content, not by the name's ending. Reads a few bytes, and imports no
+TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,8 @@ class FoundFormat:
 
     Args:
         format: what it is.
-        path: the run, file or directory; of a TensorFlow checkpoint the prefix that TensorFlow's functions take.
+        path: the run, file or directory; of a TensorFlow checkpoint the prefix that TensorFlow's
+            functions take.
         step: of the checkpoint, where the path names one checkpoint of a run; else None.
         attempt: that wrote it, likewise.
     """
@@ -69,11 +72,16 @@ def recognise(source: object) -> FoundFormat:
         if path.is_file():
             return _file(path)
         if os.path.lexists(path) and not path.is_symlink():
-            raise CorruptCheckpointError(f"{path} is no regular file, nor a directory. Expected a model or weights.")
+            raise CorruptCheckpointError(
+                f"{path} is no regular file, nor a directory. Expected a model or weights."
+            )
         if _index(path).is_file():
             return FoundFormat(Format.CHECKPOINT, path)
-    raise CheckpointNotFoundError(f"There is nothing at {path}. Expected a run directory, the prefix or directory of a TensorFlow checkpoint, a "
-                                  f".keras, .weights.h5 or .h5 file, or a SavedModel.")
+    raise CheckpointNotFoundError(
+        f"There is nothing at {path}. Expected a run directory, the prefix or directory of a "
+        "TensorFlow checkpoint, a "
+        f".keras, .weights.h5 or .h5 file, or a SavedModel."
+    )
 
 
 def path_of(source: object) -> Path:
@@ -86,13 +94,20 @@ def path_of(source: object) -> Path:
     if not isinstance(text, str) or not text or "\0" in text:
         raise ConfigError(f"Models and weights are loaded from a path. Received: {source!r}.")
     if _URL.match(text):
-        raise ConfigError(f"Models and weights are loaded from a mounted file system. Received the URL {text!r}: copy it here first.")
+        raise ConfigError(
+            "Models and weights are loaded from a mounted file system. Received the URL "
+            f"{text!r}: copy it here first."
+        )
     return expanded(text)
 
 
 def newest_version(found: FoundFormat) -> Path:
     """The directory of a SavedModel: itself, or the newest of several versions."""
-    return list(versions_in(found.path).values())[-1] if found.format is Format.VERSIONS else found.path
+    return (
+        list(versions_in(found.path).values())[-1]
+        if found.format is Format.VERSIONS
+        else found.path
+    )
 
 
 def in_a_run(directory: Path) -> FoundFormat | None:
@@ -100,7 +115,11 @@ def in_a_run(directory: Path) -> FoundFormat | None:
     real = directory.resolve()
     name = CheckpointName.parse(real.name)
     # One that was moved to quarantine/ or aside/ is none of the run's any more.
-    if name is not None and (directory / MANIFEST).exists() and real == RunLayout(real.parents[1]).checkpoint(name):
+    if (
+        name is not None
+        and (directory / MANIFEST).exists()
+        and real == RunLayout(real.parents[1]).checkpoint(name)
+    ):
         return FoundFormat(Format.RUN, real.parents[1], name.step, name.attempt)
     return None
 
@@ -117,12 +136,18 @@ def _directory(path: Path) -> FoundFormat:
         return FoundFormat(Format.CHECKPOINT, newest)
     if any((version / SAVED_MODEL).exists() for version in versions_in(path).values()):
         return FoundFormat(Format.VERSIONS, path)
-    raise CheckpointNotFoundError(f"{path} is a directory, but neither a run nor a TensorFlow checkpoint nor a SavedModel: it has no "
-                                  f"checkpoints/ or journal/ of a run, no *.index, no {SAVED_MODEL}, and no numbered versions of one.")
+    raise CheckpointNotFoundError(
+        f"{path} is a directory, but neither a run nor a TensorFlow checkpoint nor a SavedModel: "
+        "it has no "
+        f"checkpoints/ or journal/ of a run, no *.index, no {SAVED_MODEL}, and no numbered "
+        "versions of one."
+    )
 
 
 def step_of(prefix: str) -> int | None:
-    """The number at the end of the name of a TensorFlow checkpoint, as its managers give it, or None."""
+    """The number at the end of the name of a TensorFlow checkpoint, as its managers give it, or
+    None.
+    """
     match = _STEP.search(prefix)
     return int(match[1]) if match else None
 
@@ -130,16 +155,24 @@ def step_of(prefix: str) -> int | None:
 def _newest_prefix(path: Path) -> Path | None:
     """The checkpoint that TensorFlow's state file names, or the only one there is."""
     state_file = path / STATE_FILE
-    if state_file.is_file() and (match := _STATE_LINE.search(state_file.read_text(errors="replace")[:1_000_000])):
+    if state_file.is_file() and (
+        match := _STATE_LINE.search(state_file.read_text(errors="replace")[:1_000_000])
+    ):
         named = path / match[1]
         if _index(named).is_file():
             return named
-        raise CheckpointNotFoundError(f"{state_file} names {named} as the newest checkpoint, and that is not there. Name the prefix of another one "
-                                      f"(its path without '.index').")
+        raise CheckpointNotFoundError(
+            f"{state_file} names {named} as the newest checkpoint, and that is not there. Name "
+            "the prefix of another one "
+            f"(its path without '.index')."
+        )
     prefixes = sorted(each.with_suffix("") for each in path.glob("?*.index"))
     if len(prefixes) > 1:
-        raise ConfigError(f"{path} has several checkpoints, and no state file that names the newest. Name one: "
-                          + ", ".join(str(prefix) for prefix in prefixes[:5]) + (", ..." if len(prefixes) > 5 else "."))
+        raise ConfigError(
+            f"{path} has several checkpoints, and no state file that names the newest. Name one: "
+            + ", ".join(str(prefix) for prefix in prefixes[:5])
+            + (", ..." if len(prefixes) > 5 else ".")
+        )
     return prefixes[0] if prefixes else None
 
 
@@ -158,12 +191,19 @@ def _file(path: Path) -> FoundFormat:
         return FoundFormat(format, path)
     if _index(path).is_file():  # a file may have the name of a prefix
         return FoundFormat(Format.CHECKPOINT, path)
-    raise CorruptCheckpointError(f"{path} is neither a .keras file (a zip archive) nor an HDF5 file: it begins with {start!r}. Expected the bytes "
-                                 f"{_ZIP!r} or {_HDF5!r}.", "unreadable", path.name)
+    raise CorruptCheckpointError(
+        f"{path} is neither a .keras file (a zip archive) nor an HDF5 file: it begins with "
+        f"{start!r}. Expected the bytes "
+        f"{_ZIP!r} or {_HDF5!r}.",
+        "unreadable",
+        path.name,
+    )
 
 
 def starts_as(start: bytes) -> Format | None:
-    """The format of a file that begins with these eight bytes: a .keras file, HDF5, or None where it is neither."""
+    """The format of a file that begins with these eight bytes: a .keras file, HDF5, or None where
+    it is neither.
+    """
     if start.startswith((_ZIP, _EMPTY_ZIP)):
         return Format.KERAS
     return Format.HDF5 if start == _HDF5 else None

@@ -1,4 +1,6 @@
-"""Reading HDF5 files that somebody else may have made: no link out of the file is followed, and no size is believed that the file does not hold."""
+"""Reading HDF5 files that somebody else may have made: no link out of the file is followed, and no
+size is believed that the file does not hold.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,11 @@ def opened(path: Path) -> Iterator[h5py.File]:
             with h5py.File(path, "r") as file:
                 yield file
             return
-        with archive(path) as zipped, zipped.open(member(zipped, path, WEIGHTS)) as inner, h5py.File(inner, "r") as file:
+        with (
+            archive(path) as zipped,
+            zipped.open(member(zipped, path, WEIGHTS)) as inner,
+            h5py.File(inner, "r") as file,
+        ):
             yield file
 
 
@@ -68,11 +74,22 @@ def _damage(path: Path) -> Iterator[None]:
     try:
         yield
     except (*ZIP_ERRORS, KeyError, UnicodeDecodeError, OverflowError) as error:
-        raise CorruptCheckpointError(f"{path} is damaged and cannot be read: {_first_line(error)}", "unreadable", path.name) from error
-    except OSError as error:  # EINVAL: a place before the beginning of the file, which an archive names
-        if error.errno not in (None, errno.EINVAL) and error.strerror and "h5" not in str(error).lower() and "unable to" not in str(error).lower():
+        raise CorruptCheckpointError(
+            f"{path} is damaged and cannot be read: {_first_line(error)}", "unreadable", path.name
+        ) from error
+    except (
+        OSError
+    ) as error:  # EINVAL: a place before the beginning of the file, which an archive names
+        if (
+            error.errno not in (None, errno.EINVAL)
+            and error.strerror
+            and "h5" not in str(error).lower()
+            and "unable to" not in str(error).lower()
+        ):
             raise
-        raise CorruptCheckpointError(f"{path} is damaged and cannot be read: {_first_line(error)}", "unreadable", path.name) from error
+        raise CorruptCheckpointError(
+            f"{path} is damaged and cannot be read: {_first_line(error)}", "unreadable", path.name
+        ) from error
 
 
 def _first_line(error: Exception) -> str:
@@ -91,19 +108,31 @@ def archive(path: Path) -> Iterator[zipfile.ZipFile]:
         yield zipped
 
 
-def member(zipped: zipfile.ZipFile, path: Path, name: str, most_bytes: int | None = None) -> zipfile.ZipInfo:
+def member(
+    zipped: zipfile.ZipFile, path: Path, name: str, most_bytes: int | None = None
+) -> zipfile.ZipInfo:
     """A member of a .keras file whose size can be believed.
 
     Raises:
-        CorruptCheckpointError: where it is not there, or says that it is far larger than what is stored of it.
+        CorruptCheckpointError: where it is not there, or says that it is far larger than what is
+            stored of it.
     """
     if name not in zipped.namelist():
-        raise CorruptCheckpointError(f"{path} has no {name} in it, so it is no whole .keras file.", "missing", name)
+        raise CorruptCheckpointError(
+            f"{path} has no {name} in it, so it is no whole .keras file.", "missing", name
+        )
     info = zipped.getinfo(name)
     too_large = most_bytes is not None and info.file_size > most_bytes
-    if too_large or (info.file_size > _SMALL_BYTES and info.file_size > _MOST_ZIPPED * info.compress_size):
-        raise CorruptCheckpointError(f"{name} in {path} says that it has {size(info.file_size)}, of which {size(info.compress_size)} are stored. "
-                                     f"Such a file is not unpacked.", "size", name)
+    if too_large or (
+        info.file_size > _SMALL_BYTES and info.file_size > _MOST_ZIPPED * info.compress_size
+    ):
+        raise CorruptCheckpointError(
+            f"{name} in {path} says that it has {size(info.file_size)}, of which "
+            f"{size(info.compress_size)} are stored. "
+            f"Such a file is not unpacked.",
+            "size",
+            name,
+        )
     return info
 
 
@@ -119,7 +148,9 @@ def group_at(parent: Any, name: str) -> Any:
             return None
         found = _own(found, part)
         if not isinstance(found, h5py.Group):
-            raise CorruptCheckpointError(f"{_where(found)} is no group. Expected one of Keras' groups of weights.")
+            raise CorruptCheckpointError(
+                f"{_where(found)} is no group. Expected one of Keras' groups of weights."
+            )
     return found
 
 
@@ -127,17 +158,22 @@ def dataset_at(group: Any, name: str) -> Any:
     """A dataset that lies in this very file, with a size that can be believed.
 
     Raises:
-        CorruptCheckpointError: where it is not there, is a link, has its values in another file, or says that it is far larger than what is stored.
+        CorruptCheckpointError: where it is not there, is a link, has its values in another file, or
+            says that it is far larger than what is stored.
     """
     parent = group
     *parts, last = name.split("/")
     if parts:
         parent = group_at(group, "/".join(parts))
     if parent is None or last not in parent:
-        raise CorruptCheckpointError(f"{group.file.filename} has no dataset {group.name}/{name}.", "missing", name)
+        raise CorruptCheckpointError(
+            f"{group.file.filename} has no dataset {group.name}/{name}.", "missing", name
+        )
     found = _own(parent, last)
     if not isinstance(found, h5py.Dataset):
-        raise CorruptCheckpointError(f"{_where(found)} is no dataset. Expected the values of a weight.")
+        raise CorruptCheckpointError(
+            f"{_where(found)} is no dataset. Expected the values of a weight."
+        )
     check_dataset(found)
     return found
 
@@ -149,21 +185,37 @@ def check_dataset(dataset: Any) -> None:
         CorruptCheckpointError: where not.
     """
     if dataset.external or dataset.is_virtual:
-        raise CorruptCheckpointError(f"{_where(dataset)} has its values in another file, and none is followed. Expected values in this file.")
+        raise CorruptCheckpointError(
+            f"{_where(dataset)} has its values in another file, and none is followed. Expected "
+            "values in this file."
+        )
     if dataset.shape is None or dataset.dtype.hasobject:
-        raise CorruptCheckpointError(f"{_where(dataset)} has no numbers in it (type {dataset.dtype}). Expected the values of a weight.")
-    declared, stored = math.prod(dataset.shape) * dataset.dtype.itemsize, dataset.id.get_storage_size()
+        raise CorruptCheckpointError(
+            f"{_where(dataset)} has no numbers in it (type {dataset.dtype}). Expected the values "
+            "of a weight."
+        )
+    declared, stored = (
+        math.prod(dataset.shape) * dataset.dtype.itemsize,
+        dataset.id.get_storage_size(),
+    )
     if declared > _SMALL_BYTES and declared > _MOST_EXPANSION * stored:
-        raise CorruptCheckpointError(f"{_where(dataset)} declares the shape {dataset.shape}, which is {size(declared)}; {size(stored)} are stored. "
-                                     f"Such a dataset is not read.", "size")
+        raise CorruptCheckpointError(
+            f"{_where(dataset)} declares the shape {dataset.shape}, which is {size(declared)}; "
+            f"{size(stored)} are stored. "
+            f"Such a dataset is not read.",
+            "size",
+        )
 
 
 def _own(parent: Any, name: str) -> Any:
     link = parent.get(name, getlink=True)
     if not isinstance(link, h5py.HardLink):
         target = f" to {link.filename}" if isinstance(link, h5py.ExternalLink) else ""
-        raise CorruptCheckpointError(f"{parent.file.filename}: {parent.name.rstrip('/')}/{name} is a link{target} ({type(link).__name__}), and "
-                                     f"none is followed. Expected values in this file.")
+        raise CorruptCheckpointError(
+            f"{parent.file.filename}: {parent.name.rstrip('/')}/{name} is a link{target} "
+            f"({type(link).__name__}), and "
+            f"none is followed. Expected values in this file."
+        )
     return parent[name]
 
 
@@ -182,7 +234,9 @@ def walk(group: Any) -> Iterator[Any]:
         here = to_visit.pop()
         seen += 1
         if seen > _MOST_GROUPS:
-            raise CorruptCheckpointError(f"{group.file.filename} has more than {_MOST_GROUPS:,} groups, or a circle of them.")
+            raise CorruptCheckpointError(
+                f"{group.file.filename} has more than {_MOST_GROUPS:,} groups, or a circle of them."
+            )
         inner = []
         for name in here:
             found = _own(here, name)
@@ -195,7 +249,9 @@ def walk(group: Any) -> Iterator[Any]:
 
 
 def dtype_of(dataset: Any) -> str:
-    """TensorFlow's name of a dataset's type; Keras notes bfloat16 beside it, which HDF5 does not know."""
+    """TensorFlow's name of a dataset's type; Keras notes bfloat16 beside it, which HDF5 does not
+    know.
+    """
     return "bfloat16" if dataset.attrs.get("dtype") == "bfloat16" else str(dataset.dtype.name)
 
 
@@ -212,7 +268,9 @@ def values(dataset: Any) -> Any:
     if _is_two_bytes(array):
         return array.view(tf.bfloat16.as_numpy_dtype)
     if array.dtype.kind != "f":
-        raise CorruptCheckpointError(f"{_where(dataset)} says that it is bfloat16, and has values of the type {array.dtype}.")
+        raise CorruptCheckpointError(
+            f"{_where(dataset)} says that it is bfloat16, and has values of the type {array.dtype}."
+        )
     return array.astype(tf.bfloat16.as_numpy_dtype)
 
 
@@ -222,14 +280,16 @@ def _is_two_bytes(array: Any) -> bool:
 
 
 def values_as(dataset: Any, dtype: str) -> Any:
-    """A dataset's values as an array of a variable's type. Whole numbers may have another width, and so may fractions.
+    """A dataset's values as an array of a variable's type. Whole numbers may have another width,
+    and so may fractions.
 
     Args:
         dataset: the values.
         dtype: TensorFlow's name of the variable's type.
 
     Raises:
-        CorruptCheckpointError: where they cannot be believed, or are of another kind: texts, records, fractions for a whole number.
+        CorruptCheckpointError: where they cannot be believed, or are of another kind: texts,
+            records, fractions for a whole number.
     """
     array, wanted = values(dataset), tf.as_dtype(dtype)
     if wanted == tf.bfloat16 and _is_two_bytes(array):
@@ -238,13 +298,21 @@ def values_as(dataset: Any, dtype: str) -> Any:
         found = tf.as_dtype(array.dtype)
     except TypeError:  # no type of TensorFlow's: records, say
         found = None
-    if found is None or not (found == wanted or (found.is_integer and wanted.is_integer) or (found.is_floating and wanted.is_floating)):
-        raise CorruptCheckpointError(f"{_where(dataset)} has values of the type {dataset.dtype}. Expected {wanted.name}, or the like of it.")
+    if found is None or not (
+        found == wanted
+        or (found.is_integer and wanted.is_integer)
+        or (found.is_floating and wanted.is_floating)
+    ):
+        raise CorruptCheckpointError(
+            f"{_where(dataset)} has values of the type {dataset.dtype}. Expected {wanted.name}, "
+            "or the like of it."
+        )
     return array.astype(wanted.as_numpy_dtype)
 
 
 def names(group: Any, attribute: str) -> list[str]:
-    """A list of names among a group's attributes; Keras cuts a long one into `<attribute>0`, `<attribute>1`, ...
+    """A list of names among a group's attributes; Keras cuts a long one into `<attribute>0`,
+    `<attribute>1`, ...
 
     Raises:
         CorruptCheckpointError: where it is something else than a list of names.
@@ -263,8 +331,15 @@ def names(group: Any, attribute: str) -> list[str]:
 def _list(group: Any, attribute: str) -> list[Any]:
     found = group.attrs[attribute]
     # An empty list has been written as one of numbers.
-    if not isinstance(found, np.ndarray) or found.ndim != 1 or (found.size and found.dtype.kind not in "SUO"):
-        raise CorruptCheckpointError(f"{_where(group)}: the attribute {attribute} is no list of names. Received: {str(found)[:100]!r}.")
+    if (
+        not isinstance(found, np.ndarray)
+        or found.ndim != 1
+        or (found.size and found.dtype.kind not in "SUO")
+    ):
+        raise CorruptCheckpointError(
+            f"{_where(group)}: the attribute {attribute} is no list of names. Received: "
+            f"{str(found)[:100]!r}."
+        )
     return list(found)
 
 

@@ -1,4 +1,6 @@
-"""Whether a .keras file is what was written: it is a zip archive, which has a CRC-32 of each member. Imports no TensorFlow."""
+"""Whether a .keras file is what was written: it is a zip archive, which has a CRC-32 of each
+member. Imports no TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,14 @@ from pathlib import Path
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.run.verify import judging
 
-ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError)
+ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+)
 """What Python raises over a damaged archive; a flipped bit may name any way of compression."""
 
 _CHUNK_BYTES = 1024 * 1024
@@ -34,15 +43,28 @@ def check_archive(path: Path, progress: Callable[[int], None] = lambda _: None) 
     with judging(path, path.name):
         try:
             with zipfile.ZipFile(path) as archive:
-                bad = next((info.filename for info in archive.infolist() if not _is_whole(archive, info, progress)), None)
+                bad = next(
+                    (
+                        info.filename
+                        for info in archive.infolist()
+                        if not _is_whole(archive, info, progress)
+                    ),
+                    None,
+                )
         except (*ZIP_ERRORS, ValueError) as error:
-            raise CorruptCheckpointError(f"{path} is no whole archive: {error}.", "unreadable", path.name) from error
+            raise CorruptCheckpointError(
+                f"{path} is no whole archive: {error}.", "unreadable", path.name
+            ) from error
         if bad is not None:
-            raise CorruptCheckpointError(f"{bad} in {path} is damaged (CRC-32 differs).", "digest", path.name)
+            raise CorruptCheckpointError(
+                f"{bad} in {path} is damaged (CRC-32 differs).", "digest", path.name
+            )
         return path.stat().st_size
 
 
-def _is_whole(archive: zipfile.ZipFile, info: zipfile.ZipInfo, progress: Callable[[int], None]) -> bool:
+def _is_whole(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, progress: Callable[[int], None]
+) -> bool:
     try:
         with archive.open(info) as member:
             while chunk := member.read(_CHUNK_BYTES):

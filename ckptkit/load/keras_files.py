@@ -1,4 +1,6 @@
-"""Weights in the files that Keras writes: .keras, .weights.h5, and .h5 of Keras 2 and of its whole models."""
+"""Weights in the files that Keras writes: .keras, .weights.h5, and .h5 of Keras 2 and of its whole
+models.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,18 @@ OWN = "top_level_model_weights"
 _OLD_LAYERS = "_layer_checkpoint_dependencies"
 """What Keras 2.12 called `layers`."""
 
-_NOT_OF_THE_MODEL = frozenset({"optimizer", "seed_generator", "_loss_tracker", "loss_tracker", "metrics", "_metrics", "_compile_metrics",
-                               "compile_metrics"})
+_NOT_OF_THE_MODEL = frozenset(
+    {
+        "optimizer",
+        "seed_generator",
+        "_loss_tracker",
+        "loss_tracker",
+        "metrics",
+        "_metrics",
+        "_compile_metrics",
+        "compile_metrics",
+    }
+)
 
 
 @contextmanager
@@ -32,7 +44,8 @@ def opened(path: Path, model: Any) -> Iterator[WeightSource]:
     """The weights in a file that Keras wrote.
 
     Raises:
-        CorruptCheckpointError: where it cannot be read, or has something in it that is not to be believed.
+        CorruptCheckpointError: where it cannot be read, or has something in it that is not to be
+            believed.
         StorageError: where the system refuses.
     """
     with hdf5.opened(path) as file:
@@ -41,7 +54,14 @@ def opened(path: Path, model: Any) -> Iterator[WeightSource]:
             saved, live = _legacy(group, model)
         else:
             saved, live = _by_address(file, model)
-        yield WeightSource(str(path), saved, live, lambda chosen: [hdf5.values(hdf5.dataset_at(file, saved[number].key)) for number in chosen])
+        yield WeightSource(
+            str(path),
+            saved,
+            live,
+            lambda chosen: [
+                hdf5.values(hdf5.dataset_at(file, saved[number].key)) for number in chosen
+            ],
+        )
 
 
 def legacy_group(file: Any) -> Any:
@@ -57,26 +77,45 @@ def _by_address(file: Any, model: Any) -> tuple[tuple[Weight, ...], tuple[Weight
     for dataset in hdf5.walk(file):
         parts = dataset.name.strip("/").split("/")
         if len(parts) < 2 or parts[-2] != "vars":
-            raise CorruptCheckpointError(f"{file.filename}: {dataset.name} is not where Keras keeps weights (.../vars/0). Expected a .weights.h5 "
-                                         f"file, or a whole model in .h5.")
+            raise CorruptCheckpointError(
+                f"{file.filename}: {dataset.name} is not where Keras keeps weights (.../vars/0). "
+                "Expected a .weights.h5 "
+                f"file, or a whole model in .h5."
+            )
         if not _NOT_OF_THE_MODEL & set(parts):
             address = "/".join("layers" if part == _OLD_LAYERS else part for part in parts)
             layer = hdf5.text(dataset.parent, "name") or "/".join(parts[:-2])
-            saved.append(Weight(key="/".join(parts), address=address, name=f"{layer}/{parts[-1]}", shape=tuple(dataset.shape),
-                                dtype=hdf5.dtype_of(dataset)))
+            saved.append(
+                Weight(
+                    key="/".join(parts),
+                    address=address,
+                    name=f"{layer}/{parts[-1]}",
+                    shape=tuple(dataset.shape),
+                    dtype=hdf5.dtype_of(dataset),
+                )
+            )
     return tuple(saved), live_weights(model, keras_saving.addresses_in_h5(model))
 
 
 def _legacy(group: Any, model: Any) -> tuple[tuple[Weight, ...], tuple[Weight, ...]]:
-    """The older form: layers with weights, in the order of the model, each with its weights in order."""
+    """The older form: layers with weights, in the order of the model, each with its weights in
+    order.
+    """
     saved = []
     named = [name for name in hdf5.names(group, "layer_names") if _weight_names(group, name)]
     for number, layer in enumerate([*named, *([OWN] if _weight_names(group, OWN) else [])]):
         place = "own" if layer == OWN else str(number)
         for index, name in enumerate(_weight_names(group, layer)):
             dataset = hdf5.dataset_at(hdf5.group_at(group, layer), name)
-            saved.append(Weight(key=dataset.name.strip("/"), address=f"{place}/{index}", name=f"{layer}/{_last(name)}", shape=tuple(dataset.shape),
-                                dtype=hdf5.dtype_of(dataset)))
+            saved.append(
+                Weight(
+                    key=dataset.name.strip("/"),
+                    address=f"{place}/{index}",
+                    name=f"{layer}/{_last(name)}",
+                    shape=tuple(dataset.shape),
+                    dtype=hdf5.dtype_of(dataset),
+                )
+            )
     places = {}
     for number, layer in enumerate(each for each in model.layers if each.weights):
         for index, variable in enumerate(keras_saving.legacy_weights(layer)):
@@ -92,5 +131,7 @@ def _weight_names(group: Any, layer: str) -> list[str]:
 
 
 def _last(path: str) -> str:
-    """A weight's own name. Layers inside a layer may have several of one name: those are known by their place alone."""
+    """A weight's own name. Layers inside a layer may have several of one name: those are known by
+    their place alone.
+    """
     return path.removesuffix(":0").rpartition("/")[2]

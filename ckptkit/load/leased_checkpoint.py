@@ -23,8 +23,10 @@ def read_run(found: FoundFormat, step: int | str | None, action: Callable[[Check
 
     Args:
         found: the run, or one checkpoint of it.
-        step: a number, `"latest"` or `"best"`; None stands for the newest good one: a damaged one is said and passed over.
-        action: reads what it needs; is called again with another one where that one vanished or was damaged.
+        step: a number, `"latest"` or `"best"`; None stands for the newest good one: a damaged one
+            is said and passed over.
+        action: reads what it needs; is called again with another one where that one vanished or was
+            damaged.
 
     Raises:
         CheckpointNotFoundError: where there is none.
@@ -35,7 +37,11 @@ def read_run(found: FoundFormat, step: int | str | None, action: Callable[[Check
     if found.step is None and step in (None, "latest"):
         return _newest_good(run, action)
     exact = CheckpointName(found.step, found.attempt or 0) if found.step is not None else None
-    return _read(run, lambda: _named(run, exact) if exact else run.find(step if step is not None else "latest"), action)
+    return _read(
+        run,
+        lambda: _named(run, exact) if exact else run.find(step if step is not None else "latest"),
+        action,
+    )
 
 
 def _read(run: StoredRun, choose: Callable[[], Checkpoint], action: Callable[[Checkpoint], T]) -> T:
@@ -76,7 +82,9 @@ def _newest_good(run: StoredRun, action: Callable[[Checkpoint], T]) -> T:
         except CorruptCheckpointError as error:
             if not chosen or chosen[0].name in bad:
                 raise
-            logger.warning("%s is damaged, and the checkpoint before it counts: %s", chosen[0].name, error)
+            logger.warning(
+                "%s is damaged, and the checkpoint before it counts: %s", chosen[0].name, error
+            )
             bad[chosen[0].name] = error
 
 

@@ -1,4 +1,6 @@
-"""No memory is taken for what a file only claims: while a model is built from it, its variables may not be larger than what was saved of them."""
+"""No memory is taken for what a file only claims: while a model is built from it, its variables may
+not be larger than what was saved of them.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,14 @@ from ckptkit.errors import CorruptCheckpointError
 from ckptkit.log import size
 
 SMALL_BYTES = 64 * 1024 * 1024
-"""A variable up to this size need not have its like among the saved ones: counters, seeds, matrices of metrics."""
+"""A variable up to this size need not have its like among the saved ones: counters, seeds, matrices
+of metrics.
+"""
 
 COPIES = 8
-"""A model takes no more than so many copies of what was saved: an optimizer that was not saved makes up to three or four."""
+"""A model takes no more than so many copies of what was saved: an optimizer that was not saved
+makes up to three or four.
+"""
 
 
 @contextmanager
@@ -45,8 +51,12 @@ def bounded(path: Path, saved_bytes: Iterable[int]) -> Iterator[None]:
             made += wanted
             if wanted > largest or made > most:
                 raise CorruptCheckpointError(
-                    f"The model described in {path} has a variable of shape {shape}, which is {size(wanted)}, {size(made)} with those before it; the "
-                    f"largest that was saved has {size(max(sizes, default=0))}, all of them {size(sum(sizes))}. Such a model is not built.", "size")
+                    f"The model described in {path} has a variable of shape {shape}, which is "
+                    f"{size(wanted)}, {size(made)} with those before it; the "
+                    f"largest that was saved has {size(max(sizes, default=0))}, all of them "
+                    f"{size(sum(sizes))}. Such a model is not built.",
+                    "size",
+                )
         return next_creator(**arguments)
 
     with tf.variable_creator_scope(make):

@@ -86,17 +86,28 @@ def describe(found: FoundFormat, version: int | None = None) -> Description:
         StorageError: where the system refuses to read.
     """
     if version is not None and found.format is not Format.VERSIONS:
-        raise ConfigError(f"{found.path} is a {found.format}, which has no versions or steps. Received: {version}; leave it out.")
+        raise ConfigError(
+            f"{found.path} is a {found.format}, which has no versions or steps. Received: "
+            f"{version}; leave it out."
+        )
     if found.format is Format.VERSIONS:
         versions = versions_in(found.path)
         if version is not None and version not in versions:
-            raise CheckpointNotFoundError(f"{found.path} has no version {version}. There is: {', '.join(map(str, versions))}.")
-        return _saved_model(versions[max(versions) if version is None else version], tuple(versions))
+            raise CheckpointNotFoundError(
+                f"{found.path} has no version {version}. There is: {', '.join(map(str, versions))}."
+            )
+        return _saved_model(
+            versions[max(versions) if version is None else version], tuple(versions)
+        )
     if found.format is Format.SAVED_MODEL:
         return _saved_model(found.path)
     if found.format is Format.CHECKPOINT:
-        return Description(format=found.format, path=found.path, size_bytes=_sizes(found.path.parent.glob(f"{found.path.name}.*")),
-                           variables=_tensors(found.path))
+        return Description(
+            format=found.format,
+            path=found.path,
+            size_bytes=_sizes(found.path.parent.glob(f"{found.path.name}.*")),
+            variables=_tensors(found.path),
+        )
     return _keras(found.path) if found.format is Format.KERAS else _hdf5(found.path)
 
 
@@ -104,24 +115,43 @@ def _keras(path: Path) -> Description:
     with hdf5.archive(path) as zipped:
         config = _dictionary(path, zipped.read(hdf5.member(zipped, path, MEMBER, _MOST_BYTES)))
         has_metadata = _METADATA in zipped.namelist()
-        metadata = _dictionary(path, zipped.read(hdf5.member(zipped, path, _METADATA, _MOST_BYTES))) if has_metadata else {}
+        metadata = (
+            _dictionary(path, zipped.read(hdf5.member(zipped, path, _METADATA, _MOST_BYTES)))
+            if has_metadata
+            else {}
+        )
     with hdf5.opened(path) as file:
         variables = tuple(_datasets(file))
-    return Description(format=Format.KERAS, path=path, size_bytes=_sizes([path]), model=str(config.get("class_name", "")),
-                       compiled=bool(config.get("compile_config")), variables=variables,
-                       versions={"keras": str(metadata["keras_version"])} if "keras_version" in metadata else {})
+    return Description(
+        format=Format.KERAS,
+        path=path,
+        size_bytes=_sizes([path]),
+        model=str(config.get("class_name", "")),
+        compiled=bool(config.get("compile_config")),
+        variables=variables,
+        versions={"keras": str(metadata["keras_version"])} if "keras_version" in metadata else {},
+    )
 
 
 def _hdf5(path: Path) -> Description:
     with hdf5.opened(path) as file:
         config = hdf5.text(file, CONFIG)
         group = legacy_group(file)
-        version = hdf5.text(file, "keras_version") or (hdf5.text(group, "keras_version") if group is not None else None)
-        weights = "weights in HDF5 (.weights.h5)" if group is None else "weights in HDF5 (.h5, by layers)"
+        version = hdf5.text(file, "keras_version") or (
+            hdf5.text(group, "keras_version") if group is not None else None
+        )
+        weights = (
+            "weights in HDF5 (.weights.h5)" if group is None else "weights in HDF5 (.h5, by layers)"
+        )
         return Description(
-            format="whole model in HDF5 (.h5)" if config else weights, path=path, size_bytes=_sizes([path]),
+            format="whole model in HDF5 (.h5)" if config else weights,
+            path=path,
+            size_bytes=_sizes([path]),
             model=str(_dictionary(path, config).get("class_name", "")) if config else "",
-            compiled=TRAINING_CONFIG in file.attrs, versions={"keras": version} if version else {}, variables=tuple(_datasets(file)))
+            compiled=TRAINING_CONFIG in file.attrs,
+            versions={"keras": version} if version else {},
+            variables=tuple(_datasets(file)),
+        )
 
 
 def _saved_model(path: Path, published: tuple[int, ...] = ()) -> Description:
@@ -129,21 +159,37 @@ def _saved_model(path: Path, published: tuple[int, ...] = ()) -> Description:
         content = read_bounded(path / SAVED_MODEL, _MOST_GRAPH_BYTES)
         signatures, version = tf_functions.signatures_in(content)
     except OSError as error:
-        raise CorruptCheckpointError(f"{path / SAVED_MODEL} cannot be read: {error.strerror or error}.", "missing", SAVED_MODEL) from error
+        raise CorruptCheckpointError(
+            f"{path / SAVED_MODEL} cannot be read: {error.strerror or error}.",
+            "missing",
+            SAVED_MODEL,
+        ) from error
     except ValueError as error:
-        raise CorruptCheckpointError(f"{path / SAVED_MODEL} is no SavedModel: {error}.", "unreadable", SAVED_MODEL) from error
+        raise CorruptCheckpointError(
+            f"{path / SAVED_MODEL} is no SavedModel: {error}.", "unreadable", SAVED_MODEL
+        ) from error
     has_variables = (path / f"{VARIABLES}.index").is_file()
     with storage_errors("look at", path):
         files = [each for each in path.rglob("*") if each.is_file() and not each.is_symlink()]
-    return Description(format=Format.SAVED_MODEL, path=path, size_bytes=_sizes(files), published=published, signatures=signatures,
-                       versions={"tensorflow": version} if version else {}, variables=_tensors(path / VARIABLES) if has_variables else ())
+    return Description(
+        format=Format.SAVED_MODEL,
+        path=path,
+        size_bytes=_sizes(files),
+        published=published,
+        signatures=signatures,
+        versions={"tensorflow": version} if version else {},
+        variables=_tensors(path / VARIABLES) if has_variables else (),
+    )
 
 
 def _tensors(prefix: Path) -> tuple[Variable, ...]:
     reader = reader_of(prefix)
     types = reader.get_variable_to_dtype_map()
-    return tuple(_variable(name.removesuffix(SUFFIX), shape, types[name].name) for name, shape in sorted(reader.get_variable_to_shape_map().items())
-                 if name != tf_checkpoint.OBJECT_GRAPH)
+    return tuple(
+        _variable(name.removesuffix(SUFFIX), shape, types[name].name)
+        for name, shape in sorted(reader.get_variable_to_shape_map().items())
+        if name != tf_checkpoint.OBJECT_GRAPH
+    )
 
 
 def _datasets(group: Any) -> Iterable[Variable]:
@@ -154,7 +200,11 @@ def _datasets(group: Any) -> Iterable[Variable]:
 def _variable(name: str, shape: Iterable[int], dtype: str) -> Variable:
     sizes = tuple(int(size) for size in shape)
     try:
-        width = tf.as_dtype(dtype).size if dtype not in ("string", "object", "variant", "resource") else 0
+        width = (
+            tf.as_dtype(dtype).size
+            if dtype not in ("string", "object", "variant", "resource")
+            else 0
+        )
     except TypeError:
         width = 0
     return Variable(name, sizes, dtype, width * math.prod(sizes))
@@ -164,7 +214,9 @@ def _dictionary(path: Path, text: str | bytes | None) -> dict[str, Any]:
     try:
         found = json.loads(text or "{}")
     except (ValueError, RecursionError) as error:
-        raise CorruptCheckpointError(f"What the model in {path} is made of cannot be read: {error}.") from error
+        raise CorruptCheckpointError(
+            f"What the model in {path} is made of cannot be read: {error}."
+        ) from error
     if not isinstance(found, dict):
         raise CorruptCheckpointError(f"What the model in {path} is made of is no JSON object.")
     return found

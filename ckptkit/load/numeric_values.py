@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 
 _PIECE = 1 << 18
-"""Elements in a piece: what is computed with them takes a few megabytes, however large the tensor."""
+"""Elements in a piece: what is computed with them takes a few megabytes, however large the tensor.
+"""
 
 _SMALL_INTEGERS = frozenset({"int2", "uint2", "int4", "uint4"})
 
 
 def kind_of(dtype: Any) -> str:
-    """How values of a type are to be taken: `float`, `integer`, `complex`, or empty where they are no numbers.
+    """How values of a type are to be taken: `float`, `integer`, `complex`, or empty where they are
+    no numbers.
 
     Args:
         dtype: NumPy's; also one of those that TensorFlow adds (bfloat16, float8, int4).
@@ -33,7 +35,13 @@ def numbers(piece: Any) -> Any:
     """
     kind = kind_of(piece.dtype)
     if kind == "integer":
-        return piece.astype(np.int8) if piece.dtype.name in _SMALL_INTEGERS else piece.astype(np.uint8) if piece.dtype.kind == "b" else piece
+        return (
+            piece.astype(np.int8)
+            if piece.dtype.name in _SMALL_INTEGERS
+            else piece.astype(np.uint8)
+            if piece.dtype.kind == "b"
+            else piece
+        )
     with np.errstate(invalid="ignore"):  # a NaN may be one that the processor signals
         return piece.astype(np.float64 if kind == "float" else np.complex128)
 
@@ -46,4 +54,4 @@ def pieces(*arrays: Any) -> Iterator[tuple[int, tuple[Any, ...]]]:
     """
     flat = [np.ascontiguousarray(array).reshape(-1) for array in arrays]
     for begin in range(0, flat[0].size, _PIECE):
-        yield begin, tuple(each[begin: begin + _PIECE] for each in flat)
+        yield begin, tuple(each[begin : begin + _PIECE] for each in flat)

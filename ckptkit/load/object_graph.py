@@ -13,8 +13,21 @@ import tensorflow as tf
 from ckptkit.compat.tf_checkpoint import GraphNode
 from ckptkit.errors import CheckpointNotFoundError, ConfigError
 
-_NOT_OF_THE_MODEL = frozenset({"optimizer", "keras_api", "metrics", "loss_tracker", "compile_metrics", "signatures", "save_counter",
-                               "seed_generator", "seed_generators", "compiled_trainable_state", "all_variables"})
+_NOT_OF_THE_MODEL = frozenset(
+    {
+        "optimizer",
+        "keras_api",
+        "metrics",
+        "loss_tracker",
+        "compile_metrics",
+        "signatures",
+        "save_counter",
+        "seed_generator",
+        "seed_generators",
+        "compiled_trainable_state",
+        "all_variables",
+    }
+)
 """Attributes that lead to state which is no weight, or only once more to weights."""
 
 _LISTS = ("variables", "weights", "_all_variables")
@@ -55,7 +68,10 @@ class Graph:
         """
         whole = all(0 <= child < len(nodes) for node in nodes for child in node.children.values())
         if not nodes or not whole:
-            raise CheckpointNotFoundError(f"{where} has no objects in it that belong together. Expected what tf.train.Checkpoint writes.")
+            raise CheckpointNotFoundError(
+                f"{where} has no objects in it that belong together. Expected what "
+                "tf.train.Checkpoint writes."
+            )
         return cls(nodes, where)
 
     def weights_of(self, model: Any, name: str | None) -> Nodes:
@@ -69,7 +85,11 @@ class Graph:
         weights = {id(variable) for variable in model.weights}
         best: list[tuple[int, dict[int, Any]]] = []
         for root in self._below(start, everything=name is None):
-            pairs = {node: variable for node, variable in self._beside(root, model) if id(variable) in weights}
+            pairs = {
+                node: variable
+                for node, variable in self._beside(root, model)
+                if id(variable) in weights
+            }
             if pairs and (not best or len(pairs) > len(best[0][1])):
                 best = [(root, pairs)]
             elif pairs and len(pairs) == len(best[0][1]) and pairs.keys() != best[0][1].keys():
@@ -78,26 +98,39 @@ class Graph:
             return self._without_structure(start, model)
         if len(best) > 1:
             names = [self._path(root) for root, _ in best]
-            raise ConfigError(f"{self.where} holds several objects that fit this model: {', '.join(map(repr, names))}. Say which is meant: "
-                              f"name={names[0]!r}.")
+            raise ConfigError(
+                f"{self.where} holds several objects that fit this model: "
+                f"{', '.join(map(repr, names))}. Say which is meant: "
+                f"name={names[0]!r}."
+            )
         root, pairs = best[0]
         found = set(self._variables(root))
         if len(pairs) < len(weights):
             pairs |= self._in_an_optimizer(model, pairs)
-        return Nodes([(self.nodes[node], str(node)) for node in sorted(found | set(pairs))],
-                     [(variable, str(node)) for node, variable in pairs.items()])
+        return Nodes(
+            [(self.nodes[node], str(node)) for node in sorted(found | set(pairs))],
+            [(variable, str(node)) for node, variable in pairs.items()],
+        )
 
     def _without_structure(self, start: int, model: Any) -> Nodes:
-        """What an exporter keeps in a list of variables, in Keras' order; else everything, to be known by its names alone."""
+        """What an exporter keeps in a list of variables, in Keras' order; else everything, to be
+        known by its names alone.
+        """
         for name in _LISTS:
             listed = self.nodes[start].children.get(name)
             numbers = self._list(listed) if listed is not None else []
             for live in (model.variables, model.weights):
                 if numbers and len(numbers) == len(live):
                     weights = {id(variable) for variable in model.weights}
-                    both = [(self.nodes[node], variable, str(number)) for number, (node, variable) in enumerate(zip(numbers, live, strict=True))
-                            if id(variable) in weights]
-                    return Nodes([(node, address) for node, _, address in both], [(variable, address) for _, variable, address in both])
+                    both = [
+                        (self.nodes[node], variable, str(number))
+                        for number, (node, variable) in enumerate(zip(numbers, live, strict=True))
+                        if id(variable) in weights
+                    ]
+                    return Nodes(
+                        [(node, address) for node, _, address in both],
+                        [(variable, address) for _, variable, address in both],
+                    )
         found = set(self._variables(start)).union(*self._trained())
         return Nodes([(self.nodes[node], str(node)) for node in sorted(found)], [])
 
@@ -152,25 +185,35 @@ class Graph:
                     to_visit.append(child)
 
     def _in_an_optimizer(self, model: Any, pairs: dict[int, Any]) -> dict[int, Any]:
-        """Weights of layers in plain lists, which TensorFlow saves only because the optimizer has them, in the order of the trainable ones."""
+        """Weights of layers in plain lists, which TensorFlow saves only because the optimizer has
+        them, in the order of the trainable ones.
+        """
         trainable = list(model.trainable_variables)
         for listed in self._trained():
             beside = dict(zip(listed, trainable, strict=False))
-            agree = all(variable is beside[node] for node, variable in pairs.items() if node in beside)
+            agree = all(
+                variable is beside[node] for node, variable in pairs.items() if node in beside
+            )
             if len(listed) == len(trainable) and agree and any(node in pairs for node in listed):
                 return {node: variable for node, variable in beside.items() if node not in pairs}
         return {}
 
     def _trained(self) -> list[list[int]]:
         """The variables that each optimizer trains, in order."""
-        return [self._list(node.children["_trainable_variables"]) for node in self.nodes if "_trainable_variables" in node.children]
+        return [
+            self._list(node.children["_trainable_variables"])
+            for node in self.nodes
+            if "_trainable_variables" in node.children
+        ]
 
     def _named(self, name: str) -> int:
         node = 0
         for part in name.replace("/", ".").split("."):
             if part not in self.nodes[node].children:
                 known = ", ".join(repr(each) for each in sorted(self.nodes[node].children))
-                raise CheckpointNotFoundError(f"{self.where} holds nothing called {name!r}. There is: {known or 'nothing'}.")
+                raise CheckpointNotFoundError(
+                    f"{self.where} holds nothing called {name!r}. There is: {known or 'nothing'}."
+                )
             node = self.nodes[node].children[part]
         return node
 
@@ -187,14 +230,21 @@ class Graph:
 
 
 def _children(thing: Any) -> dict[str, Any]:
-    """What TensorFlow follows in an object, and, as Keras 2 called them, a model's layers that have weights."""
+    """What TensorFlow follows in an object, and, as Keras 2 called them, a model's layers that have
+    weights.
+    """
     found: dict[str, Any] = {}
     try:
-        found = {name.strip("_"): child for name, child in tf.train.TrackableView.children(thing).items()}
+        found = {
+            name.strip("_"): child for name, child in tf.train.TrackableView.children(thing).items()
+        }
     except (AttributeError, TypeError):  # an object of which TensorFlow saves nothing
         return found
     if isinstance(thing, keras.Model):
-        found |= {f"layer_with_weights-{number}": layer for number, layer in enumerate(_with_weights(thing.layers))}
+        found |= {
+            f"layer_with_weights-{number}": layer
+            for number, layer in enumerate(_with_weights(thing.layers))
+        }
     return found
 
 

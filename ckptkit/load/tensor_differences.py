@@ -19,12 +19,15 @@ class ValueDifference:
 
     Args:
         elements: how many values each has.
-        differing: how many of them differ: in their bits, so that two NaN of the same bits are equal, and 0.0 and -0.0 are not. Of two types,
-            how many differ as numbers.
-        largest_absolute: the largest of `|a - b|`; NaN where one is NaN and the other is not, infinite where only one is infinite. None where the
-            values are no numbers, or none differs.
-        largest_relative: the largest of `|a - b| / max(|a|, |b|)`, likewise: 2 where only the sign differs.
-        at: the index of the largest absolute difference; the first one of several, and where there are no numbers.
+        differing: how many of them differ: in their bits, so that two NaN of the same bits are
+            equal, and 0.0 and -0.0 are not. Of two types, how many differ as numbers.
+        largest_absolute: the largest of `|a - b|`; NaN where one is NaN and the other is not,
+            infinite where only one is infinite. None where the values are no numbers, or none
+            differs.
+        largest_relative: the largest of `|a - b| / max(|a|, |b|)`, likewise: 2 where only the sign
+            differs.
+        at: the index of the largest absolute difference; the first one of several, and where there
+            are no numbers.
         a, b: the values there.
         note: what else there is to say, or empty.
     """
@@ -82,8 +85,16 @@ def difference(a: Any, b: Any) -> ValueDifference:
         return ValueDifference(a.size, 0, note=note)
     index = first if largest is None else largest[1]
     at = tuple(int(each) for each in np.unravel_index(index, a.shape))
-    return ValueDifference(a.size, differing, None if largest is None else _value(largest[0]), None if largest is None else float(_value(relative)),
-                           at, _item(a, at), _item(b, at), note)
+    return ValueDifference(
+        a.size,
+        differing,
+        None if largest is None else _value(largest[0]),
+        None if largest is None else float(_value(relative)),
+        at,
+        _item(a, at),
+        _item(b, at),
+        note,
+    )
 
 
 def _rank(value: int | float) -> tuple[bool, int | float]:
@@ -99,7 +110,10 @@ def _bits_differ(x: Any, y: Any) -> Any:
     if x.dtype.hasobject:
         return x != y
     unit = math.gcd(x.dtype.itemsize, 8)  # the widest whole numbers that make up a value
-    p, q = (np.ascontiguousarray(each).view(f"u{unit}").reshape(each.size, x.dtype.itemsize // unit) for each in (x, y))
+    p, q = (
+        np.ascontiguousarray(each).view(f"u{unit}").reshape(each.size, x.dtype.itemsize // unit)
+        for each in (x, y)
+    )
     return (p != q)[:, 0] if p.shape[1] == 1 else (p != q).any(axis=1)
 
 
@@ -121,9 +135,17 @@ def _distances(p: Any, q: Any) -> tuple[Any, Any]:
         wide = np.complex128 if "c" in (p.dtype.kind, q.dtype.kind) else np.float64
         p, q = p.astype(wide), q.astype(wide)
         one_infinite = np.isinf(p) != np.isinf(q)
-        absolute = np.where((p == q) | (np.isnan(p) & np.isnan(q)), 0.0, np.where(one_infinite & ~np.isnan(p) & ~np.isnan(q), np.inf, np.abs(p - q)))
+        absolute = np.where(
+            (p == q) | (np.isnan(p) & np.isnan(q)),
+            0.0,
+            np.where(one_infinite & ~np.isnan(p) & ~np.isnan(q), np.inf, np.abs(p - q)),
+        )
         size = np.maximum(np.abs(p), np.abs(q))
-        ratio = np.where(np.isfinite(absolute), absolute / size, np.where(np.isinf(size), absolute, np.abs(p / size - q / size)))
+        ratio = np.where(
+            np.isfinite(absolute),
+            absolute / size,
+            np.where(np.isinf(size), absolute, np.abs(p / size - q / size)),
+        )
         return absolute, np.where(absolute == 0, 0.0, ratio)
 
 
@@ -131,5 +153,9 @@ def _item(array: Any, at: tuple[int, ...]) -> object:
     """One value as Python has it."""
     found = array[at]
     if kind_of(array.dtype):
-        return numbers(np.asarray(found).reshape(1))[0].item() if array.dtype.kind != "b" else bool(found)
+        return (
+            numbers(np.asarray(found).reshape(1))[0].item()
+            if array.dtype.kind != "b"
+            else bool(found)
+        )
     return found

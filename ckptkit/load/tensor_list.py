@@ -1,4 +1,6 @@
-"""What is saved, as a list of tensors: one form for a run's manifest and for every other format. Imports no TensorFlow."""
+"""What is saved, as a list of tensors: one form for a run's manifest and for every other format.
+Imports no TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,23 @@ NO_VALUES = "only TensorFlow can read them"
 """What is said of them."""
 
 _ROLES_OF_THE_REST = frozenset({"seeds", "metrics", "trackables", "state", "data"})
-_NO_WEIGHTS = frozenset({"seed_generator", "seed_generators", "metrics", "_metrics", "loss_tracker", "_loss_tracker", "compile_metrics",
-                         "_compile_metrics", "save_counter", "_all_variables"})
-"""Attributes that lead to what is no weight, or, as the last one in Keras' exports, to weights that are there once more."""
+_NO_WEIGHTS = frozenset(
+    {
+        "seed_generator",
+        "seed_generators",
+        "metrics",
+        "_metrics",
+        "loss_tracker",
+        "_loss_tracker",
+        "compile_metrics",
+        "_compile_metrics",
+        "save_counter",
+        "_all_variables",
+    }
+)
+"""Attributes that lead to what is no weight, or, as the last one in Keras' exports, to weights that
+are there once more.
+"""
 
 _OPTIMIZERS = frozenset({OPTIMIZER, "optimizer_weights", ".OPTIMIZER_SLOT"})
 _TRAINED = "_trainable_variables"
@@ -48,7 +64,8 @@ class Tensor:
         part: whether it is a weight, of an optimizer, or something else.
         group: in a run its state and role (`model/weights`); empty in other formats.
         kind: `variable`; in a run also `trackable` or `python`.
-        shape: its sizes, None for one that is not fixed; None as a whole where the number of dimensions is open.
+        shape: its sizes, None for one that is not fixed; None as a whole where the number of
+            dimensions is open.
         dtype: TensorFlow's name of the type.
         size_bytes: of its values; 0 where the form does not tell.
         trainable: whether training changes it; None where that is not known or has no meaning.
@@ -80,9 +97,20 @@ class Total:
 
 def of_manifest(manifest: Manifest) -> tuple[Tensor, ...]:
     """The tensors of a checkpoint of a run, in the order of its manifest."""
-    return tuple(Tensor(key=each.key, name=each.path or each.key, part=_PARTS.get(each.role, TensorPart.REST), group=each.key.rsplit("/", 1)[0]
-                        if each.kind == VARIABLE else "", kind=each.kind, shape=each.shape, dtype=each.dtype, size_bytes=each.size_bytes,
-                        trainable=each.trainable) for each in manifest.tensors)
+    return tuple(
+        Tensor(
+            key=each.key,
+            name=each.path or each.key,
+            part=_PARTS.get(each.role, TensorPart.REST),
+            group=each.key.rsplit("/", 1)[0] if each.kind == VARIABLE else "",
+            kind=each.kind,
+            shape=each.shape,
+            dtype=each.dtype,
+            size_bytes=each.size_bytes,
+            trainable=each.trainable,
+        )
+        for each in manifest.tensors
+    )
 
 
 _PARTS = {WEIGHTS: TensorPart.WEIGHTS, RESULT: TensorPart.WEIGHTS, OPTIMIZER: TensorPart.OPTIMIZER}
@@ -97,11 +125,19 @@ def part_of(key: str, name: str = "") -> TensorPart:
         ['weights', 'optimizer', 'rest']
     """
     parts = key.split("/")
-    if ((ours := _KEY_OF_A_RUN.fullmatch(key)) and ours[1] in _ROLES_OF_THE_REST) or _NO_WEIGHTS.intersection((*parts, *name.split("/"))):
+    if (
+        (ours := _KEY_OF_A_RUN.fullmatch(key)) and ours[1] in _ROLES_OF_THE_REST
+    ) or _NO_WEIGHTS.intersection((*parts, *name.split("/"))):
         return TensorPart.REST
     if _TRAINED in parts:
-        return TensorPart.WEIGHTS  # an optimizer's list of what it trains: a checkpoint may know a weight by no shorter way
-    return TensorPart.OPTIMIZER if any(part.strip("_") in _OPTIMIZERS for part in parts) else TensorPart.WEIGHTS
+        return (
+            TensorPart.WEIGHTS
+        )  # an optimizer's list of what it trains: a checkpoint may know a weight by no shorter way
+    return (
+        TensorPart.OPTIMIZER
+        if any(part.strip("_") in _OPTIMIZERS for part in parts)
+        else TensorPart.WEIGHTS
+    )
 
 
 def totals(tensors: Iterable[Tensor]) -> dict[TensorPart, Total]:

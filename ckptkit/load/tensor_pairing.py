@@ -1,4 +1,6 @@
-"""Which tensor of one checkpoint is which of another one, and how their forms differ. Pure, and imports no TensorFlow."""
+"""Which tensor of one checkpoint is which of another one, and how their forms differ. Pure, and
+imports no TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -44,13 +46,16 @@ class Pairing:
 def pair(a: Sequence[Tensor], b: Sequence[Tensor], *, one_format: bool) -> Pairing:
     """Pairs the tensors of two sides.
 
-    Variables of two runs are paired state by state and role by role, by their keys, as far as no name says that two have changed places; the rest
-    of a run by keys alone. Of other formats, weights are paired with weights and optimizers with optimizers, by keys and then by names without
-    their automatic numbers. Where one side has numbers in the place of variables' names, a layer's name and the order in it count.
+    Variables of two runs are paired state by state and role by role, by their keys, as far as no
+    name says that two have changed places; the rest of a run by keys alone. Of other formats,
+    weights are paired with weights and optimizers with optimizers, by keys and then by names
+    without their automatic numbers. Where one side has numbers in the place of variables' names, a
+    layer's name and the order in it count.
 
     Args:
         a, b: the tensors of each side, in the order of their files.
-        one_format: whether both sides are of one format; else only what `of_two_formats` lets through is compared.
+        one_format: whether both sides are of one format; else only what `of_two_formats` lets
+            through is compared.
     """
     if not one_format:
         a, b = of_two_formats(a), of_two_formats(b)
@@ -58,10 +63,16 @@ def pair(a: Sequence[Tensor], b: Sequence[Tensor], *, one_format: bool) -> Pairi
     ours, theirs = _grouped(a, one_format), _grouped(b, one_format)
     for group, mine in ours.items():
         other = theirs.get(group, [])
-        found = (_paired if group else _by_key)([a[number] for number in mine], [b[number] for number in other])
+        found = (_paired if group else _by_key)(
+            [a[number] for number in mine], [b[number] for number in other]
+        )
         pairs += [(mine[i], other[j]) for i, j in found]
     pairs.sort()
-    return Pairing(tuple((a[i], b[j]) for i, j in pairs), _others(a, {i for i, _ in pairs}), _others(b, {j for _, j in pairs}))
+    return Pairing(
+        tuple((a[i], b[j]) for i, j in pairs),
+        _others(a, {i for i, _ in pairs}),
+        _others(b, {j for _, j in pairs}),
+    )
 
 
 def _paired(a: Sequence[Tensor], b: Sequence[Tensor]) -> list[tuple[int, int]]:
@@ -69,7 +80,9 @@ def _paired(a: Sequence[Tensor], b: Sequence[Tensor]) -> list[tuple[int, int]]:
     if _only_numbers(a) != _only_numbers(b):
         names = _by_order(a), _by_order(b)
     plan = match(_weights(a, names[0]), _weights(b, names[1]))
-    return [(each.live, each.saved) for each in plan.pairs] + [(i, j) for i, j in plan.left if i is not None and j is not None]
+    return [(each.live, each.saved) for each in plan.pairs] + [
+        (i, j) for i, j in plan.left if i is not None and j is not None
+    ]
 
 
 def _by_key(a: Sequence[Tensor], b: Sequence[Tensor]) -> list[tuple[int, int]]:
@@ -78,9 +91,15 @@ def _by_key(a: Sequence[Tensor], b: Sequence[Tensor]) -> list[tuple[int, int]]:
 
 
 def of_two_formats(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """What can be compared with another format: weights and optimizers; of weights that training has ended with, not those it would go on from."""
+    """What can be compared with another format: weights and optimizers; of weights that training
+    has ended with, not those it would go on from.
+    """
     keys = {tensor.key for tensor in tensors}
-    return tuple(tensor for tensor in tensors if tensor.part is not TensorPart.REST and _result_of(tensor.key) not in keys)
+    return tuple(
+        tensor
+        for tensor in tensors
+        if tensor.part is not TensorPart.REST and _result_of(tensor.key) not in keys
+    )
 
 
 def _result_of(key: str) -> str:
@@ -93,14 +112,28 @@ def _grouped(tensors: Sequence[Tensor], one_format: bool) -> dict[str, list[int]
     """Numbers of tensors, by what is compared with each other; of what is no variable, by nothing."""
     groups: dict[str, list[int]] = {}
     for number, tensor in enumerate(tensors):
-        group = "" if tensor.kind != VARIABLE else tensor.group if one_format and tensor.group else str(tensor.part)
+        group = (
+            ""
+            if tensor.kind != VARIABLE
+            else tensor.group
+            if one_format and tensor.group
+            else str(tensor.part)
+        )
         groups.setdefault(group, []).append(number)
     return groups
 
 
 def _weights(tensors: Sequence[Tensor], names: Sequence[str]) -> list[Weight]:
-    return [Weight(key=tensor.key, address=tensor.key, name=name, shape=(-1,) if tensor.shape is None else tensor.shape, dtype=tensor.dtype)
-            for tensor, name in zip(tensors, names, strict=True)]
+    return [
+        Weight(
+            key=tensor.key,
+            address=tensor.key,
+            name=name,
+            shape=(-1,) if tensor.shape is None else tensor.shape,
+            dtype=tensor.dtype,
+        )
+        for tensor, name in zip(tensors, names, strict=True)
+    ]
 
 
 def _only_numbers(tensors: Iterable[Tensor]) -> bool:

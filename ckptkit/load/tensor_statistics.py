@@ -22,7 +22,8 @@ _DOWN = 2.0**-64
 
 @dataclass(frozen=True)
 class Statistics:
-    """What a tensor's values are like. Where one has no meaning for the type, it is None, and the note says why.
+    """What a tensor's values are like. Where one has no meaning for the type, it is None, and the
+    note says why.
 
     Args:
         elements: how many values there are; None where it cannot be read.
@@ -80,9 +81,26 @@ def statistics(values: Any) -> Statistics:
         total += _sum(found)
     mean = total / finite if finite else None
     if mean is not None and not cmath.isfinite(mean):
-        mean = sum(_sum(each[np.isfinite(each)] * _DOWN) for each in (numbers(piece) for _, (piece,) in pieces(array))) / finite / _DOWN
-    note = EMPTY if not array.size else NOT_FINITE if not finite else NO_ORDER if kind == "complex" else ""
-    return Statistics(array.size, nan, inf, min(lows, default=None), max(highs, default=None), mean, note)
+        mean = (
+            sum(
+                _sum(each[np.isfinite(each)] * _DOWN)
+                for each in (numbers(piece) for _, (piece,) in pieces(array))
+            )
+            / finite
+            / _DOWN
+        )
+    note = (
+        EMPTY
+        if not array.size
+        else NOT_FINITE
+        if not finite
+        else NO_ORDER
+        if kind == "complex"
+        else ""
+    )
+    return Statistics(
+        array.size, nan, inf, min(lows, default=None), max(highs, default=None), mean, note
+    )
 
 
 def _sum(found: Any) -> Any:

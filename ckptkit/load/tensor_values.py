@@ -1,4 +1,6 @@
-"""The tensors of any format with their values, read one after the other, so that no more than one of them is in memory."""
+"""The tensors of any format with their values, read one after the other, so that no more than one
+of them is in memory.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,11 @@ def of_files(found: FoundFormat, version: int | None = None) -> Iterator[Content
     if found.format in (Format.KERAS, Format.HDF5):
         with hdf5.opened(found.path) as file:
             names = _names_in_hdf5(file)
-            yield Contents(_tensors(about, names), lambda tensor: hdf5.values(hdf5.dataset_at(file, tensor.key)), about)
+            yield Contents(
+                _tensors(about, names),
+                lambda tensor: hdf5.values(hdf5.dataset_at(file, tensor.key)),
+                about,
+            )
         return
     prefix = about.path if found.format is Format.CHECKPOINT else about.path / VARIABLES
     if not about.variables:
@@ -80,8 +86,19 @@ def _tensors(about: Description, names: Mapping[str, str]) -> tuple[Tensor, ...]
     """The variables that were found, those with names in the order of these."""
     order = {key: number for number, key in enumerate(names)}
     ordered = sorted(about.variables, key=lambda each: order.get(each.name, len(order)))
-    return tuple(Tensor(key=each.name, name=names.get(each.name) or each.name, part=part_of(each.name, names.get(each.name, "")), group="",
-                        kind=VARIABLE, shape=each.shape, dtype=each.dtype, size_bytes=each.size_bytes) for each in ordered)
+    return tuple(
+        Tensor(
+            key=each.name,
+            name=names.get(each.name) or each.name,
+            part=part_of(each.name, names.get(each.name, "")),
+            group="",
+            kind=VARIABLE,
+            shape=each.shape,
+            dtype=each.dtype,
+            size_bytes=each.size_bytes,
+        )
+        for each in ordered
+    )
 
 
 def _tensorflow(prefix: Path) -> Callable[[Tensor], Any]:
@@ -93,10 +110,13 @@ def _tensorflow(prefix: Path) -> Callable[[Tensor], Any]:
             return None
         key = tensor.key + tensor_file.SUFFIX
         try:
-            # One at a time, and as it lies in the file: a copy as TensorFlow's tensor would take the same memory once more.
+            # One at a time, and as it lies in the file: a copy as TensorFlow's tensor would take
+            # the same memory once more.
             return _as_array(reader.get_tensor(key if key in there else tensor.key))
         except (*tensor_file.READ_ERRORS, TypeError, RuntimeError) as error:
-            raise CorruptCheckpointError(f"TensorFlow cannot read {tensor.key} of {prefix}: {tensor_file.first_line(error)}") from error
+            raise CorruptCheckpointError(
+                f"TensorFlow cannot read {tensor.key} of {prefix}: {tensor_file.first_line(error)}"
+            ) from error
 
     return read
 
@@ -107,7 +127,9 @@ def _as_array(found: Any) -> Any:
 
 
 def _names_in_graph(prefix: Path) -> dict[str, str]:
-    """How variables were called when they were saved, by key; nothing where a checkpoint has no objects, only names."""
+    """How variables were called when they were saved, by key; nothing where a checkpoint has no
+    objects, only names.
+    """
     reader = reader_of(prefix)
     if tf_checkpoint.OBJECT_GRAPH not in reader.get_variable_to_shape_map():
         return {}
@@ -123,8 +145,14 @@ def _names_in_hdf5(file: Any) -> dict[str, str]:
     group = legacy_group(file)
     if group is not None:
         layers = [hdf5.group_at(group, name) for name in (*hdf5.names(group, "layer_names"), OWN)]
-        found = [each for each in (*layers, hdf5.group_at(file, "optimizer_weights")) if each is not None]
-        return {f"{each.name}/{name}".strip("/"): name.removesuffix(":0") for each in found for name in hdf5.names(each, "weight_names")}
+        found = [
+            each for each in (*layers, hdf5.group_at(file, "optimizer_weights")) if each is not None
+        ]
+        return {
+            f"{each.name}/{name}".strip("/"): name.removesuffix(":0")
+            for each in found
+            for name in hdf5.names(each, "weight_names")
+        }
     names = {}
     for dataset in hdf5.walk(file):
         owner = hdf5.text(dataset.parent, "name")

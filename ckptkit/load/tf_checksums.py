@@ -1,8 +1,10 @@
 """Whether a checkpoint that TensorFlow wrote is what was written, by its own checksums.
 
-The format has a CRC-32C of each block of the index (tensorflow/core/lib/io/format.cc), which TensorFlow compares when it reads one, and of each
-tensor's bytes (`BundleEntryProto.crc32c` in tensorflow/core/protobuf/tensor_bundle.proto), which it compares when it reads that. To open a checkpoint
-reads the whole index. So all of it is found by opening it and reading every tensor; what no tensor takes up, such as padding, has no checksum.
+The format has a CRC-32C of each block of the index (tensorflow/core/lib/io/format.cc), which
+TensorFlow compares when it reads one, and of each tensor's bytes (`BundleEntryProto.crc32c` in
+tensorflow/core/protobuf/tensor_bundle.proto), which it compares when it reads that. To open a
+checkpoint reads the whole index. So all of it is found by opening it and reading every tensor; what
+no tensor takes up, such as padding, has no checksum.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ class Sums:
     damaged: dict[str, str]
 
 
-def check_sums(prefix: Path, *, quick: bool = False, progress: Callable[[int], None] = lambda _: None) -> Sums:
+def check_sums(
+    prefix: Path, *, quick: bool = False, progress: Callable[[int], None] = lambda _: None
+) -> Sums:
     """Reads every tensor of a checkpoint, one after the other, in the memory of the largest one.
 
     Args:
@@ -60,7 +64,11 @@ def check_sums(prefix: Path, *, quick: bool = False, progress: Callable[[int], N
     reader = reader_of(prefix)
     shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
     if shapes and not shards:
-        raise CorruptCheckpointError(f"{prefix}.data-* is missing: no data file is there.", "missing", f"{prefix.name}.data-00000-of-00001")
+        raise CorruptCheckpointError(
+            f"{prefix}.data-* is missing: no data file is there.",
+            "missing",
+            f"{prefix.name}.data-00000-of-00001",
+        )
     read, damaged = index.stat().st_size, {}
     for name in () if quick else sorted(shapes):
         size_bytes = _size(shapes[name], types[name])
@@ -75,24 +83,37 @@ def check_sums(prefix: Path, *, quick: bool = False, progress: Callable[[int], N
 
 def _shards(prefix: Path) -> list[Path]:
     """The files with the values; that one is missing is told by the names of the others."""
-    there = {path.name: path for path in prefix.parent.iterdir() if path.name.startswith(prefix.name)
-             and _SHARD.fullmatch(path.name.removeprefix(prefix.name))}
+    there = {
+        path.name: path
+        for path in prefix.parent.iterdir()
+        if path.name.startswith(prefix.name)
+        and _SHARD.fullmatch(path.name.removeprefix(prefix.name))
+    }
     totals = {int(match[2]) for name in there if (match := _SHARD.search(name))}
     for total in totals:
         for number in range(total):
             name = f"{prefix.name}.data-{number:05d}-of-{total:05d}"
             if name not in there and len(totals) == 1:
-                raise CorruptCheckpointError(f"{prefix.with_name(name)} is missing: {len(there)} of {total} data files are there.", "missing", name)
+                raise CorruptCheckpointError(
+                    f"{prefix.with_name(name)} is missing: {len(there)} of {total} data files are "
+                    "there.",
+                    "missing",
+                    name,
+                )
     return sorted(there.values())
 
 
 def _read(prefix: Path, name: str, dtype: Any) -> None:
     try:
         with tf.device("CPU"):
-            tf.raw_ops.RestoreV2(prefix=str(prefix), tensor_names=[name], shape_and_slices=[""], dtypes=[dtype])
+            tf.raw_ops.RestoreV2(
+                prefix=str(prefix), tensor_names=[name], shape_and_slices=[""], dtypes=[dtype]
+            )
     except (*READ_ERRORS, TypeError) as error:
         raise CorruptCheckpointError(first_line(error), "digest") from error
 
 
 def _size(shape: list[int], dtype: Any) -> int:
-    return int(tf.TensorShape(shape).num_elements() or 0) * (dtype.size if dtype not in (tf.string, tf.variant, tf.resource) else 0)
+    return int(tf.TensorShape(shape).num_elements() or 0) * (
+        dtype.size if dtype not in (tf.string, tf.variant, tf.resource) else 0
+    )

@@ -48,8 +48,9 @@ class WeightsReport:
     Args:
         source: what was read.
         matched: the weights that have got a value, in the model's order.
-        differences: what was left as it was, and why: `extra` (only the model has it), `missing` (only the source has it), `shape` and `dtype`
-            (both have it, in other forms). Empty where everything matched.
+        differences: what was left as it was, and why: `extra` (only the model has it), `missing`
+            (only the source has it), `shape` and `dtype` (both have it, in other forms). Empty
+            where everything matched.
 
     Example:
         >>> import ckptkit, keras, pathlib
@@ -67,35 +68,53 @@ class WeightsReport:
 
     def __str__(self) -> str:
         by_name = sum(each.by == NAME for each in self.matched)
-        text = f"{len(self.matched)} weights from {self.source}" + (f", {by_name} of them by name" if by_name else "")
-        return text if not self.differences else f"{text}; these did not match:\n{table(self.differences)}"
+        text = f"{len(self.matched)} weights from {self.source}" + (
+            f", {by_name} of them by name" if by_name else ""
+        )
+        return (
+            text
+            if not self.differences
+            else f"{text}; these did not match:\n{table(self.differences)}"
+        )
 
 
-def load_weights(model: Any, source: str | os.PathLike[str], step: int | str | None = None, strict: bool = True, *,
-                 name: str | None = None) -> WeightsReport:
+def load_weights(
+    model: Any,
+    source: str | os.PathLike[str],
+    step: int | str | None = None,
+    strict: bool = True,
+    *,
+    name: str | None = None,
+) -> WeightsReport:
     """Gives a model the weights that were saved, from whatever format they are in.
 
-    Weights are matched by structure (their place in the model), then by name. Everything is compared and read before the first is assigned. The
-    optimizer is not touched; `ckptkit.load_model` brings it back, too.
+    Weights are matched by structure (their place in the model), then by name. Everything is
+    compared and read before the first is assigned. The optimizer is not touched;
+    `ckptkit.load_model` brings it back, too.
 
     Args:
         model: a Keras model with its variables made.
-        source: a run directory, or one checkpoint in it; the prefix or the directory of a TensorFlow checkpoint; a `.keras`, `.weights.h5` or `.h5`
-            file; a SavedModel, or a directory of its versions, of which the newest counts.
-        step: of a run: a step, `"latest"` or `"best"`. By default its newest good checkpoint. At the end of training these are the weights that
-            training ended with (the best ones, or averages, where Keras put those in their place).
-        strict: whether every weight of either side has to have its match (default). With False, those that match are loaded, as for a model with
-            a new head, and the report says which did not.
-        name: where the source holds several models: which, by its name in `state={...}`, or in `tf.train.Checkpoint(...)`.
+        source: a run directory, or one checkpoint in it; the prefix or the directory of a
+            TensorFlow checkpoint; a `.keras`, `.weights.h5` or `.h5` file; a SavedModel, or a
+            directory of its versions, of which the newest counts.
+        step: of a run: a step, `"latest"` or `"best"`. By default its newest good checkpoint. At
+            the end of training these are the weights that training ended with (the best ones, or
+            averages, where Keras put those in their place).
+        strict: whether every weight of either side has to have its match (default). With False,
+            those that match are loaded, as for a model with a new head, and the report says which
+            did not.
+        name: where the source holds several models: which, by its name in `state={...}`, or in
+            `tf.train.Checkpoint(...)`.
 
     Returns:
         A report of what matched, what did not, and why.
 
     Raises:
-        IncompatibleStateError: where something does not match, with a table of it; with `strict=False` only where nothing matches. Nothing was
-            assigned.
+        IncompatibleStateError: where something does not match, with a table of it; with
+            `strict=False` only where nothing matches. Nothing was assigned.
         CheckpointNotFoundError: where nothing is there, or not what was asked for.
-        CorruptCheckpointError: where it cannot be read, or holds something that is not to be believed. Nothing was assigned.
+        CorruptCheckpointError: where it cannot be read, or holds something that is not to be
+            believed. Nothing was assigned.
         ConfigError: where an argument cannot be right, or the model has no variables yet.
         StorageError: where the system refuses to read.
 
@@ -109,7 +128,9 @@ def load_weights(model: Any, source: str | os.PathLike[str], step: int | str | N
         (2, ['shape', 'shape'])
     """
     if not isinstance(model, keras.Model):
-        raise ConfigError(f"load_weights takes a Keras model first. Received: {type(model).__name__}.")
+        raise ConfigError(
+            f"load_weights takes a Keras model first. Received: {type(model).__name__}."
+        )
     if not isinstance(strict, bool):
         raise ConfigError(f"strict is True or False. Received: strict={strict!r}.")
     check_built("model", "load_weights(model, ...)", model)
@@ -122,10 +143,23 @@ def load_weights(model: Any, source: str | os.PathLike[str], step: int | str | N
 
     opened, plan, values = _with_source(found, model, step, name, plan_and_read)
     weights = list(model.weights)
-    chosen = [VariableLeaf(opened.live[pair.live].key, path_of(weights[pair.live]), weights[pair.live].value) for pair in plan.pairs]
-    assign_all([(leaf, {"": tf.convert_to_tensor(value)}) for leaf, value in zip(chosen, values, strict=True)])
+    chosen = [
+        VariableLeaf(
+            opened.live[pair.live].key, path_of(weights[pair.live]), weights[pair.live].value
+        )
+        for pair in plan.pairs
+    ]
+    assign_all(
+        [
+            (leaf, {"": tf.convert_to_tensor(value)})
+            for leaf, value in zip(chosen, values, strict=True)
+        ]
+    )
     refresh([model])
-    matched = tuple(LoadedWeight(opened.live[pair.live].key, opened.saved[pair.saved].key, pair.by) for pair in plan.pairs)
+    matched = tuple(
+        LoadedWeight(opened.live[pair.live].key, opened.saved[pair.saved].key, pair.by)
+        for pair in plan.pairs
+    )
     report = WeightsReport(opened.where, matched, plan.differences)
     logger.info("loaded %s", report)
     return report
@@ -133,16 +167,33 @@ def load_weights(model: Any, source: str | os.PathLike[str], step: int | str | N
 
 def _check(source: WeightSource, plan: MatchPlan, strict: bool) -> None:
     if plan.differences and (strict or not plan.pairs):
-        advice = ("Build the model as it was when that was saved; or load what matches, with strict=False." if plan.pairs else
-                  "Nothing of it matches this model.")
-        raise IncompatibleStateError(f"The model has other weights than {source.where}. Nothing was assigned.\n{table(plan.differences)}\n{advice}")
+        advice = (
+            "Build the model as it was when that was saved; or load what matches, with "
+            "strict=False."
+            if plan.pairs
+            else "Nothing of it matches this model."
+        )
+        raise IncompatibleStateError(
+            f"The model has other weights than {source.where}. Nothing was "
+            f"assigned.\n{table(plan.differences)}\n{advice}"
+        )
 
 
-def _with_source(found: FoundFormat, model: Any, step: int | str | None, name: str | None, action: Callable[[WeightSource], T]) -> T:
+def _with_source(
+    found: FoundFormat,
+    model: Any,
+    step: int | str | None,
+    name: str | None,
+    action: Callable[[WeightSource], T],
+) -> T:
     """Calls a function with the weights that were found, while their files are open and stay."""
     check_arguments(found, step, name)
     if found.format is Format.RUN:
-        return read_run(found, step, lambda checkpoint: action(checkpoint_weights.of_run(checkpoint, model, name)))
+        return read_run(
+            found,
+            step,
+            lambda checkpoint: action(checkpoint_weights.of_run(checkpoint, model, name)),
+        )
     if found.format is Format.CHECKPOINT:
         return action(checkpoint_weights.of_tensorflow(found.path, model, name))
     if found.format in (Format.SAVED_MODEL, Format.VERSIONS):
@@ -157,11 +208,23 @@ def check_arguments(found: FoundFormat, step: int | str | None, name: str | None
     Raises:
         ConfigError: where not.
     """
-    if step is not None and not (step in ("latest", "best") or (isinstance(step, int) and not isinstance(step, bool) and step >= 0)):
+    if step is not None and not (
+        step in ("latest", "best")
+        or (isinstance(step, int) and not isinstance(step, bool) and step >= 0)
+    ):
         raise ConfigError(f"step is a number, 'latest' or 'best'. Received: step={step!r}.")
     if step is not None and (found.format is not Format.RUN or found.step is not None):
-        one = f"{found.path} is a {found.format}" if found.step is None else "the path names one checkpoint of a run already"
-        raise ConfigError(f"step chooses a checkpoint of a run, and {one}. Received: step={step!r}; leave it out.")
+        one = (
+            f"{found.path} is a {found.format}"
+            if found.step is None
+            else "the path names one checkpoint of a run already"
+        )
+        raise ConfigError(
+            f"step chooses a checkpoint of a run, and {one}. Received: step={step!r}; leave it out."
+        )
     if name is not None and found.format in (Format.KERAS, Format.HDF5):
-        raise ConfigError(f"name chooses one of several models, and {found.path}, a {found.format}, holds one. Received: name={name!r}; leave it "
-                          f"out.")
+        raise ConfigError(
+            f"name chooses one of several models, and {found.path}, a {found.format}, holds one. "
+            f"Received: name={name!r}; leave it "
+            f"out."
+        )

@@ -1,4 +1,6 @@
-"""Which saved weight belongs to which weight of a model: decided whole, before anything is read or assigned. Pure."""
+"""Which saved weight belongs to which weight of a model: decided whole, before anything is read or
+assigned. Pure.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ class Weight:
 
     Args:
         key: how its own side calls it: of a model its path, of a source what it is read by.
-        address: where it is in the structure; empty where it has no place there that both sides know.
+        address: where it is in the structure; empty where it has no place there that both sides
+            know.
         name: a name to be recognised by.
         shape: its sizes.
         dtype: TensorFlow's name of the type.
@@ -56,8 +59,10 @@ class MatchPlan:
 
     Args:
         pairs: in the order of the model's weights.
-        left: numbers of what has no pair: of a model's weight and of the saved one that should fit it and does not, or of one of them.
-        differences: what keeps the two from being the same, `left` in words; empty where every weight has its pair.
+        left: numbers of what has no pair: of a model's weight and of the saved one that should fit
+            it and does not, or of one of them.
+        differences: what keeps the two from being the same, `left` in words; empty where every
+            weight has its pair.
     """
 
     pairs: tuple[Pair, ...]
@@ -68,8 +73,9 @@ class MatchPlan:
 def match(live: Sequence[Weight], saved: Sequence[Weight]) -> MatchPlan:
     """Pairs weights by structure, then by name.
 
-    Where all agree by structure, and no name says that two have changed places, that is the answer; else where all agree by name. Otherwise each
-    weight is paired by its place where form and name allow, then by its name, and what is left is told.
+    Where all agree by structure, and no name says that two have changed places, that is the answer;
+    else where all agree by name. Otherwise each weight is paired by its place where form and name
+    allow, then by its name, and what is left is told.
 
     Args:
         live: the model's weights.
@@ -92,18 +98,30 @@ def match(live: Sequence[Weight], saved: Sequence[Weight]) -> MatchPlan:
         whole = len(pairs) == len(live) == len(saved) and all(agree(i, j) for i, j in pairs.items())
         if whole and (how == NAME or not any(moved(i, j) for i, j in pairs.items())):
             return MatchPlan(tuple(Pair(i, j, how) for i, j in sorted(pairs.items())), (), ())
-    chosen = {i: Pair(i, j, STRUCTURE) for i, j in by_structure.items() if agree(i, j) and not moved(i, j)}
+    chosen = {
+        i: Pair(i, j, STRUCTURE) for i, j in by_structure.items() if agree(i, j) and not moved(i, j)
+    }
     taken = {pair.saved for pair in chosen.values()}
     for i, j in by_name.items():
         if i not in chosen and j not in taken and agree(i, j):
             chosen[i] = Pair(i, j, NAME)
             taken.add(j)
     left = tuple(_left(len(live), len(saved), chosen, by_structure, by_name, moved))
-    return MatchPlan(tuple(chosen[i] for i in sorted(chosen)), left, tuple(_difference(live, saved, i, j) for i, j in left))
+    return MatchPlan(
+        tuple(chosen[i] for i in sorted(chosen)),
+        left,
+        tuple(_difference(live, saved, i, j) for i, j in left),
+    )
 
 
-def _left(live: int, saved: int, chosen: Mapping[int, Pair], by_structure: Mapping[int, int], by_name: Mapping[int, int],
-          moved: Callable[[int, int], bool]) -> Iterable[tuple[int | None, int | None]]:
+def _left(
+    live: int,
+    saved: int,
+    chosen: Mapping[int, Pair],
+    by_structure: Mapping[int, int],
+    by_name: Mapping[int, int],
+    moved: Callable[[int, int], bool],
+) -> Iterable[tuple[int | None, int | None]]:
     told = {pair.saved for pair in chosen.values()}
     for i in range(live):
         if i in chosen:
@@ -118,7 +136,9 @@ def _left(live: int, saved: int, chosen: Mapping[int, Pair], by_structure: Mappi
     yield from ((None, j) for j in range(saved) if j not in told)
 
 
-def _difference(live: Sequence[Weight], saved: Sequence[Weight], i: int | None, j: int | None) -> StateDifference:
+def _difference(
+    live: Sequence[Weight], saved: Sequence[Weight], i: int | None, j: int | None
+) -> StateDifference:
     if i is None:
         assert j is not None
         return StateDifference("missing", _called(saved[j]), saved[j].form, "-")
@@ -130,20 +150,32 @@ def _difference(live: Sequence[Weight], saved: Sequence[Weight], i: int | None, 
 
 
 def _called(weight: Weight) -> str:
-    return weight.key if not weight.name or weight.name in weight.key else f"{weight.key}  ({weight.name})"
+    return (
+        weight.key
+        if not weight.name or weight.name in weight.key
+        else f"{weight.key}  ({weight.name})"
+    )
 
 
 def _paired(live: Sequence[str], saved: Sequence[str]) -> dict[int, int]:
     """What has the same, unique, non-empty mark on both sides."""
-    several = {mark for marks in (live, saved) for mark, times in Counter(marks).items() if times > 1}
+    several = {
+        mark for marks in (live, saved) for mark, times in Counter(marks).items() if times > 1
+    }
     where = {mark: number for number, mark in enumerate(saved) if mark and mark not in several}
     return {number: where[mark] for number, mark in enumerate(live) if mark in where}
 
 
 def _names(weights: Sequence[Weight]) -> list[str]:
-    """Names without what only this program or this file has put before or into them: the model's own name, automatic numbers."""
+    """Names without what only this program or this file has put before or into them: the model's
+    own name, automatic numbers.
+    """
     names = [weight.name.removesuffix(":0") for weight in weights]
     given = [name.split("/") for name in names if name]
-    if len(given) > 1 and all(len(parts) > 2 for parts in given) and len({parts[0] for parts in given}) == 1:
+    if (
+        len(given) > 1
+        and all(len(parts) > 2 for parts in given)
+        and len({parts[0] for parts in given}) == 1
+    ):
         names = [name.partition("/")[2] for name in names]
     return [new if name else "" for new, name in zip(renumbered(names), names, strict=True)]

@@ -17,7 +17,8 @@ class WeightSource:
     Args:
         where: what was opened, in words.
         saved: its weights; what belongs to no model (optimizer, metrics) is left out.
-        live: the weights of the program's model, with addresses and names that are comparable with those.
+        live: the weights of the program's model, with addresses and names that are comparable with
+            those.
         read: reads the weights of these numbers, all or none.
     """
 
@@ -46,6 +47,13 @@ def live_weights(model: Any, places: Mapping[int, tuple[str, str]]) -> tuple[Wei
         model: it.
         places: address and name of a variable, by its id.
     """
-    return tuple(Weight(key=path_of(variable), address=places.get(id(variable), ("", ""))[0],
-                        name=places.get(id(variable), ("", path_of(variable)))[1], shape=tuple(variable.shape),
-                        dtype=variable.value.dtype.name) for variable in model.weights)
+    return tuple(
+        Weight(
+            key=path_of(variable),
+            address=places.get(id(variable), ("", ""))[0],
+            name=places.get(id(variable), ("", path_of(variable)))[1],
+            shape=tuple(variable.shape),
+            dtype=variable.value.dtype.name,
+        )
+        for variable in model.weights
+    )

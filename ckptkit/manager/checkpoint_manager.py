@@ -37,29 +37,39 @@ Batch = TypeVar("Batch")
 class CheckpointManager:
     """Saves and resumes a training run in a loop of your own.
 
-    Making one does nothing yet. `with manager:` opens the run and restores the newest good checkpoint; leaving the block closes it.
+    Making one does nothing yet. `with manager:` opens the run and restores the newest good
+    checkpoint; leaving the block closes it.
 
     Args:
         directory: the run directory; it is made where there is none.
-        state: everything that the run depends on, by name: Keras models (built) and optimizers, tf.Variables, tf.Modules,
-            iterators of tf.data, random generators, lookup tables, objects with `get_state()`/`set_state(state)` or
+        state: everything that the run depends on, by name: Keras models (built) and optimizers,
+            tf.Variables, tf.Modules, iterators of tf.data, random generators, lookup tables,
+            objects with `get_state()`/`set_state(state)` or
             `state_dict()`/`load_state_dict(state)`.
-        save: when to save; by default `EveryNSeconds(600) | EveryNEpochs(1, min_secs=60)`, and always at the end.
+        save: when to save; by default `EveryNSeconds(600) | EveryNEpochs(1, min_secs=60)`, and
+            always at the end.
         keep: which checkpoints stay; by default `KeepLatest(2)`.
         preemption: what is done when the process is told to stop; by default `Preemption()`.
-        background: whether a save is written on a thread of its own while training goes on (default), or on the calling thread.
+        background: whether a save is written on a thread of its own while training goes on
+            (default), or on the calling thread.
         hparams: your own hyperparameters by name; they are recorded, and compared at each start.
-        changed: where the code configures another value than the run had, which counts: `{"learning_rate": "code"}` or `"checkpoint"`.
-        exact: what happens where the run cannot go on bit for bit after an interruption: `"warn"` (default) says why, `"require"` is an error,
-            `"off"` says nothing.
-        verify: how thoroughly a checkpoint is verified before it is restored: `"full"` reads every byte, `"quick"` compares sizes and reads the
-            index, `"auto"` (default) reads everything for as long as that takes less than a second per GB.
-        fresh: a label. Under a label that is new to this run, earlier lives are moved to `<run>/aside/` and step 0 begins; later starts
-            with the same label go on with the life that it began.
-        tensorboard: the directory with the event files that the program writes, as the `log_dir` of `keras.callbacks.TensorBoard`. Where the run
-            goes on, points that were written after the restored checkpoint are taken out of them, in all directories below; the files of before
-            stay there under names that TensorBoard does not read. What cannot be done is said, and costs no training. Runs that one process
-            trains at the same time cannot be told apart there: give each a directory of its own, as `"logs/<run>"`.
+        changed: where the code configures another value than the run had, which counts:
+            `{"learning_rate": "code"}` or `"checkpoint"`.
+        exact: what happens where the run cannot go on bit for bit after an interruption: `"warn"`
+            (default) says why, `"require"` is an error, `"off"` says nothing.
+        verify: how thoroughly a checkpoint is verified before it is restored: `"full"` reads every
+            byte, `"quick"` compares sizes and reads the index, `"auto"` (default) reads everything
+            for as long as that takes less than a second per GB.
+        fresh: a label. Under a label that is new to this run, earlier lives are moved to
+            `<run>/aside/` and step 0 begins; later starts with the same label go on with the life
+            that it began.
+        tensorboard: the directory with the event files that the program writes, as the `log_dir` of
+            `keras.callbacks.TensorBoard`. Where the run goes on, points that were written after the
+            restored checkpoint are taken out of them, in all directories below; the files of before
+            stay there under names that TensorBoard does not read. What cannot be done is said, and
+            costs no training. Runs that one process
+            trains at the same time cannot be told apart there: give each a directory of its own, as
+                `"logs/<run>"`.
         clock: where the time comes from; for tests.
         files: how the disk is changed; for tests.
 
@@ -77,14 +87,41 @@ class CheckpointManager:
         [4, 5]
     """
 
-    def __init__(self, directory: str | os.PathLike[str], state: Mapping[str, Any], *, save: SavePolicy | None = None,
-                 keep: KeepPolicy | None = None, preemption: Preemption | None = None, background: bool = True,
-                 hparams: Mapping[str, Any] | None = None, changed: Mapping[str, str] | None = None, exact: str = "warn",
-                 verify: Depth = "auto", fresh: str | None = None, tensorboard: str | os.PathLike[str] | None = None, clock: Clock | None = None,
-                 files: FileSystem | None = None) -> None:
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        state: Mapping[str, Any],
+        *,
+        save: SavePolicy | None = None,
+        keep: KeepPolicy | None = None,
+        preemption: Preemption | None = None,
+        background: bool = True,
+        hparams: Mapping[str, Any] | None = None,
+        changed: Mapping[str, str] | None = None,
+        exact: str = "warn",
+        verify: Depth = "auto",
+        fresh: str | None = None,
+        tensorboard: str | os.PathLike[str] | None = None,
+        clock: Clock | None = None,
+        files: FileSystem | None = None,
+    ) -> None:
         check_state(state)
-        self._plan = make_plan(directory, state, save=save, keep=keep, preemption=preemption, background=background, hparams=hparams,
-                               changed=changed, exact=exact, verify=verify, fresh=fresh, tensorboard=tensorboard, clock=clock, files=files)
+        self._plan = make_plan(
+            directory,
+            state,
+            save=save,
+            keep=keep,
+            preemption=preemption,
+            background=background,
+            hparams=hparams,
+            changed=changed,
+            exact=exact,
+            verify=verify,
+            fresh=fresh,
+            tensorboard=tensorboard,
+            clock=clock,
+            files=files,
+        )
         self._attempt: Session | None = None
 
     # -- opening and closing
@@ -93,7 +130,12 @@ class CheckpointManager:
         self.restore_or_initialize()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self._leave(error)
 
     def restore_or_initialize(self) -> RunPosition:
@@ -103,13 +145,18 @@ class CheckpointManager:
             Where the run goes on; `step` is 0 on a new run.
 
         Raises:
-            IncompatibleStateError: where the state has another form than the checkpoint's; nothing was assigned.
-            CorruptCheckpointError: where there is an earlier life of this run, and nothing of it can be read.
+            IncompatibleStateError: where the state has another form than the checkpoint's; nothing
+                was assigned.
+            CorruptCheckpointError: where there is an earlier life of this run, and nothing of it
+                can be read.
             RunLockedError: where another process, or another loop of this one, trains the run.
             StorageError: where the disk refuses.
-            ConfigError: where a model is not built, the directory belongs to another program, hyperparameters differ from the run's, exactness
-                was required and cannot be, this process has finished the run with other objects, or it is called inside a tf.function.
-            Preempted: where another manager of this process is closed for this one, and was asked to stop.
+            ConfigError: where a model is not built, the directory belongs to another program,
+                hyperparameters differ from the run's, exactness was required and cannot be, this
+                process has finished the run with other objects, or it is called inside a
+                tf.function.
+            Preempted: where another manager of this process is closed for this one, and was asked
+                to stop.
         """
         _not_in_function("restore_or_initialize")
         build(self._plan.state)
@@ -123,24 +170,27 @@ class CheckpointManager:
             raise
 
     def restore(self, step: int | None = None) -> RunPosition:
-        """Restores one checkpoint, and opens the run for going on from there where it is not open. Where it fails, a run that was not open is
-        let go of again.
+        """Restores one checkpoint, and opens the run for going on from there where it is not open.
+        Where it fails, a run that was not open is let go of again.
 
         Args:
-            step: which; by default the newest good one: a damaged one is moved to `quarantine/`, and said.
+            step: which; by default the newest good one: a damaged one is moved to `quarantine/`,
+                and said.
 
         Returns:
             Where the run goes on.
 
         Raises:
             CheckpointNotFoundError: where there is none, or none of this step.
-            CorruptCheckpointError: where its files are damaged, or nothing of the run can be read; nothing was assigned.
+            CorruptCheckpointError: where its files are damaged, or nothing of the run can be read;
+                nothing was assigned.
             IncompatibleStateError: where the state has another form; nothing was assigned.
             RunLockedError: where another process, or another loop of this one, trains the run.
             StorageError: where the disk refuses.
-            ConfigError: where a model is not built, hyperparameters differ from the run's, exactness was required and cannot be, or it is called
-                inside a tf.function.
-            Preempted: where this attempt, or another manager of this process, is closed for this and was asked to stop.
+            ConfigError: where a model is not built, hyperparameters differ from the run's,
+                exactness was required and cannot be, or it is called inside a tf.function.
+            Preempted: where this attempt, or another manager of this process, is closed for this
+                and was asked to stop.
         """
         _not_in_function("restore")
         build(self._plan.state)
@@ -148,7 +198,8 @@ class CheckpointManager:
         self._check_there()  # before anything is made
         was_open = self._attempt is not None
         if self._attempt is not None and asked is not None and self._attempt.has_saved_after(asked):
-            # What is saved from here on is newer than what this attempt has saved already, and only another attempt says so.
+            # What is saved from here on is newer than what this attempt has saved already, and only
+            # another attempt says so.
             self._attempt.abandon()
             self.let_go(None)
             was_open = False
@@ -166,8 +217,11 @@ class CheckpointManager:
 
     def _check_there(self) -> None:
         if not self.run.checkpoints:
-            raise CheckpointNotFoundError(f"{self.run.directory} holds no checkpoint that could be restored. To begin a run where there is none, "
-                                          f"use `with manager:` or manager.restore_or_initialize().")
+            raise CheckpointNotFoundError(
+                f"{self.run.directory} holds no checkpoint that could be restored. To begin a run "
+                "where there is none, "
+                f"use `with manager:` or manager.restore_or_initialize()."
+            )
 
     def _verified(self, step: int) -> Checkpoint:
         checkpoint = self.run.find(step)
@@ -175,14 +229,16 @@ class CheckpointManager:
         return checkpoint
 
     def close(self) -> None:
-        """Ends this attempt: waits for what is being written, and lets go of the run, as the end of `with manager:` does.
+        """Ends this attempt: waits for what is being written, and lets go of the run, as the end of
+        `with manager:` does.
 
-        Saves what a loop left by `break` or `sys.exit()` had done; saves nothing where an exception is under way. A request to stop that no
-        turn has met is served here.
+        Saves what a loop left by `break` or `sys.exit()` had done; saves nothing where an exception
+        is under way. A request to stop that no turn has met is served here.
 
         Raises:
             ConfigError: where it is called inside a tf.function.
-            StorageError: where the disk refuses; earlier checkpoints are untouched, and the run is let go of.
+            StorageError: where the disk refuses; earlier checkpoints are untouched, and the run is
+                let go of.
             BackgroundSaveError: what went wrong in the background since the last time.
             Preempted: after a request to stop, with the state saved.
         """
@@ -190,12 +246,18 @@ class CheckpointManager:
         self._leave(sys.exc_info()[1])
 
     def _leave(self, error: BaseException | None) -> None:
-        self.let_go(None if is_orderly_exit(error) else error)  # sys.exit() leaves a loop as break does
+        self.let_go(
+            None if is_orderly_exit(error) else error
+        )  # sys.exit() leaves a loop as break does
 
     def __getstate__(self) -> dict[str, Any]:
         if self._attempt is not None:
-            raise ConfigError(f"This CheckpointManager has the run in {self._plan.layout.root} open: its lock, its signal handlers and its position "
-                              f"are this process's own and cannot be copied or pickled. Copy it before it is used, or make a second one.")
+            raise ConfigError(
+                f"This CheckpointManager has the run in {self._plan.layout.root} open: its lock, "
+                "its signal handlers and its position "
+                "are this process's own and cannot be copied or pickled. Copy it before it is "
+                "used, or make a second one."
+            )
         return self.__dict__
 
     # -- saving
@@ -212,7 +274,8 @@ class CheckpointManager:
 
         Raises:
             StorageError: where the disk refuses; earlier checkpoints are untouched.
-            BackgroundSaveError: what went wrong in the background since the last time; this step is then not saved.
+            BackgroundSaveError: what went wrong in the background since the last time; this step is
+                then not saved.
             ConfigError: where the run is not open, or the step lies before the run's.
         """
         _not_in_function("save")
@@ -230,10 +293,12 @@ class CheckpointManager:
             metrics: what was measured at this step; numbers or scalar tensors.
 
         Returns:
-            Whether the policy said so. Where there is no space then, that is a warning, and the next save tries again.
+            Whether the policy said so. Where there is no space then, that is a warning, and the
+            next save tries again.
 
         Raises:
-            StorageError: where the disk refuses for another reason than space; earlier checkpoints are untouched.
+            StorageError: where the disk refuses for another reason than space; earlier checkpoints
+                are untouched.
             ConfigError: where the run is not open, or the step lies before the run's.
             Preempted: after a request to stop, with the state saved.
         """
@@ -243,7 +308,8 @@ class CheckpointManager:
         return attempt.save_if_due()
 
     def log(self, **metrics: Any) -> None:
-        """Notes what was measured in this turn. Tensors are kept, and converted only when a save needs them.
+        """Notes what was measured in this turn. Tensors are kept, and converted only when a save
+        needs them.
 
         Args:
             **metrics: numbers or scalar tensors by name.
@@ -261,7 +327,8 @@ class CheckpointManager:
             timeout_secs: how long to wait at most, in seconds; None waits for as long as it takes.
 
         Raises:
-            BackgroundSaveError: what went wrong since the last time; and where there was no space for the newest save.
+            BackgroundSaveError: what went wrong since the last time; and where there was no space
+                for the newest save.
             ConfigError: where the run is not open, or it is called inside a tf.function.
         """
         _not_in_function("wait_until_finished")
@@ -272,28 +339,32 @@ class CheckpointManager:
     def steps(self, total: int) -> Iterator[int]:
         """A loop over the steps that are left.
 
-        A turn that is left by `break` or an exception does not count, and the next start makes it again. `break` saves the state as it is; where
-        the turn has trained already, that training is in it, and is said. To stop with a turn that counts, call `request_stop()`; or break at
+        A turn that is left by `break` or an exception does not count, and the next start makes it
+        again. `break` saves the state as it is; where the turn has trained already, that training
+        is in it, and is said. To stop with a turn that counts, call `request_stop()`; or break at
         the top of the body, before it trains.
 
         Args:
             total: steps of the whole run, over all attempts.
 
         Returns:
-            An iterator over step numbers, from 1 or after the restored one; each is complete when the loop's body ends.
+            An iterator over step numbers, from 1 or after the restored one; each is complete when
+            the loop's body ends.
 
         Raises:
-            ConfigError: where `total` is no count, the run is not open, or it is called inside a tf.function.
+            ConfigError: where `total` is no count, the run is not open, or it is called inside a
+                tf.function.
             StorageError: where the disk refuses; earlier checkpoints are untouched.
             Preempted: between two turns after a request to stop, with the state saved.
         """
         return loops.steps(self._loop("steps", loops.check_total("steps", total)), total)
 
     def epochs(self, total: int) -> Iterator[int]:
-        """A loop over the epochs that are left, the one in which the run was interrupted among them; `data` goes on in its middle.
+        """A loop over the epochs that are left, the one in which the run was interrupted among
+        them; `data` goes on in its middle.
 
-        Steps are counted by `data`, or by `save` and `maybe_save`. An epoch in which nothing counts them is one step itself, and is begun again
-        where it was interrupted.
+        Steps are counted by `data`, or by `save` and `maybe_save`. An epoch in which nothing counts
+        them is one step itself, and is begun again where it was interrupted.
 
         Args:
             total: epochs of the whole run, over all attempts.
@@ -302,18 +373,21 @@ class CheckpointManager:
             An iterator over epoch numbers, from 0.
 
         Raises:
-            ConfigError: where `total` is no count, the run is not open, or it is called inside a tf.function.
+            ConfigError: where `total` is no count, the run is not open, or it is called inside a
+                tf.function.
             StorageError: where the disk refuses; earlier checkpoints are untouched.
             Preempted: between two turns after a request to stop, with the state saved.
         """
         return loops.epochs(self._loop("epochs", loops.check_total("epochs", total)), total)
 
     def data(self, dataset: Iterable[Batch]) -> Iterator[Batch]:
-        """A loop over the batches of one epoch, which counts steps. After an interruption in its middle it goes on with the batch that was next.
+        """A loop over the batches of one epoch, which counts steps. After an interruption in its
+        middle it goes on with the batch that was next.
 
-        Each call in an epoch is a pass of its own. A pass that is left by `break` is over when the program goes on in the epoch; where the
-        program is left as well, the next start goes on in it. Several passes at once, as in `zip(manager.data(a), manager.data(b))`, count one
-        step for each round.
+        Each call in an epoch is a pass of its own. A pass that is left by `break` is over when the
+        program goes on in the epoch; where the program is left as well, the next start goes on in
+        it. Several passes at once, as in `zip(manager.data(a), manager.data(b))`, count one step
+        for each round.
 
         Args:
             dataset: a tf.data.Dataset, or another iterable of batches.
@@ -322,14 +396,16 @@ class CheckpointManager:
             An iterator over its batches.
 
         Raises:
-            ConfigError: where the run is not open, it is called inside a tf.function, or passes are inside one another.
+            ConfigError: where the run is not open, it is called inside a tf.function, or passes are
+                inside one another.
             StorageError: where the disk refuses; earlier checkpoints are untouched.
             Preempted: between two turns after a request to stop, with the state saved.
         """
         return loops.batches(self._loop("data"), dataset)
 
     def request_stop(self, reason: str = "request_stop()") -> None:
-        """Asks the run to save and stop at its next safe point, with `Preempted`. May be called from any thread.
+        """Asks the run to save and stop at its next safe point, with `Preempted`. May be called
+        from any thread.
 
         Args:
             reason: recorded in the journal.
@@ -341,7 +417,8 @@ class CheckpointManager:
         self._opened().stopping.request(reason)
 
     def safe_point(self) -> None:
-        """Serves a request to stop here. Call it where the training of the turn is done, as in a long evaluation; the turn counts as done.
+        """Serves a request to stop here. Call it where the training of the turn is done, as in a
+        long evaluation; the turn counts as done.
 
         Raises:
             ConfigError: where the run is not open, or it is called inside a tf.function.
@@ -388,7 +465,10 @@ class CheckpointManager:
     @property
     def is_training(self) -> bool:
         """Whether a loop or a `fit` is under way."""
-        return self._attempt is not None and self._attempt.phase not in ("starting", "between loops")
+        return self._attempt is not None and self._attempt.phase not in (
+            "starting",
+            "between loops",
+        )
 
     # -- inside
 
@@ -396,10 +476,12 @@ class CheckpointManager:
         """Opens the run without restoring anything; what `CheckpointCallback` does in `fit`.
 
         Args:
-            extra_state: what belongs to the state beside what the user named; the run must then not be open yet.
+            extra_state: what belongs to the state beside what the user named; the run must then not
+                be open yet.
 
         Raises:
-            ConfigError: where the run is open already, or a name of `extra_state` stands for another object.
+            ConfigError: where the run is open already, or a name of `extra_state` stands for
+                another object.
             RunLockedError: where it is being trained.
             StorageError: where the disk refuses.
         """
@@ -412,9 +494,13 @@ class CheckpointManager:
                 self._attempt = Session(replace(self._plan, state=state))
             open_managers.opened(self._plan.layout, self)
         elif extra_state:
-            raise ConfigError(f"model.fit opens the run in {self._plan.layout.root} itself, restores it on its way to where it goes on, and closes "
-                              f"it. It was called while the manager has the run open already; nothing was trained. Call fit outside of `with "
-                              f"manager:`, with callbacks=[ckptkit.CheckpointCallback(manager)].")
+            raise ConfigError(
+                f"model.fit opens the run in {self._plan.layout.root} itself, restores it on its "
+                "way to where it goes on, and closes "
+                "it. It was called while the manager has the run open already; nothing was "
+                "trained. Call fit outside of `with "
+                f"manager:`, with callbacks=[ckptkit.CheckpointCallback(manager)]."
+            )
         return self._attempt
 
     def _with(self, extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -424,15 +510,22 @@ class CheckpointManager:
             if id(value) in known:
                 continue
             if name in state:
-                raise ConfigError(f"fit keeps the model that it trains as {name!r}, and the manager's state has another object under that name "
-                                  f"({type(state[name]).__name__}, where fit trains {type(value).__name__} "
-                                  f"{getattr(value, 'name', '')!r}). Name that one otherwise in state={{...}}, or pass the model itself there.")
+                raise ConfigError(
+                    f"fit keeps the model that it trains as {name!r}, and the manager's state has "
+                    "another object under that name "
+                    f"({type(state[name]).__name__}, where fit trains {type(value).__name__} "
+                    f"{getattr(value, 'name', '')!r}). Name that one otherwise in state={{...}}, "
+                    "or pass the model itself there."
+                )
             state[name] = value
         return state
 
     def _opened(self) -> Session:
         if self._attempt is None:
-            raise ConfigError("The run is not open. Use the manager inside `with manager:`, or after manager.restore_or_initialize().")
+            raise ConfigError(
+                "The run is not open. Use the manager inside `with manager:`, or after "
+                "manager.restore_or_initialize()."
+            )
         return self._attempt
 
     def _loop(self, method: str, total: int | None = None) -> Session:
@@ -452,12 +545,18 @@ class CheckpointManager:
 
 def _not_in_function(method: str) -> None:
     if tf.inside_function():
-        raise ConfigError(f"manager.{method} works on files and on Python's side; it was called inside a tf.function, where it would run "
-                          f"once, at tracing. Call it between two steps, outside of the tf.function.")
+        raise ConfigError(
+            f"manager.{method} works on files and on Python's side; it was called inside a "
+            "tf.function, where it would run "
+            f"once, at tracing. Call it between two steps, outside of the tf.function."
+        )
 
 
 def _check_step(step: object) -> int:
     if not isinstance(step, int) or isinstance(step, bool) or step < 0:
-        raise ConfigError(f"step counts the training batches done since the run began: a whole number of 0 or more. "
-                          f"Received: step={step!r}.")
+        raise ConfigError(
+            "step counts the training batches done since the run began: a whole number of 0 or "
+            "more. "
+            f"Received: step={step!r}."
+        )
     return step

@@ -38,7 +38,10 @@ def epochs(attempt: Session, total: int) -> Iterator[int]:
             with attempt.epoch():
                 yield began.epoch
             if attempt.position.epoch != began.epoch:
-                raise ConfigError("Inside `for epoch in manager.epochs(...)` the epoch is counted by the loop. Use one loop of epochs.")
+                raise ConfigError(
+                    "Inside `for epoch in manager.epochs(...)` the epoch is counted by the loop. "
+                    "Use one loop of epochs."
+                )
             attempt.count_epoch(began)
             if attempt.position.epoch < total:
                 attempt.save_if_due()
@@ -58,7 +61,9 @@ def batches(attempt: Session, dataset: Iterable[Any]) -> Iterator[Any]:
             if batch is _END:
                 return
             at = attempt.position
-            with attempt.turn(RunPosition(step=at.step + 1, epoch=at.epoch, batch=at.batch + 1)) as turn:
+            with attempt.turn(
+                RunPosition(step=at.step + 1, epoch=at.epoch, batch=at.batch + 1)
+            ) as turn:
                 yield batch
             attempt.turn_done(turn)
 
@@ -70,6 +75,9 @@ def check_total(name: str, total: object) -> int:
         ConfigError: where it is not a whole number of at least 0.
     """
     if not isinstance(total, int) or isinstance(total, bool) or total < 0:
-        raise ConfigError(f"manager.{name}(total): total counts all {name} since the run began, a whole number of 0 or more. "
-                          f"Received: {total!r}.")
+        raise ConfigError(
+            f"manager.{name}(total): total counts all {name} since the run began, a whole number "
+            "of 0 or more. "
+            f"Received: {total!r}."
+        )
     return total

@@ -1,7 +1,8 @@
 """Claims on a run, as they lie on the disk: who has it, and a sign of life.
 
-`lock/` holds one claim for each process that took the run, numbered upwards; the highest one has it. A claim is a directory that appears whole,
-under a name that only one process can give; in it lie who made it, and a sign of life that its owner changes every few seconds.
+`lock/` holds one claim for each process that took the run, numbered upwards; the highest one has
+it. A claim is a directory that appears whole, under a name that only one process can give; in it
+lie who made it, and a sign of life that its owner changes every few seconds.
 """
 
 from __future__ import annotations
@@ -66,7 +67,12 @@ class Claim:
         try:
             owner = msgspec.json.decode(process_lock.read_small(self.path / OWNER), type=Owner)
             str(owner)
-        except (OSError, ValueError, OverflowError, RecursionError):  # a time that no calendar has is no owner's
+        except (
+            OSError,
+            ValueError,
+            OverflowError,
+            RecursionError,
+        ):  # a time that no calendar has is no owner's
             return None
         return owner
 
@@ -96,7 +102,8 @@ class Claim:
             return
 
     def is_held(self) -> bool | None:
-        """Whether the process that made it still lives, by the lock that its kernel holds for it; None where the kernel cannot tell.
+        """Whether the process that made it still lives, by the lock that its kernel holds for it;
+        None where the kernel cannot tell.
 
         Only for a claim of this machine.
         """
@@ -115,4 +122,7 @@ def list_claims(layout: RunLayout) -> list[Claim]:
         except (FileNotFoundError, NotADirectoryError):
             return []
     numbers = {name: number for name in names if (number := claim_number(name)) is not None}
-    return [Claim(number, layout.lock / name) for name, number in sorted(numbers.items(), key=lambda item: item[1])]
+    return [
+        Claim(number, layout.lock / name)
+        for name, number in sorted(numbers.items(), key=lambda item: item[1])
+    ]

@@ -1,7 +1,7 @@
 """Shutting out what a process commits that has lost its run and does not know it yet.
 
-Whoever takes a run from a silent owner notes which checkpoints were there. From then on the earlier attempts have these and no others, for
-every reader: what one of them commits later does not exist.
+Whoever takes a run from a silent owner notes which checkpoints were there. From then on the earlier
+attempts have these and no others, for every reader: what one of them commits later does not exist.
 """
 
 from __future__ import annotations
@@ -40,13 +40,19 @@ class Fence:
         return name.attempt < self.attempt and str(name) not in self.seen
 
 
-def put_up(files: FileSystem, layout: RunLayout, attempt: int, seen: Iterable[CheckpointName]) -> None:
-    """Notes what was there, durably. Earlier fences have said their part by then: what they shut out is not seen.
+def put_up(
+    files: FileSystem, layout: RunLayout, attempt: int, seen: Iterable[CheckpointName]
+) -> None:
+    """Notes what was there, durably. Earlier fences have said their part by then: what they shut
+    out is not seen.
 
     Raises:
         StorageError: where the disk refuses.
     """
-    files.replace_content(layout.fence(attempt), msgspec.json.encode(Fence(attempt=attempt, seen=tuple(map(str, seen)))))
+    files.replace_content(
+        layout.fence(attempt),
+        msgspec.json.encode(Fence(attempt=attempt, seen=tuple(map(str, seen)))),
+    )
     files.sync_dir(layout.checkpoints)
     for path in sorted(layout.checkpoints.glob(".fence-*")):
         if (earlier := fence_attempt(path.name)) is not None and earlier < attempt:
@@ -54,12 +60,18 @@ def put_up(files: FileSystem, layout: RunLayout, attempt: int, seen: Iterable[Ch
 
 
 def read_fences(paths: Iterable[Path]) -> list[Fence]:
-    """The fences among the entries of `checkpoints/`. One that cannot be read is said, and shuts out nothing.
+    """The fences among the entries of `checkpoints/`. One that cannot be read is said, and shuts
+    out nothing.
 
     Raises:
         FileNotFoundError: where one has vanished since, because there is a newer one.
     """
-    return [fence for path in paths if (attempt := fence_attempt(path.name)) is not None and (fence := _read(path, attempt)) is not None]
+    return [
+        fence
+        for path in paths
+        if (attempt := fence_attempt(path.name)) is not None
+        and (fence := _read(path, attempt)) is not None
+    ]
 
 
 def _read(path: Path, attempt: int) -> Fence | None:
@@ -70,6 +82,8 @@ def _read(path: Path, attempt: int) -> Fence | None:
     except FileNotFoundError:
         raise
     except (OSError, ValueError, RecursionError) as error:
-        logger.warning("%s cannot be read, so it shuts out no late save of an earlier process: %s", path, error)
+        logger.warning(
+            "%s cannot be read, so it shuts out no late save of an earlier process: %s", path, error
+        )
         return None
     return fence

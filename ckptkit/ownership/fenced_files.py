@@ -1,4 +1,6 @@
-"""The file system as the owner of a run may use it: each change asks first whether the run is still its own."""
+"""The file system as the owner of a run may use it: each change asks first whether the run is still
+its own.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from ckptkit.storage.files import FileSystem
 class FencedFiles(FileSystem):
     """A file system that a process loses together with its run.
 
-    Appending to the process's own journal stays possible: it disturbs nobody, and tells what happened.
+    Appending to the process's own journal stays possible: it disturbs nobody, and tells what
+    happened.
 
     Args:
         files: how to change the disk.

@@ -15,7 +15,8 @@ class Machine:
 
     Args:
         host: its name.
-        boot: the kernel's own number of this start (`random(4)`: boot_id); empty where it tells none.
+        boot: the kernel's own number of this start (`random(4)`: boot_id); empty where it tells
+            none.
     """
 
     host: str

@@ -22,7 +22,8 @@ def read_small(path: Path) -> bytes:
 
 
 def hold(path: Path) -> int:
-    """Lets the kernel hold a lock on a file for this process, until the descriptor that is returned is closed or the process ends.
+    """Lets the kernel hold a lock on a file for this process, until the descriptor that is returned
+    is closed or the process ends.
 
     Raises:
         OSError: where it cannot be opened, or somebody else holds it.
@@ -31,16 +32,22 @@ def hold(path: Path) -> int:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno not in (errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK):  # such file systems know no such locks
+        if error.errno not in (
+            errno.ENOTSUP,
+            errno.ENOSYS,
+            errno.ENOLCK,
+        ):  # such file systems know no such locks
             os.close(descriptor)
             raise
     return descriptor
 
 
 def is_held(path: Path) -> bool | None:
-    """Whether a process of this machine holds a file, see `hold`; None where the kernel cannot tell.
+    """Whether a process of this machine holds a file, see `hold`; None where the kernel cannot
+    tell.
 
-    Locks of other machines' kernels are seen here or not, as the file system likes: do not ask for those.
+    Locks of other machines' kernels are seen here or not, as the file system likes: do not ask for
+    those.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -1,8 +1,10 @@
 """What somebody reads is not taken away under them.
 
-A reader leaves a small file of its own in `pins/` while it reads, and looks after that whether the checkpoint is about to go. The owner of the
-run says what is about to go before it looks at who reads. So at least one of the two sees the other (Dekker's rule for two flags), and no lock
-is needed. A reader that may not write there reads without; what vanishes then is found again by trying the newest.
+A reader leaves a small file of its own in `pins/` while it reads, and looks after that whether the
+checkpoint is about to go. The owner of the run says what is about to go before it looks at who
+reads. So at least one of the two sees the other (Dekker's rule for two flags), and no lock is
+needed. A reader that may not write there reads without; what vanishes then is found again by trying
+the newest.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ class ReaderLease:
 
 @contextmanager
 def held(layout: RunLayout, name: CheckpointName) -> Iterator[None]:
-    """While the block runs, the owner of the run does not take this checkpoint away; where this process may write there."""
+    """While the block runs, the owner of the run does not take this checkpoint away; where this
+    process may write there.
+    """
     path, descriptor = _place(layout, name)
     try:
         yield
@@ -61,7 +65,13 @@ def _place(layout: RunLayout, name: CheckpointName) -> tuple[Path | None, int]:
     temporary = path.with_name(f"{path.name}.tmp")
     descriptor = -1
     try:
-        temporary.write_bytes(msgspec.json.encode(ReaderLease(checkpoint=str(name), host=machine.host, boot=machine.boot, since=time.time())))
+        temporary.write_bytes(
+            msgspec.json.encode(
+                ReaderLease(
+                    checkpoint=str(name), host=machine.host, boot=machine.boot, since=time.time()
+                )
+            )
+        )
         descriptor = process_lock.hold(temporary)
         temporary.rename(path)
     except OSError:
@@ -80,7 +90,8 @@ def is_leaving(layout: RunLayout, name: CheckpointName) -> bool:
 
 @contextmanager
 def about_to_go(files: FileSystem, layout: RunLayout, name: CheckpointName) -> Iterator[None]:
-    """Says that a checkpoint is about to go, for as long as the block runs; who reads it is to be asked in the block.
+    """Says that a checkpoint is about to go, for as long as the block runs; who reads it is to be
+    asked in the block.
 
     Raises:
         StorageError: where the disk refuses.
@@ -96,7 +107,11 @@ def about_to_go(files: FileSystem, layout: RunLayout, name: CheckpointName) -> I
 def being_read(layout: RunLayout) -> frozenset[CheckpointName]:
     """The checkpoints that somebody reads."""
     machine = this_machine()
-    names = [CheckpointName.parse(hold.checkpoint) for path in _holds(layout) if (hold := _living(path, machine)) is not None]
+    names = [
+        CheckpointName.parse(hold.checkpoint)
+        for path in _holds(layout)
+        if (hold := _living(path, machine)) is not None
+    ]
     return frozenset(name for name in names if name is not None)
 
 
@@ -126,6 +141,9 @@ def _living(path: Path, machine: Machine) -> ReaderLease | None:
         hold = ReaderLease(checkpoint="", host="", boot="", since=path.lstat().st_mtime)
     except (OSError, ValueError, RecursionError):
         return None
-    if Machine(hold.host, hold.boot).is_same(machine) and (lives := process_lock.is_held(path)) is not None:
+    if (
+        Machine(hold.host, hold.boot).is_same(machine)
+        and (lives := process_lock.is_held(path)) is not None
+    ):
         return hold if lives else None
     return hold if abs(time.time() - hold.since) < HOLD_SECS else None

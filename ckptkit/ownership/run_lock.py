@@ -1,15 +1,18 @@
 """One writer: taking a run, keeping it, and noticing that somebody else has it.
 
-A claim (see `claims.py`) is free for the next process where its owner has let go of it, or has died on this machine, which the kernel knows
-(`flock(2)` on the claim ends with the process, whatever the way). An owner on another machine is watched: whoever leaves no new sign of life
-for as long as the lease is taken for dead. Time is measured by the watcher's own clock only, so no two clocks have to agree.
+A claim (see `claims.py`) is free for the next process where its owner has let go of it, or has died
+on this machine, which the kernel knows (`flock(2)` on the claim ends with the process, whatever the
+way). An owner on another machine is watched: whoever leaves no new sign of life for as long as the
+lease is taken for dead. Time is measured by the watcher's own clock only, so no two clocks have to
+agree.
 
-A process that was only stopped may wake up after that. It asks `check` before each change that it makes, and what it commits between the
-question and the deed is shut out by the fence that its successor has left (see `fence.py`). The same is known of leases elsewhere (Gray and
-Cheriton, "Leases", 1989; the fencing token is the number of the claim).
+A process that was only stopped may wake up after that. It asks `check` before each change that it
+makes, and what it commits between the question and the deed is shut out by the fence that its
+successor has left (see `fence.py`). The same is known of leases elsewhere (Gray and Cheriton,
+"Leases", 1989; the fencing token is the number of the claim).
 
-A forked child closes its copy of the descriptor: an orphan must not keep its parent's run. That is why no library's lock is used here: none
-gives the descriptor.
+A forked child closes its copy of the descriptor: an orphan must not keep its parent's run. That is
+why no library's lock is used here: none gives the descriptor.
 """
 
 from __future__ import annotations
@@ -51,7 +54,9 @@ LEASE_SECS = 60.0
 _LOOK_SECS = 1.0
 
 _SIGN_SECS = 2.0
-"""How long a sign of life may take before nobody waits for it; storage that is cut off never answers."""
+"""How long a sign of life may take before nobody waits for it; storage that is cut off never
+answers.
+"""
 
 _held: weakref.WeakSet[RunLock] = weakref.WeakSet()
 
@@ -59,8 +64,8 @@ _held: weakref.WeakSet[RunLock] = weakref.WeakSet()
 class RunLock:
     """The right to change one run, from when it is made until `release`.
 
-    Nobody on another machine knows that this process lives before `keep_alive` is called. Claims of before stay until `settle` is called, when all
-    is done that they are a reason for.
+    Nobody on another machine knows that this process lives before `keep_alive` is called. Claims of
+    before stay until `settle` is called, when all is done that they are a reason for.
 
     Args:
         files: how to change the disk.
@@ -68,11 +73,13 @@ class RunLock:
         clock: where the time comes from.
         at_least: the smallest number that the claim may have.
         machine: the one that this process runs on.
-        take_over: whether a silent owner on another machine is watched, and followed; else it is taken to live.
+        take_over: whether a silent owner on another machine is watched, and followed; else it is
+            taken to live.
 
     Attributes:
         number: of the claim; no other process has it, and no earlier one had a larger.
-        silent: earlier owners that nobody knows to be dead: what they may still do has to be shut out.
+        silent: earlier owners that nobody knows to be dead: what they may still do has to be shut
+            out.
 
     Raises:
         RunLockedError: where another process has it, with host, pid, and since when.
@@ -81,8 +88,16 @@ class RunLock:
 
     _descriptor = -1
 
-    def __init__(self, files: FileSystem, layout: RunLayout, clock: Clock, *, at_least: int = 1, machine: Machine | None = None,
-                 take_over: bool = True) -> None:
+    def __init__(
+        self,
+        files: FileSystem,
+        layout: RunLayout,
+        clock: Clock,
+        *,
+        at_least: int = 1,
+        machine: Machine | None = None,
+        take_over: bool = True,
+    ) -> None:
         self._files, self._layout, self._clock = files, layout, clock
         self._machine = machine or this_machine()
         self._take_over = take_over
@@ -90,7 +105,9 @@ class RunLock:
         self._thread: threading.Thread | None = None
         refuse_links(layout)
         if layout.lock.is_file():
-            files.remove_file(layout.lock)  # the form of an earlier version: a record of who came last
+            files.remove_file(
+                layout.lock
+            )  # the form of an earlier version: a record of who came last
         files.make_dir(layout.lock)
         self.silent: list[Claim] = []
         try:
@@ -102,20 +119,28 @@ class RunLock:
         _held.add(self)
 
     def _claim(self, at_least: int) -> bool:
-        """Takes the next number, where the last claim is free; False where somebody else was quicker, and is to be asked first."""
+        """Takes the next number, where the last claim is free; False where somebody else was
+        quicker, and is to be asked first.
+        """
         claims = list_claims(self._layout)
         if claims and not self._becomes_free(claims[-1]):
             return False
         self.silent = [claim for claim in claims if self._may_live(claim)]
         self.number = max([at_least, *(claim.number + 1 for claim in claims)])
         if self.number > MAX_ATTEMPT:
-            raise StorageError(errno.EOVERFLOW, f"{self._layout.root} has used attempt number {self.number - 1:,}, and there is none after it: look "
-                                                f"for a name that does not belong there.")
+            raise StorageError(
+                errno.EOVERFLOW,
+                f"{self._layout.root} has used attempt number {self.number - 1:,}, and there is "
+                "none after it: look "
+                f"for a name that does not belong there.",
+            )
         self._path = self._layout.claim(self.number)
         if not self._make():
             return False
         self._files.sync_dir(self._layout.lock)
-        if any(claim.number > self.number for claim in list_claims(self._layout)):  # this number had been in use, and was cleared away
+        if any(
+            claim.number > self.number for claim in list_claims(self._layout)
+        ):  # this number had been in use, and was cleared away
             self.drop()
             self._files.remove_tree(self._path)
             return False
@@ -124,9 +149,15 @@ class RunLock:
     def _make(self) -> bool:
         """Makes the claim, whole and held from the first moment; False where its name is in use.
 
-        A directory that is not empty is not replaced by a rename (`rename(2)`), so of several processes that try, one succeeds.
+        A directory that is not empty is not replaced by a rename (`rename(2)`), so of several
+        processes that try, one succeeds.
         """
-        owner = Owner(host=self._machine.host, boot=self._machine.boot, pid=os.getpid(), since=self._clock.now())
+        owner = Owner(
+            host=self._machine.host,
+            boot=self._machine.boot,
+            pid=os.getpid(),
+            since=self._clock.now(),
+        )
         hidden = self._layout.lock / f".{uuid.uuid4().hex}"
         try:
             self._files.make_dir(hidden)
@@ -151,7 +182,11 @@ class RunLock:
         if claim.sign == RELEASED:
             return False
         owner = claim.owner
-        return owner is None or not owner.machine.is_same(self._machine) or claim.is_held() is not False
+        return (
+            owner is None
+            or not owner.machine.is_same(self._machine)
+            or claim.is_held() is not False
+        )
 
     def _becomes_free(self, claim: Claim) -> bool:
         """Returns when the last claim is free; False where it is not the last any more.
@@ -165,10 +200,17 @@ class RunLock:
         if not self._may_live(claim):
             return True
         owner, sign = claim.owner, claim.sign
-        if not self._take_over or (owner is not None and owner.machine.is_same(self._machine) and claim.is_held()):
+        if not self._take_over or (
+            owner is not None and owner.machine.is_same(self._machine) and claim.is_held()
+        ):
             raise _locked(self._layout, owner)
-        logger.warning("the run was taken by %s, which has left no word of an end: watching for a sign of life for %g s, and taking it over where "
-                       "there is none", owner or "a process that its claim does not name", LEASE_SECS)
+        logger.warning(
+            "the run was taken by %s, which has left no word of an end: watching for a sign of "
+            "life for %g s, and taking it over where "
+            "there is none",
+            owner or "a process that its claim does not name",
+            LEASE_SECS,
+        )
         looks = 0
         while looks < LEASE_SECS / _LOOK_SECS:
             began = self._clock.monotonic()
@@ -179,12 +221,15 @@ class RunLock:
                 return True
             if claim.sign != sign:
                 raise _locked(self._layout, owner)
-            # Where a look takes long, the storage was away, and the owner's signs may be on their way still.
+            # Where a look takes long, the storage was away, and the owner's signs may be on their
+            # way still.
             looks = looks + 1 if self._clock.monotonic() - began < 3 * _LOOK_SECS else 0
         return True
 
     def settle(self) -> None:
-        """Removes earlier claims, and what dead claimants left; a live one tries again. What cannot be removed now, the next owner removes."""
+        """Removes earlier claims, and what dead claimants left; a live one tries again. What cannot
+        be removed now, the next owner removes.
+        """
         for claim in list_claims(self._layout):
             if claim.number < self.number:
                 with suppress(StorageError):
@@ -204,17 +249,27 @@ class RunLock:
             StorageError: where that cannot be read.
         """
         if self._descriptor < 0:
-            raise RunLockedError(f"This process has let go of the run in {self._layout.root}, or is a copy (fork) of the one that has it. Expected "
-                                 f"that only its owner changes it: open it again.")
+            raise RunLockedError(
+                f"This process has let go of the run in {self._layout.root}, or is a copy (fork) "
+                "of the one that has it. Expected "
+                f"that only its owner changes it: open it again."
+            )
         claims = list_claims(self._layout)
         if claims and claims[-1].number > self.number:
             raise RunLockedError(
-                f"The run in {self._layout.root} was taken over by {claims[-1].owner or 'another process'}, because this one had given no sign of "
-                f"life (was it stopped, or cut off from the storage?) or its claim was removed. Nothing of it is saved any more. Let the other one "
-                f"go on; what this one has trained since its last checkpoint is lost.")
+                f"The run in {self._layout.root} was taken over by "
+                f"{claims[-1].owner or 'another process'}, because this one had given no sign of "
+                "life (was it stopped, or cut off from the storage?) or its claim was removed. "
+                "Nothing of it is saved any more. Let the other one "
+                f"go on; what this one has trained since its last checkpoint is lost."
+            )
         if self.number not in [claim.number for claim in claims]:
-            raise RunLockedError(f"The claim of this process, {self._path}, is gone: was the run moved, or its lock/ removed? Expected that a run "
-                                 f"stays where it is while it is trained. Nothing is saved any more; start again where the run is now.")
+            raise RunLockedError(
+                f"The claim of this process, {self._path}, is gone: was the run moved, or its "
+                "lock/ removed? Expected that a run "
+                "stays where it is while it is trained. Nothing is saved any more; start again "
+                "where the run is now."
+            )
 
     def keep_alive(self) -> None:
         """From now on a thread gives signs of life, until the run is let go of or the process ends."""
@@ -227,11 +282,18 @@ class RunLock:
             number += 1
             missed = 0 if self._give_sign(str(number)) else missed + 1
             if missed * BEAT_SECS == LEASE_SECS / 2:
-                logger.warning("no sign of life could be written into %s for %g s: after %g s another machine may take the run over", self._path,
-                               missed * BEAT_SECS, LEASE_SECS)
+                logger.warning(
+                    "no sign of life could be written into %s for %g s: after %g s another "
+                    "machine may take the run over",
+                    self._path,
+                    missed * BEAT_SECS,
+                    LEASE_SECS,
+                )
 
     def _give_sign(self, text: str) -> bool:
-        """Writes in place, and not durably: it says something to the living only, and a full disk must not silence it."""
+        """Writes in place, and not durably: it says something to the living only, and a full disk
+        must not silence it.
+        """
         try:
             descriptor = os.open(self._path / ALIVE, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
@@ -277,13 +339,21 @@ def check_not_held(layout: RunLayout) -> None:
     """
     for claim in list_claims(layout)[-1:]:
         owner = claim.owner
-        if owner is not None and owner.machine.is_same(this_machine()) and claim.sign != RELEASED and claim.is_held():
+        if (
+            owner is not None
+            and owner.machine.is_same(this_machine())
+            and claim.sign != RELEASED
+            and claim.is_held()
+        ):
             raise _locked(layout, owner)
 
 
 def _locked(layout: RunLayout, owner: Owner | None) -> RunLockedError:
-    return RunLockedError(f"The run in {layout.root} is being trained by {owner or 'another process'}. Expected that nobody else writes to it. "
-                          f"Stop that process, or wait until it ends, or name another directory.")
+    return RunLockedError(
+        f"The run in {layout.root} is being trained by {owner or 'another process'}. Expected "
+        "that nobody else writes to it. "
+        f"Stop that process, or wait until it ends, or name another directory."
+    )
 
 
 def _after_fork_in_child() -> None:
@@ -294,7 +364,8 @@ def _after_fork_in_child() -> None:
 def before_release_at_exit(action: Callable[[], None]) -> None:
     """Has something done when the interpreter exits, while this process still has its runs.
 
-    Python does last what was registered first, and the release below was registered when this module was imported.
+    Python does last what was registered first, and the release below was registered when this
+    module was imported.
     """
     atexit.register(action)
 

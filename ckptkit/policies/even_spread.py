@@ -1,7 +1,9 @@
-"""Checkpoints that are spread evenly over a run whose length nobody knows yet, for comparing two trainings at the same steps.
+"""Checkpoints that are spread evenly over a run whose length nobody knows yet, for comparing two
+trainings at the same steps.
 
-They lie a power of two apart, which grows with the run: where there would be more than `MOST`, every second one goes. So the steps at which they
-lie follow from where the run is, and two trainings of the same length keep the same ones.
+They lie a power of two apart, which grows with the run: where there would be more than `MOST`,
+every second one goes. So the steps at which they lie follow from where the run is, and two
+trainings of the same length keep the same ones.
 """
 
 from __future__ import annotations
@@ -41,10 +43,16 @@ class SpreadSaves(SavePolicy):
 
     def due(self, moment: Moment, last: Moment) -> str | None:
         apart = self.every or distance(moment.position.step)
-        return f"audit: every {apart} steps" if moment.position.step // apart > last.position.step // apart else None
+        return (
+            f"audit: every {apart} steps"
+            if moment.position.step // apart > last.position.step // apart
+            else None
+        )
 
     def insists(self, moment: Moment, last: Moment) -> bool:
-        return self.due(moment, last) is not None  # another training is compared with this one at the same step
+        return (
+            self.due(moment, last) is not None
+        )  # another training is compared with this one at the same step
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,11 @@ class SpreadKeeps(KeepPolicy):
         for each in candidates:
             number = each.step // apart
             firsts[number] = min(firsts.get(number, each.step), each.step)
-        return {each.name: f"audit: every {apart} steps" for each in candidates if each.step >= apart and firsts[each.step // apart] == each.step}
+        return {
+            each.name: f"audit: every {apart} steps"
+            for each in candidates
+            if each.step >= apart and firsts[each.step // apart] == each.step
+        }
 
     def most(self) -> int | None:
         return None if self.every else MOST + 1

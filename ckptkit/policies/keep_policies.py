@@ -1,9 +1,11 @@
-"""Which checkpoints stay: pure decisions over what the manifests say, so they hold over all attempts.
+"""Which checkpoints stay: pure decisions over what the manifests say, so they hold over all
+attempts.
 
-A policy names what it *keeps*, each with a reason; what no policy keeps may be taken away. Two things are kept whatever
-the policy says: the newest checkpoint, and the newest one that reports metrics, all of them finite, so that a run that has
-diverged does not push out its last good state. A checkpoint that reports nothing says nothing of its state: one of them is
-kept in that place only while none reports finite metrics.
+A policy names what it *keeps*, each with a reason; what no policy keeps may be taken away. Two
+things are kept whatever the policy says: the newest checkpoint, and the newest one that reports
+metrics, all of them finite, so that a run that has diverged does not push out its last good state.
+A checkpoint that reports nothing says nothing of its state: one of them is kept in that place only
+while none reports finite metrics.
 
 `judge` says of every checkpoint whether it stays, and why or why not.
 """
@@ -59,10 +61,13 @@ class KeepPolicy:
         Args:
             candidates: the run's checkpoints, oldest first.
         """
-        raise TypeError(f"{type(self).__name__} is a keep policy without a rule: define keep(candidates).")
+        raise TypeError(
+            f"{type(self).__name__} is a keep policy without a rule: define keep(candidates)."
+        )
 
     def lasting(self, candidates: Sequence[Candidate]) -> Reasons:
-        """What stays for more than being new, with reasons: a checkpoint that is still being written does not take its place yet.
+        """What stays for more than being new, with reasons: a checkpoint that is still being
+        written does not take its place yet.
 
         Args:
             candidates: the run's checkpoints, oldest first.
@@ -74,11 +79,14 @@ class KeepPolicy:
         return f"not kept by {self!r}"
 
     def most(self) -> int | None:
-        """The most checkpoints that this policy holds at once, or None where they grow with the run."""
+        """The most checkpoints that this policy holds at once, or None where they grow with the
+        run.
+        """
         return None
 
     def insists(self, moment: Moment, last: Moment) -> bool:
-        """Whether a save of this moment would be kept for more than being new, and so may not give way to a newer one.
+        """Whether a save of this moment would be kept for more than being new, and so may not give
+        way to a newer one.
 
         Args:
             moment: now.
@@ -178,7 +186,8 @@ class KeepBest(KeepPolicy):
     """Keep the `n` best by a metric; a value that is not finite is never the best.
 
     Args:
-        monitor: the metric's name, as in Keras' logs (`"val_loss"`) or as given to `log`/`maybe_save`.
+        monitor: the metric's name, as in Keras' logs (`"val_loss"`) or as given to
+            `log`/`maybe_save`.
         mode: `"min"` where smaller is better (default), `"max"` where larger is.
         n: how many.
 
@@ -201,8 +210,10 @@ class KeepBest(KeepPolicy):
 
     def keep(self, candidates: Sequence[Candidate]) -> Reasons:
         ranked = rank(candidates, self.monitor, self.mode)[: self.n]
-        return {c.name: f"best {i} of {self.n} by {self.monitor} ({c.metrics[self.monitor]:g})"
-                for i, c in enumerate(ranked, start=1)}
+        return {
+            c.name: f"best {i} of {self.n} by {self.monitor} ({c.metrics[self.monitor]:g})"
+            for i, c in enumerate(ranked, start=1)
+        }
 
     def gives_up(self, candidate: Candidate) -> str:
         value = candidate.metrics.get(self.monitor)
@@ -224,7 +235,9 @@ def rank(candidates: Sequence[Candidate], monitor: str, mode: Mode) -> list[Cand
     """Candidates that have a finite `monitor`, best first; the older of two equals comes first."""
     worst = float("inf") if mode == "min" else float("-inf")
     usable = [c for c in candidates if better(c.metrics.get(monitor, worst), worst, mode)]
-    return sorted(usable, key=lambda c: c.metrics[monitor] if mode == "min" else -c.metrics[monitor])
+    return sorted(
+        usable, key=lambda c: c.metrics[monitor] if mode == "min" else -c.metrics[monitor]
+    )
 
 
 @dataclass(frozen=True)
@@ -257,7 +270,9 @@ class KeepEveryNSteps(KeepPolicy):
         for candidate in candidates:
             if candidate.step // self.n > crossed:
                 crossed = candidate.step // self.n
-                reasons[candidate.name] = f"every {self.n} steps (first at or after {crossed * self.n})"
+                reasons[candidate.name] = (
+                    f"every {self.n} steps (first at or after {crossed * self.n})"
+                )
         return reasons
 
     def gives_up(self, candidate: Candidate) -> str:
@@ -278,7 +293,9 @@ def always(candidates: Sequence[Candidate]) -> Reasons:
     if finite:
         reasons.setdefault(finite[-1].name, "newest with finite metrics")
     elif silent:
-        reasons.setdefault(silent[-1].name, "newest without metrics, where no other has finite ones")
+        reasons.setdefault(
+            silent[-1].name, "newest without metrics, where no other has finite ones"
+        )
     return reasons
 
 
@@ -310,16 +327,22 @@ class Verdict:
     reason: str
 
 
-def judge(policy: KeepPolicy, candidates: Sequence[Candidate], *, protected: Mapping[str, str] | None = None,
-          coming: Candidate | None = None) -> list[Verdict]:
+def judge(
+    policy: KeepPolicy,
+    candidates: Sequence[Candidate],
+    *,
+    protected: Mapping[str, str] | None = None,
+    coming: Candidate | None = None,
+) -> list[Verdict]:
     """What becomes of each checkpoint.
 
     Args:
         policy: the user's keep policy.
         candidates: the run's checkpoints, oldest first.
-        protected: those that stay for a reason outside of any policy, such as a pin, with that reason.
-        coming: one that is about to be written. What is kept only for being new gives way to it now; everything else stays as if it were not to
-            come, because it may not.
+        protected: those that stay for a reason outside of any policy, such as a pin, with that
+            reason.
+        coming: one that is about to be written. What is kept only for being new gives way to it
+            now; everything else stays as if it were not to come, because it may not.
 
     Returns:
         A verdict on each candidate, in their order.
@@ -329,4 +352,7 @@ def judge(policy: KeepPolicy, candidates: Sequence[Candidate], *, protected: Map
         after = policy.keep([*(c for c in candidates if c.name != coming.name), coming])
         stay = _merged([after, policy.lasting(candidates), always(candidates)])
     stay = _merged([stay, protected or {}])
-    return [Verdict(name=c.name, stays=c.name in stay, reason=stay.get(c.name) or policy.gives_up(c)) for c in candidates]
+    return [
+        Verdict(name=c.name, stays=c.name in stay, reason=stay.get(c.name) or policy.gives_up(c))
+        for c in candidates
+    ]

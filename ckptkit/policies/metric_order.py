@@ -17,15 +17,19 @@ Extremes = dict[str, tuple[float, float]]
 def check_mode(policy: str, mode: str) -> None:
     """Raises ConfigError where `mode` is neither of the two."""
     if mode not in ("min", "max"):
-        raise ConfigError(f"{policy}: mode says whether smaller or larger is better. Received: mode={mode!r}. "
-                          f"Expected 'min' or 'max'.")
+        raise ConfigError(
+            f"{policy}: mode says whether smaller or larger is better. Received: mode={mode!r}. "
+            f"Expected 'min' or 'max'."
+        )
 
 
 def check_count(policy: str, name: str, value: object) -> None:
     """Raises ConfigError where `value` is not a whole number of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"{policy}: {name} counts something, so it is a whole number of at least 1. "
-                          f"Received: {name}={value!r}.")
+        raise ConfigError(
+            f"{policy}: {name} counts something, so it is a whole number of at least 1. "
+            f"Received: {name}={value!r}."
+        )
 
 
 def better(candidate: float, than: float, mode: Mode) -> bool:
@@ -42,7 +46,9 @@ def is_record(value: float, extremes: tuple[float, float] | None, mode: Mode) ->
     return better(value, low if mode == "min" else high, mode)
 
 
-def updated_extremes(extremes: Mapping[str, tuple[float, float]], metrics: Mapping[str, float]) -> Extremes:
+def updated_extremes(
+    extremes: Mapping[str, tuple[float, float]], metrics: Mapping[str, float]
+) -> Extremes:
     """`extremes` after `metrics` were seen."""
     result = dict(extremes)
     for name, value in metrics.items():

@@ -1,7 +1,8 @@
 """When to save: pure decisions over what they are given.
 
-A policy is asked at every moment at which a save is possible, and answers with its reason or with None. It decides by
-the interval that was *crossed* since the last save, so a loop that reports every 60th step cannot jump over a save.
+A policy is asked at every moment at which a save is possible, and answers with its reason or with
+None. It decides by the interval that was *crossed* since the last save, so a loop that reports
+every 60th step cannot jump over a save.
 """
 
 from __future__ import annotations
@@ -50,10 +51,13 @@ class SavePolicy:
             moment: now.
             last: the last save, or where this attempt began.
         """
-        raise TypeError(f"{type(self).__name__} is a save policy without a rule: define due(moment, last).")
+        raise TypeError(
+            f"{type(self).__name__} is a save policy without a rule: define due(moment, last)."
+        )
 
     def insists(self, moment: Moment, last: Moment) -> bool:
-        """Whether a save that is due now may not give way to a newer one, where saves come faster than they can be written.
+        """Whether a save that is due now may not give way to a newer one, where saves come faster
+        than they can be written.
 
         Args:
             moment: now.
@@ -121,7 +125,8 @@ class EveryNEpochs(SavePolicy):
 
     Args:
         n: epochs between two saves.
-        min_secs: seconds that must have passed since the last save, so that short epochs do not save all the time.
+        min_secs: seconds that must have passed since the last save, so that short epochs do not
+            save all the time.
 
     Raises:
         ConfigError: where n is not a whole number of at least 1, or min_secs is negative.
@@ -138,7 +143,10 @@ class EveryNEpochs(SavePolicy):
     def __post_init__(self) -> None:
         check_count("EveryNEpochs", "n", self.n)
         if not self.min_secs >= 0:
-            raise ConfigError(f"EveryNEpochs: min_secs is a duration in seconds, 0 or more. Received: {self.min_secs!r}.")
+            raise ConfigError(
+                "EveryNEpochs: min_secs is a duration in seconds, 0 or more. Received: "
+                f"{self.min_secs!r}."
+            )
 
     def due(self, moment: Moment, last: Moment) -> str | None:
         at_boundary = moment.position.batch == 0
@@ -167,8 +175,15 @@ class EveryNSeconds(SavePolicy):
     secs: float
 
     def __post_init__(self) -> None:
-        if not isinstance(self.secs, int | float) or not self.secs > 0 or not math.isfinite(self.secs):
-            raise ConfigError(f"EveryNSeconds: secs is a duration in seconds, more than 0. Received: secs={self.secs!r}.")
+        if (
+            not isinstance(self.secs, int | float)
+            or not self.secs > 0
+            or not math.isfinite(self.secs)
+        ):
+            raise ConfigError(
+                "EveryNSeconds: secs is a duration in seconds, more than 0. Received: "
+                f"secs={self.secs!r}."
+            )
 
     def due(self, moment: Moment, last: Moment) -> str | None:
         if moment.time_secs - last.time_secs >= self.secs:
@@ -181,7 +196,8 @@ class OnBest(SavePolicy):
     """Save when a metric is better than it ever was in this run, over all attempts.
 
     Args:
-        monitor: the metric's name as it appears in Keras' logs (`"val_loss"`), or as given to `log`/`maybe_save`.
+        monitor: the metric's name as it appears in Keras' logs (`"val_loss"`), or as given to
+            `log`/`maybe_save`.
         mode: `"min"` where smaller is better (default), `"max"` where larger is.
 
     Raises:
@@ -208,20 +224,25 @@ class OnBest(SavePolicy):
         return None
 
     def insists(self, moment: Moment, last: Moment) -> bool:
-        return self.due(moment, last) is not None  # the state of a record is gone with the next step
+        return (
+            self.due(moment, last) is not None
+        )  # the state of a record is gone with the next step
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adaptive(SavePolicy):
-    """Save as often as the cost allows: what saves cost training is measured, and they come so far apart that it stays under a bound.
+    """Save as often as the cost allows: what saves cost training is measured, and they come so far
+    apart that it stays under a bound.
 
-    The interval is cost / max_overhead, within the limits. Cost is the time for which training stood still, and by how much its steps were
-    slower while the save was written; the mean of the last three saves. The idea is that of CheckFreq (Mohan, Phanishayee, Chidambaram:
-    "CheckFreq: Frequent, Fine-Grained DNN Checkpointing", FAST 2021).
+    The interval is cost / max_overhead, within the limits. Cost is the time for which training
+    stood still, and by how much its steps were slower while the save was written; the mean of the
+    last three saves. The idea is that of CheckFreq (Mohan, Phanishayee, Chidambaram: "CheckFreq:
+    Frequent, Fine-Grained DNN Checkpointing", FAST 2021).
 
     Args:
         max_overhead: the part of training time that saves may take, between 0 and 1.
-        min_secs: seconds between two saves at least; the first save comes after so long, to measure.
+        min_secs: seconds between two saves at least; the first save comes after so long, to
+            measure.
         max_secs: seconds between two saves at most, whatever they cost.
 
     Raises:
@@ -239,15 +260,25 @@ class Adaptive(SavePolicy):
 
     def __post_init__(self) -> None:
         if not 0 < self.max_overhead < 1:
-            raise ConfigError(f"Adaptive: max_overhead is a part of training time, between 0 and 1 (0.02 is two percent). "
-                              f"Received: max_overhead={self.max_overhead!r}.")
+            raise ConfigError(
+                "Adaptive: max_overhead is a part of training time, between 0 and 1 (0.02 is two "
+                "percent). "
+                f"Received: max_overhead={self.max_overhead!r}."
+            )
         if not 0 < self.min_secs <= self.max_secs < math.inf:
-            raise ConfigError(f"Adaptive: min_secs and max_secs are durations in seconds, with 0 < min_secs <= max_secs. "
-                              f"Received: min_secs={self.min_secs!r}, max_secs={self.max_secs!r}.")
+            raise ConfigError(
+                "Adaptive: min_secs and max_secs are durations in seconds, with 0 < min_secs <= "
+                "max_secs. "
+                f"Received: min_secs={self.min_secs!r}, max_secs={self.max_secs!r}."
+            )
 
     def due(self, moment: Moment, last: Moment) -> str | None:
         cost = moment.save_secs
-        interval = self.min_secs if cost is None else min(max(cost / self.max_overhead, self.min_secs), self.max_secs)
+        interval = (
+            self.min_secs
+            if cost is None
+            else min(max(cost / self.max_overhead, self.min_secs), self.max_secs)
+        )
         if moment.time_secs - last.time_secs < interval:
             return None
         if cost is None:

@@ -13,8 +13,8 @@ class EmergencyDecision:
     """What to do after a notice.
 
     Args:
-        action: `save` writes the state of now, after what is being written; `finish` completes what is being written; `keep` leaves it at
-            what is committed.
+        action: `save` writes the state of now, after what is being written; `finish` completes what
+            is being written; `keep` leaves it at what is committed.
         reason: in words, with the numbers.
     """
 
@@ -22,7 +22,9 @@ class EmergencyDecision:
     reason: str
 
 
-def decide(*, left_secs: float | None, write_secs: float | None, writing_for_secs: float | None) -> EmergencyDecision:
+def decide(
+    *, left_secs: float | None, write_secs: float | None, writing_for_secs: float | None
+) -> EmergencyDecision:
     """Chooses by what the last saves took and by the time that is left.
 
     Args:
@@ -33,11 +35,23 @@ def decide(*, left_secs: float | None, write_secs: float | None, writing_for_sec
     if left_secs is None:
         return EmergencyDecision("save", "there is no deadline")
     if write_secs is None:
-        return EmergencyDecision("save", f"{left_secs:.1f} s are left, and no save has been timed yet")
+        return EmergencyDecision(
+            "save", f"{left_secs:.1f} s are left, and no save has been timed yet"
+        )
     rest_secs = 0.0 if writing_for_secs is None else max(write_secs - writing_for_secs, 0.0)
     if left_secs >= rest_secs + write_secs:
-        return EmergencyDecision("save", f"{left_secs:.1f} s are left, and it takes {rest_secs + write_secs:.1f} s")
+        return EmergencyDecision(
+            "save", f"{left_secs:.1f} s are left, and it takes {rest_secs + write_secs:.1f} s"
+        )
     if writing_for_secs is not None and left_secs >= rest_secs:
-        return EmergencyDecision("finish", f"{left_secs:.1f} s are left: enough for the save that is being written ({rest_secs:.1f} s), not for another one "
-                                  f"({write_secs:.1f} s)")
-    return EmergencyDecision("keep", f"{left_secs:.1f} s are left, and a save takes {write_secs:.1f} s: the newest committed checkpoint counts")
+        return EmergencyDecision(
+            "finish",
+            f"{left_secs:.1f} s are left: enough for the save that is being written "
+            f"({rest_secs:.1f} s), not for another one "
+            f"({write_secs:.1f} s)",
+        )
+    return EmergencyDecision(
+        "keep",
+        f"{left_secs:.1f} s are left, and a save takes {write_secs:.1f} s: the newest committed "
+        "checkpoint counts",
+    )

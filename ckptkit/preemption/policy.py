@@ -13,8 +13,9 @@ class Preemption:
     """Which signals mean "save and stop", how much time there is, and how the process ends.
 
     Args:
-        signals: names of signals. SIGUSR1 is taken only where nothing else handles it. Ctrl-C (SIGINT) is always served: it saves, then
-            interrupts as Python does; a second one interrupts at once.
+        signals: names of signals. SIGUSR1 is taken only where nothing else handles it. Ctrl-C
+            (SIGINT) is always served: it saves, then interrupts as Python does; a second one
+            interrupts at once.
         grace_secs: seconds between the signal and the end of the machine.
         exit_code: of the process; 75 is `EX_TEMPFAIL` of sysexits.h, "try again later".
 
@@ -33,13 +34,25 @@ class Preemption:
 
     def __post_init__(self) -> None:
         if isinstance(self.signals, str) or not all(isinstance(name, str) for name in self.signals):
-            raise ConfigError(f"Preemption: signals is a tuple of names, such as ('SIGTERM',). Received: signals={self.signals!r}.")
+            raise ConfigError(
+                "Preemption: signals is a tuple of names, such as ('SIGTERM',). Received: "
+                f"signals={self.signals!r}."
+            )
         object.__setattr__(self, "signals", tuple(self.signals))
         for name in self.signals:
             if name not in signal.Signals.__members__ or name in ("SIGKILL", "SIGSTOP", "SIGINT"):
-                raise ConfigError(f"Preemption: signals names signals that can be caught, such as 'SIGTERM' or 'SIGUSR1'; Ctrl-C (SIGINT) is "
-                                  f"always served. Received: {name!r}.")
+                raise ConfigError(
+                    "Preemption: signals names signals that can be caught, such as 'SIGTERM' or "
+                    "'SIGUSR1'; Ctrl-C (SIGINT) is "
+                    f"always served. Received: {name!r}."
+                )
         if not self.grace_secs > 0:
-            raise ConfigError(f"Preemption: grace_secs is a duration in seconds, more than 0. Received: {self.grace_secs!r}.")
+            raise ConfigError(
+                "Preemption: grace_secs is a duration in seconds, more than 0. Received: "
+                f"{self.grace_secs!r}."
+            )
         if not isinstance(self.exit_code, int) or not 1 <= self.exit_code <= 255:
-            raise ConfigError(f"Preemption: exit_code is a process's exit code from 1 to 255. Received: {self.exit_code!r}.")
+            raise ConfigError(
+                "Preemption: exit_code is a process's exit code from 1 to 255. Received: "
+                f"{self.exit_code!r}."
+            )

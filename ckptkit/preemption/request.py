@@ -13,10 +13,11 @@ class StopRequest:
     Args:
         reason: a signal's name, or words.
         exit_code: with which the process is to end.
-        before: the handler that the signal had before ours; it is called after the commit, and may end the process in its own way.
+        before: the handler that the signal had before ours; it is called after the commit, and may
+            end the process in its own way.
         interrupt: whether Ctrl-C asked: training then ends with `KeyboardInterrupt`.
-        stands: whether nobody has answered it yet; None where each run has to answer for itself. One Ctrl-C is one
-            `KeyboardInterrupt`, however many runs are open.
+        stands: whether nobody has answered it yet; None where each run has to answer for itself.
+            One Ctrl-C is one `KeyboardInterrupt`, however many runs are open.
     """
 
     reason: str
@@ -27,7 +28,9 @@ class StopRequest:
 
 
 class StopBox:
-    """Holds the first request until it is served; may be filled from a signal handler or from any thread."""
+    """Holds the first request until it is served; may be filled from a signal handler or from any
+    thread.
+    """
 
     def __init__(self) -> None:
         self._request: StopRequest | None = None

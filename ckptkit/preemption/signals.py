@@ -1,10 +1,13 @@
-"""Signals: a handler only notes; a helper thread knows at once, also while the main thread sits in a long call of C code.
+"""Signals: a handler only notes; a helper thread knows at once, also while the main thread sits in
+a long call of C code.
 
-Python runs a handler when the main thread comes back to Python code, which may take as long as a training step or a compilation. The C
-part of the interpreter writes a signal's number into a descriptor at once (`signal.set_wakeup_fd`), and the helper thread reads it there.
+Python runs a handler when the main thread comes back to Python code, which may take as long as a
+training step or a compilation. The C part of the interpreter writes a signal's number into a
+descriptor at once (`signal.set_wakeup_fd`), and the helper thread reads it there.
 
-Handlers and descriptor belong to the process, and several runs may be open in it, which are closed in any order. So there is one
-`_Dispatcher`: the first run that wants a signal brings its handler, the last one takes it away, and each run is told.
+Handlers and descriptor belong to the process, and several runs may be open in it, which are closed
+in any order. So there is one `_Dispatcher`: the first run that wants a signal brings its handler,
+the last one takes it away, and each run is told.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from ckptkit.preemption.request import StopBox, StopRequest
 
 _INSIST_SECS = 0.2
 
+
 class SignalGuard:
     """Has requests to stop noted for one run, from `install` to `restore`.
 
@@ -40,16 +44,25 @@ class SignalGuard:
         self.numbers: frozenset[int] = frozenset()
 
     def install(self) -> None:
-        """Sets the handlers; off the main thread, where Python allows none, says so and does nothing."""
+        """Sets the handlers; off the main thread, where Python allows none, says so and does
+        nothing.
+        """
         if threading.current_thread() is not threading.main_thread():
-            logger.info("training runs off the main thread, where Python allows no signal handlers: on a signal nothing is saved; "
-                        "manager.request_stop() saves and stops")
+            logger.info(
+                "training runs off the main thread, where Python allows no signal handlers: on a "
+                "signal nothing is saved; "
+                "manager.request_stop() saves and stops"
+            )
             return
-        self.numbers = frozenset({*map(int, map(signal.Signals.__getitem__, self.policy.signals)), int(signal.SIGINT)})
+        self.numbers = frozenset(
+            {*map(int, map(signal.Signals.__getitem__, self.policy.signals)), int(signal.SIGINT)}
+        )
         _dispatcher.add(self)
 
     def restore(self) -> None:
-        """Puts back what was there before, where no other run needs the handlers, but for those that somebody else has set since then."""
+        """Puts back what was there before, where no other run needs the handlers, but for those
+        that somebody else has set since then.
+        """
         _dispatcher.remove(self)
 
 
@@ -78,7 +91,9 @@ class _Dispatcher:
             raise
 
     def remove(self, guard: SignalGuard) -> None:
-        """A run is closed. Off the main thread no handler can be taken away: one that nobody needs does what the one before it does."""
+        """A run is closed. Off the main thread no handler can be taken away: one that nobody needs
+        does what the one before it does.
+        """
         if guard not in self._guards:
             return
         on_main_thread = threading.current_thread() is threading.main_thread()
@@ -131,15 +146,23 @@ class _Dispatcher:
         else:
             before = (lambda: previous(number, frame)) if callable(previous) else None
             for guard in guards:
-                guard.box.put(StopRequest(signal.Signals(number).name, guard.policy.exit_code, before))
+                guard.box.put(
+                    StopRequest(signal.Signals(number).name, guard.policy.exit_code, before)
+                )
 
     def _note_interrupt(self, guards: list[SignalGuard]) -> None:
-        # Two that come during one long call of C code are one call of this handler; the helper thread has heard both.
+        # Two that come during one long call of C code are one call of this handler; the helper
+        # thread has heard both.
         self._interrupts += 1
         if self._interrupt is not None or self._interrupts_heard > 1:
             raise KeyboardInterrupt
-        request = self._interrupt = StopRequest("SIGINT", 128 + signal.SIGINT, self._interrupt_answered, interrupt=True,
-                                                stands=lambda: self._interrupt is request)
+        request = self._interrupt = StopRequest(
+            "SIGINT",
+            128 + signal.SIGINT,
+            self._interrupt_answered,
+            interrupt=True,
+            stands=lambda: self._interrupt is request,
+        )
         for guard in guards:
             guard.box.put(request)
 
@@ -168,13 +191,16 @@ class _Dispatcher:
         for guard in self._wanting(number):
             try:
                 guard.on_arrival(name)
-            except Exception as error:  # the run is asked to stop all the same, and the thread has to hear the next signal
+            # the run is asked to stop all the same, and the thread has to hear the next signal
+            except Exception as error:
                 logger.warning("%s arrived, and could not be noted in the journal: %s", name, error)
         if number == signal.SIGINT and self._interrupts_heard > 1:
             self._insist()
 
     def _insist(self) -> None:
-        """Two that were one call of the handler, before the second one was heard here, were taken for one."""
+        """Two that were one call of the handler, before the second one was heard here, were taken
+        for one.
+        """
         time.sleep(_INSIST_SECS)
         if self._interrupt is not None and self._interrupts == 1:
             self._repeating = True
@@ -182,7 +208,8 @@ class _Dispatcher:
 
 
 class _Wakeup:
-    """The descriptor into which the interpreter writes signals' numbers, and the thread that reads them.
+    """The descriptor into which the interpreter writes signals' numbers, and the thread that reads
+    them.
 
     Args:
         heard: told each number, on that thread.
@@ -198,7 +225,9 @@ class _Wakeup:
         self._thread.start()
 
     def close(self) -> None:
-        """Puts back the descriptor that was there before, but for one that somebody else has set since then."""
+        """Puts back the descriptor that was there before, but for one that somebody else has set
+        since then.
+        """
         try:
             present = signal.set_wakeup_fd(-1)
             back = self._before if present == self._descriptor else present
@@ -206,7 +235,9 @@ class _Wakeup:
                 try:
                     signal.set_wakeup_fd(back, warn_on_full_buffer=False)
                 except (OSError, ValueError):
-                    logger.debug("the wake-up descriptor that was there before is closed: there is none now")
+                    logger.debug(
+                        "the wake-up descriptor that was there before is closed: there is none now"
+                    )
         finally:
             self._writer.close()  # the helper thread reads the end and stops
             if self._thread is not threading.current_thread():
@@ -223,7 +254,9 @@ class _Wakeup:
         while data := self._reader.recv(64):
             if self._before >= 0:
                 try:
-                    os.write(self._before, data)  # whoever listened before us (an event loop) goes on hearing
+                    os.write(
+                        self._before, data
+                    )  # whoever listened before us (an event loop) goes on hearing
                 except OSError:
                     self._before = -1  # it has gone
             for number in data:

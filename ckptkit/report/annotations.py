@@ -15,10 +15,12 @@ class Annotation:
 
     Args:
         time: seconds since the epoch.
-        kind: `training` (its first step), `restored`, `saved`, `save_dropped`, `save_failed`, `passed_over` (a checkpoint that could not be
-            used), `signal`, `notice`, `request`, `exported`, `export_failed`, `set_aside`, `taken_over`; and last the outcome: `finished`,
-            `preempted`, `stopped`, `failed`, `dead`.
-        words: the same for people, with text of the journal as it is there: it may hold any character.
+        kind: `training` (its first step), `restored`, `saved`, `save_dropped`, `save_failed`,
+            `passed_over` (a checkpoint that could not be used), `signal`, `notice`, `request`,
+            `exported`, `export_failed`, `set_aside`, `taken_over`; and last the outcome:
+            `finished`, `preempted`, `stopped`, `failed`, `dead`.
+        words: the same for people, with text of the journal as it is there: it may hold any
+            character.
         step: where the run was, or None where that is not known.
         checkpoint: the name of the checkpoint that it is about, or empty.
     """
@@ -30,7 +32,9 @@ class Annotation:
     checkpoint: str = ""
 
 
-def marks_of(own: Sequence[Event], outcome: str, cause: str, end: float | None) -> tuple[Annotation, ...]:
+def marks_of(
+    own: Sequence[Event], outcome: str, cause: str, end: float | None
+) -> tuple[Annotation, ...]:
     """The marks of an attempt.
 
     Args:
@@ -44,28 +48,59 @@ def marks_of(own: Sequence[Event], outcome: str, cause: str, end: float | None) 
 
 
 def _training(event: e.TrainingStarted) -> Annotation:
-    return Annotation(time=event.time, kind="training", words=f"training goes on after step {event.step}" if event.step else "training begins",
-                step=event.step)
+    return Annotation(
+        time=event.time,
+        kind="training",
+        words=f"training goes on after step {event.step}" if event.step else "training begins",
+        step=event.step,
+    )
 
 
 def _restored(event: e.Restored) -> Annotation:
-    return Annotation(time=event.time, kind="restored", words=f"restored {event.checkpoint}", step=event.step, checkpoint=event.checkpoint)
+    return Annotation(
+        time=event.time,
+        kind="restored",
+        words=f"restored {event.checkpoint}",
+        step=event.step,
+        checkpoint=event.checkpoint,
+    )
 
 
 def _saved(event: e.Saved) -> Annotation:
-    return Annotation(time=event.time, kind="saved", words=f"saved step {event.step}: {event.trigger}", step=event.step, checkpoint=event.checkpoint)
+    return Annotation(
+        time=event.time,
+        kind="saved",
+        words=f"saved step {event.step}: {event.trigger}",
+        step=event.step,
+        checkpoint=event.checkpoint,
+    )
 
 
 def _dropped(event: e.SaveDropped) -> Annotation:
-    return Annotation(time=event.time, kind="save_dropped", words=f"step {event.step} was not saved: {event.reason}", step=event.step)
+    return Annotation(
+        time=event.time,
+        kind="save_dropped",
+        words=f"step {event.step} was not saved: {event.reason}",
+        step=event.step,
+    )
 
 
 def _save_failed(event: e.SaveFailed) -> Annotation:
-    return Annotation(time=event.time, kind="save_failed", words=f"step {event.step} could not be saved: {event.error}: {event.message}", step=event.step)
+    return Annotation(
+        time=event.time,
+        kind="save_failed",
+        words=f"step {event.step} could not be saved: {event.error}: {event.message}",
+        step=event.step,
+    )
 
 
 def _passed_over(event: e.PassedOver) -> Annotation:
-    return Annotation(time=event.time, kind="passed_over", words=f"{event.checkpoint} could not be used: {event.reason}", checkpoint=event.checkpoint)
+    return Annotation(
+        time=event.time,
+        kind="passed_over",
+        words=f"{event.checkpoint} could not be used: {event.reason}",
+        checkpoint=event.checkpoint,
+    )
 
 
 def _signal(event: e.SignalReceived) -> Annotation:
@@ -73,23 +108,42 @@ def _signal(event: e.SignalReceived) -> Annotation:
 
 
 def _notice(event: e.NoticeReceived) -> Annotation:
-    return Annotation(time=event.time, kind="notice", words=f"the machine goes away in {event.grace_secs:g} s: {event.source}")
+    return Annotation(
+        time=event.time,
+        kind="notice",
+        words=f"the machine goes away in {event.grace_secs:g} s: {event.source}",
+    )
 
 
 def _request(event: e.Requested) -> Annotation:
-    return Annotation(time=event.time, kind="request", words=f"asked to {event.action}: {event.source}")
+    return Annotation(
+        time=event.time, kind="request", words=f"asked to {event.action}: {event.source}"
+    )
 
 
 def _exported(event: e.Exported) -> Annotation:
-    return Annotation(time=event.time, kind="exported", words=f"exported step {event.step} to {event.path}", step=event.step)
+    return Annotation(
+        time=event.time,
+        kind="exported",
+        words=f"exported step {event.step} to {event.path}",
+        step=event.step,
+    )
 
 
 def _export_failed(event: e.ExportFailed) -> Annotation:
-    return Annotation(time=event.time, kind="export_failed", words=f"could not be exported: {event.error}: {event.message}")
+    return Annotation(
+        time=event.time,
+        kind="export_failed",
+        words=f"could not be exported: {event.error}: {event.message}",
+    )
 
 
 def _set_aside(event: e.SetAside) -> Annotation:
-    return Annotation(time=event.time, kind="set_aside", words=f"a fresh start ({event.label}): earlier lives were set aside")
+    return Annotation(
+        time=event.time,
+        kind="set_aside",
+        words=f"a fresh start ({event.label}): earlier lives were set aside",
+    )
 
 
 def _taken_over(event: e.TakenOver) -> Annotation:
@@ -97,7 +151,17 @@ def _taken_over(event: e.TakenOver) -> Annotation:
 
 
 _MARKS: dict[type[Event], Callable[..., Annotation]] = {
-    e.TrainingStarted: _training, e.Restored: _restored, e.Saved: _saved, e.SaveDropped: _dropped, e.SaveFailed: _save_failed,
-    e.PassedOver: _passed_over, e.SignalReceived: _signal, e.NoticeReceived: _notice, e.Requested: _request, e.Exported: _exported,
-    e.ExportFailed: _export_failed, e.SetAside: _set_aside, e.TakenOver: _taken_over,
+    e.TrainingStarted: _training,
+    e.Restored: _restored,
+    e.Saved: _saved,
+    e.SaveDropped: _dropped,
+    e.SaveFailed: _save_failed,
+    e.PassedOver: _passed_over,
+    e.SignalReceived: _signal,
+    e.NoticeReceived: _notice,
+    e.Requested: _request,
+    e.Exported: _exported,
+    e.ExportFailed: _export_failed,
+    e.SetAside: _set_aside,
+    e.TakenOver: _taken_over,
 }

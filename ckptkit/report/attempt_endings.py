@@ -43,14 +43,22 @@ class AttemptEnding:
     wanted: bool = False
 
 
-def ending_of(own: AttemptEvents, launch: LaunchEnded | None, *, newest: bool, runs: bool | None, taken_over: bool) -> AttemptEnding:
+def ending_of(
+    own: AttemptEvents,
+    launch: LaunchEnded | None,
+    *,
+    newest: bool,
+    runs: bool | None,
+    taken_over: bool,
+) -> AttemptEnding:
     """How it has ended.
 
     Args:
         own: its events.
         launch: what its launcher says of its end, or None.
         newest: whether no later attempt has begun.
-        runs: whether its process runs on this machine; None where nobody can know, or where it does not matter.
+        runs: whether its process runs on this machine; None where nobody can know, or where it does
+            not matter.
         taken_over: whether the next attempt took the run from one that gave no sign of life.
     """
     said = heard = moment(max(event.time for event in own.events))
@@ -61,29 +69,53 @@ def ending_of(own: AttemptEvents, launch: LaunchEnded | None, *, newest: bool, r
         outcome, cause, wanted = told
         ended = own.last(AttemptEnded)
         if ended is None and newest and runs and launch is None:
-            return AttemptEnding(outcome=outcome, cause=f"{cause}; its process still runs", end=None, last_sign=heard, wanted=wanted)  # as while it exports
+            return AttemptEnding(
+                outcome=outcome,
+                cause=f"{cause}; its process still runs",
+                end=None,
+                last_sign=heard,
+                wanted=wanted,
+            )  # as while it exports
         if ended is None:
             cause = f"{cause}; it left no word after that{f': {shown(launch.words)}' if launch is not None else ''}"
-        return AttemptEnding(outcome=outcome, cause=cause, end=heard if ended is None else said,
-                      last_sign=heard, wanted=wanted)
+        return AttemptEnding(
+            outcome=outcome,
+            cause=cause,
+            end=heard if ended is None else said,
+            last_sign=heard,
+            wanted=wanted,
+        )
     if launch is not None:
-        return AttemptEnding(outcome="dead", cause=f"{shown(launch.words)}{_after_a_signal(own)}", end=heard, last_sign=heard)
+        return AttemptEnding(
+            outcome="dead",
+            cause=f"{shown(launch.words)}{_after_a_signal(own)}",
+            end=heard,
+            last_sign=heard,
+        )
     if newest and runs:
         return AttemptEnding(outcome="training", cause="training", end=None, last_sign=heard)
     started = own.first(AttemptStarted)
     if newest and runs is None and started is not None:
-        return AttemptEnding(outcome="unknown", cause=f"no word of an end from {shown(started.host)}: it runs there or was lost", end=None, last_sign=heard)
+        return AttemptEnding(
+            outcome="unknown",
+            cause=f"no word of an end from {shown(started.host)}: it runs there or was lost",
+            end=None,
+            last_sign=heard,
+        )
     if newest:
         words = "was killed: its process is gone and left no word"
     elif taken_over:
         words = "gave no sign of life any more, and the run was taken over"
     else:
         words = "was killed, or lost with its machine: it left no word"
-    return AttemptEnding(outcome="dead", cause=f"{words}{_after_a_signal(own)}", end=heard, last_sign=heard)
+    return AttemptEnding(
+        outcome="dead", cause=f"{words}{_after_a_signal(own)}", end=heard, last_sign=heard
+    )
 
 
 def finish_of(own: Iterable[Event]) -> Finished | None:
-    """The end of training that an attempt came to, unless it has trained on since then, as in a further loop.
+    """The end of training that an attempt came to, unless it has trained on since then, as in a
+    further loop.
 
     Args:
         own: its events, as it has written them.
@@ -92,7 +124,11 @@ def finish_of(own: Iterable[Event]) -> Finished | None:
     for event in own:
         if isinstance(event, Finished):
             finished = event
-        elif finished is not None and isinstance(event, Progressed | Saved | RunPreempted | Failed | AttemptEnded) and event.step > finished.step:
+        elif (
+            finished is not None
+            and isinstance(event, Progressed | Saved | RunPreempted | Failed | AttemptEnded)
+            and event.step > finished.step
+        ):
             finished = None
     return finished
 
@@ -108,9 +144,16 @@ def _told(own: AttemptEvents) -> tuple[str, str, bool] | None:
         return "finished", f"came to its end at step {step}", True
     if failed is not None:
         message = shown(failed.message.strip().partition("\n")[0])
-        return "failed", f"failed at step {failed.step}: {shown(failed.error)}{': ' if message else ''}{message}", False
+        return (
+            "failed",
+            f"failed at step {failed.step}: "
+            f"{shown(failed.error)}{': ' if message else ''}{message}",
+            False,
+        )
     if preempted is not None and (ended is None or ended.outcome == "preempted"):
-        asked = preempted.reason == "SIGINT" or any(request.action == "stop" for request in own.all(Requested))
+        asked = preempted.reason == "SIGINT" or any(
+            request.action == "stop" for request in own.all(Requested)
+        )
         return "preempted", f"stopped by {shown(preempted.reason)} at step {preempted.step}", asked
     if ended is not None and ended.outcome == "preempted":
         return "preempted", f"stopped at step {ended.step} with another run of its process", False

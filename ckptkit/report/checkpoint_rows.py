@@ -23,7 +23,8 @@ class CheckpointRow:
 
     Args:
         name, step, attempt: which.
-        status: `good`, `damaged`, `quarantined`, `set_aside`, `taken_away` or `gone` (nobody told why).
+        status: `good`, `damaged`, `quarantined`, `set_aside`, `taken_away` or `gone` (nobody told
+            why).
         words: what is wrong with it, or why it is not there; empty where it is good.
         is_there: whether it can be resumed from, but for what is wrong with it.
         final: whether it is the state at the end of training.
@@ -70,7 +71,9 @@ class Verification:
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """What a part of the run directory takes: its name there, the number of its files, and their size."""
+    """What a part of the run directory takes: its name there, the number of its files, and their
+    size.
+    """
 
     name: str
     files: int
@@ -79,7 +82,9 @@ class Stored:
 
 @dataclass(frozen=True, kw_only=True)
 class Moved:
-    """What was moved away and not deleted: where it is, relative to the run; what it is (`quarantined`, `life` or `rolled_back`); why."""
+    """What was moved away and not deleted: where it is, relative to the run; what it is
+    (`quarantined`, `life` or `rolled_back`); why.
+    """
 
     path: str
     kind: Literal["quarantined", "life", "rolled_back"]

@@ -1,4 +1,6 @@
-"""What a run takes on disk, and what of it was moved away. Reads only; follows no links; what vanishes meanwhile is gone."""
+"""What a run takes on disk, and what of it was moved away. Reads only; follows no links; what
+vanishes meanwhile is gone.
+"""
 
 from __future__ import annotations
 
@@ -29,35 +31,81 @@ def stored(layout: RunLayout) -> tuple[Stored, ...]:
     with storage_errors("list", layout.root):
         names = sorted(os.listdir(layout.root))
     sizes = [(name, _measure(layout.root / name)) for name in names]
-    found = [Stored(name=name, files=files, size_bytes=size_bytes) for name, (files, size_bytes) in sizes if files]
+    found = [
+        Stored(name=name, files=files, size_bytes=size_bytes)
+        for name, (files, size_bytes) in sizes
+        if files
+    ]
     return tuple(sorted(found, key=lambda each: (-each.size_bytes, each.name)))
 
 
 def moved(layout: RunLayout, events: Sequence[Event]) -> tuple[Moved, ...]:
     """What was moved away and is there, with the reason."""
-    told = {event.moved_to: event for event in events if isinstance(event, PassedOver | SetAside | RolledBack)}
+    told = {
+        event.moved_to: event
+        for event in events
+        if isinstance(event, PassedOver | SetAside | RolledBack)
+    }
     found = []
     for path in _quarantined(layout):
         event = told.get(_inside(layout, path))
         why = event.reason if isinstance(event, PassedOver) else "nothing says why"
-        found.append(Moved(path=_inside(layout, path), kind="quarantined", words=why, size_bytes=_measure(path)[1]))
+        found.append(
+            Moved(
+                path=_inside(layout, path),
+                kind="quarantined",
+                words=why,
+                size_bytes=_measure(path)[1],
+            )
+        )
     for path in _children(layout.aside):
         event = told.get(_inside(layout, path))
         if is_rolled_back(path.name):
-            back = f"newer than step {event.step}, to which the run was rolled back" if isinstance(event, RolledBack) else "rolled back"
-            found.append(Moved(path=_inside(layout, path), kind="rolled_back", words=back, size_bytes=_measure(path)[1]))
+            back = (
+                f"newer than step {event.step}, to which the run was rolled back"
+                if isinstance(event, RolledBack)
+                else "rolled back"
+            )
+            found.append(
+                Moved(
+                    path=_inside(layout, path),
+                    kind="rolled_back",
+                    words=back,
+                    size_bytes=_measure(path)[1],
+                )
+            )
         else:
-            life = f"for the fresh start {event.label!r}" if isinstance(event, SetAside) else "of an earlier life"
-            found.append(Moved(path=_inside(layout, path), kind="life", words=life, size_bytes=_measure(path)[1]))
+            life = (
+                f"for the fresh start {event.label!r}"
+                if isinstance(event, SetAside)
+                else "of an earlier life"
+            )
+            found.append(
+                Moved(
+                    path=_inside(layout, path),
+                    kind="life",
+                    words=life,
+                    size_bytes=_measure(path)[1],
+                )
+            )
     return tuple(found)
 
 
 def moved_checkpoints(layout: RunLayout) -> list[OnDisk]:
-    """The checkpoints in `quarantine/` and `aside/`, as far as they are still called what they were."""
-    found = [OnDisk(name=name, manifest=_manifest(path), place="quarantine")
-             for path in _quarantined(layout) if (name := _name(path)) is not None]
+    """The checkpoints in `quarantine/` and `aside/`, as far as they are still called what they
+    were.
+    """
+    found = [
+        OnDisk(name=name, manifest=_manifest(path), place="quarantine")
+        for path in _quarantined(layout)
+        if (name := _name(path)) is not None
+    ]
     for life in _children(layout.aside):
-        found += [OnDisk(name=name, manifest=_manifest(path), place="aside") for path in _children(life) if (name := _name(path)) is not None]
+        found += [
+            OnDisk(name=name, manifest=_manifest(path), place="aside")
+            for path in _children(life)
+            if (name := _name(path)) is not None
+        ]
     return found
 
 

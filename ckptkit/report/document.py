@@ -1,7 +1,8 @@
-"""The one document that a report is drawn from, and that `ckptkit report --json` prints. Forms only; `docs/schemas/report.json` is its schema.
+"""The one document that a report is drawn from, and that `ckptkit report --json` prints. Forms
+only; `docs/schemas/report.json` is its schema.
 
-Text from journals, manifests and names is in it as it was found: it may hold any character, and whoever shows it shows it as text.
-Times are seconds since the epoch.
+Text from journals, manifests and names is in it as it was found: it may hold any character, and
+whoever shows it shows it as text. Times are seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -122,7 +123,9 @@ class Surrounding:
 
 @dataclass(frozen=True, kw_only=True)
 class Changed:
-    """A hyperparameter that was changed: when, in which attempt, its name, both values, and whether the `code` or the `checkpoint` counted."""
+    """A hyperparameter that was changed: when, in which attempt, its name, both values, and whether
+    the `code` or the `checkpoint` counted.
+    """
 
     at: float
     attempt: int
@@ -152,7 +155,8 @@ class Remark:
     """Something that a reader should know of.
 
     Args:
-        kind: `inexact`, `journal` (lines of it cannot be read), `damaged`, `moved`, `foreground`, `space` or `left_out`.
+        kind: `inexact`, `journal` (lines of it cannot be read), `damaged`, `moved`, `foreground`,
+            `space` or `left_out`.
         words: for people.
     """
 
@@ -193,7 +197,8 @@ class Document:
 def values_of(document: Document) -> dict[str, object]:
     """The document as values that JSON can hold, with its version first.
 
-    A journal may claim a time that no float can add up; such a number is given as the largest one, so that the rest can be looked at.
+    A journal may claim a time that no float can add up; such a number is given as the largest one,
+    so that the rest can be looked at.
     """
     values = msgspec.to_builtins(document)
     bounded = _bounded(values)

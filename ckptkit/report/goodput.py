@@ -1,7 +1,8 @@
 """Goodput: which part of a run's wall time went into steps that count.
 
-The definitions are those of Google's ml-goodput-measurement: productive training time / (last end - first start), gaps between attempts
-included. Of saves only the part counts for which training stood still.
+The definitions are those of Google's ml-goodput-measurement: productive training time / (last end -
+first start), gaps between attempts included. Of saves only the part counts for which training stood
+still.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ KINDS: Mapping[str, str] = {
     "idle": "from a wanted end to the next start",
     "other": "everything else, as exports after the end",
 }
-"""What wall time is lost to, by its name in the `--json` form, in the order in which it is told; and the same in words."""
+"""What wall time is lost to, by its name in the `--json` form, in the order in which it is told;
+and the same in words.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +36,10 @@ class Goodput:
     """Where the wall time of a run went, over the attempts of its present life.
 
     Args:
-        start: of the first attempt, in seconds since the epoch; with its program's start, where that is known.
-        end: of the last one; of one that still trains it is now, of one that was lost the last sign of life.
+        start: of the first attempt, in seconds since the epoch; with its program's start, where
+            that is known.
+        end: of the last one; of one that still trains it is now, of one that was lost the last sign
+            of life.
         wall_secs: the difference. All parts sum to it.
         productive_secs: steps that count, with the evaluations and callbacks between them.
         badput_secs: what the rest went to, by the names in `KINDS`; each is there.
@@ -55,8 +60,9 @@ class Goodput:
 def goodput_of(ledger: Ledger) -> Goodput | None:
     """Where the wall time of the present life of a run went.
 
-    Gaps between attempts are included. What two attempts did at once, as where a run was taken over from a machine that was cut off, counts once,
-    for the later one; where a clock went back, for the earlier one.
+    Gaps between attempts are included. What two attempts did at once, as where a run was taken over
+    from a machine that was cut off, counts once, for the later one; where a clock went back, for
+    the earlier one.
 
     Returns:
         It, or None where the run has had no attempt.
@@ -70,15 +76,22 @@ def goodput_of(ledger: Ledger) -> Goodput | None:
     for number, attempt in enumerate(attempts):
         began, start = max(micros(attempt.began), cursor), max(micros(attempt.start), cursor)
         if number:
-            lost["idle" if attempts[number - 1].wanted else "infrastructure_recovery"] += began - cursor
+            lost["idle" if attempts[number - 1].wanted else "infrastructure_recovery"] += (
+                began - cursor
+            )
         lost["initialisation"] += start - began
         following = micros(attempts[number + 1].start) if number + 1 < len(attempts) else None
         cursor = _end(attempt, start, following, micros(ledger.now))
         steps, wasted = _count(attempt, start, cursor, lost)
         productive += steps - wasted
         lost["wasted_progress"] += wasted
-    return Goodput(start=secs(first), end=secs(cursor), wall_secs=secs(cursor - first), productive_secs=secs(productive),
-                   badput_secs={kind: secs(part) for kind, part in lost.items()})
+    return Goodput(
+        start=secs(first),
+        end=secs(cursor),
+        wall_secs=secs(cursor - first),
+        productive_secs=secs(productive),
+        badput_secs={kind: secs(part) for kind, part in lost.items()},
+    )
 
 
 def _end(attempt: Attempt, start: int, following: int | None, now: int) -> int:
@@ -95,9 +108,21 @@ def _count(attempt: Attempt, start: int, end: int, lost: dict[str, int]) -> tupl
     Returns:
         The time of its steps, and of those of them that do not count.
     """
-    trained = next((each.since if each.trained_at is None else each.trained_at for each in attempt.stretches if each.has_trained), None)
-    parts = parts_of(attempt.own, start, end, trained=None if trained is None else micros(trained),
-                     hung=None if attempt.hung_at is None else micros(attempt.hung_at))
+    trained = next(
+        (
+            each.since if each.trained_at is None else each.trained_at
+            for each in attempt.stretches
+            if each.has_trained
+        ),
+        None,
+    )
+    parts = parts_of(
+        attempt.own,
+        start,
+        end,
+        trained=None if trained is None else micros(trained),
+        hung=None if attempt.hung_at is None else micros(attempt.hung_at),
+    )
     for kind, part in parts.micros.items():
         if kind != STEPS:
             lost[kind] += part

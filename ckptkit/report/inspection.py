@@ -17,7 +17,8 @@ class Inspected:
     """What came of reading the checkpoints.
 
     Args:
-        there: the checkpoints, oldest first; one that training has taken away meanwhile is gone and not damaged.
+        there: the checkpoints, oldest first; one that training has taken away meanwhile is gone and
+            not damaged.
         verification: the same, counted.
     """
 
@@ -25,7 +26,12 @@ class Inspected:
     verification: Verification
 
 
-def inspect(checkpoints: Sequence[Checkpoint], *, full: bool, progress: Callable[[int], None] = lambda _: None) -> Inspected:
+def inspect(
+    checkpoints: Sequence[Checkpoint],
+    *,
+    full: bool,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Inspected:
     """Compares checkpoints with their manifests.
 
     Args:
@@ -43,12 +49,21 @@ def inspect(checkpoints: Sequence[Checkpoint], *, full: bool, progress: Callable
             there.append(found)
             reads += [] if read is None else [read]
     damaged = sum(each.problem is not None for each in there)
-    return Inspected(there=tuple(there), verification=Verification(
-        depth="full" if full else "quick", good=len(there) - damaged, damaged=damaged, size_bytes=sum(read.size_bytes for read in reads),
-        read_bytes=sum(read.read_bytes for read in reads)))
+    return Inspected(
+        there=tuple(there),
+        verification=Verification(
+            depth="full" if full else "quick",
+            good=len(there) - damaged,
+            damaged=damaged,
+            size_bytes=sum(read.size_bytes for read in reads),
+            read_bytes=sum(read.read_bytes for read in reads),
+        ),
+    )
 
 
-def _inspect(checkpoint: Checkpoint, full: bool, progress: Callable[[int], None]) -> tuple[OnDisk, Read | None]:
+def _inspect(
+    checkpoint: Checkpoint, full: bool, progress: Callable[[int], None]
+) -> tuple[OnDisk, Read | None]:
     try:
         manifest = checkpoint.manifest
     except CorruptCheckpointError as error:

@@ -1,4 +1,6 @@
-"""What launchers have told of attempts: which start an attempt belongs to, and how that ended. Pure."""
+"""What launchers have told of attempts: which start an attempt belongs to, and how that ended.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ from ckptkit.run.events import AttemptStarted, LaunchEnded, LaunchStarted, Progr
 class Launches:
     """The starts that launchers have told of, and the attempts that came of them.
 
-    A start belongs to what opened the run after it, and before its own end; its end to the last of these. A launcher that knows the number of the
-    attempt says so.
+    A start belongs to what opened the run after it, and before its own end; its end to the last of
+    these. A launcher that knows the number of the attempt says so.
 
     Args:
         told: the launchers' events, in the order of time.
@@ -42,8 +44,12 @@ class Launches:
                 self._began[number] = moment(start.time)
             last[key] = number
         self._ended |= {number: ends[key] for key, number in last.items() if key in ends}
-        self._ended |= {event.of_attempt: event for event in ends.values() if event.of_attempt in started}
-        stalls = sorted((event for event in told.all(Stalled) if event.ended), key=lambda event: event.time)
+        self._ended |= {
+            event.of_attempt: event for event in ends.values() if event.of_attempt in started
+        }
+        stalls = sorted(
+            (event for event in told.all(Stalled) if event.ended), key=lambda event: event.time
+        )
         moments = [event.time for event in stalls]
         for number, over in self._ended.items():
             place = bisect_right(moments, over.time) - 1
@@ -51,7 +57,9 @@ class Launches:
                 self._stalled[number] = stalls[place]
 
     def began(self, number: int) -> float | None:
-        """When the program was started that opened the run as this attempt; None for those that it opened later, and where no launcher tells."""
+        """When the program was started that opened the run as this attempt; None for those that it
+        opened later, and where no launcher tells.
+        """
         return self._began.get(number)
 
     def ended(self, number: int) -> LaunchEnded | None:
@@ -63,7 +71,9 @@ class Launches:
         event = self._ended.get(number)
         if event is None or event.reached is None or event.of_attempt != number:
             return None
-        return Progressed(time=self.hung_at(number) or event.time, attempt=number, step=event.reached)
+        return Progressed(
+            time=self.hung_at(number) or event.time, attempt=number, step=event.reached
+        )
 
     def hung_at(self, number: int) -> float | None:
         """Since when an attempt had not got on whose launcher ended it for that."""

@@ -1,4 +1,6 @@
-"""The ledger of a run: one entry for each attempt, with what it did, how it ended, and what of it was lost."""
+"""The ledger of a run: one entry for each attempt, with what it did, how it ended, and what of it
+was lost.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,8 @@ class Stretch:
     Args:
         first: where it went on; its first own step is the one after this.
         last: the last step that it is known to have done.
-        kept: up to here its steps are part of the run; a later stretch went on from before the others, or would have to.
+        kept: up to here its steps are part of the run; a later stretch went on from before the
+            others, or would have to.
         redone: how many of its steps had been done before.
         since: when it began, in seconds since the epoch.
         trained_at: when its first step began, or None where it made none.
@@ -66,8 +69,8 @@ class Stretch:
         return self.trained_at is not None or self.last > self.first
 
     def at(self, step: int) -> float:
-        """When a step was over, in seconds since the epoch: the last moment at which it is known to have been the last one, or between what is known
-        around it.
+        """When a step was over, in seconds since the epoch: the last moment at which it is known to
+        have been the last one, or between what is known around it.
         """
         later: tuple[float, int] | None = None
         for time, reached in self._moments():
@@ -82,7 +85,12 @@ class Stretch:
         """Moments, and the step that was the last one then; the newest first."""
         for event in reversed(self.along):
             if isinstance(event, Saved):
-                yield moment(event.time - event.write_secs if event.taken_at is None else event.taken_at), event.step
+                yield (
+                    moment(
+                        event.time - event.write_secs if event.taken_at is None else event.taken_at
+                    ),
+                    event.step,
+                )
             elif isinstance(event, TrainingStarted | Progressed | Failed | Finished | AttemptEnded):
                 yield moment(event.time), event.step
         yield self.since, self.first
@@ -90,7 +98,8 @@ class Stretch:
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One process's life with the run. Text from the journal is as it is there: it may hold any character.
+    """One process's life with the run. Text from the journal is as it is there: it may hold any
+    character.
 
     Args:
         number: from 1; commands such as `prune` use a number up as well, so some are missing.
@@ -102,17 +111,19 @@ class Attempt:
         scheduler: what Slurm says of the job, or empty.
         start: when it opened the run, in seconds since the epoch.
         began: when its process was started, as far as that is known; else `start`.
-        end: when it ended, or None while its process runs, and where nobody knows. Of one that left no word it is the last sign of life.
+        end: when it ended, or None while its process runs, and where nobody knows. Of one that left
+            no word it is the last sign of life.
         last_sign: when it was last heard of.
-        outcome: `training`, `finished`, `preempted`, `stopped`, `failed`, `dead` (it was killed and left no word) or `unknown` (it is on another
-            machine and has told of no end).
+        outcome: `training`, `finished`, `preempted`, `stopped`, `failed`, `dead` (it was killed and
+            left no word) or `unknown` (it is on another machine and has told of no end).
         cause: the same in words, with the cause of death as far as it is known.
         resumed_from: the checkpoint, or None where it began at step 0.
         trained_at: when its first step began, or None where it made none.
         first_step: where it went on; its first own step is the one after this.
         last_step: the last step that it is known to have done.
         steps_done: the difference of both.
-        steps_lost: those of them that are not part of the run any more: a later attempt went on from before them, or would have to.
+        steps_lost: those of them that are not part of the run any more: a later attempt went on
+            from before them, or would have to.
         steps_redone: those of them that an earlier attempt had done, too.
         saves: how many checkpoints it has committed.
         saved_bytes: their size.
@@ -124,7 +135,8 @@ class Attempt:
         notices: who said that the machine goes away.
         stretches: its steps; more than one where the program restored again.
         wanted: whether its end was somebody's wish, so that what follows is no recovery.
-        hung_at: when it had got on for the last time, where its launcher ended it for that; or None.
+        hung_at: when it had got on for the last time, where its launcher ended it for that; or
+            None.
         own: its own lines of the journal, by their kind.
     """
 

@@ -1,4 +1,6 @@
-"""From the events of a journal to the ledger of its attempts. Pure, but for the question whether a process still runs."""
+"""From the events of a journal to the ledger of its attempts. Pure, but for the question whether a
+process still runs.
+"""
 
 from __future__ import annotations
 
@@ -34,21 +36,31 @@ from ckptkit.run.events import (
 from ckptkit.run.journal import LAUNCHER
 
 
-def ledger_of(events: Sequence[Event], now: float, *, host: str | None = None,
-              is_running: Callable[[AttemptStarted], bool] | None = None) -> Ledger:
+def ledger_of(
+    events: Sequence[Event],
+    now: float,
+    *,
+    host: str | None = None,
+    is_running: Callable[[AttemptStarted], bool] | None = None,
+) -> Ledger:
     """The ledger of a run.
 
     Args:
         events: its journal; of each attempt in the order in which they were written.
         now: seconds since the epoch.
         host: the name of this machine, by default the real one.
-        is_running: whether the process of an attempt on this machine still runs; by default the system is asked, about the newest one.
+        is_running: whether the process of an attempt on this machine still runs; by default the
+            system is asked, about the newest one.
     """
     by_number: dict[int, list[Event]] = defaultdict(list)
     for event in events:
         by_number[event.attempt].append(event)
     journals = {number: AttemptEvents(own) for number, own in sorted(by_number.items())}
-    started = {number: start for number, own in journals.items() if number != LAUNCHER and (start := own.first(AttemptStarted)) is not None}
+    started = {
+        number: start
+        for number, own in journals.items()
+        if number != LAUNCHER and (start := own.first(AttemptStarted)) is not None
+    }
     launches = Launches(journals.get(LAUNCHER, AttemptEvents(())), started)
     numbers = list(started)
     lives: list[list[_Record]] = []
@@ -60,14 +72,19 @@ def ledger_of(events: Sequence[Event], now: float, *, host: str | None = None,
         if following is None and start.host == (host or socket.gethostname()):
             runs = (is_running or process_runs)(start)
         taken_over = following is not None and journals[following].last(TakenOver) is not None
-        ending = ending_of(own, launches.ended(number), newest=following is None, runs=runs, taken_over=taken_over)
+        ending = ending_of(
+            own, launches.ended(number), newest=following is None, runs=runs, taken_over=taken_over
+        )
         ways = ways_of(own.events, moment(start.time), launches.reached(number))
         lives[-1].append(_Record(number, len(lives), start, own, ending, ways))
     back = [event for own in journals.values() for event in own.all(RolledBack)]
     for life, following_life in zip_longest(lives, lives[1:]):
         before = following_life[0].number if following_life is not None else math.inf
         _settle(life, [event for event in back if event.attempt < before])
-    return Ledger(attempts=tuple(_attempt(record, launches) for life in lives for record in life), now=moment(now))
+    return Ledger(
+        attempts=tuple(_attempt(record, launches) for life in lives for record in life),
+        now=moment(now),
+    )
 
 
 @dataclass
@@ -96,20 +113,28 @@ def _settle(life: Sequence[_Record], back: Sequence[RolledBack]) -> None:
         for way in record.ways:
             event = next(restored, None) if way.resumed else None
             name = CheckpointName.parse(event.checkpoint) if event is not None else None
-            if name is not None and (origin := by_number.get(name.attempt)) is not None and origin is not record:
+            if (
+                name is not None
+                and (origin := by_number.get(name.attempt)) is not None
+                and origin is not record
+            ):
                 _proves(origin, name.step)
             account.add(way)
             trained = record if way.has_trained else trained
     if trained is None:
         return
-    if back and back[-1].attempt > trained.number:  # later attempts may have looked, but trained nothing
+    if (
+        back and back[-1].attempt > trained.number
+    ):  # later attempts may have looked, but trained nothing
         account.cut(back[-1].step)
     elif trained.ending.outcome not in ("finished", "unknown") and trained.ending.end is not None:
         account.cut(trained.ways[-1].saved)
 
 
 def _proves(record: _Record, step: int) -> None:
-    """There is a checkpoint of this attempt: it has come to that step, also where it was killed before it could say so."""
+    """There is a checkpoint of this attempt: it has come to that step, also where it was killed
+    before it could say so.
+    """
     if record.ways and record.ways[-1].kept == record.ways[-1].last < step:
         record.ways[-1].last = record.ways[-1].kept = step
 
@@ -117,23 +142,56 @@ def _proves(record: _Record, step: int) -> None:
 def _attempt(record: _Record, launches: Launches) -> Attempt:
     own, started, ending = record.own, record.started, record.ending
     start = moment(started.time)
-    known = [time for time in (launches.began(record.number), started.process_started) if time is not None]
+    known = [
+        time
+        for time in (launches.began(record.number), started.process_started)
+        if time is not None
+    ]
     saved = own.all(Saved)
     restored = own.all(Restored)
     stretches = tuple(way.done() for way in record.ways)
     position = stretches[0].first if stretches else 0
     resumed = next((event for event in restored), None)
     return Attempt(
-        number=record.number, life=record.life, host=started.host, pid=started.pid, program=started.program, versions=started.versions,
-        scheduler=started.scheduler, start=start, began=min([start, *map(moment, known)]), end=ending.end, last_sign=ending.last_sign,
-        outcome=ending.outcome, cause=ending.cause,
-        resumed_from=None if resumed is None else Resumed(checkpoint=resumed.checkpoint, step=resumed.step, time=moment(resumed.time),
-                                                          secs=moment(resumed.secs)),
-        trained_at=next((stretch.trained_at for stretch in stretches if stretch.trained_at is not None), None),
-        first_step=position, last_step=stretches[-1].last if stretches else position,
-        steps_done=sum(each.last - each.first for each in stretches), steps_lost=sum(each.last - each.kept for each in stretches),
+        number=record.number,
+        life=record.life,
+        host=started.host,
+        pid=started.pid,
+        program=started.program,
+        versions=started.versions,
+        scheduler=started.scheduler,
+        start=start,
+        began=min([start, *map(moment, known)]),
+        end=ending.end,
+        last_sign=ending.last_sign,
+        outcome=ending.outcome,
+        cause=ending.cause,
+        resumed_from=None
+        if resumed is None
+        else Resumed(
+            checkpoint=resumed.checkpoint,
+            step=resumed.step,
+            time=moment(resumed.time),
+            secs=moment(resumed.secs),
+        ),
+        trained_at=next(
+            (stretch.trained_at for stretch in stretches if stretch.trained_at is not None), None
+        ),
+        first_step=position,
+        last_step=stretches[-1].last if stretches else position,
+        steps_done=sum(each.last - each.first for each in stretches),
+        steps_lost=sum(each.last - each.kept for each in stretches),
         steps_redone=sum(each.redone for each in stretches),
-        saves=len(saved), saved_bytes=sum(event.size_bytes for event in saved), saves_dropped=len(own.all(SaveDropped)),
-        saves_failed=len(own.all(SaveFailed)), stall_secs=secs(stall_of(own)), restore_secs=sum(moment(event.secs) for event in restored),
-        signals=tuple(event.signal for event in own.all(SignalReceived)), notices=tuple(event.source for event in own.all(NoticeReceived)),
-        stretches=stretches, wanted=ending.wanted, hung_at=launches.hung_at(record.number), own=own)
+        saves=len(saved),
+        saved_bytes=sum(event.size_bytes for event in saved),
+        saves_dropped=len(own.all(SaveDropped)),
+        saves_failed=len(own.all(SaveFailed)),
+        stall_secs=secs(stall_of(own)),
+        restore_secs=sum(moment(event.secs) for event in restored),
+        signals=tuple(event.signal for event in own.all(SignalReceived)),
+        notices=tuple(event.source for event in own.all(NoticeReceived)),
+        stretches=stretches,
+        wanted=ending.wanted,
+        hung_at=launches.hung_at(record.number),
+        own=own,
+    )

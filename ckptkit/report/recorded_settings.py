@@ -1,4 +1,6 @@
-"""What a run was configured with, and on what it ran; what of that has changed between attempts. Pure."""
+"""What a run was configured with, and on what it ran; what of that has changed between attempts.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from ckptkit.run.manifest import Manifest
 
 
 def environment(attempts: Sequence[Attempt]) -> tuple[Surrounding, ...]:
-    """Each thing of the environment with the values that it had, in the order in which things are first told of."""
+    """Each thing of the environment with the values that it had, in the order in which things are
+    first told of.
+    """
     values: dict[str, list[tuple[str, list[int]]]] = {}
     for attempt in attempts:
         for name, value in _of(attempt):
@@ -20,8 +24,13 @@ def environment(attempts: Sequence[Attempt]) -> tuple[Surrounding, ...]:
             if not spells or spells[-1][0] != value:
                 spells.append((value, []))
             spells[-1][1].append(attempt.number)
-    return tuple(Surrounding(name=name, spells=tuple(Spell(value=value, attempts=tuple(numbers)) for value, numbers in spells))
-                 for name, spells in values.items())
+    return tuple(
+        Surrounding(
+            name=name,
+            spells=tuple(Spell(value=value, attempts=tuple(numbers)) for value, numbers in spells),
+        )
+        for name, spells in values.items()
+    )
 
 
 def _of(attempt: Attempt) -> Iterator[tuple[str, str]]:
@@ -39,7 +48,20 @@ def configuration(newest: Manifest | None, events: Sequence[Event]) -> Configura
         newest: the manifest of the newest checkpoint that has one, or None.
         events: the journal, in the order of time.
     """
-    changes = tuple(Changed(at=moment(event.time), attempt=event.attempt, name=event.name, then=event.then, now=event.now, settled=event.settled)
-                    for event in events if isinstance(event, HyperparameterChanged))
-    return Configuration(checkpoint=None if newest is None else str(newest.name), hyperparameters={} if newest is None else newest.hyperparameters,
-                         changes=changes)
+    changes = tuple(
+        Changed(
+            at=moment(event.time),
+            attempt=event.attempt,
+            name=event.name,
+            then=event.then,
+            now=event.now,
+            settled=event.settled,
+        )
+        for event in events
+        if isinstance(event, HyperparameterChanged)
+    )
+    return Configuration(
+        checkpoint=None if newest is None else str(newest.name),
+        hyperparameters={} if newest is None else newest.hyperparameters,
+        changes=changes,
+    )

@@ -43,8 +43,18 @@ from ckptkit.run.stored_run import StoredRun
 PRODUCTIVE = "steps that count, with the evaluations and callbacks between them"
 
 
-def gather(run: StoredRun, directory: str, view: JournalView, ledger: Ledger, goodput: Goodput | None, *, state: str, words: str, full: bool = False,
-           progress: Callable[[int], None] = lambda _: None) -> Document:
+def gather(
+    run: StoredRun,
+    directory: str,
+    view: JournalView,
+    ledger: Ledger,
+    goodput: Goodput | None,
+    *,
+    state: str,
+    words: str,
+    full: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Document:
     """Everything that a report shows of a run.
 
     Args:
@@ -64,38 +74,79 @@ def gather(run: StoredRun, directory: str, view: JournalView, ledger: Ledger, go
     inspected = inspect(run.checkpoints, full=full, progress=progress)
     told = {event.checkpoint: moment(event.time) for event in events if isinstance(event, Saved)}
     manifests = [each.manifest for each in inspected.there if each.manifest is not None]
-    # A process that is killed after a commit and before its line in the journal leaves a checkpoint of which only the manifest tells.
+    # A process that is killed after a commit and before its line in the journal leaves a checkpoint
+    # of which only the manifest tells.
     untold = [manifest for manifest in manifests if str(manifest.name) not in told]
-    known = links(ledger, told | {str(manifest.name): moment(manifest.saved_at) for manifest in untold})
-    table, left_out = checkpoint_rows([*moved_checkpoints(run.layout), *inspected.there], events, read_pins(run.layout), known)
+    known = links(
+        ledger, told | {str(manifest.name): moment(manifest.saved_at) for manifest in untold}
+    )
+    table, left_out = checkpoint_rows(
+        [*moved_checkpoints(run.layout), *inspected.there], events, read_pins(run.layout), known
+    )
     on_disk, aside = stored(run.layout), moved(run.layout, events)
     return Document(
-        made_at=ledger.now, made_by=f"ckptkit {__version__}",
-        run=ReportHead(name=os.path.basename(os.path.abspath(run.directory)) or "/", directory=directory, state=state, words=words, life=ledger.life),
-        wall_time=_wall_time(goodput), totals=_totals(ledger, goodput, table, on_disk),
+        made_at=ledger.now,
+        made_by=f"ckptkit {__version__}",
+        run=ReportHead(
+            name=os.path.basename(os.path.abspath(run.directory)) or "/",
+            directory=directory,
+            state=state,
+            words=words,
+            life=ledger.life,
+        ),
+        wall_time=_wall_time(goodput),
+        totals=_totals(ledger, goodput, table, on_disk),
         remarks=_remarks(view, inspected.verification, aside, left_out),
-        attempts=rows(ledger, known, untold, [event for event in events if isinstance(event, Stalled)]), links=known,
-        interventions=_interventions(events), checkpoints=table, environment=environment(ledger.attempts),
-        configuration=configuration(manifests[-1] if manifests else None, events), verification=inspected.verification,
-        disk=on_disk, moved=aside)
+        attempts=rows(
+            ledger, known, untold, [event for event in events if isinstance(event, Stalled)]
+        ),
+        links=known,
+        interventions=_interventions(events),
+        checkpoints=table,
+        environment=environment(ledger.attempts),
+        configuration=configuration(manifests[-1] if manifests else None, events),
+        verification=inspected.verification,
+        disk=on_disk,
+        moved=aside,
+    )
 
 
 def _wall_time(goodput: Goodput | None) -> WallTime:
     if goodput is None:
         return WallTime(began=None, ended=None, secs=0.0, ratio=None, parts=())
     parts = [TimePart(kind="productive", words=PRODUCTIVE, secs=goodput.productive_secs)]
-    parts += [TimePart(kind=kind, words=KINDS.get(kind, kind), secs=secs) for kind, secs in goodput.badput_secs.items()]
-    return WallTime(began=goodput.start, ended=goodput.end, secs=goodput.wall_secs, ratio=goodput.ratio, parts=tuple(parts))
+    parts += [
+        TimePart(kind=kind, words=KINDS.get(kind, kind), secs=secs)
+        for kind, secs in goodput.badput_secs.items()
+    ]
+    return WallTime(
+        began=goodput.start,
+        ended=goodput.end,
+        secs=goodput.wall_secs,
+        ratio=goodput.ratio,
+        parts=tuple(parts),
+    )
 
 
-def _totals(ledger: Ledger, goodput: Goodput | None, table: Sequence[CheckpointRow], on_disk: Sequence[Stored]) -> Totals:
+def _totals(
+    ledger: Ledger,
+    goodput: Goodput | None,
+    table: Sequence[CheckpointRow],
+    on_disk: Sequence[Stored],
+) -> Totals:
     lives = ledger.this_life
     good = [row.name for row in table if row.status == "good"]
     return Totals(
-        attempts=len(lives), endings=dict(Counter(attempt.outcome for attempt in lives)), newest_good=good[-1] if good else None,
-        steps_lost=ledger.steps_lost, lost_secs=0.0 if goodput is None else goodput.badput_secs.get("wasted_progress", 0.0),
-        saves=sum(attempt.saves for attempt in lives), stall_secs=sum(attempt.stall_secs for attempt in lives),
-        checkpoints=sum(row.is_there for row in table), size_bytes=sum(each.size_bytes for each in on_disk))
+        attempts=len(lives),
+        endings=dict(Counter(attempt.outcome for attempt in lives)),
+        newest_good=good[-1] if good else None,
+        steps_lost=ledger.steps_lost,
+        lost_secs=0.0 if goodput is None else goodput.badput_secs.get("wasted_progress", 0.0),
+        saves=sum(attempt.saves for attempt in lives),
+        stall_secs=sum(attempt.stall_secs for attempt in lives),
+        checkpoints=sum(row.is_there for row in table),
+        size_bytes=sum(each.size_bytes for each in on_disk),
+    )
 
 
 def _interventions(events: Sequence[Event]) -> tuple[DrawnMark, ...]:
@@ -103,31 +154,79 @@ def _interventions(events: Sequence[Event]) -> tuple[DrawnMark, ...]:
     found = []
     for event in events:
         if isinstance(event, RolledBack):
-            found.append(DrawnMark(kind="rolled_back", at=moment(event.time), step=event.step, checkpoint=event.checkpoint,
-                                   words=f"rolled back to step {event.step}; {len(event.set_aside)} newer checkpoints were set aside"))
+            found.append(
+                DrawnMark(
+                    kind="rolled_back",
+                    at=moment(event.time),
+                    step=event.step,
+                    checkpoint=event.checkpoint,
+                    words=f"rolled back to step {event.step}; {len(event.set_aside)} newer "
+                    "checkpoints were set aside",
+                )
+            )
         elif isinstance(event, SetAside):
-            found.append(DrawnMark(kind="set_aside", at=moment(event.time), words=f"a fresh start ({event.label}): earlier lives were set aside"))
+            found.append(
+                DrawnMark(
+                    kind="set_aside",
+                    at=moment(event.time),
+                    words=f"a fresh start ({event.label}): earlier lives were set aside",
+                )
+            )
     return tuple(found)
 
 
-def _remarks(view: JournalView, verification: Verification, aside: Sequence[Moved], left_out: int) -> tuple[Remark, ...]:
+def _remarks(
+    view: JournalView, verification: Verification, aside: Sequence[Moved], left_out: int
+) -> tuple[Remark, ...]:
     """What a reader should know before the rest."""
     found = []
     if verification.damaged:
-        found.append(Remark(kind="damaged", words=f"Checkpoints that are damaged: {verification.damaged}. The next start takes the newest good one."))
+        found.append(
+            Remark(
+                kind="damaged",
+                words=f"Checkpoints that are damaged: {verification.damaged}. The next start "
+                "takes the newest good one.",
+            )
+        )
     inexact = {event.reason: None for event in view.events if isinstance(event, Inexact)}
-    found += [Remark(kind="inexact", words=f"Not bit for bit after an interruption: {reason}") for reason in inexact]
+    found += [
+        Remark(kind="inexact", words=f"Not bit for bit after an interruption: {reason}")
+        for reason in inexact
+    ]
     foreground = {event.reason: None for event in view.events if isinstance(event, ForegroundSaves)}
-    found += [Remark(kind="foreground", words=f"Training stops for as long as a save takes: {reason}") for reason in foreground]
+    found += [
+        Remark(kind="foreground", words=f"Training stops for as long as a save takes: {reason}")
+        for reason in foreground
+    ]
     if short := sum(isinstance(event, SpaceShort) for event in view.events):
-        found.append(Remark(kind="space", words=f"Saves for which the disk had too little room: {short}."))
+        found.append(
+            Remark(kind="space", words=f"Saves for which the disk had too little room: {short}.")
+        )
     if aside:
         total = size(sum(each.size_bytes for each in aside))
-        found.append(Remark(kind="moved", words=f"Moved away and not deleted: {len(aside)}, {total} together; the reasons are under On disk."))
+        found.append(
+            Remark(
+                kind="moved",
+                words=f"Moved away and not deleted: {len(aside)}, {total} together; the reasons "
+                "are under On disk.",
+            )
+        )
     if view.damaged:
-        found.append(Remark(kind="journal", words=f"Lines of the journal that cannot be read, as a process that is killed may leave one: "
-                                                  f"{len(view.damaged)}. {view.damaged[0]}"))
+        found.append(
+            Remark(
+                kind="journal",
+                words="Lines of the journal that cannot be read, as a process that is killed may "
+                "leave one: "
+                f"{len(view.damaged)}. {view.damaged[0]}",
+            )
+        )
     if left_out:
-        found.append(Remark(kind="left_out", words=f"The table leaves out {left_out:,} checkpoints of long ago that are not there any more. "
-                                                   f"It has the newest {MOST_ROWS:,} of those."))
+        found.append(
+            Remark(
+                kind="left_out",
+                words=f"The table leaves out {left_out:,} checkpoints of long ago that are not "
+                "there any more. "
+                f"It has the newest {MOST_ROWS:,} of those.",
+            )
+        )
     return tuple(found)

@@ -25,12 +25,16 @@ class Run(store.StoredRun):
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
-        """The processes that have trained it, one after the other; those of earlier lives have a lower `life`."""
+        """The processes that have trained it, one after the other; those of earlier lives have a
+        lower `life`.
+        """
         return self.ledger.attempts
 
     @property
     def goodput(self) -> Goodput | None:
-        """Which part of the wall time went into steps that count, and where the rest went; None where nobody has trained it."""
+        """Which part of the wall time went into steps that count, and where the rest went; None
+        where nobody has trained it.
+        """
         return goodput_of(self.ledger)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from ckptkit.run.events import AttemptStarted
 
 SURE_SECS = 5.0
-"""By so much the kernel's word on when a process was started may be wrong: it counts from a start of the machine that follows the clock."""
+"""By so much the kernel's word on when a process was started may be wrong: it counts from a start
+of the machine that follows the clock.
+"""
 
 
 def process_runs(started: AttemptStarted) -> bool:
@@ -14,7 +16,8 @@ def process_runs(started: AttemptStarted) -> bool:
 
 
 def runs(pid: int, since: float) -> bool:
-    """Whether a process runs that was there at a moment. One that has ended, and that nobody has asked for its code, is gone, too.
+    """Whether a process runs that was there at a moment. One that has ended, and that nobody has
+    asked for its code, is gone, too.
 
     Args:
         pid: its number.
@@ -24,6 +27,8 @@ def runs(pid: int, since: float) -> bool:
 
     try:
         process = psutil.Process(pid)
-        return bool(process.create_time() <= since + SURE_SECS and process.status() != psutil.STATUS_ZOMBIE)
+        return bool(
+            process.create_time() <= since + SURE_SECS and process.status() != psutil.STATUS_ZOMBIE
+        )
     except (psutil.Error, ValueError, OverflowError):
         return False

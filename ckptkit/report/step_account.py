@@ -46,7 +46,9 @@ class Way:
     def settle(self) -> None:
         """All of its events are there."""
         self.last = max([self.first, *(event.step for event in self.along)])  # type: ignore[attr-defined]
-        self.saved = max([self.first, *(event.step for event in self.along if type(event) in _SAVED)])  # type: ignore[attr-defined]
+        self.saved = max(
+            [self.first, *(event.step for event in self.along if type(event) in _SAVED)]
+        )  # type: ignore[attr-defined]
 
     @property
     def has_trained(self) -> bool:
@@ -55,8 +57,15 @@ class Way:
 
     def done(self) -> Stretch:
         """It, as it is kept."""
-        return Stretch(first=self.first, last=self.last, kept=self.kept, redone=self.redone, since=self.since, trained_at=self.trained_at,
-                       along=self.along)
+        return Stretch(
+            first=self.first,
+            last=self.last,
+            kept=self.kept,
+            redone=self.redone,
+            since=self.since,
+            trained_at=self.trained_at,
+            along=self.along,
+        )
 
 
 def ways_of(own: Sequence[Event], start: float, further: Event | None = None) -> list[Way]:
@@ -72,7 +81,9 @@ def ways_of(own: Sequence[Event], start: float, further: Event | None = None) ->
     for event in own:
         kind = type(event)
         if kind in _ALONG:
-            if along is None and kind in _MADE:  # a loop that names its steps itself tells of no beginning
+            if (
+                along is None and kind in _MADE
+            ):  # a loop that names its steps itself tells of no beginning
                 ways.append(Way(0, start))
                 along = ways[-1].along
             if along is not None:
@@ -96,7 +107,15 @@ def ways_of(own: Sequence[Event], start: float, further: Event | None = None) ->
 _MADE = frozenset({Progressed, Saved})
 """The kinds that prove that steps were made."""
 
-_ALONG = _MADE | {SaveDropped, SaveFailed, RequestServed, RunPreempted, Failed, Finished, AttemptEnded}
+_ALONG = _MADE | {
+    SaveDropped,
+    SaveFailed,
+    RequestServed,
+    RunPreempted,
+    Failed,
+    Finished,
+    AttemptEnded,
+}
 """The kinds that name a step that was reached, and of which there may be many."""
 
 _SAVED = frozenset({Saved, RunPreempted})
@@ -107,11 +126,17 @@ class Account:
     """What became of the steps of one life, told one stretch after the other."""
 
     def __init__(self) -> None:
-        self._kept: list[Way] = []  # they follow one another: each begins where what is kept of the one before it ends, or later
+        self._kept: list[
+            Way
+            # they follow one another: each begins where what is kept of the one before it ends, or
+            # later
+        ] = []
         self._highest: int | None = None
 
     def add(self, way: Way) -> None:
-        """A stretch follows: what earlier ones had done beyond its beginning is lost. One that has made no step has only looked."""
+        """A stretch follows: what earlier ones had done beyond its beginning is lost. One that has
+        made no step has only looked.
+        """
         way.kept = way.last
         if not way.has_trained:
             return

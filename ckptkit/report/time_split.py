@@ -1,7 +1,9 @@
-"""Where the time of one attempt went. Pure; in whole microseconds, so that all parts sum to the whole.
+"""Where the time of one attempt went. Pure; in whole microseconds, so that all parts sum to the
+whole.
 
-What the process has told of itself (`spent`, in `progressed` and `attempt_ended`) comes first. For the time after its last word, and for journals
-of before there was such a word, the other events say what they can.
+What the process has told of itself (`spent`, in `progressed` and `attempt_ended`) comes first. For
+the time after its last word, and for journals of before there was such a word, the other events say
+what they can.
 """
 
 from __future__ import annotations
@@ -27,12 +29,26 @@ STEPS = "steps"
 """Steps, and the evaluations and callbacks between them, whether they count or were lost."""
 
 _KIND_OF = {
-    "preparing": "training_preparation", "restoring": "checkpoint_restore", "drawing_again": "data_loading", "data": "data_loading",
-    "first_step": "program_startup", "training": STEPS, "evaluating": STEPS, "saving": "checkpoint_save",
+    "preparing": "training_preparation",
+    "restoring": "checkpoint_restore",
+    "drawing_again": "data_loading",
+    "data": "data_loading",
+    "first_step": "program_startup",
+    "training": STEPS,
+    "evaluating": STEPS,
+    "saving": "checkpoint_save",
 }
 """What the words of `spent` count as; all others are something else."""
 
-KINDS = (STEPS, "training_preparation", "program_startup", "data_loading", "checkpoint_save", "checkpoint_restore", "other")
+KINDS = (
+    STEPS,
+    "training_preparation",
+    "program_startup",
+    "data_loading",
+    "checkpoint_save",
+    "checkpoint_restore",
+    "other",
+)
 
 
 @dataclass(frozen=True)
@@ -51,19 +67,26 @@ class TimeSplit:
     reports: Sequence[Progressed | AttemptEnded] = ()
 
     def at(self, time: int) -> int:
-        """How much of `STEPS` was over at a moment, in microseconds: evenly, between what is known around it."""
+        """How much of `STEPS` was over at a moment, in microseconds: evenly, between what is known
+        around it.
+        """
         later = self.stop, self.micros[STEPS]
         if time >= later[0]:
             return later[1]
         for report in reversed(self.reports):
-            told = _between(self.begin, micros(report.time), self.stop), min(_steps(report.spent), self.micros[STEPS])
+            told = (
+                _between(self.begin, micros(report.time), self.stop),
+                min(_steps(report.spent), self.micros[STEPS]),
+            )
             if told[0] <= time:
                 return _on_the_way(told, later, time)
             later = told
         return _on_the_way((self.begin, 0), later, time)
 
 
-def parts_of(own: AttemptEvents, start: int, end: int, *, trained: int | None, hung: int | None = None) -> TimeSplit:
+def parts_of(
+    own: AttemptEvents, start: int, end: int, *, trained: int | None, hung: int | None = None
+) -> TimeSplit:
     """Divides the time of an attempt.
 
     Args:
@@ -88,20 +111,45 @@ def parts_of(own: AttemptEvents, start: int, end: int, *, trained: int | None, h
         found[rest] += width
 
     divide(begin - at, "training_preparation", ("checkpoint_restore", _restoring(own, at, begin)))
-    divide(stop - begin, STEPS, ("checkpoint_restore", _restoring(own, begin, stop)), ("checkpoint_save", _stalls(own, at)))
-    divide(end - stop, "other", ("checkpoint_save", sum(micros(event.secs) for event in own.all(RunPreempted) if micros(event.time) > at)))
-    return TimeSplit(found, _between(start, start if trained is None else trained, stop), stop, reports)
+    divide(
+        stop - begin,
+        STEPS,
+        ("checkpoint_restore", _restoring(own, begin, stop)),
+        ("checkpoint_save", _stalls(own, at)),
+    )
+    divide(
+        end - stop,
+        "other",
+        (
+            "checkpoint_save",
+            sum(micros(event.secs) for event in own.all(RunPreempted) if micros(event.time) > at),
+        ),
+    )
+    return TimeSplit(
+        found, _between(start, start if trained is None else trained, stop), stop, reports
+    )
 
 
 def stall_of(own: AttemptEvents) -> int:
     """Microseconds for which training stood still for saves, whenever that was."""
     reports = _reports(own)
-    told, at = (_counted(reports[-1].spent)["checkpoint_save"], micros(reports[-1].time)) if reports else (0, -1)
-    return told + _stalls(own, at) + sum(micros(event.secs) for event in own.all(RunPreempted) if micros(event.time) > at)
+    told, at = (
+        (_counted(reports[-1].spent)["checkpoint_save"], micros(reports[-1].time))
+        if reports
+        else (0, -1)
+    )
+    return (
+        told
+        + _stalls(own, at)
+        + sum(micros(event.secs) for event in own.all(RunPreempted) if micros(event.time) > at)
+    )
 
 
 def _reports(own: AttemptEvents) -> list[Progressed | AttemptEnded]:
-    return [*(event for event in own.all(Progressed) if event.spent), *(event for event in own.all(AttemptEnded) if event.spent)]
+    return [
+        *(event for event in own.all(Progressed) if event.spent),
+        *(event for event in own.all(AttemptEnded) if event.spent),
+    ]
 
 
 def _counted(spent: Mapping[str, float]) -> dict[str, int]:
@@ -117,8 +165,9 @@ def _steps(spent: Mapping[str, float]) -> int:
 
 
 def _fitted(found: dict[str, int], width: int) -> dict[str, int]:
-    """The parts of a time that has this width by the clock on the wall. That one may have been set, or the machine may have slept: what it has
-    more is something else, and what it has less is taken from the steps first.
+    """The parts of a time that has this width by the clock on the wall. That one may have been set,
+    or the machine may have slept: what it has more is something else, and what it has less is taken
+    from the steps first.
     """
     excess = sum(found.values()) - width
     found["other"] += max(0, -excess)
@@ -130,25 +179,38 @@ def _fitted(found: dict[str, int], width: int) -> dict[str, int]:
 
 
 def _end_of_training(own: AttemptEvents, end: int) -> int:
-    """When the last step was over: the waiting for the last save before a stop is no step, nor is the export after the end."""
+    """When the last step was over: the waiting for the last save before a stop is no step, nor is
+    the export after the end.
+    """
     begun = own.last(TrainingStarted)
-    since = 0 if begun is None else micros(begun.time)  # a program may train on after it has come to an end
-    known = [micros(event.time) for kind in (Finished, Failed, AttemptEnded) for event in own.all(kind)]
+    since = (
+        0 if begun is None else micros(begun.time)
+    )  # a program may train on after it has come to an end
+    known = [
+        micros(event.time) for kind in (Finished, Failed, AttemptEnded) for event in own.all(kind)
+    ]
     known += [micros(event.time - event.secs) for event in own.all(RunPreempted)]
     return min([end, *(each for each in known if each >= since)])
 
 
 def _restoring(own: AttemptEvents, after: int, until: int) -> int:
-    return sum(micros(event.secs) for event in own.all(Restored) if after < micros(event.time) <= until)
+    return sum(
+        micros(event.secs) for event in own.all(Restored) if after < micros(event.time) <= until
+    )
 
 
 def _stalls(own: AttemptEvents, after: int) -> int:
-    """For how long training stood still for saves that were told after a moment: for the snapshot; for the writing as well where that was done in
-    the foreground, and of the last one, for which the end of training waits.
+    """For how long training stood still for saves that were told after a moment: for the snapshot;
+    for the writing as well where that was done in the foreground, and of the last one, for which
+    the end of training waits.
     """
     told = [event for event in own.all(Saved) if event.time * 1e6 > after]
-    written = told if own.first(ForegroundSaves) is not None else [event for event in told if event.final]
-    return micros(sum(event.snapshot_secs for event in told) + sum(event.write_secs for event in written))
+    written = (
+        told if own.first(ForegroundSaves) is not None else [event for event in told if event.final]
+    )
+    return micros(
+        sum(event.snapshot_secs for event in told) + sum(event.write_secs for event in written)
+    )
 
 
 def _between(low: int, value: int, high: int) -> int:

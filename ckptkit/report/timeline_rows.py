@@ -12,8 +12,9 @@ class Phase:
     """What an attempt did for a while.
 
     Args:
-        kind: `start_up` (until its first step, without the next), `restore`, `training`, `lost` (training whose steps do not count any more) or
-            `ending` (after its last word of training, as an export).
+        kind: `start_up` (until its first step, without the next), `restore`, `training`, `lost`
+            (training whose steps do not count any more) or `ending` (after its last word of
+            training, as an export).
         began, ended: when.
     """
 
@@ -27,7 +28,8 @@ class DrawnMark:
     """A moment, or, where there are very many saves, several of them in a row.
 
     Args:
-        kind: as in `ckptkit.report.ledger.Mark`; of the run `rolled_back`, `set_aside`, `taken_over`, `pruned`.
+        kind: as in `ckptkit.report.ledger.Mark`; of the run `rolled_back`, `set_aside`,
+            `taken_over`, `pruned`.
         at: when.
         words: what happened.
         step: where the run was, or None.
@@ -58,7 +60,8 @@ class AttemptRow:
         versions: of Python, TensorFlow and others.
         scheduler: what Slurm says of the job, or empty.
         began: when its process was started, as far as that is known; else when it opened the run.
-        ended: of one that still goes on, the moment when this was made; of one that left no word, its last sign of life.
+        ended: of one that still goes on, the moment when this was made; of one that left no word,
+            its last sign of life.
         is_open: whether it still goes on, as far as that is known.
         outcome: `training`, `finished`, `preempted`, `stopped`, `failed`, `dead` or `unknown`.
         cause: the same in words.

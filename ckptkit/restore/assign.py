@@ -33,14 +33,21 @@ def check_compatible(checkpoint: Checkpoint, tracked: Tracked, state: Mapping[st
         return
     missing = any(difference.kind == "missing" for difference in differences)
     unbuilt = unbuilt_parts(state) if missing else []
-    advice = ("Build these first, so that their variables exist: " + ", ".join(unbuilt) + "." if unbuilt else
-              "Build the model and optimizer as they were when the run began, or name another directory for a new run.")
+    advice = (
+        "Build these first, so that their variables exist: " + ", ".join(unbuilt) + "."
+        if unbuilt
+        else "Build the model and optimizer as they were when the run began, or name another "
+        "directory for a new run."
+    )
     raise IncompatibleStateError(
-        f"The state in the program has another form than {checkpoint.path}. Nothing was assigned.\n{table(differences)}\n{advice}")
+        f"The state in the program has another form than {checkpoint.path}. Nothing was "
+        f"assigned.\n{table(differences)}\n{advice}"
+    )
 
 
 def restore(checkpoint: Checkpoint, tracked: Tracked) -> None:
-    """Reads every value, then assigns every value; where assigning fails, the values of before are put back.
+    """Reads every value, then assigns every value; where assigning fails, the values of before are
+    put back.
 
     Args:
         checkpoint: which; its form was checked.
@@ -49,22 +56,32 @@ def restore(checkpoint: Checkpoint, tracked: Tracked) -> None:
     Raises:
         CorruptCheckpointError: where a file cannot be read; nothing was assigned.
     """
-    assign_state(checkpoint, tracked, [entry for entry in checkpoint.manifest.tensors if entry.role != RESULT])
+    assign_state(
+        checkpoint,
+        tracked,
+        [entry for entry in checkpoint.manifest.tensors if entry.role != RESULT],
+    )
 
 
 def assign_state(checkpoint: Checkpoint, tracked: Tracked, entries: Sequence[TensorEntry]) -> None:
-    """Reads these tensors of a checkpoint, then assigns them all; where assigning fails, the values of before are put back.
+    """Reads these tensors of a checkpoint, then assigns them all; where assigning fails, the values
+    of before are put back.
 
     Args:
         checkpoint: which; its form was checked.
         tracked: the program's state.
-        entries: which tensors. A weight that training has ended with another value of takes that, where it is among them.
+        entries: which tensors. A weight that training has ended with another value of takes that,
+            where it is among them.
 
     Raises:
         CorruptCheckpointError: where a file cannot be read; nothing was assigned.
     """
     values = _by_leaf(entries, tensor_file.read(checkpoint.prefix, entries))
-    results = {leaf.key: values[result_key(leaf.key)] for leaf in tracked.leaves if result_key(leaf.key) in values}
+    results = {
+        leaf.key: values[result_key(leaf.key)]
+        for leaf in tracked.leaves
+        if result_key(leaf.key) in values
+    }
     values |= results
     # Only an iterator's state may be missing, see `compare`.
     assign_all([(leaf, values[leaf.key]) for leaf in tracked.leaves if leaf.key in values])
@@ -81,7 +98,8 @@ def assign_all(new: Sequence[tuple[Leaf, Mapping[str, tf.Tensor]]]) -> None:
         for leaf, earlier in before:
             try:
                 leaf.assign(earlier)
-            except Exception as another:  # what could not take its new value may refuse the old one too; the rest goes back
+            # what could not take its new value may refuse the old one too; the rest goes back
+            except Exception as another:
                 error.add_note(f"{leaf.path} could not be given its earlier value: {another}")
         raise
 
@@ -89,7 +107,8 @@ def assign_all(new: Sequence[tuple[Leaf, Mapping[str, tf.Tensor]]]) -> None:
 def assign_result(checkpoint: Checkpoint, tracked: Tracked) -> None:
     """Gives weights the values that training ended with.
 
-    Where those are not saved beside the state that it would go on from, they are the same; Keras may have averaged them in the meantime.
+    Where those are not saved beside the state that it would go on from, they are the same; Keras
+    may have averaged them in the meantime.
 
     Raises:
         CorruptCheckpointError: where a file cannot be read; nothing was assigned.
@@ -107,7 +126,8 @@ def assign_result(checkpoint: Checkpoint, tracked: Tracked) -> None:
 
 @contextmanager
 def weights_of(checkpoint: Checkpoint, tracked: Tracked) -> Iterator[None]:
-    """Models have the weights of a checkpoint inside the block, and those of now after it; optimizers, positions and random states are not touched.
+    """Models have the weights of a checkpoint inside the block, and those of now after it;
+    optimizers, positions and random states are not touched.
 
     Raises:
         CorruptCheckpointError: where a file cannot be read; nothing was assigned.
@@ -118,8 +138,11 @@ def weights_of(checkpoint: Checkpoint, tracked: Tracked) -> Iterator[None]:
     leaves = [leaf for leaf in tracked.leaves if leaf.key.split("/")[1] in _OF_MODELS]
     missing = [leaf.path for leaf in leaves if leaf.key not in values]
     if missing:
-        raise IncompatibleStateError(f"{checkpoint.path} does not have {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else "") +
-                                     " of the model in the program. Nothing was assigned.")
+        raise IncompatibleStateError(
+            f"{checkpoint.path} does not have {missing[0]}"
+            + (f" and {len(missing) - 1} more" if missing[1:] else "")
+            + " of the model in the program. Nothing was assigned."
+        )
     before = [(leaf, leaf.capture()) for leaf in leaves]
     try:
         for leaf in leaves:
@@ -146,7 +169,9 @@ def read_python(checkpoint: Checkpoint, key: str) -> Any:
     return PythonLeaf(key, key, dict, dict).value(values[key]) if entries else None
 
 
-def _by_leaf(entries: Sequence[TensorEntry], tensors: Sequence[tf.Tensor]) -> dict[str, dict[str, tf.Tensor]]:
+def _by_leaf(
+    entries: Sequence[TensorEntry], tensors: Sequence[tf.Tensor]
+) -> dict[str, dict[str, tf.Tensor]]:
     values: dict[str, dict[str, tf.Tensor]] = {}
     for entry, tensor in zip(entries, tensors, strict=True):
         leaf, part = _split(entry)
@@ -156,16 +181,20 @@ def _by_leaf(entries: Sequence[TensorEntry], tensors: Sequence[tf.Tensor]) -> di
 
 def _split(entry: TensorEntry) -> tuple[str, str]:
     leaf = leaf_key(entry.key)
-    return leaf, entry.key[len(leaf) + 1:]
+    return leaf, entry.key[len(leaf) + 1 :]
 
 
 def refresh(roots: Sequence[Any]) -> None:
-    """Lets layers that keep constants computed from their variables compute them anew (Normalization does).
+    """Lets layers that keep constants computed from their variables compute them anew
+    (Normalization does).
 
-    Functions of Keras that were traced before have the old constants in them, so they are traced again.
+    Functions of Keras that were traced before have the old constants in them, so they are traced
+    again.
     """
     visited = [value for root in roots for _, value in visit(root)]
-    keeps_constants = [value for value in visited if isinstance(value, keras.layers.Normalization) and value.built]
+    keeps_constants = [
+        value for value in visited if isinstance(value, keras.layers.Normalization) and value.built
+    ]
     for layer in keeps_constants:
         layer.finalize_state()
     for model in visited if keeps_constants else ():

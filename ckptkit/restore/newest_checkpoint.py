@@ -26,14 +26,19 @@ _LEAST_SECS = 0.5
 
 
 class DivergedError(ConfigError):
-    """What the journal says of a training that was stopped with numbers that are not finite. It is not raised: `fit` returns as it does in Keras."""
+    """What the journal says of a training that was stopped with numbers that are not finite. It is
+    not raised: `fit` returns as it does in Keras.
+    """
 
 
-def newest_good(files: FileSystem, layout: RunLayout, journal: Journal, depth: Depth = "full") -> Checkpoint | None:
-    """The newest checkpoint whose files are what they should be. Bad ones are moved to `quarantine/`.
+def newest_good(
+    files: FileSystem, layout: RunLayout, journal: Journal, depth: Depth = "full"
+) -> Checkpoint | None:
+    """The newest checkpoint whose files are what they should be. Bad ones are moved to
+    `quarantine/`.
 
-    Where training has diverged and was stopped, those of before that which have such numbers already come last; unless somebody has rolled the
-    run back since then, and so has chosen.
+    Where training has diverged and was stopped, those of before that which have such numbers
+    already come last; unless somebody has rolled the run back since then, and so has chosen.
 
     Args:
         files: how to change the disk.
@@ -45,8 +50,9 @@ def newest_good(files: FileSystem, layout: RunLayout, journal: Journal, depth: D
         The checkpoint, or None where this run has never saved one.
 
     Raises:
-        CorruptCheckpointError: where the run has saved before, and nothing of it can be read: a fresh start must be the user's own
-            decision. Also where the newest was written by a later ckptkit: it is left where it is.
+        CorruptCheckpointError: where the run has saved before, and nothing of it can be read: a
+            fresh start must be the user's own decision. Also where the newest was written by a
+            later ckptkit: it is left where it is.
         StorageError: where the disk refuses.
     """
     bad = []
@@ -63,33 +69,51 @@ def newest_good(files: FileSystem, layout: RunLayout, journal: Journal, depth: D
             return checkpoint
     saved = [event for event in events if isinstance(event, Saved)]
     if bad or saved or quarantined(layout):
-        why = "\n".join(bad) or (f"The journal tells of a save at step {saved[-1].step}, but there is no checkpoint now." if saved
-                                 else f"Its checkpoints are all in {layout.quarantine}.")
+        why = "\n".join(bad) or (
+            f"The journal tells of a save at step {saved[-1].step}, but there is no checkpoint now."
+            if saved
+            else f"Its checkpoints are all in {layout.quarantine}."
+        )
         raise CorruptCheckpointError(
-            f"{layout.root} holds an earlier life of this run, and no checkpoint of it can be used. Training does not begin again at "
-            f"step 0 over it.\n{why}\nBring the checkpoints back, or move {layout.root} away, or name another directory, to begin anew.")
+            f"{layout.root} holds an earlier life of this run, and no checkpoint of it can be "
+            "used. Training does not begin again at "
+            f"step 0 over it.\n{why}\nBring the checkpoints back, or move {layout.root} away, or "
+            "name another directory, to begin anew."
+        )
     return None
 
 
 def newest_first(layout: RunLayout, events: Sequence[Event]) -> list[Checkpoint]:
-    """A run's checkpoints in the order in which they are to be tried: newest first, and last those until the attempt in which training was stopped
-    for numbers that were not finite, where theirs are not.
+    """A run's checkpoints in the order in which they are to be tried: newest first, and last those
+    until the attempt in which training was stopped for numbers that were not finite, where theirs
+    are not.
 
     Args:
         layout: the run.
         events: of its present life.
     """
     chosen = max((event.attempt for event in events if isinstance(event, RolledBack)), default=0)
-    stops = [event.attempt for event in events
-             if isinstance(event, Failed) and event.error == DivergedError.__name__ and event.attempt > chosen]
+    stops = [
+        event.attempt
+        for event in events
+        if isinstance(event, Failed)
+        and event.error == DivergedError.__name__
+        and event.attempt > chosen
+    ]
     diverged = max(stops, default=0)
     newest = list_checkpoints(layout)[::-1]
     return sorted(newest, key=lambda each: _is_poisoned(each, diverged))
 
 
 def _is_poisoned(checkpoint: Checkpoint, diverged: int) -> bool:
-    """Whether a checkpoint has numbers that are not finite, and was written until the attempt in which training was stopped for them."""
-    return checkpoint.attempt <= diverged and checkpoint.problem is None and not all_finite(checkpoint.metrics)
+    """Whether a checkpoint has numbers that are not finite, and was written until the attempt in
+    which training was stopped for them.
+    """
+    return (
+        checkpoint.attempt <= diverged
+        and checkpoint.problem is None
+        and not all_finite(checkpoint.metrics)
+    )
 
 
 def verify_before_restore(checkpoint: Checkpoint, depth: Depth) -> None:
@@ -103,11 +127,18 @@ def verify_before_restore(checkpoint: Checkpoint, depth: Depth) -> None:
     budget_secs = max(_LEAST_SECS, SECS_PER_GB * size_gb) if depth == "auto" else None
     done = verify(checkpoint, quick=depth == "quick", budget_secs=budget_secs)
     if depth == "auto" and not done.in_full:
-        logger.info("%s: sizes and index are right; the rest was not read to its end, because that takes longer than %g s per GB here. TensorFlow "
-                    "checks each tensor when it reads it; verify='full' reads everything first", checkpoint.name, SECS_PER_GB)
+        logger.info(
+            "%s: sizes and index are right; the rest was not read to its end, because that takes "
+            "longer than %g s per GB here. TensorFlow "
+            "checks each tensor when it reads it; verify='full' reads everything first",
+            checkpoint.name,
+            SECS_PER_GB,
+        )
 
 
-def restore_one(journal: Journal, checkpoint: Checkpoint, tracked: Tracked, state: Mapping[str, Any]) -> None:
+def restore_one(
+    journal: Journal, checkpoint: Checkpoint, tracked: Tracked, state: Mapping[str, Any]
+) -> None:
     """Compares and restores one checkpoint, and tells.
 
     Raises:
@@ -119,5 +150,13 @@ def restore_one(journal: Journal, checkpoint: Checkpoint, tracked: Tracked, stat
     restore(checkpoint, tracked)
     manifest = checkpoint.manifest
     secs = time.monotonic() - began
-    journal.record(Restored(checkpoint=str(checkpoint.name), step=manifest.step, epoch=manifest.epoch, batch=manifest.batch, secs=secs))
+    journal.record(
+        Restored(
+            checkpoint=str(checkpoint.name),
+            step=manifest.step,
+            epoch=manifest.epoch,
+            batch=manifest.batch,
+            secs=secs,
+        )
+    )
     logger.info("resumed from %s (%s, read in %.2f s)", manifest.position, checkpoint.path, secs)

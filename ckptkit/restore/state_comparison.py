@@ -1,4 +1,6 @@
-"""Whether the state in the program has the form of a checkpoint's: decided whole, before anything is assigned."""
+"""Whether the state in the program has the form of a checkpoint's: decided whole, before anything
+is assigned.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ class StateDifference:
     """One thing that keeps a checkpoint from being restored.
 
     Args:
-        kind: `missing` (in the checkpoint, not in the program), `extra`, `shape`, `dtype`, `kind`, `order`, `optimizer`.
+        kind: `missing` (in the checkpoint, not in the program), `extra`, `shape`, `dtype`, `kind`,
+            `order`, `optimizer`.
         name: the key, and the path where it explains something.
         saved: what the checkpoint has.
         received: what the program has.
@@ -30,8 +33,12 @@ class StateDifference:
     received: str
 
 
-def compare(saved_states: Sequence[StateEntry], saved: Sequence[TensorEntry],
-            live_states: Sequence[StateEntry], live: Sequence[TensorEntry]) -> list[StateDifference]:
+def compare(
+    saved_states: Sequence[StateEntry],
+    saved: Sequence[TensorEntry],
+    live_states: Sequence[StateEntry],
+    live: Sequence[TensorEntry],
+) -> list[StateDifference]:
     """Everything in which two states differ in form.
 
     Args:
@@ -42,9 +49,13 @@ def compare(saved_states: Sequence[StateEntry], saved: Sequence[TensorEntry],
         The differences; empty where the checkpoint can be restored.
     """
     differences = _classes(saved_states, live_states)
-    # What a table, an iterator or a Python object consists of may change from save to save: only that it is there counts.
-    saved_by = {entry.key if entry.kind == "variable" else leaf_key(entry.key): entry for entry in saved
-                if entry.role not in (RESULT, DATA)}
+    # What a table, an iterator or a Python object consists of may change from save to save: only
+    # that it is there counts.
+    saved_by = {
+        entry.key if entry.kind == "variable" else leaf_key(entry.key): entry
+        for entry in saved
+        if entry.role not in (RESULT, DATA)
+    }
     live_by = {entry.key: entry for entry in live if entry.role != DATA}
     for key, entry in saved_by.items():
         if key not in live_by:
@@ -56,9 +67,13 @@ def compare(saved_states: Sequence[StateEntry], saved: Sequence[TensorEntry],
         elif other.kind != entry.kind:
             differences.append(StateDifference("kind", _named(key, entry), other.kind, entry.kind))
         elif entry.kind == "variable" and not fits(other.shape, entry.shape):
-            differences.append(StateDifference("shape", _named(key, entry), _form(other), _form(entry)))
+            differences.append(
+                StateDifference("shape", _named(key, entry), _form(other), _form(entry))
+            )
         elif entry.kind == "variable" and other.dtype != entry.dtype:
-            differences.append(StateDifference("dtype", _named(key, entry), _form(other), _form(entry)))
+            differences.append(
+                StateDifference("dtype", _named(key, entry), _form(other), _form(entry))
+            )
     if not differences:
         differences = _reordered(saved_by, live_by)
     return differences
@@ -76,7 +91,11 @@ def _classes(saved: Sequence[StateEntry], live: Sequence[StateEntry]) -> list[St
         for path, name in entry.classes.items():
             received = now.get(entry.name, {}).get(path)
             if received is not None and received != name:
-                differences.append(StateDifference("optimizer", ".".join(filter(None, (entry.name, path))), name, received))
+                differences.append(
+                    StateDifference(
+                        "optimizer", ".".join(filter(None, (entry.name, path))), name, received
+                    )
+                )
     return differences
 
 
@@ -84,14 +103,18 @@ def fits(saved: Sequence[int | None] | None, live: Sequence[int | None] | None) 
     """Whether a saved value has a shape that a variable can take."""
     if saved is None or live is None:
         return True
-    return len(saved) == len(live) and all(b is None or a is None or a == b for a, b in zip(saved, live, strict=True))
+    return len(saved) == len(live) and all(
+        b is None or a is None or a == b for a, b in zip(saved, live, strict=True)
+    )
 
 
-def _reordered(saved: Mapping[str, TensorEntry], live: Mapping[str, TensorEntry]) -> list[StateDifference]:
+def _reordered(
+    saved: Mapping[str, TensorEntry], live: Mapping[str, TensorEntry]
+) -> list[StateDifference]:
     """Variables of one form that stand in another order.
 
-    A name that only moved its number (`dense_3` for `dense`) is the same name; a name that is in both, at another place, means
-    that values would go to another layer.
+    A name that only moved its number (`dense_3` for `dense`) is the same name; a name that is in
+    both, at another place, means that values would go to another layer.
     """
     differences = []
     for group in sorted({_group(key) for key in live}):
@@ -110,13 +133,21 @@ def _group(key: str) -> str:
 
 
 def renumbered(paths: Sequence[str]) -> list[str]:
-    """Paths with the numbers of automatic names replaced by their rank among the numbers that occur with that name."""
+    """Paths with the numbers of automatic names replaced by their rank among the numbers that occur
+    with that name.
+    """
     numbers: dict[str, set[int]] = {}
     for path in paths:
         for name, number in _components(path):
             numbers.setdefault(name, set()).add(number)
-    ranks = {name: {number: rank for rank, number in enumerate(sorted(found))} for name, found in numbers.items()}
-    return ["/".join(f"{name}#{ranks[name][number]}" for name, number in _components(path)) for path in paths]
+    ranks = {
+        name: {number: rank for rank, number in enumerate(sorted(found))}
+        for name, found in numbers.items()
+    }
+    return [
+        "/".join(f"{name}#{ranks[name][number]}" for name, number in _components(path))
+        for path in paths
+    ]
 
 
 def _components(path: str) -> list[tuple[str, int]]:
@@ -139,7 +170,9 @@ def _form(entry: TensorEntry) -> str:
 
 def shown_form(shape: Sequence[int | None] | None, dtype: str) -> str:
     """Shape and type, for people."""
-    sizes = "?" if shape is None else ", ".join("?" if size is None else str(size) for size in shape)
+    sizes = (
+        "?" if shape is None else ", ".join("?" if size is None else str(size) for size in shape)
+    )
     return f"({sizes}) {dtype}"
 
 

@@ -1,4 +1,6 @@
-"""The form of a model that a run trains, kept beside its checkpoints: `architecture/<digest>.json`. Data only: no code is in it."""
+"""The form of a model that a run trains, kept beside its checkpoints: `architecture/<digest>.json`.
+Data only: no code is in it.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ class Architecture:
 
     Args:
         class_name: its class.
-        config: what `keras.saving.serialize_keras_object` made of it, with the arguments of `compile`; None where that cannot be.
+        config: what `keras.saving.serialize_keras_object` made of it, with the arguments of
+            `compile`; None where that cannot be.
         reason: why it cannot be; empty where it can.
         versions: of Keras and others that made it.
         format_version: of this file.
@@ -70,7 +73,9 @@ def store(files: FileSystem, layout: RunLayout, content: bytes) -> str:
     if not is_there:
         files.make_dir(layout.architecture)
         files.replace_content(path, content)
-        files.sync_dir(layout.architecture)  # the checkpoint that will name it must not be there without it
+        files.sync_dir(
+            layout.architecture
+        )  # the checkpoint that will name it must not be there without it
     return name
 
 
@@ -82,7 +87,9 @@ def clean(files: FileSystem, layout: RunLayout) -> None:
     """
     if layout.architecture.is_dir():
         with storage_errors("list", layout.architecture):
-            left = sorted(path for path in layout.architecture.iterdir() if path.name.endswith(TEMPORARY))
+            left = sorted(
+                path for path in layout.architecture.iterdir() if path.name.endswith(TEMPORARY)
+            )
         for path in left:
             files.remove_file(path)
 
@@ -95,24 +102,43 @@ def load(layout: RunLayout, name: str) -> Architecture:
         name: of its file, as a manifest gives it.
 
     Raises:
-        CorruptCheckpointError: where it is not there, is damaged, or was written by a later version.
+        CorruptCheckpointError: where it is not there, is damaged, or was written by a later
+            version.
     """
     path = layout.architecture / name
     if not is_architecture(name):
-        raise CorruptCheckpointError(f"A manifest names {name!r} as an architecture, which is no name of one.", "manifest", name)
+        raise CorruptCheckpointError(
+            f"A manifest names {name!r} as an architecture, which is no name of one.",
+            "manifest",
+            name,
+        )
     try:
         content = read_bounded(path, MOST_BYTES)
     except OSError as error:
-        raise CorruptCheckpointError(f"The architecture {path} cannot be read: {error.strerror or error}.", "missing", name) from error
+        raise CorruptCheckpointError(
+            f"The architecture {path} cannot be read: {error.strerror or error}.", "missing", name
+        ) from error
     if file_name(content) != name:
-        raise CorruptCheckpointError(f"{path} has other bytes than those that were written (digest differs).", "digest", name)
+        raise CorruptCheckpointError(
+            f"{path} has other bytes than those that were written (digest differs).", "digest", name
+        )
     try:
         found = json.loads(content)
         version = found["format_version"]
         if version > FORMAT_VERSION:
-            raise CorruptCheckpointError(f"{path} has format {version}, and this version of ckptkit reads up to {FORMAT_VERSION}: upgrade it.",
-                                         "unreadable", name)
-        return Architecture(class_name=str(found["class_name"]), config=found["config"], reason=str(found["reason"]),
-                            versions=dict(found["versions"]))
+            raise CorruptCheckpointError(
+                f"{path} has format {version}, and this version of ckptkit reads up to "
+                f"{FORMAT_VERSION}: upgrade it.",
+                "unreadable",
+                name,
+            )
+        return Architecture(
+            class_name=str(found["class_name"]),
+            config=found["config"],
+            reason=str(found["reason"]),
+            versions=dict(found["versions"]),
+        )
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise CorruptCheckpointError(f"{path} is no architecture: {error}.", "unreadable", name) from error
+        raise CorruptCheckpointError(
+            f"{path} is no architecture: {error}.", "unreadable", name
+        ) from error

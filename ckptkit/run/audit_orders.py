@@ -1,7 +1,8 @@
-"""What `ckptkit audit` has a training do: run directories of its own, further checkpoints, and a step at which it waits to be interrupted.
+"""What `ckptkit audit` has a training do: run directories of its own, further checkpoints, and a
+step at which it waits to be interrupted.
 
-The audit names a file by an environment variable. The training's code does not change, and what it would write into a run or an export of the
-user's goes into the audit's own directory instead.
+The audit names a file by an environment variable. The training's code does not change, and what it
+would write into a run or an export of the user's goes into the audit's own directory instead.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class Orders:
 
     Args:
         home: the directory of this training; whatever lies below is its own.
-        every: steps between two checkpoints that are saved and kept beside what the code says; 0 spreads some over the run, see `Spread`.
+        every: steps between two checkpoints that are saved and kept beside what the code says; 0
+            spreads some over the run, see `Spread`.
         hold_step: at this step it waits to be interrupted; 0 for nowhere.
         hold_run: in which run, absolute; empty for whichever comes to that step first.
         hold: a file; it waits for as long as it is there.
@@ -48,12 +50,20 @@ class Orders:
     version: int = ORDERS_VERSION
 
     def own(self, path: Path) -> Path:
-        """Where this training writes what the code would write to `path`: there, where that is its own, else below its own directory."""
+        """Where this training writes what the code would write to `path`: there, where that is its
+        own, else below its own directory.
+        """
         home, wanted = Path(os.path.realpath(self.home)), Path(os.path.realpath(path))
-        return path if wanted.is_relative_to(home) else home / ELSEWHERE / wanted.relative_to(wanted.anchor)
+        return (
+            path
+            if wanted.is_relative_to(home)
+            else home / ELSEWHERE / wanted.relative_to(wanted.anchor)
+        )
 
     def found(self, path: Path) -> Path:
-        """Where this training reads `path`: what it has written itself, where that is there, else what lies there."""
+        """Where this training reads `path`: what it has written itself, where that is there, else
+        what lies there.
+        """
         own = self.own(path)
         return own if own.exists() else path
 
@@ -71,7 +81,8 @@ def orders_of(environment: Mapping[str, str]) -> Orders | None:
     """What this process was told; None where no audit has started it.
 
     Raises:
-        ConfigError: where it was told something that cannot be read: it must not write where the user's own run may lie.
+        ConfigError: where it was told something that cannot be read: it must not write where the
+            user's own run may lie.
     """
     name = environment.get(ENVIRONMENT)
     if not name:
@@ -79,11 +90,17 @@ def orders_of(environment: Mapping[str, str]) -> Orders | None:
     try:
         orders = msgspec.json.decode(read_small(Path(name)), type=Orders)
     except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{ENVIRONMENT}={name} is what `ckptkit audit` tells a training, and it cannot be read: {error}. Unset {ENVIRONMENT} to "
-                          f"train outside of an audit.") from error
+        raise ConfigError(
+            f"{ENVIRONMENT}={name} is what `ckptkit audit` tells a training, and it cannot be "
+            f"read: {error}. Unset {ENVIRONMENT} to "
+            f"train outside of an audit."
+        ) from error
     if orders.version > ORDERS_VERSION:
-        raise ConfigError(f"{name} has version {orders.version}; this ckptkit reads up to {ORDERS_VERSION}. Start the audit with the version of "
-                          f"ckptkit that trains.")
+        raise ConfigError(
+            f"{name} has version {orders.version}; this ckptkit reads up to {ORDERS_VERSION}. "
+            "Start the audit with the version of "
+            f"ckptkit that trains."
+        )
     return orders
 
 

@@ -1,4 +1,6 @@
-"""What is done after a commit, beside the checkpoint: where it fails, nothing is lost and training goes on; it is said."""
+"""What is done after a commit, beside the checkpoint: where it fails, nothing is lost and training
+goes on; it is said.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def tidying(journal: Journal, what: str) -> Iterator[None]:
     try:
         yield
     except StorageError as error:
-        logger.warning("could not %s; the checkpoints are safe, and training goes on: %s", what, error)
+        logger.warning(
+            "could not %s; the checkpoints are safe, and training goes on: %s", what, error
+        )
         with suppress(StorageError):  # a disk that refuses this too has been said already
             journal.record(TidyingFailed(what=what, message=str(error)))
 

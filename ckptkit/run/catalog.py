@@ -49,7 +49,8 @@ class Checkpoint:
 
     @cached_property
     def head(self) -> ManifestHead:
-        """The same without the state: what is needed to list it, to choose among several, and to find its files.
+        """The same without the state: what is needed to list it, to choose among several, and to
+        find its files.
 
         Raises:
             CorruptCheckpointError: where it cannot be read.
@@ -59,7 +60,9 @@ class Checkpoint:
 
     @property
     def problem(self) -> str | None:
-        """Why its manifest cannot be read, or None; the part that describes the state is not looked at."""
+        """Why its manifest cannot be read, or None; the part that describes the state is not looked
+        at.
+        """
         try:
             _ = self.head
         except (CorruptCheckpointError, StorageError) as error:
@@ -75,8 +78,9 @@ class Checkpoint:
 def list_checkpoints(layout: RunLayout) -> list[Checkpoint]:
     """The run's checkpoints in the order in which they were made: by attempt, then by step.
 
-    A later attempt has always seen the earlier ones, so what it wrote is newer, also where it went back to an older step. What a process
-    committed after it had lost its run is not among them (see `fence.py`).
+    A later attempt has always seen the earlier ones, so what it wrote is newer, also where it went
+    back to an older step. What a process committed after it had lost its run is not among them (see
+    `fence.py`).
 
     Raises:
         StorageError: where the directory cannot be read.
@@ -85,7 +89,8 @@ def list_checkpoints(layout: RunLayout) -> list[Checkpoint]:
 
 
 def list_shut_out(layout: RunLayout) -> list[Checkpoint]:
-    """What was committed by a process that had lost the run; no checkpoints, though they lie where those do.
+    """What was committed by a process that had lost the run; no checkpoints, though they lie where
+    those do.
 
     Raises:
         StorageError: where the directory cannot be read.
@@ -104,6 +109,13 @@ def _find(layout: RunLayout) -> list[tuple[Checkpoint, bool]]:
             break
         except FileNotFoundError:
             continue
-    found = [Checkpoint(name, path) for path in paths if (name := CheckpointName.parse(path.name)) is not None]
+    found = [
+        Checkpoint(name, path)
+        for path in paths
+        if (name := CheckpointName.parse(path.name)) is not None
+    ]
     found.sort(key=lambda checkpoint: (checkpoint.attempt, checkpoint.step))
-    return [(checkpoint, any(fence.shuts_out(checkpoint.name) for fence in fences)) for checkpoint in found]
+    return [
+        (checkpoint, any(fence.shuts_out(checkpoint.name) for fence in fences))
+        for checkpoint in found
+    ]

@@ -36,8 +36,13 @@ def begin_writing(files: FileSystem, layout: RunLayout, attempt: int) -> Path:
     return directory
 
 
-def commit(files: FileSystem, layout: RunLayout, manifest: Manifest, entry: Callable[[Path], FileEntry] = file_entry,
-           permit: AbstractContextManager[object] | None = None) -> Manifest:
+def commit(
+    files: FileSystem,
+    layout: RunLayout,
+    manifest: Manifest,
+    entry: Callable[[Path], FileEntry] = file_entry,
+    permit: AbstractContextManager[object] | None = None,
+) -> Manifest:
     """Turns the attempt's writing directory into a checkpoint.
 
     Args:
@@ -71,34 +76,48 @@ def commit(files: FileSystem, layout: RunLayout, manifest: Manifest, entry: Call
     files.sync_dir(layout.checkpoints)
     try:
         _discard_replaced(files, layout, manifest.name)
-    except StorageError as error:  # the new one is committed: what is left of the old one is removed by the next save of this step, or start
-        logger.warning("%s is saved; what it replaced could not be removed: %s", manifest.name, error)
+    # the new one is committed: what is left of the old one is removed by the next save of this
+    # step, or start
+    except StorageError as error:
+        logger.warning(
+            "%s is saved; what it replaced could not be removed: %s", manifest.name, error
+        )
     return manifest
 
 
-def _make_visible(files: FileSystem, layout: RunLayout, directory: Path, manifest: Manifest) -> None:
+def _make_visible(
+    files: FileSystem, layout: RunLayout, directory: Path, manifest: Manifest
+) -> None:
     target = layout.checkpoint(manifest.name)
     if target.exists():
-        # A second save at one step in one attempt. A crash between the two renames is mended by `clean_up`.
+        # A second save at one step in one attempt. A crash between the two renames is mended by
+        # `clean_up`.
         _discard_replaced(files, layout, manifest.name)
         files.rename(target, layout.replaced(manifest.name))
     try:
-        files.rename(directory, target)  # COMMIT: from here on every reader sees the whole checkpoint
+        files.rename(
+            directory, target
+        )  # COMMIT: from here on every reader sees the whole checkpoint
     except (StorageError, RunLockedError):
         if layout.replaced(manifest.name).exists():
             files.unowned.rename(layout.replaced(manifest.name), target)
         raise
 
 
-def take_away(files: FileSystem, layout: RunLayout, name: CheckpointName, spared: Callable[[], bool] = lambda: False) -> bool:
+def take_away(
+    files: FileSystem,
+    layout: RunLayout,
+    name: CheckpointName,
+    spared: Callable[[], bool] = lambda: False,
+) -> bool:
     """Removes a checkpoint: gone for readers in one rename, then from the disk.
 
     Args:
         files: how to change the disk.
         layout: the run.
         name: which.
-        spared: whether somebody has laid a hand on it meanwhile; asked after the rename, so that no moment is left in which both could miss
-            each other.
+        spared: whether somebody has laid a hand on it meanwhile; asked after the rename, so that no
+            moment is left in which both could miss each other.
 
     Returns:
         Whether it is gone; where it was spared, it has its name again.
@@ -121,7 +140,9 @@ def take_away(files: FileSystem, layout: RunLayout, name: CheckpointName, spared
         whole = sorted(os.listdir(removing))
     try:
         _remove_hidden(files, layout, removing)
-    except RunLockedError:  # it was lost between the two, and what is here belongs to the other process, which may be cleaning up already
+    # it was lost between the two, and what is here belongs to the other process, which may be
+    # cleaning up already
+    except RunLockedError:
         with suppress(OSError):
             if sorted(os.listdir(removing)) == whole:
                 files.unowned.rename(removing, layout.checkpoint(name))
@@ -130,7 +151,9 @@ def take_away(files: FileSystem, layout: RunLayout, name: CheckpointName, spared
 
 
 def _discard_replaced(files: FileSystem, layout: RunLayout, name: CheckpointName) -> None:
-    """Removes what a second save has replaced, under a name that is never put back: the removal may end half-way, and the second save go later."""
+    """Removes what a second save has replaced, under a name that is never put back: the removal may
+    end half-way, and the second save go later.
+    """
     if os.path.lexists(layout.replaced(name)):
         files.sync_dir(layout.checkpoints)  # before it may be lost, the second save must not
         _remove_hidden(files, layout, layout.removing(name))
@@ -141,7 +164,8 @@ def _discard_replaced(files: FileSystem, layout: RunLayout, name: CheckpointName
 def _remove_hidden(files: FileSystem, layout: RunLayout, path: Path) -> None:
     """Removes a directory that has lost its name as a checkpoint, once that is durable.
 
-    Otherwise a loss of power could keep the removal of its files and take back the rename: a checkpoint with holes, where a whole one was.
+    Otherwise a loss of power could keep the removal of its files and take back the rename: a
+    checkpoint with holes, where a whole one was.
     """
     if os.path.lexists(path):
         files.sync_dir(layout.checkpoints)
@@ -154,7 +178,8 @@ def clean_up(files: FileSystem, layout: RunLayout, own: int | None = None) -> li
     Args:
         files: how to change the disk.
         layout: the run.
-        own: of unfinished saves, those of this attempt only; None stands for all, as when a run is opened.
+        own: of unfinished saves, those of this attempt only; None stands for all, as when a run is
+            opened.
 
     Returns:
         What was done, in words.
@@ -175,7 +200,11 @@ def clean_up(files: FileSystem, layout: RunLayout, own: int | None = None) -> li
         elif is_removing(path.name):
             _remove_hidden(files, layout, path)
             done.append(f"finished a removal ({path.name})")
-        elif is_leaving_mark(path.name) or path.name == STATE_FILE + TEMPORARY or (path.name.startswith(".fence-") and path.name.endswith(TEMPORARY)):
+        elif (
+            is_leaving_mark(path.name)
+            or path.name == STATE_FILE + TEMPORARY
+            or (path.name.startswith(".fence-") and path.name.endswith(TEMPORARY))
+        ):
             files.remove_file(path)
         elif (name := replaced_name(path.name)) is not None:
             if layout.checkpoint(name).exists():
@@ -187,7 +216,8 @@ def clean_up(files: FileSystem, layout: RunLayout, own: int | None = None) -> li
 
 
 def set_aside(files: FileSystem, source: Path, target_dir: Path) -> Path:
-    """Moves a file or directory into `target_dir` under a name that is free there; nothing is ever overwritten.
+    """Moves a file or directory into `target_dir` under a name that is free there; nothing is ever
+    overwritten.
 
     Returns:
         Where it is now.
@@ -196,7 +226,9 @@ def set_aside(files: FileSystem, source: Path, target_dir: Path) -> Path:
         StorageError: where the disk refuses.
     """
     files.make_dir(target_dir)
-    files.sync_dir(target_dir.parent)  # what is moved must not hang on a directory that a loss of power takes back
+    files.sync_dir(
+        target_dir.parent
+    )  # what is moved must not hang on a directory that a loss of power takes back
     for number in range(1, 1_000_000):
         target = target_dir / (source.name if number == 1 else f"{source.name}.{number}")
         if not target.exists():

@@ -1,6 +1,8 @@
-"""Requests to a training process: save now, or save and stop. One small file, which the training looks at once a second.
+"""Requests to a training process: save now, or save and stop. One small file, which the training
+looks at once a second.
 
-A request names the attempt that it is for, so that one that is left over means nothing to the next; no two clocks have to agree.
+A request names the attempt that it is for, so that one that is left over means nothing to the next;
+no two clocks have to agree.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ class ControlRequest:
         source: who asks and why, in words.
         grace_secs: how long after `at` the machine goes away; None where nobody said.
         cancelled: a notice that does not hold any more.
-        launcher: with `stop`, the id of the launcher that is meant as well, where no training is there yet or any more; else empty.
+        launcher: with `stop`, the id of the launcher that is meant as well, where no training is
+            there yet or any more; else empty.
         version: of the form.
     """
 
@@ -52,8 +55,14 @@ class ControlRequest:
     version: int = REQUEST_VERSION
 
     def left_secs(self, now: float) -> float | None:
-        """Seconds until the machine goes away, by a clock that may be another than the writer's: never more than the grace."""
-        return None if self.grace_secs is None else min(max(self.grace_secs - (now - self.at), 0.0), self.grace_secs)
+        """Seconds until the machine goes away, by a clock that may be another than the writer's:
+        never more than the grace.
+        """
+        return (
+            None
+            if self.grace_secs is None
+            else min(max(self.grace_secs - (now - self.at), 0.0), self.grace_secs)
+        )
 
 
 def new_id() -> str:
@@ -70,7 +79,9 @@ def ask(files: FileSystem, layout: RunLayout, request: ControlRequest) -> None:
     refuse_links(layout)
     files.make_dir(layout.control)
     path = layout.request
-    files.remove_file(path.with_name(path.name + TEMPORARY))  # what a link of that name leads to is not ours to overwrite
+    files.remove_file(
+        path.with_name(path.name + TEMPORARY)
+    )  # what a link of that name leads to is not ours to overwrite
     files.replace_content(path, encode_request(request))
 
 
@@ -115,7 +126,9 @@ class Mailbox:
         on_request: told each request once, on the thread that looks.
     """
 
-    def __init__(self, path: Path, attempt: int, on_request: Callable[[ControlRequest], None]) -> None:
+    def __init__(
+        self, path: Path, attempt: int, on_request: Callable[[ControlRequest], None]
+    ) -> None:
         self._path, self._attempt, self._on_request = path, attempt, on_request
         self._seen: tuple[int, int] | None = None
         self._last = ""

@@ -22,7 +22,9 @@ NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def expected_bytes(layout: RunLayout, state_bytes: int) -> int:
-    """What the next checkpoint will take: as much as the newest one, and for the first one what the values take in memory."""
+    """What the next checkpoint will take: as much as the newest one, and for the first one what the
+    values take in memory.
+    """
     for checkpoint in reversed(list_checkpoints(layout)):
         try:
             return checkpoint.manifest.size_bytes + (checkpoint.path / MANIFEST).stat().st_size
@@ -48,14 +50,17 @@ class Room:
     policy: KeepPolicy
 
     def make(self, coming: Candidate, state_bytes: int, *, refused: bool = False) -> None:
-        """Takes away what is not needed where a checkpoint would not fit: left-overs, then what the keep policy gives up for it, oldest first.
+        """Takes away what is not needed where a checkpoint would not fit: left-overs, then what the
+        keep policy gives up for it, oldest first.
 
-        Where that fails, or is not enough, the save is tried all the same: the size is an estimate. What was done is said.
+        Where that fails, or is not enough, the save is tried all the same: the size is an estimate.
+        What was done is said.
 
         Args:
             coming: the checkpoint that is about to be written.
             state_bytes: what its values take in memory.
-            refused: the disk has said that it is full; a quota does so while the file system has space.
+            refused: the disk has said that it is full; a quota does so while the file system has
+                space.
         """
         with tidying(self.journal, "make room for the next checkpoint"):
             needed = expected_bytes(self.layout, state_bytes)
@@ -82,8 +87,16 @@ class Room:
         done = "; ".join(removed) or "nothing is there that could be taken away"
         say = logger.info if removed else logger.warning
         known = "it is not known how much was free" if free is None else f"{size(free)} were free"
-        say("little space for step %d: it needs about %s, and %s: %s", coming.step, size(needed), known, done)
-        self.journal.record(SpaceShort(step=coming.step, needed_bytes=needed, free_bytes=free, removed=removed))
+        say(
+            "little space for step %d: it needs about %s, and %s: %s",
+            coming.step,
+            size(needed),
+            known,
+            done,
+        )
+        self.journal.record(
+            SpaceShort(step=coming.step, needed_bytes=needed, free_bytes=free, removed=removed)
+        )
 
 
 def _too_little(free: int | None, needed: int) -> bool:

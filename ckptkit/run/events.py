@@ -1,7 +1,8 @@
 """What can happen to a run: one frozen dataclass for each kind of line in the journal.
 
-A line carries the format's version, the event's name, the time (seconds since the epoch), the attempt, and the fields
-below. Readers skip events and fields that they do not know, so that both can be added.
+A line carries the format's version, the event's name, the time (seconds since the epoch), the
+attempt, and the fields below. Readers skip events and fields that they do not know, so that both
+can be added.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttemptStarted(Event):
-    """A process opened the run to train. `process_started` is when that process began (seconds since the epoch), or null: where it has opened a run
-    before, and where somebody sits at it, as at a notebook.
+    """A process opened the run to train. `process_started` is when that process began (seconds
+    since the epoch), or null: where it has opened a run before, and where somebody sits at it, as
+    at a notebook.
     """
 
     event: ClassVar[str] = "attempt_started"
@@ -45,7 +47,9 @@ class AttemptStarted(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttemptEnded(Event):
-    """The process let go of the run in an orderly way; `outcome` is finished, stopped, preempted or failed, and `spent` is as in `progressed`."""
+    """The process let go of the run in an orderly way; `outcome` is finished, stopped, preempted or
+    failed, and `spent` is as in `progressed`.
+    """
 
     event: ClassVar[str] = "attempt_ended"
     outcome: str
@@ -75,8 +79,9 @@ class Inexact(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogsRepaired(Event):
-    """TensorBoard's files under `directory` were put in order for going on after `step`: `points` that are no part of the run any more were taken
-    out of `files` files; `left` are those with which that could not be done, and why.
+    """TensorBoard's files under `directory` were put in order for going on after `step`: `points`
+    that are no part of the run any more were taken out of `files` files; `left` are those with
+    which that could not be done, and why.
     """
 
     event: ClassVar[str] = "logs_repaired"
@@ -98,8 +103,8 @@ class TrainingStarted(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progressed(Event):
-    """Training has come to `step`: told about once a minute, where it has made a step since. `spent` are the seconds of the training thread since
-    `attempt_started`, by what it did.
+    """Training has come to `step`: told about once a minute, where it has made a step since.
+    `spent` are the seconds of the training thread since `attempt_started`, by what it did.
     """
 
     event: ClassVar[str] = "progressed"
@@ -127,7 +132,9 @@ class Saved(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SaveDropped(Event):
-    """A snapshot was not written, because a newer one took its place or for another reason that is said."""
+    """A snapshot was not written, because a newer one took its place or for another reason that is
+    said.
+    """
 
     event: ClassVar[str] = "save_dropped"
     step: int
@@ -146,7 +153,9 @@ class SaveFailed(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SpaceShort(Event):
-    """The next checkpoint would not have fit, or the disk had refused it; what was `removed` to make room for it, in words."""
+    """The next checkpoint would not have fit, or the disk had refused it; what was `removed` to
+    make room for it, in words.
+    """
 
     event: ClassVar[str] = "space_short"
     step: int
@@ -157,7 +166,9 @@ class SpaceShort(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ForegroundSaves(Event):
-    """Saves stop training for as long as they take, though they were to be written in the background, and why."""
+    """Saves stop training for as long as they take, though they were to be written in the
+    background, and why.
+    """
 
     event: ClassVar[str] = "foreground_saves"
     reason: str
@@ -165,8 +176,9 @@ class ForegroundSaves(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EmergencyDecided(Event):
-    """What was done after a notice, by the time that was left: `save` the state of then, `finish` what was being written, `keep` the newest
-    checkpoint, or `reserve`: the writer saved an older snapshot, because training did not come to a safe point.
+    """What was done after a notice, by the time that was left: `save` the state of then, `finish`
+    what was being written, `keep` the newest checkpoint, or `reserve`: the writer saved an older
+    snapshot, because training did not come to a safe point.
     """
 
     event: ClassVar[str] = "emergency_decided"
@@ -185,7 +197,9 @@ class TakenAway(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TidyingFailed(Event):
-    """After a commit, something beside the checkpoint could not be done: a removal, or TensorFlow's state file. Training goes on."""
+    """After a commit, something beside the checkpoint could not be done: a removal, or TensorFlow's
+    state file. Training goes on.
+    """
 
     event: ClassVar[str] = "tidying_failed"
     what: str
@@ -212,7 +226,9 @@ class CleanedUp(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TakenOver(Event):
-    """The run was taken from an owner on another machine that had given no sign of life; what that one saves from then on does not count."""
+    """The run was taken from an owner on another machine that had given no sign of life; what that
+    one saves from then on does not count.
+    """
 
     event: ClassVar[str] = "taken_over"
     owner: str
@@ -229,7 +245,9 @@ class SetAside(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RolledBack(Event):
-    """The run goes on from an older checkpoint, because somebody said so; the newer ones (`set_aside`) were moved, not deleted."""
+    """The run goes on from an older checkpoint, because somebody said so; the newer ones
+    (`set_aside`) were moved, not deleted.
+    """
 
     event: ClassVar[str] = "rolled_back"
     checkpoint: str
@@ -240,7 +258,9 @@ class RolledBack(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HyperparameterChanged(Event):
-    """The code configures another value than the run had, and how that was settled: `code` or `checkpoint`."""
+    """The code configures another value than the run had, and how that was settled: `code` or
+    `checkpoint`.
+    """
 
     event: ClassVar[str] = "hyperparameter_changed"
     name: str
@@ -300,7 +320,9 @@ class Finished(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exported(Event):
-    """A SavedModel was published, of the state at `step`; `check_secs` of the `secs` were the check, and `proof` is its result in words."""
+    """A SavedModel was published, of the state at `step`; `check_secs` of the `secs` were the
+    check, and `proof` is its result in words.
+    """
 
     event: ClassVar[str] = "exported"
     path: str
@@ -318,9 +340,12 @@ class ExportFailed(Event):
     error: str
     message: str
 
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Requested(Event):
-    """Somebody asked this attempt to `save`, or to save and `stop`; it does so at its next safe point."""
+    """Somebody asked this attempt to `save`, or to save and `stop`; it does so at its next safe
+    point.
+    """
 
     event: ClassVar[str] = "requested"
     id: str
@@ -330,7 +355,9 @@ class Requested(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestServed(Event):
-    """The state at `step` is about to be saved because of a request; a `saved` of that step follows, or a `save_failed` or `save_dropped`."""
+    """The state at `step` is about to be saved because of a request; a `saved` of that step
+    follows, or a `save_failed` or `save_dropped`.
+    """
 
     event: ClassVar[str] = "request_served"
     id: str
@@ -339,7 +366,9 @@ class RequestServed(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LaunchStarted(Event):
-    """A launcher is about to start the training for the `number`th time, with `step` committed; written, durably, before it does."""
+    """A launcher is about to start the training for the `number`th time, with `step` committed;
+    written, durably, before it does.
+    """
 
     event: ClassVar[str] = "launch_started"
     launcher: str
@@ -353,10 +382,11 @@ class LaunchStarted(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LaunchEnded(Event):
-    """What the launcher has started is over, by its `cause`, with `step` committed; `inferred` by a later launcher where this one was lost, too.
-    `last_lines` are the end of what an exception has printed. It had `trained` where it had made a step, and was `told` to go by a notice, a signal
-    or somebody's wish. Its attempt, `of_attempt` (0 where that is not known), had `reached` this step, as it tells its
-    launcher twice a second.
+    """What the launcher has started is over, by its `cause`, with `step` committed; `inferred` by a
+    later launcher where this one was lost, too. `last_lines` are the end of what an exception has
+    printed. It had `trained` where it had made a step, and was `told` to go by a notice, a signal
+    or somebody's wish. Its attempt, `of_attempt` (0 where that is not known), had `reached` this
+    step, as it tells its launcher twice a second.
     """
 
     event: ClassVar[str] = "launch_ended"
@@ -377,7 +407,9 @@ class LaunchEnded(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LaunchDecided(Event):
-    """What the launcher does after that: `restart` after `wait_secs`, or `stop` with an exit code; and why."""
+    """What the launcher does after that: `restart` after `wait_secs`, or `stop` with an exit code;
+    and why.
+    """
 
     event: ClassVar[str] = "launch_decided"
     action: str
@@ -407,9 +439,42 @@ class Swept(Event):
 
 EVENTS: dict[str, type[Event]] = {
     cls.event: cls
-    for cls in (AttemptStarted, AttemptEnded, Restored, Inexact, LogsRepaired, TrainingStarted, Progressed, Saved, SaveDropped, SaveFailed,
-                SpaceShort, ForegroundSaves, EmergencyDecided, TakenAway, TidyingFailed, PassedOver, CleanedUp, TakenOver, SetAside, RolledBack,
-                HyperparameterChanged, SignalReceived, NoticeReceived, RunPreempted, Failed, Finished, Exported, ExportFailed, Requested,
-                RequestServed, LaunchStarted, LaunchEnded, LaunchDecided, Stalled, Swept)
+    for cls in (
+        AttemptStarted,
+        AttemptEnded,
+        Restored,
+        Inexact,
+        LogsRepaired,
+        TrainingStarted,
+        Progressed,
+        Saved,
+        SaveDropped,
+        SaveFailed,
+        SpaceShort,
+        ForegroundSaves,
+        EmergencyDecided,
+        TakenAway,
+        TidyingFailed,
+        PassedOver,
+        CleanedUp,
+        TakenOver,
+        SetAside,
+        RolledBack,
+        HyperparameterChanged,
+        SignalReceived,
+        NoticeReceived,
+        RunPreempted,
+        Failed,
+        Finished,
+        Exported,
+        ExportFailed,
+        Requested,
+        RequestServed,
+        LaunchStarted,
+        LaunchEnded,
+        LaunchDecided,
+        Stalled,
+        Swept,
+    )
 }
 """Every kind of event by its name."""

@@ -14,7 +14,13 @@ import msgspec
 
 from ckptkit.clock import Clock
 from ckptkit.errors import StorageError
-from ckptkit.layout import CheckpointName, RunLayout, fence_attempt, journal_attempt, writing_attempt
+from ckptkit.layout import (
+    CheckpointName,
+    RunLayout,
+    fence_attempt,
+    journal_attempt,
+    writing_attempt,
+)
 from ckptkit.run.events import EVENT_VERSION, EVENTS, Event
 from ckptkit.storage.files import REFUSED, FileSystem, storage_errors
 from ckptkit.storage.safe_read import open_regular
@@ -27,10 +33,16 @@ _HEAD_BYTES = len(_HEAD)
 
 
 class _Decoders(dict[bytes, Callable[[bytes], Event] | None]):
-    """What reads lines of one kind, without a dictionary between, by how such a line begins; None for a line that begins in another way."""
+    """What reads lines of one kind, without a dictionary between, by how such a line begins; None
+    for a line that begins in another way.
+    """
 
     def __missing__(self, start: bytes) -> Callable[[bytes], Event] | None:
-        cls = EVENTS.get(start.removeprefix(_HEAD).decode(errors="replace")) if start.startswith(_HEAD) else None
+        cls = (
+            EVENTS.get(start.removeprefix(_HEAD).decode(errors="replace"))
+            if start.startswith(_HEAD)
+            else None
+        )
         if cls is None:
             return None
         self[start] = msgspec.json.Decoder(cls).decode
@@ -76,7 +88,9 @@ class Journal:
         Raises:
             StorageError: where it cannot be written.
         """
-        event = dataclasses.replace(event, time=self._clock.now() if at is None else at, attempt=self.attempt)
+        event = dataclasses.replace(
+            event, time=self._clock.now() if at is None else at, attempt=self.attempt
+        )
         line = encode_line(event)
         try:
             self._files.append(self.path, b"\n" + line if self._torn else line)
@@ -88,11 +102,17 @@ class Journal:
 
 def encode_line(event: Event) -> bytes:
     """An event as a line of the journal."""
-    return msgspec.json.encode({"v": EVENT_VERSION, "event": event.event, **msgspec.to_builtins(event)}) + b"\n"
+    return (
+        msgspec.json.encode(
+            {"v": EVENT_VERSION, "event": event.event, **msgspec.to_builtins(event)}
+        )
+        + b"\n"
+    )
 
 
 def next_attempt(layout: RunLayout) -> int:
-    """The smallest number that no attempt has had, also where journals were lost and only checkpoints are left.
+    """The smallest number that no attempt has had, also where journals were lost and only
+    checkpoints are left.
 
     Raises:
         StorageError: where a directory cannot be read.
@@ -100,14 +120,19 @@ def next_attempt(layout: RunLayout) -> int:
     numbers = [0]
     readers: list[tuple[Path, Callable[[str], int | None]]] = [
         (layout.journal, journal_attempt),
-        (layout.checkpoints, lambda name: parsed.attempt if (parsed := CheckpointName.parse(name)) else None),
+        (
+            layout.checkpoints,
+            lambda name: parsed.attempt if (parsed := CheckpointName.parse(name)) else None,
+        ),
         (layout.checkpoints, writing_attempt),
         (layout.checkpoints, fence_attempt),
     ]
     for directory, number_of in readers:
         if directory.exists():
             with storage_errors("list", directory):
-                numbers += [n for path in directory.iterdir() if (n := number_of(path.name)) is not None]
+                numbers += [
+                    n for path in directory.iterdir() if (n := number_of(path.name)) is not None
+                ]
     return 1 + max(numbers)
 
 
@@ -120,7 +145,9 @@ def start_journal(files: FileSystem, layout: RunLayout, clock: Clock, attempt: i
     return _start(files, layout, Journal(files, layout.attempt_journal(attempt), attempt, clock))
 
 
-def start_launcher_journal(files: FileSystem, layout: RunLayout, clock: Clock, launcher: str) -> Journal:
+def start_launcher_journal(
+    files: FileSystem, layout: RunLayout, clock: Clock, launcher: str
+) -> Journal:
     """Opens the journal of a launcher, under an id that no other one has.
 
     Raises:
@@ -162,7 +189,9 @@ def _read(path: Path) -> tuple[Event, ...]:
 
 
 def _sync_way(files: FileSystem, layout: RunLayout) -> None:
-    """Makes the names durable that lead to this run: a process that made them may have been killed before it could."""
+    """Makes the names durable that lead to this run: a process that made them may have been killed
+    before it could.
+    """
     files.sync_dir(layout.root)
     with suppress(StorageError):  # a directory above ours may not be ours to open
         files.sync_dir(layout.root.absolute().parent)
@@ -173,21 +202,26 @@ class JournalView:
     """What a run's journals say.
 
     Args:
-        events: in the order of time; those of one attempt as they were written, also where the clock went back.
-        damaged: lines that could not be read, as `file:line: why`; a process that was killed may leave one.
+        events: in the order of time; those of one attempt as they were written, also where the
+            clock went back.
+        damaged: lines that could not be read, as `file:line: why`; a process that was killed may
+            leave one.
     """
 
     events: tuple[Event, ...]
     damaged: tuple[str, ...]
 
 
-def read_journal(layout: RunLayout, *, wanted: Collection[type[Event]] | None = None) -> JournalView:
+def read_journal(
+    layout: RunLayout, *, wanted: Collection[type[Event]] | None = None
+) -> JournalView:
     """Reads and merges the journals of all attempts and of the launcher.
 
     Args:
         layout: of the run.
-        wanted: kinds of which all events are read; of the others only the last of each kind in each file, and for the rest there are plain
-            `Event`s with time and attempt. By default all is read, which takes twice as long.
+        wanted: kinds of which all events are read; of the others only the last of each kind in each
+            file, and for the rest there are plain `Event`s with time and attempt. By default all is
+            read, which takes twice as long.
 
     Raises:
         StorageError: where a file cannot be read.
@@ -203,22 +237,30 @@ def read_journal(layout: RunLayout, *, wanted: Collection[type[Event]] | None = 
 
 
 def _merged(files: Sequence[Sequence[Event]]) -> tuple[Event, ...]:
-    """The events of all files in the order of time; those of one file in their own order, also where its clock went back."""
+    """The events of all files in the order of time; those of one file in their own order, also
+    where its clock went back.
+    """
     events = tuple(chain.from_iterable(files))
     times = [event.time for event in events]
     if all(map(le, times, islice(times, 1, None))):
         return events  # the usual case: an attempt begins when the one before it is over
-    never_back = chain.from_iterable(accumulate((event.time for event in file), max) for file in files)
-    return tuple(event for _, event in sorted(zip(never_back, events, strict=True), key=itemgetter(0)))
+    never_back = chain.from_iterable(
+        accumulate((event.time for event in file), max) for file in files
+    )
+    return tuple(
+        event for _, event in sorted(zip(never_back, events, strict=True), key=itemgetter(0))
+    )
 
 
 def _events(path: Path, damaged: list[str], whole: Collection[bytes] | None = None) -> list[Event]:
-    """The events of a file in their order. Where `whole` says how the lines begin that are wanted, others are skimmed, but for the last of a kind."""
+    """The events of a file in their order. Where `whole` says how the lines begin that are wanted,
+    others are skimmed, but for the last of a kind.
+    """
     events: list[Event] = []
     skimmed: dict[bytes, tuple[int, int, bytes]] = {}
     for number, line in _lines(path, damaged):
         try:
-            start = line[:line.find(b'"', _HEAD_BYTES)]
+            start = line[: line.find(b'"', _HEAD_BYTES)]
             decode = _DECODERS[start]
             if decode is None or len(line) > MAX_LINE_BYTES:
                 event = decode_line(line)
@@ -241,7 +283,9 @@ def _events(path: Path, damaged: list[str], whole: Collection[bytes] | None = No
 
 
 def _lines(path: Path, damaged: list[str]) -> Iterator[tuple[int, bytes]]:
-    """The lines of a file with their numbers; of one that is too long a part that is too long as well."""
+    """The lines of a file with their numbers; of one that is too long a part that is too long as
+    well.
+    """
     with storage_errors("read", path):
         try:
             file = open_regular(path)
@@ -257,11 +301,17 @@ def _lines(path: Path, damaged: list[str]) -> Iterator[tuple[int, bytes]]:
                 read += len(line)
                 if line != b"\n":
                     yield number, line
-                while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n") and read <= MAX_JOURNAL_BYTES:
+                while (
+                    len(line) > MAX_LINE_BYTES
+                    and not line.endswith(b"\n")
+                    and read <= MAX_JOURNAL_BYTES
+                ):
                     line = file.readline(MAX_LINE_BYTES + 1)
                     read += len(line)
                 if read > MAX_JOURNAL_BYTES:
-                    damaged.append(f"{path.name}: only the first {MAX_JOURNAL_BYTES:,} bytes are read")
+                    damaged.append(
+                        f"{path.name}: only the first {MAX_JOURNAL_BYTES:,} bytes are read"
+                    )
                     return
 
 
@@ -278,6 +328,3 @@ def decode_line(line: bytes) -> Event | None:
         raise ValueError("no JSON object with an event's name")
     cls = EVENTS.get(data["event"])
     return None if cls is None else msgspec.convert(data, cls)
-
-
-

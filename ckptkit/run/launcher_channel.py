@@ -1,8 +1,10 @@
-"""How a launcher and the training that it has started hear of each other: a private directory, named by an environment variable.
+"""How a launcher and the training that it has started hear of each other: a private directory,
+named by an environment variable.
 
-Both sides write whole files by a rename, on the machine's own disk and without fsync: what is said here is for the living. That each of them
-lives is told by the kernel, which holds a lock on a file for as long as its process is there. docs/format.md describes every file, so that
-a program without ckptkit may speak it, too.
+Both sides write whole files by a rename, on the machine's own disk and without fsync: what is said
+here is for the living. That each of them lives is told by the kernel, which holds a lock on a file
+for as long as its process is there. docs/format.md describes every file, so that a program without
+ckptkit may speak it, too.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from ckptkit.ownership.process_lock import hold, is_held, read_small
 from ckptkit.run.control_requests import ControlRequest, encode_request
 
 ENVIRONMENT = "CKPTKIT_LAUNCHER"
-"""Names the directory, to the process that the launcher starts and to all that are started by it."""
+"""Names the directory, to the process that the launcher starts and to all that are started by it.
+"""
 
 CHANNEL_VERSION = 1
 
@@ -48,14 +51,17 @@ class ChannelState:
         run: the run directory, absolute; empty before a run is open.
         attempt: its number; 0 before a run is open.
         step: training batches done since the run began.
-        phase: what it is doing: `starting`, `tracing`, `training`, `evaluating`, `saving`, `exporting`, `held` where an audit has
-            it wait, or `idle` where no run is open.
-        beats: a number that grows while the training gets on: with each step, each batch of an evaluation, and so on.
+        phase: what it is doing: `starting`, `tracing`, `training`, `evaluating`, `saving`,
+            `exporting`, `held` where an audit has it wait, or `idle` where no run is open.
+        beats: a number that grows while the training gets on: with each step, each batch of an
+            evaluation, and so on.
         trained: whether a step of this process is done.
-        dump_signal: a signal on which it writes the stacks of all its threads to standard error; 0 where there is none.
+        dump_signal: a signal on which it writes the stacks of all its threads to standard error; 0
+            where there is none.
         outcome: how the attempt ended, as in the journal; empty while it goes on.
         reason: on what request it stopped.
-        asked: whether that was somebody's wish (`ckptkit stop`), so that it is not to be started again.
+        asked: whether that was somebody's wish (`ckptkit stop`), so that it is not to be started
+            again.
         failure: what ended it.
         version: of the form.
     """
@@ -106,10 +112,11 @@ class Channel:
     # -- the launcher's side
 
     def open(self) -> int:
-        """Makes the files; the descriptor that is returned is to stay open for as long as the launcher lives.
+        """Makes the files; the descriptor that is returned is to stay open for as long as the
+        launcher lives.
 
-        Where no lock can be seen on the launcher's file, as on a file system without such locks, the file is taken away: a free one says that the
-        launcher is gone.
+        Where no lock can be seen on the launcher's file, as on a file system without such locks,
+        the file is taken away: a free one says that the launcher is gone.
 
         Raises:
             OSError: where the system refuses.
@@ -145,7 +152,8 @@ class Channel:
     # -- the training's side
 
     def join(self) -> int:
-        """From now on this process is the one that says something here; the descriptor is to stay open.
+        """From now on this process is the one that says something here; the descriptor is to stay
+        open.
 
         Raises:
             OSError: where another one is, or there is no such directory.

@@ -1,4 +1,6 @@
-"""Launchers of a run, and whether they live: on this machine the kernel says so, of another machine only what they have told."""
+"""Launchers of a run, and whether they live: on this machine the kernel says so, of another machine
+only what they have told.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,10 @@ class Launcher:
         held = is_held(self.layout.launcher_journal(self.id)) if self.is_here else None
         if held is not None:
             return not held
-        return any(isinstance(event, LaunchDecided) and event.action == "stop" for event in read_launcher(self.layout, self.id))
+        return any(
+            isinstance(event, LaunchDecided) and event.action == "stop"
+            for event in read_launcher(self.layout, self.id)
+        )
 
     @property
     def has_heard(self) -> bool:
@@ -50,13 +55,27 @@ class Launcher:
 
 
 def living_launcher(layout: RunLayout) -> Launcher | None:
-    """The newest one that has not ended; of those of other machines only where none has come after it.
+    """The newest one that has not ended; of those of other machines only where none has come after
+    it.
 
     Raises:
         StorageError: where a journal cannot be read.
     """
     boot = this_machine().boot
-    started = {event.launcher: event for event in read_journal(layout).events if isinstance(event, LaunchStarted)}
-    newest_first = [Launcher(layout, event.launcher, event.host, bool(boot) and event.boot == boot)
-                    for event in sorted(started.values(), key=lambda event: event.time, reverse=True)]
-    return next((each for each in newest_first if (each.is_here or each is newest_first[0]) and not each.has_ended), None)
+    started = {
+        event.launcher: event
+        for event in read_journal(layout).events
+        if isinstance(event, LaunchStarted)
+    }
+    newest_first = [
+        Launcher(layout, event.launcher, event.host, bool(boot) and event.boot == boot)
+        for event in sorted(started.values(), key=lambda event: event.time, reverse=True)
+    ]
+    return next(
+        (
+            each
+            for each in newest_first
+            if (each.is_here or each is newest_first[0]) and not each.has_ended
+        ),
+        None,
+    )

@@ -29,7 +29,9 @@ _SEAL = re.compile(rb'\{\n "digest": "(xxh3_128:[0-9a-f]{32})",')
 
 WEIGHTS = "weights"
 RESULT = "result"
-"""The role of weights that training ended with, where they are other than those that it would go on from."""
+"""The role of weights that training ended with, where they are other than those that it would go on
+from.
+"""
 
 DATA = "data"
 """The role of an iterator's state, which is there only where TensorFlow can save it."""
@@ -87,9 +89,27 @@ class TensorEntry:
         return width * math.prod(size or 0 for size in self.shape)
 
 
-_WIDTHS = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2, "int8": 1, "int16": 2, "int32": 4, "int64": 8,
-           "uint8": 1, "uint16": 2, "uint32": 4, "uint64": 8, "bool": 1, "complex64": 8, "complex128": 16,
-           "float8_e4m3fn": 1, "float8_e5m2": 1, "int4": 1, "uint4": 1}
+_WIDTHS = {
+    "float32": 4,
+    "float64": 8,
+    "float16": 2,
+    "bfloat16": 2,
+    "int8": 1,
+    "int16": 2,
+    "int32": 4,
+    "int64": 8,
+    "uint8": 1,
+    "uint16": 2,
+    "uint32": 4,
+    "uint64": 8,
+    "bool": 1,
+    "complex64": 8,
+    "complex128": 16,
+    "float8_e4m3fn": 1,
+    "float8_e5m2": 1,
+    "int4": 1,
+    "uint4": 1,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +119,10 @@ class StateEntry:
     Args:
         name: the name that the user gave it.
         class_name: its Python class.
-        classes: the class of each optimizer in it, by where it is; another class means another meaning of the values.
-        architecture: the name of the file in `architecture/` that says what the model is made of; left out where it is no model, or that is
-            not stored.
+        classes: the class of each optimizer in it, by where it is; another class means another
+            meaning of the values.
+        architecture: the name of the file in `architecture/` that says what the model is made of;
+            left out where it is no model, or that is not stored.
     """
 
     name: str
@@ -112,7 +133,8 @@ class StateEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class ManifestHead:
-    """What a checkpoint says of itself, but for its state: all that is needed to list it, and a tenth of the work.
+    """What a checkpoint says of itself, but for its state: all that is needed to list it, and a
+    tenth of the work.
 
     Args:
         step, epoch, batch: the position (see `RunPosition`).
@@ -122,7 +144,8 @@ class ManifestHead:
         files: every file beside the manifest.
         metrics: what was measured at this position.
         final: whether this is the state at the end of training.
-        total: the steps or epochs that training was to have when this was saved; None where that is not known.
+        total: the steps or epochs that training was to have when this was saved; None where that is
+            not known.
         format_version: of this file.
     """
 
@@ -196,7 +219,9 @@ def encode(manifest: Manifest) -> bytes:
 
 
 def seal(data: bytes) -> bytes:
-    """A JSON object with a first field more: the digest of all that follows it. A flipped digit is JSON too."""
+    """A JSON object with a first field more: the digest of all that follows it. A flipped digit is
+    JSON too.
+    """
     body = data[1:]
     return b'{\n "digest": "' + _digest(body) + b'",' + body
 
@@ -204,7 +229,7 @@ def seal(data: bytes) -> bytes:
 def unseal(data: bytes) -> bool:
     """Whether the first field of a JSON object is the digest of all that follows it."""
     found = _SEAL.match(data)
-    return found is not None and _digest(data[found.end():]) == found[1]
+    return found is not None and _digest(data[found.end() :]) == found[1]
 
 
 def _digest(body: bytes) -> bytes:
@@ -215,7 +240,8 @@ def decode(data: bytes, where: Path) -> Manifest:
     """The manifest that `data` spells.
 
     Raises:
-        CorruptCheckpointError: where it is not a manifest, or one of a later format (`LaterFormatError`).
+        CorruptCheckpointError: where it is not a manifest, or one of a later format
+            (`LaterFormatError`).
     """
     manifest = _decode(data, where, Manifest)
     try:
@@ -230,7 +256,8 @@ def decode(data: bytes, where: Path) -> Manifest:
 
 
 def decode_head(data: bytes, where: Path) -> ManifestHead:
-    """The same without the state, which is passed over: that it has the form of one is looked at by `decode`.
+    """The same without the state, which is passed over: that it has the form of one is looked at by
+    `decode`.
 
     Raises:
         CorruptCheckpointError: as `decode`.
@@ -245,18 +272,27 @@ def _decode(data: bytes, where: Path, kind: type[H]) -> H:
     """The manifest that `data` spells, or a part of it.
 
     Raises:
-        CorruptCheckpointError: where it is not a manifest, or one of a later format (`LaterFormatError`).
+        CorruptCheckpointError: where it is not a manifest, or one of a later format
+            (`LaterFormatError`).
     """
     found = _SEAL.match(data)
-    if found and _digest(data[found.end():]) != found[1]:
-        raise CorruptCheckpointError(f"{where} has other bytes than those that were written (digest differs).")
+    if found and _digest(data[found.end() :]) != found[1]:
+        raise CorruptCheckpointError(
+            f"{where} has other bytes than those that were written (digest differs)."
+        )
     try:
         manifest = msgspec.json.decode(data, type=kind)
         _check_version(manifest.format_version, where, is_sealed=found is not None)
         _check(manifest)
     except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
-        with suppress(msgspec.DecodeError, RecursionError, ValueError):  # another version may have another form, which is no damage
-            _check_version(msgspec.json.decode(data, type=_VersionedManifest).format_version, where, is_sealed=found is not None)
+        with suppress(
+            msgspec.DecodeError, RecursionError, ValueError
+        ):  # another version may have another form, which is no damage
+            _check_version(
+                msgspec.json.decode(data, type=_VersionedManifest).format_version,
+                where,
+                is_sealed=found is not None,
+            )
         raise _no_manifest(where, error) from error
     return manifest
 
@@ -264,13 +300,19 @@ def _decode(data: bytes, where: Path, kind: type[H]) -> H:
 def _check_version(version: int, where: Path, *, is_sealed: bool) -> None:
     if is_sealed and version > FORMAT_VERSION:
         raise LaterFormatError(
-            f"{where} has format version {version}; this ckptkit reads up to {FORMAT_VERSION}. Install a newer one.", "manifest", MANIFEST)
+            f"{where} has format version {version}; this ckptkit reads up to {FORMAT_VERSION}. "
+            "Install a newer one.",
+            "manifest",
+            MANIFEST,
+        )
     if not is_sealed and version != 1:
         raise ValueError("its digest is missing")
 
 
 def _no_manifest(where: Path, reason: object) -> CorruptCheckpointError:
-    return CorruptCheckpointError(f"{where} is not a manifest of a checkpoint: {reason}.", "manifest", MANIFEST)
+    return CorruptCheckpointError(
+        f"{where} is not a manifest of a checkpoint: {reason}.", "manifest", MANIFEST
+    )
 
 
 def _check(manifest: ManifestHead) -> None:
@@ -297,7 +339,8 @@ def read_manifest(directory: Path) -> Manifest:
     """The manifest in a checkpoint's directory.
 
     Raises:
-        CorruptCheckpointError: where it is missing, unreadable, too large, or does not belong to this directory.
+        CorruptCheckpointError: where it is missing, unreadable, too large, or does not belong to
+            this directory.
         StorageError: where the system refuses to read it.
     """
     return _read(directory, decode)
@@ -315,17 +358,31 @@ def read_head(directory: Path) -> ManifestHead:
 def _read(directory: Path, decoded: Callable[[bytes, Path], H]) -> H:
     path = directory / MANIFEST
     if os.path.islink(directory):
-        raise CorruptCheckpointError(f"{directory} is a symbolic link, and none is followed out of a run.")
+        raise CorruptCheckpointError(
+            f"{directory} is a symbolic link, and none is followed out of a run."
+        )
     try:
         data = read_bounded(path, MAX_MANIFEST_BYTES)
     except FileNotFoundError as error:
-        raise CorruptCheckpointError(f"{path} is missing, so {directory.name} is no whole checkpoint.", "missing", MANIFEST) from error
+        raise CorruptCheckpointError(
+            f"{path} is missing, so {directory.name} is no whole checkpoint.", "missing", MANIFEST
+        ) from error
     except OSError as error:
         if error.errno in REFUSED:
-            raise StorageError(error.errno, f"Could not read {path}: {error.strerror}. Give this user permission to read it, or look at the "
-                                            f"storage.") from error
-        raise CorruptCheckpointError(f"{path} cannot be read: {error.strerror}.", "unreadable", MANIFEST) from error
+            raise StorageError(
+                error.errno,
+                f"Could not read {path}: {error.strerror}. Give this user permission to read it, "
+                "or look at the "
+                f"storage.",
+            ) from error
+        raise CorruptCheckpointError(
+            f"{path} cannot be read: {error.strerror}.", "unreadable", MANIFEST
+        ) from error
     manifest = decoded(data, path)
     if str(manifest.name) != directory.name:
-        raise CorruptCheckpointError(f"{path} is the manifest of {manifest.name}: files of two checkpoints were mixed.", "manifest", MANIFEST)
+        raise CorruptCheckpointError(
+            f"{path} is the manifest of {manifest.name}: files of two checkpoints were mixed.",
+            "manifest",
+            MANIFEST,
+        )
     return manifest

@@ -1,4 +1,6 @@
-"""Pins: checkpoints that somebody wants to keep, whatever a keep policy says. One small file each, so that pinning needs no lock."""
+"""Pins: checkpoints that somebody wants to keep, whatever a keep policy says. One small file each,
+so that pinning needs no lock.
+"""
 
 from __future__ import annotations
 
@@ -35,17 +37,21 @@ class Pin:
 
 
 def pinned(layout: RunLayout) -> frozenset[CheckpointName]:
-    """The names that are pinned. A pin counts by the name of its file: what is in it may be damaged, and it may be that no such checkpoint is left.
+    """The names that are pinned. A pin counts by the name of its file: what is in it may be
+    damaged, and it may be that no such checkpoint is left.
 
     Raises:
-        StorageError: where the directory cannot be read; what is pinned is then not known, and nothing may be taken away.
+        StorageError: where the directory cannot be read; what is pinned is then not known, and
+            nothing may be taken away.
     """
     with storage_errors("list", layout.pins):
         try:
             names = os.listdir(layout.pins)
         except FileNotFoundError:
             return frozenset()
-    parsed = [CheckpointName.parse(name.removesuffix(_SUFFIX)) for name in names if name.endswith(_SUFFIX)]
+    parsed = [
+        CheckpointName.parse(name.removesuffix(_SUFFIX)) for name in names if name.endswith(_SUFFIX)
+    ]
     return frozenset(name for name in parsed if name is not None)
 
 
@@ -55,7 +61,10 @@ def read_pins(layout: RunLayout) -> Mapping[CheckpointName, Pin]:
     Raises:
         StorageError: where the directory cannot be read.
     """
-    return {name: _read(layout, name) for name in sorted(pinned(layout), key=lambda name: (name.attempt, name.step))}
+    return {
+        name: _read(layout, name)
+        for name in sorted(pinned(layout), key=lambda name: (name.attempt, name.step))
+    }
 
 
 def _read(layout: RunLayout, name: CheckpointName) -> Pin:
@@ -70,7 +79,8 @@ def pin(files: FileSystem, layout: RunLayout, name: CheckpointName, new: Pin) ->
     """Pins a checkpoint; one that is pinned already gets the new note.
 
     Raises:
-        CheckpointNotFoundError: where there is no such checkpoint, also where training has taken it away at that moment.
+        CheckpointNotFoundError: where there is no such checkpoint, also where training has taken it
+            away at that moment.
         StorageError: where the disk refuses.
     """
     _check_there(layout, name)
@@ -78,10 +88,13 @@ def pin(files: FileSystem, layout: RunLayout, name: CheckpointName, new: Pin) ->
     path = layout.pin(name)
     files.make_dir(layout.pins)
     files.sync_dir(layout.root)
-    files.remove_file(path.with_name(path.name + ".tmp"))  # what a link of that name leads to is not ours to overwrite
+    files.remove_file(
+        path.with_name(path.name + ".tmp")
+    )  # what a link of that name leads to is not ours to overwrite
     files.replace_content(path, msgspec.json.format(msgspec.json.encode(new), indent=1) + b"\n")
     files.sync_dir(layout.pins)
-    # A removal looks for pins after its rename, and this looks for the checkpoint after its pin: one of the two sees the other.
+    # A removal looks for pins after its rename, and this looks for the checkpoint after its pin:
+    # one of the two sees the other.
     try:
         _check_there(layout, name)
     except CheckpointNotFoundError:
@@ -92,8 +105,11 @@ def pin(files: FileSystem, layout: RunLayout, name: CheckpointName, new: Pin) ->
 
 def _check_there(layout: RunLayout, name: CheckpointName) -> None:
     if not layout.checkpoint(name).is_dir():
-        raise CheckpointNotFoundError(f"{layout.root} has no checkpoint {name}; it may have been taken away just now. Look for another one with "
-                                      f"ckptkit list.")
+        raise CheckpointNotFoundError(
+            f"{layout.root} has no checkpoint {name}; it may have been taken away just now. Look "
+            "for another one with "
+            f"ckptkit list."
+        )
 
 
 def unpin(files: FileSystem, layout: RunLayout, name: CheckpointName) -> None:
@@ -104,6 +120,9 @@ def unpin(files: FileSystem, layout: RunLayout, name: CheckpointName) -> None:
     """
     if layout.pins.is_dir():
         if layout.pin(name).is_dir():
-            raise StorageError(f"{layout.pin(name)} is a directory, and a pin is a file. It keeps {name} from being taken away: move it away.")
+            raise StorageError(
+                f"{layout.pin(name)} is a directory, and a pin is a file. It keeps {name} from "
+                "being taken away: move it away."
+            )
         files.remove_file(layout.pin(name))
         files.sync_dir(layout.pins)

@@ -1,4 +1,6 @@
-"""Checkpoints that cannot be used are moved out of the way, with the reason beside them; nothing is deleted."""
+"""Checkpoints that cannot be used are moved out of the way, with the reason beside them; nothing is
+deleted.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,13 @@ class Reason:
     format_version: int = REASON_VERSION
 
 
-def quarantine(files: FileSystem, layout: RunLayout, journal: Journal, checkpoint: Checkpoint, error: CorruptCheckpointError) -> None:
+def quarantine(
+    files: FileSystem,
+    layout: RunLayout,
+    journal: Journal,
+    checkpoint: Checkpoint,
+    error: CorruptCheckpointError,
+) -> None:
     """Moves a checkpoint that cannot be used out of the way, and tells.
 
     Args:
@@ -56,12 +64,28 @@ def quarantine(files: FileSystem, layout: RunLayout, journal: Journal, checkpoin
         StorageError: where it cannot be moved, or the journal not be written.
     """
     moved = set_aside(files, checkpoint.path, layout.quarantine)
-    reason = Reason(checkpoint=str(checkpoint.name), damage=error.damage, file=error.file, message=str(error), attempt=journal.attempt)
+    reason = Reason(
+        checkpoint=str(checkpoint.name),
+        damage=error.damage,
+        file=error.file,
+        message=str(error),
+        attempt=journal.attempt,
+    )
     with tidying(journal, f"write why {checkpoint.name} is in quarantine"):
-        # Beside it and not inside: what is moved need not be a directory, and is kept as it was found.
-        files.replace_content(moved.with_name(moved.name + _SUFFIX), msgspec.json.format(msgspec.json.encode(reason), indent=1) + b"\n")
+        # Beside it and not inside: what is moved need not be a directory, and is kept as it was
+        # found.
+        files.replace_content(
+            moved.with_name(moved.name + _SUFFIX),
+            msgspec.json.format(msgspec.json.encode(reason), indent=1) + b"\n",
+        )
         files.sync_dir(layout.quarantine)
-    journal.record(PassedOver(checkpoint=str(checkpoint.name), reason=str(error), moved_to=str(moved.relative_to(layout.root))))
+    journal.record(
+        PassedOver(
+            checkpoint=str(checkpoint.name),
+            reason=str(error),
+            moved_to=str(moved.relative_to(layout.root)),
+        )
+    )
     logger.warning("passed over %s, moved it to %s: %s", checkpoint.name, moved, error)
 
 
@@ -69,4 +93,6 @@ def quarantined(layout: RunLayout) -> list[Path]:
     """What lies in quarantine, without the reasons."""
     if not layout.quarantine.is_dir():
         return []
-    return [path for path in sorted(layout.quarantine.iterdir()) if path.suffix not in (_SUFFIX, ".tmp")]
+    return [
+        path for path in sorted(layout.quarantine.iterdir()) if path.suffix not in (_SUFFIX, ".tmp")
+    ]

@@ -22,7 +22,8 @@ _MOST_BYTES = 16 * 1024 * 1024
 
 
 def put_in_order(files: FileSystem, layout: RunLayout, journal: Journal, lock: RunLock) -> None:
-    """Removes what dead saves, removals and readers left, and shuts out what a silent owner may still commit.
+    """Removes what dead saves, removals and readers left, and shuts out what a silent owner may
+    still commit.
 
     Args:
         files: how to change the disk.
@@ -41,13 +42,21 @@ def put_in_order(files: FileSystem, layout: RunLayout, journal: Journal, lock: R
         clear_away(files, layout)
     with tidying(journal, "clear away what a dead process left in architecture/"):
         architecture_file.clean(files, layout)
-    shut_out_the_silent(files, layout, lock)  # after the cleaning, which puts back what was being replaced
+    shut_out_the_silent(
+        files, layout, lock
+    )  # after the cleaning, which puts back what was being replaced
     for claim in lock.silent:
         owner = str(claim.owner or "a process that its claim does not name")
         journal.record(events.TakenOver(owner=owner))
-        logger.warning("took the run over from %s: it gave no sign of life. What it saves from now on does not count", owner)
+        logger.warning(
+            "took the run over from %s: it gave no sign of life. What it saves from now on does "
+            "not count",
+            owner,
+        )
     for checkpoint in list_shut_out(layout):
-        late = CorruptCheckpointError("It was committed by a process that had lost the run to a later one.", "late")
+        late = CorruptCheckpointError(
+            "It was committed by a process that had lost the run to a later one.", "late"
+        )
         quarantine(files, layout, journal, checkpoint, late)
     _mend_state_file(files, layout, journal)
 
@@ -65,16 +74,31 @@ def _mend_state_file(files: FileSystem, layout: RunLayout, journal: Journal) -> 
 
 
 def shut_out_the_silent(files: FileSystem, layout: RunLayout, lock: RunLock) -> None:
-    """What a silent owner commits from now on does not exist. Where that was said already, nothing happens.
+    """What a silent owner commits from now on does not exist. Where that was said already, nothing
+    happens.
 
     Raises:
         StorageError: where the disk refuses.
     """
     if lock.silent and not layout.fence(lock.number).exists():
-        # What was moved away may be brought back by its user; but not by a loss of power that undoes the move, as of one that was shut out.
-        away = [directory for directory in (layout.quarantine, *layout.aside.glob("*")) if directory.is_dir()]
+        # What was moved away may be brought back by its user; but not by a loss of power that
+        # undoes the move, as of one that was shut out.
+        away = [
+            directory
+            for directory in (layout.quarantine, *layout.aside.glob("*"))
+            if directory.is_dir()
+        ]
         for directory in (layout.checkpoints, *away):
             files.sync_dir(directory)
-        moved = [name for directory in away for path in directory.glob("ckpt-*")
-                 if (name := CheckpointName.parse(path.name)) is not None]
-        put_up(files, layout, lock.number, [*(checkpoint.name for checkpoint in list_checkpoints(layout)), *moved])
+        moved = [
+            name
+            for directory in away
+            for path in directory.glob("ckpt-*")
+            if (name := CheckpointName.parse(path.name)) is not None
+        ]
+        put_up(
+            files,
+            layout,
+            lock.number,
+            [*(checkpoint.name for checkpoint in list_checkpoints(layout)), *moved],
+        )

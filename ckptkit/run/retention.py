@@ -1,7 +1,8 @@
 """Which checkpoints of a run stay, each with a reason, and taking away the others.
 
-What may not be taken away, whatever the policy: the newest checkpoint that is whole, the newest one with finite metrics, a pinned one, one that
-somebody is reading, and one that is damaged: it takes no other's place, and is not ours to delete.
+What may not be taken away, whatever the policy: the newest checkpoint that is whole, the newest one
+with finite metrics, a pinned one, one that somebody is reading, and one that is damaged: it takes
+no other's place, and is not ours to delete.
 """
 
 from __future__ import annotations
@@ -39,16 +40,22 @@ class Judged:
     reason: str
 
 
-def review(layout: RunLayout, policy: KeepPolicy, *, coming: Candidate | None = None, own: int | None = None,
-           progress: Callable[[int], None] = lambda _: None) -> list[Judged]:
+def review(
+    layout: RunLayout,
+    policy: KeepPolicy,
+    *,
+    coming: Candidate | None = None,
+    own: int | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> list[Judged]:
     """What becomes of each checkpoint of a run; nothing is changed.
 
     Args:
         layout: the run.
         policy: the keep policy.
         coming: a checkpoint that is about to be written; see `judge`.
-        own: the attempt whose checkpoints this process has written itself. Where the newest is another's, it is read in full before older ones
-            are given up for it.
+        own: the attempt whose checkpoints this process has written itself. Where the newest is
+            another's, it is read in full before older ones are given up for it.
         progress: is told how many bytes of that were read, as it goes on.
 
     Returns:
@@ -63,14 +70,26 @@ def review(layout: RunLayout, policy: KeepPolicy, *, coming: Candidate | None = 
     protected = {str(name): "being read" for name in being_read(layout)}
     for name in pinned(layout):
         protected[str(name)] = "; ".join(filter(None, ("pinned", protected.get(str(name)))))
-    verdicts = {verdict.name: verdict for verdict in judge(policy, [candidate(c) for c in whole], protected=protected, coming=coming)}
+    verdicts = {
+        verdict.name: verdict
+        for verdict in judge(
+            policy, [candidate(c) for c in whole], protected=protected, coming=coming
+        )
+    }
     found = []
     for checkpoint in checkpoints:
         verdict = verdicts.get(str(checkpoint.name))
         if verdict is not None:
             found.append(Judged(checkpoint, verdict.stays, verdict.reason))
         elif checkpoint.path.exists():
-            found.append(Judged(checkpoint, True, f"damaged, so it takes no other's place, and is left where it is: {damage[checkpoint.name]}"))
+            found.append(
+                Judged(
+                    checkpoint,
+                    True,
+                    "damaged, so it takes no other's place, and is left where it is: "
+                    f"{damage[checkpoint.name]}",
+                )
+            )
     return found
 
 
@@ -79,8 +98,12 @@ def candidate(checkpoint: Checkpoint) -> Candidate:
     return Candidate(name=str(checkpoint.name), step=checkpoint.step, metrics=checkpoint.metrics)
 
 
-def _damage(checkpoints: Sequence[Checkpoint], own: int | None, progress: Callable[[int], None]) -> dict[CheckpointName, str]:
-    """What is wrong with those that are not whole: of the newest in full, of the others as far as a quick look tells."""
+def _damage(
+    checkpoints: Sequence[Checkpoint], own: int | None, progress: Callable[[int], None]
+) -> dict[CheckpointName, str]:
+    """What is wrong with those that are not whole: of the newest in full, of the others as far as a
+    quick look tells.
+    """
     damage: dict[CheckpointName, str] = {}
     newest_is_known = False
     for checkpoint in reversed(checkpoints):
@@ -96,7 +119,8 @@ def _damage(checkpoints: Sequence[Checkpoint], own: int | None, progress: Callab
 
 
 def retain(files: FileSystem, layout: RunLayout, journal: Journal, policy: KeepPolicy) -> None:
-    """Applies a keep policy to a run, right after a commit. What cannot be taken away is left where it is, and said.
+    """Applies a keep policy to a run, right after a commit. What cannot be taken away is left where
+    it is, and said.
 
     Args:
         files: how to change the disk.
@@ -124,7 +148,9 @@ def remove(files: FileSystem, layout: RunLayout, journal: Journal, judged: Judge
     """
     name = judged.checkpoint.name
     with about_to_go(files, layout, name):
-        if name in being_read(layout) or not take_away(files, layout, name, lambda: name in pinned(layout)):
+        if name in being_read(layout) or not take_away(
+            files, layout, name, lambda: name in pinned(layout)
+        ):
             return False
     journal.record(TakenAway(checkpoint=str(name), reason=judged.reason))
     logger.debug("took away %s: %s", name, judged.reason)

@@ -1,4 +1,6 @@
-"""Going back to an older checkpoint: newer ones are moved away, so that the next start goes on from it. Nothing is deleted."""
+"""Going back to an older checkpoint: newer ones are moved away, so that the next start goes on from
+it. Nothing is deleted.
+"""
 
 from __future__ import annotations
 
@@ -17,23 +19,36 @@ _DIRECTORY = re.compile(r"rolled-back-\d{1,9}")
 
 
 def is_rolled_back(name: str) -> bool:
-    """Whether a directory of this name in `aside/` holds checkpoints that a run was rolled back from."""
+    """Whether a directory of this name in `aside/` holds checkpoints that a run was rolled back
+    from.
+    """
     return _DIRECTORY.fullmatch(name) is not None
 
 
 def newer_than(layout: RunLayout, target: Checkpoint) -> list[Checkpoint]:
-    """The checkpoints that count as newer, newest first: those of later attempts, and of the same one at a later step.
+    """The checkpoints that count as newer, newest first: those of later attempts, and of the same
+    one at a later step.
 
     Raises:
         StorageError: where the directory cannot be read.
     """
     order = (target.attempt, target.step)
-    return [checkpoint for checkpoint in reversed(list_checkpoints(layout)) if (checkpoint.attempt, checkpoint.step) > order]
+    return [
+        checkpoint
+        for checkpoint in reversed(list_checkpoints(layout))
+        if (checkpoint.attempt, checkpoint.step) > order
+    ]
 
 
-def roll_back(files: FileSystem, layout: RunLayout, journal: Journal, target: Checkpoint, newer: Sequence[Checkpoint]) -> str:
-    """Moves newer checkpoints away, the newest first: wherever this is interrupted, the newest that is left is a whole one, and a second call
-    does the rest.
+def roll_back(
+    files: FileSystem,
+    layout: RunLayout,
+    journal: Journal,
+    target: Checkpoint,
+    newer: Sequence[Checkpoint],
+) -> str:
+    """Moves newer checkpoints away, the newest first: wherever this is interrupted, the newest that
+    is left is a whole one, and a second call does the rest.
 
     Args:
         files: how to change the disk.
@@ -54,6 +69,13 @@ def roll_back(files: FileSystem, layout: RunLayout, journal: Journal, target: Ch
     for checkpoint in newer:
         set_aside(files, checkpoint.path, directory)
     moved_to = str(directory.relative_to(layout.root))
-    journal.record(RolledBack(checkpoint=str(target.name), step=target.step, set_aside=[str(each.name) for each in newer], moved_to=moved_to))
+    journal.record(
+        RolledBack(
+            checkpoint=str(target.name),
+            step=target.step,
+            set_aside=[str(each.name) for each in newer],
+            moved_to=moved_to,
+        )
+    )
     logger.debug("rolled back to %s", target.name)
     return moved_to

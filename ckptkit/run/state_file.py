@@ -1,4 +1,6 @@
-"""TensorFlow's own `checkpoint` file, so that `tf.train.latest_checkpoint` finds the newest. A courtesy: never trusted."""
+"""TensorFlow's own `checkpoint` file, so that `tf.train.latest_checkpoint` finds the newest. A
+courtesy: never trusted.
+"""
 
 from __future__ import annotations
 

@@ -60,16 +60,20 @@ class StoredRun:
         """The journal, and which of its lines could not be read."""
         return read_journal(self.layout)
 
-    def find(self, which: int | str = "latest", *, monitor: str | None = None, mode: Mode = "min") -> Checkpoint:
+    def find(
+        self, which: int | str = "latest", *, monitor: str | None = None, mode: Mode = "min"
+    ) -> Checkpoint:
         """One checkpoint.
 
         Args:
             which: a step, `"latest"` or `"best"`.
-            monitor: for `"best"`: the metric; where None, `val_loss`, or `loss` where that is not there.
+            monitor: for `"best"`: the metric; where None, `val_loss`, or `loss` where that is not
+                there.
             mode: for `"best"`: `"min"` (default) or `"max"`.
 
         Returns:
-            The checkpoint; of one step, that of the highest attempt. Instead of a newest one that is damaged, the one before it; that is said.
+            The checkpoint; of one step, that of the highest attempt. Instead of a newest one that
+            is damaged, the one before it; that is said.
 
         Raises:
             CheckpointNotFoundError: where there is none.
@@ -84,7 +88,9 @@ class StoredRun:
                 if all(checkpoint.path.exists() for checkpoint in checkpoints):
                     raise  # else training has taken one away meanwhile, and there is a newer one
 
-    def _find(self, checkpoints: list[Checkpoint], which: int | str, monitor: str | None, mode: Mode) -> Checkpoint:
+    def _find(
+        self, checkpoints: list[Checkpoint], which: int | str, monitor: str | None, mode: Mode
+    ) -> Checkpoint:
         if which == "latest":
             return self._latest(checkpoints)
         if which == "best":
@@ -92,14 +98,19 @@ class StoredRun:
         matching = [c for c in checkpoints if str(c.step) == str(which)]
         if not matching:
             steps = ", ".join(str(step) for step in sorted({c.step for c in checkpoints})) or "none"
-            raise CheckpointNotFoundError(f"{self.directory} has no checkpoint of step {which!r}. There is: {steps}. "
-                                          f"'latest' and 'best' work too.")
+            raise CheckpointNotFoundError(
+                f"{self.directory} has no checkpoint of step {which!r}. There is: {steps}. "
+                f"'latest' and 'best' work too."
+            )
         _ = matching[-1].manifest  # a damaged one is not silently another one
         return matching[-1]
 
     @contextmanager
-    def reading(self, which: int | str = "latest", *, monitor: str | None = None, mode: Mode = "min") -> Iterator[Checkpoint]:
-        """One checkpoint that training does not take away while the block runs, where this process may write into the run directory.
+    def reading(
+        self, which: int | str = "latest", *, monitor: str | None = None, mode: Mode = "min"
+    ) -> Iterator[Checkpoint]:
+        """One checkpoint that training does not take away while the block runs, where this process
+        may write into the run directory.
 
         Args:
             which, monitor, mode: as in `find`.
@@ -121,21 +132,34 @@ class StoredRun:
 
     @contextmanager
     def holding(self, choose: Callable[[], Checkpoint]) -> Iterator[Checkpoint]:
-        """As `reading`, with a choice of the caller's own; it is made again where training was faster."""
+        """As `reading`, with a choice of the caller's own; it is made again where training was
+        faster.
+        """
         patience = time.monotonic() + _PATIENCE_SECS
         while True:
             checkpoint = choose()
             with held(self.layout, checkpoint.name):
-                leaving = is_leaving(self.layout, checkpoint.name) and time.monotonic() < patience  # longer ago, its owner died over it
+                leaving = (
+                    is_leaving(self.layout, checkpoint.name) and time.monotonic() < patience
+                )  # longer ago, its owner died over it
                 if checkpoint.path.is_dir() and not leaving:
                     yield checkpoint
                     return
             time.sleep(_LOOK_SECS)
 
-    def read(self, action: Callable[[Checkpoint], T], which: int | str = "latest", *, monitor: str | None = None, mode: Mode = "min") -> T:
-        """Calls a function with one checkpoint, and again with the one that counts then where it vanished meanwhile.
+    def read(
+        self,
+        action: Callable[[Checkpoint], T],
+        which: int | str = "latest",
+        *,
+        monitor: str | None = None,
+        mode: Mode = "min",
+    ) -> T:
+        """Calls a function with one checkpoint, and again with the one that counts then where it
+        vanished meanwhile.
 
-        That happens to a process that may not write into the run directory, so that nobody knows of it.
+        That happens to a process that may not write into the run directory, so that nobody knows of
+        it.
 
         Args:
             action: reads what it needs, and may be called several times.
@@ -145,8 +169,8 @@ class StoredRun:
             What the function returned.
 
         Raises:
-            CheckpointNotFoundError, CorruptCheckpointError, StorageError: as `find`; and whatever the function raises over a checkpoint
-                that is still there.
+            CheckpointNotFoundError, CorruptCheckpointError, StorageError: as `find`; and whatever
+                the function raises over a checkpoint that is still there.
         """
         while True:
             with self.reading(which, monitor=monitor, mode=mode) as checkpoint:
@@ -156,15 +180,25 @@ class StoredRun:
                     if checkpoint.path.is_dir():
                         raise
 
-    def follow(self, after_step: int | None = None, timeout_secs: float | None = None, *, poll_secs: float = 0.5,
-               clock: Clock | None = None) -> Iterator[Checkpoint]:
-        """Committed checkpoints as they come, each once, oldest first; ends with the one of the end of training.
+    def follow(
+        self,
+        after_step: int | None = None,
+        timeout_secs: float | None = None,
+        *,
+        poll_secs: float = 0.5,
+        clock: Clock | None = None,
+    ) -> Iterator[Checkpoint]:
+        """Committed checkpoints as they come, each once, oldest first; ends with the one of the end
+        of training.
 
-        Training does not take away the one that the loop is at (see `reading`). Those that came and went meanwhile are not seen.
+        Training does not take away the one that the loop is at (see `reading`). Those that came and
+        went meanwhile are not seen.
 
         Args:
-            after_step: only those that were made after the one of this step; by default all that are there, too.
-            timeout_secs: ends where none has come for so many seconds; by default it waits for the end of training.
+            after_step: only those that were made after the one of this step; by default all that
+                are there, too.
+            timeout_secs: ends where none has come for so many seconds; by default it waits for the
+                end of training.
             poll_secs: how often to look.
             clock: where the time comes from.
 
@@ -180,11 +214,21 @@ class StoredRun:
             [1, 2]
         """
         clock = clock or SystemClock()
-        last = max((_order(each) for each in self.checkpoints if after_step is not None and each.step <= after_step), default=(0, -1))
+        last = max(
+            (
+                _order(each)
+                for each in self.checkpoints
+                if after_step is not None and each.step <= after_step
+            ),
+            default=(0, -1),
+        )
         began = clock.monotonic()
         patience = began + _PATIENCE_SECS
         while True:
-            new = next((each for each in self.checkpoints if _order(each) > last and each.problem is None), None)
+            new = next(
+                (each for each in self.checkpoints if _order(each) > last and each.problem is None),
+                None,
+            )
             if new is not None:
                 with held(self.layout, new.name):
                     leaving = is_leaving(self.layout, new.name) and clock.monotonic() < patience
@@ -209,7 +253,9 @@ class StoredRun:
             except CorruptCheckpointError as error:
                 if not checkpoint.path.exists():
                     raise
-                logger.warning("%s is damaged, and the checkpoint before it counts: %s", checkpoint.name, error)
+                logger.warning(
+                    "%s is damaged, and the checkpoint before it counts: %s", checkpoint.name, error
+                )
             else:
                 return checkpoint
         raise CheckpointNotFoundError(f"{self.directory} holds no readable checkpoint.")
@@ -217,22 +263,29 @@ class StoredRun:
     def _best(self, checkpoints: list[Checkpoint], monitor: str | None, mode: Mode) -> Checkpoint:
         if not checkpoints:
             raise CheckpointNotFoundError(f"{self.directory} holds no readable checkpoint.")
-        candidates = [Candidate(name=str(c.name), step=c.step, metrics=c.metrics) for c in checkpoints]
+        candidates = [
+            Candidate(name=str(c.name), step=c.step, metrics=c.metrics) for c in checkpoints
+        ]
         for metric in [monitor] if monitor else ["val_loss", "loss"]:
             if ranked := rank(candidates, metric, mode):
                 return next(c for c in checkpoints if str(c.name) == ranked[0].name)
         known = sorted({name for c in candidates for name in c.metrics})
         raise CheckpointNotFoundError(
-            f"No checkpoint in {self.directory} has a finite {monitor or 'val_loss or loss'}. Metrics there: {known}.")
+            f"No checkpoint in {self.directory} has a finite {monitor or 'val_loss or loss'}. "
+            f"Metrics there: {known}."
+        )
 
 
 def is_run(directory: str | os.PathLike[str]) -> bool:
-    """Whether a directory holds a run: a journal, or a checkpoint, under the names that only ckptkit gives.
+    """Whether a directory holds a run: a journal, or a checkpoint, under the names that only
+    ckptkit gives.
 
     Other programs keep a `checkpoints/` of their own beside a model.
     """
     layout = RunLayout(looked_at(run_layout(directory).root))
-    return _has(layout.journal, is_journal) or _has(layout.checkpoints, lambda name: CheckpointName.parse(name) is not None)
+    return _has(layout.journal, is_journal) or _has(
+        layout.checkpoints, lambda name: CheckpointName.parse(name) is not None
+    )
 
 
 def _has(directory: Path, is_ours: Callable[[str], bool]) -> bool:
@@ -267,16 +320,25 @@ def open_run(directory: str | os.PathLike[str]) -> StoredRun:
     try:
         return _open(layout)
     except PermissionError as error:
-        raise StorageError(error.errno, f"Could not read {layout.root}: permission denied. Ask its owner for read permission.") from error
+        raise StorageError(
+            error.errno,
+            f"Could not read {layout.root}: permission denied. Ask its owner for read permission.",
+        ) from error
 
 
 def _open(layout: RunLayout) -> StoredRun:
     if not layout.root.exists():
-        raise CheckpointNotFoundError(f"There is no directory {layout.root}. Expected a run directory, the one that was given to "
-                                      f"CheckpointCallback or CheckpointManager.")
+        raise CheckpointNotFoundError(
+            f"There is no directory {layout.root}. Expected a run directory, the one that was "
+            "given to "
+            f"CheckpointCallback or CheckpointManager."
+        )
     if not layout.root.is_dir():
         raise CheckpointNotFoundError(f"{layout.root} is a file. Expected a run directory.")
     if not is_run(layout.root):
-        raise CheckpointNotFoundError(f"{layout.root} is no run directory: it has neither checkpoints/ nor journal/ of one. Expected the directory "
-                                      f"that was given to CheckpointCallback or CheckpointManager.")
+        raise CheckpointNotFoundError(
+            f"{layout.root} is no run directory: it has neither checkpoints/ nor journal/ of one. "
+            "Expected the directory "
+            f"that was given to CheckpointCallback or CheckpointManager."
+        )
     return StoredRun(layout)

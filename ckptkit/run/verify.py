@@ -20,11 +20,13 @@ from ckptkit.storage.files import REFUSED
 from ckptkit.storage.safe_read import open_regular
 
 Depth = Literal["auto", "full", "quick"]
-"""How a checkpoint is verified before it is restored: `full` reads every byte, `quick` compares sizes and reads small files, `auto` is `full`
-for as long as that is fast."""
+"""How a checkpoint is verified before it is restored: `full` reads every byte, `quick` compares
+sizes and reads small files, `auto` is `full` for as long as that is fast."""
 
 SECS_PER_GB = 1.0
-"""What reading may cost where `auto` decides. The digest itself takes a tenth of that, so slower than this is the storage."""
+"""What reading may cost where `auto` decides. The digest itself takes a tenth of that, so slower
+than this is the storage.
+"""
 
 SMALL_BYTES = 1024 * 1024
 """A file up to this size (the index) is read in a quick look, too."""
@@ -71,14 +73,22 @@ class _TooSlowError(Exception):
     """The time for reading is over."""
 
 
-def verify(checkpoint: Checkpoint, *, quick: bool = False, budget_secs: float | None = None, progress: Callable[[int], None] = lambda _: None,
-           now: Callable[[], float] = time.monotonic) -> Read:
-    """Compares a checkpoint's files with its manifest: that they are there, their sizes, and their digests.
+def verify(
+    checkpoint: Checkpoint,
+    *,
+    quick: bool = False,
+    budget_secs: float | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+    now: Callable[[], float] = time.monotonic,
+) -> Read:
+    """Compares a checkpoint's files with its manifest: that they are there, their sizes, and their
+    digests.
 
     Args:
         checkpoint: which.
         quick: read small files only, such as the index; of the others compare sizes.
-        budget_secs: how long large files may be read; what is not read by then is compared by its size. None reads everything.
+        budget_secs: how long large files may be read; what is not read by then is compared by its
+            size. None reads everything.
         progress: is told how many bytes were read, as it goes on.
         now: seconds, by a clock that does not go back.
 
@@ -90,11 +100,25 @@ def verify(checkpoint: Checkpoint, *, quick: bool = False, budget_secs: float | 
         StorageError: where the system refuses to read, which says nothing about the file.
     """
     said = checkpoint.head if quick else checkpoint.manifest
-    return verify_files(checkpoint.path, said.files, quick=quick, budget_secs=budget_secs, progress=progress, now=now)
+    return verify_files(
+        checkpoint.path,
+        said.files,
+        quick=quick,
+        budget_secs=budget_secs,
+        progress=progress,
+        now=now,
+    )
 
 
-def verify_files(directory: Path, entries: Sequence[FileEntry], *, quick: bool = False, budget_secs: float | None = None,
-                 progress: Callable[[int], None] = lambda _: None, now: Callable[[], float] = time.monotonic) -> Read:
+def verify_files(
+    directory: Path,
+    entries: Sequence[FileEntry],
+    *,
+    quick: bool = False,
+    budget_secs: float | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+    now: Callable[[], float] = time.monotonic,
+) -> Read:
     """Compares files with what was noted of them; as `verify`, for anything that has such notes.
 
     Args:
@@ -119,7 +143,9 @@ def verify_files(directory: Path, entries: Sequence[FileEntry], *, quick: bool =
             continue
         try:
             with judging(paths[expected.name], expected.name):
-                _check_digest(paths[expected.name], expected, progress, None if small else deadline, now)
+                _check_digest(
+                    paths[expected.name], expected, progress, None if small else deadline, now
+                )
         except _TooSlowError:
             break
         read += expected.size_bytes
@@ -128,7 +154,9 @@ def verify_files(directory: Path, entries: Sequence[FileEntry], *, quick: bool =
 
 def bytes_to_read(entries: Sequence[FileEntry], *, quick: bool) -> int:
     """How much `verify_files` reads of these files where all is well and time is not short."""
-    return sum(entry.size_bytes for entry in entries if not quick or entry.size_bytes <= SMALL_BYTES)
+    return sum(
+        entry.size_bytes for entry in entries if not quick or entry.size_bytes <= SMALL_BYTES
+    )
 
 
 @contextmanager
@@ -140,9 +168,15 @@ def judging(path: Path, name: str) -> Iterator[None]:
         raise
     except OSError as error:
         if error.errno in REFUSED:
-            raise StorageError(error.errno, f"Could not read {path}: {error.strerror}. That says nothing about the checkpoint: give this user "
-                                            f"permission to read it, or look at the storage.") from error
-        raise CorruptCheckpointError(f"{path} cannot be read: {error.strerror or error}.", "unreadable", name) from error
+            raise StorageError(
+                error.errno,
+                f"Could not read {path}: {error.strerror}. That says nothing about the "
+                "checkpoint: give this user "
+                f"permission to read it, or look at the storage.",
+            ) from error
+        raise CorruptCheckpointError(
+            f"{path} cannot be read: {error.strerror or error}.", "unreadable", name
+        ) from error
 
 
 def _check_size(path: Path, expected: FileEntry) -> None:
@@ -151,12 +185,24 @@ def _check_size(path: Path, expected: FileEntry) -> None:
     except (FileNotFoundError, NotADirectoryError):
         found = None
     if found is None or not stat.S_ISREG(found.st_mode):
-        raise CorruptCheckpointError(f"{path} is missing, or is no regular file.", "missing", expected.name)
+        raise CorruptCheckpointError(
+            f"{path} is missing, or is no regular file.", "missing", expected.name
+        )
     if found.st_size != expected.size_bytes:
-        raise CorruptCheckpointError(f"{path} has {found.st_size:,} bytes; its manifest says {expected.size_bytes:,}.", "size", expected.name)
+        raise CorruptCheckpointError(
+            f"{path} has {found.st_size:,} bytes; its manifest says {expected.size_bytes:,}.",
+            "size",
+            expected.name,
+        )
 
 
-def _check_digest(path: Path, expected: FileEntry, progress: Callable[[int], None], deadline: float | None, now: Callable[[], float]) -> None:
+def _check_digest(
+    path: Path,
+    expected: FileEntry,
+    progress: Callable[[int], None],
+    deadline: float | None,
+    now: Callable[[], float],
+) -> None:
     digest = xxhash.xxh3_128()
     with open_regular(path) as file:
         while chunk := file.read(min(_CHUNK_BYTES, expected.size_bytes + 1)):
@@ -165,4 +211,8 @@ def _check_digest(path: Path, expected: FileEntry, progress: Callable[[int], Non
             if deadline is not None and now() > deadline:
                 raise _TooSlowError
     if digest_name(digest) != expected.digest:
-        raise CorruptCheckpointError(f"{path} has other bytes than those that were written (digest differs).", "digest", expected.name)
+        raise CorruptCheckpointError(
+            f"{path} has other bytes than those that were written (digest differs).",
+            "digest",
+            expected.name,
+        )

@@ -1,4 +1,6 @@
-"""The architectures of the models that a run trains: stored before the first checkpoint that names them."""
+"""The architectures of the models that a run trains: stored before the first checkpoint that names
+them.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ from ckptkit.tracking.model_architecture import serialized
 
 
 class ArchitectureSaver:
-    """Describes each model of a state once, and again where its structure has changed. Used by the writer's thread alone.
+    """Describes each model of a state once, and again where its structure has changed. Used by the
+    writer's thread alone.
 
     Args:
         state: what the run saves.
@@ -29,22 +32,35 @@ class ArchitectureSaver:
         journal: of this attempt.
     """
 
-    def __init__(self, state: Mapping[str, Any], files: FileSystem, layout: RunLayout, journal: Journal) -> None:
-        self._models = {name: value for name, value in state.items() if isinstance(value, keras.Model)}
+    def __init__(
+        self, state: Mapping[str, Any], files: FileSystem, layout: RunLayout, journal: Journal
+    ) -> None:
+        self._models = {
+            name: value for name, value in state.items() if isinstance(value, keras.Model)
+        }
         self._files, self._layout, self._journal = files, layout, journal
         self._known: dict[str, tuple[StateEntry, str]] = {}
 
     def named(self, states: Sequence[StateEntry]) -> tuple[StateEntry, ...]:
-        """The entries of a snapshot, each model's with the name of its architecture's file. Where that cannot be stored, it is said, and the
-        checkpoint is written without.
+        """The entries of a snapshot, each model's with the name of its architecture's file. Where
+        that cannot be stored, it is said, and the checkpoint is written without.
         """
-        return tuple(replace(entry, architecture=self._name_of(entry) or UNSET) if entry.name in self._models else entry for entry in states)
+        return tuple(
+            replace(entry, architecture=self._name_of(entry) or UNSET)
+            if entry.name in self._models
+            else entry
+            for entry in states
+        )
 
     def _name_of(self, entry: StateEntry) -> str:
         known, name = self._known.get(entry.name, (None, ""))
-        if known is not entry:  # the tracker gives the same entry for as long as the structure is the same
+        if (
+            known is not entry
+        ):  # the tracker gives the same entry for as long as the structure is the same
             name = ""
             with tidying(self._journal, "store the model's architecture"):
-                name = architecture_file.store(self._files, self._layout, serialized(self._models[entry.name], versions()))
+                name = architecture_file.store(
+                    self._files, self._layout, serialized(self._models[entry.name], versions())
+                )
                 self._known[entry.name] = (entry, name)
         return name

@@ -1,4 +1,6 @@
-"""A training that is audited waits at a step, so that what interrupts it comes at that step and at no other."""
+"""A training that is audited waits at a step, so that what interrupts it comes at that step and at
+no other.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,16 @@ class PausedTraining(Protocol):
     phase: str
 
 
-def hold_of(training: PausedTraining, layout: RunLayout, stopping: Stopping) -> Callable[[int], None]:
+def hold_of(
+    training: PausedTraining, layout: RunLayout, stopping: Stopping
+) -> Callable[[int], None]:
     """What an attempt calls when it has come to a step; without an audit that does nothing."""
     orders = orders_of(os.environ)
-    if orders is None or not orders.hold_step or orders.hold_run not in ("", os.path.realpath(layout.root)):
+    if (
+        orders is None
+        or not orders.hold_step
+        or orders.hold_run not in ("", os.path.realpath(layout.root))
+    ):
         return lambda step: None
     return _AuditPause(orders, training, stopping)
 

@@ -1,4 +1,6 @@
-"""Which objects of this process have come to the end of which run: a run is one training of one model."""
+"""Which objects of this process have come to the end of which run: a run is one training of one
+model.
+"""
 
 from __future__ import annotations
 
@@ -28,16 +30,24 @@ def check_finished_by(layout: RunLayout, state: Mapping[str, Any]) -> None:
     """
     then, now = _finished.get(_key(layout), []), _trained(state)
     if then and now and not any(reference() is value for reference in then for value in now):
-        raise ConfigError(f"This process has already finished the run in {layout.root} with other objects in state, and a run is one training of "
-                          f"one model. Give each training its own directory, such as f'{layout.root}-{{fold}}'; or pass fresh='a label' to set the "
-                          f"finished run aside; or, to look at its state only, call manager.restore().")
+        raise ConfigError(
+            f"This process has already finished the run in {layout.root} with other objects in "
+            "state, and a run is one training of "
+            f"one model. Give each training its own directory, such as f'{layout.root}-{{fold}}'; "
+            "or pass fresh='a label' to set the "
+            f"finished run aside; or, to look at its state only, call manager.restore()."
+        )
 
 
 def _trained(state: Mapping[str, Any]) -> list[Any]:
     """The models of a state; where it names none, what else of it holds variables."""
     things = list(_things(state))
     models = [thing for thing in things if isinstance(thing, keras.Layer)]
-    return models or [thing for thing in things if isinstance(thing, tf.Variable | keras.Variable | tf.Module | tf.train.Checkpoint)]
+    return models or [
+        thing
+        for thing in things
+        if isinstance(thing, tf.Variable | keras.Variable | tf.Module | tf.train.Checkpoint)
+    ]
 
 
 def _things(value: Any) -> Iterator[Any]:

@@ -1,4 +1,6 @@
-"""What the code configures beside what the run had: compared before anything is assigned, and put into effect as it was settled."""
+"""What the code configures beside what the run had: compared before anything is assigned, and put
+into effect as it was settled.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ class HyperparameterChanges:
         self._replaced: list[tuple[Any, str, Any]] = []
         self.recorded: hyperparameters.Hyperparameters = {}
 
-    def check(self, checkpoint: Checkpoint | None, more: Mapping[str, object] | None = None) -> None:
+    def check(
+        self, checkpoint: Checkpoint | None, more: Mapping[str, object] | None = None
+    ) -> None:
         """Compares what the code configures with what the run had, before anything is assigned.
 
         Args:
@@ -52,17 +56,26 @@ class HyperparameterChanges:
         self._configured = hyperparameters.of_state(self._plan.state)
         now = {**{name: value for name, (_, _, value) in self._configured.items()}, **(more or {})}
         then = checkpoint.manifest.hyperparameters if checkpoint is not None else {}
-        settable = frozenset(name for name, (_, _, value) in self._configured.items() if isinstance(value, int | float))
+        settable = frozenset(
+            name
+            for name, (_, _, value) in self._configured.items()
+            if isinstance(value, int | float)
+        )
         self._changes = settle(then, now, self._plan.hparams, self._plan.changed, settable)
         self.recorded = recorded(now, self._plan.hparams, self._changes)
         if checkpoint is not None and are_new(then, self._plan.hparams):
-            logger.info("hparams are recorded and compared from here on: the run was begun without any, so there is nothing to compare them with")
+            logger.info(
+                "hparams are recorded and compared from here on: the run was begun without any, "
+                "so there is nothing to compare them with"
+            )
 
     def put(self) -> bool:
-        """Puts arguments of optimizers into effect whose value of the checkpoint counts and is no part of the state; before a step is traced.
+        """Puts arguments of optimizers into effect whose value of the checkpoint counts and is no
+        part of the state; before a step is traced.
 
         Returns:
-            Whether an argument of an optimizer has changed, so that a step that was traced before has another one in it.
+            Whether an argument of an optimizer has changed, so that a step that was traced before
+            has another one in it.
         """
         changes = [change for change in self._changes if change.name in self._configured]
         for change in changes:
@@ -73,7 +86,9 @@ class HyperparameterChanges:
         return bool(changes)
 
     def take_back(self) -> None:
-        """Gives optimizers their arguments of before `put`, where the checkpoint was not restored after all."""
+        """Gives optimizers their arguments of before `put`, where the checkpoint was not restored
+        after all.
+        """
         for optimizer, argument, value in reversed(self._replaced):
             setattr(optimizer, argument, value)
         self._replaced = []
@@ -83,11 +98,25 @@ class HyperparameterChanges:
         self._replaced = []
         for change in self._changes:
             optimizer, argument, value = self._configured.get(change.name, (None, "", None))
-            if change.settled == CODE and argument == "learning_rate" and isinstance(value, int | float):
+            if (
+                change.settled == CODE
+                and argument == "learning_rate"
+                and isinstance(value, int | float)
+            ):
                 optimizer.learning_rate = value
             then, now = spelled(change.then), spelled(change.now)
-            journal.record(events.HyperparameterChanged(name=change.name, then=then, now=now, settled=change.settled))
-            logger.info("%s: the run had %s, the code says %s; the %s counts", change.name, then, now, change.settled)
+            journal.record(
+                events.HyperparameterChanged(
+                    name=change.name, then=then, now=now, settled=change.settled
+                )
+            )
+            logger.info(
+                "%s: the run had %s, the code says %s; the %s counts",
+                change.name,
+                then,
+                now,
+                change.settled,
+            )
 
     def left(self) -> None:
         """This process lets go of the run; a later attempt of it compares with the values of now."""

@@ -19,7 +19,8 @@ class LoopTurn:
     Args:
         position: where it leads to.
         counted: whether it is done, for the position and the data.
-        before: iterations of optimizers when it began; not converted, so that nothing waits for a device.
+        before: iterations of optimizers when it began; not converted, so that nothing waits for a
+            device.
     """
 
     position: RunPosition
@@ -28,7 +29,9 @@ class LoopTurn:
 
     def has_trained(self) -> bool:
         """Whether an optimizer has gone on since the turn began."""
-        return any(int(optimizer.iterations) != int(iterations) for optimizer, iterations in self.before)
+        return any(
+            int(optimizer.iterations) != int(iterations) for optimizer, iterations in self.before
+        )
 
 
 def optimizers_of(state: Mapping[str, Any]) -> list[Any]:
@@ -38,4 +41,7 @@ def optimizers_of(state: Mapping[str, Any]) -> list[Any]:
 
 def begin(position: RunPosition, optimizers: list[Any]) -> LoopTurn:
     """A turn that begins now."""
-    return LoopTurn(position, before=[(optimizer, tf.identity(optimizer.iterations.value)) for optimizer in optimizers])
+    return LoopTurn(
+        position,
+        before=[(optimizer, tf.identity(optimizer.iterations.value)) for optimizer in optimizers],
+    )

@@ -9,7 +9,8 @@ from ckptkit.errors import ConfigError
 
 
 class Several:
-    """A metric with several values (F1 by class) that the user did not report as a number: Keras does.
+    """A metric with several values (F1 by class) that the user did not report as a number: Keras
+    does.
 
     Args:
         value: what it is.
@@ -23,9 +24,11 @@ class Several:
 
 
 class Metrics(Mapping[str, float]):
-    """Numbers or scalar tensors by name; a value becomes a float when it is asked for, and stays one.
+    """Numbers or scalar tensors by name; a value becomes a float when it is asked for, and stays
+    one.
 
-    A metric that is `Several` is left out of the mapping, and an error where it is asked for by name.
+    A metric that is `Several` is left out of the mapping, and an error where it is asked for by
+    name.
 
     Args:
         values: numbers, NumPy scalars or scalar tensors, or `Several`.
@@ -41,8 +44,10 @@ class Metrics(Mapping[str, float]):
             try:
                 self.converted[name] = float(value)
             except (TypeError, ValueError) as error:
-                raise ConfigError(f"The metric {name!r} is not one number. Expected a number or a scalar tensor. "
-                                  f"Received: {value!r}.") from error
+                raise ConfigError(
+                    f"The metric {name!r} is not one number. Expected a number or a scalar tensor. "
+                    f"Received: {value!r}."
+                ) from error
         return self.converted[name]
 
     @property
@@ -53,7 +58,9 @@ class Metrics(Mapping[str, float]):
     def with_more(self, values: Mapping[str, Any]) -> Metrics:
         """These and more; of one name, the new value counts."""
         merged = Metrics({**self._values, **values})
-        merged.converted = {name: value for name, value in self.converted.items() if name not in values}
+        merged.converted = {
+            name: value for name, value in self.converted.items() if name not in values
+        }
         return merged
 
     def __iter__(self) -> Iterator[str]:

@@ -1,4 +1,6 @@
-"""Which manager of this process has which run open: a second one closes the first, unless that one is training."""
+"""Which manager of this process has which run open: a second one closes the first, unless that one
+is training.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from ckptkit.log import logger
 
 _open: dict[str, Any] = {}
 _letting_go: set[threading.Thread] = set()
-_guard = threading.RLock()  # the collector may come by inside, and close the run of a `fit` that was left
+_guard = (
+    threading.RLock()
+)  # the collector may come by inside, and close the run of a `fit` that was left
 
 
 def take_over(layout: RunLayout, manager: Any) -> None:
@@ -30,8 +34,11 @@ def take_over(layout: RunLayout, manager: Any) -> None:
     if other is None or other is manager or not other.is_open:
         return
     if other.is_training:
-        raise RunLockedError(f"The run in {layout.root} is being trained by another manager or callback of this process. Expected one at a "
-                             f"time: let that one end, or name another directory.")
+        raise RunLockedError(
+            f"The run in {layout.root} is being trained by another manager or callback of this "
+            "process. Expected one at a "
+            f"time: let that one end, or name another directory."
+        )
     other.let_go(None)
 
 
@@ -49,7 +56,9 @@ def closed(layout: RunLayout, manager: Any) -> None:
 
 
 def aside(let_go: Callable[[], object]) -> None:
-    """Has a run let go of on a thread of its own; whoever opens a run next waits for it, and so does the interpreter."""
+    """Has a run let go of on a thread of its own; whoever opens a run next waits for it, and so
+    does the interpreter.
+    """
 
     def work() -> None:
         try:
@@ -61,7 +70,8 @@ def aside(let_go: Callable[[], object]) -> None:
     _letting_go.add(thread)
     try:
         thread.start()
-    except RuntimeError as error:  # no further thread, or the interpreter is on its way out: it lets go of the run as well
+    # no further thread, or the interpreter is on its way out: it lets go of the run as well
+    except RuntimeError as error:
         _letting_go.discard(thread)
         logger.debug("a fit was left, and nothing could be told of it: %s", error)
 

@@ -1,4 +1,6 @@
-"""Taking a run to train it: the lock, a number, a journal, and what a dead process left put in order."""
+"""Taking a run to train it: the lock, a number, a journal, and what a dead process left put in
+order.
+"""
 
 from __future__ import annotations
 
@@ -61,14 +63,22 @@ def open_run_to_train(plan: RunOptions) -> OpenedRun:
     try:
         plan = replace(plan, files=FencedFiles(plan.files, lock.check))
         journal = start_journal(plan.files, layout, plan.clock, lock.number)
-        started = events.AttemptStarted(host=socket.gethostname(), pid=os.getpid(), program=Path(sys.argv[0]).name, versions=versions(),
-                                        scheduler=_scheduler(), process_started=_process_started())
+        started = events.AttemptStarted(
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            program=Path(sys.argv[0]).name,
+            versions=versions(),
+            scheduler=_scheduler(),
+            process_started=_process_started(),
+        )
         spent = Stopwatch(plan.clock.monotonic)
         journal.record(started)
         put_in_order(plan.files, layout, journal, lock)
         if plan.fresh is not None:
             set_aside_earlier_lives(plan.files, layout, journal, plan.fresh)
-            shut_out_the_silent(plan.files, layout, lock)  # the fence was moved away with what it is for
+            shut_out_the_silent(
+                plan.files, layout, lock
+            )  # the fence was moved away with what it is for
         lock.settle()
     except BaseException:
         lock.release()
@@ -80,8 +90,9 @@ _has_opened: set[int] = set()
 
 
 def _process_started() -> float | None:
-    """When this process began, in seconds since the epoch, where what it has done since then belongs to this run: it has opened none before, and
-    runs a program, not what somebody types. None where the system does not tell, too, as in a sandbox with the `/proc` of outside.
+    """When this process began, in seconds since the epoch, where what it has done since then
+    belongs to this run: it has opened none before, and runs a program, not what somebody types.
+    None where the system does not tell, too, as in a sandbox with the `/proc` of outside.
     """
     first, known = os.getpid() not in _has_opened, hasattr(sys.modules.get("__main__"), "__file__")
     _has_opened.add(os.getpid())
@@ -101,11 +112,19 @@ def _check_directory(layout: RunLayout) -> None:
     with storage_errors("look at", layout.root):
         for path in (layout.root, layout.checkpoints, layout.journal):
             if path.exists() and not path.is_dir():
-                raise ConfigError(f"{path} is a file; a run needs a directory there. Move the file away, or name another directory.")
-        trained = layout.journal.is_dir() and any(journal_attempt(path.name) for path in layout.journal.iterdir())  # a launcher comes before
+                raise ConfigError(
+                    f"{path} is a file; a run needs a directory there. Move the file away, or "
+                    "name another directory."
+                )
+        trained = layout.journal.is_dir() and any(
+            journal_attempt(path.name) for path in layout.journal.iterdir()
+        )  # a launcher comes before
         anothers = layout.state_file.exists() and not trained and not list_checkpoints(layout)
     if anothers:
-        raise ConfigError(f"{layout.checkpoints} holds checkpoints that another program wrote. Name another directory for this run.")
+        raise ConfigError(
+            f"{layout.checkpoints} holds checkpoints that another program wrote. Name another "
+            "directory for this run."
+        )
 
 
 def _scheduler() -> dict[str, str]:

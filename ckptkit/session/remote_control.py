@@ -1,7 +1,8 @@
-"""What reaches a training from outside of its process, and what it says to the outside: requests in the run directory, a launcher.
+"""What reaches a training from outside of its process, and what it says to the outside: requests in
+the run directory, a launcher.
 
-Two threads look, so that the training thread never does: one at the launcher's channel, which is on this machine, and one at the run directory,
-whose storage may be slow or away.
+Two threads look, so that the training thread never does: one at the launcher's channel, which is on
+this machine, and one at the run directory, whose storage may be slow or away.
 """
 
 from __future__ import annotations
@@ -57,8 +58,15 @@ class RemoteControl:
         stopping: takes requests to stop.
     """
 
-    def __init__(self, training: RemoteControlled, plan: RunOptions, journal: Journal, stopping: Stopping) -> None:
-        self._training, self._plan, self._journal, self._stopping = training, plan, journal, stopping
+    def __init__(
+        self, training: RemoteControlled, plan: RunOptions, journal: Journal, stopping: Stopping
+    ) -> None:
+        self._training, self._plan, self._journal, self._stopping = (
+            training,
+            plan,
+            journal,
+            stopping,
+        )
         self._link = link()
         self._saves: deque[ControlRequest] = deque()
         self._over = threading.Event()
@@ -70,7 +78,15 @@ class RemoteControl:
         if self._link is not None:
             self._channel = Mailbox(self._link.channel.request, ANY_ATTEMPT, self._told)
             stopping.before_signal = self._channel.look
-            self._link.say(run=str(plan.layout.root), attempt=journal.attempt, outcome="", reason="", asked=False, failure=None, **self._signs())
+            self._link.say(
+                run=str(plan.layout.root),
+                attempt=journal.attempt,
+                outcome="",
+                reason="",
+                asked=False,
+                failure=None,
+                **self._signs(),
+            )
             self._start("ckptkit-heartbeat", HEARTBEAT_SECS, self._beat)
 
     def _start(self, name: str, secs: float, look: Callable[[], None]) -> None:
@@ -78,7 +94,9 @@ class RemoteControl:
             while not self._over.wait(secs):
                 try:
                     look()
-                except CheckpointError as error:  # the run is another process's now, as training will find, too
+                except (
+                    CheckpointError
+                ) as error:  # the run is another process's now, as training will find, too
                     logger.warning("a request was not taken: %s", error)
 
         self._threads.append(threading.Thread(target=work, name=name, daemon=True))
@@ -102,7 +120,10 @@ class RemoteControl:
 
     def _asked(self, request: ControlRequest) -> None:
         """A request in the run directory."""
-        tell(self._journal, events.Requested(id=request.id, action=request.action, source=request.source))
+        tell(
+            self._journal,
+            events.Requested(id=request.id, action=request.action, source=request.source),
+        )
         if request.action == "save":
             logger.info("%s: saving at the next safe point", request.source)
             self._saves.append(request)
@@ -127,7 +148,9 @@ class RemoteControl:
     # -- what is said
 
     def _tell_progress(self) -> None:
-        """Tells the journal now and then how far training has come, so that it is known of a process that is killed without a word."""
+        """Tells the journal now and then how far training has come, so that it is known of a
+        process that is killed without a word.
+        """
         training, now = self._training, self._plan.clock.monotonic()
         step = training.position.step
         if training.trained and step != self._told_step and now - self._told_at >= PROGRESS_SECS:
@@ -136,8 +159,12 @@ class RemoteControl:
 
     def _signs(self) -> dict[str, object]:
         training = self._training
-        return {"step": training.position.step, "phase": "idle" if training.phase == _IDLE else training.phase, "beats": training.beats,
-                "trained": training.trained}
+        return {
+            "step": training.position.step,
+            "phase": "idle" if training.phase == _IDLE else training.phase,
+            "beats": training.beats,
+            "trained": training.trained,
+        }
 
     def _beat(self) -> None:
         assert self._link is not None
@@ -158,13 +185,23 @@ class RemoteControl:
         """
         if self._link is not None:
             reason = self._stopping.served
-            self._link.say(**self._signs(), outcome=outcome, reason=reason, failure=failure_of(error) if outcome == "failed" else None)
+            self._link.say(
+                **self._signs(),
+                outcome=outcome,
+                reason=reason,
+                failure=failure_of(error) if outcome == "failed" else None,
+            )
 
     def end(self) -> None:
         """Nobody looks any more."""
         self._over.set()
         for thread in self._threads:
-            thread.join(_PATIENCE_SECS)  # nothing is told into a journal that is let go of; storage that is away is not waited for
+            thread.join(
+                _PATIENCE_SECS
+                # nothing is told into a journal that is let go of; storage that is away is not
+                # waited
+                # for
+            )
         if self._link is not None:
             self._link.say(**{**self._signs(), "phase": "idle"})
             if self._alone:
@@ -180,7 +217,9 @@ def failure_of(error: BaseException | None) -> Failure | None:
     """What a launcher is told of an exception."""
     if error is None:
         return None
-    message = str(error)[:_LONGEST_MESSAGE].encode(errors="backslashreplace").decode()  # a name on disk need not be spellable
+    message = (
+        str(error)[:_LONGEST_MESSAGE].encode(errors="backslashreplace").decode()
+    )  # a name on disk need not be spellable
     return Failure(error=type(error).__name__, message=message, restart=may_restart(error))
 
 

@@ -55,13 +55,17 @@ class Stopping:
         saver: of the attempt.
 
     Attributes:
-        before_signal: called when a signal has arrived, before it is known how much time is left: a launcher may have said so.
-        reserve: a snapshot that is written where the training thread comes to no safe point before the machine goes away.
+        before_signal: called when a signal has arrived, before it is known how much time is left: a
+            launcher may have said so.
+        reserve: a snapshot that is written where the training thread comes to no safe point before
+            the machine goes away.
         preempted: whether the attempt was stopped, with its state saved.
         served: the request for which it was.
     """
 
-    def __init__(self, attempt: Stoppable, plan: RunOptions, journal: Journal, saver: Saver) -> None:
+    def __init__(
+        self, attempt: Stoppable, plan: RunOptions, journal: Journal, saver: Saver
+    ) -> None:
         self._attempt, self._plan, self._journal, self._saver = attempt, plan, journal, saver
         self.reserve: Taken | None = None
         self.preempted, self.served = False, ""
@@ -79,10 +83,14 @@ class Stopping:
         self._box.put(StopRequest(reason, self._plan.preemption.exit_code))
 
     def goes_away(self, source: str, left_secs: float) -> None:
-        """The machine goes away in so many seconds: the run is to save and stop, as by `request`; from any thread. What is said last counts."""
+        """The machine goes away in so many seconds: the run is to save and stop, as by `request`;
+        from any thread. What is said last counts.
+        """
         self._set_deadline(left_secs)
         self.request(source)
-        tell(self._journal, events.NoticeReceived(source=source, grace_secs=left_secs))  # last: storage may take its time
+        tell(
+            self._journal, events.NoticeReceived(source=source, grace_secs=left_secs)
+        )  # last: storage may take its time
 
     def stays(self) -> None:
         """The machine does not go away after all: there is all the time for what was begun."""
@@ -100,7 +108,9 @@ class Stopping:
 
     @property
     def answered_elsewhere(self) -> bool:
-        """Whether another run of this process has answered the request, so that the program is being left."""
+        """Whether another run of this process has answered the request, so that the program is
+        being left.
+        """
         return self._box.answered_elsewhere
 
     def serve(self, taken: Taken | None = None, leave: Callable[[], None] | None = None) -> None:
@@ -111,9 +121,10 @@ class Stopping:
             leave: called when the state is safe, before the process is left.
 
         Raises:
-            BackgroundSaveError: what went wrong in an earlier save, with the state saved; or in this one.
-            Preempted: with the state saved. After Ctrl-C it is `KeyboardInterrupt` instead, and where a handler was there before ours,
-                whatever that raises.
+            BackgroundSaveError: what went wrong in an earlier save, with the state saved; or in
+                this one.
+            Preempted: with the state saved. After Ctrl-C it is `KeyboardInterrupt` instead, and
+                where a handler was there before ours, whatever that raises.
         """
         request = self._box.get()
         if request is None:
@@ -127,8 +138,15 @@ class Stopping:
                     self._attempt.warn_of_half_a_turn()
                 at = self._save_before_the_end(request, taken, at)
         self._saver.wait()
-        tell(self._journal, events.RunPreempted(step=at.step, reason=request.reason, exit_code=request.exit_code,
-                                             secs=self._plan.clock.monotonic() - began))
+        tell(
+            self._journal,
+            events.RunPreempted(
+                step=at.step,
+                reason=request.reason,
+                exit_code=request.exit_code,
+                secs=self._plan.clock.monotonic() - began,
+            ),
+        )
         logger.info("stopped by %s at %s; the next start goes on from there", request.reason, at)
         self.preempted, self.served = True, request.reason
         self._box.clear()
@@ -162,13 +180,20 @@ class Stopping:
             self.before_signal()
             if self._deadline is None:
                 self._set_deadline(self._plan.preemption.grace_secs)
-            logger.warning("received %s while %s: saving at the next safe point, then stopping", name, self._attempt.phase)
+            logger.warning(
+                "received %s while %s: saving at the next safe point, then stopping",
+                name,
+                self._attempt.phase,
+            )
         tell(self._journal, events.SignalReceived(signal=name, phase=self._attempt.phase))
 
     def _call_last_resort(self) -> None:
         """Late enough that training may come to a safe point by itself, and early enough to write."""
         self._call_off_last_resort()
-        timer = self._timer = threading.Timer(max(self._grace_secs - 1.5 * (self._saver.write_secs or 0.0) - 1.0, 0.0), self._last_resort)
+        timer = self._timer = threading.Timer(
+            max(self._grace_secs - 1.5 * (self._saver.write_secs or 0.0) - 1.0, 0.0),
+            self._last_resort,
+        )
         timer.daemon = True
         try:
             timer.start()
@@ -181,25 +206,40 @@ class Stopping:
             timer.cancel()
 
     def _last_resort(self) -> None:
-        """The training thread sits in a long step or evaluation, and the machine goes away: what was held in reserve is saved without it."""
+        """The training thread sits in a long step or evaluation, and the machine goes away: what
+        was held in reserve is saved without it.
+        """
         with self._guard:
             reserve = self.reserve
             # Not `requested`: Python's handler has to wait for the training thread as well.
-            if self._deadline is None or reserve is None or (reserve.position == self._attempt.saved_at != self._saver.unsaved):
+            if (
+                self._deadline is None
+                or reserve is None
+                or (reserve.position == self._attempt.saved_at != self._saver.unsaved)
+            ):
                 return
             reason = f"no safe point within {self._grace_secs:.3g} s of grace, while {self._attempt.phase}"
             logger.warning("%s: saving %s, from before", reason, reserve.position)
             tell(self._journal, events.EmergencyDecided(action="reserve", reason=reason))
             try:
                 self._attempt.save(f"the machine goes away; {reason}", reserve)
-            except CheckpointError as error:  # nobody would hear of it on this thread; the training thread saves where it comes to a safe point
+            # nobody would hear of it on this thread; the training thread saves where it comes to a
+            # safe point
+            except CheckpointError as error:
                 logger.warning("not saved: %s", error)
 
-    def _save_before_the_end(self, request: StopRequest, taken: Taken | None, at: RunPosition) -> RunPosition:
-        """Saves what can be saved in the time that is left, and says where the next start will go on."""
+    def _save_before_the_end(
+        self, request: StopRequest, taken: Taken | None, at: RunPosition
+    ) -> RunPosition:
+        """Saves what can be saved in the time that is left, and says where the next start will go
+        on.
+        """
         decision = self._saver.decide(self._deadline)
         if self._deadline is not None:
-            tell(self._journal, events.EmergencyDecided(action=decision.action, reason=decision.reason))
+            tell(
+                self._journal,
+                events.EmergencyDecided(action=decision.action, reason=decision.reason),
+            )
         if decision.action == "save":
             self._attempt.save(request.reason, taken)
             return at

@@ -7,9 +7,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
-Kind = Literal["preparing", "drawing_again", "restoring", "first_step", "training", "evaluating", "data", "saving", "exporting", "outside"]
-"""`preparing` from opening the run to the first step; `drawing_again`: batches that were done before; `first_step`: it, with tracing and compiling;
-`training`: all further steps, and the callbacks and the program's own work between them; `evaluating`: in `fit`; `data`: waiting for
+Kind = Literal[
+    "preparing",
+    "drawing_again",
+    "restoring",
+    "first_step",
+    "training",
+    "evaluating",
+    "data",
+    "saving",
+    "exporting",
+    "outside",
+]
+"""`preparing` from opening the run to the first step; `drawing_again`: batches that were done
+before; `first_step`: it, with tracing and compiling; `training`: all further steps, and the
+callbacks and the program's own work between them; `evaluating`: in `fit`; `data`: waiting for
 `manager.data`; `saving`: standing still for saves; `outside` of all loops."""
 
 
@@ -26,8 +38,8 @@ class _Hands(NamedTuple):
 
 
 class Stopwatch:
-    """A stopwatch with one hand for each kind of work, of which one moves at a time. Only the thread that trains moves them, until it is known the
-    one that made it; any may read.
+    """A stopwatch with one hand for each kind of work, of which one moves at a time. Only the
+    thread that trains moves them, until it is known the one that made it; any may read.
 
     Args:
         monotonic: where the time comes from.
@@ -47,7 +59,9 @@ class Stopwatch:
         hands = self._hands
         if kind != hands.moving and threading.get_ident() == self._thread:
             now = self._monotonic()
-            self._hands = _Hands(hands.at(now), kind, now)  # in one piece, so that whoever reads needs no lock
+            self._hands = _Hands(
+                hands.at(now), kind, now
+            )  # in one piece, so that whoever reads needs no lock
         return hands.moving
 
     @contextmanager

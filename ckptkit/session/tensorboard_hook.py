@@ -1,4 +1,6 @@
-"""TensorBoard's files of an attempt: the program's own are put in order where the run goes on, and the run has some of its own."""
+"""TensorBoard's files of an attempt: the program's own are put in order where the run goes on, and
+the run has some of its own.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class TensorBoardHook:
         self._at: str | None = None
 
     def goes_on_from(self, checkpoint: Checkpoint | None) -> None:
-        """Takes out what was written after the checkpoint, in the program's files and the run's own; once for each."""
+        """Takes out what was written after the checkpoint, in the program's files and the run's
+        own; once for each.
+        """
         at = "" if checkpoint is None else str(checkpoint.name)
         if at == self._at:
             return
@@ -47,33 +51,72 @@ class TensorBoardHook:
         began, now = time.monotonic(), self._plan.clock.now()
         restored = None
         if checkpoint is not None:
-            restored = RestorePoint(checkpoint.name, checkpoint.manifest.saved_at, checkpoint.manifest.final)
+            restored = RestorePoint(
+                checkpoint.name, checkpoint.manifest.saved_at, checkpoint.manifest.final
+            )
         try:
             if not _is_there(directory):
                 return
             told = read_journal(self._plan.layout).events
-            done = repair(self._plan.files, directory, RepairStart(
-                among=writers(told, restored), step=None if checkpoint is None else checkpoint.step,
-                settled=settled_by(told, str(directory), restored), mark=restored is None or not restored.final, now=now))
+            done = repair(
+                self._plan.files,
+                directory,
+                RepairStart(
+                    among=writers(told, restored),
+                    step=None if checkpoint is None else checkpoint.step,
+                    settled=settled_by(told, str(directory), restored),
+                    mark=restored is None or not restored.final,
+                    now=now,
+                ),
+            )
         except RunLockedError:
             raise  # the run belongs to somebody else now
         except Exception as error:  # whatever it is: curves are not worth a training
             done = Repaired(left=[f"{directory}: {type(error).__name__}: {error}"])
         for why in done.left[:_MOST_TOLD]:
-            logger.warning("TensorBoard may show points there that are no part of the run any more; training goes on: %s", why)
+            logger.warning(
+                "TensorBoard may show points there that are no part of the run any more; training "
+                "goes on: %s",
+                why,
+            )
         if done.points:
-            logger.info("took %d points out of TensorBoard's files in %s that were written after %s; the files of before are beside them, as "
-                        "events.out.before-attempt-%d...", done.points, directory, checkpoint.name if checkpoint is not None else "the start",
-                        self._journal.attempt)
-        if done.points or done.left or (checkpoint is not None and directory == self._plan.tensorboard):
-            tell(self._journal, events.LogsRepaired(
-                directory=str(directory), step=checkpoint.step if checkpoint is not None else 0, files=done.files, points=done.points,
-                left=done.left[:_MOST_TOLD], secs=time.monotonic() - began))
+            logger.info(
+                "took %d points out of TensorBoard's files in %s that were written after %s; the "
+                "files of before are beside them, as "
+                "events.out.before-attempt-%d...",
+                done.points,
+                directory,
+                checkpoint.name if checkpoint is not None else "the start",
+                self._journal.attempt,
+            )
+        if (
+            done.points
+            or done.left
+            or (checkpoint is not None and directory == self._plan.tensorboard)
+        ):
+            tell(
+                self._journal,
+                events.LogsRepaired(
+                    directory=str(directory),
+                    step=checkpoint.step if checkpoint is not None else 0,
+                    files=done.files,
+                    points=done.points,
+                    left=done.left[:_MOST_TOLD],
+                    secs=time.monotonic() - began,
+                ),
+            )
 
     def saved(self, manifest: Manifest, stall_secs: float, write_secs: float) -> None:
         """A checkpoint was committed."""
-        self._board.saved(SaveSummary(step=manifest.step, saved_at=manifest.saved_at, size_bytes=manifest.size_bytes, stall_secs=stall_secs,
-                                   write_secs=write_secs))
+        self._board.saved(
+            SaveSummary(
+                step=manifest.step,
+                saved_at=manifest.saved_at,
+                size_bytes=manifest.size_bytes,
+                stall_secs=stall_secs,
+                write_secs=write_secs,
+            )
+        )
 
     def end(self) -> None:
         """Writes what is left to be written."""

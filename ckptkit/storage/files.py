@@ -1,7 +1,8 @@
-"""What changes a run directory: one small seam, so that tests can put faults between two operations.
+"""What changes a run directory: one small seam, so that tests can put faults between two
+operations.
 
-Everything that ckptkit itself writes, renames or removes goes through a `FileSystem`. What TensorFlow writes goes into a
-directory that no reader looks at.
+Everything that ckptkit itself writes, renames or removes goes through a `FileSystem`. What
+TensorFlow writes goes into a directory that no reader looks at.
 """
 
 from __future__ import annotations
@@ -34,13 +35,25 @@ _REMEDIES = {
     errno.EACCES: "Give this user permission there, or name another directory.",
     errno.EPERM: "Give this user permission there, or name another directory.",
     errno.EROFS: "The file system is mounted read-only: remount it, or name another directory.",
-    errno.ENOTDIR: "A file stands where a directory is expected: move it away, or name another directory.",
-    errno.EEXIST: "A file stands where a directory is expected: move it away, or name another directory.",
+    errno.ENOTDIR: "A file stands where a directory is expected: move it away, or name another "
+    "directory.",
+    errno.EEXIST: "A file stands where a directory is expected: move it away, or name another "
+    "directory.",
     errno.EIO: "The device reports an error: look at the system's log before trusting this disk.",
 }
 
 
-REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE})
+REFUSED = frozenset(
+    {
+        errno.EACCES,
+        errno.EPERM,
+        errno.EIO,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+        errno.EMFILE,
+        errno.ENFILE,
+    }
+)
 """Errors of reading that say nothing about the file's content."""
 
 TEMPORARY = ".tmp"
@@ -49,7 +62,9 @@ TEMPORARY = ".tmp"
 
 @contextmanager
 def storage_errors(action: str, path: Path) -> Iterator[None]:
-    """Turns an `OSError` inside the block into a `StorageError` that says what was tried, where, and what to do."""
+    """Turns an `OSError` inside the block into a `StorageError` that says what was tried, where,
+    and what to do.
+    """
     try:
         yield
     except CheckpointError:  # it says already what it is
@@ -63,7 +78,8 @@ def storage_errors(action: str, path: Path) -> Iterator[None]:
 class FileSystem:
     """The real file system. Every method either does its one thing or raises `StorageError`.
 
-    All are made of steps, and all steps pass through `do`: who overrides that sees each operation before it is done, and may refuse it.
+    All are made of steps, and all steps pass through `do`: who overrides that sees each operation
+    before it is done, and may refuse it.
     """
 
     def do(self, step: Operation) -> None:
@@ -76,13 +92,21 @@ class FileSystem:
 
     @property
     def unowned(self) -> FileSystem:
-        """The same without asking whose the run is, for putting back what was done half; see `OwnedFiles`."""
+        """The same without asking whose the run is, for putting back what was done half; see
+        `OwnedFiles`.
+        """
         return self
 
     def make_dir(self, path: Path) -> None:
-        """Makes a directory with its parents, durably: without a name of its own that survives, nothing in it does. One that is there is fine."""
+        """Makes a directory with its parents, durably: without a name of its own that survives,
+        nothing in it does. One that is there is fine.
+        """
         with storage_errors("make the directory", path):
-            missing = [] if path.is_dir() else [path, *takewhile(lambda parent: not os.path.lexists(parent), path.parents)]
+            missing = (
+                []
+                if path.is_dir()
+                else [path, *takewhile(lambda parent: not os.path.lexists(parent), path.parents)]
+            )
             for each in reversed(missing):
                 try:
                     self.do(MakeDir(each))
@@ -92,17 +116,20 @@ class FileSystem:
                 self.do(SyncDir(each.parent))
 
     def create(self, path: Path, data: bytes) -> None:
-        """Writes a file that must not be there yet, and makes its content durable. Its name is, when its directory is synced."""
+        """Writes a file that must not be there yet, and makes its content durable. Its name is,
+        when its directory is synced.
+        """
         with storage_errors("write", path):
             self.do(CreateFile(path))
             with self._whole_or_gone(path):
                 self._fill(path, data)
 
     def replace_content(self, path: Path, data: bytes) -> None:
-        """Gives a file a new content in one step: readers see the old one or the new one, also after a loss of power.
+        """Gives a file a new content in one step: readers see the old one or the new one, also
+        after a loss of power.
 
-        Which of the two it is after a loss of power is decided when the directory is synced. That is left to the caller: the files that ckptkit
-        rewrites are hints that are made anew.
+        Which of the two it is after a loss of power is decided when the directory is synced. That
+        is left to the caller: the files that ckptkit rewrites are hints that are made anew.
         """
         temporary = path.with_name(path.name + TEMPORARY)
         with storage_errors("write", path):
@@ -151,7 +178,9 @@ class FileSystem:
             self.do(SyncDir(path))
 
     def rename(self, source: Path, target: Path) -> None:
-        """Gives a file or directory a name that is not in use. It is durable when the directories of both names are synced."""
+        """Gives a file or directory a name that is not in use. It is durable when the directories
+        of both names are synced.
+        """
         with storage_errors(f"rename {source.name} to", target):
             if os.path.lexists(target):
                 raise FileExistsError(errno.EEXIST, "the name is in use", str(target))
@@ -164,7 +193,9 @@ class FileSystem:
                 self.do(Unlink(path))
 
     def remove_tree(self, path: Path) -> None:
-        """Removes a directory with all that is in it; one that is gone already is fine. Of a link, the link is removed, not what it leads to."""
+        """Removes a directory with all that is in it; one that is gone already is fine. Of a link,
+        the link is removed, not what it leads to.
+        """
         with storage_errors("remove", path):
             if path.is_symlink() or path.is_file():
                 self.do(Unlink(path))
@@ -172,7 +203,9 @@ class FileSystem:
                 self._remove_directory(path)
 
     def free_bytes(self, path: Path) -> int | None:
-        """What may still be written to the file system that a directory is on, or None where it does not tell."""
+        """What may still be written to the file system that a directory is on, or None where it
+        does not tell.
+        """
         with storage_errors("look at the space of", path):
             usage = shutil.disk_usage(path)
         return usage.free if usage.total else None

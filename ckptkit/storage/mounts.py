@@ -11,7 +11,21 @@ import psutil
 
 from ckptkit.log import logger
 
-_BUCKETS = frozenset({"gcsfuse", "s3fs", "mount-s3", "mountpoint-s3", "goofys", "geesefs", "rclone", "blobfuse", "blobfuse2", "ossfs", "cosfs"})
+_BUCKETS = frozenset(
+    {
+        "gcsfuse",
+        "s3fs",
+        "mount-s3",
+        "mountpoint-s3",
+        "goofys",
+        "geesefs",
+        "rclone",
+        "blobfuse",
+        "blobfuse2",
+        "ossfs",
+        "cosfs",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -37,20 +51,41 @@ def bucket_mount(path: Path, mounts: Sequence[Mount] | None = None) -> str | Non
         mounts: what is mounted; by default what the kernel says.
     """
     where = path.resolve()
-    above = [mount for mount in (mounts if mounts is not None else _mounted()) if where.is_relative_to(mount.point)]
+    above = [
+        mount
+        for mount in (mounts if mounts is not None else _mounted())
+        if where.is_relative_to(mount.point)
+    ]
     nearest = max(above, key=lambda mount: len(mount.point.parts), default=None)
     if nearest is None or not nearest.kind.startswith("fuse"):
         return None
-    return next((word for word in re.split(r"[ ./:]", f"{nearest.kind} {nearest.device}".lower()) if word in _BUCKETS), None)
+    return next(
+        (
+            word
+            for word in re.split(r"[ ./:]", f"{nearest.kind} {nearest.device}".lower())
+            if word in _BUCKETS
+        ),
+        None,
+    )
 
 
 def _mounted() -> list[Mount]:
-    return [Mount(Path(each.mountpoint), each.fstype, each.device) for each in psutil.disk_partitions(all=True)]
+    return [
+        Mount(Path(each.mountpoint), each.fstype, each.device)
+        for each in psutil.disk_partitions(all=True)
+    ]
 
 
 def say_what_a_bucket_lacks(path: Path) -> None:
-    """Warns where the run lies on a bucket mount: neither exclusion nor durability can be had there."""
+    """Warns where the run lies on a bucket mount: neither exclusion nor durability can be had
+    there.
+    """
     kind = bucket_mount(path)
     if kind is not None:
-        logger.warning("%s is on a bucket mount (%s): there a rename is no single step, a sync is no promise, and two machines may both believe that "
-                       "the run is theirs. Start one process at a time, or keep the run on a disk or NFS.", path, kind)
+        logger.warning(
+            "%s is on a bucket mount (%s): there a rename is no single step, a sync is no "
+            "promise, and two machines may both believe that "
+            "the run is theirs. Start one process at a time, or keep the run on a disk or NFS.",
+            path,
+            kind,
+        )

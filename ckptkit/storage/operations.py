@@ -1,7 +1,8 @@
 """The single operations by which a run directory is changed, as data.
 
-A step is one thing that the kernel does or does not do. A crash falls between two of them, a fault hits one of them, and a loss of power takes back
-some of them: that is what makes them worth having by name.
+A step is one thing that the kernel does or does not do. A crash falls between two of them, a fault
+hits one of them, and a loss of power takes back some of them: that is what makes them worth having
+by name.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ class Operation:
         path: what is changed.
 
     Raises:
-        NotImplementedError: by `perform` of this class itself; each kind of step does its own thing.
+        NotImplementedError: by `perform` of this class itself; each kind of step does its own
+            thing.
 
     Example:
         >>> import pathlib
@@ -38,7 +40,9 @@ class Operation:
 
     @property
     def kind(self) -> str:
-        """`MakeDir`, `CreateFile`, `Append`, `Truncate`, `SyncFile`, `SyncDir`, `Rename`, `Unlink` or `RemoveDir`."""
+        """`MakeDir`, `CreateFile`, `Append`, `Truncate`, `SyncFile`, `SyncDir`, `Rename`, `Unlink`
+        or `RemoveDir`.
+        """
         return type(self).__name__
 
     def perform(self) -> None:
@@ -84,7 +88,7 @@ class Append(Operation):
         with os.fdopen(os.open(self.path, flags, 0o666), "ab", buffering=0) as file:
             rest = memoryview(self.data)
             while rest:  # a disk that is nearly full takes a part, and says so at the next write
-                rest = rest[file.write(rest):]
+                rest = rest[file.write(rest) :]
 
     def __str__(self) -> str:
         return f"{super().__str__()} ({len(self.data)} bytes)"
@@ -101,7 +105,9 @@ class Truncate(Operation):
     size_bytes: int
 
     def perform(self) -> None:
-        with os.fdopen(os.open(self.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "wb", buffering=0) as file:
+        with os.fdopen(
+            os.open(self.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "wb", buffering=0
+        ) as file:
             file.truncate(self.size_bytes)
 
 
@@ -117,7 +123,8 @@ class SyncFile(Operation):
 class SyncDir(Operation):
     """Makes a directory's entries durable: the names in it, and what they lead to.
 
-    Some network and bucket mounts have no such operation; how durable names are there is their own affair.
+    Some network and bucket mounts have no such operation; how durable names are there is their own
+    affair.
     """
 
     def perform(self) -> None:
@@ -147,7 +154,9 @@ class Rename(Operation):
 
 @dataclass(frozen=True)
 class Unlink(Operation):
-    """Takes a file's name away, or a link's, not what it leads to; one that is gone already is fine."""
+    """Takes a file's name away, or a link's, not what it leads to; one that is gone already is
+    fine.
+    """
 
     def perform(self) -> None:
         with suppress(FileNotFoundError):

@@ -1,4 +1,6 @@
-"""Reading files that somebody else may have put there: of a bounded size, through no link, and never waiting at a pipe."""
+"""Reading files that somebody else may have put there: of a bounded size, through no link, and
+never waiting at a pipe.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def _open(path: Path) -> tuple[int, int]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise OSError(errno.ELOOP, "it is a symbolic link, and none is followed", str(path)) from error
+            raise OSError(
+                errno.ELOOP, "it is a symbolic link, and none is followed", str(path)
+            ) from error
         raise
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):

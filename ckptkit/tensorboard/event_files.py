@@ -1,8 +1,10 @@
 """TensorBoard's event files: their names, their records, and what may be cut out of one.
 
-A file is a sequence of TFRecords: the length of the data (8 bytes, little-endian), its masked CRC-32C (4 bytes), the data, which is an `Event` as
-protocol buffer, and its masked CRC-32C (4 bytes); see TensorFlow's `record_writer.h` and `event.proto`. TensorBoard reads every file with "tfevents"
-in its name, in the order of names, and stops at a record that is torn. TensorBoard's own loader tells no offsets, and imports TensorFlow.
+A file is a sequence of TFRecords: the length of the data (8 bytes, little-endian), its masked
+CRC-32C (4 bytes), the data, which is an `Event` as protocol buffer, and its masked CRC-32C (4
+bytes); see TensorFlow's `record_writer.h` and `event.proto`. TensorBoard reads every file with
+"tfevents" in its name, in the order of names, and stops at a record that is torn. TensorBoard's own
+loader tells no offsets, and imports TensorFlow.
 """
 
 from __future__ import annotations
@@ -31,10 +33,13 @@ _EMPTY = ".profile-empty"
 """An event file of this name says that there is a profile, and holds nothing."""
 
 _JITTER_SECS = 1.0
-"""Points of several threads may be so much out of order; a time that is earlier by more is one of a clock that was set back."""
+"""Points of several threads may be so much out of order; a time that is earlier by more is one of a
+clock that was set back.
+"""
 
 _ENDING_SECS = 10.0
-"""So long after an attempt its last file may be begun: the run's own are written on another thread."""
+"""So long after an attempt its last file may be begun: the run's own are written on another thread.
+"""
 
 _LEADING = re.compile(r"\d+")
 
@@ -45,7 +50,8 @@ class Named:
 
     Args:
         path: the file.
-        time: with which its name begins, in seconds since the epoch; TensorBoard reads in this order.
+        time: with which its name begins, in seconds since the epoch; TensorBoard reads in this
+            order.
         original_time: with which it began before it was put before others.
         rest: host, process and number, as `host.123.0.v2`.
     """
@@ -62,7 +68,11 @@ class Named:
         leading = _LEADING.match(path.name.removeprefix(READ))
         if path.name.endswith(_EMPTY):
             return None
-        return cls(path, int(leading[0]), int(match[1]), match[2]) if match is not None and leading is not None else None
+        return (
+            cls(path, int(leading[0]), int(match[1]), match[2])
+            if match is not None and leading is not None
+            else None
+        )
 
     @property
     def is_mark(self) -> bool:
@@ -71,8 +81,12 @@ class Named:
 
     def by(self, writers: Sequence[EventWriter]) -> list[EventWriter]:
         """Those whose process the name tells of, and that had not ended when the file was begun."""
-        return [writer for writer in writers if self.rest.startswith(f"{writer.host}.{writer.pid}.")
-                and self.original_time <= writer.ended + _ENDING_SECS]
+        return [
+            writer
+            for writer in writers
+            if self.rest.startswith(f"{writer.host}.{writer.pid}.")
+            and self.original_time <= writer.ended + _ENDING_SECS
+        ]
 
     def before(self, time: int) -> Path:
         """The name that sorts before all of `time` and later, and after all others."""
@@ -97,7 +111,9 @@ def cut_from(path: Path) -> Path:
 def kept(path: Path, attempt: int) -> Path:
     """A free name for what an event file was before an attempt, which TensorBoard does not read."""
     for again in range(1_000_000):
-        name = _KEPT.format(attempt=attempt, again=f"-{again}" if again else "") + path.name.removeprefix(READ)
+        name = _KEPT.format(
+            attempt=attempt, again=f"-{again}" if again else ""
+        ) + path.name.removeprefix(READ)
         if not (found := path.with_name(name)).exists():
             return found
     raise FileExistsError(f"No name is free beside {path}.")
@@ -112,7 +128,8 @@ class FoundEvents:
         points: how many points go.
         last_step: the largest step of a point of the run that stays, or -1.
         owned: whether a point is of the run.
-        others_step: the largest step of a point that is of none of its attempts, or -1. Keras writes a graph at step 0 before an attempt begins.
+        others_step: the largest step of a point that is of none of its attempts, or -1. Keras
+            writes a graph at step 0 before an attempt begins.
     """
 
     stays: tuple[tuple[int, int], ...] = ()
@@ -130,20 +147,32 @@ class FoundEvents:
 def look(path: Path, candidates: Sequence[EventWriter], *, settled: bool = False) -> FoundEvents:
     """Reads an event file, one record at a time.
 
-    Orphans are what a process wrote last. So where a point is followed by one that stays, of the same attempt, it stays, too: its time is one of a
-    clock that was set back. What an attempt went back behind goes in any case, but not where the clock shows such a time again.
+    Orphans are what a process wrote last. So where a point is followed by one that stays, of the
+    same attempt, it stays, too: its time is one of a clock that was set back. What an attempt went
+    back behind goes in any case, but not where the clock shows such a time again.
 
     Args:
         path: the file.
         candidates: the attempts that its process has made.
-        settled: nothing has to go, and it is only asked whether it is of the run: a point that is ends the reading.
+        settled: nothing has to go, and it is only asked whether it is of the run: a point that is
+            ends the reading.
 
     Raises:
         OSError: where it cannot be read, or is no regular file.
     """
-    stays, doubtful = list[tuple[int, int]](), list[tuple[int, int]]()  # those that go, unless a later one of the same attempt stays
+    stays, doubtful = (
+        list[tuple[int, int]](),
+        list[tuple[int, int]](),
+    )  # those that go, unless a later one of the same attempt stays
     current: EventWriter | None = None
-    points, doubtful_points, last_step, doubtful_step, others_step, latest = 0, 0, -1, -1, -1, -math.inf
+    points, doubtful_points, last_step, doubtful_step, others_step, latest = (
+        0,
+        0,
+        -1,
+        -1,
+        -1,
+        -math.inf,
+    )
     with open_regular(path) as file:
         for start, end, event in events_in(file):
             if not event.HasField("summary"):
@@ -153,18 +182,35 @@ def look(path: Path, candidates: Sequence[EventWriter], *, settled: bool = False
             if writer is not None and settled:
                 return FoundEvents(owned=True)
             if writer is not None and writer is not current:
-                current, points, doubtful, doubtful_points, doubtful_step = writer, points + doubtful_points, [], 0, -1
+                current, points, doubtful, doubtful_points, doubtful_step = (
+                    writer,
+                    points + doubtful_points,
+                    [],
+                    0,
+                    -1,
+                )
             latest = max(latest, event.wall_time)
-            if writer is not None and event.wall_time > latest - _JITTER_SECS and writer.is_gone(event.wall_time):
+            if (
+                writer is not None
+                and event.wall_time > latest - _JITTER_SECS
+                and writer.is_gone(event.wall_time)
+            ):
                 points += 1
                 continue
             if writer is not None and event.wall_time > writer.until:
                 _add(doubtful, start, end)
                 doubtful_points, doubtful_step = doubtful_points + 1, max(doubtful_step, event.step)
                 continue
-            if current is not None and event.wall_time <= current.until:  # also one of before it began: its clock was set back
+            if (
+                current is not None and event.wall_time <= current.until
+            ):  # also one of before it began: its clock was set back
                 stays += doubtful
-                last_step, doubtful, doubtful_points, doubtful_step = max(last_step, doubtful_step), [], 0, -1
+                last_step, doubtful, doubtful_points, doubtful_step = (
+                    max(last_step, doubtful_step),
+                    [],
+                    0,
+                    -1,
+                )
             _add(stays, start, end)
             if writer is not None:
                 last_step = max(last_step, event.step)
@@ -173,7 +219,9 @@ def look(path: Path, candidates: Sequence[EventWriter], *, settled: bool = False
     joined = list[tuple[int, int]]()
     for part in sorted(stays):
         _add(joined, *part)
-    return FoundEvents(tuple(joined), points + doubtful_points, last_step, current is not None, others_step)
+    return FoundEvents(
+        tuple(joined), points + doubtful_points, last_step, current is not None, others_step
+    )
 
 
 def _add(parts: list[tuple[int, int]], start: int, end: int) -> None:
@@ -185,7 +233,9 @@ def _add(parts: list[tuple[int, int]], start: int, end: int) -> None:
 
 
 def events_in(file: BinaryIO) -> Iterator[tuple[int, int, Any]]:
-    """The events of a file with the bytes that they take, up to the first that is torn, as after a kill in the middle of a write."""
+    """The events of a file with the bytes that they take, up to the first that is torn, as after a
+    kill in the middle of a write.
+    """
     from google.protobuf.message import DecodeError
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
@@ -226,9 +276,11 @@ def beginning(now: float) -> bytes:
 
 
 def restart(step: int, now: float) -> bytes:
-    """An event file that marks a restart: a reader that holds points of before in memory drops those from `step` on.
+    """An event file that marks a restart: a reader that holds points of before in memory drops
+    those from `step` on.
 
-    TensorBoard takes the first mark of a directory for its beginning, and acts on the others; so there are two.
+    TensorBoard takes the first mark of a directory for its beginning, and acts on the others; so
+    there are two.
     """
     from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
@@ -264,4 +316,10 @@ def _summary(step: int, now: float, parts: Iterable[Any]) -> bytes:
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
 
-    return record(Event(wall_time=now, step=step, summary=Summary(value=[value for part in parts for value in part.value])))
+    return record(
+        Event(
+            wall_time=now,
+            step=step,
+            summary=Summary(value=[value for part in parts for value in part.value]),
+        )
+    )

@@ -24,21 +24,54 @@ def history(ledger: Ledger, goodput: Goodput | None) -> str:
         goodput: of its present life, or None.
     """
     attempts = ledger.this_life[-_MOST_ATTEMPTS:]
-    parts = [_table(("attempt", "host", "started (UTC)", "time", "end", "steps", "lost", "saves", "saved", "stood still"), map(_row, attempts))]
+    parts = [
+        _table(
+            (
+                "attempt",
+                "host",
+                "started (UTC)",
+                "time",
+                "end",
+                "steps",
+                "lost",
+                "saves",
+                "saved",
+                "stood still",
+            ),
+            map(_row, attempts),
+        )
+    ]
     if len(attempts) < len(ledger.this_life):
         parts.append(f"The newest {len(attempts)} of {len(ledger.this_life)} attempts.")
     if goodput is not None and goodput.ratio is not None:
-        spent = [("steps that count", goodput.productive_secs), *((KINDS[kind], secs) for kind, secs in goodput.badput_secs.items() if secs)]
+        spent = [
+            ("steps that count", goodput.productive_secs),
+            *((KINDS[kind], secs) for kind, secs in goodput.badput_secs.items() if secs),
+        ]
         parts.append(f"**Goodput {goodput.ratio:.1%}** of {_span(goodput.wall_secs)}")
-        parts.append(_table(("time went into", "time", "part"), ((words, _span(secs), f"{secs / goodput.wall_secs:.1%}") for words, secs in spent)))
+        parts.append(
+            _table(
+                ("time went into", "time", "part"),
+                ((words, _span(secs), f"{secs / goodput.wall_secs:.1%}") for words, secs in spent),
+            )
+        )
     return "\n\n".join(parts)
 
 
 def _row(attempt: Attempt) -> Sequence[str]:
     went_on = "" if attempt.resumed_from is None else f", from step {attempt.resumed_from.step}"
-    return (f"{attempt.number}{went_on}", attempt.host, f"{datetime.fromtimestamp(attempt.start, UTC):%Y-%m-%d %H:%M:%S}",
-            _span(attempt.last_moment - attempt.start), attempt.cause or attempt.outcome, str(attempt.steps_done), str(attempt.steps_lost),
-            str(attempt.saves), size(attempt.saved_bytes), f"{attempt.stall_secs:.3f} s")
+    return (
+        f"{attempt.number}{went_on}",
+        attempt.host,
+        f"{datetime.fromtimestamp(attempt.start, UTC):%Y-%m-%d %H:%M:%S}",
+        _span(attempt.last_moment - attempt.start),
+        attempt.cause or attempt.outcome,
+        str(attempt.steps_done),
+        str(attempt.steps_lost),
+        str(attempt.saves),
+        size(attempt.saved_bytes),
+        f"{attempt.stall_secs:.3f} s",
+    )
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -1,4 +1,6 @@
-"""Who may be writing an event file now, as far as this machine can tell. No lock says so: TensorFlow's writers take none."""
+"""Who may be writing an event file now, as far as this machine can tell. No lock says so:
+TensorFlow's writers take none.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,9 @@ class OpenFiles:
     def holder(self, path: Path, by: Sequence[EventWriter]) -> str | None:
         """Who may write a file now, in words, or None where nobody does.
 
-        Processes of other machines cannot be asked: that those have ended is what the lock of the run says. In containers another one may have
-        our host and number. So what was written since this process began, and is not open here, is left to it, unless this process has made an
+        Processes of other machines cannot be asked: that those have ended is what the lock of the
+        run says. In containers another one may have our host and number. So what was written since
+        this process began, and is not open here, is left to it, unless this process has made an
         attempt before, whose files it may have closed.
 
         Args:

@@ -1,9 +1,11 @@
-"""Putting TensorBoard's event files in order where a run goes on: without it, they show what was trained twice as a zigzag, or for ever.
+"""Putting TensorBoard's event files in order where a run goes on: without it, they show what was
+trained twice as a zigzag, or for ever.
 
-Only files in which attempts of this run wrote are touched, and of those only the ones that hold orphans (see `orphans.py`). Such a file is written
-anew beside it, and synced; it is renamed to a name that TensorBoard does not read, and the new one takes its place. Whenever a process is killed,
-the next one finds the old file, or the new one, or finishes the second rename; nothing is deleted. A mark of the restart is for readers that hold
-the orphans in memory already.
+Only files in which attempts of this run wrote are touched, and of those only the ones that hold
+orphans (see `orphans.py`). Such a file is written anew beside it, and synced; it is renamed to a
+name that TensorBoard does not read, and the new one takes its place. Whenever a process is killed,
+the next one finds the old file, or the new one, or finishes the second rename; nothing is deleted.
+A mark of the restart is for readers that hold the orphans in memory already.
 
 None of this is worth an interruption of training: what cannot be done is said.
 """
@@ -46,9 +48,17 @@ def check_directory(directory: str | os.PathLike[str] | None) -> Path | None:
     """
     if directory is None:
         return None
-    if not isinstance(directory, str | os.PathLike) or not str(directory) or "\0" in str(directory) or "://" in str(directory):
-        raise ConfigError(f"tensorboard names the directory of the event files that the program writes, a path on a mounted file system, such as "
-                          f"'logs'. Received: tensorboard={directory!r}.")
+    if (
+        not isinstance(directory, str | os.PathLike)
+        or not str(directory)
+        or "\0" in str(directory)
+        or "://" in str(directory)
+    ):
+        raise ConfigError(
+            "tensorboard names the directory of the event files that the program writes, a path "
+            "on a mounted file system, such as "
+            f"'logs'. Received: tensorboard={directory!r}."
+        )
     return expanded(directory).absolute()
 
 
@@ -59,7 +69,8 @@ class RepairStart:
     Args:
         among: the attempts of this life, the present one last; see `orphans.writers`.
         step: the restored step, or None where the run begins.
-        settled: files of attempts before this one were put in order by it, and where a mark tells which steps they have, they are not read again.
+        settled: files of attempts before this one were put in order by it, and where a mark tells
+            which steps they have, they are not read again.
         mark: whether the restart is marked also where nothing has to go.
         now: seconds since the epoch.
     """
@@ -118,14 +129,26 @@ class _Directory:
 
     def put_in_order(self, names: Sequence[str]) -> None:
         self._finish(names)
-        there = [(named, named.by(self.start.among)) for named in map(Named.parse, sorted(self.path.iterdir())) if named is not None]
+        there = [
+            (named, named.by(self.start.among))
+            for named in map(Named.parse, sorted(self.path.iterdir()))
+            if named is not None
+        ]
         marks = [named for named, by in there if named.is_mark and by]
-        old, own, contents, ours, others = list[Named](), list[Named](), list[FoundEvents](), False, any(not by for _, by in there)
+        old, own, contents, ours, others = (
+            list[Named](),
+            list[Named](),
+            list[FoundEvents](),
+            False,
+            any(not by for _, by in there),
+        )
         before = self.done.points
         for named, by in there:
             if named.is_mark or not by:
                 continue
-            settled = bool(marks) and max(writer.attempt for writer in by) < self.start.settled  # without a mark nobody knows which steps are there
+            settled = (
+                bool(marks) and max(writer.attempt for writer in by) < self.start.settled
+            )  # without a mark nobody knows which steps are there
             holder, found = self._cut(named.path, by, settled)
             if found is None or found.is_anothers:
                 others = True
@@ -143,7 +166,9 @@ class _Directory:
             self.files.sync_dir(self.path)
 
     def _finish(self, names: Sequence[str]) -> None:
-        """What a killed process has begun: a new content that was not put in its place yet, or was not needed any more."""
+        """What a killed process has begun: a new content that was not put in its place yet, or was
+        not needed any more.
+        """
         for name in (name for name in names if name.startswith(CUTTING)):
             path = self.path / name
             named = Named.parse(cut_from(path))
@@ -155,8 +180,12 @@ class _Directory:
                 self.files.rename(path, named.path)
             self.files.sync_dir(self.path)
 
-    def _cut(self, path: Path, by: Sequence[EventWriter], settled: bool) -> tuple[str | None, FoundEvents | None]:
-        """Takes the orphans out of a file: who holds it, and what it holds then; None where that is not known."""
+    def _cut(
+        self, path: Path, by: Sequence[EventWriter], settled: bool
+    ) -> tuple[str | None, FoundEvents | None]:
+        """Takes the orphans out of a file: who holds it, and what it holds then; None where that is
+        not known.
+        """
         holder = None
         try:
             holder = self.held.holder(path, by)
@@ -205,7 +234,9 @@ class _Directory:
                     begin += len(data)
 
     def _put_before(self, old: Sequence[Named], time: int) -> list[Path]:
-        """Makes old files sort before those of this process, where a clock was set back or runs behind; where they are then."""
+        """Makes old files sort before those of this process, where a clock was set back or runs
+        behind; where they are then.
+        """
         paths = []
         for named in old:
             paths.append(named.path if named.time < time else named.before(time))
@@ -216,13 +247,25 @@ class _Directory:
     def _mark(self, old: Sequence[Path], contents: Sequence[FoundEvents]) -> None:
         """Marks the restart behind the last file of before.
 
-        Readers drop what they hold from the mark's step on, whatever its tag counts. So it is a step that nothing reaches that stays.
+        Readers drop what they hold from the mark's step on, whatever its tag counts. So it is a
+        step that nothing reaches that stays.
         """
         others = max(found.others_step for found in contents)
         step = others + 1 if others > 0 else 0
         if self.start.step is not None:
-            marks = [named.path for named in map(Named.parse, self.path.iterdir()) if named is not None and named.is_mark]
-            step = max([step, self.start.step + 1, *(found.last_step + 1 for found in contents), *map(restart_step, marks)])
+            marks = [
+                named.path
+                for named in map(Named.parse, self.path.iterdir())
+                if named is not None and named.is_mark
+            ]
+            step = max(
+                [
+                    step,
+                    self.start.step + 1,
+                    *(found.last_step + 1 for found in contents),
+                    *map(restart_step, marks),
+                ]
+            )
         target = mark_after(max(old), self.start.among[-1].attempt)
         self.files.create(cutting(target), restart(step, self.start.now))
         self.files.remove_file(target)  # of a run that is restored twice by one process

@@ -1,6 +1,8 @@
-"""The run's own event files, in `<run>/tensorboard/`: what its saves cost, how it stands, and its history.
+"""The run's own event files, in `<run>/tensorboard/`: what its saves cost, how it stands, and its
+history.
 
-They are written on a thread of their own, so that neither training nor a save ever waits for them; what cannot be written is said once.
+They are written on a thread of their own, so that neither training nor a save ever waits for them;
+what cannot be written is said once.
 """
 
 from __future__ import annotations
@@ -28,10 +30,13 @@ from ckptkit.tensorboard.event_files import READ, beginning, scalars, text
 from ckptkit.tensorboard.history_text import history
 
 _END_SECS = 2.0
-"""How long the end of an attempt waits for the last points: storage that is cut off never answers."""
+"""How long the end of an attempt waits for the last points: storage that is cut off never answers.
+"""
 
 _SHARE = 0.01
-"""What part of the time the history and goodput may take, which are reckoned from the whole journal."""
+"""What part of the time the history and goodput may take, which are reckoned from the whole
+journal.
+"""
 
 _HISTORY = ".history"
 
@@ -65,7 +70,9 @@ class RunEvents:
         journal: of the attempt.
     """
 
-    def __init__(self, files: FileSystem, layout: RunLayout, clock: Clock, journal: Journal) -> None:
+    def __init__(
+        self, files: FileSystem, layout: RunLayout, clock: Clock, journal: Journal
+    ) -> None:
         self._files, self._layout, self._clock, self._journal = files, layout, clock, journal
         self._waiting: queue.SimpleQueue[SaveSummary | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -79,7 +86,9 @@ class RunEvents:
         """A checkpoint was committed; returns at once."""
         self._waiting.put(save)
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="ckptkit-tensorboard", daemon=True)
+            self._thread = threading.Thread(
+                target=self._work, name="ckptkit-tensorboard", daemon=True
+            )
             try:
                 self._thread.start()
             except RuntimeError as error:  # no further thread, or the interpreter is on its way out
@@ -100,15 +109,29 @@ class RunEvents:
             if self._last is not None:
                 self._tell_history(self._last.step)
         except StorageError as error:
-            logger.warning("no further points of the run's own for TensorBoard in %s; training and checkpoints are not affected: %s",
-                           self._layout.tensorboard, error)
+            logger.warning(
+                "no further points of the run's own for TensorBoard in %s; training and "
+                "checkpoints are not affected: %s",
+                self._layout.tensorboard,
+                error,
+            )
         except CheckpointError as error:
             logger.debug("the run is another process's now: %s", error)
-        except Exception as error:  # whatever it is: nobody waits for these points, and nobody would see it here
-            logger.warning("no further points of the run's own for TensorBoard: %s: %s", type(error).__name__, error)
+        except (
+            Exception
+        ) as error:  # whatever it is: nobody waits for these points, and nobody would see it here
+            logger.warning(
+                "no further points of the run's own for TensorBoard: %s: %s",
+                type(error).__name__,
+                error,
+            )
 
     def _point(self, save: SaveSummary) -> None:
-        values = {"save/stall_secs": save.stall_secs, "save/write_secs": save.write_secs, "save/size_bytes": float(save.size_bytes)}
+        values = {
+            "save/stall_secs": save.stall_secs,
+            "save/write_secs": save.write_secs,
+            "save/size_bytes": float(save.size_bytes),
+        }
         if self._last is not None:
             values["save/interval_secs"] = save.saved_at - self._last.saved_at
         self._last = save
@@ -119,13 +142,18 @@ class RunEvents:
             goodput = self._tell_history(save.step)
             if goodput is not None and goodput.ratio is not None:
                 values["goodput"] = goodput.ratio
-        self._write(scalars(save.step, save.saved_at, values))  # by that time it stays where the run goes on from this save
+        self._write(
+            scalars(save.step, save.saved_at, values)
+        )  # by that time it stays where the run goes on from this save
 
     def _memory(self) -> Mapping[str, float]:
         try:
             machine = psutil.virtual_memory()
-            return {"memory/process_bytes": float(psutil.Process().memory_info().rss), "memory/host_free_bytes": float(machine.available),
-                    "memory/host_used_bytes": float(machine.total - machine.available)}
+            return {
+                "memory/process_bytes": float(psutil.Process().memory_info().rss),
+                "memory/host_free_bytes": float(machine.available),
+                "memory/host_used_bytes": float(machine.total - machine.available),
+            }
         except psutil.Error as error:
             logger.debug("memory is not measured: %s", error)
             return {}
@@ -136,7 +164,10 @@ class RunEvents:
             return
         self._files.make_dir(self._layout.tensorboard)
         now = self._clock.now()
-        path = self._layout.tensorboard / f"{READ}{int(now):010d}.{socket.gethostname()}.{os.getpid()}.{self._journal.attempt}.ckptkit"
+        path = (
+            self._layout.tensorboard
+            / f"{READ}{int(now):010d}.{socket.gethostname()}.{os.getpid()}.{self._journal.attempt}.ckptkit"
+        )
         self._files.create(path, beginning(now) + data)
         self._path = path
 
@@ -149,7 +180,10 @@ class RunEvents:
         self._files.make_dir(directory)
         old = [path for path in directory.iterdir() if path.name.endswith(_HISTORY)]
         number = max((int(path.name.split(".")[-2]) for path in old), default=0) + 1
-        self._files.create(directory / f"{READ}{number:010d}{_HISTORY}", beginning(now) + text(step, now, "history", history(ledger, goodput)))
+        self._files.create(
+            directory / f"{READ}{number:010d}{_HISTORY}",
+            beginning(now) + text(step, now, "history", history(ledger, goodput)),
+        )
         for path in old:
             self._files.remove_file(path)
         self._again_at = time.monotonic() + (time.monotonic() - began) / _SHARE

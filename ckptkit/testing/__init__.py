@@ -1,4 +1,5 @@
-"""For tests of what must survive: disks that refuse, tear and lose, and a clock that stands still. Also for tests of your own.
+"""For tests of what must survive: disks that refuse, tear and lose, and a clock that stands still.
+Also for tests of your own.
 
 Pass `files=FaultyFiles()` and `clock=FakeClock()` to a `ckptkit.CheckpointManager`.
 """
@@ -8,7 +9,15 @@ from ckptkit.testing.fake_clock import FakeClock
 from ckptkit.testing.faulty_files import FaultyFiles
 from ckptkit.testing.power_loss import PowerLoss, all_lost, nothing_lost, write_tree
 
-__all__ = ["FakeClock", "FaultyFiles", "Operation", "PowerLoss", "all_lost", "nothing_lost", "write_tree"]
+__all__ = [
+    "FakeClock",
+    "FaultyFiles",
+    "Operation",
+    "PowerLoss",
+    "all_lost",
+    "nothing_lost",
+    "write_tree",
+]
 
 Step = Operation
 """The name that `Operation` had in the first version."""

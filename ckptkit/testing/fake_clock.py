@@ -49,9 +49,14 @@ class FakeClock:
             ValueError: where `secs` is negative: `set_back` is what a wrong clock does.
         """
         if secs < 0:
-            raise ValueError(f"Time does not go back by itself. Received: {secs} seconds; see FakeClock.set_back.")
+            raise ValueError(
+                f"Time does not go back by itself. Received: {secs} seconds; see "
+                "FakeClock.set_back."
+            )
         self._passed += secs
 
     def set_back(self, secs: float) -> None:
-        """Puts the clock that people read back, as an administrator or a time server may do; `monotonic` does not notice."""
+        """Puts the clock that people read back, as an administrator or a time server may do;
+        `monotonic` does not notice.
+        """
         self._shift -= secs

@@ -33,10 +33,12 @@ class _Fault:
 
 
 class FaultyFiles(FileSystem):
-    """The real file system, with faults: operations that fail, writes that are torn, a process that dies between two operations.
+    """The real file system, with faults: operations that fail, writes that are torn, a process that
+    dies between two operations.
 
-    Every operation that ckptkit performs in a run directory is a step: one `mkdir`, `write`, `fsync`, `rename`, `unlink` and so on. What
-    TensorFlow writes itself is none. Several faults may be set; the first that meets a step strikes.
+    Every operation that ckptkit performs in a run directory is a step: one `mkdir`, `write`,
+    `fsync`, `rename`, `unlink` and so on. What TensorFlow writes itself is none. Several faults may
+    be set; the first that meets a step strikes.
 
     Attributes:
         steps: what was done, in its order; what was refused is not in it.
@@ -64,8 +66,15 @@ class FaultyFiles(FileSystem):
         self.reached = 0
         self._faults: list[_Fault] = []
 
-    def fail(self, number: int = errno.EIO, *, at: int = 1, when: Predicate | None = None, times: int | None = 1,
-             after_bytes: int | None = None) -> None:
+    def fail(
+        self,
+        number: int = errno.EIO,
+        *,
+        at: int = 1,
+        when: Predicate | None = None,
+        times: int | None = 1,
+        after_bytes: int | None = None,
+    ) -> None:
         """From now on, lets a step fail.
 
         Args:
@@ -73,7 +82,8 @@ class FaultyFiles(FileSystem):
             at: which of the steps that count: 1 is the next.
             when: which steps count; by default all.
             times: how many fail from there on; None for all.
-            after_bytes: where the step is a write, so many of its bytes are written before it fails.
+            after_bytes: where the step is a write, so many of its bytes are written before it
+                fails.
 
         Raises:
             ValueError: where `at` or `times` is no positive number.
@@ -84,7 +94,14 @@ class FaultyFiles(FileSystem):
 
         self._add(_Fault(refuse, when, at, times, after_bytes))
 
-    def kill(self, *, at: int = 1, when: Predicate | None = None, after: bool = False, after_bytes: int | None = None) -> None:
+    def kill(
+        self,
+        *,
+        at: int = 1,
+        when: Predicate | None = None,
+        after: bool = False,
+        after_bytes: int | None = None,
+    ) -> None:
         """Lets this process die by SIGKILL right before a step, or right after it.
 
         Args:
@@ -113,7 +130,7 @@ class FaultyFiles(FileSystem):
         if fault is not None:
             self.reached += 1
             if fault.after_bytes is not None and isinstance(step, Append):
-                self._perform(Append(step.path, step.data[:fault.after_bytes]))
+                self._perform(Append(step.path, step.data[: fault.after_bytes]))
             fault.strike(step)
         self._perform(step)
 
@@ -123,5 +140,8 @@ class FaultyFiles(FileSystem):
 
     def _add(self, fault: _Fault) -> None:
         if fault.at < 1 or (fault.times is not None and fault.times < 1):
-            raise ValueError(f"Steps count from 1, and a fault strikes at least once. Received: at={fault.at}, times={fault.times}.")
+            raise ValueError(
+                f"Steps count from 1, and a fault strikes at least once. Received: at={fault.at}, "
+                f"times={fault.times}."
+            )
         self._faults.append(fault)

@@ -1,8 +1,10 @@
 """What a file system may keep when the power goes.
 
-POSIX promises little: the content of a file is on the disk when the file was synced, a name when its directory was. Everything else may be there or
-not, each by itself: of two renames the later one only, of unsynced data none, a part, or its length without its bytes. Journaling file systems are
-kinder in practice, each in another way; what survives every outcome of this model survives them all.
+POSIX promises little: the content of a file is on the disk when the file was synced, a name when
+its directory was. Everything else may be there or not, each by itself: of two renames the later one
+only, of unsynced data none, a part, or its length without its bytes. Journaling file systems are
+kinder in practice, each in another way; what survives every outcome of this model survives them
+all.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from ckptkit.storage.operations import (
 )
 
 Decide = Callable[[int], int]
-"""Which of so many outcomes: 0 is that nothing of a change was kept, the last one that all of it was."""
+"""Which of so many outcomes: 0 is that nothing of a change was kept, the last one that all of it
+was.
+"""
 
 
 def all_lost(outcomes: int) -> int:
@@ -90,7 +94,8 @@ class _Change:
 
 
 class PowerLoss:
-    """Follows the steps that are done in a directory, and tells what might be left of it if the power went now.
+    """Follows the steps that are done in a directory, and tells what might be left of it if the
+    power went now.
 
     All that is there at first is durable.
 
@@ -98,7 +103,8 @@ class PowerLoss:
         root: the directory. Only steps inside it count.
 
     Raises:
-        ValueError: for a step that cannot be followed: the directory was changed by somebody else too.
+        ValueError: for a step that cannot be followed: the directory was changed by somebody else
+            too.
 
     Example:
         >>> import pathlib
@@ -132,14 +138,18 @@ class PowerLoss:
                 try:
                     self._apply(step)
                 except (KeyError, AttributeError) as error:
-                    raise ValueError(f"{step} does not fit what was done before: is there another writer in {self._root}?") from error
+                    raise ValueError(
+                        f"{step} does not fit what was done before: is there another writer in "
+                        f"{self._root}?"
+                    ) from error
 
     def left(self, decide: Decide) -> dict[str, bytes | None]:
         """One outcome of a loss of power at this moment.
 
         Args:
-            decide: is asked for each change that is not durable what became of it; `random.Random(seed).randrange` is a sound choice, and
-                `all_lost` and `nothing_lost` are the extremes.
+            decide: is asked for each change that is not durable what became of it;
+                `random.Random(seed).randrange` is a sound choice, and `all_lost` and `nothing_lost`
+                are the extremes.
 
         Returns:
             The content of each file by its path, and None for each directory that is empty.
@@ -203,14 +213,20 @@ class PowerLoss:
             del went[0].now[went[1]]
         if came is not None:
             came[0].now[came[1]] = node
-        waits_for = list({id(place[0]): place[0] for place in (went, came) if place is not None}.values())
+        waits_for = list(
+            {id(place[0]): place[0] for place in (went, came) if place is not None}.values()
+        )
         self._changes.append(_Change(node, went, came, waits_for))
 
     def _settle(self, change: _Change) -> None:
         """Makes a change durable, and with it what was done to the same thing before."""
         _move(change, self._places, lambda directory: directory.durable)
         number = self._changes.index(change)
-        self._changes = [each for n, each in enumerate(self._changes) if n > number or each.node is not change.node]
+        self._changes = [
+            each
+            for n, each in enumerate(self._changes)
+            if n > number or each.node is not change.node
+        ]
 
     def _node(self, path: Path) -> _Node:
         node: _Node = self._tree
@@ -243,9 +259,13 @@ def _as_dir(node: _Node) -> _Dir:
     return node
 
 
-def _move(change: _Change, places: dict[int, _Place], entries: Callable[[_Dir], dict[str, _Node]]) -> None:
+def _move(
+    change: _Change, places: dict[int, _Place], entries: Callable[[_Dir], dict[str, _Node]]
+) -> None:
     """Whatever else was lost: a thing has one name, and a change that was kept says which."""
-    if (place := places.pop(id(change.node), None)) is not None and entries(place[0]).get(place[1]) is change.node:
+    if (place := places.pop(id(change.node), None)) is not None and entries(place[0]).get(
+        place[1]
+    ) is change.node:
         del entries(place[0])[place[1]]
     if change.target is not None:
         entries(change.target[0])[change.target[1]] = change.node
@@ -257,14 +277,24 @@ def _survivor(file: _File, decide: Decide) -> bytes:
     if file.now == file.durable:
         return file.now
     begin = file.durable if file.now.startswith(file.durable) else b""
-    added = file.now[len(begin):]
-    half = added[:len(added) // 2]
-    outcomes = [file.durable, begin + half, begin + bytes(len(added)), begin + half + bytes(len(added) - len(half)), file.now]
+    added = file.now[len(begin) :]
+    half = added[: len(added) // 2]
+    outcomes = [
+        file.durable,
+        begin + half,
+        begin + bytes(len(added)),
+        begin + half + bytes(len(added) - len(half)),
+        file.now,
+    ]
     return outcomes[decide(len(outcomes))]
 
 
-def _flat(directory: _Dir, path: str, entries: Callable[[_Dir], dict[str, _Node]],
-          content: Callable[[_File], bytes]) -> Iterator[tuple[str, bytes | None]]:
+def _flat(
+    directory: _Dir,
+    path: str,
+    entries: Callable[[_Dir], dict[str, _Node]],
+    content: Callable[[_File], bytes],
+) -> Iterator[tuple[str, bytes | None]]:
     for name, node in sorted(entries(directory).items()):
         if isinstance(node, _File):
             yield path + name, content(node)
@@ -275,7 +305,8 @@ def _flat(directory: _Dir, path: str, entries: Callable[[_Dir], dict[str, _Node]
 
 
 def write_tree(tree: dict[str, bytes | None], directory: Path) -> None:
-    """Makes the files and directories that `PowerLoss.left` tells of, to look at them as the next process would.
+    """Makes the files and directories that `PowerLoss.left` tells of, to look at them as the next
+    process would.
 
     Args:
         tree: content by path; None is a directory.

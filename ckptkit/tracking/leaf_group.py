@@ -15,10 +15,12 @@ from ckptkit.tracking.leaves import Leaf, Tensors, VariableLeaf
 
 
 class LeafGroup:
-    """Leaves that are captured together. What does not change from one time to the next is prepared once.
+    """Leaves that are captured together. What does not change from one time to the next is prepared
+    once.
 
-    Variables in the host's memory are read by one operation. They copy on write: what is read shares its buffer, and the next update takes a
-    new one. (After a sparse update, as an `Embedding` makes them, they copy on reading.) From an accelerator a value is copied.
+    Variables in the host's memory are read by one operation. They copy on write: what is read
+    shares its buffer, and the next update takes a new one. (After a sparse update, as an
+    `Embedding` makes them, they copy on reading.) From an accelerator a value is copied.
 
     Args:
         leaves: in their order.
@@ -27,7 +29,9 @@ class LeafGroup:
     def __init__(self, leaves: Iterable[Leaf]) -> None:
         self.leaves = tuple(leaves)
         near = [leaf for leaf in self.leaves if _is_near(leaf)]
-        self._read = tf_checkpoint.variables_reader([leaf.variable for leaf in near if isinstance(leaf, VariableLeaf)])
+        self._read = tf_checkpoint.variables_reader(
+            [leaf.variable for leaf in near if isinstance(leaf, VariableLeaf)]
+        )
         self._others = [leaf for leaf in self.leaves if not _is_near(leaf)]
 
     def capture(self) -> Captured:
@@ -51,7 +55,9 @@ class Captured:
 
     @cached_property
     def values(self) -> list[Tensors]:
-        """The values of each leaf. Put together when it is first asked for, which is not where training waits."""
+        """The values of each leaf. Put together when it is first asked for, which is not where
+        training waits.
+        """
         near, others = iter(self.near), iter(self.others)
         return [{"": next(near)} if _is_near(leaf) else next(others) for leaf in self.leaves]
 
@@ -64,8 +70,8 @@ def _is_near(leaf: Leaf) -> bool:
 def no_collection() -> Iterator[None]:
     """No garbage is looked for while the block runs.
 
-    Ten thousand new tensors let Python look at every object of the program, TensorFlow's million among them, for a quarter of a second; there
-    is no garbage among them.
+    Ten thousand new tensors let Python look at every object of the program, TensorFlow's million
+    among them, for a quarter of a second; there is no garbage among them.
     """
     enabled = gc.isenabled()
     gc.disable()

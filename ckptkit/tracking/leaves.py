@@ -1,4 +1,6 @@
-"""The leaves of the tracked state: things that have values, can give them away and can take them back."""
+"""The leaves of the tracked state: things that have values, can give them away and can take them
+back.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,10 @@ class VariableLeaf:
     @functools.cached_property
     def is_near(self) -> bool:
         """Whether it is one variable in the host's memory."""
-        return not isinstance(self.variable, tf.distribute.DistributedValues) and "CPU" in self.variable.device.upper()
+        return (
+            not isinstance(self.variable, tf.distribute.DistributedValues)
+            and "CPU" in self.variable.device.upper()
+        )
 
     def capture(self) -> Tensors:
         with tf.device("CPU:0"):
@@ -82,16 +87,27 @@ class TrackableLeaf:
 
     def capture(self) -> Tensors:
         try:
-            # A table gives its memory away and writes on in it; what an iterator gives is a value of its own.
-            return {name: tensor if tensor.dtype == tf.variant else tf.raw_ops.DeepCopy(x=tensor)
-                    for name, tensor in tf_checkpoint.serialize(self.trackable).items()}
+            # A table gives its memory away and writes on in it; what an iterator gives is a value
+            # of its own.
+            return {
+                name: tensor if tensor.dtype == tf.variant else tf.raw_ops.DeepCopy(x=tensor)
+                for name, tensor in tf_checkpoint.serialize(self.trackable).items()
+            }
         except (tf.errors.OpError, NotImplementedError) as error:
             iterator = isinstance(self.trackable, tf.data.Iterator)
             raise ConfigError(
-                f"{self.path!r} ({self.key}), {'an iterator of tf.data' if iterator else type(self.trackable).__name__}, cannot be saved by "
+                f"{self.path!r} ({self.key}), "
+                f"{'an iterator of tf.data' if iterator else type(self.trackable).__name__}, "
+                "cannot be saved by "
                 f"TensorFlow: {_first_line(error)}."
-                + (" Pipelines with from_generator, py_function, numpy_function or random operations inside map cannot. Leave it out of "
-                   "state, or build the pipeline without them." if iterator else " Leave it out of state.")) from error
+                + (
+                    " Pipelines with from_generator, py_function, numpy_function or random "
+                    "operations inside map cannot. Leave it out of "
+                    "state, or build the pipeline without them."
+                    if iterator
+                    else " Leave it out of state."
+                )
+            ) from error
 
     def assign(self, tensors: Mapping[str, tf.Tensor]) -> None:
         tf_checkpoint.deserialize(self.trackable, tensors)
@@ -124,7 +140,9 @@ class PythonLeaf:
             arrays = [tensors[f"arrays/{index}"].numpy() for index in range(len(tensors) - 1)]
             text = tensors[""].numpy().decode()
         except (KeyError, AttributeError, UnicodeDecodeError) as error:
-            raise CorruptCheckpointError(f"The saved Python state of {self.path!r} is not whole.") from error
+            raise CorruptCheckpointError(
+                f"The saved Python state of {self.path!r} is not whole."
+            ) from error
         return python_state.decode(text, arrays, repr(self.path))
 
 

@@ -11,7 +11,17 @@ import numpy as np
 
 from ckptkit.errors import ConfigError, CorruptCheckpointError
 
-_MARKS = ("__tuple__", "__items__", "__bytes__", "__array__", "__scalar__", "__float__", "__int__", "__set__", "__frozenset__")
+_MARKS = (
+    "__tuple__",
+    "__items__",
+    "__bytes__",
+    "__array__",
+    "__scalar__",
+    "__float__",
+    "__int__",
+    "__set__",
+    "__frozenset__",
+)
 _LONGEST_INT_BITS = 4096  # Python refuses to spell longer ones in decimal digits
 
 
@@ -19,8 +29,8 @@ def encode(value: object, where: str) -> tuple[str, list[np.ndarray[Any, Any]]]:
     """JSON for a value, and the arrays that it refers to.
 
     Args:
-        value: None, bool, int of any size, float, str, bytes, NumPy scalars and arrays, and lists, tuples, sets and
-            dictionaries of them.
+        value: None, bool, int of any size, float, str, bytes, NumPy scalars and arrays, and lists,
+            tuples, sets and dictionaries of them.
         where: how to name the value in a message.
 
     Returns:
@@ -33,12 +43,19 @@ def encode(value: object, where: str) -> tuple[str, list[np.ndarray[Any, Any]]]:
     try:
         return json.dumps(_encode(value, where, arrays, ())), arrays
     except RecursionError as error:
-        raise ConfigError(f"{where} is nested too deeply to be saved. Return plainer values from get_state().") from error
+        raise ConfigError(
+            f"{where} is nested too deeply to be saved. Return plainer values from get_state()."
+        ) from error
 
 
-def _encode(value: object, where: str, arrays: list[np.ndarray[Any, Any]], above: tuple[int, ...]) -> object:
+def _encode(
+    value: object, where: str, arrays: list[np.ndarray[Any, Any]], above: tuple[int, ...]
+) -> object:
     if id(value) in above:
-        raise ConfigError(f"{where} contains itself, which JSON cannot hold. Return plain values from get_state().")
+        raise ConfigError(
+            f"{where} contains itself, which JSON cannot hold. Return plain values from "
+            "get_state()."
+        )
     above = (*above, id(value))
     if value is None or isinstance(value, bool | str):
         return value
@@ -49,35 +66,69 @@ def _encode(value: object, where: str, arrays: list[np.ndarray[Any, Any]], above
     if isinstance(value, bytes):
         return {"__bytes__": base64.b64encode(value).decode()}
     if isinstance(value, np.ndarray | np.generic):
-        if value.dtype.kind not in "biufc" or value.dtype.char in "gG" or isinstance(value, np.ma.MaskedArray):
-            raise ConfigError(f"{where} is a NumPy {type(value).__name__} of {value.dtype}. Expected plain arrays of numbers or booleans of up "
-                              f"to 64 bits a part; turn it into a list.")
+        if (
+            value.dtype.kind not in "biufc"
+            or value.dtype.char in "gG"
+            or isinstance(value, np.ma.MaskedArray)
+        ):
+            raise ConfigError(
+                f"{where} is a NumPy {type(value).__name__} of {value.dtype}. Expected plain "
+                "arrays of numbers or booleans of up "
+                f"to 64 bits a part; turn it into a list."
+            )
         arrays.append(np.asarray(value, dtype=value.dtype.newbyteorder("=")))
         mark = "__array__" if isinstance(value, np.ndarray) else "__scalar__"
         return {mark: len(arrays) - 1}
     if isinstance(value, list):
         return [_encode(item, f"{where}[{i}]", arrays, above) for i, item in enumerate(value)]
     if isinstance(value, tuple):
-        return {"__tuple__": [_encode(item, f"{where}[{i}]", arrays, above) for i, item in enumerate(value)]}
+        return {
+            "__tuple__": [
+                _encode(item, f"{where}[{i}]", arrays, above) for i, item in enumerate(value)
+            ]
+        }
     if isinstance(value, set | frozenset):
         mark = "__set__" if isinstance(value, set) else "__frozenset__"
         where = f"{where} (an element)"
-        return {mark: [_encode(item, where, arrays, above) for item in sorted(value, key=lambda item: _order(item, where, above))]}
+        return {
+            mark: [
+                _encode(item, where, arrays, above)
+                for item in sorted(value, key=lambda item: _order(item, where, above))
+            ]
+        }
     if isinstance(value, dict):
         if all(isinstance(key, str) and key not in _MARKS for key in value):
-            return {key: _encode(item, f"{where}[{key!r}]", arrays, above) for key, item in value.items()}
-        return {"__items__": [[_encode(key, f"{where} (a key)", arrays, above), _encode(item, f"{where}[{key!r}]", arrays, above)]
-                              for key, item in value.items()]}
+            return {
+                key: _encode(item, f"{where}[{key!r}]", arrays, above)
+                for key, item in value.items()
+            }
+        return {
+            "__items__": [
+                [
+                    _encode(key, f"{where} (a key)", arrays, above),
+                    _encode(item, f"{where}[{key!r}]", arrays, above),
+                ]
+                for key, item in value.items()
+            ]
+        }
     if isinstance(value, float):
         return _encode(float(value), where, arrays, above)
-    raise ConfigError(f"{where} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be saved. Expected None, "
-                      f"bool, int, float, str, bytes, NumPy arrays, and lists, tuples, sets, dictionaries of them.")
+    raise ConfigError(
+        f"{where} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be "
+        "saved. Expected None, "
+        "bool, int, float, str, bytes, NumPy arrays, and lists, tuples, sets, dictionaries of "
+        "them."
+    )
 
 
 def _order(item: object, where: str, above: tuple[int, ...]) -> tuple[str, list[bytes]]:
-    """Where an element of a set stands. Not by its repr: that of a set in a set follows the order in which the inner one was filled."""
+    """Where an element of a set stands. Not by its repr: that of a set in a set follows the order
+    in which the inner one was filled.
+    """
     arrays: list[np.ndarray[Any, Any]] = []
-    return json.dumps(_encode(item, where, arrays, above)), [array.dtype.str.encode() + array.tobytes() for array in arrays]
+    return json.dumps(_encode(item, where, arrays, above)), [
+        array.dtype.str.encode() + array.tobytes() for array in arrays
+    ]
 
 
 def decode(text: str, arrays: list[np.ndarray[Any, Any]], where: str) -> Any:
@@ -89,7 +140,9 @@ def decode(text: str, arrays: list[np.ndarray[Any, Any]], where: str) -> Any:
     try:
         return _decode(json.loads(text), arrays)
     except (ValueError, TypeError, IndexError, KeyError, RecursionError) as error:
-        raise CorruptCheckpointError(f"The saved Python state of {where} cannot be read: {error}.") from error
+        raise CorruptCheckpointError(
+            f"The saved Python state of {where} cannot be read: {error}."
+        ) from error
 
 
 def _decode(value: Any, arrays: list[np.ndarray[Any, Any]]) -> Any:
@@ -98,7 +151,7 @@ def _decode(value: Any, arrays: list[np.ndarray[Any, Any]]) -> Any:
     if not isinstance(value, dict):
         return value
     if len(value) == 1:
-        (mark, inner), = value.items()
+        ((mark, inner),) = value.items()
         if mark == "__tuple__":
             return tuple(_decode(item, arrays) for item in inner)
         if mark == "__set__":

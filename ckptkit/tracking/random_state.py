@@ -14,7 +14,8 @@ class ProcessRandom:
     """The process's random states, as an entry of the state.
 
     Attributes:
-        only_keras: leave Python's and NumPy's alone when states are given back: data that is drawn again has moved them already.
+        only_keras: leave Python's and NumPy's alone when states are given back: data that is drawn
+            again has moved them already.
     """
 
     def __init__(self) -> None:

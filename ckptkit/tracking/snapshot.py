@@ -36,7 +36,9 @@ class Snapshot:
 
     @cached_property
     def tensors(self) -> dict[str, tuple[TensorEntry, tf.Tensor]]:
-        """What is known of each tensor, and itself, by key. Described when it is first asked for, which is not where training waits."""
+        """What is known of each tensor, and itself, by key. Described when it is first asked for,
+        which is not where training waits.
+        """
         found = {}
         for leaf, values in self.values:
             described = _describe(leaf)
@@ -55,8 +57,12 @@ class Snapshot:
     @property
     def size_bytes(self) -> int:
         """How much memory the values take, as far as that is known."""
-        return sum(tensor.dtype.size * int(tensor.shape.num_elements() or 0) for _, values in self.values for tensor in values.values()
-                   if tensor.dtype not in (tf.string, tf.variant))
+        return sum(
+            tensor.dtype.size * int(tensor.shape.num_elements() or 0)
+            for _, values in self.values
+            for tensor in values.values()
+            if tensor.dtype not in (tf.string, tf.variant)
+        )
 
 
 def take(tracked: Tracked) -> Snapshot:
@@ -75,9 +81,18 @@ def take(tracked: Tracked) -> Snapshot:
 def _describe(leaf: Leaf) -> TensorEntry:
     """What is known of a leaf without reading its values."""
     variable = getattr(leaf, "variable", None)
-    shape = None if variable is None or variable.shape.rank is None else tuple(variable.shape.as_list())
+    shape = (
+        None if variable is None or variable.shape.rank is None else tuple(variable.shape.as_list())
+    )
     dtype = "" if variable is None else variable.dtype.name
-    return TensorEntry(key=leaf.key, kind=leaf.kind, path=leaf.path, shape=shape, dtype=dtype, trainable=leaf.trainable)
+    return TensorEntry(
+        key=leaf.key,
+        kind=leaf.kind,
+        path=leaf.path,
+        shape=shape,
+        dtype=dtype,
+        trainable=leaf.trainable,
+    )
 
 
 def specs(tracked: Tracked) -> list[TensorEntry]:
@@ -86,12 +101,17 @@ def specs(tracked: Tracked) -> list[TensorEntry]:
 
 
 def with_result(taken: Snapshot, tracked: Tracked) -> Snapshot:
-    """A snapshot, and beside it the weights of now, where they have been replaced since it was taken.
+    """A snapshot, and beside it the weights of now, where they have been replaced since it was
+    taken.
 
     Keras does that at the end of training: averages of the weights, or the best ones.
     """
     then = {leaf.key: values[""] for leaf, values in taken.values if leaf.kind == "variable"}
-    now = {leaf.key: leaf.capture()[""] for leaf in tracked.leaves if leaf.key.split("/")[1] == "weights" and leaf.key in then}
+    now = {
+        leaf.key: leaf.capture()[""]
+        for leaf in tracked.leaves
+        if leaf.key.split("/")[1] == "weights" and leaf.key in then
+    }
     if all(_same_bits(then[key], tensor) for key, tensor in now.items()):
         return taken
     return replace(taken, results=now)

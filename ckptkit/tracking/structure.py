@@ -1,4 +1,6 @@
-"""Whether the things with values that were found in the state are still all that there are, without looking for them again."""
+"""Whether the things with values that were found in the state are still all that there are, without
+looking for them again.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,8 @@ from ckptkit.tracking.walk import follows_attributes, may_lead_on, visit
 class Structure:
     """What leads to what, at one moment: every object that leads on, and to which objects.
 
-    Looking for everything takes milliseconds for a model and a quarter of a second for ten thousand variables; asking whether
-    something has changed takes a fraction of that.
+    Looking for everything takes milliseconds for a model and a quarter of a second for ten thousand
+    variables; asking whether something has changed takes a fraction of that.
 
     Args:
         roots: where to begin.
@@ -64,11 +66,26 @@ class Structure:
     def _now(self) -> tuple[list[int], ...]:
         leads, skipped = may_lead_on, object_attributes.NOT_FOLLOWED
         return (
-            [id(item) for each in self._dicts for name, item in each.items() if leads[type(item)] and name not in skipped],
+            [
+                id(item)
+                for each in self._dicts
+                for name, item in each.items()
+                if leads[type(item)] and name not in skipped
+            ],
             [id(item) for each in self._sequences for item in each if leads[type(item)]],
             [len(each) for each in self._sequences],
             [identity for each in self._sets for identity in sorted(map(id, each))],
-            [id(item) for each in self._slotted for _, item in object_attributes.attributes(each) if leads[type(item)]],
-            [id(item) for each in self._trackables for item in tf.train.TrackableView.children(each).values() if leads[type(item)]],
+            [
+                id(item)
+                for each in self._slotted
+                for _, item in object_attributes.attributes(each)
+                if leads[type(item)]
+            ],
+            [
+                id(item)
+                for each in self._trackables
+                for item in tf.train.TrackableView.children(each).values()
+                if leads[type(item)]
+            ],
             [tf_checkpoint.uninitialized(each) for each in self._without_value],
         )

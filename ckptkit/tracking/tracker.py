@@ -1,6 +1,7 @@
 """From `state={...}` to leaves: every variable once, under a key of ckptkit's own.
 
-Identity is structure and position: the same program gives the same keys, whatever numbers Keras has put behind its names.
+Identity is structure and position: the same program gives the same keys, whatever numbers Keras has
+put behind its names.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ class OwnLeaves(Protocol):
     """An entry of the state that knows its leaves itself."""
 
     def leaves(self, name: str) -> list[Leaf]:
-        """The leaves of now; those with the role `data` may be missing in the program or in the checkpoint."""
+        """The leaves of now; those with the role `data` may be missing in the program or in the
+        checkpoint.
+        """
         ...
 
 
@@ -62,23 +65,39 @@ def check_state(state: Mapping[str, Any]) -> None:
         ConfigError: where a name cannot be part of a key, or a value is nothing that can be saved.
     """
     if not isinstance(state, Mapping) or not state:
-        raise ConfigError(f"state names what is to be saved, as in state={{'model': model}}. Received: {state!r}.")
+        raise ConfigError(
+            f"state names what is to be saved, as in state={{'model': model}}. Received: {state!r}."
+        )
     for name, value in state.items():
-        if not isinstance(name, str) or not _NAME.fullmatch(name) or hasattr(tf.train.Checkpoint, name) or name in _OURS:
-            raise ConfigError(f"A name in state becomes part of TensorFlow's keys: letters, digits, '_' and '-', not beginning "
-                              f"with a digit, and none of {_reserved()}. Received: {name!r}.")
+        if (
+            not isinstance(name, str)
+            or not _NAME.fullmatch(name)
+            or hasattr(tf.train.Checkpoint, name)
+            or name in _OURS
+        ):
+            raise ConfigError(
+                "A name in state becomes part of TensorFlow's keys: letters, digits, '_' and "
+                "'-', not beginning "
+                f"with a digit, and none of {_reserved()}. Received: {name!r}."
+            )
         unknown = _unknown(value, f"state[{name!r}]")
         if unknown is not None:
             where, thing = unknown
             raise ConfigError(
-                f"{where} is {_kind_of(thing)}, which cannot be saved. Expected a Keras model, layer, metric or optimizer, a tf.Variable, "
-                f"tf.Module, tf.train.Checkpoint, tf.random.Generator, lookup table, iterator of tf.data, a random.Random or "
-                f"numpy.random.Generator, a list or dictionary of these, or an object with get_state()/set_state(state) or "
-                f"state_dict()/load_state_dict(state).{_hint(thing)}")
+                f"{where} is {_kind_of(thing)}, which cannot be saved. Expected a Keras model, "
+                "layer, metric or optimizer, a tf.Variable, "
+                "tf.Module, tf.train.Checkpoint, tf.random.Generator, lookup table, iterator of "
+                "tf.data, a random.Random or "
+                "numpy.random.Generator, a list or dictionary of these, or an object with "
+                "get_state()/set_state(state) or "
+                f"state_dict()/load_state_dict(state).{_hint(thing)}"
+            )
 
 
 def _reserved() -> str:
-    return ", ".join(sorted(n for n in (*dir(tf.train.Checkpoint), *_OURS) if not n.startswith("_")))
+    return ", ".join(
+        sorted(n for n in (*dir(tf.train.Checkpoint), *_OURS) if not n.startswith("_"))
+    )
 
 
 def _hint(value: Any) -> str:
@@ -109,11 +128,32 @@ def _unknown(value: Any, where: str) -> tuple[str, Any] | None:
 
 
 def _is_known(value: Any) -> bool:
-    if isinstance(value, (type, list, tuple, Mapping, tf.data.Dataset, tf.Tensor, tf.types.experimental.PolymorphicFunction)):
+    if isinstance(
+        value,
+        (
+            type,
+            list,
+            tuple,
+            Mapping,
+            tf.data.Dataset,
+            tf.Tensor,
+            tf.types.experimental.PolymorphicFunction,
+        ),
+    ):
         return False
-    return (isinstance(value, keras.Layer | keras.Variable | keras.optimizers.Optimizer | keras.metrics.Metric
-                       | keras.random.SeedGenerator | tf.Variable)
-            or tf_checkpoint.is_trackable(value) or python_accessors(value) is not None)
+    return (
+        isinstance(
+            value,
+            keras.Layer
+            | keras.Variable
+            | keras.optimizers.Optimizer
+            | keras.metrics.Metric
+            | keras.random.SeedGenerator
+            | tf.Variable,
+        )
+        or tf_checkpoint.is_trackable(value)
+        or python_accessors(value) is not None
+    )
 
 
 def track(state: Mapping[str, Any]) -> Tracked:
@@ -128,7 +168,8 @@ def track(state: Mapping[str, Any]) -> Tracked:
 
 
 class Tracker:
-    """The leaves of a state that training goes on changing: found once, and again where its structure has changed.
+    """The leaves of a state that training goes on changing: found once, and again where its
+    structure has changed.
 
     Args:
         state: as `track` takes it.
@@ -151,11 +192,17 @@ class Tracker:
             self._structure = Structure(self._users.values())
             self.lost_orders = lost_orders(self._tracked.leaves)
         own = track(self._own)
-        return Tracked(self._tracked.states + own.states, self._tracked.groups + own.groups, self._tracked.roots + own.roots)
+        return Tracked(
+            self._tracked.states + own.states,
+            self._tracked.groups + own.groups,
+            self._tracked.roots + own.roots,
+        )
 
 
 def _is_own(name: str, value: Any) -> bool:
-    """Whether an entry is one of ours; a user's object may have `leaves` too, which mean something else."""
+    """Whether an entry is one of ours; a user's object may have `leaves` too, which mean something
+    else.
+    """
     return name in _OURS and isinstance(value, OwnLeaves)
 
 
@@ -177,14 +224,22 @@ class _Collector:
         self._found(name, value)
         return StateEntry(name=name, class_name=type(value).__name__, classes=classes)
 
-    def _variables(self, name: str, role: str, variables: Iterable[Any], seeds: Mapping[int, str]) -> None:
+    def _variables(
+        self, name: str, role: str, variables: Iterable[Any], seeds: Mapping[int, str]
+    ) -> None:
         index = 0
         for variable in variables:
             raw = _raw(variable)
             if raw is None or not self._first_time(raw):
                 continue
-            self.leaves.append(VariableLeaf(f"{name}/{role}/{index}", seeds.get(id(variable)) or path_of(variable), raw,
-                                            _trainable(variable)))
+            self.leaves.append(
+                VariableLeaf(
+                    f"{name}/{role}/{index}",
+                    seeds.get(id(variable)) or path_of(variable),
+                    raw,
+                    _trainable(variable),
+                )
+            )
             index += 1
 
     def _found(self, name: str, value: Any) -> None:
@@ -195,10 +250,19 @@ class _Collector:
                 raw = _raw(found)
                 if raw is not None and self._first_time(raw):
                     role = "variables" if not isinstance(value, keras.Layer) else "extra"
-                    self.leaves.append(VariableLeaf(f"{name}/{role}/{variables}", path or path_of(found), raw, _trainable(found)))
+                    self.leaves.append(
+                        VariableLeaf(
+                            f"{name}/{role}/{variables}",
+                            path or path_of(found),
+                            raw,
+                            _trainable(found),
+                        )
+                    )
                     variables += 1
             elif self._first_time(found):
-                self.leaves.append(TrackableLeaf(f"{name}/trackables/{others}", path or name, found))
+                self.leaves.append(
+                    TrackableLeaf(f"{name}/trackables/{others}", path or name, found)
+                )
                 others += 1
         for path, found in _python_objects(name, value):
             accessors = python_accessors(found)
@@ -222,13 +286,20 @@ def _listed(value: Any) -> list[tuple[str, list[Any]]]:
         return [
             ("weights", weights),
             ("seeds", [variable for variable in value.variables if id(variable) not in known]),
-            ("optimizer", list(optimizer.variables) if isinstance(optimizer, keras.optimizers.Optimizer) else []),
+            (
+                "optimizer",
+                list(optimizer.variables)
+                if isinstance(optimizer, keras.optimizers.Optimizer)
+                else [],
+            ),
             ("metrics", list(value.metrics_variables)),
         ]
     if isinstance(value, keras.Layer):
         known = {id(variable) for variable in value.weights}
-        return [("weights", list(value.weights)),
-                ("seeds", [variable for variable in value.variables if id(variable) not in known])]
+        return [
+            ("weights", list(value.weights)),
+            ("seeds", [variable for variable in value.variables if id(variable) not in known]),
+        ]
     if isinstance(value, keras.optimizers.Optimizer):
         return [("optimizer", list(value.variables))]
     if isinstance(value, keras.metrics.Metric):
@@ -237,7 +308,9 @@ def _listed(value: Any) -> list[tuple[str, list[Any]]]:
 
 
 def optimizers_in(value: Any) -> list[tuple[str, Any]]:
-    """Optimizers of a state's entry: itself, a model's own, and those that a model or module holds as attributes."""
+    """Optimizers of a state's entry: itself, a model's own, and those that a model or module holds
+    as attributes.
+    """
     if isinstance(value, keras.optimizers.Optimizer):
         inner = getattr(value, "inner_optimizer", None)
         return [("", value)] + ([("inner_optimizer", inner)] if inner is not None else [])
@@ -249,26 +322,50 @@ def optimizers_in(value: Any) -> list[tuple[str, Any]]:
         pairs = list(object_attributes.attributes(value))
         if isinstance(value, tf.train.Checkpoint):
             pairs += list(tf.train.TrackableView.children(value).items())
-        pairs = [(name, item) for name, item in pairs if isinstance(item, keras.optimizers.Optimizer)]
+        pairs = [
+            (name, item) for name, item in pairs if isinstance(item, keras.optimizers.Optimizer)
+        ]
     else:
         return []
-    return [(".".join(filter(None, (name, inner))), found) for name, item in pairs for inner, found in optimizers_in(item)]
+    return [
+        (".".join(filter(None, (name, inner))), found)
+        for name, item in pairs
+        for inner, found in optimizers_in(item)
+    ]
 
 
 def _owners_of_seeds(value: Any) -> dict[int, str]:
-    """How to call the states of seed generators in a layer, which Keras lists without their owners' names."""
+    """How to call the states of seed generators in a layer, which Keras lists without their owners'
+    names.
+    """
     if not isinstance(value, keras.Layer):
         return {}
-    return {id(generator.state): f"{layer.name}/{path_of(generator.state)}"
-            for layer in keras_models.layers_of(value) for generator in keras_models.seed_generators_of(layer)}
+    return {
+        id(generator.state): f"{layer.name}/{path_of(generator.state)}"
+        for layer in keras_models.layers_of(value)
+        for generator in keras_models.seed_generators_of(layer)
+    }
 
 
 def _python_objects(path: str, value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, Mapping) and not tf_checkpoint.is_trackable(value):
-        return [pair for key, item in value.items() for pair in _python_objects(f"{path}.{key}", item)]
+        return [
+            pair for key, item in value.items() for pair in _python_objects(f"{path}.{key}", item)
+        ]
     if isinstance(value, list | tuple):
-        return [pair for index, item in enumerate(value) for pair in _python_objects(f"{path}.{index}", item)]
-    if isinstance(value, keras.Layer | keras.Variable | keras.optimizers.Optimizer | keras.metrics.Metric | tf.Variable):
+        return [
+            pair
+            for index, item in enumerate(value)
+            for pair in _python_objects(f"{path}.{index}", item)
+        ]
+    if isinstance(
+        value,
+        keras.Layer
+        | keras.Variable
+        | keras.optimizers.Optimizer
+        | keras.metrics.Metric
+        | tf.Variable,
+    ):
         return []
     if tf_checkpoint.is_trackable(value) and not isinstance(value, tf.Module):
         return []

@@ -1,4 +1,6 @@
-"""Finding everything with values inside an object, also where neither Keras nor TensorFlow lists it."""
+"""Finding everything with values inside an object, also where neither Keras nor TensorFlow lists
+it.
+"""
 
 from __future__ import annotations
 
@@ -17,23 +19,37 @@ from ckptkit.compat import object_attributes, tf_checkpoint
 
 _CONTAINERS = (list, tuple, deque, dict, set, frozenset)
 _HOLDERS = (types.SimpleNamespace, types.MethodType, functools.partial)
-_FOLLOWED = (keras.Layer, keras.metrics.Metric, keras.losses.Loss, keras.optimizers.Optimizer,
-             keras.random.SeedGenerator, tf.Module, tf.train.Checkpoint)
-_FOREIGN = frozenset({"keras", "tensorflow", "numpy", "ckptkit", "builtins", *sys.stdlib_module_names}) - {"__main__"}
+_FOLLOWED = (
+    keras.Layer,
+    keras.metrics.Metric,
+    keras.losses.Loss,
+    keras.optimizers.Optimizer,
+    keras.random.SeedGenerator,
+    tf.Module,
+    tf.train.Checkpoint,
+)
+_FOREIGN = frozenset(
+    {"keras", "tensorflow", "numpy", "ckptkit", "builtins", *sys.stdlib_module_names}
+) - {"__main__"}
 
 
 def walk(root: Any) -> Iterator[tuple[str, Any]]:
-    """Everything in `root` that has values: variables, tables, iterators, each with the path that leads to it.
+    """Everything in `root` that has values: variables, tables, iterators, each with the path that
+    leads to it.
 
-    Follows Keras objects, tf.Modules, containers and objects of the user's own classes; of TensorFlow's own trackables, what
-    they track. Each object is visited once, in an order that follows from the program alone.
+    Follows Keras objects, tf.Modules, containers and objects of the user's own classes; of
+    TensorFlow's own trackables, what they track. Each object is visited once, in an order that
+    follows from the program alone.
     """
     for path, value in visit(root):
         if isinstance(value, keras.Variable):
             if not tf_checkpoint.uninitialized(value):
                 yield path, value
         elif isinstance(value, tf.Variable) or (
-                not isinstance(value, keras.Layer) and tf_checkpoint.is_trackable(value) and tf_checkpoint.serializes(value)):
+            not isinstance(value, keras.Layer)
+            and tf_checkpoint.is_trackable(value)
+            and tf_checkpoint.serializes(value)
+        ):
             yield path, value
 
 
@@ -50,7 +66,14 @@ def visit(root: Any) -> Iterator[tuple[str, Any]]:
         alive.append(value)
         yield path, value
         if not isinstance(value, keras.Variable | tf.Variable):
-            stack.extend(reversed([(f"{path}.{name}" if path else name, child) for name, child in _children(value)]))
+            stack.extend(
+                reversed(
+                    [
+                        (f"{path}.{name}" if path else name, child)
+                        for name, child in _children(value)
+                    ]
+                )
+            )
 
 
 def _children(value: Any) -> list[tuple[str, Any]]:
@@ -59,22 +82,40 @@ def _children(value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, list | tuple | deque):
         return [(str(index), item) for index, item in enumerate(value) if may_lead_on[type(item)]]
     if isinstance(value, functools.partial):
-        return [(name, getattr(value, name)) for name in ("func", "args", "keywords") if may_lead_on[type(getattr(value, name))]]
+        return [
+            (name, getattr(value, name))
+            for name in ("func", "args", "keywords")
+            if may_lead_on[type(getattr(value, name))]
+        ]
     if isinstance(value, types.MethodType):
         return [("__self__", value.__self__)] if may_lead_on[type(value.__self__)] else []
     if isinstance(value, set | frozenset):
         # No order that two processes share, but for objects with names.
-        return [(str(index), item) for index, item in enumerate(sorted(value, key=_name_of)) if may_lead_on[type(item)]]
+        return [
+            (str(index), item)
+            for index, item in enumerate(sorted(value, key=_name_of))
+            if may_lead_on[type(item)]
+        ]
     if follows_attributes(value):
-        found = [(name, item) for name, item in object_attributes.attributes(value) if may_lead_on[type(item)]]
-        listed_by_tensorflow = tf_checkpoint.is_trackable(value) and not isinstance(value, keras.Layer)
+        found = [
+            (name, item)
+            for name, item in object_attributes.attributes(value)
+            if may_lead_on[type(item)]
+        ]
+        listed_by_tensorflow = tf_checkpoint.is_trackable(value) and not isinstance(
+            value, keras.Layer
+        )
         return found + _tracked(value) if listed_by_tensorflow else found
     return _tracked(value) if tf_checkpoint.is_trackable(value) else []
 
 
 def _tracked(value: Any) -> list[tuple[str, Any]]:
     skipped = object_attributes.not_followed(value)
-    return [(name, item) for name, item in tf.train.TrackableView.children(value).items() if name not in skipped and may_lead_on[type(item)]]
+    return [
+        (name, item)
+        for name, item in tf.train.TrackableView.children(value).items()
+        if name not in skipped and may_lead_on[type(item)]
+    ]
 
 
 class _ByType(dict[type, bool]):
@@ -92,14 +133,19 @@ class _ByType(dict[type, bool]):
 def _is_users_own(kind: type) -> bool:
     if issubclass(kind, (type, types.FunctionType, keras.callbacks.Callback)):
         return False
-    return issubclass(kind, types.SimpleNamespace) or kind.__module__.partition(".")[0] not in _FOREIGN
+    return (
+        issubclass(kind, types.SimpleNamespace) or kind.__module__.partition(".")[0] not in _FOREIGN
+    )
 
 
 def _leads_on(kind: type) -> bool:
     if issubclass(kind, (type, tf.types.experimental.PolymorphicFunction)):
         return False  # a function does not own the variables that it uses
-    return (issubclass(kind, (*_CONTAINERS, *_HOLDERS, *_FOLLOWED, keras.Variable, tf.Variable))
-            or tf_checkpoint.is_trackable(kind) or _is_users_own(kind))
+    return (
+        issubclass(kind, (*_CONTAINERS, *_HOLDERS, *_FOLLOWED, keras.Variable, tf.Variable))
+        or tf_checkpoint.is_trackable(kind)
+        or _is_users_own(kind)
+    )
 
 
 may_lead_on = _ByType(_leads_on)
@@ -115,5 +161,6 @@ def follows_attributes(value: Any) -> bool:
 
 def _name_of(value: Any) -> list[str | int]:
     name = str(getattr(value, "path", None) or getattr(value, "name", None) or repr(value))
-    # By number: `dense_9` comes before `dense_10`, as `dense_1` before `dense_2` where the numbers began earlier.
+    # By number: `dense_9` comes before `dense_10`, as `dense_1` before `dense_2` where the numbers
+    # began earlier.
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]

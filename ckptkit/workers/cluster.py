@@ -25,5 +25,8 @@ def check_one_worker(environment: Mapping[str, str]) -> None:
     except (ValueError, AttributeError, TypeError):
         return  # TensorFlow itself says what is wrong with it
     if count > 1:
-        raise ConfigError(f"TF_CONFIG names {count} processes that train together, which is not supported yet: one process writes a run. Train in "
-                          f"one process, or without ckptkit, until it is.")
+        raise ConfigError(
+            f"TF_CONFIG names {count} processes that train together, which is not supported yet: "
+            "one process writes a run. Train in "
+            f"one process, or without ckptkit, until it is."
+        )

@@ -10,7 +10,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_exponential,
+)
 
 from ckptkit.errors import StorageError
 from ckptkit.layout import RunLayout
@@ -32,7 +38,17 @@ from ckptkit.tracking.snapshot import Snapshot
 from ckptkit.writing import tensor_file
 from ckptkit.writing.page_cache import WORTH_BYTES, PageCacheDrain
 
-PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY, errno.ESTALE})
+PASSING = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EIO,
+        errno.ETIMEDOUT,
+        errno.EAGAIN,
+        errno.EBUSY,
+        errno.ESTALE,
+    }
+)
 """Errors after which the same write may succeed a moment later."""
 
 TRIES = 4
@@ -162,8 +178,11 @@ class ForegroundWriter:
         return None
 
 
-def write_checkpoint(target: Target, snapshot: Snapshot, manifest: Manifest, snapshot_secs: float, taken_at: float) -> Manifest:
-    """Makes room, writes, commits, tells, and then takes away what the keep policy gave up. What may pass is tried again.
+def write_checkpoint(
+    target: Target, snapshot: Snapshot, manifest: Manifest, snapshot_secs: float, taken_at: float
+) -> Manifest:
+    """Makes room, writes, commits, tells, and then takes away what the keep policy gave up. What
+    may pass is tried again.
 
     Args:
         target: where to.
@@ -180,8 +199,12 @@ def write_checkpoint(target: Target, snapshot: Snapshot, manifest: Manifest, sna
     """
     began = time.monotonic()
     manifest = replace(manifest, tensors=snapshot.entries)
-    coming = Candidate(name=str(manifest.name), step=manifest.step, metrics=from_numbers(manifest.metrics))
-    needed = snapshot.size_bytes  # the function below must not hold the snapshot, for tenacity holds the function until the thread ends
+    coming = Candidate(
+        name=str(manifest.name), step=manifest.step, metrics=from_numbers(manifest.metrics)
+    )
+    # the function below must not hold the snapshot, for tenacity holds the function until the
+    # thread ends
+    needed = snapshot.size_bytes
 
     def before_another_try(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -192,8 +215,13 @@ def write_checkpoint(target: Target, snapshot: Snapshot, manifest: Manifest, sna
 
     try:
         target.room.make(coming, needed)
-        for attempt in Retrying(retry=retry_if_exception(_may_pass), stop=stop_after_attempt(TRIES), wait=WAIT,
-                                before_sleep=before_another_try, reraise=True):
+        for attempt in Retrying(
+            retry=retry_if_exception(_may_pass),
+            stop=stop_after_attempt(TRIES),
+            wait=WAIT,
+            before_sleep=before_another_try,
+            reraise=True,
+        ):
             with attempt:
                 written = _write(target, snapshot, manifest)
         if target.permit.withdrawn:
@@ -204,15 +232,35 @@ def write_checkpoint(target: Target, snapshot: Snapshot, manifest: Manifest, sna
         _tell_and_clean(target, manifest, error)
         raise
     write_secs = time.monotonic() - began
-    tell(target.journal, SavedEvent(
-        checkpoint=str(written.name), step=written.step, epoch=written.epoch, batch=written.batch, trigger=written.trigger,
-        size_bytes=written.size_bytes, snapshot_secs=snapshot_secs, write_secs=write_secs, metrics=written.metrics,
-        final=written.final, taken_at=taken_at))
-    logger.info("saved %s: %s, %s in %.2f s", written.position, written.trigger, size(written.size_bytes), write_secs)
+    tell(
+        target.journal,
+        SavedEvent(
+            checkpoint=str(written.name),
+            step=written.step,
+            epoch=written.epoch,
+            batch=written.batch,
+            trigger=written.trigger,
+            size_bytes=written.size_bytes,
+            snapshot_secs=snapshot_secs,
+            write_secs=write_secs,
+            metrics=written.metrics,
+            final=written.final,
+            taken_at=taken_at,
+        ),
+    )
+    logger.info(
+        "saved %s: %s, %s in %.2f s",
+        written.position,
+        written.trigger,
+        size(written.size_bytes),
+        write_secs,
+    )
     with tidying(target.journal, "apply the keep policy"):
         retain(target.files, target.layout, target.journal, target.keep)
     with tidying(target.journal, "write TensorFlow's state file"):
-        write_state_file(target.files, target.layout, [c.name for c in list_checkpoints(target.layout)])
+        write_state_file(
+            target.files, target.layout, [c.name for c in list_checkpoints(target.layout)]
+        )
     return written
 
 
@@ -222,7 +270,13 @@ def _write(target: Target, snapshot: Snapshot, manifest: Manifest) -> Manifest:
     try:
         with drain or nullcontext():
             tensor_file.write(snapshot, directory, manifest.step)
-        return commit(target.files, target.layout, manifest, entry=drain.entry if drain else file_entry, permit=target.permit)
+        return commit(
+            target.files,
+            target.layout,
+            manifest,
+            entry=drain.entry if drain else file_entry,
+            permit=target.permit,
+        )
     finally:
         if drain is not None:
             drain.close()
@@ -233,16 +287,22 @@ def _may_pass(error: BaseException) -> bool:
 
 
 def _forget_frames(error: BaseException | None) -> None:
-    """Lets go of what an error's traceback holds: the snapshot, which is large, and for as long as tenacity holds the error."""
+    """Lets go of what an error's traceback holds: the snapshot, which is large, and for as long as
+    tenacity holds the error.
+    """
     while error is not None:
         error.__traceback__ = None
         error = error.__cause__ or error.__context__
 
 
 def _tell_and_clean(target: Target, manifest: Manifest, error: BaseException) -> None:
-    """What can still be done after a failed save; where that fails as well, the first error is the one to raise."""
+    """What can still be done after a failed save; where that fails as well, the first error is the
+    one to raise.
+    """
     try:
         target.files.remove_tree(target.layout.writing(manifest.attempt))
-        target.journal.record(SaveFailed(step=manifest.step, error=type(error).__name__, message=str(error)))
+        target.journal.record(
+            SaveFailed(step=manifest.step, error=type(error).__name__, message=str(error))
+        )
     except StorageError as second:
         logger.warning("after a failed save: %s", second)

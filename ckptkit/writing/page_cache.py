@@ -1,9 +1,11 @@
-"""Helping TensorFlow's data file onto the disk while it is written, and taking its digest on the way.
+"""Helping TensorFlow's data file onto the disk while it is written, and taking its digest on the
+way.
 
-TensorFlow writes the file from its beginning to its end, into the page cache. Left alone, hundreds of megabytes gather there: the kernel takes
-processor time from training to find pages for them, and the sync at the end waits for everything. A thread that follows the file sends each window
-to the disk as soon as it is complete, and gives its pages back. At that moment the bytes are still in memory, so the digest is taken there too,
-and nothing has to be read again.
+TensorFlow writes the file from its beginning to its end, into the page cache. Left alone, hundreds
+of megabytes gather there: the kernel takes processor time from training to find pages for them, and
+the sync at the end waits for everything. A thread that follows the file sends each window to the
+disk as soon as it is complete, and gives its pages back. At that moment the bytes are still in
+memory, so the digest is taken there too, and nothing has to be read again.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ class _Followed:
     digest: Any = field(default_factory=xxhash.xxh3_128)
 
     def read(self, buffer: memoryview) -> int:
-        """Takes further bytes into the digest, as many as there are and fit into the buffer; how many those were."""
+        """Takes further bytes into the digest, as many as there are and fit into the buffer; how
+        many those were.
+        """
         count = os.preadv(self.descriptor, [buffer], self.at)
         self.digest.update(buffer[:count])
         self.at += count
@@ -50,7 +54,8 @@ class _Followed:
 
 
 class PageCacheDrain:
-    """Follows the data files that appear in a directory while the block runs; where there is no further thread, nothing is followed.
+    """Follows the data files that appear in a directory while the block runs; where there is no
+    further thread, nothing is followed.
 
     Args:
         directory: in which TensorFlow writes.
@@ -59,7 +64,9 @@ class PageCacheDrain:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._followed: dict[int, _Followed] = {}
-        self._buffer = memoryview(bytearray(_READ_BYTES))  # one for all: what each read allocated would add to the memory that a save takes
+        self._buffer = memoryview(
+            bytearray(_READ_BYTES)
+        )  # one for all: what each read allocated would add to the memory that a save takes
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ckptkit-drain")
 
@@ -70,7 +77,12 @@ class PageCacheDrain:
             logger.debug("the file is synced and read at its end: %s", error)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self._over.set()
         if self._thread.ident is not None:  # else it was not started
             self._thread.join()
@@ -88,7 +100,9 @@ class PageCacheDrain:
             return file_entry(path)
         while followed.read(self._buffer):
             pass
-        return FileEntry(name=path.name, size_bytes=followed.at, digest=digest_name(followed.digest))
+        return FileEntry(
+            name=path.name, size_bytes=followed.at, digest=digest_name(followed.digest)
+        )
 
     def _run(self) -> None:
         while not self._over.wait(_LOOK_SECS):
@@ -106,7 +120,10 @@ class PageCacheDrain:
                     self._followed[os.fstat(descriptor).st_ino] = _Followed(descriptor)
 
     def _send(self, followed: _Followed) -> None:
-        while os.fstat(followed.descriptor).st_size - followed.at >= WINDOW_BYTES and not self._over.is_set():
+        while (
+            os.fstat(followed.descriptor).st_size - followed.at >= WINDOW_BYTES
+            and not self._over.is_set()
+        ):
             end = followed.at + WINDOW_BYTES
             while followed.at < end and followed.read(self._buffer):
                 pass

@@ -1,4 +1,6 @@
-"""What a save costs training: how long it stood still, and how much slower it was while the save was written."""
+"""What a save costs training: how long it stood still, and how much slower it was while the save
+was written.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ from collections import deque
 class CostMeter:
     """Compares steps during a write with steps without one. Knows no clock.
 
-    A step counts as at most three times as long as a usual one, so that an evaluation between two steps is not taken for the cost of a save.
+    A step counts as at most three times as long as a usual one, so that an evaluation between two
+    steps is not taken for the cost of a save.
     """
 
     def __init__(self) -> None:
@@ -42,5 +45,7 @@ class CostMeter:
 
     @property
     def secs(self) -> float | None:
-        """Training time that a save costs, in seconds: the mean of the last three; None before the first."""
+        """Training time that a save costs, in seconds: the mean of the last three; None before the
+        first.
+        """
         return statistics.fmean(self._saves) if self._saves else None

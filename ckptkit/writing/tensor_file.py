@@ -16,7 +16,9 @@ from ckptkit.storage.files import storage_errors
 from ckptkit.tracking.snapshot import Snapshot
 
 SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
-"""What TensorFlow adds to the name of a value; `tf.train.load_checkpoint(prefix).get_tensor(key + SUFFIX)` reads one."""
+"""What TensorFlow adds to the name of a value; `tf.train.load_checkpoint(prefix).get_tensor(key +
+SUFFIX)` reads one.
+"""
 
 READ_ERRORS = (tf.errors.OpError, IndexError, ValueError)
 """What TensorFlow raises over damaged files."""
@@ -29,7 +31,9 @@ def write(snapshot: Snapshot, directory: Path, step: int) -> None:
         StorageError: where the disk refuses.
     """
     checkpoint = _tree({key: tensor for key, (_, tensor) in snapshot.tensors.items()})
-    manager = tf.train.CheckpointManager(checkpoint, str(directory), max_to_keep=None, checkpoint_name=PREFIX)
+    manager = tf.train.CheckpointManager(
+        checkpoint, str(directory), max_to_keep=None, checkpoint_name=PREFIX
+    )
     with storage_errors("write the checkpoint in", directory):
         try:
             manager.save(checkpoint_number=step)
@@ -39,6 +43,7 @@ def write(snapshot: Snapshot, directory: Path, step: int) -> None:
 
 def _errno(error: tf.errors.OpError) -> int:
     import errno
+
     text = error.message or ""
     if isinstance(error, tf.errors.ResourceExhaustedError) or "No space left" in text:
         return errno.ENOSPC
@@ -54,7 +59,8 @@ def _tree(tensors: Mapping[str, tf.Tensor]) -> tf.train.Checkpoint:
         node = nested
         for parent in parents:
             node = node.setdefault(parent, {})
-        # A key that is itself a parent (`a/state/0` beside `a/state/0/arrays/1`) holds its value under its own name.
+        # A key that is itself a parent (`a/state/0` beside `a/state/0/arrays/1`) holds its value
+        # under its own name.
         node.setdefault(last, {})[""] = tf_checkpoint.StagedTensor(tensor)
     return _node(nested)
 
@@ -79,11 +85,18 @@ def read(prefix: Path, entries: Sequence[TensorEntry]) -> list[tf.Tensor]:
         return []
     try:
         with tf.device("CPU"):
-            return list(tf.raw_ops.RestoreV2(
-                prefix=str(prefix), tensor_names=[entry.key + SUFFIX for entry in entries],
-                shape_and_slices=[""] * len(entries), dtypes=[tf.as_dtype(entry.dtype) for entry in entries]))
+            return list(
+                tf.raw_ops.RestoreV2(
+                    prefix=str(prefix),
+                    tensor_names=[entry.key + SUFFIX for entry in entries],
+                    shape_and_slices=[""] * len(entries),
+                    dtypes=[tf.as_dtype(entry.dtype) for entry in entries],
+                )
+            )
     except (*READ_ERRORS, TypeError) as error:
-        raise CorruptCheckpointError(f"TensorFlow cannot read {prefix}: {first_line(error)}") from error
+        raise CorruptCheckpointError(
+            f"TensorFlow cannot read {prefix}: {first_line(error)}"
+        ) from error
 
 
 def first_line(error: Exception) -> str:

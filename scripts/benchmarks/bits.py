@@ -1,10 +1,12 @@
-"""Which settings change the bits of a training: the same seeded trainings under each of them, in fresh processes.
+"""Which settings change the bits of a training: the same seeded trainings under each of them, in
+fresh processes.
 
     .venv/bin/python scripts/benchmarks/bits.py [--repeats 3] [--other-python PATH]
 
-Each setting is tried `--repeats` times. The table says whether a setting ends with the same bits as the first process without any
-setting, how far the weights are off where it does not, and whether it at least ends with the same bits each time. Another Python, with other
-versions of TensorFlow and Keras, is one more row.
+Each setting is tried `--repeats` times. The table says whether a setting ends with the same bits as
+the first process without any setting, how far the weights are off where it does not, and whether it
+at least ends with the same bits each time. Another Python, with other versions of TensorFlow and
+Keras, is one more row.
 """
 
 from __future__ import annotations
@@ -81,13 +83,29 @@ def train(options: dict[str, Any], directory: Path) -> None:
         keras.utils.set_random_seed(1)
         data = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(512, seed=5)
         if options.get("parallel"):
-            data = data.map(lambda a, b: (a * 1.0, b), num_parallel_calls=4, deterministic=not options.get("unordered")).batch(64).prefetch(4)
+            data = (
+                data.map(
+                    lambda a, b: (a * 1.0, b),
+                    num_parallel_calls=4,
+                    deterministic=not options.get("unordered"),
+                )
+                .batch(64)
+                .prefetch(4)
+            )
         else:
             data = data.batch(64)
         model = make_model(kind, options.get("compile", {}))
         model.fit(data, epochs=2, shuffle=False, verbose=0)
-        np.savez(directory / f"{kind}.npz", *[np.asarray(variable) for variable in model.trainable_variables])
-    versions = {"TensorFlow": tf.__version__, "Keras": keras.__version__, "NumPy": np.__version__, "Python": platform.python_version()}
+        np.savez(
+            directory / f"{kind}.npz",
+            *[np.asarray(variable) for variable in model.trainable_variables],
+        )
+    versions = {
+        "TensorFlow": tf.__version__,
+        "Keras": keras.__version__,
+        "NumPy": np.__version__,
+        "Python": platform.python_version(),
+    }
     (directory / "versions.json").write_text(json.dumps(versions))
 
 
@@ -96,36 +114,56 @@ def train(options: dict[str, Any], directory: Path) -> None:
 
 def run(python: str, options: dict[str, Any], directory: Path) -> None:
     directory.mkdir()
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", **options.get("env", {})}
+    environment = {
+        **os.environ,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "",
+        **options.get("env", {}),
+    }
     command = [python, __file__, "--train", json.dumps(options), "--into", str(directory)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(f"the training with {options} ended with exit code {done.returncode}:\n{done.stderr}")
+        raise SystemExit(
+            f"the training with {options} ended with exit code {done.returncode}:\n{done.stderr}"
+        )
 
 
 def difference(a: Path, b: Path) -> float:
-    """The largest difference between two weights, in parts of the largest weight of their array; 0 where all bits are the same."""
+    """The largest difference between two weights, in parts of the largest weight of their array; 0
+    where all bits are the same.
+    """
     import numpy as np
 
     with np.load(a) as first, np.load(b) as second:
         if all(first[name].tobytes() == second[name].tobytes() for name in first.files):
             return 0.0
-        return max(float(np.abs(first[name] - second[name]).max() / np.abs(first[name]).max()) for name in first.files)
+        return max(
+            float(np.abs(first[name] - second[name]).max() / np.abs(first[name]).max())
+            for name in first.files
+        )
 
 
 def row(expected: Path, tried: list[Path]) -> list[str]:
     cells = []
     for kind in MODELS:
-        again = all(difference(tried[0] / f"{kind}.npz", each / f"{kind}.npz") == 0 for each in tried[1:])
+        again = all(
+            difference(tried[0] / f"{kind}.npz", each / f"{kind}.npz") == 0 for each in tried[1:]
+        )
         off = max(difference(expected / f"{kind}.npz", each / f"{kind}.npz") for each in tried)
-        cells.append(("same" if off == 0 else f"{off:.0e}") + ("" if again else ", each time another"))
+        cells.append(
+            ("same" if off == 0 else f"{off:.0e}") + ("" if again else ", each time another")
+        )
     return cells
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=3, help="processes for each setting, at least 2")
-    parser.add_argument("--other-python", help="the Python of another environment, for one more row")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="processes for each setting, at least 2"
+    )
+    parser.add_argument(
+        "--other-python", help="the Python of another environment, for one more row"
+    )
     parser.add_argument("--train", type=json.loads, help=argparse.SUPPRESS)
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -143,17 +181,30 @@ def main() -> None:
             for each in tried:
                 run(python, setting, each)
             versions = json.loads((tried[0] / "versions.json").read_text())
-            name = name or ", ".join(f"{package} {version}" for package, version in versions.items())
+            name = name or ", ".join(
+                f"{package} {version}" for package, version in versions.items()
+            )
             print(f"| {name} | {' | '.join(row(expected, tried))} |", flush=True)
         versions = json.loads((expected / "versions.json").read_text())
     cores = os.cpu_count()
-    print(f"\n{', '.join(f'{package} {version}' for package, version in versions.items())}; {cpu()}, {cores} cores, no GPU")
+    print(
+        f"\n{', '.join(f'{package} {version}' for package, version in versions.items())}; "
+        f"{cpu()}, {cores} cores, no GPU"
+    )
 
 
 def cpu() -> str:
     """The processor's name, where Linux says it."""
     path = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in path.read_text().splitlines() if line.startswith("model name")] if path.exists() else []
+    names = (
+        [
+            line.partition(":")[2].strip()
+            for line in path.read_text().splitlines()
+            if line.startswith("model name")
+        ]
+        if path.exists()
+        else []
+    )
     return names[0] if names else platform.machine()
 
 

@@ -16,8 +16,15 @@ BATCH = 64
 def make_model(megabytes: int) -> Any:
     import keras
 
-    width = int((megabytes * 1e6 / 4 / 3 / LAYERS) ** 0.5)  # Adam keeps two further values for each weight
-    model = keras.Sequential([keras.Input((width,)), *(keras.layers.Dense(width, kernel_initializer="zeros") for _ in range(LAYERS))])
+    width = int(
+        (megabytes * 1e6 / 4 / 3 / LAYERS) ** 0.5
+    )  # Adam keeps two further values for each weight
+    model = keras.Sequential(
+        [
+            keras.Input((width,)),
+            *(keras.layers.Dense(width, kernel_initializer="zeros") for _ in range(LAYERS)),
+        ]
+    )
     model.compile("adam", "mse")
     model.optimizer.build(model.trainable_variables)
     return model
@@ -32,7 +39,9 @@ def make_step(model: Any) -> Callable[[], Any]:
     def step() -> Any:
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean((model(x, training=True) - x) ** 2)
-        model.optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+        model.optimizer.apply(
+            tape.gradient(loss, model.trainable_variables), model.trainable_variables
+        )
         return loss
 
     return step
@@ -41,10 +50,14 @@ def make_step(model: Any) -> Callable[[], Any]:
 def state_bytes(model: Any) -> int:
     import numpy as np
 
-    return sum(np.asarray(variable.value).nbytes for variable in (*model.variables, *model.optimizer.variables))
+    return sum(
+        np.asarray(variable.value).nbytes
+        for variable in (*model.variables, *model.optimizer.variables)
+    )
 
 
-# -- the contestants: each has `save()`, which returns when training may go on, and `wait()`, which returns when the save is complete
+# -- the contestants: each has `save()`, which returns when training may go on, and `wait()`, which
+# returns when the save is complete
 
 
 class Ours:
@@ -53,7 +66,9 @@ class Ours:
     def __init__(self, model: Any, directory: Path) -> None:
         import ckptkit
 
-        self._manager = ckptkit.CheckpointManager(directory, {"model": model}, save=ckptkit.EveryNSteps(1))
+        self._manager = ckptkit.CheckpointManager(
+            directory, {"model": model}, save=ckptkit.EveryNSteps(1)
+        )
         self._manager.restore_or_initialize()
         self._step = 0
         self.wait = self._manager.wait_until_finished
@@ -75,7 +90,9 @@ class TensorFlows:
     def __init__(self, model: Any, directory: Path) -> None:
         import tensorflow as tf
 
-        self._manager = tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(directory), max_to_keep=2)
+        self._manager = tf.train.CheckpointManager(
+            tf.train.Checkpoint(model=model), str(directory), max_to_keep=2
+        )
 
     def save(self) -> None:
         self._manager.save()
@@ -125,7 +142,9 @@ class Checkpoint(OfKeras):
     def __init__(self, model: Any, directory: Path) -> None:
         import keras
 
-        super().__init__(model, keras.callbacks.ModelCheckpoint(str(directory / "model.keras"), save_freq=1))
+        super().__init__(
+            model, keras.callbacks.ModelCheckpoint(str(directory / "model.keras"), save_freq=1)
+        )
 
 
 class Orbax(OfKeras):
@@ -134,16 +153,22 @@ class Orbax(OfKeras):
     def __init__(self, model: Any, directory: Path) -> None:
         import keras
 
-        super().__init__(model, keras.callbacks.OrbaxCheckpoint(directory, save_freq=1, max_to_keep=2))
+        super().__init__(
+            model, keras.callbacks.OrbaxCheckpoint(directory, save_freq=1, max_to_keep=2)
+        )
 
 
 class Held:
-    """Keeps the values and writes nothing: the memory that TensorFlow needs so that training can go on beside a copy of them."""
+    """Keeps the values and writes nothing: the memory that TensorFlow needs so that training can go
+    on beside a copy of them.
+    """
 
     name = "held"
 
     def __init__(self, model: Any, directory: Path) -> None:
-        self._variables = [variable.value for variable in (*model.variables, *model.optimizer.variables)]
+        self._variables = [
+            variable.value for variable in (*model.variables, *model.optimizer.variables)
+        ]
         self._values: list[Any] = []
 
     def save(self) -> None:

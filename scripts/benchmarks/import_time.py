@@ -2,8 +2,9 @@
 
     .venv/bin/python scripts/benchmarks/import_time.py [--repeats 20] [--checkpoints 10]
 
-Times include the start of Python itself, which is measured beside them. The numbers are those of the machine that they are
-measured on, so nothing is asserted; what they should stay below is printed with them.
+Times include the start of Python itself, which is measured beside them. The numbers are those of
+the machine that they are measured on, so nothing is asserted; what they should stay below is
+printed with them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from ckptkit.storage.files import FileSystem
 
 ROOT = Path(__file__).resolve().parents[2]
 TENSORS = 200
-"""Tensors of each checkpoint in the run that is listed; as many as a network of 60 layers has with its optimizer."""
+"""Tensors of each checkpoint in the run that is listed; as many as a network of 60 layers has with
+its optimizer.
+"""
 
 
 def make_run(directory: Path, checkpoints: int) -> None:
@@ -37,7 +40,14 @@ def make_run(directory: Path, checkpoints: int) -> None:
     journal = start_journal(files, layout, SystemClock(), next_attempt(layout))
     journal.record(AttemptStarted(host="benchmark", pid=1, program="train.py"))
     tensors = tuple(
-        TensorEntry(key=f"model/weights/{i}", kind="variable", path=f"layer_{i}/kernel", shape=(64, 64), dtype="float32", trainable=True)
+        TensorEntry(
+            key=f"model/weights/{i}",
+            kind="variable",
+            path=f"layer_{i}/kernel",
+            shape=(64, 64),
+            dtype="float32",
+            trainable=True,
+        )
         for i in range(TENSORS)
     )
     for number in range(1, checkpoints + 1):
@@ -57,20 +67,40 @@ def make_run(directory: Path, checkpoints: int) -> None:
 
 
 def median_secs(command: list[str], repeats: int) -> float:
-    """Wall time of a fresh process; one more is started first, so that files are in the page cache and compiled."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+    """Wall time of a fresh process; one more is started first, so that files are in the page cache
+    and compiled.
+    """
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+    }
     times = []
     for _ in range(repeats + 1):
         began = time.perf_counter()
-        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment)
+        subprocess.run(
+            command,
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            env=environment,
+        )
         times.append(time.perf_counter() - began)
     return statistics.median(times[1:])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=20, help="processes for each line (default: 20)")
-    parser.add_argument("--checkpoints", type=int, default=10, help="checkpoints in the run that is listed (default: 10)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=20, help="processes for each line (default: 20)"
+    )
+    parser.add_argument(
+        "--checkpoints",
+        type=int,
+        default=10,
+        help="checkpoints in the run that is listed (default: 10)",
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         run = Path(scratch) / "run"
@@ -78,11 +108,22 @@ def main() -> None:
         lines = [
             ("python, doing nothing", ["-c", ""], None),
             ("import ckptkit", ["-c", "import ckptkit"], 0.15),
-            (f"ckptkit list, {args.checkpoints} checkpoints", ["-m", "ckptkit", "list", str(run)], 0.3),
-            (f"ckptkit list --json, {args.checkpoints} checkpoints", ["-m", "ckptkit", "list", str(run), "--json"], 0.3),
+            (
+                f"ckptkit list, {args.checkpoints} checkpoints",
+                ["-m", "ckptkit", "list", str(run)],
+                0.3,
+            ),
+            (
+                f"ckptkit list --json, {args.checkpoints} checkpoints",
+                ["-m", "ckptkit", "list", str(run), "--json"],
+                0.3,
+            ),
             ("ckptkit show", ["-m", "ckptkit", "show", str(run)], 0.3),
         ]
-        print(f"medians of {args.repeats} fresh processes, Python {sys.version.split()[0]}, {os.cpu_count()} processors")
+        print(
+            f"medians of {args.repeats} fresh processes, Python {sys.version.split()[0]}, "
+            f"{os.cpu_count()} processors"
+        )
         for name, arguments, below in lines:
             secs = median_secs([sys.executable, *arguments], args.repeats)
             print(f"{name:<40} {secs:6.3f} s" + (f"   should be below {below} s" if below else ""))

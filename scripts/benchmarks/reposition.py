@@ -1,12 +1,15 @@
-"""How long a killed `fit` takes to come back to batch 90,000 of an epoch of 100,000: fresh processes, one tiny model.
+"""How long a killed `fit` takes to come back to batch 90,000 of an epoch of 100,000: fresh
+processes, one tiny model.
 
-    .venv/bin/python scripts/benchmarks/reposition.py [--batches 100000] [--at 90000] [--kinds range arrays shuffled]
+    .venv/bin/python scripts/benchmarks/reposition.py [--batches 100000] [--at 90000] [--kinds range
+    arrays shuffled]
 
-Each kind of data is trained up to the place, where it saves and is killed, and is started again. The time of the second process is split:
-the import of TensorFlow, what `fit` does before its first step, the one throw-away step that builds and traces everything (every start of
-training pays for that), the replay of Keras' loops up to the place, the restore of the state, and the first step that counts. Beside
-them stands what drawing all those batches again would take. The numbers are those of the machine; the goal, printed with
-them, is that replay and restore together stay below a second.
+Each kind of data is trained up to the place, where it saves and is killed, and is started again.
+The time of the second process is split: the import of TensorFlow, what `fit` does before its first
+step, the one throw-away step that builds and traces everything (every start of training pays for
+that), the replay of Keras' loops up to the place, the restore of the state, and the first step that
+counts. Beside them stands what drawing all those batches again would take. The numbers are those of
+the machine; the goal, printed with them, is that replay and restore together stay below a second.
 """
 
 from __future__ import annotations
@@ -62,7 +65,9 @@ def train(kind: str, run: str, batches: int, at: int) -> None:
     calls: list[tuple[float, float]] = []
 
     class Timed(keras.Sequential):
-        """Notes when the first calls of the real train function were made; those that only stand for one are not among them."""
+        """Notes when the first calls of the real train function were made; those that only stand
+        for one are not among them.
+        """
 
         def make_train_function(self, force: bool = False) -> Any:
             made = super().make_train_function(force)
@@ -80,7 +85,9 @@ def train(kind: str, run: str, batches: int, at: int) -> None:
             return made
 
     class End(keras.callbacks.Callback):
-        """Ends the process: at the place in the first attempt, after one step that counts in the second."""
+        """Ends the process: at the place in the first attempt, after one step that counts in the
+        second.
+        """
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             if batch == at:
@@ -91,15 +98,24 @@ def train(kind: str, run: str, batches: int, at: int) -> None:
                 report()
 
     def report() -> None:
-        restored = next(event for event in ckptkit.open_run(run).journal if event.event == "restored")
+        restored = next(
+            event for event in ckptkit.open_run(run).journal if event.event == "restored"
+        )
         checkpoint = ckptkit.open_run(run).find("latest")
         began = time.perf_counter()
         again = draw(arguments, at)
         drawn = time.perf_counter() - began
         (trace_began, trace_ended), (step_began, step_ended) = calls
-        times = {"import": imported - STARTED, "prepare": trace_began - fit_began, "trace": trace_ended - trace_began,
-                 "replay": step_began - trace_ended - restored.secs, "restore": restored.secs, "step": step_ended - step_began,
-                 "again": drawn * at / again, "size_bytes": checkpoint.manifest.size_bytes}
+        times = {
+            "import": imported - STARTED,
+            "prepare": trace_began - fit_began,
+            "trace": trace_ended - trace_began,
+            "replay": step_began - trace_ended - restored.secs,
+            "restore": restored.secs,
+            "step": step_ended - step_began,
+            "again": drawn * at / again,
+            "size_bytes": checkpoint.manifest.size_bytes,
+        }
         print(json.dumps(times), flush=True)
         os._exit(0)
 
@@ -119,7 +135,9 @@ def draw(arguments: dict[str, Any], batches: int) -> int:
 
     source = arguments["x"]
     if not isinstance(source, tf.data.Dataset):
-        source = tf.data.Dataset.from_tensor_slices((arguments["x"], arguments["y"])).batch(arguments["batch_size"])
+        source = tf.data.Dataset.from_tensor_slices((arguments["x"], arguments["y"])).batch(
+            arguments["batch_size"]
+        )
     done = 0
     for _ in source.take(batches):
         done += 1
@@ -130,8 +148,24 @@ def draw(arguments: dict[str, Any], batches: int) -> int:
 
 
 def attempt(options: argparse.Namespace, kind: str, run: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, __file__, "--train", kind, "--run", str(run), "--batches", str(options.batches), "--at", str(options.at)]
-    return subprocess.run(command, capture_output=True, text=True, env={"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", **os.environ})
+    command = [
+        sys.executable,
+        __file__,
+        "--train",
+        kind,
+        "--run",
+        str(run),
+        "--batches",
+        str(options.batches),
+        "--at",
+        str(options.at),
+    ]
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env={"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", **os.environ},
+    )
 
 
 def measure(options: argparse.Namespace, kind: str) -> dict[str, float]:
@@ -140,15 +174,25 @@ def measure(options: argparse.Namespace, kind: str) -> dict[str, float]:
         run = Path(directory) / "run"
         first = attempt(options, kind, run)
         if first.returncode != -signal.SIGKILL:
-            raise SystemExit(f"the first attempt was to be killed at batch {options.at}; it ended with {first.returncode}:\n{first.stderr}")
+            raise SystemExit(
+                f"the first attempt was to be killed at batch {options.at}; it ended with "
+                f"{first.returncode}:\n{first.stderr}"
+            )
         second = attempt(options, kind, run)
         if second.returncode != 0:
             raise SystemExit(f"the second attempt ended with {second.returncode}:\n{second.stderr}")
         return json.loads(second.stdout.splitlines()[-1])
 
 
-COLUMNS = {"import": "import", "prepare": "fit begins", "trace": "build, trace", "replay": "replay", "restore": "restore", "step": "first step",
-           "again": "draw again"}
+COLUMNS = {
+    "import": "import",
+    "prepare": "fit begins",
+    "trace": "build, trace",
+    "replay": "replay",
+    "restore": "restore",
+    "step": "first step",
+    "again": "draw again",
+}
 
 
 def main() -> None:
@@ -163,13 +207,20 @@ def main() -> None:
         train(options.train, options.run, options.batches, options.at)
         return
     print(f"back to batch {options.at:,} of {options.batches:,}; seconds")
-    print(f"{'data':<10}" + "".join(f"{title:>14}" for title in COLUMNS.values()) + f"{'checkpoint':>14}")
+    print(
+        f"{'data':<10}"
+        + "".join(f"{title:>14}" for title in COLUMNS.values())
+        + f"{'checkpoint':>14}"
+    )
     for kind in options.kinds:
         times = measure(options, kind)
         numbers = "".join(f"{times[name]:>14.3f}" for name in COLUMNS)
         print(f"{kind:<10}{numbers}{times['size_bytes'] / 1e6:>11.2f} MB")
         secs = times["replay"] + times["restore"]
-        print(f"{'':<10}replay and restore: {secs:.2f} s, {'below' if secs < GOAL_SECS else 'NOT below'} the goal of {GOAL_SECS:g} s")
+        print(
+            f"{'':<10}replay and restore: {secs:.2f} s, "
+            f"{'below' if secs < GOAL_SECS else 'NOT below'} the goal of {GOAL_SECS:g} s"
+        )
 
 
 if __name__ == "__main__":

@@ -1,19 +1,24 @@
-"""What saving costs: ckptkit beside every way of saving that is installed, in one process, interleaved.
+"""What saving costs: ckptkit beside every way of saving that is installed, in one process,
+interleaved.
 
     .venv/bin/python scripts/benchmarks/saves.py [--sizes 25 250 1000] [--repeats 9] [--json FILE]
 
-For each size a stack of dense layers with Adam is trained on all cores. Each contestant saves by its own public interface, its first save is
-discarded, and they take turns, so that a slow minute of the machine hits all of them. The numbers are medians:
+For each size a stack of dense layers with Adam is trained on all cores. Each contestant saves by
+its own public interface, its first save is discarded, and they take turns, so that a slow minute of
+the machine hits all of them. The numbers are medians:
 
-- stall: how long the call that saves keeps training from going on; p50 and p99, and p50 in copies: in the time that copying the same bytes into
-  warm buffers takes.
+- stall: how long the call that saves keeps training from going on; p50 and p99, and p50 in copies:
+  in the time that copying the same bytes into warm buffers takes.
 - lost: wall time that a stretch of training takes longer with one save in it.
-- durable: from the call until the checkpoint is complete on the disk, with nothing else going on (what a signal needs at the end).
-- peak: memory during a save with training going on, above the level before the first save, in copies of the state; `after`: what of it is left.
-  This in a process of its own for each. With oneDNN, TensorFlow's allocator keeps a pool; what is left without one is said below the table.
+- durable: from the call until the checkpoint is complete on the disk, with nothing else going on
+  (what a signal needs at the end).
+- peak: memory during a save with training going on, above the level before the first save, in
+  copies of the state; `after`: what of it is left. This in a process of its own for each. With
+  oneDNN, TensorFlow's allocator keeps a pool; what is left without one is said below the table.
 
-What an own section says: saves at every 1 to 100 steps; writing beside a plain write and fsync of the same bytes; restoring beside
-`tf.train.Checkpoint.read`; where the start of a resumed process spends its time; ten thousand variables; the position of data alone.
+What an own section says: saves at every 1 to 100 steps; writing beside a plain write and fsync of
+the same bytes; restoring beside `tf.train.Checkpoint.read`; where the start of a resumed process
+spends its time; ten thousand variables; the position of data alone.
 """
 
 from __future__ import annotations
@@ -57,7 +62,9 @@ def copy_secs(model: Any) -> float:
     """Copying the same bytes into warm buffers."""
     import numpy as np
 
-    sources = [variable.value.numpy() for variable in (*model.variables, *model.optimizer.variables)]
+    sources = [
+        variable.value.numpy() for variable in (*model.variables, *model.optimizer.variables)
+    ]
     targets = [np.array(source) for source in sources]
 
     def copy() -> None:
@@ -147,15 +154,26 @@ print(json.dumps({"peak_copies": max(peaks), "after_copies": left[-1]}))
 
 
 def measure_memory(name: str, megabytes: int, base: Path, **environment: str) -> dict[str, float]:
-    """Memory of a process that trains and saves in one way only, above what it had before it saved this model for the first time."""
+    """Memory of a process that trains and saves in one way only, above what it had before it saved
+    this model for the first time.
+    """
     with tempfile.TemporaryDirectory(dir=base) as directory:
         return json.loads(in_a_process(MEMORY, name, str(megabytes), directory, **environment))
 
 
 def in_a_process(program: str, *args: str, **environment: str) -> str:
     """The last line that a program prints which a fresh Python runs."""
-    done = subprocess.run([sys.executable, "-c", program, *args], capture_output=True, text=True, check=False,
-                          env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])})
+    done = subprocess.run(
+        [sys.executable, "-c", program, *args],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            **os.environ,
+            **environment,
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
+        },
+    )
     if done.returncode:
         raise RuntimeError(done.stderr)
     return done.stdout.splitlines()[-1]
@@ -180,7 +198,9 @@ def measure_size(megabytes: int, repeats: int, base: Path) -> dict[str, Any]:
         float(step())
 
     those = contestants(model, base)
-    values: dict[str, dict[str, list[float]]] = {each.name: {name: [] for name in ("stall", "lost", "durable")} for each in those}
+    values: dict[str, dict[str, list[float]]] = {
+        each.name: {name: [] for name in ("stall", "lost", "durable")} for each in those
+    }
     for repeat in range(repeats + 1):
         print(f"({megabytes} MB: round {repeat} of {repeats})", file=sys.stderr, flush=True)
         for each in those:
@@ -204,16 +224,28 @@ def measure_size(megabytes: int, repeats: int, base: Path) -> dict[str, Any]:
                 found["lost"].append(with_save - plain)
     copy = copy_secs(model)
     result: dict[str, Any] = {
-        "bytes": size, "copy_secs": copy, "step_secs": step_secs,
-        "contestants": {name: {
-            "stall_p50_secs": statistics.median(found["stall"]), "stall_p99_secs": percentile(found["stall"], 0.99),
-            "stall_p50_copies": statistics.median(found["stall"]) / copy, **{
-                f"{what}_secs": statistics.median(found[what]) for what in ("lost", "durable")}, **measure_memory(name, megabytes, base)}
-            for name, found in values.items()}}
+        "bytes": size,
+        "copy_secs": copy,
+        "step_secs": step_secs,
+        "contestants": {
+            name: {
+                "stall_p50_secs": statistics.median(found["stall"]),
+                "stall_p99_secs": percentile(found["stall"], 0.99),
+                "stall_p50_copies": statistics.median(found["stall"]) / copy,
+                **{f"{what}_secs": statistics.median(found[what]) for what in ("lost", "durable")},
+                **measure_memory(name, megabytes, base),
+            }
+            for name, found in values.items()
+        },
+    }
     result["held"] = measure_memory("held", megabytes, base)
-    result["without_pool"] = measure_memory("ckptkit", megabytes, base, TF_ONEDNN_USE_SYSTEM_ALLOCATOR="1")
-    result["write"] = {"raw_secs": statistics.median(raw_write_secs(base, size) for _ in range(5)),
-                       "ckptkit_secs": result["contestants"]["ckptkit"]["durable_secs"]}
+    result["without_pool"] = measure_memory(
+        "ckptkit", megabytes, base, TF_ONEDNN_USE_SYSTEM_ALLOCATOR="1"
+    )
+    result["write"] = {
+        "raw_secs": statistics.median(raw_write_secs(base, size) for _ in range(5)),
+        "ckptkit_secs": result["contestants"]["ckptkit"]["durable_secs"],
+    }
     if megabytes <= 250:
         result["every"] = measure_every(those, step, step_secs)
     for each in those:
@@ -222,7 +254,9 @@ def measure_size(megabytes: int, repeats: int, base: Path) -> dict[str, Any]:
     return result
 
 
-def measure_every(those: list[Any], step: Callable[[], Any], step_secs: float) -> dict[str, dict[str, float]]:
+def measure_every(
+    those: list[Any], step: Callable[[], Any], step_secs: float
+) -> dict[str, dict[str, float]]:
     """How many times as long a step takes with a save every so many steps."""
     found: dict[str, dict[str, float]] = {}
     for each in those:
@@ -259,13 +293,18 @@ def measure_restore(model: Any, run: Path, repeats: int) -> dict[str, float]:
     plain = tf.train.Checkpoint(model=model)
     with tempfile.TemporaryDirectory(dir=run.parent) as directory:
         prefix = plain.write(str(Path(directory) / "plain"))
-        found: dict[str, list[float]] = {name: [] for name in ("tensorflow", "whole", "discover", "verify", "read", "read_and_assign")}
+        found: dict[str, list[float]] = {
+            name: []
+            for name in ("tensorflow", "whole", "discover", "verify", "read", "read_and_assign")
+        }
         tracked = track({"model": model})
         for _ in range(max(repeats, 3)):
             found["tensorflow"].append(timed(lambda: plain.read(prefix)))
             found["discover"].append(timed(lambda: ckptkit.open_run(run).find("latest")))
             found["verify"].append(timed(lambda: verify(checkpoint)))
-            found["read"].append(timed(lambda: tensor_file.read(checkpoint.prefix, checkpoint.manifest.tensors)))
+            found["read"].append(
+                timed(lambda: tensor_file.read(checkpoint.prefix, checkpoint.manifest.tensors))
+            )
             found["read_and_assign"].append(timed(lambda: assign.restore(checkpoint, tracked)))
             manager = ckptkit.CheckpointManager(run, {"model": model})
             found["whole"].append(timed(manager.restore_or_initialize))
@@ -282,7 +321,9 @@ def measure_many(base: Path, repeats: int) -> dict[str, float]:
     import ckptkit
 
     manager = ckptkit.CheckpointManager(base / "many", {"variables": variables})
-    plain = tf.train.CheckpointManager(tf.train.Checkpoint(variables=variables), str(base / "many-plain"), max_to_keep=2)
+    plain = tf.train.CheckpointManager(
+        tf.train.Checkpoint(variables=variables), str(base / "many-plain"), max_to_keep=2
+    )
     with manager:
         for repeat in range(repeats + 1):
             secs = timed(lambda repeat=repeat: manager.save(repeat + 1))
@@ -300,7 +341,12 @@ def measure_data(base: Path, repeats: int) -> dict[str, float]:
 
     import ckptkit
 
-    batches = iter(tf.data.Dataset.range(10**6).map(lambda i: tf.fill([256], tf.cast(i, tf.float32))).shuffle(10_000, seed=1).batch(32))
+    batches = iter(
+        tf.data.Dataset.range(10**6)
+        .map(lambda i: tf.fill([256], tf.cast(i, tf.float32)))
+        .shuffle(10_000, seed=1)
+        .batch(32)
+    )
     next(batches)
     manager = ckptkit.CheckpointManager(base / "data", {"batches": batches})
     stalls, durable = [], []
@@ -312,7 +358,10 @@ def measure_data(base: Path, repeats: int) -> dict[str, float]:
             stalls.append(time.perf_counter() - began)
             manager.wait_until_finished()
             durable.append(time.perf_counter() - began)
-    return {"stall_secs": statistics.median(stalls[1:]), "durable_secs": statistics.median(durable[1:])}
+    return {
+        "stall_secs": statistics.median(stalls[1:]),
+        "durable_secs": statistics.median(durable[1:]),
+    }
 
 
 RESUMED = """
@@ -353,34 +402,69 @@ def measure_start(base: Path, megabytes: int, repeats: int) -> dict[str, float]:
 
 
 def show_size(megabytes: int, result: dict[str, Any]) -> None:
-    print(f"\n{megabytes} MB of state ({result['bytes']:,} bytes); one copy in memory {result['copy_secs'] * 1e3:.1f} ms; "
-          f"a step {result['step_secs'] * 1e3:.0f} ms\n")
-    print("| | stall p50, ms | p99, ms | p50, copies | lost, s | durable, s | peak, copies | after, copies |\n|---|---|---|---|---|---|---|---|")
+    print(
+        f"\n{megabytes} MB of state ({result['bytes']:,} bytes); one copy in memory "
+        f"{result['copy_secs'] * 1e3:.1f} ms; "
+        f"a step {result['step_secs'] * 1e3:.0f} ms\n"
+    )
+    print(
+        "| | stall p50, ms | p99, ms | p50, copies | lost, s | durable, s | peak, copies | after, "
+        "copies |\n|---|---|---|---|---|---|---|---|"
+    )
     for name, found in result["contestants"].items():
-        print(f"| {name} | {found['stall_p50_secs'] * 1e3:.1f} | {found['stall_p99_secs'] * 1e3:.1f} | {found['stall_p50_copies']:.2f} | "
-              f"{found['lost_secs']:.2f} | {found['durable_secs']:.2f} | {found['peak_copies']:.2f} | {found['after_copies']:.2f} |")
+        print(
+            f"| {name} | {found['stall_p50_secs'] * 1e3:.1f} | "
+            f"{found['stall_p99_secs'] * 1e3:.1f} | {found['stall_p50_copies']:.2f} | "
+            f"{found['lost_secs']:.2f} | {found['durable_secs']:.2f} | {found['peak_copies']:.2f} "
+            f"| {found['after_copies']:.2f} |"
+        )
     write, restore = result["write"], result["restore"]
-    print(f"\nmemory where the values are only held while training goes on, and nothing is written: peak {result['held']['peak_copies']:.2f} copies, "
-          f"after {result['held']['after_copies']:.2f}; of ckptkit where TensorFlow's allocator keeps no pool (TF_ONEDNN_USE_SYSTEM_ALLOCATOR=1): "
-          f"peak {result['without_pool']['peak_copies']:.2f} copies, after {result['without_pool']['after_copies']:.2f}")
+    print(
+        "\nmemory where the values are only held while training goes on, and nothing is written: "
+        f"peak {result['held']['peak_copies']:.2f} copies, "
+        f"after {result['held']['after_copies']:.2f}; of ckptkit where TensorFlow's allocator "
+        "keeps no pool (TF_ONEDNN_USE_SYSTEM_ALLOCATOR=1): "
+        f"peak {result['without_pool']['peak_copies']:.2f} copies, after "
+        f"{result['without_pool']['after_copies']:.2f}"
+    )
     megabyte = result["bytes"] / 1e6
-    print(f"\nwrite: {megabyte / write['ckptkit_secs']:.0f} MB/s until durable; a plain write and fsync of the same bytes "
-          f"{megabyte / write['raw_secs']:.0f} MB/s")
-    print(f"restore: {restore['whole_secs']:.3f} s in all (discover {restore['discover_secs']:.3f}, verify {restore['verify_secs']:.3f}, read "
-          f"{restore['read_secs']:.3f}, read and assign {restore['read_and_assign_secs']:.3f}); tf.train.Checkpoint.read "
-          f"{restore['tensorflow_secs']:.3f} s: {restore['read_and_assign_secs'] / restore['tensorflow_secs']:.2f} times as long, "
-          f"{restore['whole_secs'] / restore['tensorflow_secs']:.2f} with all")
+    print(
+        f"\nwrite: {megabyte / write['ckptkit_secs']:.0f} MB/s until durable; a plain write and "
+        "fsync of the same bytes "
+        f"{megabyte / write['raw_secs']:.0f} MB/s"
+    )
+    print(
+        f"restore: {restore['whole_secs']:.3f} s in all (discover {restore['discover_secs']:.3f}, "
+        f"verify {restore['verify_secs']:.3f}, read "
+        f"{restore['read_secs']:.3f}, read and assign {restore['read_and_assign_secs']:.3f}); "
+        "tf.train.Checkpoint.read "
+        f"{restore['tensorflow_secs']:.3f} s: "
+        f"{restore['read_and_assign_secs'] / restore['tensorflow_secs']:.2f} times as long, "
+        f"{restore['whole_secs'] / restore['tensorflow_secs']:.2f} with all"
+    )
     for name, every in result.get("every", {}).items():
-        print(f"a save every n steps, {name}: " + ", ".join(f"n={n}: {ratio:.2f} times as long" for n, ratio in every.items()))
+        print(
+            f"a save every n steps, {name}: "
+            + ", ".join(f"n={n}: {ratio:.2f} times as long" for n, ratio in every.items())
+        )
     sys.stdout.flush()
 
 
 def show_rest(results: dict[str, Any]) -> None:
     many, data = results["many"], results["data"]
-    print(f"\n10,000 variables of 4 KB: stall {many['ckptkit'] * 1e3:.0f} ms; tf.train.CheckpointManager "
-          f"{many['tf.train.CheckpointManager'] * 1e3:.0f} ms")
-    print(f"an iterator that shuffles 10,000 rows of a kilobyte: stall {data['stall_secs'] * 1e3:.0f} ms, durable after {data['durable_secs']:.2f} s")
-    print("start of a resumed process, 250 MB: " + ", ".join(f"{name} {secs:.2f} s" for name, secs in results["start"].items()))
+    print(
+        f"\n10,000 variables of 4 KB: stall {many['ckptkit'] * 1e3:.0f} ms; "
+        "tf.train.CheckpointManager "
+        f"{many['tf.train.CheckpointManager'] * 1e3:.0f} ms"
+    )
+    print(
+        "an iterator that shuffles 10,000 rows of a kilobyte: stall "
+        f"{data['stall_secs'] * 1e3:.0f} ms, durable after {data['durable_secs']:.2f} s"
+    )
+    print(
+        "start of a resumed process, 250 MB: "
+        + ", ".join(f"{name} {secs:.2f} s" for name, secs in results["start"].items())
+    )
     print(f"\n{results['machine']}")
 
 
@@ -388,15 +472,31 @@ def machine() -> str:
     import keras
     import tensorflow as tf
 
-    names = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return (f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores, no GPU; TensorFlow {tf.__version__}, Keras {keras.__version__}, "
-            f"Python {platform.python_version()}")
+    names = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    return (
+        f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores, no GPU; TensorFlow "
+        f"{tf.__version__}, Keras {keras.__version__}, "
+        f"Python {platform.python_version()}"
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[25, 250, 1000], help="megabytes of state")
-    parser.add_argument("--repeats", type=int, default=9, help="saves of each contestant that count; a third for sizes of 1,000 MB and more")
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[25, 250, 1000], help="megabytes of state"
+    )
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        default=9,
+        help="saves of each contestant that count; a third for sizes of 1,000 MB and more",
+    )
     parser.add_argument("--directory", help="where to write; by default a temporary directory")
     parser.add_argument("--json", type=Path, help="also write the numbers into this file")
     options = parser.parse_args()

@@ -1,9 +1,12 @@
-"""What it brings to let the writer's threads run behind training's: niceness and Linux' scheduling classes.
+"""What it brings to let the writer's threads run behind training's: niceness and Linux' scheduling
+classes.
 
-    .venv/bin/python scripts/benchmarks/scheduling.py [--megabytes 250] [--repeats 9] [--directory DIR]
+    .venv/bin/python scripts/benchmarks/scheduling.py [--megabytes 250] [--repeats 9] [--directory
+    DIR]
 
-A stack of dense layers is trained on all cores and saved by ckptkit. The ways take turns; the drain's thread inherits what the writer's has
-(`sched(7)`). Printed are medians: `lost`, wall time that a stretch of training takes longer with one save in it; `written`, until the checkpoint is
+A stack of dense layers is trained on all cores and saved by ckptkit. The ways take turns; the
+drain's thread inherits what the writer's has (`sched(7)`). Printed are medians: `lost`, wall time
+that a stretch of training takes longer with one save in it; `written`, until the checkpoint is
 committed while training goes on; and `alone`, the same with nothing else going on.
 """
 
@@ -36,12 +39,18 @@ def scheduler(policy: int) -> Callable[[], None]:
 
 
 WAYS: dict[str, Callable[[], None]] = {
-    "as training": lambda: None, "nice 5": nice(5), "nice 19": nice(19),
-    "SCHED_BATCH": scheduler(os.SCHED_BATCH), "SCHED_IDLE": scheduler(os.SCHED_IDLE)}
+    "as training": lambda: None,
+    "nice 5": nice(5),
+    "nice 19": nice(19),
+    "SCHED_BATCH": scheduler(os.SCHED_BATCH),
+    "SCHED_IDLE": scheduler(os.SCHED_IDLE),
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parser.add_argument("--megabytes", type=int, default=250, help="of state")
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--directory", help="where to write; by default a temporary directory")
@@ -75,7 +84,9 @@ def measure(megabytes: int, repeats: int, base: Path) -> None:
 
     BackgroundWriter._work = work_in_a_way  # type: ignore[method-assign]
     ours = next(kind for kind in KINDS if kind.name == "ckptkit")(model, base)
-    found: dict[str, dict[str, list[float]]] = {name: {what: [] for what in ("lost", "written", "alone")} for name in WAYS}
+    found: dict[str, dict[str, list[float]]] = {
+        name: {what: [] for what in ("lost", "written", "alone")} for name in WAYS
+    }
     for repeat in range(repeats + 1):
         for now in WAYS:
             alone = timed(lambda: (ours.save(), ours.wait()))
@@ -96,9 +107,16 @@ def measure(megabytes: int, repeats: int, base: Path) -> None:
                 found[now]["written"].append(written[0])
                 found[now]["alone"].append(alone)
     ours.close()
-    print(f"{megabytes} MB, {os.cpu_count()} cores, a stretch of {stretch} steps\n\n| | lost, s | written, s | alone, s |\n|---|---|---|---|")
+    print(
+        f"{megabytes} MB, {os.cpu_count()} cores, a stretch of {stretch} steps\n\n| | lost, s | "
+        "written, s | alone, s |\n|---|---|---|---|"
+    )
     for name, values in found.items():
-        print(f"| {name} | " + " | ".join(f"{statistics.median(each):.2f}" for each in values.values()) + " |")
+        print(
+            f"| {name} | "
+            + " | ".join(f"{statistics.median(each):.2f}" for each in values.values())
+            + " |"
+        )
 
 
 if __name__ == "__main__":

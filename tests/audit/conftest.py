@@ -25,7 +25,9 @@ def bytes_of(directory: Path) -> dict[str, str]:
     found = {}
     for path in sorted(directory.rglob("*")):
         content = "directory" if path.is_dir() else hashlib.sha256(path.read_bytes()).hexdigest()
-        found[str(path.relative_to(directory))] = f"{content} {path.lstat().st_mtime_ns if not path.is_dir() else ''}"
+        found[str(path.relative_to(directory))] = (
+            f"{content} {path.lstat().st_mtime_ns if not path.is_dir() else ''}"
+        )
     return found
 
 
@@ -63,7 +65,9 @@ def run(*arguments: str) -> int:
 
 @pytest.fixture
 def audit(tf_call: Any, fork_server: Any, tmp_path: Path) -> Audit:
-    """`audit("--at", "5", program=text, args=[...])`: audits a script, in `tmp_path / "work"`, whose own processes are forked."""
+    """`audit("--at", "5", program=text, args=[...])`: audits a script, in `tmp_path / "work"`,
+    whose own processes are forked.
+    """
     work = tmp_path / "work"
     work.mkdir()
 
@@ -73,7 +77,14 @@ def audit(tf_call: Any, fork_server: Any, tmp_path: Path) -> Audit:
             (work / data.name).symlink_to(data)
         (tmp_path / "tmp").mkdir(exist_ok=True)
         command = [sys.executable, "-S", "-E", str(STARTER), fork_server.address, "train.py", *args]
-        process = tf_call("tests.audit.conftest:run", *options, "--", *command, cwd=work, env={"TMPDIR": str(tmp_path / "tmp")})
+        process = tf_call(
+            "tests.audit.conftest:run",
+            *options,
+            "--",
+            *command,
+            cwd=work,
+            env={"TMPDIR": str(tmp_path / "tmp")},
+        )
         code = process.wait(400)
         return Audited(process.result if code == 0 else code, process.stdout, process.stderr)
 

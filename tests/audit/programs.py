@@ -1,4 +1,6 @@
-"""Small trainings to be audited, as texts of scripts; they are started with the name of their run, a number of steps, and what is wrong with them."""
+"""Small trainings to be audited, as texts of scripts; they are started with the name of their run,
+a number of steps, and what is wrong with them.
+"""
 
 LOOP = """
 import random, sys

@@ -1,6 +1,8 @@
-"""Stands for `python script.py` below an audit, without the import of TensorFlow: has the tests' fork server run the script, and lives as long.
+"""Stands for `python script.py` below an audit, without the import of TensorFlow: has the tests'
+fork server run the script, and lives as long.
 
-`starter.py SOCKET SCRIPT [ARGUMENT...]`. SIGTERM is passed on; where this process is killed, the server kills the script.
+`starter.py SOCKET SCRIPT [ARGUMENT...]`. SIGTERM is passed on; where this process is killed, the
+server kills the script.
 """
 
 import json
@@ -11,9 +13,20 @@ import sys
 
 connection = socket.socket(socket.AF_UNIX)
 connection.connect(sys.argv[1])
-streams = {name: f"/proc/{os.getpid()}/fd/{number}" for number, name in ((1, "stdout"), (2, "stderr"))}
-request = {"argv": sys.argv[2:], "function": None, "args": [], "root": os.getcwd(), "fresh": False, "cwd": os.getcwd(), "env": dict(os.environ),
-           "dies_with_asker": True, **streams}
+streams = {
+    name: f"/proc/{os.getpid()}/fd/{number}" for number, name in ((1, "stdout"), (2, "stderr"))
+}
+request = {
+    "argv": sys.argv[2:],
+    "function": None,
+    "args": [],
+    "root": os.getcwd(),
+    "fresh": False,
+    "cwd": os.getcwd(),
+    "env": dict(os.environ),
+    "dies_with_asker": True,
+    **streams,
+}
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 connection.sendall(json.dumps(request).encode() + b"\n")
 lines = connection.makefile()

@@ -1,4 +1,6 @@
-"""`ckptkit audit` over real trainings: what is exact, what an interruption changes, and what changes by itself."""
+"""`ckptkit audit` over real trainings: what is exact, what an interruption changes, and what
+changes by itself.
+"""
 
 from __future__ import annotations
 
@@ -17,25 +19,43 @@ APART = 4
 
 
 def test_an_exact_training_and_the_users_own_files(audit, tmp_path, seed):
-    """There is a run of that name already, and everything that is there stays as it is, byte for byte."""
+    """There is a run of that name already, and everything that is there stays as it is, byte for
+    byte.
+    """
     steps = sorted(random.Random(seed).sample(range(APART + 1, STEPS + 1), 2))
     work = tmp_path / "work"
     DummyRun(work / "runs" / "demo").attempt().save(7)
     (work / "written.txt").write_text("by the user\n")
     (work / "train.py").write_text(LOOP)
     before = bytes_of(tmp_path)
-    done = audit("--at", ",".join(map(str, steps)), "--json", program=LOOP, args=["runs/demo", str(STEPS), "exact"])
+    done = audit(
+        "--at",
+        ",".join(map(str, steps)),
+        "--json",
+        program=LOOP,
+        args=["runs/demo", str(STEPS), "exact"],
+    )
     assert done.code == 0, done.stderr
     said = done.said
     assert (said["verdict"], said["kept"], said["seed"]) == ("exact", None, None)
     (shown,) = said["runs"]
-    assert (shown["run"], shown["step"], shown["equal"], shown["first"]) == ("runs/demo", STEPS, True, None)
+    assert (shown["run"], shown["step"], shown["equal"], shown["first"]) == (
+        "runs/demo",
+        STEPS,
+        True,
+        None,
+    )
     assert shown["compared"]["variables"] == 3
     assert shown["compared"]["values"] == 12 + 1 + 3
-    assert any("process" in each for each in shown["compared"]["not_compared"])  # nobody has seeded Python's random numbers, or used them
+    assert any(
+        "process" in each for each in shown["compared"]["not_compared"]
+    )  # nobody has seeded Python's random numbers, or used them
     plain, interrupted = said["trainings"]
     assert plain["interruptions"] == []
-    happened = [(each["interrupted_at"], each["signal"], each["exit_code"]) for each in interrupted["interruptions"]]
+    happened = [
+        (each["interrupted_at"], each["signal"], each["exit_code"])
+        for each in interrupted["interruptions"]
+    ]
     assert happened == [(steps[0], "SIGTERM", 75), (steps[1], "SIGKILL", -9)]
     began = shown["began_at"]
     assert began[:2] == [0, steps[0]]
@@ -45,61 +65,127 @@ def test_an_exact_training_and_the_users_own_files(audit, tmp_path, seed):
 
 
 def test_two_runs_in_place(audit, tmp_path, seed):
-    """Killed before the first checkpoint of one, and in the middle of the other; of both there are runs of the user's, at absolute paths."""
+    """Killed before the first checkpoint of one, and in the middle of the other; of both there are
+    runs of the user's, at absolute paths.
+    """
     run = tmp_path / "runs" / "mine"
     lengths = [Length(str(run), STEPS), Length(f"{run}-second", STEPS // 2)]
-    drawn_by = next(each for each in itertools.count(seed) if [(moment.run, moment.step < bound) for moment, bound in zip(
-        drawn(lengths, 2, each), (APART, STEPS), strict=True)] == [(str(run), True), (f"{run}-second", True)])
+    drawn_by = next(
+        each
+        for each in itertools.count(seed)
+        if [
+            (moment.run, moment.step < bound)
+            for moment, bound in zip(drawn(lengths, 2, each), (APART, STEPS), strict=True)
+        ]
+        == [(str(run), True), (f"{run}-second", True)]
+    )
     for length in lengths:
         DummyRun(Path(length.run)).attempt().save(7)
     before = bytes_of(tmp_path / "runs")
-    done = audit("--kills", "2", "--seed", str(drawn_by), "--signal", "SIGKILL", "--in-place", "--json", program=LOOP,
-                 args=[str(run), str(STEPS), "two"])
+    done = audit(
+        "--kills",
+        "2",
+        "--seed",
+        str(drawn_by),
+        "--signal",
+        "SIGKILL",
+        "--in-place",
+        "--json",
+        program=LOOP,
+        args=[str(run), str(STEPS), "two"],
+    )
     assert done.code == 0, done.stderr
     said = done.said
     assert (said["verdict"], said["seed"]) == ("exact", drawn_by)
-    assert [(each["run"], each["step"]) for each in said["runs"]] == [(length.run, length.steps) for length in lengths]
-    happened = [(each["run"], each["interrupted_at"], each["signal"]) for each in said["trainings"][1]["interruptions"]]
-    assert happened == [(moment.run, moment.step, "SIGKILL") for moment in drawn(lengths, 2, drawn_by)]
+    assert [(each["run"], each["step"]) for each in said["runs"]] == [
+        (length.run, length.steps) for length in lengths
+    ]
+    happened = [
+        (each["run"], each["interrupted_at"], each["signal"])
+        for each in said["trainings"][1]["interruptions"]
+    ]
+    assert happened == [
+        (moment.run, moment.step, "SIGKILL") for moment in drawn(lengths, 2, drawn_by)
+    ]
     assert said["runs"][0]["began_at"][:2] == [0, 0]
     assert bytes_of(tmp_path / "runs") == before
-    assert (tmp_path / "work" / "written.txt").read_text().count("\n") == 4  # files of the script's own are not kept apart then
+    assert (tmp_path / "work" / "written.txt").read_text().count(
+        "\n"
+    ) == 4  # files of the script's own are not kept apart then
 
 
 def test_what_an_interruption_changes_is_found_with_its_step(audit, seed):
-    """One value of a variable holds something that is not in the state: the step at which the process began."""
+    """One value of a variable holds something that is not in the state: the step at which the
+    process began.
+    """
     step = random.Random(seed).randrange(2, STEPS - APART)
-    done = audit("--at", str(step), "--signal", "SIGTERM", "--every", "1", "--json", program=LOOP, args=["run", str(STEPS), "forgetful"])
+    done = audit(
+        "--at",
+        str(step),
+        "--signal",
+        "SIGTERM",
+        "--every",
+        "1",
+        "--json",
+        program=LOOP,
+        args=["run", str(STEPS), "forgetful"],
+    )
     assert done.code == 1, done.stderr
     said = done.said
     assert said["verdict"] == "inexact"
-    assert [each["name"] for each in said["trainings"]] == ["uninterrupted", "interrupted", "uninterrupted-again"]
+    assert [each["name"] for each in said["trainings"]] == [
+        "uninterrupted",
+        "interrupted",
+        "uninterrupted-again",
+    ]
     (shown,) = said["runs"]
     assert shown["uninterrupted_again"] == {"equal": True, "first_step": None, "differences": []}
-    assert [(each["kind"], each["path"]) for each in shown["differences"]] == [("variable", "weight")]
+    assert [(each["kind"], each["path"]) for each in shown["differences"]] == [
+        ("variable", "weight")
+    ]
     found = shown["first"]
-    assert (found["step"], found["equal_step"], found["attempt"], found["began_at"]) == (step + 1, step, 2, step)
+    assert (found["step"], found["equal_step"], found["attempt"], found["began_at"]) == (
+        step + 1,
+        step,
+        2,
+        step,
+    )
     (difference,) = found["differences"]
     assert (difference["differing"], difference["values"]) == (1, 12)
     assert "[1, 2] is 1.0 and" in difference["words"]
-    assert Path(said["kept"], "interrupted", "output.log").read_text().count("ckptkit: new run in") == 1
+    assert (
+        Path(said["kept"], "interrupted", "output.log").read_text().count("ckptkit: new run in")
+        == 1
+    )
 
 
 def test_a_training_that_gives_other_values_each_time(audit):
-    """It differs before anything has interrupted it, so that a third training would say nothing new."""
+    """It differs before anything has interrupted it, so that a third training would say nothing
+    new.
+    """
     done = audit("--kills", "1", "--seed", "3", program=LOOP, args=["run", "30", "shaky"])
     assert done.code == 1
-    assert "first at step 2 (no earlier checkpoint is equal), in the attempt that began at step 0:\n    weight: 12 of 12 values differ" in done.stdout
-    assert done.stdout.splitlines()[-1].startswith("not reproducible: two trainings differ without any interruption")
+    assert (
+        "first at step 2 (no earlier checkpoint is equal), in the attempt that began at step 0:\n "
+        "   weight: 12 of 12 values differ" in done.stdout
+    )
+    assert done.stdout.splitlines()[-1].startswith(
+        "not reproducible: two trainings differ without any interruption"
+    )
     assert "uninterrupted-again" not in done.stderr
     assert "(--seed 3)" in done.stderr
 
 
 def test_a_seeded_draw_of_tensorflow_in_a_model(audit):
-    """`tf.random.normal` with a global seed: the same in each training from its beginning, and not after an interruption."""
+    """`tf.random.normal` with a global seed: the same in each training from its beginning, and not
+    after an interruption.
+    """
     done = audit("--at", "9", program=NOISY_FIT, args=["run", "18", "seeded"])
     assert done.code == 1
-    assert "  first at step 10 (the checkpoint of step 8 is equal), in the attempt that began at step 9:\n" in done.stdout
+    assert (
+        "  first at step 10 (the checkpoint of step 8 is equal), in the attempt that began at "
+        "step 9:\n" in done.stdout
+    )
     assert "    model / sequential/first/kernel: 12 of 12 values differ; [0, 0] is " in done.stdout
     assert "  it was started again at step 9\n" in done.stdout
     assert "two uninterrupted trainings: equal bit for bit" in done.stdout

@@ -1,4 +1,6 @@
-"""The examples in `scripts/` pass an audit, and a model that draws unseeded numbers of TensorFlow does not."""
+"""The examples in `scripts/` pass an audit, and a model that draws unseeded numbers of TensorFlow
+does not.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,20 @@ EXAMPLES = {"train_digits.py": ["--verbose", "0"], "train_digits_loop.py": []}
 
 
 def test_a_short_training_of_the_digits(audit):
-    """Killed in its middle; it is gone on with from the checkpoint of the step before, or from that before it."""
+    """Killed in its middle; it is gone on with from the checkpoint of the step before, or from that
+    before it.
+    """
     script = ROOT / "scripts" / "train_digits.py"
-    done = audit("--at", "4", "--signal", "SIGKILL", "--json", program=script.read_text(), data=script.parent / "data",
-                 args=["--run", "runs/digits", "--epochs", "1", "--batch-size", "250", "--verbose", "0"])
+    done = audit(
+        "--at",
+        "4",
+        "--signal",
+        "SIGKILL",
+        "--json",
+        program=script.read_text(),
+        data=script.parent / "data",
+        args=["--run", "runs/digits", "--epochs", "1", "--batch-size", "250", "--verbose", "0"],
+    )
     assert done.code == 0, done.stdout + done.stderr
     said = done.said
     assert said["verdict"] == "exact"
@@ -35,20 +47,37 @@ def test_a_short_training_of_the_digits(audit):
 
 def audited(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command over a Python of its own for each start."""
-    return subprocess.run([sys.executable, "-m", "ckptkit", "audit", "--json", *arguments], cwd=directory, capture_output=True, text=True,
-                          timeout=560, env={**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT)})
+    return subprocess.run(
+        [sys.executable, "-m", "ckptkit", "audit", "--json", *arguments],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=560,
+        env={**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT)},
+    )
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_as_it_is(name, tmp_path, seed):
-    done = audited(tmp_path, "--kills", "3", "--seed", str(seed), "--", sys.executable, str(ROOT / "scripts" / name), *EXAMPLES[name])
+    done = audited(
+        tmp_path,
+        "--kills",
+        "3",
+        "--seed",
+        str(seed),
+        "--",
+        sys.executable,
+        str(ROOT / "scripts" / name),
+        *EXAMPLES[name],
+    )
     print(done.stderr)
     assert done.returncode == 0, done.stdout
     said = json.loads(done.stdout)
     assert said["verdict"] == "exact"
     assert [each["interrupted_at"] for each in said["trainings"][1]["interruptions"]] == [
-        each["step"] for each in said["trainings"][1]["interruptions"]]
+        each["step"] for each in said["trainings"][1]["interruptions"]
+    ]
     assert len(said["trainings"][1]["interruptions"]) == 3
     assert not list(tmp_path.iterdir())
 
@@ -63,7 +92,8 @@ def test_a_draw_of_tensorflow_in_a_model(kind, tmp_path):
     said = json.loads(done.stdout)
     assert said["verdict"] == ("inexact" if kind == "seeded" else "not_reproducible")
     first = said["runs"][0]["first"]
-    # Whether the second attempt has saved step 10 before it is killed at step 13 is a matter of time.
+    # Whether the second attempt has saved step 10 before it is killed at step 13 is a matter of
+    # time.
     assert (first["step"], first["began_at"]) == ((10, 9) if kind == "seeded" else (2, 0))
     assert any(re.search("draws from RandomStandardNormal", reason) for reason in said["reasons"])
     assert {each["name"] for each in first["differences"]} >= {"model/weights/0"}

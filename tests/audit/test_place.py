@@ -45,13 +45,30 @@ def test_a_working_directory_is_copied_without_runs_and_caches(user, tmp_path):
     source = look(user, [Path("data")], 10_000, without=tmp_path / "home")
     place = make(tmp_path / "home", source, user)
     names = {str(path.relative_to(place.work)) for path in place.work.rglob("*")}
-    assert names == {"src", "src/deep", "src/deep/module.py", "train.py", "train.sh", "venv", "data", "latest.py", "outside", "runs",
-                     "runs/notes.txt"}
+    assert names == {
+        "src",
+        "src/deep",
+        "src/deep/module.py",
+        "train.py",
+        "train.sh",
+        "venv",
+        "data",
+        "latest.py",
+        "outside",
+        "runs",
+        "runs/notes.txt",
+    }
     assert source.left_out == (Path("runs/old"),)
     assert os.access(place.work / "train.sh", os.X_OK)
-    links = {name: os.readlink(place.work / name) for name in ("venv", "data", "outside", "latest.py")}
-    assert links == {"venv": str(user / "venv"), "data": str(user / "data"), "outside": str(tmp_path / "shared"),
-                     "latest.py": str(place.work / "train.py")}
+    links = {
+        name: os.readlink(place.work / name) for name in ("venv", "data", "outside", "latest.py")
+    }
+    assert links == {
+        "venv": str(user / "venv"),
+        "data": str(user / "data"),
+        "outside": str(tmp_path / "shared"),
+        "latest.py": str(place.work / "train.py"),
+    }
     (place.work / "latest.py").write_text("changed")  # through the link into the copy
     assert (user / "train.py").read_text() == "print()"
     assert bytes_of(user / "src") | bytes_of(user / "runs") == before
@@ -76,20 +93,26 @@ def test_a_link_to_a_run_that_is_not_copied_leaves_room_for_one(user, tmp_path):
     (user / "latest").symlink_to("runs/old")
     (user / "runs" / "link").symlink_to(user / "runs" / "old" / "journal")
     place = make(tmp_path / "home", look(user, [], 10_000, without=tmp_path / "home"), user)
-    assert not {"latest", "runs/link"} & {str(path.relative_to(place.work)) for path in place.work.rglob("*")}
+    assert not {"latest", "runs/link"} & {
+        str(path.relative_to(place.work)) for path in place.work.rglob("*")
+    }
     DummyRun(place.work / "latest").attempt().save(1)
     assert place.runs() == {"latest": place.work / "latest"}
 
 
 def test_a_run_that_is_linked_can_be_read(user, tmp_path):
-    place = make(tmp_path / "home", look(user, [Path("runs/old")], 10_000, without=tmp_path / "home"), user)
+    place = make(
+        tmp_path / "home", look(user, [Path("runs/old")], 10_000, without=tmp_path / "home"), user
+    )
     assert open_run(place.work / "runs" / "old").checkpoints[-1].step == 3
     assert place.runs() == {}  # it is not one that was trained here
 
 
 @pytest.fixture
 def ordered(user, tmp_path, monkeypatch):
-    place = make(tmp_path / "home", look(user, [Path("runs/old")], 10_000, without=tmp_path / "home"), user)
+    place = make(
+        tmp_path / "home", look(user, [Path("runs/old")], 10_000, without=tmp_path / "home"), user
+    )
     write_orders(place.orders, Orders(home=str(place.home)))
     monkeypatch.setenv("CKPTKIT_AUDIT", str(place.orders))
     monkeypatch.chdir(place.work)
@@ -100,14 +123,21 @@ def test_what_is_written_lies_in_the_trainings_own_directory(user, ordered, tmp_
     elsewhere = ordered.home / "elsewhere"
     assert written(Path("runs/new")) == Path("runs/new")  # in the copy
     assert written(user / "runs" / "old") == elsewhere / str(user / "runs" / "old")[1:]
-    assert written(Path("runs/old")) == elsewhere / str(user / "runs" / "old")[1:]  # through the link
+    assert (
+        written(Path("runs/old")) == elsewhere / str(user / "runs" / "old")[1:]
+    )  # through the link
     assert written(Path("outside/run")) == elsewhere / str(tmp_path / "shared" / "run")[1:]
     assert written(written(user / "x")) == written(user / "x")
     assert check_base(user / "served") == elsewhere / str(user / "served")[1:]
-    assert written(ordered.work / "../runs/above") == ordered.work / "../runs/above"  # beside the copy, and not where it was copied from
-    for name, path in (("runs/new", written(ordered.work / "runs" / "new")), ("../runs/above", ordered.home / "runs" / "above"),
-                       (str(user / "runs" / "new"), written(user / "runs" / "new")),
-                       (str(tmp_path / "far"), written(tmp_path / "far"))):
+    assert (
+        written(ordered.work / "../runs/above") == ordered.work / "../runs/above"
+    )  # beside the copy, and not where it was copied from
+    for name, path in (
+        ("runs/new", written(ordered.work / "runs" / "new")),
+        ("../runs/above", ordered.home / "runs" / "above"),
+        (str(user / "runs" / "new"), written(user / "runs" / "new")),
+        (str(tmp_path / "far"), written(tmp_path / "far")),
+    ):
         DummyRun(path).attempt().save(5)
         assert name in ordered.runs()
         assert ordered.runs()[name] == ordered.path_of(name) == path
@@ -134,7 +164,11 @@ def test_what_is_read_is_what_was_trained_here_or_what_lies_there(user, ordered)
 def test_orders_that_cannot_be_read_stop_a_training(tmp_path):
     (tmp_path / "orders.json").write_text('{"home"')
     (tmp_path / "later.json").write_text('{"home": "/x", "version": 2}')
-    for name, said in (("missing.json", "cannot be read"), ("orders.json", "cannot be read"), ("later.json", "version 2")):
+    for name, said in (
+        ("missing.json", "cannot be read"),
+        ("orders.json", "cannot be read"),
+        ("later.json", "version 2"),
+    ):
         with pytest.raises(ConfigError, match=said):
             orders_of({"CKPTKIT_AUDIT": str(tmp_path / name)})
     assert orders_of({}) is None

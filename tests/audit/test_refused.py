@@ -22,8 +22,14 @@ def started(directory: Path, *arguments: str) -> subprocess.Popen[str]:
     (directory / "tmp").mkdir(exist_ok=True)
     (directory / "work").mkdir(exist_ok=True)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CKPTKIT_")}
-    return subprocess.Popen([sys.executable, "-m", "ckptkit", "audit", *arguments], cwd=directory / "work", text=True, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, env={**kept, "PYTHONPATH": str(ROOT), "TMPDIR": str(directory / "tmp")})
+    return subprocess.Popen(
+        [sys.executable, "-m", "ckptkit", "audit", *arguments],
+        cwd=directory / "work",
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**kept, "PYTHONPATH": str(ROOT), "TMPDIR": str(directory / "tmp")},
+    )
 
 
 def said(directory: Path, *arguments: str) -> tuple[int, str, str]:
@@ -32,13 +38,28 @@ def said(directory: Path, *arguments: str) -> tuple[int, str, str]:
     return process.returncode, stdout, stderr
 
 
-@pytest.mark.parametrize(("program", "expected"), [
-    ("import sys; sys.exit('it is broken')", ["ended with exit code 1 by itself", "  it is broken"]),
-    ("import os; os.kill(os.getpid(), 11)", ["ended by SIGSEGV by itself", "nothing to standard error"]),
-    ("import sys; sys.path.insert(0, sys.argv[1]); import tests.cli.conftest as c; c.DummyRun(c.Path('run')).attempt().save(5)",
-     ["has a launcher of its own", "ckptkit audit -- python train.py"]),
-    ("print('hello')", ["has opened no run of ckptkit", "CheckpointCallback or CheckpointManager"]),
-])
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        (
+            "import sys; sys.exit('it is broken')",
+            ["ended with exit code 1 by itself", "  it is broken"],
+        ),
+        (
+            "import os; os.kill(os.getpid(), 11)",
+            ["ended by SIGSEGV by itself", "nothing to standard error"],
+        ),
+        (
+            "import sys; sys.path.insert(0, sys.argv[1]); import tests.cli.conftest as c; "
+            "c.DummyRun(c.Path('run')).attempt().save(5)",
+            ["has a launcher of its own", "ckptkit audit -- python train.py"],
+        ),
+        (
+            "print('hello')",
+            ["has opened no run of ckptkit", "CheckpointCallback or CheckpointManager"],
+        ),
+    ],
+)
 def test_a_training_that_fails_or_is_none(tmp_path, program, expected):
     code, stdout, stderr = said(tmp_path, "--json", "--", sys.executable, "-c", program, str(ROOT))
     assert (code, stdout) == (1, "")
@@ -53,16 +74,19 @@ def test_a_command_that_is_not_there(tmp_path):
     assert "Could not start no-such-program: No such file or directory" in stderr
 
 
-@pytest.mark.parametrize(("arguments", "expected"), [
-    ([], "Name the training after --"),
-    (["--at", "5,x", "--", "true"], "Received: '5,x'"),
-    (["--at", "0", "--", "true"], "Received: '0'"),
-    (["--at", "5", "--kills", "2", "--", "true"], "Received both"),
-    (["--in-place", "--link", "data", "--", "true"], "Received both"),
-    (["--link", "data", "--", "true"], "There is no such thing"),
-    (["--keep", ".", "--", "true"], "--keep names a new directory"),
-    (["--signal", "SIGHUP", "--", "true"], "SIGHUP"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "Name the training after --"),
+        (["--at", "5,x", "--", "true"], "Received: '5,x'"),
+        (["--at", "0", "--", "true"], "Received: '0'"),
+        (["--at", "5", "--kills", "2", "--", "true"], "Received both"),
+        (["--in-place", "--link", "data", "--", "true"], "Received both"),
+        (["--link", "data", "--", "true"], "There is no such thing"),
+        (["--keep", ".", "--", "true"], "--keep names a new directory"),
+        (["--signal", "SIGHUP", "--", "true"], "SIGHUP"),
+    ],
+)
 def test_usage(tmp_path, arguments, expected):
     code, stdout, stderr = said(tmp_path, *arguments)
     assert (code, stdout) == (2, "")
@@ -71,7 +95,12 @@ def test_usage(tmp_path, arguments, expected):
 
 
 def test_ctrl_c_ends_the_training_and_leaves_nothing(tmp_path):
-    process = started(tmp_path, "--", *PYTHON, "import pathlib, time; pathlib.Path('../../../../here').touch(); time.sleep(100)")
+    process = started(
+        tmp_path,
+        "--",
+        *PYTHON,
+        "import pathlib, time; pathlib.Path('../../../../here').touch(); time.sleep(100)",
+    )
     end = time.monotonic() + 60
     while not (tmp_path / "here").exists():
         assert time.monotonic() < end
@@ -87,6 +116,8 @@ def test_ctrl_c_ends_the_training_and_leaves_nothing(tmp_path):
 
 
 def test_a_limit(tmp_path):
-    code, _, stderr = said(tmp_path, "--limit-secs", "0.3", "--", *PYTHON, "import time; time.sleep(100)")
+    code, _, stderr = said(
+        tmp_path, "--limit-secs", "0.3", "--", *PYTHON, "import time; time.sleep(100)"
+    )
     assert code == 1
     assert "took longer than 0.3 s and was ended (--limit-secs)" in stderr

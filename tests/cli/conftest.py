@@ -45,26 +45,77 @@ class DummyRun:
         self.journal.record(event)
         return self
 
-    def save(self, step: int, *, metrics: dict[str, float] | None = None, data: bytes = b"some tensors" * 100, **fields: Any) -> Path:
+    def save(
+        self,
+        step: int,
+        *,
+        metrics: dict[str, float] | None = None,
+        data: bytes = b"some tensors" * 100,
+        **fields: Any,
+    ) -> Path:
         """Commits a checkpoint with a data file of this content; returns its directory."""
         assert self.journal is not None
         writing = begin_writing(self.files, self.layout, self.journal.attempt)
         (writing / f"ckpt-{step}.index").write_bytes(b"an index")
         (writing / f"ckpt-{step}.data-00000-of-00001").write_bytes(data)
         tensors = (
-            TensorEntry(key="model/weights/0", kind="variable", path="dense/kernel", shape=(10, 20), dtype="float32", trainable=True),
-            TensorEntry(key="model/weights/1", kind="variable", path="dense/bias", shape=(20,), dtype="float32", trainable=True),
-            TensorEntry(key="model/optimizer/0", kind="variable", path="iteration", shape=(), dtype="int64"),
-            TensorEntry(key="sampler/state/0", kind="python", path="sampler", shape=None, dtype="string"),
+            TensorEntry(
+                key="model/weights/0",
+                kind="variable",
+                path="dense/kernel",
+                shape=(10, 20),
+                dtype="float32",
+                trainable=True,
+            ),
+            TensorEntry(
+                key="model/weights/1",
+                kind="variable",
+                path="dense/bias",
+                shape=(20,),
+                dtype="float32",
+                trainable=True,
+            ),
+            TensorEntry(
+                key="model/optimizer/0", kind="variable", path="iteration", shape=(), dtype="int64"
+            ),
+            TensorEntry(
+                key="sampler/state/0", kind="python", path="sampler", shape=None, dtype="string"
+            ),
         )
-        states = (StateEntry(name="model", class_name="Functional", classes={"optimizer": "Adam"}),
-                  StateEntry(name="sampler", class_name="Sampler"))
-        known: dict[str, Any] = {"epoch": 0, "batch": 0, "saved_at": time.time(), "trigger": f"every {step} steps",
-                                 "versions": {"tensorflow": "2.21.0"}, "states": states, "tensors": tensors}
-        manifest = Manifest(step=step, attempt=self.journal.attempt, metrics=to_numbers(metrics or {}), **(known | fields))
+        states = (
+            StateEntry(name="model", class_name="Functional", classes={"optimizer": "Adam"}),
+            StateEntry(name="sampler", class_name="Sampler"),
+        )
+        known: dict[str, Any] = {
+            "epoch": 0,
+            "batch": 0,
+            "saved_at": time.time(),
+            "trigger": f"every {step} steps",
+            "versions": {"tensorflow": "2.21.0"},
+            "states": states,
+            "tensors": tensors,
+        }
+        manifest = Manifest(
+            step=step,
+            attempt=self.journal.attempt,
+            metrics=to_numbers(metrics or {}),
+            **(known | fields),
+        )
         manifest = commit(self.files, self.layout, manifest)
-        self.record(Saved(checkpoint=str(manifest.name), step=step, epoch=manifest.epoch, batch=manifest.batch, trigger=manifest.trigger,
-                          size_bytes=manifest.size_bytes, snapshot_secs=0.01, write_secs=0.1, metrics=manifest.metrics, final=manifest.final))
+        self.record(
+            Saved(
+                checkpoint=str(manifest.name),
+                step=step,
+                epoch=manifest.epoch,
+                batch=manifest.batch,
+                trigger=manifest.trigger,
+                size_bytes=manifest.size_bytes,
+                snapshot_secs=0.01,
+                write_secs=0.1,
+                metrics=manifest.metrics,
+                final=manifest.final,
+            )
+        )
         return self.layout.checkpoint(manifest.name)
 
 
@@ -79,8 +130,15 @@ Ckptkit = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def environment() -> dict[str, str]:
     """Of a process that uses this checkout, whatever is installed."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
-    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")
+    }
+    return {
+        **kept,
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+    }
 
 
 @pytest.fixture
@@ -88,15 +146,28 @@ def ckptkit(tmp_path: Path, environment: dict[str, str]) -> Ckptkit:
     """`ckptkit ARGUMENT...` as a process of its own, started beside the run."""
 
     def call(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": environment, "cwd": tmp_path} | options
-        return subprocess.run([sys.executable, "-m", "ckptkit", *map(str, arguments)], stdin=subprocess.DEVNULL, text=True, timeout=60,
-                              check=False, **options)
+        options = {
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "env": environment,
+            "cwd": tmp_path,
+        } | options
+        return subprocess.run(
+            [sys.executable, "-m", "ckptkit", *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            text=True,
+            timeout=60,
+            check=False,
+            **options,
+        )
 
     return call
 
 
 @pytest.fixture
-def called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ckptkit:
+def called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Ckptkit:
     """The same in this process, where a process of its own is not the point."""
     monkeypatch.chdir(tmp_path)
 

@@ -1,4 +1,6 @@
-"""What `ckptkit save` and `ckptkit stop` answer where the process has ended: done only where its state is saved."""
+"""What `ckptkit save` and `ckptkit stop` answer where the process has ended: done only where its
+state is saved.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,16 @@ from tests.docs_examples import ROOT
 
 
 def saved(step: int) -> Saved:
-    return Saved(checkpoint=f"ckpt-{step}-1", step=step, epoch=0, batch=0, trigger="", size_bytes=1, snapshot_secs=0, write_secs=0)
+    return Saved(
+        checkpoint=f"ckpt-{step}-1",
+        step=step,
+        epoch=0,
+        batch=0,
+        trigger="",
+        size_bytes=1,
+        snapshot_secs=0,
+        write_secs=0,
+    )
 
 
 def restored(step: int) -> Restored:
@@ -29,29 +40,55 @@ def ended(step: int, outcome: str = "stopped") -> AttemptEnded:
 LOST = "stopped at step 1000, which was not saved; "
 
 
-@pytest.mark.parametrize(("told", "done", "words"), [
-    ([saved(1000), ended(1000)], True, "stopped at step 1000"),
-    ([restored(1000), ended(1000)], True, "stopped at step 1000"),
-    ([ended(0)], True, "stopped at step 0"),  # a run that is new, and has made no step
-    ([restored(900), saved(950), saved(1000), ended(1000, "finished")], True, "finished at step 1000"),
-    ([saved(900), RunPreempted(step=900, reason="", exit_code=75, secs=1), ended(1000)], False, LOST + "the newest checkpoint is of step 900"),
-    ([restored(900), ended(1000)], False, LOST + "the newest checkpoint is of step 900"),
-    ([restored(800), saved(900), ended(1000)], False, LOST + "the newest checkpoint is of step 900"),
-    ([ended(1000)], False, LOST + "there is no checkpoint"),
-    ([saved(1000), ended(1000, "failed")], False, "failed at step 1000"),
-    ([saved(900), ended(1000, "failed")], False, "failed at step 1000, which was not saved; the newest checkpoint is of step 900"),
-])
+@pytest.mark.parametrize(
+    ("told", "done", "words"),
+    [
+        ([saved(1000), ended(1000)], True, "stopped at step 1000"),
+        ([restored(1000), ended(1000)], True, "stopped at step 1000"),
+        ([ended(0)], True, "stopped at step 0"),  # a run that is new, and has made no step
+        (
+            [restored(900), saved(950), saved(1000), ended(1000, "finished")],
+            True,
+            "finished at step 1000",
+        ),
+        (
+            [saved(900), RunPreempted(step=900, reason="", exit_code=75, secs=1), ended(1000)],
+            False,
+            LOST + "the newest checkpoint is of step 900",
+        ),
+        ([restored(900), ended(1000)], False, LOST + "the newest checkpoint is of step 900"),
+        (
+            [restored(800), saved(900), ended(1000)],
+            False,
+            LOST + "the newest checkpoint is of step 900",
+        ),
+        ([ended(1000)], False, LOST + "there is no checkpoint"),
+        ([saved(1000), ended(1000, "failed")], False, "failed at step 1000"),
+        (
+            [saved(900), ended(1000, "failed")],
+            False,
+            "failed at step 1000, which was not saved; the newest checkpoint is of step 900",
+        ),
+    ],
+)
 def test_an_end_is_an_answer(told: list[Event], done: bool, words: str):
     answer = ended_by(told)
     assert answer is not None
     assert (answer.done, answer.words, answer.step) == (done, words, told[-1].step)
 
 
-@pytest.mark.parametrize(("newest", "done", "words"), [
-    (1000, True, "stopped at step 1000"), (900, False, LOST + "the newest checkpoint is of step 900"),
-    (None, False, LOST + "there is no checkpoint")])
+@pytest.mark.parametrize(
+    ("newest", "done", "words"),
+    [
+        (1000, True, "stopped at step 1000"),
+        (900, False, LOST + "the newest checkpoint is of step 900"),
+        (None, False, LOST + "there is no checkpoint"),
+    ],
+)
 def test_an_end_on_the_way_to_where_the_run_was(newest: int | None, done: bool, words: str):
-    """The state of the newest checkpoint is not told to be restored before its place in the data is reached."""
+    """The state of the newest checkpoint is not told to be restored before its place in the data is
+    reached.
+    """
     answer = ended_by([ended(1000)], newest)
     assert answer is not None
     assert (answer.done, answer.words) == (done, words)
@@ -90,18 +127,41 @@ lock.release()
 
 
 @pytest.mark.parametrize("action", ["save", "stop"])
-@pytest.mark.parametrize(("step", "code", "words"), [
-    (1000, 0, "preempted at step 1000\n"),
-    (900, 1, "preempted at step 1000, which was not saved; the newest checkpoint is of step 900"),
-])
-def test_the_exit_code_says_whether_the_state_is_saved(tmp_path: Path, action: str, step: int, code: int, words: str):
+@pytest.mark.parametrize(
+    ("step", "code", "words"),
+    [
+        (1000, 0, "preempted at step 1000\n"),
+        (
+            900,
+            1,
+            "preempted at step 1000, which was not saved; the newest checkpoint is of step 900",
+        ),
+    ],
+)
+def test_the_exit_code_says_whether_the_state_is_saved(
+    tmp_path: Path, action: str, step: int, code: int, words: str
+):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen([sys.executable, "-c", TRAINING, str(step)], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as training:
+    with subprocess.Popen(
+        [sys.executable, "-c", TRAINING, str(step)],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as training:
         try:
             assert training.stdout is not None
             assert training.stdout.readline() == "here\n"
-            done = subprocess.run([sys.executable, "-m", "ckptkit", action, "run"], cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL,
-                                  capture_output=True, text=True, timeout=60, check=False)
+            done = subprocess.run(
+                [sys.executable, "-m", "ckptkit", action, "run"],
+                cwd=tmp_path,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
         finally:
             training.kill()
     assert done.returncode == code, done.stderr

@@ -23,11 +23,17 @@ OTHERS = [["verify"], ["prune"], ["pin", "5"], ["unpin", "5"], ["rollback", "5"]
 
 
 @pytest.mark.parametrize("command", READERS)
-@pytest.mark.parametrize(("name", "said"), [
-    ("missing", "There is no directory missing."),
-    ("a-file", "a-file is a file. Expected a run directory."),
-    ("foreign", "foreign is no run directory: it has neither checkpoints/ nor journal/ of one."),
-])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("missing", "There is no directory missing."),
+        ("a-file", "a-file is a file. Expected a run directory."),
+        (
+            "foreign",
+            "foreign is no run directory: it has neither checkpoints/ nor journal/ of one.",
+        ),
+    ],
+)
 def test_no_such_run(tmp_path, ckptkit, command, name, said):
     (tmp_path / "a-file").write_text("x")
     (tmp_path / "foreign").mkdir()
@@ -46,9 +52,20 @@ def test_nothing_is_made_in_what_is_no_run(tmp_path, called, command):
     assert [path.name for path in tmp_path.rglob("*")] == ["foreign"]
 
 
-@pytest.mark.parametrize("arguments", [
-    [], ["list"], ["show"], ["frob"], ["list", "--frob", "run"], ["list", "a", "b"], ["list", ""], ["list", "gs://bucket/run"],
-], ids=str)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["list"],
+        ["show"],
+        ["frob"],
+        ["list", "--frob", "run"],
+        ["list", "a", "b"],
+        ["list", ""],
+        ["list", "gs://bucket/run"],
+    ],
+    ids=str,
+)
 def test_usage(ckptkit, arguments):
     result = ckptkit(*arguments)
     assert result.returncode == 2
@@ -56,7 +73,19 @@ def test_usage(ckptkit, arguments):
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["list", "--follow"], ["show"], ["history"], ["tensors"], ["verify"], ["verify", "--all"]], ids=str)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list"],
+        ["list", "--follow"],
+        ["show"],
+        ["history"],
+        ["tensors"],
+        ["verify"],
+        ["verify", "--all"],
+    ],
+    ids=str,
+)
 def test_a_tilde_before_no_users_name_is_part_of_the_name(tmp_path, dummy_run, called, arguments):
     """As a shell hands it on."""
     result = called(*arguments, "~nobody-of-this-name/run")
@@ -83,7 +112,9 @@ def test_an_object_store_is_refused_with_the_remedy(ckptkit):
     assert "Mount storage that outlives the machine" in ckptkit("list", "s3://bucket/run").stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["list", "--help"], ["show", "-h"], ["--version"]], ids=str)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["-h"], ["list", "--help"], ["show", "-h"], ["--version"]], ids=str
+)
 def test_help_and_version(ckptkit, arguments):
     result = ckptkit(*arguments)
     assert result.returncode == 0
@@ -92,12 +123,26 @@ def test_help_and_version(ckptkit, arguments):
 
 
 SAID = {
-    "list": [["run"], ["run", "--json"], ["."], [".", "--json"], ["run", "--follow"]], "show": [["run"], ["run", "--json"]],
-    "verify": [["run", "--all"]], "prune": [["run", "--keep-latest", "1", "--dry-run"]], "pin": [["run", "100"]], "unpin": [["run", "200"]],
-    "rollback": [["run", "100", "--dry-run"]], "run": [["--explain"]], "save": [["--help"]], "stop": [["--help"]], "export": [["--help"]],
-    "history": [["run"], ["run", "--json"]], "tensors": [["run"], ["run", "--json"]], "diff": [["run@100", "@100"], ["run@100", "@100", "--json"]],
-    "audit": [["--help"]], "report": [["run", "--json"]]}
-"""Calls that print something; those that wait for a training, or import TensorFlow, only their help."""
+    "list": [["run"], ["run", "--json"], ["."], [".", "--json"], ["run", "--follow"]],
+    "show": [["run"], ["run", "--json"]],
+    "verify": [["run", "--all"]],
+    "prune": [["run", "--keep-latest", "1", "--dry-run"]],
+    "pin": [["run", "100"]],
+    "unpin": [["run", "200"]],
+    "rollback": [["run", "100", "--dry-run"]],
+    "run": [["--explain"]],
+    "save": [["--help"]],
+    "stop": [["--help"]],
+    "export": [["--help"]],
+    "history": [["run"], ["run", "--json"]],
+    "tensors": [["run"], ["run", "--json"]],
+    "diff": [["run@100", "@100"], ["run@100", "@100", "--json"]],
+    "audit": [["--help"]],
+    "report": [["run", "--json"]],
+}
+"""Calls that print something; those that wait for a training, or import TensorFlow, only their
+help.
+"""
 
 
 def test_every_command_is_said():
@@ -105,7 +150,11 @@ def test_every_command_is_said():
     assert not missing, "how does it behave where nobody reads what it prints?"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], *([name, *rest] for name, calls in SAID.items() for rest in calls)], ids=str)
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], *([name, *rest] for name, calls in SAID.items() for rest in calls)],
+    ids=str,
+)
 def test_a_closed_pipe_is_no_error(dummy_run, ckptkit, arguments):
     dummy_run.attempt()
     dummy_run.save(100)
@@ -132,7 +181,9 @@ def test_output_that_cannot_be_written_is_an_error(dummy_run, ckptkit):
 def test_a_name_that_the_terminal_cannot_spell(dummy_run, ckptkit, environment):
     dummy_run.attempt()
     dummy_run.save(100, trigger="größer \N{RIGHTWARDS ARROW} 5")
-    result = ckptkit("list", "run", env=environment | {"PYTHONIOENCODING": "latin-1"}, encoding="latin-1")
+    result = ckptkit(
+        "list", "run", env=environment | {"PYTHONIOENCODING": "latin-1"}, encoding="latin-1"
+    )
     assert result.returncode == 0
     assert "größer \\u2192 5" in result.stdout
 
@@ -170,7 +221,9 @@ def test_no_permission(dummy_run, ckptkit, obeying, tmp_path, closed):
     result = ckptkit("list", "run", **obeying)
     assert result.returncode == 1
     assert result.stdout == ""
-    assert result.stderr.startswith(f"ckptkit: Could not {'read' if closed == 'run' else 'list'} {closed}: ")
+    assert result.stderr.startswith(
+        f"ckptkit: Could not {'read' if closed == 'run' else 'list'} {closed}: "
+    )
     assert "ermission denied" in result.stderr
     assert result.stderr.count("\n") == 1
 
@@ -196,7 +249,11 @@ def test_a_run_that_may_only_be_read(dummy_run, ckptkit, obeying, tmp_path):
     assert ckptkit("show", "run", **obeying).returncode == 0
     assert ckptkit("verify", "run", **obeying).returncode == 0
     assert ckptkit("prune", "run", "--keep-latest", "1", "--dry-run", **obeying).returncode == 0
-    for command in (["prune", "run", "--keep-latest", "1", "--yes"], ["rollback", "run", "100", "--yes"], ["pin", "run", "100"]):
+    for command in (
+        ["prune", "run", "--keep-latest", "1", "--yes"],
+        ["rollback", "run", "100", "--yes"],
+        ["pin", "run", "100"],
+    ):
         result = ckptkit(*command, **obeying)
         assert result.returncode == 1
         assert "ermission denied" in result.stderr
@@ -222,13 +279,36 @@ def test_3_is_damage_and_11_a_run_that_trains(dummy_run, ckptkit):
 
 @pytest.mark.parametrize("code", [0, 78, 93])
 def test_what_a_training_ends_with_is_passed_on(ckptkit, code):
-    assert ckptkit("run", "--notices", "off", "--", sys.executable, "-c", f"raise SystemExit({code})").returncode == code
+    assert (
+        ckptkit(
+            "run", "--notices", "off", "--", sys.executable, "-c", f"raise SystemExit({code})"
+        ).returncode
+        == code
+    )
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
 def test_what_a_launcher_ends_with_that_is_told_to(environment, tmp_path, signum, code):
-    command = [sys.executable, "-m", "ckptkit", "run", "--notices", "off", "--", "sh", "-c", "echo began; exec sleep 60"]
-    launcher = subprocess.Popen(command, env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    command = [
+        sys.executable,
+        "-m",
+        "ckptkit",
+        "run",
+        "--notices",
+        "off",
+        "--",
+        "sh",
+        "-c",
+        "echo began; exec sleep 60",
+    ]
+    launcher = subprocess.Popen(
+        command,
+        env=environment,
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
     assert launcher.stdout is not None
     with launcher.stdout:
         assert launcher.stdout.readline() == b"began\n"

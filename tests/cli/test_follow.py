@@ -1,4 +1,6 @@
-"""`ckptkit list --follow`: a line for each change, the live list on a terminal, and an end that is none of an error."""
+"""`ckptkit list --follow`: a line for each change, the live list on a terminal, and an end that is
+none of an error.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,13 @@ class Follower:
     """`ckptkit list ... --follow` as a process, with its lines as they come."""
 
     def __init__(self, *arguments: str, **options: Any) -> None:
-        self.process = subprocess.Popen([sys.executable, "-u", "-m", "ckptkit", "list", *arguments, "--follow"], stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+        self.process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "ckptkit", "list", *arguments, "--follow"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **options,
+        )
         self._rest = b""
 
     def line(self) -> str:
@@ -86,20 +93,41 @@ def test_each_change_of_a_run_is_one_line(dummy_run, following):
     dummy_run.attempt()
     dummy_run.save(100)
     lines, objects = following("run"), following("run", "--json")
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  run: no word of an end from elsewhere .*newest save is of step 100", lines.line())
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  run: no word of an end from elsewhere .*newest save is "
+        r"of step 100",
+        lines.line(),
+    )
     assert objects.json()["change"] == "state"
     saved = dummy_run.save(200, metrics={"loss": 0.25})
     assert "newest save is of step 200" in lines.line()
     assert lines.line().endswith("run: ckpt-200-1 (every 200 steps)  1.21 kB  loss 0.25")
     assert objects.json()["change"] == "state"
-    assert objects.json() == {"change": "saved", "path": "run", "name": "ckpt-200-1", "step": 200, "size_bytes": 1208, "metrics": {"loss": 0.25},
-                              "final": False}
+    assert objects.json() == {
+        "change": "saved",
+        "path": "run",
+        "name": "ckpt-200-1",
+        "step": 200,
+        "size_bytes": 1208,
+        "metrics": {"loss": 0.25},
+        "final": False,
+    }
     shutil.rmtree(saved)
     assert lines.line().endswith("run: ckpt-200-1 is gone")
-    assert objects.json() == {"change": "taken_away", "path": "run", "name": "ckpt-200-1", "step": 200}
+    assert objects.json() == {
+        "change": "taken_away",
+        "path": "run",
+        "name": "ckpt-200-1",
+        "step": 200,
+    }
     dummy_run.record(Finished(step=200, epoch=2)).record(AttemptEnded(outcome="finished", step=200))
     assert lines.line().endswith("run: finished at step 200 (2 epochs)")
-    assert objects.json() == {"change": "state", "path": "run", "state": "finished", "words": "finished at step 200 (2 epochs)"}
+    assert objects.json() == {
+        "change": "state",
+        "path": "run",
+        "state": "finished",
+        "words": "finished at step 200 (2 epochs)",
+    }
     assert lines.end() == objects.end() == (130, "ckptkit: interrupted\n")
 
 
@@ -108,15 +136,25 @@ def test_a_tree_that_grows(tmp_path, following):
     follower = following("runs", "--json")
     time.sleep(0)
     keras(tmp_path / "runs" / "a.keras")
-    assert follower.json() == {"change": "found", "path": "runs/a.keras", "format": "Keras model (.keras)", "step": None, "problem": None,
-                               "size_bytes": (tmp_path / "runs" / "a.keras").stat().st_size}
+    assert follower.json() == {
+        "change": "found",
+        "path": "runs/a.keras",
+        "format": "Keras model (.keras)",
+        "step": None,
+        "problem": None,
+        "size_bytes": (tmp_path / "runs" / "a.keras").stat().st_size,
+    }
     run = DummyRun(tmp_path / "runs" / "b")
     run.attempt()
     assert follower.json()["state"] == "unknown"
     run.save(100)
     assert {follower.json()["change"], follower.json()["change"]} == {"state", "saved"}
     (tmp_path / "runs" / "a.keras").unlink()
-    assert follower.json() == {"change": "gone", "path": "runs/a.keras", "format": "Keras model (.keras)"}
+    assert follower.json() == {
+        "change": "gone",
+        "path": "runs/a.keras",
+        "format": "Keras model (.keras)",
+    }
     assert follower.end()[0] == 130
 
 
@@ -160,8 +198,15 @@ def test_the_live_list_on_a_terminal(dummy_run, tmp_path, environment):
         dummy_run.save(step)
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (20, 150))
-    process = subprocess.Popen([sys.executable, "-m", "ckptkit", "list", "run", "--follow"], stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path,
-                               env=environment | {"TERM": "xterm-256color"}, start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ckptkit", "list", "run", "--follow"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=tmp_path,
+        env=environment | {"TERM": "xterm-256color"},
+        start_new_session=True,
+    )
     os.close(theirs)
     try:
         text = ""

@@ -31,7 +31,9 @@ def validator(name: str) -> Draft202012Validator:
 
 def valid(name: str, document: Any) -> Any:
     """The document, which has that form, and no other version."""
-    problems = [f"{error.json_path}: {error.message}" for error in validator(name).iter_errors(document)]
+    problems = [
+        f"{error.json_path}: {error.message}" for error in validator(name).iter_errors(document)
+    ]
     assert not problems
     assert not validator(name).is_valid(document | {"version": 2})
     assert validator(name).is_valid(document | {"a field of later": 1})
@@ -40,7 +42,10 @@ def valid(name: str, document: Any) -> Any:
 
 def required(schema: Any, document: Any) -> list[Any]:
     """The document without one thing that has to be there, for each of them."""
-    return [{key: value for key, value in document.items() if key != missing} for missing in schema["required"]]
+    return [
+        {key: value for key, value in document.items() if key != missing}
+        for missing in schema["required"]
+    ]
 
 
 @pytest.fixture
@@ -82,7 +87,11 @@ def test_list_of_a_tree(rich, tmp_path, called):
     os.symlink(".", tmp_path / "all" / "loop")
     found = valid("list-tree", json.loads(called("list", "all", "--json").stdout))
     assert (len(found["runs"]), len(found["others"]), found["links_not_followed"]) == (1, 4, 1)
-    assert (found["runs"][0]["damaged"], found["runs"][0]["damaged_journal_lines"], found["runs"][0]["quarantined"]) == (2, 1, 1)
+    assert (
+        found["runs"][0]["damaged"],
+        found["runs"][0]["damaged_journal_lines"],
+        found["runs"][0]["quarantined"],
+    ) == (2, 1, 1)
     schema = validator("list-tree").schema
     assert not any(validator("list-tree").is_valid(each) for each in required(schema, found))
     for kind in ("runs", "others"):
@@ -93,7 +102,16 @@ def test_list_of_a_tree(rich, tmp_path, called):
 
 def lines_of(changes: list[ListChange]) -> list[dict[str, Any]]:
     """As they are printed."""
-    told = [{"version": JSON_VERSION, "time": time.time(), "change": each.change, "path": each.path, **each.values} for each in changes]
+    told = [
+        {
+            "version": JSON_VERSION,
+            "time": time.time(),
+            "change": each.change,
+            "path": each.path,
+            **each.values,
+        }
+        for each in changes
+    ]
     return json.loads(json.dumps(told))
 
 
@@ -123,7 +141,17 @@ def test_lines_that_follow(rich, tmp_path, monkeypatch, called):
     look()
     rich.root.rename(tmp_path / "elsewhere")
     look()
-    assert kinds == {"state", "found", "saved", "unpinned", "pinned", "damaged", "gone", "taken_away", "moved"}
+    assert kinds == {
+        "state",
+        "found",
+        "saved",
+        "unpinned",
+        "pinned",
+        "damaged",
+        "gone",
+        "taken_away",
+        "moved",
+    }
 
 
 def test_what_has_not_changed_is_not_read_again(rich, tmp_path, monkeypatch):
@@ -135,18 +163,31 @@ def test_what_has_not_changed_is_not_read_again(rich, tmp_path, monkeypatch):
     assert second.checkpoints is first.checkpoints
     assert list(changes_of_run(first, second)) == []
     rich.record(AttemptEnded(outcome="stopped", step=5))
-    assert [change.words for change in changes_of_run(second, watch.look(3.0))] == ["stopped at step 5, to go on when it is started again"]
+    assert [change.words for change in changes_of_run(second, watch.look(3.0))] == [
+        "stopped at step 5, to go on when it is started again"
+    ]
 
 
 def test_verify_prune_and_rollback(rich, called):
     found = valid("verify", json.loads(called("verify", "all/run", "--all", "--json").stdout))
     assert found["bad"] == 2
     keras(rich.root.parent / "x.keras")
-    assert valid("verify", json.loads(called("verify", "all/x.keras", "--json").stdout))["run"] is None
+    assert (
+        valid("verify", json.loads(called("verify", "all/x.keras", "--json").stdout))["run"] is None
+    )
     for options in (["--dry-run"], ["--yes"]):
-        found = valid("prune", json.loads(called("prune", "all/run", "--keep-latest", "1", *options, "--json").stdout))
+        found = valid(
+            "prune",
+            json.loads(called("prune", "all/run", "--keep-latest", "1", *options, "--json").stdout),
+        )
         assert {each["stays"] for each in found["checkpoints"]} == {True}
     called("unpin", "all/run", "200")
-    for options, moved_to in ((["--dry-run"], None), (["--yes"], "aside/rolled-back-000003.2"), (["--yes"], None)):
-        found = valid("rollback", json.loads(called("rollback", "all/run", "100", *options, "--json").stdout))
+    for options, moved_to in (
+        (["--dry-run"], None),
+        (["--yes"], "aside/rolled-back-000003.2"),
+        (["--yes"], None),
+    ):
+        found = valid(
+            "rollback", json.loads(called("rollback", "all/run", "100", *options, "--json").stdout)
+        )
         assert (found["moved_to"] is None) == (moved_to is None)

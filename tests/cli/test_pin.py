@@ -21,7 +21,11 @@ def test_pinned_noted_listed_and_unpinned_while_it_is_training(two, dummy_run, c
     lock = RunLock(dummy_run.files, dummy_run.layout, SystemClock())
     try:
         result = ckptkit("pin", "run", "best", "--note", "in the paper \x1b[2J")
-        assert (result.returncode, result.stdout, result.stderr) == (0, "pinned ckpt-100-1: in the paper \\x1b[2J\n", "")
+        assert (result.returncode, result.stdout, result.stderr) == (
+            0,
+            "pinned ckpt-100-1: in the paper \\x1b[2J\n",
+            "",
+        )
         rows = ckptkit("list", "run").stdout.splitlines()
         assert rows[-2].endswith("pinned: in the paper \\x1b[2J")
         assert "pinned" not in rows[-1]

@@ -1,4 +1,6 @@
-"""`ckptkit prune`: what stays and goes, with reasons; asked before, and never while the run is training."""
+"""`ckptkit prune`: what stays and goes, with reasons; asked before, and never while the run is
+training.
+"""
 
 from __future__ import annotations
 
@@ -44,8 +46,15 @@ def test_a_dry_run_says_why_and_changes_nothing_even_while_it_is_training(four, 
         lock.release()
     assert (result.returncode, result.stderr) == (0, "")
     assert [line.split("  ")[-1].strip() for line in result.stdout.splitlines()[1:5]] == [
-        "pinned", "best 1 of 1 by loss (0.25)", "not the latest; not among the best 1 by loss (0.75)", "latest 1 of 1"]
-    assert result.stdout.splitlines()[-1] == "would take away 1 checkpoint (1.21 kB); nothing was changed"
+        "pinned",
+        "best 1 of 1 by loss (0.25)",
+        "not the latest; not among the best 1 by loss (0.75)",
+        "latest 1 of 1",
+    ]
+    assert (
+        result.stdout.splitlines()[-1]
+        == "would take away 1 checkpoint (1.21 kB); nothing was changed"
+    )
     assert tree(dummy_run) == before
 
 
@@ -55,20 +64,34 @@ def test_what_goes_is_gone_told_and_known_to_tensorflow(four, dummy_run, ckptkit
     assert result.returncode == 0
     assert result.stdout.splitlines()[-1] == "took away 1 checkpoint (1.21 kB)"
     assert steps(dummy_run) == [200, 300, 400]
-    told = [event for event in read_journal(dummy_run.layout).events if isinstance(event, TakenAway)]
+    told = [
+        event for event in read_journal(dummy_run.layout).events if isinstance(event, TakenAway)
+    ]
     assert [(event.checkpoint, event.reason) for event in told] == [
-        ("ckpt-100-1", "older than the latest 2; not the first at or after a multiple of 200 steps")]
-    assert dummy_run.layout.state_file.read_bytes() == content([c.name for c in list_checkpoints(dummy_run.layout)])
+        ("ckpt-100-1", "older than the latest 2; not the first at or after a multiple of 200 steps")
+    ]
+    assert dummy_run.layout.state_file.read_bytes() == content(
+        [c.name for c in list_checkpoints(dummy_run.layout)]
+    )
     assert not (dummy_run.layout.checkpoints / ".writing-1").exists()
-    assert json.loads(ckptkit("list", "run", "--json").stdout)["attempts"] == 1, "it trains nothing, and is no attempt"
+    assert json.loads(ckptkit("list", "run", "--json").stdout)["attempts"] == 1, (
+        "it trains nothing, and is no attempt"
+    )
 
 
 def test_json_form(four, called):
     found = json.loads(called("prune", "run", "--keep-latest", "3", "--yes", "--json").stdout)
     checkpoints = found.pop("checkpoints")
     assert found == {"version": 1, "run": "run", "dry_run": False, "removed": 1}
-    assert checkpoints[0] == {"name": "ckpt-100-1", "step": 100, "attempt": 1, "stays": False, "reason": "older than the latest 3", "removed": True,
-                              "size_bytes": 1208}
+    assert checkpoints[0] == {
+        "name": "ckpt-100-1",
+        "step": 100,
+        "attempt": 1,
+        "stays": False,
+        "reason": "older than the latest 3",
+        "removed": True,
+        "size_bytes": 1208,
+    }
     assert [c["stays"] for c in checkpoints] == [False, True, True, True]
 
 
@@ -92,13 +115,34 @@ def test_without_a_terminal_it_has_to_be_said(four, dummy_run, ckptkit):
     assert ckptkit("prune", "run", "--keep-latest", "9").returncode == 0, "there is nothing to ask"
 
 
-@pytest.mark.parametrize(("answer", "code", "left"), [("y\n", 0, [400]), ("n\n", 1, [100, 200, 300, 400]), ("\n", 1, [100, 200, 300, 400])])
+@pytest.mark.parametrize(
+    ("answer", "code", "left"),
+    [("y\n", 0, [400]), ("n\n", 1, [100, 200, 300, 400]), ("\n", 1, [100, 200, 300, 400])],
+)
 def test_on_a_terminal_it_asks(four, dummy_run, environment, tmp_path, answer, code, left):
     ours, theirs = pty.openpty()
     try:
         os.write(ours, answer.encode())
-        done = subprocess.run([sys.executable, "-m", "ckptkit", "prune", "run", "--keep-latest", "1", "--keep-best", "loss:max"], stdin=theirs,
-                              capture_output=True, text=True, check=False, timeout=60, env=environment, cwd=tmp_path)
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "ckptkit",
+                "prune",
+                "run",
+                "--keep-latest",
+                "1",
+                "--keep-best",
+                "loss:max",
+            ],
+            stdin=theirs,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env=environment,
+            cwd=tmp_path,
+        )
     finally:
         os.close(ours)
         os.close(theirs)
@@ -107,14 +151,21 @@ def test_on_a_terminal_it_asks(four, dummy_run, environment, tmp_path, answer, c
     assert steps(dummy_run) == left
 
 
-@pytest.mark.parametrize(("options", "said"), [
-    ([], "at least one of --keep-latest"),
-    (["--keep-latest", "0"], "x>=1"),
-    (["--keep-best", "los"], "loss is better"),
-    (["--keep-best", "accuracy"], "Expected accuracy:max or accuracy:min"),
-    (["--keep-best", "val_loss"], "No checkpoint of this run has a metric val_loss. Metrics there: loss."),
-    (["--keep-best", "loss:best"], "min or max"),
-], ids=str)
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "at least one of --keep-latest"),
+        (["--keep-latest", "0"], "x>=1"),
+        (["--keep-best", "los"], "loss is better"),
+        (["--keep-best", "accuracy"], "Expected accuracy:max or accuracy:min"),
+        (
+            ["--keep-best", "val_loss"],
+            "No checkpoint of this run has a metric val_loss. Metrics there: loss.",
+        ),
+        (["--keep-best", "loss:best"], "min or max"),
+    ],
+    ids=str,
+)
 def test_what_cannot_be_right_takes_nothing_away(four, dummy_run, called, options, said):
     result = called("prune", "run", "--yes", *options)
     assert result.returncode == 2
@@ -124,7 +175,9 @@ def test_what_cannot_be_right_takes_nothing_away(four, dummy_run, called, option
 
 
 def test_a_damaged_newest_one_costs_no_good_one(four, dummy_run, called):
-    """A flipped bit that no size tells of, and a manifest that cannot be read: the newest whole one stays in their place."""
+    """A flipped bit that no size tells of, and a manifest that cannot be read: the newest whole one
+    stays in their place.
+    """
     file = four[300] / "ckpt-300.data-00000-of-00001"
     file.write_bytes(file.read_bytes().upper())
     (four[400] / "manifest.json").write_text("{")

@@ -16,9 +16,14 @@ from ckptkit.run.state_file import content
 
 @pytest.fixture
 def finished(dummy_run):
-    """Steps 100 to 300 of a first attempt, and 200 and 400 of a second one that went back and finished."""
+    """Steps 100 to 300 of a first attempt, and 200 and 400 of a second one that went back and
+    finished.
+    """
     dummy_run.attempt()
-    first = {step: dummy_run.save(step, data=b"tensors " * (200_000 if step == 300 else 100)) for step in (100, 200, 300)}
+    first = {
+        step: dummy_run.save(step, data=b"tensors " * (200_000 if step == 300 else 100))
+        for step in (100, 200, 300)
+    }
     dummy_run.attempt()
     second = {step: dummy_run.save(step, final=step == 400) for step in (200, 400)}
     dummy_run.record(Finished(step=400, epoch=4)).record(AttemptEnded(outcome="finished", step=400))
@@ -33,19 +38,37 @@ def test_newer_ones_are_set_aside_and_the_run_goes_on_from_there(finished, dummy
     """Newer is what a later attempt wrote, also at a lower step."""
     result = ckptkit("rollback", "run", "300", "--yes")
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout == ("set aside ckpt-400-2, ckpt-200-2 in aside/rolled-back-000003: the next start goes on from ckpt-300-1\n")
+    assert result.stdout == (
+        "set aside ckpt-400-2, ckpt-200-2 in aside/rolled-back-000003: the next start goes on "
+        "from ckpt-300-1\n"
+    )
     assert names(dummy_run) == ["ckpt-100-1", "ckpt-200-1", "ckpt-300-1"]
     aside = dummy_run.layout.aside / "rolled-back-000003"
     assert sorted(path.name for path in aside.iterdir()) == ["ckpt-200-2", "ckpt-400-2"]
     assert (aside / "ckpt-400-2" / "manifest.json").is_file()
-    (event,) = [event for event in read_journal(dummy_run.layout).events if isinstance(event, RolledBack)]
-    assert (event.checkpoint, event.step, event.set_aside, event.attempt) == ("ckpt-300-1", 300, ["ckpt-400-2", "ckpt-200-2"], 3)
-    assert dummy_run.layout.state_file.read_bytes() == content([c.name for c in list_checkpoints(dummy_run.layout)])
+    (event,) = [
+        event for event in read_journal(dummy_run.layout).events if isinstance(event, RolledBack)
+    ]
+    assert (event.checkpoint, event.step, event.set_aside, event.attempt) == (
+        "ckpt-300-1",
+        300,
+        ["ckpt-400-2", "ckpt-200-2"],
+        3,
+    )
+    assert dummy_run.layout.state_file.read_bytes() == content(
+        [c.name for c in list_checkpoints(dummy_run.layout)]
+    )
 
     found = json.loads(ckptkit("list", "run", "--json").stdout)
-    assert (found["state"], found["words"]) == ("stopped", "rolled back to step 300, to go on from there when it is started again")
+    assert (found["state"], found["words"]) == (
+        "stopped",
+        "rolled back to step 300, to go on from there when it is started again",
+    )
     assert (found["attempts"], found["rolled_back"], found["set_aside"]) == (2, 2, 0)
-    assert "2 checkpoints in aside/: newer than what the run was rolled back to" in ckptkit("list", "run").stdout
+    assert (
+        "2 checkpoints in aside/: newer than what the run was rolled back to"
+        in ckptkit("list", "run").stdout
+    )
     assert json.loads(ckptkit("show", "run", "--json").stdout)["name"] == "ckpt-300-1"
 
 
@@ -55,14 +78,25 @@ def test_the_attempt_after_it_is_what_counts_then(finished, dummy_run, called):
     dummy_run.save(400, final=True)
     dummy_run.record(Finished(step=400, epoch=4)).record(AttemptEnded(outcome="finished", step=400))
     found = json.loads(called("list", "run", "--json").stdout)
-    assert (found["state"], found["attempts"], found["checkpoints"][-1]["name"]) == ("finished", 3, "ckpt-400-4")
+    assert (found["state"], found["attempts"], found["checkpoints"][-1]["name"]) == (
+        "finished",
+        3,
+        "ckpt-400-4",
+    )
 
 
 def test_a_second_rollback_has_a_place_of_its_own(finished, dummy_run, called):
     called("rollback", "run", "300", "--yes")
     result = called("rollback", "run", "100", "--yes", "--json")
-    assert json.loads(result.stdout) == {"version": 1, "run": "run", "dry_run": False, "checkpoint": "ckpt-100-1", "step": 100,
-                                         "set_aside": ["ckpt-300-1", "ckpt-200-1"], "moved_to": "aside/rolled-back-000004"}
+    assert json.loads(result.stdout) == {
+        "version": 1,
+        "run": "run",
+        "dry_run": False,
+        "checkpoint": "ckpt-100-1",
+        "step": 100,
+        "set_aside": ["ckpt-300-1", "ckpt-200-1"],
+        "moved_to": "aside/rolled-back-000004",
+    }
     assert names(dummy_run) == ["ckpt-100-1"]
 
 
@@ -85,7 +119,10 @@ def test_a_dry_run_changes_nothing(finished, dummy_run, called):
 
 def test_the_newest_is_gone_back_to_without_a_word_to_the_journal(finished, dummy_run, called):
     result = called("rollback", "run", "400", "--yes")
-    assert (result.returncode, result.stdout) == (0, "ckpt-400-2 is the newest checkpoint already: the next start goes on from it\n")
+    assert (result.returncode, result.stdout) == (
+        0,
+        "ckpt-400-2 is the newest checkpoint already: the next start goes on from it\n",
+    )
     assert not dummy_run.layout.attempt_journal(3).exists()
 
 
@@ -99,9 +136,17 @@ def test_a_run_that_is_training_is_locked(finished, dummy_run, ckptkit):
     assert names(dummy_run) == before
 
 
-@pytest.mark.parametrize(("arguments", "code"), [
-    (["150", "--yes"], 1), (["300"], 2), ([], 2), (["oldest"], 2), (["best", "--yes"], 1),
-], ids=str)
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["150", "--yes"], 1),
+        (["300"], 2),
+        ([], 2),
+        (["oldest"], 2),
+        (["best", "--yes"], 1),
+    ],
+    ids=str,
+)
 def test_what_cannot_be_right_moves_nothing(finished, dummy_run, called, arguments, code):
     before = names(dummy_run)
     assert called("rollback", "run", *arguments).returncode == code
@@ -117,4 +162,6 @@ def test_a_damaged_one_is_not_gone_back_to(finished, dummy_run, called):
     assert "is damaged" in result.stderr or "digest differs" in result.stderr
     assert names(dummy_run) == before
     assert called("rollback", "run", "200", "--yes").returncode == 0
-    assert names(dummy_run) == ["ckpt-100-1", "ckpt-200-1", "ckpt-300-1", "ckpt-200-2"], "of one step, the highest attempt"
+    assert names(dummy_run) == ["ckpt-100-1", "ckpt-200-1", "ckpt-300-1", "ckpt-200-2"], (
+        "of one step, the highest attempt"
+    )

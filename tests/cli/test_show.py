@@ -16,8 +16,14 @@ def shown(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 def test_everything_of_a_checkpoint(dummy_run, ckptkit):
     dummy_run.attempt()
-    dummy_run.save(100, epoch=1, batch=10, metrics={"loss": 0.5, "val_loss": 0.25}, final=True,
-                   hyperparameters={"batch_size": 8, "clipnorm": None, "learning_rate": 0.0010000000474974513})
+    dummy_run.save(
+        100,
+        epoch=1,
+        batch=10,
+        metrics={"loss": 0.5, "val_loss": 0.25},
+        final=True,
+        hyperparameters={"batch_size": 8, "clipnorm": None, "learning_rate": 0.0010000000474974513},
+    )
     result = ckptkit("show", "run")
     assert result.returncode == 0
     assert result.stderr == ""
@@ -44,14 +50,40 @@ def test_json_form(dummy_run, ckptkit):
     result = shown(ckptkit("show", "run", "--json"))
     files = result.pop("files")
     assert result == {
-        "version": 1, "run": "run", "name": "ckpt-100-1", "path": "run/checkpoints/ckpt-100-1",
-        "prefix": "run/checkpoints/ckpt-100-1/ckpt-100", "step": 100, "epoch": 1, "batch": 0, "attempt": 1, "saved_at": 1.5e9,
-        "trigger": "every 100 steps", "final": False, "total": 3, "size_bytes": 1208, "metrics": {"loss": 0.5}, "hyperparameters": {},
-        "versions": {"tensorflow": "2.21.0"}, "format_version": 2,
+        "version": 1,
+        "run": "run",
+        "name": "ckpt-100-1",
+        "path": "run/checkpoints/ckpt-100-1",
+        "prefix": "run/checkpoints/ckpt-100-1/ckpt-100",
+        "step": 100,
+        "epoch": 1,
+        "batch": 0,
+        "attempt": 1,
+        "saved_at": 1.5e9,
+        "trigger": "every 100 steps",
+        "final": False,
+        "total": 3,
+        "size_bytes": 1208,
+        "metrics": {"loss": 0.5},
+        "hyperparameters": {},
+        "versions": {"tensorflow": "2.21.0"},
+        "format_version": 2,
         "states": [
-            {"name": "model", "class_name": "Functional", "optimizers": {"optimizer": "Adam"},
-             "roles": [{"role": "weights", "tensors": 2, "size_bytes": 880}, {"role": "optimizer", "tensors": 1, "size_bytes": 8}]},
-            {"name": "sampler", "class_name": "Sampler", "optimizers": {}, "roles": [{"role": "state", "tensors": 1, "size_bytes": 0}]},
+            {
+                "name": "model",
+                "class_name": "Functional",
+                "optimizers": {"optimizer": "Adam"},
+                "roles": [
+                    {"role": "weights", "tensors": 2, "size_bytes": 880},
+                    {"role": "optimizer", "tensors": 1, "size_bytes": 8},
+                ],
+            },
+            {
+                "name": "sampler",
+                "class_name": "Sampler",
+                "optimizers": {},
+                "roles": [{"role": "state", "tensors": 1, "size_bytes": 0}],
+            },
         ],
     }
     assert [file["name"] for file in files] == ["ckpt-100.data-00000-of-00001", "ckpt-100.index"]
@@ -78,7 +110,9 @@ def test_the_highest_attempt_of_a_step_counts(dummy_run, ckptkit):
     dummy_run.attempt()
     dummy_run.save(100)
     assert shown(ckptkit("show", "run", "100", "--json"))["attempt"] == 2
-    assert shown(ckptkit("show", "run", "latest", "--json"))["name"] == "ckpt-100-2"  # a later attempt has seen the earlier ones
+    assert (
+        shown(ckptkit("show", "run", "latest", "--json"))["name"] == "ckpt-100-2"
+    )  # a later attempt has seen the earlier ones
 
 
 @pytest.mark.parametrize("which", ["200", "latest"])
@@ -104,10 +138,13 @@ def test_damage_beside_the_manifest_is_met_too(dummy_run, ckptkit):
     assert "No other checkpoint of this run is whole." in result.stderr
 
 
-@pytest.mark.parametrize(("which", "said"), [
-    ("300", "no checkpoint of step 300. There is: 100."),
-    ("best", "finite val_loss or loss"),
-])
+@pytest.mark.parametrize(
+    ("which", "said"),
+    [
+        ("300", "no checkpoint of step 300. There is: 100."),
+        ("best", "finite val_loss or loss"),
+    ],
+)
 def test_what_is_not_there_is_an_error(dummy_run, ckptkit, which, said):
     dummy_run.attempt()
     dummy_run.save(100)

@@ -34,44 +34,115 @@ def started(pid: int = 7, host: str = "here") -> AttemptStarted:
 
 
 def saved(step: int) -> Saved:
-    return Saved(checkpoint=f"ckpt-{step}-1", step=step, epoch=0, batch=0, trigger="", size_bytes=1, snapshot_secs=0, write_secs=0)
+    return Saved(
+        checkpoint=f"ckpt-{step}-1",
+        step=step,
+        epoch=0,
+        batch=0,
+        trigger="",
+        size_bytes=1,
+        snapshot_secs=0,
+        write_secs=0,
+    )
 
 
 def state(*lives: list[Event], running: bool = False) -> RunState:
     """The state after these attempts."""
     seconds = itertools.count()
-    events = [dataclasses.replace(event, attempt=number, time=float(next(seconds)))
-              for number, life in enumerate(lives, start=1) for event in life]
+    events = [
+        dataclasses.replace(event, attempt=number, time=float(next(seconds)))
+        for number, life in enumerate(lives, start=1)
+        for event in life
+    ]
     return run_state(events, NOW, host="here", is_running=lambda _: running)
 
 
-FINISHED = [started(), saved(9), Finished(step=9, epoch=3), AttemptEnded(outcome="finished", step=9)]
-PREEMPTED = [started(), saved(5), RunPreempted(step=5, reason="SIGTERM", exit_code=75, secs=1), AttemptEnded(outcome="preempted", step=5)]
-FAILED = [started(), Failed(error="ValueError", message="bad\nshape", step=4, restart=True), AttemptEnded(outcome="failed", step=4)]
-ROLLED_BACK = RolledBack(checkpoint="ckpt-4-1", step=4, set_aside=["ckpt-9-1"], moved_to="aside/rolled-back-000002")
+FINISHED = [
+    started(),
+    saved(9),
+    Finished(step=9, epoch=3),
+    AttemptEnded(outcome="finished", step=9),
+]
+PREEMPTED = [
+    started(),
+    saved(5),
+    RunPreempted(step=5, reason="SIGTERM", exit_code=75, secs=1),
+    AttemptEnded(outcome="preempted", step=5),
+]
+FAILED = [
+    started(),
+    Failed(error="ValueError", message="bad\nshape", step=4, restart=True),
+    AttemptEnded(outcome="failed", step=4),
+]
+ROLLED_BACK = RolledBack(
+    checkpoint="ckpt-4-1", step=4, set_aside=["ckpt-9-1"], moved_to="aside/rolled-back-000002"
+)
 
 
-@pytest.mark.parametrize(("lives", "name", "words"), [
-    ([], "new", "the journal tells of no attempt"),
-    ([FINISHED], "finished", "finished at step 9 (3 epochs)"),
-    ([FINISHED[:-1]], "finished", "finished at step 9 (3 epochs)"),
-    ([FINISHED, [started(), AttemptEnded(outcome="finished", step=9)]], "finished", "finished at step 9 (3 epochs)"),
-    ([[started(), AttemptEnded(outcome="finished", step=9)]], "finished", "finished at step 9"),
-    ([FINISHED, [started(), saved(12)]], "dead", "dead: process 7 is gone and left no word; its newest save is of step 12"),
-    ([PREEMPTED], "preempted", "preempted at step 5, to go on when it is started again"),
-    ([PREEMPTED, FINISHED], "finished", "finished at step 9 (3 epochs)"),
-    ([[started(), AttemptEnded(outcome="stopped", step=2)]], "stopped", "stopped at step 2, to go on when it is started again"),
-    ([FAILED], "failed", "failed at step 4: ValueError: bad"),
-    ([FAILED[:-1]], "failed", "failed at step 4: ValueError: bad"),
-    ([[started()]], "dead", "dead: process 7 is gone and left no word; it has saved nothing yet"),
-    ([[started(host="there"), saved(3)]], "unknown",
-     "no word of an end from there (process 7): it runs there or was lost; its newest save is of step 3"),
-    ([FINISHED, [ROLLED_BACK]], "stopped", "rolled back to step 4, to go on from there when it is started again"),
-    ([FINISHED, [ROLLED_BACK], PREEMPTED], "preempted", "preempted at step 5, to go on when it is started again"),
-    ([[*FINISHED[:-1], saved(12)]], "dead", "dead: process 7 is gone and left no word; its newest save is of step 12"),
-    ([[*FINISHED[:-1], saved(12), AttemptEnded(outcome="stopped", step=14)]], "stopped", "stopped at step 14, to go on when it is started again"),
-    ([FINISHED, [TakenAway(checkpoint="ckpt-1-1", reason="")]], "finished", "finished at step 9 (3 epochs)"),
-])
+@pytest.mark.parametrize(
+    ("lives", "name", "words"),
+    [
+        ([], "new", "the journal tells of no attempt"),
+        ([FINISHED], "finished", "finished at step 9 (3 epochs)"),
+        ([FINISHED[:-1]], "finished", "finished at step 9 (3 epochs)"),
+        (
+            [FINISHED, [started(), AttemptEnded(outcome="finished", step=9)]],
+            "finished",
+            "finished at step 9 (3 epochs)",
+        ),
+        ([[started(), AttemptEnded(outcome="finished", step=9)]], "finished", "finished at step 9"),
+        (
+            [FINISHED, [started(), saved(12)]],
+            "dead",
+            "dead: process 7 is gone and left no word; its newest save is of step 12",
+        ),
+        ([PREEMPTED], "preempted", "preempted at step 5, to go on when it is started again"),
+        ([PREEMPTED, FINISHED], "finished", "finished at step 9 (3 epochs)"),
+        (
+            [[started(), AttemptEnded(outcome="stopped", step=2)]],
+            "stopped",
+            "stopped at step 2, to go on when it is started again",
+        ),
+        ([FAILED], "failed", "failed at step 4: ValueError: bad"),
+        ([FAILED[:-1]], "failed", "failed at step 4: ValueError: bad"),
+        (
+            [[started()]],
+            "dead",
+            "dead: process 7 is gone and left no word; it has saved nothing yet",
+        ),
+        (
+            [[started(host="there"), saved(3)]],
+            "unknown",
+            "no word of an end from there (process 7): it runs there or was lost; its newest save "
+            "is of step 3",
+        ),
+        (
+            [FINISHED, [ROLLED_BACK]],
+            "stopped",
+            "rolled back to step 4, to go on from there when it is started again",
+        ),
+        (
+            [FINISHED, [ROLLED_BACK], PREEMPTED],
+            "preempted",
+            "preempted at step 5, to go on when it is started again",
+        ),
+        (
+            [[*FINISHED[:-1], saved(12)]],
+            "dead",
+            "dead: process 7 is gone and left no word; its newest save is of step 12",
+        ),
+        (
+            [[*FINISHED[:-1], saved(12), AttemptEnded(outcome="stopped", step=14)]],
+            "stopped",
+            "stopped at step 14, to go on when it is started again",
+        ),
+        (
+            [FINISHED, [TakenAway(checkpoint="ckpt-1-1", reason="")]],
+            "finished",
+            "finished at step 9 (3 epochs)",
+        ),
+    ],
+)
 def test_state(lives, name, words):
     found = state(*lives)
     assert (found.name, found.words) == (name, words)
@@ -79,7 +150,11 @@ def test_state(lives, name, words):
 
 
 def test_a_process_that_still_runs_is_training():
-    found = state(PREEMPTED, [started(), Restored(checkpoint="ckpt-5-1", step=5, epoch=0, batch=0, secs=1)], running=True)
+    found = state(
+        PREEMPTED,
+        [started(), Restored(checkpoint="ckpt-5-1", step=5, epoch=0, batch=0, secs=1)],
+        running=True,
+    )
     assert found.name == "training"
     assert found.words == "training (process 7, for 16 min); it has saved nothing yet"
     assert found.last is not None
@@ -102,7 +177,9 @@ def test_the_number_of_a_dead_process_may_belong_to_another_one():
 def test_a_process_that_nobody_has_asked_for_its_code_is_gone():
     """As in a container whose first process asks for none."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        event = AttemptStarted(host="here", pid=process.pid, program="train.py", time=time.time(), attempt=1)
+        event = AttemptStarted(
+            host="here", pid=process.pid, program="train.py", time=time.time(), attempt=1
+        )
         assert run_state([event], NOW, host="here").name == "training"
         process.kill()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)

@@ -1,4 +1,6 @@
-"""`RUN@STEP` and what else names a checkpoint in one argument; a path inside a run names its own checkpoint."""
+"""`RUN@STEP` and what else names a checkpoint in one argument; a path inside a run names its own
+checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,25 @@ from ckptkit.cli.path_arguments import at
 from ckptkit.errors import ConfigError
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("run", ("run", "latest")), ("run@7", ("run", 7)), ("a/run@0100", ("a/run", 100)), ("run@best", ("run", "best")),
-    ("run@latest", ("run", "latest")), ("a@b@5", ("a@b", 5)), ("run@", ("run@", "latest")), ("run@1.5", ("run@1.5", "latest")),
-    ("user@host", ("user@host", "latest")), ("@5", ("before", 5)), ("@best", ("before", "best")), ("@", ("@", "latest")),
-    ("run@\N{ARABIC-INDIC DIGIT ONE}", ("run@\N{ARABIC-INDIC DIGIT ONE}", "latest")), ("run/@5", ("run/", 5)),
-])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("run", ("run", "latest")),
+        ("run@7", ("run", 7)),
+        ("a/run@0100", ("a/run", 100)),
+        ("run@best", ("run", "best")),
+        ("run@latest", ("run", "latest")),
+        ("a@b@5", ("a@b", 5)),
+        ("run@", ("run@", "latest")),
+        ("run@1.5", ("run@1.5", "latest")),
+        ("user@host", ("user@host", "latest")),
+        ("@5", ("before", 5)),
+        ("@best", ("before", "best")),
+        ("@", ("@", "latest")),
+        ("run@\N{ARABIC-INDIC DIGIT ONE}", ("run@\N{ARABIC-INDIC DIGIT ONE}", "latest")),
+        ("run/@5", ("run/", 5)),
+    ],
+)
 def test_a_path_and_a_checkpoint(tmp_path, monkeypatch, text, expected):
     monkeypatch.chdir(tmp_path)
     assert at(text, of="before") == expected
@@ -50,6 +65,8 @@ def test_the_path_of_a_checkpoint_names_that_one(dummy_run, called, command):
         found = json.loads(called(command, *arguments, "--json").stdout)
         return found.get("checkpoint") or found["name"]
 
-    assert name("run", "100") == "ckpt-100-2"  # of a step the highest attempt, but of a path the one that it names
+    assert (
+        name("run", "100") == "ckpt-100-2"
+    )  # of a step the highest attempt, but of a path the one that it names
     assert name(first) == name(first.relative_to(dummy_run.root.parent)) == "ckpt-100-1"
     assert called(command, first, "100").returncode == 2

@@ -18,15 +18,34 @@ from tests.cli.conftest import ROOT
 from tests.support.schemas import printed
 
 
-def entry(key: str, path: str, shape: tuple[int | None, ...] | None, dtype: str = "float32", kind: str = "variable") -> TensorEntry:
-    return TensorEntry(key=key, kind=kind, path=path, shape=shape, dtype=dtype, trainable=True if kind == "variable" else None)
+def entry(
+    key: str,
+    path: str,
+    shape: tuple[int | None, ...] | None,
+    dtype: str = "float32",
+    kind: str = "variable",
+) -> TensorEntry:
+    return TensorEntry(
+        key=key,
+        kind=kind,
+        path=path,
+        shape=shape,
+        dtype=dtype,
+        trainable=True if kind == "variable" else None,
+    )
 
 
 TENSORS = (
-    *(entry(f"model/weights/{number}", f"dense_{number}/kernel", (number + 1, 4)) for number in range(12)),
-    entry("model/result/0", "dense_0/kernel", (1, 4)), entry("model/optimizer/0", "adam/iteration", (), "int64"),
-    entry("model/optimizer/1", "adam/momentum", (3,), "bfloat16"), entry("model/metrics/0", "loss/total", (2,), "float64"),
-    entry("table/trackables/0", "table", (None, 2), "string", "trackable"), entry("process/state/0", "process", None, "string", "python"),
+    *(
+        entry(f"model/weights/{number}", f"dense_{number}/kernel", (number + 1, 4))
+        for number in range(12)
+    ),
+    entry("model/result/0", "dense_0/kernel", (1, 4)),
+    entry("model/optimizer/0", "adam/iteration", (), "int64"),
+    entry("model/optimizer/1", "adam/momentum", (3,), "bfloat16"),
+    entry("model/metrics/0", "loss/total", (2,), "float64"),
+    entry("table/trackables/0", "table", (None, 2), "string", "trackable"),
+    entry("process/state/0", "process", None, "string", "python"),
 )
 
 
@@ -41,7 +60,12 @@ def run(dummy_run):
 
 
 def keys(called, *arguments: str) -> list[str]:
-    return [tensor["key"] for tensor in printed("tensors", called("tensors", "run", *arguments, "--json").stdout)["tensors"]]
+    return [
+        tensor["key"]
+        for tensor in printed("tensors", called("tensors", "run", *arguments, "--json").stdout)[
+            "tensors"
+        ]
+    ]
 
 
 def test_names_shapes_types_sizes_and_totals(run, called):
@@ -63,12 +87,29 @@ def test_names_shapes_types_sizes_and_totals(run, called):
 
 def test_json_form(run, called):
     found = printed("tensors", called("tensors", "run", "latest", "--json").stdout)
-    assert {name: found[name] for name in ("version", "format", "path", "checkpoint", "step", "there_are")} == {
-        "version": 1, "format": "run", "path": "run/checkpoints/ckpt-200-1", "checkpoint": "ckpt-200-1", "step": 200, "there_are": 18}
+    assert {
+        name: found[name]
+        for name in ("version", "format", "path", "checkpoint", "step", "there_are")
+    } == {
+        "version": 1,
+        "format": "run",
+        "path": "run/checkpoints/ckpt-200-1",
+        "checkpoint": "ckpt-200-1",
+        "step": 200,
+        "there_are": 18,
+    }
     assert found["totals"]["rest"] == {"tensors": 3, "size_bytes": 16}
     assert next(each for each in found["tensors"] if each["key"] == "model/weights/3") == {
-        "key": "model/weights/3", "name": "dense_3/kernel", "part": "weights", "kind": "variable", "shape": [4, 4], "dtype": "float32",
-        "size_bytes": 64, "trainable": True, "statistics": None}
+        "key": "model/weights/3",
+        "name": "dense_3/kernel",
+        "part": "weights",
+        "kind": "variable",
+        "shape": [4, 4],
+        "dtype": "float32",
+        "size_bytes": 64,
+        "trainable": True,
+        "statistics": None,
+    }
 
 
 def test_a_step_latest_and_best(run, called):
@@ -81,27 +122,55 @@ def test_a_step_latest_and_best(run, called):
 def test_sorted(run, called):
     by_key = keys(called, "--sort", "key")
     assert [key.split("/")[1] for key in keys(called)] == [
-        "result", *["weights"] * 12, *["optimizer"] * 2, "metrics", "state", "trackables"]
+        "result",
+        *["weights"] * 12,
+        *["optimizer"] * 2,
+        "metrics",
+        "state",
+        "trackables",
+    ]
     assert sorted(keys(called)) == sorted(by_key)
-    assert [key for key in by_key if "weights" in key] == [f"model/weights/{number}" for number in range(12)]  # 2 before 10
-    assert keys(called, "--sort", "name")[:3] == ["model/optimizer/0", "model/optimizer/1", "model/result/0"]
+    assert [key for key in by_key if "weights" in key] == [
+        f"model/weights/{number}" for number in range(12)
+    ]  # 2 before 10
+    assert keys(called, "--sort", "name")[:3] == [
+        "model/optimizer/0",
+        "model/optimizer/1",
+        "model/result/0",
+    ]
     assert keys(called, "--sort", "size")[:2] == ["model/weights/11", "model/weights/10"]
-    types = printed("tensors", called("tensors", "run", "--sort", "type", "--json").stdout)["tensors"]
+    types = printed("tensors", called("tensors", "run", "--sort", "type", "--json").stdout)[
+        "tensors"
+    ]
     assert [each["dtype"] for each in types] == sorted(each["dtype"] for each in types)
     assert called("tensors", "run", "--sort", "colour").returncode == 2
 
 
-@pytest.mark.parametrize(("patterns", "expected"), [
-    (["adam"], 2), (["optimizer"], 2), (["dense_1"], 3), (["dense_1/*"], 1), (["*/kernel"], 13), (["model/weights/?"], 10), (["*_1[01]/*"], 2),
-    (["adam", "loss"], 3), (["adam", "momentum"], 2), (["nothing"], 0), (["ADAM"], 0),
-])
+@pytest.mark.parametrize(
+    ("patterns", "expected"),
+    [
+        (["adam"], 2),
+        (["optimizer"], 2),
+        (["dense_1"], 3),
+        (["dense_1/*"], 1),
+        (["*/kernel"], 13),
+        (["model/weights/?"], 10),
+        (["*_1[01]/*"], 2),
+        (["adam", "loss"], 3),
+        (["adam", "momentum"], 2),
+        (["nothing"], 0),
+        (["ADAM"], 0),
+    ],
+)
 def test_filtered_by_part_of_a_name_or_by_a_pattern(run, called, patterns, expected):
     arguments = [word for pattern in patterns for word in ("--filter", pattern)]
     found = printed("tensors", called("tensors", "run", *arguments, "--json").stdout)
     assert len(found["tensors"]) == expected
     assert found["totals"]["total"]["tensors"] == expected
     assert found["there_are"] == 18
-    assert called("tensors", "run", *arguments).stdout.startswith(f"ckpt-200-1: 18 tensors, {expected} of them listed\n")
+    assert called("tensors", "run", *arguments).stdout.startswith(
+        f"ckpt-200-1: 18 tensors, {expected} of them listed\n"
+    )
 
 
 def test_a_damaged_checkpoint_is_an_error(run, called):
@@ -125,7 +194,11 @@ def test_names_of_a_file_do_not_reach_the_terminal_as_commands(dummy_run, called
     assert r"\x1b[31mred[/]" in text
 
 
-@pytest.mark.parametrize("arguments", [["tensors", "run"], ["tensors", "run", "--json"], ["diff", "run@100", "run"]], ids=str)
+@pytest.mark.parametrize(
+    "arguments",
+    [["tensors", "run"], ["tensors", "run", "--json"], ["diff", "run@100", "run"]],
+    ids=str,
+)
 def test_a_closed_pipe_is_no_error(run, ckptkit, arguments):
     reader, writer = os.pipe()
     os.close(reader)
@@ -149,7 +222,10 @@ def test_training_leaves_what_is_read(run):
 
 def test_one_that_was_taken_away_while_it_was_read_is_gone_and_not_damaged(run):
     found = target(str(run.root), 100)
-    with pytest.raises(CheckpointNotFoundError, match="taken away while it was read"), opening(found, with_values=False):  # noqa: PT012
+    with (
+        pytest.raises(CheckpointNotFoundError, match="taken away while it was read"),
+        opening(found, with_values=False),
+    ):
         shutil.rmtree(run.layout.checkpoints / "ckpt-100-1")
         raise CorruptCheckpointError("a file is missing")
 
@@ -163,6 +239,12 @@ assert main(["tensors", "run", "--json"]) == 0
 assert main(["diff", "run@100", "@200", "--json"]) == 1
 print(sorted({name.partition(".")[0] for name in sys.modules} & {"tensorflow", "keras", "h5py", "numpy"}), file=sys.stderr)
 """
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-                          check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, "[]\n")

@@ -1,4 +1,6 @@
-"""`ckptkit list` of a directory that is no run: everything in it is said, and nothing in it is in the way."""
+"""`ckptkit list` of a directory that is no run: everything in it is said, and nothing in it is in
+the way.
+"""
 
 from __future__ import annotations
 
@@ -86,12 +88,26 @@ def test_every_state_of_a_run_is_told(tmp_path, called):
     end(run_in(tmp_path / "runs" / "rolled"), "rolled back")
     tree = listed(called("list", "runs", "--json"))
     states = {Path(run["path"]).name: run["state"] for run in tree["runs"]}
-    assert states == {"finished": "finished", "failed": "failed", "preempted": "preempted", "stopped": "stopped", "unknown": "unknown",
-                      "dead": "dead", "training": "training", "new": "new", "rolled": "stopped"}
+    assert states == {
+        "finished": "finished",
+        "failed": "failed",
+        "preempted": "preempted",
+        "stopped": "stopped",
+        "unknown": "unknown",
+        "dead": "dead",
+        "training": "training",
+        "new": "new",
+        "rolled": "stopped",
+    }
     assert [run["path"] for run in tree["runs"]] == sorted(run["path"] for run in tree["runs"])
     lines = called("list", "runs").stdout.splitlines()
-    assert {line.split()[0]: line.split("run: ")[1].split()[0] for line in lines if "run: " in line} == states
-    assert lines[-1].startswith("runs: 9 runs (1 dead, 1 failed, 1 finished, 1 new, 1 preempted, 2 stopped, 1 training, 1 unknown); ")
+    assert {
+        line.split()[0]: line.split("run: ")[1].split()[0] for line in lines if "run: " in line
+    } == states
+    assert lines[-1].startswith(
+        "runs: 9 runs (1 dead, 1 failed, 1 finished, 1 new, 1 preempted, 2 stopped, 1 training, 1 "
+        "unknown); "
+    )
 
 
 def test_step_best_host_size_and_age_of_a_run(tmp_path, called):
@@ -105,10 +121,23 @@ def test_step_best_host_size_and_age_of_a_run(tmp_path, called):
     (found,) = listed(called("list", "runs", "--json"))["runs"]
     seen_at = found.pop("seen_at")
     assert found == {
-        "path": "runs/a", "state": "unknown", "words": found["words"], "attempts": 2, "host": "node9", "step": 250, "epoch": 0, "batch": 0,
-        "checkpoints": 4, "damaged": 1, "best": {"metric": "val_loss", "value": 0.5, "step": 100},
+        "path": "runs/a",
+        "state": "unknown",
+        "words": found["words"],
+        "attempts": 2,
+        "host": "node9",
+        "step": 250,
+        "epoch": 0,
+        "batch": 0,
+        "checkpoints": 4,
+        "damaged": 1,
+        "best": {"metric": "val_loss", "value": 0.5, "step": 100},
         "size_bytes": sum(path.stat().st_size for path in run.root.rglob("*") if path.is_file()),
-        "quarantined": 0, "set_aside": 0, "rolled_back": 0, "damaged_journal_lines": 0}
+        "quarantined": 0,
+        "set_aside": 0,
+        "rolled_back": 0,
+        "damaged_journal_lines": 0,
+    }
     assert seen_at == json.loads(last.read_text())["time"]
     row = called("list", "runs").stdout.splitlines()[1].split()
     assert row[:4] == ["a", "run:", "unknown", "250"]
@@ -127,19 +156,26 @@ def test_what_is_no_run_is_named(tmp_path, called):
     run_in(tmp_path / "digits")
     (tmp_path / "notes.txt").write_text("x")
     tree = listed(called("list", ".", "--json"))
-    assert [(other["path"], other["format"], other["step"], other["versions"], other["problem"]) for other in tree["others"]] == [
+    assert [
+        (other["path"], other["format"], other["step"], other["versions"], other["problem"])
+        for other in tree["others"]
+    ] == [
         ("models/best.keras", "Keras model (.keras)", None, [], None),
         ("models/w.weights.h5", "HDF5 file", None, [], None),
         ("models/whole.h5", "HDF5 file", None, [], None),
         ("old/ckpt", "TensorFlow checkpoint", None, [], None),
         ("old/model.ckpt-1200", "TensorFlow checkpoint", 1200, [], None),
         ("serving", "versions of a SavedModel", None, [3, 12], None),
-        ("single", "SavedModel", None, [], None)]
+        ("single", "SavedModel", None, [], None),
+    ]
     sizes = {other["path"]: other["size_bytes"] for other in tree["others"]}
     assert sizes["old/model.ckpt-1200"] == 48 + 200
     assert sizes["serving"] == 2 * sizes["single"] == 2 * (2 + 48 + 100)
     assert tree["size_bytes"] == sum(sizes.values()) + tree["runs"][0]["size_bytes"]
-    assert "1 run (1 unknown), 2 x HDF5 file, 1 x Keras model (.keras), 1 x SavedModel, 2 x TensorFlow checkpoint" in called("list", ".").stdout
+    assert (
+        "1 run (1 unknown), 2 x HDF5 file, 1 x Keras model (.keras), 1 x SavedModel, 2 x "
+        "TensorFlow checkpoint" in called("list", ".").stdout
+    )
 
 
 def test_what_only_has_the_name_of_something(tmp_path, called):
@@ -152,12 +188,17 @@ def test_what_only_has_the_name_of_something(tmp_path, called):
     index(tmp_path / "bad-10").with_name("bad-10.index").write_bytes(b"garbage")
     os.mkfifo(tmp_path / "pipe.keras")
     (tmp_path / "directory.h5").mkdir()
-    problems = {other["path"]: other["problem"] for other in listed(called("list", ".", "--json"))["others"]}
+    problems = {
+        other["path"]: other["problem"] for other in listed(called("list", ".", "--json"))["others"]
+    }
     assert problems == {
         "torn.keras": "begins with b'not a zi', as neither a zip archive nor an HDF5 file does",
         "empty.h5": "begins with b'', as neither a zip archive nor an HDF5 file does",
-        "short-7": "2 of 3 data files are there", "headless-8": "headless-8.index is missing", "bodyless-9": "bodyless-9.data-* is missing",
-        "bad-10": "bad-10.index does not end as an index does"}
+        "short-7": "2 of 3 data files are there",
+        "headless-8": "headless-8.index is missing",
+        "bodyless-9": "bodyless-9.data-* is missing",
+        "bad-10": "bad-10.index does not end as an index does",
+    }
 
 
 def test_a_run_is_one_thing_and_so_is_a_saved_model(tmp_path, called):
@@ -190,7 +231,9 @@ def test_links_and_loops(tmp_path, called):
 
 
 def test_a_link_that_leads_nowhere_hides_nothing(tmp_path, called, ckptkit, obeying):  # noqa: F811
-    """Also one to itself, or into a directory that may not be looked at: the system has an error for each of them."""
+    """Also one to itself, or into a directory that may not be looked at: the system has an error
+    for each of them.
+    """
     run_in(tmp_path / "all" / "run")
     (tmp_path / "all" / "a").symlink_to("a")
     (tmp_path / "all" / "saved_model.pb").symlink_to("nowhere")
@@ -198,12 +241,16 @@ def test_a_link_that_leads_nowhere_hides_nothing(tmp_path, called, ckptkit, obey
     (tmp_path / "all" / "far-1.data-00000-of-00001").symlink_to("nowhere")
     tree = listed(called("list", "all", "--json"))
     assert [each["path"] for each in tree["runs"]] == ["all/run"]
-    assert {each["path"]: each["problem"] for each in tree["others"]} == {"all/far-1": "far-1.data-* is missing"}
+    assert {each["path"]: each["problem"] for each in tree["others"]} == {
+        "all/far-1": "far-1.data-* is missing"
+    }
     assert (tree["unreadable"], tree["links_not_followed"]) == ([], 0)
     (tmp_path / "closed" / "inner").mkdir(parents=True)
     (tmp_path / "all" / "b").symlink_to(tmp_path / "closed" / "inner")
     (tmp_path / "closed").chmod(0)
-    assert [each["path"] for each in listed(ckptkit("list", "all", "--json", **obeying))["runs"]] == ["all/run"]
+    assert [
+        each["path"] for each in listed(ckptkit("list", "all", "--json", **obeying))["runs"]
+    ] == ["all/run"]
 
 
 def test_what_may_not_be_read_is_said_and_stops_nothing(tmp_path, ckptkit, obeying):  # noqa: F811
@@ -213,9 +260,14 @@ def test_what_may_not_be_read_is_said_and_stops_nothing(tmp_path, ckptkit, obeyi
     keras(tmp_path / "all" / "secret.keras").chmod(0)
     (tmp_path / "all" / "locked").chmod(0)
     tree = listed(ckptkit("list", "all", "--json", **obeying))
-    assert {run["path"]: run["state"] for run in tree["runs"]} == {"all/good": "unknown", "all/closed": "unreadable"}
+    assert {run["path"]: run["state"] for run in tree["runs"]} == {
+        "all/good": "unknown",
+        "all/closed": "unreadable",
+    }
     assert {each["path"]: each["reason"] for each in tree["unreadable"]} == {
-        "all/locked": "Permission denied", "all/secret.keras": "Permission denied"}
+        "all/locked": "Permission denied",
+        "all/secret.keras": "Permission denied",
+    }
     text = ckptkit("list", "all", **obeying).stdout
     assert "could not be read: all/locked (Permission denied)" in text
     assert "run: unreadable" in text
@@ -232,13 +284,20 @@ def test_nothing_there_is_said(tmp_path, called):
     (tmp_path / "all" / "deep" / "notes.txt").write_text("x")
     result = called("list", "all")
     assert (result.returncode, result.stdout) == (10, "")
-    assert "Nor is there a run, a TensorFlow checkpoint, a .keras or .h5 file or a SavedModel below it." in result.stderr
+    assert (
+        "Nor is there a run, a TensorFlow checkpoint, a .keras or .h5 file or a SavedModel below "
+        "it." in result.stderr
+    )
 
 
 def test_what_was_moved_away_is_counted_over_all_runs(tmp_path, called):
     for name in "ab":
         run = run_in(tmp_path / "runs" / name)
-        for place in ("quarantine/ckpt-1-1", "aside/checkpoints", "aside/rolled-back-000003/ckpt-5-1"):
+        for place in (
+            "quarantine/ckpt-1-1",
+            "aside/checkpoints",
+            "aside/rolled-back-000003/ckpt-5-1",
+        ):
             (run.root / place).mkdir(parents=True)
     text = called("list", "runs").stdout
     assert "2 checkpoints in quarantine/: moved, not deleted" in text
@@ -271,4 +330,6 @@ def test_a_tree_of_any_form(tmp_path, called, seed, kind):
         if chance.random() < 0.3:
             made.append(keras(place / f"{number}.keras"))
     made.append(keras(tmp_path / "tree" / "x.keras"))
-    assert {other["path"] for other in listed(called("list", "tree", "--json"))["others"]} == {str(path.relative_to(tmp_path)) for path in made}
+    assert {other["path"] for other in listed(called("list", "tree", "--json"))["others"]} == {
+        str(path.relative_to(tmp_path)) for path in made
+    }

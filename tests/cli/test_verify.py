@@ -17,7 +17,12 @@ def flip(path, at=-1):
 def three(dummy_run):
     """A run with three checkpoints; a large data file in the second."""
     dummy_run.attempt()
-    return [dummy_run.save(step, data=b"tensors " * (200_000 if step == 200 else 100), metrics={"loss": 1 / step}) for step in (100, 200, 300)]
+    return [
+        dummy_run.save(
+            step, data=b"tensors " * (200_000 if step == 200 else 100), metrics={"loss": 1 / step}
+        )
+        for step in (100, 200, 300)
+    ]
 
 
 def test_the_newest_by_default(three, called):
@@ -30,7 +35,10 @@ def test_a_flipped_bit_in_a_large_file_is_found_in_full_only(three, called):
     flip(three[1] / "ckpt-200.data-00000-of-00001")
     quick = called("verify", "run", "200", "--quick")
     assert quick.returncode == 0
-    assert quick.stdout == "ckpt-200-1: good (2 files, 1.6 MB: sizes agree, and the 8 B that were read)\n"
+    assert (
+        quick.stdout
+        == "ckpt-200-1: good (2 files, 1.6 MB: sizes agree, and the 8 B that were read)\n"
+    )
     full = called("verify", "run", "200")
     assert full.returncode == 3
     assert full.stdout.startswith("ckpt-200-1: DAMAGED: ")
@@ -56,9 +64,18 @@ def test_json_form(three, called):
     found = json.loads(result.stdout)
     first, second, _ = found.pop("checkpoints")
     assert found == {"version": 1, "run": "run", "path": "run", "quick": False, "bad": 1}
-    assert first == {"name": "ckpt-100-1", "path": "run/checkpoints/ckpt-100-1", "step": 100, "attempt": 1,
-                     "problem": "run/checkpoints/ckpt-100-1/ckpt-100.index is missing, or is no regular file.", "damage": "missing",
-                     "file": "ckpt-100.index", "size_bytes": None, "read_bytes": None, "damaged_tensors": []}
+    assert first == {
+        "name": "ckpt-100-1",
+        "path": "run/checkpoints/ckpt-100-1",
+        "step": 100,
+        "attempt": 1,
+        "problem": "run/checkpoints/ckpt-100-1/ckpt-100.index is missing, or is no regular file.",
+        "damage": "missing",
+        "file": "ckpt-100.index",
+        "size_bytes": None,
+        "read_bytes": None,
+        "damaged_tensors": [],
+    }
     assert (second["problem"], second["damage"], second["file"]) == (None, None, None)
     assert second["read_bytes"] == second["size_bytes"] == 1_600_008
 

@@ -1,6 +1,8 @@
-"""Each name in `ckptkit/compat/` does what the package relies on, in this version of TensorFlow and Keras.
+"""Each name in `ckptkit/compat/` does what the package relies on, in this version of TensorFlow and
+Keras.
 
-They are private there, so any version may change them: then the check of that name fails, and says which version that is.
+They are private there, so any version may change them: then the check of that name fails, and says
+which version that is.
 """
 
 from __future__ import annotations
@@ -607,7 +609,12 @@ assert sorted(seen) == sorted([("own", 2), ("even", 2), ("own", 3), ("own", 4), 
 
 def names() -> set[str]:
     trees = [ast.parse(path.read_text()) for path in (ROOT / "ckptkit" / "compat").glob("*.py")]
-    found = {node.name for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    found = {
+        node.name
+        for tree in trees
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    }
     return {name for name in found if not name.startswith("_")}
 
 
@@ -619,5 +626,7 @@ def test_every_name_has_a_check():
 def test_a_private_name_does_what_is_relied_on(tf_process, name):
     process = tf_process(START + CHECKS[name])
     assert process.wait() == 0, (
-        f"{name} in ckptkit/compat/ does not hold in TensorFlow {version('tensorflow')} with Keras {version('keras')}: adapt it, or take "
-        f"the version out of the ranges in setup.cfg.\n{process.output()}")
+        f"{name} in ckptkit/compat/ does not hold in TensorFlow {version('tensorflow')} with "
+        f"Keras {version('keras')}: adapt it, or take "
+        f"the version out of the ranges in setup.cfg.\n{process.output()}"
+    )

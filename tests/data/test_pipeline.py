@@ -1,4 +1,6 @@
-"""What is said of a pipeline's orders, and that it is so: one batch of each pass that is over brings its counters where they were, or it is said."""
+"""What is said of a pipeline's orders, and that it is so: one batch of each pass that is over
+brings its counters where they were, or it is said.
+"""
 
 from __future__ import annotations
 
@@ -107,10 +109,23 @@ for name in made():
 print(json.dumps(found))
 """
 
-LATER, INSIDE, DRAWS = "has come to it", "made outside of its function", "whose state TensorFlow does not save"
-HIDDEN = {"concatenate": LATER, "concatenate, beside": LATER, "flat_map": INSIDE, "interleave": INSIDE, "reduce": INSIDE, "not to be seen": INSIDE,
-          "elements": INSIDE, "names without values": INSIDE,
-          "random map": DRAWS, "arrays by batch": DRAWS}
+LATER, INSIDE, DRAWS = (
+    "has come to it",
+    "made outside of its function",
+    "whose state TensorFlow does not save",
+)
+HIDDEN = {
+    "concatenate": LATER,
+    "concatenate, beside": LATER,
+    "flat_map": INSIDE,
+    "interleave": INSIDE,
+    "reduce": INSIDE,
+    "not to be seen": INSIDE,
+    "elements": INSIDE,
+    "names without values": INSIDE,
+    "random map": DRAWS,
+    "arrays by batch": DRAWS,
+}
 
 
 @pytest.fixture(scope="module")
@@ -120,20 +135,36 @@ def found(fork_server: Any) -> dict[str, dict[str, Any]]:
 
 
 def test_what_has_orders_that_are_hidden(found: dict[str, dict[str, Any]]) -> None:
-    assert {name: said for name, said in HIDDEN.items() if said not in (found[name]["hidden"] or "")} == {}
-    assert {name: each["hidden"] for name, each in found.items() if each["hidden"] and name not in HIDDEN} == {}
+    assert {
+        name: said for name, said in HIDDEN.items() if said not in (found[name]["hidden"] or "")
+    } == {}
+    assert {
+        name: each["hidden"]
+        for name, each in found.items()
+        if each["hidden"] and name not in HIDDEN
+    } == {}
 
 
 def test_what_repeats_and_what_keeps(found: dict[str, dict[str, Any]]) -> None:
-    assert [name for name, each in found.items() if each["repeats"]] == ["repeat", "repeated lines", "shuffle_and_repeat"]
+    assert [name for name, each in found.items() if each["repeats"]] == [
+        "repeat",
+        "repeated lines",
+        "shuffle_and_repeat",
+    ]
     assert [name for name, each in found.items() if each["cache"]] == ["cache"]
 
 
-def test_one_batch_of_each_pass_is_enough_where_nothing_is_said(found: dict[str, dict[str, Any]]) -> None:
+def test_one_batch_of_each_pass_is_enough_where_nothing_is_said(
+    found: dict[str, dict[str, Any]],
+) -> None:
     other = {name for name, each in found.items() if not each["alike"]}
-    said = {name for name, each in found.items() if each["hidden"] or each["repeats"] or each["cache"]}
+    said = {
+        name for name, each in found.items() if each["hidden"] or each["repeats"] or each["cache"]
+    }
     assert other <= said
-    assert {"concatenate", "flat_map", "interleave", "repeat", "cache"} <= other, "without these the test would compare nothing"
+    assert {"concatenate", "flat_map", "interleave", "repeat", "cache"} <= other, (
+        "without these the test would compare nothing"
+    )
 
 
 IN_STATE = """
@@ -156,11 +187,19 @@ with ckptkit.CheckpointManager(sys.argv[1], state, save=ckptkit.EveryNSteps(1), 
 
 
 @pytest.mark.parametrize("kind", ["concatenate", "once", "repeat"])
-def test_an_iterator_in_the_state_that_loses_orders_is_said(kind: str, tf_process: Any, tmp_path: Any) -> None:
+def test_an_iterator_in_the_state_that_loses_orders_is_said(
+    kind: str, tf_process: Any, tmp_path: Any
+) -> None:
     process = tf_process(IN_STATE, tmp_path / "run", kind, "warn")
     process.check()
-    said = [event.reason for event in ckptkit.open_run(tmp_path / "run").journal if event.event == "inexact"]
-    assert [("train" in each and LATER in each and "manager.data(dataset)" in each) for each in said] == [True] * (kind == "concatenate")
+    said = [
+        event.reason
+        for event in ckptkit.open_run(tmp_path / "run").journal
+        if event.event == "inexact"
+    ]
+    assert [
+        ("train" in each and LATER in each and "manager.data(dataset)" in each) for each in said
+    ] == [True] * (kind == "concatenate")
     required = tf_process(IN_STATE, tmp_path / "required", kind, "require")
     assert required.wait() == (1 if kind == "concatenate" else 0)
     assert (LATER in required.stderr) == (kind == "concatenate")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 
 def test_a_memory_mapped_file_is_read_by_rows(tf_process, tmp_path):
-    tf_process("""
+    tf_process(
+        """
         import sys
         from pathlib import Path
         import numpy as np
@@ -44,4 +45,6 @@ def test_a_memory_mapped_file_is_read_by_rows(tf_process, tmp_path):
             assert "[5, 20]" in str(error)
         else:
             raise AssertionError("no error")
-    """, cwd=tmp_path).check()
+    """,
+        cwd=tmp_path,
+    ).check()

@@ -1,4 +1,6 @@
-"""Exports that are not what the live model is: what is said, and what is left. Runs in a process that has TensorFlow."""
+"""Exports that are not what the live model is: what is said, and what is left. Runs in a process
+that has TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -58,10 +60,20 @@ def change_one_bit(root: Path) -> None:
     prefix = str(root / "variables" / "variables")
     reader = tf.train.load_checkpoint(prefix)
     names = sorted(reader.get_variable_to_shape_map())
-    values = {name: np.array(reader.get_tensor(name)) if name.endswith("VALUE") else tf.constant(reader.get_tensor(name)) for name in names}
+    values = {
+        name: np.array(reader.get_tensor(name))
+        if name.endswith("VALUE")
+        else tf.constant(reader.get_tensor(name))
+        for name in names
+    }
     name = next(name for name in names if name.endswith("VALUE") and values[name].size > 4)
     values[name].view(np.uint8).reshape(-1)[0] ^= 1
-    tf.raw_ops.SaveV2(prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names), tensors=[tf.constant(values[name]) for name in names])
+    tf.raw_ops.SaveV2(
+        prefix=prefix,
+        tensor_names=names,
+        shape_and_slices=[""] * len(names),
+        tensors=[tf.constant(values[name]) for name in names],
+    )
     for path in list((root / "variables").glob("*.data-*")):
         assert path.name == "variables.data-00000-of-00001"
 
@@ -82,8 +94,13 @@ def with_table(directory: Path) -> tf.Module:
     class Table(tf.Module):
         def __init__(self) -> None:
             super().__init__()
-            numbers = tf.lookup.TextFileInitializer(str(words), tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64,
-                                                    tf.lookup.TextFileIndex.LINE_NUMBER)
+            numbers = tf.lookup.TextFileInitializer(
+                str(words),
+                tf.string,
+                tf.lookup.TextFileIndex.WHOLE_LINE,
+                tf.int64,
+                tf.lookup.TextFileIndex.LINE_NUMBER,
+            )
             self.table = tf.lookup.StaticVocabularyTable(numbers, 1)
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
@@ -98,7 +115,9 @@ def interrupt(root: Path) -> None:
 
 
 def refusals(directory: str, seed: int) -> dict[str, Any]:
-    """Each way to be refused: what was said, and what is left in the base directory beside the version that was there."""
+    """Each way to be refused: what was said, and what is left in the base directory beside the
+    version that was there.
+    """
     cheap = checkers.forked()
     rng, base = np.random.default_rng(seed), Path(directory) / "base"
     x = rng.normal(size=(3, 4)).astype("float32")
@@ -107,22 +126,52 @@ def refusals(directory: str, seed: int) -> dict[str, Any]:
     before = bits(good)
     made = model(rng)
     cases: dict[str, Callable[[], Any]] = {
-        "nan": lambda: ckptkit.export_saved_model(lambda x: in_graphs_only(x, lambda x: x * float("nan")), base, sample=x),
+        "nan": lambda: ckptkit.export_saved_model(
+            lambda x: in_graphs_only(x, lambda x: x * float("nan")), base, sample=x
+        ),
         "one nan of many signatures": lambda: ckptkit.export_saved_model(
-            made, base, sample={"odd": x}, signatures={"odd": lambda x: in_graphs_only(x, lambda x: tf.where(x == x[0, 0], np.nan, x))}),
-        "other values": lambda: ckptkit.export_saved_model(lambda x: in_graphs_only(x, lambda x: x + 0.01), base, sample=x),
-        "another shape": lambda: ckptkit.export_saved_model(lambda x: in_graphs_only(x, lambda x: x[:1]), base, sample=x),
-        "another type": lambda: ckptkit.export_saved_model(lambda x: in_graphs_only(x, lambda x: tf.cast(x, tf.float64)), base, sample=x),
-        "changed weight": lambda: ckptkit.export_saved_model(made, base, files=Tampering(change_one_bit)),
-        "missing asset": lambda: ckptkit.export_saved_model(with_table(Path(directory)), base, sample=["a"], files=Tampering(remove_assets)),
-        "broken graph": lambda: ckptkit.export_saved_model(made, base, files=Tampering(lambda root: (root / "saved_model.pb").write_bytes(b"half"))),
-        "code of this process": lambda: ckptkit.export_saved_model(lambda x: tf.numpy_function(np.sin, [x], tf.float32), base, sample=x),
-        "a link": lambda: ckptkit.export_saved_model(made, base, files=Tampering(lambda root: (root / "link").symlink_to(directory), early=True)),
+            made,
+            base,
+            sample={"odd": x},
+            signatures={
+                "odd": lambda x: in_graphs_only(x, lambda x: tf.where(x == x[0, 0], np.nan, x))
+            },
+        ),
+        "other values": lambda: ckptkit.export_saved_model(
+            lambda x: in_graphs_only(x, lambda x: x + 0.01), base, sample=x
+        ),
+        "another shape": lambda: ckptkit.export_saved_model(
+            lambda x: in_graphs_only(x, lambda x: x[:1]), base, sample=x
+        ),
+        "another type": lambda: ckptkit.export_saved_model(
+            lambda x: in_graphs_only(x, lambda x: tf.cast(x, tf.float64)), base, sample=x
+        ),
+        "changed weight": lambda: ckptkit.export_saved_model(
+            made, base, files=Tampering(change_one_bit)
+        ),
+        "missing asset": lambda: ckptkit.export_saved_model(
+            with_table(Path(directory)), base, sample=["a"], files=Tampering(remove_assets)
+        ),
+        "broken graph": lambda: ckptkit.export_saved_model(
+            made, base, files=Tampering(lambda root: (root / "saved_model.pb").write_bytes(b"half"))
+        ),
+        "code of this process": lambda: ckptkit.export_saved_model(
+            lambda x: tf.numpy_function(np.sin, [x], tf.float32), base, sample=x
+        ),
+        "a link": lambda: ckptkit.export_saved_model(
+            made,
+            base,
+            files=Tampering(lambda root: (root / "link").symlink_to(directory), early=True),
+        ),
         "interrupted": lambda: ckptkit.export_saved_model(made, base, files=Tampering(interrupt)),
-        "never built": lambda: ckptkit.export_saved_model(keras.Sequential([keras.layers.Dense(1)]), base),
+        "never built": lambda: ckptkit.export_saved_model(
+            keras.Sequential([keras.layers.Dense(1)]), base
+        ),
         "unknown inputs": lambda: ckptkit.export_saved_model(lambda x: x, base),
         "another sample": lambda: ckptkit.export_saved_model(made, base, sample=x[:, :3]),
-        "ragged": lambda: ckptkit.export_saved_model(lambda x: tf.RaggedTensor.from_tensor(x), base, sample=x),
+        "ragged": lambda: ckptkit.export_saved_model(
+            lambda x: tf.RaggedTensor.from_tensor(x), base, sample=x
+        ),
         "no such table": lambda: ckptkit.export_saved_model(hidden_table(), base, sample=["a"]),
     }
     said = {name: refusal(case) for name, case in cases.items()}
@@ -142,6 +191,7 @@ def refusals(directory: str, seed: int) -> dict[str, Any]:
 
 def hidden_table() -> Any:
     """One that nobody finds: a generator has it."""
+
     def tables() -> Iterator[Any]:
         table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(["a"], [1]), -1)
         while True:
@@ -162,4 +212,6 @@ def refusal(case: Callable[[], Any]) -> list[str]:
 
 
 def bits(path: Path) -> dict[str, str]:
-    return {str(each): each.read_bytes().hex() for each in sorted(path.rglob("*")) if each.is_file()}
+    return {
+        str(each): each.read_bytes().hex() for each in sorted(path.rglob("*")) if each.is_file()
+    }

@@ -36,7 +36,13 @@ assert np.allclose(out, expected["y"], rtol=1e-5), (out, expected["y"])
 
 
 def called(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "ckptkit", *map(str, arguments)], capture_output=True, text=True, check=False, cwd=ROOT)
+    return subprocess.run(
+        [sys.executable, "-m", "ckptkit", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +59,25 @@ def test_a_run_becomes_a_served_model(trained, tmp_path):
     assert (said["step"], said["is_new"], said["proofs"]) == (4, True, {"serve": "equal_bits"})
     assert said["check_secs"] > 0
     record = read_export(tmp_path / "out" / said["path"].rpartition("/")[2])
-    assert (record.source.step, record.source.checkpoint, record.source.weights) == (4, said["checkpoint"], "final")
-    served = subprocess.run([sys.executable, "-I", "-c", SERVE, said["path"], trained / "expected.npz"], capture_output=True, text=True, check=False)
+    assert (record.source.step, record.source.checkpoint, record.source.weights) == (
+        4,
+        said["checkpoint"],
+        "final",
+    )
+    served = subprocess.run(
+        [sys.executable, "-I", "-c", SERVE, said["path"], trained / "expected.npz"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert served.returncode == 0, served.stderr
 
 
 @pytest.mark.long
 def test_a_step_is_exported_once(trained, tmp_path):
-    first, again, other = (called("export", trained, tmp_path / "out", "--step", step) for step in (2, 2, 3))
+    first, again, other = (
+        called("export", trained, tmp_path / "out", "--step", step) for step in (2, 2, 3)
+    )
     assert "published ckpt-2-1 as " in first.stdout
     assert "ckpt-2-1 is exported already" in again.stdout
     assert "published ckpt-3-1 as " in other.stdout

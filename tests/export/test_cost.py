@@ -37,7 +37,12 @@ def test_a_fit_ends_with_a_real_check(fork_server, tmp_path, capsys):
     assert json.loads((version / "EXPORT.json").read_bytes())["source"]["step"] == event.step
     assert 0 < event.check_secs <= event.secs
     began = time.monotonic()
-    subprocess.run([sys.executable, "-I", "-c", "import tensorflow"], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-I", "-c", "import tensorflow"], check=True, capture_output=True
+    )
     imported = time.monotonic() - began
     with capsys.disabled():
-        print(f"\nthe check took {event.check_secs:.1f} s of the export's {event.secs:.1f} s; a TensorFlow import takes {imported:.1f} s")
+        print(
+            f"\nthe check took {event.check_secs:.1f} s of the export's {event.secs:.1f} s; a "
+            f"TensorFlow import takes {imported:.1f} s"
+        )

@@ -9,24 +9,57 @@ import pytest
 pytestmark = pytest.mark.xdist_group("exporting")
 
 SAID = {
-    "nan": ("ExportError", r"signature 'serve': output 'output_0' is nan at \[0, 0\], where the live model gives -?\d.* \(12 of 12 values\)"),
-    "one nan of many signatures": ("ExportError", r"signature 'odd': .* is nan at .* \(1 of 12 values\)"),
-    "other values": ("ExportError", r"is -?\d\S* at \[.*\], where the live model gives -?\d.* \(allowed: 0.001 of it"),
+    "nan": (
+        "ExportError",
+        r"signature 'serve': output 'output_0' is nan at \[0, 0\], where the live model gives "
+        r"-?\d.* \(12 of 12 values\)",
+    ),
+    "one nan of many signatures": (
+        "ExportError",
+        r"signature 'odd': .* is nan at .* \(1 of 12 values\)",
+    ),
+    "other values": (
+        "ExportError",
+        r"is -?\d\S* at \[.*\], where the live model gives -?\d.* \(allowed: 0.001 of it",
+    ),
     "another shape": ("ExportError", r"is float32\[1, 4\]; the live model's is float32\[3, 4\]"),
     "another type": ("ExportError", r"is float64\[3, 4\]; the live model's is float32"),
-    "changed weight": ("ExportError", r"the variable variables/\d in it \(float32\[4, 3\]\) has a value that no variable of the live model has"),
+    "changed weight": (
+        "ExportError",
+        r"the variable variables/\d in it \(float32\[4, 3\]\) has a value that no variable of the "
+        r"live model has",
+    ),
     "missing asset": ("ExportError", r"a fresh process cannot load it: .*words.txt"),
     "broken graph": ("ExportError", r"a fresh process cannot load it: "),
-    "code of this process": ("ExportError", r"signature 'serve': it fails in a fresh process: .*pyfunc"),
+    "code of this process": (
+        "ExportError",
+        r"signature 'serve': it fails in a fresh process: .*pyfunc",
+    ),
     "a link": ("ExportError", r"link is no regular file"),
     "interrupted": ("KeyboardInterrupt", r""),
-    "never built": ("ExportError", r"has no variables yet, .* Call it once on a batch, or pass sample=batch"),
+    "never built": (
+        "ExportError",
+        r"has no variables yet, .* Call it once on a batch, or pass sample=batch",
+    ),
     "unknown inputs": ("ExportError", r"the form of its inputs is not known. Pass sample="),
-    "another sample": ("ExportError", r"the sample's inputs is float32\(3, 3\). Expected float32\(None, 4\)"),
+    "another sample": (
+        "ExportError",
+        r"the sample's inputs is float32\(3, 3\). Expected float32\(None, 4\)",
+    ),
     "ragged": ("ExportError", r"dense tensors, and it is a RaggedTensor"),
-    "no such table": ("ExportError", r"found neither in the model nor in what the function closes over. Make it an attribute of a tf.Module"),
-    "no time": ("ExportError", r"did not finish loading and running it within 0.3 s. Give it more time \(limit_secs\)"),
-    "to stop": ("ExportError", r"this process is to stop, and the time that is left is not enough for the check"),
+    "no such table": (
+        "ExportError",
+        r"found neither in the model nor in what the function closes over. Make it an attribute "
+        r"of a tf.Module",
+    ),
+    "no time": (
+        "ExportError",
+        r"did not finish loading and running it within 0.3 s. Give it more time \(limit_secs\)",
+    ),
+    "to stop": (
+        "ExportError",
+        r"this process is to stop, and the time that is left is not enough for the check",
+    ),
     "no Python": ("ExportError", r"ended with code 1 and no answer"),
     "unknown Python": ("ExportError", r"does not know where its own is"),
 }
@@ -36,7 +69,13 @@ SAID = {
 def refused(fork_server, tmp_path_factory):
     directory = tmp_path_factory.mktemp("refused")
     seed = id(directory) % 10_000
-    return fork_server.call("tests.export.poison:refusals", str(directory), seed, env={"CUDA_VISIBLE_DEVICES": ""}).check().result
+    return (
+        fork_server.call(
+            "tests.export.poison:refusals", str(directory), seed, env={"CUDA_VISIBLE_DEVICES": ""}
+        )
+        .check()
+        .result
+    )
 
 
 @pytest.mark.parametrize("name", SAID)

@@ -34,8 +34,13 @@ ELSEWHERE = Machine("elsewhere", "b" * 36)
 @contextmanager
 def exporting(base):
     """A process that exports; gives its directory and the process."""
-    with subprocess.Popen([sys.executable, "-c", EXPORTS, str(base)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                          cwd=Path(__file__).parents[2]) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", EXPORTS, str(base)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    ) as process:
         try:
             yield base / process.stdout.readline().strip(), process
         finally:
@@ -68,7 +73,10 @@ def exported(base):
 def test_a_living_process_keeps_its_export_and_a_dead_one_does_not(tmp_path):
     with exporting(tmp_path) as (directory, process):
         age(tmp_path, 10 * QUIET_SECS)
-        assert exported(tmp_path) == {directory.name, lock_of(tmp_path, directory.name.removeprefix(".writing-7-")).name}
+        assert exported(tmp_path) == {
+            directory.name,
+            lock_of(tmp_path, directory.name.removeprefix(".writing-7-")).name,
+        }
         assert (directory / "saved_model.pb").read_bytes() == b"half"
         process.kill()
         process.wait()
@@ -98,8 +106,15 @@ def test_on_another_machine_it_stays_for_an_hour_of_silence(tmp_path, kind, lock
     assert exported(tmp_path) == set()
 
 
-@pytest.mark.parametrize("machine", [Machine("elsewhere", this_machine().boot), Machine(this_machine().host, "b" * 36),
-                                     Machine(this_machine().host, "")], ids=["container", "boot", "unknown"])
+@pytest.mark.parametrize(
+    "machine",
+    [
+        Machine("elsewhere", this_machine().boot),
+        Machine(this_machine().host, "b" * 36),
+        Machine(this_machine().host, ""),
+    ],
+    ids=["container", "boot", "unknown"],
+)
 def test_a_machine_that_is_not_known_to_be_this_one_is_another(tmp_path, machine):
     directory = left_by(tmp_path, machine)
     assert directory.name in exported(tmp_path)
@@ -131,6 +146,7 @@ def test_what_an_earlier_version_has_left_goes_after_an_hour(tmp_path):
 
 def test_a_file_that_was_nobodys_for_a_moment_is_not_held_when_it_is_gone(tmp_path):
     """Somebody cleans up between the making of the file and the holding of it."""
+
     class Meets(FileSystem):
         def create(self, path, data):
             super().create(path, data)

@@ -21,10 +21,14 @@ class StopError(Exception):
     """Ends a training before its end."""
 
 
-def model(optimizer: Any = "adam", loss: Any = "mse", *, seed: int = 3, width: int = 3) -> keras.Model:
+def model(
+    optimizer: Any = "adam", loss: Any = "mse", *, seed: int = 3, width: int = 3
+) -> keras.Model:
     """A compiled model."""
     keras.utils.set_random_seed(seed)
-    made = keras.Sequential([keras.Input((4,)), keras.layers.Dense(width, activation="tanh"), keras.layers.Dense(1)])
+    made = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(width, activation="tanh"), keras.layers.Dense(1)]
+    )
     made.compile(optimizer, loss)
     return made
 
@@ -86,18 +90,40 @@ def after(batches: int, action: Callable[[], Any] | None = None) -> After:
     return After(batches, action)
 
 
-def fit(run: Any, made: keras.Model | None = None, *callbacks: Any, epochs: int = 2, batch: int = BATCH, fit_options: Any = None,
-        **options: Any) -> keras.callbacks.History:
-    """A training with a `CheckpointCallback` on a run directory, or with one that is given; saves after each step."""
+def fit(
+    run: Any,
+    made: keras.Model | None = None,
+    *callbacks: Any,
+    epochs: int = 2,
+    batch: int = BATCH,
+    fit_options: Any = None,
+    **options: Any,
+) -> keras.callbacks.History:
+    """A training with a `CheckpointCallback` on a run directory, or with one that is given; saves
+    after each step.
+    """
     made = made or model()
     if not isinstance(run, ckptkit.CheckpointCallback):
-        run = ckptkit.CheckpointCallback(run, **{"save": ckptkit.EveryNSteps(1), "export": False, "background": False, **options})
-    return made.fit(data(batch), epochs=epochs, validation_data=rows(), shuffle=False, verbose=0, callbacks=[*callbacks, run],
-                    **(fit_options or {}))
+        run = ckptkit.CheckpointCallback(
+            run, **{"save": ckptkit.EveryNSteps(1), "export": False, "background": False, **options}
+        )
+    return made.fit(
+        data(batch),
+        epochs=epochs,
+        validation_data=rows(),
+        shuffle=False,
+        verbose=0,
+        callbacks=[*callbacks, run],
+        **(fit_options or {}),
+    )
 
 
-def interrupted(run: Any, made: keras.Model | None = None, *callbacks: Any, batches: int = 3, **options: Any) -> keras.Model:
-    """A training that is left after some batches, with the state of before the last of them saved; and its model."""
+def interrupted(
+    run: Any, made: keras.Model | None = None, *callbacks: Any, batches: int = 3, **options: Any
+) -> keras.Model:
+    """A training that is left after some batches, with the state of before the last of them saved;
+    and its model.
+    """
     made = made or model()
     try:
         fit(run, made, *callbacks, after(batches), **options)

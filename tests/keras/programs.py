@@ -25,30 +25,49 @@ def die() -> None:
 
 
 def optimizer(options: dict[str, Any]) -> Any:
-    return keras.optimizers.Adam(options.get("learning_rate", 0.01), use_ema=options.get("ema", False), ema_momentum=0.9)
+    return keras.optimizers.Adam(
+        options.get("learning_rate", 0.01), use_ema=options.get("ema", False), ema_momentum=0.9
+    )
 
 
 def train(options: dict[str, Any]) -> dict[str, Any]:
     """A training as the options say; what it ends with.
 
-    Options: `run`, `epochs`, `seed`, `learning_rate`, `ema`, `plateau` and `stopping` for callbacks, `die` for the batch after which the
-    process is killed; all others are for `CheckpointCallback`.
+    Options: `run`, `epochs`, `seed`, `learning_rate`, `ema`, `plateau` and `stopping` for
+    callbacks, `die` for the batch after which the process is killed; all others are for
+    `CheckpointCallback`.
     """
     checkers.use(checkers.forked())
     made = lab.model(optimizer(options), seed=options.pop("seed", 3))
     batches: list[int] = []
-    callbacks: list[Any] = [keras.callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: batches.append(batch))]
+    callbacks: list[Any] = [
+        keras.callbacks.LambdaCallback(
+            on_train_batch_begin=lambda batch, logs: batches.append(batch)
+        )
+    ]
     if options.pop("plateau", False):
-        callbacks.append(keras.callbacks.ReduceLROnPlateau(monitor="loss", factor=0.5, patience=1, min_delta=1e9))
+        callbacks.append(
+            keras.callbacks.ReduceLROnPlateau(monitor="loss", factor=0.5, patience=1, min_delta=1e9)
+        )
     if options.pop("stopping", False):
-        callbacks.append(keras.callbacks.EarlyStopping(monitor="val_loss", mode="max", patience=10, restore_best_weights=True))
+        callbacks.append(
+            keras.callbacks.EarlyStopping(
+                monitor="val_loss", mode="max", patience=10, restore_best_weights=True
+            )
+        )
     if dies := options.pop("die", None):
         callbacks.append(lab.after(dies, die))
     for name in ("learning_rate", "ema"):
         options.pop(name, None)
     history = lab.fit(options.pop("run"), made, *callbacks, **options)
-    return {"digest": digest(made), "optimizer": digest(made.optimizer), "epochs": history.epoch, "history": history.history,
-            "batches": len(batches), "rate": lab.rate(made)}
+    return {
+        "digest": digest(made),
+        "optimizer": digest(made.optimizer),
+        "epochs": history.epoch,
+        "history": history.history,
+        "batches": len(batches),
+        "rate": lab.rate(made),
+    }
 
 
 def two_phases(directory: str, dies_in: int) -> str:

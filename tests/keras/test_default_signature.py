@@ -1,4 +1,6 @@
-"""What is served by default is what was exported: not another function, and nothing is left out in silence."""
+"""What is served by default is what was exported: not another function, and nothing is left out in
+silence.
+"""
 
 from __future__ import annotations
 
@@ -64,19 +66,33 @@ def test_a_function_is_served_beside_its_signatures(lab, tmp_path):
     path = ckptkit.export_saved_model(doubled, tmp_path, signatures={"other": (halved, VECTOR)})
     served = tf.saved_model.load(str(path)).signatures
     x = tf.constant(np.random.default_rng().normal(size=3).astype("float32"))
-    for name, expected in (("serving_default", doubled(x)), ("serve", doubled(x)), ("other", halved(x))):
+    for name, expected in (
+        ("serving_default", doubled(x)),
+        ("serve", doubled(x)),
+        ("other", halved(x)),
+    ):
         (found,) = served[name](x=x).values()
         assert found.numpy().tobytes() == expected.numpy().tobytes(), name
     assert read_export(path).default == "serve"
 
 
 def test_what_is_not_known_is_an_error_that_says_what_to_pass():
-    for model, signatures in ((halved, {"other": doubled}), (Never(), {"encode": (Never().encode, VECTOR)}), (Callable(), {"encode": doubled}),
-                              (Callable(), None)):
-        with pytest.raises(ckptkit.ExportError, match=r"[Pp]ass sample=.* signatures=\{'serving_default': \.\.\.\} puts another one in its place"):
+    for model, signatures in (
+        (halved, {"other": doubled}),
+        (Never(), {"encode": (Never().encode, VECTOR)}),
+        (Callable(), {"encode": doubled}),
+        (Callable(), None),
+    ):
+        with pytest.raises(
+            ckptkit.ExportError,
+            match=r"[Pp]ass sample=.* signatures=\{'serving_default': \.\.\.\} puts another one "
+            r"in its place",
+        ):
             find_endpoints(model, signatures, None)
         assert names(model, signatures, sample=np.ones(2, "float32"))[0] == "serve"
-        assert names(model, {**(signatures or {}), "serving_default": doubled})[0] == "serving_default"
+        assert (
+            names(model, {**(signatures or {}), "serving_default": doubled})[0] == "serving_default"
+        )
 
 
 def test_what_was_given_is_the_default_under_any_name():
@@ -87,7 +103,12 @@ def test_what_was_given_is_the_default_under_any_name():
 
 
 def test_methods_do_not_go_where_signatures_come():
-    assert names(Ready(), {"plain": (Ready().plain, VECTOR)}) == ["serve", "plain", "decode", "encode"]
+    assert names(Ready(), {"plain": (Ready().plain, VECTOR)}) == [
+        "serve",
+        "plain",
+        "decode",
+        "encode",
+    ]
     assert names(Coder(), {"plain": (Coder().plain, VECTOR)}) == ["plain", "decode", "encode"]
     module = Coder()
     assert names(module, {"code": module.encode}) == ["code", "decode"]

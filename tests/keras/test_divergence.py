@@ -1,4 +1,6 @@
-"""A training that was stopped because its loss is no number any more is not finished, and its model is not published."""
+"""A training that was stopped because its loss is no number any more is not finished, and its model
+is not published.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,18 @@ def diverging(lab, run, epoch, *, poison=True, stopping=None, save=None, keep=No
             if poison and (self.epoch, batch) == (epoch, 1):
                 made.layers[0].bias.assign(made.layers[0].bias * float("nan"))
 
-    history = made.fit(lab.data(), epochs=4, verbose=0, callbacks=[
-        Poison(), stopping or lab.keras.callbacks.TerminateOnNaN(),
-        ckptkit.CheckpointCallback(run, save=save or ckptkit.EveryNEpochs(1), keep=keep, background=False, **options)])
+    history = made.fit(
+        lab.data(),
+        epochs=4,
+        verbose=0,
+        callbacks=[
+            Poison(),
+            stopping or lab.keras.callbacks.TerminateOnNaN(),
+            ckptkit.CheckpointCallback(
+                run, save=save or ckptkit.EveryNEpochs(1), keep=keep, background=False, **options
+            ),
+        ],
+    )
     return made, history
 
 
@@ -47,9 +58,14 @@ def test_it_is_not_finished(lab, run, epoch):
 
 
 def test_the_next_start_does_not_go_on_with_what_is_no_number(lab, run):
-    """Saves that were made between the first NaN and the stop are there, and are not what the run goes on from; not in later starts either."""
+    """Saves that were made between the first NaN and the stop are there, and are not what the run
+    goes on from; not in later starts either.
+    """
+
     def stopping():
-        return lab.keras.callbacks.EarlyStopping(monitor="loss", mode="max", patience=0, start_from_epoch=1)
+        return lab.keras.callbacks.EarlyStopping(
+            monitor="loss", mode="max", patience=0, start_from_epoch=1
+        )
 
     options = {"save": ckptkit.EveryNSteps(2), "keep": ckptkit.KeepLatest(3)}
     diverging(lab, run, 1, stopping=stopping(), **options)
@@ -72,6 +88,13 @@ def test_a_metric_that_is_no_number_is_no_divergence(lab, run):
 
     made = lab.model()
     made.compile("adam", "mse", metrics=[Nothing(name="nothing")])
-    made.fit(lab.data(), epochs=4, verbose=0, callbacks=[
-        lab.keras.callbacks.EarlyStopping(monitor="loss", mode="max", patience=0), ckptkit.CheckpointCallback(run, export=False)])
+    made.fit(
+        lab.data(),
+        epochs=4,
+        verbose=0,
+        callbacks=[
+            lab.keras.callbacks.EarlyStopping(monitor="loss", mode="max", patience=0),
+            ckptkit.CheckpointCallback(run, export=False),
+        ],
+    )
     assert len(told(run, "finished")) == 1

@@ -1,4 +1,6 @@
-"""Both examples in `scripts/`, killed once each: started again with the same command, they end as if nothing had happened."""
+"""Both examples in `scripts/`, killed once each: started again with the same command, they end as
+if nothing had happened.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,20 @@ from tests.support.processes import ROOT
 from tests.support.spread import spread
 
 PROGRAMS = {
-    # What says that it has gone on after a save; the steps of the whole run; what it prints at its end.
-    "train_digits.py": (["--epochs", 3, "--batch-size", 50, "--verbose", 1], r"Epoch 2/3[^E]*/30", 90, r"accuracy on 297 held-out digits: \S+"),
-    "train_digits_loop.py": (["--steps", 900], r"step 600: ", 900, r"SHA-256 of all variables: \w{64}"),
+    # What says that it has gone on after a save; the steps of the whole run; what it prints at its
+    # end.
+    "train_digits.py": (
+        ["--epochs", 3, "--batch-size", 50, "--verbose", 1],
+        r"Epoch 2/3[^E]*/30",
+        90,
+        r"accuracy on 297 held-out digits: \S+",
+    ),
+    "train_digits_loop.py": (
+        ["--steps", 900],
+        r"step 600: ",
+        900,
+        r"SHA-256 of all variables: \w{64}",
+    ),
 }
 
 

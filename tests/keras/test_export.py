@@ -1,4 +1,6 @@
-"""What runs publish, when, and what stays; and what a process that was killed while it exported leaves behind."""
+"""What runs publish, when, and what stays; and what a process that was killed while it exported
+leaves behind.
+"""
 
 from __future__ import annotations
 
@@ -21,19 +23,35 @@ from tests.support import checkers
 
 def test_left_overs_of_the_dead_are_removed(lab, tmp_path):
     base = tmp_path / "export"
-    dead, other = unfinished_versions.new_name(), unfinished_versions.new_name(Machine("elsewhere", "b" * 36))
-    for name in (f".writing-7-{dead}", f".removing-6-{dead}", f".writing-9-{other}", ".writing-x-1", "assets"):
+    dead, other = (
+        unfinished_versions.new_name(),
+        unfinished_versions.new_name(Machine("elsewhere", "b" * 36)),
+    )
+    for name in (
+        f".writing-7-{dead}",
+        f".removing-6-{dead}",
+        f".writing-9-{other}",
+        ".writing-x-1",
+        "assets",
+    ):
         (base / name).mkdir(parents=True)
         (base / name / "saved_model.pb").write_bytes(b"half")
     for owner in (dead, other):
         unfinished_versions.lock_of(base, owner).touch()
     published = ckptkit.export_saved_model(lab.model(), base, version=10)
-    assert {path.name for path in base.iterdir()} == {f".writing-9-{other}", f".lock-{other}", ".writing-x-1", "assets", "10"}
+    assert {path.name for path in base.iterdir()} == {
+        f".writing-9-{other}",
+        f".lock-{other}",
+        ".writing-x-1",
+        "assets",
+        "10",
+    }
     assert (published / "saved_model.pb").is_file()
 
 
 def test_one_of_this_process_that_is_under_way_stays(lab, tmp_path):
     """Two threads may export into one directory, and one of them begins while the other writes."""
+
     class Meets(FileSystem):
         def sync_file(self, path):
             super().sync_file(path)
@@ -68,7 +86,11 @@ def test_a_run_publishes_what_it_ended_with(lab, run):
     lab.fit(run, made, export=True)
     record = record_of(run / "export")
     newest = ckptkit.open_run(run).find("latest")
-    assert (record.source.step, record.source.checkpoint, record.source.weights) == (newest.step, str(newest.name), "final")
+    assert (record.source.step, record.source.checkpoint, record.source.weights) == (
+        newest.step,
+        str(newest.name),
+        "final",
+    )
     assert record.sample == "specs", "nothing is drawn from a dataset for it"
     (event,) = told(run, "exported")
     assert (event.step, event.proof) == (newest.step, "equal bits")
@@ -85,12 +107,27 @@ def test_data_in_memory_gives_the_sample(lab, run):
 def test_a_large_batch_is_not_checked_whole(lab, run, monkeypatch):
     seen = []
     ask = publishing.Checker.ask
-    monkeypatch.setattr(publishing.Checker, "ask", lambda self, directory, inputs, *more: seen.append(inputs) or ask(self, directory, inputs, *more))
+    monkeypatch.setattr(
+        publishing.Checker,
+        "ask",
+        lambda self, directory, inputs, *more: (
+            seen.append(inputs) or ask(self, directory, inputs, *more)
+        ),
+    )
     made = lab.model()
     x = np.random.default_rng().normal(size=(100, 4)).astype("float32")
-    made.fit(x, x[:, :1], batch_size=100, verbose=0, shuffle=False, callbacks=[ckptkit.CheckpointCallback(run)])
+    made.fit(
+        x,
+        x[:, :1],
+        batch_size=100,
+        verbose=0,
+        shuffle=False,
+        callbacks=[ckptkit.CheckpointCallback(run)],
+    )
     assert record_of(run / "export").sample == "data"
-    (sample,) = (tensor for inputs in seen for tensors in inputs.values() for tensor in tensors.values())
+    (sample,) = (
+        tensor for inputs in seen for tensors in inputs.values() for tensor in tensors.values()
+    )
     assert sample.numpy().tobytes() == x[-32:].tobytes()
 
 
@@ -113,6 +150,7 @@ def test_the_limit_is_for_the_answer_and_not_for_what_was_done_before(lab, tmp_p
 
 def test_an_operation_of_a_library(lab, tmp_path):
     """The fresh process says which, and imports what the user names before it loads."""
+
     class Foreign(FileSystem):
         def sync_dir(self, path):
             super().sync_dir(path)
@@ -120,7 +158,9 @@ def test_an_operation_of_a_library(lab, tmp_path):
                 graph = path / "saved_model.pb"
                 graph.write_bytes(graph.read_bytes().replace(b"Tanh", b"Tanx"))
 
-    with pytest.raises(ckptkit.ExportError, match=r"has the operation 'Tanx', .* imports=\('tensorflow_text',\)"):
+    with pytest.raises(
+        ckptkit.ExportError, match=r"has the operation 'Tanx', .* imports=\('tensorflow_text',\)"
+    ):
         ckptkit.export_saved_model(lab.model(), tmp_path, files=Foreign())
     with pytest.raises(ckptkit.ExportError, match="No module named 'no_such_library'"):
         ckptkit.export_saved_model(lab.model(), tmp_path, imports=("no_such_library",))
@@ -130,28 +170,44 @@ def test_an_operation_of_a_library(lab, tmp_path):
 def test_the_best_or_a_step(lab, tmp_path, run):
     """The model in the program keeps what training ended with."""
     made = lab.model(seed=5)
-    spec = ckptkit.ExportSpec(directory=tmp_path / "best", weights="best", monitor="loss", mode="max")
+    spec = ckptkit.ExportSpec(
+        directory=tmp_path / "best", weights="best", monitor="loss", mode="max"
+    )
     lab.fit(run, made, keep=ckptkit.KeepLatest(99), epochs=3, export=spec)
     after = lab.bits(made, made.optimizer)
-    best = max((each for each in ckptkit.open_run(run).checkpoints if "loss" in each.metrics), key=lambda each: each.metrics["loss"])
+    best = max(
+        (each for each in ckptkit.open_run(run).checkpoints if "loss" in each.metrics),
+        key=lambda each: each.metrics["loss"],
+    )
     newest = ckptkit.open_run(run).find("latest")
     assert best.step < newest.step
     record = record_of(tmp_path / "best")
     assert (record.source.step, record.source.weights) == (best.step, "best")
 
-    lab.fit(run, made, epochs=3, keep=ckptkit.KeepLatest(99), export=ckptkit.ExportSpec(directory=tmp_path / "step", weights=best.step))
+    lab.fit(
+        run,
+        made,
+        epochs=3,
+        keep=ckptkit.KeepLatest(99),
+        export=ckptkit.ExportSpec(directory=tmp_path / "step", weights=best.step),
+    )
     assert lab.bits(made, made.optimizer) == after
     assert record_of(tmp_path / "step").variables == record.variables
     lab.fit(run, made, epochs=3, keep=ckptkit.KeepLatest(99), export=tmp_path / "final")
     assert record_of(tmp_path / "final").variables != record.variables
     lab.fit(run, made, epochs=3, keep=ckptkit.KeepLatest(99), export=tmp_path / "final")
-    assert [event.step for event in told(run, "exported")] == [best.step, best.step, newest.step], "once in each place"
+    assert [event.step for event in told(run, "exported")] == [best.step, best.step, newest.step], (
+        "once in each place"
+    )
 
 
 def test_a_failed_export_costs_neither_the_return_value_nor_a_checkpoint(lab, run):
     made = lab.model()
     bad = {"signatures": {"odd": poisoned}, "sample": {"odd": [1.0, 2.0]}}
-    with pytest.warns(UserWarning, match=r"signature 'odd': .* is nan .* Training and its checkpoints are not affected"):
+    with pytest.warns(
+        UserWarning,
+        match=r"signature 'odd': .* is nan .* Training and its checkpoints are not affected",
+    ):
         history = lab.fit(run, made, export=ckptkit.ExportSpec(**bad))
     assert history.epoch == [0, 1]
     assert ckptkit.open_run(run).find("latest").manifest.final
@@ -161,7 +217,9 @@ def test_a_failed_export_costs_neither_the_return_value_nor_a_checkpoint(lab, ru
     with pytest.raises(ckptkit.ExportError, match="signature 'odd'"):
         lab.fit(run, made, export=ckptkit.ExportSpec(**bad, errors="raise"))
     lab.fit(run, made, export=True)
-    assert record_of(run / "export").source.step == ckptkit.open_run(run).find("latest").step, "the next start publishes what was not published"
+    assert record_of(run / "export").source.step == ckptkit.open_run(run).find("latest").step, (
+        "the next start publishes what was not published"
+    )
 
 
 def test_data_of_any_form_costs_nothing_but_the_sample(lab, run):
@@ -170,7 +228,9 @@ def test_data_of_any_form_costs_nothing_but_the_sample(lab, run):
     x, y = lab.rows()
     data = lab.tf.data.Dataset.from_tensor_slices((x, y, y, y)).batch(lab.BATCH)
     for _ in range(2):
-        made.fit(data, epochs=2, verbose=0, callbacks=[ckptkit.CheckpointCallback(run, background=False)])
+        made.fit(
+            data, epochs=2, verbose=0, callbacks=[ckptkit.CheckpointCallback(run, background=False)]
+        )
     assert record_of(run / "export").sample == "specs"
     assert [event.step for event in told(run, "exported")] == [2 * lab.STEPS]
     assert not told(run, "failed")
@@ -185,7 +245,11 @@ def test_no_error_of_an_export_gets_out_of_fit(lab, run, monkeypatch, where):
     made = lab.model()
     step = 3
     options = {"keep": ckptkit.KeepLatest(99)}
-    with pytest.warns(UserWarning, match=r"could not be exported: KeyError: 'odd'\. Training and its checkpoints are not affected"):
+    with pytest.warns(
+        UserWarning,
+        match=r"could not be exported: KeyError: 'odd'\. Training and its checkpoints are not "
+        r"affected",
+    ):
         history = lab.fit(run, made, export=ckptkit.ExportSpec(weights=step), **options)
     assert history.epoch == [0, 1]
     (event,) = told(run, "export_failed")
@@ -210,7 +274,13 @@ def test_a_step_whose_line_in_the_journal_was_lost_is_not_exported_twice(lab, ru
     lab.fit(run, made, export=True)
     (before,) = (run / "export").iterdir()
     for path in (run / "journal").iterdir():
-        path.write_bytes(b"".join(line for line in path.read_bytes().splitlines(keepends=True) if b'"event":"exported"' not in line))
+        path.write_bytes(
+            b"".join(
+                line
+                for line in path.read_bytes().splitlines(keepends=True)
+                if b'"event":"exported"' not in line
+            )
+        )
     with lab.logged() as lines:
         lab.fit(run, made, export=True)
     assert [path.name for path in (run / "export").iterdir()] == [before.name]
@@ -219,7 +289,9 @@ def test_a_step_whose_line_in_the_journal_was_lost_is_not_exported_twice(lab, ru
 
 
 def test_exported_already_is_what_servers_take_now(lab, run):
-    """A finished run started again publishes what is not there as it should be, and says a line in each case."""
+    """A finished run started again publishes what is not there as it should be, and says a line in
+    each case.
+    """
     made, base = lab.model(), run / "export"
     lab.fit(run, made, export=True)
 
@@ -244,15 +316,21 @@ def test_exported_already_is_what_servers_take_now(lab, run):
     broken = newest
     newest, lines = again(more)
     assert newest != broken
-    assert any("exported anew: it is not whole: saved_model.pb is missing" in line for line in lines)
+    assert any(
+        "exported anew: it is not whole: saved_model.pb is missing" in line for line in lines
+    )
 
     shutil.copytree(newest, base / str(int(newest.name) + 1))
     (base / str(int(newest.name) + 1) / "EXPORT.json").unlink()
     others, lines = again(more)
     assert int(others.name) == int(newest.name) + 1
-    assert any("servers take" in line and "which this run has not published" in line for line in lines)
+    assert any(
+        "servers take" in line and "which this run has not published" in line for line in lines
+    )
     newest, lines = again()
-    assert int(newest.name) > int(others.name), "what the user has changed is published all the same"
+    assert int(newest.name) > int(others.name), (
+        "what the user has changed is published all the same"
+    )
 
     shutil.rmtree(base)
     newest, lines = again()
@@ -268,10 +346,15 @@ def test_a_function_that_was_changed_is_exported_anew(lab, run):
         lab.fit(run, made, export=ckptkit.ExportSpec(signatures={"scaled": scaled}))
         assert len(list((run / "export").iterdir())) == versions
     served = ckptkit.load_exported(run)
-    assert served.signatures["scaled"](x)["output_0"].tobytes() == (served(x) * np.float32(3)).tobytes()
+    assert (
+        served.signatures["scaled"](x)["output_0"].tobytes()
+        == (served(x) * np.float32(3)).tobytes()
+    )
 
 
-def test_runs_that_publish_in_one_place_leave_alone_what_others_have_published(lab, tmp_path, monkeypatch):
+def test_runs_that_publish_in_one_place_leave_alone_what_others_have_published(
+    lab, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     models = {name: lab.model(seed=ord(name)) for name in "abc"}
 
@@ -303,7 +386,10 @@ def test_older_versions_go_and_those_of_others_stay(lab, tmp_path):
         (base / str(number) / "saved_model.pb").write_bytes(b"not ours")
     made = lab.model()
     for number in (11, 12, 13, 14):
-        with pytest.raises(ckptkit.ConfigError, match=f"larger than the newest in .* \\({number - 1 if number > 11 else 9}\\)"):
+        with pytest.raises(
+            ckptkit.ConfigError,
+            match=f"larger than the newest in .* \\({number - 1 if number > 11 else 9}\\)",
+        ):
             ckptkit.export_saved_model(made, base, version=9)
         ckptkit.export_saved_model(made, base, version=number, keep=None if number < 14 else 2)
     assert {path.name for path in base.iterdir()} == {"3", "9", "13", "14"}
@@ -320,22 +406,42 @@ def test_a_run_trained_longer_is_published_again(lab, run):
     assert steps == [2 * lab.STEPS, 3 * lab.STEPS]
 
 
-@pytest.mark.parametrize(("options", "said"), [
-    ({"weights": "worst"}, "weights is 'final', 'best' or a step"), ({"weights": -1}, "weights is"), ({"weights": True}, "weights is"),
-    ({"keep": 0}, "keep is how many"), ({"keep": 1.5}, "keep is how many"), ({"rtol": -1}, "rtol is a tolerance"), ({"atol": "a"}, "atol is"),
-
-    ({"imports": "tensorflow_text"}, "imports names modules"), ({"imports": ("a b",)}, "imports names modules"),
-    ({"limit_secs": 0}, "limit_secs is a duration"), ({"errors": "ignore"}, "errors is 'warn' or 'raise'"), ({"mode": "low"}, "mode is"),
-    ({"directory": "gs://a/b"}, "Received the URL"), ({"directory": __file__}, "is a file")])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"weights": "worst"}, "weights is 'final', 'best' or a step"),
+        ({"weights": -1}, "weights is"),
+        ({"weights": True}, "weights is"),
+        ({"keep": 0}, "keep is how many"),
+        ({"keep": 1.5}, "keep is how many"),
+        ({"rtol": -1}, "rtol is a tolerance"),
+        ({"atol": "a"}, "atol is"),
+        ({"imports": "tensorflow_text"}, "imports names modules"),
+        ({"imports": ("a b",)}, "imports names modules"),
+        ({"limit_secs": 0}, "limit_secs is a duration"),
+        ({"errors": "ignore"}, "errors is 'warn' or 'raise'"),
+        ({"mode": "low"}, "mode is"),
+        ({"directory": "gs://a/b"}, "Received the URL"),
+        ({"directory": __file__}, "is a file"),
+    ],
+)
 def test_what_cannot_be_right_is_said_where_it_stands(options, said):
     with pytest.raises(ckptkit.ConfigError, match=said):
         ckptkit.ExportSpec(**options)
 
 
-@pytest.mark.parametrize(("signatures", "said"), [
-    ({}, "signatures names functions"), ([poisoned], "signatures names functions"), ({"a b": poisoned}, "becomes a method"),
-    ({"variables": poisoned}, "becomes a method"), ({"_x": poisoned}, "becomes a method"), ({"x": 3}, "A signature is a function"),
-    ({"x": (poisoned, 3, 4)}, "A signature is a function")])
+@pytest.mark.parametrize(
+    ("signatures", "said"),
+    [
+        ({}, "signatures names functions"),
+        ([poisoned], "signatures names functions"),
+        ({"a b": poisoned}, "becomes a method"),
+        ({"variables": poisoned}, "becomes a method"),
+        ({"_x": poisoned}, "becomes a method"),
+        ({"x": 3}, "A signature is a function"),
+        ({"x": (poisoned, 3, 4)}, "A signature is a function"),
+    ],
+)
 def test_signatures_that_cannot_be_right(lab, tmp_path, signatures, said):
     with pytest.raises(ckptkit.ConfigError, match=said):
         ckptkit.export_saved_model(lab.model(), tmp_path / "export", signatures=signatures)

@@ -1,4 +1,6 @@
-"""What ends badly ends clean: the run is closed, the journal says why, earlier checkpoints stay, and nobody writes beside us."""
+"""What ends badly ends clean: the run is closed, the journal says why, earlier checkpoints stay,
+and nobody writes beside us.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,12 @@ def test_an_exception_in_a_loop(lab, run):
         train()
     assert manager.all_steps == [4]
     (failed,) = told(run, "failed")
-    assert (failed.error, failed.message, failed.step, failed.restart) == ("ZeroDivisionError", "division by zero", 5, True)
+    assert (failed.error, failed.message, failed.step, failed.restart) == (
+        "ZeroDivisionError",
+        "division by zero",
+        5,
+        True,
+    )
 
 
 def test_errors_that_a_new_start_would_meet_again(lab, run):
@@ -71,14 +78,32 @@ def test_errors_that_a_new_start_would_meet_again(lab, run):
     with pytest.raises(ckptkit.ConfigError):
         lab.fit(run, lab.model(loss="mae"))
     assert [(event.error, event.restart) for event in told(run, "failed")] == [
-        ("StopError", True), ("IncompatibleStateError", False), ("ConfigError", False)]
+        ("StopError", True),
+        ("IncompatibleStateError", False),
+        ("ConfigError", False),
+    ]
     assert lab.fit(run).epoch == [0, 1]
 
 
-@pytest.mark.parametrize("where", ["on_epoch_begin", "on_train_batch_begin", "on_train_batch_end", "on_test_begin", "on_test_batch_end",
-                                   "on_test_end", "on_epoch_end", "on_train_end", "data", "validation data", "step"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "on_epoch_begin",
+        "on_train_batch_begin",
+        "on_train_batch_end",
+        "on_test_begin",
+        "on_test_batch_end",
+        "on_test_end",
+        "on_epoch_end",
+        "on_train_end",
+        "data",
+        "validation data",
+        "step",
+    ],
+)
 def test_the_run_is_closed_at_once(lab, run, where):
     """Where the exception is caught, and its traceback with the frames of `fit` is still in hand."""
+
     def fails(*args, **options):
         raise lab.StopError
 
@@ -87,7 +112,11 @@ def test_the_run_is_closed_at_once(lab, run, where):
         raise lab.StopError
 
     made, training, validation, callbacks = lab.model(), lab.data(), lab.data(), []
-    bad = lab.data().take(2).concatenate(lab.data().map(lambda x, y: (x + lab.tf.reshape(bad_row(), ()), y)))
+    bad = (
+        lab.data()
+        .take(2)
+        .concatenate(lab.data().map(lambda x, y: (x + lab.tf.reshape(bad_row(), ()), y)))
+    )
     if where == "data":
         training = bad
     elif where == "validation data":
@@ -100,8 +129,14 @@ def test_the_run_is_closed_at_once(lab, run, where):
         callbacks = [callback]
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with pytest.raises((lab.StopError, lab.tf.errors.OpError)) as caught:
-        made.fit(training, validation_data=validation, shuffle=False, verbose=0, epochs=2,
-                 callbacks=[*callbacks, ckptkit.CheckpointCallback(run, export=False)])
+        made.fit(
+            training,
+            validation_data=validation,
+            shuffle=False,
+            verbose=0,
+            epochs=2,
+            callbacks=[*callbacks, ckptkit.CheckpointCallback(run, export=False)],
+        )
     assert caught.tb is not None
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
     assert [event.outcome for event in told(run, "attempt_ended")] == ["failed"]
@@ -111,7 +146,13 @@ def test_the_run_is_closed_at_once(lab, run, where):
 
 def test_two_saves_of_nan_do_not_push_out_the_last_good_one(lab, run):
     weight = lab.tf.Variable(0.0)
-    with ckptkit.CheckpointManager(run, {"weight": weight}, save=ckptkit.EveryNSteps(1), keep=ckptkit.KeepLatest(2), background=False) as manager:
+    with ckptkit.CheckpointManager(
+        run,
+        {"weight": weight},
+        save=ckptkit.EveryNSteps(1),
+        keep=ckptkit.KeepLatest(2),
+        background=False,
+    ) as manager:
         for step in manager.steps(6):
             weight.assign_add(1.0)
             manager.log(loss=float("nan") if step > 3 else 1.0 / step)
@@ -126,10 +167,33 @@ def test_a_fit_that_diverges_keeps_its_last_finite_state(lab, run):
     x, y = lab.rows()
     made = lab.model()
     poison = lab.keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda epoch, logs: epoch == 2 and made.layers[0].bias.assign(made.layers[0].bias * float("nan")))
-    made.fit(x, y, batch_size=8, epochs=5, verbose=0, shuffle=False, callbacks=[
-        poison, ckptkit.CheckpointCallback(run, save=ckptkit.EveryNEpochs(1), keep=ckptkit.KeepLatest(2), export=False, background=False)])
-    assert [checkpoint.manifest.epoch for checkpoint in ckptkit.open_run(run).checkpoints] == [2, 4, 5]
+        on_epoch_begin=lambda epoch, logs: (
+            epoch == 2 and made.layers[0].bias.assign(made.layers[0].bias * float("nan"))
+        )
+    )
+    made.fit(
+        x,
+        y,
+        batch_size=8,
+        epochs=5,
+        verbose=0,
+        shuffle=False,
+        callbacks=[
+            poison,
+            ckptkit.CheckpointCallback(
+                run,
+                save=ckptkit.EveryNEpochs(1),
+                keep=ckptkit.KeepLatest(2),
+                export=False,
+                background=False,
+            ),
+        ],
+    )
+    assert [checkpoint.manifest.epoch for checkpoint in ckptkit.open_run(run).checkpoints] == [
+        2,
+        4,
+        5,
+    ]
 
 
 def test_what_cannot_be_tidied_up_does_not_end_training(lab, run):
@@ -149,14 +213,23 @@ def test_what_cannot_be_tidied_up_does_not_end_training(lab, run):
             super().replace_content(path, data)
 
     weight = lab.tf.Variable(0.0)
-    manager = ckptkit.CheckpointManager(run, {"weight": weight}, save=ckptkit.EveryNSteps(1), keep=ckptkit.KeepLatest(1), files=Keeping(),
-                                        background=False)
+    manager = ckptkit.CheckpointManager(
+        run,
+        {"weight": weight},
+        save=ckptkit.EveryNSteps(1),
+        keep=ckptkit.KeepLatest(1),
+        files=Keeping(),
+        background=False,
+    )
     with lab.logged() as lines, manager:
         assert list(manager.steps(3)) == [1, 2, 3]
     assert manager.all_steps == [1, 2, 3]
     whats = {event.what for event in told(run, "tidying_failed")}
     assert whats == {"take away ckpt-1-1", "take away ckpt-2-1", "write TensorFlow's state file"}
-    assert any("could not take away ckpt-1-1; the checkpoints are safe, and training goes on" in line for line in lines)
+    assert any(
+        "could not take away ckpt-1-1; the checkpoints are safe, and training goes on" in line
+        for line in lines
+    )
     assert [event.outcome for event in told(run, "attempt_ended")] == ["finished"]
 
 
@@ -179,16 +252,22 @@ def test_a_second_manager_does_not_close_one_that_is_training(lab, run):
     with ckptkit.CheckpointManager(run, state()) as manager:
         for step in manager.steps(4):
             if step == 2:
-                with pytest.raises(ckptkit.RunLockedError, match="another manager or callback of this process"):
+                with pytest.raises(
+                    ckptkit.RunLockedError, match="another manager or callback of this process"
+                ):
                     ckptkit.CheckpointManager(run, state()).restore_or_initialize()
-                with pytest.raises(ckptkit.RunLockedError, match="another manager or callback of this process"):
+                with pytest.raises(
+                    ckptkit.RunLockedError, match="another manager or callback of this process"
+                ):
                     lab.fit(run)
     assert [event.step for event in told(run, "finished")] == [4]
 
 
 def test_a_second_manager_does_not_close_a_fit(lab, run):
     def second():
-        with pytest.raises(ckptkit.RunLockedError, match="another manager or callback of this process"):
+        with pytest.raises(
+            ckptkit.RunLockedError, match="another manager or callback of this process"
+        ):
             ckptkit.CheckpointManager(run, {"weight": lab.tf.Variable(1.0)}).restore_or_initialize()
 
     assert lab.fit(run, None, lab.after(3, second)).epoch == [0, 1]

@@ -20,7 +20,11 @@ def test_a_label_left_in_a_script_that_is_killed_twice(tf_call, run):
     assert [event.step for event in told(run, "restored")] == [2, 7]
     assert last == {**whole, "batches": 12 - 7}
     assert [event.label for event in told(run, "set_aside")] == ["b"]
-    assert sorted(path.name for path in (run / "aside" / "checkpoints").iterdir() if path.name.startswith("ckpt-")) == sorted(first_life)
+    assert sorted(
+        path.name
+        for path in (run / "aside" / "checkpoints").iterdir()
+        if path.name.startswith("ckpt-")
+    ) == sorted(first_life)
 
     finished = tf_call(TRAIN, options).check()
     assert finished.result == {**last, "batches": 0}
@@ -37,7 +41,9 @@ def test_another_label_sets_the_second_life_aside_too(lab, run):
     assert [event.label for event in told(run, "set_aside")] == ["b", "c"]
     assert len(list((run / "aside").iterdir())) == 2
     lab.fit(run, made, fresh="b", epochs=3)
-    assert [event.label for event in told(run, "set_aside")] == ["b", "c"], "an old label is no fresh start"
+    assert [event.label for event in told(run, "set_aside")] == ["b", "c"], (
+        "an old label is no fresh start"
+    )
 
 
 def test_exports_go_with_their_life(lab, run):
@@ -49,5 +55,7 @@ def test_exports_go_with_their_life(lab, run):
 
 
 def test_a_fresh_start_lets_a_fold_loop_go_on(lab, run):
-    histories = [lab.fit(run, lab.model(seed=fold), fresh=f"fold {fold}").history for fold in range(2)]
+    histories = [
+        lab.fit(run, lab.model(seed=fold), fresh=f"fold {fold}").history for fold in range(2)
+    ]
     assert histories[0] != histories[1]

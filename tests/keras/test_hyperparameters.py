@@ -1,4 +1,6 @@
-"""Changed hyperparameters are said, not guessed; what a callback or a schedule has moved is no change."""
+"""Changed hyperparameters are said, not guessed; what a callback or a schedule has moved is no
+change.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,11 @@ from tests.support.spread import spread
 
 def changes(lab):
     """By name: the first start, the second start, and what the message says of both."""
-    adam, decay, huber = lab.keras.optimizers.Adam, lab.keras.optimizers.schedules.ExponentialDecay, lab.keras.losses.Huber
+    adam, decay, huber = (
+        lab.keras.optimizers.Adam,
+        lab.keras.optimizers.schedules.ExponentialDecay,
+        lab.keras.losses.Huber,
+    )
 
     def with_rate(*arguments, **options):
         return lambda: {"made": lab.model(adam(*arguments, **options))}
@@ -24,18 +30,56 @@ def changes(lab):
 
     return {
         "learning_rate": (with_rate(0.01), with_rate(0.02), "0.01", "0.02"),
-        "learning_rate of a schedule": (with_rate(decay(0.1, 10, 0.5)), with_rate(decay(0.1, 20, 0.5)), '"decay_steps": 10', '"decay_steps": 20'),
-        "learning_rate, a schedule for a number": (with_rate(0.01), with_rate(decay(0.1, 10, 0.5)), "0.01", "ExponentialDecay"),
-        "weight_decay": (with_rate(0.01, weight_decay=0.1), with_rate(0.01, weight_decay=0.2), "0.1", "0.2"),
+        "learning_rate of a schedule": (
+            with_rate(decay(0.1, 10, 0.5)),
+            with_rate(decay(0.1, 20, 0.5)),
+            '"decay_steps": 10',
+            '"decay_steps": 20',
+        ),
+        "learning_rate, a schedule for a number": (
+            with_rate(0.01),
+            with_rate(decay(0.1, 10, 0.5)),
+            "0.01",
+            "ExponentialDecay",
+        ),
+        "weight_decay": (
+            with_rate(0.01, weight_decay=0.1),
+            with_rate(0.01, weight_decay=0.2),
+            "0.1",
+            "0.2",
+        ),
         "batch_size": (lambda: {"batch": 8}, lambda: {"batch": 16}, "8", "16"),
         "loss": (with_loss("mse"), with_loss("mae"), '"mse"', '"mae"'),
-        "loss, as an object": (with_loss(huber(1.0)), with_loss(huber(2.0)), '"delta": 1.0', '"delta": 2.0'),
-        "depth": (lambda: {"hparams": {"depth": 2, "note": "a"}}, lambda: {"hparams": {"depth": 3, "note": "a"}}, "2", "3"),
+        "loss, as an object": (
+            with_loss(huber(1.0)),
+            with_loss(huber(2.0)),
+            '"delta": 1.0',
+            '"delta": 2.0',
+        ),
+        "depth": (
+            lambda: {"hparams": {"depth": 2, "note": "a"}},
+            lambda: {"hparams": {"depth": 3, "note": "a"}},
+            "2",
+            "3",
+        ),
     }
 
 
-@pytest.mark.parametrize("name", spread(["learning_rate", "weight_decay", "batch_size", "learning_rate of a schedule", "loss, as an object",
-                                         "learning_rate, a schedule for a number", "depth", "loss"]))
+@pytest.mark.parametrize(
+    "name",
+    spread(
+        [
+            "learning_rate",
+            "weight_decay",
+            "batch_size",
+            "learning_rate of a schedule",
+            "loss, as an object",
+            "learning_rate, a schedule for a number",
+            "depth",
+            "loss",
+        ]
+    ),
+)
 def test_a_change_is_an_error_that_says_name_then_and_now(lab, run, name):
     first, second, then, now = changes(lab)[name]
     name = re.split(r",| of ", name)[0]
@@ -61,8 +105,15 @@ def test_a_change_is_an_error_that_says_name_then_and_now(lab, run, name):
 def test_what_may_change_freely(lab, run, tmp_path):
     lab.interrupted(run, keep=ckptkit.KeepLatest(2), preemption=ckptkit.Preemption(grace_secs=10))
     moved = run.rename(tmp_path / "moved")
-    history = lab.fit(moved, epochs=3, save=ckptkit.EveryNEpochs(1), keep=ckptkit.KeepLatest(5), export=tmp_path / "export",
-                      preemption=ckptkit.Preemption(grace_secs=20), hparams={"new": 1})
+    history = lab.fit(
+        moved,
+        epochs=3,
+        save=ckptkit.EveryNEpochs(1),
+        keep=ckptkit.KeepLatest(5),
+        export=tmp_path / "export",
+        preemption=ckptkit.Preemption(grace_secs=20),
+        hparams={"new": 1},
+    )
     assert history.epoch == [0, 1, 2]
 
 
@@ -71,13 +122,21 @@ def test_a_decision_counts(lab, run, decision, expected):
     lab.interrupted(run, lab.model(lab.keras.optimizers.Adam(0.01)))
     rates = []
     made = lab.model(lab.keras.optimizers.Adam(0.02))
-    watch = lab.keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: rates.append(lab.rate(made)))
+    watch = lab.keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: rates.append(lab.rate(made))
+    )
     lab.interrupted(run, made, watch, changed={"learning_rate": decision})
     assert rates == pytest.approx([expected] * 3)
     (change,) = told(run, "hyperparameter_changed")
-    assert (change.name, change.then, change.now, change.settled) == ("learning_rate", "0.01", "0.02", decision)
+    assert (change.name, change.then, change.now, change.settled) == (
+        "learning_rate",
+        "0.01",
+        "0.02",
+        decision,
+    )
 
-    # The decision is kept by the run: it may stay in the script, and where the code counts, it may go.
+    # The decision is kept by the run: it may stay in the script, and where the code counts, it may
+    # go.
     again = lab.model(lab.keras.optimizers.Adam(0.02))
     lab.fit(run, again, **({} if decision == "code" else {"changed": {"learning_rate": decision}}))
     assert lab.rate(again) == pytest.approx(expected)
@@ -87,7 +146,11 @@ def test_the_code_counts_from_then_on(lab, run):
     """A run whose rate was changed half-way ends as one that was changed by hand at that step."""
     adam = lab.keras.optimizers.Adam
     by_hand = lab.model(adam(0.01))
-    lab.fit(run.with_name("by-hand"), by_hand, lab.after(2, lambda: setattr(by_hand.optimizer, "learning_rate", 0.02)))
+    lab.fit(
+        run.with_name("by-hand"),
+        by_hand,
+        lab.after(2, lambda: setattr(by_hand.optimizer, "learning_rate", 0.02)),
+    )
     lab.interrupted(run, lab.model(adam(0.01)), batches=3)
     assert told(run, "saved")[-1].step == 2
     made = lab.model(adam(0.02))
@@ -97,7 +160,10 @@ def test_the_code_counts_from_then_on(lab, run):
 
 def test_a_decision_that_cannot_be_carried_out(lab, run):
     lab.interrupted(run, lab.model(loss="mse"))
-    with pytest.raises(ckptkit.ConfigError, match=r"loss cannot be taken from the checkpoint.*changed=\{'loss': 'code'\}"):
+    with pytest.raises(
+        ckptkit.ConfigError,
+        match=r"loss cannot be taken from the checkpoint.*changed=\{'loss': 'code'\}",
+    ):
         lab.fit(run, lab.model(loss="mae"), changed={"loss": "checkpoint"})
     history = lab.fit(run, lab.model(loss="mae"), changed={"loss": "code"})
     assert history.epoch == [0, 1]
@@ -111,7 +177,11 @@ def test_a_decision_about_nothing_is_no_error(lab, run):
 
 def test_a_rate_that_a_callback_has_moved_in_another_process(tf_call, run):
     options = {"run": str(run), "plateau": True, "learning_rate": 0.08, "epochs": 4}
-    whole = tf_call("tests.keras.programs:train", {**options, "run": str(run.with_name("whole"))}).check().result
+    whole = (
+        tf_call("tests.keras.programs:train", {**options, "run": str(run.with_name("whole"))})
+        .check()
+        .result
+    )
     tf_call("tests.keras.programs:train", {**options, "die": 10}).check(code=-9)
     resumed = tf_call("tests.keras.programs:train", options).check().result
     assert resumed == {**whole, "batches": 16 - 9}
@@ -120,11 +190,15 @@ def test_a_rate_that_a_callback_has_moved_in_another_process(tf_call, run):
 
 def test_a_rate_that_a_callback_has_moved_in_this_process(lab, run):
     def plateau():
-        return lab.keras.callbacks.ReduceLROnPlateau(monitor="loss", factor=0.5, patience=1, min_delta=1e9)
+        return lab.keras.callbacks.ReduceLROnPlateau(
+            monitor="loss", factor=0.5, patience=1, min_delta=1e9
+        )
 
     whole = lab.model(lab.keras.optimizers.Adam(0.08))
     lab.fit(run.with_name("whole"), whole, plateau(), epochs=4)
-    made = lab.interrupted(run, lab.model(lab.keras.optimizers.Adam(0.08)), plateau(), batches=10, epochs=3)
+    made = lab.interrupted(
+        run, lab.model(lab.keras.optimizers.Adam(0.08)), plateau(), batches=10, epochs=3
+    )
     assert lab.rate(made) == pytest.approx(0.04)
     lab.fit(run, made, plateau(), epochs=3)
     assert lab.rate(made) == pytest.approx(0.02)
@@ -135,14 +209,19 @@ def test_a_rate_that_a_callback_has_moved_in_this_process(lab, run):
 def test_a_rate_that_the_user_sets_between_two_fits_is_a_change(lab, run):
     made = lab.interrupted(run, lab.model(lab.keras.optimizers.Adam(0.01)))
     made.optimizer.learning_rate = 0.3
-    with pytest.raises(ckptkit.ConfigError, match=r"learning_rate: the run has 0\.01\d*, the code says 0\.3"):
+    with pytest.raises(
+        ckptkit.ConfigError, match=r"learning_rate: the run has 0\.01\d*, the code says 0\.3"
+    ):
         lab.fit(run, made)
 
 
 def test_two_optimizers_of_a_loop_are_told_apart(lab, run):
     def state(rate):
         weights = {"a": lab.tf.Variable(1.0), "b": lab.tf.Variable(1.0)}
-        optimizers = {"g_opt": lab.keras.optimizers.Adam(0.01), "d_opt": lab.keras.optimizers.Adam(rate)}
+        optimizers = {
+            "g_opt": lab.keras.optimizers.Adam(0.01),
+            "d_opt": lab.keras.optimizers.Adam(rate),
+        }
         for optimizer, variable in zip(optimizers.values(), weights.values(), strict=True):
             optimizer.build([variable])
         return {**weights, **optimizers}
@@ -151,8 +230,13 @@ def test_two_optimizers_of_a_loop_are_told_apart(lab, run):
         for step in manager.steps(9):
             if step == 3:
                 break
-    with pytest.raises(ckptkit.ConfigError, match=r"(?m)^  d_opt\.learning_rate: the run has 0\.02\d*, the code says 0\.03\d*$"), \
-            ckptkit.CheckpointManager(run, state(0.03)):
+    with (
+        pytest.raises(
+            ckptkit.ConfigError,
+            match=r"(?m)^  d_opt\.learning_rate: the run has 0\.02\d*, the code says 0\.03\d*$",
+        ),
+        ckptkit.CheckpointManager(run, state(0.03)),
+    ):
         pass
     decided = state(0.03)
     with ckptkit.CheckpointManager(run, decided, changed={"d_opt.learning_rate": "checkpoint"}):
@@ -162,7 +246,9 @@ def test_two_optimizers_of_a_loop_are_told_apart(lab, run):
 
 @pytest.mark.parametrize("same_process", [False, True])
 def test_an_argument_of_the_checkpoint_is_in_effect(lab, run, same_process):
-    """A step has the arguments of its optimizer as constants, so it must be traced with the ones that count."""
+    """A step has the arguments of its optimizer as constants, so it must be traced with the ones
+    that count.
+    """
     adam = lab.keras.optimizers.Adam
     whole = lab.model(adam(0.01, beta_1=0.5))
     lab.fit(run.with_name("whole"), whole)
@@ -191,15 +277,30 @@ def test_ones_own_hyperparameters_are_not_put_into_an_optimizer(lab, run):
     """Though they are called like its arguments: only the code knows what it does with them."""
     sgd = lab.keras.optimizers.SGD
     lab.interrupted(run, lab.model(sgd(0.4)), hparams={"learning_rate": 0.05})
-    with pytest.raises(ckptkit.ConfigError, match=r"(?m)^  hparams\.learning_rate: the run has 0\.05, the code says 0\.06$"):
+    with pytest.raises(
+        ckptkit.ConfigError,
+        match=r"(?m)^  hparams\.learning_rate: the run has 0\.05, the code says 0\.06$",
+    ):
         lab.fit(run, lab.model(sgd(0.4)), hparams={"learning_rate": 0.06})
-    with pytest.raises(ckptkit.ConfigError, match=r"hparams\.learning_rate cannot be taken from the checkpoint"):
-        lab.fit(run, lab.model(sgd(0.4)), hparams={"learning_rate": 0.06}, changed={"hparams.learning_rate": "checkpoint"})
+    with pytest.raises(
+        ckptkit.ConfigError, match=r"hparams\.learning_rate cannot be taken from the checkpoint"
+    ):
+        lab.fit(
+            run,
+            lab.model(sgd(0.4)),
+            hparams={"learning_rate": 0.06},
+            changed={"hparams.learning_rate": "checkpoint"},
+        )
     made = lab.model(sgd(0.4))
     lab.fit(run, made, hparams={"learning_rate": 0.06}, changed={"hparams.learning_rate": "code"})
     assert lab.rate(made) == pytest.approx(0.4)
     (change,) = told(run, "hyperparameter_changed")
-    assert (change.name, change.then, change.now, change.settled) == ("hparams.learning_rate", "0.05", "0.06", "code")
+    assert (change.name, change.then, change.now, change.settled) == (
+        "hparams.learning_rate",
+        "0.05",
+        "0.06",
+        "code",
+    )
 
 
 def test_the_code_that_counts_for_an_argument_counts_for_ones_own_of_the_same_name(lab, run):
@@ -208,23 +309,41 @@ def test_the_code_that_counts_for_an_argument_counts_for_ones_own_of_the_same_na
     made = lab.model(sgd(0.3))
     lab.fit(run, made, hparams={"learning_rate": 0.3}, changed={"learning_rate": "code"})
     assert lab.rate(made) == pytest.approx(0.3)
-    assert {change.name for change in told(run, "hyperparameter_changed")} == {"learning_rate", "hparams.learning_rate"}
+    assert {change.name for change in told(run, "hyperparameter_changed")} == {
+        "learning_rate",
+        "hparams.learning_rate",
+    }
 
 
 def test_ones_own_learning_rate_beside_a_schedule(lab, run):
     def made():
-        return lab.model(lab.keras.optimizers.SGD(lab.keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)))
+        return lab.model(
+            lab.keras.optimizers.SGD(lab.keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5))
+        )
 
     lab.interrupted(run, made(), hparams={"learning_rate": 0.1})
-    history = lab.fit(run, made(), hparams={"learning_rate": 0.2}, changed={"learning_rate": "code"})
+    history = lab.fit(
+        run, made(), hparams={"learning_rate": 0.2}, changed={"learning_rate": "code"}
+    )
     assert history.epoch == [0, 1]
 
 
-@pytest.mark.parametrize(("then", "now", "said"), [
-    ({"depth": 2, "width": 3}, {"depth": 2}, "the run has 3, the code says nothing of that name"),
-    ({"depth": 2}, {"depth": 2, "width": 3}, "the run has nothing of that name, the code says 3"),
-    ({"width": 3}, None, "the run has 3, the code says nothing of that name"),
-])
+@pytest.mark.parametrize(
+    ("then", "now", "said"),
+    [
+        (
+            {"depth": 2, "width": 3},
+            {"depth": 2},
+            "the run has 3, the code says nothing of that name",
+        ),
+        (
+            {"depth": 2},
+            {"depth": 2, "width": 3},
+            "the run has nothing of that name, the code says 3",
+        ),
+        ({"width": 3}, None, "the run has 3, the code says nothing of that name"),
+    ],
+)
 def test_one_of_ones_own_that_only_one_side_has(lab, run, then, now, said):
     lab.interrupted(run, hparams=then)
     with pytest.raises(ckptkit.ConfigError, match=rf"(?m)^  width: {said}$"):
@@ -244,10 +363,14 @@ def test_ones_own_that_are_given_for_the_first_time(lab, run):
 
 
 def test_a_checkpoint_that_does_not_say_which_were_ones_own():
-    """An older version put all into one dictionary; the user's own replaced an argument of the same name."""
+    """An older version put all into one dictionary; the user's own replaced an argument of the same
+    name.
+    """
     then = {"learning_rate": 0.05, "momentum": 0.0, "depth": 2}
     now = {"learning_rate": 0.4, "momentum": 0.0}
-    assert settle(then, now, {"learning_rate": 0.05, "depth": 2, "new": 1}, {}, frozenset(now)) == []
+    assert (
+        settle(then, now, {"learning_rate": 0.05, "depth": 2, "new": 1}, {}, frozenset(now)) == []
+    )
     assert settle(then, {"learning_rate": 0.05, "momentum": 0.0}, {}, {}, frozenset(now)) == []
     with pytest.raises(ckptkit.ConfigError, match=r"(?m)^  depth: the run has 2, the code says 3$"):
         settle(then, now, {"learning_rate": 0.05, "depth": 3}, {}, frozenset(now))

@@ -1,4 +1,6 @@
-"""A run is one training of one model: other trainings do not slip into it, and the same one goes on."""
+"""A run is one training of one model: other trainings do not slip into it, and the same one goes
+on.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,10 @@ def test_a_fold_loop_over_one_directory(lab, run):
     done = [checkpoint.name for checkpoint in ckptkit.open_run(run).checkpoints]
     second = lab.model(seed=8)
     before = lab.bits(second)
-    with pytest.raises(ckptkit.ConfigError, match=r"already finished the run .* with another model object.*its own directory.*fresh="):
+    with pytest.raises(
+        ckptkit.ConfigError,
+        match=r"already finished the run .* with another model object.*its own directory.*fresh=",
+    ):
         lab.fit(run, second)
     assert lab.bits(second) == before, "never old weights in a new experiment"
     assert [checkpoint.name for checkpoint in ckptkit.open_run(run).checkpoints] == done
@@ -33,14 +38,20 @@ def test_a_copied_callback_of_a_tuner(lab, run):
         lab.fit(copy.deepcopy(callback), lab.model(seed=8))
 
 
-@pytest.mark.parametrize("duplicate", [copy.deepcopy, copy.copy, lambda value: pickle.loads(pickle.dumps(value))],
-                         ids=["deepcopy", "copy", "pickle"])
+@pytest.mark.parametrize(
+    "duplicate",
+    [copy.deepcopy, copy.copy, lambda value: pickle.loads(pickle.dumps(value))],
+    ids=["deepcopy", "copy", "pickle"],
+)
 def test_copies_of_a_callback(lab, run, duplicate):
     callback = ckptkit.CheckpointCallback(run, export=False, keep=ckptkit.KeepLatest(3))
     tried = []
 
     def try_it():
-        with pytest.raises(ckptkit.ConfigError, match=r"in use by a fit.*cannot be copied or pickled.*Copy it before fit"):
+        with pytest.raises(
+            ckptkit.ConfigError,
+            match=r"in use by a fit.*cannot be copied or pickled.*Copy it before fit",
+        ):
             duplicate(callback)
         tried.append(True)
 
@@ -49,15 +60,21 @@ def test_copies_of_a_callback(lab, run, duplicate):
     assert lab.fit(callback, made, lab.after(3, try_it), epochs=1).epoch == [0]
     assert tried
     assert lab.fit(twin, made, epochs=2).epoch == [0, 1]
-    assert lab.fit(duplicate(callback), made, epochs=3).epoch == [0, 1, 2], "after its fit it can be copied again"
+    assert lab.fit(duplicate(callback), made, epochs=3).epoch == [0, 1, 2], (
+        "after its fit it can be copied again"
+    )
 
 
 def test_copies_of_a_manager(lab, run):
-    manager = ckptkit.CheckpointManager(run, {"weight": lab.tf.Variable(1.0)}, keep=ckptkit.KeepLatest(3))
+    manager = ckptkit.CheckpointManager(
+        run, {"weight": lab.tf.Variable(1.0)}, keep=ckptkit.KeepLatest(3)
+    )
     twin = copy.copy(manager)
     with manager:
         for duplicate in (copy.deepcopy, copy.copy, pickle.dumps):
-            with pytest.raises(ckptkit.ConfigError, match=r"has the run in .* open.*cannot be copied or pickled"):
+            with pytest.raises(
+                ckptkit.ConfigError, match=r"has the run in .* open.*cannot be copied or pickled"
+            ):
                 duplicate(manager)
     with twin:
         assert list(twin.steps(2)) == [1, 2]
@@ -83,7 +100,9 @@ def test_fit_three_times_on_the_same_model(lab, run):
 
 def test_a_finished_run_in_a_new_process_gives_weights_and_history(tf_call, run):
     first = tf_call("tests.keras.programs:train", {"run": str(run), "export": True}).check().result
-    second = tf_call("tests.keras.programs:train", {"run": str(run), "export": True, "seed": 8}).check()
+    second = tf_call(
+        "tests.keras.programs:train", {"run": str(run), "export": True, "seed": 8}
+    ).check()
     assert second.result == {**first, "batches": 0}
     assert "this run has finished" in second.stderr
     assert len(list((run / "export").iterdir())) == 1
@@ -97,11 +116,18 @@ def test_two_phases_in_one_directory(lab, run):
     before = lab.bits(made)
     made.layers[0].trainable = True
     made.compile("adam", "mse")
-    with pytest.raises(ckptkit.ConfigError, match=r"(?s)trainable has changed for 2 of 4.*second training phase is a run of its own.*another dir"):
+    with pytest.raises(
+        ckptkit.ConfigError,
+        match=r"(?s)trainable has changed for 2 of 4.*second training phase is a run of its "
+        r"own.*another dir",
+    ):
         lab.fit(run, made, epochs=4)
     made.layers[0].trainable = False
     made.compile("sgd", "mse")
-    with pytest.raises(ckptkit.ConfigError, match=r"trained with the optimizer Adam; the model now has SGD.*another directory"):
+    with pytest.raises(
+        ckptkit.ConfigError,
+        match=r"trained with the optimizer Adam; the model now has SGD.*another directory",
+    ):
         lab.fit(run, made, epochs=4)
     assert lab.bits(made) == before
 
@@ -114,13 +140,20 @@ def test_two_phases_in_two_directories_killed_in_one(tf_call, tmp_path, phase):
     assert again == whole
     for number in (1, 2):
         assert [event.step for event in told(tmp_path / "killed" / str(number), "finished")] == [8]
-        assert len(told(tmp_path / "killed" / str(number), "restored")) == (phase == number or number < phase)
+        assert len(told(tmp_path / "killed" / str(number), "restored")) == (
+            phase == number or number < phase
+        )
 
 
 def test_backup_and_restore_beside_ours(lab, run, tmp_path):
     for order in (1, -1):
-        callbacks = [lab.keras.callbacks.BackupAndRestore(tmp_path / "backup"), ckptkit.CheckpointCallback(run)][::order]
-        with pytest.raises(ckptkit.ConfigError, match=r"Delete BackupAndRestore\(\.\.\.\) from callbacks"):
+        callbacks = [
+            lab.keras.callbacks.BackupAndRestore(tmp_path / "backup"),
+            ckptkit.CheckpointCallback(run),
+        ][::order]
+        with pytest.raises(
+            ckptkit.ConfigError, match=r"Delete BackupAndRestore\(\.\.\.\) from callbacks"
+        ):
             lab.model().fit(lab.data(), shuffle=False, verbose=0, callbacks=callbacks)
     assert not run.exists()
 

@@ -14,7 +14,14 @@ def eager(lab, noisy):
             return x + lab.tf.random.normal(lab.tf.shape(x))
 
     lab.keras.utils.set_random_seed(3)
-    made = lab.keras.Sequential([lab.keras.Input((4,)), *([Noise()] if noisy else []), lab.keras.layers.Dropout(0.5), lab.keras.layers.Dense(1)])
+    made = lab.keras.Sequential(
+        [
+            lab.keras.Input((4,)),
+            *([Noise()] if noisy else []),
+            lab.keras.layers.Dropout(0.5),
+            lab.keras.layers.Dense(1),
+        ]
+    )
     made.compile("adam", "mse", run_eagerly=True)
     return made
 
@@ -62,4 +69,6 @@ model.fit(noisy, verbose=0, callbacks=[ckptkit.CheckpointCallback(sys.argv[1], e
 def test_data_that_draws_without_a_seed(tf_process, run, seeded):
     process = tf_process(UNSEEDED, str(run), seeded)
     assert process.wait() == (0 if seeded == "seeded" else 1)
-    assert ("the data draws from RandomStandardNormal without a seed" in process.stderr) == (seeded == "unseeded")
+    assert ("the data draws from RandomStandardNormal without a seed" in process.stderr) == (
+        seeded == "unseeded"
+    )

@@ -1,4 +1,6 @@
-"""Larger epochs on a finished run: it goes on from the state that training can go on from, not from the weights that it ended with."""
+"""Larger epochs on a finished run: it goes on from the state that training can go on from, not from
+the weights that it ended with.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,15 @@ ADAM = {"learning_rate": 0.05}
 
 
 def test_with_an_average_of_the_weights(tf_call, run):
-    """Bit for bit an uninterrupted longer run, though the weights were replaced by their average in between."""
+    """Bit for bit an uninterrupted longer run, though the weights were replaced by their average in
+    between.
+    """
     program, options = "tests.keras.programs:train", {**ADAM, "ema": True}
-    whole = tf_call(program, {**options, "run": str(run.with_name("whole")), "epochs": 4}).check().result
+    whole = (
+        tf_call(program, {**options, "run": str(run.with_name("whole")), "epochs": 4})
+        .check()
+        .result
+    )
     short = tf_call(program, {**options, "run": str(run), "epochs": 2}).check().result
     assert ckptkit.open_run(run).find("latest").manifest.final
     again = tf_call(program, {**options, "run": str(run), "epochs": 2}).check().result
@@ -22,9 +30,14 @@ def test_with_an_average_of_the_weights(tf_call, run):
 
 
 def test_with_the_best_weights_of_early_stopping(tf_call, run):
-    # The monitor is the validation's loss taken for something to maximise, so the best epoch is an early one.
+    # The monitor is the validation's loss taken for something to maximise, so the best epoch is an
+    # early one.
     program, options = "tests.keras.programs:train", {**ADAM, "stopping": True}
-    whole = tf_call(program, {**options, "run": str(run.with_name("whole")), "epochs": 5}).check().result
+    whole = (
+        tf_call(program, {**options, "run": str(run.with_name("whole")), "epochs": 5})
+        .check()
+        .result
+    )
     short = tf_call(program, {**options, "run": str(run), "epochs": 3}).check().result
     assert short["history"]["val_loss"].index(max(short["history"]["val_loss"])) == 0
     again = tf_call(program, {**options, "run": str(run), "epochs": 3}).check().result
@@ -48,9 +61,14 @@ def test_on_the_same_model_object(lab, run, ema):
 
 
 def test_early_stopping_that_has_stopped(lab, run):
-    """Where training stopped early, the same epochs train nothing, and the model has the best weights."""
+    """Where training stopped early, the same epochs train nothing, and the model has the best
+    weights.
+    """
+
     def stopping():
-        return lab.keras.callbacks.EarlyStopping(monitor="val_loss", mode="max", patience=2, restore_best_weights=True)
+        return lab.keras.callbacks.EarlyStopping(
+            monitor="val_loss", mode="max", patience=2, restore_best_weights=True
+        )
 
     made = lab.model(lab.keras.optimizers.Adam(0.05))
     history = lab.fit(run, made, stopping(), epochs=10)

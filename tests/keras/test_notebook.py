@@ -1,4 +1,6 @@
-"""Notebooks, in a real Jupyter kernel: a cell that is run twice, and one that is interrupted and run again."""
+"""Notebooks, in a real Jupyter kernel: a cell that is run twice, and one that is interrupted and
+run again.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +39,14 @@ class Kernel:
         from jupyter_client.manager import KernelManager
 
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-        # Without directories of kernels: that of this very environment, whatever else is installed on the machine under its name.
-        self._manager = KernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
-        self._manager.start_kernel(cwd=str(directory), env={**os.environ, **ENVIRONMENT, "PYTHONPATH": path})
+        # Without directories of kernels: that of this very environment, whatever else is installed
+        # on the machine under its name.
+        self._manager = KernelManager(
+            kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[])
+        )
+        self._manager.start_kernel(
+            cwd=str(directory), env={**os.environ, **ENVIRONMENT, "PYTHONPATH": path}
+        )
         self._client = self._manager.client()
         self._client.start_channels()
         self._client.wait_for_ready(timeout=TIMEOUT_SECS)
@@ -68,7 +75,11 @@ class Kernel:
                 self._seen += content["text"]
             elif message["msg_type"] == "error":
                 self._seen += f"{content['ename']}: {content['evalue']}\n"
-            elif message["msg_type"] == "status" and content["execution_state"] == "idle" and until is None:
+            elif (
+                message["msg_type"] == "status"
+                and content["execution_state"] == "idle"
+                and until is None
+            ):
                 break
         return self._seen
 
@@ -99,7 +110,8 @@ def test_cells_that_are_run_again(kernel, run):
     assert "Error" not in kernel.run(IMPORTS)
     whole = result(kernel.run(CELL.format(run=str(run.with_name("whole")), secs=0)))
 
-    # Interrupted in the third epoch, and run again as it stands: it makes a new model, a new optimizer, a new callback.
+    # Interrupted in the third epoch, and run again as it stands: it makes a new model, a new
+    # optimizer, a new callback.
     cell = CELL.format(run=str(run), secs=0.2)
     kernel.start(cell)
     kernel.output(until="epoch 2")
@@ -114,7 +126,8 @@ def test_cells_that_are_run_again(kernel, run):
     assert result(again) == whole
     assert re.search(rf"resumed from step {preempted.step}\b", again)
 
-    # Run once more, though it is finished: that is another model object, and not this run's training.
+    # Run once more, though it is finished: that is another model object, and not this run's
+    # training.
     twice = kernel.run(cell)
     assert "ConfigError: This process has already finished the run" in twice
     assert "fresh='a label'" in twice
@@ -125,15 +138,30 @@ def test_cells_that_are_run_again(kernel, run):
     kernel.output(until="asleep")
     kernel.interrupt()
     assert "KeyboardInterrupt" in kernel.output()
-    assert result(kernel.run(cell.replace("export=False", "export=False, fresh='again'").replace("sleep(0.2)", "sleep(0)"))) == whole
+    assert (
+        result(
+            kernel.run(
+                cell.replace("export=False", "export=False, fresh='again'").replace(
+                    "sleep(0.2)", "sleep(0)"
+                )
+            )
+        )
+        == whole
+    )
 
 
 def test_a_cell_that_failed_elsewhere_than_in_a_step_is_run_again(kernel, run):
-    """The notebook keeps the exception, and with it the frames of `fit`; the run is free all the same."""
+    """The notebook keeps the exception, and with it the frames of `fit`; the run is free all the
+    same.
+    """
     kernel.run(IMPORTS)
     cell = CELL.format(run=str(run), secs=0)
     failing = cell.replace('print("epoch", epoch, flush=True)', "1 / (2 - epoch)")
     assert "ZeroDivisionError" in kernel.run(failing)
     assert "ZeroDivisionError" in kernel.run(failing)
     assert "result 4" in kernel.run(cell)
-    assert [event.outcome for event in told(run, "attempt_ended")] == ["failed", "failed", "finished"]
+    assert [event.outcome for event in told(run, "attempt_ended")] == [
+        "failed",
+        "failed",
+        "finished",
+    ]

@@ -1,4 +1,6 @@
-"""Other callbacks beside ours than in the attempt before: each gets its own state, or it is said that nobody does."""
+"""Other callbacks beside ours than in the attempt before: each gets its own state, or it is said
+that nobody does.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +25,18 @@ def learned(callback):
 def test_two_of_a_class_in_another_order(lab, run):
     expected = [stopping(lab, "loss", mode="max"), stopping(lab, "val_loss", mode="max")]
     lab.fit(run.with_name("whole"), None, *expected)
-    lab.interrupted(run, None, stopping(lab, "loss", mode="max"), stopping(lab, "val_loss", mode="max"), batches=6)
+    lab.interrupted(
+        run,
+        None,
+        stopping(lab, "loss", mode="max"),
+        stopping(lab, "val_loss", mode="max"),
+        batches=6,
+    )
     turned = [stopping(lab, "val_loss", patience=7, mode="max"), stopping(lab, "loss", mode="max")]
     lab.fit(run, None, *turned, exact="require")
-    assert [learned(callback) for callback in reversed(turned)] == [learned(callback) for callback in expected]
+    assert [learned(callback) for callback in reversed(turned)] == [
+        learned(callback) for callback in expected
+    ]
     assert turned[0].patience == 7
     assert reasons(run) == []
 
@@ -43,7 +53,9 @@ def test_one_that_watches_something_else_now(lab, run):
 
 def test_what_may_change_of_one(lab, run, tmp_path):
     def checkpoint(name, **options):
-        return lab.keras.callbacks.ModelCheckpoint(tmp_path / name, monitor="loss", save_weights_only=True, **options)
+        return lab.keras.callbacks.ModelCheckpoint(
+            tmp_path / name, monitor="loss", save_weights_only=True, **options
+        )
 
     lab.interrupted(run, None, checkpoint("a.weights.h5", save_best_only=True), batches=6)
     moved = checkpoint("b.weights.h5", save_best_only=True, verbose=0)
@@ -52,8 +64,14 @@ def test_what_may_change_of_one(lab, run, tmp_path):
 
 
 def test_one_that_is_gone(lab, run):
-    lab.interrupted(run, None, stopping(lab, "loss"), lab.keras.callbacks.TerminateOnNaN(), batches=6)
-    with pytest.raises(ckptkit.ConfigError, match=r"EarlyStopping \(monitor='loss', mode='auto'\) had learned is given to nobody, because it is not"):
+    lab.interrupted(
+        run, None, stopping(lab, "loss"), lab.keras.callbacks.TerminateOnNaN(), batches=6
+    )
+    with pytest.raises(
+        ckptkit.ConfigError,
+        match=r"EarlyStopping \(monitor='loss', mode='auto'\) had learned is given to nobody, "
+        r"because it is not",
+    ):
         lab.fit(run, exact="require")
     with lab.logged() as lines:
         lab.fit(run)
@@ -77,7 +95,14 @@ def gathers(lab):
 
 def test_what_cannot_be_saved_of_the_users_own_is_said_once(lab, run):
     with lab.logged() as lines:
-        lab.fit(run, None, gathers(lab), stopping(lab, "loss"), lab.keras.callbacks.CSVLogger(run.with_name("log.csv")), epochs=3)
+        lab.fit(
+            run,
+            None,
+            gathers(lab),
+            stopping(lab, "loss"),
+            lab.keras.callbacks.CSVLogger(run.with_name("log.csv")),
+            epochs=3,
+        )
     (reason,) = reasons(run)
     assert "tensors, last of the callback Gathers" in reason
     assert "get_state() and set_state(state)" in reason
@@ -100,5 +125,10 @@ def test_states_of_an_older_version_go_by_their_place(lab):
     from ckptkit.keras.callback_state import CallbackStates
 
     now = [stopping(lab, "loss"), stopping(lab, "val_loss")]
-    assert CallbackStates(now).set({"EarlyStopping#0": {"wait": 3}, "EarlyStopping#1": {"wait": 4}}, {}) == []
+    assert (
+        CallbackStates(now).set(
+            {"EarlyStopping#0": {"wait": 3}, "EarlyStopping#1": {"wait": 4}}, {}
+        )
+        == []
+    )
     assert [callback.wait for callback in now] == [3, 4]

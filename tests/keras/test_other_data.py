@@ -1,4 +1,6 @@
-"""A restart with other data than the run had: it goes on where that is possible, and says in what it is another run now."""
+"""A restart with other data than the run had: it goes on where that is possible, and says in what
+it is another run now.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,16 @@ def validation(lab, rows=16):
 
 def train(lab, run, *callbacks, data=None, exact="warn", epochs=3, **options):
     made = lab.model()
-    history = made.fit(lab.data() if data is None else data, epochs=epochs, verbose=0, callbacks=[
-        *callbacks, ckptkit.CheckpointCallback(run, save=ckptkit.EveryNSteps(1), export=False, exact=exact)], **options)
+    history = made.fit(
+        lab.data() if data is None else data,
+        epochs=epochs,
+        verbose=0,
+        callbacks=[
+            *callbacks,
+            ckptkit.CheckpointCallback(run, save=ckptkit.EveryNSteps(1), export=False, exact=exact),
+        ],
+        **options,
+    )
     return made, history
 
 
@@ -26,8 +36,12 @@ def reasons(run):
     return [event.reason for event in told(run, "inexact")]
 
 
-@pytest.mark.parametrize(("unknown", "options"), spread([
-    (False, {}), (True, {}), (True, {"validation_steps": 2}), (False, {"validation_steps": 2})]))
+@pytest.mark.parametrize(
+    ("unknown", "options"),
+    spread(
+        [(False, {}), (True, {}), (True, {"validation_steps": 2}), (False, {"validation_steps": 2})]
+    ),
+)
 def test_validation_data_that_is_added(lab, run, unknown, options):
     def data():
         return validation(lab).filter(lambda x, y: True) if unknown else validation(lab)
@@ -43,7 +57,11 @@ def test_validation_data_that_is_added(lab, run, unknown, options):
     assert history.history["val_loss"] == expected.history["val_loss"][2:]
     assert calls == [0, 1]
     assert lab.bits(made) == lab.bits(whole)
-    assert [reason for reason in reasons(run) if "0 evaluations were made before this place, and now there are 2" in reason]
+    assert [
+        reason
+        for reason in reasons(run)
+        if "0 evaluations were made before this place, and now there are 2" in reason
+    ]
     again = run.with_name("again")
     with pytest.raises(lab.StopError):
         train(lab, again, lab.after(10))
@@ -69,8 +87,13 @@ def stop_in_evaluation(lab, run, epoch):
     made = lab.model()
     ours = ckptkit.CheckpointManager(run, {"model": made}, save=ckptkit.EveryNSteps(1))
     with pytest.raises(ckptkit.Preempted):
-        made.fit(lab.data(), epochs=3, verbose=0, validation_data=validation(lab), callbacks=[
-            Stop(), ckptkit.CheckpointCallback(ours, export=False)])
+        made.fit(
+            lab.data(),
+            epochs=3,
+            verbose=0,
+            validation_data=validation(lab),
+            callbacks=[Stop(), ckptkit.CheckpointCallback(ours, export=False)],
+        )
 
 
 @pytest.mark.parametrize("epoch", [1, 2])
@@ -84,7 +107,11 @@ def test_validation_data_that_is_gone_where_the_run_was_stopped_in_it(lab, run, 
     assert history.history["loss"] == expected.history["loss"]
     assert ends == [0, 1, 2][epoch:]
     assert lab.bits(made, made.optimizer) == lab.bits(whole, whole.optimizer)
-    assert [reason for reason in reasons(run) if f"stopped in the evaluation of epoch {epoch}, and there is no evaluation now" in reason]
+    assert [
+        reason
+        for reason in reasons(run)
+        if f"stopped in the evaluation of epoch {epoch}, and there is no evaluation now" in reason
+    ]
 
 
 def longer(lab, batches):
@@ -97,11 +124,15 @@ def longer(lab, batches):
 def test_data_of_another_length(lab, run, then, now):
     with pytest.raises(lab.StopError):
         train(lab, run, lab.after(then + 3), data=longer(lab, then))
-    with pytest.raises(ckptkit.ConfigError, match=rf"an epoch had {then} batches and has {now} now"):
+    with pytest.raises(
+        ckptkit.ConfigError, match=rf"an epoch had {then} batches and has {now} now"
+    ):
         train(lab, run, data=longer(lab, now), exact="require")
     _, history = train(lab, run, data=longer(lab, now))
     assert history.epoch == [0, 1, 2]
-    assert any(f"an epoch had {then} batches and has {now} now" in reason for reason in reasons(run))
+    assert any(
+        f"an epoch had {then} batches and has {now} now" in reason for reason in reasons(run)
+    )
 
 
 def test_steps_per_epoch_that_are_other(lab, run):
@@ -134,7 +165,10 @@ def test_a_place_of_a_later_version_is_refused(lab, run, monkeypatch):
     with monkeypatch.context() as later:
         later.setattr(saved_position, "VERSION", 2)
         lab.interrupted(run)
-    with pytest.raises(ckptkit.IncompatibleStateError, match=r"of version 2, and this ckptkit reads versions up to 1"):
+    with pytest.raises(
+        ckptkit.IncompatibleStateError,
+        match=r"of version 2, and this ckptkit reads versions up to 1",
+    ):
         lab.fit(run)
     assert not told(run, "restored")
 

@@ -9,7 +9,10 @@ import tensorflow as tf
 from ckptkit.export.signatures import find_endpoints
 from ckptkit.export.trace import trace
 
-ONE, OTHER = tf.Variable(np.arange(3.0, dtype="float32")), tf.Variable(np.arange(3.0, 6.0, dtype="float32"))
+ONE, OTHER = (
+    tf.Variable(np.arange(3.0, dtype="float32")),
+    tf.Variable(np.arange(3.0, 6.0, dtype="float32")),
+)
 NEAR, FAR = tf.constant(np.float32(0.5)), tf.constant(np.float32(0.7))
 
 
@@ -18,6 +21,7 @@ def looped(times, step):
         for _ in tf.range(times):
             x = x + step
         return x
+
     return function
 
 

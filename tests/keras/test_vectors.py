@@ -1,4 +1,6 @@
-"""Metrics with several values: they are part of the state, and no number that a policy could compare."""
+"""Metrics with several values: they are part of the state, and no number that a policy could
+compare.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ import ckptkit
 
 def classifier(lab):
     lab.keras.utils.set_random_seed(3)
-    made = lab.keras.Sequential([lab.keras.Input((4,)), lab.keras.layers.Dense(3, activation="softmax")])
+    made = lab.keras.Sequential(
+        [lab.keras.Input((4,)), lab.keras.layers.Dense(3, activation="softmax")]
+    )
     made.compile("adam", "categorical_crossentropy", metrics=[lab.keras.metrics.F1Score()])
     return made
 
@@ -18,9 +22,23 @@ def classifier(lab):
 def train(lab, run, *callbacks, save=None):
     made = classifier(lab)
     x, _ = lab.rows()
-    data = lab.tf.data.Dataset.from_tensor_slices((x, np.eye(3, dtype="float32")[np.abs(x).argmax(axis=1) % 3])).shuffle(32, seed=4).batch(8)
-    history = made.fit(data, validation_data=data.take(2), epochs=2, verbose=0, callbacks=[
-        *callbacks, ckptkit.CheckpointCallback(run, save=save or ckptkit.EveryNSteps(1), export=False)])
+    data = (
+        lab.tf.data.Dataset.from_tensor_slices(
+            (x, np.eye(3, dtype="float32")[np.abs(x).argmax(axis=1) % 3])
+        )
+        .shuffle(32, seed=4)
+        .batch(8)
+    )
+    history = made.fit(
+        data,
+        validation_data=data.take(2),
+        epochs=2,
+        verbose=0,
+        callbacks=[
+            *callbacks,
+            ckptkit.CheckpointCallback(run, save=save or ckptkit.EveryNSteps(1), export=False),
+        ],
+    )
     return made, {name: np.array(values).tolist() for name, values in history.history.items()}
 
 
@@ -31,7 +49,9 @@ def test_a_metric_with_a_value_for_each_class(lab, run):
         train(lab, run, lab.after(6))
     made, history = train(lab, run)
     assert history == expected
-    assert lab.bits(made, made.optimizer, *made.metrics) == lab.bits(whole, whole.optimizer, *whole.metrics)
+    assert lab.bits(made, made.optimizer, *made.metrics) == lab.bits(
+        whole, whole.optimizer, *whole.metrics
+    )
     assert {"loss"} <= ckptkit.open_run(run).checkpoints[-1].metrics.keys() <= {"loss", "val_loss"}
 
 

@@ -1,6 +1,8 @@
-"""A training without TensorFlow and without ckptkit: it speaks to its launcher as docs/format.md says, and does what its arguments say.
+"""A training without TensorFlow and without ckptkit: it speaks to its launcher as docs/format.md
+says, and does what its arguments say.
 
-    child.py RUN WORD...       words are done one after the other; `next:A/B/C` picks by the number of earlier starts
+child.py RUN WORD...       words are done one after the other; `next:A/B/C` picks by the number of
+earlier starts
 """
 
 import fcntl
@@ -19,7 +21,16 @@ STARTS = RUN / "starts"
 
 class Training:
     def __init__(self):
-        self.said = {"version": 1, "pid": os.getpid(), "run": "", "attempt": 0, "step": 0, "phase": "idle", "beats": 0, "trained": False}
+        self.said = {
+            "version": 1,
+            "pid": os.getpid(),
+            "run": "",
+            "attempt": 0,
+            "step": 0,
+            "phase": "idle",
+            "beats": 0,
+            "trained": False,
+        }
         self.held = None
         self.run = RUN
         RUN.mkdir(parents=True, exist_ok=True)
@@ -41,21 +52,31 @@ class Training:
         self.say(run=str(self.run.absolute()), attempt=self.number, phase="tracing", outcome="")
 
     def fold(self, name):
-        """Opens another run, which counts its attempts itself; its launcher tells of this start there before it goes on."""
+        """Opens another run, which counts its attempts itself; its launcher tells of this start
+        there before it goes on.
+        """
         self.run = RUN / name
         self.open()
-        while not any('"launch_started"' in line and json.loads(line)["number"] == self.number
-                      for path in self.run.glob("journal/launcher-*") for line in path.read_text().split("\n")[:-1]):
+        while not any(
+            '"launch_started"' in line and json.loads(line)["number"] == self.number
+            for path in self.run.glob("journal/launcher-*")
+            for line in path.read_text().split("\n")[:-1]
+        ):
             time.sleep(0.005)
 
     def step(self):
-        self.say(step=self.said["step"] + 1, beats=self.said["beats"] + 1, phase="training", trained=True)
+        self.say(
+            step=self.said["step"] + 1, beats=self.said["beats"] + 1, phase="training", trained=True
+        )
 
     def commit(self):
         (self.run / "checkpoints" / f"ckpt-{10 * self.number}-{self.number}").mkdir(parents=True)
 
     def fail(self, error, restart):
-        self.say(outcome="failed", failure={"error": error, "message": "as it was told to", "restart": restart == "yes"})
+        self.say(
+            outcome="failed",
+            failure={"error": error, "message": "as it was told to", "restart": restart == "yes"},
+        )
         sys.exit(1)
 
     def failed(self, error):
@@ -81,8 +102,13 @@ class Training:
 
     def note(self, *names):
         """Writes each signal down, with what the launcher asked for by then."""
+
         def arrived(number, frame):
-            request = json.loads((CHANNEL / "request.json").read_text()) if (CHANNEL / "request.json").exists() else None
+            request = (
+                json.loads((CHANNEL / "request.json").read_text())
+                if (CHANNEL / "request.json").exists()
+                else None
+            )
             with (RUN / "signals").open("a") as file:
                 file.write(json.dumps([signal.Signals(number).name, request]) + "\n")
 
@@ -91,6 +117,7 @@ class Training:
 
     def save_on(self, name, code=75):
         """As a training does: saves and exits with 75."""
+
         def arrived(number, frame):
             self.commit()
             self.say(outcome="preempted", reason=signal.Signals(number).name)
@@ -100,6 +127,7 @@ class Training:
 
     def save_slowly_on(self, name):
         """As where a step and a save take their time: until it may go on."""
+
         def arrived(number, frame):
             self.wait("go")
             self.commit()
@@ -126,7 +154,11 @@ class Training:
         code = "import os, signal, sys, time; os.setsid(); os.fork() and os._exit(0); open(sys.argv[1], 'w').write(str(os.getpid()))\n"
         code += "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" if kind == "stubborn" else ""
         code += "os.rename(sys.argv[1], sys.argv[1] + '.here'); time.sleep(60)"
-        subprocess.run([sys.executable, "-S", "-c", code, str(RUN / f"left-{self.number}")], stdin=subprocess.DEVNULL, check=True)
+        subprocess.run(
+            [sys.executable, "-S", "-c", code, str(RUN / f"left-{self.number}")],
+            stdin=subprocess.DEVNULL,
+            check=True,
+        )
         while not (RUN / f"left-{self.number}.here").exists():
             time.sleep(0.005)
 

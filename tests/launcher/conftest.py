@@ -35,12 +35,20 @@ class Launched:
         options: for `subprocess.Popen`.
     """
 
-    def __init__(self, command: Sequence[str], directory: Path, environment: dict[str, str], **options: Any) -> None:
+    def __init__(
+        self, command: Sequence[str], directory: Path, environment: dict[str, str], **options: Any
+    ) -> None:
         self.directory, self.run = directory, directory / "run"
         self._files = {name: directory / name for name in ("stdout", "stderr")}
         streams = {name: path.open("ab") for name, path in self._files.items()}
         try:
-            self.process = subprocess.Popen(command, cwd=directory, env=environment, stdin=subprocess.DEVNULL, **{**streams, **options})
+            self.process = subprocess.Popen(
+                command,
+                cwd=directory,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                **{**streams, **options},
+            )
         finally:
             for stream in streams.values():
                 stream.close()
@@ -91,7 +99,9 @@ class Launched:
 
     def told(self, kind: type[Event]) -> list[Any]:
         """What the journal tells of one kind."""
-        return [event for event in read_journal(run_layout(self.run)).events if isinstance(event, kind)]
+        return [
+            event for event in read_journal(run_layout(self.run)).events if isinstance(event, kind)
+        ]
 
     def signals(self) -> list[list[Any]]:
         """What `note` has written down."""
@@ -118,16 +128,40 @@ Launch = Callable[..., Launched]
 
 @pytest.fixture
 def launch(tmp_path: Path) -> Iterator[Launch]:
-    """`launch("open", "step", "exit:1", options=[...])`: a launcher over `child.py` with these words; over `command` where that is given."""
+    """`launch("open", "step", "exit:1", options=[...])`: a launcher over `child.py` with these
+    words; over `command` where that is given.
+    """
     started: list[Launched] = []
 
-    def launch(*words: str, options: Sequence[str] = (), command: Sequence[str] | None = None, named: bool = True, before: Sequence[str] = (),
-               environment: dict[str, str] | None = None, **more: Any) -> Launched:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("CKPTKIT_")}
-        settings = ["--notices", "off", "--backoff-secs", "0.02", *(["--run", "run"] if named else []), *options]
+    def launch(
+        *words: str,
+        options: Sequence[str] = (),
+        command: Sequence[str] | None = None,
+        named: bool = True,
+        before: Sequence[str] = (),
+        environment: dict[str, str] | None = None,
+        **more: Any,
+    ) -> Launched:
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith("CKPTKIT_")
+        }
+        settings = [
+            "--notices",
+            "off",
+            "--backoff-secs",
+            "0.02",
+            *(["--run", "run"] if named else []),
+            *options,
+        ]
         training = command or [sys.executable, "-S", str(CHILD), "run", *words]
-        started.append(Launched([*before, sys.executable, "-m", "ckptkit", "run", *settings, "--", *training], tmp_path,
-                                {**kept, "PYTHONPATH": str(ROOT), **(environment or {})}, **more))
+        started.append(
+            Launched(
+                [*before, sys.executable, "-m", "ckptkit", "run", *settings, "--", *training],
+                tmp_path,
+                {**kept, "PYTHONPATH": str(ROOT), **(environment or {})},
+                **more,
+            )
+        )
         return started[-1]
 
     yield launch
@@ -143,4 +177,11 @@ def is_there(pid: int) -> bool:
         return False
 
 
-SIGNALS = [signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGCONT, signal.SIGINT, signal.SIGTERM]
+SIGNALS = [
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGHUP,
+    signal.SIGCONT,
+    signal.SIGINT,
+    signal.SIGTERM,
+]

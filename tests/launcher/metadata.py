@@ -1,7 +1,9 @@
-"""A metadata server on loopback that behaves as those of the three clouds do, their refusals and bad moments included.
+"""A metadata server on loopback that behaves as those of the three clouds do, their refusals and
+bad moments included.
 
-What it refuses, as the real ones: Compute Engine a request without `Metadata-Flavor: Google` (403); EC2 one without a token that holds (401),
-a token without a time to live (400); Azure one without `Metadata: true` or without a version (400); all of them what came through a proxy.
+What it refuses, as the real ones: Compute Engine a request without `Metadata-Flavor: Google` (403);
+EC2 one without a token that holds (401), a token without a time to live (400); Azure one without
+`Metadata: true` or without a version (400); all of them what came through a proxy.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ Trouble = Callable[["_Handler"], None]
 
 
 class Metadata:
-    """What the clouds know. Attributes may be set at any time; `announce` is for what requests wait for."""
+    """What the clouds know. Attributes may be set at any time; `announce` is for what requests wait
+    for.
+    """
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
@@ -47,7 +51,11 @@ class Metadata:
     @property
     def environ(self) -> dict[str, str]:
         """The clouds' addresses, for a watcher or for a process."""
-        return {"GCE_METADATA_HOST": self.address, "AWS_EC2_METADATA_SERVICE_ENDPOINT": self.url, "AZURE_IMDS_ENDPOINT": self.url}
+        return {
+            "GCE_METADATA_HOST": self.address,
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": self.url,
+            "AZURE_IMDS_ENDPOINT": self.url,
+        }
 
     def now(self) -> float:
         return time.time() + self.skew_secs
@@ -58,16 +66,29 @@ class Metadata:
             if cloud == "gce":
                 self.preempted = "TRUE"
             elif cloud == "aws":
-                self.action = {"action": "terminate", "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.now() + secs)), **values}
+                self.action = {
+                    "action": "terminate",
+                    "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.now() + secs)),
+                    **values,
+                }
             else:
                 self.events = [*self.events, self.event(secs, **values)]
             self.edition += 1
             self.changed.notify_all()
 
     def event(self, secs: float, **values: Any) -> dict[str, Any]:
-        return {"EventId": f"{secrets.token_hex(4)}", "EventStatus": "Scheduled", "EventType": "Preempt", "ResourceType": "VirtualMachine",
-                "Resources": [self.machine], "NotBefore": formatdate(self.now() + secs, usegmt=True), "Description": "", "EventSource": "Platform",
-                "DurationInSeconds": -1, **values}
+        return {
+            "EventId": f"{secrets.token_hex(4)}",
+            "EventStatus": "Scheduled",
+            "EventType": "Preempt",
+            "ResourceType": "VirtualMachine",
+            "Resources": [self.machine],
+            "NotBefore": formatdate(self.now() + secs, usegmt=True),
+            "Description": "",
+            "EventSource": "Platform",
+            "DurationInSeconds": -1,
+            **values,
+        }
 
     def asked(self, part: str) -> int:
         """How many requests had this in their path."""
@@ -86,7 +107,9 @@ def metadata(port: int = 0) -> Iterator[Metadata]:
     server.daemon_threads = True
     server.block_on_close = False
     state.address = f"127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+    )
     thread.start()
     try:
         yield state
@@ -119,7 +142,11 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if self.metadata.trouble:
                 self.metadata.trouble.popleft()(self)
-            elif "X-Forwarded-For" in self.headers or "Via" in self.headers or self.path.startswith("http"):
+            elif (
+                "X-Forwarded-For" in self.headers
+                or "Via" in self.headers
+                or self.path.startswith("http")
+            ):
                 self.say(403, "through a proxy")
             else:
                 usual()
@@ -129,7 +156,10 @@ class _Handler(BaseHTTPRequestHandler):
     def say(self, status: int, body: str | bytes, **headers: str) -> None:
         data = body.encode() if isinstance(body, str) else body
         self.send_response(status)
-        for name, value in {"Content-Length": str(len(data)), **{name.replace("_", "-"): value for name, value in headers.items()}}.items():
+        for name, value in {
+            "Content-Length": str(len(data)),
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
@@ -141,7 +171,13 @@ class _Handler(BaseHTTPRequestHandler):
             return self.say(400, "")
         token = secrets.token_urlsafe(40) + "=="
         self.metadata.tokens.add(token)
-        self.say(200, token, X_Aws_Ec2_Metadata_Token_Ttl_Seconds=self.headers["X-aws-ec2-metadata-token-ttl-seconds"])
+        self.say(
+            200,
+            token,
+            X_Aws_Ec2_Metadata_Token_Ttl_Seconds=self.headers[
+                "X-aws-ec2-metadata-token-ttl-seconds"
+            ],
+        )
 
     def _get(self) -> None:
         parts = urlsplit(self.path)
@@ -162,27 +198,44 @@ class _Handler(BaseHTTPRequestHandler):
         with state.changed:
             if query.get("wait_for_change") == "true":
                 before = query.get("last_etag", f"{state.edition:016x}")
-                state.changed.wait_for(lambda: before != f"{state.edition:016x}", timeout=float(query.get("timeout_sec", 60)))
+                state.changed.wait_for(
+                    lambda: before != f"{state.edition:016x}",
+                    timeout=float(query.get("timeout_sec", 60)),
+                )
             values = {"preempted": state.preempted, "maintenance-event": state.maintenance}
-            status, value, tag = (200, values[key], f"{state.edition:016x}") if key in values else (404, "", "0")
+            status, value, tag = (
+                (200, values[key], f"{state.edition:016x}") if key in values else (404, "", "0")
+            )
         self.say(status, value, Metadata_Flavor="Google", ETag=tag, Content_Type="application/text")
 
     def _aws(self, key: str) -> None:
         if self.headers.get("X-aws-ec2-metadata-token") not in self.metadata.tokens:
             return self.say(401, "")
-        value = {"spot/instance-action": self.metadata.action, "events/recommendations/rebalance": self.metadata.rebalance}.get(key)
-        self.say(404, "<?xml version='1.0'?><html/>") if value is None else self.say(200, json.dumps(value))
+        value = {
+            "spot/instance-action": self.metadata.action,
+            "events/recommendations/rebalance": self.metadata.rebalance,
+        }.get(key)
+        self.say(404, "<?xml version='1.0'?><html/>") if value is None else self.say(
+            200, json.dumps(value)
+        )
 
     def _azure(self, key: str, query: dict[str, str]) -> None:
         if self.headers.get("Metadata") != "true" or "api-version" not in query:
-            return self.say(400, json.dumps({"error": "Bad request. Required metadata header not specified"}))
+            return self.say(
+                400, json.dumps({"error": "Bad request. Required metadata header not specified"})
+            )
         if key == "instance/compute/name":
             return self.say(200, self.metadata.machine)
         if key != "scheduledevents":
             return self.say(404, "")
         wait, self.metadata.first_answer_secs = self.metadata.first_answer_secs, 0.0
         time.sleep(wait)
-        self.say(200, json.dumps({"DocumentIncarnation": self.metadata.edition, "Events": self.metadata.events}))
+        self.say(
+            200,
+            json.dumps(
+                {"DocumentIncarnation": self.metadata.edition, "Events": self.metadata.events}
+            ),
+        )
 
 
 def status(code: int, **headers: str) -> Trouble:
@@ -197,6 +250,7 @@ def body(data: bytes) -> Trouble:
 
 def hang(secs: float) -> Trouble:
     """No answer for so long."""
+
     def trouble(handler: _Handler) -> None:
         time.sleep(secs)
         handler.say(503, "")

@@ -53,6 +53,14 @@ def uninterrupted(there: Path, epochs: int) -> str:
     """The digest at the end of a training that nobody interrupts."""
     program = project(there / "reference", epochs)
     command = [program / "venv/bin/python", program / "train.py", "--run", there / "uninterrupted"]
-    done = subprocess.run(command, env=ENVIRON, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=500)
+    done = subprocess.run(
+        command,
+        env=ENVIRON,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=500,
+    )
     assert done.returncode == 0, f"ended with {done.returncode}: {done.stdout[-3000:]}"
     return digest(done.stdout)

@@ -1,4 +1,6 @@
-"""A Slurm of one node on loopback: controller, node and munge, started here and ended here, with all that is theirs in one directory."""
+"""A Slurm of one node on loopback: controller, node and munge, started here and ended here, with
+all that is theirs in one directory.
+"""
 
 from __future__ import annotations
 
@@ -65,17 +67,32 @@ class Cluster:
 
     def ask(self, *command: object, environ: dict[str, str] | None = None) -> str:
         """What one of Slurm's commands prints."""
-        done = subprocess.run([*map(str, command)], env={**(environ or {}), **self.environ}, cwd=self.directory, capture_output=True, text=True,
-                              check=False, timeout=60)
+        done = subprocess.run(
+            [*map(str, command)],
+            env={**(environ or {}), **self.environ},
+            cwd=self.directory,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
         assert done.returncode == 0, f"{command} ended with {done.returncode}: {done.stderr}"
         return done.stdout.strip()
 
     def show(self, job: str) -> dict[str, str]:
         """What Slurm knows of a job."""
-        return dict(field.split("=", 1) for field in self.ask("scontrol", "--oneliner", "show", "job", job).split() if "=" in field)
+        return dict(
+            field.split("=", 1)
+            for field in self.ask("scontrol", "--oneliner", "show", "job", job).split()
+            if "=" in field
+        )
 
-    def until(self, job: str, true: Callable[[dict[str, str]], bool], patience_secs: float = 400) -> dict[str, str]:
-        """Waits for something to be true of a job; one that waits for its turn after a requeue gets it."""
+    def until(
+        self, job: str, true: Callable[[dict[str, str]], bool], patience_secs: float = 400
+    ) -> dict[str, str]:
+        """Waits for something to be true of a job; one that waits for its turn after a requeue gets
+        it.
+        """
         deadline = time.monotonic() + patience_secs
         while not true(shown := self.show(job)):
             assert time.monotonic() < deadline, f"it did not come to pass: {shown}"
@@ -94,8 +111,26 @@ def install() -> None:
     if shutil.which("apt-get") is None:
         pytest.skip("Slurm is not installed, and there is no apt-get")
     environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["update"], ["install", "-y", "--no-install-recommends", "slurmctld", "slurmd", "slurm-client", "munge"]):
-        done = subprocess.run(["apt-get", "-q", *command], env=environ, capture_output=True, text=True, check=False, timeout=400)
+    for command in (
+        ["update"],
+        [
+            "install",
+            "-y",
+            "--no-install-recommends",
+            "slurmctld",
+            "slurmd",
+            "slurm-client",
+            "munge",
+        ],
+    ):
+        done = subprocess.run(
+            ["apt-get", "-q", *command],
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=400,
+        )
         if done.returncode != 0:
             pytest.skip(f"Slurm cannot be installed: {done.stderr[-500:]}")
 
@@ -106,15 +141,32 @@ def cluster(directory: Path) -> Iterator[Cluster]:
     install()
     for name in ("state", "spool"):
         (directory / name).mkdir(parents=True)
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.1", 0)) as other,
+    ):
         controller_port, node_port = one.getsockname()[1], other.getsockname()[1]
-    (directory / "slurm.conf").write_text(CONFIGURATION.format(host=socket.gethostname().split(".")[0], directory=directory,
-                                                               controller_port=controller_port, node_port=node_port))
+    (directory / "slurm.conf").write_text(
+        CONFIGURATION.format(
+            host=socket.gethostname().split(".")[0],
+            directory=directory,
+            controller_port=controller_port,
+            node_port=node_port,
+        )
+    )
     (directory / "key").write_bytes(secrets.token_bytes(1024))
     (directory / "key").chmod(0o400)
     made = Cluster(directory)
-    munged = [f"--{name}={directory / file}" for name, file in {"key-file": "key", "socket": "munge.sock", "pid-file": "munged.pid",
-                                                                "log-file": "munged.log", "seed-file": "seed"}.items()]
+    munged = [
+        f"--{name}={directory / file}"
+        for name, file in {
+            "key-file": "key",
+            "socket": "munge.sock",
+            "pid-file": "munged.pid",
+            "log-file": "munged.log",
+            "seed-file": "seed",
+        }.items()
+    ]
     try:
         made.ask("munged", "--force", *munged)
         made.ask("slurmctld", "-c", "-i")
@@ -132,7 +184,9 @@ def cluster(directory: Path) -> Iterator[Cluster]:
 
 
 def _end(files: list[Path]) -> None:
-    """Ends the daemons by the numbers that they have written; the controller and the node have been asked to already."""
+    """Ends the daemons by the numbers that they have written; the controller and the node have been
+    asked to already.
+    """
     for file in files:
         with suppress(OSError, ValueError, psutil.NoSuchProcess):
             process = psutil.Process(int(file.read_text()))

@@ -1,4 +1,6 @@
-"""From a cloud's notice to a training that goes on: the digits under `ckptkit run`, beside a metadata server that behaves as the cloud's own."""
+"""From a cloud's notice to a training that goes on: the digits under `ckptkit run`, beside a
+metadata server that behaves as the cloud's own.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,13 @@ class Launched:
         self.run = run
         training = [sys.executable, TRAINING, "--run", run, "--epochs", EPOCHS[cloud]]
         command = [sys.executable, "-m", "ckptkit", "run", f"--notices={cloud}", "--", *training]
-        self.process = subprocess.Popen([*map(str, command)], env={**ENVIRON, **environ}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.process = subprocess.Popen(
+            [*map(str, command)],
+            env={**ENVIRON, **environ},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     def until_it_has_saved(self) -> None:
         deadline = time.monotonic() + PATIENCE_SECS
@@ -46,7 +54,14 @@ class Launched:
         return self.process.returncode, output
 
 
-@pytest.mark.parametrize("cloud", ["gce", pytest.param("aws", marks=pytest.mark.long), pytest.param("azure", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "cloud",
+    [
+        "gce",
+        pytest.param("aws", marks=pytest.mark.long),
+        pytest.param("azure", marks=pytest.mark.long),
+    ],
+)
 def test_a_notice_a_save_and_the_next_instance_goes_on(cloud, tf_process, tmp_path, capsys):
     run = tmp_path / "run"
     with metadata() as server:
@@ -60,14 +75,20 @@ def test_a_notice_a_save_and_the_next_instance_goes_on(cloud, tf_process, tmp_pa
             first.process.kill()
     assert code == 75, output
     events = ckptkit.open_run(run).journal
-    notice = next(event for event in events if isinstance(event, NoticeReceived) and event.attempt == LAUNCHER)
+    notice = next(
+        event for event in events if isinstance(event, NoticeReceived) and event.attempt == LAUNCHER
+    )
     saved = [event for event in events if isinstance(event, Saved)][-1]
     assert notice.source == cloud
     assert [event.outcome for event in events if isinstance(event, AttemptEnded)] == ["preempted"]
     assert saved.time >= announced, "nothing was saved after the notice"
     with capsys.disabled():
-        print(f"\n{cloud}: notice heard after {notice.time - announced:.2f} s, checkpoint of step {saved.step} durable after "
-              f"{saved.time - announced:.2f} s, of {GRACE_SECS[cloud]:g}", end=" ")
+        print(
+            f"\n{cloud}: notice heard after {notice.time - announced:.2f} s, checkpoint of step "
+            f"{saved.step} durable after "
+            f"{saved.time - announced:.2f} s, of {GRACE_SECS[cloud]:g}",
+            end=" ",
+        )
     # The one time that is asserted: this is what a notice is for.
     assert saved.time - announced < GRACE_SECS[cloud]
 
@@ -82,5 +103,7 @@ def test_a_notice_a_save_and_the_next_instance_goes_on(cloud, tf_process, tmp_pa
     events = ckptkit.open_run(run).journal
     assert [event.attempt for event in events if isinstance(event, AttemptStarted)] == [1, 2]
     assert [event.step for event in events if isinstance(event, Restored)] == [saved.step]
-    alone = tf_process(TRAINING, "--run", tmp_path / "alone", "--epochs", EPOCHS[cloud]).check().stdout
+    alone = (
+        tf_process(TRAINING, "--run", tmp_path / "alone", "--epochs", EPOCHS[cloud]).check().stdout
+    )
     assert digest(output) == digest(alone)

@@ -1,4 +1,6 @@
-"""How a training ends, and what the launcher does then: real processes, which speak to it as docs/format.md says."""
+"""How a training ends, and what the launcher does then: real processes, which speak to it as
+docs/format.md says.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from tests.launcher.conftest import CHILD
 
 
 def ends(launched, code: int, starts: int, *causes: str) -> None:
-    """What came of it: the exit code, how often it was started, and the causes of death in the journal."""
+    """What came of it: the exit code, how often it was started, and the causes of death in the
+    journal.
+    """
     assert launched.wait() == code, launched.stderr
     assert len(launched.pids) == starts, launched.stderr
     assert [event.cause for event in launched.told(LaunchEnded)] == list(causes)
@@ -36,7 +40,10 @@ def test_what_it_prints_passes_through_and_is_in_the_log(launch):
     assert "to stderr, without an end" in launched.stderr
     log = (launched.run / "log" / "training.log").read_text()
     # What is written to two streams may meet in the middle of a line.
-    assert log.replace("\n", "") in ("to stdoutto stderr, without an end", "to stderr, without an endto stdout")
+    assert log.replace("\n", "") in (
+        "to stdoutto stderr, without an end",
+        "to stderr, without an endto stdout",
+    )
 
 
 def test_each_start_begins_a_line_of_its_own(launch):
@@ -55,7 +62,11 @@ def test_output_appears_at_once(launch):
 
 def test_the_log_is_begun_anew_at_a_size(launch):
     words = [f"print:{'x' * 998}"] * 12
-    launched = launch("open", *[word for line in words for word in (line, "pause")], options=["--log-bytes", "4000", "--log-files", "2"])
+    launched = launch(
+        "open",
+        *[word for line in words for word in (line, "pause")],
+        options=["--log-bytes", "4000", "--log-files", "2"],
+    )
     ends(launched, 0, 1, "finished")
     logs = {path.name: path.stat().st_size for path in (launched.run / "log").iterdir()}
     assert set(logs) == {"training.log", "training.log.1", "training.log.2"}
@@ -64,8 +75,16 @@ def test_the_log_is_begun_anew_at_a_size(launch):
 
 
 def test_exit_75_without_a_notice_starts_again(launch):
-    ends(launch("open", "step", "commit", "next:exit:75/exit:75/exit:75/exit:75/exit:0"), 0, 5,
-         "preempted", "preempted", "preempted", "preempted", "finished")
+    ends(
+        launch("open", "step", "commit", "next:exit:75/exit:75/exit:75/exit:75/exit:0"),
+        0,
+        5,
+        "preempted",
+        "preempted",
+        "preempted",
+        "preempted",
+        "finished",
+    )
 
 
 def test_exit_75_that_leads_nowhere_is_no_progress(launch):
@@ -77,7 +96,9 @@ def test_codes_that_say_never_again(launch, code):
     ends(launch("open", "step", "commit", f"exit:{code}"), code, 1, "exit")
 
 
-@pytest.mark.parametrize(("error", "code"), [("ConfigError", 78), ("IncompatibleStateError", 78), ("RunLockedError", 11)])
+@pytest.mark.parametrize(
+    ("error", "code"), [("ConfigError", 78), ("IncompatibleStateError", 78), ("RunLockedError", 11)]
+)
 @pytest.mark.parametrize("told", ["fail", "raise"])
 def test_errors_that_would_come_again(launch, error, code, told):
     words = ["open", "step", f"fail:{error}:no"] if told == "fail" else ["step", f"failed:{error}"]
@@ -89,7 +110,9 @@ def test_an_error_that_says_so_itself_is_not_tried_again(launch):
     ends(launch("open", "step", "fail:SomeError:no"), 78, 1, "exception")
 
 
-@pytest.mark.parametrize("words", [["failed:ValueError"], ["open", "failed:ValueError"], ["exit:3"]], ids=str)
+@pytest.mark.parametrize(
+    "words", [["failed:ValueError"], ["open", "failed:ValueError"], ["exit:3"]], ids=str
+)
 def test_an_exception_before_the_first_step_is_a_bug(launch, words):
     launched = launch(*words)
     code = 3 if words == ["exit:3"] else 1
@@ -105,12 +128,25 @@ def test_a_crash_loop_without_progress(launch):
 
 
 def test_a_crash_loop_that_spends_its_budget(launch):
-    ends(launch("open", "step", "signal:SIGSEGV", options=["--crashes", "1"]), 1, 2, "signal", "signal")
+    ends(
+        launch("open", "step", "signal:SIGSEGV", options=["--crashes", "1"]),
+        1,
+        2,
+        "signal",
+        "signal",
+    )
 
 
 def test_what_dies_before_its_first_step_spends_the_budget_of_crashes(launch):
-    """With the settings that nobody has changed: three starts without progress are not what ends this."""
-    ends(launch("open", "signal:SIGSEGV", options=["--backoff-max-secs", "0.05"]), 1, 6, *["signal"] * 6)
+    """With the settings that nobody has changed: three starts without progress are not what ends
+    this.
+    """
+    ends(
+        launch("open", "signal:SIGSEGV", options=["--backoff-max-secs", "0.05"]),
+        1,
+        6,
+        *["signal"] * 6,
+    )
 
 
 def test_no_crash_is_forgiven_where_none_may_be(launch):
@@ -132,7 +168,11 @@ def test_a_launcher_that_follows_counts_what_one_before_it_saw(launch):
     assert second.wait() == 93
     assert len(second.pids) == 4
     assert [(event.cause, event.inferred) for event in second.told(LaunchEnded)] == [
-        ("exit", False), ("launcher", True), ("exit", False), ("exit", False)]
+        ("exit", False),
+        ("launcher", True),
+        ("exit", False),
+        ("exit", False),
+    ]
 
 
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGKILL", "SIGTERM"])
@@ -149,14 +189,18 @@ def test_out_of_memory_as_an_exception(launch):
 
 
 def test_out_of_memory_by_the_kernel(launch, memory_group):
-    launched = launch("open", "step", "next:allocate:400/exit:0", preexec_fn=memory_group(200_000_000))
+    launched = launch(
+        "open", "step", "next:allocate:400/exit:0", preexec_fn=memory_group(200_000_000)
+    )
     ends(launched, 0, 2, "memory", "finished")
     assert launched.told(LaunchEnded)[0].signal == "SIGKILL"
 
 
 @pytest.fixture
 def memory_group():
-    """`memory_group(most_bytes)`: for `preexec_fn`; the process and what it starts are in a control group of this size."""
+    """`memory_group(most_bytes)`: for `preexec_fn`; the process and what it starts are in a control
+    group of this size.
+    """
     made: list[Path] = []
 
     def memory_group(most_bytes: int):
@@ -187,7 +231,9 @@ def test_a_program_that_may_not_be_run(launch, tmp_path):
     assert launch(command=[str(tmp_path / "plain")]).wait() == 126
 
 
-@pytest.mark.parametrize(("word", "cause"), [("exit:75", "preempted"), ("fail:SomeError:yes", "exception")])
+@pytest.mark.parametrize(
+    ("word", "cause"), [("exit:75", "preempted"), ("fail:SomeError:yes", "exception")]
+)
 def test_a_pipeline_that_swallows_the_exit_code(launch, word, cause):
     """`python train.py | tee log`, in a shell without pipefail."""
     words = f"run open step commit next:{'stopped+' if cause == 'preempted' else ''}{word}/finish"
@@ -196,7 +242,14 @@ def test_a_pipeline_that_swallows_the_exit_code(launch, word, cause):
 
 
 def test_an_exception_before_the_first_step_is_a_bug_below_a_pipeline_too(launch):
-    ends(launch(command=["sh", "-c", f"{sys.executable} -S {CHILD} run open fail:SomeError:yes | cat"]), 1, 1, "exception")
+    ends(
+        launch(
+            command=["sh", "-c", f"{sys.executable} -S {CHILD} run open fail:SomeError:yes | cat"]
+        ),
+        1,
+        1,
+        "exception",
+    )
 
 
 def test_a_training_below_a_shell(launch):

@@ -1,7 +1,9 @@
-"""A template's instance goes away with all that was on its own disk, and the next one goes on from what was mounted.
+"""A template's instance goes away with all that was on its own disk, and the next one goes on from
+what was mounted.
 
-The shipped start-up script of a Spot VM, unchanged, with its own variables; a file system in a file is the disk that outlives the VM, and a
-mount namespace of its own lets go of it when the VM's processes have ended.
+The shipped start-up script of a Spot VM, unchanged, with its own variables; a file system in a file
+is the disk that outlives the VM, and a mount namespace of its own lets go of it when the VM's
+processes have ended.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ def disk(tmp_path: Path) -> Path:
     if os.geteuid() != 0 or shutil.which("mkfs.ext4") is None:
         pytest.skip("mounting a file system takes root and mkfs.ext4")
     attempt = f"cp {path} {path}.try && mkfs.ext4 -q {path}.try && mkdir {path}.there && mount {path}.try {path}.there"
-    done = subprocess.run(["unshare", "--mount", "sh", "-c", attempt], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", attempt], capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         pytest.skip(f"a file system in a file cannot be mounted here: {done.stderr}")
     return path
@@ -42,7 +46,9 @@ def disk(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A repository with the user's program; the packages that it needs are here already, so `pip` has nothing to do."""
+    """A repository with the user's program; the packages that it needs are here already, so `pip`
+    has nothing to do.
+    """
     repository = project(tmp_path / "source", epochs=2)
     shutil.rmtree(repository / "venv")
     (repository / "requirements.txt").write_text("ckptkit\n")
@@ -50,25 +56,41 @@ def source(tmp_path: Path) -> Path:
     for arguments in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "program"]):
         subprocess.run([*git, *arguments], check=True)
     environment(tmp_path / "image" / "venv-bin")
-    script(tmp_path / "image" / "venv-bin" / "pip", f'[ -s "$4" ] && echo "$@" >>{tmp_path}/installed')
-    script(tmp_path / "image" / "python3", f'mkdir -p "$3" && cp -r {tmp_path}/image/venv-bin "$3/bin"')
+    script(
+        tmp_path / "image" / "venv-bin" / "pip", f'[ -s "$4" ] && echo "$@" >>{tmp_path}/installed'
+    )
+    script(
+        tmp_path / "image" / "python3", f'mkdir -p "$3" && cp -r {tmp_path}/image/venv-bin "$3/bin"'
+    )
     return repository
 
 
 class Instance:
     """A VM: a directory for its own disk, and the start-up script."""
 
-    def __init__(self, tmp_path: Path, name: str, disk: Path, source: Path, server: Metadata) -> None:
+    def __init__(
+        self, tmp_path: Path, name: str, disk: Path, source: Path, server: Metadata
+    ) -> None:
         self.own_disk = tmp_path / name
         self.run = self.own_disk / "mnt" / "digits"
         self.ended = self.own_disk / "ended"
         self.own_disk.mkdir()
         script(self.own_disk / "at-end", f"touch {self.ended}")
-        own = {"DISK": disk, "RUNS": self.own_disk / "mnt", "PROGRAM": self.own_disk / "program", "SOURCE": source, "ACCOUNT": "root", "UNIT": "env",
-               "AT_END": self.own_disk / "at-end", "PATH": f"{tmp_path / 'image'}:{os.environ['PATH']}"}
+        own = {
+            "DISK": disk,
+            "RUNS": self.own_disk / "mnt",
+            "PROGRAM": self.own_disk / "program",
+            "SOURCE": source,
+            "ACCOUNT": "root",
+            "UNIT": "env",
+            "AT_END": self.own_disk / "at-end",
+            "PATH": f"{tmp_path / 'image'}:{os.environ['PATH']}",
+        }
         environ = {**ENVIRON, **server.environ, **{name: str(value) for name, value in own.items()}}
         command = ["unshare", "--mount", "bash", STARTUP]
-        self.process = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.process = subprocess.Popen(
+            command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
 
     def until_it_has_saved(self) -> None:
         # What is mounted can be seen only from where it is mounted.
@@ -111,6 +133,12 @@ def test_the_run_goes_on_where_only_the_mounted_disk_is_left(disk, source, tf_pr
     assert code == 0, output
     assert second.ended.exists(), "a VM that has finished costs money"
     assert re.findall(r"resumed from step (\d+) ", output) == [str(step)]
-    assert len((tmp_path / "installed").read_text().splitlines()) == 2, "each VM sets the program up"
-    alone = tf_process(ROOT / "scripts" / "train_digits.py", "--run", tmp_path / "alone", "--epochs", 2).check().stdout
+    assert len((tmp_path / "installed").read_text().splitlines()) == 2, (
+        "each VM sets the program up"
+    )
+    alone = (
+        tf_process(ROOT / "scripts" / "train_digits.py", "--run", tmp_path / "alone", "--epochs", 2)
+        .check()
+        .stdout
+    )
     assert digest(output) == digest(alone)

@@ -32,7 +32,9 @@ class Watched:
     def __init__(self, source: NoticeSource) -> None:
         self.told: queue.Queue[Notice] = queue.Queue()
         self.stop = threading.Event()
-        self.thread = threading.Thread(target=follow, args=(source, self.told.put, self.stop), daemon=True)
+        self.thread = threading.Thread(
+            target=follow, args=(source, self.told.put, self.stop), daemon=True
+        )
         self.thread.start()
 
     def next(self) -> Notice:
@@ -64,7 +66,12 @@ def source(cloud: str, server: Metadata) -> NoticeSource:
     sources: dict[str, Callable[[], NoticeSource]] = {
         "gce": lambda: Gce(server.environ, wait_secs=0.3, timeout_secs=TIMEOUT_SECS),
         "aws": lambda: Aws(server.environ, SystemClock(), timeout_secs=TIMEOUT_SECS),
-        "azure": lambda: Azure(server.environ, SystemClock(), timeout_secs=TIMEOUT_SECS, first_timeout_secs=10 * TIMEOUT_SECS),
+        "azure": lambda: Azure(
+            server.environ,
+            SystemClock(),
+            timeout_secs=TIMEOUT_SECS,
+            first_timeout_secs=10 * TIMEOUT_SECS,
+        ),
     }
     made = sources[cloud]()
     made.pause_secs = 0.05
@@ -109,7 +116,9 @@ TROUBLES = {
     "503": stub.status(503),
     "500": stub.status(500),
     "redirect": stub.status(302, Location="http://127.0.0.1:1/elsewhere", Metadata_Flavor="Google"),
-    "a page of somebody else's": lambda handler: handler.say(200, "<html>Sign in to this network</html>"),
+    "a page of somebody else's": lambda handler: handler.say(
+        200, "<html>Sign in to this network</html>"
+    ),
     "hang": stub.hang(1.2),
     "trickle": stub.trickle,
     "hang up": stub.hang_up,
@@ -137,7 +146,9 @@ def test_trouble_delays_a_notice_and_makes_none(cloud, trouble, server, watched,
     until(lambda: not server.trouble)
     server.announce(cloud)
     assert seen.next().source == cloud
-    said = [record.message for record in caplog.records if "no answer about notices" in record.message]
+    said = [
+        record.message for record in caplog.records if "no answer about notices" in record.message
+    ]
     assert 1 <= len(said) <= 3
     assert f"{cloud} answers about notices again" in caplog.text
 
@@ -293,11 +304,22 @@ def test_azure_the_first_answer_takes_long(server, watched):
 # A file
 
 
-CONTENTS = {b"": 30, b"12.5": 12.5, b"90 power goes at noon\n": 90, b"soon": 30, b"-4": 30, b"nan": 30, b"inf": 30, bytes(range(128, 256)): 30,
-            b"1" * 10_000: 30}
+CONTENTS = {
+    b"": 30,
+    b"12.5": 12.5,
+    b"90 power goes at noon\n": 90,
+    b"soon": 30,
+    b"-4": 30,
+    b"nan": 30,
+    b"inf": 30,
+    bytes(range(128, 256)): 30,
+    b"1" * 10_000: 30,
+}
 
 
-@pytest.mark.parametrize(("content", "grace_secs"), CONTENTS.items(), ids=lambda value: repr(value)[:20])
+@pytest.mark.parametrize(
+    ("content", "grace_secs"), CONTENTS.items(), ids=lambda value: repr(value)[:20]
+)
 def test_file(content, grace_secs, tmp_path, watched):
     file = File(tmp_path / "notice")
     file.pause_secs = 0.01

@@ -21,10 +21,18 @@ PATIENCE_SECS = 20
 FIRMWARE = {
     "gce": {"sys_vendor": "Google", "product_name": "Google Compute Engine"},
     "aws": {"sys_vendor": "Amazon EC2", "product_name": "g5.xlarge"},
-    "azure": {"sys_vendor": "Microsoft Corporation", "product_name": "Virtual Machine", "chassis_asset_tag": "7783-7084-3265-9085-8269-3286-77"},
+    "azure": {
+        "sys_vendor": "Microsoft Corporation",
+        "product_name": "Virtual Machine",
+        "chassis_asset_tag": "7783-7084-3265-9085-8269-3286-77",
+    },
 }
-NO_CLOUD = {"a desktop": {"sys_vendor": "LENOVO", "product_name": "20XW"}, "Hyper-V": FIRMWARE["azure"] | {"chassis_asset_tag": "0000-1111"},
-            "no firmware": {}, "garbage": {"sys_vendor": "\0\udcff", "bios_version": "amazon"}}
+NO_CLOUD = {
+    "a desktop": {"sys_vendor": "LENOVO", "product_name": "20XW"},
+    "Hyper-V": FIRMWARE["azure"] | {"chassis_asset_tag": "0000-1111"},
+    "no firmware": {},
+    "garbage": {"sys_vendor": "\0\udcff", "bios_version": "amazon"},
+}
 
 
 def firmware(directory: Path, names: dict[str, str]) -> Path:
@@ -40,7 +48,13 @@ def test_watch(cloud, kind, server, tmp_path):
     told: queue.Queue[Notice] = queue.Queue()
     stop = threading.Event()
     server.announce(cloud)
-    thread = watch("auto" if kind == "auto" else cloud, told.put, stop, environ=server.environ, dmi=firmware(tmp_path / "id", FIRMWARE[cloud]))
+    thread = watch(
+        "auto" if kind == "auto" else cloud,
+        told.put,
+        stop,
+        environ=server.environ,
+        dmi=firmware(tmp_path / "id", FIRMWARE[cloud]),
+    )
     assert told.get(timeout=PATIENCE_SECS).source == cloud
     stop.set()
     server.announce("gce")  # lets go of who waits for a change
@@ -54,14 +68,26 @@ def test_an_older_aws_machine_is_known_too(tmp_path, server):
     told: queue.Queue[Notice] = queue.Queue()
     stop = threading.Event()
     server.announce("aws")
-    watch("auto", told.put, stop, environ=server.environ, dmi=firmware(tmp_path / "id", {"sys_vendor": "Xen", "bios_version": "4.11.amazon"}))
+    watch(
+        "auto",
+        told.put,
+        stop,
+        environ=server.environ,
+        dmi=firmware(tmp_path / "id", {"sys_vendor": "Xen", "bios_version": "4.11.amazon"}),
+    )
     assert told.get(timeout=PATIENCE_SECS).source == "aws"
     stop.set()
 
 
 @pytest.mark.parametrize("name", NO_CLOUD)
 def test_where_there_is_no_cloud_nobody_is_asked(name, server, tmp_path):
-    thread = watch("auto", pytest.fail, threading.Event(), environ=server.environ, dmi=firmware(tmp_path / "id", NO_CLOUD[name]))
+    thread = watch(
+        "auto",
+        pytest.fail,
+        threading.Event(),
+        environ=server.environ,
+        dmi=firmware(tmp_path / "id", NO_CLOUD[name]),
+    )
     thread.join(PATIENCE_SECS)
     assert not thread.is_alive()
     assert server.requests == []
@@ -90,7 +116,10 @@ def test_the_stub_refuses_as_the_clouds_do(server):
     root = server.url
     refused = {
         ("GET", "/computeMetadata/v1/instance/preempted"): ({}, 403),
-        ("GET", "/latest/meta-data/spot/instance-action"): ({"X-aws-ec2-metadata-token": "old"}, 401),
+        ("GET", "/latest/meta-data/spot/instance-action"): (
+            {"X-aws-ec2-metadata-token": "old"},
+            401,
+        ),
         ("PUT", "/latest/api/token"): ({}, 400),
         ("GET", "/metadata/scheduledevents?api-version=2020-07-01"): ({}, 400),
         ("GET", "/metadata/scheduledevents"): ({"Metadata": "true"}, 400),
@@ -100,11 +129,24 @@ def test_the_stub_refuses_as_the_clouds_do(server):
         assert ask(method, root + path, headers, 5).status == code
     for cloud in CLOUDS:
         server.announce(cloud)
-    assert ask("GET", root + "/computeMetadata/v1/instance/preempted", {"Metadata-Flavor": "Google", "Via": "squid"}, 5).status == 403
+    assert (
+        ask(
+            "GET",
+            root + "/computeMetadata/v1/instance/preempted",
+            {"Metadata-Flavor": "Google", "Via": "squid"},
+            5,
+        ).status
+        == 403
+    )
 
 
-BOUNDS = {"huge": (stub.huge, "more than"), "trickle": (stub.trickle, "no whole answer"), "hang": (stub.hang(2), "timed out"),
-          "hang up": (stub.hang_up, "Disconnected"), "babble": (stub.babble, "BadStatusLine")}
+BOUNDS = {
+    "huge": (stub.huge, "more than"),
+    "trickle": (stub.trickle, "no whole answer"),
+    "hang": (stub.hang(2), "timed out"),
+    "hang up": (stub.hang_up, "Disconnected"),
+    "babble": (stub.babble, "BadStatusLine"),
+}
 
 
 @pytest.mark.parametrize(("trouble", "words"), BOUNDS.values(), ids=BOUNDS)
@@ -121,7 +163,17 @@ def test_a_redirect_is_an_answer_and_not_followed(server):
         assert elsewhere.requests == []
 
 
-@pytest.mark.parametrize("url", ["http://", "http://[", "http://127.0.0.1:99999/", "http://127.0.0.1:x/", "nonsense", "http://127.0.0.1:1/\r\nX: y"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://",
+        "http://[",
+        "http://127.0.0.1:99999/",
+        "http://127.0.0.1:x/",
+        "nonsense",
+        "http://127.0.0.1:1/\r\nX: y",
+    ],
+)
 def test_an_address_that_cannot_be(url):
     with pytest.raises(Unavailable):
         ask("GET", url, {}, TIMEOUT_SECS)

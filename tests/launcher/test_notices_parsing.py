@@ -1,4 +1,6 @@
-"""What a metadata server may answer, and what is made of it: a notice, nothing, or `Unavailable`; never anything else."""
+"""What a metadata server may answer, and what is made of it: a notice, nothing, or `Unavailable`;
+never anything else.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,30 @@ from ckptkit.launcher.notices.metadata_client import MetadataAnswer, Unavailable
 from ckptkit.launcher.notices.notice import Notice
 
 NOW = 1_800_000_000.0
-VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-                      lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
-TIMES = st.text() | st.sampled_from(["2027-01-15T08:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59Z", "Fri, 15 Jan 2027 08:00:30 GMT",
-                                     "Mon, 01 Jan 0001 00:00:00 +1400", "Fri, 31 Dec 9999 23:59:59 GMT", ""])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+TIMES = st.text() | st.sampled_from(
+    [
+        "2027-01-15T08:00:00Z",
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59Z",
+        "Fri, 15 Jan 2027 08:00:30 GMT",
+        "Mon, 01 Jan 0001 00:00:00 +1400",
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+        "",
+    ]
+)
 ACTIONS = st.fixed_dictionaries({"action": st.text(), "time": TIMES})
-EVENTS = st.fixed_dictionaries({"EventId": st.text(), "EventType": st.sampled_from(["Preempt", "Freeze", "REBOOT"]) | st.text(),
-                                "Resources": st.lists(st.sampled_from(["us", "US", "them"]))}, optional={"NotBefore": TIMES | st.none()})
+EVENTS = st.fixed_dictionaries(
+    {
+        "EventId": st.text(),
+        "EventType": st.sampled_from(["Preempt", "Freeze", "REBOOT"]) | st.text(),
+        "Resources": st.lists(st.sampled_from(["us", "US", "them"])),
+    },
+    optional={"NotBefore": TIMES | st.none()},
+)
 ANSWERS = st.binary() | VALUES.map(lambda value: json.dumps(value).encode())
 
 
@@ -45,7 +64,12 @@ def test_aws_an_action_is_always_a_notice(action):
     sound(aws.notice_of(json.dumps(action).encode(), NOW), 120)
 
 
-@given(ANSWERS | st.lists(EVENTS | VALUES).map(lambda events: json.dumps({"DocumentIncarnation": 1, "Events": events}).encode()))
+@given(
+    ANSWERS
+    | st.lists(EVENTS | VALUES).map(
+        lambda events: json.dumps({"DocumentIncarnation": 1, "Events": events}).encode()
+    )
+)
 def test_azure(body):
     with suppress(Unavailable):
         sound(azure.notice_of(body, "us", NOW), 120)
@@ -54,8 +78,12 @@ def test_azure(body):
 @given(st.lists(EVENTS))
 def test_azure_only_what_ends_this_machine(events):
     notice = azure.notice_of(json.dumps({"Events": events}).encode(), "us", NOW)
-    ours = [event for event in events if event["EventType"].lower() in ("preempt", "terminate", "reboot", "redeploy")
-            and any(name.lower() == "us" for name in event["Resources"])]
+    ours = [
+        event
+        for event in events
+        if event["EventType"].lower() in ("preempt", "terminate", "reboot", "redeploy")
+        and any(name.lower() == "us" for name in event["Resources"])
+    ]
     assert notice is None or ours
     if any(not event.get("NotBefore") for event in ours):
         assert notice is not None
@@ -84,7 +112,11 @@ def test_file(content):
 
 @given(st.text(), st.text(), st.text(), st.text())
 def test_no_cloud_is_seen_where_none_is(vendor, product, bios, tag):
-    assert cloud_named(vendor, product, bios.removesuffix(".amazon"), tag) is None or product == "Google Compute Engine" or vendor == "Amazon EC2"
+    assert (
+        cloud_named(vendor, product, bios.removesuffix(".amazon"), tag) is None
+        or product == "Google Compute Engine"
+        or vendor == "Amazon EC2"
+    )
 
 
 @given(st.text())
@@ -97,7 +129,14 @@ def test_a_servers_time_where_it_tells_one():
     assert MetadataAnswer(200, {}, b"").sent(3.0) == 3.0
 
 
-@pytest.mark.parametrize("body", [b"[" * 1_000_000, b'{"Events": ' + b"[" * 1_000_000, b'{"Events": [{"x": ' + b"[" * 200_000 + b"]" * 200_000])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 1_000_000,
+        b'{"Events": ' + b"[" * 1_000_000,
+        b'{"Events": [{"x": ' + b"[" * 200_000 + b"]" * 200_000,
+    ],
+)
 def test_depth_is_no_way_in(body):
     for parse in (lambda: aws.notice_of(body, NOW), lambda: azure.notice_of(body, "us", NOW)):
         with pytest.raises(Unavailable):

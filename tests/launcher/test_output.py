@@ -1,4 +1,6 @@
-"""What a training prints, where the launcher's own output is a pipe that does not block: whoever shares it has made it so, as runners on node do."""
+"""What a training prints, where the launcher's own output is a pipe that does not block: whoever
+shares it has made it so, as runners on node do.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +32,7 @@ def pipe() -> Iterator[list[int]]:
 
 def is_full(reader: int) -> bool:
     """Whether there is something in it, and nothing is added any more."""
+
     def waiting() -> int:
         count = array.array("i", [0])
         fcntl.ioctl(reader, termios.FIONREAD, count)

@@ -26,7 +26,9 @@ def test_sigterm_saves_and_ends_with_75(launch, named):
 
 
 def test_every_signal_is_passed_on(launch):
-    launched = launch("open", "step", "note:" + ":".join(number.name for number in SIGNALS), "wait:go").waits()
+    launched = launch(
+        "open", "step", "note:" + ":".join(number.name for number in SIGNALS), "wait:go"
+    ).waits()
     for count, number in enumerate(SIGNALS, start=1):
         launched.process.send_signal(number)
         launched.until(lambda count=count: len(launched.signals()) == count)
@@ -36,11 +38,18 @@ def test_every_signal_is_passed_on(launch):
 
 
 def test_the_deadline_is_there_before_the_signal(launch):
-    launched = launch("open", "step", "note:SIGTERM", "wait:go", options=["--grace-secs", "50"]).waits()
+    launched = launch(
+        "open", "step", "note:SIGTERM", "wait:go", options=["--grace-secs", "50"]
+    ).waits()
     launched.process.send_signal(signal.SIGTERM)
     launched.until(launched.signals)
     (_, request), *_ = launched.signals()
-    assert (request["version"], request["action"], request["attempt"], request["cancelled"]) == (1, "stop", 0, False)
+    assert (request["version"], request["action"], request["attempt"], request["cancelled"]) == (
+        1,
+        "stop",
+        0,
+        False,
+    )
     assert 40 < request["grace_secs"] < 50  # something is left for the launcher itself
     assert "SIGTERM" in request["source"]
     launched.go_on()
@@ -64,7 +73,9 @@ def test_ctrl_c_ends_for_good(launch):
 
 
 def test_sigterm_while_it_waits_to_start_again(launch):
-    launched = launch("open", "step", "exit:1", options=["--backoff-secs", "1e6", "--backoff-max-secs", "1e6"])
+    launched = launch(
+        "open", "step", "exit:1", options=["--backoff-secs", "1e6", "--backoff-max-secs", "1e6"]
+    )
     launched.until(lambda: "starting again" in launched.stderr)
     launched.process.send_signal(signal.SIGTERM)
     assert launched.wait() == 75
@@ -79,8 +90,12 @@ def test_another_signal_that_the_training_saves_on_ends_the_launcher_too(launch)
 
 
 def test_a_batch_systems_warning_while_it_waits_to_start_again(launch):
-    """Slurm's, two minutes before the time limit: there is no training that could take it, and none is started to be cut off."""
-    launched = launch("open", "step", "exit:1", options=["--backoff-secs", "1e6", "--backoff-max-secs", "1e6"])
+    """Slurm's, two minutes before the time limit: there is no training that could take it, and none
+    is started to be cut off.
+    """
+    launched = launch(
+        "open", "step", "exit:1", options=["--backoff-secs", "1e6", "--backoff-max-secs", "1e6"]
+    )
     launched.until(lambda: "starting again" in launched.stderr)
     launched.process.send_signal(signal.SIGUSR1)
     assert launched.wait() == 75
@@ -90,7 +105,9 @@ def test_a_batch_systems_warning_while_it_waits_to_start_again(launch):
 
 def test_a_hang_up_while_it_waits_to_start_again(launch):
     """The terminal is gone: no training is started behind it."""
-    launched = launch("open", "step", "exit:1", options=["--backoff-secs", "1e6", "--backoff-max-secs", "1e6"])
+    launched = launch(
+        "open", "step", "exit:1", options=["--backoff-secs", "1e6", "--backoff-max-secs", "1e6"]
+    )
     launched.until(lambda: "starting again" in launched.stderr)
     launched.process.send_signal(signal.SIGHUP)
     assert launched.wait() == 129
@@ -98,12 +115,21 @@ def test_a_hang_up_while_it_waits_to_start_again(launch):
 
 
 def stop(launched, before=()) -> subprocess.Popen[str]:
-    return subprocess.Popen([*before, sys.executable, "-m", "ckptkit", "stop", "run"], cwd=launched.directory, text=True, stdin=subprocess.DEVNULL,
-                            env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        [*before, sys.executable, "-m", "ckptkit", "stop", "run"],
+        cwd=launched.directory,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def test_stop_while_it_waits_to_start_again(launch):
-    launched = launch("open", "step", "exit:1", options=["--backoff-secs", "1e6", "--backoff-max-secs", "1e6"])
+    launched = launch(
+        "open", "step", "exit:1", options=["--backoff-secs", "1e6", "--backoff-max-secs", "1e6"]
+    )
     launched.until(lambda: "starting again" in launched.stderr)
     stdout, stderr = stop(launched).communicate(timeout=60)
     assert stdout == "the launcher has ended, and starts no training\n", stderr
@@ -120,27 +146,48 @@ def test_stop_before_the_training_has_opened_its_run(launch):
     launched.until(lambda: "is not started again" in launched.stderr)
     launched.go_on()
     stdout, stderr = stopping.communicate(timeout=60)
-    assert (stopping.returncode, stdout) == (0, "the launcher has ended, and starts no training\n"), stderr
+    assert (stopping.returncode, stdout) == (
+        0,
+        "the launcher has ended, and starts no training\n",
+    ), stderr
     assert launched.wait() == 75
     assert len(launched.pids) == 1
 
 
 @pytest.fixture
 def elsewhere(tmp_path):
-    """The words before a command that make it one of another machine: another number of the kernel's start, and locks that nobody here sees."""
+    """The words before a command that make it one of another machine: another number of the
+    kernel's start, and locks that nobody here sees.
+    """
     (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "sitecustomize.py").write_text("import fcntl\nfcntl.flock = lambda descriptor, operation: None\n")
+    (tmp_path / "elsewhere" / "sitecustomize.py").write_text(
+        "import fcntl\nfcntl.flock = lambda descriptor, operation: None\n"
+    )
     boot = tmp_path / "boot_id"
     boot.write_text("00000000-0000-4000-8000-000000000000\n")
-    words = ["unshare", "--mount", "sh", "-c", f"mount --bind {boot} /proc/sys/kernel/random/boot_id && exec \"$@\"", "sh"]
-    done = subprocess.run([*words, "cat", "/proc/sys/kernel/random/boot_id"], capture_output=True, text=True, check=False)
+    words = [
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        f'mount --bind {boot} /proc/sys/kernel/random/boot_id && exec "$@"',
+        "sh",
+    ]
+    done = subprocess.run(
+        [*words, "cat", "/proc/sys/kernel/random/boot_id"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.stdout != boot.read_text():
         pytest.skip(f"no file of the kernel may be replaced here: {done.stderr}")
     return [*words, "env", f"PYTHONPATH={ROOT}{os.pathsep}{tmp_path / 'elsewhere'}"]
 
 
 def test_stop_from_another_machine_while_it_waits_to_start_again(launch, elsewhere):
-    launched = launch("open", "step", "exit:1", options=["--backoff-secs", "1e6", "--backoff-max-secs", "1e6"])
+    launched = launch(
+        "open", "step", "exit:1", options=["--backoff-secs", "1e6", "--backoff-max-secs", "1e6"]
+    )
     launched.until(lambda: "starting again" in launched.stderr)
     stdout, stderr = stop(launched, elsewhere).communicate(timeout=60)
     assert stdout == "the launcher has ended, and starts no training\n", stderr
@@ -175,7 +222,9 @@ def test_stop_goes_on_to_the_launcher_where_the_training_dies_of_something_else(
 
 
 def test_stop_where_a_launcher_of_this_machine_was_killed_too(launch):
-    launched = launch("open", "step", "exit:1", options=["--backoff-secs", "1e6", "--backoff-max-secs", "1e6"])
+    launched = launch(
+        "open", "step", "exit:1", options=["--backoff-secs", "1e6", "--backoff-max-secs", "1e6"]
+    )
     launched.until(lambda: "starting again" in launched.stderr)
     launched.process.kill()
     launched.wait()
@@ -184,7 +233,11 @@ def test_stop_where_a_launcher_of_this_machine_was_killed_too(launch):
     assert stopping.returncode == 1
 
 
-@pytest.mark.parametrize("words", [["wait:never"], ["open", "wait:never"]], ids=["before a run is open", "before the first step"])
+@pytest.mark.parametrize(
+    "words",
+    [["wait:never"], ["open", "wait:never"]],
+    ids=["before a run is open", "before the first step"],
+)
 def test_who_was_told_to_go_before_it_trained_goes_on_elsewhere(launch, words):
     """While it imports TensorFlow or loads its data no handler is there: the signal itself ends it."""
     launched = launch(*words).waits("never")
@@ -195,7 +248,9 @@ def test_who_was_told_to_go_before_it_trained_goes_on_elsewhere(launch, words):
 
 
 def test_a_failure_after_the_last_save_takes_nothing_back(launch):
-    """As of an exit handler of the user's: the state is saved, and the machine goes away all the same."""
+    """As of an exit handler of the user's: the state is saved, and the machine goes away all the
+    same.
+    """
     launched = launch("open", "step", "save_on:SIGTERM:1", "wait:never").waits("never")
     launched.process.send_signal(signal.SIGTERM)
     assert launched.wait() == 75
@@ -204,9 +259,13 @@ def test_a_failure_after_the_last_save_takes_nothing_back(launch):
 
 
 def test_to_be_told_to_go_twice_costs_nothing(launch):
-    """Two machines went away before the first checkpoint; on the third one the training stops once by itself."""
+    """Two machines went away before the first checkpoint; on the third one the training stops once
+    by itself.
+    """
     for _ in range(2):
-        launched = launch("open", "step", "next:wait:never/wait:never/exit:75/exit:0").waits("never")
+        launched = launch("open", "step", "next:wait:never/wait:never/exit:75/exit:0").waits(
+            "never"
+        )
         (launched.run / "never.here").unlink()
         launched.process.send_signal(signal.SIGTERM)
         assert launched.wait() == 75
@@ -222,7 +281,9 @@ def test_another_signal_that_was_passed_on_and_ends_it_is_told_as_a_shell_does(l
 
 
 def test_who_ignores_sigterm_is_killed_before_the_grace_is_over(launch):
-    launched = launch("open", "step", "commit", "ignore:SIGTERM", "wait:never", options=["--grace-secs", "1"]).waits("never")
+    launched = launch(
+        "open", "step", "commit", "ignore:SIGTERM", "wait:never", options=["--grace-secs", "1"]
+    ).waits("never")
     launched.process.send_signal(signal.SIGTERM)
     assert launched.wait() == 75  # step 10 is committed, and the next start goes on from there
     (ended,) = launched.told(LaunchEnded)
@@ -232,8 +293,15 @@ def test_who_ignores_sigterm_is_killed_before_the_grace_is_over(launch):
 
 
 def test_what_a_batch_script_has_started_before_the_launcher_is_left_alone(launch, tmp_path):
-    """`exec > >(tee log)` and `exec ckptkit run`: the launcher is the parent of a process that it has not started."""
-    before = ["bash", "-c", f'exec > >(exec tee {tmp_path}/log); sleep 60 & echo $! >{tmp_path}/helper; exec "$@"', "bash"]
+    """`exec > >(tee log)` and `exec ckptkit run`: the launcher is the parent of a process that it
+    has not started.
+    """
+    before = [
+        "bash",
+        "-c",
+        f'exec > >(exec tee {tmp_path}/log); sleep 60 & echo $! >{tmp_path}/helper; exec "$@"',
+        "bash",
+    ]
     launched = launch("open", "step", "print:word", "next:signal:SIGKILL/exit:0", before=before)
     assert launched.wait() == 0
     launched.until(lambda: (tmp_path / "log").read_text() == "word\nword\n")
@@ -255,8 +323,17 @@ def test_signals_at_the_end_change_no_exit_code(launch):
 @pytest.mark.long
 def test_what_is_left_behind_at_the_deadline_is_not_asked_for_long(launch):
     """The launcher's own time is over then, too: what it ends with has to be said before."""
-    launched = launch("leave:stubborn", "open", "step", "ignore:SIGTERM", "wait:never", options=["--grace-secs", "5"]).waits("never")
-    machine = threading.Timer(8, launched.process.kill)  # a little later than it said; a stubborn one is asked for 5 s where there is time
+    launched = launch(
+        "leave:stubborn",
+        "open",
+        "step",
+        "ignore:SIGTERM",
+        "wait:never",
+        options=["--grace-secs", "5"],
+    ).waits("never")
+    machine = threading.Timer(
+        8, launched.process.kill
+    )  # a little later than it said; a stubborn one is asked for 5 s where there is time
     launched.process.send_signal(signal.SIGTERM)
     machine.start()
     assert launched.wait() == 75
@@ -265,14 +342,23 @@ def test_what_is_left_behind_at_the_deadline_is_not_asked_for_long(launch):
 
 @pytest.mark.parametrize("kind", ["plain", "stubborn"])
 def test_what_has_left_the_session_does_not_outlive_the_start(launch, kind):
-    launched = launch(f"leave:{kind}", "open", "step", "next:signal:SIGKILL/wait:go", options=["--grace-secs", "0.5"]).waits()
+    launched = launch(
+        f"leave:{kind}",
+        "open",
+        "step",
+        "next:signal:SIGKILL/wait:go",
+        options=["--grace-secs", "0.5"],
+    ).waits()
     first, second = (int((launched.run / f"left-{number}.here").read_text()) for number in (1, 2))
     assert not is_there(first)
     assert is_there(second)
     launched.go_on()
     assert launched.wait() == 0
     assert not is_there(second)
-    assert [str(pid) in event.processes[0] for event, pid in zip(launched.told(Swept), (first, second), strict=True)] == [True, True]
+    assert [
+        str(pid) in event.processes[0]
+        for event, pid in zip(launched.told(Swept), (first, second), strict=True)
+    ] == [True, True]
 
 
 def test_a_training_below_a_shell_is_told_and_waited_for(launch):
@@ -303,8 +389,19 @@ def test_below_a_shell_that_has_died_a_training_saves_for_as_long_as_it_takes(la
 
 def test_a_hang_below_a_shell_that_has_ended_is_ended(launch):
     script = f"{sys.executable} -S {CHILD} run open step wait:never & while [ ! -e run/never.here ]; do sleep 0.05; done; kill -9 $$"
-    launched = launch(command=["sh", "-c", script],
-                      options=["--hang-secs", "1", "--first-step-secs", "1e6", "--grace-secs", "0.3", "--crashes", "0"])
+    launched = launch(
+        command=["sh", "-c", script],
+        options=[
+            "--hang-secs",
+            "1",
+            "--first-step-secs",
+            "1e6",
+            "--grace-secs",
+            "0.3",
+            "--crashes",
+            "0",
+        ],
+    )
     assert launched.wait() == 1
     assert [event.cause for event in launched.told(LaunchEnded)] == ["hang"]
     assert not is_there(launched.pids[0])
@@ -313,8 +410,14 @@ def test_a_hang_below_a_shell_that_has_ended_is_ended(launch):
 def test_a_process_that_is_not_the_launchers_own_gets_no_signal_whatever_the_channel_says(launch):
     bystander = subprocess.Popen(["sleep", "60"])
     try:
-        launched = launch("open", "step", f"claim:{bystander.pid}:{int(signal.SIGRTMIN) + 5}", "ignore:SIGTERM", "wait:never",
-                          options=["--grace-secs", "1", "--stall-secs", "0.2", "--first-step-secs", "0"]).waits("never")
+        launched = launch(
+            "open",
+            "step",
+            f"claim:{bystander.pid}:{int(signal.SIGRTMIN) + 5}",
+            "ignore:SIGTERM",
+            "wait:never",
+            options=["--grace-secs", "1", "--stall-secs", "0.2", "--first-step-secs", "0"],
+        ).waits("never")
         launched.until(lambda: "no progress" in launched.stderr)
         launched.process.send_signal(signal.SIGTERM)
         assert launched.wait() == 75
@@ -327,7 +430,13 @@ def test_a_process_that_is_not_the_launchers_own_gets_no_signal_whatever_the_cha
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGRTMAX + 1])
 def test_stacks_are_asked_for_by_a_real_time_signal_only(launch, number):
-    launched = launch("open", "step", f"dumps_on:{int(number)}", "wait:go", options=["--stall-secs", "0.2", "--first-step-secs", "0"]).waits()
+    launched = launch(
+        "open",
+        "step",
+        f"dumps_on:{int(number)}",
+        "wait:go",
+        options=["--stall-secs", "0.2", "--first-step-secs", "0"],
+    ).waits()
     launched.until(lambda: "no progress" in launched.stderr)
     launched.go_on()
     assert launched.wait() == 0
@@ -355,9 +464,15 @@ def namespace():
 
 
 def test_as_number_1_it_passes_on_and_reaps(launch, namespace):
-    launched = launch("leave:plain", "open", "step", "save_on:SIGTERM", "wait:never", before=namespace).waits("never")
+    launched = launch(
+        "leave:plain", "open", "step", "save_on:SIGTERM", "wait:never", before=namespace
+    ).waits("never")
     launcher = next(pid for pid in _children(launched.process.pid))
-    (orphan,) = [child for child in psutil.Process(launcher).children() if "setsid" in " ".join(child.cmdline())]
+    (orphan,) = [
+        child
+        for child in psutil.Process(launcher).children()
+        if "setsid" in " ".join(child.cmdline())
+    ]
     orphan.kill()
     launched.until(lambda: not psutil.pid_exists(orphan.pid))  # nor is it a zombie
     assert launched.process.poll() is None
@@ -376,7 +491,11 @@ def test_a_container_that_is_killed_whole_is_told_by_the_next(launch, namespace)
         launched.wait()
     last = launch("open", "step", "exit:1", before=namespace)
     assert last.wait() == 93
-    assert [(event.cause, event.inferred) for event in last.told(LaunchEnded)] == [("memory", True), ("memory", True), ("exit", False)]
+    assert [(event.cause, event.inferred) for event in last.told(LaunchEnded)] == [
+        ("memory", True),
+        ("memory", True),
+        ("exit", False),
+    ]
 
 
 HELD = """
@@ -400,7 +519,9 @@ time.sleep(600)
 
 
 def test_a_training_that_is_killed_with_its_launcher_is_told_by_the_next(launch):
-    """As below an init, or in a new pod on the same node: the launcher is not number 1, and the kernel still knows that both are gone."""
+    """As below an init, or in a new pod on the same node: the launcher is not number 1, and the
+    kernel still knows that both are gone.
+    """
     for _ in range(3):
         launched = launch(command=[sys.executable, "-c", HELD]).waits("never")
         (launched.run / "never.here").unlink()
@@ -412,8 +533,12 @@ def test_a_training_that_is_killed_with_its_launcher_is_told_by_the_next(launch)
         launched.until(lambda training=training: not any(map(is_there, training)))
     last = launch("open", "exit:0")
     assert last.wait() == 93
-    assert last.pids == [], "three starts that trained were lost without a newer checkpoint: a fourth would be, too"
-    assert [(event.cause, event.inferred) for event in last.told(LaunchEnded)] == [("killed", True)] * 3
+    assert last.pids == [], (
+        "three starts that trained were lost without a newer checkpoint: a fourth would be, too"
+    )
+    assert [(event.cause, event.inferred) for event in last.told(LaunchEnded)] == [
+        ("killed", True)
+    ] * 3
 
 
 def _children(pid: int) -> list[int]:
@@ -433,7 +558,15 @@ def test_whoever_read_the_output_may_leave(launch, tmp_path):
     """`ckptkit run ... | head`: the training goes on, and the log has the rest."""
     reader, writer = os.pipe()
     try:
-        launched = launch("open", "print:first", "wait:go", "print:second", "wait:on", "print:third", stdout=writer)
+        launched = launch(
+            "open",
+            "print:first",
+            "wait:go",
+            "print:second",
+            "wait:on",
+            "print:third",
+            stdout=writer,
+        )
     finally:
         os.close(writer)
     with os.fdopen(reader) as output:

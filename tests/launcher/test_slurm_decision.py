@@ -14,22 +14,32 @@ from hypothesis import strategies as st
 
 from ckptkit.launcher.slurm import Requeued, requeue, why_not
 
-SHOWN = ("JobId=7 JobName=digits UserId=root(0) GroupId=root(0) Priority=4294901759 Account=(null) QOS=(null) JobState=RUNNING Reason=None "
-         "Dependency=(null) Requeue=1 Restarts=0 BatchFlag=1 Reboot=0 ExitCode=0:0 Command=/home/me/slurm.sbatch WorkDir=/home/me ")
+SHOWN = (
+    "JobId=7 JobName=digits UserId=root(0) GroupId=root(0) Priority=4294901759 Account=(null) "
+    "QOS=(null) JobState=RUNNING Reason=None "
+    "Dependency=(null) Requeue=1 Restarts=0 BatchFlag=1 Reboot=0 ExitCode=0:0 "
+    "Command=/home/me/slurm.sbatch WorkDir=/home/me "
+)
 
 
-@pytest.mark.parametrize(("shown", "words"), [
-    (SHOWN, None),
-    (SHOWN.replace("Requeue=1", "Requeue=0"), "--requeue"),
-    (SHOWN.replace("BatchFlag=1", "BatchFlag=0"), "no batch job"),
-    (SHOWN.replace("JobState=RUNNING", "JobState=PENDING"), "already"),
-    (SHOWN.replace("JobState=RUNNING Reason=None", "JobState=COMPLETING Reason=TimeLimit"), None),
-    (SHOWN.replace("JobState=RUNNING", "JobState=COMPLETING"), "cancelled"),
-    (SHOWN.replace("JobState=RUNNING", "JobState=CANCELLED"), "cancelled"),
-    (SHOWN + "Comment=Requeue=0 JobState=PENDING", None),
-    ("", "neither"),
-    ("slurm_load_jobs error: Invalid job id specified", "neither"),
-])
+@pytest.mark.parametrize(
+    ("shown", "words"),
+    [
+        (SHOWN, None),
+        (SHOWN.replace("Requeue=1", "Requeue=0"), "--requeue"),
+        (SHOWN.replace("BatchFlag=1", "BatchFlag=0"), "no batch job"),
+        (SHOWN.replace("JobState=RUNNING", "JobState=PENDING"), "already"),
+        (
+            SHOWN.replace("JobState=RUNNING Reason=None", "JobState=COMPLETING Reason=TimeLimit"),
+            None,
+        ),
+        (SHOWN.replace("JobState=RUNNING", "JobState=COMPLETING"), "cancelled"),
+        (SHOWN.replace("JobState=RUNNING", "JobState=CANCELLED"), "cancelled"),
+        (SHOWN + "Comment=Requeue=0 JobState=PENDING", None),
+        ("", "neither"),
+        ("slurm_load_jobs error: Invalid job id specified", "neither"),
+    ],
+)
 def test_by_what_slurm_shows(shown, words):
     reason = why_not(shown)
     assert reason is None if words is None else words in reason
@@ -43,13 +53,18 @@ def test_whatever_is_shown(shown):
 def scontrol(there: Path, show: str, requeued: str) -> dict[str, str]:
     """A program of that name which notes what it is asked."""
     program = there / "scontrol"
-    program.write_text(f'#!/bin/sh\necho "$*" >>"{there}/asked"\ncase "$*" in *show*) {show};; *) {requeued};; esac\n')
+    program.write_text(
+        f'#!/bin/sh\necho "$*" >>"{there}/asked"\ncase "$*" in *show*) {show};; *) {requeued};; '
+        "esac\n"
+    )
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     return {"SLURM_JOB_ID": "7"}
 
 
 def run_there(there: Path):
-    return lambda command, **options: subprocess.run(command, env={"PATH": f"{there}:{os.environ['PATH']}"}, **options)
+    return lambda command, **options: subprocess.run(
+        command, env={"PATH": f"{there}:{os.environ['PATH']}"}, **options
+    )
 
 
 def asked(there: Path) -> list[str]:
@@ -63,12 +78,20 @@ def test_a_job_is_put_back(tmp_path):
     assert asked(tmp_path) == ["--oneliner show job 7", "requeue 7"] * 2
 
 
-@pytest.mark.parametrize(("show", "requeued", "words", "calls"), [
-    (f"echo '{SHOWN}'", "echo 'Job is no longer pending execution' >&2; exit 1", "no longer pending", 2),
-    ("echo 'Invalid job id' >&2; exit 1", "true", "Invalid job id", 1),
-    (f"echo '{SHOWN.replace('Requeue=1', 'Requeue=0')}'", "true", "may not be requeued", 1),
-    (r"printf '\377\376'", "true", "neither", 1),
-])
+@pytest.mark.parametrize(
+    ("show", "requeued", "words", "calls"),
+    [
+        (
+            f"echo '{SHOWN}'",
+            "echo 'Job is no longer pending execution' >&2; exit 1",
+            "no longer pending",
+            2,
+        ),
+        ("echo 'Invalid job id' >&2; exit 1", "true", "Invalid job id", 1),
+        (f"echo '{SHOWN.replace('Requeue=1', 'Requeue=0')}'", "true", "may not be requeued", 1),
+        (r"printf '\377\376'", "true", "neither", 1),
+    ],
+)
 def test_what_may_not_be_is_said(show, requeued, words, calls, tmp_path):
     reason = requeue(scontrol(tmp_path, show, requeued), run_there(tmp_path))
     assert words in reason
@@ -91,14 +114,33 @@ def test_a_controller_that_hangs(tmp_path):
     assert "gave no answer" in requeue({"SLURM_JOB_ID": "7"}, run)
 
 
-@pytest.mark.parametrize(("words", "number", "code", "calls"), [
-    (["open", "step", "save_on:SIGTERM", "wait:never"], signal.SIGTERM, 75, ["--oneliner show job 7", "requeue 7"]),
-    (["wait:never"], signal.SIGUSR1, 75, ["--oneliner show job 7", "requeue 7"]),  # before the training listens: nothing is lost by it
-    (["open", "step", "wait:never"], signal.SIGINT, 130, []),
-])
-def test_a_launcher_that_has_to_leave_puts_its_job_back(words, number, code, calls, launch, tmp_path):
-    environ = scontrol(tmp_path, f"echo '{SHOWN}'", 'kill -TERM "$PPID"')  # Slurm ends the job that it has put back
-    launched = launch(*words, environment=environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}).waits("never")
+@pytest.mark.parametrize(
+    ("words", "number", "code", "calls"),
+    [
+        (
+            ["open", "step", "save_on:SIGTERM", "wait:never"],
+            signal.SIGTERM,
+            75,
+            ["--oneliner show job 7", "requeue 7"],
+        ),
+        (
+            ["wait:never"],
+            signal.SIGUSR1,
+            75,
+            ["--oneliner show job 7", "requeue 7"],
+        ),  # before the training listens: nothing is lost by it
+        (["open", "step", "wait:never"], signal.SIGINT, 130, []),
+    ],
+)
+def test_a_launcher_that_has_to_leave_puts_its_job_back(
+    words, number, code, calls, launch, tmp_path
+):
+    environ = scontrol(
+        tmp_path, f"echo '{SHOWN}'", 'kill -TERM "$PPID"'
+    )  # Slurm ends the job that it has put back
+    launched = launch(
+        *words, environment=environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    ).waits("never")
     launched.process.send_signal(number)
     assert launched.wait() == code
     assert (asked(tmp_path) if calls else (tmp_path / "asked").exists()) == (calls or False)
@@ -107,5 +149,8 @@ def test_a_launcher_that_has_to_leave_puts_its_job_back(words, number, code, cal
 @pytest.mark.parametrize(("words", "code"), [(["open", "step", "exit:0"], 0), (["exit:78"], 78)])
 def test_one_that_need_not_leaves_it(words, code, launch, tmp_path):
     environ = scontrol(tmp_path, f"echo '{SHOWN}'", "true")
-    assert launch(*words, environment=environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}).wait() == code
+    assert (
+        launch(*words, environment=environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}).wait()
+        == code
+    )
     assert not (tmp_path / "asked").exists()

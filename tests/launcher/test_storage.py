@@ -26,13 +26,34 @@ def hangs(*args, **more):
 """
 
 
-@pytest.mark.parametrize(("room", "module", "name"), [("run", "control_requests", "read_request"), ("run", "journal", "start_launcher_journal"), ("ownership", "claims", "list_claims")])
-def test_storage_that_hangs_keeps_no_signal_and_no_deadline_from_the_training(launch, tmp_path, room, module, name):
-    """Where it looks for a request to stop, opens its journal, and sees what earlier launchers have left."""
-    (tmp_path / "sitecustomize.py").write_text(HANGS.format(room=room, module=module, name=name))  # of the launcher: the training is started without `site`
+@pytest.mark.parametrize(
+    ("room", "module", "name"),
+    [
+        ("run", "control_requests", "read_request"),
+        ("run", "journal", "start_launcher_journal"),
+        ("ownership", "claims", "list_claims"),
+    ],
+)
+def test_storage_that_hangs_keeps_no_signal_and_no_deadline_from_the_training(
+    launch, tmp_path, room, module, name
+):
+    """Where it looks for a request to stop, opens its journal, and sees what earlier launchers have
+    left.
+    """
+    (tmp_path / "sitecustomize.py").write_text(
+        HANGS.format(room=room, module=module, name=name)
+    )  # of the launcher: the training is started without `site`
     before = name == "read_request"  # it looks until the training has opened its run
-    launched = launch("note:SIGUSR2:SIGTERM", "wait:open", "open", "step", "wait:go", options=["--grace-secs", "2"], named=before,
-                      environment={"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}).waits("open")
+    launched = launch(
+        "note:SIGUSR2:SIGTERM",
+        "wait:open",
+        "open",
+        "step",
+        "wait:go",
+        options=["--grace-secs", "2"],
+        named=before,
+        environment={"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"},
+    ).waits("open")
     (tmp_path / "hangs").touch()
     if not before:
         launched.go_on("open").waits()
@@ -44,4 +65,6 @@ def test_storage_that_hangs_keeps_no_signal_and_no_deadline_from_the_training(la
     (tmp_path / "hangs").unlink()
     assert launched.wait() == 75
     assert [event.signal for event in launched.told(SignalReceived)] == ["SIGUSR2", "SIGTERM"]
-    assert [(event.cause, event.of_attempt) for event in launched.told(LaunchEnded)] == [("signal", 0 if before else 1)]
+    assert [(event.cause, event.of_attempt) for event in launched.told(LaunchEnded)] == [
+        ("signal", 0 if before else 1)
+    ]

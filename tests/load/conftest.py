@@ -14,15 +14,24 @@ import ckptkit
 from tests.support import checkers
 
 
-def network(head: int = 2, *, seed: int | None = None, kind: str = "sequential", batch_norm: bool = True) -> keras.Model:
+def network(
+    head: int = 2, *, seed: int | None = None, kind: str = "sequential", batch_norm: bool = True
+) -> keras.Model:
     """A model with weights in every place: nested, shared, moving averages, in a list."""
     if seed is not None:
         keras.utils.set_random_seed(seed)
     layers = keras.layers
     if kind == "subclassed":
         return Blocks(head)
-    inner = keras.Sequential([keras.Input((6,)), layers.Dense(6, activation="tanh"), layers.Dropout(0.3)])
-    body = [layers.Dense(6), *([layers.BatchNormalization()] if batch_norm else []), inner, layers.Dense(head)]
+    inner = keras.Sequential(
+        [keras.Input((6,)), layers.Dense(6, activation="tanh"), layers.Dropout(0.3)]
+    )
+    body = [
+        layers.Dense(6),
+        *([layers.BatchNormalization()] if batch_norm else []),
+        inner,
+        layers.Dense(head),
+    ]
     if kind == "sequential":
         return keras.Sequential([keras.Input((4,)), *body])
     first, second = keras.Input((4,), name="first"), keras.Input((4,), name="second")
@@ -51,7 +60,10 @@ class Blocks(keras.Model):
 def trained(model: keras.Model, *callbacks: Any, epochs: int = 1) -> keras.Model:
     """The model after some steps, so that nothing in it is zero."""
     rng = np.random.default_rng(5)
-    x = [rng.normal(size=(16, 4)).astype("float32") for _ in range(len(getattr(model, "inputs", None) or [None]))]
+    x = [
+        rng.normal(size=(16, 4)).astype("float32")
+        for _ in range(len(getattr(model, "inputs", None) or [None]))
+    ]
     x = x if len(x) > 1 else x[0]
     y = rng.normal(size=(16, 1)).astype("float32")
     model.compile("adam", "mse")
@@ -74,13 +86,21 @@ def saved_in(form: str, model: keras.Model, directory: Path) -> Path:
         with ckptkit.CheckpointManager(directory / "run", {"model": model}) as manager:
             manager.save(1)
         checkpoint = ckptkit.open_run(directory / "run").find()
-        return {"run": directory / "run", "checkpoint of a run": checkpoint.path, "prefix of a run": checkpoint.prefix}[form]
+        return {
+            "run": directory / "run",
+            "checkpoint of a run": checkpoint.path,
+            "prefix of a run": checkpoint.prefix,
+        }[form]
     if form == "prefix":
         return Path(tf.train.Checkpoint(model=model).write(str(directory / "prefix")))
     if form == "root":
         return Path(tf.train.Checkpoint(model).write(str(directory / "root")))
     if form == "directory":
-        tf.train.CheckpointManager(tf.train.Checkpoint(net=model, step=tf.Variable(1)), str(directory / "checkpoints-of-tf"), max_to_keep=2).save()
+        tf.train.CheckpointManager(
+            tf.train.Checkpoint(net=model, step=tf.Variable(1)),
+            str(directory / "checkpoints-of-tf"),
+            max_to_keep=2,
+        ).save()
         return directory / "checkpoints-of-tf"
     if form == "exported":
         return ckptkit.export_saved_model(model, directory / "export")
@@ -94,8 +114,21 @@ def saved_in(form: str, model: keras.Model, directory: Path) -> Path:
     return directory / "export"
 
 
-FORMS = ["run", "checkpoint of a run", "prefix of a run", "prefix", "root", "directory", "model.keras", "model.weights.h5", "model.h5", "exported",
-         "versions", "keras export", "tf.saved_model.save"]
+FORMS = [
+    "run",
+    "checkpoint of a run",
+    "prefix of a run",
+    "prefix",
+    "root",
+    "directory",
+    "model.keras",
+    "model.weights.h5",
+    "model.h5",
+    "exported",
+    "versions",
+    "keras export",
+    "tf.saved_model.save",
+]
 
 
 @pytest.fixture(scope="package", autouse=True)

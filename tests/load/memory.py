@@ -11,14 +11,18 @@ TENSORS, ELEMENTS = 24, 1_000_000
 
 
 def taken_by_statistics(directory: str) -> tuple[int, int]:
-    """Bytes of memory that `tensors --stats` and `diff --values` take at the most, and bytes of the whole checkpoint."""
+    """Bytes of memory that `tensors --stats` and `diff --values` take at the most, and bytes of the
+    whole checkpoint.
+    """
     import tensorflow as tf
 
     from ckptkit.cli import main
 
     with tf.device("CPU"):
         values = tf.random.normal((ELEMENTS,))
-        prefix = tf.train.Checkpoint(**{f"x{number}": tf.Variable(values) for number in range(TENSORS)}).write(str(Path(directory) / "large"))
+        prefix = tf.train.Checkpoint(
+            **{f"x{number}": tf.Variable(values) for number in range(TENSORS)}
+        ).write(str(Path(directory) / "large"))
         del values
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here

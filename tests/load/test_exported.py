@@ -22,40 +22,69 @@ def data(*shape: int) -> np.ndarray:
 def two_inputs():
     """A model whose inputs' alphabetical order is not theirs, with several outputs."""
     zed, alpha = keras.Input((2,), name="zed"), keras.Input((2,), name="alpha")
-    outputs = {"total": keras.layers.Add()([zed, alpha]), "difference": keras.layers.Subtract()([zed, alpha])}
+    outputs = {
+        "total": keras.layers.Add()([zed, alpha]),
+        "difference": keras.layers.Subtract()([zed, alpha]),
+    }
     return keras.Model([zed, alpha], outputs)
 
 
 @pytest.fixture(scope="module")
 def served(two_inputs, tmp_path_factory):
-    return ckptkit.load_exported(ckptkit.export_saved_model(two_inputs, tmp_path_factory.mktemp("export")))
+    return ckptkit.load_exported(
+        ckptkit.export_saved_model(two_inputs, tmp_path_factory.mktemp("export"))
+    )
 
 
 def test_positional_inputs_have_the_models_order_and_names_work_too(served, two_inputs):
     a, b = data(3, 2), data(3, 2)
     expected = {name: value.numpy() for name, value in two_inputs([a, b]).items()}
-    ways = [served(a, b), served([a, b]), served(zed=a, alpha=b), served(alpha=b, zed=a), served({"alpha": b, "zed": a}), served(a, alpha=b)]
+    ways = [
+        served(a, b),
+        served([a, b]),
+        served(zed=a, alpha=b),
+        served(alpha=b, zed=a),
+        served({"alpha": b, "zed": a}),
+        served(a, alpha=b),
+    ]
     for returned in ways:
         assert returned.keys() == expected.keys()
-        assert all(isinstance(value, np.ndarray) and value.tobytes() == expected[name].tobytes() for name, value in returned.items())
+        assert all(
+            isinstance(value, np.ndarray) and value.tobytes() == expected[name].tobytes()
+            for name, value in returned.items()
+        )
 
 
 def test_inputs_and_outputs_are_described(served):
     text = repr(served)
-    assert "serving_default(zed: (?, 2) float32, alpha: (?, 2) float32) -> difference: (?, 2) float32, total: (?, 2) float32" in text
+    assert (
+        "serving_default(zed: (?, 2) float32, alpha: (?, 2) float32) -> difference: (?, 2) "
+        "float32, total: (?, 2) float32" in text
+    )
     assert served.signatures["serving_default"].inputs["zed"].shape == (None, 2)
 
 
-@pytest.mark.parametrize(("positional", "named", "said"), [
-    ([], {"zed": data(1, 2)}, ["missing 'alpha'", "zed: (?, 2) float32"]),
-    ([], {"zed": data(1, 2), "alpha": data(1, 2), "beta": data(1, 2)}, ["unknown 'beta'", "alpha: (?, 2) float32"]),
-    ([data(1, 2)], {"zed": data(1, 2), "alpha": data(1, 2)}, ["by position and by name 'zed'"]),
-    ([data(1, 2)] * 3, {}, ["takes 2 inputs", "Received 3"]),
-    ([data(1, 2), data(1, 3)], {}, ["'alpha'", "Expected alpha: (?, 2) float32", "Received (1, 3) float32"]),
-    ([data(1, 2), data(2)], {}, ["Received (2) float32"]),
-    ([data(1, 2), data(1, 2).astype("float64")], {}, ["Expected float32", "Received float64"]),
-    ([data(1, 2), [["a", "b"]]], {}, ["does not become one"]),
-])
+@pytest.mark.parametrize(
+    ("positional", "named", "said"),
+    [
+        ([], {"zed": data(1, 2)}, ["missing 'alpha'", "zed: (?, 2) float32"]),
+        (
+            [],
+            {"zed": data(1, 2), "alpha": data(1, 2), "beta": data(1, 2)},
+            ["unknown 'beta'", "alpha: (?, 2) float32"],
+        ),
+        ([data(1, 2)], {"zed": data(1, 2), "alpha": data(1, 2)}, ["by position and by name 'zed'"]),
+        ([data(1, 2)] * 3, {}, ["takes 2 inputs", "Received 3"]),
+        (
+            [data(1, 2), data(1, 3)],
+            {},
+            ["'alpha'", "Expected alpha: (?, 2) float32", "Received (1, 3) float32"],
+        ),
+        ([data(1, 2), data(2)], {}, ["Received (2) float32"]),
+        ([data(1, 2), data(1, 2).astype("float64")], {}, ["Expected float32", "Received float64"]),
+        ([data(1, 2), [["a", "b"]]], {}, ["does not become one"]),
+    ],
+)
 def test_what_does_not_fit_is_said(served, positional, named, said):
     with pytest.raises(ckptkit.ConfigError) as caught:
         served(*positional, **named)
@@ -76,7 +105,9 @@ class Several(tf.Module):
         super().__init__()
         self.factor = tf.Variable(3.0)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], name="zeta"), tf.TensorSpec([], name="beta")])
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], name="zeta"), tf.TensorSpec([], name="beta")]
+    )
     def scale(self, zeta, beta):
         return {"scaled": zeta * self.factor - beta}
 
@@ -87,7 +118,9 @@ class Several(tf.Module):
 
 def test_a_saved_model_of_any_origin(tmp_path):
     module = Several()
-    tf.saved_model.save(module, str(tmp_path / "several"), signatures={"scale": module.scale, "shout": module.shout})
+    tf.saved_model.save(
+        module, str(tmp_path / "several"), signatures={"scale": module.scale, "shout": module.shout}
+    )
     served = ckptkit.load_exported(tmp_path / "several")
     assert served.version is None
     values = served.signatures["scale"](np.array([1, 2], "float32"), np.float32(1))
@@ -105,7 +138,10 @@ def test_the_newest_version_or_the_one_that_is_named(tmp_path):
     (tmp_path / ".writing-11-1").mkdir()
     (tmp_path / "notes").mkdir()
     one = np.ones((1, 1), "float32")
-    assert (ckptkit.load_exported(tmp_path).version, ckptkit.load_exported(tmp_path)(one).item()) == (10, 10.0)
+    assert (
+        ckptkit.load_exported(tmp_path).version,
+        ckptkit.load_exported(tmp_path)(one).item(),
+    ) == (10, 10.0)
     assert ckptkit.load_exported(tmp_path, 2)(one).item() == 2.0
     assert ckptkit.load_exported(tmp_path / "2")(one).item() == 2.0
     with pytest.raises(ckptkit.CheckpointNotFoundError, match=r"no version 3\. There is: 2, 10\."):
@@ -120,7 +156,9 @@ def test_the_newest_version_or_the_one_that_is_named(tmp_path):
         ckptkit.load_exported(tmp_path)
 
 
-@pytest.mark.parametrize("largest", [time.time_ns(), version_directories.MAX_VERSION], ids=["nanoseconds", "the largest"])
+@pytest.mark.parametrize(
+    "largest", [time.time_ns(), version_directories.MAX_VERSION], ids=["nanoseconds", "the largest"]
+)
 def test_what_is_published_is_found_up_to_the_largest_number_there_is(tmp_path, largest):
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
     ckptkit.export_saved_model(model, tmp_path, version=5)
@@ -141,10 +179,14 @@ def test_what_is_published_is_found_up_to_the_largest_number_there_is(tmp_path, 
 
 def test_an_operation_of_a_library_that_is_not_imported(tmp_path):
     """As of tensorflow_text: the model is whole."""
-    path = ckptkit.export_saved_model(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, activation="tanh")]), tmp_path)
+    path = ckptkit.export_saved_model(
+        keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, activation="tanh")]), tmp_path
+    )
     graph = path / "saved_model.pb"
     graph.write_bytes(graph.read_bytes().replace(b"Tanh", b"Tanx"))
-    with pytest.raises(ckptkit.ConfigError, match=r"has the operation 'Tanx', .* import tensorflow_text"):
+    with pytest.raises(
+        ckptkit.ConfigError, match=r"has the operation 'Tanx', .* import tensorflow_text"
+    ):
         ckptkit.load_exported(path)
 
 

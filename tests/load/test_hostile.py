@@ -1,4 +1,6 @@
-"""Files that somebody else has made: a clean error each, nothing run, no memory taken for what is only claimed."""
+"""Files that somebody else has made: a clean error each, nothing run, no memory taken for what is
+only claimed.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,11 @@ from ckptkit.cli import main
 from ckptkit.load import formats, hdf5, model_description
 from tests.load.conftest import bits, network
 
-WAYS = [ckptkit.load_model, lambda path: ckptkit.load_weights(network(), path), lambda path: model_description.describe(formats.recognise(path))]
+WAYS = [
+    ckptkit.load_model,
+    lambda path: ckptkit.load_weights(network(), path),
+    lambda path: model_description.describe(formats.recognise(path)),
+]
 """load_model, load_weights, and what `ckptkit show` asks."""
 
 HUGE = 10**12
@@ -74,7 +80,9 @@ def inside(path, change):
 
 def first_dataset(file):
     found = []
-    file.visititems(lambda name, each: found.append(name) if isinstance(each, h5py.Dataset) else None)
+    file.visititems(
+        lambda name, each: found.append(name) if isinstance(each, h5py.Dataset) else None
+    )
     return found[0]
 
 
@@ -93,7 +101,9 @@ def soft(file):
 def stored_elsewhere(file):
     name = first_dataset(file)
     del file[name]
-    file.create_dataset(name, (4, 6), "float32", external=[("/etc/hostname", 0, h5py.h5f.UNLIMITED)])
+    file.create_dataset(
+        name, (4, 6), "float32", external=[("/etc/hostname", 0, h5py.h5f.UNLIMITED)]
+    )
 
 
 def virtual(file):
@@ -110,9 +120,16 @@ def huge(file):
     file.create_dataset(name, (4, HUGE), "float32", chunks=(4, 1024), compression="gzip")
 
 
-@pytest.mark.parametrize(("change", "said"), [
-    (external, "ExternalLink"), (soft, "SoftLink"), (stored_elsewhere, "values in another file"), (virtual, "values in another file"),
-    (huge, "declares the shape")])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (external, "ExternalLink"),
+        (soft, "SoftLink"),
+        (stored_elsewhere, "values in another file"),
+        (virtual, "values in another file"),
+        (huge, "declares the shape"),
+    ],
+)
 def test_hdf5_that_leads_elsewhere_or_claims_too_much(saved, change, said, capsys):
     path = inside(saved, change)
     for way in WAYS:
@@ -137,7 +154,9 @@ def test_a_lambda_layer_is_not_run(tmp_path, name):
     model = keras.Model(inputs, keras.layers.Lambda(run_me, output_shape=(4,), name="trap")(inputs))
     model.save(tmp_path / name)
     for objects in (None, {"trap": run_me}):
-        with pytest.raises(ckptkit.ConfigError, match=r"Lambda layer 'trap' holds a function.*safe_mode=False"):
+        with pytest.raises(
+            ckptkit.ConfigError, match=r"Lambda layer 'trap' holds a function.*safe_mode=False"
+        ):
             ckptkit.load_model(tmp_path / name, objects)
     assert model_description.describe(formats.recognise(tmp_path / name)).model == "Functional"
 
@@ -175,7 +194,9 @@ def test_a_model_that_is_described_as_huge_is_not_built(tmp_path, where):
         model.save(tmp_path / where)
         with zipfile.ZipFile(tmp_path / where) as zipped:
             config = zipped.read("config.json").decode()
-        path = rewritten(tmp_path / where, **{"config.json": config.replace('"units": 6', f'"units": {HUGE}')})
+        path = rewritten(
+            tmp_path / where, **{"config.json": config.replace('"units": 6', f'"units": {HUGE}')}
+        )
     else:
         model.save(tmp_path / where)
         path = tmp_path / where
@@ -183,13 +204,19 @@ def test_a_model_that_is_described_as_huge_is_not_built(tmp_path, where):
             config = file.attrs["model_config"]
             assert '"units": 6' in config
             file.attrs["model_config"] = config.replace('"units": 6', f'"units": {HUGE}')
-    with little_memory(), pytest.raises(ckptkit.CorruptCheckpointError, match=f"variable of shape \\(4, {HUGE}\\)"):
+    with (
+        little_memory(),
+        pytest.raises(ckptkit.CorruptCheckpointError, match=f"variable of shape \\(4, {HUGE}\\)"),
+    ):
         ckptkit.load_model(path)
 
 
 def test_a_zip_bomb_is_not_unpacked(tmp_path):
     small().save(tmp_path / "model.keras")
-    with zipfile.ZipFile(tmp_path / "model.keras") as old, zipfile.ZipFile(tmp_path / "bomb.keras", "w", zipfile.ZIP_DEFLATED) as new:
+    with (
+        zipfile.ZipFile(tmp_path / "model.keras") as old,
+        zipfile.ZipFile(tmp_path / "bomb.keras", "w", zipfile.ZIP_DEFLATED) as new,
+    ):
         new.writestr("config.json", old.read("config.json"))
         new.writestr("metadata.json", old.read("metadata.json"))
         with new.open("model.weights.h5", "w", force_zip64=True) as inner:
@@ -208,8 +235,17 @@ def test_a_keras_file_that_is_not_whole(tmp_path, missing):
         ckptkit.load_model(path)
 
 
-@pytest.mark.parametrize("content", [
-    b"", b"PK\x03\x04", b"PK\x03\x04 and no more of it", b"\x89HDF\r\n\x1a\n", b"\x89HDF\r\n\x1a\nand no more", b"a text"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"PK\x03\x04",
+        b"PK\x03\x04 and no more of it",
+        b"\x89HDF\r\n\x1a\n",
+        b"\x89HDF\r\n\x1a\nand no more",
+        b"a text",
+    ],
+)
 @pytest.mark.parametrize("name", ["model.keras", "model.h5", "model.weights.h5", "saved_model.pb"])
 def test_what_only_begins_like_a_format(tmp_path, name, content):
     path = tmp_path / "in" / name
@@ -253,8 +289,19 @@ def as_two_bytes(dataset):
     return np.zeros(dataset.shape, "V2")
 
 
-@pytest.mark.parametrize(("number", "other"), [
-    (0, as_records), (0, as_texts), (0, as_fractions), (3, as_records), (3, as_texts), (3, as_two_bytes), (-1, as_records), (-1, as_texts)])
+@pytest.mark.parametrize(
+    ("number", "other"),
+    [
+        (0, as_records),
+        (0, as_texts),
+        (0, as_fractions),
+        (3, as_records),
+        (3, as_texts),
+        (3, as_two_bytes),
+        (-1, as_records),
+        (-1, as_texts),
+    ],
+)
 def test_an_optimizers_state_of_another_kind(compiled, number, other):
     with h5py.File(compiled, "r+") as file:
         group = file["optimizer_weights"]
@@ -263,7 +310,10 @@ def test_an_optimizers_state_of_another_kind(compiled, number, other):
         del group[name]
         group[name] = values
     assigned = []
-    with _watched(assigned), pytest.raises(ckptkit.CorruptCheckpointError, match=f"{name} has values of the type"):
+    with (
+        _watched(assigned),
+        pytest.raises(ckptkit.CorruptCheckpointError, match=f"{name} has values of the type"),
+    ):
         ckptkit.load_model(compiled)
     assert not assigned, "all or nothing"
 
@@ -271,20 +321,26 @@ def test_an_optimizers_state_of_another_kind(compiled, number, other):
 @contextmanager
 def _watched(assigned):
     """Notes what is assigned to variables of an optimizer."""
+
     class Watched(keras.optimizers.Adam):
         def build(self, variables):
             super().build(variables)
             for variable in self.variables:
                 variable.assign = assigned.append
 
-    plain, keras.optimizers.deserialize = keras.optimizers.deserialize, lambda config: Watched.from_config(plain(config).get_config())
+    plain, keras.optimizers.deserialize = (
+        keras.optimizers.deserialize,
+        lambda config: Watched.from_config(plain(config).get_config()),
+    )
     try:
         yield
     finally:
         keras.optimizers.deserialize = plain
 
 
-@pytest.mark.parametrize("optimizer", [None, "missing", 3, [], {}, {"class_name": None, "config": {}}])
+@pytest.mark.parametrize(
+    "optimizer", [None, "missing", 3, [], {}, {"class_name": None, "config": {}}]
+)
 def test_arguments_of_compile_without_an_optimizer(compiled, optimizer):
     with h5py.File(compiled, "r+") as file:
         training = json.loads(file.attrs["training_config"])
@@ -292,11 +348,16 @@ def test_arguments_of_compile_without_an_optimizer(compiled, optimizer):
         if optimizer == "missing":
             del training["optimizer_config"]
         file.attrs["training_config"] = json.dumps(training)
-    with pytest.raises(ckptkit.CorruptCheckpointError, match=r"compiled, and not with which optimizer.*load_weights"):
+    with pytest.raises(
+        ckptkit.CorruptCheckpointError,
+        match=r"compiled, and not with which optimizer.*load_weights",
+    ):
         ckptkit.load_model(compiled)
 
 
-@pytest.mark.parametrize("names", [3, b"adam/iteration", [1.5, 2.5], h5py.Empty("f4"), [[b"a", b"b"]]])
+@pytest.mark.parametrize(
+    "names", [3, b"adam/iteration", [1.5, 2.5], h5py.Empty("f4"), [[b"a", b"b"]]]
+)
 def test_an_optimizers_state_under_no_names(compiled, names):
     with h5py.File(compiled, "r+") as file:
         file["optimizer_weights"].attrs["weight_names"] = names
@@ -307,7 +368,11 @@ def test_an_optimizers_state_under_no_names(compiled, names):
 @pytest.mark.parametrize("missing", ["dataset", "group"])
 def test_an_optimizers_state_that_leads_elsewhere(compiled, missing):
     with h5py.File(compiled, "r+") as file:
-        name = "optimizer_weights" + ("/" + hdf5.names(file["optimizer_weights"], "weight_names")[2] if missing == "dataset" else "")
+        name = "optimizer_weights" + (
+            "/" + hdf5.names(file["optimizer_weights"], "weight_names")[2]
+            if missing == "dataset"
+            else ""
+        )
         del file[name]
         file[name] = h5py.SoftLink("/elsewhere")
     with pytest.raises(ckptkit.CorruptCheckpointError, match="SoftLink"):
@@ -323,17 +388,21 @@ def test_an_optimizers_state_in_other_widths_is_taken(trained, compiled):
             del group[name]
             group[name] = values.astype("i4" if values.dtype.kind == "i" else "f8")
     again = ckptkit.load_model(compiled)
-    assert [value.numpy().tobytes() for value in again.optimizer.variables] == [value.numpy().tobytes() for value in trained[0].optimizer.variables]
+    assert [value.numpy().tobytes() for value in again.optimizer.variables] == [
+        value.numpy().tobytes() for value in trained[0].optimizer.variables
+    ]
 
 
 def test_cut_off_and_flipped_files_are_an_error_or_the_same(saved):
-    """Wherever a file is cut off, and whichever bit is flipped: an error of ours, or a model; never another error."""
+    """Wherever a file is cut off, and whichever bit is flipped: an error of ours, or a model; never
+    another error.
+    """
     whole = saved.read_bytes()
     rng = random.Random()
     for number in range(24):
         content = bytearray(whole)
         if number % 2:
-            del content[rng.randrange(len(content)):]
+            del content[rng.randrange(len(content)) :]
         else:
             content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
         saved.write_bytes(content)
@@ -360,7 +429,11 @@ def test_a_damaged_tensorflow_checkpoint_assigns_nothing(tmp_path, part):
 
 def test_a_damaged_saved_model(tmp_path):
     small().export(tmp_path / "export", verbose=False)
-    for name in ("saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"):
+    for name in (
+        "saved_model.pb",
+        "variables/variables.index",
+        "variables/variables.data-00000-of-00001",
+    ):
         copy = tmp_path / "copy"
         shutil.copytree(tmp_path / "export", copy)
         (copy / name).write_bytes((copy / name).read_bytes()[:-30])
@@ -371,7 +444,11 @@ def test_a_damaged_saved_model(tmp_path):
 
 @pytest.mark.parametrize("source", [None, 3, "", "a\0b", "gs://bucket/model.keras", b"model"])
 def test_what_is_no_path(source):
-    for call in (ckptkit.load_model, ckptkit.load_exported, lambda path: ckptkit.load_weights(small(), path)):
+    for call in (
+        ckptkit.load_model,
+        ckptkit.load_exported,
+        lambda path: ckptkit.load_weights(small(), path),
+    ):
         with pytest.raises(ckptkit.ConfigError):
             call(source)
 

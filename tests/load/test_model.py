@@ -19,22 +19,32 @@ from tests.load.conftest import Blocks, bits, network, saved_in, trained
 
 def data(rows: int = 24) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(8)
-    return rng.normal(size=(rows, 4)).astype("float32"), rng.normal(size=(rows, 2)).astype("float32")
+    return rng.normal(size=(rows, 4)).astype("float32"), rng.normal(size=(rows, 2)).astype(
+        "float32"
+    )
 
 
 def fit(model: keras.Model, *callbacks: keras.callbacks.Callback, epochs: int = 1) -> None:
-    model.fit(*data(), epochs=epochs, batch_size=4, shuffle=False, verbose=0, callbacks=list(callbacks))
+    model.fit(
+        *data(), epochs=epochs, batch_size=4, shuffle=False, verbose=0, callbacks=list(callbacks)
+    )
 
 
 def everything(model: keras.Model) -> list[bytes]:
     """Weights, random states of layers, the optimizer."""
-    return [variable.numpy().tobytes() for variable in (*model.variables, *model.optimizer.variables)]
+    return [
+        variable.numpy().tobytes() for variable in (*model.variables, *model.optimizer.variables)
+    ]
 
 
 def compiled(kind: str = "sequential") -> keras.Model:
     model = network(kind=kind)
     schedule = keras.optimizers.schedules.ExponentialDecay(0.01, 5, 0.9)
-    model.compile(keras.optimizers.AdamW(schedule, weight_decay=0.02, clipnorm=1.5), keras.losses.Huber(0.3), metrics=["mae"])
+    model.compile(
+        keras.optimizers.AdamW(schedule, weight_decay=0.02, clipnorm=1.5),
+        keras.losses.Huber(0.3),
+        metrics=["mae"],
+    )
     return model
 
 
@@ -51,9 +61,13 @@ def test_training_goes_on_with_the_same_bits(tmp_path, form, caplog):
     keras.layers.Dense(1)
     with caplog.at_level("WARNING", logger="ckptkit"):
         again = ckptkit.load_model(source)
-    if form == "model.keras":  # which has neither the states of dropout nor all arguments of the loss
+    if (
+        form == "model.keras"
+    ):  # which has neither the states of dropout nor all arguments of the loss
         assert "which delta the loss Huber had" in caplog.text
-        again.layers[2].layers[1].seed_generator.state.assign(model.layers[2].layers[1].seed_generator.state)
+        again.layers[2].layers[1].seed_generator.state.assign(
+            model.layers[2].layers[1].seed_generator.state
+        )
         again.compile(again.optimizer, keras.losses.Huber(0.3))
     assert everything(again) == everything(model)
     fit(model)
@@ -74,8 +88,17 @@ def test_the_weights_are_those_that_training_ended_with(tmp_path):
 def test_latest_best_and_a_step(tmp_path):
     model = compiled()
     seen = {}
-    record = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.update({6 * (epoch + 1): (logs["loss"], bits(model))}))
-    fit(model, record, ckptkit.CheckpointCallback(tmp_path / "run", save=ckptkit.EveryNEpochs(1), keep=ckptkit.KeepLatest(9), export=False), epochs=3)
+    record = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: seen.update({6 * (epoch + 1): (logs["loss"], bits(model))})
+    )
+    fit(
+        model,
+        record,
+        ckptkit.CheckpointCallback(
+            tmp_path / "run", save=ckptkit.EveryNEpochs(1), keep=ckptkit.KeepLatest(9), export=False
+        ),
+        epochs=3,
+    )
     best = min(seen, key=lambda step: seen[step][0])
     for asked, step in ((6, 6), (12, 12), ("latest", 18), ("best", best), (None, 18)):
         assert bits(ckptkit.load_model(tmp_path / "run", step=asked)) == seen[step][1]
@@ -114,13 +137,18 @@ def test_a_damaged_newest_is_passed_over_aloud(tmp_path, caplog):
 
 def test_several_models_of_a_run(tmp_path):
     first, second, third = network(2), network(3), network(3)
-    with ckptkit.CheckpointManager(tmp_path / "run", {"g": first, "d": second, "e": third}) as manager:
+    with ckptkit.CheckpointManager(
+        tmp_path / "run", {"g": first, "d": second, "e": third}
+    ) as manager:
         manager.save(1)
     assert bits(ckptkit.load_model(tmp_path / "run", name="d")) == bits(second)
     fresh = network(2)
     ckptkit.load_weights(fresh, tmp_path / "run")  # only one has this form
     assert bits(fresh) == bits(first)
-    for call in (lambda: ckptkit.load_model(tmp_path / "run"), lambda: ckptkit.load_weights(network(3), tmp_path / "run")):
+    for call in (
+        lambda: ckptkit.load_model(tmp_path / "run"),
+        lambda: ckptkit.load_weights(network(3), tmp_path / "run"),
+    ):
         with pytest.raises(ckptkit.ConfigError, match=r"several models \('g', 'd', 'e'\).*name="):
             call()
     fresh = network(3)
@@ -130,8 +158,14 @@ def test_several_models_of_a_run(tmp_path):
         ckptkit.load_model(tmp_path / "run", name="f")
 
 
-@pytest.mark.parametrize(("loss", "metrics"), [
-    ("mse", ["mae"]), ("huber", [keras.metrics.MeanSquaredError()]), (keras.losses.LogCosh(), ["mape", "mse"])])
+@pytest.mark.parametrize(
+    ("loss", "metrics"),
+    [
+        ("mse", ["mae"]),
+        ("huber", [keras.metrics.MeanSquaredError()]),
+        (keras.losses.LogCosh(), ["mape", "mse"]),
+    ],
+)
 def test_an_h5_file_of_any_loss_is_trained_on(tmp_path, loss, metrics):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss, metrics=metrics)
@@ -146,27 +180,62 @@ def test_an_h5_file_of_any_loss_is_trained_on(tmp_path, loss, metrics):
 
 
 OF_KERAS_2 = {
-    "loss": {"class_name": "Huber", "config": {"reduction": "auto", "name": "huber_loss", "delta": 0.5, "fn": "huber"}},
-    "metrics": [[{"class_name": "MeanMetricWrapper", "config": {"name": "mae", "dtype": "float32", "fn": "mean_absolute_error"}}]],
-    "weighted_metrics": None, "loss_weights": None,
-    "optimizer_config": {"class_name": "Custom>SGD", "config": {
-        "name": "SGD", "weight_decay": None, "clipnorm": 1.5, "global_clipnorm": None, "clipvalue": None, "use_ema": False, "ema_momentum": 0.99,
-        "ema_overwrite_frequency": None, "jit_compile": False, "is_legacy_optimizer": False, "learning_rate": 0.25, "momentum": 0.9,
-        "nesterov": False}}}
+    "loss": {
+        "class_name": "Huber",
+        "config": {"reduction": "auto", "name": "huber_loss", "delta": 0.5, "fn": "huber"},
+    },
+    "metrics": [
+        [
+            {
+                "class_name": "MeanMetricWrapper",
+                "config": {"name": "mae", "dtype": "float32", "fn": "mean_absolute_error"},
+            }
+        ]
+    ],
+    "weighted_metrics": None,
+    "loss_weights": None,
+    "optimizer_config": {
+        "class_name": "Custom>SGD",
+        "config": {
+            "name": "SGD",
+            "weight_decay": None,
+            "clipnorm": 1.5,
+            "global_clipnorm": None,
+            "clipvalue": None,
+            "use_ema": False,
+            "ema_momentum": 0.99,
+            "ema_overwrite_frequency": None,
+            "jit_compile": False,
+            "is_legacy_optimizer": False,
+            "learning_rate": 0.25,
+            "momentum": 0.9,
+            "nesterov": False,
+        },
+    },
+}
 """What Keras 2 writes into an .h5 file; taken from one of tf_keras 2.21."""
 
 
 def test_an_h5_file_that_keras_2_has_written_is_trained_on(tmp_path):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
-    model.compile(keras.optimizers.SGD(0.25, momentum=0.9, clipnorm=1.5), keras.losses.Huber(delta=0.5), metrics=["mae"])
+    model.compile(
+        keras.optimizers.SGD(0.25, momentum=0.9, clipnorm=1.5),
+        keras.losses.Huber(delta=0.5),
+        metrics=["mae"],
+    )
     model.save(tmp_path / "model.h5")
     with h5py.File(tmp_path / "model.h5", "r+") as file:
-        file.attrs["keras_version"], file.attrs["training_config"] = "2.15.0", json.dumps(OF_KERAS_2)
+        file.attrs["keras_version"], file.attrs["training_config"] = (
+            "2.15.0",
+            json.dumps(OF_KERAS_2),
+        )
     again = ckptkit.load_model(tmp_path / "model.h5")
     fit(model)
     fit(again)
     assert everything(again) == everything(model)
-    assert again.evaluate(*data(), verbose=0, return_dict=True) == model.evaluate(*data(), verbose=0, return_dict=True)
+    assert again.evaluate(*data(), verbose=0, return_dict=True) == model.evaluate(
+        *data(), verbose=0, return_dict=True
+    )
 
 
 # -- what cannot be built says what is missing
@@ -189,14 +258,26 @@ def unbuildable(why: str) -> keras.Model:
         model(np.zeros((1, 4), "float32"))
         return model
     if why == "lambda":
-        return keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: x * 2, name="twice"), keras.layers.Dense(2)])
+        return keras.Sequential(
+            [
+                keras.Input((4,)),
+                keras.layers.Lambda(lambda x: x * 2, name="twice"),
+                keras.layers.Dense(2),
+            ]
+        )
     words = keras.layers.StringLookup(output_mode="multi_hot")
     words.adapt(["a", "b", "c"])
     return keras.Sequential([keras.Input((1,), dtype="string"), words, keras.layers.Dense(2)])
 
 
-@pytest.mark.parametrize(("why", "said"), [
-    ("no get_config", "NoConfig"), ("lambda", "its Lambda layer 'twice' holds a function"), ("learnt", "has learnt \\(adapt\\)")])
+@pytest.mark.parametrize(
+    ("why", "said"),
+    [
+        ("no get_config", "NoConfig"),
+        ("lambda", "its Lambda layer 'twice' holds a function"),
+        ("learnt", "has learnt \\(adapt\\)"),
+    ],
+)
 def test_what_is_no_data_is_not_stored_and_said(tmp_path, why, said):
     model = unbuildable(why)
     with ckptkit.CheckpointManager(tmp_path / "run", {"model": model}) as manager:
@@ -242,17 +323,23 @@ def test_one_file_for_all_attempts_with_one_architecture(tmp_path):
 
 def test_what_changes_in_a_run_is_stored_again(tmp_path):
     model = compiled()
-    with ckptkit.CheckpointManager(tmp_path / "run", {"model": model}, background=False, keep=ckptkit.KeepLatest(5)) as manager:
+    with ckptkit.CheckpointManager(
+        tmp_path / "run", {"model": model}, background=False, keep=ckptkit.KeepLatest(5)
+    ) as manager:
         manager.save(1)
         model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
         model.optimizer.build(model.trainable_variables)
         manager.save(2)
-    assert [type(ckptkit.load_model(tmp_path / "run", step=step).optimizer).__name__ for step in (1, 2)] == ["AdamW", "SGD"]
+    assert [
+        type(ckptkit.load_model(tmp_path / "run", step=step).optimizer).__name__ for step in (1, 2)
+    ] == ["AdamW", "SGD"]
 
 
 def test_a_disk_that_refuses_it_costs_no_checkpoint(tmp_path):
     files = FaultyFiles()
-    manager = ckptkit.CheckpointManager(tmp_path / "run", {"model": network()}, background=False, files=files)
+    manager = ckptkit.CheckpointManager(
+        tmp_path / "run", {"model": network()}, background=False, files=files
+    )
     manager.restore_or_initialize()
     files.fail(28, when=lambda step: "architecture" in str(step))
     manager.save(1)

@@ -29,7 +29,14 @@ def model():
     return trained(network())
 
 
-@pytest.mark.parametrize("form", [form for form in FORMS if form not in ("run", "checkpoint of a run", "prefix of a run", "root", "exported")])
+@pytest.mark.parametrize(
+    "form",
+    [
+        form
+        for form in FORMS
+        if form not in ("run", "checkpoint of a run", "prefix of a run", "root", "exported")
+    ],
+)
 def test_every_format_is_recognised_and_its_variables_are_told(model, tmp_path, form, capsys):
     source = saved_in(form, model, tmp_path)
     found = printed("show", shown(capsys, source, "--json"))
@@ -45,12 +52,24 @@ def test_every_format_is_recognised_and_its_variables_are_told(model, tmp_path, 
     if form == "versions":
         assert found["published"] == [int(next(source.glob("[0-9]*")).name)]
     values = printed("tensors", listed(capsys, source, "--stats", "--json"))["tensors"]
-    told = [(tuple(each["shape"]), each["statistics"]["min"], each["statistics"]["max"]) for each in values if each["part"] == "weights"]
+    told = [
+        (tuple(each["shape"]), each["statistics"]["min"], each["statistics"]["max"])
+        for each in values
+        if each["part"] == "weights"
+    ]
     for weight in model.weights:
-        assert (tuple(weight.shape), float(weight.numpy().min()), float(weight.numpy().max())) in told, weight.path
+        assert (
+            tuple(weight.shape),
+            float(weight.numpy().min()),
+            float(weight.numpy().max()),
+        ) in told, weight.path
     parts = Counter(each["part"] for each in values)
-    assert parts["optimizer"] == (0 if form in ("versions", "keras export") else len(model.optimizer.variables))
-    assert parts["weights"] - (form == "directory") == len(model.weights)  # in the directory there is a counter of the program's own
+    assert parts["optimizer"] == (
+        0 if form in ("versions", "keras export") else len(model.optimizer.variables)
+    )
+    assert parts["weights"] - (form == "directory") == len(
+        model.weights
+    )  # in the directory there is a counter of the program's own
     text = shown(capsys, source)
     assert f"{len(found['variables'])} variables" in text
     assert str(found["path"]) in text
@@ -75,11 +94,15 @@ def test_a_version_by_its_number(model, tmp_path, capsys):
 
 def test_nothing_is_run(tmp_path, capsys):
     """Not even what loading would refuse."""
-    keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: x * 2), keras.layers.Dense(2)]).save(tmp_path / "code.keras")
+    keras.Sequential(
+        [keras.Input((4,)), keras.layers.Lambda(lambda x: x * 2), keras.layers.Dense(2)]
+    ).save(tmp_path / "code.keras")
     assert "Sequential" in shown(capsys, tmp_path / "code.keras")
 
 
-@pytest.mark.parametrize(("name", "code"), [("notes.txt", 10), ("model.keras", 3), ("weights.h5", 3)])
+@pytest.mark.parametrize(
+    ("name", "code"), [("notes.txt", 10), ("model.keras", 3), ("weights.h5", 3)]
+)
 def test_what_is_nothing_of_it(tmp_path, name, code, capsys):
     (tmp_path / name).write_bytes(b"nothing of the kind")
     assert main(["show", str(tmp_path / name)]) == code

@@ -22,29 +22,51 @@ from ckptkit.load.keras_archive import check_archive
 from ckptkit.load.tf_checksums import check_sums
 from tests.cli.test_tree import HDF5, keras
 
-HELD = {"w": tf.float32, "b": tf.bfloat16, "n": tf.int64, "s": tf.string, "flag": tf.bool, "z": tf.complex64}
+HELD = {
+    "w": tf.float32,
+    "b": tf.bfloat16,
+    "n": tf.int64,
+    "s": tf.string,
+    "flag": tf.bool,
+    "z": tf.complex64,
+}
 
 
 def values(rng: np.random.Generator) -> dict[str, Any]:
     """A value of each kind; strings have lengths, which the format stores among the bytes."""
-    return {"w": rng.normal(size=(7, 11)).astype("float32"), "b": tf.cast(rng.normal(size=(5,)), tf.bfloat16), "n": rng.integers(0, 2**40, size=(3,)),
-            "s": [rng.bytes(n) for n in (0, 1, 40)], "flag": True, "z": tf.complex(*rng.normal(size=(2, 3)).astype("float32"))}
+    return {
+        "w": rng.normal(size=(7, 11)).astype("float32"),
+        "b": tf.cast(rng.normal(size=(5,)), tf.bfloat16),
+        "n": rng.integers(0, 2**40, size=(3,)),
+        "s": [rng.bytes(n) for n in (0, 1, 40)],
+        "flag": True,
+        "z": tf.complex(*rng.normal(size=(2, 3)).astype("float32")),
+    }
 
 
 def saved(prefix: Path, seed: int) -> dict[str, Any]:
     """A checkpoint of TensorFlow's own; returns what is in it, as bytes."""
     prefix.parent.mkdir(parents=True, exist_ok=True)
     held = values(np.random.default_rng(seed))
-    tf.raw_ops.SaveV2(prefix=str(prefix), tensor_names=list(held), shape_and_slices=[""] * len(held),
-                      tensors=[tf.constant(value, HELD[name]) for name, value in held.items()])
+    tf.raw_ops.SaveV2(
+        prefix=str(prefix),
+        tensor_names=list(held),
+        shape_and_slices=[""] * len(held),
+        tensors=[tf.constant(value, HELD[name]) for name, value in held.items()],
+    )
     return read(prefix)
 
 
 def read(prefix: Path) -> dict[str, Any]:
     """Every tensor as plain TensorFlow reads it."""
     reader = tf.train.load_checkpoint(str(prefix))
-    return {name: (reader.get_variable_to_dtype_map()[name].name, np.asarray(reader.get_tensor(name)).tolist())
-            for name in reader.get_variable_to_shape_map()}
+    return {
+        name: (
+            reader.get_variable_to_dtype_map()[name].name,
+            np.asarray(reader.get_tensor(name)).tolist(),
+        )
+        for name in reader.get_variable_to_shape_map()
+    }
 
 
 @pytest.fixture
@@ -78,7 +100,9 @@ def test_a_good_one(prefix):
 def test_a_flipped_bit_in_any_byte_of_the_data_is_found(prefix, seed, bits):
     path, chance = data(prefix), random.Random(seed)
     good = path.read_bytes()
-    for place in [8 * byte + bit for byte in range(len(good)) for bit in chance.sample(range(8), bits)]:
+    for place in [
+        8 * byte + bit for byte in range(len(good)) for bit in chance.sample(range(8), bits)
+    ]:
         bad = bytearray(good)
         bad[place // 8] ^= 1 << place % 8
         path.write_bytes(bytes(bad))
@@ -122,9 +146,16 @@ def test_a_shard_that_is_missing_and_slices_of_one_tensor(tmp_path, seed):
     parts = []
     for number, rows in enumerate((slice(0, 3), slice(3, 6))):
         parts.append(str(tmp_path / f"part-{number}"))
-        tf.raw_ops.SaveV2(prefix=parts[-1], tensor_names=["table"], shape_and_slices=[f"6 4 {rows.start},3:0,4"], tensors=[whole[rows]])
+        tf.raw_ops.SaveV2(
+            prefix=parts[-1],
+            tensor_names=["table"],
+            shape_and_slices=[f"6 4 {rows.start},3:0,4"],
+            tensors=[whole[rows]],
+        )
     prefix = tmp_path / "sharded-3"
-    tf.raw_ops.MergeV2Checkpoints(checkpoint_prefixes=parts, destination_prefix=str(prefix), delete_old_dirs=False)
+    tf.raw_ops.MergeV2Checkpoints(
+        checkpoint_prefixes=parts, destination_prefix=str(prefix), delete_old_dirs=False
+    )
     shards = sorted(tmp_path.glob("sharded-3.data-*"))
     assert len(shards) == 2
     assert check_sums(prefix).damaged == {}
@@ -178,16 +209,30 @@ def test_every_way_to_name_it(prefix, command, seed):
     for step in (8, 12):
         saved(prefix.with_name(f"model-{step}"), seed)
     (prefix.parent / "checkpoint").write_text('model_checkpoint_path: "model-8"\n')
-    for arguments, names in [(["old/model-7"], ["model-7"]), (["old/model-7.index"], ["model-7"]), (["old"], ["model-8"]),
-                             (["old", "latest"], ["model-8"]), (["old", "12"], ["model-12"]), (["old", "--all"], ["model-7", "model-8", "model-12"])]:
+    for arguments, names in [
+        (["old/model-7"], ["model-7"]),
+        (["old/model-7.index"], ["model-7"]),
+        (["old"], ["model-8"]),
+        (["old", "latest"], ["model-8"]),
+        (["old", "12"], ["model-12"]),
+        (["old", "--all"], ["model-7", "model-8", "model-12"]),
+    ]:
         code, out, err = command(*arguments)
         assert (code, err) == (0, "")
-        assert [line.split(":")[0] for line in out.splitlines() if ": good (6 tensors, " in line] == names
+        assert [
+            line.split(":")[0] for line in out.splitlines() if ": good (6 tensors, " in line
+        ] == names
     assert command("old", "--all")[1].endswith("3 checkpoints, none damaged\n")
     (prefix.parent / "checkpoint").unlink()
     assert command("old")[0] == 2, "nobody knows which is the newest"
     assert command("old", "12")[0] == command("old", "--all")[0] == 0
-    for arguments, code in [(["old", "5"], 1), (["old/model-7", "7"], 2), (["old/model-7", "--all"], 2), (["old", "best"], 2), (["nothing"], 10)]:
+    for arguments, code in [
+        (["old", "5"], 1),
+        (["old/model-7", "7"], 2),
+        (["old/model-7", "--all"], 2),
+        (["old", "best"], 2),
+        (["nothing"], 10),
+    ]:
         assert command(*arguments)[0] == code, arguments
 
 
@@ -201,7 +246,12 @@ def test_what_is_damaged_is_named(prefix, command, seed):
     assert code == 3
     assert (found["run"], found["path"], found["bad"]) == (None, "old", 1)
     first, second = found["checkpoints"]
-    assert (first["name"], first["step"], first["damage"], sorted(first["damaged_tensors"])) == ("model-7", 7, "digest", sorted(HELD))
+    assert (first["name"], first["step"], first["damage"], sorted(first["damaged_tensors"])) == (
+        "model-7",
+        7,
+        "digest",
+        sorted(HELD),
+    )
     assert (second["problem"], second["attempt"], second["damaged_tensors"]) == (None, None, [])
     code, out, _ = command("old/model-7")
     assert code == 3
@@ -280,7 +330,10 @@ def test_a_changed_byte_of_a_file_of_keras_is_damage_or_nothing(tmp_path, seed, 
     """Such as the number of a way of compression that is not the file's."""
     path, chance = tmp_path / "m.keras", random.Random(seed)
     refused = b"\0\0\5\0" + b"\xff" * 5  # where LZMA has its options
-    content = {"config.json": b"{" + b" " * 60 + b"}", "model.weights.h5": refused + chance.randbytes(90)}
+    content = {
+        "config.json": b"{" + b" " * 60 + b"}",
+        "model.weights.h5": refused + chance.randbytes(90),
+    }
     with zipfile.ZipFile(path, "w", way) as archive:
         for name, text in content.items():
             archive.writestr(name, text)
@@ -289,7 +342,10 @@ def test_a_changed_byte_of_a_file_of_keras_is_damage_or_nothing(tmp_path, seed, 
     assert 0 < sum(told) <= path.stat().st_size
     good = path.read_bytes()
     methods = [place + 10 for place in range(len(good)) if good.startswith(b"PK\x01\x02", place)]
-    for place, value in [*((place, chance.randrange(256)) for place in range(len(good))), *itertools.product(methods, (8, 12, 14))]:
+    for place, value in [
+        *((place, chance.randrange(256)) for place in range(len(good))),
+        *itertools.product(methods, (8, 12, 14)),
+    ]:
         bad = bytearray(good)
         bad[place] = value
         path.write_bytes(bytes(bad))

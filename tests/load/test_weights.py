@@ -26,13 +26,23 @@ def saved(tmp_path_factory):
     return get
 
 
-SHORT = {"sequential": ["run", "versions", "root", "directory", "model.h5"], "subclassed": ["prefix", "model.keras", "tf.saved_model.save"],
-         "functional": ["checkpoint of a run", "prefix of a run", "model.weights.h5", "keras export"]}
-"""Each format once, with the kind of model that it finds hardest; the long suite has all of each."""
+SHORT = {
+    "sequential": ["run", "versions", "root", "directory", "model.h5"],
+    "subclassed": ["prefix", "model.keras", "tf.saved_model.save"],
+    "functional": ["checkpoint of a run", "prefix of a run", "model.weights.h5", "keras export"],
+}
+"""Each format once, with the kind of model that it finds hardest; the long suite has all of each.
+"""
 
 
-@pytest.mark.parametrize(("form", "kind"), [
-    pytest.param(form, kind, marks=[] if form in SHORT[kind] else [pytest.mark.long]) for kind in SHORT for form in FORMS])
+@pytest.mark.parametrize(
+    ("form", "kind"),
+    [
+        pytest.param(form, kind, marks=[] if form in SHORT[kind] else [pytest.mark.long])
+        for kind in SHORT
+        for form in FORMS
+    ],
+)
 def test_every_format_brings_the_same_bits_back(saved, form, kind):
     if (form, kind) == ("model.h5", "subclassed"):
         pytest.skip("Keras does not write it")
@@ -48,7 +58,13 @@ def test_every_format_brings_the_same_bits_back(saved, form, kind):
 
 def named(*names: str, head: int = 2) -> keras.Model:
     """Layers of one form, told apart by their names alone."""
-    return keras.Sequential([keras.Input((3,)), *(keras.layers.Dense(3, name=name) for name in names), keras.layers.Dense(head, name="head")])
+    return keras.Sequential(
+        [
+            keras.Input((3,)),
+            *(keras.layers.Dense(3, name=name) for name in names),
+            keras.layers.Dense(head, name="head"),
+        ]
+    )
 
 
 def values(model: keras.Model, layer: str) -> list[bytes]:
@@ -77,7 +93,10 @@ def test_a_new_head_keeps_its_own_weights(tmp_path, form):
     source = saved_in(form, saved, tmp_path)
     model = named("a", "b", head=5)
     before, head = bits(model), values(model, "head")
-    with pytest.raises(ckptkit.IncompatibleStateError, match=r"(?s)Nothing was assigned.*shape.*head.*\(3, 2\) float32.*\(3, 5\) float32") as caught:
+    with pytest.raises(
+        ckptkit.IncompatibleStateError,
+        match=r"(?s)Nothing was assigned.*shape.*head.*\(3, 2\) float32.*\(3, 5\) float32",
+    ) as caught:
         ckptkit.load_weights(model, source)
     assert "strict=False" in str(caught.value)
     assert bits(model) == before
@@ -96,7 +115,9 @@ def test_more_and_fewer_layers_are_told(tmp_path, form):
     for names, kind, told in ((("a", "b", "new"), "extra", "new"), (("a",), "missing", "b")):
         model = named(*names)
         before = bits(model)
-        with pytest.raises(ckptkit.IncompatibleStateError, match=f"(?s)Nothing was assigned.*{kind}.*{told}"):
+        with pytest.raises(
+            ckptkit.IncompatibleStateError, match=f"(?s)Nothing was assigned.*{kind}.*{told}"
+        ):
             ckptkit.load_weights(model, source)
         assert bits(model) == before
         report = ckptkit.load_weights(model, source, strict=False)
@@ -165,7 +186,9 @@ def test_an_assignment_that_fails_leaves_all_as_it_was(tmp_path, monkeypatch):
 
 def test_one_of_several_models_in_a_checkpoint(tmp_path):
     generator, twin, other = named("a"), named("a"), named("a", "b")
-    prefix = tf.train.Checkpoint(generator=generator, twin=twin, other=other).write(str(tmp_path / "gan"))
+    prefix = tf.train.Checkpoint(generator=generator, twin=twin, other=other).write(
+        str(tmp_path / "gan")
+    )
     model = named("a", "b")
     ckptkit.load_weights(model, prefix)
     assert bits(model) == bits(other)
@@ -174,15 +197,23 @@ def test_one_of_several_models_in_a_checkpoint(tmp_path):
         ckptkit.load_weights(model, prefix)
     ckptkit.load_weights(model, prefix, name="twin")
     assert bits(model) == bits(twin)
-    with pytest.raises(ckptkit.CheckpointNotFoundError, match=r"nothing called 'nobody'.*'generator'"):
+    with pytest.raises(
+        ckptkit.CheckpointNotFoundError, match=r"nothing called 'nobody'.*'generator'"
+    ):
         ckptkit.load_weights(model, prefix, name="nobody")
 
 
 def test_weights_as_keras_2_called_them(tmp_path):
-    """`model.save_weights(prefix)` of Keras 2: objects by the number among the layers that have weights."""
+    """`model.save_weights(prefix)` of Keras 2: objects by the number among the layers that have
+    weights.
+    """
     weights = [tf.Variable(tf.random.normal(shape)) for shape in ((3, 3), (3,), (3, 2), (2,))]
-    layers = [tf.train.Checkpoint(kernel=weights[number], bias=weights[number + 1]) for number in (0, 2)]
-    prefix = tf.train.Checkpoint(**{f"layer_with_weights-{number}": layer for number, layer in enumerate(layers)}).write(str(tmp_path / "old"))
+    layers = [
+        tf.train.Checkpoint(kernel=weights[number], bias=weights[number + 1]) for number in (0, 2)
+    ]
+    prefix = tf.train.Checkpoint(
+        **{f"layer_with_weights-{number}": layer for number, layer in enumerate(layers)}
+    ).write(str(tmp_path / "old"))
     model = named("a")
     ckptkit.load_weights(model, prefix)
     assert bits(model) == [weight.numpy().tobytes() for weight in weights]
@@ -194,16 +225,26 @@ def test_a_normalization_computes_with_what_was_loaded(tmp_path):
         layer.build((None, 3))
         return keras.Sequential([keras.Input((3,)), layer])
 
-    saved, model, x = normalizing(), normalizing(), np.random.default_rng().normal(5, 2, (64, 3)).astype("float32")
+    saved, model, x = (
+        normalizing(),
+        normalizing(),
+        np.random.default_rng().normal(5, 2, (64, 3)).astype("float32"),
+    )
     model.predict(x, verbose=0)
     saved.layers[0].adapt(x)
     ckptkit.load_weights(model, saved_in("run", saved, tmp_path))
     assert model.predict(x, verbose=0).tobytes() == saved.predict(x, verbose=0).tobytes()
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    ({"step": 3}, "step chooses a checkpoint of a run"), ({"step": "newest"}, "step is a number"), ({"name": "model"}, "name chooses one of several"),
-    ({"strict": "no"}, "strict is True or False")])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"step": 3}, "step chooses a checkpoint of a run"),
+        ({"step": "newest"}, "step is a number"),
+        ({"name": "model"}, "name chooses one of several"),
+        ({"strict": "no"}, "strict is True or False"),
+    ],
+)
 def test_arguments_that_have_no_meaning(tmp_path, arguments, said):
     source = saved_in("model.weights.h5", named("a"), tmp_path)
     with pytest.raises(ckptkit.ConfigError, match=said):

@@ -1,4 +1,6 @@
-"""What a user may get wrong, and what a machine may refuse: the right error with path and remedy; nothing lost, nothing half restored."""
+"""What a user may get wrong, and what a machine may refuse: the right error with path and remedy;
+nothing lost, nothing half restored.
+"""
 
 from __future__ import annotations
 
@@ -59,6 +61,7 @@ START = """
 @pytest.fixture
 def program(tf_process, tmp_path):
     """Runs a program after `START`, and returns what it has said."""
+
     def run(text, *args, cwd=None):
         process = tf_process(dedent(START) + dedent(text), tmp_path / "run", *args, cwd=cwd)
         if process.wait() == NOT_PERMITTED:
@@ -79,12 +82,26 @@ def expect(refused, kind, *words, errno=None):
 # -- the directory
 
 
-@pytest.mark.parametrize("url", ["gs://bucket/run", "s3://bucket/run", "az://container/run", "hdfs://host/run", "S3://b", "file:///tmp/run"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "gs://bucket/run",
+        "s3://bucket/run",
+        "az://container/run",
+        "hdfs://host/run",
+        "S3://b",
+        "file:///tmp/run",
+    ],
+)
 def test_an_object_stores_url_is_refused_before_anything_is_made(program, tmp_path, url):
-    said = program("""
+    said = program(
+        """
     say(manager=refused(manager, sys.argv[2]), callback=refused(ckptkit.CheckpointCallback, sys.argv[2]), run=refused(ckptkit.open_run, sys.argv[2]),
         made=os.listdir("."))
-    """, url, cwd=tmp_path)
+    """,
+        url,
+        cwd=tmp_path,
+    )
     for received in (said["manager"], said["callback"], said["run"]):
         expect(received, "ConfigError", url, "ount")
     assert said["made"] == []
@@ -92,16 +109,22 @@ def test_an_object_stores_url_is_refused_before_anything_is_made(program, tmp_pa
 
 @pytest.mark.parametrize("directory", ["''", "None", "3", "b'run'", "['run']"])
 def test_what_is_no_path_is_refused(program, directory):
-    said = program(f"say(manager=refused(manager, {directory}), callback=refused(ckptkit.CheckpointCallback, {directory}))")
+    said = program(
+        f"say(manager=refused(manager, {directory}), callback=refused(ckptkit.CheckpointCallback, "
+        f"{directory}))"
+    )
     for received in (said["manager"], said["callback"]):
         expect(received, "ConfigError", directory)
 
 
-@pytest.mark.parametrize(("directory", "kind", "errno"), [
-    ("run / ('x' * 300)", "StorageError", "ENAMETOOLONG"),
-    ("run / 'a\\0b'", "ConfigError", None),
-    ("run.parent / 'dangling'", "StorageError", None),
-])
+@pytest.mark.parametrize(
+    ("directory", "kind", "errno"),
+    [
+        ("run / ('x' * 300)", "StorageError", "ENAMETOOLONG"),
+        ("run / 'a\\0b'", "ConfigError", None),
+        ("run.parent / 'dangling'", "StorageError", None),
+    ],
+)
 def test_a_path_that_cannot_be_is_refused(program, tmp_path, directory, kind, errno):
     (tmp_path / "dangling").symlink_to(tmp_path / "file" / "nothing")
     (tmp_path / "file").write_text("x")
@@ -115,16 +138,22 @@ def test_a_path_that_cannot_be_is_refused(program, tmp_path, directory, kind, er
 def test_a_relative_directory_stays_where_it_was_when_the_program_goes_elsewhere(program, tmp_path):
     (tmp_path / "here").mkdir()
     (tmp_path / "there").mkdir()
-    said = program("""
+    said = program(
+        """
     m = manager("runs/one", save=ckptkit.EveryNSteps(1))
     with m:
         for step in m.steps(3):
             weight.assign([step, -step])
             os.chdir(sys.argv[2])
     say(steps=m.all_steps, elsewhere=os.listdir("."))
-    """, tmp_path / "there", cwd=tmp_path / "here")
+    """,
+        tmp_path / "there",
+        cwd=tmp_path / "here",
+    )
     assert said == {"steps": [1, 2, 3], "elsewhere": []}
-    assert (tmp_path / "here" / "runs" / "one" / "checkpoints" / "ckpt-3-1" / "manifest.json").exists()
+    assert (
+        tmp_path / "here" / "runs" / "one" / "checkpoints" / "ckpt-3-1" / "manifest.json"
+    ).exists()
 
 
 @pytest.mark.parametrize("file", ["run", "run/checkpoints", "run/journal"])
@@ -139,7 +168,9 @@ def test_a_file_where_a_directory_is_expected_is_named_and_left_alone(program, t
 
 def test_a_file_above_the_directory_is_named(program, tmp_path):
     (tmp_path / "above").write_text("precious")
-    received = program("say(refused=refused(save, 1, where=run.parent / 'above' / 'run'))")["refused"]
+    received = program("say(refused=refused(save, 1, where=run.parent / 'above' / 'run'))")[
+        "refused"
+    ]
     assert received["kind"] in ("StorageError", "ConfigError")
     assert str(tmp_path / "above") in received["text"]
     assert (tmp_path / "above").read_text() == "precious"
@@ -157,7 +188,13 @@ def test_a_file_in_the_way_of_the_quarantine_is_named_and_nothing_is_lost(progra
     (run / "quarantine").unlink()
     say(refused=received, same=same, step=restored())
     """)
-    expect(said["refused"], "StorageError", tmp_path / "run" / "quarantine", "move it away", errno="EEXIST")
+    expect(
+        said["refused"],
+        "StorageError",
+        tmp_path / "run" / "quarantine",
+        "move it away",
+        errno="EEXIST",
+    )
     assert said["same"]
     assert said["step"] == 1
 
@@ -175,14 +212,26 @@ def test_another_programs_checkpoints_are_not_touched(program, tmp_path):
 
 
 FOREIGN = [
-    "notes.txt", "model.keras", "sub/dir/file", "checkpoints/notes.txt", "checkpoints/ckpt-7.index", "checkpoints/ckpt-7/x",
-    "checkpoints/ckpt-1-1.bak/x", "checkpoints/ckpt-x-1/x", "checkpoints/.hidden", "checkpoints/.writing-x/x", "journal/notes.txt",
-    "journal/sub/x", "quarantine/x", "export/notes",
+    "notes.txt",
+    "model.keras",
+    "sub/dir/file",
+    "checkpoints/notes.txt",
+    "checkpoints/ckpt-7.index",
+    "checkpoints/ckpt-7/x",
+    "checkpoints/ckpt-1-1.bak/x",
+    "checkpoints/ckpt-x-1/x",
+    "checkpoints/.hidden",
+    "checkpoints/.writing-x/x",
+    "journal/notes.txt",
+    "journal/sub/x",
+    "quarantine/x",
+    "export/notes",
 ]
 
 
 def test_foreign_files_are_left_alone(program, tmp_path):
-    said = program("""
+    said = program(
+        """
     def foreign():
         return {name: [run.joinpath(name).read_text(), run.joinpath(name).stat().st_mtime_ns] for name in sys.argv[2:]}
     save(1)
@@ -195,7 +244,9 @@ def test_foreign_files_are_left_alone(program, tmp_path):
     save(4)
     (run / "checkpoints" / "ckpt-4-3" / "manifest.json").unlink()
     say(step=restored(), same=foreign() == before, steps=manager().all_steps)
-    """, *FOREIGN)
+    """,
+        *FOREIGN,
+    )
     assert said == {"step": 3, "same": True, "steps": [3]}
 
 
@@ -211,7 +262,10 @@ def test_a_directory_with_foreign_files_only_may_become_a_run(program, tmp_path)
 def test_what_is_no_run_is_not_opened(program, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("x")
-    said = program("say(**{name: refused(ckptkit.open_run, run.parent / name) for name in ('nothing', 'empty', 'file')})")
+    said = program(
+        "say(**{name: refused(ckptkit.open_run, run.parent / name) for name in ('nothing', "
+        "'empty', 'file')})"
+    )
     for name in ("nothing", "empty", "file"):
         expect(said[name], "CheckpointNotFoundError", tmp_path / name, "xpected")
     assert not (tmp_path / "nothing").exists()
@@ -234,8 +288,12 @@ def test_without_permission_to_make_the_directory(program, tmp_path):
 
 LOCK = {
     # What is made unwritable (or unreadable) between two attempts, and how.
-    "the run": ("run", 0o555), "the checkpoints": ("run / 'checkpoints'", 0o555), "the journal": ("run / 'journal'", 0o555),
-    "reading the run": ("run", 0o000), "reading the checkpoints": ("run / 'checkpoints'", 0o000), "reading the journal": ("run / 'journal'", 0o000),
+    "the run": ("run", 0o555),
+    "the checkpoints": ("run / 'checkpoints'", 0o555),
+    "the journal": ("run / 'journal'", 0o555),
+    "reading the run": ("run", 0o000),
+    "reading the checkpoints": ("run / 'checkpoints'", 0o000),
+    "reading the journal": ("run / 'journal'", 0o000),
 }
 
 
@@ -262,9 +320,12 @@ def test_without_permission_on_a_run_nothing_is_lost(program, tmp_path, what):
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "ckpt-2.data-00000-of-00001", "ckpt-2.index"])
-def test_a_checkpoint_that_this_user_may_not_read_is_not_taken_for_a_damaged_one(program, tmp_path, file):
+def test_a_checkpoint_that_this_user_may_not_read_is_not_taken_for_a_damaged_one(
+    program, tmp_path, file
+):
     _let_others_in(tmp_path)
-    said = program("""
+    said = program(
+        """
     machine.become_another_user()
     save(1, 2)
     path = run / "checkpoints" / "ckpt-2-1" / sys.argv[2]
@@ -272,7 +333,9 @@ def test_a_checkpoint_that_this_user_may_not_read_is_not_taken_for_a_damaged_one
     received = refused(restored)
     path.chmod(0o644)
     say(refused=received, step=restored())
-    """, file)
+    """,
+        file,
+    )
     expect(said["refused"], "StorageError", file, "ermission", errno="EACCES")
     assert said["step"] == 2
 
@@ -280,7 +343,11 @@ def test_a_checkpoint_that_this_user_may_not_read_is_not_taken_for_a_damaged_one
 def _let_others_in(path: Path) -> None:
     """Another user may come to a test's directory, and write in it."""
     for parent in path.parents:
-        if os.access(parent, os.W_OK) and parent.stat().st_uid == os.getuid() and not parent.stat().st_mode & 0o001:
+        if (
+            os.access(parent, os.W_OK)
+            and parent.stat().st_uid == os.getuid()
+            and not parent.stat().st_mode & 0o001
+        ):
             parent.chmod(parent.stat().st_mode | 0o011)
     path.chmod(0o777)
 
@@ -302,7 +369,14 @@ def test_a_file_system_that_became_read_only(program, tmp_path):
         new=refused(save, 1, where=run.parent / "new"))
     """)
     for received in (said["during"], said["at_start"], said["new"]):
-        expect(received, "StorageError", tmp_path / "disk", "read-only", "another directory", errno="EROFS")
+        expect(
+            received,
+            "StorageError",
+            tmp_path / "disk",
+            "read-only",
+            "another directory",
+            errno="EROFS",
+        )
     assert said["same"]
     assert said["steps"] == 2
 
@@ -336,7 +410,14 @@ def test_a_full_disk(program, tmp_path):
     say(full=full, again=again, left=left, steps=steps, step=step, value=weight.numpy().tolist())
     """)
     for received in (said["full"], said["again"]):
-        expect(received, "StorageError", tmp_path / "disk" / "run", "space", "KeepLatest(1)", errno="ENOSPC")
+        expect(
+            received,
+            "StorageError",
+            tmp_path / "disk" / "run",
+            "space",
+            "KeepLatest(1)",
+            errno="ENOSPC",
+        )
     assert said["left"] == ["checkpoint"]
     assert said["steps"] == [1, 2]
     assert said["step"] == 3
@@ -434,12 +515,34 @@ SEAM = """
 """
 
 
-@pytest.mark.parametrize(("where", "how", "number"), spread([
-    ("background", "once", "ENOSPC"), ("background", "lasting", "ENOSPC"), ("foreground", "lasting", "EIO"), ("foreground", "once", "EIO"),
-    ("background", "once", "EIO"), ("background", "lasting", "EIO"), ("foreground", "lasting", "ENOSPC"), ("foreground", "once", "ENOSPC")], 3))
+@pytest.mark.parametrize(
+    ("where", "how", "number"),
+    spread(
+        [
+            ("background", "once", "ENOSPC"),
+            ("background", "lasting", "ENOSPC"),
+            ("foreground", "lasting", "EIO"),
+            ("foreground", "once", "EIO"),
+            ("background", "once", "EIO"),
+            ("background", "lasting", "EIO"),
+            ("foreground", "lasting", "ENOSPC"),
+            ("foreground", "once", "ENOSPC"),
+        ],
+        3,
+    ),
+)
 def test_whatever_operation_is_refused_the_run_has_its_newest_state(program, number, how, where):
     said = program(SEAM, number, how, where)
     assert said["problems"] == []
     assert said["count"] >= 15, "each operation of an attempt was refused once"
-    assert {"make_dir", "create", "append", "sync_file", "sync_dir", "rename", "replace_content", "remove_tree"} <= set(said["operations"])
+    assert {
+        "make_dir",
+        "create",
+        "append",
+        "sync_file",
+        "sync_dir",
+        "rename",
+        "replace_content",
+        "remove_tree",
+    } <= set(said["operations"])
     assert [kind for kind in said["kinds"] if number not in kind and kind != "(None, None)"] == []

@@ -22,7 +22,9 @@ def new_manager(lab, run, **options):
         optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
         return loss
 
-    return ckptkit.CheckpointManager(run, {"model": model, "optimizer": optimizer}, **{"background": False, **options}), train
+    return ckptkit.CheckpointManager(
+        run, {"model": model, "optimizer": optimizer}, **{"background": False, **options}
+    ), train
 
 
 # -- fit and a manager
@@ -37,19 +39,36 @@ def test_fit_inside_with_is_an_error_before_anything_is_trained(lab, run):
     assert lab.bits(made) == before
     assert not manager.is_open
     assert ckptkit.open_run(run).checkpoints == []
-    assert lab.fit(ckptkit.CheckpointCallback(manager, export=False), made).epoch == [0, 1], "outside of it, it works"
-    assert lab.fit(ckptkit.CheckpointCallback(manager, export=False), made, epochs=3).epoch == [0, 1, 2]
+    assert lab.fit(ckptkit.CheckpointCallback(manager, export=False), made).epoch == [0, 1], (
+        "outside of it, it works"
+    )
+    assert lab.fit(ckptkit.CheckpointCallback(manager, export=False), made, epochs=3).epoch == [
+        0,
+        1,
+        2,
+    ]
 
 
 def test_a_state_with_another_object_as_model(lab, run):
     made, teacher = lab.model(), lab.model(seed=8)
-    with pytest.raises(ckptkit.ConfigError, match=r"another object under that name.*Name that one otherwise"):
-        lab.fit(ckptkit.CheckpointCallback(ckptkit.CheckpointManager(run, {"model": teacher}), export=False), made)
+    with pytest.raises(
+        ckptkit.ConfigError, match=r"another object under that name.*Name that one otherwise"
+    ):
+        lab.fit(
+            ckptkit.CheckpointCallback(
+                ckptkit.CheckpointManager(run, {"model": teacher}), export=False
+            ),
+            made,
+        )
     assert not run.exists()
     for state in ({"teacher": teacher}, {"model": made, "teacher": teacher}):
         where = run.with_name(f"run-{len(state)}")
-        lab.fit(ckptkit.CheckpointCallback(ckptkit.CheckpointManager(where, state), export=False), made)
-        assert {"model", "teacher", "fit"} <= {entry.name for entry in ckptkit.open_run(where).find("latest").manifest.states}
+        lab.fit(
+            ckptkit.CheckpointCallback(ckptkit.CheckpointManager(where, state), export=False), made
+        )
+        assert {"model", "teacher", "fit"} <= {
+            entry.name for entry in ckptkit.open_run(where).find("latest").manifest.states
+        }
 
 
 # -- what is left to do
@@ -63,7 +82,10 @@ def test_a_fold_loop_over_one_directory(lab, run):
                 for _ in manager.steps(3):
                     train()
             continue
-        with pytest.raises(ckptkit.ConfigError, match=r"already finished the run .* with other objects.*its own directory.*fresh="):
+        with pytest.raises(
+            ckptkit.ConfigError,
+            match=r"already finished the run .* with other objects.*its own directory.*fresh=",
+        ):
             manager.restore_or_initialize()
         assert not manager.is_open
         assert told(run, "failed")[0].restart is False
@@ -83,7 +105,14 @@ def test_a_finished_loop_says_what_leads_on(lab, run, loop):
         assert done == [number + (loop == "steps") for number in left]
         said = [line for line in lines if "this run has finished" in line]
         assert len(said) == (not left)
-        assert all(word in said[0] for word in (f"2 {loop} are done", "larger total", "fresh=", "another directory")) if said else True
+        assert (
+            all(
+                word in said[0]
+                for word in (f"2 {loop} are done", "larger total", "fresh=", "another directory")
+            )
+            if said
+            else True
+        )
 
 
 # -- breaks
@@ -102,7 +131,9 @@ def test_a_break_in_the_middle_of_a_turn_is_said(lab, run, trains):
     assert manager.all_steps == [3]
     said = [line for line in lines if "left in the middle of step 4, after it had trained" in line]
     assert len(said) == trains
-    assert all(word in said[0] for word in ("request_stop()", "top of the body")) if trains else True
+    assert (
+        all(word in said[0] for word in ("request_stop()", "top of the body")) if trains else True
+    )
 
 
 def test_a_break_out_of_data_in_the_middle_of_a_turn_is_said(lab, run):
@@ -120,7 +151,14 @@ def test_a_break_out_of_data_in_the_middle_of_a_turn_is_said(lab, run):
 
 def test_data_inside_of_data_is_an_error(lab, run):
     manager, _ = new_manager(lab, run)
-    with pytest.raises(ckptkit.ConfigError, match=r"it is not known how far the run is.*zip\(manager.data\(a\), manager.data\(b\)\)"), manager:
+    with (
+        pytest.raises(
+            ckptkit.ConfigError,
+            match=r"it is not known how far the run is.*zip\(manager.data\(a\), "
+            r"manager.data\(b\)\)",
+        ),
+        manager,
+    ):
         assert [None for _ in manager.data(range(3)) for _ in manager.data(range(2))]
     assert manager.all_steps == []
 
@@ -143,7 +181,12 @@ def test_an_iterator_of_an_epoch_that_is_over_is_an_error(lab, run):
 
 
 def test_epochs_without_data_count_steps_and_have_their_own_metrics(lab, run):
-    manager, train = new_manager(lab, run, save=ckptkit.EveryNEpochs(1), keep=ckptkit.KeepLatest(3) | ckptkit.KeepBest("only_once"))
+    manager, train = new_manager(
+        lab,
+        run,
+        save=ckptkit.EveryNEpochs(1),
+        keep=ckptkit.KeepLatest(3) | ckptkit.KeepBest("only_once"),
+    )
     with manager:
         for epoch in manager.epochs(6):
             train()
@@ -152,7 +195,11 @@ def test_epochs_without_data_count_steps_and_have_their_own_metrics(lab, run):
                 manager.log(only_once=1.0)
     found = ckptkit.open_run(run).checkpoints
     assert [(c.step, c.manifest.epoch, c.metrics) for c in found] == [
-        (2, 2, {"loss": 1.0, "only_once": 1.0}), (4, 4, {"loss": 3.0}), (5, 5, {"loss": 4.0}), (6, 6, {"loss": 5.0})]
+        (2, 2, {"loss": 1.0, "only_once": 1.0}),
+        (4, 4, {"loss": 3.0}),
+        (5, 5, {"loss": 4.0}),
+        (6, 6, {"loss": 5.0}),
+    ]
 
 
 def test_epochs_that_count_their_own_steps_count_no_more(lab, run):
@@ -161,7 +208,10 @@ def test_epochs_that_count_their_own_steps_count_no_more(lab, run):
         for _ in manager.epochs(2):
             for _ in range(5):
                 manager.maybe_save(manager.position.step + 1)
-    assert [(c.step, c.manifest.epoch) for c in ckptkit.open_run(run).checkpoints] == [(5, 1), (10, 2)]
+    assert [(c.step, c.manifest.epoch) for c in ckptkit.open_run(run).checkpoints] == [
+        (5, 1),
+        (10, 2),
+    ]
 
 
 def test_a_safe_point_in_an_epoch_without_data_counts_the_epoch(lab, run):
@@ -189,5 +239,9 @@ def test_metrics_of_a_turn_end_with_it(lab, run):
             if step == 1:
                 manager.log(first=1.0)
             manager.log(loss=1.0 / step)
-    assert [sorted(c.metrics) for c in ckptkit.open_run(run).checkpoints] == [["first", "loss"], ["loss"], ["loss"]]
+    assert [sorted(c.metrics) for c in ckptkit.open_run(run).checkpoints] == [
+        ["first", "loss"],
+        ["loss"],
+        ["loss"],
+    ]
     assert math.isclose(ckptkit.open_run(run).find("best").metrics["loss"], 1 / 3)

@@ -15,8 +15,26 @@ from ckptkit.load.tensor_statistics import EMPTY, NO_NUMBERS, NO_ORDER, NOT_FINI
 
 RNG = np.random.default_rng()
 
-FLOATS = [np.float16, np.float32, np.float64, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2]
-WHOLE = [np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64, ml_dtypes.int4, ml_dtypes.uint4]
+FLOATS = [
+    np.float16,
+    np.float32,
+    np.float64,
+    ml_dtypes.bfloat16,
+    ml_dtypes.float8_e4m3fn,
+    ml_dtypes.float8_e5m2,
+]
+WHOLE = [
+    np.int8,
+    np.int16,
+    np.int32,
+    np.int64,
+    np.uint8,
+    np.uint16,
+    np.uint32,
+    np.uint64,
+    ml_dtypes.int4,
+    ml_dtypes.uint4,
+]
 COMPLEX = [np.complex64, np.complex128]
 SHAPES = [(), (1,), (7, 3), (3, 1, 5), (1000,)]
 
@@ -77,15 +95,27 @@ def test_statistics_of_whole_numbers_are_exact(dtype):
     values = bits_of(dtype, (41, 5))
     found = statistics(values)
     numbers = [int(value) for value in values.reshape(-1)]
-    assert (found.min, found.max, found.nan, found.inf, found.note) == (min(numbers), max(numbers), 0, 0, "")
+    assert (found.min, found.max, found.nan, found.inf, found.note) == (
+        min(numbers),
+        max(numbers),
+        0,
+        0,
+        "",
+    )
     assert type(found.min) is type(found.max) is int
-    assert found.mean == pytest.approx(sum(numbers) / len(numbers), rel=1e-12, abs=1e-6 * max(map(abs, numbers)))
+    assert found.mean == pytest.approx(
+        sum(numbers) / len(numbers), rel=1e-12, abs=1e-6 * max(map(abs, numbers))
+    )
 
 
 def test_statistics_of_bool_are_those_of_0_and_1():
     values = RNG.random(100) < 0.3
     found = statistics(values)
-    assert (found.min, found.max, found.mean) == (int(values.min()), int(values.max()), values.mean())
+    assert (found.min, found.max, found.mean) == (
+        int(values.min()),
+        int(values.max()),
+        values.mean(),
+    )
 
 
 @pytest.mark.parametrize("dtype", COMPLEX, ids=named)
@@ -99,26 +129,43 @@ def test_complex_numbers_have_a_mean_and_no_order(dtype):
     assert found.mean == pytest.approx(finite.mean(), rel=1e-12)
 
 
-@pytest.mark.parametrize(("values", "note"), [
-    (np.array([b"text", b""], object), NO_NUMBERS), (np.array([b"ab"], "S2"), NO_NUMBERS), (np.zeros(2, [("x", "f4")]), NO_NUMBERS),
-    (np.zeros((0, 3), np.float32), EMPTY), (np.zeros(0, np.int64), EMPTY), (np.zeros(0, complex), EMPTY),
-    (np.full(3, np.nan), NOT_FINITE), (np.array([np.inf, -np.inf]), NOT_FINITE),
-], ids=lambda each: each if isinstance(each, str) else str(each.dtype))
+@pytest.mark.parametrize(
+    ("values", "note"),
+    [
+        (np.array([b"text", b""], object), NO_NUMBERS),
+        (np.array([b"ab"], "S2"), NO_NUMBERS),
+        (np.zeros(2, [("x", "f4")]), NO_NUMBERS),
+        (np.zeros((0, 3), np.float32), EMPTY),
+        (np.zeros(0, np.int64), EMPTY),
+        (np.zeros(0, complex), EMPTY),
+        (np.full(3, np.nan), NOT_FINITE),
+        (np.array([np.inf, -np.inf]), NOT_FINITE),
+    ],
+    ids=lambda each: each if isinstance(each, str) else str(each.dtype),
+)
 def test_where_a_statistic_has_no_meaning_that_is_said(values, note):
     found = statistics(values)
-    assert (found.min, found.max, found.mean, found.note, found.elements) == (None, None, None, note, values.size)
+    assert (found.min, found.max, found.mean, found.note, found.elements) == (
+        None,
+        None,
+        None,
+        note,
+        values.size,
+    )
 
 
 def test_a_mean_does_not_overflow():
     largest = np.finfo(np.float64).max
     assert statistics(np.full(100, largest)).mean == pytest.approx(largest)
     assert statistics(np.array([largest, largest, -largest])).mean == pytest.approx(largest / 3)
-    assert statistics(np.full(70_000, 1.0, np.float16)).mean == 1  # in float16 itself the sum would be infinite
+    assert (
+        statistics(np.full(70_000, 1.0, np.float16)).mean == 1
+    )  # in float16 itself the sum would be infinite
 
 
 def test_a_view_is_read_as_it_is():
     values = RNG.normal(size=(60, 40)).astype(np.float32)
-    assert statistics(values.T[::2]) .mean == pytest.approx(values.T[::2].mean(dtype=np.float64))
+    assert statistics(values.T[::2]).mean == pytest.approx(values.T[::2].mean(dtype=np.float64))
     assert difference(values.T, values.T.copy()).equal
 
 
@@ -167,7 +214,11 @@ def test_differences_of_whole_numbers_are_exact(dtype):
     a, b = bits_of(dtype, (60,)), bits_of(dtype, (60,))
     found = difference(a, b)
     gaps = [abs(int(x) - int(y)) for x, y in zip(a, b, strict=True)]
-    assert (found.differing, found.largest_absolute, found.at) == (sum(map(bool, gaps)), max(gaps), (gaps.index(max(gaps)),))
+    assert (found.differing, found.largest_absolute, found.at) == (
+        sum(map(bool, gaps)),
+        max(gaps),
+        (gaps.index(max(gaps)),),
+    )
     assert (found.a, found.b) == (int(a[found.at]), int(b[found.at]))
 
 
@@ -188,7 +239,9 @@ def test_one_bit_is_found(dtype):
     b = a.copy()
     at = tuple(int(RNG.integers(0, size)) for size in a.shape)
     here = b.view(np.uint8).reshape(*a.shape, a.dtype.itemsize)
-    here[at][int(RNG.integers(0, a.dtype.itemsize))] ^= 1 if dtype is np.bool_ else np.uint8(1 << RNG.integers(0, 8))
+    here[at][int(RNG.integers(0, a.dtype.itemsize))] ^= (
+        1 if dtype is np.bool_ else np.uint8(1 << RNG.integers(0, 8))
+    )
     found = difference(a, b)
     assert (found.differing, found.at) == (1, at)
     assert not found.equal
@@ -197,7 +250,12 @@ def test_one_bit_is_found(dtype):
 
 def test_what_differs_in_its_bits_alone():
     zeros = difference(np.array([0.0, 1.0]), np.array([-0.0, 1.0]))
-    assert (zeros.differing, zeros.largest_absolute, zeros.largest_relative, zeros.at) == (1, 0.0, 0.0, (0,))
+    assert (zeros.differing, zeros.largest_absolute, zeros.largest_relative, zeros.at) == (
+        1,
+        0.0,
+        0.0,
+        (0,),
+    )
     other_nan = np.array([np.nan]).view(np.uint64) | 1
     assert difference(np.array([np.nan]), np.array([np.nan])).equal
     nans = difference(np.array([np.nan]), other_nan.view(np.float64))
@@ -206,7 +264,13 @@ def test_what_differs_in_its_bits_alone():
 
 def test_texts_are_compared_one_by_one():
     found = difference(np.array([b"a", b"b", b"c"], object), np.array([b"a", b"x", b"y"], object))
-    assert (found.differing, found.largest_absolute, found.at, found.a, found.b) == (2, None, (1,), b"b", b"x")
+    assert (found.differing, found.largest_absolute, found.at, found.a, found.b) == (
+        2,
+        None,
+        (1,),
+        b"b",
+        b"x",
+    )
 
 
 def test_two_types_are_compared_as_numbers():

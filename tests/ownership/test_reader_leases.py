@@ -1,4 +1,6 @@
-"""Looking at a run while training writes: no lock, nothing torn, and nothing taken away under a reader."""
+"""Looking at a run while training writes: no lock, nothing torn, and nothing taken away under a
+reader.
+"""
 
 from __future__ import annotations
 
@@ -48,11 +50,15 @@ def test_what_is_read_stays_until_it_has_been_read(save, layout):
 
 def test_a_reader_that_was_killed_keeps_nothing(save, layout):
     save(100)
-    program = ("import ckptkit, sys, time\n"
-               "with ckptkit.open_run(sys.argv[1]).reading():\n"
-               "    print('reading', flush=True)\n"
-               "    time.sleep(60)\n")
-    reader = subprocess.Popen([sys.executable, "-c", program, str(layout.root)], stdout=subprocess.PIPE, text=True)
+    program = (
+        "import ckptkit, sys, time\n"
+        "with ckptkit.open_run(sys.argv[1]).reading():\n"
+        "    print('reading', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    reader = subprocess.Popen(
+        [sys.executable, "-c", program, str(layout.root)], stdout=subprocess.PIPE, text=True
+    )
     assert reader.stdout.readline() == "reading\n"
     assert being_read(layout) == {FIRST}
     reader.kill()
@@ -72,7 +78,16 @@ def test_a_reader_on_another_machine_counts_for_an_hour(save, layout, since, cou
     assert being_read(layout) == ({FIRST} if counts else set())
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"checkpoint": "../..", "host": "", "boot": "", "since": 0}', b"[" * 100_000])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"checkpoint": "../..", "host": "", "boot": "", "since": 0}',
+        b"[" * 100_000,
+    ],
+)
 def test_what_cannot_be_read_in_the_place_of_a_hold_is_none(save, layout, content):
     save(100)
     (layout.pins / ".reading-1").write_bytes(content)
@@ -82,14 +97,19 @@ def test_what_cannot_be_read_in_the_place_of_a_hold_is_none(save, layout, conten
 def test_where_the_owner_says_that_it_goes_the_reader_takes_the_next(save, layout):
     save(100)
     layout.leaving(FIRST).touch()
-    timer = threading.Timer(0.2, lambda: (save(200), take_away(FileSystem(), layout, FIRST), layout.leaving(FIRST).unlink()))
+    timer = threading.Timer(
+        0.2,
+        lambda: (save(200), take_away(FileSystem(), layout, FIRST), layout.leaving(FIRST).unlink()),
+    )
     timer.start()
     with ckptkit.open_run(layout.root).reading() as checkpoint:
         assert checkpoint.step == 200
     timer.join()
 
 
-def test_what_vanishes_under_a_reader_that_may_not_write_is_read_again_from_the_newest(save, layout):
+def test_what_vanishes_under_a_reader_that_may_not_write_is_read_again_from_the_newest(
+    save, layout
+):
     save(100)
     layout.pins.rmdir()
     layout.pins.write_text("nobody can leave a word here")
@@ -138,7 +158,9 @@ def test_following_ends_where_nothing_comes_for_long_enough(save, layout):
     save(100)
     clock = FakeClock()
     began = clock.monotonic()
-    assert [each.step for each in ckptkit.open_run(layout.root).follow(timeout_secs=30, clock=clock)] == [100]
+    assert [
+        each.step for each in ckptkit.open_run(layout.root).follow(timeout_secs=30, clock=clock)
+    ] == [100]
     assert 30 <= clock.monotonic() - began < 32
 
 
@@ -171,8 +193,14 @@ print(len(seen), len(set(seen)))
 def test_evaluators_in_a_loop_beside_training_that_keeps_one_see_no_error(layout, tmp_path, way):
     """`KeepLatest(1)` and a save at every step; three evaluators, which read as fast as they can."""
     files, stop = FileSystem(), tmp_path / "stop"
-    program = EVALUATOR if way == "read" else EVALUATOR.replace(
-        "    seen.append(run.read(evaluate))", "    with run.reading() as checkpoint:\n        seen.append(evaluate(checkpoint))")
+    program = (
+        EVALUATOR
+        if way == "read"
+        else EVALUATOR.replace(
+            "    seen.append(run.read(evaluate))",
+            "    with run.reading() as checkpoint:\n        seen.append(evaluate(checkpoint))",
+        )
+    )
     journal = start_attempt(files, layout, SystemClock())
     files.make_dir(layout.pins)
 
@@ -183,8 +211,15 @@ def test_evaluators_in_a_loop_beside_training_that_keeps_one_see_no_error(layout
         retain(files, layout, journal, KeepLatest(1))
 
     train(1)
-    evaluators = [subprocess.Popen([sys.executable, "-c", program, str(layout.root), str(stop)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                   text=True) for _ in range(3)]
+    evaluators = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(layout.root), str(stop)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
     try:
         end = time.monotonic() + 6
         step = 1

@@ -1,4 +1,6 @@
-"""One writer: whoever has a run keeps it while it lives, and loses it when it is dead or silent; nobody else's change is seen."""
+"""One writer: whoever has a run keeps it while it lives, and loses it when it is dead or silent;
+nobody else's change is seen.
+"""
 
 from __future__ import annotations
 
@@ -65,13 +67,21 @@ class Claimants:
     def __init__(self, root: Path, count: int) -> None:
         go = root.parent / "go"
         go.unlink(missing_ok=True)
-        self.processes = [subprocess.Popen([sys.executable, "-c", CLAIM, str(root), str(go)], stdout=subprocess.PIPE, text=True)
-                          for _ in range(count)]
+        self.processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", CLAIM, str(root), str(go)], stdout=subprocess.PIPE, text=True
+            )
+            for _ in range(count)
+        ]
         for process in self.processes:
             assert process.stdout.readline() == "ready\n"
         go.touch()
         said = [process.stdout.readline() for process in self.processes]
-        self.owners = [process for process, line in zip(self.processes, said, strict=True) if line.startswith("mine")]
+        self.owners = [
+            process
+            for process, line in zip(self.processes, said, strict=True)
+            if line.startswith("mine")
+        ]
         self.refused = [line for line in said if line.startswith("locked")]
 
     def kill(self) -> None:
@@ -81,7 +91,9 @@ class Claimants:
 
 
 @pytest.mark.parametrize("count", [2, 8])
-def test_of_processes_that_start_at_once_one_has_the_run_and_when_it_is_killed_another_takes_it(layout, count):
+def test_of_processes_that_start_at_once_one_has_the_run_and_when_it_is_killed_another_takes_it(
+    layout, count
+):
     layout.root.mkdir()
     first = Claimants(layout.root, count)
     second = None
@@ -90,7 +102,10 @@ def test_of_processes_that_start_at_once_one_has_the_run_and_when_it_is_killed_a
         assert len(first.refused) == count - 1
         owner = first.owners[0]
         for line in first.refused:
-            assert f"process {owner.pid} on {this_machine().host}, since {time.strftime('%Y-')}" in line
+            assert (
+                f"process {owner.pid} on {this_machine().host}, since {time.strftime('%Y-')}"
+                in line
+            )
         owner.send_signal(signal.SIGKILL)
         owner.wait()
         second = Claimants(layout.root, count)
@@ -185,16 +200,20 @@ def test_without_the_kernels_own_number_even_the_same_name_is_another_machine(la
     lock.release()
 
 
-@pytest.mark.parametrize("damage", [
-    lambda path: path.write_bytes(b""),
-    lambda path: path.write_bytes(b"{"),
-    lambda path: path.write_bytes(b'{"host": "here", "boot": "1", "pid": 5, "since": 1e999}'),
-    lambda path: path.write_bytes(b'{"host": "here", "boot": "1", "pid": 5, "since": 1e300}'),
-    lambda path: path.write_bytes(b"[" * 100_000),
-    lambda path: (path.unlink(), path.mkdir()),
-    lambda path: (path.unlink(), path.symlink_to("/dev/zero")),
-    lambda path: (path.unlink(), os.mkfifo(path)),
-], ids=["empty", "torn", "no time", "no date", "deep", "a directory", "a link", "a pipe"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"{"),
+        lambda path: path.write_bytes(b'{"host": "here", "boot": "1", "pid": 5, "since": 1e999}'),
+        lambda path: path.write_bytes(b'{"host": "here", "boot": "1", "pid": 5, "since": 1e300}'),
+        lambda path: path.write_bytes(b"[" * 100_000),
+        lambda path: (path.unlink(), path.mkdir()),
+        lambda path: (path.unlink(), path.symlink_to("/dev/zero")),
+        lambda path: (path.unlink(), os.mkfifo(path)),
+    ],
+    ids=["empty", "torn", "no time", "no date", "deep", "a directory", "a link", "a pipe"],
+)
 def test_a_claim_that_cannot_be_read_is_that_of_an_owner_who_may_live(layout, damage):
     RunLock(FileSystem(), layout, FakeClock(), machine=HERE).release()
     claim = list_claims(layout)[0]
@@ -225,7 +244,9 @@ class Between(FileSystem):
 
 def test_where_somebody_else_is_quicker_by_a_moment_the_run_is_his(layout):
     others = []
-    files = Between("rename", lambda: others.append(RunLock(FileSystem(), layout, FakeClock(), machine=HERE)))
+    files = Between(
+        "rename", lambda: others.append(RunLock(FileSystem(), layout, FakeClock(), machine=HERE))
+    )
     with pytest.raises(ckptkit.RunLockedError, match="on here, since"):
         RunLock(files, layout, FakeClock(), machine=HERE)
     others[0].check()
@@ -275,10 +296,14 @@ def test_a_watcher_whose_storage_was_away_begins_anew(layout):
     owner.release()
 
 
-def test_a_take_over_that_dies_before_it_has_shut_the_other_out_is_made_good_by_the_next(layout, files, save):
+def test_a_take_over_that_dies_before_it_has_shut_the_other_out_is_made_good_by_the_next(
+    layout, files, save
+):
     first = RunLock(files, layout, FakeClock(), machine=HERE)
     save(100, first.number)
-    RunLock(files, layout, FakeClock(), machine=THERE).release()  # it could not even write its journal
+    RunLock(
+        files, layout, FakeClock(), machine=THERE
+    ).release()  # it could not even write its journal
     third = RunLock(files, layout, FakeClock(), machine=THERE)
     owned = FencedFiles(files, third.check)
     put_in_order(owned, layout, start_journal(owned, layout, FakeClock(), third.number), third)
@@ -296,7 +321,9 @@ def test_what_was_moved_away_may_be_brought_back_after_a_take_over(layout, files
     set_aside(files, layout.checkpoint(CheckpointName(200, 1)), layout.aside / "rolled-back-000001")
     lock = RunLock(files, layout, FakeClock(), machine=THERE)
     put_in_order(files, layout, start_journal(files, layout, FakeClock(), lock.number), lock)
-    (layout.aside / "rolled-back-000001" / "ckpt-200-1").rename(layout.checkpoint(CheckpointName(200, 1)))
+    (layout.aside / "rolled-back-000001" / "ckpt-200-1").rename(
+        layout.checkpoint(CheckpointName(200, 1))
+    )
     assert [checkpoint.step for checkpoint in list_checkpoints(layout)] == [100, 200]
     lock.release()
 
@@ -327,8 +354,14 @@ def test_after_letting_go_and_in_a_forked_child_nothing_is_changed_any_more(layo
         lock.check()
 
 
-@pytest.mark.parametrize("remove", [lambda layout: shutil.rmtree(layout.lock), lambda layout: layout.root.rename(layout.root.with_name("moved"))],
-                         ids=["lock removed", "run moved"])
+@pytest.mark.parametrize(
+    "remove",
+    [
+        lambda layout: shutil.rmtree(layout.lock),
+        lambda layout: layout.root.rename(layout.root.with_name("moved")),
+    ],
+    ids=["lock removed", "run moved"],
+)
 def test_an_owner_whose_claim_is_gone_has_no_run(layout, remove):
     lock = RunLock(FileSystem(), layout, FakeClock(), machine=HERE)
     remove(layout)
@@ -340,7 +373,9 @@ def test_an_owner_whose_claim_is_gone_has_no_run(layout, remove):
 
 def test_a_disk_that_has_no_room_for_a_sign_of_life_has_none_for_a_claim(layout):
     files = FaultyFiles()
-    files.fail(errno.ENOSPC, when=lambda step: step.kind == "CreateFile" and step.path.name == "alive")
+    files.fail(
+        errno.ENOSPC, when=lambda step: step.kind == "CreateFile" and step.path.name == "alive"
+    )
     with pytest.raises(ckptkit.StorageError, match="No space left"):
         RunLock(files, layout, FakeClock(), machine=HERE)
     assert files.reached == 1
@@ -350,7 +385,11 @@ def test_a_disk_that_has_no_room_for_a_sign_of_life_has_none_for_a_claim(layout)
 def test_a_program_that_ends_without_closing_lets_go(layout):
     layout.root.mkdir()
     program = CLAIM.replace("    time.sleep(60)\n", "")
-    subprocess.run([sys.executable, "-c", program, str(layout.root), str(layout.root)], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-c", program, str(layout.root), str(layout.root)],
+        check=True,
+        capture_output=True,
+    )
     assert [claim.sign for claim in list_claims(layout)] == ["released"]
 
 
@@ -358,7 +397,9 @@ def test_a_program_that_ends_without_closing_lets_go(layout):
 
 
 class Stopped(FileSystem):
-    """The real file system of a process that is stopped before, or after, one of its changes, while another one takes its run."""
+    """The real file system of a process that is stopped before, or after, one of its changes, while
+    another one takes its run.
+    """
 
     def __init__(self, at: int, after: bool, action) -> None:
         self.done, self._at, self._after, self._action = 0, at, after, action
@@ -394,19 +435,25 @@ def test_what_a_process_does_that_has_lost_its_run_is_seen_by_nobody(tmp_path, a
         first = RunLock(files, layout, FakeClock(), machine=HERE)
         journal = start_journal(files, layout, FakeClock(), first.number)
         for step in (100, 200):
-            (begin_writing(files, layout, first.number) / f"ckpt-{step}.index").write_bytes(b"whole")
+            (begin_writing(files, layout, first.number) / f"ckpt-{step}.index").write_bytes(
+                b"whole"
+            )
             commit(files, layout, manifest(step, first.number))
         seen, locks = [], []
 
         def take_over(layout=layout, files=files, seen=seen, locks=locks):
             lock = RunLock(files, layout, FakeClock(), machine=THERE)
             owned = FencedFiles(files, lock.check)
-            put_in_order(owned, layout, start_journal(owned, layout, FakeClock(), lock.number), lock)
+            put_in_order(
+                owned, layout, start_journal(owned, layout, FakeClock(), lock.number), lock
+            )
             seen.append([checkpoint.name for checkpoint in list_checkpoints(layout)])
             locks.append(lock)
 
         stopped = Stopped(at, after, take_over)
-        with suppress(ckptkit.RunLockedError, ckptkit.StorageError):  # nothing else fails here, as its last round shows
+        with suppress(
+            ckptkit.RunLockedError, ckptkit.StorageError
+        ):  # nothing else fails here, as its last round shows
             save_and_tidy(stopped, layout, first, journal, 200 if again else 300, first.number)
         if not seen:
             assert list_checkpoints(layout)[-1].step == (200 if again else 300)
@@ -415,7 +462,9 @@ def test_what_a_process_does_that_has_lost_its_run_is_seen_by_nobody(tmp_path, a
         stopped_at += 1
         found = list_checkpoints(layout)
         assert [checkpoint.name for checkpoint in found] == seen[0], at
-        assert 200 in [checkpoint.step for checkpoint in found] or 300 in [checkpoint.step for checkpoint in found]
+        assert 200 in [checkpoint.step for checkpoint in found] or 300 in [
+            checkpoint.step for checkpoint in found
+        ]
         for checkpoint in found:
             verify(checkpoint)
         with pytest.raises(ckptkit.RunLockedError):
@@ -432,11 +481,23 @@ def test_what_was_committed_late_is_known_as_such(save, layout, files):
     put_up(files, layout, 2, [checkpoint.name for checkpoint in list_checkpoints(layout)])
     save(200, 1)
     save(150, 2)
-    assert [str(checkpoint.name) for checkpoint in list_checkpoints(layout)] == ["ckpt-100-1", "ckpt-150-2"]
+    assert [str(checkpoint.name) for checkpoint in list_checkpoints(layout)] == [
+        "ckpt-100-1",
+        "ckpt-150-2",
+    ]
     assert [str(checkpoint.name) for checkpoint in list_shut_out(layout)] == ["ckpt-200-1"]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"attempt": 3, "seen": []}', b'{"attempt": 2, "seen": [], "version": 2}', b"[" * 100_000])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b'{"attempt": 3, "seen": []}',
+        b'{"attempt": 2, "seen": [], "version": 2}',
+        b"[" * 100_000,
+    ],
+)
 def test_a_fence_that_cannot_be_read_is_said_and_hides_nothing(save, layout, content, caplog):
     save(100, 1)
     layout.fence(2).write_bytes(content)
@@ -444,13 +505,31 @@ def test_a_fence_that_cannot_be_read_is_said_and_hides_nothing(save, layout, con
     assert "cannot be read" in caplog.text
 
 
-@pytest.mark.parametrize(("kind", "device", "expected"), [
-    ("fuse.gcsfuse", "my-bucket", "gcsfuse"), ("fuse.s3fs", "s3fs", "s3fs"), ("fuse", "mountpoint-s3", "mountpoint-s3"),
-    ("fuse.rclone", "remote:bucket", "rclone"), ("fuse", "/dev/fuse-gcsfuse-like", None), ("ext4", "/dev/sda1", None), ("nfs4", "server:/s3fs", None),
-    ("fuse.sshfs", "host:/dir", None),
-])
+@pytest.mark.parametrize(
+    ("kind", "device", "expected"),
+    [
+        ("fuse.gcsfuse", "my-bucket", "gcsfuse"),
+        ("fuse.s3fs", "s3fs", "s3fs"),
+        ("fuse", "mountpoint-s3", "mountpoint-s3"),
+        ("fuse.rclone", "remote:bucket", "rclone"),
+        ("fuse", "/dev/fuse-gcsfuse-like", None),
+        ("ext4", "/dev/sda1", None),
+        ("nfs4", "server:/s3fs", None),
+        ("fuse.sshfs", "host:/dir", None),
+    ],
+)
 def test_bucket_mounts_are_known(tmp_path, kind, device, expected):
     where = tmp_path.resolve()
-    assert bucket_mount(where / "run", [Mount(Path("/"), "ext4", "/dev/sda1"), Mount(where, kind, device)]) == expected
-    assert bucket_mount(where / "run", [Mount(where.parent, kind, device), Mount(where, "ext4", "/dev/sdb")]) is None
+    assert (
+        bucket_mount(
+            where / "run", [Mount(Path("/"), "ext4", "/dev/sda1"), Mount(where, kind, device)]
+        )
+        == expected
+    )
+    assert (
+        bucket_mount(
+            where / "run", [Mount(where.parent, kind, device), Mount(where, "ext4", "/dev/sdb")]
+        )
+        is None
+    )
     assert bucket_mount(where / "run") is None

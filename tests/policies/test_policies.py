@@ -22,16 +22,24 @@ from ckptkit.policies import (
 from ckptkit.policies.metric_order import updated_extremes
 
 counts = st.integers(1, 50)
-walks = st.lists(st.integers(0, 120), min_size=1, max_size=60).map(lambda strides: list(accumulate(strides)))
+walks = st.lists(st.integers(0, 120), min_size=1, max_size=60).map(
+    lambda strides: list(accumulate(strides))
+)
 """Steps at which a loop reports, over no, one or many steps at a time."""
 values = st.one_of(st.floats(-10, 10), st.sampled_from([math.nan, math.inf, -math.inf]))
 
 
-def at(step: int = 0, epoch: int = 0, batch: int = 0, time_secs: float = 0.0, **measured: float) -> Moment:
-    return Moment(position=ckptkit.RunPosition(step, epoch, batch), time_secs=time_secs, metrics=measured)
+def at(
+    step: int = 0, epoch: int = 0, batch: int = 0, time_secs: float = 0.0, **measured: float
+) -> Moment:
+    return Moment(
+        position=ckptkit.RunPosition(step, epoch, batch), time_secs=time_secs, metrics=measured
+    )
 
 
-def saves(policy: SavePolicy, moments: Sequence[Moment], start: Moment | None = None) -> list[Moment]:
+def saves(
+    policy: SavePolicy, moments: Sequence[Moment], start: Moment | None = None
+) -> list[Moment]:
     """The moments at which a run saves under a policy."""
     last, saved = start or at(), []
     for moment in moments:
@@ -46,7 +54,10 @@ def saves(policy: SavePolicy, moments: Sequence[Moment], start: Moment | None = 
 
 @given(n=counts, walk=walks)
 def test_no_stride_jumps_over_a_save(n, walk):
-    saved = {moment.position.step for moment in saves(ckptkit.EveryNSteps(n), [at(step) for step in walk])}
+    saved = {
+        moment.position.step
+        for moment in saves(ckptkit.EveryNSteps(n), [at(step) for step in walk])
+    }
     for before, after in pairwise([0, *walk]):
         crossed = any(multiple % n == 0 for multiple in range(before + 1, after + 1))
         assert (after in saved) if crossed else (after == before or after not in saved)
@@ -62,7 +73,11 @@ def test_every_n_steps_gives_its_reason():
 
 @given(n=counts, batches=st.integers(1, 5), epochs=st.integers(1, 60))
 def test_every_n_epochs_saves_at_boundaries_alone(n, batches, epochs):
-    moments = [at(epoch * batches + batch, epoch, batch) for epoch in range(epochs) for batch in range(batches)]
+    moments = [
+        at(epoch * batches + batch, epoch, batch)
+        for epoch in range(epochs)
+        for batch in range(batches)
+    ]
     saved = saves(ckptkit.EveryNEpochs(n), moments)
     assert [moment.position.epoch for moment in saved] == list(range(n, epochs, n))
     assert all(moment.position.batch == 0 for moment in saved)
@@ -72,7 +87,9 @@ def test_every_n_epochs_saves_at_boundaries_alone(n, batches, epochs):
 def test_short_epochs_wait_for_min_secs(min_secs, lengths):
     times = list(accumulate(lengths))
     moments = [at(epoch=epoch, time_secs=time) for epoch, time in enumerate(times, start=1)]
-    saved = [moment.time_secs for moment in saves(ckptkit.EveryNEpochs(1, min_secs=min_secs), moments)]
+    saved = [
+        moment.time_secs for moment in saves(ckptkit.EveryNEpochs(1, min_secs=min_secs), moments)
+    ]
     assert all(after - before >= min_secs for before, after in pairwise([0.0, *saved]))
     last = 0.0
     for time in times:  # and none is put off for longer than that
@@ -87,9 +104,15 @@ def test_an_epoch_that_min_secs_held_back_is_saved_at_the_next_boundary_only():
     assert policy.due(at(epoch=3, time_secs=90), at()) == "every 2 epochs"
 
 
-@given(secs=st.floats(0.1, 100), times=st.lists(st.floats(0, 50), max_size=60).map(lambda lengths: list(accumulate(lengths))))
+@given(
+    secs=st.floats(0.1, 100),
+    times=st.lists(st.floats(0, 50), max_size=60).map(lambda lengths: list(accumulate(lengths))),
+)
 def test_every_n_seconds(secs, times):
-    saved = [moment.time_secs for moment in saves(ckptkit.EveryNSeconds(secs), [at(time_secs=time) for time in times])]
+    saved = [
+        moment.time_secs
+        for moment in saves(ckptkit.EveryNSeconds(secs), [at(time_secs=time) for time in times])
+    ]
     assert all(after - before >= secs for before, after in pairwise([0.0, *saved]))
     assert bool(saved) == any(time >= secs for time in times)
 
@@ -99,10 +122,17 @@ def test_on_best_saves_at_each_new_record(mode, measured):
     policy = ckptkit.OnBest("loss", mode=mode)
     extremes, saved, records, best = {}, [], [], None
     for step, value in enumerate(measured):
-        moment = Moment(position=ckptkit.RunPosition(step), time_secs=0.0, metrics={"loss": value}, extremes=extremes)
+        moment = Moment(
+            position=ckptkit.RunPosition(step),
+            time_secs=0.0,
+            metrics={"loss": value},
+            extremes=extremes,
+        )
         if policy.due(moment, at()):
             saved.append(step)
-        if math.isfinite(value) and (best is None or (value < best if mode == "min" else value > best)):
+        if math.isfinite(value) and (
+            best is None or (value < best if mode == "min" else value > best)
+        ):
             best = value
             records.append(step)
         extremes = updated_extremes(extremes, moment.metrics)
@@ -132,30 +162,40 @@ def test_combining_is_flat_and_compares_by_value():
     assert (x | z).most() is None
 
 
-@pytest.mark.parametrize(("left", "right"), [
-    (ckptkit.EveryNSteps(1), 5), (ckptkit.EveryNSteps(1), ckptkit.KeepLatest(1)), (ckptkit.KeepLatest(1), ckptkit.EveryNSteps(1)),
-], ids=str)
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        (ckptkit.EveryNSteps(1), 5),
+        (ckptkit.EveryNSteps(1), ckptkit.KeepLatest(1)),
+        (ckptkit.KeepLatest(1), ckptkit.EveryNSteps(1)),
+    ],
+    ids=str,
+)
 def test_only_policies_of_one_kind_combine(left, right):
     with pytest.raises(TypeError):
         left | right
 
 
-@pytest.mark.parametrize(("make", "received"), [
-    (lambda: ckptkit.EveryNSteps(0), "n=0"),
-    (lambda: ckptkit.EveryNSteps(True), "n=True"),
-    (lambda: ckptkit.EveryNSteps(2.0), "n=2.0"),
-    (lambda: ckptkit.EveryNEpochs(-1), "n=-1"),
-    (lambda: ckptkit.EveryNEpochs(1, min_secs=-1), "-1"),
-    (lambda: ckptkit.EveryNEpochs(1, min_secs=math.nan), "nan"),
-    (lambda: ckptkit.EveryNSeconds(0), "secs=0"),
-    (lambda: ckptkit.EveryNSeconds(math.inf), "secs=inf"),
-    (lambda: ckptkit.EveryNSeconds("600"), "secs='600'"),
-    (lambda: ckptkit.OnBest("loss", mode="low"), "mode='low'"),
-    (lambda: ckptkit.KeepLatest(0), "n=0"),
-    (lambda: ckptkit.KeepBest("loss", mode="MIN"), "mode='MIN'"),
-    (lambda: ckptkit.KeepBest("loss", n=0), "n=0"),
-    (lambda: ckptkit.KeepEveryNSteps("5"), "n='5'"),
-], ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("make", "received"),
+    [
+        (lambda: ckptkit.EveryNSteps(0), "n=0"),
+        (lambda: ckptkit.EveryNSteps(True), "n=True"),
+        (lambda: ckptkit.EveryNSteps(2.0), "n=2.0"),
+        (lambda: ckptkit.EveryNEpochs(-1), "n=-1"),
+        (lambda: ckptkit.EveryNEpochs(1, min_secs=-1), "-1"),
+        (lambda: ckptkit.EveryNEpochs(1, min_secs=math.nan), "nan"),
+        (lambda: ckptkit.EveryNSeconds(0), "secs=0"),
+        (lambda: ckptkit.EveryNSeconds(math.inf), "secs=inf"),
+        (lambda: ckptkit.EveryNSeconds("600"), "secs='600'"),
+        (lambda: ckptkit.OnBest("loss", mode="low"), "mode='low'"),
+        (lambda: ckptkit.KeepLatest(0), "n=0"),
+        (lambda: ckptkit.KeepBest("loss", mode="MIN"), "mode='MIN'"),
+        (lambda: ckptkit.KeepBest("loss", n=0), "n=0"),
+        (lambda: ckptkit.KeepEveryNSteps("5"), "n='5'"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
 def test_an_argument_that_cannot_be_right_is_named(make, received):
     with pytest.raises(ckptkit.ConfigError) as caught:
         make()
@@ -166,16 +206,33 @@ def test_an_argument_that_cannot_be_right_is_named(make, received):
 # -- what
 
 
-def run_of(metrics: Sequence[dict[str, float]], steps: Sequence[int] | None = None) -> list[Candidate]:
+def run_of(
+    metrics: Sequence[dict[str, float]], steps: Sequence[int] | None = None
+) -> list[Candidate]:
     steps = steps or [10 * i for i in range(1, len(metrics) + 1)]
-    return [Candidate(name=f"c{i}", step=step, metrics=measured) for i, (step, measured) in enumerate(zip(steps, metrics, strict=True))]
+    return [
+        Candidate(name=f"c{i}", step=step, metrics=measured)
+        for i, (step, measured) in enumerate(zip(steps, metrics, strict=True))
+    ]
 
 
-runs = st.lists(st.fixed_dictionaries({}, optional={"loss": values, "accuracy": values}), max_size=12).map(run_of)
+runs = st.lists(
+    st.fixed_dictionaries({}, optional={"loss": values, "accuracy": values}), max_size=12
+).map(run_of)
 keep_policies = st.recursive(
-    st.one_of(counts.map(ckptkit.KeepLatest), counts.map(ckptkit.KeepEveryNSteps),
-              st.builds(ckptkit.KeepBest, st.sampled_from(["loss", "accuracy"]), st.sampled_from(["min", "max"]), counts)),
-    lambda inner: st.builds(lambda a, b: a | b, inner, inner), max_leaves=4)
+    st.one_of(
+        counts.map(ckptkit.KeepLatest),
+        counts.map(ckptkit.KeepEveryNSteps),
+        st.builds(
+            ckptkit.KeepBest,
+            st.sampled_from(["loss", "accuracy"]),
+            st.sampled_from(["min", "max"]),
+            counts,
+        ),
+    ),
+    lambda inner: st.builds(lambda a, b: a | b, inner, inner),
+    max_leaves=4,
+)
 
 
 def kept_over_time(policy: KeepPolicy, candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -189,8 +246,14 @@ def kept_over_time(policy: KeepPolicy, candidates: Sequence[Candidate]) -> list[
 
 
 def newest_good(candidates: Sequence[Candidate]) -> Candidate | None:
-    """The newest that reports metrics, all finite; where there is none, the newest that reports nothing."""
-    finite = [c for c in candidates if c.metrics and all(math.isfinite(value) for value in c.metrics.values())]
+    """The newest that reports metrics, all finite; where there is none, the newest that reports
+    nothing.
+    """
+    finite = [
+        c
+        for c in candidates
+        if c.metrics and all(math.isfinite(value) for value in c.metrics.values())
+    ]
     return next(reversed(finite or [c for c in candidates if not c.metrics]), None)
 
 
@@ -213,7 +276,10 @@ def test_the_newest_finite_survives_a_run_that_has_diverged(policy, candidates):
 
 def test_checkpoints_without_metrics_do_not_push_out_the_last_finite_one():
     """A loss that is logged every 10 steps, a save every 5, and NaN from step 20 on."""
-    candidates = run_of([{} if step % 10 else {"loss": 1.0 if step < 20 else math.nan} for step in range(5, 60, 5)], list(range(5, 60, 5)))
+    candidates = run_of(
+        [{} if step % 10 else {"loss": 1.0 if step < 20 else math.nan} for step in range(5, 60, 5)],
+        list(range(5, 60, 5)),
+    )
     assert [c.step for c in kept_over_time(ckptkit.KeepLatest(2), candidates)] == [10, 50, 55]
 
 
@@ -227,10 +293,14 @@ def test_keep_best(n, mode, candidates):
     usable = [c for c in candidates if math.isfinite(c.metrics.get("loss", math.nan))]
     in_order = sorted(usable, key=lambda c: c.metrics["loss"], reverse=mode == "max")
     policy = ckptkit.KeepBest("loss", mode=mode, n=n)
-    assert [c.metrics["loss"] for c in rank(candidates, "loss", mode)] == [c.metrics["loss"] for c in in_order]
+    assert [c.metrics["loss"] for c in rank(candidates, "loss", mode)] == [
+        c.metrics["loss"] for c in in_order
+    ]
     assert set(policy.keep(candidates)) == {c.name for c in rank(candidates, "loss", mode)[:n]}
     left = {c.name for c in kept_over_time(policy, candidates)}
-    assert set(policy.keep(candidates)) <= left, "the best of the whole run, though others were taken away on the way"
+    assert set(policy.keep(candidates)) <= left, (
+        "the best of the whole run, though others were taken away on the way"
+    )
 
 
 @given(n=counts, walk=walks)
@@ -252,7 +322,10 @@ def test_reasons_name_their_rules():
         "c1": "best 1 of 1 by loss (0.25); every 20 steps (first at or after 20)",
         "c2": "latest 1 of 1",
     }
-    assert decide(ckptkit.KeepBest("accuracy"), candidates) == {"c2": "newest", "c1": "newest with finite metrics"}
+    assert decide(ckptkit.KeepBest("accuracy"), candidates) == {
+        "c2": "newest",
+        "c1": "newest with finite metrics",
+    }
     assert decide(ckptkit.KeepLatest(1), []) == {}
 
 

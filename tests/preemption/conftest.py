@@ -33,7 +33,9 @@ class Held:
 
     def wait_for(self, name: str) -> Held:
         """Returns when it stands still at `name`."""
-        self._until((self.process.directory / f"{name}.here").exists, f"it did not come to {name!r}")
+        self._until(
+            (self.process.directory / f"{name}.here").exists, f"it did not come to {name!r}"
+        )
         return self
 
     def go_on(self, name: str) -> Held:
@@ -42,11 +44,16 @@ class Held:
         return self
 
     def signal(self, number: int) -> Held:
-        """Sends a signal, and returns when the journal tells of it: that is while the program stands still."""
+        """Sends a signal, and returns when the journal tells of it: that is while the program
+        stands still.
+        """
         before = len(self.received)
         self._sent = time.time()
         self.process.send_signal(number)
-        self._until(lambda: len(self.received) > before, f"the journal did not tell of {signal.Signals(number).name}")
+        self._until(
+            lambda: len(self.received) > before,
+            f"the journal did not tell of {signal.Signals(number).name}",
+        )
         assert self.received[-1].signal == signal.Signals(number).name
         return self
 
@@ -64,7 +71,9 @@ class Held:
     def _until(self, condition: Callable[[], bool], otherwise: str) -> None:
         end = time.monotonic() + TIMEOUT_SECS
         while not condition():
-            assert self.process.poll() is None, f"{otherwise}: it has ended\n{self.process.output()}"
+            assert self.process.poll() is None, (
+                f"{otherwise}: it has ended\n{self.process.output()}"
+            )
             assert time.monotonic() < end, f"{otherwise}\n{self.process.output()}"
             time.sleep(0.005)
 
@@ -78,10 +87,18 @@ def told(run: Path, kind: type[Any]) -> list[Any]:
 
 @pytest.fixture
 def start(tf_process, tmp_path):
-    """`start("train.py", "hold", ...)`: a program on this test's run directory, which stands still where it is asked to."""
+    """`start("train.py", "hold", ...)`: a program on this test's run directory, which stands still
+    where it is asked to.
+    """
+
     def start(program: str, *holds: str, options: tuple[str, ...] = ()) -> Held:
         run = tmp_path / "run"
-        return Held(tf_process(HERE / program, "--run", run, *options, *(("--hold", *holds) if holds else ())), run)
+        return Held(
+            tf_process(
+                HERE / program, "--run", run, *options, *(("--hold", *holds) if holds else ())
+            ),
+            run,
+        )
 
     return start
 
@@ -93,7 +110,9 @@ def undisturbed(fork_server, tmp_path_factory):
 
     def undisturbed(program: str) -> Any:
         if program not in printed:
-            process = fork_server.run(HERE / program, "--run", tmp_path_factory.mktemp("undisturbed") / "run")
+            process = fork_server.run(
+                HERE / program, "--run", tmp_path_factory.mktemp("undisturbed") / "run"
+            )
             printed[program] = result(process)
         return printed[program]
 

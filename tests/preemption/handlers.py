@@ -1,4 +1,6 @@
-"""Programs about signal handlers: which are there, who calls them, who inherits them. Each asserts for itself, and prints what it saw."""
+"""Programs about signal handlers: which are there, who calls them, who inherits them. Each asserts
+for itself, and prints what it saw.
+"""
 
 from __future__ import annotations
 
@@ -60,8 +62,14 @@ def new_model() -> keras.Model:
     return model
 
 
-def fit(run: str | ckptkit.CheckpointManager, *callbacks: Any, model: keras.Model | None = None, data: Any = None, epochs: int = 2,
-        **options: Any) -> keras.Model:
+def fit(
+    run: str | ckptkit.CheckpointManager,
+    *callbacks: Any,
+    model: keras.Model | None = None,
+    data: Any = None,
+    epochs: int = 2,
+    **options: Any,
+) -> keras.Model:
     """Two epochs of four steps, each with an evaluation."""
     model = model or new_model()
     x, y = samples(32)
@@ -69,8 +77,14 @@ def fit(run: str | ckptkit.CheckpointManager, *callbacks: Any, model: keras.Mode
         data = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
     if not isinstance(run, ckptkit.CheckpointManager):
         options = {"background": False, **options}
-    model.fit(data, epochs=epochs, validation_data=(x, y), shuffle=False, verbose=0,
-              callbacks=[*callbacks, ckptkit.CheckpointCallback(run, export=False, **options)])
+    model.fit(
+        data,
+        epochs=epochs,
+        validation_data=(x, y),
+        shuffle=False,
+        verbose=0,
+        callbacks=[*callbacks, ckptkit.CheckpointCallback(run, export=False, **options)],
+    )
     return model
 
 
@@ -80,16 +94,26 @@ def present() -> dict[str, Any]:
     if threading.current_thread() is threading.main_thread():
         wakeup = signal.set_wakeup_fd(-1)
         signal.set_wakeup_fd(wakeup)
-    return {"handlers": [signal.getsignal(number) for number in NUMBERS], "wakeup": wakeup, "hook": sys.excepthook,
-            "threads": [thread.name for thread in threading.enumerate() if thread.name.startswith("ckptkit")]}
+    return {
+        "handlers": [signal.getsignal(number) for number in NUMBERS],
+        "wakeup": wakeup,
+        "hook": sys.excepthook,
+        "threads": [
+            thread.name for thread in threading.enumerate() if thread.name.startswith("ckptkit")
+        ],
+    }
 
 
 def ends_of(run: str) -> list[str]:
-    return [event.outcome for event in ckptkit.open_run(run).journal if event.event == "attempt_ended"]
+    return [
+        event.outcome for event in ckptkit.open_run(run).journal if event.event == "attempt_ended"
+    ]
 
 
 def restored_after(directory: str, ending: str) -> None:
-    """After every way in which a run can end, `finished`, `preempted` or `failed`, all is as it was before."""
+    """After every way in which a run can end, `finished`, `preempted` or `failed`, all is as it was
+    before.
+    """
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     before = present()
     seen = []
@@ -114,7 +138,9 @@ def restored_after(directory: str, ending: str) -> None:
         return model
 
     ways: dict[str, Callable[[str], Any]] = {
-        "finished": lambda run: fit(run, At("on_train_batch_end", 3, lambda: seen.append(present()))),
+        "finished": lambda run: fit(
+            run, At("on_train_batch_end", 3, lambda: seen.append(present()))
+        ),
         "in the training step": lambda run: fit(run, model=bad_model()),
         "in another callback's batch": lambda run: fit(run, At("on_train_batch_end", 3, fails)),
         "in another callback's epoch": lambda run: fit(run, At("on_epoch_end", 1, fails)),
@@ -124,15 +150,27 @@ def restored_after(directory: str, ending: str) -> None:
         "in the data": lambda run: fit(run, data=bad_data()),
         "in a loop": lambda run: loop(run, lambda step: fails() if step == 3 else None),
         "preempted": lambda run: fit(run, At("on_train_batch_end", 3, send(signal.SIGTERM))),
-        "preempted in an evaluation": lambda run: fit(run, At("on_test_batch_end", 1, send(signal.SIGTERM))),
+        "preempted in an evaluation": lambda run: fit(
+            run, At("on_test_batch_end", 1, send(signal.SIGTERM))
+        ),
         "preempted at the end": lambda run: fit(run, At("on_train_end", 1, send(signal.SIGTERM))),
-        "preempted loop": lambda run: loop(run, lambda step: send(signal.SIGTERM)() if step >= 3 else None),
+        "preempted loop": lambda run: loop(
+            run, lambda step: send(signal.SIGTERM)() if step >= 3 else None
+        ),
         "interrupted": lambda run: fit(run, At("on_train_batch_end", 3, send(signal.SIGINT))),
-        "finished loop": lambda run: loop(run, lambda step: seen.append(present()) if step == 3 else None),
+        "finished loop": lambda run: loop(
+            run, lambda step: seen.append(present()) if step == 3 else None
+        ),
     }
     for number, (name, way) in enumerate(ways.items()):
         run = f"{directory}/{number}"
-        expected = "finished" if name.startswith("finished") else "preempted" if name.startswith(("preempted", "interrupted")) else "failed"
+        expected = (
+            "finished"
+            if name.startswith("finished")
+            else "preempted"
+            if name.startswith(("preempted", "interrupted"))
+            else "failed"
+        )
         if expected != ending:
             continue
         # The lock is free at once, and a second start meets the same end.
@@ -144,7 +182,9 @@ def restored_after(directory: str, ending: str) -> None:
             except (ckptkit.Preempted, KeyboardInterrupt, Exception) as error:
                 raised = error  # with its traceback, in which the frames of fit are alive
             after = present()
-            assert isinstance(raised, ckptkit.Preempted | KeyboardInterrupt) == (expected == "preempted"), (name, raised)
+            assert isinstance(raised, ckptkit.Preempted | KeyboardInterrupt) == (
+                expected == "preempted"
+            ), (name, raised)
             assert ("no!" in str(raised)) == (expected == "failed"), (name, raised)
             ends = ends_of(run)
             assert after == before, (name, start, after)
@@ -189,14 +229,22 @@ def off_the_main_thread(directory: str) -> None:
     run = f"{directory}/plain"
     in_thread(lambda: fit(run, At("on_train_batch_end", 3, lambda: during.append(present()))))
     assert ended == ["finished"], ended
-    assert [(each["handlers"], each["threads"]) for each in during] == [(before["handlers"], ["ckptkit-lock", "ckptkit-control"])]
+    assert [(each["handlers"], each["threads"]) for each in during] == [
+        (before["handlers"], ["ckptkit-lock", "ckptkit-control"])
+    ]
     assert sum("off the main thread" in line for line in lines) == 1, lines
     assert ends_of(run) == ["finished"]
 
     run = f"{directory}/stopped"
     model = new_model()
     manager = ckptkit.CheckpointManager(run, {"model": model})
-    in_thread(lambda: fit(manager, At("on_train_batch_end", 3, lambda: manager.request_stop("a button")), model=model))
+    in_thread(
+        lambda: fit(
+            manager,
+            At("on_train_batch_end", 3, lambda: manager.request_stop("a button")),
+            model=model,
+        )
+    )
     assert isinstance(ended[1], ckptkit.Preempted), ended
     assert (ended[1].code, ended[1].step) == (75, 3)
     assert ends_of(run) == ["preempted"]
@@ -216,7 +264,9 @@ def keep_busy(sign: Path) -> None:
 
 
 def pool_inside(directory: str) -> None:
-    """A pool of forked processes inside training, ended by terminate(), which sends SIGTERM and waits."""
+    """A pool of forked processes inside training, ended by terminate(), which sends SIGTERM and
+    waits.
+    """
     seen: list[Any] = []
 
     def use_a_pool() -> None:
@@ -232,7 +282,9 @@ def pool_inside(directory: str) -> None:
             pool.terminate()
             pool.join()
             seen.append(time.monotonic() - began)
-            assert all(child.exitcode == -signal.SIGTERM for child in children), [child.exitcode for child in children]
+            assert all(child.exitcode == -signal.SIGTERM for child in children), [
+                child.exitcode for child in children
+            ]
 
     fit(f"{directory}/run", At("on_train_batch_end", 3, use_a_pool))
     assert seen[0] == [0, 1, 4, 9]
@@ -241,7 +293,10 @@ def pool_inside(directory: str) -> None:
 
 
 def child_handlers(directory: str) -> None:
-    """A forked child has the handlers that it would have had without us, and its parent keeps its own."""
+    """A forked child has the handlers that it would have had without us, and its parent keeps its
+    own.
+    """
+
     def handler(*args: Any) -> None:
         pass
 
@@ -254,7 +309,9 @@ def child_handlers(directory: str) -> None:
         pid = os.fork()
         if pid == 0:
             wakeup = signal.set_wakeup_fd(-1)
-            same = [signal.getsignal(number) for number in NUMBERS] == outside["handlers"] and wakeup == -1
+            same = [signal.getsignal(number) for number in NUMBERS] == outside[
+                "handlers"
+            ] and wakeup == -1
             os._exit(0 if same else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         assert present() == during, "the parent's own are untouched"
@@ -264,6 +321,7 @@ def child_handlers(directory: str) -> None:
 
 def leaves_an_orphan(run: str) -> None:
     """Forks a child that outlives it, and waits to be killed."""
+
     def fork() -> None:
         pid = os.fork()
         if pid == 0:
@@ -280,7 +338,10 @@ def saves(run: str) -> list[int]:
 
 
 def handler_from_before(run: str, number: str, then: str, *callbacks: Any) -> None:
-    """A handler that was there before ours, as a job library sets one: it looks whether a checkpoint is there, and leaves in its own way."""
+    """A handler that was there before ours, as a job library sets one: it looks whether a
+    checkpoint is there, and leaves in its own way.
+    """
+
     def requeue(signum: int, frame: Any) -> None:
         assert signum == signal.Signals[number]
         print("handler", saves(run), ends_of(run), flush=True)
@@ -314,7 +375,11 @@ def stopped_by_request(run: str) -> None:
 
 def other_signals(run: str) -> None:
     """Signals and an exit code of the user's own choice."""
-    fit(run, At("on_train_batch_end", 3, send(signal.SIGUSR2)), preemption=ckptkit.Preemption(signals=("SIGUSR2",), exit_code=7))
+    fit(
+        run,
+        At("on_train_batch_end", 3, send(signal.SIGUSR2)),
+        preemption=ckptkit.Preemption(signals=("SIGUSR2",), exit_code=7),
+    )
 
 
 class Lines(keras.callbacks.Callback):
@@ -329,6 +394,14 @@ class Lines(keras.callbacks.Callback):
 
 
 def flushes(run: str) -> None:
-    """Preempted in the second epoch, with files of other callbacks open; leaves through os._exit, where Python flushes nothing."""
-    handler_from_before(run, "SIGTERM", "_exit", Lines(f"{run}.lines"), keras.callbacks.CSVLogger(f"{run}.csv"),
-                        keras.callbacks.TensorBoard(f"{run}-events", update_freq=1))
+    """Preempted in the second epoch, with files of other callbacks open; leaves through os._exit,
+    where Python flushes nothing.
+    """
+    handler_from_before(
+        run,
+        "SIGTERM",
+        "_exit",
+        Lines(f"{run}.lines"),
+        keras.callbacks.CSVLogger(f"{run}.csv"),
+        keras.callbacks.TensorBoard(f"{run}-events", update_freq=1),
+    )

@@ -1,4 +1,6 @@
-"""Standing still at a moment that is asked for, until the test says go: so a signal meets a program exactly there."""
+"""Standing still at a moment that is asked for, until the test says go: so a signal meets a program
+exactly there.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ _MOST_SECS = 100
 
 
 class Holds:
-    """The moments at which this program stands still, each once; `<name>.here` says that it does, `<name>.go` lets it go on.
+    """The moments at which this program stands still, each once; `<name>.here` says that it does,
+    `<name>.go` lets it go on.
 
     Args:
         names: of the moments.
@@ -42,13 +45,17 @@ class Holds:
             time.sleep(0.005)
 
     def inside(self, name: str, step: tf.Tensor, wanted: int) -> None:
-        """Stands still inside a running step: the main thread is in C code, and Python runs no signal handler."""
+        """Stands still inside a running step: the main thread is in C code, and Python runs no
+        signal handler.
+        """
         if name in self._names:
             tf.py_function(lambda now: self.at(name) if int(now) == wanted else None, [step], [])
 
 
 class HoldingFiles(FileSystem):
-    """Stands still right before the commit of a checkpoint, at `commit-1` before the first, and right after it, at `committed-1`."""
+    """Stands still right before the commit of a checkpoint, at `commit-1` before the first, and
+    right after it, at `committed-1`.
+    """
 
     def __init__(self, holds: Holds) -> None:
         self._holds = holds
@@ -67,7 +74,8 @@ class HoldingFiles(FileSystem):
 
 
 class HoldingModel(keras.Model):
-    """A small model that can stand still in the tracing of its training step, inside a running one, and in its export.
+    """A small model that can stand still in the tracing of its training step, inside a running one,
+    and in its export.
 
     Args:
         holds: the moments.
@@ -93,7 +101,9 @@ class HoldingModel(keras.Model):
 
 
 class HoldingCallback(keras.callbacks.Callback):
-    """Stands still in an evaluation, at the end of the last epoch, and notes that the export comes next."""
+    """Stands still in an evaluation, at the end of the last epoch, and notes that the export comes
+    next.
+    """
 
     def __init__(self, holds: Holds) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""Programs that leave `with manager:` while they are asked to stop, or while another run is open. Each asserts for itself."""
+"""Programs that leave `with manager:` while they are asked to stop, or while another run is open.
+Each asserts for itself.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +24,15 @@ from tests.preemption.handlers import ends_of, present, saves, send
 
 
 def manager(run: str, weight: Any = None, **options: Any) -> ckptkit.CheckpointManager:
-    return ckptkit.CheckpointManager(run, {"weight": tf.Variable(0.0) if weight is None else weight}, **options)
+    return ckptkit.CheckpointManager(
+        run, {"weight": tf.Variable(0.0) if weight is None else weight}, **options
+    )
 
 
 def outside_a_turn(run: str, number: str, where: str) -> None:
-    """A signal that comes before the loop, after it, with a break, or where there is none: the program is left, with its state saved."""
+    """A signal that comes before the loop, after it, with a break, or where there is none: the
+    program is left, with its state saved.
+    """
     ask = send(signal.Signals[number])
     with manager(run) as m:
         if where == "no loop":
@@ -61,7 +67,9 @@ def by_close(run: str) -> None:
 
 
 def with_a_handler_from_before(run: str) -> None:
-    signal.signal(signal.SIGTERM, lambda *args: (print("handler", saves(run), flush=True), sys.exit(42)))
+    signal.signal(
+        signal.SIGTERM, lambda *args: (print("handler", saves(run), flush=True), sys.exit(42))
+    )
     with manager(run) as m:
         for step in m.steps(10):
             if step == 4:
@@ -70,7 +78,9 @@ def with_a_handler_from_before(run: str) -> None:
 
 
 def two_runs(directory: str, order: str) -> None:
-    """Opened one after the other and closed in either order: handlers and locks are as before, and in between each is told."""
+    """Opened one after the other and closed in either order: handlers and locks are as before, and
+    in between each is told.
+    """
     before = present()
     a, b = manager(f"{directory}/a"), manager(f"{directory}/b")
     a.restore_or_initialize()
@@ -83,7 +93,9 @@ def two_runs(directory: str, order: str) -> None:
         raise AssertionError("the signal was swallowed")
     left.close()
     assert present() == before, (present(), before)
-    assert sorted([ends_of(f"{directory}/{path}"), ends_of(f"{directory}/{'a' if path == 'b' else 'b'}")]) == [["preempted"], ["stopped"]]
+    assert sorted(
+        [ends_of(f"{directory}/{path}"), ends_of(f"{directory}/{'a' if path == 'b' else 'b'}")]
+    ) == [["preempted"], ["stopped"]]
     for name in ("a", "b"):  # both locks are free for another process
         pid = os.fork()
         if pid == 0:
@@ -96,7 +108,9 @@ def two_runs(directory: str, order: str) -> None:
 
 
 def two_nested(directory: str, number: str) -> None:
-    """A signal while two runs are open: the inner one serves it, and the outer one saves what it has done between its turns."""
+    """A signal while two runs are open: the inner one serves it, and the outer one saves what it
+    has done between its turns.
+    """
     before = present()
     outer, inner = f"{directory}/outer", f"{directory}/inner"
 
@@ -115,7 +129,9 @@ def two_nested(directory: str, number: str) -> None:
 
 
 def an_idle_run_and_two_interrupts(directory: str) -> None:
-    """One Ctrl-C is one KeyboardInterrupt: a run that was open beside does not hear of it later, and the next one saves again."""
+    """One Ctrl-C is one KeyboardInterrupt: a run that was open beside does not hear of it later,
+    and the next one saves again.
+    """
     idle = manager(f"{directory}/idle")
     idle.restore_or_initialize()
     for number in range(2):
@@ -144,10 +160,16 @@ class SlowJournal(FileSystem):
 
 
 def two_interrupts_in_one_call(run: str) -> None:
-    """Both come while the main thread is in a long call, and the helper thread is still busy with the first: the second one counts."""
+    """Both come while the main thread is in a long call, and the helper thread is still busy with
+    the first: the second one counts.
+    """
     with manager(run, files=SlowJournal()):
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # so that no call is cut short; other threads take the signal
-        subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -INT {os.getpid()}; sleep 0.3; kill -INT {os.getpid()}"])
+        signal.pthread_sigmask(
+            signal.SIG_BLOCK, [signal.SIGINT]
+        )  # so that no call is cut short; other threads take the signal
+        subprocess.Popen(
+            ["sh", "-c", f"sleep 0.3; kill -INT {os.getpid()}; sleep 0.3; kill -INT {os.getpid()}"]
+        )
         time.sleep(1)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         time.sleep(30)
@@ -155,7 +177,9 @@ def two_interrupts_in_one_call(run: str) -> None:
 
 
 def closed_off_the_main_thread(run: str) -> None:
-    """A run that is opened on the main thread and closed on another leaves a handler that does what the one before it did."""
+    """A run that is opened on the main thread and closed on another leaves a handler that does what
+    the one before it did.
+    """
     heard: list[Any] = []
     signal.signal(signal.SIGTERM, lambda *args: heard.append(args[0]))
     m = manager(run)
@@ -172,7 +196,9 @@ def closed_off_the_main_thread(run: str) -> None:
 
 
 def a_wakeup_descriptor_that_was_closed(run: str) -> None:
-    """An event loop that was closed inside `with manager:` has taken its descriptor with it; the run is let go of all the same."""
+    """An event loop that was closed inside `with manager:` has taken its descriptor with it; the
+    run is let go of all the same.
+    """
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     signal.set_wakeup_fd(writer.fileno())

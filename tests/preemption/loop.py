@@ -1,4 +1,6 @@
-"""Trains in a loop of its own, fifteen steps with an evaluation after every fifth, and exports; prints what came of it."""
+"""Trains in a loop of its own, fifteen steps with an evaluation after every fifth, and exports;
+prints what came of it.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,16 @@ def main() -> None:
     args = parser.parse_args()
 
     if "export" not in args.hold:
-        checkers.use(checkers.forked())  # what these tests are about is not the check, and it would take most of their time
+        checkers.use(
+            checkers.forked()
+        )  # what these tests are about is not the check, and it would take most of their time
     holds = Holds(args.hold)
     keras.utils.set_random_seed(11)
     model, optimizer = HoldingModel(holds), keras.optimizers.Adam(0.01)
     x, y = samples(64)
-    batches = iter(tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x), seed=2).repeat().batch(8))
+    batches = iter(
+        tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x), seed=2).repeat().batch(8)
+    )
     model(x[:1])
     optimizer.build(model.trainable_variables)
 
@@ -42,8 +48,13 @@ def main() -> None:
         return loss
 
     turns = []
-    manager = ckptkit.CheckpointManager(args.run, {"model": model, "optimizer": optimizer, "batches": batches}, background=False,
-                                        save=ckptkit.EveryNSteps(5), files=HoldingFiles(holds))
+    manager = ckptkit.CheckpointManager(
+        args.run,
+        {"model": model, "optimizer": optimizer, "batches": batches},
+        background=False,
+        save=ckptkit.EveryNSteps(5),
+        files=HoldingFiles(holds),
+    )
     with manager:
         for step in manager.steps(STEPS):
             loss = train_step(*next(batches))
@@ -60,8 +71,18 @@ def main() -> None:
                 holds.at("last_turn")
     model.exporting = True
     ckptkit.export_saved_model(model, f"{args.run}/export")
-    values = b"".join(variable.numpy().tobytes() for variable in [*model.variables, *optimizer.variables])
-    print(json.dumps({"turns": turns, "iterations": int(optimizer.iterations), "digest": hashlib.sha256(values).hexdigest()}))
+    values = b"".join(
+        variable.numpy().tobytes() for variable in [*model.variables, *optimizer.variables]
+    )
+    print(
+        json.dumps(
+            {
+                "turns": turns,
+                "iterations": int(optimizer.iterations),
+                "digest": hashlib.sha256(values).hexdigest(),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

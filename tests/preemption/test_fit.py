@@ -1,4 +1,6 @@
-"""Signals to `fit`, at every moment of it: how the process ends, what the journal tells, and that the next start finishes right."""
+"""Signals to `fit`, at every moment of it: how the process ends, what the journal tells, and that
+the next start finishes right.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from ckptkit.run import events
 from tests.preemption.conftest import Held, result, told
 from tests.support.spread import spread
 
-# Where the program stands still; the phase that the journal names; the step, epoch and batch that a signal there has saved.
+# Where the program stands still; the phase that the journal names; the step, epoch and batch that a
+# signal there has saved.
 MOMENTS = [
     ("tracing", "tracing", (1, 0, 1)),
     ("batch", "training", (8, 1, 3)),
@@ -23,12 +26,23 @@ MOMENTS = [
     ("export", "exporting", (15, 3, 0)),
 ]
 IDS = [hold for hold, _, _ in MOMENTS]
-# SIGUSR1 takes the way of SIGTERM, and SIGINT most of it: one of their moments here, all of them in the long suite.
-IN_SHORT = {signal.SIGTERM: ["tracing", "batch", "validation", "commit-2", "epoch_end", "export"], signal.SIGUSR1: ["batch"],
-            signal.SIGINT: ["validation"]}
-AT_MOMENTS = [pytest.param(number, *moment, id=f"{number.name}-{moment[0]}",
-                           marks=[] if moment[0] in IN_SHORT[number] else [pytest.mark.long])
-              for number in IN_SHORT for moment in MOMENTS]
+# SIGUSR1 takes the way of SIGTERM, and SIGINT most of it: one of their moments here, all of them in
+# the long suite.
+IN_SHORT = {
+    signal.SIGTERM: ["tracing", "batch", "validation", "commit-2", "epoch_end", "export"],
+    signal.SIGUSR1: ["batch"],
+    signal.SIGINT: ["validation"],
+}
+AT_MOMENTS = [
+    pytest.param(
+        number,
+        *moment,
+        id=f"{number.name}-{moment[0]}",
+        marks=[] if moment[0] in IN_SHORT[number] else [pytest.mark.long],
+    )
+    for number in IN_SHORT
+    for moment in MOMENTS
+]
 
 
 def finishes_right(start, undisturbed, run) -> None:
@@ -56,7 +70,9 @@ def test_a_signal_saves_and_stops(start, undisturbed, number, hold, phase, posit
     assert (preempted.step, preempted.reason) == (position[0], number.name)
     newest = ckptkit.open_run(held.run).find("latest").manifest
     assert (newest.step, newest.epoch, newest.batch) == position
-    assert (held.run / "export").exists() == (hold == "export"), "an interrupted run publishes nothing; the next start does"
+    assert (held.run / "export").exists() == (hold == "export"), (
+        "an interrupted run publishes nothing; the next start does"
+    )
     assert [event.outcome for event in told(held.run, events.AttemptEnded)] == ["preempted"]
     assert not told(held.run, events.Failed)
     if number == signal.SIGINT:
@@ -80,7 +96,9 @@ def test_a_second_ctrl_c_stops_at_once(start, undisturbed, hold):
     assert [checkpoint.step for checkpoint in ckptkit.open_run(held.run).checkpoints] == before
     assert not told(held.run, events.RunPreempted)
     assert not told(held.run, events.Failed)
-    assert [event.outcome for event in told(held.run, events.AttemptEnded)] == ["finished" if hold == "export" else "stopped"]
+    assert [event.outcome for event in told(held.run, events.AttemptEnded)] == [
+        "finished" if hold == "export" else "stopped"
+    ]
     finishes_right(start, undisturbed, held.run)
 
 
@@ -92,7 +110,9 @@ def test_a_kill_costs_what_was_not_saved(start, undisturbed, hold):
     finishes_right(start, undisturbed, held.run)
 
 
-@pytest.mark.parametrize("second", spread([signal.SIGTERM, signal.SIGUSR1]), ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "second", spread([signal.SIGTERM, signal.SIGUSR1]), ids=lambda number: number.name
+)
 def test_a_second_signal_during_the_save_changes_nothing(start, undisturbed, second):
     held: Held = start("train.py", "batch", "commit-1", options=("--no-saves",)).wait_for("batch")
     held.signal(signal.SIGTERM).go_on("batch").wait_for("commit-1")
@@ -126,13 +146,28 @@ def test_a_signal_on_the_way_back_to_where_the_run_was(start, undisturbed):
     finishes_right(start, undisturbed, held.run)
 
 
-@pytest.mark.parametrize(("number", "twice"), [
-    pytest.param(number, twice, id=f"{'twice' if twice else 'once'}-{number.name}", marks=marks)
-    for number, twice, marks in ((signal.SIGTERM, False, []), (signal.SIGINT, True, []), (signal.SIGKILL, False, []),
-                                 (signal.SIGTERM, True, pytest.mark.long), (signal.SIGINT, False, pytest.mark.long))])
+@pytest.mark.parametrize(
+    ("number", "twice"),
+    [
+        pytest.param(number, twice, id=f"{'twice' if twice else 'once'}-{number.name}", marks=marks)
+        for number, twice, marks in (
+            (signal.SIGTERM, False, []),
+            (signal.SIGINT, True, []),
+            (signal.SIGKILL, False, []),
+            (signal.SIGTERM, True, pytest.mark.long),
+            (signal.SIGINT, False, pytest.mark.long),
+        )
+    ],
+)
 def test_a_signal_while_a_save_is_written_behind_training(start, undisturbed, number, twice):
-    """Training stands in a batch, the save before its commit. What was being written is finished, but for a second Ctrl-C."""
-    held: Held = start("train.py", "commit-1", "batch", options=("--background",)).wait_for("commit-1").wait_for("batch")
+    """Training stands in a batch, the save before its commit. What was being written is finished,
+    but for a second Ctrl-C.
+    """
+    held: Held = (
+        start("train.py", "commit-1", "batch", options=("--background",))
+        .wait_for("commit-1")
+        .wait_for("batch")
+    )
     if number == signal.SIGKILL:
         held.process.send_signal(number)
         held.ends(-number)
@@ -148,5 +183,7 @@ def test_a_signal_while_a_save_is_written_behind_training(start, undisturbed, nu
         held.ends(-number if number == signal.SIGINT else 75)
         steps = [checkpoint.step for checkpoint in ckptkit.open_run(held.run).checkpoints]
         assert steps == ([] if at_once else [5, 8])
-        assert [event.step for event in told(held.run, events.RunPreempted)] == ([] if at_once else [8])
+        assert [event.step for event in told(held.run, events.RunPreempted)] == (
+            [] if at_once else [8]
+        )
     finishes_right(start, undisturbed, held.run)

@@ -1,4 +1,6 @@
-"""Handlers are there while a run is open, and nowhere else; a handler that was there before has its say; children inherit nothing."""
+"""Handlers are there while a run is open, and nowhere else; a handler that was there before has its
+say; children inherit nothing.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ def test_a_handler_from_before_is_called_after_the_commit(tf_call, tmp_path, the
     process = tf_call(HANDLERS + "handler_from_before", str(run), "SIGTERM", then).check(code=code)
     assert process.stdout == "handler [4, 7] []\n" or process.stdout == "handler [7] []\n"
     assert [event.step for event in told(run, events.RunPreempted)] == [7]
-    assert [event.outcome for event in told(run, events.AttemptEnded)] == ([] if then == "_exit" else ["preempted"])
+    assert [event.outcome for event in told(run, events.AttemptEnded)] == (
+        [] if then == "_exit" else ["preempted"]
+    )
     assert ckptkit.open_run(run).find("latest").step == 7
 
 

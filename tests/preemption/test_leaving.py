@@ -1,4 +1,6 @@
-"""A request to stop that comes outside of a turn is served where the run is let go of; runs are closed in any order."""
+"""A request to stop that comes outside of a turn is served where the run is let go of; runs are
+closed in any order.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,18 @@ from tests.preemption.conftest import told
 LEAVING = "tests.preemption.leaving:"
 
 
-@pytest.mark.parametrize(("where", "step"), [("no loop", 3), ("with a break", 3), ("after a break", 3), ("after the loop", 3)])
+@pytest.mark.parametrize(
+    ("where", "step"),
+    [("no loop", 3), ("with a break", 3), ("after a break", 3), ("after the loop", 3)],
+)
 @pytest.mark.parametrize(("number", "code"), [("SIGTERM", 75), ("SIGINT", -2)])
 def test_a_signal_outside_of_a_turn_is_served(tf_call, tmp_path, where, step, number, code):
     run = tmp_path / "run"
     process = tf_call(LEAVING + "outside_a_turn", str(run), number, where).check(code=code)
     assert "went on" not in process.stdout
-    assert [(event.step, event.reason) for event in told(run, events.RunPreempted)] == [(step, number)]
+    assert [(event.step, event.reason) for event in told(run, events.RunPreempted)] == [
+        (step, number)
+    ]
     assert [event.outcome for event in told(run, events.AttemptEnded)] == ["preempted"]
     assert ckptkit.open_run(run).find("latest").step == step
 
@@ -64,7 +71,10 @@ def test_a_descriptor_that_was_closed_meanwhile(tf_call, tmp_path):
     tf_call(LEAVING + "a_wakeup_descriptor_that_was_closed", str(tmp_path / "run")).check()
 
 
-@pytest.mark.parametrize(("code", "steps", "outcome", "exit_code"), [("0", [3], "stopped", 0), ("None", [3], "stopped", 0), ("3", [], "failed", 3)])
+@pytest.mark.parametrize(
+    ("code", "steps", "outcome", "exit_code"),
+    [("0", [3], "stopped", 0), ("None", [3], "stopped", 0), ("3", [], "failed", 3)],
+)
 def test_an_orderly_exit_is_a_left_loop(tf_call, tmp_path, code, steps, outcome, exit_code):
     run = tmp_path / "run"
     tf_call(LEAVING + "an_orderly_exit", str(run), code).check(code=exit_code)

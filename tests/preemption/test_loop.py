@@ -11,7 +11,8 @@ from ckptkit.run import events
 from tests.preemption.conftest import Held, result, told
 from tests.support.spread import spread
 
-# Where the program stands still; the phase that the journal names; the step that is saved, by a signal that asks for it.
+# Where the program stands still; the phase that the journal names; the step that is saved, by a
+# signal that asks for it.
 MOMENTS = [
     ("tracing", "training", 1),
     ("batch", "training", 8),
@@ -34,7 +35,9 @@ def finishes_right(start, undisturbed, run, step) -> None:
 
 
 @pytest.mark.parametrize(("hold", "phase", "step"), spread(MOMENTS, 3))
-@pytest.mark.parametrize("number", spread([signal.SIGTERM, signal.SIGINT]), ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number", spread([signal.SIGTERM, signal.SIGINT]), ids=lambda number: number.name
+)
 def test_a_signal_saves_and_stops(start, undisturbed, number, hold, phase, step):
     held: Held = start("loop.py", hold).wait_for(hold)
     held.signal(number).go_on(hold)
@@ -65,8 +68,17 @@ def test_a_second_ctrl_c_stops_at_once(start, undisturbed, hold):
     finishes_right(start, undisturbed, held.run, 5)
 
 
-@pytest.mark.parametrize(("hold", "step"), [("batch", 5), ("evaluation", 5), ("commit-2", 5), ("last_turn", 10), ("commit-3", 10),
-                                            ("committed-3", 15)])
+@pytest.mark.parametrize(
+    ("hold", "step"),
+    [
+        ("batch", 5),
+        ("evaluation", 5),
+        ("commit-2", 5),
+        ("last_turn", 10),
+        ("commit-3", 10),
+        ("committed-3", 15),
+    ],
+)
 def test_a_kill_costs_what_was_not_saved(start, undisturbed, hold, step):
     held: Held = start("loop.py", hold).wait_for(hold)
     held.process.send_signal(signal.SIGKILL)

@@ -1,4 +1,6 @@
-"""`ckptkit save` and `ckptkit stop`, from another process, to `fit` and to a loop of the user's own."""
+"""`ckptkit save` and `ckptkit stop`, from another process, to `fit` and to a loop of the user's
+own.
+"""
 
 from __future__ import annotations
 
@@ -25,16 +27,26 @@ from tests.preemption.conftest import HERE, Held, result, told
 
 def command(*arguments: object) -> subprocess.Popen[str]:
     """The command, as a process that goes on while the training stands still."""
-    return subprocess.Popen([sys.executable, "-m", "ckptkit", *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    return subprocess.Popen(
+        [sys.executable, "-m", "ckptkit", *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
 
 
 def heard(held: Held, count: int = 1) -> None:
     held._until(lambda: len(told(held.run, events.Requested)) >= count, "the request was not heard")
 
 
-@pytest.mark.parametrize(("program", "options"), [("train.py", ("--no-saves", "--background")), ("loop.py", ())])
-def test_save_is_done_at_the_next_safe_point_and_training_goes_on(start, undisturbed, program, options):
+@pytest.mark.parametrize(
+    ("program", "options"), [("train.py", ("--no-saves", "--background")), ("loop.py", ())]
+)
+def test_save_is_done_at_the_next_safe_point_and_training_goes_on(
+    start, undisturbed, program, options
+):
     held: Held = start(program, "batch", options=options).wait_for("batch")
     saving = command("save", held.run)
     heard(held)
@@ -63,7 +75,11 @@ def test_stop_saves_and_ends_with_75(start, undisturbed, program, hold):
     assert ckptkit.open_run(held.run).find("latest").step == preempted.step
     done = result(start(program).process)
     expected = undisturbed(program)
-    assert done == {**expected, "turns": expected["turns"][preempted.step:]} if program == "loop.py" else done == expected
+    assert (
+        done == {**expected, "turns": expected["turns"][preempted.step :]}
+        if program == "loop.py"
+        else done == expected
+    )
 
 
 def test_requests_that_are_not_for_this_attempt_or_none_at_all_mean_nothing(start, undisturbed):
@@ -71,8 +87,12 @@ def test_requests_that_are_not_for_this_attempt_or_none_at_all_mean_nothing(star
     layout = run_layout(held.run)
     good = ControlRequest(id=new_id(), action="stop", attempt=1, at=time.time(), source="somebody")
     layout.control.mkdir()
-    for text in (*(encode_request(replace(good, attempt=attempt)) for attempt in (ANY_ATTEMPT, 2)), encode_request(replace(good, version=99)),
-                 b"{", b"x" * 200_000):
+    for text in (
+        *(encode_request(replace(good, attempt=attempt)) for attempt in (ANY_ATTEMPT, 2)),
+        encode_request(replace(good, version=99)),
+        b"{",
+        b"x" * 200_000,
+    ):
         layout.request.with_suffix(".new").write_bytes(text)
         layout.request.with_suffix(".new").rename(layout.request)
         time.sleep(1.1)  # it looks once a second
@@ -121,14 +141,27 @@ def channel(tmp_path, monkeypatch):
 
 def launched(tf_process, tmp_path, channel, program, *holds: str) -> Held:
     run = tmp_path / "run"
-    return Held(tf_process(HERE / program, "--run", run, "--hold", *holds, env={"CKPTKIT_LAUNCHER": str(channel.directory)}), run)
+    return Held(
+        tf_process(
+            HERE / program,
+            "--run",
+            run,
+            "--hold",
+            *holds,
+            env={"CKPTKIT_LAUNCHER": str(channel.directory)},
+        ),
+        run,
+    )
 
 
 def says(held: Held, channel: Channel, **expected: object) -> ChannelState:
     """Waits until the training says this."""
+
     def found() -> bool:
         said = channel.read()
-        return said is not None and all(getattr(said, name) == value for name, value in expected.items())
+        return said is not None and all(
+            getattr(said, name) == value for name, value in expected.items()
+        )
 
     held._until(found, f"it did not say {expected}, but {channel.read()}")
     return channel.read()
@@ -136,9 +169,27 @@ def says(held: Held, channel: Channel, **expected: object) -> ChannelState:
 
 def test_a_training_tells_its_launcher_how_it_gets_on(tf_process, tmp_path, channel):
     channel, _ = channel
-    held = launched(tf_process, tmp_path, channel, "train.py", "tracing", "batch", "validation", "validation_end")
+    held = launched(
+        tf_process,
+        tmp_path,
+        channel,
+        "train.py",
+        "tracing",
+        "batch",
+        "validation",
+        "validation_end",
+    )
     held.wait_for("tracing")
-    first = says(held, channel, phase="tracing", step=0, trained=False, run=str(tmp_path / "run"), attempt=1, outcome="")
+    first = says(
+        held,
+        channel,
+        phase="tracing",
+        step=0,
+        trained=False,
+        run=str(tmp_path / "run"),
+        attempt=1,
+        outcome="",
+    )
     assert channel.is_training
     held.go_on("tracing").wait_for("batch")
     second = says(held, channel, phase="training", trained=True)
@@ -146,10 +197,14 @@ def test_a_training_tells_its_launcher_how_it_gets_on(tf_process, tmp_path, chan
     held.go_on("batch").wait_for("validation")
     third = says(held, channel, phase="evaluating")
     assert first.beats < second.beats < third.beats
-    held.process.send_signal(second.dump_signal)  # the stacks of all threads, also of one that stands still
+    held.process.send_signal(
+        second.dump_signal
+    )  # the stacks of all threads, also of one that stands still
     held.process.wait_for_output(r"holds\.py.* in at")
     held.go_on("validation").wait_for("validation_end")
-    held._until(lambda: channel.read().beats > third.beats, "the evaluation was not told to get on")  # its steps do not grow
+    held._until(
+        lambda: channel.read().beats > third.beats, "the evaluation was not told to get on"
+    )  # its steps do not grow
     held.go_on("validation_end")
     result(held.process)
     last = channel.read()
@@ -161,7 +216,16 @@ def test_the_deadline_of_the_launcher_counts(tf_process, tmp_path, channel):
     channel, _ = channel
     held = launched(tf_process, tmp_path, channel, "loop.py", "turn").wait_for("turn")
     says(held, channel, run=str(tmp_path / "run"))
-    channel.ask(ControlRequest(id=new_id(), action="stop", attempt=ANY_ATTEMPT, at=time.time(), source="gce: the instance is preempted", grace_secs=17))
+    channel.ask(
+        ControlRequest(
+            id=new_id(),
+            action="stop",
+            attempt=ANY_ATTEMPT,
+            at=time.time(),
+            source="gce: the instance is preempted",
+            grace_secs=17,
+        )
+    )
     held.signal(signal.SIGTERM)
     (notice,) = told(held.run, events.NoticeReceived)  # it knew before the signal was noted
     assert notice.source == "gce: the instance is preempted"
@@ -178,7 +242,16 @@ def test_what_the_launcher_says_last_of_the_deadline_counts(tf_process, tmp_path
     held = launched(tf_process, tmp_path, channel, "loop.py", "turn").wait_for("turn")
     says(held, channel, run=str(tmp_path / "run"))
     for secs in (60, 8):
-        channel.ask(ControlRequest(id=new_id(), action="stop", attempt=ANY_ATTEMPT, at=time.time(), source=f"{secs} s", grace_secs=secs))
+        channel.ask(
+            ControlRequest(
+                id=new_id(),
+                action="stop",
+                attempt=ANY_ATTEMPT,
+                at=time.time(),
+                source=f"{secs} s",
+                grace_secs=secs,
+            )
+        )
         held.signal(signal.SIGTERM)
     assert [event.source for event in told(held.run, events.NoticeReceived)] == ["60 s", "8 s"]
     held.go_on("turn").ends(75)
@@ -196,7 +269,11 @@ def test_what_keeps_a_run_from_being_opened_is_told(tf_process, tmp_path, channe
     assert process.wait() == 1
     os.close(descriptor)
     said = second.read()
-    assert (said.failure.error, said.failure.restart, said.trained) == ("RunLockedError", False, False)
+    assert (said.failure.error, said.failure.restart, said.trained) == (
+        "RunLockedError",
+        False,
+        False,
+    )
     held.go_on("turn")
     result(held.process)
 
@@ -212,8 +289,9 @@ def test_when_the_launcher_dies_the_training_saves_and_stops(tf_process, tmp_pat
     assert not channel.directory.exists()
 
 
-
-def test_where_nobody_can_tell_whether_the_launcher_lives_training_goes_on(tf_process, tmp_path, channel, undisturbed):
+def test_where_nobody_can_tell_whether_the_launcher_lives_training_goes_on(
+    tf_process, tmp_path, channel, undisturbed
+):
     """As on a file system without locks: the launcher's file is not there, see below."""
     channel, _ = channel
     channel.launcher.unlink()

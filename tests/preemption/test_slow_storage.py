@@ -1,4 +1,6 @@
-"""A notice is taken before anything is written: the journal may be on storage that hangs. The last one counts."""
+"""A notice is taken before anything is written: the journal may be on storage that hangs. The last
+one counts.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def test_the_deadline_and_the_request_stand_before_the_journal_is_written(secs):
 
     decided_by: list[float | None] = []
     plan = SimpleNamespace(preemption=Preemption())
-    stopping = Stopping(SimpleNamespace(), plan, SimpleNamespace(record=record), SimpleNamespace(write_secs=None))
+    stopping = Stopping(
+        SimpleNamespace(), plan, SimpleNamespace(record=record), SimpleNamespace(write_secs=None)
+    )
     try:
         stopping.goes_away("gce: the instance is preempted", secs)
     finally:
@@ -33,11 +37,19 @@ def test_the_deadline_and_the_request_stand_before_the_journal_is_written(secs):
 
 
 def test_the_last_resort_is_set_anew_with_each_deadline_and_called_off_with_the_last():
-    stopping = Stopping(SimpleNamespace(), SimpleNamespace(preemption=Preemption()), SimpleNamespace(record=lambda event, at: None),
-                        SimpleNamespace(write_secs=None))
+    stopping = Stopping(
+        SimpleNamespace(),
+        SimpleNamespace(preemption=Preemption()),
+        SimpleNamespace(record=lambda event, at: None),
+        SimpleNamespace(write_secs=None),
+    )
 
     def waiting():
-        return [timer.interval for timer in threading.enumerate() if isinstance(timer, threading.Timer) and not timer.finished.is_set()]
+        return [
+            timer.interval
+            for timer in threading.enumerate()
+            if isinstance(timer, threading.Timer) and not timer.finished.is_set()
+        ]
 
     others = waiting()
     try:
@@ -51,11 +63,19 @@ def test_the_last_resort_is_set_anew_with_each_deadline_and_called_off_with_the_
 
 
 def test_nothing_is_saved_as_a_last_resort_when_the_attempt_is_over():
-    """An exception in an evaluation ended it while the machine was about to go away; the program goes on, and the run is another's by then."""
+    """An exception in an evaluation ended it while the machine was about to go away; the program
+    goes on, and the run is another's by then.
+    """
     saved = []
-    attempt = SimpleNamespace(phase="evaluating", saved_at=0, save=lambda *words: saved.append(words))
-    stopping = Stopping(attempt, SimpleNamespace(preemption=Preemption()), SimpleNamespace(record=lambda event, at: None),
-                        SimpleNamespace(write_secs=None, unsaved=None))
+    attempt = SimpleNamespace(
+        phase="evaluating", saved_at=0, save=lambda *words: saved.append(words)
+    )
+    stopping = Stopping(
+        attempt,
+        SimpleNamespace(preemption=Preemption()),
+        SimpleNamespace(record=lambda event, at: None),
+        SimpleNamespace(write_secs=None, unsaved=None),
+    )
     stopping.reserve = SimpleNamespace(position=5)
     stopping.goes_away("gce: the instance is preempted", 1.3)
     timer = stopping._timer

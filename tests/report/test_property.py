@@ -33,20 +33,59 @@ from tests.report.journals import (
     started,
 )
 
-TIMES = st.one_of(st.floats(), st.floats(0, 10_000), st.integers(-5, 50).map(float), st.sampled_from([0.0, 1.7e9, 1e300, -1.0]))
+TIMES = st.one_of(
+    st.floats(),
+    st.floats(0, 10_000),
+    st.integers(-5, 50).map(float),
+    st.sampled_from([0.0, 1.7e9, 1e300, -1.0]),
+)
 STEPS = st.one_of(st.integers(0, 50), st.integers())
-WORDS = st.one_of(st.text(max_size=20), st.sampled_from([
-    "training", "saving", "data", "finished", "preempted", "failed", "stopped", "stop", "SIGTERM", "SIGINT", "hang", "ckpt-10-1", "ckpt-20-2",
-    "ckpt-30-3", "<script>", "\x1b[31m", "node7"]))
+WORDS = st.one_of(
+    st.text(max_size=20),
+    st.sampled_from(
+        [
+            "training",
+            "saving",
+            "data",
+            "finished",
+            "preempted",
+            "failed",
+            "stopped",
+            "stop",
+            "SIGTERM",
+            "SIGINT",
+            "hang",
+            "ckpt-10-1",
+            "ckpt-20-2",
+            "ckpt-30-3",
+            "<script>",
+            "\x1b[31m",
+            "node7",
+        ]
+    ),
+)
 ATTEMPTS = st.one_of(st.integers(0, 4), st.integers())
 
 
 def of(kind: type[Event]) -> st.SearchStrategy[Event]:
     """Events of a kind with any values that their lines may hold."""
-    by_type = {"float": TIMES, "int": STEPS, "str": WORDS, "bool": st.booleans(), "float | None": st.none() | TIMES, "int | None": st.none() | STEPS,
-               "dict[str, str]": st.dictionaries(WORDS, WORDS, max_size=2), "dict[str, float]": st.dictionaries(WORDS, TIMES, max_size=3),
-               "list[str]": st.lists(WORDS, max_size=2), "dict[str, Number]": st.just({})}
-    fields = {field.name: by_type[str(field.type)] for field in kind.__dataclass_fields__.values() if str(field.type) != "ClassVar[str]"}
+    by_type = {
+        "float": TIMES,
+        "int": STEPS,
+        "str": WORDS,
+        "bool": st.booleans(),
+        "float | None": st.none() | TIMES,
+        "int | None": st.none() | STEPS,
+        "dict[str, str]": st.dictionaries(WORDS, WORDS, max_size=2),
+        "dict[str, float]": st.dictionaries(WORDS, TIMES, max_size=3),
+        "list[str]": st.lists(WORDS, max_size=2),
+        "dict[str, Number]": st.just({}),
+    }
+    fields = {
+        field.name: by_type[str(field.type)]
+        for field in kind.__dataclass_fields__.values()
+        if str(field.type) != "ClassVar[str]"
+    }
     return st.builds(kind, **{**fields, "time": TIMES, "attempt": ATTEMPTS})
 
 
@@ -93,12 +132,16 @@ def test_any_journal_has_a_ledger_and_parts_that_sum_to_the_wall_time(events, no
 def test_any_times_of_a_journal_that_makes_sense(times, seed):
     """A run as it could be, with times that jump as they like."""
     events, _ = story(random.Random(seed))
-    jumping = [replace(event, time=times[number % len(times)]) for number, event in enumerate(events)]
+    jumping = [
+        replace(event, time=times[number % len(times)]) for number, event in enumerate(events)
+    ]
     check(goodput_of(ledger_of(jumping, 1e5, host="node7", is_running=lambda started: False)))
 
 
 def story(chance: random.Random) -> tuple[list[Event], dict[str, int]]:
-    """A random run, a step a second, and what is true of it: steps that were done, lost, and done again, and seconds of recovery."""
+    """A random run, a step a second, and what is true of it: steps that were done, lost, and done
+    again, and seconds of recovery.
+    """
     true = {"done": 0, "lost": 0, "redone": 0, "recovery": 0}
     told: list[tuple[int, list[tuple[float, Event]]]] = []
     launcher: list[tuple[float, Event]] = []
@@ -110,7 +153,18 @@ def story(chance: random.Random) -> tuple[list[Event], dict[str, int]]:
             launcher.append((now, launched(number)))
         base = durable[0]
         if base:
-            lines.append((now, Restored(checkpoint=f"ckpt-{durable[0]}-{durable[1]}", step=base, epoch=0, batch=base, secs=0)))
+            lines.append(
+                (
+                    now,
+                    Restored(
+                        checkpoint=f"ckpt-{durable[0]}-{durable[1]}",
+                        step=base,
+                        epoch=0,
+                        batch=base,
+                        secs=0,
+                    ),
+                )
+            )
         lines.append((now, TrainingStarted(step=base)))
         if number > 1:
             true["lost"] += max(0, step - base)

@@ -1,4 +1,6 @@
-"""A run that was killed, preempted, and finished, by real processes: its history is what they have printed."""
+"""A run that was killed, preempted, and finished, by real processes: its history is what they have
+printed.
+"""
 
 from __future__ import annotations
 
@@ -40,14 +42,24 @@ def until(condition: Any) -> None:
 
 def told(run: Path, step: int) -> bool:
     """Whether the journal tells of that step."""
-    return any(isinstance(event, Progressed) and event.step == step for event in ckptkit.open_run(run).journal)
+    return any(
+        isinstance(event, Progressed) and event.step == step
+        for event in ckptkit.open_run(run).journal
+    )
 
 
 class Story:
     """What was done to a run, and what its processes have printed."""
 
-    def __init__(self, run: Path, printed: list[tuple[int, int]], killed_at: int, stopped_at: int) -> None:
-        self.run, self.printed, self.killed_at, self.stopped_at = run, printed, killed_at, stopped_at
+    def __init__(
+        self, run: Path, printed: list[tuple[int, int]], killed_at: int, stopped_at: int
+    ) -> None:
+        self.run, self.printed, self.killed_at, self.stopped_at = (
+            run,
+            printed,
+            killed_at,
+            stopped_at,
+        )
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -65,7 +77,12 @@ def story(fork_server, tmp_path_factory) -> Story:
     first = fork_server.run(PROGRAM, run, 120, killed_at)
     first.wait_for_output(f"^step {killed_at}$")
     until(lambda: told(run, killed_at))
-    until(lambda: ckptkit.open_run(run).checkpoints[-1:] and ckptkit.open_run(run).checkpoints[-1].step == killed_at // 20 * 20)
+    until(
+        lambda: (
+            ckptkit.open_run(run).checkpoints[-1:]
+            and ckptkit.open_run(run).checkpoints[-1].step == killed_at // 20 * 20
+        )
+    )
     first.send_signal(signal.SIGKILL)
     assert first.wait() == -signal.SIGKILL
 
@@ -77,12 +94,16 @@ def story(fork_server, tmp_path_factory) -> Story:
 
     third = fork_server.run(PROGRAM, run, 120)
     third.check()
-    return Story(run, [printed(each.stdout) for each in (first, second, third)], killed_at, stopped_at)
+    return Story(
+        run, [printed(each.stdout) for each in (first, second, third)], killed_at, stopped_at
+    )
 
 
 def test_the_steps_are_those_that_were_printed(story):
     assert [(attempt.first_step, attempt.last_step) for attempt in story.attempts] == story.printed
-    assert [attempt.steps_done for attempt in story.attempts] == [last - first for first, last in story.printed]
+    assert [attempt.steps_done for attempt in story.attempts] == [
+        last - first for first, last in story.printed
+    ]
     (_, killed), (again, stopped), (after, last) = story.printed
     assert killed == story.killed_at
     assert story.stopped_at <= stopped <= story.stopped_at + 1
@@ -95,7 +116,11 @@ def test_the_steps_are_those_that_were_printed(story):
 def test_the_causes_are_what_was_done_to_it(story):
     first, second, third = story.attempts
     assert (first.outcome, first.resumed_from) == ("dead", None)
-    assert (second.outcome, second.signals, second.resumed_from.checkpoint) == ("preempted", ("SIGTERM",), f"ckpt-{story.printed[1][0]}-1")
+    assert (second.outcome, second.signals, second.resumed_from.checkpoint) == (
+        "preempted",
+        ("SIGTERM",),
+        f"ckpt-{story.printed[1][0]}-1",
+    )
     assert second.cause == f"stopped by SIGTERM at step {story.printed[1][1]}"
     assert (third.outcome, third.cause) == ("finished", "came to its end at step 120")
     assert [mark.kind for mark in second.marks][-1] == "preempted"
@@ -107,7 +132,9 @@ def test_what_was_spent_is_the_time_of_the_attempt(story):
         own = [event for event in run.journal if event.attempt == number]
         begin = next(event for event in own if isinstance(event, AttemptStarted))
         ended = next(event for event in own if isinstance(event, AttemptEnded))
-        assert sum(ended.spent.values()) == pytest.approx(ended.time - begin.time, abs=0.5)  # two clocks
+        assert sum(ended.spent.values()) == pytest.approx(
+            ended.time - begin.time, abs=0.5
+        )  # two clocks
         assert {"preparing", "restoring", "first_step", "training", "saving"} <= set(ended.spent)
         assert begin.process_started <= begin.time
 
@@ -120,8 +147,11 @@ def test_goodput_has_the_lost_steps_and_the_gaps(story):
     assert found.end == pytest.approx(third.end, abs=1e-5)
     bad = found.badput_secs
     assert bad["wasted_progress"] > 0
-    # The system tells the start of a process in hundredths of a second: it may come out before the last sign of the one before.
-    gaps = [max(0.0, after.began - before.end) for before, after in ((first, second), (second, third))]
+    # The system tells the start of a process in hundredths of a second: it may come out before the
+    # last sign of the one before.
+    gaps = [
+        max(0.0, after.began - before.end) for before, after in ((first, second), (second, third))
+    ]
     assert bad["infrastructure_recovery"] == pytest.approx(sum(gaps), abs=1e-4)
     assert bad["checkpoint_restore"] >= second.restore_secs
     assert 0 < found.ratio < 1
@@ -129,14 +159,24 @@ def test_goodput_has_the_lost_steps_and_the_gaps(story):
 
 
 def test_the_command_tells_the_same(story):
-    done = subprocess.run([sys.executable, "-m", "ckptkit", "history", story.run, "--json"], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-m", "ckptkit", "history", story.run, "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
     history = json.loads(done.stdout)
-    assert [(each["first_step"], each["last_step"]) for each in history["attempts"]] == story.printed
+    assert [
+        (each["first_step"], each["last_step"]) for each in history["attempts"]
+    ] == story.printed
     assert history["steps_lost"] == story.killed_at % 20
 
 
 def loop_over_slow_data(directory: str) -> dict[str, float]:
-    """Trains over data that takes its time, evaluates after each epoch, and returns what the time went into."""
+    """Trains over data that takes its time, evaluates after each epoch, and returns what the time
+    went into.
+    """
     import tensorflow as tf
 
     def slowly() -> Any:
@@ -144,7 +184,9 @@ def loop_over_slow_data(directory: str) -> dict[str, float]:
             time.sleep(0.02)
             yield number
 
-    manager = ckptkit.CheckpointManager(directory, {"weight": tf.Variable(0.0)}, save=ckptkit.EveryNSteps(100))
+    manager = ckptkit.CheckpointManager(
+        directory, {"weight": tf.Variable(0.0)}, save=ckptkit.EveryNSteps(100)
+    )
     dataset = tf.data.Dataset.from_generator(slowly, output_signature=tf.TensorSpec((), tf.int64))
     with manager:
         for _ in manager.epochs(2):
@@ -153,11 +195,19 @@ def loop_over_slow_data(directory: str) -> dict[str, float]:
         time.sleep(0.1)
     run = ckptkit.open_run(directory)
     (ended,) = [event for event in run.journal if isinstance(event, AttemptEnded)]
-    return {**ended.spent, "data_loading": run.goodput.badput_secs["data_loading"], "other": run.goodput.badput_secs["other"]}
+    return {
+        **ended.spent,
+        "data_loading": run.goodput.badput_secs["data_loading"],
+        "other": run.goodput.badput_secs["other"],
+    }
 
 
 def test_a_loop_knows_what_it_waits_for_its_data(tf_call, tmp_path):
-    spent = tf_call("tests.report.test_real_run:loop_over_slow_data", str(tmp_path / "run")).check().result
+    spent = (
+        tf_call("tests.report.test_real_run:loop_over_slow_data", str(tmp_path / "run"))
+        .check()
+        .result
+    )
     assert spent["data"] >= 2 * 5 * 0.02
     assert spent["first_step"] >= 0.01
     assert spent["training"] >= 9 * 0.01
@@ -167,7 +217,9 @@ def test_a_loop_knows_what_it_waits_for_its_data(tf_call, tmp_path):
 
 
 def train_on_other_threads(directory: str) -> list[dict[str, float]]:
-    """Opens runs on one thread and trains them on another; in a loop of the manager's, and in one of its own."""
+    """Opens runs on one thread and trains them on another; in a loop of the manager's, and in one
+    of its own.
+    """
     import tensorflow as tf
 
     def loop() -> None:
@@ -181,15 +233,27 @@ def train_on_other_threads(directory: str) -> list[dict[str, float]]:
 
     found = []
     for train in (loop, own):
-        manager = ckptkit.CheckpointManager(f"{directory}/{train.__name__}", {"weight": tf.Variable(0.0)}, save=ckptkit.EveryNSteps(100))
+        manager = ckptkit.CheckpointManager(
+            f"{directory}/{train.__name__}",
+            {"weight": tf.Variable(0.0)},
+            save=ckptkit.EveryNSteps(100),
+        )
         with manager:
             thread = threading.Thread(target=train)
             thread.start()
             thread.join()
-        found.append(next(event.spent for event in ckptkit.open_run(f"{directory}/{train.__name__}").journal if isinstance(event, AttemptEnded)))
+        found.append(
+            next(
+                event.spent
+                for event in ckptkit.open_run(f"{directory}/{train.__name__}").journal
+                if isinstance(event, AttemptEnded)
+            )
+        )
     return found
 
 
 def test_it_is_the_thread_that_trains_whose_time_is_told(tf_call, tmp_path):
-    for spent in tf_call("tests.report.test_real_run:train_on_other_threads", str(tmp_path)).check().result:
+    for spent in (
+        tf_call("tests.report.test_real_run:train_on_other_threads", str(tmp_path)).check().result
+    ):
         assert spent["training"] >= 4 * 0.02

@@ -50,6 +50,7 @@ START = """
 @pytest.fixture
 def program(tf_process, tmp_path):
     """Runs a program after `START`, and returns what it has said."""
+
     def run(text, *args, code=0):
         process = tf_process(dedent(START) + dedent(text), tmp_path / "run", *args).check(code=code)
         run.stderr = process.stderr
@@ -63,18 +64,21 @@ def program(tf_process, tmp_path):
 
 
 DAMAGE = {
-    "a flipped bit in the data": "data.write_bytes(data.read_bytes()[:-1] + bytes([data.read_bytes()[-1] ^ 1]))",
+    "a flipped bit in the data": "data.write_bytes(data.read_bytes()[:-1] + "
+    "bytes([data.read_bytes()[-1] ^ 1]))",
     "the data cut off": "data.write_bytes(data.read_bytes()[:-3])",
     "more data": "data.write_bytes(data.read_bytes() + b'x')",
     "no data": "data.unlink()",
     "a directory for the data": "data.unlink(); data.mkdir()",
     "a link for the data": "data.rename(run / 'elsewhere'); data.symlink_to(run / 'elsewhere')",
-    "a flipped bit in the index": "index.write_bytes(bytes([index.read_bytes()[0] ^ 128]) + index.read_bytes()[1:])",
+    "a flipped bit in the index": "index.write_bytes(bytes([index.read_bytes()[0] ^ 128]) + "
+    "index.read_bytes()[1:])",
     "no index": "index.unlink()",
     "no manifest": "manifest.unlink()",
     "an empty manifest": "manifest.write_bytes(b'')",
     "half a manifest": "manifest.write_bytes(manifest.read_bytes()[:99])",
-    "a manifest of another": "manifest.write_bytes((newest.parent / 'ckpt-2-1' / 'manifest.json').read_bytes())",
+    "a manifest of another": "manifest.write_bytes((newest.parent / 'ckpt-2-1' / "
+    "'manifest.json').read_bytes())",
     "an empty directory": "import shutil; shutil.rmtree(newest); newest.mkdir()",
     "a file for the directory": "import shutil; shutil.rmtree(newest); newest.write_text('x')",
     "what only TensorFlow sees": """if True:
@@ -109,11 +113,23 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_it_counts(program,
     after = sorted(path.name for path in moved.iterdir()) if moved.is_dir() else None
     say(position=position.step, values=values(), steps=m.all_steps, untouched=before == after, moved=moved.exists())
     """)
-    assert said == {"position": 2, "values": [2.0, -2.0, 2000], "steps": [1, 2, 4], "untouched": True, "moved": True}
+    assert said == {
+        "position": 2,
+        "values": [2.0, -2.0, 2000],
+        "steps": [1, 2, 4],
+        "untouched": True,
+        "moved": True,
+    }
     warning = next(line for line in program.stderr.splitlines() if "passed over ckpt-3-1" in line)
     assert str(tmp_path / "run" / "quarantine" / "ckpt-3-1") in warning
-    passed = [event for event in ckptkit.open_run(tmp_path / "run").journal if event.event == "passed_over"]
-    assert [(event.checkpoint, event.moved_to) for event in passed] == [("ckpt-3-1", "quarantine/ckpt-3-1")]
+    passed = [
+        event
+        for event in ckptkit.open_run(tmp_path / "run").journal
+        if event.event == "passed_over"
+    ]
+    assert [(event.checkpoint, event.moved_to) for event in passed] == [
+        ("ckpt-3-1", "quarantine/ckpt-3-1")
+    ]
 
 
 def test_where_all_are_damaged_nothing_begins_anew(program, tmp_path):
@@ -134,15 +150,20 @@ def test_where_all_are_damaged_nothing_begins_anew(program, tmp_path):
 
 
 @pytest.mark.parametrize("gone", ["checkpoints", "checkpoints/*"])
-def test_where_checkpoints_were_deleted_but_the_journal_tells_of_them_nothing_begins_anew(program, gone):
-    said = program("""
+def test_where_checkpoints_were_deleted_but_the_journal_tells_of_them_nothing_begins_anew(
+    program, gone
+):
+    said = program(
+        """
     import shutil
     save(7)
     for path in list(run.glob(sys.argv[2])):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     message = raises(ckptkit.CorruptCheckpointError, manager().restore_or_initialize)
     say(message=message, values=values())
-    """, gone)
+    """,
+        gone,
+    )
     assert "step 7" in said["message"]
     assert said["values"] == [-1.0, 1.0, -1000]
 
@@ -161,7 +182,8 @@ def test_an_interrupted_save_is_no_checkpoint(program):
 
 @pytest.mark.parametrize("gone", ["checkpoint", "journal"])
 def test_a_run_goes_on_without_tensorflows_state_file_and_without_a_journal(program, gone):
-    said = program("""
+    said = program(
+        """
     import shutil
     save(1, 2)
     (run / "checkpoints" / "checkpoint").unlink() if sys.argv[2] == "checkpoint" else shutil.rmtree(run / "journal")
@@ -170,7 +192,9 @@ def test_a_run_goes_on_without_tensorflows_state_file_and_without_a_journal(prog
     m.save(3)
     m.close()
     say(step=step, names=sorted(c.path.name for c in m.run.checkpoints), newest=tf.train.latest_checkpoint(run / "checkpoints")[-6:])
-    """, gone)
+    """,
+        gone,
+    )
     assert said == {"step": 2, "names": ["ckpt-1-1", "ckpt-2-1", "ckpt-3-2"], "newest": "ckpt-3"}
 
 
@@ -202,7 +226,15 @@ def test_an_assignment_that_fails_leaves_everything_as_it_was(program):
     say(message=message, values=values(), first=live["first"].value, last=live["last"].value, batch=int(next(live["batches"])),
         same=live["generator"].random() == fresh, size=int(live["table"].size()))
     """)
-    assert said == {"message": "not now", "values": [-1.0, 1.0, -1000], "first": 1, "last": 1, "batch": 0, "same": True, "size": 0}
+    assert said == {
+        "message": "not now",
+        "values": [-1.0, 1.0, -1000],
+        "first": 1,
+        "last": 1,
+        "batch": 0,
+        "same": True,
+        "size": 0,
+    }
 
 
 def test_a_checkpoint_that_does_not_fit_does_not_fall_back_to_an_older_one(program):
@@ -371,12 +403,19 @@ LOOP = """
 """
 
 
-@pytest.mark.parametrize(("how", "code", "goes_on_after"), [
-    # The turn that was left does not count. What a break has left is saved, what an exception has left is not.
-    ("break", 0, 9), ("exception", 1, 8), ("interrupt", -2, 8),
-    # A request is served when the turn is done, with a save.
-    ("stop", 75, 10), ("thread", 75, 10),
-])
+@pytest.mark.parametrize(
+    ("how", "code", "goes_on_after"),
+    [
+        # The turn that was left does not count. What a break has left is saved, what an exception
+        # has left is not.
+        ("break", 0, 9),
+        ("exception", 1, 8),
+        ("interrupt", -2, 8),
+        # A request is served when the turn is done, with a save.
+        ("stop", 75, 10),
+        ("thread", 75, 10),
+    ],
+)
 def test_a_loop_goes_on_after_what_was_saved(program, tmp_path, how, code, goes_on_after):
     first = program(LOOP, 10, how, code=code)
     run = ckptkit.open_run(tmp_path / "run")
@@ -384,13 +423,29 @@ def test_a_loop_goes_on_after_what_was_saved(program, tmp_path, how, code, goes_
     assert first["done"] == list(range(1, 11 if code == 75 else 10))
     second = program(LOOP, 99, "nothing")
     assert second["done"] == list(range(goes_on_after + 1, 21))
-    # The turn that was left by a break has trained, and its step is trained again: the state is the one of the break.
+    # The turn that was left by a break has trained, and its step is trained again: the state is the
+    # one of the break.
     assert second["other"] == sum(range(1, 21)) + (10 if how == "break" else 0)
-    ended = [event for event in run.journal if event.event in ("attempt_ended", "preempted", "failed", "finished")]
-    outcome = {"break": "stopped", "exception": "failed", "interrupt": "stopped", "stop": "preempted", "thread": "preempted"}[how]
-    assert [event.outcome for event in ended if event.event == "attempt_ended"] == [outcome, "finished"]
+    ended = [
+        event
+        for event in run.journal
+        if event.event in ("attempt_ended", "preempted", "failed", "finished")
+    ]
+    outcome = {
+        "break": "stopped",
+        "exception": "failed",
+        "interrupt": "stopped",
+        "stop": "preempted",
+        "thread": "preempted",
+    }[how]
+    assert [event.outcome for event in ended if event.event == "attempt_ended"] == [
+        outcome,
+        "finished",
+    ]
     preempted = [event for event in ended if event.event == "preempted"]
-    assert [(event.step, event.exit_code) for event in preempted] == ([(10, 75)] if code == 75 else [])
+    assert [(event.step, event.exit_code) for event in preempted] == (
+        [(10, 75)] if code == 75 else []
+    )
     assert all("the test says so" in event.reason for event in preempted if how == "stop")
 
 
@@ -425,7 +480,9 @@ EPOCHS = """
 def test_epochs_go_on_after_the_epoch_that_was_saved(program, how, code, begins):
     program(EPOCHS, 2, how, code=code)
     said = program(EPOCHS, 99, "nothing")
-    assert said["seen"] == [[epoch, batch, 3 * epoch + batch] for epoch in range(begins, 5) for batch in range(3)]
+    assert said["seen"] == [
+        [epoch, batch, 3 * epoch + batch] for epoch in range(begins, 5) for batch in range(3)
+    ]
     assert said["other"] == 5 * 6
     assert said["positions"] == [[3 * epoch, epoch, 0] for epoch in range(1, 6)]
 
@@ -488,7 +545,10 @@ def test_logged_values_are_converted_only_when_a_save_needs_them(program):
     say(asked=asked, metrics={c.step: c.metrics for c in m.run.checkpoints})
     """)
     assert said["asked"] == [0, 0, 0, 0, 0, 1]
-    assert said["metrics"] == {"5": {"a": 5.0, "b": 10.0, "c": 5.0}, "6": {"a": 6.0, "b": 12.0, "c": 6.0}}
+    assert said["metrics"] == {
+        "5": {"a": 5.0, "b": 10.0, "c": 5.0},
+        "6": {"a": 6.0, "b": 12.0, "c": 6.0},
+    }
 
 
 def test_a_metric_that_is_no_number_is_named(program):

@@ -1,4 +1,6 @@
-"""Storing what a model is made of: whole or not at all, whatever refuses or is lost, and durable before a checkpoint may name it."""
+"""Storing what a model is made of: whole or not at all, whatever refuses or is lost, and durable
+before a checkpoint may name it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def layout(tmp_path):
     return RunLayout(tmp_path / "run")
 
 
-ARCHITECTURE = Architecture(class_name="Sequential", config={"layers": [1, 2, {"units": 3}]}, versions={"keras": "3.15.1"})
+ARCHITECTURE = Architecture(
+    class_name="Sequential", config={"layers": [1, 2, {"units": 3}]}, versions={"keras": "3.15.1"}
+)
 CONTENT = encode(ARCHITECTURE)
 
 
@@ -81,7 +85,11 @@ def test_power_lost_after_every_step_leaves_it_whole_or_not_there(layout, tmp_pa
     absent = 0
     for number, step in enumerate(files.steps, start=1):
         disk.follow([step])
-        for decide in (all_lost, nothing_lost, *(random.Random(seed).randrange for seed in range(200))):
+        for decide in (
+            all_lost,
+            nothing_lost,
+            *(random.Random(seed).randrange for seed in range(200)),
+        ):
             left = disk.left(decide)
             if path in left:
                 assert left[path] == CONTENT

@@ -39,7 +39,9 @@ def test_a_removal_that_fails_is_said_and_the_others_are_made(save, layout, file
     retain(keeping, layout, start_attempt(files, layout, SystemClock()), ckptkit.KeepLatest(1))
     assert keeping.refused == 2
     assert [c.step for c in list_checkpoints(layout)] == [3]
-    told = [event for event in read_journal(layout).events if isinstance(event, events.TidyingFailed)]
+    told = [
+        event for event in read_journal(layout).events if isinstance(event, events.TidyingFailed)
+    ]
     assert [event.what for event in told] == ["take away ckpt-1-1", "take away ckpt-2-1"]
     assert "permission" in told[0].message
     assert "training goes on" in caplog.text
@@ -67,5 +69,8 @@ def test_a_journal_that_cannot_be_written_either(layout, files, caplog):
 
 
 def test_other_errors_pass(layout, files):
-    with pytest.raises(ZeroDivisionError), tidying(start_attempt(files, layout, SystemClock()), "do it"):
+    with (
+        pytest.raises(ZeroDivisionError),
+        tidying(start_attempt(files, layout, SystemClock()), "do it"),
+    ):
         _ = 1 / 0

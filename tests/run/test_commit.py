@@ -1,4 +1,6 @@
-"""One rename makes a checkpoint visible, and one takes it away; what a crash leaves is put in order."""
+"""One rename makes a checkpoint visible, and one takes it away; what a crash leaves is put in
+order.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ def names(layout):
 
 
 def checkpoint(layout, step=100, attempt=1):
-    return Checkpoint(CheckpointName(step, attempt), layout.checkpoint(CheckpointName(step, attempt)))
+    return Checkpoint(
+        CheckpointName(step, attempt), layout.checkpoint(CheckpointName(step, attempt))
+    )
 
 
 class Recording(FileSystem):
@@ -60,25 +64,37 @@ def test_data_then_manifest_then_entries_then_the_name(layout, files):
         "sync_dir checkpoints",
     ]
     assert names(layout) == ["ckpt-100-1"]
-    assert sorted(path.name for path in (layout.checkpoints / "ckpt-100-1").iterdir()) == ["ckpt-100.index", "manifest.json"]
+    assert sorted(path.name for path in (layout.checkpoints / "ckpt-100-1").iterdir()) == [
+        "ckpt-100.index",
+        "manifest.json",
+    ]
 
 
 def test_what_is_committed_verifies(save, layout):
     save(content=b"tensors")
     found = checkpoint(layout)
     verify(found)
-    assert [(file.name, file.size_bytes) for file in found.manifest.files] == [("ckpt-100.index", 7)]
+    assert [(file.name, file.size_bytes) for file in found.manifest.files] == [
+        ("ckpt-100.index", 7)
+    ]
     assert found.manifest.size_bytes == 7
 
 
-@pytest.mark.parametrize(("damage", "said"), [
-    (lambda path: path.write_bytes(b"Tensors"), "digest differs"),
-    (lambda path: path.write_bytes(b"tensor"), "has 6 bytes; its manifest says 7"),
-    (lambda path: path.write_bytes(b""), "has 0 bytes"),
-    (lambda path: path.unlink(), "is missing"),
-    (lambda path: (path.rename(path.with_name("x")), path.symlink_to("x")), "is no regular file"),
-    (lambda path: (path.unlink(), path.mkdir()), "is no regular file"),
-], ids=["flipped", "torn", "emptied", "gone", "a link", "a directory"])
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda path: path.write_bytes(b"Tensors"), "digest differs"),
+        (lambda path: path.write_bytes(b"tensor"), "has 6 bytes; its manifest says 7"),
+        (lambda path: path.write_bytes(b""), "has 0 bytes"),
+        (lambda path: path.unlink(), "is missing"),
+        (
+            lambda path: (path.rename(path.with_name("x")), path.symlink_to("x")),
+            "is no regular file",
+        ),
+        (lambda path: (path.unlink(), path.mkdir()), "is no regular file"),
+    ],
+    ids=["flipped", "torn", "emptied", "gone", "a link", "a directory"],
+)
 def test_damage_is_found(save, layout, damage, said):
     damage(save() / "ckpt-100.index")
     with pytest.raises(ckptkit.CorruptCheckpointError, match=r"ckpt-100\.index") as caught:
@@ -86,8 +102,16 @@ def test_damage_is_found(save, layout, damage, said):
     assert said in str(caught.value)
 
 
-@pytest.mark.parametrize("step", ["remove_file checkpoint", "sync_file ckpt-100.index", "create manifest.json", "sync_dir .writing-1",
-                                  "rename .writing-1 ckpt-100-1"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        "remove_file checkpoint",
+        "sync_file ckpt-100.index",
+        "create manifest.json",
+        "sync_dir .writing-1",
+        "rename .writing-1 ckpt-100-1",
+    ],
+)
 def test_where_a_commit_fails_the_run_is_as_before(save, layout, files, step):
     save(50)
     directory = begin_writing(files, layout, 1)
@@ -117,7 +141,10 @@ def test_the_same_step_in_another_attempt_is_another_checkpoint(save, layout):
 def test_a_crash_between_the_renames_of_a_replacement_loses_nothing(save, layout, files):
     save(content=b"first").rename(layout.checkpoints / ".replaced-ckpt-100-1")
     begin_writing(files, layout, 1)
-    assert clean_up(files, layout) == ["put back ckpt-100-1, whose replacement was not finished", "removed an unfinished save (.writing-1)"]
+    assert clean_up(files, layout) == [
+        "put back ckpt-100-1, whose replacement was not finished",
+        "removed an unfinished save (.writing-1)",
+    ]
     verify(checkpoint(layout))
 
 
@@ -135,7 +162,10 @@ def test_cleaning_up_touches_nothing_else(save, layout, files):
         (layout.checkpoints / name).mkdir()
         (layout.checkpoints / name / "file").write_bytes(b"x")
     done = clean_up(files, layout)
-    assert sorted(done) == ["finished a removal (.removing-ckpt-5-1)", "removed an unfinished save (.writing-7)"]
+    assert sorted(done) == [
+        "finished a removal (.removing-ckpt-5-1)",
+        "removed an unfinished save (.writing-7)",
+    ]
     assert names(layout) == [".hidden", "ckpt-100-1", "ckpt-7", "notes"]
     assert clean_up(files, layout) == []
 
@@ -145,7 +175,11 @@ def test_taking_away_is_one_rename_before_anything_is_deleted(save, layout):
     save(200)
     recording = Recording()
     take_away(recording, layout, CheckpointName(100, 1))
-    assert recording.done == ["rename ckpt-100-1 .removing-ckpt-100-1", "sync_dir checkpoints", "remove_tree .removing-ckpt-100-1"]
+    assert recording.done == [
+        "rename ckpt-100-1 .removing-ckpt-100-1",
+        "sync_dir checkpoints",
+        "remove_tree .removing-ckpt-100-1",
+    ]
     assert names(layout) == ["ckpt-200-1"]
 
 

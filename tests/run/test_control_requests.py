@@ -26,7 +26,9 @@ from ckptkit.storage.files import FileSystem
 
 
 def request(**more) -> ControlRequest:
-    return ControlRequest(**{"id": new_id(), "action": "save", "attempt": 3, "at": 100.0, "source": "a test", **more})
+    return ControlRequest(
+        **{"id": new_id(), "action": "save", "attempt": 3, "at": 100.0, "source": "a test", **more}
+    )
 
 
 @pytest.fixture
@@ -36,7 +38,10 @@ def layout(tmp_path):
 
 def test_a_request_is_seen_once_by_the_attempt_that_it_is_for(layout):
     seen: list[ControlRequest] = []
-    mailbox, other = Mailbox(layout.request, 3, seen.append), Mailbox(layout.request, 4, seen.append)
+    mailbox, other = (
+        Mailbox(layout.request, 3, seen.append),
+        Mailbox(layout.request, 4, seen.append),
+    )
     mailbox.look()  # nothing is there
     first, second = request(), request(action="stop")
     for each in (first, first, second):
@@ -74,7 +79,9 @@ def test_only_the_own_request_is_taken_away(layout):
     assert read_request(layout.request) is None
 
 
-@pytest.mark.parametrize(("later", "left"), [(0.0, 30.0), (10.0, 20.0), (40.0, 0.0), (-1000.0, 30.0)])
+@pytest.mark.parametrize(
+    ("later", "left"), [(0.0, 30.0), (10.0, 20.0), (40.0, 0.0), (-1000.0, 30.0)]
+)
 def test_what_is_left_is_never_more_than_the_grace(later, left):
     """Also where the clock that reads goes behind the one that wrote."""
     assert request(grace_secs=30.0).left_secs(100.0 + later) == left
@@ -88,7 +95,9 @@ def test_nothing_is_written_through_a_link_out_of_the_run(layout, tmp_path, name
     layout.root.mkdir()
     (layout.root / name).symlink_to(elsewhere)
     with pytest.raises(StorageError, match="symbolic link"):
-        ask(FileSystem(), layout, request()) if name == "control" else start_launcher_journal(FileSystem(), layout, SystemClock(), "a")
+        ask(FileSystem(), layout, request()) if name == "control" else start_launcher_journal(
+            FileSystem(), layout, SystemClock(), "a"
+        )
     assert list(elsewhere.iterdir()) == []
 
 

@@ -42,11 +42,18 @@ class Disk(FileSystem):
     def free_bytes(self, path: Path) -> int | None:
         if self.capacity_bytes is None:
             return None
-        return self.capacity_bytes - sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        return self.capacity_bytes - sum(
+            file.stat().st_size for file in path.rglob("*") if file.is_file()
+        )
 
 
 def room(layout: RunLayout, files: FileSystem, policy: ckptkit.KeepLatest | None = None) -> Room:
-    return Room(files, layout, start_attempt(FileSystem(), layout, SystemClock()), policy or ckptkit.KeepLatest(2))
+    return Room(
+        files,
+        layout,
+        start_attempt(FileSystem(), layout, SystemClock()),
+        policy or ckptkit.KeepLatest(2),
+    )
 
 
 def used(layout: RunLayout) -> int:
@@ -80,7 +87,9 @@ def test_the_next_one_takes_what_the_newest_takes(save, layout):
     assert 1000 < expected_bytes(layout, 7) < 3000
 
 
-@pytest.mark.parametrize("capacity", [10**9, None], ids=["room enough", "a disk that does not tell"])
+@pytest.mark.parametrize(
+    "capacity", [10**9, None], ids=["room enough", "a disk that does not tell"]
+)
 def test_where_it_fits_nothing_happens(four, capacity):
     (four.checkpoints / ".removing-ckpt-5-1").mkdir()
     room(four, Disk(capacity)).make(COMING, 0)
@@ -108,7 +117,9 @@ def test_left_overs_first(four, caplog):
 def test_then_what_the_policy_gives_up_oldest_first_and_no_more_than_needed(four):
     room(four, Disk(used(four))).make(COMING, 0)
     assert steps(four) == [200, 300, 400]
-    reasons = [event.reason for event in read_journal(four).events if isinstance(event, events.TakenAway)]
+    reasons = [
+        event.reason for event in read_journal(four).events if isinstance(event, events.TakenAway)
+    ]
     assert reasons == ["older than the latest 2"]
     assert told(four)[0].removed == ["took away ckpt-100-1 (older than the latest 2)"]
 

@@ -11,14 +11,24 @@ from tests.run.test_journal import Clock
 from tests.support.stored_run import start_attempt
 
 
-@pytest.mark.parametrize("clocks", [(0, 100, 200), (200, 100, 0), (100, 0, 200)], ids=["right", "ever earlier", "once behind"])
+@pytest.mark.parametrize(
+    "clocks",
+    [(0, 100, 200), (200, 100, 0), (100, 0, 200)],
+    ids=["right", "ever earlier", "once behind"],
+)
 def test_attempts_count_and_times_do_not(layout, files, clocks):
     for number, time in enumerate(clocks):
         journal = start_attempt(files, layout, Clock(time))
         if number:
-            set_aside_earlier_lives(files, layout, journal, "again")  # a second time under the same label does nothing
+            set_aside_earlier_lives(
+                files, layout, journal, "again"
+            )  # a second time under the same label does nothing
         journal.record(events.TrainingStarted(step=number))
-    assert [event.step for event in this_life(read_journal(layout).events) if isinstance(event, events.TrainingStarted)] in ([1, 2], [2, 1])
+    assert [
+        event.step
+        for event in this_life(read_journal(layout).events)
+        if isinstance(event, events.TrainingStarted)
+    ] in ([1, 2], [2, 1])
 
 
 def test_the_lines_of_an_attempt_keep_their_order_where_its_clock_goes_back(layout, files):
@@ -34,5 +44,8 @@ def test_lines_of_the_launcher_have_their_time_only(layout, files):
     start_attempt(files, layout, Clock()).record(events.TrainingStarted(step=1))
     second = start_attempt(files, layout, Clock(10))
     set_aside_earlier_lives(files, layout, second, "again")
-    before, after = events.NoticeReceived(source="a", grace_secs=1, time=5.0), events.NoticeReceived(source="b", grace_secs=1, time=20.0)
+    before, after = (
+        events.NoticeReceived(source="a", grace_secs=1, time=5.0),
+        events.NoticeReceived(source="b", grace_secs=1, time=20.0),
+    )
     assert this_life([*read_journal(layout).events, before, after]) == [after]

@@ -1,4 +1,6 @@
-"""A run directory is data from outside: whatever is in it, readers raise nothing but errors of ours, follow no link, and never wait."""
+"""A run directory is data from outside: whatever is in it, readers raise nothing but errors of
+ours, follow no link, and never wait.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +36,17 @@ from tests.campaigns.crash.story import Unsynced
 from tests.support.stored_run import manifest, start_attempt
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
     | st.sampled_from([10**400, -1, 2**64, "nan", "1e999", "\ud800", "../x", ""]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=5)
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
 
 
 def as_json(value):
@@ -51,7 +61,11 @@ def look(layout):
         with contextlib.suppress(ckptkit.CheckpointError):
             verify(checkpoint)
         with contextlib.suppress(ckptkit.CheckpointError):
-            _ = checkpoint.metrics, [(tensor.role, tensor.size_bytes) for tensor in checkpoint.manifest.tensors], checkpoint.manifest.size_bytes
+            _ = (
+                checkpoint.metrics,
+                [(tensor.role, tensor.size_bytes) for tensor in checkpoint.manifest.tensors],
+                checkpoint.manifest.size_bytes,
+            )
     for which in ("latest", "best", 100):
         with contextlib.suppress(ckptkit.CheckpointError):
             run.find(which)
@@ -74,22 +88,36 @@ def a_run(directory, **files):
     commit(disk, layout, manifest(metrics={"loss": 0.5}))
     journal.record(events.SetAside(label="a label", moved_to=""))
     places = {
-        "manifest": layout.checkpoint(CheckpointName(100, 1)) / "manifest.json", "journal": layout.attempt_journal(1),
-        "state_file": layout.checkpoints / STATE_FILE, "claim": layout.claim(1) / "owner.json", "sign of life": layout.claim(1) / "alive",
-        "fence": layout.fence(2), "hold": layout.pins / ".reading-1", "pin": layout.pins / "ckpt-100-1.json"}
+        "manifest": layout.checkpoint(CheckpointName(100, 1)) / "manifest.json",
+        "journal": layout.attempt_journal(1),
+        "state_file": layout.checkpoints / STATE_FILE,
+        "claim": layout.claim(1) / "owner.json",
+        "sign of life": layout.claim(1) / "alive",
+        "fence": layout.fence(2),
+        "hold": layout.pins / ".reading-1",
+        "pin": layout.pins / "ckpt-100-1.json",
+    }
     for name, content in files.items():
         disk.make_dir(places[name].parent)
         places[name].write_bytes(content)
     return layout
 
 
-@given(place=st.sampled_from(["manifest", "journal", "state_file", "claim", "sign of life", "fence", "hold", "pin"]), content=st.binary(max_size=200))
+@given(
+    place=st.sampled_from(
+        ["manifest", "journal", "state_file", "claim", "sign of life", "fence", "hold", "pin"]
+    ),
+    content=st.binary(max_size=200),
+)
 def test_any_bytes_in_any_file(place, content):
     with tempfile.TemporaryDirectory() as directory:
         look(a_run(directory, **{place: content}))
 
 
-@given(fields=st.dictionaries(st.sampled_from(list(json.loads(encode(manifest())))), JSON, max_size=3), sealed=st.booleans())
+@given(
+    fields=st.dictionaries(st.sampled_from(list(json.loads(encode(manifest())))), JSON, max_size=3),
+    sealed=st.booleans(),
+)
 @example(fields={"step": 10**400}, sealed=True)
 @example(fields={"metrics": {"loss": "9" * 5000}}, sealed=True)
 def test_any_values_in_a_manifest(fields, sealed):
@@ -100,21 +128,63 @@ def test_any_values_in_a_manifest(fields, sealed):
         look(a_run(directory, manifest=seal(as_json(said)) if sealed else as_json(said)))
 
 
-@given(kind=st.sampled_from(list(events.EVENTS)), fields=st.dictionaries(
-    st.sampled_from(["event", "time", "attempt", "v", "step", "label", "metrics", "versions", "pid", "final"]), JSON, max_size=4), data=st.data())
+@given(
+    kind=st.sampled_from(list(events.EVENTS)),
+    fields=st.dictionaries(
+        st.sampled_from(
+            [
+                "event",
+                "time",
+                "attempt",
+                "v",
+                "step",
+                "label",
+                "metrics",
+                "versions",
+                "pid",
+                "final",
+            ]
+        ),
+        JSON,
+        max_size=4,
+    ),
+    data=st.data(),
+)
 @example(kind="finished", fields={"time": 10**400, "step": 1, "epoch": 1}, data=None)
 def test_any_values_in_a_line_of_the_journal(kind, fields, data):
     line = as_json({"v": 1, "event": kind, "time": 1.0, "attempt": 1} | fields)
     if data is not None and data.draw(st.booleans()):
-        line = line[:data.draw(st.integers(0, len(line)))]
+        line = line[: data.draw(st.integers(0, len(line)))]
     with tempfile.TemporaryDirectory() as directory:
-        view = look(a_run(directory, journal=line + b"\n" + encode_line(events.TrainingStarted(time=1.0, attempt=1, step=3))))
-    assert [event.step for event in view.events if isinstance(event, events.TrainingStarted)][-1:] == [3], "the line after it is read"
+        view = look(
+            a_run(
+                directory,
+                journal=line
+                + b"\n"
+                + encode_line(events.TrainingStarted(time=1.0, attempt=1, step=3)),
+            )
+        )
+    assert [event.step for event in view.events if isinstance(event, events.TrainingStarted)][
+        -1:
+    ] == [3], "the line after it is read"
 
 
-@given(names=st.lists(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=8)
-                      | st.from_regex(r"\.?(ckpt|writing|removing-ckpt|replaced-ckpt|attempt)-[0-9٣]{1,20}(-[0-9]{1,10})?(\.jsonl)?", fullmatch=True),
-                      max_size=4), room=st.sampled_from(["checkpoints", "journal", "quarantine"]), directories=st.booleans())
+@given(
+    names=st.lists(
+        st.text(
+            st.characters(exclude_characters="/\0", exclude_categories=["Cs"]),
+            min_size=1,
+            max_size=8,
+        )
+        | st.from_regex(
+            r"\.?(ckpt|writing|removing-ckpt|replaced-ckpt|attempt)-[0-9٣]{1,20}(-[0-9]{1,10})?(\.jsonl)?",
+            fullmatch=True,
+        ),
+        max_size=4,
+    ),
+    room=st.sampled_from(["checkpoints", "journal", "quarantine"]),
+    directories=st.booleans(),
+)
 def test_any_names_in_a_run(names, room, directories):
     with tempfile.TemporaryDirectory() as directory:
         layout, files = a_run(directory), Unsynced()
@@ -208,7 +278,13 @@ def test_many_long_lines_cost_one_damage_each(tmp_path):
     layout = a_run(tmp_path)
     good = encode_line(events.TrainingStarted(time=1.0, attempt=1, step=3))
     with layout.attempt_journal(1).open("ab") as file:
-        for length in (MAX_LINE_BYTES - 1, MAX_LINE_BYTES, MAX_LINE_BYTES + 1, 2 * MAX_LINE_BYTES + 1, 2 * MAX_LINE_BYTES + 2):
+        for length in (
+            MAX_LINE_BYTES - 1,
+            MAX_LINE_BYTES,
+            MAX_LINE_BYTES + 1,
+            2 * MAX_LINE_BYTES + 1,
+            2 * MAX_LINE_BYTES + 2,
+        ):
             file.write(b"x" * length + b"\n" + good)
     view = read_journal(layout)
     assert (len(view.damaged), len(view.events)) == (5, 6)
@@ -232,7 +308,12 @@ def test_reading_is_bounded(tmp_path):
 
 
 def _python(program):
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False,
-                          env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])})
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -36,8 +36,18 @@ class Clock:
 
 def example(cls: type[events.Event]) -> events.Event:
     """An event of this kind, with a value in every field."""
-    values = {str: "text", int: 7, float: 1.5, bool: True, dict[str, str]: {"a": "b"}, dict[str, events.Number]: {"loss": 0.5, "acc": "nan"},
-              list[str]: ["a", "b"], int | None: None, float | None: 2.5, dict[str, float]: {"training": 1.5}}
+    values = {
+        str: "text",
+        int: 7,
+        float: 1.5,
+        bool: True,
+        dict[str, str]: {"a": "b"},
+        dict[str, events.Number]: {"loss": 0.5, "acc": "nan"},
+        list[str]: ["a", "b"],
+        int | None: None,
+        float | None: 2.5,
+        dict[str, float]: {"training": 1.5},
+    }
     hints = typing.get_type_hints(cls)
     return cls(**{field.name: values[hints[field.name]] for field in dataclasses.fields(cls)})
 
@@ -52,7 +62,12 @@ def test_every_event_is_read_as_it_was_written(layout, files, cls):
 
 def test_a_line_is_one_json_object_with_its_version():
     assert json.loads(encode_line(events.CleanedUp(time=2.0, attempt=3, what="one\nline"))) == {
-        "v": 1, "event": "cleaned_up", "time": 2.0, "attempt": 3, "what": "one\nline"}
+        "v": 1,
+        "event": "cleaned_up",
+        "time": 2.0,
+        "attempt": 3,
+        "what": "one\nline",
+    }
     assert encode_line(events.CleanedUp(what="one\nline")).count(b"\n") == 1
 
 
@@ -62,10 +77,20 @@ def test_attempts_are_merged_in_the_order_of_time(layout, files):
     for step in (1, 2, 3):
         early.record(events.TrainingStarted(step=step))
         late.record(events.TrainingStarted(step=step + 10))
-    assert [(e.time, e.step) for e in read_journal(layout).events] == [(1, 1), (2, 2), (2.5, 11), (3, 3), (3.5, 12), (4.5, 13)]
+    assert [(e.time, e.step) for e in read_journal(layout).events] == [
+        (1, 1),
+        (2, 2),
+        (2.5, 11),
+        (3, 3),
+        (3.5, 12),
+        (4.5, 13),
+    ]
 
 
-@pytest.mark.parametrize("torn", [b"", b"{", b'{"v": 1, "event": "saved", "ste', b'{"v":1,"event":"finished"', b"\x00" * 512])
+@pytest.mark.parametrize(
+    "torn",
+    [b"", b"{", b'{"v": 1, "event": "saved", "ste', b'{"v":1,"event":"finished"', b"\x00" * 512],
+)
 def test_a_torn_last_line_costs_nothing_else(layout, files, torn):
     first = start_attempt(files, layout, Clock())
     first.record(events.TrainingStarted(step=1))
@@ -74,13 +99,27 @@ def test_a_torn_last_line_costs_nothing_else(layout, files, torn):
     start_attempt(files, layout, Clock(10)).record(events.TrainingStarted(step=2))
     view = read_journal(layout)
     assert [e.step for e in view.events] == [1, 2]
-    assert [where.partition(": ")[0] for where in view.damaged] == (["attempt-000001.jsonl:2"] if torn else [])
+    assert [where.partition(": ")[0] for where in view.damaged] == (
+        ["attempt-000001.jsonl:2"] if torn else []
+    )
 
 
-@pytest.mark.parametrize("line", [
-    b"[]", b"1", b'"saved"', b"{}", b'{"event": 5}', b"\xff\xfe", b"[" * 100_000, b'{"event": "finished", "step": "x", "epoch": 1}',
-    b'{"event": "finished"}', b'{"event": "finished", "x": "' + b"a" * MAX_LINE_BYTES + b'"}',
-], ids=range(10))
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[]",
+        b"1",
+        b'"saved"',
+        b"{}",
+        b'{"event": 5}',
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"event": "finished", "step": "x", "epoch": 1}',
+        b'{"event": "finished"}',
+        b'{"event": "finished", "x": "' + b"a" * MAX_LINE_BYTES + b'"}',
+    ],
+    ids=range(10),
+)
 def test_what_is_no_event_is_counted_and_passed_over(layout, files, line):
     journal = start_attempt(files, layout, Clock())
     with layout.attempt_journal(1).open("ab") as file:
@@ -95,7 +134,10 @@ def test_events_and_fields_of_later_versions_are_skipped(layout, files):
     journal = start_attempt(files, layout, Clock())
     with layout.attempt_journal(1).open("ab") as file:
         file.write(b'{"v": 2, "event": "mirrored", "time": 0.1, "attempt": 1, "to": "bucket"}\n')
-        file.write(b'{"v": 2, "event": "finished", "time": 0.2, "attempt": 1, "step": 9, "epoch": 1, "mood": "good"}\n')
+        file.write(
+            b'{"v": 2, "event": "finished", "time": 0.2, "attempt": 1, "step": 9, "epoch": 1, '
+            b'"mood": "good"}\n'
+        )
     journal.record(events.TrainingStarted(step=2))
     view = read_journal(layout)
     assert [e.event for e in view.events] == ["finished", "training_started"]
@@ -116,7 +158,9 @@ def test_no_journal_is_an_empty_one(layout):
 
 
 def test_a_number_is_never_given_twice(layout, files, save):
-    """Also where the journal is lost: two attempts with one number would overwrite each other's checkpoints."""
+    """Also where the journal is lost: two attempts with one number would overwrite each other's
+    checkpoints.
+    """
     assert start_attempt(files, layout, Clock()).attempt == 1
     assert start_attempt(files, layout, Clock()).attempt == 2
     save(100, attempt=7)
@@ -138,7 +182,9 @@ def test_two_processes_that_start_at_once_cannot_share_a_number(layout, files):
 
 @pytest.mark.parametrize("cls", events.EVENTS.values(), ids=events.EVENTS)
 def test_a_line_is_read_in_any_spelling(layout, files, cls):
-    """What this version writes takes a shorter way; what another one writes, with blanks or in another order, is no less."""
+    """What this version writes takes a shorter way; what another one writes, with blanks or in
+    another order, is no less.
+    """
     event = dataclasses.replace(example(cls), time=3.0, attempt=1)
     ours = encode_line(event)
     others = json.dumps(dict(reversed(json.loads(ours).items()))).encode() + b"\n"
@@ -155,11 +201,16 @@ def long_way(line: bytes) -> events.Event | str | None:
         return "damaged"
 
 
-@given(line=st.sampled_from([encode_line(example(cls)) for cls in events.EVENTS.values()]), data=st.data())
+@given(
+    line=st.sampled_from([encode_line(example(cls)) for cls in events.EVENTS.values()]),
+    data=st.data(),
+)
 def test_both_ways_read_the_same(line, data):
     bad = bytearray(line)
     for _ in range(data.draw(st.integers(1, 3))):
-        bad[data.draw(st.integers(0, len(bad) - 1))] = data.draw(st.sampled_from([*b'0"{}[],:x\\\n\0']))
+        bad[data.draw(st.integers(0, len(bad) - 1))] = data.draw(
+            st.sampled_from([*b'0"{}[],:x\\\n\0'])
+        )
     lines = [part + b"\n" for part in bytes(bad).split(b"\n") if part]
     with tempfile.TemporaryDirectory() as directory:
         layout = RunLayout(Path(directory))
@@ -168,21 +219,31 @@ def test_both_ways_read_the_same(line, data):
         view = read_journal(layout)
     spelled = [long_way(each) for each in lines]
     assert len(view.damaged) == spelled.count("damaged")
-    assert sorted(map(repr, view.events)) == sorted(repr(each) for each in spelled if isinstance(each, events.Event))
+    assert sorted(map(repr, view.events)) == sorted(
+        repr(each) for each in spelled if isinstance(each, events.Event)
+    )
 
 
-@pytest.mark.parametrize(("line", "reason"), [
-    (b'{"v":1,"event":"finished","step":1,"epoch":1,"x":"' + b"a" * MAX_LINE_BYTES + b'"}\n', "a line of"),
-    (b'{"v":1,"event":"finished","step":"x","epoch":1}\n', "Expected `int`, got `str`"),
-    (b'{"v":1,"event":"mirrored","to":[[[[]]]]}\n', None),
-    (b'{"v":1,"event":"finished', "malformed"),
-])
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (
+            b'{"v":1,"event":"finished","step":1,"epoch":1,"x":"' + b"a" * MAX_LINE_BYTES + b'"}\n',
+            "a line of",
+        ),
+        (b'{"v":1,"event":"finished","step":"x","epoch":1}\n', "Expected `int`, got `str`"),
+        (b'{"v":1,"event":"mirrored","to":[[[[]]]]}\n', None),
+        (b'{"v":1,"event":"finished', "malformed"),
+    ],
+)
 def test_the_short_way_believes_no_more(layout, files, line, reason):
     journal = start_attempt(files, layout, Clock())
     journal.path.write_bytes(line)
     journal.record(events.TrainingStarted(step=2))
     view = read_journal(layout)
-    assert [event.event for event in view.events] == (["training_started"] if line.endswith(b"\n") else [])
+    assert [event.event for event in view.events] == (
+        ["training_started"] if line.endswith(b"\n") else []
+    )
     assert (reason is None and view.damaged == ()) or reason in view.damaged[0]
 
 
@@ -197,10 +258,16 @@ def test_a_journal_of_which_little_is_wanted_has_that_and_the_last_of_each_kind(
         for cls in told:
             journal.record(example(cls))
         whole, skimmed = read_journal(layout).events, read_journal(layout, wanted=wanted).events
-    assert [(event.time, event.attempt) for event in skimmed] == [(event.time, event.attempt) for event in whole]
+    assert [(event.time, event.attempt) for event in skimmed] == [
+        (event.time, event.attempt) for event in whole
+    ]
     last = {type(event): number for number, event in enumerate(whole)}
     for number, (event, seen) in enumerate(zip(whole, skimmed, strict=True)):
-        assert seen == event if type(event) in wanted or last[type(event)] == number else type(seen) is events.Event
+        assert (
+            seen == event
+            if type(event) in wanted or last[type(event)] == number
+            else type(seen) is events.Event
+        )
 
 
 def test_a_line_that_is_skimmed_is_found_damaged(layout, files):

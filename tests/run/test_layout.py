@@ -36,10 +36,23 @@ def test_every_name_is_read_as_what_it_is(name):
 
 @given(names)
 def test_one_name_is_never_read_as_another_kind(name):
-    spelled = [str(name), LAYOUT.replaced(name).name, LAYOUT.removing(name).name, LAYOUT.writing(name.attempt).name,
-               LAYOUT.attempt_journal(name.attempt).name]
-    readers = [CheckpointName.parse, replaced_name, lambda text: is_removing(text) or None, writing_attempt, journal_attempt]
-    assert [[reader(text) is not None for reader in readers] for text in spelled] == [[i == j for j in range(5)] for i in range(5)]
+    spelled = [
+        str(name),
+        LAYOUT.replaced(name).name,
+        LAYOUT.removing(name).name,
+        LAYOUT.writing(name.attempt).name,
+        LAYOUT.attempt_journal(name.attempt).name,
+    ]
+    readers = [
+        CheckpointName.parse,
+        replaced_name,
+        lambda text: is_removing(text) or None,
+        writing_attempt,
+        journal_attempt,
+    ]
+    assert [[reader(text) is not None for reader in readers] for text in spelled] == [
+        [i == j for j in range(5)] for i in range(5)
+    ]
 
 
 @given(st.one_of(st.text(), st.from_regex(r"ckpt-?-?\d*-?\d*x?")))
@@ -48,16 +61,46 @@ def test_other_text_is_no_name(text):
     assert name is None or str(name) == text
 
 
-@pytest.mark.parametrize("text", ["ckpt-1", "ckpt-1-1 ", "ckpt--1-1", "ckpt-1-1-1", "ckpt-1.5-1", "ckpt-1-1\n", "Ckpt-1-1", f"ckpt-{'9' * 19}-1", "",
-                                  "ckpt-01-1", "ckpt-1-01", "ckpt-1-0", "ckpt-\u0663-1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ckpt-1",
+        "ckpt-1-1 ",
+        "ckpt--1-1",
+        "ckpt-1-1-1",
+        "ckpt-1.5-1",
+        "ckpt-1-1\n",
+        "Ckpt-1-1",
+        f"ckpt-{'9' * 19}-1",
+        "",
+        "ckpt-01-1",
+        "ckpt-1-01",
+        "ckpt-1-0",
+        "ckpt-\u0663-1",
+    ],
+)
 def test_almost_a_name(text):
     assert CheckpointName.parse(text) is None
 
 
 def test_newest_is_by_attempt_and_then_by_step(layout):
-    for name in ("ckpt-900-1", "ckpt-1000-1", "ckpt-90-2", "ckpt-100-2", "ckpt-100-10", "notes", ".writing-3"):
+    for name in (
+        "ckpt-900-1",
+        "ckpt-1000-1",
+        "ckpt-90-2",
+        "ckpt-100-2",
+        "ckpt-100-10",
+        "notes",
+        ".writing-3",
+    ):
         (layout.checkpoints / name).mkdir(parents=True)
-    assert [str(c.name) for c in list_checkpoints(layout)] == ["ckpt-900-1", "ckpt-1000-1", "ckpt-90-2", "ckpt-100-2", "ckpt-100-10"]
+    assert [str(c.name) for c in list_checkpoints(layout)] == [
+        "ckpt-900-1",
+        "ckpt-1000-1",
+        "ckpt-90-2",
+        "ckpt-100-2",
+        "ckpt-100-10",
+    ]
 
 
 def test_a_run_that_is_not_there_has_no_checkpoints(layout):
@@ -73,9 +116,13 @@ def test_the_state_file_is_tensorflows_and_relative():
     ]
 
 
-@pytest.mark.parametrize("url", ["gs://bucket/run", "s3://bucket/run", "az://c/run", "hdfs://host/run", "file:///runs/a"])
+@pytest.mark.parametrize(
+    "url", ["gs://bucket/run", "s3://bucket/run", "az://c/run", "hdfs://host/run", "file:///runs/a"]
+)
 def test_a_url_is_no_run_directory(url):
-    with pytest.raises(ckptkit.ConfigError, match="Mount storage that outlives the machine") as caught:
+    with pytest.raises(
+        ckptkit.ConfigError, match="Mount storage that outlives the machine"
+    ) as caught:
         run_layout(url)
     assert url in str(caught.value)
 

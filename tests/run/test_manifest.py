@@ -34,38 +34,108 @@ WHERE = Path("somewhere/manifest.json")
 def test_every_float_survives(values):
     read = from_numbers(json.loads(json.dumps(to_numbers(values), allow_nan=False)))
     assert read.keys() == values.keys()
-    assert all(read[name] == value or (math.isnan(read[name]) and math.isnan(value)) for name, value in values.items())
+    assert all(
+        read[name] == value or (math.isnan(read[name]) and math.isnan(value))
+        for name, value in values.items()
+    )
 
 
 @given(
-    step=st.integers(0, 10**18 - 1), epoch=st.integers(0, 10**9), batch=st.integers(0, 10**9), attempt=st.integers(1, 10**9 - 1),
-    saved_at=st.floats(0, 1e11), trigger=st.text(max_size=20), metrics=st.dictionaries(st.text(max_size=5), st.floats()),
-    extremes=st.dictionaries(st.text(max_size=5), st.tuples(st.floats(allow_nan=False, allow_infinity=False), st.floats(allow_nan=False))),
-    shape=st.one_of(st.none(), st.lists(st.one_of(st.none(), st.integers(0, 2**40)), max_size=4).map(tuple)),
-    hyperparameters=st.dictionaries(st.text(max_size=5), st.one_of(st.none(), st.booleans(), st.integers(-(2**53), 2**53), st.text())),
-    versions=st.dictionaries(st.text(max_size=5), st.text(max_size=5)), final=st.booleans(), total=st.one_of(st.none(), st.integers(0, 10**9)),
+    step=st.integers(0, 10**18 - 1),
+    epoch=st.integers(0, 10**9),
+    batch=st.integers(0, 10**9),
+    attempt=st.integers(1, 10**9 - 1),
+    saved_at=st.floats(0, 1e11),
+    trigger=st.text(max_size=20),
+    metrics=st.dictionaries(st.text(max_size=5), st.floats()),
+    extremes=st.dictionaries(
+        st.text(max_size=5),
+        st.tuples(st.floats(allow_nan=False, allow_infinity=False), st.floats(allow_nan=False)),
+    ),
+    shape=st.one_of(
+        st.none(), st.lists(st.one_of(st.none(), st.integers(0, 2**40)), max_size=4).map(tuple)
+    ),
+    hyperparameters=st.dictionaries(
+        st.text(max_size=5),
+        st.one_of(st.none(), st.booleans(), st.integers(-(2**53), 2**53), st.text()),
+    ),
+    versions=st.dictionaries(st.text(max_size=5), st.text(max_size=5)),
+    final=st.booleans(),
+    total=st.one_of(st.none(), st.integers(0, 10**9)),
     files=st.lists(st.from_regex(r"[a-z]{1,8}", fullmatch=True), unique=True, max_size=3),
 )
-def test_a_manifest_is_read_as_it_was_written(step, attempt, metrics, extremes, shape, files, **fields):
+def test_a_manifest_is_read_as_it_was_written(
+    step, attempt, metrics, extremes, shape, files, **fields
+):
     written = manifest(
-        step, attempt, metrics=to_numbers(metrics), extremes={name: (to_number(low), to_number(high)) for name, (low, high) in extremes.items()},
-        tensors=(TensorEntry(key="m/weights/0", kind="variable", path="p", shape=shape, dtype="float32", trainable=None),),
-        files=tuple(FileEntry(name=name, size_bytes=len(name), digest="xxh3_128:0") for name in files), **fields)
+        step,
+        attempt,
+        metrics=to_numbers(metrics),
+        extremes={
+            name: (to_number(low), to_number(high)) for name, (low, high) in extremes.items()
+        },
+        tensors=(
+            TensorEntry(
+                key="m/weights/0",
+                kind="variable",
+                path="p",
+                shape=shape,
+                dtype="float32",
+                trainable=None,
+            ),
+        ),
+        files=tuple(
+            FileEntry(name=name, size_bytes=len(name), digest="xxh3_128:0") for name in files
+        ),
+        **fields,
+    )
     assert decode(encode(written), WHERE) == written
 
 
 def test_the_form_on_disk():
     """A change here is a change of the format: raise its version, and keep this form readable."""
-    form = json.loads(encode(manifest(metrics={"loss": 0.5, "val_loss": "nan"}, extremes={"loss": (0.25, 1.0)}, total=3)))
+    form = json.loads(
+        encode(
+            manifest(
+                metrics={"loss": 0.5, "val_loss": "nan"}, extremes={"loss": (0.25, 1.0)}, total=3
+            )
+        )
+    )
     assert re.fullmatch("xxh3_128:[0-9a-f]{32}", form.pop("digest"))
     assert form == {
-        "step": 100, "epoch": 1, "batch": 2, "attempt": 1, "saved_at": 1.5e9, "trigger": "every 100 steps",
+        "step": 100,
+        "epoch": 1,
+        "batch": 2,
+        "attempt": 1,
+        "saved_at": 1.5e9,
+        "trigger": "every 100 steps",
         "states": [{"name": "model", "class_name": "Functional", "classes": {"optimizer": "Adam"}}],
         "tensors": [
-            {"key": "model/weights/0", "kind": "variable", "path": "dense/kernel", "shape": [2, None], "dtype": "float32", "trainable": True},
-            {"key": "model/state/0/arrays/1", "kind": "python", "path": "x", "shape": None, "dtype": "int64", "trainable": None}],
-        "files": [], "metrics": {"loss": 0.5, "val_loss": "nan"}, "extremes": {"loss": [0.25, 1.0]}, "hyperparameters": {}, "versions": {},
-        "final": False, "total": 3, "format_version": 2,
+            {
+                "key": "model/weights/0",
+                "kind": "variable",
+                "path": "dense/kernel",
+                "shape": [2, None],
+                "dtype": "float32",
+                "trainable": True,
+            },
+            {
+                "key": "model/state/0/arrays/1",
+                "kind": "python",
+                "path": "x",
+                "shape": None,
+                "dtype": "int64",
+                "trainable": None,
+            },
+        ],
+        "files": [],
+        "metrics": {"loss": 0.5, "val_loss": "nan"},
+        "extremes": {"loss": [0.25, 1.0]},
+        "hyperparameters": {},
+        "versions": {},
+        "final": False,
+        "total": 3,
+        "format_version": 2,
     }
 
 
@@ -75,12 +145,23 @@ def test_fields_of_later_versions_are_skipped():
 
 def changed(fields):
     """A manifest with other fields, and the digest that belongs to them."""
-    return seal(json.dumps({name: value for name, value in (json.loads(encode(manifest())) | fields).items() if name != "digest"}).encode())
+    return seal(
+        json.dumps(
+            {
+                name: value
+                for name, value in (json.loads(encode(manifest())) | fields).items()
+                if name != "digest"
+            }
+        ).encode()
+    )
 
 
 def test_a_manifest_of_the_first_format_is_read():
     """It had no digest."""
-    data = json.dumps({name: value for name, value in json.loads(encode(manifest())).items() if name != "digest"} | {"format_version": 1})
+    data = json.dumps(
+        {name: value for name, value in json.loads(encode(manifest())).items() if name != "digest"}
+        | {"format_version": 1}
+    )
     assert decode(data.encode(), WHERE) == manifest(format_version=1)
 
 
@@ -121,19 +202,42 @@ def test_flipped_bytes_are_a_manifest_or_corruption(data):
         decode(bytes(good), WHERE)
 
 
-@pytest.mark.parametrize(("change", "said"), [
-    ({"format_version": 3}, "has format version 3; this ckptkit reads up to 2. Install a newer one."),
-    ({"tensors": [{"key": "model", "kind": "variable", "path": "", "shape": [], "dtype": "int8"}]}, "is no key of a tensor"),
-    ({"format_version": "1"}, "is not a manifest"),
-    ({"step": -1}, "is not a manifest"),
-    ({"step": None}, "is not a manifest"),
-    ({"metrics": {"loss": "low"}}, "is not a manifest"),
-    ({"extremes": {"loss": [1]}}, "is not a manifest"),
-    ({"files": [{"name": "../../etc/passwd", "size_bytes": 1, "digest": ""}]}, "is no name of a file beside the manifest"),
-    ({"files": [{"name": "manifest.json", "size_bytes": 1, "digest": ""}]}, "is no name of a file beside the manifest"),
-    ({"files": [{"name": "..", "size_bytes": 1, "digest": ""}]}, "is no name of a file beside the manifest"),
-    ({"files": [{"name": "a", "size_bytes": 1, "digest": ""}] * 2}, "a file is named twice"),
-], ids=str)
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"format_version": 3},
+            "has format version 3; this ckptkit reads up to 2. Install a newer one.",
+        ),
+        (
+            {
+                "tensors": [
+                    {"key": "model", "kind": "variable", "path": "", "shape": [], "dtype": "int8"}
+                ]
+            },
+            "is no key of a tensor",
+        ),
+        ({"format_version": "1"}, "is not a manifest"),
+        ({"step": -1}, "is not a manifest"),
+        ({"step": None}, "is not a manifest"),
+        ({"metrics": {"loss": "low"}}, "is not a manifest"),
+        ({"extremes": {"loss": [1]}}, "is not a manifest"),
+        (
+            {"files": [{"name": "../../etc/passwd", "size_bytes": 1, "digest": ""}]},
+            "is no name of a file beside the manifest",
+        ),
+        (
+            {"files": [{"name": "manifest.json", "size_bytes": 1, "digest": ""}]},
+            "is no name of a file beside the manifest",
+        ),
+        (
+            {"files": [{"name": "..", "size_bytes": 1, "digest": ""}]},
+            "is no name of a file beside the manifest",
+        ),
+        ({"files": [{"name": "a", "size_bytes": 1, "digest": ""}] * 2}, "a file is named twice"),
+    ],
+    ids=str,
+)
 def test_a_manifest_that_cannot_be_right(change, said):
     with pytest.raises(ckptkit.CorruptCheckpointError, match="somewhere") as caught:
         decode(changed(change), WHERE)
@@ -142,12 +246,21 @@ def test_a_manifest_that_cannot_be_right(change, said):
 
 def test_deep_json_is_corruption():
     with pytest.raises(ckptkit.CorruptCheckpointError):
-        decode(b'{"format_version": 1, "hyperparameters": {"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}", WHERE)
+        decode(
+            b'{"format_version": 1, "hyperparameters": {"a": '
+            + b"[" * 100_000
+            + b"]" * 100_000
+            + b"}}",
+            WHERE,
+        )
 
 
 def test_a_manifest_belongs_to_its_directory(save, layout):
     moved = save(100).rename(layout.checkpoints / "ckpt-200-1")
-    with pytest.raises(ckptkit.CorruptCheckpointError, match="is the manifest of ckpt-100-1: files of two checkpoints were mixed"):
+    with pytest.raises(
+        ckptkit.CorruptCheckpointError,
+        match="is the manifest of ckpt-100-1: files of two checkpoints were mixed",
+    ):
         read_manifest(moved)
 
 
@@ -160,5 +273,15 @@ def test_a_tensor_knows_its_role_and_size():
     weight, state = manifest().tensors
     assert (weight.role, state.role) == ("weights", "state")
     assert weight.size_bytes == 0, "of a size that is not fixed nothing can be said"
-    assert TensorEntry(key="m/optimizer/3", kind="variable", path="", shape=(2, 3), dtype="bfloat16").size_bytes == 12
-    assert TensorEntry(key="m/optimizer/3", kind="variable", path="", shape=(), dtype="int64").size_bytes == 8
+    assert (
+        TensorEntry(
+            key="m/optimizer/3", kind="variable", path="", shape=(2, 3), dtype="bfloat16"
+        ).size_bytes
+        == 12
+    )
+    assert (
+        TensorEntry(
+            key="m/optimizer/3", kind="variable", path="", shape=(), dtype="int64"
+        ).size_bytes
+        == 8
+    )

@@ -19,7 +19,11 @@ def test_a_pin_tells_when_and_why_and_goes_again(save, layout, files):
     save()
     assert pinned(layout) == frozenset()
     pin(files, layout, NAME, Pin(pinned_at=5.0, note="the one in the paper"))
-    assert json.loads(layout.pin(NAME).read_text()) == {"pinned_at": 5.0, "note": "the one in the paper", "format_version": 1}
+    assert json.loads(layout.pin(NAME).read_text()) == {
+        "pinned_at": 5.0,
+        "note": "the one in the paper",
+        "format_version": 1,
+    }
     pin(files, layout, NAME, Pin(pinned_at=6.0, note="another reason"))
     assert read_pins(layout) == {NAME: Pin(pinned_at=6.0, note="another reason")}
     unpin(files, layout, NAME)
@@ -50,9 +54,31 @@ def test_a_pin_that_came_too_late_is_said_and_leaves_nothing(save, layout):
     assert pinned(layout) == frozenset()
 
 
-@pytest.mark.parametrize("content", [
-    b"", b"{", b"[]", b"null", os.urandom(500), b"[" * 100_000, b'{"note": 7}', b'{"note": "' + b"x" * 100_000 + b'"}', b'{"pinned_at": 1e999}',
-], ids=["empty", "torn", "a list", "null", "garbage", "deep", "another type", "too large", "infinite"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        os.urandom(500),
+        b"[" * 100_000,
+        b'{"note": 7}',
+        b'{"note": "' + b"x" * 100_000 + b'"}',
+        b'{"pinned_at": 1e999}',
+    ],
+    ids=[
+        "empty",
+        "torn",
+        "a list",
+        "null",
+        "garbage",
+        "deep",
+        "another type",
+        "too large",
+        "infinite",
+    ],
+)
 def test_a_damaged_pin_is_a_pin(layout, content):
     layout.pins.mkdir(parents=True)
     layout.pin(NAME).write_bytes(content)
@@ -68,7 +94,14 @@ def test_a_later_version_is_a_pin(layout):
 
 def test_what_is_no_pin_is_left_out(layout, tmp_path):
     layout.pins.mkdir(parents=True)
-    for name in ("ckpt-1-1.json.tmp", "ckpt-1.json", "notes.txt", "ckpt-1-1", "CKPT-1-1.json", "ckpt-1-1.JSON"):
+    for name in (
+        "ckpt-1-1.json.tmp",
+        "ckpt-1.json",
+        "notes.txt",
+        "ckpt-1-1",
+        "CKPT-1-1.json",
+        "ckpt-1-1.JSON",
+    ):
         (layout.pins / name).write_text("{}")
     assert pinned(layout) == frozenset()
 

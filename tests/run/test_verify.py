@@ -87,7 +87,14 @@ def test_the_reason_lies_beside_what_is_in_quarantine(save, layout, files, damag
         assert list_checkpoints(layout) == []
         found = quarantined(layout)
         assert len(found) == number
-        reason = msgspec.json.decode(found[-1].with_name(found[-1].name + ".json").read_bytes(), type=Reason)
-        assert reason == Reason(checkpoint="ckpt-100-1", damage=damage, file=file, message=str(caught.value), attempt=1)
+        reason = msgspec.json.decode(
+            found[-1].with_name(found[-1].name + ".json").read_bytes(), type=Reason
+        )
+        assert reason == Reason(
+            checkpoint="ckpt-100-1", damage=damage, file=file, message=str(caught.value), attempt=1
+        )
     told = [event for event in read_journal(layout).events if isinstance(event, PassedOver)]
-    assert [event.moved_to for event in told] == ["quarantine/ckpt-100-1", "quarantine/ckpt-100-1.2"]
+    assert [event.moved_to for event in told] == [
+        "quarantine/ckpt-100-1",
+        "quarantine/ckpt-100-1.2",
+    ]

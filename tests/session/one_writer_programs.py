@@ -1,4 +1,6 @@
-"""What the training processes of these tests do: disks that are full for a while, and checkpoints that were damaged."""
+"""What the training processes of these tests do: disks that are full for a while, and checkpoints
+that were damaged.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ checkpoint_writer.WAIT = tenacity.wait_none()
 
 
 class Full(FileSystem):
-    """A disk that takes no checkpoint while it is full, and no line of a journal while there is no space for that; nothing else is refused."""
+    """A disk that takes no checkpoint while it is full, and no line of a journal while there is no
+    space for that; nothing else is refused.
+    """
 
     def __init__(self, number: int = errno.ENOSPC) -> None:
         self.full = self.no_journal = False
@@ -78,16 +82,25 @@ def outcome(directory: str) -> dict[str, Any]:
     for checkpoint in run.checkpoints:
         verify(checkpoint)
     names = [path.name for path in run.layout.checkpoints.iterdir()]
-    return {"steps": [c.step for c in run.checkpoints], "debris": sorted(name for name in names if name.startswith(".")),
-            "failed": [event.step for event in run.journal if event.event == "save_failed"],
-            "ended": [event.outcome for event in run.journal if event.event == "attempt_ended"]}
+    return {
+        "steps": [c.step for c in run.checkpoints],
+        "debris": sorted(name for name in names if name.startswith(".")),
+        "failed": [event.step for event in run.journal if event.event == "save_failed"],
+        "ended": [event.outcome for event in run.journal if event.event == "attempt_ended"],
+    }
 
 
 def periodic(directory: str, background: bool, number: str) -> dict[str, Any]:
     """Six steps with a save at each; the disk is full from the third to the fifth."""
     files, said, weight, trained = Full(getattr(errno, number)), Said(), tf.Variable(0.0), []
-    with ckptkit.CheckpointManager(directory, {"weight": weight}, save=ckptkit.EveryNSteps(1), keep=ckptkit.KeepLatest(9), files=files,
-                                   background=background) as manager:
+    with ckptkit.CheckpointManager(
+        directory,
+        {"weight": weight},
+        save=ckptkit.EveryNSteps(1),
+        keep=ckptkit.KeepLatest(9),
+        files=files,
+        background=background,
+    ) as manager:
         for step in manager.steps(6):
             manager.run  # noqa: B018 - waits for the save of the step before
             files.full = 3 <= step <= 5
@@ -99,7 +112,9 @@ def periodic(directory: str, background: bool, number: str) -> dict[str, Any]:
 def without_a_journal(directory: str) -> dict[str, Any]:
     """From the second step to the end no line of the journal can be written."""
     files, said, weight = Full(), Said(), tf.Variable(0.0)
-    with ckptkit.CheckpointManager(directory, {"weight": weight}, save=ckptkit.EveryNSteps(1), files=files) as manager:
+    with ckptkit.CheckpointManager(
+        directory, {"weight": weight}, save=ckptkit.EveryNSteps(1), files=files
+    ) as manager:
         for step in manager.steps(4):
             files.no_journal = step >= 2
             weight.assign_add(1.0)
@@ -109,7 +124,9 @@ def without_a_journal(directory: str) -> dict[str, Any]:
 def full_to_the_end(directory: str, how: str) -> dict[str, Any]:
     """The save of the last step finds no space, and neither does the one at the end."""
     files, weight = Full(), tf.Variable(0.0)
-    manager = ckptkit.CheckpointManager(directory, {"weight": weight}, save=ckptkit.EveryNSteps(1), files=files)
+    manager = ckptkit.CheckpointManager(
+        directory, {"weight": weight}, save=ckptkit.EveryNSteps(1), files=files
+    )
 
     def train() -> None:
         with manager:
@@ -126,9 +143,13 @@ def full_to_the_end(directory: str, how: str) -> dict[str, Any]:
 
 
 def left_after_a_refused_save(directory: str, how: str) -> dict[str, Any]:
-    """A save falls due and finds no space; then there is space, and the program leaves at the very same position."""
+    """A save falls due and finds no space; then there is space, and the program leaves at the very
+    same position.
+    """
     files, weight = Full(), tf.Variable(0.0)
-    manager = ckptkit.CheckpointManager(directory, {"weight": weight}, save=ckptkit.EveryNSteps(1), files=files)
+    manager = ckptkit.CheckpointManager(
+        directory, {"weight": weight}, save=ckptkit.EveryNSteps(1), files=files
+    )
     manager.restore_or_initialize()
     weight.assign(7.0)
     files.full = True
@@ -147,13 +168,22 @@ def left_after_a_refused_save(directory: str, how: str) -> dict[str, Any]:
     weight.assign(0.0)
     with ckptkit.CheckpointManager(directory, {"weight": weight}) as again:
         position = again.position.step
-    return {"saved": saved, "waited": waited, "error": error, "step": position, "value": float(weight.numpy()), **outcome(directory)}
+    return {
+        "saved": saved,
+        "waited": waited,
+        "error": error,
+        "step": position,
+        "value": float(weight.numpy()),
+        **outcome(directory),
+    }
 
 
 def confirmed(directory: str) -> dict[str, Any]:
     """`wait_until_finished` after a refused save, and after one that followed it."""
     files, weight = Full(), tf.Variable(0.0)
-    with ckptkit.CheckpointManager(directory, {"weight": weight}, save=ckptkit.EveryNSteps(1), files=files) as manager:
+    with ckptkit.CheckpointManager(
+        directory, {"weight": weight}, save=ckptkit.EveryNSteps(1), files=files
+    ) as manager:
         files.full = True
         manager.maybe_save(1)
         first = told(manager.wait_until_finished)
@@ -168,12 +198,16 @@ def confirmed(directory: str) -> dict[str, Any]:
 
 
 def fit_on_a_small_disk(directory: str, keep: int) -> dict[str, Any]:
-    """A real file system that somebody fills up in the middle of `fit`, and that has space again before its end."""
+    """A real file system that somebody fills up in the middle of `fit`, and that has space again
+    before its end.
+    """
     machine.small_disk(Path(directory).parent / "disk", 6_000_000)
     directory = str(Path(directory).parent / "disk" / "run")
     said, batches = Said(), []
     filler = Path(directory).parent / "filler"
-    model = keras.Sequential([keras.Input((500,)), keras.layers.Dense(500), keras.layers.Dense(1)])  # one megabyte
+    model = keras.Sequential(
+        [keras.Input((500,)), keras.layers.Dense(500), keras.layers.Dense(1)]
+    )  # one megabyte
     model.compile(keras.optimizers.SGD(1e-6), "mse")
 
     class Fills(keras.callbacks.Callback):
@@ -183,12 +217,20 @@ def fit_on_a_small_disk(directory: str, keep: int) -> dict[str, Any]:
                 with contextlib.suppress(OSError), filler.open("ab", buffering=0) as file:
                     while True:
                         file.write(bytes(4096))
-                os.truncate(filler, max(0, filler.stat().st_size - 200_000))  # the journal, and what else there is, takes a little
+                os.truncate(
+                    filler, max(0, filler.stat().st_size - 200_000)
+                )  # the journal, and what else there is, takes a little
             if len(batches) == 16:
                 filler.unlink()
 
     x = np.ones((24, 500), "float32")
-    callback = ckptkit.CheckpointCallback(directory, save=ckptkit.EveryNSteps(2), keep=ckptkit.KeepLatest(keep), export=False, background=False)
+    callback = ckptkit.CheckpointCallback(
+        directory,
+        save=ckptkit.EveryNSteps(2),
+        keep=ckptkit.KeepLatest(keep),
+        export=False,
+        background=False,
+    )
     model.fit(x, x[:, :1], batch_size=1, verbose=0, callbacks=[Fills(), callback])
     shutil.copytree(directory, Path(directory).parent.parent / "copy", ignore=lambda *_: [".lock"])
     short = [event for event in ckptkit.open_run(directory).journal if event.event == "space_short"]
@@ -201,7 +243,9 @@ def fit_on_a_small_disk(directory: str, keep: int) -> dict[str, Any]:
 def save_two(directory: str, **options: Any) -> None:
     """Two checkpoints with a state of 4 MB that tells their step."""
     weight = tf.Variable(tf.zeros([1_000_000]))
-    with ckptkit.CheckpointManager(directory, {"weight": weight}, keep=ckptkit.KeepLatest(9), **options) as manager:
+    with ckptkit.CheckpointManager(
+        directory, {"weight": weight}, keep=ckptkit.KeepLatest(9), **options
+    ) as manager:
         for step in (1, 2):
             weight.assign(tf.fill([1_000_000], float(step)))
             manager.save(step)
@@ -223,22 +267,38 @@ def flipped(directory: str, how: str) -> dict[str, Any]:
     path.write_bytes(bytes(data))
     value = restored(directory, verify=how)
     reasons = [path.read_text() for path in Path(directory).glob("quarantine/*.json")]
-    return {"value": value, "reasons": reasons, "quarantine": sorted(path.name for path in Path(directory).glob("quarantine/*"))}
+    return {
+        "value": value,
+        "reasons": reasons,
+        "quarantine": sorted(path.name for path in Path(directory).glob("quarantine/*")),
+    }
 
 
 def fit_with_a_quick_look(directory: str, epochs: int) -> dict[str, Any]:
-    """Four batches an epoch, a save at every second one; the state is larger than what a quick look reads."""
+    """Four batches an epoch, a save at every second one; the state is larger than what a quick look
+    reads.
+    """
     x = np.ones((8, 600), "float32")
     model = keras.Sequential([keras.Input((600,)), keras.layers.Dense(600), keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(1e-6), "mse")
-    callback = ckptkit.CheckpointCallback(directory, save=ckptkit.EveryNSteps(2), keep=ckptkit.KeepLatest(9), export=False, verify="quick",
-                                          background=False)
-    error = told(lambda: model.fit(x, x[:, :1], batch_size=2, epochs=epochs, verbose=0, callbacks=[callback]))
+    callback = ckptkit.CheckpointCallback(
+        directory,
+        save=ckptkit.EveryNSteps(2),
+        keep=ckptkit.KeepLatest(9),
+        export=False,
+        verify="quick",
+        background=False,
+    )
+    error = told(
+        lambda: model.fit(x, x[:, :1], batch_size=2, epochs=epochs, verbose=0, callbacks=[callback])
+    )
     return {"error": error, **outcome(directory)}
 
 
 def rolled_back(directory: str, poisoned: bool) -> list[Any]:
-    """What a start after `ckptkit rollback RUN 2` gets, where it would have got step 3; or, after a divergence, step 1."""
+    """What a start after `ckptkit rollback RUN 2` gets, where it would have got step 3; or, after a
+    divergence, step 1.
+    """
     weight = tf.Variable(0.0)
     manager = ckptkit.CheckpointManager(directory, {"weight": weight}, keep=ckptkit.KeepLatest(9))
     with manager:
@@ -257,4 +317,7 @@ def rolled_back(directory: str, poisoned: bool) -> list[Any]:
 
 def depths(directory: str, several: list[Any]) -> list[Any]:
     """Values of `verify` that cannot be right, given to the callback and the manager."""
-    return [told(lambda verify=verify: (ckptkit.CheckpointCallback(directory, verify=verify))) for verify in several]
+    return [
+        told(lambda verify=verify: ckptkit.CheckpointCallback(directory, verify=verify))
+        for verify in several
+    ]

@@ -25,20 +25,42 @@ def test_what_each_operation_is_made_of(tmp_path):
     a, b = tmp_path / "a", tmp_path / "b"
     (tmp_path / "file").write_bytes(b"x")
     assert steps(lambda files: files.make_dir(a / "inner" / "deep")) == [
-        "MakeDir a", f"SyncDir {tmp_path.name}", "MakeDir inner", "SyncDir a", "MakeDir deep", "SyncDir inner"]
+        "MakeDir a",
+        f"SyncDir {tmp_path.name}",
+        "MakeDir inner",
+        "SyncDir a",
+        "MakeDir deep",
+        "SyncDir inner",
+    ]
     assert steps(lambda files: files.make_dir(a / "inner")) == []
-    assert steps(lambda files: files.create(a / "f", b"data")) == ["CreateFile f", "Append f (4 bytes)", "SyncFile f"]
-    assert steps(lambda files: files.create(a / "inner" / "empty", b"")) == ["CreateFile empty", "SyncFile empty"]
+    assert steps(lambda files: files.create(a / "f", b"data")) == [
+        "CreateFile f",
+        "Append f (4 bytes)",
+        "SyncFile f",
+    ]
+    assert steps(lambda files: files.create(a / "inner" / "empty", b"")) == [
+        "CreateFile empty",
+        "SyncFile empty",
+    ]
     assert steps(lambda files: files.append(a / "f", b"+")) == ["Append f (1 bytes)", "SyncFile f"]
     assert steps(lambda files: files.replace_content(a / "f", b"new")) == [
-        "CreateFile f.tmp", "Append f.tmp (3 bytes)", "SyncFile f.tmp", "Rename f.tmp f"]
+        "CreateFile f.tmp",
+        "Append f.tmp (3 bytes)",
+        "SyncFile f.tmp",
+        "Rename f.tmp f",
+    ]
     assert (a / "f").read_bytes() == b"new"
     assert steps(lambda files: files.sync_file(a / "f")) == ["SyncFile f"]
     assert steps(lambda files: files.sync_dir(a)) == ["SyncDir a"]
     assert steps(lambda files: files.rename(a, b)) == ["Rename a b"]
     assert steps(lambda files: files.remove_file(tmp_path / "file")) == ["Unlink file"]
     assert steps(lambda files: files.remove_tree(b)) == [
-        "Unlink f", "Unlink empty", "RemoveDir deep", "RemoveDir inner", "RemoveDir b"]
+        "Unlink f",
+        "Unlink empty",
+        "RemoveDir deep",
+        "RemoveDir inner",
+        "RemoveDir b",
+    ]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -54,10 +76,14 @@ def test_where_it_fails_half_way_there_is_no_debris(tmp_path, kind, operation):
     with pytest.raises(ckptkit.StorageError, match="Free some space"):
         getattr(files, operation)(tmp_path / "f", b"new content")
     assert files.reached == 1
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == ({} if operation == "create" else {"f": b"old"})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == (
+        {} if operation == "create" else {"f": b"old"}
+    )
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a directory of Linux that cannot be synced")
+@pytest.mark.skipif(
+    not Path("/proc/self").exists(), reason="a directory of Linux that cannot be synced"
+)
 def test_a_mount_that_cannot_sync_directories():
     descriptor = os.open("/proc", os.O_RDONLY)
     try:
@@ -117,7 +143,9 @@ def test_replacing_content_replaces_a_link(files, tmp_path, outside):
     assert not (tmp_path / "f").is_symlink()
 
 
-def test_left_overs_that_are_links_are_removed_and_what_they_lead_to_is_not(layout, files, outside, save):
+def test_left_overs_that_are_links_are_removed_and_what_they_lead_to_is_not(
+    layout, files, outside, save
+):
     save()
     for name in (".writing-3", ".removing-ckpt-5-1", ".replaced-ckpt-100-1", "checkpoint.tmp"):
         (layout.checkpoints / name).symlink_to(outside)
@@ -141,7 +169,9 @@ def test_setting_aside_moves_a_link_and_not_what_it_leads_to(layout, files, outs
 def test_a_run_directory_may_be_a_link_itself(layout, files, save, tmp_path):
     save()
     (tmp_path / "there").symlink_to(layout.root)
-    assert [checkpoint.step for checkpoint in ckptkit.open_run(tmp_path / "there").checkpoints] == [100]
+    assert [checkpoint.step for checkpoint in ckptkit.open_run(tmp_path / "there").checkpoints] == [
+        100
+    ]
 
 
 def test_a_relative_run_directory(files, tmp_path, monkeypatch):

@@ -13,15 +13,19 @@ from ckptkit.run.stored_run import open_run
 from ckptkit.storage.files import storage_errors
 
 
-@pytest.mark.parametrize(("number", "remedy"), [
-    (errno.ENOSPC, "Free some space"),
-    (errno.EDQUOT, "The quota is used up"),
-    (errno.EACCES, "permission"),
-    (errno.EPERM, "permission"),
-    (errno.EROFS, "mounted read-only"),
-    (errno.ENOTDIR, "A file stands where a directory is expected"),
-    (errno.EIO, "look at the system's log"),
-], ids=lambda value: errno.errorcode[value] if isinstance(value, int) else "")
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "Free some space"),
+        (errno.EDQUOT, "The quota is used up"),
+        (errno.EACCES, "permission"),
+        (errno.EPERM, "permission"),
+        (errno.EROFS, "mounted read-only"),
+        (errno.ENOTDIR, "A file stands where a directory is expected"),
+        (errno.EIO, "look at the system's log"),
+    ],
+    ids=lambda value: errno.errorcode[value] if isinstance(value, int) else "",
+)
 def test_the_message_has_action_path_reason_and_remedy(number, remedy):
     with pytest.raises(ckptkit.StorageError) as caught, storage_errors("write", Path("a/b")):
         raise OSError(number, os.strerror(number))
@@ -34,8 +38,11 @@ def test_the_message_has_action_path_reason_and_remedy(number, remedy):
 
 
 def test_an_error_is_wrapped_once():
-    with pytest.raises(ckptkit.StorageError, match="Could not read inner"), storage_errors("write", Path("outer")), \
-            storage_errors("read", Path("inner")):
+    with (
+        pytest.raises(ckptkit.StorageError, match="Could not read inner"),
+        storage_errors("write", Path("outer")),
+        storage_errors("read", Path("inner")),
+    ):
         raise OSError(errno.EIO, "bad")
 
 
@@ -44,17 +51,21 @@ def test_other_errors_pass():
         raise KeyError("a")
 
 
-@pytest.mark.parametrize("operation", [
-    lambda files, path: files.make_dir(path / "inner"),
-    lambda files, path: files.create(path / "inner", b""),
-    lambda files, path: files.append(path / "inner", b""),
-    lambda files, path: files.replace_content(path / "inner", b""),
-    lambda files, path: files.sync_dir(path),
-    lambda files, path: files.rename(path.with_name("missing"), path.with_name("other")),
-    lambda files, path: files.sync_file(path.with_name("missing")),
-    lambda files, path: files.make_dir(path),
-    lambda files, path: files.create(path, b""),
-], ids=range(9))
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda files, path: files.make_dir(path / "inner"),
+        lambda files, path: files.create(path / "inner", b""),
+        lambda files, path: files.append(path / "inner", b""),
+        lambda files, path: files.replace_content(path / "inner", b""),
+        lambda files, path: files.sync_dir(path),
+        lambda files, path: files.rename(path.with_name("missing"), path.with_name("other")),
+        lambda files, path: files.sync_file(path.with_name("missing")),
+        lambda files, path: files.make_dir(path),
+        lambda files, path: files.create(path, b""),
+    ],
+    ids=range(9),
+)
 def test_every_operation_raises_a_storage_error(files, tmp_path, operation):
     (tmp_path / "file").write_text("x")
     with pytest.raises(ckptkit.StorageError, match="Could not"):
@@ -64,7 +75,9 @@ def test_every_operation_raises_a_storage_error(files, tmp_path, operation):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 def test_a_full_disk(files):
-    with pytest.raises(ckptkit.StorageError, match=r"No space left on device.*Free some space") as caught:
+    with pytest.raises(
+        ckptkit.StorageError, match=r"No space left on device.*Free some space"
+    ) as caught:
         files.append(Path("/dev/full"), b"x")
     assert caught.value.errno == errno.ENOSPC
 
@@ -85,7 +98,11 @@ def test_removing_what_is_gone_is_fine(files, tmp_path):
 def test_a_run_that_is_none(tmp_path):
     (tmp_path / "file").write_text("x")
     (tmp_path / "empty").mkdir()
-    for name, said in [("missing", "There is no directory"), ("file", "is a file"), ("empty", "neither checkpoints/ nor journal/ of one")]:
+    for name, said in [
+        ("missing", "There is no directory"),
+        ("file", "is a file"),
+        ("empty", "neither checkpoints/ nor journal/ of one"),
+    ]:
         with pytest.raises(ckptkit.CheckpointNotFoundError, match=said) as caught:
             open_run(tmp_path / name)
         assert str(tmp_path / name) in str(caught.value)

@@ -1,7 +1,10 @@
-"""The process that checks an export, cheaper: importing TensorFlow once is enough for many tests that are about something else.
+"""The process that checks an export, cheaper: importing TensorFlow once is enough for many tests
+that are about something else.
 
-What is asked and answered, by which program, is the same as in an export by a user; only where its process comes from is another thing. Tests of
-exports themselves use `ckptkit.export.check_process.Checker` as it is, or load what was published in a fresh process of their own.
+What is asked and answered, by which program, is the same as in an export by a user; only where its
+process comes from is another thing. Tests of exports themselves use
+`ckptkit.export.check_process.Checker` as it is, or load what was published in a fresh process of
+their own.
 """
 
 from __future__ import annotations
@@ -50,10 +53,28 @@ def shared() -> Callable[..., Any]:
     def process() -> tuple[subprocess.Popen[bytes], Path]:
         if not started:
             work = Path(tempfile.mkdtemp())
-            command = [sys.executable, "-I", str(check_process.CHECKER), str(work), *check_process._sites()]
+            command = [
+                sys.executable,
+                "-I",
+                str(check_process.CHECKER),
+                str(work),
+                *check_process._sites(),
+            ]
             with (work / "stderr").open("wb") as said:
-                started.append((subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=said, cwd=work, env=check_process._environment(),
-                                                 start_new_session=True), work))
+                started.append(
+                    (
+                        subprocess.Popen(
+                            command,
+                            stdin=subprocess.PIPE,
+                            stdout=said,
+                            stderr=said,
+                            cwd=work,
+                            env=check_process._environment(),
+                            start_new_session=True,
+                        ),
+                        work,
+                    )
+                )
         return started[0]
 
     def write(line: bytes) -> None:
@@ -66,7 +87,9 @@ def shared() -> Callable[..., Any]:
 
 
 def forked() -> Callable[..., Any]:
-    """A fork of this process, which has imported TensorFlow and run nothing yet. It ends with this process."""
+    """A fork of this process, which has imported TensorFlow and run nothing yet. It ends with this
+    process.
+    """
     from ckptkit.export import check_program
 
     work = Path(tempfile.mkdtemp())
@@ -91,7 +114,11 @@ def forked() -> Callable[..., Any]:
 
 def _forget_the_test() -> None:
     """Only what is installed can be imported from now on, as in a fresh process."""
-    sys.path[:] = [path for path in sys.path if path and any(Path(path).is_relative_to(home) for home in (sys.prefix, sys.base_prefix))]
+    sys.path[:] = [
+        path
+        for path in sys.path
+        if path and any(Path(path).is_relative_to(home) for home in (sys.prefix, sys.base_prefix))
+    ]
     for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
         del sys.modules[name]
 
@@ -111,7 +138,10 @@ def _kind(write: Callable[[bytes], None], work: Callable[[], Path]) -> Callable[
             return self
 
         def _answer(self, request: bytes) -> dict[str, Any]:
-            answer, end = self._work / f"answer-{len(asked)}.json", time.monotonic() + self._limit_secs
+            answer, end = (
+                self._work / f"answer-{len(asked)}.json",
+                time.monotonic() + self._limit_secs,
+            )
             asked.append(1)
             write(request)
             while not answer.exists():

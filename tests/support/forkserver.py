@@ -1,30 +1,36 @@
 """A process that has imported TensorFlow and run nothing, and forks a fresh child for each request.
 
-Importing TensorFlow takes four seconds, a fork of a process that has done so some milliseconds. That is sound because an import
-starts no thread (OpenBLAS would start one: it is told not to) and runs no operation; the children make their own threads, devices,
-kernels and random states.
+Importing TensorFlow takes four seconds, a fork of a process that has done so some milliseconds.
+That is sound because an import starts no thread (OpenBLAS would start one: it is told not to) and
+runs no operation; the children make their own threads, devices, kernels and random states.
 
-This file is the server's program. It reads one request a connection from a Unix socket, answers `{"pid": ...}`, and says
-`{"code": ...}` over the same connection when that process has ended; a death by a signal is the negative number of the signal.
-It ends when its standard input does, that is with the process that started it, and takes all its children with it.
+This file is the server's program. It reads one request a connection from a Unix socket, answers
+`{"pid": ...}`, and says `{"code": ...}` over the same connection when that process has ended; a
+death by a signal is the negative number of the signal. It ends when its standard input does, that
+is with the process that started it, and takes all its children with it.
 
-A child is as near to `python script.py` as it can be: `__main__` is a module of its own made from the script, `sys.argv` and
-`sys.path[0]` are the script's, the working directory, environment, session and output files are its own, standard input is empty,
-all signals have the dispositions of a new process, random states are seeded anew, and it ends through the interpreter's own
-finalisation: uncaught exceptions, `SystemExit`, `KeyboardInterrupt`, `atexit` and threads are treated as always. With `dies_with_asker` it is
-killed where the connection is closed before it has ended.
+A child is as near to `python script.py` as it can be: `__main__` is a module of its own made from
+the script, `sys.argv` and `sys.path[0]` are the script's, the working directory, environment,
+session and output files are its own, standard input is empty, all signals have the dispositions of
+a new process, random states are seeded anew, and it ends through the interpreter's own
+finalisation: uncaught exceptions, `SystemExit`, `KeyboardInterrupt`, `atexit` and threads are
+treated as always. With `dies_with_asker` it is killed where the connection is closed before it has
+ended.
 
 What differs from a new process:
 
-- What TensorFlow and Python read from the environment when they start (`TF_ENABLE_ONEDNN_OPTS`, `TF_CPP_MIN_LOG_LEVEL`, `PYTHONPATH`,
-  `PYTHONHASHSEED`, `LD_PRELOAD`...) is the server's; a child's environment comes too late for it. All children hash strings alike, so an
-  order that depends on hashes does not show between two of them.
-- TensorFlow, Keras, NumPy and ckptkit are in `sys.modules` from the start, so nothing about imports can be shown.
+- What TensorFlow and Python read from the environment when they start (`TF_ENABLE_ONEDNN_OPTS`,
+  `TF_CPP_MIN_LOG_LEVEL`, `PYTHONPATH`, `PYTHONHASHSEED`, `LD_PRELOAD`...) is the server's; a
+  child's environment comes too late for it. All children hash strings alike, so an order that
+  depends on hashes does not show between two of them.
+- TensorFlow, Keras, NumPy and ckptkit are in `sys.modules` from the start, so nothing about imports
+  can be shown.
 - NumPy's OpenBLAS has one thread.
 - Objects of the imports are not among `gc.get_objects()`.
 - A traceback begins with one line of this file.
 
-Where one of these matters, ask for a new Python: a request with `fresh` is executed by the server in the same way, and shares nothing.
+Where one of these matters, ask for a new Python: a request with `fresh` is executed by the server
+in the same way, and shares nothing.
 """
 
 from __future__ import annotations
@@ -73,7 +79,9 @@ class Server:
             self._selector.register(source, selectors.EVENT_READ)
 
     def serve(self) -> dict[str, Any] | None:
-        """Returns None when the server is to end, and, in each child, the request that it is to run."""
+        """Returns None when the server is to end, and, in each child, the request that it is to
+        run.
+        """
         signal.signal(signal.SIGCHLD, lambda signum, frame: None)  # only to wake the selector
         signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
         while True:
@@ -88,7 +96,10 @@ class Server:
                     return request
             for pid in [pid for pid, connection in self._children.items() if connection in ready]:
                 self._selector.unregister(self._children[pid])
-                for end in (os.killpg, os.kill):  # whoever asked for it has gone; it may not lead its group yet
+                for end in (
+                    os.killpg,
+                    os.kill,
+                ):  # whoever asked for it has gone; it may not lead its group yet
                     with contextlib.suppress(OSError):
                         end(pid, signal.SIGKILL)
             if sys.stdin in ready and not os.read(0, 1):
@@ -136,9 +147,16 @@ class Server:
         import tensorflow
 
         import ckptkit
+
         # What a run imports on a thread of its own after its first save is there already, too.
-        for module in ("ckptkit.manager", "ckptkit.keras", "tensorboard.compat.proto.event_pb2", "tensorboard.plugins.scalar.summary_v2",
-                       "tensorboard.plugins.text.summary_v2", "tensorboard.summary.writer.record_writer"):
+        for module in (
+            "ckptkit.manager",
+            "ckptkit.keras",
+            "tensorboard.compat.proto.event_pb2",
+            "tensorboard.plugins.scalar.summary_v2",
+            "tensorboard.plugins.text.summary_v2",
+            "tensorboard.summary.writer.record_writer",
+        ):
             importlib.import_module(module)
         _ = (keras.Model, numpy.ndarray, tensorflow.Variable, ckptkit.CheckpointManager)
         if threads is None:
@@ -147,7 +165,9 @@ class Server:
             os.environ["OPENBLAS_NUM_THREADS"] = threads
         running = len(os.listdir("/proc/self/task")) if sys.platform == "linux" else 1
         if running != 1:
-            raise RuntimeError(f"the imports have started {running - 1} threads: a fork would not be sound")
+            raise RuntimeError(
+                f"the imports have started {running - 1} threads: a fork would not be sound"
+            )
         gc.collect()
         gc.freeze()  # children then share these pages, and collect their own objects only
         self._imported = True
@@ -181,7 +201,13 @@ class Server:
     def _become_child(self, connection: socket.socket) -> None:
         signal.set_wakeup_fd(-1)
         self._selector.close()
-        for end in (connection, self._listener, self._wake_reader, self._wake_writer, *self._children.values()):
+        for end in (
+            connection,
+            self._listener,
+            self._wake_reader,
+            self._wake_writer,
+            *self._children.values(),
+        ):
             end.close()
         self._children.clear()
 
@@ -194,9 +220,11 @@ def _settle(request: dict[str, Any]) -> None:
             signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.chdir(request["cwd"])
-    for descriptor, name, flags in ((0, os.devnull, os.O_RDONLY),
-                                    (1, request["stdout"], os.O_WRONLY | os.O_CREAT | os.O_APPEND),
-                                    (2, request["stderr"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)):
+    for descriptor, name, flags in (
+        (0, os.devnull, os.O_RDONLY),
+        (1, request["stdout"], os.O_WRONLY | os.O_CREAT | os.O_APPEND),
+        (2, request["stderr"], os.O_WRONLY | os.O_CREAT | os.O_APPEND),
+    ):
         opened = os.open(name, flags, 0o644)
         os.dup2(opened, descriptor)
         os.close(opened)
@@ -212,8 +240,19 @@ def _look_new() -> None:
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         old = getattr(sys, name)
         unbuffered = bool(descriptor and os.environ.get("PYTHONUNBUFFERED"))
-        binary = open(descriptor, "wb" if descriptor else "rb", buffering=0 if unbuffered else -1, closefd=False)  # noqa: SIM115
-        new = io.TextIOWrapper(binary, encoding=old.encoding, errors=old.errors, line_buffering=descriptor == 2, write_through=unbuffered)
+        binary = open(
+            descriptor,
+            "wb" if descriptor else "rb",
+            buffering=0 if unbuffered else -1,
+            closefd=False,
+        )
+        new = io.TextIOWrapper(
+            binary,
+            encoding=old.encoding,
+            errors=old.errors,
+            line_buffering=descriptor == 2,
+            write_through=unbuffered,
+        )
         setattr(sys, name, new)
         setattr(sys, f"__{name}__", new)
     random.seed()
@@ -222,7 +261,9 @@ def _look_new() -> None:
 
 
 def _prepare(request: dict[str, Any]) -> Callable[[], None]:
-    """Makes this process look as if it had just been started for the request, and returns what is left to do."""
+    """Makes this process look as if it had just been started for the request, and returns what is
+    left to do.
+    """
     _settle(request)
     if request["fresh"]:
         os.execve(sys.executable, [sys.executable, *request["argv"]], os.environ)
@@ -236,8 +277,14 @@ def _prepare(request: dict[str, Any]) -> Callable[[], None]:
     script, *_ = sys.argv = list(request["argv"])
     sys.path.insert(0, str(Path(script).absolute().parent))
     main = types.ModuleType("__main__")
-    main.__dict__.update(__file__=script, __builtins__=builtins, __spec__=None, __cached__=None, __annotations__={},
-                         __loader__=importlib.machinery.SourceFileLoader("__main__", script))
+    main.__dict__.update(
+        __file__=script,
+        __builtins__=builtins,
+        __spec__=None,
+        __cached__=None,
+        __annotations__={},
+        __loader__=importlib.machinery.SourceFileLoader("__main__", script),
+    )
     sys.modules["__main__"] = main
     source = Path(script).read_bytes()
     return lambda: exec(compile(source, script, "exec", dont_inherit=True), main.__dict__)

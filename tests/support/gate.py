@@ -9,7 +9,9 @@ from ckptkit.storage.files import FileSystem
 
 
 class Gate(FileSystem):
-    """The real file system, whose directories for new checkpoints cannot be made while the gate is closed."""
+    """The real file system, whose directories for new checkpoints cannot be made while the gate is
+    closed.
+    """
 
     def __init__(self) -> None:
         self._open = threading.Event()

@@ -8,7 +8,14 @@ import os
 import sys
 from pathlib import Path
 
-_NEW_MOUNTS, _RECURSIVE, _PRIVATE, _READ_ONLY, _REMOUNT, _BIND = 0x20000, 0x4000, 1 << 18, 1, 32, 0x1000
+_NEW_MOUNTS, _RECURSIVE, _PRIVATE, _READ_ONLY, _REMOUNT, _BIND = (
+    0x20000,
+    0x4000,
+    1 << 18,
+    1,
+    32,
+    0x1000,
+)
 NOT_PERMITTED = 77
 """The exit code of a process that may not mount; the test is skipped then."""
 
@@ -37,7 +44,15 @@ def become_another_user() -> None:
 
 def _mount(source: str | None, target: Path, flags: int, options: str | None = None) -> None:
     kind = b"tmpfs" if source == "tmpfs" else None
-    _check(_libc().mount(source and source.encode(), os.fsencode(target), kind, flags, options and options.encode()))
+    _check(
+        _libc().mount(
+            source and source.encode(),
+            os.fsencode(target),
+            kind,
+            flags,
+            options and options.encode(),
+        )
+    )
 
 
 def _libc() -> ctypes.CDLL:

@@ -20,9 +20,16 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 
 TIMEOUT_SECS = 120.0
-"""For one process: generous, since a test machine may be slow; a hang still ends before pytest's own limit."""
+"""For one process: generous, since a test machine may be slow; a hang still ends before pytest's
+own limit.
+"""
 
-ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "KERAS_BACKEND": "tensorflow", "PYTHONUNBUFFERED": "1"}
+ENVIRONMENT = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "CUDA_VISIBLE_DEVICES": "",
+    "KERAS_BACKEND": "tensorflow",
+    "PYTHONUNBUFFERED": "1",
+}
 
 
 class Process:
@@ -30,7 +37,8 @@ class Process:
 
     Attributes:
         pid: its process id; it leads a session and process group of its own.
-        directory: where its output files are; its working directory too, unless another was asked for.
+        directory: where its output files are; its working directory too, unless another was asked
+            for.
     """
 
     def __init__(self, connection: socket.socket, directory: Path, name: str) -> None:
@@ -95,7 +103,9 @@ class Process:
             try:
                 self._code = int(self._message(timeout)["code"])
             except TimeoutError:
-                raise TimeoutError(f"{self!r} still runs after {timeout:g} s\n{self.output()}") from None
+                raise TimeoutError(
+                    f"{self!r} still runs after {timeout:g} s\n{self.output()}"
+                ) from None
             self._connection.close()
         return self._code
 
@@ -128,8 +138,12 @@ class Process:
             for text in (self.stdout, self.stderr):
                 if match := re.search(pattern, text, re.MULTILINE):
                     return match
-            assert code is None, f"{self!r} has ended without {pattern!r} in its output\n{self.output()}"
-            assert time.monotonic() < end, f"{self!r} has not written {pattern!r} in {timeout:g} s\n{self.output()}"
+            assert code is None, (
+                f"{self!r} has ended without {pattern!r} in its output\n{self.output()}"
+            )
+            assert time.monotonic() < end, (
+                f"{self!r} has not written {pattern!r} in {timeout:g} s\n{self.output()}"
+            )
             time.sleep(0.01)
 
     def output(self) -> str:
@@ -138,13 +152,16 @@ class Process:
 
 
 class ForkServer:
-    """Starts processes; see `tests/support/forkserver.py` for what they are and where they differ from `python script.py`.
+    """Starts processes; see `tests/support/forkserver.py` for what they are and where they differ
+    from `python script.py`.
 
     The server runs as long as this object is open, or as the process that made it lives.
     """
 
     def __init__(self) -> None:
-        self._directory = Path(tempfile.mkdtemp(prefix="ckptkit-tests-"))  # a socket's path may have 107 characters at most
+        self._directory = Path(
+            tempfile.mkdtemp(prefix="ckptkit-tests-")
+        )  # a socket's path may have 107 characters at most
         self._count = 0
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         self._environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": path}
@@ -152,8 +169,13 @@ class ForkServer:
             del self._environment[name]
         with (self._directory / "server.log").open("wb") as log:
             self._server = subprocess.Popen(
-                [sys.executable, str(Path(__file__).with_name("forkserver.py")), self.address], stdin=subprocess.PIPE, stdout=log,
-                stderr=log, env=self._environment, start_new_session=True)
+                [sys.executable, str(Path(__file__).with_name("forkserver.py")), self.address],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=self._environment,
+                start_new_session=True,
+            )
 
     @property
     def address(self) -> str:
@@ -165,7 +187,13 @@ class ForkServer:
         """The server's own process id."""
         return self._server.pid
 
-    def run(self, script: str | Path, *args: object, env: Mapping[str, str | None] | None = None, cwd: Path | None = None) -> Process:
+    def run(
+        self,
+        script: str | Path,
+        *args: object,
+        env: Mapping[str, str | None] | None = None,
+        cwd: Path | None = None,
+    ) -> Process:
         """A script in a forked child.
 
         Args:
@@ -175,9 +203,17 @@ class ForkServer:
             cwd: the working directory.
         """
         directory = self._make_directory()
-        return self._start(directory, env, cwd, fresh=False, argv=[self._file(directory, script), *map(str, args)])
+        return self._start(
+            directory, env, cwd, fresh=False, argv=[self._file(directory, script), *map(str, args)]
+        )
 
-    def call(self, function: str, *args: object, env: Mapping[str, str | None] | None = None, cwd: Path | None = None) -> Process:
+    def call(
+        self,
+        function: str,
+        *args: object,
+        env: Mapping[str, str | None] | None = None,
+        cwd: Path | None = None,
+    ) -> Process:
         """A function in a forked child; `result` is what it returns.
 
         Args:
@@ -185,18 +221,31 @@ class ForkServer:
             *args: what JSON can hold.
             env, cwd: as in `run`.
         """
-        return self._start(self._make_directory(), env, cwd, fresh=False, function=function, args=args)
+        return self._start(
+            self._make_directory(), env, cwd, fresh=False, function=function, args=args
+        )
 
-    def fresh(self, script: str | Path, *args: object, env: Mapping[str, str | None] | None = None, cwd: Path | None = None) -> Process:
+    def fresh(
+        self,
+        script: str | Path,
+        *args: object,
+        env: Mapping[str, str | None] | None = None,
+        cwd: Path | None = None,
+    ) -> Process:
         """A new Python, which shares nothing.
 
         Args:
-            script: a file, or a program's text; or an option of Python, as in `fresh("-m", "ckptkit.cli", "list", run)`.
+            script: a file, or a program's text; or an option of Python, as in `fresh("-m",
+                "ckptkit.cli", "list", run)`.
             *args: what follows.
             env, cwd: as in `run`.
         """
         directory = self._make_directory()
-        first = script if isinstance(script, str) and script.startswith("-") else self._file(directory, script)
+        first = (
+            script
+            if isinstance(script, str) and script.startswith("-")
+            else self._file(directory, script)
+        )
         return self._start(directory, env, cwd, fresh=True, argv=[first, *map(str, args)])
 
     def close(self) -> None:
@@ -219,14 +268,31 @@ class ForkServer:
         path.write_text(textwrap.dedent(script))
         return str(path)
 
-    def _start(self, directory: Path, env: Mapping[str, str | None] | None, cwd: Path | None, **request: Any) -> Process:
+    def _start(
+        self,
+        directory: Path,
+        env: Mapping[str, str | None] | None,
+        cwd: Path | None,
+        **request: Any,
+    ) -> Process:
         for name in ("stdout", "stderr"):
             (directory / name).touch()
         environment = {**self._environment, **(env or {})}
-        defaults = {"argv": [request.get("function")], "function": None, "args": [], "root": str(ROOT)}
-        message = {**defaults, **request, "cwd": str(cwd or directory), "stdout": str(directory / "stdout"),
-                   "stderr": str(directory / "stderr"), "result": str(directory / "result"),
-                   "env": {name: value for name, value in environment.items() if value is not None}}
+        defaults = {
+            "argv": [request.get("function")],
+            "function": None,
+            "args": [],
+            "root": str(ROOT),
+        }
+        message = {
+            **defaults,
+            **request,
+            "cwd": str(cwd or directory),
+            "stdout": str(directory / "stdout"),
+            "stderr": str(directory / "stderr"),
+            "result": str(directory / "result"),
+            "env": {name: value for name, value in environment.items() if value is not None},
+        }
         connection = self._connect()
         connection.sendall(json.dumps(message).encode() + b"\n")
         return Process(connection, directory, str(message["argv"][0]))
@@ -240,7 +306,9 @@ class ForkServer:
             except (FileNotFoundError, ConnectionRefusedError):
                 connection.close()
                 log = (self._directory / "server.log").read_text(errors="replace")
-                assert self._server.poll() is None, f"the fork server has ended with {self._server.returncode}\n{log}"
+                assert self._server.poll() is None, (
+                    f"the fork server has ended with {self._server.returncode}\n{log}"
+                )
                 assert time.monotonic() < end, f"the fork server does not listen\n{log}"
                 time.sleep(0.01)
             else:

@@ -13,7 +13,11 @@ SCHEMAS = Path(__file__).resolve().parents[2] / "docs" / "schemas"
 
 def schemas_of(command: str) -> list[str]:
     """The names of a command's schemas: its own, and `<command>-<form>` for each further form."""
-    return sorted(path.stem for path in SCHEMAS.glob("*.json") if path.stem == command or path.stem.startswith(f"{command}-"))
+    return sorted(
+        path.stem
+        for path in SCHEMAS.glob("*.json")
+        if path.stem == command or path.stem.startswith(f"{command}-")
+    )
 
 
 def validator(name: str) -> Draft202012Validator:
@@ -21,7 +25,8 @@ def validator(name: str) -> Draft202012Validator:
 
 
 def problems(command: str, document: Any, *, closed: bool = False) -> list[str]:
-    """What keeps a document from being of any of the command's forms; of several forms, of the one that it is nearest to.
+    """What keeps a document from being of any of the command's forms; of several forms, of the one
+    that it is nearest to.
 
     Args:
         command: its name.
@@ -32,7 +37,9 @@ def problems(command: str, document: Any, *, closed: bool = False) -> list[str]:
     for name in schemas_of(command):
         form = validator(name)
         form = form.evolve(schema=_closed(form.schema)) if closed else form
-        errors = [f"{name}: {error.json_path}: {error.message}" for error in form.iter_errors(document)]
+        errors = [
+            f"{name}: {error.json_path}: {error.message}" for error in form.iter_errors(document)
+        ]
         if not errors:
             return []
         found.append(errors)
@@ -40,20 +47,28 @@ def problems(command: str, document: Any, *, closed: bool = False) -> list[str]:
 
 
 def printed(command: str, text: str) -> Any:
-    """What a command has printed with `--json`: of the form that is documented, with no field that is not."""
+    """What a command has printed with `--json`: of the form that is documented, with no field that
+    is not.
+    """
     document = json.loads(text, parse_constant=_refuse)
     assert not problems(command, document, closed=True)
     return document
 
 
 def _closed(schema: Any) -> Any:
-    """A schema that lets no other fields through than those that it describes; a schema for readers is open."""
+    """A schema that lets no other fields through than those that it describes; a schema for readers
+    is open.
+    """
     if isinstance(schema, list):
         return [_closed(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
     inner = {name: _closed(each) for name, each in schema.items()}
-    return {"additionalProperties": False, **inner} if isinstance(schema.get("properties"), dict) and "required" in schema else inner
+    return (
+        {"additionalProperties": False, **inner}
+        if isinstance(schema.get("properties"), dict) and "required" in schema
+        else inner
+    )
 
 
 def _refuse(constant: str) -> None:

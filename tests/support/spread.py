@@ -10,5 +10,9 @@ import pytest
 
 def spread(cases: Sequence[Any], every: int = 2, start: int = 0) -> list[Any]:
     """Every so-manieth case as it is, and the others marked `long`."""
-    return [case if number % every == start else pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.long)
-            for number, case in enumerate(cases)]
+    return [
+        case
+        if number % every == start
+        else pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.long)
+        for number, case in enumerate(cases)
+    ]

@@ -18,10 +18,26 @@ from ckptkit.storage.files import FileSystem
 def manifest(step: int = 100, attempt: int = 1, **fields: Any) -> Manifest:
     """A manifest before its commit."""
     known: dict[str, Any] = {
-        "epoch": 1, "batch": 2, "saved_at": 1.5e9, "trigger": "every 100 steps",
-        "states": (StateEntry(name="model", class_name="Functional", classes={"optimizer": "Adam"}),),
-        "tensors": (TensorEntry(key="model/weights/0", kind="variable", path="dense/kernel", shape=(2, None), dtype="float32", trainable=True),
-                    TensorEntry(key="model/state/0/arrays/1", kind="python", path="x", shape=None, dtype="int64")),
+        "epoch": 1,
+        "batch": 2,
+        "saved_at": 1.5e9,
+        "trigger": "every 100 steps",
+        "states": (
+            StateEntry(name="model", class_name="Functional", classes={"optimizer": "Adam"}),
+        ),
+        "tensors": (
+            TensorEntry(
+                key="model/weights/0",
+                kind="variable",
+                path="dense/kernel",
+                shape=(2, None),
+                dtype="float32",
+                trainable=True,
+            ),
+            TensorEntry(
+                key="model/state/0/arrays/1", kind="python", path="x", shape=None, dtype="int64"
+            ),
+        ),
     }
     return Manifest(step=step, attempt=attempt, **(known | fields))
 
@@ -43,7 +59,9 @@ def files() -> FileSystem:
 
 @pytest.fixture
 def save(layout: RunLayout, files: FileSystem) -> Any:
-    """`save(step, attempt, content)` commits a checkpoint with one data file, and returns its directory."""
+    """`save(step, attempt, content)` commits a checkpoint with one data file, and returns its
+    directory.
+    """
 
     files.make_dir(layout.pins)  # as an owner does
 

@@ -42,24 +42,33 @@ def test_a_child_sees_what_a_new_process_sees(tf_process, fresh_process, tmp_pat
     assert "at exit" in seen[0][0]
 
 
-@pytest.mark.parametrize(("ending", "code", "says"), [
-    ("pass", 0, ""),
-    ("raise SystemExit('no')", 1, "no\n"),
-    ("import sys; sys.exit(75)", 75, ""),
-    ("raise ValueError('bad')", 1, "ValueError: bad\n"),
-    ("def f(:", 1, "SyntaxError: invalid syntax\n"),
-    ("import os; os._exit(9)", 9, ""),
-    ("import os; os.abort()", -signal.SIGABRT, ""),
-    ("import os, signal; os.kill(os.getpid(), signal.SIGINT)", -signal.SIGINT, "KeyboardInterrupt\n"),
-    ("import threading; threading.Thread(target=lambda: print('done')).start()", 0, ""),
-])
+@pytest.mark.parametrize(
+    ("ending", "code", "says"),
+    [
+        ("pass", 0, ""),
+        ("raise SystemExit('no')", 1, "no\n"),
+        ("import sys; sys.exit(75)", 75, ""),
+        ("raise ValueError('bad')", 1, "ValueError: bad\n"),
+        ("def f(:", 1, "SyntaxError: invalid syntax\n"),
+        ("import os; os._exit(9)", 9, ""),
+        ("import os; os.abort()", -signal.SIGABRT, ""),
+        (
+            "import os, signal; os.kill(os.getpid(), signal.SIGINT)",
+            -signal.SIGINT,
+            "KeyboardInterrupt\n",
+        ),
+        ("import threading; threading.Thread(target=lambda: print('done')).start()", 0, ""),
+    ],
+)
 def test_it_ends_as_a_new_process_ends(tf_process, ending, code, says):
     process = tf_process(ending).check(code=code)
     assert process.stderr.endswith(says) if says else not process.stderr
     assert ("done" in process.stdout) == ("done" in ending)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP]
+)
 def test_signals_end_a_child_as_they_end_a_new_process(tf_process, number):
     process = tf_process("import time; print('ready'); time.sleep(60)")
     process.wait_for_output("ready")
@@ -129,8 +138,13 @@ def test_a_request_that_cannot_be_served_leaves_the_server_as_it_was(tf_process)
 
 
 def test_the_server_takes_its_children_with_it_and_ends_with_its_parent():
-    # The parent is killed, so nothing can tidy up; sleeping is what its child does, in a process group of its own.
-    parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent("""
+    # The parent is killed, so nothing can tidy up; sleeping is what its child does, in a process
+    # group of its own.
+    parent = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            textwrap.dedent("""
         import time
         from tests.support.processes import ForkServer
         server = ForkServer()
@@ -138,7 +152,12 @@ def test_the_server_takes_its_children_with_it_and_ends_with_its_parent():
         process.wait_for_output("ready")
         print(server.pid, process.pid, process.directory, flush=True)
         time.sleep(300)
-    """)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    """),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
     assert parent.stdout is not None
     *numbers, directory = parent.stdout.readline().split()
     pids = [int(text) for text in numbers]

@@ -19,7 +19,13 @@ def name_of(time: int, host: str, pid: int, number: int = 0) -> str:
 
 
 def point(time: float, step: int, tag: str = "loss") -> bytes:
-    return record(Event(wall_time=time, step=step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=step)])))
+    return record(
+        Event(
+            wall_time=time,
+            step=step,
+            summary=Summary(value=[Summary.Value(tag=tag, simple_value=step)]),
+        )
+    )
 
 
 def write(path: Path, points: Iterable[Point], torn: bytes = b"") -> Path:
@@ -31,12 +37,21 @@ def write(path: Path, points: Iterable[Point], torn: bytes = b"") -> Path:
 
 def points_in(path: Path) -> list[Point]:
     with path.open("rb") as file:
-        return [(event.wall_time, event.step) for _, _, event in events_in(file) if event.HasField("summary")]
+        return [
+            (event.wall_time, event.step)
+            for _, _, event in events_in(file)
+            if event.HasField("summary")
+        ]
 
 
 def steps_shown(directory: Path) -> list[int]:
     """The steps of all points of a directory in the order in which TensorBoard reads."""
-    return [step for path in sorted(directory.iterdir()) if "tfevents" in path.name for _, step in points_in(path)]
+    return [
+        step
+        for path in sorted(directory.iterdir())
+        if "tfevents" in path.name
+        for _, step in points_in(path)
+    ]
 
 
 def starts(directory: Path) -> list[int]:
@@ -45,5 +60,7 @@ def starts(directory: Path) -> list[int]:
     for path in sorted(directory.iterdir()):
         if "tfevents" in path.name:
             with path.open("rb") as file:
-                found += [event.step for _, _, event in events_in(file) if event.HasField("session_log")]
+                found += [
+                    event.step for _, _, event in events_in(file) if event.HasField("session_log")
+                ]
     return found

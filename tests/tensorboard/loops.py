@@ -1,4 +1,6 @@
-"""Loops that write event files: several runs in one process, a run that goes back, and one whose event files are out of reach."""
+"""Loops that write event files: several runs in one process, a run that goes back, and one whose
+event files are out of reach.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,20 @@ import tensorflow as tf
 import ckptkit
 
 
-def _loop(directory: str, name: str, total: int, leave_at: Callable[[int], bool] = lambda step: False) -> None:
-    """Trains a run whose event files are below the directory that all of them name; where it leaves the loop, it goes back."""
+def _loop(
+    directory: str, name: str, total: int, leave_at: Callable[[int], bool] = lambda step: False
+) -> None:
+    """Trains a run whose event files are below the directory that all of them name; where it leaves
+    the loop, it goes back.
+    """
     weight, writer = tf.Variable(0.0), tf.summary.create_file_writer(f"{directory}/logs/{name}")
-    with ckptkit.CheckpointManager(f"{directory}/runs/{name}", {"weight": weight}, save=ckptkit.EveryNSteps(10), background=False,
-                                   tensorboard=f"{directory}/logs") as manager:
+    with ckptkit.CheckpointManager(
+        f"{directory}/runs/{name}",
+        {"weight": weight},
+        save=ckptkit.EveryNSteps(10),
+        background=False,
+        tensorboard=f"{directory}/logs",
+    ) as manager:
         while True:
             for step in manager.steps(total):
                 weight.assign_add(1.0)
@@ -33,7 +44,9 @@ def _loop(directory: str, name: str, total: int, leave_at: Callable[[int], bool]
 
 
 def sweep(directory: str, dies: bool) -> None:
-    """Three runs, one after the other: the second fails, and the third is killed before its first save. After that all are started again."""
+    """Three runs, one after the other: the second fails, and the third is killed before its first
+    save. After that all are started again.
+    """
     _loop(directory, "first", 15)
     with suppress(InterruptedError):
         _loop(directory, "second", 30, lambda step: dies and step == 15 and _fails())
@@ -62,7 +75,9 @@ def out_of_reach(directory: str) -> int:
         raise AssertionError("this name is not too long here") from None
     except OSError:
         pass
-    with ckptkit.CheckpointManager(f"{directory}/run", {"weight": weight}, tensorboard=f"{directory}/{name}") as manager:
+    with ckptkit.CheckpointManager(
+        f"{directory}/run", {"weight": weight}, tensorboard=f"{directory}/{name}"
+    ) as manager:
         for _ in manager.steps(3):
             weight.assign_add(1.0)
     return int(weight)

@@ -1,4 +1,6 @@
-"""Trainings that write event files, killed after step 620 with a checkpoint of step 500: through `fit`, and in a loop with `tf.summary`."""
+"""Trainings that write event files, killed after step 620 with a checkpoint of step 500: through
+`fit`, and in a loop with `tf.summary`.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def die(run: str) -> None:
 
 
 class Model(keras.Model):
-    """Writes a point of its own in each step, by the optimizer's count, and in every tenth one through a writer that nobody else knows."""
+    """Writes a point of its own in each step, by the optimizer's count, and in every tenth one
+    through a writer that nobody else knows.
+    """
 
     def __init__(self, logs: str) -> None:
         super().__init__()
@@ -73,11 +77,24 @@ def fit(directory: str, dies: bool, options: dict[str, Any] | None = None) -> di
     model.compile("sgd", "mse")
     x, y = _rows()
     data = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(64, seed=7).batch(BATCH)
-    options = {"update_freq": "batch", "histogram_freq": 1, "write_steps_per_second": True, **(options or {})}
+    options = {
+        "update_freq": "batch",
+        "histogram_freq": 1,
+        "write_steps_per_second": True,
+        **(options or {}),
+    }
     tensorboard = keras.callbacks.TensorBoard(logs, **options)
-    callback = ckptkit.CheckpointCallback(run, save=ckptkit.EveryNSteps(SAVED), export=False, tensorboard=logs)
-    model.fit(data, epochs=EPOCHS, validation_data=(x, y), validation_batch_size=BATCH, verbose=0,
-              callbacks=[callback, tensorboard, *([_Dies(run, tensorboard)] if dies else [])])
+    callback = ckptkit.CheckpointCallback(
+        run, save=ckptkit.EveryNSteps(SAVED), export=False, tensorboard=logs
+    )
+    model.fit(
+        data,
+        epochs=EPOCHS,
+        validation_data=(x, y),
+        validation_batch_size=BATCH,
+        verbose=0,
+        callbacks=[callback, tensorboard, *([_Dies(run, tensorboard)] if dies else [])],
+    )
     return {"batches": tensorboard._global_train_batch, "evaluated": tensorboard._global_test_batch}
 
 
@@ -85,8 +102,13 @@ def loop(directory: str, dies: bool) -> dict[str, Any]:
     """The same in a loop: batches, examples and epochs count three axes."""
     run, logs = f"{directory}/run", f"{directory}/logs"
     weight = tf.Variable(0.0)
-    writers = {name: tf.summary.create_file_writer(f"{logs}/{name}") for name in ("train", "deep/er/evaluation")}
-    manager = ckptkit.CheckpointManager(run, {"weight": weight}, save=ckptkit.EveryNSteps(SAVED), tensorboard=logs)
+    writers = {
+        name: tf.summary.create_file_writer(f"{logs}/{name}")
+        for name in ("train", "deep/er/evaluation")
+    }
+    manager = ckptkit.CheckpointManager(
+        run, {"weight": weight}, save=ckptkit.EveryNSteps(SAVED), tensorboard=logs
+    )
     with manager:
         for step in manager.steps(EPOCH * EPOCHS):
             weight.assign_add(1.0)
@@ -107,15 +129,27 @@ def loop(directory: str, dies: bool) -> dict[str, Any]:
 
 
 def counts(directory: str) -> list[dict[str, Any]]:
-    """What Keras' `TensorBoard` counts after an interruption, with each way of thinning out; the same twice, without and with an interruption.
+    """What Keras' `TensorBoard` counts after an interruption, with each way of thinning out; the
+    same twice, without and with an interruption.
 
-    The interruption is an exception in the same process: what is resumed is a new model, with new callbacks.
+    The interruption is an exception in the same process: what is resumed is a new model, with new
+    callbacks.
     """
     logging.getLogger("ckptkit").setLevel(logging.WARNING)
     found = []
-    for name, options in {"epoch": {"update_freq": "epoch"}, "seventh": {"update_freq": 7, "profile_batch": (13, 15)}}.items():
+    for name, options in {
+        "epoch": {"update_freq": "epoch"},
+        "seventh": {"update_freq": 7, "profile_batch": (13, 15)},
+    }.items():
         for interrupted in (False, True):
-            found.append({"name": name, **_counted(f"{directory}/{name}-{interrupted}", options, interrupted=interrupted)})
+            found.append(
+                {
+                    "name": name,
+                    **_counted(
+                        f"{directory}/{name}-{interrupted}", options, interrupted=interrupted
+                    ),
+                }
+            )
     return found
 
 
@@ -128,34 +162,55 @@ class _Stop(keras.callbacks.Callback):
 
 
 def _counted(directory: str, options: dict[str, Any], *, interrupted: bool) -> dict[str, Any]:
-    x, y = (rows[:BATCH * 10] for rows in _rows())
+    x, y = (rows[: BATCH * 10] for rows in _rows())
     for attempt in range(2 if interrupted else 1):
         keras.utils.set_random_seed(3)
         model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
         model.compile("sgd", "mse")
         tensorboard = keras.callbacks.TensorBoard(f"{directory}/logs", **options)
-        callback = ckptkit.CheckpointCallback(f"{directory}/run", save=ckptkit.EveryNSteps(12), background=False, export=False,
-                                              tensorboard=f"{directory}/logs")
+        callback = ckptkit.CheckpointCallback(
+            f"{directory}/run",
+            save=ckptkit.EveryNSteps(12),
+            background=False,
+            export=False,
+            tensorboard=f"{directory}/logs",
+        )
         stops = interrupted and not attempt
         try:
-            # Twice as many epochs from a finished run are a resume as well: of a state that was taken at the end of an epoch.
+            # Twice as many epochs from a finished run are a resume as well: of a state that was
+            # taken at the end of an epoch.
             for epochs in (3, 5):
-                model.fit(x, y, batch_size=BATCH, epochs=epochs, shuffle=False, validation_data=(x, y), verbose=0,
-                          callbacks=[tensorboard, *([_Stop()] if stops else []), callback])
+                model.fit(
+                    x,
+                    y,
+                    batch_size=BATCH,
+                    epochs=epochs,
+                    shuffle=False,
+                    validation_data=(x, y),
+                    verbose=0,
+                    callbacks=[tensorboard, *([_Stop()] if stops else []), callback],
+                )
         except InterruptedError:
             pass
-    return {"trained": tensorboard._global_train_batch, "evaluated": tensorboard._global_test_batch, "tracing": tensorboard._is_tracing,
-            "profiling": tensorboard._profiler_started}
+    return {
+        "trained": tensorboard._global_train_batch,
+        "evaluated": tensorboard._global_test_batch,
+        "tracing": tensorboard._is_tracing,
+        "profiling": tensorboard._profiler_started,
+    }
 
 
 def ends(directory: str, attempts: int, dies: bool) -> None:
-    """A training of 20 steps, a measurement at its end, and then a training to step 40: in one attempt, and it dies at step 25, before a further
-    save; or in two of one process, and it dies at step 35, after one.
+    """A training of 20 steps, a measurement at its end, and then a training to step 40: in one
+    attempt, and it dies at step 25, before a further save; or in two of one process, and it dies at
+    step 35, after one.
     """
     run, logs = f"{directory}/run", f"{directory}/logs"
     weight, writer = tf.Variable(0.0), tf.summary.create_file_writer(f"{directory}/logs")
-    manager = ckptkit.CheckpointManager(run, {"weight": weight}, save=ckptkit.EveryNSteps(10), background=False, tensorboard=logs)
-    for totals in ([(20,), (40,)] if dies and attempts == 2 else [(20, 40)]):
+    manager = ckptkit.CheckpointManager(
+        run, {"weight": weight}, save=ckptkit.EveryNSteps(10), background=False, tensorboard=logs
+    )
+    for totals in [(20,), (40,)] if dies and attempts == 2 else [(20, 40)]:
         with manager:
             for total in totals:
                 step = 0
@@ -173,12 +228,16 @@ def ends(directory: str, attempts: int, dies: bool) -> None:
 
 
 class LeftOnce(Model):
-    """Its third epoch begins with an exception that no event of a callback sees, as a second Ctrl-C may."""
+    """Its third epoch begins with an exception that no event of a callback sees, as a second Ctrl-C
+    may.
+    """
 
     epochs = 0
 
     def train_step(self, data: Any) -> Any:
-        return keras.Model.train_step(self, data)  # a traced step would hold the writer of the first fit
+        return keras.Model.train_step(
+            self, data
+        )  # a traced step would hold the writer of the first fit
 
     def reset_metrics(self) -> None:
         super().reset_metrics()
@@ -188,17 +247,29 @@ class LeftOnce(Model):
 
 
 def same_callbacks(directory: str) -> list[str]:
-    """A `fit` is left in the middle, and somebody holds the exception, as a notebook does; the next one has the same callbacks."""
+    """A `fit` is left in the middle, and somebody holds the exception, as a notebook does; the next
+    one has the same callbacks.
+    """
     model = LeftOnce(f"{directory}/logs")
     model.compile("sgd", "mse")
-    x, y = (rows[:BATCH * 10] for rows in _rows())
+    x, y = (rows[: BATCH * 10] for rows in _rows())
     tensorboard = keras.callbacks.TensorBoard(f"{directory}/logs", update_freq="batch")
-    callbacks = [tensorboard, ckptkit.CheckpointCallback(f"{directory}/run", save=ckptkit.EveryNSteps(5), background=False, export=False,
-                                                         tensorboard=f"{directory}/logs")]
+    callbacks = [
+        tensorboard,
+        ckptkit.CheckpointCallback(
+            f"{directory}/run",
+            save=ckptkit.EveryNSteps(5),
+            background=False,
+            export=False,
+            tensorboard=f"{directory}/logs",
+        ),
+    ]
     held = []
     for _ in range(2):
         try:
-            model.fit(x, y, batch_size=BATCH, epochs=4, shuffle=False, verbose=0, callbacks=callbacks)
+            model.fit(
+                x, y, batch_size=BATCH, epochs=4, shuffle=False, verbose=0, callbacks=callbacks
+            )
         except KeyboardInterrupt as error:
             held.append(error)
     return [type(error).__name__ for error in held]
@@ -217,11 +288,15 @@ class _LetsGo(keras.callbacks.Callback):
 
 
 def same_manager(directory: str) -> list[str]:
-    """The exception that left a `fit` is let go of while the next one trains, with the same manager."""
+    """The exception that left a `fit` is let go of while the next one trains, with the same
+    manager.
+    """
     model = LeftOnce(f"{directory}/logs")
     model.compile("sgd", "mse")
-    x, y = (rows[:BATCH * 10] for rows in _rows())
-    manager = ckptkit.CheckpointManager(f"{directory}/run", {"model": model}, save=ckptkit.EveryNSteps(5))
+    x, y = (rows[: BATCH * 10] for rows in _rows())
+    manager = ckptkit.CheckpointManager(
+        f"{directory}/run", {"model": model}, save=ckptkit.EveryNSteps(5)
+    )
     held: list[BaseException] = []
     callbacks = [ckptkit.CheckpointCallback(manager, export=False)]
     try:
@@ -229,4 +304,8 @@ def same_manager(directory: str) -> list[str]:
     except KeyboardInterrupt as error:
         held.append(error)
     model.fit(x, y, batch_size=BATCH, epochs=4, verbose=0, callbacks=[*callbacks, _LetsGo(held)])
-    return [event.outcome for event in ckptkit.open_run(f"{directory}/run").journal if event.event == "attempt_ended"]
+    return [
+        event.outcome
+        for event in ckptkit.open_run(f"{directory}/run").journal
+        if event.event == "attempt_ended"
+    ]

@@ -1,4 +1,6 @@
-"""The run's own event files: what they show, after restarts too, and that a disk that refuses them costs nothing."""
+"""The run's own event files: what they show, after restarts too, and that a disk that refuses them
+costs nothing.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,15 @@ from ckptkit.tensorboard.history_text import history
 from ckptkit.testing import FaultyFiles
 from tests.tensorboard.readers import data_server, multiplexer, settled
 
-TAGS = {"save/stall_secs", "save/write_secs", "save/size_bytes", "disk/free_bytes", "memory/process_bytes", "memory/host_free_bytes",
-        "memory/host_used_bytes"}
+TAGS = {
+    "save/stall_secs",
+    "save/write_secs",
+    "save/size_bytes",
+    "disk/free_bytes",
+    "memory/process_bytes",
+    "memory/host_free_bytes",
+    "memory/host_used_bytes",
+}
 KINDS = ["MakeDir", "CreateFile", "Append"]
 
 
@@ -31,7 +40,9 @@ def train(run: str, total: int, killed: bool = False) -> None:
     import tensorflow as tf
 
     weight = tf.Variable(0.0)
-    manager = ckptkit.CheckpointManager(run, {"weight": weight}, save=ckptkit.EveryNSteps(10), keep=ckptkit.KeepLatest(9))
+    manager = ckptkit.CheckpointManager(
+        run, {"weight": weight}, save=ckptkit.EveryNSteps(10), keep=ckptkit.KeepLatest(9)
+    )
     with manager:
         for step in manager.steps(total):
             weight.assign_add(1.0)
@@ -56,9 +67,18 @@ def refused(directory: str) -> list[dict[str, Any]]:
     found = []
     for kind in KINDS:
         files, weight = FaultyFiles(), tf.Variable(0.0)
-        files.fail(errno.ENOSPC, when=lambda step, kind=kind: "tensorboard" in str(step.path) and step.kind == kind, times=None)
-        manager = ckptkit.CheckpointManager(f"{directory}/{kind}", {"weight": weight}, save=ckptkit.EveryNSteps(1), keep=ckptkit.KeepLatest(9),
-                                            files=files)
+        files.fail(
+            errno.ENOSPC,
+            when=lambda step, kind=kind: "tensorboard" in str(step.path) and step.kind == kind,
+            times=None,
+        )
+        manager = ckptkit.CheckpointManager(
+            f"{directory}/{kind}",
+            {"weight": weight},
+            save=ckptkit.EveryNSteps(1),
+            keep=ckptkit.KeepLatest(9),
+            files=files,
+        )
         with manager:
             for _ in manager.steps(4):
                 manager.wait_until_finished()
@@ -72,7 +92,9 @@ def in_the_foreground(run: str) -> dict[str, list[float]]:
     from tensorboard.util.tensor_util import make_ndarray
 
     weight = tf.Variable(tf.zeros([1000]))
-    with ckptkit.CheckpointManager(run, {"weight": weight}, save=ckptkit.EveryNSteps(1), background=False) as manager:
+    with ckptkit.CheckpointManager(
+        run, {"weight": weight}, save=ckptkit.EveryNSteps(1), background=False
+    ) as manager:
         for _ in manager.steps(3):
             weight.assign_add(tf.ones([1000]))
     found: dict[str, list[float]] = {}
@@ -85,7 +107,9 @@ def in_the_foreground(run: str) -> dict[str, list[float]]:
 
 
 def interrupted_while_it_waits(run: str) -> list[int]:
-    """Ctrl-C while the end of an attempt waits for the last points; another attempt of the process follows."""
+    """Ctrl-C while the end of an attempt waits for the last points; another attempt of the process
+    follows.
+    """
     import tensorflow as tf
 
     def interrupted() -> None:
@@ -106,7 +130,9 @@ def interrupted_while_it_waits(run: str) -> list[int]:
 
 
 def without_a_word_of_itself(run: str) -> dict[str, Any]:
-    """The system does not know this process, as in a sandbox with process numbers of its own, and the `/proc` of outside."""
+    """The system does not know this process, as in a sandbox with process numbers of its own, and
+    the `/proc` of outside.
+    """
     import psutil
 
     def unknown(pid: int | None = None) -> None:
@@ -115,14 +141,21 @@ def without_a_word_of_itself(run: str) -> dict[str, Any]:
     with mock.patch.object(psutil, "Process", unknown):
         train(run, 20)
     told = ckptkit.open_run(run).journal
-    return {"steps": ckptkit.open_run(run).find("latest").step, "points": multiplexer(Path(run) / "tensorboard")["./save/size_bytes"],
-            "began": [event.process_started for event in told if isinstance(event, events.AttemptStarted)]}
+    return {
+        "steps": ckptkit.open_run(run).find("latest").step,
+        "points": multiplexer(Path(run) / "tensorboard")["./save/size_bytes"],
+        "began": [
+            event.process_started for event in told if isinstance(event, events.AttemptStarted)
+        ],
+    }
 
 
 @pytest.fixture(scope="module")
 def restarted(fork_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("board") / "run"
-    fork_server.call("tests.tensorboard.test_board:train", str(run), 60, True).check(code=-signal.SIGKILL)
+    fork_server.call("tests.tensorboard.test_board:train", str(run), 60, True).check(
+        code=-signal.SIGKILL
+    )
     fork_server.call("tests.tensorboard.test_board:train", str(run), 60).check()
     return run
 
@@ -145,7 +178,9 @@ def test_history_is_one_text(restarted: Path) -> None:
     loader.Reload()
     (found,) = loader.Tensors("history")
     told = found.tensor_proto.string_val[0].decode()
-    rows = [line for line in told.splitlines() if line.startswith("| ") and "2, from step 30" in line]
+    rows = [
+        line for line in told.splitlines() if line.startswith("| ") and "2, from step 30" in line
+    ]
     assert len(rows) == 1
     assert "came to its end at step 60" in rows[0]
     assert "**Goodput" in told
@@ -156,28 +191,47 @@ def test_a_disk_that_refuses(tf_call: Any, tmp_path: Path) -> None:
     for found in process.result:
         assert found["steps"] == [1, 2, 3, 4]
         assert found["reached"] > 0
-    assert process.stderr.count("no further points of the run's own") == len(KINDS), "it is said once in each run"
+    assert process.stderr.count("no further points of the run's own") == len(KINDS), (
+        "it is said once in each run"
+    )
 
 
-def test_saves_in_the_foreground_stop_training_while_they_are_written(tf_call: Any, tmp_path: Path) -> None:
-    told = tf_call("tests.tensorboard.test_board:in_the_foreground", str(tmp_path / "run")).check().result
+def test_saves_in_the_foreground_stop_training_while_they_are_written(
+    tf_call: Any, tmp_path: Path
+) -> None:
+    told = (
+        tf_call("tests.tensorboard.test_board:in_the_foreground", str(tmp_path / "run"))
+        .check()
+        .result
+    )
     assert len(told["save/stall_secs"]) == len(told["save/write_secs"]) == 3
-    assert all(stall > write > 0 for stall, write in zip(told["save/stall_secs"], told["save/write_secs"], strict=True))
+    assert all(
+        stall > write > 0
+        for stall, write in zip(told["save/stall_secs"], told["save/write_secs"], strict=True)
+    )
 
 
 def test_the_run_is_let_go_of_where_its_end_is_interrupted(tf_call: Any, tmp_path: Path) -> None:
-    assert tf_call("tests.tensorboard.test_board:interrupted_while_it_waits", str(tmp_path / "run")).check().result == [3, 4]
+    assert tf_call(
+        "tests.tensorboard.test_board:interrupted_while_it_waits", str(tmp_path / "run")
+    ).check().result == [3, 4]
 
 
 def test_a_process_that_the_system_does_not_know(tf_call: Any, tmp_path: Path) -> None:
-    said = tf_call("tests.tensorboard.test_board:without_a_word_of_itself", str(tmp_path / "run")).check().result
+    said = (
+        tf_call("tests.tensorboard.test_board:without_a_word_of_itself", str(tmp_path / "run"))
+        .check()
+        .result
+    )
     assert said == {"steps": 20, "points": [10, 20], "began": [None]}
 
 
 def test_text_of_the_journal_stays_text() -> None:
     hostile = "<script>alert(1)</script> | [a](javascript:b)\n# c"
-    told = [events.AttemptStarted(attempt=1, time=1000.0, host=hostile, pid=1, program="train.py"),
-            events.AttemptEnded(attempt=1, time=1010.0, outcome="failed", step=3)]
+    told = [
+        events.AttemptStarted(attempt=1, time=1000.0, host=hostile, pid=1, program="train.py"),
+        events.AttemptEnded(attempt=1, time=1010.0, outcome="failed", step=3),
+    ]
     ledger = ledger_of(told, 1020.0)
     text = history(ledger, goodput_of(ledger))
     assert not set("<>[]#\\") & set(text.replace("&#", ""))

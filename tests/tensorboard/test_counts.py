@@ -1,4 +1,6 @@
-"""Keras' `TensorBoard` beside ours goes on with its counts: batches, evaluations, what it thins out, and a profile that was interrupted."""
+"""Keras' `TensorBoard` beside ours goes on with its counts: batches, evaluations, what it thins
+out, and a profile that was interrupted.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,19 @@ import pytest
 
 from tests.tensorboard.readers import Shown, multiplexer
 
-pytestmark = pytest.mark.long  # ten fits; tests/tensorboard/test_loaders.py has one resume, and tests/compat/test_private_names.py what it rests on
+# ten fits; tests/tensorboard/test_loaders.py has one resume, and tests/compat/test_private_names.py
+# what it rests on
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
-def counted(fork_server: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+def counted(
+    fork_server: Any, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[dict[str, Any]]]:
     directory = tmp_path_factory.mktemp("counts")
-    return directory, fork_server.call("tests.tensorboard.programs:counts", str(directory)).check(timeout=400).result
+    return directory, fork_server.call("tests.tensorboard.programs:counts", str(directory)).check(
+        timeout=400
+    ).result
 
 
 def test_counts_are_those_of_an_uninterrupted_run(counted: Any) -> None:
@@ -33,6 +41,10 @@ def test_each_point_is_there_once(name: str, counted: Any) -> None:
 
     assert shown(True) == shown(False)
     if name == "epoch":
-        assert shown(True)["train/epoch_loss"] == shown(True)["validation/epoch_loss"] == [0, 1, 2, 3, 4]
+        assert (
+            shown(True)["train/epoch_loss"]
+            == shown(True)["validation/epoch_loss"]
+            == [0, 1, 2, 3, 4]
+        )
     else:  # Keras thins out what it writes at the end of an epoch by the number of the last batch
         assert shown(True)["train/batch_loss"] == list(range(7, 51, 7))

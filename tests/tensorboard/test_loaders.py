@@ -1,4 +1,6 @@
-"""A crash at step 620, a resume from 500: TensorBoard shows each point once, in both of its loaders, as of a run that was never interrupted."""
+"""A crash at step 620, a resume from 500: TensorBoard shows each point once, in both of its
+loaders, as of a run that was never interrupted.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,22 @@ from tests.tensorboard.readers import Served, Shown, data_server, multiplexer, s
 STEPS = EPOCH * EPOCHS
 BATCHES, EVERY_EPOCH = list(range(1, STEPS + 1)), list(range(EPOCHS))
 OF_FIT: Shown = {
-    "train/batch_loss": BATCHES, "train/batch_steps_per_second": BATCHES, "train/own": BATCHES, "tenths/tenth": BATCHES[::10],
-    "train/epoch_loss": EVERY_EPOCH, "train/epoch_learning_rate": EVERY_EPOCH, "train/epoch_steps_per_second": EVERY_EPOCH,
-    "validation/epoch_loss": EVERY_EPOCH, "validation/evaluation_loss_vs_iterations": list(range(EPOCH, STEPS + 1, EPOCH))}
+    "train/batch_loss": BATCHES,
+    "train/batch_steps_per_second": BATCHES,
+    "train/own": BATCHES,
+    "tenths/tenth": BATCHES[::10],
+    "train/epoch_loss": EVERY_EPOCH,
+    "train/epoch_learning_rate": EVERY_EPOCH,
+    "train/epoch_steps_per_second": EVERY_EPOCH,
+    "validation/epoch_loss": EVERY_EPOCH,
+    "validation/evaluation_loss_vs_iterations": list(range(EPOCH, STEPS + 1, EPOCH)),
+}
 OF_LOOP: Shown = {
-    "train/loss": BATCHES, "train/loss_by_examples": [step * 1000 for step in BATCHES],
-    "deep/er/evaluation/loss": list(range(EPOCH, STEPS + 1, EPOCH)), "deep/er/evaluation/loss_by_epoch": list(range(1, EPOCHS + 1))}
+    "train/loss": BATCHES,
+    "train/loss_by_examples": [step * 1000 for step in BATCHES],
+    "deep/er/evaluation/loss": list(range(EPOCH, STEPS + 1, EPOCH)),
+    "deep/er/evaluation/loss_by_epoch": list(range(1, EPOCHS + 1)),
+}
 FILES = {"fit": 3, "loop": 2}
 EXPECTED = {"fit": OF_FIT, "loop": OF_LOOP}
 each_program = pytest.mark.parametrize("program", EXPECTED)
@@ -32,7 +44,10 @@ def resumed(fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -
     """The directories of both programs, each killed and resumed."""
     found = {program: tmp_path_factory.mktemp(program) for program in EXPECTED}
     for dies in (True, False):
-        processes = [fork_server.call(f"tests.tensorboard.programs:{program}", str(directory), dies) for program, directory in found.items()]
+        processes = [
+            fork_server.call(f"tests.tensorboard.programs:{program}", str(directory), dies)
+            for program, directory in found.items()
+        ]
         for process in processes:
             process.check(code=-9 if dies else 0)
     return found
@@ -66,7 +81,7 @@ def test_originals_show_orphans(program: str, resumed: dict[str, Path], tmp_path
     wrong = {tag for tag in expected if shown[tag] != expected[tag]}
     assert wrong == set(expected), "each of these tags has an orphan"
     first = next(iter(expected))
-    assert shown[first][KILLED - 1:KILLED + 1] == [KILLED, SAVED + 1], "it jumps back"
+    assert shown[first][KILLED - 1 : KILLED + 1] == [KILLED, SAVED + 1], "it jumps back"
 
 
 @each_program
@@ -81,8 +96,20 @@ def test_journal_tells(program: str, resumed: dict[str, Path]) -> None:
 
 def test_real_tensorboard(resumed: dict[str, Path], fresh_process: Any) -> None:
     """Over HTTP, as a browser asks."""
-    process = fresh_process("-m", "tensorboard.main", "--logdir", resumed["fit"] / "logs", "--host", "127.0.0.1", "--port", "0",
-                            "--samples_per_plugin", "scalars=100000", "--reload_interval", "1")
+    process = fresh_process(
+        "-m",
+        "tensorboard.main",
+        "--logdir",
+        resumed["fit"] / "logs",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--samples_per_plugin",
+        "scalars=100000",
+        "--reload_interval",
+        "1",
+    )
     address = process.wait_for_output(r"TensorBoard \S+ at (http://\S+)")[1]
     served = Served(address)
     assert settled(served.scalars, OF_FIT) == OF_FIT

@@ -34,26 +34,51 @@ from tests.tensorboard.event_file_lists import (
 NOW = 5000.0
 
 
-def attempt(number: int, *, started: float, until: float = math.inf, host: str = "machine", pid: int | None = None,
-            ended: float = math.inf, gone: tuple[Span, ...] = ()) -> EventWriter:
-    return EventWriter(number, host, pid if pid is not None else 100 + number, started, until, ended, gone)
+def attempt(
+    number: int,
+    *,
+    started: float,
+    until: float = math.inf,
+    host: str = "machine",
+    pid: int | None = None,
+    ended: float = math.inf,
+    gone: tuple[Span, ...] = (),
+) -> EventWriter:
+    return EventWriter(
+        number, host, pid if pid is not None else 100 + number, started, until, ended, gone
+    )
 
 
 PRESENT = attempt(9, started=4000.0, host=socket.gethostname(), pid=os.getpid())
 FIRST = attempt(1, started=1000.0, until=1500.0)
 
 
-def put_in_order(directory: Path, *among: EventWriter, step: int | None = 500, settled: int = 0, mark: bool = True,
-                 files: FileSystem | None = None) -> Repaired:
-    return repair(files or FileSystem(), directory, RepairStart((*among, PRESENT), step, settled, mark, NOW))
+def put_in_order(
+    directory: Path,
+    *among: EventWriter,
+    step: int | None = 500,
+    settled: int = 0,
+    mark: bool = True,
+    files: FileSystem | None = None,
+) -> Repaired:
+    return repair(
+        files or FileSystem(), directory, RepairStart((*among, PRESENT), step, settled, mark, NOW)
+    )
 
 
 def everything(directory: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file() and not path.is_symlink()}
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file() and not path.is_symlink()
+    }
 
 
 def test_orphans_go_and_the_original_stays(tmp_path):
-    path = write(tmp_path / "train" / name_of(1000, "machine", 101), [(1400.0, 499), (1500.0, 500), (1500.1, 501), (1600.0, 620)])
+    path = write(
+        tmp_path / "train" / name_of(1000, "machine", 101),
+        [(1400.0, 499), (1500.0, 500), (1500.1, 501), (1600.0, 620)],
+    )
     original = path.read_bytes()
     done = put_in_order(tmp_path, FIRST)
     assert (done.files, done.points, done.left) == (1, 2, [])
@@ -64,23 +89,37 @@ def test_orphans_go_and_the_original_stays(tmp_path):
     assert starts(path.parent) == [501, 501]
 
 
-@pytest.mark.parametrize("torn", [point(1600.0, 7)[:-5], point(1600.0, 7)[:9], b"\0" * 40, b"\xff" * 64],
-                         ids=["in its data", "in its length", "zeros", "ones"])
+@pytest.mark.parametrize(
+    "torn",
+    [point(1600.0, 7)[:-5], point(1600.0, 7)[:9], b"\0" * 40, b"\xff" * 64],
+    ids=["in its data", "in its length", "zeros", "ones"],
+)
 def test_torn_end(tmp_path, torn):
     """A process that was killed in the middle of a write, or a machine that lost its power."""
     path = write(tmp_path / name_of(1000, "machine", 101), [(1400.0, 499), (1600.0, 620)], torn)
     assert put_in_order(tmp_path, FIRST).points == 1
     assert points_in(path) == [(1400.0, 499)]
-    assert path.read_bytes() in (tmp_path / path.name.replace("tfevents", "before-attempt-9")).read_bytes()
+    assert (
+        path.read_bytes()
+        in (tmp_path / path.name.replace("tfevents", "before-attempt-9")).read_bytes()
+    )
 
 
 def test_what_needs_no_cut_is_not_touched(tmp_path):
-    path = write(tmp_path / name_of(1000, "machine", 101), [(1400.0, 499), (1500.0, 500)], point(1600.0, 7)[:-5])
+    path = write(
+        tmp_path / name_of(1000, "machine", 101),
+        [(1400.0, 499), (1500.0, 500)],
+        point(1600.0, 7)[:-5],
+    )
     before = path.stat()
     done = put_in_order(tmp_path, FIRST)
     after = path.stat()
     assert (done.files, done.left) == (0, [])
-    assert (before.st_ino, before.st_mtime_ns, before.st_size) == (after.st_ino, after.st_mtime_ns, after.st_size)
+    assert (before.st_ino, before.st_mtime_ns, before.st_size) == (
+        after.st_ino,
+        after.st_mtime_ns,
+        after.st_size,
+    )
     assert not list(tmp_path.glob("*before-attempt*"))
 
 
@@ -93,11 +132,16 @@ def test_again_changes_nothing(tmp_path):
 
 
 def test_clocks_of_machines_need_not_agree(tmp_path):
-    """The first machine's clock is an hour ahead of the second one's, on which training went on from the first one's checkpoint and led nowhere."""
+    """The first machine's clock is an hour ahead of the second one's, on which training went on
+    from the first one's checkpoint and led nowhere.
+    """
     first = write(tmp_path / name_of(4600, "ahead", 1), [(4700.0, 1), (4710.0, 2), (4720.0, 3)])
     second = write(tmp_path / name_of(1200, "behind", 1), [(1210.0, 3), (1220.0, 4)])
-    done = put_in_order(tmp_path, attempt(1, started=4600.0, until=4710.0, host="ahead", pid=1),
-                        attempt(2, started=1200.0, until=-math.inf, host="behind", pid=1))
+    done = put_in_order(
+        tmp_path,
+        attempt(1, started=4600.0, until=4710.0, host="ahead", pid=1),
+        attempt(2, started=1200.0, until=-math.inf, host="behind", pid=1),
+    )
     assert (done.files, done.points) == (2, 3)
     assert (points_in(first), points_in(second)) == ([(4700.0, 1), (4710.0, 2)], [])
 
@@ -122,25 +166,64 @@ def test_files_of_a_clock_that_is_ahead_are_read_first(tmp_path):
         writer.flush()
         assert steps_shown(tmp_path) == [1, 2, 3, 4]
         again = attempt(10, started=3000.0, host="behind", pid=3)
-        repair(FileSystem(), tmp_path, RepairStart((FIRST, attempt(2, started=7000.0, host="ahead", pid=1), PRESENT, again), 500, 0, True, 3000.0))
+        repair(
+            FileSystem(),
+            tmp_path,
+            RepairStart(
+                (FIRST, attempt(2, started=7000.0, host="ahead", pid=1), PRESENT, again),
+                500,
+                0,
+                True,
+                3000.0,
+            ),
+        )
     write(tmp_path / name_of(3000, "behind", 3), [(3001.0, 5)])
     os.utime(own, (NOW, NOW))  # of a process of before
-    assert steps_shown(tmp_path) == [1, 2, 3, 5, 4], "the file that this process has open is left where it is"
-    repair(FileSystem(), tmp_path, RepairStart((FIRST, attempt(2, started=7000.0, host="ahead", pid=1), PRESENT, again, attempt(11, started=2000.0)),
-                                         500, 0, True, 2000.0))
-    assert max(path.name for path in tmp_path.iterdir() if "tfevents" in path.name) < name_of(2000, "a", 1)
+    assert steps_shown(tmp_path) == [1, 2, 3, 5, 4], (
+        "the file that this process has open is left where it is"
+    )
+    repair(
+        FileSystem(),
+        tmp_path,
+        RepairStart(
+            (
+                FIRST,
+                attempt(2, started=7000.0, host="ahead", pid=1),
+                PRESENT,
+                again,
+                attempt(11, started=2000.0),
+            ),
+            500,
+            0,
+            True,
+            2000.0,
+        ),
+    )
+    assert max(path.name for path in tmp_path.iterdir() if "tfevents" in path.name) < name_of(
+        2000, "a", 1
+    )
 
 
 def test_attempts_of_one_process(tmp_path):
     """A notebook whose writer outlives its attempts: of each what was after it goes."""
-    one, two = attempt(1, started=1000.0, until=1100.0, pid=7), attempt(2, started=1200.0, until=1300.0, pid=7)
-    path = write(tmp_path / name_of(1000, "machine", 7), [(1050.0, 1), (1150.0, 2), (1250.0, 2), (1350.0, 3)])
+    one, two = (
+        attempt(1, started=1000.0, until=1100.0, pid=7),
+        attempt(2, started=1200.0, until=1300.0, pid=7),
+    )
+    path = write(
+        tmp_path / name_of(1000, "machine", 7), [(1050.0, 1), (1150.0, 2), (1250.0, 2), (1350.0, 3)]
+    )
     put_in_order(tmp_path, one, two)
     assert points_in(path) == [(1050.0, 1), (1250.0, 2)]
 
 
 def test_what_others_write_is_left_alone(tmp_path):
-    for name in (name_of(1000, "machine", 555), name_of(1000, "elsewhere", 101), "events.out.tfevents.words", "notes.txt"):
+    for name in (
+        name_of(1000, "machine", 555),
+        name_of(1000, "elsewhere", 101),
+        "events.out.tfevents.words",
+        "notes.txt",
+    ):
         write(tmp_path / name, [(1600.0, 620)])
     before = everything(tmp_path)
     done = put_in_order(tmp_path, FIRST)
@@ -149,14 +232,18 @@ def test_what_others_write_is_left_alone(tmp_path):
 
 def test_a_file_that_this_process_has_open(tmp_path):
     now = time.time()
-    mine, present = (attempt(number, started=now + number, until=until, host=PRESENT.host, pid=PRESENT.pid)
-                     for number, until in ((1, now + 10.0), (2, math.inf)))
+    mine, present = (
+        attempt(number, started=now + number, until=until, host=PRESENT.host, pid=PRESENT.pid)
+        for number, until in ((1, now + 10.0), (2, math.inf))
+    )
     path = write(tmp_path / name_of(int(now), mine.host, mine.pid), [(now + 1.5, 620)])
     os.utime(path, (now + 60, now + 60))
     mine = replace(mine, until=now + 1.2)
 
     def in_order() -> Repaired:
-        return repair(FileSystem(), tmp_path, RepairStart((mine, present), 500, 0, True, now + 10.0))
+        return repair(
+            FileSystem(), tmp_path, RepairStart((mine, present), 500, 0, True, now + 10.0)
+        )
 
     with path.open("ab"):
         done = in_order()
@@ -167,7 +254,9 @@ def test_a_file_that_this_process_has_open(tmp_path):
 
 
 def test_a_file_of_another_container_of_our_name_and_number(tmp_path):
-    """It is being written there, though the name tells of an attempt of this run in a container of before; nobody here can see who has it open."""
+    """It is being written there, though the name tells of an attempt of this run in a container of
+    before; nobody here can see who has it open.
+    """
     before = attempt(1, started=1000.0, until=1500.0, host=PRESENT.host, pid=PRESENT.pid)
     path = write(tmp_path / name_of(1000, before.host, before.pid), [(1600.0, 620)])
     os.utime(path, (time.time() + 60, time.time() + 60))
@@ -179,11 +268,17 @@ def test_a_file_of_another_container_of_our_name_and_number(tmp_path):
 
 
 def test_other_runs_of_one_process(tmp_path):
-    """A sweep in one script: it trained one run, then ours, which was killed before its first save or failed; then others."""
+    """A sweep in one script: it trained one run, then ours, which was killed before its first save
+    or failed; then others.
+    """
     mine = attempt(1, started=1000.0, until=-math.inf, ended=1300.0)
-    before = write(tmp_path / "before" / name_of(500, "machine", 101), [(510.0, 0), (520.0, 1), (999.0, 900)])
+    before = write(
+        tmp_path / "before" / name_of(500, "machine", 101), [(510.0, 0), (520.0, 1), (999.0, 900)]
+    )
     after = write(tmp_path / "after" / name_of(1200, "machine", 101), [(1301.0, 1), (1400.0, 90)])
-    later = write(tmp_path / "later" / name_of(1400, "machine", 101), [(1299.0, 1)])  # whatever its clock said
+    later = write(
+        tmp_path / "later" / name_of(1400, "machine", 101), [(1299.0, 1)]
+    )  # whatever its clock said
     ours = write(tmp_path / "ours" / name_of(1000, "machine", 101), [(1001.0, 1), (1300.0, 2)])
     untouched = {path: path.read_bytes() for path in (before, after, later)}
     done = put_in_order(tmp_path, mine, step=None)
@@ -192,11 +287,15 @@ def test_other_runs_of_one_process(tmp_path):
     assert [starts(path.parent) for path in (before, after, later, ours)] == [[], [], [], [0, 0]]
     names = everything(tmp_path)
     repair(FileSystem(), tmp_path, RepairStart((mine, PRESENT), None, 0, True, 100.0))
-    assert {name for name in everything(tmp_path) if not name.startswith("ours")} == {name for name in names if not name.startswith("ours")}
+    assert {name for name in everything(tmp_path) if not name.startswith("ours")} == {
+        name for name in names if not name.startswith("ours")
+    }
 
 
 def test_another_run_in_the_same_file(tmp_path):
-    """A notebook with one writer for all: what it wrote between the attempts stays, and the mark does not drop it."""
+    """A notebook with one writer for all: what it wrote between the attempts stays, and the mark
+    does not drop it.
+    """
     one = attempt(1, started=1000.0, until=1100.0, ended=1200.0, pid=7)
     two = attempt(2, started=1400.0, until=-math.inf, ended=1500.0, pid=7)
     points = [(900.0, 7000), (1050.0, 1), (1150.0, 2), (1300.0, 8000), (1450.0, 2), (1501.0, 9000)]
@@ -207,7 +306,9 @@ def test_another_run_in_the_same_file(tmp_path):
 
 
 def test_another_run_beside_ours(tmp_path):
-    """In the same directory: it is not touched, and as its points would be dropped too, the restart is not marked."""
+    """In the same directory: it is not touched, and as its points would be dropped too, the restart
+    is not marked.
+    """
     other = write(tmp_path / name_of(500, "machine", 101), [(520.0, 1), (900.0, 900)])
     ours = write(tmp_path / name_of(1000, "machine", 101), [(1400.0, 1), (1600.0, 2)])
     assert put_in_order(tmp_path, FIRST).points == 1
@@ -231,9 +332,20 @@ def test_a_clock_that_was_set_back_behind_the_start(tmp_path):
 
 
 def test_going_back_inside_an_attempt(tmp_path):
-    """What it had written since then goes. Where its clock was set back after that, the same times come again, and stay."""
+    """What it had written since then goes. Where its clock was set back after that, the same times
+    come again, and stay.
+    """
     back = attempt(1, started=1000.0, until=1400.0, gone=((1100.0, 1200.0),))
-    points = [(1100.0, 1), (1150.0, 2), (1160.0, 3), (1159.9, 3), (1250.0, 2), (1180.0, 3), (1300.0, 4), (1450.0, 5)]
+    points = [
+        (1100.0, 1),
+        (1150.0, 2),
+        (1160.0, 3),
+        (1159.9, 3),
+        (1250.0, 2),
+        (1180.0, 3),
+        (1300.0, 4),
+        (1450.0, 5),
+    ]
     path = write(tmp_path / name_of(1000, "machine", 101), points)
     assert put_in_order(tmp_path, back).points == 4
     assert points_in(path) == [points[0], *points[4:7]]
@@ -247,7 +359,9 @@ def test_a_process_that_is_still_there(tmp_path):
         assert f"process {other.pid}" in done.left[0]
         earlier = attempt(1, started=1000.0, until=1500.0, host=PRESENT.host, pid=other.pid)
         write(tmp_path / "before" / name_of(1000, writer.host, writer.pid), [(1600.0, 620)])
-        assert put_in_order(tmp_path / "before", earlier).points == 1, "a process that was started later is another one"
+        assert put_in_order(tmp_path / "before", earlier).points == 1, (
+            "a process that was started later is another one"
+        )
         other.communicate(b"\n")
     assert put_in_order(path.parent, writer).points == 1
 
@@ -278,7 +392,10 @@ def test_links_and_pipes(tmp_path):
     good = write(logs / name_of(1002, "machine", 101), [(1600.0, 620)])
     before = elsewhere.read_bytes()
     done = put_in_order(logs, FIRST)
-    assert sorted("symbolic link" in each or "no regular file" in each for each in done.left) == [True, True]
+    assert sorted("symbolic link" in each or "no regular file" in each for each in done.left) == [
+        True,
+        True,
+    ]
     assert done.points == 1, "and the others are put in order"
     assert points_in(good) == []
     assert elsewhere.read_bytes() == before
@@ -309,7 +426,9 @@ def test_a_disk_that_refuses(tmp_path, number):
 def test_large_files_go_through_a_small_memory(tmp_path, monkeypatch, seed):
     monkeypatch.setattr(repairing, "_CHUNK_BYTES", 1000)
     numbers = random.Random(seed)
-    points = [(numbers.uniform(1000.0, 1500.0), step) for step in range(500)] + [(numbers.uniform(1501.0, 2000.0), step) for step in range(500, 700)]
+    points = [(numbers.uniform(1000.0, 1500.0), step) for step in range(500)] + [
+        (numbers.uniform(1501.0, 2000.0), step) for step in range(500, 700)
+    ]
     path = write(tmp_path / name_of(1000, "machine", 101), points)
     files = FaultyFiles()
     assert put_in_order(tmp_path, FIRST, files=files).points == 200
@@ -328,12 +447,20 @@ def test_only_points_go(tmp_path):
         file.write(record(Event(wall_time=1700.0, graph_def=b"graph")))
     put_in_order(tmp_path, FIRST)
     with path.open("rb") as file:
-        assert [event.WhichOneof("what") for _, _, event in events_in(file)] == ["file_version", "graph_def"]
+        assert [event.WhichOneof("what") for _, _, event in events_in(file)] == [
+            "file_version",
+            "graph_def",
+        ]
 
 
 def test_mark_drops_nothing_that_stays(tmp_path):
-    """A tag may count examples: a reader that holds points from the mark's step on drops them, whatever they count."""
-    write(tmp_path / name_of(1000, "machine", 101), [(1400.0, 16_000), (1410.0, 500), (1600.0, 19_840)])
+    """A tag may count examples: a reader that holds points from the mark's step on drops them,
+    whatever they count.
+    """
+    write(
+        tmp_path / name_of(1000, "machine", 101),
+        [(1400.0, 16_000), (1410.0, 500), (1600.0, 19_840)],
+    )
     put_in_order(tmp_path, FIRST)
     assert starts(tmp_path) == [16_001, 16_001]
     late = attempt(2, started=2000.0, until=2500.0)
@@ -351,7 +478,9 @@ def test_settled_files_are_not_read_again(tmp_path):
 
 
 def test_without_a_mark_settled_files_are_read(tmp_path):
-    """Nobody else knows which steps they have, and what the next mark drops: a tag may count examples."""
+    """Nobody else knows which steps they have, and what the next mark drops: a tag may count
+    examples.
+    """
     write(tmp_path / name_of(1000, "machine", 101), [(1400.0, 60_000)])
     put_in_order(tmp_path, FIRST, attempt(2, started=2000.0), step=800, settled=2)
     assert starts(tmp_path) == [60_001, 60_001]

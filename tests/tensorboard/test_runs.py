@@ -1,4 +1,6 @@
-"""Event files of several runs below one directory, of a run that goes back, and of one that cannot get at them."""
+"""Event files of several runs below one directory, of a run that goes back, and of one that cannot
+get at them.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,17 @@ def test_other_runs_of_one_process(tf_call: Any, tmp_path: Path) -> None:
         first = list((tmp_path / "logs" / "first").iterdir())
         assert not [path.name for path in first if "restart" in path.name or "before" in path.name]
     once = list(range(1, 31))
-    assert multiplexer(tmp_path / "logs") == {"first/loss": once[:15], "second/loss": once, "third/loss": once}
+    assert multiplexer(tmp_path / "logs") == {
+        "first/loss": once[:15],
+        "second/loss": once,
+        "third/loss": once,
+    }
 
 
 def test_going_back(tf_call: Any, tmp_path: Path) -> None:
-    """To a checkpoint of the attempt before, and to one of its own; what led to them is there, and what came after them is not."""
+    """To a checkpoint of the attempt before, and to one of its own; what led to them is there, and
+    what came after them is not.
+    """
     for stops in ([23], [25, 27, 35, 48], []):
         tf_call("tests.tensorboard.loops:back", str(tmp_path), stops).check(code=-9 if stops else 0)
     assert multiplexer(tmp_path / "logs") == {"back/loss": list(range(1, 51))}

@@ -1,4 +1,6 @@
-"""The tools themselves: a fault strikes where it was asked for, and a clock goes on when it is told to."""
+"""The tools themselves: a fault strikes where it was asked for, and a clock goes on when it is told
+to.
+"""
 
 from __future__ import annotations
 
@@ -26,18 +28,26 @@ def refused(action):
     return None
 
 
-@pytest.mark.parametrize(("options", "expected"), [
-    ({}, ["ENOSPC", None, None, None]),
-    ({"at": 2}, [None, "ENOSPC", None, None]),
-    ({"at": 2, "times": 2}, [None, "ENOSPC", "ENOSPC", None]),
-    ({"at": 3, "times": None}, [None, None, "ENOSPC", "ENOSPC"]),
-], ids=str)
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, ["ENOSPC", None, None, None]),
+        ({"at": 2}, [None, "ENOSPC", None, None]),
+        ({"at": 2, "times": 2}, [None, "ENOSPC", "ENOSPC", None]),
+        ({"at": 3, "times": None}, [None, None, "ENOSPC", "ENOSPC"]),
+    ],
+    ids=str,
+)
 def test_the_nth_that_counts_fails(tmp_path, options, expected):
     files = FaultyFiles()
     files.fail(errno.ENOSPC, when=is_sync, **options)
-    assert [refused(lambda n=n: files.create(tmp_path / str(n), b"x")) for n in range(4)] == expected
+    assert [
+        refused(lambda n=n: files.create(tmp_path / str(n), b"x")) for n in range(4)
+    ] == expected
     assert files.reached == sum(said is not None for said in expected)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [str(n) for n in range(4) if expected[n] is None]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        str(n) for n in range(4) if expected[n] is None
+    ]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES])
@@ -78,8 +88,11 @@ def test_several_faults_and_healing(tmp_path):
     assert files.reached == 2
 
 
-@pytest.mark.parametrize(("options", "left"), [({}, b"1"), ({"after": True}, b"12"), ({"after_bytes": 0}, b"1"), ({"after_bytes": 1}, b"12")],
-                         ids=str)
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [({}, b"1"), ({"after": True}, b"12"), ({"after_bytes": 0}, b"1"), ({"after_bytes": 1}, b"12")],
+    ids=str,
+)
 def test_killed_at_a_step(tmp_path, options, left):
     child = os.fork()
     if child == 0:

@@ -23,7 +23,9 @@ class Machine:
         """Everything that may be left of the steps so far, as far as a thousand random ones tell."""
         self.disk.follow(self.files.steps)
         self.files.steps.clear()
-        deciders = itertools.chain([all_lost, nothing_lost], (random.Random(seed).randrange for seed in range(1000)))
+        deciders = itertools.chain(
+            [all_lost, nothing_lost], (random.Random(seed).randrange for seed in range(1000))
+        )
         return {tuple(sorted(self.disk.left(decide).items())) for decide in deciders}
 
 
@@ -34,8 +36,16 @@ def machine(tmp_path):
 
 def trees(*changes):
     """Outcomes, given as what is other than at first; a name whose content is `GONE` is not there."""
-    return {tuple(sorted((name, content) for name, content in ({"old": b"old", "d": None} | change).items() if content is not GONE))
-            for change in changes}
+    return {
+        tuple(
+            sorted(
+                (name, content)
+                for name, content in ({"old": b"old", "d": None} | change).items()
+                if content is not GONE
+            )
+        )
+        for change in changes
+    }
 
 
 GONE = object()
@@ -58,7 +68,9 @@ def test_unsynced_data_may_be_missing_in_part_or_be_zeros(machine):
     machine.files.fail(when=lambda step: step.kind == "Truncate")
     with pytest.raises(OSError, match="append"):
         machine.files.append(machine.root / "old", b"1234")
-    assert machine.outcomes() == trees({}, {"old": b"old12"}, {"old": b"old12\0\0"}, {"old": b"old\0\0\0\0"}, {"old": b"old1234"})
+    assert machine.outcomes() == trees(
+        {}, {"old": b"old12"}, {"old": b"old12\0\0"}, {"old": b"old\0\0\0\0"}, {"old": b"old1234"}
+    )
     machine.files.sync_file(machine.root / "old")
     assert machine.outcomes() == trees({"old": b"old1234"})
 
@@ -68,7 +80,9 @@ def test_a_rename_has_happened_or_not(machine):
     moved = {"old": GONE, "d": GONE, "d/moved": b"old"}
     assert machine.outcomes() == trees({}, moved)
     machine.files.sync_dir(machine.root / "d")
-    assert machine.outcomes() == trees({}, moved), "also the directory that it left has to be synced"
+    assert machine.outcomes() == trees({}, moved), (
+        "also the directory that it left has to be synced"
+    )
     machine.files.sync_dir(machine.root)
     assert machine.outcomes() == trees(moved)
 
@@ -103,7 +117,9 @@ def test_a_chain_of_renames_leaves_one_name(machine):
     assert machine.outcomes() == trees({}, {"old": GONE, "b": b"old"}, {"old": GONE, "c": b"old"})
     machine.files.rename(machine.root / "c", machine.root / "d" / "e")
     machine.files.sync_dir(machine.root)
-    assert machine.outcomes() == trees({"old": GONE, "c": b"old"}, {"old": GONE, "d": GONE, "d/e": b"old"})
+    assert machine.outcomes() == trees(
+        {"old": GONE, "c": b"old"}, {"old": GONE, "d": GONE, "d/e": b"old"}
+    )
 
 
 def test_steps_elsewhere_do_not_count(machine, tmp_path_factory):

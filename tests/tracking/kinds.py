@@ -1,6 +1,7 @@
 """Kinds of state that people train, each small, and what is known of it without asking ckptkit.
 
-`KINDS` names them; a builder makes one anew, with whatever numbers Keras puts behind its names at that moment.
+`KINDS` names them; a builder makes one anew, with whatever numbers Keras puts behind its names at
+that moment.
 """
 
 from __future__ import annotations
@@ -51,16 +52,38 @@ def numbers(rng: Random, *shape: int) -> np.ndarray:
     return rng.normal(size=shape).astype("float32")
 
 
-def compiled(model: keras.Model, x: Callable[[Random], Any], y: Callable[[Random], Any], **options: Any) -> Kind:
+def compiled(
+    model: keras.Model, x: Callable[[Random], Any], y: Callable[[Random], Any], **options: Any
+) -> Kind:
     """A model that Keras trains by itself."""
-    model.compile(**{"optimizer": keras.optimizers.Adam(0.01), "loss": "mse", "metrics": ["mae"], "jit_compile": False, **options})
-    return Kind({"model": model}, train=lambda rng: model.train_on_batch(x(rng), y(rng)), ready=lambda rng: model.test_on_batch(x(rng), y(rng)),
-                variables=lambda: [*model.variables, *model.optimizer.variables, *model.metrics_variables])
+    model.compile(
+        **{
+            "optimizer": keras.optimizers.Adam(0.01),
+            "loss": "mse",
+            "metrics": ["mae"],
+            "jit_compile": False,
+            **options,
+        }
+    )
+    return Kind(
+        {"model": model},
+        train=lambda rng: model.train_on_batch(x(rng), y(rng)),
+        ready=lambda rng: model.test_on_batch(x(rng), y(rng)),
+        variables=lambda: [*model.variables, *model.optimizer.variables, *model.metrics_variables],
+    )
 
 
-def loop(state: dict[str, Any], model: Any, optimizer: Any, x: Callable[[Random], Any], *, more: Callable[[], list[Any]] = list,
-         **options: Any) -> Kind:
+def loop(
+    state: dict[str, Any],
+    model: Any,
+    optimizer: Any,
+    x: Callable[[Random], Any],
+    *,
+    more: Callable[[], list[Any]] = list,
+    **options: Any,
+) -> Kind:
     """A model in a loop of the user's own."""
+
     def train(rng: Random) -> None:
         batch = x(rng)
         with tf.GradientTape() as tape:
@@ -84,17 +107,31 @@ def one(rng: Random) -> np.ndarray:
 
 @kind
 def sequential() -> Kind:
-    return compiled(keras.Sequential([keras.Input((4,)), layers.Dense(8, "relu"), layers.Dense(8, "relu"), layers.Dense(1)]), four, one)
+    return compiled(
+        keras.Sequential(
+            [keras.Input((4,)), layers.Dense(8, "relu"), layers.Dense(8, "relu"), layers.Dense(1)]
+        ),
+        four,
+        one,
+    )
 
 
 @kind
 def functional_with_two_inputs_and_outputs() -> Kind:
     a, b = keras.Input((4,), name="a"), keras.Input((3,), name="b")
     both = layers.Concatenate()([layers.Dense(6)(a), layers.Dense(6)(b)])
-    model = keras.Model({"a": a, "b": b}, {"p": layers.Dense(1, name="p")(both), "q": layers.Dense(2, name="q")(both)})
-    return compiled(model, lambda rng: {"a": numbers(rng, 8, 4), "b": numbers(rng, 8, 3)},
-                    lambda rng: {"p": numbers(rng, 8, 1), "q": numbers(rng, 8, 2)},
-                    loss={"p": "mse", "q": "mae"}, metrics={"p": ["mae"], "q": ["mse", "mae"]}, loss_weights={"p": 1.0, "q": 0.3})
+    model = keras.Model(
+        {"a": a, "b": b},
+        {"p": layers.Dense(1, name="p")(both), "q": layers.Dense(2, name="q")(both)},
+    )
+    return compiled(
+        model,
+        lambda rng: {"a": numbers(rng, 8, 4), "b": numbers(rng, 8, 3)},
+        lambda rng: {"p": numbers(rng, 8, 1), "q": numbers(rng, 8, 2)},
+        loss={"p": "mse", "q": "mae"},
+        metrics={"p": ["mae"], "q": ["mse", "mae"]},
+        loss_weights={"p": 1.0, "q": 0.3},
+    )
 
 
 class Blocks(keras.Model):
@@ -102,14 +139,21 @@ class Blocks(keras.Model):
 
     def __init__(self) -> None:
         super().__init__()
-        self.blocks = [[layers.Dense(4), layers.BatchNormalization()], [layers.Dense(4), layers.Dropout(0.3)]]
+        self.blocks = [
+            [layers.Dense(4), layers.BatchNormalization()],
+            [layers.Dense(4), layers.Dropout(0.3)],
+        ]
         self.heads = {"one": layers.Dense(1), "two": {"inner": layers.Dense(1, use_bias=False)}}
         self.pair = (layers.LayerNormalization(), layers.GaussianNoise(0.1))
 
     def call(self, x: Any, training: bool = False) -> Any:
         for block in (*self.blocks, self.pair):
             for layer in block:
-                x = layer(x, training=training) if isinstance(layer, layers.BatchNormalization | layers.Dropout) else layer(x)
+                x = (
+                    layer(x, training=training)
+                    if isinstance(layer, layers.BatchNormalization | layers.Dropout)
+                    else layer(x)
+                )
         return self.heads["one"](x) + self.heads["two"]["inner"](x)
 
 
@@ -122,9 +166,15 @@ def subclassed_with_lists_and_dicts_of_layers() -> Kind:
 
 @kind
 def nested_models() -> Kind:
-    inner = keras.Sequential([keras.Input((4,)), layers.Dense(4), layers.BatchNormalization()], name="inner")
+    inner = keras.Sequential(
+        [keras.Input((4,)), layers.Dense(4), layers.BatchNormalization()], name="inner"
+    )
     middle = keras.Sequential([keras.Input((4,)), inner, layers.Dense(4, "tanh")], name="middle")
-    return compiled(keras.Sequential([keras.Input((4,)), middle, layers.Dropout(0.2), layers.Dense(1)]), four, one)
+    return compiled(
+        keras.Sequential([keras.Input((4,)), middle, layers.Dropout(0.2), layers.Dense(1)]),
+        four,
+        one,
+    )
 
 
 @kind
@@ -142,9 +192,18 @@ class Scale(layers.Layer):
 
     def build(self, shape: Any) -> None:
         self.scale = self.add_weight(shape=(shape[-1],), initializer="random_normal", name="scale")
-        self.largest = self.add_weight(shape=(shape[-1],), initializer="zeros", trainable=False, name="largest")
-        self.calls = self.add_weight(shape=(), initializer="zeros", dtype="int32", trainable=False, name="calls")
-        self.flags = [self.add_weight(shape=(2,), initializer="zeros", dtype="bool", trainable=False, name=f"flag{i}") for i in range(2)]
+        self.largest = self.add_weight(
+            shape=(shape[-1],), initializer="zeros", trainable=False, name="largest"
+        )
+        self.calls = self.add_weight(
+            shape=(), initializer="zeros", dtype="int32", trainable=False, name="calls"
+        )
+        self.flags = [
+            self.add_weight(
+                shape=(2,), initializer="zeros", dtype="bool", trainable=False, name=f"flag{i}"
+            )
+            for i in range(2)
+        ]
 
     def call(self, x: Any) -> Any:
         self.calls.assign(self.calls + 1)
@@ -154,24 +213,44 @@ class Scale(layers.Layer):
 
 @kind
 def custom_layer() -> Kind:
-    return compiled(keras.Sequential([keras.Input((4,)), Scale(), layers.Dense(4), Scale(), layers.Dense(1)]), four, one)
+    return compiled(
+        keras.Sequential([keras.Input((4,)), Scale(), layers.Dense(4), Scale(), layers.Dense(1)]),
+        four,
+        one,
+    )
 
 
 @kind
 def batch_normalization_and_dropout() -> Kind:
     stack: list[Any] = [keras.Input((6, 6, 2))]
     for _ in range(2):
-        stack += [layers.Conv2D(3, 3, padding="same", use_bias=False), layers.BatchNormalization(momentum=0.7), layers.ReLU(),
-                  layers.SpatialDropout2D(0.2)]
-    stack += [layers.RandomFlip(), layers.RandomTranslation(0.1, 0.1), layers.Flatten(), layers.Dropout(0.5), layers.Dense(1)]
+        stack += [
+            layers.Conv2D(3, 3, padding="same", use_bias=False),
+            layers.BatchNormalization(momentum=0.7),
+            layers.ReLU(),
+            layers.SpatialDropout2D(0.2),
+        ]
+    stack += [
+        layers.RandomFlip(),
+        layers.RandomTranslation(0.1, 0.1),
+        layers.Flatten(),
+        layers.Dropout(0.5),
+        layers.Dense(1),
+    ]
     return compiled(keras.Sequential(stack), lambda rng: numbers(rng, 8, 6, 6, 2), one)
 
 
 @kind
 def recurrent_dropout() -> Kind:
     stateful = layers.LSTM(4, return_sequences=True, stateful=True)
-    model = keras.Sequential([keras.Input(batch_shape=(8, 5, 3)), stateful,
-                              layers.Bidirectional(layers.GRU(4, dropout=0.1, recurrent_dropout=0.4)), layers.Dense(1)])
+    model = keras.Sequential(
+        [
+            keras.Input(batch_shape=(8, 5, 3)),
+            stateful,
+            layers.Bidirectional(layers.GRU(4, dropout=0.1, recurrent_dropout=0.4)),
+            layers.Dense(1),
+        ]
+    )
     made = compiled(model, lambda rng: numbers(rng, 8, 5, 3), one)
     variables = made.variables
     made.variables = lambda: [*variables(), *stateful.states]  # Keras does not list them
@@ -180,9 +259,21 @@ def recurrent_dropout() -> Kind:
 
 @kind
 def embedding_with_sparse_gradients() -> Kind:
-    model = keras.Sequential([keras.Input((5,), dtype="int32"), layers.Embedding(50, 4), layers.GlobalAveragePooling1D(), layers.Dense(1)])
+    model = keras.Sequential(
+        [
+            keras.Input((5,), dtype="int32"),
+            layers.Embedding(50, 4),
+            layers.GlobalAveragePooling1D(),
+            layers.Dense(1),
+        ]
+    )
     optimizer = keras.optimizers.Adagrad(0.1)
-    return loop({"model": model, "optimizer": optimizer}, model, optimizer, lambda rng: rng.integers(0, 50, (8, 5)).astype("int32"))
+    return loop(
+        {"model": model, "optimizer": optimizer},
+        model,
+        optimizer,
+        lambda rng: rng.integers(0, 50, (8, 5)).astype("int32"),
+    )
 
 
 @kind
@@ -190,31 +281,56 @@ def mixed_precision_with_a_loss_scale() -> Kind:
     def dense(units: int) -> layers.Dense:
         return layers.Dense(units, dtype="mixed_float16")
 
-    model = keras.Sequential([keras.Input((4,)), dense(8), layers.BatchNormalization(dtype="mixed_float16"), dense(1)])
+    model = keras.Sequential(
+        [keras.Input((4,)), dense(8), layers.BatchNormalization(dtype="mixed_float16"), dense(1)]
+    )
     # The scale is raised within the first steps, so that it is not what it is at the start.
-    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01), initial_scale=8.0, dynamic_growth_steps=2)
+    optimizer = keras.optimizers.LossScaleOptimizer(
+        keras.optimizers.Adam(0.01), initial_scale=8.0, dynamic_growth_steps=2
+    )
     return compiled(model, four, one, optimizer=optimizer)
 
 
 @kind
 def average_of_weights() -> Kind:
-    optimizer = keras.optimizers.SGD(0.01, momentum=0.9, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=None)
-    return compiled(keras.Sequential([keras.Input((4,)), layers.Dense(4), layers.Dense(1)]), four, one, optimizer=optimizer)
+    optimizer = keras.optimizers.SGD(
+        0.01, momentum=0.9, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=None
+    )
+    return compiled(
+        keras.Sequential([keras.Input((4,)), layers.Dense(4), layers.Dense(1)]),
+        four,
+        one,
+        optimizer=optimizer,
+    )
 
 
 @kind
 def gradient_accumulation() -> Kind:
     # Three steps are trained before the save, so that the accumulators are in use then.
     optimizer = keras.optimizers.AdamW(0.01, gradient_accumulation_steps=2)
-    return compiled(keras.Sequential([keras.Input((4,)), layers.Dense(4), layers.Dense(1)]), four, one, optimizer=optimizer)
+    return compiled(
+        keras.Sequential([keras.Input((4,)), layers.Dense(4), layers.Dense(1)]),
+        four,
+        one,
+        optimizer=optimizer,
+    )
 
 
 @kind
 def compiled_metrics() -> Kind:
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3, "softmax")])
-    return compiled(model, four, lambda rng: rng.integers(0, 3, 8), loss="sparse_categorical_crossentropy",
-                    metrics=["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(2), keras.metrics.SparseCategoricalCrossentropy()],
-                    weighted_metrics=["accuracy"])
+    return compiled(
+        model,
+        four,
+        lambda rng: rng.integers(0, 3, 8),
+        loss="sparse_categorical_crossentropy",
+        metrics=[
+            "accuracy",
+            keras.metrics.SparseTopKCategoricalAccuracy(2),
+            keras.metrics.SparseCategoricalCrossentropy(),
+        ],
+        weighted_metrics=["accuracy"],
+    )
 
 
 class Tracking(keras.Model):
@@ -235,7 +351,9 @@ class Tracking(keras.Model):
         with tf.GradientTape() as tape:
             out = self(x, training=True)
             loss = tf.reduce_mean(tf.square(out - y))
-        self.optimizer.apply(tape.gradient(loss, self.trainable_variables), self.trainable_variables)
+        self.optimizer.apply(
+            tape.gradient(loss, self.trainable_variables), self.trainable_variables
+        )
         self.mean_loss.update_state(loss)
         for metric in self.others:
             metric.update_state(y, out)
@@ -279,20 +397,33 @@ def adapted_preprocessing() -> Kind:
         train(rng)
 
     made.train = adapt_and_train
-    # The layer does not use its variables but constants that it has computed from them, and functions that were traced before a
+    # The layer does not use its variables but constants that it has computed from them, and
+    # functions that were traced before a
     # restore would go on with those of then.
-    made.others = lambda: [np.asarray(out).tobytes().hex() for out in (
-        model(np.ones((1, 4), "float32")), model.predict(np.ones((1, 4)), verbose=0), model.test_on_batch(np.ones((1, 4)), np.ones((1, 1))))]
+    made.others = lambda: [
+        np.asarray(out).tobytes().hex()
+        for out in (
+            model(np.ones((1, 4), "float32")),
+            model.predict(np.ones((1, 4)), verbose=0),
+            model.test_on_batch(np.ones((1, 4)), np.ones((1, 1))),
+        )
+    ]
     return made
 
 
 class Gan(keras.Model):
-    """As in Keras' own examples: a frame around two models that is never called itself, with optimizers that Keras does not know of."""
+    """As in Keras' own examples: a frame around two models that is never called itself, with
+    optimizers that Keras does not know of.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.generator = keras.Sequential([keras.Input((3,)), layers.Dense(4), layers.BatchNormalization()])
-        self.discriminator = keras.Sequential([keras.Input((4,)), layers.Dense(4), layers.Dropout(0.3), layers.Dense(1)])
+        self.generator = keras.Sequential(
+            [keras.Input((3,)), layers.Dense(4), layers.BatchNormalization()]
+        )
+        self.discriminator = keras.Sequential(
+            [keras.Input((4,)), layers.Dense(4), layers.Dropout(0.3), layers.Dense(1)]
+        )
         self.g_loss = keras.metrics.Mean(name="g_loss")
         self.seeds = keras.random.SeedGenerator()
 
@@ -305,9 +436,14 @@ class Gan(keras.Model):
     def train_step(self, data: Any) -> Any:
         real = keras.utils.unpack_x_y_sample_weight(data)[0]
         with tf.GradientTape(persistent=True) as tape:
-            fake = self.discriminator(self.generator(keras.random.normal((8, 3), seed=self.seeds), training=True), training=True)
+            fake = self.discriminator(
+                self.generator(keras.random.normal((8, 3), seed=self.seeds), training=True),
+                training=True,
+            )
             g_loss = tf.reduce_mean(tf.square(fake - 1.0))
-            d_loss = tf.reduce_mean(tf.square(fake)) + tf.reduce_mean(tf.square(self.discriminator(real, training=True) - 1.0))
+            d_loss = tf.reduce_mean(tf.square(fake)) + tf.reduce_mean(
+                tf.square(self.discriminator(real, training=True) - 1.0)
+            )
         self.opts["g"].apply(tape.gradient(g_loss, self.generator.trainable_variables))
         self.opts["d"].apply(tape.gradient(d_loss, self.discriminator.trainable_variables))
         self.g_loss.update_state(g_loss)
@@ -318,9 +454,17 @@ class Gan(keras.Model):
 def frame_that_is_never_called() -> Kind:
     gan = Gan()
     gan.compile(keras.optimizers.Adam(0.01), keras.optimizers.RMSprop(0.01))
-    return Kind({"gan": gan}, lambda rng: gan.train_on_batch(four(rng)),
-                lambda: [*gan.variables, *gan.metrics_variables, *gan.opts["g"].variables, *gan.opts["d"].variables,
-                         *gan.optimizer.variables])  # Keras makes one, though nobody has asked for it
+    return Kind(
+        {"gan": gan},
+        lambda rng: gan.train_on_batch(four(rng)),
+        lambda: [
+            *gan.variables,
+            *gan.metrics_variables,
+            *gan.opts["g"].variables,
+            *gan.opts["d"].variables,
+            *gan.optimizer.variables,
+        ],
+    )  # Keras makes one, though nobody has asked for it
 
 
 # -- several things
@@ -328,8 +472,12 @@ def frame_that_is_never_called() -> Kind:
 
 @kind
 def two_optimizers() -> Kind:
-    generator = keras.Sequential([keras.Input((3,)), layers.Dense(4, "relu"), layers.Dropout(0.2), layers.Dense(4)])
-    discriminator = keras.Sequential([keras.Input((4,)), layers.Dense(4, "relu"), layers.Dropout(0.2), layers.Dense(1)])
+    generator = keras.Sequential(
+        [keras.Input((3,)), layers.Dense(4, "relu"), layers.Dropout(0.2), layers.Dense(4)]
+    )
+    discriminator = keras.Sequential(
+        [keras.Input((4,)), layers.Dense(4, "relu"), layers.Dropout(0.2), layers.Dense(1)]
+    )
     g_opt, d_opt = keras.optimizers.Adam(0.01), keras.optimizers.RMSprop(0.01, momentum=0.5)
     g_opt.build(generator.trainable_variables)
     d_opt.build(discriminator.trainable_variables)
@@ -345,16 +493,39 @@ def two_optimizers() -> Kind:
         g_opt.apply(g_tape.gradient(g_loss, generator.trainable_variables))
         d_opt.apply(d_tape.gradient(d_loss, discriminator.trainable_variables))
 
-    return Kind({"generator": generator, "discriminator": discriminator, "g_opt": g_opt, "d_opt": d_opt},
-                lambda rng: step(numbers(rng, 8, 3), four(rng)),
-                lambda: [*generator.variables, *discriminator.variables, *g_opt.variables, *d_opt.variables])
+    return Kind(
+        {"generator": generator, "discriminator": discriminator, "g_opt": g_opt, "d_opt": d_opt},
+        lambda rng: step(numbers(rng, 8, 3), four(rng)),
+        lambda: [
+            *generator.variables,
+            *discriminator.variables,
+            *g_opt.variables,
+            *d_opt.variables,
+        ],
+    )
 
 
 @kind
 def every_optimizer() -> Kind:
-    names = ("Adadelta", "Adafactor", "Adagrad", "Adam", "Adamax", "AdamW", "Ftrl", "Lamb", "Lion", "Nadam", "RMSprop", "SGD")
-    options: dict[str, dict[str, Any]] = {"Adam": {"amsgrad": True}, "RMSprop": {"centered": True, "momentum": 0.9},
-                                          "SGD": {"nesterov": True, "momentum": 0.9}}
+    names = (
+        "Adadelta",
+        "Adafactor",
+        "Adagrad",
+        "Adam",
+        "Adamax",
+        "AdamW",
+        "Ftrl",
+        "Lamb",
+        "Lion",
+        "Nadam",
+        "RMSprop",
+        "SGD",
+    )
+    options: dict[str, dict[str, Any]] = {
+        "Adam": {"amsgrad": True},
+        "RMSprop": {"centered": True, "momentum": 0.9},
+        "SGD": {"nesterov": True, "momentum": 0.9},
+    }
     optimizers = [getattr(keras.optimizers, name)(0.01, **options.get(name, {})) for name in names]
     models = [keras.Sequential([keras.Input((4,)), layers.Dense(1)]) for _ in names]
     for model, optimizer in zip(models, optimizers, strict=True):
@@ -362,10 +533,18 @@ def every_optimizer() -> Kind:
 
     def train(rng: Random) -> None:
         for model, optimizer in zip(models, optimizers, strict=True):
-            optimizer.apply([tf.constant(numbers(rng, *variable.shape)) for variable in model.trainable_variables])
+            optimizer.apply(
+                [
+                    tf.constant(numbers(rng, *variable.shape))
+                    for variable in model.trainable_variables
+                ]
+            )
 
-    return Kind({"models": models, "optimizers": dict(zip(names, optimizers, strict=True))}, train,
-                lambda: [variable for thing in (*models, *optimizers) for variable in thing.variables])
+    return Kind(
+        {"models": models, "optimizers": dict(zip(names, optimizers, strict=True))},
+        train,
+        lambda: [variable for thing in (*models, *optimizers) for variable in thing.variables],
+    )
 
 
 class Module(tf.Module):
@@ -383,7 +562,11 @@ class Module(tf.Module):
         self.optimizer.build([self.w])
         # Names that objects of Keras, TensorFlow and ckptkit use for something else.
         self.leaves = [tf.Variable(0.0)]
-        self.history, self.save_counter, self._kwargs = tf.Variable(0.0), tf.Variable(0.0), [tf.Variable(0.0)]
+        self.history, self.save_counter, self._kwargs = (
+            tf.Variable(0.0),
+            tf.Variable(0.0),
+            [tf.Variable(0.0)],
+        )
 
 
 @kind
@@ -394,15 +577,33 @@ def tf_module() -> Kind:
         module.optimizer.apply([tf.constant(numbers(rng, 4, 4))])
         module.parts[0].assign_add(module.generator.normal((4,)))
         module.parts[1]["b"].assign_add(1)
-        for variable in (module.inner.v, module.history, module.save_counter, module._kwargs[0], module.leaves[0]):
+        for variable in (
+            module.inner.v,
+            module.history,
+            module.save_counter,
+            module._kwargs[0],
+            module.leaves[0],
+        ):
             variable.assign(numbers(rng, *variable.shape))
 
-    return Kind({"module": module}, train, lambda: [*module.variables, module.generator.state, *module.optimizer.variables])
+    return Kind(
+        {"module": module},
+        train,
+        lambda: [*module.variables, module.generator.state, *module.optimizer.variables],
+    )
 
 
 @kind
 def train_checkpoint() -> Kind:
-    model = keras.Sequential([keras.Input((4,)), layers.Dense(4), layers.Dropout(0.5), layers.BatchNormalization(), layers.Dense(1)])
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            layers.Dense(4),
+            layers.Dropout(0.5),
+            layers.BatchNormalization(),
+            layers.Dense(1),
+        ]
+    )
     optimizer = keras.optimizers.Adam(0.01)
     optimizer.build(model.trainable_variables)
     counter = tf.Variable(0)
@@ -416,9 +617,15 @@ def train_checkpoint() -> Kind:
 
 @kind
 def lists_and_dicts_in_state() -> Kind:
-    models = [keras.Sequential([keras.Input((4,)), layers.Dense(1), layers.Dropout(0.1)]) for _ in range(2)]
-    variables = {"a": [tf.Variable(0.0), {"b": tf.Variable([1.0, 2.0])}], "g": tf.random.Generator.from_non_deterministic_state(),
-                 "seeds": keras.random.SeedGenerator()}
+    models = [
+        keras.Sequential([keras.Input((4,)), layers.Dense(1), layers.Dropout(0.1)])
+        for _ in range(2)
+    ]
+    variables = {
+        "a": [tf.Variable(0.0), {"b": tf.Variable([1.0, 2.0])}],
+        "g": tf.random.Generator.from_non_deterministic_state(),
+        "seeds": keras.random.SeedGenerator(),
+    }
 
     def train(rng: Random) -> None:
         for model in models:
@@ -429,13 +636,38 @@ def lists_and_dicts_in_state() -> Kind:
         variables["a"][1]["b"].assign(variables["g"].normal((2,)))
         variables["seeds"].next()
 
-    return Kind({"models": models, "more": variables}, train,
-                lambda: [*models[0].variables, *models[1].variables, variables["a"][0], variables["a"][1]["b"], variables["g"].state,
-                         variables["seeds"].state])
+    return Kind(
+        {"models": models, "more": variables},
+        train,
+        lambda: [
+            *models[0].variables,
+            *models[1].variables,
+            variables["a"][0],
+            variables["a"][1]["b"],
+            variables["g"].state,
+            variables["seeds"].state,
+        ],
+    )
 
 
-DTYPES = ("bfloat16", "bool", "complex128", "complex64", "float16", "float32", "float64", "int16", "int32", "int64", "int8", "string", "uint16",
-          "uint32", "uint64", "uint8")
+DTYPES = (
+    "bfloat16",
+    "bool",
+    "complex128",
+    "complex64",
+    "float16",
+    "float32",
+    "float64",
+    "int16",
+    "int32",
+    "int64",
+    "int8",
+    "string",
+    "uint16",
+    "uint32",
+    "uint64",
+    "uint8",
+)
 
 
 @kind
@@ -479,7 +711,9 @@ class Hidden(layers.Layer):
         self.history = tf.Variable(0.0)
         self.generator = tf.random.Generator.from_non_deterministic_state()
         self.table = tf.lookup.experimental.MutableHashTable(tf.string, tf.int64, -1)
-        self.dense_table = tf.lookup.experimental.DenseHashTable(tf.int64, tf.float32, 0.0, empty_key=-1, deleted_key=-2)
+        self.dense_table = tf.lookup.experimental.DenseHashTable(
+            tf.int64, tf.float32, 0.0, empty_key=-1, deleted_key=-2
+        )
 
     def call(self, x: Any) -> Any:
         return self.dense(x)
@@ -506,7 +740,10 @@ def raw_variables_and_tables_in_a_layer() -> Kind:
 
     made.train = train_more
     made.variables = lambda: [*variables(), hidden.raw, hidden.history, hidden.generator.state]
-    made.others = lambda: [contents(hidden.table), [item for item in contents(hidden.dense_table) if int(item[0]) >= 0]]
+    made.others = lambda: [
+        contents(hidden.table),
+        [item for item in contents(hidden.dense_table) if int(item[0]) >= 0],
+    ]
     return made
 
 
@@ -533,16 +770,27 @@ class Using(keras.Model):
         self.unordered = Holder({layers.Dense(1) for _ in range(3)})
         for layer in self.unordered.more:
             layer.build((None, 2))
-        self.held = (SimpleNamespace(extra=tf.Variable(0.0)), deque([tf.Variable(0.0)]), OrderedDict(extra=tf.Variable(0.0)),
-                     functools.partial(max, tf.Variable(0.0)))
+        self.held = (
+            SimpleNamespace(extra=tf.Variable(0.0)),
+            deque([tf.Variable(0.0)]),
+            OrderedDict(extra=tf.Variable(0.0)),
+            functools.partial(max, tf.Variable(0.0)),
+        )
 
     def call(self, x: Any) -> Any:
         return self.holder.more[0].dense(self.holder.dense(x))
 
     def extras(self) -> list[tf.Variable]:
         inner = self.holder.more[0]
-        return [self.holder.extra, inner.extra, inner.more["deep"].extra, self.held[0].extra, self.held[1][0], self.held[2]["extra"],
-                self.held[3].args[0]]
+        return [
+            self.holder.extra,
+            inner.extra,
+            inner.more["deep"].extra,
+            self.held[0].extra,
+            self.held[1][0],
+            self.held[2]["extra"],
+            self.held[3].args[0],
+        ]
 
 
 @kind
@@ -551,11 +799,25 @@ def users_own_classes() -> Kind:
     model(np.zeros((1, 4), "float32"))
 
     def variables() -> list[Any]:
-        found = [*model.holder.dense.variables, *model.holder.more[0].dense.variables, *model.extras(), model.unordered.extra]
+        found = [
+            *model.holder.dense.variables,
+            *model.holder.more[0].dense.variables,
+            *model.extras(),
+            model.unordered.extra,
+        ]
         # In the order in which they were made, which is the order of their numbers.
-        for layer in sorted(model.unordered.more, key=lambda layer: int(layer.name.partition("_")[2] or 0)):
+        for layer in sorted(
+            model.unordered.more, key=lambda layer: int(layer.name.partition("_")[2] or 0)
+        ):
             found += layer.variables
-        return [*found, *(variable for variable in model.variables if all(variable is not other for other in found))]
+        return [
+            *found,
+            *(
+                variable
+                for variable in model.variables
+                if all(variable is not other for other in found)
+            ),
+        ]
 
     def train(rng: Random) -> None:
         model(four(rng), training=True)
@@ -590,6 +852,7 @@ class Part(tf.Module):
 @kind
 def part_from_a_saved_model() -> Kind:
     import tempfile
+
     with tempfile.TemporaryDirectory() as directory:
         tf.saved_model.save(Part(), directory)
         part = tf.saved_model.load(directory)

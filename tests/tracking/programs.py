@@ -68,7 +68,12 @@ def restore(name: str, directory: str, seed: int) -> dict[str, Any]:
     manager = ckptkit.CheckpointManager(directory, made.state)
     before = values(made)
     position = manager.restore_or_initialize()
-    result = {"step": position.step, "before": before, "values": values(made), **_train_on(made, seed)}
+    result = {
+        "step": position.step,
+        "before": before,
+        "values": values(made),
+        **_train_on(made, seed),
+    }
     manager.close()
     return result
 
@@ -83,7 +88,11 @@ def keys(directory: str) -> dict[str, list[list[str]]]:
         with ckptkit.CheckpointManager(f"{directory}/{name}", made.state) as manager:
             manager.save(1)
             tensors = manager.run.find("latest").manifest.tensors
-            found[name] = [[entry.key, entry.path] for entry in tensors if entry.key.split("/")[0] in made.state]
+            found[name] = [
+                [entry.key, entry.path]
+                for entry in tensors
+                if entry.key.split("/")[0] in made.state
+            ]
     return found
 
 
@@ -95,19 +104,30 @@ def values(made: Kind) -> dict[str, Any]:
 def bits(variable: Any) -> list[Any]:
     """Type, shape and a digest of the bytes of a variable."""
     value = tf.convert_to_tensor(variable).numpy()
-    data = repr(value.tolist()).encode() if value.dtype == object else np.ascontiguousarray(value).tobytes()
+    data = (
+        repr(value.tolist()).encode()
+        if value.dtype == object
+        else np.ascontiguousarray(value).tobytes()
+    )
     return [str(value.dtype), list(value.shape), hashlib.sha256(data).hexdigest()]
 
 
 def count_alive() -> int:
     """Variables in this process, whoever holds them."""
     gc.collect()
-    found = [thing for thing in gc.get_objects() if isinstance(thing, tf.Variable) and tf.is_tensor(thing.handle)]
+    found = [
+        thing
+        for thing in gc.get_objects()
+        if isinstance(thing, tf.Variable) and tf.is_tensor(thing.handle)
+    ]
     return len({id(thing.handle) for thing in found if hasattr(thing.handle, "numpy")})
 
 
 def _once(variables: list[Any]) -> set[int]:
-    return {id(variable.value if isinstance(variable, keras.Variable) else variable) for variable in variables}
+    return {
+        id(variable.value if isinstance(variable, keras.Variable) else variable)
+        for variable in variables
+    }
 
 
 def _train_on(made: Kind, seed: int) -> dict[str, Any]:
@@ -119,5 +139,12 @@ def _train_on(made: Kind, seed: int) -> dict[str, Any]:
 
 def _use_up_names() -> None:
     for _ in range(7):  # so that numbers of one and of two digits stand side by side
-        keras.Sequential([keras.Input((4, 4)), keras.layers.Dense(3), keras.layers.LSTM(2, recurrent_dropout=0.1),
-                          keras.layers.BatchNormalization(), keras.layers.Dropout(0.1)])
+        keras.Sequential(
+            [
+                keras.Input((4, 4)),
+                keras.layers.Dense(3),
+                keras.layers.LSTM(2, recurrent_dropout=0.1),
+                keras.layers.BatchNormalization(),
+                keras.layers.Dropout(0.1),
+            ]
+        )

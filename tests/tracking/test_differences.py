@@ -1,4 +1,6 @@
-"""A program whose state has another form than the checkpoint's: an error with a table and nothing assigned; where only names differ, equal."""
+"""A program whose state has another form than the checkpoint's: an error with a table and nothing
+assigned; where only names differ, equal.
+"""
 
 from __future__ import annotations
 
@@ -105,16 +107,19 @@ def attempt(tf_process, tmp_path):
     return attempt
 
 
-@pytest.mark.parametrize(("saved", "live"), [
-    ("plain", "plain"),
-    ("named", "renamed"),
-    ("named", "given names"),
-    ("named", "plain"),
-    ("plain", "named"),
-    ("plain", "weightless"),
-    ("weightless", "plain"),
-    ("not swapped, numbered", "plain"),
-])
+@pytest.mark.parametrize(
+    ("saved", "live"),
+    [
+        ("plain", "plain"),
+        ("named", "renamed"),
+        ("named", "given names"),
+        ("named", "plain"),
+        ("plain", "named"),
+        ("plain", "weightless"),
+        ("weightless", "plain"),
+        ("not swapped, numbered", "plain"),
+    ],
+)
 def test_where_only_names_differ_every_value_comes_back(attempt, saved, live):
     values = attempt(saved, "save")["values"]
     restored = attempt(live, "restore")
@@ -123,30 +128,55 @@ def test_where_only_names_differ_every_value_comes_back(attempt, saved, live):
     assert restored["before"] != values
 
 
-@pytest.mark.parametrize(("saved", "live", "says"), [
-    # What a row of the table begins with, then words that it holds.
-    ("not swapped, named", "swapped, named", ["order model/weights/0 p/kernel q/kernel", "order model/weights/2 q/kernel p/kernel"]),
-    ("not swapped, numbered", "swapped, numbered", ["order model/weights/0", "order model/weights/2"]),
-    ("swapped, some way in", "and the other way", ["order n1/gamma n2/gamma", "order p/kernel q/kernel"]),
-    ("plain", "sgd", ["optimizer model Adam SGD", "missing model/optimizer/ momentum"]),
-    ("sgd", "plain", ["optimizer model SGD Adam", "extra model/optimizer/ momentum"]),
-    ("plain", "adamax", ["optimizer model Adam Adamax"]),
-    ("plain", "rmsprop", ["optimizer model Adam RMSprop"]),
-    ("plain", "dropout", ["extra model/seeds/0 dropout"]),
-    ("dropout", "plain", ["missing model/seeds/0 dropout"]),
-    ("plain", "wider", ["shape model/weights/2 (4, 4) (4, 6)", "shape model/weights/3 (4) (6)", "shape model/weights/4 (4, 1) (6, 1)"]),
-    ("plain", "half", ["dtype model/weights/2 float32 float16"]),
-    ("plain", "longer", ["extra model/weights/6"]),
-    ("plain", "shorter", ["missing model/weights/4", "missing model/weights/5"]),
-    ("plain", "no bias", ["missing model/weights/5"]),
-    ("plain", "other input", ["shape model/weights/0 (4, 4) (5, 4)"]),
-    ("v", "v, another shape", ["shape a/variables/0 (2) float32 (3) float32"]),
-    ("v", "v, another type", ["dtype a/variables/0 (2) float32 (2) float64"]),
-    ("v", "v, fewer", ["missing b/variables/0 (2, 3) int32"]),
-    ("v", "v, more", ["extra c/variables/0 () bool"]),
-    ("v", "v, another name", ["missing b/variables/0", "extra bb/variables/0"]),
-])
-def test_where_the_form_differs_nothing_is_assigned_and_a_table_says_what(attempt, saved, live, says):
+@pytest.mark.parametrize(
+    ("saved", "live", "says"),
+    [
+        # What a row of the table begins with, then words that it holds.
+        (
+            "not swapped, named",
+            "swapped, named",
+            ["order model/weights/0 p/kernel q/kernel", "order model/weights/2 q/kernel p/kernel"],
+        ),
+        (
+            "not swapped, numbered",
+            "swapped, numbered",
+            ["order model/weights/0", "order model/weights/2"],
+        ),
+        (
+            "swapped, some way in",
+            "and the other way",
+            ["order n1/gamma n2/gamma", "order p/kernel q/kernel"],
+        ),
+        ("plain", "sgd", ["optimizer model Adam SGD", "missing model/optimizer/ momentum"]),
+        ("sgd", "plain", ["optimizer model SGD Adam", "extra model/optimizer/ momentum"]),
+        ("plain", "adamax", ["optimizer model Adam Adamax"]),
+        ("plain", "rmsprop", ["optimizer model Adam RMSprop"]),
+        ("plain", "dropout", ["extra model/seeds/0 dropout"]),
+        ("dropout", "plain", ["missing model/seeds/0 dropout"]),
+        (
+            "plain",
+            "wider",
+            [
+                "shape model/weights/2 (4, 4) (4, 6)",
+                "shape model/weights/3 (4) (6)",
+                "shape model/weights/4 (4, 1) (6, 1)",
+            ],
+        ),
+        ("plain", "half", ["dtype model/weights/2 float32 float16"]),
+        ("plain", "longer", ["extra model/weights/6"]),
+        ("plain", "shorter", ["missing model/weights/4", "missing model/weights/5"]),
+        ("plain", "no bias", ["missing model/weights/5"]),
+        ("plain", "other input", ["shape model/weights/0 (4, 4) (5, 4)"]),
+        ("v", "v, another shape", ["shape a/variables/0 (2) float32 (3) float32"]),
+        ("v", "v, another type", ["dtype a/variables/0 (2) float32 (2) float64"]),
+        ("v", "v, fewer", ["missing b/variables/0 (2, 3) int32"]),
+        ("v", "v, more", ["extra c/variables/0 () bool"]),
+        ("v", "v, another name", ["missing b/variables/0", "extra bb/variables/0"]),
+    ],
+)
+def test_where_the_form_differs_nothing_is_assigned_and_a_table_says_what(
+    attempt, saved, live, says
+):
     attempt(saved, "save")
     received = attempt(live, "restore")
     assert "error" in received, "restored although the form differs"
@@ -156,7 +186,9 @@ def test_where_the_form_differs_nothing_is_assigned_and_a_table_says_what(attemp
     assert "checkpoint" in rows[1]
     assert "program" in rows[1]
     for kind, *words in map(str.split, says):
-        assert any(row.startswith(kind) and all(word in row for word in words) for row in rows), f"no row {kind} {words} in\n{received['error']}"
+        assert any(row.startswith(kind) and all(word in row for word in words) for row in rows), (
+            f"no row {kind} {words} in\n{received['error']}"
+        )
     assert all(len(row) <= 300 for row in rows)
 
 

@@ -64,7 +64,9 @@ READ = """
 """
 
 
-def test_plain_tensorflow_finds_the_newest_and_reads_every_tensor_by_its_key(tf_process, fresh_process, tmp_path):
+def test_plain_tensorflow_finds_the_newest_and_reads_every_tensor_by_its_key(
+    tf_process, fresh_process, tmp_path
+):
     saved = json.loads(tf_process(SAVE, tmp_path / "run").check().stdout.splitlines()[-1])
     moved = (tmp_path / "run").rename(tmp_path / "moved")
     read = json.loads(fresh_process(READ, moved, env={"PYTHONPATH": None}).check().stdout)
@@ -72,18 +74,32 @@ def test_plain_tensorflow_finds_the_newest_and_reads_every_tensor_by_its_key(tf_
     assert read["newest"] == str(moved / "checkpoints" / "ckpt-100-1" / "ckpt-100")
     found = read["found"]
     assert {key: value for key, value in found.items() if key in saved} == saved
-    others = {key: value for key, value in found.items() if key not in saved and key.split("/")[0] in ("waiting", "table", "batches")}
+    others = {
+        key: value
+        for key, value in found.items()
+        if key not in saved and key.split("/")[0] in ("waiting", "table", "batches")
+    }
     assert json.loads(others.pop("waiting/state/0")) == {"wait": 3, "best": {"__array__": 0}}
     assert others.pop("waiting/state/0/arrays/0") == [0.0, 1.0, 2.0]
-    table = dict(zip(others.pop("table/trackables/0/-keys"), others.pop("table/trackables/0/-values"), strict=True))
+    table = dict(
+        zip(
+            others.pop("table/trackables/0/-keys"),
+            others.pop("table/trackables/0/-values"),
+            strict=True,
+        )
+    )
     assert table == {"a": 1.0, "b": 2.0}
     assert others == {"batches/trackables/0/_STATE": "variant"}
     # TensorFlow's own description of the objects, and its counter of saves.
-    assert all(name.startswith(("_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter")) for name in read["not in the manifest"])
+    assert all(
+        name.startswith(("_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter"))
+        for name in read["not in the manifest"]
+    )
 
 
 def test_the_newest_is_what_was_written_last_also_after_going_back(tf_process, tmp_path):
-    process = tf_process("""
+    process = tf_process(
+        """
         import os, sys, tensorflow as tf, ckptkit
         weight = tf.Variable(0.0)
         def newest():
@@ -98,5 +114,12 @@ def test_the_newest_is_what_was_written_last_also_after_going_back(tf_process, t
             second.restore(9)
             second.save(9)
             print(newest(), len(tf.train.get_checkpoint_state(sys.argv[1] + "/checkpoints").all_model_checkpoint_paths))
-    """, tmp_path / "run").check()
-    assert process.stdout.split() == ["checkpoints/ckpt-9-1/ckpt-9", "checkpoints/ckpt-10-1/ckpt-10", "checkpoints/ckpt-9-2/ckpt-9", "3"]
+    """,
+        tmp_path / "run",
+    ).check()
+    assert process.stdout.split() == [
+        "checkpoints/ckpt-9-1/ckpt-9",
+        "checkpoints/ckpt-10-1/ckpt-10",
+        "checkpoints/ckpt-9-2/ckpt-9",
+        "3",
+    ]

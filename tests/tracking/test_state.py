@@ -1,4 +1,6 @@
-"""What else may be in `state={...}`: Python's side, iterators, generators, nested; and what may not."""
+"""What else may be in `state={...}`: Python's side, iterators, generators, nested; and what may
+not.
+"""
 
 from __future__ import annotations
 
@@ -89,8 +91,11 @@ def test_iterators_go_on_with_the_next_batch(tf_process, tmp_path):
     whole = tf_process(ITERATORS, copy, 15).check().stdout
     lines = (first + second).splitlines()
     assert [int(line.split()[0]) for line in lines] == list(range(1, 16))
-    # The second pipeline shuffles without a seed: over both attempts it must give every number once.
-    assert [line.split("]")[0] for line in lines] == [line.split("]")[0] for line in whole.splitlines()]
+    # The second pipeline shuffles without a seed: over both attempts it must give every number
+    # once.
+    assert [line.split("]")[0] for line in lines] == [
+        line.split("]")[0] for line in whole.splitlines()
+    ]
     drawn = [int(number) for line in lines for number in line.split("[")[2].split("]")[0].split()]
     assert len(drawn) == len(set(drawn)) == 75
     assert [int(line.split()[-1]) for line in lines] == list(range(15))
@@ -138,26 +143,36 @@ REFUSE = """
 
 def test_what_cannot_be_saved_is_an_error_that_names_it(tf_process, tmp_path):
     import json
+
     process = tf_process(REFUSE, tmp_path, json.dumps(list(NOT_SAVED))).check()
     said = dict(json.loads(line) for line in process.stdout.splitlines())
     assert [text for text, message in said.items() if message is None] == [], "saved without a word"
-    assert {text: [word for word in NOT_SAVED[text] if word not in said[text]] for text in NOT_SAVED} == {text: [] for text in NOT_SAVED}
+    assert {
+        text: [word for word in NOT_SAVED[text] if word not in said[text]] for text in NOT_SAVED
+    } == {text: [] for text in NOT_SAVED}
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "a.b", "1a", "a b", "save", "restore", "root", "é", "process", "fit"])
+@pytest.mark.parametrize(
+    "name", ["", "a/b", "a.b", "1a", "a b", "save", "restore", "root", "é", "process", "fit"]
+)
 def test_a_name_that_cannot_be_part_of_a_key_is_refused(tf_process, tmp_path, name):
-    process = tf_process("""
+    process = tf_process(
+        """
         import sys, tensorflow as tf, ckptkit
         try:
             ckptkit.CheckpointManager(sys.argv[1], {sys.argv[2]: tf.Variable(1.0)})
         except ckptkit.ConfigError as error:
             print(error)
-    """, tmp_path / "run", name).check()
+    """,
+        tmp_path / "run",
+        name,
+    ).check()
     assert repr(name) in process.stdout
 
 
 def test_what_a_save_finds_out_is_named_and_loses_nothing(tf_process, tmp_path):
-    process = tf_process("""
+    process = tf_process(
+        """
         import sys, tensorflow as tf, ckptkit
         class Odd:
             value = 1
@@ -184,7 +199,9 @@ def test_what_a_save_finds_out_is_named_and_loses_nothing(tf_process, tmp_path):
         except ckptkit.ConfigError as error:
             print("2:", error)
         assert not manager.all_steps
-    """, tmp_path / "run").check()
+    """,
+        tmp_path / "run",
+    ).check()
     first, second = process.stdout.splitlines()[:2]
     assert all(word in first for word in ("odd.0", "['a'][0]", "builtins.object"))
     assert "batches" in second

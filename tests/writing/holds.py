@@ -47,8 +47,19 @@ def main(run: str, sits: bool) -> None:
     model = Sits(sits)
     model.build((None, 2))
     model.compile("sgd", "mse")
-    callback = ckptkit.CheckpointCallback(run, save=ckptkit.EveryNSteps(3), preemption=ckptkit.Preemption(grace_secs=3), export=False)
-    model.fit(x, x[:, :1], batch_size=8, epochs=3, validation_data=(x[:8], x[:8, :1]), validation_batch_size=8, verbose=0, callbacks=[callback])
+    callback = ckptkit.CheckpointCallback(
+        run, save=ckptkit.EveryNSteps(3), preemption=ckptkit.Preemption(grace_secs=3), export=False
+    )
+    model.fit(
+        x,
+        x[:, :1],
+        batch_size=8,
+        epochs=3,
+        validation_data=(x[:8], x[:8, :1]),
+        validation_batch_size=8,
+        verbose=0,
+        callbacks=[callback],
+    )
 
 
 if __name__ == "__main__":

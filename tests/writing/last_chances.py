@@ -1,4 +1,6 @@
-"""Programs that save for the last time after an earlier save has failed, and whose disk works again by then."""
+"""Programs that save for the last time after an earlier save has failed, and whose disk works again
+by then.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,8 @@ def told_and_left(directory: str, how: str) -> dict[str, Any]:
 
 
 def not_told(directory: str, how: str, again: str) -> dict[str, Any]:
-    """The save after step 2 fails during step 3, behind which training comes to its end in some way.
+    """The save after step 2 fails during step 3, behind which training comes to its end in some
+    way.
 
     Args:
         directory: of the run.
@@ -86,9 +89,13 @@ def not_told(directory: str, how: str, again: str) -> dict[str, Any]:
     except BaseException as error:
         raised = error
     files.times = 0
-    return {"raised": type(raised).__name__, "errno": getattr(getattr(raised, "cause", None), "errno", None),
-            "notes": getattr(raised, "__notes__", []), "steps": manager.all_steps,
-            "final": [each.manifest.final for each in manager.run.checkpoints]}
+    return {
+        "raised": type(raised).__name__,
+        "errno": getattr(getattr(raised, "cause", None), "errno", None),
+        "notes": getattr(raised, "__notes__", []),
+        "steps": manager.all_steps,
+        "final": [each.manifest.final for each in manager.run.checkpoints],
+    }
 
 
 def in_an_evaluation(directory: str) -> dict[str, Any]:
@@ -113,12 +120,31 @@ def in_an_evaluation(directory: str) -> dict[str, Any]:
     model = Meets(True)
     model.build((None, 2))
     model.compile("sgd", "mse")
-    manager = ckptkit.CheckpointManager(directory, {"model": model}, files=files, save=ckptkit.EveryNSteps(7),
-                                        preemption=ckptkit.Preemption(grace_secs=1.5))
-    error = told(lambda: model.fit(x, x[:, :1], batch_size=8, epochs=3, validation_data=(x[:8], x[:8, :1]), validation_batch_size=8, verbose=0,
-                                   callbacks=[ckptkit.CheckpointCallback(manager, export=False)]))
-    return {"error": error, "steps": manager.all_steps, "decided": [event["action"] for event in events(directory, "emergency_decided")],
-            "failed": [event["step"] for event in events(directory, "save_failed")]}
+    manager = ckptkit.CheckpointManager(
+        directory,
+        {"model": model},
+        files=files,
+        save=ckptkit.EveryNSteps(7),
+        preemption=ckptkit.Preemption(grace_secs=1.5),
+    )
+    error = told(
+        lambda: model.fit(
+            x,
+            x[:, :1],
+            batch_size=8,
+            epochs=3,
+            validation_data=(x[:8], x[:8, :1]),
+            validation_batch_size=8,
+            verbose=0,
+            callbacks=[ckptkit.CheckpointCallback(manager, export=False)],
+        )
+    )
+    return {
+        "error": error,
+        "steps": manager.all_steps,
+        "decided": [event["action"] for event in events(directory, "emergency_decided")],
+        "failed": [event["step"] for event in events(directory, "save_failed")],
+    }
 
 
 def let_go_of_with_one_waiting(directory: str) -> dict[str, Any]:
@@ -133,11 +159,18 @@ def let_go_of_with_one_waiting(directory: str) -> dict[str, Any]:
         raise KeyboardInterrupt
     gate.open()
     until_idle()
-    return {"steps": manager.all_steps, "dropped": [(event["step"], event["reason"]) for event in events(directory, "save_dropped")]}
+    return {
+        "steps": manager.all_steps,
+        "dropped": [
+            (event["step"], event["reason"]) for event in events(directory, "save_dropped")
+        ],
+    }
 
 
 def of_a_lost_run(directory: str) -> dict[str, Any]:
-    """The claim of this process is removed; it notices at its next save, and is told when it leaves."""
+    """The claim of this process is removed; it notices at its next save, and is told when it
+    leaves.
+    """
     _, manager = one(directory)
     manager.restore_or_initialize()
     manager.save(1)
@@ -171,7 +204,9 @@ def of_a_lost_run_that_saves_again(directory: str) -> int:
 
 
 class LeftOnce(keras.Sequential):
-    """Its second epoch begins with an exception that no event of a callback sees, as a second Ctrl-C may."""
+    """Its second epoch begins with an exception that no event of a callback sees, as a second
+    Ctrl-C may.
+    """
 
     epochs = 0
 
@@ -183,7 +218,8 @@ class LeftOnce(keras.Sequential):
 
 
 class _Collects(Gate):
-    """Has the exception that left a `fit`, and so the `fit`, collected on one thread, while a save waits to be written or is.
+    """Has the exception that left a `fit`, and so the `fit`, collected on one thread, while a save
+    waits to be written or is.
 
     Args:
         name: of the thread.
@@ -225,12 +261,16 @@ class _Collects(Gate):
 
 
 def collected(directory: str, name: str) -> dict[str, Any]:
-    """A `fit` was left without a word, somebody holds the exception for a while, and the last one to let go of it is a thread of our own."""
+    """A `fit` was left without a word, somebody holds the exception for a while, and the last one
+    to let go of it is a thread of our own.
+    """
     files = _Collects(name)
     files.close()
     model = LeftOnce([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
-    manager = ckptkit.CheckpointManager(directory, {"model": model}, save=ckptkit.EveryNSteps(2), files=files)
+    manager = ckptkit.CheckpointManager(
+        directory, {"model": model}, save=ckptkit.EveryNSteps(2), files=files
+    )
     callbacks = [ckptkit.CheckpointCallback(manager, export=False)]
     x = np.ones((32, 2), "float32")
     held = []
@@ -248,8 +288,11 @@ def collected(directory: str, name: str) -> dict[str, Any]:
     for thread in [thread for thread in threading.enumerate() if thread.name == "ckptkit-left"]:
         thread.join(30)
     check_not_held(manager.run.layout)
-    return {"open": [open_before, manager.is_open], "steps": manager.all_steps,
-            "outcomes": [event["outcome"] for event in events(directory, "attempt_ended")]}
+    return {
+        "open": [open_before, manager.is_open],
+        "steps": manager.all_steps,
+        "outcomes": [event["outcome"] for event in events(directory, "attempt_ended")],
+    }
 
 
 class _Slow(FileSystem):
@@ -262,16 +305,27 @@ class _Slow(FileSystem):
 
 
 def opened_anew(directory: str) -> list[int]:
-    """A `fit` on another thread was left, its exception is let go of here, while a save is being written, and the run is opened at once."""
+    """A `fit` on another thread was left, its exception is let go of here, while a save is being
+    written, and the run is opened at once.
+    """
     model = LeftOnce([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     x = np.ones((32, 2), "float32")
     held: list[BaseException] = []
 
     def train() -> None:
-        manager = ckptkit.CheckpointManager(directory, {"model": model}, save=ckptkit.EveryNSteps(2), files=_Slow())
+        manager = ckptkit.CheckpointManager(
+            directory, {"model": model}, save=ckptkit.EveryNSteps(2), files=_Slow()
+        )
         try:
-            model.fit(x, x[:, :1], batch_size=8, epochs=3, verbose=0, callbacks=[ckptkit.CheckpointCallback(manager, export=False)])
+            model.fit(
+                x,
+                x[:, :1],
+                batch_size=8,
+                epochs=3,
+                verbose=0,
+                callbacks=[ckptkit.CheckpointCallback(manager, export=False)],
+            )
         except KeyboardInterrupt as error:
             held.append(error)
 
@@ -282,5 +336,12 @@ def opened_anew(directory: str) -> list[int]:
     fresh.compile("sgd", "mse")
     held.clear()
     gc.collect()
-    fresh.fit(x, x[:, :1], batch_size=8, epochs=2, verbose=0, callbacks=[ckptkit.CheckpointCallback(directory, export=False)])
+    fresh.fit(
+        x,
+        x[:, :1],
+        batch_size=8,
+        epochs=2,
+        verbose=0,
+        callbacks=[ckptkit.CheckpointCallback(directory, export=False)],
+    )
     return [checkpoint.step for checkpoint in ckptkit.open_run(directory).checkpoints]

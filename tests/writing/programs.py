@@ -47,17 +47,29 @@ class Broken(FileSystem):
         super().sync_file(path)
 
 
-ERRORS: dict[str, Any] = {**{name: OSError(getattr(errno, name), os.strerror(getattr(errno, name))) for name in ("ENOSPC", "EIO", "EACCES")},
-                          "SystemExit": SystemExit(3), "MemoryError": MemoryError("no memory")}
+ERRORS: dict[str, Any] = {
+    **{
+        name: OSError(getattr(errno, name), os.strerror(getattr(errno, name)))
+        for name in ("ENOSPC", "EIO", "EACCES")
+    },
+    "SystemExit": SystemExit(3),
+    "MemoryError": MemoryError("no memory"),
+}
 
 
 def events(directory: str, *names: str) -> list[dict[str, Any]]:
-    return [dataclasses.asdict(event) | {"event": event.event} for event in ckptkit.open_run(directory).journal if event.event in names]
+    return [
+        dataclasses.asdict(event) | {"event": event.event}
+        for event in ckptkit.open_run(directory).journal
+        if event.event in names
+    ]
 
 
 def one(directory: str, **options: Any) -> tuple[tf.Variable, ckptkit.CheckpointManager]:
     weight = tf.Variable([1.0, 2.0])
-    return weight, ckptkit.CheckpointManager(directory, {"weight": weight}, **{"keep": ckptkit.KeepLatest(9), **options})
+    return weight, ckptkit.CheckpointManager(
+        directory, {"weight": weight}, **{"keep": ckptkit.KeepLatest(9), **options}
+    )
 
 
 def told(action: Any, *args: Any) -> dict[str, Any] | None:
@@ -66,7 +78,12 @@ def told(action: Any, *args: Any) -> dict[str, Any] | None:
         action(*args)
     except ckptkit.CheckpointError as error:
         cause = error.__cause__ or getattr(error, "cause", None)
-        return {"kind": type(error).__name__, "cause": type(cause).__name__, "errno": getattr(cause, "errno", None), "text": str(error)}
+        return {
+            "kind": type(error).__name__,
+            "cause": type(cause).__name__,
+            "errno": getattr(cause, "errno", None),
+            "text": str(error),
+        }
     return None
 
 
@@ -93,9 +110,18 @@ def failed_save(directory: str, error: str, where: str) -> dict[str, Any]:
         for _ in manager.steps(9):
             pass
 
-    calls = {"save": lambda: manager.save(3), "maybe_save": lambda: manager.maybe_save(3), "wait": manager.wait_until_finished, "steps": steps,
-             "latest_step": lambda: manager.latest_step, "close": manager.close}
-    first, second = told(calls[where]), told(manager.wait_until_finished if where != "close" else manager.close)
+    calls = {
+        "save": lambda: manager.save(3),
+        "maybe_save": lambda: manager.maybe_save(3),
+        "wait": manager.wait_until_finished,
+        "steps": steps,
+        "latest_step": lambda: manager.latest_step,
+        "close": manager.close,
+    }
+    first, second = (
+        told(calls[where]),
+        told(manager.wait_until_finished if where != "close" else manager.close),
+    )
     if where != "close":
         manager.close()
     run = ckptkit.open_run(directory)
@@ -106,8 +132,14 @@ def failed_save(directory: str, error: str, where: str) -> dict[str, Any]:
     other = ckptkit.CheckpointManager(directory, {"weight": weight})
     other.restore(1)
     other.close()
-    return {"first": first, "second": second, "steps": [checkpoint.step for checkpoint in run.checkpoints], "left": left,
-            "value": weight.numpy().tolist(), "failed": len(events(directory, "save_failed"))}
+    return {
+        "first": first,
+        "second": second,
+        "steps": [checkpoint.step for checkpoint in run.checkpoints],
+        "left": left,
+        "value": weight.numpy().tolist(),
+        "failed": len(events(directory, "save_failed")),
+    }
 
 
 def failed_in_fit(directory: str) -> dict[str, Any]:
@@ -115,7 +147,9 @@ def failed_in_fit(directory: str) -> dict[str, Any]:
     files = Broken(ERRORS["EIO"])
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
-    manager = ckptkit.CheckpointManager(directory, {"model": model}, save=ckptkit.EveryNSteps(5), files=files)
+    manager = ckptkit.CheckpointManager(
+        directory, {"model": model}, save=ckptkit.EveryNSteps(5), files=files
+    )
     batches = []
 
     class Seen(keras.callbacks.Callback):
@@ -126,8 +160,20 @@ def failed_in_fit(directory: str) -> dict[str, Any]:
             until_idle()
 
     x = np.ones((100, 2), "float32")
-    error = told(lambda: model.fit(x, x[:, :1], batch_size=2, verbose=0, callbacks=[Seen(), ckptkit.CheckpointCallback(manager, export=False)]))
-    return {"error": error, "batches": len(batches), "steps": [checkpoint.step for checkpoint in ckptkit.open_run(directory).checkpoints]}
+    error = told(
+        lambda: model.fit(
+            x,
+            x[:, :1],
+            batch_size=2,
+            verbose=0,
+            callbacks=[Seen(), ckptkit.CheckpointCallback(manager, export=False)],
+        )
+    )
+    return {
+        "error": error,
+        "batches": len(batches),
+        "steps": [checkpoint.step for checkpoint in ckptkit.open_run(directory).checkpoints],
+    }
 
 
 def transient(directory: str, error: str, times: int) -> dict[str, Any]:
@@ -141,9 +187,13 @@ def transient(directory: str, error: str, times: int) -> dict[str, Any]:
 
 
 def given_back(directory: str, error: str) -> dict[str, Any]:
-    """How many snapshots there still are whenever one was written; nothing looks for circles meanwhile."""
+    """How many snapshots there still are whenever one was written; nothing looks for circles
+    meanwhile.
+    """
     found = []
-    background_writer.give_back = lambda: found.append(sum(isinstance(each, Snapshot) for each in gc.get_objects()))
+    background_writer.give_back = lambda: found.append(
+        sum(isinstance(each, Snapshot) for each in gc.get_objects())
+    )
     files = Broken(ERRORS.get(error, OSError()))
     _, manager = one(directory, files=files)
     gc.disable()
@@ -169,17 +219,26 @@ def faster_than_the_disk(directory: str) -> dict[str, Any]:
     weight.assign([0.0, 0.0])
     with manager:
         value = weight.numpy().tolist()
-    return {"steps": manager.all_steps, "dropped": [event["step"] for event in events(directory, "save_dropped")],
-            "reasons": [event["reason"] for event in events(directory, "save_dropped")], "value": value}
+    return {
+        "steps": manager.all_steps,
+        "dropped": [event["step"] for event in events(directory, "save_dropped")],
+        "reasons": [event["reason"] for event in events(directory, "save_dropped")],
+        "value": value,
+    }
 
 
 def insisting(directory: str, how: str) -> dict[str, Any]:
     """Records, milestones, and saves that were asked for, are not dropped: training waits."""
     gate = Gate()
     policies: dict[str, dict[str, Any]] = {
-        "asked for": {}, "records": {"save": ckptkit.OnBest("loss")},
-        "the best are kept": {"save": ckptkit.EveryNSteps(1), "keep": ckptkit.KeepLatest(9) | ckptkit.KeepBest("loss")},
-        "milestones": {"save": ckptkit.EveryNSteps(1), "keep": ckptkit.KeepEveryNSteps(1)}}
+        "asked for": {},
+        "records": {"save": ckptkit.OnBest("loss")},
+        "the best are kept": {
+            "save": ckptkit.EveryNSteps(1),
+            "keep": ckptkit.KeepLatest(9) | ckptkit.KeepBest("loss"),
+        },
+        "milestones": {"save": ckptkit.EveryNSteps(1), "keep": ckptkit.KeepEveryNSteps(1)},
+    }
     _, manager = one(directory, files=gate, **policies[how])
     with manager:
         gate.close()
@@ -194,7 +253,9 @@ def insisting(directory: str, how: str) -> dict[str, Any]:
 
 
 def no_thread(directory: str, large: bool) -> dict[str, Any]:
-    """The machine gives no further thread: neither to write nor, where the state is large, to follow the file."""
+    """The machine gives no further thread: neither to write nor, where the state is large, to
+    follow the file.
+    """
     if large:
         checkpoint_writer.WORTH_BYTES = 1
     _, manager = one(directory)
@@ -234,7 +295,11 @@ def little_memory(directory: str) -> dict[str, Any]:
     with manager:
         manager.save(1)
         names = [thread.name for thread in threading.enumerate()]
-    return {"steps": manager.all_steps, "events": events(directory, "foreground_saves"), "threads": [name for name in names if "writer" in name]}
+    return {
+        "steps": manager.all_steps,
+        "events": events(directory, "foreground_saves"),
+        "threads": [name for name in names if "writer" in name],
+    }
 
 
 def memory_becomes_little(directory: str) -> dict[str, Any]:
@@ -293,7 +358,9 @@ def identities(tracked: Tracked) -> list[Any]:
 
 
 def changes() -> dict[str, list[int]]:
-    """How many leaves there are before and after a change, and whether the second look without one is at the same."""
+    """How many leaves there are before and after a change, and whether the second look without one
+    is at the same.
+    """
     module = tf.Module()
     module.parts, module.named = [tf.Variable(1.0)], {"a": tf.Variable(2.0)}
     layer = Grows()
@@ -335,5 +402,9 @@ def changes() -> dict[str, list[int]]:
         change()
         after = tracker.now()
         expected = Tracker({"it": thing}).now()
-        found[name] = [same, identities(after) == identities(expected), identities(after) != identities(before)]
+        found[name] = [
+            same,
+            identities(after) == identities(expected),
+            identities(after) != identities(before),
+        ]
     return found

@@ -24,8 +24,13 @@ class Slow(FileSystem):
 
 def main(run: str, grace_secs: float) -> None:
     weight = tf.Variable(0.0)
-    manager = ckptkit.CheckpointManager(run, {"weight": weight}, files=Slow(), save=ckptkit.EveryNSteps(50),
-                                        preemption=ckptkit.Preemption(grace_secs=grace_secs))
+    manager = ckptkit.CheckpointManager(
+        run,
+        {"weight": weight},
+        files=Slow(),
+        save=ckptkit.EveryNSteps(50),
+        preemption=ckptkit.Preemption(grace_secs=grace_secs),
+    )
     with manager:
         for step in manager.steps(100_000):
             weight.assign_add(1.0)

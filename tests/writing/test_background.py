@@ -11,9 +11,20 @@ from tests.support.spread import spread
 PROGRAMS = "tests.writing.programs:"
 
 
-@pytest.mark.parametrize(("error", "where"), [
-    *((error, "save") for error in ("ENOSPC", "EIO", "EACCES", "SystemExit", "MemoryError")),
-    *spread([(error, where) for where in ("maybe_save", "steps", "wait", "latest_step", "close") for error in ("EIO", "SystemExit")], 3)])
+@pytest.mark.parametrize(
+    ("error", "where"),
+    [
+        *((error, "save") for error in ("ENOSPC", "EIO", "EACCES", "SystemExit", "MemoryError")),
+        *spread(
+            [
+                (error, where)
+                for where in ("maybe_save", "steps", "wait", "latest_step", "close")
+                for error in ("EIO", "SystemExit")
+            ],
+            3,
+        ),
+    ],
+)
 def test_a_failure_is_told_once_with_its_cause(tf_call, tmp_path, error, where):
     said = tf_call(PROGRAMS + "failed_save", str(tmp_path / "run"), error, where).check().result
     assert said["first"]["kind"] == "BackgroundSaveError"
@@ -22,8 +33,11 @@ def test_a_failure_is_told_once_with_its_cause(tf_call, tmp_path, error, where):
     assert said["second"] is None
     if error.startswith("E"):
         assert str(tmp_path / "run") in said["first"]["text"]
-        assert {"ENOSPC": "Free some space", "EIO": "system's log", "EACCES": "permission"}[error] in said["first"]["text"]
-    # The run is left at another step, which is saved; or at the one whose save failed, which is saved again.
+        assert {"ENOSPC": "Free some space", "EIO": "system's log", "EACCES": "permission"}[
+            error
+        ] in said["first"]["text"]
+    # The run is left at another step, which is saved; or at the one whose save failed, which is
+    # saved again.
     assert said["steps"] == ([1, 3] if where in ("save", "maybe_save", "steps") else [1, 2])
     assert said["value"] == [1.0, 2.0], "the checkpoint from before is untouched"
     assert not [name for name in said["left"] if name.startswith(".")]
@@ -54,13 +68,18 @@ def test_the_newest_of_those_that_wait_is_written(tf_call, tmp_path):
 
 @pytest.mark.parametrize("how", ["asked for", "records", "the best are kept", "milestones"])
 def test_what_must_be_saved_is_not_dropped(tf_call, tmp_path, how):
-    assert tf_call(PROGRAMS + "insisting", str(tmp_path / "run"), how).check().result == {"steps": [1, 2, 3, 4], "dropped": []}
+    assert tf_call(PROGRAMS + "insisting", str(tmp_path / "run"), how).check().result == {
+        "steps": [1, 2, 3, 4],
+        "dropped": [],
+    }
 
 
 @pytest.mark.parametrize("large", [False, True])
 def test_without_a_further_thread_it_saves_in_the_foreground(tf_call, tmp_path, large):
     """As on a machine that gives none, and, from Python 3.12 on, in an interpreter that exits."""
-    assert tf_call(PROGRAMS + "no_thread", str(tmp_path / "run"), large).check().result == {"steps": [1]}
+    assert tf_call(PROGRAMS + "no_thread", str(tmp_path / "run"), large).check().result == {
+        "steps": [1]
+    }
 
 
 def test_waiting_with_a_time_limit(tf_call, tmp_path):
@@ -87,20 +106,26 @@ def test_without_memory_for_a_copy_that_waits_training_waits(tf_call, tmp_path):
 
 @pytest.mark.parametrize("error", ["", "EIO"])
 def test_the_memory_of_a_snapshot_is_given_back_when_it_is_written(tf_call, tmp_path, error):
-    """Not later, when Python looks for circles or the thread ends: until then further copies could gather, and there is nothing to give back."""
+    """Not later, when Python looks for circles or the thread ends: until then further copies could
+    gather, and there is nothing to give back.
+    """
     result = tf_call(PROGRAMS + "given_back", str(tmp_path / "run"), error).check().result
     assert result["steps"] == [1, 2]
     assert set(result["snapshots"]) == {0}
 
 
 def test_a_child_that_is_forked_while_a_save_is_written(tf_call, tmp_path):
-    assert tf_call(PROGRAMS + "forked_while_writing", str(tmp_path / "run")).check().result == {"code": 0, "steps": [1]}
+    assert tf_call(PROGRAMS + "forked_while_writing", str(tmp_path / "run")).check().result == {
+        "code": 0,
+        "steps": [1],
+    }
 
 
 @pytest.mark.parametrize("broken", [False, True])
 def test_a_program_that_ends_while_a_save_is_written(fresh_process, tmp_path, broken):
     """It waits for the write; and where that fails, it does not end as if all were well."""
-    process = fresh_process("""
+    process = fresh_process(
+        """
         import errno, os, sys, time
         import tensorflow as tf
         import ckptkit
@@ -118,7 +143,11 @@ def test_a_program_that_ends_while_a_save_is_written(fresh_process, tmp_path, br
         manager.restore_or_initialize()
         manager.save(1)
         print("the end")
-    """, tmp_path / "run", broken, cwd=tmp_path).check(code=1 if broken else 0)
+    """,
+        tmp_path / "run",
+        broken,
+        cwd=tmp_path,
+    ).check(code=1 if broken else 0)
     assert process.stdout.endswith("the end\n")
     checkpoints = [path.name for path in (tmp_path / "run" / "checkpoints").glob("ckpt-*")]
     if broken:

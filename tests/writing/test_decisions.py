@@ -1,4 +1,6 @@
-"""What is decided from numbers: what can still be saved, what a save costs, how much memory there is, when to save."""
+"""What is decided from numbers: what can still be saved, what a save costs, how much memory there
+is, when to save.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,20 @@ from ckptkit.writing.save_cost import CostMeter
 secs = st.floats(0.0, 100.0)
 
 
-@pytest.mark.parametrize(("left", "write", "writing_for", "expected"), [
-    (None, 5.0, 1.0, "save"), (30.0, None, None, "save"), (30.0, 5.0, None, "save"), (9.0, 5.0, 1.0, "save"), (8.0, 5.0, 1.0, "finish"),
-    (4.0, 5.0, 1.0, "finish"), (3.0, 5.0, 1.0, "keep"), (4.0, 5.0, None, "keep"), (-1.0, 5.0, 2.0, "keep")])
+@pytest.mark.parametrize(
+    ("left", "write", "writing_for", "expected"),
+    [
+        (None, 5.0, 1.0, "save"),
+        (30.0, None, None, "save"),
+        (30.0, 5.0, None, "save"),
+        (9.0, 5.0, 1.0, "save"),
+        (8.0, 5.0, 1.0, "finish"),
+        (4.0, 5.0, 1.0, "finish"),
+        (3.0, 5.0, 1.0, "keep"),
+        (4.0, 5.0, None, "keep"),
+        (-1.0, 5.0, 2.0, "keep"),
+    ],
+)
 def test_an_emergency(left, write, writing_for, expected):
     assert decide(left_secs=left, write_secs=write, writing_for_secs=writing_for).action == expected
 
@@ -29,7 +42,10 @@ def test_an_emergency(left, write, writing_for, expected):
 @given(secs, secs, st.none() | secs)
 def test_more_time_never_means_less_is_saved(left, write, writing_for):
     order = ["keep", "finish", "save"]
-    before, after = (order.index(decide(left_secs=each, write_secs=write, writing_for_secs=writing_for).action) for each in (left, left + 1))
+    before, after = (
+        order.index(decide(left_secs=each, write_secs=write, writing_for_secs=writing_for).action)
+        for each in (left, left + 1)
+    )
     assert after >= before
 
 
@@ -50,8 +66,12 @@ def test_the_cost_of_a_save():
     assert CostMeter().secs is None
     assert measured([(0.1, False)], 0.0) == pytest.approx(0.0)
     assert measured([(0.1, True), (0.1, False)], 0.5) == pytest.approx(0.5)
-    assert measured([(0.15, True), (0.12, True), (0.1, False)], 0.01) == pytest.approx(0.01 + 0.05 + 0.02)
-    assert measured([(60.0, True), (0.1, False)], 0.0) == pytest.approx(0.2), "an evaluation is no cost of a save"
+    assert measured([(0.15, True), (0.12, True), (0.1, False)], 0.01) == pytest.approx(
+        0.01 + 0.05 + 0.02
+    )
+    assert measured([(60.0, True), (0.1, False)], 0.0) == pytest.approx(0.2), (
+        "an evaluation is no cost of a save"
+    )
     assert measured([(0.1, True)], 0.0) is None, "it is still being written"
 
 
@@ -62,14 +82,18 @@ def test_adaptive_keeps_its_bound(cost, bound, step):
     now, saves = 0.0, 0
     for number in range(2000):
         now += step
-        moment = Moment(position=RunPosition(number + 1, 0, number + 1), time_secs=now, save_secs=cost)
+        moment = Moment(
+            position=RunPosition(number + 1, 0, number + 1), time_secs=now, save_secs=cost
+        )
         if policy.due(moment, last):
             saves += 1
             now += cost
             last = Moment(position=moment.position, time_secs=now)
     assert saves * cost <= bound * (now + cost / bound)
     longest = cost / bound + step
-    assert saves >= math.floor((now - saves * cost) / longest) - 1, "and it does not save less often than it may"
+    assert saves >= math.floor((now - saves * cost) / longest) - 1, (
+        "and it does not save less often than it may"
+    )
 
 
 def test_adaptive_within_its_limits():
@@ -77,7 +101,9 @@ def test_adaptive_within_its_limits():
     last = Moment(position=RunPosition(), time_secs=100.0)
 
     def due(after: float, cost: float | None) -> str | None:
-        return policy.due(Moment(position=RunPosition(1, 0, 1), time_secs=100.0 + after, save_secs=cost), last)
+        return policy.due(
+            Moment(position=RunPosition(1, 0, 1), time_secs=100.0 + after, save_secs=cost), last
+        )
 
     assert due(9.9, None) is None
     assert "to measure" in str(due(10.0, None))
@@ -87,8 +113,17 @@ def test_adaptive_within_its_limits():
     assert due(60.0, 99.0), "not less often than every max_secs"
 
 
-@pytest.mark.parametrize("wrong", [{"max_overhead": 0}, {"max_overhead": 1}, {"max_overhead": 2}, {"min_secs": 0}, {"min_secs": 9, "max_secs": 8},
-                                   {"max_secs": math.inf}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_overhead": 0},
+        {"max_overhead": 1},
+        {"max_overhead": 2},
+        {"min_secs": 0},
+        {"min_secs": 9, "max_secs": 8},
+        {"max_secs": math.inf},
+    ],
+)
 def test_adaptive_with_numbers_that_cannot_be_right(wrong):
     with pytest.raises(ckptkit.ConfigError, match="Received"):
         ckptkit.Adaptive(**wrong)

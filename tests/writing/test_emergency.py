@@ -27,11 +27,17 @@ def until(holds: Callable[[], Any], process: Any, secs: float = 60) -> None:
 
 
 def told(run: Path, name: str) -> list[Any]:
-    return [event for event in ckptkit.open_run(run).journal if event.event == name] if is_run(run) else []
+    return (
+        [event for event in ckptkit.open_run(run).journal if event.event == name]
+        if is_run(run)
+        else []
+    )
 
 
 def test_training_that_comes_to_no_safe_point(tf_process, tmp_path):
-    """The state from before the evaluation is committed without the training thread, and the next start goes on from it."""
+    """The state from before the evaluation is committed without the training thread, and the next
+    start goes on from it.
+    """
     run = tmp_path / "run"
     process = tf_process(HERE / "holds.py", run, "sits", cwd=tmp_path)
     until((tmp_path / "sits").exists, process)
@@ -47,9 +53,13 @@ def test_training_that_comes_to_no_safe_point(tf_process, tmp_path):
     assert ckptkit.open_run(run).find("latest").step == 12
 
 
-@pytest.mark.parametrize(("grace_secs", "action"), spread([(3, "finish"), (0.3, "keep"), (60, "save")], 3))
+@pytest.mark.parametrize(
+    ("grace_secs", "action"), spread([(3, "finish"), (0.3, "keep"), (60, "save")], 3)
+)
 def test_a_save_is_being_written(tf_process, tmp_path, grace_secs, action):
-    """Two seconds for each save: the one that is being written is finished where there is time, and another one follows where there is more."""
+    """Two seconds for each save: the one that is being written is finished where there is time, and
+    another one follows where there is more.
+    """
     run = tmp_path / "run"
     process = tf_process(HERE / "slow.py", run, grace_secs, cwd=tmp_path)
     until((tmp_path / "goes on").exists, process)
@@ -60,9 +70,15 @@ def test_a_save_is_being_written(tf_process, tmp_path, grace_secs, action):
     assert decided.action == action, decided.reason
     (preempted,) = told(run, "preempted")
     newest = ckptkit.open_run(run).find("latest").step
-    assert preempted.step == newest  # what was being written is committed all the same, where the machine lives on
+    assert (
+        preempted.step == newest
+    )  # what was being written is committed all the same, where the machine lives on
     assert newest == 100 if action != "save" else newest > 100
-    answer = ended_by(ckptkit.open_run(run).journal)  # of whoever had asked for a checkpoint meanwhile
+    answer = ended_by(
+        ckptkit.open_run(run).journal
+    )  # of whoever had asked for a checkpoint meanwhile
     assert answer is not None
     assert answer.done == (action == "save"), answer.words
-    assert action == "save" or answer.words.endswith("which was not saved; the newest checkpoint is of step 100")
+    assert action == "save" or answer.words.endswith(
+        "which was not saved; the newest checkpoint is of step 100"
+    )

@@ -1,4 +1,6 @@
-"""The place in `fit`: which epochs and evaluations were run, how many calls each took, and how far the present one has come."""
+"""The place in `fit`: which epochs and evaluations were run, how many calls each took, and how far
+the present one has come.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ class EpochPass:
 
     Args:
         calls: calls of the train or test function that brought a batch.
-        ended: whether the data ended it, with one more call that brought none (data of unknown length).
+        ended: whether the data ended it, with one more call that brought none (data of unknown
+            length).
     """
 
     calls: int = 0
@@ -25,7 +28,9 @@ class EpochPass:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> EpochPass:
-        """The pass that a checkpoint describes; what a later version says of it beyond that is left out."""
+        """The pass that a checkpoint describes; what a later version says of it beyond that is left
+        out.
+        """
         return cls(**{name: state[name] for name in cls.__dataclass_fields__ if name in state})
 
 
@@ -40,7 +45,8 @@ class FitPosition:
         now: the epoch that has begun.
         per_call: batches in a call (`steps_per_execution`).
         evaluating: whether the present epoch's training is over and its evaluation begins.
-        drawn_again: why data must be drawn again on a resume, or None where an iterator's state is saved.
+        drawn_again: why data must be drawn again on a resume, or None where an iterator's state is
+            saved.
         evaluation_drawn_again: the same for the evaluation's data.
         logs: of the last call.
         evaluation_logs: of the last call of an evaluation.
@@ -84,21 +90,42 @@ class FitPosition:
         return cls(**known)
 
     def with_per_call(self, per_call: int) -> FitPosition | None:
-        """The same place for another number of batches in a call; None where a call would not end there."""
+        """The same place for another number of batches in a call; None where a call would not end
+        there.
+        """
         if per_call == self.per_call:
             return self
         done = self.now.calls * self.per_call
         if done % per_call:
             return None
-        scaled = [EpochPass(-(-each.calls * self.per_call // per_call), each.ended) for each in self.epochs]
-        return FitPosition(**{**vars(self), "epochs": scaled, "now": EpochPass(done // per_call, self.now.ended), "per_call": per_call})
+        scaled = [
+            EpochPass(-(-each.calls * self.per_call // per_call), each.ended)
+            for each in self.epochs
+        ]
+        return FitPosition(
+            **{
+                **vars(self),
+                "epochs": scaled,
+                "now": EpochPass(done // per_call, self.now.ended),
+                "per_call": per_call,
+            }
+        )
 
 
 def plain_logs(logs: Mapping[str, Any]) -> dict[str, Any]:
-    """What a step has returned, as numbers, and as arrays where a metric has several values (F1 by class); what is neither is left out."""
+    """What a step has returned, as numbers, and as arrays where a metric has several values (F1 by
+    class); what is neither is left out.
+    """
     arrays = {name: np.asarray(value) for name, value in logs.items()}
-    arrays = {name: array.astype(np.float32) if array.dtype.name == "bfloat16" else array for name, array in arrays.items()}
-    return {name: array if array.ndim else float(array) for name, array in arrays.items() if array.dtype.kind in "biuf"}
+    arrays = {
+        name: array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+        for name, array in arrays.items()
+    }
+    return {
+        name: array if array.ndim else float(array)
+        for name, array in arrays.items()
+        if array.dtype.kind in "biuf"
+    }
 
 
 def measured(logs: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,7 +134,9 @@ def measured(logs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def not_finite(logs: Mapping[str, Any]) -> list[str]:
-    """The loss, or where there is none every metric, that has become infinite or no number; in words."""
+    """The loss, or where there is none every metric, that has become infinite or no number; in
+    words.
+    """
     plain = plain_logs(logs)
     judged = {"loss": plain["loss"]} if "loss" in plain else plain
     return [f"{name}={value}" for name, value in judged.items() if not np.isfinite(value).all()]

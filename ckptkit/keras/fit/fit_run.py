@@ -1,8 +1,9 @@
 """One call of `model.fit`: when its state is whole, what it is, and how it goes on.
 
-There is one moment at which a snapshot is taken: on entry to the train function, before step s+1. By then every callback of step s, and
-of an epoch's end, has run, the metrics are complete, and the next epoch's iterator exists. The end of training is the other one. Only a
-request to stop that comes during an evaluation is answered with the state from before that evaluation.
+There is one moment at which a snapshot is taken: on entry to the train function, before step s+1.
+By then every callback of step s, and of an epoch's end, has run, the metrics are complete, and the
+next epoch's iterator exists. The end of training is the other one. Only a request to stop that
+comes during an evaluation is answered with the state from before that evaluation.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ from typing import Any
 import tensorflow as tf
 
 from ckptkit.compat import keras_fit, keras_models
-from ckptkit.data.iterator_state import IteratorLeaf, batches_of, describe, why_not_again, why_not_saved
+from ckptkit.data.iterator_state import (
+    IteratorLeaf,
+    batches_of,
+    describe,
+    why_not_again,
+    why_not_saved,
+)
 from ckptkit.errors import ConfigError
 from ckptkit.export.export_spec import ExportSpec, is_switched_off
 from ckptkit.keras.compile_arguments import configured, say_other_counts
@@ -27,7 +34,12 @@ from ckptkit.keras.fit.replay import Replay
 from ckptkit.keras.fit.saved_position import place_state, read_place
 from ckptkit.keras.fit.train_step_check import examined_step
 from ckptkit.keras.other_callbacks import OtherCallbacks
-from ckptkit.keras.training_phase import check_one_device, check_same_phase, finished_by, note_finished
+from ckptkit.keras.training_phase import (
+    check_one_device,
+    check_same_phase,
+    finished_by,
+    note_finished,
+)
 from ckptkit.log import logger
 from ckptkit.manager import CheckpointManager
 from ckptkit.position import RunPosition
@@ -55,22 +67,39 @@ class FitRun:
         model: the model that is trained.
         callback: the `CheckpointCallback`.
         call: what the `fit` has in hand.
-        params: what Keras tells callbacks: `epochs`, of the whole run, and `steps`, batches of an epoch, or None.
+        params: what Keras tells callbacks: `epochs`, of the whole run, and `steps`, batches of an
+            epoch, or None.
     """
 
-    def __init__(self, given: Any, options: Mapping[str, Any], export: ExportSpec | None, model: Any, callback: Any, call: keras_fit.FitCall,
-                 params: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        given: Any,
+        options: Mapping[str, Any],
+        export: ExportSpec | None,
+        model: Any,
+        callback: Any,
+        call: keras_fit.FitCall,
+        params: Mapping[str, Any],
+    ) -> None:
         self._others = OtherCallbacks(call.callback_list, callback)
         self._model = model
         self._export = export if export is None or not is_switched_off(os.environ) else None
         self._call = call
         self._epochs = params.get("epochs", 1)
         self._steps = params.get("steps")
-        self._manager = given if isinstance(given, CheckpointManager) else CheckpointManager(given, {"model": model}, **options)
+        self._manager = (
+            given
+            if isinstance(given, CheckpointManager)
+            else CheckpointManager(given, {"model": model}, **options)
+        )
         self._attempt: Session
         self._checkpoint: Checkpoint | None = None
         self._loaded: dict[str, Any] = {"callbacks": {}, "files": {}}
-        self._place = FitPosition(first_epoch=call.initial_epoch, random=python_and_numpy(), per_call=model.steps_per_execution)
+        self._place = FitPosition(
+            first_epoch=call.initial_epoch,
+            random=python_and_numpy(),
+            per_call=model.steps_per_execution,
+        )
         self._replay: Replay | None = None
         self._untouched: list[tuple[Leaf, Tensors]] = []
         self._iterator: Any = None
@@ -78,7 +107,8 @@ class FitRun:
         self._original: Any = None
         self._test_original: Any = None
         self._evaluation = EpochPass()
-        self._armed = False  # Keras has told us that a train batch begins: the next call of the train function is ours
+        # Keras has told us that a train batch begins: the next call of the train function is ours
+        self._armed = False
         self._examined = False
         self._begun = False  # the first step of this attempt has been made
         self._batch = 0
@@ -93,16 +123,26 @@ class FitRun:
     # -- state of its own, saved as the entry "fit"
 
     def leaves(self, name: str) -> list[Leaf]:
-        """The place in `fit` with the other callbacks' state, and the state of the iterator that it draws from."""
+        """The place in `fit` with the other callbacks' state, and the state of the iterator that it
+        draws from.
+        """
         leaves: list[Leaf] = [PythonLeaf(f"{name}/state/0", name, self._get_state, self._set_state)]
-        # An iterator that is used up is of no use, and its state would come with the counters of the one that was made after it.
-        used_up = self._place.evaluating and not keras_fit.keeps_iterator(self._call, self._iterator)
+        # An iterator that is used up is of no use, and its state would come with the counters of
+        # the one that was made after it.
+        used_up = self._place.evaluating and not keras_fit.keeps_iterator(
+            self._call, self._iterator
+        )
         if self._iterator is not None and self._place.drawn_again is None and not used_up:
-            leaves.append(IteratorLeaf(f"{name}/{DATA}/0", "the data of fit", self._iterator, self._missing))
+            leaves.append(
+                IteratorLeaf(f"{name}/{DATA}/0", "the data of fit", self._iterator, self._missing)
+            )
         return leaves
 
     def _get_state(self) -> dict[str, Any]:
-        self._place.logs, self._place.evaluation_logs = plain_logs(self._place.logs), plain_logs(self._place.evaluation_logs)
+        self._place.logs, self._place.evaluation_logs = (
+            plain_logs(self._place.logs),
+            plain_logs(self._place.evaluation_logs),
+        )
         return {**place_state(self._place), **self._others.get()}
 
     def _set_state(self, state: dict[str, Any]) -> None:
@@ -116,8 +156,9 @@ class FitRun:
         return self._manager.is_open and self._manager.open_attempt() is vars(self).get("_attempt")
 
     def begin(self) -> None:
-        """Opens the run and finds where it goes on. The state itself is assigned when Keras' loops have come to that place: by then the
-        other callbacks have done what they do at the beginning of training and of the epoch, which it overwrites.
+        """Opens the run and finds where it goes on. The state itself is assigned when Keras' loops
+        have come to that place: by then the other callbacks have done what they do at the beginning
+        of training and of the epoch, which it overwrites.
         """
         check_one_device(self._model)
         self._attempt = self._manager.open_attempt({"model": self._model, "fit": self})
@@ -147,7 +188,9 @@ class FitRun:
                 return
             self._position = self._attempt.goes_on_from(checkpoint)
             if self._attempt.settling.put():
-                self._model.make_train_function(force=True)  # arguments of optimizers are constants in a step that was traced
+                self._model.make_train_function(
+                    force=True
+                )  # arguments of optimizers are constants in a step that was traced
             self._set_out(checkpoint)
         self._wrap_train_function()
         self._attempt.phase = "tracing"
@@ -165,21 +208,27 @@ class FitRun:
         self._place = place
         self._untouched = self._values_of_model()
         self._attempt.spent.on("drawing_again")
-        self._replay = Replay(place, self._traced(self._model.train_function), self._call.epoch_iterator)
+        self._replay = Replay(
+            place, self._traced(self._model.train_function), self._call.epoch_iterator
+        )
         keras_fit.set_initial_epoch(self._model, place.first_epoch)
         self._others.hide()
 
     def _traced(self, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """The step that is thrown away; it builds and traces."""
+
         def traced(iterator: Any) -> Any:
             with self._attempt.spent.during("first_step"):
                 return step(iterator)
+
         return traced
 
     def _is_finished(self, checkpoint: Checkpoint) -> bool:
         """Whether training has come to its end, and no more epochs are asked for now."""
         manifest = checkpoint.manifest
-        return manifest.epoch >= self._epochs or (manifest.final and (manifest.total or 0) >= self._epochs)
+        return manifest.epoch >= self._epochs or (
+            manifest.final and (manifest.total or 0) >= self._epochs
+        )
 
     def _already_finished(self, checkpoint: Checkpoint) -> None:
         self._build(self._call.element_spec)
@@ -190,8 +239,12 @@ class FitRun:
         self._attempt.done = True
         keras_fit.set_initial_epoch(self._model, max(self._epochs, self._position.epoch))
         self._publish_later = checkpoint.manifest.final
-        logger.info("this run has finished: %d epochs are done, nothing is trained. To train on, pass larger epochs (a total, as in Keras); for "
-                    "another run, pass fresh='a label' or name another directory", checkpoint.manifest.epoch)
+        logger.info(
+            "this run has finished: %d epochs are done, nothing is trained. To train on, pass "
+            "larger epochs (a total, as in Keras); for "
+            "another run, pass fresh='a label' or name another directory",
+            checkpoint.manifest.epoch,
+        )
 
     def end(self) -> None:
         """Training is over."""
@@ -212,9 +265,17 @@ class FitRun:
             self._attempt.stopping.serve(leave=self._flush)
             if self._export is not None and (self._final is not None or self._publish_later):
                 with self._attempt.spent.during("exporting"):
-                    publish(self._attempt, self._model, self._export, self._call, trained=self._final is not None)
+                    publish(
+                        self._attempt,
+                        self._model,
+                        self._export,
+                        self._call,
+                        trained=self._final is not None,
+                    )
             self._attempt.stopping.serve(leave=self._flush)
-            note_finished(self._manager.run.layout, self._model)  # and not where it was stopped at its very end: that fit may be called again
+            note_finished(
+                self._manager.run.layout, self._model
+            )  # and not where it was stopped at its very end: that fit may be called again
         except BaseException as caught:
             error = caught
             raise
@@ -227,9 +288,15 @@ class FitRun:
         Args:
             close: whether the event files of the other callbacks are closed.
         """
-        with self._leaving:  # whoever opens the run next waits until it is let go of, where another thread is at that
+        # whoever opens the run next waits until it is let go of, where another thread is at that
+        with self._leaving:
             if self.is_open:
-                self._leave(RuntimeError("fit was left before its end, by an exception outside of the training step"), close=close)
+                self._leave(
+                    RuntimeError(
+                        "fit was left before its end, by an exception outside of the training step"
+                    ),
+                    close=close,
+                )
 
     def _failed(self, error: BaseException) -> None:
         """An exception is on its way out of `fit`."""
@@ -266,8 +333,15 @@ class FitRun:
         """An epoch begins at its first batch."""
         if self._replay is not None:
             self._replay.epoch_began(epoch)
-            kept = keras_fit.keeps_iterator(self._call, self._replay.iterator)  # it may have read ahead, by more or less than it did then
-            if epoch == self._place.epoch and self._place.drawn_again is not None and self._place.random_of_epoch is not None and not kept:
+            kept = keras_fit.keeps_iterator(
+                self._call, self._replay.iterator
+            )  # it may have read ahead, by more or less than it did then
+            if (
+                epoch == self._place.epoch
+                and self._place.drawn_again is not None
+                and self._place.random_of_epoch is not None
+                and not kept
+            ):
                 set_python_and_numpy(self._place.random_of_epoch)
         else:
             self._place.random_of_epoch = python_and_numpy()
@@ -283,12 +357,19 @@ class FitRun:
             self._examined = False
 
     def evaluation_began(self) -> None:
-        """An epoch's evaluation begins; the state of before it is what a request to stop inside it will save."""
-        self._test_original, self._model.test_function = self._model.test_function, self._test_function
+        """An epoch's evaluation begins; the state of before it is what a request to stop inside it
+        will save.
+        """
+        self._test_original, self._model.test_function = (
+            self._model.test_function,
+            self._test_function,
+        )
         if self._replay is not None:
             if not self._begun:
                 made = keras_fit.evaluation_iterator()
-                self._replay.evaluation_began(made if made is not self._call.epoch_iterator else None)
+                self._replay.evaluation_began(
+                    made if made is not self._call.epoch_iterator else None
+                )
                 return
             self._go_on(lambda callback: callback.on_test_begin({}))
         self._attempt.phase = "evaluating"
@@ -316,15 +397,23 @@ class FitRun:
         self._attempt.spent.on("training")
 
     def epoch_ended(self, epoch: int, logs: Mapping[str, Any]) -> None:
-        """An epoch is complete; where it was the last, so is training, before Keras replaces weights by averages or by the best ones."""
+        """An epoch is complete; where it was the last, so is training, before Keras replaces
+        weights by averages or by the best ones.
+        """
         if self._replay is not None and self._begun:
-            self._attempt.inexact(f"the run was stopped in the evaluation of epoch {epoch}, and there is no evaluation now")
+            self._attempt.inexact(
+                f"the run was stopped in the evaluation of epoch {epoch}, and there is no "
+                "evaluation now"
+            )
             self._go_on(lambda callback: None)
             self._others.tell(lambda callback: callback.on_epoch_end(epoch, dict(logs)))
         if self._replay is not None:
             if epoch >= self._place.epoch:
-                raise ConfigError(f"The data of an epoch now ends before batch {self._checkpoint_batch}, which this run had done in epoch {epoch}. "
-                                  f"Put the data back, or name another directory for a run on other data.")
+                raise ConfigError(
+                    f"The data of an epoch now ends before batch {self._checkpoint_batch}, which "
+                    f"this run had done in epoch {epoch}. "
+                    f"Put the data back, or name another directory for a run on other data."
+                )
             return
         for each in self._others.left_out():
             self._attempt.inexact(each)
@@ -332,7 +421,9 @@ class FitRun:
         self._place.now = EpochPass()
         self._position = RunPosition(self._position.step, epoch + 1, 0)
         self._attempt.at(self._position, measured(logs))
-        self._diverged = divergence({**self._place.logs, **logs}) if self._model.stop_training else None
+        self._diverged = (
+            divergence({**self._place.logs, **logs}) if self._model.stop_training else None
+        )
         if self._diverged is not None:
             self._attempt.abandon()
         elif self._model.stop_training or epoch + 1 >= self._epochs:
@@ -344,7 +435,8 @@ class FitRun:
 
     def _train_function(self, iterator: Any) -> Any:
         if not self._armed:
-            # An exception ended our fit, and this is a call of another one: it is not ours to count.
+            # An exception ended our fit, and this is a call of another one: it is not ours to
+            # count.
             original = self._original
             self.abandon(close=False)  # the other callbacks may be that one's
             return original(iterator)
@@ -366,7 +458,9 @@ class FitRun:
             raise
         per_call = self._place.per_call
         done = min(per_call, self._steps - self._batch) if self._steps else per_call
-        self._position = RunPosition(self._position.step + done, self._position.epoch, self._batch + done)
+        self._position = RunPosition(
+            self._position.step + done, self._position.epoch, self._batch + done
+        )
         self._place.now.calls += 1
         self._place.logs = dict(logs)
         self._attempt.at(self._position, measured(logs))
@@ -388,7 +482,9 @@ class FitRun:
                 keras_fit.skip_evaluation(self._model)
             else:
                 self._replay.evaluation_call(iterator)
-            return dict(self._place.evaluation_logs)  # a model's own `evaluate` may look for what it knows in them
+            return dict(
+                self._place.evaluation_logs
+            )  # a model's own `evaluate` may look for what it knows in them
         if not self._place.evaluations and not self._evaluation.calls:
             self._place.evaluation_drawn_again = why_not_saved(iterator)
         try:
@@ -407,7 +503,10 @@ class FitRun:
         """A new run begins."""
         self._others.begin()
         self._place.drawn_again = why_not_saved(iterator)
-        self._place.pipeline, self._place.batches = describe(iterator), batches_of(iterator, self._steps)
+        self._place.pipeline, self._place.batches = (
+            describe(iterator),
+            batches_of(iterator, self._steps),
+        )
         self._begin_training()
         self._attempt.phase = "tracing"
         self._attempt.stopping.serve(leave=self._flush)
@@ -419,9 +518,14 @@ class FitRun:
         if unrepeatable is not None:
             self._attempt.inexact(unrepeatable)
         if self._place.drawn_again is not None:
-            logger.info("the position in this data cannot be saved (%s): after an interruption the batches that were done are drawn again, without "
-                        "training, which takes as long as reading them. A pipeline of tf.data without generators and random map functions, or "
-                        "ckptkit.data.shuffled, goes on at once", self._place.drawn_again)
+            logger.info(
+                "the position in this data cannot be saved (%s): after an interruption the "
+                "batches that were done are drawn again, without "
+                "training, which takes as long as reading them. A pipeline of tf.data without "
+                "generators and random map functions, or "
+                "ckptkit.data.shuffled, goes on at once",
+                self._place.drawn_again,
+            )
 
     # -- on the way to the place where the run was
 
@@ -451,17 +555,25 @@ class FitRun:
         with self._attempt.reading(self._checkpoint):
             self._position = self._attempt.restore(self._checkpoint)
         if not self._place.now.calls:
-            self._model.reset_metrics()  # a final state was taken at the end of its epoch, before Keras did this
+            # a final state was taken at the end of its epoch, before Keras did this
+            self._model.reset_metrics()
         self._begin_training()
 
     def _go_on(self, tell: Callable[[Any], None]) -> None:
-        """The place is reached: the other callbacks hear of the present event, get their state back, and hear of all that follows.
+        """The place is reached: the other callbacks hear of the present event, get their state
+        back, and hear of all that follows.
 
-        They had heard of that event when the state was taken, so what they do to the model now is in it already, and is undone.
+        They had heard of that event when the state was taken, so what they do to the model now is
+        in it already, and is undone.
         """
         restored = self._values_of_model()
         made = [*self._place.epochs, self._place.now]
-        lost = self._others.go_on(self._loaded, tell, sum(each.calls for each in made), sum(each.calls for each in self._place.evaluations))
+        lost = self._others.go_on(
+            self._loaded,
+            tell,
+            sum(each.calls for each in made),
+            sum(each.calls for each in self._place.evaluations),
+        )
         _give(restored)
         self._replay = None
         self._untouched = []
@@ -476,7 +588,9 @@ class FitRun:
             return
         try:
             keras_models.build_from_spec(self._model, element_spec)
-        except RuntimeError:  # a train step of the user's own that makes its variables itself: a step does, and all of it is overwritten
+        # a train step of the user's own that makes its variables itself: a step does, and all of it
+        # is overwritten
+        except RuntimeError:
             self._model.train_function(keras_fit.new_iterator(self._call))
 
 

@@ -1,10 +1,11 @@
 """Going to the place where a run was, through `fit`'s own loops.
 
-Keras' loops run from the first epoch on, with a train and a test function that train nothing; other callbacks do not see it. So Keras makes
-the same iterators in the same order, its own counts are right, and every shuffle stands where it stood: one batch is drawn from each new
-iterator, which is what advances the counters of shuffles. Calls for which nothing has to be drawn are left out of the loops. The very
-first call is a real step, thrown away: it builds and traces everything exactly as it was built, and all of it is overwritten when the
-place is reached.
+Keras' loops run from the first epoch on, with a train and a test function that train nothing; other
+callbacks do not see it. So Keras makes the same iterators in the same order, its own counts are
+right, and every shuffle stands where it stood: one batch is drawn from each new iterator, which is
+what advances the counters of shuffles. Calls for which nothing has to be drawn are left out of the
+loops. The very first call is a real step, thrown away: it builds and traces everything exactly as
+it was built, and all of it is overwritten when the place is reached.
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ class Replay:
         self._drawn = 0  # and those that were drawn again
         self._cached = False
         self._repeats = False
-        self._progress = DrawProgress(place.per_call * (sum(each.calls for each in place.epochs) + place.now.calls), time.monotonic)
+        self._progress = DrawProgress(
+            place.per_call * (sum(each.calls for each in place.epochs) + place.now.calls),
+            time.monotonic,
+        )
 
     def epoch_began(self, epoch: int) -> None:
         """Keras has begun an epoch."""
@@ -61,18 +65,29 @@ class Replay:
 
     def arrives(self) -> bool:
         """Whether the call that Keras is making is the first that has not been made."""
-        return self._epoch == self._place.epoch and self._calls == self._place.now.calls and not self._place.evaluating
+        return (
+            self._epoch == self._place.epoch
+            and self._calls == self._place.now.calls
+            and not self._place.evaluating
+        )
 
     def arrives_at_evaluation(self) -> bool:
-        """Whether the call that was just made was the last one of training before the evaluation in which the run was stopped."""
-        return self._epoch == self._place.epoch and self._calls == self._place.now.calls and self._place.evaluating
+        """Whether the call that was just made was the last one of training before the evaluation in
+        which the run was stopped.
+        """
+        return (
+            self._epoch == self._place.epoch
+            and self._calls == self._place.now.calls
+            and self._place.evaluating
+        )
 
     def missing(self, iterator: Any) -> int:
         """Batches that the run has drawn from this iterator, and that were not drawn again."""
         return self._made - self._drawn if iterator is self.iterator else 0
 
     def call(self, iterator: Any) -> None:
-        """Stands for a call of the train function that was made before, and for those after it that are left out.
+        """Stands for a call of the train function that was made before, and for those after it that
+        are left out.
 
         Raises:
             StopIteration: where the data had ended there.
@@ -86,7 +101,10 @@ class Replay:
         if not self._stepped:
             self._stepped = True
             if self._place.drawn_again is None:
-                self._cached, self._repeats = keeps_a_cache(iterator), repeats_within(iterator, endless=False)
+                self._cached, self._repeats = (
+                    keeps_a_cache(iterator),
+                    repeats_within(iterator, endless=False),
+                )
             with unseen():
                 self._step(iterator)
             self._drawn += self._place.per_call
@@ -102,12 +120,16 @@ class Replay:
 
     @property
     def _draws_all(self) -> bool:
-        """Whether every batch has to be drawn again: where no state was saved, where the first epoch fills a cache, and where an epoch
-        draws several orders. The place itself is gone to by the saved state, where there is one.
+        """Whether every batch has to be drawn again: where no state was saved, where the first
+        epoch fills a cache, and where an epoch draws several orders. The place itself is gone to by
+        the saved state, where there is one.
         """
         past = self._epoch < self._place.epoch or self._place.evaluating
-        return (self._place.drawn_again is not None or (self._cached and self._epoch == self._place.first_epoch)
-                or (self._repeats and past))
+        return (
+            self._place.drawn_again is not None
+            or (self._cached and self._epoch == self._place.first_epoch)
+            or (self._repeats and past)
+        )
 
     def evaluation_began(self, epoch_iterator: Any) -> None:
         """Keras has begun an evaluation that was made before.
@@ -134,14 +156,21 @@ class Replay:
         if pipeline != then.pipeline:
             found.append(f"the data's pipeline has changed, from {then.pipeline} to {pipeline}")
         if then.batches is not None and batches != then.batches:
-            found.append(f"an epoch had {then.batches} batches and has {'a number that is not known' if batches is None else batches} now")
+            found.append(
+                f"an epoch had {then.batches} batches and has "
+                f"{'a number that is not known' if batches is None else batches} now"
+            )
         if self._evaluation + 1 != len(then.evaluations):
-            found.append(f"{len(then.evaluations)} evaluations were made before this place, and now there are {self._evaluation + 1}: "
-                         f"validation_data or validation_freq have changed")
+            found.append(
+                f"{len(then.evaluations)} evaluations were made before this place, and now there "
+                f"are {self._evaluation + 1}: "
+                f"validation_data or validation_freq have changed"
+            )
         return found
 
     def evaluation_call(self, iterator: Any) -> None:
-        """Stands for a call of the test function that was made before, and for those after it that are left out.
+        """Stands for a call of the test function that was made before, and for those after it that
+        are left out.
 
         Raises:
             StopIteration: where the data had ended there.
@@ -149,9 +178,15 @@ class Replay:
         made = self._place.evaluations[self._evaluation]
         first = self._evaluation == 0 and self._evaluation_calls == 0
         if first and self._place.evaluation_drawn_again is None:
-            self._evaluation_cached, self._evaluation_repeats = keeps_a_cache(iterator), repeats_within(iterator, endless=True)
-        draws_all = (self._place.evaluation_drawn_again is not None or self._evaluation_repeats
-                     or (self._evaluation_cached and self._evaluation == 0))
+            self._evaluation_cached, self._evaluation_repeats = (
+                keeps_a_cache(iterator),
+                repeats_within(iterator, endless=True),
+            )
+        draws_all = (
+            self._place.evaluation_drawn_again is not None
+            or self._evaluation_repeats
+            or (self._evaluation_cached and self._evaluation == 0)
+        )
         if self._evaluation_calls >= made.calls:
             if draws_all:
                 draw(iterator, 1)

@@ -8,7 +8,9 @@ from typing import Any
 from ckptkit.compat import tf_random
 
 
-def examined_step(step: Callable[[Any], Any], iterator: Any, *, eager: bool) -> tuple[Any, str | None]:
+def examined_step(
+    step: Callable[[Any], Any], iterator: Any, *, eager: bool
+) -> tuple[Any, str | None]:
     """Makes a step of a train function that was not called before.
 
     Args:
@@ -17,7 +19,8 @@ def examined_step(step: Callable[[Any], Any], iterator: Any, *, eager: bool) -> 
         eager: whether it runs without being traced.
 
     Returns:
-        What the step returns; and why runs with it cannot be exact, or None where nothing speaks against it.
+        What the step returns; and why runs with it cannot be exact, or None where nothing speaks
+        against it.
     """
     if eager:
         with tf_random.EagerOperations() as operations:
@@ -26,5 +29,10 @@ def examined_step(step: Callable[[Any], Any], iterator: Any, *, eager: bool) -> 
     else:
         logs = step(iterator)
         drawn = tf_random.stateful_random_ops(step)
-    return logs, (f"the model or its train step draws from {', '.join(drawn)}, whose state is inside TensorFlow's kernels and cannot be saved. Use "
-                  f"keras.random with a SeedGenerator, tf.random.Generator, or tf.random.stateless_*" if drawn else None)
+    return logs, (
+        f"the model or its train step draws from {', '.join(drawn)}, whose state is inside "
+        "TensorFlow's kernels and cannot be saved. Use "
+        f"keras.random with a SeedGenerator, tf.random.Generator, or tf.random.stateless_*"
+        if drawn
+        else None
+    )

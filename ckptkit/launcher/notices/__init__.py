@@ -36,19 +36,29 @@ def check_kind(kind: str) -> None:
         ConfigError: where there is none.
     """
     if kind not in _KINDS and not (kind.startswith("file:") and len(kind) > len("file:")):
-        raise ConfigError(f"notices is one of {', '.join(_KINDS)}, or file:PATH. Received: {kind!r}.")
+        raise ConfigError(
+            f"notices is one of {', '.join(_KINDS)}, or file:PATH. Received: {kind!r}."
+        )
 
 
-def watch(kind: str, tell: Callable[[Notice], None], stop: threading.Event, *, environ: Mapping[str, str] = os.environ, dmi: Path = DMI,
-          clock: Clock | None = None) -> threading.Thread:
+def watch(
+    kind: str,
+    tell: Callable[[Notice], None],
+    stop: threading.Event,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    dmi: Path = DMI,
+    clock: Clock | None = None,
+) -> threading.Thread:
     """Watches for notices on a thread of its own, which does not keep the process alive.
 
     Args:
-        kind: "gce", "aws", "azure"; "auto" for the one of these that the machine's firmware names, if any; "file:PATH" for a file that
-            appears; or "off".
+        kind: "gce", "aws", "azure"; "auto" for the one of these that the machine's firmware names,
+            if any; "file:PATH" for a file that appears; or "off".
         tell: is called on that thread: once for each notice, and once more where it is cancelled.
         stop: ends the watching. A request that waits at a server is not broken off.
-        environ: for the servers' addresses: `GCE_METADATA_HOST`, `AWS_EC2_METADATA_SERVICE_ENDPOINT`, `AZURE_IMDS_ENDPOINT`.
+        environ: for the servers' addresses: `GCE_METADATA_HOST`,
+            `AWS_EC2_METADATA_SERVICE_ENDPOINT`, `AZURE_IMDS_ENDPOINT`.
         dmi: where the kernel shows what the firmware says.
         clock: for servers that tell no time.
 
@@ -60,12 +70,16 @@ def watch(kind: str, tell: Callable[[Notice], None], stop: threading.Event, *, e
     """
     check_kind(kind)
     source = _source(kind, environ, dmi, clock or SystemClock())
-    thread = threading.Thread(target=_watch, args=(source, tell, stop), name="ckptkit-notices", daemon=True)
+    thread = threading.Thread(
+        target=_watch, args=(source, tell, stop), name="ckptkit-notices", daemon=True
+    )
     thread.start()
     return thread
 
 
-def _watch(source: NoticeSource | None, tell: Callable[[Notice], None], stop: threading.Event) -> None:
+def _watch(
+    source: NoticeSource | None, tell: Callable[[Notice], None], stop: threading.Event
+) -> None:
     if source is not None:
         follow(source, tell, stop)
 
@@ -73,7 +87,10 @@ def _watch(source: NoticeSource | None, tell: Callable[[Notice], None], stop: th
 def _source(kind: str, environ: Mapping[str, str], dmi: Path, clock: Clock) -> NoticeSource | None:
     if kind == "auto":
         kind = cloud_here(dmi) or "off"
-        logger.info("notices: %s", "no cloud is known here" if kind == "off" else f"this machine is of {kind}")
+        logger.info(
+            "notices: %s",
+            "no cloud is known here" if kind == "off" else f"this machine is of {kind}",
+        )
     match kind:
         case "gce":
             return Gce(environ)

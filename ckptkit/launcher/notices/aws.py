@@ -1,7 +1,8 @@
 """Notices of Amazon EC2.
 
-Sources: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html (`spot/instance-action`: two minutes, at
-best effort, to be asked for every 5 seconds), https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html
+Sources: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
+(`spot/instance-action`: two minutes, at best effort, to be asked for every 5 seconds),
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html
 (IMDSv2: a token first; 401 where it does not hold any more),
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/rebalance-recommendations.html.
 """
@@ -14,7 +15,13 @@ from datetime import UTC, datetime
 import msgspec
 
 from ckptkit.clock import Clock
-from ckptkit.launcher.notices.metadata_client import MetadataAnswer, Unavailable, ask, decode, expect
+from ckptkit.launcher.notices.metadata_client import (
+    MetadataAnswer,
+    Unavailable,
+    ask,
+    decode,
+    expect,
+)
 from ckptkit.launcher.notices.notice import Notice, left, printable
 from ckptkit.log import logger
 
@@ -44,14 +51,20 @@ def notice_of(body: bytes, now: float) -> Notice:
         until = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError, OSError):
         until = now + NOTICE_SECS  # that it goes away was said, and only when was not
-    return Notice("aws", left(until, now, NOTICE_SECS), f"EC2 takes this Spot instance back: {printable(action.action)} at {printable(action.time)}")
+    return Notice(
+        "aws",
+        left(until, now, NOTICE_SECS),
+        f"EC2 takes this Spot instance back: {printable(action.action)} at "
+        f"{printable(action.time)}",
+    )
 
 
 class Aws:
     """EC2's instance metadata service, version 2.
 
     Args:
-        environ: `AWS_EC2_METADATA_SERVICE_ENDPOINT` is its URL, as in Amazon's own libraries; by default the link-local address.
+        environ: `AWS_EC2_METADATA_SERVICE_ENDPOINT` is its URL, as in Amazon's own libraries; by
+            default the link-local address.
         clock: for the time where an answer has no `Date`.
         timeout_secs: for an answer.
     """
@@ -59,8 +72,12 @@ class Aws:
     name = "aws"
     pause_secs = 5.0
 
-    def __init__(self, environ: Mapping[str, str], clock: Clock, *, timeout_secs: float = 3.0) -> None:
-        self._root = (environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or "http://169.254.169.254").rstrip("/")
+    def __init__(
+        self, environ: Mapping[str, str], clock: Clock, *, timeout_secs: float = 3.0
+    ) -> None:
+        self._root = (
+            environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or "http://169.254.169.254"
+        ).rstrip("/")
         self._clock = clock
         self._timeout_secs = timeout_secs
         self._token: str | None = None
@@ -74,10 +91,18 @@ class Aws:
         """
         answer = self._get("/latest/meta-data/spot/instance-action")
         if answer.status != 404:
-            return notice_of(expect(answer, "spot/instance-action").body, answer.sent(self._clock.now()))
-        if not self._hinted and self._get("/latest/meta-data/events/recommendations/rebalance").status == 200:
+            return notice_of(
+                expect(answer, "spot/instance-action").body, answer.sent(self._clock.now())
+            )
+        if (
+            not self._hinted
+            and self._get("/latest/meta-data/events/recommendations/rebalance").status == 200
+        ):
             self._hinted = True
-            logger.info("EC2 sees an elevated risk that it will take this Spot instance back; training goes on")
+            logger.info(
+                "EC2 sees an elevated risk that it will take this Spot instance back; training "
+                "goes on"
+            )
         return None
 
     def _get(self, path: str) -> MetadataAnswer:
@@ -86,7 +111,9 @@ class Aws:
             self._token = None  # it has expired, or the service was restarted
             answer = self._try(path)
         if answer.status not in (200, 404):
-            self._token = None  # whatever is wrong, what was taken for a token is not trusted any longer
+            self._token = (
+                None  # whatever is wrong, what was taken for a token is not trusted any longer
+            )
         return answer
 
     def _try(self, path: str) -> MetadataAnswer:
@@ -96,7 +123,13 @@ class Aws:
 
     def _new_token(self) -> str:
         url = self._root + "/latest/api/token"
-        token = expect(ask("PUT", url, {f"{_TOKEN}-ttl-seconds": str(TOKEN_SECS)}, self._timeout_secs), url).body.decode("latin-1").strip()
+        token = (
+            expect(
+                ask("PUT", url, {f"{_TOKEN}-ttl-seconds": str(TOKEN_SECS)}, self._timeout_secs), url
+            )
+            .body.decode("latin-1")
+            .strip()
+        )
         if not token or not token.isascii() or not token.isprintable():
             raise Unavailable(f"{url} gave no token")
         return token

@@ -1,8 +1,8 @@
 """Notices of Microsoft Azure.
 
-Source: https://learn.microsoft.com/azure/virtual-machines/linux/scheduled-events. An event that is cancelled is not in the list any more. An
-event may be acknowledged, which lets it begin at once; that gains nothing here, and would take seconds away from whatever else is on the
-machine.
+Source: https://learn.microsoft.com/azure/virtual-machines/linux/scheduled-events. An event that is
+cancelled is not in the list any more. An event may be acknowledged, which lets it begin at once;
+that gains nothing here, and would take seconds away from whatever else is on the machine.
 """
 
 from __future__ import annotations
@@ -14,7 +14,13 @@ from email.utils import parsedate_to_datetime
 import msgspec
 
 from ckptkit.clock import Clock
-from ckptkit.launcher.notices.metadata_client import MetadataAnswer, Unavailable, ask, decode, expect
+from ckptkit.launcher.notices.metadata_client import (
+    MetadataAnswer,
+    Unavailable,
+    ask,
+    decode,
+    expect,
+)
 from ckptkit.launcher.notices.notice import LEAST_SECS, Notice, left, printable
 
 ENDING = frozenset({"preempt", "terminate", "reboot", "redeploy"})
@@ -24,7 +30,9 @@ AHEAD_SECS = 120.0
 """A redeployment may be announced days before. Training goes on until this much is left."""
 
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")  # https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules
+_NAME = re.compile(
+    r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}"
+)  # https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules
 
 
 class _Event(msgspec.Struct):
@@ -42,7 +50,8 @@ def name_of(body: bytes) -> str:
     """This machine's name.
 
     Raises:
-        Unavailable: where it can be none. It is asked for only once, and with a wrong one no event would be ours.
+        Unavailable: where it can be none. It is asked for only once, and with a wrong one no event
+            would be ours.
     """
     name = body.decode("latin-1").strip()
     if not _NAME.fullmatch(name):
@@ -61,10 +70,27 @@ def notice_of(body: bytes, machine: str, now: float) -> Notice | None:
     Raises:
         Unavailable: where it is no list of events; an event that cannot be read is passed over.
     """
-    ours = [event for event in map(_event, decode(body, _Events).Events) if event is not None and event.EventType.lower() in ENDING
-            and machine.lower() in (name.lower() for name in event.Resources)]
-    soon = sorted((secs, event.EventId, event.EventType) for event in ours if (secs := _left(event, now)) <= AHEAD_SECS)
-    return None if not soon else Notice("azure", soon[0][0], f"Azure: {printable(soon[0][2])} of this machine (event {printable(soon[0][1])})")
+    ours = [
+        event
+        for event in map(_event, decode(body, _Events).Events)
+        if event is not None
+        and event.EventType.lower() in ENDING
+        and machine.lower() in (name.lower() for name in event.Resources)
+    ]
+    soon = sorted(
+        (secs, event.EventId, event.EventType)
+        for event in ours
+        if (secs := _left(event, now)) <= AHEAD_SECS
+    )
+    return (
+        None
+        if not soon
+        else Notice(
+            "azure",
+            soon[0][0],
+            f"Azure: {printable(soon[0][2])} of this machine (event {printable(soon[0][1])})",
+        )
+    )
 
 
 def _event(raw: msgspec.Raw) -> _Event | None:
@@ -89,14 +115,24 @@ class Azure:
         environ: `AZURE_IMDS_ENDPOINT` is its URL; by default the link-local address.
         clock: for the time where an answer has no `Date`.
         timeout_secs: for an answer.
-        first_timeout_secs: for the first list of events: asking for it switches the service on, which may take two minutes.
+        first_timeout_secs: for the first list of events: asking for it switches the service on,
+            which may take two minutes.
     """
 
     name = "azure"
     pause_secs = 1.0
 
-    def __init__(self, environ: Mapping[str, str], clock: Clock, *, timeout_secs: float = 3.0, first_timeout_secs: float = 130.0) -> None:
-        self._root = (environ.get("AZURE_IMDS_ENDPOINT") or "http://169.254.169.254").rstrip("/") + "/metadata"
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        clock: Clock,
+        *,
+        timeout_secs: float = 3.0,
+        first_timeout_secs: float = 130.0,
+    ) -> None:
+        self._root = (environ.get("AZURE_IMDS_ENDPOINT") or "http://169.254.169.254").rstrip(
+            "/"
+        ) + "/metadata"
         self._clock = clock
         self._timeout_secs = timeout_secs
         self._events_timeout_secs = first_timeout_secs
@@ -109,7 +145,9 @@ class Azure:
             Unavailable: where the service gives no answer.
         """
         if not self._machine:
-            answer = self._get("/instance/compute/name?api-version=2021-02-01&format=text", self._timeout_secs)
+            answer = self._get(
+                "/instance/compute/name?api-version=2021-02-01&format=text", self._timeout_secs
+            )
             self._machine = name_of(answer.body)
         answer = self._get("/scheduledevents?api-version=2020-07-01", self._events_timeout_secs)
         notice = notice_of(answer.body, self._machine, answer.sent(self._clock.now()))
@@ -117,4 +155,6 @@ class Azure:
         return notice
 
     def _get(self, path: str, timeout_secs: float) -> MetadataAnswer:
-        return expect(ask("GET", self._root + path, {"Metadata": "true"}, timeout_secs), self._root + path)
+        return expect(
+            ask("GET", self._root + path, {"Metadata": "true"}, timeout_secs), self._root + path
+        )

@@ -1,4 +1,6 @@
-"""Which cloud this machine belongs to, by what its firmware says: nobody is asked who might not be there."""
+"""Which cloud this machine belongs to, by what its firmware says: nobody is asked who might not be
+there.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ DMI = Path("/sys/class/dmi/id")
 _AZURE_TAG = "7783-7084-3265-9085-8269-3286-77"  # tells Azure from any other Hyper-V
 
 
-def cloud_named(sys_vendor: str, product_name: str, bios_version: str, chassis_asset_tag: str) -> str | None:
+def cloud_named(
+    sys_vendor: str, product_name: str, bios_version: str, chassis_asset_tag: str
+) -> str | None:
     """The cloud, by the names in the DMI table; None where it is none of those that are known here.
 
     Example:
@@ -28,10 +32,16 @@ def cloud_named(sys_vendor: str, product_name: str, bios_version: str, chassis_a
 
 def cloud_here(dmi: Path = DMI) -> str | None:
     """The same, of this machine."""
+
     def named(name: str) -> str:
         try:
             return (dmi / name).read_text(errors="replace").strip()
         except OSError:
             return ""
 
-    return cloud_named(named("sys_vendor"), named("product_name"), named("bios_version"), named("chassis_asset_tag"))
+    return cloud_named(
+        named("sys_vendor"),
+        named("product_name"),
+        named("bios_version"),
+        named("chassis_asset_tag"),
+    )

@@ -1,8 +1,10 @@
 """Notices of Google Compute Engine.
 
-Sources: https://cloud.google.com/compute/docs/instances/create-use-spot (`instance/preempted`, 30 s),
-https://cloud.google.com/compute/docs/metadata/getting-live-migration-notice (`instance/maintenance-event`, 60 s; up to an hour with a GPU),
-https://cloud.google.com/compute/docs/metadata/querying-metadata (`wait_for_change`, `last_etag`, `timeout_sec`, and 503).
+Sources: https://cloud.google.com/compute/docs/instances/create-use-spot (`instance/preempted`, 30
+s), https://cloud.google.com/compute/docs/metadata/getting-live-migration-notice
+(`instance/maintenance-event`, 60 s; up to an hour with a GPU),
+https://cloud.google.com/compute/docs/metadata/querying-metadata (`wait_for_change`, `last_etag`,
+`timeout_sec`, and 503).
 """
 
 from __future__ import annotations
@@ -29,16 +31,19 @@ def is_preempted(body: bytes) -> bool:
 
 
 def is_terminated(body: bytes) -> bool:
-    """Whether `instance/maintenance-event` takes the machine away; MIGRATE_ON_HOST_MAINTENANCE only moves it, running."""
+    """Whether `instance/maintenance-event` takes the machine away; MIGRATE_ON_HOST_MAINTENANCE only
+    moves it, running.
+    """
     return body.strip() == b"TERMINATE_ON_HOST_MAINTENANCE"
 
 
 class Gce:
-    """The metadata server of Compute Engine: a request that waits for `preempted` to change, and one for maintenance between two of them.
+    """The metadata server of Compute Engine: a request that waits for `preempted` to change, and
+    one for maintenance between two of them.
 
     Args:
-        environ: `GCE_METADATA_HOST` is the server's `host` or `host:port`, as in Google's own libraries; by default its link-local address,
-            which needs no name server.
+        environ: `GCE_METADATA_HOST` is the server's `host` or `host:port`, as in Google's own
+            libraries; by default its link-local address, which needs no name server.
         wait_secs: how long a request may wait for a change.
         timeout_secs: for an answer, beyond that.
     """
@@ -46,7 +51,9 @@ class Gce:
     name = "gce"
     pause_secs = 0.2  # the server waits for us; this only bounds the requests to one that does not
 
-    def __init__(self, environ: Mapping[str, str], *, wait_secs: float = 10, timeout_secs: float = 3.0) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], *, wait_secs: float = 10, timeout_secs: float = 3.0
+    ) -> None:
         self._root = f"http://{environ.get('GCE_METADATA_HOST') or '169.254.169.254'}/computeMetadata/v1/instance/"
         self._wait_secs = wait_secs
         self._timeout_secs = timeout_secs
@@ -61,7 +68,11 @@ class Gce:
         if self._preempted():
             return Notice(self.name, PREEMPTION_SECS, "Compute Engine preempts this instance")
         if self._terminated():
-            return Notice(self.name, MAINTENANCE_SECS - self._wait_secs, "Compute Engine ends this instance for the maintenance of its host")
+            return Notice(
+                self.name,
+                MAINTENANCE_SECS - self._wait_secs,
+                "Compute Engine ends this instance for the maintenance of its host",
+            )
         return None
 
     def _preempted(self) -> bool:
@@ -79,10 +90,15 @@ class Gce:
 
     def _terminated(self) -> bool:
         answer = self._get("maintenance-event", self._timeout_secs)
-        return answer.status != 404 and is_terminated(expect(answer, "instance/maintenance-event").body)
+        return answer.status != 404 and is_terminated(
+            expect(answer, "instance/maintenance-event").body
+        )
 
     def _get(self, key: str, timeout_secs: float) -> MetadataAnswer:
         answer = ask("GET", self._root + key, {"Metadata-Flavor": "Google"}, timeout_secs)
         if answer.headers.get("metadata-flavor") != "Google":
-            raise Unavailable(f"{self._root} answered {answer.status} without 'Metadata-Flavor: Google': that is not Compute Engine's server")
+            raise Unavailable(
+                f"{self._root} answered {answer.status} without 'Metadata-Flavor: Google': that "
+                "is not Compute Engine's server"
+            )
         return answer

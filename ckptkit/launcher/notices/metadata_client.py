@@ -1,7 +1,7 @@
 """One request to a metadata server: bounded in time and size, through no proxy, following nothing.
 
-A metadata server has a link-local address, where a proxy of the environment (`http_proxy`) must not be asked. `http.client` knows neither
-proxies nor redirects.
+A metadata server has a link-local address, where a proxy of the environment (`http_proxy`) must not
+be asked. `http.client` knows neither proxies nor redirects.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ class MetadataAnswer:
     body: bytes
 
     def sent(self, otherwise: float) -> float:
-        """The server's own time, in seconds since the epoch: what else it says is measured by that clock and not by ours."""
+        """The server's own time, in seconds since the epoch: what else it says is measured by that
+        clock and not by ours.
+        """
         try:
             return parsedate_to_datetime(self.headers["date"]).timestamp()
         except (KeyError, ValueError, TypeError, OverflowError, OSError):
@@ -61,9 +63,15 @@ def ask(method: str, url: str, headers: Mapping[str, str], timeout_secs: float) 
     deadline = time.monotonic() + 2 * timeout_secs
     try:
         parts = urlsplit(url)
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_secs)
+        connection = http.client.HTTPConnection(
+            parts.hostname or "", parts.port, timeout=timeout_secs
+        )
         try:
-            connection.request(method, parts.path + ("?" + parts.query if parts.query else ""), headers=dict(headers))
+            connection.request(
+                method,
+                parts.path + ("?" + parts.query if parts.query else ""),
+                headers=dict(headers),
+            )
             response = connection.getresponse()
             body = b""
             while chunk := response.read1(1 << 16):
@@ -72,7 +80,11 @@ def ask(method: str, url: str, headers: Mapping[str, str], timeout_secs: float) 
                     raise Unavailable(f"an answer of more than {MOST_BYTES} bytes")
                 if time.monotonic() > deadline:
                     raise Unavailable(f"no whole answer in {2 * timeout_secs:g} s")
-            return MetadataAnswer(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
+            return MetadataAnswer(
+                response.status,
+                {name.lower(): value for name, value in response.getheaders()},
+                body,
+            )
         finally:
             connection.close()
     except (OSError, http.client.HTTPException, ValueError) as error:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LEAST_SECS = 5.0
-"""What is assumed where the time that was announced is over and the machine is still here: a save that is cut off costs nothing."""
+"""What is assumed where the time that was announced is over and the machine is still here: a save
+that is cut off costs nothing.
+"""
 
 _LONGEST_TEXT = 200
 
@@ -23,7 +25,8 @@ class Notice:
     Example:
         >>> from ckptkit.launcher.notices.notice import Notice
         >>> Notice("gce", 30, "Compute Engine preempts this instance")
-        Notice(source='gce', grace_secs=30, reason='Compute Engine preempts this instance', cancelled=False)
+        Notice(source='gce', grace_secs=30, reason='Compute Engine preempts this instance',
+        cancelled=False)
     """
 
     source: str
@@ -39,5 +42,7 @@ def left(until: float, now: float, most: float) -> float:
 
 def printable(text: str) -> str:
     """What somebody else wrote, in one short line that does nothing to a terminal."""
-    line = "".join(character if character.isprintable() else " " for character in text[:_LONGEST_TEXT])
+    line = "".join(
+        character if character.isprintable() else " " for character in text[:_LONGEST_TEXT]
+    )
     return " ".join(line.split())

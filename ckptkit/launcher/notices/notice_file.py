@@ -1,4 +1,6 @@
-"""A notice by a file: for batch systems and clouds that are not known here, for drills and for tests."""
+"""A notice by a file: for batch systems and clouds that are not known here, for drills and for
+tests.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +31,17 @@ def notice_of(content: bytes, path: Path) -> Notice:
         grace_secs = math.nan
     if not (math.isfinite(grace_secs) and grace_secs >= 0):
         grace_secs = DEFAULT_SECS
-    return Notice("file", grace_secs, f"{path}: {printable(text)}" if text.strip() else f"{path} is there")
+    return Notice(
+        "file", grace_secs, f"{path}: {printable(text)}" if text.strip() else f"{path} is there"
+    )
 
 
 class File:
     """A file whose presence is the notice. Where it goes away, the notice is cancelled.
 
     Args:
-        path: of the file. Who writes it does so under another name and renames it, so that it is never seen half written.
+        path: of the file. Who writes it does so under another name and renames it, so that it is
+            never seen half written.
     """
 
     name = "file"

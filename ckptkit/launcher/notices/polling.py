@@ -7,14 +7,23 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
-from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception_type, sleep_using_event, stop_when_event_set, wait_random_exponential
+from tenacity import (
+    RetryCallState,
+    RetryError,
+    Retrying,
+    retry_if_exception_type,
+    sleep_using_event,
+    stop_when_event_set,
+    wait_random_exponential,
+)
 
 from ckptkit.launcher.notices.metadata_client import Unavailable
 from ckptkit.launcher.notices.notice import Notice
 from ckptkit.log import logger
 
 LONGEST_PAUSE_SECS = 5.0
-"""Between two tries where there is no answer: a notice of 30 seconds must not fall into the pause."""
+"""Between two tries where there is no answer: a notice of 30 seconds must not fall into the pause.
+"""
 
 
 class NoticeSource(Protocol):
@@ -34,7 +43,9 @@ class NoticeSource(Protocol):
 
 
 def follow(source: NoticeSource, tell: Callable[[Notice], None], stop: threading.Event) -> None:
-    """Looks until `stop` is set; tells each new notice once, and once where it does not hold any more."""
+    """Looks until `stop` is set; tells each new notice once, and once where it does not hold any
+    more.
+    """
     said = _Said(source.name)
     looks = Retrying(
         retry=retry_if_exception_type(Unavailable),
@@ -70,7 +81,11 @@ class _Said:
         if not self._silent:
             self._silent = True
             error = state.outcome.exception() if state.outcome is not None else None
-            logger.warning("no answer about notices from %s (%s): training goes on, and it is asked again", self._name, error)
+            logger.warning(
+                "no answer about notices from %s (%s): training goes on, and it is asked again",
+                self._name,
+                error,
+            )
 
     def answered(self) -> None:
         if self._silent:

@@ -1,6 +1,8 @@
-"""Damage of every kind to every file that a start reads: passed over, refused, or harmless; never another value than one that was saved.
+"""Damage of every kind to every file that a start reads: passed over, refused, or harmless; never
+another value than one that was saved.
 
-Runs in a process with TensorFlow, where `newest_good` is; most cases need no operation of it. What is called harmless is restored.
+Runs in a process with TensorFlow, where `newest_good` is; most cases need no operation of it. What
+is called harmless is restored.
 """
 
 from __future__ import annotations
@@ -31,8 +33,15 @@ STEPS = (1, 2, 3)
 
 def manager_of(root: Path) -> tuple[tf.Variable, ckptkit.CheckpointManager]:
     weight = tf.Variable(tf.zeros([100]))
-    return weight, ckptkit.CheckpointManager(root, {"weight": weight}, keep=ckptkit.KeepLatest(9), background=False, files=Unsynced(), exact="off",
-                                            clock=FakeClock())
+    return weight, ckptkit.CheckpointManager(
+        root,
+        {"weight": weight},
+        keep=ckptkit.KeepLatest(9),
+        background=False,
+        files=Unsynced(),
+        exact="off",
+        clock=FakeClock(),
+    )
 
 
 def values(step: int) -> Any:
@@ -67,26 +76,39 @@ class Case:
 def cases(root: Path, rng: random.Random, flips: int) -> Iterator[Case]:
     """All damages to all files that a start reads; those of the newest checkpoint first."""
     newest, older = "checkpoints/ckpt-3-1", "checkpoints/ckpt-2-1"
-    partners = {f"{newest}/ckpt-3.index": f"{older}/ckpt-2.index", f"{newest}/manifest.json": f"{older}/manifest.json",
-                f"{newest}/ckpt-3.data-00000-of-00001": f"{older}/ckpt-2.data-00000-of-00001",
-                "checkpoints/checkpoint": "lock/000001/owner.json", "journal/attempt-000001.jsonl": "checkpoints/checkpoint",
-                "lock/000001/owner.json": "checkpoints/checkpoint", "lock/000001/alive": "checkpoints/checkpoint"}
+    partners = {
+        f"{newest}/ckpt-3.index": f"{older}/ckpt-2.index",
+        f"{newest}/manifest.json": f"{older}/manifest.json",
+        f"{newest}/ckpt-3.data-00000-of-00001": f"{older}/ckpt-2.data-00000-of-00001",
+        "checkpoints/checkpoint": "lock/000001/owner.json",
+        "journal/attempt-000001.jsonl": "checkpoints/checkpoint",
+        "lock/000001/owner.json": "checkpoints/checkpoint",
+        "lock/000001/alive": "checkpoints/checkpoint",
+    }
     for file, partner in partners.items():
         for what, apply in changes(root / file, root / partner, rng, flips):
             yield Case(file, what, apply)
 
 
-def changes(path: Path, partner: Path, rng: random.Random, flips: int) -> Iterator[tuple[str, Change]]:
+def changes(
+    path: Path, partner: Path, rng: random.Random, flips: int
+) -> Iterator[tuple[str, Change]]:
     size, others = path.stat().st_size, partner.read_bytes()
     yield "missing", Path.unlink
     yield "emptied", lambda each: each.write_bytes(b"")
     for length in sorted(rng.sample(range(1, size), 10)):
-        yield f"cut off at {length}", lambda each, length=length: each.write_bytes(each.read_bytes()[:length])
+        yield (
+            f"cut off at {length}",
+            lambda each, length=length: each.write_bytes(each.read_bytes()[:length]),
+        )
     for place in rng.sample(range(8 * size), min(flips, 8 * size)):
         yield f"bit {place} flipped", lambda each, place=place: flip(each, place)
     yield "another's content", lambda each: each.write_bytes(others)
     yield "a directory", lambda each: (each.unlink(), each.mkdir())
-    yield "a link to itself, elsewhere", lambda each: (each.rename(each.with_name("elsewhere")), each.symlink_to("elsewhere"))
+    yield (
+        "a link to itself, elsewhere",
+        lambda each: (each.rename(each.with_name("elsewhere")), each.symlink_to("elsewhere")),
+    )
     yield "a pipe", lambda each: (each.unlink(), os.mkfifo(each))
     yield "a dangling link", lambda each: (each.unlink(), each.symlink_to("nowhere"))
     yield "longer", lambda each: each.write_bytes(each.read_bytes() + b"\0")
@@ -105,10 +127,12 @@ def matrix(directory: str, seed: int, flips: int, restores: int) -> dict[str, An
         directory: where to work.
         seed: of the places.
         flips: bits for each file.
-        restores: of a file's flipped bits that are harmless about so many are restored; of other damage all.
+        restores: of a file's flipped bits that are harmless about so many are restored; of other
+            damage all.
 
     Returns:
-        By file: how many were tried, detected (passed over), refused (with an error of ours), harmless; and what was wrong.
+        By file: how many were tried, detected (passed over), refused (with an error of ours),
+        harmless; and what was wrong.
     """
     rng, base = random.Random(seed), Path(directory) / "base" / "run"
     make_run(base)
@@ -116,13 +140,18 @@ def matrix(directory: str, seed: int, flips: int, restores: int) -> dict[str, An
     wrong: list[str] = []
     refusals: set[str] = set()
     for case in cases(base, rng, flips):
-        counts = said.setdefault(case.file.removeprefix("checkpoints/"), {"tried": 0, "detected": 0, "refused": 0, "harmless": 0, "restored": 0})
+        counts = said.setdefault(
+            case.file.removeprefix("checkpoints/"),
+            {"tried": 0, "detected": 0, "refused": 0, "harmless": 0, "restored": 0},
+        )
         counts["tried"] += 1
         root = Path(directory) / "work" / "run"
         damaged(base, root, case)
         try:
             outcome = looked_at(root)
-            if outcome == "harmless" and (not case.what.startswith("bit ") or rng.random() < restores / flips):
+            if outcome == "harmless" and (
+                not case.what.startswith("bit ") or rng.random() < restores / flips
+            ):
                 damaged(base, root, case)
                 counts["restored"] += 1
                 check_restore(root, 3)
@@ -159,8 +188,11 @@ def looked_at(root: Path) -> str:
         lock.release()
     assert found is not None
     if found.step == 3:
-        assert before == tree_of(layout.checkpoints / "ckpt-3-1") == tree_of(root.parents[1] / "base" / "run" / "checkpoints" / "ckpt-3-1"), \
-            "a checkpoint that was damaged is taken for good"
+        assert (
+            before
+            == tree_of(layout.checkpoints / "ckpt-3-1")
+            == tree_of(root.parents[1] / "base" / "run" / "checkpoints" / "ckpt-3-1")
+        ), "a checkpoint that was damaged is taken for good"
         return "harmless"
     assert found.step == 2
     assert (layout.quarantine / "ckpt-3-1").is_dir(), "what was passed over is moved, not deleted"
@@ -168,7 +200,10 @@ def looked_at(root: Path) -> str:
 
 
 def tree_of(directory: Path) -> dict[str, bytes | None]:
-    return {path.name: path.read_bytes() if path.is_file() and not path.is_symlink() else None for path in directory.iterdir()}
+    return {
+        path.name: path.read_bytes() if path.is_file() and not path.is_symlink() else None
+        for path in directory.iterdir()
+    }
 
 
 def check_restore(root: Path, step: int) -> None:

@@ -1,4 +1,6 @@
-"""An evaluator beside a training: it reads the newest checkpoint in a loop, as fast as it can, with TensorFlow."""
+"""An evaluator beside a training: it reads the newest checkpoint in a loop, as fast as it can, with
+TensorFlow.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Exports, without a model: versions whose content says which one they are, and what may be left of them. No TensorFlow."""
+"""Exports, without a model: versions whose content says which one they are, and what may be left of
+them. No TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,12 @@ GOES_ON_VERSION = 990
 
 def content(number: int) -> dict[str, bytes]:
     """The files of a version."""
-    names = ("saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001", "assets/words.txt")
+    names = (
+        "saved_model.pb",
+        "variables/variables.index",
+        "variables/variables.data-00000-of-00001",
+        "assets/words.txt",
+    )
     return {name: f"{name} of version {number} ".encode() * 5 for name in names}
 
 
@@ -34,7 +41,9 @@ def export(story: Story, number: int, keep: int | None = 2) -> Path:
     with version_directories.writing(story.files, base, number) as directory:
         write(story.files, directory, number)
         entries = version_directories.sync(story.files, directory)
-        path = version_directories.publish(story.files, directory, replace_files(record(number), entries), number, 0.0)
+        path = version_directories.publish(
+            story.files, directory, replace_files(record(number), entries), number, 0.0
+        )
     version_directories.retain(story.files, base, keep)
     return path
 
@@ -51,19 +60,35 @@ def write(files: FileSystem, directory: Path, number: int) -> None:
 
 
 def record(number: int) -> ExportRecord:
-    return ExportRecord(exported_at=0.0, model="model", source=ExportSource(step=number), signatures={}, default="serve", sample="given", variables="",
-                        check_secs=0.0)
+    return ExportRecord(
+        exported_at=0.0,
+        model="model",
+        source=ExportSource(step=number),
+        signatures={},
+        default="serve",
+        sample="given",
+        variables="",
+        check_secs=0.0,
+    )
 
 
 def replace_files(record: ExportRecord, entries: tuple[object, ...]) -> ExportRecord:
-    return ExportRecord(**{**{name: getattr(record, name) for name in record.__struct_fields__}, "files": entries})
+    return ExportRecord(
+        **{**{name: getattr(record, name) for name in record.__struct_fields__}, "files": entries}
+    )
 
 
 def published(steps: list[Operation]) -> list[tuple[int, int, int]]:
-    """The versions that a trace publishes: number, how many steps make it visible, and how many until it must not be lost any more (0: it may)."""
+    """The versions that a trace publishes: number, how many steps make it visible, and how many
+    until it must not be lost any more (0: it may).
+    """
     found: list[tuple[int, int, int]] = []
     for done, step in enumerate(steps, start=1):
-        if isinstance(step, Rename) and step.path.parent.name == "export" and step.target.name.isdecimal():
+        if (
+            isinstance(step, Rename)
+            and step.path.parent.name == "export"
+            and step.target.name.isdecimal()
+        ):
             found.append((int(step.target.name), done, 0))
         elif isinstance(step, SyncDir) and step.path.name == "export":
             found = [(number, visible, durable or done) for number, visible, durable in found]
@@ -71,7 +96,9 @@ def published(steps: list[Operation]) -> list[tuple[int, int, int]]:
 
 
 def newest(story: Story) -> int:
-    """The number of the newest version that a server would take; every version that it could take is whole."""
+    """The number of the newest version that a server would take; every version that it could take
+    is whole.
+    """
     base = story.layout.export
     numbers = version_directories.numbers(base)
     for number in numbers:
@@ -85,25 +112,39 @@ def check_whole(path: Path, number: int) -> None:
         return
     said = decode_export((path / EXPORT_RECORD).read_bytes(), path)
     assert said.source.step == number
-    assert {entry.name for entry in said.files} == set(content(number)), "a server would see another set of files"
+    assert {entry.name for entry in said.files} == set(content(number)), (
+        "a server would see another set of files"
+    )
     for entry in said.files:
-        assert (path / entry.name).read_bytes() == content(number)[entry.name], f"{entry.name} of version {number} is not whole"
+        assert (path / entry.name).read_bytes() == content(number)[entry.name], (
+            f"{entry.name} of version {number} is not whole"
+        )
         assert replace(file_entry(path / entry.name), name=entry.name) == entry
 
 
 def problem(story: Story, least: int, most: int) -> str | None:
-    """What is wrong with the exports that a crash has left, or None; one more export has to succeed, and to put things in order."""
+    """What is wrong with the exports that a crash has left, or None; one more export has to
+    succeed, and to put things in order.
+    """
     base = story.layout.export
     found = newest(story)
     if not least <= found <= most:
         return f"the newest version is {found}; expected {least} to {most}"
-    foreign = {path.name for path in base.iterdir() if (path / "foreign").exists()} if base.is_dir() else set()
+    foreign = (
+        {path.name for path in base.iterdir() if (path / "foreign").exists()}
+        if base.is_dir()
+        else set()
+    )
     before = version_directories.numbers(base)
     export(story, GOES_ON_VERSION, keep=2)
     ours = [str(number) for number in before if str(number) not in foreign]
     expected = {str(GOES_ON_VERSION), *ours[-1:], *foreign}
     left = {path.name for path in base.iterdir()}
-    return None if left == expected else f"after one more export there are {sorted(left)}; expected {sorted(expected)}"
+    return (
+        None
+        if left == expected
+        else f"after one more export there are {sorted(left)}; expected {sorted(expected)}"
+    )
 
 
 # -- what is interrupted

@@ -1,4 +1,5 @@
-"""A real, small disk that fills up at ever another place of a save. A process of its own: it mounts for itself alone, and imports no TensorFlow.
+"""A real, small disk that fills up at ever another place of a save. A process of its own: it mounts
+for itself alone, and imports no TensorFlow.
 
     python -m tests.campaigns.crash.full_disk DIRECTORY
 
@@ -38,9 +39,16 @@ def main(directory: str) -> None:
         newest = newest_serial(list_checkpoints(story.layout))
         (Path(directory) / "filler").unlink()
         after = story.try_save(10 * serial, serial, KeepLatest(2))
-        said.append({"free": free, "refused": refused and errno.errorcode[refused.errno or 0],
-                     "debris": sorted(name for name in names if name.startswith(".")), "newest": serial - newest,
-                     "after": after and str(after), "at last": serial - newest_serial(list_checkpoints(story.layout))})
+        said.append(
+            {
+                "free": free,
+                "refused": refused and errno.errorcode[refused.errno or 0],
+                "debris": sorted(name for name in names if name.startswith(".")),
+                "newest": serial - newest,
+                "after": after and str(after),
+                "at last": serial - newest_serial(list_checkpoints(story.layout)),
+            }
+        )
     print(json.dumps(said))
 
 

@@ -10,7 +10,11 @@ from ckptkit.tensorboard.repair import RepairStart, repair
 from tests.campaigns.crash.story import Story
 from tests.tensorboard.event_file_lists import name_of, steps_shown, write
 
-_AMONG = (EventWriter(1, "host", 11, 100.0, 200.0), EventWriter(2, "host", 22, 300.0, -math.inf), EventWriter(3, "host", 33, 400.0))
+_AMONG = (
+    EventWriter(1, "host", 11, 100.0, 200.0),
+    EventWriter(2, "host", 22, 300.0, -math.inf),
+    EventWriter(3, "host", 33, 400.0),
+)
 _EXPECTED = {"train": [1, 2], "validation": [10]}
 
 
@@ -22,7 +26,11 @@ def directory(story: Story) -> Path:
 def written(story: Story) -> None:
     """Two attempts, of which the second led nowhere."""
     logs = directory(story)
-    write(logs / "train" / name_of(100, "host", 11), [(110.0, 1), (120.0, 2), (210.0, 3)], torn=b"half a record")
+    write(
+        logs / "train" / name_of(100, "host", 11),
+        [(110.0, 1), (120.0, 2), (210.0, 3)],
+        torn=b"half a record",
+    )
     write(logs / "train" / name_of(300, "host", 22), [(310.0, 3), (320.0, 4)])
     write(logs / "validation" / name_of(100, "host", 11), [(150.0, 10), (250.0, 20)])
 
@@ -33,7 +41,9 @@ def put_in_order(story: Story) -> None:
 
 
 def problem(story: Story) -> str | None:
-    """What is wrong with the files that a crash has left, or None; one more start puts them in order."""
+    """What is wrong with the files that a crash has left, or None; one more start puts them in
+    order.
+    """
     logs = directory(story)
     if not logs.is_dir():
         return None
@@ -47,4 +57,8 @@ def problem(story: Story) -> str | None:
         return f"TensorBoard would show {found}; expected {_EXPECTED}"
     there = sorted(path.name for path in logs.rglob("*") if "cutting" in path.name)
     originals = list(logs.rglob("events.out.before-attempt-3*"))
-    return None if not there and len(originals) == 3 else f"left over are {there}, and {len(originals)} originals; expected 3"
+    return (
+        None
+        if not there and len(originals) == 3
+        else f"left over are {there}, and {len(originals)} originals; expected 3"
+    )

@@ -1,4 +1,6 @@
-"""What a process finds that comes after: is everything whole that is visible, is nothing lost, is nothing left over?"""
+"""What a process finds that comes after: is everything whole that is visible, is nothing lost, is
+nothing left over?
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,16 @@ _OWN = re.compile(r"ckpt-\d+-\d+|checkpoint|\.fence-\d+")
 GOES_ON_SERIAL, GOES_ON_STEP = 99, 990
 
 
-def find_problem(root: Path, least: int, most: int, *, bad: Iterable[str] = (), moved_to: Iterable[str] = (), torn: int = 1,
-                 exports: tuple[int, int] = (0, 0)) -> str | None:
+def find_problem(
+    root: Path,
+    least: int,
+    most: int,
+    *,
+    bad: Iterable[str] = (),
+    moved_to: Iterable[str] = (),
+    torn: int = 1,
+    exports: tuple[int, int] = (0, 0),
+) -> str | None:
     """Looks at what was left of a run, puts it in order, and goes on with it.
 
     Args:
@@ -30,7 +40,8 @@ def find_problem(root: Path, least: int, most: int, *, bad: Iterable[str] = (), 
         bad: names of checkpoints that were damaged before.
         moved_to: see `Scenario`.
         torn: how many lines of journals may be damaged.
-        exports: the newest export that must not be lost, and the newest that there can be; 0 where there may be none.
+        exports: the newest export that must not be lost, and the newest that there can be; 0 where
+            there may be none.
 
     Returns:
         What is wrong, or None.
@@ -50,7 +61,9 @@ def find_problem(root: Path, least: int, most: int, *, bad: Iterable[str] = (), 
     if others := {name for name in names if not _OWN.fullmatch(name)}:
         return f"left over: {others}"
     found = newest_serial(list_checkpoints(layout), bad)
-    elsewhere = max((newest_serial(checkpoints_in(layout.root / where), bad) for where in moved_to), default=0)
+    elsewhere = max(
+        (newest_serial(checkpoints_in(layout.root / where), bad) for where in moved_to), default=0
+    )
     if not least <= max(found, elsewhere) <= most:
         return f"the newest is save {found} ({elsewhere} elsewhere); expected {least} to {most}"
     story.pass_over_damaged()
@@ -75,13 +88,19 @@ def newest_serial(checkpoints: list[Checkpoint], bad: Iterable[str] = ()) -> int
 
 
 def names_after(layout: RunLayout) -> set[str]:
-    return {path.name for path in layout.checkpoints.iterdir() if not path.name.startswith(".fence-")}
+    return {
+        path.name for path in layout.checkpoints.iterdir() if not path.name.startswith(".fence-")
+    }
 
 
 def checkpoints_in(directory: Path) -> list[Checkpoint]:
     if not directory.is_dir():
         return []
-    found = [Checkpoint(name, path) for path in directory.iterdir() if (name := CheckpointName.parse(path.name)) is not None]
+    found = [
+        Checkpoint(name, path)
+        for path in directory.iterdir()
+        if (name := CheckpointName.parse(path.name)) is not None
+    ]
     return sorted(found, key=lambda checkpoint: (checkpoint.attempt, checkpoint.step))
 
 

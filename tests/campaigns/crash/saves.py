@@ -1,6 +1,7 @@
-"""A training that waits for a word, and then saves at every step: what is traced and killed is TensorFlow's own writing.
+"""A training that waits for a word, and then saves at every step: what is traced and killed is
+TensorFlow's own writing.
 
-    saves.py RUN FIRST LAST
+saves.py RUN FIRST LAST
 """
 
 from __future__ import annotations

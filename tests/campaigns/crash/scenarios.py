@@ -1,6 +1,8 @@
-"""What may be interrupted. A new entry of the table is swept by the kill at every step, and by the loss of power after every step.
+"""What may be interrupted. A new entry of the table is swept by the kill at every step, and by the
+loss of power after every step.
 
-An entry needs two functions: `prepare` makes a run that lies on the disk safely, and `act` does in it what is to be interrupted. Both get a `Story`.
+An entry needs two functions: `prepare` makes a run that lies on the disk safely, and `act` does in
+it what is to be interrupted. Both get a `Story`.
 """
 
 from __future__ import annotations
@@ -32,8 +34,8 @@ class Scenario:
     Args:
         prepare: makes the run of before.
         act: is interrupted.
-        moved_to: directories of the run in which a save may be found that is in `checkpoints/` no more. Where there are any, `checkpoints/` may
-            have an older save than that, or none.
+        moved_to: directories of the run in which a save may be found that is in `checkpoints/` no
+            more. Where there are any, `checkpoints/` may have an older save than that, or none.
     """
 
     prepare: Callable[[Story], object]
@@ -116,7 +118,11 @@ def save_again_after_refusal(story: Story) -> None:
 def removal_ends_half_way(story: Story) -> None:
     """What a second save replaced cannot be removed whole; then the second save goes itself."""
     assert isinstance(story.files, Tape)
-    story.files.fail(errno.EIO, at=2, when=lambda step: step.kind == "Unlink" and step.path.parent.name.endswith("-ckpt-30-1"))
+    story.files.fail(
+        errno.EIO,
+        at=2,
+        when=lambda step: step.kind == "Unlink" and step.path.parent.name.endswith("-ckpt-30-1"),
+    )
     replace_newest(story)
     assert story.files.reached == 1
     story.save(50, 5, KeepLatest(1))
@@ -178,6 +184,7 @@ def take_all_but_one(story: Story) -> None:
 
 def with_more(prepare: Callable[[Story], object]) -> Callable[[Story], None]:
     """A run of three saves, and what is beside them."""
+
     def both(story: Story) -> None:
         three_saves(story)
         prepare(story)
@@ -205,9 +212,17 @@ SCENARIOS = {
     "taking over": Scenario(saves_elsewhere, save),
     "taking over from one that shut out another": Scenario(a_late_one, save),
     "the first export": Scenario(three_saves, partial(exports.export, number=30)),
-    "an export that an older one is given up for": Scenario(with_more(exports.two), partial(exports.export, number=30)),
-    "an export beside others' versions": Scenario(with_more(exports.foreign), partial(exports.export, number=30, keep=1)),
-    "an export after crashes": Scenario(with_more(exports.left_overs), partial(exports.export, number=40)),
+    "an export that an older one is given up for": Scenario(
+        with_more(exports.two), partial(exports.export, number=30)
+    ),
+    "an export beside others' versions": Scenario(
+        with_more(exports.foreign), partial(exports.export, number=30, keep=1)
+    ),
+    "an export after crashes": Scenario(
+        with_more(exports.left_overs), partial(exports.export, number=40)
+    ),
     "event files that are put in order": Scenario(with_more(logs.written), begin_and_put_in_order),
-    "the state file alone": Scenario(three_saves, lambda story: story.begin().retain(KeepLatest(99))),
+    "the state file alone": Scenario(
+        three_saves, lambda story: story.begin().retain(KeepLatest(99))
+    ),
 }

@@ -1,6 +1,8 @@
-"""What a training does in a run directory, without a training: saves whose content says which one it is. No TensorFlow.
+"""What a training does in a run directory, without a training: saves whose content says which one
+it is. No TensorFlow.
 
-Each save has a serial number, which stands in its manifest and is its content; so a test can tell which of them is there, and whether it is whole.
+Each save has a serial number, which stands in its manifest and is its content; so a test can tell
+which of them is there, and whether it is whole.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ ALL = KeepLatest(99)
 
 
 class Unsynced(FileSystem):
-    """The real file system, without waiting for the disk: what is killed is a process, and the model of power knows syncs by their steps."""
+    """The real file system, without waiting for the disk: what is killed is a process, and the
+    model of power knows syncs by their steps.
+    """
 
     def do(self, step: Operation) -> None:
         if not isinstance(step, SyncFile | SyncDir):
@@ -50,7 +54,8 @@ class Tape(FaultyFiles, Unsynced):
     """Notes all steps, and lets faults be set.
 
     Attributes:
-        tried: each step, also one that was refused, with the number of those that were done before it.
+        tried: each step, also one that was refused, with the number of those that were done before
+            it.
     """
 
     def __init__(self) -> None:
@@ -80,13 +85,18 @@ class Story:
         """What every attempt begins with; on another machine nobody knows how it ended, if it did."""
         make_checkpoints(self.files, self.layout)
         self.end()
-        self._lock = lock = RunLock(self.files, self.layout, FakeClock(), at_least=next_attempt(self.layout), machine=machine)
+        self._lock = lock = RunLock(
+            self.files,
+            self.layout,
+            FakeClock(),
+            at_least=next_attempt(self.layout),
+            machine=machine,
+        )
         self.owned = FencedFiles(self.files, lock.check)
         self.journal = start_journal(self.owned, self.layout, FakeClock(), lock.number)
         self.journal.record(events.AttemptStarted(host="host", pid=1, program="train.py"))
         put_in_order(self.owned, self.layout, self.journal, lock)
         return self
-
 
     def end(self) -> None:
         """Ends as a process does that is killed: the kernel lets go of what it held."""
@@ -98,26 +108,42 @@ class Story:
         directory = begin_writing(self.owned, self.layout, self.journal.attempt)
         self.write_tensors(directory, step, serial)
         written = commit(self.owned, self.layout, manifest(step, self.journal.attempt, serial))
-        self.journal.record(events.Saved(checkpoint=str(written.name), step=step, epoch=0, batch=step, trigger="test", size_bytes=written.size_bytes,
-                                         snapshot_secs=0.0, write_secs=0.0))
+        self.journal.record(
+            events.Saved(
+                checkpoint=str(written.name),
+                step=step,
+                epoch=0,
+                batch=step,
+                trigger="test",
+                size_bytes=written.size_bytes,
+                snapshot_secs=0.0,
+                write_secs=0.0,
+            )
+        )
         with tidying(self.journal, "apply the keep policy"):
             self.retain(keep)
 
     def try_save(self, step: int, serial: int, keep: KeepPolicy = ALL) -> StorageError | None:
-        """A save after whose failure training goes on, as the writer does it; returns what was refused."""
+        """A save after whose failure training goes on, as the writer does it; returns what was
+        refused.
+        """
         try:
             self.save(step, serial, keep)
         except StorageError as error:
             try:
                 self.owned.remove_tree(self.layout.writing(self.journal.attempt))
-                self.journal.record(events.SaveFailed(step=step, error="StorageError", message=str(error)))
+                self.journal.record(
+                    events.SaveFailed(step=step, error="StorageError", message=str(error))
+                )
             except StorageError:
                 pass
             return error
         return None
 
     def write_tensors(self, directory: Path, step: int, serial: int) -> None:
-        """What TensorFlow does: nothing is synced, a name may be there before its content, and a state file is left."""
+        """What TensorFlow does: nothing is synced, a name may be there before its content, and a
+        state file is left.
+        """
         with storage_errors("write", directory):
             for name, data in content(step, serial).items():
                 self.files.do(CreateFile(directory / f"{name}.tempstate"))
@@ -128,7 +154,11 @@ class Story:
 
     def retain(self, keep: KeepPolicy) -> None:
         retain(self.owned, self.layout, self.journal, keep)
-        write_state_file(self.owned, self.layout, [checkpoint.name for checkpoint in list_checkpoints(self.layout)])
+        write_state_file(
+            self.owned,
+            self.layout,
+            [checkpoint.name for checkpoint in list_checkpoints(self.layout)],
+        )
 
     def pass_over_damaged(self) -> Checkpoint | None:
         """As `newest_good` does, which stands above TensorFlow's land."""
@@ -137,7 +167,11 @@ class Story:
                 verify(checkpoint)
             except CorruptCheckpointError as error:
                 moved = set_aside(self.files, checkpoint.path, self.layout.quarantine)
-                self.journal.record(events.PassedOver(checkpoint=str(checkpoint.name), reason=str(error), moved_to=moved.name))
+                self.journal.record(
+                    events.PassedOver(
+                        checkpoint=str(checkpoint.name), reason=str(error), moved_to=moved.name
+                    )
+                )
             else:
                 return checkpoint
         return None
@@ -145,12 +179,24 @@ class Story:
 
 def content(step: int, serial: int) -> dict[str, bytes]:
     """The files of a save."""
-    return {f"ckpt-{step}.data-00000-of-00001": f"data of save {serial} ".encode() * 5, f"ckpt-{step}.index": f"index of save {serial} ".encode() * 5}
+    return {
+        f"ckpt-{step}.data-00000-of-00001": f"data of save {serial} ".encode() * 5,
+        f"ckpt-{step}.index": f"index of save {serial} ".encode() * 5,
+    }
 
 
 def manifest(step: int, attempt: int, serial: int) -> Manifest:
-    return Manifest(step=step, epoch=0, batch=step, attempt=attempt, saved_at=0.0, trigger="test", tensors=(), metrics={"serial": serial},
-                    states=(StateEntry(name="model", class_name="Model"),))
+    return Manifest(
+        step=step,
+        epoch=0,
+        batch=step,
+        attempt=attempt,
+        saved_at=0.0,
+        trigger="test",
+        tensors=(),
+        metrics={"serial": serial},
+        states=(StateEntry(name="model", class_name="Model"),),
+    )
 
 
 def serial_of(checkpoint: Checkpoint) -> int:
@@ -158,14 +204,18 @@ def serial_of(checkpoint: Checkpoint) -> int:
     verify(checkpoint)
     serial = int(checkpoint.metrics["serial"])
     for name, data in content(checkpoint.step, serial).items():
-        assert (checkpoint.path / name).read_bytes() == data, f"{checkpoint.name} holds another content than that of save {serial}"
+        assert (checkpoint.path / name).read_bytes() == data, (
+            f"{checkpoint.name} holds another content than that of save {serial}"
+        )
     return serial
 
 
 def committed(steps: list[Operation]) -> list[tuple[int, int, int]]:
-    """The saves that a trace commits: serial number, how many steps make it visible, and how many until it must not be lost any more (0: it may).
+    """The saves that a trace commits: serial number, how many steps make it visible, and how many
+    until it must not be lost any more (0: it may).
 
-    That is the sync of `checkpoints/`, or the line in the journal that tells of the save, whichever comes first.
+    That is the sync of `checkpoints/`, or the line in the journal that tells of the save, whichever
+    comes first.
     """
     serials: dict[Path, int] = {}
     found: list[tuple[int, int, int]] = []
@@ -174,6 +224,8 @@ def committed(steps: list[Operation]) -> list[tuple[int, int, int]]:
             serials[step.path.parent] = int(decode(step.data, step.path).metrics["serial"])
         elif isinstance(step, Rename) and step.path.name.startswith(".writing-"):
             found.append((serials.get(step.path, 0), number, 0))
-        elif (isinstance(step, SyncDir) and step.path.name == "checkpoints") or (isinstance(step, Append) and b'"event":"saved"' in step.data):
+        elif (isinstance(step, SyncDir) and step.path.name == "checkpoints") or (
+            isinstance(step, Append) and b'"event":"saved"' in step.data
+        ):
             found = [(serial, visible, durable or number) for serial, visible, durable in found]
     return found

@@ -1,4 +1,5 @@
-"""The campaigns: kills at every step, and losses of power after every step. Run as a process of its own, so that a fork is cheap and has no threads.
+"""The campaigns: kills at every step, and losses of power after every step. Run as a process of its
+own, so that a fork is cheap and has no threads.
 
     python -m tests.campaigns.crash.sweep kill|power|recovery|renames SCENARIO DIRECTORY [SEEDS]
 
@@ -46,7 +47,11 @@ class Lab:
         self.before = directory / "before"
         self.before.mkdir(parents=True)
         scenario.prepare(Story(self.before, Unsynced()))
-        self.bad = {str(checkpoint.name) for checkpoint in list_checkpoints(Story(self.before, Unsynced()).layout) if not _is_good(checkpoint)}
+        self.bad = {
+            str(checkpoint.name)
+            for checkpoint in list_checkpoints(Story(self.before, Unsynced()).layout)
+            if not _is_good(checkpoint)
+        }
         root = self.copy()
         layout = Story(root, Unsynced()).layout
         clean_up(Unsynced(), layout)
@@ -58,7 +63,9 @@ class Lab:
         self.seen: set[object] = set()
 
     def copy(self) -> Path:
-        """The run of before, once more, in the place where it is always copied to: so steps are the same ones."""
+        """The run of before, once more, in the place where it is always copied to: so steps are the
+        same ones.
+        """
         root = self.directory / "work"
         shutil.rmtree(root, ignore_errors=True)
         shutil.copytree(self.before, root)
@@ -66,15 +73,30 @@ class Lab:
 
     def exports(self, steps: list[Operation], *, durable: bool) -> int:
         """The newest export after so many steps: that is visible, or that must not be lost."""
-        return max([self.least_export, *(number for number, _, kept in exports.published(steps) if kept or not durable)])
+        return max(
+            [
+                self.least_export,
+                *(number for number, _, kept in exports.published(steps) if kept or not durable),
+            ]
+        )
 
-    def problem(self, root: Path, least: int, most: int, torn: int = 1, exports: tuple[int, int] = (0, 0)) -> str | None:
+    def problem(
+        self, root: Path, least: int, most: int, torn: int = 1, exports: tuple[int, int] = (0, 0)
+    ) -> str | None:
         """What is wrong there, or None; of two that are the same the second is not looked at."""
         key = (least, most, exports, tuple(PowerLoss(root).left(all_lost).items()))
         if key in self.seen:
             return None
         self.seen.add(key)
-        return problem_of(root, least, most, bad=self.bad, moved_to=self.scenario.moved_to, torn=torn, exports=exports)
+        return problem_of(
+            root,
+            least,
+            most,
+            bad=self.bad,
+            moved_to=self.scenario.moved_to,
+            torn=torn,
+            exports=exports,
+        )
 
 
 def _is_good(checkpoint: Any) -> bool:
@@ -99,13 +121,24 @@ def kill(lab: Lab) -> dict[str, Any]:
             root, where = lab.copy(), f"{way} step {number} ({step})"
             _die(lab, root, number, options, where)
             points += 1
-            # A rename is seen at once, synced or not: what the dead process made visible is what has to be there.
+            # A rename is seen at once, synced or not: what the dead process made visible is what
+            # has to be there.
             done = done_before + (way == "after")
-            newest = max([lab.least, *(serial for serial, visible, _ in committed(lab.steps[:done]) if visible)])
+            newest = max(
+                [
+                    lab.least,
+                    *(serial for serial, visible, _ in committed(lab.steps[:done]) if visible),
+                ]
+            )
             export = lab.exports(lab.steps[:done], durable=False)
             if (problem := lab.problem(root, newest, newest, exports=(export, export))) is not None:
                 problems.append(f"killed {where}: {problem}")
-    return {"steps": len(lab.tried), "points": points, "different": len(lab.seen), "problems": problems}
+    return {
+        "steps": len(lab.tried),
+        "points": points,
+        "different": len(lab.seen),
+        "problems": problems,
+    }
 
 
 def _die(lab: Lab, root: Path, number: int, options: dict[str, Any], where: str) -> None:
@@ -130,8 +163,12 @@ def power(lab: Lab, seeds: int) -> dict[str, Any]:
     return _lose_power(lab, lab.steps, range(len(lab.steps) + 1), seeds)
 
 
-def recovery(lab: Lab, seeds: int, at: Callable[[Operation], bool] = lambda step: True) -> dict[str, Any]:
-    """Kills a process after each step, lets another one put the run in order and save, and takes the power away after each of its steps."""
+def recovery(
+    lab: Lab, seeds: int, at: Callable[[Operation], bool] = lambda step: True
+) -> dict[str, Any]:
+    """Kills a process after each step, lets another one put the run in order and save, and takes
+    the power away after each of its steps.
+    """
     total: Counter[str] = Counter()
     problems: list[str] = []
     for number in [number for number, step in enumerate(lab.steps, start=1) if at(step)]:
@@ -147,14 +184,23 @@ def recovery(lab: Lab, seeds: int, at: Callable[[Operation], bool] = lambda step
         if lab.exports(lab.steps, durable=False):
             exports.export(story, 980)
         said = _lose_power(lab, tape.steps, range(number, len(tape.steps) + 1), seeds)
-        problems += [f"after a kill after step {number} ({lab.steps[number - 1]}): {problem}" for problem in said.pop("problems")]
+        problems += [
+            f"after a kill after step {number} ({lab.steps[number - 1]}): {problem}"
+            for problem in said.pop("problems")
+        ]
         total.update(said)
     return {**total, "different": len(lab.seen), "problems": problems}
 
 
 def names_a_checkpoint(step: Operation) -> bool:
-    """Whether a step renames `checkpoints/`, or something in it that a reader or a start would look at."""
-    return isinstance(step, Rename) and "checkpoints" in (step.path.name, step.path.parent.name) and "tmp" not in step.path.name
+    """Whether a step renames `checkpoints/`, or something in it that a reader or a start would look
+    at.
+    """
+    return (
+        isinstance(step, Rename)
+        and "checkpoints" in (step.path.name, step.path.parent.name)
+        and "tmp" not in step.path.name
+    )
 
 
 class _Gone(BaseException):
@@ -178,16 +224,19 @@ def _lose_power(lab: Lab, steps: list[Operation], moments: range, seeds: int) ->
     shutil.rmtree(work)
     shutil.copytree(lab.before, work)
     disk, problems, tried = PowerLoss(work), [], 0
-    disk.follow(steps[:moments.start])
+    disk.follow(steps[: moments.start])
     for moment in moments:
         if moment > moments.start:
-            disk.follow(steps[moment - 1:moment])
+            disk.follow(steps[moment - 1 : moment])
         saves = committed(steps[:moment])
         least = max([lab.least, *(serial for serial, _, durable in saves if durable)])
         most = max([lab.least, *(serial for serial, visible, _ in saves if visible)])
         for outcome in outcomes(disk, seeds):
             tried += 1
-            export = lab.exports(steps[:moment], durable=True), lab.exports(steps[:moment], durable=False)
+            export = (
+                lab.exports(steps[:moment], durable=True),
+                lab.exports(steps[:moment], durable=False),
+            )
             if (least, most, export, tuple(outcome.items())) in lab.seen:
                 continue
             root = lab.directory / "after"
@@ -196,7 +245,13 @@ def _lose_power(lab: Lab, steps: list[Operation], moments: range, seeds: int) ->
             if (problem := lab.problem(root, least, most, torn=2, exports=export)) is not None:
                 after = f"step {moment} ({steps[moment - 1]})" if moment else "nothing"
                 problems.append(f"power lost after {after}: {problem}; left was {sorted(outcome)}")
-    return {"steps": len(steps), "moments": len(moments), "outcomes": tried, "different": len(lab.seen), "problems": problems}
+    return {
+        "steps": len(steps),
+        "moments": len(moments),
+        "outcomes": tried,
+        "different": len(lab.seen),
+        "problems": problems,
+    }
 
 
 def outcomes(disk: PowerLoss, seeds: int) -> Iterator[dict[str, bytes | None]]:
@@ -212,8 +267,12 @@ def outcomes(disk: PowerLoss, seeds: int) -> Iterator[dict[str, bytes | None]]:
             yield disk.left(random.Random(seed).randrange)
 
 
-def _every(left: Callable[[Callable[[int], int]], dict[str, bytes | None]]) -> Iterator[dict[str, bytes | None]]:
-    """Goes through all decisions, as one counts: each is a digit, and how far a digit goes is known when it is asked for."""
+def _every(
+    left: Callable[[Callable[[int], int]], dict[str, bytes | None]],
+) -> Iterator[dict[str, bytes | None]]:
+    """Goes through all decisions, as one counts: each is a digit, and how far a digit goes is known
+    when it is asked for.
+    """
     digits: list[int] = []
     while True:
         count = _Count(digits)
@@ -233,7 +292,9 @@ class _Count:
         self.given, self.digits, self.limits = digits, list[int](), list[int]()
 
     def decide(self, outcomes: int) -> int:
-        self.digits.append(self.given[len(self.digits)] if len(self.digits) < len(self.given) else 0)
+        self.digits.append(
+            self.given[len(self.digits)] if len(self.digits) < len(self.given) else 0
+        )
         self.limits.append(outcomes)
         return self.digits[-1]
 
@@ -241,10 +302,15 @@ class _Count:
 def main(campaign: str, name: str, directory: str, seeds: str = "20") -> None:
     lab = Lab(SCENARIOS[name], Path(directory))
     campaigns: dict[str, Callable[[], dict[str, Any]]] = {
-        "kill": lambda: kill(lab), "power": lambda: power(lab, int(seeds)), "recovery": lambda: recovery(lab, int(seeds)),
-        "renames": lambda: recovery(lab, int(seeds), names_a_checkpoint)}
+        "kill": lambda: kill(lab),
+        "power": lambda: power(lab, int(seeds)),
+        "recovery": lambda: recovery(lab, int(seeds)),
+        "renames": lambda: recovery(lab, int(seeds), names_a_checkpoint),
+    }
     said = campaigns[campaign]()
-    assert any(isinstance(step, Rename | SyncDir) for step in lab.steps), "a scenario that changes nothing proves nothing"
+    assert any(isinstance(step, Rename | SyncDir) for step in lab.steps), (
+        "a scenario that changes nothing proves nothing"
+    )
     print(json.dumps(said))
 
 

@@ -1,4 +1,6 @@
-"""A real export that is killed at its n-th operation: the old version is served, or the new one whole, and nothing of it stays for long."""
+"""A real export that is killed at its n-th operation: the old version is served, or the new one
+whole, and nothing of it stays for long.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,18 @@ GONE_SECS = 120.0
 """No promise: it imports TensorFlow before it looks whether somebody is still there."""
 
 
-@pytest.mark.parametrize("points", [1, pytest.param(None, marks=[pytest.mark.long, pytest.mark.timeout(3600)])])
+@pytest.mark.parametrize(
+    "points", [1, pytest.param(None, marks=[pytest.mark.long, pytest.mark.timeout(3600)])]
+)
 def test_killed_at_a_step(points, fork_server, tmp_path):
     before = tmp_path / "before"
     fork_server.call(f"{PROGRAM}:export", str(before), 20).check()
     shutil.copytree(before / "20", before / "10")
     shutil.copytree(before, tmp_path / "whole")
     said = fork_server.call(f"{PROGRAM}:export", str(tmp_path / "whole"), 30).check().result
-    assert {path.name for path in (tmp_path / "whole").iterdir()} == {"20", "30"}, "what is killed below removes an older version, too"
+    assert {path.name for path in (tmp_path / "whole").iterdir()} == {"20", "30"}, (
+        "what is killed below removes an older version, too"
+    )
     steps = range(1, said["steps"] + 1)
     chosen = list(steps) if points is None else sorted(random.SystemRandom().sample(steps, points))
     print(f"killed before {chosen} of {said}")
@@ -33,7 +39,9 @@ def test_killed_at_a_step(points, fork_server, tmp_path):
         killed.check(code=-9)
         newest = 30 if number > said["visible"] else 20
         after = fork_server.call(f"{PROGRAM}:look_and_go_on", str(base), 40).check().result
-        assert (after["version"], after["value"]) == (newest, newest), f"killed before step {number}"
+        assert (after["version"], after["value"]) == (newest, newest), (
+            f"killed before step {number}"
+        )
         assert after["left"] == [str(newest), "40"], f"killed before step {number}"
         gone(str(work))
         shutil.rmtree(base)
@@ -42,6 +50,10 @@ def test_killed_at_a_step(points, fork_server, tmp_path):
 def gone(work: str) -> None:
     """Waits until no process is left that was given something in this directory."""
     end = time.monotonic() + GONE_SECS
-    while left := [each for each in psutil.process_iter(["cmdline"]) if any(part.startswith(work) for part in each.info["cmdline"] or [])]:
+    while left := [
+        each
+        for each in psutil.process_iter(["cmdline"])
+        if any(part.startswith(work) for part in each.info["cmdline"] or [])
+    ]:
         assert time.monotonic() < end, f"{left} still run"
         time.sleep(0.05)

@@ -1,5 +1,5 @@
-"""SIGKILL at random moments of a real training: nothing that was committed is lost, nothing bad is restored, and the end is that of a run that
-nobody killed.
+"""SIGKILL at random moments of a real training: nothing that was committed is lost, nothing bad is
+restored, and the end is that of a run that nobody killed.
 """
 
 from __future__ import annotations
@@ -32,10 +32,14 @@ def newest_whole(layout: RunLayout) -> int:
     return found[-1].step if found else 0
 
 
-@pytest.mark.parametrize("kills", [12, pytest.param(300, marks=[pytest.mark.long, pytest.mark.timeout(3600)])])
+@pytest.mark.parametrize(
+    "kills", [12, pytest.param(300, marks=[pytest.mark.long, pytest.mark.timeout(3600)])]
+)
 def test_killed_at_random_moments(kills, fork_server, tmp_path):
     total = kills * STEPS_FOR_A_KILL
-    expected = fork_server.call(PROGRAM, str(tmp_path / "plain"), total, total).check(timeout=1800).result
+    expected = (
+        fork_server.call(PROGRAM, str(tmp_path / "plain"), total, total).check(timeout=1800).result
+    )
     seed = random.SystemRandom().randrange(2**31)
     print(f"seed={seed}")
     rng = random.Random(seed)
@@ -57,23 +61,32 @@ def test_killed_at_random_moments(kills, fork_server, tmp_path):
         if (found := re.search(r"goes on from (\d+)", process.stdout)) is None:
             before_training += 1
         else:
-            assert int(found[1]) == last, f"kill {killed}: restored {found[1]}, and the newest was {last}"
+            assert int(found[1]) == last, (
+                f"kill {killed}: restored {found[1]}, and the newest was {last}"
+            )
         last = newest
     process = fork_server.call(PROGRAM, str(run), total, total).check(timeout=1800)
     assert int(re.search(r"goes on from (\d+)", process.stdout)[1]) >= last
     assert process.result == expected
-    print(f"{killed} kills, {before_training} of them before training began; step {last} of {total} was reached by then")
+    print(
+        f"{killed} kills, {before_training} of them before training began; step {last} of {total} "
+        "was reached by then"
+    )
     assert killed >= kills * 0.9, "the run has to be long enough for its kills"
     assert not (run / "quarantine").exists()
 
 
-def test_an_evaluator_beside_a_training_that_keeps_one_checkpoint_sees_no_error(fork_server, tmp_path):
+def test_an_evaluator_beside_a_training_that_keeps_one_checkpoint_sees_no_error(
+    fork_server, tmp_path
+):
     run = str(tmp_path / "run")
     training = fork_server.call(PROGRAM, run, 10**6, 1, 1)
     while not list_checkpoints(RunLayout(Path(run))):
         assert training.poll() is None, training.output()
         time.sleep(0.01)
-    evaluators = [fork_server.call("tests.campaigns.crash.evaluating:evaluate", run, 5.0) for _ in range(2)]
+    evaluators = [
+        fork_server.call("tests.campaigns.crash.evaluating:evaluate", run, 5.0) for _ in range(2)
+    ]
     for evaluator in evaluators:
         steps = evaluator.check().result
         assert steps == sorted(steps)

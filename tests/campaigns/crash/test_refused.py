@@ -1,4 +1,6 @@
-"""A disk that refuses: at each operation of a save once, or from there on, or because it is full. Nothing is lost, and the next save succeeds."""
+"""A disk that refuses: at each operation of a save once, or from there on, or because it is full.
+Nothing is lost, and the next save succeeds.
+"""
 
 from __future__ import annotations
 
@@ -69,8 +71,12 @@ def test_refused_at_every_operation(tmp_path, number, lasting):
         assert story.try_save(30, 4, KeepLatest(1)) is None, where
         assert newest_serial(list_checkpoints(story.layout)) == 4, where
         view = read_journal(story.layout)
-        assert len(view.damaged) <= (3 if lasting else 0), f"{where}: at most what was refused is damaged"
-        assert [event.step for event in view.events if event.event == "saved"][-1] == 30, "half a line spoils no other one"
+        assert len(view.damaged) <= (3 if lasting else 0), (
+            f"{where}: at most what was refused is damaged"
+        )
+        assert [event.step for event in view.events if event.event == "saved"][-1] == 30, (
+            "half a line spoils no other one"
+        )
         story.end()
         assert problem_of(root, 4, 4, torn=3 if lasting else 0) is None, where
     assert at > 25, "all operations of a save, with what it takes away"
@@ -78,8 +84,14 @@ def test_refused_at_every_operation(tmp_path, number, lasting):
 
 
 def test_a_disk_that_is_full(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "tests.campaigns.crash.full_disk", str(tmp_path / "disk")], cwd=ROOT, check=False, capture_output=True,
-                          text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.campaigns.crash.full_disk", str(tmp_path / "disk")],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     if done.returncode == NOT_PERMITTED:
         pytest.skip(done.stderr)
     assert done.returncode == 0, done.stderr
@@ -98,7 +110,11 @@ def test_a_disk_that_is_full(tmp_path):
 def test_a_torn_line_of_the_journal_that_cannot_be_mended_is_counted(tmp_path):
     tape = Tape()
     story = begun(tmp_path, tape)
-    tape.fail(errno.ENOSPC, when=lambda step: step.kind == "Append" and step.path.suffix == ".jsonl", after_bytes=10)
+    tape.fail(
+        errno.ENOSPC,
+        when=lambda step: step.kind == "Append" and step.path.suffix == ".jsonl",
+        after_bytes=10,
+    )
     tape.fail(errno.ENOSPC, when=lambda step: step.kind == "Truncate")
     assert story.try_save(30, 3) is not None
     assert tape.reached == 2

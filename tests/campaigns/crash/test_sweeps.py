@@ -1,4 +1,6 @@
-"""Killed at every step, and without power after every step: a new process finds a whole newest checkpoint, the old one or the new one."""
+"""Killed at every step, and without power after every step: a new process finds a whole newest
+checkpoint, the old one or the new one.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,25 @@ each_scenario = pytest.mark.parametrize("name", SCENARIOS)
 
 
 def campaign(kind: str, name: str, directory: Path, seeds: int = 0) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else directory) as lab:
-        done = subprocess.run([sys.executable, "-m", "tests.campaigns.crash.sweep", kind, name, f"{lab}/lab", str(seeds)], cwd=ROOT, check=False,
-                              capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    with tempfile.TemporaryDirectory(
+        dir=MEMORY if os.access(MEMORY, os.W_OK) else directory
+    ) as lab:
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "tests.campaigns.crash.sweep",
+                kind,
+                name,
+                f"{lab}/lab",
+                str(seeds),
+            ],
+            cwd=ROOT,
+            check=False,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
     assert done.returncode == 0, done.stderr
     said: dict[str, Any] = json.loads(done.stdout)
     problems = said.pop("problems")
@@ -58,7 +76,9 @@ def test_killed_at_every_step_and_power_lost_in_the_recovery(name, tmp_path):
     campaign("recovery", name, tmp_path, seeds=5)
 
 
-@pytest.mark.parametrize("name", ["a replacement alone", "a save that one is given up for", "a fresh start"])
+@pytest.mark.parametrize(
+    "name", ["a replacement alone", "a save that one is given up for", "a fresh start"]
+)
 def test_killed_after_a_rename_and_power_lost_in_the_recovery(name, tmp_path):
     """The moments that matter: a directory has two names, one on the disk and one in memory."""
     campaign("renames", name, tmp_path, seeds=5)

@@ -1,4 +1,6 @@
-"""A training that was stopped, lost its run to one on another machine, and wakes up: it ends, and nobody sees a trace of what it did."""
+"""A training that was stopped, lost its run to one on another machine, and wakes up: it ends, and
+nobody sees a trace of what it did.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,19 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 def seen_by_readers(layout: RunLayout) -> dict[str, bytes]:
     """Every file of every checkpoint that a reader finds."""
-    return {f"{checkpoint.name}/{path.name}": path.read_bytes() for checkpoint in list_checkpoints(layout) for path in checkpoint.path.iterdir()}
+    return {
+        f"{checkpoint.name}/{path.name}": path.read_bytes()
+        for checkpoint in list_checkpoints(layout)
+        for path in checkpoint.path.iterdir()
+    }
 
 
 def test_a_stopped_training_that_wakes_up_after_its_run_was_taken_over(fork_server, tmp_path):
     unshare = shutil.which("unshare")
-    if unshare is None or subprocess.run([*ELSEWHERE, "true"], capture_output=True, check=False).returncode:
+    if (
+        unshare is None
+        or subprocess.run([*ELSEWHERE, "true"], capture_output=True, check=False).returncode
+    ):
         pytest.skip("another host name needs `unshare --uts`, which is not permitted here")
     layout = RunLayout(tmp_path / "run")
     first = fork_server.call(PROGRAM, str(layout.root), 10**6, 1)
@@ -40,8 +49,14 @@ def test_a_stopped_training_that_wakes_up_after_its_run_was_taken_over(fork_serv
     before = list_checkpoints(layout)[-1].step
     program = f"import json, sys; from tests.campaigns.crash.training import train; print(json.dumps(train({str(layout.root)!r}, {before + 200}, 20)))"
     began = time.monotonic()
-    second = subprocess.run([*ELSEWHERE, sys.executable, "-c", program], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
-                            capture_output=True, text=True)
+    second = subprocess.run(
+        [*ELSEWHERE, sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
     assert second.returncode == 0, second.stderr
     assert "digest" in json.loads(second.stdout.splitlines()[-1])
     assert f"goes on from {before}" in second.stdout

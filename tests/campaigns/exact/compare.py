@@ -17,7 +17,9 @@ def events(directory: Path) -> list[list[Any]]:
 
 
 def keyed(records: list[list[Any]]) -> dict[tuple[Any, ...], Any]:
-    """What was seen, by which batch or epoch it belongs to; the same batch seen twice must be the same both times."""
+    """What was seen, by which batch or epoch it belongs to; the same batch seen twice must be the
+    same both times.
+    """
     found: dict[tuple[Any, ...], Any] = {}
     for kind, *rest in records:
         key, value = (kind, *rest[:-1]), rest[-1]
@@ -28,7 +30,9 @@ def keyed(records: list[list[Any]]) -> dict[tuple[Any, ...], Any]:
 
 
 def codes(death: dict[str, Any]) -> set[int]:
-    """The exit codes of an attempt that dies so; one that dies at a time of the clock may have ended before."""
+    """The exit codes of an attempt that dies so; one that dies at a time of the clock may have
+    ended before.
+    """
     terminated = death.get("signal") == "SIGTERM"
     if "secs" in death:
         return {0, 75, -signal.SIGTERM} if terminated else {0, -signal.SIGKILL}
@@ -55,7 +59,9 @@ class Comparison:
         """What the program ends with when nobody interrupts it, without ckptkit."""
         return self.attempt(self.without, None, **more)
 
-    def interrupted(self, deaths: list[dict[str, Any]], *, may_end: bool = False, **more: Any) -> dict[str, Any]:
+    def interrupted(
+        self, deaths: list[dict[str, Any]], *, may_end: bool = False, **more: Any
+    ) -> dict[str, Any]:
         """What it ends with when each of these attempts dies and a last one does not.
 
         Args:
@@ -68,7 +74,9 @@ class Comparison:
             self.attempt(self.directory, self.run, allowed, die=death, layers_before=number, **more)
         return self.attempt(self.directory, self.run, layers_before=3, place=len(deaths), **more)
 
-    def attempt(self, directory: Path, run: Path | None, allowed: set[int] | None = None, **more: Any) -> dict[str, Any]:
+    def attempt(
+        self, directory: Path, run: Path | None, allowed: set[int] | None = None, **more: Any
+    ) -> dict[str, Any]:
         """One process.
 
         Args:
@@ -79,13 +87,19 @@ class Comparison:
         """
         process = self.begin(directory, run, **more)
         received = process.wait()
-        assert received in (allowed or {0}), f"exit code {received}, expected {allowed or 0}\n{process.stderr}"
+        assert received in (allowed or {0}), (
+            f"exit code {received}, expected {allowed or 0}\n{process.stderr}"
+        )
         return json.loads((directory / "result.json").read_text()) if received == 0 else {}
 
     def begin(self, directory: Path, run: Path | None, **more: Any) -> Any:
         """Starts a process and does not wait for it."""
         directory.mkdir(exist_ok=True)
-        return self._start(PROGRAM, json.dumps({**self._options, **more, "run": str(run) if run else None}), cwd=directory)
+        return self._start(
+            PROGRAM,
+            json.dumps({**self._options, **more, "run": str(run) if run else None}),
+            cwd=directory,
+        )
 
     def check(self, deaths: list[dict[str, Any]], **more: Any) -> None:
         """Asserts that both end alike, and that the other callbacks saw the same."""
@@ -96,6 +110,9 @@ class Comparison:
         """Asserts that two results are the same, and what was seen on the way."""
         seen_plain, seen = keyed(events(self.without)), keyed(events(self.directory))
         different = [key for key in seen_plain if seen.get(key) != seen_plain[key]]
-        assert not different, f"first seen otherwise: {different[0]}: {seen_plain[different[0]]} != {seen.get(different[0])}"
+        assert not different, (
+            f"first seen otherwise: {different[0]}: {seen_plain[different[0]]} != "
+            f"{seen.get(different[0])}"
+        )
         assert seen.keys() == seen_plain.keys()
         assert resumed == plain

@@ -1,4 +1,6 @@
-"""A custom loop over epochs whose passes over data are no plain ones: broken off, several at once, counted in the middle of their body."""
+"""A custom loop over epochs whose passes over data are no plain ones: broken off, several at once,
+counted in the middle of their body.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,23 @@ STEPS_BEFORE_A_BREAK = 4
 
 def main(options: dict[str, Any]) -> None:
     keras.utils.set_random_seed(5)
-    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(8, activation="relu"), keras.layers.Dropout(0.3), keras.layers.Dense(1)])
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(8, activation="relu"),
+            keras.layers.Dropout(0.3),
+            keras.layers.Dense(1),
+        ]
+    )
     optimizer = keras.optimizers.Adam(1e-2)
     first, second = dataset(options["data"]), dataset(options.get("second", options["data"]))
     seen = Path("losses.jsonl").open("a")  # noqa: SIM115 (open until the process ends, however it does)
     done = 0
-    manager = ckptkit.CheckpointManager(options["run"], {"model": model, "optimizer": optimizer}, save=ckptkit.EveryNSteps(options.get("save", 2)))
+    manager = ckptkit.CheckpointManager(
+        options["run"],
+        {"model": model, "optimizer": optimizer},
+        save=ckptkit.EveryNSteps(options.get("save", 2)),
+    )
 
     def train(step: int, *batches: Any) -> None:
         nonlocal done
@@ -78,15 +91,22 @@ def main(options: dict[str, Any]) -> None:
                 yield
             train(manager.position.step + 1, batch)
 
-    bodies = {"broken off": broken_off, "broken off last": broken_off_last, "at once": at_once, "save inside": counted_inside,
-              "safe point": counted_inside}
+    bodies = {
+        "broken off": broken_off,
+        "broken off last": broken_off_last,
+        "at once": at_once,
+        "save inside": counted_inside,
+        "safe point": counted_inside,
+    }
     with manager:
         for _ in manager.epochs(3):
             if options["how"] != "left":
                 bodies[options["how"]]()
             elif next(left_at_the_top(), "went through") is None:
                 break
-        sha = hashlib.sha256(b"".join(np.asarray(v).tobytes() for v in [*model.variables, *optimizer.variables])).hexdigest()
+        sha = hashlib.sha256(
+            b"".join(np.asarray(v).tobytes() for v in [*model.variables, *optimizer.variables])
+        ).hexdigest()
     Path("result.json").write_text(json.dumps({"digest": sha}))
 
 

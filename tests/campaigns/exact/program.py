@@ -1,4 +1,6 @@
-"""A training program of many kinds, which can die at a given moment; what it saw and what it ended with goes into files."""
+"""A training program of many kinds, which can die at a given moment; what it saw and what it ended
+with goes into files.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def arrays() -> tuple[np.ndarray, np.ndarray]:
 
 
 class Rows(keras.utils.PyDataset):
-    """Shuffles itself at each epoch's end with Python's global random state, and adds noise with NumPy's."""
+    """Shuffles itself at each epoch's end with Python's global random state, and adds noise with
+    NumPy's.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -44,8 +48,10 @@ class Rows(keras.utils.PyDataset):
         return ROWS // BATCH
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = self.order[index * BATCH:(index + 1) * BATCH]
-        noise = 0 if self.workers > 1 else np.random.normal(size=(BATCH, FEATURES)).astype("float32")
+        rows = self.order[index * BATCH : (index + 1) * BATCH]
+        noise = (
+            0 if self.workers > 1 else np.random.normal(size=(BATCH, FEATURES)).astype("float32")
+        )
         return self.x[rows] + noise, self.y[rows]
 
     def on_epoch_end(self) -> None:
@@ -80,7 +86,9 @@ def captured_shuffle() -> dict[str, Any]:
 
 
 def same_states(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """The pipeline with an option without which TensorFlow does not save shuffles inside of an interleave."""
+    """The pipeline with an option without which TensorFlow does not save shuffles inside of an
+    interleave.
+    """
     options = tf.data.Options()
     options.experimental_external_state_policy = tf.data.experimental.ExternalStatePolicy.IGNORE
     return dataset.with_options(options)
@@ -94,29 +102,91 @@ def data(kind: str) -> dict[str, Any]:
         "plain": lambda: {"x": known.batch(BATCH)},
         "shuffle_seeded": lambda: {"x": known.shuffle(50, seed=7).batch(BATCH)},
         "shuffle_global_seed": lambda: {"x": known.shuffle(50).batch(BATCH)},
-        "shuffle_same": lambda: {"x": known.shuffle(50, seed=7, reshuffle_each_iteration=False).batch(BATCH)},
-        "two_shuffles": lambda: {"x": known.shuffle(30, seed=7).map(lambda a, b: (a * 1.5, b)).shuffle(20, seed=8).batch(BATCH).prefetch(2)},
-        "cache": lambda: {"x": known.shuffle(30, seed=5).cache().shuffle(50, seed=7).batch(BATCH).prefetch(2)},
-        "repeat_twice": lambda: {"x": known.shuffle(60, seed=7).shuffle(20, seed=3).repeat(2).batch(BATCH)},
-        "unknown_length": lambda: {"x": known.shuffle(50, seed=7).filter(lambda a, b: a[0] > -1.0).batch(BATCH)},
-        "repeat": lambda: {"x": known.shuffle(50, seed=7).repeat().batch(BATCH), "steps_per_epoch": 9},
-        "interleave": lambda: {"x": tf.data.Dataset.range(4).interleave(
-            lambda i: known.shard(4, i), cycle_length=2, num_parallel_calls=2, deterministic=True).shuffle(20, seed=1).batch(BATCH)},
-        "interleave_shuffled": lambda: {"x": same_states(tf.data.Dataset.range(4).interleave(
-            lambda i: known.shard(4, i).shuffle(12, seed=6), cycle_length=2, block_length=3)).batch(BATCH)},
-        "index_shuffled": lambda: {"x": ckptkit.data.shuffled((x, y), BATCH, seed=3), "steps_per_epoch": 11},
-        "random_map": lambda: {"x": known.shuffle(50, seed=7).map(lambda a, b: (a + tf.random.normal((FEATURES,), seed=3), b)).batch(BATCH)},
+        "shuffle_same": lambda: {
+            "x": known.shuffle(50, seed=7, reshuffle_each_iteration=False).batch(BATCH)
+        },
+        "two_shuffles": lambda: {
+            "x": known.shuffle(30, seed=7)
+            .map(lambda a, b: (a * 1.5, b))
+            .shuffle(20, seed=8)
+            .batch(BATCH)
+            .prefetch(2)
+        },
+        "cache": lambda: {
+            "x": known.shuffle(30, seed=5).cache().shuffle(50, seed=7).batch(BATCH).prefetch(2)
+        },
+        "repeat_twice": lambda: {
+            "x": known.shuffle(60, seed=7).shuffle(20, seed=3).repeat(2).batch(BATCH)
+        },
+        "unknown_length": lambda: {
+            "x": known.shuffle(50, seed=7).filter(lambda a, b: a[0] > -1.0).batch(BATCH)
+        },
+        "repeat": lambda: {
+            "x": known.shuffle(50, seed=7).repeat().batch(BATCH),
+            "steps_per_epoch": 9,
+        },
+        "interleave": lambda: {
+            "x": tf.data.Dataset.range(4)
+            .interleave(
+                lambda i: known.shard(4, i),
+                cycle_length=2,
+                num_parallel_calls=2,
+                deterministic=True,
+            )
+            .shuffle(20, seed=1)
+            .batch(BATCH)
+        },
+        "interleave_shuffled": lambda: {
+            "x": same_states(
+                tf.data.Dataset.range(4).interleave(
+                    lambda i: known.shard(4, i).shuffle(12, seed=6), cycle_length=2, block_length=3
+                )
+            ).batch(BATCH)
+        },
+        "index_shuffled": lambda: {
+            "x": ckptkit.data.shuffled((x, y), BATCH, seed=3),
+            "steps_per_epoch": 11,
+        },
+        "random_map": lambda: {
+            "x": known.shuffle(50, seed=7)
+            .map(lambda a, b: (a + tf.random.normal((FEATURES,), seed=3), b))
+            .batch(BATCH)
+        },
         "from_generator": lambda: {"x": from_generator()},
-        "py_function": lambda: {"x": known.shuffle(50, seed=7).map(
-            lambda a, b: (tf.ensure_shape(tf.numpy_function(lambda v: v + np.float32(1), [a], tf.float32), (FEATURES,)), b)).batch(BATCH)},
+        "py_function": lambda: {
+            "x": known.shuffle(50, seed=7)
+            .map(
+                lambda a, b: (
+                    tf.ensure_shape(
+                        tf.numpy_function(lambda v: v + np.float32(1), [a], tf.float32), (FEATURES,)
+                    ),
+                    b,
+                )
+            )
+            .batch(BATCH)
+        },
         "numpy": lambda: {"x": x, "y": y, "batch_size": BATCH},
         "tensors": lambda: {"x": tf.constant(x), "y": tf.constant(y), "batch_size": BATCH},
-        "class_weight": lambda: {"x": x, "y": (y > 0).astype("int32"), "batch_size": BATCH, "class_weight": {0: 1.0, 1: 3.0}},
-        "sample_weight": lambda: {"x": x, "y": y, "batch_size": BATCH, "sample_weight": np.linspace(0, 1, ROWS)},
+        "class_weight": lambda: {
+            "x": x,
+            "y": (y > 0).astype("int32"),
+            "batch_size": BATCH,
+            "class_weight": {0: 1.0, 1: 3.0},
+        },
+        "sample_weight": lambda: {
+            "x": x,
+            "y": y,
+            "batch_size": BATCH,
+            "sample_weight": np.linspace(0, 1, ROWS),
+        },
         "validation_split": lambda: {"x": x, "y": y, "batch_size": BATCH, "validation_split": 0.3},
         "py_dataset": lambda: {"x": Rows()},
         "py_dataset_workers": lambda: {"x": Rows(workers=2)},
-        "concatenate": lambda: {"x": known.shuffle(50, seed=7).concatenate(known.take(24).shuffle(20, seed=8)).batch(BATCH)},
+        "concatenate": lambda: {
+            "x": known.shuffle(50, seed=7)
+            .concatenate(known.take(24).shuffle(20, seed=8))
+            .batch(BATCH)
+        },
         "batch_shuffle": lambda: {"x": x, "y": y, "batch_size": BATCH, "shuffle": "batch"},
         "captured_shuffle": captured_shuffle,
         "generator_own": lambda: {"x": endless(True), "steps_per_epoch": 9},
@@ -126,7 +196,9 @@ def data(kind: str) -> dict[str, Any]:
 
 
 def validation() -> dict[str, Any]:
-    return {"validation_data": tf_rows().shuffle(60, seed=4).take(40).shuffle(9, seed=2).batch(BATCH)}
+    return {
+        "validation_data": tf_rows().shuffle(60, seed=4).take(40).shuffle(9, seed=2).batch(BATCH)
+    }
 
 
 # -- models
@@ -137,7 +209,11 @@ class Blocks(keras.Model):
 
     def __init__(self) -> None:
         super().__init__()
-        self.blocks = [keras.layers.Dense(8, activation="relu"), keras.layers.BatchNormalization(), keras.layers.Dropout(0.3)]
+        self.blocks = [
+            keras.layers.Dense(8, activation="relu"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.3),
+        ]
         self.head = keras.layers.Dense(1)
 
     def call(self, x: Any, training: bool = False) -> Any:
@@ -151,8 +227,16 @@ class Gan(keras.Model):
 
     def __init__(self) -> None:
         super().__init__()
-        self.g = keras.Sequential([keras.layers.Dense(8, activation="relu"), keras.layers.Dense(FEATURES)])
-        self.d = keras.Sequential([keras.layers.Dense(8, activation="relu"), keras.layers.Dropout(0.3), keras.layers.Dense(1)])
+        self.g = keras.Sequential(
+            [keras.layers.Dense(8, activation="relu"), keras.layers.Dense(FEATURES)]
+        )
+        self.d = keras.Sequential(
+            [
+                keras.layers.Dense(8, activation="relu"),
+                keras.layers.Dropout(0.3),
+                keras.layers.Dense(1),
+            ]
+        )
         self.noise = keras.random.SeedGenerator(9)
         self.g_loss = keras.metrics.Mean(name="g_loss")
         self.d_loss = keras.metrics.Mean(name="d_loss")
@@ -172,28 +256,54 @@ class Gan(keras.Model):
         with tf.GradientTape(persistent=True) as tape:
             fake = self.g(keras.random.normal((BATCH, 3), seed=self.noise), training=True)
             on_real, on_fake = self.d(real, training=True), self.d(fake, training=True)
-            d_loss = entropy(tf.ones_like(on_real), on_real) + entropy(tf.zeros_like(on_fake), on_fake)
+            d_loss = entropy(tf.ones_like(on_real), on_real) + entropy(
+                tf.zeros_like(on_fake), on_fake
+            )
             g_loss = entropy(tf.ones_like(on_fake), on_fake)
-        self.d_opt.apply(tape.gradient(d_loss, self.d.trainable_variables), self.d.trainable_variables)
-        self.g_opt.apply(tape.gradient(g_loss, self.g.trainable_variables), self.g.trainable_variables)
+        self.d_opt.apply(
+            tape.gradient(d_loss, self.d.trainable_variables), self.d.trainable_variables
+        )
+        self.g_opt.apply(
+            tape.gradient(g_loss, self.g.trainable_variables), self.g.trainable_variables
+        )
         self.g_loss.update_state(g_loss)
         self.d_loss.update_state(d_loss)
         return {"g_loss": self.g_loss.result(), "d_loss": self.d_loss.result()}
 
 
 def dense(**compile_options: Any) -> keras.Model:
-    model = keras.Sequential([
-        keras.Input((FEATURES,)), keras.layers.GaussianNoise(0.1), keras.layers.Dense(8, activation="relu"), keras.layers.BatchNormalization(),
-        keras.layers.Dropout(0.3), keras.layers.Dense(1)])
-    model.compile(**{"optimizer": keras.optimizers.Adam(1e-2), "loss": "mse", "metrics": ["mae"], **compile_options})
+    model = keras.Sequential(
+        [
+            keras.Input((FEATURES,)),
+            keras.layers.GaussianNoise(0.1),
+            keras.layers.Dense(8, activation="relu"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.3),
+            keras.layers.Dense(1),
+        ]
+    )
+    model.compile(
+        **{
+            "optimizer": keras.optimizers.Adam(1e-2),
+            "loss": "mse",
+            "metrics": ["mae"],
+            **compile_options,
+        }
+    )
     return model
 
 
 def mixed() -> keras.Model:
     keras.config.set_dtype_policy("mixed_float16")
-    model = keras.Sequential([
-        keras.Input((FEATURES,)), keras.layers.Dense(8, activation="relu"), keras.layers.BatchNormalization(), keras.layers.Dropout(0.3),
-        keras.layers.Dense(1, dtype="float32")])
+    model = keras.Sequential(
+        [
+            keras.Input((FEATURES,)),
+            keras.layers.Dense(8, activation="relu"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.3),
+            keras.layers.Dense(1, dtype="float32"),
+        ]
+    )
     model.compile(keras.optimizers.Adam(1e-2), "mse", metrics=["mae"])
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     return model
@@ -233,17 +343,35 @@ def model(kind: str) -> keras.Model:
         "steps_per_execution": lambda: dense(steps_per_execution=4),
         "jit": lambda: dense(jit_compile=True),
         "sgd": lambda: dense(optimizer=keras.optimizers.SGD(0.02, momentum=0.9)),
-        "cosine": lambda: dense(optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-2, 25))),
-        "ema": lambda: dense(optimizer=keras.optimizers.Adam(1e-2, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=7)),
-        "accumulation": lambda: dense(optimizer=keras.optimizers.Adam(1e-2, gradient_accumulation_steps=3)),
-        "loss_scale": lambda: dense(optimizer=keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(1e-2), dynamic_growth_steps=5)),
+        "cosine": lambda: dense(
+            optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-2, 25))
+        ),
+        "ema": lambda: dense(
+            optimizer=keras.optimizers.Adam(
+                1e-2, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=7
+            )
+        ),
+        "accumulation": lambda: dense(
+            optimizer=keras.optimizers.Adam(1e-2, gradient_accumulation_steps=3)
+        ),
+        "loss_scale": lambda: dense(
+            optimizer=keras.optimizers.LossScaleOptimizer(
+                keras.optimizers.Adam(1e-2), dynamic_growth_steps=5
+            )
+        ),
         "mixed": mixed,
         "unbuilt": unbuilt,
         "gan": gan,
         "global_seed": global_seed,
-        "rnn": lambda: sequence(keras.layers.Reshape((FEATURES, 1)), keras.layers.GRU(4, recurrent_dropout=0.3, dropout=0.2)),
-        "embedding": lambda: sequence(keras.layers.Discretization(bin_boundaries=[-1.0, 0.0, 1.0]), keras.layers.Embedding(5, 3),
-                                      keras.layers.Flatten()),
+        "rnn": lambda: sequence(
+            keras.layers.Reshape((FEATURES, 1)),
+            keras.layers.GRU(4, recurrent_dropout=0.3, dropout=0.2),
+        ),
+        "embedding": lambda: sequence(
+            keras.layers.Discretization(bin_boundaries=[-1.0, 0.0, 1.0]),
+            keras.layers.Embedding(5, 3),
+            keras.layers.Flatten(),
+        ),
     }
     return kinds[kind]()
 
@@ -251,16 +379,30 @@ def model(kind: str) -> keras.Model:
 def callbacks(kind: str) -> list[Any]:
     kinds: dict[str, Any] = {
         "none": list,
-        "stopping": lambda: [keras.callbacks.ReduceLROnPlateau(monitor="loss", patience=1, min_delta=0.5, factor=0.5),
-                             keras.callbacks.EarlyStopping(monitor="loss", patience=3, min_delta=0.5, restore_best_weights=True)],
+        "stopping": lambda: [
+            keras.callbacks.ReduceLROnPlateau(
+                monitor="loss", patience=1, min_delta=0.5, factor=0.5
+            ),
+            keras.callbacks.EarlyStopping(
+                monitor="loss", patience=3, min_delta=0.5, restore_best_weights=True
+            ),
+        ],
         "swap_ema": lambda: [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)],
         "weights": lambda: [ChangesWeights()],
-        "scheduler": lambda: [keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.7)],
+        "scheduler": lambda: [
+            keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.7)
+        ],
         "csv": lambda: [keras.callbacks.CSVLogger("log.csv")],
         "csv_append": lambda: [keras.callbacks.CSVLogger("log.csv", append=True, separator=";")],
         "tensorboard": lambda: [keras.callbacks.TensorBoard("logs", update_freq="batch")],
-        "best": lambda: [keras.callbacks.ModelCheckpoint("best.weights.h5", monitor="val_mae", save_best_only=True, save_weights_only=True)],
-        "best_weights": lambda: [keras.callbacks.EarlyStopping(monitor="val_mae", patience=4, restore_best_weights=True)],
+        "best": lambda: [
+            keras.callbacks.ModelCheckpoint(
+                "best.weights.h5", monitor="val_mae", save_best_only=True, save_weights_only=True
+            )
+        ],
+        "best_weights": lambda: [
+            keras.callbacks.EarlyStopping(monitor="val_mae", patience=4, restore_best_weights=True)
+        ],
         "own": lambda: [OwnState(), OwnDict(), Plain(), lambda_callback()],
     }
     return kinds[kind]()
@@ -302,7 +444,13 @@ class Counter(keras.callbacks.Callback):
         self.kept["rates"].append(float(self.model.optimizer.learning_rate))
 
     def seen(self) -> list[Any]:
-        return [self.batches, [value.hex() for value in self.losses.tolist()], self.kept["rates"], self.kept["last"], self.every]
+        return [
+            self.batches,
+            [value.hex() for value in self.losses.tolist()],
+            self.kept["rates"],
+            self.kept["last"],
+            self.every,
+        ]
 
 
 class Plain(Counter):
@@ -310,7 +458,9 @@ class Plain(Counter):
 
 
 class OwnState(Counter):
-    """Gives its state, and takes it, under its own names; an attribute of its own stays as the code says."""
+    """Gives its state, and takes it, under its own names; an attribute of its own stays as the code
+    says.
+    """
 
     def get_state(self) -> dict[str, Any]:
         return {"counted": self.batches, "values": self.losses, "kept": self.kept}
@@ -334,9 +484,12 @@ def lambda_callback() -> Any:
     lines = Path("lambda.jsonl").open("a", buffering=1)  # noqa: SIM115
     return keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: lines.write(json.dumps(["begin", epoch]) + "\n"),
-        on_epoch_end=lambda epoch, logs: lines.write(json.dumps(["end", epoch, float(logs["loss"]).hex()]) + "\n"),
+        on_epoch_end=lambda epoch, logs: lines.write(
+            json.dumps(["end", epoch, float(logs["loss"]).hex()]) + "\n"
+        ),
         on_train_begin=lambda logs: lines.write(json.dumps(["train"]) + "\n"),
-        on_train_end=lambda logs: lines.write(json.dumps(["over"]) + "\n"))
+        on_train_end=lambda logs: lines.write(json.dumps(["over"]) + "\n"),
+    )
 
 
 def beside(used: list[Any]) -> dict[str, Any]:
@@ -349,12 +502,21 @@ def beside(used: list[Any]) -> dict[str, Any]:
         elif isinstance(callback, keras.callbacks.ModelCheckpoint):
             with h5py.File("best.weights.h5") as file:
                 values: list[bytes] = []
-                file.visititems(lambda _, item, kept=values: kept.append(item[()].tobytes()) if isinstance(item, h5py.Dataset) else None)
+                file.visititems(
+                    lambda _, item, kept=values: (
+                        kept.append(item[()].tobytes()) if isinstance(item, h5py.Dataset) else None
+                    )
+                )
             found[name] = [float(callback.best).hex(), hashlib.sha256(b"".join(values)).hexdigest()]
         elif isinstance(callback, keras.callbacks.CSVLogger):
             found[name] = Path("log.csv").read_text()
         elif isinstance(callback, keras.callbacks.EarlyStopping):
-            found[name] = [float(callback.best).hex(), callback.best_epoch, callback.stopped_epoch, callback.wait]
+            found[name] = [
+                float(callback.best).hex(),
+                callback.best_epoch,
+                callback.stopped_epoch,
+                callback.wait,
+            ]
         elif isinstance(callback, keras.callbacks.ReduceLROnPlateau):
             found[name] = [float(callback.best).hex(), callback.wait, callback.cooldown_counter]
         elif isinstance(callback, keras.callbacks.TensorBoard):
@@ -386,10 +548,23 @@ class Recorder(keras.callbacks.Callback):
         self.write("epoch_begin", epoch)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self.write("batch", self.epoch, batch, {name: float(value).hex() for name, value in sorted(logs.items())})
+        self.write(
+            "batch",
+            self.epoch,
+            batch,
+            {name: float(value).hex() for name, value in sorted(logs.items())},
+        )
         self.seen += 1
-        last = self.params["steps"] is not None and batch == self.params["steps"] - 1 and self.die.get("last") == self.epoch
-        if last or self.die.get("batch") == [self.epoch, batch] or self.die.get("after") == self.seen:
+        last = (
+            self.params["steps"] is not None
+            and batch == self.params["steps"] - 1
+            and self.die.get("last") == self.epoch
+        )
+        if (
+            last
+            or self.die.get("batch") == [self.epoch, batch]
+            or self.die.get("after") == self.seen
+        ):
             self.end()
 
     def on_test_begin(self, logs: Any = None) -> None:
@@ -401,7 +576,9 @@ class Recorder(keras.callbacks.Callback):
             self.end()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.write("epoch_end", epoch, {name: float(value).hex() for name, value in sorted(logs.items())})
+        self.write(
+            "epoch_end", epoch, {name: float(value).hex() for name, value in sorted(logs.items())}
+        )
 
     def end(self) -> None:
         os.kill(os.getpid(), getattr(signal, self.die.get("signal", "SIGKILL")))
@@ -417,7 +594,9 @@ def digest(model: keras.Model) -> str:
     """SHA-256 over everything that training has changed."""
     variables = [*model.variables, *model.metrics_variables]
     for optimizer in (getattr(model, name, None) for name in ("optimizer", "g_opt", "d_opt")):
-        variables += optimizer.variables if isinstance(optimizer, keras.optimizers.Optimizer) else []
+        variables += (
+            optimizer.variables if isinstance(optimizer, keras.optimizers.Optimizer) else []
+        )
     sha = hashlib.sha256()
     for variable in variables:
         sha.update(np.asarray(variable).tobytes())
@@ -433,7 +612,9 @@ def save_policy(text: str) -> Any:
 def main(options: dict[str, Any]) -> None:
     keras.utils.set_random_seed(11)
     for _ in range(options.get("layers_before", 0)):
-        keras.layers.Dense(1, kernel_initializer="zeros")  # another counter of automatic names, and nothing drawn
+        keras.layers.Dense(
+            1, kernel_initializer="zeros"
+        )  # another counter of automatic names, and nothing drawn
     net = model(options.get("model", "dense"))
     arguments = data(options.get("data", "shuffle_seeded"))
     if options.get("validation", True) and "validation_split" not in arguments:
@@ -444,13 +625,28 @@ def main(options: dict[str, Any]) -> None:
     used = [*callbacks(options.get("callbacks", "none")), recorder]
     if options.get("run"):
         keep = ckptkit.KeepEveryNSteps(1) if options.get("keep") == "all" else None
-        ours = ckptkit.CheckpointCallback(options["run"], save=save_policy(str(options.get("save", "1"))), keep=keep, export=False,
-                                          background=options.get("keep") != "all" and options.get("background", True))
+        ours = ckptkit.CheckpointCallback(
+            options["run"],
+            save=save_policy(str(options.get("save", "1"))),
+            keep=keep,
+            export=False,
+            background=options.get("keep") != "all" and options.get("background", True),
+        )
         used.insert(options.get("place", 0) % (len(used) + 1), ours)
     history = net.fit(**arguments, epochs=options.get("epochs", 3), verbose=0, callbacks=used)
-    Path("result.json").write_text(json.dumps({
-        "digest": digest(net), "epochs": history.epoch, "beside": beside(used),
-        "history": {name: [float(value).hex() for value in values] for name, values in sorted(history.history.items())}}))
+    Path("result.json").write_text(
+        json.dumps(
+            {
+                "digest": digest(net),
+                "epochs": history.epoch,
+                "beside": beside(used),
+                "history": {
+                    name: [float(value).hex() for value in values]
+                    for name, values in sorted(history.history.items())
+                },
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

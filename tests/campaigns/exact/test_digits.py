@@ -1,4 +1,6 @@
-"""Both examples in `scripts/`, killed five times at random, end with the bits of the same training without interruptions."""
+"""Both examples in `scripts/`, killed five times at random, end with the bits of the same training
+without interruptions.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,15 @@ PROGRAMS = {"train_digits.py": ["--verbose", 0], "train_digits_loop.py": []}
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_an_example_that_is_killed_five_times(name: str, tf_process: Any, seed: int, tmp_path: Path) -> None:
+def test_an_example_that_is_killed_five_times(
+    name: str, tf_process: Any, seed: int, tmp_path: Path
+) -> None:
     drawn = random.Random(seed)
     script, options = ROOT / "scripts" / name, PROGRAMS[name]
     started = time.monotonic()
-    whole = tf_process(script, "--run", tmp_path / "whole", *options, cwd=tmp_path).check(timeout=300)
+    whole = tf_process(script, "--run", tmp_path / "whole", *options, cwd=tmp_path).check(
+        timeout=300
+    )
     secs = time.monotonic() - started
     run = tmp_path / "killed"
     for _ in range(KILLS):
@@ -33,7 +39,10 @@ def test_an_example_that_is_killed_five_times(name: str, tf_process: Any, seed: 
         if process.poll() is None:
             assert process.kill() == -signal.SIGKILL
     again = tf_process(script, "--run", run, *options, cwd=tmp_path).check(timeout=300)
-    digests = [re.findall(r"SHA-256 of all variables: (\w{64})", process.stdout) for process in (whole, again)]
+    digests = [
+        re.findall(r"SHA-256 of all variables: (\w{64})", process.stdout)
+        for process in (whole, again)
+    ]
     assert len(digests[0]) == 1
     assert digests[0] == digests[1]
     steps = [event.step for event in ckptkit.open_run(run).journal if event.event == "restored"]

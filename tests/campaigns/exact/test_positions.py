@@ -1,4 +1,6 @@
-"""From every position of a run its end is the same, and from there on the other callbacks see each batch once, as in an uninterrupted run."""
+"""From every position of a run its end is the same, and from there on the other callbacks see each
+batch once, as in an uninterrupted run.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,20 @@ EPOCHS, BATCHES = 3, 11
 
 
 def copy_until(run: Path, copy: Path, step: int) -> None:
-    """The run as it was when its newest checkpoint was the one of `step`: a run can be copied, and the newest one on disk counts."""
-    shutil.copytree(run, copy, ignore=lambda directory, names: [
-        name for name in names if name.startswith("ckpt-") and name != f"ckpt-{step}-1" and Path(directory).name == "checkpoints"])
+    """The run as it was when its newest checkpoint was the one of `step`: a run can be copied, and
+    the newest one on disk counts.
+    """
+    shutil.copytree(
+        run,
+        copy,
+        ignore=lambda directory, names: [
+            name
+            for name in names
+            if name.startswith("ckpt-")
+            and name != f"ckpt-{step}-1"
+            and Path(directory).name == "checkpoints"
+        ],
+    )
 
 
 def left(records: list[list[Any]], step: int) -> list[list[Any]]:
@@ -45,11 +58,16 @@ def check_positions(steps: range, kind: str, start: Any, directory: Path, **opti
         if (result, seen) != (plain, left(expected, step)):
             wrong.append(step)
         shutil.rmtree(run)
-    assert wrong == [], f"the positions from which the run goes on otherwise, of {EPOCHS} epochs with {BATCHES} batches"
+    assert wrong == [], (
+        f"the positions from which the run goes on otherwise, of {EPOCHS} epochs with {BATCHES} "
+        "batches"
+    )
 
 
 def test_every_eighth_position(tf_process: Any, tmp_path: Path) -> None:
-    check_positions(range(4, EPOCHS * BATCHES + 1, 8), "two_shuffles", tf_process, tmp_path, validation=False)
+    check_positions(
+        range(4, EPOCHS * BATCHES + 1, 8), "two_shuffles", tf_process, tmp_path, validation=False
+    )
 
 
 @pytest.mark.long
@@ -58,9 +76,14 @@ def test_every_position(kind: str, tf_process: Any, tmp_path: Path) -> None:
     check_positions(range(1, EPOCHS * BATCHES + 1), kind, tf_process, tmp_path)
 
 
-def test_coming_back_deep_into_a_run_goes_through_few_calls_of_the_loops(tf_process: Any, tmp_path: Path) -> None:
-    """To batch 90 of the third epoch, past two evaluations of 50 batches: what a turn of Keras' loops costs counts in epochs, not in batches."""
-    process = tf_process(dedent("""
+def test_coming_back_deep_into_a_run_goes_through_few_calls_of_the_loops(
+    tf_process: Any, tmp_path: Path
+) -> None:
+    """To batch 90 of the third epoch, past two evaluations of 50 batches: what a turn of Keras'
+    loops costs counts in epochs, not in batches.
+    """
+    process = tf_process(
+        dedent("""
         import json, sys
         import keras, numpy as np
         import ckptkit
@@ -93,9 +116,15 @@ def test_coming_back_deep_into_a_run_goes_through_few_calls_of_the_loops(tf_proc
             except InterruptedError:
                 pass
         print(json.dumps(seen))
-    """), tmp_path / "run")
+    """),
+        tmp_path / "run",
+    )
     process.wait()
     process.check()
     seen = json.loads(process.stdout.splitlines()[-1])
     before = [[0, "train", 0], [0, "test", 0], [1, "train", 0], [1, "test", 0], [2, "train", 0]]
-    assert seen == [*before, *([2, "train", batch] for batch in range(90, 100)), *([2, "test", batch] for batch in range(50))]
+    assert seen == [
+        *before,
+        *([2, "train", batch] for batch in range(90, 100)),
+        *([2, "test", batch] for batch in range(50)),
+    ]

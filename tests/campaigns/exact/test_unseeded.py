@@ -1,4 +1,6 @@
-"""Without any seed no two runs are alike, and an interrupted one still sees every row once in each epoch."""
+"""Without any seed no two runs are alike, and an interrupted one still sees every row once in each
+epoch.
+"""
 
 from __future__ import annotations
 
@@ -21,20 +23,33 @@ def rows(directory: Path) -> list[list[int]]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-@pytest.mark.parametrize("kind", ["shuffle", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("two_shuffles", "numpy"))])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "shuffle",
+        *(pytest.param(kind, marks=pytest.mark.long) for kind in ("two_shuffles", "numpy")),
+    ],
+)
 def test_each_row_once_in_an_epoch(kind: str, fresh_process: Any, tmp_path: Path) -> None:
     """In processes of their own: those that are forked from one have the same unseeded draws."""
     kept: list[list[int]] = []
     for after, code in ((4, -signal.SIGKILL), (BATCHES, -signal.SIGKILL), (0, 0)):
         before = len(rows(tmp_path))
         assert fresh_process(PROGRAM, tmp_path / "run", kind, after, cwd=tmp_path).wait() == code
-        restored = [event.step for event in ckptkit.open_run(tmp_path / "run").journal if event.event == "restored"]
+        restored = [
+            event.step
+            for event in ckptkit.open_run(tmp_path / "run").journal
+            if event.event == "restored"
+        ]
         at = restored[-1] if before else 0
-        # The first batch that a resumed process trains with is the throw-away step that builds everything.
-        kept = kept[:at] + rows(tmp_path)[before + bool(before):]
+        # The first batch that a resumed process trains with is the throw-away step that builds
+        # everything.
+        kept = kept[:at] + rows(tmp_path)[before + bool(before) :]
     assert len(kept) == 3 * BATCHES
     for epoch in range(3):
-        seen = [row for batch in kept[epoch * BATCHES:(epoch + 1) * BATCHES] for row in batch]
+        seen = [row for batch in kept[epoch * BATCHES : (epoch + 1) * BATCHES] for row in batch]
         assert sorted(seen) == list(range(ROWS)), f"epoch {epoch}"
-    orders = [tuple(map(tuple, kept[epoch * BATCHES:(epoch + 1) * BATCHES])) for epoch in range(3)]
+    orders = [
+        tuple(map(tuple, kept[epoch * BATCHES : (epoch + 1) * BATCHES])) for epoch in range(3)
+    ]
     assert len(set(orders)) == 3

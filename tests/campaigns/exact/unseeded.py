@@ -66,7 +66,9 @@ def main(run: str, kind: str, after: int) -> None:
     model = Seen()
     model.build((None, 1))
     model.compile(keras.optimizers.SGD(1e-6), "mse")
-    ours = ckptkit.CheckpointCallback(run, save=ckptkit.EveryNSteps(1), export=False, background=False)
+    ours = ckptkit.CheckpointCallback(
+        run, save=ckptkit.EveryNSteps(1), export=False, background=False
+    )
     model.fit(**data, epochs=3, verbose=0, callbacks=[Dies(after), ours])
 
 

@@ -1,4 +1,6 @@
-"""A process that has ckptkit and TensorFlow, and none of the tests' code, in which every export is loaded again."""
+"""A process that has ckptkit and TensorFlow, and none of the tests' code, in which every export is
+loaded again.
+"""
 
 from __future__ import annotations
 
@@ -43,19 +45,35 @@ class Elsewhere:
         sites = [path for path in sys.path if path.endswith("site-packages")]
         self._log = (directory / "stderr").open("wb")
         self._process = subprocess.Popen(
-            [sys.executable, "-I", str(Path(__file__).with_name("consumer.py")), str(site), *sites], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self._log, text=True, cwd=directory, env={**os.environ, **ENVIRONMENT})
+            [sys.executable, "-I", str(Path(__file__).with_name("consumer.py")), str(site), *sites],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            cwd=directory,
+            env={**os.environ, **ENVIRONMENT},
+        )
         self._number = 0
 
     def __call__(self, path: Path, *positional: Any, signature: str = "", **named: Any) -> Answer:
         """Loads an export there, and calls it with arrays."""
         self._number += 1
-        inputs, outputs = self._directory / f"{self._number}-in.npz", self._directory / f"{self._number}-out.npz"
-        arrays = {f"arg_{index}": value for index, value in enumerate(positional)} | {f"kw_{name}": value for name, value in named.items()}
+        inputs, outputs = (
+            self._directory / f"{self._number}-in.npz",
+            self._directory / f"{self._number}-out.npz",
+        )
+        arrays = {f"arg_{index}": value for index, value in enumerate(positional)} | {
+            f"kw_{name}": value for name, value in named.items()
+        }
         np.savez(inputs, **arrays)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        request = {"path": str(path), "signature": signature, "inputs": str(inputs), "outputs": str(outputs)}
+        request = {
+            "path": str(path),
+            "signature": signature,
+            "inputs": str(inputs),
+            "outputs": str(outputs),
+        }
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()

@@ -1,4 +1,6 @@
-"""Somebody who has TensorFlow, ckptkit and an export, and nothing of the code that made it. Reads one request a line, and answers with one."""
+"""Somebody who has TensorFlow, ckptkit and an export, and nothing of the code that made it. Reads
+one request a line, and answers with one.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,15 @@ def main() -> None:
             called = served.signatures[request["signature"]] if request["signature"] else served
             with np.load(request["inputs"], allow_pickle=False) as given:
                 positional = [given[name] for name in given.files if name.startswith("arg_")]
-                named = {name.removeprefix("kw_"): given[name] for name in given.files if name.startswith("kw_")}
+                named = {
+                    name.removeprefix("kw_"): given[name]
+                    for name in given.files
+                    if name.startswith("kw_")
+                }
             returned = called(*positional, **named)
-            np.savez(request["outputs"], **(returned if isinstance(returned, dict) else {"": returned}))
+            np.savez(
+                request["outputs"], **(returned if isinstance(returned, dict) else {"": returned})
+            )
             answer = {"described": repr(served), "signatures": list(served.signatures)}
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}

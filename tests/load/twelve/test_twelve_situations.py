@@ -1,4 +1,6 @@
-"""The twelve classic situations in which a model leaves training and comes back, each as its user would write it."""
+"""The twelve classic situations in which a model leaves training and comes back, each as its user
+would write it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,13 @@ def data(rows: int = 32, width: int = 4) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sequential() -> keras.Sequential:
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, activation="relu"), keras.layers.Dense(1, activation="sigmoid")])
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(8, activation="relu"),
+            keras.layers.Dense(1, activation="sigmoid"),
+        ]
+    )
     model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
     return model
 
@@ -75,7 +83,9 @@ def test_2_a_custom_layer_with_custom_objects(tmp_path):
     model.save(tmp_path / "model.h5")
 
     for name in ("model.keras", "model.h5"):
-        with pytest.raises(ckptkit.ConfigError, match=r"needs the (class|layer) 'Scale'.*custom_objects"):
+        with pytest.raises(
+            ckptkit.ConfigError, match=r"needs the (class|layer) 'Scale'.*custom_objects"
+        ):
             ckptkit.load_model(tmp_path / name)
         again = ckptkit.load_model(tmp_path / name, custom_objects={"Scale": Scale})
         assert again.layers[0].factor == 3.0
@@ -93,7 +103,10 @@ def test_3_a_functional_model_with_two_inputs(tmp_path, elsewhere):
     published = ckptkit.export_saved_model(model, tmp_path / "export", sample=[a, b])
 
     again = ckptkit.load_model(tmp_path / "model.keras")
-    by_position, by_name = elsewhere(published.parent, a, b), elsewhere(published.parent, numbers=b, words=a)
+    by_position, by_name = (
+        elsewhere(published.parent, a, b),
+        elsewhere(published.parent, numbers=b, words=a),
+    )
 
     expected = model.predict([a, b], verbose=0)
     assert again.predict([a, b], verbose=0).tobytes() == expected.tobytes()
@@ -109,7 +122,9 @@ def test_4_a_subclassed_model_with_a_custom_layer_comes_back_without_its_class(t
 
     published = ckptkit.export_saved_model(model, tmp_path / "export", sample=x[:4])
 
-    np.testing.assert_allclose(elsewhere(published, x).value, model.predict(x, verbose=0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        elsewhere(published, x).value, model.predict(x, verbose=0), rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("way", ["a .keras file", "a run", "weights of a run"])
@@ -120,7 +135,14 @@ def test_5_trained_saved_with_the_optimizer_loaded_and_trained_on_to_the_same_bi
         model.fit(x, y, epochs=2, batch_size=8, shuffle=False, verbose=0, callbacks=list(callbacks))
 
     unbroken = sequential()
-    train(unbroken, *([] if way == "a .keras file" else [ckptkit.CheckpointCallback(tmp_path / "run", export=False)]))
+    train(
+        unbroken,
+        *(
+            []
+            if way == "a .keras file"
+            else [ckptkit.CheckpointCallback(tmp_path / "run", export=False)]
+        ),
+    )
     if way == "a .keras file":
         unbroken.save(tmp_path / "model.keras")
         resumed = ckptkit.load_model(tmp_path / "model.keras")
@@ -134,7 +156,9 @@ def test_5_trained_saved_with_the_optimizer_loaded_and_trained_on_to_the_same_bi
     train(unbroken)
     train(resumed)
 
-    assert (bits(resumed, resumed.optimizer) == bits(unbroken, unbroken.optimizer)) == same_optimizer  # which it takes
+    assert (
+        bits(resumed, resumed.optimizer) == bits(unbroken, unbroken.optimizer)
+    ) == same_optimizer  # which it takes
 
 
 def test_6_a_subclassed_model_that_was_only_compiled(tmp_path, elsewhere):
@@ -149,7 +173,9 @@ def test_6_a_subclassed_model_that_was_only_compiled(tmp_path, elsewhere):
         ckptkit.load_weights(model, tmp_path)
     published = ckptkit.export_saved_model(model, tmp_path / "export", sample=x)
 
-    np.testing.assert_allclose(elsewhere(published, x).value, model.predict(x, verbose=0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        elsewhere(published, x).value, model.predict(x, verbose=0), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_7_tensorflows_own_checkpoint_with_the_optimizer(tmp_path):
@@ -163,14 +189,22 @@ def test_7_tensorflows_own_checkpoint_with_the_optimizer(tmp_path):
     tf.train.Checkpoint(model=restored, optimizer=restored.optimizer).restore(path).expect_partial()
     loaded = sequential()
     ckptkit.load_weights(loaded, path)
-    with ckptkit.CheckpointManager(tmp_path / "run", state={"model": model, "optimizer": model.optimizer}) as manager:
+    with ckptkit.CheckpointManager(
+        tmp_path / "run", state={"model": model, "optimizer": model.optimizer}
+    ) as manager:
         manager.save(1)
     ours = sequential()
     ours.test_on_batch(x, y)  # makes the metrics, which the run has saved
-    with ckptkit.CheckpointManager(tmp_path / "run", state={"model": ours, "optimizer": ours.optimizer}):
+    with ckptkit.CheckpointManager(
+        tmp_path / "run", state={"model": ours, "optimizer": ours.optimizer}
+    ):
         pass
 
-    assert bits(restored, restored.optimizer) == bits(model, model.optimizer) == bits(ours, ours.optimizer)
+    assert (
+        bits(restored, restored.optimizer)
+        == bits(model, model.optimizer)
+        == bits(ours, ours.optimizer)
+    )
     assert bits(loaded) == bits(model)
 
 
@@ -190,7 +224,9 @@ def test_8_a_layer_with_get_config_that_is_registered(tmp_path):
     x, y = data()
     model = keras.Sequential([keras.Input((4,)), Power(3), keras.layers.Dense(1)])
     model.compile("adam", "mse")
-    model.fit(x, y, verbose=0, callbacks=[ckptkit.CheckpointCallback(tmp_path / "run", export=False)])
+    model.fit(
+        x, y, verbose=0, callbacks=[ckptkit.CheckpointCallback(tmp_path / "run", export=False)]
+    )
     model.save(tmp_path / "model.keras")
 
     for source in (tmp_path / "run", tmp_path / "model.keras"):
@@ -201,15 +237,23 @@ def test_8_a_layer_with_get_config_that_is_registered(tmp_path):
 
 def test_9_serving_default_with_inputs_and_outputs_described(tmp_path, elsewhere):
     inputs = keras.Input((4,), name="measurements")
-    model = keras.Model(inputs, {"probability": keras.layers.Dense(1, activation="sigmoid", name="probability")(inputs)})
+    model = keras.Model(
+        inputs,
+        {"probability": keras.layers.Dense(1, activation="sigmoid", name="probability")(inputs)},
+    )
     published = ckptkit.export_saved_model(model, tmp_path / "export")
     x, _ = data(5)
 
     answer = elsewhere(published.parent, signature="serving_default", measurements=x)
 
     assert answer.value.keys() == {"probability"}
-    np.testing.assert_allclose(answer.value["probability"], model(x)["probability"].numpy(), rtol=1e-5, atol=1e-6)
-    assert "serving_default(measurements: (?, 4) float32) -> probability: (?, 1) float32" in answer.described
+    np.testing.assert_allclose(
+        answer.value["probability"], model(x)["probability"].numpy(), rtol=1e-5, atol=1e-6
+    )
+    assert (
+        "serving_default(measurements: (?, 4) float32) -> probability: (?, 1) float32"
+        in answer.described
+    )
 
 
 def test_10_a_custom_signature_with_two_inputs(tmp_path, elsewhere):
@@ -219,13 +263,17 @@ def test_10_a_custom_signature_with_two_inputs(tmp_path, elsewhere):
         return {"score": model(features) * weight}
 
     specs = {"features": tf.TensorSpec([None, 4]), "weight": tf.TensorSpec([])}
-    published = ckptkit.export_saved_model(model, tmp_path / "export", signatures={"scored": (scored, specs)})
+    published = ckptkit.export_saved_model(
+        model, tmp_path / "export", signatures={"scored": (scored, specs)}
+    )
     x, _ = data(3)
 
     answer = elsewhere(published, x, np.float32(3), signature="scored")
     named = elsewhere(published, signature="scored", weight=np.float32(3), features=x)
 
-    np.testing.assert_allclose(answer.value["score"], 3 * model.predict(x, verbose=0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        answer.value["score"], 3 * model.predict(x, verbose=0), rtol=1e-5, atol=1e-6
+    )
     assert named.value["score"].tobytes() == answer.value["score"].tobytes()
 
 
@@ -237,7 +285,11 @@ def test_11_several_sub_graphs_called_on_their_own(tmp_path, elsewhere):
     x, _ = data(6)
 
     published = ckptkit.export_saved_model(
-        autoencoder, tmp_path / "export", sample={"serve": x}, signatures={"encode": encoder, "decode": decoder, "classify": classifier})
+        autoencoder,
+        tmp_path / "export",
+        sample={"serve": x},
+        signatures={"encode": encoder, "decode": decoder, "classify": classifier},
+    )
 
     encoded = elsewhere(published, x, signature="encode")
     (code,) = encoded.value.values()
@@ -261,7 +313,9 @@ def test_12_each_of_keras_files(tmp_path, name):
     assert bits(fresh) == bits(model)
     assert len(report.matched) == 4
     if name == "model.weights.h5":
-        with pytest.raises(ckptkit.ConfigError, match="holds weights, and nothing of what the model is made of"):
+        with pytest.raises(
+            ckptkit.ConfigError, match="holds weights, and nothing of what the model is made of"
+        ):
             ckptkit.load_model(tmp_path / name)
     else:
         again = ckptkit.load_model(tmp_path / name)

@@ -19,17 +19,35 @@ SCREENSHOTS = Path(__file__).parent / "screenshots"
 
 
 def quiet_options(profile: Path) -> Any:
-    """Of a Chromium without a window that talks to nobody: whatever it should ask for has no address."""
+    """Of a Chromium without a window that talks to nobody: whatever it should ask for has no
+    address.
+    """
     from selenium.webdriver import ChromeOptions
 
     options = ChromeOptions()
     options.binary_location = str(shutil.which("chromium"))
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run",
-                     "--no-default-browser-check",
-                     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-default-apps",
-                     "--disable-extensions",
-                     "--disable-domain-reliability", "--metrics-recording-only", "--no-pings", "--no-proxy-server", "--force-color-profile=srgb",
-                     "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={profile}", "--lang=en-US", "--hide-scrollbars"):
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--disable-gpu",
+        "--no-first-run",
+        "--no-default-browser-check",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--disable-default-apps",
+        "--disable-extensions",
+        "--disable-domain-reliability",
+        "--metrics-recording-only",
+        "--no-pings",
+        "--no-proxy-server",
+        "--force-color-profile=srgb",
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+        f"--user-data-dir={profile}",
+        "--lang=en-US",
+        "--hide-scrollbars",
+    ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     return options
@@ -57,7 +75,10 @@ class Browser:
 
     def settle(self) -> None:
         """Waits until what was drawn has been drawn again, where it had to be."""
-        self.driver.execute_async_script("const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 30)))")
+        self.driver.execute_async_script(
+            "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => "
+            "setTimeout(done, 30)))"
+        )
 
     def hover(self, element: Any) -> None:
         """Moves the pointer onto the middle of an element."""
@@ -89,7 +110,10 @@ class Browser:
 
     def each(self, selector: str, expression: str) -> list[Any]:
         """What an expression over `node` is for each element."""
-        return self.js(f"return [...document.querySelectorAll(arguments[0])].map((node) => {expression})", selector)
+        return self.js(
+            f"return [...document.querySelectorAll(arguments[0])].map((node) => {expression})",
+            selector,
+        )
 
     def texts(self, selector: str) -> list[str]:
         """The text of each element, also of what cannot be seen at the moment."""
@@ -101,17 +125,36 @@ class Browser:
         return box.text if box.is_displayed() else None
 
     def complaints(self) -> list[str]:
-        """What the browser has complained of, and what it has asked for beside files, since the page was opened."""
-        asked = self.js("return performance.getEntriesByType('resource').map((entry) => entry.name)")
-        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] + asked
+        """What the browser has complained of, and what it has asked for beside files, since the
+        page was opened.
+        """
+        asked = self.js(
+            "return performance.getEntriesByType('resource').map((entry) => entry.name)"
+        )
+        return [
+            entry["message"]
+            for entry in self.driver.get_log("browser")
+            if entry["level"] in ("SEVERE", "WARNING")
+        ] + asked
 
     def picture(self, name: str) -> Path:
         """The whole page as a PNG."""
         SCREENSHOTS.mkdir(exist_ok=True)
         size = self.driver.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
-        data = self.driver.execute_cdp_cmd("Page.captureScreenshot", {
-            "format": "png", "captureBeyondViewport": True,
-            "clip": {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], 6000), "scale": 1}})["data"]
+        data = self.driver.execute_cdp_cmd(
+            "Page.captureScreenshot",
+            {
+                "format": "png",
+                "captureBeyondViewport": True,
+                "clip": {
+                    "x": 0,
+                    "y": 0,
+                    "width": size["width"],
+                    "height": min(size["height"], 6000),
+                    "scale": 1,
+                },
+            },
+        )["data"]
         path = SCREENSHOTS / f"{name}.png"
         path.write_bytes(base64.b64decode(data))
         print(f"screenshot: {path}")
@@ -122,11 +165,16 @@ class Browser:
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     driver = shutil.which("chromedriver")
     if driver is None or shutil.which("chromium") is None:
-        pytest.skip("no chromium with its driver on this machine: apt install chromium chromium-driver")
+        pytest.skip(
+            "no chromium with its driver on this machine: apt install chromium chromium-driver"
+        )
     from selenium.webdriver import Chrome
     from selenium.webdriver.chrome.service import Service
 
-    chrome = Chrome(options=quiet_options(tmp_path_factory.mktemp("chromium")), service=Service(executable_path=driver))
+    chrome = Chrome(
+        options=quiet_options(tmp_path_factory.mktemp("chromium")),
+        service=Service(executable_path=driver),
+    )
     chrome.set_script_timeout(30)
     yield Browser(chrome)
     chrome.quit()

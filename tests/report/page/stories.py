@@ -32,7 +32,13 @@ from ckptkit.run.events import (
 from ckptkit.run.journal import encode_line
 
 BEGAN = 1_790_000_000.0
-VERSIONS = {"ckptkit": "0.1.0", "keras": "3.15.1", "numpy": "2.3.1", "python": "3.11.9", "tensorflow": "2.21.0"}
+VERSIONS = {
+    "ckptkit": "0.1.0",
+    "keras": "3.15.1",
+    "numpy": "2.3.1",
+    "python": "3.11.9",
+    "tensorflow": "2.21.0",
+}
 
 
 class Story:
@@ -60,23 +66,49 @@ class Story:
         return self
 
     def tell(self, event: Event) -> Story:
-        self.events.setdefault(self.number, []).append(replace(event, time=self.now, attempt=self.number))
+        self.events.setdefault(self.number, []).append(
+            replace(event, time=self.now, attempt=self.number)
+        )
         return self
 
     def start(self, *, falls_back: bool = False, **fields: Any) -> Story:
-        """A process opens the run, and goes on from the newest checkpoint, or from the one before it."""
+        """A process opens the run, and goes on from the newest checkpoint, or from the one before
+        it.
+        """
         self.number += 1
-        known: dict[str, Any] = {"host": self.host, "pid": 4_000_000 + self.number, "program": "train.py", "versions": VERSIONS}
+        known: dict[str, Any] = {
+            "host": self.host,
+            "pid": 4_000_000 + self.number,
+            "program": "train.py",
+            "versions": VERSIONS,
+        }
         self.wait(2.5).tell(AttemptStarted(**(known | fields)))
-        self.step, self.spent = 0, {"preparing": 0.3, "restoring": 0.0, "first_step": 4.0, "training": 0.0, "saving": 0.0}
+        self.step, self.spent = (
+            0,
+            {"preparing": 0.3, "restoring": 0.0, "first_step": 4.0, "training": 0.0, "saving": 0.0},
+        )
         if falls_back:
             _, name = self.saved.pop()
-            self.tell(PassedOver(checkpoint=name, reason=f"{name}.index has other bytes than those that were written (digest differs).",
-                                 moved_to=f"quarantine/{name}"))
+            self.tell(
+                PassedOver(
+                    checkpoint=name,
+                    reason=f"{name}.index has other bytes than those that were written (digest "
+                    "differs).",
+                    moved_to=f"quarantine/{name}",
+                )
+            )
         if self.saved:
             self.step, name = self.saved[-1]
             self.spent["restoring"] = 1.2
-            self.wait(1.5).tell(Restored(checkpoint=name, step=self.step, epoch=self.step // 100, batch=self.step % 100, secs=1.2))
+            self.wait(1.5).tell(
+                Restored(
+                    checkpoint=name,
+                    step=self.step,
+                    epoch=self.step // 100,
+                    batch=self.step % 100,
+                    secs=1.2,
+                )
+            )
         return self.wait(4).tell(TrainingStarted(step=self.step))
 
     def train(self, steps: int, every: int = 100, keep: int = 3) -> Story:
@@ -99,15 +131,33 @@ class Story:
         if chance < 0.03 and not final:
             self.tell(SaveDropped(step=self.step, reason="a newer snapshot took its place"))
         elif chance < 0.05 and not final:
-            self.tell(SaveFailed(step=self.step, error="StorageError", message="No space left on device"))
+            self.tell(
+                SaveFailed(step=self.step, error="StorageError", message="No space left on device")
+            )
         else:
             name = f"ckpt-{self.step}-{self.number}"
             self.saved.append((self.step, name))
             loss = 2.0 / (1 + self.step / 300)
-            self.tell(Saved(checkpoint=name, step=self.step, epoch=self.step // 100, batch=self.step % 100, trigger=trigger, size_bytes=25_400_000,
-                            snapshot_secs=0.004, write_secs=0.8, metrics={"loss": round(loss, 4), "accuracy": round(1 - loss / 2, 4)}, final=final))
+            self.tell(
+                Saved(
+                    checkpoint=name,
+                    step=self.step,
+                    epoch=self.step // 100,
+                    batch=self.step % 100,
+                    trigger=trigger,
+                    size_bytes=25_400_000,
+                    snapshot_secs=0.004,
+                    write_secs=0.8,
+                    metrics={"loss": round(loss, 4), "accuracy": round(1 - loss / 2, 4)},
+                    final=final,
+                )
+            )
             if len(self.saved) > keep:
-                self.tell(TakenAway(checkpoint=self.saved[-keep - 1][1], reason=f"not among the latest {keep}"))
+                self.tell(
+                    TakenAway(
+                        checkpoint=self.saved[-keep - 1][1], reason=f"not among the latest {keep}"
+                    )
+                )
 
     def crash(self) -> Story:
         """Killed without a word."""
@@ -117,7 +167,14 @@ class Story:
         self.tell(NoticeReceived(source="gce: maintenance", grace_secs=30.0)).wait(0.4)
         self.tell(SignalReceived(signal="SIGTERM", phase="training")).wait(0.3)
         self._save("SIGTERM", 3, final=False)
-        self.tell(RunPreempted(step=self.saved[-1][0] if self.saved else 0, reason="SIGTERM", exit_code=75, secs=0.7))
+        self.tell(
+            RunPreempted(
+                step=self.saved[-1][0] if self.saved else 0,
+                reason="SIGTERM",
+                exit_code=75,
+                secs=0.7,
+            )
+        )
         return self.wait(0.2).tell(AttemptEnded(outcome="preempted", step=self.step))
 
     def fail(self, message: str = "Expected a shape of (16, 8). Received: (16, 9).") -> Story:
@@ -125,7 +182,9 @@ class Story:
         return self.wait(0.1).tell(AttemptEnded(outcome="failed", step=self.step))
 
     def request(self) -> Story:
-        self.tell(Requested(id="a1", action="save", source="ckptkit save (head-node, process 4711)")).wait(0.3)
+        self.tell(
+            Requested(id="a1", action="save", source="ckptkit save (head-node, process 4711)")
+        ).wait(0.3)
         self.tell(RequestServed(id="a1", step=self.step))
         self._save("asked for by ckptkit save (head-node, process 4711)", 3)
         return self
@@ -133,7 +192,15 @@ class Story:
     def finish(self) -> Story:
         self._save("the end of training", 3, final=True)
         self.wait(0.2).tell(Finished(step=self.step, epoch=self.step // 100)).wait(6)
-        self.tell(Exported(path="export/1790000000", step=self.step, secs=5.9, check_secs=4.8, proof="equal bits"))
+        self.tell(
+            Exported(
+                path="export/1790000000",
+                step=self.step,
+                secs=5.9,
+                check_secs=4.8,
+                proof="equal bits",
+            )
+        )
         return self.wait(0.2).tell(AttemptEnded(outcome="finished", step=self.step))
 
     def write(self, root: Path) -> Path:
@@ -141,7 +208,9 @@ class Story:
         layout = run_layout(root)
         layout.journal.mkdir(parents=True)
         for number, events in self.events.items():
-            layout.attempt_journal(number).write_bytes(b"".join(encode_line(event) for event in events))
+            layout.attempt_journal(number).write_bytes(
+                b"".join(encode_line(event) for event in events)
+            )
         return root
 
 
@@ -150,7 +219,9 @@ def eventful(seed: int) -> Story:
     story = Story(seed)
     story.start().train(730)
     story.wait(400).start().train(410).preempt()
-    story.wait(3 * 86_400).start(versions=VERSIONS | {"tensorflow": "2.22.0"}, host="gpu-node-9").train(120).request().train(80).fail()
+    story.wait(3 * 86_400).start(
+        versions=VERSIONS | {"tensorflow": "2.22.0"}, host="gpu-node-9"
+    ).train(120).request().train(80).fail()
     story.wait(30)
     story.start(falls_back=True).train(350).finish()
     return story

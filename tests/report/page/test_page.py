@@ -84,7 +84,7 @@ def test_every_run_can_be_looked_at(browser, pages, name):
     assert browser.complaints() == []
     rows = [int(row) for row in browser.each(".labels li", "node.dataset.attempt")]
     numbers = [attempt.number for attempt in document.attempts]
-    assert rows == (numbers if len(numbers) <= 40 else numbers[-len(rows):])
+    assert rows == (numbers if len(numbers) <= 40 else numbers[-len(rows) :])
     assert len(rows) >= min(len(numbers), 25)
     browser.picture(f"{name.replace(' ', '-')}-light")
     overlapping = [pair for lane in ("saved", "other") for pair in overlaps(browser, lane)]
@@ -92,12 +92,24 @@ def test_every_run_can_be_looked_at(browser, pages, name):
 
 
 def overlaps(browser: Browser, lane: str) -> list[Any]:
-    """Marks of a row whose middles are so near to one another that a pointer could not choose; what was gone on from may touch its neighbour."""
-    marks = browser.each("g.mark:not(.resumed)", "[node.dataset.kind === 'saved' ? 'saved' : 'other', node.closest('svg').contains(node) && "
-                         "Math.round(Number(node.getAttribute('transform').match(/ ([\\d.]+)\\)/)[1])), Number(node.dataset.x), node.dataset.count]")
+    """Marks of a row whose middles are so near to one another that a pointer could not choose; what
+    was gone on from may touch its neighbour.
+    """
+    marks = browser.each(
+        "g.mark:not(.resumed)",
+        "[node.dataset.kind === 'saved' ? 'saved' : 'other', node.closest('svg').contains(node) && "
+        "Math.round(Number(node.getAttribute('transform').match(/ ([\\d.]+)\\)/)[1])), "
+        "Number(node.dataset.x), node.dataset.count]",
+    )
     found = []
-    for _, row in itertools.groupby(sorted(mark for mark in marks if mark[0] == lane), key=lambda mark: mark[1]):
-        found += [pair for pair in itertools.pairwise(sorted(row, key=lambda mark: mark[2])) if pair[1][2] - pair[0][2] < 8]
+    for _, row in itertools.groupby(
+        sorted(mark for mark in marks if mark[0] == lane), key=lambda mark: mark[1]
+    ):
+        found += [
+            pair
+            for pair in itertools.pairwise(sorted(row, key=lambda mark: mark[2]))
+            if pair[1][2] - pair[0][2] < 8
+        ]
     return found
 
 
@@ -108,7 +120,9 @@ def test_in_the_dark_and_in_a_narrow_window(browser, pages, name):
     browser.js("document.documentElement.dataset.theme = 'dark'")
     browser.picture(f"{name.replace(' ', '-')}-dark")
     browser.open(path, width=390)
-    assert browser.js("return [innerWidth, document.documentElement.scrollWidth]") == [390, 390], "nothing is wider than the window"
+    assert browser.js("return [innerWidth, document.documentElement.scrollWidth]") == [390, 390], (
+        "nothing is wider than the window"
+    )
     beyond = browser.each("main *:not(.wide *):not(svg *)", "node.getBoundingClientRect().right")
     assert max(beyond) <= 391
     browser.picture(f"{name.replace(' ', '-')}-narrow")
@@ -134,7 +148,9 @@ return found;
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_text_can_be_read_on_its_ground(browser, pages, theme):
-    """Web Content Accessibility Guidelines 2.2, success criterion 1.4.3: a contrast of at least 4.5."""
+    """Web Content Accessibility Guidelines 2.2, success criterion 1.4.3: a contrast of at least
+    4.5.
+    """
     browser.open(pages("eventful")[1])
     browser.js("document.documentElement.dataset.theme = arguments[0]", theme)
     browser.js("document.querySelector('g.mark').focus()")
@@ -145,8 +161,11 @@ def test_every_text_can_be_read_on_its_ground(browser, pages, theme):
 
 def test_what_can_be_used_has_a_name(browser, pages):
     browser.open(pages("eventful")[1])
-    named = browser.each("button, [tabindex], [role=img], section, svg[role]",
-                         "[node.outerHTML, node.getAttribute('aria-label') || node.getAttribute('aria-labelledby') || node.textContent.trim()]")
+    named = browser.each(
+        "button, [tabindex], [role=img], section, svg[role]",
+        "[node.outerHTML, node.getAttribute('aria-label') || node.getAttribute('aria-labelledby') "
+        "|| node.textContent.trim()]",
+    )
     assert len(named) > 40
     assert [each for each, name in named if not name] == []
     assert browser.each("h1", "node.textContent") == ["eventful"]
@@ -207,17 +226,31 @@ def test_long_gaps_are_shortened_and_can_be_drawn_to_scale(browser, pages):
     assert max(widths()) < 15
 
 
-def test_what_was_done_after_the_last_attempt_is_drawn_and_earlier_lives_are_called_so(browser, tmp_path, written):
+def test_what_was_done_after_the_last_attempt_is_drawn_and_earlier_lives_are_called_so(
+    browser, tmp_path, written
+):
     story = Story(41).start().train(150).finish()
     story.saved.clear()
-    story.wait(4000).start().tell(SetAside(label="again", moved_to="aside/checkpoints")).train(250).fail()
+    story.wait(4000).start().tell(SetAside(label="again", moved_to="aside/checkpoints")).train(
+        250
+    ).fail()
     story.wait(9000)
     story.number += 1
-    story.tell(RolledBack(checkpoint="ckpt-100-2", step=100, set_aside=["ckpt-200-2"], moved_to="aside/rolled-back-000003"))
+    story.tell(
+        RolledBack(
+            checkpoint="ckpt-100-2",
+            step=100,
+            set_aside=["ckpt-200-2"],
+            moved_to="aside/rolled-back-000003",
+        )
+    )
     document = document_of(str(story.write(tmp_path / "run")))
     browser.open(written(document))
     assert browser.complaints() == []
-    assert browser.each("g.intervention", "node.getAttribute('aria-label').split(':')[0]") == ["Fresh start", "Rollback"]
+    assert browser.each("g.intervention", "node.getAttribute('aria-label').split(':')[0]") == [
+        "Fresh start",
+        "Rollback",
+    ]
     inside = browser.one("svg.rows").rect
     for mark in browser.all("g.intervention"):
         assert inside["x"] < mark.rect["x"] < inside["x"] + inside["width"]
@@ -258,21 +291,43 @@ def test_many_checkpoints_come_in_portions(browser, pages):
     assert sum(map(int, browser.each("g.mark[data-kind=saved]", "node.dataset.count"))) == saves
 
 
-EVIL = "<script>globalThis.owned = 1</script><img src=x onerror=\"owned=1\">'\"&lt;/script></script><!--\u202etxt.\u2028\x1b[2J{{7*7}}${7*7}\0"
+EVIL = '<script>globalThis.owned = 1</script><img src=x onerror="owned=1">\'"&lt;/script></script><!--\u202etxt.\u2028\x1b[2J{{7*7}}${7*7}\0'
 
 
 def hostile() -> Story:
     """Every text of a journal that a report shows."""
     story = Story(31)
     story.start(host=EVIL, program=EVIL, versions={EVIL: EVIL}, scheduler={EVIL: EVIL}).train(20)
-    story.tell(Saved(checkpoint="ckpt-30-1", step=30, epoch=0, batch=30, trigger=EVIL, size_bytes=1, snapshot_secs=0.1, write_secs=0.1,
-                     metrics={EVIL: 0.5, "loss": EVIL}))
-    for event in (SaveDropped(step=31, reason=EVIL), SaveFailed(step=32, error=EVIL, message=EVIL), TakenAway(checkpoint="ckpt-30-1", reason=EVIL),
-                  SignalReceived(signal=EVIL, phase=EVIL), NoticeReceived(source=EVIL, grace_secs=1.0), Requested(id=EVIL, action=EVIL, source=EVIL),
-                  PassedOver(checkpoint="ckpt-40-1", reason=EVIL, moved_to=EVIL), TakenOver(owner=EVIL), Inexact(reason=EVIL),
-                  RolledBack(checkpoint=EVIL, step=1, set_aside=[EVIL], moved_to=EVIL), SetAside(label=EVIL, moved_to=EVIL),
-                  HyperparameterChanged(name=EVIL, then=EVIL, now=EVIL, settled=EVIL), Failed(error=EVIL, message=EVIL, step=33, restart=True),
-                  RunPreempted(step=33, reason=EVIL, exit_code=75, secs=1.0), AttemptEnded(outcome=EVIL, step=33)):
+    story.tell(
+        Saved(
+            checkpoint="ckpt-30-1",
+            step=30,
+            epoch=0,
+            batch=30,
+            trigger=EVIL,
+            size_bytes=1,
+            snapshot_secs=0.1,
+            write_secs=0.1,
+            metrics={EVIL: 0.5, "loss": EVIL},
+        )
+    )
+    for event in (
+        SaveDropped(step=31, reason=EVIL),
+        SaveFailed(step=32, error=EVIL, message=EVIL),
+        TakenAway(checkpoint="ckpt-30-1", reason=EVIL),
+        SignalReceived(signal=EVIL, phase=EVIL),
+        NoticeReceived(source=EVIL, grace_secs=1.0),
+        Requested(id=EVIL, action=EVIL, source=EVIL),
+        PassedOver(checkpoint="ckpt-40-1", reason=EVIL, moved_to=EVIL),
+        TakenOver(owner=EVIL),
+        Inexact(reason=EVIL),
+        RolledBack(checkpoint=EVIL, step=1, set_aside=[EVIL], moved_to=EVIL),
+        SetAside(label=EVIL, moved_to=EVIL),
+        HyperparameterChanged(name=EVIL, then=EVIL, now=EVIL, settled=EVIL),
+        Failed(error=EVIL, message=EVIL, step=33, restart=True),
+        RunPreempted(step=33, reason=EVIL, exit_code=75, secs=1.0),
+        AttemptEnded(outcome=EVIL, step=33),
+    ):
         story.wait(20).tell(event)
     return story.tell(AttemptStarted(host=EVIL, pid=1, program=EVIL))
 
@@ -281,23 +336,40 @@ def test_text_of_a_journal_that_means_no_good_stays_text(browser, tmp_path, writ
     root = hostile().write(tmp_path / "run")
     document = document_of(str(root))
     # What comes from manifests and from names, as well.
-    configuration = replace(document.configuration, hyperparameters={EVIL: {"__proto__": EVIL, "constructor": [EVIL]}}, checkpoint=EVIL)
-    document = replace(document, run=replace(document.run, name=EVIL, directory=EVIL, state=EVIL, words=EVIL), made_by=EVIL,
-                       configuration=configuration, checkpoints=tuple(replace(row, words=EVIL) for row in document.checkpoints))
+    configuration = replace(
+        document.configuration,
+        hyperparameters={EVIL: {"__proto__": EVIL, "constructor": [EVIL]}},
+        checkpoint=EVIL,
+    )
+    document = replace(
+        document,
+        run=replace(document.run, name=EVIL, directory=EVIL, state=EVIL, words=EVIL),
+        made_by=EVIL,
+        configuration=configuration,
+        checkpoints=tuple(replace(row, words=EVIL) for row in document.checkpoints),
+    )
     path = written(document)
     browser.open(path)
     assert browser.js("return document.scripts.length") == 2
     assert browser.js("return globalThis.owned") is None
     assert browser.js("return document.images.length") == 0
     assert browser.driver.title.startswith("<script>globalThis.owned = 1</script>")
-    assert [message for message in browser.complaints() if "Content Security Policy" in message or "Refused" in message] == []
+    assert [
+        message
+        for message in browser.complaints()
+        if "Content Security Policy" in message or "Refused" in message
+    ] == []
     for part in ("#timeline .labels", "#checkpoints", "#environment", "#configuration"):
         browser_text = browser.one(part).get_attribute("textContent")
         assert "<script>globalThis.owned = 1</script>" in browser_text, part
-    assert "\\u202etxt." in browser.one("h1").text, "what would turn the order of the text is shown by its number"
+    assert "\\u202etxt." in browser.one("h1").text, (
+        "what would turn the order of the text is shown by its number"
+    )
     told = 0
     for node in browser.all("[data-explained]"):
-        browser.js("arguments[0].dispatchEvent(new PointerEvent('pointerover', {bubbles: true}))", node)
+        browser.js(
+            "arguments[0].dispatchEvent(new PointerEvent('pointerover', {bubbles: true}))", node
+        )
         told += "<script>" in (browser.tooltip() or "")
     assert told >= 4
     assert browser.js("return globalThis.owned") is None
@@ -307,8 +379,19 @@ def test_text_of_a_journal_that_means_no_good_stays_text(browser, tmp_path, writ
 @pytest.mark.parametrize("word", ["constructor", "__proto__", "toString", ""])
 def test_words_that_mean_something_to_the_script_are_words(browser, tmp_path, written, word):
     story = Story(37).start().train(120)
-    story.tell(Saved(checkpoint="ckpt-130-1", step=130, epoch=1, batch=0, trigger=word, size_bytes=1, snapshot_secs=0.0, write_secs=0.1,
-                     metrics={word: 0.5})).tell(AttemptEnded(outcome=word, step=130))
+    story.tell(
+        Saved(
+            checkpoint="ckpt-130-1",
+            step=130,
+            epoch=1,
+            batch=0,
+            trigger=word,
+            size_bytes=1,
+            snapshot_secs=0.0,
+            write_secs=0.1,
+            metrics={word: 0.5},
+        )
+    ).tell(AttemptEnded(outcome=word, step=130))
     browser.open(written(document_of(str(story.write(tmp_path / "run")))))
     assert browser.complaints() == []
     assert browser.texts(".labels li button span") == [word]
@@ -316,11 +399,19 @@ def test_words_that_mean_something_to_the_script_are_words(browser, tmp_path, wr
 
 
 def test_the_browser_would_run_no_other_script(browser, tmp_path, written):
-    """Whatever came through all the same: the policy of the page lets nothing else run, and nothing be fetched."""
+    """Whatever came through all the same: the policy of the page lets nothing else run, and nothing
+    be fetched.
+    """
     document = document_of(str(Story(1).start().write(tmp_path / "run")))
     path = written(document)
     text = path.read_text()
-    path.write_text(text.replace('<main id="report">', '<script>globalThis.owned = 1</script><img src="http://127.0.0.1:9/x"><main id="report">'))
+    path.write_text(
+        text.replace(
+            '<main id="report">',
+            '<script>globalThis.owned = 1</script><img src="http://127.0.0.1:9/x"><main '
+            'id="report">',
+        )
+    )
     browser.open(path)
     assert browser.js("return globalThis.owned") is None
     said = " ".join(entry["message"] for entry in browser.driver.get_log("browser"))
@@ -333,12 +424,18 @@ def test_the_script_draws_a_document_anywhere_else(browser, pages, tmp_path):
     from ckptkit.report.html_page import script
 
     page = tmp_path / "other.html"
-    page.write_text(f"<!doctype html><title>t</title><div id=here>before</div><script>{script()}</script>")
+    page.write_text(
+        f"<!doctype html><title>t</title><div id=here>before</div><script>{script()}</script>"
+    )
     browser.open(page)
     assert browser.one("#here").text == "before", "without a document nothing is drawn"
-    held = browser.open(pages("one")[1]).js("return JSON.parse(document.getElementById('document').textContent)")
+    held = browser.open(pages("one")[1]).js(
+        "return JSON.parse(document.getElementById('document').textContent)"
+    )
     browser.open(page)
     browser.js("ckptkitReport.render(arguments[0], document.getElementById('here'))", held)
     assert browser.texts("#here h1") == ["one"]
     browser.js("ckptkitReport.render({version: 2}, document.getElementById('here'))")
-    assert browser.one("#here").text == "This page draws documents of version 1. Received: version 2."
+    assert (
+        browser.one("#here").text == "This page draws documents of version 1. Received: version 2."
+    )

@@ -1,4 +1,6 @@
-"""The report of a real run: killed, preempted, resumed past a damaged checkpoint, finished; looked at in a browser."""
+"""The report of a real run: killed, preempted, resumed past a damaged checkpoint, finished; looked
+at in a browser.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from ckptkit.run.journal import read_attempt
 from tests.report.page.conftest import SCREENSHOTS, Browser, document_of
 from tests.report.page.training import BATCHES, EPOCHS
 
-pytestmark = pytest.mark.xdist_group("pages")  # one browser, and one run, for all that look at pages
+pytestmark = pytest.mark.xdist_group(
+    "pages"
+)  # one browser, and one run, for all that look at pages
 
 PROGRAM = Path(__file__).parent / "training.py"
 TOTAL = EPOCHS * BATCHES
@@ -56,7 +60,10 @@ def made(fork_server, tmp_path_factory) -> Made:
 def until_saved(run: Path, attempt: int, step: int) -> None:
     end = time.monotonic() + 120
     while time.monotonic() < end:
-        if any(isinstance(event, Saved) and event.step >= step for event in read_attempt(run_layout(run), attempt)):
+        if any(
+            isinstance(event, Saved) and event.step >= step
+            for event in read_attempt(run_layout(run), attempt)
+        ):
             return
         time.sleep(0.01)
     raise AssertionError(f"attempt {attempt} has not saved step {step}")
@@ -69,12 +76,24 @@ def page(made: Made, browser: Browser) -> Browser:
 
 def test_each_attempt_has_a_row_with_its_end(made, page):
     assert [row.get_attribute("data-attempt") for row in page.all(".labels li")] == ["1", "2", "3"]
-    assert [text.split() for text in page.texts(".labels button span")] == [["dead"], ["preempted"], ["finished"]]
+    assert [text.split() for text in page.texts(".labels button span")] == [
+        ["dead"],
+        ["preempted"],
+        ["finished"],
+    ]
     assert [row.get_attribute("data-attempt") for row in page.all("g.attempt")] == ["1", "2", "3"]
-    boxes = page.each("g.attempt .outline", "[node.getBoundingClientRect().left, node.getBoundingClientRect().right]")
+    boxes = page.each(
+        "g.attempt .outline",
+        "[node.getBoundingClientRect().left, node.getBoundingClientRect().right]",
+    )
     assert all(left < right for left, right in boxes)
-    assert all(one[1] <= other[0] + 1 for one, other in itertools.pairwise(boxes)), "one attempt is after the other"
-    phases = page.each("g.attempt", "[...node.querySelectorAll('[data-phase]')].map((phase) => phase.dataset.phase)")
+    assert all(one[1] <= other[0] + 1 for one, other in itertools.pairwise(boxes)), (
+        "one attempt is after the other"
+    )
+    phases = page.each(
+        "g.attempt",
+        "[...node.querySelectorAll('[data-phase]')].map((phase) => phase.dataset.phase)",
+    )
     assert phases[0][-1] == "lost"  # what followed the newest checkpoint of the killed one
     assert all("training" in each for each in phases)
     assert "restore" in phases[1]
@@ -87,7 +106,9 @@ def test_each_mark_is_there_and_says_what_it_is(made, page):
             counted[mark["kind"]] = counted.get(mark["kind"], 0) + mark["count"]
     assert {"saved", "signal", "dead", "passed_over", "preempted", "finished"} <= counted.keys()
     kinds = set(counted) - {"training", "restored"}
-    drawn = page.each("g.mark", "[node.dataset.kind, Number(node.dataset.count), node.getAttribute('aria-label')]")
+    drawn = page.each(
+        "g.mark", "[node.dataset.kind, Number(node.dataset.count), node.getAttribute('aria-label')]"
+    )
     assert sum(count for _, count, _ in drawn) == sum(counted[kind] for kind in kinds)
     words = " ".join(label for _, _, label in drawn).lower()
     for said in ("save", "signal", "killed", "fall-back", "preempted", "finish"):
@@ -100,8 +121,15 @@ def test_each_mark_is_there_and_says_what_it_is(made, page):
 def test_an_arrow_leads_from_each_checkpoint_to_the_attempt_that_went_on_from_it(made, page):
     links = {(link["checkpoint"], str(link["to_attempt"])) for link in made.document["links"]}
     assert len(links) == 2
-    assert {(node.get_attribute("data-checkpoint"), node.get_attribute("data-to")) for node in page.all("g.link")} == links
-    passed_over = next(mark["checkpoint"] for mark in made.document["attempts"][2]["marks"] if mark["kind"] == "passed_over")
+    assert {
+        (node.get_attribute("data-checkpoint"), node.get_attribute("data-to"))
+        for node in page.all("g.link")
+    } == links
+    passed_over = next(
+        mark["checkpoint"]
+        for mark in made.document["attempts"][2]["marks"]
+        if mark["kind"] == "passed_over"
+    )
     assert passed_over not in {name for name, _ in links}
     resumed = {node.get_attribute("data-checkpoint") for node in page.all("g.mark.resumed")}
     assert resumed == {name for name, _ in links}
@@ -117,13 +145,21 @@ def test_the_tiles_say_what_the_document_says(made, page):
     assert tiles["tile-lost"][1].split()[0] == str(document["totals"]["steps_lost"])
     assert document["totals"]["steps_lost"] > 0
     size = sum(path.stat().st_size for path in made.run.rglob("*") if path.is_file())
-    assert tiles["tile-size"][1] == f"{size / 1000:.0f} kB" if size > 99950 else tiles["tile-size"][1].endswith(" kB")
+    assert (
+        tiles["tile-size"][1] == f"{size / 1000:.0f} kB"
+        if size > 99950
+        else tiles["tile-size"][1].endswith(" kB")
+    )
     assert page.texts("header .badge") == ["finished"]
     assert page.texts("header .words") == [f"finished at step {TOTAL} ({EPOCHS} epochs)"]
 
 
 def test_the_bar_of_the_wall_time_is_all_of_it(made, page):
-    parts = {part["kind"]: part["secs"] for part in made.document["wall_time"]["parts"] if part["secs"] > 0}
+    parts = {
+        part["kind"]: part["secs"]
+        for part in made.document["wall_time"]["parts"]
+        if part["secs"] > 0
+    }
     drawn = {node.get_attribute("data-part"): node.size["width"] for node in page.all(".segment")}
     assert drawn.keys() == parts.keys()
     assert sum(drawn.values()) == pytest.approx(page.one(".wall").size["width"], abs=len(drawn))
@@ -132,10 +168,18 @@ def test_the_bar_of_the_wall_time_is_all_of_it(made, page):
 
 
 def test_the_table_has_every_checkpoint_with_what_became_of_it(made, page):
-    there = sorted((each.name for each in ckptkit.open_run(made.run).checkpoints), key=lambda name: (-name.step, -name.attempt))
-    assert [row.get_attribute("data-checkpoint") for row in page.all("tbody tr[data-checkpoint]")] == [str(name) for name in there]
+    there = sorted(
+        (each.name for each in ckptkit.open_run(made.run).checkpoints),
+        key=lambda name: (-name.step, -name.attempt),
+    )
+    assert [
+        row.get_attribute("data-checkpoint") for row in page.all("tbody tr[data-checkpoint]")
+    ] == [str(name) for name in there]
     page.one('[data-control="all"]').click()
-    rows = {row.get_attribute("data-checkpoint"): row.text for row in page.all("tbody tr[data-checkpoint]")}
+    rows = {
+        row.get_attribute("data-checkpoint"): row.text
+        for row in page.all("tbody tr[data-checkpoint]")
+    }
     assert rows.keys() == {row["name"] for row in made.document["checkpoints"]}
     assert "final" in rows[str(there[0])]
     lost = next(row for row in made.document["checkpoints"] if row["status"] == "quarantined")
@@ -144,7 +188,9 @@ def test_the_table_has_every_checkpoint_with_what_became_of_it(made, page):
     taken = next(row for row in made.document["checkpoints"] if row["status"] == "taken_away")
     assert taken["words"] in rows[taken["name"]]
     page.one('[data-control="gone"]').click()
-    assert {row.get_attribute("data-checkpoint") for row in page.all("tbody tr[data-checkpoint]")} == rows.keys() - {str(name) for name in there}
+    assert {
+        row.get_attribute("data-checkpoint") for row in page.all("tbody tr[data-checkpoint]")
+    } == rows.keys() - {str(name) for name in there}
 
 
 def test_the_table_is_sorted_by_the_column_that_is_clicked(made, page):
@@ -160,7 +206,9 @@ def test_the_table_is_sorted_by_the_column_that_is_clicked(made, page):
     page.one('[data-control="sort Attempt"]').click()
     attempts = [int(text) for text in page.texts('td[data-column="Attempt"]')]
     assert attempts == sorted(attempts, reverse=True)
-    assert page.js("return document.activeElement.dataset.control") == "sort Attempt", "the keyboard stays where it was"
+    assert page.js("return document.activeElement.dataset.control") == "sort Attempt", (
+        "the keyboard stays where it was"
+    )
 
 
 def test_details_appear_under_the_pointer(made, page):
@@ -224,19 +272,25 @@ def test_details_appear_where_the_keyboard_is(made, page):
     assert "Attempt 2: preempted" in (press(Keys.ARROW_DOWN) or "")
     assert "Attempt 2 went on from" in (press(Keys.ARROW_RIGHT) or ""), "the arrow that leads to it"
     seen = set()
-    while (label := page.js("return document.activeElement.getAttribute('aria-label')")) not in seen:
+    while (
+        label := page.js("return document.activeElement.getAttribute('aria-label')")
+    ) not in seen:
         seen.add(label)
         assert press(Keys.ARROW_RIGHT) is not None
     row = [mark for mark in page.all("g.mark") if mark.get_attribute("aria-label") in seen]
     assert any("signal" in mark.get_attribute("aria-label").lower() for mark in row), seen
     assert press(Keys.ESCAPE) is None
     press(Keys.TAB)
-    assert not page.js("return document.activeElement.closest('svg.rows')"), "the drawing is one stop of the Tab key"
+    assert not page.js("return document.activeElement.closest('svg.rows')"), (
+        "the drawing is one stop of the Tab key"
+    )
 
 
 def test_dark_and_light_as_the_switch_says_and_it_stays(made, page):
     def ground() -> list[int]:
-        return page.js("return getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+        return page.js(
+            "return getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)"
+        )
 
     light = ground()
     assert min(light) > 200
@@ -250,7 +304,10 @@ def test_dark_and_light_as_the_switch_says_and_it_stays(made, page):
     page.settle()
     assert max(ground()) < 60, "the choice stays"
     page.one('[data-theme-choice="auto"]').click()
-    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]})
+    page.driver.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia",
+        {"features": [{"name": "prefers-color-scheme", "value": "dark"}]},
+    )
     assert max(ground()) < 60, "as the system has it"
     page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     assert ground() == light
@@ -266,7 +323,11 @@ def test_text_of_the_run_stays_text(made, page):
 
 def test_it_asks_for_nothing_and_complains_of_nothing(made, page):
     assert page.complaints() == []
-    sent = [entry["message"] for entry in page.driver.get_log("performance") if '"Network.requestWillBeSent"' in entry["message"]]
+    sent = [
+        entry["message"]
+        for entry in page.driver.get_log("performance")
+        if '"Network.requestWillBeSent"' in entry["message"]
+    ]
     assert all('"url":"file:///' in message for message in sent)
 
 

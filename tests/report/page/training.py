@@ -1,4 +1,6 @@
-"""A small real training that a test kills, stops and damages, for the report of what came of it: `python training.py RUN`."""
+"""A small real training that a test kills, stops and damages, for the report of what came of it:
+`python training.py RUN`.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,13 @@ def main(run: str) -> None:
     x = np.random.RandomState(2).rand(8 * BATCHES, 4).astype("float32")
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(1)])
     model.compile(keras.optimizers.Adam(0.01), "mse")
-    callback = ckptkit.CheckpointCallback(run, save=ckptkit.EveryNSteps(6), keep=ckptkit.KeepLatest(3), export=False,
-                                          hparams={"note": "</script><script>document.title = 'taken'</script>", "width": 3})
+    callback = ckptkit.CheckpointCallback(
+        run,
+        save=ckptkit.EveryNSteps(6),
+        keep=ckptkit.KeepLatest(3),
+        export=False,
+        hparams={"note": "</script><script>document.title = 'taken'</script>", "width": 3},
+    )
     model.fit(x, x.sum(1), batch_size=8, epochs=EPOCHS, verbose=0, callbacks=[callback, Slow()])
 
 
