@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ckptkit.report.clamp_time import moment
 from ckptkit.report.ledger import Stretch
@@ -45,10 +46,9 @@ class Way:
 
     def settle(self) -> None:
         """All of its events are there."""
-        self.last = max([self.first, *(event.step for event in self.along)])  # type: ignore[attr-defined]
-        self.saved = max(
-            [self.first, *(event.step for event in self.along if type(event) in _SAVED)]
-        )  # type: ignore[attr-defined]
+        along: list[Any] = list(self.along)  # each kind that is kept here has a step
+        self.last = max([self.first, *(event.step for event in along)])
+        self.saved = max([self.first, *(event.step for event in along if type(event) in _SAVED)])
 
     @property
     def has_trained(self) -> bool:

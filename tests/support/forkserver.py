@@ -240,7 +240,7 @@ def _look_new() -> None:
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         old = getattr(sys, name)
         unbuffered = bool(descriptor and os.environ.get("PYTHONUNBUFFERED"))
-        binary = open(
+        binary = open(  # noqa: SIM115 (standard streams live as long as the process)
             descriptor,
             "wb" if descriptor else "rb",
             buffering=0 if unbuffered else -1,
