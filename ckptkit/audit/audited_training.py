@@ -284,7 +284,7 @@ class Trainer:
         place: Sandbox,
     ) -> None:
         now = time.monotonic()
-        stall = pulse.feel(said, now)
+        stall = pulse.observe(said, now)
         if stall is not None:
             child.dump()
             time.sleep(_LOOK_SECS)  # its stacks are in the output

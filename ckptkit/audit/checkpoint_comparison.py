@@ -14,7 +14,7 @@ from ckptkit.audit.bit_comparison import (
     different_arrays,
     different_python,
 )
-from ckptkit.load.cpu_only import only_look
+from ckptkit.load.cpu_only import hide_gpus
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.manifest import Manifest, TensorEntry, from_numbers
 from ckptkit.run.verify import verify
@@ -91,7 +91,7 @@ def _tensors(
 
 
 def _read(checkpoint: Checkpoint, entries: Sequence[TensorEntry]) -> list[Any]:
-    only_look()
+    hide_gpus()
     from ckptkit.writing import tensor_file
 
     return [tensor.numpy() for tensor in tensor_file.read(checkpoint.prefix, entries)]

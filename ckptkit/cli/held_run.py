@@ -11,7 +11,7 @@ from ckptkit.ownership.fenced_files import FencedFiles
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run.catalog import list_checkpoints
 from ckptkit.run.journal import next_attempt, start_journal
-from ckptkit.run.recover import put_in_order
+from ckptkit.run.recover import recover
 from ckptkit.run.state_file import write_state_file
 from ckptkit.storage.files import FileSystem
 
@@ -35,7 +35,7 @@ class Owned:
 
     def tidy_up(self) -> None:
         """Removes what dead saves have left, as every owner does before it changes anything."""
-        put_in_order(self.files, self.layout, self.journal, self._lock)
+        recover(self.files, self.layout, self.journal, self._lock)
         self._lock.settle()
 
     def tell_tensorflow(self) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ckptkit.cli.path_arguments import InRun, Target
 from ckptkit.load import checkpoint_facts
 from ckptkit.load.checkpoint_facts import Facts
-from ckptkit.load.cpu_only import only_look
+from ckptkit.load.cpu_only import hide_gpus
 from ckptkit.load.tensor_list import Tensor, of_manifest
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def opening(found: Target, *, with_values: bool) -> Iterator[OpenedTarget]:
         with found.held() as checkpoint:
             contents = None
             if with_values:
-                only_look()
+                hide_gpus()
                 from ckptkit.load.tensor_values import of_run
 
                 contents = of_run(checkpoint)
@@ -89,7 +89,7 @@ def opening(found: Target, *, with_values: bool) -> Iterator[OpenedTarget]:
                 contents,
             )
         return
-    only_look()
+    hide_gpus()
     from ckptkit.load.tensor_values import of_files
 
     with of_files(found.found, found.version) as contents:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ckptkit.cli.console import print_json, print_line, print_table
 from ckptkit.cli.plain_text import count, plain
 from ckptkit.cli.value_text import shape_words
-from ckptkit.load.cpu_only import only_look
+from ckptkit.load.cpu_only import hide_gpus
 from ckptkit.log import size
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def show(target: InFiles, *, as_json: bool) -> None:
         ConfigError: where a version was named, and there are none.
         CheckpointError: where it cannot be read.
     """
-    only_look()
+    hide_gpus()
     from ckptkit.load.model_description import (
         describe,
     )  # imports TensorFlow, which has its own files to be read

@@ -15,7 +15,7 @@ from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpoi
 from ckptkit.exports.export_record import read_export
 from ckptkit.exports.version_directories import versions_in
 from ckptkit.layout import expanded
-from ckptkit.load.cpu_only import only_look
+from ckptkit.load.cpu_only import hide_gpus
 from ckptkit.load.directory_tree import prefixes_in
 from ckptkit.load.formats import Format, FoundFormat, step_of
 from ckptkit.load.keras_archive import check_archive
@@ -107,7 +107,7 @@ def _chosen(
 
 
 def _tensorflow(prefix: Path, *, quick: bool, name: str = "") -> Verified:
-    only_look()
+    hide_gpus()
     from ckptkit.load.tf_checksums import check_sums
 
     name = name or prefix.name

@@ -37,7 +37,7 @@ class StallDetector:
         self._idle = False
         self._dumped = False
 
-    def feel(self, said: ChannelState | None, now: float) -> Stall | None:
+    def observe(self, said: ChannelState | None, now: float) -> Stall | None:
         """Takes what was said last; what is to be done now, or None."""
         heard = None if said is None else (said.beats, said.phase, said.step, said.attempt)
         if heard != self._last:

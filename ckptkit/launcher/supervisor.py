@@ -356,7 +356,7 @@ class Supervisor:
             self._hear(said)
             if (
                 self._reasons.escalation is None
-                and (stall := pulse.feel(said, time.monotonic())) is not None
+                and (stall := pulse.observe(said, time.monotonic())) is not None
             ):
                 hung_secs = stall.secs if stall.action == "end" else None
                 self._stalled(child, said, stall.secs, end=stall.action == "end")

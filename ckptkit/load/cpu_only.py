@@ -16,7 +16,7 @@ sees.
 """
 
 
-def only_look() -> None:
+def hide_gpus() -> None:
     """Tells TensorFlow, before it is imported, that this process only looks: no GPU, and no lines
     about the machine; damage is said by us.
     """

@@ -208,7 +208,7 @@ class CheckpointManager:
             if asked is None:
                 self._check_there()  # a fresh start has set it aside
                 return attempt.restore_newest()
-            attempt.settling.check(asked)
+            attempt.changes.check(asked)
             return attempt.restore(asked)
         except BaseException as error:
             if not was_open:
@@ -280,7 +280,7 @@ class CheckpointManager:
         """
         _not_in_function("save")
         attempt = self._opened()
-        attempt.come_to(_check_step(step), metrics)
+        attempt.advance_to(_check_step(step), metrics)
         attempt.check()
         attempt.save("asked for")
         return True
@@ -304,7 +304,7 @@ class CheckpointManager:
         """
         _not_in_function("maybe_save")
         attempt = self._opened()
-        attempt.come_to(_check_step(step), metrics)
+        attempt.advance_to(_check_step(step), metrics)
         return attempt.save_if_due()
 
     def log(self, **metrics: Any) -> None:

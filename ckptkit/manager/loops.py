@@ -53,11 +53,11 @@ def batches(attempt: Session, dataset: Iterable[Any]) -> Iterator[Any]:
     """The batches of one epoch."""
     with attempt.training(), closing(attempt.data.batches(dataset)) as batches:
         while True:
-            before = attempt.spent.on("data")
+            before = attempt.stopwatch.switch_to("data")
             try:
                 batch = next(batches, _END)
             finally:
-                attempt.spent.on(before)
+                attempt.stopwatch.switch_to(before)
             if batch is _END:
                 return
             at = attempt.position

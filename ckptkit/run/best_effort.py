@@ -14,7 +14,7 @@ from ckptkit.run.journal import Journal
 
 
 @contextmanager
-def tidying(journal: Journal, what: str) -> Iterator[None]:
+def best_effort(journal: Journal, what: str) -> Iterator[None]:
     """Turns a `StorageError` inside the block into a warning and a line of the journal.
 
     Args:
@@ -31,7 +31,7 @@ def tidying(journal: Journal, what: str) -> Iterator[None]:
             journal.record(TidyingFailed(what=what, message=str(error)))
 
 
-def tell(journal: Journal, event: Event, at: float | None = None) -> None:
+def try_record(journal: Journal, event: Event, at: float | None = None) -> None:
     """Records an event; a journal that cannot be written costs its line, and no training."""
-    with tidying(journal, f"write {event.event} to the journal"):
+    with best_effort(journal, f"write {event.event} to the journal"):
         journal.record(event, at)

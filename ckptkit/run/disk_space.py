@@ -9,7 +9,7 @@ from ckptkit.errors import CheckpointError
 from ckptkit.layout import MANIFEST, RunLayout
 from ckptkit.log import logger, size
 from ckptkit.policies import Candidate, KeepPolicy
-from ckptkit.run.best_effort import tidying
+from ckptkit.run.best_effort import best_effort
 from ckptkit.run.catalog import list_checkpoints
 from ckptkit.run.commit import clean_up
 from ckptkit.run.events import SpaceShort
@@ -62,7 +62,7 @@ class Room:
             refused: the disk has said that it is full; a quota does so while the file system has
                 space.
         """
-        with tidying(self.journal, "make room for the next checkpoint"):
+        with best_effort(self.journal, "make room for the next checkpoint"):
             needed = expected_bytes(self.layout, state_bytes)
             free = self._free()
             if refused or _too_little(free, needed):
@@ -78,7 +78,7 @@ class Room:
             if not refused and not _too_little(self._free(), needed):
                 break
             if not judged.stays:
-                with tidying(self.journal, f"take away {judged.checkpoint.name}"):
+                with best_effort(self.journal, f"take away {judged.checkpoint.name}"):
                     if remove(self.files, self.layout, self.journal, judged):
                         removed.append(f"took away {judged.checkpoint.name} ({judged.reason})")
         return removed

@@ -12,7 +12,7 @@ import msgspec
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger
-from ckptkit.run.best_effort import tidying
+from ckptkit.run.best_effort import best_effort
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.commit import set_aside
 from ckptkit.run.events import PassedOver
@@ -71,7 +71,7 @@ def quarantine(
         message=str(error),
         attempt=journal.attempt,
     )
-    with tidying(journal, f"write why {checkpoint.name} is in quarantine"):
+    with best_effort(journal, f"write why {checkpoint.name} is in quarantine"):
         # Beside it and not inside: what is moved need not be a directory, and is kept as it was
         # found.
         files.replace_content(

@@ -9,7 +9,7 @@ from ckptkit.ownership.fence import put_up
 from ckptkit.ownership.reader_leases import clear_away
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run import architecture_file, events
-from ckptkit.run.best_effort import tidying
+from ckptkit.run.best_effort import best_effort
 from ckptkit.run.catalog import list_checkpoints, list_shut_out
 from ckptkit.run.commit import clean_up
 from ckptkit.run.journal import Journal
@@ -21,7 +21,7 @@ from ckptkit.storage.safe_read import read_bounded
 _MOST_BYTES = 16 * 1024 * 1024
 
 
-def put_in_order(files: FileSystem, layout: RunLayout, journal: Journal, lock: RunLock) -> None:
+def recover(files: FileSystem, layout: RunLayout, journal: Journal, lock: RunLock) -> None:
     """Removes what dead saves, removals and readers left, and shuts out what a silent owner may
     still commit.
 
@@ -37,10 +37,10 @@ def put_in_order(files: FileSystem, layout: RunLayout, journal: Journal, lock: R
     for what in clean_up(files, layout):
         journal.record(events.CleanedUp(what=what))
         logger.info("%s", what)
-    with tidying(journal, "clear away what dead readers left"):
+    with best_effort(journal, "clear away what dead readers left"):
         files.make_dir(layout.pins)
         clear_away(files, layout)
-    with tidying(journal, "clear away what a dead process left in architecture/"):
+    with best_effort(journal, "clear away what a dead process left in architecture/"):
         architecture_file.clean(files, layout)
     shut_out_the_silent(
         files, layout, lock
@@ -69,7 +69,7 @@ def _mend_state_file(files: FileSystem, layout: RunLayout, journal: Journal) -> 
     except OSError:
         is_right = False
     if names and not is_right:
-        with tidying(journal, "mend TensorFlow's state file"):
+        with best_effort(journal, "mend TensorFlow's state file"):
             write_state_file(files, layout, names)
 
 

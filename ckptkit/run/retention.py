@@ -15,7 +15,7 @@ from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.log import logger
 from ckptkit.ownership.reader_leases import about_to_go, being_read
 from ckptkit.policies import Candidate, KeepPolicy, judge
-from ckptkit.run.best_effort import tidying
+from ckptkit.run.best_effort import best_effort
 from ckptkit.run.catalog import Checkpoint, list_checkpoints
 from ckptkit.run.commit import take_away
 from ckptkit.run.events import TakenAway
@@ -133,7 +133,7 @@ def retain(files: FileSystem, layout: RunLayout, journal: Journal, policy: KeepP
     """
     for judged in review(layout, policy, own=journal.attempt):
         if not judged.stays:
-            with tidying(journal, f"take away {judged.checkpoint.name}"):
+            with best_effort(journal, f"take away {judged.checkpoint.name}"):
                 remove(files, layout, journal, judged)
 
 

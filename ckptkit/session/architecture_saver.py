@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from ckptkit.layout import RunLayout
 from ckptkit.run import architecture_file
-from ckptkit.run.best_effort import tidying
+from ckptkit.run.best_effort import best_effort
 from ckptkit.run.journal import Journal
 from ckptkit.run.library_versions import versions
 from ckptkit.run.manifest import StateEntry
@@ -58,7 +58,7 @@ class ArchitectureSaver:
             known is not entry
         ):  # the tracker gives the same entry for as long as the structure is the same
             name = ""
-            with tidying(self._journal, "store the model's architecture"):
+            with best_effort(self._journal, "store the model's architecture"):
                 name = architecture_file.store(
                     self._files, self._layout, serialized(self._models[entry.name], versions())
                 )

@@ -69,7 +69,7 @@ class HyperparameterChanges:
                 "so there is nothing to compare them with"
             )
 
-    def put(self) -> bool:
+    def apply(self) -> bool:
         """Puts arguments of optimizers into effect whose value of the checkpoint counts and is no
         part of the state; before a step is traced.
 
@@ -85,7 +85,7 @@ class HyperparameterChanges:
                 setattr(optimizer, argument, change.then)
         return bool(changes)
 
-    def take_back(self) -> None:
+    def undo(self) -> None:
         """Gives optimizers their arguments of before `put`, where the checkpoint was not restored
         after all.
         """
@@ -93,7 +93,7 @@ class HyperparameterChanges:
             setattr(optimizer, argument, value)
         self._replaced = []
 
-    def restored(self, journal: Journal) -> None:
+    def remember(self, journal: Journal) -> None:
         """The state is that of the checkpoint: puts the rest into effect, and tells."""
         self._replaced = []
         for change in self._changes:

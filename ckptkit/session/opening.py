@@ -22,7 +22,7 @@ from ckptkit.run.catalog import list_checkpoints
 from ckptkit.run.fresh_start import make_checkpoints, set_aside_earlier_lives
 from ckptkit.run.journal import Journal, next_attempt, start_journal
 from ckptkit.run.library_versions import versions
-from ckptkit.run.recover import put_in_order, shut_out_the_silent
+from ckptkit.run.recover import recover, shut_out_the_silent
 from ckptkit.session.options import RunOptions
 from ckptkit.session.stopwatch import Stopwatch
 from ckptkit.storage.files import storage_errors
@@ -37,13 +37,13 @@ class OpenedRun:
         plan: of the attempt; its files ask before each change whether the run is still its own.
         journal: of the attempt.
         lock: to let go of.
-        spent: what the time goes into since then.
+        stopwatch: what the time goes into since then.
     """
 
     plan: RunOptions
     journal: Journal
     lock: RunLock
-    spent: Stopwatch
+    stopwatch: Stopwatch
 
 
 def open_run_to_train(plan: RunOptions) -> OpenedRun:
@@ -71,9 +71,9 @@ def open_run_to_train(plan: RunOptions) -> OpenedRun:
             scheduler=_scheduler(),
             process_started=_process_started(),
         )
-        spent = Stopwatch(plan.clock.monotonic)
+        stopwatch = Stopwatch(plan.clock.monotonic)
         journal.record(started)
-        put_in_order(plan.files, layout, journal, lock)
+        recover(plan.files, layout, journal, lock)
         if plan.fresh is not None:
             set_aside_earlier_lives(plan.files, layout, journal, plan.fresh)
             shut_out_the_silent(
@@ -83,7 +83,7 @@ def open_run_to_train(plan: RunOptions) -> OpenedRun:
     except BaseException:
         lock.release()
         raise
-    return OpenedRun(plan, journal, lock, spent)
+    return OpenedRun(plan, journal, lock, stopwatch)
 
 
 _has_opened: set[int] = set()

@@ -17,7 +17,7 @@ from ckptkit.errors import CheckpointError, ConfigError, IncompatibleStateError,
 from ckptkit.log import logger
 from ckptkit.position import RunPosition
 from ckptkit.run import events
-from ckptkit.run.best_effort import tell
+from ckptkit.run.best_effort import try_record
 from ckptkit.run.control_requests import ANY_ATTEMPT, ControlRequest, Mailbox
 from ckptkit.run.journal import Journal
 from ckptkit.run.launcher_channel import Failure
@@ -45,7 +45,7 @@ class RemoteControlled(Protocol):
     phase: str
     beats: int
     trained: bool
-    spent: Stopwatch
+    stopwatch: Stopwatch
 
 
 class RemoteControl:
@@ -116,11 +116,11 @@ class RemoteControl:
     def saves(self, step: int) -> None:
         """The state at `step` is about to be saved, which serves all requests for that."""
         while self._saves:
-            tell(self._journal, events.RequestServed(id=self._saves.popleft().id, step=step))
+            try_record(self._journal, events.RequestServed(id=self._saves.popleft().id, step=step))
 
     def _asked(self, request: ControlRequest) -> None:
         """A request in the run directory."""
-        tell(
+        try_record(
             self._journal,
             events.Requested(id=request.id, action=request.action, source=request.source),
         )
@@ -155,7 +155,7 @@ class RemoteControl:
         step = training.position.step
         if training.trained and step != self._told_step and now - self._told_at >= PROGRESS_SECS:
             self._told_step, self._told_at = step, now
-            tell(self._journal, events.Progressed(step=step, spent=training.spent.secs))
+            try_record(self._journal, events.Progressed(step=step, spent=training.stopwatch.secs))
 
     def _signs(self) -> dict[str, object]:
         training = self._training

@@ -12,7 +12,7 @@ from ckptkit.log import logger, size
 from ckptkit.position import RunPosition
 from ckptkit.preemption.emergency import EmergencyDecision, decide
 from ckptkit.run import events
-from ckptkit.run.best_effort import tell
+from ckptkit.run.best_effort import try_record
 from ckptkit.run.disk_space import NO_SPACE
 from ckptkit.run.journal import Journal
 from ckptkit.run.manifest import Manifest
@@ -58,7 +58,7 @@ class Saver:
         plan: of the attempt.
         journal: of the attempt.
         tracker: what there is to save.
-        spent: what training spends its time on; some of it is spent here.
+        stopwatch: what training spends its time on; some of it is spent here.
         told: is told of each save that was committed, with how long training stood still, and how
             long it was written.
     """
@@ -68,10 +68,10 @@ class Saver:
         plan: RunOptions,
         journal: Journal,
         tracker: Tracker,
-        spent: Stopwatch,
+        stopwatch: Stopwatch,
         told: Callable[[Manifest, float, float], None],
     ) -> None:
-        self._spent = spent
+        self._stopwatch = stopwatch
         self._plan = plan
         self._journal = journal
         self._tracker = tracker
@@ -97,7 +97,7 @@ class Saver:
 
     def take(self, position: RunPosition, metrics: dict[str, float]) -> Taken:
         """Takes a snapshot of now; training may go on."""
-        with self._spent.during("saving"):
+        with self._stopwatch.during("saving"):
             if self._writer.busy and available_bytes() < COPIES * self._copy_bytes:
                 logger.info(
                     "no memory for a further copy of the state (%s): waiting for the save that is "
@@ -125,13 +125,13 @@ class Saver:
         if not self._copy_bytes:
             self._check_memory(taken)
         began = time.monotonic()
-        with self._spent.during("saving"):
+        with self._stopwatch.during("saving"):
             self._writer.submit(
                 Job(
                     step=manifest.step,
                     run=lambda: self._write(taken, manifest, periodic=periodic),
                     must=must,
-                    drop=lambda reason: tell(
+                    drop=lambda reason: try_record(
                         self._journal, events.SaveDropped(step=manifest.step, reason=reason)
                     ),
                 )
@@ -229,7 +229,7 @@ class Saver:
 
     def finish(self) -> None:
         """Returns when nothing is being written any more; what went wrong is still to be raised."""
-        with self._spent.during("saving"):
+        with self._stopwatch.during("saving"):
             self._writer.finish()
 
     def wait(self, timeout_secs: float | None = None) -> None:
@@ -238,7 +238,7 @@ class Saver:
         Raises:
             BackgroundSaveError: what went wrong.
         """
-        with self._spent.during("saving"):
+        with self._stopwatch.during("saving"):
             self._writer.wait(timeout_secs)
 
     def confirm(self, timeout_secs: float | None = None) -> None:

@@ -16,7 +16,7 @@ from ckptkit.position import RunPosition
 from ckptkit.restore.assign import assign_result
 from ckptkit.restore.newest_checkpoint import newest_good, restore_one
 from ckptkit.run import events
-from ckptkit.run.best_effort import tell
+from ckptkit.run.best_effort import try_record
 from ckptkit.run.catalog import Checkpoint, list_checkpoints
 from ckptkit.run.fresh_start import this_life
 from ckptkit.run.journal import read_journal
@@ -48,8 +48,8 @@ class Session:
     Attributes:
         beats: grows while the run gets on; others only compare it.
         trained: whether this process has made a step.
-        spent: what its time goes into.
-        settling: hyperparameters, compared and put into effect.
+        stopwatch: what its time goes into.
+        changes: hyperparameters, compared and put into effect.
         stopping: requests to stop.
 
     Raises:
@@ -81,17 +81,17 @@ class Session:
         self._inexact: set[str] = set()
         self._tracker = Tracker(self.plan.state)
         opened = open_run_to_train(self.plan)
-        self.plan, self.journal, self._lock, self.spent = (
+        self.plan, self.journal, self._lock, self.stopwatch = (
             opened.plan,
             opened.journal,
             opened.lock,
-            opened.spent,
+            opened.stopwatch,
         )
         try:
-            self.settling = HyperparameterChanges(self.plan)
+            self.changes = HyperparameterChanges(self.plan)
             self._logs = TensorBoardHook(self.plan, self.journal)
             self._saver = Saver(
-                self.plan, self.journal, self._tracker, self.spent, self._logs.saved
+                self.plan, self.journal, self._tracker, self.stopwatch, self._logs.saved
             )
             self.stopping = Stopping(self, self.plan, self.journal, self._saver)
             self._outside = RemoteControl(self, self.plan, self.journal, self.stopping)
@@ -104,7 +104,7 @@ class Session:
 
     def newest(self) -> Checkpoint | None:
         """The newest checkpoint whose files are good, or None on a new run; see `newest_good`."""
-        with self.spent.during("restoring"):
+        with self.stopwatch.during("restoring"):
             return newest_good(self.plan.files, self.plan.layout, self.journal, self.plan.verify)
 
     def restore_newest(self) -> RunPosition:
@@ -112,28 +112,28 @@ class Session:
         cannot read it.
         """
         while (checkpoint := self.newest()) is not None:
-            self.settling.check(checkpoint)
+            self.changes.check(checkpoint)
             try:
                 return self.restore(checkpoint)
             except CorruptCheckpointError as error:
                 quarantine(self.plan.files, self.plan.layout, self.journal, checkpoint, error)
-        self.settling.check(None)
-        return self.goes_on_from(None)
+        self.changes.check(None)
+        return self.start_from(None)
 
     def restore(self, checkpoint: Checkpoint) -> RunPosition:
         """Restores one checkpoint, and puts into effect what was settled of changed
         hyperparameters.
         """
         self._check_versions(checkpoint)
-        self.settling.put()
+        self.changes.apply()
         try:
-            with self.spent.during("restoring"):
+            with self.stopwatch.during("restoring"):
                 restore_one(self.journal, checkpoint, self._tracker.now(), self.plan.state)
         except BaseException:
-            self.settling.take_back()
+            self.changes.undo()
             raise
-        self.settling.restored(self.journal)
-        return self.goes_on_from(checkpoint)
+        self.changes.remember(self.journal)
+        return self.start_from(checkpoint)
 
     @contextmanager
     def reading(self, checkpoint: Checkpoint) -> Iterator[None]:
@@ -161,7 +161,7 @@ class Session:
         """
         assign_result(checkpoint, self._tracker.now())
 
-    def goes_on_from(self, checkpoint: Checkpoint | None) -> RunPosition:
+    def start_from(self, checkpoint: Checkpoint | None) -> RunPosition:
         """Sets the position, and what the save policy compares with."""
         if checkpoint is None:
             logger.info("new run in %s: step 0", self.plan.layout.root)
@@ -174,7 +174,7 @@ class Session:
             }
         self._last = Moment(position=self.position, time_secs=self.plan.clock.monotonic())
         self._metrics = Metrics()
-        self._logs.goes_on_from(checkpoint)
+        self._logs.start_from(checkpoint)
         return self.position
 
     def inexact(self, reason: str) -> None:
@@ -195,7 +195,7 @@ class Session:
                 "makes it an error)",
                 reason,
             )
-            tell(self.journal, events.Inexact(reason=reason))
+            try_record(self.journal, events.Inexact(reason=reason))
         self._inexact.add(reason)
 
     def _check_versions(self, checkpoint: Checkpoint) -> None:
@@ -211,8 +211,8 @@ class Session:
     def training_starts(self) -> None:
         """The first step of this attempt is about to run."""
         self.phase = "training"
-        self.spent.trains_here()
-        self.spent.on("training" if self.trained else "first_step")
+        self.stopwatch.trains_here()
+        self.stopwatch.switch_to("training" if self.trained else "first_step")
         self.journal.record(events.TrainingStarted(step=self.position.step))
 
     # -- while it goes on
@@ -230,7 +230,7 @@ class Session:
         finally:
             self.phase = before
             if before == "between loops":
-                self.spent.on("outside")
+                self.stopwatch.switch_to("outside")
 
     def say_finished(self, what: str, done: int) -> None:
         """A loop has nothing left to do."""
@@ -282,7 +282,7 @@ class Session:
             turn, self._turn = self._turn, None
             turn.counted = True
             self.data.done()
-            self.at(turn.position, self._metrics.raw)
+            self.step_done(turn.position, self._metrics.raw)
 
     def turn_done(self, turn: LoopTurn, *, last: bool = False) -> None:
         """The body of a turn is over; what was logged in it belongs to its position. The state
@@ -308,7 +308,7 @@ class Session:
         """
         own_data = self.position == began and began.batch == 0 and not self.data.in_use
         self.data.epoch_ended()
-        self.at(
+        self.step_done(
             RunPosition(step=self.position.step + own_data, epoch=began.epoch + 1, batch=0),
             self._metrics.raw,
         )
@@ -333,12 +333,12 @@ class Session:
                 self.count_epoch(self._epoch)  # an epoch over data of the user's own
         self.stopping.serve()
 
-    def come_to(self, step: int, metrics: Mapping[str, Any] | None) -> None:
+    def advance_to(self, step: int, metrics: Mapping[str, Any] | None) -> None:
         """The user says that `step` is done; inside a turn that leads to it, the turn is."""
         if self._turn is not None and step >= self._turn.position.step:
             self.count_turn()
         self._pass_is_over()
-        self.at(replace(self.position, step=step), metrics)
+        self.step_done(replace(self.position, step=step), metrics)
 
     def _pass_is_over(self) -> None:
         """Inside a loop over epochs, the program has gone on after a pass over data that it broke
@@ -347,7 +347,7 @@ class Session:
         if self._epoch is not None:
             self.data.goes_on()
 
-    def at(self, position: RunPosition, metrics: Mapping[str, Any] | None = None) -> None:
+    def step_done(self, position: RunPosition, metrics: Mapping[str, Any] | None = None) -> None:
         """The run has come to `position`, where `metrics` were measured."""
         if position.step < self.position.step:
             raise ConfigError(
@@ -361,8 +361,8 @@ class Session:
             self.done = False  # a program may train on after it has come to an end
         if not self.trained and position.step > self.position.step:
             self.trained = True
-            self.spent.trains_here()
-            self.spent.on("training")
+            self.stopwatch.trains_here()
+            self.stopwatch.switch_to("training")
         self.beats += 1
         self.position = position
         self.measured(metrics or {})
@@ -451,7 +451,7 @@ class Session:
                 name: (to_number(low), to_number(high))
                 for name, (low, high) in self._extremes.items()
             },
-            hyperparameters=dict(self.settling.recorded),
+            hyperparameters=dict(self.changes.recorded),
             versions=versions(),
             final=final,
             total=self.total,
@@ -531,7 +531,9 @@ class Session:
             isinstance(event, events.Finished) and event.step == self.position.step
             for event in life
         ):
-            tell(self.journal, events.Finished(step=self.position.step, epoch=self.position.epoch))
+            try_record(
+                self.journal, events.Finished(step=self.position.step, epoch=self.position.epoch)
+            )
 
     def has_saved_after(self, checkpoint: Checkpoint) -> bool:
         """Whether this attempt has saved at a later step than the checkpoint's."""
@@ -577,7 +579,7 @@ class Session:
                 self._logs.end,
                 self._outside.end,
                 self.stopping.end,
-                self.settling.left,
+                self.changes.left,
             ):
                 last.callback(step)  # the first of them is called last
             try:
@@ -609,7 +611,7 @@ class Session:
             pass  # nothing went wrong, and the moment is none to save at
         elif error is not None:
             outcome = "failed"
-            tell(
+            try_record(
                 self.journal,
                 events.Failed(
                     error=type(error).__name__,
@@ -624,9 +626,11 @@ class Session:
         self._outside.ended(outcome, error)
         if outcome == "finished":
             note_finished(self.plan.layout, self.plan.state)
-        tell(
+        try_record(
             self.journal,
-            events.AttemptEnded(outcome=outcome, step=self.position.step, spent=self.spent.secs),
+            events.AttemptEnded(
+                outcome=outcome, step=self.position.step, spent=self.stopwatch.secs
+            ),
         )
 
     @property
@@ -640,7 +644,7 @@ class Session:
     def _save_the_rest(self, trigger: str) -> None:
         if self.done or self.is_saved(self.position):
             return
-        self.warn_of_half_a_turn()
+        self.warn_partial_step()
         self.save(trigger)
 
     def is_saved(self, at: RunPosition) -> bool:
@@ -652,7 +656,7 @@ class Session:
         self._saver.finish()
         return self._saver.unsaved != at
 
-    def warn_of_half_a_turn(self) -> None:
+    def warn_partial_step(self) -> None:
         """Says where a turn is left after it has trained."""
         turn = self._turn or self._left
         if turn is not None and turn.has_trained():

@@ -13,7 +13,7 @@ from ckptkit.position import RunPosition
 from ckptkit.preemption.request import StopBox, StopRequest
 from ckptkit.preemption.signals import SignalGuard
 from ckptkit.run import events
-from ckptkit.run.best_effort import tell
+from ckptkit.run.best_effort import try_record
 from ckptkit.run.catalog import list_checkpoints
 from ckptkit.run.journal import Journal
 from ckptkit.session.options import RunOptions
@@ -40,7 +40,7 @@ class Stoppable(Protocol):
         """Hands a snapshot to the writer; by default one of now."""
         ...
 
-    def warn_of_half_a_turn(self) -> None:
+    def warn_partial_step(self) -> None:
         """Says where a turn is left after it has trained."""
         ...
 
@@ -88,7 +88,7 @@ class Stopping:
         """
         self._set_deadline(left_secs)
         self.request(source)
-        tell(
+        try_record(
             self._journal, events.NoticeReceived(source=source, grace_secs=left_secs)
         )  # last: storage may take its time
 
@@ -135,10 +135,10 @@ class Stopping:
         with self._guard:
             if not self._attempt.done and not self._attempt.is_saved(at):
                 if taken is None:
-                    self._attempt.warn_of_half_a_turn()
+                    self._attempt.warn_partial_step()
                 at = self._save_before_the_end(request, taken, at)
         self._saver.wait()
-        tell(
+        try_record(
             self._journal,
             events.RunPreempted(
                 step=at.step,
@@ -185,7 +185,7 @@ class Stopping:
                 name,
                 self._attempt.phase,
             )
-        tell(self._journal, events.SignalReceived(signal=name, phase=self._attempt.phase))
+        try_record(self._journal, events.SignalReceived(signal=name, phase=self._attempt.phase))
 
     def _call_last_resort(self) -> None:
         """Late enough that training may come to a safe point by itself, and early enough to write."""
@@ -220,7 +220,7 @@ class Stopping:
                 return
             reason = f"no safe point within {self._grace_secs:.3g} s of grace, while {self._attempt.phase}"
             logger.warning("%s: saving %s, from before", reason, reserve.position)
-            tell(self._journal, events.EmergencyDecided(action="reserve", reason=reason))
+            try_record(self._journal, events.EmergencyDecided(action="reserve", reason=reason))
             try:
                 self._attempt.save(f"the machine goes away; {reason}", reserve)
             # nobody would hear of it on this thread; the training thread saves where it comes to a
@@ -236,7 +236,7 @@ class Stopping:
         """
         decision = self._saver.decide(self._deadline)
         if self._deadline is not None:
-            tell(
+            try_record(
                 self._journal,
                 events.EmergencyDecided(action=decision.action, reason=decision.reason),
             )

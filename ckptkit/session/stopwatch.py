@@ -54,7 +54,7 @@ class Stopwatch:
         """The calling thread trains: it need not be the one that has opened the run."""
         self._thread = threading.get_ident()
 
-    def on(self, kind: Kind) -> Kind:
+    def switch_to(self, kind: Kind) -> Kind:
         """From now on the time goes there; returns where it went before."""
         hands = self._hands
         if kind != hands.moving and threading.get_ident() == self._thread:
@@ -67,11 +67,11 @@ class Stopwatch:
     @contextmanager
     def during(self, kind: Kind) -> Iterator[None]:
         """The time of the block goes there."""
-        before = self.on(kind)
+        before = self.switch_to(kind)
         try:
             yield
         finally:
-            self.on(before)
+            self.switch_to(before)
 
     @property
     def secs(self) -> dict[str, float]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from ckptkit.errors import RunLockedError
 from ckptkit.log import logger
 from ckptkit.run import events
-from ckptkit.run.best_effort import tell
+from ckptkit.run.best_effort import try_record
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.journal import Journal, read_journal
 from ckptkit.run.manifest import Manifest
@@ -36,7 +36,7 @@ class TensorBoardHook:
         self._board = RunEvents(plan.files, plan.layout, plan.clock, journal)
         self._at: str | None = None
 
-    def goes_on_from(self, checkpoint: Checkpoint | None) -> None:
+    def start_from(self, checkpoint: Checkpoint | None) -> None:
         """Takes out what was written after the checkpoint, in the program's files and the run's
         own; once for each.
         """
@@ -94,7 +94,7 @@ class TensorBoardHook:
             or done.left
             or (checkpoint is not None and directory == self._plan.tensorboard)
         ):
-            tell(
+            try_record(
                 self._journal,
                 events.LogsRepaired(
                     directory=str(directory),

@@ -111,7 +111,7 @@ def repair(files: FileSystem, directory: Path, start: RepairStart) -> Repaired:
     done, held = Repaired(), OpenFiles()
     for path, _, names in os.walk(directory, onerror=lambda error: done.left.append(str(error))):
         try:
-            _Directory(files, Path(path), start, held, done).put_in_order(sorted(names))
+            _Directory(files, Path(path), start, held, done).recover(sorted(names))
         except OSError as error:
             done.left.append(f"{path}: {error}")
     return done
@@ -127,7 +127,7 @@ class _Directory:
     held: OpenFiles
     done: Repaired
 
-    def put_in_order(self, names: Sequence[str]) -> None:
+    def recover(self, names: Sequence[str]) -> None:
         self._finish(names)
         there = [
             (named, named.by(self.start.among))

@@ -22,7 +22,7 @@ from ckptkit.errors import StorageError
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger, size
 from ckptkit.policies import Candidate, KeepPolicy
-from ckptkit.run.best_effort import tell, tidying
+from ckptkit.run.best_effort import best_effort, try_record
 from ckptkit.run.catalog import list_checkpoints
 from ckptkit.run.commit import begin_writing, commit
 from ckptkit.run.disk_space import NO_SPACE, Room
@@ -232,7 +232,7 @@ def write_checkpoint(
         _tell_and_clean(target, manifest, error)
         raise
     write_secs = time.monotonic() - began
-    tell(
+    try_record(
         target.journal,
         SavedEvent(
             checkpoint=str(written.name),
@@ -255,9 +255,9 @@ def write_checkpoint(
         size(written.size_bytes),
         write_secs,
     )
-    with tidying(target.journal, "apply the keep policy"):
+    with best_effort(target.journal, "apply the keep policy"):
         retain(target.files, target.layout, target.journal, target.keep)
-    with tidying(target.journal, "write TensorFlow's state file"):
+    with best_effort(target.journal, "write TensorFlow's state file"):
         write_state_file(
             target.files, target.layout, [c.name for c in list_checkpoints(target.layout)]
         )

@@ -28,7 +28,7 @@ from ckptkit.policies import KeepLatest
 from ckptkit.run.catalog import list_checkpoints, list_shut_out
 from ckptkit.run.commit import begin_writing, commit, set_aside
 from ckptkit.run.journal import start_journal
-from ckptkit.run.recover import put_in_order
+from ckptkit.run.recover import recover
 from ckptkit.run.retention import retain
 from ckptkit.run.verify import verify
 from ckptkit.storage.files import FileSystem, storage_errors
@@ -306,7 +306,7 @@ def test_a_take_over_that_dies_before_it_has_shut_the_other_out_is_made_good_by_
     ).release()  # it could not even write its journal
     third = RunLock(files, layout, FakeClock(), machine=THERE)
     owned = FencedFiles(files, third.check)
-    put_in_order(owned, layout, start_journal(owned, layout, FakeClock(), third.number), third)
+    recover(owned, layout, start_journal(owned, layout, FakeClock(), third.number), third)
     third.settle()
     save(200, first.number)
     assert [checkpoint.step for checkpoint in list_checkpoints(layout)] == [100]
@@ -320,7 +320,7 @@ def test_what_was_moved_away_may_be_brought_back_after_a_take_over(layout, files
     save(200)
     set_aside(files, layout.checkpoint(CheckpointName(200, 1)), layout.aside / "rolled-back-000001")
     lock = RunLock(files, layout, FakeClock(), machine=THERE)
-    put_in_order(files, layout, start_journal(files, layout, FakeClock(), lock.number), lock)
+    recover(files, layout, start_journal(files, layout, FakeClock(), lock.number), lock)
     (layout.aside / "rolled-back-000001" / "ckpt-200-1").rename(
         layout.checkpoint(CheckpointName(200, 1))
     )
@@ -444,9 +444,7 @@ def test_what_a_process_does_that_has_lost_its_run_is_seen_by_nobody(tmp_path, a
         def take_over(layout=layout, files=files, seen=seen, locks=locks):
             lock = RunLock(files, layout, FakeClock(), machine=THERE)
             owned = FencedFiles(files, lock.check)
-            put_in_order(
-                owned, layout, start_journal(owned, layout, FakeClock(), lock.number), lock
-            )
+            recover(owned, layout, start_journal(owned, layout, FakeClock(), lock.number), lock)
             seen.append([checkpoint.name for checkpoint in list_checkpoints(layout)])
             locks.append(lock)
 

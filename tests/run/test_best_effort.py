@@ -10,7 +10,7 @@ import pytest
 import ckptkit
 from ckptkit.clock import SystemClock
 from ckptkit.run import events
-from ckptkit.run.best_effort import tidying
+from ckptkit.run.best_effort import best_effort
 from ckptkit.run.catalog import list_checkpoints
 from ckptkit.run.commit import begin_writing, commit
 from ckptkit.run.journal import read_journal
@@ -63,7 +63,7 @@ def test_a_journal_that_cannot_be_written_either(layout, files, caplog):
     journal = start_attempt(files, layout, SystemClock())
     layout.attempt_journal(1).unlink()
     layout.attempt_journal(1).mkdir()
-    with tidying(journal, "do it"):
+    with best_effort(journal, "do it"):
         raise ckptkit.StorageError(errno.EIO, "no")
     assert "could not do it" in caplog.text
 
@@ -71,6 +71,6 @@ def test_a_journal_that_cannot_be_written_either(layout, files, caplog):
 def test_other_errors_pass(layout, files):
     with (
         pytest.raises(ZeroDivisionError),
-        tidying(start_attempt(files, layout, SystemClock()), "do it"),
+        best_effort(start_attempt(files, layout, SystemClock()), "do it"),
     ):
         _ = 1 / 0

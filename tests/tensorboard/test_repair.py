@@ -53,7 +53,7 @@ PRESENT = attempt(9, started=4000.0, host=socket.gethostname(), pid=os.getpid())
 FIRST = attempt(1, started=1000.0, until=1500.0)
 
 
-def put_in_order(
+def recover(
     directory: Path,
     *among: EventWriter,
     step: int | None = 500,
@@ -80,7 +80,7 @@ def test_orphans_go_and_the_original_stays(tmp_path):
         [(1400.0, 499), (1500.0, 500), (1500.1, 501), (1600.0, 620)],
     )
     original = path.read_bytes()
-    done = put_in_order(tmp_path, FIRST)
+    done = recover(tmp_path, FIRST)
     assert (done.files, done.points, done.left) == (1, 2, [])
     assert points_in(path) == [(1400.0, 499), (1500.0, 500)]
     (beside,) = path.parent.glob("events.out.before-attempt-9.*")
@@ -97,7 +97,7 @@ def test_orphans_go_and_the_original_stays(tmp_path):
 def test_torn_end(tmp_path, torn):
     """A process that was killed in the middle of a write, or a machine that lost its power."""
     path = write(tmp_path / name_of(1000, "machine", 101), [(1400.0, 499), (1600.0, 620)], torn)
-    assert put_in_order(tmp_path, FIRST).points == 1
+    assert recover(tmp_path, FIRST).points == 1
     assert points_in(path) == [(1400.0, 499)]
     assert (
         path.read_bytes()
@@ -112,7 +112,7 @@ def test_what_needs_no_cut_is_not_touched(tmp_path):
         point(1600.0, 7)[:-5],
     )
     before = path.stat()
-    done = put_in_order(tmp_path, FIRST)
+    done = recover(tmp_path, FIRST)
     after = path.stat()
     assert (done.files, done.left) == (0, [])
     assert (before.st_ino, before.st_mtime_ns, before.st_size) == (
@@ -125,9 +125,9 @@ def test_what_needs_no_cut_is_not_touched(tmp_path):
 
 def test_again_changes_nothing(tmp_path):
     write(tmp_path / name_of(1000, "machine", 101), [(1400.0, 499), (1600.0, 620)])
-    put_in_order(tmp_path, FIRST)
+    recover(tmp_path, FIRST)
     before = everything(tmp_path)
-    assert put_in_order(tmp_path, FIRST).points == 0
+    assert recover(tmp_path, FIRST).points == 0
     assert everything(tmp_path) == before
 
 
@@ -137,7 +137,7 @@ def test_clocks_of_machines_need_not_agree(tmp_path):
     """
     first = write(tmp_path / name_of(4600, "ahead", 1), [(4700.0, 1), (4710.0, 2), (4720.0, 3)])
     second = write(tmp_path / name_of(1200, "behind", 1), [(1210.0, 3), (1220.0, 4)])
-    done = put_in_order(
+    done = recover(
         tmp_path,
         attempt(1, started=4600.0, until=4710.0, host="ahead", pid=1),
         attempt(2, started=1200.0, until=-math.inf, host="behind", pid=1),
@@ -150,7 +150,7 @@ def test_a_clock_that_was_set_back_before_the_save(tmp_path):
     """Points that others follow that stay were written before those."""
     points = [(1600.0, 1), (1700.0, 2), (1300.0, 3), (1400.0, 4), (1550.0, 5)]
     path = write(tmp_path / name_of(1000, "machine", 101), points)
-    put_in_order(tmp_path, FIRST)
+    recover(tmp_path, FIRST)
     assert points_in(path) == points[:4]
 
 
@@ -161,7 +161,7 @@ def test_files_of_a_clock_that_is_ahead_are_read_first(tmp_path):
         write(tmp_path / name, [(1000.0 if step == 1 else 7000.0, step)])
     own = write(tmp_path / name_of(4990, PRESENT.host, PRESENT.pid), [])
     with own.open("ab") as writer:
-        put_in_order(tmp_path, FIRST, attempt(2, started=7000.0, host="ahead", pid=1))
+        recover(tmp_path, FIRST, attempt(2, started=7000.0, host="ahead", pid=1))
         writer.write(point(NOW, 4))
         writer.flush()
         assert steps_shown(tmp_path) == [1, 2, 3, 4]
@@ -213,7 +213,7 @@ def test_attempts_of_one_process(tmp_path):
     path = write(
         tmp_path / name_of(1000, "machine", 7), [(1050.0, 1), (1150.0, 2), (1250.0, 2), (1350.0, 3)]
     )
-    put_in_order(tmp_path, one, two)
+    recover(tmp_path, one, two)
     assert points_in(path) == [(1050.0, 1), (1250.0, 2)]
 
 
@@ -226,7 +226,7 @@ def test_what_others_write_is_left_alone(tmp_path):
     ):
         write(tmp_path / name, [(1600.0, 620)])
     before = everything(tmp_path)
-    done = put_in_order(tmp_path, FIRST)
+    done = recover(tmp_path, FIRST)
     assert (done, everything(tmp_path)) == (Repaired(), before)
 
 
@@ -260,11 +260,11 @@ def test_a_file_of_another_container_of_our_name_and_number(tmp_path):
     before = attempt(1, started=1000.0, until=1500.0, host=PRESENT.host, pid=PRESENT.pid)
     path = write(tmp_path / name_of(1000, before.host, before.pid), [(1600.0, 620)])
     os.utime(path, (time.time() + 60, time.time() + 60))
-    done = put_in_order(tmp_path, before)
+    done = recover(tmp_path, before)
     assert "another one with the same host and number" in done.left[0]
     assert (points_in(path), starts(tmp_path)) == ([(1600.0, 620)], [])
     os.utime(path, (1600.0, 1600.0))
-    assert put_in_order(tmp_path, before).points == 1, "it was written before this process began"
+    assert recover(tmp_path, before).points == 1, "it was written before this process began"
 
 
 def test_other_runs_of_one_process(tmp_path):
@@ -281,7 +281,7 @@ def test_other_runs_of_one_process(tmp_path):
     )  # whatever its clock said
     ours = write(tmp_path / "ours" / name_of(1000, "machine", 101), [(1001.0, 1), (1300.0, 2)])
     untouched = {path: path.read_bytes() for path in (before, after, later)}
-    done = put_in_order(tmp_path, mine, step=None)
+    done = recover(tmp_path, mine, step=None)
     assert (done.files, done.points, done.left, points_in(ours)) == (1, 2, [], [])
     assert {path: path.read_bytes() for path in untouched} == untouched
     assert [starts(path.parent) for path in (before, after, later, ours)] == [[], [], [], [0, 0]]
@@ -300,7 +300,7 @@ def test_another_run_in_the_same_file(tmp_path):
     two = attempt(2, started=1400.0, until=-math.inf, ended=1500.0, pid=7)
     points = [(900.0, 7000), (1050.0, 1), (1150.0, 2), (1300.0, 8000), (1450.0, 2), (1501.0, 9000)]
     path = write(tmp_path / name_of(900, "machine", 7), points)
-    put_in_order(tmp_path, one, two, step=1)
+    recover(tmp_path, one, two, step=1)
     assert points_in(path) == [points[0], points[1], points[3], points[5]]
     assert starts(tmp_path) == [9001, 9001]
 
@@ -311,7 +311,7 @@ def test_another_run_beside_ours(tmp_path):
     """
     other = write(tmp_path / name_of(500, "machine", 101), [(520.0, 1), (900.0, 900)])
     ours = write(tmp_path / name_of(1000, "machine", 101), [(1400.0, 1), (1600.0, 2)])
-    assert put_in_order(tmp_path, FIRST).points == 1
+    assert recover(tmp_path, FIRST).points == 1
     assert (len(points_in(other)), points_in(ours), starts(tmp_path)) == (2, [(1400.0, 1)], [])
 
 
@@ -319,7 +319,7 @@ def test_what_an_attempt_writes_before_it_begins_is_in_the_way_of_nothing(tmp_pa
     """As Keras does with the graph of the model; the second was killed after that."""
     write(tmp_path / name_of(998, "machine", 101), [(999.5, 0), (1400.0, 1), (1600.0, 2)])
     write(tmp_path / name_of(1997, "machine", 102), [(1998.5, 0)])
-    assert put_in_order(tmp_path, FIRST, attempt(2, started=2000.0, until=-math.inf)).points == 1
+    assert recover(tmp_path, FIRST, attempt(2, started=2000.0, until=-math.inf)).points == 1
     assert (steps_shown(tmp_path), starts(tmp_path)) == ([0, 1, 0], [501, 501])
 
 
@@ -327,7 +327,7 @@ def test_a_clock_that_was_set_back_behind_the_start(tmp_path):
     """Where it is not known when a point was written, it stays, and what was written before it."""
     points = [(1600.0, 1), (900.0, 2), (1550.0, 3)]
     path = write(tmp_path / name_of(1000, "machine", 101), points)
-    put_in_order(tmp_path, FIRST)
+    recover(tmp_path, FIRST)
     assert points_in(path) == points[:2]
 
 
@@ -347,7 +347,7 @@ def test_going_back_inside_an_attempt(tmp_path):
         (1450.0, 5),
     ]
     path = write(tmp_path / name_of(1000, "machine", 101), points)
-    assert put_in_order(tmp_path, back).points == 4
+    assert recover(tmp_path, back).points == 4
     assert points_in(path) == [points[0], *points[4:7]]
 
 
@@ -355,15 +355,15 @@ def test_a_process_that_is_still_there(tmp_path):
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         writer = attempt(1, started=4e9, until=-math.inf, host=PRESENT.host, pid=other.pid)
         path = write(tmp_path / "now" / name_of(1000, writer.host, writer.pid), [(4e9 + 1, 620)])
-        done = put_in_order(path.parent, writer)
+        done = recover(path.parent, writer)
         assert f"process {other.pid}" in done.left[0]
         earlier = attempt(1, started=1000.0, until=1500.0, host=PRESENT.host, pid=other.pid)
         write(tmp_path / "before" / name_of(1000, writer.host, writer.pid), [(1600.0, 620)])
-        assert put_in_order(tmp_path / "before", earlier).points == 1, (
+        assert recover(tmp_path / "before", earlier).points == 1, (
             "a process that was started later is another one"
         )
         other.communicate(b"\n")
-    assert put_in_order(path.parent, writer).points == 1
+    assert recover(path.parent, writer).points == 1
 
 
 def test_a_file_that_changes_meanwhile(tmp_path):
@@ -376,7 +376,7 @@ def test_a_file_that_changes_meanwhile(tmp_path):
             with path.open("ab") as late:
                 late.write(point(1601.0, 621))
 
-    done = put_in_order(tmp_path, FIRST, files=Written())
+    done = recover(tmp_path, FIRST, files=Written())
     assert "it has changed" in done.left[0]
     assert points_in(path) == [(1600.0, 620), (1601.0, 621)]
     assert not list(tmp_path.glob("*cutting*"))
@@ -391,7 +391,7 @@ def test_links_and_pipes(tmp_path):
     (logs / "below").symlink_to(tmp_path / "elsewhere")
     good = write(logs / name_of(1002, "machine", 101), [(1600.0, 620)])
     before = elsewhere.read_bytes()
-    done = put_in_order(logs, FIRST)
+    done = recover(logs, FIRST)
     assert sorted("symbolic link" in each or "no regular file" in each for each in done.left) == [
         True,
         True,
@@ -411,12 +411,12 @@ def test_a_disk_that_refuses(tmp_path, number):
         original = path.read_bytes()
         files = FaultyFiles()
         files.fail(number, at=at)
-        done = put_in_order(logs, FIRST, files=files)
+        done = recover(logs, FIRST, files=files)
         if not files.reached:
             break
         assert done.left, f"operation {at} was refused, and nobody said it"
         assert original in everything(logs).values(), at
-        again = put_in_order(logs, FIRST)
+        again = recover(logs, FIRST)
         assert (again.left, steps_shown(logs)) == ([], [499]), at
         assert original in everything(logs).values(), at
         assert not list(logs.glob("*cutting*")), at
@@ -431,7 +431,7 @@ def test_large_files_go_through_a_small_memory(tmp_path, monkeypatch, seed):
     ]
     path = write(tmp_path / name_of(1000, "machine", 101), points)
     files = FaultyFiles()
-    assert put_in_order(tmp_path, FIRST, files=files).points == 200
+    assert recover(tmp_path, FIRST, files=files).points == 200
     assert points_in(path) == points[:500]
     assert max(len(step.data) for step in files.steps if step.kind == "Append") <= 1000
 
@@ -445,7 +445,7 @@ def test_only_points_go(tmp_path):
     path = write(tmp_path / name_of(1000, "machine", 101), [(1600.0, 620)])
     with path.open("ab") as file:
         file.write(record(Event(wall_time=1700.0, graph_def=b"graph")))
-    put_in_order(tmp_path, FIRST)
+    recover(tmp_path, FIRST)
     with path.open("rb") as file:
         assert [event.WhichOneof("what") for _, _, event in events_in(file)] == [
             "file_version",
@@ -461,19 +461,19 @@ def test_mark_drops_nothing_that_stays(tmp_path):
         tmp_path / name_of(1000, "machine", 101),
         [(1400.0, 16_000), (1410.0, 500), (1600.0, 19_840)],
     )
-    put_in_order(tmp_path, FIRST)
+    recover(tmp_path, FIRST)
     assert starts(tmp_path) == [16_001, 16_001]
     late = attempt(2, started=2000.0, until=2500.0)
     write(tmp_path / name_of(2000, "machine", 102), [(2400.0, 510), (2600.0, 520)])
-    put_in_order(tmp_path, attempt(1, started=1000.0, until=1500.0), late, step=510, settled=2)
+    recover(tmp_path, attempt(1, started=1000.0, until=1500.0), late, step=510, settled=2)
     assert starts(tmp_path)[-1] == 16_001
 
 
 def test_settled_files_are_not_read_again(tmp_path):
     path = write(tmp_path / name_of(1000, "machine", 101), [(1400.0, 1)])
-    put_in_order(tmp_path, FIRST)
+    recover(tmp_path, FIRST)
     write(path, [(1400.0, 1), (1600.0, 620)])
-    assert put_in_order(tmp_path, FIRST, attempt(2, started=2000.0), settled=2).points == 0
+    assert recover(tmp_path, FIRST, attempt(2, started=2000.0), settled=2).points == 0
     assert points_in(path) == [(1400.0, 1), (1600.0, 620)]
 
 
@@ -482,7 +482,7 @@ def test_without_a_mark_settled_files_are_read(tmp_path):
     examples.
     """
     write(tmp_path / name_of(1000, "machine", 101), [(1400.0, 60_000)])
-    put_in_order(tmp_path, FIRST, attempt(2, started=2000.0), step=800, settled=2)
+    recover(tmp_path, FIRST, attempt(2, started=2000.0), step=800, settled=2)
     assert starts(tmp_path) == [60_001, 60_001]
 
 
@@ -491,13 +491,13 @@ def test_settled_files_of_another_run_are_not_marked(tmp_path):
     theirs = write(tmp_path / name_of(500, "machine", 101), [(520.0, 1), (900.0, 900)])
     write(theirs.with_name(theirs.name + ".restart-000002"), [])
     before = everything(tmp_path)
-    put_in_order(tmp_path, FIRST, attempt(2, started=2000.0), settled=2)
+    recover(tmp_path, FIRST, attempt(2, started=2000.0), settled=2)
     assert everything(tmp_path) == before
 
 
 def test_fresh_start_is_marked_and_cuts_nothing(tmp_path):
     path = write(tmp_path / name_of(1000, "machine", 101), [(1600.0, 620)])
-    assert put_in_order(tmp_path, attempt(1, started=1000.0), step=None).points == 0
+    assert recover(tmp_path, attempt(1, started=1000.0), step=None).points == 0
     assert points_in(path) == [(1600.0, 620)]
     assert starts(tmp_path) == [0, 0]
 
@@ -505,7 +505,7 @@ def test_fresh_start_is_marked_and_cuts_nothing(tmp_path):
 def test_no_mark_among_files_of_others(tmp_path):
     write(tmp_path / name_of(1000, "machine", 101), [(1600.0, 620)])
     write(tmp_path / name_of(1000, "machine", 555), [(1600.0, 620)])
-    put_in_order(tmp_path, FIRST)
+    recover(tmp_path, FIRST)
     assert starts(tmp_path) == []
 
 

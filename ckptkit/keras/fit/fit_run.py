@@ -176,18 +176,18 @@ class FitRun:
         if checkpoint is not None:
             finished_by(self._manager.run.layout, self._model)
             check_same_phase(checkpoint, self._attempt.plan.state, self._model)
-        self._attempt.settling.check(checkpoint, configured(self._model, self._call.batch_size))
+        self._attempt.changes.check(checkpoint, configured(self._model, self._call.batch_size))
         if checkpoint is None:
             self._position = RunPosition(epoch=self._call.initial_epoch)
-            self._attempt.goes_on_from(None)
+            self._attempt.start_from(None)
             self._attempt.position = self._position
         else:
             say_other_counts(self._attempt, checkpoint, self._model, self._call.initial_epoch)
             if self._is_finished(checkpoint):
                 self._already_finished(checkpoint)
                 return
-            self._position = self._attempt.goes_on_from(checkpoint)
-            if self._attempt.settling.put():
+            self._position = self._attempt.start_from(checkpoint)
+            if self._attempt.changes.apply():
                 self._model.make_train_function(
                     force=True
                 )  # arguments of optimizers are constants in a step that was traced
@@ -207,7 +207,7 @@ class FitRun:
             set_python_and_numpy(place.random)
         self._place = place
         self._untouched = self._values_of_model()
-        self._attempt.spent.on("drawing_again")
+        self._attempt.stopwatch.switch_to("drawing_again")
         self._replay = Replay(
             place, self._traced(self._model.train_function), self._call.epoch_iterator
         )
@@ -218,7 +218,7 @@ class FitRun:
         """The step that is thrown away; it builds and traces."""
 
         def traced(iterator: Any) -> Any:
-            with self._attempt.spent.during("first_step"):
+            with self._attempt.stopwatch.during("first_step"):
                 return step(iterator)
 
         return traced
@@ -248,7 +248,7 @@ class FitRun:
 
     def end(self) -> None:
         """Training is over."""
-        self._attempt.spent.on("outside")
+        self._attempt.stopwatch.switch_to("outside")
         self._undo()
         error: BaseException | None = None
         try:
@@ -264,7 +264,7 @@ class FitRun:
             # An interrupted run publishes nothing; the next start does.
             self._attempt.stopping.serve(leave=self._flush)
             if self._export is not None and (self._final is not None or self._publish_later):
-                with self._attempt.spent.during("exporting"):
+                with self._attempt.stopwatch.during("exporting"):
                     publish(
                         self._attempt,
                         self._model,
@@ -306,7 +306,7 @@ class FitRun:
     def _leave(self, error: BaseException, *, close: bool = True) -> None:
         if self._replay is not None:
             _give(self._untouched)  # the step that was to be thrown away has changed them
-            self._attempt.settling.take_back()
+            self._attempt.changes.undo()
         self._undo()
         if close:
             self._others.close()
@@ -373,7 +373,7 @@ class FitRun:
                 return
             self._go_on(lambda callback: callback.on_test_begin({}))
         self._attempt.phase = "evaluating"
-        self._attempt.spent.on("evaluating")
+        self._attempt.stopwatch.switch_to("evaluating")
         self._evaluation = EpochPass()
         self._place.evaluating = True
         self._before_evaluation = self._attempt.stopping.reserve = self._attempt.take()
@@ -394,7 +394,7 @@ class FitRun:
         self.evaluation_goes_on()
         self._before_evaluation = self._attempt.stopping.reserve = None
         self._attempt.phase = "training"
-        self._attempt.spent.on("training")
+        self._attempt.stopwatch.switch_to("training")
 
     def epoch_ended(self, epoch: int, logs: Mapping[str, Any]) -> None:
         """An epoch is complete; where it was the last, so is training, before Keras replaces
@@ -420,7 +420,7 @@ class FitRun:
         self._place.epochs.append(self._place.now)
         self._place.now = EpochPass()
         self._position = RunPosition(self._position.step, epoch + 1, 0)
-        self._attempt.at(self._position, measured(logs))
+        self._attempt.step_done(self._position, measured(logs))
         self._diverged = (
             divergence({**self._place.logs, **logs}) if self._model.stop_training else None
         )
@@ -463,7 +463,7 @@ class FitRun:
         )
         self._place.now.calls += 1
         self._place.logs = dict(logs)
-        self._attempt.at(self._position, measured(logs))
+        self._attempt.step_done(self._position, measured(logs))
         return logs
 
     def _examined_step(self, iterator: Any) -> Any:

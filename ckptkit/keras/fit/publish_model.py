@@ -25,7 +25,7 @@ from ckptkit.log import logger
 from ckptkit.restore.assign import weights_of
 from ckptkit.restore.newest_checkpoint import DivergedError
 from ckptkit.run import events
-from ckptkit.run.best_effort import tell
+from ckptkit.run.best_effort import try_record
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.fresh_start import this_life
 from ckptkit.run.journal import read_journal
@@ -138,7 +138,9 @@ def publish(
             )
     # whatever it is: the training is over and saved, and would be no better for ending so
     except Exception as error:
-        tell(attempt.journal, events.ExportFailed(error=type(error).__name__, message=str(error)))
+        try_record(
+            attempt.journal, events.ExportFailed(error=type(error).__name__, message=str(error))
+        )
         if spec.errors == "raise":
             raise
         said = (
@@ -153,7 +155,7 @@ def publish(
         return  # that is in the journal
     root = layout.root.absolute()
     shown = path.relative_to(root) if path.is_relative_to(root) else path
-    tell(
+    try_record(
         attempt.journal,
         events.Exported(
             path=str(shown),

@@ -23,7 +23,7 @@ from ckptkit.layout import RunLayout
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.restore.newest_checkpoint import newest_good
 from ckptkit.run.journal import next_attempt, start_journal
-from ckptkit.run.recover import put_in_order
+from ckptkit.run.recover import recover
 from ckptkit.testing import FakeClock
 from tests.campaigns.crash.story import Unsynced
 
@@ -182,7 +182,7 @@ def looked_at(root: Path) -> str:
     lock = RunLock(files, layout, FakeClock(), at_least=next_attempt(layout))
     try:
         journal = start_journal(files, layout, FakeClock(), lock.number)
-        put_in_order(files, layout, journal, lock)
+        recover(files, layout, journal, lock)
         found = newest_good(files, layout, journal)
     finally:
         lock.release()

@@ -35,7 +35,7 @@ def written(story: Story) -> None:
     write(logs / "validation" / name_of(100, "host", 11), [(150.0, 10), (250.0, 20)])
 
 
-def put_in_order(story: Story) -> None:
+def recover(story: Story) -> None:
     done = repair(story.owned, directory(story), RepairStart(_AMONG, 2, 0, True, 500.0))
     assert done.left == [], done.left
 
@@ -51,7 +51,7 @@ def problem(story: Story) -> str | None:
         shown = steps_shown(logs / name)
         if not set(expected) <= set(shown) and not any((logs / name).glob("*.cutting.*")):
             return f"before it is put in order {name} shows {shown}; at least {expected} is to be there"
-    put_in_order(story)
+    recover(story)
     found = {name: steps_shown(logs / name) for name in _EXPECTED}
     if found != _EXPECTED:
         return f"TensorBoard would show {found}; expected {_EXPECTED}"

@@ -173,7 +173,7 @@ def rollback(story: Story) -> None:
 
 
 def begin_and_put_in_order(story: Story) -> None:
-    logs.put_in_order(story.begin())
+    logs.recover(story.begin())
 
 
 def take_all_but_one(story: Story) -> None:

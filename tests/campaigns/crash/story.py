@@ -16,13 +16,13 @@ from ckptkit.ownership.machine import Machine
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.policies import KeepLatest, KeepPolicy
 from ckptkit.run import events
-from ckptkit.run.best_effort import tidying
+from ckptkit.run.best_effort import best_effort
 from ckptkit.run.catalog import Checkpoint, list_checkpoints
 from ckptkit.run.commit import begin_writing, commit, set_aside
 from ckptkit.run.fresh_start import make_checkpoints
 from ckptkit.run.journal import Journal, next_attempt, start_journal
 from ckptkit.run.manifest import Manifest, StateEntry, decode
-from ckptkit.run.recover import put_in_order
+from ckptkit.run.recover import recover
 from ckptkit.run.retention import retain
 from ckptkit.run.state_file import write_state_file
 from ckptkit.run.verify import verify
@@ -95,7 +95,7 @@ class Story:
         self.owned = FencedFiles(self.files, lock.check)
         self.journal = start_journal(self.owned, self.layout, FakeClock(), lock.number)
         self.journal.record(events.AttemptStarted(host="host", pid=1, program="train.py"))
-        put_in_order(self.owned, self.layout, self.journal, lock)
+        recover(self.owned, self.layout, self.journal, lock)
         return self
 
     def end(self) -> None:
@@ -120,7 +120,7 @@ class Story:
                 write_secs=0.0,
             )
         )
-        with tidying(self.journal, "apply the keep policy"):
+        with best_effort(self.journal, "apply the keep policy"):
             self.retain(keep)
 
     def try_save(self, step: int, serial: int, keep: KeepPolicy = ALL) -> StorageError | None:
