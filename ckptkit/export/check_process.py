@@ -23,7 +23,7 @@ from ckptkit.errors import ExportError
 from ckptkit.load.cpu_only import HIDDEN_DEVICES
 from ckptkit.load.exported_model import unknown_operation
 
-CHECKER = Path(__file__).with_name("checker.py")
+CHECKER = Path(__file__).with_name("check_program.py")
 
 _SITES = ("site-packages", "dist-packages")
 _STDERR_CHARACTERS = 2000

@@ -16,7 +16,7 @@ import pytest
 
 from tests.campaigns.crash.scenarios import SCENARIOS
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 MEMORY = "/dev/shm"
 """Where files are made and removed fastest; a kill takes nothing away there either."""
 

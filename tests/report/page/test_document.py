@@ -40,7 +40,7 @@ from tests.report.page import schema
 from tests.report.page.conftest import document_of
 from tests.report.page.stories import BEGAN, Story, eventful, many
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
