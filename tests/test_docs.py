@@ -245,7 +245,7 @@ def test_every_exit_code_that_is_documented_is_seen_in_a_test():
     assert codes >= {*ExitCode, 126, 127}
     seen = {
         code
-        for folder in ("launcher", "cli", "signals")
+        for folder in ("launcher", "cli", "preemption")
         for path in (ROOT / "tests" / folder).glob("test_*.py")
         for code in exit_codes_in(ast.parse(path.read_text()))
     }
