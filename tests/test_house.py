@@ -41,7 +41,7 @@ FLOORS = [
     {"storage"},
     {"policies"},
     {"layout"},
-    {"position", "clock", "log"},
+    {"position", "clock", "log", "threads"},
     {"errors"},
     {"__init__"},
 ]
@@ -69,6 +69,7 @@ WITHOUT_TENSORFLOW = {
     "position",
     "clock",
     "log",
+    "threads",
     "__init__",
 }
 

@@ -24,6 +24,7 @@ from typing import Any
 from ckptkit.log import logger
 from ckptkit.preemption.policy import Preemption
 from ckptkit.preemption.request import StopBox, StopRequest
+from ckptkit.threads import start_thread
 
 _INSIST_SECS = 0.2
 
@@ -220,9 +221,16 @@ class _Wakeup:
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
         self._descriptor = self._writer.fileno()
-        self._before = signal.set_wakeup_fd(self._descriptor, warn_on_full_buffer=False)
-        self._thread = threading.Thread(target=self._listen, name="ckptkit-signals", daemon=True)
-        self._thread.start()
+        self._before = -1
+        try:
+            # The thread first: if it is refused, the interpreter must not keep the descriptor of a
+            # socket that nobody reads.
+            self._thread = start_thread(self._listen, "ckptkit-signals")
+            self._before = signal.set_wakeup_fd(self._descriptor, warn_on_full_buffer=False)
+        except BaseException:
+            self._writer.close()  # the thread reads the end and stops
+            self._reader.close()
+            raise
 
     def close(self) -> None:
         """Puts back the descriptor that was there before, but for one that somebody else has set
