@@ -1,15 +1,15 @@
-"""Claims on a run, as they lie on the disk: who has it, and a sign of life.
+"""Claims on a run as they are stored: who owns it, and a sign of life.
 
-`lock/` holds one claim for each process that took the run, numbered upwards; the highest one has
-it. A claim is a directory that appears whole, under a name that only one process can give; in it
-lie who made it, and a sign of life that its owner changes every few seconds.
+`lock/` holds one claim for each process that took the run, numbered upwards. The highest number
+owns the run. A claim is a directory that appears complete, under a name that only one process can
+give. It contains who made it, and a sign of life that its owner changes every few seconds.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -21,24 +21,28 @@ from ckptkit.storage.files import storage_errors
 
 OWNER, ALIVE = "owner.json", "alive"
 RELEASED = "released"
-"""The last sign: the run is free."""
+"""The last sign of life: the run is free."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Owner:
-    """Who made a claim.
+    """The process that made a claim.
 
     Args:
         host: name of the machine.
-        boot: the number of its kernel's start; empty where that is not known.
+        boot: the kernel's number of its start; empty if it is not known.
         pid: number of the process.
         since: when it took the run, in seconds since the epoch.
+        unfenced: whether this claim was made from the files of a silent owner's claim, which may
+            still be running and is not shut out before the fence of this number exists. See
+            `new_claim.py`.
     """
 
     host: str
     boot: str
     pid: int
     since: float
+    unfenced: bool = False
 
     @property
     def machine(self) -> Machine:
@@ -51,28 +55,27 @@ class Owner:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim that lies in `lock/`.
+    """A claim in `lock/`.
 
     Args:
         number: of the claim, which is that of the attempt.
         path: its directory.
+        remembered: the owner, if the directory is about to become another claim.
     """
 
     number: int
     path: Path
+    remembered: Owner | None = field(default=None, compare=False)
 
     @property
     def owner(self) -> Owner | None:
-        """Who made it, or None where that is not told."""
+        """The process that made it, or None if its record cannot be read."""
+        if self.remembered is not None:
+            return self.remembered
         try:
             owner = msgspec.json.decode(process_lock.read_small(self.path / OWNER), type=Owner)
-            str(owner)
-        except (
-            OSError,
-            ValueError,
-            OverflowError,
-            RecursionError,
-        ):  # a time that no calendar has is no owner's
+            str(owner)  # a time that no calendar has is damage, too
+        except (OSError, ValueError, OverflowError, RecursionError):
             return None
         return owner
 
@@ -82,7 +85,7 @@ class Claim:
 
     @property
     def sign(self) -> str:
-        """What its owner wrote last as a sign of life; empty where there is none."""
+        """What its owner wrote last as a sign of life; empty if it cannot be read."""
         try:
             return process_lock.read_small(self.sign_of_life).decode(errors="replace").strip()
         except OSError:
@@ -92,7 +95,7 @@ class Claim:
         """Checks that its signs of life may be read.
 
         Raises:
-            PermissionError: where they may not.
+            PermissionError: If they may not.
         """
         try:
             process_lock.read_small(self.sign_of_life)
@@ -102,19 +105,34 @@ class Claim:
             return
 
     def is_held(self) -> bool | None:
-        """Whether the process that made it still lives, by the lock that its kernel holds for it;
-        None where the kernel cannot tell.
+        """Whether the process that made it is running, by the lock that the kernel holds for it.
 
         Only for a claim of this machine.
+
+        Returns:
+            None if the kernel cannot tell.
         """
         return process_lock.is_held(self.path / OWNER)
+
+
+def encode_owner(owner: Owner) -> bytes:
+    """The content of `owner.json`; the field `unfenced` is there only if it is true."""
+    fields = asdict(owner)
+    if not owner.unfenced:
+        del fields["unfenced"]
+    return msgspec.json.encode(fields)
+
+
+def encode_sign(text: str) -> bytes:
+    """The content of `alive`: always of one length, so that it is rewritten in place."""
+    return f"{text:<16}\n".encode()
 
 
 def list_claims(layout: RunLayout) -> list[Claim]:
     """All claims, oldest first.
 
     Raises:
-        StorageError: where the directory cannot be read.
+        StorageError: If the directory cannot be read.
     """
     with storage_errors("list", layout.lock):
         try:

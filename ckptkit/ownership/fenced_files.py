@@ -41,6 +41,10 @@ class FencedFiles(FileSystem):
         self._check()
         self._files.replace_content(path, data)
 
+    def overwrite(self, path: Path, data: bytes) -> None:
+        self._check()
+        self._files.overwrite(path, data)
+
     def append(self, path: Path, data: bytes) -> None:
         self._files.append(path, data)
 

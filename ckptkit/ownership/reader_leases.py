@@ -18,10 +18,11 @@ from pathlib import Path
 
 import msgspec
 
+from ckptkit.errors import StorageError
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.ownership import process_lock
 from ckptkit.ownership.machine import Machine, this_machine
-from ckptkit.storage.files import FileSystem
+from ckptkit.storage.files import NO_SPACE, FileSystem
 
 HOLD_SECS = 3600.0
 """How long a hold of another machine counts, whose process cannot be asked after."""
@@ -89,17 +90,26 @@ def is_leaving(layout: RunLayout, name: CheckpointName) -> bool:
 
 
 @contextmanager
-def about_to_go(files: FileSystem, layout: RunLayout, name: CheckpointName) -> Iterator[None]:
-    """Says that a checkpoint is about to go, for as long as the block runs; who reads it is to be
-    asked in the block.
+def about_to_go(files: FileSystem, layout: RunLayout, name: CheckpointName) -> Iterator[bool]:
+    """Marks a checkpoint as about to be removed while the block runs.
+
+    The block asks who reads it. Yields whether the mark could be made: a disk without a free inode
+    has no space for it, and removing checkpoints is what helps there. The block then has to ask
+    once more after it has renamed the checkpoint.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: If the disk refuses for another reason.
     """
     files.remove_file(layout.leaving(name))
-    files.create(layout.leaving(name), b"")
     try:
-        yield
+        files.create(layout.leaving(name), b"")
+    except StorageError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        yield False
+        return
+    try:
+        yield True
     finally:
         files.remove_file(layout.leaving(name))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from dataclasses import dataclass
 
 from ckptkit.errors import CheckpointError
@@ -16,9 +15,6 @@ from ckptkit.run.events import SpaceShort
 from ckptkit.run.journal import Journal
 from ckptkit.run.retention import remove, review
 from ckptkit.storage.files import FileSystem
-
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""The disk, or what this user may use of it, is full."""
 
 
 def expected_bytes(layout: RunLayout, state_bytes: int) -> int:

@@ -142,7 +142,9 @@ def start_journal(files: FileSystem, layout: RunLayout, clock: Clock, attempt: i
     Raises:
         StorageError: where the disk refuses.
     """
-    return _start(files, layout, Journal(files, layout.attempt_journal(attempt), attempt, clock))
+    return make_journal_file(
+        files, layout, Journal(files, layout.attempt_journal(attempt), attempt, clock)
+    )
 
 
 def start_launcher_journal(
@@ -154,11 +156,17 @@ def start_launcher_journal(
         StorageError: where the disk refuses, or a directory of the run is a link.
     """
     refuse_links(layout)
-    return _start(files, layout, Journal(files, layout.launcher_journal(launcher), LAUNCHER, clock))
+    return make_journal_file(
+        files, layout, Journal(files, layout.launcher_journal(launcher), LAUNCHER, clock)
+    )
 
 
-def _start(files: FileSystem, layout: RunLayout, journal: Journal) -> Journal:
-    """Makes its file, durably."""
+def make_journal_file(files: FileSystem, layout: RunLayout, journal: Journal) -> Journal:
+    """Makes the file of a journal, durably.
+
+    Raises:
+        StorageError: If the disk refuses, or the file exists.
+    """
     files.make_dir(layout.journal)
     files.create(journal.path, b"")
     files.sync_dir(layout.journal)

@@ -19,8 +19,9 @@ from ckptkit.ownership.fenced_files import FencedFiles
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run import events
 from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.deferred_journal import DeferredJournal
 from ckptkit.run.fresh_start import make_checkpoints, set_aside_earlier_lives
-from ckptkit.run.journal import Journal, next_attempt, start_journal
+from ckptkit.run.journal import Journal, next_attempt
 from ckptkit.run.library_versions import versions
 from ckptkit.run.recover import recover, shut_out_the_silent
 from ckptkit.session.options import RunOptions
@@ -59,10 +60,12 @@ def open_run_to_train(plan: RunOptions) -> OpenedRun:
     make_checkpoints(plan.files, layout)
     say_what_a_bucket_lacks(layout.root)
     lock = RunLock(plan.files, layout, plan.clock, at_least=next_attempt(layout))
-    lock.keep_alive()
     try:
+        lock.keep_alive()
         plan = replace(plan, files=FencedFiles(plan.files, lock.check))
-        journal = start_journal(plan.files, layout, plan.clock, lock.number)
+        # On a full disk there is space for the journal only after `recover` has removed what dead
+        # saves left, and only the owner of the run may do that.
+        journal = DeferredJournal(plan.files, layout, plan.clock, lock.number)
         started = events.AttemptStarted(
             host=socket.gethostname(),
             pid=os.getpid(),
@@ -74,6 +77,7 @@ def open_run_to_train(plan: RunOptions) -> OpenedRun:
         stopwatch = Stopwatch(plan.clock.monotonic)
         journal.record(started)
         recover(plan.files, layout, journal, lock)
+        journal.require()
         if plan.fresh is not None:
             set_aside_earlier_lives(plan.files, layout, journal, plan.fresh)
             shut_out_the_silent(

@@ -13,12 +13,12 @@ from ckptkit.position import RunPosition
 from ckptkit.preemption.emergency import EmergencyDecision, decide
 from ckptkit.run import events
 from ckptkit.run.best_effort import try_record
-from ckptkit.run.disk_space import NO_SPACE
 from ckptkit.run.journal import Journal
 from ckptkit.run.manifest import Manifest
 from ckptkit.session.architecture_saver import ArchitectureSaver
 from ckptkit.session.options import RunOptions
 from ckptkit.session.stopwatch import Stopwatch
+from ckptkit.storage.files import NO_SPACE
 from ckptkit.tracking import snapshot
 from ckptkit.tracking.tracker import Tracker
 from ckptkit.writing.background_writer import BackgroundWriter

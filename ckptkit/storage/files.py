@@ -21,6 +21,7 @@ from ckptkit.storage.operations import (
     CreateFile,
     MakeDir,
     Operation,
+    Overwrite,
     RemoveDir,
     Rename,
     SyncDir,
@@ -55,6 +56,9 @@ REFUSED = frozenset(
     }
 )
 """Errors of reading that say nothing about the file's content."""
+
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""The disk, or the part of it that this user may use, has no free block or no free inode."""
 
 TEMPORARY = ".tmp"
 """What is added to a file's name while its next content is written."""
@@ -139,6 +143,17 @@ class FileSystem:
             with self._whole_or_gone(temporary):
                 self._fill(temporary, data)
                 self.do(Rename(temporary, path))
+
+    def overwrite(self, path: Path, data: bytes) -> None:
+        """Replaces the content of an existing file in place and makes it durable.
+
+        This needs no free block and no free inode as long as `data` fits into the file's blocks.
+        It is not atomic: after a loss of power the file may hold a mixture. Use it only for files
+        whose reader can tell a damaged one, and only if `replace_content` found no space.
+        """
+        with storage_errors("overwrite", path):
+            self.do(Overwrite(path, data))
+            self.do(SyncFile(path))
 
     def _fill(self, path: Path, data: bytes) -> None:
         if data:

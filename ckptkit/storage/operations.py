@@ -40,8 +40,8 @@ class Operation:
 
     @property
     def kind(self) -> str:
-        """`MakeDir`, `CreateFile`, `Append`, `Truncate`, `SyncFile`, `SyncDir`, `Rename`, `Unlink`
-        or `RemoveDir`.
+        """`MakeDir`, `CreateFile`, `Append`, `Overwrite`, `Truncate`, `SyncFile`, `SyncDir`,
+        `Rename`, `Unlink` or `RemoveDir`.
         """
         return type(self).__name__
 
@@ -89,6 +89,30 @@ class Append(Operation):
             rest = memoryview(self.data)
             while rest:  # a disk that is nearly full takes a part, and says so at the next write
                 rest = rest[file.write(rest) :]
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} ({len(self.data)} bytes)"
+
+
+@dataclass(frozen=True)
+class Overwrite(Operation):
+    """Other content for an existing file, in place; links are not followed.
+
+    Args:
+        data: the whole new content.
+    """
+
+    data: bytes
+
+    def perform(self) -> None:
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "wb", buffering=0) as file:
+            # Written before it is cut: cutting first would give the blocks back, and on a full
+            # disk another program could take them before the write.
+            rest = memoryview(self.data)
+            while rest:
+                rest = rest[file.write(rest) :]
+            file.truncate(len(self.data))
 
     def __str__(self) -> str:
         return f"{super().__str__()} ({len(self.data)} bytes)"

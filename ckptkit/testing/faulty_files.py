@@ -6,10 +6,10 @@ import errno
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ckptkit.storage.files import FileSystem
-from ckptkit.storage.operations import Append, Operation
+from ckptkit.storage.operations import Append, Operation, Overwrite
 
 Predicate = Callable[[Operation], bool]
 
@@ -129,8 +129,8 @@ class FaultyFiles(FileSystem):
         fault = next((fault for fault in [each for each in self._faults if each.meets(step)]), None)
         if fault is not None:
             self.reached += 1
-            if fault.after_bytes is not None and isinstance(step, Append):
-                self._perform(Append(step.path, step.data[: fault.after_bytes]))
+            if fault.after_bytes is not None and isinstance(step, Append | Overwrite):
+                self._perform(replace(step, data=step.data[: fault.after_bytes]))
             fault.strike(step)
         self._perform(step)
 

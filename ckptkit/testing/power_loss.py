@@ -18,6 +18,7 @@ from ckptkit.storage.operations import (
     CreateFile,
     MakeDir,
     Operation,
+    Overwrite,
     RemoveDir,
     Rename,
     SyncDir,
@@ -198,6 +199,8 @@ class PowerLoss:
                 if path.name not in self._dir(path.parent).now:
                     self._change(_File(), None, path)
                 self._file(path).now += data
+            case Overwrite(path, data):
+                self._file(path).now = data
             case Truncate(path, size):
                 self._file(path).now = self._file(path).now[:size]
             case Rename(path, target):

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import ckptkit
+from ckptkit.cli.held_run import owned
 from ckptkit.clock import SystemClock
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.ownership.claims import list_claims
@@ -350,7 +352,7 @@ def test_after_letting_go_and_in_a_forked_child_nothing_is_changed_any_more(layo
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     lock.check()
     lock.release()
-    with pytest.raises(ckptkit.RunLockedError, match="has let go of the run"):
+    with pytest.raises(ckptkit.RunLockedError, match="has released the run"):
         lock.check()
 
 
@@ -531,3 +533,29 @@ def test_bucket_mounts_are_known(tmp_path, kind, device, expected):
         is None
     )
     assert bucket_mount(where / "run") is None
+
+
+# -- a system that allows no further thread
+
+
+@pytest.fixture
+def no_further_thread():
+    """No thread can be started: each would need more memory for its stack than there can be."""
+    before = threading.stack_size(1 << 46)
+    yield
+    threading.stack_size(before)
+
+
+def test_a_run_is_free_again_if_the_thread_that_keeps_it_is_refused(layout, no_further_thread):
+    lock = RunLock(FileSystem(), layout, FakeClock())
+    with pytest.raises(ckptkit.CheckpointError, match="ckptkit-lock: can't start new thread"):
+        lock.keep_alive()
+    assert [claim.sign for claim in list_claims(layout)] == ["released"]
+    RunLock(FileSystem(), layout, FakeClock()).release()
+
+
+def test_a_command_whose_thread_is_refused_leaves_the_run_free(layout, no_further_thread):
+    layout.root.mkdir()
+    with pytest.raises(RuntimeError, match="pids limit"), owned(layout):
+        pytest.fail("the run is not owned without signs of life")
+    assert [claim.sign for claim in list_claims(layout)] == ["released"]
