@@ -7,7 +7,6 @@ give. It contains who made it, and a sign of life that its owner changes every f
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,9 +16,10 @@ import msgspec
 from ckptkit.layout import RunLayout, claim_number
 from ckptkit.ownership import process_lock
 from ckptkit.ownership.machine import Machine
-from ckptkit.storage.files import storage_errors
+from ckptkit.storage.files import DISK, FileSystem, storage_errors
 
 OWNER, ALIVE = "owner.json", "alive"
+_MOST_BYTES = 64 * 1024
 RELEASED = "released"
 """The last sign of life: the run is free."""
 
@@ -60,11 +60,13 @@ class Claim:
     Args:
         number: of the claim, which is that of the attempt.
         path: its directory.
+        files: how it is read.
         remembered: the owner, if the directory is about to become another claim.
     """
 
     number: int
     path: Path
+    files: FileSystem = field(default=DISK, compare=False, repr=False)
     remembered: Owner | None = field(default=None, compare=False)
 
     @property
@@ -73,7 +75,9 @@ class Claim:
         if self.remembered is not None:
             return self.remembered
         try:
-            owner = msgspec.json.decode(process_lock.read_small(self.path / OWNER), type=Owner)
+            owner = msgspec.json.decode(
+                self.files.read_bounded(self.path / OWNER, _MOST_BYTES), type=Owner
+            )
             str(owner)  # a time that no calendar has is damage, too
         except (OSError, ValueError, OverflowError, RecursionError):
             return None
@@ -87,9 +91,10 @@ class Claim:
     def sign(self) -> str:
         """What its owner wrote last as a sign of life; empty if it cannot be read."""
         try:
-            return process_lock.read_small(self.sign_of_life).decode(errors="replace").strip()
+            data = self.files.read_bounded(self.sign_of_life, _MOST_BYTES)
         except OSError:
             return ""
+        return data.decode(errors="replace").strip()
 
     def check_permission(self) -> None:
         """Checks that its signs of life may be read.
@@ -98,7 +103,7 @@ class Claim:
             PermissionError: If they may not.
         """
         try:
-            process_lock.read_small(self.sign_of_life)
+            self.files.read_bounded(self.sign_of_life, _MOST_BYTES)
         except PermissionError:
             raise
         except OSError:
@@ -128,7 +133,7 @@ def encode_sign(text: str) -> bytes:
     return f"{text:<16}\n".encode()
 
 
-def list_claims(layout: RunLayout) -> list[Claim]:
+def list_claims(layout: RunLayout, files: FileSystem = DISK) -> list[Claim]:
     """All claims, oldest first.
 
     Raises:
@@ -136,11 +141,11 @@ def list_claims(layout: RunLayout) -> list[Claim]:
     """
     with storage_errors("list", layout.lock):
         try:
-            names = os.listdir(layout.lock)
+            names = files.list_dir(layout.lock)
         except (FileNotFoundError, NotADirectoryError):
             return []
     numbers = {name: number for name in names if (number := claim_number(name)) is not None}
     return [
-        Claim(number, layout.lock / name)
+        Claim(number, layout.lock / name, files)
         for name, number in sorted(numbers.items(), key=lambda item: item[1])
     ]

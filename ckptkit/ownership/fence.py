@@ -14,8 +14,7 @@ import msgspec
 
 from ckptkit.layout import CheckpointName, RunLayout, fence_attempt
 from ckptkit.log import logger
-from ckptkit.storage.files import FileSystem
-from ckptkit.storage.safe_read import read_bounded
+from ckptkit.storage.files import DISK, FileSystem, names_in
 
 VERSION = 1
 _MOST_BYTES = 16 * 1024 * 1024
@@ -54,12 +53,12 @@ def put_up(
         msgspec.json.encode(Fence(attempt=attempt, seen=tuple(map(str, seen)))),
     )
     files.sync_dir(layout.checkpoints)
-    for path in sorted(layout.checkpoints.glob(".fence-*")):
-        if (earlier := fence_attempt(path.name)) is not None and earlier < attempt:
-            files.remove_file(path)
+    for name in names_in(files, layout.checkpoints):
+        if (earlier := fence_attempt(name)) is not None and earlier < attempt:
+            files.remove_file(layout.checkpoints / name)
 
 
-def read_fences(paths: Iterable[Path]) -> list[Fence]:
+def read_fences(paths: Iterable[Path], files: FileSystem = DISK) -> list[Fence]:
     """The fences among the entries of `checkpoints/`. One that cannot be read is said, and shuts
     out nothing.
 
@@ -70,13 +69,13 @@ def read_fences(paths: Iterable[Path]) -> list[Fence]:
         fence
         for path in paths
         if (attempt := fence_attempt(path.name)) is not None
-        and (fence := _read(path, attempt)) is not None
+        and (fence := _read(path, attempt, files)) is not None
     ]
 
 
-def _read(path: Path, attempt: int) -> Fence | None:
+def _read(path: Path, attempt: int, files: FileSystem) -> Fence | None:
     try:
-        fence = msgspec.json.decode(read_bounded(path, _MOST_BYTES), type=Fence)
+        fence = msgspec.json.decode(files.read_bounded(path, _MOST_BYTES), type=Fence)
         if fence.version > VERSION or fence.attempt != attempt:
             raise ValueError(f"version {fence.version}, attempt {fence.attempt}")
     except FileNotFoundError:

@@ -27,7 +27,7 @@ from ckptkit.ownership.claims import (
     encode_sign,
     list_claims,
 )
-from ckptkit.storage.files import FileSystem, storage_errors
+from ckptkit.storage.files import FileSystem, names_in, storage_errors
 
 _TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT})
 """Errors of a rename that another claimant has won."""
@@ -109,7 +109,7 @@ def reuse_claim(
     try:
         # The lock was asked for by path. If another claimant renamed the directory in between, this
         # is the lock of a claim that is no longer the last one.
-        if list_claims(layout)[-1:] != [previous]:
+        if list_claims(layout, files)[-1:] != [previous]:
             os.close(descriptor)
             return None
         # First the content, then the name: as long as the old name is there, others on this machine
@@ -123,7 +123,7 @@ def reuse_claim(
         raise
     # On a network file system, a claimant on another machine may have written into the same files
     # and lost the rename. Then its name may stand in our claim, which is of no use to anybody.
-    if not won or Claim(number, layout.claim(number)).owner != owner:
+    if not won or Claim(number, layout.claim(number), files).owner != owner:
         os.close(descriptor)
         return None
     return descriptor
@@ -139,14 +139,9 @@ def remove_dead_saves(files: FileSystem, layout: RunLayout) -> None:
     Raises:
         StorageError: If the disk refuses.
     """
-    with storage_errors("list", layout.checkpoints):
-        try:
-            names = sorted(os.listdir(layout.checkpoints))
-        except FileNotFoundError:
-            return
-    saves = [name for name in names if writing_attempt(name) is not None]
-    if list_claims(layout):
+    names = names_in(files, layout.checkpoints)
+    if list_claims(layout, files):
         return
-    for name in saves:
+    for name in [name for name in names if writing_attempt(name) is not None]:
         files.remove_tree(layout.checkpoints / name)
         logger.info("removed an unfinished save (%s): the disk had no room for a claim", name)

@@ -40,7 +40,7 @@ from ckptkit.ownership.claims import (
 )
 from ckptkit.ownership.machine import Machine, this_machine
 from ckptkit.ownership.new_claim import make_claim, remove_dead_saves, reuse_claim
-from ckptkit.storage.files import NO_SPACE, FileSystem, storage_errors
+from ckptkit.storage.files import NO_SPACE, FileSystem, names_in, storage_errors
 from ckptkit.storage.symlinks import refuse_links
 from ckptkit.threads import start_thread
 
@@ -141,7 +141,7 @@ class RunLock:
         Returns:
             False if another process was quicker; then its claim has to be looked at first.
         """
-        claims = list_claims(self._layout)
+        claims = list_claims(self._layout, self._files)
         if claims and not self._becomes_free(claims[-1]):
             return False
         self.silent = [
@@ -162,7 +162,7 @@ class RunLock:
         self._descriptor = descriptor
         self._files.sync_dir(self._layout.lock)
         # If this number had been used before and was cleared away meanwhile, a higher one exists.
-        if any(claim.number > self.number for claim in list_claims(self._layout)):
+        if any(claim.number > self.number for claim in list_claims(self._layout, self._files)):
             self.drop()
             self._files.remove_tree(self._path)
             return False
@@ -195,7 +195,7 @@ class RunLock:
             try:
                 return reuse_claim(self._files, self._layout, previous, self.number, owner)
             except StorageError as error:
-                if list_claims(self._layout)[-1:] != [previous]:
+                if list_claims(self._layout, self._files)[-1:] != [previous]:
                     return None  # another claimant renamed it under our hands
                 if error.errno == errno.EWOULDBLOCK:
                     # Another process looks at this claim, or is about to reuse it.
@@ -219,12 +219,11 @@ class RunLock:
 
     def _is_unfenced(self, claim: Claim) -> bool:
         """Whether a claim took the place of a silent owner's, and its process put up no fence."""
-        owner = claim.owner
-        return (
-            owner is not None
-            and owner.unfenced
-            and not os.path.lexists(self._layout.fence(claim.number))
-        )
+        owner, fence = claim.owner, self._layout.fence(claim.number)
+        if owner is None or not owner.unfenced:
+            return False
+        with storage_errors("look for", fence):
+            return self._files.status(fence) is None
 
     def _becomes_free(self, claim: Claim) -> bool:
         """Returns when the last claim is free; False if it is not the last one any more.
@@ -238,7 +237,7 @@ class RunLock:
         if not self._may_be_running(claim):
             return True
         owner, sign = claim.owner, claim.sign
-        if list_claims(self._layout)[-1:] != [claim]:
+        if list_claims(self._layout, self._files)[-1:] != [claim]:
             return False  # reused by another claimant, so what was read is of no use
         if not self._take_over or (
             owner is not None and owner.machine.is_same(self._machine) and claim.is_held()
@@ -254,7 +253,7 @@ class RunLock:
         while looks < LEASE_SECS / _LOOK_SECS:
             began = self._clock.monotonic()
             self._clock.sleep(_LOOK_SECS)
-            if list_claims(self._layout)[-1:] != [claim]:
+            if list_claims(self._layout, self._files)[-1:] != [claim]:
                 return False
             if claim.sign == RELEASED:
                 return True
@@ -270,13 +269,14 @@ class RunLock:
 
         What cannot be removed now, the next owner removes.
         """
-        for claim in list_claims(self._layout):
+        for claim in list_claims(self._layout, self._files):
             if claim.number < self.number:
                 with suppress(StorageError):
                     self._files.remove_tree(claim.path)
-        for path in self._layout.lock.glob(".*"):
-            with suppress(StorageError):
-                self._files.remove_tree(path)
+        for name in names_in(self._files, self._layout.lock):
+            if name.startswith("."):
+                with suppress(StorageError):
+                    self._files.remove_tree(self._layout.lock / name)
         self.silent = []
 
     # -- keeping it
@@ -294,7 +294,7 @@ class RunLock:
                 "of the one that owns it. Expected "
                 f"that only its owner changes it: open it again."
             )
-        claims = list_claims(self._layout)
+        claims = list_claims(self._layout, self._files)
         if claims and claims[-1].number > self.number:
             raise RunLockedError(
                 f"The run in {self._layout.root} was taken over by "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from ckptkit.errors import CorruptCheckpointError, StorageError
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.ownership.fence import read_fences
 from ckptkit.run.manifest import Manifest, ManifestHead, from_numbers, read_head, read_manifest
-from ckptkit.storage.files import storage_errors
+from ckptkit.storage.files import DISK, FileSystem, names_in
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,12 @@ class Checkpoint:
     Args:
         name: step and attempt.
         path: its directory.
+        files: how its files are read.
     """
 
     name: CheckpointName
     path: Path
+    files: FileSystem = field(default=DISK, compare=False, repr=False)
 
     @property
     def step(self) -> int:
@@ -45,7 +47,7 @@ class Checkpoint:
         Raises:
             CorruptCheckpointError: where it cannot be read.
         """
-        return read_manifest(self.path)
+        return read_manifest(self.path, self.files)
 
     @cached_property
     def head(self) -> ManifestHead:
@@ -56,7 +58,7 @@ class Checkpoint:
             CorruptCheckpointError: where it cannot be read.
         """
         known = self.__dict__.get("manifest")
-        return known if isinstance(known, Manifest) else read_head(self.path)
+        return known if isinstance(known, Manifest) else read_head(self.path, self.files)
 
     @property
     def problem(self) -> str | None:
@@ -75,7 +77,7 @@ class Checkpoint:
         return from_numbers(self.head.metrics)
 
 
-def list_checkpoints(layout: RunLayout) -> list[Checkpoint]:
+def list_checkpoints(layout: RunLayout, files: FileSystem = DISK) -> list[Checkpoint]:
     """The run's checkpoints in the order in which they were made: by attempt, then by step.
 
     A later attempt has always seen the earlier ones, so what it wrote is newer, also where it went
@@ -85,32 +87,29 @@ def list_checkpoints(layout: RunLayout) -> list[Checkpoint]:
     Raises:
         StorageError: where the directory cannot be read.
     """
-    return [checkpoint for checkpoint, shut_out in _find(layout) if not shut_out]
+    return [checkpoint for checkpoint, shut_out in _find(layout, files) if not shut_out]
 
 
-def list_shut_out(layout: RunLayout) -> list[Checkpoint]:
+def list_shut_out(layout: RunLayout, files: FileSystem = DISK) -> list[Checkpoint]:
     """What was committed by a process that had lost the run; no checkpoints, though they lie where
     those do.
 
     Raises:
         StorageError: where the directory cannot be read.
     """
-    return [checkpoint for checkpoint, shut_out in _find(layout) if shut_out]
+    return [checkpoint for checkpoint, shut_out in _find(layout, files) if shut_out]
 
 
-def _find(layout: RunLayout) -> list[tuple[Checkpoint, bool]]:
-    if not layout.checkpoints.exists():
-        return []
+def _find(layout: RunLayout, files: FileSystem) -> list[tuple[Checkpoint, bool]]:
     while True:
-        with storage_errors("list", layout.checkpoints):
-            paths = list(layout.checkpoints.iterdir())
+        paths = [layout.checkpoints / name for name in names_in(files, layout.checkpoints)]
         try:
-            fences = read_fences(paths)
+            fences = read_fences(paths, files)
             break
         except FileNotFoundError:
             continue
     found = [
-        Checkpoint(name, path)
+        Checkpoint(name, path, files)
         for path in paths
         if (name := CheckpointName.parse(path.name)) is not None
     ]

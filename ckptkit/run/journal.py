@@ -22,8 +22,7 @@ from ckptkit.layout import (
     writing_attempt,
 )
 from ckptkit.run.events import EVENT_VERSION, EVENTS, Event
-from ckptkit.storage.files import REFUSED, FileSystem, storage_errors
-from ckptkit.storage.safe_read import open_regular
+from ckptkit.storage.files import DISK, REFUSED, FileSystem, names_in, storage_errors
 from ckptkit.storage.symlinks import refuse_links
 
 _HEAD = b'{"v":1,"event":"'
@@ -110,7 +109,7 @@ def encode_line(event: Event) -> bytes:
     )
 
 
-def next_attempt(layout: RunLayout) -> int:
+def next_attempt(layout: RunLayout, files: FileSystem = DISK) -> int:
     """The smallest number that no attempt has had, also where journals were lost and only
     checkpoints are left.
 
@@ -128,11 +127,8 @@ def next_attempt(layout: RunLayout) -> int:
         (layout.checkpoints, fence_attempt),
     ]
     for directory, number_of in readers:
-        if directory.exists():
-            with storage_errors("list", directory):
-                numbers += [
-                    n for path in directory.iterdir() if (n := number_of(path.name)) is not None
-                ]
+        names = names_in(files, directory)
+        numbers += [n for name in names if (n := number_of(name)) is not None]
     return 1 + max(numbers)
 
 
@@ -221,12 +217,16 @@ class JournalView:
 
 
 def read_journal(
-    layout: RunLayout, *, wanted: Collection[type[Event]] | None = None
+    layout: RunLayout,
+    *,
+    wanted: Collection[type[Event]] | None = None,
+    files: FileSystem = DISK,
 ) -> JournalView:
     """Reads and merges the journals of all attempts and of the launcher.
 
     Args:
         layout: of the run.
+        files: how the disk is read.
         wanted: kinds of which all events are read; of the others only the last of each kind in each
             file, and for the rest there are plain `Event`s with time and attempt. By default all is
             read, which takes twice as long.
@@ -234,14 +234,12 @@ def read_journal(
     Raises:
         StorageError: where a file cannot be read.
     """
-    if not layout.journal.exists():
-        return JournalView((), ())
     damaged: list[str] = []
-    with storage_errors("list", layout.journal):
-        paths = sorted(path for path in layout.journal.iterdir() if path.suffix == ".jsonl")
+    names = names_in(files, layout.journal)
+    paths = [layout.journal / name for name in names if Path(name).suffix == ".jsonl"]
     whole = None if wanted is None else frozenset(_HEAD + cls.event.encode() for cls in wanted)
-    files = [_events(path, damaged, whole) for path in paths]
-    return JournalView(_merged(files), tuple(damaged))
+    found = [_events(path, damaged, whole, files=files) for path in paths]
+    return JournalView(_merged(found), tuple(damaged))
 
 
 def _merged(files: Sequence[Sequence[Event]]) -> tuple[Event, ...]:
@@ -260,13 +258,19 @@ def _merged(files: Sequence[Sequence[Event]]) -> tuple[Event, ...]:
     )
 
 
-def _events(path: Path, damaged: list[str], whole: Collection[bytes] | None = None) -> list[Event]:
+def _events(
+    path: Path,
+    damaged: list[str],
+    whole: Collection[bytes] | None = None,
+    *,
+    files: FileSystem = DISK,
+) -> list[Event]:
     """The events of a file in their order. Where `whole` says how the lines begin that are wanted,
     others are skimmed, but for the last of a kind.
     """
     events: list[Event] = []
     skimmed: dict[bytes, tuple[int, int, bytes]] = {}
-    for number, line in _lines(path, damaged):
+    for number, line in _lines(path, damaged, files):
         try:
             start = line[: line.find(b'"', _HEAD_BYTES)]
             decode = _DECODERS[start]
@@ -290,13 +294,13 @@ def _events(path: Path, damaged: list[str], whole: Collection[bytes] | None = No
     return events
 
 
-def _lines(path: Path, damaged: list[str]) -> Iterator[tuple[int, bytes]]:
+def _lines(path: Path, damaged: list[str], files: FileSystem) -> Iterator[tuple[int, bytes]]:
     """The lines of a file with their numbers; of one that is too long a part that is too long as
     well.
     """
     with storage_errors("read", path):
         try:
-            file = open_regular(path)
+            file = files.open_read(path)
         except OSError as error:
             if error.errno in REFUSED:
                 raise

@@ -16,7 +16,6 @@ from ckptkit.run.journal import Journal
 from ckptkit.run.quarantine import quarantine
 from ckptkit.run.state_file import content, write_state_file
 from ckptkit.storage.files import FileSystem
-from ckptkit.storage.safe_read import read_bounded
 
 _MOST_BYTES = 16 * 1024 * 1024
 
@@ -53,7 +52,7 @@ def recover(files: FileSystem, layout: RunLayout, journal: Journal, lock: RunLoc
             "not count",
             owner,
         )
-    for checkpoint in list_shut_out(layout):
+    for checkpoint in list_shut_out(layout, files):
         late = CorruptCheckpointError(
             "It was committed by a process that had lost the run to a later one.", "late"
         )
@@ -63,9 +62,9 @@ def recover(files: FileSystem, layout: RunLayout, journal: Journal, lock: RunLoc
 
 def _mend_state_file(files: FileSystem, layout: RunLayout, journal: Journal) -> None:
     """Makes TensorFlow's state file say what is there, where it is missing, damaged, or behind."""
-    names = [checkpoint.name for checkpoint in list_checkpoints(layout)]
+    names = [checkpoint.name for checkpoint in list_checkpoints(layout, files)]
     try:
-        is_right = read_bounded(layout.state_file, _MOST_BYTES) == content(names)
+        is_right = files.read_bounded(layout.state_file, _MOST_BYTES) == content(names)
     except OSError:
         is_right = False
     if names and not is_right:
@@ -80,7 +79,7 @@ def shut_out_the_silent(files: FileSystem, layout: RunLayout, lock: RunLock) -> 
     Raises:
         StorageError: where the disk refuses.
     """
-    if lock.silent and not layout.fence(lock.number).exists():
+    if lock.silent and files.status(layout.fence(lock.number)) is None:
         # What was moved away may be brought back by its user; but not by a loss of power that
         # undoes the move, as of one that was shut out.
         away = [
@@ -100,5 +99,5 @@ def shut_out_the_silent(files: FileSystem, layout: RunLayout, lock: RunLock) -> 
             files,
             layout,
             lock.number,
-            [*(checkpoint.name for checkpoint in list_checkpoints(layout)), *moved],
+            [*(checkpoint.name for checkpoint in list_checkpoints(layout, files)), *moved],
         )

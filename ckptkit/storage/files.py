@@ -14,21 +14,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
+from typing import BinaryIO
 
 from ckptkit.errors import CheckpointError, StorageError
 from ckptkit.storage.operations import (
     Append,
     CreateFile,
+    ListDir,
     MakeDir,
     Operation,
     Overwrite,
+    Read,
+    ReadFile,
     RemoveDir,
     Rename,
+    Status,
     SyncDir,
     SyncFile,
     Truncate,
     Unlink,
 )
+from ckptkit.storage.safe_read import open_regular, read_bounded
 
 _REMEDIES = {
     errno.ENOSPC: "Free some space, or keep fewer checkpoints (keep=ckptkit.KeepLatest(1)).",
@@ -80,19 +86,77 @@ def storage_errors(action: str, path: Path) -> Iterator[None]:
 
 
 class FileSystem:
-    """The real file system. Every method either does its one thing or raises `StorageError`.
+    """The real file system: the contract of every implementation.
 
-    All are made of steps, and all steps pass through `do`: who overrides that sees each operation
-    before it is done, and may refuse it.
+    **Changes** either do their one thing or raise `StorageError` with what was tried and a remedy.
+    They are made of operations, and all operations pass through `do`: a subclass that overrides it
+    sees each one before it is done, and may refuse it.
+
+    **Reads** raise a plain `OSError`, with the error number and the path. What a failed read means
+    is for the caller to say: a missing file may be normal, damage, or a refusal that says nothing
+    about the content (see `REFUSED`). All reads pass through `before_read`, which may refuse them.
+
+    `tests/storage/file_system_contract.py` holds the tests that every implementation passes.
     """
 
     def do(self, step: Operation) -> None:
         """Performs one operation.
 
         Raises:
-            OSError: where the system refuses.
+            OSError: If the system refuses.
         """
         step.perform()
+
+    def before_read(self, read: Read) -> None:
+        """Called before each read; does nothing. Raise an `OSError` to refuse the read."""
+
+    def read_bounded(self, path: Path, most_bytes: int) -> bytes:
+        """Returns the content of a regular file; follows no link, and never waits at a pipe.
+
+        Raises:
+            OSError: If it is missing, is something else, or has more bytes than that (`EFBIG`).
+        """
+        self.before_read(ReadFile(path))
+        return read_bounded(path, most_bytes)
+
+    def open_read(self, path: Path) -> BinaryIO:
+        """Opens a regular file for reading; follows no link, and never waits at a pipe.
+
+        Raises:
+            OSError: If it is missing or is something else.
+        """
+        self.before_read(ReadFile(path))
+        return open_regular(path)
+
+    def list_dir(self, path: Path) -> list[str]:
+        """Returns the names in a directory, sorted.
+
+        Raises:
+            OSError: If it is missing or is something else.
+        """
+        self.before_read(ListDir(path))
+        return sorted(os.listdir(path))
+
+    def status(self, path: Path) -> os.stat_result | None:
+        """Returns what a name stands for, or None if there is nothing; of a link, the link itself.
+
+        Raises:
+            OSError: If the system refuses to tell.
+        """
+        self.before_read(Status(path))
+        try:
+            return os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def is_dir(self, path: Path) -> bool:
+        """Whether a directory is there. A link to one counts: a run directory may be a link.
+
+        Raises:
+            OSError: If the system refuses to tell.
+        """
+        self.before_read(Status(path))
+        return path.is_dir()
 
     @property
     def unowned(self) -> FileSystem:
@@ -237,3 +301,24 @@ class FileSystem:
                         self.do(Unlink(Path(entry.path)))
         for directory in reversed(found):
             self.do(RemoveDir(directory))
+
+
+DISK = FileSystem()
+"""The file system of readers that were given none."""
+
+
+def names_in(files: FileSystem, directory: Path) -> list[str]:
+    """Returns the names in a directory, sorted; none if the directory is missing.
+
+    Raises:
+        StorageError: If it cannot be listed.
+    """
+    with storage_errors("list", directory):
+        try:
+            return files.list_dir(directory)
+        except FileNotFoundError:
+            return []
+        except NotADirectoryError:
+            if files.status(directory) is None:  # a file stands in the place of a parent
+                return []
+            raise

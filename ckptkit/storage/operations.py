@@ -196,6 +196,41 @@ class RemoveDir(Operation):
             os.rmdir(self.path)
 
 
+@dataclass(frozen=True)
+class Read:
+    """Looking at one path without changing it. It is no `Operation`: a crash or a loss of power
+    takes nothing of it back, but a disk may refuse it.
+
+    Args:
+        path: what is looked at.
+    """
+
+    path: Path
+
+    @property
+    def kind(self) -> str:
+        """`ReadFile`, `ListDir` or `Status`."""
+        return type(self).__name__
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.path.name}"
+
+
+@dataclass(frozen=True)
+class ReadFile(Read):
+    """The content of a file, or the opening of it."""
+
+
+@dataclass(frozen=True)
+class ListDir(Read):
+    """The names in a directory."""
+
+
+@dataclass(frozen=True)
+class Status(Read):
+    """Whether there is anything of this name, and of which kind and size."""
+
+
 def _fsync(path: Path, flags: int) -> None:
     descriptor = os.open(path, flags | os.O_CLOEXEC)
     try:

@@ -9,9 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ckptkit.storage.files import FileSystem
-from ckptkit.storage.operations import Append, Operation, Overwrite
+from ckptkit.storage.operations import Append, Operation, Overwrite, Read
 
 Predicate = Callable[[Operation], bool]
+"""Which operations a fault is for."""
+
+ReadPredicate = Callable[[Read], bool]
+"""Which reads a fault is for."""
 
 
 @dataclass
@@ -32,6 +36,23 @@ class _Fault:
         return self.seen >= self.at and (self.times is None or self.seen < self.at + self.times)
 
 
+@dataclass
+class _ReadFault:
+    """The `at`-th read that `when` accepts fails, and how often."""
+
+    number: int
+    when: ReadPredicate | None
+    at: int
+    times: int | None
+    seen: int = 0
+
+    def meets(self, read: Read) -> bool:
+        if self.when is not None and not self.when(read):
+            return False
+        self.seen += 1
+        return self.seen >= self.at and (self.times is None or self.seen < self.at + self.times)
+
+
 class FaultyFiles(FileSystem):
     """The real file system, with faults: operations that fail, writes that are torn, a process that
     dies between two operations.
@@ -42,6 +63,7 @@ class FaultyFiles(FileSystem):
 
     Attributes:
         steps: what was done, in its order; what was refused is not in it.
+        reads: what was read and where it was looked, in its order, also what was refused.
         reached: how often a fault struck. A test that sets one looks here, lest it proves nothing.
 
     Raises:
@@ -63,6 +85,8 @@ class FaultyFiles(FileSystem):
 
     def __init__(self) -> None:
         self.steps: list[Operation] = []
+        self.reads: list[Read] = []
+        self._read_faults: list[_ReadFault] = []
         self.reached = 0
         self._faults: list[_Fault] = []
 
@@ -121,9 +145,50 @@ class FaultyFiles(FileSystem):
 
         self._add(_Fault(die, when, at, 1, after_bytes))
 
+    def fail_read(
+        self,
+        number: int = errno.EIO,
+        *,
+        at: int = 1,
+        when: ReadPredicate | None = None,
+        times: int | None = 1,
+    ) -> None:
+        """From now on, lets a read fail. Reads are counted apart from changes.
+
+        Args:
+            number: the error of the system: `errno.EIO`, `errno.EACCES`, `errno.ESTALE`, ...
+            at: which of the reads that count: 1 is the next.
+            when: which reads count; by default all.
+            times: how many fail from there on; None for all.
+
+        Raises:
+            ValueError: If `at` or `times` is not a positive number.
+
+        Example:
+            >>> import errno, pathlib
+            >>> from ckptkit.testing import FaultyFiles
+            >>> files = FaultyFiles()
+            >>> files.fail_read(errno.ESTALE, when=lambda read: read.kind == "ListDir")
+            >>> try:
+            ...     files.list_dir(pathlib.Path(new_directory))
+            ... except OSError as error:
+            ...     print(errno.errorcode[error.errno], files.reached)
+            ESTALE 1
+        """
+        _check_counts(at, times)
+        self._read_faults.append(_ReadFault(number, when, at, times))
+
+    def before_read(self, read: Read) -> None:
+        self.reads.append(read)
+        met = [fault for fault in self._read_faults if fault.meets(read)]
+        if met:
+            self.reached += 1
+            raise OSError(met[0].number, os.strerror(met[0].number), str(read.path))
+
     def heal(self) -> None:
         """From now on nothing fails."""
         self._faults.clear()
+        self._read_faults.clear()
 
     def do(self, step: Operation) -> None:
         fault = next((fault for fault in [each for each in self._faults if each.meets(step)]), None)
@@ -139,9 +204,13 @@ class FaultyFiles(FileSystem):
         self.steps.append(step)
 
     def _add(self, fault: _Fault) -> None:
-        if fault.at < 1 or (fault.times is not None and fault.times < 1):
-            raise ValueError(
-                f"Steps count from 1, and a fault strikes at least once. Received: at={fault.at}, "
-                f"times={fault.times}."
-            )
+        _check_counts(fault.at, fault.times)
         self._faults.append(fault)
+
+
+def _check_counts(at: int, times: int | None) -> None:
+    if at < 1 or (times is not None and times < 1):
+        raise ValueError(
+            f"Steps count from 1, and a fault strikes at least once. Received: at={at}, "
+            f"times={times}."
+        )
