@@ -63,7 +63,7 @@ class Owned:
     def tell_tensorflow(self) -> None:
         """Rewrites TensorFlow's state file from the checkpoints of the run.
 
-        ckptkit never reads it, so a full disk costs no more than a warning; the next start mends it.
+        ckptkit never reads it, so a full disk costs a warning only; the next start mends it.
         """
         names = [checkpoint.name for checkpoint in list_checkpoints(self.layout)]
         try:

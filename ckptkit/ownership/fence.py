@@ -1,7 +1,8 @@
-"""Shutting out what a process commits that has lost its run and does not know it yet.
+"""The fence: shuts out what a process commits that has lost its run and does not know it yet.
 
-Whoever takes a run from a silent owner notes which checkpoints were there. From then on the earlier
-attempts have these and no others, for every reader: what one of them commits later does not exist.
+A process that takes a run from a silent owner records which checkpoints there are. From then on the
+earlier attempts have these and no others, for every reader. What one of them commits later does not
+count.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ _MOST_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Fence:
-    """What an attempt saw when it took over.
+    """The checkpoints that an attempt saw when it took over.
 
     Args:
         attempt: its number.
-        seen: the checkpoints of earlier attempts that were there.
-        version: of this form.
+        seen: the names of the checkpoints of earlier attempts.
+        version: of this format.
     """
 
     attempt: int
@@ -35,18 +36,20 @@ class Fence:
     version: int = VERSION
 
     def shuts_out(self, name: CheckpointName) -> bool:
-        """Whether a checkpoint does not exist."""
+        """Whether a checkpoint was committed too late and does not count."""
         return name.attempt < self.attempt and str(name) not in self.seen
 
 
-def put_up(
+def write_fence(
     files: FileSystem, layout: RunLayout, attempt: int, seen: Iterable[CheckpointName]
 ) -> None:
-    """Notes what was there, durably. Earlier fences have said their part by then: what they shut
-    out is not seen.
+    """Writes a fence durably, and then removes earlier ones.
+
+    An earlier fence is contained in the new one: what it shuts out is not listed as a checkpoint,
+    so it is not among those that are seen.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: If the disk refuses.
     """
     files.replace_content(
         layout.fence(attempt),
@@ -59,11 +62,13 @@ def put_up(
 
 
 def read_fences(paths: Iterable[Path], files: FileSystem = DISK) -> list[Fence]:
-    """The fences among the entries of `checkpoints/`. One that cannot be read is said, and shuts
-    out nothing.
+    """Returns the fences among the entries of `checkpoints/`.
+
+    One that cannot be read is reported and shuts out nothing: a damaged file must not hide good
+    checkpoints.
 
     Raises:
-        FileNotFoundError: where one has vanished since, because there is a newer one.
+        FileNotFoundError: If one has vanished since the listing, because there is a newer one.
     """
     return [
         fence

@@ -55,6 +55,9 @@ _LOOK_SECS = 1.0
 _TRY_SECS, _MAX_TRIES = 0.05, 100
 """For a claim that is to be reused and that another process holds for a moment."""
 
+_SPACE_TRIES = 20
+"""How often a disk without space is asked again, `_TRY_SECS` apart."""
+
 _SIGN_SECS = 2.0
 """How long `release` waits for a sign of life that is being written. Storage that is cut off never
 answers.
@@ -110,16 +113,7 @@ class RunLock:
         self.silent: list[Claim] = []
         refuse_links(layout)
         try:
-            try:
-                self._acquire(at_least)
-            except StorageError as error:
-                # Without any claim there is none to reuse. What dead saves left is the only space
-                # that can be had before the run is ours.
-                if error.errno not in NO_SPACE:
-                    raise
-                # Tried again also if nothing was removed: another claimant may have been quicker.
-                remove_dead_saves(files, layout)
-                self._acquire(at_least)
+            self._acquire(at_least)
         except BaseException:
             self.release()
             raise
@@ -128,6 +122,23 @@ class RunLock:
     # -- taking the run
 
     def _acquire(self, at_least: int) -> None:
+        for tries_left in range(_SPACE_TRIES, -1, -1):
+            try:
+                self._try_to_acquire(at_least)
+            except StorageError as error:
+                if error.errno not in NO_SPACE or not tries_left:
+                    raise
+                # Without any claim there is none to reuse. What dead saves left is the only space
+                # that can be had before the run is ours.
+                remove_dead_saves(self._files, self._layout)
+                # Space comes back a moment after a removal, and another claimant may be removing
+                # the same saves just now.
+                if tries_left < _SPACE_TRIES:
+                    self._clock.sleep(_TRY_SECS)
+            else:
+                return
+
+    def _try_to_acquire(self, at_least: int) -> None:
         if self._layout.lock.is_file():
             # An earlier version kept a record of the last owner in a file of this name.
             self._files.remove_file(self._layout.lock)

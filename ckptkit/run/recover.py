@@ -5,8 +5,8 @@ from __future__ import annotations
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.log import logger
-from ckptkit.ownership.fence import put_up
-from ckptkit.ownership.reader_leases import clear_away
+from ckptkit.ownership.fence import write_fence
+from ckptkit.ownership.reader_leases import remove_dead_leases
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run import architecture_file, events
 from ckptkit.run.best_effort import best_effort
@@ -38,7 +38,7 @@ def recover(files: FileSystem, layout: RunLayout, journal: Journal, lock: RunLoc
         logger.info("%s", what)
     with best_effort(journal, "clear away what dead readers left"):
         files.make_dir(layout.pins)
-        clear_away(files, layout)
+        remove_dead_leases(files, layout)
     with best_effort(journal, "clear away what a dead process left in architecture/"):
         architecture_file.clean(files, layout)
     shut_out_the_silent(
@@ -95,7 +95,7 @@ def shut_out_the_silent(files: FileSystem, layout: RunLayout, lock: RunLock) -> 
             for path in directory.glob("ckpt-*")
             if (name := CheckpointName.parse(path.name)) is not None
         ]
-        put_up(
+        write_fence(
             files,
             layout,
             lock.number,

@@ -27,7 +27,7 @@ from ckptkit.run.recover import recover, shut_out_the_silent
 from ckptkit.session.options import RunOptions
 from ckptkit.session.stopwatch import Stopwatch
 from ckptkit.storage.files import storage_errors
-from ckptkit.storage.mounts import say_what_a_bucket_lacks
+from ckptkit.storage.mounts import warn_about_bucket_mount
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def open_run_to_train(plan: RunOptions) -> OpenedRun:
     layout = plan.layout
     _check_directory(layout)
     make_checkpoints(plan.files, layout)
-    say_what_a_bucket_lacks(layout.root)
+    warn_about_bucket_mount(layout.root)
     lock = RunLock(plan.files, layout, plan.clock, at_least=next_attempt(layout))
     try:
         lock.keep_alive()

@@ -1,8 +1,9 @@
-"""What changes a run directory: one small seam, so that tests can put faults between two
-operations.
+"""The seam between ckptkit and the disk, so that tests can put faults between two operations.
 
-Everything that ckptkit itself writes, renames or removes goes through a `FileSystem`. What
-TensorFlow writes goes into a directory that no reader looks at.
+Whatever the owner of a run writes, renames or removes in the run directory goes through a
+`FileSystem`. TensorFlow writes by itself, into a directory that no reader looks at. A few writers
+that do not own the run, or must not wait for the disk, bypass the seam on purpose;
+`docs/architecture.md` lists them with their reasons.
 """
 
 from __future__ import annotations
@@ -72,12 +73,15 @@ TEMPORARY = ".tmp"
 
 @contextmanager
 def storage_errors(action: str, path: Path) -> Iterator[None]:
-    """Turns an `OSError` inside the block into a `StorageError` that says what was tried, where,
-    and what to do.
+    """Turns an `OSError` inside the block into a `StorageError` with a remedy.
+
+    Args:
+        action: what is tried, as it follows "Could not".
+        path: on which path.
     """
     try:
         yield
-    except CheckpointError:  # it says already what it is
+    except CheckpointError:  # a StorageError is an OSError too, and names its own action
         raise
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, "")
@@ -160,14 +164,17 @@ class FileSystem:
 
     @property
     def unowned(self) -> FileSystem:
-        """The same without asking whose the run is, for putting back what was done half; see
-        `OwnedFiles`.
+        """The same file system without a check of the ownership; see `FencedFiles`.
+
+        Only for undoing an operation that was half done when the run was lost.
         """
         return self
 
     def make_dir(self, path: Path) -> None:
-        """Makes a directory with its parents, durably: without a name of its own that survives,
-        nothing in it does. One that is there is fine.
+        """Makes a directory with its parents, durably; one that exists is fine.
+
+        Each new name is synced in its parent: nothing inside a directory survives a loss of power
+        if the directory's own name does not.
         """
         with storage_errors("make the directory", path):
             missing = (
@@ -178,14 +185,15 @@ class FileSystem:
             for each in reversed(missing):
                 try:
                     self.do(MakeDir(each))
-                except FileExistsError:  # somebody else was faster
+                except FileExistsError:  # another process was faster
                     if not each.is_dir():
                         raise
                 self.do(SyncDir(each.parent))
 
     def create(self, path: Path, data: bytes) -> None:
-        """Writes a file that must not be there yet, and makes its content durable. Its name is,
-        when its directory is synced.
+        """Writes a new file and makes its content durable; refuses a name that is in use.
+
+        Its name is durable after `sync_dir` of its directory.
         """
         with storage_errors("write", path):
             self.do(CreateFile(path))
@@ -193,11 +201,11 @@ class FileSystem:
                 self._fill(path, data)
 
     def replace_content(self, path: Path, data: bytes) -> None:
-        """Gives a file a new content in one step: readers see the old one or the new one, also
-        after a loss of power.
+        """Replaces a file's content in one step: readers see either the old or the new content.
 
-        Which of the two it is after a loss of power is decided when the directory is synced. That
-        is left to the caller: the files that ckptkit rewrites are hints that are made anew.
+        That holds after a loss of power, too. Which of the two it is then is decided when the
+        directory is synced. The caller does that if it matters: most files that ckptkit rewrites
+        are hints that are made again.
         """
         temporary = path.with_name(path.name + TEMPORARY)
         with storage_errors("write", path):
@@ -226,7 +234,7 @@ class FileSystem:
 
     @contextmanager
     def _whole_or_gone(self, path: Path) -> Iterator[None]:
-        """Takes a new file away again where the block fails."""
+        """Removes a new file again if the block fails."""
         try:
             yield
         except OSError:
@@ -235,15 +243,16 @@ class FileSystem:
             raise
 
     def append(self, path: Path, data: bytes) -> None:
-        """Adds `data` at a file's end and makes it durable."""
+        """Adds `data` at a file's end and makes it durable; makes the file if it is missing."""
         with storage_errors("append to", path):
             before = path.stat().st_size if path.exists() else 0
             try:
                 self.do(Append(path, data))
                 self.do(SyncFile(path))
             except OSError:
-                with suppress(OSError):  # a device has no end to cut off
-                    self.do(Truncate(path, before))  # half a line would spoil the next one as well
+                # Half a line would spoil the next line as well. A device has no end to cut off.
+                with suppress(OSError):
+                    self.do(Truncate(path, before))
                 raise
 
     def sync_file(self, path: Path) -> None:
@@ -257,8 +266,9 @@ class FileSystem:
             self.do(SyncDir(path))
 
     def rename(self, source: Path, target: Path) -> None:
-        """Gives a file or directory a name that is not in use. It is durable when the directories
-        of both names are synced.
+        """Renames a file or directory to a name that is not in use.
+
+        It is durable after `sync_dir` of the directories of both names.
         """
         with storage_errors(f"rename {source.name} to", target):
             if os.path.lexists(target):
@@ -266,14 +276,15 @@ class FileSystem:
             self.do(Rename(source, target))
 
     def remove_file(self, path: Path) -> None:
-        """Removes a file; one that is gone already is fine."""
+        """Removes a file; one that is missing is fine."""
         with storage_errors("remove", path):
             if os.path.lexists(path):
                 self.do(Unlink(path))
 
     def remove_tree(self, path: Path) -> None:
-        """Removes a directory with all that is in it; one that is gone already is fine. Of a link,
-        the link is removed, not what it leads to.
+        """Removes a directory with everything in it; one that is missing is fine.
+
+        Of a link, the link is removed and not its target.
         """
         with storage_errors("remove", path):
             if path.is_symlink() or path.is_file():
@@ -282,15 +293,14 @@ class FileSystem:
                 self._remove_directory(path)
 
     def free_bytes(self, path: Path) -> int | None:
-        """What may still be written to the file system that a directory is on, or None where it
-        does not tell.
-        """
+        """Returns the free bytes of the file system of a directory, or None if it reports none."""
         with storage_errors("look at the space of", path):
             usage = shutil.disk_usage(path)
         return usage.free if usage.total else None
 
     def _remove_directory(self, path: Path) -> None:
-        found, to_visit = [], [path]  # not by recursion: how deep it goes is not ours to say
+        # Not by recursion: a tree that somebody else made may be deeper than Python's stack.
+        found, to_visit = [], [path]
         while to_visit:
             found.append(to_visit.pop())
             with suppress(FileNotFoundError), os.scandir(found[-1]) as entries:

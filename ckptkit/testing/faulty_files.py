@@ -1,4 +1,4 @@
-"""A disk that refuses where it is told to, and remembers what was done."""
+"""A file system with faults that a test sets, and a record of what was done."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ReadPredicate = Callable[[Read], bool]
 
 @dataclass
 class _Fault:
-    """What happens at the `at`-th step that `when` accepts, and how often."""
+    """What happens at the `at`-th operation that `when` accepts, and how often."""
 
     strike: Callable[[Operation], None]
     when: Predicate | None
@@ -54,20 +54,19 @@ class _ReadFault:
 
 
 class FaultyFiles(FileSystem):
-    """The real file system, with faults: operations that fail, writes that are torn, a process that
-    dies between two operations.
+    """The real file system with faults: failing operations, torn writes, kills between two.
 
-    Every operation that ckptkit performs in a run directory is a step: one `mkdir`, `write`,
-    `fsync`, `rename`, `unlink` and so on. What TensorFlow writes itself is none. Several faults may
-    be set; the first that meets a step strikes.
+    Every change that ckptkit makes in a run directory is an operation (a step): one `mkdir`,
+    `write`, `fsync`, `rename`, `unlink` and so on. What TensorFlow writes by itself is none. If
+    several faults are set, the first that fits an operation strikes.
 
     Attributes:
-        steps: what was done, in its order; what was refused is not in it.
-        reads: what was read and where it was looked, in its order, also what was refused.
-        reached: how often a fault struck. A test that sets one looks here, lest it proves nothing.
+        steps: the operations that were done, in order, without those that were refused.
+        reads: the reads, in order, with those that were refused.
+        reached: how often a fault struck. A test that sets one checks this, or it proves nothing.
 
     Raises:
-        ValueError: where a fault could never strike.
+        ValueError: If a fault could never strike.
 
     Example:
         >>> import ckptkit, errno, pathlib
@@ -99,18 +98,17 @@ class FaultyFiles(FileSystem):
         times: int | None = 1,
         after_bytes: int | None = None,
     ) -> None:
-        """From now on, lets a step fail.
+        """Makes an operation fail.
 
         Args:
             number: the error of the system: `errno.ENOSPC`, `errno.EIO`, `errno.EACCES`, ...
-            at: which of the steps that count: 1 is the next.
-            when: which steps count; by default all.
+            at: which of the operations that count: 1 is the next.
+            when: which operations count; by default all.
             times: how many fail from there on; None for all.
-            after_bytes: where the step is a write, so many of its bytes are written before it
-                fails.
+            after_bytes: of a write, how many of its bytes are written before it fails.
 
         Raises:
-            ValueError: where `at` or `times` is no positive number.
+            ValueError: If `at` or `times` is not a positive number.
         """
 
         def refuse(step: Operation) -> None:
@@ -126,16 +124,16 @@ class FaultyFiles(FileSystem):
         after: bool = False,
         after_bytes: int | None = None,
     ) -> None:
-        """Lets this process die by SIGKILL right before a step, or right after it.
+        """Kills this process by SIGKILL right before an operation, or right after it.
 
         Args:
-            at: which of the steps that count: 1 is the next.
-            when: which steps count; by default all.
-            after: whether the step is done before.
-            after_bytes: where the step is a write, so many of its bytes are written before.
+            at: which of the operations that count: 1 is the next.
+            when: which operations count; by default all.
+            after: whether the operation is done before.
+            after_bytes: of a write, how many of its bytes are written before.
 
         Raises:
-            ValueError: where `at` is no positive number.
+            ValueError: If `at` is not a positive number.
         """
 
         def die(step: Operation) -> None:
@@ -153,7 +151,7 @@ class FaultyFiles(FileSystem):
         when: ReadPredicate | None = None,
         times: int | None = 1,
     ) -> None:
-        """From now on, lets a read fail. Reads are counted apart from changes.
+        """Makes a read fail. Reads are counted apart from changes.
 
         Args:
             number: the error of the system: `errno.EIO`, `errno.EACCES`, `errno.ESTALE`, ...
@@ -186,7 +184,7 @@ class FaultyFiles(FileSystem):
             raise OSError(met[0].number, os.strerror(met[0].number), str(read.path))
 
     def heal(self) -> None:
-        """From now on nothing fails."""
+        """Removes all faults."""
         self._faults.clear()
         self._read_faults.clear()
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import ckptkit
 from ckptkit.cli import main as command
+from ckptkit.clock import SystemClock
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.ownership.claims import list_claims
 from ckptkit.ownership.machine import Machine
@@ -168,7 +169,7 @@ def race(directory: str, shortage: str, claim: str, count: str) -> dict[str, Any
             os.read(go_read, 1)
             word = b"?"
             try:
-                lock = RunLock(FileSystem(), story.layout, FakeClock())
+                lock = RunLock(FileSystem(), story.layout, SystemClock())
                 lock.check()
                 word = b"1"
             except ckptkit.RunLockedError:

@@ -17,9 +17,11 @@ from ckptkit.storage.files import FileSystem, names_in
 
 def refused(action, *arguments):
     """The error number with which a change or a read is refused."""
-    with pytest.raises(OSError) as caught:
+    try:
         action(*arguments)
-    return errno.errorcode[caught.value.errno]
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return None
 
 
 class FileSystemContract:
