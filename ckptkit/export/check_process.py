@@ -135,7 +135,7 @@ class Checker:
             The answer of each signature.
 
         Raises:
-            ExportError: where it cannot be loaded, the process died, or the time is over.
+            ExportError: If it cannot be loaded, the process died, or the time is over.
         """
         signatures = {}
         for number, (name, tensors) in enumerate(inputs.items()):
@@ -194,7 +194,7 @@ class Checker:
             end: until when, as `time.monotonic` counts.
 
         Raises:
-            ExportError: where there is none.
+            ExportError: If there is none.
         """
         if self._hurried():
             raise ExportError(

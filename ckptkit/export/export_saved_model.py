@@ -65,10 +65,10 @@ def export_saved_model(
         The published directory.
 
     Raises:
-        ExportError: where the model cannot be exported, or is not what it should be when it is
+        ExportError: If the model cannot be exported, or is not what it should be when it is
             loaded; no version is left behind.
-        ConfigError: where an argument cannot be right.
-        StorageError: where the disk refuses.
+        ConfigError: If an argument cannot be right.
+        StorageError: If the disk refuses.
 
     Example:
         >>> import ckptkit, keras, pathlib

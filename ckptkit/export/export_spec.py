@@ -43,7 +43,7 @@ class ExportSpec:
             `"raise"`: it is an error.
 
     Raises:
-        ConfigError: where an argument cannot be right.
+        ConfigError: If an argument cannot be right.
 
     Example:
         >>> import ckptkit
@@ -96,7 +96,7 @@ def check_numbers(keep: Any, rtol: Any, atol: Any, limit_secs: Any) -> None:
     """Checks the numbers that an export takes.
 
     Raises:
-        ConfigError: where one cannot be right.
+        ConfigError: If one cannot be right.
     """
     if keep is not None and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 1):
         raise ConfigError(
@@ -120,7 +120,7 @@ def as_spec(export: Any) -> ExportSpec | None:
     """What `export=` says: True is all defaults, False nothing, and a path a directory.
 
     Raises:
-        ConfigError: where it is none of these.
+        ConfigError: If it is none of these.
     """
     if isinstance(export, bool):
         return ExportSpec() if export else None

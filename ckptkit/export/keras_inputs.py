@@ -38,7 +38,7 @@ def keras_endpoint_inputs(
     A model that is not built is called with the sample.
 
     Raises:
-        ExportError: where nobody knows them, or where the sample has another form.
+        ExportError: If nobody knows them, or where the sample has another form.
     """
     if sample is not None and not model.built:
         model(*_positional(model, sample), training=False)

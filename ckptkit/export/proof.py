@@ -34,7 +34,7 @@ def prove(
         How each signature was proven.
 
     Raises:
-        ExportError: where one is not what the live model is.
+        ExportError: If one is not what the live model is.
     """
     proofs = {}
     with unchanged(

@@ -47,7 +47,7 @@ def judge(
         graph: runs the live graph, which computes the same in another order than the live call.
 
     Raises:
-        ExportError: where the export gives something else.
+        ExportError: If the export gives something else.
     """
     found = compare(live, exported, tolerances)
     if found.equal:

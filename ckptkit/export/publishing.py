@@ -74,9 +74,9 @@ def export(
         hurried: says whether there is no more time for the check, because this process is to stop.
 
     Raises:
-        ExportError: where it cannot be exported or proven; no version is left behind.
-        ConfigError: where an argument cannot be right.
-        StorageError: where the disk refuses.
+        ExportError: If it cannot be exported or proven; no version is left behind.
+        ConfigError: If an argument cannot be right.
+        StorageError: If the disk refuses.
     """
     clock, disk = clock or SystemClock(), files or FileSystem()
     check_signatures(spec.signatures)

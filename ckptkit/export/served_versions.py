@@ -28,7 +28,7 @@ def served_already(
         exported anew; empty where it never was there.
 
     Raises:
-        StorageError: where the directory cannot be read.
+        StorageError: If the directory cannot be read.
     """
     versions = version_directories.list_versions(base)
     of_step = [
@@ -70,7 +70,7 @@ def superseded(base: Path, mine: Path) -> str:
         mine: the version that a run has published last.
 
     Raises:
-        StorageError: where the directory cannot be read.
+        StorageError: If the directory cannot be read.
     """
     numbers = version_directories.numbers(base)
     if int(mine.name) in numbers or not numbers or numbers[-1] < int(mine.name):

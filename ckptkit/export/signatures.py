@@ -71,8 +71,8 @@ def find_endpoints(
         data: what is known of the data that it was trained with.
 
     Raises:
-        ConfigError: where an argument cannot be right.
-        ExportError: where the form of the inputs is not known.
+        ConfigError: If an argument cannot be right.
+        ExportError: If the form of the inputs is not known.
     """
     given = check_signatures(signatures)
     samples = (
@@ -118,7 +118,7 @@ def check_signatures(signatures: object) -> dict[str, Any]:
     """Checks the names and kinds of `signatures={...}`.
 
     Raises:
-        ConfigError: where one cannot be right.
+        ConfigError: If one cannot be right.
     """
     if signatures is None:
         return {}

@@ -43,7 +43,7 @@ def places(structure: Any, steps: tuple[str | int, ...] = ()) -> list[TensorPlac
     """All tensors in nested lists, tuples and dictionaries, in the order of `tf.nest`.
 
     Raises:
-        ExportError: where something is no dense tensor.
+        ExportError: If something is no dense tensor.
     """
     if isinstance(structure, Mapping):
         return [
@@ -174,7 +174,7 @@ def tensors_of(value: Any) -> Any:
     are one tensor, as for `tf.constant`.
 
     Raises:
-        ExportError: where something is no dense tensor.
+        ExportError: If something is no dense tensor.
     """
     if isinstance(value, Mapping):
         return {key: tensors_of(item) for key, item in value.items()}
@@ -225,7 +225,7 @@ def first_that_runs(live: Callable[..., Any], specs: Any) -> Any:
     """Inputs made from specs that a function takes.
 
     Raises:
-        ExportError: where it takes none of those that were tried.
+        ExportError: If it takes none of those that were tried.
     """
     open_sizes = any(
         None in place.tensor.shape[1:] for place in places(specs) if place.tensor.shape.rank
@@ -269,7 +269,7 @@ def conformed(specs: Mapping[str, Any], values: Mapping[str, Any]) -> list[Any]:
     """A sample as tensors of the types that the specs say, by parameter.
 
     Raises:
-        ExportError: where it has another structure or shape.
+        ExportError: If it has another structure or shape.
     """
     if specs.keys() != values.keys():
         raise ExportError(f"the sample has {', '.join(values)}. Expected: {', '.join(specs)}.")

@@ -86,7 +86,7 @@ def trace(endpoint: Endpoint) -> Traced:
     """Makes the graphs of an endpoint.
 
     Raises:
-        ExportError: where the user's function cannot be traced, or its inputs or outputs cannot be
+        ExportError: If the user's function cannot be traced, or its inputs or outputs cannot be
             named.
     """
     structure = list(endpoint.specs.values())
@@ -138,7 +138,7 @@ def with_sample(traced: Traced) -> Traced:
     back as it was.
 
     Raises:
-        ExportError: where none is found.
+        ExportError: If none is found.
         Exception: what the live one raises for a batch of its data: that may be for a train step of
             the user's own, and not for the model.
     """
@@ -271,7 +271,7 @@ def write(
     nothing else.
 
     Raises:
-        ExportError: where a function uses something that was not found.
+        ExportError: If a function uses something that was not found.
         Exception: what TensorFlow raises.
     """
     root = _Root()
@@ -307,7 +307,7 @@ def check_variables(directory: Path, live: Digests) -> None:
     """Compares every bit of the variables in a SavedModel with those of the live model.
 
     Raises:
-        ExportError: where one has another value than all of the live ones, or one is not there.
+        ExportError: If one has another value than all of the live ones, or one is not there.
     """
     try:
         reader = tf.train.load_checkpoint(str(directory / "variables" / "variables"))
