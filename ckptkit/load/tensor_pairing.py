@@ -102,7 +102,7 @@ def of_two_formats(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 
 def _result_of(key: str) -> str:
-    """Return the key of the final weight that belongs to a weight that training would resume from."""
+    """Return the key of the final weight for a weight that training would resume from."""
     state, _, rest = key.partition(f"/{WEIGHTS}/")
     return f"{state}/{RESULT}/{rest}" if rest else ""
 
