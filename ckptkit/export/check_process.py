@@ -1,6 +1,4 @@
-"""The checking process: a fresh Python without the user's code and without a GPU, with a time
-limit.
-"""
+"""The checking process: a fresh Python without the user's code or a GPU, with a time limit."""
 
 from __future__ import annotations
 

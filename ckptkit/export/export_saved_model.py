@@ -28,12 +28,12 @@ def export_saved_model(
     imports: tuple[str, ...] = (),
     files: FileSystem | None = None,
 ) -> Path:
-    """Export a model for serving as `<directory>/<version>/`, after verifying it in a fresh
-    process.
+    """Export a model for serving, as `<directory>/<version>/`, after verifying it.
 
-    The fresh process loads the export and must compute the same as the live model. A Keras model
-    has the signatures `serving_default` and `serve`, as from Keras' own `model.export`. A
-    `tf.Module` has those of `__call__` and of its methods with a
+    A fresh process loads the export and must compute the same values as the live model.
+
+    A Keras model has the signatures `serving_default` and `serve`, as from Keras' own
+    `model.export`. A `tf.Module` has those of `__call__` and of its methods with a
     `@tf.function(input_signature=...)`. A function has its own. Optimizers are not exported. The
     record `EXPORT.json` lies beside the SavedModel.
 
@@ -41,10 +41,10 @@ def export_saved_model(
         model: a Keras model or layer, a `tf.Module`, a function or a `tf.function`.
         directory: the base directory, as TensorFlow Serving expects it: one numbered directory for
             each version.
-        signatures: further signatures by name: functions, `tf.function`s, Keras models or layers;
-            or `(function, specs)` with the form of its inputs: a `tf.TensorSpec`, a list for
-            several arguments, or a dictionary by parameter. The model itself is exported as well
-            and is `serving_default`, unless a signature has that name or is the model.
+        signatures: further signatures by name: functions, `tf.function`s, Keras models or layers.
+            `(function, specs)` adds the form of the inputs: a `tf.TensorSpec`, a list for several
+            arguments, or a dictionary by parameter. The model itself is exported as well and is
+            `serving_default`, unless a signature has that name or is the model.
         sample: a batch of inputs to check the export with, and to build a model that is not built.
             For a function with several arguments it is a tuple; for several signatures a dictionary
             by their names. Without a sample, inputs are made from the form of the inputs.

@@ -160,9 +160,7 @@ def with_sample(traced: Traced) -> Traced:
 
 @contextmanager
 def unchanged(variables: Sequence[tf.Variable]) -> Iterator[Callable[[], None]]:
-    """Restore variables that change inside the block, at its end or when the given function is
-    called.
-    """
+    """Restore variables at the end of the block, or whenever the given function is called."""
     before = [
         (variable, variable.read_value())
         for variable in {id(variable): variable for variable in variables}.values()
