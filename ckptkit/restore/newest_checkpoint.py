@@ -18,7 +18,7 @@ from ckptkit.run.journal import Journal, read_journal
 from ckptkit.run.manifest import LaterFormatError
 from ckptkit.run.quarantine import quarantine, quarantined
 from ckptkit.run.verify import SECS_PER_GB, Depth, verify
-from ckptkit.storage.files import FileSystem
+from ckptkit.storage.files import DISK, FileSystem
 from ckptkit.tracking.tracker import Tracked
 
 _LEAST_SECS = 0.5
@@ -56,8 +56,8 @@ def newest_good(
         StorageError: where the disk refuses.
     """
     bad = []
-    events = this_life(read_journal(layout).events)
-    for checkpoint in newest_first(layout, events):
+    events = this_life(read_journal(layout, files=files).events)
+    for checkpoint in newest_first(layout, events, files):
         try:
             verify_before_restore(checkpoint, depth)
         except LaterFormatError:
@@ -68,7 +68,7 @@ def newest_good(
         else:
             return checkpoint
     saved = [event for event in events if isinstance(event, Saved)]
-    if bad or saved or quarantined(layout):
+    if bad or saved or quarantined(layout, files):
         why = "\n".join(bad) or (
             f"The journal tells of a save at step {saved[-1].step}, but there is no checkpoint now."
             if saved
@@ -83,7 +83,9 @@ def newest_good(
     return None
 
 
-def newest_first(layout: RunLayout, events: Sequence[Event]) -> list[Checkpoint]:
+def newest_first(
+    layout: RunLayout, events: Sequence[Event], files: FileSystem = DISK
+) -> list[Checkpoint]:
     """A run's checkpoints in the order in which they are to be tried: newest first, and last those
     until the attempt in which training was stopped for numbers that were not finite, where theirs
     are not.
@@ -91,6 +93,7 @@ def newest_first(layout: RunLayout, events: Sequence[Event]) -> list[Checkpoint]
     Args:
         layout: the run.
         events: of its present life.
+        files: how the disk is read.
     """
     chosen = max((event.attempt for event in events if isinstance(event, RolledBack)), default=0)
     stops = [
@@ -101,7 +104,7 @@ def newest_first(layout: RunLayout, events: Sequence[Event]) -> list[Checkpoint]
         and event.attempt > chosen
     ]
     diverged = max(stops, default=0)
-    newest = list_checkpoints(layout)[::-1]
+    newest = list_checkpoints(layout, files)[::-1]
     return sorted(newest, key=lambda each: _is_poisoned(each, diverged))
 
 

@@ -59,7 +59,7 @@ def open_run_to_train(plan: RunOptions) -> OpenedRun:
     _check_directory(layout)
     make_checkpoints(plan.files, layout)
     warn_about_bucket_mount(layout.root)
-    lock = RunLock(plan.files, layout, plan.clock, at_least=next_attempt(layout))
+    lock = RunLock(plan.files, layout, plan.clock, at_least=next_attempt(layout, plan.files))
     try:
         lock.keep_alive()
         plan = replace(plan, files=FencedFiles(plan.files, lock.check))
