@@ -41,8 +41,9 @@ FLOORS = [
     {"storage"},
     {"policies"},
     {"layout"},
+    {"threads"},
     {"position", "clock", "log"},
-    {"errors"},
+    {"errors", "process_hooks"},
     {"__init__"},
 ]
 """Rooms from top to bottom. A room imports from the floors below its own; inside a room, files
@@ -69,6 +70,8 @@ WITHOUT_TENSORFLOW = {
     "position",
     "clock",
     "log",
+    "threads",
+    "process_hooks",
     "__init__",
 }
 

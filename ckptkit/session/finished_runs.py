@@ -13,13 +13,13 @@ import tensorflow as tf
 
 from ckptkit.errors import ConfigError
 from ckptkit.layout import RunLayout
-
-_finished: dict[str, list[weakref.ref[Any]]] = {}
+from ckptkit.session.process import run_key
+from ckptkit.session.process import state as state_of_process
 
 
 def note_finished(layout: RunLayout, state: Mapping[str, Any]) -> None:
     """This process has trained the models of `state` to the end of the run."""
-    _finished[_key(layout)] = [weakref.ref(value) for value in _trained(state)]
+    state_of_process.finished[run_key(layout)] = [weakref.ref(value) for value in _trained(state)]
 
 
 def check_finished_by(layout: RunLayout, state: Mapping[str, Any]) -> None:
@@ -28,7 +28,7 @@ def check_finished_by(layout: RunLayout, state: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: where it was: a fold loop over one directory, a cell that is run again.
     """
-    then, now = _finished.get(_key(layout), []), _trained(state)
+    then, now = state_of_process.finished.get(run_key(layout), []), _trained(state)
     if then and now and not any(reference() is value for reference in then for value in now):
         raise ConfigError(
             f"This process has already finished the run in {layout.root} with other objects in "
@@ -56,7 +56,3 @@ def _things(value: Any) -> Iterator[Any]:
             yield from _things(item)
     else:
         yield value
-
-
-def _key(layout: RunLayout) -> str:
-    return str(layout.root.resolve())

@@ -15,6 +15,7 @@ from typing import Any
 
 from ckptkit.log import logger
 from ckptkit.run.launcher_channel import Channel, ChannelState, channel_of
+from ckptkit.session import process
 
 _DUMP_SIGNAL = 5  # counted from SIGRTMIN: nobody sends those without having been told to
 _CHUNK = 65_536
@@ -116,31 +117,19 @@ def _dump_on_signal() -> int:
     return 0
 
 
-_links: dict[str, LauncherClient | None] = {}
-
-
 def link() -> LauncherClient | None:
-    """The link of this process; None where no launcher has started it, or where another process of
-    that launcher speaks already.
+    """Return this process's client of the launcher's channel.
+
+    None if no launcher has started it, or if another process of that launcher uses the channel.
     """
     channel = channel_of(os.environ)
     if channel is None:
         return None
-    key = str(channel.directory)
-    if key not in _links:
+    launchers, key = process.state.launchers, str(channel.directory)
+    if key not in launchers:
         try:
-            _links[key] = LauncherClient(channel, channel.join())
+            launchers[key] = LauncherClient(channel, channel.join())
         except OSError as error:
             logger.debug("this process says nothing to the launcher: %s", error)
-            _links[key] = None
-    return _links[key]
-
-
-def _forget_in_child() -> None:
-    for each in _links.values():
-        if each is not None:
-            each.close_in_child()
-    _links.clear()
-
-
-os.register_at_fork(after_in_child=_forget_in_child)
+            launchers[key] = None
+    return launchers[key]

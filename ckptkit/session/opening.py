@@ -23,6 +23,7 @@ from ckptkit.run.fresh_start import make_checkpoints, set_aside_earlier_lives
 from ckptkit.run.journal import Journal, next_attempt, start_journal
 from ckptkit.run.library_versions import versions
 from ckptkit.run.recover import recover, shut_out_the_silent
+from ckptkit.session import process
 from ckptkit.session.options import RunOptions
 from ckptkit.session.stopwatch import Stopwatch
 from ckptkit.storage.files import storage_errors
@@ -86,16 +87,16 @@ def open_run_to_train(plan: RunOptions) -> OpenedRun:
     return OpenedRun(plan, journal, lock, stopwatch)
 
 
-_has_opened: set[int] = set()
-
-
 def _process_started() -> float | None:
     """When this process began, in seconds since the epoch, where what it has done since then
     belongs to this run: it has opened none before, and runs a program, not what somebody types.
     None where the system does not tell, too, as in a sandbox with the `/proc` of outside.
     """
-    first, known = os.getpid() not in _has_opened, hasattr(sys.modules.get("__main__"), "__file__")
-    _has_opened.add(os.getpid())
+    first, known = (
+        not process.state.has_opened,
+        hasattr(sys.modules.get("__main__"), "__file__"),
+    )
+    process.state.has_opened = True
     try:
         return float(psutil.Process().create_time()) if first and known else None
     except psutil.Error as error:
