@@ -23,9 +23,10 @@ from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.stored_run import StoredRun
 from ckptkit.run.verify import Depth
 from ckptkit.session import open_managers, remote_control
+from ckptkit.session.closing import is_orderly_exit
 from ckptkit.session.finished_runs import check_finished_by
 from ckptkit.session.options import make_plan
-from ckptkit.session.session import Session, is_orderly_exit
+from ckptkit.session.session import Session
 from ckptkit.storage.files import FileSystem
 from ckptkit.tracking.build import build
 from ckptkit.tracking.tracker import check_state
@@ -122,7 +123,7 @@ class CheckpointManager:
             clock=clock,
             files=files,
         )
-        self._attempt: Session | None = None
+        self._session: Session | None = None
 
     # -- opening and closing
 
@@ -160,13 +161,13 @@ class CheckpointManager:
         """
         _not_in_function("restore_or_initialize")
         build(self._plan.state)
-        attempt = self.open_attempt()
+        session = self.open_session()
         try:
             if self.run.checkpoints:
                 check_finished_by(self._plan.layout, self._plan.state)
-            return attempt.restore_newest()
+            return session.restore_newest()
         except BaseException as error:
-            self.let_go(error)
+            self.close_session(error)
             raise
 
     def restore(self, step: int | None = None) -> RunPosition:
@@ -196,23 +197,27 @@ class CheckpointManager:
         build(self._plan.state)
         asked = None if step is None else self._verified(step)
         self._check_there()  # before anything is made
-        was_open = self._attempt is not None
-        if self._attempt is not None and asked is not None and self._attempt.has_saved_after(asked):
+        was_open = self._session is not None
+        if (
+            self._session is not None
+            and asked is not None
+            and self._session.saves.has_saved_after(asked)
+        ):
             # What is saved from here on is newer than what this attempt has saved already, and only
             # another attempt says so.
-            self._attempt.abandon()
-            self.let_go(None)
+            self._session.abandon()
+            self.close_session(None)
             was_open = False
-        attempt = self.open_attempt()
+        session = self.open_session()
         try:
             if asked is None:
                 self._check_there()  # a fresh start has set it aside
-                return attempt.restore_newest()
-            attempt.changes.check(asked)
-            return attempt.restore(asked)
+                return session.restore_newest()
+            session.changes.check(asked)
+            return session.restore(asked)
         except BaseException as error:
             if not was_open:
-                self.let_go(error)
+                self.close_session(error)
             raise
 
     def _check_there(self) -> None:
@@ -246,12 +251,12 @@ class CheckpointManager:
         self._leave(sys.exc_info()[1])
 
     def _leave(self, error: BaseException | None) -> None:
-        self.let_go(
+        self.close_session(
             None if is_orderly_exit(error) else error
         )  # sys.exit() leaves a loop as break does
 
     def __getstate__(self) -> dict[str, Any]:
-        if self._attempt is not None:
+        if self._session is not None:
             raise ConfigError(
                 f"This CheckpointManager has the run in {self._plan.layout.root} open: its lock, "
                 "its signal handlers and its position "
@@ -279,10 +284,10 @@ class CheckpointManager:
             ConfigError: where the run is not open, or the step lies before the run's.
         """
         _not_in_function("save")
-        attempt = self._opened()
-        attempt.advance_to(_check_step(step), metrics)
-        attempt.check()
-        attempt.save("asked for")
+        session = self._opened()
+        session.loop.advance_to(_check_step(step), metrics)
+        session.saves.saver.check()
+        session.save("asked for")
         return True
 
     def maybe_save(self, step: int, metrics: Mapping[str, Any] | None = None) -> bool:
@@ -303,9 +308,9 @@ class CheckpointManager:
             Preempted: after a request to stop, with the state saved.
         """
         _not_in_function("maybe_save")
-        attempt = self._opened()
-        attempt.advance_to(_check_step(step), metrics)
-        return attempt.save_if_due()
+        session = self._opened()
+        session.loop.advance_to(_check_step(step), metrics)
+        return session.save_if_due()
 
     def log(self, **metrics: Any) -> None:
         """Notes what was measured in this turn. Tensors are kept, and converted only when a save
@@ -332,7 +337,7 @@ class CheckpointManager:
             ConfigError: where the run is not open, or it is called inside a tf.function.
         """
         _not_in_function("wait_until_finished")
-        self._opened().confirm(timeout_secs)
+        self._opened().saves.saver.confirm(timeout_secs)
 
     # -- loops
 
@@ -357,7 +362,7 @@ class CheckpointManager:
             StorageError: where the disk refuses; earlier checkpoints are untouched.
             Preempted: between two turns after a request to stop, with the state saved.
         """
-        return loops.steps(self._loop("steps", loops.check_total("steps", total)), total)
+        return loops.steps(self._loop("steps", _check_total("steps", total)), total)
 
     def epochs(self, total: int) -> Iterator[int]:
         """A loop over the epochs that are left, the one in which the run was interrupted among
@@ -378,7 +383,7 @@ class CheckpointManager:
             StorageError: where the disk refuses; earlier checkpoints are untouched.
             Preempted: between two turns after a request to stop, with the state saved.
         """
-        return loops.epochs(self._loop("epochs", loops.check_total("epochs", total)), total)
+        return loops.epochs(self._loop("epochs", _check_total("epochs", total)), total)
 
     def data(self, dataset: Iterable[Batch]) -> Iterator[Batch]:
         """A loop over the batches of one epoch, which counts steps. After an interruption in its
@@ -453,26 +458,23 @@ class CheckpointManager:
     @property
     def run(self) -> StoredRun:
         """The run for looking at it, with what is being written: waits for that."""
-        if self._attempt is not None:
-            self._attempt.wait()
+        if self._session is not None:
+            self._session.saves.saver.wait()
         return StoredRun(self._plan.layout)
 
     @property
     def is_open(self) -> bool:
         """Whether the run is open for training by this manager."""
-        return self._attempt is not None
+        return self._session is not None
 
     @property
     def is_training(self) -> bool:
         """Whether a loop or a `fit` is under way."""
-        return self._attempt is not None and self._attempt.phase not in (
-            "starting",
-            "between loops",
-        )
+        return self._session is not None and not self._session.phases.is_between_loops
 
     # -- inside
 
-    def open_attempt(self, extra_state: Mapping[str, Any] | None = None) -> Session:
+    def open_session(self, extra_state: Mapping[str, Any] | None = None) -> Session:
         """Opens the run without restoring anything; what `CheckpointCallback` does in `fit`.
 
         Args:
@@ -485,13 +487,13 @@ class CheckpointManager:
             RunLockedError: where it is being trained.
             StorageError: where the disk refuses.
         """
-        if self._attempt is None:
+        if self._session is None:
             check_one_worker(os.environ)
             show_by_default()
             state = self._with(extra_state or {})
             open_managers.take_over(self._plan.layout, self)
-            with remote_control.told_where_it_fails():
-                self._attempt = Session(replace(self._plan, state=state))
+            with remote_control.reports_failure():
+                self._session = Session(replace(self._plan, state=state)).start()
             open_managers.opened(self._plan.layout, self)
         elif extra_state:
             raise ConfigError(
@@ -501,7 +503,7 @@ class CheckpointManager:
                 "trained. Call fit outside of `with "
                 f"manager:`, with callbacks=[ckptkit.CheckpointCallback(manager)]."
             )
-        return self._attempt
+        return self._session
 
     def _with(self, extra: Mapping[str, Any]) -> dict[str, Any]:
         state = dict(self._plan.state)
@@ -521,26 +523,26 @@ class CheckpointManager:
         return state
 
     def _opened(self) -> Session:
-        if self._attempt is None:
+        if self._session is None:
             raise ConfigError(
                 "The run is not open. Use the manager inside `with manager:`, or after "
                 "manager.restore_or_initialize()."
             )
-        return self._attempt
+        return self._session
 
     def _loop(self, method: str, total: int | None = None) -> Session:
         _not_in_function(method)
-        attempt = self._opened()
+        session = self._opened()
         if total is not None:
-            attempt.total = total
-        return attempt
+            session.total = total
+        return session
 
-    def let_go(self, error: BaseException | None) -> None:
+    def close_session(self, error: BaseException | None) -> None:
         """Ends this attempt, for the reason that is given."""
-        attempt, self._attempt = self._attempt, None
-        if attempt is not None:
+        session, self._session = self._session, None
+        if session is not None:
             open_managers.closed(self._plan.layout, self)
-            attempt.close(error)
+            session.close(error)
 
 
 def _not_in_function(method: str) -> None:
@@ -560,3 +562,13 @@ def _check_step(step: object) -> int:
             f"Received: step={step!r}."
         )
     return step
+
+
+def _check_total(name: str, total: object) -> int:
+    if not isinstance(total, int) or isinstance(total, bool) or total < 0:
+        raise ConfigError(
+            f"manager.{name}(total): total counts all {name} since the run began, a whole number "
+            "of 0 or more. "
+            f"Received: {total!r}."
+        )
+    return total

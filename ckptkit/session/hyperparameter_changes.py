@@ -118,6 +118,6 @@ class HyperparameterChanges:
                 change.settled,
             )
 
-    def left(self) -> None:
-        """This process lets go of the run; a later attempt of it compares with the values of now."""
+    def close(self) -> None:
+        """Remember the present values; a later attempt in this process compares with them."""
         hyperparameters.saw(self._configured)

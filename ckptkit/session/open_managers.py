@@ -34,7 +34,7 @@ def take_over(layout: RunLayout, manager: Any) -> None:
             "process. Expected one at a "
             f"time: let that one end, or name another directory."
         )
-    other.let_go(None)
+    other.close_session(None)
 
 
 def opened(layout: RunLayout, manager: Any) -> None:

@@ -20,7 +20,7 @@ from ckptkit.session.architecture_saver import ArchitectureSaver
 from ckptkit.session.options import RunOptions
 from ckptkit.session.stopwatch import Stopwatch
 from ckptkit.tracking import snapshot
-from ckptkit.tracking.tracker import Tracker
+from ckptkit.tracking.tracker import Tracked, Tracker
 from ckptkit.writing.background_writer import BackgroundWriter
 from ckptkit.writing.checkpoint_writer import (
     CheckpointWriter,
@@ -65,19 +65,21 @@ class Saver:
 
     def __init__(
         self,
-        plan: RunOptions,
+        options: RunOptions,
         journal: Journal,
         tracker: Tracker,
         stopwatch: Stopwatch,
-        told: Callable[[Manifest, float, float], None],
+        on_saved: Callable[[Manifest, float, float], None],
     ) -> None:
         self._stopwatch = stopwatch
-        self._plan = plan
+        self._options = options
         self._journal = journal
         self._tracker = tracker
-        self._told = told
-        self._target = Target(plan.files, plan.layout, journal, plan.keep)
-        self._architectures = ArchitectureSaver(plan.state, plan.files, plan.layout, journal)
+        self._on_saved = on_saved
+        self._target = Target(options.files, options.layout, journal, options.keep)
+        self._architectures = ArchitectureSaver(
+            options.state, options.files, options.layout, journal
+        )
         self.unsaved: RunPosition | None = None
         """Where the newest save was not written, for want of space or for another reason; None once
         one was written.
@@ -86,7 +88,7 @@ class Saver:
             None  # where that was the reason, so that nobody was told by an exception
         )
         self._writer: CheckpointWriter = (
-            BackgroundWriter() if plan.background else ForegroundWriter()
+            BackgroundWriter() if options.background else ForegroundWriter()
         )
         self._cost = CostMeter()
         self._write_secs: deque[float] = deque(maxlen=3)
@@ -107,7 +109,18 @@ class Saver:
                 self._writer.finish()
             began = time.monotonic()
             taken = snapshot.take(self._tracker.now())
-            return Taken(taken, position, metrics, time.monotonic() - began, self._plan.clock.now())
+            return Taken(
+                taken, position, metrics, time.monotonic() - began, self._options.clock.now()
+            )
+
+    @property
+    def lost_orders(self) -> list[str]:
+        """Iterators of the state that lose their order over an interruption, in words."""
+        return self._tracker.lost_orders
+
+    def tracked_now(self) -> Tracked:
+        """Return what there is to save now."""
+        return self._tracker.now()
 
     def save(self, taken: Taken, manifest: Manifest, *, must: bool, periodic: bool) -> None:
         """Has a snapshot written.
@@ -172,7 +185,7 @@ class Saver:
         stall_secs = taken.secs + (
             self._write_secs[-1] if isinstance(self._writer, ForegroundWriter) else 0.0
         )
-        self._told(written, stall_secs, self._write_secs[-1])
+        self._on_saved(written, stall_secs, self._write_secs[-1])
 
     def _refuse(self, position: RunPosition, error: StorageError) -> None:
         """A save that fell due found no space: the next one tries anew, and where there is none,
@@ -187,7 +200,7 @@ class Saver:
         )
 
     def _say_size(self, written: Manifest) -> None:
-        most = self._plan.keep.most()
+        most = self._options.keep.most()
         total = (
             "more and more, as the run goes on"
             if most is None
@@ -196,7 +209,7 @@ class Saver:
         logger.info(
             "one checkpoint takes %s; with %r all of them take %s",
             size(written.size_bytes),
-            self._plan.keep,
+            self._options.keep,
             total,
         )
         values = sum(entry.size_bytes for entry in written.tensors)

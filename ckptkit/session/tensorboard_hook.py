@@ -118,8 +118,8 @@ class TensorBoardHook:
             )
         )
 
-    def end(self) -> None:
-        """Writes what is left to be written."""
+    def close(self) -> None:
+        """Write the last points, and wait for that for a moment."""
         self._board.end()
 
 

@@ -31,7 +31,7 @@ def test_the_deadline_and_the_request_stand_before_the_journal_is_written(secs):
         stopping.goes_away("gce: the instance is preempted", secs)
     finally:
         stopping.stays()
-        stopping.end()
+        stopping.close()
     assert seen == [(events.NoticeReceived, True)]
     assert decided_by != [None]
 
@@ -58,7 +58,7 @@ def test_the_last_resort_is_set_anew_with_each_deadline_and_called_off_with_the_
             assert sorted(waiting()) == sorted([*others, secs - 1.0])
     finally:
         stopping.stays()
-        stopping.end()
+        stopping.close()
     assert waiting() == others
 
 
@@ -67,11 +67,13 @@ def test_nothing_is_saved_as_a_last_resort_when_the_attempt_is_over():
     goes on, and the run is another's by then.
     """
     saved = []
-    attempt = SimpleNamespace(
-        phase="evaluating", saved_at=0, save=lambda *words: saved.append(words)
+    session = SimpleNamespace(
+        phases=SimpleNamespace(phase="evaluating"),
+        saved_at=0,
+        save=lambda *words: saved.append(words),
     )
     stopping = Stopping(
-        attempt,
+        session,
         SimpleNamespace(preemption=Preemption()),
         SimpleNamespace(record=lambda event, at: None),
         SimpleNamespace(write_secs=None, unsaved=None),
@@ -79,6 +81,6 @@ def test_nothing_is_saved_as_a_last_resort_when_the_attempt_is_over():
     stopping.reserve = SimpleNamespace(position=5)
     stopping.goes_away("gce: the instance is preempted", 1.3)
     timer = stopping._timer
-    stopping.end()
+    stopping.close()
     timer.join()
     assert not saved
