@@ -1,46 +1,71 @@
-"""Starting threads, and what to do if the system allows no further one."""
+"""Starting threads: one place that says what happens if the system allows no further one."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from typing import TypeVar
 
-from ckptkit.errors import CheckpointError
-from ckptkit.log import logger
+from ckptkit.errors import ThreadRefusedError
 
+_T = TypeVar("_T", bound=threading.Thread)
 
-def start_thread(thread: threading.Thread, purpose: str) -> None:
-    """Start a thread that a run cannot do without.
-
-    Args:
-        thread: the thread, which was not started yet.
-        purpose: what it does, as the rest of a sentence that begins with "the thread that".
-
-    Raises:
-        CheckpointError: If the system allows no further thread.
-    """
-    try:
-        thread.start()
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"Expected to start the thread that {purpose}, and the system allows no further "
-            f"thread. Received: {error}. Raise the limit (ulimit -u, or pids.max of the "
-            "container), or end what else runs here, and start again."
-        ) from error
+_MESSAGE = (
+    "Could not start the thread {name}: {error}. The system allows this user or container no "
+    "further thread. Raise the limit (`ulimit -u`, or the pids limit of the container), or run "
+    "fewer processes there."
+)
 
 
-def try_start_thread(thread: threading.Thread, otherwise: str) -> bool:
-    """Start a thread that a run can do without; log a warning if there is no further one.
+def start_thread(
+    action: Callable[[], object], name: str, *, daemon: bool = True
+) -> threading.Thread:
+    """Starts a thread.
+
+    What depends on the thread has to be undone by the caller if it is refused: a lock that nobody
+    keeps alive, a queue that nobody reads, an action that never happens. The thread is returned
+    only if it runs, so a caller that keeps it never joins one that was not started.
 
     Args:
-        thread: the thread, which was not started yet.
-        otherwise: what happens without it, for the log.
+        action: what the thread does.
+        name: of the thread, for debuggers and stack dumps.
+        daemon: whether the interpreter may exit while it runs.
 
     Returns:
-        Whether it was started.
+        The running thread.
+
+    Raises:
+        ThreadRefusedError: If the system allows no further thread, or the interpreter is exiting.
     """
+    return _start(threading.Thread(target=action, name=name, daemon=daemon))
+
+
+def start_timer(
+    secs: float, action: Callable[[], object], name: str, *, daemon: bool = True
+) -> threading.Timer:
+    """Starts a thread that does something later, unless it is cancelled.
+
+    Args:
+        secs: the delay.
+        action: what is done then.
+        name: as for `start_thread`.
+        daemon: as for `start_thread`.
+
+    Returns:
+        The running timer; `cancel()` stops it.
+
+    Raises:
+        ThreadRefusedError: If the system allows no further thread, or the interpreter is exiting.
+    """
+    timer = threading.Timer(secs, action)
+    timer.name, timer.daemon = name, daemon
+    return _start(timer)
+
+
+def _start(thread: _T) -> _T:
     try:
         thread.start()
-    except RuntimeError as error:
-        logger.warning("%s: %s", otherwise, error)
-        return False
-    return True
+    except (RuntimeError, MemoryError) as error:
+        # CPython reports a refused thread as a plain RuntimeError ("can't start new thread").
+        raise ThreadRefusedError(_MESSAGE.format(name=thread.name, error=error)) from error
+    return thread

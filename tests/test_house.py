@@ -41,8 +41,7 @@ FLOORS = [
     {"storage"},
     {"policies"},
     {"layout"},
-    {"threads"},
-    {"position", "clock", "log"},
+    {"position", "clock", "log", "threads"},
     {"errors", "process_hooks"},
     {"__init__"},
 ]

@@ -272,10 +272,17 @@ class RunLock:
             )
 
     def keep_alive(self) -> None:
-        """From now on a thread gives signs of life, until the run is let go of or the process ends."""
-        thread = threading.Thread(target=self._beat, name="ckptkit-lock", daemon=True)
-        start_thread(thread, "tells other machines that this run has an owner")
-        self._thread = thread  # once it runs: `release` waits for it
+        """Starts the thread that gives signs of life until the release or the process's end.
+
+        Raises:
+            ThreadRefusedError: If the system allows no further thread. The run is released then:
+                without signs of life, another machine would take it from under this process.
+        """
+        try:
+            self._thread = start_thread(self._beat, "ckptkit-lock")
+        except BaseException:
+            self.release()
+            raise
 
     def _beat(self) -> None:
         number = missed = 0

@@ -225,18 +225,18 @@ class _Wakeup:
         self._writer.setblocking(False)
         self._descriptor = self._writer.fileno()
         self._before = -1
-        self._thread = threading.Thread(target=self._listen, name="ckptkit-signals", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the thread, and have the interpreter write into the descriptor.
 
         Raises:
-            CheckpointError: If the system allows no further thread; nothing is left behind then.
+            ThreadRefusedError: If the system allows no further thread; nothing is left behind then.
         """
         # Before the thread: it passes on what it reads to the descriptor that was there before.
         self._before = signal.set_wakeup_fd(self._descriptor, warn_on_full_buffer=False)
         try:
-            start_thread(self._thread, "hears signals")
+            self._thread = start_thread(self._listen, "ckptkit-signals")
         except BaseException:
             signal.set_wakeup_fd(self._before, warn_on_full_buffer=False)
             self._writer.close()
@@ -259,7 +259,7 @@ class _Wakeup:
                     )
         finally:
             self._writer.close()  # the helper thread reads the end and stops
-            if self._thread is not threading.current_thread():
+            if self._thread is not None and self._thread is not threading.current_thread():
                 self._thread.join()
             self._reader.close()
 

@@ -11,6 +11,8 @@ from ckptkit.data.loop_data import LoopData
 from ckptkit.errors import ConfigError
 from ckptkit.log import logger
 from ckptkit.position import RunPosition
+from ckptkit.run import events
+from ckptkit.run.journal import Journal
 from ckptkit.session.loop_turn import LoopTurn, begin, optimizers_of
 from ckptkit.session.measured_metrics import Metrics
 from ckptkit.session.phase import Phase, PhaseMachine
@@ -25,7 +27,7 @@ class LoopProgress:
         data: the position in the data of the loops.
         progress: the position of the run.
         phases: of the session.
-        training_starts: called before the first loop of the session and after each pause.
+        journal: of the attempt.
         save_if_due: called between two turns.
     """
 
@@ -35,11 +37,11 @@ class LoopProgress:
         data: LoopData,
         progress: RunProgress,
         phases: PhaseMachine,
-        training_starts: Callable[[], None],
+        journal: Journal,
         save_if_due: Callable[[], object],
     ) -> None:
         self._state, self._data, self._progress, self._phases = state, data, progress, phases
-        self._training_starts, self._save_if_due = training_starts, save_if_due
+        self._journal, self._save_if_due = journal, save_if_due
         self._turn: LoopTurn | None = None
         """The turn under way, until it is counted."""
         self._left: LoopTurn | None = None
@@ -47,6 +49,11 @@ class LoopProgress:
         self._epoch: RunPosition | None = None
         """The position at which the epoch under way began."""
         self._optimizers: list[Any] = []
+
+    def training_starts(self) -> None:
+        """Note that training begins now, on the calling thread."""
+        self._phases.begin_training()
+        self._journal.record(events.TrainingStarted(step=self._progress.position.step))
 
     # -- turns
 
@@ -56,7 +63,7 @@ class LoopProgress:
         outermost = self._phases.is_between_loops
         if outermost:
             self._optimizers = optimizers_of(self._state)
-            self._training_starts()
+            self.training_starts()
         try:
             yield
         finally:

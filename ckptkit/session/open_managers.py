@@ -9,10 +9,11 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from ckptkit.errors import RunLockedError
+from ckptkit.errors import RunLockedError, ThreadRefusedError
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger
 from ckptkit.session.process import run_key, state
+from ckptkit.threads import start_thread
 
 
 def take_over(layout: RunLayout, manager: Any) -> None:
@@ -56,18 +57,23 @@ def close_on_a_thread(close: Callable[[], object]) -> None:
     The interpreter waits as well when it exits: the thread is no daemon.
     """
 
+    registered = threading.Event()
+
     def work() -> None:
+        registered.wait()  # or it could be over before it is in the registry, and stay there
         try:
             close()
         finally:
-            state.closing.discard(thread)
+            state.closing.discard(threading.current_thread())
 
-    thread = threading.Thread(target=work, name="ckptkit-left")
-    state.closing.add(thread)
     try:
-        thread.start()
+        state.closing.add(start_thread(work, "ckptkit-left", daemon=False))
     # No warning, unlike elsewhere: either the interpreter is exiting, and closes the run as well,
     # or the lock ends with the process.
-    except RuntimeError as error:
-        state.closing.discard(thread)
+    except ThreadRefusedError as error:
         logger.debug("a fit was left, and nothing could be recorded of it: %s", error)
+    registered.set()
+
+
+aside = close_on_a_thread
+"""The name that `ckptkit.keras` uses."""

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
-
-import psutil
 
 from ckptkit.errors import ConfigError
 from ckptkit.layout import RunLayout, journal_attempt
-from ckptkit.log import logger
 from ckptkit.ownership.fenced_files import FencedFiles
 from ckptkit.ownership.run_lock import RunLock
-from ckptkit.run import events
 from ckptkit.run.catalog import list_checkpoints
 from ckptkit.run.fresh_start import make_checkpoints, set_aside_earlier_lives
 from ckptkit.run.journal import Journal, next_attempt, start_journal
-from ckptkit.run.library_versions import versions
 from ckptkit.run.recover import recover, shut_out_the_silent
-from ckptkit.session import process
+from ckptkit.session.attempt_started import attempt_started
 from ckptkit.session.options import RunOptions
 from ckptkit.session.phase import PhaseMachine
 from ckptkit.storage.files import storage_errors
@@ -56,7 +47,7 @@ def open_run(options: RunOptions, resources: ExitStack) -> OpenedRun:
         ConfigError: If a file is in the way, or the checkpoints are those of another program.
         RunLockedError: If another process trains this run.
         StorageError: If the disk refuses.
-        CheckpointError: If the system allows no thread for the lock.
+        ThreadRefusedError: If the system allows no thread for the lock.
     """
     layout, clock = options.layout, options.clock
     _check_directory(layout)
@@ -69,7 +60,7 @@ def open_run(options: RunOptions, resources: ExitStack) -> OpenedRun:
     # when the run belongs to another one.
     options = replace(options, files=FencedFiles(options.files, lock.check))
     journal = start_journal(options.files, layout, clock, lock.number)
-    started = _attempt_started()
+    started = attempt_started()
     phases = PhaseMachine(clock.monotonic)
     resources.callback(phases.close)
     journal.record(started)
@@ -80,35 +71,6 @@ def open_run(options: RunOptions, resources: ExitStack) -> OpenedRun:
         shut_out_the_silent(options.files, layout, lock)
     lock.settle()
     return OpenedRun(options, journal, phases)
-
-
-def _attempt_started() -> events.AttemptStarted:
-    return events.AttemptStarted(
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        program=Path(sys.argv[0]).name,
-        versions=versions(),
-        scheduler=_scheduler(),
-        process_started=_process_started(),
-    )
-
-
-def _process_started() -> float | None:
-    """Return when this process began, in seconds since the epoch, if that time belongs to the run.
-
-    It does if the process has opened no run before, and runs a program, not what a person types.
-    None also if the system does not tell, as in a sandbox with the `/proc` of outside.
-    """
-    first, known = (
-        not process.state.has_opened,
-        hasattr(sys.modules.get("__main__"), "__file__"),
-    )
-    process.state.has_opened = True
-    try:
-        return float(psutil.Process().create_time()) if first and known else None
-    except psutil.Error as error:
-        logger.debug("it is not known when this process began: %s", error)
-        return None
 
 
 def _check_directory(layout: RunLayout) -> None:
@@ -134,9 +96,3 @@ def _check_directory(layout: RunLayout) -> None:
             f"{layout.checkpoints} holds checkpoints that another program wrote. Name another "
             "directory for this run."
         )
-
-
-def _scheduler() -> dict[str, str]:
-    """Return Slurm's numbers of this job, which show how often it was restarted."""
-    names = ("SLURM_JOB_ID", "SLURM_RESTART_COUNT")
-    return {name.lower(): os.environ[name] for name in names if name in os.environ}

@@ -61,7 +61,6 @@ class RemoteControl:
         journal: of the attempt.
         stopping: takes requests to stop.
         saves: takes requests to save.
-        new_thread: makes the threads; for tests.
     """
 
     def __init__(
@@ -71,12 +70,9 @@ class RemoteControl:
         journal: Journal,
         stopping: Stopping,
         saves: SaveRequests,
-        *,
-        new_thread: Callable[..., threading.Thread] = threading.Thread,
     ) -> None:
         self._session, self._options, self._journal = session, options, journal
         self._stopping, self._saves = stopping, saves
-        self._new_thread = new_thread
         self._launcher: LauncherClient | None = None
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -90,7 +86,7 @@ class RemoteControl:
         """Start the threads.
 
         Raises:
-            CheckpointError: If the system allows no further thread; call `close` then as well.
+            ThreadRefusedError: If the system allows no further thread; call `close` then too.
         """
         self._launcher = link()
         self._recorded_step = self._session.progress.position.step
@@ -132,9 +128,7 @@ class RemoteControl:
                 except CheckpointError as error:
                     logger.warning("a request was not taken: %s", error)
 
-        thread = self._new_thread(target=work, name=name, daemon=True)
-        start_thread(thread, "takes requests to save and to stop")
-        self._threads.append(thread)
+        self._threads.append(start_thread(work, name))
 
     def _look(self) -> None:
         self._mailbox.look()

@@ -124,10 +124,9 @@ class Resume:
         """
         assign_result(checkpoint, self._tracked.now())
 
-
-def log_start(options: RunOptions, checkpoint: Checkpoint | None) -> RunPosition:
-    """Return the position from which a run continues, and log it if the run is new."""
-    if checkpoint is None:
-        logger.info("new run in %s: step 0", options.layout.root)
-        return RunPosition()
-    return checkpoint.manifest.position
+    def start_position(self, checkpoint: Checkpoint | None) -> RunPosition:
+        """Return the position of a checkpoint, or that of a new run, which is logged."""
+        if checkpoint is None:
+            logger.info("new run in %s: step 0", self._options.layout.root)
+            return RunPosition()
+        return checkpoint.manifest.position

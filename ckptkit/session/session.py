@@ -8,13 +8,13 @@ from dataclasses import replace
 from ckptkit.errors import ConfigError
 from ckptkit.position import RunPosition
 from ckptkit.run.catalog import Checkpoint
+from ckptkit.session.assembly import assemble
 from ckptkit.session.audit_pause import audit_pause
 from ckptkit.session.closing import close_session
 from ckptkit.session.finished_runs import record_finished
 from ckptkit.session.opening import open_run
 from ckptkit.session.options import RunOptions
 from ckptkit.session.remote_control import RemoteControl
-from ckptkit.session.resume import log_start
 from ckptkit.session.saver import Taken
 from ckptkit.session.session_parts import SessionParts
 from ckptkit.session.tensorboard_hook import TensorBoardHook
@@ -52,7 +52,7 @@ class Session(SessionParts):
                 this process is not the first of its cluster, which alone writes.
             RunLockedError: If another process trains this run.
             StorageError: If the disk refuses.
-            CheckpointError: If the system allows no further thread.
+            ThreadRefusedError: If the system allows no further thread.
         """
         if self.cluster.rank != 0:
             raise ConfigError(
@@ -63,7 +63,7 @@ class Session(SessionParts):
             opened = open_run(self.options, resources)
             logs = self._logs = TensorBoardHook(opened.options, opened.journal)
             resources.callback(logs.close)
-            self._assemble(opened.options, opened.journal, opened.phases, logs.saved)
+            assemble(self, opened, logs)
             self._remote = RemoteControl(
                 self, opened.options, opened.journal, self.stopping, self.saves.requests
             )
@@ -95,7 +95,7 @@ class Session(SessionParts):
         Args:
             checkpoint: where the run continues, or None for a new run.
         """
-        position = log_start(self.options, checkpoint)
+        position = self.resume.start_position(checkpoint)
         self.progress.start_from(position)
         self.saves.start_from(checkpoint)
         self._logs.start_from(checkpoint)

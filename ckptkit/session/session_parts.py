@@ -7,10 +7,8 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from ckptkit.position import RunPosition
-from ckptkit.run import events
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.journal import Journal
-from ckptkit.run.manifest import Manifest
 from ckptkit.session.exactness import Exactness
 from ckptkit.session.hyperparameter_changes import HyperparameterChanges
 from ckptkit.session.loop_progress import LoopProgress
@@ -19,7 +17,7 @@ from ckptkit.session.phase import Phase, PhaseMachine
 from ckptkit.session.progress import RunProgress
 from ckptkit.session.resume import Resume
 from ckptkit.session.save_schedule import SaveSchedule
-from ckptkit.session.saver import Saver, Taken
+from ckptkit.session.saver import Taken
 from ckptkit.session.stopping import Stopping
 from ckptkit.session.stopwatch import Stopwatch
 from ckptkit.session.tracked_state import TrackedState
@@ -51,51 +49,6 @@ class SessionParts:
     resume: Resume
     loop: LoopProgress
     stopping: Stopping
-
-    def _assemble(
-        self,
-        options: RunOptions,
-        journal: Journal,
-        phases: PhaseMachine,
-        on_saved: Callable[[Manifest, float, float], None],
-    ) -> None:
-        """Make the parts of an opened run; none of them starts anything.
-
-        Args:
-            options: of the run, whose files are fenced.
-            journal: of the attempt.
-            phases: of the session.
-            on_saved: see `Saver`.
-        """
-        self.options, self.journal, self.phases = options, journal, phases
-        tracker = self.tracked.tracker
-        self.progress = RunProgress(phases)
-        self.exactness = Exactness(options.exact, journal)
-        self.resume = Resume(
-            options,
-            journal,
-            self.tracked,
-            HyperparameterChanges(options),
-            self.exactness,
-            phases.stopwatch,
-        )
-        self.saves = SaveSchedule(
-            options,
-            journal,
-            Saver(options, journal, tracker, phases.stopwatch, on_saved),
-            self.progress,
-            self.exactness.inexact,
-            lambda: self.changes.recorded,
-        )
-        self.stopping = Stopping(self, options, journal, self.saves.saver)
-        self.loop = LoopProgress(
-            options.state,
-            self.tracked.data,
-            self.progress,
-            phases,
-            self.training_starts,
-            self.save_if_due,
-        )
 
     # -- state
 
@@ -130,9 +83,8 @@ class SessionParts:
         self.phases.enter(Phase(phase))
 
     def training_starts(self) -> None:
-        """Note that training begins now, on the calling thread."""
-        self.phases.begin_training()
-        self.journal.record(events.TrainingStarted(step=self.position.step))
+        """See `LoopProgress.training_starts`."""
+        self.loop.training_starts()
 
     @property
     def stopwatch(self) -> Stopwatch:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import NoReturn, Protocol
 
-from ckptkit.errors import CheckpointError, Preempted
+from ckptkit.errors import CheckpointError, Preempted, ThreadRefusedError
 from ckptkit.log import logger
 from ckptkit.position import RunPosition
 from ckptkit.preemption.request import StopBox, StopRequest
@@ -20,7 +20,7 @@ from ckptkit.session.options import RunOptions
 from ckptkit.session.phase import Phase, PhaseMachine
 from ckptkit.session.progress import RunProgress
 from ckptkit.session.saver import Saver, Taken
-from ckptkit.threads import try_start_thread
+from ckptkit.threads import start_timer
 
 
 class Stoppable(Protocol):
@@ -95,7 +95,7 @@ class Stopping:
         """Install the signal handlers.
 
         Raises:
-            CheckpointError: If the system allows no thread to hear them; none is installed then.
+            ThreadRefusedError: If the system allows no thread to hear them; none is installed.
         """
         self._signals.install()
 
@@ -229,11 +229,11 @@ class Stopping:
         # Late enough that training may come to a safe point by itself, and early enough to write:
         # half as long again as a save takes, and a second.
         write_secs = self._saver.write_secs or 0.0
-        timer = self._timer = threading.Timer(
-            max(self._grace_secs - 1.5 * write_secs - 1.0, 0.0), self._last_resort
-        )
-        timer.daemon = True
-        try_start_thread(timer, "nothing is saved before the training comes to a safe point")
+        after_secs = max(self._grace_secs - 1.5 * write_secs - 1.0, 0.0)
+        try:
+            self._timer = start_timer(after_secs, self._last_resort, "ckptkit-last-resort")
+        except ThreadRefusedError as error:
+            logger.warning("nothing is saved before the training comes to a safe point: %s", error)
 
     def _cancel_last_resort(self) -> None:
         if (timer := self._timer) is not None:

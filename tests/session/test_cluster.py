@@ -35,10 +35,10 @@ def test_several_workers_are_refused():
 
 
 def test_only_rank_0_opens_a_run(tmp_path):
-    from ckptkit.session.options import make_plan
+    from ckptkit.session.options import make_options
     from ckptkit.session.session import Session
 
     second = SimpleNamespace(rank=1, size=2)
     with pytest.raises(ConfigError, match="rank 1 of 2"):
-        Session(make_plan(tmp_path / "run", {}), second).start()
+        Session(make_options(tmp_path / "run", {}), second).start()
     assert not (tmp_path / "run").exists()

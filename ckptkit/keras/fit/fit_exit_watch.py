@@ -79,7 +79,7 @@ def _call(
     if threading.current_thread() is thread_of_fit:
         call()
         return
-    open_managers.close_on_a_thread(call)
+    open_managers.aside(call)
 
 
 def _watched(

@@ -153,7 +153,7 @@ class FitRun:
     @property
     def is_open(self) -> bool:
         """Whether the run is open for this `fit`: a later one may have been given the same manager."""
-        return self._manager.is_open and self._manager.open_session() is vars(self).get("_attempt")
+        return self._manager.is_open and self._manager.open_attempt() is vars(self).get("_attempt")
 
     def begin(self) -> None:
         """Opens the run and finds where it goes on. The state itself is assigned when Keras' loops
@@ -161,7 +161,7 @@ class FitRun:
         of training and of the epoch, which it overwrites.
         """
         check_one_device(self._model)
-        self._attempt = self._manager.open_session({"model": self._model, "fit": self})
+        self._attempt = self._manager.open_attempt({"model": self._model, "fit": self})
         self._attempt.total = self._epochs
         try:
             self._find_the_place()
@@ -280,7 +280,7 @@ class FitRun:
             error = caught
             raise
         finally:
-            self._manager.close_session(error)
+            self._manager.let_go(error)
 
     def abandon(self, *, close: bool = True) -> None:
         """The `fit` was left by an exception that did not pass through us.
@@ -310,7 +310,7 @@ class FitRun:
         self._undo()
         if close:
             self._others.close()
-        self._manager.close_session(error)
+        self._manager.let_go(error)
 
     def _undo(self) -> None:
         """Puts back what was changed in the model and the interpreter."""
