@@ -168,9 +168,8 @@ class CheckpointManager(TrainingLoops):
     def _check_has_checkpoints(self) -> None:
         if not self.run.checkpoints:
             raise CheckpointNotFoundError(
-                f"{self.run.directory} holds no checkpoint that could be restored. To begin a run "
-                "where there is none, "
-                f"use `with manager:` or manager.restore_or_initialize()."
+                f"{self.run.directory} holds no checkpoint that could be restored. To begin a new "
+                "run, use `with manager:` or manager.restore_or_initialize()."
             )
 
     def _verified(self, step: int) -> Checkpoint:

@@ -16,8 +16,8 @@ def check_not_in_function(method: str) -> None:
     if tf.inside_function():
         raise ConfigError(
             f"manager.{method} works on files and on Python's side; it was called inside a "
-            "tf.function, where it would run "
-            f"once, at tracing. Call it between two steps, outside of the tf.function."
+            "tf.function, and would run once, at tracing. Call it between two steps, outside of "
+            "the tf.function."
         )
 
 

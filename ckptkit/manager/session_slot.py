@@ -59,11 +59,10 @@ class SessionSlot:
         if self.session is not None:
             if extra_state:
                 raise ConfigError(
-                    f"model.fit opens the run in {layout.root} itself, restores it on its "
-                    "way to where it goes on, and closes "
+                    f"model.fit opens the run in {layout.root} itself, restores it, and closes "
                     "it. It was called while the manager has the run open already; nothing was "
-                    "trained. Call fit outside of `with "
-                    f"manager:`, with callbacks=[ckptkit.CheckpointCallback(manager)]."
+                    "trained. Call fit outside of `with manager:`, with "
+                    "callbacks=[ckptkit.CheckpointCallback(manager)]."
                 )
             return self.session
         check_one_worker(os.environ)
@@ -102,7 +101,7 @@ def with_extra_state(state: Mapping[str, Any], extra: Mapping[str, Any]) -> dict
             raise ConfigError(
                 f"fit keeps the model that it trains as {name!r}, and the manager's state has "
                 "another object under that name "
-                f"({type(state[name]).__name__}, where fit trains {type(value).__name__} "
+                f"({type(state[name]).__name__}, and fit trains {type(value).__name__} "
                 f"{getattr(value, 'name', '')!r}). Name that one otherwise in state={{...}}, "
                 "or pass the model itself there."
             )

@@ -96,10 +96,9 @@ class LoopProgress:
         if not mine and not turn.counted:
             raise ConfigError(
                 "manager.data(...) counts steps, and so does the loop around it, so it is not "
-                "known how far the run is. Go over the "
-                "inner data without manager.data, with its iterator in state where it goes on "
-                "from turn to turn; or go over both "
-                "at once, with zip(manager.data(a), manager.data(b))."
+                "known how far the run is. Go over the inner data without manager.data, with its "
+                "iterator in state if it continues from turn to turn; or go over both at once, "
+                "with zip(manager.data(a), manager.data(b))."
             )
 
     def count_turn(self) -> None:

@@ -19,7 +19,7 @@ class Phase(StrEnum):
     STARTING = "starting"
     """From opening the run to the first step."""
     TRACING = "tracing"
-    """`fit` goes to the place where the run was, or compiles its step."""
+    """`fit` goes to the position of the checkpoint, or compiles its step."""
     TRAINING = "training"
     EVALUATING = "evaluating"
     EXPORTING = "exporting"

@@ -26,7 +26,7 @@ class SaveSchedule:
         options: of the run.
         journal: of the attempt.
         saver: takes the snapshots and has them written.
-        progress: where the run is.
+        progress: the position of the run.
         inexact: called with a reason why the run cannot continue bit for bit.
         hyperparameters: what checkpoints record of the configuration; a later call may give more.
 

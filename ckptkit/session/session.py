@@ -93,7 +93,7 @@ class Session(SessionParts):
         """Set the position, and what the save policy compares with.
 
         Args:
-            checkpoint: where the run continues, or None for a new run.
+            checkpoint: from which the run continues, or None for a new run.
         """
         position = self.resume.start_position(checkpoint)
         self.progress.start_from(position)

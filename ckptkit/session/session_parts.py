@@ -31,7 +31,7 @@ class SessionParts:
         tracked: what is saved.
         journal: of the attempt.
         phases: what the session is doing, and the time that it takes.
-        progress: where the run is.
+        progress: the position of the run.
         exactness: whether it can continue bit for bit.
         saves: when to save, and what is not saved yet.
         resume: finds and restores checkpoints.
@@ -68,7 +68,7 @@ class SessionParts:
         return self.resume.changes
 
     def saw_iterations(self, iterations: int) -> bool:
-        """Return whether an optimizer of the state is where this process has left it."""
+        """Return whether an optimizer of the state is as an earlier session here has left it."""
         return self.tracked.saw_iterations(iterations)
 
     # -- phase and progress

@@ -120,7 +120,7 @@ class SnapshotWriter:
         """
         self._no_space = error
         logger.warning(
-            "NOT SAVED at %s, and training goes on: %s The checkpoints from before are untouched; "
+            "NOT SAVED at %s, and training continues: %s Earlier checkpoints are untouched; "
             "the next save tries again",
             position,
             error,
@@ -129,7 +129,7 @@ class SnapshotWriter:
     def _log_size(self, written: Manifest) -> None:
         most = self._options.keep.most()
         total = (
-            "more and more, as the run goes on"
+            "more and more over the run"
             if most is None
             else f"at most {size(written.size_bytes * (most + 1))}"
         )

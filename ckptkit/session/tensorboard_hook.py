@@ -99,14 +99,13 @@ class TensorBoardHook:
         for why in done.left[:_MOST_REPORTED]:
             logger.warning(
                 "TensorBoard may show points there that are no part of the run any more; training "
-                "goes on: %s",
+                "continues: %s",
                 why,
             )
         if done.points:
             logger.info(
                 "took %d points out of TensorBoard's files in %s that were written after %s; the "
-                "files of before are beside them, as "
-                "events.out.before-attempt-%d...",
+                "previous files are beside them, as events.out.before-attempt-%d...",
                 done.points,
                 directory,
                 checkpoint.name if checkpoint is not None else "the start",

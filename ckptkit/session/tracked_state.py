@@ -36,5 +36,5 @@ class TrackedState:
         return self.tracker.now()
 
     def saw_iterations(self, iterations: int) -> bool:
-        """Return whether an optimizer of the state is where this process has left it."""
+        """Return whether an optimizer of the state is as an earlier session here has left it."""
         return hyperparameters.saw_iterations(self.state, iterations)
