@@ -22,7 +22,7 @@ from ckptkit.run.launcher_channel import Channel, ChannelState
 from ckptkit.session.remote_control import HEARTBEAT_SECS
 from ckptkit.storage.files import FileSystem
 from tests.docs_examples import ROOT
-from tests.preemption.conftest import HERE, Held, result
+from tests.preemption.conftest import HERE, Held, recorded, result
 
 
 def command(*arguments: object) -> subprocess.Popen[str]:
