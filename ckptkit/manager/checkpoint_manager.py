@@ -100,6 +100,7 @@ class CheckpointManager(TrainingLoops):
                 to stop.
         """
         check_not_in_function("restore_or_initialize")
+        # Before the run is opened: a model that cannot be built must leave no trace on the disk.
         build(self._options.state)
         session = self.open_session()
         try:

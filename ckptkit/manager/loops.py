@@ -26,6 +26,7 @@ def steps(session: Session, total: int) -> Iterator[int]:
                 yield position.step
             session.loop.turn_done(turn, last=position.step >= total)
         session.finish()
+    # A request that came during the final save: no turn follows that would serve it.
     session.stopping.serve()
 
 

@@ -40,6 +40,7 @@ def close_session(
 
 def _record_end(session: SessionParts, remote: RemoteControl, error: BaseException | None) -> None:
     outcome = _save_the_rest(session, error)
+    # Before the writer is waited for: a save may hang, and the reason of the end be lost.
     if outcome == "failed":
         assert error is not None
         try_record(
@@ -51,6 +52,7 @@ def _record_end(session: SessionParts, remote: RemoteControl, error: BaseExcepti
                 restart=may_restart(error),
             ),
         )
+    # What failed in the background is raised here, and the journal then records no end.
     session.saves.saver.wait()
     remote.report_end(outcome, error)
     if outcome == "finished":

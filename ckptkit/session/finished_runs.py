@@ -38,6 +38,7 @@ def record_finished(layout: RunLayout, journal: Journal, position: RunPosition) 
 
 def note_finished(layout: RunLayout, state: Mapping[str, Any]) -> None:
     """Note that this process has trained the models of a state to the end of the run."""
+    # Weakly: a model is not kept alive for this. One that is gone is another one than any present.
     process_state.finished[run_key(layout)] = [weakref.ref(value) for value in _trained(state)]
 
 

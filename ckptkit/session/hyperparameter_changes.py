@@ -87,6 +87,7 @@ class HyperparameterChanges:
 
     def undo(self) -> None:
         """Give optimizers back their arguments, if the checkpoint was not restored after all."""
+        # In reverse, so that an argument that was replaced twice gets its first value.
         for optimizer, argument, value in reversed(self._replaced):
             setattr(optimizer, argument, value)
         self._replaced = []

@@ -60,6 +60,8 @@ class LoopProgress:
     @contextmanager
     def training(self) -> Iterator[None]:
         """Run a loop of training in the block."""
+        # A loop over epochs has loops over batches inside, and `fit` may call a loop as well: only
+        # the outermost one begins and ends training.
         outermost = self._phases.is_between_loops
         if outermost:
             self._optimizers = optimizers_of(self._state)
@@ -89,6 +91,7 @@ class LoopProgress:
             self._progress.metrics = Metrics()
         try:
             yield turn
+        # `break` in the body: the loop's generator is closed, and the turn does not count.
         except GeneratorExit:
             if mine and not turn.counted:
                 self._turn, self._left = None, turn
@@ -104,6 +107,7 @@ class LoopProgress:
     def count_turn(self) -> None:
         """Count the turn under way, for the position and for the data, unless it is counted."""
         if self._turn is not None:
+            # First of all: what follows may raise, and the turn must not be counted twice.
             turn, self._turn = self._turn, None
             turn.counted = True
             self._data.done()
@@ -140,6 +144,7 @@ class LoopProgress:
         position.
         """
         position = self._progress.position
+        # The program went over data of its own, which counts no steps.
         own_data = position == began and began.batch == 0 and not self._data.in_use
         self._data.epoch_ended()
         self._progress.step_done(

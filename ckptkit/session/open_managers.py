@@ -22,6 +22,7 @@ def take_over(layout: RunLayout, manager: Any) -> None:
     Raises:
         RunLockedError: If that manager is training now.
     """
+    # A `fit` that was left may be closing the same run at this moment, on another thread.
     for thread in list(state.closing):
         if thread is not threading.current_thread():
             thread.join()

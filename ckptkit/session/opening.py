@@ -53,6 +53,8 @@ def open_run(options: RunOptions, resources: ExitStack) -> OpenedRun:
     _check_directory(layout)
     make_checkpoints(options.files, layout)
     say_what_a_bucket_lacks(layout.root)
+    # The number of the claim is that of the attempt. Journals may outlive the claims, and an
+    # attempt must not get the number of an earlier one.
     lock = RunLock(options.files, layout, clock, at_least=next_attempt(layout))
     resources.callback(lock.release)
     lock.keep_alive()
@@ -69,6 +71,7 @@ def open_run(options: RunOptions, resources: ExitStack) -> OpenedRun:
         set_aside_earlier_lives(options.files, layout, journal, options.fresh)
         # The fence was moved away with the life that it protects.
         shut_out_the_silent(options.files, layout, lock)
+    # Only now: earlier claims are the reason for what recovery did, should it be interrupted.
     lock.settle()
     return OpenedRun(options, journal, phases)
 

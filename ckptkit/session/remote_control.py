@@ -30,9 +30,17 @@ NEVER_RESTART = (ConfigError, IncompatibleStateError, RunLockedError)
 """Errors that the next start would meet again."""
 
 HEARTBEAT_SECS = 0.5
+"""How often the launcher gets a sign of life."""
+
 LOOK_SECS = 1.0
+"""How often the run directory is looked at for requests."""
+
 PROGRESS_SECS = 60.0
+"""How often the journal records how far training has come."""
+
 _PATIENCE_SECS = 1.0
+"""How long `close` waits for each thread; it may sit in storage that never answers."""
+
 _LONGEST_MESSAGE = 2000
 
 _IDLE = "idle"
@@ -197,6 +205,7 @@ class RemoteControl:
         self._notices.look()
         if not self._is_alone and self._launcher.is_orphaned():
             self._is_alone = True
+            # Before anything is logged: a full pipe that nobody reads would block this thread.
             self._launcher.redirect_output(self._options.layout.log)
             logger.warning("the launcher is gone: saving at the next safe point, then stopping")
             self._stopping.request("the launcher is gone")

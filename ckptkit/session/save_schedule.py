@@ -79,12 +79,15 @@ class SaveSchedule:
             extremes=self._extremes,
             save_secs=self.saver.cost_secs,
         )
+        # Each turn is timed, to find out what a save costs training.
         self.saver.turn(moment.time_secs)
         policies = (self._options.save, self._options.keep)
         reason = self._options.save.due(moment, self._last)
         must = reason is not None and any(each.insists(moment, self._last) for each in policies)
         if (asked := self.requests.reason) is not None:
             reason, must = asked, True
+        # After the policy has looked: it compares with the extremes before this moment. Only what
+        # it has converted counts, since converting the rest would wait for the device.
         self._extremes = updated_extremes(self._extremes, self._progress.metrics.converted)
         if reason is not None:
             self.save(reason, must=must, periodic=True)
@@ -123,6 +126,8 @@ class SaveSchedule:
         self._extremes = updated_extremes(self._extremes, taken.metrics)
         manifest = self._manifest(trigger, taken, final=final)
         self.saver.save(taken, manifest, must=must, periodic=periodic)
+        # Now, and not when the snapshot was taken: a snapshot in reserve may be a while old, and
+        # policies measure the time since the save.
         self._last = replace(self._now(), position=taken.position, metrics=taken.metrics)
 
     def _manifest(self, trigger: str, taken: Taken, *, final: bool) -> Manifest:

@@ -64,6 +64,7 @@ class Saver:
     def take(self, position: RunPosition, metrics: dict[str, float]) -> Taken:
         """Take a snapshot of now; training may continue as soon as this returns."""
         with self._stopwatch.during("saving"):
+            # While one is being written, the values of it and of this one are in memory at once.
             if self._writer.busy and available_bytes() < COPIES * self._copy_bytes:
                 logger.info(
                     "no memory for a further copy of the state (%s): waiting for the save that is "

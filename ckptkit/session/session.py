@@ -145,6 +145,8 @@ class Session(SessionParts):
             Preempted: After a request to stop, with the state saved; see `Stopping.serve`.
             StorageError: If the disk refuses; earlier checkpoints are untouched.
         """
+        # The end is recorded in any case, with what ended the run. Serving a request to stop raises
+        # `Preempted`, which is such an end as well.
         ended_by = error
         try:
             if error is None:
@@ -154,5 +156,6 @@ class Session(SessionParts):
             raise
         finally:
             close_session(self, self._remote, self._resources.pop_all(), ended_by)
+        # A signal may arrive between the last save and the removal of the handlers.
         if error is None:
             self.stopping.answer_late()

@@ -22,6 +22,9 @@ from ckptkit.session.progress import RunProgress
 from ckptkit.session.saver import Saver, Taken
 from ckptkit.threads import start_timer
 
+_PATIENCE_SECS = 1.0
+"""How long `close` waits for the timer of the last resort."""
+
 
 class Stoppable(Protocol):
     """What stopping needs to know of a session."""
@@ -104,6 +107,9 @@ class Stopping:
         with self._guard:  # what is being written as a last resort is written first
             self.reserve = None
         self._cancel_last_resort()
+        # A run that is closed leaves no thread behind. This one ends as soon as it is cancelled.
+        if self._timer is not None and self._timer is not threading.current_thread():
+            self._timer.join(_PATIENCE_SECS)
         self._signals.restore()
 
     # -- requests
@@ -179,6 +185,7 @@ class Stopping:
                 if taken is None:
                     session.warn_partial_step()
                 at = self._save_before_the_end(request, taken, at)
+        # Raises what failed, in this save or an earlier one: then nobody is told that all is safe.
         self._saver.wait()
         try_record(
             self._journal,
@@ -191,6 +198,7 @@ class Stopping:
         )
         logger.info("stopped by %s at %s; the next start resumes from there", request.reason, at)
         self.preempted, self.served = True, request.reason
+        # Served: a program that catches `Preempted` may train on, and is not stopped again.
         self._box.clear()
         self._deadline = None
         return at
