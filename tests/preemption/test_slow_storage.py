@@ -18,7 +18,7 @@ from ckptkit.session.stopping import Stopping
 def test_the_deadline_and_the_request_stand_before_the_journal_is_written(secs):
     seen = []
 
-    def record(event, at):
+    def record(event, at=None):
         decided_by.append(stopping._deadline)
         seen.append((type(event), stopping.requested))
 
@@ -40,7 +40,7 @@ def test_the_last_resort_is_set_anew_with_each_deadline_and_called_off_with_the_
     stopping = Stopping(
         SimpleNamespace(),
         SimpleNamespace(preemption=Preemption()),
-        SimpleNamespace(record=lambda event, at: None),
+        SimpleNamespace(record=lambda event, at=None: None),
         SimpleNamespace(write_secs=None),
     )
 
@@ -75,12 +75,13 @@ def test_nothing_is_saved_as_a_last_resort_when_the_attempt_is_over():
     stopping = Stopping(
         session,
         SimpleNamespace(preemption=Preemption()),
-        SimpleNamespace(record=lambda event, at: None),
+        SimpleNamespace(record=lambda event, at=None: None),
         SimpleNamespace(write_secs=None, unsaved=None),
     )
     stopping.reserve = SimpleNamespace(position=5)
-    stopping.goes_away("gce: the instance is preempted", 1.3)
+    stopping.goes_away("gce: the instance is preempted", 3600.0)
     timer = stopping._timer
     stopping.close()
-    timer.join()
+    assert timer.finished.is_set()
+    timer.function()  # as if it had fired while the run was being closed
     assert not saved
