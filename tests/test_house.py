@@ -41,8 +41,8 @@ FLOORS = [
     {"storage"},
     {"policies"},
     {"layout"},
-    {"position", "clock", "log"},
-    {"errors"},
+    {"position", "clock", "log", "threads"},
+    {"errors", "process_hooks"},
     {"__init__"},
 ]
 """Rooms from top to bottom. A room imports from the floors below its own; inside a room, files
@@ -69,6 +69,8 @@ WITHOUT_TENSORFLOW = {
     "position",
     "clock",
     "log",
+    "threads",
+    "process_hooks",
     "__init__",
 }
 

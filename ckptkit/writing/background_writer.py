@@ -10,7 +10,7 @@ import weakref
 
 from ckptkit.errors import BackgroundSaveError, RunLockedError
 from ckptkit.log import logger
-from ckptkit.ownership.run_lock import before_release_at_exit
+from ckptkit.process_hooks import AfterFork, AtExit, after_fork, at_exit
 from ckptkit.writing.checkpoint_writer import Job
 from ckptkit.writing.memory import give_back
 
@@ -195,5 +195,5 @@ def _at_exit() -> None:
         os._exit(1)
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
-before_release_at_exit(_at_exit)
+after_fork(AfterFork.WRITERS, _after_fork_in_child)
+at_exit(AtExit.WRITERS, _at_exit)

@@ -24,7 +24,7 @@ def is_free(run) -> bool:
     pid = os.fork()
     if pid == 0:
         try:
-            manager.open_attempt()
+            manager.open_session()
         except BaseException:
             os._exit(1)
         os._exit(0)

@@ -121,8 +121,8 @@ def interrupted_while_it_waits(run: str) -> list[int]:
         with manager:
             for _ in manager.steps(2):
                 weight.assign_add(1.0)
-            assert manager._attempt is not None
-            manager._attempt._logs.end = interrupted  # type: ignore[method-assign]
+            assert manager._slot.session is not None
+            manager._slot.session._logs._board.end = interrupted  # type: ignore[method-assign]
     except KeyboardInterrupt:
         pass
     with ckptkit.CheckpointManager(run, {"weight": weight}) as manager:

@@ -9,7 +9,7 @@ import pytest
 import ckptkit
 from tests.support.machine import NOT_PERMITTED
 
-TRAINING = "tests.session.one_writer_programs:"
+TRAINING = "tests.session.disk_and_damage_programs:"
 
 
 @pytest.mark.parametrize(("background", "number"), [(True, "EDQUOT"), (False, "ENOSPC")])

@@ -1,6 +1,4 @@
-"""What the training processes of these tests do: disks that are full for a while, and checkpoints
-that were damaged.
-"""
+"""Training programs for these tests: full disks, and damaged checkpoints."""
 
 from __future__ import annotations
 
@@ -54,8 +52,8 @@ class Full(FileSystem):
         super().sync_file(path)
 
 
-class Said(logging.Handler):
-    """What was logged."""
+class WarningLines(logging.Handler):
+    """Collects the warnings that are logged."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,8 +65,8 @@ class Said(logging.Handler):
             self.lines.append(record.getMessage())
 
 
-def told(action: Any, *args: Any) -> dict[str, Any] | None:
-    """What a call raises, or None."""
+def error_of(action: Any, *args: Any) -> dict[str, Any] | None:
+    """Return what a call raises, or None."""
     try:
         action(*args)
     except (ckptkit.CheckpointError, SystemExit) as error:
@@ -77,7 +75,7 @@ def told(action: Any, *args: Any) -> dict[str, Any] | None:
 
 
 def outcome(directory: str) -> dict[str, Any]:
-    """What lies on the disk; every checkpoint is verified."""
+    """Describe the run directory; every checkpoint is verified."""
     run = ckptkit.open_run(directory)
     for checkpoint in run.checkpoints:
         verify(checkpoint)
@@ -92,7 +90,12 @@ def outcome(directory: str) -> dict[str, Any]:
 
 def periodic(directory: str, background: bool, number: str) -> dict[str, Any]:
     """Six steps with a save at each; the disk is full from the third to the fifth."""
-    files, said, weight, trained = Full(getattr(errno, number)), Said(), tf.Variable(0.0), []
+    files, said, weight, trained = (
+        Full(getattr(errno, number)),
+        WarningLines(),
+        tf.Variable(0.0),
+        [],
+    )
     with ckptkit.CheckpointManager(
         directory,
         {"weight": weight},
@@ -111,7 +114,7 @@ def periodic(directory: str, background: bool, number: str) -> dict[str, Any]:
 
 def without_a_journal(directory: str) -> dict[str, Any]:
     """From the second step to the end no line of the journal can be written."""
-    files, said, weight = Full(), Said(), tf.Variable(0.0)
+    files, said, weight = Full(), WarningLines(), tf.Variable(0.0)
     with ckptkit.CheckpointManager(
         directory, {"weight": weight}, save=ckptkit.EveryNSteps(1), files=files
     ) as manager:
@@ -137,7 +140,7 @@ def full_to_the_end(directory: str, how: str) -> dict[str, Any]:
                 if how == "stop" and step == 2:
                     manager.request_stop("a test")
 
-    error = told(train)
+    error = error_of(train)
     files.full = False
     return {"error": error, **outcome(directory)}
 
@@ -155,14 +158,14 @@ def left_after_a_refused_save(directory: str, how: str) -> dict[str, Any]:
     files.full = True
     saved = manager.maybe_save(5)
     manager.run  # noqa: B018
-    waited = [told(manager.wait_until_finished), told(manager.wait_until_finished)]
+    waited = [error_of(manager.wait_until_finished), error_of(manager.wait_until_finished)]
     files.full = False
     error = None
     if how == "close":
         manager.close()
     else:
         manager.request_stop("a test")
-        error = told(manager.safe_point)
+        error = error_of(manager.safe_point)
         with contextlib.suppress(SystemExit):
             manager.close()
     weight.assign(0.0)
@@ -186,13 +189,13 @@ def confirmed(directory: str) -> dict[str, Any]:
     ) as manager:
         files.full = True
         manager.maybe_save(1)
-        first = told(manager.wait_until_finished)
+        first = error_of(manager.wait_until_finished)
         files.full = False
         manager.maybe_save(2)
-        second = told(manager.wait_until_finished)
+        second = error_of(manager.wait_until_finished)
         files.full = True
         manager.save(3)
-        third = told(manager.wait_until_finished)
+        third = error_of(manager.wait_until_finished)
         files.full = False
     return {"first": first, "second": second, "third": third, **outcome(directory)}
 
@@ -203,7 +206,7 @@ def fit_on_a_small_disk(directory: str, keep: int) -> dict[str, Any]:
     """
     machine.small_disk(Path(directory).parent / "disk", 6_000_000)
     directory = str(Path(directory).parent / "disk" / "run")
-    said, batches = Said(), []
+    said, batches = WarningLines(), []
     filler = Path(directory).parent / "filler"
     model = keras.Sequential(
         [keras.Input((500,)), keras.layers.Dense(500), keras.layers.Dense(1)]
@@ -289,7 +292,7 @@ def fit_with_a_quick_look(directory: str, epochs: int) -> dict[str, Any]:
         verify="quick",
         background=False,
     )
-    error = told(
+    error = error_of(
         lambda: model.fit(x, x[:, :1], batch_size=2, epochs=epochs, verbose=0, callbacks=[callback])
     )
     return {"error": error, **outcome(directory)}
@@ -318,6 +321,6 @@ def rolled_back(directory: str, poisoned: bool) -> list[Any]:
 def depths(directory: str, several: list[Any]) -> list[Any]:
     """Values of `verify` that cannot be right, given to the callback and the manager."""
     return [
-        told(lambda verify=verify: ckptkit.CheckpointCallback(directory, verify=verify))
+        error_of(lambda verify=verify: ckptkit.CheckpointCallback(directory, verify=verify))
         for verify in several
     ]
