@@ -6,11 +6,12 @@ import errno
 from dataclasses import dataclass
 
 from ckptkit.errors import CheckpointError
-from ckptkit.layout import MANIFEST, RunLayout
+from ckptkit.layout import MANIFEST
 from ckptkit.log import logger, size
 from ckptkit.policies import Candidate, KeepPolicy
 from ckptkit.run.best_effort import best_effort
-from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.commit import clean_up
 from ckptkit.run.events import SpaceShort
 from ckptkit.run.journal import Journal
@@ -21,13 +22,14 @@ NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 """The disk, or what this user may use of it, is full."""
 
 
-def expected_bytes(layout: RunLayout, state_bytes: int) -> int:
+def expected_bytes(index: CheckpointIndex, state_bytes: int) -> int:
     """What the next checkpoint will take: as much as the newest one, and for the first one what the
     values take in memory.
     """
-    for checkpoint in reversed(list_checkpoints(layout)):
+    for name in reversed(index.names()):
+        checkpoint = Checkpoint(name, index.layout.checkpoint(name))
         try:
-            return checkpoint.manifest.size_bytes + (checkpoint.path / MANIFEST).stat().st_size
+            return checkpoint.head.size_bytes + (checkpoint.path / MANIFEST).stat().st_size
         except (CheckpointError, OSError):
             continue
     return state_bytes
@@ -39,13 +41,13 @@ class Room:
 
     Args:
         files: how to change the disk.
-        layout: the run.
+        index: what is known of the run's checkpoints.
         journal: of the attempt.
         policy: which checkpoints stay.
     """
 
     files: FileSystem
-    layout: RunLayout
+    index: CheckpointIndex
     journal: Journal
     policy: KeepPolicy
 
@@ -63,23 +65,23 @@ class Room:
                 space.
         """
         with best_effort(self.journal, "make room for the next checkpoint"):
-            needed = expected_bytes(self.layout, state_bytes)
+            needed = expected_bytes(self.index, state_bytes)
             free = self._free()
             if refused or _too_little(free, needed):
                 removed = self._reclaim(coming, needed, refused=refused)
                 self._tell(coming, needed, free, removed)
 
     def _free(self) -> int | None:
-        return self.files.free_bytes(self.layout.checkpoints)
+        return self.files.free_bytes(self.index.layout.checkpoints)
 
     def _reclaim(self, coming: Candidate, needed: int, *, refused: bool) -> list[str]:
-        removed = clean_up(self.files, self.layout, own=self.journal.attempt)
-        for judged in review(self.layout, self.policy, coming=coming, own=self.journal.attempt):
+        removed = clean_up(self.files, self.index.layout, own=self.journal.attempt)
+        for judged in review(self.index, self.policy, coming=coming):
             if not refused and not _too_little(self._free(), needed):
                 break
             if not judged.stays:
                 with best_effort(self.journal, f"take away {judged.checkpoint.name}"):
-                    if remove(self.files, self.layout, self.journal, judged):
+                    if remove(self.files, self.index.layout, self.journal, judged):
                         removed.append(f"took away {judged.checkpoint.name} ({judged.reason})")
         return removed
 

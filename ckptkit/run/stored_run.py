@@ -14,7 +14,7 @@ from ckptkit.errors import CheckpointNotFoundError, CorruptCheckpointError, Stor
 from ckptkit.layout import CheckpointName, RunLayout, is_journal, run_layout
 from ckptkit.log import logger
 from ckptkit.ownership.reader_leases import held, is_leaving
-from ckptkit.policies import Candidate, rank
+from ckptkit.policies import rank
 from ckptkit.policies.metric_order import Mode
 from ckptkit.run.audit_orders import looked_at
 from ckptkit.run.catalog import Checkpoint, list_checkpoints
@@ -263,9 +263,7 @@ class StoredRun:
     def _best(self, checkpoints: list[Checkpoint], monitor: str | None, mode: Mode) -> Checkpoint:
         if not checkpoints:
             raise CheckpointNotFoundError(f"{self.directory} holds no readable checkpoint.")
-        candidates = [
-            Candidate(name=str(c.name), step=c.step, metrics=c.metrics) for c in checkpoints
-        ]
+        candidates = [checkpoint.candidate for checkpoint in checkpoints]
         for metric in [monitor] if monitor else ["val_loss", "loss"]:
             if ranked := rank(candidates, metric, mode):
                 return next(c for c in checkpoints if str(c.name) == ranked[0].name)

@@ -13,6 +13,7 @@ from ckptkit.position import RunPosition
 from ckptkit.preemption.emergency import EmergencyDecision, decide
 from ckptkit.run import events
 from ckptkit.run.best_effort import try_record
+from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.disk_space import NO_SPACE
 from ckptkit.run.journal import Journal
 from ckptkit.run.manifest import Manifest
@@ -76,7 +77,9 @@ class Saver:
         self._journal = journal
         self._tracker = tracker
         self._told = told
-        self._target = Target(plan.files, plan.layout, journal, plan.keep)
+        self._target = Target(
+            plan.files, CheckpointIndex(plan.layout, journal.attempt), journal, plan.keep
+        )
         self._architectures = ArchitectureSaver(plan.state, plan.files, plan.layout, journal)
         self.unsaved: RunPosition | None = None
         """Where the newest save was not written, for want of space or for another reason; None once

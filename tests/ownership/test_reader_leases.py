@@ -20,6 +20,7 @@ from ckptkit.layout import CheckpointName
 from ckptkit.ownership.reader_leases import being_read, clear_away
 from ckptkit.policies import KeepLatest
 from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.commit import begin_writing, commit, take_away
 from ckptkit.run.retention import retain
 from ckptkit.storage.files import FileSystem
@@ -30,7 +31,8 @@ FIRST = CheckpointName(100, 1)
 
 
 def keep_one(layout):
-    retain(FileSystem(), layout, start_attempt(FileSystem(), layout, SystemClock()), KeepLatest(1))
+    journal = start_attempt(FileSystem(), layout, SystemClock())
+    retain(FileSystem(), CheckpointIndex(layout), journal, KeepLatest(1))
 
 
 def steps(layout):
@@ -208,7 +210,7 @@ def test_evaluators_in_a_loop_beside_training_that_keeps_one_see_no_error(layout
         prefix = f"ckpt-{step}"
         (begin_writing(files, layout, 1) / f"{prefix}.index").write_bytes(prefix.encode() * 1000)
         commit(files, layout, manifest(step, 1))
-        retain(files, layout, journal, KeepLatest(1))
+        retain(files, CheckpointIndex(layout), journal, KeepLatest(1))
 
     train(1)
     evaluators = [

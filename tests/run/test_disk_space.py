@@ -15,6 +15,7 @@ from ckptkit.ownership.reader_leases import held
 from ckptkit.policies import Candidate
 from ckptkit.run import events
 from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.disk_space import Room, expected_bytes
 from ckptkit.run.journal import read_journal
 from ckptkit.run.pins import Pin, pin
@@ -50,7 +51,7 @@ class Disk(FileSystem):
 def room(layout: RunLayout, files: FileSystem, policy: ckptkit.KeepLatest | None = None) -> Room:
     return Room(
         files,
-        layout,
+        CheckpointIndex(layout),
         start_attempt(FileSystem(), layout, SystemClock()),
         policy or ckptkit.KeepLatest(2),
     )
@@ -79,12 +80,14 @@ def four(save, layout):
 
 
 def test_the_next_one_takes_what_the_newest_takes(save, layout):
-    assert expected_bytes(layout, 7) == 7
+    assert expected_bytes(CheckpointIndex(layout), 7) == 7
     save(100, content=bytes(SIZE))
     path = save(200, content=bytes(3 * SIZE))
-    assert expected_bytes(layout, 7) == sum(file.stat().st_size for file in path.iterdir())
+    assert expected_bytes(CheckpointIndex(layout), 7) == sum(
+        file.stat().st_size for file in path.iterdir()
+    )
     (path / "manifest.json").write_text("{")
-    assert 1000 < expected_bytes(layout, 7) < 3000
+    assert 1000 < expected_bytes(CheckpointIndex(layout), 7) < 3000
 
 
 @pytest.mark.parametrize(
@@ -110,7 +113,7 @@ def test_left_overs_first(four, caplog):
     assert (four.checkpoints / ".writing-77").exists(), "it may be a live writer's"
     (event,) = told(four)
     assert (event.step, event.free_bytes, len(event.removed)) == (500, 0, 2)
-    assert event.needed_bytes == expected_bytes(four, 0)
+    assert event.needed_bytes == expected_bytes(CheckpointIndex(four), 0)
     assert "little space for step 500" in caplog.text
 
 
