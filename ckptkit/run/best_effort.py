@@ -5,11 +5,11 @@ goes on; it is said.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from ckptkit.errors import StorageError
 from ckptkit.log import logger
-from ckptkit.run.events import Event, TidyingFailed
+from ckptkit.run.events import TidyingFailed
 from ckptkit.run.journal import Journal
 
 
@@ -27,11 +27,4 @@ def best_effort(journal: Journal, what: str) -> Iterator[None]:
         logger.warning(
             "could not %s; the checkpoints are safe, and training goes on: %s", what, error
         )
-        with suppress(StorageError):  # a disk that refuses this too has been said already
-            journal.record(TidyingFailed(what=what, message=str(error)))
-
-
-def try_record(journal: Journal, event: Event, at: float | None = None) -> None:
-    """Records an event; a journal that cannot be written costs its line, and no training."""
-    with best_effort(journal, f"write {event.event} to the journal"):
-        journal.record(event, at)
+        journal.record(TidyingFailed(what=what, message=str(error)))

@@ -197,8 +197,8 @@ class TakenAway(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TidyingFailed(Event):
-    """After a commit, something beside the checkpoint could not be done: a removal, or TensorFlow's
-    state file. Training goes on.
+    """Something beside a checkpoint could not be done: a removal, TensorFlow's state file, or lines
+    of this journal. Training continues.
     """
 
     event: ClassVar[str] = "tidying_failed"

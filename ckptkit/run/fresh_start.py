@@ -40,7 +40,8 @@ def set_aside_earlier_lives(
                 "fresh start %r: moved %s to %s", label, directory.name, layout.root / moved_to
             )
     make_checkpoints(files, layout)
-    journal.record(SetAside(label=label, moved_to=moved_to))
+    # If this line were lost, the next start would move this life away as well.
+    journal.record_durable(SetAside(label=label, moved_to=moved_to))
 
 
 def make_checkpoints(files: FileSystem, layout: RunLayout) -> None:

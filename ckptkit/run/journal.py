@@ -21,7 +21,8 @@ from ckptkit.layout import (
     journal_attempt,
     writing_attempt,
 )
-from ckptkit.run.events import EVENT_VERSION, EVENTS, Event
+from ckptkit.log import logger
+from ckptkit.run.events import EVENT_VERSION, EVENTS, Event, TidyingFailed
 from ckptkit.storage.files import REFUSED, FileSystem, storage_errors
 from ckptkit.storage.safe_read import open_regular
 from ckptkit.storage.symlinks import refuse_links
@@ -76,17 +77,47 @@ class Journal:
         self.path = path
         self._clock = clock
         self._torn = False
+        self._lost = 0
+        self._loss = ""
         self.attempt = attempt
 
     def record(self, event: Event, at: float | None = None) -> None:
-        """Writes one line, durably.
+        """Write one line and sync it. A line that cannot be written is lost, and training continues.
+
+        A journal tells what happened; the checkpoints hold the state. So a full disk must not end a
+        training whose values are assigned already. The first lost line is logged. As soon as the
+        journal can be written again, it says how many lines are missing.
+
+        Args:
+            event: what has happened.
+            at: when, in seconds since the epoch; None for now.
+        """
+        try:
+            self.record_durable(event, at)
+        except StorageError as error:
+            self._lost += 1
+            if self._lost == 1:
+                self._loss = str(error)
+                logger.warning(
+                    "could not write %s to the journal, and further lines until it works again; "
+                    "the checkpoints are safe, and training continues: %s",
+                    event.event,
+                    error,
+                )
+
+    def record_durable(self, event: Event, at: float | None = None) -> None:
+        """Write one line on which later decisions rest, or raise.
+
+        These are `attempt_started` (it makes the attempt known), `set_aside` (its label must not
+        act twice) and `rolled_back` (it is the user's choice of a checkpoint). Each is written
+        before any value is assigned.
 
         Args:
             event: what has happened.
             at: when, in seconds since the epoch; None for now.
 
         Raises:
-            StorageError: where it cannot be written.
+            StorageError: If it cannot be written.
         """
         event = dataclasses.replace(
             event, time=self._clock.now() if at is None else at, attempt=self.attempt
@@ -98,6 +129,9 @@ class Journal:
             self._torn = True  # half a line may be there, which could not be cut off
             raise
         self._torn = False
+        if self._lost:
+            what, self._lost = f"write {self._lost} lines to the journal", 0
+            self.record(TidyingFailed(what=what, message=self._loss))
 
 
 def encode_line(event: Event) -> bytes:

@@ -69,7 +69,7 @@ def roll_back(
     for checkpoint in newer:
         set_aside(files, checkpoint.path, directory)
     moved_to = str(directory.relative_to(layout.root))
-    journal.record(
+    journal.record_durable(
         RolledBack(
             checkpoint=str(target.name),
             step=target.step,

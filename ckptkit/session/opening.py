@@ -72,7 +72,7 @@ def open_run_to_train(plan: RunOptions) -> OpenedRun:
             process_started=_process_started(),
         )
         stopwatch = Stopwatch(plan.clock.monotonic)
-        journal.record(started)
+        journal.record_durable(started)
         recover(plan.files, layout, journal, lock)
         if plan.fresh is not None:
             set_aside_earlier_lives(plan.files, layout, journal, plan.fresh)

@@ -17,7 +17,6 @@ from ckptkit.errors import CheckpointError, ConfigError, IncompatibleStateError,
 from ckptkit.log import logger
 from ckptkit.position import RunPosition
 from ckptkit.run import events
-from ckptkit.run.best_effort import try_record
 from ckptkit.run.control_requests import ANY_ATTEMPT, ControlRequest, Mailbox
 from ckptkit.run.journal import Journal
 from ckptkit.run.launcher_channel import Failure
@@ -116,12 +115,11 @@ class RemoteControl:
     def saves(self, step: int) -> None:
         """The state at `step` is about to be saved, which serves all requests for that."""
         while self._saves:
-            try_record(self._journal, events.RequestServed(id=self._saves.popleft().id, step=step))
+            self._journal.record(events.RequestServed(id=self._saves.popleft().id, step=step))
 
     def _asked(self, request: ControlRequest) -> None:
         """A request in the run directory."""
-        try_record(
-            self._journal,
+        self._journal.record(
             events.Requested(id=request.id, action=request.action, source=request.source),
         )
         if request.action == "save":
@@ -155,7 +153,7 @@ class RemoteControl:
         step = training.position.step
         if training.trained and step != self._told_step and now - self._told_at >= PROGRESS_SECS:
             self._told_step, self._told_at = step, now
-            try_record(self._journal, events.Progressed(step=step, spent=training.stopwatch.secs))
+            self._journal.record(events.Progressed(step=step, spent=training.stopwatch.secs))
 
     def _signs(self) -> dict[str, object]:
         training = self._training

@@ -12,7 +12,6 @@ from ckptkit.log import logger, size
 from ckptkit.position import RunPosition
 from ckptkit.preemption.emergency import EmergencyDecision, decide
 from ckptkit.run import events
-from ckptkit.run.best_effort import try_record
 from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.disk_space import NO_SPACE
 from ckptkit.run.journal import Journal
@@ -134,8 +133,8 @@ class Saver:
                     step=manifest.step,
                     run=lambda: self._write(taken, manifest, periodic=periodic),
                     must=must,
-                    drop=lambda reason: try_record(
-                        self._journal, events.SaveDropped(step=manifest.step, reason=reason)
+                    drop=lambda reason: self._journal.record(
+                        events.SaveDropped(step=manifest.step, reason=reason)
                     ),
                 )
             )

@@ -16,7 +16,6 @@ from ckptkit.position import RunPosition
 from ckptkit.restore.assign import assign_result
 from ckptkit.restore.newest_checkpoint import newest_good, restore_one
 from ckptkit.run import events
-from ckptkit.run.best_effort import try_record
 from ckptkit.run.catalog import Checkpoint, list_checkpoints
 from ckptkit.run.fresh_start import this_life
 from ckptkit.run.journal import read_journal
@@ -195,7 +194,7 @@ class Session:
                 "makes it an error)",
                 reason,
             )
-            try_record(self.journal, events.Inexact(reason=reason))
+            self.journal.record(events.Inexact(reason=reason))
         self._inexact.add(reason)
 
     def _check_versions(self, checkpoint: Checkpoint) -> None:
@@ -531,9 +530,7 @@ class Session:
             isinstance(event, events.Finished) and event.step == self.position.step
             for event in life
         ):
-            try_record(
-                self.journal, events.Finished(step=self.position.step, epoch=self.position.epoch)
-            )
+            self.journal.record(events.Finished(step=self.position.step, epoch=self.position.epoch))
 
     def has_saved_after(self, checkpoint: Checkpoint) -> bool:
         """Whether this attempt has saved at a later step than the checkpoint's."""
@@ -611,8 +608,7 @@ class Session:
             pass  # nothing went wrong, and the moment is none to save at
         elif error is not None:
             outcome = "failed"
-            try_record(
-                self.journal,
+            self.journal.record(
                 events.Failed(
                     error=type(error).__name__,
                     message=str(error),
@@ -626,8 +622,7 @@ class Session:
         self._outside.ended(outcome, error)
         if outcome == "finished":
             note_finished(self.plan.layout, self.plan.state)
-        try_record(
-            self.journal,
+        self.journal.record(
             events.AttemptEnded(
                 outcome=outcome, step=self.position.step, spent=self.stopwatch.secs
             ),

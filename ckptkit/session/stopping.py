@@ -13,7 +13,6 @@ from ckptkit.position import RunPosition
 from ckptkit.preemption.request import StopBox, StopRequest
 from ckptkit.preemption.signals import SignalGuard
 from ckptkit.run import events
-from ckptkit.run.best_effort import try_record
 from ckptkit.run.catalog import list_checkpoints
 from ckptkit.run.journal import Journal
 from ckptkit.session.options import RunOptions
@@ -88,8 +87,8 @@ class Stopping:
         """
         self._set_deadline(left_secs)
         self.request(source)
-        try_record(
-            self._journal, events.NoticeReceived(source=source, grace_secs=left_secs)
+        self._journal.record(
+            events.NoticeReceived(source=source, grace_secs=left_secs)
         )  # last: storage may take its time
 
     def stays(self) -> None:
@@ -138,8 +137,7 @@ class Stopping:
                     self._attempt.warn_partial_step()
                 at = self._save_before_the_end(request, taken, at)
         self._saver.wait()
-        try_record(
-            self._journal,
+        self._journal.record(
             events.RunPreempted(
                 step=at.step,
                 reason=request.reason,
@@ -185,7 +183,7 @@ class Stopping:
                 name,
                 self._attempt.phase,
             )
-        try_record(self._journal, events.SignalReceived(signal=name, phase=self._attempt.phase))
+        self._journal.record(events.SignalReceived(signal=name, phase=self._attempt.phase))
 
     def _call_last_resort(self) -> None:
         """Late enough that training may come to a safe point by itself, and early enough to write."""
@@ -220,7 +218,7 @@ class Stopping:
                 return
             reason = f"no safe point within {self._grace_secs:.3g} s of grace, while {self._attempt.phase}"
             logger.warning("%s: saving %s, from before", reason, reserve.position)
-            try_record(self._journal, events.EmergencyDecided(action="reserve", reason=reason))
+            self._journal.record(events.EmergencyDecided(action="reserve", reason=reason))
             try:
                 self._attempt.save(f"the machine goes away; {reason}", reserve)
             # nobody would hear of it on this thread; the training thread saves where it comes to a
@@ -236,8 +234,7 @@ class Stopping:
         """
         decision = self._saver.decide(self._deadline)
         if self._deadline is not None:
-            try_record(
-                self._journal,
+            self._journal.record(
                 events.EmergencyDecided(action=decision.action, reason=decision.reason),
             )
         if decision.action == "save":

@@ -11,7 +11,6 @@ from pathlib import Path
 from ckptkit.errors import RunLockedError
 from ckptkit.log import logger
 from ckptkit.run import events
-from ckptkit.run.best_effort import try_record
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.journal import Journal, read_journal
 from ckptkit.run.manifest import Manifest
@@ -94,8 +93,7 @@ class TensorBoardHook:
             or done.left
             or (checkpoint is not None and directory == self._plan.tensorboard)
         ):
-            try_record(
-                self._journal,
+            self._journal.record(
                 events.LogsRepaired(
                     directory=str(directory),
                     step=checkpoint.step if checkpoint is not None else 0,

@@ -22,7 +22,7 @@ from ckptkit.errors import StorageError
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger, size
 from ckptkit.policies import Candidate, KeepPolicy
-from ckptkit.run.best_effort import best_effort, try_record
+from ckptkit.run.best_effort import best_effort
 from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.commit import begin_writing, commit
 from ckptkit.run.disk_space import NO_SPACE, Room
@@ -238,8 +238,7 @@ def write_checkpoint(
         _tell_and_clean(target, manifest, error)
         raise
     write_secs = time.monotonic() - began
-    try_record(
-        target.journal,
+    target.journal.record(
         SavedEvent(
             checkpoint=str(written.name),
             step=written.step,

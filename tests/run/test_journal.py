@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import tempfile
 import typing
@@ -18,6 +19,8 @@ from ckptkit.layout import RunLayout
 from ckptkit.run import events
 from ckptkit.run.journal import MAX_LINE_BYTES, decode_line, encode_line, read_journal
 from ckptkit.storage.files import FileSystem
+from ckptkit.storage.operations import Operation
+from ckptkit.testing import FaultyFiles
 from tests.support.stored_run import start_attempt
 
 
@@ -58,6 +61,50 @@ def test_every_event_is_read_as_it_was_written(layout, files, cls):
     journal.record(example(cls))
     (read,) = read_journal(layout).events
     assert read == dataclasses.replace(example(cls), time=1.0, attempt=1)
+
+
+def full(step: Operation) -> bool:
+    return step.kind == "Append" and step.path.suffix == ".jsonl"
+
+
+@pytest.mark.parametrize("cls", events.EVENTS.values(), ids=events.EVENTS)
+def test_a_line_that_finds_no_space_raises_nothing(layout, cls, caplog):
+    files = FaultyFiles()
+    journal = start_attempt(files, layout, Clock())
+    files.fail(errno.ENOSPC, when=full, times=3, after_bytes=10)
+    for _ in range(3):
+        journal.record(example(cls))
+    assert files.reached == 3
+    assert [record.levelname for record in caplog.records] == ["WARNING"], "said once"
+    assert f"could not write {cls.event} to the journal" in caplog.text
+    journal.record(example(events.Finished))
+    view = read_journal(layout)
+    assert [event.event for event in view.events] == ["finished", "tidying_failed"]
+    assert view.events[1].what == "write 3 lines to the journal"
+    assert "space" in view.events[1].message
+    assert view.damaged == ()
+
+
+def test_a_second_loss_is_said_as_well(layout, caplog):
+    files = FaultyFiles()
+    journal = start_attempt(files, layout, Clock())
+    for _ in range(2):
+        files.fail(errno.ENOSPC, when=full)
+        journal.record(example(events.Saved))
+        files.heal()
+        journal.record(example(events.Saved))
+    assert len(caplog.records) == 2
+    assert [event.event for event in read_journal(layout).events] == ["saved", "tidying_failed"] * 2
+
+
+@pytest.mark.parametrize("cls", events.EVENTS.values(), ids=events.EVENTS)
+def test_a_durable_line_that_finds_no_space_raises(layout, cls):
+    files = FaultyFiles()
+    journal = start_attempt(files, layout, Clock())
+    files.fail(errno.ENOSPC, when=full)
+    with pytest.raises(ckptkit.StorageError, match="Free some space"):
+        journal.record_durable(example(cls))
+    assert files.reached == 1
 
 
 def test_a_line_is_one_json_object_with_its_version():

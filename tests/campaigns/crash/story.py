@@ -97,7 +97,7 @@ class Story:
         self.owned = FencedFiles(self.files, lock.check)
         self.journal = start_journal(self.owned, self.layout, FakeClock(), lock.number)
         self.index = CheckpointIndex(self.layout, lock.number)
-        self.journal.record(events.AttemptStarted(host="host", pid=1, program="train.py"))
+        self.journal.record_durable(events.AttemptStarted(host="host", pid=1, program="train.py"))
         recover(self.owned, self.layout, self.journal, lock)
         return self
 
