@@ -70,6 +70,8 @@ def command(
         else:
             _show(judged)
             going = [each for each in judged if not each.stays]
+        for each in going:
+            _ = each.checkpoint.head  # read while it exists: its size is shown at the end
             print_line(
                 f"\nwould take away {count(len(going), 'checkpoint')} ({size(_bytes(going))}); "
                 "nothing was changed"
@@ -163,6 +165,8 @@ def _remove(layout: RunLayout, policy: KeepPolicy, shown: Sequence[Judged]) -> l
                 "ckptkit prune again."
             )
         going = [each for each in judged if not each.stays]
+        for each in going:
+            _ = each.checkpoint.head  # read while it exists: its size is shown at the end
         removed = [each for each in going if remove(mine.files, layout, mine.journal, each)]
         if removed:
             mine.tell_tensorflow()

@@ -1,6 +1,4 @@
-"""What is done after a commit, beside the checkpoint: where it fails, nothing is lost and training
-goes on; it is said.
-"""
+"""Work beside a checkpoint, whose failure is reported and does not end the training."""
 
 from __future__ import annotations
 
@@ -15,16 +13,16 @@ from ckptkit.run.journal import Journal
 
 @contextmanager
 def best_effort(journal: Journal, what: str) -> Iterator[None]:
-    """Turns a `StorageError` inside the block into a warning and a line of the journal.
+    """Turn a `StorageError` inside the block into a warning and a line of the journal.
 
     Args:
         journal: of this attempt.
-        what: is done in the block, in words.
+        what: what the block does, in words.
     """
     try:
         yield
     except StorageError as error:
         logger.warning(
-            "could not %s; the checkpoints are safe, and training goes on: %s", what, error
+            "could not %s; the checkpoints are safe, and training continues: %s", what, error
         )
         journal.record(TidyingFailed(what=what, message=str(error)))

@@ -1,4 +1,4 @@
-"""Which checkpoints a run has. Reads only."""
+"""The catalog: which checkpoints a run has. It only reads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ckptkit.storage.files import storage_errors
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A committed checkpoint as it is found on disk.
+    """A committed checkpoint, as it lies on disk.
 
     Args:
         name: step and attempt.
@@ -37,34 +37,33 @@ class Checkpoint:
 
     @property
     def prefix(self) -> Path:
-        """What TensorFlow's functions take, as in `tf.train.load_checkpoint(prefix)`."""
+        """The path that TensorFlow takes, as in `tf.train.load_checkpoint(prefix)`."""
         return self.path / self.name.prefix
 
     @cached_property
     def manifest(self) -> Manifest:
-        """What the checkpoint says of itself.
+        """The whole manifest, with every tensor of the state.
 
         Raises:
-            CorruptCheckpointError: where it cannot be read.
+            CorruptCheckpointError: If it cannot be read.
         """
         return read_manifest(self.path)
 
     @cached_property
     def head(self) -> ManifestHead:
-        """The same without the state: what is needed to list it, to choose among several, and to
-        find its files.
+        """The manifest without the state, which costs a tenth.
+
+        It is enough to list the checkpoint, to choose among several, and to find its files.
 
         Raises:
-            CorruptCheckpointError: where it cannot be read.
+            CorruptCheckpointError: If it cannot be read.
         """
         known = self.__dict__.get("manifest")
         return known if isinstance(known, Manifest) else read_head(self.path)
 
     @property
     def problem(self) -> str | None:
-        """Why its manifest cannot be read, or None; the part that describes the state is not looked
-        at.
-        """
+        """Why its manifest cannot be read, or None. The part about the state is not checked."""
         try:
             _ = self.head
         except (CorruptCheckpointError, StorageError) as error:

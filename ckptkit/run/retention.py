@@ -18,7 +18,7 @@ from ckptkit.policies.keep_policies import always
 from ckptkit.run.best_effort import best_effort
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.checkpoint_index import CheckpointIndex
-from ckptkit.run.commit import take_away
+from ckptkit.run.commit import remove_checkpoint
 from ckptkit.run.events import TakenAway
 from ckptkit.run.journal import Journal
 from ckptkit.run.pins import pinned
@@ -125,7 +125,7 @@ def retain(files: FileSystem, index: CheckpointIndex, journal: Journal, policy: 
     """
     for judged in review(index, policy):
         if not judged.stays:
-            with best_effort(journal, f"take away {judged.checkpoint.name}"):
+            with best_effort(journal, f"remove {judged.checkpoint.name}"):
                 remove(files, index.layout, journal, judged)
 
 
@@ -142,10 +142,10 @@ def remove(files: FileSystem, layout: RunLayout, journal: Journal, judged: Judge
     # First the mark, then the look at who reads: a reader does the two in the other order, so one
     # of the two sees the other.
     with about_to_go(files, layout, name):
-        if name in being_read(layout) or not take_away(
+        if name in being_read(layout) or not remove_checkpoint(
             files, layout, name, lambda: name in pinned(layout)
         ):
             return False
     journal.record(TakenAway(checkpoint=str(name), reason=judged.reason))
-    logger.debug("took away %s: %s", name, judged.reason)
+    logger.debug("removed %s: %s", name, judged.reason)
     return True

@@ -55,7 +55,7 @@ class LauncherClient:
                     # the launcher has gone, and its directory with it; or a path that no JSON can
                     # spell
                 ):
-                    self.channel.say(said)
+                    self.channel.write(said)
 
     def is_orphaned(self) -> bool:
         """Whether the launcher is gone. Only a lock that was seen to be free, twice in a row, says

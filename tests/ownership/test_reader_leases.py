@@ -21,7 +21,7 @@ from ckptkit.ownership.reader_leases import being_read, clear_away
 from ckptkit.policies import KeepLatest
 from ckptkit.run.catalog import list_checkpoints
 from ckptkit.run.checkpoint_index import CheckpointIndex
-from ckptkit.run.commit import begin_writing, commit, take_away
+from ckptkit.run.commit import begin_writing, commit, remove_checkpoint
 from ckptkit.run.retention import retain
 from ckptkit.storage.files import FileSystem
 from ckptkit.testing import FakeClock
@@ -101,7 +101,11 @@ def test_where_the_owner_says_that_it_goes_the_reader_takes_the_next(save, layou
     layout.leaving(FIRST).touch()
     timer = threading.Timer(
         0.2,
-        lambda: (save(200), take_away(FileSystem(), layout, FIRST), layout.leaving(FIRST).unlink()),
+        lambda: (
+            save(200),
+            remove_checkpoint(FileSystem(), layout, FIRST),
+            layout.leaving(FIRST).unlink(),
+        ),
     )
     timer.start()
     with ckptkit.open_run(layout.root).reading() as checkpoint:

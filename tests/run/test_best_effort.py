@@ -1,4 +1,4 @@
-"""What fails after a commit costs neither the checkpoint nor the training, and is said."""
+"""What fails after a commit is reported, and costs neither the checkpoint nor the training."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def test_a_removal_that_fails_is_said_and_the_others_are_made(save, layout, file
     told = [
         event for event in read_journal(layout).events if isinstance(event, events.TidyingFailed)
     ]
-    assert [event.what for event in told] == ["take away ckpt-1-1", "take away ckpt-2-1"]
+    assert [event.what for event in told] == ["remove ckpt-1-1", "remove ckpt-2-1"]
     assert "permission" in told[0].message
-    assert "training goes on" in caplog.text
+    assert "training continues" in caplog.text
 
 
 def test_a_replaced_checkpoint_that_cannot_be_removed(save, layout, files):

@@ -124,7 +124,7 @@ def test_then_what_the_policy_gives_up_oldest_first_and_no_more_than_needed(four
         event.reason for event in read_journal(four).events if isinstance(event, events.TakenAway)
     ]
     assert reasons == ["older than the latest 2"]
-    assert told(four)[0].removed == ["took away ckpt-100-1 (older than the latest 2)"]
+    assert told(four)[0].removed == ["removed ckpt-100-1 (older than the latest 2)"]
 
 
 @pytest.mark.parametrize(("keep", "left"), [(1, [400]), (2, [400]), (3, [300, 400])])
@@ -153,7 +153,7 @@ def test_where_there_is_nothing_to_take_away_that_is_said(save, layout, caplog):
     save(100)
     room(layout, Disk(0)).make(COMING, 0)
     assert steps(layout) == [100]
-    assert "nothing is there that could be taken away" in caplog.text
+    assert "nothing can be removed" in caplog.text
     assert told(layout)[0].removed == []
 
 

@@ -18,6 +18,7 @@ import ckptkit
 from ckptkit.layout import RunLayout
 from ckptkit.run import events
 from ckptkit.run.journal import MAX_LINE_BYTES, decode_line, encode_line, read_journal
+from ckptkit.run.manifest import Number
 from ckptkit.storage.files import FileSystem
 from ckptkit.storage.operations import Operation
 from ckptkit.testing import FaultyFiles
@@ -25,7 +26,7 @@ from tests.support.stored_run import start_attempt
 
 
 class Clock:
-    """A clock that goes on by one second whenever it is read."""
+    """A clock that advances by one second whenever it is read."""
 
     def __init__(self, time: float = 0.0) -> None:
         self.time = time
@@ -45,7 +46,7 @@ def example(cls: type[events.Event]) -> events.Event:
         float: 1.5,
         bool: True,
         dict[str, str]: {"a": "b"},
-        dict[str, events.Number]: {"loss": 0.5, "acc": "nan"},
+        dict[str, Number]: {"loss": 0.5, "acc": "nan"},
         list[str]: ["a", "b"],
         int | None: None,
         float | None: 2.5,
@@ -205,7 +206,7 @@ def test_no_journal_is_an_empty_one(layout):
 
 
 def test_a_number_is_never_given_twice(layout, files, save):
-    """Also where the journal is lost: two attempts with one number would overwrite each other's
+    """Even if the journal is lost: two attempts with one number would overwrite each other's
     checkpoints.
     """
     assert start_attempt(files, layout, Clock()).attempt == 1

@@ -33,7 +33,7 @@ from tests.support.stored_run import manifest, start_attempt
 
 
 class NoSync(FileSystem):
-    """A disk that nobody pulls the plug of."""
+    """A disk without syncs: no test here cuts the power."""
 
     def sync_file(self, path: Path) -> None:
         pass

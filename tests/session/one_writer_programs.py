@@ -139,18 +139,20 @@ class FirstLineOnly(FileSystem):
 def resumed_without_a_journal(directory: str) -> dict[str, Any]:
     """A start with another learning rate; only its first line finds space in the journal."""
 
-    def start(rate: float, files: FileSystem, steps: int) -> list[int]:
+    def start(rate: float, files: FileSystem, until: int) -> list[int]:
         optimizer, weight = keras.optimizers.SGD(rate), keras.Variable(1.0)
         optimizer.build([weight])
         with ckptkit.CheckpointManager(
             directory,
             {"weight": weight, "optimizer": optimizer},
             save=ckptkit.EveryNSteps(1),
-            changed={"optimizer.learning_rate": "code"},
+            changed={"learning_rate": "code"},
             files=files,
         ) as manager:
             done = []
-            for step in manager.steps(steps):
+            for step in manager.steps(9):
+                if step > until:
+                    break
                 optimizer.apply([keras.ops.ones(())], [weight])
                 done.append(step)
         rates.append(float(optimizer.learning_rate))

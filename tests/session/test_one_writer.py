@@ -39,7 +39,7 @@ def test_a_start_that_cannot_write_its_journal_trains(tf_call, tmp_path):
     assert said["trained"] == [[1, 2], [3, 4]]
     assert said["rates"] == [0.5, 0.25]
     assert said["steps"] == [3, 4]
-    assert said["ended"] == ["finished"], "that of the first start"
+    assert said["ended"] == ["stopped"], "that of the first start"
     assert sum("to the journal" in line for line in said["said"]) == 1
 
 

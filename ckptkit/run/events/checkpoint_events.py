@@ -11,7 +11,7 @@ from ckptkit.run.manifest import Number
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Saved(Event):
-    """A checkpoint was committed. Its snapshot was taken at `taken_at` (seconds since the epoch)."""
+    """A checkpoint was committed. Its snapshot is of `taken_at`, in seconds since the epoch."""
 
     event: ClassVar[str] = "saved"
     checkpoint: str
