@@ -59,9 +59,9 @@ class _Entry:
 class CheckpointIndex:
     """Which checkpoints a run has, and whether they are whole.
 
-    Names are listed afresh at each look, so a checkpoint that another program deleted or moved is
-    missed by nobody. Only the verification is remembered. Nothing is read before the first look:
-    opening a run with thousands of checkpoints does not wait for it.
+    Names are listed anew at each look, so it is noticed at once if another program deletes or moves
+    a checkpoint. Only the verification is remembered. Nothing is read before the first look, so
+    that opening a run with thousands of checkpoints does not wait.
 
     Args:
         layout: the run.

@@ -100,8 +100,8 @@ class Journal:
             if self._lost == 1:
                 self._loss = str(error)
                 logger.warning(
-                    "could not write %s to the journal, and further lines until it works again; "
-                    "the checkpoints are safe, and training continues: %s",
+                    "could not write %s to the journal; lines are lost until that works again. The "
+                    "checkpoints are safe, and training continues: %s",
                     event.event,
                     error,
                 )
