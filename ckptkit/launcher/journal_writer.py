@@ -9,7 +9,6 @@ from queue import SimpleQueue
 
 from ckptkit.clock import Clock
 from ckptkit.log import logger
-from ckptkit.run.best_effort import try_record
 from ckptkit.run.events import Event
 from ckptkit.run.journal import Journal
 
@@ -46,7 +45,7 @@ class JournalWriter:
         while True:
             journal, event, at = self._queue.get()
             try:
-                try_record(journal, event, at)
+                journal.record(event, at)
             except Exception as error:  # no start waits for ever for a line that nobody writes
                 logger.warning("%s could not be told to the journal: %r", event.event, error)
             with self._changed:

@@ -14,7 +14,6 @@ from typing import Protocol
 from ckptkit.errors import CheckpointError, ConfigError, IncompatibleStateError, RunLockedError
 from ckptkit.log import logger
 from ckptkit.run import events
-from ckptkit.run.best_effort import try_record
 from ckptkit.run.control_requests import ANY_ATTEMPT, ControlRequest, Mailbox
 from ckptkit.run.journal import Journal
 from ckptkit.run.launcher_channel import Failure
@@ -146,9 +145,8 @@ class RemoteControl:
 
     def _take_request(self, request: ControlRequest) -> None:
         """Take a request that was left in the run directory."""
-        try_record(
-            self._journal,
-            events.Requested(id=request.id, action=request.action, source=request.source),
+        self._journal.record(
+            events.Requested(id=request.id, action=request.action, source=request.source)
         )
         if request.action == "save":
             logger.info("%s: saving at the next safe point", request.source)
@@ -186,7 +184,7 @@ class RemoteControl:
             and now - self._recorded_at >= PROGRESS_SECS
         ):
             self._recorded_step, self._recorded_at = step, now
-            try_record(self._journal, events.Progressed(step=step, spent=phases.stopwatch.secs))
+            self._journal.record(events.Progressed(step=step, spent=phases.stopwatch.secs))
 
     def _signs(self) -> dict[str, object]:
         progress, phases = self._session.progress, self._session.phases

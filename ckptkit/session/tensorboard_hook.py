@@ -9,7 +9,6 @@ from pathlib import Path
 from ckptkit.errors import RunLockedError
 from ckptkit.log import logger
 from ckptkit.run import events
-from ckptkit.run.best_effort import try_record
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.journal import Journal, read_journal
 from ckptkit.run.manifest import Manifest
@@ -64,8 +63,7 @@ class TensorBoardHook:
         self._log(directory, checkpoint, done)
         resumes_own = checkpoint is not None and directory == self._options.tensorboard
         if done.points or done.left or resumes_own:
-            try_record(
-                self._journal,
+            self._journal.record(
                 events.LogsRepaired(
                     directory=str(directory),
                     step=checkpoint.step if checkpoint is not None else 0,
@@ -73,7 +71,7 @@ class TensorBoardHook:
                     points=done.points,
                     left=done.left[:_MOST_REPORTED],
                     secs=time.monotonic() - began,
-                ),
+                )
             )
 
     def _repaired(self, directory: Path, checkpoint: Checkpoint | None) -> Repaired:

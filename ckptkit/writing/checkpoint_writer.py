@@ -22,8 +22,8 @@ from ckptkit.errors import StorageError
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger, size
 from ckptkit.policies import Candidate, KeepPolicy
-from ckptkit.run.best_effort import best_effort, try_record
-from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.best_effort import best_effort
+from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.commit import begin_writing, commit
 from ckptkit.run.disk_space import NO_SPACE, Room
 from ckptkit.run.events import Saved as SavedEvent
@@ -93,22 +93,27 @@ class Target:
 
     Args:
         files: how to change the disk.
-        layout: the run.
+        index: what is known of the run's checkpoints.
         journal: of this attempt.
         keep: which checkpoints stay.
         permit: to commit.
     """
 
     files: FileSystem
-    layout: RunLayout
+    index: CheckpointIndex
     journal: Journal
     keep: KeepPolicy
     permit: Permit = field(default_factory=Permit)
 
     @property
+    def layout(self) -> RunLayout:
+        """The run."""
+        return self.index.layout
+
+    @property
     def room(self) -> Room:
         """How room is made for a checkpoint."""
-        return Room(self.files, self.layout, self.journal, self.keep)
+        return Room(self.files, self.index, self.journal, self.keep)
 
 
 @dataclass(frozen=True)
@@ -224,6 +229,7 @@ def write_checkpoint(
         ):
             with attempt:
                 written = _write(target, snapshot, manifest)
+                target.index.add(written)
         if target.permit.withdrawn:
             raise AbandonedError  # the run may be another process's by now
     except BaseException as error:
@@ -232,8 +238,7 @@ def write_checkpoint(
         _tell_and_clean(target, manifest, error)
         raise
     write_secs = time.monotonic() - began
-    try_record(
-        target.journal,
+    target.journal.record(
         SavedEvent(
             checkpoint=str(written.name),
             step=written.step,
@@ -256,11 +261,9 @@ def write_checkpoint(
         write_secs,
     )
     with best_effort(target.journal, "apply the keep policy"):
-        retain(target.files, target.layout, target.journal, target.keep)
+        retain(target.files, target.index, target.journal, target.keep)
     with best_effort(target.journal, "write TensorFlow's state file"):
-        write_state_file(
-            target.files, target.layout, [c.name for c in list_checkpoints(target.layout)]
-        )
+        write_state_file(target.files, target.layout, target.index.names())
     return written
 
 

@@ -225,9 +225,9 @@ def test_what_cannot_be_tidied_up_does_not_end_training(lab, run):
         assert list(manager.steps(3)) == [1, 2, 3]
     assert manager.all_steps == [1, 2, 3]
     whats = {event.what for event in told(run, "tidying_failed")}
-    assert whats == {"take away ckpt-1-1", "take away ckpt-2-1", "write TensorFlow's state file"}
+    assert whats == {"remove ckpt-1-1", "remove ckpt-2-1", "write TensorFlow's state file"}
     assert any(
-        "could not take away ckpt-1-1; the checkpoints are safe, and training goes on" in line
+        "could not remove ckpt-1-1; the checkpoints are safe, and training continues" in line
         for line in lines
     )
     assert [event.outcome for event in told(run, "attempt_ended")] == ["finished"]

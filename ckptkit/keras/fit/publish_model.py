@@ -25,7 +25,6 @@ from ckptkit.log import logger
 from ckptkit.restore.assign import weights_of
 from ckptkit.restore.newest_checkpoint import DivergedError
 from ckptkit.run import events
-from ckptkit.run.best_effort import try_record
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.fresh_start import this_life
 from ckptkit.run.journal import read_journal
@@ -138,9 +137,7 @@ def publish(
             )
     # whatever it is: the training is over and saved, and would be no better for ending so
     except Exception as error:
-        try_record(
-            attempt.journal, events.ExportFailed(error=type(error).__name__, message=str(error))
-        )
+        attempt.journal.record(events.ExportFailed(error=type(error).__name__, message=str(error)))
         if spec.errors == "raise":
             raise
         said = (
@@ -155,8 +152,7 @@ def publish(
         return  # that is in the journal
     root = layout.root.absolute()
     shown = path.relative_to(root) if path.is_relative_to(root) else path
-    try_record(
-        attempt.journal,
+    attempt.journal.record(
         events.Exported(
             path=str(shown),
             step=checkpoint.step,

@@ -17,7 +17,8 @@ from ckptkit.layout import CheckpointName
 from ckptkit.ownership.machine import Machine
 from ckptkit.policies import KeepLatest
 from ckptkit.run.catalog import list_checkpoints
-from ckptkit.run.commit import set_aside, take_away
+from ckptkit.run.checkpoint_index import CheckpointIndex
+from ckptkit.run.commit import remove_checkpoint, set_aside
 from ckptkit.run.fresh_start import set_aside_earlier_lives
 from ckptkit.run.journal import Journal
 from ckptkit.run.retention import remove, review
@@ -162,7 +163,7 @@ def a_late_one(story: Story) -> None:
 def prune(story: Story) -> None:
     """As the command does it."""
     story.begin()
-    for judged in review(story.layout, KeepLatest(1)):
+    for judged in review(CheckpointIndex(story.layout), KeepLatest(1)):
         if not judged.stays:
             remove(story.owned, story.layout, story.journal, judged)
 
@@ -178,7 +179,7 @@ def begin_and_put_in_order(story: Story) -> None:
 
 def take_all_but_one(story: Story) -> None:
     for step in (10, 20):
-        take_away(story.files, story.layout, CheckpointName(step, 1))
+        remove_checkpoint(story.files, story.layout, CheckpointName(step, 1))
     story.begin().retain(KeepLatest(1))
 
 

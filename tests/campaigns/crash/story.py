@@ -18,6 +18,7 @@ from ckptkit.policies import KeepLatest, KeepPolicy
 from ckptkit.run import events
 from ckptkit.run.best_effort import best_effort
 from ckptkit.run.catalog import Checkpoint, list_checkpoints
+from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.commit import begin_writing, commit, set_aside
 from ckptkit.run.fresh_start import make_checkpoints
 from ckptkit.run.journal import Journal, next_attempt, start_journal
@@ -78,6 +79,7 @@ class Story:
     def __init__(self, root: Path, files: FileSystem) -> None:
         self.layout = RunLayout(root / "run")
         self.files = self.owned = files
+        self.index = CheckpointIndex(self.layout)
         self.journal: Journal
         self._lock: RunLock | None = None
 
@@ -94,7 +96,8 @@ class Story:
         )
         self.owned = FencedFiles(self.files, lock.check)
         self.journal = start_journal(self.owned, self.layout, FakeClock(), lock.number)
-        self.journal.record(events.AttemptStarted(host="host", pid=1, program="train.py"))
+        self.index = CheckpointIndex(self.layout, lock.number)
+        self.journal.record_durable(events.AttemptStarted(host="host", pid=1, program="train.py"))
         recover(self.owned, self.layout, self.journal, lock)
         return self
 
@@ -108,6 +111,7 @@ class Story:
         directory = begin_writing(self.owned, self.layout, self.journal.attempt)
         self.write_tensors(directory, step, serial)
         written = commit(self.owned, self.layout, manifest(step, self.journal.attempt, serial))
+        self.index.add(written)
         self.journal.record(
             events.Saved(
                 checkpoint=str(written.name),
@@ -153,11 +157,11 @@ class Story:
             self.files.do(Append(directory / "checkpoint", b"model_checkpoint_path"))
 
     def retain(self, keep: KeepPolicy) -> None:
-        retain(self.owned, self.layout, self.journal, keep)
+        retain(self.owned, self.index, self.journal, keep)
         write_state_file(
             self.owned,
             self.layout,
-            [checkpoint.name for checkpoint in list_checkpoints(self.layout)],
+            self.index.names(),
         )
 
     def pass_over_damaged(self) -> Checkpoint | None:
