@@ -27,8 +27,8 @@ from ckptkit.session.finished_runs import check_finished_by
 from ckptkit.session.options import make_plan
 from ckptkit.session.session import Session, is_orderly_exit
 from ckptkit.storage.files import FileSystem
-from ckptkit.tracking.build import build
-from ckptkit.tracking.tracker import check_state
+from ckptkit.tracking.ensure_built import ensure_built
+from ckptkit.tracking.state_check import check_state
 from ckptkit.workers.cluster import check_one_worker
 
 Batch = TypeVar("Batch")
@@ -159,7 +159,7 @@ class CheckpointManager:
                 to stop.
         """
         _not_in_function("restore_or_initialize")
-        build(self._plan.state)
+        ensure_built(self._plan.state)
         attempt = self.open_attempt()
         try:
             if self.run.checkpoints:
@@ -193,7 +193,7 @@ class CheckpointManager:
                 and was asked to stop.
         """
         _not_in_function("restore")
-        build(self._plan.state)
+        ensure_built(self._plan.state)
         asked = None if step is None else self._verified(step)
         self._check_there()  # before anything is made
         was_open = self._attempt is not None

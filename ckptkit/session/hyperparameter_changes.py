@@ -53,7 +53,7 @@ class HyperparameterChanges:
         Raises:
             ConfigError: where they differ, and it is not said which counts.
         """
-        self._configured = hyperparameters.of_state(self._plan.state)
+        self._configured = hyperparameters.configured_values(self._plan.state)
         now = {**{name: value for name, (_, _, value) in self._configured.items()}, **(more or {})}
         then = checkpoint.manifest.hyperparameters if checkpoint is not None else {}
         settable = frozenset(
@@ -120,4 +120,4 @@ class HyperparameterChanges:
 
     def left(self) -> None:
         """This process lets go of the run; a later attempt of it compares with the values of now."""
-        hyperparameters.saw(self._configured)
+        hyperparameters.remember_optimizers(self._configured)

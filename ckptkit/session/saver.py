@@ -29,8 +29,7 @@ from ckptkit.writing.checkpoint_writer import (
     Target,
     write_checkpoint,
 )
-from ckptkit.writing.memory import available_bytes
-from ckptkit.writing.save_cost import CostMeter
+from ckptkit.writing.save_cost import CostMeter, available_bytes
 
 COPIES = 1.15
 """How much memory a write takes, in copies of the state: training's next steps put new buffers
@@ -106,7 +105,7 @@ class Saver:
                 )
                 self._writer.finish()
             began = time.monotonic()
-            taken = snapshot.take(self._tracker.now())
+            taken = snapshot.take_snapshot(self._tracker.track_now())
             return Taken(taken, position, metrics, time.monotonic() - began, self._plan.clock.now())
 
     def save(self, taken: Taken, manifest: Manifest, *, must: bool, periodic: bool) -> None:
@@ -136,7 +135,7 @@ class Saver:
                     ),
                 )
             )
-        self._cost.saved(taken.secs + time.monotonic() - began)
+        self._cost.snapshot_taken(taken.secs + time.monotonic() - began)
 
     def _check_memory(self, taken: Taken) -> None:
         """Before the first save: whether there is room for a copy of the state while it is written."""
@@ -220,7 +219,7 @@ class Saver:
 
     def turn(self, now_secs: float) -> None:
         """A turn of training is done."""
-        self._cost.turn(now_secs, self._writer.busy)
+        self._cost.step_done(now_secs, self._writer.busy)
 
     @property
     def cost_secs(self) -> float | None:

@@ -128,7 +128,7 @@ class Session:
         self.changes.apply()
         try:
             with self.stopwatch.during("restoring"):
-                restore_one(self.journal, checkpoint, self._tracker.now(), self.plan.state)
+                restore_one(self.journal, checkpoint, self._tracker.track_now(), self.plan.state)
         except BaseException:
             self.changes.undo()
             raise
@@ -159,7 +159,7 @@ class Session:
         """Gives models the weights that training ended with, where they are other than those that
         training would go on from.
         """
-        assign_result(checkpoint, self._tracker.now())
+        assign_result(checkpoint, self._tracker.track_now())
 
     def start_from(self, checkpoint: Checkpoint | None) -> RunPosition:
         """Sets the position, and what the save policy compares with."""
@@ -345,7 +345,7 @@ class Session:
         off.
         """
         if self._epoch is not None:
-            self.data.goes_on()
+            self.data.end_broken_off_passes()
 
     def step_done(self, position: RunPosition, metrics: Mapping[str, Any] | None = None) -> None:
         """The run has come to `position`, where `metrics` were measured."""
@@ -410,7 +410,7 @@ class Session:
     def take(self) -> Taken:
         """Takes a snapshot of now."""
         taken = self._saver.take(self.position, dict(self._metrics))
-        for reason in self._tracker.lost_orders:
+        for reason in self._tracker.iterators_losing_order:
             self.inexact(reason)
         return taken
 
@@ -488,7 +488,7 @@ class Session:
 
     def saw_iterations(self, iterations: int) -> bool:
         """Whether an optimizer of the state stands where this process has left it."""
-        return hyperparameters.saw_iterations(self.plan.state, iterations)
+        return hyperparameters.remembers_iterations(self.plan.state, iterations)
 
     # -- the end
 
@@ -515,7 +515,10 @@ class Session:
             taken = taken or self.take()
             self.save(
                 "end of training",
-                replace(taken, snapshot=snapshot.with_result(taken.snapshot, self._tracker.now())),
+                replace(
+                    taken,
+                    snapshot=snapshot.with_final_weights(taken.snapshot, self._tracker.track_now()),
+                ),
                 final=True,
             )
         self._saver.wait()

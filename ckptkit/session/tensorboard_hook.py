@@ -16,9 +16,9 @@ from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.journal import Journal, read_journal
 from ckptkit.run.manifest import Manifest
 from ckptkit.session.options import RunOptions
-from ckptkit.tensorboard.orphans import RestorePoint, settled_by, writers
-from ckptkit.tensorboard.repair import Repaired, RepairStart, repair
-from ckptkit.tensorboard.run_events import RunEvents, SaveSummary
+from ckptkit.tensorboard.event_file_repair import RepairResult, RepairStart, repair_event_files
+from ckptkit.tensorboard.run_summaries import RunSummaries, SaveSummary
+from ckptkit.tensorboard.stale_points import RestorePoint, newest_repairing_attempt, writer_attempts
 
 _MOST_TOLD = 20
 
@@ -33,7 +33,7 @@ class TensorBoardHook:
 
     def __init__(self, plan: RunOptions, journal: Journal) -> None:
         self._plan, self._journal = plan, journal
-        self._board = RunEvents(plan.files, plan.layout, plan.clock, journal)
+        self._board = RunSummaries(plan.files, plan.layout, plan.clock, journal)
         self._at: str | None = None
 
     def start_from(self, checkpoint: Checkpoint | None) -> None:
@@ -58,13 +58,13 @@ class TensorBoardHook:
             if not _is_there(directory):
                 return
             told = read_journal(self._plan.layout).events
-            done = repair(
+            done = repair_event_files(
                 self._plan.files,
                 directory,
                 RepairStart(
-                    among=writers(told, restored),
+                    among=writer_attempts(told, restored),
                     step=None if checkpoint is None else checkpoint.step,
-                    settled=settled_by(told, str(directory), restored),
+                    settled=newest_repairing_attempt(told, str(directory), restored),
                     mark=restored is None or not restored.final,
                     now=now,
                 ),
@@ -72,7 +72,7 @@ class TensorBoardHook:
         except RunLockedError:
             raise  # the run belongs to somebody else now
         except Exception as error:  # whatever it is: curves are not worth a training
-            done = Repaired(left=[f"{directory}: {type(error).__name__}: {error}"])
+            done = RepairResult(left=[f"{directory}: {type(error).__name__}: {error}"])
         for why in done.left[:_MOST_TOLD]:
             logger.warning(
                 "TensorBoard may show points there that are no part of the run any more; training "

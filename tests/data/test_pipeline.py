@@ -16,7 +16,7 @@ import json, random, tempfile
 import keras, numpy as np, tensorflow as tf
 import ckptkit
 from ckptkit.compat import keras_fit, tf_data
-from ckptkit.tracking import pipeline_orders
+from ckptkit.tracking import shuffle_orders
 
 seed = random.SystemRandom().randrange(1 << 20)
 directory = tempfile.mkdtemp()
@@ -104,13 +104,13 @@ def third(name, batches):
 found = {}
 for name in made():
     stage = tf_data.stage_of(made(name))
-    found[name] = {"hidden": pipeline_orders.hidden_orders(stage), "repeats": pipeline_orders.repeats_orders(stage), "cache": pipeline_orders.keeps_a_cache(stage),
+    found[name] = {"hidden": shuffle_orders.order_not_replayable(stage), "repeats": shuffle_orders.repeats_orders(stage), "cache": shuffle_orders.uses_cache(stage),
                    "alike": third(name, 1) == third(name, 99)}
 print(json.dumps(found))
 """
 
 LATER, INSIDE, DRAWS = (
-    "has come to it",
+    "has reached it",
     "made outside of its function",
     "whose state TensorFlow does not save",
 )

@@ -18,8 +18,8 @@ import ckptkit
 from ckptkit.report.goodput import goodput_of
 from ckptkit.report.ledger_builder import ledger_of
 from ckptkit.run import events
-from ckptkit.tensorboard.event_files import events_in
-from ckptkit.tensorboard.history_text import history
+from ckptkit.tensorboard.event_files import read_events
+from ckptkit.tensorboard.history_markdown import history_markdown
 from ckptkit.testing import FaultyFiles
 from tests.tensorboard.readers import data_server, multiplexer, settled
 
@@ -100,7 +100,7 @@ def in_the_foreground(run: str) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for path in Path(run, "tensorboard").glob("events.out.tfevents.*"):
         with path.open("rb") as file:
-            for _, _, event in events_in(file):
+            for _, _, event in read_events(file):
                 for value in event.summary.value:
                     found.setdefault(value.tag, []).append(float(make_ndarray(value.tensor)))
     return found
@@ -233,7 +233,7 @@ def test_text_of_the_journal_stays_text() -> None:
         events.AttemptEnded(attempt=1, time=1010.0, outcome="failed", step=3),
     ]
     ledger = ledger_of(told, 1020.0)
-    text = history(ledger, goodput_of(ledger))
+    text = history_markdown(ledger, goodput_of(ledger))
     assert not set("<>[]#\\") & set(text.replace("&#", ""))
     (row,) = [line for line in text.splitlines() if "alert" in line]
     assert row.count("|") == 11

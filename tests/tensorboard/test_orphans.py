@@ -7,7 +7,13 @@ from typing import Any
 
 from ckptkit.layout import CheckpointName
 from ckptkit.run import events
-from ckptkit.tensorboard.orphans import RestorePoint, Span, owner, settled_by, writers
+from ckptkit.tensorboard.stale_points import (
+    RestorePoint,
+    Span,
+    newest_repairing_attempt,
+    owner_at,
+    writer_attempts,
+)
 
 ALL, NOTHING = math.inf, -math.inf
 
@@ -66,7 +72,7 @@ def until(
     assert name is not None
     return {
         writer.attempt: writer.until
-        for writer in writers(told, RestorePoint(name, taken_at, final))
+        for writer in writer_attempts(told, RestorePoint(name, taken_at, final))
     }
 
 
@@ -161,7 +167,10 @@ def test_an_attempt_that_trained_on_after_an_end_counts_until_then():
 
 def test_before_the_first_save():
     told = [*began(1, 100), *began(2, 300, trained=False)]
-    assert {writer.attempt: writer.until for writer in writers(told, None)} == {1: NOTHING, 2: ALL}
+    assert {writer.attempt: writer.until for writer in writer_attempts(told, None)} == {
+        1: NOTHING,
+        2: ALL,
+    }
 
 
 def test_earlier_lives_are_not_touched():
@@ -205,9 +214,10 @@ def test_owner():
     name = CheckpointName(500, 1)
 
     def owners(told: list[events.Event], *times: float) -> list[int | None]:
-        among = writers(told, RestorePoint(name, 200.0))
+        among = writer_attempts(told, RestorePoint(name, 200.0))
         return [
-            writer.attempt if (writer := owner(among, time)) is not None else None for time in times
+            writer.attempt if (writer := owner_at(among, time)) is not None else None
+            for time in times
         ]
 
     told = [*began(1, 100), saved(1, 500, 200.0), *began(2, 300)]
@@ -226,7 +236,7 @@ def test_when_a_killed_attempt_had_ended():
     """Three minutes after its last line, or where the next one began by the same clock."""
 
     def ends(*told: events.Event) -> list[float]:
-        return [writer.ended for writer in writers(told, None)]
+        return [writer.ended for writer in writer_attempts(told, None)]
 
     one = [
         *began(1, 100),
@@ -258,7 +268,7 @@ def gone(told: list[events.Event], checkpoint: str, taken_at: float) -> dict[int
     assert name is not None
     return {
         writer.attempt: writer.gone
-        for writer in writers(told, RestorePoint(name, taken_at))
+        for writer in writer_attempts(told, RestorePoint(name, taken_at))
         if writer.gone
     }
 
@@ -342,7 +352,7 @@ def test_settled():
     def by(*repairs: events.Event, checkpoint: str = "ckpt-700-2") -> int:
         name = CheckpointName.parse(checkpoint)
         assert name is not None
-        return settled_by([*told, *repairs], "logs", RestorePoint(name, 350.0))
+        return newest_repairing_attempt([*told, *repairs], "logs", RestorePoint(name, 350.0))
 
     assert by() == 0
     assert by(repaired(2)) == 2
@@ -362,7 +372,7 @@ def test_settled_by_one_that_went_on_from_an_end():
         events.LogsRepaired(attempt=2, time=303.0, directory="logs", step=600, files=0, points=0),
         *began(3, 400, trained=False),
     ]
-    assert settled_by(told, "logs", RestorePoint(CheckpointName(800, 2), 350.0)) == 0
+    assert newest_repairing_attempt(told, "logs", RestorePoint(CheckpointName(800, 2), 350.0)) == 0
 
 
 def test_settled_by_one_that_trained_nothing():
@@ -379,8 +389,8 @@ def test_settled_by_one_that_trained_nothing():
         *began(4, 500, trained=False),
     ]
     restored = RestorePoint(CheckpointName(500, 1), 200.0)
-    assert settled_by(told, "logs", restored) == 0
-    assert {writer.attempt: writer.until for writer in writers(told, restored)} == {
+    assert newest_repairing_attempt(told, "logs", restored) == 0
+    assert {writer.attempt: writer.until for writer in writer_attempts(told, restored)} == {
         1: 200.0,
         2: NOTHING,
         3: ALL,

@@ -191,7 +191,7 @@ def given_back(directory: str, error: str) -> dict[str, Any]:
     meanwhile.
     """
     found = []
-    background_writer.give_back = lambda: found.append(
+    background_writer.return_freed_memory = lambda: found.append(
         sum(isinstance(each, Snapshot) for each in gc.get_objects())
     )
     files = Broken(ERRORS.get(error, OSError()))
@@ -397,11 +397,11 @@ def changes() -> dict[str, list[int]]:
     found = {}
     for name, (thing, change) in things.items():
         tracker = Tracker({"it": thing})
-        before = tracker.now()
-        same = all(a is b for a, b in zip(tracker.now().leaves, before.leaves, strict=True))
+        before = tracker.track_now()
+        same = all(a is b for a, b in zip(tracker.track_now().leaves, before.leaves, strict=True))
         change()
-        after = tracker.now()
-        expected = Tracker({"it": thing}).now()
+        after = tracker.track_now()
+        expected = Tracker({"it": thing}).track_now()
         found[name] = [
             same,
             identities(after) == identities(expected),

@@ -152,7 +152,7 @@ def test_a_program_that_ends_while_a_save_is_written(fresh_process, tmp_path, br
     checkpoints = [path.name for path in (tmp_path / "run" / "checkpoints").glob("ckpt-*")]
     if broken:
         assert checkpoints == []
-        assert "the program ended before it could be told" in process.stderr
+        assert "the program ended before it was reported" in process.stderr
         assert "permission" in process.stderr
     else:
         assert checkpoints == ["ckpt-1-1"]

@@ -1,5 +1,7 @@
-"""Models and optimizers must be built before they can be saved or restored: what is built here, and
-what is asked for.
+"""Ensures that models and optimizers have their variables before they are saved or restored.
+
+A Keras object that is not built has no variables yet. It is built here if its shapes are known;
+otherwise an error names the line of code that builds it.
 """
 
 from __future__ import annotations
@@ -12,48 +14,52 @@ import keras
 from ckptkit.compat import keras_models, tf_checkpoint
 from ckptkit.errors import ConfigError
 from ckptkit.tracking.leaves import python_accessors
+from ckptkit.tracking.object_graph import walk
 from ckptkit.tracking.tracker import optimizers_in
-from ckptkit.tracking.walk import walk
 
 
-def build(state: Mapping[str, Any]) -> None:
-    """Builds the optimizers whose variables are known, and checks that everything else is built.
+def ensure_built(state: Mapping[str, Any]) -> None:
+    """Build the optimizers whose variables are known, and check that everything else is built.
 
     Args:
-        state: the user's state.
+        state: the user's state, by name.
 
     Raises:
-        ConfigError: where a model or an optimizer is not built, and its shapes are not known; with
-            the line that builds it.
+        ConfigError: if a model or an optimizer is not built and its shapes are not known; with the
+            line that builds it.
     """
-    things = [
-        pair for name, value in state.items() for pair in _things(name, f"state[{name!r}]", value)
+    entries = [
+        pair
+        for name, value in state.items()
+        for pair in _named_entries(name, f"state[{name!r}]", value)
     ]
-    models = [thing for _, _, thing in things if isinstance(thing, keras.Model)]
-    for name, where, thing in things:
-        if isinstance(thing, keras.Layer):
-            check_built(name, where, thing)
-        elif _is_empty(thing):
+    models = [entry for _, _, entry in entries if isinstance(entry, keras.Model)]
+    for name, where, entry in entries:
+        if isinstance(entry, keras.Layer):
+            check_built(name, where, entry)
+        elif _is_empty(entry):
             raise ConfigError(
-                f"{where}, a {type(thing).__name__}, has no variable yet, and nothing else to "
-                "save. Where it makes its variables "
-                "when it is first called, call it once on a batch before; otherwise leave it out "
-                "of state."
+                f"{where}, a {type(entry).__name__}, has no variable yet, and nothing else to "
+                "save. If it makes its variables when it is first called, call it once on a batch "
+                "before; otherwise leave it out of state."
             )
-        optimizer = getattr(thing, "optimizer", None)
+        optimizer = getattr(entry, "optimizer", None)
         if (
-            isinstance(thing, keras.Model)
+            isinstance(entry, keras.Model)
             and isinstance(optimizer, keras.optimizers.Optimizer)
             and not optimizer.built
         ):
-            optimizer.build(thing.trainable_variables)
-    for name, _, thing in things:
-        if isinstance(thing, keras.Model):
+            optimizer.build(entry.trainable_variables)
+    # A second pass, because a compiled model builds its own optimizer above, and the same optimizer
+    # may stand in the state under a name of its own.
+    for name, _, entry in entries:
+        if isinstance(entry, keras.Model):
             continue
-        for path, optimizer in optimizers_in(thing):
+        for path, optimizer in optimizers_in(entry):
             if optimizer.built:
                 continue
             named = ".".join(filter(None, (name, path)))
+            # With several models (a GAN) a guess would build slots for the wrong variables.
             if len(models) != 1:
                 raise ConfigError(
                     f"The optimizer {named!r} ({type(optimizer).__name__}) has no variables yet, "
@@ -64,30 +70,32 @@ def build(state: Mapping[str, Any]) -> None:
             optimizer.build(models[0].trainable_variables)
 
 
-def _things(name: str, where: str, value: Any) -> list[tuple[str, str, Any]]:
-    """What the user has named, taken out of lists and dictionaries: how to call it, where it is,
-    and itself.
+def _named_entries(name: str, where: str, value: Any) -> list[tuple[str, str, Any]]:
+    """Return the user's objects, taken out of lists and dictionaries.
+
+    Returns:
+        For each object: how a line of code names it, its place in the state, and the object.
     """
     if isinstance(value, list | tuple | Mapping):
         items = value.items() if isinstance(value, Mapping) else enumerate(value)
         return [
             found
             for key, item in items
-            for found in _things(f"{name}[{key!r}]", f"{where}[{key!r}]", item)
+            for found in _named_entries(f"{name}[{key!r}]", f"{where}[{key!r}]", item)
         ]
     return [(name, where, value)]
 
 
 def check_built(name: str, where: str, layer: Any) -> None:
-    """Checks that a layer has its variables.
+    """Check that a layer has its variables.
 
     Args:
-        name: how to call it in a line of code.
-        where: where the user has named it.
-        layer: it.
+        name: how a line of code names it.
+        where: its place in the state.
+        layer: a Keras layer or model.
 
     Raises:
-        ConfigError: where it has none yet, with the line that builds it.
+        ConfigError: if it has no variables yet, with the line that builds it.
     """
     if not _is_built(layer):
         kind = "model" if isinstance(layer, keras.Model) else "layer"
@@ -100,8 +108,10 @@ def check_built(name: str, where: str, layer: Any) -> None:
 
 
 def _is_built(layer: Any) -> bool:
-    """Whether a layer has its variables: Keras says so, or, for a model that is only a frame around
-    others and never called, they have theirs.
+    """Whether a layer has its variables.
+
+    A model that only contains others and was never called is not `built` for Keras. Its layers are,
+    and they have all the variables.
     """
     if layer.built:
         return True
@@ -109,15 +119,15 @@ def _is_built(layer: Any) -> bool:
     return bool(inner) and all(other.built for other in inner)
 
 
-def _is_empty(thing: Any) -> bool:
-    """Whether something of TensorFlow's has nothing to save."""
-    if not tf_checkpoint.is_trackable(thing) or python_accessors(thing) is not None:
+def _is_empty(entry: Any) -> bool:
+    """Whether an object of TensorFlow's has nothing to save."""
+    if not tf_checkpoint.is_trackable(entry) or python_accessors(entry) is not None:
         return False
-    return next(walk(thing), None) is None
+    return next(walk(entry), None) is None
 
 
 def unbuilt_parts(state: Mapping[str, Any]) -> list[str]:
-    """What in the state has no variables yet, in words, to explain a difference."""
+    """Return what has no variables yet in the state, in words, to explain why a restore fails."""
     parts = []
     for name, value in state.items():
         if isinstance(value, keras.Layer):
