@@ -8,6 +8,7 @@ import threading
 import traceback
 import weakref
 from collections.abc import Callable
+from operator import methodcaller
 
 from ckptkit.errors import BackgroundSaveError, RunLockedError
 from ckptkit.log import logger
@@ -31,7 +32,7 @@ class BackgroundWriter:
     """
 
     def __init__(
-        self, start_thread: Callable[[threading.Thread], None] = threading.Thread.start
+        self, start_thread: Callable[[threading.Thread], object] = methodcaller("start")
     ) -> None:
         self._start_thread = start_thread
         self._refusal_logged = False
@@ -104,9 +105,7 @@ class BackgroundWriter:
             if self._thread is None:
                 refused = not self._start()
         if refused:
-            # Without the lock: another thread may submit, abandon or ask meanwhile, and a write may
-            # take minutes.
-            self._work()
+            self._work_in_foreground()
         if replaced is not None:
             replaced.drop(
                 f"a newer one, of step {job.step}, took its place while an earlier one was being "
@@ -138,8 +137,26 @@ class BackgroundWriter:
             return False
         return True
 
-    def _work(self) -> None:
-        """Runs jobs until none waits."""
+    def _work_in_foreground(self) -> None:
+        """Runs jobs on the calling thread, without the lock: another thread may abandon them.
+
+        Errors of jobs are raised later, as those of a thread are. An interrupt is raised at once:
+        it belongs to the caller.
+        """
+        try:
+            self._work(raised_at_once=(KeyboardInterrupt, SystemExit))
+        except BaseException:
+            # Without this the writer would stay busy, and everything that waits for it would hang.
+            with self._changed:
+                dropped, self._waiting = self._waiting, None
+                self._working = self._thread = None
+                self._changed.notify_all()
+            if dropped is not None:
+                dropped.drop("an earlier one was interrupted while it was being written")
+            raise
+
+    def _work(self, raised_at_once: tuple[type[BaseException], ...] = ()) -> None:
+        """Runs jobs until none waits; collects their errors, except those that are given."""
         while True:
             with self._changed:
                 self._working, self._waiting = self._waiting, None
@@ -151,6 +168,8 @@ class BackgroundWriter:
                     return
             try:
                 self._working.run()
+            except raised_at_once:
+                raise
             except BaseException as error:  # SystemExit too: nobody sees what a thread raises
                 with self._changed:
                     if not self._abandoned:

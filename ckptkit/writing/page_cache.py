@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import methodcaller
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -74,7 +75,7 @@ class PageCacheDrain:
     def __init__(
         self,
         directory: Path,
-        start_thread: Callable[[threading.Thread], None] = threading.Thread.start,
+        start_thread: Callable[[threading.Thread], object] = methodcaller("start"),
     ) -> None:
         self._directory = directory
         self._start_thread = start_thread

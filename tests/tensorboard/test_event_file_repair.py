@@ -408,7 +408,7 @@ def test_links_and_pipes(tmp_path):
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES])
 def test_a_disk_that_refuses(tmp_path, number):
-    """Every operation in turn: nothing is lost, it is said, and the next one puts it in order."""
+    """Every operation in turn: nothing is lost, it is reported, and the next one repairs it."""
     for at in range(1, 40):
         logs = tmp_path / str(at)
         points = [(1400.0, 499), (1600.0, 620)]

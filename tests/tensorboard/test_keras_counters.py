@@ -11,8 +11,8 @@ import pytest
 
 from tests.tensorboard.readers import Shown, multiplexer
 
-# ten fits; tests/tensorboard/test_loaders.py has one resume, and tests/compat/test_private_names.py
-# what it rests on
+# Ten fits. tests/tensorboard/test_resume_in_both_loaders.py has one resume, and
+# tests/compat/test_private_names.py what it rests on.
 pytestmark = pytest.mark.long
 
 
