@@ -36,9 +36,9 @@ from ckptkit.restore.state_comparison import compare, table
 from ckptkit.run.architecture_file import load as load_architecture
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.manifest import StateEntry
-from ckptkit.tracking.ensure_built import ensure_built
 from ckptkit.tracking.model_architecture import code_in_configuration, unsaved_loss_arguments
 from ckptkit.tracking.snapshot import describe_leaves
+from ckptkit.tracking.state_check import ensure_built
 from ckptkit.tracking.tracker import track
 
 CONFIG, TRAINING_CONFIG = "model_config", "training_config"

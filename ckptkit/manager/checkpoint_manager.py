@@ -27,8 +27,7 @@ from ckptkit.session.finished_runs import check_finished_by
 from ckptkit.session.options import make_plan
 from ckptkit.session.session import Session, is_orderly_exit
 from ckptkit.storage.files import FileSystem
-from ckptkit.tracking.ensure_built import ensure_built
-from ckptkit.tracking.state_check import check_state
+from ckptkit.tracking.state_check import check_state, ensure_built
 from ckptkit.workers.cluster import check_one_worker
 
 Batch = TypeVar("Batch")

@@ -1,4 +1,8 @@
-"""Checking `state={...}`: its names, and whether its values can be saved."""
+"""Checks of `state={...}` before it is tracked: names, kinds of values, and that all is built.
+
+A Keras object that is not built has no variables yet. It is built here if its shapes are known;
+otherwise an error names the line of code that builds it.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ckptkit.compat import tf_checkpoint
+from ckptkit.compat import keras_models, tf_checkpoint
 from ckptkit.errors import ConfigError
 from ckptkit.tracking.leaves import python_accessors
+from ckptkit.tracking.object_graph import walk
+from ckptkit.tracking.tracker import RESERVED_NAMES, optimizers_in
 
-# Names of the entries that ckptkit adds to the state itself; `root` is TensorFlow's own.
-RESERVED_NAMES = ("root", "fit", "loop", "process")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
@@ -125,3 +129,134 @@ def _is_savable(value: Any) -> bool:
         or tf_checkpoint.is_trackable(value)
         or python_accessors(value) is not None
     )
+
+
+def ensure_built(state: Mapping[str, Any]) -> None:
+    """Build the optimizers whose variables are known, and check that everything else is built.
+
+    Args:
+        state: the user's state, by name.
+
+    Raises:
+        ConfigError: if a model or an optimizer is not built and its shapes are not known; with the
+            line that builds it.
+    """
+    entries = [
+        pair
+        for name, value in state.items()
+        for pair in _named_entries(name, f"state[{name!r}]", value)
+    ]
+    models = [entry for _, _, entry in entries if isinstance(entry, keras.Model)]
+    for name, where, entry in entries:
+        if isinstance(entry, keras.Layer):
+            check_built(name, where, entry)
+        elif _is_empty(entry):
+            raise ConfigError(
+                f"{where}, a {type(entry).__name__}, has no variable yet, and nothing else to "
+                "save. If it makes its variables when it is first called, call it once on a batch "
+                "before; otherwise leave it out of state."
+            )
+        optimizer = getattr(entry, "optimizer", None)
+        if (
+            isinstance(entry, keras.Model)
+            and isinstance(optimizer, keras.optimizers.Optimizer)
+            and not optimizer.built
+        ):
+            optimizer.build(entry.trainable_variables)
+    # A second pass, because a compiled model builds its own optimizer above, and the same optimizer
+    # may stand in the state under a name of its own.
+    for name, _, entry in entries:
+        if isinstance(entry, keras.Model):
+            continue
+        for path, optimizer in optimizers_in(entry):
+            if optimizer.built:
+                continue
+            named = ".".join(filter(None, (name, path)))
+            # With several models (a GAN) a guess would build slots for the wrong variables.
+            if len(models) != 1:
+                raise ConfigError(
+                    f"The optimizer {named!r} ({type(optimizer).__name__}) has no variables yet, "
+                    "and it is not known which model "
+                    "it trains. Build it first: "
+                    f"{named}.build(the_model_that_it_trains.trainable_variables)."
+                )
+            optimizer.build(models[0].trainable_variables)
+
+
+def _named_entries(name: str, where: str, value: Any) -> list[tuple[str, str, Any]]:
+    """Return the user's objects, taken out of lists and dictionaries.
+
+    Returns:
+        For each object: how a line of code names it, its place in the state, and the object.
+    """
+    if isinstance(value, list | tuple | Mapping):
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        return [
+            found
+            for key, item in items
+            for found in _named_entries(f"{name}[{key!r}]", f"{where}[{key!r}]", item)
+        ]
+    return [(name, where, value)]
+
+
+def check_built(name: str, where: str, layer: Any) -> None:
+    """Check that a layer has its variables.
+
+    Args:
+        name: how a line of code names it.
+        where: its place in the state.
+        layer: a Keras layer or model.
+
+    Raises:
+        ConfigError: if it has no variables yet, with the line that builds it.
+    """
+    if not _is_built(layer):
+        kind = "model" if isinstance(layer, keras.Model) else "layer"
+        raise ConfigError(
+            f"The {kind} in {where} ({type(layer).__name__} {layer.name!r}) has no variables yet, "
+            "because the shape of its "
+            f"inputs is not known. Build it first: call it once on a batch, {name}(batch), or "
+            f"{name}.build(input_shape)."
+        )
+
+
+def _is_built(layer: Any) -> bool:
+    """Whether a layer has its variables.
+
+    A model that only contains others and was never called is not `built` for Keras. Its layers are,
+    and they have all the variables.
+    """
+    if layer.built:
+        return True
+    inner = [other for other in keras_models.layers_of(layer) if other is not layer]
+    return bool(inner) and all(other.built for other in inner)
+
+
+def _is_empty(entry: Any) -> bool:
+    """Whether an object of TensorFlow's has nothing to save."""
+    if not tf_checkpoint.is_trackable(entry) or python_accessors(entry) is not None:
+        return False
+    return next(walk(entry), None) is None
+
+
+def unbuilt_parts(state: Mapping[str, Any]) -> list[str]:
+    """Return what has no variables yet in the state, in words, to explain why a restore fails."""
+    parts = []
+    for name, value in state.items():
+        if isinstance(value, keras.Layer):
+            parts += [
+                f"layer {layer.name!r} of {name!r}"
+                for layer in keras_models.layers_of(value)
+                if not layer.built
+            ]
+        if isinstance(value, keras.Model) and not keras_models.compile_metrics_built(value):
+            parts.append(
+                f"the compiled metrics of {name!r} (they are made in the first batch: "
+                f"{name}.test_on_batch(x, y))"
+            )
+        parts += [
+            f"optimizer {'.'.join(filter(None, (name, path)))!r}"
+            for path, optimizer in optimizers_in(value)
+            if not optimizer.built
+        ]
+    return parts

@@ -25,7 +25,9 @@ from ckptkit.tracking.leaves import (
 )
 from ckptkit.tracking.object_graph import ObjectGraph, walk
 from ckptkit.tracking.shuffle_orders import iterators_losing_order
-from ckptkit.tracking.state_check import RESERVED_NAMES
+
+# Names of the entries that ckptkit adds to the state itself; `root` is TensorFlow's own.
+RESERVED_NAMES = ("root", "fit", "loop", "process")
 
 
 @dataclass(frozen=True)
