@@ -14,7 +14,7 @@ from ckptkit.restore.state_comparison import compare, leaf_key, table
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.manifest import RESULT, WEIGHTS, TensorEntry
 from ckptkit.tracking.leaves import Leaf, PythonLeaf
-from ckptkit.tracking.object_graph import visit
+from ckptkit.tracking.reachable_objects import visit
 from ckptkit.tracking.snapshot import describe_leaves, result_key
 from ckptkit.tracking.state_check import unbuilt_parts
 from ckptkit.tracking.tracker import Tracked

@@ -82,47 +82,14 @@ def settle(
     Raises:
         ConfigError: if a change has no decision, with name, recorded and present value.
     """
-    own_then, own_now = _own(then, hparams)
-    # A checkpoint without HPARAMS is an older one, which mixes the user's own names with the rest.
-    configured = {
-        name: value
-        for name, value in then.items()
-        if name != HPARAMS and (HPARAMS in then or name not in own_then)
-    }
-    known = {*configured, *now}
-    found = [
-        HyperparameterDifference(name, configured[name], now[name], changed.get(name, ""))
-        for name in configured
-        if name in now
+    differing = [
+        change
+        for change in _pairs(then, now, hparams, changed)
+        if not _equal(change.then, change.now)
     ]
-    found += [
-        HyperparameterDifference(
-            f"{HPARAMS}.{name}" if name in known else name,
-            own_then.get(name, ABSENT),
-            own_now.get(name, ABSENT),
-            _decision(name, known, changed),
-        )
-        for name in {**own_then, **own_now}
-    ]
-    differing = [change for change in found if not _equal(change.then, change.now)]
     undecided = [change for change in differing if not change.settled]
     if undecided:
-        rows = "\n".join(
-            f"  {change.name}: the run has {spelled(change.then)}, the code says "
-            f"{spelled(change.now)}"
-            for change in undecided
-        )
-        decisions = ", ".join(
-            f"{change.name!r}: 'code' or 'checkpoint'"
-            if _can_be_set(change, settable)
-            else f"{change.name!r}: 'code'"
-            for change in undecided
-        )
-        raise ConfigError(
-            "The code sets other hyperparameters than this run was trained with. Nothing was "
-            f"trained or overwritten.\n{rows}\nSay which counts, changed={{{decisions}}}; or put "
-            "the value back; or name another directory for a new run."
-        )
+        raise ConfigError(_question(undecided, settable))
     unsettable = [
         change.name
         for change in differing
@@ -135,6 +102,57 @@ def settle(
             f"or say changed={{{unsettable[0]!r}: 'code'}}."
         )
     return differing
+
+
+def _pairs(
+    then: Mapping[str, object],
+    now: Mapping[str, object],
+    hparams: Mapping[str, object],
+    changed: Mapping[str, str],
+) -> list[HyperparameterDifference]:
+    """Return all values that can be compared, changed or not; see `settle` for the arguments."""
+    own_then, own_now = _own(then, hparams)
+    # A checkpoint without HPARAMS is an older one, which mixes the user's own names with the rest.
+    configured = {
+        name: value
+        for name, value in then.items()
+        if name != HPARAMS and (HPARAMS in then or name not in own_then)
+    }
+    known = {*configured, *now}
+    pairs = [
+        HyperparameterDifference(name, configured[name], now[name], changed.get(name, ""))
+        for name in configured
+        if name in now
+    ]
+    pairs += [
+        HyperparameterDifference(
+            f"{HPARAMS}.{name}" if name in known else name,
+            own_then.get(name, ABSENT),
+            own_now.get(name, ABSENT),
+            _decision(name, known, changed),
+        )
+        for name in {**own_then, **own_now}
+    ]
+    return pairs
+
+
+def _question(undecided: Sequence[HyperparameterDifference], settable: frozenset[str]) -> str:
+    """Return the message that asks the user for decisions."""
+    rows = "\n".join(
+        f"  {change.name}: the run has {spelled(change.then)}, the code says {spelled(change.now)}"
+        for change in undecided
+    )
+    decisions = ", ".join(
+        f"{change.name!r}: 'code' or 'checkpoint'"
+        if _can_be_set(change, settable)
+        else f"{change.name!r}: 'code'"
+        for change in undecided
+    )
+    return (
+        "The code sets other hyperparameters than this run was trained with. Nothing was "
+        f"trained or overwritten.\n{rows}\nSay which counts, changed={{{decisions}}}; or put "
+        "the value back; or name another directory for a new run."
+    )
 
 
 def recorded(

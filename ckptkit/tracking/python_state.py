@@ -71,20 +71,44 @@ def _encode(
     if isinstance(value, bytes):
         return {"__bytes__": base64.b64encode(value).decode()}
     if isinstance(value, np.ndarray | np.generic):
-        if (
-            value.dtype.kind not in "biufc"
-            or value.dtype.char in "gG"
-            or isinstance(value, np.ma.MaskedArray)
-        ):
-            raise ConfigError(
-                f"{where} is a NumPy {type(value).__name__} of {value.dtype}. Expected plain "
-                "arrays of numbers or booleans of up "
-                f"to 64 bits a part; turn it into a list."
-            )
-        # TensorFlow has only the machine's byte order.
-        arrays.append(np.asarray(value, dtype=value.dtype.newbyteorder("=")))
-        mark = "__array__" if isinstance(value, np.ndarray) else "__scalar__"
-        return {mark: len(arrays) - 1}
+        return _encode_array(value, where, arrays)
+    if isinstance(value, list | tuple | set | frozenset | dict):
+        return _encode_container(value, where, arrays, above)
+    if isinstance(value, float):  # a subclass that is not NumPy's
+        return _encode(float(value), where, arrays, above)
+    raise ConfigError(
+        f"{where} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be "
+        "saved. Expected None, bool, int, float, str, bytes, NumPy arrays, and lists, tuples, "
+        "sets, dictionaries of them."
+    )
+
+
+def _encode_array(
+    value: np.ndarray[Any, Any] | np.generic, where: str, arrays: list[np.ndarray[Any, Any]]
+) -> object:
+    """Return a reference to an array, which is appended to `arrays`."""
+    if (
+        value.dtype.kind not in "biufc"
+        or value.dtype.char in "gG"  # long double, whose size depends on the machine
+        or isinstance(value, np.ma.MaskedArray)
+    ):
+        raise ConfigError(
+            f"{where} is a NumPy {type(value).__name__} of {value.dtype}. Expected plain arrays "
+            "of numbers or booleans of up to 64 bits a part; turn it into a list."
+        )
+    # TensorFlow has only the machine's byte order.
+    arrays.append(np.asarray(value, dtype=value.dtype.newbyteorder("=")))
+    mark = "__array__" if isinstance(value, np.ndarray) else "__scalar__"
+    return {mark: len(arrays) - 1}
+
+
+def _encode_container(
+    value: list[Any] | tuple[Any, ...] | set[Any] | frozenset[Any] | dict[Any, Any],
+    where: str,
+    arrays: list[np.ndarray[Any, Any]],
+    above: tuple[int, ...],
+) -> object:
+    """Return the JSON form of a container, with that of everything in it."""
     if isinstance(value, list):
         return [_encode(item, f"{where}[{i}]", arrays, above) for i, item in enumerate(value)]
     if isinstance(value, tuple):
@@ -102,29 +126,20 @@ def _encode(
                 for item in sorted(value, key=lambda item: _order(item, where, above))
             ]
         }
-    if isinstance(value, dict):
-        if all(isinstance(key, str) and key not in _MARKS for key in value):
-            return {
-                key: _encode(item, f"{where}[{key!r}]", arrays, above)
-                for key, item in value.items()
-            }
+    if all(isinstance(key, str) and key not in _MARKS for key in value):
         return {
-            "__items__": [
-                [
-                    _encode(key, f"{where} (a key)", arrays, above),
-                    _encode(item, f"{where}[{key!r}]", arrays, above),
-                ]
-                for key, item in value.items()
-            ]
+            key: _encode(item, f"{where}[{key!r}]", arrays, above) for key, item in value.items()
         }
-    if isinstance(value, float):  # a subclass that is not NumPy's
-        return _encode(float(value), where, arrays, above)
-    raise ConfigError(
-        f"{where} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be "
-        "saved. Expected None, "
-        "bool, int, float, str, bytes, NumPy arrays, and lists, tuples, sets, dictionaries of "
-        "them."
-    )
+    # JSON's keys are strings. A key that is a mark would be taken for an encoded value.
+    return {
+        "__items__": [
+            [
+                _encode(key, f"{where} (a key)", arrays, above),
+                _encode(item, f"{where}[{key!r}]", arrays, above),
+            ]
+            for key, item in value.items()
+        ]
+    }
 
 
 def _order(item: object, where: str, above: tuple[int, ...]) -> tuple[str, list[bytes]]:

@@ -16,7 +16,7 @@ import tensorflow as tf
 from ckptkit.compat import keras_models, tf_checkpoint
 from ckptkit.errors import ConfigError
 from ckptkit.tracking.leaves import python_accessors
-from ckptkit.tracking.object_graph import walk
+from ckptkit.tracking.reachable_objects import walk
 from ckptkit.tracking.tracker import RESERVED_NAMES, optimizers_in
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")

@@ -23,7 +23,7 @@ from ckptkit.tracking.leaves import (
     VariableLeaf,
     python_accessors,
 )
-from ckptkit.tracking.object_graph import ObjectGraph, walk
+from ckptkit.tracking.reachable_objects import ReachableObjects, walk
 from ckptkit.tracking.shuffle_orders import iterators_losing_order
 
 # Names of the entries that ckptkit adds to the state itself; `root` is TensorFlow's own.
@@ -87,14 +87,14 @@ class Tracker:
         self.iterators_losing_order: list[str] = []
         self._own = {name: value for name, value in state.items() if _is_own(name, value)}
         self._users = {name: value for name, value in state.items() if name not in self._own}
-        self._graph: ObjectGraph | None = None
+        self._objects: ReachableObjects | None = None
         self._tracked = Tracked()
 
     def track_now(self) -> Tracked:
         """Return all present leaves."""
-        if self._graph is None or not self._graph.unchanged():
+        if self._objects is None or not self._objects.unchanged():
             self._tracked = track(self._users)
-            self._graph = ObjectGraph(self._users.values())
+            self._objects = ReachableObjects(self._users.values())
             self.iterators_losing_order = iterators_losing_order(self._tracked.leaves)
         # Our own entries change with each save (passes over the data, callbacks), and are few.
         own = track(self._own)

@@ -206,7 +206,20 @@ def write_checkpoint(
         AbandonedError: if the run was closed meanwhile.
     """
     began = time.monotonic()
-    manifest = replace(manifest, tensors=snapshot.entries)
+    written = _write_with_retries(target, snapshot, replace(manifest, tensors=snapshot.entries))
+    _record_save(target, written, snapshot_secs, time.monotonic() - began, taken_at)
+    # The checkpoint is committed. What follows may fail without making the save a failure.
+    with best_effort(target.journal, "apply the keep policy"):
+        retain(target.files, target.layout, target.journal, target.keep)
+    with best_effort(target.journal, "write TensorFlow's state file"):
+        write_state_file(
+            target.files, target.layout, [c.name for c in list_checkpoints(target.layout)]
+        )
+    return written
+
+
+def _write_with_retries(target: Target, snapshot: Snapshot, manifest: Manifest) -> Manifest:
+    """Makes room, writes and commits a checkpoint; an error that may pass is tried again."""
     candidate = Candidate(
         name=str(manifest.name), step=manifest.step, metrics=from_numbers(manifest.metrics)
     )
@@ -242,7 +255,13 @@ def write_checkpoint(
             raise AbandonedError from error
         _record_failure(target, manifest, error)
         raise
-    write_secs = time.monotonic() - began
+    return written
+
+
+def _record_save(
+    target: Target, written: Manifest, snapshot_secs: float, write_secs: float, taken_at: float
+) -> None:
+    """Records a committed checkpoint in the journal and in the log."""
     try_record(
         target.journal,
         SavedEvent(
@@ -266,14 +285,6 @@ def write_checkpoint(
         size(written.size_bytes),
         write_secs,
     )
-    # The checkpoint is committed. What follows may fail without making the save a failure.
-    with best_effort(target.journal, "apply the keep policy"):
-        retain(target.files, target.layout, target.journal, target.keep)
-    with best_effort(target.journal, "write TensorFlow's state file"):
-        write_state_file(
-            target.files, target.layout, [c.name for c in list_checkpoints(target.layout)]
-        )
-    return written
 
 
 def _write_and_commit(target: Target, snapshot: Snapshot, manifest: Manifest) -> Manifest:

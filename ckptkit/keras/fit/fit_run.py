@@ -48,9 +48,9 @@ from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.manifest import DATA
 from ckptkit.session.saver import Taken
 from ckptkit.session.session import Session
-from ckptkit.tracking.state_check import unbuilt_parts
 from ckptkit.tracking.leaves import Leaf, PythonLeaf, Tensors
 from ckptkit.tracking.random_state import python_and_numpy, set_python_and_numpy
+from ckptkit.tracking.state_check import unbuilt_parts
 from ckptkit.tracking.tracker import track
 
 DATA_ENDED = (StopIteration, tf.errors.OutOfRangeError)

@@ -1,4 +1,4 @@
-"""The graph of objects that a state leads to: finding all values in it, and noticing changes.
+"""The objects that a state leads to: finding all values among them, and noticing changes.
 
 Keras and TensorFlow list most values, but not those inside plain Python attributes and containers.
 """
@@ -191,7 +191,7 @@ def _name_of(value: Any) -> list[str | int]:
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
-class ObjectGraph:
+class ReachableObjects:
     """The objects that a state leads to at one moment, to notice later changes cheaply.
 
     Finding all leaves takes milliseconds for a model, and a quarter of a second for ten thousand
@@ -238,7 +238,7 @@ class ObjectGraph:
             self._trackables.append(value)
 
     def unchanged(self) -> bool:
-        """Whether every object leads to the same objects as when this graph was made."""
+        """Whether every object leads to the same objects as when this was made."""
         return self._current_links() == self._links
 
     def _current_links(self) -> tuple[list[int], ...]:
