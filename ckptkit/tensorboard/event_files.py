@@ -14,7 +14,7 @@ import math
 import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -183,55 +183,93 @@ def find_kept_parts(
     Raises:
         OSError: if it cannot be read, or is no regular file.
     """
-    stays = list[tuple[int, int]]()
-    # Parts with stale points that stay if a later point of the same attempt stays.
-    doubtful = list[tuple[int, int]]()
-    points = doubtful_points = 0
-    last_step = doubtful_step = others_step = -1
-    current: WriterAttempt | None = None
-    latest = -math.inf
+    scan = _EventScan()
     with open_regular(path) as file:
         for start, end, event in read_events(file):
             # Graphs, versions and session logs are no measurements; without the version record
             # TensorBoard would not know the format.
             if not event.HasField("summary"):
-                _add(stays, start, end)
+                _add(scan.stays, start, end)
                 continue
             writer = owner_at(candidates, event.wall_time)
             if writer is not None and settled:
                 return EventFileContent(owned=True)
-            if writer is not None and writer is not current:
-                # Another attempt of this process follows: what was doubtful in the last one goes.
-                current, points = writer, points + doubtful_points
-                doubtful, doubtful_points, doubtful_step = [], 0, -1
-            latest = max(latest, event.wall_time)
-            if (
-                writer is not None
-                and event.wall_time > latest - _JITTER_SECS
-                and writer.is_gone(event.wall_time)
-            ):
-                points += 1
-                continue
-            if writer is not None and event.wall_time > writer.until:
-                _add(doubtful, start, end)
-                doubtful_points, doubtful_step = doubtful_points + 1, max(doubtful_step, event.step)
-                continue
-            # Also a point from before the attempt began: its clock was set back.
-            if current is not None and event.wall_time <= current.until:
-                stays += doubtful
-                last_step = max(last_step, doubtful_step)
-                doubtful, doubtful_points, doubtful_step = [], 0, -1
-            _add(stays, start, end)
-            if writer is not None:
-                last_step = max(last_step, event.step)
-            else:
-                others_step = max(others_step, event.step)
-    joined = list[tuple[int, int]]()
-    for part in sorted(stays):
-        _add(joined, *part)
-    return EventFileContent(
-        tuple(joined), points + doubtful_points, last_step, current is not None, others_step
-    )
+            scan.add_point(start, end, event, writer)
+    return scan.content()
+
+
+@dataclass
+class _EventScan:
+    """What was found in an event file so far.
+
+    Args:
+        stays: parts to keep.
+        doubtful: parts with stale points that stay if a later point of the same attempt stays.
+        points: how many points go.
+        doubtful_points: how many points the doubtful parts have.
+        last_step: the largest step of a point of the run that stays, or -1.
+        doubtful_step: the largest step in the doubtful parts, or -1.
+        others_step: the largest step of a point that belongs to none of the attempts, or -1.
+        current: the attempt that wrote the last point of the run.
+        latest: the latest time of a point.
+    """
+
+    stays: list[tuple[int, int]] = field(default_factory=list)
+    doubtful: list[tuple[int, int]] = field(default_factory=list)
+    points: int = 0
+    doubtful_points: int = 0
+    last_step: int = -1
+    doubtful_step: int = -1
+    others_step: int = -1
+    current: WriterAttempt | None = None
+    latest: float = -math.inf
+
+    def add_point(self, start: int, end: int, event: Any, writer: WriterAttempt | None) -> None:
+        """Decides whether a point stays, goes, or is doubtful; `writer` is its attempt, if any."""
+        if writer is not None and writer is not self.current:
+            # Another attempt of this process follows: what was doubtful in the last one goes.
+            self.current, self.points = writer, self.points + self.doubtful_points
+            self._forget_doubtful()
+        self.latest = max(self.latest, event.wall_time)
+        if (
+            writer is not None
+            and event.wall_time > self.latest - _JITTER_SECS
+            and writer.is_gone(event.wall_time)
+        ):
+            self.points += 1
+            return
+        if writer is not None and event.wall_time > writer.until:
+            _add(self.doubtful, start, end)
+            self.doubtful_points += 1
+            self.doubtful_step = max(self.doubtful_step, event.step)
+            return
+        # Also a point from before the attempt began: its clock was set back.
+        if self.current is not None and event.wall_time <= self.current.until:
+            self.stays += self.doubtful
+            self.last_step = max(self.last_step, self.doubtful_step)
+            self._forget_doubtful()
+        _add(self.stays, start, end)
+        if writer is not None:
+            self.last_step = max(self.last_step, event.step)
+        else:
+            self.others_step = max(self.others_step, event.step)
+
+    def _forget_doubtful(self) -> None:
+        """Starts anew without doubtful parts."""
+        self.doubtful, self.doubtful_points, self.doubtful_step = [], 0, -1
+
+    def content(self) -> EventFileContent:
+        """Return what the file contains; what is still doubtful goes."""
+        joined = list[tuple[int, int]]()
+        for part in sorted(self.stays):
+            _add(joined, *part)
+        return EventFileContent(
+            tuple(joined),
+            self.points + self.doubtful_points,
+            self.last_step,
+            self.current is not None,
+            self.others_step,
+        )
 
 
 def _add(parts: list[tuple[int, int]], start: int, end: int) -> None:
