@@ -170,7 +170,7 @@ def found(fork_server: Any) -> dict[str, dict[str, Any]]:
     return json.loads(process.stdout.splitlines()[-1])
 
 
-def test_what_has_orders_that_are_hidden(found: dict[str, dict[str, Any]]) -> None:
+def test_pipelines_whose_orders_cannot_be_replayed(found: dict[str, dict[str, Any]]) -> None:
     assert {
         name: expected
         for name, expected in HIDDEN.items()
@@ -183,7 +183,7 @@ def test_what_has_orders_that_are_hidden(found: dict[str, dict[str, Any]]) -> No
     } == {}
 
 
-def test_what_repeats_and_what_keeps(found: dict[str, dict[str, Any]]) -> None:
+def test_pipelines_that_repeat_and_that_cache(found: dict[str, dict[str, Any]]) -> None:
     assert [name for name, each in found.items() if each["repeats"]] == [
         "repeat",
         "repeated lines",
@@ -192,7 +192,7 @@ def test_what_repeats_and_what_keeps(found: dict[str, dict[str, Any]]) -> None:
     assert [name for name, each in found.items() if each["cache"]] == ["cache"]
 
 
-def test_one_batch_of_each_pass_is_enough_where_nothing_is_said(
+def test_one_batch_of_each_pass_is_enough_if_nothing_is_reported(
     found: dict[str, dict[str, Any]],
 ) -> None:
     other = {name for name, each in found.items() if not each["alike"]}
@@ -227,7 +227,7 @@ with ckptkit.CheckpointManager(
 
 
 @pytest.mark.parametrize("kind", ["concatenate", "once", "repeat"])
-def test_an_iterator_in_the_state_that_loses_orders_is_said(
+def test_an_iterator_in_the_state_that_loses_orders_is_reported(
     kind: str, tf_process: Any, tmp_path: Any
 ) -> None:
     process = tf_process(IN_STATE, tmp_path / "run", kind, "warn")

@@ -1,4 +1,4 @@
-"""`ckptkit.data.shuffled` over what is not in memory."""
+"""`ckptkit.data.shuffled` over data that is not in memory."""
 
 from __future__ import annotations
 

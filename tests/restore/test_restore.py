@@ -1,4 +1,4 @@
-"""Restoring is all or nothing, and the loops of a custom program go on where they were."""
+"""Restoring is all or nothing, and loops resume where they were."""
 
 from __future__ import annotations
 
@@ -108,7 +108,9 @@ PATHS = """
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_it_counts(program, tmp_path, damage):
+def test_a_damaged_checkpoint_is_quarantined_and_the_previous_one_restored(
+    program, tmp_path, damage
+):
     result = program(f"""
     save(1, 2, 3)
     {PATHS}
@@ -148,7 +150,7 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_it_counts(program,
     ]
 
 
-def test_where_all_are_damaged_nothing_begins_anew(program, tmp_path):
+def test_if_all_checkpoints_are_damaged_training_does_not_start_again(program, tmp_path):
     result = program("""
     save(1, 2)
     for path in (run / "checkpoints").glob("ckpt-*/*.data*"):
@@ -171,9 +173,7 @@ def test_where_all_are_damaged_nothing_begins_anew(program, tmp_path):
 
 
 @pytest.mark.parametrize("gone", ["checkpoints", "checkpoints/*"])
-def test_where_checkpoints_were_deleted_but_the_journal_tells_of_them_nothing_begins_anew(
-    program, gone
-):
+def test_if_checkpoints_were_deleted_but_journaled_training_does_not_start_again(program, gone):
     result = program(
         """
     import shutil
@@ -206,7 +206,7 @@ def test_an_interrupted_save_is_no_checkpoint(program):
 
 
 @pytest.mark.parametrize("gone", ["checkpoint", "journal"])
-def test_a_run_goes_on_without_tensorflows_state_file_and_without_a_journal(program, gone):
+def test_a_run_resumes_without_tensorflows_state_file_and_without_a_journal(program, gone):
     result = program(
         """
     import shutil
@@ -346,7 +346,7 @@ def test_the_newest_is_asked_for_and_damaged(program, tmp_path):
     assert "passed over ckpt-3-1" in program.stderr
 
 
-def test_a_restore_that_fails_lets_go_of_the_run(program):
+def test_a_restore_that_fails_closes_the_run(program):
     result = program("""
     import signal
     save(1, 2)
@@ -479,7 +479,7 @@ LOOP = """
         ("thread", 75, 10),
     ],
 )
-def test_a_loop_goes_on_after_what_was_saved(program, tmp_path, how, code, goes_on_after):
+def test_a_loop_resumes_after_the_saved_step(program, tmp_path, how, code, goes_on_after):
     first = program(LOOP, 10, how, code=code)
     run = ckptkit.open_run(tmp_path / "run")
     assert run.find("latest").step == goes_on_after
@@ -512,7 +512,7 @@ def test_a_loop_goes_on_after_what_was_saved(program, tmp_path, how, code, goes_
     assert all("the test says so" in event.reason for event in preempted if how == "stop")
 
 
-def test_a_finished_loop_does_nothing_more_and_goes_on_with_a_larger_total(program):
+def test_a_finished_loop_does_nothing_and_continues_with_a_larger_total(program):
     loop = """
     with manager(save=ckptkit.EveryNSteps(100)) as m:
         done = list(m.steps(int(sys.argv[2])))
@@ -546,7 +546,7 @@ EPOCHS = """
 
 
 @pytest.mark.parametrize(("how", "code", "begins"), [("exception", 1, 2), ("stop", 75, 3)])
-def test_epochs_go_on_after_the_epoch_that_was_saved(program, how, code, begins):
+def test_epochs_resume_after_the_saved_epoch(program, how, code, begins):
     program(EPOCHS, 2, how, code=code)
     result = program(EPOCHS, 99, "nothing")
     assert result["seen"] == [

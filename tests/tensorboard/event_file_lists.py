@@ -1,4 +1,4 @@
-"""Event files as TensorFlow writes them, and what they hold."""
+"""Event files as TensorFlow writes them, and what they contain."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Loops that write event files: several runs in one process, a run that goes back, and one whose
-event files are out of reach.
-"""
+"""Loops that write event files, for `test_several_runs.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a repair takes out of event files, and what it leaves alone. No TensorFlow."""
+"""What a repair removes from event files, and what it leaves alone. No TensorFlow."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_torn_end(tmp_path, torn):
     )
 
 
-def test_what_needs_no_cut_is_not_touched(tmp_path):
+def test_files_without_stale_points_are_not_touched(tmp_path):
     path = write(
         tmp_path / name_of(1000, "machine", 101),
         [(1400.0, 499), (1500.0, 500)],
@@ -222,7 +222,7 @@ def test_attempts_of_one_process(tmp_path):
     assert points_in(path) == [(1050.0, 1), (1250.0, 2)]
 
 
-def test_what_others_write_is_left_alone(tmp_path):
+def test_files_of_other_programs_are_left_alone(tmp_path):
     for name in (
         name_of(1000, "machine", 555),
         name_of(1000, "elsewhere", 101),
@@ -320,7 +320,7 @@ def test_another_run_beside_ours(tmp_path):
     assert (len(points_in(other)), points_in(ours), starts(tmp_path)) == (2, [(1400.0, 1)], [])
 
 
-def test_what_an_attempt_writes_before_it_begins_is_in_the_way_of_nothing(tmp_path):
+def test_points_from_before_an_attempt_do_not_disturb_the_repair(tmp_path):
     """As Keras does with the graph of the model; the second was killed after that."""
     write(tmp_path / name_of(998, "machine", 101), [(999.5, 0), (1400.0, 1), (1600.0, 2)])
     write(tmp_path / name_of(1997, "machine", 102), [(1998.5, 0)])

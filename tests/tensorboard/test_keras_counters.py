@@ -1,5 +1,6 @@
-"""Keras' `TensorBoard` beside ours goes on with its counts: batches, evaluations, what it thins
-out, and a profile that was interrupted.
+"""Keras' `TensorBoard` continues its own counters after a resume.
+
+These are batches, evaluations, the points that it writes of many, and an interrupted profile.
 """
 
 from __future__ import annotations

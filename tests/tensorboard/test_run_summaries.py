@@ -1,6 +1,4 @@
-"""The run's own event files: what they show, after restarts too, and that a disk that refuses them
-costs nothing.
-"""
+"""The run's own event files: what they show, also after restarts and on a full disk."""
 
 from __future__ import annotations
 
@@ -211,7 +209,7 @@ def test_saves_in_the_foreground_stop_training_while_they_are_written(
     )
 
 
-def test_the_run_is_let_go_of_where_its_end_is_interrupted(tf_call: Any, tmp_path: Path) -> None:
+def test_the_run_is_closed_if_its_end_is_interrupted(tf_call: Any, tmp_path: Path) -> None:
     assert tf_call(
         "tests.tensorboard.test_run_summaries:interrupted_while_it_waits", str(tmp_path / "run")
     ).check().result == [3, 4]

@@ -140,7 +140,7 @@ def test_a_start_that_trained_nothing_has_no_orphans():
     assert until(journal, "ckpt-500-1", 200.0, final=True) == {1: ALL, 2: ALL, 3: ALL}
 
 
-def test_what_follows_the_end_of_a_training_counts_also_where_more_steps_were_asked_for():
+def test_points_after_the_end_of_a_training_stay_if_more_steps_follow():
     """What was measured at the end was not measured again by the second, which the third goes on
     from.
     """

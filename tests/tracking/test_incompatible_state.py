@@ -1,6 +1,4 @@
-"""A program whose state has another form than the checkpoint's: an error with a table and nothing
-assigned; where only names differ, equal.
-"""
+"""A state of another form is refused with a table; one with other names is restored."""
 
 from __future__ import annotations
 
@@ -129,7 +127,7 @@ def attempt(tf_process, tmp_path, seed):
         ("not swapped, numbered", "plain"),
     ],
 )
-def test_where_only_names_differ_every_value_comes_back(attempt, saved, live):
+def test_states_that_differ_in_names_only_are_restored(attempt, saved, live):
     values = attempt(saved, "save")["values"]
     restored = attempt(live, "restore")
     assert "error" not in restored
@@ -183,7 +181,7 @@ def test_where_only_names_differ_every_value_comes_back(attempt, saved, live):
         ("v", "v, another name", ["missing b/variables/0", "extra bb/variables/0"]),
     ],
 )
-def test_where_the_form_differs_nothing_is_assigned_and_a_table_says_what(
+def test_a_state_of_another_form_is_refused_with_a_table_and_nothing_is_assigned(
     attempt, saved, live, says
 ):
     attempt(saved, "save")

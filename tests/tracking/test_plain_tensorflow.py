@@ -1,4 +1,4 @@
-"""What is on disk is TensorFlow's own: read by a program that knows nothing of ckptkit."""
+"""Checkpoints are TensorFlow's own files: a program without ckptkit reads them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What else may be in `state={...}`: Python's side, iterators, generators, nested; and what may
-not.
-"""
+"""Other entries of `state={...}`: Python objects, iterators, generators, and what is refused."""
 
 from __future__ import annotations
 
@@ -136,7 +134,7 @@ ITERATORS = """
 """
 
 
-def test_iterators_go_on_with_the_next_batch(tf_process, tmp_path):
+def test_iterators_resume_with_the_next_batch(tf_process, tmp_path):
     first = tf_process(ITERATORS, tmp_path / "run", 7).check().stdout
     second = tf_process(ITERATORS, tmp_path / "run", 15).check().stdout
     copy = tmp_path / "again"
@@ -195,7 +193,7 @@ REFUSE = """
 """
 
 
-def test_what_cannot_be_saved_is_an_error_that_names_it(tf_process, tmp_path):
+def test_an_unsavable_entry_is_an_error_that_names_it(tf_process, tmp_path):
     import json
 
     process = tf_process(REFUSE, tmp_path, json.dumps(list(NOT_SAVED))).check()
@@ -224,7 +222,7 @@ def test_a_name_that_cannot_be_part_of_a_key_is_refused(tf_process, tmp_path, na
     assert repr(name) in process.stdout
 
 
-def test_what_a_save_finds_out_is_named_and_loses_nothing(tf_process, tmp_path):
+def test_an_error_while_saving_names_the_entry_and_loses_no_checkpoint(tf_process, tmp_path):
     process = tf_process(
         """
         import sys, tensorflow as tf, ckptkit

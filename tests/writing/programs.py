@@ -1,4 +1,4 @@
-"""What the processes of these tests do: saves that are held up, and disks that refuse."""
+"""Programs with delayed writes and disks that refuse, for `test_background.py`."""
 
 from __future__ import annotations
 

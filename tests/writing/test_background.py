@@ -1,4 +1,4 @@
-"""Saves behind training's back: what is held up, what fails, and who is told."""
+"""Background saves: delayed writes, failures, and where their errors are raised."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROGRAMS = "tests.writing.programs:"
         ),
     ],
 )
-def test_a_failure_is_told_once_with_its_cause(tf_call, tmp_path, error, where):
+def test_a_failure_is_raised_once_with_its_cause(tf_call, tmp_path, error, where):
     result = tf_call(PROGRAMS + "failed_save", str(tmp_path / "run"), error, where).check().result
     assert result["first"]["kind"] == "BackgroundSaveError"
     assert result["first"]["cause"] == (error if error[0] != "E" else "StorageError")
@@ -44,7 +44,7 @@ def test_a_failure_is_told_once_with_its_cause(tf_call, tmp_path, error, where):
     assert result["failed"] == 1
 
 
-def test_the_next_batch_of_fit_is_told(tf_call, tmp_path):
+def test_a_failure_is_raised_in_the_next_batch_of_fit(tf_call, tmp_path):
     result = tf_call(PROGRAMS + "failed_in_fit", str(tmp_path / "run")).check().result
     assert result["error"]["kind"] == "BackgroundSaveError"
     assert result["error"]["errno"] == errno.EIO
@@ -53,7 +53,7 @@ def test_the_next_batch_of_fit_is_told(tf_call, tmp_path):
 
 
 @pytest.mark.parametrize("error", ["ENOSPC", "EIO"])
-def test_what_passes_is_tried_again(tf_call, tmp_path, error):
+def test_an_error_that_passes_is_tried_again(tf_call, tmp_path, error):
     result = tf_call(PROGRAMS + "transient", str(tmp_path / "run"), error, 3).check().result
     assert result == {"steps": [1], "failed": []}
 
@@ -67,7 +67,7 @@ def test_the_newest_of_those_that_wait_is_written(tf_call, tmp_path):
 
 
 @pytest.mark.parametrize("how", ["asked for", "records", "the best are kept", "milestones"])
-def test_what_must_be_saved_is_not_dropped(tf_call, tmp_path, how):
+def test_required_saves_are_not_dropped(tf_call, tmp_path, how):
     assert tf_call(PROGRAMS + "insisting", str(tmp_path / "run"), how).check().result == {
         "steps": [1, 2, 3, 4],
         "dropped": [],
@@ -150,7 +150,7 @@ def test_a_program_that_ends_while_a_save_is_written(fresh_process, tmp_path, br
         assert checkpoints == ["ckpt-1-1"]
 
 
-def test_a_change_of_what_there_is_to_save_is_noticed(tf_call):
+def test_a_change_of_the_state_is_noticed(tf_call):
     for name, (same, all_found, changed) in tf_call(PROGRAMS + "changes").check().result.items():
         assert same, f"{name}: without a change nothing is looked for again"
         assert all_found, f"{name}: the change was not noticed"
