@@ -183,6 +183,8 @@ class LoopData:
         earlier = [passes[call] for passes in self._epochs if call < len(passes)]
         if present is not None and present.over:
             earlier.append(present.done)
+        # Only now is the data known: earlier passes are drawn again when the loop asks for the
+        # same call, not when the checkpoint is restored.
         if self._is_resumed and call not in self._replayed_calls:
             self._replayed_calls.add(call)
             self._replay_earlier(dataset, earlier)
@@ -191,7 +193,7 @@ class LoopData:
             self._passes.append(present)
             iterator = iter(dataset)
         elif present.over:
-            return
+            return  # the checkpoint is from after this pass, and the epoch continues behind it
         else:
             iterator = self._resume_pass(present, dataset, first=not earlier)
         if self._not_savable_reason is None:
@@ -202,6 +204,7 @@ class LoopData:
         )
         try:
             for batch in iterator:
+                # Before the yield: a save inside the step must know that this batch is drawn.
                 present.drawn += 1
                 yield batch
                 if present.over:
@@ -210,7 +213,7 @@ class LoopData:
                         "and its epoch is over. Call "
                         "manager.data(dataset) in the body of `for epoch in manager.epochs(...)`."
                     )
-        except GeneratorExit:
+        except GeneratorExit:  # a `break` in the loop closes the generator here
             present.broken_off = not present.over
             raise
         present.end()

@@ -91,6 +91,7 @@ def assign_state(checkpoint: Checkpoint, tracked: Tracked, entries: Sequence[Ten
         for leaf in tracked.leaves
         if result_key(leaf.key) in values
     }
+    # A weight's final value replaces the one from which training would continue.
     values |= results
     # A leaf without a value is an iterator whose state could not be saved; `compare` has reported
     # all others.
@@ -162,6 +163,7 @@ def weights_of(checkpoint: Checkpoint, tracked: Tracked) -> Iterator[None]:
     entries = [entry for entry in checkpoint.manifest.tensors if entry.role in _OF_MODELS]
     values = _by_leaf(entries, tensor_file.read_tensors(checkpoint.prefix, entries))
     leaves = [leaf for leaf in tracked.leaves if leaf.key.split("/")[1] in _OF_MODELS]
+    # Checked before anything is assigned, so that an error leaves the model as it was.
     missing = [leaf.path for leaf in leaves if leaf.key not in values]
     if missing:
         raise IncompatibleStateError(
@@ -227,6 +229,8 @@ def refresh_layer_constants(roots: Sequence[Any]) -> None:
         roots: the objects that the state leads to.
     """
     visited = [value for root in roots for _, value in visit(root)]
+    # Normalization computes mean and variance once, as constants, from the weights that `adapt`
+    # set. Assigning the weights alone changes nothing in its output.
     keeps_constants = [
         value for value in visited if isinstance(value, keras.layers.Normalization) and value.built
     ]

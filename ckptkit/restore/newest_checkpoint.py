@@ -60,6 +60,7 @@ def newest_good(
         StorageError: if the disk refuses.
     """
     bad = []
+    # After a fresh start, saves and stops of earlier lives no longer count.
     events = this_life(read_journal(layout).events)
     for checkpoint in newest_first(layout, events):
         try:
@@ -71,6 +72,8 @@ def newest_good(
             quarantine(files, layout, journal, checkpoint, error)
         else:
             return checkpoint
+    # Three traces of an earlier life: bad checkpoints now, saves in the journal, and checkpoints
+    # that an earlier start has moved to quarantine. Each one forbids a silent start from step 0.
     saved = [event for event in events if isinstance(event, Saved)]
     if bad or saved or quarantined(layout):
         why = "\n".join(bad) or (
@@ -136,6 +139,7 @@ def verify_before_restore(checkpoint: Checkpoint, depth: Depth) -> None:
         CorruptCheckpointError: if it is damaged.
         StorageError: if the system refuses to read.
     """
+    # "auto" allows a time for each GB. On a slower disk the rest is left to TensorFlow's own checks.
     size_gb = checkpoint.manifest.size_bytes / 1e9
     budget_secs = max(_MINIMUM_VERIFY_SECS, SECS_PER_GB * size_gb) if depth == "auto" else None
     done = verify(checkpoint, quick=depth == "quick", budget_secs=budget_secs)
@@ -165,6 +169,7 @@ def restore_one(
         IncompatibleStateError: if the live state has another form; nothing was assigned.
     """
     began = time.monotonic()
+    # The whole comparison comes first, so that one error shows all differences.
     check_compatible(checkpoint, tracked, state)
     restore_state(checkpoint, tracked)
     manifest = checkpoint.manifest

@@ -46,6 +46,7 @@ def compare(
     Returns:
         The differences; empty if the checkpoint can be restored.
     """
+    # By class, since slots of two optimizers may agree in shape and order by accident.
     differences = _classes(saved_states, live_states)
     # The parts of a table, an iterator or a Python object may change from save to save, so only
     # their leaf is compared. Data is left out: its state may be missing on either side.

@@ -121,7 +121,7 @@ def repair_event_files(files: FileSystem, directory: Path, start: RepairStart) -
     done, open_files = RepairResult(), OpenFiles()
     for path, _, names in os.walk(directory, onerror=lambda error: done.left.append(str(error))):
         try:
-            _Directory(files, Path(path), start, open_files, done).recover(sorted(names))
+            _Directory(files, Path(path), start, open_files, done).repair(sorted(names))
         except OSError as error:
             done.left.append(f"{path}: {error}")
     return done
@@ -137,7 +137,9 @@ class _Directory:
     open_files: OpenFiles
     done: RepairResult
 
-    def recover(self, names: Sequence[str]) -> None:
+    def repair(self, names: Sequence[str]) -> None:
+        """Repairs the files of the directory, and marks the restart if it belongs to the run."""
+        # First, and before the files are listed: a half-finished rewrite hides an event file.
         self._finish(names)
         found_files = [
             (named, named.by(self.start.among))
@@ -145,21 +147,18 @@ class _Directory:
             if named is not None
         ]
         marks = [named for named, by in found_files if named.is_mark and by]
-        old, own, contents, ours, others = (
-            list[EventFileName](),
-            list[EventFileName](),
-            list[EventFileContent](),
-            False,
-            any(not by for _, by in found_files),
-        )
-        before = self.done.points
+        # `old` files are finished; `own` ones are still being written, most often by this process.
+        old, own = list[EventFileName](), list[EventFileName]()
+        contents = list[EventFileContent]()
+        ours, others = False, any(not by for _, by in found_files)
+        points_before = self.done.points
         for named, by in found_files:
             if named.is_mark or not by:
                 continue
-            settled = (
-                bool(marks) and max(writer.attempt for writer in by) < self.start.settled
-            )  # without a mark nobody knows which steps are there
+            # Without a mark it is unknown which steps the files have, so they are read again.
+            settled = bool(marks) and max(writer.attempt for writer in by) < self.start.settled
             holder, found = self._cut(named.path, by, settled)
+            # A process may write files of another training into the same directory.
             if found is None or found.is_anothers:
                 others = True
                 continue
@@ -171,7 +170,9 @@ class _Directory:
             paths = self._put_before(old, min(times))
             if ours:
                 self._put_before(marks, min(times))
-                if not others and (self.start.mark or self.done.points > before):
+                # A mark makes readers drop points of the whole directory. With files of others in
+                # it, it would hide theirs.
+                if not others and (self.start.mark or self.done.points > points_before):
                     self._mark(paths, contents)
             self.files.sync_dir(self.path)
 
@@ -182,6 +183,8 @@ class _Directory:
             named = EventFileName.parse(rewritten_path(path))
             if named is None or not named.by(self.start.among):
                 continue
+            # The event file is still in its place, so the rewrite had not come to its renames: it
+            # may be incomplete. A mark is written again by this restart.
             if named.is_mark or os.path.lexists(named.path):
                 self.files.remove_file(path)
             else:
@@ -199,6 +202,7 @@ class _Directory:
         holder = None
         try:
             holder = self.open_files.holder(path, by)
+            # Before reading: a writer that appends meanwhile must be noticed, see `_write_anew`.
             before = _state(path)
             found = find_kept_parts(path, by, settled=settled)
             if found.points:
