@@ -139,7 +139,7 @@ def verify_before_restore(checkpoint: Checkpoint, depth: Depth) -> None:
         CorruptCheckpointError: if it is damaged.
         StorageError: if the system refuses to read.
     """
-    # "auto" allows a time for each GB. On a slower disk the rest is left to TensorFlow's own checks.
+    # "auto" allows a time for each GB. On a slower disk TensorFlow's own checks do the rest.
     size_gb = checkpoint.manifest.size_bytes / 1e9
     budget_secs = max(_MINIMUM_VERIFY_SECS, SECS_PER_GB * size_gb) if depth == "auto" else None
     done = verify(checkpoint, quick=depth == "quick", budget_secs=budget_secs)
