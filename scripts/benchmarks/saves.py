@@ -303,9 +303,13 @@ def measure_restore(model: Any, run: Path, repeats: int) -> dict[str, float]:
             found["discover"].append(timed(lambda: ckptkit.open_run(run).find("latest")))
             found["verify"].append(timed(lambda: verify(checkpoint)))
             found["read"].append(
-                timed(lambda: tensor_file.read(checkpoint.prefix, checkpoint.manifest.tensors))
+                timed(
+                    lambda: tensor_file.read_tensors(checkpoint.prefix, checkpoint.manifest.tensors)
+                )
             )
-            found["read_and_assign"].append(timed(lambda: assign.restore(checkpoint, tracked)))
+            found["read_and_assign"].append(
+                timed(lambda: assign.restore_state(checkpoint, tracked))
+            )
             manager = ckptkit.CheckpointManager(run, {"model": model})
             found["whole"].append(timed(manager.restore_or_initialize))
             manager.close()

@@ -1,5 +1,6 @@
-"""Trainings that write event files, killed after step 620 with a checkpoint of step 500: through
-`fit`, and in a loop with `tf.summary`.
+"""Trainings that write event files, through `fit` and in a loop with `tf.summary`.
+
+They are killed after step 620 and have a checkpoint of step 500.
 """
 
 from __future__ import annotations

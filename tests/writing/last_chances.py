@@ -231,15 +231,17 @@ class _Collects(Gate):
         self.held: list[BaseException] = []
         self.done = threading.Event()
         checkpoint_writer.WORTH_BYTES = 1
-        page_cache.PageCacheDrain._look = self.before(page_cache.PageCacheDrain._look)  # type: ignore[method-assign]
+        page_cache.PageCacheDrain._find_new_files = self.before(
+            page_cache.PageCacheDrain._find_new_files
+        )  # type: ignore[method-assign]
         RemoteControl._look = self.before(RemoteControl._look)  # type: ignore[method-assign]
-        write = tensor_file.write
+        write = tensor_file.write_tensors
 
         def write_later(*args: Any) -> None:
             self.done.wait(30)
             write(*args)
 
-        tensor_file.write = write_later
+        tensor_file.write_tensors = write_later
 
     def before(self, look: Callable[[Any], None]) -> Callable[[Any], None]:
         def collect_and_look(owner: Any) -> None:

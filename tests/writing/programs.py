@@ -1,4 +1,4 @@
-"""What the processes of these tests do: saves that are held up, and disks that refuse."""
+"""Programs with delayed writes and disks that refuse, for `test_background.py`."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def one(directory: str, **options: Any) -> tuple[tf.Variable, ckptkit.Checkpoint
     )
 
 
-def told(action: Any, *args: Any) -> dict[str, Any] | None:
+def error_of(action: Any, *args: Any) -> dict[str, Any] | None:
     """What a call raises, or None."""
     try:
         action(*args)
@@ -119,8 +119,8 @@ def failed_save(directory: str, error: str, where: str) -> dict[str, Any]:
         "close": manager.close,
     }
     first, second = (
-        told(calls[where]),
-        told(manager.wait_until_finished if where != "close" else manager.close),
+        error_of(calls[where]),
+        error_of(manager.wait_until_finished if where != "close" else manager.close),
     )
     if where != "close":
         manager.close()
@@ -160,7 +160,7 @@ def failed_in_fit(directory: str) -> dict[str, Any]:
             until_idle()
 
     x = np.ones((100, 2), "float32")
-    error = told(
+    error = error_of(
         lambda: model.fit(
             x,
             x[:, :1],
@@ -191,7 +191,7 @@ def given_back(directory: str, error: str) -> dict[str, Any]:
     meanwhile.
     """
     found = []
-    background_writer.give_back = lambda: found.append(
+    background_writer.return_freed_memory = lambda: found.append(
         sum(isinstance(each, Snapshot) for each in gc.get_objects())
     )
     files = Broken(ERRORS.get(error, OSError()))
@@ -252,38 +252,15 @@ def insisting(directory: str, how: str) -> dict[str, Any]:
     return {"steps": manager.all_steps, "dropped": events(directory, "save_dropped")}
 
 
-def no_thread(directory: str, large: bool) -> dict[str, Any]:
-    """The machine gives no further thread: neither to write nor, where the state is large, to
-    follow the file.
-    """
-    if large:
-        checkpoint_writer.WORTH_BYTES = 1
-    _, manager = one(directory)
-    with manager:
-        start = threading.Thread.start
-
-        def refuse(thread: threading.Thread) -> None:
-            raise RuntimeError("can't start new thread")
-
-        threading.Thread.start = refuse  # type: ignore[method-assign]
-        try:
-            manager.save(1)
-        finally:
-            threading.Thread.start = start  # type: ignore[method-assign]
-    for checkpoint in manager.run.checkpoints:
-        verify(checkpoint)
-    return {"steps": manager.all_steps}
-
-
 def timeout(directory: str) -> dict[str, Any]:
     gate = Gate()
     _, manager = one(directory, files=gate)
     with manager:
         gate.close()
         manager.save(1)
-        late = told(manager.wait_until_finished, 0.05)
+        late = error_of(manager.wait_until_finished, 0.05)
         gate.open()
-        in_time = told(manager.wait_until_finished, 30)
+        in_time = error_of(manager.wait_until_finished, 30)
     return {"late": late, "in_time": in_time, "steps": manager.all_steps}
 
 
@@ -397,11 +374,11 @@ def changes() -> dict[str, list[int]]:
     found = {}
     for name, (thing, change) in things.items():
         tracker = Tracker({"it": thing})
-        before = tracker.now()
-        same = all(a is b for a, b in zip(tracker.now().leaves, before.leaves, strict=True))
+        before = tracker.track_now()
+        same = all(a is b for a, b in zip(tracker.track_now().leaves, before.leaves, strict=True))
         change()
-        after = tracker.now()
-        expected = Tracker({"it": thing}).now()
+        after = tracker.track_now()
+        expected = Tracker({"it": thing}).track_now()
         found[name] = [
             same,
             identities(after) == identities(expected),

@@ -21,8 +21,8 @@ from ckptkit.data.iterator_state import (
     IteratorLeaf,
     batches_of,
     describe,
-    why_not_again,
-    why_not_saved,
+    reason_not_repeatable,
+    reason_not_savable,
 )
 from ckptkit.errors import ConfigError
 from ckptkit.export.export_spec import ExportSpec, is_switched_off
@@ -48,9 +48,9 @@ from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.manifest import DATA
 from ckptkit.session.saver import Taken
 from ckptkit.session.session import Session
-from ckptkit.tracking.build import unbuilt_parts
 from ckptkit.tracking.leaves import Leaf, PythonLeaf, Tensors
 from ckptkit.tracking.random_state import python_and_numpy, set_python_and_numpy
+from ckptkit.tracking.state_check import unbuilt_parts
 from ckptkit.tracking.tracker import track
 
 DATA_ENDED = (StopIteration, tf.errors.OutOfRangeError)
@@ -486,7 +486,7 @@ class FitRun:
                 self._place.evaluation_logs
             )  # a model's own `evaluate` may look for what it knows in them
         if not self._place.evaluations and not self._evaluation.calls:
-            self._place.evaluation_drawn_again = why_not_saved(iterator)
+            self._place.evaluation_drawn_again = reason_not_savable(iterator)
         try:
             logs = self._test_original(iterator)
         except DATA_ENDED:
@@ -502,7 +502,7 @@ class FitRun:
     def _first_step(self, iterator: Any) -> None:
         """A new run begins."""
         self._others.begin()
-        self._place.drawn_again = why_not_saved(iterator)
+        self._place.drawn_again = reason_not_savable(iterator)
         self._place.pipeline, self._place.batches = (
             describe(iterator),
             batches_of(iterator, self._steps),
@@ -514,7 +514,7 @@ class FitRun:
     def _begin_training(self) -> None:
         self._begun = True
         self._attempt.training_starts()
-        unrepeatable = why_not_again(self._iterator)
+        unrepeatable = reason_not_repeatable(self._iterator)
         if unrepeatable is not None:
             self._attempt.inexact(unrepeatable)
         if self._place.drawn_again is not None:

@@ -15,7 +15,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ckptkit.compat import keras_fit
-from ckptkit.data.iterator_state import DrawProgress, draw, keeps_a_cache, repeats_within
+from ckptkit.data.iterator_state import (
+    DrawProgress,
+    draw_batches,
+    repeats_orders_in_pass,
+    uses_cache,
+)
 from ckptkit.keras.fit.fit_position import EpochPass, FitPosition
 from ckptkit.keras.fit.suppress_summaries import unseen
 
@@ -96,22 +101,22 @@ class Replay:
             self.iterator, self._made, self._drawn = iterator, 0, 0
         if self._calls >= self._pass.calls:
             if self._draws_all:
-                draw(iterator, 1)
+                draw_batches(iterator, 1)
             raise StopIteration
         if not self._stepped:
             self._stepped = True
             if self._place.drawn_again is None:
                 self._cached, self._repeats = (
-                    keeps_a_cache(iterator),
-                    repeats_within(iterator, endless=False),
+                    uses_cache(iterator),
+                    repeats_orders_in_pass(iterator, endless=False),
                 )
             with unseen():
                 self._step(iterator)
             self._drawn += self._place.per_call
         elif self._draws_all:
-            self._drawn += draw(iterator, self._place.per_call)
+            self._drawn += draw_batches(iterator, self._place.per_call)
         elif self._drawn == 0:
-            self._drawn += draw(iterator, 1)
+            self._drawn += draw_batches(iterator, 1)
         left = 0 if self._draws_all else self._pass.calls - self._calls - 1
         calls = 1 + keras_fit.leave_out(self._epoch_iterator, left)
         self._made += calls * self._place.per_call
@@ -179,8 +184,8 @@ class Replay:
         first = self._evaluation == 0 and self._evaluation_calls == 0
         if first and self._place.evaluation_drawn_again is None:
             self._evaluation_cached, self._evaluation_repeats = (
-                keeps_a_cache(iterator),
-                repeats_within(iterator, endless=True),
+                uses_cache(iterator),
+                repeats_orders_in_pass(iterator, endless=True),
             )
         draws_all = (
             self._place.evaluation_drawn_again is not None
@@ -189,11 +194,11 @@ class Replay:
         )
         if self._evaluation_calls >= made.calls:
             if draws_all:
-                draw(iterator, 1)
+                draw_batches(iterator, 1)
             raise StopIteration
         if draws_all:
-            draw(iterator, self._place.per_call)
+            draw_batches(iterator, self._place.per_call)
         elif self._evaluation_calls == 0:
-            draw(iterator, 1)
+            draw_batches(iterator, 1)
         left = 0 if draws_all else made.calls - self._evaluation_calls - 1
         self._evaluation_calls += 1 + keras_fit.leave_out(self._evaluation_iterator, left)

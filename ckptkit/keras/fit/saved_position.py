@@ -6,7 +6,7 @@ from typing import Any
 
 from ckptkit.errors import ConfigError, IncompatibleStateError
 from ckptkit.keras.fit.fit_position import FitPosition
-from ckptkit.restore.assign import read_python
+from ckptkit.restore.assign import read_python_state
 from ckptkit.run.catalog import Checkpoint
 
 KEY = "fit/state/0"
@@ -34,7 +34,7 @@ def read_place(checkpoint: Checkpoint, per_call: int) -> FitPosition:
         IncompatibleStateError: where a later version wrote it.
         CorruptCheckpointError: where it cannot be read.
     """
-    state = read_python(checkpoint, KEY)
+    state = read_python_state(checkpoint, KEY)
     if state is None:
         raise ConfigError(
             f"{checkpoint.path} was not written from model.fit, so it does not say where fit goes "

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from ckptkit.tensorboard.orphans import EventWriter
-from ckptkit.tensorboard.repair import RepairStart, repair
+from ckptkit.tensorboard.stale_points import WriterAttempt
+from ckptkit.tensorboard.event_file_repair import RepairStart, repair_event_files
 from tests.campaigns.crash.story import Story
 from tests.tensorboard.event_file_lists import name_of, steps_shown, write
 
 _AMONG = (
-    EventWriter(1, "host", 11, 100.0, 200.0),
-    EventWriter(2, "host", 22, 300.0, -math.inf),
-    EventWriter(3, "host", 33, 400.0),
+    WriterAttempt(1, "host", 11, 100.0, 200.0),
+    WriterAttempt(2, "host", 22, 300.0, -math.inf),
+    WriterAttempt(3, "host", 33, 400.0),
 )
 _EXPECTED = {"train": [1, 2], "validation": [10]}
 
@@ -36,7 +36,7 @@ def written(story: Story) -> None:
 
 
 def recover(story: Story) -> None:
-    done = repair(story.owned, directory(story), RepairStart(_AMONG, 2, 0, True, 500.0))
+    done = repair_event_files(story.owned, directory(story), RepairStart(_AMONG, 2, 0, True, 500.0))
     assert done.left == [], done.left
 
 

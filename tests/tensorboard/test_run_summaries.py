@@ -1,6 +1,4 @@
-"""The run's own event files: what they show, after restarts too, and that a disk that refuses them
-costs nothing.
-"""
+"""The run's own event files: what they show, also after restarts and on a full disk."""
 
 from __future__ import annotations
 
@@ -18,8 +16,8 @@ import ckptkit
 from ckptkit.report.goodput import goodput_of
 from ckptkit.report.ledger_builder import ledger_of
 from ckptkit.run import events
-from ckptkit.tensorboard.event_files import events_in
-from ckptkit.tensorboard.history_text import history
+from ckptkit.tensorboard.event_files import read_events
+from ckptkit.tensorboard.history_markdown import history_markdown
 from ckptkit.testing import FaultyFiles
 from tests.tensorboard.readers import data_server, multiplexer, settled
 
@@ -87,7 +85,7 @@ def refused(directory: str) -> list[dict[str, Any]]:
 
 
 def in_the_foreground(run: str) -> dict[str, list[float]]:
-    """What is told of saves for which training stands still while they are written."""
+    """Saves in the foreground: training stands still while they are written."""
     import tensorflow as tf
     from tensorboard.util.tensor_util import make_ndarray
 
@@ -100,7 +98,7 @@ def in_the_foreground(run: str) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for path in Path(run, "tensorboard").glob("events.out.tfevents.*"):
         with path.open("rb") as file:
-            for _, _, event in events_in(file):
+            for _, _, event in read_events(file):
                 for value in event.summary.value:
                     found.setdefault(value.tag, []).append(float(make_ndarray(value.tensor)))
     return found
@@ -129,7 +127,7 @@ def interrupted_while_it_waits(run: str) -> list[int]:
         return [*manager.steps(4)]
 
 
-def without_a_word_of_itself(run: str) -> dict[str, Any]:
+def in_silence(run: str) -> dict[str, Any]:
     """The system does not know this process, as in a sandbox with process numbers of its own, and
     the `/proc` of outside.
     """
@@ -140,12 +138,12 @@ def without_a_word_of_itself(run: str) -> dict[str, Any]:
 
     with mock.patch.object(psutil, "Process", unknown):
         train(run, 20)
-    told = ckptkit.open_run(run).journal
+    journal = ckptkit.open_run(run).journal
     return {
         "steps": ckptkit.open_run(run).find("latest").step,
         "points": multiplexer(Path(run) / "tensorboard")["./save/size_bytes"],
         "began": [
-            event.process_started for event in told if isinstance(event, events.AttemptStarted)
+            event.process_started for event in journal if isinstance(event, events.AttemptStarted)
         ],
     }
 
@@ -153,10 +151,10 @@ def without_a_word_of_itself(run: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def restarted(fork_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("board") / "run"
-    fork_server.call("tests.tensorboard.test_board:train", str(run), 60, True).check(
+    fork_server.call("tests.tensorboard.test_run_summaries:train", str(run), 60, True).check(
         code=-signal.SIGKILL
     )
-    fork_server.call("tests.tensorboard.test_board:train", str(run), 60).check()
+    fork_server.call("tests.tensorboard.test_run_summaries:train", str(run), 60).check()
     return run
 
 
@@ -177,17 +175,17 @@ def test_history_is_one_text(restarted: Path) -> None:
     loader = EventAccumulator(str(restarted / "tensorboard" / "history"))
     loader.Reload()
     (found,) = loader.Tensors("history")
-    told = found.tensor_proto.string_val[0].decode()
+    text = found.tensor_proto.string_val[0].decode()
     rows = [
-        line for line in told.splitlines() if line.startswith("| ") and "2, from step 30" in line
+        line for line in text.splitlines() if line.startswith("| ") and "2, from step 30" in line
     ]
     assert len(rows) == 1
     assert "came to its end at step 60" in rows[0]
-    assert "**Goodput" in told
+    assert "**Goodput" in text
 
 
 def test_a_disk_that_refuses(tf_call: Any, tmp_path: Path) -> None:
-    process = tf_call("tests.tensorboard.test_board:refused", str(tmp_path)).check()
+    process = tf_call("tests.tensorboard.test_run_summaries:refused", str(tmp_path)).check()
     for found in process.result:
         assert found["steps"] == [1, 2, 3, 4]
         assert found["reached"] > 0
@@ -199,41 +197,41 @@ def test_a_disk_that_refuses(tf_call: Any, tmp_path: Path) -> None:
 def test_saves_in_the_foreground_stop_training_while_they_are_written(
     tf_call: Any, tmp_path: Path
 ) -> None:
-    told = (
-        tf_call("tests.tensorboard.test_board:in_the_foreground", str(tmp_path / "run"))
+    shown = (
+        tf_call("tests.tensorboard.test_run_summaries:in_the_foreground", str(tmp_path / "run"))
         .check()
         .result
     )
-    assert len(told["save/stall_secs"]) == len(told["save/write_secs"]) == 3
+    assert len(shown["save/stall_secs"]) == len(shown["save/write_secs"]) == 3
     assert all(
         stall > write > 0
-        for stall, write in zip(told["save/stall_secs"], told["save/write_secs"], strict=True)
+        for stall, write in zip(shown["save/stall_secs"], shown["save/write_secs"], strict=True)
     )
 
 
-def test_the_run_is_let_go_of_where_its_end_is_interrupted(tf_call: Any, tmp_path: Path) -> None:
+def test_the_run_is_closed_if_its_end_is_interrupted(tf_call: Any, tmp_path: Path) -> None:
     assert tf_call(
-        "tests.tensorboard.test_board:interrupted_while_it_waits", str(tmp_path / "run")
+        "tests.tensorboard.test_run_summaries:interrupted_while_it_waits", str(tmp_path / "run")
     ).check().result == [3, 4]
 
 
 def test_a_process_that_the_system_does_not_know(tf_call: Any, tmp_path: Path) -> None:
-    said = (
-        tf_call("tests.tensorboard.test_board:without_a_word_of_itself", str(tmp_path / "run"))
+    result = (
+        tf_call("tests.tensorboard.test_run_summaries:in_silence", str(tmp_path / "run"))
         .check()
         .result
     )
-    assert said == {"steps": 20, "points": [10, 20], "began": [None]}
+    assert result == {"steps": 20, "points": [10, 20], "began": [None]}
 
 
 def test_text_of_the_journal_stays_text() -> None:
     hostile = "<script>alert(1)</script> | [a](javascript:b)\n# c"
-    told = [
+    journal = [
         events.AttemptStarted(attempt=1, time=1000.0, host=hostile, pid=1, program="train.py"),
         events.AttemptEnded(attempt=1, time=1010.0, outcome="failed", step=3),
     ]
-    ledger = ledger_of(told, 1020.0)
-    text = history(ledger, goodput_of(ledger))
+    ledger = ledger_of(journal, 1020.0)
+    text = history_markdown(ledger, goodput_of(ledger))
     assert not set("<>[]#\\") & set(text.replace("&#", ""))
     (row,) = [line for line in text.splitlines() if "alert" in line]
     assert row.count("|") == 11

@@ -1,4 +1,4 @@
-"""Python values come back as they were: of the same type, with the same bits."""
+"""Python values are decoded with the same type and the same bits."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def deep() -> list[object]:
         (deep(), "it", "nested too deeply"),
     ],
 )
-def test_what_cannot_be_saved_is_named(value, where, what):
+def test_a_value_that_cannot_be_saved_is_named(value, where, what):
     with pytest.raises(ConfigError, match=where) as raised:
         encode(value, "it")
     assert raised.match(what)

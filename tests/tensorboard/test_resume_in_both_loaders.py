@@ -1,5 +1,6 @@
-"""A crash at step 620, a resume from 500: TensorBoard shows each point once, in both of its
-loaders, as of a run that was never interrupted.
+"""After a crash at step 620 and a resume from 500, TensorBoard shows each point once.
+
+That holds in both of its loaders, as for a run that was never interrupted.
 """
 
 from __future__ import annotations

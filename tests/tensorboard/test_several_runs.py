@@ -1,6 +1,4 @@
-"""Event files of several runs below one directory, of a run that goes back, and of one that cannot
-get at them.
-"""
+"""Event files of several runs in one directory, of a rollback, and out of reach."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A program that trains on after it has come to an end, and is killed then: each point is there
-once, those of the end among them.
-"""
+"""A program trains again after the end of a training, and is killed: each point stays once."""
 
 from __future__ import annotations
 

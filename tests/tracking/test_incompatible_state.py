@@ -1,6 +1,4 @@
-"""A program whose state has another form than the checkpoint's: an error with a table and nothing
-assigned; where only names differ, equal.
-"""
+"""A state of another form is refused with a table; one with other names is restored."""
 
 from __future__ import annotations
 
@@ -20,7 +18,8 @@ MODELS = """
         return {"model": model}
 
     def swapped(first, second, turned):
-        # Two layers of one form, made in one order and used in the other: every weight fits either place.
+        # Two layers of one form, made in one order and used in the other: every weight fits either
+        # place.
         return stack(*((second, first) if turned else (first, second)), layers.Dense(1))
 
     def variables(**kinds):
@@ -34,8 +33,12 @@ MODELS = """
         "not swapped, named": lambda: swapped(D(4, name="p"), D(4, name="q"), False),
         "swapped, numbered": lambda: swapped(D(4), D(4), True),
         "not swapped, numbered": lambda: swapped(D(4), D(4), False),
-        "swapped, some way in": lambda: stack(N(name="n1"), D(4, name="p"), N(name="n2"), D(4, name="q"), D(1)),
-        "and the other way": lambda: stack(N(name="n2"), D(4, name="q"), N(name="n1"), D(4, name="p"), D(1)),
+        "swapped, some way in": lambda: stack(
+            N(name="n1"), D(4, name="p"), N(name="n2"), D(4, name="q"), D(1)
+        ),
+        "and the other way": lambda: stack(
+            N(name="n2"), D(4, name="q"), N(name="n1"), D(4, name="p"), D(1)
+        ),
         "renamed": lambda: stack(D(4, name="p"), D(4, name="another"), D(1, name="r")),
         "given names": lambda: stack(D(4, name="x"), D(4, name="y"), D(1, name="z")),
         "sgd": lambda: stack(D(4), D(4), D(1), optimizer=keras.optimizers.SGD(0.001)),
@@ -63,17 +66,21 @@ MODELS = """
     def everything(state):
         found = []
         for value in state.values():
-            found += [value] if isinstance(value, tf.Variable) else [*value.variables, *(optimizer(value).variables if optimizer(value) else [])]
+            found += (
+                [value]
+                if isinstance(value, tf.Variable)
+                else [*value.variables, *(optimizer(value).variables if optimizer(value) else [])]
+            )
         return [variable.numpy().tolist() for variable in found]
 
-    run, form, what = sys.argv[1:]
+    run, form, what, seed = sys.argv[1:]
     if what == "restore":
         stack(D(2), D(2), D(2), N())  # the numbers of names begin elsewhere
     state = FORMS[form]()
     manager = ckptkit.CheckpointManager(run, state)
     if what == "save":
         with manager:
-            rng = np.random.default_rng()
+            rng = np.random.default_rng(int(seed))
             for value in state.values():
                 if isinstance(value, keras.Model):
                     for variable in value.variables:
@@ -99,9 +106,9 @@ MODELS = """
 
 
 @pytest.fixture
-def attempt(tf_process, tmp_path):
+def attempt(tf_process, tmp_path, seed):
     def attempt(form, what):
-        process = tf_process(MODELS, tmp_path / "run", form, what).check()
+        process = tf_process(MODELS, tmp_path / "run", form, what, seed).check()
         return json.loads(process.stdout.splitlines()[-1])
 
     return attempt
@@ -120,7 +127,7 @@ def attempt(tf_process, tmp_path):
         ("not swapped, numbered", "plain"),
     ],
 )
-def test_where_only_names_differ_every_value_comes_back(attempt, saved, live):
+def test_states_that_differ_in_names_only_are_restored(attempt, saved, live):
     values = attempt(saved, "save")["values"]
     restored = attempt(live, "restore")
     assert "error" not in restored
@@ -174,7 +181,7 @@ def test_where_only_names_differ_every_value_comes_back(attempt, saved, live):
         ("v", "v, another name", ["missing b/variables/0", "extra bb/variables/0"]),
     ],
 )
-def test_where_the_form_differs_nothing_is_assigned_and_a_table_says_what(
+def test_a_state_of_another_form_is_refused_with_a_table_and_nothing_is_assigned(
     attempt, saved, live, says
 ):
     attempt(saved, "save")

@@ -11,17 +11,17 @@ from ckptkit.report.goodput import KINDS, Goodput
 from ckptkit.report.ledger import Attempt, Ledger
 
 _MOST_ATTEMPTS = 200
-"""So many rows are shown, the newest ones."""
+"""How many attempts are shown, the newest ones."""
 
 _MARKUP = re.compile(r"[\\`*_{}\[\]<>()#+!|~&]")
 
 
-def history(ledger: Ledger, goodput: Goodput | None) -> str:
-    """One table of attempts, and one of where the time went.
+def history_markdown(ledger: Ledger, goodput: Goodput | None) -> str:
+    """Return a table of attempts, and a table of what the time was spent on.
 
     Args:
         ledger: of the run.
-        goodput: of its present life, or None.
+        goodput: of its present life, or None if it is unknown.
     """
     attempts = ledger.this_life[-_MOST_ATTEMPTS:]
     parts = [
@@ -59,9 +59,10 @@ def history(ledger: Ledger, goodput: Goodput | None) -> str:
 
 
 def _row(attempt: Attempt) -> Sequence[str]:
-    went_on = "" if attempt.resumed_from is None else f", from step {attempt.resumed_from.step}"
+    """Return an attempt as the cells of a row."""
+    resumed = "" if attempt.resumed_from is None else f", from step {attempt.resumed_from.step}"
     return (
-        f"{attempt.number}{went_on}",
+        f"{attempt.number}{resumed}",
         attempt.host,
         f"{datetime.fromtimestamp(attempt.start, UTC):%Y-%m-%d %H:%M:%S}",
         _span(attempt.last_moment - attempt.start),
@@ -75,14 +76,16 @@ def _row(attempt: Attempt) -> Sequence[str]:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
     lines = ["| " + " | ".join(map(_plain, row)) + " |" for row in (head, *rows)]
     return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
 
 
 def _plain(text: str) -> str:
-    """Text of the journal stays text: no markup of Markdown, and no line of its own."""
+    """Return text without Markdown's markup and line breaks; the journal has text of the user's."""
     return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", " ".join(text.split()))
 
 
 def _span(secs: float) -> str:
+    """Return a length of time as h:mm:ss."""
     return str(timedelta(seconds=round(max(secs, 0.0))))

@@ -1,5 +1,6 @@
-"""Keras' `TensorBoard` beside ours goes on with its counts: batches, evaluations, what it thins
-out, and a profile that was interrupted.
+"""Keras' `TensorBoard` continues its own counters after a resume.
+
+These are batches, evaluations, the points that it writes of many, and an interrupted profile.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import pytest
 
 from tests.tensorboard.readers import Shown, multiplexer
 
-# ten fits; tests/tensorboard/test_loaders.py has one resume, and tests/compat/test_private_names.py
-# what it rests on
+# Ten fits. tests/tensorboard/test_resume_in_both_loaders.py has one resume, and
+# tests/compat/test_private_names.py what it rests on.
 pytestmark = pytest.mark.long
 
 

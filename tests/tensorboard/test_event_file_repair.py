@@ -1,4 +1,4 @@
-"""What a repair takes out of event files, and what it leaves alone. No TensorFlow."""
+"""What a repair removes from event files, and what it leaves alone. No TensorFlow."""
 
 from __future__ import annotations
 
@@ -17,10 +17,15 @@ import pytest
 
 from ckptkit.errors import ConfigError
 from ckptkit.storage.files import FileSystem
-from ckptkit.tensorboard import repair as repairing
-from ckptkit.tensorboard.event_files import events_in, kept
-from ckptkit.tensorboard.orphans import EventWriter, Span
-from ckptkit.tensorboard.repair import Repaired, RepairStart, check_directory, repair
+from ckptkit.tensorboard import event_file_repair
+from ckptkit.tensorboard.event_file_repair import (
+    RepairResult,
+    RepairStart,
+    check_directory,
+    repair_event_files,
+)
+from ckptkit.tensorboard.event_files import backup_path, read_events
+from ckptkit.tensorboard.stale_points import Span, WriterAttempt
 from ckptkit.testing import FaultyFiles
 from tests.tensorboard.event_file_lists import (
     name_of,
@@ -43,8 +48,8 @@ def attempt(
     pid: int | None = None,
     ended: float = math.inf,
     gone: tuple[Span, ...] = (),
-) -> EventWriter:
-    return EventWriter(
+) -> WriterAttempt:
+    return WriterAttempt(
         number, host, pid if pid is not None else 100 + number, started, until, ended, gone
     )
 
@@ -55,13 +60,13 @@ FIRST = attempt(1, started=1000.0, until=1500.0)
 
 def recover(
     directory: Path,
-    *among: EventWriter,
+    *among: WriterAttempt,
     step: int | None = 500,
     settled: int = 0,
     mark: bool = True,
     files: FileSystem | None = None,
-) -> Repaired:
-    return repair(
+) -> RepairResult:
+    return repair_event_files(
         files or FileSystem(), directory, RepairStart((*among, PRESENT), step, settled, mark, NOW)
     )
 
@@ -105,7 +110,7 @@ def test_torn_end(tmp_path, torn):
     )
 
 
-def test_what_needs_no_cut_is_not_touched(tmp_path):
+def test_files_without_stale_points_are_not_touched(tmp_path):
     path = write(
         tmp_path / name_of(1000, "machine", 101),
         [(1400.0, 499), (1500.0, 500)],
@@ -166,7 +171,7 @@ def test_files_of_a_clock_that_is_ahead_are_read_first(tmp_path):
         writer.flush()
         assert steps_shown(tmp_path) == [1, 2, 3, 4]
         again = attempt(10, started=3000.0, host="behind", pid=3)
-        repair(
+        repair_event_files(
             FileSystem(),
             tmp_path,
             RepairStart(
@@ -182,7 +187,7 @@ def test_files_of_a_clock_that_is_ahead_are_read_first(tmp_path):
     assert steps_shown(tmp_path) == [1, 2, 3, 5, 4], (
         "the file that this process has open is left where it is"
     )
-    repair(
+    repair_event_files(
         FileSystem(),
         tmp_path,
         RepairStart(
@@ -217,7 +222,7 @@ def test_attempts_of_one_process(tmp_path):
     assert points_in(path) == [(1050.0, 1), (1250.0, 2)]
 
 
-def test_what_others_write_is_left_alone(tmp_path):
+def test_files_of_other_programs_are_left_alone(tmp_path):
     for name in (
         name_of(1000, "machine", 555),
         name_of(1000, "elsewhere", 101),
@@ -227,7 +232,7 @@ def test_what_others_write_is_left_alone(tmp_path):
         write(tmp_path / name, [(1600.0, 620)])
     before = everything(tmp_path)
     done = recover(tmp_path, FIRST)
-    assert (done, everything(tmp_path)) == (Repaired(), before)
+    assert (done, everything(tmp_path)) == (RepairResult(), before)
 
 
 def test_a_file_that_this_process_has_open(tmp_path):
@@ -240,8 +245,8 @@ def test_a_file_that_this_process_has_open(tmp_path):
     os.utime(path, (now + 60, now + 60))
     mine = replace(mine, until=now + 1.2)
 
-    def in_order() -> Repaired:
-        return repair(
+    def in_order() -> RepairResult:
+        return repair_event_files(
             FileSystem(), tmp_path, RepairStart((mine, present), 500, 0, True, now + 10.0)
         )
 
@@ -286,7 +291,7 @@ def test_other_runs_of_one_process(tmp_path):
     assert {path: path.read_bytes() for path in untouched} == untouched
     assert [starts(path.parent) for path in (before, after, later, ours)] == [[], [], [], [0, 0]]
     names = everything(tmp_path)
-    repair(FileSystem(), tmp_path, RepairStart((mine, PRESENT), None, 0, True, 100.0))
+    repair_event_files(FileSystem(), tmp_path, RepairStart((mine, PRESENT), None, 0, True, 100.0))
     assert {name for name in everything(tmp_path) if not name.startswith("ours")} == {
         name for name in names if not name.startswith("ours")
     }
@@ -315,7 +320,7 @@ def test_another_run_beside_ours(tmp_path):
     assert (len(points_in(other)), points_in(ours), starts(tmp_path)) == (2, [(1400.0, 1)], [])
 
 
-def test_what_an_attempt_writes_before_it_begins_is_in_the_way_of_nothing(tmp_path):
+def test_points_from_before_an_attempt_do_not_disturb_the_repair(tmp_path):
     """As Keras does with the graph of the model; the second was killed after that."""
     write(tmp_path / name_of(998, "machine", 101), [(999.5, 0), (1400.0, 1), (1600.0, 2)])
     write(tmp_path / name_of(1997, "machine", 102), [(1998.5, 0)])
@@ -403,7 +408,7 @@ def test_links_and_pipes(tmp_path):
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES])
 def test_a_disk_that_refuses(tmp_path, number):
-    """Every operation in turn: nothing is lost, it is said, and the next one puts it in order."""
+    """Every operation in turn: nothing is lost, it is reported, and the next one repairs it."""
     for at in range(1, 40):
         logs = tmp_path / str(at)
         points = [(1400.0, 499), (1600.0, 620)]
@@ -424,7 +429,7 @@ def test_a_disk_that_refuses(tmp_path, number):
 
 
 def test_large_files_go_through_a_small_memory(tmp_path, monkeypatch, seed):
-    monkeypatch.setattr(repairing, "_CHUNK_BYTES", 1000)
+    monkeypatch.setattr(event_file_repair, "_CHUNK_BYTES", 1000)
     numbers = random.Random(seed)
     points = [(numbers.uniform(1000.0, 1500.0), step) for step in range(500)] + [
         (numbers.uniform(1501.0, 2000.0), step) for step in range(500, 700)
@@ -440,14 +445,14 @@ def test_only_points_go(tmp_path):
     """A graph, and what a file begins with, are of the program."""
     from tensorboard.compat.proto.event_pb2 import Event
 
-    from ckptkit.tensorboard.event_files import record
+    from ckptkit.tensorboard.event_files import encode_record
 
     path = write(tmp_path / name_of(1000, "machine", 101), [(1600.0, 620)])
     with path.open("ab") as file:
-        file.write(record(Event(wall_time=1700.0, graph_def=b"graph")))
+        file.write(encode_record(Event(wall_time=1700.0, graph_def=b"graph")))
     recover(tmp_path, FIRST)
     with path.open("rb") as file:
-        assert [event.WhichOneof("what") for _, _, event in events_in(file)] == [
+        assert [event.WhichOneof("what") for _, _, event in read_events(file)] == [
             "file_version",
             "graph_def",
         ]
@@ -512,7 +517,7 @@ def test_no_mark_among_files_of_others(tmp_path):
 def test_names_of_originals_are_free(tmp_path):
     path = tmp_path / name_of(1000, "machine", 101)
     for number in range(3):
-        kept(path, 4).write_text(str(number))
+        backup_path(path, 4).write_text(str(number))
     assert sorted(each.read_text() for each in tmp_path.iterdir()) == ["0", "1", "2"]
 
 

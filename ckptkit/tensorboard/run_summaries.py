@@ -1,8 +1,7 @@
-"""The run's own event files, in `<run>/tensorboard/`: what its saves cost, how it stands, and its
-history.
+"""The run's own event files in `<run>/tensorboard/`: cost of saves, goodput, and history.
 
-They are written on a thread of their own, so that neither training nor a save ever waits for them;
-what cannot be written is said once.
+A thread of its own writes them, so that neither training nor a save waits for them. An error is
+logged once, and ends them.
 """
 
 from __future__ import annotations
@@ -26,17 +25,19 @@ from ckptkit.report.goodput import Goodput, goodput_of
 from ckptkit.report.ledger_builder import ledger_of
 from ckptkit.run.journal import Journal, read_journal
 from ckptkit.storage.files import FileSystem
-from ckptkit.tensorboard.event_files import READ, beginning, scalars, text
-from ckptkit.tensorboard.history_text import history
+from ckptkit.tensorboard.event_files import (
+    EVENT_FILE_PREFIX,
+    scalars_record,
+    text_record,
+    version_record,
+)
+from ckptkit.tensorboard.history_markdown import history_markdown
 
 _END_SECS = 2.0
-"""How long the end of an attempt waits for the last points: storage that is cut off never answers.
-"""
+"""How long the end of an attempt waits for the last points: a dead server never answers."""
 
 _SHARE = 0.01
-"""What part of the time the history and goodput may take, which are reckoned from the whole
-journal.
-"""
+"""Which part of the time the history and goodput may take; both need the whole journal."""
 
 _HISTORY = ".history"
 
@@ -49,8 +50,8 @@ class SaveSummary:
         step: of the checkpoint.
         saved_at: when its snapshot was taken, in seconds since the epoch.
         size_bytes: its size on the disk.
-        stall_secs: how long training stood still.
-        write_secs: how long it took to be written.
+        stall_secs: how long training stopped.
+        write_secs: how long it took to write.
     """
 
     step: int
@@ -60,13 +61,13 @@ class SaveSummary:
     write_secs: float
 
 
-class RunEvents:
-    """Writes them, from the first save on.
+class RunSummaries:
+    """Writes the run's own event files, from the first save on.
 
     Args:
-        files: how to change the disk.
-        layout: the run.
-        clock: where the time comes from.
+        files: changes the disk.
+        layout: the paths of the run.
+        clock: tells the time.
         journal: of the attempt.
     """
 
@@ -78,24 +79,27 @@ class RunEvents:
         self._thread: threading.Thread | None = None
         self._path: Path | None = None
         self._last: SaveSummary | None = None
-        self._again_at = 0.0
+        self._next_history_at = 0.0
 
     # -- on other threads
 
     def saved(self, save: SaveSummary) -> None:
-        """A checkpoint was committed; returns at once."""
+        """Counts a checkpoint that was committed; returns at once."""
         self._waiting.put(save)
         if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._work, name="ckptkit-tensorboard", daemon=True
-            )
+            # A daemon: at exit nobody should wait for points longer than `end` does.
+            thread = threading.Thread(target=self._work, name="ckptkit-tensorboard", daemon=True)
             try:
-                self._thread.start()
-            except RuntimeError as error:  # no further thread, or the interpreter is on its way out
-                logger.debug("the run's own points for TensorBoard are not written: %s", error)
+                thread.start()
+            except RuntimeError as error:
+                # The limit of threads, or the interpreter is shutting down. The points stay in the
+                # queue, and the next save tries again.
+                logger.debug("the run's own points for TensorBoard have to wait: %s", error)
+            else:
+                self._thread = thread
 
     def end(self) -> None:
-        """The attempt has told all it had to tell: waits for the last points, for a moment."""
+        """Waits for the last points, at most two seconds, when an attempt ends."""
         if self._thread is not None and self._thread.is_alive():
             self._waiting.put(None)
             self._thread.join(_END_SECS)
@@ -103,11 +107,12 @@ class RunEvents:
     # -- on its own thread
 
     def _work(self) -> None:
+        """Writes points until the attempt ends, and then the history."""
         try:
             while (save := self._waiting.get()) is not None:
-                self._point(save)
+                self._write_point(save)
             if self._last is not None:
-                self._tell_history(self._last.step)
+                self._write_history(self._last.step)
         except StorageError as error:
             logger.warning(
                 "no further points of the run's own for TensorBoard in %s; training and "
@@ -117,16 +122,15 @@ class RunEvents:
             )
         except CheckpointError as error:
             logger.debug("the run is another process's now: %s", error)
-        except (
-            Exception
-        ) as error:  # whatever it is: nobody waits for these points, and nobody would see it here
+        except Exception as error:  # nobody would see what a thread raises
             logger.warning(
                 "no further points of the run's own for TensorBoard: %s: %s",
                 type(error).__name__,
                 error,
             )
 
-    def _point(self, save: SaveSummary) -> None:
+    def _write_point(self, save: SaveSummary) -> None:
+        """Writes the values of one save, with the state of disk and memory."""
         values = {
             "save/stall_secs": save.stall_secs,
             "save/write_secs": save.write_secs,
@@ -138,15 +142,15 @@ class RunEvents:
         if (free := self._files.free_bytes(self._layout.root)) is not None:
             values["disk/free_bytes"] = float(free)
         values |= self._memory()
-        if time.monotonic() >= self._again_at:
-            goodput = self._tell_history(save.step)
+        if time.monotonic() >= self._next_history_at:
+            goodput = self._write_history(save.step)
             if goodput is not None and goodput.ratio is not None:
                 values["goodput"] = goodput.ratio
-        self._write(
-            scalars(save.step, save.saved_at, values)
-        )  # by that time it stays where the run goes on from this save
+        # With the time of the snapshot: the point is not stale if the run resumes from this save.
+        self._write(scalars_record(save.step, save.saved_at, values))
 
     def _memory(self) -> Mapping[str, float]:
+        """Return the memory of the process and of the machine, or nothing if it is unknown."""
         try:
             machine = psutil.virtual_memory()
             return {
@@ -159,20 +163,19 @@ class RunEvents:
             return {}
 
     def _write(self, data: bytes) -> None:
+        """Appends a record to the run's own event file, which the first one creates."""
         if self._path is not None:
             self._files.append(self._path, data)
             return
         self._files.make_dir(self._layout.tensorboard)
         now = self._clock.now()
-        path = (
-            self._layout.tensorboard
-            / f"{READ}{int(now):010d}.{socket.gethostname()}.{os.getpid()}.{self._journal.attempt}.ckptkit"
-        )
-        self._files.create(path, beginning(now) + data)
+        writer = f"{socket.gethostname()}.{os.getpid()}.{self._journal.attempt}.ckptkit"
+        path = self._layout.tensorboard / f"{EVENT_FILE_PREFIX}{int(now):010d}.{writer}"
+        self._files.create(path, version_record(now) + data)
         self._path = path
 
-    def _tell_history(self, step: int) -> Goodput | None:
-        """Writes the history anew, whole: a new file, and then the one of before goes."""
+    def _write_history(self, step: int) -> Goodput | None:
+        """Writes the whole history to a new file, and removes the previous one."""
         began, now = time.monotonic(), self._clock.now()
         ledger = ledger_of(read_journal(self._layout).events, now)
         goodput = goodput_of(ledger)
@@ -181,10 +184,12 @@ class RunEvents:
         old = [path for path in directory.iterdir() if path.name.endswith(_HISTORY)]
         number = max((int(path.name.split(".")[-2]) for path in old), default=0) + 1
         self._files.create(
-            directory / f"{READ}{number:010d}{_HISTORY}",
-            beginning(now) + text(step, now, "history", history(ledger, goodput)),
+            directory / f"{EVENT_FILE_PREFIX}{number:010d}{_HISTORY}",
+            version_record(now)
+            + text_record(step, now, "history", history_markdown(ledger, goodput)),
         )
+        # Afterwards, so that there is a history at any time; TensorBoard shows the newest one.
         for path in old:
             self._files.remove_file(path)
-        self._again_at = time.monotonic() + (time.monotonic() - began) / _SHARE
+        self._next_history_at = time.monotonic() + (time.monotonic() - began) / _SHARE
         return goodput
