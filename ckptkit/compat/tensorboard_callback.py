@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-OF_THE_PROCESS = (
+PROCESS_ATTRIBUTES = (
     "_global_train_batch",
     "_global_test_batch",
     "_batch_start_time",
@@ -19,7 +19,7 @@ since when, and whether a profile is under way.
 """
 
 
-def count_on(tensorboard: Any, trained: int, evaluated: int) -> None:
+def set_call_counts(tensorboard: Any, trained: int, evaluated: int) -> None:
     """Makes Keras' `TensorBoard` callback go on after so many calls of the train and the test
     function.
 
@@ -29,7 +29,7 @@ def count_on(tensorboard: Any, trained: int, evaluated: int) -> None:
     tensorboard._global_train_batch, tensorboard._global_test_batch = trained, evaluated
 
 
-def count_steps_from_here(tensorboard: Any) -> None:
+def measure_steps_per_second_from_here(tensorboard: Any) -> None:
     """Makes the steps per second of the epoch that goes on be those of this process.
 
     Reason: the callback remembers the optimizer's count at the beginning of an epoch, which for

@@ -11,7 +11,7 @@ from tensorflow.python.ops import summary_ops_v2
 
 
 @contextmanager
-def summaries_ask(condition: Callable[[], tf.Tensor]) -> Iterator[None]:
+def write_summaries_if(condition: Callable[[], tf.Tensor]) -> Iterator[None]:
     """In its block, and in functions that this thread traces there, summaries are written only
     where this holds too.
 

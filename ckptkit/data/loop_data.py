@@ -215,7 +215,7 @@ class LoopData:
 
     def _go_over(self, dataset: Iterable[Any], earlier: list[int]) -> None:
         """Makes the iterators that this call made before, and draws from them what advances the
-        counters of shuffles and the random states of generators; `ckptkit/keras/fit/replay.py` does
+        counters of shuffles and the random states of generators; `ckptkit/keras/fit/train_replay.py` does
         the same in `fit`.
         """
         now = python_and_numpy()

@@ -241,10 +241,10 @@ for data, size, expected in (((rows, rows[:, :2]), 4, 2), ((rows, rows[:, :2]), 
 made.fit(tf.data.Dataset.from_tensor_slices((rows, rows[:, :2])).batch(5), verbose=0, callbacks=[look])
 assert look.seen is None
 """,
-    "count_on": """
+    "set_call_counts": """
 import glob
 class On(keras.callbacks.Callback):
-    def on_train_begin(self, logs=None): tensorboard_callback.count_on(tensorboard, 40, 7)
+    def on_train_begin(self, logs=None): tensorboard_callback.set_call_counts(tensorboard, 40, 7)
 tensorboard = keras.callbacks.TensorBoard("logs", update_freq=1)
 model().fit(x, y, batch_size=4, verbose=0, validation_data=(x, y), callbacks=[tensorboard, On()])
 assert tensorboard._global_train_batch == 42 and tensorboard._global_test_batch == 9, vars(tensorboard)
@@ -253,7 +253,7 @@ steps = {event.step for file in glob.glob("logs/train/*tfevents*") for event in 
 assert steps == {41, 42}, steps
 tensorboard = keras.callbacks.TensorBoard("logs", write_steps_per_second=True)
 model().fit(x, y, verbose=0, callbacks=[tensorboard])
-assert set(tensorboard_callback.OF_THE_PROCESS) <= set(vars(tensorboard)), set(tensorboard_callback.OF_THE_PROCESS) - set(vars(tensorboard))
+assert set(tensorboard_callback.PROCESS_ATTRIBUTES) <= set(vars(tensorboard)), set(tensorboard_callback.PROCESS_ATTRIBUTES) - set(vars(tensorboard))
 """,
     "close_writers": """
 import psutil
@@ -269,13 +269,13 @@ for freq, event in ((1, "on_train_batch_end"), (1, "on_test_batch_end"), ("epoch
     assert opened() == [], (freq, event)
     with tf.summary.record_if(True): assert not tf.summary.scalar("nobody", 1.0, step=1)
 """,
-    "count_steps_from_here": """
+    "measure_steps_per_second_from_here": """
 made = model()
 made.fit(x, y, batch_size=4, verbose=0)
 for measures in (True, False):
     tensorboard = keras.callbacks.TensorBoard("logs", write_steps_per_second=measures)
     tensorboard.set_model(made)
-    tensorboard_callback.count_steps_from_here(tensorboard)
+    tensorboard_callback.measure_steps_per_second_from_here(tensorboard)
     assert float(tensorboard._previous_epoch_iterations) == (2.0 if measures else 0.0)
 """,
     "set_initial_epoch": """
@@ -579,7 +579,7 @@ assert list(object_attributes.attributes(More())) == [("b", 1), ("a", 2)]
 made = model()
 assert {"_layers", "optimizer", "_loss_tracker"} <= set(dict(object_attributes.attributes(made))), "where layers, optimizer and metrics are found"
 """,
-    "summaries_ask": """
+    "write_summaries_if": """
 writes = tf.Variable(False)
 writer = tf.summary.create_file_writer("points")
 def step(number):
@@ -591,7 +591,7 @@ def step(number):
             tf.summary.scalar("never", 1.0, step=number)
 for run in (tf.function(step), step):
     writes.assign(False)
-    with tf_summary.summaries_ask(writes.read_value):
+    with tf_summary.write_summaries_if(writes.read_value):
         run(tf.constant(0, tf.int64))
         writes.assign(True)
         run(tf.constant(2, tf.int64))

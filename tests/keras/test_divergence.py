@@ -11,7 +11,7 @@ from tests.keras.conftest import told
 
 
 def diverging(lab, run, epoch, *, poison=True, stopping=None, save=None, keep=None, **options):
-    """A training whose weights become NaN before the second batch of an epoch; and what it returns."""
+    """Train with weights that become NaN before the second batch of an epoch; return the results."""
     made = lab.model()
 
     class Poison(lab.keras.callbacks.Callback):

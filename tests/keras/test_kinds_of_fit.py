@@ -79,7 +79,8 @@ def test_a_callback_inside_of_another(lab, run):
             self.held.on_train_begin(logs)
 
     with pytest.raises(
-        ckptkit.ConfigError, match=r"Put it into that list itself.*use ckptkit\.CheckpointManager"
+        ckptkit.ConfigError,
+        match=r"Put it into the list of fit itself.*use ckptkit\.CheckpointManager",
     ):
         lab.model().fit(lab.data(), verbose=0, callbacks=[Holds()])
 

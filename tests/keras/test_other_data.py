@@ -60,7 +60,7 @@ def test_validation_data_that_is_added(lab, run, unknown, options):
     assert [
         reason
         for reason in reasons(run)
-        if "0 evaluations were made before this place, and now there are 2" in reason
+        if "0 evaluations were made before this position, and 2 now" in reason
     ]
     again = run.with_name("again")
     with pytest.raises(lab.StopError):
@@ -160,7 +160,7 @@ def test_a_later_place_says_more(lab):
 
 
 def test_a_place_of_a_later_version_is_refused(lab, run, monkeypatch):
-    from ckptkit.keras.fit.fit_run import saved_position
+    from ckptkit.keras.fit import saved_position
 
     with monkeypatch.context() as later:
         later.setattr(saved_position, "VERSION", 2)
@@ -175,9 +175,11 @@ def test_a_place_of_a_later_version_is_refused(lab, run, monkeypatch):
 
 def test_a_place_without_a_version_is_read(lab, run, monkeypatch):
     """As the first versions wrote it."""
-    from ckptkit.keras.fit import fit_run
+    from ckptkit.keras.fit import fit_state
 
     with monkeypatch.context() as earlier:
-        earlier.setattr(fit_run, "place_state", lambda place: {"place": place.to_state()})
+        earlier.setattr(
+            fit_state, "position_to_state", lambda position: {"place": position.to_state()}
+        )
         lab.interrupted(run)
     assert lab.fit(run).epoch == [0, 1]
