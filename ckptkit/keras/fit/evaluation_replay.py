@@ -69,4 +69,4 @@ class EvaluationReplay:
             # A shuffle takes its order for this pass from its counter at the first draw.
             draw(iterator, 1)
         left = 0 if draws_all else made.calls - self._calls - 1
-        self._calls += 1 + keras_fit.leave_out(self._epoch_iterator, left)
+        self._calls += 1 + keras_fit.skip_calls(self._epoch_iterator, left)

@@ -92,7 +92,7 @@ class TrainReplay:
             raise StopIteration
         self._draw_for_call(iterator)
         left = 0 if self._draws_all else self._pass.calls - self._calls - 1
-        calls = 1 + keras_fit.leave_out(self._epoch_iterator, left)
+        calls = 1 + keras_fit.skip_calls(self._epoch_iterator, left)
         self._made += calls * self._position.per_call
         self._calls += calls
         self._progress.add(calls * self._position.per_call)
