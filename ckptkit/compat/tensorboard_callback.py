@@ -17,8 +17,8 @@ PROCESS_ATTRIBUTES = (
     "_is_tracing",
     "_profiler_started",
 )
-"""What Keras' `TensorBoard` callback keeps of this process and its own `fit`: where it counts,
-since when, and whether a profile is under way.
+"""The attributes of a `TensorBoard` callback that belong to this process, and not to the run: its
+counts, its times, and whether a profile is under way.
 """
 
 

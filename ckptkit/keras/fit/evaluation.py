@@ -7,8 +7,8 @@ from typing import Any
 from ckptkit.data.iterator_state import why_not_saved
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_position import EpochPass
+from ckptkit.keras.fit.fit_resume import FitResume
 from ckptkit.keras.fit.fit_stage import FitStage
-from ckptkit.keras.fit.resume import Resume
 from ckptkit.keras.fit.train_step import DATA_ENDED
 from ckptkit.session.saver import Taken
 
@@ -24,7 +24,7 @@ class Evaluation:
         resume: replays the calls of earlier attempts, or None for a new run.
     """
 
-    def __init__(self, fit: FitContext, resume: Resume | None) -> None:
+    def __init__(self, fit: FitContext, resume: FitResume | None) -> None:
         self._fit = fit
         self._resume = resume
         self._original: Any = None

@@ -9,8 +9,8 @@ from ckptkit.keras.fit.evaluation import Evaluation
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_logs import as_metrics
 from ckptkit.keras.fit.fit_position import EpochPass
+from ckptkit.keras.fit.fit_resume import FitResume
 from ckptkit.keras.fit.fit_stage import FitStage
-from ckptkit.keras.fit.resume import Resume
 from ckptkit.keras.fit.train_step import TrainStep
 from ckptkit.keras.fit.training_end import TrainingEnd
 from ckptkit.position import RunPosition
@@ -31,7 +31,7 @@ class FitDriver:
     def __init__(
         self,
         fit: FitContext,
-        resume: Resume | None,
+        resume: FitResume | None,
         train_step: TrainStep,
         evaluation: Evaluation,
         end: TrainingEnd,

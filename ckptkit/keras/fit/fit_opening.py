@@ -7,8 +7,8 @@ from enum import Enum
 from ckptkit.compat import keras_fit, keras_models
 from ckptkit.keras.compile_arguments import configured_in_code
 from ckptkit.keras.fit.fit_context import FitContext
+from ckptkit.keras.fit.fit_resume import FitResume, start_resume
 from ckptkit.keras.fit.fit_stage import FitStage
-from ckptkit.keras.fit.resume import Resume, start_resume
 from ckptkit.keras.run_identity import (
     check_not_finished_by_another,
     check_same_training,
@@ -63,7 +63,7 @@ def check_run(fit: FitContext, checkpoint: Checkpoint | None) -> None:
         warn_other_counts(fit.session, checkpoint, fit.model, fit.call.initial_epoch)
 
 
-def open_run(fit: FitContext, checkpoint: Checkpoint | None) -> Resume | None:
+def begin_fit(fit: FitContext, checkpoint: Checkpoint | None) -> FitResume | None:
     """Begins a new run, or the resume of one; a finished run only gives the model its weights.
 
     Args:

@@ -13,7 +13,7 @@ from ckptkit.keras.fit.fit_cleanup import FitCleanup
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_driver import FitDriver
 from ckptkit.keras.fit.fit_exit_watch import FitExitWatch
-from ckptkit.keras.fit.fit_opening import check_run, open_run
+from ckptkit.keras.fit.fit_opening import begin_fit, check_run
 from ckptkit.keras.fit.fit_stage import FitStage, FitStages
 from ckptkit.keras.fit.fit_state import state_at_beginning
 from ckptkit.keras.fit.train_step import TrainStep
@@ -50,13 +50,33 @@ def open_fit(
         RunLockedError: If the run is being trained.
         CorruptCheckpointError: If nothing of the run can be read.
     """
-    callback_list, call = call.callback_list, replace(call, callback_list=None)
+    fit = _open_context(manager, model, others, call, params)
+    try:
+        driver = _driver_of(fit, export)
+    except BaseException as error:
+        fit.cleanup.fail(error)
+        raise
+    watch = FitExitWatch(call.callback_list, fit.cleanup.fail_if_open, fit.cleanup.abandon)
+    fit.cleanup.add(watch.end)
+    return driver
+
+
+def _open_context(
+    manager: CheckpointManager,
+    model: Any,
+    others: OtherCallbacks,
+    call: keras_fit.FitCall,
+    params: Mapping[str, Any],
+) -> FitContext:
+    # The list of callbacks must go when the fit does, so nothing that lives longer holds it.
+    call = replace(call, callback_list=None)
     state = state_at_beginning(model, others, call)
     session = manager.open_attempt({"model": model, "fit": state})
     session.total = params.get("epochs", 1)
     stages = FitStages()
     cleanup = FitCleanup(manager, session, others, stages)
-    fit = FitContext(
+    cleanup.add(lambda: keras_fit.set_initial_epoch(model, None))
+    return FitContext(
         model=model,
         call=call,
         epochs=params.get("epochs", 1),
@@ -67,21 +87,12 @@ def open_fit(
         stages=stages,
         cleanup=cleanup,
     )
-    cleanup.add(lambda: keras_fit.set_initial_epoch(model, None))
-    try:
-        driver = _driver_of(fit, export)
-    except BaseException as error:
-        cleanup.fail(error)
-        raise
-    watch = FitExitWatch(callback_list, cleanup.fail_if_open, cleanup.abandon)
-    cleanup.add(watch.end)
-    return driver
 
 
 def _driver_of(fit: FitContext, export: ExportSpec | None) -> FitDriver:
     checkpoint = fit.session.newest()
     check_run(fit, checkpoint)
-    resume = open_run(fit, checkpoint)
+    resume = begin_fit(fit, checkpoint)
     train_step, evaluation = TrainStep(fit, resume), Evaluation(fit, resume)
     fit.cleanup.add(train_step.uninstall)
     fit.cleanup.add(evaluation.uninstall)

@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_logs import as_metrics
+from ckptkit.keras.fit.fit_resume import FitResume
 from ckptkit.keras.fit.fit_stage import FitStage
-from ckptkit.keras.fit.resume import Resume
 from ckptkit.keras.fit.train_step_check import run_checked_step
 from ckptkit.keras.fit.training_start import note_data, start_training
 from ckptkit.position import RunPosition
@@ -30,7 +30,7 @@ class TrainStep:
         resume: replays the calls of earlier attempts, or None for a new run.
     """
 
-    def __init__(self, fit: FitContext, resume: Resume | None) -> None:
+    def __init__(self, fit: FitContext, resume: FitResume | None) -> None:
         self._fit = fit
         self._resume = resume
         self._original: Any = None

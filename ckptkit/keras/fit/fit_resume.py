@@ -28,7 +28,7 @@ from ckptkit.tracking.tracker import track
 ModelValues = list[tuple[Leaf, Tensors]]
 
 
-def start_resume(fit: FitContext, checkpoint: Checkpoint) -> Resume:
+def start_resume(fit: FitContext, checkpoint: Checkpoint) -> FitResume:
     """Sends Keras' loops to the position of a checkpoint, unseen by the other callbacks.
 
     Args:
@@ -50,7 +50,7 @@ def start_resume(fit: FitContext, checkpoint: Checkpoint) -> Resume:
     if position.drawn_again is not None and position.random is not None:
         set_python_and_numpy(position.random)
     fit.state.position = position
-    resume = Resume(
+    resume = FitResume(
         fit,
         checkpoint,
         TrainReplay(position, _timed_first_step(fit), fit.call.epoch_iterator),
@@ -65,7 +65,7 @@ def start_resume(fit: FitContext, checkpoint: Checkpoint) -> Resume:
     return resume
 
 
-class Resume:
+class FitResume:
     """Answers Keras' calls until the position of the checkpoint is reached, and restores it there.
 
     Args:
