@@ -43,6 +43,7 @@ def skip_evaluation(model: Any) -> None:
     Reason: Keras ends an evaluation early only by this attribute. If `validation_steps` is given,
     the iterator of evaluations counts batches over all of them, and none was drawn here.
     """
+    # Keras clears this flag itself when the next evaluation begins.
     model.stop_evaluating = True
     iterator = getattr(model, "_eval_epoch_iterator", None)
     if iterator is not None:
@@ -64,6 +65,7 @@ def skip_calls(epoch_iterator: Any, calls: int) -> int:
     Returns:
         How many there were; fewer than `calls` if the epoch has no more.
     """
+    # A generator that the loop iterates over: what is taken from it here, the loop never sees.
     batches = getattr(epoch_iterator, "_epoch_iterator", None) or ()
     return sum(1 for _ in itertools.islice(batches, calls))
 
@@ -117,6 +119,7 @@ def fit_call(callback: Any) -> FitCall:
     """
     callback_list, caller = _calling_list(callback)
     fit = caller.f_locals if caller is not None else {}
+    # Another function than `fit` may use a CallbackList, such as a loop of the user's own.
     if "epoch_iterator" not in fit:
         return FitCall()
     iterator = fit["epoch_iterator"]
@@ -124,6 +127,7 @@ def fit_call(callback: Any) -> FitCall:
     adapter = getattr(iterator, "data_adapter", None)
     return FitCall(
         callback_list,
+        # Keras takes None for 0 as well.
         fit.get("initial_epoch") or 0,
         getattr(adapter, "batch_size", None) or _batch_size_of_pipeline(dataset),
         getattr(dataset, "element_spec", None),
@@ -192,10 +196,12 @@ def _calling_list(callback: Any) -> tuple[Any, Any]:
 
     Methods of subclasses may be on the stack between them.
     """
+    # 0 is this function, 1 is the one in this file, and 2 is the callback's method.
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and not _is_list_with(frame.f_locals.get("self"), callback):
         frame = frame.f_back
     callback_list = frame.f_locals["self"] if frame is not None else None
+    # `CallbackList` calls its own methods through others of it.
     while frame is not None and frame.f_locals.get("self") is callback_list:
         frame = frame.f_back
     return callback_list, frame
@@ -212,6 +218,7 @@ def _batch_size_of_pipeline(dataset: Any) -> int | None:
 
     Reason: `element_spec` shows only sizes that are fixed, which those of `batch` are not.
     """
+    # Stages that keep the batch size (prefetch, options, repeat) may come after `batch`.
     for _ in range(20):
         size = getattr(dataset, "_batch_size", None)
         if size is not None:

@@ -23,6 +23,7 @@ class _AddressRecorder:
         return self
 
     def __setitem__(self, key: str, value: Any) -> None:
+        # A variable that two layers share keeps its first address.
         self.found.setdefault(
             id(value), ("/".join(filter(None, (self._path, "vars", key))), f"{self._name}/{key}")
         )
@@ -42,6 +43,7 @@ def addresses_in_h5(model: Any) -> dict[int, tuple[str, str]]:
     class Store(_AddressRecorder, saving_lib.H5IOStore):
         """An `H5IOStore` for Keras, which checks the class and the truth of what it writes to."""
 
+        # `H5IOStore.__init__`, which would open a file, is not called.
         def __bool__(self) -> bool:
             return True
 
@@ -113,6 +115,7 @@ def pending_shape(initial_value: Any) -> tuple[tuple[int, ...], str] | None:
     Args:
         initial_value: the argument of that name that the creator got.
     """
+    # The function that makes the first value closes over the Keras variable that it is for.
     for cell in getattr(initial_value, "__closure__", None) or ():
         if isinstance(cell.cell_contents, keras.Variable):
             return tuple(int(size or 0) for size in cell.cell_contents._shape), str(

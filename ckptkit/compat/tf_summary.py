@@ -30,6 +30,7 @@ def write_summaries_if(condition: Callable[[], tf.Tensor]) -> Iterator[None]:
 
     def ask(default_state: bool) -> tf.Tensor:
         writes = asked(default_state)
+        # If it is known to be false, the condition is not asked: a traced function would keep it.
         known = tf.get_static_value(writes)
         return (
             tf.logical_and(writes, condition())

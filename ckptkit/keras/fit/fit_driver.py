@@ -57,6 +57,7 @@ class FitDriver:
         if self._resume is not None and fit.stages.is_replaying:
             self._resume.epoch_began(epoch)
             return
+        # Keras begins another epoch only if `model.stop_training` was cleared after the last one.
         if fit.stages.now in (FitStage.TRAINED, FitStage.DIVERGED):
             fit.stages.move(FitStage.TRAINING)
         fit.state.position.random_of_epoch = python_and_numpy()
@@ -86,6 +87,7 @@ class FitDriver:
         """
         fit = self._fit
         if self._resume is not None:
+            # At the end of an epoch with an evaluation, that evaluation has left this stage.
             if fit.stages.now is FitStage.RESTORED:
                 self._resume.pass_missing_evaluation(epoch, logs)
             if fit.stages.now is FitStage.REPLAYING:
@@ -93,6 +95,7 @@ class FitDriver:
                 return
         for reason in fit.others.left_out():
             fit.session.inexact(reason)
+        # Before the final state is taken: a longer training resumes at the next epoch's beginning.
         position = fit.state.position
         position.epochs.append(position.now)
         position.now = EpochPass()
