@@ -227,7 +227,7 @@ class LoopData:
         """Makes the iterators that this call made before, and draws from them.
 
         That advances the counters of shuffles and the random states of generators to where the run
-        was. `ckptkit/keras/fit/replay.py` does the same in `fit`.
+        was. `ckptkit/keras/fit/train_replay.py` does the same in `fit`.
         """
         # Python's and NumPy's states are restored from the checkpoint and must not move here.
         now = python_and_numpy()

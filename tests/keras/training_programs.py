@@ -1,4 +1,4 @@
-"""What the processes of these tests do."""
+"""The programs of the processes that these tests start."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import keras
 import tensorflow as tf
 
 import ckptkit
-from tests.keras import lab
+from tests.keras import trainings
 from tests.support import checkers
 
 
 def digest(*parts: Any) -> str:
-    return hashlib.sha256(b"".join(lab.bits(*parts))).hexdigest()
+    return hashlib.sha256(b"".join(trainings.bits(*parts))).hexdigest()
 
 
 def die() -> None:
@@ -31,14 +31,14 @@ def optimizer(options: dict[str, Any]) -> Any:
 
 
 def train(options: dict[str, Any]) -> dict[str, Any]:
-    """A training as the options say; what it ends with.
+    """Trains as the options say, and returns what it ends with.
 
-    Options: `run`, `epochs`, `seed`, `learning_rate`, `ema`, `plateau` and `stopping` for
-    callbacks, `die` for the batch after which the process is killed; all others are for
+    Options: `run`, `epochs`, `seed`, `learning_rate`, `ema`; `plateau` and `stopping` for
+    callbacks; `die`, the batch after which the process is killed. All others are for
     `CheckpointCallback`.
     """
     checkers.use(checkers.forked())
-    made = lab.model(optimizer(options), seed=options.pop("seed", 3))
+    made = trainings.model(optimizer(options), seed=options.pop("seed", 3))
     batches: list[int] = []
     callbacks: list[Any] = [
         keras.callbacks.LambdaCallback(
@@ -56,32 +56,34 @@ def train(options: dict[str, Any]) -> dict[str, Any]:
             )
         )
     if dies := options.pop("die", None):
-        callbacks.append(lab.after(dies, die))
+        callbacks.append(trainings.after(dies, die))
     for name in ("learning_rate", "ema"):
         options.pop(name, None)
-    history = lab.fit(options.pop("run"), made, *callbacks, **options)
+    history = trainings.fit(options.pop("run"), made, *callbacks, **options)
     return {
         "digest": digest(made),
         "optimizer": digest(made.optimizer),
         "epochs": history.epoch,
         "history": history.history,
         "batches": len(batches),
-        "rate": lab.rate(made),
+        "rate": trainings.rate(made),
     }
 
 
 def two_phases(directory: str, dies_in: int) -> str:
-    """Fine-tuning: the last layer first, then all of it with a smaller learning rate."""
-    made = lab.model()
+    """Trains the last layer first, then all layers with a smaller learning rate."""
+    made = trainings.model()
     for phase, (trainable, learning_rate) in enumerate(((False, 0.01), (True, 0.001)), start=1):
         made.layers[0].trainable = trainable
         made.compile(keras.optimizers.Adam(learning_rate), "mse")
-        lab.fit(f"{directory}/{phase}", made, *([lab.after(6, die)] if dies_in == phase else []))
+        trainings.fit(
+            f"{directory}/{phase}", made, *([trainings.after(6, die)] if dies_in == phase else [])
+        )
     return digest(made, made.optimizer)
 
 
 def hold_open(run: str) -> None:
-    """Has a run open until it is killed."""
+    """Keeps a run open until the process is killed."""
     with ckptkit.CheckpointManager(run, {"weight": tf.Variable(1.0)}):
         print("open", flush=True)
         time.sleep(100)

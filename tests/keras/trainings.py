@@ -1,4 +1,4 @@
-"""Small trainings, in one process: a model, its data, and callbacks that end a training early."""
+"""Small trainings in one process: a model, its data, and callbacks that end one early."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class StopError(Exception):
 def model(
     optimizer: Any = "adam", loss: Any = "mse", *, seed: int = 3, width: int = 3
 ) -> keras.Model:
-    """A compiled model."""
+    """Return a compiled model."""
     keras.utils.set_random_seed(seed)
     made = keras.Sequential(
         [keras.Input((4,)), keras.layers.Dense(width, activation="tanh"), keras.layers.Dense(1)]
@@ -34,7 +34,7 @@ def model(
 
 
 class InFourParts(keras.Sequential):
-    """Its train step takes a batch of four parts."""
+    """A model whose train step takes a batch of four parts."""
 
     def train_step(self, data: Any) -> Any:
         x, y, *_ = data
@@ -42,7 +42,7 @@ class InFourParts(keras.Sequential):
 
 
 def in_four_parts() -> keras.Model:
-    """A compiled model that is trained on batches of four parts."""
+    """Return a compiled model that is trained on batches of four parts."""
     keras.utils.set_random_seed(3)
     made = InFourParts([keras.Input((4,)), keras.layers.Dense(1)])
     made.compile("adam", "mse")
@@ -79,14 +79,14 @@ class After(keras.callbacks.Callback):
             self.action()
 
     def get_state(self) -> None:
-        """Nothing is to be remembered over a restart."""
+        """Return nothing: the count starts anew in each attempt."""
 
     def set_state(self, state: None) -> None:
         """See `get_state`."""
 
 
 def after(batches: int, action: Callable[[], Any] | None = None) -> After:
-    """A callback that raises `StopError`, or does something else, after a number of batches."""
+    """Return a callback that raises `StopError`, or does something else, after some batches."""
     return After(batches, action)
 
 
@@ -99,9 +99,7 @@ def fit(
     fit_options: Any = None,
     **options: Any,
 ) -> keras.callbacks.History:
-    """A training with a `CheckpointCallback` on a run directory, or with one that is given; saves
-    after each step.
-    """
+    """Trains with a `CheckpointCallback` that saves after each step, or with a given one."""
     made = made or model()
     if not isinstance(run, ckptkit.CheckpointCallback):
         run = ckptkit.CheckpointCallback(
@@ -121,8 +119,9 @@ def fit(
 def interrupted(
     run: Any, made: keras.Model | None = None, *callbacks: Any, batches: int = 3, **options: Any
 ) -> keras.Model:
-    """A training that is left after some batches, with the state of before the last of them saved;
-    and its model.
+    """Return the model of a training that was left after some batches.
+
+    The state from before the last of them is saved.
     """
     made = made or model()
     try:
@@ -133,7 +132,7 @@ def interrupted(
 
 
 def bits(*parts: Any) -> list[bytes]:
-    """The values of models or optimizers."""
+    """Return the values of models or optimizers as bytes."""
     return [variable.numpy().tobytes() for part in parts for variable in part.variables]
 
 
@@ -143,7 +142,7 @@ def rate(made: keras.Model) -> float:
 
 @contextmanager
 def logged() -> Iterator[list[str]]:
-    """What ckptkit logs inside the block."""
+    """Collects the lines that ckptkit logs in its block."""
     lines: list[str] = []
     handler = logging.Handler(logging.INFO)
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]

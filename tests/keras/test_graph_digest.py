@@ -1,4 +1,4 @@
-"""What is computed in another way is another export, and what only has other names is the same."""
+"""The digest of a graph changes with the computation, and not with the names in it."""
 
 from __future__ import annotations
 
