@@ -8,10 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ckptkit.exit_codes import SIGNAL_BASE, ExitCode
 from ckptkit.run.launcher_channel import ChannelState, Failure
-
-PREEMPTED = 75
-"""`EX_TEMPFAIL` of sysexits.h."""
 
 Cause = Literal[
     "finished",
@@ -83,7 +81,7 @@ class ExitCause:
         """
         if self.code is not None:
             return self.code or (0 if self.cause == "finished" else 1)
-        return 128 + signal.Signals[self.signal] if self.signal else 1
+        return SIGNAL_BASE + signal.Signals[self.signal] if self.signal else 1
 
 
 def ending_of(
@@ -114,9 +112,9 @@ def ending_of(
         step: the newest committed one of the run of which it has spoken last.
     """
     if (
-        code is not None and code > 128 and code - 128 in signal.valid_signals()
+        code is not None and code > SIGNAL_BASE and code - SIGNAL_BASE in signal.valid_signals()
     ):  # a shell around it says so
-        dead_by: int | None = code - 128
+        dead_by: int | None = code - SIGNAL_BASE
     else:
         dead_by = signal_number
     name = _signal_name(dead_by) if dead_by is not None else ""
@@ -140,7 +138,7 @@ def ending_of(
         cause, words = "finished", "ended with exit code 0"
     elif hung_secs is not None:
         cause, words = "hang", f"had not got on for {hung_secs:.0f} s, and was ended"
-    elif (outcome == "preempted" and dead_by != signal.SIGKILL) or code == PREEMPTED:
+    elif (outcome == "preempted" and dead_by != signal.SIGKILL) or code == ExitCode.PREEMPTED:
         cause, words = (
             "preempted",
             "saved its state and "

@@ -12,7 +12,8 @@ from typing import get_args
 
 from ckptkit.clock import Clock
 from ckptkit.errors import StorageError
-from ckptkit.launcher.exit_cause import PREEMPTED, Cause
+from ckptkit.exit_codes import ExitCode
+from ckptkit.launcher.exit_cause import Cause
 from ckptkit.launcher.journal_writer import JournalWriter
 from ckptkit.launcher.restart_decision import Past
 from ckptkit.layout import RunLayout, run_layout
@@ -392,7 +393,7 @@ def past_of(events: Sequence[Event]) -> list[Past]:
         elif (
             isinstance(event, LaunchDecided)
             and event.action == "stop"
-            and event.exit_code != PREEMPTED
+            and event.exit_code != ExitCode.PREEMPTED
         ):
             found = []
     return found

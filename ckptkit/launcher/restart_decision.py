@@ -17,16 +17,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ckptkit.launcher.exit_cause import CRASHES, PREEMPTED, Cause, ExitCause
+from ckptkit.exit_codes import PERMANENT_CODES, PERMANENT_ERRORS, ExitCode
+from ckptkit.launcher.exit_cause import CRASHES, Cause, ExitCause
 from ckptkit.launcher.launcher_settings import Settings
 
-CONFIGURATION, NO_PROGRESS, LOCKED, BUDGET_SPENT, INTERRUPTED = 78, 93, 11, 1, 130
-
-_LOCKED_ERROR = "RunLockedError"
 _NO_WISH = frozenset({"SIGCONT"})
 """Signals that nobody means an end by."""
-
-_NEVER = frozenset({"ConfigError", "IncompatibleStateError", _LOCKED_ERROR})
 
 
 @dataclass(frozen=True)
@@ -104,26 +100,27 @@ def decide(
     if ending.cause == "finished":
         return _stop(0, "it has finished")
     if told.interrupted or ending.signal == "SIGINT":
-        return _stop(INTERRUPTED, "it was interrupted (SIGINT)")
-    if ending.code in (CONFIGURATION, NO_PROGRESS):
+        return _stop(ExitCode.INTERRUPTED, "it was interrupted (SIGINT)")
+    # Code 0 gets here if the training reported another end, as below a pipeline.
+    if ending.code and ending.code in PERMANENT_CODES:
         return _stop(ending.code, f"exit code {ending.code} says that starting again cannot help")
     failure = ending.failure
-    if failure is not None and (not failure.restart or failure.error in _NEVER):
+    if failure is not None and (not failure.restart or failure.error in PERMANENT_ERRORS):
         return _stop(
-            LOCKED if failure.error == _LOCKED_ERROR else CONFIGURATION,
+            PERMANENT_ERRORS.get(failure.error, ExitCode.CONFIG),
             f"{failure.error} would come again at the next start",
         )
     if (
         ending.asked
     ):  # whatever it ended with after that: nobody waits for it to come back, here or elsewhere
-        return _stop(PREEMPTED, "somebody asked it to stop")
+        return _stop(ExitCode.PREEMPTED, "somebody asked it to stop")
     if told.notice or (told.warned and (ending.cause == "preempted" or ending.signal == "SIGUSR1")):
         reason = f"the machine goes away ({told.notice or 'SIGUSR1'}); the next start goes on from step {ending.step}"
-        return RestartDecision(False, reason, exit_code=PREEMPTED, elsewhere=True)
+        return RestartDecision(False, reason, exit_code=ExitCode.PREEMPTED, elsewhere=True)
     if ending.cause == "preempted":
         if ending.reason in told.signals or (not ending.reason and told.signals - _NO_WISH):
             return _stop(
-                PREEMPTED,
+                ExitCode.PREEMPTED,
                 "it was told to stop "
                 f"({ending.reason or ', '.join(sorted(told.signals - _NO_WISH))}), which was "
                 "passed on to it",
@@ -163,12 +160,12 @@ def _unless_stuck(
     idle = sum(_came_to_nothing(each, oldest) for each in since)
     if otherwise is None and crashes > settings.crashes:
         return _stop(
-            BUDGET_SPENT,
+            ExitCode.ERROR,
             f"{_times(crashes)} in {settings.window_secs:g} s, and {settings.crashes} may be",
         )
     if idle >= settings.no_progress:
         return _stop(
-            NO_PROGRESS,
+            ExitCode.NO_PROGRESS,
             f"the newest checkpoint, of step {ending.step}, has not advanced in {idle} starts",
         )
     if otherwise is not None:

@@ -16,15 +16,16 @@ from pathlib import Path
 
 from ckptkit.clock import Clock, SystemClock
 from ckptkit.errors import CheckpointError
+from ckptkit.exit_codes import SIGNAL_BASE, ExitCode, ShellCode
 from ckptkit.launcher.escalation import escalation
-from ckptkit.launcher.exit_cause import PREEMPTED, Cause, ExitCause, ending_of
+from ckptkit.launcher.exit_cause import Cause, ExitCause, ending_of
 from ckptkit.launcher.inbox import Inbox, reap
 from ckptkit.launcher.launch_history import LaunchHistory
 from ckptkit.launcher.launcher_settings import Settings
 from ckptkit.launcher.notices.notice import Notice
 from ckptkit.launcher.oom_counter import oom_counter
 from ckptkit.launcher.process_tree import ProcessTree, adopt_orphans
-from ckptkit.launcher.restart_decision import INTERRUPTED, Past, RestartDecision, Told, decide
+from ckptkit.launcher.restart_decision import Past, RestartDecision, Told, decide
 from ckptkit.launcher.slurm import put_back
 from ckptkit.launcher.stall_detector import StallDetector
 from ckptkit.launcher.stop_reasons import StopReasons
@@ -52,7 +53,6 @@ Watch = Callable[[Callable[[Notice], None], threading.Event], threading.Thread |
 _LOOK_SECS = 0.25
 _SWEEP_SECS = 5.0
 _REQUEST_SECS = 1.0
-_NOT_FOUND, _NOT_STARTED = 127, 126
 _INSISTING = 3
 
 
@@ -200,24 +200,24 @@ class Supervisor:
     def _told_while_waiting(self) -> RestartDecision:
         if self._interrupts:
             decision = RestartDecision(
-                False, "it was interrupted before the next start", exit_code=INTERRUPTED
+                False, "it was interrupted before the next start", exit_code=ExitCode.INTERRUPTED
             )
         elif self._asked:
             decision = RestartDecision(
                 False,
                 f"somebody asked it to stop ({self._asked}), before the next start",
-                exit_code=PREEMPTED,
+                exit_code=ExitCode.PREEMPTED,
             )
         elif self._reasons.notice:
             decision = RestartDecision(
                 False,
                 "the machine goes away, before the next start",
-                exit_code=PREEMPTED,
+                exit_code=ExitCode.PREEMPTED,
                 elsewhere=True,
             )
         else:
             decision = RestartDecision(
-                False, "SIGHUP came before the next start", exit_code=128 + signal.SIGHUP
+                False, "SIGHUP came before the next start", exit_code=SIGNAL_BASE + signal.SIGHUP
             )
         self._say(decision)
         return decision
@@ -240,7 +240,11 @@ class Supervisor:
                 self._command, self._environment, self._log, self._family, self._clock
             )
         except OSError as error:
-            code = _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_STARTED
+            code = (
+                ShellCode.NOT_FOUND
+                if isinstance(error, FileNotFoundError)
+                else ShellCode.NOT_EXECUTABLE
+            )
             logger.error("could not start %s: %s", self._command[0], error.strerror or error)
             ending = ExitCause(
                 cause="exit", words=f"could not be started: {error.strerror or error}", code=code
@@ -253,11 +257,11 @@ class Supervisor:
             while self._aside.busy:
                 self._let_time_pass(_LOOK_SECS)
             child.finish()
-            code = os.waitstatus_to_exitcode(status)
+            ended_with = os.waitstatus_to_exitcode(status)
             ending = ending_of(
                 pid=child.pid,
-                code=code if code >= 0 else None,
-                signal_number=-code if code < 0 else None,
+                code=ended_with if ended_with >= 0 else None,
+                signal_number=-ended_with if ended_with < 0 else None,
                 said=said,
                 hung_secs=hung_secs,
                 oom_kills=self._oom.read() - kills_before,

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from ckptkit.errors import CheckpointError, ConfigError, IncompatibleStateError, RunLockedError
+from ckptkit.errors import CheckpointError
+from ckptkit.exit_codes import PERMANENT_ERRORS
 from ckptkit.log import logger
 from ckptkit.position import RunPosition
 from ckptkit.run import events
@@ -25,9 +26,6 @@ from ckptkit.session.launcher_client import LauncherClient, link
 from ckptkit.session.options import RunOptions
 from ckptkit.session.stopping import Stopping
 from ckptkit.session.stopwatch import Stopwatch
-
-NEVER_RESTART = (ConfigError, IncompatibleStateError, RunLockedError)
-"""Errors that the next start would meet again."""
 
 HEARTBEAT_SECS = 0.5
 LOOK_SECS = 1.0
@@ -209,8 +207,10 @@ class RemoteControl:
 
 
 def may_restart(error: BaseException) -> bool:
-    """Whether the next start may go better."""
-    return not isinstance(error, NEVER_RESTART)
+    """Return whether the next start may succeed."""
+    # Only our own classes count: another library may have a `ConfigError` of its own.
+    kinds = {cls.__name__ for cls in type(error).__mro__ if issubclass(cls, CheckpointError)}
+    return not kinds & PERMANENT_ERRORS.keys()
 
 
 def failure_of(error: BaseException | None) -> Failure | None:
