@@ -53,7 +53,8 @@ def name_of(body: bytes) -> str:
         Unavailable: where it can be none. It is asked for only once, and with a wrong one no event
             would be ours.
     """
-    name = body.decode("latin-1").strip()
+    # Stripped as bytes: as text, a no-break space or a control character would be stripped too.
+    name = body.strip().decode("latin-1")
     if not _NAME.fullmatch(name):
         raise Unavailable(f"the metadata service gave {name[:40]!r} as the name of this machine")
     return name
