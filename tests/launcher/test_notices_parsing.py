@@ -14,8 +14,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ckptkit.launcher.notices import aws, azure, gce, notice_file
-from ckptkit.launcher.notices.cloud_detection import cloud_named
+from ckptkit.launcher.notices import aws, azure, cloud_of, gce, notice_file
+from ckptkit.launcher.notices.firmware import Firmware
 from ckptkit.launcher.notices.metadata_client import MetadataAnswer, Unavailable
 from ckptkit.launcher.notices.notice import Notice
 
@@ -164,7 +164,10 @@ ALMOST = st.sampled_from(
 def test_no_cloud_is_seen_if_there_is_none(vendor, product, bios, tag):
     """Names that look like those of a cloud are not enough."""
     assume(not bios.endswith(".amazon"))
-    assert cloud_named(vendor, product, bios, tag) is None
+    firmware = Firmware(
+        sys_vendor=vendor, product_name=product, bios_version=bios, chassis_asset_tag=tag
+    )
+    assert cloud_of(firmware) is None
 
 
 @given(TIMES)
