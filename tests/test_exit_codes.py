@@ -8,7 +8,7 @@ from ckptkit import errors
 from ckptkit.exit_codes import PERMANENT_CODES, PERMANENT_ERRORS, ExitCode
 from ckptkit.launcher.exit_cause import ExitCause
 from ckptkit.launcher.launcher_settings import Settings
-from ckptkit.launcher.restart_decision import Told, decide
+from ckptkit.launcher.restart_decision import StopContext, decide
 from ckptkit.preemption.policy import Preemption
 from ckptkit.run.launcher_channel import Failure
 from ckptkit.session.remote_control import may_restart
@@ -22,7 +22,7 @@ ERRORS = {
 
 def decided(**ending):
     cause = ExitCause(cause="exception", words="failed", trained=True, advanced=True, **ending)
-    return decide(cause, [], Told(), Settings(), now=0.0)
+    return decide(cause, [], StopContext(), Settings(), now=0.0)
 
 
 def test_the_table_names_errors_that_exist():

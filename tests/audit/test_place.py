@@ -149,8 +149,8 @@ def test_a_launcher_tells_the_users_run_nothing(user, ordered):
     old = user / "runs" / "old"
     before = bytes_of(old)
     record = LaunchHistory(SystemClock(), FileSystem())
-    record.open(*record.look(str(old)))
-    record.starts(1, "train.py")
+    record.open(*record.prepare(str(old)))
+    record.record_start(1, "train.py")
     assert bytes_of(old) == before
     assert list(written(old).rglob("launcher-*.jsonl"))
 
