@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import ckptkit
+from ckptkit.exit_codes import ExitCode
 
 SCRIPTS = Path(__file__).parent
 EPOCHS = 15
@@ -38,7 +39,7 @@ before it is killed.
 TIMEOUT_SECS = 120
 """For one process; on two cores it takes 5 to 20 s."""
 MIN_ACCURACY = 0.9
-PREEMPTED = 75
+PREEMPTED = ExitCode.PREEMPTED
 
 ACCURACY = re.compile(r"accuracy on \d+ held-out digits: ([\d.]+)")
 DIGEST = re.compile(r"SHA-256 of all variables: (\w{64})")

@@ -18,7 +18,7 @@ import pytest
 
 import ckptkit
 from ckptkit.cli.command_group import COMMANDS
-from ckptkit.cli.error_codes import ExitCode
+from ckptkit.exit_codes import ExitCode
 from ckptkit.exports.export_record import (
     ExportRecord,
     ExportSource,

@@ -43,6 +43,7 @@ FLOORS = [
     {"layout"},
     {"position", "clock", "log", "threads"},
     {"errors", "process_hooks"},
+    {"exit_codes"},
     {"__init__"},
 ]
 """Rooms from top to bottom. A room imports from the floors below its own; inside a room, files
@@ -66,6 +67,7 @@ WITHOUT_TENSORFLOW = {
     "policies",
     "layout",
     "errors",
+    "exit_codes",
     "position",
     "clock",
     "log",

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from ckptkit.errors import CheckpointError, ConfigError, IncompatibleStateError, RunLockedError
+from ckptkit.errors import CheckpointError
+from ckptkit.exit_codes import PERMANENT_ERRORS
 from ckptkit.log import logger
 from ckptkit.run import events
 from ckptkit.run.control_requests import ANY_ATTEMPT, ControlRequest, Mailbox
@@ -24,9 +25,6 @@ from ckptkit.session.progress import RunProgress
 from ckptkit.session.save_requests import SaveRequests
 from ckptkit.session.stopping import Stopping
 from ckptkit.threads import start_thread
-
-NEVER_RESTART = (ConfigError, IncompatibleStateError, RunLockedError)
-"""Errors that the next start would meet again."""
 
 HEARTBEAT_SECS = 0.5
 """How often the launcher gets a sign of life."""
@@ -226,7 +224,9 @@ class RemoteControl:
 
 def may_restart(error: BaseException) -> bool:
     """Return whether the next start may succeed."""
-    return not isinstance(error, NEVER_RESTART)
+    # Only our own classes count: another library may have a `ConfigError` of its own.
+    kinds = {cls.__name__ for cls in type(error).__mro__ if issubclass(cls, CheckpointError)}
+    return not kinds & PERMANENT_ERRORS.keys()
 
 
 def failure_of(error: BaseException | None) -> Failure | None:
