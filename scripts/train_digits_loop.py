@@ -95,7 +95,7 @@ def main() -> None:
     noise = tf.random.Generator.from_seed(7)
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
 
-    @tf.function
+    @tf.function  # type: ignore[untyped-decorator]
     def train_step(real: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as g_tape, tf.GradientTape() as d_tape:
             drawn = generator(noise.normal((BATCH_SIZE, NOISE)), training=True)

@@ -6,7 +6,7 @@ import gc
 import random
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import hypothesis
@@ -61,7 +61,7 @@ def fork_server() -> Iterator[ForkServer]:
     server.close()
 
 
-def _until_the_test_ends(start: Start) -> Iterator[Start]:
+def _until_the_test_ends(start: Callable[..., Process]) -> Iterator[Start]:
     started: list[Process] = []
 
     def start_and_remember(what: Any, /, *args: object, **options: Any) -> Process:

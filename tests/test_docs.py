@@ -300,8 +300,15 @@ def exit_codes_in(tree: ast.AST) -> set[int]:
 
 
 def test_a_number_beside_an_exit_code_is_not_seen():
-    told = "assert done.returncode == 7, 8\nlaunched.wait()\nx = 9\nassert codes == 10\nassert (a.exit_code, b) == (11, 12)\nassert 13 == main([14])"
-    assert exit_codes_in(ast.parse(told)) == {7, 11, 13}
+    source = """
+assert done.returncode == 7, 8
+launched.wait()
+x = 9
+assert codes == 10
+assert (a.exit_code, b) == (11, 12)
+assert 13 == main([14])
+"""
+    assert exit_codes_in(ast.parse(source)) == {7, 11, 13}
 
 
 # -- the commands
@@ -338,7 +345,7 @@ def test_the_reference_has_every_exit_code():
 
 
 def test_the_reference_has_every_state():
-    source = (ROOT / "ckptkit" / "cli" / "state.py").read_text()
+    source = (ROOT / "ckptkit" / "cli" / "run_state.py").read_text()
     states = set(
         re.findall(
             r"`(\w+)`", source[source.index("name: `new`") : source.index("words: the same")]
@@ -428,7 +435,7 @@ def test_the_format_has_every_field_of_an_exports_record():
 
 
 def test_the_format_has_every_mark_of_python_state():
-    source = (ROOT / "ckptkit" / "save" / "pystate.py").read_text()
+    source = (ROOT / "ckptkit" / "tracking" / "python_state.py").read_text()
     marks = set(re.findall(r'"(__\w+__)"', source))
     assert set(re.findall(r"^\| `(__\w+__)` \|", read("docs/format.md"), re.MULTILINE)) == marks
 

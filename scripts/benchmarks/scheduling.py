@@ -82,7 +82,7 @@ def measure(megabytes: int, repeats: int, base: Path) -> None:
         WAYS[now]()
         work(writer)
 
-    BackgroundWriter._work = work_in_a_way  # type: ignore[method-assign]
+    BackgroundWriter._work = work_in_a_way  # type: ignore[method-assign, assignment]
     ours = next(kind for kind in KINDS if kind.name == "ckptkit")(model, base)
     found: dict[str, dict[str, list[float]]] = {
         name: {what: [] for what in ("lost", "written", "alone")} for name in WAYS

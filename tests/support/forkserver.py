@@ -135,7 +135,8 @@ class Server:
             if not chunk or len(data) > _MAX_REQUEST_BYTES:
                 raise ValueError("the request is not whole")
             data += chunk
-        return json.loads(data)
+        request: dict[str, Any] = json.loads(data)
+        return request
 
     def _import(self) -> None:
         if self._imported:

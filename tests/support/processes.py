@@ -121,7 +121,7 @@ class Process:
         return dict(json.loads(line))
 
     def check(self, timeout: float = TIMEOUT_SECS, code: int = 0) -> Process:
-        """Waits for its end, and fails with what it has written where the exit code is another one."""
+        """Wait for the end; fail with the output if the exit code is a different one."""
         received = self.wait(timeout)
         assert received == code, f"{self!r}: expected exit code {code}\n{self.output()}"
         return self

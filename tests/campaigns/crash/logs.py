@@ -50,7 +50,7 @@ def problem(story: Story) -> str | None:
     for name, expected in _EXPECTED.items():
         shown = steps_shown(logs / name)
         if not set(expected) <= set(shown) and not any((logs / name).glob("*.cutting.*")):
-            return f"before it is put in order {name} shows {shown}; at least {expected} is to be there"
+            return f"before recovery {name} shows {shown}; at least {expected} were expected"
     recover(story)
     found = {name: steps_shown(logs / name) for name in _EXPECTED}
     if found != _EXPECTED:

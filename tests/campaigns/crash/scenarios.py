@@ -151,7 +151,7 @@ def saves_elsewhere(story: Story) -> None:
 
 
 def a_late_one(story: Story) -> None:
-    """It was not lost after all, and has saved once more; and then the other machine was lost, too."""
+    """The first machine was alive and saved once more; then the second one was lost."""
     saves_elsewhere(story)
     story.begin(Machine("another", "1"))
     late = Story(story.layout.root.parent, story.files)

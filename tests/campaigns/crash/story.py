@@ -82,7 +82,7 @@ class Story:
         self._lock: RunLock | None = None
 
     def begin(self, machine: Machine | None = None) -> Story:
-        """What every attempt begins with; on another machine nobody knows how it ended, if it did."""
+        """Start an attempt; if it is on another machine, how the last one ended is unknown."""
         make_checkpoints(self.files, self.layout)
         self.end()
         self._lock = lock = RunLock(

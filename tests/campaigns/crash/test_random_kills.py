@@ -22,7 +22,7 @@ STEPS_FOR_A_KILL = 100
 
 
 def newest_whole(layout: RunLayout) -> int:
-    """The newest step that a reader finds, verified in full; whatever is visible has to be whole."""
+    """The newest step that a reader finds; every visible checkpoint must verify in full."""
     found = list_checkpoints(layout)
     for checkpoint in found:
         try:

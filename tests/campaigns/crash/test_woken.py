@@ -47,7 +47,10 @@ def test_a_stopped_training_that_wakes_up_after_its_run_was_taken_over(fork_serv
         time.sleep(0.01)
     first.send_signal(signal.SIGSTOP)
     before = list_checkpoints(layout)[-1].step
-    program = f"import json, sys; from tests.campaigns.crash.training import train; print(json.dumps(train({str(layout.root)!r}, {before + 200}, 20)))"
+    program = (
+        "import json; from tests.campaigns.crash.training import train; "
+        f"print(json.dumps(train({str(layout.root)!r}, {before + 200}, 20)))"
+    )
     began = time.monotonic()
     second = subprocess.run(
         [*ELSEWHERE, sys.executable, "-c", program],
