@@ -1,4 +1,4 @@
-"""What is the same, what is near enough, and what is refused: pure decisions, without TensorFlow."""
+"""Which outputs are equal, near enough, or refused: pure decisions, without TensorFlow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`load_exported`: versions, calls by position and by name, and errors that say what was expected."""
+"""`load_exported`: versions, calls by position and by name, errors that say what is expected."""
 
 from __future__ import annotations
 

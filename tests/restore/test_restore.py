@@ -18,15 +18,23 @@ START = """
     run = Path(sys.argv[1])
     weight, other = tf.Variable([0.0, 0.0]), tf.Variable(0, dtype=tf.int64)
 
+
     def manager(**options):
-        return ckptkit.CheckpointManager(run, {"weight": weight, "other": other}, **{"keep": ckptkit.KeepLatest(99), "background": False, **options})
+        return ckptkit.CheckpointManager(
+            run,
+            {"weight": weight, "other": other},
+            **{"keep": ckptkit.KeepLatest(99), "background": False, **options},
+        )
+
 
     def assign(step):
         weight.assign([step, -step])
         other.assign(step * 1000)
 
+
     def values():
         return [*weight.numpy().tolist(), int(other.numpy())]
+
 
     def save(*steps, **options):
         with manager(**options) as m:
@@ -35,8 +43,10 @@ START = """
                 m.save(step)
         assign(-1)
 
+
     def say(**found):
         print(json.dumps(found))
+
 
     def raises(kind, action, *args, **options):
         try:
@@ -86,14 +96,19 @@ DAMAGE = {
         old = file_entry(data)
         values_of_step_3 = np.array([3.0, -3.0], 'float32').tobytes()
         assert values_of_step_3 in data.read_bytes()
-        data.write_bytes(data.read_bytes().replace(values_of_step_3, np.array([3.5, -3.0], 'float32').tobytes()))
+        others = np.array([3.5, -3.0], 'float32').tobytes()
+        data.write_bytes(data.read_bytes().replace(values_of_step_3, others))
         from ckptkit.run.manifest import seal
         said = manifest.read_text().replace(old.digest, file_entry(data).digest)
         manifest.write_bytes(seal(b"{" + said.partition('",')[2].encode()))""",
 }
 PATHS = """
     newest = run / "checkpoints" / "ckpt-3-1"
-    index, data, manifest = newest / "ckpt-3.index", newest / "ckpt-3.data-00000-of-00001", newest / "manifest.json"
+    index, data, manifest = (
+        newest / "ckpt-3.index",
+        newest / "ckpt-3.data-00000-of-00001",
+        newest / "manifest.json",
+    )
 """
 
 
@@ -111,7 +126,13 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_it_counts(program,
     m.close()
     moved = run / "quarantine" / "ckpt-3-1"
     after = sorted(path.name for path in moved.iterdir()) if moved.is_dir() else None
-    say(position=position.step, values=values(), steps=m.all_steps, untouched=before == after, moved=moved.exists())
+    say(
+        position=position.step,
+        values=values(),
+        steps=m.all_steps,
+        untouched=before == after,
+        moved=moved.exists(),
+    )
     """)
     assert said == {
         "position": 2,
@@ -139,7 +160,12 @@ def test_where_all_are_damaged_nothing_begins_anew(program, tmp_path):
         path.write_bytes(b"nothing")
     first = raises(ckptkit.CorruptCheckpointError, manager().restore_or_initialize)
     second = raises(ckptkit.CorruptCheckpointError, manager().restore_or_initialize)
-    say(first=first, second=second, values=values(), kept=sorted(path.name for path in (run / "quarantine").iterdir() if path.is_dir()))
+    say(
+        first=first,
+        second=second,
+        values=values(),
+        kept=sorted(path.name for path in (run / "quarantine").iterdir() if path.is_dir()),
+    )
     """)
     assert said["values"] == [-1.0, 1.0, -1000]
     assert said["kept"] == ["ckpt-1-1", "ckpt-2-1"]
@@ -171,11 +197,16 @@ def test_where_checkpoints_were_deleted_but_the_journal_tells_of_them_nothing_be
 def test_an_interrupted_save_is_no_checkpoint(program):
     said = program("""
     import shutil
+
     save(1, 2)
     shutil.copytree(run / "checkpoints" / "ckpt-2-1", run / "checkpoints" / ".writing-1")
     (run / "checkpoints" / "checkpoint").write_text('model_checkpoint_path: "ckpt-9-9/ckpt-9"')
     m = manager()
-    say(position=m.restore_or_initialize().step, values=values(), left=sorted(p.name for p in (run / "checkpoints").glob(".*")))
+    say(
+        position=m.restore_or_initialize().step,
+        values=values(),
+        left=sorted(p.name for p in (run / "checkpoints").glob(".*")),
+    )
     """)
     assert said == {"position": 2, "values": [2.0, -2.0, 2000], "left": []}
 
@@ -185,13 +216,20 @@ def test_a_run_goes_on_without_tensorflows_state_file_and_without_a_journal(prog
     said = program(
         """
     import shutil
+
     save(1, 2)
-    (run / "checkpoints" / "checkpoint").unlink() if sys.argv[2] == "checkpoint" else shutil.rmtree(run / "journal")
+    (run / "checkpoints" / "checkpoint").unlink() if sys.argv[2] == "checkpoint" else shutil.rmtree(
+        run / "journal"
+    )
     m = manager()
     step = m.restore_or_initialize().step
     m.save(3)
     m.close()
-    say(step=step, names=sorted(c.path.name for c in m.run.checkpoints), newest=tf.train.latest_checkpoint(run / "checkpoints")[-6:])
+    say(
+        step=step,
+        names=sorted(c.path.name for c in m.run.checkpoints),
+        newest=tf.train.latest_checkpoint(run / "checkpoints")[-6:],
+    )
     """,
         gone,
     )
@@ -204,15 +242,32 @@ def test_a_run_goes_on_without_tensorflows_state_file_and_without_a_journal(prog
 def test_an_assignment_that_fails_leaves_everything_as_it_was(program):
     said = program("""
     class Odd:
-        def __init__(self, refuses=False): self.value, self.refuses = 1, refuses
-        def get_state(self): return self.value
+        def __init__(self, refuses=False):
+            self.value, self.refuses = 1, refuses
+
+        def get_state(self):
+            return self.value
+
         def set_state(self, state):
-            if self.refuses: raise RuntimeError("not now")
+            if self.refuses:
+                raise RuntimeError("not now")
             self.value = state
+
+
     def state(odd, last):
         table = tf.lookup.experimental.MutableHashTable(tf.int64, tf.int64, -1)
-        return {"weight": weight, "first": Odd(), "generator": np.random.default_rng(1), "batches": iter(tf.data.Dataset.range(100)), "table": table,
-                "odd": odd, "last": last, "other": other}
+        return {
+            "weight": weight,
+            "first": Odd(),
+            "generator": np.random.default_rng(1),
+            "batches": iter(tf.data.Dataset.range(100)),
+            "table": table,
+            "odd": odd,
+            "last": last,
+            "other": other,
+        }
+
+
     saved = state(Odd(), Odd())
     saved["first"].value = saved["last"].value = 5
     saved["generator"].random(), next(saved["batches"]), saved["table"].insert([1], [1])
@@ -223,8 +278,15 @@ def test_an_assignment_that_fails_leaves_everything_as_it_was(program):
     live = state(Odd(refuses=True), Odd())
     fresh = np.random.default_rng(1).random()
     message = raises(RuntimeError, ckptkit.CheckpointManager(run, live).restore_or_initialize)
-    say(message=message, values=values(), first=live["first"].value, last=live["last"].value, batch=int(next(live["batches"])),
-        same=live["generator"].random() == fresh, size=int(live["table"].size()))
+    say(
+        message=message,
+        values=values(),
+        first=live["first"].value,
+        last=live["last"].value,
+        batch=int(next(live["batches"])),
+        same=live["generator"].random() == fresh,
+        size=int(live["table"].size()),
+    )
     """)
     assert said == {
         "message": "not now",
@@ -240,7 +302,10 @@ def test_an_assignment_that_fails_leaves_everything_as_it_was(program):
 def test_a_checkpoint_that_does_not_fit_does_not_fall_back_to_an_older_one(program):
     said = program("""
     save(1, 2)
-    message = raises(ckptkit.IncompatibleStateError, ckptkit.CheckpointManager(run, {"weight": weight}).restore_or_initialize)
+    message = raises(
+        ckptkit.IncompatibleStateError,
+        ckptkit.CheckpointManager(run, {"weight": weight}).restore_or_initialize,
+    )
     say(message=message, values=values(), steps=manager().all_steps)
     """)
     assert said["values"] == [-1.0, 1.0, -1000]
@@ -300,6 +365,7 @@ def test_the_newest_is_asked_for_and_damaged(program, tmp_path):
 def test_a_restore_that_fails_lets_go_of_the_run(program):
     said = program("""
     import signal
+
     save(1, 2)
     before = signal.getsignal(signal.SIGTERM)
     m = ckptkit.CheckpointManager(run, {"weight": weight})
@@ -314,7 +380,12 @@ def test_a_restore_that_fails_lets_go_of_the_run(program):
     messages.append(raises(ckptkit.CheckpointNotFoundError, empty.restore))
     fresh = manager(fresh="a label")
     messages.append(raises(ckptkit.CheckpointNotFoundError, fresh.restore))
-    say(free=free, stays=stays, open=[empty.is_open, fresh.is_open], made=(run.parent / "other").exists())
+    say(
+        free=free,
+        stays=stays,
+        open=[empty.is_open, fresh.is_open],
+        made=(run.parent / "other").exists(),
+    )
     """)
     assert said == {"free": True, "stays": True, "open": [False, False], "made": False}
 
@@ -329,7 +400,12 @@ def test_going_back_in_another_attempt_makes_a_new_line(program):
     m.close()
     again = manager()
     position = again.restore_or_initialize()
-    say(step=position.step, values=values(), names=[c.path.name for c in again.run.checkpoints], of_three=again.run.find(3).path.name)
+    say(
+        step=position.step,
+        values=values(),
+        names=[c.path.name for c in again.run.checkpoints],
+        of_three=again.run.find(3).path.name,
+    )
     """)
     assert said["step"] == 3
     assert said["values"] == [30.0, -30.0, 30000]
@@ -374,7 +450,11 @@ def test_a_second_save_at_a_step_counts(program):
             m.save(7)
     assign(0)
     position = manager().restore_or_initialize()
-    say(step=position.step, values=values(), names=sorted(path.name for path in (run / "checkpoints").iterdir()))
+    say(
+        step=position.step,
+        values=values(),
+        names=sorted(path.name for path in (run / "checkpoints").iterdir()),
+    )
     """)
     assert said == {"step": 7, "values": [2.0, -2.0, 2000], "names": ["checkpoint", "ckpt-7-1"]}
 
@@ -469,10 +549,18 @@ EPOCHS = """
             for batch in m.data(tf.data.Dataset.range(3)):
                 other.assign_add(int(batch) + 1)
                 seen.append([epoch, int(batch), m.position.step])
-            if epoch == at and how == "exception": raise ValueError
-            if epoch == at and how == "stop": m.request_stop()
+            if epoch == at and how == "exception":
+                raise ValueError
+            if epoch == at and how == "stop":
+                m.request_stop()
             print(json.dumps({"seen": seen}))
-    say(seen=seen, other=int(other.numpy()), positions=[[c.manifest.step, c.manifest.epoch, c.manifest.batch] for c in m.run.checkpoints])
+    say(
+        seen=seen,
+        other=int(other.numpy()),
+        positions=[
+            [c.manifest.step, c.manifest.epoch, c.manifest.batch] for c in m.run.checkpoints
+        ],
+    )
 """
 
 
@@ -491,7 +579,11 @@ def test_loops_over_python_iterables_and_of_nothing(program):
     said = program("""
     with manager() as m:
         numbers = [batch for _ in m.epochs(2) for batch in m.data([1, 2])]
-        say(numbers=numbers, position=[m.position.step, m.position.epoch, m.position.batch], rest=list(m.steps(0)))
+        say(
+            numbers=numbers,
+            position=[m.position.step, m.position.epoch, m.position.batch],
+            rest=list(m.steps(0)),
+        )
     """)
     assert said == {"numbers": [1, 2, 1, 2], "position": [4, 2, 0], "rest": []}
 
@@ -556,7 +648,10 @@ def test_a_metric_that_is_no_number_is_named(program):
     with manager() as m:
         message = raises(ckptkit.ConfigError, m.save, 1, metrics={"loss": tf.constant([1.0, 2.0])})
         m.save(1, metrics={"loss": float("nan"), "accuracy": float("inf")})
-    say(message=message, metrics={name: str(value) for name, value in m.run.find("latest").metrics.items()})
+    say(
+        message=message,
+        metrics={name: str(value) for name, value in m.run.find("latest").metrics.items()},
+    )
     """)
     assert "'loss'" in said["message"]
     assert said["metrics"] == {"loss": "nan", "accuracy": "inf"}
@@ -569,10 +664,20 @@ def test_inside_a_tf_function_the_methods_raise(program):
     said = program("""
     m = manager()
     m.restore_or_initialize()
-    calls = {"save": lambda: m.save(1), "maybe_save": lambda: m.maybe_save(1), "restore": lambda: m.restore(), "steps": lambda: m.steps(3),
-             "restore_or_initialize": lambda: m.restore_or_initialize(), "epochs": lambda: m.epochs(3), "data": lambda: m.data([1]),
-             "safe_point": lambda: m.safe_point(), "log": lambda: m.log(loss=weight[0]), "close": lambda: m.close(),
-             "request_stop": lambda: m.request_stop(), "wait_until_finished": lambda: m.wait_until_finished()}
+    calls = {
+        "save": lambda: m.save(1),
+        "maybe_save": lambda: m.maybe_save(1),
+        "restore": lambda: m.restore(),
+        "steps": lambda: m.steps(3),
+        "restore_or_initialize": lambda: m.restore_or_initialize(),
+        "epochs": lambda: m.epochs(3),
+        "data": lambda: m.data([1]),
+        "safe_point": lambda: m.safe_point(),
+        "log": lambda: m.log(loss=weight[0]),
+        "close": lambda: m.close(),
+        "request_stop": lambda: m.request_stop(),
+        "wait_until_finished": lambda: m.wait_until_finished(),
+    }
     found = {}
     for name, call in calls.items():
         try:
@@ -589,12 +694,25 @@ def test_inside_a_tf_function_the_methods_raise(program):
 def test_a_manager_that_is_not_open_says_so(program):
     said = program("""
     m = manager()
-    messages = [raises(ckptkit.ConfigError, action) for action in (
-        lambda: m.save(1), lambda: m.maybe_save(1), lambda: m.log(a=1), lambda: m.steps(3), lambda: m.epochs(3), lambda: m.data([]),
-        m.request_stop, m.safe_point, m.wait_until_finished, lambda: m.position)]
+    messages = [
+        raises(ckptkit.ConfigError, action)
+        for action in (
+            lambda: m.save(1),
+            lambda: m.maybe_save(1),
+            lambda: m.log(a=1),
+            lambda: m.steps(3),
+            lambda: m.epochs(3),
+            lambda: m.data([]),
+            m.request_stop,
+            m.safe_point,
+            m.wait_until_finished,
+            lambda: m.position,
+        )
+    ]
     m.close()
     m.close()
-    with m: m.save(3)
+    with m:
+        m.save(3)
     messages.append(raises(ckptkit.ConfigError, m.save, 4))
     say(messages=messages, nothing_made=not (run.parent / "other").exists())
     """)
@@ -605,7 +723,10 @@ def test_a_manager_that_is_not_open_says_so(program):
 def test_a_step_that_is_no_count_is_refused(program, step):
     said = program(f"""
     with manager() as m:
-        say(message=raises(ckptkit.ConfigError, m.save, {step}), total=raises(ckptkit.ConfigError, lambda: m.steps({step})))
+        say(
+            message=raises(ckptkit.ConfigError, m.save, {step}),
+            total=raises(ckptkit.ConfigError, lambda: m.steps({step})),
+        )
     """)
     assert step.strip("'") in said["message"]
     assert step.strip("'") in said["total"]

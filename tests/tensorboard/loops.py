@@ -54,7 +54,7 @@ def sweep(directory: str, dies: bool) -> None:
 
 
 def back(directory: str, stops: list[int]) -> None:
-    """Goes back to its newest checkpoint after each of these steps, and is killed at the last one."""
+    """Return to the newest checkpoint after each of these steps; be killed at the last one."""
     left = list(stops)
 
     def leave(step: int) -> bool:

@@ -14,17 +14,22 @@ MODELS = """
     from keras import layers
     import ckptkit
 
+
     def stack(*parts, optimizer="adam", shape=(4,)):
         model = keras.Sequential([keras.Input(shape), *parts])
         model.compile(optimizer, "mse")
         return {"model": model}
 
+
     def swapped(first, second, turned):
-        # Two layers of one form, made in one order and used in the other: every weight fits either place.
+        # Two layers of one form, made in one order and used in the other: every weight fits
+        # either place.
         return stack(*((second, first) if turned else (first, second)), layers.Dense(1))
+
 
     def variables(**kinds):
         return {name: tf.Variable(tf.zeros(shape, dtype)) for name, (shape, dtype) in kinds.items()}
+
 
     D, N = layers.Dense, layers.BatchNormalization
     FORMS = {
@@ -34,8 +39,12 @@ MODELS = """
         "not swapped, named": lambda: swapped(D(4, name="p"), D(4, name="q"), False),
         "swapped, numbered": lambda: swapped(D(4), D(4), True),
         "not swapped, numbered": lambda: swapped(D(4), D(4), False),
-        "swapped, some way in": lambda: stack(N(name="n1"), D(4, name="p"), N(name="n2"), D(4, name="q"), D(1)),
-        "and the other way": lambda: stack(N(name="n2"), D(4, name="q"), N(name="n1"), D(4, name="p"), D(1)),
+        "swapped, some way in": lambda: stack(
+            N(name="n1"), D(4, name="p"), N(name="n2"), D(4, name="q"), D(1)
+        ),
+        "and the other way": lambda: stack(
+            N(name="n2"), D(4, name="q"), N(name="n1"), D(4, name="p"), D(1)
+        ),
         "renamed": lambda: stack(D(4, name="p"), D(4, name="another"), D(1, name="r")),
         "given names": lambda: stack(D(4, name="x"), D(4, name="y"), D(1, name="z")),
         "sgd": lambda: stack(D(4), D(4), D(1), optimizer=keras.optimizers.SGD(0.001)),
@@ -57,14 +66,21 @@ MODELS = """
         "v, another name": lambda: variables(a=((2,), "float32"), bb=((2, 3), "int32")),
     }
 
+
     def optimizer(value):
         return getattr(value, "optimizer", None)
+
 
     def everything(state):
         found = []
         for value in state.values():
-            found += [value] if isinstance(value, tf.Variable) else [*value.variables, *(optimizer(value).variables if optimizer(value) else [])]
+            found += (
+                [value]
+                if isinstance(value, tf.Variable)
+                else [*value.variables, *(optimizer(value).variables if optimizer(value) else [])]
+            )
         return [variable.numpy().tolist() for variable in found]
+
 
     run, form, what = sys.argv[1:]
     if what == "restore":

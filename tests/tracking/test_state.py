@@ -11,39 +11,93 @@ THINGS = """
     import numpy as np, tensorflow as tf
     import ckptkit
 
+
     class Getting:
-        def __init__(self): self.value = None
-        def get_state(self): return self.value
-        def set_state(self, state): self.value = state
+        def __init__(self):
+            self.value = None
+
+        def get_state(self):
+            return self.value
+
+        def set_state(self, state):
+            self.value = state
+
 
     class Dict:
-        def __init__(self): self.value = {}
-        def state_dict(self): return {"value": self.value}
-        def load_state_dict(self, state): self.value = state["value"]
+        def __init__(self):
+            self.value = {}
 
-    DTYPES = ("bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 complex64 complex128").split()
+        def state_dict(self):
+            return {"value": self.value}
+
+        def load_state_dict(self, state):
+            self.value = state["value"]
+
+
+    DTYPES = (
+        "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 "
+        "float16 float32 float64 complex64 complex128"
+    ).split()
     run, what, seed = sys.argv[1], sys.argv[2], int(sys.argv[3])
     rng = np.random.default_rng(seed)
-    generators = [np.random.default_rng(), np.random.Generator(np.random.Philox()), np.random.Generator(np.random.MT19937()),
-                  np.random.Generator(np.random.SFC64())]
+    generators = [
+        np.random.default_rng(),
+        np.random.Generator(np.random.Philox()),
+        np.random.Generator(np.random.MT19937()),
+        np.random.Generator(np.random.SFC64()),
+    ]
     state = {
-        "python": random.Random(), "generators": generators, "old": np.random.RandomState(), "tf_generator": tf.random.Generator.from_seed(1),
-        "nested": {"a": [Getting(), {"b": Dict()}]}, "getting": Getting(), "counter": tf.Variable(0),
+        "python": random.Random(),
+        "generators": generators,
+        "old": np.random.RandomState(),
+        "tf_generator": tf.random.Generator.from_seed(1),
+        "nested": {"a": [Getting(), {"b": Dict()}]},
+        "getting": Getting(),
+        "counter": tf.Variable(0),
     }
+
+
     def draw():
-        return [state["python"].random(), *(generator.random() for generator in generators), state["old"].random_sample(),
-                state["tf_generator"].uniform((2,)).numpy().tolist()]
+        return [
+            state["python"].random(),
+            *(generator.random() for generator in generators),
+            state["old"].random_sample(),
+            state["tf_generator"].uniform((2,)).numpy().tolist(),
+        ]
+
+
     def arrays():
-        made = {f"{dtype} {shape}": rng.integers(0, 256, (*shape, 16)).astype("uint8") for dtype in DTYPES for shape in [(), (2, 0), (3,)]}
-        return {name: (array > 127 if name.startswith("bool") else array.view(name.split()[0])) for name, array in made.items()}
+        made = {
+            f"{dtype} {shape}": rng.integers(0, 256, (*shape, 16)).astype("uint8")
+            for dtype in DTYPES
+            for shape in [(), (2, 0), (3,)]
+        }
+        return {
+            name: (array > 127 if name.startswith("bool") else array.view(name.split()[0]))
+            for name, array in made.items()
+        }
+
+
     def texts():
-        return [{"n": [10**400, -1, float("nan"), float("inf"), True, None], "t": (1, ("a",)), 3: b"\\0\\xff"}, {(1, 2): {3}}]
+        return [
+            {
+                "n": [10**400, -1, float("nan"), float("inf"), True, None],
+                "t": (1, ("a",)),
+                3: b"\\0\\xff",
+            },
+            {(1, 2): {3}},
+        ]
+
 
     expected = arrays()
     with ckptkit.CheckpointManager(run, state) as manager:
         if what == "save":
             draw()
-            state["nested"]["a"][0].value, state["nested"]["a"][1]["b"].value, state["getting"].value = expected, texts(), 7
+            (
+                state["nested"]["a"][0].value,
+                state["nested"]["a"][1]["b"].value,
+                state["getting"].value,
+            ) = expected, texts(), 7
             state["counter"].assign(5)
             manager.save(1)
         else:
@@ -73,14 +127,32 @@ ITERATORS = """
     import ckptkit
 
     run, steps = sys.argv[1], int(sys.argv[2])
-    shuffled = tf.data.Dataset.range(50).shuffle(20, seed=4).map(lambda x: x * 2, num_parallel_calls=2).repeat(2).batch(3).prefetch(2)
-    other = tf.data.Dataset.range(100).shuffle(100).window(5).flat_map(lambda window: window.batch(5))
-    state = {"batches": iter(shuffled), "more": [iter(other), {"last": iter(tf.data.Dataset.range(100).cache())}], "done": tf.Variable(0)}
+    shuffled = (
+        tf.data.Dataset.range(50)
+        .shuffle(20, seed=4)
+        .map(lambda x: x * 2, num_parallel_calls=2)
+        .repeat(2)
+        .batch(3)
+        .prefetch(2)
+    )
+    other = (
+        tf.data.Dataset.range(100).shuffle(100).window(5).flat_map(lambda window: window.batch(5))
+    )
+    state = {
+        "batches": iter(shuffled),
+        "more": [iter(other), {"last": iter(tf.data.Dataset.range(100).cache())}],
+        "done": tf.Variable(0),
+    }
     with ckptkit.CheckpointManager(run, state, save=ckptkit.EveryNSteps(1000)) as manager:
         for step in manager.steps(1000):
             if step > steps:
                 break
-            print(step, next(state["batches"]).numpy(), next(state["more"][0]).numpy(), next(state["more"][1]["last"]).numpy())
+            print(
+                step,
+                next(state["batches"]).numpy(),
+                next(state["more"][0]).numpy(),
+                next(state["more"][1]["last"]).numpy(),
+            )
 """
 
 
@@ -130,9 +202,12 @@ REFUSE = """
     import json, sys
     import keras, tensorflow as tf
     import ckptkit
+
     for index, text in enumerate(json.loads(sys.argv[2])):
         try:
-            with ckptkit.CheckpointManager(f"{sys.argv[1]}/{index}", {"x": eval(text), "y": tf.Variable(1.0)}) as manager:
+            with ckptkit.CheckpointManager(
+                f"{sys.argv[1]}/{index}", {"x": eval(text), "y": tf.Variable(1.0)}
+            ) as manager:
                 manager.save(1)
         except ckptkit.ConfigError as error:
             print(json.dumps([text, str(error)]))
@@ -174,15 +249,27 @@ def test_what_a_save_finds_out_is_named_and_loses_nothing(tf_process, tmp_path):
     process = tf_process(
         """
         import sys, tensorflow as tf, ckptkit
+
+
         class Odd:
             value = 1
-            def get_state(self): return {"a": [self.value]}
-            def set_state(self, state): self.value = state["a"][0]
+
+            def get_state(self):
+                return {"a": [self.value]}
+
+            def set_state(self, state):
+                self.value = state["a"][0]
+
+
         def numbers():
             yield 1
             yield 2
+
+
         odd = Odd()
-        with ckptkit.CheckpointManager(sys.argv[1] + "/a", {"v": tf.Variable(1.0), "odd": [odd]}) as manager:
+        with ckptkit.CheckpointManager(
+            sys.argv[1] + "/a", {"v": tf.Variable(1.0), "odd": [odd]}
+        ) as manager:
             manager.save(1)
             odd.value = object()
             try:
@@ -192,9 +279,13 @@ def test_what_a_save_finds_out_is_named_and_loses_nothing(tf_process, tmp_path):
             assert manager.all_steps == [1]
             odd.value = 3
             manager.save(3)
-        from_python = iter(tf.data.Dataset.from_generator(numbers, output_signature=tf.TensorSpec((), tf.int32)))
+        from_python = iter(
+            tf.data.Dataset.from_generator(numbers, output_signature=tf.TensorSpec((), tf.int32))
+        )
         try:
-            with ckptkit.CheckpointManager(sys.argv[1] + "/b", {"v": tf.Variable(1.0), "batches": from_python}) as manager:
+            with ckptkit.CheckpointManager(
+                sys.argv[1] + "/b", {"v": tf.Variable(1.0), "batches": from_python}
+            ) as manager:
                 manager.save(1)
         except ckptkit.ConfigError as error:
             print("2:", error)

@@ -15,7 +15,8 @@ from ckptkit.run.catalog import Checkpoint, list_checkpoints
 from ckptkit.run.journal import read_journal
 from tests.campaigns.crash import exports as exported
 from tests.campaigns.crash import logs
-from tests.campaigns.crash.story import Story, Unsynced, serial_of
+from tests.campaigns.crash.story import Story, serial_of
+from tests.support.disks import Unsynced
 
 _OWN = re.compile(r"ckpt-\d+-\d+|checkpoint|\.fence-\d+")
 GOES_ON_SERIAL, GOES_ON_STEP = 99, 990

@@ -33,21 +33,11 @@ from ckptkit.storage.operations import (
     Operation,
     Rename,
     SyncDir,
-    SyncFile,
 )
 from ckptkit.testing import FakeClock, FaultyFiles
+from tests.support.disks import Unsynced
 
 ALL = KeepLatest(99)
-
-
-class Unsynced(FileSystem):
-    """The real file system, without waiting for the disk: what is killed is a process, and the
-    model of power knows syncs by their steps.
-    """
-
-    def do(self, step: Operation) -> None:
-        if not isinstance(step, SyncFile | SyncDir):
-            super().do(step)
 
 
 class Tape(FaultyFiles, Unsynced):

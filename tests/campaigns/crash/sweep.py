@@ -28,7 +28,8 @@ from ckptkit.testing import PowerLoss, all_lost, nothing_lost, write_tree
 from tests.campaigns.crash import exports
 from tests.campaigns.crash.look import newest_serial, problem_of
 from tests.campaigns.crash.scenarios import SCENARIOS, Scenario
-from tests.campaigns.crash.story import Story, Tape, Unsynced, committed
+from tests.campaigns.crash.story import Story, Tape, committed
+from tests.support.disks import Unsynced
 
 EXHAUSTIVE = 64
 """Up to so many outcomes of a moment are all tried."""

@@ -18,8 +18,9 @@ from ckptkit.run.catalog import list_checkpoints
 from ckptkit.run.commit import clean_up
 from ckptkit.run.journal import read_journal
 from tests.campaigns.crash.look import names_after, newest_serial, problem_of
-from tests.campaigns.crash.story import Story, Tape, Unsynced
+from tests.campaigns.crash.story import Story, Tape
 from tests.campaigns.crash.test_sweeps import ROOT
+from tests.support.disks import Unsynced
 from tests.support.machine import NOT_PERMITTED
 
 
