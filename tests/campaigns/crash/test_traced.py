@@ -24,7 +24,7 @@ CALLS = (
     "mkdir,mkdirat,rmdir,fsync,fdatasync,ftruncate"
 )
 FIRST, LAST = 1, 3
-PROGRAM = Path(__file__).with_name("saves.py")
+PROGRAM = Path(__file__).with_name("saving_program.py")
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 

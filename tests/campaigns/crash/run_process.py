@@ -57,7 +57,7 @@ class Tape(FaultyFiles, Unsynced):
         super().do(step)
 
 
-class Story:
+class RunProcess:
     """One process's life with a run.
 
     Args:
@@ -71,7 +71,7 @@ class Story:
         self.journal: Journal
         self._lock: RunLock | None = None
 
-    def begin(self, machine: Machine | None = None) -> Story:
+    def begin(self, machine: Machine | None = None) -> RunProcess:
         """Start an attempt; if it is on another machine, how the last one ended is unknown."""
         make_checkpoints(self.files, self.layout)
         self.end()
@@ -89,7 +89,7 @@ class Story:
         return self
 
     def end(self) -> None:
-        """Ends as a process does that is killed: the kernel lets go of what it held."""
+        """End as a killed process does: the kernel releases its locks."""
         if self._lock is not None:
             self._lock.drop()
 
