@@ -271,6 +271,14 @@ def test_the_architecture_names_every_room():
     assert not missing
 
 
+def test_the_architecture_lists_the_rooms_in_their_order():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", text, re.MULTILINE)
+    listed = [room for row in rows for room in re.findall(r"`(\w+)`", row)]
+    floors = [FLOOR_OF[room] for room in listed]
+    assert floors == sorted(floors)
+
+
 # -- declared dependencies
 
 

@@ -75,8 +75,8 @@ def not_told(directory: str, how: str, again: str) -> dict[str, Any]:
                     files.set_broken(True)
                 if step == 3:
                     until_idle()
-                    files.set_broken(again)
                     files.error = ERRORS.get(again)
+                    files.set_broken(bool(again))
                     if how == "left":
                         break
                     if how == "raised":

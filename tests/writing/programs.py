@@ -33,12 +33,12 @@ class Broken(Disk):
 
     def __init__(self, error: BaseException) -> None:
         super().__init__()
-        self._error = error
+        self.error = error
 
     def set_broken(self, broken: bool, times: int | None = None) -> None:
         self.heal()
         if broken:
-            self.refuse(syncs_a_new_file, self._error, times=times)
+            self.refuse(syncs_a_new_file, self.error, times=times)
 
 
 ERRORS: dict[str, Any] = {
