@@ -232,7 +232,7 @@ class Attempt:
 
 
 def newest_step(run: Path) -> int:
-    """The step of the newest committed checkpoint, 0 where there is none yet."""
+    """The step of the newest committed checkpoint, 0 if there is none yet."""
     try:
         checkpoints = ckptkit.open_run(run).checkpoints
     except ckptkit.CheckpointNotFoundError:
@@ -258,7 +258,7 @@ def journal_of(run: Path, event: str, attempt: int) -> list[Any]:
 
 
 def preempt(run: Path, notice: Path) -> Attempt:
-    """A launcher trains until the machine is said to go away: the training saves where it is, and
+    """A launcher trains until a notice says that the machine goes away: the training saves, and
     both end with 75.
     """
     training = Training(run, notice=notice)

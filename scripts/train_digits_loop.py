@@ -1,7 +1,7 @@
 """Train a small GAN that draws handwritten digits: a training loop of its own, with two models and
 two optimizers.
 
-Kill it at any moment and start it again with the same command: it goes on from its newest
+Kill it at any moment and start it again with the same command: it continues from its newest
 checkpoint. What it prints at the end is the same, whatever happened to it.
 """
 

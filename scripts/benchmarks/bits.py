@@ -4,7 +4,7 @@ fresh processes.
     .venv/bin/python scripts/benchmarks/bits.py [--repeats 3] [--other-python PATH]
 
 Each setting is tried `--repeats` times. The table says whether a setting ends with the same bits as
-the first process without any setting, how far the weights are off where it does not, and whether it
+the first process without any setting, how far the weights are off if it does not, and whether it
 at least ends with the same bits each time. Another Python, with other versions of TensorFlow and
 Keras, is one more row.
 """
@@ -154,7 +154,7 @@ def run(python: str, options: dict[str, Any], directory: Path) -> None:
 
 def difference(a: Path, b: Path) -> float:
     """The largest difference between two weights, in parts of the largest weight of their array; 0
-    where all bits are the same.
+    if all bits are the same.
     """
     import numpy as np
 
@@ -218,7 +218,7 @@ def main() -> None:
 
 
 def cpu() -> str:
-    """The processor's name, where Linux says it."""
+    """The processor's name, if Linux knows it."""
     path = Path("/proc/cpuinfo")
     names = (
         [

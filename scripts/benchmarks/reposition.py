@@ -170,7 +170,7 @@ def attempt(options: argparse.Namespace, kind: str, run: Path) -> subprocess.Com
 
 
 def measure(options: argparse.Namespace, kind: str) -> dict[str, float]:
-    """The times of the process that goes on."""
+    """The times of the process that resumes."""
     with tempfile.TemporaryDirectory() as directory:
         run = Path(directory) / "run"
         first = attempt(options, kind, run)

@@ -14,7 +14,7 @@ the machine hits all of them. The numbers are medians:
   (what a signal needs at the end).
 - peak: memory during a save with training going on, above the level before the first save, in
   copies of the state; `after`: what of it is left. This in a process of its own for each. With
-  oneDNN, TensorFlow's allocator keeps a pool; what is left without one is said below the table.
+  oneDNN, TensorFlow's allocator keeps a pool; what is left without one is printed below the table.
 
 What an own section says: saves at every 1 to 100 steps; writing beside a plain write and fsync of
 the same bytes; restoring beside `tf.train.Checkpoint.read`; where the start of a resumed process
@@ -438,9 +438,9 @@ def show_size(megabytes: int, result: dict[str, Any]) -> None:
         )
     write, restore = result["write"], result["restore"]
     print(
-        "\nmemory where the values are only held while training goes on, and nothing is written: "
+        "\nmemory if the values are only held while training continues, and nothing is written: "
         f"peak {result['held']['peak_copies']:.2f} copies, "
-        f"after {result['held']['after_copies']:.2f}; of ckptkit where TensorFlow's allocator "
+        f"after {result['held']['after_copies']:.2f}; of ckptkit if TensorFlow's allocator "
         "keeps no pool (TF_ONEDNN_USE_SYSTEM_ALLOCATOR=1): "
         f"peak {result['without_pool']['peak_copies']:.2f} copies, after "
         f"{result['without_pool']['after_copies']:.2f}"

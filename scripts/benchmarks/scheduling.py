@@ -7,7 +7,7 @@ classes.
 A stack of dense layers is trained on all cores and saved by ckptkit. The ways take turns; the
 drain's thread inherits what the writer's has (`sched(7)`). Printed are medians: `lost`, wall time
 that a stretch of training takes longer with one save in it; `written`, until the checkpoint is
-committed while training goes on; and `alone`, the same with nothing else going on.
+committed while training continues; and `alone`, the same with nothing else going on.
 """
 
 from __future__ import annotations

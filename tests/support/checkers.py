@@ -1,8 +1,8 @@
 """The process that checks an export, cheaper: importing TensorFlow once is enough for many tests
 that are about something else.
 
-What is asked and answered, by which program, is the same as in an export by a user; only where its
-process comes from is another thing. Tests of exports themselves use
+What is asked and answered, by which program, is the same as in an export by a user; only the
+process is another one. Tests of exports themselves use
 `ckptkit.export.check_process.Checker` as it is, or load what was published in a fresh process of
 their own.
 """
