@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-import ckptkit
+from tests.support.journals import events_of
 
 PROGRAM = """
 import json, random, tempfile
@@ -241,11 +241,7 @@ def test_an_iterator_in_the_state_that_loses_orders_is_said(
 ) -> None:
     process = tf_process(IN_STATE, tmp_path / "run", kind, "warn")
     process.check()
-    said = [
-        event.reason
-        for event in ckptkit.open_run(tmp_path / "run").journal
-        if event.event == "inexact"
-    ]
+    said = [event.reason for event in events_of(tmp_path / "run", "inexact")]
     assert [
         ("train" in each and LATER in each and "manager.data(dataset)" in each) for each in said
     ] == [True] * (kind == "concatenate")

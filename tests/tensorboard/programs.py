@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 import ckptkit
+from tests.support.journals import events_of
 
 SAVED, KILLED, EPOCH, EPOCHS, BATCH = 500, 620, 90, 8, 4
 
@@ -304,8 +305,4 @@ def same_manager(directory: str) -> list[str]:
     except KeyboardInterrupt as error:
         held.append(error)
     model.fit(x, y, batch_size=BATCH, epochs=4, verbose=0, callbacks=[*callbacks, _LetsGo(held)])
-    return [
-        event.outcome
-        for event in ckptkit.open_run(f"{directory}/run").journal
-        if event.event == "attempt_ended"
-    ]
+    return [event.outcome for event in events_of(f"{directory}/run", "attempt_ended")]
