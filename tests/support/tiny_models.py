@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import numpy as np
 
 
 def tiny_model(
@@ -21,9 +20,3 @@ def tiny_model(
     model = keras.Sequential([keras.Input((features,)), keras.layers.Dense(1)])
     model.compile(optimizer, **{"loss": "mse", **compiled})
     return model
-
-
-def tiny_data(rows: int = 32, features: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs of ones and the first column of them as targets."""
-    x = np.ones((rows, features), "float32")
-    return x, x[:, :1]

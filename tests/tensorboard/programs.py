@@ -18,6 +18,7 @@ import tensorflow as tf
 
 import ckptkit
 from tests.support.journals import events_of
+from tests.support.tiny_models import tiny_model
 
 SAVED, KILLED, EPOCH, EPOCHS, BATCH = 500, 620, 90, 8, 4
 
@@ -166,8 +167,7 @@ def _counted(directory: str, options: dict[str, Any], *, interrupted: bool) -> d
     x, y = (rows[: BATCH * 10] for rows in _rows())
     for attempt in range(2 if interrupted else 1):
         keras.utils.set_random_seed(3)
-        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
-        model.compile("sgd", "mse")
+        model = tiny_model(4)
         tensorboard = keras.callbacks.TensorBoard(f"{directory}/logs", **options)
         callback = ckptkit.CheckpointCallback(
             f"{directory}/run",

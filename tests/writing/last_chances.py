@@ -24,6 +24,7 @@ from ckptkit.session.remote_control import RemoteControl
 from ckptkit.writing import checkpoint_writer, page_cache, tensor_file
 from tests.support.disks import slow_disk
 from tests.support.gate import Gate
+from tests.support.tiny_models import tiny_model
 from tests.writing.holds import Sits
 from tests.writing.programs import (
     ERRORS,
@@ -323,8 +324,7 @@ def opened_anew(directory: str) -> list[int]:
     thread = threading.Thread(target=train)
     thread.start()
     thread.join()
-    fresh = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    fresh.compile("sgd", "mse")
+    fresh = tiny_model()
     held.clear()
     gc.collect()
     fresh.fit(

@@ -24,6 +24,7 @@ from ckptkit.tracking.tracker import Tracked, Tracker
 from ckptkit.writing import background_writer, checkpoint_writer
 from tests.support.disks import Disk, syncs_a_new_file
 from tests.support.gate import Gate
+from tests.support.tiny_models import tiny_model
 
 checkpoint_writer.WAIT = tenacity.wait_none()
 
@@ -139,8 +140,7 @@ def failed_save(directory: str, error: str, where: str) -> dict[str, Any]:
 def failed_in_fit(directory: str) -> dict[str, Any]:
     """The next batch is told."""
     files = Broken(ERRORS["EIO"])
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
+    model = tiny_model()
     manager = ckptkit.CheckpointManager(
         directory, {"model": model}, save=ckptkit.EveryNSteps(5), files=files
     )
@@ -359,8 +359,7 @@ def changes() -> dict[str, list[int]]:
     module.parts, module.named = [tf.Variable(1.0)], {"a": tf.Variable(2.0)}
     layer = Grows()
     layer(tf.ones((1, 2)))
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
+    model = tiny_model()
     model.optimizer.build(model.trainable_variables)
     held = {"values": [tf.Variable(1.0)]}
 
