@@ -468,6 +468,18 @@ def files_with_banned_phrases() -> set[str]:
     }
 
 
+def files_with_long_summaries() -> set[str]:
+    """Files in which the first sentence of a docstring needs more than one line."""
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    return {
+        str(path.relative_to(ROOT))
+        for path in MODULES.values()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, documented)
+        and "\n" in (ast.get_docstring(node) or "").partition("\n\n")[0]
+    }
+
+
 RULES: dict[str, tuple[Callable[[], set[str]], str]] = {
     "long files": (long_files, f"a file of the package has at most {MAX_LINES} lines"),
     "class names": (repeated_class_names, "a class name exists once in the package"),
@@ -476,6 +488,10 @@ RULES: dict[str, tuple[Callable[[], set[str]], str]] = {
     "imports": (
         files_that_import_much,
         f"a file imports at most {MAX_IMPORTED_MODULES} modules of the package",
+    ),
+    "summaries": (
+        files_with_long_summaries,
+        "the first paragraph of a docstring is one line; details follow an empty line",
     ),
     "prose": (files_with_banned_phrases, "see PROSE for the phrases and their plain forms"),
 }
