@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import ckptkit
+from tests.support.journals import events_of
 
 PROGRAM = """
 import json, sys, tempfile
@@ -27,40 +27,50 @@ for text in texts:
     with open(text, "w") as file:
         file.write("".join(f"{text[-1]}{number}\\n" for number in range(5)))
 
+
 def made(kind=None):
     '''A pipeline anew, as another process would make it; or what kinds there are.'''
     keras.utils.set_random_seed(seed)
     rows = tf.data.Dataset.range(40)
     first, second, many = rows.shuffle(12, seed=6), rows.shuffle(9), tf.data.Dataset.range(3)
+
     def noisy(i):
         return tf.cast(i, tf.float32) + tf.random.uniform(())
+
     def few(i):
         return i < 9
+
     def double(i):
         return i * 2
+
     def without_values():
         kept = rows.shuffle(9)
         made = many.flat_map(lambda i: kept).batch(4)
         del kept
         return made
+
     class Has:
         def rows(self, i):
             return self.held
+
     has = Has()
     has.held = rows
     ignore = tf.data.Options()
     ignore.experimental_external_state_policy = tf.data.experimental.ExternalStatePolicy.IGNORE
     x, y = np.random.normal(size=(40, 3)), np.arange(40)
+
     class Look(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):
             self.dataset = keras_fit.fit_call(self).epoch_iterator._distributed_dataset
             self.model.stop_training = True
+
     def of_keras(**options):
         model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
         model.compile("sgd", "mse")
         look = Look()
         model.fit(x, y, batch_size=4, verbose=0, callbacks=[look], **options)
         return look.dataset
+
     kinds = {
         "shuffle": lambda: first.batch(4),
         "two shuffles": lambda: (
@@ -124,12 +134,15 @@ def made(kind=None):
     }
     return list(kinds) if kind is None else kinds[kind]()
 
+
 def third(name, batches):
     '''The third pass, after so many batches of the two before it.'''
     dataset = made(name)
     for _ in range(2):
-        for _ in zip(range(batches), dataset): pass
+        for _ in zip(range(batches), dataset):
+            pass
     return [[str(part.numpy().tolist()) for part in tf.nest.flatten(batch)] for batch in dataset]
+
 
 found = {}
 for name in made():
@@ -213,9 +226,11 @@ import ckptkit
 keras.utils.set_random_seed(4)
 rows = tf.data.Dataset.range(8)
 kind, exact = sys.argv[2:]
-data = {"concatenate": lambda: rows.shuffle(8).concatenate(rows.shuffle(5)).repeat().batch(4),
-        "once": lambda: rows.shuffle(8).concatenate(rows.shuffle(5)).batch(4),
-        "repeat": lambda: rows.shuffle(8).concatenate(rows).repeat().batch(4)}[kind]()
+data = {
+    "concatenate": lambda: rows.shuffle(8).concatenate(rows.shuffle(5)).repeat().batch(4),
+    "once": lambda: rows.shuffle(8).concatenate(rows.shuffle(5)).batch(4),
+    "repeat": lambda: rows.shuffle(8).concatenate(rows).repeat().batch(4),
+}[kind]()
 iterator = iter(data)
 state = {"n": tf.Variable(0.0), "data": {"train": [iterator]}}
 with ckptkit.CheckpointManager(
@@ -232,11 +247,7 @@ def test_an_iterator_in_the_state_that_loses_orders_is_reported(
 ) -> None:
     process = tf_process(IN_STATE, tmp_path / "run", kind, "warn")
     process.check()
-    result = [
-        event.reason
-        for event in ckptkit.open_run(tmp_path / "run").journal
-        if event.event == "inexact"
-    ]
+    result = [event.reason for event in events_of(tmp_path / "run", "inexact")]
     assert [
         ("train" in each and LATER in each and "manager.data(dataset)" in each) for each in result
     ] == [True] * (kind == "concatenate")

@@ -15,6 +15,7 @@ def test_a_memory_mapped_file_is_read_by_rows(tf_process, tmp_path):
         np.save("rows.npy", rows)
         read = []
 
+
         class Watched(np.memmap):
             def __getitem__(self, index):
                 if isinstance(index, np.ndarray):
@@ -23,6 +24,7 @@ def test_a_memory_mapped_file_is_read_by_rows(tf_process, tmp_path):
 
             def __array__(self, *args, **options):
                 raise AssertionError("all of the file is read")
+
 
         mapped = np.load("rows.npy", mmap_mode="r").view(Watched)
         plain = list(ckptkit.data.shuffled(rows, 6, seed=1).take(8).as_numpy_iterator())

@@ -18,6 +18,7 @@ START = """
     run = Path(sys.argv[1])
     weight, other = tf.Variable([0.0, 0.0]), tf.Variable(0, dtype=tf.int64)
 
+
     def manager(**options):
         return ckptkit.CheckpointManager(
             run,
@@ -29,8 +30,10 @@ START = """
         weight.assign([step, -step])
         other.assign(step * 1000)
 
+
     def values():
         return [*weight.numpy().tolist(), int(other.numpy())]
+
 
     def save(*steps, **options):
         with manager(**options) as m:
@@ -39,8 +42,10 @@ START = """
                 m.save(step)
         assign(-1)
 
+
     def say(**found):
         print(json.dumps(found))
+
 
     def raises(kind, action, *args, **options):
         try:
@@ -192,6 +197,7 @@ def test_if_checkpoints_were_deleted_but_journaled_training_does_not_start_again
 def test_an_interrupted_save_is_no_checkpoint(program):
     result = program("""
     import shutil
+
     save(1, 2)
     shutil.copytree(run / "checkpoints" / "ckpt-2-1", run / "checkpoints" / ".writing-1")
     (run / "checkpoints" / "checkpoint").write_text('model_checkpoint_path: "ckpt-9-9/ckpt-9"')
@@ -210,6 +216,7 @@ def test_a_run_resumes_without_tensorflows_state_file_and_without_a_journal(prog
     result = program(
         """
     import shutil
+
     save(1, 2)
     (run / "checkpoints" / "checkpoint").unlink() if sys.argv[2] == "checkpoint" else shutil.rmtree(
         run / "journal"
@@ -235,11 +242,18 @@ def test_a_run_resumes_without_tensorflows_state_file_and_without_a_journal(prog
 def test_an_assignment_that_fails_leaves_everything_as_it_was(program):
     result = program("""
     class Odd:
-        def __init__(self, refuses=False): self.value, self.refuses = 1, refuses
-        def get_state(self): return self.value
+        def __init__(self, refuses=False):
+            self.value, self.refuses = 1, refuses
+
+        def get_state(self):
+            return self.value
+
         def set_state(self, state):
-            if self.refuses: raise RuntimeError("not now")
+            if self.refuses:
+                raise RuntimeError("not now")
             self.value = state
+
+
     def state(odd, last):
         table = tf.lookup.experimental.MutableHashTable(tf.int64, tf.int64, -1)
         return {
@@ -349,6 +363,7 @@ def test_the_newest_is_asked_for_and_damaged(program, tmp_path):
 def test_a_restore_that_fails_closes_the_run(program):
     result = program("""
     import signal
+
     save(1, 2)
     before = signal.getsignal(signal.SIGTERM)
     m = ckptkit.CheckpointManager(run, {"weight": weight})
@@ -532,8 +547,10 @@ EPOCHS = """
             for batch in m.data(tf.data.Dataset.range(3)):
                 other.assign_add(int(batch) + 1)
                 seen.append([epoch, int(batch), m.position.step])
-            if epoch == at and how == "exception": raise ValueError
-            if epoch == at and how == "stop": m.request_stop()
+            if epoch == at and how == "exception":
+                raise ValueError
+            if epoch == at and how == "stop":
+                m.request_stop()
             print(json.dumps({"seen": seen}))
     say(
         seen=seen,
@@ -692,7 +709,8 @@ def test_a_manager_that_is_not_open_says_so(program):
     ]
     m.close()
     m.close()
-    with m: m.save(3)
+    with m:
+        m.save(3)
     messages.append(raises(ckptkit.ConfigError, m.save, 4))
     say(messages=messages, nothing_made=not (run.parent / "other").exists())
     """)

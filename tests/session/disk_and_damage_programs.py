@@ -161,7 +161,7 @@ def resumed_without_a_journal(directory: str) -> dict[str, Any]:
         rates.append(float(optimizer.learning_rate))
         return done
 
-    files, said, rates = FirstLineOnly(), Said(), list[float]()
+    files, said, rates = FirstLineOnly(), WarningLines(), list[float]()
     first = start(0.5, FileSystem(), 2)
     return {
         "trained": [first, start(0.25, files, 4)],

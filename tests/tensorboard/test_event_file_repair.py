@@ -27,6 +27,7 @@ from ckptkit.tensorboard.event_file_repair import (
 from ckptkit.tensorboard.event_files import backup_path, read_events
 from ckptkit.tensorboard.stale_points import Span, WriterAttempt
 from ckptkit.testing import FaultyFiles
+from tests.support.disks import Disk
 from tests.tensorboard.event_file_lists import (
     name_of,
     point,
@@ -373,15 +374,13 @@ def test_a_process_that_is_still_there(tmp_path):
 
 def test_a_file_that_changes_meanwhile(tmp_path):
     path = write(tmp_path / name_of(1000, "machine", 101), [(1600.0, 620)])
-    files = FaultyFiles()
 
-    class Written(FileSystem):
-        def append(self, name: Path, data: bytes) -> None:
-            files.append(name, data)
-            with path.open("ab") as late:
-                late.write(point(1601.0, 621))
+    def write_late(_: Path) -> None:
+        with path.open("ab") as late:
+            late.write(point(1601.0, 621))
 
-    done = recover(tmp_path, FIRST, files=Written())
+    files = Disk().after(lambda step: step.kind == "Append", write_late, times=1)
+    done = recover(tmp_path, FIRST, files=files)
     assert "it has changed" in done.left[0]
     assert points_in(path) == [(1600.0, 620), (1601.0, 621)]
     assert not list(tmp_path.glob("*cutting*"))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import ckptkit
+from tests.support.journals import events_of
 from tests.support.processes import ForkServer
 from tests.tensorboard.programs import EPOCH, EPOCHS, KILLED, SAVED
 from tests.tensorboard.readers import Served, Shown, data_server, multiplexer, settled
@@ -87,8 +87,7 @@ def test_originals_show_orphans(program: str, resumed: dict[str, Path], tmp_path
 
 @each_program
 def test_journal_tells(program: str, resumed: dict[str, Path]) -> None:
-    run = ckptkit.open_run(resumed[program] / "run")
-    (told,) = [event for event in run.journal if event.event == "logs_repaired"]
+    (told,) = events_of(resumed[program] / "run", "logs_repaired")
     assert told.directory == str(resumed[program] / "logs")
     assert (told.attempt, told.step, told.files) == (2, SAVED, FILES[program])
     assert told.points >= KILLED - SAVED

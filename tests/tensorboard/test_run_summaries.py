@@ -19,6 +19,7 @@ from ckptkit.run import events
 from ckptkit.tensorboard.event_files import read_events
 from ckptkit.tensorboard.history_markdown import history_markdown
 from ckptkit.testing import FaultyFiles
+from tests.support.polling import until
 from tests.tensorboard.readers import data_server, multiplexer, settled
 
 TAGS = {
@@ -52,10 +53,8 @@ def train(run: str, total: int, killed: bool = False) -> None:
 
 
 def wait_for_points(run: str, number: int) -> None:
-    import time
-
-    while len(multiplexer(Path(run) / "tensorboard").get("./save/size_bytes", [])) < number:
-        time.sleep(0.05)
+    board = Path(run) / "tensorboard"
+    until(lambda: len(multiplexer(board).get("./save/size_bytes", [])) >= number)
 
 
 def refused(directory: str) -> list[dict[str, Any]]:

@@ -12,18 +12,22 @@ MODELS = """
     from keras import layers
     import ckptkit
 
+
     def stack(*parts, optimizer="adam", shape=(4,)):
         model = keras.Sequential([keras.Input(shape), *parts])
         model.compile(optimizer, "mse")
         return {"model": model}
+
 
     def swapped(first, second, turned):
         # Two layers of one form, made in one order and used in the other: every weight fits either
         # place.
         return stack(*((second, first) if turned else (first, second)), layers.Dense(1))
 
+
     def variables(**kinds):
         return {name: tf.Variable(tf.zeros(shape, dtype)) for name, (shape, dtype) in kinds.items()}
+
 
     D, N = layers.Dense, layers.BatchNormalization
     FORMS = {
@@ -60,8 +64,10 @@ MODELS = """
         "v, another name": lambda: variables(a=((2,), "float32"), bb=((2, 3), "int32")),
     }
 
+
     def optimizer(value):
         return getattr(value, "optimizer", None)
+
 
     def everything(state):
         found = []

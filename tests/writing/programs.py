@@ -19,32 +19,27 @@ import tensorflow as tf
 import ckptkit
 from ckptkit.run.verify import verify
 from ckptkit.session import saver
-from ckptkit.storage.files import FileSystem, storage_errors
 from ckptkit.tracking.snapshot import Snapshot
 from ckptkit.tracking.tracker import Tracked, Tracker
 from ckptkit.writing import background_writer, checkpoint_writer
+from tests.support.disks import Disk, syncs_a_new_file
 from tests.support.gate import Gate
+from tests.support.tiny_models import tiny_model
 
 checkpoint_writer.WAIT = tenacity.wait_none()
 
 
-class Broken(FileSystem):
-    """Refuses to sync files of checkpoints: so many times, or for as long as it is broken.
-
-    Args:
-        error: what is raised; of an `OSError` what the seam makes of it.
-    """
+class Broken(Disk):
+    """A disk that refuses to sync files of checkpoints while it is broken."""
 
     def __init__(self, error: BaseException) -> None:
+        super().__init__()
         self.error = error
-        self.times = 0
 
-    def sync_file(self, path: Path) -> None:
-        if self.times > 0:
-            self.times -= 1
-            with storage_errors("sync", path):
-                raise self.error
-        super().sync_file(path)
+    def set_broken(self, broken: bool, times: int | None = None) -> None:
+        self.heal()
+        if broken:
+            self.refuse(syncs_a_new_file, self.error, times=times)
 
 
 ERRORS: dict[str, Any] = {
@@ -100,11 +95,11 @@ def failed_save(directory: str, error: str, where: str) -> dict[str, Any]:
     manager.restore_or_initialize()
     manager.save(1)
     manager.wait_until_finished()
-    files.times = 99
+    files.set_broken(True)
     weight.assign([3.0, 4.0])
     manager.save(2)
     until_idle()
-    files.times = 0
+    files.set_broken(False)
 
     def steps() -> None:
         for _ in manager.steps(9):
@@ -145,8 +140,7 @@ def failed_save(directory: str, error: str, where: str) -> dict[str, Any]:
 def failed_in_fit(directory: str) -> dict[str, Any]:
     """The next batch is told."""
     files = Broken(ERRORS["EIO"])
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
+    model = tiny_model()
     manager = ckptkit.CheckpointManager(
         directory, {"model": model}, save=ckptkit.EveryNSteps(5), files=files
     )
@@ -156,7 +150,7 @@ def failed_in_fit(directory: str) -> dict[str, Any]:
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             batches.append(batch)
             if len(batches) == 10:
-                files.times = 99
+                files.set_broken(True)
             until_idle()
 
     x = np.ones((100, 2), "float32")
@@ -181,7 +175,7 @@ def transient(directory: str, error: str, times: int) -> dict[str, Any]:
     files = Broken(ERRORS[error])
     _, manager = one(directory, files=files)
     with manager:
-        files.times = times
+        files.set_broken(times > 0, times)
         manager.save(1)
     return {"steps": manager.all_steps, "failed": events(directory, "save_failed")}
 
@@ -199,7 +193,7 @@ def given_back(directory: str, error: str) -> dict[str, Any]:
     gc.disable()
     with manager:
         for step in (1, 2):
-            files.times = 1 if error else 0
+            files.set_broken(bool(error), times=1)
             manager.save(step)
             manager.wait_until_finished()
     return {"steps": manager.all_steps, "snapshots": found}
@@ -342,8 +336,7 @@ def changes() -> dict[str, list[int]]:
     module.parts, module.named = [tf.Variable(1.0)], {"a": tf.Variable(2.0)}
     layer = Grows()
     layer(tf.ones((1, 2)))
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
+    model = tiny_model()
     model.optimizer.build(model.trainable_variables)
     held = {"values": [tf.Variable(1.0)]}
 

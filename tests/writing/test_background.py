@@ -118,20 +118,15 @@ def test_a_program_that_ends_while_a_save_is_written(fresh_process, tmp_path, br
     """It waits for the write; and where that fails, it does not end as if all were well."""
     process = fresh_process(
         """
-        import errno, os, sys, time
+        import errno, sys
         import tensorflow as tf
         import ckptkit
-        from ckptkit.storage.files import FileSystem, storage_errors
+        from tests.support.disks import slow_disk, syncs_a_new_file
 
-        class Slow(FileSystem):
-            def sync_file(self, path):
-                time.sleep(0.5)
-                if sys.argv[2] == "True":
-                    with storage_errors("sync", path):
-                        raise PermissionError(errno.EACCES, "no")
-                super().sync_file(path)
-
-        manager = ckptkit.CheckpointManager(sys.argv[1], {"weight": tf.Variable(1.0)}, files=Slow())
+        files = slow_disk(0.5, syncs_a_new_file)
+        if sys.argv[2] == "True":
+            files.fail(errno.EACCES, when=syncs_a_new_file, times=None)
+        manager = ckptkit.CheckpointManager(sys.argv[1], {"weight": tf.Variable(1.0)}, files=files)
         manager.restore_or_initialize()
         manager.save(1)
         print("the end")

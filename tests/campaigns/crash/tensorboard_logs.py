@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from ckptkit.tensorboard.stale_points import WriterAttempt
 from ckptkit.tensorboard.event_file_repair import RepairStart, repair_event_files
-from tests.campaigns.crash.story import Story
+from ckptkit.tensorboard.stale_points import WriterAttempt
+from tests.campaigns.crash.run_process import RunProcess
 from tests.tensorboard.event_file_lists import name_of, steps_shown, write
 
 _AMONG = (
@@ -18,14 +18,14 @@ _AMONG = (
 _EXPECTED = {"train": [1, 2], "validation": [10]}
 
 
-def directory(story: Story) -> Path:
+def directory(process: RunProcess) -> Path:
     """Outside of the run."""
-    return story.layout.root.parent / "logs"
+    return process.layout.root.parent / "logs"
 
 
-def written(story: Story) -> None:
+def written(process: RunProcess) -> None:
     """Two attempts, of which the second led nowhere."""
-    logs = directory(story)
+    logs = directory(process)
     write(
         logs / "train" / name_of(100, "host", 11),
         [(110.0, 1), (120.0, 2), (210.0, 3)],
@@ -35,23 +35,25 @@ def written(story: Story) -> None:
     write(logs / "validation" / name_of(100, "host", 11), [(150.0, 10), (250.0, 20)])
 
 
-def recover(story: Story) -> None:
-    done = repair_event_files(story.owned, directory(story), RepairStart(_AMONG, 2, 0, True, 500.0))
+def recover(process: RunProcess) -> None:
+    done = repair_event_files(
+        process.owned, directory(process), RepairStart(_AMONG, 2, 0, True, 500.0)
+    )
     assert done.left == [], done.left
 
 
-def problem(story: Story) -> str | None:
+def problem(process: RunProcess) -> str | None:
     """What is wrong with the files that a crash has left, or None; one more start puts them in
     order.
     """
-    logs = directory(story)
+    logs = directory(process)
     if not logs.is_dir():
         return None
     for name, expected in _EXPECTED.items():
         shown = steps_shown(logs / name)
         if not set(expected) <= set(shown) and not any((logs / name).glob("*.cutting.*")):
-            return f"before it is put in order {name} shows {shown}; at least {expected} is to be there"
-    recover(story)
+            return f"before recovery {name} shows {shown}; at least {expected} were expected"
+    recover(process)
     found = {name: steps_shown(logs / name) for name in _EXPECTED}
     if found != _EXPECTED:
         return f"TensorBoard would show {found}; expected {_EXPECTED}"

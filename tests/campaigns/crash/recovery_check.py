@@ -1,6 +1,4 @@
-"""What a process finds that comes after: is everything whole that is visible, is nothing lost, is
-nothing left over?
-"""
+"""The check after a crash: everything visible is whole, nothing is lost, nothing is left over."""
 
 from __future__ import annotations
 
@@ -14,11 +12,12 @@ from ckptkit.policies import KeepLatest
 from ckptkit.run.catalog import Checkpoint, list_checkpoints
 from ckptkit.run.journal import read_journal
 from tests.campaigns.crash import exports as exported
-from tests.campaigns.crash import logs
-from tests.campaigns.crash.story import Story, Unsynced, serial_of
+from tests.campaigns.crash import tensorboard_logs as logs
+from tests.campaigns.crash.run_process import RunProcess, serial_of
+from tests.support.disks import Unsynced
 
 _OWN = re.compile(r"ckpt-\d+-\d+|checkpoint|\.fence-\d+")
-GOES_ON_SERIAL, GOES_ON_STEP = 99, 990
+NEXT_SERIAL, NEXT_STEP = 99, 990
 
 
 def find_problem(
@@ -31,11 +30,11 @@ def find_problem(
     torn: int = 1,
     exports: tuple[int, int] = (0, 0),
 ) -> str | None:
-    """Looks at what was left of a run, puts it in order, and goes on with it.
+    """Check what a crash has left of a run, recover it, and save once more.
 
     Args:
-        root: where the run is.
-        least: the newest save that must not be lost; 0 where there may be none.
+        root: the directory above the run.
+        least: the newest save that must not be lost; 0 if there may be none.
         most: the newest save that there can be.
         bad: names of checkpoints that were damaged before.
         moved_to: see `Scenario`.
@@ -46,17 +45,17 @@ def find_problem(
     Returns:
         What is wrong, or None.
     """
-    story, bad = Story(root, Unsynced()), set(bad)
-    layout = story.layout
+    process, bad = RunProcess(root, Unsynced()), set(bad)
+    layout = process.layout
     for checkpoint in list_checkpoints(layout):
         if str(checkpoint.name) not in bad:
-            serial_of(checkpoint)  # a reader takes no lock, and puts nothing in order
+            serial_of(checkpoint)  # a reader takes no lock and recovers nothing
     damaged = read_journal(layout).damaged
     if len(damaged) > torn:
         return f"the journals are damaged: {damaged}"
     if layout.state_file.exists() and not layout.state_file.read_bytes().endswith(b'"\n'):
         return "TensorFlow's state file is torn"
-    story.begin()
+    process.begin()
     names = {path.name for path in layout.checkpoints.iterdir()}
     if others := {name for name in names if not _OWN.fullmatch(name)}:
         return f"left over: {others}"
@@ -66,13 +65,13 @@ def find_problem(
     )
     if not least <= max(found, elsewhere) <= most:
         return f"the newest is save {found} ({elsewhere} elsewhere); expected {least} to {most}"
-    story.pass_over_damaged()
-    story.save(GOES_ON_STEP, GOES_ON_SERIAL, KeepLatest(1))
-    if names_after(layout) - bad != {f"ckpt-{GOES_ON_STEP}-{story.journal.attempt}", "checkpoint"}:
+    process.pass_over_damaged()
+    process.save(NEXT_STEP, NEXT_SERIAL, KeepLatest(1))
+    if names_after(layout) - bad != {f"ckpt-{NEXT_STEP}-{process.journal.attempt}", "checkpoint"}:
         return f"after one more save there are {names_after(layout)}"
-    if newest_serial(list_checkpoints(layout), bad) != GOES_ON_SERIAL:
+    if newest_serial(list_checkpoints(layout), bad) != NEXT_SERIAL:
         return "one more save is not the newest"
-    return logs.problem(story) or (exported.problem(story, *exports) if exports[1] else None)
+    return logs.problem(process) or (exported.problem(process, *exports) if exports[1] else None)
 
 
 def newest_serial(checkpoints: list[Checkpoint], bad: Iterable[str] = ()) -> int:

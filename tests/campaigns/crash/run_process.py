@@ -34,21 +34,11 @@ from ckptkit.storage.operations import (
     Operation,
     Rename,
     SyncDir,
-    SyncFile,
 )
 from ckptkit.testing import FakeClock, FaultyFiles
+from tests.support.disks import Unsynced
 
 ALL = KeepLatest(99)
-
-
-class Unsynced(FileSystem):
-    """The real file system, without waiting for the disk: what is killed is a process, and the
-    model of power knows syncs by their steps.
-    """
-
-    def do(self, step: Operation) -> None:
-        if not isinstance(step, SyncFile | SyncDir):
-            super().do(step)
 
 
 class Tape(FaultyFiles, Unsynced):
@@ -68,7 +58,7 @@ class Tape(FaultyFiles, Unsynced):
         super().do(step)
 
 
-class Story:
+class RunProcess:
     """One process's life with a run.
 
     Args:
@@ -83,8 +73,8 @@ class Story:
         self.journal: Journal
         self._lock: RunLock | None = None
 
-    def begin(self, machine: Machine | None = None) -> Story:
-        """What every attempt begins with; on another machine nobody knows how it ended, if it did."""
+    def begin(self, machine: Machine | None = None) -> RunProcess:
+        """Start an attempt; if it is on another machine, how the last one ended is unknown."""
         make_checkpoints(self.files, self.layout)
         self.end()
         self._lock = lock = RunLock(
@@ -102,7 +92,7 @@ class Story:
         return self
 
     def end(self) -> None:
-        """Ends as a process does that is killed: the kernel lets go of what it held."""
+        """End as a killed process does: the kernel releases its locks."""
         if self._lock is not None:
             self._lock.drop()
 
