@@ -33,7 +33,7 @@ from ckptkit.run.retention import retain
 from ckptkit.run.verify import verify
 from ckptkit.storage.safe_read import open_regular, read_bounded
 from ckptkit.testing import FakeClock
-from tests.campaigns.crash.story import Unsynced
+from tests.support.disks import Unsynced
 from tests.support.stored_run import manifest, start_attempt
 
 JSON = st.recursive(
