@@ -252,15 +252,15 @@ class Trainer:
         while True:
             if (status := reap(child.pid)) is not None:
                 ended = status
-                child.ended(status)
+                child.mark_reaped(status)
             if ended is not None and not child.is_training:
                 return TrainingStart(
-                    code=os.waitstatus_to_exitcode(ended), said=child.said, step=held, time=at
+                    code=os.waitstatus_to_exitcode(ended), said=child.state, step=held, time=at
                 )
             self._inbox.wait(
                 _LOOK_SECS if moment is None or held is not None else _HOLD_LOOK_SECS, self._handle
             )
-            said = child.said
+            said = child.state
             self._tell(self._number, said, None)
             if moment is not None and held is None and said is not None and said.phase == HELD:
                 held, at, sent_at = said.step, self._clock.now(), time.monotonic()

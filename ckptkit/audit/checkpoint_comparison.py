@@ -94,7 +94,7 @@ def _read(checkpoint: Checkpoint, entries: Sequence[TensorEntry]) -> list[Any]:
     hide_gpus()
     from ckptkit.writing import tensor_file
 
-    return [tensor.numpy() for tensor in tensor_file.read(checkpoint.prefix, entries)]
+    return [tensor.numpy() for tensor in tensor_file.read_tensors(checkpoint.prefix, entries)]
 
 
 def _positions(one: Manifest, other: Manifest) -> list[BitDifference]:

@@ -8,10 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ckptkit.exit_codes import SIGNAL_BASE, ExitCode
 from ckptkit.run.launcher_channel import ChannelState, Failure
-
-PREEMPTED = 75
-"""`EX_TEMPFAIL` of sysexits.h."""
 
 Cause = Literal[
     "finished",
@@ -52,7 +50,7 @@ class ExitCause:
         trained: whether it had made a step.
         asked: whether it stopped because somebody wished so (`ckptkit stop`).
         reason: on what request it stopped, as the training says: a signal's name, or words; empty
-            where it has not said.
+            where it has not state.
         advanced: whether the newest committed step of a run is a later one than when it was
             started.
         step: the newest committed step.
@@ -83,15 +81,15 @@ class ExitCause:
         """
         if self.code is not None:
             return self.code or (0 if self.cause == "finished" else 1)
-        return 128 + signal.Signals[self.signal] if self.signal else 1
+        return SIGNAL_BASE + signal.Signals[self.signal] if self.signal else 1
 
 
-def ending_of(
+def exit_cause_of(
     *,
     pid: int,
     code: int | None,
     signal_number: int | None,
-    said: ChannelState | None,
+    state: ChannelState | None,
     hung_secs: float | None,
     oom_kills: int,
     printed: Sequence[str],
@@ -114,13 +112,13 @@ def ending_of(
         step: the newest committed one of the run of which it has spoken last.
     """
     if (
-        code is not None and code > 128 and code - 128 in signal.valid_signals()
+        code is not None and code > SIGNAL_BASE and code - SIGNAL_BASE in signal.valid_signals()
     ):  # a shell around it says so
-        dead_by: int | None = code - 128
+        dead_by: int | None = code - SIGNAL_BASE
     else:
         dead_by = signal_number
     name = _signal_name(dead_by) if dead_by is not None else ""
-    failure, lines = said.failure if said is not None else None, _traceback(printed)
+    failure, lines = state.failure if state is not None else None, _traceback(printed)
     if (
         failure is None
         and lines
@@ -128,23 +126,23 @@ def ending_of(
         and (match := _LAST_LINE.fullmatch(lines[-1]))
     ):
         failure = Failure(error=match[1], message=match[2] or "")
-    outcome = said.outcome if said is not None else ""
+    outcome = state.outcome if state is not None else ""
     # A pipeline shows what its last program ended with, and exit code 0 is no word of a training
     # that has told of another end. One that is the
     # process itself may have caught its exception and gone on to its own end.
-    gainsaid = said is not None and (
-        outcome == "preempted" or (outcome == "failed" and said.pid != pid)
+    gainsaid = state is not None and (
+        outcome == "preempted" or (outcome == "failed" and state.pid != pid)
     )
     cause: Cause
     if code == 0 and not gainsaid:
         cause, words = "finished", "ended with exit code 0"
     elif hung_secs is not None:
         cause, words = "hang", f"had not got on for {hung_secs:.0f} s, and was ended"
-    elif (outcome == "preempted" and dead_by != signal.SIGKILL) or code == PREEMPTED:
+    elif (outcome == "preempted" and dead_by != signal.SIGKILL) or code == ExitCode.PREEMPTED:
         cause, words = (
             "preempted",
             "saved its state and "
-            f"stopped{f' ({said.reason})' if said is not None and said.reason else ''}",
+            f"stopped{f' ({state.reason})' if state is not None and state.reason else ''}",
         )
     elif oom_kills and dead_by == signal.SIGKILL:
         cause, words = "memory", "was killed by the kernel, which had run out of memory for it"
@@ -167,15 +165,15 @@ def ending_of(
         code=code,
         signal=name,
         failure=failure,
-        heard=said is not None,
-        trained=said is not None and said.trained,
-        asked=said is not None and said.asked,
-        reason=said.reason if said is not None and outcome == "preempted" else "",
+        heard=state is not None,
+        trained=state is not None and state.trained,
+        asked=state is not None and state.asked,
+        reason=state.reason if state is not None and outcome == "preempted" else "",
         advanced=advanced,
         step=step,
         last_lines=tuple(lines) if cause in ("exception", "memory") else (),
-        attempt=said.attempt if said is not None else 0,
-        reached=said.step if said is not None and said.trained else None,
+        attempt=state.attempt if state is not None else 0,
+        reached=state.step if state is not None and state.trained else None,
     )
 
 

@@ -17,20 +17,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ckptkit.launcher.exit_cause import CRASHES, PREEMPTED, Cause, ExitCause
+from ckptkit.exit_codes import PERMANENT_CODES, PERMANENT_ERRORS, ExitCode
+from ckptkit.launcher.exit_cause import CRASHES, Cause, ExitCause
 from ckptkit.launcher.launcher_settings import Settings
 
-CONFIGURATION, NO_PROGRESS, LOCKED, BUDGET_SPENT, INTERRUPTED = 78, 93, 11, 1, 130
-
-_LOCKED_ERROR = "RunLockedError"
 _NO_WISH = frozenset({"SIGCONT"})
 """Signals that nobody means an end by."""
 
-_NEVER = frozenset({"ConfigError", "IncompatibleStateError", _LOCKED_ERROR})
-
 
 @dataclass(frozen=True)
-class Past:
+class EarlierEnd:
     """An earlier end of the same run.
 
     Args:
@@ -50,8 +46,8 @@ class Past:
 
 
 @dataclass(frozen=True)
-class Told:
-    """What the launcher was told.
+class StopContext:
+    """What the launcher was stops.
 
     Args:
         notice: that the machine goes away, in words; empty where nobody said so.
@@ -87,7 +83,11 @@ class RestartDecision:
 
 
 def decide(
-    ending: ExitCause, past: Sequence[Past], told: Told, settings: Settings, now: float
+    ending: ExitCause,
+    past: Sequence[EarlierEnd],
+    stops: StopContext,
+    settings: Settings,
+    now: float,
 ) -> RestartDecision:
     """Decides. A training that was told to go and has not finished ends with 75, whatever it ended
     with itself: whoever starts it on the next machine knows the launcher's codes only, and it may
@@ -103,36 +103,39 @@ def decide(
     """
     if ending.cause == "finished":
         return _stop(0, "it has finished")
-    if told.interrupted or ending.signal == "SIGINT":
-        return _stop(INTERRUPTED, "it was interrupted (SIGINT)")
-    if ending.code in (CONFIGURATION, NO_PROGRESS):
+    if stops.interrupted or ending.signal == "SIGINT":
+        return _stop(ExitCode.INTERRUPTED, "it was interrupted (SIGINT)")
+    # Code 0 gets here if the training reported another end, as below a pipeline.
+    if ending.code and ending.code in PERMANENT_CODES:
         return _stop(ending.code, f"exit code {ending.code} says that starting again cannot help")
     failure = ending.failure
-    if failure is not None and (not failure.restart or failure.error in _NEVER):
+    if failure is not None and (not failure.restart or failure.error in PERMANENT_ERRORS):
         return _stop(
-            LOCKED if failure.error == _LOCKED_ERROR else CONFIGURATION,
+            PERMANENT_ERRORS.get(failure.error, ExitCode.CONFIG),
             f"{failure.error} would come again at the next start",
         )
     if (
         ending.asked
     ):  # whatever it ended with after that: nobody waits for it to come back, here or elsewhere
-        return _stop(PREEMPTED, "somebody asked it to stop")
-    if told.notice or (told.warned and (ending.cause == "preempted" or ending.signal == "SIGUSR1")):
-        reason = f"the machine goes away ({told.notice or 'SIGUSR1'}); the next start goes on from step {ending.step}"
-        return RestartDecision(False, reason, exit_code=PREEMPTED, elsewhere=True)
+        return _stop(ExitCode.PREEMPTED, "somebody asked it to stop")
+    if stops.notice or (
+        stops.warned and (ending.cause == "preempted" or ending.signal == "SIGUSR1")
+    ):
+        reason = f"the machine goes away ({stops.notice or 'SIGUSR1'}); the next start goes on from step {ending.step}"
+        return RestartDecision(False, reason, exit_code=ExitCode.PREEMPTED, elsewhere=True)
     if ending.cause == "preempted":
-        if ending.reason in told.signals or (not ending.reason and told.signals - _NO_WISH):
+        if ending.reason in stops.signals or (not ending.reason and stops.signals - _NO_WISH):
             return _stop(
-                PREEMPTED,
+                ExitCode.PREEMPTED,
                 "it was told to stop "
-                f"({ending.reason or ', '.join(sorted(told.signals - _NO_WISH))}), which was "
+                f"({ending.reason or ', '.join(sorted(stops.signals - _NO_WISH))}), which was "
                 "passed on to it",
             )
         again = RestartDecision(
             True, "it was told to stop, and nobody has told the launcher that the machine goes away"
         )
         return _unless_stuck(ending, past, settings, now, again)
-    if ending.signal in told.signals:
+    if ending.signal in stops.signals:
         return _stop(ending.shell_code, f"{ending.signal} was passed on to it")
     if not ending.trained and (
         ending.cause in ("exception", "exit") or (ending.cause == "memory" and not ending.signal)
@@ -146,14 +149,14 @@ def decide(
 
 def _unless_stuck(
     ending: ExitCause,
-    past: Sequence[Past],
+    past: Sequence[EarlierEnd],
     settings: Settings,
     now: float,
     otherwise: RestartDecision | None,
 ) -> RestartDecision:
     """Counts what has come since the newest committed step last advanced."""
-    since: list[Past] = []
-    for each in [*past, Past(now, ending.cause, ending.advanced, ending.trained)]:
+    since: list[EarlierEnd] = []
+    for each in [*past, EarlierEnd(now, ending.cause, ending.advanced, ending.trained)]:
         if each.cause == "finished" or each.advanced:
             since = []
         if not each.advanced and not each.told:
@@ -163,12 +166,12 @@ def _unless_stuck(
     idle = sum(_came_to_nothing(each, oldest) for each in since)
     if otherwise is None and crashes > settings.crashes:
         return _stop(
-            BUDGET_SPENT,
+            ExitCode.ERROR,
             f"{_times(crashes)} in {settings.window_secs:g} s, and {settings.crashes} may be",
         )
     if idle >= settings.no_progress:
         return _stop(
-            NO_PROGRESS,
+            ExitCode.NO_PROGRESS,
             f"the newest checkpoint, of step {ending.step}, has not advanced in {idle} starts",
         )
     if otherwise is not None:
@@ -182,7 +185,7 @@ def _unless_stuck(
     return RestartDecision(True, f"it {ending.words}; {gets_on}", most_wait_secs=wait)
 
 
-def _came_to_nothing(past: Past, oldest: float) -> bool:
+def _came_to_nothing(past: EarlierEnd, oldest: float) -> bool:
     """Whether a start without a newer checkpoint counts as one that had its chance."""
     return past.cause == "preempted" or (
         past.cause in CRASHES and (past.trained or past.cause == "hang" or past.time <= oldest)

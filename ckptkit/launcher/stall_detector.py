@@ -37,16 +37,16 @@ class StallDetector:
         self._idle = False
         self._dumped = False
 
-    def observe(self, said: ChannelState | None, now: float) -> Stall | None:
+    def observe(self, state: ChannelState | None, now: float) -> Stall | None:
         """Takes what was said last; what is to be done now, or None."""
-        heard = None if said is None else (said.beats, said.phase, said.step, said.attempt)
+        heard = None if state is None else (state.beats, state.phase, state.step, state.attempt)
         if heard != self._last:
             self._last, self._since, self._dumped = heard, now, False
-        if said is None or said.phase == "idle":
+        if state is None or state.phase == "idle":
             # the program does something that nobody told us of; one that never says a word may not
             # know how
             return None
-        secs, least = now - self._since, 0.0 if said.trained else self._settings.first_step_secs
+        secs, least = now - self._since, 0.0 if state.trained else self._settings.first_step_secs
         if self._settings.hang_secs and secs >= max(self._settings.hang_secs, least):
             return Stall("end", secs)
         if (

@@ -20,8 +20,7 @@ from ckptkit.session.closing import is_orderly_exit
 from ckptkit.session.finished_runs import check_finished_by
 from ckptkit.session.options import CallbackOptions, ManagerOptions, make_options, takes_options
 from ckptkit.session.session import Session
-from ckptkit.tracking.build import build
-from ckptkit.tracking.tracker import check_state
+from ckptkit.tracking.state_check import check_state, ensure_built
 
 
 @takes_options(CallbackOptions, ManagerOptions)
@@ -101,7 +100,7 @@ class CheckpointManager(TrainingLoops):
         """
         check_not_in_function("restore_or_initialize")
         # Before the run is opened: a model that cannot be built must leave no trace on the disk.
-        build(self._options.state)
+        ensure_built(self._options.state)
         session = self.open_session()
         try:
             if self.run.checkpoints:
@@ -136,7 +135,7 @@ class CheckpointManager(TrainingLoops):
                 and was asked to stop.
         """
         check_not_in_function("restore")
-        build(self._options.state)
+        ensure_built(self._options.state)
         wanted = None if step is None else self._verified(step)
         self._check_has_checkpoints()  # before anything is made on the disk
         self._close_if_saved_after(wanted)

@@ -16,7 +16,7 @@ from ckptkit.run.journal import Journal
 from ckptkit.run.library_versions import versions
 from ckptkit.run.manifest import StateEntry
 from ckptkit.storage.files import FileSystem
-from ckptkit.tracking.model_architecture import serialized
+from ckptkit.tracking.model_architecture import serialize_architecture
 
 
 class ArchitectureSaver:
@@ -62,7 +62,9 @@ class ArchitectureSaver:
             name = ""
             with best_effort(self._journal, "store the model's architecture"):
                 name = architecture_file.store(
-                    self._files, self._layout, serialized(self._models[entry.name], versions())
+                    self._files,
+                    self._layout,
+                    serialize_architecture(self._models[entry.name], versions()),
                 )
                 self._known[entry.name] = (entry, name)
         return name

@@ -6,7 +6,6 @@ from contextlib import ExitStack
 
 from ckptkit.errors import Preempted
 from ckptkit.run import events
-from ckptkit.run.best_effort import try_record
 from ckptkit.session.finished_runs import note_finished
 from ckptkit.session.remote_control import RemoteControl, may_restart
 from ckptkit.session.session_parts import SessionParts
@@ -43,25 +42,23 @@ def _record_end(session: SessionParts, remote: RemoteControl, error: BaseExcepti
     # Before the writer is waited for: a save may hang, and the reason of the end be lost.
     if outcome == "failed":
         assert error is not None
-        try_record(
-            session.journal,
+        session.journal.record(
             events.Failed(
                 error=type(error).__name__,
                 message=str(error),
                 step=session.position.step,
                 restart=may_restart(error),
-            ),
+            )
         )
     # What failed in the background is raised here, and the journal then records no end.
     session.saves.saver.wait()
     remote.report_end(outcome, error)
     if outcome == "finished":
         note_finished(session.options.layout, session.options.state)
-    try_record(
-        session.journal,
+    session.journal.record(
         events.AttemptEnded(
             outcome=outcome, step=session.position.step, spent=session.stopwatch.secs
-        ),
+        )
     )
 
 

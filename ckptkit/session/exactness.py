@@ -5,7 +5,6 @@ from __future__ import annotations
 from ckptkit.errors import ConfigError
 from ckptkit.log import logger
 from ckptkit.run import events
-from ckptkit.run.best_effort import try_record
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.journal import Journal
 from ckptkit.run.library_versions import versions
@@ -43,7 +42,7 @@ class Exactness:
                 "makes it an error)",
                 reason,
             )
-            try_record(self._journal, events.Inexact(reason=reason))
+            self._journal.record(events.Inexact(reason=reason))
         self._reasons.add(reason)
 
     def check_versions(self, checkpoint: Checkpoint) -> None:

@@ -17,7 +17,6 @@ from ckptkit.errors import ConfigError
 from ckptkit.layout import RunLayout
 from ckptkit.position import RunPosition
 from ckptkit.run import events
-from ckptkit.run.best_effort import try_record
 from ckptkit.run.fresh_start import this_life
 from ckptkit.run.journal import Journal, read_journal
 from ckptkit.session.process import run_key
@@ -33,7 +32,7 @@ def record_finished(layout: RunLayout, journal: Journal, position: RunPosition) 
     if not any(
         isinstance(event, events.Finished) and event.step == position.step for event in life
     ):
-        try_record(journal, events.Finished(step=position.step, epoch=position.epoch))
+        journal.record(events.Finished(step=position.step, epoch=position.epoch))
 
 
 def note_finished(layout: RunLayout, state: Mapping[str, Any]) -> None:

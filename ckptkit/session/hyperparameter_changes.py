@@ -51,7 +51,7 @@ class HyperparameterChanges:
         Raises:
             ConfigError: If they differ, and `changed` does not say which counts.
         """
-        self._configured = hyperparameters.of_state(self._options.state)
+        self._configured = hyperparameters.configured_values(self._options.state)
         now = {**{name: value for name, (_, _, value) in self._configured.items()}, **(more or {})}
         then = checkpoint.manifest.hyperparameters if checkpoint is not None else {}
         settable = frozenset(
@@ -119,4 +119,4 @@ class HyperparameterChanges:
 
     def close(self) -> None:
         """Remember the present values; a later attempt in this process compares with them."""
-        hyperparameters.saw(self._configured)
+        hyperparameters.remember_optimizers(self._configured)

@@ -52,7 +52,7 @@ class LauncherClient:
                 self._state = state
                 # The launcher has gone, and its directory with it; or no JSON can spell a path.
                 with suppress(OSError, UnicodeEncodeError):
-                    self.channel.say(state)
+                    self.channel.write(state)
 
     def is_orphaned(self) -> bool:
         """Return whether the launcher is gone.

@@ -176,7 +176,7 @@ class LoopProgress:
     def _end_pass(self) -> None:
         """End a pass over data that the program broke off inside an epoch, and did not leave."""
         if self._epoch is not None:
-            self._data.goes_on()
+            self._data.end_broken_off_passes()
 
     # -- leaving
 

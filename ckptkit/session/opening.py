@@ -65,7 +65,7 @@ def open_run(options: RunOptions, resources: ExitStack) -> OpenedRun:
     started = attempt_started()
     phases = PhaseMachine(clock.monotonic)
     resources.callback(phases.close)
-    journal.record(started)
+    journal.record_durable(started)
     recover(options.files, layout, journal, lock)
     if options.fresh is not None:
         set_aside_earlier_lives(options.files, layout, journal, options.fresh)

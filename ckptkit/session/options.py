@@ -24,7 +24,7 @@ from ckptkit.restore.hyperparameter_comparison import check_changed
 from ckptkit.run.audit_orders import orders_of, written
 from ckptkit.run.verify import Depth
 from ckptkit.storage.files import FileSystem
-from ckptkit.tensorboard.repair import check_directory
+from ckptkit.tensorboard.event_file_repair import check_directory
 from ckptkit.tracking.hyperparameters import check_hparams
 
 C = TypeVar("C")

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from ckptkit.errors import CheckpointError, ConfigError, IncompatibleStateError, RunLockedError
+from ckptkit.errors import CheckpointError
+from ckptkit.exit_codes import PERMANENT_ERRORS
 from ckptkit.log import logger
 from ckptkit.run import events
-from ckptkit.run.best_effort import try_record
 from ckptkit.run.control_requests import ANY_ATTEMPT, ControlRequest, Mailbox
 from ckptkit.run.journal import Journal
 from ckptkit.run.launcher_channel import Failure
@@ -25,9 +25,6 @@ from ckptkit.session.progress import RunProgress
 from ckptkit.session.save_requests import SaveRequests
 from ckptkit.session.stopping import Stopping
 from ckptkit.threads import start_thread
-
-NEVER_RESTART = (ConfigError, IncompatibleStateError, RunLockedError)
-"""Errors that the next start would meet again."""
 
 HEARTBEAT_SECS = 0.5
 """How often the launcher gets a sign of life."""
@@ -146,9 +143,8 @@ class RemoteControl:
 
     def _take_request(self, request: ControlRequest) -> None:
         """Take a request that was left in the run directory."""
-        try_record(
-            self._journal,
-            events.Requested(id=request.id, action=request.action, source=request.source),
+        self._journal.record(
+            events.Requested(id=request.id, action=request.action, source=request.source)
         )
         if request.action == "save":
             logger.info("%s: saving at the next safe point", request.source)
@@ -186,7 +182,7 @@ class RemoteControl:
             and now - self._recorded_at >= PROGRESS_SECS
         ):
             self._recorded_step, self._recorded_at = step, now
-            try_record(self._journal, events.Progressed(step=step, spent=phases.stopwatch.secs))
+            self._journal.record(events.Progressed(step=step, spent=phases.stopwatch.secs))
 
     def _signs(self) -> dict[str, object]:
         progress, phases = self._session.progress, self._session.phases
@@ -228,7 +224,9 @@ class RemoteControl:
 
 def may_restart(error: BaseException) -> bool:
     """Return whether the next start may succeed."""
-    return not isinstance(error, NEVER_RESTART)
+    # Only our own classes count: another library may have a `ConfigError` of its own.
+    kinds = {cls.__name__ for cls in type(error).__mro__ if issubclass(cls, CheckpointError)}
+    return not kinds & PERMANENT_ERRORS.keys()
 
 
 def failure_of(error: BaseException | None) -> Failure | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 
 from ckptkit.run import events
-from ckptkit.run.best_effort import try_record
 from ckptkit.run.control_requests import ControlRequest
 from ckptkit.run.journal import Journal
 
@@ -36,4 +35,4 @@ class SaveRequests:
         """Record that all requests are served by a save of the state at `step`."""
         while self._waiting:
             request = self._waiting.popleft()
-            try_record(self._journal, events.RequestServed(id=request.id, step=step))
+            self._journal.record(events.RequestServed(id=request.id, step=step))

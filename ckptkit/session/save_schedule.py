@@ -96,7 +96,7 @@ class SaveSchedule:
     def take(self) -> Taken:
         """Take a snapshot of now."""
         taken = self.saver.take(self._progress.position, dict(self._progress.metrics))
-        for reason in self.saver.lost_orders:
+        for reason in self.saver.iterators_losing_order:
             self._inexact(reason)
         return taken
 
@@ -169,7 +169,7 @@ class SaveSchedule:
         ):
             return
         taken = taken or self.take()
-        result = snapshot.with_result(taken.snapshot, self.saver.tracked_now())
+        result = snapshot.with_final_weights(taken.snapshot, self.saver.tracked_now())
         self.save("end of training", replace(taken, snapshot=result), final=True)
 
     # -- what is not saved yet

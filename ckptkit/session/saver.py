@@ -18,8 +18,7 @@ from ckptkit.tracking import snapshot
 from ckptkit.tracking.tracker import Tracked, Tracker
 from ckptkit.writing.background_writer import BackgroundWriter
 from ckptkit.writing.checkpoint_writer import CheckpointWriter, ForegroundWriter
-from ckptkit.writing.memory import available_bytes
-from ckptkit.writing.save_cost import CostMeter
+from ckptkit.writing.save_cost import CostMeter, available_bytes
 
 __all__ = ["COPIES", "Saver", "Taken"]
 
@@ -73,18 +72,18 @@ class Saver:
                 )
                 self._writer.finish()
             began = time.monotonic()
-            taken = snapshot.take(self._tracker.now())
+            taken = snapshot.take_snapshot(self._tracker.track_now())
             secs = time.monotonic() - began
             return Taken(taken, position, metrics, secs, self._options.clock.now())
 
     @property
-    def lost_orders(self) -> list[str]:
+    def iterators_losing_order(self) -> list[str]:
         """Iterators of the state that lose their order over an interruption, in words."""
-        return self._tracker.lost_orders
+        return self._tracker.iterators_losing_order
 
     def tracked_now(self) -> Tracked:
         """Return what there is to save now."""
-        return self._tracker.now()
+        return self._tracker.track_now()
 
     def save(self, taken: Taken, manifest: Manifest, *, must: bool, periodic: bool) -> None:
         """Have a snapshot written; see `SnapshotWriter.job`.
@@ -97,7 +96,7 @@ class Saver:
         began = time.monotonic()
         with self._stopwatch.during("saving"):
             self._writer.submit(self._snapshots.job(taken, manifest, must=must, periodic=periodic))
-        self._cost.saved(taken.secs + time.monotonic() - began)
+        self._cost.snapshot_taken(taken.secs + time.monotonic() - began)
 
     def _check_memory(self, taken: Taken) -> None:
         """Before the first save: write in the foreground if memory holds no copy of the state."""
@@ -131,7 +130,7 @@ class Saver:
 
     def turn(self, now_secs: float) -> None:
         """Note that a turn of training is done."""
-        self._cost.turn(now_secs, self._writer.busy)
+        self._cost.step_done(now_secs, self._writer.busy)
 
     @property
     def cost_secs(self) -> float | None:

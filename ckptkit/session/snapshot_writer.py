@@ -11,7 +11,7 @@ from ckptkit.errors import BackgroundSaveError, StorageError
 from ckptkit.log import logger, size
 from ckptkit.position import RunPosition
 from ckptkit.run import events
-from ckptkit.run.best_effort import try_record
+from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.disk_space import NO_SPACE
 from ckptkit.run.journal import Journal
 from ckptkit.run.manifest import Manifest
@@ -62,7 +62,8 @@ class SnapshotWriter:
         on_saved: Callable[[Manifest, float, float], None],
     ) -> None:
         self._options, self._journal, self._on_saved = options, journal, on_saved
-        self._target = Target(options.files, options.layout, journal, options.keep)
+        index = CheckpointIndex(options.layout, journal.attempt)
+        self._target = Target(options.files, index, journal, options.keep)
         self._architectures = ArchitectureSaver(
             options.state, options.files, options.layout, journal
         )
@@ -86,8 +87,8 @@ class SnapshotWriter:
             step=manifest.step,
             run=lambda: self._write(taken, manifest, periodic=periodic),
             must=must,
-            drop=lambda reason: try_record(
-                self._journal, events.SaveDropped(step=manifest.step, reason=reason)
+            drop=lambda reason: self._journal.record(
+                events.SaveDropped(step=manifest.step, reason=reason)
             ),
         )
 

@@ -13,7 +13,6 @@ from ckptkit.position import RunPosition
 from ckptkit.preemption.request import StopBox, StopRequest
 from ckptkit.preemption.signals import SignalGuard
 from ckptkit.run import events
-from ckptkit.run.best_effort import try_record
 from ckptkit.run.catalog import list_checkpoints
 from ckptkit.run.journal import Journal
 from ckptkit.session.options import RunOptions
@@ -128,7 +127,7 @@ class Stopping:
         self._set_deadline(left_secs)
         self.request(source)
         # Last, because storage may take its time.
-        try_record(self._journal, events.NoticeReceived(source=source, grace_secs=left_secs))
+        self._journal.record(events.NoticeReceived(source=source, grace_secs=left_secs))
 
     def stays(self) -> None:
         """Withdraw the notice: what was begun may take as long as it needs."""
@@ -187,14 +186,13 @@ class Stopping:
                 at = self._save_before_the_end(request, taken, at)
         # Raises what failed, in this save or an earlier one: then nobody is told that all is safe.
         self._saver.wait()
-        try_record(
-            self._journal,
+        self._journal.record(
             events.RunPreempted(
                 step=at.step,
                 reason=request.reason,
                 exit_code=request.exit_code,
                 secs=clock.monotonic() - began,
-            ),
+            )
         )
         logger.info("stopped by %s at %s; the next start resumes from there", request.reason, at)
         self.preempted, self.served = True, request.reason
@@ -228,9 +226,7 @@ class Stopping:
                 name,
                 session.phases.phase,
             )
-        try_record(
-            self._journal, events.SignalReceived(signal=name, phase=session.phases.phase.value)
-        )
+        self._journal.record(events.SignalReceived(signal=name, phase=session.phases.phase.value))
 
     def _schedule_last_resort(self) -> None:
         self._cancel_last_resort()
@@ -264,7 +260,7 @@ class Stopping:
                 f"while {session.phases.phase}"
             )
             logger.warning("%s: saving %s, from before", reason, reserve.position)
-            try_record(self._journal, events.EmergencyDecided(action="reserve", reason=reason))
+            self._journal.record(events.EmergencyDecided(action="reserve", reason=reason))
             try:
                 session.save(f"the machine goes away; {reason}", reserve)
             # An error on this thread would reach nobody. The training thread saves as well, if it
@@ -282,9 +278,8 @@ class Stopping:
         """
         decision = self._saver.decide(self._deadline)
         if self._deadline is not None:
-            try_record(
-                self._journal,
-                events.EmergencyDecided(action=decision.action, reason=decision.reason),
+            self._journal.record(
+                events.EmergencyDecided(action=decision.action, reason=decision.reason)
             )
         if decision.action == "save":
             self._session.save(request.reason, taken)

@@ -9,14 +9,13 @@ from pathlib import Path
 from ckptkit.errors import RunLockedError
 from ckptkit.log import logger
 from ckptkit.run import events
-from ckptkit.run.best_effort import try_record
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.journal import Journal, read_journal
 from ckptkit.run.manifest import Manifest
 from ckptkit.session.options import RunOptions
-from ckptkit.tensorboard.orphans import RestorePoint, settled_by, writers
-from ckptkit.tensorboard.repair import Repaired, RepairStart, repair
-from ckptkit.tensorboard.run_events import RunEvents, SaveSummary
+from ckptkit.tensorboard.event_file_repair import RepairResult, RepairStart, repair_event_files
+from ckptkit.tensorboard.run_summaries import RunSummaries, SaveSummary
+from ckptkit.tensorboard.stale_points import RestorePoint, newest_repairing_attempt, writer_attempts
 
 _MOST_REPORTED = 20
 """Of the problems of one repair, in the log and the journal."""
@@ -32,7 +31,7 @@ class TensorBoardHook:
 
     def __init__(self, options: RunOptions, journal: Journal) -> None:
         self._options, self._journal = options, journal
-        self._board = RunEvents(options.files, options.layout, options.clock, journal)
+        self._board = RunSummaries(options.files, options.layout, options.clock, journal)
         self._start: str | None = None
         """The checkpoint from which the session continues; empty for a new run."""
 
@@ -60,12 +59,11 @@ class TensorBoardHook:
             raise  # the run belongs to another process now
         # Whatever it is: a training is worth more than its curves.
         except Exception as error:
-            done = Repaired(left=[f"{directory}: {type(error).__name__}: {error}"])
+            done = RepairResult(left=[f"{directory}: {type(error).__name__}: {error}"])
         self._log(directory, checkpoint, done)
         resumes_own = checkpoint is not None and directory == self._options.tensorboard
         if done.points or done.left or resumes_own:
-            try_record(
-                self._journal,
+            self._journal.record(
                 events.LogsRepaired(
                     directory=str(directory),
                     step=checkpoint.step if checkpoint is not None else 0,
@@ -73,29 +71,29 @@ class TensorBoardHook:
                     points=done.points,
                     left=done.left[:_MOST_REPORTED],
                     secs=time.monotonic() - began,
-                ),
+                )
             )
 
-    def _repaired(self, directory: Path, checkpoint: Checkpoint | None) -> Repaired:
+    def _repaired(self, directory: Path, checkpoint: Checkpoint | None) -> RepairResult:
         now = self._options.clock.now()
         restored = None
         if checkpoint is not None:
             manifest = checkpoint.manifest
             restored = RestorePoint(checkpoint.name, manifest.saved_at, manifest.final)
         recorded = read_journal(self._options.layout).events
-        return repair(
+        return repair_event_files(
             self._options.files,
             directory,
             RepairStart(
-                among=writers(recorded, restored),
+                among=writer_attempts(recorded, restored),
                 step=None if checkpoint is None else checkpoint.step,
-                settled=settled_by(recorded, str(directory), restored),
+                settled=newest_repairing_attempt(recorded, str(directory), restored),
                 mark=restored is None or not restored.final,
                 now=now,
             ),
         )
 
-    def _log(self, directory: Path, checkpoint: Checkpoint | None, done: Repaired) -> None:
+    def _log(self, directory: Path, checkpoint: Checkpoint | None, done: RepairResult) -> None:
         for why in done.left[:_MOST_REPORTED]:
             logger.warning(
                 "TensorBoard may show points there that are no part of the run any more; training "

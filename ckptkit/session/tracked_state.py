@@ -33,8 +33,8 @@ class TrackedState:
 
     def now(self) -> Tracked:
         """Return what there is to save now; the structure may change while training runs."""
-        return self.tracker.now()
+        return self.tracker.track_now()
 
     def saw_iterations(self, iterations: int) -> bool:
         """Return whether an optimizer of the state is as an earlier session here has left it."""
-        return hyperparameters.saw_iterations(self.state, iterations)
+        return hyperparameters.remembers_iterations(self.state, iterations)

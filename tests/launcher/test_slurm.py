@@ -1,6 +1,7 @@
 """The shipped batch file under a real Slurm: before a time limit and when something more important
 comes, it saves, goes back into the queue, and finishes with the bits of a training that nobody
-interrupted."""
+interrupted.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import logging
 import os
 import shutil
@@ -122,6 +123,53 @@ def without_a_journal(directory: str) -> dict[str, Any]:
             files.no_journal = step >= 2
             weight.assign_add(1.0)
     return {**outcome(directory), "said": said.lines}
+
+
+class FirstLineOnly(FileSystem):
+    """A disk that is full for each line of a journal after `attempt_started`."""
+
+    def __init__(self) -> None:
+        self.lost: list[str] = []
+
+    def append(self, path: Path, data: bytes) -> None:
+        if path.suffix == ".jsonl" and b'"attempt_started"' not in data:
+            self.lost.append(json.loads(data)["event"])
+            with storage_errors("append to", path):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super().append(path, data)
+
+
+def resumed_without_a_journal(directory: str) -> dict[str, Any]:
+    """A start with another learning rate; only its first line finds space in the journal."""
+
+    def start(rate: float, files: FileSystem, until: int) -> list[int]:
+        optimizer, weight = keras.optimizers.SGD(rate), keras.Variable(1.0)
+        optimizer.build([weight])
+        with ckptkit.CheckpointManager(
+            directory,
+            {"weight": weight, "optimizer": optimizer},
+            save=ckptkit.EveryNSteps(1),
+            changed={"learning_rate": "code"},
+            files=files,
+        ) as manager:
+            done = []
+            for step in manager.steps(9):
+                if step > until:
+                    break
+                optimizer.apply([keras.ops.ones(())], [weight])
+                done.append(step)
+        rates.append(float(optimizer.learning_rate))
+        return done
+
+    files, said, rates = FirstLineOnly(), WarningLines(), list[float]()
+    first = start(0.5, FileSystem(), 2)
+    return {
+        "trained": [first, start(0.25, files, 4)],
+        "rates": rates,
+        "lost": files.lost,
+        **outcome(directory),
+        "said": said.lines,
+    }
 
 
 def full_to_the_end(directory: str, how: str) -> dict[str, Any]:

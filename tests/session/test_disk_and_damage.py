@@ -29,7 +29,18 @@ def test_a_journal_that_cannot_be_written_costs_its_lines_only(tf_call, tmp_path
     said = tf_call(TRAINING + "without_a_journal", str(tmp_path / "run")).check().result
     assert said["steps"] == [3, 4]
     assert said["ended"] == []
-    assert any("write saved to the journal" in line for line in said["said"])
+    assert sum("to the journal" in line for line in said["said"]) == 1, "said once"
+
+
+def test_a_start_that_cannot_write_its_journal_trains(tf_call, tmp_path):
+    """Values are assigned by then, so a line that finds no space must not end the training."""
+    said = tf_call(TRAINING + "resumed_without_a_journal", str(tmp_path / "run")).check().result
+    assert {"restored", "hyperparameter_changed", "training_started", "saved"} <= set(said["lost"])
+    assert said["trained"] == [[1, 2], [3, 4]]
+    assert said["rates"] == [0.5, 0.25]
+    assert said["steps"] == [3, 4]
+    assert said["ended"] == ["stopped"], "that of the first start"
+    assert sum("to the journal" in line for line in said["said"]) == 1
 
 
 @pytest.mark.parametrize("how", ["end", "stop"])

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from ckptkit.clock import Clock
+from ckptkit.launcher.notices.firmware import Firmware
 from ckptkit.launcher.notices.metadata_client import (
     MetadataAnswer,
     Unavailable,
@@ -82,6 +83,12 @@ class Aws:
         self._timeout_secs = timeout_secs
         self._token: str | None = None
         self._hinted = False
+
+    @staticmethod
+    def is_here(firmware: Firmware) -> bool:
+        """Return whether a machine with this firmware is one of EC2."""
+        # Nitro instances name the vendor; older ones, on Xen, the version of its BIOS: 4.11.amazon.
+        return firmware.sys_vendor == "Amazon EC2" or firmware.bios_version.endswith(".amazon")
 
     def look(self) -> Notice | None:
         """Asks for the action that is planned; notes a recommendation to leave, which is no notice.

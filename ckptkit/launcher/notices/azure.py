@@ -14,6 +14,7 @@ from email.utils import parsedate_to_datetime
 import msgspec
 
 from ckptkit.clock import Clock
+from ckptkit.launcher.notices.firmware import Firmware
 from ckptkit.launcher.notices.metadata_client import (
     MetadataAnswer,
     Unavailable,
@@ -30,9 +31,11 @@ AHEAD_SECS = 120.0
 """A redeployment may be announced days before. Training goes on until this much is left."""
 
 
-_NAME = re.compile(
-    r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}"
-)  # https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules
+_ASSET_TAG = "7783-7084-3265-9085-8269-3286-77"
+"""Tells Azure from any other Hyper-V."""
+
+# https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
 
 
 class _Event(msgspec.Struct):
@@ -53,7 +56,8 @@ def name_of(body: bytes) -> str:
         Unavailable: where it can be none. It is asked for only once, and with a wrong one no event
             would be ours.
     """
-    name = body.decode("latin-1").strip()
+    # Stripped as bytes: as text, a no-break space or a control character would be stripped too.
+    name = body.strip().decode("latin-1")
     if not _NAME.fullmatch(name):
         raise Unavailable(f"the metadata service gave {name[:40]!r} as the name of this machine")
     return name
@@ -137,6 +141,14 @@ class Azure:
         self._timeout_secs = timeout_secs
         self._events_timeout_secs = first_timeout_secs
         self._machine = ""
+
+    @staticmethod
+    def is_here(firmware: Firmware) -> bool:
+        """Return whether a machine with this firmware is one of Azure."""
+        return (
+            firmware.sys_vendor == "Microsoft Corporation"
+            and firmware.chassis_asset_tag == _ASSET_TAG
+        )
 
     def look(self) -> Notice | None:
         """Asks for the scheduled events.

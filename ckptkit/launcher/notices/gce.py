@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ckptkit.clock import Clock
+from ckptkit.launcher.notices.firmware import Firmware
 from ckptkit.launcher.notices.metadata_client import MetadataAnswer, Unavailable, ask, expect
 from ckptkit.launcher.notices.notice import Notice
 
@@ -44,6 +46,7 @@ class Gce:
     Args:
         environ: `GCE_METADATA_HOST` is the server's `host` or `host:port`, as in Google's own
             libraries; by default its link-local address, which needs no name server.
+        clock: not used, as this server announces no times.
         wait_secs: how long a request may wait for a change.
         timeout_secs: for an answer, beyond that.
     """
@@ -52,12 +55,23 @@ class Gce:
     pause_secs = 0.2  # the server waits for us; this only bounds the requests to one that does not
 
     def __init__(
-        self, environ: Mapping[str, str], *, wait_secs: float = 10, timeout_secs: float = 3.0
+        self,
+        environ: Mapping[str, str],
+        clock: Clock | None = None,
+        *,
+        wait_secs: float = 10,
+        timeout_secs: float = 3.0,
     ) -> None:
-        self._root = f"http://{environ.get('GCE_METADATA_HOST') or '169.254.169.254'}/computeMetadata/v1/instance/"
+        host = environ.get("GCE_METADATA_HOST") or "169.254.169.254"
+        self._root = f"http://{host}/computeMetadata/v1/instance/"
         self._wait_secs = wait_secs
         self._timeout_secs = timeout_secs
         self._seen: str | None = None
+
+    @staticmethod
+    def is_here(firmware: Firmware) -> bool:
+        """Return whether a machine with this firmware is one of Compute Engine."""
+        return firmware.product_name == "Google Compute Engine"
 
     def look(self) -> Notice | None:
         """Waits for a change, but not the first time.
