@@ -74,7 +74,3 @@ def close_on_a_thread(close: Callable[[], object]) -> None:
     except ThreadRefusedError as error:
         logger.debug("a fit was left, and nothing could be recorded of it: %s", error)
     registered.set()
-
-
-aside = close_on_a_thread
-"""The name that `ckptkit.keras` uses."""
