@@ -57,7 +57,6 @@ def close_on_a_thread(close: Callable[[], object]) -> None:
 
     The interpreter waits as well when it exits: the thread is no daemon.
     """
-
     registered = threading.Event()
 
     def work() -> None:

@@ -13,7 +13,7 @@ from ckptkit.session.exactness import Exactness
 from ckptkit.session.hyperparameter_changes import HyperparameterChanges
 from ckptkit.session.loop_progress import LoopProgress
 from ckptkit.session.options import RunOptions
-from ckptkit.session.phase import Phase, PhaseMachine
+from ckptkit.session.phase import PhaseMachine, SessionPhase
 from ckptkit.session.progress import RunProgress
 from ckptkit.session.resume import Resume
 from ckptkit.session.save_schedule import SaveSchedule
@@ -73,7 +73,7 @@ class SessionParts:
         """The present phase, in a word of the journal."""
         return self.phases.phase.value
 
-    def enter(self, phase: Phase) -> None:
+    def enter(self, phase: SessionPhase) -> None:
         """See `PhaseMachine.enter`."""
         self.phases.enter(phase)
 

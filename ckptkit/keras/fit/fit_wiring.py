@@ -20,7 +20,7 @@ from ckptkit.keras.fit.train_step import TrainStep
 from ckptkit.keras.fit.training_end import TrainingEnd
 from ckptkit.keras.other_callbacks import OtherCallbacks
 from ckptkit.manager import CheckpointManager
-from ckptkit.session.phase import Phase
+from ckptkit.session.phase import SessionPhase
 
 
 def open_fit(
@@ -99,5 +99,5 @@ def _driver_of(fit: FitContext, export: ExportSpec | None) -> FitDriver:
     fit.cleanup.add(evaluation.uninstall)
     if fit.stages.now is not FitStage.FINISHED_BEFORE:
         train_step.install()
-        fit.session.enter(Phase.TRACING)
+        fit.session.enter(SessionPhase.TRACING)
     return FitDriver(fit, resume, train_step, evaluation, TrainingEnd(fit, checkpoint, export))
