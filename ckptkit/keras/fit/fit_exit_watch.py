@@ -78,7 +78,7 @@ def _call_exit(
         return
     # The garbage collector runs on any thread, also on the writer's. Closing the run waits for
     # that one, so it must happen on another.
-    open_managers.aside(call)
+    open_managers.close_on_a_thread(call)
 
 
 def _watched_event(

@@ -77,7 +77,7 @@ class TrainingEnd:
             self._publish()
             fit.session.stopping.serve(leave=fit.cleanup.prepare_exit)
             # Last, because a fit that was stopped at its very end may be called again.
-            note_finished_model(fit.session.plan.layout, fit.model)
+            note_finished_model(fit.session.options.layout, fit.model)
         except BaseException as caught:
             error = caught
             raise
