@@ -10,6 +10,7 @@ from ckptkit.keras.fit.fit_position import EpochPass
 from ckptkit.keras.fit.fit_resume import FitResume
 from ckptkit.keras.fit.fit_stage import FitStage
 from ckptkit.keras.fit.train_step import DATA_ENDED
+from ckptkit.session.phase import Phase
 from ckptkit.session.saver import Taken
 
 
@@ -46,7 +47,7 @@ class Evaluation:
                 self._resume.evaluation_began()
                 return
             self._resume.show_callbacks(lambda callback: callback.on_test_begin({}))
-        fit.session.phase = "evaluating"
+        fit.session.phases.enter(Phase.EVALUATING)
         fit.session.stopwatch.switch_to("evaluating")
         self._stage_before = fit.stages.now
         fit.stages.move(FitStage.EVALUATING)
@@ -81,7 +82,7 @@ class Evaluation:
         fit.state.position.evaluations.append(self._pass)
         self.serve_stop()
         self._before = fit.session.stopping.reserve = None
-        fit.session.phase = "training"
+        fit.session.phases.enter(Phase.TRAINING)
         fit.session.stopwatch.switch_to("training")
         fit.stages.move(self._stage_before)
 

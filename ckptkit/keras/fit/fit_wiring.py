@@ -20,6 +20,7 @@ from ckptkit.keras.fit.train_step import TrainStep
 from ckptkit.keras.fit.training_end import TrainingEnd
 from ckptkit.keras.other_callbacks import OtherCallbacks
 from ckptkit.manager import CheckpointManager
+from ckptkit.session.phase import Phase
 
 
 def open_fit(
@@ -71,7 +72,7 @@ def _open_context(
     # The list of callbacks must go when the fit does, so nothing that lives longer holds it.
     call = replace(call, callback_list=None)
     state = state_at_beginning(model, others, call)
-    session = manager.open_attempt({"model": model, "fit": state})
+    session = manager.open_session({"model": model, "fit": state})
     session.total = params.get("epochs", 1)
     stages = FitStages()
     cleanup = FitCleanup(manager, session, others, stages)
@@ -98,5 +99,5 @@ def _driver_of(fit: FitContext, export: ExportSpec | None) -> FitDriver:
     fit.cleanup.add(evaluation.uninstall)
     if fit.stages.now is not FitStage.FINISHED_BEFORE:
         train_step.install()
-        fit.session.phase = "tracing"
+        fit.session.phases.enter(Phase.TRACING)
     return FitDriver(fit, resume, train_step, evaluation, TrainingEnd(fit, checkpoint, export))

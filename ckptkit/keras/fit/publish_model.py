@@ -44,7 +44,6 @@ def publish(
     Raises:
         Exception: If the export failed, and `spec` says that this is an error.
     """
-    session.phase = "exporting"
     began = time.monotonic()
     try:
         layout = session.plan.layout

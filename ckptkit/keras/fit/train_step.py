@@ -17,6 +17,7 @@ from ckptkit.keras.fit.fit_stage import FitStage
 from ckptkit.keras.fit.train_step_check import run_checked_step
 from ckptkit.keras.fit.training_start import note_data, start_training
 from ckptkit.position import RunPosition
+from ckptkit.session.phase import Phase
 
 DATA_ENDED = (StopIteration, tf.errors.OutOfRangeError)
 """What a train or test function raises if the data has no further batch."""
@@ -102,14 +103,14 @@ class TrainStep:
         note_data(fit, iterator)
         fit.stages.move(FitStage.TRAINING)
         start_training(fit)
-        fit.session.phase = "tracing"
+        fit.session.phases.enter(Phase.TRACING)
         fit.session.stopping.serve(leave=fit.cleanup.prepare_exit)
 
     def _checked_step(self, iterator: Any) -> Any:
         """Makes the first step of this attempt, or of a train function that was made anew."""
         self._checked = True
         logs, why = run_checked_step(self._original, iterator, eager=self._fit.model.run_eagerly)
-        self._fit.session.phase = "training"
+        self._fit.session.phases.enter(Phase.TRAINING)
         if why is not None:
             self._fit.session.inexact(why)
         return logs
