@@ -1,4 +1,4 @@
-"""Whether a training is exact, and if not, what is to blame. Pure."""
+"""Decides whether a training is exact, and if not, why. Pure."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def verdict(
     *,
     early: bool = False,
 ) -> Verdict:
-    """What is to be said.
+    """Return the verdict of an audit.
 
     Args:
         results: the interrupted training beside the uninterrupted one.
-        again: a second uninterrupted one beside the first; None where there was none.
+        again: a second uninterrupted one beside the first; None if there was none.
         early: whether the interrupted one was different before its first interruption.
     """
     if not any(result.names for result in results):

@@ -1,4 +1,4 @@
-"""Two states, bit by bit. Pure."""
+"""Compares two states bit by bit. Pure."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _SHOWN_CHARACTERS = 60
 
 @dataclass(frozen=True, kw_only=True)
 class BitDifference:
-    """One thing that is not the same in two checkpoints.
+    """One difference between two checkpoints.
 
     Args:
         name: the key of a tensor, for Python state with where in it; or `position`, or
             `metrics/<name>`.
-        path: the name under which Keras or TensorFlow knows it; empty where there is none.
+        path: the name under which Keras or TensorFlow knows it; empty if there is none.
         kind: `variable`, `trackable`, `python`, `position`, `metric` or `missing`.
         words: what is different.
         differing: how many values are.
@@ -43,7 +43,7 @@ class BitDifference:
 
 @dataclass(kw_only=True)
 class BitComparison:
-    """What was compared, and what came of it.
+    """What was compared, and the differences.
 
     Args:
         variables: how many variables, tables and the like.
@@ -109,7 +109,7 @@ def _form(array: Any) -> str:
 
 
 def _unequal(one: Any, other: Any) -> Any:
-    """Which elements differ, of two arrays of one form, flat."""
+    """Return which elements of two arrays of one form differ, as a flat mask."""
     if one.dtype.kind == "O":  # strings
         return np.array(
             [left != right for left, right in zip(one.reshape(-1), other.reshape(-1), strict=True)],
@@ -168,7 +168,10 @@ def _places(one: Any, other: Any, where: str) -> Iterator[tuple[str, str, int, i
         unequal = [index for index, pair in enumerate(pairs) if _text(pair[0]) != _text(pair[1])]
         if len(unequal) > 1 and all(_is_plain(each) for pair in pairs for each in pair):
             left, right = pairs[unequal[0]]
-            words = f"{len(unequal):,} of {_values(len(pairs))} differ; [{unequal[0]}] is {_shown(left)} and {_shown(right)}"
+            words = (
+                f"{len(unequal):,} of {_values(len(pairs))} differ; [{unequal[0]}] is "
+                f"{_shown(left)} and {_shown(right)}"
+            )
             yield where, words, len(unequal), len(pairs)
         else:
             for index in unequal:

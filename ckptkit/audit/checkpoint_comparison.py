@@ -28,8 +28,8 @@ def compare(one: Checkpoint, other: Checkpoint) -> BitComparison:
     position and metrics.
 
     Raises:
-        CorruptCheckpointError: where one cannot be read.
-        StorageError: where the disk refuses.
+        CorruptCheckpointError: If one cannot be read.
+        StorageError: If the disk refuses.
     """
     verify(one), verify(other)
     compared = BitComparison()
@@ -79,7 +79,8 @@ def _tensors(
         if entry.dtype == _OPAQUE:
             continue
         if key not in left or key not in right:
-            words = f"is there only in the {'interrupted' if key in right else 'uninterrupted'} training"
+            training = "interrupted" if key in right else "uninterrupted"
+            words = f"is there only in the {training} training"
             found.append(BitDifference(name=key, path=entry.path, kind="missing", words=words))
             continue
         [a], [b] = _read(one, [left[key]]), _read(other, [right[key]])

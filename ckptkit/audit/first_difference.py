@@ -21,7 +21,7 @@ class First:
 
     Args:
         step: of the first checkpoint that is not the same.
-        equal_step: of the last one before it that is; 0 where there is none.
+        equal_step: of the last one before it that is; 0 if there is none.
         attempt: which attempt of the interrupted training has saved it.
         began_at: the step at which that attempt began.
         differences: what differs there.
@@ -36,13 +36,13 @@ class First:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """What came of one run.
+    """Result of comparing one run.
 
     Args:
         run: which, as it is shown.
         step: of its last checkpoint.
         compared: the last checkpoints.
-        first: where the trainings first differ; None where their last checkpoints are the same.
+        first: where the trainings first differ; None if their last checkpoints are the same.
         steps: of the checkpoints that were compared before the last one, for that.
     """
 
@@ -54,7 +54,7 @@ class TrainingResult:
 
     @property
     def names(self) -> set[str]:
-        """What is not the same at the end."""
+        """Names of what differs at the end."""
         return {difference.name for difference in self.compared.differences}
 
 
@@ -66,7 +66,7 @@ def result_of(
     compare: Compare,
     own: Set[str] = frozenset(),
 ) -> TrainingResult:
-    """Compares two trainings of one run.
+    """Compare two trainings of one run.
 
     Args:
         run: which, as it is shown.
@@ -135,7 +135,7 @@ def own_places(
 
 
 def python_places(compared: BitComparison) -> set[str]:
-    """The places of Python state that are not the same."""
+    """Return the places of Python state that differ."""
     return {each.place for each in compared.differences if each.kind == "python"}
 
 
@@ -162,5 +162,5 @@ def _first(
 
 
 def began(events: Sequence[Event]) -> dict[int, int]:
-    """The step at which each attempt of a run went on; those that began anew are not among them."""
+    """Return the step from which each attempt of a run resumed; new runs are not among them."""
     return {event.attempt: event.step for event in events if isinstance(event, Restored)}

@@ -29,7 +29,7 @@ _LARGEST = 3
 
 @dataclass(frozen=True)
 class SandboxEntry:
-    """Something to be copied.
+    """Entry to be copied.
 
     Args:
         path: relative to the working directory.
@@ -44,7 +44,7 @@ class SandboxEntry:
 
 @dataclass(frozen=True)
 class SandboxSource:
-    """What is to be copied, and what is not.
+    """What to copy, and what to leave out.
 
     Args:
         root: the working directory.
@@ -62,7 +62,7 @@ class SandboxSource:
 
 
 def look(root: Path, links: Sequence[Path], most_bytes: int, *, without: Path) -> SandboxSource:
-    """Looks what there is in a working directory.
+    """List what a working directory holds.
 
     Args:
         root: it.
@@ -71,8 +71,8 @@ def look(root: Path, links: Sequence[Path], most_bytes: int, *, without: Path) -
         without: the audit's own directory, which may lie below.
 
     Raises:
-        ConfigError: where that is too much.
-        StorageError: where something cannot be read.
+        ConfigError: If that is too much.
+        StorageError: If something cannot be read.
     """
     linked = {_below(root, path) for path in links}
     entries: list[SandboxEntry] = []
@@ -156,11 +156,11 @@ def _complain(root: Path, entries: Sequence[SandboxEntry], most_bytes: int) -> N
 
 @dataclass(frozen=True)
 class Sandbox:
-    """Where one training lives.
+    """Directories of one training.
 
     Args:
         home: its own directory.
-        work: its working directory; the user's, where nothing is copied.
+        work: its working directory; the user's, if nothing is copied.
     """
 
     home: Path
@@ -168,7 +168,7 @@ class Sandbox:
 
     @property
     def log(self) -> Path:
-        """What it prints."""
+        """Log of what it prints."""
         return self.home / "output.log"
 
     @property
@@ -208,15 +208,15 @@ class Sandbox:
 
 
 def make(home: Path, source: SandboxSource | None, user: Path) -> Sandbox:
-    """Makes the place of one training.
+    """Make the directories of one training.
 
     Args:
         home: its own directory, which is made.
-        source: what its working directory holds; None where it works in the user's.
+        source: what its working directory holds; None if it works in the user's.
         user: the user's working directory.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: If the disk refuses.
     """
     home = Path(os.path.realpath(home))
     with storage_errors("copy the working directory to", home):

@@ -1,3 +1,3 @@
-"""Starting a training, watching over it, and starting it again where that can help. No TensorFlow
+"""Starts a training, supervises it, and starts it again if that can help. No TensorFlow
 in this process.
 """

@@ -177,7 +177,7 @@ class TrainingProcess:
         return True
 
     def mark_reaped(self, status: int) -> None:
-        """Note the status with which the process was reaped; no signal is sent to it from now on."""
+        """Note the status with which the process was reaped; no signal is sent to it now."""
         self._process.returncode = os.waitstatus_to_exitcode(status)
 
     def finish(self) -> None:

@@ -36,7 +36,7 @@ NEVER = {("mkdir", "named"), ("flock", "named")}
 @pytest.mark.parametrize("named", ["named", ""], ids=["--run", "announced"])
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_no_error_of_storage_ends_the_launcher_of_a_training(operation, named, tmp_path):
-    """It starts the training again after its exit code 75, though the storage fails until the end."""
+    """It starts the training again after exit code 75, though the storage fails until the end."""
     words = ["wait:go", "open", "step", "print:hello", "next:exit:75/exit:0"]
     command = [sys.executable, PROGRAM, tmp_path, operation, *ERRNOS, "--", named, *words]
     done = subprocess.run(
