@@ -140,7 +140,7 @@ def test_one_that_is_cancelled_saves_and_stays_away(slurm, tmp_path):
 
 
 def assert_counted(submitted: Submitted, restarts: int) -> None:
-    """`SLURM_RESTART_COUNT` is in the journal, once for each attempt that came as far as the run."""
+    """`SLURM_RESTART_COUNT` is in the journal, once for each attempt that opened the run."""
     attempts = submitted.attempts()
     assert {attempt["slurm_job_id"] for attempt in attempts} == {submitted.job}
     counts = [int(attempt.get("slurm_restart_count", 0)) for attempt in attempts]
