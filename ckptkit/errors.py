@@ -8,6 +8,7 @@
     ├── RunLockedError
     ├── StorageError              (also OSError)
     ├── ExportError
+    ├── ThreadRefusedError        (also RuntimeError)
     └── ConfigError               (also ValueError)
 
 `Preempted` stands apart: it is a `SystemExit`, so that nothing catches it by accident.
@@ -79,6 +80,10 @@ class StorageError(CheckpointError, OSError):
 
 class ExportError(CheckpointError):
     """A model could not be published; no version was left behind."""
+
+
+class ThreadRefusedError(CheckpointError, RuntimeError):
+    """The system allows this process no further thread; see `ckptkit.threads`."""
 
 
 class ConfigError(CheckpointError, ValueError):

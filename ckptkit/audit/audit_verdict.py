@@ -16,7 +16,7 @@ nothing can be said of the interruptions."""
 def differs_before_an_interruption(
     results: Sequence[TrainingResult], first_attempts: Mapping[str, int]
 ) -> bool:
-    """Whether the trainings differ already where nothing has interrupted any of them.
+    """Return whether the trainings differ already before the first interruption.
 
     Args:
         results: of the interrupted training.

@@ -61,9 +61,7 @@ class BitComparison:
 
 
 def different_arrays(name: str, path: str, kind: str, one: Any, other: Any) -> BitDifference | None:
-    """Compares two arrays by their bits: a NaN is the same as one of the same bits, and 0.0 is not
-    -0.0.
-    """
+    """Compare two arrays by their bits: a NaN equals one of the same bits, and 0.0 is not -0.0."""
     one, other = np.asarray(one), np.asarray(other)
     if one.shape != other.shape or one.dtype != other.dtype:
         return BitDifference(
@@ -125,9 +123,7 @@ def _unequal(one: Any, other: Any) -> Any:
 
 
 def different_python(name: str, path: str, one: bytes, other: bytes) -> list[BitDifference]:
-    """Compares two pieces of Python state, which are JSON; each place that is not the same is a
-    difference of its own.
-    """
+    """Compare two pieces of Python state, which are JSON; each differing place is a difference."""
     if one == other:
         return []
     try:
@@ -156,9 +152,10 @@ _NOTHING = _Nothing()
 
 
 def _places(one: Any, other: Any, where: str) -> Iterator[tuple[str, str, int, int]]:
-    """Where two JSON values are not the same, in words, and how many values are not. Python's 1 ==
-    True == 1.0 are not the same here, and two NaN are. A list of plain values is one place, as a
-    random state has hundreds.
+    """Yield each place at which two JSON values differ, in words, with the number of values.
+
+    Python's 1 == True == 1.0 differ here, and two NaN do not. A list of plain values is one place,
+    as a random state has hundreds.
     """
     if isinstance(one, dict) and isinstance(other, dict):
         for key in [*one, *(key for key in other if key not in one)]:

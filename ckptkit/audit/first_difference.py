@@ -1,5 +1,6 @@
-"""Where two trainings of one run first differ: checkpoints of the same step, oldest first, and the
-last ones. Pure; what reads is passed in.
+"""Finds where two trainings of one run first differ. Pure; what reads is passed in.
+
+It compares checkpoints of the same step, oldest first, and the last ones.
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ Compare = Callable[[Checkpoint, Checkpoint], BitComparison]
 
 @dataclass(frozen=True, kw_only=True)
 class First:
-    """The first place at which two trainings differ, as far as there are checkpoints of the same
-    step.
+    """First checkpoint of the same step at which two trainings differ.
 
     Args:
         step: of the first checkpoint that is not the same.
@@ -118,7 +118,7 @@ def own_places(
     Args:
         one: checkpoints of the training that was not interrupted.
         other: of the one that was.
-        untouched: the attempt of the latter that no interruption came before; None where there is
+        untouched: the attempt of the latter that no interruption came before; None if there is
             none.
         compare: reads two checkpoints and compares them.
     """

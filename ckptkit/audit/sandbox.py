@@ -1,5 +1,4 @@
-"""Where each training of an audit lives: a directory of its own, with a copy of the working
-directory.
+"""Directory of one training of an audit, with a copy of the working directory.
 
 Whatever a script writes below its working directory is so kept apart from the user's files and from
 the other training's. Runs are left out, as the audit begins new ones; so are caches and what
@@ -65,7 +64,7 @@ def look(root: Path, links: Sequence[Path], most_bytes: int, *, without: Path) -
     """List what a working directory holds.
 
     Args:
-        root: it.
+        root: the working directory.
         links: what is linked and not copied, relative to it.
         most_bytes: the most that is copied.
         without: the audit's own directory, which may lie below.
@@ -92,8 +91,9 @@ def look(root: Path, links: Sequence[Path], most_bytes: int, *, without: Path) -
 
 
 def _leads_into(root: Path, entry: SandboxEntry, left_out: Sequence[Path]) -> bool:
-    """Whether it is a link to a run that is not copied, such as `latest`: a training can make a run
-    where nothing is, but not where a link is that leads nowhere.
+    """Return whether it is a link to a run that is not copied, such as `latest`.
+
+    It is left out: a training can create a missing run, but not through a link that is broken.
     """
     if entry.kind != "link":
         return False
@@ -180,9 +180,7 @@ class Sandbox:
         return self.home / "hold"
 
     def runs(self) -> dict[str, Path]:
-        """The run directories that are here, by the name under which they are shown: the path that
-        the script named.
-        """
+        """Return the run directories in here, by the paths that the script named."""
         found = {}
         for directory, names, _ in os.walk(self.home):
             path = Path(directory)
@@ -192,7 +190,7 @@ class Sandbox:
         return found
 
     def path_of(self, name: str) -> Path:
-        """The run directory that is shown under a name, also where it is not there yet."""
+        """Return the run directory that is shown under a name; it need not exist yet."""
         wanted = Path(os.path.normpath(self.work / name))
         return (
             wanted

@@ -1,3 +1,1 @@
-"""Starts a training, supervises it, and starts it again if that can help. No TensorFlow
-in this process.
-"""
+"""Starts a training, supervises it, and starts it again if that can help; no TensorFlow here."""

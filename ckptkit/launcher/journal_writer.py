@@ -11,7 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from ckptkit.clock import Clock
-from ckptkit.launcher.threads import start_thread
+from ckptkit.launcher.launcher_threads import start_or_warn
 from ckptkit.log import logger
 from ckptkit.run.events import Event, TidyingFailed
 from ckptkit.run.journal import Journal
@@ -39,7 +39,7 @@ class JournalWriter:
             self._unwritten += 1
         self._queue.put((journal, event, self._clock.now()))
         if self._thread is None:
-            self._thread = start_thread("ckptkit-journal", self._write_all)
+            self._thread = start_or_warn("ckptkit-journal", self._write_all)
         if self._thread is None:
             # Late signals are better than a journal that stays empty: starts wait for it.
             while not self._queue.empty():
@@ -61,7 +61,7 @@ class JournalWriter:
     def _write_next(self) -> None:
         journal, event, at = self._queue.get()
         try:
-            journal.record(event, at)
+            journal.record_durable(event, at)
             self._report_lost(journal)
         except Exception as error:  # an error of any kind would end this thread, and starts hang
             lost = self._lost_events.get(journal.path, 0)
@@ -83,4 +83,4 @@ class JournalWriter:
             logger.warning("the launcher's journal is written again; %d events are missing", lost)
             what = f"write {lost} events to the launcher's journal"
             with suppress(OSError):
-                journal.record(TidyingFailed(what=what, message="the storage refused them"))
+                journal.record_durable(TidyingFailed(what=what, message="the storage refused them"))

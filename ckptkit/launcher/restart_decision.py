@@ -110,7 +110,7 @@ def decide(
         )
     if ending.asked:
         # However it ended after that: nobody waits for it to come back, here or elsewhere.
-        return _stop(ExitCode.PREEMPTED, "somebody asked it to stop")
+        return _stop(ExitCode.PREEMPTED, "it was asked to stop")
     if stops.notice or (
         stops.warned and (ending.cause == "preempted" or ending.signal == "SIGUSR1")
     ):

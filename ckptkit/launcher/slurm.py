@@ -53,7 +53,7 @@ def why_not(shown: str) -> str | None:
     if fields["JobState"] == "CANCELLED" or (
         fields["JobState"] == "COMPLETING" and fields.get("Reason") != "TimeLimit"
     ):
-        return "somebody has cancelled it"
+        return "a user has cancelled it"
     if fields["Requeue"] != "1":
         return "it may not be requeued: submit it with --requeue"
     if fields.get("BatchFlag") == "0":

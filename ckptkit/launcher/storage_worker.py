@@ -12,7 +12,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from ckptkit.launcher.threads import start_thread
+from ckptkit.launcher.launcher_threads import start_or_warn
 
 T = TypeVar("T")
 _Job = tuple[Callable[[], Any], Callable[[Callable[[], Any]], None]]
@@ -58,7 +58,7 @@ class StorageWorker:
         self._pending += 1
         self._queue.put((work, then))
         if self._thread is None:
-            self._thread = start_thread("ckptkit-storage", self._work)
+            self._thread = start_or_warn("ckptkit-storage", self._work)
         if self._thread is None:
             # Here and now: a start waits until the worker is idle, and would wait for ever.
             while not self._queue.empty():

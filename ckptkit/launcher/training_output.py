@@ -17,7 +17,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from queue import Full, Queue
 
-from ckptkit.launcher.threads import start_thread
+from ckptkit.launcher.launcher_threads import start_or_warn
 from ckptkit.log import logger
 
 _CHUNK = 65_536
@@ -47,7 +47,7 @@ class TrainingLog:
     def open(self, path: Path) -> None:
         """Write the log to this path, including what was printed so far; the first call counts."""
         if self._thread is None and not self._ended:
-            self._thread = start_thread("ckptkit-log", self._write, path)
+            self._thread = start_or_warn("ckptkit-log", self._write, path)
             if self._thread is None:
                 self._give_up(path, "there is no thread to write it")
 
@@ -156,7 +156,7 @@ class Pump:
         self._inside_line = False
         self.last_lines: deque[str] = deque(maxlen=_KEPT_LINES)
         # Before there is a child: one whose output nobody reads would hang in its next `print`.
-        self._thread = start_thread("ckptkit-output", self._copy)
+        self._thread = start_or_warn("ckptkit-output", self._copy)
         if self._thread is None:
             os.close(self._reader)
             os.close(self.end)

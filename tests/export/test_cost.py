@@ -1,4 +1,4 @@
-"""What a check costs, from the end of a `fit`, with the process that a user's export is checked by."""
+"""The cost of a check at the end of a `fit`, with a real checking process."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ import json, sys
 import keras, numpy as np
 import ckptkit
 from ckptkit.export import check_process, publishing
+
 assert publishing.Checker is check_process.Checker
 model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "tanh"), keras.layers.Dense(1)])
 model.compile("adam", "mse")
 x, y = np.random.rand(16, 4), np.random.rand(16, 1)
 model.fit(x, y, batch_size=8, epochs=2, verbose=0, callbacks=[
-    ckptkit.CheckpointCallback(sys.argv[1], background=False, export=ckptkit.ExportSpec(errors="raise"))])
+    ckptkit.CheckpointCallback(
+        sys.argv[1], background=False, export=ckptkit.ExportSpec(errors="raise"))])
 """
 
 

@@ -425,7 +425,7 @@ def test_a_process_that_is_not_the_launchers_own_gets_no_signal_whatever_the_cha
         launched.process.send_signal(signal.SIGTERM)
         assert launched.wait() == 75
         assert bystander.poll() is None
-        assert f"process {bystander.pid}, which is said to train" in launched.stderr
+        assert f"process {bystander.pid}, which reports as the training" in launched.stderr
     finally:
         bystander.kill()
         bystander.wait()

@@ -1,6 +1,7 @@
 """The shipped batch file under a real Slurm: before a time limit and when something more important
 comes, it saves, goes back into the queue, and finishes with the bits of a training that nobody
-interrupted."""
+interrupted.
+"""
 
 from __future__ import annotations
 
@@ -129,7 +130,7 @@ def test_one_that_is_cancelled_saves_and_stays_away(slurm, tmp_path):
         patience_secs=60,
     )
     assert "not put back into Slurm's queue: job" in submitted.output.read_text()
-    assert "somebody has cancelled it" in submitted.output.read_text()
+    assert "a user has cancelled it" in submitted.output.read_text()
     assert (shown["JobState"], shown["Restarts"]) == ("CANCELLED", "0")
     (preempted,) = (
         event

@@ -74,7 +74,7 @@ def test_what_waits_when_the_run_is_let_go_of_is_in_the_journal(tf_call, tmp_pat
     said = tf_call(PROGRAMS + "let_go_of_with_one_waiting", str(tmp_path / "run")).check().result
     assert said == {
         "steps": [],
-        "dropped": [[2, "the run was let go of while an earlier one was being written"]],
+        "dropped": [[2, "the run was closed while an earlier one was being written"]],
     }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ckptkit.clock import Clock, SystemClock
 from ckptkit.errors import ConfigError
+from ckptkit.launcher.launcher_threads import start_or_warn
 from ckptkit.launcher.notices.aws import Aws
 from ckptkit.launcher.notices.azure import Azure
 from ckptkit.launcher.notices.firmware import DMI, Firmware, read_firmware
@@ -19,7 +20,6 @@ from ckptkit.launcher.notices.gce import Gce
 from ckptkit.launcher.notices.notice import Notice
 from ckptkit.launcher.notices.notice_file import File
 from ckptkit.launcher.notices.polling import NoticeSource, follow
-from ckptkit.launcher.threads import start_thread
 from ckptkit.log import logger
 
 __all__ = ["SOURCES", "Notice", "check_kind", "cloud_of", "watch"]
@@ -94,7 +94,7 @@ def watch(
     """
     check_kind(kind)
     source = _source(kind, environ, dmi, clock or SystemClock())
-    return start_thread("ckptkit-notices", _watch, source, tell, stop)
+    return start_or_warn("ckptkit-notices", _watch, source, tell, stop)
 
 
 def _watch(
