@@ -111,9 +111,10 @@ def result_of(
 def own_places(
     one: Sequence[Checkpoint], other: Sequence[Checkpoint], untouched: int | None, compare: Compare
 ) -> set[str]:
-    """Python state that two trainings do not share from their beginning, before anything has
-    interrupted one, though their variables are the same: random states of Python and NumPy that
-    nobody seeds, because nobody uses them; a clock.
+    """Return places of Python state that differ before anything has interrupted a training.
+
+    Their variables are the same all the same. Such places are random states of Python and NumPy
+    that nobody seeds, because nobody uses them, and clocks.
 
     Args:
         one: checkpoints of the training that was not interrupted.
