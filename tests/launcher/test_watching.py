@@ -137,14 +137,14 @@ import os, time
 from ckptkit.run.events import NoticeReceived, SignalReceived
 from ckptkit.run.journal import Journal
 
-record = Journal.record
+record = Journal.record_durable
 
 def hangs(self, event, at=None):
     while isinstance(event, NoticeReceived | SignalReceived) and not os.path.exists("storage"):
         time.sleep(0.005)
     record(self, event, at)
 
-Journal.record = hangs
+Journal.record_durable = hangs
 """
 
 
