@@ -16,6 +16,8 @@
 
 from __future__ import annotations
 
+from ckptkit.exit_codes import ExitCode
+
 
 class CheckpointError(Exception):
     """The root of all errors of this library.
@@ -96,6 +98,6 @@ class Preempted(SystemExit):
         step: the step from which the next start resumes, or None if nothing was saved.
     """
 
-    def __init__(self, exit_code: int = 75, step: int | None = None) -> None:
+    def __init__(self, exit_code: int = ExitCode.PREEMPTED.value, step: int | None = None) -> None:
         super().__init__(exit_code)
         self.step = step

@@ -17,9 +17,10 @@ from collections.abc import Sequence
 import click
 
 from ckptkit.cli.command_group import group
-from ckptkit.cli.error_codes import ExitCode, exit_code, message
+from ckptkit.cli.error_codes import exit_code, message
 from ckptkit.cli.plain_text import plain
 from ckptkit.errors import CheckpointError
+from ckptkit.exit_codes import ExitCode
 
 _COLLECT_AFTER = 1_000_000
 """New objects after which Python looks for cycles: a long journal has none, and to look through it

@@ -52,8 +52,9 @@ class Owned:
             self._lock.settle()
 
     def close(self) -> None:
-        """Writes what the journal still holds back. A journal without space costs its lines only:
-        what they record has been done.
+        """Writes what the journal still holds back.
+
+        A journal without space costs its lines only: what they record has been done.
         """
         try:
             self.journal.flush()

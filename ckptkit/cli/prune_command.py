@@ -17,9 +17,10 @@ from ckptkit.cli.run_arguments import opened, run_argument
 from ckptkit.errors import CheckpointError
 from ckptkit.layout import RunLayout
 from ckptkit.log import size
-from ckptkit.ownership.run_lock import check_not_held
+from ckptkit.ownership.claims import check_not_held
 from ckptkit.policies import KeepBest, KeepEveryNSteps, KeepLatest, KeepPolicy
 from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.retention import Judged, remove, review
 from ckptkit.run.stored_run import StoredRun
 
@@ -69,6 +70,8 @@ def command(
         else:
             _show(judged)
             going = [each for each in judged if not each.stays]
+        for each in going:
+            _ = each.checkpoint.head  # read while it exists: its size is shown at the end
             print_line(
                 f"\nwould take away {count(len(going), 'checkpoint')} ({size(_bytes(going))}); "
                 "nothing was changed"
@@ -97,7 +100,7 @@ def _review(run: StoredRun, policy: KeepPolicy) -> list[Judged]:
         (each.head.size_bytes for each in reversed(run.checkpoints) if each.problem is None), 0
     )
     with progress("verifying the newest", newest) as advance:
-        return review(run.layout, policy, progress=advance)
+        return review(CheckpointIndex(run.layout), policy, progress=advance)
 
 
 def _policy(
@@ -153,7 +156,7 @@ def _remove(layout: RunLayout, policy: KeepPolicy, shown: Sequence[Judged]) -> l
     """Takes away what was shown, unless the run is another one by now."""
     with owned(layout) as mine:
         mine.tidy_up()
-        judged = review(layout, policy)
+        judged = review(CheckpointIndex(layout), policy)
         if {each.checkpoint.name for each in judged if not each.stays} - {
             each.checkpoint.name for each in shown if not each.stays
         }:
@@ -162,6 +165,8 @@ def _remove(layout: RunLayout, policy: KeepPolicy, shown: Sequence[Judged]) -> l
                 "ckptkit prune again."
             )
         going = [each for each in judged if not each.stays]
+        for each in going:
+            _ = each.checkpoint.head  # read while it exists: its size is shown at the end
         removed = [each for each in going if remove(mine.files, layout, mine.journal, each)]
         if removed:
             mine.tell_tensorflow()

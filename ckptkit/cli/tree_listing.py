@@ -19,7 +19,6 @@ from ckptkit.load.formats import Format
 from ckptkit.log import size
 from ckptkit.policies import rank
 from ckptkit.run.manifest import to_number
-from ckptkit.run.retention import candidate
 from ckptkit.run.stored_run import StoredRun, open_run
 from ckptkit.storage.files import storage_errors
 
@@ -88,7 +87,7 @@ class FoundRun:
             []
             if self.listing is None
             else [
-                candidate(seen.checkpoint)
+                seen.checkpoint.candidate
                 for seen in self.listing.checkpoints
                 if seen.problem is None
             ]

@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from ckptkit.cli.console import json_option, print_json
-from ckptkit.cli.error_codes import ExitCode
 from ckptkit.cli.plain_text import count
 from ckptkit.cli.progress_line import ProgressLine, progress
 from ckptkit.cli.run_arguments import named, opened, which_checkpoint
 from ckptkit.cli.verify_output import Verified, show
 from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpointError
+from ckptkit.exit_codes import ExitCode
 from ckptkit.log import size
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.stored_run import is_run

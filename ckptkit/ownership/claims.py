@@ -13,9 +13,10 @@ from pathlib import Path
 
 import msgspec
 
+from ckptkit.errors import RunLockedError
 from ckptkit.layout import RunLayout, claim_number
 from ckptkit.ownership import process_lock
-from ckptkit.ownership.machine import Machine
+from ckptkit.ownership.machine import Machine, this_machine
 from ckptkit.storage.files import DISK, FileSystem, storage_errors
 
 OWNER, ALIVE = "owner.json", "alive"
@@ -149,3 +150,29 @@ def list_claims(layout: RunLayout, files: FileSystem = DISK) -> list[Claim]:
         Claim(number, layout.lock / name, files)
         for name, number in sorted(numbers.items(), key=lambda item: item[1])
     ]
+
+
+def check_not_held(layout: RunLayout) -> None:
+    """Checks that no process of this machine owns a run; claims nothing.
+
+    Raises:
+        RunLockedError: If one does.
+    """
+    for claim in list_claims(layout)[-1:]:
+        owner = claim.owner
+        if (
+            owner is not None
+            and owner.machine.is_same(this_machine())
+            and claim.sign != RELEASED
+            and claim.is_held()
+        ):
+            raise locked_error(layout, owner)
+
+
+def locked_error(layout: RunLayout, owner: Owner | None) -> RunLockedError:
+    """Return the error for a run that another process owns."""
+    return RunLockedError(
+        f"The run in {layout.root} is being trained by {owner or 'another process'}. Expected "
+        "that nobody else writes to it. "
+        f"Stop that process, or wait until it ends, or name another directory."
+    )

@@ -17,12 +17,10 @@ why no library's lock is used here: none gives access to the descriptor.
 
 from __future__ import annotations
 
-import atexit
 import errno
 import os
 import threading
 import weakref
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -37,9 +35,11 @@ from ckptkit.ownership.claims import (
     Owner,
     encode_sign,
     list_claims,
+    locked_error,
 )
 from ckptkit.ownership.machine import Machine, this_machine
 from ckptkit.ownership.new_claim import make_claim, remove_dead_saves, reuse_claim
+from ckptkit.process_hooks import AfterFork, AtExit, after_fork, at_exit
 from ckptkit.storage.files import NO_SPACE, FileSystem, names_in, storage_errors
 from ckptkit.storage.symlinks import refuse_links
 from ckptkit.threads import start_thread
@@ -163,8 +163,7 @@ class RunLock:
             raise StorageError(
                 errno.EOVERFLOW,
                 f"{self._layout.root} has used attempt number {self.number - 1:,}, and there is "
-                "none after it: look "
-                f"for a name that does not belong there.",
+                "none after it: look for a name that does not belong there.",
             )
         self._path = self._layout.claim(self.number)
         descriptor = self._make(claims[-1] if claims else None)
@@ -212,7 +211,7 @@ class RunLock:
                     # Another process looks at this claim, or is about to reuse it.
                     self._tries += 1
                     if self._tries > _MAX_TRIES:
-                        raise _locked(self._layout, previous.owner) from error
+                        raise locked_error(self._layout, previous.owner) from error
                     self._clock.sleep(_TRY_SECS)
                     return None
                 raise full from error
@@ -253,7 +252,7 @@ class RunLock:
         if not self._take_over or (
             owner is not None and owner.machine.is_same(self._machine) and claim.is_held()
         ):
-            raise _locked(self._layout, owner)
+            raise locked_error(self._layout, owner)
         logger.warning(
             "the run was taken by %s, which has not released it: watching for a sign of life for "
             "%g s, and taking it over if there is none",
@@ -269,7 +268,7 @@ class RunLock:
             if claim.sign == RELEASED:
                 return True
             if claim.sign != sign:
-                raise _locked(self._layout, owner)
+                raise locked_error(self._layout, owner)
             # A look that takes long means that the storage was away. The owner's signs may still be
             # on their way, so the watch begins again.
             looks = looks + 1 if self._clock.monotonic() - began < 3 * _LOOK_SECS else 0
@@ -302,8 +301,7 @@ class RunLock:
         if self._descriptor < 0:
             raise RunLockedError(
                 f"This process has released the run in {self._layout.root}, or is a copy (fork) "
-                "of the one that owns it. Expected "
-                f"that only its owner changes it: open it again."
+                "of the one that owns it. Expected that only its owner changes it: open it again."
             )
         claims = list_claims(self._layout, self._files)
         if claims and claims[-1].number > self.number:
@@ -311,15 +309,14 @@ class RunLock:
                 f"The run in {self._layout.root} was taken over by "
                 f"{claims[-1].owner or 'another process'}, because this one had given no sign of "
                 "life (was it stopped, or cut off from the storage?) or its claim was removed. "
-                "Nothing of it is saved any more. Let the other one "
-                f"continue; what this one has trained since its last checkpoint is lost."
+                "Nothing of it is saved any more. Let the other one continue; what this one has "
+                "trained since its last checkpoint is lost."
             )
         if self.number not in [claim.number for claim in claims]:
             raise RunLockedError(
                 f"The claim of this process, {self._path}, is gone: was the run moved, or its "
-                "lock/ removed? Expected that a run "
-                "stays in its place while it is trained. Nothing is saved any more; start again "
-                "in the run's present place."
+                "lock/ removed? Expected that a run stays in its place while it is trained. "
+                "Nothing is saved any more; start again in the run's present place."
             )
 
     def keep_alive(self) -> None:
@@ -389,43 +386,9 @@ class RunLock:
             self._descriptor = -1
 
 
-def check_not_held(layout: RunLayout) -> None:
-    """Checks that no process of this machine owns a run; claims nothing.
-
-    Raises:
-        RunLockedError: If one does.
-    """
-    for claim in list_claims(layout)[-1:]:
-        owner = claim.owner
-        if (
-            owner is not None
-            and owner.machine.is_same(this_machine())
-            and claim.sign != RELEASED
-            and claim.is_held()
-        ):
-            raise _locked(layout, owner)
-
-
-def _locked(layout: RunLayout, owner: Owner | None) -> RunLockedError:
-    return RunLockedError(
-        f"The run in {layout.root} is being trained by {owner or 'another process'}. Expected "
-        "that nobody else writes to it. "
-        f"Stop that process, or wait until it ends, or name another directory."
-    )
-
-
 def _after_fork_in_child() -> None:
     for lock in list(_open_locks):
         lock.drop()
-
-
-def before_release_at_exit(action: Callable[[], None]) -> None:
-    """Registers an action for the interpreter's exit, while this process still owns its runs.
-
-    Python calls exit hooks in the opposite order of their registration, and the release below was
-    registered when this module was imported.
-    """
-    atexit.register(action)
 
 
 def _at_exit() -> None:
@@ -433,5 +396,5 @@ def _at_exit() -> None:
         lock.release()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
-atexit.register(_at_exit)
+after_fork(AfterFork.LOCKS, _after_fork_in_child)
+at_exit(AtExit.LOCKS, _at_exit)

@@ -23,6 +23,7 @@ from typing import Any
 from ckptkit.log import logger
 from ckptkit.preemption.policy import Preemption
 from ckptkit.preemption.request import StopBox, StopRequest
+from ckptkit.process_hooks import AfterFork, after_fork
 from ckptkit.threads import start_thread
 
 _INSIST_SECS = 0.2
@@ -93,7 +94,9 @@ class _Dispatcher:
             for number in sorted(guard.numbers):
                 self._install(number)
             if self._wakeup is None:
-                self._wakeup = _Wakeup(self._heard)
+                wakeup = _Wakeup(self._heard)
+                wakeup.start()
+                self._wakeup = wakeup
         except BaseException:
             self.remove(guard)
             raise
@@ -230,13 +233,21 @@ class _Wakeup:
         self._writer.setblocking(False)
         self._descriptor = self._writer.fileno()
         self._before = -1
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread, and have the interpreter write into the descriptor.
+
+        Raises:
+            ThreadRefusedError: If the system allows no further thread; nothing is left behind then.
+        """
+        # Before the thread: it passes on what it reads to the descriptor that was there before.
+        self._before = signal.set_wakeup_fd(self._descriptor, warn_on_full_buffer=False)
         try:
-            # The thread first: if it is refused, the interpreter must not keep the descriptor of a
-            # socket that nobody reads.
             self._thread = start_thread(self._listen, "ckptkit-signals")
-            self._before = signal.set_wakeup_fd(self._descriptor, warn_on_full_buffer=False)
         except BaseException:
-            self._writer.close()  # the thread reads the end and stops
+            signal.set_wakeup_fd(self._before, warn_on_full_buffer=False)
+            self._writer.close()
             self._reader.close()
             raise
 
@@ -252,7 +263,7 @@ class _Wakeup:
                     logger.debug("the previous wake-up descriptor is closed: there is none now")
         finally:
             self._writer.close()  # the helper thread reads the end and stops
-            if self._thread is not threading.current_thread():
+            if self._thread is not None and self._thread is not threading.current_thread():
                 self._thread.join()
             self._reader.close()
 
@@ -276,4 +287,4 @@ class _Wakeup:
 
 _dispatcher = _Dispatcher()
 
-os.register_at_fork(after_in_child=_dispatcher.forget_in_child)
+after_fork(AfterFork.SIGNALS, _dispatcher.forget_in_child)

@@ -35,9 +35,9 @@ class DeferredJournal(Journal):
         self._is_required = False
         self._waiting: list[tuple[Event, float]] = []
 
-    def record(self, event: Event, at: float | None = None) -> None:
+    def record_durable(self, event: Event, at: float | None = None) -> None:
         if self._is_required:
-            super().record(event, at)
+            super().record_durable(event, at)
             return
         self._waiting.append((event, self._clock.now() if at is None else at))
         try:
@@ -56,7 +56,7 @@ class DeferredJournal(Journal):
             make_journal_file(self._files, self._layout, self)
             self._is_made = True
         while self._waiting:
-            super().record(*self._waiting[0])
+            super().record_durable(*self._waiting[0])
             del self._waiting[0]
 
     def require(self) -> None:

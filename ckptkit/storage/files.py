@@ -25,8 +25,8 @@ from ckptkit.storage.operations import (
     MakeDir,
     Operation,
     Overwrite,
-    Read,
     ReadFile,
+    ReadOperation,
     RemoveDir,
     Rename,
     Status,
@@ -111,7 +111,7 @@ class FileSystem:
         """
         step.perform()
 
-    def before_read(self, read: Read) -> None:
+    def before_read(self, read: ReadOperation) -> None:
         """Called before each read; does nothing. Raise an `OSError` to refuse the read."""
 
     def read_bounded(self, path: Path, most_bytes: int) -> bytes:

@@ -194,7 +194,7 @@ class RemoveDir(Operation):
 
 
 @dataclass(frozen=True)
-class Read:
+class ReadOperation:
     """Looking at one path without changing it. It is no `Operation`: a crash or a loss of power
     takes nothing of it back, but a disk may refuse it.
 
@@ -214,17 +214,17 @@ class Read:
 
 
 @dataclass(frozen=True)
-class ReadFile(Read):
+class ReadFile(ReadOperation):
     """The content of a file, or the opening of it."""
 
 
 @dataclass(frozen=True)
-class ListDir(Read):
+class ListDir(ReadOperation):
     """The names in a directory."""
 
 
 @dataclass(frozen=True)
-class Status(Read):
+class Status(ReadOperation):
     """Whether there is anything of this name, and of which kind and size."""
 
 

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ckptkit.storage.files import FileSystem
-from ckptkit.storage.operations import Append, Operation, Overwrite, Read
+from ckptkit.storage.operations import Append, Operation, Overwrite, ReadOperation
 
 Predicate = Callable[[Operation], bool]
 """Which operations a fault is for."""
 
-ReadPredicate = Callable[[Read], bool]
+ReadPredicate = Callable[[ReadOperation], bool]
 """Which reads a fault is for."""
 
 
@@ -46,7 +46,7 @@ class _ReadFault:
     times: int | None
     seen: int = 0
 
-    def meets(self, read: Read) -> bool:
+    def meets(self, read: ReadOperation) -> bool:
         if self.when is not None and not self.when(read):
             return False
         self.seen += 1
@@ -84,7 +84,7 @@ class FaultyFiles(FileSystem):
 
     def __init__(self) -> None:
         self.steps: list[Operation] = []
-        self.reads: list[Read] = []
+        self.reads: list[ReadOperation] = []
         self._read_faults: list[_ReadFault] = []
         self.reached = 0
         self._faults: list[_Fault] = []
@@ -176,7 +176,7 @@ class FaultyFiles(FileSystem):
         _check_counts(at, times)
         self._read_faults.append(_ReadFault(number, when, at, times))
 
-    def before_read(self, read: Read) -> None:
+    def before_read(self, read: ReadOperation) -> None:
         self.reads.append(read)
         met = [fault for fault in self._read_faults if fault.meets(read)]
         if met:

@@ -192,6 +192,16 @@ class PowerLoss:
                 self._change(_Dir(), None, path)
             case CreateFile(path):
                 self._change(_File(), None, path)
+            case Append() | Overwrite() | Truncate():
+                self._write(step)
+            case Rename(path, target):
+                self._change(self._node(path), path, target)
+            case Unlink(path) | RemoveDir(path):
+                if path.name in self._dir(path.parent).now:
+                    self._change(self._node(path), path, None)
+
+    def _write(self, step: Append | Overwrite | Truncate) -> None:
+        match step:
             case Append(path, data):
                 if path.name not in self._dir(path.parent).now:
                     self._change(_File(), None, path)
@@ -200,11 +210,6 @@ class PowerLoss:
                 self._file(path).now = data
             case Truncate(path, size):
                 self._file(path).now = self._file(path).now[:size]
-            case Rename(path, target):
-                self._change(self._node(path), path, target)
-            case Unlink(path) | RemoveDir(path):
-                if path.name in self._dir(path.parent).now:
-                    self._change(self._node(path), path, None)
 
     def _change(self, node: _Node, source: Path | None, target: Path | None) -> None:
         went = (self._dir(source.parent), source.name) if source is not None else None

@@ -28,7 +28,7 @@ from ckptkit.run.catalog import list_checkpoints
 from ckptkit.run.journal import read_journal
 from ckptkit.storage.files import FileSystem
 from ckptkit.testing import FakeClock
-from tests.campaigns.crash.story import Story
+from tests.campaigns.crash.run_process import RunProcess
 from tests.support import machine
 
 SIZE_BYTES, INODES = 2_000_000, 300
@@ -54,23 +54,23 @@ class _InTheChild(BaseException):
     """Skips the block in the parent."""
 
 
-def train(story: Story, steps: list[int], claim: str) -> None:
+def train(process: RunProcess, steps: list[int], claim: str) -> None:
     """An attempt that saves, and ends in one of the ways in which an attempt can end.
 
     Args:
-        story: of the run.
+        process: of the run.
         steps: at which it saves.
         claim: what is left of its claim: `dead`, `released`, `silent` (of another machine),
             `released elsewhere`, or `none`.
     """
     with contextlib.suppress(_InTheChild), other_process():
-        story.begin(ELSEWHERE if claim in ("silent", "released elsewhere") else None)
+        process.begin(ELSEWHERE if claim in ("silent", "released elsewhere") else None)
         for step in steps:
-            story.save(step, step)
+            process.save(step, step)
         if claim.startswith("released"):
-            story._lock.release()
+            process._lock.release()
     if claim == "none":
-        FileSystem().remove_tree(story.layout.lock)
+        FileSystem().remove_tree(process.layout.lock)
 
 
 def fill(directory: Path, shortage: str) -> None:
@@ -89,9 +89,9 @@ def fill(directory: Path, shortage: str) -> None:
     assert (found.f_ffree == 0) == (shortage != "bytes"), found
 
 
-def story_on_small_disk(directory: str) -> Story:
+def process_on_small_disk(directory: str) -> RunProcess:
     machine.small_disk(Path(directory), SIZE_BYTES, INODES)
-    return Story(Path(directory), FileSystem())
+    return RunProcess(Path(directory), FileSystem())
 
 
 def looked_at(layout: RunLayout) -> dict[str, Any]:
@@ -106,12 +106,12 @@ def looked_at(layout: RunLayout) -> dict[str, Any]:
 
 def start(directory: str, shortage: str, claim: str) -> dict[str, Any]:
     """A start on a disk that the save of a dead process has filled."""
-    story = story_on_small_disk(directory)
-    train(story, [10], claim)
-    fill(story.layout.writing(1), shortage)
-    story.begin()
-    story.save(20, 20)
-    return looked_at(story.layout)
+    process = process_on_small_disk(directory)
+    train(process, [10], claim)
+    fill(process.layout.writing(1), shortage)
+    process.begin()
+    process.save(20, 20)
+    return looked_at(process.layout)
 
 
 def call(*arguments: str) -> dict[str, Any]:
@@ -122,43 +122,45 @@ def call(*arguments: str) -> dict[str, Any]:
 
 
 def prune(directory: str, shortage: str, claim: str) -> dict[str, Any]:
-    story = story_on_small_disk(directory)
-    train(story, [10, 20, 30], claim)
+    process = process_on_small_disk(directory)
+    train(process, [10, 20, 30], claim)
     fill(Path(directory) / "others", shortage)
-    done = call("prune", str(story.layout.root), "--keep-latest", "1", "--yes")
-    return {**done, **looked_at(story.layout)}
+    done = call("prune", str(process.layout.root), "--keep-latest", "1", "--yes")
+    return {**done, **looked_at(process.layout)}
 
 
 def rollback(directory: str, shortage: str, claim: str) -> dict[str, Any]:
     """With a left-over of ours to remove if there is no inode: the command needs two for itself."""
-    story = story_on_small_disk(directory)
-    train(story, [10, 20, 30], claim)
-    fill(story.layout.writing(1) if shortage == "inodes" else Path(directory) / "others", shortage)
-    done = call("rollback", str(story.layout.root), "10", "--yes")
-    return {**done, **looked_at(story.layout)}
+    process = process_on_small_disk(directory)
+    train(process, [10, 20, 30], claim)
+    fill(
+        process.layout.writing(1) if shortage == "inodes" else Path(directory) / "others", shortage
+    )
+    done = call("rollback", str(process.layout.root), "10", "--yes")
+    return {**done, **looked_at(process.layout)}
 
 
 def owner_is_running(directory: str, shortage: str) -> dict[str, Any]:
     """What belongs to a running process stays, and so does its claim."""
-    story = story_on_small_disk(directory)
-    story.begin().save(10, 10)
-    fill(story.layout.writing(1), shortage)
+    process = process_on_small_disk(directory)
+    process.begin().save(10, 10)
+    fill(process.layout.writing(1), shortage)
     refused = []
     for _ in range(2):
         try:
-            RunLock(FileSystem(), story.layout, FakeClock())
+            RunLock(FileSystem(), process.layout, FakeClock())
         except ckptkit.RunLockedError as error:
             refused.append(str(error))
-    pruned = call("prune", str(story.layout.root), "--keep-latest", "1", "--yes")
-    story._lock.check()
-    return {"refused": refused, **pruned, **looked_at(story.layout)}
+    pruned = call("prune", str(process.layout.root), "--keep-latest", "1", "--yes")
+    process._lock.check()
+    return {"refused": refused, **pruned, **looked_at(process.layout)}
 
 
 def race(directory: str, shortage: str, claim: str, count: str) -> dict[str, Any]:
     """Several processes start at once on a full disk."""
-    story = story_on_small_disk(directory)
-    train(story, [10], claim)
-    fill(story.layout.writing(1), shortage)
+    process = process_on_small_disk(directory)
+    train(process, [10], claim)
+    fill(process.layout.writing(1), shortage)
     go_read, go_write = os.pipe()
     said_read, said_write = os.pipe()
     stay_read, stay_write = os.pipe()
@@ -169,7 +171,7 @@ def race(directory: str, shortage: str, claim: str, count: str) -> dict[str, Any
             os.read(go_read, 1)
             word = b"?"
             try:
-                lock = RunLock(FileSystem(), story.layout, SystemClock())
+                lock = RunLock(FileSystem(), process.layout, SystemClock())
                 lock.check()
                 word = b"1"
             except ckptkit.RunLockedError:
@@ -183,33 +185,33 @@ def race(directory: str, shortage: str, claim: str, count: str) -> dict[str, Any
     said = b""
     while len(said) < int(count):
         said += os.read(said_read, 1)
-    found = looked_at(story.layout)
+    found = looked_at(process.layout)
     os.close(stay_write)
     return {"owners": said.count(b"1"), "refused": said.count(b"0"), **found}
 
 
 def silent_owner_stays_fenced(directory: str, again: str) -> dict[str, Any]:
     """A start takes over from a silent owner, finds no space, and gives up; the next one fences."""
-    story = story_on_small_disk(directory)
-    train(story, [10, 20, 30], "silent")
+    process = process_on_small_disk(directory)
+    train(process, [10, 20, 30], "silent")
     fill(Path(directory) / "others", "both")
     try:
-        story.begin()
+        process.begin()
         refused = ""
     except ckptkit.StorageError as error:
         refused = str(error)
-    story._lock.release()
+    process._lock.release()
     if again == "a prune between":
-        call("prune", str(story.layout.root), "--keep-latest", "1", "--yes")
+        call("prune", str(process.layout.root), "--keep-latest", "1", "--yes")
     else:
         FileSystem().remove_tree(Path(directory) / "others")
-    story.begin()
-    fenced = story.layout.fence(story.journal.attempt).exists()
-    late = Story(Path(directory), FileSystem())
-    late.journal = story.journal
+    process.begin()
+    fenced = process.layout.fence(process.journal.attempt).exists()
+    late = RunProcess(Path(directory), FileSystem())
+    late.journal = process.journal
     (late.layout.writing(1)).mkdir()
     late.layout.writing(1).rename(late.layout.checkpoint(CheckpointName(90, 1)))
-    return {"refused": refused, "fenced": fenced, **looked_at(story.layout)}
+    return {"refused": refused, "fenced": fenced, **looked_at(process.layout)}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Whatever a journal holds: the ledger and goodput can be made, and the parts sum to the wall time."""
+"""The ledger and goodput of any journal can be made, and the parts sum to the wall time."""
 
 from __future__ import annotations
 
