@@ -47,7 +47,7 @@ class Evaluation:
                 self._resume.evaluation_began()
                 return
             self._resume.show_callbacks(lambda callback: callback.on_test_begin({}))
-        fit.session.enter(SessionPhase.EVALUATING)
+        fit.session.phases.enter(SessionPhase.EVALUATING)
         self._stage_before = fit.stages.now
         fit.stages.move(FitStage.EVALUATING)
         self._pass = EpochPass()
@@ -81,7 +81,7 @@ class Evaluation:
         fit.state.position.evaluations.append(self._pass)
         self.serve_stop()
         self._before = fit.session.stopping.reserve = None
-        fit.session.enter(SessionPhase.TRAINING)
+        fit.session.phases.enter(SessionPhase.TRAINING)
         fit.stages.move(self._stage_before)
 
     def _call(self, iterator: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Noticing that an exception ends `fit`, whichever callback raised it and whoever catches it.
+"""Noticing that an exception ends `fit`, whichever callback raises it and whatever catches it.
 
 Keras calls no event then. The frames of `fit` live as long as the exception does: in an `except`
 block, a notebook, a debugger. So the run would stay open until the exception is dropped.

@@ -99,5 +99,5 @@ def _driver_of(fit: FitContext, export: ExportSpec | None) -> FitDriver:
     fit.cleanup.add(evaluation.uninstall)
     if fit.stages.now is not FitStage.FINISHED_BEFORE:
         train_step.install()
-        fit.session.enter(SessionPhase.TRACING)
+        fit.session.phases.enter(SessionPhase.TRACING)
     return FitDriver(fit, resume, train_step, evaluation, TrainingEnd(fit, checkpoint, export))

@@ -21,7 +21,6 @@ from ckptkit.log import logger
 from ckptkit.restore.assign import weights_of
 from ckptkit.run import events
 from ckptkit.run.catalog import Checkpoint
-from ckptkit.session.phase import SessionPhase
 from ckptkit.session.session import Session
 from ckptkit.tracking.tracker import track
 
@@ -45,7 +44,6 @@ def publish(
     Raises:
         Exception: If the export failed, and `spec` says that this is an error.
     """
-    session.enter(SessionPhase.EXPORTING)
     began = time.monotonic()
     try:
         layout = session.options.layout

@@ -104,14 +104,14 @@ class TrainStep:
         note_data(fit, iterator)
         fit.stages.move(FitStage.TRAINING)
         start_training(fit)
-        fit.session.enter(SessionPhase.TRACING)
+        fit.session.phases.enter(SessionPhase.TRACING)
         fit.session.stopping.serve(leave=fit.cleanup.prepare_exit)
 
     def _checked_step(self, iterator: Any) -> Any:
         """Makes the first step of this attempt, or of a train function that was made anew."""
         self._checked = True
         logs, why = run_checked_step(self._original, iterator, eager=self._fit.model.run_eagerly)
-        self._fit.session.enter(SessionPhase.TRAINING)
+        self._fit.session.phases.enter(SessionPhase.TRAINING)
         if why is not None:
             self._fit.session.inexact(why)
         return logs
