@@ -338,7 +338,7 @@ def test_the_reference_has_every_exit_code():
 
 
 def test_the_reference_has_every_state():
-    source = (ROOT / "ckptkit" / "cli" / "state.py").read_text()
+    source = (ROOT / "ckptkit" / "cli" / "run_state.py").read_text()
     states = set(
         re.findall(
             r"`(\w+)`", source[source.index("name: `new`") : source.index("words: the same")]

@@ -77,7 +77,7 @@ def ending_of(
                 wanted=wanted,
             )  # as while it exports
         if ended is None:
-            cause = f"{cause}; it left no word after that{f': {shown(launch.words)}' if launch is not None else ''}"
+            cause = f"{cause}; it left no word after that{f': {shortened(launch.words)}' if launch is not None else ''}"
         return AttemptEnding(
             outcome=outcome,
             cause=cause,
@@ -88,7 +88,7 @@ def ending_of(
     if launch is not None:
         return AttemptEnding(
             outcome="dead",
-            cause=f"{shown(launch.words)}{_after_a_signal(own)}",
+            cause=f"{shortened(launch.words)}{_after_a_signal(own)}",
             end=heard,
             last_sign=heard,
         )
@@ -98,7 +98,7 @@ def ending_of(
     if newest and runs is None and started is not None:
         return AttemptEnding(
             outcome="unknown",
-            cause=f"no word of an end from {shown(started.host)}: it runs there or was lost",
+            cause=f"no word of an end from {shortened(started.host)}: it runs there or was lost",
             end=None,
             last_sign=heard,
         )
@@ -143,24 +143,28 @@ def _told(own: AttemptEvents) -> tuple[str, str, bool] | None:
             return "finished", f"the run had finished at step {step}: nothing was trained", True
         return "finished", f"came to its end at step {step}", True
     if failed is not None:
-        message = shown(failed.message.strip().partition("\n")[0])
+        message = shortened(failed.message.strip().partition("\n")[0])
         return (
             "failed",
             f"failed at step {failed.step}: "
-            f"{shown(failed.error)}{': ' if message else ''}{message}",
+            f"{shortened(failed.error)}{': ' if message else ''}{message}",
             False,
         )
     if preempted is not None and (ended is None or ended.outcome == "preempted"):
         asked = preempted.reason == "SIGINT" or any(
             request.action == "stop" for request in own.all(Requested)
         )
-        return "preempted", f"stopped by {shown(preempted.reason)} at step {preempted.step}", asked
+        return (
+            "preempted",
+            f"stopped by {shortened(preempted.reason)} at step {preempted.step}",
+            asked,
+        )
     if ended is not None and ended.outcome == "preempted":
         return "preempted", f"stopped at step {ended.step} with another run of its process", False
     if ended is not None and ended.outcome == "stopped":
         return "stopped", f"let go of the run at step {ended.step}, before its end", True
     if ended is not None:
-        return shown(ended.outcome), f"{shown(ended.outcome)} at step {ended.step}", False
+        return shortened(ended.outcome), f"{shortened(ended.outcome)} at step {ended.step}", False
     return None
 
 
@@ -169,6 +173,6 @@ def _after_a_signal(own: AttemptEvents) -> str:
     return f"; {named[-1]} had come before" if named else ""
 
 
-def shown(text: str) -> str:
+def shortened(text: str) -> str:
     """A text of the journal that is not longer than a person reads."""
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

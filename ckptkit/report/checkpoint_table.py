@@ -28,7 +28,7 @@ MOST_ROWS = 5_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnDisk:
+class FoundCheckpoint:
     """A checkpoint as it was found.
 
     Args:
@@ -56,7 +56,7 @@ class _Told:
 
 
 def checkpoint_rows(
-    there: Sequence[OnDisk],
+    there: Sequence[FoundCheckpoint],
     events: Sequence[Event],
     pins: Mapping[CheckpointName, Pin],
     links: Sequence[ResumeLink],
@@ -128,7 +128,7 @@ def _told(events: Sequence[Event]) -> dict[str, _Told]:
 
 def _row(
     name: CheckpointName,
-    found: OnDisk | None,
+    found: FoundCheckpoint | None,
     told: _Told,
     pin: Pin | None,
     resumed_by: tuple[int, ...],
@@ -171,7 +171,7 @@ def _taken_at(event: Saved) -> float:
 _Status = Literal["good", "damaged", "quarantined", "set_aside", "taken_away", "gone"]
 
 
-def _status(found: OnDisk | None, told: _Told) -> tuple[_Status, str]:
+def _status(found: FoundCheckpoint | None, told: _Told) -> tuple[_Status, str]:
     if found is not None and found.place == "checkpoints":
         return ("good", "") if found.problem is None else ("damaged", found.problem)
     if found is not None and found.place == "quarantine":

@@ -11,7 +11,7 @@ from pathlib import Path
 from ckptkit.errors import CorruptCheckpointError, StorageError
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.report.checkpoint_rows import Moved, Stored
-from ckptkit.report.checkpoint_table import OnDisk
+from ckptkit.report.checkpoint_table import FoundCheckpoint
 from ckptkit.run.events import Event, PassedOver, RolledBack, SetAside
 from ckptkit.run.manifest import Manifest, read_manifest
 from ckptkit.run.quarantine import quarantined
@@ -22,7 +22,7 @@ _DEEPEST = 50
 """Directories inside one another; nothing of ours is deeper than an export."""
 
 
-def stored(layout: RunLayout) -> tuple[Stored, ...]:
+def stored_parts(layout: RunLayout) -> tuple[Stored, ...]:
     """What lies in the run directory, by the names at its top, the largest first.
 
     Raises:
@@ -39,7 +39,7 @@ def stored(layout: RunLayout) -> tuple[Stored, ...]:
     return tuple(sorted(found, key=lambda each: (-each.size_bytes, each.name)))
 
 
-def moved(layout: RunLayout, events: Sequence[Event]) -> tuple[Moved, ...]:
+def moved_parts(layout: RunLayout, events: Sequence[Event]) -> tuple[Moved, ...]:
     """What was moved away and is there, with the reason."""
     told = {
         event.moved_to: event
@@ -91,18 +91,18 @@ def moved(layout: RunLayout, events: Sequence[Event]) -> tuple[Moved, ...]:
     return tuple(found)
 
 
-def moved_checkpoints(layout: RunLayout) -> list[OnDisk]:
+def moved_checkpoints(layout: RunLayout) -> list[FoundCheckpoint]:
     """The checkpoints in `quarantine/` and `aside/`, as far as they are still called what they
     were.
     """
     found = [
-        OnDisk(name=name, manifest=_manifest(path), place="quarantine")
+        FoundCheckpoint(name=name, manifest=_manifest(path), place="quarantine")
         for path in _quarantined(layout)
         if (name := _name(path)) is not None
     ]
     for life in _children(layout.aside):
         found += [
-            OnDisk(name=name, manifest=_manifest(path), place="aside")
+            FoundCheckpoint(name=name, manifest=_manifest(path), place="aside")
             for path in _children(life)
             if (name := _name(path)) is not None
         ]

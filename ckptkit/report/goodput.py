@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ckptkit.report.attempt_ledger import Attempt, Ledger
 from ckptkit.report.clamp_time import micros, secs
-from ckptkit.report.ledger import Attempt, Ledger
-from ckptkit.report.time_split import STEPS, parts_of
+from ckptkit.report.wall_time_split import STEPS, split_wall_time
 
 KINDS: Mapping[str, str] = {
     "initialisation": "from the start of the program until it opened the run",
@@ -116,7 +116,7 @@ def _count(attempt: Attempt, start: int, end: int, lost: dict[str, int]) -> tupl
         ),
         None,
     )
-    parts = parts_of(
+    parts = split_wall_time(
         attempt.own,
         start,
         end,

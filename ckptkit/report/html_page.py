@@ -20,14 +20,14 @@ from string import Template
 
 from ckptkit.report.document import Document, values_of
 
-MARK = b"<!doctype html>\n<!-- made by ckptkit report -->\n"
+REPORT_MARK = b"<!doctype html>\n<!-- made by ckptkit report -->\n"
 """How every report begins: by this a file is known as one that a later report may replace."""
 
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./([a-z]+)\.js";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:function|const) (\w+))", re.MULTILINE)
 
 
-def page(document: Document) -> bytes:
+def render_page(document: Document) -> bytes:
     """The report of a document, as a whole HTML file in UTF-8."""
     style, code = _read("page.css"), script()
     policy = f"default-src 'none'; script-src {_digest(code)}; style-src {_digest(style)}; base-uri 'none'; form-action 'none'"

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.report.checkpoint_rows import Verification
-from ckptkit.report.checkpoint_table import OnDisk
+from ckptkit.report.checkpoint_table import FoundCheckpoint
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.verify import Read, verify
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inspected:
+class Inspection:
     """What came of reading the checkpoints.
 
     Args:
@@ -22,16 +22,16 @@ class Inspected:
         verification: the same, counted.
     """
 
-    there: tuple[OnDisk, ...]
+    there: tuple[FoundCheckpoint, ...]
     verification: Verification
 
 
-def inspect(
+def inspect_checkpoints(
     checkpoints: Sequence[Checkpoint],
     *,
     full: bool,
     progress: Callable[[int], None] = lambda _: None,
-) -> Inspected:
+) -> Inspection:
     """Compares checkpoints with their manifests.
 
     Args:
@@ -49,7 +49,7 @@ def inspect(
             there.append(found)
             reads += [] if read is None else [read]
     damaged = sum(each.problem is not None for each in there)
-    return Inspected(
+    return Inspection(
         there=tuple(there),
         verification=Verification(
             depth="full" if full else "quick",
@@ -63,13 +63,13 @@ def inspect(
 
 def _inspect(
     checkpoint: Checkpoint, full: bool, progress: Callable[[int], None]
-) -> tuple[OnDisk, Read | None]:
+) -> tuple[FoundCheckpoint, Read | None]:
     try:
         manifest = checkpoint.manifest
     except CorruptCheckpointError as error:
-        return OnDisk(name=checkpoint.name, manifest=None, problem=str(error)), None
+        return FoundCheckpoint(name=checkpoint.name, manifest=None, problem=str(error)), None
     try:
         read = verify(checkpoint, quick=not full, progress=progress)
     except CorruptCheckpointError as error:
-        return OnDisk(name=checkpoint.name, manifest=manifest, problem=str(error)), None
-    return OnDisk(name=checkpoint.name, manifest=manifest), read
+        return FoundCheckpoint(name=checkpoint.name, manifest=manifest, problem=str(error)), None
+    return FoundCheckpoint(name=checkpoint.name, manifest=manifest), read

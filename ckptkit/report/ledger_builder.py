@@ -14,12 +14,12 @@ from itertools import zip_longest
 from ckptkit.layout import CheckpointName
 from ckptkit.report.attempt_endings import AttemptEnding, ending_of
 from ckptkit.report.attempt_events import AttemptEvents
+from ckptkit.report.attempt_ledger import Attempt, Ledger, ResumePoint
 from ckptkit.report.clamp_time import moment, secs
 from ckptkit.report.launches import Launches
-from ckptkit.report.ledger import Attempt, Ledger, Resumed
-from ckptkit.report.running_processes import process_runs
-from ckptkit.report.step_account import Account, Way, ways_of
-from ckptkit.report.time_split import stall_of
+from ckptkit.report.running_processes import attempt_is_running
+from ckptkit.report.stretch_builder import StepAccount, StretchBuilder, build_stretches
+from ckptkit.report.wall_time_split import stall_micros
 from ckptkit.run.events import (
     AttemptStarted,
     Event,
@@ -70,12 +70,12 @@ def ledger_of(
             lives.append([])
         runs = None
         if following is None and start.host == (host or socket.gethostname()):
-            runs = (is_running or process_runs)(start)
+            runs = (is_running or attempt_is_running)(start)
         taken_over = following is not None and journals[following].last(TakenOver) is not None
         ending = ending_of(
             own, launches.ended(number), newest=following is None, runs=runs, taken_over=taken_over
         )
-        ways = ways_of(own.events, moment(start.time), launches.reached(number))
+        ways = build_stretches(own.events, moment(start.time), launches.reached(number))
         lives[-1].append(_Record(number, len(lives), start, own, ending, ways))
     back = [event for own in journals.values() for event in own.all(RolledBack)]
     for life, following_life in zip_longest(lives, lives[1:]):
@@ -96,7 +96,7 @@ class _Record:
     started: AttemptStarted
     own: AttemptEvents
     ending: AttemptEnding
-    ways: list[Way]
+    ways: list[StretchBuilder]
 
 
 def _settle(life: Sequence[_Record], back: Sequence[RolledBack]) -> None:
@@ -106,7 +106,7 @@ def _settle(life: Sequence[_Record], back: Sequence[RolledBack]) -> None:
         life: its attempts.
         back: the rollbacks of this life and of those before it, by their numbers.
     """
-    account, by_number = Account(), {record.number: record for record in life}
+    account, by_number = StepAccount(), {record.number: record for record in life}
     trained: _Record | None = None
     for record in life:
         restored = iter(record.own.all(Restored))
@@ -168,7 +168,7 @@ def _attempt(record: _Record, launches: Launches) -> Attempt:
         cause=ending.cause,
         resumed_from=None
         if resumed is None
-        else Resumed(
+        else ResumePoint(
             checkpoint=resumed.checkpoint,
             step=resumed.step,
             time=moment(resumed.time),
@@ -186,7 +186,7 @@ def _attempt(record: _Record, launches: Launches) -> Attempt:
         saved_bytes=sum(event.size_bytes for event in saved),
         saves_dropped=len(own.all(SaveDropped)),
         saves_failed=len(own.all(SaveFailed)),
-        stall_secs=secs(stall_of(own)),
+        stall_secs=secs(stall_micros(own)),
         restore_secs=sum(moment(event.secs) for event in restored),
         signals=tuple(event.signal for event in own.all(SignalReceived)),
         notices=tuple(event.source for event in own.all(NoticeReceived)),

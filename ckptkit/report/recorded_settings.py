@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ckptkit.report.attempt_ledger import Attempt
 from ckptkit.report.clamp_time import moment
 from ckptkit.report.document import Changed, Configuration, Spell, Surrounding
-from ckptkit.report.ledger import Attempt
 from ckptkit.run.events import Event, HyperparameterChanged
 from ckptkit.run.manifest import Manifest
 

@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 
 from ckptkit import __version__
 from ckptkit.log import size
+from ckptkit.report.attempt_ledger import Ledger
+from ckptkit.report.attempt_timeline import attempt_rows, resume_links
 from ckptkit.report.checkpoint_rows import CheckpointRow, Moved, Stored, Verification
 from ckptkit.report.checkpoint_table import MOST_ROWS, checkpoint_rows
 from ckptkit.report.clamp_time import moment
-from ckptkit.report.disk_usage import moved, moved_checkpoints, stored
+from ckptkit.report.disk_usage import moved_checkpoints, moved_parts, stored_parts
 from ckptkit.report.document import (
     Document,
     Remark,
@@ -21,10 +23,8 @@ from ckptkit.report.document import (
     WallTime,
 )
 from ckptkit.report.goodput import KINDS, Goodput
-from ckptkit.report.inspection import inspect
-from ckptkit.report.ledger import Ledger
+from ckptkit.report.inspection import inspect_checkpoints
 from ckptkit.report.recorded_settings import configuration, environment
-from ckptkit.report.timeline import links, rows
 from ckptkit.report.timeline_rows import DrawnMark
 from ckptkit.run.events import (
     Event,
@@ -43,7 +43,7 @@ from ckptkit.run.stored_run import StoredRun
 PRODUCTIVE = "steps that count, with the evaluations and callbacks between them"
 
 
-def gather(
+def build_document(
     run: StoredRun,
     directory: str,
     view: JournalView,
@@ -71,19 +71,19 @@ def gather(
         StorageError: where the run cannot be read.
     """
     events = view.events
-    inspected = inspect(run.checkpoints, full=full, progress=progress)
+    inspected = inspect_checkpoints(run.checkpoints, full=full, progress=progress)
     told = {event.checkpoint: moment(event.time) for event in events if isinstance(event, Saved)}
     manifests = [each.manifest for each in inspected.there if each.manifest is not None]
     # A process that is killed after a commit and before its line in the journal leaves a checkpoint
     # of which only the manifest tells.
     untold = [manifest for manifest in manifests if str(manifest.name) not in told]
-    known = links(
+    known = resume_links(
         ledger, told | {str(manifest.name): moment(manifest.saved_at) for manifest in untold}
     )
     table, left_out = checkpoint_rows(
         [*moved_checkpoints(run.layout), *inspected.there], events, read_pins(run.layout), known
     )
-    on_disk, aside = stored(run.layout), moved(run.layout, events)
+    on_disk, aside = stored_parts(run.layout), moved_parts(run.layout, events)
     return Document(
         made_at=ledger.now,
         made_by=f"ckptkit {__version__}",
@@ -97,7 +97,7 @@ def gather(
         wall_time=_wall_time(goodput),
         totals=_totals(ledger, goodput, table, on_disk),
         remarks=_remarks(view, inspected.verification, aside, left_out),
-        attempts=rows(
+        attempts=attempt_rows(
             ledger, known, untold, [event for event in events if isinstance(event, Stalled)]
         ),
         links=known,

@@ -9,10 +9,10 @@ import stat
 from pathlib import Path
 
 from ckptkit.errors import ConfigError, StorageError
-from ckptkit.report.html_page import MARK
+from ckptkit.report.html_page import REPORT_MARK
 
 
-def check_target(path: Path) -> None:
+def check_report_path(path: Path) -> None:
     """Whether a report may be written there.
 
     Raises:
@@ -38,7 +38,7 @@ def check_target(path: Path) -> None:
         raise ConfigError(f"{path} is {kind}. Expected the name of a file, such as run.html.")
     try:
         with path.open("rb") as file:
-            ours = file.read(len(MARK)) == MARK
+            ours = file.read(len(REPORT_MARK)) == REPORT_MARK
     except OSError as error:
         raise StorageError(
             error.errno, f"Could not read {path}: {error.strerror}. Name another file."
@@ -50,7 +50,7 @@ def check_target(path: Path) -> None:
         )
 
 
-def write_target(path: Path, data: bytes) -> None:
+def write_report(path: Path, data: bytes) -> None:
     """Writes a report: to a file beside, durably, which then takes the name. What a link leads to
     is replaced, and not the link.
 
@@ -58,7 +58,7 @@ def write_target(path: Path, data: bytes) -> None:
         ConfigError: as `check_target`, which is asked once more.
         StorageError: where the disk refuses; what was there is then as it was.
     """
-    check_target(path)
+    check_report_path(path)
     target = path.resolve()
     beside = target.with_name(f".{target.name[:200]}.{os.getpid()}.tmp")
     try:

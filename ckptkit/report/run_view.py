@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from ckptkit.clock import SystemClock
+from ckptkit.report.attempt_ledger import Attempt, Ledger
 from ckptkit.report.goodput import Goodput, goodput_of
-from ckptkit.report.ledger import Attempt, Ledger
 from ckptkit.report.ledger_builder import ledger_of
 from ckptkit.run import stored_run as store
 

@@ -10,12 +10,12 @@ of the machine that follows the clock.
 """
 
 
-def process_runs(started: AttemptStarted) -> bool:
+def attempt_is_running(started: AttemptStarted) -> bool:
     """Whether it does. A process that began after the attempt did has only got the same number."""
-    return runs(started.pid, started.time)
+    return process_is_running(started.pid, started.time)
 
 
-def runs(pid: int, since: float) -> bool:
+def process_is_running(pid: int, since: float) -> bool:
     """Whether a process runs that was there at a moment. One that has ended, and that nobody has
     asked for its code, is gone, too.
 

@@ -28,7 +28,7 @@ class DrawnMark:
     """A moment, or, where there are very many saves, several of them in a row.
 
     Args:
-        kind: as in `ckptkit.report.ledger.Mark`; of the run `rolled_back`, `set_aside`,
+        kind: as in `ckptkit.report.attempt_ledger.Mark`; of the run `rolled_back`, `set_aside`,
             `taken_over`, `pruned`.
         at: when.
         words: what happened.
@@ -49,7 +49,7 @@ class DrawnMark:
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptRow:
-    """One process's life with the run; see `ckptkit.report.ledger.Attempt`.
+    """One process's life with the run; see `ckptkit.report.attempt_ledger.Attempt`.
 
     Args:
         number: from 1; commands use a number up as well, so some are missing.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from ckptkit.report.running_processes import SURE_SECS, runs
+from ckptkit.report.running_processes import SURE_SECS, process_is_running
 from ckptkit.tensorboard.orphans import EventWriter
 
 
@@ -36,7 +36,7 @@ class OpenFiles:
             if writer.host != socket.gethostname():
                 continue
             if writer.pid != os.getpid():
-                if runs(writer.pid, writer.started):
+                if process_is_running(writer.pid, writer.started):
                     return f"process {writer.pid}, which writes it, is still there"
             elif os.path.realpath(path) in self._here:
                 return "this process has it open"

@@ -76,7 +76,7 @@ def test_table_has_a_row_for_each_attempt(lived, called):
         "attempt",
         "start",
         "took",
-        "where",
+        "host",
         "steps",
         "done",
         "lost",
@@ -181,7 +181,7 @@ def test_a_run_that_nobody_has_trained(dummy_run, called):
     start_launcher_journal(dummy_run.files, dummy_run.layout, _Clock(), "abc").record(launched())
     document = told(called("history", "run", "--json"))
     assert (document["attempts"], document["goodput"], document["life"]) == ([], None, 1)
-    assert called("history", "run").stdout == "run: 0 attempts\nnobody has trained it\n"
+    assert called("history", "run").stdout == "run: 0 attempts\nno process has trained it\n"
 
 
 class _Clock:

@@ -164,7 +164,7 @@ def test_what_has_not_changed_is_not_read_again(rich, tmp_path, monkeypatch):
     assert list(changes_of_run(first, second)) == []
     rich.record(AttemptEnded(outcome="stopped", step=5))
     assert [change.words for change in changes_of_run(second, watch.look(3.0))] == [
-        "stopped at step 5, to go on when it is started again"
+        "stopped at step 5; the next start resumes it"
     ]
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import ckptkit
-from ckptkit.report.ledger import Attempt
+from ckptkit.report.attempt_ledger import Attempt
 from ckptkit.report.run_view import Run
 from ckptkit.run.events import AttemptEnded, AttemptStarted, Progressed
 from tests.support.processes import ROOT

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ckptkit.report.attempt_ledger import StepStretch
 from ckptkit.report.clamp_time import moment
-from ckptkit.report.ledger import Stretch
 from ckptkit.run.events import (
     AttemptEnded,
     Event,
@@ -25,7 +25,7 @@ from ckptkit.run.events import (
 
 
 @dataclass
-class Way:
+class StretchBuilder:
     """A stretch that is still being put together; see `Stretch`.
 
     Args:
@@ -55,9 +55,9 @@ class Way:
         """Whether it has begun steps that are not those of before."""
         return self.trained_at is not None or self.last > self.first
 
-    def done(self) -> Stretch:
+    def done(self) -> StepStretch:
         """It, as it is kept."""
-        return Stretch(
+        return StepStretch(
             first=self.first,
             last=self.last,
             kept=self.kept,
@@ -68,7 +68,9 @@ class Way:
         )
 
 
-def ways_of(own: Sequence[Event], start: float, further: Event | None = None) -> list[Way]:
+def build_stretches(
+    own: Sequence[Event], start: float, further: Event | None = None
+) -> list[StretchBuilder]:
     """The stretches of one attempt.
 
     Args:
@@ -76,7 +78,7 @@ def ways_of(own: Sequence[Event], start: float, further: Event | None = None) ->
         start: when it began.
         further: of its launcher, which has heard of a last step.
     """
-    ways: list[Way] = []
+    ways: list[StretchBuilder] = []
     along: list[Event] | None = None
     for event in own:
         kind = type(event)
@@ -84,14 +86,16 @@ def ways_of(own: Sequence[Event], start: float, further: Event | None = None) ->
             if (
                 along is None and kind in _MADE
             ):  # a loop that names its steps itself tells of no beginning
-                ways.append(Way(0, start))
+                ways.append(StretchBuilder(0, start))
                 along = ways[-1].along
             if along is not None:
                 along.append(event)
         elif kind is Restored or kind is TrainingStarted:
             assert isinstance(event, Restored | TrainingStarted)
             if kind is Restored or along is None:
-                ways.append(Way(event.step, moment(event.time), resumed=kind is Restored))
+                ways.append(
+                    StretchBuilder(event.step, moment(event.time), resumed=kind is Restored)
+                )
                 along = ways[-1].along
             if kind is TrainingStarted:
                 ways[-1].along.append(event)
@@ -122,18 +126,18 @@ _SAVED = frozenset({Saved, RunPreempted})
 """Those that name one that was saved."""
 
 
-class Account:
+class StepAccount:
     """What became of the steps of one life, told one stretch after the other."""
 
     def __init__(self) -> None:
         self._kept: list[
-            Way
+            StretchBuilder
             # they follow one another: each begins where what is kept of the one before it ends, or
             # later
         ] = []
         self._highest: int | None = None
 
-    def add(self, way: Way) -> None:
+    def add(self, way: StretchBuilder) -> None:
         """A stretch follows: what earlier ones had done beyond its beginning is lost. One that has
         made no step has only looked.
         """

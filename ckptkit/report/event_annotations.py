@@ -32,7 +32,7 @@ class Annotation:
     checkpoint: str = ""
 
 
-def marks_of(
+def annotations_of(
     own: Sequence[Event], outcome: str, cause: str, end: float | None
 ) -> tuple[Annotation, ...]:
     """The marks of an attempt.

@@ -84,7 +84,7 @@ class TimeSplit:
         return _on_the_way((self.begin, 0), later, time)
 
 
-def parts_of(
+def split_wall_time(
     own: AttemptEvents, start: int, end: int, *, trained: int | None, hung: int | None = None
 ) -> TimeSplit:
     """Divides the time of an attempt.
@@ -130,7 +130,7 @@ def parts_of(
     )
 
 
-def stall_of(own: AttemptEvents) -> int:
+def stall_micros(own: AttemptEvents) -> int:
     """Microseconds for which training stood still for saves, whenever that was."""
     reports = _reports(own)
     told, at = (

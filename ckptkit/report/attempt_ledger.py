@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ckptkit.report.annotations import Annotation, marks_of
 from ckptkit.report.attempt_events import AttemptEvents
 from ckptkit.report.clamp_time import moment
+from ckptkit.report.event_annotations import Annotation, annotations_of
 from ckptkit.run.events import (
     AttemptEnded,
     Event,
@@ -20,11 +20,11 @@ from ckptkit.run.events import (
     TrainingStarted,
 )
 
-__all__ = ["Attempt", "Ledger", "Resumed", "Stretch"]
+__all__ = ["Attempt", "Ledger", "ResumePoint", "StepStretch"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resumed:
+class ResumePoint:
     """Where an attempt went on.
 
     Args:
@@ -41,7 +41,7 @@ class Resumed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stretch:
+class StepStretch:
     """Steps that follow one another in one process; each restore begins another stretch.
 
     Args:
@@ -153,7 +153,7 @@ class Attempt:
     last_sign: float
     outcome: str
     cause: str
-    resumed_from: Resumed | None = None
+    resumed_from: ResumePoint | None = None
     trained_at: float | None = None
     first_step: int = 0
     last_step: int = 0
@@ -168,7 +168,7 @@ class Attempt:
     restore_secs: float = 0.0
     signals: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
-    stretches: tuple[Stretch, ...] = ()
+    stretches: tuple[StepStretch, ...] = ()
     wanted: bool = False
     hung_at: float | None = None
     own: AttemptEvents = field(default_factory=lambda: AttemptEvents(()), repr=False, compare=False)
@@ -186,7 +186,7 @@ class Attempt:
     @property
     def marks(self) -> tuple[Annotation, ...]:
         """What happened in it, in the order of its journal, with its end as the last."""
-        return marks_of(self.own.events, self.outcome, self.cause, self.end)
+        return annotations_of(self.own.events, self.outcome, self.cause, self.end)
 
 
 @dataclass(frozen=True, kw_only=True)

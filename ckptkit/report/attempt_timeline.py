@@ -10,9 +10,9 @@ from itertools import zip_longest
 from typing import Literal
 
 from ckptkit.layout import CheckpointName
-from ckptkit.report.annotations import Annotation
+from ckptkit.report.attempt_ledger import Attempt, Ledger
 from ckptkit.report.clamp_time import moment
-from ckptkit.report.ledger import Attempt, Ledger
+from ckptkit.report.event_annotations import Annotation
 from ckptkit.report.timeline_rows import AttemptRow, DrawnMark, Phase, ResumeLink
 from ckptkit.run.events import (
     Event,
@@ -36,7 +36,7 @@ _OVER: tuple[type[Event], ...] = (Finished, RunPreempted, Failed)
 Kind = Literal["start_up", "restore", "training", "lost", "ending"]
 
 
-def links(ledger: Ledger, saved_at: Mapping[str, float]) -> tuple[ResumeLink, ...]:
+def resume_links(ledger: Ledger, saved_at: Mapping[str, float]) -> tuple[ResumeLink, ...]:
     """From each checkpoint to the attempts that went on from it.
 
     Args:
@@ -61,7 +61,7 @@ def links(ledger: Ledger, saved_at: Mapping[str, float]) -> tuple[ResumeLink, ..
     return tuple(found)
 
 
-def rows(
+def attempt_rows(
     ledger: Ledger,
     known: Sequence[ResumeLink],
     untold: Sequence[Manifest],
@@ -112,7 +112,7 @@ def _row(attempt: Attempt, now: float, marks: tuple[DrawnMark, ...]) -> AttemptR
         saves_failed=attempt.saves_failed,
         stall_secs=attempt.stall_secs,
         restore_secs=attempt.restore_secs,
-        phases=phases(attempt, ended),
+        phases=attempt_phases(attempt, ended),
         marks=marks,
     )
 
@@ -140,7 +140,7 @@ def _marks(
     return sorted(marks, key=lambda mark: mark.time)
 
 
-def phases(attempt: Attempt, ended: float) -> tuple[Phase, ...]:
+def attempt_phases(attempt: Attempt, ended: float) -> tuple[Phase, ...]:
     """What an attempt did, one after the other, from its beginning to its end.
 
     Args:
