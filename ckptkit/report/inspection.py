@@ -1,4 +1,4 @@
-"""Whether the checkpoints of a run are what was written. Reads only, takes no lock."""
+"""Verification of all checkpoints of a run for a report. Reads only, takes no lock."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from ckptkit.run.verify import Read, verify
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What came of reading the checkpoints.
+    """The result of verifying all checkpoints.
 
     Args:
-        there: the checkpoints, oldest first; one that training has taken away meanwhile is gone and
-            not damaged.
-        verification: the same, counted.
+        found: the checkpoints, oldest first, without those that training deleted meanwhile.
+        verification: the same as counts.
     """
 
-    there: tuple[FoundCheckpoint, ...]
+    found: tuple[FoundCheckpoint, ...]
     verification: Verification
 
 
@@ -32,28 +31,28 @@ def inspect_checkpoints(
     full: bool,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Inspection:
-    """Compares checkpoints with their manifests.
+    """Compare checkpoints with their manifests.
 
     Args:
-        checkpoints: which, oldest first.
-        full: read every byte; otherwise sizes are compared, and small files are read.
-        progress: is told how many bytes were read, as it goes on.
+        checkpoints: the checkpoints, oldest first.
+        full: whether to read every byte; otherwise sizes are compared, and small files are read.
+        progress: is called with the number of bytes that were read since the last call.
 
     Raises:
-        StorageError: where the system refuses to read, which says nothing about a checkpoint.
+        StorageError: If the system refuses to read, which proves nothing about a checkpoint.
     """
-    there, reads = [], []
+    checked, reads = [], []
     for checkpoint in checkpoints:
-        found, read = _inspect(checkpoint, full, progress)
-        if found.problem is None or checkpoint.path.exists():
-            there.append(found)
+        each, read = _inspect(checkpoint, full, progress)
+        if each.problem is None or checkpoint.path.exists():
+            checked.append(each)
             reads += [] if read is None else [read]
-    damaged = sum(each.problem is not None for each in there)
+    damaged = sum(each.problem is not None for each in checked)
     return Inspection(
-        there=tuple(there),
+        found=tuple(checked),
         verification=Verification(
             depth="full" if full else "quick",
-            good=len(there) - damaged,
+            good=len(checked) - damaged,
             damaged=damaged,
             size_bytes=sum(read.size_bytes for read in reads),
             read_bytes=sum(read.read_bytes for read in reads),

@@ -1,4 +1,4 @@
-"""Which steps an attempt has done, which of them were lost, and which were done again. Pure."""
+"""Which steps an attempt did, which of them were lost, and which were done again. Pure."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from ckptkit.run.events import (
 
 @dataclass
 class StretchBuilder:
-    """A stretch that is still being put together; see `Stretch`.
+    """A stretch whose numbers may still change; see `StepStretch`.
 
     Args:
-        first, since, trained_at, along, last, kept, redone: as there.
+        first, since, trained_at, along, last, kept, redone: as in `StepStretch`.
         resumed: whether it began with a checkpoint.
-        saved: the newest step of it that was committed, or where it went on.
+        saved: the newest step of it that was committed, or `first`.
     """
 
     first: int
@@ -44,19 +44,19 @@ class StretchBuilder:
     kept: int = 0
     redone: int = 0
 
-    def settle(self) -> None:
-        """All of its events are there."""
-        along: list[Any] = list(self.along)  # each kind that is kept here has a step
+    def count_steps(self) -> None:
+        """Set the last and the last saved step, once all events are known."""
+        along: list[Any] = list(self.along)  # all kinds in _ALONG have a step
         self.last = max([self.first, *(event.step for event in along)])
         self.saved = max([self.first, *(event.step for event in along if type(event) in _SAVED)])
 
     @property
     def has_trained(self) -> bool:
-        """Whether it has begun steps that are not those of before."""
+        """Whether it has begun a step."""
         return self.trained_at is not None or self.last > self.first
 
-    def done(self) -> StepStretch:
-        """It, as it is kept."""
+    def build(self) -> StepStretch:
+        """Return the finished stretch."""
         return StepStretch(
             first=self.first,
             last=self.last,
@@ -71,47 +71,46 @@ class StretchBuilder:
 def build_stretches(
     own: Sequence[Event], start: float, further: Event | None = None
 ) -> list[StretchBuilder]:
-    """The stretches of one attempt.
+    """Return the stretches of one attempt.
 
     Args:
-        own: its events, as it has written them.
-        start: when it began.
-        further: of its launcher, which has heard of a last step.
+        own: the attempt's events, in the order in which they were written.
+        start: when the attempt began.
+        further: the last step that its launcher received, or None.
     """
-    ways: list[StretchBuilder] = []
+    stretches: list[StretchBuilder] = []
     along: list[Event] | None = None
     for event in own:
         kind = type(event)
         if kind in _ALONG:
-            if (
-                along is None and kind in _MADE
-            ):  # a loop that names its steps itself tells of no beginning
-                ways.append(StretchBuilder(0, start))
-                along = ways[-1].along
+            # A loop that passes its own step numbers to `save` records no TrainingStarted.
+            if along is None and kind in _TRAINED:
+                stretches.append(StretchBuilder(0, start))
+                along = stretches[-1].along
             if along is not None:
                 along.append(event)
         elif kind is Restored or kind is TrainingStarted:
             assert isinstance(event, Restored | TrainingStarted)
             if kind is Restored or along is None:
-                ways.append(
+                stretches.append(
                     StretchBuilder(event.step, moment(event.time), resumed=kind is Restored)
                 )
-                along = ways[-1].along
+                along = stretches[-1].along
             if kind is TrainingStarted:
-                ways[-1].along.append(event)
-                if ways[-1].trained_at is None:
-                    ways[-1].trained_at = moment(event.time)
+                stretches[-1].along.append(event)
+                if stretches[-1].trained_at is None:
+                    stretches[-1].trained_at = moment(event.time)
     if along is not None and further is not None:
         along.append(further)
-    for way in ways:
-        way.settle()
-    return ways
+    for stretch in stretches:
+        stretch.count_steps()
+    return stretches
 
 
-_MADE = frozenset({Progressed, Saved})
-"""The kinds that prove that steps were made."""
+_TRAINED = frozenset({Progressed, Saved})
+"""The kinds of events that prove that steps were done."""
 
-_ALONG = _MADE | {
+_ALONG = _TRAINED | {
     SaveDropped,
     SaveFailed,
     RequestServed,
@@ -120,42 +119,38 @@ _ALONG = _MADE | {
     Finished,
     AttemptEnded,
 }
-"""The kinds that name a step that was reached, and of which there may be many."""
+"""The kinds of events that name a step that was reached."""
 
 _SAVED = frozenset({Saved, RunPreempted})
-"""Those that name one that was saved."""
+"""The kinds of events that name a step that was saved."""
 
 
 class StepAccount:
-    """What became of the steps of one life, told one stretch after the other."""
+    """The fate of all steps of one life, built up stretch by stretch."""
 
     def __init__(self) -> None:
-        self._kept: list[
-            StretchBuilder
-            # they follow one another: each begins where what is kept of the one before it ends, or
-            # later
-        ] = []
+        # Each begins where the kept steps of the previous one end, or later.
+        self._kept: list[StretchBuilder] = []
         self._highest: int | None = None
 
-    def add(self, way: StretchBuilder) -> None:
-        """A stretch follows: what earlier ones had done beyond its beginning is lost. One that has
-        made no step has only looked.
-        """
-        way.kept = way.last
-        if not way.has_trained:
+    def add(self, stretch: StretchBuilder) -> None:
+        """Add the next stretch; the steps that earlier ones did beyond its beginning are lost."""
+        stretch.kept = stretch.last
+        # A process that restored and trained nothing, as for an evaluation, loses no steps.
+        if not stretch.has_trained:
             return
-        self.cut(way.first)
+        self.cut(stretch.first)
         if self._highest is not None:
-            way.redone = max(0, min(way.last, self._highest) - way.first)
-        self._highest = way.last if self._highest is None else max(self._highest, way.last)
-        self._kept.append(way)
+            stretch.redone = max(0, min(stretch.last, self._highest) - stretch.first)
+        self._highest = stretch.last if self._highest is None else max(self._highest, stretch.last)
+        self._kept.append(stretch)
 
     def cut(self, step: int) -> None:
-        """The run goes on from a step: what was done beyond it is lost."""
+        """Let the run resume from a step: whatever was done beyond it is lost."""
         while self._kept and self._kept[-1].kept > step:
-            way = self._kept[-1]
-            way.kept = max(way.first, step)
-            if way.kept > step or way.kept == way.first:
+            stretch = self._kept[-1]
+            stretch.kept = max(stretch.first, step)
+            if stretch.kept > step or stretch.kept == stretch.first:
                 self._kept.pop()
             else:
                 return

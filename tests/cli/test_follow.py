@@ -177,7 +177,7 @@ def test_a_run_that_vanishes_ends_it(dummy_run, following):
     assert follower.process.wait(PATIENCE_SECS) == 10
 
 
-def test_a_directory_that_may_not_be_read_is_an_error(tmp_path, following, obeying):  # noqa: F811
+def test_a_directory_that_may_not_be_read_is_an_error(tmp_path, following, obeying):
     (tmp_path / "locked").mkdir()
     (tmp_path / "locked").chmod(0o111)
     follower = following("locked", **obeying)

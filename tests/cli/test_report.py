@@ -121,9 +121,7 @@ def test_any_other_file_is_not_replaced(run, called, tmp_path):
         (tmp_path / name).write_bytes(content)
         result = called("report", "run", "-o", name)
         assert result.returncode == 2
-        assert result.stderr.startswith(
-            f"ckptkit: {name} is there, and ckptkit report has not made it"
-        )
+        assert result.stderr.startswith(f"ckptkit: {name} exists and is not a report")
         assert "remove that one first" in result.stderr
         assert (tmp_path / name).read_bytes() == content
 
@@ -133,8 +131,8 @@ def test_any_other_file_is_not_replaced(run, called, tmp_path):
     [
         ("run", "run is a directory. Expected the name of a file"),
         ("nowhere/run.html", "There is no directory nowhere."),
-        ("pipe", "pipe is no regular file."),
-        ("x" * 300, "is no place for a file"),
+        ("pipe", "pipe is not a regular file."),
+        ("x" * 300, "cannot be a file"),
     ],
 )
 def test_a_place_that_is_no_files(run, called, tmp_path, output, said):

@@ -229,7 +229,7 @@ def test_links_and_loops(tmp_path, called):
     assert listed(called("list", "straight", "--json"))["run"] == "straight"
 
 
-def test_a_link_that_leads_nowhere_hides_nothing(tmp_path, called, ckptkit, obeying):  # noqa: F811
+def test_a_link_that_leads_nowhere_hides_nothing(tmp_path, called, ckptkit, obeying):
     """Also one to itself, or into a directory that may not be looked at: the system has an error
     for each of them.
     """
@@ -252,7 +252,7 @@ def test_a_link_that_leads_nowhere_hides_nothing(tmp_path, called, ckptkit, obey
     ] == ["all/run"]
 
 
-def test_what_may_not_be_read_is_said_and_stops_nothing(tmp_path, ckptkit, obeying):  # noqa: F811
+def test_what_may_not_be_read_is_said_and_stops_nothing(tmp_path, ckptkit, obeying):
     run_in(tmp_path / "all" / "good")
     run_in(tmp_path / "all" / "closed").layout.journal.chmod(0)
     (tmp_path / "all" / "locked" / "inner").mkdir(parents=True)

@@ -122,7 +122,7 @@ def test_the_causes_are_what_was_done_to_it(story):
         f"ckpt-{story.printed[1][0]}-1",
     )
     assert second.cause == f"stopped by SIGTERM at step {story.printed[1][1]}"
-    assert (third.outcome, third.cause) == ("finished", "came to its end at step 120")
+    assert (third.outcome, third.cause) == ("finished", "finished at step 120")
     assert [mark.kind for mark in second.marks][-1] == "preempted"
 
 
