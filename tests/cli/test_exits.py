@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,9 +25,12 @@ OTHERS = [["verify"], ["prune"], ["pin", "5"], ["unpin", "5"], ["rollback", "5"]
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("missing", "There is no directory missing."),
-        ("a-file", "a-file is a file. Expected a run directory."),
-        ("foreign", "foreign is n"),  # "not a run directory" or "no run directory"
+        ("missing", r"There is no directory missing\."),
+        ("a-file", r"a-file is a file\. Expected a run directory\."),
+        (
+            "foreign",
+            "foreign is (not a|no) run directory: it has neither checkpoints/ nor journal/",
+        ),
     ],
 )
 def test_no_such_run(tmp_path, ckptkit, command, name, said):
@@ -36,8 +40,7 @@ def test_no_such_run(tmp_path, ckptkit, command, name, said):
     result = ckptkit(command, name)
     assert result.returncode == 10
     assert result.stdout == ""
-    assert result.stderr.startswith(f"ckptkit: {said}")
-    assert name != "foreign" or "neither checkpoints/ nor journal/" in result.stderr
+    assert re.match(f"ckptkit: {said}", result.stderr), result.stderr
     assert result.stderr.count("\n") == 1
 
 
@@ -173,7 +176,8 @@ def test_output_that_cannot_be_written_is_an_error(dummy_run, ckptkit):
     assert result.returncode == 1
     assert (
         result.stderr
-        == "ckptkit: Could not use standard output: No space left on device. Check its permissions and the free space.\n"
+        == "ckptkit: Could not use standard output: No space left on device. Check its permissions "
+        "and the free space.\n"
     )
 
 

@@ -93,8 +93,8 @@ def test_each_change_of_a_run_is_one_line(dummy_run, following):
     dummy_run.save(100)
     lines, objects = following("run"), following("run", "--json")
     assert re.fullmatch(
-        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  run: process \d+ on elsewhere has recorded no end.*newest save is "
-        r"of step 100",
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  run: process \d+ on elsewhere has recorded no end"
+        r".*newest save is of step 100",
         lines.line(),
     )
     assert objects.json()["change"] == "state"

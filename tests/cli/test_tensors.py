@@ -237,7 +237,8 @@ from ckptkit.cli import main
 assert main(["tensors", "run"]) == 0
 assert main(["tensors", "run", "--json"]) == 0
 assert main(["diff", "run@100", "@200", "--json"]) == 1
-print(sorted({name.partition(".")[0] for name in sys.modules} & {"tensorflow", "keras", "h5py", "numpy"}), file=sys.stderr)
+imported = {name.partition(".")[0] for name in sys.modules}
+print(sorted(imported & {"tensorflow", "keras", "h5py", "numpy"}), file=sys.stderr)
 """
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -1,4 +1,4 @@
-"""Runs as journals tell of them: what happened and when is made up, the form is that of real ones."""
+"""Journals of invented runs, in the form of real journals."""
 
 from __future__ import annotations
 

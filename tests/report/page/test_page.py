@@ -129,18 +129,30 @@ def test_in_the_dark_and_in_a_narrow_window(browser, pages, name):
 
 
 CONTRAST = """
-const channel = (v) => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
+const channel = (v) => {
+  v /= 255;
+  return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+};
 const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
-const parse = (text) => { const n = text.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };
+const parse = (text) => {
+  const n = text.match(/[\\d.]+/g).map(Number);
+  return n.length < 4 ? [...n, 1] : n;
+};
 const own = (node) => parse(getComputedStyle(node).backgroundColor);
-const ground = (node) => (node === null ? [255, 255, 255, 1] : own(node)[3] === 1 ? own(node) : ground(node.parentElement));
+const ground = (node) => {
+  if (node === null) return [255, 255, 255, 1];
+  return own(node)[3] === 1 ? own(node) : ground(node.parentElement);
+};
 const found = [];
 for (const node of document.querySelectorAll("main *")) {
   const said = [...node.childNodes].some((each) => each.nodeType === 3 && each.data.trim());
   if (!said || !node.getClientRects().length) continue;
   const style = getComputedStyle(node);
-  const a = light(parse(node instanceof SVGElement ? style.fill : style.color)), b = light(ground(node));
-  found.push([(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), node.textContent.slice(0, 40), node.getAttribute("class") ?? node.localName]);
+  const a = light(parse(node instanceof SVGElement ? style.fill : style.color));
+  const b = light(ground(node));
+  const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  const text = node.textContent.slice(0, 40);
+  found.push([contrast, text, node.getAttribute("class") ?? node.localName]);
 }
 return found;
 """
@@ -291,7 +303,10 @@ def test_many_checkpoints_come_in_portions(browser, pages):
     assert sum(map(int, browser.each("g.mark[data-kind=saved]", "node.dataset.count"))) == saves
 
 
-EVIL = '<script>globalThis.owned = 1</script><img src=x onerror="owned=1">\'"&lt;/script></script><!--\u202etxt.\u2028\x1b[2J{{7*7}}${7*7}\0'
+EVIL = (
+    '<script>globalThis.owned = 1</script><img src=x onerror="owned=1">'
+    "'\"&lt;/script></script><!--\u202etxt.\u2028\x1b[2J{{7*7}}${7*7}\0"
+)
 
 
 def hostile() -> Story:
