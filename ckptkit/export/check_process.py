@@ -1,6 +1,4 @@
-"""Asking a fresh process what an export says: a plain subprocess, without the user's code, without
-a GPU, and not for ever.
-"""
+"""The checking process: a fresh Python without the user's code or a GPU, with a time limit."""
 
 from __future__ import annotations
 
@@ -35,10 +33,10 @@ Tensors = dict[str, tf.Tensor]
 
 @dataclass(frozen=True)
 class CheckAnswer:
-    """What the fresh process said of one signature.
+    """The checking process's answer for one signature.
 
     Args:
-        outputs: by name; empty where it failed.
+        outputs: by name; empty if the signature failed.
         error: type and message, or None.
     """
 
@@ -47,14 +45,14 @@ class CheckAnswer:
 
 
 class Checker:
-    """A fresh process that imports TensorFlow while the export is being written, and is asked once.
+    """A checking process that imports TensorFlow while the export is written, and checks it once.
 
-    `with` starts it, and ends it in every case.
+    `with` starts the process, and ends it in every case.
 
     Args:
-        limit_secs: how long the answer may take, from when it is asked; what it still has to import
-            then counts.
-        hurried: says whether there is no more time for it, because this process is to stop.
+        limit_secs: time limit for the answer in seconds, counted from the request. Imports that are
+            not finished by then count too.
+        hurried: returns whether this process is about to stop and cannot wait.
         python: the interpreter.
     """
 
@@ -77,12 +75,12 @@ class Checker:
         if not self._python:
             self._directory.cleanup()
             raise ExportError(
-                "An export is checked in a fresh Python, and this program does not know where its "
-                "own is (sys.executable is empty). "
-                "Export from a plain Python with ckptkit export."
+                "An export is checked in a fresh Python, but this program does not know its own "
+                "interpreter (sys.executable is empty). Export from a plain Python with "
+                "ckptkit export."
             )
-        # -I: neither the working directory nor the script's nor PYTHONPATH is on the way of
-        # imports, where the user's code would be.
+        # -I keeps the user's code out: the path has no working directory, script directory or
+        # PYTHONPATH.
         command = [self._python, "-I", str(CHECKER), str(self._work), *_sites()]
         try:
             with (self._work / "stderr").open("wb") as said:
@@ -93,8 +91,8 @@ class Checker:
                     stderr=said,
                     cwd=self._work,
                     env=_environment(),
-                    start_new_session=True,
-                )  # Ctrl-C is for the training
+                    start_new_session=True,  # Ctrl-C must reach the training only
+                )
         except OSError as error:
             self._directory.cleanup()
             raise ExportError(
@@ -111,7 +109,7 @@ class Checker:
         process = self._process
         if process is not None:
             if process.stdin is not None and not process.stdin.closed:
-                with suppress(BrokenPipeError):  # it has ended before it was asked
+                with suppress(BrokenPipeError):  # it ended before any request
                     process.stdin.close()
             if process.poll() is None:
                 process.kill()
@@ -124,18 +122,18 @@ class Checker:
         inputs: Mapping[str, Mapping[str, tf.Tensor]],
         imports: Sequence[str] = (),
     ) -> dict[str, CheckAnswer]:
-        """Loads an export and runs its signatures.
+        """Load an export in the checking process and run its signatures.
 
         Args:
-            directory: where the SavedModel is.
-            inputs: by signature and input.
-            imports: modules of installed libraries that it imports first.
+            directory: the SavedModel.
+            inputs: by signature and input name.
+            imports: modules of installed libraries to import first.
 
         Returns:
-            The answer of each signature.
+            The answer for each signature.
 
         Raises:
-            ExportError: where it cannot be loaded, the process died, or the time is over.
+            ExportError: If it cannot be loaded, the process died, or the time limit has passed.
         """
         signatures = {}
         for number, (name, tensors) in enumerate(inputs.items()):
@@ -158,10 +156,9 @@ class Checker:
         if answer["error"] is not None:
             if operation := unknown_operation(answer["error"][1]):
                 raise ExportError(
-                    f"a fresh process cannot load it: it has the operation {operation!r}, which "
-                    "TensorFlow alone does not have. Name "
-                    "the library that brings it, as in imports=('tensorflow_text',); servers "
-                    "need it, too"
+                    f"a fresh process cannot load it: it needs the operation {operation!r}, which "
+                    "is not part of TensorFlow. Name the library that provides it, as in "
+                    "imports=('tensorflow_text',); servers need it, too"
                 )
             raise ExportError(f"a fresh process cannot load it: {': '.join(answer['error'])}")
         return {name: self._read(found) for name, found in answer["signatures"].items()}
@@ -170,7 +167,7 @@ class Checker:
         assert self._process is not None
         assert self._process.stdin is not None
         end = time.monotonic() + self._limit_secs
-        with suppress(BrokenPipeError):  # it has died, which is said below
+        with suppress(BrokenPipeError):  # it died; the missing answer is reported below
             self._process.stdin.write(request)
             self._process.stdin.close()
         while self._process.poll() is None:
@@ -183,28 +180,27 @@ class Checker:
             said = (self._work / "stderr").read_text(errors="replace").strip()[-_STDERR_CHARACTERS:]
             raise ExportError(
                 f"the fresh process that loads it ended with code {self._process.returncode} and "
-                f"no answer: {said or 'it said nothing'}"
+                f"no answer: {said or 'it printed nothing'}"
             ) from error
         return answer
 
     def check_time(self, end: float) -> None:
-        """Checks that there is time to wait for an answer.
+        """Check that there is time to wait for an answer.
 
         Args:
-            end: until when, as `time.monotonic` counts.
+            end: the deadline, on the clock of `time.monotonic`.
 
         Raises:
-            ExportError: where there is none.
+            ExportError: If there is no time left.
         """
         if self._hurried():
             raise ExportError(
-                "this process is to stop, and the time that is left is not enough for the check"
+                "this process is about to stop, and the remaining time is too short for the check"
             )
         if time.monotonic() > end:
             raise ExportError(
                 "a fresh process did not finish loading and running it within "
-                f"{self._limit_secs:g} s. Give it more time "
-                f"(limit_secs), or a smaller sample"
+                f"{self._limit_secs:g} s. Give it more time (limit_secs), or a smaller sample"
             )
 
     def _read(self, found: Mapping[str, Any]) -> CheckAnswer:
@@ -219,7 +215,7 @@ class Checker:
 
 
 def _sites() -> list[str]:
-    """Where installed packages are; none of the directories that belong to the user's program."""
+    """Return the directories of installed packages, without any directory of the user's program."""
     home = str(Path(tf.__file__).resolve().parents[1])
     return list(dict.fromkeys([home, *(path for path in sys.path if Path(path).name in _SITES)]))
 

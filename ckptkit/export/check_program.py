@@ -1,14 +1,15 @@
-"""The program that checks an export: a fresh process without the user's code, as a server is one.
+"""The program that checks an export, in a fresh process without the user's code, as in a server.
 
-It is run by its path, `python -I checker.py WORK PATH...`, and imports nothing of ckptkit: what it
-needs is TensorFlow, and PATH... is where that is. It imports first and asks afterwards, so that the
-export can be written meanwhile. One line of JSON comes over standard input:
+It is started by its path, `python -I check_program.py WORK PATH...`, and imports nothing of
+ckptkit. It needs TensorFlow only, which PATH... contains. It imports TensorFlow first and reads
+requests afterwards, so that the export can be written meanwhile. A request is one line of JSON on
+standard input:
 
     {"directory": ..., "threads": [intra, inter], "limit_secs": ..., "imports": [module],
      "signatures": {name: {"inputs": {input: file}, "prefix": ...}}}
 
-where a file in WORK holds one serialised tensor, and those of the outputs begin with the prefix.
-The answer is WORK/answer-0.json, and so on for further lines:
+Each file in WORK holds one serialized tensor; files of outputs start with the prefix. The answer is
+WORK/answer-0.json, and so on for further requests:
 
     {"error": null | [type, message], "device": ..., "secs": ..., "signatures": {name: {"error":
     ..., "outputs": {output: [file, dtype]}}}}
@@ -28,15 +29,16 @@ from typing import Any
 
 
 def main(work: Path, paths: list[str]) -> None:
-    """Imports, and answers what it is asked."""
+    """Import TensorFlow and answer requests."""
     asking = os.getppid()
     sys.path += [path for path in paths if path not in sys.path]
     import tensorflow as tf
 
-    # It ends with its standard input, that is also with the process that wanted to know.
+    # Standard input ends when the requesting process ends, so this process ends with it.
     for number, line in enumerate(sys.stdin):
         request = json.loads(line)
-        signal.setitimer(signal.ITIMER_REAL, request["limit_secs"])  # nobody may be there to end it
+        # The requesting process may have been killed and cannot end this one.
+        signal.setitimer(signal.ITIMER_REAL, request["limit_secs"])
         if number == 0:
             intra, inter = request["threads"]
             tf.config.threading.set_intra_op_parallelism_threads(intra)
@@ -47,11 +49,11 @@ def main(work: Path, paths: list[str]) -> None:
         answer.with_suffix(".tmp").rename(answer)
         signal.setitimer(signal.ITIMER_REAL, 0)
     if os.getppid() != asking:
-        shutil.rmtree(work, ignore_errors=True)  # whoever asked was killed, and cannot
+        shutil.rmtree(work, ignore_errors=True)  # the requesting process was killed
 
 
 def examine(tf: Any, request: dict[str, Any], work: Path) -> dict[str, Any]:
-    """Loads the export, and runs each signature on its inputs."""
+    """Load the export and run each signature on its inputs."""
     began = time.monotonic()
     try:
         for module in request["imports"]:
@@ -71,7 +73,7 @@ def examine(tf: Any, request: dict[str, Any], work: Path) -> dict[str, Any]:
 
 
 def run(tf: Any, loaded: Any, name: str, asked: dict[str, Any], work: Path) -> dict[str, Any]:
-    """Runs one signature; its outputs are files."""
+    """Run one signature and write its outputs to files."""
     try:
         signature = loaded.signatures[name]
         forms = signature.structured_input_signature[1]
@@ -79,8 +81,7 @@ def run(tf: Any, loaded: Any, name: str, asked: dict[str, Any], work: Path) -> d
             key: tf.io.parse_tensor((work / file).read_bytes(), forms[key].dtype)
             for key, file in asked["inputs"].items()
         }
-        # What a signature changes in its variables is changed back: each one meets the state that
-        # was exported.
+        # Restore variables after each signature, so that every one starts from the exported state.
         before = [(variable, variable.read_value()) for variable in signature.variables]
         outputs = {}
         for number, (key, tensor) in enumerate(sorted(signature(**tensors).items())):
@@ -94,7 +95,7 @@ def run(tf: Any, loaded: Any, name: str, asked: dict[str, Any], work: Path) -> d
 
 
 def said(error: Exception) -> list[str]:
-    """An error's type and message."""
+    """Return an error's type and message."""
     return [type(error).__name__, str(error)[:20_000]]
 
 

@@ -1,4 +1,4 @@
-"""Exporting a model on its own."""
+"""`export_saved_model`: exports a model outside a run."""
 
 from __future__ import annotations
 
@@ -28,52 +28,54 @@ def export_saved_model(
     imports: tuple[str, ...] = (),
     files: FileSystem | None = None,
 ) -> Path:
-    """Exports a model for serving as `<directory>/<version>/`, when a fresh process has loaded it
-    and has got what the live model gives.
+    """Export a model for serving, as `<directory>/<version>/`, after verifying it.
 
-    A Keras model has the signatures `serving_default` and `serve`, as Keras' own `model.export`
-    makes them; a `tf.Module` those of `__call__` and of its methods with a
-    `@tf.function(input_signature=...)`; a function itself. Optimizers stay behind. Beside the
-    SavedModel lies `EXPORT.json`.
+    A fresh process loads the export and must compute the same values as the live model.
+
+    A Keras model has the signatures `serving_default` and `serve`, as from Keras' own
+    `model.export`. A `tf.Module` has those of `__call__` and of its methods with a
+    `@tf.function(input_signature=...)`. A function has its own. Optimizers are not exported. The
+    record `EXPORT.json` lies beside the SavedModel.
 
     Args:
         model: a Keras model or layer, a `tf.Module`, a function or a `tf.function`.
         directory: the base directory, as TensorFlow Serving expects it: one numbered directory for
             each version.
-        signatures: further signatures by name: functions, `tf.function`s, Keras models or layers;
-            or `(function, specs)` with the form of its inputs, a `tf.TensorSpec`, a list of them
-            for several arguments, or a dictionary by parameter. The model itself is exported beside
-            them, and is `serving_default`, unless one of them has that name, or is the model.
-        sample: a batch of inputs to check it with, and to build a model that is not built; for a
-            function with several arguments a tuple, and with several signatures a dictionary by
-            their names. Where there is none, inputs are made from the form of the inputs.
-        version: its number; by default the time in seconds since the epoch. Always larger than
-            those that are there.
-        keep: how many versions stay, the new one among them; None keeps all. Only versions with an
-            `EXPORT.json` are taken away.
-        rtol: the relative tolerance where values are not equal bit for bit; by default 1e-3, and
-            2e-2 where the model computes in 16 bits.
-        atol: the absolute one, in units of the largest finite value of an output; by default a
-            hundredth of `rtol`.
-        limit_secs: how long the fresh process may take to answer, from when it is asked; writing
+        signatures: further signatures by name: functions, `tf.function`s, Keras models or layers.
+            `(function, specs)` adds the form of the inputs: a `tf.TensorSpec`, a list for several
+            arguments, or a dictionary by parameter. The model itself is exported as well and is
+            `serving_default`, unless a signature has that name or is the model.
+        sample: a batch of inputs to check the export with, and to build a model that is not built.
+            For a function with several arguments it is a tuple; for several signatures a dictionary
+            by their names. Without a sample, inputs are made from the form of the inputs.
+        version: the version number; the default is the time in seconds since the epoch. It must be
+            larger than all existing ones.
+        keep: number of versions to keep, including the new one; None keeps all. Only versions with
+            an `EXPORT.json` are deleted.
+        rtol: relative tolerance for values that are not equal bit for bit; the default is 1e-3, or
+            2e-2 if the model computes in 16 bits.
+        atol: absolute tolerance, in units of the largest finite value of an output; the default is
+            a hundredth of `rtol`.
+        limit_secs: time limit for the fresh process in seconds, counted from the request. Writing
             and syncing do not count.
         imports: modules of installed libraries that the fresh process imports first, for operations
-            that TensorFlow alone does not have, as `("tensorflow_text",)`. By default none.
-        files: how the disk is changed; for tests.
+            outside TensorFlow, as `("tensorflow_text",)`. The default is none.
+        files: the disk; tests pass their own.
 
     Returns:
         The published directory.
 
     Raises:
-        ExportError: where the model cannot be exported, or is not what it should be when it is
-            loaded; no version is left behind.
-        ConfigError: where an argument cannot be right.
-        StorageError: where the disk refuses.
+        ExportError: If the model cannot be exported, or the loaded export differs from it; no
+            version is left behind.
+        ConfigError: If an argument cannot be right.
+        StorageError: If the disk refuses.
 
     Example:
         >>> import ckptkit, keras, pathlib
+        >>> base = pathlib.Path(new_directory) / "export"
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
-        >>> ckptkit.export_saved_model(model, pathlib.Path(new_directory) / "export", version=7).name
+        >>> ckptkit.export_saved_model(model, base, version=7).name
         '7'
     """
     spec = ExportSpec(

@@ -1,4 +1,4 @@
-"""What is published at the end of a run, and how strictly."""
+"""`ExportSpec`: what a run publishes at its end, and how strictly it is checked."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from ckptkit.errors import ConfigError
 from ckptkit.exports.version_directories import check_base
 
 OFF = "CKPTKIT_EXPORT"
-"""The environment variable that switches off exports at the end of runs, where it is 0."""
+"""The environment variable that switches off exports at the end of runs, if it is 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSpec:
-    """What is published when a training ends, and how strictly it is checked.
+    """What is published when training ends, and how strictly it is checked.
 
     Args:
-        directory: the base directory, with one numbered directory for each version; by default
+        directory: the base directory, with one numbered directory for each version; the default is
             `<run>/export`.
-        weights: `"final"` (default) publishes what training ended with; `"best"` the best
-            checkpoint that is kept, by `monitor`; a step, that checkpoint.
-        monitor: for `"best"`: the metric; by default `val_loss`, or `loss` where that is not there.
-        mode: for `"best"`: `"min"` (default) or `"max"`.
+        weights: `"final"` (default) publishes the weights that training ended with; `"best"` the
+            best kept checkpoint, by `monitor`; a step, that checkpoint.
+        monitor: the metric for `"best"`; the default is `val_loss`, or `loss` if that is missing.
+        mode: `"min"` (default) or `"max"`, for `"best"`.
         signatures: as for `export_saved_model`.
-        sample: as for `export_saved_model`; by default the last batch of data in memory, or inputs
-            made from the form of the data.
-        keep: how many versions stay, the new one among them; None keeps all. Only versions with an
-            `EXPORT.json` are taken away.
-        rtol: the relative tolerance where values are not equal bit for bit; by default 1e-3, and
-            2e-2 where the model computes in 16 bits.
-        atol: the absolute one, in units of the largest finite value of an output; by default a
-            hundredth of `rtol`.
-        limit_secs: how long the fresh process may take to answer, from when it is asked; writing
-            and syncing do not count.
-        imports: modules of installed libraries that the fresh process imports first, for operations
-            that TensorFlow alone does not have, as `("tensorflow_text",)`. By default none.
+        sample: as for `export_saved_model`; the default is the last batch of data in memory, or
+            inputs made from the form of the data.
+        keep: number of versions to keep, including the new one; None keeps all. Only versions with
+            an `EXPORT.json` are deleted.
+        rtol: relative tolerance for values that are not equal bit for bit; the default is 1e-3, or
+            2e-2 if the model computes in 16 bits.
+        atol: absolute tolerance, in units of the largest finite value of an output; the default is
+            a hundredth of `rtol`.
+        limit_secs: time limit for the checking process in seconds, counted from the request.
+            Writing and syncing do not count.
+        imports: modules of installed libraries that the checking process imports first, for
+            operations outside TensorFlow, as `("tensorflow_text",)`. The default is none.
         errors: `"warn"` (default): a failed export is a warning and a line in the journal;
             `"raise"`: it is an error.
 
     Raises:
-        ConfigError: where an argument cannot be right.
+        ConfigError: If an argument cannot be right.
 
     Example:
         >>> import ckptkit
@@ -93,14 +93,15 @@ class ExportSpec:
 
 
 def check_numbers(keep: Any, rtol: Any, atol: Any, limit_secs: Any) -> None:
-    """Checks the numbers that an export takes.
+    """Check the numbers that an export takes.
 
     Raises:
-        ConfigError: where one cannot be right.
+        ConfigError: If one cannot be right.
     """
     if keep is not None and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 1):
         raise ConfigError(
-            f"keep is how many versions stay, 1 or more, or None for all. Received: keep={keep!r}."
+            f"keep is the number of versions to keep, 1 or more, or None for all. Received: "
+            f"keep={keep!r}."
         )
     for name, value in (("rtol", rtol), ("atol", atol)):
         if value is not None and not (_is_number(value) and 0 <= value < math.inf):
@@ -117,10 +118,12 @@ def _is_number(value: Any) -> bool:
 
 
 def as_spec(export: Any) -> ExportSpec | None:
-    """What `export=` says: True is all defaults, False nothing, and a path a directory.
+    """Return the value of `export=` as a spec: True is all defaults, False is None.
+
+    A path is a spec with that directory.
 
     Raises:
-        ConfigError: where it is none of these.
+        ConfigError: If it is none of these.
     """
     if isinstance(export, bool):
         return ExportSpec() if export else None
@@ -130,5 +133,5 @@ def as_spec(export: Any) -> ExportSpec | None:
 
 
 def is_switched_off(environment: Mapping[str, str]) -> bool:
-    """Whether the environment says that runs publish nothing, as for a sweep over hyperparameters."""
+    """Return whether the environment switches off exports, as for a sweep over hyperparameters."""
     return environment.get(OFF, "").strip().lower() in ("0", "false", "no", "off")

@@ -1,6 +1,4 @@
-"""What a graph computes, as a digest: the same in each process that traces the same code, and
-another one where the code has changed.
-"""
+"""A digest of what a graph computes, the same in each process that traces the same code."""
 
 from __future__ import annotations
 
@@ -13,21 +11,19 @@ import xxhash
 _OF_THE_PROCESS = frozenset(
     {"shared_name", "container", "config", "config_proto", "executor_type", "seed", "seed2"}
 )
-"""Attributes that tell of the process that has traced, and of its devices, and nothing of what is
-computed.
-"""
+"""Attributes that depend on the tracing process and its devices, not on the computation."""
 
 
 def digest(function: Any, values: Callable[[Any], str]) -> str:
-    """A digest of what a concrete function computes.
+    """Return a digest of what a concrete function computes.
 
-    It is that of its operations, each with its attributes and with those that it takes its inputs
-    from, in no order: names count what the process has made, and what a loop closes over comes in
-    another order each time that it is traced.
+    It covers the operations, each with its attributes and the operations that its inputs come from,
+    in no order. Names and order are left out: names count what the process has made, and the
+    variables that a loop captures change their order with each tracing.
 
     Args:
-        function: it.
-        values: the digest of a tensor or variable that it closes over.
+        function: the concrete function.
+        values: returns the digest of a captured tensor or variable.
     """
     definition = function.graph.as_graph_def()
     variables = {id(variable.handle) for variable in function.variables}
@@ -35,7 +31,7 @@ def digest(function: Any, values: Callable[[Any], str]) -> str:
         *function.variables,
         *(tensor for tensor in function.captured_inputs if id(tensor) not in variables),
     ]
-    # What is in a table is no part of a graph.
+    # The contents of a lookup table are not part of a graph.
     found = [values(each) for each in closed_over if each.dtype not in (tf.resource, tf.variant)]
     functions = {each.signature.name: each for each in definition.library.function}
     to_visit, seen = [definition.node], set[str]()
@@ -55,8 +51,9 @@ def digest(function: Any, values: Callable[[Any], str]) -> str:
 
 
 def _operation(node: Any, operations: Mapping[str, str]) -> str:
-    """One operation: what it is, and what comes into it from where. Of a call only what it is: its
-    functions tell the rest.
+    """Return one operation as text: its kind, attributes and inputs; for a call only its kind.
+
+    The called functions are part of the digest themselves.
     """
     if any(_functions_in(value) for value in node.attr.values()):
         return str(node.op)

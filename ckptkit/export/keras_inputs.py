@@ -1,4 +1,4 @@
-"""What a Keras model is called with."""
+"""The inputs of a Keras model: their form, and a sample."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class KerasInputs:
 
     Args:
         specs: their form, by parameter.
-        sample: a batch of them, one for each parameter; None where there is none.
-        made: how the sample came about: `given`, `data` or `specs`.
+        sample: a batch, one value for each parameter; None if there is no sample.
+        made: origin of the sample: `given`, `data` or `specs`.
     """
 
     specs: dict[str, Any]
@@ -32,21 +32,20 @@ class KerasInputs:
 def keras_endpoint_inputs(
     model: Any, sample: Any, data_specs: Any, data_sample: Any, *, fixed_batch: bool = False
 ) -> KerasInputs:
-    """The inputs of a model or layer: as it declares them, else as the sample has them, else as its
-    data had them, else as Keras remembers.
+    """Return the inputs of a model or layer.
 
-    A model that is not built is called with the sample.
+    The first source that knows them decides: the model's declaration, the sample, the training
+    data, what Keras remembers. A model that is not built is called with the sample.
 
     Raises:
-        ExportError: where nobody knows them, or where the sample has another form.
+        ExportError: If the inputs are unknown, or the sample has another form.
     """
     if sample is not None and not model.built:
         model(*_positional(model, sample), training=False)
     if not model.built:
         raise ExportError(
             f"The model {model.name!r} has no variables yet, because the shape of its inputs is "
-            "not known. Call it once on a "
-            f"batch, or pass sample=batch."
+            "unknown. Call it once on a batch, or pass sample=batch."
         )
     chosen, made = (
         (sample, "given")
@@ -71,9 +70,7 @@ def keras_endpoint_inputs(
 
 
 def _declared(model: Any, *, fixed_batch: bool) -> Any:
-    """What a model says of its inputs: for any number of rows, or for the number that it was made
-    for.
-    """
+    """Return the declared inputs of a model, for any number of rows or for a fixed number."""
     specs = tensor_names.plain_specs(keras_models.input_signature(model)[0])
     if not fixed_batch:
         return specs
@@ -85,8 +82,10 @@ def _declared(model: Any, *, fixed_batch: bool) -> Any:
 
 
 def _as_keras_takes_it(spec: Any) -> Any:
-    """NumPy's numbers have 64 bits where nobody asked for it; Keras takes them for `floatx`, and
-    who calls the export should not need them.
+    """Return a spec in Keras' `floatx` instead of float64.
+
+    NumPy's numbers have 64 bits by default, and Keras converts them. Callers of the export should
+    not need 64 bits.
     """
     if not isinstance(spec, tf.TensorSpec) or spec.dtype != tf.float64:
         return spec
@@ -104,14 +103,16 @@ def _known(model: Any, data_specs: Any) -> dict[str, Any]:
         found = keras_models.input_signature(model)
     except (TypeError, ValueError) as error:
         raise ExportError(
-            f"The form of the inputs of {model.name!r} is not known: {error} Pass sample=batch."
+            f"The form of the inputs of {model.name!r} is unknown: {error} Pass sample=batch."
         ) from error
     return _by_parameter(model, tuple(tensor_names.plain_specs(each) for each in found))
 
 
 def _positional(model: Any, value: Any) -> tuple[Any, ...]:
-    """A tuple is one argument after the other, where the model's `call` takes several; else it is
-    the first one, as in `fit`.
+    """Return the positional arguments for a value.
+
+    A tuple holds one argument after the other if the model's `call` takes several. Otherwise the
+    value is the first argument, as in `fit`.
     """
     several = len(_required(model)) > 1
     return value if several and isinstance(value, tuple) else (value,)

@@ -1,4 +1,4 @@
-"""Whether an exported signature gives what the live model gives. Pure."""
+"""Comparison of an exported signature's outputs with those of the live model. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Tolerances:
-    """How far values may be from each other where they are not equal bit for bit.
+    """The allowed difference of values that are not equal bit for bit.
 
     Args:
         rtol: relative to a value.
@@ -24,22 +24,19 @@ class Tolerances:
 
     @classmethod
     def of(cls, rtol: float | None, atol: float | None, *, half: bool) -> Tolerances:
-        """Those that were asked for, or the usual ones; `half` where something is computed in 16
-        bits.
-        """
+        """Return the given tolerances, or the defaults; `half` is whether 16 bits are involved."""
         relative = rtol if rtol is not None else (2e-2 if half else 1e-3)
         return cls(relative, atol if atol is not None else relative / 100)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came of comparing.
+    """The result of a comparison.
 
     Args:
-        equal: whether all bits are.
+        equal: whether all bits are equal.
         largest_difference: between two finite values.
-        problem: the first thing that is further apart than it may be, in words; empty where there
-            is none.
+        problem: the first difference outside the tolerances, or empty.
     """
 
     equal: bool
@@ -48,10 +45,10 @@ class Comparison:
 
 
 def compare(live: Arrays, exported: Arrays, tolerances: Tolerances) -> Comparison:
-    """Compares the outputs of one signature, by name.
+    """Compare the outputs of one signature, by name.
 
-    A value that is not finite has to be the same in both: NaN where the live model has NaN, an
-    infinity of the same sign.
+    A value that is not finite must be the same on both sides: NaN for NaN, and an infinity of the
+    same sign.
     """
     if live.keys() != exported.keys():
         return Comparison(
@@ -101,7 +98,7 @@ def _compare_numbers(live: np.ndarray, exported: np.ndarray, tolerances: Toleran
         return Comparison(
             False,
             0.0,
-            f"is {received[index]} at {list(index)}, where the live model gives {expected[index]} "
+            f"is {received[index]} at {list(index)}, but the live model gives {expected[index]} "
             f"({int(strange.sum()):,} of {live.size:,} values)",
         )
     scale = float(np.max(np.abs(expected[finite]), initial=0.0))
@@ -111,7 +108,7 @@ def _compare_numbers(live: np.ndarray, exported: np.ndarray, tolerances: Toleran
     largest = float(np.max(difference, initial=0.0))
     allowed = tolerances.atol * scale + tolerances.rtol * np.where(finite, np.abs(expected), 0.0)
     if live.dtype.kind in "iu":
-        allowed = np.zeros_like(allowed)  # a class or a count is right or wrong
+        allowed = np.zeros_like(allowed)  # integers are classes or counts: no tolerance
     if (difference > allowed).any():
         index = tuple(
             int(i) for i in np.unravel_index(int(np.argmax(difference - allowed)), difference.shape)
@@ -119,7 +116,7 @@ def _compare_numbers(live: np.ndarray, exported: np.ndarray, tolerances: Toleran
         return Comparison(
             False,
             largest,
-            f"is {received[index]:.9g} at {list(index)}, where the live model gives "
+            f"is {received[index]:.9g} at {list(index)}, but the live model gives "
             f"{expected[index]:.9g} "
             f"(allowed: {tolerances.rtol:g} of it and {tolerances.atol:g} of the largest)",
         )

@@ -1,4 +1,4 @@
-"""Comparing an export that a fresh process has run with the live model."""
+"""Verification of an export: compares the checking process's outputs with the live model's."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def prove(
     rtol: float | None,
     atol: float | None,
 ) -> dict[str, Proof]:
-    """Compares each signature's outputs with what the live model gives for the same sample.
+    """Compare each signature's outputs with those of the live model for the same sample.
 
     Args:
         traced: the endpoints.
-        answers: what the fresh process gave, by signature.
-        rtol, atol: tolerances; None for the usual ones.
+        answers: the checking process's answers, by signature.
+        rtol, atol: tolerances; None for the defaults.
 
     Returns:
-        How each signature was proven.
+        How each signature was verified.
 
     Raises:
-        ExportError: where one is not what the live model is.
+        ExportError: If a signature differs from the live model.
     """
     proofs = {}
     with unchanged(
@@ -57,7 +57,10 @@ def _prove(
     live = _called(traced, put_back)
     if answer.error is not None:
         if may_need_a_gpu(on_gpu=_has_gpu(), said=answer.error[1]):
-            note = f"it has an operation that runs on a GPU only, and the check sees none: {': '.join(answer.error)}"
+            note = (
+                "it has an operation that runs on a GPU only, and the check has none: "
+                f"{': '.join(answer.error)}"
+            )
             return Proof(how="unproven", note=note[:_NOTE_CHARACTERS])
         raise ExportError(f"it fails in a fresh process: {': '.join(answer.error)}")
     exported = arrays(answer.outputs)
@@ -71,7 +74,7 @@ def _prove(
 
 
 def arrays(tensors: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
-    """Tensors as arrays."""
+    """Convert tensors to arrays."""
     return {name: np.asarray(tensor.numpy()) for name, tensor in tensors.items()}
 
 

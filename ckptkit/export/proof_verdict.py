@@ -1,4 +1,4 @@
-"""What a comparison proves. Pure."""
+"""The verdict on a comparison between an export and the live model. Pure."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ _NO_KERNEL = re.compile(
     r"|(?:only supports? .* on|is not supported on|not supported .* on) (?:the |device type )?CPU",
     re.DOTALL,
 )
-"""What TensorFlow says of an operation that is there, and runs on other devices than a CPU."""
+"""TensorFlow's messages about an operation that exists but does not run on a CPU."""
 
 
 def may_need_a_gpu(*, on_gpu: bool, said: str) -> bool:
-    """Whether an export that fails without a GPU may be sound: where the live model has one, and
-    TensorFlow itself says that a kernel is missing.
+    """Return whether an export that fails without a GPU may still be sound.
 
-    Running the live model on a CPU would tell nothing: its operations are put where their kernels
-    are.
+    It may if the live model has a GPU and TensorFlow reports a missing kernel. Running the live
+    model on a CPU would prove nothing: TensorFlow places each operation where its kernel is.
     """
     return on_gpu and _NO_KERNEL.search(said) is not None
 
@@ -37,17 +36,17 @@ def judge(
     again: Callable[[], Arrays],
     graph: Callable[[], Arrays],
 ) -> Proof:
-    """What the comparison proves.
+    """Return what a comparison proves.
 
     Args:
-        live: what the live model gives.
-        exported: what the export gives.
-        tolerances: how far they may be from each other.
+        live: the live model's outputs.
+        exported: the export's outputs.
+        tolerances: the allowed difference.
         again: calls the live model once more.
-        graph: runs the live graph, which computes the same in another order than the live call.
+        graph: runs the live graph, which computes in another order than the live call.
 
     Raises:
-        ExportError: where the export gives something else.
+        ExportError: If the export gives other values.
     """
     found = compare(live, exported, tolerances)
     if found.equal:
@@ -72,7 +71,7 @@ def judge(
 
 
 def _only_runs(live: Arrays, exported: Arrays) -> Proof:
-    """For a model that gives other values at each call: what can be said without them."""
+    """Return the verdict for a model that gives other values at each call."""
     for name, value in live.items():
         other = exported.get(name)
         found = (
@@ -90,7 +89,7 @@ def _only_runs(live: Arrays, exported: Arrays) -> Proof:
             and np.isfinite(value).all()
             and not np.isfinite(other).all()
         ):
-            raise ExportError(f"output {name!r} is not finite, where the live model's is")
+            raise ExportError(f"output {name!r} is not finite, but the live model's is")
     return Proof(
         how="runs",
         note="the live model gives other values at each call, so values were not compared",

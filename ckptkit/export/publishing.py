@@ -1,4 +1,4 @@
-"""One export from its beginning to its end: traced, written, proven, published; or nothing."""
+"""One export from start to end: traced, written, checked and published, or nothing."""
 
 from __future__ import annotations
 
@@ -33,12 +33,13 @@ from ckptkit.storage.files import FileSystem
 
 @dataclass(frozen=True)
 class Published:
-    """What was published.
+    """The result of an export.
 
     Args:
         path: the version's directory.
-        record: what it says of itself.
-        is_new: whether it was published now; the same step of the same model may have been there.
+        record: its export record.
+        is_new: whether it was published now; False if the same step of the same model was already
+            published.
     """
 
     path: Path
@@ -59,24 +60,24 @@ def export(
     clock: Clock | None = None,
     hurried: Callable[[], bool] = lambda: False,
 ) -> Published:
-    """Exports a model; see `export_saved_model`.
+    """Export a model; see `export_saved_model`.
 
     Args:
-        model: what is exported.
+        model: the model to export.
         base: the base directory.
-        spec: how.
-        version: its number, or None.
+        spec: how to export and check it.
+        version: the version number, or None.
         source: where the model came from.
-        data: what is known of the data that it was trained with.
-        mine: the version that the run has published last, where nothing was trained since then.
-        files: how the disk is changed.
-        clock: the time.
-        hurried: says whether there is no more time for the check, because this process is to stop.
+        data: what is known of the training data.
+        mine: the version that the run published last, if nothing was trained since.
+        files: the disk.
+        clock: the clock.
+        hurried: returns whether this process is about to stop and cannot wait for the check.
 
     Raises:
-        ExportError: where it cannot be exported or proven; no version is left behind.
-        ConfigError: where an argument cannot be right.
-        StorageError: where the disk refuses.
+        ExportError: If it cannot be exported or verified; no version is left behind.
+        ConfigError: If an argument cannot be right.
+        StorageError: If the disk refuses.
     """
     clock, disk = clock or SystemClock(), files or FileSystem()
     check_signatures(spec.signatures)
@@ -137,7 +138,8 @@ def _export(
     default = SERVING_DEFAULT if SERVING_DEFAULT in names else traced[0].endpoint.name
     if default not in (SERVE, SERVING_DEFAULT):
         logger.info(
-            "serving_default is another name of %r; signatures={'serving_default': ...} chooses",
+            "serving_default is an alias of %r; signatures={'serving_default': ...} chooses "
+            "another",
             default,
         )
     traces.write(traced, variables, traces.resources_of(traced, model), default, directory)
@@ -177,7 +179,7 @@ def _export(
     try:
         for gone in version_directories.retain(disk, base, spec.keep):
             logger.info("removed version %d of %s: keep=%d", gone.number, base, spec.keep)
-    except StorageError as error:  # the new one is there
+    except StorageError as error:  # the new version is complete, so only warn
         logger.warning("%s is published; an older version could not be removed: %s", path, error)
     return Published(path, record)
 
@@ -188,14 +190,14 @@ def _traced(model: Any, spec: ExportSpec, data: DataForm) -> list[traces.Traced]
         return [traces.with_sample(traces.trace(endpoint)) for endpoint in endpoints]
     except Exception:
         if data.specs is not None or data.sample is not None:
-            # Data is what `fit` takes. A train step of the user's own may call the model with
+            # The data is what `fit` takes. A custom train step may call the model with
             # something else.
             return _traced(model, spec, DataForm())
         if data.fixed_batch or all(
             tensor.shape[0] is None for tensor in getattr(model, "inputs", None) or ()
         ):
             raise
-        # A layer that keeps a state for each row takes no other number of rows.
+        # A layer that keeps a state for each row accepts no other number of rows.
         return _traced(model, spec, DataForm(fixed_batch=True))
 
 
@@ -212,7 +214,7 @@ def _is_same(record: ExportRecord, variables: str, traced: Sequence[traces.Trace
 
 
 def in_words(proofs: dict[str, Proof]) -> str:
-    """How signatures were proven."""
+    """Describe how signatures were verified."""
     words = {
         "equal_bits": "equal bits",
         "within_tolerances": "equal within tolerances",

@@ -1,4 +1,4 @@
-"""Whether a step of a run is served already: what the disk says, as a server sees it."""
+"""Detection of a step that is already published, judged by what a server would load."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ from ckptkit.exports.version_directories import Version
 def served_already(
     base: Path, step: int, is_same: Callable[[ExportRecord], bool], mine: Path | None = None
 ) -> tuple[Version | None, str]:
-    """The newest version of a base directory, where it is this step, the same, and whole, and a
-    line about that.
+    """Return the newest version of a base directory if it is this step, complete and the same.
 
     Args:
         base: the base directory.
-        step: of the run.
-        is_same: whether a version's record is of the same values under the same signatures.
-        mine: the version that the run itself has published last; it counts also below newer ones,
-            which are somebody else's then.
+        step: the run's step.
+        is_same: whether a version's record has the same values under the same signatures.
+        mine: the version that the run itself published last. It counts even below newer versions,
+            which then belong to another owner.
 
     Returns:
-        The version or None, and what there is to say: where the step is there otherwise, why it is
-        exported anew; empty where it never was there.
+        The version or None, and a message: why the step is exported again if it exists; empty if it
+        was never exported.
 
     Raises:
-        StorageError: where the directory cannot be read.
+        StorageError: If the directory cannot be read.
     """
     versions = version_directories.list_versions(base)
     of_step = [
@@ -47,32 +46,36 @@ def served_already(
     assert found.record is not None
     there = f"step {step} is exported already, as {found.path}"
     if found is not newest and own is None:
-        why = f"servers take {newest.path.name} above it"
+        why = f"servers load {newest.path.name}, which has a higher number"
     elif not is_same(found.record):
         why = "it has other values or other signatures"
     elif found is not newest:
         return (
             found,
-            f"{there}; servers take {newest.path.name} above it, which this run has not published",
+            f"{there}; servers load {newest.path.name}, which has a higher number and which this "
+            "run has not published",
         )
     elif missing := version_directories.missing_files(found):
-        why = f"it is not whole: {missing[0]}"
+        why = f"it is incomplete: {missing[0]}"
     else:
         return found, there
-    return None, f"step {step} was exported as {found.path}, and is exported anew: {why}"
+    return None, f"step {step} was exported as {found.path} and is exported again: {why}"
 
 
 def superseded(base: Path, mine: Path) -> str:
-    """Says that a version is gone, and servers take a newer one; empty where not.
+    """Return a message if a version is gone and servers load a newer one; else an empty string.
 
     Args:
         base: the base directory.
-        mine: the version that a run has published last.
+        mine: the version that a run published last.
 
     Raises:
-        StorageError: where the directory cannot be read.
+        StorageError: If the directory cannot be read.
     """
     numbers = version_directories.numbers(base)
     if int(mine.name) in numbers or not numbers or numbers[-1] < int(mine.name):
         return ""
-    return f"{mine} was published, and is gone; servers take {numbers[-1]}, which this run has not published, and nothing is exported"
+    return (
+        f"{mine} was published but is gone; servers load {numbers[-1]}, which this run has not "
+        "published. Nothing is exported"
+    )

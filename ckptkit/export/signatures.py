@@ -1,6 +1,4 @@
-"""From what the user exports to its endpoints: functions with inputs of a known form, and a sample
-for each.
-"""
+"""The endpoints of an export: functions with inputs of a known form, and a sample for each."""
 
 from __future__ import annotations
 
@@ -22,16 +20,16 @@ SERVING_DEFAULT = "serving_default"
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One function that leaves with the model.
+    """One function that is exported with the model.
 
     Args:
-        name: of the signature and of the loaded object's method.
-        live: calls the live one, positionally; nothing of it is traced.
-        owner: what the user gave; where its tables are looked for.
-        specs: the form of each argument, by parameter.
-        sample: arguments to check it with; None where they are to be made from the specs.
-        made: how the sample came about: `given`, `data` or `specs`.
-        autograph: whether Python's control flow in it is turned into TensorFlow's.
+        name: name of the signature and of the loaded object's method.
+        live: calls the live function with positional arguments, untraced.
+        owner: the object that the user gave; its lookup tables are searched for in it.
+        specs: form of each argument, by parameter.
+        sample: arguments to check it with; None to make them from the specs.
+        made: origin of the sample: `given`, `data` or `specs`.
+        autograph: whether its Python control flow is converted to TensorFlow's.
     """
 
     name: str
@@ -48,10 +46,9 @@ class DataForm:
     """What a `fit` knows of its data.
 
     Args:
-        specs: the form of its inputs, or None.
-        sample: a batch of them, or None.
-        fixed_batch: whether a model that was made for a number of rows is exported for that number,
-            and not for any.
+        specs: the form of the inputs, or None.
+        sample: a batch of inputs, or None.
+        fixed_batch: whether a model made for a number of rows is exported for exactly that number.
     """
 
     specs: Any = None
@@ -62,17 +59,17 @@ class DataForm:
 def find_endpoints(
     model: Any, signatures: Mapping[str, Any] | None, sample: Any, data: DataForm | None = None
 ) -> list[Endpoint]:
-    """The endpoints of a model, the default one first.
+    """Return the endpoints of a model, the default one first.
 
     Args:
         model: a Keras model or layer, a tf.Module, or a function.
-        signatures: further ones by name.
-        sample: inputs of the default one; or, by names of signatures, of each.
-        data: what is known of the data that it was trained with.
+        signatures: further functions by name.
+        sample: inputs of the default signature, or a dictionary of inputs by signature.
+        data: what is known of the training data.
 
     Raises:
-        ConfigError: where an argument cannot be right.
-        ExportError: where the form of the inputs is not known.
+        ConfigError: If an argument cannot be right.
+        ExportError: If the form of the inputs is unknown.
     """
     given = check_signatures(signatures)
     samples = (
@@ -80,7 +77,7 @@ def find_endpoints(
         if given or isinstance(sample, Mapping)
         else {SERVE: sample}
     )
-    # Methods that were given leave under the names that they were given.
+    # A method that the user has given is exported only under the user's name for it.
     methods = {
         name: method
         for name, method in _methods_of(model).items()
@@ -97,28 +94,26 @@ def find_endpoints(
     ]
     if not found:
         raise ConfigError(
-            f"{type(model).__name__} has no function whose inputs are known. Give __call__ or a "
-            "method a "
-            "@tf.function(input_signature=[...]), pass sample=, what it is called with, or "
-            f"signatures={{'name': module.method}}."
+            f"{type(model).__name__} has no function whose inputs are known. Decorate __call__ or "
+            "a method with @tf.function(input_signature=[...]), pass sample=, a batch of its "
+            "inputs, or signatures={'name': module.method}."
         )
-    return sorted(
-        found, key=lambda endpoint: _rank(endpoint, model)
-    )  # those of one rank stay in the order in which they were given
+    # Stable: endpoints of one rank keep the user's order.
+    return sorted(found, key=lambda endpoint: _rank(endpoint, model))
 
 
 def _rank(endpoint: Endpoint, model: Any) -> int:
-    """What is called as the default one is it, then what was given itself, whatever it is called."""
+    """Return the sort key of an endpoint: named defaults first, then the model itself."""
     if endpoint.name in (SERVING_DEFAULT, SERVE):
         return 0 if endpoint.name == SERVING_DEFAULT else 1
     return 2 if _is_itself(endpoint.owner, model) else 3
 
 
 def check_signatures(signatures: object) -> dict[str, Any]:
-    """Checks the names and kinds of `signatures={...}`.
+    """Check the names and kinds of `signatures={...}`.
 
     Raises:
-        ConfigError: where one cannot be right.
+        ConfigError: If one cannot be right.
     """
     if signatures is None:
         return {}
@@ -136,21 +131,21 @@ def check_signatures(signatures: object) -> dict[str, Any]:
         ):
             raise ConfigError(
                 "A signature's name becomes a method of the loaded model: letters, digits and "
-                "'_', not beginning with a digit or "
-                f"'_', and not {', '.join(_VARIABLES)} or signatures. Received: {name!r}."
+                f"'_', not beginning with a digit or '_', and not {', '.join(_VARIABLES)} or "
+                f"signatures. Received: {name!r}."
             )
         function = value[0] if isinstance(value, tuple) and len(value) == 2 else value
         if not callable(function):
             raise ConfigError(
                 "A signature is a function, a tf.function, a Keras model or layer, or a tuple of "
-                "one and the form of its inputs "
-                f"(tf.TensorSpec). Received for {name!r}: {value!r}."
+                f"one and the form of its inputs (tf.TensorSpec). Received for {name!r}: "
+                f"{value!r}."
             )
     return dict(signatures)
 
 
 _VARIABLES = ("variables", "trainable_variables", "non_trainable_variables")
-"""What the loaded model has beside its signatures, as `model.export` of Keras has it."""
+"""Attributes of the loaded model beside its signatures, as in Keras' `model.export`."""
 
 
 def _by_signature(sample: Any, names: set[str]) -> dict[str, Any]:
@@ -159,10 +154,10 @@ def _by_signature(sample: Any, names: set[str]) -> dict[str, Any]:
 
 
 def _itself(model: Any, sample: Any, data: DataForm, given: Mapping[str, Any]) -> list[Endpoint]:
-    """The endpoint of what was given itself; none where it is nothing to call, or is among the
-    signatures under another name.
+    """Return the endpoint of the model itself.
 
-    It is never left out in silence: another function would be served in its place.
+    The list is empty if the model is not callable, or is already among the signatures. In all other
+    cases an unknown input form is an error, because another function would be served in its place.
     """
     call = _call_of(model)
     if call is None:
@@ -185,14 +180,13 @@ def _itself(model: Any, sample: Any, data: DataForm, given: Mapping[str, Any]) -
         if is_known:
             raise
         raise ExportError(
-            f"{error} It leaves with the model as its default signature; "
-            f"signatures={{'serving_default': ...}} puts another one in "
-            f"its place."
+            f"{error} It would be the default signature; signatures={{'serving_default': ...}} "
+            "chooses another one."
         ) from error
 
 
 def _call_of(model: Any) -> Any:
-    """What is called where the whole is called; None where it is nothing to call."""
+    """Return the callable of a model, or None if it is not callable."""
     if isinstance(model, tf.Module) and not isinstance(model, keras.Layer):
         return model.__call__ if callable(model) else None
     return model if callable(model) and not isinstance(model, type) else None
@@ -208,7 +202,7 @@ def _is_among(function: Any, given: Mapping[str, Any]) -> bool:
 
 
 def _methods_of(model: Any) -> dict[str, Any]:
-    """The methods of a module that are tf.functions with a signature of their own."""
+    """Return the methods of a module that are tf.functions with an input signature."""
     if not isinstance(model, tf.Module) or isinstance(model, keras.Layer):
         return {}
     names = [name for cls in type(model).__mro__ for name in vars(cls) if not name.startswith("_")]
@@ -240,9 +234,8 @@ def _endpoint(name: str, value: Any, sample: Any, data: DataForm) -> Endpoint:
 
 def _of_keras(name: str, model: Any, sample: Any, data: DataForm) -> Endpoint:
     def live(*inputs: Any) -> Any:
-        return model(
-            *inputs, training=False
-        )  # Keras' own exporter leaves it open, and augmentation layers take open for true
+        # Keras' own exporter leaves `training` open, and augmentation layers read that as True.
+        return model(*inputs, training=False)
 
     found = keras_endpoint_inputs(
         model, sample, data.specs, data.sample, fixed_batch=data.fixed_batch
@@ -266,10 +259,9 @@ def _of_function(name: str, function: Any, wanted: Any, sample: Any) -> Endpoint
         wanted = _of_concrete(function)
     if wanted is None and sample is None:
         raise ExportError(
-            "the form of its inputs is not known. Pass sample=, what it is called with (a tuple "
-            "for several arguments; with several "
-            "signatures a dictionary by their names), or signatures={'name': (function, "
-            "[tf.TensorSpec(...), ...])}"
+            "the form of its inputs is unknown. Pass sample=, a batch of its inputs (a tuple for "
+            "several arguments; a dictionary by name for several signatures), or "
+            "signatures={'name': (function, [tf.TensorSpec(...), ...])}"
         )
     if wanted is not None:
         specs, by_name = _arguments(function, tensor_names.plain_specs(wanted), lists=True)
@@ -300,17 +292,17 @@ def _of_concrete(function: Any) -> Any:
     positional, by_name = function.structured_input_signature
     if positional and by_name:
         raise ExportError(
-            "it takes some inputs by position and some by name. Pass the tf.function that it came "
-            "from, with the form of its inputs"
+            "it takes some inputs by position and some by name. Pass the tf.function it was "
+            "traced from, with the form of its inputs"
         )
     return by_name or tuple(positional)
 
 
 def _arguments(function: Any, values: Any, *, lists: bool = False) -> tuple[dict[str, Any], bool]:
-    """Arguments by parameter, and whether they have to be passed by name.
+    """Return arguments by parameter, and whether they must be passed by name.
 
-    A tuple is one argument after the other (specs may be in a list, too), a dictionary whose keys
-    are parameters is by name, and everything else is the first argument.
+    A tuple holds one argument after the other (specs may be in a list, too). A dictionary whose
+    keys are parameters is passed by name. Everything else is the first argument.
     """
     by_name = tensor_names.by_parameter(function, values)
     if by_name is not None:

@@ -1,6 +1,4 @@
-"""Names for tensors in nested structures, the same in every process, and inputs made from their
-forms.
-"""
+"""Stable names for tensors in nested structures, and sample inputs made from their forms."""
 
 from __future__ import annotations
 
@@ -17,22 +15,23 @@ import tensorflow as tf
 from ckptkit.errors import ExportError
 
 _AUTOMATIC = re.compile(r"(keras_tensor|input_layer)(_\d+)?")
-"""How Keras calls an input that has no name, and calls it when the model is built again. The number
-counts all that the process has made, so it is no name to rely on."""
+"""Keras' names for unnamed inputs. Their number counts everything the process has made, so a
+rebuilt model has other names.
+"""
 
 _SIZES = (1, 4, 8, 16, 32, 64, 128, 224)
-"""What is tried for a size that is not fixed."""
+"""Sizes to try for a dimension that is not fixed."""
 
 SAMPLE_ROWS = 2
 
 
 @dataclass(frozen=True)
 class TensorPlace:
-    """One tensor in a structure.
+    """One tensor in a nested structure.
 
     Args:
-        steps: the way there: keys and numbers.
-        tensor: what is there: a tensor or its spec.
+        steps: the path to it: keys and indices.
+        tensor: the tensor or its spec.
     """
 
     steps: tuple[str | int, ...]
@@ -40,10 +39,10 @@ class TensorPlace:
 
 
 def places(structure: Any, steps: tuple[str | int, ...] = ()) -> list[TensorPlace]:
-    """All tensors in nested lists, tuples and dictionaries, in the order of `tf.nest`.
+    """Return all tensors in nested lists, tuples and dictionaries, in the order of `tf.nest`.
 
     Raises:
-        ExportError: where something is no dense tensor.
+        ExportError: If a value is not a dense tensor.
     """
     if isinstance(structure, Mapping):
         return [
@@ -88,9 +87,8 @@ def places(structure: Any, steps: tuple[str | int, ...] = ()) -> list[TensorPlac
 
 
 _NOT_DENSE = (
-    "A signature takes and returns dense tensors, and {} is a {}. Convert it inside the function: "
-    "take its parts, such as values and row "
-    "splits, and return its parts, or to_tensor()."
+    "A signature takes and returns dense tensors, but {} is a {}. Convert it inside the function: "
+    "take its parts, such as values and row splits, and return its parts, or to_tensor()."
 )
 
 
@@ -99,11 +97,12 @@ def _way(steps: tuple[str | int, ...]) -> str:
 
 
 def input_names(arguments: Mapping[str, Any]) -> list[str]:
-    """A name for each input tensor: what the user has called it (a tensor's name, a dictionary's
-    key, a parameter), in that order.
+    """Return a name for each input tensor.
+
+    The user's own name comes first: the tensor's name, a dictionary key, or the parameter.
 
     Args:
-        arguments: the specs, by parameter, in the parameters' order.
+        arguments: the specs by parameter, in the order of the parameters.
     """
     short, long = [], []
     for parameter, specs in arguments.items():
@@ -123,8 +122,9 @@ def input_names(arguments: Mapping[str, Any]) -> list[str]:
 
 
 def output_names(outputs: Any) -> list[str]:
-    """A name for each output tensor: dictionaries' keys, or `output_0`, `output_1`, ... as
-    TensorFlow and Keras count.
+    """Return a name for each output tensor.
+
+    These are dictionary keys, or `output_0`, `output_1`, ... as TensorFlow and Keras count.
     """
     found = places(outputs)
     if all(place.steps and isinstance(place.steps[0], str) for place in found):
@@ -141,21 +141,21 @@ def _unique(names: Sequence[str]) -> list[str]:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ExportError(
-            f"Two tensors of a signature would be called {twice[0]!r}. Give them names that "
-            "differ: keys of one dictionary, or "
-            f"tf.TensorSpec(..., name=...)."
+            f"Two tensors of a signature would be named {twice[0]!r}. Give them different names: "
+            "keys of one dictionary, or tf.TensorSpec(..., name=...)."
         )
     return list(names)
 
 
 def argument_of(parameter: str, place: TensorPlace) -> str:
-    """Where a tensor stands, as one would write it."""
+    """Return the Python expression for a tensor in an argument."""
     return parameter + "".join(f"[{step!r}]" for step in place.steps)
 
 
 def specs_of(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The form of a sample, by parameter, with a batch of any size where all its tensors have as
-    many rows.
+    """Return the form of a sample, by parameter.
+
+    The batch size is open if all tensors of the sample have the same number of rows.
     """
     tensors = {parameter: tensors_of(value) for parameter, value in values.items()}
     flat = [place.tensor for value in tensors.values() for place in places(value)]
@@ -170,11 +170,12 @@ def specs_of(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tensors_of(value: Any) -> Any:
-    """A sample's arrays as tensors, in their structure; nested lists of plain numbers or strings
-    are one tensor, as for `tf.constant`.
+    """Convert a sample's arrays to tensors, keeping their structure.
+
+    A nested list of plain numbers or strings becomes one tensor, as in `tf.constant`.
 
     Raises:
-        ExportError: where something is no dense tensor.
+        ExportError: If a value is not a dense tensor.
     """
     if isinstance(value, Mapping):
         return {key: tensors_of(item) for key, item in value.items()}
@@ -185,7 +186,7 @@ def tensors_of(value: Any) -> Any:
         return tf.convert_to_tensor(value)
     except (TypeError, ValueError) as error:
         raise ExportError(
-            f"a sample holds {_kind(value)}, which is no dense tensor: {error}"
+            f"a sample holds {_kind(value)}, which is not a dense tensor: {error}"
         ) from error
 
 
@@ -196,8 +197,9 @@ def _is_plain(value: Any) -> bool:
 
 
 def made_from(specs: Any, size: int) -> Any:
-    """Inputs of a form, the same ones at each call; `size` stands for every size that is not fixed,
-    but for the first one.
+    """Make inputs of a given form, the same ones at each call.
+
+    `size` replaces each open dimension except the first one.
     """
     random = np.random.default_rng(20_240_229)
 
@@ -222,10 +224,10 @@ def made_from(specs: Any, size: int) -> Any:
 
 
 def first_that_runs(live: Callable[..., Any], specs: Any) -> Any:
-    """Inputs made from specs that a function takes.
+    """Make inputs from specs and return the first that a function accepts.
 
     Raises:
-        ExportError: where it takes none of those that were tried.
+        ExportError: If the function accepts none of them.
     """
     open_sizes = any(
         None in place.tensor.shape[1:] for place in places(specs) if place.tensor.shape.rank
@@ -240,13 +242,13 @@ def first_that_runs(live: Callable[..., Any], specs: Any) -> Any:
         else:
             return sample
     raise ExportError(
-        f"it takes none of the inputs that were made for it: {problem}. Pass sample=, a batch as "
-        "it is called with"
+        f"it accepts none of the inputs that were made for it: {problem}. Pass sample=, a batch "
+        "of its real inputs"
     ) from problem
 
 
 def plain_specs(specs: Any) -> Any:
-    """Specs of TensorFlow, Keras or NumPy in a structure, as `tf.TensorSpec`."""
+    """Convert specs of TensorFlow, Keras or NumPy in a structure to `tf.TensorSpec`."""
 
     def plain(spec: Any) -> Any:
         if isinstance(spec, tf.TypeSpec):
@@ -259,17 +261,17 @@ def plain_specs(specs: Any) -> Any:
 
 
 def with_any_batch(spec: Any) -> Any:
-    """The same for any number of rows."""
+    """Return a spec with an open number of rows."""
     if not isinstance(spec, tf.TensorSpec) or not spec.shape.rank:
         return spec
     return tf.TensorSpec([None, *spec.shape[1:]], spec.dtype, spec.name)
 
 
 def conformed(specs: Mapping[str, Any], values: Mapping[str, Any]) -> list[Any]:
-    """A sample as tensors of the types that the specs say, by parameter.
+    """Convert a sample to tensors of the types in the specs, by parameter.
 
     Raises:
-        ExportError: where it has another structure or shape.
+        ExportError: If its structure or shape is another one.
     """
     if specs.keys() != values.keys():
         raise ExportError(f"the sample has {', '.join(values)}. Expected: {', '.join(specs)}.")
@@ -308,7 +310,7 @@ def _conformed(spec: Any, value: Any, where: str) -> Any:
             tensor = tf.cast(tensor, spec.dtype)
     except (TypeError, ValueError) as error:
         raise ExportError(
-            f"the sample's {where} is {_kind(value)}, which is no dense tensor: {error}"
+            f"the sample's {where} is {_kind(value)}, which is not a dense tensor: {error}"
         ) from error
     if tensor.dtype != spec.dtype or not spec.shape.is_compatible_with(tensor.shape):
         raise ExportError(
@@ -327,7 +329,7 @@ def _kind(value: Any) -> str:
 
 
 def required_parameters(function: Callable[..., Any]) -> list[str]:
-    """The names of positional parameters without a default."""
+    """Return the names of positional parameters without a default."""
     return [
         name
         for name, parameter in _parameters(function).items()
@@ -337,8 +339,9 @@ def required_parameters(function: Callable[..., Any]) -> list[str]:
 
 
 def by_parameter(function: Any, values: Any) -> dict[str, Any] | None:
-    """The values in the order of the function's parameters, where they are a dictionary of these;
-    else None.
+    """Return values in the order of the function's parameters, or None.
+
+    None means that the values are not a dictionary of these parameters.
     """
     if not isinstance(values, Mapping) or not values:
         return None
@@ -364,8 +367,9 @@ def _parameters(function: Any) -> Mapping[str, inspect.Parameter]:
 
 
 def parameters_of(function: Callable[..., Any], count: int) -> list[str]:
-    """The names of a function's first positional parameters; `inputs` and `args_<n>` where it does
-    not tell.
+    """Return the names of a function's first positional parameters.
+
+    If the function does not reveal them, the names are `inputs` or `args_<n>`.
     """
     found = [
         name

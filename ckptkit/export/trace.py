@@ -1,4 +1,4 @@
-"""From endpoints to graphs with stable names, and to the files of a SavedModel."""
+"""Tracing of endpoints into graphs with stable names, and writing them as a SavedModel."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Traced:
     """An endpoint as a graph.
 
     Args:
-        endpoint: which.
-        method: the function with the arguments as they are, nested; the loaded object has it under
-            the endpoint's name.
-        signature: the same with a flat dictionary of tensors in and out.
-        names: of the inputs, in the order of the flattened arguments.
-        inputs: their forms.
-        outputs: the outputs' forms.
+        endpoint: the endpoint.
+        method: the function with its nested arguments; the loaded object has it under the
+            endpoint's name.
+        signature: the same function with flat dictionaries of tensors as input and output.
+        names: names of the inputs, in the order of the flattened arguments.
+        inputs: forms of the inputs.
+        outputs: forms of the outputs.
     """
 
     endpoint: Endpoint
@@ -49,13 +49,13 @@ class Traced:
 
     @property
     def arguments(self) -> tuple[Any, ...]:
-        """What the live one is called with, to be compared."""
+        """The arguments for calling the live model in the comparison."""
         assert self.endpoint.sample is not None, "with_sample makes one"
         return self.endpoint.sample
 
     @property
     def sample(self) -> dict[str, tf.Tensor]:
-        """The same, by the inputs' names."""
+        """The same arguments by input name."""
         return dict(zip(self.names, tf.nest.flatten(list(self.arguments)), strict=True))
 
     @property
@@ -65,14 +65,14 @@ class Traced:
 
     @property
     def graph(self) -> str:
-        """A digest of what it computes, and from which values."""
+        """A digest of the computation and of the values that it uses."""
         return graph_digest.digest(
             self.signature, lambda value: "/".join(map(str, _digest(value.numpy())))
         )
 
 
 def flat_outputs(outputs: Any) -> dict[str, tf.Tensor]:
-    """What a function has returned, by the names that its signature gives to it."""
+    """Return a function's outputs by the names of its signature."""
     return dict(
         zip(
             tensor_names.output_names(outputs),
@@ -83,10 +83,10 @@ def flat_outputs(outputs: Any) -> dict[str, tf.Tensor]:
 
 
 def trace(endpoint: Endpoint) -> Traced:
-    """Makes the graphs of an endpoint.
+    """Trace the graphs of an endpoint.
 
     Raises:
-        ExportError: where the user's function cannot be traced, or its inputs or outputs cannot be
+        ExportError: If the user's function cannot be traced, or its inputs or outputs cannot be
             named.
     """
     structure = list(endpoint.specs.values())
@@ -112,13 +112,11 @@ def trace(endpoint: Endpoint) -> Traced:
     except (TypeError, ValueError) as error:
         if endpoint.sample is None:
             raise ExportError(
-                f"signature {endpoint.name!r}: it does not take inputs of the form {structure}: "
-                f"{error}. Pass sample=, what it is "
-                f"called with, or the form of its inputs"
+                f"signature {endpoint.name!r}: it does not accept inputs of the form {structure}: "
+                f"{error}. Pass sample=, a batch of its real inputs, or the form of its inputs"
             ) from error
-        endpoint.live(
-            *endpoint.sample
-        )  # functions that make their variables in their first call can be traced after it
+        # A function that creates its variables in its first call can only be traced afterwards.
+        endpoint.live(*endpoint.sample)
         signature = tf.function(flat, autograph=False).get_concrete_function(**specs)
     return Traced(
         endpoint,
@@ -134,13 +132,14 @@ def trace(endpoint: Endpoint) -> Traced:
 
 
 def with_sample(traced: Traced) -> Traced:
-    """The same with a sample that the live one takes. The live one is called for it, and then put
-    back as it was.
+    """Return the endpoint with a sample that the live model accepts.
+
+    The live model is called to find out. Its variables are restored afterwards.
 
     Raises:
-        ExportError: where none is found.
-        Exception: what the live one raises for a batch of its data: that may be for a train step of
-            the user's own, and not for the model.
+        ExportError: If no sample is found.
+        Exception: The live model's own exception for a batch of its data. The data may be meant for
+            a custom train step, and not for the model.
     """
     endpoint = traced.endpoint
     with unchanged(traced.signature.variables):
@@ -161,9 +160,7 @@ def with_sample(traced: Traced) -> Traced:
 
 @contextmanager
 def unchanged(variables: Sequence[tf.Variable]) -> Iterator[Callable[[], None]]:
-    """Variables that are changed inside the block have their values of before at its end, or when
-    the function that is given is called.
-    """
+    """Restore variables at the end of the block, or whenever the given function is called."""
     before = [
         (variable, variable.read_value())
         for variable in {id(variable): variable for variable in variables}.values()
@@ -190,8 +187,9 @@ def _form(name: str, spec: Any, argument: str) -> TensorForm:
 
 
 def variables_of(traced: Sequence[Traced], model: Any) -> list[tf.Variable]:
-    """The variables that leave with the model: a Keras model's own, without its optimizer's, and
-    all that a signature uses.
+    """Return the variables to export: a Keras model's own, and all that a signature uses.
+
+    The optimizer's variables are left out.
     """
     layers = [model, *(each.endpoint.owner for each in traced)]
     own = [
@@ -208,7 +206,7 @@ def variables_of(traced: Sequence[Traced], model: Any) -> list[tf.Variable]:
 
 
 def resources_of(traced: Sequence[Traced], model: Any) -> list[Any]:
-    """Lookup tables and their like, which TensorFlow wants to be told of."""
+    """Return lookup tables and similar resources, which TensorFlow must be given explicitly."""
     found = {}
     for root in _owners([model, *(each.endpoint.owner for each in traced)]):
         for _, value in visit(root):
@@ -220,7 +218,7 @@ def resources_of(traced: Sequence[Traced], model: Any) -> list[Any]:
 
 
 def _owners(values: list[Any]) -> Iterator[Any]:
-    """What functions hold: their objects, what they close over, and the globals that they name."""
+    """Yield what functions hold: their objects, closures, and the globals that they name."""
     seen: set[int] = set()
     todo = list(values)
     while todo:
@@ -248,8 +246,10 @@ def _owners(values: list[Any]) -> Iterator[Any]:
 
 
 class _Root(tf.Module):
-    """What is saved. The properties of `tf.Module` give way: the loaded object has lists of
-    variables, as from Keras, and any name for a method.
+    """The object to save.
+
+    It overrides properties of `tf.Module`, so that the loaded object has lists of variables, as
+    from Keras, and methods of any name.
     """
 
     variables: Any = None
@@ -267,12 +267,11 @@ def write(
     default: str,
     directory: Path,
 ) -> None:
-    """Writes a SavedModel: a method and a signature for each endpoint, and what they use, and
-    nothing else.
+    """Write a SavedModel with a method and a signature for each endpoint, and nothing else.
 
     Raises:
-        ExportError: where a function uses something that was not found.
-        Exception: what TensorFlow raises.
+        ExportError: If a function uses a resource that was not found.
+        Exception: What TensorFlow raises.
     """
     root = _Root()
     root.variables = list(variables)
@@ -289,9 +288,8 @@ def write(
         if "untracked" not in str(error):
             raise
         raise ExportError(
-            "a function uses a table or another resource that is found neither in the model nor "
-            "in what the function closes over. "
-            f"Make it an attribute of a tf.Module, and export that. {error}"
+            "a function uses a table or another resource that is neither in the model nor in the "
+            f"function's closure. Make it an attribute of a tf.Module, and export that. {error}"
         ) from error
 
 
@@ -299,15 +297,15 @@ Digests = Counter[tuple[str, tuple[int, ...], str]]
 
 
 def digests(variables: Sequence[tf.Variable]) -> Digests:
-    """Type, shape and digest of the values of variables."""
+    """Return type, shape and digest of the values of variables."""
     return Counter(_digest(variable.numpy()) for variable in variables)
 
 
 def check_variables(directory: Path, live: Digests) -> None:
-    """Compares every bit of the variables in a SavedModel with those of the live model.
+    """Compare every bit of the variables in a SavedModel with those of the live model.
 
     Raises:
-        ExportError: where one has another value than all of the live ones, or one is not there.
+        ExportError: If a variable differs from all live ones, or one is missing.
     """
     try:
         reader = tf.train.load_checkpoint(str(directory / "variables" / "variables"))
@@ -318,8 +316,7 @@ def check_variables(directory: Path, live: Digests) -> None:
             if found not in left:
                 raise ExportError(
                     f"the variable {key.removesuffix(_VARIABLE)} in it "
-                    f"({found[0]}{list(found[1])}) has a value that no variable of "
-                    f"the live model has"
+                    f"({found[0]}{list(found[1])}) differs from every variable of the live model"
                 )
             left[found] -= 1
     except (tf.errors.OpError, IndexError, ValueError) as error:
@@ -327,7 +324,7 @@ def check_variables(directory: Path, live: Digests) -> None:
     missing = [f"{dtype}{list(shape)}" for (dtype, shape, _), count in left.items() if count > 0]
     if missing:
         raise ExportError(
-            f"{len(missing)} of the model's variables are not in it: {', '.join(missing[:5])}"
+            f"{len(missing)} of the model's variables are missing from it: {', '.join(missing[:5])}"
         )
 
 
@@ -340,7 +337,7 @@ def _digest(value: Any) -> tuple[str, tuple[int, ...], str]:
 
 
 def _bits(value: Any) -> np.ndarray:
-    """The bytes of an array, without a copy of it."""
+    """Return the bytes of an array, without copying it."""
     array = np.asarray(value)
     if array.dtype.kind in "OS":
         array = np.frombuffer(tf.io.serialize_tensor(tf.constant(value)).numpy(), np.uint8)

@@ -1,6 +1,4 @@
-"""What a checkpoint says of itself beside its tensors, and what two of them say differently. Pure,
-and imports no TensorFlow.
-"""
+"""Facts of a checkpoint besides its tensors, and their differences. Pure; imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -12,13 +10,13 @@ from ckptkit.run.manifest import Manifest
 
 @dataclass(frozen=True)
 class Facts:
-    """What a checkpoint, a model or weights say of themselves; empty is what is not said.
+    """Facts that a checkpoint, a model or weights store about themselves; empty if not stored.
 
     Args:
         position: `step`, `epoch`, `batch`.
-        classes: of each state, and of each optimizer in it.
-        hyperparameters: by name, those inside others with dots: `hparams.width`.
-        versions: of what wrote it.
+        classes: class of each state and of each optimizer in it.
+        hyperparameters: by name; nested names are joined with dots, as `hparams.width`.
+        versions: versions of the libraries that wrote it.
     """
 
     position: Mapping[str, object] = field(default_factory=dict)
@@ -32,12 +30,12 @@ TOPICS = ("position", "classes", "hyperparameters", "versions")
 
 @dataclass(frozen=True)
 class FactDifference:
-    """A fact that is another one on the other side.
+    """A fact with different values on two sides.
 
     Args:
-        name: of the fact.
-        a, b: what each side says.
-        only: `a` or `b` where only that side knows the name; else empty.
+        name: name of the fact.
+        a, b: the value on each side.
+        only: `a` or `b` if only that side has the name; else empty.
     """
 
     name: str
@@ -47,8 +45,10 @@ class FactDifference:
 
 
 def of_manifest(manifest: Manifest) -> Facts:
-    """What a checkpoint of a run says of itself. When and why it was saved, by which attempt, and
-    with which metrics, is not of the state.
+    """Return the facts of a checkpoint of a run.
+
+    The time, reason, attempt and metrics of the save are not part of the state, so they are left
+    out.
     """
     classes: dict[str, object] = {}
     for state in manifest.states:
@@ -66,11 +66,11 @@ def of_manifest(manifest: Manifest) -> Facts:
 
 
 def changes(a: Facts, b: Facts, *, one_format: bool) -> dict[str, tuple[FactDifference, ...]]:
-    """What two sides say differently, by topic.
+    """Return the facts that differ between two sides, by topic.
 
     Args:
         a, b: the sides.
-        one_format: whether both are of one format; else only what both say is compared.
+        one_format: whether both sides have one format; if not, only facts of both are compared.
     """
     return {
         topic: tuple(_changed(getattr(a, topic), getattr(b, topic), one_format)) for topic in TOPICS

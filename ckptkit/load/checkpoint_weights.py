@@ -20,7 +20,7 @@ from ckptkit.tracking.tracker import path_of
 from ckptkit.writing import tensor_file
 
 VARIABLES = Path("variables") / "variables"
-"""The prefix of a SavedModel's own checkpoint."""
+"""The prefix of the checkpoint inside a SavedModel."""
 
 _OURS = re.compile(
     r"([A-Za-z_][A-Za-z0-9_-]*)/(weights|result)/(\d+)" + re.escape(tensor_file.SUFFIX)
@@ -28,12 +28,13 @@ _OURS = re.compile(
 
 
 def of_run(checkpoint: Checkpoint, model: Any, name: str | None) -> WeightSource:
-    """The weights of a model in a checkpoint of a run: those that training ended with, where it was
-    at its end.
+    """Return the weights of a model in a checkpoint of a run.
+
+    For a checkpoint from the end of training, these are the weights that training ended with.
 
     Raises:
-        ConfigError: where it is not known which of several models is meant.
-        CheckpointNotFoundError: where there is none of that name.
+        ConfigError: If several models fit and none was named.
+        CheckpointNotFoundError: If no model has that name.
     """
     entries = {
         entry.key: entry
@@ -44,13 +45,13 @@ def of_run(checkpoint: Checkpoint, model: Any, name: str | None) -> WeightSource
 
 
 def of_tensorflow(prefix: Path, model: Any, name: str | None) -> WeightSource:
-    """The weights of a model in any checkpoint that TensorFlow can read.
+    """Return the weights of a model in any checkpoint that TensorFlow can read.
 
     Raises:
-        CorruptCheckpointError: where it cannot be read.
-        ConfigError: where it is not known which of several models is meant.
-        CheckpointNotFoundError: where there is none of that name, or the checkpoint has no objects,
-            as TensorFlow 1 wrote them.
+        CorruptCheckpointError: If it cannot be read.
+        ConfigError: If several models fit and none was named.
+        CheckpointNotFoundError: If no model has that name, or the checkpoint has no object graph,
+            as those of TensorFlow 1.
     """
     reader = reader_of(prefix)
     shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
@@ -74,9 +75,9 @@ def of_tensorflow(prefix: Path, model: Any, name: str | None) -> WeightSource:
         return _ours(str(prefix), prefix, entries, model, name)
     if tf_checkpoint.OBJECT_GRAPH not in shapes:
         raise CheckpointNotFoundError(
-            f"{prefix} has no objects in it, only names, as TensorFlow 1 wrote them. Expected "
-            "what tf.train.Checkpoint "
-            f"writes. tf.train.load_checkpoint({str(prefix)!r}) reads single tensors of it."
+            f"{prefix} has no object graph, as checkpoints of TensorFlow 1. Expected what "
+            f"tf.train.Checkpoint writes. tf.train.load_checkpoint({str(prefix)!r}) reads single "
+            "tensors of it."
         )
     graph = Graph.of(tf_checkpoint.object_graph(serialized_graph(reader, prefix)), str(prefix))
     nodes = graph.weights_of(model, name)
@@ -102,10 +103,10 @@ def of_tensorflow(prefix: Path, model: Any, name: str | None) -> WeightSource:
 
 
 def of_saved_model(directory: Path, model: Any, name: str | None) -> WeightSource:
-    """The weights of a model in a SavedModel; nothing of it is run.
+    """Return the weights of a model in a SavedModel, without running any part of it.
 
     Raises:
-        CorruptCheckpointError: where its variables cannot be read.
+        CorruptCheckpointError: If its variables cannot be read.
         ConfigError, CheckpointNotFoundError: as `of_tensorflow`.
     """
     if not (directory / f"{VARIABLES}.index").is_file():
@@ -116,10 +117,10 @@ def of_saved_model(directory: Path, model: Any, name: str | None) -> WeightSourc
 
 
 def reader_of(prefix: Path) -> Any:
-    """TensorFlow's reader of a checkpoint.
+    """Open a checkpoint with TensorFlow's reader.
 
     Raises:
-        CorruptCheckpointError: where it cannot be read.
+        CorruptCheckpointError: If it cannot be read.
     """
     try:
         return tf.train.load_checkpoint(str(prefix))
@@ -130,10 +131,10 @@ def reader_of(prefix: Path) -> Any:
 
 
 def serialized_graph(reader: Any, prefix: Path) -> bytes:
-    """The objects of a checkpoint that has some, as its file holds them.
+    """Return the serialized object graph of a checkpoint.
 
     Raises:
-        CorruptCheckpointError: where they cannot be read.
+        CorruptCheckpointError: If it cannot be read.
     """
     try:
         return bytes(reader.get_tensor(tf_checkpoint.OBJECT_GRAPH))
@@ -164,7 +165,7 @@ def _read(prefix: Path, weights: Sequence[Weight]) -> list[Any]:
 def _ours(
     where: str, prefix: Path, entries: Mapping[str, TensorEntry], model: Any, name: str | None
 ) -> WeightSource:
-    """From keys of ours, `<state name>/weights/<index>`, to weights."""
+    """Return the weights stored under ckptkit's keys, `<state name>/weights/<index>`."""
     models: dict[str, list[Weight]] = {}
     for entry in entries.values():
         state, role, index = entry.key.split("/")
@@ -199,7 +200,7 @@ def _ours(
 def _the_one(
     where: str, models: Mapping[str, list[Weight]], live: Sequence[Weight], name: str | None
 ) -> list[Weight]:
-    """The model that is meant, where it was not named: the only one, or the only one of this form."""
+    """Choose the only model, or the only one of this form, if none was named."""
     known = ", ".join(repr(each) for each in models)
     if not models:
         raise CheckpointNotFoundError(
@@ -213,7 +214,7 @@ def _the_one(
     if len(fitting) != 1:
         which = "all of this form" if len(fitting) > 1 else "none of this form"
         raise ConfigError(
-            f"{where} holds several models ({known}), {which}. Say which is meant: "
+            f"{where} holds several models ({known}), {which}. Name one, as in "
             f"name={next(iter(models))!r}."
         )
     return models[fitting[0]]

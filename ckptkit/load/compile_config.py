@@ -1,6 +1,4 @@
-"""The arguments of `compile` and the optimizer's state in an `.h5` file, as Keras 3 and Keras 2
-have written them.
-"""
+"""The arguments of `compile` and the optimizer's state in `.h5` files of Keras 2 and 3."""
 
 from __future__ import annotations
 
@@ -15,40 +13,35 @@ from ckptkit.load import hdf5
 from ckptkit.log import logger
 
 _REGISTERED = "Custom>"
-"""What Keras 2 put before the names of its own optimizers, which it had registered as users do
-theirs.
-"""
+"""The prefix that Keras 2 gave to its own optimizers, which it registered like users' classes."""
 
 _OF_KERAS_2 = frozenset({"jit_compile", "is_legacy_optimizer"})
-"""Arguments of its optimizers that Keras 3 does not take."""
+"""Optimizer arguments of Keras 2 that Keras 3 does not accept."""
 
 
 def compile_as(path: Path, model: Any, training: Mapping[str, Any], keras_version: str) -> None:
-    """Compiles a model with the arguments in an `.h5` file.
+    """Compile a model with the arguments stored in an `.h5` file.
 
-    Keras 3 has a way of its own, on which losses by a short name (`mse`) are not found again, and
-    the optimizer is built for no variable at all, so that training cannot go on; and files of Keras
-    2 are not understood.
+    Keras 3's own loader does not find losses by a short name (`mse`). It builds the optimizer for
+    no variable at all, so training cannot continue. It does not understand files of Keras 2.
 
     Args:
         path: the file, for messages.
-        model: what is compiled.
-        training: its arguments.
-        keras_version: of what wrote them; empty where that is not known.
+        model: the model to compile.
+        training: the stored arguments.
+        keras_version: the version that wrote them; empty if unknown.
 
     Raises:
-        CorruptCheckpointError: where no optimizer is among them.
+        CorruptCheckpointError: If the arguments do not name an optimizer.
     """
     if keras_version.startswith("2."):
         training = _as_keras_3(training)
     optimizer = training.get("optimizer_config")
     if not isinstance(optimizer, Mapping) or not isinstance(optimizer.get("class_name"), str):
         raise CorruptCheckpointError(
-            f"{path} says that its model was compiled, and not with which optimizer. Expected "
-            "optimizer_config with its "
-            f"class and arguments. Received: {str(optimizer)[:100]}. ckptkit.load_weights(model, "
-            f"{str(path)!r}) takes the "
-            f"weights alone."
+            f"{path} holds a compiled model but does not name its optimizer. Expected "
+            f"optimizer_config with class and arguments. Received: {str(optimizer)[:100]}. "
+            f"ckptkit.load_weights(model, {str(path)!r}) loads the weights alone."
         )
     values = {
         name: _of_config(training.get(name), kind.deserialize)
@@ -67,8 +60,9 @@ def compile_as(path: Path, model: Any, training: Mapping[str, Any], keras_versio
 
 
 def _of_config(value: Any, deserialize: Callable[[Any], Any]) -> Any:
-    """What a configuration stands for: a name is itself, an object is made, and lists and
-    dictionaries keep their form.
+    """Return the objects that a configuration describes.
+
+    Names stay as they are, and lists and dictionaries keep their form.
     """
     if isinstance(value, Mapping):
         return (
@@ -80,7 +74,7 @@ def _of_config(value: Any, deserialize: Callable[[Any], Any]) -> Any:
 
 
 def _as_keras_3(value: Any) -> Any:
-    """Arguments that Keras 2 has written, as Keras 3 would have written them."""
+    """Convert arguments written by Keras 2 to the form of Keras 3."""
     if isinstance(value, list):
         return [_as_keras_3(each) for each in value]
     if not isinstance(value, Mapping):
@@ -93,18 +87,18 @@ def _as_keras_3(value: Any) -> Any:
         name = name.removeprefix(_REGISTERED)
     arguments = {key: each for key, each in arguments.items() if key not in _OF_KERAS_2}
     if arguments.get("reduction") == "auto":
-        arguments["reduction"] = "sum_over_batch_size"  # that is what it meant on one device
+        arguments["reduction"] = "sum_over_batch_size"  # what "auto" meant on one device
     if isinstance(arguments.get("fn"), str):
         function = getattr(keras.metrics, arguments["fn"], None)
         if name == "MeanMetricWrapper" and function is not None:
             arguments["fn"] = keras.saving.serialize_keras_object(function)
         elif hasattr(keras.losses, name):
-            del arguments["fn"]  # its class says the same
+            del arguments["fn"]  # the class already implies the function
     return {**found, "class_name": name, "config": arguments}
 
 
 def give_optimizer(path: Path, model: Any, group: Any) -> None:
-    """Gives a model the optimizer's state in an `.h5` file, all of it or nothing."""
+    """Restore the optimizer's state from an `.h5` file, all of it or nothing."""
     if model.optimizer is None:
         return
     model.optimizer.build(model.trainable_variables)
@@ -116,8 +110,8 @@ def give_optimizer(path: Path, model: Any, group: Any) -> None:
         tuple(variable.shape) for variable in variables
     ]:
         logger.warning(
-            "%s: the optimizer's state has another form than that of %s now (%d and %d "
-            "variables); it begins anew",
+            "%s: the saved optimizer state does not fit %s (%d saved variables, %d now); the "
+            "optimizer starts from its initial state",
             path,
             type(model.optimizer).__name__,
             len(saved),

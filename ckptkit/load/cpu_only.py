@@ -1,6 +1,4 @@
-"""TensorFlow where nothing is computed: a process that looks at what was saved leaves the machine's
-GPUs to those who train.
-"""
+"""TensorFlow without GPUs, for processes that only read saved files."""
 
 from __future__ import annotations
 
@@ -11,14 +9,12 @@ HIDDEN_DEVICES = {
     "HIP_VISIBLE_DEVICES": "-1",
     "ROCR_VISIBLE_DEVICES": "-1",
 }
-"""The environment of a process that sees no GPU: TensorFlow takes all the memory of each that it
+"""The environment that hides all GPUs. TensorFlow would reserve the memory of each GPU that it
 sees.
 """
 
 
 def hide_gpus() -> None:
-    """Tells TensorFlow, before it is imported, that this process only looks: no GPU, and no lines
-    about the machine; damage is said by us.
-    """
+    """Hide GPUs and startup messages from TensorFlow; call it before TensorFlow is imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.update(HIDDEN_DEVICES)

@@ -1,9 +1,8 @@
-"""What lies in a directory and below it: runs, and models and weights of every format. Reads names
-and a few bytes, and imports no TensorFlow.
+"""Search of a directory tree for runs, models and weights of every format.
 
-A run, a SavedModel and a base of its versions is one thing each, whatever is in it. Hidden
-directories are passed by, and so are links to directories: what they lead to lies elsewhere, or is
-met on its own way. So there is no loop.
+Reads names and a few bytes of each file, and imports no TensorFlow. A run, a SavedModel, and a
+directory of SavedModel versions each count as one entry, whatever they contain. Hidden directories
+and links to directories are skipped. Skipping links also rules out endless loops.
 """
 
 from __future__ import annotations
@@ -25,23 +24,23 @@ _KERAS_ENDINGS = (".keras", ".h5", ".hdf5")
 _INDEX = ".index"
 _SHARD = re.compile(r"(.+)\.data-(\d{5})-of-(\d{5})")
 _INDEX_END = (0xDB4775248B80FB57).to_bytes(8, "little")
-"""The last bytes of a table of LevelDB, which is what TensorFlow's index is
+"""The last bytes of a LevelDB table, the format of TensorFlow's index file
 (tensorflow/core/lib/io/format.h, kTableMagicNumber).
 """
 
 
 @dataclass(frozen=True)
 class TreeEntry:
-    """Something that was found.
+    """A run, model or checkpoint in a directory tree.
 
     Args:
-        format: what it is.
-        path: the run, file or directory; of a TensorFlow checkpoint its prefix.
-        size_bytes: of all its files; of a run 0, as it is asked itself.
-        modified_at: when it was written, in seconds since the epoch; of a run 0.
-        step: of a TensorFlow checkpoint the number at the end of its name, or None.
-        versions: of a base of SavedModels: their numbers, smallest first.
-        problem: what is wrong with it, as far as names, sizes and first bytes tell, or None.
+        format: the recognised format.
+        path: the run, file or directory; for a TensorFlow checkpoint its prefix.
+        size_bytes: total size of its files; 0 for a run, which reports its own size.
+        modified_at: time of the last change, in seconds since the epoch; 0 for a run.
+        step: the number at the end of a TensorFlow checkpoint's name, or None.
+        versions: version numbers of a directory of SavedModels, smallest first.
+        problem: the damage that names, sizes and first bytes reveal, or None.
     """
 
     format: Format
@@ -55,11 +54,11 @@ class TreeEntry:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A directory or file that could not be looked at.
+    """A directory or file that cannot be read.
 
     Args:
-        path: which.
-        reason: what the system said.
+        path: the directory or file.
+        reason: the message of the operating system.
     """
 
     path: Path
@@ -68,24 +67,23 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class PassedBy:
-    """A link to a directory.
+    """A link to a directory, which the search does not follow.
 
     Args:
-        path: of the link.
+        path: the link.
     """
 
     path: Path
 
 
 def walk(root: Path) -> Iterator[TreeEntry | Unreadable | PassedBy | None]:
-    """Goes through a directory and all below it, in the order of names.
+    """Walk through a directory and everything below it, in the order of names.
 
     Args:
-        root: where to begin; a link to a directory is followed here.
+        root: the directory to start from; the walk follows it if it is itself a link.
 
     Yields:
-        What is found, and None for each directory that was looked at, so that somebody who waits
-        can be told.
+        Each entry, and None after each directory, so that a caller can show progress.
     """
     waiting = [root]
     while waiting:
@@ -94,7 +92,7 @@ def walk(root: Path) -> Iterator[TreeEntry | Unreadable | PassedBy | None]:
         try:
             yield from _directory(directory, below)
         except FileNotFoundError:
-            pass  # it was there a moment ago
+            pass  # deleted since it was listed
         except OSError as error:
             yield Unreadable(directory, error.strerror or str(error))
         waiting += reversed(below)
@@ -102,17 +100,19 @@ def walk(root: Path) -> Iterator[TreeEntry | Unreadable | PassedBy | None]:
 
 
 def prefixes_in(directory: Path) -> dict[Path, int | None]:
-    """The TensorFlow checkpoints of one directory, whole or not, each with the number at the end of
-    its name, smallest first.
+    """Return the TensorFlow checkpoints of one directory, damaged ones included.
+
+    Returns:
+        The number at the end of each name (or None), by prefix, smallest first.
 
     Raises:
-        StorageError: where it cannot be read.
+        StorageError: If the directory cannot be read.
     """
     with storage_errors("list", directory), os.scandir(directory) as scan:
         entries = {entry.name: entry for entry in scan}
     found = {}
     for name, shards in _prefixes(entries).items():
-        with suppress(OSError):  # whoever reads it is told
+        with suppress(OSError):  # opening the checkpoint reports the error to the user
             if _checkpoint(directory, name, shards, entries) is None:
                 continue
         found[directory / name] = step_of(name)
@@ -122,8 +122,9 @@ def prefixes_in(directory: Path) -> dict[Path, int | None]:
 
 
 def disk_usage(directory: Path) -> int:
-    """Bytes of all files in a directory and below; what cannot be read counts nothing, and links
-    are not followed.
+    """Return the total size in bytes of all files below a directory.
+
+    Does not follow links. Files that cannot be read count as 0.
     """
     total, waiting = 0, [os.fspath(directory)]
     while waiting:
@@ -143,9 +144,7 @@ def disk_usage(directory: Path) -> int:
 
 
 def _directory(directory: Path, below: list[Path]) -> Iterator[TreeEntry | Unreadable | PassedBy]:
-    """What is in one directory; the directories in it are put into `below` where they are to be
-    looked at.
-    """
+    """Yield the entries of one directory, and add its subdirectories to `below`."""
     with os.scandir(directory) as scan:
         entries = {entry.name: entry for entry in sorted(scan, key=lambda entry: entry.name)}
     if ("journal" in entries or "checkpoints" in entries) and is_run(directory):
@@ -168,11 +167,8 @@ def _directory(directory: Path, below: list[Path]) -> Iterator[TreeEntry | Unrea
         if name.startswith("."):
             continue
         if entry.is_symlink():
-            if os.path.isdir(
-                entry.path
-                # False also where that may not be known: it leads into another's directory, or to
-                # itself
-            ):
+            # False too if the target cannot be examined: no permission, or a link to itself.
+            if os.path.isdir(entry.path):
                 yield PassedBy(Path(entry))
         elif entry.is_dir(follow_symlinks=False) and Path(entry) not in versions.values():
             below.append(Path(entry))
@@ -201,7 +197,7 @@ def _versions(base: Path, versions: Mapping[int, Path]) -> TreeEntry:
 def _files(
     directory: Path, entries: Mapping[str, os.DirEntry[str]]
 ) -> Iterator[TreeEntry | Unreadable]:
-    """The files of one directory that are models or weights."""
+    """Yield the files of one directory that are models or weights."""
     prefixes = _prefixes(entries)
     for name in sorted({*prefixes, *(name for name in entries if name.endswith(_KERAS_ENDINGS))}):
         try:
@@ -220,7 +216,7 @@ def _files(
 
 
 def _prefixes(entries: Collection[str]) -> dict[str, list[str]]:
-    """What may be the names of checkpoints of TensorFlow, each with those of its data files."""
+    """Return the possible checkpoint prefixes among names, each with its data files."""
     found: dict[str, list[str]] = {
         name.removesuffix(_INDEX): []
         for name in entries
@@ -235,8 +231,9 @@ def _prefixes(entries: Collection[str]) -> dict[str, list[str]]:
 def _checkpoint(
     directory: Path, prefix: str, shards: list[str], entries: Mapping[str, os.DirEntry[str]]
 ) -> TreeEntry | None:
-    """A checkpoint of TensorFlow; other programs have files that end with .index, too. A link that
-    leads nowhere is no file.
+    """Return a TensorFlow checkpoint, or None for another program's `.index` file.
+
+    A link that leads nowhere does not count as a file.
     """
     entries = {
         name: entries[name]
@@ -263,16 +260,17 @@ def _problem(prefix: str, is_index: bool, has_index: bool, shards: list[str]) ->
     if not has_index:
         return f"{prefix}{_INDEX} is missing"
     if not is_index:
-        return f"{prefix}{_INDEX} does not end as an index does"
+        return f"{prefix}{_INDEX} does not end as an index file does"
     totals = {match[3] for name in shards if (match := _SHARD.fullmatch(name))}
     if not totals:
         return f"{prefix}.data-* is missing"
     if len(totals) == 1 and len(shards) != int(min(totals)):
-        return f"{len(shards)} of {int(min(totals))} data files are there"
+        return f"{int(min(totals)) - len(shards)} of {int(min(totals))} data files are missing"
     return None
 
 
 def _ends_as_index(entry: os.DirEntry[str]) -> bool:
+    # O_NONBLOCK: opening a named pipe must not wait for a writer.
     with open(os.open(entry.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - len(_INDEX_END)))
         return file.read(len(_INDEX_END)) == _INDEX_END

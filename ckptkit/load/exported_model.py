@@ -1,4 +1,4 @@
-"""load_exported: a SavedModel as an object to call, with its inputs and outputs in words."""
+"""`load_exported`: a SavedModel as a callable object that describes its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ckptkit.storage.files import storage_errors
 from ckptkit.writing.tensor_file import first_line
 
 DEFAULTS = ("serving_default", "serve")
-"""The signatures that a call of the whole object takes, the first that is there."""
+"""The signatures that a call of the whole object tries, in this order."""
 
 _UNKNOWN_OP = re.compile(r"Op type not registered '(\w+)'")
 
@@ -32,9 +32,8 @@ class ExportedTensor:
     """An input or output of a signature.
 
     Args:
-        name: under which it is passed or returned.
-        shape: its sizes, None where any goes; None as a whole where the number of dimensions is
-            open.
+        name: the name it is passed or returned under.
+        shape: its dimensions, None for any size; None as a whole if the rank is open.
         dtype: TensorFlow's name of the type.
     """
 
@@ -47,21 +46,21 @@ class ExportedTensor:
 
 
 class Signature:
-    """One function of an exported model: takes arrays by position or by name, and returns a
-    dictionary of arrays.
+    """One function of an exported model; takes arrays by position or name, returns arrays by name.
 
     Args:
-        name: of the signature.
-        function: TensorFlow's.
+        name: name of the signature.
+        function: TensorFlow's function.
         inputs: in the order of positional arguments.
         outputs: in the order of their names.
-        ordered: whether that order of inputs is known; else they are passed by name.
+        ordered: whether that order of inputs is known; if not, inputs are passed by name only.
 
     Example:
         >>> import ckptkit, keras, numpy as np, pathlib
+        >>> base = pathlib.Path(new_directory) / "export"
         >>> model = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(2)])
-        >>> model.export(pathlib.Path(new_directory) / "export", verbose=False)
-        >>> signature = ckptkit.load_exported(pathlib.Path(new_directory) / "export").signatures["serving_default"]
+        >>> model.export(base, verbose=False)
+        >>> signature = ckptkit.load_exported(base).signatures["serving_default"]
         >>> signature
         serving_default(x: (?, 4) float32) -> output_0: (?, 2) float32
         >>> signature(x=np.ones((3, 4), "float32"))["output_0"].shape
@@ -84,18 +83,17 @@ class Signature:
         self._ordered = ordered
 
     def __call__(self, *positional: Any, **named: Any) -> dict[str, Any]:
-        """Runs the signature.
+        """Run the signature.
 
         Args:
-            *positional: inputs in order; or one dictionary, or one list of all of them.
+            *positional: inputs in order; or one dictionary, or one list of all inputs.
             **named: inputs by name.
 
         Returns:
             The outputs by name, as NumPy arrays.
 
         Raises:
-            ConfigError: where an input is missing, unknown, or of another shape or type than
-                expected.
+            ConfigError: If an input is missing, unknown, or has an unexpected shape or type.
         """
         given = self._by_name(positional, named)
         arguments = {name: self._fitting(form, given[name]) for name, form in self.inputs.items()}
@@ -155,10 +153,10 @@ class Signature:
         return {**given, **named}
 
     def _fitting(self, form: ExportedTensor, value: Any) -> tf.Tensor:
-        """An input as a tensor.
+        """Return an input as a tensor.
 
         Raises:
-            ConfigError: where it has another shape or type.
+            ConfigError: If its shape or type is not the expected one.
         """
         expected = tf.as_dtype(form.dtype)
         typed = hasattr(value, "dtype") and hasattr(value, "shape")
@@ -167,30 +165,28 @@ class Signature:
         except (TypeError, ValueError, tf.errors.OpError) as error:
             raise ConfigError(
                 f"The input {form.name!r} of {self.name!r} is {form}. Received "
-                f"{type(value).__name__}, which does not become one: "
-                f"{first_line(error)}"
+                f"{type(value).__name__}, which cannot be converted: {first_line(error)}"
             ) from error
         if tensor.dtype != expected:
             raise ConfigError(
                 f"The input {form.name!r} of {self.name!r} has another type. Expected "
-                f"{form.dtype}. Received {tensor.dtype.name}: "
-                f"convert it, as in numpy.asarray(x, {expected.name!r})."
+                f"{form.dtype}. Received {tensor.dtype.name}. Convert it, as in "
+                f"numpy.asarray(x, {expected.name!r})."
             )
         if not tf.TensorShape(form.shape).is_compatible_with(tensor.shape):
             raise ConfigError(
                 f"The input {form.name!r} of {self.name!r} has another shape. Expected {form}. "
-                "Received "
-                f"{shown_form(tuple(tensor.shape), tensor.dtype.name)}."
+                f"Received {shown_form(tuple(tensor.shape), tensor.dtype.name)}."
             )
         return tensor
 
 
 class ExportedModel:
-    """An exported model. Called, it runs its default signature; the others are in `signatures`.
+    """An exported model. A call runs its default signature; `signatures` holds all of them.
 
     Args:
         path: the directory it was loaded from.
-        loaded: TensorFlow's object; it keeps the variables alive.
+        loaded: TensorFlow's object, which keeps the variables alive.
         signatures: by name.
 
     Example:
@@ -210,10 +206,10 @@ class ExportedModel:
 
     @property
     def default(self) -> Signature:
-        """The signature that a call takes: `serving_default` or `serve`, or the only one.
+        """The signature that a call runs: `serving_default`, `serve`, or the only one.
 
         Raises:
-            ConfigError: where there are several others, or none.
+            ConfigError: If there are several other signatures, or none.
         """
         for name in DEFAULTS:
             if name in self.signatures:
@@ -222,28 +218,27 @@ class ExportedModel:
             return next(iter(self.signatures.values()))
         known = ", ".join(map(repr, self.signatures)) or "none"
         raise ConfigError(
-            f"{self.path} has no signature {DEFAULTS[0]!r}, so a call has to say which: "
-            "model.signatures[name](...). "
-            f"There is: {known}."
+            f"{self.path} has no signature {DEFAULTS[0]!r}. Call one by name: "
+            f"model.signatures[name](...). There is: {known}."
         )
 
     def __call__(self, *positional: Any, **named: Any) -> Any:
-        """Runs the default signature.
+        """Run the default signature.
 
         Args:
             *positional, **named: as for `Signature`.
 
         Returns:
-            The output as a NumPy array; of several outputs a dictionary by name.
+            The output as a NumPy array; for several outputs, a dictionary by name.
 
         Raises:
-            ConfigError: as for `Signature`, and where there is no default.
+            ConfigError: As for `Signature`, and if there is no default signature.
         """
         returned = self.default(*positional, **named)
         return next(iter(returned.values())) if len(returned) == 1 else returned
 
     def describe(self) -> str:
-        """What it takes and returns, in words; a line for each signature."""
+        """Return a text with one line for each signature: its inputs and outputs."""
         version = f", version {self.version}" if self.version is not None else ""
         return "\n".join(
             [
@@ -258,36 +253,37 @@ class ExportedModel:
 def load_exported(
     path_or_base: str | os.PathLike[str], version: int | None = None
 ) -> ExportedModel:
-    """Loads a SavedModel for inference: no class of the model is needed.
+    """Load a SavedModel for inference, without the classes of the model.
 
-    A SavedModel is a program of TensorFlow, and loading it may run parts of it: load those that you
+    A SavedModel is a TensorFlow program, and loading it can run parts of it. Load only what you
     trust.
 
     Args:
-        path_or_base: the directory of one SavedModel; or a base with numbered versions, as
-            `export_saved_model` publishes them, of which the newest is taken; or a run, whose
-            `export/` is meant then; or one checkpoint of a run: then the version there that was
-            exported from it.
-        version: of a base: another one than the newest.
+        path_or_base: the directory of one SavedModel; a directory of numbered versions, as
+            `export_saved_model` publishes them, of which the newest is loaded; a run, for its
+            `export/` directory; or one checkpoint of a run, for the version exported from it.
+        version: the version to load from a directory of versions, instead of the newest.
 
     Returns:
-        An object to call with arrays, by position or by name. Printed, it says what it takes and
-        returns. `signatures` has every function by name.
+        An object to call with arrays, by position or by name. Printed, it lists its inputs and
+        outputs. `signatures` holds every function by name.
 
     Raises:
-        CheckpointNotFoundError: where there is no SavedModel, or not this version.
-        CorruptCheckpointError: where it cannot be loaded.
-        ConfigError: where an argument cannot be right, or the model has an operation of a library
+        CheckpointNotFoundError: If there is no SavedModel, or not this version.
+        CorruptCheckpointError: If it cannot be loaded.
+        ConfigError: If an argument cannot be right, or the model needs an operation from a library
             that is not imported.
-        StorageError: where the system refuses to read.
+        StorageError: If the system refuses to read.
 
     Example:
         >>> import ckptkit, keras, numpy as np, pathlib
         >>> model = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(2)])
         >>> published = ckptkit.export_saved_model(model, pathlib.Path(new_directory) / "export")
         >>> served = ckptkit.load_exported(published.parent)
-        >>> bool((served(np.ones((3, 4), "float32")) == model(np.ones((3, 4)))).numpy().all()), served.version == int(published.name)
-        (True, True)
+        >>> bool((served(np.ones((3, 4), "float32")) == model(np.ones((3, 4)))).numpy().all())
+        True
+        >>> served.version == int(published.name)
+        True
     """
     directory = _directory_of(path_or_base, version)
     with storage_errors("read", directory):
@@ -308,9 +304,9 @@ def load_exported(
                 raise
             if operation := unknown_operation(str(error)):
                 raise ConfigError(
-                    f"The model in {directory} has the operation {operation!r}, which TensorFlow "
-                    "alone does not have. Import the "
-                    f"library that brings it first, as in: import tensorflow_text."
+                    f"The model in {directory} needs the operation {operation!r}, which is not "
+                    "part of TensorFlow. Import the library that provides it first, as in: "
+                    "import tensorflow_text."
                 ) from error
             raise CorruptCheckpointError(
                 f"TensorFlow cannot load {directory}: {first_line(error)}"
@@ -325,7 +321,7 @@ def load_exported(
 
 
 def unknown_operation(said: str) -> str:
-    """The operation that TensorFlow does not know, in what it says of a model with one; else empty."""
+    """Return the operation that TensorFlow's message reports as unknown, or an empty string."""
     found = _UNKNOWN_OP.search(said)
     return found[1] if found is not None else ""
 
@@ -352,14 +348,14 @@ def _directory_of(path_or_base: object, version: int | None) -> Path:
     versions = versions_in(base) if base.is_dir() else {}
     if not versions:
         raise CheckpointNotFoundError(
-            f"{found.path} has no exported model: there is no version in {base}."
+            f"{found.path} has no exported model: {base} contains no version."
         )
     if found.step is not None:
         if version is not None:
             raise ConfigError(
-                f"{path_of(path_or_base)} names one checkpoint of a run, and so the version that "
-                "was exported from it. Received: "
-                f"version={version}; leave it out, or name the run."
+                f"{path_of(path_or_base)} names one checkpoint of a run, which already selects "
+                f"the version exported from it. Received: version={version}; leave it out, or "
+                "name the run."
             )
         version = _of_checkpoint(found, base)
     if version is not None and version not in versions:
@@ -369,8 +365,8 @@ def _directory_of(path_or_base: object, version: int | None) -> Path:
     chosen = versions[max(versions) if version is None else version]
     if not (chosen / SAVED_MODEL).is_file():
         raise CorruptCheckpointError(
-            f"{chosen} is no SavedModel: {SAVED_MODEL} is missing. Remove that version, or name "
-            "another one with version=.",
+            f"{chosen} is not a SavedModel: {SAVED_MODEL} is missing. Remove that version, or "
+            "name another one with version=.",
             "missing",
             SAVED_MODEL,
         )
@@ -378,10 +374,10 @@ def _directory_of(path_or_base: object, version: int | None) -> Path:
 
 
 def _of_checkpoint(found: FoundFormat, base: Path) -> int:
-    """The newest version that was exported from one checkpoint.
+    """Return the newest version that was exported from one checkpoint.
 
     Raises:
-        CheckpointNotFoundError: where none was.
+        CheckpointNotFoundError: If there is none.
     """
     name = str(CheckpointName(found.step or 0, found.attempt or 0))
     sources = {
@@ -399,12 +395,12 @@ def _of_checkpoint(found: FoundFormat, base: Path) -> int:
             f"{number} of {source.checkpoint or f'step {source.step}'}"
             for number, source in sources.items()
         )
-        or "none that says it"
+        or "no version that names its checkpoint"
     )
     raise CheckpointNotFoundError(
         f"No version in {base} was exported from {name}. There is: {known}. Name the run, "
-        f"{found.path}, for the newest "
-        f"version; or export that step: ckptkit export {found.path} OUT --step {found.step}."
+        f"{found.path}, for the newest version; or export that step: "
+        f"ckptkit export {found.path} OUT --step {found.step}."
     )
 
 
@@ -419,8 +415,9 @@ def _signature(name: str, function: Any, orders: list[tuple[str, ...]]) -> Signa
 
 
 def _orders(loaded: Any) -> Iterator[tuple[str, ...]]:
-    """The orders in which the exported functions take their inputs, by name: a signature has its
-    inputs in no order of its own.
+    """Yield the input names of the exported functions, in the functions' order.
+
+    A signature itself has no order of inputs.
     """
     for function in tf_functions.functions_of(loaded):
         positional, named = function.structured_input_signature
@@ -430,16 +427,14 @@ def _orders(loaded: Any) -> Iterator[tuple[str, ...]]:
 
 
 def _recorded(directory: Path) -> dict[str, list[tuple[str, ...]]]:
-    """The order of the inputs of each signature as `export_saved_model` has written it down; empty
-    for what somebody else has exported.
+    """Return the input order of each signature from the export record.
+
+    The result is empty for models that another program has exported.
     """
     try:
         signatures = read_export(directory).signatures
-    except (
-        FileNotFoundError,
-        ExportError,
-    ):  # the record is beside the model, which is whole without it
-        return {}
+    except (FileNotFoundError, ExportError):
+        return {}  # the model is complete without its record
     return {
         name: [tuple(each.name for each in signature.inputs)]
         for name, signature in signatures.items()

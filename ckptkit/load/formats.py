@@ -1,6 +1,4 @@
-"""What lies at a path: told by content, not by the name's ending. Reads a few bytes, and imports no
-TensorFlow.
-"""
+"""Recognition of formats by content, not by file name. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ _STATE_LINE = re.compile(r'model_checkpoint_path: "((?:[^"\\]|\\.)*)"')
 
 
 class Format(StrEnum):
-    """A form in which models or weights lie on disk."""
+    """A format of models or weights on disk."""
 
     RUN = "run"
     CHECKPOINT = "TensorFlow checkpoint"
@@ -37,14 +35,14 @@ class Format(StrEnum):
 
 @dataclass(frozen=True)
 class FoundFormat:
-    """What lies at a path.
+    """The format found at a path.
 
     Args:
-        format: what it is.
-        path: the run, file or directory; of a TensorFlow checkpoint the prefix that TensorFlow's
+        format: the recognised format.
+        path: the run, file or directory; for a TensorFlow checkpoint the prefix that TensorFlow's
             functions take.
-        step: of the checkpoint, where the path names one checkpoint of a run; else None.
-        attempt: that wrote it, likewise.
+        step: the checkpoint's step, if the path names one checkpoint of a run; else None.
+        attempt: the attempt that wrote that checkpoint; else None.
     """
 
     format: Format
@@ -54,16 +52,16 @@ class FoundFormat:
 
 
 def recognise(source: object) -> FoundFormat:
-    """Tells what lies at a path.
+    """Recognise the format of the file or directory at a path.
 
     Args:
         source: a path.
 
     Raises:
-        ConfigError: where it is no path, or an object store's URL.
-        CheckpointNotFoundError: where nothing is there, or a directory that is none of the formats.
-        CorruptCheckpointError: where it is a file that begins like none of them.
-        StorageError: where the system refuses to read.
+        ConfigError: If the argument is not a path, or is the URL of an object store.
+        CheckpointNotFoundError: If nothing exists there, or the directory has no known format.
+        CorruptCheckpointError: If the first bytes of the file match no known format.
+        StorageError: If the system refuses to read.
     """
     path = path_of(source)
     with storage_errors("look at", path):
@@ -73,22 +71,21 @@ def recognise(source: object) -> FoundFormat:
             return _file(path)
         if os.path.lexists(path) and not path.is_symlink():
             raise CorruptCheckpointError(
-                f"{path} is no regular file, nor a directory. Expected a model or weights."
+                f"{path} is neither a regular file nor a directory. Expected a model or weights."
             )
         if _index(path).is_file():
             return FoundFormat(Format.CHECKPOINT, path)
     raise CheckpointNotFoundError(
         f"There is nothing at {path}. Expected a run directory, the prefix or directory of a "
-        "TensorFlow checkpoint, a "
-        f".keras, .weights.h5 or .h5 file, or a SavedModel."
+        "TensorFlow checkpoint, a .keras, .weights.h5 or .h5 file, or a SavedModel."
     )
 
 
 def path_of(source: object) -> Path:
-    """The path that an argument spells.
+    """Return an argument as a path.
 
     Raises:
-        ConfigError: where it is none, or an object store's URL.
+        ConfigError: If it is not a path, or is the URL of an object store.
     """
     text = os.fspath(source) if isinstance(source, str | os.PathLike) else None
     if not isinstance(text, str) or not text or "\0" in text:
@@ -102,7 +99,7 @@ def path_of(source: object) -> Path:
 
 
 def newest_version(found: FoundFormat) -> Path:
-    """The directory of a SavedModel: itself, or the newest of several versions."""
+    """Return the directory of a SavedModel: the path itself, or its newest version."""
     return (
         list(versions_in(found.path).values())[-1]
         if found.format is Format.VERSIONS
@@ -111,10 +108,10 @@ def newest_version(found: FoundFormat) -> Path:
 
 
 def in_a_run(directory: Path) -> FoundFormat | None:
-    """The checkpoint of a run that a directory is, or None where it is something else."""
+    """Return the checkpoint of a run that a directory is, or None."""
     real = directory.resolve()
     name = CheckpointName.parse(real.name)
-    # One that was moved to quarantine/ or aside/ is none of the run's any more.
+    # A checkpoint in quarantine/ or aside/ is no longer part of the run, so compare whole paths.
     if (
         name is not None
         and (directory / MANIFEST).exists()
@@ -137,23 +134,20 @@ def _directory(path: Path) -> FoundFormat:
     if any((version / SAVED_MODEL).exists() for version in versions_in(path).values()):
         return FoundFormat(Format.VERSIONS, path)
     raise CheckpointNotFoundError(
-        f"{path} is a directory, but neither a run nor a TensorFlow checkpoint nor a SavedModel: "
-        "it has no "
-        f"checkpoints/ or journal/ of a run, no *.index, no {SAVED_MODEL}, and no numbered "
-        "versions of one."
+        f"{path} is a directory, but neither a run nor a TensorFlow checkpoint nor a SavedModel. "
+        f"Expected checkpoints/ or journal/ of a run, *.index, {SAVED_MODEL}, or numbered "
+        "versions of a SavedModel."
     )
 
 
 def step_of(prefix: str) -> int | None:
-    """The number at the end of the name of a TensorFlow checkpoint, as its managers give it, or
-    None.
-    """
+    """Return the number at the end of a TensorFlow checkpoint's name, or None."""
     match = _STEP.search(prefix)
     return int(match[1]) if match else None
 
 
 def _newest_prefix(path: Path) -> Path | None:
-    """The checkpoint that TensorFlow's state file names, or the only one there is."""
+    """Return the checkpoint that TensorFlow's state file names, or else the only one."""
     state_file = path / STATE_FILE
     if state_file.is_file() and (
         match := _STATE_LINE.search(state_file.read_text(errors="replace")[:1_000_000])
@@ -162,14 +156,13 @@ def _newest_prefix(path: Path) -> Path | None:
         if _index(named).is_file():
             return named
         raise CheckpointNotFoundError(
-            f"{state_file} names {named} as the newest checkpoint, and that is not there. Name "
-            "the prefix of another one "
-            f"(its path without '.index')."
+            f"{state_file} names {named} as the newest checkpoint, but that checkpoint is missing. "
+            "Name the prefix of another one (its path without '.index')."
         )
     prefixes = sorted(each.with_suffix("") for each in path.glob("?*.index"))
     if len(prefixes) > 1:
         raise ConfigError(
-            f"{path} has several checkpoints, and no state file that names the newest. Name one: "
+            f"{path} has several checkpoints and no state file that names the newest. Name one: "
             + ", ".join(str(prefix) for prefix in prefixes[:5])
             + (", ..." if len(prefixes) > 5 else ".")
         )
@@ -189,12 +182,11 @@ def _file(path: Path) -> FoundFormat:
         start = file.read(8)
     if (format := starts_as(start)) is not None:
         return FoundFormat(format, path)
-    if _index(path).is_file():  # a file may have the name of a prefix
+    if _index(path).is_file():  # an unrelated file may have the same name as a prefix
         return FoundFormat(Format.CHECKPOINT, path)
     raise CorruptCheckpointError(
-        f"{path} is neither a .keras file (a zip archive) nor an HDF5 file: it begins with "
-        f"{start!r}. Expected the bytes "
-        f"{_ZIP!r} or {_HDF5!r}.",
+        f"{path} is neither a .keras file (a zip archive) nor an HDF5 file. Expected it to begin "
+        f"with {_ZIP!r} or {_HDF5!r}. Received: {start!r}.",
         "unreadable",
         path.name,
     )

@@ -1,5 +1,6 @@
-"""Reading HDF5 files that somebody else may have made: no link out of the file is followed, and no
-size is believed that the file does not hold.
+"""Safe reading of HDF5 files from untrusted sources.
+
+Links out of a file are not followed, and a declared size must match the stored bytes.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ _MOST_GROUPS = 1_000_000
 
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file, or the one inside a .keras file.
+    """Open an HDF5 file, or the one inside a .keras file.
 
     Args:
-        path: of either.
+        path: the HDF5 or .keras file.
 
     Raises:
-        CorruptCheckpointError: where it cannot be read as one; also for what the block meets in it.
-        StorageError: where the system refuses.
+        CorruptCheckpointError: If the file, or what the block reads from it, is damaged.
+        StorageError: If the system refuses to read.
     """
     with readable(path):
         if h5py.is_hdf5(path):
@@ -56,11 +57,11 @@ def opened(path: Path) -> Iterator[h5py.File]:
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turns what h5py and zipfile raise over damaged files into one kind of error.
+    """Convert the exceptions of h5py and zipfile for damaged files into one error.
 
     Raises:
-        CorruptCheckpointError: for it.
-        StorageError: where the system refuses.
+        CorruptCheckpointError: If the file is damaged.
+        StorageError: If the system refuses to read.
     """
     try:
         with storage_errors("read", path), _damage(path):
@@ -77,9 +78,9 @@ def _damage(path: Path) -> Iterator[None]:
         raise CorruptCheckpointError(
             f"{path} is damaged and cannot be read: {_first_line(error)}", "unreadable", path.name
         ) from error
-    except (
-        OSError
-    ) as error:  # EINVAL: a place before the beginning of the file, which an archive names
+    except OSError as error:
+        # h5py reports damage as an OSError too. EINVAL comes from an archive that names an offset
+        # before the beginning of the file. All other numbered errors are the system's own.
         if (
             error.errno not in (None, errno.EINVAL)
             and error.strerror
@@ -98,11 +99,11 @@ def _first_line(error: Exception) -> str:
 
 @contextmanager
 def archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    """A .keras file as the archive that it is.
+    """Open a .keras file as a zip archive.
 
     Raises:
-        CorruptCheckpointError: where it is none; also for what the block meets in it.
-        StorageError: where the system refuses.
+        CorruptCheckpointError: If the archive, or what the block reads from it, is damaged.
+        StorageError: If the system refuses to read.
     """
     with readable(path), zipfile.ZipFile(path) as zipped:
         yield zipped
@@ -111,15 +112,15 @@ def archive(path: Path) -> Iterator[zipfile.ZipFile]:
 def member(
     zipped: zipfile.ZipFile, path: Path, name: str, most_bytes: int | None = None
 ) -> zipfile.ZipInfo:
-    """A member of a .keras file whose size can be believed.
+    """Return a member of a .keras file whose declared size is plausible.
 
     Raises:
-        CorruptCheckpointError: where it is not there, or says that it is far larger than what is
-            stored of it.
+        CorruptCheckpointError: If the member is missing, or declares far more bytes than are
+            stored.
     """
     if name not in zipped.namelist():
         raise CorruptCheckpointError(
-            f"{path} has no {name} in it, so it is no whole .keras file.", "missing", name
+            f"{path} is not a complete .keras file: it does not contain {name}.", "missing", name
         )
     info = zipped.getinfo(name)
     too_large = most_bytes is not None and info.file_size > most_bytes
@@ -127,9 +128,8 @@ def member(
         info.file_size > _SMALL_BYTES and info.file_size > _MOST_ZIPPED * info.compress_size
     ):
         raise CorruptCheckpointError(
-            f"{name} in {path} says that it has {size(info.file_size)}, of which "
-            f"{size(info.compress_size)} are stored. "
-            f"Such a file is not unpacked.",
+            f"{name} in {path} declares {size(info.file_size)}, but only "
+            f"{size(info.compress_size)} are stored. Such a file is not unpacked.",
             "size",
             name,
         )
@@ -137,10 +137,10 @@ def member(
 
 
 def group_at(parent: Any, name: str) -> Any:
-    """A group that lies in this very file, or None where it is not there.
+    """Return a group stored in this file, or None if it is missing.
 
     Raises:
-        CorruptCheckpointError: where it is a link, or no group.
+        CorruptCheckpointError: If it is a link, or not a group.
     """
     found = parent
     for part in name.split("/"):
@@ -149,17 +149,17 @@ def group_at(parent: Any, name: str) -> Any:
         found = _own(found, part)
         if not isinstance(found, h5py.Group):
             raise CorruptCheckpointError(
-                f"{_where(found)} is no group. Expected one of Keras' groups of weights."
+                f"{_where(found)} is not a group. Expected one of Keras' groups of weights."
             )
     return found
 
 
 def dataset_at(group: Any, name: str) -> Any:
-    """A dataset that lies in this very file, with a size that can be believed.
+    """Return a dataset stored in this file, of plausible size.
 
     Raises:
-        CorruptCheckpointError: where it is not there, is a link, has its values in another file, or
-            says that it is far larger than what is stored.
+        CorruptCheckpointError: If it is missing, is a link, keeps its values in another file, or
+            declares far more bytes than are stored.
     """
     parent = group
     *parts, last = name.split("/")
@@ -172,27 +172,27 @@ def dataset_at(group: Any, name: str) -> Any:
     found = _own(parent, last)
     if not isinstance(found, h5py.Dataset):
         raise CorruptCheckpointError(
-            f"{_where(found)} is no dataset. Expected the values of a weight."
+            f"{_where(found)} is not a dataset. Expected the values of a weight."
         )
     check_dataset(found)
     return found
 
 
 def check_dataset(dataset: Any) -> None:
-    """Checks that a dataset's values are in this file, and as many as it says.
+    """Check that a dataset's values are in this file and match its declared size.
 
     Raises:
-        CorruptCheckpointError: where not.
+        CorruptCheckpointError: If not.
     """
     if dataset.external or dataset.is_virtual:
         raise CorruptCheckpointError(
-            f"{_where(dataset)} has its values in another file, and none is followed. Expected "
-            "values in this file."
+            f"{_where(dataset)} keeps its values in another file. Expected values in this file; "
+            "links are not followed."
         )
     if dataset.shape is None or dataset.dtype.hasobject:
         raise CorruptCheckpointError(
-            f"{_where(dataset)} has no numbers in it (type {dataset.dtype}). Expected the values "
-            "of a weight."
+            f"{_where(dataset)} does not hold numbers. Expected the values of a weight. Received "
+            f"the type {dataset.dtype}."
         )
     declared, stored = (
         math.prod(dataset.shape) * dataset.dtype.itemsize,
@@ -200,9 +200,8 @@ def check_dataset(dataset: Any) -> None:
     )
     if declared > _SMALL_BYTES and declared > _MOST_EXPANSION * stored:
         raise CorruptCheckpointError(
-            f"{_where(dataset)} declares the shape {dataset.shape}, which is {size(declared)}; "
-            f"{size(stored)} are stored. "
-            f"Such a dataset is not read.",
+            f"{_where(dataset)} declares the shape {dataset.shape}, which is {size(declared)}, but "
+            f"only {size(stored)} are stored. Such a dataset is not read.",
             "size",
         )
 
@@ -213,8 +212,7 @@ def _own(parent: Any, name: str) -> Any:
         target = f" to {link.filename}" if isinstance(link, h5py.ExternalLink) else ""
         raise CorruptCheckpointError(
             f"{parent.file.filename}: {parent.name.rstrip('/')}/{name} is a link{target} "
-            f"({type(link).__name__}), and "
-            f"none is followed. Expected values in this file."
+            f"({type(link).__name__}). Expected values in this file; links are not followed."
         )
     return parent[name]
 
@@ -224,10 +222,10 @@ def _where(found: Any) -> str:
 
 
 def walk(group: Any) -> Iterator[Any]:
-    """Every dataset below a group, each checked.
+    """Yield every dataset below a group, each one checked.
 
     Raises:
-        CorruptCheckpointError: where there is a link, or a size that cannot be believed.
+        CorruptCheckpointError: If there is a link, or a dataset of implausible size.
     """
     to_visit, seen = [group], 0
     while to_visit:
@@ -235,7 +233,8 @@ def walk(group: Any) -> Iterator[Any]:
         seen += 1
         if seen > _MOST_GROUPS:
             raise CorruptCheckpointError(
-                f"{group.file.filename} has more than {_MOST_GROUPS:,} groups, or a circle of them."
+                f"{group.file.filename} has more than {_MOST_GROUPS:,} groups, or its groups form "
+                "a circle."
             )
         inner = []
         for name in here:
@@ -249,17 +248,18 @@ def walk(group: Any) -> Iterator[Any]:
 
 
 def dtype_of(dataset: Any) -> str:
-    """TensorFlow's name of a dataset's type; Keras notes bfloat16 beside it, which HDF5 does not
-    know.
+    """Return TensorFlow's name of a dataset's type.
+
+    HDF5 has no bfloat16. Keras notes that type in an attribute.
     """
     return "bfloat16" if dataset.attrs.get("dtype") == "bfloat16" else str(dataset.dtype.name)
 
 
 def values(dataset: Any) -> Any:
-    """A dataset's values as an array.
+    """Return a dataset's values as an array.
 
     Raises:
-        CorruptCheckpointError: where they cannot be believed.
+        CorruptCheckpointError: If the dataset is not plausible.
     """
     check_dataset(dataset)
     array = np.asarray(dataset[()])
@@ -269,34 +269,35 @@ def values(dataset: Any) -> Any:
         return array.view(tf.bfloat16.as_numpy_dtype)
     if array.dtype.kind != "f":
         raise CorruptCheckpointError(
-            f"{_where(dataset)} says that it is bfloat16, and has values of the type {array.dtype}."
+            f"{_where(dataset)} is marked as bfloat16, but has values of the type {array.dtype}."
         )
     return array.astype(tf.bfloat16.as_numpy_dtype)
 
 
 def _is_two_bytes(array: Any) -> bool:
-    """All that HDF5 knows of bfloat16."""
+    """Return whether the type is two opaque bytes, the form in which HDF5 stores bfloat16."""
     return bool(array.dtype == np.dtype("V2"))
 
 
 def values_as(dataset: Any, dtype: str) -> Any:
-    """A dataset's values as an array of a variable's type. Whole numbers may have another width,
-    and so may fractions.
+    """Return a dataset's values converted to a variable's type.
+
+    Integers may have another width, and so may floating-point numbers.
 
     Args:
-        dataset: the values.
+        dataset: the HDF5 dataset.
         dtype: TensorFlow's name of the variable's type.
 
     Raises:
-        CorruptCheckpointError: where they cannot be believed, or are of another kind: texts,
-            records, fractions for a whole number.
+        CorruptCheckpointError: If the dataset is not plausible, or holds another kind of value:
+            text, records, or fractions for an integer variable.
     """
     array, wanted = values(dataset), tf.as_dtype(dtype)
     if wanted == tf.bfloat16 and _is_two_bytes(array):
         return array.view(wanted.as_numpy_dtype)
     try:
         found = tf.as_dtype(array.dtype)
-    except TypeError:  # no type of TensorFlow's: records, say
+    except TypeError:  # a type that TensorFlow does not have, such as records
         found = None
     if found is None or not (
         found == wanted
@@ -304,18 +305,19 @@ def values_as(dataset: Any, dtype: str) -> Any:
         or (found.is_floating and wanted.is_floating)
     ):
         raise CorruptCheckpointError(
-            f"{_where(dataset)} has values of the type {dataset.dtype}. Expected {wanted.name}, "
-            "or the like of it."
+            f"{_where(dataset)} has values of another type. Expected {wanted.name} or a similar "
+            f"type. Received: {dataset.dtype}."
         )
     return array.astype(wanted.as_numpy_dtype)
 
 
 def names(group: Any, attribute: str) -> list[str]:
-    """A list of names among a group's attributes; Keras cuts a long one into `<attribute>0`,
-    `<attribute>1`, ...
+    """Return a list of names stored in a group's attribute.
+
+    Keras splits a long list into `<attribute>0`, `<attribute>1`, and so on.
 
     Raises:
-        CorruptCheckpointError: where it is something else than a list of names.
+        CorruptCheckpointError: If the attribute is not a list of names.
     """
     found: list[Any] = []
     if attribute in group.attrs:
@@ -330,20 +332,20 @@ def names(group: Any, attribute: str) -> list[str]:
 
 def _list(group: Any, attribute: str) -> list[Any]:
     found = group.attrs[attribute]
-    # An empty list has been written as one of numbers.
+    # Keras writes an empty list as an empty list of numbers.
     if (
         not isinstance(found, np.ndarray)
         or found.ndim != 1
         or (found.size and found.dtype.kind not in "SUO")
     ):
         raise CorruptCheckpointError(
-            f"{_where(group)}: the attribute {attribute} is no list of names. Received: "
+            f"{_where(group)}: the attribute {attribute} is not a list of names. Received: "
             f"{str(found)[:100]!r}."
         )
     return list(found)
 
 
 def text(group: Any, attribute: str) -> str | None:
-    """A text among a group's attributes."""
+    """Return a group's attribute as text, or None if it is missing."""
     found = group.attrs.get(attribute)
     return found.decode() if isinstance(found, bytes) else None if found is None else str(found)

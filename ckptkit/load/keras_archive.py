@@ -1,5 +1,6 @@
-"""Whether a .keras file is what was written: it is a zip archive, which has a CRC-32 of each
-member. Imports no TensorFlow.
+"""Verification of .keras files, which are zip archives with a CRC-32 for each member.
+
+Imports no TensorFlow.
 """
 
 from __future__ import annotations
@@ -21,24 +22,24 @@ ZIP_ERRORS = (
     NotImplementedError,
     RuntimeError,
 )
-"""What Python raises over a damaged archive; a flipped bit may name any way of compression."""
+"""What Python raises for a damaged archive; a flipped bit can name any compression method."""
 
 _CHUNK_BYTES = 1024 * 1024
 
 
 def check_archive(path: Path, progress: Callable[[int], None] = lambda _: None) -> int:
-    """Reads every member of a .keras file, which is a zip archive with a CRC-32 of each.
+    """Verify a .keras file by reading every member and comparing its CRC-32.
 
     Args:
-        path: of the file.
-        progress: is told how many of its bytes were read, as it goes on.
+        path: the file.
+        progress: called with the number of bytes read since the last call.
 
     Returns:
-        The bytes of the file.
+        The size of the file in bytes.
 
     Raises:
-        CorruptCheckpointError: where it is no whole archive, or a member is damaged.
-        StorageError: where the system refuses to read.
+        CorruptCheckpointError: If it is not a complete archive, or a member is damaged.
+        StorageError: If the system refuses to read.
     """
     with judging(path, path.name):
         try:
@@ -53,7 +54,7 @@ def check_archive(path: Path, progress: Callable[[int], None] = lambda _: None) 
                 )
         except (*ZIP_ERRORS, ValueError) as error:
             raise CorruptCheckpointError(
-                f"{path} is no whole archive: {error}.", "unreadable", path.name
+                f"{path} is not a complete zip archive: {error}.", "unreadable", path.name
             ) from error
         if bad is not None:
             raise CorruptCheckpointError(

@@ -1,6 +1,4 @@
-"""Weights in the files that Keras writes: .keras, .weights.h5, and .h5 of Keras 2 and of its whole
-models.
-"""
+"""Weights in Keras' own files: .keras, .weights.h5, and the .h5 files of Keras 2."""
 
 from __future__ import annotations
 
@@ -20,10 +18,10 @@ LEGACY = "model_weights"
 """The group that holds the weights in a whole model of the older `.h5` form."""
 
 OWN = "top_level_model_weights"
-"""The group of the weights that a model holds itself, not through a layer."""
+"""The group of weights that a model holds itself, outside its layers."""
 
 _OLD_LAYERS = "_layer_checkpoint_dependencies"
-"""What Keras 2.12 called `layers`."""
+"""The name that Keras 2.12 gave to `layers`."""
 
 _NOT_OF_THE_MODEL = frozenset(
     {
@@ -41,12 +39,11 @@ _NOT_OF_THE_MODEL = frozenset(
 
 @contextmanager
 def opened(path: Path, model: Any) -> Iterator[WeightSource]:
-    """The weights in a file that Keras wrote.
+    """Open the weights in a file that Keras wrote.
 
     Raises:
-        CorruptCheckpointError: where it cannot be read, or has something in it that is not to be
-            believed.
-        StorageError: where the system refuses.
+        CorruptCheckpointError: If the file cannot be read or has implausible contents.
+        StorageError: If the system refuses to read.
     """
     with hdf5.opened(path) as file:
         group = legacy_group(file)
@@ -65,22 +62,24 @@ def opened(path: Path, model: Any) -> Iterator[WeightSource]:
 
 
 def legacy_group(file: Any) -> Any:
-    """The group that holds layers by name, or None where the file is of the newer form."""
+    """Return the group that holds layers by name, or None if the file has the newer form."""
     if "layer_names" in file.attrs or "layer_names0" in file.attrs:
         return file
     return hdf5.group_at(file, LEGACY)
 
 
 def _by_address(file: Any, model: Any) -> tuple[tuple[Weight, ...], tuple[Weight, ...]]:
-    """The newer form: groups by class and number, as the attributes of the model lead there."""
+    """Return the weights of a file of the newer form.
+
+    Its groups are named by class and number, along the attributes of the model.
+    """
     saved = []
     for dataset in hdf5.walk(file):
         parts = dataset.name.strip("/").split("/")
         if len(parts) < 2 or parts[-2] != "vars":
             raise CorruptCheckpointError(
                 f"{file.filename}: {dataset.name} is not where Keras keeps weights (.../vars/0). "
-                "Expected a .weights.h5 "
-                f"file, or a whole model in .h5."
+                "Expected a .weights.h5 file, or a whole model in .h5."
             )
         if not _NOT_OF_THE_MODEL & set(parts):
             address = "/".join("layers" if part == _OLD_LAYERS else part for part in parts)
@@ -98,8 +97,9 @@ def _by_address(file: Any, model: Any) -> tuple[tuple[Weight, ...], tuple[Weight
 
 
 def _legacy(group: Any, model: Any) -> tuple[tuple[Weight, ...], tuple[Weight, ...]]:
-    """The older form: layers with weights, in the order of the model, each with its weights in
-    order.
+    """Return the weights of a file of the older form.
+
+    It lists the layers that have weights in the model's order, and each layer's weights in order.
     """
     saved = []
     named = [name for name in hdf5.names(group, "layer_names") if _weight_names(group, name)]
@@ -131,7 +131,8 @@ def _weight_names(group: Any, layer: str) -> list[str]:
 
 
 def _last(path: str) -> str:
-    """A weight's own name. Layers inside a layer may have several of one name: those are known by
-    their place alone.
+    """Return a weight's own name.
+
+    Layers inside a layer may give several weights one name. Only their place identifies those.
     """
     return path.removesuffix(":0").rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""Reading a checkpoint of a run that is good, while training leaves it where it is."""
+"""Reading a good checkpoint of a run under a lease, so that training cannot delete it meanwhile."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ T = TypeVar("T")
 
 
 def read_run(found: FoundFormat, step: int | str | None, action: Callable[[Checkpoint], T]) -> T:
-    """Calls a function with a verified checkpoint of a run.
+    """Call a function with a verified checkpoint of a run.
 
     Args:
         found: the run, or one checkpoint of it.
-        step: a number, `"latest"` or `"best"`; None stands for the newest good one: a damaged one
-            is said and passed over.
-        action: reads what it needs; is called again with another one where that one vanished or was
-            damaged.
+        step: a number, `"latest"` or `"best"`; None means the newest good checkpoint, skipping
+            damaged ones with a warning.
+        action: reads what it needs. It is called again with another checkpoint if the first one
+            vanished or was damaged.
 
     Raises:
-        CheckpointNotFoundError: where there is none.
-        CorruptCheckpointError: where it is damaged; of the newest, where no one is good.
-        StorageError: where the system refuses.
+        CheckpointNotFoundError: If there is no such checkpoint.
+        CorruptCheckpointError: If it is damaged; for the newest, if no checkpoint is good.
+        StorageError: If the system refuses to read.
     """
     run = open_run(found.path)
     if found.step is None and step in (None, "latest"):
@@ -52,7 +52,9 @@ def _read(run: StoredRun, choose: Callable[[], Checkpoint], action: Callable[[Ch
                 return action(checkpoint)
             except Exception:
                 if checkpoint.path.is_dir():
-                    raise  # else it vanished, because nobody may know of readers that may not write
+                    raise
+                # It vanished: a reader without write permission cannot leave a lease that would
+                # stop training from deleting it. Choose again.
 
 
 def _newest_good(run: StoredRun, action: Callable[[Checkpoint], T]) -> T:
@@ -65,7 +67,7 @@ def _newest_good(run: StoredRun, action: Callable[[Checkpoint], T]) -> T:
             return good
         if bad:
             why = "\n".join(f"{name}: {error}" for name, error in bad.items())
-            raise CorruptCheckpointError(f"No checkpoint of {run.directory} can be used.\n{why}")
+            raise CorruptCheckpointError(f"All checkpoints of {run.directory} are damaged.\n{why}")
         raise CheckpointNotFoundError(f"{run.directory} holds no checkpoint.")
 
     while True:
@@ -83,7 +85,7 @@ def _newest_good(run: StoredRun, action: Callable[[Checkpoint], T]) -> T:
             if not chosen or chosen[0].name in bad:
                 raise
             logger.warning(
-                "%s is damaged, and the checkpoint before it counts: %s", chosen[0].name, error
+                "%s is damaged; reading the checkpoint before it: %s", chosen[0].name, error
             )
             bad[chosen[0].name] = error
 

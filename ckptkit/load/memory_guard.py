@@ -1,6 +1,4 @@
-"""No memory is taken for what a file only claims: while a model is built from it, its variables may
-not be larger than what was saved of them.
-"""
+"""A limit on the memory that building a model from an untrusted file may take."""
 
 from __future__ import annotations
 
@@ -17,26 +15,24 @@ from ckptkit.errors import CorruptCheckpointError
 from ckptkit.log import size
 
 SMALL_BYTES = 64 * 1024 * 1024
-"""A variable up to this size need not have its like among the saved ones: counters, seeds, matrices
-of metrics.
-"""
+"""Variables up to this size are always allowed: counters, seeds, matrices of metrics."""
 
 COPIES = 8
-"""A model takes no more than so many copies of what was saved: an optimizer that was not saved
-makes up to three or four.
+"""A model may take this many copies of the saved bytes. An optimizer that was not saved adds up to
+three or four.
 """
 
 
 @contextmanager
 def bounded(path: Path, saved_bytes: Iterable[int]) -> Iterator[None]:
-    """Inside the block no Keras variable is made that the saved ones do not explain.
+    """Refuse Keras variables inside the block that the saved ones do not explain.
 
     Args:
-        path: where the model comes from, for the message.
-        saved_bytes: of each saved variable.
+        path: the source of the model, for messages.
+        saved_bytes: size of each saved variable.
 
     Raises:
-        CorruptCheckpointError: where one is about to be made.
+        CorruptCheckpointError: If a variable would be larger than the limit.
     """
     sizes = list(saved_bytes)
     largest, most = max([SMALL_BYTES, *sizes]), COPIES * max(sum(sizes), 4 * SMALL_BYTES)
@@ -51,9 +47,9 @@ def bounded(path: Path, saved_bytes: Iterable[int]) -> Iterator[None]:
             made += wanted
             if wanted > largest or made > most:
                 raise CorruptCheckpointError(
-                    f"The model described in {path} has a variable of shape {shape}, which is "
-                    f"{size(wanted)}, {size(made)} with those before it; the "
-                    f"largest that was saved has {size(max(sizes, default=0))}, all of them "
+                    f"The model described in {path} has a variable of shape {shape}, which takes "
+                    f"{size(wanted)}, and {size(made)} with the variables before it. The largest "
+                    f"saved variable takes {size(max(sizes, default=0))}, all of them "
                     f"{size(sum(sizes))}. Such a model is not built.",
                     "size",
                 )

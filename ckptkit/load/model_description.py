@@ -1,4 +1,4 @@
-"""What a model or weights on disk are, in data: nothing in them is run, and no values are read."""
+"""Description of a model or weights on disk, without running code or reading values."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Variable:
     """A saved variable.
 
     Args:
-        name: what it is read by.
-        shape: its sizes.
+        name: the key it is read by.
+        shape: its dimensions.
         dtype: TensorFlow's name of the type.
-        size_bytes: of its values; 0 where the type does not tell.
+        size_bytes: size of its values; 0 if the type has no fixed size.
     """
 
     name: str
@@ -47,18 +47,18 @@ class Variable:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What lies at a path.
+    """Description of the model or weights at a path.
 
     Args:
-        format: in words.
-        path: what was looked at.
-        size_bytes: of its files.
-        model: the class of the model that is described there, or empty.
-        compiled: whether the arguments of `compile` are there.
-        versions: of what wrote it, as far as it says.
+        format: name of the format.
+        path: the described path.
+        size_bytes: total size of its files.
+        model: class of the model, or empty.
+        compiled: whether the arguments of `compile` are stored.
+        versions: versions of the libraries that wrote it, if stored.
         signatures: by name, each with `inputs` and `outputs`: shape and type by name.
         variables: in the order of the file.
-        published: numbers of the versions beside this one, smallest first.
+        published: version numbers in the same directory, smallest first.
     """
 
     format: str
@@ -73,17 +73,18 @@ class Description:
 
 
 def describe(found: FoundFormat, version: int | None = None) -> Description:
-    """Describes what was found; a run has a description of its own.
+    """Describe a file or directory that is not a run.
 
     Args:
-        found: as `recognise` gave it.
-        version: of a base of versions: which; by default the newest.
+        found: the result of `recognise`.
+        version: for a directory of SavedModel versions, the one to describe; the default is the
+            newest.
 
     Raises:
-        CorruptCheckpointError: where it cannot be read.
-        CheckpointNotFoundError: where there is no such version.
-        ConfigError: where a version was named, and there are none.
-        StorageError: where the system refuses to read.
+        CorruptCheckpointError: If it cannot be read.
+        CheckpointNotFoundError: If there is no such version.
+        ConfigError: If a version was named, but the format has none.
+        StorageError: If the system refuses to read.
     """
     if version is not None and found.format is not Format.VERSIONS:
         raise ConfigError(
@@ -166,7 +167,7 @@ def _saved_model(path: Path, published: tuple[int, ...] = ()) -> Description:
         ) from error
     except ValueError as error:
         raise CorruptCheckpointError(
-            f"{path / SAVED_MODEL} is no SavedModel: {error}.", "unreadable", SAVED_MODEL
+            f"{path / SAVED_MODEL} is not a SavedModel: {error}.", "unreadable", SAVED_MODEL
         ) from error
     has_variables = (path / f"{VARIABLES}.index").is_file()
     with storage_errors("look at", path):
@@ -215,10 +216,12 @@ def _dictionary(path: Path, text: str | bytes | None) -> dict[str, Any]:
         found = json.loads(text or "{}")
     except (ValueError, RecursionError) as error:
         raise CorruptCheckpointError(
-            f"What the model in {path} is made of cannot be read: {error}."
+            f"The configuration of the model in {path} cannot be read: {error}."
         ) from error
     if not isinstance(found, dict):
-        raise CorruptCheckpointError(f"What the model in {path} is made of is no JSON object.")
+        raise CorruptCheckpointError(
+            f"The configuration of the model in {path} is not a JSON object."
+        )
     return found
 
 

@@ -1,6 +1,4 @@
-"""load_model: a Keras model that is built again from what lies on disk, so that training can go on
-with it.
-"""
+"""`load_model`: a Keras model rebuilt from a run or a file, so that training can continue."""
 
 from __future__ import annotations
 
@@ -42,23 +40,22 @@ from ckptkit.tracking.snapshot import specs
 from ckptkit.tracking.tracker import track
 
 CONFIG, TRAINING_CONFIG = "model_config", "training_config"
-"""Attributes of an `.h5` file: what the model is made of, and the arguments of `compile`."""
+"""Attributes of an `.h5` file: the model's configuration, and the arguments of `compile`."""
 
 OPTIMIZER = "optimizer_weights"
 """The group of the optimizer's state in an `.h5` file."""
 
 MEMBER = "config.json"
-"""The same in a .keras file."""
+"""The member of a .keras file that holds the model's configuration."""
 
 _UNKNOWN = re.compile(r"(?:Could not (?:locate|deserialize)|Unknown) ([a-z ]+?):? '([\w>.<]+)'")
-"""What Keras says where a class is missing, somewhere in a text that holds the whole configuration.
-"""
+"""Keras' message about a missing class, inside a text that holds the whole configuration."""
 
 _MOST_BYTES = 64 * 1024 * 1024
 
 _MEASURED = "metrics"
-"""The role of metrics' variables: a compiled model makes them in its first batch, and each epoch
-begins them anew.
+"""The role of metrics' variables. A compiled model creates them in its first batch, and each epoch
+resets them.
 """
 
 
@@ -69,42 +66,45 @@ def load_model(
     step: int | str | None = None,
     name: str | None = None,
 ) -> Any:
-    """Builds a Keras model again, with its weights, its optimizer's state and the arguments of
-    `compile`, so that training can go on.
+    """Rebuild a Keras model with its weights, optimizer state and `compile` arguments.
 
-    Nothing in a file is run: where a model holds code (a Lambda layer), that is an error.
+    No code in a file is run. A model that contains code (a Lambda layer) is an error.
 
     Args:
         source: a run directory, or one checkpoint in it; a `.keras` file; a whole model in an `.h5`
             file.
-        custom_objects: classes and functions of your own that the model is made of, by name, as for
-            `keras.saving.load_model`; those that are registered with
-            `keras.saving.register_keras_serializable` need not be here.
-        step: of a run: a step, `"latest"` or `"best"`. By default its newest good checkpoint.
-        name: of a run with several models: which, by its name in `state={...}`.
+        custom_objects: your own classes and functions that the model uses, by name, as for
+            `keras.saving.load_model`. Those registered with
+            `keras.saving.register_keras_serializable` are found without it.
+        step: the checkpoint of a run: a step, `"latest"` or `"best"`. The default is the newest
+            good checkpoint.
+        name: the model to build, if the run holds several: its name in `state={...}`.
 
     Returns:
-        The model. From a run it has the random states of its layers, too; at the end of training
-        its weights are those that training ended with.
+        The model. From a run it also has the random states of its layers. After the end of training
+        it has the weights that training ended with.
 
     Raises:
-        ConfigError: where the format holds no architecture, a class is missing, or the model holds
-            code; it says what is missing and what to do.
-        CheckpointNotFoundError: where nothing is there, or not what was asked for.
-        CorruptCheckpointError: where it cannot be read, or claims a size that was not saved.
-        IncompatibleStateError: where the model that was built has another state than the
-            checkpoint, with a table of it.
-        StorageError: where the system refuses to read.
+        ConfigError: If the format has no architecture, a class is missing, or the model contains
+            code. The message says what is missing and what to do.
+        CheckpointNotFoundError: If nothing exists there, or not what was asked for.
+        CorruptCheckpointError: If it cannot be read, or declares a size that was not saved.
+        IncompatibleStateError: If the rebuilt model's state differs from the checkpoint's, with a
+            table of the differences.
+        StorageError: If the system refuses to read.
 
     Example:
         >>> import ckptkit, keras, numpy as np
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
         >>> model.compile("adam", "mse")
         >>> x, y = np.ones((8, 4)), np.ones((8, 1))
-        >>> history = model.fit(x, y, verbose=0, callbacks=[ckptkit.CheckpointCallback(new_directory, export=False)])
+        >>> callback = ckptkit.CheckpointCallback(new_directory, export=False)
+        >>> history = model.fit(x, y, verbose=0, callbacks=[callback])
         >>> again = ckptkit.load_model(new_directory)
-        >>> int(again.optimizer.iterations), again.predict(x, verbose=0).tolist() == model.predict(x, verbose=0).tolist()
-        (1, True)
+        >>> int(again.optimizer.iterations)
+        1
+        >>> again.predict(x, verbose=0).tolist() == model.predict(x, verbose=0).tolist()
+        True
     """
     if custom_objects is not None and not isinstance(custom_objects, Mapping):
         raise ConfigError(
@@ -128,15 +128,14 @@ def load_model(
 def _no_architecture(found: FoundFormat) -> str:
     if found.format is Format.CHECKPOINT:
         return (
-            f"{found.path} is a TensorFlow checkpoint: it holds values, and nothing of what the "
-            "model is made of. Build the model with its code, "
-            f"and call ckptkit.load_weights(model, {str(found.path)!r})."
+            f"{found.path} is a TensorFlow checkpoint: it holds values, but no architecture. "
+            "Build the model with its code, and call "
+            f"ckptkit.load_weights(model, {str(found.path)!r})."
         )
     return (
-        f"{found.path} is a {found.format}: it holds functions to call, and no layers that could "
-        "be trained. ckptkit.load_exported calls them; "
-        "or build the model with its code, and call ckptkit.load_weights(model, "
-        f"{str(found.path)!r})."
+        f"{found.path} is a {found.format}: it holds functions, but no layers to train. "
+        "ckptkit.load_exported calls them; or build the model with its code, and call "
+        f"ckptkit.load_weights(model, {str(found.path)!r})."
     )
 
 
@@ -150,19 +149,21 @@ def _from_run(
     name: str | None,
 ) -> Any:
     entry = _entry(checkpoint, name)
-    weights = f"Build the model with its code, and call ckptkit.load_weights(model, {str(layout.root)!r})."
+    weights = (
+        "Build the model with its code, and call "
+        f"ckptkit.load_weights(model, {str(layout.root)!r})."
+    )
     if not isinstance(entry.architecture, str):
         raise ConfigError(
-            f"{checkpoint.path} does not say what its model {entry.name!r} ({entry.class_name}) "
-            "is made of: it was saved by an earlier "
-            f"version of ckptkit, or that could not be stored. {weights}"
+            f"{checkpoint.path} does not store the architecture of its model {entry.name!r} "
+            f"({entry.class_name}): an earlier version of ckptkit saved it, or it could not be "
+            f"stored. {weights}"
         )
     architecture = load_architecture(layout, entry.architecture)
     if architecture.config is None:
         raise ConfigError(
             f"The model {entry.name!r} ({entry.class_name}) of {layout.root} cannot be built from "
-            f"data alone: {architecture.reason}. "
-            f"{weights}"
+            f"data alone: {architecture.reason}. {weights}"
         )
     saved = [
         tensor
@@ -179,14 +180,14 @@ def _from_run(
     differences = compare([entry], saved, tracked.states, live)
     if differences:
         raise IncompatibleStateError(
-            f"The model that was built from {path} has another state than "
+            f"The state of the model rebuilt from {path} differs from "
             f"{checkpoint.path}.\n{table(differences)}\n"
-            "Where a class of custom_objects has changed since then, put it back; or build the "
-            "model with its code."
+            "If a class of custom_objects has changed since, restore it; or build the model with "
+            "its code."
         )
     assign_state(checkpoint, tracked, saved)
     logger.info(
-        "built %s from %s, %s",
+        "rebuilt %s from %s, %s",
         architecture.class_name,
         checkpoint.path,
         checkpoint.manifest.position,
@@ -195,11 +196,11 @@ def _from_run(
 
 
 def _entry(checkpoint: Checkpoint, name: str | None) -> StateEntry:
-    """The state's entry that is the model.
+    """Return the entry of the state that is the model.
 
     Raises:
-        ConfigError: where several are models, and none was named.
-        CheckpointNotFoundError: where none is.
+        ConfigError: If several entries are models and none was named.
+        CheckpointNotFoundError: If no entry is a model, or none has that name.
     """
     tensors = checkpoint.manifest.tensors
     models = {
@@ -219,7 +220,7 @@ def _entry(checkpoint: Checkpoint, name: str | None) -> StateEntry:
                 f"{checkpoint.path} holds no Keras model. Expected one among state={{...}}."
             )
         raise ConfigError(
-            f"{checkpoint.path} holds several models ({known}). Say which is meant: "
+            f"{checkpoint.path} holds several models ({known}). Name one, as in "
             f"name={next(iter(models))!r}."
         )
     return models[name] if name is not None else next(iter(models.values()))
@@ -244,9 +245,8 @@ def _from_h5(path: Path, custom_objects: Mapping[str, Any] | None) -> Any:
         text = hdf5.text(file, CONFIG)
         if text is None:
             raise ConfigError(
-                f"{path} holds weights, and nothing of what the model is made of. Build the model "
-                "with its code, and call "
-                f"ckptkit.load_weights(model, {str(path)!r})."
+                f"{path} holds weights, but no architecture. Build the model with its code, and "
+                f"call ckptkit.load_weights(model, {str(path)!r})."
             )
         _refuse_code(path, _parsed(path, text))
         training = _parsed(path, hdf5.text(file, TRAINING_CONFIG) or "null")
@@ -269,7 +269,7 @@ def _parsed(path: Path, text: str | bytes) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CorruptCheckpointError(
-            f"What the model in {path} is made of cannot be read: {error}."
+            f"The configuration of the model in {path} cannot be read: {error}."
         ) from error
 
 
@@ -277,9 +277,9 @@ def _refuse_code(path: Path, config: Any) -> None:
     reason = code_in(config)
     if reason:
         raise ConfigError(
-            f"The model in {path} is not built: {reason}. Where you trust its origin, "
-            "keras.saving.load_model(..., safe_mode=False) "
-            f"runs it; or build the model with its code, and call ckptkit.load_weights(model, ...)."
+            f"The model in {path} is not built: {reason}. If you trust its origin, "
+            "keras.saving.load_model(..., safe_mode=False) runs it; or build the model with its "
+            "code, and call ckptkit.load_weights(model, ...)."
         )
 
 
@@ -298,9 +298,8 @@ def _by_keras(
     for loss in keras.tree.flatten(getattr(model, "loss", None)):
         for argument, value in left_out(loss).items():
             logger.warning(
-                "%s does not say which %s the loss %s had, because Keras does not write it: it is "
-                "%r now. Call model.compile again where "
-                "it was another",
+                "%s does not store the %s of the loss %s, because Keras does not write it. It is "
+                "now %r; call model.compile again if it was another value",
                 path,
                 argument,
                 type(loss).__name__,
@@ -311,7 +310,7 @@ def _by_keras(
 
 @contextmanager
 def _called(path: Path, suffix: str) -> Iterator[str]:
-    """The file under a name that ends as Keras wants it to."""
+    """Provide the file under a name with the ending that Keras requires."""
     if path.name.endswith(suffix):
         yield str(path)
         return
@@ -323,9 +322,7 @@ def _called(path: Path, suffix: str) -> Iterator[str]:
 
 @contextmanager
 def _building(path: Path) -> Iterator[None]:
-    """Turns what Keras raises over a model that it cannot build into one kind of error for each
-    cause.
-    """
+    """Convert Keras' exceptions for a model that it cannot build, one error for each cause."""
     try:
         yield
     except CheckpointError:
@@ -333,9 +330,9 @@ def _building(path: Path) -> Iterator[None]:
     except (TypeError, ImportError, AttributeError) as error:
         _say_missing(path, error)
         raise ConfigError(
-            f"The model in {path} cannot be built: {_said(error)} A class or function of your own "
-            "goes into "
-            f"custom_objects={{'Name': Name}}, and its get_config has to give all arguments."
+            f"The model in {path} cannot be built: {_said(error)} Pass your own classes and "
+            "functions as custom_objects={'Name': Name}; get_config of each class must return "
+            "all its arguments."
         ) from error
     except (
         ValueError,
@@ -354,23 +351,22 @@ def _building(path: Path) -> Iterator[None]:
 
 
 def _say_missing(path: Path, error: BaseException) -> None:
-    """Says which class is missing, where it is that.
+    """Raise an error that names the missing class, if that is the cause.
 
     Raises:
-        ConfigError: then.
+        ConfigError: If a class is missing.
     """
     missing = _UNKNOWN.search(str(error))
     if missing is not None:
         raise ConfigError(
-            f"The model in {path} needs the {missing[1]} {missing[2]!r}, which is not known here: "
-            "pass custom_objects="
-            f"{{{missing[2]!r}: {missing[2]}}}, or register it with "
+            f"The model in {path} needs the {missing[1]} {missing[2]!r}, which is unknown here. "
+            f"Pass custom_objects={{{missing[2]!r}: {missing[2]}}}, or register it with "
             "keras.saving.register_keras_serializable."
         ) from error
 
 
 def _said(error: BaseException) -> str:
-    """The cause in Keras' message, which has the whole configuration before and behind it."""
+    """Return the cause from Keras' message, which surrounds it with the whole configuration."""
     text = str(error)
     for mark in ("Error encountered during deserialization:", "Exception encountered:"):
         text = text.rpartition(mark)[2]

@@ -1,4 +1,4 @@
-"""Values of every type as numbers that NumPy can compare and add up, a piece at a time."""
+"""Conversion of values of every type to numbers that NumPy can compare, piece by piece."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from typing import Any
 import numpy as np
 
 _PIECE = 1 << 18
-"""Elements in a piece: what is computed with them takes a few megabytes, however large the tensor.
+"""Elements in a piece. Computing on one piece takes a few megabytes, however large the tensor is.
 """
 
 _SMALL_INTEGERS = frozenset({"int2", "uint2", "int4", "uint4"})
 
 
 def kind_of(dtype: Any) -> str:
-    """How values of a type are to be taken: `float`, `integer`, `complex`, or empty where they are
-    no numbers.
+    """Return how to treat values of a type: `float`, `integer`, `complex`, or empty if not numbers.
 
     Args:
-        dtype: NumPy's; also one of those that TensorFlow adds (bfloat16, float8, int4).
+        dtype: a NumPy type, or one that TensorFlow adds (bfloat16, float8, int4).
     """
     if dtype.kind in "biu" or dtype.name in _SMALL_INTEGERS:
         return "integer"
@@ -29,9 +28,9 @@ def kind_of(dtype: Any) -> str:
 
 
 def numbers(piece: Any) -> Any:
-    """A piece as float64, as complex128, or as whole numbers of their own width; bool is 0 and 1.
+    """Convert a piece to float64, complex128, or integers of their own width; bool becomes 0 and 1.
 
-    Every number of a smaller type is one of these.
+    The conversion is exact: each smaller type fits into one of these.
     """
     kind = kind_of(piece.dtype)
     if kind == "integer":
@@ -42,15 +41,15 @@ def numbers(piece: Any) -> Any:
             if piece.dtype.kind == "b"
             else piece
         )
-    with np.errstate(invalid="ignore"):  # a NaN may be one that the processor signals
+    with np.errstate(invalid="ignore"):  # converting a signalling NaN sets the "invalid" flag
         return piece.astype(np.float64 if kind == "float" else np.complex128)
 
 
 def pieces(*arrays: Any) -> Iterator[tuple[int, tuple[Any, ...]]]:
-    """Arrays of one size, cut alike.
+    """Cut arrays of one size into the same pieces.
 
     Yields:
-        The number of the first element, and that piece of each array, flat.
+        The index of the first element, and that piece of each array, flattened.
     """
     flat = [np.ascontiguousarray(array).reshape(-1) for array in arrays]
     for begin in range(0, flat[0].size, _PIECE):

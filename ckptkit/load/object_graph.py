@@ -1,4 +1,4 @@
-"""The objects in a checkpoint of `tf.train.Checkpoint`, laid beside the objects of a model."""
+"""The object graph of a `tf.train.Checkpoint`, matched with the objects of a model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NOT_OF_THE_MODEL = frozenset(
         "all_variables",
     }
 )
-"""Attributes that lead to state which is no weight, or only once more to weights."""
+"""Attributes that lead to state other than weights, or to the same weights a second time."""
 
 _LISTS = ("variables", "weights", "_all_variables")
 """Attributes under which an exporter keeps a model's variables in Keras' own order."""
@@ -36,11 +36,11 @@ _LISTS = ("variables", "weights", "_all_variables")
 
 @dataclass(frozen=True)
 class Nodes:
-    """What a checkpoint has of one model.
+    """The part of a checkpoint that belongs to one model.
 
     Args:
-        saved: variables, each with an address.
-        live: variables of the model, each with an address.
+        saved: its variables, each with an address.
+        live: the model's variables, each with an address.
     """
 
     saved: list[tuple[GraphNode, str]]
@@ -49,11 +49,11 @@ class Nodes:
 
 @dataclass(frozen=True)
 class Graph:
-    """The objects of a checkpoint.
+    """The object graph of a checkpoint.
 
     Args:
-        nodes: all of them; the first is the root.
-        where: how to call the checkpoint.
+        nodes: all objects; the first is the root.
+        where: name of the checkpoint, for messages.
     """
 
     nodes: list[GraphNode]
@@ -61,25 +61,24 @@ class Graph:
 
     @classmethod
     def of(cls, nodes: list[GraphNode], where: str) -> Graph:
-        """A graph whose every edge leads to a node.
+        """Return the graph, after checking that every edge leads to a node.
 
         Raises:
-            CheckpointNotFoundError: where there is none.
+            CheckpointNotFoundError: If the graph is empty or incomplete.
         """
         whole = all(0 <= child < len(nodes) for node in nodes for child in node.children.values())
         if not nodes or not whole:
             raise CheckpointNotFoundError(
-                f"{where} has no objects in it that belong together. Expected what "
-                "tf.train.Checkpoint writes."
+                f"{where} has no complete object graph. Expected what tf.train.Checkpoint writes."
             )
         return cls(nodes, where)
 
     def weights_of(self, model: Any, name: str | None) -> Nodes:
-        """What the checkpoint has of a model: from the object on that has most in common with it.
+        """Return the model's part of the checkpoint, below the best-matching object.
 
         Raises:
-            CheckpointNotFoundError: where there is none of that name.
-            ConfigError: where several objects have equally much in common with it.
+            CheckpointNotFoundError: If no object has that name.
+            ConfigError: If several objects have equally much in common with the model.
         """
         start = 0 if name is None else self._named(name)
         weights = {id(variable) for variable in model.weights}
@@ -100,8 +99,7 @@ class Graph:
             names = [self._path(root) for root, _ in best]
             raise ConfigError(
                 f"{self.where} holds several objects that fit this model: "
-                f"{', '.join(map(repr, names))}. Say which is meant: "
-                f"name={names[0]!r}."
+                f"{', '.join(map(repr, names))}. Name one, as in name={names[0]!r}."
             )
         root, pairs = best[0]
         found = set(self._variables(root))
@@ -113,8 +111,10 @@ class Graph:
         )
 
     def _without_structure(self, start: int, model: Any) -> Nodes:
-        """What an exporter keeps in a list of variables, in Keras' order; else everything, to be
-        known by its names alone.
+        """Return variables for a checkpoint whose structure does not match the model.
+
+        An exporter keeps a list of variables in Keras' order. Without such a list, all variables
+        are returned, and only their names identify them.
         """
         for name in _LISTS:
             listed = self.nodes[start].children.get(name)
@@ -142,7 +142,7 @@ class Graph:
         return ordered if all(self.nodes[child].key for child in ordered) else []
 
     def _beside(self, root: int, model: Any) -> Iterator[tuple[int, Any]]:
-        """Variables that are reached on one way through the checkpoint and through the model."""
+        """Yield the variables that the same path reaches in the checkpoint and in the model."""
         seen: set[int] = set()
         to_visit: deque[tuple[int, Any]] = deque([(root, model)])
         alive = []
@@ -162,7 +162,7 @@ class Graph:
                     to_visit.append((child, known[name.strip("_")]))
 
     def _below(self, start: int, *, everything: bool) -> Iterator[int]:
-        """The objects below one, nearest first."""
+        """Yield the objects below one object, nearest first."""
         seen, to_visit = {start}, deque([start])
         while to_visit:
             node = to_visit.popleft()
@@ -185,8 +185,10 @@ class Graph:
                     to_visit.append(child)
 
     def _in_an_optimizer(self, model: Any, pairs: dict[int, Any]) -> dict[int, Any]:
-        """Weights of layers in plain lists, which TensorFlow saves only because the optimizer has
-        them, in the order of the trainable ones.
+        """Return weights of layers in plain lists, found through the optimizer.
+
+        TensorFlow does not follow plain lists. It saves these weights only because the optimizer
+        lists them, in the order of the trainable variables.
         """
         trainable = list(model.trainable_variables)
         for listed in self._trained():
@@ -199,7 +201,7 @@ class Graph:
         return {}
 
     def _trained(self) -> list[list[int]]:
-        """The variables that each optimizer trains, in order."""
+        """Return the variables that each optimizer trains, in order."""
         return [
             self._list(node.children["_trainable_variables"])
             for node in self.nodes
@@ -230,15 +232,13 @@ class Graph:
 
 
 def _children(thing: Any) -> dict[str, Any]:
-    """What TensorFlow follows in an object, and, as Keras 2 called them, a model's layers that have
-    weights.
-    """
+    """Return the children that TensorFlow follows, and a model's layers as Keras 2 named them."""
     found: dict[str, Any] = {}
     try:
         found = {
             name.strip("_"): child for name, child in tf.train.TrackableView.children(thing).items()
         }
-    except (AttributeError, TypeError):  # an object of which TensorFlow saves nothing
+    except (AttributeError, TypeError):  # not a trackable: TensorFlow saves nothing of it
         return found
     if isinstance(thing, keras.Model):
         found |= {

@@ -1,4 +1,4 @@
-"""What two tensors differ in, value by value and bit by bit. Pure."""
+"""Comparison of two tensors, value by value and bit by bit. Pure."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ OTHER_TYPES = "the types differ: compared as numbers"
 
 @dataclass(frozen=True)
 class ValueDifference:
-    """The differences of two tensors of one shape.
+    """The differences between two tensors of one shape.
 
     Args:
-        elements: how many values each has.
-        differing: how many of them differ: in their bits, so that two NaN of the same bits are
-            equal, and 0.0 and -0.0 are not. Of two types, how many differ as numbers.
-        largest_absolute: the largest of `|a - b|`; NaN where one is NaN and the other is not,
-            infinite where only one is infinite. None where the values are no numbers, or none
-            differs.
-        largest_relative: the largest of `|a - b| / max(|a|, |b|)`, likewise: 2 where only the sign
-            differs.
-        at: the index of the largest absolute difference; the first one of several, and where there
-            are no numbers.
-        a, b: the values there.
-        note: what else there is to say, or empty.
+        elements: number of values in each tensor.
+        differing: number of values whose bits differ. Two NaN with the same bits are equal, and 0.0
+            and -0.0 are not. For different types, the number of values that differ as numbers.
+        largest_absolute: the largest `|a - b|`; NaN if one value is NaN and the other is not,
+            infinite if only one is infinite. None if the values are not numbers or none differs.
+        largest_relative: the largest `|a - b| / max(|a|, |b|)`, with the same rules; 2 if only the
+            sign differs.
+        at: index of the largest absolute difference, or of the first difference if the values are
+            not numbers.
+        a, b: the values at that index.
+        note: a remark on the comparison, or empty.
     """
 
     elements: int
@@ -48,10 +47,10 @@ class ValueDifference:
 
 
 def difference(a: Any, b: Any) -> ValueDifference:
-    """Compares two tensors of one shape. Needs little memory beside them.
+    """Compare two tensors of one shape, in little additional memory.
 
     Args:
-        a, b: arrays of any type, also of those that TensorFlow adds to NumPy.
+        a, b: arrays of any type, including those that TensorFlow adds to NumPy.
 
     Example:
         >>> import numpy as np
@@ -98,7 +97,7 @@ def difference(a: Any, b: Any) -> ValueDifference:
 
 
 def _rank(value: int | float) -> tuple[bool, int | float]:
-    """Values in an order in which NaN is the largest."""
+    """Return a sort key for a value that makes NaN the largest."""
     return (True, 0.0) if value != value else (False, value)
 
 
@@ -109,7 +108,7 @@ def _value(rank: tuple[bool, int | float]) -> int | float:
 def _bits_differ(x: Any, y: Any) -> Any:
     if x.dtype.hasobject:
         return x != y
-    unit = math.gcd(x.dtype.itemsize, 8)  # the widest whole numbers that make up a value
+    unit = math.gcd(x.dtype.itemsize, 8)  # the widest integer type that a value is made of
     p, q = (
         np.ascontiguousarray(each).view(f"u{unit}").reshape(each.size, x.dtype.itemsize // unit)
         for each in (x, y)
@@ -125,11 +124,12 @@ def _numbers_differ(x: Any, y: Any) -> Any:
 
 
 def _distances(p: Any, q: Any) -> tuple[Any, Any]:
-    """Absolute and relative differences. Of whole numbers the absolute ones are exact."""
+    """Return absolute and relative differences; absolute differences of integers are exact."""
     with np.errstate(all="ignore"):
         if p.dtype == q.dtype and p.dtype.kind in "iu":
             high, low = np.maximum(p, q), np.minimum(p, q)
-            absolute = high.astype(np.uint64) - low.astype(np.uint64)  # the 64 bits go round: exact
+            # Exact even across the sign: unsigned 64-bit subtraction wraps around.
+            absolute = high.astype(np.uint64) - low.astype(np.uint64)
             size = np.maximum(np.abs(p.astype(np.float64)), np.abs(q.astype(np.float64)))
             return absolute, np.where(absolute == 0, 0.0, absolute / size)
         wide = np.complex128 if "c" in (p.dtype.kind, q.dtype.kind) else np.float64
@@ -150,7 +150,7 @@ def _distances(p: Any, q: Any) -> tuple[Any, Any]:
 
 
 def _item(array: Any, at: tuple[int, ...]) -> object:
-    """One value as Python has it."""
+    """Return one value as a Python object."""
     found = array[at]
     if kind_of(array.dtype):
         return (

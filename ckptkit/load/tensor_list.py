@@ -1,6 +1,4 @@
-"""What is saved, as a list of tensors: one form for a run's manifest and for every other format.
-Imports no TensorFlow.
-"""
+"""The tensors of a file or checkpoint as a list, in one form for all formats. No TensorFlow."""
 
 from __future__ import annotations
 
@@ -14,13 +12,13 @@ from ckptkit.run.manifest import RESULT, WEIGHTS, Manifest
 OPTIMIZER = "optimizer"
 
 VARIABLE = "variable"
-"""The kind of a tensor that is one variable's value, as manifests call it."""
+"""The kind of a tensor that holds one variable's value, as in manifests."""
 
 UNREADABLE = frozenset({"variant", "resource"})
-"""Types of TensorFlow's own, whose values are no arrays: iterators, say."""
+"""TensorFlow types whose values are not arrays, such as iterators."""
 
 NO_VALUES = "only TensorFlow can read them"
-"""What is said of them."""
+"""The note on tensors of such a type."""
 
 _ROLES_OF_THE_REST = frozenset({"seeds", "metrics", "trackables", "state", "data"})
 _NO_WEIGHTS = frozenset(
@@ -84,11 +82,11 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Total:
-    """How much there is of something.
+    """A number of tensors and their size.
 
     Args:
-        tensors: how many.
-        size_bytes: of their values, as far as that is known.
+        tensors: number of tensors.
+        size_bytes: size of their values, if known.
     """
 
     tensors: int
@@ -117,11 +115,12 @@ _PARTS = {WEIGHTS: TensorPart.WEIGHTS, RESULT: TensorPart.WEIGHTS, OPTIMIZER: Te
 
 
 def part_of(key: str, name: str = "") -> TensorPart:
-    """What a tensor of another format is for, as far as its key and name tell.
+    """Return what a tensor outside a run is for, judged by its key and name.
 
     Example:
         >>> from ckptkit.load.tensor_list import part_of
-        >>> [str(part_of(key)) for key in ("layers/dense/vars/0", "optimizer/vars/3", "save_counter")]
+        >>> keys = ("layers/dense/vars/0", "optimizer/vars/3", "save_counter")
+        >>> [str(part_of(key)) for key in keys]
         ['weights', 'optimizer', 'rest']
     """
     parts = key.split("/")
@@ -130,9 +129,8 @@ def part_of(key: str, name: str = "") -> TensorPart:
     ) or _NO_WEIGHTS.intersection((*parts, *name.split("/"))):
         return TensorPart.REST
     if _TRAINED in parts:
-        return (
-            TensorPart.WEIGHTS
-        )  # an optimizer's list of what it trains: a checkpoint may know a weight by no shorter way
+        # The optimizer's list of trained variables may be the shortest path to a weight.
+        return TensorPart.WEIGHTS
     return (
         TensorPart.OPTIMIZER
         if any(part.strip("_") in _OPTIMIZERS for part in parts)

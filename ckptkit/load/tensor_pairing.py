@@ -1,6 +1,4 @@
-"""Which tensor of one checkpoint is which of another one, and how their forms differ. Pure, and
-imports no TensorFlow.
-"""
+"""Pairing of two checkpoints' tensors, and the differences of their forms. Pure; no TensorFlow."""
 
 from __future__ import annotations
 
@@ -15,12 +13,12 @@ from ckptkit.run.manifest import RESULT, WEIGHTS
 
 @dataclass(frozen=True)
 class Pairing:
-    """The tensors of two sides.
+    """The tensors of two sides, paired.
 
     Args:
-        pairs: those of both, as `(a, b)`, in the order of `a`.
-        removed: those that only `a` has.
-        added: those that only `b` has.
+        pairs: tensors that both sides have, as `(a, b)`, in the order of `a`.
+        removed: tensors that only `a` has.
+        added: tensors that only `b` has.
     """
 
     pairs: tuple[tuple[Tensor, Tensor], ...]
@@ -29,33 +27,33 @@ class Pairing:
 
     @property
     def reshaped(self) -> tuple[tuple[Tensor, Tensor], ...]:
-        """The pairs of different shapes."""
+        """The pairs with different shapes."""
         return tuple((a, b) for a, b in self.pairs if a.shape != b.shape)
 
     @property
     def retyped(self) -> tuple[tuple[Tensor, Tensor], ...]:
-        """The pairs of different types, or of a variable and something else."""
+        """The pairs with different types, or of a variable and something else."""
         return tuple((a, b) for a, b in self.pairs if a.dtype != b.dtype or a.kind != b.kind)
 
     @property
     def same_form(self) -> bool:
-        """Whether each has its pair, of the same shape and type."""
+        """Whether every tensor has its pair, with the same shape and type."""
         return not (self.removed or self.added or self.reshaped or self.retyped)
 
 
 def pair(a: Sequence[Tensor], b: Sequence[Tensor], *, one_format: bool) -> Pairing:
-    """Pairs the tensors of two sides.
+    """Pair the tensors of two sides.
 
-    Variables of two runs are paired state by state and role by role, by their keys, as far as no
-    name says that two have changed places; the rest of a run by keys alone. Of other formats,
-    weights are paired with weights and optimizers with optimizers, by keys and then by names
-    without their automatic numbers. Where one side has numbers in the place of variables' names, a
-    layer's name and the order in it count.
+    Variables of two runs are paired by their keys, separately for each state and role, unless names
+    show that two have changed places. All other tensors of runs are paired by keys alone. In other
+    formats, weights are paired with weights and optimizers with optimizers: by keys, then by names
+    without automatic numbers. If one side has numbers instead of variable names, the layer's name
+    and the order in it decide.
 
     Args:
         a, b: the tensors of each side, in the order of their files.
-        one_format: whether both sides are of one format; else only what `of_two_formats` lets
-            through is compared.
+        one_format: whether both sides have one format; if not, only the tensors that
+            `of_two_formats` returns are compared.
     """
     if not one_format:
         a, b = of_two_formats(a), of_two_formats(b)
@@ -91,8 +89,9 @@ def _by_key(a: Sequence[Tensor], b: Sequence[Tensor]) -> list[tuple[int, int]]:
 
 
 def of_two_formats(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """What can be compared with another format: weights and optimizers; of weights that training
-    has ended with, not those it would go on from.
+    """Return the tensors that can be compared with another format: weights and optimizers.
+
+    If training has ended with other weights than it would resume from, the former are returned.
     """
     keys = {tensor.key for tensor in tensors}
     return tuple(
@@ -103,13 +102,13 @@ def of_two_formats(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 
 def _result_of(key: str) -> str:
-    """The key of the weight that training has ended with, for one that it would go on from."""
+    """Return the key of the final weight for a weight that training would resume from."""
     state, _, rest = key.partition(f"/{WEIGHTS}/")
     return f"{state}/{RESULT}/{rest}" if rest else ""
 
 
 def _grouped(tensors: Sequence[Tensor], one_format: bool) -> dict[str, list[int]]:
-    """Numbers of tensors, by what is compared with each other; of what is no variable, by nothing."""
+    """Return the indices of tensors by comparison group; "" is for non-variables."""
     groups: dict[str, list[int]] = {}
     for number, tensor in enumerate(tensors):
         group = (
@@ -141,7 +140,7 @@ def _only_numbers(tensors: Iterable[Tensor]) -> bool:
 
 
 def _by_order(tensors: Sequence[Tensor]) -> list[str]:
-    """`dense_1/0` for the first variable of a layer, whatever it is called."""
+    """Return names by layer and order: `dense_1/0` for the first variable of a layer."""
     before: Counter[str] = Counter()
     names = []
     for tensor in tensors:

@@ -1,4 +1,4 @@
-"""Statistics of one tensor: smallest, largest, mean, and what is no number. Pure."""
+"""Statistics of one tensor: minimum, maximum, mean, and counts of NaN and infinity. Pure."""
 
 from __future__ import annotations
 
@@ -17,20 +17,19 @@ EMPTY = "empty"
 NOT_FINITE = "no finite value"
 
 _DOWN = 2.0**-64
-"""Keeps a sum finite: of up to 2**64 of the largest numbers."""
+"""A factor that keeps the sum of up to 2**64 of the largest numbers finite."""
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What a tensor's values are like. Where one has no meaning for the type, it is None, and the
-    note says why.
+    """Statistics of a tensor's values; a field without meaning for the type is None.
 
     Args:
-        elements: how many values there are; None where it cannot be read.
-        nan, inf: how many of them are NaN and infinite; 0 for whole numbers and bool.
-        min, max: of the finite values; whole numbers are exact, of bool they are 0 and 1.
+        elements: number of values; None if the tensor cannot be read.
+        nan, inf: number of NaN and infinite values; 0 for integers and bool.
+        min, max: of the finite values; exact for integers, 0 and 1 for bool.
         mean: of the finite values, in float64; complex for complex numbers.
-        note: why something is missing, or empty.
+        note: why a field is None, or empty.
     """
 
     elements: int | None
@@ -43,15 +42,15 @@ class Statistics:
 
 
 def unreadable() -> Statistics:
-    """What is said of values of a type of TensorFlow's own: iterators, say."""
+    """Return the statistics of a tensor whose type has no readable values, such as an iterator."""
     return Statistics(None, note=NO_VALUES)
 
 
 def statistics(values: Any) -> Statistics:
-    """The statistics of a tensor. Needs little memory beside it.
+    """Compute the statistics of a tensor, in little additional memory.
 
     Args:
-        values: an array of any type, also of those that TensorFlow adds to NumPy.
+        values: an array of any type, including those that TensorFlow adds to NumPy.
 
     Example:
         >>> import numpy as np

@@ -1,6 +1,4 @@
-"""The tensors of any format with their values, read one after the other, so that no more than one
-of them is in memory.
-"""
+"""Tensors of any format with their values, read one at a time to bound memory."""
 
 from __future__ import annotations
 
@@ -26,12 +24,12 @@ from ckptkit.writing import tensor_file
 
 @dataclass(frozen=True)
 class Contents:
-    """Saved tensors while their file is open.
+    """Saved tensors that can be read while their file is open.
 
     Args:
         tensors: in the order of the file.
-        read: the values of one of them as an array; None where its type has none.
-        about: what was found; None of a run, which has its manifest.
+        read: returns the values of a tensor as an array, or None if its type has no values.
+        about: description of the file; None for a run, which has a manifest instead.
     """
 
     tensors: tuple[Tensor, ...]
@@ -40,30 +38,30 @@ class Contents:
 
 
 def of_run(checkpoint: Checkpoint) -> Contents:
-    """The tensors of a checkpoint of a run.
+    """Return the tensors of a checkpoint of a run.
 
     Raises:
-        CorruptCheckpointError: where its files cannot be read.
+        CorruptCheckpointError: If its files cannot be read.
     """
     return Contents(of_manifest(checkpoint.manifest), _tensorflow(checkpoint.prefix))
 
 
 @contextmanager
 def of_files(found: FoundFormat, version: int | None = None) -> Iterator[Contents]:
-    """The tensors of what is no run.
+    """Open the tensors of a model or weights outside a run.
 
     Args:
-        found: as `recognise` gave it.
-        version: of a base of versions: which; by default the newest.
+        found: the result of `recognise`.
+        version: for a directory of SavedModel versions, the one to read; the default is the newest.
 
     Returns:
         A context manager that gives the contents.
 
     Raises:
-        CorruptCheckpointError: where it cannot be read.
-        CheckpointNotFoundError: where there is no such version.
-        ConfigError: where a version was named, and there are none.
-        StorageError: where the system refuses to read.
+        CorruptCheckpointError: If it cannot be read.
+        CheckpointNotFoundError: If there is no such version.
+        ConfigError: If a version was named, but the format has none.
+        StorageError: If the system refuses to read.
     """
     about = describe(found, version)
     if found.format in (Format.KERAS, Format.HDF5):
@@ -83,7 +81,7 @@ def of_files(found: FoundFormat, version: int | None = None) -> Iterator[Content
 
 
 def _tensors(about: Description, names: Mapping[str, str]) -> tuple[Tensor, ...]:
-    """The variables that were found, those with names in the order of these."""
+    """Return the variables of a file, the named ones first, in the order of their names."""
     order = {key: number for number, key in enumerate(names)}
     ordered = sorted(about.variables, key=lambda each: order.get(each.name, len(order)))
     return tuple(
@@ -110,8 +108,7 @@ def _tensorflow(prefix: Path) -> Callable[[Tensor], Any]:
             return None
         key = tensor.key + tensor_file.SUFFIX
         try:
-            # One at a time, and as it lies in the file: a copy as TensorFlow's tensor would take
-            # the same memory once more.
+            # The reader returns the values as NumPy's. A tf.Tensor would be a second copy.
             return _as_array(reader.get_tensor(key if key in there else tensor.key))
         except (*tensor_file.READ_ERRORS, TypeError, RuntimeError) as error:
             raise CorruptCheckpointError(
@@ -122,13 +119,14 @@ def _tensorflow(prefix: Path) -> Callable[[Tensor], Any]:
 
 
 def _as_array(found: Any) -> Any:
-    """TensorFlow gives a single text as bytes."""
+    """Return values as an array; TensorFlow returns a scalar string as bytes."""
     return np.array(found, object) if isinstance(found, bytes) else np.asarray(found)
 
 
 def _names_in_graph(prefix: Path) -> dict[str, str]:
-    """How variables were called when they were saved, by key; nothing where a checkpoint has no
-    objects, only names.
+    """Return the names that variables had when they were saved, by key.
+
+    The result is empty if the checkpoint has no object graph.
     """
     reader = reader_of(prefix)
     if tf_checkpoint.OBJECT_GRAPH not in reader.get_variable_to_shape_map():
@@ -138,9 +136,9 @@ def _names_in_graph(prefix: Path) -> dict[str, str]:
 
 
 def _names_in_hdf5(file: Any) -> dict[str, str]:
-    """What Keras notes of variables' names, by key, in its own order.
+    """Return the names of variables that Keras stored, by key, in Keras' order.
 
-    In its newer form that is the layer's name, and the variable's number in it: `dense_1/0`.
+    In the newer form this is the layer's name and the variable's number in it: `dense_1/0`.
     """
     group = legacy_group(file)
     if group is not None:

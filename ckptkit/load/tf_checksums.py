@@ -1,10 +1,10 @@
-"""Whether a checkpoint that TensorFlow wrote is what was written, by its own checksums.
+"""Verification of a TensorFlow checkpoint by its own checksums.
 
-The format has a CRC-32C of each block of the index (tensorflow/core/lib/io/format.cc), which
-TensorFlow compares when it reads one, and of each tensor's bytes (`BundleEntryProto.crc32c` in
-tensorflow/core/protobuf/tensor_bundle.proto), which it compares when it reads that. To open a
-checkpoint reads the whole index. So all of it is found by opening it and reading every tensor; what
-no tensor takes up, such as padding, has no checksum.
+The format has a CRC-32C for each block of the index (tensorflow/core/lib/io/format.cc). TensorFlow
+compares it when it reads the block, and opening a checkpoint reads the whole index. Each tensor has
+a CRC-32C of its bytes (`BundleEntryProto.crc32c` in tensorflow/core/protobuf/tensor_bundle.proto),
+compared when the tensor is read. So opening the checkpoint and reading every tensor finds all
+damage, except in bytes outside any tensor, such as padding.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _SHARD = re.compile(r"\.data-(\d{5})-of-(\d{5})$")
 
 @dataclass(frozen=True)
 class Sums:
-    """What came of a checkpoint.
+    """The result of verifying a checkpoint.
 
     Args:
-        size_bytes: of its files.
-        read_bytes: of the tensors that were read and agree, and of the index.
-        tensors: how many it has; 0 where its index is damaged.
-        damaged: the names of those that cannot be read, each with the reason.
+        size_bytes: total size of its files.
+        read_bytes: size of the index and of all tensors that were read and match.
+        tensors: number of tensors; 0 if the index is damaged.
+        damaged: names of unreadable tensors, each with the reason.
     """
 
     size_bytes: int
@@ -45,16 +45,16 @@ class Sums:
 def check_sums(
     prefix: Path, *, quick: bool = False, progress: Callable[[int], None] = lambda _: None
 ) -> Sums:
-    """Reads every tensor of a checkpoint, one after the other, in the memory of the largest one.
+    """Read every tensor of a checkpoint, one at a time, in the memory of the largest one.
 
     Args:
-        prefix: of the checkpoint.
-        quick: read the index only, and look whether all files are there.
-        progress: is told how many bytes of tensors were read, as it goes on.
+        prefix: the checkpoint's prefix.
+        quick: read only the index, and check that all files exist.
+        progress: called with the number of tensor bytes read since the last call.
 
     Raises:
-        CorruptCheckpointError: where the index cannot be read, or a file is missing.
-        StorageError: where the system refuses to read.
+        CorruptCheckpointError: If the index cannot be read, or a file is missing.
+        StorageError: If the system refuses to read.
     """
     index, shards = prefix.with_name(prefix.name + ".index"), _shards(prefix)
     files = [index, *shards]
@@ -65,7 +65,7 @@ def check_sums(
     shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
     if shapes and not shards:
         raise CorruptCheckpointError(
-            f"{prefix}.data-* is missing: no data file is there.",
+            f"{prefix}.data-* is missing: there is no data file.",
             "missing",
             f"{prefix.name}.data-00000-of-00001",
         )
@@ -82,7 +82,7 @@ def check_sums(
 
 
 def _shards(prefix: Path) -> list[Path]:
-    """The files with the values; that one is missing is told by the names of the others."""
+    """Return the data files; the names of the others reveal a missing one."""
     there = {
         path.name: path
         for path in prefix.parent.iterdir()
@@ -95,8 +95,8 @@ def _shards(prefix: Path) -> list[Path]:
             name = f"{prefix.name}.data-{number:05d}-of-{total:05d}"
             if name not in there and len(totals) == 1:
                 raise CorruptCheckpointError(
-                    f"{prefix.with_name(name)} is missing: {len(there)} of {total} data files are "
-                    "there.",
+                    f"{prefix.with_name(name)} is missing: only {len(there)} of {total} data files "
+                    "exist.",
                     "missing",
                     name,
                 )

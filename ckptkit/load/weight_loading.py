@@ -1,4 +1,4 @@
-"""load_weights: a model's weights from any format, all or nothing."""
+"""`load_weights`: gives a model the weights from any format, all or none."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LoadedWeight:
-    """A weight that has got its value.
+    """One weight of a model that `load_weights` has set.
 
     Args:
-        name: of the model's weight.
-        source: what it was read by.
-        by: `structure` (its place in the model) or `name`.
+        name: the path of the model's weight.
+        source: the key under which the value was read.
+        by: how the two were matched: `structure` (the place in the model) or `name`.
     """
 
     name: str
@@ -43,14 +43,14 @@ class LoadedWeight:
 
 @dataclass(frozen=True)
 class WeightsReport:
-    """What `load_weights` has done; printed, it is a summary in words.
+    """The result of `load_weights`; printed, it is a summary in words.
 
     Args:
-        source: what was read.
-        matched: the weights that have got a value, in the model's order.
-        differences: what was left as it was, and why: `extra` (only the model has it), `missing`
-            (only the source has it), `shape` and `dtype` (both have it, in other forms). Empty
-            where everything matched.
+        source: the file, checkpoint or run that was read.
+        matched: the weights that were set, in the model's order.
+        differences: the weights that were left unchanged, and why: `extra` (only the model has it),
+            `missing` (only the source has it), `shape` and `dtype` (both have it, in different
+            forms). Empty if everything matched.
 
     Example:
         >>> import ckptkit, keras, pathlib
@@ -86,43 +86,44 @@ def load_weights(
     *,
     name: str | None = None,
 ) -> WeightsReport:
-    """Gives a model the weights that were saved, from whatever format they are in.
+    """Load saved weights of any format into a model.
 
-    Weights are matched by structure (their place in the model), then by name. Everything is
-    compared and read before the first is assigned. The optimizer is not touched;
-    `ckptkit.load_model` brings it back, too.
+    Weights are matched by structure (their place in the model), then by name. All weights are
+    compared and read before the first one is assigned. The optimizer does not change; use
+    `ckptkit.load_model` to restore it as well.
 
     Args:
-        model: a Keras model with its variables made.
+        model: a Keras model whose variables exist.
         source: a run directory, or one checkpoint in it; the prefix or the directory of a
-            TensorFlow checkpoint; a `.keras`, `.weights.h5` or `.h5` file; a SavedModel, or a
-            directory of its versions, of which the newest counts.
-        step: of a run: a step, `"latest"` or `"best"`. By default its newest good checkpoint. At
-            the end of training these are the weights that training ended with (the best ones, or
-            averages, where Keras put those in their place).
-        strict: whether every weight of either side has to have its match (default). With False,
-            those that match are loaded, as for a model with a new head, and the report says which
-            did not.
-        name: where the source holds several models: which, by its name in `state={...}`, or in
+            TensorFlow checkpoint; a `.keras`, `.weights.h5` or `.h5` file; a SavedModel; or a
+            directory of SavedModel versions, of which the newest is read.
+        step: the checkpoint of a run: a step, `"latest"` or `"best"`. The default is the newest
+            good checkpoint. After the end of training these are the weights that training ended
+            with (the best ones, or averages, if Keras set those).
+        strict: whether every weight of either side must have a match (default). If False, the
+            matching weights are loaded, as for a model with a new head, and the report lists the
+            others.
+        name: the model to read, if the source holds several: its name in `state={...}` or in
             `tf.train.Checkpoint(...)`.
 
     Returns:
-        A report of what matched, what did not, and why.
+        A report of the weights that matched, those that did not, and why.
 
     Raises:
-        IncompatibleStateError: where something does not match, with a table of it; with
-            `strict=False` only where nothing matches. Nothing was assigned.
-        CheckpointNotFoundError: where nothing is there, or not what was asked for.
-        CorruptCheckpointError: where it cannot be read, or holds something that is not to be
-            believed. Nothing was assigned.
-        ConfigError: where an argument cannot be right, or the model has no variables yet.
-        StorageError: where the system refuses to read.
+        IncompatibleStateError: If weights do not match, with a table of them; with `strict=False`
+            only if no weight matches. Nothing was assigned.
+        CheckpointNotFoundError: If nothing exists there, or not what was asked for.
+        CorruptCheckpointError: If the source cannot be read or has implausible contents. Nothing
+            was assigned.
+        ConfigError: If an argument cannot be right, or the model has no variables yet.
+        StorageError: If the system refuses to read.
 
     Example:
         >>> import ckptkit, keras, pathlib
+        >>> from keras.layers import Dense
         >>> path = pathlib.Path(new_directory) / "model.weights.h5"
-        >>> keras.Sequential([keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(2)]).save_weights(path)
-        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(3)])
+        >>> keras.Sequential([keras.Input((4,)), Dense(8), Dense(2)]).save_weights(path)
+        >>> model = keras.Sequential([keras.Input((4,)), Dense(8), Dense(3)])
         >>> report = ckptkit.load_weights(model, path, strict=False)
         >>> len(report.matched), [difference.kind for difference in report.differences]
         (2, ['shape', 'shape'])
@@ -168,13 +169,13 @@ def load_weights(
 def _check(source: WeightSource, plan: MatchPlan, strict: bool) -> None:
     if plan.differences and (strict or not plan.pairs):
         advice = (
-            "Build the model as it was when that was saved; or load what matches, with "
-            "strict=False."
+            "Build the model as it was when the weights were saved; or load only what matches, "
+            "with strict=False."
             if plan.pairs
-            else "Nothing of it matches this model."
+            else "None of its weights matches this model."
         )
         raise IncompatibleStateError(
-            f"The model has other weights than {source.where}. Nothing was "
+            f"The weights of the model differ from those of {source.where}. Nothing was "
             f"assigned.\n{table(plan.differences)}\n{advice}"
         )
 
@@ -186,7 +187,7 @@ def _with_source(
     name: str | None,
     action: Callable[[WeightSource], T],
 ) -> T:
-    """Calls a function with the weights that were found, while their files are open and stay."""
+    """Call a function with the opened source, while its files are open and cannot be deleted."""
     check_arguments(found, step, name)
     if found.format is Format.RUN:
         return read_run(
@@ -203,10 +204,10 @@ def _with_source(
 
 
 def check_arguments(found: FoundFormat, step: int | str | None, name: str | None) -> None:
-    """Checks that `step` and `name` are given only where they mean something.
+    """Check that `step` and `name` are given only for formats that have them.
 
     Raises:
-        ConfigError: where not.
+        ConfigError: If an argument does not apply or is not valid.
     """
     if step is not None and not (
         step in ("latest", "best")
@@ -217,7 +218,7 @@ def check_arguments(found: FoundFormat, step: int | str | None, name: str | None
         one = (
             f"{found.path} is a {found.format}"
             if found.step is None
-            else "the path names one checkpoint of a run already"
+            else "the path already names one checkpoint of a run"
         )
         raise ConfigError(
             f"step chooses a checkpoint of a run, and {one}. Received: step={step!r}; leave it out."
@@ -225,6 +226,5 @@ def check_arguments(found: FoundFormat, step: int | str | None, name: str | None
     if name is not None and found.format in (Format.KERAS, Format.HDF5):
         raise ConfigError(
             f"name chooses one of several models, and {found.path}, a {found.format}, holds one. "
-            f"Received: name={name!r}; leave it "
-            f"out."
+            f"Received: name={name!r}; leave it out."
         )

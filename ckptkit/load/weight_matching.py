@@ -1,6 +1,4 @@
-"""Which saved weight belongs to which weight of a model: decided whole, before anything is read or
-assigned. Pure.
-"""
+"""Matching of saved weights with a model's weights. Pure: nothing is read or assigned here."""
 
 from __future__ import annotations
 
@@ -15,14 +13,13 @@ STRUCTURE, NAME = "structure", "name"
 
 @dataclass(frozen=True)
 class Weight:
-    """A weight, of a model or saved.
+    """One weight, of a model or of a saved source.
 
     Args:
-        key: how its own side calls it: of a model its path, of a source what it is read by.
-        address: where it is in the structure; empty where it has no place there that both sides
-            know.
-        name: a name to be recognised by.
-        shape: its sizes.
+        key: the weight's name on its own side: a path in the model, or the key it is read by.
+        address: its place in the structure; empty if it has no place that both sides know.
+        name: a name by which the other side may recognise it.
+        shape: its dimensions.
         dtype: TensorFlow's name of the type.
     """
 
@@ -34,17 +31,17 @@ class Weight:
 
     @property
     def form(self) -> str:
-        """Shape and type, for people."""
+        """Shape and type as text."""
         return shown_form(self.shape, self.dtype)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A weight of a model and the saved one that it takes its value from.
+    """A model's weight and the saved weight that provides its value.
 
     Args:
-        live: the number of the model's weight.
-        saved: the number of the saved weight.
+        live: index of the model's weight.
+        saved: index of the saved weight.
         by: `structure` or `name`.
     """
 
@@ -55,14 +52,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class MatchPlan:
-    """What is to be assigned.
+    """The complete result of matching: what to assign, and what does not fit.
 
     Args:
         pairs: in the order of the model's weights.
-        left: numbers of what has no pair: of a model's weight and of the saved one that should fit
-            it and does not, or of one of them.
-        differences: what keeps the two from being the same, `left` in words; empty where every
-            weight has its pair.
+        left: indices of unmatched weights: a model's weight together with the saved weight that
+            should fit but does not, or one of the two alone.
+        differences: `left` as text; empty if every weight has its pair.
     """
 
     pairs: tuple[Pair, ...]
@@ -71,15 +67,16 @@ class MatchPlan:
 
 
 def match(live: Sequence[Weight], saved: Sequence[Weight]) -> MatchPlan:
-    """Pairs weights by structure, then by name.
+    """Pair weights by structure, then by name.
 
-    Where all agree by structure, and no name says that two have changed places, that is the answer;
-    else where all agree by name. Otherwise each weight is paired by its place where form and name
-    allow, then by its name, and what is left is told.
+    If the structure matches everywhere, and no name shows that two weights have changed places, the
+    structure decides. Otherwise names decide, if all of them match. If neither matches everywhere,
+    each weight is paired by its place if form and name allow it, then by its name. The rest is
+    reported.
 
     Args:
         live: the model's weights.
-        saved: what the source has.
+        saved: the source's weights.
     """
     live_names, saved_names = _names(live), _names(saved)
     by_structure = _paired([each.address for each in live], [each.address for each in saved])
@@ -90,7 +87,7 @@ def match(live: Sequence[Weight], saved: Sequence[Weight]) -> MatchPlan:
         return live[i].dtype == saved[j].dtype and fits(saved[j].shape, live[i].shape)
 
     def moved(i: int, j: int) -> bool:
-        """Whether the names say that this is another one, of which the other side has the like."""
+        """Whether the names differ, and one of them exists on the other side too."""
         a, b = live_names[i], saved_names[j]
         return bool(a and b) and a != b and (a in known_saved or b in known_live)
 
@@ -158,7 +155,7 @@ def _called(weight: Weight) -> str:
 
 
 def _paired(live: Sequence[str], saved: Sequence[str]) -> dict[int, int]:
-    """What has the same, unique, non-empty mark on both sides."""
+    """Return the pairs of weights that have the same unique, non-empty mark on both sides."""
     several = {
         mark for marks in (live, saved) for mark, times in Counter(marks).items() if times > 1
     }
@@ -167,8 +164,9 @@ def _paired(live: Sequence[str], saved: Sequence[str]) -> dict[int, int]:
 
 
 def _names(weights: Sequence[Weight]) -> list[str]:
-    """Names without what only this program or this file has put before or into them: the model's
-    own name, automatic numbers.
+    """Return names without the parts that only one program or file adds.
+
+    These are the model's own name as a prefix, and automatic numbers such as in `dense_1`.
     """
     names = [weight.name.removesuffix(":0") for weight in weights]
     given = [name.split("/") for name in names if name]

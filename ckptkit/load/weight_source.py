@@ -1,4 +1,4 @@
-"""What every format is turned into: a list of saved weights, and a way to read some of them."""
+"""Saved weights as one list, the same for every format, with a function that reads some of them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from ckptkit.tracking.tracker import path_of
 
 @dataclass(frozen=True)
 class WeightSource:
-    """Saved weights that may be read while their file is open.
+    """Saved weights that can be read while their file is open.
 
     Args:
-        where: what was opened, in words.
-        saved: its weights; what belongs to no model (optimizer, metrics) is left out.
-        live: the weights of the program's model, with addresses and names that are comparable with
-            those.
-        read: reads the weights of these numbers, all or none.
+        where: name of the source, for messages.
+        saved: its weights; variables outside the model (optimizer, metrics) are left out.
+        live: the weights of the program's model, with addresses and names comparable with `saved`.
+        read: reads the weights with the given indices, all or none.
     """
 
     where: str
@@ -36,16 +35,16 @@ class Form(TypedDict):
 
 
 def form_of(shape: Sequence[int | None] | None, dtype: str) -> Form:
-    """The form of what was saved; a shape that is not known fits nothing."""
+    """Return the form of a saved weight; an unknown shape fits nothing."""
     return {"shape": (-1,) if shape is None else tuple(shape), "dtype": dtype}
 
 
 def live_weights(model: Any, places: Mapping[int, tuple[str, str]]) -> tuple[Weight, ...]:
-    """A model's weights.
+    """Return a model's weights.
 
     Args:
-        model: it.
-        places: address and name of a variable, by its id.
+        model: a Keras model.
+        places: address and name of each variable, by the variable's `id`.
     """
     return tuple(
         Weight(

@@ -193,10 +193,10 @@ def test_what_only_has_the_name_of_something(tmp_path, called):
     assert problems == {
         "torn.keras": "begins with b'not a zi', as neither a zip archive nor an HDF5 file does",
         "empty.h5": "begins with b'', as neither a zip archive nor an HDF5 file does",
-        "short-7": "2 of 3 data files are there",
+        "short-7": "1 of 3 data files are missing",
         "headless-8": "headless-8.index is missing",
         "bodyless-9": "bodyless-9.data-* is missing",
-        "bad-10": "bad-10.index does not end as an index does",
+        "bad-10": "bad-10.index does not end as an index file does",
     }
 
 

@@ -1,4 +1,4 @@
-"""`ckptkit export`: from a run's directory to a served model, without the program that trained it."""
+"""`ckptkit export`: from a run's directory to a served model, without the training program."""
 
 from __future__ import annotations
 
@@ -18,19 +18,25 @@ import sys
 import keras, numpy as np
 import ckptkit
 keras.utils.set_random_seed(int(sys.argv[2]))
-model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "tanh"), keras.layers.BatchNormalization(), keras.layers.Dense(1)])
+model = keras.Sequential([
+    keras.Input((4,)), keras.layers.Dense(3, "tanh"), keras.layers.BatchNormalization(),
+    keras.layers.Dense(1)])
 model.compile("adam", "mse")
 x, y = np.random.rand(16, 4), np.random.rand(16, 1)
 model.fit(x, y, batch_size=8, epochs=2, verbose=0, callbacks=[
-    ckptkit.CheckpointCallback(sys.argv[1], save=ckptkit.EveryNSteps(1), keep=ckptkit.KeepLatest(9), export=False, background=False)])
-np.savez(sys.argv[1] + "/expected.npz", x=x[:3].astype("float32"), y=model.predict(x[:3], verbose=0))
+    ckptkit.CheckpointCallback(
+        sys.argv[1], save=ckptkit.EveryNSteps(1), keep=ckptkit.KeepLatest(9), export=False,
+        background=False)])
+y = model.predict(x[:3], verbose=0)
+np.savez(sys.argv[1] + "/expected.npz", x=x[:3].astype("float32"), y=y)
 """
 
 SERVE = """
 import sys
 import numpy as np, tensorflow as tf
 expected = np.load(sys.argv[2])
-out = tf.saved_model.load(sys.argv[1]).signatures["serving_default"](inputs=tf.constant(expected["x"]))["output_0"].numpy()
+served = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
+out = served(inputs=tf.constant(expected["x"]))["output_0"].numpy()
 assert np.allclose(out, expected["y"], rtol=1e-5), (out, expected["y"])
 """
 
@@ -94,7 +100,8 @@ class Mine(keras.layers.Layer):
         return 2 * x
 model = keras.Sequential([keras.Input((4,)), Mine(), keras.layers.Dense(1)])
 model.compile("adam", "mse")
-model.fit(np.ones((8, 4)), np.ones((8, 1)), verbose=0, callbacks=[ckptkit.CheckpointCallback(sys.argv[1], export=False, background=False)])
+model.fit(np.ones((8, 4)), np.ones((8, 1)), verbose=0, callbacks=[
+    ckptkit.CheckpointCallback(sys.argv[1], export=False, background=False)])
 """
 
 
@@ -121,7 +128,9 @@ SEVERAL = """
 import sys
 import keras
 import ckptkit
-models = {name: keras.Sequential([keras.Input((4,)), keras.layers.Dense(units)]) for name, units in (("g", 2), ("d", 3))}
+models = {
+    name: keras.Sequential([keras.Input((4,)), keras.layers.Dense(units)])
+    for name, units in (("g", 2), ("d", 3))}
 with ckptkit.CheckpointManager(sys.argv[1], models) as manager:
     manager.save(1)
 """

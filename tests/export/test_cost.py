@@ -1,4 +1,4 @@
-"""What a check costs, from the end of a `fit`, with the process that a user's export is checked by."""
+"""The cost of a check at the end of a `fit`, with a real checking process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "tanh"), kera
 model.compile("adam", "mse")
 x, y = np.random.rand(16, 4), np.random.rand(16, 1)
 model.fit(x, y, batch_size=8, epochs=2, verbose=0, callbacks=[
-    ckptkit.CheckpointCallback(sys.argv[1], background=False, export=ckptkit.ExportSpec(errors="raise"))])
+    ckptkit.CheckpointCallback(
+        sys.argv[1], background=False, export=ckptkit.ExportSpec(errors="raise"))])
 """
 
 

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.xdist_group("exporting")
 SAID = {
     "nan": (
         "ExportError",
-        r"signature 'serve': output 'output_0' is nan at \[0, 0\], where the live model gives "
+        r"signature 'serve': output 'output_0' is nan at \[0, 0\], but the live model gives "
         r"-?\d.* \(12 of 12 values\)",
     ),
     "one nan of many signatures": (
@@ -20,14 +20,14 @@ SAID = {
     ),
     "other values": (
         "ExportError",
-        r"is -?\d\S* at \[.*\], where the live model gives -?\d.* \(allowed: 0.001 of it",
+        r"is -?\d\S* at \[.*\], but the live model gives -?\d.* \(allowed: 0.001 of it",
     ),
     "another shape": ("ExportError", r"is float32\[1, 4\]; the live model's is float32\[3, 4\]"),
     "another type": ("ExportError", r"is float64\[3, 4\]; the live model's is float32"),
     "changed weight": (
         "ExportError",
-        r"the variable variables/\d in it \(float32\[4, 3\]\) has a value that no variable of the "
-        r"live model has",
+        r"the variable variables/\d in it \(float32\[4, 3\]\) differs from every variable of the "
+        r"live model",
     ),
     "missing asset": ("ExportError", r"a fresh process cannot load it: .*words.txt"),
     "broken graph": ("ExportError", r"a fresh process cannot load it: "),
@@ -41,16 +41,15 @@ SAID = {
         "ExportError",
         r"has no variables yet, .* Call it once on a batch, or pass sample=batch",
     ),
-    "unknown inputs": ("ExportError", r"the form of its inputs is not known. Pass sample="),
+    "unknown inputs": ("ExportError", r"the form of its inputs is unknown. Pass sample="),
     "another sample": (
         "ExportError",
         r"the sample's inputs is float32\(3, 3\). Expected float32\(None, 4\)",
     ),
-    "ragged": ("ExportError", r"dense tensors, and it is a RaggedTensor"),
+    "ragged": ("ExportError", r"dense tensors, but it is a RaggedTensor"),
     "no such table": (
         "ExportError",
-        r"found neither in the model nor in what the function closes over. Make it an attribute "
-        r"of a tf.Module",
+        r"neither in the model nor in the function's closure. Make it an attribute of a tf.Module",
     ),
     "no time": (
         "ExportError",
@@ -58,10 +57,10 @@ SAID = {
     ),
     "to stop": (
         "ExportError",
-        r"this process is to stop, and the time that is left is not enough for the check",
+        r"this process is about to stop, and the remaining time is too short for the check",
     ),
     "no Python": ("ExportError", r"ended with code 1 and no answer"),
-    "unknown Python": ("ExportError", r"does not know where its own is"),
+    "unknown Python": ("ExportError", r"does not know its own interpreter"),
 }
 
 

@@ -1,4 +1,4 @@
-"""What is the same, what is near enough, and what is refused: pure decisions, without TensorFlow."""
+"""Which outputs are equal, close enough, or refused: pure decisions, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -37,33 +37,33 @@ def floats(*values, dtype="float32"):
             floats(1, 2),
             floats(1, 2.01),
             False,
-            r"is 2.00999\d+ at \[1\], where the live model gives 2 ",
+            r"is 2.00999\d+ at \[1\], but the live model gives 2 ",
         ),
         (floats(1000, 0), floats(1000, 0.009), False, ""),
         (
             floats(1, 0),
             floats(1, 0.009),
             False,
-            r"is 0.00\d+ at \[1\], where the live model gives 0",
+            r"is 0.00\d+ at \[1\], but the live model gives 0",
         ),
         (
             floats(1, 2),
             floats(1, np.nan),
             False,
-            r"is nan at \[1\], where the live model gives 2.0 \(1 of 2 values\)",
+            r"is nan at \[1\], but the live model gives 2.0 \(1 of 2 values\)",
         ),
         (
             floats(1, np.nan),
             floats(1, 2),
             False,
-            r"is 2.0 at \[1\], where the live model gives nan",
+            r"is 2.0 at \[1\], but the live model gives nan",
         ),
         (floats(np.inf, np.nan), floats(np.inf, np.nan), True, ""),
         (
             floats(np.inf, 1),
             floats(-np.inf, 1),
             False,
-            r"is -inf at \[0\], where the live model gives inf",
+            r"is -inf at \[0\], but the live model gives inf",
         ),
         (floats(np.inf, 1), floats(np.inf, 1.0001), False, ""),
         (floats(-0.0), floats(0.0), True, ""),
@@ -71,13 +71,13 @@ def floats(*values, dtype="float32"):
             floats(3, 4, dtype="int64"),
             floats(3, 5, dtype="int64"),
             False,
-            r"is 5 at \[1\], where the live model gives 4",
+            r"is 5 at \[1\], but the live model gives 4",
         ),
         (
             floats(10**6, dtype="int64"),
             floats(10**6 + 1, dtype="int64"),
             False,
-            r"where the live model gives 1000000",
+            r"but the live model gives 1000000",
         ),
         (floats(0, 255, dtype="uint8"), floats(255, 255, dtype="uint8"), False, r"is 255 at \[0\]"),
         (floats(1j, dtype="complex64"), floats(2j, dtype="complex64"), False, r"is "),
@@ -132,9 +132,9 @@ def test_what_a_comparison_proves():
     assert (proof.how, proof.rtol, proof.atol) == ("within_tolerances", USUAL.rtol, USUAL.atol)
     assert proof.largest_difference == pytest.approx(1e-4, rel=0.01)
     assert judged(live, near, graph=near).how == "equal_bits"
-    with pytest.raises(ExportError, match="where the live model gives 2"):
+    with pytest.raises(ExportError, match="but the live model gives 2"):
         judged(live, far)
-    with pytest.raises(ExportError, match="where the live model gives 2"):
+    with pytest.raises(ExportError, match="but the live model gives 2"):
         judged(
             live, far, graph=far
         )  # a graph that is another one than the call is the export's mistake, too

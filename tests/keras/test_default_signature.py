@@ -85,8 +85,8 @@ def test_what_is_not_known_is_an_error_that_says_what_to_pass():
     ):
         with pytest.raises(
             ckptkit.ExportError,
-            match=r"[Pp]ass sample=.* signatures=\{'serving_default': \.\.\.\} puts another one "
-            r"in its place",
+            match=r"[Pp]ass sample=.* signatures=\{'serving_default': \.\.\.\} chooses "
+            r"another one",
         ):
             find_endpoints(model, signatures, None)
         assert names(model, signatures, sample=np.ones(2, "float32"))[0] == "serve"
@@ -122,4 +122,4 @@ def test_a_default_that_was_chosen_for_the_user_is_said(lab, tmp_path):
     with lab.logged() as lines:
         path = ckptkit.export_saved_model(Coder(), tmp_path)
     assert read_export(path).default == "decode"
-    assert any("serving_default is another name of 'decode'" in line for line in lines)
+    assert any("serving_default is an alias of 'decode'" in line for line in lines)

@@ -159,7 +159,7 @@ def test_an_operation_of_a_library(lab, tmp_path):
                 graph.write_bytes(graph.read_bytes().replace(b"Tanh", b"Tanx"))
 
     with pytest.raises(
-        ckptkit.ExportError, match=r"has the operation 'Tanx', .* imports=\('tensorflow_text',\)"
+        ckptkit.ExportError, match=r"needs the operation 'Tanx', .* imports=\('tensorflow_text',\)"
     ):
         ckptkit.export_saved_model(lab.model(), tmp_path, files=Foreign())
     with pytest.raises(ckptkit.ExportError, match="No module named 'no_such_library'"):
@@ -310,14 +310,14 @@ def test_exported_already_is_what_servers_take_now(lab, run):
     newest, lines = again(more)
     assert newest != first
     assert set(read_export(newest).signatures) == {"serve", "more"}
-    assert any("exported anew: it has other values or other signatures" in line for line in lines)
+    assert any("exported again: it has other values or other signatures" in line for line in lines)
 
     (newest / "saved_model.pb").unlink()
     broken = newest
     newest, lines = again(more)
     assert newest != broken
     assert any(
-        "exported anew: it is not whole: saved_model.pb is missing" in line for line in lines
+        "exported again: it is incomplete: saved_model.pb is missing" in line for line in lines
     )
 
     shutil.copytree(newest, base / str(int(newest.name) + 1))
@@ -325,7 +325,7 @@ def test_exported_already_is_what_servers_take_now(lab, run):
     others, lines = again(more)
     assert int(others.name) == int(newest.name) + 1
     assert any(
-        "servers take" in line and "which this run has not published" in line for line in lines
+        "servers load" in line and "which this run has not published" in line for line in lines
     )
     newest, lines = again()
     assert int(newest.name) > int(others.name), (
@@ -373,7 +373,7 @@ def test_runs_that_publish_in_one_place_leave_alone_what_others_have_published(
     assert len(after) == 2, "the first one has gone"
     now, lines = fit("a")
     assert now == after
-    assert "is gone; servers take" in lines
+    assert "is gone; servers load" in lines
     assert [len(told(tmp_path / name, "exported")) for name in "abc"] == [1, 1, 1]
     now, _ = fit("a", epochs=2)
     assert max(now, key=int) not in after, "it was trained"

@@ -167,7 +167,7 @@ def test_a_shard_that_is_missing_and_slices_of_one_tensor(tmp_path, seed):
         assert list(check_sums(prefix).damaged) == ["table"]
         shard.write_bytes(good)
     shards[1].unlink()
-    with pytest.raises(CorruptCheckpointError, match="1 of 2 data files are there") as caught:
+    with pytest.raises(CorruptCheckpointError, match="only 1 of 2 data files exist") as caught:
         check_sums(prefix)
     assert caught.value.file == "sharded-3.data-00001-of-00002"
 

@@ -295,7 +295,7 @@ def test_nan_of_the_same_bits_is_no_difference(tmp_path, capsys):
 
 
 def test_steps_of_a_training(tmp_path, capsys):
-    """What training changes differs, what it leaves does not, and NumPy finds the same difference."""
+    """Only what training changes differs, and NumPy finds the same difference."""
     here = network()
     here.layers[0].trainable = False
     trained(
