@@ -24,16 +24,14 @@ _HOMES = {
         "StorageError",
     ),
     "ckptkit.position": ("RunPosition",),
-    "ckptkit.policies": (
+    "ckptkit.policies.save_policies": (
         "Adaptive",
         "EveryNEpochs",
         "EveryNSeconds",
         "EveryNSteps",
-        "KeepBest",
-        "KeepEveryNSteps",
-        "KeepLatest",
         "OnBest",
     ),
+    "ckptkit.policies.keep_policies": ("KeepBest", "KeepEveryNSteps", "KeepLatest"),
     "ckptkit.preemption.policy": ("Preemption",),
     "ckptkit.report.run_view": ("open_run",),
     "ckptkit.export.export_saved_model": ("export_saved_model",),
@@ -101,14 +99,12 @@ if TYPE_CHECKING:
     from ckptkit.load.model_loading import load_model
     from ckptkit.load.weight_loading import WeightsReport, load_weights
     from ckptkit.manager import CheckpointManager
-    from ckptkit.policies import (
+    from ckptkit.policies.keep_policies import KeepBest, KeepEveryNSteps, KeepLatest
+    from ckptkit.policies.save_policies import (
         Adaptive,
         EveryNEpochs,
         EveryNSeconds,
         EveryNSteps,
-        KeepBest,
-        KeepEveryNSteps,
-        KeepLatest,
         OnBest,
     )
     from ckptkit.position import RunPosition

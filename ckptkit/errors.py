@@ -8,12 +8,15 @@
     ├── RunLockedError
     ├── StorageError              (also OSError)
     ├── ExportError
+    ├── ThreadRefusedError        (also RuntimeError)
     └── ConfigError               (also ValueError)
 
 `Preempted` stands apart: it is a `SystemExit`, so that nothing catches it by accident.
 """
 
 from __future__ import annotations
+
+from ckptkit.exit_codes import ExitCode
 
 
 class CheckpointError(Exception):
@@ -79,6 +82,10 @@ class ExportError(CheckpointError):
     """A model could not be published; no version was left behind."""
 
 
+class ThreadRefusedError(CheckpointError, RuntimeError):
+    """The system allows this process no further thread; see `ckptkit.threads`."""
+
+
 class ConfigError(CheckpointError, ValueError):
     """An argument or a combination of them that cannot be right."""
 
@@ -91,6 +98,6 @@ class Preempted(SystemExit):
         step: the step that the next start goes on from, or None where nothing was saved.
     """
 
-    def __init__(self, exit_code: int = 75, step: int | None = None) -> None:
+    def __init__(self, exit_code: int = ExitCode.PREEMPTED.value, step: int | None = None) -> None:
         super().__init__(exit_code)
         self.step = step

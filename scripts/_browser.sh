@@ -2,7 +2,7 @@
 # Sourced by scripts/test: the browser in which the tests look at reports. Chromium and its driver come from the distribution, so that both
 # are of one version; nothing is fetched from elsewhere.
 
-# ensure_browser: installs them where they are missing and this is root on Debian or Ubuntu. Where that cannot be, the tests that need a
+# ensure_browser: installs them if they are missing and this is root on Debian or Ubuntu. Otherwise the tests that need a
 # browser are skipped, and say so; all others run.
 ensure_browser() {
     if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then return; fi

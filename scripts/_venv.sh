@@ -35,7 +35,7 @@ PYTHON_CODE
 }
 
 # ensure_venv DIR EXTRAS [PIP ARGUMENT...]: DIR holds this package, editable, with EXTRAS ("" or "[dev]").
-# An environment with [dev] serves where none of the extras is asked for.
+# An environment with [dev] serves if no extra is asked for.
 ensure_venv() {
     local venv=$1 extras=$2 python stamp
     shift 2

@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import ckptkit
+from ckptkit.exit_codes import ExitCode
+from ckptkit.run.events import Finished, LaunchEnded, Restored
 
 SCRIPTS = Path(__file__).parent
 EPOCHS = 15
@@ -38,7 +40,7 @@ before it is killed.
 TIMEOUT_SECS = 120
 """For one process; on two cores it takes 5 to 20 s."""
 MIN_ACCURACY = 0.9
-PREEMPTED = 75
+PREEMPTED = ExitCode.PREEMPTED
 
 ACCURACY = re.compile(r"accuracy on \d+ held-out digits: ([\d.]+)")
 DIGEST = re.compile(r"SHA-256 of all variables: (\w{64})")
@@ -157,10 +159,11 @@ class Training:
         )
 
     def where(self) -> str:
-        return f"in epoch {self.epoch} at batch {self.step - (self.epoch - 1) * self.steps_per_epoch} of {self.steps_per_epoch}, step {self.step}"
+        batch = self.step - (self.epoch - 1) * self.steps_per_epoch
+        return f"in epoch {self.epoch} at batch {batch} of {self.steps_per_epoch}, step {self.step}"
 
     def end(self) -> None:
-        """Whatever still runs, where the demo has failed: the launcher takes its training with it."""
+        """Stop what still runs after a failure: the launcher stops its training too."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -230,7 +233,7 @@ class Attempt:
 
 
 def newest_step(run: Path) -> int:
-    """The step of the newest committed checkpoint, 0 where there is none yet."""
+    """The step of the newest committed checkpoint, 0 if there is none yet."""
     try:
         checkpoints = ckptkit.open_run(run).checkpoints
     except ckptkit.CheckpointNotFoundError:
@@ -243,7 +246,7 @@ def resumed_from(run: Path, attempt: int) -> int:
     steps = [
         e.step
         for e in ckptkit.open_run(run).journal
-        if e.event == "restored" and e.attempt == attempt
+        if isinstance(e, Restored) and e.attempt == attempt
     ]
     expect(
         len(steps) == (attempt > 1), f"the journal has {len(steps)} restores in attempt {attempt}"
@@ -256,7 +259,7 @@ def journal_of(run: Path, event: str, attempt: int) -> list[Any]:
 
 
 def preempt(run: Path, notice: Path) -> Attempt:
-    """A launcher trains until the machine is said to go away: the training saves where it is, and
+    """A launcher trains until a notice says that the machine goes away: the training saves, and
     both end with 75.
     """
     training = Training(run, notice=notice)
@@ -329,7 +332,7 @@ def finished(training: Training, code: int, number: int, secs: float) -> Attempt
     )
     if training.accuracy is None or training.digest is None:
         raise DemoFailed("training printed no accuracy, or no digest")
-    ends = [e.step for e in ckptkit.open_run(training.run).journal if e.event == "finished"]
+    ends = [e.step for e in ckptkit.open_run(training.run).journal if isinstance(e, Finished)]
     total = EPOCHS * training.steps_per_epoch
     expect(ends == [total], f"the journal was to say finished at step {total}; it says {ends}")
     return Attempt(
@@ -422,7 +425,7 @@ def check(
         preempted.reached == preempted.newest_checkpoint, "after the notice a step was not saved"
     )
     expect(killed.reached > killed.newest_checkpoint, "it was killed before it had gone on")
-    causes = [e.cause for e in ckptkit.open_run(run).journal if e.event == "launch_ended"]
+    causes = [e.cause for e in ckptkit.open_run(run).journal if isinstance(e, LaunchEnded)]
     expect(
         causes == ["preempted", "signal", "finished"], f"the launchers tell of other ends: {causes}"
     )

@@ -1,6 +1,6 @@
 """Train a small convolutional network on the UCI handwritten digits.
 
-Kill it at any moment and start it again with the same command: it goes on from its newest
+Kill it at any moment and start it again with the same command: it continues from its newest
 checkpoint, in the middle of an epoch too. What it prints at the end is the same, whatever happened
 to it.
 """

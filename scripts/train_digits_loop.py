@@ -1,7 +1,7 @@
 """Train a small GAN that draws handwritten digits: a training loop of its own, with two models and
 two optimizers.
 
-Kill it at any moment and start it again with the same command: it goes on from its newest
+Kill it at any moment and start it again with the same command: it continues from its newest
 checkpoint. What it prints at the end is the same, whatever happened to it.
 """
 
@@ -95,7 +95,7 @@ def main() -> None:
     noise = tf.random.Generator.from_seed(7)
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
 
-    @tf.function
+    @tf.function  # type: ignore[untyped-decorator]
     def train_step(real: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as g_tape, tf.GradientTape() as d_tape:
             drawn = generator(noise.normal((BATCH_SIZE, NOISE)), training=True)

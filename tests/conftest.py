@@ -6,7 +6,7 @@ import gc
 import random
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import hypothesis
@@ -32,7 +32,7 @@ def pytest_configure() -> None:
 
 @pytest.fixture(autouse=True)
 def _iterators_die_young() -> Iterator[None]:
-    """Collects what a test has left behind, models with their iterators, where TensorFlow runs in
+    """Collects what a test has left behind, models with their iterators, if TensorFlow runs in
     this process.
 
     The end of an iterator waits for the thread that tunes its pipeline. That thread looks whether
@@ -61,7 +61,7 @@ def fork_server() -> Iterator[ForkServer]:
     server.close()
 
 
-def _until_the_test_ends(start: Start) -> Iterator[Start]:
+def _until_the_test_ends(start: Callable[..., Process]) -> Iterator[Start]:
     started: list[Process] = []
 
     def start_and_remember(what: Any, /, *args: object, **options: Any) -> Process:
@@ -92,13 +92,13 @@ def tf_call(fork_server: ForkServer) -> Iterator[Start]:
 
 @pytest.fixture
 def fresh_process(fork_server: ForkServer) -> Iterator[Start]:
-    """`fresh_process(script, *args, env=, cwd=)`: a new Python, where that is the point."""
+    """`fresh_process(script, *args, env=, cwd=)`: a new Python, if that is the point."""
     yield from _until_the_test_ends(fork_server.fresh)
 
 
 @pytest.fixture
 def seed() -> int:
-    """A new seed for each run of a test; pytest shows it where the test fails."""
+    """A new seed for each run of a test; pytest shows it if the test fails."""
     seed = random.SystemRandom().randrange(2**31)
     print(f"seed={seed}")
     return seed

@@ -49,7 +49,7 @@ def command_lines(text: str) -> list[list[str]]:
 
 
 def run_all() -> dict[str, Any]:
-    """Runs everything; what went wrong, by where it stands."""
+    """Run everything; return what went wrong, by place."""
     from ckptkit.cli.show_command import VALUE_SUFFIX
     from ckptkit.writing.tensor_file import SUFFIX
     from tests.support import checkers

@@ -18,7 +18,7 @@ import pytest
 
 import ckptkit
 from ckptkit.cli.command_group import COMMANDS
-from ckptkit.cli.error_codes import ExitCode
+from ckptkit.exit_codes import ExitCode
 from ckptkit.exports.export_record import (
     ExportRecord,
     ExportSource,
@@ -226,6 +226,41 @@ def test_links_lead_somewhere(page):
     assert not missing
 
 
+PLACES = re.compile(r"`((?:[\w.]+/)*[\w.]+\.(?:py|md|json|yaml|toml|sh|sbatch|yml))`")
+SHORT = {"manifest.json", "EXPORT.json", "owner.json"}
+"""Files of a run, which no repository has."""
+
+
+@pytest.mark.parametrize("name", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_every_file_that_a_page_names_exists(name):
+    """By its path from the top, or from the package."""
+    missing = [
+        place
+        for place in PLACES.findall(read(name))
+        if place not in SHORT
+        and not (ROOT / place).exists()
+        and not (ROOT / "ckptkit" / place).exists()
+    ]
+    assert not missing
+
+
+def test_the_glossary_names_rooms_that_exist():
+    rows = re.findall(r"^\| ([^|]+) \| `(\w+)` \|", read("docs/glossary.md"), re.MULTILINE)
+    words = [word for word, _ in rows]
+    assert words == sorted(words)
+    assert len(rows) > 40
+    homes = {path.stem for path in (ROOT / "ckptkit").iterdir()}
+    assert {room for _, room in rows} <= homes
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_lines_of_prose_are_short(page):
+    """At most 120 characters, apart from tables and code."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    long = [line for line in text.splitlines() if len(line) > 120 and not line.startswith("|")]
+    assert not long
+
+
 def test_readme_names_the_exit_codes_that_there_are():
     rows = re.findall(r"^\| (\d+) \|", read("README.md"), re.MULTILINE)
     assert [int(code) for code in rows] == sorted(ExitCode)
@@ -300,8 +335,15 @@ def exit_codes_in(tree: ast.AST) -> set[int]:
 
 
 def test_a_number_beside_an_exit_code_is_not_seen():
-    told = "assert done.returncode == 7, 8\nlaunched.wait()\nx = 9\nassert codes == 10\nassert (a.exit_code, b) == (11, 12)\nassert 13 == main([14])"
-    assert exit_codes_in(ast.parse(told)) == {7, 11, 13}
+    source = """
+assert done.returncode == 7, 8
+launched.wait()
+x = 9
+assert codes == 10
+assert (a.exit_code, b) == (11, 12)
+assert 13 == main([14])
+"""
+    assert exit_codes_in(ast.parse(source)) == {7, 11, 13}
 
 
 # -- the commands
@@ -428,7 +470,7 @@ def test_the_format_has_every_field_of_an_exports_record():
 
 
 def test_the_format_has_every_mark_of_python_state():
-    source = (ROOT / "ckptkit" / "save" / "pystate.py").read_text()
+    source = (ROOT / "ckptkit" / "tracking" / "python_state.py").read_text()
     marks = set(re.findall(r'"(__\w+__)"', source))
     assert set(re.findall(r"^\| `(__\w+__)` \|", read("docs/format.md"), re.MULTILINE)) == marks
 

@@ -1,19 +1,28 @@
-"""The order of the house: rooms import downwards only, TensorFlow stays upstairs, private names
-stay in one file.
+"""The order of the package: rooms import downwards only, TensorFlow stays upstairs, private names
+of others have one room, and files, classes, names and words stay within limits.
 """
 
 from __future__ import annotations
 
 import ast
+import configparser
+import io
 import itertools
-from collections.abc import Iterator
+import json
+import re
+import sys
+import tokenize
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[1] / "ckptkit"
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "ckptkit"
 
 FLOORS = [
     {"__main__"},
@@ -41,8 +50,9 @@ FLOORS = [
     {"storage"},
     {"policies"},
     {"layout"},
-    {"position", "clock", "log"},
-    {"errors"},
+    {"position", "clock", "log", "threads"},
+    {"errors", "process_hooks"},
+    {"exit_codes"},
     {"__init__"},
 ]
 """Rooms from top to bottom. A room imports from the floors below its own; inside a room, files
@@ -66,9 +76,12 @@ WITHOUT_TENSORFLOW = {
     "policies",
     "layout",
     "errors",
+    "exit_codes",
     "position",
     "clock",
     "log",
+    "threads",
+    "process_hooks",
     "__init__",
 }
 
@@ -260,3 +273,279 @@ def test_the_architecture_names_every_room():
         if f"`{room}`" not in text
     ]
     assert not missing
+
+
+def test_the_architecture_lists_the_rooms_in_their_order():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", text, re.MULTILINE)
+    listed = [room for row in rows for room in re.findall(r"`(\w+)`", row)]
+    floors = [FLOOR_OF[room] for room in listed]
+    assert floors == sorted(floors)
+
+
+# -- declared dependencies
+
+
+def third_party_imports(folder: str) -> dict[str, str]:
+    """The packages of others that a folder's files import, each with one file that does."""
+    own = {"ckptkit", "tests", *(path.stem for path in (ROOT / folder).rglob("*.py"))}
+    found = {}
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [str(node.module)]
+                if isinstance(node, ast.ImportFrom) and not node.level
+                else []
+            )
+            for name in {name.partition(".")[0] for name in names}:
+                if name not in own and name not in sys.stdlib_module_names:
+                    found[name] = str(path.relative_to(ROOT))
+    return found
+
+
+OPTIONAL = {"orbax", "jax", "torch"}
+"""What a benchmark compares with if it is installed."""
+
+
+@pytest.mark.parametrize("folder", ["tests", "scripts"])
+def test_every_import_of_a_test_is_declared(folder):
+    """In setup.cfg: by the package itself or by its extra `test`."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    declared = "\n".join(
+        [setup["options"]["install_requires"], setup["options.extras_require"]["test"]]
+    )
+    names = {normal(line) for line in declared.split("\n") if line}
+    distributions = packages_distributions()
+    undeclared = {
+        name: path
+        for name, path in third_party_imports(folder).items()
+        if name not in OPTIONAL
+        and not names & {normal(each) for each in distributions.get(name, [name])}
+    }
+    assert not undeclared
+
+
+def normal(requirement: str) -> str:
+    """The name in a requirement, as package indexes compare names."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[<>=;\s\[]", requirement)[0]).lower()
+
+
+# -- sizes, names and words: limits with debts that only shrink
+
+DEBTS = Path(__file__).with_name("house_debts.json")
+"""For each rule the files or names that break it still. Nothing is added to it.
+
+`python -m tests.test_house` removes what is paid.
+"""
+MAX_LINES = 400
+MAX_ATTRIBUTES = 15
+MAX_IMPORTED_MODULES = 15
+
+PROSE = {
+    "goes on": r"\b(?:goes|went) on\b",
+    "is said": r"\b(?:is|are) said\b",
+    "takes away": r"\b(?:takes|taken) away\b",
+    "so-manieth": r"\bso-manieth\b",
+    "somebody": r"\b[Ss]omebody\b",
+    "whoever": r"\b[Ww]hoever\b",
+    "lets go of": r"\blets go of\b",
+    "comes to": r"\bcomes to\b",
+    "what is there": r"\bwhat is there\b",
+    "as far as it is known": r"\bas far as it is known\b",
+    "where for if": (
+        r"(?:(?:Error|None|null|True|False|Unavailable|\d|empty|only|also|even):? |[.,;] )"
+        r"where (?:it|that|this|there|a|the|no|one|nothing)\b"
+        r"|\b[Ww]here (?:there (?:is|are|was|were)|no|one is|nothing)\b"
+        r"|(?:^|[.;] )Where (?:it|that|this|no|one|nothing)\b"
+    ),
+}
+"""Phrases that readers stumbled over, and the plain form of each is known: "continues", "logs",
+"deletes", "if". A rule is about prose: docstrings, comments, messages, pages.
+"""
+
+
+def prose_of(path: Path) -> str:
+    """The docstrings, comments and string literals of a Python file; another file whole."""
+    text = path.read_text()
+    if path.suffix != ".py":
+        return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    kinds = (
+        (tokenize.COMMENT, tokenize.STRING, tokenize.FSTRING_MIDDLE)
+        if sys.version_info >= (3, 12)
+        else (tokenize.COMMENT, tokenize.STRING)
+    )
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    parts = [token.string.strip("#\"'rbf") for token in tokens if token.type in kinds]
+    return " ".join(" ".join(parts).split())
+
+
+def long_files() -> set[str]:
+    return {
+        str(path.relative_to(ROOT))
+        for path in MODULES.values()
+        if len(path.read_text().splitlines()) > MAX_LINES
+    }
+
+
+def classes() -> Iterator[tuple[str, ast.ClassDef]]:
+    """Each class at the top level of a file of the package, with the file's module."""
+    for module, path in MODULES.items():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                yield module, node
+
+
+def repeated(names: Iterable[str]) -> set[str]:
+    return {name for name, times in Counter(names).items() if times > 1}
+
+
+def repeated_class_names() -> set[str]:
+    return repeated(node.name for _, node in classes())
+
+
+def repeated_file_names() -> set[str]:
+    return repeated(path.name for path in MODULES.values()) - {"__init__.py"}
+
+
+def is_record(node: ast.ClassDef) -> bool:
+    """Whether a class is a value without behaviour of its own, such as a row or an event."""
+    decorators = " ".join(ast.unparse(each) for each in node.decorator_list)
+    bases = {ast.unparse(base).rpartition(".")[2] for base in node.bases}
+    return "frozen=True" in decorators or bool(bases & {"Struct", "TypedDict", "NamedTuple"})
+
+
+def attributes(node: ast.ClassDef) -> set[str]:
+    """What an object of a class is made of: what its methods assign to `self`, and its fields."""
+    found = {
+        target.attr
+        for each in ast.walk(node)
+        for target in getattr(each, "targets", [getattr(each, "target", None)])
+        if isinstance(each, ast.Assign | ast.AnnAssign)
+        and isinstance(target, ast.Attribute)
+        and isinstance(target.value, ast.Name)
+        and target.value.id == "self"
+    }
+    return found | {
+        each.target.id
+        for each in node.body
+        if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
+    }
+
+
+def large_classes() -> set[str]:
+    return {
+        f"{module}.{node.name}"
+        for module, node in classes()
+        if not is_record(node) and len(attributes(node)) > MAX_ATTRIBUTES
+    }
+
+
+def files_that_import_much() -> set[str]:
+    imported: dict[str, set[str]] = {}
+    for found in INSIDE:
+        if not found.for_types:
+            imported.setdefault(found.importer, set()).add(found.imported)
+    return {
+        str(MODULES[module].relative_to(ROOT))
+        for module, modules in imported.items()
+        if len(modules) > MAX_IMPORTED_MODULES
+    }
+
+
+def pages() -> list[Path]:
+    names = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
+    folders = ("docs", "changes", "configs")
+    return [
+        *(ROOT / name for name in names),
+        *(path for folder in folders for path in sorted((ROOT / folder).glob("*.md"))),
+    ]
+
+
+def files_with_banned_phrases() -> set[str]:
+    return {
+        str(path.relative_to(ROOT))
+        for path in [*MODULES.values(), *pages()]
+        if any(re.search(pattern, prose_of(path)) for pattern in PROSE.values())
+    }
+
+
+def files_with_long_summaries() -> set[str]:
+    """Files in which the first sentence of a docstring needs more than one line."""
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    return {
+        str(path.relative_to(ROOT))
+        for path in MODULES.values()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, documented)
+        and "\n" in (ast.get_docstring(node) or "").partition("\n\n")[0]
+    }
+
+
+RULES: dict[str, tuple[Callable[[], set[str]], str]] = {
+    "long files": (long_files, f"a file of the package has at most {MAX_LINES} lines"),
+    "class names": (repeated_class_names, "a class name exists once in the package"),
+    "file names": (repeated_file_names, "a file name exists once in the package"),
+    "attributes": (large_classes, f"a class has at most {MAX_ATTRIBUTES} attributes"),
+    "imports": (
+        files_that_import_much,
+        f"a file imports at most {MAX_IMPORTED_MODULES} modules of the package",
+    ),
+    "summaries": (
+        files_with_long_summaries,
+        "the first paragraph of a docstring is one line; details follow an empty line",
+    ),
+    "prose": (files_with_banned_phrases, "see PROSE for the phrases and their plain forms"),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_limit_holds_apart_from_old_debts(name):
+    rule, explanation = RULES[name]
+    broken, debts = rule(), set(json.loads(DEBTS.read_text())[name])
+    assert not broken - debts, explanation
+    assert not debts - broken, "paid: `python -m tests.test_house` removes these from the debts"
+
+
+@pytest.mark.parametrize(
+    ("text", "phrase"),
+    [
+        ("# The run goes on from there.", "goes on"),
+        (
+            "def f():\n    '''X.\n\n    Raises:\n        ConfigError: where it is none.\n    '''",
+            "where for if",
+        ),
+        ("print('The number, where there is\\\n one')", "where for if"),
+        ("x = 'Where no run is, nothing happens.'", "where for if"),
+        ("# None where the disk is full", "where for if"),
+    ],
+)
+def test_a_banned_phrase_is_found(text, phrase, tmp_path):
+    path = tmp_path / "file.py"
+    path.write_text(text)
+    assert [name for name, pattern in PROSE.items() if re.search(pattern, prose_of(path))] == [
+        phrase
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["goes_on = where_it_is", "# It says where the run is.", "# clock: where the time comes from"],
+)
+def test_a_place_is_no_condition(text, tmp_path):
+    path = tmp_path / "file.py"
+    path.write_text(text)
+    assert not [name for name, pattern in PROSE.items() if re.search(pattern, prose_of(path))]
+
+
+def shrink_debts() -> None:
+    """Remove what is paid from the debts; add nothing."""
+    old = json.loads(DEBTS.read_text())
+    left = {name: sorted(set(old[name]) & rule()) for name, (rule, _) in RULES.items()}
+    DEBTS.write_text(json.dumps(left, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    shrink_debts()

@@ -59,7 +59,8 @@ def test_import_ckptkit(tmp_path):
 def test_policies_errors_and_open_run_need_no_tensorflow(run):
     program = """
 import ckptkit
-ckptkit.EveryNSteps(5) | ckptkit.OnBest("loss"), ckptkit.KeepLatest(2), ckptkit.RunPosition(1), ckptkit.ConfigError
+ckptkit.EveryNSteps(5) | ckptkit.OnBest("loss"), ckptkit.KeepLatest(2), ckptkit.RunPosition(1)
+ckptkit.ConfigError
 opened = ckptkit.open_run("run")
 [checkpoint.problem for checkpoint in opened.checkpoints], opened.journal, opened.find(100)
 """

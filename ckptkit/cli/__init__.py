@@ -20,9 +20,10 @@ from collections.abc import Sequence
 import click
 
 from ckptkit.cli.command_group import group
-from ckptkit.cli.error_codes import ExitCode, exit_code, message
+from ckptkit.cli.error_codes import exit_code, message
 from ckptkit.cli.plain_text import plain
 from ckptkit.errors import CheckpointError
+from ckptkit.exit_codes import ExitCode
 
 _COLLECT_AFTER = 1_000_000
 """The number of new objects after which Python's garbage collector runs.

@@ -14,9 +14,9 @@ from pathlib import Path
 import click
 
 from ckptkit.cli.console import json_option, print_json
-from ckptkit.cli.error_codes import ExitCode
 from ckptkit.cli.plain_text import plain
 from ckptkit.errors import CheckpointError, ConfigError
+from ckptkit.exit_codes import ExitCode
 
 _COPY_BYTES = 1_000_000_000
 

@@ -7,7 +7,7 @@ from importlib import import_module
 import click
 
 from ckptkit import __version__
-from ckptkit.cli.error_codes import ExitCode
+from ckptkit.exit_codes import ExitCode
 
 COMMANDS = (
     "run",

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ckptkit.cli.error_codes import ExitCode
+from ckptkit.exit_codes import ExitCode
 
 yes_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     "--yes", is_flag=True, help="Do not ask for confirmation; needed without a terminal."

@@ -12,11 +12,11 @@ import click
 
 from ckptkit.cli import value_comparison
 from ckptkit.cli.console import json_option, print_json, print_line, print_table
-from ckptkit.cli.error_codes import ExitCode
 from ckptkit.cli.path_target import find_target, split_step
 from ckptkit.cli.plain_text import count, plain
 from ckptkit.cli.tensor_source import TensorSource, open_tensor_source
 from ckptkit.cli.value_text import shape_words
+from ckptkit.exit_codes import ExitCode
 from ckptkit.load.checkpoint_facts import FactDifference, changes
 from ckptkit.load.tensor_pairing import Pairing, pair
 

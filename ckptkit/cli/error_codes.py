@@ -1,8 +1,6 @@
-"""The exit codes of the commands, and which error ends with which code."""
+"""Which exit code an error of a command leads to, and the error's text."""
 
 from __future__ import annotations
-
-from enum import IntEnum
 
 from ckptkit.cli.plain_text import plain
 from ckptkit.errors import (
@@ -12,21 +10,7 @@ from ckptkit.errors import (
     CorruptCheckpointError,
     RunLockedError,
 )
-
-
-class ExitCode(IntEnum):
-    """The meanings of a command's exit codes."""
-
-    OK = 0
-    ERROR = 1
-    USAGE = 2
-    CORRUPT = 3
-    NO_RUN = 10
-    LOCKED = 11
-    PREEMPTED = 75
-    CONFIG = 78
-    NO_PROGRESS = 93
-    INTERRUPTED = 130
+from ckptkit.exit_codes import ExitCode
 
 
 class NoSuchRunError(CheckpointNotFoundError):

@@ -21,6 +21,7 @@ from ckptkit.log import size
 from ckptkit.ownership.run_lock import check_not_held
 from ckptkit.policies import KeepBest, KeepEveryNSteps, KeepLatest, KeepPolicy
 from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.retention import Judged, remove, review
 from ckptkit.run.stored_run import StoredRun
 
@@ -97,7 +98,7 @@ def _review(run: StoredRun, policy: KeepPolicy) -> list[Judged]:
         (each.head.size_bytes for each in reversed(run.checkpoints) if each.problem is None), 0
     )
     with progress("verifying the newest", newest) as advance:
-        return review(run.layout, policy, progress=advance)
+        return review(CheckpointIndex(run.layout), policy, progress=advance)
 
 
 def _policy(
@@ -152,7 +153,7 @@ def _remove(layout: RunLayout, policy: KeepPolicy, shown: Sequence[Judged]) -> l
     with own_run(layout) as mine:
         mine.recover()
         # Decided again under the lock: only what the user has confirmed may be deleted.
-        judged = review(layout, policy)
+        judged = review(CheckpointIndex(layout), policy)
         if {each.checkpoint.name for each in judged if not each.stays} - {
             each.checkpoint.name for each in shown if not each.stays
         }:
@@ -161,6 +162,9 @@ def _remove(layout: RunLayout, policy: KeepPolicy, shown: Sequence[Judged]) -> l
                 "ckptkit prune again."
             )
         going = [each for each in judged if not each.stays]
+        # The manifest is read while it exists, because the size is printed at the end.
+        for each in going:
+            _ = each.checkpoint.head
         removed = [each for each in going if remove(mine.files, layout, mine.journal, each)]
         if removed:
             mine.update_state_file()

@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from ckptkit.cli.console import print_table
-from ckptkit.cli.error_codes import ExitCode, message
+from ckptkit.cli.error_codes import message
 from ckptkit.errors import ConfigError
+from ckptkit.exit_codes import ExitCode
 from ckptkit.launcher.launcher_settings import FIELDS, Origin, option_of, settings_of, settle
 from ckptkit.launcher.supervisor import Supervisor, Watch
 from ckptkit.log import show_by_default

@@ -13,7 +13,6 @@ from ckptkit.load.directory_tree import disk_usage
 from ckptkit.log import size
 from ckptkit.policies import rank
 from ckptkit.run.manifest import to_number
-from ckptkit.run.retention import candidate
 from ckptkit.run.stored_run import StoredRun, open_run
 
 _MONITORS = ("val_loss", "loss")
@@ -80,7 +79,7 @@ class TreeRun:
             []
             if self.listing is None
             else [
-                candidate(each.checkpoint)
+                each.checkpoint.candidate
                 for each in self.listing.checkpoints
                 if each.problem is None
             ]

@@ -10,11 +10,11 @@ import click
 from ckptkit.cli.checkpoint_choice import choice_callback
 from ckptkit.cli.checkpoint_lookup import find_checkpoint, open_named_run
 from ckptkit.cli.console import json_option, print_json
-from ckptkit.cli.error_codes import ExitCode
 from ckptkit.cli.plain_text import count
 from ckptkit.cli.progress_line import ProgressLine, progress
 from ckptkit.cli.verify_result import VerifyResult, show_results
 from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpointError
+from ckptkit.exit_codes import ExitCode
 from ckptkit.log import size
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.stored_run import is_run

@@ -1,4 +1,7 @@
-"""Private names of `model.fit`: the call under way, its iterator, its epochs."""
+"""Private names of `model.fit`: the call under way, its iterators, its epochs.
+
+Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
+"""
 
 from __future__ import annotations
 
@@ -12,59 +15,71 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ckptkit.compat.keras_models import _Exactly
+
+class _TruthyInt(int):
+    """A number that is true if it is 0, too: `fit` takes `_initial_epoch or initial_epoch`."""
+
+    def __bool__(self) -> bool:
+        return True
 
 
 def set_initial_epoch(model: Any, epoch: int | None) -> None:
-    """Makes the running `fit` begin at an epoch. Reason: `fit` reads it after `on_train_begin`,
-    from nowhere else.
+    """Makes the running `fit` begin at an epoch.
 
-    It sticks: set it back to None when `fit` ends.
+    The value stays on the model: set it back to None when `fit` ends.
+
+    Reason: `fit` reads this attribute after `on_train_begin`, and nothing else.
+
+    Args:
+        model: the model that is trained.
+        epoch: the epoch, from 0; None for the one that was given to `fit`.
     """
-    model._initial_epoch = None if epoch is None else _Exactly(epoch)
+    model._initial_epoch = None if epoch is None else _TruthyInt(epoch)
 
 
 def skip_evaluation(model: Any) -> None:
-    """Ends the evaluation that `fit` is making after this call, as if it had not begun.
+    """Ends the evaluation of `fit` after the present call, as if it had not begun.
 
-    Reason: where `validation_steps` is given, the iterator of evaluations counts batches over all
-    of them, and none was drawn.
+    Reason: Keras ends an evaluation early only by this attribute. If `validation_steps` is given,
+    the iterator of evaluations counts batches over all of them, and none was drawn here.
     """
+    # Keras clears this flag itself when the next evaluation begins.
     model.stop_evaluating = True
     iterator = getattr(model, "_eval_epoch_iterator", None)
     if iterator is not None:
         iterator._steps_seen = 0
 
 
-def leave_out(epoch_iterator: Any, calls: int) -> int:
-    """Takes calls out of those that Keras' loop over this iterator of an epoch still makes; no data
-    is drawn for them.
+def skip_calls(epoch_iterator: Any, calls: int) -> int:
+    """Takes calls out of those that Keras' loop over an epoch still makes, without drawing data.
+
+    The next batch is numbered, and the epoch ends, as if the calls had been made.
 
     Reason: the loop has its count in local variables, and one turn of it takes as long as a small
-    step. The next batch that it begins is numbered, and the epoch ends, as if the calls had been
-    made.
+    step.
 
     Args:
-        epoch_iterator: see `FitCall`; nothing is left out where there is none.
+        epoch_iterator: see `FitCall`; None if there is none, and then nothing is taken out.
         calls: how many.
 
     Returns:
-        How many there were; fewer than `calls` where the epoch has no more.
+        How many there were; fewer than `calls` if the epoch has no more.
     """
+    # A generator that the loop iterates over: what is taken from it here, the loop never sees.
     batches = getattr(epoch_iterator, "_epoch_iterator", None) or ()
     return sum(1 for _ in itertools.islice(batches, calls))
 
 
 @dataclass(frozen=True)
 class FitCall:
-    """What the `fit` that is calling a callback has in hand.
+    """What the `fit` that is calling a callback was called with.
 
     Args:
-        callback_list: the `CallbackList`, or None where something else calls.
+        callback_list: the `CallbackList`, or None if something else calls.
         initial_epoch: as it was given to `fit`.
-        batch_size: samples in a batch, or None where they are not known.
+        batch_size: samples in a batch, or None if that is not known.
         element_spec: the form of the batches, or None; reading it draws nothing from the data.
-        epoch_iterator: what makes an iterator for each epoch, or None.
+        epoch_iterator: the object that makes an iterator for each epoch, or None.
     """
 
     callback_list: Any = None
@@ -75,13 +90,17 @@ class FitCall:
 
 
 def new_iterator(call: FitCall) -> Any:
-    """An iterator as the `fit` will make one for its first epoch."""
+    """Return an iterator like the one that the `fit` will make for its first epoch.
+
+    Reason: Keras keeps the dataset that it has made of the user's data to itself.
+    """
     return iter(call.epoch_iterator._distributed_dataset)
 
 
 def keeps_iterator(call: FitCall, iterator: Any) -> bool:
-    """Whether the next epoch goes on with the iterator of the one that has just ended. Reason:
-    Keras makes a new one where the data has ended.
+    """Whether the next epoch continues with the iterator of the one that has just ended.
+
+    Reason: Keras makes a new one if the data has ended, and no event says so.
     """
     return (
         iterator is not None and getattr(call.epoch_iterator, "_current_iterator", None) is iterator
@@ -89,15 +108,18 @@ def keeps_iterator(call: FitCall, iterator: Any) -> bool:
 
 
 def fit_call(callback: Any) -> FitCall:
-    """Looks at the `fit` that is calling `callback.on_train_begin`: up the frames, its
-    `CallbackList`, and what has called that.
+    """Return what the `fit` that is calling `callback.on_train_begin` was called with.
 
-    Reason: a callback in a plain list is not told of the list, and the other callbacks' state
-    belongs to the run. On a finished run no step is made that could show the batches' form, and the
-    model may have to be built to receive its weights.
+    Reason: a callback in a plain list gets no reference to the list, and the other callbacks' state
+    belongs to the run. On a finished run no step shows the form of the batches, and the model may
+    have to be built to receive its weights. All of that is in the frames up the stack.
+
+    Returns:
+        An empty `FitCall` if something else than `fit` calls.
     """
-    callback_list, caller = _list_of(callback)
+    callback_list, caller = _calling_list(callback)
     fit = caller.f_locals if caller is not None else {}
+    # Another function than `fit` may use a CallbackList, such as a loop of the user's own.
     if "epoch_iterator" not in fit:
         return FitCall()
     iterator = fit["epoch_iterator"]
@@ -105,19 +127,22 @@ def fit_call(callback: Any) -> FitCall:
     adapter = getattr(iterator, "data_adapter", None)
     return FitCall(
         callback_list,
+        # Keras takes None for 0 as well.
         fit.get("initial_epoch") or 0,
-        getattr(adapter, "batch_size", None) or _batch_size(dataset),
+        getattr(adapter, "batch_size", None) or _batch_size_of_pipeline(dataset),
         getattr(dataset, "element_spec", None),
         iterator,
     )
 
 
 def evaluation_iterator() -> Any:
-    """What makes the iterator of the evaluation that is calling a callback's `on_test_begin`, seen
-    from there; None where that does not show.
+    """Return what makes the iterator of the evaluation that is calling `on_test_begin`.
 
-    Reason: it is in the loop only, and a model's own `evaluate` need not use the one that `fit`
-    keeps.
+    Reason: it is a local variable of the loop, and a model's own `evaluate` need not use the one
+    that `fit` keeps.
+
+    Returns:
+        None if no frame up to `fit` has one.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_name != "fit":
@@ -128,13 +153,16 @@ def evaluation_iterator() -> Any:
 
 
 def callbacks_of_coming_fit(callback: Any) -> list[Any]:
-    """The callbacks of the `fit` that is making its `CallbackList` now, seen from
-    `callback.set_params`; empty where it is no `fit`.
+    """Return the callbacks of the `fit` that is making its `CallbackList` now.
 
-    Reason: `CSVLogger` empties its file in `on_train_begin`, and a callback hears of the others no
-    earlier.
+    It is called in `callback.set_params`.
+
+    Reason: `CSVLogger` empties its file in `on_train_begin`, and no earlier event names the others.
+
+    Returns:
+        An empty list if something else than `fit` makes the `CallbackList`.
     """
-    callback_list, caller = _list_of(callback)
+    callback_list, caller = _calling_list(callback)
     return (
         list(callback_list.callbacks)
         if caller is not None and caller.f_code.co_name == "fit"
@@ -143,10 +171,14 @@ def callbacks_of_coming_fit(callback: Any) -> list[Any]:
 
 
 def rows_in_memory(call: FitCall, most: int = 32) -> Any:
-    """The end of the last batch of the inputs that were given to `fit` as arrays, `most` rows of
-    it, or None.
+    """Return the last rows of the last batch of arrays that were given to `fit`, or None.
 
-    Reason: the adapter keeps them to itself, and drawing from the data would change its state.
+    Reason: the adapter keeps the arrays to itself, and drawing from the data would change its
+    state.
+
+    Args:
+        call: what the `fit` was called with.
+        most: how many rows at most; by default 32.
     """
     given = getattr(getattr(call.epoch_iterator, "data_adapter", None), "_inputs", None)
     if given is None or not call.batch_size:
@@ -159,29 +191,34 @@ def rows_in_memory(call: FitCall, most: int = 32) -> Any:
     return tf.nest.map_structure(lambda array: array[len(array) - rows :], inputs)
 
 
-def _list_of(callback: Any) -> tuple[Any, Any]:
-    """The `CallbackList` that is calling a callback, whichever methods of subclasses lie between,
-    and the frame that has called the list.
+def _calling_list(callback: Any) -> tuple[Any, Any]:
+    """Return the `CallbackList` that is calling a callback, and the frame that has called the list.
+
+    Methods of subclasses may be on the stack between them.
     """
+    # 0 is this function, 1 is the one in this file, and 2 is the callback's method.
     frame: FrameType | None = sys._getframe(2)
-    while frame is not None and not _holds(frame.f_locals.get("self"), callback):
+    while frame is not None and not _is_list_with(frame.f_locals.get("self"), callback):
         frame = frame.f_back
     callback_list = frame.f_locals["self"] if frame is not None else None
+    # `CallbackList` calls its own methods through others of it.
     while frame is not None and frame.f_locals.get("self") is callback_list:
         frame = frame.f_back
     return callback_list, frame
 
 
-def _holds(value: Any, callback: Any) -> bool:
+def _is_list_with(value: Any, callback: Any) -> bool:
     return isinstance(value, keras.callbacks.CallbackList) and any(
         each is callback for each in value.callbacks
     )
 
 
-def _batch_size(dataset: Any) -> int | None:
-    """The batch size of a tf.data pipeline, where a `batch` is among its last stages. Reason:
-    `element_spec` shows only fixed sizes.
+def _batch_size_of_pipeline(dataset: Any) -> int | None:
+    """Return the batch size of a tf.data pipeline, if a `batch` is among its last 20 stages.
+
+    Reason: `element_spec` shows only sizes that are fixed, which those of `batch` are not.
     """
+    # Stages that keep the batch size (prefetch, options, repeat) may come after `batch`.
     for _ in range(20):
         size = getattr(dataset, "_batch_size", None)
         if size is not None:

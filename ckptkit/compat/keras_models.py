@@ -1,4 +1,7 @@
-"""Private names of Keras models and layers: their parts, building, what `compile` was given."""
+"""Private names of Keras models and layers: their parts, building, arguments of `compile`.
+
+Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +11,40 @@ import keras
 
 
 def layers_of(layer: Any) -> list[Any]:
-    """A layer and all layers inside it, at any depth. Reason: `layers` of a model is not recursive."""
+    """Return a layer and all layers inside it, at any depth.
+
+    Reason: `layers` of a model is not recursive.
+    """
     return list(layer._flatten_layers())
 
 
 def seed_generators_of(layer: Any) -> list[Any]:
-    """The generators of random seeds that a layer itself holds. Reason: their variables are listed
-    without saying whose they are.
+    """Return the generators of random seeds that a layer itself holds.
+
+    Reason: public lists have their variables, and do not say which generator a variable belongs to.
     """
     return list(layer._seed_generators)
 
 
 def build_from_spec(model: Any, element_spec: Any) -> None:
-    """Builds a compiled model, its metrics, loss and optimizer for batches of this form, without
-    running a step.
+    """Builds a compiled model with its metrics, loss and optimizer, without running a step.
 
     Reason: Keras builds metrics only in the first step, and a checkpoint is assigned before it.
+
+    Args:
+        model: a compiled model.
+        element_spec: the form of the batches.
+
+    Raises:
+        RuntimeError: If the model's own train step cannot be built so.
     """
     model._symbolic_build(data_batch=element_spec)
 
 
 def input_signature(model: Any) -> Any:
-    """The form of a built model's inputs, as Keras' own exporter takes it. Reason: `model.export`
-    gives no way to say `training=False`.
+    """Return the form of a built model's inputs, as Keras' own exporter takes it.
+
+    Reason: `model.export` has no argument for `training=False`, so ours traces the model itself.
     """
     from keras.src.export.export_utils import get_input_signature
 
@@ -38,7 +52,7 @@ def input_signature(model: Any) -> Any:
 
 
 def declares_inputs(model: Any) -> bool:
-    """Whether a model says what it is called with: a functional one, or a Sequential with an input.
+    """Whether a model declares its inputs: a functional one, or a Sequential with an input.
 
     Reason: the class `Functional` has no public name.
     """
@@ -50,23 +64,18 @@ def declares_inputs(model: Any) -> bool:
     )
 
 
-class _Exactly(int):
-    """A number that counts also where it is 0: `fit` evaluates `model._initial_epoch or
-    initial_epoch`.
-    """
-
-    def __bool__(self) -> bool:
-        return True
-
-
 def arguments_of_loss(loss: Any) -> dict[str, Any]:
-    """What a loss passes on to its function. Reason: `get_config` of Huber and of others leaves it
-    out.
+    """Return the arguments that a loss passes on to its function.
+
+    Reason: `get_config` of Huber and of others leaves them out.
     """
     return dict(getattr(loss, "_fn_kwargs", {}))
 
 
 def compile_metrics_built(model: Any) -> bool:
-    """Whether the metrics given to `compile` exist already."""
+    """Whether the metrics that were given to `compile` exist already.
+
+    Reason: Keras makes them in the first step, and `model.metrics` does not show whether it has.
+    """
     metrics = getattr(model, "_compile_metrics", None)
     return metrics is None or bool(metrics.built)

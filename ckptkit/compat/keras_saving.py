@@ -1,4 +1,7 @@
-"""Private names of Keras' files and of its serialization."""
+"""Private names of Keras' files and of its serialization.
+
+Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
+"""
 
 from __future__ import annotations
 
@@ -8,37 +11,39 @@ from typing import Any
 import keras
 
 
-class _Addresses:
-    """Stands for the file that Keras saves weights into, and notes what Keras calls each variable's
-    place in it.
-    """
+class _AddressRecorder:
+    """Takes the place of a weights file, and records the address of each variable in it."""
 
     def __init__(self) -> None:
         self.found: dict[int, tuple[str, str]] = {}
         self._path = self._name = ""
 
-    def make(self, path: str, metadata: Mapping[str, Any] | None = None) -> _Addresses:
+    def make(self, path: str, metadata: Mapping[str, Any] | None = None) -> _AddressRecorder:
         self._path, self._name = path, str((metadata or {}).get("name", ""))
         return self
 
     def __setitem__(self, key: str, value: Any) -> None:
+        # A variable that two layers share keeps its first address.
         self.found.setdefault(
             id(value), ("/".join(filter(None, (self._path, "vars", key))), f"{self._name}/{key}")
         )
 
 
 def addresses_in_h5(model: Any) -> dict[int, tuple[str, str]]:
-    """Where Keras would save each variable of a model in a .weights.h5 file: the dataset's path,
-    and the layer's name with the number behind it; by the variable's id.
+    """Return the addresses of a model's variables in a .weights.h5 file.
 
     Reason: in such a file a weight has no name of its own, only its place among the model's
     attributes, and Keras offers the walk over them only together with writing a file.
+
+    Returns:
+        By the variable's id: the path of its dataset, and its name below the layer's.
     """
     from keras.src.saving import saving_lib
 
-    class Store(_Addresses, saving_lib.H5IOStore):
-        """Is taken for a file."""
+    class Store(_AddressRecorder, saving_lib.H5IOStore):
+        """An `H5IOStore` for Keras, which checks the class and the truth of what it writes to."""
 
+        # `H5IOStore.__init__`, which would open a file, is not called.
         def __bool__(self) -> bool:
             return True
 
@@ -50,8 +55,9 @@ def addresses_in_h5(model: Any) -> dict[int, tuple[str, str]]:
 
 
 def serialized_model(model: Any) -> dict[str, Any]:
-    """What a model is made of, as `model.save` writes it. Reason: objects that are shared are only
-    known as such inside this scope.
+    """Return the configuration of a model, as `model.save` writes it.
+
+    Reason: shared objects are recognised as shared only inside of this scope.
     """
     from keras.src.saving.serialization_lib import ObjectSharingScope
 
@@ -60,8 +66,13 @@ def serialized_model(model: Any) -> dict[str, Any]:
 
 
 def deserialized_model(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None) -> Any:
-    """The model that was described so; no code comes out of the description. Reason: as
-    `serialized_model`.
+    """Build the model that a configuration of `serialized_model` describes; it executes no code.
+
+    Reason: as for `serialized_model`.
+
+    Args:
+        config: the configuration.
+        custom_objects: the user's own classes and functions by name, or None.
     """
     from keras.src.saving.serialization_lib import ObjectSharingScope
 
@@ -72,13 +83,19 @@ def deserialized_model(config: Mapping[str, Any], custom_objects: Mapping[str, A
 
 
 def legacy_weights(layer: Any) -> list[Any]:
-    """A layer's variables in the order of `.h5` files. Reason: it is not that of `layer.weights`."""
+    """Return a layer's variables in the order of `.h5` files.
+
+    Reason: that order is not the one of `layer.weights`.
+    """
     return [*layer.trainable_weights, *layer.non_trainable_weights]
 
 
 def own_weights(model: Any) -> list[Any]:
-    """The variables that a model holds itself, not through a layer, in the order of `.h5` files.
-    Reason: no list of Keras has them alone.
+    """Return the variables that a model holds itself, in the order of `.h5` files.
+
+    Variables of its layers are not among them.
+
+    Reason: no public list has them alone.
     """
     weights = {id(variable) for variable in model.weights}
     return [
@@ -89,11 +106,16 @@ def own_weights(model: Any) -> list[Any]:
 
 
 def pending_shape(initial_value: Any) -> tuple[tuple[int, ...], str] | None:
-    """Shape and type of the Keras variable that is about to be made, seen from
-    `tf.variable_creator_scope`; None where it is not Keras that makes it.
+    """Return shape and type of the Keras variable that is about to be made, or None.
+
+    It is called in a `tf.variable_creator_scope`.
 
     Reason: Keras hands over only a function that makes the first value, which takes the memory.
+
+    Args:
+        initial_value: the argument of that name that the creator got.
     """
+    # The function that makes the first value closes over the Keras variable that it is for.
     for cell in getattr(initial_value, "__closure__", None) or ():
         if isinstance(cell.cell_contents, keras.Variable):
             return tuple(int(size or 0) for size in cell.cell_contents._shape), str(

@@ -1,4 +1,7 @@
-"""Private names of `tf.train.Checkpoint` and TensorFlow's trackables."""
+"""Private names of `tf.train.Checkpoint` and TensorFlow's trackables.
+
+Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +33,9 @@ class StagedTensor(tf.Module):
 
 
 def serializes(trackable: Any) -> bool:
-    """Whether a trackable has values of its own to save (tables, iterators), beyond the variables
-    in it.
+    """Whether a trackable has values of its own to save (tables, iterators), beside its variables.
+
+    Reason: see `StagedTensor`.
     """
     base = tf.Module._serialize_to_tensors
     method = getattr(type(trackable), "_serialize_to_tensors", None)
@@ -39,22 +43,30 @@ def serializes(trackable: Any) -> bool:
 
 
 def serialize(trackable: Any) -> dict[str, tf.Tensor]:
-    """A trackable's values now, by local name (see `StagedTensor`)."""
+    """Return the values of a trackable now, by local name.
+
+    Reason: see `StagedTensor`.
+    """
     return dict(trackable._serialize_to_tensors())
 
 
 def deserialize(trackable: Any, tensors: Mapping[str, tf.Tensor]) -> None:
-    """Gives a trackable the values that `serialize` took."""
+    """Gives a trackable the values that `serialize` has returned.
+
+    Reason: see `StagedTensor`.
+    """
     trackable._restore_from_tensors(dict(tensors))
 
 
 def variables_reader(variables: Sequence[tf.Variable]) -> Callable[[], list[tf.Tensor]]:
-    """Reads the values of variables of the CPU, as `read_value` gives each of them, each time it is
-    called.
+    """Return a function that reads many variables on the CPU at once, as `read_value` would.
 
     Reason: the operation that reads many at once has no public name. One by one, ten thousand
     variables take two to six times as long, and a `tf.function` over them is traced for twenty
     seconds.
+
+    Args:
+        variables: of the CPU, with any types and shapes.
     """
     if not variables:
         return list
@@ -77,14 +89,18 @@ def variables_reader(variables: Sequence[tf.Variable]) -> Callable[[], list[tf.T
 
 
 def is_trackable(value: Any) -> bool:
-    """Whether TensorFlow's checkpoints know how to follow this object. Reason: `Trackable` is not
-    exported.
+    """Whether TensorFlow's checkpoints can follow this object.
+
+    Reason: the class `Trackable` is not exported.
     """
     return hasattr(value, "_trackable_children")
 
 
 def uninitialized(variable: Any) -> bool:
-    """Whether a Keras variable has no value yet (deferred initialisation)."""
+    """Whether a Keras variable has no value yet (deferred initialisation).
+
+    Reason: reading the value of such a variable would make it.
+    """
     return getattr(variable, "_value", None) is None
 
 
@@ -94,8 +110,8 @@ class GraphNode:
 
     Args:
         children: numbers of other objects, by the name of the attribute that leads there.
-        key: what its value is read by, or empty where it is no variable.
-        name: of the variable, as it was called when it was saved.
+        key: the key that reads its value, or empty if it is no variable.
+        name: the variable's name when it was saved.
     """
 
     children: dict[str, int]
@@ -104,10 +120,13 @@ class GraphNode:
 
 
 def object_graph(serialized: bytes) -> list[GraphNode]:
-    """The objects of a checkpoint; the first one is its root.
+    """Return the objects of a checkpoint; the first one is its root.
 
-    Reason: `tf.train.CheckpointView` has the objects' numbers, but not the keys that their values
-    are read by, nor their names.
+    Reason: `tf.train.CheckpointView` has the objects' numbers, but neither the keys that read their
+    values nor their names.
+
+    Args:
+        serialized: the value under `OBJECT_GRAPH`.
     """
     from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 

@@ -1,4 +1,7 @@
-"""Private names of tf.data: iterators, datasets, and the graph of a pipeline."""
+"""Private names of tf.data: iterators, datasets, and the graph of a pipeline.
+
+Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,25 @@ from weakref import WeakKeyDictionary
 
 import tensorflow as tf
 
-from ckptkit.compat.tf_random import _STATEFUL_RANDOM
+from ckptkit.compat.tf_random import STATEFUL_RANDOM_OPS
 
 
 def iterator_of(value: Any) -> Any:
-    """The iterator of tf.data that a value is, or holds as `as_numpy_iterator` does; or None.
-    Reason: that one has no public way to it.
+    """Return the iterator of tf.data that a value is, or that it holds as `as_numpy_iterator` does.
+
+    Reason: the latter has no public way to its iterator.
+
+    Returns:
+        None if the value is neither.
     """
     held = getattr(value, "_iterator", value)
     return held if isinstance(held, tf.data.Iterator) else None
 
 
 def dataset_of(iterator: Any) -> Any:
-    """The dataset that an iterator of tf.data iterates over. Reason: in `fit` Keras makes the
-    iterator and keeps the dataset.
+    """Return the dataset that an iterator of tf.data iterates over.
+
+    Reason: in `fit` Keras makes the iterator and keeps the dataset to itself.
     """
     return iterator._dataset
 
@@ -32,10 +40,10 @@ class Stage:
     """A stage of a tf.data pipeline.
 
     Args:
-        kind: its class, as `ShuffleDataset`.
+        kind: its class, such as `ShuffleDataset`.
         inputs: the stages that it reads from.
         inside: the pipelines that its functions use and did not make themselves, or that are its
-            elements; None for one that cannot be looked into.
+            elements; None for one that cannot be examined.
         random: operations in its functions that draw from a state inside TensorFlow's kernels.
         once: whether its functions are called once in a pass.
     """
@@ -48,30 +56,32 @@ class Stage:
 
 
 def stage_of(dataset: Any) -> Stage:
-    """A pipeline by its last stage. Reason: tf.data describes its pipelines nowhere else in Python.
+    """Return the last stage of a pipeline, which leads to all others.
 
-    A pipeline does not change, and looking into a function that holds a large constant takes its
-    time: each is looked at once.
+    A pipeline does not change, and examining a function that holds a large constant takes long, so
+    the result is kept for as long as the dataset exists.
+
+    Reason: tf.data describes its pipelines nowhere else in Python.
     """
     if dataset not in _STAGES:
-        _STAGES[dataset] = _look(dataset)
+        _STAGES[dataset] = _read_stage(dataset)
     return _STAGES[dataset]
 
 
 _STAGES: WeakKeyDictionary[Any, Stage] = WeakKeyDictionary()
 
 
-def _look(dataset: Any) -> Stage:
+def _read_stage(dataset: Any) -> Stage:
     inputs, functions = dataset._inputs(), dataset._functions()
     random = sorted(
         {
             node.op
             for function in functions
-            for node in _nodes_of(function)
-            if node.op in _STATEFUL_RANDOM
+            for node in _nodes_in(function)
+            if node.op in STATEFUL_RANDOM_OPS
         }
     )
-    inside = tuple(each for function in functions for each in _inside(function))
+    inside = tuple(each for function in functions for each in _captured_pipelines(function))
     if not inputs and any(
         isinstance(each, tf.data.DatasetSpec) for each in tf.nest.flatten(dataset.element_spec)
     ):
@@ -86,9 +96,11 @@ def _look(dataset: Any) -> Stage:
     )
 
 
-def _inside(function: Any) -> list[Stage | None]:
-    """The pipelines that a function uses and did not make: they are tensors there, and found again
-    among the names that it was written with.
+def _captured_pipelines(function: Any) -> list[Stage | None]:
+    """Return the pipelines that a function uses and did not make.
+
+    The function's graph has them as tensors. They are found again by comparing these with the
+    datasets among the names that the Python function uses.
     """
     used = [tensor for tensor in function.function.captured_inputs if tensor.dtype == tf.variant]
     if not used:
@@ -108,15 +120,18 @@ def _inside(function: Any) -> list[Stage | None]:
     return [stage_of(known[id(tensor)]) if id(tensor) in known else None for tensor in used]
 
 
-def _nodes_of(function: Any) -> list[Any]:
-    """The operations of a function of a pipeline, and of the functions in it."""
+def _nodes_in(function: Any) -> list[Any]:
+    """Return the operations of a function of a pipeline, and of the functions in it."""
     graph = function.function.graph.as_graph_def()
     return [*graph.node, *(node for each in graph.library.function for node in each.node_def)]
 
 
 def describe_pipeline(dataset: Any) -> list[str]:
-    """A pipeline's stages with the sizes that decide on the order of its rows, to see whether it is
-    the same one. Reason: as `stage_of`.
+    """Return a pipeline's stages with the sizes that decide the order of its rows.
+
+    Two descriptions are equal if the pipelines draw their rows in the same way.
+
+    Reason: see `stage_of`.
     """
     sizes = [
         f"{name.lstrip('_')}={int(size)}"
@@ -129,25 +144,23 @@ def describe_pipeline(dataset: Any) -> list[str]:
 
 
 def unseeded_random_ops(dataset: Any) -> list[str]:
-    """Operations in a pipeline's functions that draw random numbers and have no seed, neither their
-    own nor a global one.
+    """Return operations in a pipeline that draw random numbers without a seed, own or global.
 
-    Reason: as `stage_of`; and an operation's seeds are only in the graph of the function that it is
-    in.
+    Reason: see `stage_of`; and only the graph of a function has the seeds of its operations.
     """
-    nodes = [node for function in dataset._functions() for node in _nodes_of(function)]
+    nodes = [node for function in dataset._functions() for node in _nodes_in(function)]
     found = {
         node.op
         for node in nodes
-        if node.op in _STATEFUL_RANDOM and not node.attr["seed"].i and not node.attr["seed2"].i
+        if node.op in STATEFUL_RANDOM_OPS and not node.attr["seed"].i and not node.attr["seed2"].i
     }
     return sorted(found.union(*(unseeded_random_ops(each) for each in dataset._inputs())))
 
 
 def shuffles_in(state: tf.Tensor) -> int:
-    """How many shuffles hold data in an iterator's saved state.
+    """Return how many shuffles hold data in an iterator's saved state.
 
     Reason: a shuffle keeps the counter from which later epochs draw their order only while it holds
-    data, and the state is a variant that nothing else looks into.
+    data, and no public function reads inside of the state, which is a variant.
     """
     return int(tf.io.serialize_tensor(state).numpy().count(b"epoch_num_random_samples"))

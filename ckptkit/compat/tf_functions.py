@@ -1,4 +1,7 @@
-"""Private names of traced functions and the signatures of a SavedModel."""
+"""Private names of traced functions and the signatures of a SavedModel.
+
+Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
+"""
 
 from __future__ import annotations
 
@@ -9,38 +12,49 @@ import tensorflow as tf
 
 
 def computes_in_16_bits(function: Any) -> bool:
-    """Whether a concrete function has an operation on 16-bit floats. Reason: the graph's inner
-    functions are in its definition only.
+    """Whether a concrete function has an operation on 16-bit floats.
+
+    Reason: `graph.get_operations` does not list the functions inside; only the graph's definition
+    does.
     """
     definition = function.graph.as_graph_def()
     nodes = [
         *definition.node,
         *(node for inner in definition.library.function for node in inner.node_def),
     ]
-    return any(attribute.type in _HALF for node in nodes for attribute in node.attr.values())
+    return any(
+        attribute.type in _16_BIT_FLOATS for node in nodes for attribute in node.attr.values()
+    )
 
 
-_HALF = frozenset({tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum})
+_16_BIT_FLOATS = frozenset({tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum})
 
 
 def functions_of(loaded: Any) -> list[Any]:
-    """The traced functions of an object that `tf.saved_model.load` gave, beside its signatures.
+    """Return the traced functions of an object that `tf.saved_model.load` has returned.
 
-    Reason: they have their arguments' order, which signatures have not, and what a restored
-    function was traced for has no public name.
+    Signatures are not among them.
+
+    Reason: these functions have the order of their arguments, which signatures have not, and a
+    restored function has no public list of what it was traced for.
     """
     children = tf.train.TrackableView.children(loaded).values()
     return [concrete for child in children for concrete in getattr(child, "concrete_functions", ())]
 
 
 def signatures_in(content: bytes) -> tuple[dict[str, dict[str, dict[str, Any]]], str]:
-    """The signatures in a `saved_model.pb`, each with its inputs and outputs by name, and the
-    version of TensorFlow that wrote it.
+    """Return the signatures in a `saved_model.pb`, and the TensorFlow version that wrote it.
 
     Reason: TensorFlow offers only loading, which builds the graphs.
 
+    Args:
+        content: the bytes of the file.
+
+    Returns:
+        The `inputs` and `outputs` of each signature, by name; and the version.
+
     Raises:
-        ValueError: where it is none.
+        ValueError: If it is no SavedModel.
     """
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
@@ -55,13 +69,13 @@ def signatures_in(content: bytes) -> tuple[dict[str, dict[str, dict[str, Any]]],
     for name, signature in sorted(graphs[0].signature_def.items()):
         if not name.startswith("__"):
             found[name] = {
-                "inputs": _tensors_of(signature.inputs),
-                "outputs": _tensors_of(signature.outputs),
+                "inputs": _described(signature.inputs),
+                "outputs": _described(signature.outputs),
             }
     return found, graphs[0].meta_info_def.tensorflow_version
 
 
-def _tensors_of(infos: Mapping[str, Any]) -> dict[str, Any]:
+def _described(infos: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: {
             "shape": None

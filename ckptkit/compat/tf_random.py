@@ -1,4 +1,7 @@
-"""Private names around TensorFlow's random operations and its global seed."""
+"""Private names of TensorFlow's random operations and of Keras' global seed.
+
+Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
+"""
 
 from __future__ import annotations
 
@@ -6,55 +9,7 @@ from typing import Any
 
 import numpy as np
 
-
-def stateful_random_ops(function: Any) -> list[str]:
-    """Operations in a train function that draw from a state inside TensorFlow's kernels.
-
-    Reason: that state can neither be read nor set. The `tf.function` stands in the closure of what
-    Keras calls.
-    """
-    found = set()
-    for cell in getattr(function, "__closure__", None) or ():
-        if not hasattr(cell.cell_contents, "_list_all_concrete_functions"):
-            continue
-        for concrete in cell.cell_contents._list_all_concrete_functions():
-            graph = concrete.graph.as_graph_def()
-            nodes = [
-                *graph.node,
-                *(node for each in graph.library.function for node in each.node_def),
-            ]
-            found |= {node.op for node in nodes if node.op in _STATEFUL_RANDOM}
-    return sorted(found)
-
-
-class EagerOperations:
-    """Notes which operations run in its block and draw from a state inside TensorFlow's kernels,
-    where no function is traced that could be looked at (`run_eagerly=True`).
-
-    Reason: nothing public tells of operations as they run.
-    """
-
-    def __init__(self) -> None:
-        self.random: set[str] = set()
-
-    def __enter__(self) -> EagerOperations:
-        from tensorflow.python.framework import op_callbacks
-
-        op_callbacks.add_op_callback(self._ran)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        from tensorflow.python.framework import op_callbacks
-
-        op_callbacks.remove_op_callback(self._ran)
-
-    def _ran(self, operation: Any, *rest: Any, **more: Any) -> None:
-        name = operation.decode() if isinstance(operation, bytes) else str(operation)
-        if name in _STATEFUL_RANDOM:
-            self.random.add(name)
-
-
-_STATEFUL_RANDOM = frozenset(
+STATEFUL_RANDOM_OPS = frozenset(
     {
         "RandomUniform",
         "RandomUniformInt",
@@ -68,14 +23,69 @@ _STATEFUL_RANDOM = frozenset(
         "Multinomial",
     }
 )
+"""Operations of TensorFlow whose random state is inside their kernels, seeded or not."""
+
+
+def stateful_random_ops(function: Any) -> list[str]:
+    """Return the operations in a train function that draw from a state inside TensorFlow's kernels.
+
+    Reason: that state can neither be read nor set. The `tf.function` is in the closure of the
+    function that Keras calls, and the list of its traces has no public name.
+    """
+    found = set()
+    for cell in getattr(function, "__closure__", None) or ():
+        if not hasattr(cell.cell_contents, "_list_all_concrete_functions"):
+            continue
+        for concrete in cell.cell_contents._list_all_concrete_functions():
+            graph = concrete.graph.as_graph_def()
+            nodes = [
+                *graph.node,
+                *(node for each in graph.library.function for node in each.node_def),
+            ]
+            found |= {node.op for node in nodes if node.op in STATEFUL_RANDOM_OPS}
+    return sorted(found)
+
+
+class EagerOperations:
+    """Records the operations in its block that draw from a state inside TensorFlow's kernels.
+
+    It is for steps that are not traced (`run_eagerly=True`), which leave no graph to examine.
+
+    Reason: no public name observes operations as they run.
+
+    Attributes:
+        random: the names of these operations.
+    """
+
+    def __init__(self) -> None:
+        self.random: set[str] = set()
+
+    def __enter__(self) -> EagerOperations:
+        from tensorflow.python.framework import op_callbacks
+
+        op_callbacks.add_op_callback(self._record)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        from tensorflow.python.framework import op_callbacks
+
+        op_callbacks.remove_op_callback(self._record)
+
+    def _record(self, operation: Any, *rest: Any, **more: Any) -> None:
+        name = operation.decode() if isinstance(operation, bytes) else str(operation)
+        if name in STATEFUL_RANDOM_OPS:
+            self.random.add(name)
+
+
+_GLOBAL_SEED = "global_seed_generator"
+"""The attribute of Keras' global state that holds the generator."""
 
 
 def global_seed() -> Any:
-    """The state of the generator behind `keras.random.*` without a seed, as an array; None where it
-    was not used yet.
+    """Return the state of Keras' global random generator, or None if it was not used.
 
-    Reason: `keras.random` gives no way to it. It is not made where it is not there: that would draw
-    from Python's `random`.
+    Reason: `keras.random` gives no access to it, and its own function makes the generator if there
+    is none, which draws from Python's `random`.
     """
     from keras.src.backend.common.global_state import get_global_attribute
 
@@ -84,10 +94,13 @@ def global_seed() -> Any:
 
 
 def set_global_seed(state: Any) -> None:
-    """Gives that generator a state."""
+    """Sets the state of the generator behind `keras.random.*` without a seed.
+
+    Reason: see `global_seed`.
+
+    Args:
+        state: what `global_seed` has returned.
+    """
     from keras.src.random.seed_generator import global_seed_generator
 
     global_seed_generator().state.assign(state)
-
-
-_GLOBAL_SEED = "global_seed_generator"

@@ -1,4 +1,7 @@
-"""Private names of `tf.summary`."""
+"""Private names of `tf.summary`.
+
+Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,23 @@ from tensorflow.python.ops import summary_ops_v2
 
 
 @contextmanager
-def summaries_ask(condition: Callable[[], tf.Tensor]) -> Iterator[None]:
-    """In its block, and in functions that this thread traces there, summaries are written only
-    where this holds too.
+def write_summaries_if(condition: Callable[[], tf.Tensor]) -> Iterator[None]:
+    """Adds a condition to all summaries in its block, also in functions traced there.
 
-    Reason: `tf.summary.record_if` takes the place of a condition around it, and so gives way to one
-    within; and to say what held before, `tf.summary.should_record_summaries` has to know the
-    writer, which a step may open for itself.
+    Other threads are not affected.
+
+    Reason: `tf.summary.record_if` replaces an outer condition, and is replaced by an inner one. And
+    to ask for the previous condition, `tf.summary.should_record_summaries` has to know the writer,
+    which a step may open for itself.
+
+    Args:
+        condition: returns a boolean tensor; summaries are written only if it is true as well.
     """
     asked, thread = summary_ops_v2._should_record_summaries_internal, get_ident()
 
     def ask(default_state: bool) -> tf.Tensor:
         writes = asked(default_state)
+        # If it is known to be false, the condition is not asked: a traced function would keep it.
         known = tf.get_static_value(writes)
         return (
             tf.logical_and(writes, condition())

@@ -1,6 +1,4 @@
-"""Where data stands: an iterator's state where TensorFlow can save it, and otherwise how much was
-drawn.
-"""
+"""The position of an iterator: its saved state, or a number of batches to draw again."""
 
 from __future__ import annotations
 
@@ -11,28 +9,35 @@ import tensorflow as tf
 
 from ckptkit.compat import tf_checkpoint, tf_data
 from ckptkit.log import logger
-from ckptkit.tracking import pipeline_orders
+from ckptkit.tracking import shuffle_orders
 from ckptkit.tracking.leaves import Tensors
 
-_CANNOT = (tf.errors.OpError, NotImplementedError, ValueError, TypeError, AttributeError)
-_PROGRESS_SECS = 5.0
+_SERIALIZE_ERRORS = (tf.errors.OpError, NotImplementedError, ValueError, TypeError, AttributeError)
+_PROGRESS_SECS = 5.0  # between two log lines while data is drawn again
 
 
-def why_not_saved(iterator: Any) -> str | None:
-    """Why an iterator's state cannot be saved, or None where it can."""
+def reason_not_savable(iterator: Any) -> str | None:
+    """Return why an iterator's state cannot be saved, or None if it can.
+
+    Args:
+        iterator: what a loop draws from; anything iterable.
+    """
     if not isinstance(iterator, tf.data.Iterator):
         return f"{type(iterator).__name__} is no iterator of tf.data"
+    # Only TensorFlow knows whether it can, and it only tells when it is asked to do it.
     try:
         tf_checkpoint.serialize(iterator)
-    except _CANNOT as error:
+    except _SERIALIZE_ERRORS as error:
         text = error.message if isinstance(error, tf.errors.OpError) else str(error)
         return (text or type(error).__name__).strip().splitlines()[0][:200]
-    return pipeline_orders.hidden_orders(tf_data.stage_of(tf_data.dataset_of(iterator)))
+    return shuffle_orders.order_not_replayable(tf_data.stage_of(tf_data.dataset_of(iterator)))
 
 
-def why_not_again(iterator: Any) -> str | None:
-    """Why a pipeline's random numbers cannot be drawn a second time, or None where nothing speaks
-    against it.
+def reason_not_repeatable(iterator: Any) -> str | None:
+    """Return why a pipeline's random numbers cannot be drawn a second time, or None if they can.
+
+    Args:
+        iterator: what a loop draws from.
     """
     unseeded = (
         tf_data.unseeded_random_ops(tf_data.dataset_of(iterator))
@@ -49,61 +54,63 @@ def why_not_again(iterator: Any) -> str | None:
 
 
 def describe(iterator: Any) -> list[str]:
-    """What an iterator's pipeline is made of, and the form of its batches."""
+    """Return the stages of an iterator's pipeline, and the form of its batches.
+
+    Args:
+        iterator: what a loop draws from.
+    """
     if not isinstance(iterator, tf.data.Iterator):
         return [type(iterator).__name__]
     return [*tf_data.describe_pipeline(tf_data.dataset_of(iterator)), str(iterator.element_spec)]
 
 
 def batches_of(iterator: Any, steps: int | None) -> int | None:
-    """How many batches the data of an epoch has, as far as it is known: what Keras counts, or what
-    the pipeline says.
+    """Return how many batches an epoch's data has, or None if that is unknown.
 
     Args:
-        iterator: that an epoch draws from.
-        steps: batches in an epoch, as Keras knows them.
+        iterator: what an epoch draws from.
+        steps: batches in an epoch, as Keras counts them; None if it does not know yet.
     """
     if steps is not None or not isinstance(iterator, tf.data.Iterator):
         return steps
     cardinality = int(tf_data.dataset_of(iterator).cardinality())
-    return cardinality if cardinality >= 0 else None
+    return cardinality if cardinality >= 0 else None  # negative: infinite or unknown
 
 
 class IteratorLeaf:
-    """The state of the iterator that training draws from now. It is left out where it cannot be
-    saved.
+    """The state of the iterator that training draws from, as a leaf of the state.
 
     Args:
         key: its key.
-        path: how to name it.
+        path: how to name it in messages.
         iterator: of tf.data.
-        missing: batches that the run has drawn from it, and that were not drawn again yet; see
-            `put_back`.
+        undrawn: batches that the run has drawn, and that this process has not drawn again yet; see
+            `restore_iterator`.
     """
 
     kind = "trackable"
     trainable = None
 
-    def __init__(self, key: str, path: str, iterator: Any, missing: int = 0) -> None:
+    def __init__(self, key: str, path: str, iterator: Any, undrawn: int = 0) -> None:
         self.key = key
         self.path = path
         self._iterator = iterator
-        self._missing = missing
+        self._undrawn = undrawn
 
     def capture(self) -> Tensors:
         return tf_checkpoint.serialize(self._iterator)
 
     def assign(self, tensors: Mapping[str, tf.Tensor]) -> None:
-        put_back(self._iterator, tensors, self._missing)
+        restore_iterator(self._iterator, tensors, self._undrawn)
 
 
-def keeps_a_cache(iterator: Any) -> bool:
-    """Whether a pipeline caches; see `pipeline.keeps_a_cache`."""
-    return pipeline_orders.keeps_a_cache(tf_data.stage_of(tf_data.dataset_of(iterator)))
+def uses_cache(iterator: Any) -> bool:
+    """Whether an iterator's pipeline caches; see `shuffle_orders.uses_cache`."""
+    return shuffle_orders.uses_cache(tf_data.stage_of(tf_data.dataset_of(iterator)))
 
 
-def repeats_within(iterator: Any, *, endless: bool) -> bool:
-    """Whether a pass over the data draws several orders, because the pipeline repeats.
+def repeats_orders_in_pass(iterator: Any, *, endless: bool) -> bool:
+    """Whether one pass over the data draws several orders, because the pipeline repeats a shuffle.
 
     Args:
         iterator: of tf.data.
@@ -111,80 +118,87 @@ def repeats_within(iterator: Any, *, endless: bool) -> bool:
             all passes.
     """
     dataset = tf_data.dataset_of(iterator)
-    return pipeline_orders.repeats_orders(tf_data.stage_of(dataset)) and (
+    return shuffle_orders.repeats_orders(tf_data.stage_of(dataset)) and (
         endless or int(dataset.cardinality()) != tf.data.INFINITE_CARDINALITY
     )
 
 
-def put_back(iterator: Any, tensors: Mapping[str, tf.Tensor], missing: int) -> None:
-    """Brings an iterator to a saved state, so that it goes on, and so that the iterators made after
-    it draw what they would have drawn.
+def restore_iterator(iterator: Any, tensors: Mapping[str, tf.Tensor], undrawn: int) -> None:
+    """Restore an iterator's saved state, and the orders of the iterators that are made after it.
 
-    A shuffle draws its order from a counter that all iterators of a dataset share, and its saved
-    state has the counter only while it holds data. Near the end of an epoch some hold none any
-    more: assigning such a state moves their counters. They are then set right by the state from the
-    iterator's beginning, assigned to another iterator. Where a pipeline repeats, that state may be
-    one of another repetition, and the batches are drawn once more instead.
+    A shuffle draws its order from a counter that all iterators of a dataset share. Its saved state
+    has the counter only while the shuffle holds data. Near the end of an epoch some shuffles hold
+    none, and assigning their state moves their counters. The state from this iterator's start,
+    assigned to another iterator, sets these counters right.
+
+    In a pipeline that repeats, that state may belong to another repetition. The batches are drawn
+    once more instead.
 
     Args:
         iterator: of tf.data; at least one batch was drawn from it.
         tensors: the saved state.
-        missing: batches that the run has drawn from it, and that were not drawn again yet.
+        undrawn: batches that the run has drawn, and that this process has not drawn again yet.
     """
-    if missing <= 0:
+    if undrawn <= 0:
         return
     beginning = tf_checkpoint.serialize(iterator)
     if _shuffles(tensors) >= _shuffles(beginning):
         tf_checkpoint.deserialize(iterator, tensors)
-    elif repeats_within(iterator, endless=True):
+    elif repeats_orders_in_pass(iterator, endless=True):
         logger.info(
             "the run was between two repetitions of the data: %d batches are drawn again, without "
             "training",
-            missing,
+            undrawn,
         )
-        draw(iterator, missing)
+        draw_batches(iterator, undrawn)
     else:
         tf_checkpoint.deserialize(iterator, tensors)
         tf_checkpoint.deserialize(iter(tf_data.dataset_of(iterator)), beginning)
 
 
 def _shuffles(tensors: Mapping[str, tf.Tensor]) -> int:
+    """Return how many shuffles hold data in a saved state."""
     return sum(tf_data.shuffles_in(tensor) for tensor in tensors.values())
 
 
-def draw(iterator: Iterator[Any], batches: int) -> int:
-    """Draws batches and forgets them.
+def draw_batches(iterator: Iterator[Any], batches: int) -> int:
+    """Draw batches and discard them.
+
+    Args:
+        iterator: to draw from.
+        batches: how many.
 
     Returns:
-        How many there were; fewer than `batches` where the data ended.
+        How many were drawn; fewer than `batches` if the data ended.
     """
     for done in range(batches):
         try:
             next(iterator)
+        # `next` of an eager iterator raises the former, one inside a function the latter.
         except (StopIteration, tf.errors.OutOfRangeError):
             return done
     return batches
 
 
 class DrawProgress:
-    """Says now and then how far drawing again has come, where it takes long.
+    """Logs every few seconds how much of the data was drawn again.
 
     Args:
         total: batches to draw.
-        clock: monotonic seconds.
+        clock: returns monotonic seconds.
     """
 
     def __init__(self, total: int, clock: Any) -> None:
         self._total = total
         self._clock = clock
         self._done = 0
-        self._said = clock()
+        self._logged_at = clock()
 
     def add(self, batches: int) -> None:
-        """Some more were drawn."""
+        """Counts batches that were drawn."""
         self._done += batches
-        if self._clock() - self._said >= _PROGRESS_SECS:
-            self._said = self._clock()
+        if self._clock() - self._logged_at >= _PROGRESS_SECS:
+            self._logged_at = self._clock()
             logger.info(
                 "drawing data again up to where the run was: %d of %d batches",
                 self._done,

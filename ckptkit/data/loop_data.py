@@ -1,4 +1,4 @@
-"""Where the data of a loop stands: the passes over it, and those that are under way."""
+"""The position in the data of a custom loop: passes of `manager.data(...)`, and their resume."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import tensorflow as tf
 from ckptkit.compat import tf_checkpoint
 from ckptkit.data.iterator_state import (
     DrawProgress,
-    draw,
-    keeps_a_cache,
-    put_back,
-    repeats_within,
-    why_not_saved,
+    draw_batches,
+    reason_not_savable,
+    repeats_orders_in_pass,
+    restore_iterator,
+    uses_cache,
 )
 from ckptkit.errors import ConfigError
 from ckptkit.run.manifest import DATA
@@ -26,25 +26,23 @@ from ckptkit.tracking.random_state import python_and_numpy, set_python_and_numpy
 
 @dataclass
 class DataPass:
-    """One pass over data.
+    """One pass over data: one call of `manager.data`.
 
     Args:
-        done: batches whose turn counts.
-        drawn: batches that were drawn; one more than `done` while a turn is under way, and after a
-            `break`.
-        over: whether the data has ended, or the program has gone on after it broke the pass off.
-        left: whether the program broke it off; it is over when the program goes on with something
-            else.
-        caches: whether it fills a cache, from which later passes read.
+        done: batches whose step is complete.
+        drawn: batches that were drawn; one more than `done` while a step runs, and after a `break`.
+        over: whether the data has ended, or the program has continued after it left the pass early.
+        broken_off: whether the program left it early; it is over when the program draws other data.
+        caches: whether it fills a cache that later passes read.
         random: Python's and NumPy's states when it began.
         iterator: what it draws from, in this process.
-        saved: the iterator's saved state, until the loop makes the iterator that it belongs to.
+        saved: the iterator's saved state, until the loop makes that iterator.
     """
 
     done: int = 0
     drawn: int = 0
     over: bool = False
-    left: bool = False
+    broken_off: bool = False
     caches: bool = False
     random: dict[str, Any] | None = None
     iterator: Any = None
@@ -52,46 +50,48 @@ class DataPass:
 
     @property
     def earlier(self) -> int:
-        """What is remembered of a pass that is over: one less than the times that its data was
-        asked, the last time in vain.
+        """Return what is remembered of a pass that is over: the draws to repeat, minus one.
+
+        A pass that reached the end of its data has asked once more than it had batches, in vain.
         """
-        return self.drawn - 1 if self.left else self.done
+        return self.drawn - 1 if self.broken_off else self.done
 
     def end(self) -> None:
-        """Nothing more is drawn."""
+        """Ends the pass: nothing more is drawn from it."""
         self.over, self.iterator, self.saved = True, None, {}
 
 
 class LoopData:
     """The data of `manager.data(...)`, as an entry of the state.
 
-    An epoch may have several passes, one for each call of `manager.data`, one after the other or
-    several at once; the n-th call in an epoch goes over the same data as the n-th call in any
-    other.
+    An epoch may have several passes, one for each call of `manager.data`, one after the other or at
+    the same time. The n-th call in an epoch is taken to go over the same data as the n-th call in
+    any other epoch.
 
     Args:
-        inexact: is told why the run cannot go on bit for bit.
+        inexact: is called with the reason if the run cannot resume bit for bit.
     """
 
     def __init__(self, inexact: Callable[[str], None]) -> None:
         self._inexact = inexact
-        self._epochs: list[
-            list[int]
-        ] = []  # `DataPass.earlier` of each pass, of the epochs that are over
+        # For each epoch that is over: `DataPass.earlier` of each of its passes.
+        self._epochs: list[list[int]] = []
         self._passes: list[DataPass] = []  # of the present epoch
         self._calls = 0  # of `batches` in this epoch, in this process
-        self._drawn_again: str | None = None
-        self._goes_on = False
-        self._known: set[int] = set()
+        self._not_savable_reason: str | None = None
+        self._is_resumed = False
+        # Calls whose earlier passes were drawn again: once in a process brings the counters back.
+        self._replayed_calls: set[int] = set()
 
     def leaves(self, name: str) -> list[Leaf]:
-        """The passes, and the states of their iterators where TensorFlow can save them."""
+        """Return the passes, and the states of their iterators if TensorFlow can save them."""
         return [
             PythonLeaf(f"{name}/state/0", name, self._get_state, self._set_state),
             _LoopIterators(f"{name}/{DATA}/0", self),
         ]
 
     def _get_state(self) -> dict[str, Any]:
+        """Return the passes as Python state."""
         passes = [
             {
                 "done": each.earlier if each.over else each.done,
@@ -100,21 +100,24 @@ class LoopData:
             }
             for each in self._passes
         ]
-        return {"epochs": self._epochs, "passes": passes, "drawn_again": self._drawn_again}
+        return {"epochs": self._epochs, "passes": passes, "drawn_again": self._not_savable_reason}
 
     def _set_state(self, state: dict[str, Any]) -> None:
-        self._epochs, self._drawn_again = state["epochs"], state["drawn_again"]
+        """Takes over the passes of a checkpoint; their iterators are made when the loop calls."""
+        self._epochs, self._not_savable_reason = state["epochs"], state["drawn_again"]
         self._passes = [
             DataPass(
                 done=each["done"], drawn=each["done"], over=each["over"], random=each["random"]
             )
             for each in state["passes"]
         ]
-        self._calls, self._goes_on, self._known = 0, True, set()
+        self._calls, self._is_resumed, self._replayed_calls = 0, True, set()
 
     def iterator_states(self) -> Tensors:
-        """The states of the iterators under way, `<number of the pass>/<part>`; none of one that
-        stands behind a batch whose turn does not count: what was done is then drawn again.
+        """Return the states of the iterators in use, by `<number of the pass>/<part>`.
+
+        An iterator that has drawn a batch whose step does not count has no state here. Its batches
+        are drawn again on a resume.
         """
         states: Tensors = {}
         for number, each in enumerate(self._passes):
@@ -122,7 +125,7 @@ class LoopData:
             if each.iterator is not None:
                 tensors = (
                     tf_checkpoint.serialize(each.iterator)
-                    if self._drawn_again is None and each.drawn == each.done
+                    if self._not_savable_reason is None and each.drawn == each.done
                     else {}
                 )
             states |= {f"{number}/{part}": tensor for part, tensor in tensors.items()}
@@ -136,9 +139,9 @@ class LoopData:
                 self._passes[int(number)].saved[part] = tensor
 
     def epoch_ended(self) -> None:
-        """An epoch of the loop is over."""
+        """Ends an epoch of the loop, and all of its passes."""
         for each in self._passes:
-            each.left = not each.over or each.left
+            each.broken_off = not each.over or each.broken_off
             self._end(each)
         self._epochs.append([each.earlier for each in self._passes])
         self._passes, self._calls = [], 0
@@ -148,53 +151,60 @@ class LoopData:
         """Whether this epoch has had a pass."""
         return bool(self._passes)
 
-    def goes_on(self) -> None:
-        """The program goes on with something else: the passes that it broke off are over."""
+    def end_broken_off_passes(self) -> None:
+        """Ends the passes that the program left early, because it continues with something else."""
         for each in self._passes:
-            if each.left:
+            if each.broken_off:
                 self._end(each)
 
     def _end(self, each: DataPass) -> None:
-        """Nothing more is drawn from a pass.
-
-        TensorFlow reads ahead: whether it has read all that is to be cached when a pass is broken
-        off depends on how fast the program was, and with that, whether the next pass draws its
-        elements anew.
-        """
+        """Ends a pass, and reports if that makes the run inexact."""
         each.end()
-        if each.left and each.caches:
+        # TensorFlow reads ahead. Whether its cache is complete when a pass is left early depends on
+        # the program's speed. An incomplete one is discarded, and the next pass draws anew.
+        if each.broken_off and each.caches:
             self._inexact(
                 "the first pass over data with cache() was broken off, and what TensorFlow has "
                 "cached by then depends on time"
             )
 
     def batches(self, dataset: Iterable[Any]) -> Generator[Any]:
-        """The batches that are left of a pass; `done` is to be called after each."""
-        self.goes_on()
+        """Yield the batches that are left of a pass; `done` must be called after each step.
+
+        Args:
+            dataset: the data of `manager.data`.
+
+        Raises:
+            ConfigError: if the iterator is used after its epoch.
+        """
+        self.end_broken_off_passes()
         call, self._calls = self._calls, self._calls + 1
         present = self._passes[call] if call < len(self._passes) else None
         earlier = [passes[call] for passes in self._epochs if call < len(passes)]
         if present is not None and present.over:
             earlier.append(present.done)
-        if self._goes_on and call not in self._known:
-            self._known.add(call)
-            self._go_over(dataset, earlier)
+        # Only now is the data known: earlier passes are drawn again when the loop asks for the
+        # same call, not when the checkpoint is restored.
+        if self._is_resumed and call not in self._replayed_calls:
+            self._replayed_calls.add(call)
+            self._replay_earlier(dataset, earlier)
         if present is None:
             present = DataPass(random=python_and_numpy())
             self._passes.append(present)
             iterator = iter(dataset)
         elif present.over:
-            return
+            return  # the checkpoint is from after this pass, and the epoch continues behind it
         else:
-            iterator = self._under_way(present, dataset, first=not earlier)
-        if self._drawn_again is None:
-            self._drawn_again = why_not_saved(iterator)
+            iterator = self._resume_pass(present, dataset, first=not earlier)
+        if self._not_savable_reason is None:
+            self._not_savable_reason = reason_not_savable(iterator)
         present.iterator, present.saved = iterator, {}
         present.caches = (
-            not earlier and isinstance(iterator, tf.data.Iterator) and keeps_a_cache(iterator)
+            not earlier and isinstance(iterator, tf.data.Iterator) and uses_cache(iterator)
         )
         try:
             for batch in iterator:
+                # Before the yield: a save inside the step must know that this batch is drawn.
                 present.drawn += 1
                 yield batch
                 if present.over:
@@ -203,65 +213,72 @@ class LoopData:
                         "and its epoch is over. Call "
                         "manager.data(dataset) in the body of `for epoch in manager.epochs(...)`."
                     )
-        except GeneratorExit:
-            present.left = not present.over
+        except GeneratorExit:  # a `break` in the loop closes the generator here
+            present.broken_off = not present.over
             raise
         present.end()
 
     def done(self) -> None:
-        """The turn is complete: the batches that were drawn for it count."""
+        """Counts the batches that were drawn for a step which is now complete."""
         for each in self._passes:
             each.done = each.drawn
 
-    def _go_over(self, dataset: Iterable[Any], earlier: list[int]) -> None:
-        """Makes the iterators that this call made before, and draws from them what advances the
-        counters of shuffles and the random states of generators; `ckptkit/keras/fit/replay.py` does
-        the same in `fit`.
+    def _replay_earlier(self, dataset: Iterable[Any], earlier: list[int]) -> None:
+        """Makes the iterators that this call made before, and draws from them.
+
+        That advances the counters of shuffles and the random states of generators to where the run
+        was. `ckptkit/keras/fit/train_replay.py` does the same in `fit`.
         """
+        # Python's and NumPy's states are restored from the checkpoint and must not move here.
         now = python_and_numpy()
         progress = DrawProgress(sum(earlier), time.monotonic)
         for number, made in enumerate(earlier):
             iterator = iter(dataset)
+            # One more than the pass had batches: the data's end is a call, too.
             progress.add(
-                draw(iterator, made + 1 if self._draws_all(iterator, first=number == 0) else 1)
-            )  # the data's end is one call more
+                draw_batches(
+                    iterator,
+                    made + 1 if self._needs_every_batch(iterator, first=number == 0) else 1,
+                )
+            )
         set_python_and_numpy(now)
 
-    def _under_way(
+    def _resume_pass(
         self, present: DataPass, dataset: Iterable[Any], *, first: bool
     ) -> Iterator[Any]:
-        """The iterator of a pass in which the run was interrupted, where it was."""
+        """Return the iterator of the pass in which the run was interrupted, at its place."""
         now = python_and_numpy()
-        if self._drawn_again is not None and present.random is not None:
+        # Data that cannot be saved is drawn from its start, as it was drawn the first time.
+        if self._not_savable_reason is not None and present.random is not None:
             set_python_and_numpy(present.random)
         iterator = iter(dataset)
         if (
             present.done
             and present.saved
-            and not self._draws_all(iterator, first=first, present=True)
+            and not self._needs_every_batch(iterator, first=first, present=True)
         ):
-            draw(iterator, 1)
-            put_back(iterator, present.saved, max(present.done - 1, 1))
+            draw_batches(iterator, 1)
+            restore_iterator(iterator, present.saved, max(present.done - 1, 1))
         else:
-            draw(iterator, present.done)
+            draw_batches(iterator, present.done)
         set_python_and_numpy(now)
         return iterator
 
-    def _draws_all(self, iterator: Any, *, first: bool, present: bool = False) -> bool:
-        """Whether every batch has to be drawn again: where no state can be saved, where the first
-        pass fills a cache, and where an earlier pass drew several orders.
+    def _needs_every_batch(self, iterator: Any, *, first: bool, present: bool = False) -> bool:
+        """Whether every batch must be drawn again.
+
+        That is so if no state can be saved, if the first pass fills a cache, and if an earlier pass
+        drew several orders.
         """
-        if self._drawn_again is not None or not isinstance(iterator, tf.data.Iterator):
+        if self._not_savable_reason is not None or not isinstance(iterator, tf.data.Iterator):
             return True
-        return (first and keeps_a_cache(iterator)) or (
-            not present and repeats_within(iterator, endless=True)
+        return (first and uses_cache(iterator)) or (
+            not present and repeats_orders_in_pass(iterator, endless=True)
         )
 
 
 class _LoopIterators:
-    """The states of the iterators under way; on a resume they wait until the loop makes those
-    iterators.
-    """
+    """The states of the iterators in use, as a leaf; when restored, they wait for the loop."""
 
     kind = "trackable"
     trainable = None

@@ -1,4 +1,4 @@
-"""Data whose whole position is a few integers."""
+"""Shuffled data whose whole position is a few integers."""
 
 from __future__ import annotations
 
@@ -15,29 +15,28 @@ from ckptkit.errors import ConfigError
 def shuffled(
     source: Any, batch_size: int, seed: int = 0, *, drop_remainder: bool = False
 ) -> tf.data.Dataset:
-    """Endless epochs over `source`, each in another order, as a pipeline that costs nothing to save
-    and goes on at once.
+    """Return endless epochs over `source`, each in another order, that resume at once.
 
     The order of an epoch is a permutation computed from the seed and the epoch's number
-    (`tf.random.experimental.index_shuffle`), so no buffer of rows has to be filled, saved or
+    (`tf.random.experimental.index_shuffle`). So no buffer of rows has to be filled, saved or
     restored: the position is a few integers, whatever the size of the data. It is exact from any
     batch, in `fit` and in loops.
 
     Args:
         source: arrays or tensors whose first axis counts rows, or tuples, lists, dictionaries of
-            them; or an object with `len()` and `source[rows]`, which is given an array of row
-            numbers and returns such arrays (an HDF5 data set). Of a memory-mapped file
-            (`np.memmap`), alone or among others, only the rows of a batch are read.
+            them. Or an object with `len()` and `source[rows]`, which gets an array of row numbers
+            and returns such arrays (an HDF5 data set). From a memory-mapped file (`np.memmap`),
+            alone or among others, only the rows of a batch are read.
         batch_size: rows in a batch.
         seed: another seed gives another order.
-        drop_remainder: whether to leave out the last batch of an epoch where it is not full.
+        drop_remainder: whether to leave out the last batch of an epoch if it is not full.
 
     Returns:
         A dataset that repeats without end; its attribute `batches_per_epoch` is what `fit` takes as
         `steps_per_epoch`.
 
     Raises:
-        ConfigError: where rows cannot be counted, or a number cannot be right.
+        ConfigError: if rows cannot be counted, or a number cannot be right.
 
     Example:
         >>> import ckptkit, numpy as np
@@ -75,8 +74,8 @@ def shuffled(
         )
 
     options = tf.data.Options()
-    # What a row is depends on its number alone, so there is no state outside of the pipeline that
-    # would have to be saved.
+    # TensorFlow refuses to save a pipeline with a Python function, which may have a state. Here a
+    # row depends on its number alone.
     options.experimental_external_state_policy = tf.data.experimental.ExternalStatePolicy.IGNORE
     dataset = tf.data.Dataset.counter().map(batch).with_options(options)
     dataset.batches_per_epoch = per_epoch
@@ -84,7 +83,7 @@ def shuffled(
 
 
 def _rows(source: Any) -> tuple[int, Callable[[tf.Tensor], Any]]:
-    """How many rows there are, and a function from a tensor of row numbers to those rows."""
+    """Return the number of rows, and a function from a tensor of row numbers to those rows."""
     if (
         not isinstance(source, tuple | list | dict | np.ndarray | tf.Tensor)
         and hasattr(source, "__getitem__")
@@ -92,7 +91,7 @@ def _rows(source: Any) -> tuple[int, Callable[[tf.Tensor], Any]]:
     ):
         return len(source), _picker(source)
     if any(isinstance(part, np.memmap) for part in tf.nest.flatten(source)):
-        # Turned into tensors, all of the file would be in memory.
+        # Tensors would hold all of the file in memory.
         arrays = tf.nest.map_structure(np.asanyarray, source)
         return _count(arrays), _picker(_Together(arrays))
     tensors = tf.nest.map_structure(tf.convert_to_tensor, source)
@@ -102,6 +101,7 @@ def _rows(source: Any) -> tuple[int, Callable[[tf.Tensor], Any]]:
 
 
 def _count(arrays: Any) -> int:
+    """Return the number of rows that all arrays have."""
     lengths = {int(array.shape[0]) if len(array.shape) else -1 for array in tf.nest.flatten(arrays)}
     if len(lengths) != 1 or min(lengths) < 1:
         raise ConfigError(
@@ -112,7 +112,7 @@ def _count(arrays: Any) -> int:
 
 
 class _Together:
-    """Arrays that are asked for the same rows."""
+    """Arrays that are indexed together, with the same rows."""
 
     def __init__(self, arrays: Any) -> None:
         self._arrays = arrays
@@ -122,14 +122,14 @@ class _Together:
 
 
 def _picker(source: Any) -> Callable[[tf.Tensor], Any]:
-    """Rows of an object that is asked for them by number; rows that are asked for come in rising
-    order, and go out as they were asked for.
-    """
+    """Return a function from a tensor of row numbers to an object's rows."""
 
     def read(rows: np.ndarray) -> list[np.ndarray]:
+        # HDF5 data sets accept only rising indices without duplicates; `back` restores the order.
         rising, back = np.unique(rows, return_inverse=True)
         return [np.asarray(part)[back] for part in tf.nest.flatten(source[rising])]
 
+    # One row tells the structure and the types, which tf.numpy_function needs in advance.
     example = source[np.array([0])]
     parts = [np.asarray(part) for part in tf.nest.flatten(example)]
 

@@ -21,7 +21,7 @@ from ckptkit.errors import ExportError
 from ckptkit.export import graph_digest, tensor_names
 from ckptkit.export.signatures import SERVING_DEFAULT, Endpoint
 from ckptkit.exports.export_record import TensorForm
-from ckptkit.tracking.walk import visit
+from ckptkit.tracking.reachable_objects import visit
 
 _VARIABLE = "/.ATTRIBUTES/VARIABLE_VALUE"
 

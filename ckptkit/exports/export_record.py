@@ -1,4 +1,4 @@
-"""What an exported version says of itself: `EXPORT.json`."""
+"""The record of an exported version, `EXPORT.json`: its source, its signatures, its files."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class TensorForm(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         name: its name in the signature.
         dtype: TensorFlow's name of the type.
-        shape: sizes, null where one is not fixed; null where not even their number is.
-        argument: where it stands in what the endpoint of the same name takes or returns, as in
-            `inputs['a'][0]`; to explain.
+        shape: sizes, null for one that is not fixed; null if even their number is not fixed.
+        argument: its place in the arguments or results of the endpoint of the same name, as in
+            `inputs['a'][0]`; for messages.
     """
 
     name: str
@@ -38,13 +38,13 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     """How a signature was compared with the live model.
 
     Args:
-        how: `equal_bits`; `within_tolerances`; `runs` where the live model itself gives other
-            values at each call, so that only names, shapes and types were compared; or `unproven`
-            where an operation in it runs on a GPU only.
+        how: `equal_bits`; `within_tolerances`; `runs` if the live model itself gives other values
+            at each call, so that only names, shapes and types were compared; or `unproven` if an
+            operation in it runs on a GPU only.
         largest_difference: between the values that were compared, of all outputs; 0 for equal bits.
         rtol: the relative tolerance.
         atol: the absolute one, in units of the largest finite value of an output.
-        note: in words, what else there is to say.
+        note: a remark, in words.
     """
 
     how: str
@@ -55,7 +55,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SignatureRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One signature.
+    """One signature of an exported version.
 
     Args:
         inputs: its inputs.
@@ -74,9 +74,9 @@ class ExportSource(msgspec.Struct, frozen=True, kw_only=True):
     """Where the model came from.
 
     Args:
-        step: of the run that it was trained in; null where it did not come from a run.
-        checkpoint: the checkpoint whose values it has; empty where it did not come from one.
-        weights: `final`, `best` or `step`; empty where it did not come from a run.
+        step: of the run that it was trained in; null if it did not come from a run.
+        checkpoint: the checkpoint whose values it has; empty if it did not come from one.
+        weights: `final`, `best` or `step`; empty if it did not come from a run.
     """
 
     step: int | None = None
@@ -85,7 +85,7 @@ class ExportSource(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExportRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What an exported version says of itself.
+    """All that is recorded of an exported version.
 
     Args:
         exported_at: seconds since the epoch.
@@ -93,11 +93,11 @@ class ExportRecord(msgspec.Struct, frozen=True, kw_only=True):
         source: where it came from.
         signatures: by name.
         default: the signature that `serving_default` is another name of.
-        sample: how the inputs came about that it was checked with: `given`, `data` or `specs`.
+        sample: the origin of the inputs that it was checked with: `given`, `data` or `specs`.
         variables: a digest over the values of all variables in it.
         check_secs: what the check took.
         checked_on: the device of the process that checked.
-        files: every file beside this one, by its path from the version's directory.
+        files: every file except this one, by its path from the version's directory.
         versions: of Python, TensorFlow, Keras, NumPy and ckptkit.
         format_version: of this file.
     """
@@ -121,15 +121,15 @@ class _VersionedRecord(msgspec.Struct):
 
 
 def encode_export(record: ExportRecord) -> bytes:
-    """The bytes of `EXPORT.json`."""
+    """Return the bytes of `EXPORT.json`."""
     return seal(msgspec.json.format(msgspec.json.encode(record), indent=1))
 
 
 def decode_export(data: bytes, where: Path) -> ExportRecord:
-    """The record that `data` spells.
+    """Decode a record.
 
     Raises:
-        ExportError: where it is none, was changed, or is one of a later format.
+        ExportError: If it is not a record, was changed, or has a later format.
     """
     try:
         sealed = unseal(data)
@@ -151,7 +151,7 @@ def decode_export(data: bytes, where: Path) -> ExportRecord:
 
 
 def is_inside(name: str) -> bool:
-    """Whether a path leads from a directory to a file in it, in one spelling."""
+    """Return whether a path leads from a directory to a file in it, in its normal spelling."""
     path = PurePosixPath(name)
     return (
         bool(name)
@@ -163,11 +163,11 @@ def is_inside(name: str) -> bool:
 
 
 def read_export(directory: Path) -> ExportRecord:
-    """The record in an exported version's directory.
+    """Read the record in an exported version's directory.
 
     Raises:
-        ExportError: where it is none, or cannot be read.
-        FileNotFoundError: where there is none, because this version is somebody else's.
+        ExportError: If it is not a record, or cannot be read.
+        FileNotFoundError: If there is none, because another program made this version.
     """
     path = directory / EXPORT_RECORD
     try:

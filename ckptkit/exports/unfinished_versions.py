@@ -1,9 +1,8 @@
-"""What lies beside the versions for a while belongs to somebody, and whether they live is known or
-not.
+"""Owners of unfinished versions: which process is writing one, and which have died over theirs.
 
 Several machines may publish into one directory, and process numbers repeat: in each container the
-first process is number 1. So an owner has a name that nobody else has, with its machine in it, and
-holds a file of that name, which the kernel lets go of with the process (`flock(2)`).
+first process is number 1. So each owner has a unique name that contains its machine. It locks a
+file of that name, and the kernel releases the lock with the process (`flock(2)`).
 """
 
 from __future__ import annotations
@@ -22,23 +21,21 @@ from ckptkit.ownership.machine import Machine, this_machine
 from ckptkit.storage.files import FileSystem, storage_errors
 
 QUIET_SECS = 3600.0
-"""How long nothing may have changed before what another machine has left is taken for left: its
-kernel cannot be asked.
+"""How long an unfinished version of another machine must be unchanged before it counts as
+abandoned. That machine's kernel cannot be asked.
 """
 
 _MACHINE = re.compile(r"([0-9a-f]{16})-[0-9a-f]{32}")
 _HIDDEN = re.compile(
     rf"\.(?:writing|removing)-\d+-({_MACHINE.pattern}|\d{{1,9}})"
-)  # an earlier version named only the process
+)  # an earlier ckptkit named only the process
 _LOCK = re.compile(rf"\.lock-({_MACHINE.pattern})")
 
 
 def new_name(machine: Machine | None = None) -> str:
-    """A name for an owner that nobody else has, and that tells processes of this machine that it is
-    theirs.
-    """
+    """Return a unique name for an owner, by which this machine's processes know it as theirs."""
     machine = machine or this_machine()
-    # A kernel that does not say which it is may be any: then nobody knows the machine again.
+    # If the kernel has no boot id, it cannot be told from another: a random mark matches nothing.
     mark = (
         xxhash.xxh3_64_hexdigest(f"{machine.host}\0{machine.boot}".encode())
         if machine.boot
@@ -48,22 +45,23 @@ def new_name(machine: Machine | None = None) -> str:
 
 
 def lock_of(base: Path, owner: str) -> Path:
-    """The file that an owner holds while it lives; it is made before what is the owner's, and
-    removed after that.
+    """Return the file that an owner locks while it is running.
+
+    It is made before the owner's directories, and removed after them.
     """
     return base / f".lock-{owner}"
 
 
 @contextmanager
 def owner(files: FileSystem, base: Path) -> Iterator[str]:
-    """A name for what the block makes beside the versions.
+    """Give a name for what the block makes beside the versions.
 
     Args:
         files: how to change the disk.
         base: the base directory.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: If the disk refuses.
     """
     name, descriptor = _take(files, base)
     try:
@@ -91,8 +89,9 @@ def _take(files: FileSystem, base: Path) -> tuple[str, int]:
 
 
 def _hold(path: Path) -> int | None:
-    """Holds a file; None where somebody else has it, or has taken it away meanwhile, because it was
-    nobody's for a moment.
+    """Lock a file; None if another process has locked it, or has removed it meanwhile.
+
+    The latter can happen because the file is unlocked for a moment after it was made.
     """
     try:
         descriptor = process_lock.hold(path)
@@ -106,8 +105,7 @@ def _hold(path: Path) -> int | None:
 
 
 def clean_up(files: FileSystem, base: Path, mine: str) -> None:
-    """Removes what owners have left that are known to be dead; of other machines, what nobody has
-    changed for an hour.
+    """Remove what dead owners left, and of other machines what has not changed for an hour.
 
     Args:
         files: how to change the disk.
@@ -115,12 +113,11 @@ def clean_up(files: FileSystem, base: Path, mine: str) -> None:
         mine: this owner's name.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: If the disk refuses.
     """
     with storage_errors("look at", base):
-        now = (
-            lock_of(base, mine).lstat().st_mtime
-        )  # by the clock that the others' times are from: on a share, the server's
+        # The clock that the others' times come from: on a network share, the server's.
+        now = lock_of(base, mine).lstat().st_mtime
         left = _by_owner(base)
     here = mine.partition("-")[0]
     for name, paths in left.items():
@@ -128,12 +125,11 @@ def clean_up(files: FileSystem, base: Path, mine: str) -> None:
             continue
         with _dead(base, name, paths, here, now) as is_dead:
             if is_dead:
-                files.sync_dir(base)  # the rename that hid it has to be durable before its files go
+                # The rename that hid it must be durable before its files are deleted.
+                files.sync_dir(base)
                 for path in paths:
                     files.remove_tree(path)
-                if _MACHINE.fullmatch(
-                    name
-                ):  # the process number of an earlier version had no such file
+                if _MACHINE.fullmatch(name):  # an earlier ckptkit had no such file
                     files.remove_file(lock_of(base, name))
 
 
@@ -149,8 +145,9 @@ def _by_owner(base: Path) -> dict[str, list[Path]]:
 
 @contextmanager
 def _dead(base: Path, name: str, paths: list[Path], here: str, now: float) -> Iterator[bool]:
-    """Whether an owner is known to be dead, or has long been silent; its file is held for the
-    block, lest somebody takes it for their own.
+    """Give whether an owner is dead, or has been silent for long.
+
+    Its file stays locked for the block, so that two cleaning processes do not remove the same.
     """
     lock = lock_of(base, name)
     known = _MACHINE.fullmatch(name)
@@ -158,10 +155,10 @@ def _dead(base: Path, name: str, paths: list[Path], here: str, now: float) -> It
         yield now - _last_change([lock, *paths]) > QUIET_SECS
         return
     if not os.path.lexists(lock):
-        yield True  # the directory's file goes after it
+        yield True  # a lock file is made before its directory, and removed after it
         return
     held = process_lock.is_held(lock)
-    if held is None:  # this file system knows no such locks
+    if held is None:  # this file system has no such locks
         yield now - _last_change([lock, *paths]) > QUIET_SECS
         return
     descriptor = None if held else _hold(lock)
@@ -173,7 +170,7 @@ def _dead(base: Path, name: str, paths: list[Path], here: str, now: float) -> It
 
 
 def _last_change(paths: list[Path]) -> float:
-    """When one of these, or something in them, was changed last."""
+    """Return when one of these paths, or a file in one, was changed last."""
     newest, to_visit = 0.0, list(paths)
     while to_visit:
         path = to_visit.pop()

@@ -1,9 +1,8 @@
-"""A directory of exported versions: numbered as servers expect it, each published by one rename and
-taken away by one.
+"""A base directory of exported versions: numbered for servers, published and removed by a rename.
 
 TensorFlow Serving takes the largest number in the directory that it watches, at any moment. So a
-version is written and proven under a name that is no number. `docs/format.md` has the order and its
-reasons. No TensorFlow here.
+version is written and proven under a name that is not a number. `docs/format.md` has the order and
+its reasons. No TensorFlow here.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class Version:
     Args:
         number: its number.
         path: its directory.
-        record: what it says of itself; None where it is not of ckptkit's making, or cannot be read.
+        record: its record; None if ckptkit did not make it, or the record cannot be read.
     """
 
     number: int
@@ -46,10 +45,10 @@ class Version:
 
 
 def check_base(directory: object) -> Path:
-    """Checks that versions can be published in a directory.
+    """Check that versions can be published in a directory, and return its path.
 
     Raises:
-        ConfigError: where it is no path, an object store's URL, or a file.
+        ConfigError: If it is not a path, is an object store's URL, or is a file.
     """
     text = os.fspath(directory) if isinstance(directory, str | os.PathLike) else None
     if not isinstance(text, str) or not text or "\0" in text:
@@ -59,8 +58,7 @@ def check_base(directory: object) -> Path:
     if _URL.match(text):
         raise ConfigError(
             "A model is published in a directory on a mounted file system. Received the URL "
-            f"{text!r}. Name a directory, and copy "
-            f"the version to the object store from there."
+            f"{text!r}. Name a directory, and copy the version to the object store from there."
         )
     base = expanded(text)
     if base.is_file():
@@ -72,24 +70,23 @@ def check_base(directory: object) -> Path:
 
 
 def version_number(name: str) -> int | None:
-    """The version that a directory of this name is, or None; a server passes over what does not fit
-    into 64 bits.
+    """Return the version that a directory of this name is, or None.
+
+    Servers ignore a number that does not fit into 64 bits, so it is none.
     """
     number = int(name) if _NUMBER.fullmatch(name) else None
     return number if number is not None and number <= MAX_VERSION else None
 
 
 def numbers(base: Path) -> list[int]:
-    """The numbers that are in use, also by a file or by a link, smallest first."""
+    """Return the numbers in use, smallest first. A file or a link uses its number, too."""
     with storage_errors("list", base):
         found = [version_number(name) for name in os.listdir(base)] if base.is_dir() else []
     return sorted(number for number in found if number is not None)
 
 
 def versions_in(base: Path) -> dict[int, Path]:
-    """The directories of the versions in a base directory, smallest number first; other names are
-    not looked at.
-    """
+    """Return the version directories in a base directory by number, smallest first."""
     with storage_errors("list", base):
         found = {
             number: path
@@ -100,7 +97,7 @@ def versions_in(base: Path) -> dict[int, Path]:
 
 
 def list_versions(base: Path) -> list[Version]:
-    """All versions in a base directory, oldest first."""
+    """Return all versions in a base directory, oldest first."""
     return [
         Version(number, path, _record(path))
         for number, path in (versions_in(base) if base.is_dir() else {}).items()
@@ -115,31 +112,30 @@ def _record(path: Path) -> ExportRecord | None:
 
 
 def missing_files(version: Version) -> list[str]:
-    """What of the files in a version's record is not there, or has another size, in words; empty
-    where there is no record.
+    """Return in words which recorded files of a version are missing or have another size.
+
+    The list is empty if the version has no record.
     """
     found = []
     for entry in version.record.files if version.record is not None else ():
         path = version.path / entry.name
         size = path.stat().st_size if path.is_file() else None
         if size != entry.size_bytes:
-            found.append(
-                f"{entry.name} is "
-                f"{'missing' if size is None else f'{size:,} bytes long, and was {entry.size_bytes:,}'}"
-            )
+            changed = f"{size or 0:,} bytes long, and was {entry.size_bytes:,}"
+            found.append(f"{entry.name} is {'missing' if size is None else changed}")
     return found
 
 
 def next_number(base: Path, version: int | None, now: float) -> int:
-    """The number for a new version: the time in seconds, and larger than all that are there.
+    """Return the number for a new version: the time in seconds, and larger than all others.
 
     Args:
         base: the base directory.
-        version: the number that was asked for, or None.
+        version: the requested number, or None.
         now: seconds since the epoch.
 
     Raises:
-        ConfigError: where the number that was asked for is not larger, or is none.
+        ConfigError: If the requested number is not larger than all others, or no number is left.
     """
     newest = max(numbers(base), default=0)
     if version is None and newest < MAX_VERSION:
@@ -156,21 +152,21 @@ def next_number(base: Path, version: int | None, now: float) -> int:
     ):
         raise ConfigError(
             f"version is a whole number, larger than the newest in {base} ({newest}), because "
-            "servers take the largest. "
-            f"Received: version={version!r}."
+            f"servers take the largest. Received: version={version!r}."
         )
     return version
 
 
 @contextmanager
 def writing(files: FileSystem, base: Path, number: int) -> Iterator[Path]:
-    """A directory that no server looks at, for a version that is to be written; what is left of it
-    at the end of the block is removed.
+    """Give a directory for a new version that no server looks at.
+
+    At the end of the block, the directory is removed unless it was published.
 
     Args:
         files: how to change the disk.
         base: the base directory.
-        number: the number that the version will have, or nearly.
+        number: the number that the version will probably have.
     """
     files.make_dir(base)
     with owner(files, base) as name:
@@ -186,14 +182,14 @@ def writing(files: FileSystem, base: Path, number: int) -> Iterator[Path]:
 def sync(
     files: FileSystem, directory: Path, entry: Callable[[Path], FileEntry] = file_entry
 ) -> tuple[FileEntry, ...]:
-    """Makes everything in a directory durable.
+    """Make everything in a directory durable.
 
     Returns:
         Path from the directory, size and digest of each file.
 
     Raises:
-        ExportError: where there is something else than files and directories.
-        StorageError: where the disk refuses.
+        ExportError: If it contains anything but regular files and directories.
+        StorageError: If the disk refuses.
     """
     entries, directories = [], [directory]
     for path in sorted(directory.rglob("*")):
@@ -216,21 +212,21 @@ def sync(
 def publish(
     files: FileSystem, directory: Path, record: ExportRecord, number: int | None, now: float
 ) -> Path:
-    """Makes a version visible that was written, synced and proven.
+    """Publish a version that was written, synced and proven.
 
     Args:
         files: how to change the disk.
         directory: where it was written; the base directory is its parent.
-        record: what it says of itself.
-        number: the number that was asked for, or None.
+        record: its record.
+        number: the requested number, or None.
         now: seconds since the epoch.
 
     Returns:
         Its directory.
 
     Raises:
-        ConfigError: where somebody has published a larger number meanwhile.
-        StorageError: where the disk refuses.
+        ConfigError: If a larger number was published meanwhile.
+        StorageError: If the disk refuses.
     """
     base = directory.parent
     files.create(directory / EXPORT_RECORD, encode_export(record))
@@ -243,7 +239,7 @@ def publish(
 
 
 def superseded(versions: Sequence[Version], keep: int | None) -> list[Version]:
-    """Which versions go: of those that ckptkit has made, all but the newest ones. Pure.
+    """Return the versions to remove: of those that ckptkit made, all except the newest. Pure.
 
     Args:
         versions: all versions of a base directory.
@@ -262,13 +258,13 @@ def superseded(versions: Sequence[Version], keep: int | None) -> list[Version]:
 
 
 def retain(files: FileSystem, base: Path, keep: int | None) -> list[Version]:
-    """Takes older versions away, each by one rename first.
+    """Remove older versions, each by one rename first.
 
     Returns:
-        What was taken away.
+        The removed versions.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: If the disk refuses.
     """
     going = superseded(list_versions(base), keep)
     if going:
@@ -276,8 +272,8 @@ def retain(files: FileSystem, base: Path, keep: int | None) -> list[Version]:
             for version in going:
                 hidden = base / f".removing-{version.number}-{name}"
                 files.rename(version.path, hidden)
-                files.sync_dir(
-                    base
-                )  # were the deletions durable and the rename not, half a version would be visible
+                # If a power loss undid the rename and kept deletions, half a version would be
+                # visible.
+                files.sync_dir(base)
                 files.remove_tree(hidden)
     return going

@@ -1,4 +1,4 @@
-"""CheckpointCallback for `model.fit`."""
+"""CheckpointCallback, which makes `model.fit` resumable."""
 
 from ckptkit.keras.checkpoint_callback import CheckpointCallback
 

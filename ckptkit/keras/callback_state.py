@@ -1,4 +1,4 @@
-"""The state of the callbacks beside ours: how early stopping waits, what was best, the history."""
+"""The state of the callbacks beside ours: patience, best values, history."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ from ckptkit.tracking import python_state
 _NOT_STATE = frozenset(
     {"model", "_model", "params", "_params", "validation_data", "monitor_op", "min_delta"}
 )
+"""Attributes that Keras sets from the arguments of the callback or of `fit`."""
+
 _MEANING = ("monitor", "mode")
-"""What a callback has learned is about these; paths and switches may change."""
+"""The arguments that decide what the values mean that a callback has learned. Paths and switches
+may change.
+"""
 
 
 class CallbackStates:
-    """Gathers and gives back what callbacks have learned in training.
+    """Collects what callbacks have learned in training, and gives it back.
 
     A callback with `get_state()`/`set_state(state)` or `state_dict()`/`load_state_dict(state)` is
-    asked. Of any other, the plain attributes that training has changed are taken, so that what the
-    user configures in code stays what the code says.
+    asked. Of any other, the plain attributes that training has changed are taken. So what the user
+    configures in code stays as the code configures it.
 
     Args:
         callbacks: the callbacks of one `fit`, without ours.
@@ -42,7 +46,7 @@ class CallbackStates:
         self._objects = {
             name: dict(vars(callback))
             for name, callback in self._callbacks.items()
-            if not _is_kerass(type(callback))
+            if not _is_of_keras(type(callback))
         }
         self.configured = {
             name: {
@@ -52,10 +56,10 @@ class CallbackStates:
             }
             for name, callback in self._callbacks.items()
         }
-        """Switches and words of each callback as the code gave them, by which it is known again."""
+        """Strings and booleans of each callback as the code gave them, which identify it later."""
 
     def get(self) -> dict[str, Any]:
-        """What training has changed since this object was made, by callback."""
+        """Return what training has changed since this object was made, by callback."""
         return {name: self._get_one(name, callback) for name, callback in self._callbacks.items()}
 
     def _get_one(self, name: str, callback: Any) -> Any:
@@ -70,7 +74,7 @@ class CallbackStates:
         }
 
     def left_out(self) -> list[str]:
-        """What training has changed in callbacks of the user, and cannot be saved; in words."""
+        """Return in words what training has changed in user callbacks and cannot be saved."""
         found = []
         for name, objects in self._objects.items():
             callback = self._callbacks[name]
@@ -90,18 +94,17 @@ class CallbackStates:
             if changed:
                 found.append(
                     f"{', '.join(changed)} of the callback {type(callback).__name__}, which "
-                    "training has changed, is no plain value and is "
-                    "not saved. Give the callback get_state() and set_state(state), which return "
-                    "and take plain values"
+                    "training has changed, is no plain value and is not saved. Give the callback "
+                    "get_state() and set_state(state), which return and take plain values"
                 )
         return found
 
     def set(self, states: Mapping[str, Any], configured: Mapping[str, Any]) -> list[str]:
-        """Gives callbacks back what `get` took.
+        """Gives callbacks back what `get` has returned.
 
         Args:
             states: by callback.
-            configured: of the callbacks that they were taken from; empty where an older version
+            configured: of the callbacks that they were taken from; empty if an older version has
                 saved them.
 
         Returns:
@@ -118,7 +121,7 @@ class CallbackStates:
                     setattr(callback, attribute, value)
         free = self._callbacks.keys() - owners.values()
         return [
-            _lost(
+            _lost_state(
                 name,
                 configured.get(name, {}),
                 [self.configured[other] for other in sorted(free) if _class(other) == _class(name)],
@@ -128,8 +131,11 @@ class CallbackStates:
         ]
 
     def _owners(self, states: Iterable[str], configured: Mapping[str, Any]) -> dict[str, str]:
-        """The callback of now that each saved one is: the one that is configured alike, wherever it
-        stands; or the one in its place, where what it has learned means the same there.
+        """Return the present callback of each saved one, by name.
+
+        That is the one with the same configuration, at any position in the list. Otherwise it is
+        one of the same class for which what was learned has the same meaning, the one of the same
+        number first.
         """
         owners: dict[str, str] = {}
         for alike in (
@@ -155,28 +161,31 @@ def _class(name: str) -> str:
     return name.partition("#")[0]
 
 
-def _lost(name: str, then: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> str:
+def _lost_state(name: str, then: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> str:
     def spelled(configured: Mapping[str, Any]) -> str:
         return ", ".join(f"{what}={configured[what]!r}" for what in _MEANING if what in configured)
 
     had = f" ({spelled(then)})" if spelled(then) else ""
     has = " or ".join(spelled(other) for other in others)
     why = f"its only counterpart has {has} now" if has else "it is not among the callbacks now"
-    return f"what the callback {_class(name)}{had} had learned is given to nobody, because {why}"
+    return (
+        f"what the callback {_class(name)}{had} had learned is given to no callback, because {why}"
+    )
 
 
-def _is_kerass(cls: type) -> bool:
+def _is_of_keras(cls: type) -> bool:
     return cls.__module__.partition(".")[0] == "keras"
 
 
 def _names_in_keras(cls: type) -> set[str]:
-    """Names that the methods of Keras' own classes above a callback use: what is kept under them is
-    Keras' business.
+    """Return the names that the methods of Keras' own classes above a callback use.
+
+    What is kept under such a name is Keras' own, also in a subclass of the user's.
     """
     codes = [
         function.__code__
         for each in cls.__mro__
-        if _is_kerass(each)
+        if _is_of_keras(each)
         for function in vars(each).values()
         if isinstance(function, types.FunctionType)
     ]
@@ -190,7 +199,7 @@ def _method(callback: Any, *names: str) -> Any:
 
 
 def _plain(callback: Any) -> dict[str, tuple[str, list[bytes]]]:
-    """The attributes that can be saved, as text that can be compared."""
+    """Return the attributes that can be saved, in a form that can be compared."""
     found = {}
     for name, value in vars(callback).items():
         if name in _NOT_STATE:

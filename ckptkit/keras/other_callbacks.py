@@ -1,6 +1,4 @@
-"""The callbacks beside ours, through one `fit`: hidden on the way to the place, told of the present
-event there, and given their state back.
-"""
+"""OtherCallbacks: all callbacks of a `fit` beside ours; hidden in a replay, and shown after it."""
 
 from __future__ import annotations
 
@@ -8,19 +6,19 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from ckptkit.keras import keras_callbacks
+from ckptkit.keras import builtin_callbacks
 from ckptkit.keras.callback_state import CallbackStates
 
 
 class OtherCallbacks:
-    """The other callbacks of a `fit`.
+    """The callbacks of a `fit` beside ours.
 
     Args:
-        callback_list: of the `fit`; it is not kept alive.
-        ours: the callback that is not one of them.
+        callback_list: the `CallbackList` of the `fit`. It is not kept alive.
+        ours: the `CheckpointCallback`.
 
     Raises:
-        ConfigError: where one cannot stand beside ours.
+        ConfigError: If one of them cannot be used beside ours.
     """
 
     def __init__(self, callback_list: Any, ours: Any) -> None:
@@ -28,74 +26,83 @@ class OtherCallbacks:
         self._ours = ours
         self._all = [each for each in callback_list.callbacks if each is not ours]
         self._states: CallbackStates | None = None
-        keras_callbacks.check_others(self._all)
+        builtin_callbacks.refuse_backup_and_restore(self._all)
 
     def hide(self) -> None:
-        """Keras tells nobody but ours of its events."""
-        self._show([self._ours])
+        """Makes Keras pass its events to our callback only."""
+        self._set_list([self._ours])
 
-    def _show(self, callbacks: list[Any]) -> None:
+    def _set_list(self, callbacks: list[Any]) -> None:
         callback_list = self._list()
         if callback_list is not None:
             callback_list.callbacks = callbacks
 
     def tell(self, event: Callable[[Any], object]) -> None:
-        """Tells each of an event."""
+        """Passes an event to each of them."""
         for callback in self._all:
             event(callback)
 
     def begin(self) -> None:
-        """Training begins: what changes from here on is what they learn."""
+        """Notes that training begins: what changes from here on is what they learn."""
         self._states = CallbackStates(self._all)
 
     def get(self) -> dict[str, Any]:
-        """Their part of the state of `fit`."""
+        """Return their part of the state of `fit`."""
         return {
             "callbacks": self._states.get() if self._states else {},
             "configured": self._states.configured if self._states else {},
-            "files": keras_callbacks.sizes(self._all),
+            "files": builtin_callbacks.csv_file_sizes(self._all),
         }
 
     def give_back(self, state: dict[str, Any]) -> list[str]:
-        """Gives them what `get` took; what nobody could be given is returned, in words."""
-        states = self._states or CallbackStates(self._all)
-        return states.set(state["callbacks"], state.get("configured", {}))
-
-    def go_on(
-        self, state: dict[str, Any], event: Callable[[Any], object], trained: int, evaluated: int
-    ) -> list[str]:
-        """The place is reached: they hear of the present event, get their state back, and hear of
-        all that follows.
-
-        Args:
-            state: what `get` took.
-            event: tells one of the present event.
-            trained: calls of the train function that were made before it.
-            evaluated: calls of the test function.
+        """Gives them the state that `get` has returned.
 
         Returns:
             In words, what could be given to none of them.
         """
+        states = self._states or CallbackStates(self._all)
+        return states.set(state["callbacks"], state.get("configured", {}))
+
+    def show(
+        self,
+        state: dict[str, Any],
+        event: Callable[[Any], object],
+        train_calls: int,
+        test_calls: int,
+    ) -> list[str]:
+        """Ends the time in which they were hidden.
+
+        They get the present event, then their state, and after that all events that follow.
+
+        Args:
+            state: what `get` has returned.
+            event: passes the present event to one of them.
+            train_calls: calls of the train function before it.
+            test_calls: calls of the test function before it.
+
+        Returns:
+            In words, what could be given to none of them.
+        """
+        # In this order: what they do at the present event is part of the state already, and the
+        # state overwrites it.
         self.begin()
-        keras_callbacks.count_on(self._all, trained, evaluated)
+        builtin_callbacks.continue_tensorboard_counts(self._all, train_calls, test_calls)
         self.tell(event)
-        of_the_process = keras_callbacks.of_the_process(self._all)
+        process_state = builtin_callbacks.tensorboard_process_state(self._all)
         lost = self.give_back(state)
-        keras_callbacks.put_back(of_the_process)
-        keras_callbacks.cut(self._all, state["files"])
-        self._show([*self._all, self._ours])
+        builtin_callbacks.restore_tensorboard_process_state(process_state)
+        builtin_callbacks.truncate_csv_files(self._all, state["files"])
+        self._set_list([*self._all, self._ours])
         return lost
 
     def left_out(self) -> list[str]:
-        """What training has changed in them and cannot be saved, in words."""
+        """Return in words what training has changed in them and cannot be saved."""
         return self._states.left_out() if self._states is not None else []
 
     def flush(self) -> None:
         """Writes out what they hold back in open files."""
-        keras_callbacks.flush(self._all)
+        builtin_callbacks.flush_open_files(self._all)
 
     def close(self) -> None:
-        """Closes the event files that they have open: nobody else does, where `fit` is left before
-        its end.
-        """
-        keras_callbacks.close(self._all)
+        """Closes their event files, which nothing else does if `fit` is left before its end."""
+        builtin_callbacks.close_event_files(self._all)

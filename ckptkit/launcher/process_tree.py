@@ -1,9 +1,8 @@
-"""All processes that a training has started, also those that have left its session: none of them
-outlives it.
+"""Tracks all processes that a training starts, so that none outlives it.
 
 Linux gives orphans to the nearest ancestor that asked for them (`prctl(2)`:
-PR_SET_CHILD_SUBREAPER), or to number 1. So whatever a training leaves behind is this process's
-child, however it was started.
+PR_SET_CHILD_SUBREAPER), or to process 1. So a process that has left the training's session still
+becomes a child of this process.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _LOOK_SECS = 0.05
 
 
 def adopt_orphans() -> bool:
-    """From now on, orphans among this process's descendants become its children.
+    """Make orphans among this process's descendants its children, from now on.
 
     Returns:
         Whether the system can do that.
@@ -33,12 +32,11 @@ def adopt_orphans() -> bool:
 
 
 class ProcessTree:
-    """Descendants of this process since it was made, known by number and time of creation: a number
-    that was given to another one is not theirs.
+    """Descendants of this process that were started after this object was made.
 
-    Whoever is there before is somebody else's, and is left alone: a batch script that ends with
-    `exec ckptkit run` hands on what it has started itself, such as the `tee` of `exec > >(tee
-    log)`.
+    They are known by number and time of creation, as the system reuses numbers. Earlier descendants
+    are left alone: a batch script that ends with `exec ckptkit run` leaves its own processes to the
+    launcher, such as the `tee` of `exec > >(tee log)`.
     """
 
     def __init__(self) -> None:
@@ -46,33 +44,32 @@ class ProcessTree:
         self._known: set[psutil.Process] = set()
 
     def note(self) -> None:
-        """Remembers who is there now; where orphans are not adopted, only those that were noted can
-        be found later.
+        """Remember the present descendants.
+
+        If orphans are not adopted, only a process that was noted before can be found later.
         """
         others = {*self._before}.union(*map(_descendants, self._before))
         self._known |= {*_descendants(psutil.Process())} - others
 
     def member(self, pid: int) -> psutil.Process | None:
-        """The living descendant of this number; None where it is somebody else's process, or
-        nobody's.
-        """
+        """Return the living descendant with this number, or None if there is none."""
         return next((process for process in self.living() if process.pid == pid), None)
 
     def living(self) -> list[psutil.Process]:
-        """Who is left, oldest first."""
+        """Return the descendants that are running, by number."""
         self.note()
-        self._known = {process for process in self._known if _lives(process)}
+        self._known = {process for process in self._known if _is_alive(process)}
         return sorted(self._known, key=lambda process: process.pid)
 
     def sweep(self, patience_secs: float, wait: Callable[[float], None]) -> list[str]:
-        """Ends whoever is left: asks first, and after some time does not ask.
+        """End all descendants: with SIGTERM first, and after some time with SIGKILL.
 
         Args:
-            patience_secs: how long they may take.
-            wait: lets time pass, and takes the dead off the system's table.
+            patience_secs: how long they may take after SIGTERM.
+            wait: waits so many seconds, and reaps processes that have ended.
 
         Returns:
-            Who was there, in words.
+            Name and number of each process that was found.
         """
         ended: dict[psutil.Process, str] = {}
         for number, secs in (("SIGTERM", patience_secs), ("SIGKILL", 5.0)):
@@ -90,7 +87,7 @@ class ProcessTree:
 
 
 def send_to_group(leader: int, number: int) -> None:
-    """Sends a signal to a process group; one that is gone is fine."""
+    """Send a signal to a process group; nothing happens if it is gone."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, number)
 
@@ -98,19 +95,21 @@ def send_to_group(leader: int, number: int) -> None:
 def _descendants(process: psutil.Process) -> Iterable[psutil.Process]:
     try:
         return process.children(recursive=True)
-    except psutil.Error:
+    except (psutil.Error, OSError):  # `OSError`: no descriptor is free to read /proc with
         return []
 
 
-def _lives(process: psutil.Process) -> bool:
+def _is_alive(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+    except OSError:  # /proc cannot be read now: a process that is ended twice does no harm
+        return True
 
 
 def _send(process: psutil.Process, number: str) -> None:
-    with suppress(psutil.Error):
+    with suppress(psutil.Error, OSError):
         if number == "SIGKILL":
             process.kill()
         else:
@@ -120,5 +119,5 @@ def _send(process: psutil.Process, number: str) -> None:
 def _words(process: psutil.Process) -> str:
     try:
         return f"{process.name()} ({process.pid})"
-    except psutil.Error:
+    except (psutil.Error, OSError):
         return f"process {process.pid}"

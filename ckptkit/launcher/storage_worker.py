@@ -1,5 +1,6 @@
-"""What waits for storage while a training runs: a thread of its own does it, so that storage that
-hangs holds up no signal and no deadline.
+"""Runs what waits for storage on a thread of its own.
+
+Storage that hangs then delays no signal and no deadline of the training.
 """
 
 from __future__ import annotations
@@ -11,63 +12,71 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from ckptkit.launcher.launcher_threads import start_or_warn
+
 T = TypeVar("T")
+_Job = tuple[Callable[[], Any], Callable[[Callable[[], Any]], None]]
 
 
-class Done:
-    """Something is done, and what came of it is to be taken by whoever wanted it.
+class StorageResult:
+    """Message that a piece of work is done.
 
     Args:
-        take: takes it; raises what went wrong.
+        deliver: hands the result to the code that submitted the work, on the thread that calls it.
     """
 
-    def __init__(self, take: Callable[[], None]) -> None:
-        self.take = take
+    def __init__(self, deliver: Callable[[], None]) -> None:
+        self.deliver = deliver
 
 
 class StorageWorker:
-    """Does one thing after the other. All but the work is on the thread of whoever wants it.
+    """Does one piece of work after the other, and reports the results to the main thread.
 
     Args:
-        put: hands a `Done` to that thread, from any thread.
+        put: takes a `StorageResult` to the main thread; called from the worker's thread.
     """
 
-    def __init__(self, put: Callable[[Done], None]) -> None:
+    def __init__(self, put: Callable[[StorageResult], None]) -> None:
         self._put = put
-        self._queue: SimpleQueue[tuple[Callable[[], Any], Callable[[Callable[[], Any]], None]]] = (
-            SimpleQueue()
-        )
-        self._under_way = 0
+        self._queue: SimpleQueue[_Job] = SimpleQueue()
+        self._pending = 0
         self._thread: threading.Thread | None = None
 
     @property
     def busy(self) -> bool:
-        """Whether something is not done, or not taken."""
-        return self._under_way > 0
+        """Whether some work is not done, or its result is not delivered."""
+        return self._pending > 0
 
-    def do(self, work: Callable[[], T], then: Callable[[Callable[[], T]], None]) -> None:
-        """Has something done.
+    def submit(self, work: Callable[[], T], then: Callable[[Callable[[], T]], None]) -> None:
+        """Queue a piece of work; call this on the main thread only.
 
         Args:
-            work: it.
-            then: is given a function that returns what the work returned, or raises what it raised.
+            work: runs on the worker's thread.
+            then: runs on the main thread. It gets a function that returns what the work returned,
+                or raises what the work raised.
         """
-        self._under_way += 1
+        self._pending += 1
         self._queue.put((work, then))
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="ckptkit-storage", daemon=True)
-            self._thread.start()
+            self._thread = start_or_warn("ckptkit-storage", self._work)
+        if self._thread is None:
+            # Here and now: a start waits until the worker is idle, and would wait for ever.
+            while not self._queue.empty():
+                self._work_once()
 
     def _work(self) -> None:
         while True:
-            work, then = self._queue.get()
-            result: Future[Any] = Future()
-            try:
-                result.set_result(work())
-            except BaseException as error:  # raised where it is taken
-                result.set_exception(error)
-            self._put(Done(partial(self._take, result, then)))
+            self._work_once()
 
-    def _take(self, result: Future[Any], then: Callable[[Callable[[], Any]], None]) -> None:
-        self._under_way -= 1
+    def _work_once(self) -> None:
+        work, then = self._queue.get()
+        result: Future[Any] = Future()
+        try:
+            result.set_result(work())
+        except BaseException as error:  # raised where the result is used
+            result.set_exception(error)
+        self._put(StorageResult(partial(self._deliver, result, then)))
+
+    def _deliver(self, result: Future[Any], then: Callable[[Callable[[], Any]], None]) -> None:
+        self._pending -= 1
         then(result.result)

@@ -1,37 +1,40 @@
-"""What the training prints: it appears where the launcher prints, at once, and in the log of the
-run.
+"""Passes on what the training prints: to the launcher's own output at once, and to the run's log.
 
-The training writes into named pipes that it has open for reading, too. So its writes do not fail
-where the launcher is killed: it can still save.
+The training writes into named pipes that it holds open for reading as well. So its writes do not
+fail if the launcher is killed, and it can still save.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import select
 import threading
 from collections import deque
+from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from queue import Full, Queue
 
+from ckptkit.launcher.launcher_threads import start_or_warn
 from ckptkit.log import logger
 
 _CHUNK = 65_536
 _KEPT_LINES = 200
 _LONGEST_LINE = 2000
 _WAITING = 1000
-"""Chunks that wait for the log, or for it to be known where the log is."""
+"""Chunks that wait for the log, or for the run to be known."""
 
 
 class TrainingLog:
-    """The log in the run directory. It has a thread of its own: storage that is slow or away holds
-    up neither the training nor the terminal.
+    """Log in the run directory, written by a thread of its own.
+
+    So storage that is slow or away delays neither the training nor the terminal.
 
     Args:
-        most_bytes: size at which it is begun anew.
-        files: how many earlier ones are kept.
+        most_bytes: size of the file at which a new one begins.
+        files: how many earlier files are kept.
     """
 
     def __init__(self, most_bytes: int, files: int) -> None:
@@ -42,17 +45,14 @@ class TrainingLog:
         self._ended = False
 
     def open(self, path: Path) -> None:
-        """It is known where it is to be; what was printed so far is written there."""
-        if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._write, args=[path], name="ckptkit-log", daemon=True
-            )
-            self._thread.start()
+        """Write the log to this path, including what was printed so far; the first call counts."""
+        if self._thread is None and not self._ended:
+            self._thread = start_or_warn("ckptkit-log", self._write, path)
+            if self._thread is None:
+                self._give_up(path, "there is no thread to write it")
 
     def add(self, data: bytes) -> None:
-        """Hands on what was printed; where the log cannot keep up, the rest is left out, and it
-        says how much.
-        """
+        """Queue printed bytes; if the log cannot keep up, it notes how many bytes are left out."""
         if self._ended:
             return
         try:
@@ -66,8 +66,8 @@ class TrainingLog:
             self._left_out += len(data)
 
     def close(self, patience_secs: float) -> None:
-        """Writes what waits, for so long at most."""
-        if self._thread is not None:
+        """Write what is queued, for at most `patience_secs`."""
+        if self._thread is not None and not self._ended:
             try:
                 self._queue.put(None, timeout=patience_secs)
             except Full:
@@ -87,7 +87,7 @@ class TrainingLog:
                 errors="backslashreplace",
             )
         except OSError as error:
-            self._give_up(path, error)
+            self._give_up(path, error.strerror or str(error))
             return
         with handler.closed_at_end():
             while (data := self._queue.get()) is not None:
@@ -96,20 +96,16 @@ class TrainingLog:
                         logging.makeLogRecord({"msg": data.decode(errors="backslashreplace")})
                     )
                 except OSError as error:
-                    self._give_up(path, error)
+                    self._give_up(path, error.strerror or str(error))
                     return
 
-    def _give_up(self, path: Path, error: OSError) -> None:
+    def _give_up(self, path: Path, reason: str) -> None:
         self._ended = True
-        logger.warning(
-            "the output is not written to %s any more: %s. Training goes on",
-            path,
-            error.strerror or error,
-        )
+        logger.warning("stopped writing the output to %s: %s. Training continues", path, reason)
 
 
 class _Raw(RotatingFileHandler):
-    """Writes text as it is, and raises what goes wrong."""
+    """Handler that writes text unchanged and raises its errors, instead of printing them."""
 
     terminator = ""
 
@@ -128,45 +124,62 @@ class _Closing:
         return
 
     def __exit__(self, *_: object) -> None:
-        self._handler.close()
+        # `close` flushes, so a disk that has just refused the data refuses it once more.
+        with suppress(OSError):
+            self._handler.close()
 
 
 class Pump:
-    """Passes one stream on.
+    """Thread that copies one output stream of the training.
 
     Args:
-        pipe: a named pipe that does not exist yet.
-        to: the descriptor to which it is passed on.
-        log: which has it, too.
+        pipe: path of a named pipe that does not exist yet.
+        to: the descriptor that gets the output; -1 for none.
+        log: gets the output too.
+
+    Raises:
+        OSError: If the system refuses the pipe or the thread. Nothing is left open then.
     """
 
     def __init__(self, pipe: Path, to: int, log: TrainingLog) -> None:
         os.mkfifo(pipe, 0o600)
+        # Not blocking, or `open` would wait for a writer.
         self._reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        self.end = os.open(pipe, os.O_RDWR | os.O_CLOEXEC)
-        """What the child gets; `started` closes it here."""
+        try:
+            self.end = os.open(pipe, os.O_RDWR | os.O_CLOEXEC)
+            """The child's end of the pipe; `close_end` closes it here."""
+        except OSError:
+            os.close(self._reader)
+            raise
         os.set_blocking(self._reader, True)
         self._to, self._log = to, log
         self._inside_line = False
         self.last_lines: deque[str] = deque(maxlen=_KEPT_LINES)
-        self._thread = threading.Thread(target=self._pass_on, name="ckptkit-output", daemon=True)
+        # Before there is a child: one whose output nobody reads would hang in its next `print`.
+        self._thread = start_or_warn("ckptkit-output", self._copy)
+        if self._thread is None:
+            os.close(self._reader)
+            os.close(self.end)
+            raise OSError(errno.EAGAIN, "no further thread can be started to read its output")
 
-    def started(self) -> None:
-        """The child has its end."""
-        self._thread.start()
-        os.close(self.end)
+    def close_end(self) -> None:
+        """Close the launcher's copy of the child's end, so that the end of the output is seen."""
+        if self.end >= 0:
+            os.close(self.end)
+            self.end = -1
 
     def finish(self, patience_secs: float) -> None:
-        """Everybody who could write has ended: waits until all is passed on."""
-        self._thread.join(patience_secs)
+        """Wait until all output is copied; all processes that could write have ended."""
+        if self._thread is not None:
+            self._thread.join(patience_secs)
 
     def end_line(self) -> None:
-        """Another process prints here next: it begins a line of its own."""
+        """End a line that the training has left unfinished, before another process prints."""
         if self._inside_line:
             self._print(b"\n")
             self._log.add(b"\n")
 
-    def _pass_on(self) -> None:
+    def _copy(self) -> None:
         line = b""
         while data := os.read(self._reader, _CHUNK):
             self._print(data)
@@ -186,18 +199,16 @@ class Pump:
         while data and self._to >= 0:
             try:
                 data = data[os.write(self._to, data) :]
-            except (
-                BlockingIOError
-            ):  # whoever shares the pipe or the terminal has made it so, and it is full
+            except BlockingIOError:
+                # The pipe is full, and another process that shares it has made it non-blocking.
                 _wait_until_writable(self._to)
             except OSError:
-                self._to = (
-                    -1
-                )  # whoever read it has gone; the training goes on, and the log has the rest
+                # The reader has gone. The training continues, and the log gets the rest.
+                self._to = -1
 
 
 def _wait_until_writable(descriptor: int) -> None:
-    """Also returns where nobody reads any more: the next write says so."""
+    """Wait for room; also returns if the reader has gone, which the next write then reports."""
     room = select.poll()
     room.register(descriptor, select.POLLOUT)
     room.poll()

@@ -1,4 +1,4 @@
-"""One process of the training: started in a session of its own, with a channel to speak through."""
+"""One process of the training, in a session of its own, and the channel to it."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ _PATIENCE_SECS = 5.0
 
 
 class TrainingProcess:
-    """Starts it.
+    """Starts the program, and talks to the training in it.
 
     Args:
         command: the program and its arguments.
         environment: of this process.
-        log: which has what it prints.
-        family: who is there that was started: nobody else is ever sent a signal, whatever the
-            channel says.
-        clock: where the time comes from.
-        directory: where it runs; by default where this process does.
-        shown: whether what it prints appears here, too.
+        log: gets what the program prints.
+        tree: all processes that were started. No other process is ever sent a signal, whatever
+            number the channel names.
+        clock: gives requests their times.
+        directory: working directory; by default that of this process.
+        shown: whether the output appears here, too.
 
     Attributes:
         pid: number of the process, and of its group and session.
 
     Raises:
-        OSError: where there is no such program, or it cannot be started.
+        OSError: If there is no such program, or it cannot be started.
     """
 
     def __init__(
@@ -49,24 +49,24 @@ class TrainingProcess:
         command: Sequence[str],
         environment: Mapping[str, str],
         log: TrainingLog,
-        family: ProcessTree,
+        tree: ProcessTree,
         clock: Clock,
         *,
         directory: Path | None = None,
         shown: bool = True,
     ) -> None:
-        self._family, self._clock = family, clock
-        self._stranger = 0
+        self._tree, self._clock = tree, clock
+        self._foreign_pid = 0
         self._directory = Path(tempfile.mkdtemp(prefix="ckptkit-"))
-        self._held = -1
+        self._lock = -1
+        self._pumps: list[Pump] = []
         try:
             self._channel = Channel(self._directory)
-            self._held = self._channel.open()
+            self._lock = self._channel.open()
             streams = {"stdout": sys.stdout, "stderr": sys.stderr}
-            self._pumps = [
-                Pump(self._directory / name, _descriptor(stream) if shown else -1, log)
-                for name, stream in streams.items()
-            ]
+            for name, stream in streams.items():
+                shown_at = _descriptor(stream) if shown else -1
+                self._pumps.append(Pump(self._directory / name, shown_at, log))
             self._process = subprocess.Popen(
                 command,
                 stdout=self._pumps[0].end,
@@ -80,34 +80,38 @@ class TrainingProcess:
                 },
             )
         except BaseException:
-            self._forget()
+            self.close()
             raise
         for pump in self._pumps:
-            pump.started()
+            pump.close_end()
         self.pid = self._process.pid
 
     @property
-    def said(self) -> ChannelState | None:
-        """What the training says of itself."""
+    def state(self) -> ChannelState | None:
+        """What the training reports of itself; None if it has reported nothing."""
         return self._channel.read()
 
     @property
     def is_training(self) -> bool:
-        """Whether a process that has a run open lives, also where it is not the one that was
-        started.
-        """
-        held, said = self._channel.is_training, self.said
-        if held is None and said is not None:  # the kernel cannot tell by its lock
-            return self._family.member(said.pid) is not None
-        return held is True
+        """Whether a process with an open run is running, be it the started one or one below it."""
+        locked, state = self._channel.is_training, self.state
+        if locked is None and state is not None:  # a file system without locks
+            return self._tree.member(state.pid) is not None
+        return locked is True
 
     @property
     def printed(self) -> list[str]:
-        """The last lines of its standard error."""
+        """The last lines of standard error."""
         return list(self._pumps[1].last_lines)
 
     def ask(self, source: str, grace_secs: float | None, *, cancelled: bool = False) -> None:
-        """Tells it to save and stop, and how long it has, before any signal does."""
+        """Ask the training to save and stop; call this before sending a signal.
+
+        Args:
+            source: who asks and why, in words.
+            grace_secs: the time that it has; None if that is not known.
+            cancelled: the training is not to stop after all.
+        """
         request = ControlRequest(
             id=new_id(),
             action="stop",
@@ -123,14 +127,15 @@ class TrainingProcess:
             logger.warning("the training could not be told how long it has: %s", error)
 
     def send(self, number: int) -> bool:
-        """Sends a signal to the process that was started, and to the one that trains where that is
-        another one, as below a shell.
+        """Send a signal to the started process, and to the training if that is another process.
 
         Returns:
-            Whether there was one.
+            Whether there was a process to send it to.
         """
-        trainer = self._trainer()  # before it is killed, as it may be the same one
-        sent = self._process.returncode is None  # else the number may be another process's by now
+        # Looked up first: after a SIGKILL to the started process, a shell, it could not be found.
+        trainer = self._trainer()
+        # Once reaped, the number may belong to another process.
+        sent = self._process.returncode is None
         if sent:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(self.pid, number)
@@ -141,68 +146,69 @@ class TrainingProcess:
         return sent
 
     def _trainer(self) -> psutil.Process | None:
-        """The process that speaks on the channel. The number that stands there may be wrong, as
-        where it was given in another namespace.
+        """Return the process that reports on the channel, if the launcher has started it.
+
+        The number in the channel may be wrong, for example if it is one of another namespace.
         """
-        said = self.said
-        if said is None or not self.is_training:
+        state = self.state
+        if state is None or not self.is_training:
             return None
-        found = self._family.member(said.pid)
-        if found is None and said.pid != self._stranger:
-            self._stranger = said.pid
+        found = self._tree.member(state.pid)
+        if found is None and state.pid != self._foreign_pid:
+            self._foreign_pid = state.pid
             logger.warning(
-                "process %d, which is said to train, is none that the launcher has started: no "
+                "process %d, which reports as the training, was not started by the launcher: no "
                 "signal is sent to it",
-                said.pid,
+                state.pid,
             )
         return found
 
     def send_to_group(self, number: int) -> None:
-        """Sends a signal to all processes of its group."""
+        """Send a signal to all processes of its group."""
         send_to_group(self.pid, number)
 
     def dump(self) -> bool:
-        """Has the training write the stacks of its threads; False where it has not told how."""
-        said, trainer = self.said, self._trainer()
-        if said is None or trainer is None or not _is_real_time(said.dump_signal):
+        """Make the training write the stacks of its threads; False if it has no signal for that."""
+        state, trainer = self.state, self._trainer()
+        if state is None or trainer is None or not _is_real_time(state.dump_signal):
             return False
         with suppress(psutil.Error):
-            trainer.send_signal(said.dump_signal)
+            trainer.send_signal(state.dump_signal)
         return True
 
-    def ended(self, status: int) -> None:
-        """The process has been taken off the system's table."""
+    def mark_reaped(self, status: int) -> None:
+        """Note the status with which the process was reaped; no signal is sent to it now."""
         self._process.returncode = os.waitstatus_to_exitcode(status)
 
     def finish(self) -> None:
-        """All its processes have ended: passes on what they have printed."""
+        """Copy the rest of the output; all processes have ended."""
         for pump in self._pumps:
             pump.finish(_PATIENCE_SECS)
 
     def end_lines(self) -> None:
-        """Another process prints next, where this one was interrupted."""
+        """End unfinished lines of output, before another process prints."""
         for pump in self._pumps:
             pump.end_line()
 
     def close(self) -> None:
-        """Removes the channel; what was said has been read."""
-        self._forget()
-
-    def _forget(self) -> None:
-        if self._held >= 0:
-            os.close(self._held)
-            self._held = -1
+        """Remove the channel, whose content has been read."""
+        for pump in self._pumps:
+            pump.close_end()
+        if self._lock >= 0:
+            with suppress(OSError):
+                os.close(self._lock)
+            self._lock = -1
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
 def _is_real_time(number: int) -> bool:
-    """Whether it is a signal that has no meaning of its own; any other one might end the process."""
+    """Return whether it is a real-time signal; any other one might end the process."""
     least, most = getattr(signal, "SIGRTMIN", None), getattr(signal, "SIGRTMAX", None)
     return least is not None and most is not None and least <= number <= most
 
 
 def _descriptor(stream: object) -> int:
-    """Of one of this process's streams; -1 where it has none."""
+    """Return the descriptor of a stream of this process; -1 if it has none."""
     try:
         return int(stream.fileno())  # type: ignore[attr-defined]
     except (AttributeError, OSError, ValueError):

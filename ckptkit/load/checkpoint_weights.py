@@ -146,7 +146,7 @@ def serialized_graph(reader: Any, prefix: Path) -> bytes:
 
 def _read(prefix: Path, weights: Sequence[Weight]) -> list[Any]:
     return list(
-        tensor_file.read(
+        tensor_file.read_tensors(
             prefix,
             [
                 TensorEntry(

@@ -34,9 +34,9 @@ from ckptkit.restore.state_comparison import compare, table
 from ckptkit.run.architecture_file import load as load_architecture
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.manifest import StateEntry
-from ckptkit.tracking.build import build
-from ckptkit.tracking.model_architecture import code_in, left_out
-from ckptkit.tracking.snapshot import specs
+from ckptkit.tracking.model_architecture import code_in_configuration, unsaved_loss_arguments
+from ckptkit.tracking.snapshot import describe_leaves
+from ckptkit.tracking.state_check import ensure_built
 from ckptkit.tracking.tracker import track
 
 CONFIG, TRAINING_CONFIG = "model_config", "training_config"
@@ -174,9 +174,9 @@ def _from_run(
     with _building(path), bounded(path, (tensor.size_bytes for tensor in saved)):
         _refuse_code(path, architecture.config)
         model = keras_saving.deserialized_model(architecture.config, custom_objects)
-        build({entry.name: model})
+        ensure_built({entry.name: model})
     tracked = track({entry.name: model})
-    live = [tensor for tensor in specs(tracked) if tensor.role != _MEASURED]
+    live = [tensor for tensor in describe_leaves(tracked) if tensor.role != _MEASURED]
     differences = compare([entry], saved, tracked.states, live)
     if differences:
         raise IncompatibleStateError(
@@ -274,7 +274,7 @@ def _parsed(path: Path, text: str | bytes) -> Any:
 
 
 def _refuse_code(path: Path, config: Any) -> None:
-    reason = code_in(config)
+    reason = code_in_configuration(config)
     if reason:
         raise ConfigError(
             f"The model in {path} is not built: {reason}. If you trust its origin, "
@@ -296,7 +296,7 @@ def _by_keras(
             named, custom_objects=dict(custom_objects or {}), compile=compiled, safe_mode=True
         )
     for loss in keras.tree.flatten(getattr(model, "loss", None)):
-        for argument, value in left_out(loss).items():
+        for argument, value in unsaved_loss_arguments(loss).items():
             logger.warning(
                 "%s does not store the %s of the loss %s, because Keras does not write it. It is "
                 "now %r; call model.compile again if it was another value",

@@ -17,10 +17,10 @@ from ckptkit.load.leased_checkpoint import read_run
 from ckptkit.load.weight_matching import NAME, MatchPlan, match
 from ckptkit.load.weight_source import WeightSource
 from ckptkit.log import logger
-from ckptkit.restore.assign import assign_all, refresh
+from ckptkit.restore.assign import assign_all, refresh_layer_constants
 from ckptkit.restore.state_comparison import StateDifference, table
-from ckptkit.tracking.build import check_built
 from ckptkit.tracking.leaves import VariableLeaf
+from ckptkit.tracking.state_check import check_built
 from ckptkit.tracking.tracker import path_of
 
 T = TypeVar("T")
@@ -156,7 +156,7 @@ def load_weights(
             for leaf, value in zip(chosen, values, strict=True)
         ]
     )
-    refresh([model])
+    refresh_layer_constants([model])
     matched = tuple(
         LoadedWeight(opened.live[pair.live].key, opened.saved[pair.saved].key, pair.by)
         for pair in plan.pairs

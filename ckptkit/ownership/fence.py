@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -37,7 +38,12 @@ class Fence:
 
     def shuts_out(self, name: CheckpointName) -> bool:
         """Whether a checkpoint does not exist."""
-        return name.attempt < self.attempt and str(name) not in self.seen
+        return name.attempt < self.attempt and str(name) not in self._seen
+
+    @cached_property
+    def _seen(self) -> frozenset[str]:
+        # Asked for each of thousands of checkpoints: a search in the tuple would be quadratic.
+        return frozenset(self.seen)
 
 
 def put_up(

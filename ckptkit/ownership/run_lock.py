@@ -17,13 +17,11 @@ why no library's lock is used here: none gives the descriptor.
 
 from __future__ import annotations
 
-import atexit
 import errno
 import os
 import threading
 import uuid
 import weakref
-from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
@@ -42,8 +40,10 @@ from ckptkit.ownership.claims import (
     list_claims,
 )
 from ckptkit.ownership.machine import Machine, this_machine
+from ckptkit.process_hooks import AfterFork, AtExit, after_fork, at_exit
 from ckptkit.storage.files import FileSystem, storage_errors
 from ckptkit.storage.symlinks import refuse_links
+from ckptkit.threads import start_thread
 
 BEAT_SECS = 5.0
 """How often an owner gives a sign of life."""
@@ -272,9 +272,17 @@ class RunLock:
             )
 
     def keep_alive(self) -> None:
-        """From now on a thread gives signs of life, until the run is let go of or the process ends."""
-        self._thread = threading.Thread(target=self._beat, name="ckptkit-lock", daemon=True)
-        self._thread.start()
+        """Starts the thread that gives signs of life until the release or the process's end.
+
+        Raises:
+            ThreadRefusedError: If the system allows no further thread. The run is released then:
+                without signs of life, another machine would take it from under this process.
+        """
+        try:
+            self._thread = start_thread(self._beat, "ckptkit-lock")
+        except BaseException:
+            self.release()
+            raise
 
     def _beat(self) -> None:
         number = missed = 0
@@ -361,19 +369,10 @@ def _after_fork_in_child() -> None:
         lock.drop()
 
 
-def before_release_at_exit(action: Callable[[], None]) -> None:
-    """Has something done when the interpreter exits, while this process still has its runs.
-
-    Python does last what was registered first, and the release below was registered when this
-    module was imported.
-    """
-    atexit.register(action)
-
-
 def _at_exit() -> None:
     for lock in list(_held):
         lock.release()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
-atexit.register(_at_exit)
+after_fork(AfterFork.LOCKS, _after_fork_in_child)
+at_exit(AtExit.LOCKS, _at_exit)

@@ -6,6 +6,7 @@ import signal
 from dataclasses import dataclass
 
 from ckptkit.errors import ConfigError
+from ckptkit.exit_codes import ExitCode
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Preemption:
 
     signals: tuple[str, ...] = ("SIGTERM", "SIGUSR1")
     grace_secs: float = 30
-    exit_code: int = 75
+    exit_code: int = ExitCode.PREEMPTED.value
 
     def __post_init__(self) -> None:
         if isinstance(self.signals, str) or not all(isinstance(name, str) for name in self.signals):

@@ -24,6 +24,8 @@ from typing import Any
 from ckptkit.log import logger
 from ckptkit.preemption.policy import Preemption
 from ckptkit.preemption.request import StopBox, StopRequest
+from ckptkit.process_hooks import AfterFork, after_fork
+from ckptkit.threads import start_thread
 
 _INSIST_SECS = 0.2
 
@@ -85,7 +87,9 @@ class _Dispatcher:
             for number in sorted(guard.numbers):
                 self._install(number)
             if self._wakeup is None:
-                self._wakeup = _Wakeup(self._heard)
+                wakeup = _Wakeup(self._heard)
+                wakeup.start()
+                self._wakeup = wakeup
         except BaseException:
             self.remove(guard)
             raise
@@ -220,9 +224,24 @@ class _Wakeup:
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
         self._descriptor = self._writer.fileno()
+        self._before = -1
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread, and have the interpreter write into the descriptor.
+
+        Raises:
+            ThreadRefusedError: If the system allows no further thread; nothing is left behind then.
+        """
+        # Before the thread: it passes on what it reads to the descriptor that was there before.
         self._before = signal.set_wakeup_fd(self._descriptor, warn_on_full_buffer=False)
-        self._thread = threading.Thread(target=self._listen, name="ckptkit-signals", daemon=True)
-        self._thread.start()
+        try:
+            self._thread = start_thread(self._listen, "ckptkit-signals")
+        except BaseException:
+            signal.set_wakeup_fd(self._before, warn_on_full_buffer=False)
+            self._writer.close()
+            self._reader.close()
+            raise
 
     def close(self) -> None:
         """Puts back the descriptor that was there before, but for one that somebody else has set
@@ -240,7 +259,7 @@ class _Wakeup:
                     )
         finally:
             self._writer.close()  # the helper thread reads the end and stops
-            if self._thread is not threading.current_thread():
+            if self._thread is not None and self._thread is not threading.current_thread():
                 self._thread.join()
             self._reader.close()
 
@@ -265,4 +284,4 @@ class _Wakeup:
 
 _dispatcher = _Dispatcher()
 
-os.register_at_fork(after_in_child=_dispatcher.forget_in_child)
+after_fork(AfterFork.SIGNALS, _dispatcher.forget_in_child)

@@ -1,3 +1,1 @@
-"""Restoring: selects a checkpoint, verifies it, compares it with the program's state, and assigns
-it.
-"""
+"""Restoring: selects a checkpoint, verifies it, compares it with the live state, and assigns it."""

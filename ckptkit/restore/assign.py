@@ -1,4 +1,4 @@
-"""Giving the state in the program the values of a checkpoint: all of them, or none."""
+"""Assigning the values of a checkpoint to the live state: all of them, or none."""
 
 from __future__ import annotations
 
@@ -13,24 +13,32 @@ from ckptkit.errors import IncompatibleStateError
 from ckptkit.restore.state_comparison import compare, leaf_key, table
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.manifest import RESULT, WEIGHTS, TensorEntry
-from ckptkit.tracking.build import unbuilt_parts
 from ckptkit.tracking.leaves import Leaf, PythonLeaf
-from ckptkit.tracking.snapshot import result_key, specs
+from ckptkit.tracking.reachable_objects import visit
+from ckptkit.tracking.snapshot import describe_leaves, result_key
+from ckptkit.tracking.state_check import unbuilt_parts
 from ckptkit.tracking.tracker import Tracked
-from ckptkit.tracking.walk import visit
 from ckptkit.writing import tensor_file
 
 
 def check_compatible(checkpoint: Checkpoint, tracked: Tracked, state: Mapping[str, Any]) -> None:
-    """Compares the program's state with a checkpoint's, before anything is assigned.
+    """Compare the live state with a checkpoint, before anything is assigned.
+
+    Args:
+        checkpoint: the checkpoint to restore.
+        tracked: the leaves of the live state.
+        state: the user's state, to say what is not built yet.
 
     Raises:
-        IncompatibleStateError: with a table of all differences.
+        IncompatibleStateError: if they differ, with a table of all differences.
     """
     manifest = checkpoint.manifest
-    differences = compare(manifest.states, manifest.tensors, tracked.states, specs(tracked))
+    differences = compare(
+        manifest.states, manifest.tensors, tracked.states, describe_leaves(tracked)
+    )
     if not differences:
         return
+    # Variables that are only in the checkpoint: most often the program has not built its model yet.
     missing = any(difference.kind == "missing" for difference in differences)
     unbuilt = unbuilt_parts(state) if missing else []
     advice = (
@@ -45,16 +53,17 @@ def check_compatible(checkpoint: Checkpoint, tracked: Tracked, state: Mapping[st
     )
 
 
-def restore(checkpoint: Checkpoint, tracked: Tracked) -> None:
-    """Reads every value, then assigns every value; where assigning fails, the values of before are
-    put back.
+def restore_state(checkpoint: Checkpoint, tracked: Tracked) -> None:
+    """Read every value of a checkpoint, then assign every value.
+
+    If an assignment fails, all earlier values are restored.
 
     Args:
-        checkpoint: which; its form was checked.
-        tracked: the program's state.
+        checkpoint: a compatible checkpoint, see `check_compatible`.
+        tracked: the leaves of the live state.
 
     Raises:
-        CorruptCheckpointError: where a file cannot be read; nothing was assigned.
+        CorruptCheckpointError: if a file cannot be read; nothing was assigned.
     """
     assign_state(
         checkpoint,
@@ -64,32 +73,39 @@ def restore(checkpoint: Checkpoint, tracked: Tracked) -> None:
 
 
 def assign_state(checkpoint: Checkpoint, tracked: Tracked, entries: Sequence[TensorEntry]) -> None:
-    """Reads these tensors of a checkpoint, then assigns them all; where assigning fails, the values
-    of before are put back.
+    """Read the given tensors of a checkpoint, then assign them all.
+
+    If an assignment fails, all earlier values are restored.
 
     Args:
-        checkpoint: which; its form was checked.
-        tracked: the program's state.
-        entries: which tensors. A weight that training has ended with another value of takes that,
-            where it is among them.
+        checkpoint: a compatible checkpoint, see `check_compatible`.
+        tracked: the leaves of the live state.
+        entries: which tensors. If a weight's final value is among them, the weight gets that one.
 
     Raises:
-        CorruptCheckpointError: where a file cannot be read; nothing was assigned.
+        CorruptCheckpointError: if a file cannot be read; nothing was assigned.
     """
-    values = _by_leaf(entries, tensor_file.read(checkpoint.prefix, entries))
+    values = _by_leaf(entries, tensor_file.read_tensors(checkpoint.prefix, entries))
     results = {
         leaf.key: values[result_key(leaf.key)]
         for leaf in tracked.leaves
         if result_key(leaf.key) in values
     }
+    # A weight's final value replaces the one from which training would continue.
     values |= results
-    # Only an iterator's state may be missing, see `compare`.
+    # A leaf without a value is an iterator whose state could not be saved; `compare` has reported
+    # all others.
     assign_all([(leaf, values[leaf.key]) for leaf in tracked.leaves if leaf.key in values])
-    refresh(tracked.roots)
+    refresh_layer_constants(tracked.roots)
 
 
 def assign_all(new: Sequence[tuple[Leaf, Mapping[str, tf.Tensor]]]) -> None:
-    """Assigns every value; where that fails, the values of before are put back."""
+    """Assign every value; if one assignment fails, restore all earlier values.
+
+    Args:
+        new: leaves with the values to assign.
+    """
+    # Most captured variables share their buffers, so this does not take the state's memory twice.
     before = [(leaf, leaf.capture()) for leaf, _ in new]
     try:
         for leaf, tensors in new:
@@ -98,26 +114,31 @@ def assign_all(new: Sequence[tuple[Leaf, Mapping[str, tf.Tensor]]]) -> None:
         for leaf, earlier in before:
             try:
                 leaf.assign(earlier)
-            # what could not take its new value may refuse the old one too; the rest goes back
+            # A leaf that refused its new value may refuse the old one as well. The others must
+            # still get theirs.
             except Exception as another:
                 error.add_note(f"{leaf.path} could not be given its earlier value: {another}")
         raise
 
 
 def assign_result(checkpoint: Checkpoint, tracked: Tracked) -> None:
-    """Gives weights the values that training ended with.
+    """Assign the weights that training ended with.
 
-    Where those are not saved beside the state that it would go on from, they are the same; Keras
-    may have averaged them in the meantime.
+    If they are not saved beside the state that training would continue from, both are the same. The
+    program's weights may still differ: Keras may have averaged them meanwhile.
+
+    Args:
+        checkpoint: the final checkpoint of a run.
+        tracked: the leaves of the live state.
 
     Raises:
-        CorruptCheckpointError: where a file cannot be read; nothing was assigned.
+        CorruptCheckpointError: if a file cannot be read; nothing was assigned.
     """
     tensors = checkpoint.manifest.tensors
     entries = [entry for entry in tensors if entry.role == RESULT]
     if not entries and checkpoint.manifest.final:
         entries = [entry for entry in tensors if entry.role == WEIGHTS]
-    values = _by_leaf(entries, tensor_file.read(checkpoint.prefix, entries))
+    values = _by_leaf(entries, tensor_file.read_tensors(checkpoint.prefix, entries))
     for leaf in tracked.leaves:
         ended = values.get(result_key(leaf.key)) or values.get(leaf.key)
         if ended is not None:
@@ -126,16 +147,23 @@ def assign_result(checkpoint: Checkpoint, tracked: Tracked) -> None:
 
 @contextmanager
 def weights_of(checkpoint: Checkpoint, tracked: Tracked) -> Iterator[None]:
-    """Models have the weights of a checkpoint inside the block, and those of now after it;
-    optimizers, positions and random states are not touched.
+    """Gives models the weights of a checkpoint while the block runs.
+
+    Afterwards they have their present weights again. Optimizers, positions and random states do not
+    change.
+
+    Args:
+        checkpoint: the checkpoint with the weights.
+        tracked: the leaves of the live state.
 
     Raises:
-        CorruptCheckpointError: where a file cannot be read; nothing was assigned.
-        IncompatibleStateError: where it has other weights.
+        CorruptCheckpointError: if a file cannot be read; nothing was assigned.
+        IncompatibleStateError: if it has other weights.
     """
     entries = [entry for entry in checkpoint.manifest.tensors if entry.role in _OF_MODELS]
-    values = _by_leaf(entries, tensor_file.read(checkpoint.prefix, entries))
+    values = _by_leaf(entries, tensor_file.read_tensors(checkpoint.prefix, entries))
     leaves = [leaf for leaf in tracked.leaves if leaf.key.split("/")[1] in _OF_MODELS]
+    # Checked before anything is assigned, so that an error leaves the model as it was.
     missing = [leaf.path for leaf in leaves if leaf.key not in values]
     if missing:
         raise IncompatibleStateError(
@@ -147,31 +175,37 @@ def weights_of(checkpoint: Checkpoint, tracked: Tracked) -> Iterator[None]:
     try:
         for leaf in leaves:
             leaf.assign(values.get(result_key(leaf.key), values[leaf.key]))
-        refresh(tracked.roots)
+        refresh_layer_constants(tracked.roots)
         yield
     finally:
         for leaf, tensors in before:
             leaf.assign(tensors)
-        refresh(tracked.roots)
+        refresh_layer_constants(tracked.roots)
 
 
+# The roles in keys that belong to a model; the others are optimizer, metrics, state and data.
 _OF_MODELS = ("weights", "seeds", "extra", "variables", "trackables", RESULT)
 
 
-def read_python(checkpoint: Checkpoint, key: str) -> Any:
-    """The saved Python state under a key, or None where there is none.
+def read_python_state(checkpoint: Checkpoint, key: str) -> Any:
+    """Return the saved Python state under a key, or None if there is none.
+
+    Args:
+        checkpoint: the checkpoint to read.
+        key: of the leaf.
 
     Raises:
-        CorruptCheckpointError: where it cannot be read.
+        CorruptCheckpointError: if it cannot be read.
     """
     entries = [entry for entry in checkpoint.manifest.tensors if leaf_key(entry.key) == key]
-    values = _by_leaf(entries, tensor_file.read(checkpoint.prefix, entries))
+    values = _by_leaf(entries, tensor_file.read_tensors(checkpoint.prefix, entries))
     return PythonLeaf(key, key, dict, dict).value(values[key]) if entries else None
 
 
 def _by_leaf(
     entries: Sequence[TensorEntry], tensors: Sequence[tf.Tensor]
 ) -> dict[str, dict[str, tf.Tensor]]:
+    """Return tensors by leaf and part, as the leaves take them."""
     values: dict[str, dict[str, tf.Tensor]] = {}
     for entry, tensor in zip(entries, tensors, strict=True):
         leaf, part = _split(entry)
@@ -180,18 +214,23 @@ def _by_leaf(
 
 
 def _split(entry: TensorEntry) -> tuple[str, str]:
+    """Return the key of a tensor's leaf, and the part of it."""
     leaf = leaf_key(entry.key)
     return leaf, entry.key[len(leaf) + 1 :]
 
 
-def refresh(roots: Sequence[Any]) -> None:
-    """Lets layers that keep constants computed from their variables compute them anew
-    (Normalization does).
+def refresh_layer_constants(roots: Sequence[Any]) -> None:
+    """Recompute the constants that layers derive from their variables, as Normalization does.
 
-    Functions of Keras that were traced before have the old constants in them, so they are traced
-    again.
+    Functions of Keras that were traced before contain the old constants. They are dropped, so that
+    Keras traces them again.
+
+    Args:
+        roots: the objects that the state leads to.
     """
     visited = [value for root in roots for _, value in visit(root)]
+    # Normalization computes mean and variance once, as constants, from the weights that `adapt`
+    # set. Assigning the weights alone changes nothing in its output.
     keeps_constants = [
         value for value in visited if isinstance(value, keras.layers.Normalization) and value.built
     ]

@@ -1,5 +1,6 @@
-"""Changed hyperparameters are said, not guessed: pure comparison of what a run had with what the
-code says now.
+"""Changed hyperparameters: a pure comparison of what a run was trained with and what the code sets.
+
+A change is never guessed away: the user decides for each name which value counts.
 """
 
 from __future__ import annotations
@@ -13,23 +14,24 @@ from ckptkit.errors import ConfigError
 CODE, CHECKPOINT = "code", "checkpoint"
 
 HPARAMS = "hparams"
-"""Where the user's own hyperparameters stand in the manifest; and what goes before the name of one
-that an argument has as well.
+"""The name of the user's own hyperparameters in the manifest.
+
+It also precedes one of their names if an argument has the same name.
 """
 
-NOT_THERE = object()
-"""The value of one of the user's own hyperparameters that only the other side has."""
+ABSENT = object()
+"""The value of a hyperparameter of the user's that only the other side has."""
 
 
 @dataclass(frozen=True)
 class HyperparameterDifference:
-    """A hyperparameter that the code gives another value than the run had.
+    """A hyperparameter whose value in the code differs from the run's.
 
     Args:
-        name: its name; of the user's own, with `hparams.` before it where an argument has the same
+        name: its name. One of the user's own has `hparams.` before it if an argument has the same
             name.
-        then: what the run had.
-        now: what the code says.
+        then: the run's value.
+        now: the code's value.
         settled: `code` or `checkpoint`: which of the two counts.
     """
 
@@ -40,10 +42,13 @@ class HyperparameterDifference:
 
 
 def check_changed(changed: object) -> dict[str, str]:
-    """Checks the argument `changed`.
+    """Check the argument `changed`.
+
+    Args:
+        changed: the argument as the user gave it.
 
     Raises:
-        ConfigError: where it is not a dictionary of names and decisions.
+        ConfigError: if it is not a dictionary of names and decisions.
     """
     if changed is None:
         return {}
@@ -65,72 +70,89 @@ def settle(
     changed: Mapping[str, str],
     settable: frozenset[str],
 ) -> list[HyperparameterDifference]:
-    """All changes, each settled.
+    """Return all changes, each with the user's decision.
 
     Args:
-        then: what the run had, as `recorded` made it.
-        now: what the code configures: arguments of optimizers, loss, batch size.
+        then: the run's values, as `recorded` returned them.
+        now: the code's values: arguments of optimizers, loss, batch size.
         hparams: the user's own hyperparameters.
-        changed: the user's decisions.
-        settable: names whose value can be put into effect: arguments of optimizers that are
-            numbers.
+        changed: the user's decisions by name.
+        settable: names whose recorded value can be set: arguments of optimizers that are numbers.
 
     Raises:
-        ConfigError: where a change is not settled, with name, then and now.
+        ConfigError: if a change has no decision, with name, recorded and present value.
     """
+    differing = [
+        change
+        for change in _pairs(then, now, hparams, changed)
+        if not _equal(change.then, change.now)
+    ]
+    undecided = [change for change in differing if not change.settled]
+    if undecided:
+        raise ConfigError(_question(undecided, settable))
+    unsettable = [
+        change.name
+        for change in differing
+        if change.settled == CHECKPOINT and not _can_be_set(change, settable)
+    ]
+    if unsettable:
+        raise ConfigError(
+            f"{', '.join(unsettable)} cannot be taken from the checkpoint: only your code can set "
+            "it. Put the value back in the code, "
+            f"or say changed={{{unsettable[0]!r}: 'code'}}."
+        )
+    return differing
+
+
+def _pairs(
+    then: Mapping[str, object],
+    now: Mapping[str, object],
+    hparams: Mapping[str, object],
+    changed: Mapping[str, str],
+) -> list[HyperparameterDifference]:
+    """Return all values that can be compared, changed or not; see `settle` for the arguments."""
     own_then, own_now = _own(then, hparams)
+    # A checkpoint without HPARAMS is an older one, which mixes the user's own names with the rest.
     configured = {
         name: value
         for name, value in then.items()
         if name != HPARAMS and (HPARAMS in then or name not in own_then)
     }
     known = {*configured, *now}
-    found = [
+    pairs = [
         HyperparameterDifference(name, configured[name], now[name], changed.get(name, ""))
         for name in configured
         if name in now
     ]
-    found += [
+    pairs += [
         HyperparameterDifference(
             f"{HPARAMS}.{name}" if name in known else name,
-            own_then.get(name, NOT_THERE),
-            own_now.get(name, NOT_THERE),
+            own_then.get(name, ABSENT),
+            own_now.get(name, ABSENT),
             _decision(name, known, changed),
         )
         for name in {**own_then, **own_now}
     ]
-    differing = [change for change in found if not _equal(change.then, change.now)]
-    open_ones = [change for change in differing if not change.settled]
-    if open_ones:
-        rows = "\n".join(
-            f"  {change.name}: the run has {spelled(change.then)}, the code says "
-            f"{spelled(change.now)}"
-            for change in open_ones
-        )
-        decisions = ", ".join(
-            f"{change.name!r}: 'code' or 'checkpoint'"
-            if _can_be_set(change, settable)
-            else f"{change.name!r}: 'code'"
-            for change in open_ones
-        )
-        raise ConfigError(
-            "The code configures this run otherwise than it was begun. Nothing was trained or "
-            f"overwritten.\n{rows}\nSay which "
-            f"counts, changed={{{decisions}}}; or put the value back; or name another directory "
-            "for a new run."
-        )
-    stuck = [
-        change.name
-        for change in differing
-        if change.settled == CHECKPOINT and not _can_be_set(change, settable)
-    ]
-    if stuck:
-        raise ConfigError(
-            f"{', '.join(stuck)} cannot be taken from the checkpoint: only your code can set it. "
-            "Put the value back in the code, "
-            f"or say changed={{{stuck[0]!r}: 'code'}}."
-        )
-    return differing
+    return pairs
+
+
+def _question(undecided: Sequence[HyperparameterDifference], settable: frozenset[str]) -> str:
+    """Return the message that asks the user for decisions."""
+    rows = "\n".join(
+        f"  {change.name}: the run has {spelled(change.then)}, the code says {spelled(change.now)}"
+        for change in undecided
+    )
+    decisions = ", ".join(
+        f"{change.name!r}: 'code' or 'checkpoint'"
+        if _can_be_set(change, settable)
+        else f"{change.name!r}: 'code'"
+        for change in undecided
+    )
+    return (
+        "The code sets other hyperparameters than this run was trained with. Nothing was "
+        f"trained or overwritten.\n{rows}\nSay which counts, changed={{{decisions}}}; or put "
+        "the value back; or name another directory for a new run."
+    )
 
 
 def recorded(
@@ -138,15 +160,26 @@ def recorded(
     hparams: Mapping[str, object],
     changes: Sequence[HyperparameterDifference],
 ) -> dict[str, object]:
-    """What stands in the manifest: what is configured, and the user's own under a name of theirs,
-    so that one can be called like an argument.
+    """Return what the manifest records: the configured values, and the user's own in a dictionary.
+
+    The dictionary keeps both apart, so that one of the user's names may equal an argument's.
+
+    Args:
+        now: the code's values.
+        hparams: the user's own hyperparameters.
+        changes: as `settle` returned them; a value that the checkpoint decides is recorded again.
     """
     kept = {change.name: change.then for change in changes if change.settled == CHECKPOINT}
     return {**now, **kept, HPARAMS: dict(hparams)}
 
 
 def are_new(then: Mapping[str, object], hparams: Mapping[str, object]) -> bool:
-    """Whether the user names hyperparameters, and the run was begun without any."""
+    """Whether the user names hyperparameters for a run that was started without any.
+
+    Args:
+        then: the run's values, as `recorded` returned them.
+        hparams: the user's own hyperparameters.
+    """
     return bool(hparams) and not (
         then[HPARAMS] if HPARAMS in then else any(name in then for name in hparams)
     )
@@ -155,36 +188,39 @@ def are_new(then: Mapping[str, object], hparams: Mapping[str, object]) -> bool:
 def _own(
     then: Mapping[str, object], hparams: Mapping[str, object]
 ) -> tuple[Mapping[str, object], Mapping[str, object]]:
-    """The user's hyperparameters of then and now, as far as they can be compared."""
+    """Return the user's own hyperparameters of the run and of the code that can be compared."""
     own = then.get(HPARAMS)
     if isinstance(own, Mapping):
         return (own, hparams) if own else ({}, {})
-    both = [
-        name for name in hparams if name in then
-    ]  # an older checkpoint does not say which values were the user's own
+    # An older checkpoint does not say which values were the user's own. Names that only one side
+    # has could be arguments of an optimizer, so they are not compared.
+    both = [name for name in hparams if name in then]
     return {name: then[name] for name in both}, {name: hparams[name] for name in both}
 
 
 def _decision(name: str, known: Container[str], changed: Mapping[str, str]) -> str:
-    """What was decided for one of the user's own; where the code counts for an argument of the same
-    name, it counts for this one too.
+    """Return the user's decision for one of their own hyperparameters, or an empty string.
+
+    If an argument has the same name, `code` for that name counts for both. `checkpoint` does not:
+    only the argument's value can be set.
     """
     plain = changed.get(name, "")
     return changed.get(f"{HPARAMS}.{name}", plain if name not in known or plain == CODE else "")
 
 
 def _can_be_set(change: HyperparameterDifference, settable: frozenset[str]) -> bool:
-    """Whether the value of then can be put into effect."""
+    """Whether the recorded value can be set in the program."""
     return change.name in settable and isinstance(change.then, int | float)
 
 
 def spelled(value: object) -> str:
-    """A value for a message."""
-    return "nothing of that name" if value is NOT_THERE else json.dumps(value)
+    """Return a value as a message shows it."""
+    return "nothing of that name" if value is ABSENT else json.dumps(value)
 
 
 def _equal(then: object, now: object) -> bool:
+    """Whether two values are the same JSON: 1 differs from 1.0 and from True."""
     return then is now or (
-        NOT_THERE not in (then, now)
+        ABSENT not in (then, now)
         and json.dumps(then, sort_keys=True) == json.dumps(now, sort_keys=True)
     )

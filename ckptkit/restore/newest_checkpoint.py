@@ -1,4 +1,7 @@
-"""The newest good checkpoint: verified, compared, assigned; what was passed over is moved and said."""
+"""The newest good checkpoint of a run: finds it, verifies it, and restores it.
+
+Bad checkpoints on the way are moved to quarantine and reported.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from ckptkit.errors import ConfigError, CorruptCheckpointError
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger
 from ckptkit.policies.metric_order import all_finite
-from ckptkit.restore.assign import check_compatible, restore
+from ckptkit.restore.assign import check_compatible, restore_state
 from ckptkit.run.catalog import Checkpoint, list_checkpoints
 from ckptkit.run.events import Event, Failed, Restored, RolledBack, Saved
 from ckptkit.run.fresh_start import this_life
@@ -21,77 +24,82 @@ from ckptkit.run.verify import SECS_PER_GB, Depth, verify
 from ckptkit.storage.files import FileSystem
 from ckptkit.tracking.tracker import Tracked
 
-_LEAST_SECS = 0.5
-"""A small checkpoint is read in full, whatever that takes per byte."""
+_MINIMUM_VERIFY_SECS = 0.5
+"""A small checkpoint is read in full, whatever its time per byte."""
 
 
 class DivergedError(ConfigError):
-    """What the journal says of a training that was stopped with numbers that are not finite. It is
-    not raised: `fit` returns as it does in Keras.
+    """Recorded in the journal for a training that was stopped because numbers were not finite.
+
+    It is never raised: `fit` returns as it does in Keras.
     """
 
 
 def newest_good(
     files: FileSystem, layout: RunLayout, journal: Journal, depth: Depth = "full"
 ) -> Checkpoint | None:
-    """The newest checkpoint whose files are what they should be. Bad ones are moved to
-    `quarantine/`.
+    """Return the newest checkpoint whose files pass verification, or None for a new run.
 
-    Where training has diverged and was stopped, those of before that which have such numbers
-    already come last; unless somebody has rolled the run back since then, and so has chosen.
+    Bad checkpoints are moved to `quarantine/`. If training was stopped because numbers were not
+    finite, checkpoints that contain such numbers come last. A rollback since then cancels that: the
+    user has chosen a checkpoint.
 
     Args:
-        files: how to change the disk.
-        layout: the run.
+        files: changes the disk.
+        layout: the paths of the run.
         journal: of this attempt.
-        depth: how thoroughly they are verified.
+        depth: how thoroughly files are verified.
 
     Returns:
-        The checkpoint, or None where this run has never saved one.
+        The checkpoint, or None if this run has never saved one.
 
     Raises:
-        CorruptCheckpointError: where the run has saved before, and nothing of it can be read: a
-            fresh start must be the user's own decision. Also where the newest was written by a
-            later ckptkit: it is left where it is.
-        StorageError: where the disk refuses.
+        CorruptCheckpointError: if the run has saved before, and no checkpoint can be read: a fresh
+            start must be the user's own decision. Also if the newest one was written by a later
+            ckptkit; it stays in its place.
+        StorageError: if the disk refuses.
     """
     bad = []
+    # After a fresh start, saves and stops of earlier lives no longer count.
     events = this_life(read_journal(layout).events)
     for checkpoint in newest_first(layout, events):
         try:
             verify_before_restore(checkpoint, depth)
         except LaterFormatError:
-            raise
+            raise  # not damaged: falling back to an older one would lose steps without need
         except CorruptCheckpointError as error:
             bad.append(f"{checkpoint.name}: {error}")
             quarantine(files, layout, journal, checkpoint, error)
         else:
             return checkpoint
+    # Three traces of an earlier life: bad checkpoints now, saves in the journal, and checkpoints
+    # that an earlier start has moved to quarantine. Each one forbids a silent start from step 0.
     saved = [event for event in events if isinstance(event, Saved)]
     if bad or saved or quarantined(layout):
         why = "\n".join(bad) or (
-            f"The journal tells of a save at step {saved[-1].step}, but there is no checkpoint now."
+            f"The journal records a save at step {saved[-1].step}, but there is no checkpoint now."
             if saved
             else f"Its checkpoints are all in {layout.quarantine}."
         )
         raise CorruptCheckpointError(
             f"{layout.root} holds an earlier life of this run, and no checkpoint of it can be "
-            "used. Training does not begin again at "
-            f"step 0 over it.\n{why}\nBring the checkpoints back, or move {layout.root} away, or "
-            "name another directory, to begin anew."
+            f"used. Training does not start again at step 0 over it.\n{why}\nBring the checkpoints "
+            f"back; or move {layout.root} away, or name another directory, to start anew."
         )
     return None
 
 
 def newest_first(layout: RunLayout, events: Sequence[Event]) -> list[Checkpoint]:
-    """A run's checkpoints in the order in which they are to be tried: newest first, and last those
-    until the attempt in which training was stopped for numbers that were not finite, where theirs
-    are not.
+    """Return a run's checkpoints in the order in which a restore tries them.
+
+    That is newest first. After a training that was stopped for numbers that were not finite, the
+    checkpoints with such numbers come last.
 
     Args:
-        layout: the run.
+        layout: the paths of the run.
         events: of its present life.
     """
+    # A rollback is a choice of the user's: stops of attempts until then no longer count.
     chosen = max((event.attempt for event in events if isinstance(event, RolledBack)), default=0)
     stops = [
         event.attempt
@@ -102,12 +110,16 @@ def newest_first(layout: RunLayout, events: Sequence[Event]) -> list[Checkpoint]
     ]
     diverged = max(stops, default=0)
     newest = list_checkpoints(layout)[::-1]
+    # A stable sort: inside both groups the newest stays first.
     return sorted(newest, key=lambda each: _is_poisoned(each, diverged))
 
 
 def _is_poisoned(checkpoint: Checkpoint, diverged: int) -> bool:
-    """Whether a checkpoint has numbers that are not finite, and was written until the attempt in
-    which training was stopped for them.
+    """Whether a checkpoint has numbers that are not finite, and is not from after the divergence.
+
+    Args:
+        checkpoint: of the run.
+        diverged: the newest attempt that was stopped for such numbers, or 0.
     """
     return (
         checkpoint.attempt <= diverged
@@ -117,20 +129,25 @@ def _is_poisoned(checkpoint: Checkpoint, diverged: int) -> bool:
 
 
 def verify_before_restore(checkpoint: Checkpoint, depth: Depth) -> None:
-    """Verifies a checkpoint as far as it was asked for, and says where that is less than all of it.
+    """Verify a checkpoint to the requested depth, and log if that is less than everything.
+
+    Args:
+        checkpoint: to verify.
+        depth: `full`, `auto` (in full if the disk is fast enough), or `quick`.
 
     Raises:
-        CorruptCheckpointError: where it is damaged.
-        StorageError: where the system refuses to read.
+        CorruptCheckpointError: if it is damaged.
+        StorageError: if the system refuses to read.
     """
+    # "auto" allows a time for each GB. On a slower disk TensorFlow's own checks do the rest.
     size_gb = checkpoint.manifest.size_bytes / 1e9
-    budget_secs = max(_LEAST_SECS, SECS_PER_GB * size_gb) if depth == "auto" else None
+    budget_secs = max(_MINIMUM_VERIFY_SECS, SECS_PER_GB * size_gb) if depth == "auto" else None
     done = verify(checkpoint, quick=depth == "quick", budget_secs=budget_secs)
     if depth == "auto" and not done.in_full:
         logger.info(
             "%s: sizes and index are right; the rest was not read to its end, because that takes "
-            "longer than %g s per GB here. TensorFlow "
-            "checks each tensor when it reads it; verify='full' reads everything first",
+            "longer than %g s per GB here. TensorFlow checks each tensor when it reads it; "
+            "verify='full' reads everything first",
             checkpoint.name,
             SECS_PER_GB,
         )
@@ -139,15 +156,22 @@ def verify_before_restore(checkpoint: Checkpoint, depth: Depth) -> None:
 def restore_one(
     journal: Journal, checkpoint: Checkpoint, tracked: Tracked, state: Mapping[str, Any]
 ) -> None:
-    """Compares and restores one checkpoint, and tells.
+    """Compare, restore and record one checkpoint.
+
+    Args:
+        journal: of this attempt.
+        checkpoint: a verified checkpoint.
+        tracked: the leaves of the live state.
+        state: the user's state, by name.
 
     Raises:
-        CorruptCheckpointError: where it cannot be read; nothing was assigned.
-        IncompatibleStateError: where the program's state has another form; nothing was assigned.
+        CorruptCheckpointError: if it cannot be read; nothing was assigned.
+        IncompatibleStateError: if the live state has another form; nothing was assigned.
     """
     began = time.monotonic()
+    # The whole comparison comes first, so that one error shows all differences.
     check_compatible(checkpoint, tracked, state)
-    restore(checkpoint, tracked)
+    restore_state(checkpoint, tracked)
     manifest = checkpoint.manifest
     secs = time.monotonic() - began
     journal.record(

@@ -1,6 +1,4 @@
-"""Whether the state in the program has the form of a checkpoint's: decided whole, before anything
-is assigned.
-"""
+"""Comparing the form of the live state with a checkpoint's, before anything is assigned."""
 
 from __future__ import annotations
 
@@ -17,12 +15,12 @@ _MOST_ROWS = 30
 
 @dataclass(frozen=True)
 class StateDifference:
-    """One thing that keeps a checkpoint from being restored.
+    """A difference that prevents a restore.
 
     Args:
         kind: `missing` (in the checkpoint, not in the program), `extra`, `shape`, `dtype`, `kind`,
             `order`, `optimizer`.
-        name: the key, and the path where it explains something.
+        name: the key, and the path if it explains something.
         saved: what the checkpoint has.
         received: what the program has.
     """
@@ -39,18 +37,19 @@ def compare(
     live_states: Sequence[StateEntry],
     live: Sequence[TensorEntry],
 ) -> list[StateDifference]:
-    """Everything in which two states differ in form.
+    """Return all differences in form between a saved state and the live one.
 
     Args:
-        saved_states, saved: of the checkpoint.
-        live_states, live: of the program.
+        saved_states, saved: entries and tensors of the checkpoint.
+        live_states, live: entries and tensors of the program.
 
     Returns:
-        The differences; empty where the checkpoint can be restored.
+        The differences; empty if the checkpoint can be restored.
     """
+    # By class, since slots of two optimizers may agree in shape and order by accident.
     differences = _classes(saved_states, live_states)
-    # What a table, an iterator or a Python object consists of may change from save to save: only
-    # that it is there counts.
+    # The parts of a table, an iterator or a Python object may change from save to save, so only
+    # their leaf is compared. Data is left out: its state may be missing on either side.
     saved_by = {
         entry.key if entry.kind == "variable" else leaf_key(entry.key): entry
         for entry in saved
@@ -74,17 +73,19 @@ def compare(
             differences.append(
                 StateDifference("dtype", _named(key, entry), _form(other), _form(entry))
             )
+    # Only now: if variables are missing, most of the others have moved as well.
     if not differences:
         differences = _reordered(saved_by, live_by)
     return differences
 
 
 def leaf_key(key: str) -> str:
-    """The first three parts of a key: the leaf that a tensor belongs to."""
+    """Return the first three parts of a key: the leaf that a tensor belongs to."""
     return "/".join(key.split("/")[:3])
 
 
 def _classes(saved: Sequence[StateEntry], live: Sequence[StateEntry]) -> list[StateDifference]:
+    """Return the optimizers whose class has changed."""
     now = {entry.name: entry.classes for entry in live}
     differences = []
     for entry in saved:
@@ -100,7 +101,7 @@ def _classes(saved: Sequence[StateEntry], live: Sequence[StateEntry]) -> list[St
 
 
 def fits(saved: Sequence[int | None] | None, live: Sequence[int | None] | None) -> bool:
-    """Whether a saved value has a shape that a variable can take."""
+    """Whether a variable can take a value of a saved shape; unknown sizes fit."""
     if saved is None or live is None:
         return True
     return len(saved) == len(live) and all(
@@ -111,10 +112,10 @@ def fits(saved: Sequence[int | None] | None, live: Sequence[int | None] | None) 
 def _reordered(
     saved: Mapping[str, TensorEntry], live: Mapping[str, TensorEntry]
 ) -> list[StateDifference]:
-    """Variables of one form that stand in another order.
+    """Return variables of one form that stand in another order.
 
-    A name that only moved its number (`dense_3` for `dense`) is the same name; a name that is in
-    both, at another place, means that values would go to another layer.
+    A name whose number has changed (`dense_3` for `dense`) is the same name. A name that both sides
+    have, at different places, means that values would go to the wrong layer.
     """
     differences = []
     for group in sorted({_group(key) for key in live}):
@@ -129,12 +130,15 @@ def _reordered(
 
 
 def _group(key: str) -> str:
+    """Return the entry of the state and the role in it, in which the order of variables counts."""
     return "/".join(key.split("/")[:2])
 
 
 def renumbered(paths: Sequence[str]) -> list[str]:
-    """Paths with the numbers of automatic names replaced by their rank among the numbers that occur
-    with that name.
+    """Return paths with the numbers of automatic names replaced by their rank.
+
+    The rank is among the numbers that occur with that name, so `dense_4, dense_7` and `dense,
+    dense_1` give the same result.
     """
     numbers: dict[str, set[int]] = {}
     for path in paths:
@@ -151,6 +155,7 @@ def renumbered(paths: Sequence[str]) -> list[str]:
 
 
 def _components(path: str) -> list[tuple[str, int]]:
+    """Return the parts of a path, each as name and number; 0 if it has no number."""
     parts = []
     for part in path.split("/"):
         match = _NUMBERED.search(part)
@@ -159,17 +164,19 @@ def _components(path: str) -> list[tuple[str, int]]:
 
 
 def _named(key: str, entry: TensorEntry) -> str:
+    """Return a key, and the path if that says more."""
     return f"{key}  ({entry.path})" if entry.path and entry.path != key else key
 
 
 def _form(entry: TensorEntry) -> str:
+    """Return shape and type of a variable, or the kind of another leaf."""
     if entry.kind != "variable":
         return entry.kind
     return shown_form(entry.shape, entry.dtype)
 
 
 def shown_form(shape: Sequence[int | None] | None, dtype: str) -> str:
-    """Shape and type, for people."""
+    """Return a shape and a type as messages show them."""
     sizes = (
         "?" if shape is None else ", ".join("?" if size is None else str(size) for size in shape)
     )
@@ -177,17 +184,18 @@ def shown_form(shape: Sequence[int | None] | None, dtype: str) -> str:
 
 
 def table(differences: Sequence[StateDifference]) -> str:
-    """The differences as a table for a message."""
+    """Return the differences as a table for a message."""
+    # Imported here: a restore without differences does not need it.
     from rich.console import Console
     from rich.table import Table
 
-    drawn = Table(box=None, pad_edge=False, header_style="")
+    grid = Table(box=None, pad_edge=False, header_style="")
     for column in ("what", "name", "checkpoint", "program"):
-        drawn.add_column(column, overflow="fold")
+        grid.add_column(column, overflow="fold")
     for difference in differences[:_MOST_ROWS]:
-        drawn.add_row(difference.kind, difference.name, difference.saved, difference.received)
+        grid.add_row(difference.kind, difference.name, difference.saved, difference.received)
     console = Console(file=io.StringIO(), width=140, color_system=None)
-    console.print(drawn, markup=False)
+    console.print(grid, markup=False)
     text = str(console.file.getvalue())  # type: ignore[attr-defined]
     more = len(differences) - _MOST_ROWS
     lines = [line.rstrip() for line in text.splitlines()]

@@ -1,5 +1,6 @@
-"""The form of a model that a run trains, kept beside its checkpoints: `architecture/<digest>.json`.
-Data only: no code is in it.
+"""The architecture of a model that a run trains, in `architecture/<digest>.json`.
+
+It is data only and holds no code. Checkpoints name the file in their manifest.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ class Architecture:
     Args:
         class_name: its class.
         config: what `keras.saving.serialize_keras_object` made of it, with the arguments of
-            `compile`; None where that cannot be.
-        reason: why it cannot be; empty where it can.
-        versions: of Keras and others that made it.
+            `compile`; None if that is not possible.
+        reason: why it is not possible; empty if it is.
+        versions: of Keras and the other libraries that made it.
         format_version: of this file.
     """
 
@@ -42,27 +43,27 @@ class Architecture:
 
 
 def encode(architecture: Architecture) -> bytes:
-    """The content of its file.
+    """Return the content of an architecture's file.
 
     Raises:
-        ValueError, TypeError: where JSON cannot hold the configuration.
+        ValueError, TypeError: If JSON cannot hold the configuration.
     """
     return json.dumps(asdict(architecture), indent=1, allow_nan=False).encode()
 
 
 def file_name(content: bytes) -> str:
-    """The name of the file with this content: equal architectures are stored once."""
+    """Return the name of the file with this content: equal architectures share one file."""
     return f"{xxhash.xxh3_128(content).hexdigest()}.json"
 
 
 def store(files: FileSystem, layout: RunLayout, content: bytes) -> str:
-    """Stores an architecture, durably, unless it is there.
+    """Store an architecture durably, unless it is stored already.
 
     Returns:
         The name of its file.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: If the disk refuses.
     """
     name = file_name(content)
     path = layout.architecture / name
@@ -73,17 +74,16 @@ def store(files: FileSystem, layout: RunLayout, content: bytes) -> str:
     if not is_there:
         files.make_dir(layout.architecture)
         files.replace_content(path, content)
-        files.sync_dir(
-            layout.architecture
-        )  # the checkpoint that will name it must not be there without it
+        # Before the commit of the checkpoint that names it: that one must not exist without it.
+        files.sync_dir(layout.architecture)
     return name
 
 
 def clean(files: FileSystem, layout: RunLayout) -> None:
-    """Removes what a process left that was killed while it stored one.
+    """Remove what a process left that was killed while it stored an architecture.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: If the disk refuses.
     """
     if layout.architecture.is_dir():
         with storage_errors("list", layout.architecture):
@@ -95,15 +95,14 @@ def clean(files: FileSystem, layout: RunLayout) -> None:
 
 
 def load(layout: RunLayout, name: str) -> Architecture:
-    """Reads an architecture.
+    """Read an architecture.
 
     Args:
         layout: the run.
         name: of its file, as a manifest gives it.
 
     Raises:
-        CorruptCheckpointError: where it is not there, is damaged, or was written by a later
-            version.
+        CorruptCheckpointError: If it is missing or damaged, or was written by a later version.
     """
     path = layout.architecture / name
     if not is_architecture(name):

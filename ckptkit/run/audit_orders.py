@@ -1,8 +1,7 @@
-"""What `ckptkit audit` has a training do: run directories of its own, further checkpoints, and a
-step at which it waits to be interrupted.
+"""Orders of `ckptkit audit` to a training: other directories, more checkpoints, a step to wait at.
 
-The audit names a file by an environment variable. The training's code does not change, and what it
-would write into a run or an export of the user's goes into the audit's own directory instead.
+The audit names a file with the orders in an environment variable, so the training's code does not
+change. What it would write into a run or an export of the user goes into the audit's own directory.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from ckptkit.errors import ConfigError
 from ckptkit.ownership.process_lock import read_small
 
 ENVIRONMENT = "CKPTKIT_AUDIT"
-"""Names the file, to the training and to all that it starts."""
+"""The environment variable that names the file, for the training and all that it starts."""
 
 HELD = "held"
-"""The phase of a training that waits to be interrupted."""
+"""The phase of a training that waits until it is interrupted."""
 
 ORDERS_VERSION = 1
 ELSEWHERE = "elsewhere"
@@ -30,16 +29,16 @@ ELSEWHERE = "elsewhere"
 
 @dataclass(frozen=True, kw_only=True)
 class Orders:
-    """What one start of a training is to do.
+    """What one start of a training has to do.
 
     Args:
-        home: the directory of this training; whatever lies below is its own.
-        every: steps between two checkpoints that are saved and kept beside what the code says; 0
-            spreads some over the run, see `Spread`.
-        hold_step: at this step it waits to be interrupted; 0 for nowhere.
-        hold_run: in which run, absolute; empty for whichever comes to that step first.
-        hold: a file; it waits for as long as it is there.
-        version: of the form.
+        home: the directory of this training; all that lies below belongs to it.
+        every: steps between two checkpoints that are saved and kept in addition to those of the
+            code; 0 spreads some over the run, see `Spread`.
+        hold_step: the step at which it waits until it is interrupted; 0 for none.
+        hold_run: the run in which it waits, absolute; empty for the first one to reach that step.
+        hold: a file; the training waits for as long as it exists.
+        version: of this form.
     """
 
     home: str
@@ -50,8 +49,9 @@ class Orders:
     version: int = ORDERS_VERSION
 
     def own(self, path: Path) -> Path:
-        """Where this training writes what the code would write to `path`: there, where that is its
-        own, else below its own directory.
+        """Return where this training writes what its code would write to `path`.
+
+        That is `path` itself if it lies below `home`, else a place below `home`.
         """
         home, wanted = Path(os.path.realpath(self.home)), Path(os.path.realpath(path))
         return (
@@ -61,28 +61,26 @@ class Orders:
         )
 
     def found(self, path: Path) -> Path:
-        """Where this training reads `path`: what it has written itself, where that is there, else
-        what lies there.
-        """
+        """Return where this training reads `path`: its own version if it has written one."""
         own = self.own(path)
         return own if own.exists() else path
 
 
 def write_orders(path: Path, orders: Orders) -> None:
-    """Writes them for a training that is about to be started.
+    """Write the orders for a training that is about to be started.
 
     Raises:
-        OSError: where the system refuses.
+        OSError: If the system refuses.
     """
     path.write_bytes(msgspec.json.encode(orders) + b"\n")
 
 
 def orders_of(environment: Mapping[str, str]) -> Orders | None:
-    """What this process was told; None where no audit has started it.
+    """Return the orders to this process; None if no audit has started it.
 
     Raises:
-        ConfigError: where it was told something that cannot be read: it must not write where the
-            user's own run may lie.
+        ConfigError: If there are orders that cannot be read. Without them the process might write
+            into the user's own run.
     """
     name = environment.get(ENVIRONMENT)
     if not name:
@@ -92,20 +90,18 @@ def orders_of(environment: Mapping[str, str]) -> Orders | None:
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
             f"{ENVIRONMENT}={name} is what `ckptkit audit` tells a training, and it cannot be "
-            f"read: {error}. Unset {ENVIRONMENT} to "
-            f"train outside of an audit."
+            f"read: {error}. Unset {ENVIRONMENT} to train outside of an audit."
         ) from error
     if orders.version > ORDERS_VERSION:
         raise ConfigError(
             f"{name} has version {orders.version}; this ckptkit reads up to {ORDERS_VERSION}. "
-            "Start the audit with the version of "
-            f"ckptkit that trains."
+            "Start the audit with the version of ckptkit that trains."
         )
     return orders
 
 
 def written(path: Path) -> Path:
-    """Where this process writes what is named by `path`.
+    """Return where this process writes what its code names by `path`.
 
     Raises:
         ConfigError: see `orders_of`.
@@ -115,7 +111,7 @@ def written(path: Path) -> Path:
 
 
 def looked_at(path: Path) -> Path:
-    """Where this process reads what is named by `path`.
+    """Return where this process reads what its code names by `path`.
 
     Raises:
         ConfigError: see `orders_of`.

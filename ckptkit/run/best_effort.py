@@ -1,37 +1,28 @@
-"""What is done after a commit, beside the checkpoint: where it fails, nothing is lost and training
-goes on; it is said.
-"""
+"""Work beside a checkpoint, whose failure is reported and does not end the training."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from ckptkit.errors import StorageError
 from ckptkit.log import logger
-from ckptkit.run.events import Event, TidyingFailed
+from ckptkit.run.events import TidyingFailed
 from ckptkit.run.journal import Journal
 
 
 @contextmanager
 def best_effort(journal: Journal, what: str) -> Iterator[None]:
-    """Turns a `StorageError` inside the block into a warning and a line of the journal.
+    """Turn a `StorageError` inside the block into a warning and a line of the journal.
 
     Args:
         journal: of this attempt.
-        what: is done in the block, in words.
+        what: what the block does, in words.
     """
     try:
         yield
     except StorageError as error:
         logger.warning(
-            "could not %s; the checkpoints are safe, and training goes on: %s", what, error
+            "could not %s; the checkpoints are safe, and training continues: %s", what, error
         )
-        with suppress(StorageError):  # a disk that refuses this too has been said already
-            journal.record(TidyingFailed(what=what, message=str(error)))
-
-
-def try_record(journal: Journal, event: Event, at: float | None = None) -> None:
-    """Records an event; a journal that cannot be written costs its line, and no training."""
-    with best_effort(journal, f"write {event.event} to the journal"):
-        journal.record(event, at)
+        journal.record(TidyingFailed(what=what, message=str(error)))

@@ -1,7 +1,8 @@
-"""Which checkpoints a run has. Reads only."""
+"""The catalog: which checkpoints a run has. It only reads."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,13 +10,14 @@ from pathlib import Path
 from ckptkit.errors import CorruptCheckpointError, StorageError
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.ownership.fence import read_fences
+from ckptkit.policies import Candidate
 from ckptkit.run.manifest import Manifest, ManifestHead, from_numbers, read_head, read_manifest
 from ckptkit.storage.files import storage_errors
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A committed checkpoint as it is found on disk.
+    """A committed checkpoint, as it lies on disk.
 
     Args:
         name: step and attempt.
@@ -35,34 +37,33 @@ class Checkpoint:
 
     @property
     def prefix(self) -> Path:
-        """What TensorFlow's functions take, as in `tf.train.load_checkpoint(prefix)`."""
+        """The path that TensorFlow takes, as in `tf.train.load_checkpoint(prefix)`."""
         return self.path / self.name.prefix
 
     @cached_property
     def manifest(self) -> Manifest:
-        """What the checkpoint says of itself.
+        """The whole manifest, with every tensor of the state.
 
         Raises:
-            CorruptCheckpointError: where it cannot be read.
+            CorruptCheckpointError: If it cannot be read.
         """
         return read_manifest(self.path)
 
     @cached_property
     def head(self) -> ManifestHead:
-        """The same without the state: what is needed to list it, to choose among several, and to
-        find its files.
+        """The manifest without the state, which costs a tenth.
+
+        It is enough to list the checkpoint, to choose among several, and to find its files.
 
         Raises:
-            CorruptCheckpointError: where it cannot be read.
+            CorruptCheckpointError: If it cannot be read.
         """
         known = self.__dict__.get("manifest")
         return known if isinstance(known, Manifest) else read_head(self.path)
 
     @property
     def problem(self) -> str | None:
-        """Why its manifest cannot be read, or None; the part that describes the state is not looked
-        at.
-        """
+        """Why its manifest cannot be read, or None. The part about the state is not checked."""
         try:
             _ = self.head
         except (CorruptCheckpointError, StorageError) as error:
@@ -74,48 +75,61 @@ class Checkpoint:
         """What was measured at its position."""
         return from_numbers(self.head.metrics)
 
+    @property
+    def candidate(self) -> Candidate:
+        """What a keep policy may know of it."""
+        return Candidate(name=str(self.name), step=self.step, metrics=self.metrics)
+
 
 def list_checkpoints(layout: RunLayout) -> list[Checkpoint]:
-    """The run's checkpoints in the order in which they were made: by attempt, then by step.
+    """Return the run's checkpoints in the order in which they were made: by attempt, then by step.
 
-    A later attempt has always seen the earlier ones, so what it wrote is newer, also where it went
-    back to an older step. What a process committed after it had lost its run is not among them (see
-    `fence.py`).
+    A later attempt has seen the earlier ones, so what it wrote is newer, even if it went back to an
+    older step. A checkpoint that a process committed after it had lost its run is not in the list;
+    see `fence.py`.
 
     Raises:
-        StorageError: where the directory cannot be read.
+        StorageError: If the directory cannot be listed.
     """
-    return [checkpoint for checkpoint, shut_out in _find(layout) if not shut_out]
+    return [Checkpoint(name, layout.checkpoint(name)) for name in list_names(layout)]
+
+
+def list_names(layout: RunLayout) -> list[CheckpointName]:
+    """Return the names of the run's checkpoints, in the order of `list_checkpoints`.
+
+    Raises:
+        StorageError: If the directory cannot be listed.
+    """
+    return [name for name, shut_out in _find(layout) if not shut_out]
 
 
 def list_shut_out(layout: RunLayout) -> list[Checkpoint]:
-    """What was committed by a process that had lost the run; no checkpoints, though they lie where
-    those do.
+    """Return what was committed by a process that had lost the run before.
+
+    These directories lie among the checkpoints and do not count as such.
 
     Raises:
-        StorageError: where the directory cannot be read.
+        StorageError: If the directory cannot be listed.
     """
-    return [checkpoint for checkpoint, shut_out in _find(layout) if shut_out]
+    return [
+        Checkpoint(name, layout.checkpoint(name)) for name, shut_out in _find(layout) if shut_out
+    ]
 
 
-def _find(layout: RunLayout) -> list[tuple[Checkpoint, bool]]:
+def _find(layout: RunLayout) -> list[tuple[CheckpointName, bool]]:
+    """List what has a checkpoint's name, oldest first, and whether a fence shuts it out."""
     if not layout.checkpoints.exists():
         return []
     while True:
         with storage_errors("list", layout.checkpoints):
-            paths = list(layout.checkpoints.iterdir())
+            entries = os.listdir(layout.checkpoints)
         try:
-            fences = read_fences(paths)
+            fences = read_fences(
+                layout.checkpoints / entry for entry in entries if entry.startswith(".")
+            )
             break
-        except FileNotFoundError:
+        except FileNotFoundError:  # a newer owner has replaced the fence since: list again
             continue
-    found = [
-        Checkpoint(name, path)
-        for path in paths
-        if (name := CheckpointName.parse(path.name)) is not None
-    ]
-    found.sort(key=lambda checkpoint: (checkpoint.attempt, checkpoint.step))
-    return [
-        (checkpoint, any(fence.shuts_out(checkpoint.name) for fence in fences))
-        for checkpoint in found
-    ]
+    names = [name for entry in entries if (name := CheckpointName.parse(entry)) is not None]
+    names.sort(key=lambda name: (name.attempt, name.step))
+    return [(name, any(fence.shuts_out(name) for fence in fences)) for name in names]

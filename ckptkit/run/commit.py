@@ -1,6 +1,6 @@
-"""Making a checkpoint visible, and taking one away: one rename each.
+"""Commit and removal of checkpoints: one rename each makes them visible, or invisible.
 
-The order is the protocol; `docs/format.md` says why each step is there.
+The order of the steps is the protocol; `docs/format.md` has the reason for each.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ckptkit.storage.files import TEMPORARY, FileSystem, storage_errors
 
 
 def begin_writing(files: FileSystem, layout: RunLayout, attempt: int) -> Path:
-    """An empty directory in which TensorFlow may write; no reader looks at it."""
+    """Make an empty directory in which TensorFlow may write. No reader looks at it."""
     directory = layout.writing(attempt)
     _remove_hidden(files, layout, directory)
     files.make_dir(directory)
@@ -43,20 +43,20 @@ def commit(
     entry: Callable[[Path], FileEntry] = file_entry,
     permit: AbstractContextManager[object] | None = None,
 ) -> Manifest:
-    """Turns the attempt's writing directory into a checkpoint.
+    """Turn the attempt's writing directory into a checkpoint.
 
     Args:
         files: how to change the disk.
         layout: the run.
-        manifest: all but the list of files, which is made here.
+        manifest: complete except for the list of files, which is made here.
         entry: finds a file's size and digest.
-        permit: entered while the checkpoint becomes visible; may refuse that by raising.
+        permit: entered while the checkpoint becomes visible; it may refuse that by raising.
 
     Returns:
         The manifest as it was written.
 
     Raises:
-        StorageError: where the disk refuses; the run is then as it was before.
+        StorageError: If the disk refuses. The run is then unchanged.
     """
     directory = layout.writing(manifest.attempt)
     # TensorFlow's own state file names this directory, which is about to lose its name.
@@ -76,8 +76,8 @@ def commit(
     files.sync_dir(layout.checkpoints)
     try:
         _discard_replaced(files, layout, manifest.name)
-    # the new one is committed: what is left of the old one is removed by the next save of this
-    # step, or start
+    # The new one is committed. The next save at this step, or the next start, removes the rest of
+    # the old one.
     except StorageError as error:
         logger.warning(
             "%s is saved; what it replaced could not be removed: %s", manifest.name, error
@@ -90,40 +90,39 @@ def _make_visible(
 ) -> None:
     target = layout.checkpoint(manifest.name)
     if target.exists():
-        # A second save at one step in one attempt. A crash between the two renames is mended by
-        # `clean_up`.
+        # A second save at one step in one attempt. After a crash between the two renames,
+        # `clean_up` puts the old one back.
         _discard_replaced(files, layout, manifest.name)
         files.rename(target, layout.replaced(manifest.name))
     try:
-        files.rename(
-            directory, target
-        )  # COMMIT: from here on every reader sees the whole checkpoint
+        # COMMIT: from here on every reader sees the whole checkpoint.
+        files.rename(directory, target)
     except (StorageError, RunLockedError):
         if layout.replaced(manifest.name).exists():
             files.unowned.rename(layout.replaced(manifest.name), target)
         raise
 
 
-def take_away(
+def remove_checkpoint(
     files: FileSystem,
     layout: RunLayout,
     name: CheckpointName,
     spared: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Removes a checkpoint: gone for readers in one rename, then from the disk.
+    """Remove a checkpoint: one rename hides it from readers, then its files are deleted.
 
     Args:
         files: how to change the disk.
         layout: the run.
         name: which.
-        spared: whether somebody has laid a hand on it meanwhile; asked after the rename, so that no
-            moment is left in which both could miss each other.
+        spared: whether it was pinned since the decision. It is asked after the rename: who pins
+            looks for the checkpoint after writing the pin, so one of the two sees the other.
 
     Returns:
-        Whether it is gone; where it was spared, it has its name again.
+        Whether it was removed. If it was spared, it has its name again.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: If the disk refuses.
     """
     removing = layout.removing(name)
     _remove_hidden(files, layout, removing)
@@ -140,8 +139,8 @@ def take_away(
         whole = sorted(os.listdir(removing))
     try:
         _remove_hidden(files, layout, removing)
-    # it was lost between the two, and what is here belongs to the other process, which may be
-    # cleaning up already
+    # This process lost the run between the two. The directory belongs to the new owner now, which
+    # may be cleaning up already. So put back only what is whole.
     except RunLockedError:
         with suppress(OSError):
             if sorted(os.listdir(removing)) == whole:
@@ -151,21 +150,24 @@ def take_away(
 
 
 def _discard_replaced(files: FileSystem, layout: RunLayout, name: CheckpointName) -> None:
-    """Removes what a second save has replaced, under a name that is never put back: the removal may
-    end half-way, and the second save go later.
+    """Remove what a second save has replaced, under a name that is never put back.
+
+    The removal may end half-way. If the second save is removed later, half a checkpoint must not
+    take its place.
     """
     if os.path.lexists(layout.replaced(name)):
-        files.sync_dir(layout.checkpoints)  # before it may be lost, the second save must not
+        # The second save must be durable before the first one may be lost.
+        files.sync_dir(layout.checkpoints)
         _remove_hidden(files, layout, layout.removing(name))
         files.rename(layout.replaced(name), layout.removing(name))
         _remove_hidden(files, layout, layout.removing(name))
 
 
 def _remove_hidden(files: FileSystem, layout: RunLayout, path: Path) -> None:
-    """Removes a directory that has lost its name as a checkpoint, once that is durable.
+    """Remove a directory that has lost its name as a checkpoint, once that is durable.
 
-    Otherwise a loss of power could keep the removal of its files and take back the rename: a
-    checkpoint with holes, where a whole one was.
+    Otherwise a power loss could keep the removal of its files and undo the rename, which would
+    leave a checkpoint with holes.
     """
     if os.path.lexists(path):
         files.sync_dir(layout.checkpoints)
@@ -173,19 +175,19 @@ def _remove_hidden(files: FileSystem, layout: RunLayout, path: Path) -> None:
 
 
 def clean_up(files: FileSystem, layout: RunLayout, own: int | None = None) -> list[str]:
-    """Removes what dead saves and removals left; only the owner of a run may call this.
+    """Remove what dead saves and removals left. Only the owner of a run may call this.
 
     Args:
         files: how to change the disk.
         layout: the run.
-        own: of unfinished saves, those of this attempt only; None stands for all, as when a run is
+        own: of unfinished saves, remove only those of this attempt; None for all, as when a run is
             opened.
 
     Returns:
         What was done, in words.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: If the disk refuses.
     """
     if not layout.checkpoints.exists():
         return []
@@ -216,24 +218,22 @@ def clean_up(files: FileSystem, layout: RunLayout, own: int | None = None) -> li
 
 
 def set_aside(files: FileSystem, source: Path, target_dir: Path) -> Path:
-    """Moves a file or directory into `target_dir` under a name that is free there; nothing is ever
-    overwritten.
+    """Move a file or directory into `target_dir`, under a free name; never overwrite anything.
 
     Returns:
-        Where it is now.
+        Its new path.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: If the disk refuses.
     """
     files.make_dir(target_dir)
-    files.sync_dir(
-        target_dir.parent
-    )  # what is moved must not hang on a directory that a loss of power takes back
+    # A power loss must not undo the directory into which something is moved.
+    files.sync_dir(target_dir.parent)
     for number in range(1, 1_000_000):
         target = target_dir / (source.name if number == 1 else f"{source.name}.{number}")
         if not target.exists():
             files.rename(source, target)
-            files.sync_dir(target_dir)  # the new name first: better two than none
+            files.sync_dir(target_dir)  # the new name first: two names are better than none
             files.sync_dir(source.parent)
             return target
-    raise StorageError(f"{target_dir} holds a million things named {source.name}: clear it.")
+    raise StorageError(f"{target_dir} holds a million entries named {source.name}: clear it.")

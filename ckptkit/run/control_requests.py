@@ -1,8 +1,7 @@
-"""Requests to a training process: save now, or save and stop. One small file, which the training
-looks at once a second.
+"""Requests to a training process: save now, or save and stop.
 
-A request names the attempt that it is for, so that one that is left over means nothing to the next;
-no two clocks have to agree.
+A request is one small file, which the training looks at once a second. It names the attempt that it
+is for, so a request that is left over means nothing to the next one. No two clocks have to agree.
 """
 
 from __future__ import annotations
@@ -24,24 +23,24 @@ from ckptkit.storage.symlinks import refuse_links
 
 REQUEST_VERSION = 1
 ANY_ATTEMPT = 0
-"""In a launcher's channel, where whoever reads is meant."""
+"""The attempt of requests in a launcher's channel: they are for any process that reads them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ControlRequest:
-    """What somebody wants of a training process.
+    """What a user or a program wants of a training process.
 
     Args:
         id: of this request; no two have the same.
-        action: `save` now and go on; or `stop`: save, then end.
-        attempt: for whom; `ANY_ATTEMPT` is for whoever reads it.
+        action: `save` now and continue; or `stop`: save, then end.
+        attempt: the attempt that it is for; `ANY_ATTEMPT` for any.
         at: when it was written, in seconds since the epoch.
         source: who asks and why, in words.
-        grace_secs: how long after `at` the machine goes away; None where nobody said.
-        cancelled: a notice that does not hold any more.
-        launcher: with `stop`, the id of the launcher that is meant as well, where no training is
-            there yet or any more; else empty.
-        version: of the form.
+        grace_secs: how long after `at` the machine goes away; None if that is unknown.
+        cancelled: whether this withdraws an earlier notice.
+        launcher: with `stop`, the id of the launcher that is to stop as well, because it may have
+            no training yet or any more; else empty.
+        version: of this form.
     """
 
     id: str
@@ -55,8 +54,9 @@ class ControlRequest:
     version: int = REQUEST_VERSION
 
     def left_secs(self, now: float) -> float | None:
-        """Seconds until the machine goes away, by a clock that may be another than the writer's:
-        never more than the grace.
+        """Return the seconds until the machine goes away.
+
+        `now` may come from another clock than the writer's, so this is never more than the grace.
         """
         return (
             None
@@ -66,42 +66,41 @@ class ControlRequest:
 
 
 def new_id() -> str:
-    """An id that no other request has."""
+    """Return an id that no other request has."""
     return uuid.uuid4().hex
 
 
 def ask(files: FileSystem, layout: RunLayout, request: ControlRequest) -> None:
-    """Leaves a request in a run; one that is there is replaced.
+    """Leave a request in a run, in place of an earlier one.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: If the disk refuses.
     """
     refuse_links(layout)
     files.make_dir(layout.control)
     path = layout.request
-    files.remove_file(
-        path.with_name(path.name + TEMPORARY)
-    )  # what a link of that name leads to is not ours to overwrite
+    # If this name is a link, what it leads to is not ours to overwrite.
+    files.remove_file(path.with_name(path.name + TEMPORARY))
     files.replace_content(path, encode_request(request))
 
 
 def withdraw(files: FileSystem, layout: RunLayout, request: ControlRequest) -> None:
-    """Takes a request away, where it is still the one that is there.
+    """Remove a request, unless another one has replaced it.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: If the disk refuses.
     """
     if (present := read_request(layout.request)) is not None and present.id == request.id:
         files.remove_file(layout.request)
 
 
 def encode_request(request: ControlRequest) -> bytes:
-    """A request as the content of its file."""
+    """Return the content of a request's file."""
     return msgspec.json.encode(request) + b"\n"
 
 
 def read_request(path: Path) -> ControlRequest | None:
-    """What a file asks for; None where it is not there, damaged, or of a later version."""
+    """Return the request in a file; None if it is missing, damaged, or of a later version."""
     try:
         return decode_request(read_small(path))
     except OSError:
@@ -109,7 +108,7 @@ def read_request(path: Path) -> ControlRequest | None:
 
 
 def decode_request(content: bytes) -> ControlRequest | None:
-    """What the content of such a file asks for; None where it is damaged, or of a later version."""
+    """Return the request with this content; None if it is damaged, or of a later version."""
     try:
         request = msgspec.json.decode(content, type=ControlRequest)
     except (ValueError, RecursionError):
@@ -118,12 +117,12 @@ def decode_request(content: bytes) -> ControlRequest | None:
 
 
 class Mailbox:
-    """Looks for new requests at one place; a look is one `stat` where nothing has changed.
+    """Reads new requests from one file; if nothing has changed, a look is one `stat`.
 
     Args:
         path: the file.
-        attempt: whose requests are meant; `ANY_ATTEMPT` in a launcher's channel.
-        on_request: told each request once, on the thread that looks.
+        attempt: the attempt whose requests count; `ANY_ATTEMPT` in a launcher's channel.
+        on_request: called once with each request, on the thread that looks.
     """
 
     def __init__(
@@ -135,7 +134,7 @@ class Mailbox:
         self._guard = threading.Lock()
 
     def look(self) -> None:
-        """Hands on what is new; from any thread."""
+        """Pass on a request that is new; may be called from any thread."""
         with self._guard:
             self._look()
 
@@ -150,7 +149,7 @@ class Mailbox:
         try:
             content = read_small(self._path)
         except OSError:
-            return  # storage that fails now and then: it is read at the next look
+            return  # storage may fail now and then: the next look reads it
         self._seen = seen
         request = decode_request(content)
         if request is not None and request.id != self._last and request.attempt == self._attempt:

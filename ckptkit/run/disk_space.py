@@ -1,4 +1,4 @@
-"""Room for the next checkpoint: what can be taken away before a save, and in which order."""
+"""Room for the next checkpoint: what is removed before a save, and in which order."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import errno
 from dataclasses import dataclass
 
 from ckptkit.errors import CheckpointError
-from ckptkit.layout import MANIFEST, RunLayout
+from ckptkit.layout import MANIFEST
 from ckptkit.log import logger, size
 from ckptkit.policies import Candidate, KeepPolicy
 from ckptkit.run.best_effort import best_effort
-from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.commit import clean_up
 from ckptkit.run.events import SpaceShort
 from ckptkit.run.journal import Journal
@@ -18,16 +19,18 @@ from ckptkit.run.retention import remove, review
 from ckptkit.storage.files import FileSystem
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""The disk, or what this user may use of it, is full."""
+"""Errors of a disk, or of a user's quota on it, that is full."""
 
 
-def expected_bytes(layout: RunLayout, state_bytes: int) -> int:
-    """What the next checkpoint will take: as much as the newest one, and for the first one what the
-    values take in memory.
+def expected_bytes(index: CheckpointIndex, state_bytes: int) -> int:
+    """Return the bytes that the next checkpoint will take.
+
+    That is as much as the newest one, and for the first one what the values take in memory.
     """
-    for checkpoint in reversed(list_checkpoints(layout)):
+    for name in reversed(index.names()):
+        checkpoint = Checkpoint(name, index.layout.checkpoint(name))
         try:
-            return checkpoint.manifest.size_bytes + (checkpoint.path / MANIFEST).stat().st_size
+            return checkpoint.head.size_bytes + (checkpoint.path / MANIFEST).stat().st_size
         except (CheckpointError, OSError):
             continue
     return state_bytes
@@ -35,59 +38,58 @@ def expected_bytes(layout: RunLayout, state_bytes: int) -> int:
 
 @dataclass(frozen=True)
 class Room:
-    """How room is made for checkpoints of one attempt.
+    """Makes room for the checkpoints of one attempt.
 
     Args:
         files: how to change the disk.
-        layout: the run.
+        index: what is known of the run's checkpoints.
         journal: of the attempt.
         policy: which checkpoints stay.
     """
 
     files: FileSystem
-    layout: RunLayout
+    index: CheckpointIndex
     journal: Journal
     policy: KeepPolicy
 
     def make(self, coming: Candidate, state_bytes: int, *, refused: bool = False) -> None:
-        """Takes away what is not needed where a checkpoint would not fit: left-overs, then what the
-        keep policy gives up for it, oldest first.
+        """Remove what is not needed if the next checkpoint would not fit.
 
-        Where that fails, or is not enough, the save is tried all the same: the size is an estimate.
-        What was done is said.
+        Leftovers are removed first, then what the keep policy gives up for it, oldest first. If
+        that fails or is not enough, the save is tried nevertheless: the size is an estimate.
 
         Args:
             coming: the checkpoint that is about to be written.
-            state_bytes: what its values take in memory.
-            refused: the disk has said that it is full; a quota does so while the file system has
-                space.
+            state_bytes: the bytes of its values in memory.
+            refused: whether the disk has refused the save as full. A quota does so while the file
+                system reports free space, so its figures do not count then.
         """
         with best_effort(self.journal, "make room for the next checkpoint"):
-            needed = expected_bytes(self.layout, state_bytes)
+            needed = expected_bytes(self.index, state_bytes)
             free = self._free()
             if refused or _too_little(free, needed):
                 removed = self._reclaim(coming, needed, refused=refused)
-                self._tell(coming, needed, free, removed)
+                self._report(coming, needed, free, removed)
 
     def _free(self) -> int | None:
-        return self.files.free_bytes(self.layout.checkpoints)
+        return self.files.free_bytes(self.index.layout.checkpoints)
 
     def _reclaim(self, coming: Candidate, needed: int, *, refused: bool) -> list[str]:
-        removed = clean_up(self.files, self.layout, own=self.journal.attempt)
-        for judged in review(self.layout, self.policy, coming=coming, own=self.journal.attempt):
+        removed = clean_up(self.files, self.index.layout, own=self.journal.attempt)
+        for judged in review(self.index, self.policy, coming=coming):
             if not refused and not _too_little(self._free(), needed):
                 break
             if not judged.stays:
-                with best_effort(self.journal, f"take away {judged.checkpoint.name}"):
-                    if remove(self.files, self.layout, self.journal, judged):
-                        removed.append(f"took away {judged.checkpoint.name} ({judged.reason})")
+                with best_effort(self.journal, f"remove {judged.checkpoint.name}"):
+                    if remove(self.files, self.index.layout, self.journal, judged):
+                        removed.append(f"removed {judged.checkpoint.name} ({judged.reason})")
         return removed
 
-    def _tell(self, coming: Candidate, needed: int, free: int | None, removed: list[str]) -> None:
-        done = "; ".join(removed) or "nothing is there that could be taken away"
-        say = logger.info if removed else logger.warning
-        known = "it is not known how much was free" if free is None else f"{size(free)} were free"
-        say(
+    def _report(self, coming: Candidate, needed: int, free: int | None, removed: list[str]) -> None:
+        done = "; ".join(removed) or "nothing can be removed"
+        log = logger.info if removed else logger.warning
+        known = "the free space is unknown" if free is None else f"{size(free)} were free"
+        log(
             "little space for step %d: it needs about %s, and %s: %s",
             coming.step,
             size(needed),

@@ -1,6 +1,4 @@
-"""A fresh start: earlier lives of a run are moved away, once for each label, and nothing is
-deleted.
-"""
+"""A fresh start: earlier lives of a run are moved to `aside/`, once for each label."""
 
 from __future__ import annotations
 
@@ -17,18 +15,18 @@ from ckptkit.storage.files import FileSystem
 def set_aside_earlier_lives(
     files: FileSystem, layout: RunLayout, journal: Journal, label: str
 ) -> None:
-    """Moves the run's checkpoints, quarantine and exports to `aside/`, unless a life has begun
-    under this label already.
+    """Move checkpoints, quarantine and exports to `aside/`, once for each label.
+
+    If a life has begun under this label already, nothing happens. Nothing is ever deleted.
 
     Args:
         files: how to change the disk.
         layout: the run.
         journal: of this attempt; it remembers the label.
-        label: a fresh start happens once under it, so it may stay in a script that is started again
-            and again.
+        label: may stay in a script that is started again and again.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: If the disk refuses.
     """
     if is_known_label(read_journal(layout).events, label):
         return
@@ -40,18 +38,19 @@ def set_aside_earlier_lives(
                 "fresh start %r: moved %s to %s", label, directory.name, layout.root / moved_to
             )
     make_checkpoints(files, layout)
-    journal.record(SetAside(label=label, moved_to=moved_to))
+    # If this line were lost, the next start would move this life away as well.
+    journal.record_durable(SetAside(label=label, moved_to=moved_to))
 
 
 def make_checkpoints(files: FileSystem, layout: RunLayout) -> None:
-    """Makes `checkpoints/`, with which a run begins.
+    """Make `checkpoints/`, with which a run begins.
 
-    Where an earlier one was moved to `aside/` by a process that was killed then, the move is made
-    durable first: a new directory in the place of the old one, without the move, would be the end
-    of what was in it.
+    If a process was killed after it had moved an earlier `checkpoints/` to `aside/`, that move is
+    made durable first. Else a power loss could keep the new directory and undo the move, and all
+    that was in the old directory would be lost.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: If the disk refuses.
     """
     if layout.aside.is_dir() and not layout.checkpoints.exists():
         files.sync_dir(layout.aside)
@@ -60,16 +59,16 @@ def make_checkpoints(files: FileSystem, layout: RunLayout) -> None:
 
 
 def is_known_label(events: Sequence[Event], label: str) -> bool:
-    """Whether a life has begun under this label."""
+    """Return whether a life has begun under this label."""
     return any(isinstance(event, SetAside) and event.label == label for event in events)
 
 
 def this_life(events: Sequence[Event]) -> list[Event]:
-    """The events since the last fresh start.
+    """Return the events since the last fresh start.
 
-    Attempts follow one another, so their numbers say what was later; times do not, where a clock
-    was wrong. A fresh start is what an attempt begins with. Lines of no attempt, the launcher's,
-    have only their time.
+    Attempts follow one another, so their numbers say what was later. Times do not if a clock was
+    wrong. An attempt begins with its fresh start. Only the launcher's lines, which belong to no
+    attempt, are compared by time.
     """
     start = max(
         (event for event in events if isinstance(event, SetAside)),

@@ -1,4 +1,4 @@
-"""The journal: what happened, one JSON line an event, one file an attempt; merged on reading."""
+"""The journal: one JSON line for each event, one file for each attempt; merged when read."""
 
 from __future__ import annotations
 
@@ -21,20 +21,22 @@ from ckptkit.layout import (
     journal_attempt,
     writing_attempt,
 )
-from ckptkit.run.events import EVENT_VERSION, EVENTS, Event
+from ckptkit.log import logger
+from ckptkit.run.events import EVENT_VERSION, EVENTS, Event, TidyingFailed
 from ckptkit.storage.files import REFUSED, FileSystem, storage_errors
 from ckptkit.storage.safe_read import open_regular
 from ckptkit.storage.symlinks import refuse_links
 
 _HEAD = b'{"v":1,"event":"'
-"""How every line begins that this version writes; others are read too, only not as fast."""
+"""The beginning of each line that this version writes. Others are read too, but not as fast."""
 
 _HEAD_BYTES = len(_HEAD)
 
 
 class _Decoders(dict[bytes, Callable[[bytes], Event] | None]):
-    """What reads lines of one kind, without a dictionary between, by how such a line begins; None
-    for a line that begins in another way.
+    """Decoders of lines by how they begin; None for a line that begins in another way.
+
+    A decoder for one kind needs no dictionary in between, which makes reading twice as fast.
     """
 
     def __missing__(self, start: bytes) -> Callable[[bytes], Event] | None:
@@ -51,14 +53,14 @@ class _Decoders(dict[bytes, Callable[[bytes], Event] | None]):
 
 _DECODERS = _Decoders()
 _skim = msgspec.json.Decoder(Event).decode
-"""Reads what all events have, and looks through the rest only to see that it is JSON."""
+"""Reads what all events have in common; of the rest it only checks that it is JSON."""
 
 LAUNCHER = 0
-"""The number of an attempt in the lines of a launcher."""
+"""The attempt number in the lines of a launcher."""
 
 MAX_LINE_BYTES = 1024 * 1024
 MAX_JOURNAL_BYTES = 256 * 1024 * 1024
-"""Half a million saves in one attempt make half of that."""
+"""The most that is read of one file. Half a million saves in one attempt make half of that."""
 
 
 class Journal:
@@ -76,17 +78,47 @@ class Journal:
         self.path = path
         self._clock = clock
         self._torn = False
+        self._lost = 0
+        self._loss = ""
         self.attempt = attempt
 
     def record(self, event: Event, at: float | None = None) -> None:
-        """Writes one line, durably.
+        """Write one line and sync it; if that fails the line is lost, and training continues.
+
+        A journal tells what happened; the checkpoints hold the state. So a full disk must not end a
+        training whose values are assigned already. The first lost line is logged. As soon as the
+        journal can be written again, it says how many lines are missing.
+
+        Args:
+            event: what has happened.
+            at: when, in seconds since the epoch; None for now.
+        """
+        try:
+            self.record_durable(event, at)
+        except StorageError as error:
+            self._lost += 1
+            if self._lost == 1:
+                self._loss = str(error)
+                logger.warning(
+                    "could not write %s to the journal; lines are lost until that works again. The "
+                    "checkpoints are safe, and training continues: %s",
+                    event.event,
+                    error,
+                )
+
+    def record_durable(self, event: Event, at: float | None = None) -> None:
+        """Write one line on which later decisions rest, or raise.
+
+        These are `attempt_started` (it makes the attempt known), `set_aside` (its label must not
+        act twice) and `rolled_back` (it is the user's choice of a checkpoint). Each is written
+        before any value is assigned.
 
         Args:
             event: what has happened.
             at: when, in seconds since the epoch; None for now.
 
         Raises:
-            StorageError: where it cannot be written.
+            StorageError: If it cannot be written.
         """
         event = dataclasses.replace(
             event, time=self._clock.now() if at is None else at, attempt=self.attempt
@@ -95,13 +127,16 @@ class Journal:
         try:
             self._files.append(self.path, b"\n" + line if self._torn else line)
         except StorageError:
-            self._torn = True  # half a line may be there, which could not be cut off
+            self._torn = True  # half a line may be in the file, which could not be cut off
             raise
         self._torn = False
+        if self._lost:
+            what, self._lost = f"write {self._lost} lines to the journal", 0
+            self.record(TidyingFailed(what=what, message=self._loss))
 
 
 def encode_line(event: Event) -> bytes:
-    """An event as a line of the journal."""
+    """Return an event as a line of the journal."""
     return (
         msgspec.json.encode(
             {"v": EVENT_VERSION, "event": event.event, **msgspec.to_builtins(event)}
@@ -111,11 +146,12 @@ def encode_line(event: Event) -> bytes:
 
 
 def next_attempt(layout: RunLayout) -> int:
-    """The smallest number that no attempt has had, also where journals were lost and only
-    checkpoints are left.
+    """Return the smallest number that no attempt has had.
+
+    Checkpoints and other names are searched as well: journals may have been lost.
 
     Raises:
-        StorageError: where a directory cannot be read.
+        StorageError: If a directory cannot be read.
     """
     numbers = [0]
     readers: list[tuple[Path, Callable[[str], int | None]]] = [
@@ -137,10 +173,10 @@ def next_attempt(layout: RunLayout) -> int:
 
 
 def start_journal(files: FileSystem, layout: RunLayout, clock: Clock, attempt: int) -> Journal:
-    """Opens the journal of an attempt that nobody has had.
+    """Open the journal of a new attempt.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: If the disk refuses.
     """
     return _start(files, layout, Journal(files, layout.attempt_journal(attempt), attempt, clock))
 
@@ -148,38 +184,38 @@ def start_journal(files: FileSystem, layout: RunLayout, clock: Clock, attempt: i
 def start_launcher_journal(
     files: FileSystem, layout: RunLayout, clock: Clock, launcher: str
 ) -> Journal:
-    """Opens the journal of a launcher, under an id that no other one has.
+    """Open the journal of a launcher, whose id no other one has.
 
     Raises:
-        StorageError: where the disk refuses, or a directory of the run is a link.
+        StorageError: If the disk refuses, or a directory of the run is a link.
     """
     refuse_links(layout)
     return _start(files, layout, Journal(files, layout.launcher_journal(launcher), LAUNCHER, clock))
 
 
 def _start(files: FileSystem, layout: RunLayout, journal: Journal) -> Journal:
-    """Makes its file, durably."""
+    """Create the journal's file durably."""
     files.make_dir(layout.journal)
     files.create(journal.path, b"")
     files.sync_dir(layout.journal)
-    _sync_way(files, layout)
+    _sync_parents(files, layout)
     return journal
 
 
 def read_attempt(layout: RunLayout, attempt: int) -> tuple[Event, ...]:
-    """What one attempt has told so far, as it was written.
+    """Return the events of one attempt so far, as they were written.
 
     Raises:
-        StorageError: where the file cannot be read.
+        StorageError: If the file cannot be read.
     """
     return _read(layout.attempt_journal(attempt))
 
 
 def read_launcher(layout: RunLayout, launcher: str) -> tuple[Event, ...]:
-    """What one launcher has told so far, as it was written.
+    """Return the events of one launcher so far, as they were written.
 
     Raises:
-        StorageError: where the file cannot be read.
+        StorageError: If the file cannot be read.
     """
     return _read(layout.launcher_journal(launcher))
 
@@ -188,9 +224,10 @@ def _read(path: Path) -> tuple[Event, ...]:
     return tuple(_events(path, [])) if path.exists() else ()
 
 
-def _sync_way(files: FileSystem, layout: RunLayout) -> None:
-    """Makes the names durable that lead to this run: a process that made them may have been killed
-    before it could.
+def _sync_parents(files: FileSystem, layout: RunLayout) -> None:
+    """Make the names durable that lead to this run.
+
+    The process that made them may have been killed before it could.
     """
     files.sync_dir(layout.root)
     with suppress(StorageError):  # a directory above ours may not be ours to open
@@ -199,11 +236,11 @@ def _sync_way(files: FileSystem, layout: RunLayout) -> None:
 
 @dataclass(frozen=True)
 class JournalView:
-    """What a run's journals say.
+    """The merged journals of a run.
 
     Args:
-        events: in the order of time; those of one attempt as they were written, also where the
-            clock went back.
+        events: in the order of time; those of one attempt as they were written, even if its clock
+            went back.
         damaged: lines that could not be read, as `file:line: why`; a process that was killed may
             leave one.
     """
@@ -215,16 +252,16 @@ class JournalView:
 def read_journal(
     layout: RunLayout, *, wanted: Collection[type[Event]] | None = None
 ) -> JournalView:
-    """Reads and merges the journals of all attempts and of the launcher.
+    """Read and merge the journals of all attempts and of the launchers.
 
     Args:
         layout: of the run.
-        wanted: kinds of which all events are read; of the others only the last of each kind in each
-            file, and for the rest there are plain `Event`s with time and attempt. By default all is
-            read, which takes twice as long.
+        wanted: kinds of which all events are read. Of other kinds only the last event in each file
+            is read; the rest are plain `Event`s with time and attempt. By default all are read,
+            which takes twice as long.
 
     Raises:
-        StorageError: where a file cannot be read.
+        StorageError: If a file cannot be read.
     """
     if not layout.journal.exists():
         return JournalView((), ())
@@ -237,8 +274,10 @@ def read_journal(
 
 
 def _merged(files: Sequence[Sequence[Event]]) -> tuple[Event, ...]:
-    """The events of all files in the order of time; those of one file in their own order, also
-    where its clock went back.
+    """Merge the events of all files by time; those of one file keep their order.
+
+    They do so even if its clock went back, because its events are compared by the latest time
+    before each.
     """
     events = tuple(chain.from_iterable(files))
     times = [event.time for event in events]
@@ -253,8 +292,13 @@ def _merged(files: Sequence[Sequence[Event]]) -> tuple[Event, ...]:
 
 
 def _events(path: Path, damaged: list[str], whole: Collection[bytes] | None = None) -> list[Event]:
-    """The events of a file in their order. Where `whole` says how the lines begin that are wanted,
-    others are skimmed, but for the last of a kind.
+    """Read the events of a file in their order.
+
+    Args:
+        path: the file.
+        damaged: a list to which unreadable lines are added.
+        whole: how wanted lines begin; others are skimmed, except the last of a kind. None reads
+            all.
     """
     events: list[Event] = []
     skimmed: dict[bytes, tuple[int, int, bytes]] = {}
@@ -283,8 +327,9 @@ def _events(path: Path, damaged: list[str], whole: Collection[bytes] | None = No
 
 
 def _lines(path: Path, damaged: list[str]) -> Iterator[tuple[int, bytes]]:
-    """The lines of a file with their numbers; of one that is too long a part that is too long as
-    well.
+    """Read the lines of a file with their numbers.
+
+    Of a line that is too long only a part is given, which is itself too long.
     """
     with storage_errors("read", path):
         try:
@@ -316,10 +361,10 @@ def _lines(path: Path, damaged: list[str]) -> Iterator[tuple[int, bytes]]:
 
 
 def decode_line(line: bytes) -> Event | None:
-    """The event that a line spells, or None where its kind is not known to this version.
+    """Return the event in a line, or None if this version does not know its kind.
 
     Raises:
-        ValueError: where it is no line of a journal.
+        ValueError: If it is no line of a journal.
     """
     if len(line) > MAX_LINE_BYTES:
         raise ValueError(f"a line of {len(line):,} bytes; at most {MAX_LINE_BYTES:,} are read")

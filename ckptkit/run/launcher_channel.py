@@ -1,10 +1,9 @@
-"""How a launcher and the training that it has started hear of each other: a private directory,
-named by an environment variable.
+"""The channel between a launcher and its training: a private directory with a few small files.
 
-Both sides write whole files by a rename, on the machine's own disk and without fsync: what is said
-here is for the living. That each of them lives is told by the kernel, which holds a lock on a file
-for as long as its process is there. docs/format.md describes every file, so that a program without
-ckptkit may speak it, too.
+An environment variable names the directory. Both sides write whole files by a rename, on the
+machine's own disk and without fsync: nothing here has to outlive the machine. Whether each side is
+running is known from the kernel, which holds a lock on a file for as long as its process exists.
+docs/format.md describes every file, so a program without ckptkit can use the channel, too.
 """
 
 from __future__ import annotations
@@ -21,8 +20,7 @@ from ckptkit.ownership.process_lock import hold, is_held, read_small
 from ckptkit.run.control_requests import ControlRequest, encode_request
 
 ENVIRONMENT = "CKPTKIT_LAUNCHER"
-"""Names the directory, to the process that the launcher starts and to all that are started by it.
-"""
+"""The environment variable that names the directory, for the training and all that it starts."""
 
 CHANNEL_VERSION = 1
 
@@ -33,7 +31,7 @@ class Failure:
 
     Args:
         error: its class.
-        message: what it said.
+        message: its text.
         restart: whether starting again may help.
     """
 
@@ -44,7 +42,7 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class ChannelState:
-    """What the training says of itself.
+    """What the training reports about itself.
 
     Args:
         pid: number of its process.
@@ -52,18 +50,17 @@ class ChannelState:
         attempt: its number; 0 before a run is open.
         step: training batches done since the run began.
         phase: what it is doing: `starting`, `tracing`, `training`, `evaluating`, `saving`,
-            `exporting`, `held` where an audit has it wait, or `idle` where no run is open.
-        beats: a number that grows while the training gets on: with each step, each batch of an
-            evaluation, and so on.
-        trained: whether a step of this process is done.
+            `exporting`, `held` if an audit makes it wait, or `idle` if no run is open.
+        beats: a number that grows while the training makes progress: with each step, each batch of
+            an evaluation, and so on.
+        trained: whether this process has done a step.
         dump_signal: a signal on which it writes the stacks of all its threads to standard error; 0
-            where there is none.
-        outcome: how the attempt ended, as in the journal; empty while it goes on.
-        reason: on what request it stopped.
-        asked: whether that was somebody's wish (`ckptkit stop`), so that it is not to be started
-            again.
+            for none.
+        outcome: how the attempt ended, as in the journal; empty while it is running.
+        reason: the request on which it stopped.
+        asked: whether a user asked for that (`ckptkit stop`), so that it must not be started again.
         failure: what ended it.
-        version: of the form.
+        version: of this form.
     """
 
     pid: Annotated[int, msgspec.Meta(gt=1)]
@@ -83,26 +80,26 @@ class ChannelState:
 
 @dataclass(frozen=True)
 class Channel:
-    """The directory and its files.
+    """The directory of a channel, and its files.
 
     Args:
-        directory: private to the user.
+        directory: the directory; only its user may enter it.
     """
 
     directory: Path
 
     @property
     def launcher(self) -> Path:
-        """Locked by the kernel while the launcher lives."""
+        """A file that is locked for as long as the launcher is running."""
         return self.directory / "launcher"
 
     @property
     def training(self) -> Path:
-        """Locked by the kernel while the process that says something here lives."""
+        """A file that is locked for as long as the process that reports here is running."""
         return self.directory / "training"
 
     @property
-    def said(self) -> Path:
+    def report(self) -> Path:
         return self.directory / "training.json"
 
     @property
@@ -112,14 +109,16 @@ class Channel:
     # -- the launcher's side
 
     def open(self) -> int:
-        """Makes the files; the descriptor that is returned is to stay open for as long as the
-        launcher lives.
+        """Create the files.
 
-        Where no lock can be seen on the launcher's file, as on a file system without such locks,
-        the file is taken away: a free one says that the launcher is gone.
+        If no lock can be seen on the launcher's file, as on a file system without such locks, the
+        file is removed: an unlocked one would mean that the launcher has ended.
+
+        Returns:
+            The descriptor that holds the lock. Keep it open for as long as the launcher runs.
 
         Raises:
-            OSError: where the system refuses.
+            OSError: If the system refuses.
         """
         self.launcher.touch()
         self.training.touch()
@@ -129,53 +128,55 @@ class Channel:
         return descriptor
 
     def read(self) -> ChannelState | None:
-        """What the training has said last; None where it has said nothing that could be understood."""
+        """Return the last report of the training; None if there is none that can be read."""
         try:
-            said = msgspec.json.decode(read_small(self.said), type=ChannelState)
+            state = msgspec.json.decode(read_small(self.report), type=ChannelState)
         except (OSError, ValueError, RecursionError):
             return None
-        return said if said.version <= CHANNEL_VERSION else None
+        return state if state.version <= CHANNEL_VERSION else None
 
     def ask(self, request: ControlRequest) -> None:
-        """Tells the training something.
+        """Send a request to the training.
 
         Raises:
-            OSError: where the system refuses.
+            OSError: If the system refuses.
         """
         _replace(self.request, encode_request(request))
 
     @property
     def is_training(self) -> bool | None:
-        """Whether a process that says something here lives; None where the kernel cannot tell."""
+        """Whether a process that reports here is running; None if the kernel cannot tell."""
         return is_held(self.training)
 
     # -- the training's side
 
     def join(self) -> int:
-        """From now on this process is the one that says something here; the descriptor is to stay
-        open.
+        """Make this process the one that reports here.
+
+        Returns:
+            A descriptor. Keep it open for as long as this process reports.
 
         Raises:
-            OSError: where another one is, or there is no such directory.
+            OSError: If another process reports here, or the directory is missing.
         """
         return hold(self.training)
 
-    def say(self, said: ChannelState) -> None:
-        """Says it.
+    def write(self, state: ChannelState) -> None:
+        """Replace the report of the training.
 
         Raises:
-            OSError: where the system refuses, or the directory is gone.
+            OSError: If the system refuses, or the directory is gone.
         """
-        _replace(self.said, msgspec.json.encode(said) + b"\n")
+        _replace(self.report, msgspec.json.encode(state) + b"\n")
 
     @property
     def is_launched(self) -> bool | None:
-        """Whether the launcher lives; None where the kernel cannot tell."""
+        """Whether the launcher is running; None if the kernel cannot tell."""
         return is_held(self.launcher)
 
 
 def channel_of(environment: Mapping[str, str]) -> Channel | None:
-    """The channel that a process was given, or None."""
+    """Return the channel that a process was given, or None."""
     directory = environment.get(ENVIRONMENT)
     return Channel(Path(directory)) if directory else None
 

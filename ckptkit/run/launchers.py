@@ -1,5 +1,6 @@
-"""Launchers of a run, and whether they live: on this machine the kernel says so, of another machine
-only what they have told.
+"""Launchers of a run, and whether they are running.
+
+On this machine the kernel knows. Of another machine only the launcher's own journal tells.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from ckptkit.run.journal import read_journal, read_launcher
 
 @dataclass(frozen=True)
 class Launcher:
-    """A launcher that has told something in a run.
+    """A launcher that has written to a run's journal.
 
     Args:
         layout: the run.
         id: of the launcher.
         host: the name of its machine.
-        is_here: whether this machine's kernel knows of it.
+        is_here: whether it runs on this machine, so that the kernel knows of it.
     """
 
     layout: RunLayout
@@ -31,10 +32,10 @@ class Launcher:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it has; one of another machine may also have been lost without a word.
+        """Whether it has ended. On another machine it may also have been lost without a line.
 
         Raises:
-            StorageError: where its journal cannot be read.
+            StorageError: If its journal cannot be read.
         """
         held = is_held(self.layout.launcher_journal(self.id)) if self.is_here else None
         if held is not None:
@@ -46,20 +47,22 @@ class Launcher:
 
     @property
     def has_heard(self) -> bool:
-        """Whether it has told that it was asked to stop.
+        """Whether it has recorded a request to stop.
 
         Raises:
-            StorageError: where its journal cannot be read.
+            StorageError: If its journal cannot be read.
         """
         return any(isinstance(event, Requested) for event in read_launcher(self.layout, self.id))
 
 
 def living_launcher(layout: RunLayout) -> Launcher | None:
-    """The newest one that has not ended; of those of other machines only where none has come after
-    it.
+    """Return the newest launcher that has not ended, or None.
+
+    One of another machine counts only if no other launcher started after it: it may have been lost
+    without recording its end.
 
     Raises:
-        StorageError: where a journal cannot be read.
+        StorageError: If a journal cannot be read.
     """
     boot = this_machine().boot
     started = {

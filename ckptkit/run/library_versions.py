@@ -1,4 +1,4 @@
-"""Versions of what decides on bits."""
+"""Versions of the libraries that decide which bits a training computes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, TensorFlow, Keras, NumPy and ckptkit."""
+    """Return the versions of Python, TensorFlow, Keras, NumPy and ckptkit."""
     return dict(_versions())
 
 
 @cache
 def _versions() -> dict[str, str]:
-    """Read once: packages' files are parsed for it, and every save tells it."""
+    # Cached: each look parses files of the packages, and each save writes the versions down.
     found = {"python": platform.python_version()}
     for package in ("tensorflow", "keras", "numpy", "ckptkit"):
         try:

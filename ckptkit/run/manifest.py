@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself: `manifest.json`."""
+"""The manifest of a checkpoint, `manifest.json`: its files, its position, its tensors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ckptkit.storage.files import REFUSED
 from ckptkit.storage.safe_read import read_bounded
 
 FORMAT_VERSION = 2
-"""1 had no digest of its own."""
+"""The version that is written. Version 1 had no digest of the manifest itself."""
 
 MAX_MANIFEST_BYTES = 256 * 1024 * 1024
 
@@ -29,15 +29,13 @@ _SEAL = re.compile(rb'\{\n "digest": "(xxh3_128:[0-9a-f]{32})",')
 
 WEIGHTS = "weights"
 RESULT = "result"
-"""The role of weights that training ended with, where they are other than those that it would go on
-from.
-"""
+"""The role of the weights that training ended with, if they differ from those to continue from."""
 
 DATA = "data"
-"""The role of an iterator's state, which is there only where TensorFlow can save it."""
+"""The role of an iterator's state, which exists only if TensorFlow can save it."""
 
 Number = float | str
-"""A number in JSON; what JSON cannot hold is spelled `"nan"`, `"inf"`, `"-inf"`."""
+"""A number in JSON. What JSON cannot hold is spelled `"nan"`, `"inf"`, `"-inf"`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +58,12 @@ class TensorEntry:
     """One tensor of a checkpoint.
 
     Args:
-        key: `<state name>/<role>/<index>`, and a further part where one object has several tensors.
+        key: `<state name>/<role>/<index>`, and a further part if one object has several tensors.
         kind: `variable`, `trackable` (a table, an iterator) or `python` (JSON, or an array of it).
-        path: the name under which Keras or TensorFlow knows it, to explain.
-        shape: sizes; None where a size is not fixed.
+        path: its name in Keras or TensorFlow, for messages.
+        shape: sizes; None for a size that is not fixed.
         dtype: TensorFlow's name of the type.
-        trainable: whether training changes it; None where that has no meaning.
+        trainable: whether training changes it; None if that has no meaning.
     """
 
     key: str
@@ -82,7 +80,7 @@ class TensorEntry:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of its values, 0 where the shape or the type does not tell."""
+        """Bytes of its values; 0 if the shape or the type does not say."""
         width = _WIDTHS.get(self.dtype, 0)
         if self.shape is None or None in self.shape:
             return 0
@@ -119,10 +117,10 @@ class StateEntry:
     Args:
         name: the name that the user gave it.
         class_name: its Python class.
-        classes: the class of each optimizer in it, by where it is; another class means another
-            meaning of the values.
-        architecture: the name of the file in `architecture/` that says what the model is made of;
-            left out where it is no model, or that is not stored.
+        classes: the class of each optimizer in it, by its place. Under another class the same
+            values would mean something else.
+        architecture: the name of the file in `architecture/` with the model's architecture; left
+            out if the entry is not a model, or its architecture is not stored.
     """
 
     name: str
@@ -133,19 +131,19 @@ class StateEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class ManifestHead:
-    """What a checkpoint says of itself, but for its state: all that is needed to list it, and a
-    tenth of the work.
+    """The manifest without the part about the state.
+
+    It is all that is needed to list a checkpoint, for a tenth of the work.
 
     Args:
         step, epoch, batch: the position (see `RunPosition`).
         attempt: number of the process that wrote it, from 1.
         saved_at: when its snapshot was taken, in seconds since the epoch.
         trigger: why it was saved.
-        files: every file beside the manifest.
+        files: every file except the manifest.
         metrics: what was measured at this position.
         final: whether this is the state at the end of training.
-        total: the steps or epochs that training was to have when this was saved; None where that is
-            not known.
+        total: the steps or epochs that training was to have when this was saved; None if unknown.
         format_version: of this file.
     """
 
@@ -171,13 +169,13 @@ class ManifestHead:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all files beside the manifest."""
+        """Bytes of all files except the manifest."""
         return sum(file.size_bytes for file in self.files)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest(ManifestHead):
-    """All that a checkpoint says of itself.
+    """The whole manifest of a checkpoint.
 
     Args:
         states: the entries of `state={...}`, in order.
@@ -195,39 +193,40 @@ class Manifest(ManifestHead):
 
 
 def to_numbers(values: Mapping[str, float]) -> dict[str, Number]:
-    """Floats as JSON can hold them."""
+    """Return floats as JSON can hold them."""
     return {name: to_number(value) for name, value in values.items()}
 
 
 def to_number(value: float) -> Number:
-    """A float as JSON can hold it."""
+    """Return a float as JSON can hold it."""
     return value if math.isfinite(value) else str(value)
 
 
 def from_numbers(values: Mapping[str, Number]) -> dict[str, float]:
-    """The floats that `to_numbers` wrote."""
+    """Return the floats that `to_numbers` wrote."""
     return {name: float(value) for name, value in values.items()}
 
 
 class LaterFormatError(CorruptCheckpointError):
-    """A whole manifest of a later format: nothing is wrong with it, and nobody moves it away."""
+    """A whole manifest of a later format: nothing is wrong with it, so it is left in place."""
 
 
 def encode(manifest: Manifest) -> bytes:
-    """The bytes of `manifest.json`."""
+    """Return the bytes of `manifest.json`."""
     return seal(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
 
 
 def seal(data: bytes) -> bytes:
-    """A JSON object with a first field more: the digest of all that follows it. A flipped digit is
-    JSON too.
+    """Add a first field to a JSON object: the digest of all that follows it.
+
+    Without the digest, a flipped digit in a number would go unnoticed: it is valid JSON.
     """
     body = data[1:]
     return b'{\n "digest": "' + _digest(body) + b'",' + body
 
 
 def unseal(data: bytes) -> bool:
-    """Whether the first field of a JSON object is the digest of all that follows it."""
+    """Return whether the first field of a JSON object is the digest of all that follows it."""
     found = _SEAL.match(data)
     return found is not None and _digest(data[found.end() :]) == found[1]
 
@@ -237,10 +236,10 @@ def _digest(body: bytes) -> bytes:
 
 
 def decode(data: bytes, where: Path) -> Manifest:
-    """The manifest that `data` spells.
+    """Decode a manifest.
 
     Raises:
-        CorruptCheckpointError: where it is not a manifest, or one of a later format
+        CorruptCheckpointError: If it is not a manifest, or is one of a later format
             (`LaterFormatError`).
     """
     manifest = _decode(data, where, Manifest)
@@ -256,8 +255,7 @@ def decode(data: bytes, where: Path) -> Manifest:
 
 
 def decode_head(data: bytes, where: Path) -> ManifestHead:
-    """The same without the state, which is passed over: that it has the form of one is looked at by
-    `decode`.
+    """Decode a manifest without its state, whose form only `decode` checks.
 
     Raises:
         CorruptCheckpointError: as `decode`.
@@ -269,10 +267,10 @@ H = TypeVar("H", bound=ManifestHead)
 
 
 def _decode(data: bytes, where: Path, kind: type[H]) -> H:
-    """The manifest that `data` spells, or a part of it.
+    """Decode a manifest, or its head.
 
     Raises:
-        CorruptCheckpointError: where it is not a manifest, or one of a later format
+        CorruptCheckpointError: If it is not a manifest, or is one of a later format
             (`LaterFormatError`).
     """
     found = _SEAL.match(data)
@@ -285,9 +283,8 @@ def _decode(data: bytes, where: Path, kind: type[H]) -> H:
         _check_version(manifest.format_version, where, is_sealed=found is not None)
         _check(manifest)
     except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
-        with suppress(
-            msgspec.DecodeError, RecursionError, ValueError
-        ):  # another version may have another form, which is no damage
+        # Another version may have another form, which is not damage.
+        with suppress(msgspec.DecodeError, RecursionError, ValueError):
             _check_version(
                 msgspec.json.decode(data, type=_VersionedManifest).format_version,
                 where,
@@ -316,10 +313,10 @@ def _no_manifest(where: Path, reason: object) -> CorruptCheckpointError:
 
 
 def _check(manifest: ManifestHead) -> None:
-    """What types do not say.
+    """Check what the types do not.
 
     Raises:
-        ValueError: where something cannot be right.
+        ValueError: If something cannot be right.
     """
     from_numbers(manifest.metrics)
     _ = manifest.position
@@ -336,18 +333,18 @@ class _VersionedManifest:
 
 
 def read_manifest(directory: Path) -> Manifest:
-    """The manifest in a checkpoint's directory.
+    """Read the manifest in a checkpoint's directory.
 
     Raises:
-        CorruptCheckpointError: where it is missing, unreadable, too large, or does not belong to
+        CorruptCheckpointError: If it is missing, unreadable, too large, or does not belong to
             this directory.
-        StorageError: where the system refuses to read it.
+        StorageError: If the system refuses to read it.
     """
     return _read(directory, decode)
 
 
 def read_head(directory: Path) -> ManifestHead:
-    """The same without the state; see `decode_head`.
+    """Read the manifest without its state; see `decode_head`.
 
     Raises:
         CorruptCheckpointError, StorageError: as `read_manifest`.
@@ -372,8 +369,7 @@ def _read(directory: Path, decoded: Callable[[bytes, Path], H]) -> H:
             raise StorageError(
                 error.errno,
                 f"Could not read {path}: {error.strerror}. Give this user permission to read it, "
-                "or look at the "
-                f"storage.",
+                "or look at the storage.",
             ) from error
         raise CorruptCheckpointError(
             f"{path} cannot be read: {error.strerror}.", "unreadable", MANIFEST

@@ -1,5 +1,6 @@
-"""Pins: checkpoints that somebody wants to keep, whatever a keep policy says. One small file each,
-so that pinning needs no lock.
+"""Pins: checkpoints that a user keeps, whatever the keep policy says.
+
+Each pin is one small file, so pinning needs no lock.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ class Pin:
     """When and why a checkpoint was pinned.
 
     Args:
-        pinned_at: when, in seconds since the epoch; 0 where the file does not tell.
-        note: why, in the words of the one who did it.
+        pinned_at: when, in seconds since the epoch; 0 if the file does not say.
+        note: why, in the user's words.
         format_version: of the file.
     """
 
@@ -37,12 +38,14 @@ class Pin:
 
 
 def pinned(layout: RunLayout) -> frozenset[CheckpointName]:
-    """The names that are pinned. A pin counts by the name of its file: what is in it may be
-    damaged, and it may be that no such checkpoint is left.
+    """Return the names that are pinned.
+
+    A pin counts by the name of its file. Its content may be damaged, and its checkpoint may not
+    exist any more.
 
     Raises:
-        StorageError: where the directory cannot be read; what is pinned is then not known, and
-            nothing may be taken away.
+        StorageError: If the directory cannot be read. It is then unknown what is pinned, and
+            nothing may be removed.
     """
     with storage_errors("list", layout.pins):
         try:
@@ -56,10 +59,10 @@ def pinned(layout: RunLayout) -> frozenset[CheckpointName]:
 
 
 def read_pins(layout: RunLayout) -> Mapping[CheckpointName, Pin]:
-    """The pins, oldest checkpoint first.
+    """Return the pins, oldest checkpoint first.
 
     Raises:
-        StorageError: where the directory cannot be read.
+        StorageError: If the directory cannot be read.
     """
     return {
         name: _read(layout, name)
@@ -68,7 +71,7 @@ def read_pins(layout: RunLayout) -> Mapping[CheckpointName, Pin]:
 
 
 def _read(layout: RunLayout, name: CheckpointName) -> Pin:
-    """A pin whose file says nothing that could be used is one without a note."""
+    """Read a pin; one whose file is damaged counts as one without a note."""
     try:
         return msgspec.json.decode(read_bounded(layout.pin(name), MAX_PIN_BYTES), type=Pin)
     except (OSError, msgspec.DecodeError, ValueError, RecursionError):
@@ -76,53 +79,51 @@ def _read(layout: RunLayout, name: CheckpointName) -> Pin:
 
 
 def pin(files: FileSystem, layout: RunLayout, name: CheckpointName, new: Pin) -> None:
-    """Pins a checkpoint; one that is pinned already gets the new note.
+    """Pin a checkpoint; one that is pinned already gets the new note.
 
     Raises:
-        CheckpointNotFoundError: where there is no such checkpoint, also where training has taken it
-            away at that moment.
-        StorageError: where the disk refuses.
+        CheckpointNotFoundError: If there is no such checkpoint, or training has removed it at that
+            moment.
+        StorageError: If the disk refuses.
     """
-    _check_there(layout, name)
+    _check_exists(layout, name)
     was_pinned = name in pinned(layout)
     path = layout.pin(name)
     files.make_dir(layout.pins)
     files.sync_dir(layout.root)
-    files.remove_file(
-        path.with_name(path.name + ".tmp")
-    )  # what a link of that name leads to is not ours to overwrite
+    # If this name is a link, what it leads to is not ours to overwrite.
+    files.remove_file(path.with_name(path.name + ".tmp"))
     files.replace_content(path, msgspec.json.format(msgspec.json.encode(new), indent=1) + b"\n")
     files.sync_dir(layout.pins)
     # A removal looks for pins after its rename, and this looks for the checkpoint after its pin:
     # one of the two sees the other.
     try:
-        _check_there(layout, name)
+        _check_exists(layout, name)
     except CheckpointNotFoundError:
         if not was_pinned:
             unpin(files, layout, name)
         raise
 
 
-def _check_there(layout: RunLayout, name: CheckpointName) -> None:
+def _check_exists(layout: RunLayout, name: CheckpointName) -> None:
     if not layout.checkpoint(name).is_dir():
         raise CheckpointNotFoundError(
-            f"{layout.root} has no checkpoint {name}; it may have been taken away just now. Look "
-            "for another one with "
-            f"ckptkit list."
+            f"{layout.root} has no checkpoint {name}; it may have been removed just now. Look for "
+            "another one with ckptkit list."
         )
 
 
 def unpin(files: FileSystem, layout: RunLayout, name: CheckpointName) -> None:
-    """Takes a pin away; where there is none, that is fine.
+    """Remove a pin; do nothing if there is none.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: If the disk refuses.
     """
     if layout.pins.is_dir():
         if layout.pin(name).is_dir():
             raise StorageError(
                 f"{layout.pin(name)} is a directory, and a pin is a file. It keeps {name} from "
-                "being taken away: move it away."
+                "being removed: move it away."
             )
         files.remove_file(layout.pin(name))
         files.sync_dir(layout.pins)

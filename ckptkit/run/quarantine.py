@@ -1,6 +1,4 @@
-"""Checkpoints that cannot be used are moved out of the way, with the reason beside them; nothing is
-deleted.
-"""
+"""Quarantine: damaged checkpoints are moved away, with the reason beside them. None is deleted."""
 
 from __future__ import annotations
 
@@ -30,7 +28,7 @@ class Reason:
     Args:
         checkpoint: its name.
         damage: the kind of damage, as in `CorruptCheckpointError`.
-        file: which file, or empty where that is not known.
+        file: which file; empty if that is unknown.
         message: the same in words.
         attempt: number of the process that found it.
         format_version: of the file.
@@ -51,7 +49,7 @@ def quarantine(
     checkpoint: Checkpoint,
     error: CorruptCheckpointError,
 ) -> None:
-    """Moves a checkpoint that cannot be used out of the way, and tells.
+    """Move a checkpoint that cannot be used to `quarantine/`, and report it.
 
     Args:
         files: how to change the disk.
@@ -61,7 +59,7 @@ def quarantine(
         error: what is wrong with it.
 
     Raises:
-        StorageError: where it cannot be moved, or the journal not be written.
+        StorageError: If it cannot be moved.
     """
     moved = set_aside(files, checkpoint.path, layout.quarantine)
     reason = Reason(
@@ -72,8 +70,7 @@ def quarantine(
         attempt=journal.attempt,
     )
     with best_effort(journal, f"write why {checkpoint.name} is in quarantine"):
-        # Beside it and not inside: what is moved need not be a directory, and is kept as it was
-        # found.
+        # Beside it and not inside: what was moved may be a file or a link, and stays unchanged.
         files.replace_content(
             moved.with_name(moved.name + _SUFFIX),
             msgspec.json.format(msgspec.json.encode(reason), indent=1) + b"\n",
@@ -90,7 +87,7 @@ def quarantine(
 
 
 def quarantined(layout: RunLayout) -> list[Path]:
-    """What lies in quarantine, without the reasons."""
+    """Return what lies in quarantine, without the files that say why."""
     if not layout.quarantine.is_dir():
         return []
     return [

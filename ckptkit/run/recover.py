@@ -1,4 +1,4 @@
-"""Putting a run in order: what whoever takes it does first, before anything else is changed."""
+"""Recovery: what a new owner of a run does before it changes anything else."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ _MOST_BYTES = 16 * 1024 * 1024
 
 
 def recover(files: FileSystem, layout: RunLayout, journal: Journal, lock: RunLock) -> None:
-    """Removes what dead saves, removals and readers left, and shuts out what a silent owner may
-    still commit.
+    """Remove what dead processes left, and shut out what a silent owner may still commit.
 
     Args:
         files: how to change the disk.
@@ -32,7 +31,7 @@ def recover(files: FileSystem, layout: RunLayout, journal: Journal, lock: RunLoc
         lock: that this process holds.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: If the disk refuses.
     """
     for what in clean_up(files, layout):
         journal.record(events.CleanedUp(what=what))
@@ -42,9 +41,8 @@ def recover(files: FileSystem, layout: RunLayout, journal: Journal, lock: RunLoc
         clear_away(files, layout)
     with best_effort(journal, "clear away what a dead process left in architecture/"):
         architecture_file.clean(files, layout)
-    shut_out_the_silent(
-        files, layout, lock
-    )  # after the cleaning, which puts back what was being replaced
+    # After the cleaning: that puts back what was being replaced, and the fence lists what exists.
+    shut_out_the_silent(files, layout, lock)
     for claim in lock.silent:
         owner = str(claim.owner or "a process that its claim does not name")
         journal.record(events.TakenOver(owner=owner))
@@ -62,7 +60,7 @@ def recover(files: FileSystem, layout: RunLayout, journal: Journal, lock: RunLoc
 
 
 def _mend_state_file(files: FileSystem, layout: RunLayout, journal: Journal) -> None:
-    """Makes TensorFlow's state file say what is there, where it is missing, damaged, or behind."""
+    """Rewrite TensorFlow's state file if it is missing, damaged, or outdated."""
     names = [checkpoint.name for checkpoint in list_checkpoints(layout)]
     try:
         is_right = read_bounded(layout.state_file, _MOST_BYTES) == content(names)
@@ -74,15 +72,16 @@ def _mend_state_file(files: FileSystem, layout: RunLayout, journal: Journal) -> 
 
 
 def shut_out_the_silent(files: FileSystem, layout: RunLayout, lock: RunLock) -> None:
-    """What a silent owner commits from now on does not exist. Where that was said already, nothing
-    happens.
+    """Put up a fence, so that what a silent owner commits from now on does not count.
+
+    If this lock's fence exists already, nothing happens.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: If the disk refuses.
     """
     if lock.silent and not layout.fence(lock.number).exists():
-        # What was moved away may be brought back by its user; but not by a loss of power that
-        # undoes the move, as of one that was shut out.
+        # Users may bring back what was moved away, so the fence lists it as seen. The moves are
+        # synced first: a power loss must not undo one, or the fence would let in a late commit.
         away = [
             directory
             for directory in (layout.quarantine, *layout.aside.glob("*"))

@@ -1,36 +1,36 @@
-"""Which checkpoints of a run stay, each with a reason, and taking away the others.
+"""Retention: which checkpoints of a run stay, each with a reason, and the removal of the others.
 
-What may not be taken away, whatever the policy: the newest checkpoint that is whole, the newest one
-with finite metrics, a pinned one, one that somebody is reading, and one that is damaged: it takes
-no other's place, and is not ours to delete.
+Whatever the policy says, these are never removed: the newest whole checkpoint, the newest one with
+finite metrics, a pinned one, and one that is being read. A damaged checkpoint stays too. It takes
+no other's place, and what is left of it may still be of use to its user.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from ckptkit.errors import CheckpointError
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.log import logger
 from ckptkit.ownership.reader_leases import about_to_go, being_read
 from ckptkit.policies import Candidate, KeepPolicy, judge
+from ckptkit.policies.keep_policies import always
 from ckptkit.run.best_effort import best_effort
-from ckptkit.run.catalog import Checkpoint, list_checkpoints
-from ckptkit.run.commit import take_away
+from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_index import CheckpointIndex
+from ckptkit.run.commit import remove_checkpoint
 from ckptkit.run.events import TakenAway
 from ckptkit.run.journal import Journal
 from ckptkit.run.pins import pinned
-from ckptkit.run.verify import verify
 from ckptkit.storage.files import FileSystem
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A checkpoint, and what becomes of it.
+    """A checkpoint with the decision about it.
 
     Args:
-        checkpoint: which.
+        checkpoint: which one.
         stays: whether it stays.
         reason: why, or why not.
     """
@@ -41,117 +41,111 @@ class Judged:
 
 
 def review(
-    layout: RunLayout,
+    index: CheckpointIndex,
     policy: KeepPolicy,
     *,
     coming: Candidate | None = None,
-    own: int | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> list[Judged]:
-    """What becomes of each checkpoint of a run; nothing is changed.
+    """Decide about each checkpoint of a run; change nothing.
 
     Args:
-        layout: the run.
+        index: what is known of the run's checkpoints.
         policy: the keep policy.
         coming: a checkpoint that is about to be written; see `judge`.
-        own: the attempt whose checkpoints this process has written itself. Where the newest is
-            another's, it is read in full before older ones are given up for it.
-        progress: is told how many bytes of that were read, as it goes on.
+        progress: called with the number of bytes of each chunk that is read of the newest.
 
     Returns:
-        A judgement on each, oldest first.
+        A decision about each checkpoint, oldest first.
 
     Raises:
-        StorageError: where directories cannot be read.
+        StorageError: If a directory cannot be read.
     """
-    checkpoints = list_checkpoints(layout)
-    damage = _damage(checkpoints, own, progress)
-    whole = [c for c in checkpoints if c.name not in damage]
-    protected = {str(name): "being read" for name in being_read(layout)}
-    for name in pinned(layout):
-        protected[str(name)] = "; ".join(filter(None, ("pinned", protected.get(str(name)))))
+    judged, deciding = _judge_all(index, policy, coming, progress)
+    # The index knows what was. Before anything is given up, look again at what the decision rests
+    # on: a file may have been deleted since.
+    if deciding and index.forget_changed(deciding):
+        judged, _ = _judge_all(index, policy, coming, progress)
+    return judged
+
+
+def _judge_all(
+    index: CheckpointIndex,
+    policy: KeepPolicy,
+    coming: Candidate | None,
+    progress: Callable[[int], None],
+) -> tuple[list[Judged], list[CheckpointName]]:
+    """Decide from what the index knows.
+
+    Returns:
+        The decisions, and the checkpoints that they rest on if any is to go.
+    """
+    examined = index.examine(progress)
+    whole = [finding.candidate for _, finding in examined if finding.candidate is not None]
     verdicts = {
         verdict.name: verdict
-        for verdict in judge(
-            policy, [candidate(c) for c in whole], protected=protected, coming=coming
-        )
+        for verdict in judge(policy, whole, protected=_protected(index.layout), coming=coming)
     }
     found = []
-    for checkpoint in checkpoints:
+    for checkpoint, finding in examined:
         verdict = verdicts.get(str(checkpoint.name))
         if verdict is not None:
             found.append(Judged(checkpoint, verdict.stays, verdict.reason))
         elif checkpoint.path.exists():
-            found.append(
-                Judged(
-                    checkpoint,
-                    True,
-                    "damaged, so it takes no other's place, and is left where it is: "
-                    f"{damage[checkpoint.name]}",
-                )
-            )
-    return found
+            reason = "damaged, so it takes no other's place, and is left where it is: "
+            reason += finding.damage
+            found.append(Judged(checkpoint, True, reason))
+    going = [each.checkpoint.name for each in found if not each.stays]
+    newest = always(whole)
+    deciding = [each.checkpoint.name for each in found if str(each.checkpoint.name) in newest]
+    return found, going and going + deciding
 
 
-def candidate(checkpoint: Checkpoint) -> Candidate:
-    """What a keep policy may know of a checkpoint."""
-    return Candidate(name=str(checkpoint.name), step=checkpoint.step, metrics=checkpoint.metrics)
+def _protected(layout: RunLayout) -> dict[str, str]:
+    """Return the checkpoints that stay whatever the policy says, with the reasons."""
+    protected = {str(name): "being read" for name in being_read(layout)}
+    for name in pinned(layout):
+        protected[str(name)] = "; ".join(filter(None, ("pinned", protected.get(str(name)))))
+    return protected
 
 
-def _damage(
-    checkpoints: Sequence[Checkpoint], own: int | None, progress: Callable[[int], None]
-) -> dict[CheckpointName, str]:
-    """What is wrong with those that are not whole: of the newest in full, of the others as far as a
-    quick look tells.
-    """
-    damage: dict[CheckpointName, str] = {}
-    newest_is_known = False
-    for checkpoint in reversed(checkpoints):
-        try:
-            if newest_is_known or checkpoint.attempt == own:
-                verify(checkpoint, quick=True)
-            else:
-                verify(checkpoint, progress=progress)
-            newest_is_known = True
-        except CheckpointError as error:
-            damage[checkpoint.name] = str(error)
-    return damage
+def retain(files: FileSystem, index: CheckpointIndex, journal: Journal, policy: KeepPolicy) -> None:
+    """Apply a keep policy to a run, right after a commit.
 
-
-def retain(files: FileSystem, layout: RunLayout, journal: Journal, policy: KeepPolicy) -> None:
-    """Applies a keep policy to a run, right after a commit. What cannot be taken away is left where
-    it is, and said.
+    A checkpoint that cannot be removed is left where it is; a warning and the journal say so.
 
     Args:
         files: how to change the disk.
-        layout: the run.
+        index: what is known of the run's checkpoints.
         journal: of this attempt.
         policy: the keep policy.
 
     Raises:
-        StorageError: where the directory cannot be read.
+        StorageError: If a directory cannot be read.
     """
-    for judged in review(layout, policy, own=journal.attempt):
+    for judged in review(index, policy):
         if not judged.stays:
-            with best_effort(journal, f"take away {judged.checkpoint.name}"):
-                remove(files, layout, journal, judged)
+            with best_effort(journal, f"remove {judged.checkpoint.name}"):
+                remove(files, index.layout, journal, judged)
 
 
 def remove(files: FileSystem, layout: RunLayout, journal: Journal, judged: Judged) -> bool:
-    """Takes a checkpoint away and tells, unless somebody has laid a hand on it since it was judged.
+    """Remove a checkpoint, unless it was pinned or is being read since the decision.
 
     Returns:
-        Whether it is gone.
+        Whether it was removed.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: If the disk refuses.
     """
     name = judged.checkpoint.name
+    # First the mark, then the look at who reads: a reader does the two in the other order, so one
+    # of the two sees the other.
     with about_to_go(files, layout, name):
-        if name in being_read(layout) or not take_away(
+        if name in being_read(layout) or not remove_checkpoint(
             files, layout, name, lambda: name in pinned(layout)
         ):
             return False
     journal.record(TakenAway(checkpoint=str(name), reason=judged.reason))
-    logger.debug("took away %s: %s", name, judged.reason)
+    logger.debug("removed %s: %s", name, judged.reason)
     return True

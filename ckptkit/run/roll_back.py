@@ -1,6 +1,4 @@
-"""Going back to an older checkpoint: newer ones are moved away, so that the next start goes on from
-it. Nothing is deleted.
-"""
+"""Rollback: newer checkpoints are moved away, so the next start continues from an older one."""
 
 from __future__ import annotations
 
@@ -19,18 +17,17 @@ _DIRECTORY = re.compile(r"rolled-back-\d{1,9}")
 
 
 def is_rolled_back(name: str) -> bool:
-    """Whether a directory of this name in `aside/` holds checkpoints that a run was rolled back
-    from.
-    """
+    """Return whether a directory of this name in `aside/` was made by a rollback."""
     return _DIRECTORY.fullmatch(name) is not None
 
 
 def newer_than(layout: RunLayout, target: Checkpoint) -> list[Checkpoint]:
-    """The checkpoints that count as newer, newest first: those of later attempts, and of the same
-    one at a later step.
+    """Return the checkpoints that count as newer, newest first.
+
+    These are all of later attempts, and those of the same attempt at later steps.
 
     Raises:
-        StorageError: where the directory cannot be read.
+        StorageError: If the directory cannot be read.
     """
     order = (target.attempt, target.step)
     return [
@@ -47,21 +44,23 @@ def roll_back(
     target: Checkpoint,
     newer: Sequence[Checkpoint],
 ) -> str:
-    """Moves newer checkpoints away, the newest first: wherever this is interrupted, the newest that
-    is left is a whole one, and a second call does the rest.
+    """Move newer checkpoints to `aside/`, the newest first.
+
+    If this is interrupted, what is left is the run as it was at an earlier moment: no checkpoint in
+    the middle is missing. A second call does the rest.
 
     Args:
         files: how to change the disk.
         layout: the run; the caller holds its lock.
         journal: of the process that does this.
-        target: what the run is to go on from.
+        target: the checkpoint from which the run will continue.
         newer: what `newer_than` has found.
 
     Returns:
-        Where they are, relative to the run.
+        The directory with the moved checkpoints, relative to the run.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: If the disk refuses.
     """
     directory = layout.aside / f"rolled-back-{journal.attempt:06d}"
     files.make_dir(layout.aside)
@@ -69,7 +68,8 @@ def roll_back(
     for checkpoint in newer:
         set_aside(files, checkpoint.path, directory)
     moved_to = str(directory.relative_to(layout.root))
-    journal.record(
+    # After the moves, so that nothing is recorded that was not done.
+    journal.record_durable(
         RolledBack(
             checkpoint=str(target.name),
             step=target.step,

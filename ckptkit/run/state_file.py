@@ -1,5 +1,6 @@
-"""TensorFlow's own `checkpoint` file, so that `tf.train.latest_checkpoint` finds the newest. A
-courtesy: never trusted.
+"""TensorFlow's own `checkpoint` file, with which `tf.train.latest_checkpoint` finds the newest.
+
+It is a courtesy to plain TensorFlow code. ckptkit itself never trusts it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from ckptkit.storage.files import FileSystem
 
 
 def content(names: Sequence[CheckpointName]) -> bytes:
-    """The file's content for these checkpoints, oldest first, with paths relative to the file."""
+    """Return the file's content for checkpoints, oldest first, with paths relative to the file."""
     if not names:
         return b""
     lines = [f'model_checkpoint_path: "{names[-1]}/{names[-1].prefix}"']
@@ -20,9 +21,9 @@ def content(names: Sequence[CheckpointName]) -> bytes:
 
 
 def write_state_file(files: FileSystem, layout: RunLayout, names: Sequence[CheckpointName]) -> None:
-    """Makes the file say what is there.
+    """Write the file for the checkpoints that the run has now.
 
     Raises:
-        StorageError: where it cannot be written.
+        StorageError: If it cannot be written.
     """
     files.replace_content(layout.state_file, content(names))

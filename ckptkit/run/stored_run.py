@@ -1,4 +1,4 @@
-"""Looking at a run without TensorFlow, without a lock, without a write."""
+"""A run as readers see it: without TensorFlow, without a lock, without a write."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ckptkit.errors import CheckpointNotFoundError, CorruptCheckpointError, Stor
 from ckptkit.layout import CheckpointName, RunLayout, is_journal, run_layout
 from ckptkit.log import logger
 from ckptkit.ownership.reader_leases import held, is_leaving
-from ckptkit.policies import Candidate, rank
+from ckptkit.policies import rank
 from ckptkit.policies.metric_order import Mode
 from ckptkit.run.audit_orders import looked_at
 from ckptkit.run.catalog import Checkpoint, list_checkpoints
@@ -32,10 +32,10 @@ def _order(checkpoint: Checkpoint) -> tuple[int, int]:
 
 
 class StoredRun:
-    """A run as it lies on disk; every property reads afresh.
+    """A run on disk; each property reads anew.
 
     Args:
-        layout: where it lies.
+        layout: the run.
     """
 
     def __init__(self, layout: RunLayout) -> None:
@@ -52,33 +52,33 @@ class StoredRun:
 
     @property
     def journal(self) -> list[Event]:
-        """What happened, over all attempts, in the order of time."""
+        """The events of all attempts, in the order of time."""
         return list(self.journal_view.events)
 
     @property
     def journal_view(self) -> JournalView:
-        """The journal, and which of its lines could not be read."""
+        """The journal, with the lines that could not be read."""
         return read_journal(self.layout)
 
     def find(
         self, which: int | str = "latest", *, monitor: str | None = None, mode: Mode = "min"
     ) -> Checkpoint:
-        """One checkpoint.
+        """Find one checkpoint.
 
         Args:
             which: a step, `"latest"` or `"best"`.
-            monitor: for `"best"`: the metric; where None, `val_loss`, or `loss` where that is not
-                there.
+            monitor: for `"best"`: the metric; by default `val_loss`, or `loss` if there is no
+                `val_loss`.
             mode: for `"best"`: `"min"` (default) or `"max"`.
 
         Returns:
-            The checkpoint; of one step, that of the highest attempt. Instead of a newest one that
-            is damaged, the one before it; that is said.
+            The checkpoint. If several have this step, it is that of the highest attempt. If the
+            latest is damaged, it is the one before it, with a warning.
 
         Raises:
-            CheckpointNotFoundError: where there is none.
-            CorruptCheckpointError: where the manifest of the step that was asked for is damaged.
-            StorageError: where the directory, or the manifest that was asked for, cannot be read.
+            CheckpointNotFoundError: If there is none.
+            CorruptCheckpointError: If the manifest of the requested step is damaged.
+            StorageError: If the directory or the requested manifest cannot be read.
         """
         while True:
             checkpoints = self.checkpoints
@@ -86,7 +86,7 @@ class StoredRun:
                 return self._find(checkpoints, which, monitor, mode)
             except (CheckpointNotFoundError, CorruptCheckpointError):
                 if all(checkpoint.path.exists() for checkpoint in checkpoints):
-                    raise  # else training has taken one away meanwhile, and there is a newer one
+                    raise  # else training has removed one meanwhile, and there is a newer one
 
     def _find(
         self, checkpoints: list[Checkpoint], which: int | str, monitor: str | None, mode: Mode
@@ -109,8 +109,10 @@ class StoredRun:
     def reading(
         self, which: int | str = "latest", *, monitor: str | None = None, mode: Mode = "min"
     ) -> Iterator[Checkpoint]:
-        """One checkpoint that training does not take away while the block runs, where this process
-        may write into the run directory.
+        """Hold one checkpoint: training does not remove it while the block runs.
+
+        That needs a small file in the run directory. If this process may not write there, the
+        checkpoint may vanish; see `read`.
 
         Args:
             which, monitor, mode: as in `find`.
@@ -132,16 +134,16 @@ class StoredRun:
 
     @contextmanager
     def holding(self, choose: Callable[[], Checkpoint]) -> Iterator[Checkpoint]:
-        """As `reading`, with a choice of the caller's own; it is made again where training was
-        faster.
+        """Hold the checkpoint that `choose` returns, as `reading` does.
+
+        If training removes that checkpoint first, `choose` is called again.
         """
         patience = time.monotonic() + _PATIENCE_SECS
         while True:
             checkpoint = choose()
             with held(self.layout, checkpoint.name):
-                leaving = (
-                    is_leaving(self.layout, checkpoint.name) and time.monotonic() < patience
-                )  # longer ago, its owner died over it
+                # A mark that stays for longer was left by an owner that died during the removal.
+                leaving = is_leaving(self.layout, checkpoint.name) and time.monotonic() < patience
                 if checkpoint.path.is_dir() and not leaving:
                     yield checkpoint
                     return
@@ -155,11 +157,10 @@ class StoredRun:
         monitor: str | None = None,
         mode: Mode = "min",
     ) -> T:
-        """Calls a function with one checkpoint, and again with the one that counts then where it
-        vanished meanwhile.
+        """Call a function with one checkpoint; if that vanishes meanwhile, call it with another.
 
-        That happens to a process that may not write into the run directory, so that nobody knows of
-        it.
+        A checkpoint can vanish if this process may not write into the run directory: training then
+        does not know of the reader.
 
         Args:
             action: reads what it needs, and may be called several times.
@@ -169,8 +170,8 @@ class StoredRun:
             What the function returned.
 
         Raises:
-            CheckpointNotFoundError, CorruptCheckpointError, StorageError: as `find`; and whatever
-                the function raises over a checkpoint that is still there.
+            CheckpointNotFoundError, CorruptCheckpointError, StorageError: as `find`; and any
+                error of the function over a checkpoint that still exists.
         """
         while True:
             with self.reading(which, monitor=monitor, mode=mode) as checkpoint:
@@ -188,29 +189,29 @@ class StoredRun:
         poll_secs: float = 0.5,
         clock: Clock | None = None,
     ) -> Iterator[Checkpoint]:
-        """Committed checkpoints as they come, each once, oldest first; ends with the one of the end
-        of training.
+        """Yield committed checkpoints as they come, each once, oldest first.
 
-        Training does not take away the one that the loop is at (see `reading`). Those that came and
-        went meanwhile are not seen.
+        The last one is that of the end of training. Training does not remove the one that the loop
+        body has (see `reading`). Those that came and went during the body are not seen.
 
         Args:
-            after_step: only those that were made after the one of this step; by default all that
-                are there, too.
-            timeout_secs: ends where none has come for so many seconds; by default it waits for the
-                end of training.
-            poll_secs: how often to look.
-            clock: where the time comes from.
+            after_step: only checkpoints that were made after the one of this step; by default those
+                that exist already come first.
+            timeout_secs: end if none has come for this many seconds; by default wait for the end of
+                training.
+            poll_secs: seconds between two looks.
+            clock: gives the time.
 
         Yields:
             One checkpoint after the other.
 
         Raises:
-            StorageError: where the directory cannot be read.
+            StorageError: If the directory cannot be read.
 
         Example:
             >>> import ckptkit
-            >>> [checkpoint.step for checkpoint in ckptkit.open_run(run_directory).follow(timeout_secs=0)]
+            >>> run = ckptkit.open_run(run_directory)
+            >>> [checkpoint.step for checkpoint in run.follow(timeout_secs=0)]
             [1, 2]
         """
         clock = clock or SystemClock()
@@ -263,9 +264,7 @@ class StoredRun:
     def _best(self, checkpoints: list[Checkpoint], monitor: str | None, mode: Mode) -> Checkpoint:
         if not checkpoints:
             raise CheckpointNotFoundError(f"{self.directory} holds no readable checkpoint.")
-        candidates = [
-            Candidate(name=str(c.name), step=c.step, metrics=c.metrics) for c in checkpoints
-        ]
+        candidates = [checkpoint.candidate for checkpoint in checkpoints]
         for metric in [monitor] if monitor else ["val_loss", "loss"]:
             if ranked := rank(candidates, metric, mode):
                 return next(c for c in checkpoints if str(c.name) == ranked[0].name)
@@ -277,10 +276,9 @@ class StoredRun:
 
 
 def is_run(directory: str | os.PathLike[str]) -> bool:
-    """Whether a directory holds a run: a journal, or a checkpoint, under the names that only
-    ckptkit gives.
+    """Return whether a directory holds a run: a journal or a checkpoint with a name of ckptkit.
 
-    Other programs keep a `checkpoints/` of their own beside a model.
+    The names matter because other programs keep a `checkpoints/` of their own beside a model.
     """
     layout = RunLayout(looked_at(run_layout(directory).root))
     return _has(layout.journal, is_journal) or _has(
@@ -294,11 +292,11 @@ def _has(directory: Path, is_ours: Callable[[str], bool]) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except PermissionError:
-        return directory.is_dir()  # nobody knows; who reads it is told
+        return directory.is_dir()  # unknown: who reads it gets the error
 
 
 def open_run(directory: str | os.PathLike[str]) -> StoredRun:
-    """Opens a run for looking at it: no TensorFlow, no lock, no write.
+    """Open a run to look at it: no TensorFlow, no lock, no write.
 
     Args:
         directory: the run directory.
@@ -307,8 +305,8 @@ def open_run(directory: str | os.PathLike[str]) -> StoredRun:
         The run, with `checkpoints` and `journal`.
 
     Raises:
-        CheckpointNotFoundError: where there is no run.
-        StorageError: where the directory cannot be read.
+        CheckpointNotFoundError: If there is no run.
+        StorageError: If the directory cannot be read.
 
     Example:
         >>> import ckptkit
@@ -330,15 +328,13 @@ def _open(layout: RunLayout) -> StoredRun:
     if not layout.root.exists():
         raise CheckpointNotFoundError(
             f"There is no directory {layout.root}. Expected a run directory, the one that was "
-            "given to "
-            f"CheckpointCallback or CheckpointManager."
+            "given to CheckpointCallback or CheckpointManager."
         )
     if not layout.root.is_dir():
         raise CheckpointNotFoundError(f"{layout.root} is a file. Expected a run directory.")
     if not is_run(layout.root):
         raise CheckpointNotFoundError(
             f"{layout.root} is no run directory: it has neither checkpoints/ nor journal/ of one. "
-            "Expected the directory "
-            f"that was given to CheckpointCallback or CheckpointManager."
+            "Expected the directory that was given to CheckpointCallback or CheckpointManager."
         )
     return StoredRun(layout)

@@ -1,4 +1,4 @@
-"""Whether a checkpoint's files are what its manifest says."""
+"""Verification: whether a checkpoint's files are what its manifest says."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from ckptkit.storage.safe_read import open_regular
 
 Depth = Literal["auto", "full", "quick"]
 """How a checkpoint is verified before it is restored: `full` reads every byte, `quick` compares
-sizes and reads small files, `auto` is `full` for as long as that is fast."""
+sizes and reads small files, `auto` is `full` for as long as reading is fast."""
 
 SECS_PER_GB = 1.0
-"""What reading may cost where `auto` decides. The digest itself takes a tenth of that, so slower
-than this is the storage.
+"""What reading may cost if `auto` decides. The digest takes a tenth of that, so if reading is
+slower, the reason is the storage.
 """
 
 SMALL_BYTES = 1024 * 1024
-"""A file up to this size (the index) is read in a quick look, too."""
+"""A file up to this size, such as the index, is read even by a quick verification."""
 
 _CHUNK_BYTES = 4 * 1024 * 1024
 
 
 def file_entry(path: Path) -> FileEntry:
-    """Size and digest of a file (XXH3, 128 bits: it detects damage, not tampering)."""
+    """Return size and digest of a file (XXH3, 128 bits: it detects damage, not tampering)."""
     digest, size = xxhash.xxh3_128(), 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
@@ -45,7 +45,7 @@ def file_entry(path: Path) -> FileEntry:
 
 
 def digest_name(digest: xxhash.xxh3_128) -> str:
-    """A digest as manifests spell it."""
+    """Return a digest as manifests spell it."""
     return f"xxh3_128:{digest.hexdigest()}"
 
 
@@ -55,7 +55,7 @@ class Read:
 
     Args:
         size_bytes: of all its files.
-        read_bytes: what was read and agrees.
+        read_bytes: how much was read, and agrees.
         secs: how long that took.
     """
 
@@ -70,7 +70,7 @@ class Read:
 
 
 class _TooSlowError(Exception):
-    """The time for reading is over."""
+    """The time for reading is over: the rest is compared by size."""
 
 
 def verify(
@@ -81,28 +81,28 @@ def verify(
     progress: Callable[[int], None] = lambda _: None,
     now: Callable[[], float] = time.monotonic,
 ) -> Read:
-    """Compares a checkpoint's files with its manifest: that they are there, their sizes, and their
-    digests.
+    """Compare a checkpoint's files with its manifest: their presence, sizes and digests.
 
     Args:
-        checkpoint: which.
+        checkpoint: which one.
         quick: read small files only, such as the index; of the others compare sizes.
-        budget_secs: how long large files may be read; what is not read by then is compared by its
-            size. None reads everything.
-        progress: is told how many bytes were read, as it goes on.
+        budget_secs: how long large files may be read; the rest is compared by size. None reads
+            everything.
+        progress: called with the number of bytes of each chunk that was read.
         now: seconds, by a clock that does not go back.
 
     Returns:
         How much was read.
 
     Raises:
-        CorruptCheckpointError: where a file is missing, cannot be read, or differs.
-        StorageError: where the system refuses to read, which says nothing about the file.
+        CorruptCheckpointError: If a file is missing, cannot be read, or differs.
+        StorageError: If the system refuses to read. That says nothing about the file.
     """
-    said = checkpoint.head if quick else checkpoint.manifest
+    # A quick look needs the list of files only, and the head costs a tenth of the manifest.
+    described = checkpoint.head if quick else checkpoint.manifest
     return verify_files(
         checkpoint.path,
-        said.files,
+        described.files,
         quick=quick,
         budget_secs=budget_secs,
         progress=progress,
@@ -119,11 +119,11 @@ def verify_files(
     progress: Callable[[int], None] = lambda _: None,
     now: Callable[[], float] = time.monotonic,
 ) -> Read:
-    """Compares files with what was noted of them; as `verify`, for anything that has such notes.
+    """Compare files with entries that describe them; as `verify`, for anything with such entries.
 
     Args:
-        directory: in which they are.
-        entries: what was noted.
+        directory: the directory of the files.
+        entries: their names, sizes and digests.
         quick, budget_secs, progress, now: as in `verify`.
 
     Raises:
@@ -136,7 +136,7 @@ def verify_files(
         with judging(paths[expected.name], expected.name):
             _check_size(paths[expected.name], expected)
     read = 0
-    # Small ones first: they are read whatever the time.
+    # Small ones first: they are read even if the time is over.
     for expected in sorted(entries, key=lambda entry: entry.size_bytes):
         small = expected.size_bytes <= SMALL_BYTES
         if quick and not small:
@@ -153,7 +153,7 @@ def verify_files(
 
 
 def bytes_to_read(entries: Sequence[FileEntry], *, quick: bool) -> int:
-    """How much `verify_files` reads of these files where all is well and time is not short."""
+    """Return how much `verify_files` reads of these files if they are whole and time suffices."""
     return sum(
         entry.size_bytes for entry in entries if not quick or entry.size_bytes <= SMALL_BYTES
     )
@@ -161,7 +161,7 @@ def bytes_to_read(entries: Sequence[FileEntry], *, quick: bool) -> int:
 
 @contextmanager
 def judging(path: Path, name: str) -> Iterator[None]:
-    """Turns an error of reading inside the block into what it says of the checkpoint."""
+    """Turn an error of reading inside the block into what it means for the checkpoint."""
     try:
         yield
     except StorageError:
@@ -171,8 +171,7 @@ def judging(path: Path, name: str) -> Iterator[None]:
             raise StorageError(
                 error.errno,
                 f"Could not read {path}: {error.strerror}. That says nothing about the "
-                "checkpoint: give this user "
-                f"permission to read it, or look at the storage.",
+                "checkpoint: give this user permission to read it, or look at the storage.",
             ) from error
         raise CorruptCheckpointError(
             f"{path} cannot be read: {error.strerror or error}.", "unreadable", name

@@ -1,6 +1,4 @@
-"""The architectures of the models that a run trains: stored before the first checkpoint that names
-them.
-"""
+"""Storing the architectures of models, before the first checkpoint that refers to them."""
 
 from __future__ import annotations
 
@@ -18,12 +16,13 @@ from ckptkit.run.journal import Journal
 from ckptkit.run.library_versions import versions
 from ckptkit.run.manifest import StateEntry
 from ckptkit.storage.files import FileSystem
-from ckptkit.tracking.model_architecture import serialized
+from ckptkit.tracking.model_architecture import serialize_architecture
 
 
 class ArchitectureSaver:
-    """Describes each model of a state once, and again where its structure has changed. Used by the
-    writer's thread alone.
+    """Describes each model of a state once, and again if its structure has changed.
+
+    Only the thread of the writer uses it.
 
     Args:
         state: what the run saves.
@@ -42,8 +41,12 @@ class ArchitectureSaver:
         self._known: dict[str, tuple[StateEntry, str]] = {}
 
     def named(self, states: Sequence[StateEntry]) -> tuple[StateEntry, ...]:
-        """The entries of a snapshot, each model's with the name of its architecture's file. Where
-        that cannot be stored, it is said, and the checkpoint is written without.
+        """Add to the entries of models the names of their architecture files.
+
+        If one cannot be stored, a warning says so, and the checkpoint is written without it.
+
+        Args:
+            states: the entries of a snapshot.
         """
         return tuple(
             replace(entry, architecture=self._name_of(entry) or UNSET)
@@ -54,13 +57,14 @@ class ArchitectureSaver:
 
     def _name_of(self, entry: StateEntry) -> str:
         known, name = self._known.get(entry.name, (None, ""))
-        if (
-            known is not entry
-        ):  # the tracker gives the same entry for as long as the structure is the same
+        # The tracker gives the same object for as long as the structure is the same.
+        if known is not entry:
             name = ""
             with best_effort(self._journal, "store the model's architecture"):
                 name = architecture_file.store(
-                    self._files, self._layout, serialized(self._models[entry.name], versions())
+                    self._files,
+                    self._layout,
+                    serialize_architecture(self._models[entry.name], versions()),
                 )
                 self._known[entry.name] = (entry, name)
         return name

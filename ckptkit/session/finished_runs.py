@@ -1,5 +1,7 @@
-"""Which objects of this process have come to the end of which run: a run is one training of one
-model.
+"""Who finished a run: in the journal, and which objects of this process have trained it.
+
+A run is one training of one model. A fold loop over one directory, or a cell of a notebook that is
+run again, would take the finished training of another model for its own.
 """
 
 from __future__ import annotations
@@ -13,23 +15,47 @@ import tensorflow as tf
 
 from ckptkit.errors import ConfigError
 from ckptkit.layout import RunLayout
+from ckptkit.position import RunPosition
+from ckptkit.run import events
+from ckptkit.run.fresh_start import this_life
+from ckptkit.run.journal import Journal, read_journal
+from ckptkit.session.process import run_key
+from ckptkit.session.process import state as process_state
 
-_finished: dict[str, list[weakref.ref[Any]]] = {}
+
+def record_finished(layout: RunLayout, journal: Journal, position: RunPosition) -> None:
+    """Record in the journal that training has come to its end, once for each position.
+
+    A finished run may be started again, and is then not finished a second time.
+    """
+    life = this_life(read_journal(layout).events)
+    if not any(
+        isinstance(event, events.Finished) and event.step == position.step for event in life
+    ):
+        journal.record(events.Finished(step=position.step, epoch=position.epoch))
 
 
 def note_finished(layout: RunLayout, state: Mapping[str, Any]) -> None:
-    """This process has trained the models of `state` to the end of the run."""
-    _finished[_key(layout)] = [weakref.ref(value) for value in _trained(state)]
+    """Note that this process has trained the models of a state to the end of the run."""
+    # Weakly: a model is not kept alive for this. One that is gone is another one than any present.
+    process_state.finished[run_key(layout)] = [weakref.ref(value) for value in _trained(state)]
+
+
+def is_finished_by_others(layout: RunLayout, state: Mapping[str, Any]) -> bool:
+    """Return whether this process has finished the run with other objects than those of a state."""
+    then, now = process_state.finished.get(run_key(layout), []), _trained(state)
+    return bool(then and now) and not any(
+        reference() is value for reference in then for value in now
+    )
 
 
 def check_finished_by(layout: RunLayout, state: Mapping[str, Any]) -> None:
-    """Checks that the run was not finished by other objects of this process.
+    """Check that the run was not finished by other objects of this process.
 
     Raises:
-        ConfigError: where it was: a fold loop over one directory, a cell that is run again.
+        ConfigError: If it was.
     """
-    then, now = _finished.get(_key(layout), []), _trained(state)
-    if then and now and not any(reference() is value for reference in then for value in now):
+    if is_finished_by_others(layout, state):
         raise ConfigError(
             f"This process has already finished the run in {layout.root} with other objects in "
             "state, and a run is one training of "
@@ -40,23 +66,19 @@ def check_finished_by(layout: RunLayout, state: Mapping[str, Any]) -> None:
 
 
 def _trained(state: Mapping[str, Any]) -> list[Any]:
-    """The models of a state; where it names none, what else of it holds variables."""
-    things = list(_things(state))
-    models = [thing for thing in things if isinstance(thing, keras.Layer)]
+    """Return the models of a state; if it has none, the other objects with variables."""
+    objects = list(_objects(state))
+    models = [value for value in objects if isinstance(value, keras.Layer)]
     return models or [
-        thing
-        for thing in things
-        if isinstance(thing, tf.Variable | keras.Variable | tf.Module | tf.train.Checkpoint)
+        value
+        for value in objects
+        if isinstance(value, tf.Variable | keras.Variable | tf.Module | tf.train.Checkpoint)
     ]
 
 
-def _things(value: Any) -> Iterator[Any]:
+def _objects(value: Any) -> Iterator[Any]:
     if isinstance(value, list | tuple | Mapping):
         for item in value.values() if isinstance(value, Mapping) else value:
-            yield from _things(item)
+            yield from _objects(item)
     else:
         yield value
-
-
-def _key(layout: RunLayout) -> str:
-    return str(layout.root.resolve())

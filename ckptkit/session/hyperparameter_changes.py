@@ -1,6 +1,4 @@
-"""What the code configures beside what the run had: compared before anything is assigned, and put
-into effect as it was settled.
-"""
+"""Changed hyperparameters: compared before anything is assigned, then put into effect."""
 
 from __future__ import annotations
 
@@ -25,17 +23,17 @@ from ckptkit.tracking import hyperparameters
 
 
 class HyperparameterChanges:
-    """Hyperparameters of one attempt.
+    """The hyperparameters of the code, and how they differ from those of the run.
 
     Args:
-        plan: of the attempt.
+        options: of the run.
 
     Attributes:
-        recorded: what a checkpoint of this attempt says of them.
+        recorded: what the checkpoints of this session record of them.
     """
 
-    def __init__(self, plan: RunOptions) -> None:
-        self._plan = plan
+    def __init__(self, options: RunOptions) -> None:
+        self._options = options
         self._changes: list[HyperparameterDifference] = []
         self._configured: dict[str, tuple[Any, str, object]] = {}
         self._replaced: list[tuple[Any, str, Any]] = []
@@ -44,16 +42,16 @@ class HyperparameterChanges:
     def check(
         self, checkpoint: Checkpoint | None, more: Mapping[str, object] | None = None
     ) -> None:
-        """Compares what the code configures with what the run had, before anything is assigned.
+        """Compare what the code configures with what the run had, before anything is assigned.
 
         Args:
-            checkpoint: where the run goes on, or None.
+            checkpoint: from which the run continues, or None.
             more: configured values beside those of the optimizers and the user's own.
 
         Raises:
-            ConfigError: where they differ, and it is not said which counts.
+            ConfigError: If they differ, and `changed` does not say which counts.
         """
-        self._configured = hyperparameters.of_state(self._plan.state)
+        self._configured = hyperparameters.configured_values(self._options.state)
         now = {**{name: value for name, (_, _, value) in self._configured.items()}, **(more or {})}
         then = checkpoint.manifest.hyperparameters if checkpoint is not None else {}
         settable = frozenset(
@@ -61,21 +59,23 @@ class HyperparameterChanges:
             for name, (_, _, value) in self._configured.items()
             if isinstance(value, int | float)
         )
-        self._changes = settle(then, now, self._plan.hparams, self._plan.changed, settable)
-        self.recorded = recorded(now, self._plan.hparams, self._changes)
-        if checkpoint is not None and are_new(then, self._plan.hparams):
+        self._changes = settle(then, now, self._options.hparams, self._options.changed, settable)
+        self.recorded = recorded(now, self._options.hparams, self._changes)
+        if checkpoint is not None and are_new(then, self._options.hparams):
             logger.info(
                 "hparams are recorded and compared from here on: the run was begun without any, "
                 "so there is nothing to compare them with"
             )
 
     def apply(self) -> bool:
-        """Puts arguments of optimizers into effect whose value of the checkpoint counts and is no
-        part of the state; before a step is traced.
+        """Set the arguments of optimizers for which the checkpoint's value counts.
+
+        Call it before a step is traced, which has them in it as constants. The learning rate is a
+        variable, and comes with the state.
 
         Returns:
             Whether an argument of an optimizer has changed, so that a step that was traced before
-            has another one in it.
+            has to be traced again.
         """
         changes = [change for change in self._changes if change.name in self._configured]
         for change in changes:
@@ -86,15 +86,14 @@ class HyperparameterChanges:
         return bool(changes)
 
     def undo(self) -> None:
-        """Gives optimizers their arguments of before `put`, where the checkpoint was not restored
-        after all.
-        """
+        """Give optimizers back their arguments, if the checkpoint was not restored after all."""
+        # In reverse, so that an argument that was replaced twice gets its first value.
         for optimizer, argument, value in reversed(self._replaced):
             setattr(optimizer, argument, value)
         self._replaced = []
 
     def remember(self, journal: Journal) -> None:
-        """The state is that of the checkpoint: puts the rest into effect, and tells."""
+        """Put the rest into effect after the state was restored, and record all changes."""
         self._replaced = []
         for change in self._changes:
             optimizer, argument, value = self._configured.get(change.name, (None, "", None))
@@ -118,6 +117,6 @@ class HyperparameterChanges:
                 change.settled,
             )
 
-    def left(self) -> None:
-        """This process lets go of the run; a later attempt of it compares with the values of now."""
-        hyperparameters.saw(self._configured)
+    def close(self) -> None:
+        """Remember the present values; a later attempt in this process compares with them."""
+        hyperparameters.remember_optimizers(self._configured)

@@ -1,4 +1,4 @@
-"""This process's side of the launcher's channel, where a launcher has started it."""
+"""The training's side of the channel to a launcher, if a launcher has started it."""
 
 from __future__ import annotations
 
@@ -15,99 +15,104 @@ from typing import Any
 
 from ckptkit.log import logger
 from ckptkit.run.launcher_channel import Channel, ChannelState, channel_of
+from ckptkit.session import process
 
-_DUMP_SIGNAL = 5  # counted from SIGRTMIN: nobody sends those without having been told to
+_DUMP_SIGNAL = 5
+"""Counted from SIGRTMIN: no system sends those signals by itself."""
 _CHUNK = 65_536
-_SEEN_FREE = 2
+_ENOUGH_TIMES = 2
 
 
 class LauncherClient:
-    """What this process says to its launcher. Nothing that fails here is worth an interruption of
-    training.
+    """What this process tells its launcher. If that fails, training continues all the same.
 
     Args:
         channel: to the launcher.
-        descriptor: of the lock that says that this process speaks there.
+        descriptor: of the lock that shows which process uses the channel.
     """
 
     def __init__(self, channel: Channel, descriptor: int) -> None:
         self.channel = channel
         self._descriptor = descriptor
-        self._guard = (
-            threading.RLock()
-        )  # the collector may come by inside, and end a `fit` that was left
-        self._free = 0
-        self._said = ChannelState(pid=os.getpid(), dump_signal=_dump_on_signal())
+        # Reentrant: the garbage collector may run inside, and close a `fit` that was left.
+        self._guard = threading.RLock()
+        self._seen_free = 0
+        self._state = ChannelState(pid=os.getpid(), dump_signal=_dump_on_signal())
 
     def say(self, **changes: Any) -> None:
-        """Says what has changed."""
+        """Tell the launcher what has changed."""
         with self._guard:
-            before = self._said
-            said = replace(before, **changes)
-            while self._said is not before:
-                before = self._said
-                said = replace(before, **changes)
-            if said != before:
-                self._said = said
-                with suppress(
-                    OSError,
-                    UnicodeEncodeError,
-                    # the launcher has gone, and its directory with it; or a path that no JSON can
-                    # spell
-                ):
-                    self.channel.say(said)
+            before = self._state
+            state = replace(before, **changes)
+            # The collector may have come in between, and have changed the state on this thread.
+            while self._state is not before:
+                before = self._state
+                state = replace(before, **changes)
+            if state != before:
+                self._state = state
+                # The launcher has gone, and its directory with it; or no JSON can spell a path.
+                with suppress(OSError, UnicodeEncodeError):
+                    self.channel.write(state)
 
     def is_orphaned(self) -> bool:
-        """Whether the launcher is gone. Only a lock that was seen to be free, twice in a row, says
-        so: where the kernel cannot tell, it is there.
+        """Return whether the launcher is gone.
+
+        Only a lock that was free twice in a row shows that. If the kernel cannot tell, the launcher
+        is taken to be running.
         """
-        self._free = self._free + 1 if self.channel.is_launched is False else 0
-        return self._free >= _SEEN_FREE
+        self._seen_free = self._seen_free + 1 if self.channel.is_launched is False else 0
+        return self._seen_free >= _ENOUGH_TIMES
 
     def close_in_child(self) -> None:
-        """A forked child says nothing."""
+        """Close the descriptor in a forked child, which tells the launcher nothing."""
         os.close(self._descriptor)
 
-    def goes_on_alone(self, log: Path) -> None:
-        """The launcher was killed: nobody reads what this process prints, which would stop when the
-        pipes are full. It goes to the log instead.
+    def redirect_output(self, log: Path) -> None:
+        """Send to the log what this process prints, after the launcher was killed.
+
+        Nobody reads the pipes any more, and the process would stop as soon as they are full.
         """
         for descriptor, name in ((1, "stdout"), (2, "stderr")):
             with suppress(OSError):
-                pipe = os.stat(self.channel.directory / name)
-                present = os.fstat(descriptor)
-                if not stat.S_ISFIFO(present.st_mode) or (present.st_dev, present.st_ino) != (
-                    pipe.st_dev,
-                    pipe.st_ino,
-                ):
-                    continue
-                log.parent.mkdir(exist_ok=True)
-                if log.parent.is_symlink():
-                    continue
-                new = os.open(
-                    log,
-                    os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC,
-                    0o644,
-                )
-                old = os.dup(descriptor)
-                os.dup2(new, descriptor)
-                os.set_blocking(old, False)
-                with suppress(BlockingIOError):
-                    while True:
-                        os.write(
-                            new, os.read(old, _CHUNK)
-                        )  # a thread that waits to write there can go on
-                os.close(old)
-                os.close(new)
+                if _is_pipe(descriptor, self.channel.directory / name):
+                    _move_to_log(descriptor, log)
 
-    def leave(self) -> None:
-        """This process ends after its launcher: nobody else removes the channel."""
+    def remove_channel(self) -> None:
+        """Remove the channel's directory: the launcher is gone, and nobody else does it."""
         shutil.rmtree(self.channel.directory, ignore_errors=True)
 
 
+def _is_pipe(descriptor: int, pipe: Path) -> bool:
+    """Return whether a descriptor is one of the launcher's pipes, which the program may replace."""
+    expected, present = os.stat(pipe), os.fstat(descriptor)
+    return stat.S_ISFIFO(present.st_mode) and (present.st_dev, present.st_ino) == (
+        expected.st_dev,
+        expected.st_ino,
+    )
+
+
+def _move_to_log(descriptor: int, log: Path) -> None:
+    log.parent.mkdir(exist_ok=True)
+    if log.parent.is_symlink():
+        return
+    new = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    old = os.dup(descriptor)
+    os.dup2(new, descriptor)
+    # What the pipe holds is moved as well: a thread may be waiting to write into it, and would
+    # wait for ever.
+    os.set_blocking(old, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(new, os.read(old, _CHUNK))
+    os.close(old)
+    os.close(new)
+
+
 def _dump_on_signal() -> int:
-    """Has the stacks of all threads written on a signal, by C code that needs no turn of the
-    interpreter; the signal's number, or 0.
+    """Have the stacks of all threads written on a signal, by C code that needs no interpreter.
+
+    Returns:
+        The number of the signal; 0 if it cannot be had.
     """
     number = int(getattr(signal, "SIGRTMIN", -_DUMP_SIGNAL)) + _DUMP_SIGNAL
     if number and signal.getsignal(number) is signal.SIG_DFL:
@@ -116,31 +121,19 @@ def _dump_on_signal() -> int:
     return 0
 
 
-_links: dict[str, LauncherClient | None] = {}
-
-
 def link() -> LauncherClient | None:
-    """The link of this process; None where no launcher has started it, or where another process of
-    that launcher speaks already.
+    """Return this process's client of the launcher's channel.
+
+    None if no launcher has started it, or if another process of that launcher uses the channel.
     """
     channel = channel_of(os.environ)
     if channel is None:
         return None
-    key = str(channel.directory)
-    if key not in _links:
+    launchers, key = process.state.launchers, str(channel.directory)
+    if key not in launchers:
         try:
-            _links[key] = LauncherClient(channel, channel.join())
+            launchers[key] = LauncherClient(channel, channel.join())
         except OSError as error:
             logger.debug("this process says nothing to the launcher: %s", error)
-            _links[key] = None
-    return _links[key]
-
-
-def _forget_in_child() -> None:
-    for each in _links.values():
-        if each is not None:
-            each.close_in_child()
-    _links.clear()
-
-
-os.register_at_fork(after_in_child=_forget_in_child)
+            launchers[key] = None
+    return launchers[key]

@@ -1,4 +1,4 @@
-"""One turn of a loop, and what can be noticed of one that was left in its middle."""
+"""One turn of a loop, and whether one that was left in its middle has trained."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class LoopTurn:
     """One turn of a loop.
 
     Args:
-        position: where it leads to.
+        position: the one that it leads to.
         counted: whether it is done, for the position and the data.
-        before: iterations of optimizers when it began; not converted, so that nothing waits for a
-            device.
+        before: iterations of optimizers when it began. They are tensors still, because converting
+            one waits for its device.
     """
 
     position: RunPosition
@@ -28,19 +28,19 @@ class LoopTurn:
     before: list[tuple[Any, tf.Tensor]] = field(default_factory=list)
 
     def has_trained(self) -> bool:
-        """Whether an optimizer has gone on since the turn began."""
+        """Return whether an optimizer has made an iteration since the turn began."""
         return any(
             int(optimizer.iterations) != int(iterations) for optimizer, iterations in self.before
         )
 
 
 def optimizers_of(state: Mapping[str, Any]) -> list[Any]:
-    """The optimizers of a state that count iterations."""
+    """Return the optimizers of a state that count iterations."""
     return [optimizer for value in state.values() for _, optimizer in optimizers_in(value)]
 
 
 def begin(position: RunPosition, optimizers: list[Any]) -> LoopTurn:
-    """A turn that begins now."""
+    """Return a turn that begins now."""
     return LoopTurn(
         position,
         before=[(optimizer, tf.identity(optimizer.iterations.value)) for optimizer in optimizers],

@@ -1,4 +1,4 @@
-"""Metrics that are converted only when somebody looks."""
+"""Metrics that are converted to numbers only when they are needed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from ckptkit.errors import ConfigError
 
 
 class Several:
-    """A metric with several values (F1 by class) that the user did not report as a number: Keras
-    does.
+    """A metric with several values, such as F1 by class, which Keras reports beside numbers.
 
     Args:
-        value: what it is.
+        value: as reported.
     """
 
     def __init__(self, value: Any) -> None:
@@ -24,11 +23,10 @@ class Several:
 
 
 class Metrics(Mapping[str, float]):
-    """Numbers or scalar tensors by name; a value becomes a float when it is asked for, and stays
-    one.
+    """Metrics by name; a value becomes a float when it is first read, and stays one.
 
-    A metric that is `Several` is left out of the mapping, and an error where it is asked for by
-    name.
+    Converting a tensor waits for its device, and most steps need no metric. A metric that is
+    `Several` is left out of the mapping, and reading it by name is an error.
 
     Args:
         values: numbers, NumPy scalars or scalar tensors, or `Several`.
@@ -56,7 +54,7 @@ class Metrics(Mapping[str, float]):
         return self._values
 
     def with_more(self, values: Mapping[str, Any]) -> Metrics:
-        """These and more; of one name, the new value counts."""
+        """Return these and more; if a name has two values, the new one counts."""
         merged = Metrics({**self._values, **values})
         merged.converted = {
             name: value for name, value in self.converted.items() if name not in values

@@ -1,36 +1,33 @@
-"""Which manager of this process has which run open: a second one closes the first, unless that one
-is training.
+"""Which manager of this process has which run open.
+
+A second manager closes the first one, unless that one is training.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from typing import Any
 
-from ckptkit.errors import RunLockedError
+from ckptkit.errors import RunLockedError, ThreadRefusedError
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger
-
-_open: dict[str, Any] = {}
-_letting_go: set[threading.Thread] = set()
-_guard = (
-    threading.RLock()
-)  # the collector may come by inside, and close the run of a `fit` that was left
+from ckptkit.session.process import run_key, state
+from ckptkit.threads import start_thread
 
 
 def take_over(layout: RunLayout, manager: Any) -> None:
-    """Closes another manager of this process that has the run open.
+    """Close another manager of this process that has the run open.
 
     Raises:
-        RunLockedError: where that one is training now.
+        RunLockedError: If that manager is training now.
     """
-    for thread in list(_letting_go):
+    # A `fit` that was left may be closing the same run at this moment, on another thread.
+    for thread in list(state.closing):
         if thread is not threading.current_thread():
             thread.join()
-    with _guard:
-        other = _open.get(_key(layout))
+    with state.guard:
+        other = state.open_runs.get(run_key(layout))
     if other is None or other is manager or not other.is_open:
         return
     if other.is_training:
@@ -39,50 +36,40 @@ def take_over(layout: RunLayout, manager: Any) -> None:
             "process. Expected one at a "
             f"time: let that one end, or name another directory."
         )
-    other.let_go(None)
+    other.close_session(None)
 
 
 def opened(layout: RunLayout, manager: Any) -> None:
-    """Notes who has the run open."""
-    with _guard:
-        _open[_key(layout)] = manager
+    """Note which manager has the run open."""
+    with state.guard:
+        state.open_runs[run_key(layout)] = manager
 
 
 def closed(layout: RunLayout, manager: Any) -> None:
-    """Notes that the run is not open any more."""
-    with _guard:
-        if _open.get(_key(layout)) is manager:
-            del _open[_key(layout)]
+    """Note that a manager has closed the run."""
+    with state.guard:
+        if state.open_runs.get(run_key(layout)) is manager:
+            del state.open_runs[run_key(layout)]
 
 
-def aside(let_go: Callable[[], object]) -> None:
-    """Has a run let go of on a thread of its own; whoever opens a run next waits for it, and so
-    does the interpreter.
+def close_on_a_thread(close: Callable[[], object]) -> None:
+    """Close a run on a thread of its own; the next one to open a run waits for it.
+
+    The interpreter waits as well when it exits: the thread is no daemon.
     """
+    registered = threading.Event()
 
     def work() -> None:
+        registered.wait()  # or it could be over before it is in the registry, and stay there
         try:
-            let_go()
+            close()
         finally:
-            _letting_go.discard(thread)
+            state.closing.discard(threading.current_thread())
 
-    thread = threading.Thread(target=work, name="ckptkit-left")
-    _letting_go.add(thread)
     try:
-        thread.start()
-    # no further thread, or the interpreter is on its way out: it lets go of the run as well
-    except RuntimeError as error:
-        _letting_go.discard(thread)
-        logger.debug("a fit was left, and nothing could be told of it: %s", error)
-
-
-def _forget() -> None:
-    _open.clear()
-    _letting_go.clear()
-
-
-os.register_at_fork(after_in_child=_forget)  # what the parent has open is not the child's to close
-
-
-def _key(layout: RunLayout) -> str:
-    return str(layout.root.resolve())
+        state.closing.add(start_thread(work, "ckptkit-left", daemon=False))
+    # No warning, unlike elsewhere: either the interpreter is exiting, and closes the run as well,
+    # or the lock ends with the process.
+    except ThreadRefusedError as error:
+        logger.debug("a fit was left, and nothing could be recorded of it: %s", error)
+    registered.set()

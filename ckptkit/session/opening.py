@@ -1,113 +1,86 @@
-"""Taking a run to train it: the lock, a number, a journal, and what a dead process left put in
-order.
-"""
+"""Opening a run to train it: the lock, the attempt's number and journal, and recovery."""
 
 from __future__ import annotations
 
-import os
-import socket
-import sys
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
-
-import psutil
 
 from ckptkit.errors import ConfigError
 from ckptkit.layout import RunLayout, journal_attempt
-from ckptkit.log import logger
 from ckptkit.ownership.fenced_files import FencedFiles
 from ckptkit.ownership.run_lock import RunLock
-from ckptkit.run import events
 from ckptkit.run.catalog import list_checkpoints
 from ckptkit.run.fresh_start import make_checkpoints, set_aside_earlier_lives
 from ckptkit.run.journal import Journal, next_attempt, start_journal
-from ckptkit.run.library_versions import versions
 from ckptkit.run.recover import recover, shut_out_the_silent
+from ckptkit.session.attempt_started import attempt_started
 from ckptkit.session.options import RunOptions
-from ckptkit.session.stopwatch import Stopwatch
+from ckptkit.session.phase import PhaseMachine
 from ckptkit.storage.files import storage_errors
 from ckptkit.storage.mounts import say_what_a_bucket_lacks
 
 
 @dataclass(frozen=True)
 class OpenedRun:
-    """A run that this process has taken.
+    """A run that this process owns.
 
     Args:
-        plan: of the attempt; its files ask before each change whether the run is still its own.
+        options: whose files ask before each change whether the run is still this process's own.
         journal: of the attempt.
-        lock: to let go of.
-        stopwatch: what the time goes into since then.
+        phases: of the session; their stopwatch has run since the attempt began.
     """
 
-    plan: RunOptions
+    options: RunOptions
     journal: Journal
-    lock: RunLock
-    stopwatch: Stopwatch
+    phases: PhaseMachine
 
 
-def open_run_to_train(plan: RunOptions) -> OpenedRun:
-    """Takes the run.
+def open_run(options: RunOptions, resources: ExitStack) -> OpenedRun:
+    """Take the run: its lock, an attempt number and a journal; and recover from earlier attempts.
+
+    Args:
+        options: of the run.
+        resources: gets everything that is to be undone at the end. If this fails, the caller
+            undoes what is on it already.
 
     Raises:
-        ConfigError: where a file is in the way, or another program's checkpoints are.
-        RunLockedError: where another process trains this run.
-        StorageError: where the disk refuses.
+        ConfigError: If a file is in the way, or the checkpoints are those of another program.
+        RunLockedError: If another process trains this run.
+        StorageError: If the disk refuses.
+        ThreadRefusedError: If the system allows no thread for the lock.
     """
-    layout = plan.layout
+    layout, clock = options.layout, options.clock
     _check_directory(layout)
-    make_checkpoints(plan.files, layout)
+    make_checkpoints(options.files, layout)
     say_what_a_bucket_lacks(layout.root)
-    lock = RunLock(plan.files, layout, plan.clock, at_least=next_attempt(layout))
+    # The number of the claim is that of the attempt. Journals may outlive the claims, and an
+    # attempt must not get the number of an earlier one.
+    lock = RunLock(options.files, layout, clock, at_least=next_attempt(layout))
+    resources.callback(lock.release)
     lock.keep_alive()
-    try:
-        plan = replace(plan, files=FencedFiles(plan.files, lock.check))
-        journal = start_journal(plan.files, layout, plan.clock, lock.number)
-        started = events.AttemptStarted(
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            program=Path(sys.argv[0]).name,
-            versions=versions(),
-            scheduler=_scheduler(),
-            process_started=_process_started(),
-        )
-        stopwatch = Stopwatch(plan.clock.monotonic)
-        journal.record(started)
-        recover(plan.files, layout, journal, lock)
-        if plan.fresh is not None:
-            set_aside_earlier_lives(plan.files, layout, journal, plan.fresh)
-            shut_out_the_silent(
-                plan.files, layout, lock
-            )  # the fence was moved away with what it is for
-        lock.settle()
-    except BaseException:
-        lock.release()
-        raise
-    return OpenedRun(plan, journal, lock, stopwatch)
-
-
-_has_opened: set[int] = set()
-
-
-def _process_started() -> float | None:
-    """When this process began, in seconds since the epoch, where what it has done since then
-    belongs to this run: it has opened none before, and runs a program, not what somebody types.
-    None where the system does not tell, too, as in a sandbox with the `/proc` of outside.
-    """
-    first, known = os.getpid() not in _has_opened, hasattr(sys.modules.get("__main__"), "__file__")
-    _has_opened.add(os.getpid())
-    try:
-        return float(psutil.Process().create_time()) if first and known else None
-    except psutil.Error as error:
-        logger.debug("it is not known when this process began: %s", error)
-        return None
+    # From here on, every change asks first: a process that was stopped for a while may wake up
+    # when the run belongs to another one.
+    options = replace(options, files=FencedFiles(options.files, lock.check))
+    journal = start_journal(options.files, layout, clock, lock.number)
+    started = attempt_started()
+    phases = PhaseMachine(clock.monotonic)
+    resources.callback(phases.close)
+    journal.record_durable(started)
+    recover(options.files, layout, journal, lock)
+    if options.fresh is not None:
+        set_aside_earlier_lives(options.files, layout, journal, options.fresh)
+        # The fence was moved away with the life that it protects.
+        shut_out_the_silent(options.files, layout, lock)
+    # Only now: earlier claims are the reason for what recovery did, should it be interrupted.
+    lock.settle()
+    return OpenedRun(options, journal, phases)
 
 
 def _check_directory(layout: RunLayout) -> None:
-    """Checks that a run may live in a directory.
+    """Check that the directory of a run holds nothing else.
 
     Raises:
-        ConfigError: where a file is in the way, or another program's checkpoints are.
+        ConfigError: If a file is in the way, or the checkpoints are those of another program.
     """
     with storage_errors("look at", layout.root):
         for path in (layout.root, layout.checkpoints, layout.journal):
@@ -116,18 +89,13 @@ def _check_directory(layout: RunLayout) -> None:
                     f"{path} is a file; a run needs a directory there. Move the file away, or "
                     "name another directory."
                 )
+        # A launcher writes into a journal of its own there, before the first attempt.
         trained = layout.journal.is_dir() and any(
             journal_attempt(path.name) for path in layout.journal.iterdir()
-        )  # a launcher comes before
-        anothers = layout.state_file.exists() and not trained and not list_checkpoints(layout)
-    if anothers:
+        )
+        is_foreign = layout.state_file.exists() and not trained and not list_checkpoints(layout)
+    if is_foreign:
         raise ConfigError(
             f"{layout.checkpoints} holds checkpoints that another program wrote. Name another "
             "directory for this run."
         )
-
-
-def _scheduler() -> dict[str, str]:
-    """Slurm's own numbers of this job, which say how often it was restarted."""
-    names = ("SLURM_JOB_ID", "SLURM_RESTART_COUNT")
-    return {name.lower(): os.environ[name] for name in names if name in os.environ}

@@ -1,12 +1,18 @@
-"""What an attempt is made of, checked once."""
+"""The options of a run: one list, for `CheckpointManager`, `CheckpointCallback` and the session.
+
+A new option is a line in `CallbackOptions`, with its description, a field of `RunOptions`, and a
+check in `_CHECKS` if not every value is right.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, TypeVar, Unpack
 
 from ckptkit.clock import Clock, SystemClock
 from ckptkit.errors import ConfigError
@@ -18,34 +24,81 @@ from ckptkit.restore.hyperparameter_comparison import check_changed
 from ckptkit.run.audit_orders import orders_of, written
 from ckptkit.run.verify import Depth
 from ckptkit.storage.files import FileSystem
-from ckptkit.tensorboard.repair import check_directory
+from ckptkit.tensorboard.event_file_repair import check_directory
 from ckptkit.tracking.hyperparameters import check_hparams
+
+C = TypeVar("C")
 
 DEFAULT_SAVE: SavePolicy = EveryNSeconds(600) | EveryNEpochs(1, min_secs=60)
 DEFAULT_KEEP: KeepPolicy = KeepLatest(2)
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """What an attempt is made of; nothing is open yet.
+class CallbackOptions(TypedDict, total=False):
+    """The options that `CheckpointCallback` and `CheckpointManager` share; None is the default.
 
     Args:
-        layout: where the run lies.
+        save: when to save; by default `EveryNSeconds(600) | EveryNEpochs(1, min_secs=60)`. The end
+            of training is always saved.
+        keep: which checkpoints stay; by default `KeepLatest(2)`.
+        preemption: what happens when the process is asked to stop: signals, grace period in
+            seconds, exit code; by default `Preemption()`.
+        background: whether a save is written on a background thread while training continues
+            (default), or on the training thread.
+        hparams: your own hyperparameters by name, by default none. They are recorded, and compared
+            at each start. They change nothing by themselves.
+        changed: which value counts if the code configures another one than the run had, by name:
+            `{"learning_rate": "code"}` or `"checkpoint"`. By default such a difference is an error.
+            Write `"hparams.learning_rate"` for one of your own that has the name of an argument of
+            the optimizer.
+        exact: what happens if the run cannot resume bit for bit after an interruption: `"warn"`
+            (default) logs the reason, `"require"` raises an error, `"off"` does nothing.
+        verify: how thoroughly a checkpoint is verified before it is restored: `"full"` reads every
+            byte, `"quick"` compares sizes and reads the index, `"auto"` (default) reads every byte
+            as long as that takes less than a second per GB.
+        fresh: a label, by default none. With a label that is new to this run, earlier lives are
+            moved to `<run>/aside/` and training starts at step 0. Later starts with the same label
+            resume the life that it started.
+        tensorboard: the directory with the event files that the program writes, as the `log_dir` of
+            `keras.callbacks.TensorBoard`; by default none. On a resume, points that were written
+            after the restored checkpoint are removed from the files, in all directories below. The
+            previous files stay there under names that TensorBoard does not read. A failure is
+            logged and ends no training. Give each run its own directory, such as `"logs/<run>"`,
+            if one process trains several at the same time.
+    """
+
+    save: SavePolicy | None
+    keep: KeepPolicy | None
+    preemption: Preemption | None
+    background: bool | None
+    hparams: Mapping[str, Any] | None
+    changed: Mapping[str, str] | None
+    exact: str | None
+    verify: Depth | None
+    fresh: str | None
+    tensorboard: str | os.PathLike[str] | None
+
+
+class ManagerOptions(CallbackOptions, total=False):
+    """The options of `CheckpointManager`.
+
+    Args:
+        clock: the clock; for tests.
+        files: the file system; for tests.
+    """
+
+    clock: Clock | None
+    files: FileSystem | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What a session is made of, checked and with all defaults; nothing is open yet.
+
+    Args:
+        layout: the names inside the run directory.
         state: what is saved, by name.
-        save: when to save.
-        keep: which checkpoints stay.
-        preemption: what is done when the run is told to stop.
-        background: whether saves are written on a thread of their own.
-        hparams: the user's own hyperparameters.
-        changed: for a hyperparameter that the code gives another value than the run had, which
-            counts.
-        exact: what happens where exactness is impossible: `warn`, `require` or `off`.
-        verify: how thoroughly a checkpoint is verified before it is restored: `auto`, `full` or
-            `quick`.
-        fresh: a label under which earlier lives are set aside, once.
-        tensorboard: where the program's event files lie, or None.
-        clock: where the time comes from.
-        files: how the disk is changed.
+
+    The other fields are described in `CallbackOptions` and `ManagerOptions`.
     """
 
     layout: RunLayout
@@ -64,85 +117,163 @@ class RunOptions:
     files: FileSystem
 
 
-def layout_of(directory: str | os.PathLike[str]) -> RunLayout:
-    """Where a run lies that is to be trained: in an audit, never where the user's own does.
-
-    Raises:
-        ConfigError: where that is no path.
-    """
-    return RunLayout(
-        written(run_layout(directory).root.absolute())
-    )  # absolute: the program may go elsewhere
-
-
-def make_plan(
-    directory: str | os.PathLike[str],
-    state: Mapping[str, Any],
-    *,
-    save: SavePolicy | None = None,
-    keep: KeepPolicy | None = None,
-    preemption: Preemption | None = None,
-    background: bool = True,
-    hparams: Mapping[str, Any] | None = None,
-    changed: Mapping[str, str] | None = None,
-    exact: str = "warn",
-    verify: Depth = "auto",
-    fresh: str | None = None,
-    tensorboard: str | os.PathLike[str] | None = None,
-    clock: Clock | None = None,
-    files: FileSystem | None = None,
+def make_options(
+    directory: str | os.PathLike[str], state: Mapping[str, Any], **given: Unpack[ManagerOptions]
 ) -> RunOptions:
-    """A plan of checked arguments, with the defaults where None was given.
+    """Check the options of a run, and fill in the defaults.
+
+    Args:
+        directory: the run directory.
+        state: what is saved, by name.
+        **given: see `ManagerOptions`; None is the default.
 
     Raises:
-        ConfigError: where an argument cannot be right.
+        ConfigError: If a value cannot be right.
     """
     layout = layout_of(directory)
-    for name, value, kind, example in (
-        ("save", save, SavePolicy, "ckptkit.EveryNSteps(500)"),
-        ("keep", keep, KeepPolicy, "ckptkit.KeepLatest(2)"),
-        ("preemption", preemption, Preemption, "ckptkit.Preemption(grace_secs=30)"),
-    ):
+    options = dict.fromkeys(ManagerOptions.__annotations__) | given
+    checked = {
+        name: _CHECKS.get(name, lambda value: value)(value) for name, value in options.items()
+    }
+    # An audit spreads saves over both trainings that it compares, whatever their policies are.
+    if (orders := orders_of(os.environ)) is not None:
+        checked["save"] = checked["save"] | SpreadSaves(orders.every)
+        checked["keep"] = checked["keep"] | SpreadKeeps(orders.every)
+    return RunOptions(layout=layout, state=dict(state), **checked)
+
+
+def layout_of(directory: str | os.PathLike[str]) -> RunLayout:
+    """Return the layout of a run that is to be trained; in an audit, that of the audit's copy.
+
+    Raises:
+        ConfigError: If the directory is no path.
+    """
+    # Absolute, because the program may change its working directory.
+    return RunLayout(written(run_layout(directory).root.absolute()))
+
+
+# -- checks
+
+
+def _policy(name: str, kind: type[Any], default: Any, example: str) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
         if value is not None and not isinstance(value, kind):
             raise ConfigError(f"{name} is a policy, such as {example}. Received: {name}={value!r}.")
-    if not isinstance(background, bool):
+        return default if value is None else value
+
+    return check
+
+
+def _check_background(background: Any) -> bool:
+    if background is not None and not isinstance(background, bool):
         raise ConfigError(
             "background says whether saves are written on a thread of their own: True or False. "
             f"Received: background={background!r}."
         )
+    return background is not False
+
+
+def _check_fresh(fresh: Any) -> str | None:
     if fresh is not None and (not isinstance(fresh, str) or not fresh):
         raise ConfigError(
             "fresh is a label, such as 'second-try'; change it for another fresh start. "
             f"Received: fresh={fresh!r}."
         )
-    if exact not in ("warn", "require", "off"):
+    return fresh
+
+
+def _check_exact(exact: Any) -> str:
+    if exact not in (None, "warn", "require", "off"):
         raise ConfigError(
-            "exact says what happens where a run cannot go on bit for bit. Expected 'warn', "
-            "'require' (an error) or 'off'. "
-            f"Received: exact={exact!r}."
+            "exact says what happens if a run cannot resume bit for bit. Expected 'warn', "
+            f"'require' (an error) or 'off'. Received: exact={exact!r}."
         )
-    if verify not in ("auto", "full", "quick"):
+    return exact or "warn"
+
+
+def _check_verify(verify: Any) -> str:
+    if verify not in (None, "auto", "full", "quick"):
         raise ConfigError(
             "verify says how thoroughly a checkpoint is verified before it is restored. Expected "
-            "'auto', 'full' (every byte is read) "
-            f"or 'quick' (sizes and the index). Received: verify={verify!r}."
+            "'auto', 'full' (every byte is read) or 'quick' (sizes and the index). "
+            f"Received: verify={verify!r}."
         )
-    save, keep = save or DEFAULT_SAVE, keep or DEFAULT_KEEP
-    if (orders := orders_of(os.environ)) is not None:
-        save, keep = save | SpreadSaves(orders.every), keep | SpreadKeeps(orders.every)
-    return RunOptions(
-        layout=layout,
-        state=dict(state),
-        save=save,
-        keep=keep,
-        preemption=preemption or Preemption(),
-        background=background,
-        hparams=check_hparams(hparams),
-        changed=check_changed(changed),
-        exact=exact,
-        verify=verify,
-        fresh=fresh,
-        tensorboard=check_directory(tensorboard),
-        clock=clock or SystemClock(),
-        files=files or FileSystem(),
-    )
+    return verify or "auto"
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "save": _policy("save", SavePolicy, DEFAULT_SAVE, "ckptkit.EveryNSteps(500)"),
+    "keep": _policy("keep", KeepPolicy, DEFAULT_KEEP, "ckptkit.KeepLatest(2)"),
+    "preemption": _policy(
+        "preemption", Preemption, Preemption(), "ckptkit.Preemption(grace_secs=30)"
+    ),
+    "background": _check_background,
+    "hparams": check_hparams,
+    "changed": check_changed,
+    "exact": _check_exact,
+    "verify": _check_verify,
+    "fresh": _check_fresh,
+    "tensorboard": check_directory,
+    "clock": lambda clock: clock or SystemClock(),
+    "files": lambda files: files or FileSystem(),
+}
+"""By option: takes the value that was given, or None, and returns the one that counts."""
+
+
+# -- public classes that take these options
+
+
+def takes_options(*kinds: type[Any]) -> Callable[[type[C]], type[C]]:
+    """Return a class decorator that documents the `**options` of a constructor.
+
+    The line `{options}` of the class's docstring is replaced by the descriptions in `kinds`, and
+    the signature names each option. So an option is written down once, and `help()`, editors at run
+    time and errors about misspelled names show it.
+
+    Args:
+        *kinds: typed dictionaries with an `Args:` section.
+    """
+
+    def decorate(cls: type[C]) -> type[C]:
+        described = "\n".join(_described(kind) for kind in kinds)
+        cls.__doc__ = (cls.__doc__ or "").replace("        {options}", described)
+        construct: Callable[..., None] = vars(cls)["__init__"]
+        signature = _signature(construct, [kind.__annotations__ for kind in kinds])
+
+        @functools.wraps(construct)
+        def checked(*args: Any, **named: Any) -> None:
+            signature.bind(*args, **named)  # raises Python's own error for a misspelled name
+            construct(*args, **named)
+
+        vars(checked)["__signature__"] = signature
+        type.__setattr__(cls, "__init__", checked)
+        return cls
+
+    return decorate
+
+
+def _described(kind: type[Any]) -> str:
+    _, _, described = inspect.cleandoc(kind.__doc__ or "").partition("Args:\n")
+    return "\n".join(f"    {line}" if line else "" for line in described.rstrip().splitlines())
+
+
+def _signature(
+    construct: Callable[..., None], options: list[Mapping[str, Any]]
+) -> inspect.Signature:
+    signature = inspect.signature(construct)
+    own = [
+        each
+        for each in signature.parameters.values()
+        if each.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+    named = {name: kind for each in options for name, kind in each.items()}
+    for name, kind in named.items():
+        own.append(
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=getattr(kind, "__forward_arg__", kind),
+            )
+        )
+    return signature.replace(parameters=own)

@@ -1,5 +1,4 @@
-"""What reaches a training from outside of its process, and what it says to the outside: requests in
-the run directory, a launcher.
+"""Requests from outside of the training process, and what it reports to the outside.
 
 Two threads look, so that the training thread never does: one at the launcher's channel, which is on
 this machine, and one at the run directory, whose storage may be slow or away.
@@ -8,79 +7,103 @@ this machine, and one at the run directory, whose storage may be slow or away.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from ckptkit.errors import CheckpointError, ConfigError, IncompatibleStateError, RunLockedError
+from ckptkit.errors import CheckpointError
+from ckptkit.exit_codes import PERMANENT_ERRORS
 from ckptkit.log import logger
-from ckptkit.position import RunPosition
 from ckptkit.run import events
-from ckptkit.run.best_effort import try_record
 from ckptkit.run.control_requests import ANY_ATTEMPT, ControlRequest, Mailbox
 from ckptkit.run.journal import Journal
 from ckptkit.run.launcher_channel import Failure
 from ckptkit.session.launcher_client import LauncherClient, link
 from ckptkit.session.options import RunOptions
+from ckptkit.session.phase import PhaseMachine, SessionPhase
+from ckptkit.session.progress import RunProgress
+from ckptkit.session.save_requests import SaveRequests
 from ckptkit.session.stopping import Stopping
-from ckptkit.session.stopwatch import Stopwatch
-
-NEVER_RESTART = (ConfigError, IncompatibleStateError, RunLockedError)
-"""Errors that the next start would meet again."""
+from ckptkit.threads import start_thread
 
 HEARTBEAT_SECS = 0.5
+"""How often the launcher gets a sign of life."""
+
 LOOK_SECS = 1.0
+"""How often the run directory is looked at for requests."""
+
 PROGRESS_SECS = 60.0
+"""How often the journal records how far training has come."""
+
 _PATIENCE_SECS = 1.0
+"""How long `close` waits for each thread; it may sit in storage that never answers."""
+
 _LONGEST_MESSAGE = 2000
 
-_IDLE = "between loops"
+_IDLE = "idle"
 
 
 class RemoteControlled(Protocol):
-    """What is told of an attempt."""
+    """What a launcher is told of a session."""
 
-    position: RunPosition
-    phase: str
-    beats: int
-    trained: bool
-    stopwatch: Stopwatch
+    @property
+    def phases(self) -> PhaseMachine:
+        """What the session is doing."""
+        ...
+
+    @property
+    def progress(self) -> RunProgress:
+        """Where the run is."""
+        ...
 
 
 class RemoteControl:
-    """Requests from outside, and signs of life, from when it is made until `end`.
+    """Takes requests from outside and gives signs of life, from `start` to `close`.
 
     Args:
-        training: the attempt.
-        plan: of the attempt.
+        session: of which signs of life are given.
+        options: of the run.
         journal: of the attempt.
         stopping: takes requests to stop.
+        saves: takes requests to save.
     """
 
     def __init__(
-        self, training: RemoteControlled, plan: RunOptions, journal: Journal, stopping: Stopping
+        self,
+        session: RemoteControlled,
+        options: RunOptions,
+        journal: Journal,
+        stopping: Stopping,
+        saves: SaveRequests,
     ) -> None:
-        self._training, self._plan, self._journal, self._stopping = (
-            training,
-            plan,
-            journal,
-            stopping,
-        )
-        self._link = link()
-        self._saves: deque[ControlRequest] = deque()
+        self._session, self._options, self._journal = session, options, journal
+        self._stopping, self._saves = stopping, saves
+        self._launcher: LauncherClient | None = None
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._alone = False
-        self._mailbox = Mailbox(plan.layout.request, journal.attempt, self._asked)
-        self._told_step, self._told_at = training.position.step, plan.clock.monotonic()
+        self._is_alone = False
+        """Whether the launcher is gone."""
+        self._mailbox = Mailbox(options.layout.request, journal.attempt, self._take_request)
+        self._notices: Mailbox | None = None
+        self._recorded_step, self._recorded_at = 0, 0.0
+
+    def start(self) -> None:
+        """Start the threads.
+
+        Raises:
+            ThreadRefusedError: If the system allows no further thread; call `close` then too.
+        """
+        self._launcher = link()
+        self._recorded_step = self._session.progress.position.step
+        self._recorded_at = self._options.clock.monotonic()
         self._start("ckptkit-control", LOOK_SECS, self._look)
-        if self._link is not None:
-            self._channel = Mailbox(self._link.channel.request, ANY_ATTEMPT, self._told)
-            stopping.before_signal = self._channel.look
-            self._link.say(
-                run=str(plan.layout.root),
-                attempt=journal.attempt,
+        if self._launcher is not None:
+            self._notices = Mailbox(self._launcher.channel.request, ANY_ATTEMPT, self._take_notice)
+            # The notice says how much time is left, and the signal that follows it does not.
+            self._stopping.before_signal = self._notices.look
+            self._launcher.say(
+                run=str(self._options.layout.root),
+                attempt=self._journal.attempt,
                 outcome="",
                 reason="",
                 asked=False,
@@ -89,147 +112,138 @@ class RemoteControl:
             )
             self._start("ckptkit-heartbeat", HEARTBEAT_SECS, self._beat)
 
+    def close(self) -> None:
+        """Stop the threads, and leave the launcher with the word that nothing runs."""
+        self._over.set()
+        for thread in self._threads:
+            # Nothing is written into the journal of a run that is closed. Storage that is away is
+            # not waited for.
+            thread.join(_PATIENCE_SECS)
+        if self._launcher is not None:
+            self._launcher.say(**{**self._signs(), "phase": _IDLE})
+            if self._is_alone:
+                self._launcher.remove_channel()
+
     def _start(self, name: str, secs: float, look: Callable[[], None]) -> None:
         def work() -> None:
             while not self._over.wait(secs):
                 try:
                     look()
-                except (
-                    CheckpointError
-                ) as error:  # the run is another process's now, as training will find, too
+                # The run is another process's now, as training finds out as well.
+                except CheckpointError as error:
                     logger.warning("a request was not taken: %s", error)
 
-        self._threads.append(threading.Thread(target=work, name=name, daemon=True))
-        self._threads[-1].start()
+        self._threads.append(start_thread(work, name))
 
     def _look(self) -> None:
         self._mailbox.look()
-        self._tell_progress()
+        self._record_progress()
 
     # -- what is asked
 
-    @property
-    def save_reason(self) -> str | None:
-        """Why the run is to be saved now, where somebody asked for that."""
-        return f"asked for by {self._saves[0].source}" if self._saves else None
-
-    def saves(self, step: int) -> None:
-        """The state at `step` is about to be saved, which serves all requests for that."""
-        while self._saves:
-            try_record(self._journal, events.RequestServed(id=self._saves.popleft().id, step=step))
-
-    def _asked(self, request: ControlRequest) -> None:
-        """A request in the run directory."""
-        try_record(
-            self._journal,
-            events.Requested(id=request.id, action=request.action, source=request.source),
+    def _take_request(self, request: ControlRequest) -> None:
+        """Take a request that was left in the run directory."""
+        self._journal.record(
+            events.Requested(id=request.id, action=request.action, source=request.source)
         )
         if request.action == "save":
             logger.info("%s: saving at the next safe point", request.source)
-            self._saves.append(request)
+            self._saves.add(request)
         else:
             logger.warning("%s: saving at the next safe point, then stopping", request.source)
-            if self._link is not None:
-                self._link.say(asked=True)
+            if self._launcher is not None:
+                self._launcher.say(asked=True)
             self._stopping.request(request.source)
 
-    def _told(self, request: ControlRequest) -> None:
-        """The launcher knows something."""
+    def _take_notice(self, request: ControlRequest) -> None:
+        """Take a notice from the launcher, which has logged it already."""
         if request.cancelled:
             logger.warning("the machine stays after all (%s)", request.source)
             self._stopping.stays()
             return
-        left_secs = request.left_secs(self._plan.clock.now())
+        left_secs = request.left_secs(self._options.clock.now())
         if left_secs is None:
             self._stopping.request(request.source)
         else:
-            self._stopping.goes_away(request.source, left_secs)  # the launcher has said so aloud
+            self._stopping.goes_away(request.source, left_secs)
 
-    # -- what is said
+    # -- what is reported
 
-    def _tell_progress(self) -> None:
-        """Tells the journal now and then how far training has come, so that it is known of a
-        process that is killed without a word.
+    def _record_progress(self) -> None:
+        """Record now and then how far training has come.
+
+        A process that is killed records no end, and this is all that is known of it then.
         """
-        training, now = self._training, self._plan.clock.monotonic()
-        step = training.position.step
-        if training.trained and step != self._told_step and now - self._told_at >= PROGRESS_SECS:
-            self._told_step, self._told_at = step, now
-            try_record(self._journal, events.Progressed(step=step, spent=training.stopwatch.secs))
+        phases, now = self._session.phases, self._options.clock.monotonic()
+        step = self._session.progress.position.step
+        if (
+            phases.has_trained
+            and step != self._recorded_step
+            and now - self._recorded_at >= PROGRESS_SECS
+        ):
+            self._recorded_step, self._recorded_at = step, now
+            self._journal.record(events.Progressed(step=step, spent=phases.stopwatch.secs))
 
     def _signs(self) -> dict[str, object]:
-        training = self._training
+        progress, phases = self._session.progress, self._session.phases
+        idle = phases.phase in (SessionPhase.BETWEEN_LOOPS, SessionPhase.CLOSED)
         return {
-            "step": training.position.step,
-            "phase": "idle" if training.phase == _IDLE else training.phase,
-            "beats": training.beats,
-            "trained": training.trained,
+            "step": progress.position.step,
+            "phase": _IDLE if idle else phases.phase.value,
+            "beats": progress.beats,
+            "trained": phases.has_trained,
         }
 
     def _beat(self) -> None:
-        assert self._link is not None
-        self._link.say(**self._signs())
-        self._channel.look()
-        if not self._alone and self._link.is_orphaned():
-            self._alone = True
-            self._link.goes_on_alone(self._plan.layout.log)
+        assert self._launcher is not None
+        assert self._notices is not None
+        self._launcher.say(**self._signs())
+        self._notices.look()
+        if not self._is_alone and self._launcher.is_orphaned():
+            self._is_alone = True
+            # Before anything is logged: a full pipe that nobody reads would block this thread.
+            self._launcher.redirect_output(self._options.layout.log)
             logger.warning("the launcher is gone: saving at the next safe point, then stopping")
             self._stopping.request("the launcher is gone")
 
-    def ended(self, outcome: str, error: BaseException | None) -> None:
-        """The attempt has come to an end.
+    def report_end(self, outcome: str, error: BaseException | None) -> None:
+        """Report the end of the attempt.
 
         Args:
             outcome: as in the journal.
             error: what ended it, or None.
         """
-        if self._link is not None:
-            reason = self._stopping.served
-            self._link.say(
+        if self._launcher is not None:
+            self._launcher.say(
                 **self._signs(),
                 outcome=outcome,
-                reason=reason,
+                reason=self._stopping.served,
                 failure=failure_of(error) if outcome == "failed" else None,
             )
 
-    def end(self) -> None:
-        """Nobody looks any more."""
-        self._over.set()
-        for thread in self._threads:
-            thread.join(
-                _PATIENCE_SECS
-                # nothing is told into a journal that is let go of; storage that is away is not
-                # waited
-                # for
-            )
-        if self._link is not None:
-            self._link.say(**{**self._signs(), "phase": "idle"})
-            if self._alone:
-                self._link.leave()
-
 
 def may_restart(error: BaseException) -> bool:
-    """Whether the next start may go better."""
-    return not isinstance(error, NEVER_RESTART)
+    """Return whether the next start may succeed."""
+    # Only our own classes count: another library may have a `ConfigError` of its own.
+    kinds = {cls.__name__ for cls in type(error).__mro__ if issubclass(cls, CheckpointError)}
+    return not kinds & PERMANENT_ERRORS.keys()
 
 
 def failure_of(error: BaseException | None) -> Failure | None:
-    """What a launcher is told of an exception."""
+    """Describe an exception for the launcher."""
     if error is None:
         return None
-    message = (
-        str(error)[:_LONGEST_MESSAGE].encode(errors="backslashreplace").decode()
-    )  # a name on disk need not be spellable
+    # A name on the disk need not be valid Unicode.
+    message = str(error)[:_LONGEST_MESSAGE].encode(errors="backslashreplace").decode()
     return Failure(error=type(error).__name__, message=message, restart=may_restart(error))
 
 
 @contextmanager
-def told_where_it_fails() -> Iterator[None]:
-    """The block opens a run: where it cannot be opened, the launcher is told why."""
+def reports_failure() -> Iterator[None]:
+    """Open a run in the block, and report to the launcher why if that fails."""
     try:
         yield
     except Exception as error:
-        known: LauncherClient | None = link()
-        if known is not None:
-            known.say(outcome="failed", failure=failure_of(error))
+        if (client := link()) is not None:
+            client.say(outcome="failed", failure=failure_of(error))
         raise

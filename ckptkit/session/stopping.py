@@ -1,4 +1,4 @@
-"""Stopping because somebody asked for it: a signal, a notice, the program itself."""
+"""Stopping on request: of a signal, of a notice, of another process, of the program itself."""
 
 from __future__ import annotations
 
@@ -7,99 +7,136 @@ import time
 from collections.abc import Callable
 from typing import NoReturn, Protocol
 
-from ckptkit.errors import CheckpointError, Preempted
+from ckptkit.errors import CheckpointError, Preempted, ThreadRefusedError
 from ckptkit.log import logger
 from ckptkit.position import RunPosition
 from ckptkit.preemption.request import StopBox, StopRequest
 from ckptkit.preemption.signals import SignalGuard
 from ckptkit.run import events
-from ckptkit.run.best_effort import try_record
 from ckptkit.run.catalog import list_checkpoints
 from ckptkit.run.journal import Journal
 from ckptkit.session.options import RunOptions
+from ckptkit.session.phase import PhaseMachine, SessionPhase
+from ckptkit.session.progress import RunProgress
 from ckptkit.session.saver import Saver, Taken
+from ckptkit.threads import start_timer
+
+_PATIENCE_SECS = 1.0
+"""How long `close` waits for the timer of the last resort."""
 
 
 class Stoppable(Protocol):
-    """What has to be known of an attempt to stop it."""
+    """What stopping needs to know of a session."""
 
-    position: RunPosition
-    phase: str
-    done: bool
+    @property
+    def phases(self) -> PhaseMachine:
+        """What the session is doing."""
+        ...
+
+    @property
+    def progress(self) -> RunProgress:
+        """Where the run is."""
+        ...
 
     @property
     def saved_at(self) -> RunPosition:
-        """Where the last save was taken, or where the attempt began."""
+        """The position of the last save, or the one from which the session continued."""
         ...
 
     def is_saved(self, at: RunPosition) -> bool:
-        """Whether nothing is left to be saved at a position."""
+        """Return whether nothing is left to save at a position."""
         ...
 
     def save(self, trigger: str, taken: Taken | None = None) -> None:
-        """Hands a snapshot to the writer; by default one of now."""
+        """Hand a snapshot to the writer; by default one of now."""
         ...
 
     def warn_partial_step(self) -> None:
-        """Says where a turn is left after it has trained."""
+        """Warn if a turn is left after it has trained."""
         ...
 
 
 class Stopping:
-    """Takes requests to stop, from when it is made until `end`, and serves them.
+    """Takes requests to stop, and serves them at safe points.
+
+    Signals are heard between `start` and `close`. Other requests may come at any time.
 
     Args:
-        attempt: what is to be stopped.
-        plan: of the attempt.
+        session: what is to be stopped.
+        options: of the run.
         journal: of the attempt.
-        saver: of the attempt.
+        saver: of the session.
 
     Attributes:
-        before_signal: called when a signal has arrived, before it is known how much time is left: a
-            launcher may have said so.
-        reserve: a snapshot that is written where the training thread comes to no safe point before
+        before_signal: called when a signal has arrived, before the time that is left is known: a
+            launcher may have sent it.
+        reserve: a snapshot that is written if the training thread reaches no safe point before
             the machine goes away.
-        preempted: whether the attempt was stopped, with its state saved.
-        served: the request for which it was.
+        preempted: whether the session was stopped, with its state saved.
+        served: the reason of the request for which it was.
     """
 
     def __init__(
-        self, attempt: Stoppable, plan: RunOptions, journal: Journal, saver: Saver
+        self, session: Stoppable, options: RunOptions, journal: Journal, saver: Saver
     ) -> None:
-        self._attempt, self._plan, self._journal, self._saver = attempt, plan, journal, saver
+        self._session, self._options = session, options
+        self._journal, self._saver = journal, saver
         self.reserve: Taken | None = None
         self.preempted, self.served = False, ""
         self._box = StopBox()
         self._deadline: float | None = None
         self._timer: threading.Timer | None = None
-        self._grace_secs = plan.preemption.grace_secs
+        self._grace_secs = options.preemption.grace_secs
         self.before_signal: Callable[[], None] = lambda: None
         self._guard = threading.Lock()
-        self._signals = SignalGuard(plan.preemption, self._box, self._signal_arrived)
+        """Held while something is saved before the end, so that the timer of the last resort and
+        the training thread do not both do it."""
+        self._signals = SignalGuard(options.preemption, self._box, self._signal_arrived)
+
+    def start(self) -> None:
+        """Install the signal handlers.
+
+        Raises:
+            ThreadRefusedError: If the system allows no thread to hear them; none is installed.
+        """
         self._signals.install()
 
+    def close(self) -> None:
+        """Give the process back the handlers that it had before; nothing is saved any more."""
+        with self._guard:  # what is being written as a last resort is written first
+            self.reserve = None
+        self._cancel_last_resort()
+        # A run that is closed leaves no thread behind. This one ends as soon as it is cancelled.
+        if self._timer is not None and self._timer is not threading.current_thread():
+            self._timer.join(_PATIENCE_SECS)
+        self._signals.restore()
+
+    # -- requests
+
     def request(self, reason: str) -> None:
-        """Asks the run to save and stop at its next safe point; from any thread."""
-        self._box.put(StopRequest(reason, self._plan.preemption.exit_code))
+        """Ask the run to save and stop at its next safe point; from any thread."""
+        self._box.put(StopRequest(reason, self._options.preemption.exit_code))
 
     def goes_away(self, source: str, left_secs: float) -> None:
-        """The machine goes away in so many seconds: the run is to save and stop, as by `request`;
-        from any thread. What is said last counts.
+        """Take a notice that the machine goes away: the run is to save and stop; from any thread.
+
+        Args:
+            source: of the notice.
+            left_secs: seconds until then. A later notice replaces an earlier one.
         """
         self._set_deadline(left_secs)
         self.request(source)
-        try_record(
-            self._journal, events.NoticeReceived(source=source, grace_secs=left_secs)
-        )  # last: storage may take its time
+        # Last, because storage may take its time.
+        self._journal.record(events.NoticeReceived(source=source, grace_secs=left_secs))
 
     def stays(self) -> None:
-        """The machine does not go away after all: there is all the time for what was begun."""
+        """Withdraw the notice: what was begun may take as long as it needs."""
         self._deadline = None
-        self._call_off_last_resort()
+        self._cancel_last_resort()
 
     def _set_deadline(self, left_secs: float) -> None:
         self._grace_secs, self._deadline = left_secs, time.monotonic() + left_secs
-        self._call_last_resort()
+        self._schedule_last_resort()
 
     @property
     def requested(self) -> bool:
@@ -108,149 +145,153 @@ class Stopping:
 
     @property
     def answered_elsewhere(self) -> bool:
-        """Whether another run of this process has answered the request, so that the program is
-        being left.
+        """Whether another run of this process has answered the request.
+
+        The program is being left then.
         """
         return self._box.answered_elsewhere
 
+    # -- serving them
+
     def serve(self, taken: Taken | None = None, leave: Callable[[], None] | None = None) -> None:
-        """Stops here where that was asked for.
+        """Save and stop here if that was requested.
 
         Args:
             taken: the snapshot to save; by default one of now.
             leave: called when the state is safe, before the process is left.
 
         Raises:
-            BackgroundSaveError: what went wrong in an earlier save, with the state saved; or in
-                this one.
-            Preempted: with the state saved. After Ctrl-C it is `KeyboardInterrupt` instead, and
-                where a handler was there before ours, whatever that raises.
+            BackgroundSaveError: If an earlier save failed; this one succeeded then. Or if this one
+                failed.
+            Preempted: With the state saved. After Ctrl-C it is `KeyboardInterrupt` instead. If the
+                signal had a handler before ours, it is what that handler raises.
         """
         request = self._box.get()
         if request is None:
             return
-        began = self._plan.clock.monotonic()
-        at = taken.position if taken is not None else self._attempt.position
-        phase, self._attempt.phase = self._attempt.phase, "saving"
-        with self._guard:
-            if not self._attempt.done and not self._attempt.is_saved(at):
-                if taken is None:
-                    self._attempt.warn_partial_step()
-                at = self._save_before_the_end(request, taken, at)
-        self._saver.wait()
-        try_record(
-            self._journal,
-            events.RunPreempted(
-                step=at.step,
-                reason=request.reason,
-                exit_code=request.exit_code,
-                secs=self._plan.clock.monotonic() - began,
-            ),
-        )
-        logger.info("stopped by %s at %s; the next start goes on from there", request.reason, at)
-        self.preempted, self.served = True, request.reason
-        self._box.clear()
-        self._deadline, self._attempt.phase = None, phase
+        with self._session.phases.during(SessionPhase.SAVING):
+            at = self._save_and_record(request, taken)
         if leave is not None:
             leave()
         _answer(request, at)
 
+    def _save_and_record(self, request: StopRequest, taken: Taken | None) -> RunPosition:
+        session, clock = self._session, self._options.clock
+        began = clock.monotonic()
+        at = taken.position if taken is not None else session.progress.position
+        with self._guard:
+            if not session.progress.done and not session.is_saved(at):
+                if taken is None:
+                    session.warn_partial_step()
+                at = self._save_before_the_end(request, taken, at)
+        # Raises what failed, in this save or an earlier one: then nobody is told that all is safe.
+        self._saver.wait()
+        self._journal.record(
+            events.RunPreempted(
+                step=at.step,
+                reason=request.reason,
+                exit_code=request.exit_code,
+                secs=clock.monotonic() - began,
+            )
+        )
+        logger.info("stopped by %s at %s; the next start resumes from there", request.reason, at)
+        self.preempted, self.served = True, request.reason
+        # Served: a program that catches `Preempted` may train on, and is not stopped again.
+        self._box.clear()
+        self._deadline = None
+        return at
+
     def answer_late(self) -> None:
-        """Leaves the program where a request came when all was saved already.
+        """Leave the program if a request came when everything was saved already.
 
         Raises:
-            Preempted: see `serve`.
+            Preempted: As `serve` does.
         """
         if (request := self._box.get()) is not None:
-            _answer(request, self._attempt.position)
-
-    def end(self) -> None:
-        """Gives the process back the handlers that it had; nothing is saved any more."""
-        with self._guard:  # what is being written as a last resort is written first
-            self.reserve = None
-        self._call_off_last_resort()
-        self._signals.restore()
+            _answer(request, self._session.progress.position)
 
     # -- before the machine goes away
 
     def _signal_arrived(self, name: str) -> None:
+        session = self._session
         if name == "SIGINT":
-            logger.warning("saving step %d; Ctrl-C again to stop now", self._attempt.position.step)
+            step = session.progress.position.step
+            logger.warning("saving step %d; Ctrl-C again to stop now", step)
         else:
             self.before_signal()
             if self._deadline is None:
-                self._set_deadline(self._plan.preemption.grace_secs)
+                self._set_deadline(self._options.preemption.grace_secs)
             logger.warning(
                 "received %s while %s: saving at the next safe point, then stopping",
                 name,
-                self._attempt.phase,
+                session.phases.phase,
             )
-        try_record(self._journal, events.SignalReceived(signal=name, phase=self._attempt.phase))
+        self._journal.record(events.SignalReceived(signal=name, phase=session.phases.phase.value))
 
-    def _call_last_resort(self) -> None:
-        """Late enough that training may come to a safe point by itself, and early enough to write."""
-        self._call_off_last_resort()
-        timer = self._timer = threading.Timer(
-            max(self._grace_secs - 1.5 * (self._saver.write_secs or 0.0) - 1.0, 0.0),
-            self._last_resort,
-        )
-        timer.daemon = True
+    def _schedule_last_resort(self) -> None:
+        self._cancel_last_resort()
+        # Late enough that training may reach a safe point by itself, and early enough to write:
+        # half as long again as a save takes, and a second.
+        write_secs = self._saver.write_secs or 0.0
+        after_secs = max(self._grace_secs - 1.5 * write_secs - 1.0, 0.0)
         try:
-            timer.start()
-        except RuntimeError as error:  # no further thread
-            logger.warning("nothing is saved before the training comes to a safe point: %s", error)
+            self._timer = start_timer(after_secs, self._last_resort, "ckptkit-last-resort")
+        except ThreadRefusedError as error:
+            logger.warning("nothing is saved before the training reaches a safe point: %s", error)
 
-    def _call_off_last_resort(self) -> None:
-        """The time that it was meant for is another one now."""
+    def _cancel_last_resort(self) -> None:
         if (timer := self._timer) is not None:
             timer.cancel()
 
     def _last_resort(self) -> None:
-        """The training thread sits in a long step or evaluation, and the machine goes away: what
-        was held in reserve is saved without it.
-        """
+        """Save what is in reserve without the training thread, which is in a long step."""
+        session = self._session
         with self._guard:
             reserve = self.reserve
             # Not `requested`: Python's handler has to wait for the training thread as well.
             if (
                 self._deadline is None
                 or reserve is None
-                or (reserve.position == self._attempt.saved_at != self._saver.unsaved)
+                or (reserve.position == session.saved_at != self._saver.unsaved)
             ):
                 return
-            reason = f"no safe point within {self._grace_secs:.3g} s of grace, while {self._attempt.phase}"
+            reason = (
+                f"no safe point within {self._grace_secs:.3g} s of grace, "
+                f"while {session.phases.phase}"
+            )
             logger.warning("%s: saving %s, from before", reason, reserve.position)
-            try_record(self._journal, events.EmergencyDecided(action="reserve", reason=reason))
+            self._journal.record(events.EmergencyDecided(action="reserve", reason=reason))
             try:
-                self._attempt.save(f"the machine goes away; {reason}", reserve)
-            # nobody would hear of it on this thread; the training thread saves where it comes to a
-            # safe point
+                session.save(f"the machine goes away; {reason}", reserve)
+            # An error on this thread would reach nobody. The training thread saves as well, if it
+            # reaches a safe point.
             except CheckpointError as error:
                 logger.warning("not saved: %s", error)
 
     def _save_before_the_end(
         self, request: StopRequest, taken: Taken | None, at: RunPosition
     ) -> RunPosition:
-        """Saves what can be saved in the time that is left, and says where the next start will go
-        on.
+        """Save what can be saved in the time that is left.
+
+        Returns:
+            The position from which the next start resumes.
         """
         decision = self._saver.decide(self._deadline)
         if self._deadline is not None:
-            try_record(
-                self._journal,
-                events.EmergencyDecided(action=decision.action, reason=decision.reason),
+            self._journal.record(
+                events.EmergencyDecided(action=decision.action, reason=decision.reason)
             )
         if decision.action == "save":
-            self._attempt.save(request.reason, taken)
+            self._session.save(request.reason, taken)
             return at
         logger.warning("not saved at %s: %s", at, decision.reason)
         self._saver.wait()
-        newest = list_checkpoints(self._plan.layout)
+        newest = list_checkpoints(self._options.layout)
         return newest[-1].manifest.position if newest else RunPosition()
 
 
 def _answer(request: StopRequest, at: RunPosition) -> NoReturn:
-    """Leaves the program as it was asked to; the state is safe."""
+    """Leave the program in the way that was asked for; the state is safe."""
     if request.before is not None:
         request.before()
     if request.interrupt:

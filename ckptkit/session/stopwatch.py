@@ -1,4 +1,4 @@
-"""What the training thread spends its time on, for the journal."""
+"""A stopwatch for what the training thread spends its time on, for the journal."""
 
 from __future__ import annotations
 
@@ -19,54 +19,67 @@ Kind = Literal[
     "exporting",
     "outside",
 ]
-"""`preparing` from opening the run to the first step; `drawing_again`: batches that were done
-before; `first_step`: it, with tracing and compiling; `training`: all further steps, and the
-callbacks and the program's own work between them; `evaluating`: in `fit`; `data`: waiting for
-`manager.data`; `saving`: standing still for saves; `outside` of all loops."""
+"""What time is spent on.
+
+`preparing`: from opening the run to the first step. `drawing_again`: batches that were done before.
+`first_step`: it, with tracing and compiling. `training`: all further steps, the callbacks, and the
+program's own work between them. `evaluating`: in `fit`. `data`: waiting for `manager.data`.
+`saving`: standing still for saves. `outside`: outside of all loops."""
 
 
-class _Hands(NamedTuple):
-    """Where the hands stand: seconds of each when one began to move, and which that was."""
+class _Reading(NamedTuple):
+    """The seconds of each kind when the present one began, which that is, and since when."""
 
-    stood: dict[str, float]
-    moving: Kind
+    secs: dict[str, float]
+    kind: Kind
     since: float
 
     def at(self, now: float) -> dict[str, float]:
-        """Where they stand at a moment."""
-        return {**self.stood, self.moving: self.stood.get(self.moving, 0.0) + now - self.since}
+        """Return the seconds of each kind at a moment."""
+        return {**self.secs, self.kind: self.secs.get(self.kind, 0.0) + now - self.since}
 
 
 class Stopwatch:
-    """A stopwatch with one hand for each kind of work, of which one moves at a time. Only the
-    thread that trains moves them, until it is known the one that made it; any may read.
+    """Seconds by kind of work, of which one runs at a time.
+
+    Only the training thread switches it: until `trains_here` is called, that is the thread that
+    made it. Any thread may read it.
 
     Args:
-        monotonic: where the time comes from.
+        monotonic: the clock, in seconds.
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._thread = threading.get_ident()
-        self._hands = _Hands({}, "preparing", monotonic())
+        self._reading = _Reading({}, "preparing", monotonic())
+
+    @property
+    def kind(self) -> Kind:
+        """What the time is spent on now."""
+        return self._reading.kind
 
     def trains_here(self) -> None:
-        """The calling thread trains: it need not be the one that has opened the run."""
+        """Take the calling thread for the one that trains; it need not have opened the run."""
         self._thread = threading.get_ident()
 
     def switch_to(self, kind: Kind) -> Kind:
-        """From now on the time goes there; returns where it went before."""
-        hands = self._hands
-        if kind != hands.moving and threading.get_ident() == self._thread:
+        """Count the time from now on as another kind.
+
+        Returns:
+            The kind before it.
+        """
+        reading = self._reading
+        # Another thread may save or restore as well, but training does not stand still for that.
+        if kind != reading.kind and threading.get_ident() == self._thread:
             now = self._monotonic()
-            self._hands = _Hands(
-                hands.at(now), kind, now
-            )  # in one piece, so that whoever reads needs no lock
-        return hands.moving
+            # In one assignment, so that a thread that reads needs no lock.
+            self._reading = _Reading(reading.at(now), kind, now)
+        return reading.kind
 
     @contextmanager
     def during(self, kind: Kind) -> Iterator[None]:
-        """The time of the block goes there."""
+        """Count the time of the block as a kind."""
         before = self.switch_to(kind)
         try:
             yield
@@ -76,4 +89,4 @@ class Stopwatch:
     @property
     def secs(self) -> dict[str, float]:
         """Seconds by kind, up to now."""
-        return {kind: round(secs, 6) for kind, secs in self._hands.at(self._monotonic()).items()}
+        return {kind: round(secs, 6) for kind, secs in self._reading.at(self._monotonic()).items()}

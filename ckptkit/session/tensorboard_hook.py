@@ -1,6 +1,4 @@
-"""TensorBoard's files of an attempt: the program's own are put in order where the run goes on, and
-the run has some of its own.
-"""
+"""TensorBoard's files: those of the program are repaired on a resume, and the run has its own."""
 
 from __future__ import annotations
 
@@ -11,103 +9,109 @@ from pathlib import Path
 from ckptkit.errors import RunLockedError
 from ckptkit.log import logger
 from ckptkit.run import events
-from ckptkit.run.best_effort import try_record
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.journal import Journal, read_journal
 from ckptkit.run.manifest import Manifest
 from ckptkit.session.options import RunOptions
-from ckptkit.tensorboard.orphans import RestorePoint, settled_by, writers
-from ckptkit.tensorboard.repair import Repaired, RepairStart, repair
-from ckptkit.tensorboard.run_events import RunEvents, SaveSummary
+from ckptkit.tensorboard.event_file_repair import RepairResult, RepairStart, repair_event_files
+from ckptkit.tensorboard.run_summaries import RunSummaries, SaveSummary
+from ckptkit.tensorboard.stale_points import RestorePoint, newest_repairing_attempt, writer_attempts
 
-_MOST_TOLD = 20
+_MOST_REPORTED = 20
+"""Of the problems of one repair, in the log and the journal."""
 
 
 class TensorBoardHook:
-    """What TensorBoard shows of a run.
+    """What TensorBoard shows of a run, over all attempts.
 
     Args:
-        plan: of the attempt.
+        options: of the run.
         journal: of the attempt.
     """
 
-    def __init__(self, plan: RunOptions, journal: Journal) -> None:
-        self._plan, self._journal = plan, journal
-        self._board = RunEvents(plan.files, plan.layout, plan.clock, journal)
-        self._at: str | None = None
+    def __init__(self, options: RunOptions, journal: Journal) -> None:
+        self._options, self._journal = options, journal
+        self._board = RunSummaries(options.files, options.layout, options.clock, journal)
+        self._start: str | None = None
+        """The checkpoint from which the session continues; empty for a new run."""
 
     def start_from(self, checkpoint: Checkpoint | None) -> None:
-        """Takes out what was written after the checkpoint, in the program's files and the run's
-        own; once for each.
+        """Remove points that were written after a checkpoint, once for each checkpoint.
+
+        They are removed from the event files of the program, and from those of the run.
         """
-        at = "" if checkpoint is None else str(checkpoint.name)
-        if at == self._at:
+        start = "" if checkpoint is None else str(checkpoint.name)
+        if start == self._start:
             return
-        self._at = at
-        for directory in filter(None, (self._plan.tensorboard, self._plan.layout.tensorboard)):
+        self._start = start
+        for directory in filter(
+            None, (self._options.tensorboard, self._options.layout.tensorboard)
+        ):
             self._repair(directory, checkpoint)
 
     def _repair(self, directory: Path, checkpoint: Checkpoint | None) -> None:
-        began, now = time.monotonic(), self._plan.clock.now()
-        restored = None
-        if checkpoint is not None:
-            restored = RestorePoint(
-                checkpoint.name, checkpoint.manifest.saved_at, checkpoint.manifest.final
-            )
+        began = time.monotonic()
         try:
-            if not _is_there(directory):
+            if not _is_directory(directory):
                 return
-            told = read_journal(self._plan.layout).events
-            done = repair(
-                self._plan.files,
-                directory,
-                RepairStart(
-                    among=writers(told, restored),
-                    step=None if checkpoint is None else checkpoint.step,
-                    settled=settled_by(told, str(directory), restored),
-                    mark=restored is None or not restored.final,
-                    now=now,
-                ),
-            )
+            done = self._repaired(directory, checkpoint)
         except RunLockedError:
-            raise  # the run belongs to somebody else now
-        except Exception as error:  # whatever it is: curves are not worth a training
-            done = Repaired(left=[f"{directory}: {type(error).__name__}: {error}"])
-        for why in done.left[:_MOST_TOLD]:
-            logger.warning(
-                "TensorBoard may show points there that are no part of the run any more; training "
-                "goes on: %s",
-                why,
-            )
-        if done.points:
-            logger.info(
-                "took %d points out of TensorBoard's files in %s that were written after %s; the "
-                "files of before are beside them, as "
-                "events.out.before-attempt-%d...",
-                done.points,
-                directory,
-                checkpoint.name if checkpoint is not None else "the start",
-                self._journal.attempt,
-            )
-        if (
-            done.points
-            or done.left
-            or (checkpoint is not None and directory == self._plan.tensorboard)
-        ):
-            try_record(
-                self._journal,
+            raise  # the run belongs to another process now
+        # Whatever it is: a training is worth more than its curves.
+        except Exception as error:
+            done = RepairResult(left=[f"{directory}: {type(error).__name__}: {error}"])
+        self._log(directory, checkpoint, done)
+        resumes_own = checkpoint is not None and directory == self._options.tensorboard
+        if done.points or done.left or resumes_own:
+            self._journal.record(
                 events.LogsRepaired(
                     directory=str(directory),
                     step=checkpoint.step if checkpoint is not None else 0,
                     files=done.files,
                     points=done.points,
-                    left=done.left[:_MOST_TOLD],
+                    left=done.left[:_MOST_REPORTED],
                     secs=time.monotonic() - began,
-                ),
+                )
+            )
+
+    def _repaired(self, directory: Path, checkpoint: Checkpoint | None) -> RepairResult:
+        now = self._options.clock.now()
+        restored = None
+        if checkpoint is not None:
+            manifest = checkpoint.manifest
+            restored = RestorePoint(checkpoint.name, manifest.saved_at, manifest.final)
+        recorded = read_journal(self._options.layout).events
+        return repair_event_files(
+            self._options.files,
+            directory,
+            RepairStart(
+                among=writer_attempts(recorded, restored),
+                step=None if checkpoint is None else checkpoint.step,
+                settled=newest_repairing_attempt(recorded, str(directory), restored),
+                mark=restored is None or not restored.final,
+                now=now,
+            ),
+        )
+
+    def _log(self, directory: Path, checkpoint: Checkpoint | None, done: RepairResult) -> None:
+        for why in done.left[:_MOST_REPORTED]:
+            logger.warning(
+                "TensorBoard may show points there that are no part of the run any more; training "
+                "continues: %s",
+                why,
+            )
+        if done.points:
+            logger.info(
+                "took %d points out of TensorBoard's files in %s that were written after %s; the "
+                "previous files are beside them, as events.out.before-attempt-%d...",
+                done.points,
+                directory,
+                checkpoint.name if checkpoint is not None else "the start",
+                self._journal.attempt,
             )
 
     def saved(self, manifest: Manifest, stall_secs: float, write_secs: float) -> None:
-        """A checkpoint was committed."""
+        """Add the points of a checkpoint that was committed."""
         self._board.saved(
             SaveSummary(
                 step=manifest.step,
@@ -118,16 +122,16 @@ class TensorBoardHook:
             )
         )
 
-    def end(self) -> None:
-        """Writes what is left to be written."""
+    def close(self) -> None:
+        """Write the last points, and wait for that for a moment."""
         self._board.end()
 
 
-def _is_there(directory: Path) -> bool:
-    """Whether there is such a directory.
+def _is_directory(directory: Path) -> bool:
+    """Return whether there is such a directory.
 
     Raises:
-        OSError: where that cannot be seen, as on a mount that has gone.
+        OSError: If that cannot be seen, as on a mount that has gone.
     """
     try:
         return stat.S_ISDIR(directory.stat().st_mode)

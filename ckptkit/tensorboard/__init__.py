@@ -1,3 +1,1 @@
-"""TensorBoard's files: the program's own are put in order where a run goes on, and a run has some
-of its own.
-"""
+"""TensorBoard's event files: repairs the program's own on a resume, and writes the run's own."""

@@ -1,10 +1,11 @@
-"""TensorBoard's event files: their names, their records, and what may be cut out of one.
+"""TensorBoard's event files: their names, their records, and which parts a repair keeps.
 
-A file is a sequence of TFRecords: the length of the data (8 bytes, little-endian), its masked
-CRC-32C (4 bytes), the data, which is an `Event` as protocol buffer, and its masked CRC-32C (4
-bytes); see TensorFlow's `record_writer.h` and `event.proto`. TensorBoard reads every file with
-"tfevents" in its name, in the order of names, and stops at a record that is torn. TensorBoard's own
-loader tells no offsets, and imports TensorFlow.
+A file is a sequence of TFRecords. Each has the length of the data (8 bytes, little-endian), its
+masked CRC-32C (4 bytes), the data, and its masked CRC-32C (4 bytes). The data is an `Event` as
+protocol buffer; see TensorFlow's `record_writer.h` and `event.proto`.
+
+TensorBoard reads every file with "tfevents" in its name, in the order of names, and stops at an
+incomplete record. Its own loader gives no offsets and imports TensorFlow, so it is not used here.
 """
 
 from __future__ import annotations
@@ -13,46 +14,45 @@ import math
 import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ckptkit.storage.safe_read import open_regular
-from ckptkit.tensorboard.orphans import EventWriter, owner
+from ckptkit.tensorboard.stale_points import WriterAttempt, owner_at
 
-READ = "events.out.tfevents."
+EVENT_FILE_PREFIX = "events.out.tfevents."
 """How the names of event files begin, whichever library writes them."""
 
-CUTTING = "events.out.cutting."
-"""How the name of one begins that is being written anew: TensorBoard does not read it."""
+REWRITE_PREFIX = "events.out.cutting."
+"""How the name of an event file begins while it is rewritten. TensorBoard does not read it."""
 
 _KEPT = "events.out.before-attempt-{attempt}{again}."
 _MARK = re.compile(r"\.restart-\d+$")
-_NAME = re.compile(re.escape(READ) + r"(?:\d+~)?(\d+)\.(.+)")
+_NAME = re.compile(re.escape(EVENT_FILE_PREFIX) + r"(?:\d+~)?(\d+)\.(.+)")
 _EMPTY = ".profile-empty"
-"""An event file of this name says that there is a profile, and holds nothing."""
+"""The end of the name of an event file that is empty, and only says that there is a profile."""
 
 _JITTER_SECS = 1.0
-"""Points of several threads may be so much out of order; a time that is earlier by more is one of a
-clock that was set back.
+"""Points of several threads may be this much out of order.
+
+An earlier time than that belongs to a clock that was set back.
 """
 
 _ENDING_SECS = 10.0
-"""So long after an attempt its last file may be begun: the run's own are written on another thread.
-"""
+"""How long after an attempt its last file may be created, because another thread writes it."""
 
 _LEADING = re.compile(r"\d+")
 
 
 @dataclass(frozen=True)
-class Named:
+class EventFileName:
     """The name of an event file.
 
     Args:
         path: the file.
-        time: with which its name begins, in seconds since the epoch; TensorBoard reads in this
-            order.
-        original_time: with which it began before it was put before others.
+        time: the time in its name, in seconds since the epoch; TensorBoard reads in this order.
+        original_time: the time in its name before it was renamed to be read before others.
         rest: host, process and number, as `host.123.0.v2`.
     """
 
@@ -62,10 +62,10 @@ class Named:
     rest: str
 
     @classmethod
-    def parse(cls, path: Path) -> Named | None:
-        """The name of a file, or None where it is no event file."""
+    def parse(cls, path: Path) -> EventFileName | None:
+        """Return the name of a file, or None if it is no event file."""
         match = _NAME.fullmatch(path.name)
-        leading = _LEADING.match(path.name.removeprefix(READ))
+        leading = _LEADING.match(path.name.removeprefix(EVENT_FILE_PREFIX))
         if path.name.endswith(_EMPTY):
             return None
         return (
@@ -79,8 +79,14 @@ class Named:
         """Whether the file marks a restart."""
         return _MARK.search(self.rest) is not None
 
-    def by(self, writers: Sequence[EventWriter]) -> list[EventWriter]:
-        """Those whose process the name tells of, and that had not ended when the file was begun."""
+    def by(self, writers: Sequence[WriterAttempt]) -> list[WriterAttempt]:
+        """Return the attempts whose process may have written the file.
+
+        Their host and process are in its name, and they had not ended when it was created.
+
+        Args:
+            writers: all attempts of the run.
+        """
         return [
             writer
             for writer in writers
@@ -89,47 +95,62 @@ class Named:
         ]
 
     def before(self, time: int) -> Path:
-        """The name that sorts before all of `time` and later, and after all others."""
-        return self.path.with_name(f"{READ}{time - 1:010d}~{self.original_time:010d}.{self.rest}")
+        """Return a path that sorts before all files of `time` and later, and after all others.
+
+        Args:
+            time: in seconds since the epoch.
+        """
+        # "~" sorts after the dot that follows the plain time of `time - 1`.
+        return self.path.with_name(
+            f"{EVENT_FILE_PREFIX}{time - 1:010d}~{self.original_time:010d}.{self.rest}"
+        )
 
 
 def mark_after(path: Path, attempt: int) -> Path:
-    """The name of a mark that TensorBoard reads right after an event file."""
+    """Return the path of a restart mark that TensorBoard reads right after an event file."""
     return path.with_name(f"{path.name}.restart-{attempt:06d}")
 
 
-def cutting(path: Path) -> Path:
-    """Where the next content of an event file is written."""
-    return path.with_name(CUTTING + path.name.removeprefix(READ))
+def rewrite_path(path: Path) -> Path:
+    """Return where the next content of an event file is written."""
+    return path.with_name(REWRITE_PREFIX + path.name.removeprefix(EVENT_FILE_PREFIX))
 
 
-def cut_from(path: Path) -> Path:
-    """The event file whose next content lies there; see `cutting`."""
-    return path.with_name(READ + path.name.removeprefix(CUTTING))
+def rewritten_path(path: Path) -> Path:
+    """Return the event file for which a path of `rewrite_path` has the next content."""
+    return path.with_name(EVENT_FILE_PREFIX + path.name.removeprefix(REWRITE_PREFIX))
 
 
-def kept(path: Path, attempt: int) -> Path:
-    """A free name for what an event file was before an attempt, which TensorBoard does not read."""
+def backup_path(path: Path, attempt: int) -> Path:
+    """Return a free path for the earlier content of an event file, which TensorBoard does not read.
+
+    Args:
+        path: the event file.
+        attempt: the attempt that repairs it.
+
+    Raises:
+        FileExistsError: if no name is free.
+    """
     for again in range(1_000_000):
         name = _KEPT.format(
             attempt=attempt, again=f"-{again}" if again else ""
-        ) + path.name.removeprefix(READ)
+        ) + path.name.removeprefix(EVENT_FILE_PREFIX)
         if not (found := path.with_name(name)).exists():
             return found
     raise FileExistsError(f"No name is free beside {path}.")
 
 
 @dataclass(frozen=True)
-class FoundEvents:
-    """What an event file holds.
+class EventFileContent:
+    """What an event file contains.
 
     Args:
-        stays: the parts that stay, from byte to byte.
-        points: how many points go.
+        stays: the parts to keep, from byte to byte.
+        points: how many stale points it has.
         last_step: the largest step of a point of the run that stays, or -1.
-        owned: whether a point is of the run.
-        others_step: the largest step of a point that is of none of its attempts, or -1. Keras
-            writes a graph at step 0 before an attempt begins.
+        owned: whether any point belongs to the run.
+        others_step: the largest step of a point that belongs to none of the run's attempts, or -1.
+            Keras writes a graph at step 0 before an attempt begins.
     """
 
     stays: tuple[tuple[int, int], ...] = ()
@@ -140,101 +161,132 @@ class FoundEvents:
 
     @property
     def is_anothers(self) -> bool:
-        """Whether all that was measured there is of something else."""
+        """Whether all measurements in the file belong to something else."""
         return not self.owned and self.others_step > 0
 
 
-def look(path: Path, candidates: Sequence[EventWriter], *, settled: bool = False) -> FoundEvents:
-    """Reads an event file, one record at a time.
+def find_kept_parts(
+    path: Path, candidates: Sequence[WriterAttempt], *, settled: bool = False
+) -> EventFileContent:
+    """Read an event file, one record at a time, and find what stays.
 
-    Orphans are what a process wrote last. So where a point is followed by one that stays, of the
-    same attempt, it stays, too: its time is one of a clock that was set back. What an attempt went
-    back behind goes in any case, but not where the clock shows such a time again.
+    Stale points are the last ones that a process wrote. So a point that looks stale stays if a
+    later point of the same attempt stays: its time is one of a clock that was set back. Points that
+    an attempt discarded itself, by going back to a checkpoint, are stale in any case, unless the
+    clock was set back over that time.
 
     Args:
         path: the file.
         candidates: the attempts that its process has made.
-        settled: nothing has to go, and it is only asked whether it is of the run: a point that is
-            ends the reading.
+        settled: whether nothing has to go; reading then ends at the first point of the run.
 
     Raises:
-        OSError: where it cannot be read, or is no regular file.
+        OSError: if it cannot be read, or is no regular file.
     """
-    stays, doubtful = (
-        list[tuple[int, int]](),
-        list[tuple[int, int]](),
-    )  # those that go, unless a later one of the same attempt stays
-    current: EventWriter | None = None
-    points, doubtful_points, last_step, doubtful_step, others_step, latest = (
-        0,
-        0,
-        -1,
-        -1,
-        -1,
-        -math.inf,
-    )
+    scan = _EventScan()
     with open_regular(path) as file:
-        for start, end, event in events_in(file):
+        for start, end, event in read_events(file):
+            # Graphs, versions and session logs are no measurements; without the version record
+            # TensorBoard would not know the format.
             if not event.HasField("summary"):
-                _add(stays, start, end)
+                _add(scan.stays, start, end)
                 continue
-            writer = owner(candidates, event.wall_time)
+            writer = owner_at(candidates, event.wall_time)
             if writer is not None and settled:
-                return FoundEvents(owned=True)
-            if writer is not None and writer is not current:
-                current, points, doubtful, doubtful_points, doubtful_step = (
-                    writer,
-                    points + doubtful_points,
-                    [],
-                    0,
-                    -1,
-                )
-            latest = max(latest, event.wall_time)
-            if (
-                writer is not None
-                and event.wall_time > latest - _JITTER_SECS
-                and writer.is_gone(event.wall_time)
-            ):
-                points += 1
-                continue
-            if writer is not None and event.wall_time > writer.until:
-                _add(doubtful, start, end)
-                doubtful_points, doubtful_step = doubtful_points + 1, max(doubtful_step, event.step)
-                continue
-            if (
-                current is not None and event.wall_time <= current.until
-            ):  # also one of before it began: its clock was set back
-                stays += doubtful
-                last_step, doubtful, doubtful_points, doubtful_step = (
-                    max(last_step, doubtful_step),
-                    [],
-                    0,
-                    -1,
-                )
-            _add(stays, start, end)
-            if writer is not None:
-                last_step = max(last_step, event.step)
-            else:
-                others_step = max(others_step, event.step)
-    joined = list[tuple[int, int]]()
-    for part in sorted(stays):
-        _add(joined, *part)
-    return FoundEvents(
-        tuple(joined), points + doubtful_points, last_step, current is not None, others_step
-    )
+                return EventFileContent(owned=True)
+            scan.add_point(start, end, event, writer)
+    return scan.content()
+
+
+@dataclass
+class _EventScan:
+    """What was found in an event file so far.
+
+    Args:
+        stays: parts to keep.
+        doubtful: parts with stale points that stay if a later point of the same attempt stays.
+        points: how many points go.
+        doubtful_points: how many points the doubtful parts have.
+        last_step: the largest step of a point of the run that stays, or -1.
+        doubtful_step: the largest step in the doubtful parts, or -1.
+        others_step: the largest step of a point that belongs to none of the attempts, or -1.
+        current: the attempt that wrote the last point of the run.
+        latest: the latest time of a point.
+    """
+
+    stays: list[tuple[int, int]] = field(default_factory=list)
+    doubtful: list[tuple[int, int]] = field(default_factory=list)
+    points: int = 0
+    doubtful_points: int = 0
+    last_step: int = -1
+    doubtful_step: int = -1
+    others_step: int = -1
+    current: WriterAttempt | None = None
+    latest: float = -math.inf
+
+    def add_point(self, start: int, end: int, event: Any, writer: WriterAttempt | None) -> None:
+        """Decides whether a point stays, goes, or is doubtful; `writer` is its attempt, if any."""
+        if writer is not None and writer is not self.current:
+            # Another attempt of this process follows: what was doubtful in the last one goes.
+            self.current, self.points = writer, self.points + self.doubtful_points
+            self._forget_doubtful()
+        self.latest = max(self.latest, event.wall_time)
+        if (
+            writer is not None
+            and event.wall_time > self.latest - _JITTER_SECS
+            and writer.is_gone(event.wall_time)
+        ):
+            self.points += 1
+            return
+        if writer is not None and event.wall_time > writer.until:
+            _add(self.doubtful, start, end)
+            self.doubtful_points += 1
+            self.doubtful_step = max(self.doubtful_step, event.step)
+            return
+        # Also a point from before the attempt began: its clock was set back.
+        if self.current is not None and event.wall_time <= self.current.until:
+            self.stays += self.doubtful
+            self.last_step = max(self.last_step, self.doubtful_step)
+            self._forget_doubtful()
+        _add(self.stays, start, end)
+        if writer is not None:
+            self.last_step = max(self.last_step, event.step)
+        else:
+            self.others_step = max(self.others_step, event.step)
+
+    def _forget_doubtful(self) -> None:
+        """Starts anew without doubtful parts."""
+        self.doubtful, self.doubtful_points, self.doubtful_step = [], 0, -1
+
+    def content(self) -> EventFileContent:
+        """Return what the file contains; what is still doubtful goes."""
+        joined = list[tuple[int, int]]()
+        for part in sorted(self.stays):
+            _add(joined, *part)
+        return EventFileContent(
+            tuple(joined),
+            self.points + self.doubtful_points,
+            self.last_step,
+            self.current is not None,
+            self.others_step,
+        )
 
 
 def _add(parts: list[tuple[int, int]], start: int, end: int) -> None:
-    """One more part; with its neighbour it is one, so that a large file is few."""
+    """Append a part, joined with the one before it, so that a large file has few parts."""
     if parts and parts[-1][1] == start:
         parts[-1] = parts[-1][0], end
     else:
         parts.append((start, end))
 
 
-def events_in(file: BinaryIO) -> Iterator[tuple[int, int, Any]]:
-    """The events of a file with the bytes that they take, up to the first that is torn, as after a
-    kill in the middle of a write.
+def read_events(file: BinaryIO) -> Iterator[tuple[int, int, Any]]:
+    """Yield the events of a file with their first and last byte, until the first incomplete record.
+
+    A process that is killed while it writes leaves such a record.
+
+    Args:
+        file: open for reading.
     """
     from google.protobuf.message import DecodeError
     from tensorboard.compat.proto.event_pb2 import Event
@@ -248,7 +300,7 @@ def events_in(file: BinaryIO) -> Iterator[tuple[int, int, Any]]:
         if masked_crc32c(header[:8]) != checksum or end > size:
             return
         data = file.read(length)
-        file.seek(4, 1)  # that of the data is not compared: in Python that takes a second per MB
+        file.seek(4, 1)  # the data's checksum: computing it in Python takes a second per MB
         try:
             event = Event.FromString(data)
         except DecodeError:
@@ -257,8 +309,8 @@ def events_in(file: BinaryIO) -> Iterator[tuple[int, int, Any]]:
         start = end
 
 
-def record(event: Any) -> bytes:
-    """An event as the bytes of a record."""
+def encode_record(event: Any) -> bytes:
+    """Return an event as the bytes of a record."""
     import io
 
     from tensorboard.summary.writer.record_writer import RecordWriter
@@ -268,55 +320,65 @@ def record(event: Any) -> bytes:
     return file.getvalue()
 
 
-def beginning(now: float) -> bytes:
-    """What every event file begins with."""
+def version_record(now: float) -> bytes:
+    """Return the record that every event file begins with.
+
+    Args:
+        now: in seconds since the epoch.
+    """
     from tensorboard.compat.proto.event_pb2 import Event
 
-    return record(Event(wall_time=now, file_version="brain.Event:2"))
+    return encode_record(Event(wall_time=now, file_version="brain.Event:2"))
 
 
-def restart(step: int, now: float) -> bytes:
-    """An event file that marks a restart: a reader that holds points of before in memory drops
-    those from `step` on.
+def restart_mark(step: int, now: float) -> bytes:
+    """Return an event file that marks a restart.
 
-    TensorBoard takes the first mark of a directory for its beginning, and acts on the others; so
-    there are two.
+    A reader that has earlier points in memory drops those from `step` on. TensorBoard takes the
+    first mark of a directory for its beginning and obeys the others; so there are two.
+
+    Args:
+        step: the first step that is written again.
+        now: in seconds since the epoch.
     """
     from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
-    start = record(Event(wall_time=now, step=step, session_log=SessionLog(status=SessionLog.START)))
-    return beginning(now) + start + start
+    start = encode_record(
+        Event(wall_time=now, step=step, session_log=SessionLog(status=SessionLog.START))
+    )
+    return version_record(now) + start + start
 
 
 def restart_step(path: Path) -> int:
-    """The step of a mark, or 0 where it has none.
+    """Return the step of a restart mark, or 0 if it has none.
 
     Raises:
-        OSError: where it cannot be read.
+        OSError: if it cannot be read.
     """
     with open_regular(path) as file:
-        return max((int(event.step) for _, _, event in events_in(file)), default=0)
+        return max((int(event.step) for _, _, event in read_events(file)), default=0)
 
 
-def scalars(step: int, now: float, values: Mapping[str, float]) -> bytes:
-    """One point of several scalars, as a record."""
+def scalars_record(step: int, now: float, values: Mapping[str, float]) -> bytes:
+    """Return one point of several scalars as a record."""
     from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
     return _summary(step, now, [scalar_pb(name, value) for name, value in values.items()])
 
 
-def text(step: int, now: float, name: str, markdown: str) -> bytes:
-    """A text, as a record."""
+def text_record(step: int, now: float, name: str, markdown: str) -> bytes:
+    """Return a text as a record."""
     from tensorboard.plugins.text.summary_v2 import text_pb
 
     return _summary(step, now, [text_pb(name, markdown)])
 
 
 def _summary(step: int, now: float, parts: Iterable[Any]) -> bytes:
+    """Return one event with the values of several summaries, as a record."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
 
-    return record(
+    return encode_record(
         Event(
             wall_time=now,
             step=step,

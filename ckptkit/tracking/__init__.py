@@ -1,3 +1,1 @@
-"""Tracking the state of a run: which values there are, under which keys, and how a snapshot takes
-them.
-"""
+"""Tracking: which values a run's state consists of, their keys, and how a snapshot copies them."""

@@ -1,4 +1,4 @@
-"""What the code configures: optimizers as they were made, and what the user names."""
+"""Hyperparameters as the code sets them: arguments of optimizers, and the user's own `hparams`."""
 
 from __future__ import annotations
 
@@ -14,19 +14,24 @@ from ckptkit.errors import ConfigError
 from ckptkit.tracking.tracker import optimizers_in
 
 Hyperparameters = dict[str, object]
-"""JSON-able values by name, as they stand in the manifest."""
+"""JSON-able values by name, as the manifest records them."""
 
 _SKIPPED = frozenset({"name", "is_legacy_optimizer"})
+# By optimizer, not by name: another optimizer object in the same process is a new configuration.
+# Weak, so that nothing keeps an optimizer and its slots alive after the user has dropped it.
 _last_seen: weakref.WeakKeyDictionary[Any, Hyperparameters] = weakref.WeakKeyDictionary()
 
 
-def of_state(state: Mapping[str, Any]) -> dict[str, tuple[Any, str, object]]:
-    """Every configured value of every optimizer in the state.
+def configured_values(state: Mapping[str, Any]) -> dict[str, tuple[Any, str, object]]:
+    """Return every configured value of every optimizer in the state.
+
+    Args:
+        state: the user's state, by name.
 
     Returns:
-        By name: the optimizer, the name of its argument, and the value. Where there is one
-        optimizer its arguments are named plainly (`learning_rate`); else the optimizer's name in
-        the state stands before them (`g_opt.learning_rate`).
+        By name: the optimizer, the name of its argument, and the value. With a single optimizer its
+            arguments have plain names (`learning_rate`). With several, the optimizer's name in the
+            state comes first (`g_opt.learning_rate`).
     """
     optimizers = [
         (
@@ -37,6 +42,7 @@ def of_state(state: Mapping[str, Any]) -> dict[str, tuple[Any, str, object]]:
         for path, optimizer in optimizers_in(value)
         if "inner_optimizer" not in path
     ]
+    # A compiled model's optimizer may be named in the state as well; it counts once.
     distinct: dict[int, tuple[str, Any]] = {}
     for name, optimizer in optimizers:
         distinct.setdefault(id(optimizer), (name, optimizer))
@@ -52,13 +58,16 @@ def of_state(state: Mapping[str, Any]) -> dict[str, tuple[Any, str, object]]:
 
 
 def configuration(optimizer: Any) -> Hyperparameters:
-    """An optimizer's arguments as JSON-able values; those that cannot be serialised are left out.
+    """Return an optimizer's arguments as JSON-able values, without those that JSON cannot hold.
 
-    In the process that has trained with it, a schedule or ReduceLROnPlateau may have moved a value
-    since the code gave it. What was last seen of the optimizer is then what counts as configured
-    (see `saw`).
+    In the process that trained with it, a schedule or ReduceLROnPlateau may have changed a value
+    since the code set it. A value that is unchanged since `remember_optimizers` counts as
+    configured then.
+
+    Args:
+        optimizer: a Keras optimizer.
     """
-    now = _present(optimizer)
+    now = _current_configuration(optimizer)
     last = _last_seen.get(optimizer)
     if last is None:
         return now
@@ -71,24 +80,25 @@ def configuration(optimizer: Any) -> Hyperparameters:
     }
 
 
-def _present(optimizer: Any) -> Hyperparameters:
-    """An optimizer's arguments as they are now."""
+def _current_configuration(optimizer: Any) -> Hyperparameters:
+    """Return an optimizer's arguments with their present values."""
     try:
         config = keras.optimizers.serialize(optimizer)["config"]
-    except (
-        Exception
-    ):  # a user's own optimizer without get_config() has nothing that could be compared
+    # A user's own optimizer may have no get_config(), or one that raises anything. Then it has
+    # nothing that could be compared, and training must not fail over it.
+    except Exception:
         return {}
     return {
-        name: _as_written(value)
+        name: _shortest_decimal(value)
         for name, value in config.items()
         if name not in _SKIPPED and is_json(value)
     }
 
 
-def _as_written(value: object) -> object:
-    """0.01 for 0.009999999776482582: Keras keeps a learning rate in 32 bits, and gives it back in
-    64.
+def _shortest_decimal(value: object) -> object:
+    """Return 0.01 for 0.009999999776482582, and other values unchanged.
+
+    Keras stores a learning rate in 32 bits and returns it in 64.
     """
     return (
         float(str(np.float32(value)))
@@ -97,29 +107,34 @@ def _as_written(value: object) -> object:
     )
 
 
-def saw(configured: Mapping[str, tuple[Any, str, object]]) -> None:
-    """Remembers how optimizers look when an attempt ends.
+def remember_optimizers(configured: Mapping[str, tuple[Any, str, object]]) -> None:
+    """Remember how optimizers look when an attempt ends, for a next attempt in the same process.
 
     Args:
-        configured: what `of_state` said when it began.
+        configured: what `configured_values` returned when the attempt began.
     """
     arguments: dict[int, tuple[Any, Hyperparameters]] = {}
     for optimizer, argument, value in configured.values():
         arguments.setdefault(id(optimizer), (optimizer, {}))[1][argument] = value
     for optimizer, values in arguments.values():
-        _last_seen[optimizer] = {"seen": _present(optimizer), "configured": values}
+        _last_seen[optimizer] = {"seen": _current_configuration(optimizer), "configured": values}
 
 
-def saw_iterations(state: Mapping[str, Any], iterations: int) -> bool:
-    """Whether an optimizer with this many iterations is as an attempt of this process has left it."""
+def remembers_iterations(state: Mapping[str, Any], iterations: int) -> bool:
+    """Whether an earlier attempt of this process left an optimizer with so many iterations.
+
+    Args:
+        state: the user's state, by name.
+        iterations: the optimizer's count of updates.
+    """
     return any(
         optimizer in _last_seen and int(optimizer.iterations) == iterations
-        for optimizer, _, _ in of_state(state).values()
+        for optimizer, _, _ in configured_values(state).values()
     )
 
 
 def is_json(value: object) -> bool:
-    """Whether a value can stand in the manifest."""
+    """Whether the manifest can record a value."""
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError):
@@ -128,10 +143,16 @@ def is_json(value: object) -> bool:
 
 
 def check_hparams(hparams: object) -> Hyperparameters:
-    """Checks the user's own hyperparameters.
+    """Check the user's own hyperparameters.
+
+    Args:
+        hparams: the argument as the user gave it.
+
+    Returns:
+        The values as JSON returns them, so that tuples compare equal to recorded lists.
 
     Raises:
-        ConfigError: where they are not a dictionary of values that JSON can hold.
+        ConfigError: if they are not a dictionary of values that JSON can hold.
     """
     if hparams is None:
         return {}

@@ -1,12 +1,16 @@
-"""The leaves of the tracked state: things that have values, can give them away and can take them
-back.
+"""Leaves: the objects of the state that have values, how to read them, and how to set them.
+
+A variable, an object that TensorFlow can turn into tensors, and an object with Python state are
+leaves. A group of leaves is read in one moment.
 """
 
 from __future__ import annotations
 
 import functools
+import gc
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,17 +22,17 @@ from ckptkit.errors import ConfigError, CorruptCheckpointError
 from ckptkit.tracking import python_state
 
 Tensors = dict[str, tf.Tensor]
-"""Tensors by the last part of their key; the empty name is the leaf's own key."""
+"""Tensors by the last part of their key. The empty name stands for the leaf's own key."""
 
 
 class Leaf(Protocol):
-    """One thing that has values.
+    """An object with values that a checkpoint saves.
 
     Attributes:
         key: `<state name>/<role>/<index>`.
         kind: `variable`, `trackable` or `python`.
         path: the name under which Keras or TensorFlow knows it.
-        trainable: whether training changes it; None where that has no meaning.
+        trainable: whether training changes it; None if that has no meaning.
     """
 
     @property
@@ -41,17 +45,17 @@ class Leaf(Protocol):
     def trainable(self) -> bool | None: ...
 
     def capture(self) -> Tensors:
-        """The values of this moment. TensorFlow's tensors do not change, so training may go on."""
+        """Return the present values. Tensors never change, so training may continue."""
         ...
 
     def assign(self, tensors: Mapping[str, tf.Tensor]) -> None:
-        """Takes values as `capture` gave them."""
+        """Set the values that `capture` returned."""
         ...
 
 
 @dataclass(frozen=True)
 class VariableLeaf:
-    """A `tf.Variable`."""
+    """A leaf that is a `tf.Variable`."""
 
     key: str
     path: str
@@ -60,14 +64,16 @@ class VariableLeaf:
     kind: str = "variable"
 
     @functools.cached_property
-    def is_near(self) -> bool:
-        """Whether it is one variable in the host's memory."""
+    def is_in_host_memory(self) -> bool:
+        """Whether this is a single variable in the host's memory."""
         return (
             not isinstance(self.variable, tf.distribute.DistributedValues)
             and "CPU" in self.variable.device.upper()
         )
 
     def capture(self) -> Tensors:
+        # Placed on the CPU, so that a snapshot of an accelerator's variable does not take a second
+        # copy of the accelerator's memory.
         with tf.device("CPU:0"):
             return {"": tf.identity(self.variable.read_value())}
 
@@ -77,7 +83,7 @@ class VariableLeaf:
 
 @dataclass(frozen=True)
 class TrackableLeaf:
-    """A table, an iterator of tf.data, or another object that TensorFlow can turn into tensors."""
+    """A lookup table, an iterator of tf.data, or another object that TensorFlow can serialize."""
 
     key: str
     path: str
@@ -87,13 +93,14 @@ class TrackableLeaf:
 
     def capture(self) -> Tensors:
         try:
-            # A table gives its memory away and writes on in it; what an iterator gives is a value
-            # of its own.
+            # A table returns tensors that share its memory, and later inserts change them; so they
+            # are copied. An iterator returns variants, which are values of their own.
             return {
                 name: tensor if tensor.dtype == tf.variant else tf.raw_ops.DeepCopy(x=tensor)
                 for name, tensor in tf_checkpoint.serialize(self.trackable).items()
             }
         except (tf.errors.OpError, NotImplementedError) as error:
+            # An iterator is refused only when it is saved, because that depends on its pipeline.
             iterator = isinstance(self.trackable, tf.data.Iterator)
             raise ConfigError(
                 f"{self.path!r} ({self.key}), "
@@ -115,7 +122,14 @@ class TrackableLeaf:
 
 @dataclass(frozen=True)
 class PythonLeaf:
-    """An object with plain Python state."""
+    """A leaf that is an object with Python state, saved as JSON and arrays.
+
+    Args:
+        key: see `Leaf`.
+        path: see `Leaf`.
+        get: returns the state.
+        set: takes a state that `get` returned.
+    """
 
     key: str
     path: str
@@ -135,7 +149,11 @@ class PythonLeaf:
         self.set(self.value(tensors))
 
     def value(self, tensors: Mapping[str, tf.Tensor]) -> Any:
-        """The Python value that tensors hold."""
+        """Return the Python value that saved tensors hold.
+
+        Raises:
+            CorruptCheckpointError: if a part is missing or is not what was saved.
+        """
         try:
             arrays = [tensors[f"arrays/{index}"].numpy() for index in range(len(tensors) - 1)]
             text = tensors[""].numpy().decode()
@@ -147,12 +165,14 @@ class PythonLeaf:
 
 
 def _first_line(error: Exception) -> str:
+    """Return the first line of an error of TensorFlow's, whose messages have stack traces."""
     text = error.message if isinstance(error, tf.errors.OpError) else str(error)
     return (text or type(error).__name__).strip().splitlines()[0].rstrip(".")
 
 
 def python_accessors(value: Any) -> tuple[Callable[[], object], Callable[[Any], object]] | None:
-    """How to get and set an object's Python state, or None where it offers no way that is known."""
+    """Return functions that get and set an object's Python state, or None if it has none."""
+    # A generator of NumPy has neither get_state nor state_dict: its bit generator has the state.
     if isinstance(value, np.random.Generator):
         bits = value.bit_generator
         return (lambda: bits.state), (lambda state: setattr(bits, "state", state))
@@ -162,3 +182,75 @@ def python_accessors(value: Any) -> tuple[Callable[[], object], Callable[[Any], 
         if callable(getattr(value, getter, None)) and callable(getattr(value, setter, None)):
             return getattr(value, getter), getattr(value, setter)
     return None
+
+
+class LeafGroup:
+    """Leaves that are captured together, at a cost that training does not notice.
+
+    Variables in the host's memory are read by one operation, which is prepared once. They copy on
+    write: the value that is read shares the variable's buffer, and the next update takes a new one.
+    After a sparse update, as an `Embedding` makes them, they copy on reading. A value on an
+    accelerator is always copied.
+
+    Args:
+        leaves: in their order.
+    """
+
+    def __init__(self, leaves: Iterable[Leaf]) -> None:
+        self.leaves = tuple(leaves)
+        # One operation for all: ten thousand separate reads take ten thousand times its overhead,
+        # while training waits.
+        in_host_memory = [leaf for leaf in self.leaves if _is_in_host_memory(leaf)]
+        self._read = tf_checkpoint.variables_reader(
+            [leaf.variable for leaf in in_host_memory if isinstance(leaf, VariableLeaf)]
+        )
+        self._others = [leaf for leaf in self.leaves if not _is_in_host_memory(leaf)]
+
+    def capture(self) -> CapturedLeaves:
+        """Return the present values of all leaves."""
+        return CapturedLeaves(self.leaves, self._read(), [leaf.capture() for leaf in self._others])
+
+
+@dataclass(frozen=True)
+class CapturedLeaves:
+    """The values of a group's leaves at one moment.
+
+    Args:
+        leaves: of the group.
+        in_host_memory: the values of the leaves that are variables in the host's memory.
+        others: the values of the other leaves.
+    """
+
+    leaves: tuple[Leaf, ...]
+    in_host_memory: list[tf.Tensor]
+    others: list[Tensors]
+
+    @functools.cached_property
+    def values(self) -> list[Tensors]:
+        """Return the values of each leaf, in the order of the leaves."""
+        # Sorted back here, on the writer's thread, and not in `capture`, while training waits.
+        in_host_memory, others = iter(self.in_host_memory), iter(self.others)
+        return [
+            {"": next(in_host_memory)} if _is_in_host_memory(leaf) else next(others)
+            for leaf in self.leaves
+        ]
+
+
+def _is_in_host_memory(leaf: Leaf) -> bool:
+    return isinstance(leaf, VariableLeaf) and leaf.is_in_host_memory
+
+
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Keeps Python's garbage collector off while the block runs.
+
+    Ten thousand new tensors make Python look through every object of the program, and TensorFlow
+    has a million of them. That takes a quarter of a second and finds nothing.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:  # else the program has switched it off itself
+            gc.enable()

@@ -1,4 +1,4 @@
-"""From a Keras model to its architecture, as far as it can be built again from data alone."""
+"""The architecture of a Keras model as plain data, from which it can be built again."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ import keras
 from ckptkit.compat import keras_models, keras_saving
 from ckptkit.run.architecture_file import Architecture, encode
 
+# The class name under which Keras serializes a lambda: marshalled bytecode.
 _CODE = "__lambda__"
 
 
-def serialized(model: Any, versions: Mapping[str, str]) -> bytes:
-    """The content of the architecture's file; where the model cannot be described, the reason takes
-    the configuration's place.
+def serialize_architecture(model: Any, versions: Mapping[str, str]) -> bytes:
+    """Return the content of the architecture file of a model.
+
+    If the model cannot be described, the file records the reason instead of a configuration.
 
     Args:
-        model: a Keras model. Its values are not looked at.
-        versions: of Keras and others.
+        model: a Keras model. Its values are not read.
+        versions: of Keras and other libraries, by name.
     """
     name = type(model).__name__
     try:
-        config = _numbered(keras_saving.serialized_model(model), {})
+        config = _renumber_shared_objects(keras_saving.serialized_model(model), {})
         _complete_losses(config.get("compile_config") or {}, getattr(model, "loss", None))
-        reason = code_in(config) or _learnt_beside(model)
+        reason = code_in_configuration(config) or _learnt_outside_weights(model)
         if not reason:
             return encode(Architecture(class_name=name, config=config, versions=dict(versions)))
-    except Exception as error:  # get_config is the user's own: whatever it raises is the reason
+    except Exception as error:  # get_config is the user's own code and may raise anything
         first = (str(error) or type(error).__name__).strip().splitlines()[0]
         reason = f"{type(error).__name__}: {first}"
     return encode(
@@ -38,8 +40,8 @@ def serialized(model: Any, versions: Mapping[str, str]) -> bytes:
     )
 
 
-def left_out(loss: Any) -> dict[str, Any]:
-    """Arguments of a loss that its own configuration leaves out, as that of Huber does."""
+def unsaved_loss_arguments(loss: Any) -> dict[str, Any]:
+    """Return the arguments of a loss that its own configuration omits, as Huber omits its delta."""
     if not isinstance(loss, keras.losses.Loss):
         return {}
     known = loss.get_config()
@@ -51,27 +53,29 @@ def left_out(loss: Any) -> dict[str, Any]:
 
 
 def _complete_losses(compiled: Mapping[str, Any], loss: Any) -> None:
-    """Puts back what the configurations of losses leave out: a model that was built again would
-    train with another loss.
+    """Adds the arguments of losses that their configurations omit.
+
+    Without them a model that is built again would train with another loss.
     """
-    to_visit = [(compiled.get("loss"), loss)]
-    while to_visit:
-        config, live = to_visit.pop()
+    pending = [(compiled.get("loss"), loss)]
+    while pending:
+        config, live = pending.pop()
         if (
             isinstance(live, keras.losses.Loss)
             and isinstance(config, dict)
             and isinstance(config.get("config"), dict)
         ):
-            config["config"].update(left_out(live))
+            config["config"].update(unsaved_loss_arguments(live))
         elif isinstance(live, Mapping) and isinstance(config, Mapping):
-            to_visit += [(config[name], each) for name, each in live.items() if name in config]
+            pending += [(config[name], each) for name, each in live.items() if name in config]
         elif isinstance(live, list | tuple) and isinstance(config, list):
-            to_visit += zip(config, live, strict=False)
+            pending += zip(config, live, strict=False)
 
 
-def code_in(config: Any) -> str:
-    """Says where a configuration holds code, which is not stored and not run; empty where it holds
-    none.
+def code_in_configuration(config: Any) -> str:
+    """Return a description of the code in a configuration, or an empty string if it has none.
+
+    Code is not stored and never run.
     """
     for each in _dictionaries(config):
         if each.get("class_name") == "Lambda":
@@ -84,8 +88,9 @@ def code_in(config: Any) -> str:
 
 
 def _is_dumped(config: Mapping[str, Any]) -> bool:
-    """Whether this is compiled code as Keras writes it for an activation: with its defaults and
-    closure, and without saying what it is.
+    """Whether this is compiled code as Keras writes it for an activation, without a class name.
+
+    It is a list of the code, its defaults and its closure.
     """
     value = config.get("value")
     return (
@@ -97,35 +102,44 @@ def _is_dumped(config: Mapping[str, Any]) -> bool:
 
 
 def _dictionaries(value: Any) -> Iterator[Mapping[str, Any]]:
-    to_visit = [value]
-    while to_visit:
-        here = to_visit.pop()
+    """Yield all dictionaries in a nested configuration."""
+    pending = [value]
+    while pending:
+        here = pending.pop()
         if isinstance(here, Mapping):
             yield here
-            to_visit.extend(here.values())
+            pending.extend(here.values())
         elif isinstance(here, list | tuple):
-            to_visit.extend(here)
+            pending.extend(here)
 
 
-def _numbered(value: Any, seen: dict[int, int]) -> Any:
-    """The same, with the numbers of shared objects counted: Keras gives them by where they lie in
-    memory, which is new in each process.
+def _renumber_shared_objects(value: Any, seen: dict[int, int]) -> Any:
+    """Return the configuration with shared objects numbered in the order of their appearance.
+
+    Keras numbers them by their memory addresses, which differ in each process. The same model would
+    get another file each time.
     """
     if isinstance(value, Mapping):
         return {
             key: seen.setdefault(item, len(seen))
             if key == "shared_object_id" and isinstance(item, int)
-            else _numbered(item, seen)
+            else _renumber_shared_objects(item, seen)
             for key, item in value.items()
         }
-    return [_numbered(item, seen) for item in value] if isinstance(value, list | tuple) else value
+    return (
+        [_renumber_shared_objects(item, seen) for item in value]
+        if isinstance(value, list | tuple)
+        else value
+    )
 
 
-def _learnt_beside(model: Any) -> str:
-    """Says which layer has learnt something that is neither a weight nor in its configuration, as a
-    vocabulary that it was adapted to.
+def _learnt_outside_weights(model: Any) -> str:
+    """Return a description of a layer that has learnt something outside its weights, or "".
+
+    A vocabulary from `adapt()` is neither a weight nor part of the configuration.
     """
     for layer in keras_models.layers_of(model):
+        # Keras has no question for it; such a layer writes files as its assets.
         if callable(getattr(layer, "save_assets", None)):
             with tempfile.TemporaryDirectory() as directory:
                 layer.save_assets(directory)

@@ -1,4 +1,4 @@
-"""Python-side state as JSON and arrays: no pickle, and the same values back, bit for bit."""
+"""Python-side state as JSON and arrays, without pickle, and bit for bit the same when decoded."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from ckptkit.errors import ConfigError, CorruptCheckpointError
 
+# Dictionaries with one such key stand for values that JSON does not have.
 _MARKS = (
     "__tuple__",
     "__items__",
@@ -22,11 +23,13 @@ _MARKS = (
     "__set__",
     "__frozenset__",
 )
-_LONGEST_INT_BITS = 4096  # Python refuses to spell longer ones in decimal digits
+# Python refuses to convert very long integers to decimal digits: by default, 4,300 digits. Longer
+# ones than this are saved as hexadecimal digits, which have no limit.
+_LONGEST_INT_BITS = 4096
 
 
 def encode(value: object, where: str) -> tuple[str, list[np.ndarray[Any, Any]]]:
-    """JSON for a value, and the arrays that it refers to.
+    """Return JSON for a value, and the arrays that the JSON refers to.
 
     Args:
         value: None, bool, int of any size, float, str, bytes, NumPy scalars and arrays, and lists,
@@ -37,7 +40,7 @@ def encode(value: object, where: str) -> tuple[str, list[np.ndarray[Any, Any]]]:
         The JSON text and the arrays.
 
     Raises:
-        ConfigError: where something else is in it, naming where it is.
+        ConfigError: if it contains anything else, with its place.
     """
     arrays: list[np.ndarray[Any, Any]] = []
     try:
@@ -51,6 +54,7 @@ def encode(value: object, where: str) -> tuple[str, list[np.ndarray[Any, Any]]]:
 def _encode(
     value: object, where: str, arrays: list[np.ndarray[Any, Any]], above: tuple[int, ...]
 ) -> object:
+    """Return the JSON form of a value; `above` are the identities of what contains it."""
     if id(value) in above:
         raise ConfigError(
             f"{where} contains itself, which JSON cannot hold. Return plain values from "
@@ -61,24 +65,50 @@ def _encode(
         return value
     if isinstance(value, int):
         return int(value) if value.bit_length() <= _LONGEST_INT_BITS else {"__int__": hex(value)}
+    # Not isinstance: np.float64 is a float, and must come back as NumPy's.
     if type(value) is float:
         return value if math.isfinite(value) else {"__float__": str(value)}
     if isinstance(value, bytes):
         return {"__bytes__": base64.b64encode(value).decode()}
     if isinstance(value, np.ndarray | np.generic):
-        if (
-            value.dtype.kind not in "biufc"
-            or value.dtype.char in "gG"
-            or isinstance(value, np.ma.MaskedArray)
-        ):
-            raise ConfigError(
-                f"{where} is a NumPy {type(value).__name__} of {value.dtype}. Expected plain "
-                "arrays of numbers or booleans of up "
-                f"to 64 bits a part; turn it into a list."
-            )
-        arrays.append(np.asarray(value, dtype=value.dtype.newbyteorder("=")))
-        mark = "__array__" if isinstance(value, np.ndarray) else "__scalar__"
-        return {mark: len(arrays) - 1}
+        return _encode_array(value, where, arrays)
+    if isinstance(value, list | tuple | set | frozenset | dict):
+        return _encode_container(value, where, arrays, above)
+    if isinstance(value, float):  # a subclass that is not NumPy's
+        return _encode(float(value), where, arrays, above)
+    raise ConfigError(
+        f"{where} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be "
+        "saved. Expected None, bool, int, float, str, bytes, NumPy arrays, and lists, tuples, "
+        "sets, dictionaries of them."
+    )
+
+
+def _encode_array(
+    value: np.ndarray[Any, Any] | np.generic, where: str, arrays: list[np.ndarray[Any, Any]]
+) -> object:
+    """Return a reference to an array, which is appended to `arrays`."""
+    if (
+        value.dtype.kind not in "biufc"
+        or value.dtype.char in "gG"  # long double, whose size depends on the machine
+        or isinstance(value, np.ma.MaskedArray)
+    ):
+        raise ConfigError(
+            f"{where} is a NumPy {type(value).__name__} of {value.dtype}. Expected plain arrays "
+            "of numbers or booleans of up to 64 bits a part; turn it into a list."
+        )
+    # TensorFlow has only the machine's byte order.
+    arrays.append(np.asarray(value, dtype=value.dtype.newbyteorder("=")))
+    mark = "__array__" if isinstance(value, np.ndarray) else "__scalar__"
+    return {mark: len(arrays) - 1}
+
+
+def _encode_container(
+    value: list[Any] | tuple[Any, ...] | set[Any] | frozenset[Any] | dict[Any, Any],
+    where: str,
+    arrays: list[np.ndarray[Any, Any]],
+    above: tuple[int, ...],
+) -> object:
+    """Return the JSON form of a container, with that of everything in it."""
     if isinstance(value, list):
         return [_encode(item, f"{where}[{i}]", arrays, above) for i, item in enumerate(value)]
     if isinstance(value, tuple):
@@ -96,34 +126,27 @@ def _encode(
                 for item in sorted(value, key=lambda item: _order(item, where, above))
             ]
         }
-    if isinstance(value, dict):
-        if all(isinstance(key, str) and key not in _MARKS for key in value):
-            return {
-                key: _encode(item, f"{where}[{key!r}]", arrays, above)
-                for key, item in value.items()
-            }
+    if all(isinstance(key, str) and key not in _MARKS for key in value):
         return {
-            "__items__": [
-                [
-                    _encode(key, f"{where} (a key)", arrays, above),
-                    _encode(item, f"{where}[{key!r}]", arrays, above),
-                ]
-                for key, item in value.items()
-            ]
+            key: _encode(item, f"{where}[{key!r}]", arrays, above) for key, item in value.items()
         }
-    if isinstance(value, float):
-        return _encode(float(value), where, arrays, above)
-    raise ConfigError(
-        f"{where} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be "
-        "saved. Expected None, "
-        "bool, int, float, str, bytes, NumPy arrays, and lists, tuples, sets, dictionaries of "
-        "them."
-    )
+    # JSON's keys are strings. A key that is a mark would be taken for an encoded value.
+    return {
+        "__items__": [
+            [
+                _encode(key, f"{where} (a key)", arrays, above),
+                _encode(item, f"{where}[{key!r}]", arrays, above),
+            ]
+            for key, item in value.items()
+        ]
+    }
 
 
 def _order(item: object, where: str, above: tuple[int, ...]) -> tuple[str, list[bytes]]:
-    """Where an element of a set stands. Not by its repr: that of a set in a set follows the order
-    in which the inner one was filled.
+    """Return the sort key of an element of a set: its encoded form.
+
+    The repr is no such key: that of a set in a set depends on the order in which the inner one was
+    filled.
     """
     arrays: list[np.ndarray[Any, Any]] = []
     return json.dumps(_encode(item, where, arrays, above)), [
@@ -132,10 +155,10 @@ def _order(item: object, where: str, above: tuple[int, ...]) -> tuple[str, list[
 
 
 def decode(text: str, arrays: list[np.ndarray[Any, Any]], where: str) -> Any:
-    """The value that `encode` was given.
+    """Return the value that `encode` was given.
 
     Raises:
-        CorruptCheckpointError: where the text is not what `encode` writes.
+        CorruptCheckpointError: if the text is not what `encode` writes.
     """
     try:
         return _decode(json.loads(text), arrays)
@@ -146,6 +169,7 @@ def decode(text: str, arrays: list[np.ndarray[Any, Any]], where: str) -> Any:
 
 
 def _decode(value: Any, arrays: list[np.ndarray[Any, Any]]) -> Any:
+    """Return the value that a JSON form stands for."""
     if isinstance(value, list):
         return [_decode(item, arrays) for item in value]
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""A consistent copy of the state in memory."""
+"""Snapshots: consistent copies of the state in memory, from which a checkpoint is written."""
 
 from __future__ import annotations
 
@@ -9,39 +9,37 @@ from functools import cached_property
 import tensorflow as tf
 
 from ckptkit.run.manifest import RESULT, StateEntry, TensorEntry
-from ckptkit.tracking.leaf_group import Captured, no_collection
-from ckptkit.tracking.leaves import Leaf, Tensors
+from ckptkit.tracking.leaves import CapturedLeaves, Leaf, Tensors, no_garbage_collection
 from ckptkit.tracking.tracker import Tracked
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of one moment; training may go on.
+    """The state of one moment. Training may continue while it is written.
 
     Args:
-        states: what the user named.
-        captured: everything with values, and those.
-        results: the values of weights that replaced them at the end of training, by key.
+        states: the entries that the user named.
+        captured: the leaves with their values.
+        results: final weights by key, if they replaced the weights at the end of training.
     """
 
     states: tuple[StateEntry, ...]
-    captured: tuple[Captured, ...]
+    captured: tuple[CapturedLeaves, ...]
     results: dict[str, tf.Tensor] = field(default_factory=dict)
 
     @property
     def values(self) -> Iterator[tuple[Leaf, Tensors]]:
-        """Each leaf with its values."""
+        """Yield each leaf with its values."""
         for each in self.captured:
             yield from zip(each.leaves, each.values, strict=True)
 
     @cached_property
     def tensors(self) -> dict[str, tuple[TensorEntry, tf.Tensor]]:
-        """What is known of each tensor, and itself, by key. Described when it is first asked for,
-        which is not where training waits.
-        """
+        """Return each tensor with its description, by key."""
+        # Computed on first use, which is on the writer's thread, not while training waits.
         found = {}
         for leaf, values in self.values:
-            described = _describe(leaf)
+            described = _describe_leaf(leaf)
             for part, tensor in values.items():
                 key = f"{leaf.key}/{part}" if part else leaf.key
                 found[key] = (replace(described, key=key, dtype=tensor.dtype.name), tensor)
@@ -51,12 +49,15 @@ class Snapshot:
 
     @property
     def entries(self) -> tuple[TensorEntry, ...]:
-        """What is known of each tensor."""
+        """Return the description of each tensor."""
         return tuple(entry for entry, _ in self.tensors.values())
 
     @property
     def size_bytes(self) -> int:
-        """How much memory the values take, as far as that is known."""
+        """Return how much memory the values take, in bytes.
+
+        Strings and variants do not count, because TensorFlow does not tell their sizes.
+        """
         return sum(
             tensor.dtype.size * int(tensor.shape.num_elements() or 0)
             for _, values in self.values
@@ -65,21 +66,21 @@ class Snapshot:
         )
 
 
-def take(tracked: Tracked) -> Snapshot:
-    """Copies the state of now.
+def take_snapshot(tracked: Tracked) -> Snapshot:
+    """Copy the present state.
 
     Args:
-        tracked: which leaves there are.
+        tracked: the leaves.
 
     Raises:
-        ConfigError: where a part of the state cannot be saved, naming it.
+        ConfigError: if a part of the state cannot be saved, with its name.
     """
-    with no_collection():
+    with no_garbage_collection():
         return Snapshot(tracked.states, tuple(group.capture() for group in tracked.groups))
 
 
-def _describe(leaf: Leaf) -> TensorEntry:
-    """What is known of a leaf without reading its values."""
+def _describe_leaf(leaf: Leaf) -> TensorEntry:
+    """Return the description of a leaf without reading its values."""
     variable = getattr(leaf, "variable", None)
     shape = (
         None if variable is None or variable.shape.rank is None else tuple(variable.shape.as_list())
@@ -95,16 +96,19 @@ def _describe(leaf: Leaf) -> TensorEntry:
     )
 
 
-def specs(tracked: Tracked) -> list[TensorEntry]:
-    """What is known of each leaf without reading its values."""
-    return [_describe(leaf) for leaf in tracked.leaves]
+def describe_leaves(tracked: Tracked) -> list[TensorEntry]:
+    """Return the description of each leaf without reading its values."""
+    return [_describe_leaf(leaf) for leaf in tracked.leaves]
 
 
-def with_result(taken: Snapshot, tracked: Tracked) -> Snapshot:
-    """A snapshot, and beside it the weights of now, where they have been replaced since it was
-    taken.
+def with_final_weights(taken: Snapshot, tracked: Tracked) -> Snapshot:
+    """Return a snapshot with the present weights beside it, if they changed since it was taken.
 
-    Keras does that at the end of training: averages of the weights, or the best ones.
+    Keras replaces weights at the end of training: by their averages, or by the best ones.
+
+    Args:
+        taken: the snapshot of the state from which training can continue.
+        tracked: the leaves, with the present weights.
     """
     then = {leaf.key: values[""] for leaf, values in taken.values if leaf.kind == "variable"}
     now = {
@@ -118,9 +122,10 @@ def with_result(taken: Snapshot, tracked: Tracked) -> Snapshot:
 
 
 def result_key(key: str) -> str:
-    """The key under which a weight's value at the end of training is saved."""
+    """Return the key under which the final value of a weight is saved."""
     return key.replace("/weights/", f"/{RESULT}/", 1)
 
 
 def _same_bits(a: tf.Tensor, b: tf.Tensor) -> bool:
+    """Whether two tensors have the same bytes; NaN equals NaN, and 0.0 differs from -0.0."""
     return bool(a.numpy().tobytes() == b.numpy().tobytes())

@@ -1,4 +1,4 @@
-"""From a snapshot to a committed checkpoint."""
+"""From a snapshot to a committed checkpoint: room on the disk, files, commit, keep policy."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from ckptkit.errors import StorageError
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger, size
 from ckptkit.policies import Candidate, KeepPolicy
-from ckptkit.run.best_effort import best_effort, try_record
-from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.best_effort import best_effort
+from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.commit import begin_writing, commit
 from ckptkit.run.disk_space import NO_SPACE, Room
 from ckptkit.run.events import Saved as SavedEvent
@@ -38,7 +38,7 @@ from ckptkit.tracking.snapshot import Snapshot
 from ckptkit.writing import tensor_file
 from ckptkit.writing.page_cache import WORTH_BYTES, PageCacheDrain
 
-PASSING = frozenset(
+TRANSIENT_ERRNOS = frozenset(
     {
         errno.ENOSPC,
         errno.EDQUOT,
@@ -53,18 +53,19 @@ PASSING = frozenset(
 
 TRIES = 4
 WAIT = wait_exponential(multiplier=0.25, max=10)
-"""A quarter, a half and one second between the tries."""
+"""Waits of a quarter, a half and one second between the tries."""
 
 
+# How long a rename may delay the close of a run that is abandoned: a dead server never answers.
 _RENAME_SECS = 2.0
 
 
 class AbandonedError(Exception):
-    """The run was let go of while a save was being written."""
+    """Raised in a save whose run was closed while it was being written."""
 
 
 class Permit:
-    """Held while a checkpoint becomes visible; where it was withdrawn, none does any more."""
+    """A lock around the commit of a checkpoint; once withdrawn, nothing more is committed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -80,46 +81,56 @@ class Permit:
         self._lock.release()
 
     def withdraw(self) -> None:
-        """From now on nothing is committed; waits for a rename that is under way, unless it hangs."""
-        held = self._lock.acquire(timeout=_RENAME_SECS)
+        """Forbid all further commits.
+
+        Waits for a rename that is under way, for at most two seconds.
+        """
+        acquired = self._lock.acquire(timeout=_RENAME_SECS)
+        # Set even without the lock. A rename that hangs may still succeed later; the checkpoint is
+        # then complete, and only its cleaning up is skipped.
         self.withdrawn = True
-        if held:
+        if acquired:
             self._lock.release()
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where checkpoints of one attempt go.
+    """Where the checkpoints of one attempt are written, and how.
 
     Args:
-        files: how to change the disk.
-        layout: the run.
+        files: changes the disk.
+        index: what is known of the run's checkpoints.
         journal: of this attempt.
-        keep: which checkpoints stay.
-        permit: to commit.
+        keep: decides which checkpoints stay.
+        permit: allows commits.
     """
 
     files: FileSystem
-    layout: RunLayout
+    index: CheckpointIndex
     journal: Journal
     keep: KeepPolicy
     permit: Permit = field(default_factory=Permit)
 
     @property
+    def layout(self) -> RunLayout:
+        """The paths of the run."""
+        return self.index.layout
+
+    @property
     def room(self) -> Room:
-        """How room is made for a checkpoint."""
-        return Room(self.files, self.layout, self.journal, self.keep)
+        """Return what makes room on the disk for a checkpoint."""
+        return Room(self.files, self.index, self.journal, self.keep)
 
 
 @dataclass(frozen=True)
 class Job:
-    """A snapshot that is to be written.
+    """A snapshot to be written.
 
     Args:
         step: where it was taken.
         run: writes it.
-        drop: is told why it will not be written.
-        must: whether it may not be dropped for a newer one.
+        drop: is called with the reason if it will not be written.
+        must: whether it must not be replaced by a newer one.
     """
 
     step: int
@@ -129,7 +140,7 @@ class Job:
 
 
 class CheckpointWriter(Protocol):
-    """Runs jobs, now or later, in the order in which they come."""
+    """Runs jobs in the order in which they are submitted, at once or later."""
 
     @property
     def busy(self) -> bool:
@@ -137,28 +148,28 @@ class CheckpointWriter(Protocol):
         ...
 
     def check(self) -> None:
-        """Raises what went wrong in an earlier job, once."""
+        """Raises the errors of earlier jobs, once."""
         ...
 
     def submit(self, job: Job) -> None:
-        """Takes a job, whatever went wrong in an earlier one."""
+        """Takes a job, whatever happened to earlier ones."""
         ...
 
     def finish(self) -> None:
-        """Returns when everything submitted is done; what went wrong is still to be raised."""
+        """Waits until all jobs are done, and raises none of their errors."""
         ...
 
     def wait(self, timeout_secs: float | None = None) -> None:
-        """Returns when everything submitted is done; raises what went wrong."""
+        """Waits until all jobs are done, and raises their errors."""
         ...
 
     def abandon(self) -> None:
-        """Nobody waits for what is being written any more."""
+        """Gives up all jobs: nobody waits for them any more."""
         ...
 
 
 class ForegroundWriter:
-    """Writes at once, on the calling thread."""
+    """Runs each job at once, on the calling thread; its errors are raised there."""
 
     busy = False
 
@@ -181,59 +192,81 @@ class ForegroundWriter:
 def write_checkpoint(
     target: Target, snapshot: Snapshot, manifest: Manifest, snapshot_secs: float, taken_at: float
 ) -> Manifest:
-    """Makes room, writes, commits, tells, and then takes away what the keep policy gave up. What
-    may pass is tried again.
+    """Make room, write, commit and record a checkpoint, then delete what the keep policy gives up.
+
+    An error that may pass is tried again.
 
     Args:
-        target: where to.
+        target: where to write.
         snapshot: the state.
-        manifest: all but the lists of tensors and files.
-        snapshot_secs: how long training stood still for the snapshot.
-        taken_at: when that was, in seconds since the epoch.
+        manifest: everything except the lists of tensors and files.
+        snapshot_secs: how long training stopped for the snapshot.
+        taken_at: when the snapshot was taken, in seconds since the epoch.
 
     Returns:
         The manifest as it was written.
 
     Raises:
-        StorageError: where the disk refuses; earlier checkpoints are untouched.
+        StorageError: if the disk refuses; earlier checkpoints are untouched.
+        AbandonedError: if the run was closed meanwhile.
     """
     began = time.monotonic()
-    manifest = replace(manifest, tensors=snapshot.entries)
-    coming = Candidate(
+    written = _write_with_retries(target, snapshot, replace(manifest, tensors=snapshot.entries))
+    _record_save(target, written, snapshot_secs, time.monotonic() - began, taken_at)
+    # The checkpoint is committed. What follows may fail without making the save a failure.
+    with best_effort(target.journal, "apply the keep policy"):
+        retain(target.files, target.index, target.journal, target.keep)
+    with best_effort(target.journal, "write TensorFlow's state file"):
+        write_state_file(target.files, target.layout, target.index.names())
+    return written
+
+
+def _write_with_retries(target: Target, snapshot: Snapshot, manifest: Manifest) -> Manifest:
+    """Makes room, writes and commits a checkpoint; an error that may pass is tried again."""
+    candidate = Candidate(
         name=str(manifest.name), step=manifest.step, metrics=from_numbers(manifest.metrics)
     )
-    # the function below must not hold the snapshot, for tenacity holds the function until the
-    # thread ends
-    needed = snapshot.size_bytes
+    # A number, so that the function below does not refer to the snapshot: tenacity keeps the
+    # function until the thread ends, and the snapshot's memory must be freed before.
+    needed_bytes = snapshot.size_bytes
 
     def before_another_try(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         logger.warning("could not save %s, trying again: %s", manifest.position, error)
-        _forget_frames(error)
+        _drop_tracebacks(error)
+        # A quota is exceeded while the file system still has space, so the estimate before the
+        # write cannot see it.
         if isinstance(error, StorageError) and error.errno in NO_SPACE:
-            target.room.make(coming, needed, refused=True)
+            target.room.make(candidate, needed_bytes, refused=True)
 
     try:
-        target.room.make(coming, needed)
+        target.room.make(candidate, needed_bytes)
         for attempt in Retrying(
-            retry=retry_if_exception(_may_pass),
+            retry=retry_if_exception(_is_transient),
             stop=stop_after_attempt(TRIES),
             wait=WAIT,
             before_sleep=before_another_try,
             reraise=True,
         ):
             with attempt:
-                written = _write(target, snapshot, manifest)
+                written = _write_and_commit(target, snapshot, manifest)
+                target.index.add(written)
+        # Checked before anything else changes on the disk: the run may have another owner by now.
         if target.permit.withdrawn:
-            raise AbandonedError  # the run may be another process's by now
+            raise AbandonedError
     except BaseException as error:
         if target.permit.withdrawn:
             raise AbandonedError from error
-        _tell_and_clean(target, manifest, error)
+        _record_failure(target, manifest, error)
         raise
-    write_secs = time.monotonic() - began
-    try_record(
-        target.journal,
+    return written
+
+
+def _record_save(
+    target: Target, written: Manifest, snapshot_secs: float, write_secs: float, taken_at: float
+) -> None:
+    """Records a committed checkpoint in the journal and in the log."""
+    target.journal.record(
         SavedEvent(
             checkpoint=str(written.name),
             step=written.step,
@@ -246,7 +279,7 @@ def write_checkpoint(
             metrics=written.metrics,
             final=written.final,
             taken_at=taken_at,
-        ),
+        )
     )
     logger.info(
         "saved %s: %s, %s in %.2f s",
@@ -255,21 +288,15 @@ def write_checkpoint(
         size(written.size_bytes),
         write_secs,
     )
-    with best_effort(target.journal, "apply the keep policy"):
-        retain(target.files, target.layout, target.journal, target.keep)
-    with best_effort(target.journal, "write TensorFlow's state file"):
-        write_state_file(
-            target.files, target.layout, [c.name for c in list_checkpoints(target.layout)]
-        )
-    return written
 
 
-def _write(target: Target, snapshot: Snapshot, manifest: Manifest) -> Manifest:
+def _write_and_commit(target: Target, snapshot: Snapshot, manifest: Manifest) -> Manifest:
+    """Writes the files of a checkpoint into a hidden directory, and makes it visible."""
     directory = begin_writing(target.files, target.layout, manifest.attempt)
     drain = PageCacheDrain(directory) if snapshot.size_bytes >= WORTH_BYTES else None
     try:
         with drain or nullcontext():
-            tensor_file.write(snapshot, directory, manifest.step)
+            tensor_file.write_tensors(snapshot, directory, manifest.step)
         return commit(
             target.files,
             target.layout,
@@ -282,22 +309,25 @@ def _write(target: Target, snapshot: Snapshot, manifest: Manifest) -> Manifest:
             drain.close()
 
 
-def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, StorageError) and error.errno in PASSING
+def _is_transient(error: BaseException) -> bool:
+    """Whether the same write may succeed a moment later."""
+    return isinstance(error, StorageError) and error.errno in TRANSIENT_ERRNOS
 
 
-def _forget_frames(error: BaseException | None) -> None:
-    """Lets go of what an error's traceback holds: the snapshot, which is large, and for as long as
-    tenacity holds the error.
+def _drop_tracebacks(error: BaseException | None) -> None:
+    """Frees what an error's tracebacks refer to, above all the snapshot.
+
+    Tenacity keeps the error until the next try is over.
     """
     while error is not None:
         error.__traceback__ = None
         error = error.__cause__ or error.__context__
 
 
-def _tell_and_clean(target: Target, manifest: Manifest, error: BaseException) -> None:
-    """What can still be done after a failed save; where that fails as well, the first error is the
-    one to raise.
+def _record_failure(target: Target, manifest: Manifest, error: BaseException) -> None:
+    """Removes the files of a failed save, and records the failure.
+
+    If that fails as well, it is only logged: the first error is the one to raise.
     """
     try:
         target.files.remove_tree(target.layout.writing(manifest.attempt))

@@ -1,19 +1,22 @@
-"""Helping TensorFlow's data file onto the disk while it is written, and taking its digest on the
-way.
+"""Syncing TensorFlow's data file while it is written, and computing its digest on the way.
 
-TensorFlow writes the file from its beginning to its end, into the page cache. Left alone, hundreds
-of megabytes gather there: the kernel takes processor time from training to find pages for them, and
-the sync at the end waits for everything. A thread that follows the file sends each window to the
-disk as soon as it is complete, and gives its pages back. At that moment the bytes are still in
-memory, so the digest is taken there too, and nothing has to be read again.
+TensorFlow writes the file from start to end, into the page cache. Left alone, hundreds of megabytes
+gather there. The kernel then takes processor time from training to find free pages, and the sync at
+the end waits for everything.
+
+A thread follows the file here. It syncs each window as soon as it is complete, and drops its pages
+from the cache. At that moment the bytes are still in memory, so the digest is computed too, and
+nothing has to be read again.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import methodcaller
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,27 +28,32 @@ from ckptkit.run.manifest import FileEntry
 from ckptkit.run.verify import digest_name, file_entry
 
 WINDOW_BYTES = 8 * 1024 * 1024
-"""Chosen by measuring: with 32 MB the write of 250 MB took twice as long, with 2 MB as long."""
+"""How much is synced at a time.
+
+Measured with 250 MB: 32 MB windows took twice as long, 2 MB windows as long.
+"""
 
 WORTH_BYTES = 4 * WINDOW_BYTES
-"""Below this nothing gathers that would matter."""
+"""Below this size too little gathers in the page cache to matter."""
 
 _READ_BYTES = 512 * 1024
 
-_LOOK_SECS = 0.005
+_POLL_SECS = 0.005
 
 
 @dataclass
-class _Followed:
-    """A file that is being written: how far it was followed."""
+class _FollowedFile:
+    """A file that is being written, and how far it was read."""
 
     descriptor: int
     at: int = 0
     digest: Any = field(default_factory=xxhash.xxh3_128)
 
     def read(self, buffer: memoryview) -> int:
-        """Takes further bytes into the digest, as many as there are and fit into the buffer; how
-        many those were.
+        """Add the next bytes to the digest, at most as many as fit into the buffer.
+
+        Returns:
+            How many bytes were added; 0 at the present end of the file.
         """
         count = os.preadv(self.descriptor, [buffer], self.at)
         self.digest.update(buffer[:count])
@@ -54,26 +62,33 @@ class _Followed:
 
 
 class PageCacheDrain:
-    """Follows the data files that appear in a directory while the block runs; where there is no
-    further thread, nothing is followed.
+    """Follows the data files that appear in a directory while the block runs.
+
+    If the system refuses a thread, it follows nothing: the files are then synced and read at their
+    end.
 
     Args:
-        directory: in which TensorFlow writes.
+        directory: where TensorFlow writes.
+        start_thread: starts a thread, or raises `RuntimeError` if the system has none left.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        start_thread: Callable[[threading.Thread], object] = methodcaller("start"),
+    ) -> None:
         self._directory = directory
-        self._followed: dict[int, _Followed] = {}
-        self._buffer = memoryview(
-            bytearray(_READ_BYTES)
-        )  # one for all: what each read allocated would add to the memory that a save takes
-        self._over = threading.Event()
+        self._start_thread = start_thread
+        self._followed: dict[int, _FollowedFile] = {}
+        # One buffer for all reads: new memory for each read would add to what a save takes.
+        self._buffer = memoryview(bytearray(_READ_BYTES))
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ckptkit-drain")
 
     def __enter__(self) -> PageCacheDrain:
         try:
-            self._thread.start()
-        except RuntimeError as error:  # no further thread, or the interpreter is on its way out
+            self._start_thread(self._thread)
+        except RuntimeError as error:  # the limit of threads, or the interpreter is shutting down
             logger.debug("the file is synced and read at its end: %s", error)
         return self
 
@@ -83,18 +98,23 @@ class PageCacheDrain:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._over.set()
-        if self._thread.ident is not None:  # else it was not started
+        self._ended.set()
+        if self._thread.ident is not None:  # None: it was never started, and join() would raise
             self._thread.join()
 
     def close(self) -> None:
-        """Lets go of the files."""
+        """Closes the followed files."""
         for each in self._followed.values():
             os.close(each.descriptor)
         self._followed = {}
 
     def entry(self, path: Path) -> FileEntry:
-        """Size and digest of a file, of which only what was not followed is read."""
+        """Return size and digest of a file, reading only what was not followed.
+
+        Args:
+            path: a file in the directory.
+        """
+        # By inode: TensorFlow renames its temporary files at the end.
         followed = self._followed.get(path.stat().st_ino)
         if followed is None:
             return file_entry(path)
@@ -105,27 +125,31 @@ class PageCacheDrain:
         )
 
     def _run(self) -> None:
-        while not self._over.wait(_LOOK_SECS):
-            self._look()
+        """Follows files until the block ends."""
+        while not self._ended.wait(_POLL_SECS):
+            self._find_new_files()
             for each in self._followed.values():
-                # What goes wrong here is found again, and said, by the sync before the commit.
+                # The sync before the commit meets the same error, and raises it.
                 with suppress(OSError):
-                    self._send(each)
+                    self._flush_windows(each)
 
-    def _look(self) -> None:
-        with suppress(OSError):  # what TensorFlow removes while we look
+    def _find_new_files(self) -> None:
+        """Opens data files that have appeared since the last time."""
+        with suppress(OSError):  # TensorFlow may rename a file between the listing and the open
             for path in self._directory.rglob("*.data-*"):
                 if path.stat().st_ino not in self._followed:
                     descriptor = os.open(path, os.O_RDONLY)
-                    self._followed[os.fstat(descriptor).st_ino] = _Followed(descriptor)
+                    self._followed[os.fstat(descriptor).st_ino] = _FollowedFile(descriptor)
 
-    def _send(self, followed: _Followed) -> None:
+    def _flush_windows(self, followed: _FollowedFile) -> None:
+        """Syncs each complete window of a file, and drops it from the page cache."""
         while (
             os.fstat(followed.descriptor).st_size - followed.at >= WINDOW_BYTES
-            and not self._over.is_set()
+            and not self._ended.is_set()
         ):
             end = followed.at + WINDOW_BYTES
             while followed.at < end and followed.read(self._buffer):
                 pass
+            # In this order: the kernel drops only pages that are on the disk.
             os.fdatasync(followed.descriptor)
             os.posix_fadvise(followed.descriptor, 0, followed.at, os.POSIX_FADV_DONTNEED)

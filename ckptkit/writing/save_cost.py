@@ -1,51 +1,109 @@
-"""What a save costs training: how long it stood still, and how much slower it was while the save
-was written.
-"""
+"""What a save costs training: the time that it takes, and the memory for a copy of the state."""
 
 from __future__ import annotations
 
+import ctypes
 import statistics
 from collections import deque
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+_CGROUP = Path("/sys/fs/cgroup")
+_LIMITS = (
+    ("memory.max", "memory.current"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+)
+"""The files with a container's memory limit and use: control groups of version 2 and of version 1.
+
+See the kernel's `cgroup-v2.rst` and `memory.rst`.
+"""
 
 
 class CostMeter:
-    """Compares steps during a write with steps without one. Knows no clock.
+    """Measures how much training time a save costs, by comparing steps with and without a save.
 
-    A step counts as at most three times as long as a usual one, so that an evaluation between two
-    steps is not taken for the cost of a save.
+    It gets all times as arguments. A step counts at most three times as long as a usual one, so
+    that an evaluation between two steps is not mistaken for the cost of a save.
     """
 
     def __init__(self) -> None:
-        self._usual: deque[float] = deque(maxlen=50)
-        self._saves: deque[float] = deque(maxlen=3)
-        self._last: float | None = None
-        self._open: float | None = None
+        self._usual_secs: deque[float] = deque(maxlen=50)  # recent: steps get faster or slower
+        self._save_secs: deque[float] = deque(maxlen=3)
+        self._last_step_secs: float | None = None
+        self._unfinished_secs: float | None = None  # of the save that is being written, if any
 
-    def saved(self, stall_secs: float) -> None:
-        """A snapshot was taken, for which training stood still so long."""
-        self._open = (self._open or 0.0) + stall_secs
-        self._last = None
-
-    def turn(self, now_secs: float, busy: bool) -> None:
-        """A step is done.
+    def snapshot_taken(self, stall_secs: float) -> None:
+        """Counts the time that training stopped for a snapshot.
 
         Args:
-            now_secs: the monotonic clock.
+            stall_secs: how long training stopped.
+        """
+        self._unfinished_secs = (self._unfinished_secs or 0.0) + stall_secs
+        # The step that contains the snapshot has no length of its own: the stop counts already.
+        self._last_step_secs = None
+
+    def step_done(self, now_secs: float, busy: bool) -> None:
+        """Counts the time of a step.
+
+        Args:
+            now_secs: the monotonic clock, at the end of the step.
             busy: whether a save is being written.
         """
-        secs, self._last = (None if self._last is None else now_secs - self._last), now_secs
-        if secs is not None and self._open is None:
-            self._usual.append(secs)
-        elif secs is not None and self._open is not None and self._usual:
-            usual = statistics.median(self._usual)
-            self._open += min(max(secs - usual, 0.0), 2 * usual)
-        if self._open is not None and not busy:
-            self._saves.append(self._open)
-            self._open = None
+        secs, self._last_step_secs = (
+            (None if self._last_step_secs is None else now_secs - self._last_step_secs),
+            now_secs,
+        )
+        if secs is not None and self._unfinished_secs is None:
+            self._usual_secs.append(secs)
+        elif secs is not None and self._unfinished_secs is not None and self._usual_secs:
+            usual = statistics.median(self._usual_secs)
+            self._unfinished_secs += min(max(secs - usual, 0.0), 2 * usual)
+        if self._unfinished_secs is not None and not busy:
+            self._save_secs.append(self._unfinished_secs)
+            self._unfinished_secs = None
 
     @property
     def secs(self) -> float | None:
-        """Training time that a save costs, in seconds: the mean of the last three; None before the
-        first.
+        """Return the training time that a save costs, in seconds: the mean of the last three.
+
+        Returns:
+            None before the first save was finished.
         """
-        return statistics.fmean(self._saves) if self._saves else None
+        return statistics.fmean(self._save_secs) if self._save_secs else None
+
+
+def available_bytes(cgroup: Path = _CGROUP) -> int:
+    """Return how much memory can be taken without swapping, in bytes.
+
+    That is the machine's free memory, or what the container's limit leaves if that is less.
+
+    Args:
+        cgroup: the directory where the control groups are mounted.
+    """
+    free = int(psutil.virtual_memory().available)
+    for limit, used in _LIMITS:
+        try:
+            free = min(free, int((cgroup / limit).read_text()) - int((cgroup / used).read_text()))
+        except (OSError, ValueError):  # no such file, or the limit is "max"
+            continue
+    return max(free, 0)  # a container may use more than its limit for a moment
+
+
+def return_freed_memory() -> None:
+    """Return memory to the kernel that the C library keeps after it was freed (`malloc_trim(3)`).
+
+    With oneDNN, TensorFlow's allocator keeps a pool of its own, which no call empties. A snapshot's
+    memory stays there for the next snapshot and for training. Without the pool:
+    `TF_ONEDNN_USE_SYSTEM_ALLOCATOR=1` in the environment (TensorFlow's `mkl_cpu_allocator.h`).
+    """
+    if trim := _malloc_trim():
+        trim(0)
+
+
+@cache
+def _malloc_trim() -> Any:
+    """Return glibc's function, or None with another C library (musl, macOS)."""
+    return getattr(ctypes.CDLL(None), "malloc_trim", None)

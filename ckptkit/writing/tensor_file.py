@@ -1,4 +1,4 @@
-"""Tensors to and from TensorFlow's own checkpoint files."""
+"""Tensors in TensorFlow's own checkpoint files: writing a snapshot, and reading values."""
 
 from __future__ import annotations
 
@@ -16,21 +16,28 @@ from ckptkit.storage.files import storage_errors
 from ckptkit.tracking.snapshot import Snapshot
 
 SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
-"""What TensorFlow adds to the name of a value; `tf.train.load_checkpoint(prefix).get_tensor(key +
-SUFFIX)` reads one.
+"""What TensorFlow adds to the key of a value.
+
+`tf.train.load_checkpoint(prefix).get_tensor(key + SUFFIX)` reads one.
 """
 
 READ_ERRORS = (tf.errors.OpError, IndexError, ValueError)
-"""What TensorFlow raises over damaged files."""
+"""What TensorFlow raises for damaged files."""
 
 
-def write(snapshot: Snapshot, directory: Path, step: int) -> None:
-    """Writes a snapshot as `ckpt-<step>` into a directory, with TensorFlow's own manager.
+def write_tensors(snapshot: Snapshot, directory: Path, step: int) -> None:
+    """Write a snapshot as `ckpt-<step>` into a directory, with `tf.train.CheckpointManager`.
+
+    Args:
+        snapshot: the state.
+        directory: must exist.
+        step: the number in the files' names.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: if the disk refuses.
     """
-    checkpoint = _tree({key: tensor for key, (_, tensor) in snapshot.tensors.items()})
+    checkpoint = _checkpoint_of({key: tensor for key, (_, tensor) in snapshot.tensors.items()})
+    # max_to_keep=None: it must delete nothing, the keep policy does that.
     manager = tf.train.CheckpointManager(
         checkpoint, str(directory), max_to_keep=None, checkpoint_name=PREFIX
     )
@@ -42,7 +49,10 @@ def write(snapshot: Snapshot, directory: Path, step: int) -> None:
 
 
 def _errno(error: tf.errors.OpError) -> int:
+    """Return the system's error number for an error of TensorFlow's, which has none."""
     import errno
+
+    # Not every full disk is a ResourceExhaustedError, so the system's own words are looked for too.
 
     text = error.message or ""
     if isinstance(error, tf.errors.ResourceExhaustedError) or "No space left" in text:
@@ -52,22 +62,24 @@ def _errno(error: tf.errors.OpError) -> int:
     return errno.EIO
 
 
-def _tree(tensors: Mapping[str, tf.Tensor]) -> tf.train.Checkpoint:
+def _checkpoint_of(tensors: Mapping[str, tf.Tensor]) -> tf.train.Checkpoint:
+    """Return a checkpoint object whose saved keys are the given keys."""
     nested: dict[str, Any] = {}
     for key, tensor in tensors.items():
         *parents, last = key.split("/")
         node = nested
         for parent in parents:
             node = node.setdefault(parent, {})
-        # A key that is itself a parent (`a/state/0` beside `a/state/0/arrays/1`) holds its value
-        # under its own name.
+        # A key may be the parent of others, as `a/state/0` of `a/state/0/arrays/1`. So each value
+        # is stored in the dictionary of its key, under the empty name.
         node.setdefault(last, {})[""] = tf_checkpoint.StagedTensor(tensor)
-    return _node(nested)
+    return _trackable_of(nested)
 
 
-def _node(nested: Mapping[str, Any]) -> Any:
+def _trackable_of(nested: Mapping[str, Any]) -> Any:
+    """Return the trackable object for one level of keys; values may have children themselves."""
     own = nested.get("")
-    children = {name: _node(child) for name, child in nested.items() if name}
+    children = {name: _trackable_of(child) for name, child in nested.items() if name}
     if own is None:
         return tf.train.Checkpoint(**children)
     for name, child in children.items():
@@ -75,15 +87,21 @@ def _node(nested: Mapping[str, Any]) -> Any:
     return own
 
 
-def read(prefix: Path, entries: Sequence[TensorEntry]) -> list[tf.Tensor]:
-    """The values of these entries, all or none.
+def read_tensors(prefix: Path, entries: Sequence[TensorEntry]) -> list[tf.Tensor]:
+    """Read the values of manifest entries, all or none.
+
+    Args:
+        prefix: path and name of the files, without their suffixes.
+        entries: which tensors.
 
     Raises:
-        CorruptCheckpointError: where a file is damaged or a value is missing.
+        CorruptCheckpointError: if a file is damaged or a value is missing.
     """
     if not entries:
         return []
     try:
+        # One operation for all values. On the CPU, so that a restore does not need the state twice
+        # in an accelerator's memory.
         with tf.device("CPU"):
             return list(
                 tf.raw_ops.RestoreV2(
@@ -100,6 +118,6 @@ def read(prefix: Path, entries: Sequence[TensorEntry]) -> list[tf.Tensor]:
 
 
 def first_line(error: Exception) -> str:
-    """What an error of TensorFlow says, in one line."""
+    """Return the first line of an error of TensorFlow's, whose messages have stack traces."""
     text = error.message if isinstance(error, tf.errors.OpError) else str(error)
     return (text or type(error).__name__).strip().splitlines()[0]

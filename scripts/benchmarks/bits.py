@@ -4,7 +4,7 @@ fresh processes.
     .venv/bin/python scripts/benchmarks/bits.py [--repeats 3] [--other-python PATH]
 
 Each setting is tried `--repeats` times. The table says whether a setting ends with the same bits as
-the first process without any setting, how far the weights are off where it does not, and whether it
+the first process without any setting, how far the weights are off if it does not, and whether it
 at least ends with the same bits each time. Another Python, with other versions of TensorFlow and
 Keras, is one more row.
 """
@@ -49,14 +49,38 @@ def make_model(kind: str, options: dict[str, Any]) -> Any:
     from keras import layers
 
     stacks = {
-        "dense": [keras.Input((64,)), layers.Dense(1024, "relu"), layers.BatchNormalization(), layers.Dropout(0.3), layers.Dense(512, "gelu")],
-        "convolution": [keras.Input((64,)), layers.Reshape((8, 8, 1)), layers.Conv2D(64, 3, padding="same"), layers.BatchNormalization(),
-                        layers.ReLU(), layers.Conv2D(128, 3, padding="same", activation="relu"), layers.MaxPooling2D(), layers.Flatten(),
-                        layers.Dropout(0.3)],
-        "recurrent": [keras.Input((64,)), layers.Reshape((16, 4)), layers.LSTM(64, dropout=0.2), layers.Dense(64, "tanh")],
-        "embedding": [keras.Input((64,)), layers.Discretization(bin_boundaries=[-1.0, -0.3, 0.3, 1.0]), layers.Embedding(5, 32),
-                      layers.GlobalAveragePooling1D(), layers.Dense(64, "relu")],
-    }  # fmt: skip
+        "dense": [
+            keras.Input((64,)),
+            layers.Dense(1024, "relu"),
+            layers.BatchNormalization(),
+            layers.Dropout(0.3),
+            layers.Dense(512, "gelu"),
+        ],
+        "convolution": [
+            keras.Input((64,)),
+            layers.Reshape((8, 8, 1)),
+            layers.Conv2D(64, 3, padding="same"),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Conv2D(128, 3, padding="same", activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dropout(0.3),
+        ],
+        "recurrent": [
+            keras.Input((64,)),
+            layers.Reshape((16, 4)),
+            layers.LSTM(64, dropout=0.2),
+            layers.Dense(64, "tanh"),
+        ],
+        "embedding": [
+            keras.Input((64,)),
+            layers.Discretization(bin_boundaries=[-1.0, -0.3, 0.3, 1.0]),
+            layers.Embedding(5, 32),
+            layers.GlobalAveragePooling1D(),
+            layers.Dense(64, "relu"),
+        ],
+    }
     model = keras.Sequential([*stacks[kind], layers.Dense(1, dtype="float32")])
     model.compile(keras.optimizers.Adam(1e-3), "mse", **options)
     return model
@@ -130,7 +154,7 @@ def run(python: str, options: dict[str, Any], directory: Path) -> None:
 
 def difference(a: Path, b: Path) -> float:
     """The largest difference between two weights, in parts of the largest weight of their array; 0
-    where all bits are the same.
+    if all bits are the same.
     """
     import numpy as np
 
@@ -194,7 +218,7 @@ def main() -> None:
 
 
 def cpu() -> str:
-    """The processor's name, where Linux says it."""
+    """The processor's name, if Linux knows it."""
     path = Path("/proc/cpuinfo")
     names = (
         [

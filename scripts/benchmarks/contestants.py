@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 LAYERS = 20
 BATCH = 64
@@ -35,7 +35,7 @@ def make_step(model: Any) -> Callable[[], Any]:
 
     x = tf.random.normal((BATCH, model.input_shape[1]))
 
-    @tf.function
+    @tf.function  # type: ignore[untyped-decorator]
     def step() -> Any:
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean((model(x, training=True) - x) ** 2)
@@ -44,7 +44,7 @@ def make_step(model: Any) -> Callable[[], Any]:
         )
         return loss
 
-    return step
+    return cast(Callable[[], Any], step)
 
 
 def state_bytes(model: Any) -> int:

@@ -54,14 +54,27 @@ def make_run(directory: Path, checkpoints: int) -> None:
         writing = begin_writing(files, layout, journal.attempt)
         (writing / f"ckpt-{100 * number}.index").write_bytes(b"benchmark")
         manifest = Manifest(
-            step=100 * number, epoch=number, batch=0, attempt=journal.attempt, saved_at=time.time(), trigger="every epoch",
-            states=(StateEntry(name="model", class_name="Functional"),), tensors=tensors, metrics={"loss": 1 / number},
-        )  # fmt: skip
+            step=100 * number,
+            epoch=number,
+            batch=0,
+            attempt=journal.attempt,
+            saved_at=time.time(),
+            trigger="every epoch",
+            states=(StateEntry(name="model", class_name="Functional"),),
+            tensors=tensors,
+            metrics={"loss": 1 / number},
+        )
         manifest = commit(files, layout, manifest)
         saved = Saved(
-            checkpoint=str(manifest.name), step=manifest.step, epoch=number, batch=0, trigger=manifest.trigger,
-            size_bytes=manifest.size_bytes, snapshot_secs=0, write_secs=0,
-        )  # fmt: skip
+            checkpoint=str(manifest.name),
+            step=manifest.step,
+            epoch=number,
+            batch=0,
+            trigger=manifest.trigger,
+            size_bytes=manifest.size_bytes,
+            snapshot_secs=0,
+            write_secs=0,
+        )
         journal.record(saved)
     journal.record(AttemptEnded(outcome="stopped", step=100 * checkpoints))
 

@@ -78,7 +78,10 @@ def tensors(variables: int) -> tuple[TensorEntry, ...]:
             shape=shapes[i % 2],
             dtype="float32",
             trainable=False,
-            path=f"adam/block_{i // 4}_conv2d_{i // 4}_{('kernel', 'bias')[i // 2 % 2]}_{('momentum', 'velocity')[i % 2]}",
+            path=(
+                f"adam/block_{i // 4}_conv2d_{i // 4}_{('kernel', 'bias')[i // 2 % 2]}_"
+                f"{('momentum', 'velocity')[i % 2]}"
+            ),
         )
         for i in range(variables - len(weights))
     ]

@@ -61,6 +61,7 @@ def train(kind: str, run: str, batches: int, at: int) -> None:
 
     imported = time.perf_counter()
     import ckptkit
+    from ckptkit.run.events import Restored
 
     calls: list[tuple[float, float]] = []
 
@@ -71,7 +72,7 @@ def train(kind: str, run: str, batches: int, at: int) -> None:
 
         def make_train_function(self, force: bool = False) -> Any:
             made = super().make_train_function(force)
-            real = self.train_function
+            real = self.train_function  # type: ignore[has-type]
 
             def timed(iterator: Any) -> Any:
                 if len(calls) >= 2:
@@ -99,7 +100,7 @@ def train(kind: str, run: str, batches: int, at: int) -> None:
 
     def report() -> None:
         restored = next(
-            event for event in ckptkit.open_run(run).journal if event.event == "restored"
+            event for event in ckptkit.open_run(run).journal if isinstance(event, Restored)
         )
         checkpoint = ckptkit.open_run(run).find("latest")
         began = time.perf_counter()
@@ -169,7 +170,7 @@ def attempt(options: argparse.Namespace, kind: str, run: Path) -> subprocess.Com
 
 
 def measure(options: argparse.Namespace, kind: str) -> dict[str, float]:
-    """The times of the process that goes on."""
+    """The times of the process that resumes."""
     with tempfile.TemporaryDirectory() as directory:
         run = Path(directory) / "run"
         first = attempt(options, kind, run)
@@ -181,7 +182,8 @@ def measure(options: argparse.Namespace, kind: str) -> dict[str, float]:
         second = attempt(options, kind, run)
         if second.returncode != 0:
             raise SystemExit(f"the second attempt ended with {second.returncode}:\n{second.stderr}")
-        return json.loads(second.stdout.splitlines()[-1])
+        times: dict[str, float] = json.loads(second.stdout.splitlines()[-1])
+        return times
 
 
 COLUMNS = {

@@ -14,7 +14,7 @@ the machine hits all of them. The numbers are medians:
   (what a signal needs at the end).
 - peak: memory during a save with training going on, above the level before the first save, in
   copies of the state; `after`: what of it is left. This in a process of its own for each. With
-  oneDNN, TensorFlow's allocator keeps a pool; what is left without one is said below the table.
+  oneDNN, TensorFlow's allocator keeps a pool; what is left without one is printed below the table.
 
 What an own section says: saves at every 1 to 100 steps; writing beside a plain write and fsync of
 the same bytes; restoring beside `tf.train.Checkpoint.read`; where the start of a resumed process
@@ -40,6 +40,7 @@ import sys  # noqa: E402
 import tempfile  # noqa: E402
 import threading  # noqa: E402
 from collections.abc import Callable  # noqa: E402
+from functools import partial  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -56,6 +57,16 @@ def timed(action: Callable[[], Any]) -> float:
     began = time.perf_counter()
     action()
     return time.perf_counter() - began
+
+
+def repeated(action: Callable[[], Any], times: int) -> None:
+    for _ in range(times):
+        action()
+
+
+def save_and_wait(contestant: Any) -> None:
+    contestant.save()
+    contestant.wait()
 
 
 def copy_secs(model: Any) -> float:
@@ -158,7 +169,10 @@ def measure_memory(name: str, megabytes: int, base: Path, **environment: str) ->
     this model for the first time.
     """
     with tempfile.TemporaryDirectory(dir=base) as directory:
-        return json.loads(in_a_process(MEMORY, name, str(megabytes), directory, **environment))
+        used: dict[str, float] = json.loads(
+            in_a_process(MEMORY, name, str(megabytes), directory, **environment)
+        )
+        return used
 
 
 def in_a_process(program: str, *args: str, **environment: str) -> str:
@@ -209,7 +223,7 @@ def measure_size(megabytes: int, repeats: int, base: Path) -> dict[str, Any]:
             stall = timed(each.save)
             each.wait()
             train(2)
-            durable = timed(lambda each=each: (each.save(), each.wait()))
+            durable = timed(partial(save_and_wait, each))
             gc.collect()
             plain = timed(train)
             began = time.perf_counter()
@@ -267,7 +281,7 @@ def measure_every(
             steps = max(every * 2, min(int(STRETCH_SECS / step_secs), 50))
             ratios = []
             for _ in range(2):
-                plain = timed(lambda steps=steps: [step() for _ in range(steps)])
+                plain = timed(partial(repeated, step, steps))
                 began = time.perf_counter()
                 for number in range(steps):
                     if number % every == 0:
@@ -303,9 +317,13 @@ def measure_restore(model: Any, run: Path, repeats: int) -> dict[str, float]:
             found["discover"].append(timed(lambda: ckptkit.open_run(run).find("latest")))
             found["verify"].append(timed(lambda: verify(checkpoint)))
             found["read"].append(
-                timed(lambda: tensor_file.read(checkpoint.prefix, checkpoint.manifest.tensors))
+                timed(
+                    lambda: tensor_file.read_tensors(checkpoint.prefix, checkpoint.manifest.tensors)
+                )
             )
-            found["read_and_assign"].append(timed(lambda: assign.restore(checkpoint, tracked)))
+            found["read_and_assign"].append(
+                timed(lambda: assign.restore_state(checkpoint, tracked))
+            )
             manager = ckptkit.CheckpointManager(run, {"model": model})
             found["whole"].append(timed(manager.restore_or_initialize))
             manager.close()
@@ -326,9 +344,9 @@ def measure_many(base: Path, repeats: int) -> dict[str, float]:
     )
     with manager:
         for repeat in range(repeats + 1):
-            secs = timed(lambda repeat=repeat: manager.save(repeat + 1))
+            secs = timed(partial(manager.save, repeat + 1))
             manager.wait_until_finished()
-            plain_secs = timed(lambda repeat=repeat: plain.save(checkpoint_number=repeat + 1))
+            plain_secs = timed(partial(plain.save, checkpoint_number=repeat + 1))
             if repeat:
                 found["ckptkit"].append(secs)
                 found["tf.train.CheckpointManager"].append(plain_secs)
@@ -380,8 +398,12 @@ manager = ckptkit.CheckpointManager(sys.argv[1], {"model": model})
 manager.restore_or_initialize()
 restored = time.perf_counter()
 float(step())
-print(json.dumps({"import TensorFlow and Keras": imported - began, "make the model": made - imported, "ckptkit restores": restored - made,
-                  "first step (tracing)": time.perf_counter() - restored}))
+print(json.dumps({
+    "import TensorFlow and Keras": imported - began,
+    "make the model": made - imported,
+    "ckptkit restores": restored - made,
+    "first step (tracing)": time.perf_counter() - restored,
+}))
 """
 
 
@@ -420,9 +442,9 @@ def show_size(megabytes: int, result: dict[str, Any]) -> None:
         )
     write, restore = result["write"], result["restore"]
     print(
-        "\nmemory where the values are only held while training goes on, and nothing is written: "
+        "\nmemory if the values are only held while training continues, and nothing is written: "
         f"peak {result['held']['peak_copies']:.2f} copies, "
-        f"after {result['held']['after_copies']:.2f}; of ckptkit where TensorFlow's allocator "
+        f"after {result['held']['after_copies']:.2f}; of ckptkit if TensorFlow's allocator "
         "keeps no pool (TF_ONEDNN_USE_SYSTEM_ALLOCATOR=1): "
         f"peak {result['without_pool']['peak_copies']:.2f} copies, after "
         f"{result['without_pool']['after_copies']:.2f}"

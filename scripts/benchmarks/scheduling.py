@@ -7,7 +7,7 @@ classes.
 A stack of dense layers is trained on all cores and saved by ckptkit. The ways take turns; the
 drain's thread inherits what the writer's has (`sched(7)`). Printed are medians: `lost`, wall time
 that a stretch of training takes longer with one save in it; `written`, until the checkpoint is
-committed while training goes on; and `alone`, the same with nothing else going on.
+committed while training continues; and `alone`, the same with nothing else going on.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def measure(megabytes: int, repeats: int, base: Path) -> None:
         WAYS[now]()
         work(writer)
 
-    BackgroundWriter._work = work_in_a_way  # type: ignore[method-assign]
+    BackgroundWriter._work = work_in_a_way  # type: ignore[method-assign, assignment]
     ours = next(kind for kind in KINDS if kind.name == "ckptkit")(model, base)
     found: dict[str, dict[str, list[float]]] = {
         name: {what: [] for what in ("lost", "written", "alone")} for name in WAYS

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts a Spot instance that trains (configs/aws-user-data.yaml). The request is persistent: EC2 stops the instance where it needs the capacity,
+# Starts a Spot instance that trains (configs/aws-user-data.yaml). The request is persistent: EC2 stops the instance if it needs the capacity,
 # and starts it again later. Needs the AWS CLI, and an EFS file system whose name stands in the user data.
 set -euo pipefail
 : "${MACHINE:=g6.xlarge}" # one L4 GPU

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes what trains on a Spot VM of Compute Engine until it has finished: a group of one VM, which makes another one where it is preempted, and a
+# Makes what trains on a Spot VM of Compute Engine until it has finished: a group of one VM, which makes another one if it is preempted, and a
 # disk that stays. Needs gcloud, and a project that is set.
 set -euo pipefail
 : "${NAME:=training}"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Start-up script of a Spot VM on Compute Engine (gce-create.sh makes it): runs as root at every boot, and trains on from where the last VM was.
+# Start-up script of a Spot VM on Compute Engine (gce-create.sh makes it): runs as root at every boot, and continues the training of the last VM.
 set -euo pipefail
 : "${DISK:=/dev/disk/by-id/google-runs}" # outlives the VM
 : "${RUNS:=/mnt/runs}"                   # where it is mounted; nothing else here is kept
@@ -36,7 +36,7 @@ code=0
     "$PROGRAM/venv/bin/ckptkit" run --notices=gce --grace-secs=25 --run="$RUNS/digits" -- \
     "$PROGRAM/venv/bin/python" "$PROGRAM/train.py" --run "$RUNS/digits" || code=$?
 
-# 75: this VM goes away, and the group makes the next one. So it does where the unit was cut off while the VM is shut down, whatever its code is
+# 75: this VM goes away, and the group makes the next one. So it does if the unit was cut off while the VM is shut down, whatever its code is
 # then. Anything else would only happen again, and a VM costs money while it stands.
 if ((code != 75)) && [[ "$(systemctl is-system-running)" != stopping ]]; then "$AT_END"; fi
 exit "$code"

@@ -77,7 +77,9 @@ def test_a_working_directory_is_copied_without_runs_and_caches(user, tmp_path):
 def test_an_audit_inside_the_working_directory_does_not_copy_itself(user):
     home = user / "kept"
     home.mkdir()
+    (home / "output.log").write_text("of the audit")
     source = look(user, [], 10_000, without=home)
+    assert {"train.py", "src", "data"} <= {entry.path.parts[0] for entry in source.entries}
     assert not any(entry.path.parts[0] == "kept" for entry in source.entries)
 
 
@@ -147,8 +149,8 @@ def test_a_launcher_tells_the_users_run_nothing(user, ordered):
     old = user / "runs" / "old"
     before = bytes_of(old)
     record = LaunchHistory(SystemClock(), FileSystem())
-    record.open(*record.look(str(old)))
-    record.starts(1, "train.py")
+    record.open(*record.prepare(str(old)))
+    record.record_start(1, "train.py")
     assert bytes_of(old) == before
     assert list(written(old).rglob("launcher-*.jsonl"))
 

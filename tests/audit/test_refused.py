@@ -1,4 +1,4 @@
-"""Audits that come to no answer: what is said, with which exit code, and that no process is left."""
+"""Audits without an answer: the message, the exit code, and that no process is left."""
 
 from __future__ import annotations
 

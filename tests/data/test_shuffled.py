@@ -1,4 +1,4 @@
-"""`ckptkit.data.shuffled` over what is not in memory."""
+"""`ckptkit.data.shuffled` over data that is not in memory."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ def test_a_memory_mapped_file_is_read_by_rows(tf_process, tmp_path):
         np.save("rows.npy", rows)
         read = []
 
+
         class Watched(np.memmap):
             def __getitem__(self, index):
                 if isinstance(index, np.ndarray):
@@ -24,9 +25,14 @@ def test_a_memory_mapped_file_is_read_by_rows(tf_process, tmp_path):
             def __array__(self, *args, **options):
                 raise AssertionError("all of the file is read")
 
+
         mapped = np.load("rows.npy", mmap_mode="r").view(Watched)
         plain = list(ckptkit.data.shuffled(rows, 6, seed=1).take(8).as_numpy_iterator())
-        same = list(ckptkit.data.shuffled(np.load("rows.npy", mmap_mode="r"), 6, seed=1).take(8).as_numpy_iterator())
+        same = list(
+            ckptkit.data.shuffled(np.load("rows.npy", mmap_mode="r"), 6, seed=1)
+            .take(8)
+            .as_numpy_iterator()
+        )
         assert all((a == b).all() for a, b in zip(plain, same, strict=True))
 
         labels = np.arange(20)
@@ -34,7 +40,10 @@ def test_a_memory_mapped_file_is_read_by_rows(tf_process, tmp_path):
             read.clear()
             data = ckptkit.data.shuffled(source, 6, seed=1)
             assert data.batches_per_epoch == 4
-            batches = [batch if isinstance(batch, tuple) else (batch["x"], batch["y"]) for batch in data.take(8).as_numpy_iterator()]
+            batches = [
+                batch if isinstance(batch, tuple) else (batch["x"], batch["y"])
+                for batch in data.take(8).as_numpy_iterator()
+            ]
             assert all((x == rows[y]).all() for x, y in batches)
             assert all((x == b).all() for (x, _), b in zip(batches, plain, strict=True))
             assert max(read) <= 6, read

@@ -18,34 +18,18 @@ import tensorflow as tf
 import ckptkit
 from ckptkit.export import publishing
 from ckptkit.export.check_process import Checker
-from ckptkit.storage.files import FileSystem
 from tests.support import checkers
+from tests.support.disks import Disk, finishes_files, starts_a_save
 
 
-class Tampering(FileSystem):
-    """Does something to what was written, once, before it is proven.
+def tampering(action: Callable[[Path], object], *, early: bool = False) -> Disk:
+    """A disk that does something to what was written, once, before it is proven.
 
     Args:
         action: is given the directory that was written.
         early: before anything is written, instead.
     """
-
-    def __init__(self, action: Callable[[Path], None], *, early: bool = False) -> None:
-        self._action: Callable[[Path], None] | None = action
-        self._early = early
-
-    def make_dir(self, path: Path) -> None:
-        super().make_dir(path)
-        self._act(path, self._early)
-
-    def sync_dir(self, path: Path) -> None:
-        super().sync_dir(path)
-        self._act(path, not self._early)
-
-    def _act(self, path: Path, now: bool) -> None:
-        if now and path.name.startswith(".writing-") and self._action is not None:
-            action, self._action = self._action, None
-            action(path)
+    return Disk().after(starts_a_save if early else finishes_files, action, times=1)
 
 
 def model(rng: np.random.Generator) -> keras.Model:
@@ -147,13 +131,13 @@ def refusals(directory: str, seed: int) -> dict[str, Any]:
             lambda x: in_graphs_only(x, lambda x: tf.cast(x, tf.float64)), base, sample=x
         ),
         "changed weight": lambda: ckptkit.export_saved_model(
-            made, base, files=Tampering(change_one_bit)
+            made, base, files=tampering(change_one_bit)
         ),
         "missing asset": lambda: ckptkit.export_saved_model(
-            with_table(Path(directory)), base, sample=["a"], files=Tampering(remove_assets)
+            with_table(Path(directory)), base, sample=["a"], files=tampering(remove_assets)
         ),
         "broken graph": lambda: ckptkit.export_saved_model(
-            made, base, files=Tampering(lambda root: (root / "saved_model.pb").write_bytes(b"half"))
+            made, base, files=tampering(lambda root: (root / "saved_model.pb").write_bytes(b"half"))
         ),
         "code of this process": lambda: ckptkit.export_saved_model(
             lambda x: tf.numpy_function(np.sin, [x], tf.float32), base, sample=x
@@ -161,9 +145,9 @@ def refusals(directory: str, seed: int) -> dict[str, Any]:
         "a link": lambda: ckptkit.export_saved_model(
             made,
             base,
-            files=Tampering(lambda root: (root / "link").symlink_to(directory), early=True),
+            files=tampering(lambda root: (root / "link").symlink_to(directory), early=True),
         ),
-        "interrupted": lambda: ckptkit.export_saved_model(made, base, files=Tampering(interrupt)),
+        "interrupted": lambda: ckptkit.export_saved_model(made, base, files=tampering(interrupt)),
         "never built": lambda: ckptkit.export_saved_model(
             keras.Sequential([keras.layers.Dense(1)]), base
         ),

@@ -1,4 +1,4 @@
-"""What the tests of surprises share."""
+"""What the tests of `fit` share."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tests.support import checkers
 
 
 @pytest.fixture(scope="session")
-def lab() -> Any:
-    """Trainings in this process; TensorFlow is imported here, and not when tests are collected."""
-    return importlib.import_module("tests.keras.lab")
+def trainings() -> Any:
+    """Return the module of small trainings, importing TensorFlow only when a test needs it."""
+    return importlib.import_module("tests.keras.trainings")
 
 
 @pytest.fixture(autouse=True)
 def _one_process_checks_all_exports(request: pytest.FixtureRequest) -> Iterator[None]:
-    if "lab" not in request.fixturenames:
+    if "trainings" not in request.fixturenames:
         yield
         return
     with checkers.using(checkers.shared()):
@@ -30,10 +30,10 @@ def _one_process_checks_all_exports(request: pytest.FixtureRequest) -> Iterator[
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run directory that is not there yet."""
+    """Return a run directory that does not exist yet."""
     return tmp_path / "run"
 
 
-def told(run: Path, event: str) -> list[Any]:
-    """What a run's journal tells of one kind of event."""
+def journal_events(run: Path, event: str) -> list[Any]:
+    """Return the events of one kind in a run's journal."""
     return [each for each in ckptkit.open_run(run).journal if each.event == event]

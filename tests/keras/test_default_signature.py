@@ -1,6 +1,4 @@
-"""What is served by default is what was exported: not another function, and nothing is left out in
-silence.
-"""
+"""The default signature of an exported model is the model itself, or is chosen by the user."""
 
 from __future__ import annotations
 
@@ -62,7 +60,7 @@ def names(model, signatures=None, sample=None):
     return [endpoint.name for endpoint in find_endpoints(model, signatures, sample)]
 
 
-def test_a_function_is_served_beside_its_signatures(lab, tmp_path):
+def test_a_function_is_served_beside_its_signatures(trainings, tmp_path):
     path = ckptkit.export_saved_model(doubled, tmp_path, signatures={"other": (halved, VECTOR)})
     served = tf.saved_model.load(str(path)).signatures
     x = tf.constant(np.random.default_rng().normal(size=3).astype("float32"))
@@ -118,8 +116,8 @@ def test_methods_do_not_go_where_signatures_come():
         names(tf.Module())
 
 
-def test_a_default_that_was_chosen_for_the_user_is_said(lab, tmp_path):
-    with lab.logged() as lines:
+def test_a_default_that_was_chosen_for_the_user_is_logged(trainings, tmp_path):
+    with trainings.logged() as lines:
         path = ckptkit.export_saved_model(Coder(), tmp_path)
     assert read_export(path).default == "decode"
     assert any("serving_default is an alias of 'decode'" in line for line in lines)

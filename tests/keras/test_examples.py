@@ -1,6 +1,4 @@
-"""Both examples in `scripts/`, killed once each: started again with the same command, they end as
-if nothing had happened.
-"""
+"""Both examples in `scripts/` are killed once, and end as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ import signal
 import pytest
 
 import ckptkit
-from tests.keras.conftest import told
+from tests.keras.conftest import journal_events
 from tests.support.processes import ROOT
 from tests.support.spread import spread
 
@@ -45,9 +43,9 @@ def test_an_example_that_is_killed(tf_process, tmp_path, name):
     assert re.findall(at_the_end, again.stdout) == [expected]
 
     run = tmp_path / "killed"
-    (restored,) = told(run, "restored")
+    (restored,) = journal_events(run, "restored")
     assert 0 < restored.step < steps
-    assert [event.step for event in told(run, "finished")] == [steps]
+    assert [event.step for event in journal_events(run, "finished")] == [steps]
     assert ckptkit.open_run(run).find("latest").manifest.final
     assert len([path for path in (run / "export").iterdir() if path.name.isdecimal()]) == 1
 

@@ -1,4 +1,4 @@
-"""What runs on a GPU only: the fresh process says so, and it is unproven, not refused."""
+"""A model that runs only on a GPU is reported as unproven, and published."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from ckptkit.exports.export_record import read_export
 
 
 def recurrent(x):
-    """As an LSTM that was trained on a GPU is traced there; called here without a graph it can be
-    run.
-    """
+    """Return a model that is traced like an LSTM trained on a GPU, and can be called here."""
     if tf.executing_eagerly():
         return x
     state = tf.zeros([1, 3, 4])
@@ -21,7 +19,7 @@ def recurrent(x):
     )[0]
 
 
-def test_an_operation_for_gpus_is_unproven_where_there_is_one(lab, tmp_path, monkeypatch):
+def test_an_operation_for_gpus_is_unproven_where_there_is_one(trainings, tmp_path, monkeypatch):
     sample = tf.zeros([2, 3, 4])
     with pytest.raises(ckptkit.ExportError, match=r"it fails in a fresh process: .*CudnnRNN"):
         ckptkit.export_saved_model(recurrent, tmp_path / "cpu", sample=sample)

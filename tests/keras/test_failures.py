@@ -1,6 +1,4 @@
-"""What ends badly ends clean: the run is closed, the journal says why, earlier checkpoints stay,
-and nobody writes beside us.
-"""
+"""Failures close the run, and the journal has the reason; earlier checkpoints stay."""
 
 from __future__ import annotations
 
@@ -15,16 +13,16 @@ import pytest
 
 import ckptkit
 from ckptkit.storage.files import FileSystem, storage_errors
-from tests.keras.conftest import told
+from tests.keras.conftest import journal_events
 
 
 def is_free(run) -> bool:
-    """Whether this process can take the run, as another one could."""
+    """Whether another process could open the run."""
     manager = ckptkit.CheckpointManager(run, {"nothing": _Nothing()})
     pid = os.fork()
     if pid == 0:
         try:
-            manager.open_attempt()
+            manager.open_session()
         except BaseException:
             os._exit(1)
         os._exit(0)
@@ -39,19 +37,19 @@ class _Nothing:
         pass
 
 
-def test_an_exception_saves_nothing_and_is_told(lab, run):
-    with pytest.raises(lab.StopError):
-        lab.fit(run, None, lab.after(6), save=ckptkit.EveryNSteps(4))
+def test_an_exception_saves_nothing_and_is_in_the_journal(trainings, run):
+    with pytest.raises(trainings.StopError):
+        trainings.fit(run, None, trainings.after(6), save=ckptkit.EveryNSteps(4))
     assert [checkpoint.step for checkpoint in ckptkit.open_run(run).checkpoints] == [4]
-    (failed,) = told(run, "failed")
+    (failed,) = journal_events(run, "failed")
     assert (failed.error, failed.message, failed.step, failed.restart) == ("StopError", "", 6, True)
-    assert [event.outcome for event in told(run, "attempt_ended")] == ["failed"]
-    assert lab.fit(run).epoch == [0, 1]
-    assert [event.step for event in told(run, "restored")] == [4]
+    assert [event.outcome for event in journal_events(run, "attempt_ended")] == ["failed"]
+    assert trainings.fit(run).epoch == [0, 1]
+    assert [event.step for event in journal_events(run, "restored")] == [4]
 
 
-def test_an_exception_in_a_loop(lab, run):
-    weight = lab.tf.Variable(0.0)
+def test_an_exception_in_a_loop(trainings, run):
+    weight = trainings.tf.Variable(0.0)
     manager = ckptkit.CheckpointManager(run, {"weight": weight}, save=ckptkit.EveryNSteps(4))
 
     def train():
@@ -62,7 +60,7 @@ def test_an_exception_in_a_loop(lab, run):
     with pytest.raises(ZeroDivisionError):
         train()
     assert manager.all_steps == [4]
-    (failed,) = told(run, "failed")
+    (failed,) = journal_events(run, "failed")
     assert (failed.error, failed.message, failed.step, failed.restart) == (
         "ZeroDivisionError",
         "division by zero",
@@ -71,18 +69,18 @@ def test_an_exception_in_a_loop(lab, run):
     )
 
 
-def test_errors_that_a_new_start_would_meet_again(lab, run):
-    lab.interrupted(run)
+def test_errors_that_a_new_start_would_meet_again(trainings, run):
+    trainings.interrupted(run)
     with pytest.raises(ckptkit.IncompatibleStateError):
-        lab.fit(run, lab.model(width=5))
+        trainings.fit(run, trainings.model(width=5))
     with pytest.raises(ckptkit.ConfigError):
-        lab.fit(run, lab.model(loss="mae"))
-    assert [(event.error, event.restart) for event in told(run, "failed")] == [
+        trainings.fit(run, trainings.model(loss="mae"))
+    assert [(event.error, event.restart) for event in journal_events(run, "failed")] == [
         ("StopError", True),
         ("IncompatibleStateError", False),
         ("ConfigError", False),
     ]
-    assert lab.fit(run).epoch == [0, 1]
+    assert trainings.fit(run).epoch == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -101,21 +99,28 @@ def test_errors_that_a_new_start_would_meet_again(lab, run):
         "step",
     ],
 )
-def test_the_run_is_closed_at_once(lab, run, where):
-    """Where the exception is caught, and its traceback with the frames of `fit` is still in hand."""
+def test_the_run_is_closed_at_once(trainings, run, where):
+    """The caught exception keeps the frames of `fit` alive meanwhile."""
 
     def fails(*args, **options):
-        raise lab.StopError
+        raise trainings.StopError
 
-    @lab.tf.py_function(Tout=lab.tf.float32)
+    @trainings.tf.py_function(Tout=trainings.tf.float32)
     def bad_row():
-        raise lab.StopError
+        raise trainings.StopError
 
-    made, training, validation, callbacks = lab.model(), lab.data(), lab.data(), []
+    made, training, validation, callbacks = (
+        trainings.model(),
+        trainings.data(),
+        trainings.data(),
+        [],
+    )
     bad = (
-        lab.data()
+        trainings.data()
         .take(2)
-        .concatenate(lab.data().map(lambda x, y: (x + lab.tf.reshape(bad_row(), ()), y)))
+        .concatenate(
+            trainings.data().map(lambda x, y: (x + trainings.tf.reshape(bad_row(), ()), y))
+        )
     )
     if where == "data":
         training = bad
@@ -124,11 +129,11 @@ def test_the_run_is_closed_at_once(lab, run, where):
     elif where == "step":
         made.train_step = fails
     else:
-        callback = lab.keras.callbacks.Callback()
+        callback = trainings.keras.callbacks.Callback()
         setattr(callback, where, fails)
         callbacks = [callback]
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    with pytest.raises((lab.StopError, lab.tf.errors.OpError)) as caught:
+    with pytest.raises((trainings.StopError, trainings.tf.errors.OpError)) as caught:
         made.fit(
             training,
             validation_data=validation,
@@ -139,13 +144,13 @@ def test_the_run_is_closed_at_once(lab, run, where):
         )
     assert caught.tb is not None
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
-    assert [event.outcome for event in told(run, "attempt_ended")] == ["failed"]
-    assert len(told(run, "failed")) == 1
+    assert [event.outcome for event in journal_events(run, "attempt_ended")] == ["failed"]
+    assert len(journal_events(run, "failed")) == 1
     assert is_free(run)
 
 
-def test_two_saves_of_nan_do_not_push_out_the_last_good_one(lab, run):
-    weight = lab.tf.Variable(0.0)
+def test_two_saves_of_nan_do_not_push_out_the_last_good_one(trainings, run):
+    weight = trainings.tf.Variable(0.0)
     with ckptkit.CheckpointManager(
         run,
         {"weight": weight},
@@ -163,10 +168,10 @@ def test_two_saves_of_nan_do_not_push_out_the_last_good_one(lab, run):
         assert float(weight) == 3.0
 
 
-def test_a_fit_that_diverges_keeps_its_last_finite_state(lab, run):
-    x, y = lab.rows()
-    made = lab.model()
-    poison = lab.keras.callbacks.LambdaCallback(
+def test_a_fit_that_diverges_keeps_its_last_finite_state(trainings, run):
+    x, y = trainings.rows()
+    made = trainings.model()
+    poison = trainings.keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: (
             epoch == 2 and made.layers[0].bias.assign(made.layers[0].bias * float("nan"))
         )
@@ -196,9 +201,9 @@ def test_a_fit_that_diverges_keeps_its_last_finite_state(lab, run):
     ]
 
 
-def test_what_cannot_be_tidied_up_does_not_end_training(lab, run):
+def test_what_cannot_be_tidied_up_does_not_end_training(trainings, run):
     class Keeping(FileSystem):
-        """A disk on which nothing is taken away, and TensorFlow's state file is not written."""
+        """A disk that removes nothing, and writes no state file of TensorFlow."""
 
         def rename(self, source, target):
             if target.name.startswith(".removing-"):
@@ -212,7 +217,7 @@ def test_what_cannot_be_tidied_up_does_not_end_training(lab, run):
                     raise PermissionError(errno.EPERM, "no")
             super().replace_content(path, data)
 
-    weight = lab.tf.Variable(0.0)
+    weight = trainings.tf.Variable(0.0)
     manager = ckptkit.CheckpointManager(
         run,
         {"weight": weight},
@@ -221,33 +226,36 @@ def test_what_cannot_be_tidied_up_does_not_end_training(lab, run):
         files=Keeping(),
         background=False,
     )
-    with lab.logged() as lines, manager:
+    with trainings.logged() as lines, manager:
         assert list(manager.steps(3)) == [1, 2, 3]
     assert manager.all_steps == [1, 2, 3]
-    whats = {event.what for event in told(run, "tidying_failed")}
-    assert whats == {"take away ckpt-1-1", "take away ckpt-2-1", "write TensorFlow's state file"}
+    whats = {event.what for event in journal_events(run, "tidying_failed")}
+    assert whats == {"remove ckpt-1-1", "remove ckpt-2-1", "write TensorFlow's state file"}
     assert any(
-        "could not take away ckpt-1-1; the checkpoints are safe, and training goes on" in line
+        "could not remove ckpt-1-1; the checkpoints are safe, and training continues" in line
         for line in lines
     )
-    assert [event.outcome for event in told(run, "attempt_ended")] == ["finished"]
+    assert [event.outcome for event in journal_events(run, "attempt_ended")] == ["finished"]
 
 
-def test_a_second_manager_closes_the_first(lab, run):
-    first = ckptkit.CheckpointManager(run, {"weight": lab.tf.Variable(1.0)})
+def test_a_second_manager_closes_the_first(trainings, run):
+    first = ckptkit.CheckpointManager(run, {"weight": trainings.tf.Variable(1.0)})
     first.restore_or_initialize()
     first.save(1)
-    second = ckptkit.CheckpointManager(run, {"weight": lab.tf.Variable(2.0)})
+    second = ckptkit.CheckpointManager(run, {"weight": trainings.tf.Variable(2.0)})
     assert second.restore_or_initialize().step == 1
     with pytest.raises(ckptkit.ConfigError, match="The run is not open"):
         first.save(2)
     second.close()
-    assert [event.outcome for event in told(run, "attempt_ended")] == ["stopped", "stopped"]
+    assert [event.outcome for event in journal_events(run, "attempt_ended")] == [
+        "stopped",
+        "stopped",
+    ]
 
 
-def test_a_second_manager_does_not_close_one_that_is_training(lab, run):
+def test_a_second_manager_does_not_close_one_that_is_training(trainings, run):
     def state():
-        return {"weight": lab.tf.Variable(1.0)}
+        return {"weight": trainings.tf.Variable(1.0)}
 
     with ckptkit.CheckpointManager(run, state()) as manager:
         for step in manager.steps(4):
@@ -259,26 +267,28 @@ def test_a_second_manager_does_not_close_one_that_is_training(lab, run):
                 with pytest.raises(
                     ckptkit.RunLockedError, match="another manager or callback of this process"
                 ):
-                    lab.fit(run)
-    assert [event.step for event in told(run, "finished")] == [4]
+                    trainings.fit(run)
+    assert [event.step for event in journal_events(run, "finished")] == [4]
 
 
-def test_a_second_manager_does_not_close_a_fit(lab, run):
+def test_a_second_manager_does_not_close_a_fit(trainings, run):
     def second():
         with pytest.raises(
             ckptkit.RunLockedError, match="another manager or callback of this process"
         ):
-            ckptkit.CheckpointManager(run, {"weight": lab.tf.Variable(1.0)}).restore_or_initialize()
+            ckptkit.CheckpointManager(
+                run, {"weight": trainings.tf.Variable(1.0)}
+            ).restore_or_initialize()
 
-    assert lab.fit(run, None, lab.after(3, second)).epoch == [0, 1]
+    assert trainings.fit(run, None, trainings.after(3, second)).epoch == [0, 1]
 
 
-def test_another_process_gets_to_know_the_owner(lab, run, tf_call):
+def test_another_process_gets_to_know_the_owner(trainings, run, tf_call):
     started = time.time()
-    owner = tf_call("tests.keras.programs:hold_open", str(run))
+    owner = tf_call("tests.keras.training_programs:hold_open", str(run))
     owner.wait_for_output("open")
     with pytest.raises(ckptkit.RunLockedError) as caught:
-        lab.fit(run)
+        trainings.fit(run)
     message = str(caught.value)
     assert f"process {owner.pid} on {socket.gethostname()}" in message
     since = re.search(r"since (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)", message)
@@ -286,4 +296,4 @@ def test_another_process_gets_to_know_the_owner(lab, run, tf_call):
     assert abs(time.mktime(time.strptime(since[1], "%Y-%m-%d %H:%M:%S")) - started) < 60
     assert "wait until it ends, or name another directory" in message
     owner.kill()
-    assert lab.fit(run).epoch == [0, 1], "the lock goes with its owner"
+    assert trainings.fit(run).epoch == [0, 1], "the lock goes with its owner"

@@ -1,6 +1,4 @@
-"""Larger epochs on a finished run: it goes on from the state that training can go on from, not from
-the weights that it ended with.
-"""
+"""Larger epochs on a finished run continue from the state before averages or best weights."""
 
 from __future__ import annotations
 
@@ -12,10 +10,8 @@ ADAM = {"learning_rate": 0.05}
 
 
 def test_with_an_average_of_the_weights(tf_call, run):
-    """Bit for bit an uninterrupted longer run, though the weights were replaced by their average in
-    between.
-    """
-    program, options = "tests.keras.programs:train", {**ADAM, "ema": True}
+    """The result is that of an uninterrupted longer run, bit for bit."""
+    program, options = "tests.keras.training_programs:train", {**ADAM, "ema": True}
     whole = (
         tf_call(program, {**options, "run": str(run.with_name("whole")), "epochs": 4})
         .check()
@@ -32,7 +28,7 @@ def test_with_an_average_of_the_weights(tf_call, run):
 def test_with_the_best_weights_of_early_stopping(tf_call, run):
     # The monitor is the validation's loss taken for something to maximise, so the best epoch is an
     # early one.
-    program, options = "tests.keras.programs:train", {**ADAM, "stopping": True}
+    program, options = "tests.keras.training_programs:train", {**ADAM, "stopping": True}
     whole = (
         tf_call(program, {**options, "run": str(run.with_name("whole")), "epochs": 5})
         .check()
@@ -47,43 +43,41 @@ def test_with_the_best_weights_of_early_stopping(tf_call, run):
 
 
 @pytest.mark.parametrize("ema", [True, False])
-def test_on_the_same_model_object(lab, run, ema):
+def test_on_the_same_model_object(trainings, run, ema):
     def new():
-        return lab.model(lab.keras.optimizers.Adam(0.05, use_ema=ema, ema_momentum=0.9))
+        return trainings.model(trainings.keras.optimizers.Adam(0.05, use_ema=ema, ema_momentum=0.9))
 
     whole, made = new(), new()
-    expected = lab.fit(run.with_name("whole"), whole, epochs=4)
-    lab.fit(run, made, epochs=1)
-    lab.fit(run, made, epochs=3)
-    history = lab.fit(run, made, epochs=4)
+    expected = trainings.fit(run.with_name("whole"), whole, epochs=4)
+    trainings.fit(run, made, epochs=1)
+    trainings.fit(run, made, epochs=3)
+    history = trainings.fit(run, made, epochs=4)
     assert history.history == expected.history
-    assert lab.bits(made, made.optimizer) == lab.bits(whole, whole.optimizer)
+    assert trainings.bits(made, made.optimizer) == trainings.bits(whole, whole.optimizer)
 
 
-def test_early_stopping_that_has_stopped(lab, run):
-    """Where training stopped early, the same epochs train nothing, and the model has the best
-    weights.
-    """
+def test_early_stopping_that_has_stopped(trainings, run):
+    """The same epochs train nothing then, and the model has the best weights."""
 
     def stopping():
-        return lab.keras.callbacks.EarlyStopping(
+        return trainings.keras.callbacks.EarlyStopping(
             monitor="val_loss", mode="max", patience=2, restore_best_weights=True
         )
 
-    made = lab.model(lab.keras.optimizers.Adam(0.05))
-    history = lab.fit(run, made, stopping(), epochs=10)
+    made = trainings.model(trainings.keras.optimizers.Adam(0.05))
+    history = trainings.fit(run, made, stopping(), epochs=10)
     assert history.epoch == [0, 1, 2]
-    values = lab.bits(made)
-    with lab.logged() as lines:
-        again = lab.fit(run, made, stopping(), epochs=10)
+    values = trainings.bits(made)
+    with trainings.logged() as lines:
+        again = trainings.fit(run, made, stopping(), epochs=10)
     assert again.history == history.history
-    assert lab.bits(made) == values
+    assert trainings.bits(made) == values
     assert any("this run has finished" in line for line in lines)
 
 
-def test_smaller_epochs_train_nothing(lab, run):
-    made = lab.model()
-    lab.fit(run, made, epochs=3)
-    values = lab.bits(made)
-    assert lab.fit(run, made, epochs=2).epoch == [0, 1, 2]
-    assert lab.bits(made) == values
+def test_smaller_epochs_train_nothing(trainings, run):
+    made = trainings.model()
+    trainings.fit(run, made, epochs=3)
+    values = trainings.bits(made)
+    assert trainings.fit(run, made, epochs=2).epoch == [0, 1, 2]
+    assert trainings.bits(made) == values

@@ -1,6 +1,4 @@
-"""Notebooks, in a real Jupyter kernel: a cell that is run twice, and one that is interrupted and
-run again.
-"""
+"""Cells of a real Jupyter kernel: run twice, or interrupted and run again."""
 
 from __future__ import annotations
 
@@ -13,17 +11,23 @@ from typing import Any
 
 import pytest
 
-from tests.keras.conftest import told
+from tests.keras.conftest import journal_events
 from tests.support.processes import ENVIRONMENT, ROOT, TIMEOUT_SECS
 
-IMPORTS = "import hashlib, time, keras, ckptkit; from tests.keras import lab"
+IMPORTS = "import hashlib, time, keras, ckptkit; from tests.keras import trainings"
 
 CELL = """
-made = lab.model()
-slowly = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: time.sleep({secs}),
-                                        on_epoch_begin=lambda epoch, logs: print("epoch", epoch, flush=True))
-history = made.fit(lab.data(), epochs=4, shuffle=False, verbose=0, callbacks=[slowly, ckptkit.CheckpointCallback({run!r}, export=False)])
-print("result", len(history.epoch), hashlib.sha256(b"".join(lab.bits(made, made.optimizer))).hexdigest(), flush=True)
+made = trainings.model()
+slowly = keras.callbacks.LambdaCallback(
+    on_train_batch_end=lambda batch, logs: time.sleep({secs}),
+    on_epoch_begin=lambda epoch, logs: print("epoch", epoch, flush=True),
+)
+resumable = ckptkit.CheckpointCallback({run!r}, export=False)
+history = made.fit(
+    trainings.data(), epochs=4, shuffle=False, verbose=0, callbacks=[slowly, resumable]
+)
+digest = hashlib.sha256(b"".join(trainings.bits(made, made.optimizer))).hexdigest()
+print("result", len(history.epoch), digest, flush=True)
 """
 
 
@@ -53,16 +57,16 @@ class Kernel:
         self._seen = ""
 
     def start(self, code: str) -> None:
-        """Runs a cell, and does not wait for it."""
+        """Starts a cell, and does not wait for it."""
         self._seen = ""
         self._client.execute(code)
 
     def interrupt(self) -> None:
-        """What the stop button does."""
+        """Does what the stop button does."""
         self._manager.interrupt_kernel()
 
     def output(self, until: str | None = None) -> str:
-        """What the cell has written, errors too, until it is done or `until` is found in it."""
+        """Return the output of a cell, errors too, until it ends or contains `until`."""
         end = time.monotonic() + TIMEOUT_SECS
         while until is None or not re.search(until, self._seen):
             try:
@@ -84,7 +88,7 @@ class Kernel:
         return self._seen
 
     def run(self, code: str) -> str:
-        """Runs a cell to its end, and returns what it has written."""
+        """Runs a cell to its end, and returns its output."""
         self.start(code)
         return self.output()
 
@@ -120,7 +124,7 @@ def test_cells_that_are_run_again(kernel, run):
     assert "KeyboardInterrupt" in interrupted
     assert re.search(r"saving step \d+; Ctrl-C again to stop now", interrupted)
     assert "result" not in interrupted
-    (preempted,) = told(run, "preempted")
+    (preempted,) = journal_events(run, "preempted")
     assert 8 <= preempted.step < 16
     again = kernel.run(cell)
     assert result(again) == whole
@@ -151,16 +155,14 @@ def test_cells_that_are_run_again(kernel, run):
 
 
 def test_a_cell_that_failed_elsewhere_than_in_a_step_is_run_again(kernel, run):
-    """The notebook keeps the exception, and with it the frames of `fit`; the run is free all the
-    same.
-    """
+    """The notebook keeps the exception with the frames of `fit`; the run is free all the same."""
     kernel.run(IMPORTS)
     cell = CELL.format(run=str(run), secs=0)
     failing = cell.replace('print("epoch", epoch, flush=True)', "1 / (2 - epoch)")
     assert "ZeroDivisionError" in kernel.run(failing)
     assert "ZeroDivisionError" in kernel.run(failing)
     assert "result 4" in kernel.run(cell)
-    assert [event.outcome for event in told(run, "attempt_ended")] == [
+    assert [event.outcome for event in journal_events(run, "attempt_ended")] == [
         "failed",
         "failed",
         "finished",

@@ -1,39 +1,43 @@
-"""Other callbacks beside ours than in the attempt before: each gets its own state, or it is said
-that nobody does.
-"""
+"""Callbacks that differ from those of the last attempt: each gets its own state, or a warning."""
 
 from __future__ import annotations
 
 import pytest
 
 import ckptkit
-from tests.keras.conftest import told
+from tests.keras.conftest import journal_events
 
 
-def stopping(lab, monitor, patience=9, **options):
-    return lab.keras.callbacks.EarlyStopping(monitor=monitor, patience=patience, **options)
+def stopping(trainings, monitor, patience=9, **options):
+    return trainings.keras.callbacks.EarlyStopping(monitor=monitor, patience=patience, **options)
 
 
 def reasons(run):
-    return [event.reason for event in told(run, "inexact")]
+    return [event.reason for event in journal_events(run, "inexact")]
 
 
 def learned(callback):
     return callback.best, callback.wait, callback.best_epoch
 
 
-def test_two_of_a_class_in_another_order(lab, run):
-    expected = [stopping(lab, "loss", mode="max"), stopping(lab, "val_loss", mode="max")]
-    lab.fit(run.with_name("whole"), None, *expected)
-    lab.interrupted(
+def test_two_of_a_class_in_another_order(trainings, run):
+    expected = [
+        stopping(trainings, "loss", mode="max"),
+        stopping(trainings, "val_loss", mode="max"),
+    ]
+    trainings.fit(run.with_name("whole"), None, *expected)
+    trainings.interrupted(
         run,
         None,
-        stopping(lab, "loss", mode="max"),
-        stopping(lab, "val_loss", mode="max"),
+        stopping(trainings, "loss", mode="max"),
+        stopping(trainings, "val_loss", mode="max"),
         batches=6,
     )
-    turned = [stopping(lab, "val_loss", patience=7, mode="max"), stopping(lab, "loss", mode="max")]
-    lab.fit(run, None, *turned, exact="require")
+    turned = [
+        stopping(trainings, "val_loss", patience=7, mode="max"),
+        stopping(trainings, "loss", mode="max"),
+    ]
+    trainings.fit(run, None, *turned, exact="require")
     assert [learned(callback) for callback in reversed(turned)] == [
         learned(callback) for callback in expected
     ]
@@ -41,47 +45,51 @@ def test_two_of_a_class_in_another_order(lab, run):
     assert reasons(run) == []
 
 
-def test_one_that_watches_something_else_now(lab, run):
-    lab.interrupted(run, None, stopping(lab, "loss"), batches=6)
-    fresh = stopping(lab, "val_loss")
-    lab.fit(run, None, fresh)
+def test_one_that_watches_something_else_now(trainings, run):
+    trainings.interrupted(run, None, stopping(trainings, "loss"), batches=6)
+    fresh = stopping(trainings, "val_loss")
+    trainings.fit(run, None, fresh)
     assert fresh.best_epoch == 1, "it has seen the second epoch only"
     (reason,) = reasons(run)
     assert "EarlyStopping (monitor='loss', mode='auto')" in reason
     assert "its only counterpart has monitor='val_loss', mode='auto' now" in reason
 
 
-def test_what_may_change_of_one(lab, run, tmp_path):
+def test_what_may_change_of_one(trainings, run, tmp_path):
     def checkpoint(name, **options):
-        return lab.keras.callbacks.ModelCheckpoint(
+        return trainings.keras.callbacks.ModelCheckpoint(
             tmp_path / name, monitor="loss", save_weights_only=True, **options
         )
 
-    lab.interrupted(run, None, checkpoint("a.weights.h5", save_best_only=True), batches=6)
+    trainings.interrupted(run, None, checkpoint("a.weights.h5", save_best_only=True), batches=6)
     moved = checkpoint("b.weights.h5", save_best_only=True, verbose=0)
-    lab.interrupted(run, None, moved, batches=1, exact="require")
+    trainings.interrupted(run, None, moved, batches=1, exact="require")
     assert moved.best is not None, "a path may change"
 
 
-def test_one_that_is_gone(lab, run):
-    lab.interrupted(
-        run, None, stopping(lab, "loss"), lab.keras.callbacks.TerminateOnNaN(), batches=6
+def test_one_that_is_gone(trainings, run):
+    trainings.interrupted(
+        run,
+        None,
+        stopping(trainings, "loss"),
+        trainings.keras.callbacks.TerminateOnNaN(),
+        batches=6,
     )
     with pytest.raises(
         ckptkit.ConfigError,
-        match=r"EarlyStopping \(monitor='loss', mode='auto'\) had learned is given to nobody, "
+        match=r"EarlyStopping \(monitor='loss', mode='auto'\) had learned is given to no callback, "
         r"because it is not",
     ):
-        lab.fit(run, exact="require")
-    with lab.logged() as lines:
-        lab.fit(run)
+        trainings.fit(run, exact="require")
+    with trainings.logged() as lines:
+        trainings.fit(run)
     (reason,) = reasons(run)
     assert "is not among the callbacks now" in reason
     assert [line for line in lines if reason in line]
 
 
-def gathers(lab):
-    class Gathers(lab.keras.callbacks.Callback):
+def gathers(trainings):
+    class Gathers(trainings.keras.callbacks.Callback):
         def __init__(self):
             super().__init__()
             self.lock, self.tensors, self.seen = object(), [], 0
@@ -93,14 +101,14 @@ def gathers(lab):
     return Gathers()
 
 
-def test_what_cannot_be_saved_of_the_users_own_is_said_once(lab, run):
-    with lab.logged() as lines:
-        lab.fit(
+def test_what_cannot_be_saved_of_user_callbacks_is_reported_once(trainings, run):
+    with trainings.logged() as lines:
+        trainings.fit(
             run,
             None,
-            gathers(lab),
-            stopping(lab, "loss"),
-            lab.keras.callbacks.CSVLogger(run.with_name("log.csv")),
+            gathers(trainings),
+            stopping(trainings, "loss"),
+            trainings.keras.callbacks.CSVLogger(run.with_name("log.csv")),
             epochs=3,
         )
     (reason,) = reasons(run)
@@ -108,23 +116,23 @@ def test_what_cannot_be_saved_of_the_users_own_is_said_once(lab, run):
     assert "get_state() and set_state(state)" in reason
     assert len([line for line in lines if "Gathers" in line]) == 1
     with pytest.raises(ckptkit.ConfigError, match="tensors, last of the callback Gathers"):
-        lab.fit(run.with_name("other"), None, gathers(lab), exact="require")
+        trainings.fit(run.with_name("other"), None, gathers(trainings), exact="require")
 
 
-def test_a_subclass_of_keras_own_is_the_users_only_beyond_that(lab, run):
-    class Logger(lab.keras.callbacks.CSVLogger):
+def test_a_subclass_of_keras_own_is_the_users_only_beyond_that(trainings, run):
+    class Logger(trainings.keras.callbacks.CSVLogger):
         def on_epoch_end(self, epoch, logs=None):
             super().on_epoch_end(epoch, logs)
             self.mine = object()
 
-    lab.fit(run, None, Logger(run.with_name("log.csv")))
+    trainings.fit(run, None, Logger(run.with_name("log.csv")))
     assert [reason.partition(" of the")[0] for reason in reasons(run)] == ["mine"]
 
 
-def test_states_of_an_older_version_go_by_their_place(lab):
+def test_states_of_an_older_version_are_matched_by_order(trainings):
     from ckptkit.keras.callback_state import CallbackStates
 
-    now = [stopping(lab, "loss"), stopping(lab, "val_loss")]
+    now = [stopping(trainings, "loss"), stopping(trainings, "val_loss")]
     assert (
         CallbackStates(now).set(
             {"EarlyStopping#0": {"wait": 3}, "EarlyStopping#1": {"wait": 4}}, {}

@@ -10,12 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ckptkit.launcher.earlier_launches import (
+    UnfinishedStart,
+    earlier_ends,
+    infer_end,
+    unfinished_starts,
+)
 from ckptkit.launcher.escalation import escalation
-from ckptkit.launcher.exit_cause import CRASHES, ExitCause, ending_of
-from ckptkit.launcher.launch_history import Unended, inferred, past_of, unended
+from ckptkit.launcher.exit_cause import CRASHES, ExitCause, exit_cause_of
 from ckptkit.launcher.launcher_settings import Settings, settings_of, settle
 from ckptkit.launcher.oom_counter import oom_counter
-from ckptkit.launcher.restart_decision import Past, Told, decide
+from ckptkit.launcher.restart_decision import EarlierEnd, StopContext, decide
 from ckptkit.ownership.machine import Machine
 from ckptkit.run.events import (
     AttemptEnded,
@@ -37,73 +42,78 @@ def ended(**more: Any) -> ExitCause:
         "pid": 2,
         "code": None,
         "signal_number": None,
-        "said": ChannelState(pid=1, attempt=1, trained=True),
+        "state": ChannelState(pid=1, attempt=1, trained=True),
         "hung_secs": None,
         "oom_kills": 0,
         "printed": [],
         "advanced": False,
         "step": 0,
     }
-    return ending_of(**(known | more))
+    return exit_cause_of(**(known | more))
 
 
 def decided(
-    ending: ExitCause, past: list[Past] | None = None, told: Told | None = None, **settings: Any
+    ending: ExitCause,
+    past: list[EarlierEnd] | None = None,
+    told: StopContext | None = None,
+    **settings: Any,
 ):
-    return decide(ending, past or [], told or Told(), Settings(**settings), NOW)
+    return decide(ending, past or [], told or StopContext(), Settings(**settings), NOW)
 
 
-def crashed(count: int, *, advanced: bool = False, ago: float = 1.0) -> list[Past]:
-    return [Past(NOW - ago, "signal", advanced)] * count
+def crashed(count: int, *, advanced: bool = False, ago: float = 1.0) -> list[EarlierEnd]:
+    return [EarlierEnd(NOW - ago, "signal", advanced)] * count
 
 
 @pytest.mark.parametrize(
     ("more", "cause"),
     [
         ({"code": 0}, "finished"),
-        ({"code": 0, "said": ChannelState(pid=1, outcome="finished")}, "finished"),
-        ({"code": 0, "said": ChannelState(pid=1, outcome="stopped")}, "finished"),
+        ({"code": 0, "state": ChannelState(pid=1, outcome="finished")}, "finished"),
+        ({"code": 0, "state": ChannelState(pid=1, outcome="stopped")}, "finished"),
         (
-            {"code": 0, "said": ChannelState(pid=1, outcome="preempted")},
+            {"code": 0, "state": ChannelState(pid=1, outcome="preempted")},
             "preempted",
         ),  # `python train.py | tee log`
         (
-            {"code": 0, "said": ChannelState(pid=2, outcome="preempted")},
+            {"code": 0, "state": ChannelState(pid=2, outcome="preempted")},
             "preempted",
         ),  # a program that lets nobody see its exit code
         (
             {
                 "code": 0,
-                "said": ChannelState(pid=1, outcome="failed", failure=Failure(error="ValueError")),
+                "state": ChannelState(pid=1, outcome="failed", failure=Failure(error="ValueError")),
             },
             "exception",
         ),
         (
             {
                 "code": 0,
-                "said": ChannelState(pid=1, outcome="failed", failure=Failure(error="MemoryError")),
+                "state": ChannelState(
+                    pid=1, outcome="failed", failure=Failure(error="MemoryError")
+                ),
             },
             "memory",
         ),
         (
             {
                 "code": 0,
-                "said": ChannelState(pid=2, outcome="failed", failure=Failure(error="ValueError")),
+                "state": ChannelState(pid=2, outcome="failed", failure=Failure(error="ValueError")),
             },
             "finished",
         ),  # it caught that, and went on
-        ({"code": 0, "hung_secs": 9.0, "said": ChannelState(pid=1, outcome="preempted")}, "hang"),
+        ({"code": 0, "hung_secs": 9.0, "state": ChannelState(pid=1, outcome="preempted")}, "hang"),
         ({"code": 75}, "preempted"),
         (
-            {"code": 42, "said": ChannelState(pid=1, outcome="preempted")},
+            {"code": 42, "state": ChannelState(pid=1, outcome="preempted")},
             "preempted",
         ),  # the user's own exit code
         (
-            {"code": 143, "said": ChannelState(pid=1, outcome="preempted")},
+            {"code": 143, "state": ChannelState(pid=1, outcome="preempted")},
             "preempted",
         ),  # a shell around it
         (
-            {"signal_number": signal.SIGKILL, "said": ChannelState(pid=1, outcome="preempted")},
+            {"signal_number": signal.SIGKILL, "state": ChannelState(pid=1, outcome="preempted")},
             "signal",
         ),
         ({"signal_number": signal.SIGKILL}, "signal"),
@@ -121,14 +131,14 @@ def crashed(count: int, *, advanced: bool = False, ago: float = 1.0) -> list[Pas
         (
             {
                 "code": 1,
-                "said": ChannelState(pid=1, failure=Failure(error="ResourceExhaustedError")),
+                "state": ChannelState(pid=1, failure=Failure(error="ResourceExhaustedError")),
             },
             "memory",
         ),
         (
             {
                 "code": 1,
-                "said": ChannelState(pid=1, failure=Failure(error="ValueError", message="bad")),
+                "state": ChannelState(pid=1, failure=Failure(error="ValueError", message="bad")),
             },
             "exception",
         ),
@@ -173,39 +183,45 @@ def test_the_deaths_of_the_table_lead_to_the_codes_of_the_table():
     never = ChannelState(
         pid=1, trained=True, failure=Failure(error="RunLockedError", restart=False)
     )
-    notice = Told(notice="gce: preempted")
+    notice = StopContext(notice="gce: preempted")
     for ending, told, code in [
-        (ended(code=0), Told(), 0),
+        (ended(code=0), StopContext(), 0),
         (ended(code=75, step=5), notice, 75),
-        (ended(code=78), Told(), 78),
-        (ended(code=93), Told(), 93),
-        (ended(signal_number=signal.SIGINT), Told(), 130),
-        (ended(code=1), Told(interrupted=True), 130),
-        (ended(code=1, said=never), Told(), 11),
-        (ended(signal_number=signal.SIGHUP), Told(signals=frozenset({"SIGHUP"})), 129),
-        (ended(code=42, said=ChannelState(pid=1, outcome="preempted")), notice, 75),
-        (ended(code=1, said=ChannelState(pid=1, outcome="preempted")), notice, 75),
-        (ended(code=143, said=ChannelState(pid=1, outcome="preempted")), notice, 75),
-        (ended(code=1, said=None), notice, 75),
+        (ended(code=78), StopContext(), 78),
+        (ended(code=93), StopContext(), 93),
+        (ended(signal_number=signal.SIGINT), StopContext(), 130),
+        (ended(code=1), StopContext(interrupted=True), 130),
+        (ended(code=1, state=never), StopContext(), 11),
+        (ended(signal_number=signal.SIGHUP), StopContext(signals=frozenset({"SIGHUP"})), 129),
+        (ended(code=42, state=ChannelState(pid=1, outcome="preempted")), notice, 75),
+        (ended(code=1, state=ChannelState(pid=1, outcome="preempted")), notice, 75),
+        (ended(code=143, state=ChannelState(pid=1, outcome="preempted")), notice, 75),
+        (ended(code=1, state=None), notice, 75),
         (ended(signal_number=signal.SIGKILL), notice, 75),
-        (ended(signal_number=signal.SIGTERM, said=None), notice, 75),
-        (ended(code=1, said=ChannelState(pid=1, outcome="preempted", asked=True)), Told(), 75),
+        (ended(signal_number=signal.SIGTERM, state=None), notice, 75),
         (
-            ended(signal_number=signal.SIGSEGV, said=ChannelState(pid=1, trained=True, asked=True)),
-            Told(),
+            ended(code=1, state=ChannelState(pid=1, outcome="preempted", asked=True)),
+            StopContext(),
             75,
         ),
-        (ended(code=0, said=ChannelState(pid=1, outcome="preempted")), notice, 75),
+        (
+            ended(
+                signal_number=signal.SIGSEGV, state=ChannelState(pid=1, trained=True, asked=True)
+            ),
+            StopContext(),
+            75,
+        ),
+        (ended(code=0, state=ChannelState(pid=1, outcome="preempted")), notice, 75),
         (
             ended(
                 code=0,
-                said=ChannelState(pid=1, outcome="failed", failure=Failure(error="ValueError")),
+                state=ChannelState(pid=1, outcome="failed", failure=Failure(error="ValueError")),
             ),
-            Told(),
+            StopContext(),
             1,
         ),
         (ended(code=0), notice, 0),
-        (ended(code=75), Told(warned=True, signals=frozenset({"SIGUSR1"})), 75),
+        (ended(code=75), StopContext(warned=True, signals=frozenset({"SIGUSR1"})), 75),
     ]:
         decision = decided(ending, told=told)
         assert (decision.restart, decision.exit_code) == (False, code), decision
@@ -213,14 +229,14 @@ def test_the_deaths_of_the_table_lead_to_the_codes_of_the_table():
 
 def test_who_was_asked_to_stop_is_not_put_back_into_a_queue_because_the_machine_goes_away_too():
     decision = decided(
-        ended(code=75, said=ChannelState(pid=1, outcome="preempted", asked=True)),
-        told=Told(notice="SIGTERM: x", warned=True),
+        ended(code=75, state=ChannelState(pid=1, outcome="preempted", asked=True)),
+        told=StopContext(notice="SIGTERM: x", warned=True),
     )
     assert (decision.exit_code, decision.elsewhere) == (75, False)
 
 
 def test_sigusr1_is_a_warning_only_where_the_training_takes_it_for_one():
-    warned = Told(warned=True, signals=frozenset({"SIGUSR1"}))
+    warned = StopContext(warned=True, signals=frozenset({"SIGUSR1"}))
     assert decided(ended(code=75), told=warned).elsewhere
     assert decided(ended(signal_number=signal.SIGUSR1), told=warned).elsewhere, (
         "it was still importing"
@@ -231,17 +247,17 @@ def test_sigusr1_is_a_warning_only_where_the_training_takes_it_for_one():
 def test_a_signal_that_was_passed_on_is_an_order_where_the_training_took_it_for_one():
     def saved(reason: str = "") -> ExitCause:
         return ended(
-            code=75, said=ChannelState(pid=1, trained=True, outcome="preempted", reason=reason)
+            code=75, state=ChannelState(pid=1, trained=True, outcome="preempted", reason=reason)
         )
 
-    hung_up = Told(signals=frozenset({"SIGHUP"}))
-    for ending in (saved("SIGHUP"), saved(), ended(code=75, said=None)):
+    hung_up = StopContext(signals=frozenset({"SIGHUP"}))
+    for ending in (saved("SIGHUP"), saved(), ended(code=75, state=None)):
         decision = decided(ending, told=hung_up)
         assert (decision.restart, decision.exit_code, decision.elsewhere) == (False, 75, False), (
             "the machine stays"
         )
     assert decided(saved("no progress"), told=hung_up).restart, "it stopped for something else"
-    assert decided(saved(), told=Told(signals=frozenset({"SIGCONT"}))).restart
+    assert decided(saved(), told=StopContext(signals=frozenset({"SIGCONT"}))).restart
 
 
 def test_what_would_come_again_is_not_tried_again_though_the_machine_goes_away():
@@ -249,9 +265,9 @@ def test_what_would_come_again_is_not_tried_again_though_the_machine_goes_away()
         decided(
             ended(
                 code=1,
-                said=ChannelState(pid=1, failure=Failure(error="ConfigError", restart=False)),
+                state=ChannelState(pid=1, failure=Failure(error="ConfigError", restart=False)),
             ),
-            told=Told(notice="x"),
+            told=StopContext(notice="x"),
         ).exit_code
         == 78
     )
@@ -279,16 +295,16 @@ def test_crashes_of_long_ago_do_not_count_for_the_budget():
 def test_a_notice_or_a_lost_machine_is_no_crash_and_no_progress_either():
     crash = ended(signal_number=signal.SIGSEGV)
     others = [
-        Past(NOW, "preempted", False, told=True),
-        Past(NOW, "machine", False),
-        Past(NOW, "launcher", False),
+        EarlierEnd(NOW, "preempted", False, stop_ordered=True),
+        EarlierEnd(NOW, "machine", False),
+        EarlierEnd(NOW, "launcher", False),
     ]
     assert decided(crash, [*others, *crashed(1), *others]).restart
     assert decided(crash, [*others, *crashed(2), *others]).exit_code == 93
 
 
 def test_being_told_to_go_costs_nothing():
-    stray, told = ended(code=75), Past(NOW, "preempted", False, told=True)
+    stray, told = ended(code=75), EarlierEnd(NOW, "preempted", False, stop_ordered=True)
     for cause in (
         "preempted",
         "signal",
@@ -299,18 +315,18 @@ def test_being_told_to_go_costs_nothing():
         assert decided(
             ended(signal_number=signal.SIGSEGV), [replace(told, cause=cause)] * 20
         ).restart
-    assert decided(stray, [replace(told, told=False)] * 2).exit_code == 93
+    assert decided(stray, [replace(told, stop_ordered=False)] * 2).exit_code == 93
 
 
 def lives(ending: ExitCause, every_secs: float, settings: Settings) -> tuple[int, int]:
     """How often a training that always ends like this is started, and the launcher's exit code."""
-    past: list[Past] = []
+    past: list[EarlierEnd] = []
     for number in range(1, 1000):
         now = NOW + number * every_secs
-        decision = decide(ending, past, Told(), settings, now)
+        decision = decide(ending, past, StopContext(), settings, now)
         if not decision.restart:
             return number, decision.exit_code
-        past.append(Past(now, ending.cause, ending.advanced, ending.trained))
+        past.append(EarlierEnd(now, ending.cause, ending.advanced, ending.trained))
     raise AssertionError("it is started for ever")
 
 
@@ -320,7 +336,7 @@ def lives(ending: ExitCause, every_secs: float, settings: Settings) -> tuple[int
 def test_both_budgets_can_be_spent_with_the_shipped_settings(config):
     settings = settings_of(settle(config, {}, {}))
     dies, trains = (
-        ended(signal_number=signal.SIGSEGV, said=ChannelState(pid=1, attempt=1)),
+        ended(signal_number=signal.SIGSEGV, state=ChannelState(pid=1, attempt=1)),
         ended(signal_number=signal.SIGSEGV),
     )
     assert lives(dies, 60.0, settings) == (settings.crashes + 1, 1)
@@ -328,7 +344,7 @@ def test_both_budgets_can_be_spent_with_the_shipped_settings(config):
         (1, 1) if settings.crashes == 0 else (settings.no_progress, 93)
     )  # with 0 the first one is the end
     assert (
-        lives(ended(hung_secs=1800.0, code=75, said=None), 1800.0, settings)[0]
+        lives(ended(hung_secs=1800.0, code=75, state=None), 1800.0, settings)[0]
         <= settings.no_progress
     )
 
@@ -341,7 +357,7 @@ def test_what_comes_to_nothing_ends_however_slowly_it_does(
 ):
     settings = Settings(crashes=crashes, no_progress=no_progress, window_secs=window_secs)
     starts, code = lives(
-        ended(signal_number=signal.SIGABRT, said=ChannelState(pid=1, trained=trained)),
+        ended(signal_number=signal.SIGABRT, state=ChannelState(pid=1, trained=trained)),
         every_secs,
         settings,
     )
@@ -350,7 +366,7 @@ def test_what_comes_to_nothing_ends_however_slowly_it_does(
 
 
 causes = st.sampled_from([*sorted(CRASHES), "preempted", "machine", "launcher", "finished"])
-pasts = st.lists(st.builds(Past, st.just(NOW - 1), causes, st.booleans()), max_size=30)
+pasts = st.lists(st.builds(EarlierEnd, st.just(NOW - 1), causes, st.booleans()), max_size=30)
 
 
 @given(pasts, st.integers(1, 5), st.integers(0, 5))
@@ -370,7 +386,7 @@ def test_without_progress_it_ends_in_as_many_starts_as_were_said(past, no_progre
         starts += 1
         if not decision.restart:
             break
-        past.append(Past(NOW, "signal", False))
+        past.append(EarlierEnd(NOW, "signal", False))
     assert decision.exit_code == 93
     assert starts <= no_progress
 
@@ -424,27 +440,29 @@ def test_what_a_journal_tells_of_earlier_ends():
         NoticeReceived(source="gce", grace_secs=30, time=6),
         start("c", 1, 7),
     ]
-    assert past_of(told) == [Past(2, "signal", True), Past(4, "exit", False)]
+    assert earlier_ends(told) == [EarlierEnd(2, "signal", True), EarlierEnd(4, "exit", False)]
     moved_away = replace(end("a", 1, 2, cause="preempted"), trained=False, told=True)
-    assert past_of([start("a", 1, 1), moved_away]) == [Past(2, "preempted", False, False, True)]
-    assert [(each.started.launcher, each.told) for each in unended(told)] == [
+    assert earlier_ends([start("a", 1, 1), moved_away]) == [
+        EarlierEnd(2, "preempted", False, False, True)
+    ]
+    assert [(each.started.launcher, each.stop_ordered) for each in unfinished_starts(told)] == [
         ("b", True),
         ("c", False),
     ]
     hung_up = SignalReceived(signal="SIGHUP", phase="launching", time=8)
-    assert [each.told for each in unended([*told, hung_up])] == [True, True]
+    assert [each.stop_ordered for each in unfinished_starts([*told, hung_up])] == [True, True]
     assert [
-        each.told
-        for each in unended(
+        each.stop_ordered
+        for each in unfinished_starts(
             [*told, replace(hung_up, signal="SIGCONT"), replace(hung_up, signal="SIGUSR2")]
         )
     ] == [True, False]
     gave_up = LaunchDecided(action="stop", exit_code=93, wait_secs=0, reason="", time=4.5)
     assert (
-        past_of([*told[:4], gave_up, *told[4:]]) == []
+        earlier_ends([*told[:4], gave_up, *told[4:]]) == []
     )  # whoever starts it again has changed something
     moved = LaunchDecided(action="stop", exit_code=75, wait_secs=0, reason="", time=4.5)
-    assert len(past_of([*told[:4], moved, *told[4:]])) == 2
+    assert len(earlier_ends([*told[:4], moved, *told[4:]])) == 2
 
 
 def test_which_attempts_of_a_start_told_of_no_end():
@@ -463,7 +481,11 @@ def test_which_attempts_of_a_start_told_of_no_end():
         start("c", 1, 3),
         trains(5, 4),
     ]
-    assert [each.trained for each in unended(told)] == [frozenset({3}), frozenset(), frozenset({5})]
+    assert [each.trained for each in unfinished_starts(told)] == [
+        frozenset({3}),
+        frozenset(),
+        frozenset({5}),
+    ]
 
 
 HERE = Machine("h", "b")
@@ -484,8 +506,8 @@ HERE = Machine("h", "b")
     ],
 )
 def test_what_became_of_a_start_without_an_end(told, here, first, killed, cause):
-    lost = Unended(start("a", 3, 1), told, frozenset({7}))
-    ended = inferred(lost, here=here, first=first, killed=killed, step=50)
+    lost = UnfinishedStart(start("a", 3, 1), told, frozenset({7}))
+    ended = infer_end(lost, here=here, first=first, killed=killed, step=50)
     assert (ended.cause, ended.launcher, ended.number, ended.step, ended.inferred, ended.told) == (
         cause,
         "a",

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from ckptkit.errors import ConfigError
-from ckptkit.launcher.notices import Notice, watch
+from ckptkit.launcher.notices import SOURCES, Notice, watch
 from ckptkit.launcher.notices.metadata_client import Unavailable, ask
 from tests.launcher import metadata as stub
 from tests.launcher.metadata import metadata
 
-CLOUDS = ("gce", "aws", "azure")
+CLOUDS = tuple(SOURCES)
 TIMEOUT_SECS = 0.2
 PATIENCE_SECS = 20
 

@@ -45,9 +45,19 @@ def test_by_what_slurm_shows(shown, words):
     assert reason is None if words is None else words in reason
 
 
-@given(st.text())
-def test_whatever_is_shown(shown):
-    assert why_not(shown) is None or why_not(shown)
+FIELDS = st.sampled_from(["JobState", "Requeue", "Reason", "BatchFlag", "JobId", "", "="])
+SHOWN_VALUES = st.sampled_from(["RUNNING", "1", "0", "", "None"]) | st.text(max_size=5)
+
+
+@given(st.lists(st.tuples(FIELDS, SHOWN_VALUES)), st.sampled_from(["JobState=", "Requeue="]))
+def test_a_job_of_which_too_little_is_shown_is_never_put_back(fields, missing):
+    shown = " ".join(f"{name}={value}" for name, value in fields).replace(missing, "Other=")
+    assert "neither Requeue nor JobState" in str(why_not(shown))
+
+
+@given(st.sampled_from(["PENDING", "CANCELLED", "COMPLETING"]), st.text("ab =1"))
+def test_a_job_that_may_not_be_put_back_is_not_whatever_else_is_shown(job_state, rest):
+    assert why_not(f"{SHOWN.replace('JobState=RUNNING', f'JobState={job_state}')} {rest}")
 
 
 def scontrol(there: Path, show: str, requeued: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def _run(tool: str, *arguments: object, cwd: Path) -> str:
+def run_tool(tool: str, *arguments: object, cwd: Path) -> str:
     where = shutil.which(tool, path=sysconfig.get_path("scripts")) or shutil.which(tool)
     if where is None:
         pytest.fail(f"{tool} is not installed: it comes with the extra `test`")
@@ -37,22 +37,24 @@ def _run(tool: str, *arguments: object, cwd: Path) -> str:
 
 def shell(text: str, there: Path) -> str:
     (there / "script").write_text(text)
-    return _run("shellcheck", "--norc", "script", cwd=there)
+    return run_tool("shellcheck", "--norc", "script", cwd=there)
 
 
 def dockerfile(text: str, there: Path) -> str:
     (there / "Dockerfile").write_text(text)
-    return _run("hadolint", "--no-color", "--failure-threshold", "info", "Dockerfile", cwd=there)
+    return run_tool(
+        "hadolint", "--no-color", "--failure-threshold", "info", "Dockerfile", cwd=there
+    )
 
 
 def plain_yaml(text: str, there: Path) -> str:
     (there / "file.yaml").write_text(text)
-    return _run("yamllint", "--strict", "-c", ROOT / ".yamllint.yaml", "file.yaml", cwd=there)
+    return run_tool("yamllint", "--strict", "-c", ROOT / ".yamllint.yaml", "file.yaml", cwd=there)
 
 
 def kubernetes(text: str, there: Path) -> str:
     (there / "file.yaml").write_text(text)
-    return plain_yaml(text, there) or _run(
+    return plain_yaml(text, there) or run_tool(
         "kubernetes-validate", "--strict", "file.yaml", cwd=there
     )
 

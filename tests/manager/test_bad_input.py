@@ -25,7 +25,8 @@ START = """
     weight = tf.Variable([0.0, 0.0])
 
     def manager(where=run, **options):
-        return ckptkit.CheckpointManager(where, {"weight": weight}, **{"keep": ckptkit.KeepLatest(99), "background": False, **options})
+        options = {"keep": ckptkit.KeepLatest(99), "background": False, **options}
+        return ckptkit.CheckpointManager(where, {"weight": weight}, **options)
 
     def save(*steps, where=run, **options):
         with manager(where, **options) as m:
@@ -46,12 +47,18 @@ START = """
             action(*args, **options)
         except ckptkit.CheckpointError as error:
             number = getattr(error, "errno", None) or getattr(error.__cause__, "errno", None)
-            return {"kind": type(error).__name__, "errno": number and errno.errorcode[number], "text": str(error)}
+            code = number and errno.errorcode[number]
+            return {"kind": type(error).__name__, "errno": code, "text": str(error)}
         return {"kind": None, "errno": None, "text": ""}
 
     def contents(directory):
-        return {str(path.relative_to(directory)): [path.stat().st_mtime_ns, path.read_bytes().hex() if path.is_file() else None]
-                for path in sorted(directory.rglob("*"))}
+        return {
+            str(path.relative_to(directory)): [
+                path.stat().st_mtime_ns,
+                path.read_bytes().hex() if path.is_file() else None,
+            ]
+            for path in sorted(directory.rglob("*"))
+        }
 
     def say(**found):
         print(json.dumps(found))
@@ -96,7 +103,9 @@ def expect(refused, kind, *words, errno=None):
 def test_an_object_stores_url_is_refused_before_anything_is_made(program, tmp_path, url):
     said = program(
         """
-    say(manager=refused(manager, sys.argv[2]), callback=refused(ckptkit.CheckpointCallback, sys.argv[2]), run=refused(ckptkit.open_run, sys.argv[2]),
+    say(manager=refused(manager, sys.argv[2]),
+        callback=refused(ckptkit.CheckpointCallback, sys.argv[2]),
+        run=refused(ckptkit.open_run, sys.argv[2]),
         made=os.listdir("."))
     """,
         url,
@@ -202,7 +211,8 @@ def test_a_file_in_the_way_of_the_quarantine_is_named_and_nothing_is_lost(progra
 def test_another_programs_checkpoints_are_not_touched(program, tmp_path):
     said = program("""
     (run / "checkpoints").mkdir(parents=True)
-    tf.train.CheckpointManager(tf.train.Checkpoint(weight=weight), str(run / "checkpoints"), max_to_keep=3).save()
+    other = tf.train.Checkpoint(weight=weight)
+    tf.train.CheckpointManager(other, str(run / "checkpoints"), max_to_keep=3).save()
     before = contents(run)
     received = refused(restored)
     say(refused=received, same=contents(run) == before)
@@ -233,7 +243,10 @@ def test_foreign_files_are_left_alone(program, tmp_path):
     said = program(
         """
     def foreign():
-        return {name: [run.joinpath(name).read_text(), run.joinpath(name).stat().st_mtime_ns] for name in sys.argv[2:]}
+        return {
+            name: [run.joinpath(name).read_text(), run.joinpath(name).stat().st_mtime_ns]
+            for name in sys.argv[2:]
+        }
     save(1)
     for name in sys.argv[2:]:
         run.joinpath(name).parent.mkdir(parents=True, exist_ok=True)
@@ -365,7 +378,8 @@ def test_a_file_system_that_became_read_only(program, tmp_path):
     refused(open_one.close)
     before = contents(run)
     at_start = refused(restored, run)
-    say(during=during, at_start=at_start, same=contents(run) == before, steps=ckptkit.open_run(run).checkpoints[-1].step,
+    say(during=during, at_start=at_start, same=contents(run) == before,
+        steps=ckptkit.open_run(run).checkpoints[-1].step,
         new=refused(save, 1, where=run.parent / "new"))
     """)
     for received in (said["during"], said["at_start"], said["new"]):
@@ -387,7 +401,8 @@ def test_a_full_disk(program, tmp_path):
     run = run.parent / "disk" / "run"
     big = tf.Variable(tf.zeros([300_000]))
     def both(**options):
-        return ckptkit.CheckpointManager(run, {"weight": weight, "big": big}, keep=ckptkit.KeepLatest(5), background=False, **options)
+        options = {"keep": ckptkit.KeepLatest(5), "background": False, **options}
+        return ckptkit.CheckpointManager(run, {"weight": weight, "big": big}, **options)
     m = both()
     m.restore_or_initialize()
     for step in (1, 2):
@@ -396,7 +411,8 @@ def test_a_full_disk(program, tmp_path):
     weight.assign([3, -3])
     full = refused(m.save, 3)
     again = refused(m.save, 3)
-    left = sorted(path.name for path in (run / "checkpoints").iterdir() if not path.name.startswith("ckpt-"))
+    names = sorted(path.name for path in (run / "checkpoints").iterdir())
+    left = [name for name in names if not name.startswith("ckpt-")]
     steps = m.all_steps
     # With space again, the same attempt goes on.
     import shutil
@@ -441,7 +457,8 @@ def test_a_disk_that_is_full_to_the_last_byte(program, tmp_path):
     refused(m.close)
     at_start = refused(restored, run)
     (run.parent / "filler").unlink()
-    say(during=during, at_start=at_start, step=restored(run), damaged=list(ckptkit.open_run(run).journal_view.damaged))
+    say(during=during, at_start=at_start, step=restored(run),
+        damaged=list(ckptkit.open_run(run).journal_view.damaged))
     """)
     for received in (said["during"], said["at_start"]):
         expect(received, "StorageError", tmp_path / "disk" / "run", "space", errno="ENOSPC")
@@ -451,17 +468,23 @@ def test_a_disk_that_is_full_to_the_last_byte(program, tmp_path):
 SEAM = """
     import threading
     from ckptkit.storage.files import FileSystem, storage_errors
-    OPERATIONS = ("make_dir", "create", "replace_content", "append", "sync_file", "sync_dir", "rename", "remove_file", "remove_tree")
+    OPERATIONS = ("make_dir", "create", "replace_content", "append", "sync_file", "sync_dir",
+                  "rename", "remove_file", "remove_tree")
 
     class Failing(FileSystem):
-        '''Refuses the n-th operation of a kind, or that one and all after it. (The n-th of all would be of another kind now and then: whether an
-        event file has to make way depends on the second in which the one before it began.)'''
+        '''Refuses the n-th operation of a kind, or that one and all after it.
+
+        The n-th of all would be of another kind now and then: whether an event file has to make
+        way depends on the second in which the one before it began.
+        '''
         def __init__(self, kind, at, lasting):
             self.kind, self.count, self.at, self.lasting, self.reached = kind, 0, at, lasting, []
 
     def failing(name):
         def method(self, *args, **options):
-            if threading.current_thread().name == "ckptkit-tensorboard":  # at a time of its own: the n-th operation would be another one each time
+            # That thread works at times of its own: the n-th operation would be another one each
+            # time.
+            if threading.current_thread().name == "ckptkit-tensorboard":
                 return getattr(FileSystem, name)(self, *args, **options)
             self.count += name == self.kind
             if (self.lasting and self.reached) or (name == self.kind and self.count == self.at):
@@ -511,7 +534,8 @@ SEAM = """
         save(4)
         if restored() != 4:
             problems.append([at, files.reached, "does not go on"])
-    say(problems=problems, count=len(operations), operations=sorted(set(operations)), kinds=sorted(map(str, kinds)))
+    say(problems=problems, count=len(operations), operations=sorted(set(operations)),
+        kinds=sorted(map(str, kinds)))
 """
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 
 import ckptkit
-from tests.keras.conftest import told
+from tests.keras.conftest import journal_events
 
 
 def new_manager(lab, run, **options):
@@ -88,7 +88,7 @@ def test_a_fold_loop_over_one_directory(lab, run):
         ):
             manager.restore_or_initialize()
         assert not manager.is_open
-        assert told(run, "failed")[0].restart is False
+        assert journal_events(run, "failed")[0].restart is False
         assert manager.restore().step == 3, "to look at it is no new training"
         manager.close()
         again, train = new_manager(lab, run, fresh="second fold")

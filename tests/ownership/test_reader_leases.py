@@ -20,7 +20,8 @@ from ckptkit.layout import CheckpointName
 from ckptkit.ownership.reader_leases import being_read, clear_away
 from ckptkit.policies import KeepLatest
 from ckptkit.run.catalog import list_checkpoints
-from ckptkit.run.commit import begin_writing, commit, take_away
+from ckptkit.run.checkpoint_index import CheckpointIndex
+from ckptkit.run.commit import begin_writing, commit, remove_checkpoint
 from ckptkit.run.retention import retain
 from ckptkit.storage.files import FileSystem
 from ckptkit.testing import FakeClock
@@ -30,7 +31,8 @@ FIRST = CheckpointName(100, 1)
 
 
 def keep_one(layout):
-    retain(FileSystem(), layout, start_attempt(FileSystem(), layout, SystemClock()), KeepLatest(1))
+    journal = start_attempt(FileSystem(), layout, SystemClock())
+    retain(FileSystem(), CheckpointIndex(layout), journal, KeepLatest(1))
 
 
 def steps(layout):
@@ -99,7 +101,11 @@ def test_where_the_owner_says_that_it_goes_the_reader_takes_the_next(save, layou
     layout.leaving(FIRST).touch()
     timer = threading.Timer(
         0.2,
-        lambda: (save(200), take_away(FileSystem(), layout, FIRST), layout.leaving(FIRST).unlink()),
+        lambda: (
+            save(200),
+            remove_checkpoint(FileSystem(), layout, FIRST),
+            layout.leaving(FIRST).unlink(),
+        ),
     )
     timer.start()
     with ckptkit.open_run(layout.root).reading() as checkpoint:
@@ -208,7 +214,7 @@ def test_evaluators_in_a_loop_beside_training_that_keeps_one_see_no_error(layout
         prefix = f"ckpt-{step}"
         (begin_writing(files, layout, 1) / f"{prefix}.index").write_bytes(prefix.encode() * 1000)
         commit(files, layout, manifest(step, 1))
-        retain(files, layout, journal, KeepLatest(1))
+        retain(files, CheckpointIndex(layout), journal, KeepLatest(1))
 
     train(1)
     evaluators = [

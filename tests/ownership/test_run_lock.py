@@ -26,6 +26,7 @@ from ckptkit.ownership.machine import Machine, this_machine
 from ckptkit.ownership.run_lock import LEASE_SECS, RunLock
 from ckptkit.policies import KeepLatest
 from ckptkit.run.catalog import list_checkpoints, list_shut_out
+from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.commit import begin_writing, commit, set_aside
 from ckptkit.run.journal import start_journal
 from ckptkit.run.recover import recover
@@ -422,7 +423,7 @@ def save_and_tidy(files, layout, lock, journal, step, attempt):
     with storage_errors("write", path):
         path.write_bytes(b"of the one that woke up")
     commit(owned, layout, manifest(step, attempt))
-    retain(owned, layout, journal, KeepLatest(1))
+    retain(owned, CheckpointIndex(layout), journal, KeepLatest(1))
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

@@ -32,37 +32,35 @@ class Held:
         self._sent = 0.0
 
     def wait_for(self, name: str) -> Held:
-        """Returns when it stands still at `name`."""
+        """Wait until it stands still at `name`."""
         self._until(
             (self.process.directory / f"{name}.here").exists, f"it did not come to {name!r}"
         )
         return self
 
     def go_on(self, name: str) -> Held:
-        """Lets it go on from `name`."""
+        """Let it continue from `name`."""
         (self.process.directory / f"{name}.go").touch()
         return self
 
     def signal(self, number: int) -> Held:
-        """Sends a signal, and returns when the journal tells of it: that is while the program
-        stands still.
-        """
+        """Send a signal, and return when the journal has it: the program stands still meanwhile."""
         before = len(self.received)
         self._sent = time.time()
         self.process.send_signal(number)
         self._until(
             lambda: len(self.received) > before,
-            f"the journal did not tell of {signal.Signals(number).name}",
+            f"the journal has no {signal.Signals(number).name}",
         )
         assert self.received[-1].signal == signal.Signals(number).name
         return self
 
     @property
     def received(self) -> list[Any]:
-        return told(self.run, events.SignalReceived)
+        return recorded(self.run, events.SignalReceived)
 
     def ends(self, code: int) -> Held:
-        """Waits for its end, and says how long that took."""
+        """Wait for its end, and print how long that took."""
         sent = self._sent or time.time()
         self.process.check(code=code)
         print(f"{time.time() - sent:.2f} s from signal to exit")
@@ -78,8 +76,8 @@ class Held:
             time.sleep(0.005)
 
 
-def told(run: Path, kind: type[Any]) -> list[Any]:
-    """What a run's journal tells of one kind of event."""
+def recorded(run: Path, kind: type[Any]) -> list[Any]:
+    """Return the events of one kind in a run's journal."""
     if not run.exists():
         return []
     return [event for event in ckptkit.open_run(run).journal if isinstance(event, kind)]

@@ -100,7 +100,7 @@ def two_runs(directory: str, order: str) -> None:
         pid = os.fork()
         if pid == 0:
             try:
-                manager(f"{directory}/{name}").open_attempt()
+                manager(f"{directory}/{name}").open_session()
             except BaseException:
                 os._exit(1)
             os._exit(0)

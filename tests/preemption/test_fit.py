@@ -10,7 +10,7 @@ import pytest
 
 import ckptkit
 from ckptkit.run import events
-from tests.preemption.conftest import Held, result, told
+from tests.preemption.conftest import Held, recorded, result
 from tests.support.spread import spread
 
 # Where the program stands still; the phase that the journal names; the step, epoch and batch that a
@@ -48,14 +48,14 @@ AT_MOMENTS = [
 def finishes_right(start, undisturbed, run) -> None:
     """The next start goes on, and all is as if nothing had happened."""
     assert result(start("train.py").process) == undisturbed("train.py")
-    assert [event.step for event in told(run, events.Finished)] == [15]
+    assert [event.step for event in recorded(run, events.Finished)] == [15]
     checkpoints = ckptkit.open_run(run).checkpoints
     assert checkpoints[-1].step == 15
     assert checkpoints[-1].manifest.final
     exports = [path.name for path in (run / "export").iterdir()]
     assert len(exports) == 1, "one version, and nothing half-written beside it"
     assert exports[0].isdecimal()
-    assert len(told(run, events.Exported)) == 1
+    assert len(recorded(run, events.Exported)) == 1
 
 
 @pytest.mark.parametrize(("number", "hold", "phase", "position"), AT_MOMENTS)
@@ -66,15 +66,15 @@ def test_a_signal_saves_and_stops(start, undisturbed, number, hold, phase, posit
 
     (received,) = held.received
     assert received.phase == phase
-    (preempted,) = told(held.run, events.RunPreempted)
+    (preempted,) = recorded(held.run, events.RunPreempted)
     assert (preempted.step, preempted.reason) == (position[0], number.name)
     newest = ckptkit.open_run(held.run).find("latest").manifest
     assert (newest.step, newest.epoch, newest.batch) == position
     assert (held.run / "export").exists() == (hold == "export"), (
         "an interrupted run publishes nothing; the next start does"
     )
-    assert [event.outcome for event in told(held.run, events.AttemptEnded)] == ["preempted"]
-    assert not told(held.run, events.Failed)
+    assert [event.outcome for event in recorded(held.run, events.AttemptEnded)] == ["preempted"]
+    assert not recorded(held.run, events.Failed)
     if number == signal.SIGINT:
         assert "Ctrl-C again to stop now" in held.process.stderr
         assert "KeyboardInterrupt" in held.process.stderr
@@ -94,9 +94,9 @@ def test_a_second_ctrl_c_stops_at_once(start, undisturbed, hold):
         held.go_on(hold)  # Python interrupts when the step comes back from C code
     held.ends(-signal.SIGINT)
     assert [checkpoint.step for checkpoint in ckptkit.open_run(held.run).checkpoints] == before
-    assert not told(held.run, events.RunPreempted)
-    assert not told(held.run, events.Failed)
-    assert [event.outcome for event in told(held.run, events.AttemptEnded)] == [
+    assert not recorded(held.run, events.RunPreempted)
+    assert not recorded(held.run, events.Failed)
+    assert [event.outcome for event in recorded(held.run, events.AttemptEnded)] == [
         "finished" if hold == "export" else "stopped"
     ]
     finishes_right(start, undisturbed, held.run)
@@ -118,9 +118,9 @@ def test_a_second_signal_during_the_save_changes_nothing(start, undisturbed, sec
     held.signal(signal.SIGTERM).go_on("batch").wait_for("commit-1")
     held.signal(second).go_on("commit-1")
     held.ends(75)
-    (preempted,) = told(held.run, events.RunPreempted)
+    (preempted,) = recorded(held.run, events.RunPreempted)
     assert (preempted.step, preempted.reason) == (8, "SIGTERM")
-    assert [event.outcome for event in told(held.run, events.AttemptEnded)] == ["preempted"]
+    assert [event.outcome for event in recorded(held.run, events.AttemptEnded)] == ["preempted"]
     finishes_right(start, undisturbed, held.run)
 
 
@@ -141,7 +141,7 @@ def test_a_signal_on_the_way_back_to_where_the_run_was(start, undisturbed):
     held = start("train.py", "tracing").wait_for("tracing")
     held.signal(signal.SIGTERM).go_on("tracing").ends(75)
     assert [event.phase for event in held.received] == ["training", "tracing"]
-    assert [event.step for event in told(held.run, events.RunPreempted)] == [8, 8]
+    assert [event.step for event in recorded(held.run, events.RunPreempted)] == [8, 8]
     assert [str(checkpoint.name) for checkpoint in ckptkit.open_run(held.run).checkpoints] == names
     finishes_right(start, undisturbed, held.run)
 
@@ -183,7 +183,7 @@ def test_a_signal_while_a_save_is_written_behind_training(start, undisturbed, nu
         held.ends(-number if number == signal.SIGINT else 75)
         steps = [checkpoint.step for checkpoint in ckptkit.open_run(held.run).checkpoints]
         assert steps == ([] if at_once else [5, 8])
-        assert [event.step for event in told(held.run, events.RunPreempted)] == (
+        assert [event.step for event in recorded(held.run, events.RunPreempted)] == (
             [] if at_once else [8]
         )
     finishes_right(start, undisturbed, held.run)

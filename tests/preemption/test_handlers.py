@@ -13,7 +13,7 @@ import pytest
 
 import ckptkit
 from ckptkit.run import events
-from tests.preemption.conftest import told
+from tests.preemption.conftest import recorded
 
 HANDLERS = "tests.preemption.handlers:"
 
@@ -36,8 +36,8 @@ def test_an_orphan_does_not_keep_the_lock(tf_call, tmp_path):
         assert killed.kill() == -signal.SIGKILL
         os.kill(orphan, 0)
         tf_call(HANDLERS + "ignored", str(run)).check()
-        assert [event.step for event in told(run, events.Restored)] == [2]
-        assert [event.step for event in told(run, events.Finished)] == [8]
+        assert [event.step for event in recorded(run, events.Restored)] == [2]
+        assert [event.step for event in recorded(run, events.Finished)] == [8]
         os.kill(orphan, 0)
     finally:
         os.kill(orphan, signal.SIGKILL)
@@ -48,8 +48,8 @@ def test_a_handler_from_before_is_called_after_the_commit(tf_call, tmp_path, the
     run = tmp_path / "run"
     process = tf_call(HANDLERS + "handler_from_before", str(run), "SIGTERM", then).check(code=code)
     assert process.stdout == "handler [4, 7] []\n" or process.stdout == "handler [7] []\n"
-    assert [event.step for event in told(run, events.RunPreempted)] == [7]
-    assert [event.outcome for event in told(run, events.AttemptEnded)] == (
+    assert [event.step for event in recorded(run, events.RunPreempted)] == [7]
+    assert [event.outcome for event in recorded(run, events.AttemptEnded)] == (
         [] if then == "_exit" else ["preempted"]
     )
     assert ckptkit.open_run(run).find("latest").step == 7
@@ -60,13 +60,13 @@ def test_sigusr1_with_a_handler_from_before_is_left_alone(tf_call, tmp_path):
     process = tf_call(HANDLERS + "handler_from_before", str(run), "SIGUSR1", "return").check()
     assert "handler" in process.stdout
     assert "went on" in process.stdout
-    assert not told(run, events.RunPreempted)
-    assert not told(run, events.SignalReceived)
+    assert not recorded(run, events.RunPreempted)
+    assert not recorded(run, events.SignalReceived)
 
 
 def test_sigusr1_that_is_ignored_stays_ignored(tf_call, tmp_path):
     tf_call(HANDLERS + "ignored", str(tmp_path / "run")).check()
-    assert not told(tmp_path / "run", events.RunPreempted)
+    assert not recorded(tmp_path / "run", events.RunPreempted)
 
 
 def test_files_of_other_callbacks_are_flushed(tf_call, tmp_path):
@@ -86,11 +86,11 @@ def test_request_stop_in_a_loop(tf_call, tmp_path):
     run = tmp_path / "run"
     process = tf_call(HANDLERS + "stopped_by_request", str(run)).check(code=75)
     assert "weight" not in process.stdout
-    (preempted,) = told(run, events.RunPreempted)
+    (preempted,) = recorded(run, events.RunPreempted)
     assert (preempted.step, preempted.reason, preempted.exit_code) == (4, "enough", 75)
 
 
 def test_signals_and_exit_code_of_the_users_choice(tf_call, tmp_path):
     run = tmp_path / "run"
     tf_call(HANDLERS + "other_signals", str(run)).check(code=7)
-    assert [event.exit_code for event in told(run, events.RunPreempted)] == [7]
+    assert [event.exit_code for event in recorded(run, events.RunPreempted)] == [7]

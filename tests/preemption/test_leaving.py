@@ -10,7 +10,7 @@ import pytest
 
 import ckptkit
 from ckptkit.run import events
-from tests.preemption.conftest import told
+from tests.preemption.conftest import recorded
 
 LEAVING = "tests.preemption.leaving:"
 
@@ -24,10 +24,10 @@ def test_a_signal_outside_of_a_turn_is_served(tf_call, tmp_path, where, step, nu
     run = tmp_path / "run"
     process = tf_call(LEAVING + "outside_a_turn", str(run), number, where).check(code=code)
     assert "went on" not in process.stdout
-    assert [(event.step, event.reason) for event in told(run, events.RunPreempted)] == [
+    assert [(event.step, event.reason) for event in recorded(run, events.RunPreempted)] == [
         (step, number)
     ]
-    assert [event.outcome for event in told(run, events.AttemptEnded)] == ["preempted"]
+    assert [event.outcome for event in recorded(run, events.AttemptEnded)] == ["preempted"]
     assert ckptkit.open_run(run).find("latest").step == step
 
 
@@ -60,7 +60,7 @@ def test_two_interrupts_that_the_handler_takes_for_one(tf_call, tmp_path):
     began = time.monotonic()
     tf_call(LEAVING + "two_interrupts_in_one_call", str(run)).check(code=-2)
     assert time.monotonic() - began < 20
-    assert [event.signal for event in told(run, events.SignalReceived)] == ["SIGINT", "SIGINT"]
+    assert [event.signal for event in recorded(run, events.SignalReceived)] == ["SIGINT", "SIGINT"]
 
 
 def test_a_run_that_is_closed_off_the_main_thread(tf_call, tmp_path):
@@ -79,5 +79,5 @@ def test_an_orderly_exit_is_a_left_loop(tf_call, tmp_path, code, steps, outcome,
     run = tmp_path / "run"
     tf_call(LEAVING + "an_orderly_exit", str(run), code).check(code=exit_code)
     assert [checkpoint.step for checkpoint in ckptkit.open_run(run).checkpoints] == steps
-    assert [event.outcome for event in told(run, events.AttemptEnded)] == [outcome]
-    assert bool(told(run, events.Failed)) == (outcome == "failed")
+    assert [event.outcome for event in recorded(run, events.AttemptEnded)] == [outcome]
+    assert bool(recorded(run, events.Failed)) == (outcome == "failed")

@@ -8,7 +8,7 @@ import pytest
 
 import ckptkit
 from ckptkit.run import events
-from tests.preemption.conftest import Held, result, told
+from tests.preemption.conftest import Held, recorded, result
 from tests.support.spread import spread
 
 # Where the program stands still; the phase that the journal names; the step that is saved, by a
@@ -28,7 +28,7 @@ def finishes_right(start, undisturbed, run, step) -> None:
     """The next start makes the turns that are left, and all is as if nothing had happened."""
     expected = undisturbed("loop.py")
     assert result(start("loop.py").process) == {**expected, "turns": expected["turns"][step:]}
-    assert [event.step for event in told(run, events.Finished)] == [15]
+    assert [event.step for event in recorded(run, events.Finished)] == [15]
     assert ckptkit.open_run(run).find("latest").manifest.final
     exports = [path.name for path in (run / "export").iterdir() if path.name.isdecimal()]
     assert len(exports) == 1
@@ -45,11 +45,11 @@ def test_a_signal_saves_and_stops(start, undisturbed, number, hold, phase, step)
 
     (received,) = held.received
     assert received.phase == phase
-    (preempted,) = told(held.run, events.RunPreempted)
+    (preempted,) = recorded(held.run, events.RunPreempted)
     assert (preempted.step, preempted.reason) == (step, number.name)
     assert ckptkit.open_run(held.run).find("latest").step == step
-    assert [event.outcome for event in told(held.run, events.AttemptEnded)] == ["preempted"]
-    assert not told(held.run, events.Failed)
+    assert [event.outcome for event in recorded(held.run, events.AttemptEnded)] == ["preempted"]
+    assert not recorded(held.run, events.Failed)
     if number == signal.SIGINT:
         assert "Ctrl-C again to stop now" in held.process.stderr
     finishes_right(start, undisturbed, held.run, step)
@@ -64,7 +64,7 @@ def test_a_second_ctrl_c_stops_at_once(start, undisturbed, hold):
         held.go_on(hold)  # Python interrupts when the step comes back from C code
     held.ends(-signal.SIGINT)
     assert [checkpoint.step for checkpoint in ckptkit.open_run(held.run).checkpoints] == [5]
-    assert [event.outcome for event in told(held.run, events.AttemptEnded)] == ["stopped"]
+    assert [event.outcome for event in recorded(held.run, events.AttemptEnded)] == ["stopped"]
     finishes_right(start, undisturbed, held.run, 5)
 
 
@@ -91,5 +91,5 @@ def test_a_second_signal_during_the_save_changes_nothing(start, undisturbed):
     held.signal(signal.SIGTERM).go_on("turn").wait_for("commit-2")
     held.signal(signal.SIGTERM).go_on("commit-2")
     held.ends(75)
-    assert [event.step for event in told(held.run, events.RunPreempted)] == [8]
+    assert [event.step for event in recorded(held.run, events.RunPreempted)] == [8]
     finishes_right(start, undisturbed, held.run, 8)

@@ -22,7 +22,7 @@ from ckptkit.run.launcher_channel import Channel, ChannelState
 from ckptkit.session.remote_control import HEARTBEAT_SECS
 from ckptkit.storage.files import FileSystem
 from tests.docs_examples import ROOT
-from tests.preemption.conftest import HERE, Held, result, told
+from tests.preemption.conftest import HERE, Held, recorded, result
 
 
 def command(*arguments: object) -> subprocess.Popen[str]:
@@ -38,7 +38,9 @@ def command(*arguments: object) -> subprocess.Popen[str]:
 
 
 def heard(held: Held, count: int = 1) -> None:
-    held._until(lambda: len(told(held.run, events.Requested)) >= count, "the request was not heard")
+    held._until(
+        lambda: len(recorded(held.run, events.Requested)) >= count, "the request was not heard"
+    )
 
 
 @pytest.mark.parametrize(
@@ -54,9 +56,9 @@ def test_save_is_done_at_the_next_safe_point_and_training_goes_on(
     stdout, stderr = saving.communicate(timeout=60)
     assert saving.returncode == 0, stderr
     assert result(held.process) == undisturbed(program)  # it went on as if nothing had happened
-    (request,) = told(held.run, events.Requested)
-    (served,) = told(held.run, events.RequestServed)
-    saved = next(event for event in told(held.run, events.Saved) if event.step == served.step)
+    (request,) = recorded(held.run, events.Requested)
+    (served,) = recorded(held.run, events.RequestServed)
+    saved = next(event for event in recorded(held.run, events.Saved) if event.step == served.step)
     assert (request.action, saved.trigger) == ("save", f"asked for by {request.source}")
     assert stdout == f"saved {saved.checkpoint} ({saved.trigger})\n"
     assert not run_layout(held.run).request.exists()
@@ -70,7 +72,7 @@ def test_stop_saves_and_ends_with_75(start, undisturbed, program, hold):
     held.go_on(hold)
     held.process.check(code=75)
     stdout, stderr = stopping.communicate(timeout=60)
-    (preempted,) = told(held.run, events.RunPreempted)
+    (preempted,) = recorded(held.run, events.RunPreempted)
     assert (stopping.returncode, stdout) == (0, f"preempted at step {preempted.step}\n"), stderr
     assert ckptkit.open_run(held.run).find("latest").step == preempted.step
     done = result(start(program).process)
@@ -100,7 +102,7 @@ def test_requests_that_are_not_for_this_attempt_or_none_at_all_mean_nothing(star
     heard(held)
     held.go_on("turn")
     assert result(held.process) == undisturbed("loop.py")
-    assert [event.id for event in told(held.run, events.Requested)] == ["the right one"]
+    assert [event.id for event in recorded(held.run, events.Requested)] == ["the right one"]
 
 
 def test_when_it_takes_too_long_the_request_stands(start):
@@ -227,11 +229,11 @@ def test_the_deadline_of_the_launcher_counts(tf_process, tmp_path, channel):
         )
     )
     held.signal(signal.SIGTERM)
-    (notice,) = told(held.run, events.NoticeReceived)  # it knew before the signal was noted
+    (notice,) = recorded(held.run, events.NoticeReceived)  # it knew before the signal was noted
     assert notice.source == "gce: the instance is preempted"
     assert 10 < notice.grace_secs <= 17
     held.go_on("turn").ends(75)
-    decided = told(held.run, events.EmergencyDecided)[-1]
+    decided = recorded(held.run, events.EmergencyDecided)[-1]
     assert decided.action == "save"
     assert float(decided.reason.split()[0]) <= 17
 
@@ -253,9 +255,9 @@ def test_what_the_launcher_says_last_of_the_deadline_counts(tf_process, tmp_path
             )
         )
         held.signal(signal.SIGTERM)
-    assert [event.source for event in told(held.run, events.NoticeReceived)] == ["60 s", "8 s"]
+    assert [event.source for event in recorded(held.run, events.NoticeReceived)] == ["60 s", "8 s"]
     held.go_on("turn").ends(75)
-    assert float(told(held.run, events.EmergencyDecided)[-1].reason.split()[0]) <= 8
+    assert float(recorded(held.run, events.EmergencyDecided)[-1].reason.split()[0]) <= 8
 
 
 def test_what_keeps_a_run_from_being_opened_is_told(tf_process, tmp_path, channel):
@@ -284,7 +286,7 @@ def test_when_the_launcher_dies_the_training_saves_and_stops(tf_process, tmp_pat
     fcntl.flock(descriptor, fcntl.LOCK_UN)  # as the kernel does it for a process that was killed
     held.process.wait_for_output("the launcher is gone")
     held.go_on("turn").ends(75)
-    (preempted,) = told(held.run, events.RunPreempted)
+    (preempted,) = recorded(held.run, events.RunPreempted)
     assert preempted.reason == "the launcher is gone"
     assert not channel.directory.exists()
 

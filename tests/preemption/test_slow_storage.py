@@ -18,7 +18,7 @@ from ckptkit.session.stopping import Stopping
 def test_the_deadline_and_the_request_stand_before_the_journal_is_written(secs):
     seen = []
 
-    def record(event, at):
+    def record(event, at=None):
         decided_by.append(stopping._deadline)
         seen.append((type(event), stopping.requested))
 
@@ -31,7 +31,7 @@ def test_the_deadline_and_the_request_stand_before_the_journal_is_written(secs):
         stopping.goes_away("gce: the instance is preempted", secs)
     finally:
         stopping.stays()
-        stopping.end()
+        stopping.close()
     assert seen == [(events.NoticeReceived, True)]
     assert decided_by != [None]
 
@@ -40,7 +40,7 @@ def test_the_last_resort_is_set_anew_with_each_deadline_and_called_off_with_the_
     stopping = Stopping(
         SimpleNamespace(),
         SimpleNamespace(preemption=Preemption()),
-        SimpleNamespace(record=lambda event, at: None),
+        SimpleNamespace(record=lambda event, at=None: None),
         SimpleNamespace(write_secs=None),
     )
 
@@ -58,7 +58,7 @@ def test_the_last_resort_is_set_anew_with_each_deadline_and_called_off_with_the_
             assert sorted(waiting()) == sorted([*others, secs - 1.0])
     finally:
         stopping.stays()
-        stopping.end()
+        stopping.close()
     assert waiting() == others
 
 
@@ -67,18 +67,21 @@ def test_nothing_is_saved_as_a_last_resort_when_the_attempt_is_over():
     goes on, and the run is another's by then.
     """
     saved = []
-    attempt = SimpleNamespace(
-        phase="evaluating", saved_at=0, save=lambda *words: saved.append(words)
+    session = SimpleNamespace(
+        phases=SimpleNamespace(phase="evaluating"),
+        saved_at=0,
+        save=lambda *words: saved.append(words),
     )
     stopping = Stopping(
-        attempt,
+        session,
         SimpleNamespace(preemption=Preemption()),
-        SimpleNamespace(record=lambda event, at: None),
+        SimpleNamespace(record=lambda event, at=None: None),
         SimpleNamespace(write_secs=None, unsaved=None),
     )
     stopping.reserve = SimpleNamespace(position=5)
-    stopping.goes_away("gce: the instance is preempted", 1.3)
+    stopping.goes_away("gce: the instance is preempted", 3600.0)
     timer = stopping._timer
-    stopping.end()
-    timer.join()
+    stopping.close()
+    assert timer.finished.is_set()
+    timer.function()  # as if it had fired while the run was being closed
     assert not saved

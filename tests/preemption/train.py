@@ -1,4 +1,4 @@
-"""Trains with `fit`: three epochs of five steps, each with an evaluation; prints what came of it."""
+"""Trains with `fit`, three epochs of five steps with an evaluation each, and prints the result."""
 
 from __future__ import annotations
 

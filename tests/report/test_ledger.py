@@ -219,7 +219,7 @@ def test_going_back_further_than_the_attempt_before_loses_steps_of_several():
 
 
 def test_nothing_is_lost_to_an_attempt_that_has_trained_nothing():
-    """It only restored, or failed before its first step; the next one resumes from the newest."""
+    """It only looked, or failed before its first step; the next one starts from the newest."""
     one = (
         1,
         [

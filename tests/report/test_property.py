@@ -1,4 +1,4 @@
-"""For any journal, ledger and goodput can be computed, and the parts sum to the wall time."""
+"""The ledger and goodput of any journal can be made, and the parts sum to the wall time."""
 
 from __future__ import annotations
 

@@ -20,6 +20,8 @@ import ckptkit
 from ckptkit.report.attempt_ledger import Attempt
 from ckptkit.report.run_view import Run
 from ckptkit.run.events import AttemptEnded, AttemptStarted, Progressed
+from tests.support.journals import events_of
+from tests.support.polling import until
 from tests.support.processes import ROOT
 
 pytestmark = pytest.mark.xdist_group("history")  # one process makes the run that they look at
@@ -33,19 +35,9 @@ def printed(output: str) -> tuple[int, int]:
     return int(lines[0][1]), int(lines[-1][1])
 
 
-def until(condition: Any) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-def told(run: Path, step: int) -> bool:
-    """Whether the journal tells of that step."""
-    return any(
-        isinstance(event, Progressed) and event.step == step
-        for event in ckptkit.open_run(run).journal
-    )
+def has_progressed(run: Path, step: int) -> bool:
+    """Whether the journal has a note of that step."""
+    return any(event.step == step for event in events_of(run, Progressed))
 
 
 class Story:
@@ -76,7 +68,7 @@ def story(fork_server, tmp_path_factory) -> Story:
 
     first = fork_server.run(PROGRAM, run, 120, killed_at)
     first.wait_for_output(f"^step {killed_at}$")
-    until(lambda: told(run, killed_at))
+    until(lambda: has_progressed(run, killed_at))
     until(
         lambda: (
             ckptkit.open_run(run).checkpoints[-1:]
@@ -194,7 +186,7 @@ def loop_over_slow_data(directory: str) -> dict[str, float]:
                 time.sleep(0.01)
         time.sleep(0.1)
     run = ckptkit.open_run(directory)
-    (ended,) = [event for event in run.journal if isinstance(event, AttemptEnded)]
+    (ended,) = events_of(directory, AttemptEnded)
     return {
         **ended.spent,
         "data_loading": run.goodput.badput_secs["data_loading"],
@@ -242,13 +234,7 @@ def train_on_other_threads(directory: str) -> list[dict[str, float]]:
             thread = threading.Thread(target=train)
             thread.start()
             thread.join()
-        found.append(
-            next(
-                event.spent
-                for event in ckptkit.open_run(f"{directory}/{train.__name__}").journal
-                if isinstance(event, AttemptEnded)
-            )
-        )
+        found.append(events_of(f"{directory}/{train.__name__}", AttemptEnded)[0].spent)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Restoring is all or nothing, and the loops of a custom program go on where they were."""
+"""Restoring is all or nothing, and loops resume where they were."""
 
 from __future__ import annotations
 
@@ -18,15 +18,22 @@ START = """
     run = Path(sys.argv[1])
     weight, other = tf.Variable([0.0, 0.0]), tf.Variable(0, dtype=tf.int64)
 
+
     def manager(**options):
-        return ckptkit.CheckpointManager(run, {"weight": weight, "other": other}, **{"keep": ckptkit.KeepLatest(99), "background": False, **options})
+        return ckptkit.CheckpointManager(
+            run,
+            {"weight": weight, "other": other},
+            **{"keep": ckptkit.KeepLatest(99), "background": False, **options},
+        )
 
     def assign(step):
         weight.assign([step, -step])
         other.assign(step * 1000)
 
+
     def values():
         return [*weight.numpy().tolist(), int(other.numpy())]
+
 
     def save(*steps, **options):
         with manager(**options) as m:
@@ -35,8 +42,10 @@ START = """
                 m.save(step)
         assign(-1)
 
+
     def say(**found):
         print(json.dumps(found))
+
 
     def raises(kind, action, *args, **options):
         try:
@@ -49,7 +58,7 @@ START = """
 
 @pytest.fixture
 def program(tf_process, tmp_path):
-    """Runs a program after `START`, and returns what it has said."""
+    """Runs a program after `START`, and returns what it has printed last."""
 
     def run(text, *args, code=0):
         process = tf_process(dedent(START) + dedent(text), tmp_path / "run", *args).check(code=code)
@@ -86,20 +95,28 @@ DAMAGE = {
         old = file_entry(data)
         values_of_step_3 = np.array([3.0, -3.0], 'float32').tobytes()
         assert values_of_step_3 in data.read_bytes()
-        data.write_bytes(data.read_bytes().replace(values_of_step_3, np.array([3.5, -3.0], 'float32').tobytes()))
+        data.write_bytes(
+            data.read_bytes().replace(values_of_step_3, np.array([3.5, -3.0], 'float32').tobytes())
+        )
         from ckptkit.run.manifest import seal
-        said = manifest.read_text().replace(old.digest, file_entry(data).digest)
-        manifest.write_bytes(seal(b"{" + said.partition('",')[2].encode()))""",
+        result = manifest.read_text().replace(old.digest, file_entry(data).digest)
+        manifest.write_bytes(seal(b"{" + result.partition('",')[2].encode()))""",
 }
 PATHS = """
     newest = run / "checkpoints" / "ckpt-3-1"
-    index, data, manifest = newest / "ckpt-3.index", newest / "ckpt-3.data-00000-of-00001", newest / "manifest.json"
+    index, data, manifest = (
+        newest / "ckpt-3.index",
+        newest / "ckpt-3.data-00000-of-00001",
+        newest / "manifest.json",
+    )
 """
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_it_counts(program, tmp_path, damage):
-    said = program(f"""
+def test_a_damaged_checkpoint_is_quarantined_and_the_previous_one_restored(
+    program, tmp_path, damage
+):
+    result = program(f"""
     save(1, 2, 3)
     {PATHS}
     {dedent(DAMAGE[damage])}
@@ -111,9 +128,15 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_it_counts(program,
     m.close()
     moved = run / "quarantine" / "ckpt-3-1"
     after = sorted(path.name for path in moved.iterdir()) if moved.is_dir() else None
-    say(position=position.step, values=values(), steps=m.all_steps, untouched=before == after, moved=moved.exists())
+    say(
+        position=position.step,
+        values=values(),
+        steps=m.all_steps,
+        untouched=before == after,
+        moved=moved.exists(),
+    )
     """)
-    assert said == {
+    assert result == {
         "position": 2,
         "values": [2.0, -2.0, 2000],
         "steps": [1, 2, 4],
@@ -132,28 +155,31 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_it_counts(program,
     ]
 
 
-def test_where_all_are_damaged_nothing_begins_anew(program, tmp_path):
-    said = program("""
+def test_if_all_checkpoints_are_damaged_training_does_not_start_again(program, tmp_path):
+    result = program("""
     save(1, 2)
     for path in (run / "checkpoints").glob("ckpt-*/*.data*"):
         path.write_bytes(b"nothing")
     first = raises(ckptkit.CorruptCheckpointError, manager().restore_or_initialize)
     second = raises(ckptkit.CorruptCheckpointError, manager().restore_or_initialize)
-    say(first=first, second=second, values=values(), kept=sorted(path.name for path in (run / "quarantine").iterdir() if path.is_dir()))
+    say(
+        first=first,
+        second=second,
+        values=values(),
+        kept=sorted(path.name for path in (run / "quarantine").iterdir() if path.is_dir()),
+    )
     """)
-    assert said["values"] == [-1.0, 1.0, -1000]
-    assert said["kept"] == ["ckpt-1-1", "ckpt-2-1"]
-    for message in (said["first"], said["second"]):
+    assert result["values"] == [-1.0, 1.0, -1000]
+    assert result["kept"] == ["ckpt-1-1", "ckpt-2-1"]
+    for message in (result["first"], result["second"]):
         assert "step 0" in message
         assert str(tmp_path / "run") in message
-    assert all(name in said["first"] for name in said["kept"])
+    assert all(name in result["first"] for name in result["kept"])
 
 
 @pytest.mark.parametrize("gone", ["checkpoints", "checkpoints/*"])
-def test_where_checkpoints_were_deleted_but_the_journal_tells_of_them_nothing_begins_anew(
-    program, gone
-):
-    said = program(
+def test_if_checkpoints_were_deleted_but_journaled_training_does_not_start_again(program, gone):
+    result = program(
         """
     import shutil
     save(7)
@@ -164,55 +190,82 @@ def test_where_checkpoints_were_deleted_but_the_journal_tells_of_them_nothing_be
     """,
         gone,
     )
-    assert "step 7" in said["message"]
-    assert said["values"] == [-1.0, 1.0, -1000]
+    assert "step 7" in result["message"]
+    assert result["values"] == [-1.0, 1.0, -1000]
 
 
 def test_an_interrupted_save_is_no_checkpoint(program):
-    said = program("""
+    result = program("""
     import shutil
+
     save(1, 2)
     shutil.copytree(run / "checkpoints" / "ckpt-2-1", run / "checkpoints" / ".writing-1")
     (run / "checkpoints" / "checkpoint").write_text('model_checkpoint_path: "ckpt-9-9/ckpt-9"')
     m = manager()
-    say(position=m.restore_or_initialize().step, values=values(), left=sorted(p.name for p in (run / "checkpoints").glob(".*")))
+    say(
+        position=m.restore_or_initialize().step,
+        values=values(),
+        left=sorted(p.name for p in (run / "checkpoints").glob(".*")),
+    )
     """)
-    assert said == {"position": 2, "values": [2.0, -2.0, 2000], "left": []}
+    assert result == {"position": 2, "values": [2.0, -2.0, 2000], "left": []}
 
 
 @pytest.mark.parametrize("gone", ["checkpoint", "journal"])
-def test_a_run_goes_on_without_tensorflows_state_file_and_without_a_journal(program, gone):
-    said = program(
+def test_a_run_resumes_without_tensorflows_state_file_and_without_a_journal(program, gone):
+    result = program(
         """
     import shutil
+
     save(1, 2)
-    (run / "checkpoints" / "checkpoint").unlink() if sys.argv[2] == "checkpoint" else shutil.rmtree(run / "journal")
+    (run / "checkpoints" / "checkpoint").unlink() if sys.argv[2] == "checkpoint" else shutil.rmtree(
+        run / "journal"
+    )
     m = manager()
     step = m.restore_or_initialize().step
     m.save(3)
     m.close()
-    say(step=step, names=sorted(c.path.name for c in m.run.checkpoints), newest=tf.train.latest_checkpoint(run / "checkpoints")[-6:])
+    say(
+        step=step,
+        names=sorted(c.path.name for c in m.run.checkpoints),
+        newest=tf.train.latest_checkpoint(run / "checkpoints")[-6:],
+    )
     """,
         gone,
     )
-    assert said == {"step": 2, "names": ["ckpt-1-1", "ckpt-2-1", "ckpt-3-2"], "newest": "ckpt-3"}
+    assert result == {"step": 2, "names": ["ckpt-1-1", "ckpt-2-1", "ckpt-3-2"], "newest": "ckpt-3"}
 
 
 # -- all or nothing
 
 
 def test_an_assignment_that_fails_leaves_everything_as_it_was(program):
-    said = program("""
+    result = program("""
     class Odd:
-        def __init__(self, refuses=False): self.value, self.refuses = 1, refuses
-        def get_state(self): return self.value
+        def __init__(self, refuses=False):
+            self.value, self.refuses = 1, refuses
+
+        def get_state(self):
+            return self.value
+
         def set_state(self, state):
-            if self.refuses: raise RuntimeError("not now")
+            if self.refuses:
+                raise RuntimeError("not now")
             self.value = state
+
+
     def state(odd, last):
         table = tf.lookup.experimental.MutableHashTable(tf.int64, tf.int64, -1)
-        return {"weight": weight, "first": Odd(), "generator": np.random.default_rng(1), "batches": iter(tf.data.Dataset.range(100)), "table": table,
-                "odd": odd, "last": last, "other": other}
+        return {
+            "weight": weight,
+            "first": Odd(),
+            "generator": np.random.default_rng(1),
+            "batches": iter(tf.data.Dataset.range(100)),
+            "table": table,
+            "odd": odd,
+            "last": last,
+            "other": other,
+        }
     saved = state(Odd(), Odd())
     saved["first"].value = saved["last"].value = 5
     saved["generator"].random(), next(saved["batches"]), saved["table"].insert([1], [1])
@@ -223,10 +276,17 @@ def test_an_assignment_that_fails_leaves_everything_as_it_was(program):
     live = state(Odd(refuses=True), Odd())
     fresh = np.random.default_rng(1).random()
     message = raises(RuntimeError, ckptkit.CheckpointManager(run, live).restore_or_initialize)
-    say(message=message, values=values(), first=live["first"].value, last=live["last"].value, batch=int(next(live["batches"])),
-        same=live["generator"].random() == fresh, size=int(live["table"].size()))
+    say(
+        message=message,
+        values=values(),
+        first=live["first"].value,
+        last=live["last"].value,
+        batch=int(next(live["batches"])),
+        same=live["generator"].random() == fresh,
+        size=int(live["table"].size()),
+    )
     """)
-    assert said == {
+    assert result == {
         "message": "not now",
         "values": [-1.0, 1.0, -1000],
         "first": 1,
@@ -238,21 +298,24 @@ def test_an_assignment_that_fails_leaves_everything_as_it_was(program):
 
 
 def test_a_checkpoint_that_does_not_fit_does_not_fall_back_to_an_older_one(program):
-    said = program("""
+    result = program("""
     save(1, 2)
-    message = raises(ckptkit.IncompatibleStateError, ckptkit.CheckpointManager(run, {"weight": weight}).restore_or_initialize)
+    message = raises(
+        ckptkit.IncompatibleStateError,
+        ckptkit.CheckpointManager(run, {"weight": weight}).restore_or_initialize,
+    )
     say(message=message, values=values(), steps=manager().all_steps)
     """)
-    assert said["values"] == [-1.0, 1.0, -1000]
-    assert said["steps"] == [1, 2]
-    assert "ckpt-2-1" in said["message"]
+    assert result["values"] == [-1.0, 1.0, -1000]
+    assert result["steps"] == [1, 2]
+    assert "ckpt-2-1" in result["message"]
 
 
 # -- one of several
 
 
 def test_a_step_is_restored_by_its_number(program):
-    said = program("""
+    result = program("""
     save(1, 20, 300)
     m = manager()
     found = []
@@ -263,15 +326,15 @@ def test_a_step_is_restored_by_its_number(program):
     m.close()
     say(found=found, missing=missing, after=values(), latest=m.latest_step, all=m.all_steps)
     """)
-    assert said["found"] == [[step, step, step, -step, step * 1000] for step in (1, 300, 20, 300)]
-    assert "1, 20, 300" in said["missing"]
-    assert said["after"] == [300.0, -300.0, 300000]
-    assert said["latest"] == 300
-    assert said["all"] == [1, 20, 300]
+    assert result["found"] == [[step, step, step, -step, step * 1000] for step in (1, 300, 20, 300)]
+    assert "1, 20, 300" in result["missing"]
+    assert result["after"] == [300.0, -300.0, 300000]
+    assert result["latest"] == 300
+    assert result["all"] == [1, 20, 300]
 
 
 def test_a_damaged_step_that_was_asked_for_is_an_error(program):
-    said = program("""
+    result = program("""
     save(1, 2, 3)
     data = run / "checkpoints" / "ckpt-2-1" / "ckpt-2.data-00000-of-00001"
     data.write_bytes(data.read_bytes()[:-1] + b"?")
@@ -279,13 +342,13 @@ def test_a_damaged_step_that_was_asked_for_is_an_error(program):
     message = raises(ckptkit.CorruptCheckpointError, m.restore, 2)
     say(message=message, values=values(), there=data.exists())
     """)
-    assert said["values"] == [-1.0, 1.0, -1000]
-    assert "ckpt-2.data" in said["message"]
-    assert said["there"]
+    assert result["values"] == [-1.0, 1.0, -1000]
+    assert "ckpt-2.data" in result["message"]
+    assert result["there"]
 
 
 def test_the_newest_is_asked_for_and_damaged(program, tmp_path):
-    said = program("""
+    result = program("""
     save(1, 2, 3)
     (run / "checkpoints" / "ckpt-3-1" / "manifest.json").write_text("nothing")
     m = manager()
@@ -293,13 +356,14 @@ def test_the_newest_is_asked_for_and_damaged(program, tmp_path):
     m.close()
     say(step=step, values=values(), moved=(run / "quarantine" / "ckpt-3-1").exists())
     """)
-    assert said == {"step": 2, "values": [2.0, -2.0, 2000], "moved": True}
+    assert result == {"step": 2, "values": [2.0, -2.0, 2000], "moved": True}
     assert "passed over ckpt-3-1" in program.stderr
 
 
-def test_a_restore_that_fails_lets_go_of_the_run(program):
-    said = program("""
+def test_a_restore_that_fails_closes_the_run(program):
+    result = program("""
     import signal
+
     save(1, 2)
     before = signal.getsignal(signal.SIGTERM)
     m = ckptkit.CheckpointManager(run, {"weight": weight})
@@ -314,13 +378,18 @@ def test_a_restore_that_fails_lets_go_of_the_run(program):
     messages.append(raises(ckptkit.CheckpointNotFoundError, empty.restore))
     fresh = manager(fresh="a label")
     messages.append(raises(ckptkit.CheckpointNotFoundError, fresh.restore))
-    say(free=free, stays=stays, open=[empty.is_open, fresh.is_open], made=(run.parent / "other").exists())
+    say(
+        free=free,
+        stays=stays,
+        open=[empty.is_open, fresh.is_open],
+        made=(run.parent / "other").exists(),
+    )
     """)
-    assert said == {"free": True, "stays": True, "open": [False, False], "made": False}
+    assert result == {"free": True, "stays": True, "open": [False, False], "made": False}
 
 
 def test_going_back_in_another_attempt_makes_a_new_line(program):
-    said = program("""
+    result = program("""
     save(1, 2, 3, 4)
     m = manager()
     m.restore(2)
@@ -329,16 +398,21 @@ def test_going_back_in_another_attempt_makes_a_new_line(program):
     m.close()
     again = manager()
     position = again.restore_or_initialize()
-    say(step=position.step, values=values(), names=[c.path.name for c in again.run.checkpoints], of_three=again.run.find(3).path.name)
+    say(
+        step=position.step,
+        values=values(),
+        names=[c.path.name for c in again.run.checkpoints],
+        of_three=again.run.find(3).path.name,
+    )
     """)
-    assert said["step"] == 3
-    assert said["values"] == [30.0, -30.0, 30000]
-    assert said["names"] == ["ckpt-1-1", "ckpt-2-1", "ckpt-3-1", "ckpt-4-1", "ckpt-3-2"]
-    assert said["of_three"] == "ckpt-3-2"
+    assert result["step"] == 3
+    assert result["values"] == [30.0, -30.0, 30000]
+    assert result["names"] == ["ckpt-1-1", "ckpt-2-1", "ckpt-3-1", "ckpt-4-1", "ckpt-3-2"]
+    assert result["of_three"] == "ckpt-3-2"
 
 
 def test_going_back_within_an_attempt_makes_a_new_line(program):
-    said = program("""
+    result = program("""
     m = manager(keep=ckptkit.KeepLatest(2))
     m.restore_or_initialize()
     for step in (1, 5, 9):
@@ -351,11 +425,11 @@ def test_going_back_within_an_attempt_makes_a_new_line(program):
     position = manager().restore_or_initialize()
     say(step=position.step, values=values(), latest=m.latest_step)
     """)
-    assert said == {"step": 6, "values": [60.0, -60.0, 60000], "latest": 6}
+    assert result == {"step": 6, "values": [60.0, -60.0, 60000], "latest": 6}
 
 
 def test_the_latest_step_is_the_newest_checkpoints(program):
-    said = program("""
+    result = program("""
     save(1, 2, 3)
     m = manager()
     m.restore(1)
@@ -363,20 +437,24 @@ def test_the_latest_step_is_the_newest_checkpoints(program):
     m.close()
     say(latest=m.latest_step, all=m.all_steps)
     """)
-    assert said == {"latest": 2, "all": [1, 2, 3]}
+    assert result == {"latest": 2, "all": [1, 2, 3]}
 
 
 def test_a_second_save_at_a_step_counts(program):
-    said = program("""
+    result = program("""
     with manager() as m:
         for value in (1, 2):
             assign(value)
             m.save(7)
     assign(0)
     position = manager().restore_or_initialize()
-    say(step=position.step, values=values(), names=sorted(path.name for path in (run / "checkpoints").iterdir()))
+    say(
+        step=position.step,
+        values=values(),
+        names=sorted(path.name for path in (run / "checkpoints").iterdir()),
+    )
     """)
-    assert said == {"step": 7, "values": [2.0, -2.0, 2000], "names": ["checkpoint", "ckpt-7-1"]}
+    assert result == {"step": 7, "values": [2.0, -2.0, 2000], "names": ["checkpoint", "ckpt-7-1"]}
 
 
 # -- loops
@@ -416,7 +494,7 @@ LOOP = """
         ("thread", 75, 10),
     ],
 )
-def test_a_loop_goes_on_after_what_was_saved(program, tmp_path, how, code, goes_on_after):
+def test_a_loop_resumes_after_the_saved_step(program, tmp_path, how, code, goes_on_after):
     first = program(LOOP, 10, how, code=code)
     run = ckptkit.open_run(tmp_path / "run")
     assert run.find("latest").step == goes_on_after
@@ -449,7 +527,7 @@ def test_a_loop_goes_on_after_what_was_saved(program, tmp_path, how, code, goes_
     assert all("the test says so" in event.reason for event in preempted if how == "stop")
 
 
-def test_a_finished_loop_does_nothing_more_and_goes_on_with_a_larger_total(program):
+def test_a_finished_loop_does_nothing_and_continues_with_a_larger_total(program):
     loop = """
     with manager(save=ckptkit.EveryNSteps(100)) as m:
         done = list(m.steps(int(sys.argv[2])))
@@ -469,45 +547,57 @@ EPOCHS = """
             for batch in m.data(tf.data.Dataset.range(3)):
                 other.assign_add(int(batch) + 1)
                 seen.append([epoch, int(batch), m.position.step])
-            if epoch == at and how == "exception": raise ValueError
-            if epoch == at and how == "stop": m.request_stop()
+            if epoch == at and how == "exception":
+                raise ValueError
+            if epoch == at and how == "stop":
+                m.request_stop()
             print(json.dumps({"seen": seen}))
-    say(seen=seen, other=int(other.numpy()), positions=[[c.manifest.step, c.manifest.epoch, c.manifest.batch] for c in m.run.checkpoints])
+    say(
+        seen=seen,
+        other=int(other.numpy()),
+        positions=[
+            [c.manifest.step, c.manifest.epoch, c.manifest.batch] for c in m.run.checkpoints
+        ],
+    )
 """
 
 
 @pytest.mark.parametrize(("how", "code", "begins"), [("exception", 1, 2), ("stop", 75, 3)])
-def test_epochs_go_on_after_the_epoch_that_was_saved(program, how, code, begins):
+def test_epochs_resume_after_the_saved_epoch(program, how, code, begins):
     program(EPOCHS, 2, how, code=code)
-    said = program(EPOCHS, 99, "nothing")
-    assert said["seen"] == [
+    result = program(EPOCHS, 99, "nothing")
+    assert result["seen"] == [
         [epoch, batch, 3 * epoch + batch] for epoch in range(begins, 5) for batch in range(3)
     ]
-    assert said["other"] == 5 * 6
-    assert said["positions"] == [[3 * epoch, epoch, 0] for epoch in range(1, 6)]
+    assert result["other"] == 5 * 6
+    assert result["positions"] == [[3 * epoch, epoch, 0] for epoch in range(1, 6)]
 
 
 def test_loops_over_python_iterables_and_of_nothing(program):
-    said = program("""
+    result = program("""
     with manager() as m:
         numbers = [batch for _ in m.epochs(2) for batch in m.data([1, 2])]
-        say(numbers=numbers, position=[m.position.step, m.position.epoch, m.position.batch], rest=list(m.steps(0)))
+        say(
+            numbers=numbers,
+            position=[m.position.step, m.position.epoch, m.position.batch],
+            rest=list(m.steps(0)),
+        )
     """)
-    assert said == {"numbers": [1, 2, 1, 2], "position": [4, 2, 0], "rest": []}
+    assert result == {"numbers": [1, 2, 1, 2], "position": [4, 2, 0], "rest": []}
 
 
 # -- when to save, and what stays
 
 
 def test_saves_are_due_when_an_interval_was_crossed(program):
-    said = program("""
+    result = program("""
     with manager(save=ckptkit.EveryNSteps(10)) as m:
         saved = [step for step in (3, 7, 14, 15, 21, 28, 29, 30, 55, 57) if m.maybe_save(step)]
     with manager(save=ckptkit.EveryNSteps(10)) as m:
         again = [step for step in (58, 59, 60, 61, 75) if m.maybe_save(step)]
     say(saved=saved, again=again)
     """)
-    assert said == {"saved": [14, 21, 30, 55], "again": [60, 75]}
+    assert result == {"saved": [14, 21, 30, 55], "again": [60, 75]}
 
 
 def test_the_best_is_remembered_over_attempts(program):
@@ -529,7 +619,7 @@ def test_the_best_is_remembered_over_attempts(program):
 
 
 def test_logged_values_are_converted_only_when_a_save_needs_them(program):
-    said = program("""
+    result = program("""
     class Lazy:
         asked = 0
         def __init__(self, value): self.value = value
@@ -544,35 +634,48 @@ def test_logged_values_are_converted_only_when_a_save_needs_them(program):
             asked.append(Lazy.asked)
     say(asked=asked, metrics={c.step: c.metrics for c in m.run.checkpoints})
     """)
-    assert said["asked"] == [0, 0, 0, 0, 0, 1]
-    assert said["metrics"] == {
+    assert result["asked"] == [0, 0, 0, 0, 0, 1]
+    assert result["metrics"] == {
         "5": {"a": 5.0, "b": 10.0, "c": 5.0},
         "6": {"a": 6.0, "b": 12.0, "c": 6.0},
     }
 
 
 def test_a_metric_that_is_no_number_is_named(program):
-    said = program("""
+    result = program("""
     with manager() as m:
         message = raises(ckptkit.ConfigError, m.save, 1, metrics={"loss": tf.constant([1.0, 2.0])})
         m.save(1, metrics={"loss": float("nan"), "accuracy": float("inf")})
-    say(message=message, metrics={name: str(value) for name, value in m.run.find("latest").metrics.items()})
+    say(
+        message=message,
+        metrics={name: str(value) for name, value in m.run.find("latest").metrics.items()},
+    )
     """)
-    assert "'loss'" in said["message"]
-    assert said["metrics"] == {"loss": "nan", "accuracy": "inf"}
+    assert "'loss'" in result["message"]
+    assert result["metrics"] == {"loss": "nan", "accuracy": "inf"}
 
 
 # -- where it must not be used
 
 
 def test_inside_a_tf_function_the_methods_raise(program):
-    said = program("""
+    result = program("""
     m = manager()
     m.restore_or_initialize()
-    calls = {"save": lambda: m.save(1), "maybe_save": lambda: m.maybe_save(1), "restore": lambda: m.restore(), "steps": lambda: m.steps(3),
-             "restore_or_initialize": lambda: m.restore_or_initialize(), "epochs": lambda: m.epochs(3), "data": lambda: m.data([1]),
-             "safe_point": lambda: m.safe_point(), "log": lambda: m.log(loss=weight[0]), "close": lambda: m.close(),
-             "request_stop": lambda: m.request_stop(), "wait_until_finished": lambda: m.wait_until_finished()}
+    calls = {
+        "save": lambda: m.save(1),
+        "maybe_save": lambda: m.maybe_save(1),
+        "restore": lambda: m.restore(),
+        "steps": lambda: m.steps(3),
+        "restore_or_initialize": lambda: m.restore_or_initialize(),
+        "epochs": lambda: m.epochs(3),
+        "data": lambda: m.data([1]),
+        "safe_point": lambda: m.safe_point(),
+        "log": lambda: m.log(loss=weight[0]),
+        "close": lambda: m.close(),
+        "request_stop": lambda: m.request_stop(),
+        "wait_until_finished": lambda: m.wait_until_finished(),
+    }
     found = {}
     for name, call in calls.items():
         try:
@@ -582,40 +685,56 @@ def test_inside_a_tf_function_the_methods_raise(program):
             found[name] = str(error)
     say(found=found, steps=m.all_steps)
     """)
-    assert {name: text for name, text in said["found"].items() if "tf.function" not in text} == {}
-    assert said["steps"] == []
+    assert {name: text for name, text in result["found"].items() if "tf.function" not in text} == {}
+    assert result["steps"] == []
 
 
 def test_a_manager_that_is_not_open_says_so(program):
-    said = program("""
+    result = program("""
     m = manager()
-    messages = [raises(ckptkit.ConfigError, action) for action in (
-        lambda: m.save(1), lambda: m.maybe_save(1), lambda: m.log(a=1), lambda: m.steps(3), lambda: m.epochs(3), lambda: m.data([]),
-        m.request_stop, m.safe_point, m.wait_until_finished, lambda: m.position)]
+    messages = [
+        raises(ckptkit.ConfigError, action)
+        for action in (
+            lambda: m.save(1),
+            lambda: m.maybe_save(1),
+            lambda: m.log(a=1),
+            lambda: m.steps(3),
+            lambda: m.epochs(3),
+            lambda: m.data([]),
+            m.request_stop,
+            m.safe_point,
+            m.wait_until_finished,
+            lambda: m.position,
+        )
+    ]
     m.close()
     m.close()
-    with m: m.save(3)
+    with m:
+        m.save(3)
     messages.append(raises(ckptkit.ConfigError, m.save, 4))
     say(messages=messages, nothing_made=not (run.parent / "other").exists())
     """)
-    assert all("not open" in message for message in said["messages"])
+    assert all("not open" in message for message in result["messages"])
 
 
 @pytest.mark.parametrize("step", ["-1", "1.5", "'3'", "True", "None"])
 def test_a_step_that_is_no_count_is_refused(program, step):
-    said = program(f"""
+    result = program(f"""
     with manager() as m:
-        say(message=raises(ckptkit.ConfigError, m.save, {step}), total=raises(ckptkit.ConfigError, lambda: m.steps({step})))
+        say(
+            message=raises(ckptkit.ConfigError, m.save, {step}),
+            total=raises(ckptkit.ConfigError, lambda: m.steps({step})),
+        )
     """)
-    assert step.strip("'") in said["message"]
-    assert step.strip("'") in said["total"]
+    assert step.strip("'") in result["message"]
+    assert step.strip("'") in result["total"]
 
 
 def test_a_step_never_goes_back(program):
-    said = program("""
+    result = program("""
     save(10)
     with manager() as m:
         say(message=raises(ckptkit.ConfigError, m.save, 9))
     """)
-    assert "10" in said["message"]
-    assert "9" in said["message"]
+    assert "10" in result["message"]
+    assert "9" in result["message"]

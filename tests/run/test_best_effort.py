@@ -1,4 +1,4 @@
-"""What fails after a commit costs neither the checkpoint nor the training, and is said."""
+"""What fails after a commit is reported, and costs neither the checkpoint nor the training."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ckptkit.clock import SystemClock
 from ckptkit.run import events
 from ckptkit.run.best_effort import best_effort
 from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.commit import begin_writing, commit
 from ckptkit.run.journal import read_journal
 from ckptkit.run.retention import retain
@@ -36,15 +37,16 @@ def test_a_removal_that_fails_is_said_and_the_others_are_made(save, layout, file
     for step in (1, 2, 3):
         save(step)
     keeping = Keeping()
-    retain(keeping, layout, start_attempt(files, layout, SystemClock()), ckptkit.KeepLatest(1))
+    journal = start_attempt(files, layout, SystemClock())
+    retain(keeping, CheckpointIndex(layout), journal, ckptkit.KeepLatest(1))
     assert keeping.refused == 2
     assert [c.step for c in list_checkpoints(layout)] == [3]
     told = [
         event for event in read_journal(layout).events if isinstance(event, events.TidyingFailed)
     ]
-    assert [event.what for event in told] == ["take away ckpt-1-1", "take away ckpt-2-1"]
+    assert [event.what for event in told] == ["remove ckpt-1-1", "remove ckpt-2-1"]
     assert "permission" in told[0].message
-    assert "training goes on" in caplog.text
+    assert "training continues" in caplog.text
 
 
 def test_a_replaced_checkpoint_that_cannot_be_removed(save, layout, files):

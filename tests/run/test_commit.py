@@ -12,7 +12,7 @@ import pytest
 import ckptkit
 from ckptkit.layout import CheckpointName
 from ckptkit.run.catalog import Checkpoint, list_checkpoints
-from ckptkit.run.commit import begin_writing, clean_up, commit, set_aside, take_away
+from ckptkit.run.commit import begin_writing, clean_up, commit, remove_checkpoint, set_aside
 from ckptkit.run.verify import verify
 from ckptkit.storage.files import FileSystem, storage_errors
 from tests.support.stored_run import manifest
@@ -174,7 +174,7 @@ def test_taking_away_is_one_rename_before_anything_is_deleted(save, layout):
     save(100)
     save(200)
     recording = Recording()
-    take_away(recording, layout, CheckpointName(100, 1))
+    remove_checkpoint(recording, layout, CheckpointName(100, 1))
     assert recording.done == [
         "rename ckpt-100-1 .removing-ckpt-100-1",
         "sync_dir checkpoints",

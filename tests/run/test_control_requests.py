@@ -83,7 +83,7 @@ def test_only_the_own_request_is_taken_away(layout):
     ("later", "left"), [(0.0, 30.0), (10.0, 20.0), (40.0, 0.0), (-1000.0, 30.0)]
 )
 def test_what_is_left_is_never_more_than_the_grace(later, left):
-    """Also where the clock that reads goes behind the one that wrote."""
+    """Even if the clock that reads is behind the one that wrote."""
     assert request(grace_secs=30.0).left_secs(100.0 + later) == left
     assert request().left_secs(100.0 + later) is None
 
@@ -111,11 +111,11 @@ def test_both_sides_of_a_channel(tmp_path):
     with pytest.raises(OSError, match="temporarily unavailable"):
         training.join()  # one process speaks
     said = ChannelState(pid=os.getpid(), run="/somewhere", step=5)
-    training.say(said)
+    training.write(said)
     assert (launcher.is_training, launcher.read()) == (True, said)
-    training.say(replace(said, pid=-1))
+    training.write(replace(said, pid=-1))
     assert launcher.read() is None, "a signal to that number would go to every process"
-    training.say(replace(said, version=2))
+    training.write(replace(said, version=2))
     assert launcher.read() is None, "a later version is not guessed at"
     os.close(held)
     os.close(speaks)

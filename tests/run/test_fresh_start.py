@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
+import ckptkit
 from ckptkit.run import events
 from ckptkit.run.fresh_start import set_aside_earlier_lives, this_life
 from ckptkit.run.journal import read_journal
+from ckptkit.testing import FaultyFiles
 from tests.run.test_journal import Clock
 from tests.support.stored_run import start_attempt
 
@@ -29,6 +33,16 @@ def test_attempts_count_and_times_do_not(layout, files, clocks):
         for event in this_life(read_journal(layout).events)
         if isinstance(event, events.TrainingStarted)
     ] in ([1, 2], [2, 1])
+
+
+def test_a_label_that_cannot_be_written_down_is_an_error(layout):
+    """Without its line, the next start would move this life away as well."""
+    files = FaultyFiles()
+    journal = start_attempt(files, layout, Clock())
+    files.fail(errno.ENOSPC, when=lambda step: step.path == journal.path)
+    with pytest.raises(ckptkit.StorageError, match="Free some space"):
+        set_aside_earlier_lives(files, layout, journal, "again")
+    assert files.reached == 1
 
 
 def test_the_lines_of_an_attempt_keep_their_order_where_its_clock_goes_back(layout, files):

@@ -23,6 +23,7 @@ from ckptkit.ownership.reader_leases import being_read
 from ckptkit.policies import KeepLatest
 from ckptkit.run import events
 from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.commit import begin_writing, clean_up, commit
 from ckptkit.run.fresh_start import is_known_label, this_life
 from ckptkit.run.journal import MAX_LINE_BYTES, encode_line, read_journal
@@ -32,7 +33,7 @@ from ckptkit.run.retention import retain
 from ckptkit.run.verify import verify
 from ckptkit.storage.safe_read import open_regular, read_bounded
 from ckptkit.testing import FakeClock
-from tests.campaigns.crash.story import Unsynced
+from tests.support.disks import Unsynced
 from tests.support.stored_run import manifest, start_attempt
 
 JSON = st.recursive(
@@ -200,7 +201,7 @@ def test_any_names_in_a_run(names, room, directories):
         with contextlib.suppress(ckptkit.CheckpointError):
             journal = start_attempt(files, layout, FakeClock())
             clean_up(files, layout)
-            retain(files, layout, journal, KeepLatest(1))
+            retain(files, CheckpointIndex(layout), journal, KeepLatest(1))
 
 
 # -- what is no regular file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import tempfile
 import typing
@@ -17,12 +18,15 @@ import ckptkit
 from ckptkit.layout import RunLayout
 from ckptkit.run import events
 from ckptkit.run.journal import MAX_LINE_BYTES, decode_line, encode_line, read_journal
+from ckptkit.run.manifest import Number
 from ckptkit.storage.files import FileSystem
+from ckptkit.storage.operations import Operation
+from ckptkit.testing import FaultyFiles
 from tests.support.stored_run import start_attempt
 
 
 class Clock:
-    """A clock that goes on by one second whenever it is read."""
+    """A clock that advances by one second whenever it is read."""
 
     def __init__(self, time: float = 0.0) -> None:
         self.time = time
@@ -42,7 +46,7 @@ def example(cls: type[events.Event]) -> events.Event:
         float: 1.5,
         bool: True,
         dict[str, str]: {"a": "b"},
-        dict[str, events.Number]: {"loss": 0.5, "acc": "nan"},
+        dict[str, Number]: {"loss": 0.5, "acc": "nan"},
         list[str]: ["a", "b"],
         int | None: None,
         float | None: 2.5,
@@ -58,6 +62,50 @@ def test_every_event_is_read_as_it_was_written(layout, files, cls):
     journal.record(example(cls))
     (read,) = read_journal(layout).events
     assert read == dataclasses.replace(example(cls), time=1.0, attempt=1)
+
+
+def full(step: Operation) -> bool:
+    return step.kind == "Append" and step.path.suffix == ".jsonl"
+
+
+@pytest.mark.parametrize("cls", events.EVENTS.values(), ids=events.EVENTS)
+def test_a_line_that_finds_no_space_raises_nothing(layout, cls, caplog):
+    files = FaultyFiles()
+    journal = start_attempt(files, layout, Clock())
+    files.fail(errno.ENOSPC, when=full, times=3, after_bytes=10)
+    for _ in range(3):
+        journal.record(example(cls))
+    assert files.reached == 3
+    assert [record.levelname for record in caplog.records] == ["WARNING"], "said once"
+    assert f"could not write {cls.event} to the journal" in caplog.text
+    journal.record(example(events.Finished))
+    view = read_journal(layout)
+    assert [event.event for event in view.events] == ["finished", "tidying_failed"]
+    assert view.events[1].what == "write 3 lines to the journal"
+    assert "space" in view.events[1].message
+    assert view.damaged == ()
+
+
+def test_a_second_loss_is_said_as_well(layout, caplog):
+    files = FaultyFiles()
+    journal = start_attempt(files, layout, Clock())
+    for _ in range(2):
+        files.fail(errno.ENOSPC, when=full)
+        journal.record(example(events.Saved))
+        files.heal()
+        journal.record(example(events.Saved))
+    assert len(caplog.records) == 2
+    assert [event.event for event in read_journal(layout).events] == ["saved", "tidying_failed"] * 2
+
+
+@pytest.mark.parametrize("cls", events.EVENTS.values(), ids=events.EVENTS)
+def test_a_durable_line_that_finds_no_space_raises(layout, cls):
+    files = FaultyFiles()
+    journal = start_attempt(files, layout, Clock())
+    files.fail(errno.ENOSPC, when=full)
+    with pytest.raises(ckptkit.StorageError, match="Free some space"):
+        journal.record_durable(example(cls))
+    assert files.reached == 1
 
 
 def test_a_line_is_one_json_object_with_its_version():
@@ -158,7 +206,7 @@ def test_no_journal_is_an_empty_one(layout):
 
 
 def test_a_number_is_never_given_twice(layout, files, save):
-    """Also where the journal is lost: two attempts with one number would overwrite each other's
+    """Even if the journal is lost: two attempts with one number would overwrite each other's
     checkpoints.
     """
     assert start_attempt(files, layout, Clock()).attempt == 1

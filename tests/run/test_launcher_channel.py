@@ -38,9 +38,7 @@ def test_a_file_system_without_locks_tells_of_no_launcher(channel, monkeypatch):
         descriptor, link = channel.open(), LauncherClient(channel, -1)
         assert (channel.is_launched, channel.is_training) == (None, None)
         assert not any(link.is_orphaned() for _ in range(5))
-    assert not any(
-        link.is_orphaned() for _ in range(5)
-    )  # and where the locks are there for the training only
+    assert not any(link.is_orphaned() for _ in range(5))  # and if only the training can see locks
     os.close(descriptor)
 
 

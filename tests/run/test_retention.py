@@ -20,7 +20,8 @@ from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.ownership.reader_leases import held
 from ckptkit.policies import Candidate, KeepPolicy, judge
 from ckptkit.run import events
-from ckptkit.run.catalog import Checkpoint, list_checkpoints
+from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.commit import begin_writing, commit
 from ckptkit.run.journal import read_journal
 from ckptkit.run.manifest import to_numbers
@@ -32,7 +33,7 @@ from tests.support.stored_run import manifest, start_attempt
 
 
 class NoSync(FileSystem):
-    """A disk that nobody pulls the plug of."""
+    """A disk without syncs: no test here cuts the power."""
 
     def sync_file(self, path: Path) -> None:
         pass
@@ -126,7 +127,7 @@ def test_what_may_never_be_taken_away(several, policy, coming):
             if coming is None
             else Candidate(name="ckpt-999-9", step=999, metrics={"loss": coming})
         )
-        judged = review(layout, policy, coming=next_one, own=journal.attempt)
+        judged = review(CheckpointIndex(layout, journal.attempt), policy, coming=next_one)
         assert [each.checkpoint.name for each in judged] == names
         assert all(each.reason for each in judged), "each with a reason"
         stays = {each.checkpoint.name for each in judged if each.stays}
@@ -155,7 +156,7 @@ def test_what_may_never_be_taken_away(several, policy, coming):
                 ]
             )
             assert {name for name in names if str(name) in kept} <= stays
-            retain(NoSync(), layout, journal, policy)
+            retain(NoSync(), CheckpointIndex(layout), journal, policy)
             assert {c.name for c in list_checkpoints(layout)} == stays
             told = [
                 event
@@ -257,7 +258,7 @@ class SomebodyPins(FileSystem):
 def test_a_pin_at_the_last_moment_counts(layout):
     make(layout, [Made()] * 3)
     journal = start_attempt(FileSystem(), layout, SystemClock())
-    retain(SomebodyPins(layout), layout, journal, ckptkit.KeepLatest(1))
+    retain(SomebodyPins(layout), CheckpointIndex(layout), journal, ckptkit.KeepLatest(1))
     assert [c.step for c in list_checkpoints(layout)] == [10, 30]
     assert [
         event.checkpoint
@@ -280,14 +281,14 @@ def test_a_reader_at_the_last_moment_counts(layout):
 
         retain(
             SomebodyReads(),
-            layout,
+            CheckpointIndex(layout),
             start_attempt(FileSystem(), layout, SystemClock()),
             ckptkit.KeepLatest(1),
         )
         assert [c.step for c in list_checkpoints(layout)] == [10, 30]
     retain(
         FileSystem(),
-        layout,
+        CheckpointIndex(layout),
         start_attempt(FileSystem(), layout, SystemClock()),
         ckptkit.KeepLatest(1),
     )
@@ -301,7 +302,7 @@ def test_where_pins_cannot_be_read_nothing_is_taken_away(layout):
     with pytest.raises(ckptkit.StorageError):
         retain(
             FileSystem(),
-            layout,
+            CheckpointIndex(layout),
             start_attempt(FileSystem(), layout, SystemClock()),
             ckptkit.KeepLatest(1),
         )
@@ -315,15 +316,14 @@ def test_older_ones_go_only_for_a_newest_that_was_read_in_full(save, layout, fil
     save(100, 1)
     path = save(200, 1, content=bytes(SMALL_BYTES + 1)) / "ckpt-200.index"
     path.write_bytes(bytes(SMALL_BYTES) + b"x")
-    first, second = review(layout, ckptkit.KeepLatest(1), own=2)
+    first, second = review(CheckpointIndex(layout, 2), ckptkit.KeepLatest(1))
     assert (first.stays, first.reason) == (True, "latest 1 of 1")
     assert second.stays
     assert second.reason.startswith("damaged, so it takes no other's place")
-    assert not review(layout, ckptkit.KeepLatest(1), own=1)[0].stays
+    assert not review(CheckpointIndex(layout, 1), ckptkit.KeepLatest(1))[0].stays
 
 
 def test_a_review_changes_nothing(layout):
     names = make(layout, [Made()] * 3)
-    review(layout, ckptkit.KeepLatest(1))
+    review(CheckpointIndex(layout), ckptkit.KeepLatest(1))
     assert [c.name for c in list_checkpoints(layout)] == names
-    assert all(isinstance(c, Checkpoint) for c in list_checkpoints(layout))

@@ -1,8 +1,8 @@
 """The process that checks an export, cheaper: importing TensorFlow once is enough for many tests
 that are about something else.
 
-What is asked and answered, by which program, is the same as in an export by a user; only where its
-process comes from is another thing. Tests of exports themselves use
+What is asked and answered, by which program, is the same as in an export by a user; only the
+process is another one. Tests of exports themselves use
 `ckptkit.export.check_process.Checker` as it is, or load what was published in a fresh process of
 their own.
 """
@@ -24,18 +24,18 @@ from typing import Any
 
 
 def use(checker: Callable[..., Any]) -> None:
-    """Lets exports of this process be checked so, to its end: for processes that are a test's own."""
+    """Check exports with this class until the process ends; for a test's own process."""
     from ckptkit.export import publishing
 
-    publishing.Checker = checker  # type: ignore[assignment, misc]
+    setattr(publishing, "Checker", checker)  # noqa: B010 - it is no export of that file
 
 
 @contextmanager
 def using(checker: Callable[..., Any]) -> Iterator[None]:
-    """Lets exports inside the block be checked so."""
+    """Check exports inside the block with this class."""
     from ckptkit.export import publishing
 
-    before = publishing.Checker
+    before = getattr(publishing, "Checker")  # noqa: B009
     use(checker)
     try:
         yield

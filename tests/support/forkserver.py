@@ -14,7 +14,7 @@ the script, `sys.argv` and `sys.path[0]` are the script's, the working directory
 session and output files are its own, standard input is empty, all signals have the dispositions of
 a new process, random states are seeded anew, and it ends through the interpreter's own
 finalisation: uncaught exceptions, `SystemExit`, `KeyboardInterrupt`, `atexit` and threads are
-treated as always. With `dies_with_asker` it is killed where the connection is closed before it has
+treated as always. With `dies_with_asker` it is killed if the connection is closed before it has
 ended.
 
 What differs from a new process:
@@ -99,7 +99,7 @@ class Server:
                 for end in (
                     os.killpg,
                     os.kill,
-                ):  # whoever asked for it has gone; it may not lead its group yet
+                ):  # the asker has gone; the child may not lead its group yet
                     with contextlib.suppress(OSError):
                         end(pid, signal.SIGKILL)
             if sys.stdin in ready and not os.read(0, 1):
@@ -135,7 +135,8 @@ class Server:
             if not chunk or len(data) > _MAX_REQUEST_BYTES:
                 raise ValueError("the request is not whole")
             data += chunk
-        return json.loads(data)
+        request: dict[str, Any] = json.loads(data)
+        return request
 
     def _import(self) -> None:
         if self._imported:

@@ -19,12 +19,12 @@ class Gate(FileSystem):
         self.waiting = threading.Event()
 
     def close(self) -> None:
-        """From now on a save waits before it writes."""
+        """Hold up each save before it writes."""
         self.waiting.clear()
         self._open.clear()
 
     def open(self) -> None:
-        """What waits goes on."""
+        """Let what waits continue."""
         self._open.set()
 
     def make_dir(self, path: Path) -> None:

@@ -94,10 +94,10 @@ class Process:
         """Waits for its end.
 
         Returns:
-            The exit code; where a signal has killed it, the negative number of the signal.
+            The exit code; the negative number of the signal if one has killed it.
 
         Raises:
-            TimeoutError: where it still runs after `timeout` seconds; with what it has written.
+            TimeoutError: If it still runs after `timeout` seconds; with what it has written.
         """
         if self._code is None:
             try:
@@ -121,7 +121,7 @@ class Process:
         return dict(json.loads(line))
 
     def check(self, timeout: float = TIMEOUT_SECS, code: int = 0) -> Process:
-        """Waits for its end, and fails with what it has written where the exit code is another one."""
+        """Wait for the end; fail with the output if the exit code is a different one."""
         received = self.wait(timeout)
         assert received == code, f"{self!r}: expected exit code {code}\n{self.output()}"
         return self
@@ -130,7 +130,7 @@ class Process:
         """Waits until the pattern is found in what it has written to either stream.
 
         Raises:
-            AssertionError: where it has ended, or `timeout` seconds have passed, without that.
+            AssertionError: If it has ended, or `timeout` seconds have passed, without that.
         """
         end = time.monotonic() + timeout
         while True:
@@ -199,7 +199,7 @@ class ForkServer:
         Args:
             script: a file, or a program's text.
             *args: for `sys.argv`.
-            env: what is added to the environment; None takes a variable away.
+            env: what is added to the environment; None removes a variable.
             cwd: the working directory.
         """
         directory = self._make_directory()

@@ -20,8 +20,9 @@ def schemas_of(command: str) -> list[str]:
     )
 
 
-def validator(name: str) -> Draft202012Validator:
-    return Draft202012Validator(json.loads((SCHEMAS / f"{name}.json").read_text()))
+def validator(name: str, *, closed: bool = False) -> Draft202012Validator:
+    schema = json.loads((SCHEMAS / f"{name}.json").read_text())
+    return Draft202012Validator(_closed(schema) if closed else schema)
 
 
 def problems(command: str, document: Any, *, closed: bool = False) -> list[str]:
@@ -35,8 +36,7 @@ def problems(command: str, document: Any, *, closed: bool = False) -> list[str]:
     """
     found = []
     for name in schemas_of(command):
-        form = validator(name)
-        form = form.evolve(schema=_closed(form.schema)) if closed else form
+        form = validator(name, closed=closed)
         errors = [
             f"{name}: {error.json_path}: {error.message}" for error in form.iter_errors(document)
         ]

@@ -9,7 +9,7 @@ import pytest
 
 
 def spread(cases: Sequence[Any], every: int = 2, start: int = 0) -> list[Any]:
-    """Every so-manieth case as it is, and the others marked `long`."""
+    """Return every n-th case as it is, and the others marked `long`."""
     return [
         case
         if number % every == start

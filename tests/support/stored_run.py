@@ -62,7 +62,6 @@ def save(layout: RunLayout, files: FileSystem) -> Any:
     """`save(step, attempt, content)` commits a checkpoint with one data file, and returns its
     directory.
     """
-
     files.make_dir(layout.pins)  # as an owner does
 
     def save(step: int = 100, attempt: int = 1, content: bytes = b"tensors", **fields: Any) -> Path:

@@ -1,4 +1,4 @@
-"""Event files as TensorFlow writes them, and what they hold."""
+"""Event files as TensorFlow writes them, and what they contain."""
 
 from __future__ import annotations
 
@@ -8,18 +8,23 @@ from pathlib import Path
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 
-from ckptkit.tensorboard.event_files import READ, beginning, events_in, record
+from ckptkit.tensorboard.event_files import (
+    EVENT_FILE_PREFIX,
+    encode_record,
+    read_events,
+    version_record,
+)
 
 Point = tuple[float, int]
 """When it was written, and its step."""
 
 
 def name_of(time: int, host: str, pid: int, number: int = 0) -> str:
-    return f"{READ}{time:010d}.{host}.{pid}.{number}.v2"
+    return f"{EVENT_FILE_PREFIX}{time:010d}.{host}.{pid}.{number}.v2"
 
 
 def point(time: float, step: int, tag: str = "loss") -> bytes:
-    return record(
+    return encode_record(
         Event(
             wall_time=time,
             step=step,
@@ -31,7 +36,9 @@ def point(time: float, step: int, tag: str = "loss") -> bytes:
 def write(path: Path, points: Iterable[Point], torn: bytes = b"") -> Path:
     """An event file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(beginning(1.0) + b"".join(point(time, step) for time, step in points) + torn)
+    path.write_bytes(
+        version_record(1.0) + b"".join(point(time, step) for time, step in points) + torn
+    )
     return path
 
 
@@ -39,7 +46,7 @@ def points_in(path: Path) -> list[Point]:
     with path.open("rb") as file:
         return [
             (event.wall_time, event.step)
-            for _, _, event in events_in(file)
+            for _, _, event in read_events(file)
             if event.HasField("summary")
         ]
 
@@ -61,6 +68,6 @@ def starts(directory: Path) -> list[int]:
         if "tfevents" in path.name:
             with path.open("rb") as file:
                 found += [
-                    event.step for _, _, event in events_in(file) if event.HasField("session_log")
+                    event.step for _, _, event in read_events(file) if event.HasField("session_log")
                 ]
     return found

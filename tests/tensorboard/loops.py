@@ -1,6 +1,4 @@
-"""Loops that write event files: several runs in one process, a run that goes back, and one whose
-event files are out of reach.
-"""
+"""Loops that write event files, for `test_several_runs.py`."""
 
 from __future__ import annotations
 
@@ -54,7 +52,7 @@ def sweep(directory: str, dies: bool) -> None:
 
 
 def back(directory: str, stops: list[int]) -> None:
-    """Goes back to its newest checkpoint after each of these steps, and is killed at the last one."""
+    """Restores its newest checkpoint after each of these steps, and is killed at the last one."""
     left = list(stops)
 
     def leave(step: int) -> bool:

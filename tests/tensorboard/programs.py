@@ -1,5 +1,6 @@
-"""Trainings that write event files, killed after step 620 with a checkpoint of step 500: through
-`fit`, and in a loop with `tf.summary`.
+"""Trainings that write event files, through `fit` and in a loop with `tf.summary`.
+
+They are killed after step 620 and have a checkpoint of step 500.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import numpy as np
 import tensorflow as tf
 
 import ckptkit
+from tests.support.journals import events_of
+from tests.support.tiny_models import tiny_model
 
 SAVED, KILLED, EPOCH, EPOCHS, BATCH = 500, 620, 90, 8, 4
 
@@ -165,8 +168,7 @@ def _counted(directory: str, options: dict[str, Any], *, interrupted: bool) -> d
     x, y = (rows[: BATCH * 10] for rows in _rows())
     for attempt in range(2 if interrupted else 1):
         keras.utils.set_random_seed(3)
-        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
-        model.compile("sgd", "mse")
+        model = tiny_model(4)
         tensorboard = keras.callbacks.TensorBoard(f"{directory}/logs", **options)
         callback = ckptkit.CheckpointCallback(
             f"{directory}/run",
@@ -304,8 +306,4 @@ def same_manager(directory: str) -> list[str]:
     except KeyboardInterrupt as error:
         held.append(error)
     model.fit(x, y, batch_size=BATCH, epochs=4, verbose=0, callbacks=[*callbacks, _LetsGo(held)])
-    return [
-        event.outcome
-        for event in ckptkit.open_run(f"{directory}/run").journal
-        if event.event == "attempt_ended"
-    ]
+    return [event.outcome for event in events_of(f"{directory}/run", "attempt_ended")]

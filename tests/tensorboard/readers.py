@@ -1,6 +1,4 @@
-"""What TensorBoard shows: the steps of each scalar, in the order in which they are drawn, by each
-of its loaders.
-"""
+"""What TensorBoard shows: the steps of each scalar in order, by each of its loaders."""
 
 from __future__ import annotations
 

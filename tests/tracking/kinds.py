@@ -1,7 +1,6 @@
-"""Kinds of state that people train, each small, and what is known of it without asking ckptkit.
+"""Small examples of each kind of state that people train.
 
-`KINDS` names them; a builder makes one anew, with whatever numbers Keras puts behind its names at
-that moment.
+For each, what it consists of is known without asking ckptkit.
 """
 
 from __future__ import annotations

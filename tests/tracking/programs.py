@@ -1,4 +1,4 @@
-"""What the processes of these tests do."""
+"""Programs that save, change and restore each kind of state, for `test_every_variable.py`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Every variable of every kind of state is saved once, and comes back bit for bit in a process that
-numbers its names otherwise.
+"""Every variable of every kind of state is saved once and restored bit for bit.
+
+The restoring process gives other numbers to automatic names.
 """
 
 from __future__ import annotations

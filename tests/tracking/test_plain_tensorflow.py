@@ -1,4 +1,4 @@
-"""What is on disk is TensorFlow's own: read by a program that knows nothing of ckptkit."""
+"""Checkpoints are TensorFlow's own files: a program without ckptkit reads them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ SAVE = """
     import ckptkit
     from tests.tracking.programs import bits
 
-    class Waiting:
-        def get_state(self): return {"wait": 3, "best": np.arange(3.0)}
-        def set_state(self, state): pass
 
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5)])
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(3),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.5),
+        ]
+    )
     model.compile("adam", "mse", metrics=["mae"])
     own = keras.optimizers.SGD(0.1, momentum=0.9)
     own.build(model.trainable_variables)
@@ -22,15 +26,36 @@ SAVE = """
     table = tf.lookup.experimental.MutableHashTable(tf.string, tf.float32, -1.0)
     table.insert(["a", "b"], [1.0, 2.0])
     batches = iter(tf.data.Dataset.range(10).shuffle(5))
-    state = {"model": model, "own": own, "counter": counter, "table": table, "batches": batches, "waiting": Waiting()}
+    state = {
+        "model": model,
+        "own": own,
+        "counter": counter,
+        "table": table,
+        "batches": batches,
+        "waiting": Waiting(),
+    }
     with ckptkit.CheckpointManager(sys.argv[1], state, keep=ckptkit.KeepLatest(2)) as manager:
         for step in (5, 90, 100):
             model.train_on_batch(np.random.normal(size=(8, 4)), np.random.normal(size=(8, 3)))
             manager.save(step)
     seeds = model.layers[-1].seed_generator.state
-    roles = {"model/weights": model.weights, "model/seeds": [seeds], "model/optimizer": model.optimizer.variables,
-             "model/metrics": model.metrics_variables, "own/optimizer": own.variables, "counter/variables": [counter]}
-    print(json.dumps({f"{role}/{index}": bits(variable) for role, variables in roles.items() for index, variable in enumerate(variables)}))
+    roles = {
+        "model/weights": model.weights,
+        "model/seeds": [seeds],
+        "model/optimizer": model.optimizer.variables,
+        "model/metrics": model.metrics_variables,
+        "own/optimizer": own.variables,
+        "counter/variables": [counter],
+    }
+    print(
+        json.dumps(
+            {
+                f"{role}/{index}": bits(variable)
+                for role, variables in roles.items()
+                for index, variable in enumerate(variables)
+            }
+        )
+    )
 """
 
 READ = """
@@ -47,20 +72,40 @@ READ = """
         name = entry["key"] + "/.ATTRIBUTES/VARIABLE_VALUE"
         names.discard(name)
         if entry["dtype"] == "variant":  # NumPy has no such type
-            tf.raw_ops.RestoreV2(prefix=newest, tensor_names=[name], shape_and_slices=[""], dtypes=[tf.variant])
+            tf.raw_ops.RestoreV2(
+                prefix=newest, tensor_names=[name], shape_and_slices=[""], dtypes=[tf.variant]
+            )
             found[entry["key"]] = "variant"
             continue
         value = reader.get_tensor(name)
-        assert tf.as_dtype(value.dtype if not isinstance(value, bytes) else tf.string).name == entry["dtype"], entry
+        assert (
+            tf.as_dtype(value.dtype if not isinstance(value, bytes) else tf.string).name
+            == entry["dtype"]
+        ), entry
         if isinstance(value, bytes):
             found[entry["key"]] = value.decode()
         elif entry["kind"] == "variable":
             assert list(value.shape) == entry["shape"], entry
-            found[entry["key"]] = [str(value.dtype), list(value.shape), hashlib.sha256(value.tobytes()).hexdigest()]
+            found[entry["key"]] = [
+                str(value.dtype),
+                list(value.shape),
+                hashlib.sha256(value.tobytes()).hexdigest(),
+            ]
         else:
-            found[entry["key"]] = value.tolist() if value.dtype != object else [text.decode() for text in value]
+            found[entry["key"]] = (
+                value.tolist() if value.dtype != object else [text.decode() for text in value]
+            )
     assert "ckptkit" not in sys.modules
-    print(json.dumps({"newest": newest, "step": manifest["step"], "found": found, "not in the manifest": sorted(names)}))
+    print(
+        json.dumps(
+            {
+                "newest": newest,
+                "step": manifest["step"],
+                "found": found,
+                "not in the manifest": sorted(names),
+            }
+        )
+    )
 """
 
 
@@ -101,11 +146,18 @@ def test_the_newest_is_what_was_written_last_also_after_going_back(tf_process, t
     process = tf_process(
         """
         import os, sys, tensorflow as tf, ckptkit
+
         weight = tf.Variable(0.0)
+
+
         def newest():
-            return os.path.relpath(tf.train.latest_checkpoint(sys.argv[1] + "/checkpoints"), sys.argv[1])
+            return os.path.relpath(
+                tf.train.latest_checkpoint(sys.argv[1] + "/checkpoints"), sys.argv[1]
+            )
         def manager():
-            return ckptkit.CheckpointManager(sys.argv[1], {"weight": weight}, keep=ckptkit.KeepLatest(9), background=False)
+            return ckptkit.CheckpointManager(
+                sys.argv[1], {"weight": weight}, keep=ckptkit.KeepLatest(9), background=False
+            )
         with manager() as first:
             for step in (9, 10):
                 first.save(step)
@@ -113,7 +165,14 @@ def test_the_newest_is_what_was_written_last_also_after_going_back(tf_process, t
         with manager() as second:
             second.restore(9)
             second.save(9)
-            print(newest(), len(tf.train.get_checkpoint_state(sys.argv[1] + "/checkpoints").all_model_checkpoint_paths))
+            print(
+                newest(),
+                len(
+                    tf.train.get_checkpoint_state(
+                        sys.argv[1] + "/checkpoints"
+                    ).all_model_checkpoint_paths
+                ),
+            )
     """,
         tmp_path / "run",
     ).check()

@@ -21,9 +21,10 @@ import numpy as np
 import ckptkit
 from ckptkit.ownership.run_lock import check_not_held
 from ckptkit.session.remote_control import RemoteControl
-from ckptkit.storage.files import FileSystem
 from ckptkit.writing import checkpoint_writer, page_cache, tensor_file
+from tests.support.disks import slow_disk
 from tests.support.gate import Gate
+from tests.support.tiny_models import tiny_model
 from tests.writing.holds import Sits
 from tests.writing.programs import (
     ERRORS,
@@ -40,11 +41,11 @@ def told_and_left(directory: str, how: str) -> dict[str, Any]:
     files = Broken(ERRORS["EACCES"])
     weight, manager = one(directory, files=files)
     manager.restore_or_initialize()
-    files.times = 99
+    files.set_broken(True)
     weight.assign([3.0, 4.0])
     manager.save(100)
     first = told(manager.wait_until_finished)
-    files.times = 0
+    files.set_broken(False)
     stopped = None
     if how == "stopped":
         manager.request_stop("enough")
@@ -72,11 +73,11 @@ def not_told(directory: str, how: str, again: str) -> dict[str, Any]:
         with manager:
             for step in manager.steps(3 if how == "finished" else 9):
                 if step == 2:
-                    files.times = 99
+                    files.set_broken(True)
                 if step == 3:
                     until_idle()
-                    files.times = 99 if again else 0
                     files.error = ERRORS.get(again)
+                    files.set_broken(bool(again))
                     if how == "left":
                         break
                     if how == "raised":
@@ -88,7 +89,7 @@ def not_told(directory: str, how: str, again: str) -> dict[str, Any]:
                     manager.safe_point()
     except BaseException as error:
         raised = error
-    files.times = 0
+    files.set_broken(False)
     return {
         "raised": type(raised).__name__,
         "errno": getattr(getattr(raised, "cause", None), "errno", None),
@@ -106,10 +107,10 @@ def in_an_evaluation(directory: str) -> dict[str, Any]:
         def sit(self) -> int:
             self.evaluations += 1
             if self.evaluations == 1:
-                files.times = 99
+                files.set_broken(True)
             else:
                 until_idle()
-                files.times = 0
+                files.set_broken(False)
                 os.kill(os.getpid(), signal.SIGTERM)
                 end = time.monotonic() + 20
                 while not ckptkit.open_run(directory).checkpoints and time.monotonic() < end:
@@ -231,15 +232,17 @@ class _Collects(Gate):
         self.held: list[BaseException] = []
         self.done = threading.Event()
         checkpoint_writer.WORTH_BYTES = 1
-        page_cache.PageCacheDrain._look = self.before(page_cache.PageCacheDrain._look)  # type: ignore[method-assign]
+        page_cache.PageCacheDrain._find_new_files = self.before(
+            page_cache.PageCacheDrain._find_new_files
+        )  # type: ignore[method-assign]
         RemoteControl._look = self.before(RemoteControl._look)  # type: ignore[method-assign]
-        write = tensor_file.write
+        write = tensor_file.write_tensors
 
         def write_later(*args: Any) -> None:
             self.done.wait(30)
             write(*args)
 
-        tensor_file.write = write_later
+        tensor_file.write_tensors = write_later
 
     def before(self, look: Callable[[Any], None]) -> Callable[[Any], None]:
         def collect_and_look(owner: Any) -> None:
@@ -295,15 +298,6 @@ def collected(directory: str, name: str) -> dict[str, Any]:
     }
 
 
-class _Slow(FileSystem):
-    """Takes some seconds for each checkpoint."""
-
-    def make_dir(self, path: Path) -> None:
-        if path.name.startswith(".writing"):
-            time.sleep(3)
-        super().make_dir(path)
-
-
 def opened_anew(directory: str) -> list[int]:
     """A `fit` on another thread was left, its exception is let go of here, while a save is being
     written, and the run is opened at once.
@@ -315,7 +309,7 @@ def opened_anew(directory: str) -> list[int]:
 
     def train() -> None:
         manager = ckptkit.CheckpointManager(
-            directory, {"model": model}, save=ckptkit.EveryNSteps(2), files=_Slow()
+            directory, {"model": model}, save=ckptkit.EveryNSteps(2), files=slow_disk(3)
         )
         try:
             model.fit(
@@ -332,8 +326,7 @@ def opened_anew(directory: str) -> list[int]:
     thread = threading.Thread(target=train)
     thread.start()
     thread.join()
-    fresh = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    fresh.compile("sgd", "mse")
+    fresh = tiny_model()
     held.clear()
     gc.collect()
     fresh.fit(

@@ -1,4 +1,4 @@
-"""What the processes of these tests do: saves that are held up, and disks that refuse."""
+"""Programs with delayed writes and disks that refuse, for `test_background.py`."""
 
 from __future__ import annotations
 
@@ -19,32 +19,27 @@ import tensorflow as tf
 import ckptkit
 from ckptkit.run.verify import verify
 from ckptkit.session import saver
-from ckptkit.storage.files import FileSystem, storage_errors
 from ckptkit.tracking.snapshot import Snapshot
 from ckptkit.tracking.tracker import Tracked, Tracker
 from ckptkit.writing import background_writer, checkpoint_writer
+from tests.support.disks import Disk, syncs_a_new_file
 from tests.support.gate import Gate
+from tests.support.tiny_models import tiny_model
 
 checkpoint_writer.WAIT = tenacity.wait_none()
 
 
-class Broken(FileSystem):
-    """Refuses to sync files of checkpoints: so many times, or for as long as it is broken.
-
-    Args:
-        error: what is raised; of an `OSError` what the seam makes of it.
-    """
+class Broken(Disk):
+    """A disk that refuses to sync files of checkpoints while it is broken."""
 
     def __init__(self, error: BaseException) -> None:
+        super().__init__()
         self.error = error
-        self.times = 0
 
-    def sync_file(self, path: Path) -> None:
-        if self.times > 0:
-            self.times -= 1
-            with storage_errors("sync", path):
-                raise self.error
-        super().sync_file(path)
+    def set_broken(self, broken: bool, times: int | None = None) -> None:
+        self.heal()
+        if broken:
+            self.refuse(syncs_a_new_file, self.error, times=times)
 
 
 ERRORS: dict[str, Any] = {
@@ -72,7 +67,7 @@ def one(directory: str, **options: Any) -> tuple[tf.Variable, ckptkit.Checkpoint
     )
 
 
-def told(action: Any, *args: Any) -> dict[str, Any] | None:
+def error_of(action: Any, *args: Any) -> dict[str, Any] | None:
     """What a call raises, or None."""
     try:
         action(*args)
@@ -100,11 +95,11 @@ def failed_save(directory: str, error: str, where: str) -> dict[str, Any]:
     manager.restore_or_initialize()
     manager.save(1)
     manager.wait_until_finished()
-    files.times = 99
+    files.set_broken(True)
     weight.assign([3.0, 4.0])
     manager.save(2)
     until_idle()
-    files.times = 0
+    files.set_broken(False)
 
     def steps() -> None:
         for _ in manager.steps(9):
@@ -119,8 +114,8 @@ def failed_save(directory: str, error: str, where: str) -> dict[str, Any]:
         "close": manager.close,
     }
     first, second = (
-        told(calls[where]),
-        told(manager.wait_until_finished if where != "close" else manager.close),
+        error_of(calls[where]),
+        error_of(manager.wait_until_finished if where != "close" else manager.close),
     )
     if where != "close":
         manager.close()
@@ -145,8 +140,7 @@ def failed_save(directory: str, error: str, where: str) -> dict[str, Any]:
 def failed_in_fit(directory: str) -> dict[str, Any]:
     """The next batch is told."""
     files = Broken(ERRORS["EIO"])
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
+    model = tiny_model()
     manager = ckptkit.CheckpointManager(
         directory, {"model": model}, save=ckptkit.EveryNSteps(5), files=files
     )
@@ -156,11 +150,11 @@ def failed_in_fit(directory: str) -> dict[str, Any]:
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             batches.append(batch)
             if len(batches) == 10:
-                files.times = 99
+                files.set_broken(True)
             until_idle()
 
     x = np.ones((100, 2), "float32")
-    error = told(
+    error = error_of(
         lambda: model.fit(
             x,
             x[:, :1],
@@ -181,7 +175,7 @@ def transient(directory: str, error: str, times: int) -> dict[str, Any]:
     files = Broken(ERRORS[error])
     _, manager = one(directory, files=files)
     with manager:
-        files.times = times
+        files.set_broken(times > 0, times)
         manager.save(1)
     return {"steps": manager.all_steps, "failed": events(directory, "save_failed")}
 
@@ -191,7 +185,7 @@ def given_back(directory: str, error: str) -> dict[str, Any]:
     meanwhile.
     """
     found = []
-    background_writer.give_back = lambda: found.append(
+    background_writer.return_freed_memory = lambda: found.append(
         sum(isinstance(each, Snapshot) for each in gc.get_objects())
     )
     files = Broken(ERRORS.get(error, OSError()))
@@ -199,7 +193,7 @@ def given_back(directory: str, error: str) -> dict[str, Any]:
     gc.disable()
     with manager:
         for step in (1, 2):
-            files.times = 1 if error else 0
+            files.set_broken(bool(error), times=1)
             manager.save(step)
             manager.wait_until_finished()
     return {"steps": manager.all_steps, "snapshots": found}
@@ -252,38 +246,15 @@ def insisting(directory: str, how: str) -> dict[str, Any]:
     return {"steps": manager.all_steps, "dropped": events(directory, "save_dropped")}
 
 
-def no_thread(directory: str, large: bool) -> dict[str, Any]:
-    """The machine gives no further thread: neither to write nor, where the state is large, to
-    follow the file.
-    """
-    if large:
-        checkpoint_writer.WORTH_BYTES = 1
-    _, manager = one(directory)
-    with manager:
-        start = threading.Thread.start
-
-        def refuse(thread: threading.Thread) -> None:
-            raise RuntimeError("can't start new thread")
-
-        threading.Thread.start = refuse  # type: ignore[method-assign]
-        try:
-            manager.save(1)
-        finally:
-            threading.Thread.start = start  # type: ignore[method-assign]
-    for checkpoint in manager.run.checkpoints:
-        verify(checkpoint)
-    return {"steps": manager.all_steps}
-
-
 def timeout(directory: str) -> dict[str, Any]:
     gate = Gate()
     _, manager = one(directory, files=gate)
     with manager:
         gate.close()
         manager.save(1)
-        late = told(manager.wait_until_finished, 0.05)
+        late = error_of(manager.wait_until_finished, 0.05)
         gate.open()
-        in_time = told(manager.wait_until_finished, 30)
+        in_time = error_of(manager.wait_until_finished, 30)
     return {"late": late, "in_time": in_time, "steps": manager.all_steps}
 
 
@@ -365,8 +336,7 @@ def changes() -> dict[str, list[int]]:
     module.parts, module.named = [tf.Variable(1.0)], {"a": tf.Variable(2.0)}
     layer = Grows()
     layer(tf.ones((1, 2)))
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
+    model = tiny_model()
     model.optimizer.build(model.trainable_variables)
     held = {"values": [tf.Variable(1.0)]}
 
@@ -397,11 +367,11 @@ def changes() -> dict[str, list[int]]:
     found = {}
     for name, (thing, change) in things.items():
         tracker = Tracker({"it": thing})
-        before = tracker.now()
-        same = all(a is b for a, b in zip(tracker.now().leaves, before.leaves, strict=True))
+        before = tracker.track_now()
+        same = all(a is b for a, b in zip(tracker.track_now().leaves, before.leaves, strict=True))
         change()
-        after = tracker.now()
-        expected = Tracker({"it": thing}).now()
+        after = tracker.track_now()
+        expected = Tracker({"it": thing}).track_now()
         found[name] = [
             same,
             identities(after) == identities(expected),

@@ -9,17 +9,14 @@ from pathlib import Path
 import tensorflow as tf
 
 import ckptkit
-from ckptkit.storage.files import FileSystem
+from tests.support.disks import Disk, starts_a_save
 
 WRITE_SECS = 2.0
 
 
-class Slow(FileSystem):
-    def make_dir(self, path: Path) -> None:
-        if path.name.startswith(".writing"):
-            Path("writes").touch()
-            time.sleep(WRITE_SECS)
-        super().make_dir(path)
+def hold_up(_: Path) -> None:
+    Path("writes").touch()
+    time.sleep(WRITE_SECS)
 
 
 def main(run: str, grace_secs: float) -> None:
@@ -27,7 +24,7 @@ def main(run: str, grace_secs: float) -> None:
     manager = ckptkit.CheckpointManager(
         run,
         {"weight": weight},
-        files=Slow(),
+        files=Disk().before(starts_a_save, hold_up),
         save=ckptkit.EveryNSteps(50),
         preemption=ckptkit.Preemption(grace_secs=grace_secs),
     )
@@ -38,7 +35,7 @@ def main(run: str, grace_secs: float) -> None:
             if step == 60:
                 manager.wait_until_finished()
                 Path("writes").unlink()
-                Path("goes on").touch()
+                Path("continues").touch()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Saves behind training's back: what is held up, what fails, and who is told."""
+"""Background saves: delayed writes, failures, and where their errors are raised."""
 
 from __future__ import annotations
 
@@ -25,69 +25,61 @@ PROGRAMS = "tests.writing.programs:"
         ),
     ],
 )
-def test_a_failure_is_told_once_with_its_cause(tf_call, tmp_path, error, where):
-    said = tf_call(PROGRAMS + "failed_save", str(tmp_path / "run"), error, where).check().result
-    assert said["first"]["kind"] == "BackgroundSaveError"
-    assert said["first"]["cause"] == (error if error[0] != "E" else "StorageError")
-    assert said["first"]["errno"] == getattr(errno, error, None)
-    assert said["second"] is None
+def test_a_failure_is_raised_once_with_its_cause(tf_call, tmp_path, error, where):
+    result = tf_call(PROGRAMS + "failed_save", str(tmp_path / "run"), error, where).check().result
+    assert result["first"]["kind"] == "BackgroundSaveError"
+    assert result["first"]["cause"] == (error if error[0] != "E" else "StorageError")
+    assert result["first"]["errno"] == getattr(errno, error, None)
+    assert result["second"] is None
     if error.startswith("E"):
-        assert str(tmp_path / "run") in said["first"]["text"]
+        assert str(tmp_path / "run") in result["first"]["text"]
         assert {"ENOSPC": "Free some space", "EIO": "system's log", "EACCES": "permission"}[
             error
-        ] in said["first"]["text"]
+        ] in result["first"]["text"]
     # The run is left at another step, which is saved; or at the one whose save failed, which is
     # saved again.
-    assert said["steps"] == ([1, 3] if where in ("save", "maybe_save", "steps") else [1, 2])
-    assert said["value"] == [1.0, 2.0], "the checkpoint from before is untouched"
-    assert not [name for name in said["left"] if name.startswith(".")]
-    assert said["failed"] == 1
+    assert result["steps"] == ([1, 3] if where in ("save", "maybe_save", "steps") else [1, 2])
+    assert result["value"] == [1.0, 2.0], "the checkpoint from before is untouched"
+    assert not [name for name in result["left"] if name.startswith(".")]
+    assert result["failed"] == 1
 
 
-def test_the_next_batch_of_fit_is_told(tf_call, tmp_path):
-    said = tf_call(PROGRAMS + "failed_in_fit", str(tmp_path / "run")).check().result
-    assert said["error"]["kind"] == "BackgroundSaveError"
-    assert said["error"]["errno"] == errno.EIO
-    assert 10 <= said["batches"] <= 12
-    assert said["steps"] == [5]
+def test_a_failure_is_raised_in_the_next_batch_of_fit(tf_call, tmp_path):
+    result = tf_call(PROGRAMS + "failed_in_fit", str(tmp_path / "run")).check().result
+    assert result["error"]["kind"] == "BackgroundSaveError"
+    assert result["error"]["errno"] == errno.EIO
+    assert 10 <= result["batches"] <= 12
+    assert result["steps"] == [5]
 
 
 @pytest.mark.parametrize("error", ["ENOSPC", "EIO"])
-def test_what_passes_is_tried_again(tf_call, tmp_path, error):
-    said = tf_call(PROGRAMS + "transient", str(tmp_path / "run"), error, 3).check().result
-    assert said == {"steps": [1], "failed": []}
+def test_an_error_that_passes_is_tried_again(tf_call, tmp_path, error):
+    result = tf_call(PROGRAMS + "transient", str(tmp_path / "run"), error, 3).check().result
+    assert result == {"steps": [1], "failed": []}
 
 
 def test_the_newest_of_those_that_wait_is_written(tf_call, tmp_path):
-    said = tf_call(PROGRAMS + "faster_than_the_disk", str(tmp_path / "run")).check().result
-    assert said["steps"] == [1, 4]
-    assert said["dropped"] == [2, 3]
-    assert "step 3" in said["reasons"][0]
-    assert said["value"] == [4.0, 0.0]
+    result = tf_call(PROGRAMS + "faster_than_the_disk", str(tmp_path / "run")).check().result
+    assert result["steps"] == [1, 4]
+    assert result["dropped"] == [2, 3]
+    assert "step 3" in result["reasons"][0]
+    assert result["value"] == [4.0, 0.0]
 
 
 @pytest.mark.parametrize("how", ["asked for", "records", "the best are kept", "milestones"])
-def test_what_must_be_saved_is_not_dropped(tf_call, tmp_path, how):
+def test_required_saves_are_not_dropped(tf_call, tmp_path, how):
     assert tf_call(PROGRAMS + "insisting", str(tmp_path / "run"), how).check().result == {
         "steps": [1, 2, 3, 4],
         "dropped": [],
     }
 
 
-@pytest.mark.parametrize("large", [False, True])
-def test_without_a_further_thread_it_saves_in_the_foreground(tf_call, tmp_path, large):
-    """As on a machine that gives none, and, from Python 3.12 on, in an interpreter that exits."""
-    assert tf_call(PROGRAMS + "no_thread", str(tmp_path / "run"), large).check().result == {
-        "steps": [1]
-    }
-
-
 def test_waiting_with_a_time_limit(tf_call, tmp_path):
-    said = tf_call(PROGRAMS + "timeout", str(tmp_path / "run")).check().result
-    assert said["late"]["kind"] == "BackgroundSaveError"
-    assert "0.05 s" in said["late"]["text"]
-    assert said["in_time"] is None
-    assert said["steps"] == [1]
+    result = tf_call(PROGRAMS + "timeout", str(tmp_path / "run")).check().result
+    assert result["late"]["kind"] == "BackgroundSaveError"
+    assert "0.05 s" in result["late"]["text"]
+    assert result["in_time"] is None
+    assert result["steps"] == [1]
 
 
 def test_without_memory_for_a_copy_it_saves_in_the_foreground(tf_call, tmp_path):
@@ -126,20 +118,15 @@ def test_a_program_that_ends_while_a_save_is_written(fresh_process, tmp_path, br
     """It waits for the write; and where that fails, it does not end as if all were well."""
     process = fresh_process(
         """
-        import errno, os, sys, time
+        import errno, sys
         import tensorflow as tf
         import ckptkit
-        from ckptkit.storage.files import FileSystem, storage_errors
+        from tests.support.disks import slow_disk, syncs_a_new_file
 
-        class Slow(FileSystem):
-            def sync_file(self, path):
-                time.sleep(0.5)
-                if sys.argv[2] == "True":
-                    with storage_errors("sync", path):
-                        raise PermissionError(errno.EACCES, "no")
-                super().sync_file(path)
-
-        manager = ckptkit.CheckpointManager(sys.argv[1], {"weight": tf.Variable(1.0)}, files=Slow())
+        files = slow_disk(0.5, syncs_a_new_file)
+        if sys.argv[2] == "True":
+            files.fail(errno.EACCES, when=syncs_a_new_file, times=None)
+        manager = ckptkit.CheckpointManager(sys.argv[1], {"weight": tf.Variable(1.0)}, files=files)
         manager.restore_or_initialize()
         manager.save(1)
         print("the end")
@@ -152,13 +139,13 @@ def test_a_program_that_ends_while_a_save_is_written(fresh_process, tmp_path, br
     checkpoints = [path.name for path in (tmp_path / "run" / "checkpoints").glob("ckpt-*")]
     if broken:
         assert checkpoints == []
-        assert "the program ended before it could be told" in process.stderr
+        assert "the program ended before it was reported" in process.stderr
         assert "permission" in process.stderr
     else:
         assert checkpoints == ["ckpt-1-1"]
 
 
-def test_a_change_of_what_there_is_to_save_is_noticed(tf_call):
+def test_a_change_of_the_state_is_noticed(tf_call):
     for name, (same, all_found, changed) in tf_call(PROGRAMS + "changes").check().result.items():
         assert same, f"{name}: without a change nothing is looked for again"
         assert all_found, f"{name}: the change was not noticed"

@@ -15,8 +15,7 @@ import ckptkit
 from ckptkit.policies import Moment
 from ckptkit.position import RunPosition
 from ckptkit.preemption.emergency import decide
-from ckptkit.writing.memory import available_bytes
-from ckptkit.writing.save_cost import CostMeter
+from ckptkit.writing.save_cost import CostMeter, available_bytes
 
 secs = st.floats(0.0, 100.0)
 
@@ -52,13 +51,13 @@ def test_more_time_never_means_less_is_saved(left, write, writing_for):
 def measured(steps: list[tuple[float, bool]], stall: float) -> float | None:
     meter, now = CostMeter(), 0.0
     for number in range(20):
-        meter.turn(number * 0.1, busy=False)
+        meter.step_done(number * 0.1, busy=False)
         now = number * 0.1
-    meter.saved(stall)
-    meter.turn(now, busy=True)
+    meter.snapshot_taken(stall)
+    meter.step_done(now, busy=True)
     for length, busy in steps:
         now += length
-        meter.turn(now, busy)
+        meter.step_done(now, busy)
     return meter.secs
 
 

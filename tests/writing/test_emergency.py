@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import ckptkit
 from ckptkit.cli.request_answers import answer_by_end
-from ckptkit.run.stored_run import is_run
+from tests.support.journals import events_of
+from tests.support.polling import until
 from tests.support.spread import spread
 
 HERE = Path(__file__).parent
-
-
-def until(holds: Callable[[], Any], process: Any, secs: float = 60) -> None:
-    end = time.monotonic() + secs
-    while not holds():
-        assert process.poll() is None, process.output()
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def told(run: Path, name: str) -> list[Any]:
-    return (
-        [event for event in ckptkit.open_run(run).journal if event.event == name]
-        if is_run(run)
-        else []
-    )
 
 
 def test_training_that_comes_to_no_safe_point(tf_process, tmp_path):
@@ -40,14 +22,14 @@ def test_training_that_comes_to_no_safe_point(tf_process, tmp_path):
     """
     run = tmp_path / "run"
     process = tf_process(HERE / "holds.py", run, "sits", cwd=tmp_path)
-    until((tmp_path / "sits").exists, process)
+    until((tmp_path / "sits").exists, process=process)
     process.send_signal(signal.SIGTERM)
-    until(lambda: told(run, "emergency_decided"), process, 10)
-    until(lambda: told(run, "saved")[-1].step == 8, process, 10)
+    until(lambda: events_of(run, "emergency_decided"), process=process)
+    until(lambda: events_of(run, "saved")[-1].step == 8, process=process)
     assert process.kill() == -signal.SIGKILL
-    (decided,) = told(run, "emergency_decided")
+    (decided,) = events_of(run, "emergency_decided")
     assert decided.action == "reserve"
-    assert decided.time - told(run, "signal_received")[0].time < 3
+    assert decided.time - events_of(run, "signal_received")[0].time < 3
     again = tf_process(HERE / "holds.py", run, "no", cwd=tmp_path).check()
     assert "step 8" in again.stderr
     assert ckptkit.open_run(run).find("latest").step == 12
@@ -62,13 +44,13 @@ def test_a_save_is_being_written(tf_process, tmp_path, grace_secs, action):
     """
     run = tmp_path / "run"
     process = tf_process(HERE / "slow.py", run, grace_secs, cwd=tmp_path)
-    until((tmp_path / "goes on").exists, process)
-    until((tmp_path / "writes").exists, process)
+    until((tmp_path / "continues").exists, process=process)
+    until((tmp_path / "writes").exists, process=process)
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 75
-    (decided,) = told(run, "emergency_decided")
+    (decided,) = events_of(run, "emergency_decided")
     assert decided.action == action, decided.reason
-    (preempted,) = told(run, "preempted")
+    (preempted,) = events_of(run, "preempted")
     newest = ckptkit.open_run(run).find("latest").step
     assert (
         preempted.step == newest

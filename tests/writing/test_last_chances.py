@@ -53,7 +53,7 @@ def test_a_failure_that_is_told_at_the_end_says_what_ended_the_run(tf_call, tmp_
     """Python shows the cause of an error, and not what it came after."""
     said = tf_call(PROGRAMS + "not_told", str(tmp_path / "run"), "raised", "").check().result
     assert (said["raised"], said["errno"]) == ("BackgroundSaveError", errno.EACCES)
-    assert said["notes"] == ["The run was being let go of after ValueError: the program's own"]
+    assert said["notes"] == ["The run was being closed after ValueError: the program's own"]
     assert said["steps"] == []
 
 
@@ -74,7 +74,7 @@ def test_what_waits_when_the_run_is_let_go_of_is_in_the_journal(tf_call, tmp_pat
     said = tf_call(PROGRAMS + "let_go_of_with_one_waiting", str(tmp_path / "run")).check().result
     assert said == {
         "steps": [],
-        "dropped": [[2, "the run was let go of while an earlier one was being written"]],
+        "dropped": [[2, "the run was closed while an earlier one was being written"]],
     }
 
 

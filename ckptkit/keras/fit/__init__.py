@@ -1,1 +1,1 @@
-"""What the callback does in one call of `model.fit`."""
+"""The parts of one `model.fit`: `fit_wiring` makes them, and `fit_driver` calls them."""

@@ -1,7 +1,7 @@
-"""Noticing that an exception ends `fit`, whichever callback raised it, and whoever catches it.
+"""Noticing that an exception ends `fit`, whichever callback raises it and whatever catches it.
 
-Keras calls nobody then, and the frames of `fit` live as long as somebody holds the exception: an
-`except` block, a notebook, a debugger.
+Keras calls no event then. The frames of `fit` live as long as the exception does: in an `except`
+block, a notebook, a debugger. So the run would stay open until the exception is dropped.
 """
 
 from __future__ import annotations
@@ -29,68 +29,67 @@ EVENTS = (
 
 
 class FitExitWatch:
-    """Tells of exceptions that end a `fit`: of one that a callback raises on its way out, and of
-    one that ends the program.
+    """Reports exceptions that end a `fit`: those of its callbacks, and one that ends the program.
 
     Args:
-        callback_list: of the `fit`.
-        failed: called with the exception.
-        left: a method, called when `fit` is gone without a word, on its thread or on one made for
-            that; its object is not kept alive.
+        callback_list: the `CallbackList` of the `fit`. It is not kept alive.
+        on_error: called with an exception that is on its way out of `fit`.
+        on_exit: a method, called when the `fit` is gone without a report, on its thread or on one
+            made for that. The object of the method is not kept alive.
     """
 
     def __init__(
         self,
         callback_list: Any,
-        failed: Callable[[BaseException], object],
-        left: Callable[[], object],
+        on_error: Callable[[BaseException], object],
+        on_exit: Callable[[], object],
     ) -> None:
-        self._failed = failed
+        self._on_error = on_error
         self._hook, sys.excepthook = sys.excepthook, self._on_uncaught
-        self._over = False
+        self._ended = False
         for name in EVENTS:
-            setattr(callback_list, name, _watched(weakref.ref(callback_list), name, failed))
-        # Nobody but the fit holds its list of callbacks, so the list goes when the fit does.
+            event = _watched_event(weakref.ref(callback_list), name, on_error)
+            setattr(callback_list, name, event)
+        # Only the fit holds its list of callbacks, so the list goes when the fit does.
         weakref.finalize(
-            callback_list, _call, weakref.WeakMethod(left), threading.current_thread()
+            callback_list, _call_exit, weakref.WeakMethod(on_exit), threading.current_thread()
         ).atexit = False
 
     def end(self) -> None:
-        """Gives the interpreter its hook back."""
-        if not self._over and sys.excepthook == self._on_uncaught:
+        """Gives the interpreter its exception hook back."""
+        if not self._ended and sys.excepthook == self._on_uncaught:
             sys.excepthook = self._hook
-        self._over = True
+        self._ended = True
 
     def _on_uncaught(self, kind: type[BaseException], error: BaseException, traceback: Any) -> None:
-        if not self._over:
-            self._failed(error)
+        if not self._ended:
+            self._on_error(error)
         self._hook(kind, error, traceback)
 
 
-def _call(
+def _call_exit(
     method: weakref.WeakMethod[Callable[[], object]], thread_of_fit: threading.Thread
 ) -> None:
-    """The collector comes by on any thread, also on one that the end of the run waits for, as for
-    the writer's: there, another one tells of it.
-    """
     call = method()
     if call is None:
         return
     if threading.current_thread() is thread_of_fit:
         call()
         return
-    open_managers.aside(call)
+    # The garbage collector runs on any thread, also on the writer's. Closing the run waits for
+    # that one, so it must happen on another.
+    open_managers.close_on_a_thread(call)
 
 
-def _watched(
-    callback_list: weakref.ref[Any], name: str, failed: Callable[[BaseException], object]
+def _watched_event(
+    callback_list: weakref.ref[Any], name: str, on_error: Callable[[BaseException], object]
 ) -> Callable[..., Any]:
     def event(*args: Any, **options: Any) -> Any:
-        owner = callback_list()  # weakly: a circle would keep the list alive after its fit
+        owner = callback_list()  # weakly: a reference cycle would keep the list after its fit
         try:
             return getattr(type(owner), name)(owner, *args, **options)
         except BaseException as error:
-            failed(error)
+            on_error(error)
             raise
 
     return event

@@ -1,5 +1,7 @@
-"""The place in `fit`: which epochs and evaluations were run, how many calls each took, and how far
-the present one has come.
+"""The position in `fit`: finished epochs and evaluations, and the calls of the present epoch.
+
+`RunPosition` counts batches. Keras' loops count calls of the train function, and a resume runs
+these loops again, so it needs the calls of every epoch and of every evaluation.
 """
 
 from __future__ import annotations
@@ -7,10 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
-
-import numpy as np
-
-from ckptkit.session.measured_metrics import Several
 
 
 @dataclass
@@ -28,9 +26,7 @@ class EpochPass:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> EpochPass:
-        """The pass that a checkpoint describes; what a later version says of it beyond that is left
-        out.
-        """
+        """Return the pass that a checkpoint describes, without entries of later versions."""
         return cls(**{name: state[name] for name in cls.__dataclass_fields__ if name in state})
 
 
@@ -39,19 +35,19 @@ class FitPosition:
     """How far a `fit` has come.
 
     Args:
-        first_epoch: where it began, in its first attempt.
+        first_epoch: the epoch that it began with, in its first attempt.
         epochs: the epochs that are over, from `first_epoch` on.
         evaluations: the evaluations that are over.
         now: the epoch that has begun.
         per_call: batches in a call (`steps_per_execution`).
         evaluating: whether the present epoch's training is over and its evaluation begins.
-        drawn_again: why data must be drawn again on a resume, or None where an iterator's state is
+        drawn_again: why data must be drawn again on a resume, or None if an iterator's state is
             saved.
         evaluation_drawn_again: the same for the evaluation's data.
         logs: of the last call.
         evaluation_logs: of the last call of an evaluation.
-        pipeline: what the data's pipeline is made of, and the form of its batches.
-        batches: in an epoch, or None where that is not known.
+        pipeline: the stages of the data's pipeline, and the form of its batches.
+        batches: batches in an epoch, or None if that is not known.
         random: Python's and NumPy's random states when `fit` began.
         random_of_epoch: the same when the present epoch began.
     """
@@ -76,13 +72,23 @@ class FitPosition:
         """The number of the present epoch."""
         return self.first_epoch + len(self.epochs)
 
+    @property
+    def train_calls(self) -> int:
+        """Calls of the train function in all epochs, the present one among them."""
+        return sum(each.calls for each in self.epochs) + self.now.calls
+
+    @property
+    def test_calls(self) -> int:
+        """Calls of the test function in all evaluations that are over."""
+        return sum(each.calls for each in self.evaluations)
+
     def to_state(self) -> dict[str, Any]:
-        """Plain values for the checkpoint."""
+        """Return plain values for the checkpoint."""
         return asdict(self)
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> FitPosition:
-        """The place that `to_state` described."""
+        """Return the position that `to_state` described."""
         known = {name: state[name] for name in cls.__dataclass_fields__ if name in state}
         known["epochs"] = [EpochPass.from_state(each) for each in known.get("epochs", [])]
         known["evaluations"] = [EpochPass.from_state(each) for each in known.get("evaluations", [])]
@@ -90,14 +96,20 @@ class FitPosition:
         return cls(**known)
 
     def with_per_call(self, per_call: int) -> FitPosition | None:
-        """The same place for another number of batches in a call; None where a call would not end
-        there.
+        """Return the same position for another number of batches in a call.
+
+        Args:
+            per_call: batches in a call.
+
+        Returns:
+            The position, or None if no call of that size ends there.
         """
         if per_call == self.per_call:
             return self
         done = self.now.calls * self.per_call
         if done % per_call:
             return None
+        # Rounded up: the last call of an epoch may be smaller than the others.
         scaled = [
             EpochPass(-(-each.calls * self.per_call // per_call), each.ended)
             for each in self.epochs
@@ -110,33 +122,3 @@ class FitPosition:
                 "per_call": per_call,
             }
         )
-
-
-def plain_logs(logs: Mapping[str, Any]) -> dict[str, Any]:
-    """What a step has returned, as numbers, and as arrays where a metric has several values (F1 by
-    class); what is neither is left out.
-    """
-    arrays = {name: np.asarray(value) for name, value in logs.items()}
-    arrays = {
-        name: array.astype(np.float32) if array.dtype.name == "bfloat16" else array
-        for name, array in arrays.items()
-    }
-    return {
-        name: array if array.ndim else float(array)
-        for name, array in arrays.items()
-        if array.dtype.kind in "biuf"
-    }
-
-
-def measured(logs: Mapping[str, Any]) -> dict[str, Any]:
-    """Logs of Keras for policies and manifests; numbers are not converted yet."""
-    return {name: Several(value) if np.ndim(value) else value for name, value in logs.items()}
-
-
-def not_finite(logs: Mapping[str, Any]) -> list[str]:
-    """The loss, or where there is none every metric, that has become infinite or no number; in
-    words.
-    """
-    plain = plain_logs(logs)
-    judged = {"loss": plain["loss"]} if "loss" in plain else plain
-    return [f"{name}={value}" for name, value in judged.items() if not np.isfinite(value).all()]

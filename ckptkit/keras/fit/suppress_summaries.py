@@ -1,4 +1,4 @@
-"""A step that is thrown away leaves no points in event files."""
+"""Suppressing the summaries of a step that is thrown away: it leaves no points in event files."""
 
 from __future__ import annotations
 
@@ -8,25 +8,24 @@ from functools import cache
 
 import tensorflow as tf
 
-from ckptkit.compat.tf_summary import summaries_ask
+from ckptkit.compat.tf_summary import write_summaries_if
 
 
 @contextmanager
-def unseen() -> Iterator[None]:
-    """In its block, summaries of a train step are traced as ever, and not written.
-
-    What is traced there goes on to be used. So whether it writes is asked of a variable, each time.
-    """
-    writes = _writes()
+def suppressed_summaries() -> Iterator[None]:
+    """In its block, summaries of a train step are traced as usual, and not written."""
+    # The function that is traced here is used for training later. So whether it writes must not be
+    # a constant in it: a variable is asked at each step.
+    writes = _writes_summaries()
     writes.assign(False)
     try:
-        with summaries_ask(writes.read_value):
+        with write_summaries_if(writes.read_value):
             yield
     finally:
         writes.assign(True)
 
 
 @cache
-def _writes() -> tf.Variable:
-    """Functions that were traced look at it for as long as they live."""
+def _writes_summaries() -> tf.Variable:
+    """Return the one variable of the process: traced functions read it as long as they live."""
     return tf.Variable(True, trainable=False, name="ckptkit_writes_summaries")

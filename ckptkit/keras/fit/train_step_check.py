@@ -1,4 +1,4 @@
-"""What a train function is made of, as far as its first step shows it."""
+"""The first step of a train function, checked for random operations that cannot be resumed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 from ckptkit.compat import tf_random
 
 
-def examined_step(
+def run_checked_step(
     step: Callable[[Any], Any], iterator: Any, *, eager: bool
 ) -> tuple[Any, str | None]:
-    """Makes a step of a train function that was not called before.
+    """Makes a step of a train function that was not called before, and checks its operations.
 
     Args:
         step: the train function.
@@ -19,8 +19,7 @@ def examined_step(
         eager: whether it runs without being traced.
 
     Returns:
-        What the step returns; and why runs with it cannot be exact, or None where nothing speaks
-        against it.
+        What the step returns; and why runs with it cannot be exact, or None if no reason is known.
     """
     if eager:
         with tf_random.EagerOperations() as operations:
@@ -31,8 +30,8 @@ def examined_step(
         drawn = tf_random.stateful_random_ops(step)
     return logs, (
         f"the model or its train step draws from {', '.join(drawn)}, whose state is inside "
-        "TensorFlow's kernels and cannot be saved. Use "
-        f"keras.random with a SeedGenerator, tf.random.Generator, or tf.random.stateless_*"
+        "TensorFlow's kernels and cannot be saved. Use keras.random with a SeedGenerator, "
+        "tf.random.Generator, or tf.random.stateless_*"
         if drawn
         else None
     )

@@ -1,6 +1,6 @@
-"""Knowing before the training does that the machine will go away: one file for each cloud.
+"""Notices that the machine will go away: one file for each source, which `SOURCES` lists.
 
-A notice is a bonus and sometimes never comes; nothing that goes wrong here stops a training.
+A notice is a bonus and sometimes never comes. Nothing that fails here stops a training.
 """
 
 from __future__ import annotations
@@ -12,33 +12,56 @@ from pathlib import Path
 
 from ckptkit.clock import Clock, SystemClock
 from ckptkit.errors import ConfigError
+from ckptkit.launcher.launcher_threads import start_or_warn
 from ckptkit.launcher.notices.aws import Aws
 from ckptkit.launcher.notices.azure import Azure
-from ckptkit.launcher.notices.cloud_detection import DMI, cloud_here
+from ckptkit.launcher.notices.firmware import DMI, Firmware, read_firmware
 from ckptkit.launcher.notices.gce import Gce
 from ckptkit.launcher.notices.notice import Notice
 from ckptkit.launcher.notices.notice_file import File
 from ckptkit.launcher.notices.polling import NoticeSource, follow
 from ckptkit.log import logger
 
-__all__ = ["Notice", "check_kind", "watch"]
+__all__ = ["SOURCES", "Notice", "check_kind", "cloud_of", "watch"]
 
-_KINDS = ("auto", "gce", "aws", "azure", "off")
+SOURCES: Mapping[str, type[Gce] | type[Aws] | type[Azure]] = {
+    source.name: source for source in (Gce, Aws, Azure)
+}
+"""Clouds by name. For another one, write its file and add its class here.
+
+A class has `name`, `pause_secs`, `is_here(firmware)`, and `look()`; it is made from the environment
+and a clock.
+"""
+
+_FILE = "file:"
 
 
 def check_kind(kind: str) -> None:
-    """Whether there is such a source of notices.
+    """Check that there is such a source of notices.
 
     Args:
-        kind: "auto", "gce", "aws", "azure", "file:PATH" or "off".
+        kind: "auto", a name in `SOURCES`, "file:PATH" or "off".
 
     Raises:
-        ConfigError: where there is none.
+        ConfigError: If there is none.
     """
-    if kind not in _KINDS and not (kind.startswith("file:") and len(kind) > len("file:")):
+    kinds = ("auto", *SOURCES, "off")
+    if kind not in kinds and not (kind.startswith(_FILE) and len(kind) > len(_FILE)):
         raise ConfigError(
-            f"notices is one of {', '.join(_KINDS)}, or file:PATH. Received: {kind!r}."
+            f"notices is one of {', '.join(kinds)}, or file:PATH. Received: {kind!r}."
         )
+
+
+def cloud_of(firmware: Firmware) -> str | None:
+    """Return the cloud that a machine with this firmware belongs to, or None.
+
+    Example:
+        >>> from ckptkit.launcher.notices import cloud_of
+        >>> from ckptkit.launcher.notices.firmware import Firmware
+        >>> cloud_of(Firmware(sys_vendor="Google", product_name="Google Compute Engine"))
+        'gce'
+    """
+    return next((name for name, source in SOURCES.items() if source.is_here(firmware)), None)
 
 
 def watch(
@@ -49,32 +72,29 @@ def watch(
     environ: Mapping[str, str] = os.environ,
     dmi: Path = DMI,
     clock: Clock | None = None,
-) -> threading.Thread:
-    """Watches for notices on a thread of its own, which does not keep the process alive.
+) -> threading.Thread | None:
+    """Watch for notices on a daemon thread.
 
     Args:
-        kind: "gce", "aws", "azure"; "auto" for the one of these that the machine's firmware names,
-            if any; "file:PATH" for a file that appears; or "off".
-        tell: is called on that thread: once for each notice, and once more where it is cancelled.
-        stop: ends the watching. A request that waits at a server is not broken off.
+        kind: a name in `SOURCES`; "auto" for the one that the machine's firmware names, if any;
+            "file:PATH" for a file that appears; or "off".
+        tell: is called on that thread: once for each notice, and once more if it is cancelled.
+        stop: ends the watching. A request that waits at a server is not interrupted.
         environ: for the servers' addresses: `GCE_METADATA_HOST`,
             `AWS_EC2_METADATA_SERVICE_ENDPOINT`, `AZURE_IMDS_ENDPOINT`.
-        dmi: where the kernel shows what the firmware says.
+        dmi: directory in which the kernel shows what the firmware says.
         clock: for servers that tell no time.
 
     Returns:
-        The thread, started; one that has nothing to do ends at once.
+        The thread, started; one that has nothing to do ends at once. None if the system has no
+        further thread: training continues without notices.
 
     Raises:
-        ConfigError: where there is no such kind.
+        ConfigError: If there is no such kind.
     """
     check_kind(kind)
     source = _source(kind, environ, dmi, clock or SystemClock())
-    thread = threading.Thread(
-        target=_watch, args=(source, tell, stop), name="ckptkit-notices", daemon=True
-    )
-    thread.start()
-    return thread
+    return start_or_warn("ckptkit-notices", _watch, source, tell, stop)
 
 
 def _watch(
@@ -86,19 +106,13 @@ def _watch(
 
 def _source(kind: str, environ: Mapping[str, str], dmi: Path, clock: Clock) -> NoticeSource | None:
     if kind == "auto":
-        kind = cloud_here(dmi) or "off"
+        kind = cloud_of(read_firmware(dmi)) or "off"
         logger.info(
             "notices: %s",
             "no cloud is known here" if kind == "off" else f"this machine is of {kind}",
         )
-    match kind:
-        case "gce":
-            return Gce(environ)
-        case "aws":
-            return Aws(environ, clock)
-        case "azure":
-            return Azure(environ, clock)
-        case "off":
-            return None
-        case _:
-            return File(Path(kind.removeprefix("file:")))
+    if kind == "off":
+        return None
+    if kind.startswith(_FILE):
+        return File(Path(kind.removeprefix(_FILE)))
+    return SOURCES[kind](environ, clock)

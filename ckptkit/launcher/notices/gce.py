@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ckptkit.clock import Clock
+from ckptkit.launcher.notices.firmware import Firmware
 from ckptkit.launcher.notices.metadata_client import MetadataAnswer, Unavailable, ask, expect
 from ckptkit.launcher.notices.notice import Notice
 
@@ -19,10 +21,10 @@ MAINTENANCE_SECS = 60.0
 
 
 def is_preempted(body: bytes) -> bool:
-    """What `instance/preempted` says.
+    """Return the value of `instance/preempted`.
 
     Raises:
-        Unavailable: where it is neither TRUE nor FALSE.
+        Unavailable: If it is neither TRUE nor FALSE.
     """
     word = body.strip()
     if word not in (b"TRUE", b"FALSE"):
@@ -31,39 +33,53 @@ def is_preempted(body: bytes) -> bool:
 
 
 def is_terminated(body: bytes) -> bool:
-    """Whether `instance/maintenance-event` takes the machine away; MIGRATE_ON_HOST_MAINTENANCE only
-    moves it, running.
+    """Return whether `instance/maintenance-event` ends the machine.
+
+    MIGRATE_ON_HOST_MAINTENANCE only moves it, while it runs.
     """
     return body.strip() == b"TERMINATE_ON_HOST_MAINTENANCE"
 
 
 class Gce:
-    """The metadata server of Compute Engine: a request that waits for `preempted` to change, and
-    one for maintenance between two of them.
+    """Metadata server of Compute Engine.
+
+    One request waits for `preempted` to change; another one asks for maintenance in between.
 
     Args:
         environ: `GCE_METADATA_HOST` is the server's `host` or `host:port`, as in Google's own
             libraries; by default its link-local address, which needs no name server.
+        clock: not used, as this server announces no times.
         wait_secs: how long a request may wait for a change.
         timeout_secs: for an answer, beyond that.
     """
 
     name = "gce"
-    pause_secs = 0.2  # the server waits for us; this only bounds the requests to one that does not
+    pause_secs = 0.2  # the server waits; this only limits the requests to one that does not
 
     def __init__(
-        self, environ: Mapping[str, str], *, wait_secs: float = 10, timeout_secs: float = 3.0
+        self,
+        environ: Mapping[str, str],
+        clock: Clock | None = None,
+        *,
+        wait_secs: float = 10,
+        timeout_secs: float = 3.0,
     ) -> None:
-        self._root = f"http://{environ.get('GCE_METADATA_HOST') or '169.254.169.254'}/computeMetadata/v1/instance/"
+        host = environ.get("GCE_METADATA_HOST") or "169.254.169.254"
+        self._root = f"http://{host}/computeMetadata/v1/instance/"
         self._wait_secs = wait_secs
         self._timeout_secs = timeout_secs
         self._seen: str | None = None
 
+    @staticmethod
+    def is_here(firmware: Firmware) -> bool:
+        """Return whether a machine with this firmware is one of Compute Engine."""
+        return firmware.product_name == "Google Compute Engine"
+
     def look(self) -> Notice | None:
-        """Waits for a change, but not the first time.
+        """Wait for a change, but not the first time.
 
         Raises:
-            Unavailable: where the server is not Compute Engine's, or gives no answer.
+            Unavailable: If the server is not Compute Engine's, or gives no answer.
         """
         if self._preempted():
             return Notice(self.name, PREEMPTION_SECS, "Compute Engine preempts this instance")

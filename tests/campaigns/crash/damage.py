@@ -25,7 +25,7 @@ from ckptkit.restore.newest_checkpoint import newest_good
 from ckptkit.run.journal import next_attempt, start_journal
 from ckptkit.run.recover import recover
 from ckptkit.testing import FakeClock
-from tests.campaigns.crash.story import Unsynced
+from tests.support.disks import Unsynced
 
 Change = Callable[[Path], object]
 STEPS = (1, 2, 3)

@@ -19,7 +19,7 @@ from ckptkit.storage.operations import (
     Rename,
     SyncDir,
 )
-from tests.campaigns.crash.story import Story
+from tests.campaigns.crash.run_process import RunProcess
 
 GOES_ON_VERSION = 990
 
@@ -35,16 +35,16 @@ def content(number: int) -> dict[str, bytes]:
     return {name: f"{name} of version {number} ".encode() * 5 for name in names}
 
 
-def export(story: Story, number: int, keep: int | None = 2) -> Path:
+def export(process: RunProcess, number: int, keep: int | None = 2) -> Path:
     """As `ckptkit.export.publishing` does it; the proof is left out."""
-    base = story.layout.export
-    with version_directories.writing(story.files, base, number) as directory:
-        write(story.files, directory, number)
-        entries = version_directories.sync(story.files, directory)
+    base = process.layout.export
+    with version_directories.writing(process.files, base, number) as directory:
+        write(process.files, directory, number)
+        entries = version_directories.sync(process.files, directory)
         path = version_directories.publish(
-            story.files, directory, replace_files(record(number), entries), number, 0.0
+            process.files, directory, replace_files(record(number), entries), number, 0.0
         )
-    version_directories.retain(story.files, base, keep)
+    version_directories.retain(process.files, base, keep)
     return path
 
 
@@ -95,11 +95,11 @@ def published(steps: list[Operation]) -> list[tuple[int, int, int]]:
     return found
 
 
-def newest(story: Story) -> int:
+def newest(process: RunProcess) -> int:
     """The number of the newest version that a server would take; every version that it could take
     is whole.
     """
-    base = story.layout.export
+    base = process.layout.export
     numbers = version_directories.numbers(base)
     for number in numbers:
         check_whole(base / str(number), number)
@@ -122,12 +122,12 @@ def check_whole(path: Path, number: int) -> None:
         assert replace(file_entry(path / entry.name), name=entry.name) == entry
 
 
-def problem(story: Story, least: int, most: int) -> str | None:
+def problem(process: RunProcess, least: int, most: int) -> str | None:
     """What is wrong with the exports that a crash has left, or None; one more export has to
     succeed, and to put things in order.
     """
-    base = story.layout.export
-    found = newest(story)
+    base = process.layout.export
+    found = newest(process)
     if not least <= found <= most:
         return f"the newest version is {found}; expected {least} to {most}"
     foreign = (
@@ -136,7 +136,7 @@ def problem(story: Story, least: int, most: int) -> str | None:
         else set()
     )
     before = version_directories.numbers(base)
-    export(story, GOES_ON_VERSION, keep=2)
+    export(process, GOES_ON_VERSION, keep=2)
     ours = [str(number) for number in before if str(number) not in foreign]
     expected = {str(GOES_ON_VERSION), *ours[-1:], *foreign}
     left = {path.name for path in base.iterdir()}
@@ -150,24 +150,24 @@ def problem(story: Story, least: int, most: int) -> str | None:
 # -- what is interrupted
 
 
-def two(story: Story) -> None:
-    export(story, 10)
-    export(story, 20)
+def two(process: RunProcess) -> None:
+    export(process, 10)
+    export(process, 20)
 
 
-def foreign(story: Story) -> None:
+def foreign(process: RunProcess) -> None:
     """Versions of somebody else, older and newer than ours."""
-    two(story)
+    two(process)
     for number in (5, 25):
-        path = story.layout.export / str(number)
+        path = process.layout.export / str(number)
         path.mkdir()
         (path / "foreign").write_bytes(b"somebody else's")
 
 
-def left_overs(story: Story) -> None:
+def left_overs(process: RunProcess) -> None:
     """What crashes leave: an export that was not published, and a removal that was not finished."""
-    two(story)
-    base = story.layout.export
+    two(process)
+    base = process.layout.export
     for kind in (".writing-30", ".removing-5"):
         owner = unfinished_versions.new_name()
         unfinished_versions.lock_of(base, owner).touch()

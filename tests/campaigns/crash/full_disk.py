@@ -18,8 +18,8 @@ from pathlib import Path
 from ckptkit.policies import KeepLatest
 from ckptkit.run.catalog import list_checkpoints
 from ckptkit.storage.files import FileSystem
-from tests.campaigns.crash.look import names_after, newest_serial
-from tests.campaigns.crash.story import Story
+from tests.campaigns.crash.recovery_check import names_after, newest_serial
+from tests.campaigns.crash.run_process import RunProcess
 from tests.support import machine
 
 PAGE = 4096
@@ -28,17 +28,17 @@ PAGE = 4096
 def main(directory: str) -> None:
     machine.small_disk(Path(directory), 1_000_000)
     said = []
-    story = Story(Path(directory), FileSystem()).begin()
+    process = RunProcess(Path(directory), FileSystem()).begin()
     serial = 1
-    story.save(10, serial)
+    process.save(10, serial)
     for free in range(9):
         serial += 1
         fill(Path(directory), free)
-        refused = story.try_save(10 * serial, serial, KeepLatest(2))
-        names = names_after(story.layout)
-        newest = newest_serial(list_checkpoints(story.layout))
+        refused = process.try_save(10 * serial, serial, KeepLatest(2))
+        names = names_after(process.layout)
+        newest = newest_serial(list_checkpoints(process.layout))
         (Path(directory) / "filler").unlink()
-        after = story.try_save(10 * serial, serial, KeepLatest(2))
+        after = process.try_save(10 * serial, serial, KeepLatest(2))
         said.append(
             {
                 "free": free,
@@ -46,7 +46,7 @@ def main(directory: str) -> None:
                 "debris": sorted(name for name in names if name.startswith(".")),
                 "newest": serial - newest,
                 "after": after and str(after),
-                "at last": serial - newest_serial(list_checkpoints(story.layout)),
+                "at last": serial - newest_serial(list_checkpoints(process.layout)),
             }
         )
     print(json.dumps(said))

@@ -2,7 +2,7 @@
 loss of power after every step.
 
 An entry needs two functions: `prepare` makes a run that lies on the disk safely, and `act` does in
-it what is to be interrupted. Both get a `Story`.
+it what is to be interrupted. Both get a `RunProcess`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from ckptkit.layout import CheckpointName
 from ckptkit.ownership.machine import Machine
 from ckptkit.policies import KeepLatest
 from ckptkit.run.catalog import list_checkpoints
-from ckptkit.run.commit import set_aside, take_away
+from ckptkit.run.checkpoint_index import CheckpointIndex
+from ckptkit.run.commit import remove_checkpoint, set_aside
 from ckptkit.run.fresh_start import set_aside_earlier_lives
 from ckptkit.run.journal import Journal
 from ckptkit.run.retention import remove, review
 from ckptkit.run.roll_back import roll_back
 from ckptkit.testing import FakeClock
-from tests.campaigns.crash import exports, logs
-from tests.campaigns.crash.story import Story, Tape
+from tests.campaigns.crash import exports
+from tests.campaigns.crash import tensorboard_logs as logs
+from tests.campaigns.crash.run_process import RunProcess, Tape
 
 
 @dataclass(frozen=True)
@@ -38,156 +40,156 @@ class Scenario:
             more. Where there are any, `checkpoints/` may have an older save than that, or none.
     """
 
-    prepare: Callable[[Story], object]
-    act: Callable[[Story], object]
+    prepare: Callable[[RunProcess], object]
+    act: Callable[[RunProcess], object]
     moved_to: tuple[str, ...] = ()
 
 
-def nothing(story: Story) -> None:
+def nothing(process: RunProcess) -> None:
     """No run yet."""
 
 
-def three_saves(story: Story) -> None:
-    story.begin()
+def three_saves(process: RunProcess) -> None:
+    process.begin()
     for serial in (1, 2, 3):
-        story.save(step=serial * 10, serial=serial)
+        process.save(step=serial * 10, serial=serial)
 
 
-def damaged(story: Story) -> None:
+def damaged(process: RunProcess) -> None:
     """The two newest of four cannot be used."""
-    three_saves(story)
-    story.save(40, 4)
-    (story.layout.checkpoint(CheckpointName(40, 1)) / "ckpt-40.index").unlink()
-    (story.layout.checkpoint(CheckpointName(30, 1)) / "manifest.json").write_bytes(b"{")
+    three_saves(process)
+    process.save(40, 4)
+    (process.layout.checkpoint(CheckpointName(40, 1)) / "ckpt-40.index").unlink()
+    (process.layout.checkpoint(CheckpointName(30, 1)) / "manifest.json").write_bytes(b"{")
 
 
-def left_overs(story: Story) -> None:
+def left_overs(process: RunProcess) -> None:
     """Everything that crashes can leave, at once."""
-    three_saves(story)
-    checkpoints = story.layout.checkpoints
-    story.write_tensors(checkpoints / "ckpt-10-1", 70, 7)
+    three_saves(process)
+    checkpoints = process.layout.checkpoints
+    process.write_tensors(checkpoints / "ckpt-10-1", 70, 7)
     (checkpoints / "ckpt-10-1").rename(checkpoints / ".writing-1")
     (checkpoints / "ckpt-20-1").rename(checkpoints / ".removing-ckpt-20-1")
     (checkpoints / "ckpt-30-1").rename(checkpoints / ".replaced-ckpt-30-1")
     (checkpoints / "checkpoint.tmp").write_bytes(b"model_check")
 
 
-def replaced_left_over(story: Story) -> None:
+def replaced_left_over(process: RunProcess) -> None:
     """A second save was committed, and what it replaced not removed."""
-    three_saves(story)
-    checkpoints = story.layout.checkpoints
+    three_saves(process)
+    checkpoints = process.layout.checkpoints
     (checkpoints / "ckpt-20-1").rename(checkpoints / ".replaced-ckpt-30-1")
 
 
-def save(story: Story, step: int = 40, keep: int = 2) -> None:
-    story.begin().save(step, 4, KeepLatest(keep))
+def save(process: RunProcess, step: int = 40, keep: int = 2) -> None:
+    process.begin().save(step, 4, KeepLatest(keep))
 
 
-def save_twice(story: Story) -> None:
+def save_twice(process: RunProcess) -> None:
     """A second save at one step in one attempt."""
-    story.begin()
-    story.save(40, 4)
-    story.save(40, 5, KeepLatest(1))
+    process.begin()
+    process.save(40, 4)
+    process.save(40, 5, KeepLatest(1))
 
 
-def replace_newest(story: Story) -> None:
+def replace_newest(process: RunProcess) -> None:
     """A second save at a step in the attempt that goes on."""
-    story.journal = Journal(story.files, story.layout.attempt_journal(1), 1, FakeClock())
-    story.save(30, 4)
+    process.journal = Journal(process.files, process.layout.attempt_journal(1), 1, FakeClock())
+    process.save(30, 4)
 
 
-def save_again_after_refusal(story: Story) -> None:
+def save_again_after_refusal(process: RunProcess) -> None:
     """The second save at a step is refused after its rename, and tried again."""
-    assert isinstance(story.files, Tape)
-    story.begin()
-    story.save(40, 4)
+    assert isinstance(process.files, Tape)
+    process.begin()
+    process.save(40, 4)
     renamed: list[bool] = []
 
     def first_sync_after_the_commit(step: object) -> bool:
         renamed.append(str(step) == "Rename .writing-2 ckpt-40-2")
         return any(renamed) and str(step) == "SyncDir checkpoints"
 
-    story.files.fail(errno.EIO, when=first_sync_after_the_commit)
+    process.files.fail(errno.EIO, when=first_sync_after_the_commit)
     try:
-        story.save(40, 5)
+        process.save(40, 5)
     except StorageError:
-        story.save(40, 6, KeepLatest(1))
-    assert story.files.reached == 1
+        process.save(40, 6, KeepLatest(1))
+    assert process.files.reached == 1
 
 
-def removal_ends_half_way(story: Story) -> None:
+def removal_ends_half_way(process: RunProcess) -> None:
     """What a second save replaced cannot be removed whole; then the second save goes itself."""
-    assert isinstance(story.files, Tape)
-    story.files.fail(
+    assert isinstance(process.files, Tape)
+    process.files.fail(
         errno.EIO,
         at=2,
         when=lambda step: step.kind == "Unlink" and step.path.parent.name.endswith("-ckpt-30-1"),
     )
-    replace_newest(story)
-    assert story.files.reached == 1
-    story.save(50, 5, KeepLatest(1))
+    replace_newest(process)
+    assert process.files.reached == 1
+    process.save(50, 5, KeepLatest(1))
 
 
-def fresh(story: Story) -> None:
-    story.begin()
-    set_aside_earlier_lives(story.files, story.layout, story.journal, "again")
-    story.save(5, 4)
+def fresh(process: RunProcess) -> None:
+    process.begin()
+    set_aside_earlier_lives(process.files, process.layout, process.journal, "again")
+    process.save(5, 4)
 
 
-def quarantine(story: Story) -> None:
-    story.begin().pass_over_damaged()
-    story.save(50, 5, KeepLatest(1))
+def quarantine(process: RunProcess) -> None:
+    process.begin().pass_over_damaged()
+    process.save(50, 5, KeepLatest(1))
 
 
-def move_newest_away(story: Story) -> None:
-    set_aside(story.files, story.layout.checkpoint(CheckpointName(30, 1)), story.layout.aside)
+def move_newest_away(process: RunProcess) -> None:
+    set_aside(process.files, process.layout.checkpoint(CheckpointName(30, 1)), process.layout.aside)
 
 
-def saves_elsewhere(story: Story) -> None:
+def saves_elsewhere(process: RunProcess) -> None:
     """A machine that was lost, and that nobody can ask."""
-    story.begin(Machine("elsewhere", "1"))
+    process.begin(Machine("elsewhere", "1"))
     for serial in (1, 2, 3):
-        story.save(step=serial * 10, serial=serial)
+        process.save(step=serial * 10, serial=serial)
 
 
-def a_late_one(story: Story) -> None:
-    """It was not lost after all, and has saved once more; and then the other machine was lost, too."""
-    saves_elsewhere(story)
-    story.begin(Machine("another", "1"))
-    late = Story(story.layout.root.parent, story.files)
+def a_late_one(process: RunProcess) -> None:
+    """The first machine was alive and saved once more; then the second one was lost."""
+    saves_elsewhere(process)
+    process.begin(Machine("another", "1"))
+    late = RunProcess(process.layout.root.parent, process.files)
     late.journal = Journal(late.files, late.layout.attempt_journal(1), 1, FakeClock())
     late.save(90, 9)
 
 
-def prune(story: Story) -> None:
+def prune(process: RunProcess) -> None:
     """As the command does it."""
-    story.begin()
-    for judged in review(story.layout, KeepLatest(1)):
+    process.begin()
+    for judged in review(CheckpointIndex(process.layout), KeepLatest(1)):
         if not judged.stays:
-            remove(story.owned, story.layout, story.journal, judged)
+            remove(process.owned, process.layout, process.journal, judged)
 
 
-def rollback(story: Story) -> None:
-    target, *newer = list_checkpoints(story.begin().layout)
-    roll_back(story.owned, story.layout, story.journal, target, newer[::-1])
+def rollback(process: RunProcess) -> None:
+    target, *newer = list_checkpoints(process.begin().layout)
+    roll_back(process.owned, process.layout, process.journal, target, newer[::-1])
 
 
-def begin_and_put_in_order(story: Story) -> None:
-    logs.recover(story.begin())
+def begin_and_put_in_order(process: RunProcess) -> None:
+    logs.recover(process.begin())
 
 
-def take_all_but_one(story: Story) -> None:
+def take_all_but_one(process: RunProcess) -> None:
     for step in (10, 20):
-        take_away(story.files, story.layout, CheckpointName(step, 1))
-    story.begin().retain(KeepLatest(1))
+        remove_checkpoint(process.files, process.layout, CheckpointName(step, 1))
+    process.begin().retain(KeepLatest(1))
 
 
-def with_more(prepare: Callable[[Story], object]) -> Callable[[Story], None]:
+def with_more(prepare: Callable[[RunProcess], object]) -> Callable[[RunProcess], None]:
     """A run of three saves, and what is beside them."""
 
-    def both(story: Story) -> None:
-        three_saves(story)
-        prepare(story)
+    def both(process: RunProcess) -> None:
+        three_saves(process)
+        prepare(process)
 
     return both
 
@@ -205,7 +207,7 @@ SCENARIOS = {
     "passing over damaged ones": Scenario(damaged, quarantine),
     "setting one aside": Scenario(three_saves, move_newest_away, moved_to=("aside",)),
     "a fresh start": Scenario(three_saves, fresh, moved_to=("aside/checkpoints",)),
-    "cleaning up": Scenario(left_overs, Story.begin),
+    "cleaning up": Scenario(left_overs, RunProcess.begin),
     "cleaning up after a replacement": Scenario(replaced_left_over, save),
     "pruning": Scenario(three_saves, prune),
     "rolling back": Scenario(three_saves, rollback, moved_to=("aside/rolled-back-000002",)),
@@ -223,6 +225,6 @@ SCENARIOS = {
     ),
     "event files that are put in order": Scenario(with_more(logs.written), begin_and_put_in_order),
     "the state file alone": Scenario(
-        three_saves, lambda story: story.begin().retain(KeepLatest(99))
+        three_saves, lambda process: process.begin().retain(KeepLatest(99))
     ),
 }

@@ -26,9 +26,10 @@ from ckptkit.run.verify import verify
 from ckptkit.storage.operations import Append, Operation, Rename, SyncDir
 from ckptkit.testing import PowerLoss, all_lost, nothing_lost, write_tree
 from tests.campaigns.crash import exports
-from tests.campaigns.crash.look import newest_serial, problem_of
+from tests.campaigns.crash.recovery_check import newest_serial, problem_of
+from tests.campaigns.crash.run_process import RunProcess, Tape, committed
 from tests.campaigns.crash.scenarios import SCENARIOS, Scenario
-from tests.campaigns.crash.story import Story, Tape, Unsynced, committed
+from tests.support.disks import Unsynced
 
 EXHAUSTIVE = 64
 """Up to so many outcomes of a moment are all tried."""
@@ -46,19 +47,19 @@ class Lab:
         self.scenario, self.directory = scenario, directory
         self.before = directory / "before"
         self.before.mkdir(parents=True)
-        scenario.prepare(Story(self.before, Unsynced()))
+        scenario.prepare(RunProcess(self.before, Unsynced()))
         self.bad = {
             str(checkpoint.name)
-            for checkpoint in list_checkpoints(Story(self.before, Unsynced()).layout)
+            for checkpoint in list_checkpoints(RunProcess(self.before, Unsynced()).layout)
             if not _is_good(checkpoint)
         }
         root = self.copy()
-        layout = Story(root, Unsynced()).layout
+        layout = RunProcess(root, Unsynced()).layout
         clean_up(Unsynced(), layout)
         self.least = newest_serial(list_checkpoints(layout), self.bad)
-        self.least_export = exports.newest(Story(root, Unsynced()))
+        self.least_export = exports.newest(RunProcess(root, Unsynced()))
         tape = Tape()
-        scenario.act(Story(self.copy(), tape))
+        scenario.act(RunProcess(self.copy(), tape))
         self.steps, self.tried = tape.steps, tape.tried
         self.seen: set[object] = set()
 
@@ -147,7 +148,7 @@ def _die(lab: Lab, root: Path, number: int, options: dict[str, Any], where: str)
         try:  # nothing of this process's own end runs in the child
             tape = Tape()
             tape.kill(at=number, **options)
-            lab.scenario.act(Story(root, tape))
+            lab.scenario.act(RunProcess(root, tape))
         finally:
             os._exit(1)
     _, status = os.waitpid(child, 0)
@@ -175,14 +176,14 @@ def recovery(
         root, tape = lab.copy(), _Mortal()
         tape.left = number
         with suppress(_Gone):
-            lab.scenario.act(Story(root, tape))
+            lab.scenario.act(RunProcess(root, tape))
         tape.left = -1
         tape.heal()
-        story = Story(root, tape).begin()
-        story.pass_over_damaged()
-        story.save(500, 50)
+        process = RunProcess(root, tape).begin()
+        process.pass_over_damaged()
+        process.save(500, 50)
         if lab.exports(lab.steps, durable=False):
-            exports.export(story, 980)
+            exports.export(process, 980)
         said = _lose_power(lab, tape.steps, range(number, len(tape.steps) + 1), seeds)
         problems += [
             f"after a kill after step {number} ({lab.steps[number - 1]}): {problem}"

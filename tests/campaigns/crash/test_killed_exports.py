@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import random
 import shutil
-import time
 
 import psutil
 import pytest
+
+from tests.support.polling import until
 
 PROGRAM = "tests.campaigns.crash.export_program"
 GONE_SECS = 120.0
@@ -49,11 +50,13 @@ def test_killed_at_a_step(points, fork_server, tmp_path):
 
 def gone(work: str) -> None:
     """Waits until no process is left that was given something in this directory."""
-    end = time.monotonic() + GONE_SECS
-    while left := [
-        each
-        for each in psutil.process_iter(["cmdline"])
-        if any(part.startswith(work) for part in each.info["cmdline"] or [])
-    ]:
-        assert time.monotonic() < end, f"{left} still run"
-        time.sleep(0.05)
+    until(
+        lambda: (
+            not [
+                each
+                for each in psutil.process_iter(["cmdline"])
+                if any(part.startswith(work) for part in each.info["cmdline"] or [])
+            ]
+        ),
+        GONE_SECS,
+    )

@@ -15,6 +15,7 @@ from ckptkit.errors import CorruptCheckpointError
 from ckptkit.layout import RunLayout
 from ckptkit.run.catalog import list_checkpoints
 from ckptkit.run.verify import verify
+from tests.support.polling import until
 
 PROGRAM = "tests.campaigns.crash.training:train"
 STEPS_FOR_A_KILL = 100
@@ -22,7 +23,7 @@ STEPS_FOR_A_KILL = 100
 
 
 def newest_whole(layout: RunLayout) -> int:
-    """The newest step that a reader finds, verified in full; whatever is visible has to be whole."""
+    """The newest step that a reader finds; every visible checkpoint must verify in full."""
     found = list_checkpoints(layout)
     for checkpoint in found:
         try:
@@ -81,9 +82,7 @@ def test_an_evaluator_beside_a_training_that_keeps_one_checkpoint_sees_no_error(
 ):
     run = str(tmp_path / "run")
     training = fork_server.call(PROGRAM, run, 10**6, 1, 1)
-    while not list_checkpoints(RunLayout(Path(run))):
-        assert training.poll() is None, training.output()
-        time.sleep(0.01)
+    until(lambda: list_checkpoints(RunLayout(Path(run))), process=training)
     evaluators = [
         fork_server.call("tests.campaigns.crash.evaluating:evaluate", run, 5.0) for _ in range(2)
     ]

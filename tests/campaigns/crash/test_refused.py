@@ -17,26 +17,27 @@ from ckptkit.policies import KeepLatest
 from ckptkit.run.catalog import list_checkpoints
 from ckptkit.run.commit import clean_up
 from ckptkit.run.journal import read_journal
-from tests.campaigns.crash.look import names_after, newest_serial, problem_of
-from tests.campaigns.crash.story import Story, Tape, Unsynced
+from tests.campaigns.crash.recovery_check import names_after, newest_serial, problem_of
+from tests.campaigns.crash.run_process import RunProcess, Tape
 from tests.campaigns.crash.test_sweeps import ROOT
+from tests.support.disks import Unsynced
 from tests.support.machine import NOT_PERMITTED
 
 
 def begun(root, tape):
     """Two saves, and a third one at the step of the second."""
-    story = Story(root, tape).begin()
-    story.save(10, 1)
-    story.save(20, 2)
+    process = RunProcess(root, tape).begin()
+    process.save(10, 1)
+    process.save(20, 2)
     tape.steps.clear()
-    return story
+    return process
 
 
 def newest_in_order(root):
     """What a process finds that comes now and puts the run in order; a copy of it."""
     copy = root.with_name("copy")
     shutil.copytree(root, copy)
-    layout = Story(copy, Unsynced()).layout
+    layout = RunProcess(copy, Unsynced()).layout
     clean_up(Unsynced(), layout)
     newest = newest_serial(list_checkpoints(layout))
     shutil.rmtree(copy)
@@ -51,9 +52,9 @@ def test_refused_at_every_operation(tmp_path, number, lasting):
         at += 1
         root, tape = tmp_path / str(at), Tape()
         root.mkdir()
-        story = begun(root, tape)
+        process = begun(root, tape)
         tape.fail(number, at=at, times=None if lasting else 1, after_bytes=10)
-        refused = story.try_save(20, 3, KeepLatest(1))
+        refused = process.try_save(20, 3, KeepLatest(1))
         if not tape.reached:
             break
         where = f"operation {at} refused"
@@ -65,19 +66,19 @@ def test_refused_at_every_operation(tmp_path, number, lasting):
             said.append(refused)
             assert refused.errno == number
         if not lasting:
-            debris = {name for name in names_after(story.layout) if name.startswith(".writing")}
+            debris = {name for name in names_after(process.layout) if name.startswith(".writing")}
             assert not debris, where
         tape.heal()
-        assert story.try_save(30, 4, KeepLatest(1)) is None, where
-        assert newest_serial(list_checkpoints(story.layout)) == 4, where
-        view = read_journal(story.layout)
+        assert process.try_save(30, 4, KeepLatest(1)) is None, where
+        assert newest_serial(list_checkpoints(process.layout)) == 4, where
+        view = read_journal(process.layout)
         assert len(view.damaged) <= (3 if lasting else 0), (
             f"{where}: at most what was refused is damaged"
         )
         assert [event.step for event in view.events if event.event == "saved"][-1] == 30, (
             "half a line spoils no other one"
         )
-        story.end()
+        process.end()
         assert problem_of(root, 4, 4, torn=3 if lasting else 0) is None, where
     assert at > 25, "all operations of a save, with what it takes away"
     assert len(said) > 12, "and most of them stop it"
@@ -109,18 +110,18 @@ def test_a_disk_that_is_full(tmp_path):
 
 def test_a_torn_line_of_the_journal_that_cannot_be_mended_is_counted(tmp_path):
     tape = Tape()
-    story = begun(tmp_path, tape)
+    process = begun(tmp_path, tape)
     tape.fail(
         errno.ENOSPC,
         when=lambda step: step.kind == "Append" and step.path.suffix == ".jsonl",
         after_bytes=10,
     )
     tape.fail(errno.ENOSPC, when=lambda step: step.kind == "Truncate")
-    assert story.try_save(30, 3) is not None
+    assert process.try_save(30, 3) is None, "a line that is lost costs no save"
     assert tape.reached == 2
-    assert len(read_journal(story.layout).damaged) == 1
-    assert newest_serial(list_checkpoints(story.layout)) == 3
-    story.end()
-    story = Story(tmp_path, Unsynced()).begin()
-    story.save(40, 4)
-    assert newest_serial(list_checkpoints(story.layout)) == 4
+    assert len(read_journal(process.layout).damaged) == 1
+    assert newest_serial(list_checkpoints(process.layout)) == 3
+    process.end()
+    process = RunProcess(tmp_path, Unsynced()).begin()
+    process.save(40, 4)
+    assert newest_serial(list_checkpoints(process.layout)) == 4

@@ -19,9 +19,12 @@ from ckptkit.run.commit import clean_up
 from ckptkit.run.verify import verify
 from ckptkit.storage.files import FileSystem
 
-CALLS = "openat,open,creat,write,pwrite64,writev,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,fsync,fdatasync,ftruncate"
+CALLS = (
+    "openat,open,creat,write,pwrite64,writev,rename,renameat,renameat2,unlink,unlinkat,"
+    "mkdir,mkdirat,rmdir,fsync,fdatasync,ftruncate"
+)
 FIRST, LAST = 1, 3
-PROGRAM = Path(__file__).with_name("saves.py")
+PROGRAM = Path(__file__).with_name("saving_program.py")
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 

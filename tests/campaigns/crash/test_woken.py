@@ -16,6 +16,7 @@ import pytest
 
 from ckptkit.layout import RunLayout
 from ckptkit.run.catalog import list_checkpoints
+from tests.support.polling import until
 from tests.support.processes import ROOT
 
 PROGRAM = "tests.campaigns.crash.training:train"
@@ -42,12 +43,13 @@ def test_a_stopped_training_that_wakes_up_after_its_run_was_taken_over(fork_serv
         pytest.skip("another host name needs `unshare --uts`, which is not permitted here")
     layout = RunLayout(tmp_path / "run")
     first = fork_server.call(PROGRAM, str(layout.root), 10**6, 1)
-    while not list_checkpoints(layout):
-        assert first.poll() is None, first.output()
-        time.sleep(0.01)
+    until(lambda: list_checkpoints(layout), process=first)
     first.send_signal(signal.SIGSTOP)
     before = list_checkpoints(layout)[-1].step
-    program = f"import json, sys; from tests.campaigns.crash.training import train; print(json.dumps(train({str(layout.root)!r}, {before + 200}, 20)))"
+    program = (
+        "import json; from tests.campaigns.crash.training import train; "
+        f"print(json.dumps(train({str(layout.root)!r}, {before + 200}, 20)))"
+    )
     began = time.monotonic()
     second = subprocess.run(
         [*ELSEWHERE, sys.executable, "-c", program],

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-import ckptkit
+from tests.support.journals import events_of
 from tests.support.processes import ROOT
 
 KILLS = 5
@@ -45,5 +45,5 @@ def test_an_example_that_is_killed_five_times(
     ]
     assert len(digests[0]) == 1
     assert digests[0] == digests[1]
-    steps = [event.step for event in ckptkit.open_run(run).journal if event.event == "restored"]
-    print(f"went on from steps {steps}")
+    steps = [event.step for event in events_of(run, "restored")]
+    print(f"resumed from steps {steps}")

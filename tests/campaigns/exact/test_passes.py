@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.journals import events_of
 from tests.support.spread import spread
 
 PROGRAM = Path(__file__).with_name("passes_program.py")
@@ -117,9 +118,5 @@ def test_a_cache_that_is_filled_in_part_is_said(ends: str, said: bool, tmp_path:
             for _ in manager.data(data):
                 if ends == "break" or (epoch == 1 and ends != "exhausted"):
                     break
-    reasons = [
-        event.reason
-        for event in ckptkit.open_run(tmp_path / "run").journal
-        if event.event == "inexact"
-    ]
+    reasons = [event.reason for event in events_of(tmp_path / "run", "inexact")]
     assert [("cache()" in reason) for reason in reasons] == [True] * said

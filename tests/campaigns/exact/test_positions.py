@@ -111,8 +111,11 @@ def test_coming_back_deep_into_a_run_goes_through_few_calls_of_the_loops(
             model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
             model.compile("sgd", "mse")
             try:
-                model.fit(x, y, batch_size=1, epochs=3, validation_data=(x[:50], y[:50]), validation_batch_size=1, verbose=0,
-                          callbacks=[Counting(sys.argv[1], save=ckptkit.EveryNSteps(10), export=False), Fail()])
+                ours = Counting(sys.argv[1], save=ckptkit.EveryNSteps(10), export=False)
+                model.fit(
+                    x, y, batch_size=1, epochs=3, validation_data=(x[:50], y[:50]),
+                    validation_batch_size=1, verbose=0, callbacks=[ours, Fail()],
+                )
             except InterruptedError:
                 pass
         print(json.dumps(seen))

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-import ckptkit
 from tests.campaigns.exact.unseeded import BATCH, ROWS
+from tests.support.journals import events_of
 
 PROGRAM = Path(__file__).with_name("unseeded.py")
 BATCHES = ROWS // BATCH
@@ -36,11 +36,7 @@ def test_each_row_once_in_an_epoch(kind: str, fresh_process: Any, tmp_path: Path
     for after, code in ((4, -signal.SIGKILL), (BATCHES, -signal.SIGKILL), (0, 0)):
         before = len(rows(tmp_path))
         assert fresh_process(PROGRAM, tmp_path / "run", kind, after, cwd=tmp_path).wait() == code
-        restored = [
-            event.step
-            for event in ckptkit.open_run(tmp_path / "run").journal
-            if event.event == "restored"
-        ]
+        restored = [event.step for event in events_of(tmp_path / "run", "restored")]
         at = restored[-1] if before else 0
         # The first batch that a resumed process trains with is the throw-away step that builds
         # everything.

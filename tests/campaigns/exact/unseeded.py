@@ -1,4 +1,4 @@
-"""A training without any seed, which writes down the rows of each batch, and can die after a batch."""
+"""A training without a seed that records the rows of each batch and can die after one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Journals of invented runs, in the form of real journals."""
+"""Journals of invented runs, in the form of real ones."""
 
 from __future__ import annotations
 

@@ -129,15 +129,11 @@ def test_in_the_dark_and_in_a_narrow_window(browser, pages, name):
 
 
 CONTRAST = """
-const channel = (v) => {
-  v /= 255;
-  return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-};
+const linear = (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+const channel = (v) => linear(v / 255);
 const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
-const parse = (text) => {
-  const n = text.match(/[\\d.]+/g).map(Number);
-  return n.length < 4 ? [...n, 1] : n;
-};
+const opaque = (n) => n.length < 4 ? [...n, 1] : n;
+const parse = (text) => opaque(text.match(/[\\d.]+/g).map(Number));
 const own = (node) => parse(getComputedStyle(node).backgroundColor);
 const ground = (node) => {
   if (node === null) return [255, 255, 255, 1];
@@ -150,9 +146,9 @@ for (const node of document.querySelectorAll("main *")) {
   const style = getComputedStyle(node);
   const a = light(parse(node instanceof SVGElement ? style.fill : style.color));
   const b = light(ground(node));
-  const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-  const text = node.textContent.slice(0, 40);
-  found.push([contrast, text, node.getAttribute("class") ?? node.localName]);
+  const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  const what = node.getAttribute("class") ?? node.localName;
+  found.push([ratio, node.textContent.slice(0, 40), what]);
 }
 return found;
 """

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import itertools
 import signal
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from ckptkit.run.events import Saved
 from ckptkit.run.journal import read_attempt
 from tests.report.page.conftest import SCREENSHOTS, Browser, document_of
 from tests.report.page.training import BATCHES, EPOCHS
+from tests.support.polling import until
 
 pytestmark = pytest.mark.xdist_group(
     "pages"
@@ -58,15 +58,14 @@ def made(fork_server, tmp_path_factory) -> Made:
 
 
 def until_saved(run: Path, attempt: int, step: int) -> None:
-    end = time.monotonic() + 120
-    while time.monotonic() < end:
-        if any(
+    layout = run_layout(run)
+    until(
+        lambda: any(
             isinstance(event, Saved) and event.step >= step
-            for event in read_attempt(run_layout(run), attempt)
-        ):
-            return
-        time.sleep(0.01)
-    raise AssertionError(f"attempt {attempt} has not saved step {step}")
+            for event in read_attempt(layout, attempt)
+        ),
+        120,
+    )
 
 
 @pytest.fixture

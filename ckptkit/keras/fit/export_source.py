@@ -1,0 +1,52 @@
+"""The checkpoint that is exported at the end of `fit`, and the version that was published last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ckptkit.export.export_spec import ExportSpec
+from ckptkit.exports.version_directories import check_base
+from ckptkit.layout import RunLayout
+from ckptkit.run import events
+from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.fresh_start import this_life
+from ckptkit.run.journal import read_journal
+from ckptkit.run.stored_run import StoredRun
+
+
+def exported_checkpoint(layout: RunLayout, spec: ExportSpec) -> Checkpoint:
+    """Find the checkpoint whose weights are exported.
+
+    Raises:
+        CheckpointNotFoundError: If the run has none of that description.
+    """
+    return StoredRun(layout).find(
+        "latest" if spec.weights == "final" else spec.weights, monitor=spec.monitor, mode=spec.mode
+    )
+
+
+def base_directory(layout: RunLayout, spec: ExportSpec) -> Path:
+    """Return the directory that holds the published versions."""
+    return (layout.export if spec.directory is None else check_base(spec.directory)).absolute()
+
+
+def last_published(layout: RunLayout, base: Path, step: int) -> Path | None:
+    """Return the version that this life of the run has published last, if it is of a step.
+
+    Args:
+        layout: of the run.
+        base: the directory that holds the versions.
+        step: the step that is to be published.
+
+    Returns:
+        Its directory; or None if none was published in `base`, or the last one is of another step.
+    """
+    exported = [
+        event
+        for event in this_life(read_journal(layout).events)
+        if isinstance(event, events.Exported)
+        and (layout.root / event.path).parent.resolve() == base.resolve()
+    ]
+    if not exported or exported[-1].step != step:
+        return None
+    return base / Path(exported[-1].path).name

@@ -1,0 +1,108 @@
+"""FitDriver: receives Keras' events of one `model.fit` and passes each to the part it concerns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ckptkit.keras.fit.evaluation import Evaluation
+from ckptkit.keras.fit.fit_context import FitContext
+from ckptkit.keras.fit.fit_logs import as_metrics
+from ckptkit.keras.fit.fit_position import EpochPass
+from ckptkit.keras.fit.fit_resume import FitResume
+from ckptkit.keras.fit.fit_stage import FitStage
+from ckptkit.keras.fit.train_step import TrainStep
+from ckptkit.keras.fit.training_end import TrainingEnd
+from ckptkit.position import RunPosition
+from ckptkit.tracking.random_state import python_and_numpy
+
+
+class FitDriver:
+    """Receives the events of one `fit`, once its run is open.
+
+    Args:
+        fit: what the parts of this `fit` share.
+        resume: the resume of an earlier attempt, or None.
+        train_step: takes the place of the model's train function.
+        evaluation: takes the place of the model's test function in evaluations.
+        end: ends the training.
+    """
+
+    def __init__(
+        self,
+        fit: FitContext,
+        resume: FitResume | None,
+        train_step: TrainStep,
+        evaluation: Evaluation,
+        end: TrainingEnd,
+    ) -> None:
+        self._fit = fit
+        self._resume = resume
+        self._train_step = train_step
+        self._evaluation = evaluation
+        self._end = end
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the run is open for this `fit`."""
+        return self._fit.cleanup.is_open
+
+    def abandon(self) -> None:
+        """Closes the run if an exception has ended the `fit` and nobody has reported it."""
+        self._fit.cleanup.abandon()
+
+    def epoch_began(self, epoch: int) -> None:
+        """An epoch begins."""
+        fit = self._fit
+        if self._resume is not None and fit.stages.is_replaying:
+            self._resume.epoch_began(epoch)
+            return
+        # Keras begins another epoch only if `model.stop_training` was cleared after the last one.
+        if fit.stages.now in (FitStage.TRAINED, FitStage.DIVERGED):
+            fit.stages.move(FitStage.TRAINING)
+        fit.state.position.random_of_epoch = python_and_numpy()
+        fit.state.run_position = RunPosition(fit.state.run_position.step, epoch, 0)
+
+    def batch_began(self, batch: int) -> None:
+        """Keras is about to call the train function for the batches from `batch` on."""
+        self._train_step.announce(batch)
+
+    def evaluation_began(self) -> None:
+        """An epoch's evaluation begins."""
+        self._evaluation.began()
+
+    def evaluation_batch_began(self) -> None:
+        """Keras is about to call the test function."""
+        self._evaluation.serve_stop()
+
+    def evaluation_ended(self) -> None:
+        """An epoch's evaluation is over."""
+        self._evaluation.ended()
+
+    def epoch_ended(self, epoch: int, logs: Mapping[str, Any]) -> None:
+        """An epoch is complete.
+
+        Raises:
+            ConfigError: If it should have brought more batches than it did.
+        """
+        fit = self._fit
+        if self._resume is not None:
+            # At the end of an epoch with an evaluation, that evaluation has left this stage.
+            if fit.stages.now is FitStage.RESTORED:
+                self._resume.pass_missing_evaluation(epoch, logs)
+            if fit.stages.now is FitStage.REPLAYING:
+                self._resume.check_data_reaches(epoch)
+                return
+        for reason in fit.others.left_out():
+            fit.session.inexact(reason)
+        # Before the final state is taken: a longer training resumes at the next epoch's beginning.
+        position = fit.state.position
+        position.epochs.append(position.now)
+        position.now = EpochPass()
+        fit.state.run_position = RunPosition(fit.state.run_position.step, epoch + 1, 0)
+        fit.session.step_done(fit.state.run_position, as_metrics(logs))
+        self._end.epoch_ended(epoch, logs)
+
+    def training_ended(self) -> None:
+        """Training is over: saves the final state, publishes the model, closes the run."""
+        self._end.finish()

@@ -1,0 +1,121 @@
+"""The opening of a `fit`: a new run, a resume, or a run that has finished before."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from ckptkit.compat import keras_fit, keras_models
+from ckptkit.keras.compile_arguments import configured_in_code
+from ckptkit.keras.fit.fit_context import FitContext
+from ckptkit.keras.fit.fit_resume import FitResume, start_resume
+from ckptkit.keras.fit.fit_stage import FitStage
+from ckptkit.keras.run_identity import (
+    check_not_finished_by_another,
+    check_same_training,
+    warn_other_counts,
+)
+from ckptkit.log import logger
+from ckptkit.position import RunPosition
+from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.manifest import Manifest
+from ckptkit.tracking.state_check import unbuilt_parts
+
+
+class Opening(Enum):
+    """What a `fit` does with the run that it has opened."""
+
+    NEW_RUN = "new run"
+    RESUME = "resume"
+    ALREADY_FINISHED = "already finished"
+
+
+def decide_opening(newest: Manifest | None, epochs: int) -> Opening:
+    """Decide what a `fit` does with its run; pure.
+
+    Args:
+        newest: the manifest of the newest good checkpoint, or None if the run has none.
+        epochs: epochs of the whole run, as the code asks for them now.
+    """
+    if newest is None:
+        return Opening.NEW_RUN
+    # A final checkpoint may lie before its total: EarlyStopping has ended that training.
+    if newest.epoch >= epochs or (newest.final and (newest.total or 0) >= epochs):
+        return Opening.ALREADY_FINISHED
+    return Opening.RESUME
+
+
+def check_run(fit: FitContext, checkpoint: Checkpoint | None) -> None:
+    """Checks that this `fit` is the training that the run belongs to, before anything is assigned.
+
+    Args:
+        fit: what the parts of this `fit` share.
+        checkpoint: the newest good checkpoint, or None if the run has none.
+
+    Raises:
+        ConfigError: If another model has finished the run, other weights are trained, or a
+            hyperparameter has changed and `changed` does not say which value counts.
+    """
+    if checkpoint is not None:
+        check_not_finished_by_another(fit.session.options.layout, fit.model)
+        check_same_training(checkpoint, fit.session.options.state, fit.model)
+    fit.session.changes.check(checkpoint, configured_in_code(fit.model, fit.call.batch_size))
+    if checkpoint is not None:
+        warn_other_counts(fit.session, checkpoint, fit.model, fit.call.initial_epoch)
+
+
+def begin_fit(fit: FitContext, checkpoint: Checkpoint | None) -> FitResume | None:
+    """Begins a new run, or the resume of one; a finished run only gives the model its weights.
+
+    Args:
+        fit: what the parts of this `fit` share.
+        checkpoint: the newest good checkpoint, or None if the run has none.
+
+    Returns:
+        The resume, or None if nothing is resumed.
+    """
+    opening = decide_opening(checkpoint.manifest if checkpoint is not None else None, fit.epochs)
+    if checkpoint is None:
+        _start_new_run(fit)
+        return None
+    if opening is Opening.ALREADY_FINISHED:
+        _restore_finished_run(fit, checkpoint)
+        return None
+    return start_resume(fit, checkpoint)
+
+
+def _start_new_run(fit: FitContext) -> None:
+    fit.session.start_from(None)
+    fit.state.run_position = RunPosition(epoch=fit.call.initial_epoch)
+    fit.session.position = fit.state.run_position
+    fit.stages.move(FitStage.STARTING)
+
+
+def _restore_finished_run(fit: FitContext, checkpoint: Checkpoint) -> None:
+    _build(fit)
+    with fit.session.reading(checkpoint):
+        fit.state.run_position = fit.session.restore(checkpoint)
+    if checkpoint.manifest.final:
+        fit.session.note_finished()
+    fit.session.done = True
+    fit.stages.move(FitStage.FINISHED_BEFORE)
+    # Keras has no other way to make no epoch, and then calls `on_train_end` as usual.
+    keras_fit.set_initial_epoch(fit.model, max(fit.epochs, fit.state.run_position.epoch))
+    logger.info(
+        "this run has finished: %d epochs are done, nothing is trained. To train on, pass larger "
+        "epochs (a total, as in Keras); for another run, pass fresh='a label' or name another "
+        "directory",
+        checkpoint.manifest.epoch,
+    )
+
+
+def _build(fit: FitContext) -> None:
+    """Builds what the first step would build: a finished run makes no step."""
+    spec = fit.call.element_spec
+    if spec is None or not unbuilt_parts({"model": fit.model}):
+        return
+    try:
+        keras_models.build_from_spec(fit.model, spec)
+    except RuntimeError:
+        # A train step of the user's own may make its variables itself. Then a real step makes
+        # them, and everything that it trains is overwritten.
+        fit.model.train_function(keras_fit.new_iterator(fit.call))

@@ -1,0 +1,86 @@
+"""The state that `fit` adds to a checkpoint: its position, the data's iterator, other callbacks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ckptkit.compat import keras_fit
+from ckptkit.data.iterator_state import IteratorLeaf
+from ckptkit.keras.fit.fit_logs import plain_logs
+from ckptkit.keras.fit.fit_position import FitPosition
+from ckptkit.keras.fit.saved_position import position_to_state
+from ckptkit.keras.other_callbacks import OtherCallbacks
+from ckptkit.position import RunPosition
+from ckptkit.run.manifest import DATA
+from ckptkit.tracking.leaves import Leaf, PythonLeaf
+from ckptkit.tracking.random_state import python_and_numpy
+
+
+class FitState:
+    """The entry "fit" of a run's state.
+
+    Args:
+        position: the position at which this `fit` begins.
+        others: the other callbacks, whose state is saved with the position.
+        call: what the `fit` was called with.
+
+    Attributes:
+        position: the position in `fit` now.
+        run_position: the position of the run now.
+        iterator: the iterator that Keras drew the last batch from, or None.
+        missing_batches: batches that the run has drawn from it and that a resume has not drawn
+            again.
+        loaded: what the restored checkpoint holds of this entry.
+    """
+
+    def __init__(
+        self, position: FitPosition, others: OtherCallbacks, call: keras_fit.FitCall
+    ) -> None:
+        self._others = others
+        self._call = call
+        self.position = position
+        self.run_position = RunPosition()
+        self.iterator: Any = None
+        self.missing_batches = 0
+        self.loaded: dict[str, Any] = {"callbacks": {}, "files": {}}
+
+    def leaves(self, name: str) -> list[Leaf]:
+        """Return the leaves of now: the position with the other callbacks' state, and the iterator.
+
+        Args:
+            name: of this entry, the first part of the keys.
+        """
+        leaves: list[Leaf] = [PythonLeaf(f"{name}/state/0", name, self._get_state, self._set_state)]
+        # An iterator that is used up is of no use, and its state would come with the counters of
+        # the one that was made after it.
+        used_up = self.position.evaluating and not keras_fit.keeps_iterator(
+            self._call, self.iterator
+        )
+        if self.iterator is not None and self.position.drawn_again is None and not used_up:
+            leaves.append(
+                IteratorLeaf(
+                    f"{name}/{DATA}/0", "the data of fit", self.iterator, self.missing_batches
+                )
+            )
+        return leaves
+
+    def _get_state(self) -> dict[str, Any]:
+        # Converted here and not after each step: the conversion waits for the step to be computed.
+        position = self.position
+        position.logs = plain_logs(position.logs)
+        position.evaluation_logs = plain_logs(position.evaluation_logs)
+        return {**position_to_state(position), **self._others.get()}
+
+    def _set_state(self, state: dict[str, Any]) -> None:
+        # The callbacks get their part later, when Keras' loops have reached the position.
+        self.loaded = state
+
+
+def state_at_beginning(model: Any, others: OtherCallbacks, call: keras_fit.FitCall) -> FitState:
+    """Return the state of a `fit` that begins now, before it is known whether it is a resume."""
+    position = FitPosition(
+        first_epoch=call.initial_epoch,
+        random=python_and_numpy(),
+        per_call=model.steps_per_execution,
+    )
+    return FitState(position, others, call)

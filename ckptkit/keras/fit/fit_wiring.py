@@ -1,0 +1,103 @@
+"""Opens the run of one `fit` and wires the parts that drive it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ckptkit.compat import keras_fit
+from ckptkit.export.export_spec import ExportSpec
+from ckptkit.keras.fit.evaluation import Evaluation
+from ckptkit.keras.fit.fit_cleanup import FitCleanup
+from ckptkit.keras.fit.fit_context import FitContext
+from ckptkit.keras.fit.fit_driver import FitDriver
+from ckptkit.keras.fit.fit_exit_watch import FitExitWatch
+from ckptkit.keras.fit.fit_opening import begin_fit, check_run
+from ckptkit.keras.fit.fit_stage import FitStage, FitStages
+from ckptkit.keras.fit.fit_state import state_at_beginning
+from ckptkit.keras.fit.train_step import TrainStep
+from ckptkit.keras.fit.training_end import TrainingEnd
+from ckptkit.keras.other_callbacks import OtherCallbacks
+from ckptkit.manager import CheckpointManager
+from ckptkit.session.phase import SessionPhase
+
+
+def open_fit(
+    manager: CheckpointManager,
+    export: ExportSpec | None,
+    model: Any,
+    others: OtherCallbacks,
+    call: keras_fit.FitCall,
+    params: Mapping[str, Any],
+) -> FitDriver:
+    """Opens the run of a `fit` and finds the position at which it begins.
+
+    The state itself is assigned when Keras' loops have reached that position. By then the other
+    callbacks have done what they do at the beginning of training and of the epoch, and the state
+    overwrites it.
+
+    Args:
+        manager: of the run.
+        export: how the model is published, or None.
+        model: the model that is trained.
+        others: the other callbacks.
+        call: what the `fit` was called with.
+        params: what Keras tells callbacks: `epochs`, of the whole run, and `steps`, batches of an
+            epoch, or None.
+
+    Raises:
+        ConfigError: If the run is another training.
+        RunLockedError: If the run is being trained.
+        CorruptCheckpointError: If nothing of the run can be read.
+    """
+    fit = _open_context(manager, model, others, call, params)
+    try:
+        driver = _driver_of(fit, export)
+    except BaseException as error:
+        fit.cleanup.fail(error)
+        raise
+    watch = FitExitWatch(call.callback_list, fit.cleanup.fail_if_open, fit.cleanup.abandon)
+    fit.cleanup.add(watch.end)
+    return driver
+
+
+def _open_context(
+    manager: CheckpointManager,
+    model: Any,
+    others: OtherCallbacks,
+    call: keras_fit.FitCall,
+    params: Mapping[str, Any],
+) -> FitContext:
+    # The list of callbacks must go when the fit does, so nothing that lives longer holds it.
+    call = replace(call, callback_list=None)
+    state = state_at_beginning(model, others, call)
+    session = manager.open_session({"model": model, "fit": state})
+    session.total = params.get("epochs", 1)
+    stages = FitStages()
+    cleanup = FitCleanup(manager, session, others, stages)
+    cleanup.add(lambda: keras_fit.set_initial_epoch(model, None))
+    return FitContext(
+        model=model,
+        call=call,
+        epochs=params.get("epochs", 1),
+        steps_per_epoch=params.get("steps"),
+        session=session,
+        others=others,
+        state=state,
+        stages=stages,
+        cleanup=cleanup,
+    )
+
+
+def _driver_of(fit: FitContext, export: ExportSpec | None) -> FitDriver:
+    checkpoint = fit.session.newest()
+    check_run(fit, checkpoint)
+    resume = begin_fit(fit, checkpoint)
+    train_step, evaluation = TrainStep(fit, resume), Evaluation(fit, resume)
+    fit.cleanup.add(train_step.uninstall)
+    fit.cleanup.add(evaluation.uninstall)
+    if fit.stages.now is not FitStage.FINISHED_BEFORE:
+        train_step.install()
+        fit.session.phases.enter(SessionPhase.TRACING)
+    return FitDriver(fit, resume, train_step, evaluation, TrainingEnd(fit, checkpoint, export))

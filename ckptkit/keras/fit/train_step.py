@@ -1,0 +1,128 @@
+"""The wrapped train function: the moment before a step, the step, and the count of its batches.
+
+A snapshot is taken on entry to the train function, before step s+1. By then every callback of step
+s, and of an epoch's end, has run, the metrics are complete, and the next epoch's iterator exists.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from ckptkit.keras.fit.fit_context import FitContext
+from ckptkit.keras.fit.fit_logs import as_metrics
+from ckptkit.keras.fit.fit_resume import FitResume
+from ckptkit.keras.fit.fit_stage import FitStage
+from ckptkit.keras.fit.train_step_check import run_checked_step
+from ckptkit.keras.fit.training_start import note_data, start_training
+from ckptkit.position import RunPosition
+from ckptkit.session.phase import SessionPhase
+
+DATA_ENDED = (StopIteration, tf.errors.OutOfRangeError)
+"""What a train or test function raises if the data has no further batch."""
+
+
+class TrainStep:
+    """Takes the place of `model.train_function` during one `fit`.
+
+    Args:
+        fit: what the parts of this `fit` share.
+        resume: replays the calls of earlier attempts, or None for a new run.
+    """
+
+    def __init__(self, fit: FitContext, resume: FitResume | None) -> None:
+        self._fit = fit
+        self._resume = resume
+        self._original: Any = None
+        self._checked = False
+        # Keras announces each call; a call that was not announced belongs to another `fit`.
+        self._announced_batch: int | None = None
+
+    def install(self) -> None:
+        """Puts this step in the place of the model's train function.
+
+        Keras looks that up anew for each call.
+        """
+        self._original = self._fit.model.train_function
+        self._fit.model.train_function = self._call
+
+    def uninstall(self) -> None:
+        """Gives the model its own train function back, unless it has got another one since then."""
+        if self._original is not None and self._fit.model.train_function == self._call:
+            self._fit.model.train_function = self._original
+
+    def announce(self, batch: int) -> None:
+        """Notes that Keras is about to call the train function.
+
+        Args:
+            batch: the number of the first batch of the call, from 0 in each epoch.
+        """
+        self._announced_batch = batch
+        if self._fit.model.train_function not in (self._call, None):
+            # A callback has had it made anew, as after a change of what is trained.
+            self.install()
+            self._checked = False
+
+    def _call(self, iterator: Any) -> Any:
+        batch, self._announced_batch = self._announced_batch, None
+        if batch is None:
+            # An exception has ended our fit, and this is a call of a later one. The other
+            # callbacks may be in use there, so their files stay open.
+            original = self._original
+            self._fit.cleanup.abandon(close_files=False)
+            return original(iterator)
+        stages, position = self._fit.stages, self._fit.state.position
+        try:
+            if (
+                self._resume is not None
+                and stages.is_replaying
+                and self._resume.replay_train_call(iterator, batch)
+            ):
+                return dict(position.logs)
+            logs = self._train(iterator)
+        except DATA_ENDED:
+            self._fit.state.position.now.ended = not stages.is_replaying
+            raise
+        except BaseException as error:
+            self._fit.cleanup.fail(error)
+            raise
+        self._count(batch, logs)
+        return logs
+
+    def _train(self, iterator: Any) -> Any:
+        self._fit.state.iterator = iterator
+        if self._fit.stages.now is FitStage.STARTING:
+            self._start_run(iterator)
+        else:
+            self._fit.session.save_if_due(leave=self._fit.cleanup.prepare_exit)
+        return self._original(iterator) if self._checked else self._checked_step(iterator)
+
+    def _start_run(self, iterator: Any) -> None:
+        fit = self._fit
+        fit.others.begin()
+        note_data(fit, iterator)
+        fit.stages.move(FitStage.TRAINING)
+        start_training(fit)
+        fit.session.phases.enter(SessionPhase.TRACING)
+        fit.session.stopping.serve(leave=fit.cleanup.prepare_exit)
+
+    def _checked_step(self, iterator: Any) -> Any:
+        """Makes the first step of this attempt, or of a train function that was made anew."""
+        self._checked = True
+        logs, why = run_checked_step(self._original, iterator, eager=self._fit.model.run_eagerly)
+        self._fit.session.phases.enter(SessionPhase.TRAINING)
+        if why is not None:
+            self._fit.session.inexact(why)
+        return logs
+
+    def _count(self, batch: int, logs: Any) -> None:
+        state, steps = self._fit.state, self._fit.steps_per_epoch
+        per_call = state.position.per_call
+        # The last call of an epoch may have fewer batches.
+        done = min(per_call, steps - batch) if steps else per_call
+        before = state.run_position
+        state.run_position = RunPosition(before.step + done, before.epoch, batch + done)
+        state.position.now.calls += 1
+        state.position.logs = dict(logs)
+        self._fit.session.step_done(state.run_position, as_metrics(logs))

@@ -1,0 +1,51 @@
+"""The first step of an attempt: what is noted and reported about the data that it draws from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ckptkit.data.iterator_state import (
+    batches_of,
+    describe,
+    reason_not_repeatable,
+    reason_not_savable,
+)
+from ckptkit.keras.fit.fit_context import FitContext
+from ckptkit.log import logger
+
+
+def note_data(fit: FitContext, iterator: Any) -> None:
+    """Notes in the position of a new run what its data is made of, and whether it can be saved.
+
+    Args:
+        fit: the new run.
+        iterator: the one that its first batch is drawn from.
+    """
+    position = fit.state.position
+    position.drawn_again = reason_not_savable(iterator)
+    position.pipeline = describe(iterator)
+    position.batches = batches_of(iterator, fit.steps_per_epoch)
+
+
+def start_training(fit: FitContext) -> None:
+    """Tells the session that training starts, and reports data that a resume cannot draw exactly.
+
+    Args:
+        fit: with the iterator that the next batch is drawn from.
+
+    Raises:
+        ConfigError: If the data cannot be drawn a second time, and `exact="require"` was given.
+    """
+    fit.session.training_starts()
+    unrepeatable = reason_not_repeatable(fit.state.iterator)
+    if unrepeatable is not None:
+        fit.session.inexact(unrepeatable)
+    drawn_again = fit.state.position.drawn_again
+    if drawn_again is not None:
+        logger.info(
+            "the position in this data cannot be saved (%s): after an interruption the finished "
+            "batches are drawn again without training, which takes as long as reading them. A "
+            "tf.data pipeline without generators and random map functions resumes at once, and so "
+            "does ckptkit.data.shuffled",
+            drawn_again,
+        )

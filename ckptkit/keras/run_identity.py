@@ -1,0 +1,159 @@
+"""Whether a `fit` is the training that its run belongs to: a run is one training of one model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ckptkit.errors import ConfigError
+from ckptkit.layout import RunLayout
+from ckptkit.log import logger
+from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.manifest import Manifest
+from ckptkit.session.finished_runs import is_finished_by_others, note_finished
+from ckptkit.session.session import Session
+
+
+def note_finished_model(layout: RunLayout, model: Any) -> None:
+    """Notes that this process has trained `model` to the end of the run."""
+    note_finished(layout, {"model": model})
+
+
+def check_not_finished_by_another(layout: RunLayout, model: Any) -> None:
+    """Checks that the run was not finished by another model of this process.
+
+    Args:
+        layout: of the run.
+        model: the model that is to be trained.
+
+    Raises:
+        ConfigError: If it was: by a fold loop, a tuner's copy of the callback, or a notebook cell
+            that is run again.
+    """
+    if is_finished_by_others(layout, {"model": model}):
+        raise ConfigError(
+            f"This process has already finished the run in {layout.root} with another model "
+            "object, and a run is one training of one model. Give each training its own directory, "
+            f"such as f'{layout.root}-{{fold}}'; or pass fresh='a label' to set the finished run "
+            "aside."
+        )
+
+
+def check_one_device(model: Any) -> None:
+    """Checks that the model's variables are on one device each.
+
+    Args:
+        model: the model that is to be trained.
+
+    Raises:
+        ConfigError: If it was made under a strategy that mirrors or spreads them.
+    """
+    strategy = model.distribute_strategy
+    if isinstance(strategy, tf.distribute.OneDeviceStrategy):
+        return
+    with strategy.scope():
+        # False inside of the strategy that TensorFlow uses by default.
+        distributed = tf.distribute.has_strategy()
+    if distributed:
+        raise ConfigError(
+            f"The model was made under {type(strategy).__name__}, and training on several devices "
+            "is not supported yet. Make and train the model without a strategy, or under "
+            "tf.distribute.OneDeviceStrategy."
+        )
+
+
+def check_same_training(checkpoint: Checkpoint, state: Mapping[str, Any], model: Any) -> None:
+    """Checks that the model trains the same weights, with the same class of optimizer.
+
+    Args:
+        checkpoint: the checkpoint to resume from.
+        state: of the run by name, with the model in it.
+        model: the model that is to be trained.
+
+    Raises:
+        ConfigError: If it does not: that is a second training phase, and a run of its own.
+    """
+    name = next(name for name, value in state.items() if value is model)
+    advice = (
+        "A second training phase is a run of its own: name another directory for it, and begin it "
+        f"with the weights of this one ({checkpoint.path.parent.parent})."
+    )
+    then, now = _optimizer_then(checkpoint.manifest, name), _optimizer_now(model)
+    if then and now and then != now:
+        raise ConfigError(
+            f"The run was trained with the optimizer {then}; the model now has {now}. Nothing was "
+            f"overwritten. {advice}"
+        )
+    changed = _changed_trainable(checkpoint.manifest, name, model)
+    if changed:
+        raise ConfigError(
+            "Other weights are trained than in the run's checkpoint: trainable has changed for "
+            f"{len(changed)} of {len(model.weights)}, "
+            f"{', '.join(changed[:3])}{', ...' if len(changed) > 3 else ''}. Nothing was "
+            f"overwritten. {advice}"
+        )
+
+
+def _optimizer_then(manifest: Manifest, name: str) -> str | None:
+    return next(
+        (entry.classes.get("optimizer") for entry in manifest.states if entry.name == name), None
+    )
+
+
+def _optimizer_now(model: Any) -> str | None:
+    optimizer = getattr(model, "optimizer", None)
+    return type(optimizer).__name__ if optimizer is not None else None
+
+
+def _changed_trainable(manifest: Manifest, name: str, model: Any) -> list[str]:
+    """Return the paths of weights whose `trainable` is another one than in the checkpoint."""
+    saved = [
+        entry
+        for entry in manifest.tensors
+        if entry.role == "weights" and entry.key.split("/")[0] == name
+    ]
+    live = list(model.weights)
+    if len(saved) != len(live):
+        # Another model, or one that is not built yet: the comparison of the state reports that.
+        return []
+    return [
+        entry.path
+        for entry, variable in zip(saved, live, strict=True)
+        if entry.trainable is not None and entry.trainable != bool(variable.trainable)
+    ]
+
+
+def warn_other_counts(
+    session: Session, checkpoint: Checkpoint, model: Any, initial_epoch: int
+) -> None:
+    """Warns if the program has counted its epochs or steps otherwise than the checkpoint.
+
+    Args:
+        session: the open session with the run.
+        checkpoint: the checkpoint to resume from, which counts.
+        model: the model that is to be trained.
+        initial_epoch: as it was given to `fit`.
+    """
+    epoch = checkpoint.manifest.epoch
+    if initial_epoch not in (0, epoch):
+        logger.warning(
+            "initial_epoch=%d was given to fit, and the checkpoint is at epoch %d: the checkpoint "
+            "counts",
+            initial_epoch,
+            epoch,
+        )
+    optimizer = getattr(model, "optimizer", None)
+    iterations = (
+        int(optimizer.iterations) if isinstance(optimizer, keras.optimizers.Optimizer) else 0
+    )
+    # A notebook cell that is run again has the iterations of this process, which surprise nobody.
+    if iterations and not session.saw_iterations(iterations):
+        logger.warning(
+            "the optimizer has done %d iterations before this fit, and the checkpoint is at step "
+            "%d: the checkpoint counts, and the model's values are overwritten by its",
+            iterations,
+            checkpoint.step,
+        )

@@ -1,0 +1,123 @@
+"""Starts the training once, and says how it ended."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+from ckptkit.clock import Clock
+from ckptkit.exit_codes import ShellCode
+from ckptkit.launcher.exit_cause import ExitCause, exit_cause_of
+from ckptkit.launcher.inbox import reap
+from ckptkit.launcher.launch_history import LaunchHistory
+from ckptkit.launcher.launcher_settings import Settings
+from ckptkit.launcher.oom_counter import oom_counter
+from ckptkit.launcher.process_tree import ProcessTree
+from ckptkit.launcher.run_follower import RunFollower
+from ckptkit.launcher.stop_handling import StopHandling
+from ckptkit.launcher.training_output import TrainingLog
+from ckptkit.launcher.training_process import TrainingProcess
+from ckptkit.launcher.training_watch import LOOK_SECS, SWEEP_SECS, TrainingWatch
+from ckptkit.log import logger
+
+__all__ = ["LOOK_SECS", "SWEEP_SECS", "TrainingStarter"]
+
+
+class TrainingStarter:
+    """Everything that each start of the training needs.
+
+    Args:
+        command: the program and its arguments.
+        environment: of the training.
+        settings: limits and the grace period.
+        clock: gives requests their times.
+        log: gets what the training prints.
+        tree: all processes of the training.
+        history: records what happens to it.
+        follower: opens the runs that it reports.
+        stops: passes signals and notices on to it.
+        adopts: whether the system makes orphans children of this process.
+        wait: waits so many seconds, and handles signals, notices and results meanwhile.
+        is_busy: whether the storage still works on something for the present start.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        settings: Settings,
+        clock: Clock,
+        log: TrainingLog,
+        tree: ProcessTree,
+        history: LaunchHistory,
+        follower: RunFollower,
+        stops: StopHandling,
+        *,
+        adopts: bool,
+        wait: Callable[[float], None],
+        is_busy: Callable[[], bool],
+    ) -> None:
+        self._command, self._environment, self._settings = command, environment, settings
+        self._clock, self._log, self._tree = clock, log, tree
+        self._history, self._follower, self._stops = history, follower, stops
+        self._adopts, self._wait, self._is_busy = adopts, wait, is_busy
+        self._oom = oom_counter()
+        self._last: TrainingProcess | None = None
+
+    def run(self) -> ExitCause:
+        """Start the training, and return its end when all its processes have ended."""
+        kills_before = self._oom.read()
+        try:
+            child = self._last = TrainingProcess(
+                self._command, self._environment, self._log, self._tree, self._clock
+            )
+        except OSError as error:
+            return self._not_started(error)
+        self._stops.child = child
+        try:
+            return self._supervise(child, kills_before)
+        finally:
+            self._stops.end_start()
+            child.close()
+
+    def end_lines(self) -> None:
+        """End the unfinished lines of the last start, before the next one prints."""
+        if self._last is not None:
+            self._last.end_lines()
+
+    def _not_started(self, error: OSError) -> ExitCause:
+        reason = error.strerror or error
+        logger.error("could not start %s: %s", self._command[0], reason)
+        missing = isinstance(error, FileNotFoundError)
+        code = ShellCode.NOT_FOUND if missing else ShellCode.NOT_EXECUTABLE
+        return ExitCause(cause="exit", words=f"could not be started: {reason}", code=code)
+
+    def _supervise(self, child: TrainingProcess, kills_before: int) -> ExitCause:
+        watch = TrainingWatch(
+            child,
+            self._settings,
+            self._stops.reasons,
+            self._follower,
+            self._history,
+            self._tree,
+            notes_tree=not self._adopts,
+            wait=self._wait,
+        )
+        code = os.waitstatus_to_exitcode(watch.until_ended())
+        state = watch.sweep()
+        self._follower.follow(state)  # it may have opened a run just before its end
+        while self._is_busy():
+            self._wait(LOOK_SECS)
+            reap(0)
+        child.finish()
+        return exit_cause_of(
+            pid=child.pid,
+            code=code if code >= 0 else None,
+            signal_number=-code if code < 0 else None,
+            state=state,
+            hung_secs=watch.hung_secs,
+            oom_kills=self._oom.read() - kills_before,
+            printed=child.printed,
+            advanced=self._history.has_advanced,
+            step=self._history.step,
+        )

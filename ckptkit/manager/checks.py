@@ -1,0 +1,55 @@
+"""Checks of the arguments and of the place of a call."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from ckptkit.errors import ConfigError
+
+
+def check_not_in_function(method: str) -> None:
+    """Check that a method of the manager is not called inside a `tf.function`.
+
+    Raises:
+        ConfigError: If it is.
+    """
+    if tf.inside_function():
+        raise ConfigError(
+            f"manager.{method} works on files and on Python's side; it was called inside a "
+            "tf.function, and would run once, at tracing. Call it between two steps, outside of "
+            "the tf.function."
+        )
+
+
+def check_step(step: object) -> int:
+    """Return the step that a user has named.
+
+    Raises:
+        ConfigError: If it is not a whole number of at least 0.
+    """
+    if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+        raise ConfigError(
+            "step counts the training batches done since the run began: a whole number of 0 or "
+            "more. "
+            f"Received: step={step!r}."
+        )
+    return step
+
+
+def check_total(name: str, total: object) -> int:
+    """Return the argument of a loop.
+
+    Args:
+        name: of the loop.
+        total: the argument.
+
+    Raises:
+        ConfigError: If it is not a whole number of at least 0.
+    """
+    if not isinstance(total, int) or isinstance(total, bool) or total < 0:
+        raise ConfigError(
+            f"manager.{name}(total): total counts all {name} since the run began, a whole number "
+            "of 0 or more. "
+            f"Received: {total!r}."
+        )
+    return total

@@ -1,0 +1,108 @@
+"""The session of one manager, which is open or not, and what keeps a second one from opening."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ckptkit.errors import ConfigError
+from ckptkit.log import show_by_default
+from ckptkit.session import open_managers
+from ckptkit.session.options import RunOptions
+from ckptkit.session.remote_control import reports_failure
+from ckptkit.session.session import Session
+from ckptkit.workers.cluster import check_one_worker
+
+
+class SessionSlot:
+    """Holds at most one open session of a run.
+
+    Args:
+        options: of the run.
+
+    Attributes:
+        session: the open one, or None.
+    """
+
+    def __init__(self, options: RunOptions) -> None:
+        self._options = options
+        self.session: Session | None = None
+
+    def opened(self) -> Session:
+        """Return the session.
+
+        Raises:
+            ConfigError: If none is open.
+        """
+        if self.session is None:
+            raise ConfigError(
+                "The run is not open. Use the manager inside `with manager:`, or after "
+                "manager.restore_or_initialize()."
+            )
+        return self.session
+
+    def open(self, owner: Any, extra_state: Mapping[str, Any]) -> Session:
+        """Return the session, and open it first if necessary.
+
+        Args:
+            owner: the manager, which another one of this process may close.
+            extra_state: more state than the user named; the run must not be open yet then.
+
+        Raises:
+            ConfigError: If the run is open already, or a name of `extra_state` is in use.
+            RunLockedError: If the run is being trained.
+            StorageError: If the disk refuses.
+        """
+        layout = self._options.layout
+        if self.session is not None:
+            if extra_state:
+                raise ConfigError(
+                    f"model.fit opens the run in {layout.root} itself, restores it, and closes "
+                    "it. It was called while the manager has the run open already; nothing was "
+                    "trained. Call fit outside of `with manager:`, with "
+                    "callbacks=[ckptkit.CheckpointCallback(manager)]."
+                )
+            return self.session
+        check_one_worker(os.environ)
+        show_by_default()
+        state = with_extra_state(self._options.state, extra_state)
+        open_managers.take_over(layout, owner)
+        with reports_failure():
+            self.session = Session(replace(self._options, state=state)).start()
+        open_managers.opened(layout, owner)
+        return self.session
+
+    def close(self, owner: Any, error: BaseException | None) -> None:
+        """Close the session, if one is open.
+
+        Args:
+            owner: the manager.
+            error: what ended training, or None.
+        """
+        # Before it closes: what it raises must not leave a session that is half closed.
+        session, self.session = self.session, None
+        if session is not None:
+            open_managers.closed(self._options.layout, owner)
+            session.close(error)
+
+
+def with_extra_state(state: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a state with more entries; an object that it has already is not added again.
+
+    Raises:
+        ConfigError: If a name stands for another object already.
+    """
+    known = {id(value) for value in state.values()}
+    added = {name: value for name, value in extra.items() if id(value) not in known}
+    for name, value in added.items():
+        if name in state:
+            raise ConfigError(
+                f"fit keeps the model that it trains as {name!r}, and the manager's state has "
+                "another object under that name "
+                f"({type(state[name]).__name__}, and fit trains {type(value).__name__} "
+                f"{getattr(value, 'name', '')!r}). Name that one otherwise in state={{...}}, "
+                "or pass the model itself there."
+            )
+    return {**state, **added}

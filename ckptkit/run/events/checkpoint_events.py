@@ -1,0 +1,144 @@
+"""Events of checkpoints: saved, failed, removed, moved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ckptkit.run.events.event import Event
+from ckptkit.run.manifest import Number
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Saved(Event):
+    """A checkpoint was committed. Its snapshot is of `taken_at`, in seconds since the epoch."""
+
+    event: ClassVar[str] = "saved"
+    checkpoint: str
+    step: int
+    epoch: int
+    batch: int
+    trigger: str
+    size_bytes: int
+    snapshot_secs: float
+    write_secs: float
+    metrics: dict[str, Number] = field(default_factory=dict)
+    final: bool = False
+    taken_at: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SaveDropped(Event):
+    """A snapshot was not written, because a newer one took its place or for another `reason`."""
+
+    event: ClassVar[str] = "save_dropped"
+    step: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SaveFailed(Event):
+    """A save could not be committed; earlier checkpoints are untouched."""
+
+    event: ClassVar[str] = "save_failed"
+    step: int
+    error: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpaceShort(Event):
+    """The next checkpoint would not have fit, or the disk had refused it.
+
+    `removed` says in words what was removed to make room.
+    """
+
+    event: ClassVar[str] = "space_short"
+    step: int
+    needed_bytes: int
+    free_bytes: int | None
+    removed: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForegroundSaves(Event):
+    """Saves stop training while they are written, in spite of `background=True`.
+
+    `reason` says why.
+    """
+
+    event: ClassVar[str] = "foreground_saves"
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TakenAway(Event):
+    """A checkpoint was removed; `reason` says why."""
+
+    event: ClassVar[str] = "taken_away"
+    checkpoint: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TidyingFailed(Event):
+    """Something beside a checkpoint could not be done.
+
+    It was a removal, TensorFlow's state file, or lines of this journal. Training continues.
+    """
+
+    event: ClassVar[str] = "tidying_failed"
+    what: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PassedOver(Event):
+    """A checkpoint could not be used; it was moved, not deleted."""
+
+    event: ClassVar[str] = "passed_over"
+    checkpoint: str
+    reason: str
+    moved_to: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CleanedUp(Event):
+    """Leftovers of a dead process were removed or put back."""
+
+    event: ClassVar[str] = "cleaned_up"
+    what: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TakenOver(Event):
+    """The run was taken from an owner on another machine that had given no sign of life.
+
+    What that owner saves from then on does not count.
+    """
+
+    event: ClassVar[str] = "taken_over"
+    owner: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SetAside(Event):
+    """An earlier life was moved to `aside/` for a fresh start under `label`."""
+
+    event: ClassVar[str] = "set_aside"
+    label: str
+    moved_to: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RolledBack(Event):
+    """The run continues from an older checkpoint, at the user's request.
+
+    The newer ones (`set_aside`) were moved, not deleted.
+    """
+
+    event: ClassVar[str] = "rolled_back"
+    checkpoint: str
+    step: int
+    set_aside: list[str]
+    moved_to: str

@@ -1,0 +1,154 @@
+"""Events of an attempt: its start, its training, its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ckptkit.run.events.event import Event
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttemptStarted(Event):
+    """A process opened the run to train.
+
+    `process_started` is when that process began (seconds since the epoch). It is null if the
+    process had opened a run before, or if a person types its commands, as in a notebook.
+    """
+
+    event: ClassVar[str] = "attempt_started"
+    host: str
+    pid: int
+    program: str
+    versions: dict[str, str] = field(default_factory=dict)
+    scheduler: dict[str, str] = field(default_factory=dict)
+    process_started: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttemptEnded(Event):
+    """The process released the run in an orderly way.
+
+    `outcome` is finished, stopped, preempted or failed, and `spent` is as in `progressed`.
+    """
+
+    event: ClassVar[str] = "attempt_ended"
+    outcome: str
+    step: int
+    spent: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Restored(Event):
+    """The state of a checkpoint was assigned."""
+
+    event: ClassVar[str] = "restored"
+    checkpoint: str
+    step: int
+    epoch: int
+    batch: int
+    secs: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inexact(Event):
+    """The run cannot continue bit for bit after an interruption; `reason` says why."""
+
+    event: ClassVar[str] = "inexact"
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HyperparameterChanged(Event):
+    """The code configures another value than the run had.
+
+    `settled` says which one counts: `code` or `checkpoint`.
+    """
+
+    event: ClassVar[str] = "hyperparameter_changed"
+    name: str
+    then: str
+    now: str
+    settled: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogsRepaired(Event):
+    """TensorBoard's files under `directory` were prepared for continuing after `step`.
+
+    `points` that no longer belong to the run were removed from `files` files. `left` names the
+    files that could not be changed, and why.
+    """
+
+    event: ClassVar[str] = "logs_repaired"
+    directory: str
+    step: int
+    files: int
+    points: int
+    left: list[str] = field(default_factory=list)
+    secs: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingStarted(Event):
+    """The first training step of this attempt is about to run."""
+
+    event: ClassVar[str] = "training_started"
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progressed(Event):
+    """Training has reached `step`.
+
+    Written about once a minute if a step was made since. `spent` are the seconds of the training
+    thread since `attempt_started`, by what it did.
+    """
+
+    event: ClassVar[str] = "progressed"
+    step: int
+    spent: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failed(Event):
+    """Training ended with an exception; `restart` is false if starting again cannot help."""
+
+    event: ClassVar[str] = "failed"
+    error: str
+    message: str
+    step: int
+    restart: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished(Event):
+    """Training reached its end."""
+
+    event: ClassVar[str] = "finished"
+    step: int
+    epoch: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exported(Event):
+    """A SavedModel of the state at `step` was published.
+
+    The check took `check_secs` of the `secs`, and `proof` is its result in words.
+    """
+
+    event: ClassVar[str] = "exported"
+    path: str
+    step: int
+    secs: float
+    check_secs: float = 0.0
+    proof: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportFailed(Event):
+    """A SavedModel could not be published; training and checkpoints are not affected."""
+
+    event: ClassVar[str] = "export_failed"
+    error: str
+    message: str

@@ -1,0 +1,45 @@
+"""Making the parts of a session, once its run is open."""
+
+from __future__ import annotations
+
+from ckptkit.session.exactness import Exactness
+from ckptkit.session.hyperparameter_changes import HyperparameterChanges
+from ckptkit.session.loop_progress import LoopProgress
+from ckptkit.session.opening import OpenedRun
+from ckptkit.session.progress import RunProgress
+from ckptkit.session.resume import Resume
+from ckptkit.session.save_schedule import SaveSchedule
+from ckptkit.session.saver import Saver
+from ckptkit.session.session_parts import SessionParts
+from ckptkit.session.stopping import Stopping
+from ckptkit.session.tensorboard_hook import TensorBoardHook
+
+
+def assemble(session: SessionParts, opened: OpenedRun, logs: TensorBoardHook) -> None:
+    """Make the parts of a session; none of them starts anything.
+
+    Args:
+        session: gets the parts. What it saves (`tracked`) is there already.
+        opened: the run.
+        logs: is told of each save.
+    """
+    options, journal, phases = opened.options, opened.journal, opened.phases
+    tracked, stopwatch = session.tracked, phases.stopwatch
+    session.options, session.journal, session.phases = options, journal, phases
+    session.progress = RunProgress(phases)
+    session.exactness = Exactness(options.exact, journal)
+    changes = HyperparameterChanges(options)
+    session.resume = Resume(options, journal, tracked, changes, session.exactness, stopwatch)
+    saver = Saver(options, journal, tracked.tracker, stopwatch, logs.saved)
+    session.saves = SaveSchedule(
+        options,
+        journal,
+        saver,
+        session.progress,
+        session.exactness.inexact,
+        lambda: changes.recorded,
+    )
+    session.stopping = Stopping(session, options, journal, saver)
+    session.loop = LoopProgress(
+        options.state, tracked.data, session.progress, phases, journal, session.save_if_due
+    )

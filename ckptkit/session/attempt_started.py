@@ -1,0 +1,51 @@
+"""What the journal records of the process that begins an attempt."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import psutil
+
+from ckptkit.log import logger
+from ckptkit.run import events
+from ckptkit.run.library_versions import versions
+from ckptkit.session import process
+
+
+def attempt_started() -> events.AttemptStarted:
+    """Describe this process, its program and its libraries."""
+    return events.AttemptStarted(
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        program=Path(sys.argv[0]).name,
+        versions=versions(),
+        scheduler=_scheduler(),
+        process_started=_process_started(),
+    )
+
+
+def _process_started() -> float | None:
+    """Return when this process began, in seconds since the epoch, if that time belongs to the run.
+
+    It does if the process has opened no run before, and runs a program, not what a person types.
+    None also if the system does not tell, as in a sandbox with the `/proc` of outside.
+    """
+    first, known = (
+        not process.state.has_opened,
+        hasattr(sys.modules.get("__main__"), "__file__"),
+    )
+    process.state.has_opened = True
+    try:
+        return float(psutil.Process().create_time()) if first and known else None
+    except psutil.Error as error:
+        logger.debug("it is not known when this process began: %s", error)
+        return None
+
+
+def _scheduler() -> dict[str, str]:
+    """Return Slurm's numbers of this job, which show how often it was restarted."""
+    names = ("SLURM_JOB_ID", "SLURM_RESTART_COUNT")
+    return {name.lower(): os.environ[name] for name in names if name in os.environ}

@@ -1,0 +1,61 @@
+"""Whether a run can continue bit for bit after an interruption, and what happens if it cannot."""
+
+from __future__ import annotations
+
+from ckptkit.errors import ConfigError
+from ckptkit.log import logger
+from ckptkit.run import events
+from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.journal import Journal
+from ckptkit.run.library_versions import versions
+
+_LIBRARIES = ("tensorflow", "keras", "numpy")
+
+
+class Exactness:
+    """The reasons for which a run is not exact, each reported once.
+
+    Args:
+        mode: `warn`, `require` or `off`.
+        journal: of the attempt.
+    """
+
+    def __init__(self, mode: str, journal: Journal) -> None:
+        self._mode = mode
+        self._journal = journal
+        self._reasons: set[str] = set()
+
+    def inexact(self, reason: str) -> None:
+        """Note a reason why the run cannot continue bit for bit after an interruption.
+
+        Raises:
+            ConfigError: If exactness is required.
+        """
+        if self._mode == "require":
+            raise ConfigError(
+                "exact='require' was asked for, and this run cannot go on bit for bit after an "
+                f"interruption: {reason}."
+            )
+        if self._mode == "warn" and reason not in self._reasons:
+            logger.warning(
+                "not exact after an interruption: %s. (exact='off' silences this, exact='require' "
+                "makes it an error)",
+                reason,
+            )
+            self._journal.record(events.Inexact(reason=reason))
+        self._reasons.add(reason)
+
+    def check_versions(self, checkpoint: Checkpoint) -> None:
+        """Note it as a reason if other versions of the libraries wrote a checkpoint.
+
+        Raises:
+            ConfigError: If exactness is required.
+        """
+        then, now = checkpoint.manifest.versions, versions()
+        other = [
+            f"{name} {then[name]} then, {now[name]} now"
+            for name in _LIBRARIES
+            if name in then and then[name] != now[name]
+        ]
+        if other:
+            self.inexact(f"other versions compute other bits ({'; '.join(other)})")

@@ -1,0 +1,132 @@
+"""Resuming: which checkpoint, whether it fits, and restoring it or the one before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ckptkit.errors import CorruptCheckpointError
+from ckptkit.log import logger
+from ckptkit.position import RunPosition
+from ckptkit.restore.assign import assign_result
+from ckptkit.restore.newest_checkpoint import newest_good, restore_one
+from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.journal import Journal
+from ckptkit.run.quarantine import quarantine
+from ckptkit.session.exactness import Exactness
+from ckptkit.session.hyperparameter_changes import HyperparameterChanges
+from ckptkit.session.options import RunOptions
+from ckptkit.session.stopwatch import Stopwatch
+from ckptkit.session.tracked_state import TrackedState
+
+
+class Resume:
+    """Finds the checkpoint from which a run continues, and restores it.
+
+    It knows nothing of positions and policies: the session sets those from what is returned.
+
+    Args:
+        options: of the run.
+        journal: of the attempt.
+        tracked: the state to restore.
+        changes: compares hyperparameters, and puts them into effect.
+        exactness: is told of other versions of the libraries.
+        stopwatch: of the session.
+    """
+
+    def __init__(
+        self,
+        options: RunOptions,
+        journal: Journal,
+        tracked: TrackedState,
+        changes: HyperparameterChanges,
+        exactness: Exactness,
+        stopwatch: Stopwatch,
+    ) -> None:
+        self._options, self._journal, self._tracked = options, journal, tracked
+        self.changes, self._exactness, self._stopwatch = changes, exactness, stopwatch
+
+    def newest(self) -> Checkpoint | None:
+        """Return the newest checkpoint whose files pass verification, or None for a new run.
+
+        Raises:
+            CorruptCheckpointError: If the run has saved before, and nothing of it can be read.
+            StorageError: If the disk refuses.
+        """
+        options = self._options
+        with self._stopwatch.during("restoring"):
+            return newest_good(options.files, options.layout, self._journal, options.verify)
+
+    def restore_newest(self) -> Checkpoint | None:
+        """Restore the newest good checkpoint.
+
+        If TensorFlow cannot read it, it is moved to quarantine, and the one before it is restored.
+
+        Returns:
+            The checkpoint that was restored, or None for a new run.
+        """
+        while (checkpoint := self.newest()) is not None:
+            self.changes.check(checkpoint)
+            try:
+                self.restore(checkpoint)
+                return checkpoint
+            except CorruptCheckpointError as error:
+                self._quarantine(checkpoint, error)
+        self.changes.check(None)
+        return None
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Restore one checkpoint, and put changed hyperparameters into effect.
+
+        Raises:
+            CorruptCheckpointError: If it cannot be read; nothing was assigned.
+            IncompatibleStateError: If the program's state has another form; nothing was assigned.
+            ConfigError: If exactness is required, and other versions of the libraries wrote it.
+        """
+        self._exactness.check_versions(checkpoint)
+        # Before the state: arguments of optimizers are constants in a step that is traced.
+        self.changes.apply()
+        try:
+            with self._stopwatch.during("restoring"):
+                restore_one(self._journal, checkpoint, self._tracked.now(), self._options.state)
+        except BaseException:
+            self.changes.undo()
+            raise
+        self.changes.remember(self._journal)
+
+    @contextmanager
+    def reading(self, checkpoint: Checkpoint) -> Iterator[None]:
+        """Read a checkpoint in the block when it is too late to fall back to an earlier one.
+
+        If it cannot be read, it is moved to quarantine, and the next start does not meet it again.
+
+        Raises:
+            CorruptCheckpointError: If it cannot be read.
+        """
+        try:
+            yield
+        except CorruptCheckpointError as error:
+            self._quarantine(checkpoint, error)
+            raise CorruptCheckpointError(
+                f"{error} It was moved to {self._options.layout.quarantine}, and nothing was "
+                "assigned. Start again: the run resumes from the checkpoint before it.",
+                error.damage,
+                error.file,
+            ) from error
+
+    def _quarantine(self, checkpoint: Checkpoint, error: CorruptCheckpointError) -> None:
+        quarantine(self._options.files, self._options.layout, self._journal, checkpoint, error)
+
+    def assign_result(self, checkpoint: Checkpoint) -> None:
+        """Give models the weights that training ended with.
+
+        They may differ from those with which it would continue: averages, or the best ones.
+        """
+        assign_result(checkpoint, self._tracked.now())
+
+    def start_position(self, checkpoint: Checkpoint | None) -> RunPosition:
+        """Return the position of a checkpoint, or that of a new run, which is logged."""
+        if checkpoint is None:
+            logger.info("new run in %s: step 0", self._options.layout.root)
+            return RunPosition()
+        return checkpoint.manifest.position

@@ -1,0 +1,201 @@
+"""When this session saves, what it says of each checkpoint, and what is not saved yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from ckptkit.policies import Moment
+from ckptkit.policies.metric_order import Extremes, updated_extremes
+from ckptkit.position import RunPosition
+from ckptkit.run.catalog import Checkpoint, list_checkpoints
+from ckptkit.run.journal import Journal
+from ckptkit.run.library_versions import versions
+from ckptkit.run.manifest import Manifest, to_number, to_numbers
+from ckptkit.session.options import RunOptions
+from ckptkit.session.progress import RunProgress
+from ckptkit.session.save_requests import SaveRequests
+from ckptkit.session.saver import Saver, Taken
+from ckptkit.tracking import snapshot
+
+
+class SaveSchedule:
+    """Decides when to save, and has it done.
+
+    Args:
+        options: of the run.
+        journal: of the attempt.
+        saver: takes the snapshots and has them written.
+        progress: the position of the run.
+        inexact: called with a reason why the run cannot continue bit for bit.
+        hyperparameters: what checkpoints record of the configuration; a later call may give more.
+
+    Attributes:
+        requests: requests of other processes to save.
+        saver: see above.
+    """
+
+    def __init__(
+        self,
+        options: RunOptions,
+        journal: Journal,
+        saver: Saver,
+        progress: RunProgress,
+        inexact: Callable[[str], None],
+        hyperparameters: Callable[[], Mapping[str, object]],
+    ) -> None:
+        self._options, self._journal, self._progress = options, journal, progress
+        self._inexact, self._hyperparameters = inexact, hyperparameters
+        self.saver = saver
+        self.requests = SaveRequests(journal)
+        self._extremes: Extremes = {}
+        self._last = self._now()
+        self._discarded: RunPosition | None = None
+
+    def _now(self) -> Moment:
+        return Moment(position=self._progress.position, time_secs=self._options.clock.monotonic())
+
+    def start_from(self, checkpoint: Checkpoint | None) -> None:
+        """Compare with a checkpoint from now on, or with the beginning of the run."""
+        if checkpoint is not None:
+            self._extremes = {
+                name: (float(low), float(high))
+                for name, (low, high) in checkpoint.manifest.extremes.items()
+            }
+        self._last = self._now()
+
+    # -- saving
+
+    def save_if_due(self) -> bool:
+        """Save if the policy says so, or another process has asked for it.
+
+        Returns:
+            Whether it was due. If there was no space, that is a warning, and the next save tries
+            again.
+        """
+        moment = replace(
+            self._now(),
+            metrics=self._progress.metrics,
+            extremes=self._extremes,
+            save_secs=self.saver.cost_secs,
+        )
+        # Each turn is timed, to find out what a save costs training.
+        self.saver.turn(moment.time_secs)
+        policies = (self._options.save, self._options.keep)
+        reason = self._options.save.due(moment, self._last)
+        must = reason is not None and any(each.insists(moment, self._last) for each in policies)
+        if (asked := self.requests.reason) is not None:
+            reason, must = asked, True
+        # After the policy has looked: it compares with the extremes before this moment. Only what
+        # it has converted counts, since converting the rest would wait for the device.
+        self._extremes = updated_extremes(self._extremes, self._progress.metrics.converted)
+        if reason is not None:
+            self.save(reason, must=must, periodic=True)
+        return reason is not None
+
+    def take(self) -> Taken:
+        """Take a snapshot of now."""
+        taken = self.saver.take(self._progress.position, dict(self._progress.metrics))
+        for reason in self.saver.iterators_losing_order:
+            self._inexact(reason)
+        return taken
+
+    def save(
+        self,
+        trigger: str,
+        taken: Taken | None = None,
+        *,
+        final: bool = False,
+        must: bool = True,
+        periodic: bool = False,
+    ) -> None:
+        """Hand a snapshot to the writer.
+
+        Args:
+            trigger: why it is saved.
+            taken: the snapshot; by default one of now.
+            final: whether training is over.
+            must: whether it may not be dropped for a newer one while an earlier one is being
+                written.
+            periodic: whether another one follows by itself, so that training continues if there
+                is no space for this one.
+        """
+        # Before the snapshot is taken: a request that arrives from here on may want a later state.
+        self.requests.served((taken.position if taken else self._progress.position).step)
+        taken = taken or self.take()
+        self._extremes = updated_extremes(self._extremes, taken.metrics)
+        manifest = self._manifest(trigger, taken, final=final)
+        self.saver.save(taken, manifest, must=must, periodic=periodic)
+        # Now, and not when the snapshot was taken: a snapshot in reserve may be a while old, and
+        # policies measure the time since the save.
+        self._last = replace(self._now(), position=taken.position, metrics=taken.metrics)
+
+    def _manifest(self, trigger: str, taken: Taken, *, final: bool) -> Manifest:
+        return Manifest(
+            step=taken.position.step,
+            epoch=taken.position.epoch,
+            batch=taken.position.batch,
+            attempt=self._journal.attempt,
+            saved_at=taken.time,
+            trigger=trigger,
+            states=taken.snapshot.states,
+            tensors=(),
+            metrics=to_numbers(taken.metrics),
+            extremes={
+                name: (to_number(low), to_number(high))
+                for name, (low, high) in self._extremes.items()
+            },
+            hyperparameters=dict(self._hyperparameters()),
+            versions=versions(),
+            final=final,
+            total=self._progress.total,
+        )
+
+    def save_final(self, taken: Taken | None = None) -> None:
+        """Save the state that training ended with, unless it is saved already.
+
+        Args:
+            taken: the state from which training can continue; by default that of now. If weights
+                were replaced since then, by averages or by the best ones, the replacements are
+                saved beside it.
+        """
+        self.saver.finish()
+        newest = list_checkpoints(self._options.layout)
+        if (
+            taken is None
+            and newest
+            and newest[-1].step == self._progress.position.step
+            and newest[-1].manifest.final
+        ):
+            return
+        taken = taken or self.take()
+        result = snapshot.with_final_weights(taken.snapshot, self.saver.tracked_now())
+        self.save("end of training", replace(taken, snapshot=result), final=True)
+
+    # -- what is not saved yet
+
+    @property
+    def saved_at(self) -> RunPosition:
+        """The position of the last save, or the one from which this session continued."""
+        return self._last.position
+
+    def is_saved(self, at: RunPosition) -> bool:
+        """Return whether nothing is left to save at a position; waits for the writer."""
+        if self.saved_at != at or at == self._discarded:
+            return self.saved_at == at
+        # The save there may have failed.
+        self.saver.finish()
+        return self.saver.unsaved != at
+
+    def discard(self) -> None:
+        """Have what was done since the last save not saved when the session is closed."""
+        self._last = replace(self._last, position=self._progress.position)
+        self._discarded = self._progress.position
+
+    def has_saved_after(self, checkpoint: Checkpoint) -> bool:
+        """Return whether this attempt has saved at a later step than the checkpoint's."""
+        self.saver.wait()
+        return any(
+            other.attempt == self._journal.attempt and other.step > checkpoint.step
+            for other in list_checkpoints(self._options.layout)
+        )

@@ -1,0 +1,198 @@
+"""The parts of a session, and the names under which `fit`, the loops and the manager use them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+from ckptkit.position import RunPosition
+from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.journal import Journal
+from ckptkit.session.exactness import Exactness
+from ckptkit.session.hyperparameter_changes import HyperparameterChanges
+from ckptkit.session.loop_progress import LoopProgress
+from ckptkit.session.options import RunOptions
+from ckptkit.session.phase import PhaseMachine, SessionPhase
+from ckptkit.session.progress import RunProgress
+from ckptkit.session.resume import Resume
+from ckptkit.session.save_schedule import SaveSchedule
+from ckptkit.session.saver import Taken
+from ckptkit.session.stopping import Stopping
+from ckptkit.session.stopwatch import Stopwatch
+from ckptkit.session.tracked_state import TrackedState
+
+
+class SessionParts:
+    """Names for the work of a session; each is done by one of the parts.
+
+    Attributes:
+        options: of the run.
+        tracked: what is saved.
+        journal: of the attempt.
+        phases: what the session is doing, and the time that it takes.
+        progress: the position of the run.
+        exactness: whether it can continue bit for bit.
+        saves: when to save, and what is not saved yet.
+        resume: finds and restores checkpoints.
+        loop: counts the turns of the program's own loops.
+        stopping: requests to stop.
+    """
+
+    options: RunOptions
+    tracked: TrackedState
+    journal: Journal
+    phases: PhaseMachine
+    progress: RunProgress
+    exactness: Exactness
+    saves: SaveSchedule
+    resume: Resume
+    loop: LoopProgress
+    stopping: Stopping
+
+    # -- state
+
+    @property
+    def random(self) -> Any:
+        """The random states of the process, as an entry of the state."""
+        return self.tracked.random
+
+    @property
+    def changes(self) -> HyperparameterChanges:
+        """Hyperparameters, compared with the checkpoint's and put into effect."""
+        return self.resume.changes
+
+    def saw_iterations(self, iterations: int) -> bool:
+        """Return whether an optimizer of the state is as an earlier session here has left it."""
+        return self.tracked.saw_iterations(iterations)
+
+    # -- phase and progress
+
+    @property
+    def phase(self) -> str:
+        """The present phase, in a word of the journal."""
+        return self.phases.phase.value
+
+    def enter(self, phase: SessionPhase) -> None:
+        """See `PhaseMachine.enter`."""
+        self.phases.enter(phase)
+
+    def training_starts(self) -> None:
+        """See `LoopProgress.training_starts`."""
+        self.loop.training_starts()
+
+    @property
+    def stopwatch(self) -> Stopwatch:
+        """What the time of this session went into."""
+        return self.phases.stopwatch
+
+    @property
+    def position(self) -> RunPosition:
+        """The training that is done, over all attempts."""
+        return self.progress.position
+
+    @position.setter
+    def position(self, position: RunPosition) -> None:
+        self.progress.position = position
+
+    @property
+    def done(self) -> bool:
+        """Whether training has come to its end at this position."""
+        return self.progress.done
+
+    @done.setter
+    def done(self, done: bool) -> None:
+        self.progress.done = done
+
+    @property
+    def total(self) -> int | None:
+        """How many steps or epochs the whole run has; None if that is not known."""
+        return self.progress.total
+
+    @total.setter
+    def total(self, total: int | None) -> None:
+        self.progress.total = total
+
+    @property
+    def beats(self) -> int:
+        """A counter that grows with everything that training does."""
+        return self.progress.beats
+
+    @beats.setter
+    def beats(self, beats: int) -> None:
+        self.progress.beats = beats
+
+    def step_done(self, position: RunPosition, metrics: Mapping[str, Any] | None = None) -> None:
+        """See `RunProgress.step_done`."""
+        self.progress.step_done(position, metrics)
+
+    def measured(self, metrics: Mapping[str, Any]) -> None:
+        """See `RunProgress.measured`."""
+        self.progress.measured(metrics)
+
+    def inexact(self, reason: str) -> None:
+        """See `Exactness.inexact`."""
+        self.exactness.inexact(reason)
+
+    # -- resuming
+
+    def newest(self) -> Checkpoint | None:
+        """See `Resume.newest`."""
+        return self.resume.newest()
+
+    def reading(self, checkpoint: Checkpoint) -> AbstractContextManager[None]:
+        """See `Resume.reading`."""
+        return self.resume.reading(checkpoint)
+
+    def assign_result(self, checkpoint: Checkpoint) -> None:
+        """See `Resume.assign_result`."""
+        self.resume.assign_result(checkpoint)
+
+    # -- saving
+
+    def take(self) -> Taken:
+        """See `SaveSchedule.take`."""
+        return self.saves.take()
+
+    def save(self, trigger: str, taken: Taken | None = None) -> None:
+        """See `SaveSchedule.save`."""
+        self.saves.save(trigger, taken)
+
+    @property
+    def saved_at(self) -> RunPosition:
+        """See `SaveSchedule.saved_at`."""
+        return self.saves.saved_at
+
+    def is_saved(self, at: RunPosition) -> bool:
+        """See `SaveSchedule.is_saved`."""
+        return self.saves.is_saved(at)
+
+    def abandon(self) -> None:
+        """See `SaveSchedule.discard`."""
+        self.saves.discard()
+
+    def warn_partial_step(self) -> None:
+        """See `LoopProgress.warn_partial_step`."""
+        self.loop.warn_partial_step()
+
+    def save_if_due(self, leave: Callable[[], None] | None = None) -> bool:
+        """Save if that is due, and serve a request to stop.
+
+        Args:
+            leave: see `Stopping.serve`.
+
+        Returns:
+            Whether a save was due.
+
+        Raises:
+            BackgroundSaveError: If an earlier save failed. After a request to stop, the state was
+                saved all the same.
+            Preempted: After a request to stop, with the state saved.
+        """
+        # After a request to stop, this is the last chance to save: an error of an earlier save is
+        # raised after it.
+        if not self.stopping.requested:
+            self.saves.saver.check()
+        due = self.saves.save_if_due()
+        self.stopping.serve(leave=leave)
+        return due

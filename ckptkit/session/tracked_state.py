@@ -1,0 +1,40 @@
+"""What a session saves: the user's state, with the session's own entries in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ckptkit.data.loop_data import LoopData
+from ckptkit.tracking import hyperparameters
+from ckptkit.tracking.random_state import ProcessRandom
+from ckptkit.tracking.tracker import Tracked, Tracker
+
+
+class TrackedState:
+    """Everything that a checkpoint of this session holds.
+
+    Args:
+        state: the user's, by name.
+        inexact: called with a reason why the run cannot continue bit for bit.
+
+    Attributes:
+        data: the position in the data of `manager.data`.
+        random: the random states of the process.
+        state: the user's state, and these two.
+        tracker: finds the tensors of the state.
+    """
+
+    def __init__(self, state: Mapping[str, Any], inexact: Callable[[str], None]) -> None:
+        self.data = LoopData(inexact)
+        self.random = ProcessRandom()
+        self.state = {**state, "loop": self.data, "process": self.random}
+        self.tracker = Tracker(self.state)
+
+    def now(self) -> Tracked:
+        """Return what there is to save now; the structure may change while training runs."""
+        return self.tracker.track_now()
+
+    def saw_iterations(self, iterations: int) -> bool:
+        """Return whether an optimizer of the state is as an earlier session here has left it."""
+        return hyperparameters.remembers_iterations(self.state, iterations)

@@ -1,0 +1,195 @@
+"""The run's own event files in `<run>/tensorboard/`: cost of saves, goodput, and history.
+
+A thread of its own writes them, so that neither training nor a save waits for them. An error is
+logged once, and ends them.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from ckptkit.clock import Clock
+from ckptkit.errors import CheckpointError, StorageError
+from ckptkit.layout import RunLayout
+from ckptkit.log import logger
+from ckptkit.report.goodput import Goodput, goodput_of
+from ckptkit.report.ledger_builder import ledger_of
+from ckptkit.run.journal import Journal, read_journal
+from ckptkit.storage.files import FileSystem
+from ckptkit.tensorboard.event_files import (
+    EVENT_FILE_PREFIX,
+    scalars_record,
+    text_record,
+    version_record,
+)
+from ckptkit.tensorboard.history_markdown import history_markdown
+
+_END_SECS = 2.0
+"""How long the end of an attempt waits for the last points: a dead server never answers."""
+
+_SHARE = 0.01
+"""Which part of the time the history and goodput may take; both need the whole journal."""
+
+_HISTORY = ".history"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaveSummary:
+    """A save that was committed.
+
+    Args:
+        step: of the checkpoint.
+        saved_at: when its snapshot was taken, in seconds since the epoch.
+        size_bytes: its size on the disk.
+        stall_secs: how long training stopped.
+        write_secs: how long it took to write.
+    """
+
+    step: int
+    saved_at: float
+    size_bytes: int
+    stall_secs: float
+    write_secs: float
+
+
+class RunSummaries:
+    """Writes the run's own event files, from the first save on.
+
+    Args:
+        files: changes the disk.
+        layout: the paths of the run.
+        clock: tells the time.
+        journal: of the attempt.
+    """
+
+    def __init__(
+        self, files: FileSystem, layout: RunLayout, clock: Clock, journal: Journal
+    ) -> None:
+        self._files, self._layout, self._clock, self._journal = files, layout, clock, journal
+        self._waiting: queue.SimpleQueue[SaveSummary | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._path: Path | None = None
+        self._last: SaveSummary | None = None
+        self._next_history_at = 0.0
+
+    # -- on other threads
+
+    def saved(self, save: SaveSummary) -> None:
+        """Counts a checkpoint that was committed; returns at once."""
+        self._waiting.put(save)
+        if self._thread is None:
+            # A daemon: at exit nobody should wait for points longer than `end` does.
+            thread = threading.Thread(target=self._work, name="ckptkit-tensorboard", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                # The limit of threads, or the interpreter is shutting down. The points stay in the
+                # queue, and the next save tries again.
+                logger.debug("the run's own points for TensorBoard have to wait: %s", error)
+            else:
+                self._thread = thread
+
+    def end(self) -> None:
+        """Waits for the last points, at most two seconds, when an attempt ends."""
+        if self._thread is not None and self._thread.is_alive():
+            self._waiting.put(None)
+            self._thread.join(_END_SECS)
+
+    # -- on its own thread
+
+    def _work(self) -> None:
+        """Writes points until the attempt ends, and then the history."""
+        try:
+            while (save := self._waiting.get()) is not None:
+                self._write_point(save)
+            if self._last is not None:
+                self._write_history(self._last.step)
+        except StorageError as error:
+            logger.warning(
+                "no further points of the run's own for TensorBoard in %s; training and "
+                "checkpoints are not affected: %s",
+                self._layout.tensorboard,
+                error,
+            )
+        except CheckpointError as error:
+            logger.debug("the run is another process's now: %s", error)
+        except Exception as error:  # nobody would see what a thread raises
+            logger.warning(
+                "no further points of the run's own for TensorBoard: %s: %s",
+                type(error).__name__,
+                error,
+            )
+
+    def _write_point(self, save: SaveSummary) -> None:
+        """Writes the values of one save, with the state of disk and memory."""
+        values = {
+            "save/stall_secs": save.stall_secs,
+            "save/write_secs": save.write_secs,
+            "save/size_bytes": float(save.size_bytes),
+        }
+        if self._last is not None:
+            values["save/interval_secs"] = save.saved_at - self._last.saved_at
+        self._last = save
+        if (free := self._files.free_bytes(self._layout.root)) is not None:
+            values["disk/free_bytes"] = float(free)
+        values |= self._memory()
+        if time.monotonic() >= self._next_history_at:
+            goodput = self._write_history(save.step)
+            if goodput is not None and goodput.ratio is not None:
+                values["goodput"] = goodput.ratio
+        # With the time of the snapshot: the point is not stale if the run resumes from this save.
+        self._write(scalars_record(save.step, save.saved_at, values))
+
+    def _memory(self) -> Mapping[str, float]:
+        """Return the memory of the process and of the machine, or nothing if it is unknown."""
+        try:
+            machine = psutil.virtual_memory()
+            return {
+                "memory/process_bytes": float(psutil.Process().memory_info().rss),
+                "memory/host_free_bytes": float(machine.available),
+                "memory/host_used_bytes": float(machine.total - machine.available),
+            }
+        except psutil.Error as error:
+            logger.debug("memory is not measured: %s", error)
+            return {}
+
+    def _write(self, data: bytes) -> None:
+        """Appends a record to the run's own event file, which the first one creates."""
+        if self._path is not None:
+            self._files.append(self._path, data)
+            return
+        self._files.make_dir(self._layout.tensorboard)
+        now = self._clock.now()
+        writer = f"{socket.gethostname()}.{os.getpid()}.{self._journal.attempt}.ckptkit"
+        path = self._layout.tensorboard / f"{EVENT_FILE_PREFIX}{int(now):010d}.{writer}"
+        self._files.create(path, version_record(now) + data)
+        self._path = path
+
+    def _write_history(self, step: int) -> Goodput | None:
+        """Writes the whole history to a new file, and removes the previous one."""
+        began, now = time.monotonic(), self._clock.now()
+        ledger = ledger_of(read_journal(self._layout).events, now)
+        goodput = goodput_of(ledger)
+        directory = self._layout.tensorboard / "history"
+        self._files.make_dir(directory)
+        old = [path for path in directory.iterdir() if path.name.endswith(_HISTORY)]
+        number = max((int(path.name.split(".")[-2]) for path in old), default=0) + 1
+        self._files.create(
+            directory / f"{EVENT_FILE_PREFIX}{number:010d}{_HISTORY}",
+            version_record(now)
+            + text_record(step, now, "history", history_markdown(ledger, goodput)),
+        )
+        # Afterwards, so that there is a history at any time; TensorBoard shows the newest one.
+        for path in old:
+            self._files.remove_file(path)
+        self._next_history_at = time.monotonic() + (time.monotonic() - began) / _SHARE
+        return goodput

@@ -1,0 +1,166 @@
+"""Random orders in tf.data pipelines: which stages draw them, and which a restore cannot repeat.
+
+A shuffle draws its order from a counter that all iterators over its dataset share. The counter
+moves when the shuffle begins, which is mostly at the first batch of a pass. So drawing one batch
+for each earlier pass brings a run's counters back. The functions here find the exceptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ckptkit.compat import tf_data
+from ckptkit.compat.tf_data import Stage
+from ckptkit.tracking.leaves import Leaf, TrackableLeaf
+
+_DETERMINISTIC_STAGES = frozenset(
+    {
+        "AssertCardinalityDataset",
+        "BatchDataset",
+        "CacheDataset",
+        "ConcatenateDataset",
+        "DenseToRaggedDataset",
+        "FilterDataset",
+        "FlatMapDataset",
+        "GroupByWindowDataset",
+        "IgnoreErrorsDataset",
+        "InterleaveDataset",
+        "MapDataset",
+        "OptionsDataset",
+        "PaddedBatchDataset",
+        "ParallelBatchDataset",
+        "ParallelInterleaveDataset",
+        "ParallelMapDataset",
+        "PrefetchDataset",
+        "RangeDataset",
+        "RebatchDataset",
+        "RepeatDataset",
+        "RestructuredDataset",
+        "ScanDataset",
+        "ShardDataset",
+        "SkipDataset",
+        "TFRecordDatasetV2",
+        "TakeDataset",
+        "TakeWhileDataset",
+        "TensorDataset",
+        "TensorSliceDataset",
+        "UnbatchDataset",
+        "UniqueDataset",
+        "WindowDataset",
+        "ZipDataset",
+    }
+)
+"""Stages that draw no random numbers except in their functions.
+
+Their output follows from their inputs alone, and all of these are stages as well. A stage that is
+not in this list counts as random.
+"""
+
+
+def draws_order(stage: Stage | None) -> bool:
+    """Whether two passes over a pipeline may give different elements or orders, as far as is known.
+
+    Args:
+        stage: the last stage of the pipeline; None if it cannot be inspected, which counts as
+            random.
+    """
+    return (
+        stage is None
+        or stage.kind not in _DETERMINISTIC_STAGES
+        or bool(stage.random)
+        or any(map(draws_order, stage.inputs))
+        or any(map(draws_order, stage.inside))
+    )
+
+
+def uses_cache(stage: Stage) -> bool:
+    """Whether a pipeline caches, so that its first pass over the data differs from later ones."""
+    return any(each.kind == "CacheDataset" for each in _stages(stage))
+
+
+def repeats_orders(stage: Stage) -> bool:
+    """Whether one pass over the data draws several orders, because a shuffle is repeated."""
+    return any(
+        each.kind == "ShuffleAndRepeatDataset"
+        or (each.kind == "RepeatDataset" and draws_order(each.inputs[0]))
+        for each in _stages(stage)
+    )
+
+
+def order_not_replayable(stage: Stage) -> str | None:
+    """Return why a saved iterator cannot be brought back to its place, or None if it can.
+
+    Bringing it back means: one batch is drawn for each earlier pass, and then the state that
+    TensorFlow saved is restored.
+    """
+    for each in _stages(stage):
+        if any(map(draws_order, each.inside)):
+            return (
+                f"{each.kind} goes over datasets that were made outside of its function, and that "
+                "draw orders in the middle of a pass or cannot be inspected; a dataset that the "
+                "function makes itself has no such problem"
+            )
+        if reason := _order_drawn_late(each) or _random_state_unsaved(each):
+            return reason
+    return None
+
+
+def order_not_restored(stage: Stage) -> str | None:
+    """Return why an iterator may lose its order if only its saved state is restored, or None."""
+    for each in _stages(stage):
+        # An iterator that goes over its data once has drawn every order before its state is
+        # restored. Only a repetition reaches a late stage again.
+        below = _stages(each.inputs[0]) if each.kind == "RepeatDataset" else ()
+        if reason := _random_state_unsaved(each) or next(
+            filter(None, map(_order_drawn_late, below)), None
+        ):
+            return reason
+    return None
+
+
+def _order_drawn_late(stage: Stage) -> str | None:
+    """Return why a stage draws an order later than at the first batch of a pass, or None."""
+    if stage.kind == "ConcatenateDataset" and any(map(draws_order, stage.inputs[1:])):
+        return "what is concatenated may draw an order when a pass over the data has reached it"
+    return None
+
+
+def _random_state_unsaved(stage: Stage) -> str | None:
+    """Return why the random numbers of a stage's functions are not saved, or None."""
+    if stage.random and not stage.once:
+        return (
+            f"a function of {stage.kind} draws from {', '.join(stage.random)}, whose state "
+            "TensorFlow does not save"
+        )
+    return None
+
+
+def _stages(stage: Stage) -> Iterator[Stage]:
+    """Yield a stage and all stages that feed it."""
+    yield stage
+    for each in stage.inputs:
+        yield from _stages(each)
+
+
+def iterators_losing_order(leaves: Iterable[Leaf]) -> list[str]:
+    """Return in words which iterators of a state may lose their order when they are restored.
+
+    Args:
+        leaves: of the state.
+    """
+    iterators = [
+        (leaf.path, tf_data.iterator_of(leaf.trackable))
+        for leaf in leaves
+        if isinstance(leaf, TrackableLeaf)
+    ]
+    found = [
+        (path, order_not_restored(tf_data.stage_of(tf_data.dataset_of(iterator))))
+        for path, iterator in iterators
+        if iterator is not None
+    ]
+    return [
+        f"{path!r}, an iterator of tf.data, may come to other orders: {why}. A loop over "
+        "manager.data(dataset) draws such data again"
+        for path, why in found
+        if why
+    ]

@@ -1,0 +1,262 @@
+"""Checks of `state={...}` before it is tracked: names, kinds of values, and that all is built.
+
+A Keras object that is not built has no variables yet. It is built here if its shapes are known;
+otherwise an error names the line of code that builds it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ckptkit.compat import keras_models, tf_checkpoint
+from ckptkit.errors import ConfigError
+from ckptkit.tracking.leaves import python_accessors
+from ckptkit.tracking.reachable_objects import walk
+from ckptkit.tracking.tracker import RESERVED_NAMES, optimizers_in
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+
+
+def check_state(state: Mapping[str, Any]) -> None:
+    """Check names and types of `state={...}`.
+
+    Args:
+        state: the user's state, by name.
+
+    Raises:
+        ConfigError: if a name cannot be part of a key, or a value cannot be saved.
+    """
+    if not isinstance(state, Mapping) or not state:
+        raise ConfigError(
+            f"state names what is to be saved, as in state={{'model': model}}. Received: {state!r}."
+        )
+    for name, value in state.items():
+        if (
+            not isinstance(name, str)
+            or not _NAME.fullmatch(name)
+            or hasattr(tf.train.Checkpoint, name)
+            or name in RESERVED_NAMES
+        ):
+            raise ConfigError(
+                "A name in state becomes part of TensorFlow's keys: letters, digits, '_' and "
+                "'-', not beginning "
+                f"with a digit, and none of {_reserved_words()}. Received: {name!r}."
+            )
+        unsavable = _first_unsavable(value, f"state[{name!r}]")
+        if unsavable is not None:
+            where, part = unsavable
+            raise ConfigError(
+                f"{where} is {_kind_of(part)}, which cannot be saved. Expected a Keras model, "
+                "layer, metric or optimizer, a tf.Variable, "
+                "tf.Module, tf.train.Checkpoint, tf.random.Generator, lookup table, iterator of "
+                "tf.data, a random.Random or "
+                "numpy.random.Generator, a list or dictionary of these, or an object with "
+                "get_state()/set_state(state) or "
+                f"state_dict()/load_state_dict(state).{_hint(part)}"
+            )
+
+
+def _reserved_words() -> str:
+    """Return the names that an entry of the state cannot have, for a message."""
+    return ", ".join(
+        sorted(n for n in (*dir(tf.train.Checkpoint), *RESERVED_NAMES) if not n.startswith("_"))
+    )
+
+
+def _hint(value: Any) -> str:
+    """Return what to pass instead of a value that cannot be saved, or an empty string."""
+    if isinstance(value, tf.data.Dataset):
+        return (
+            " A dataset has no position: make the iterator first, batches = iter(dataset), "
+            "and name that."
+        )
+    if isinstance(value, tf.Tensor):
+        return " A tensor never changes: name the tf.Variable that it came from."
+    return ""
+
+
+def _kind_of(value: Any) -> str:
+    """Return the kind of a value, for a message."""
+    if isinstance(value, type):
+        return f"the class {value.__module__}.{value.__qualname__} itself"
+    if isinstance(value, list | tuple | Mapping) and not value:
+        return f"an empty {type(value).__qualname__}"
+    return f"a {type(value).__module__}.{type(value).__qualname__}"
+
+
+def _first_unsavable(value: Any, where: str) -> tuple[str, Any] | None:
+    """Return the first part of a value that cannot be saved, with its place; or None."""
+    if isinstance(value, list | tuple | Mapping) and value:
+        for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+            found = _first_unsavable(item, f"{where}[{key!r}]")
+            if found is not None:
+                return found
+        return None
+    return None if _is_savable(value) else (where, value)
+
+
+def _is_savable(value: Any) -> bool:
+    """Whether a value can be an entry of the state, or a part of one."""
+    # Excluded first: TensorFlow counts datasets and its wrapped containers as trackable.
+    if isinstance(
+        value,
+        (
+            type,
+            list,
+            tuple,
+            Mapping,
+            tf.data.Dataset,
+            tf.Tensor,
+            tf.types.experimental.PolymorphicFunction,
+        ),
+    ):
+        return False
+    return (
+        isinstance(
+            value,
+            keras.Layer
+            | keras.Variable
+            | keras.optimizers.Optimizer
+            | keras.metrics.Metric
+            | keras.random.SeedGenerator
+            | tf.Variable,
+        )
+        or tf_checkpoint.is_trackable(value)
+        or python_accessors(value) is not None
+    )
+
+
+def ensure_built(state: Mapping[str, Any]) -> None:
+    """Build the optimizers whose variables are known, and check that everything else is built.
+
+    Args:
+        state: the user's state, by name.
+
+    Raises:
+        ConfigError: if a model or an optimizer is not built and its shapes are not known; with the
+            line that builds it.
+    """
+    entries = [
+        pair
+        for name, value in state.items()
+        for pair in _named_entries(name, f"state[{name!r}]", value)
+    ]
+    models = [entry for _, _, entry in entries if isinstance(entry, keras.Model)]
+    for name, where, entry in entries:
+        if isinstance(entry, keras.Layer):
+            check_built(name, where, entry)
+        elif _is_empty(entry):
+            raise ConfigError(
+                f"{where}, a {type(entry).__name__}, has no variable yet, and nothing else to "
+                "save. If it makes its variables when it is first called, call it once on a batch "
+                "before; otherwise leave it out of state."
+            )
+        optimizer = getattr(entry, "optimizer", None)
+        if (
+            isinstance(entry, keras.Model)
+            and isinstance(optimizer, keras.optimizers.Optimizer)
+            and not optimizer.built
+        ):
+            optimizer.build(entry.trainable_variables)
+    # A second pass, because a compiled model builds its own optimizer above, and the same optimizer
+    # may stand in the state under a name of its own.
+    for name, _, entry in entries:
+        if isinstance(entry, keras.Model):
+            continue
+        for path, optimizer in optimizers_in(entry):
+            if optimizer.built:
+                continue
+            named = ".".join(filter(None, (name, path)))
+            # With several models (a GAN) a guess would build slots for the wrong variables.
+            if len(models) != 1:
+                raise ConfigError(
+                    f"The optimizer {named!r} ({type(optimizer).__name__}) has no variables yet, "
+                    "and it is not known which model "
+                    "it trains. Build it first: "
+                    f"{named}.build(the_model_that_it_trains.trainable_variables)."
+                )
+            optimizer.build(models[0].trainable_variables)
+
+
+def _named_entries(name: str, where: str, value: Any) -> list[tuple[str, str, Any]]:
+    """Return the user's objects, taken out of lists and dictionaries.
+
+    Returns:
+        For each object: how a line of code names it, its place in the state, and the object.
+    """
+    if isinstance(value, list | tuple | Mapping):
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        return [
+            found
+            for key, item in items
+            for found in _named_entries(f"{name}[{key!r}]", f"{where}[{key!r}]", item)
+        ]
+    return [(name, where, value)]
+
+
+def check_built(name: str, where: str, layer: Any) -> None:
+    """Check that a layer has its variables.
+
+    Args:
+        name: how a line of code names it.
+        where: its place in the state.
+        layer: a Keras layer or model.
+
+    Raises:
+        ConfigError: if it has no variables yet, with the line that builds it.
+    """
+    if not _is_built(layer):
+        kind = "model" if isinstance(layer, keras.Model) else "layer"
+        raise ConfigError(
+            f"The {kind} in {where} ({type(layer).__name__} {layer.name!r}) has no variables yet, "
+            "because the shape of its "
+            f"inputs is not known. Build it first: call it once on a batch, {name}(batch), or "
+            f"{name}.build(input_shape)."
+        )
+
+
+def _is_built(layer: Any) -> bool:
+    """Whether a layer has its variables.
+
+    A model that only contains others and was never called is not `built` for Keras. Its layers are,
+    and they have all the variables.
+    """
+    if layer.built:
+        return True
+    inner = [other for other in keras_models.layers_of(layer) if other is not layer]
+    return bool(inner) and all(other.built for other in inner)
+
+
+def _is_empty(entry: Any) -> bool:
+    """Whether an object of TensorFlow's has nothing to save."""
+    if not tf_checkpoint.is_trackable(entry) or python_accessors(entry) is not None:
+        return False
+    return next(walk(entry), None) is None
+
+
+def unbuilt_parts(state: Mapping[str, Any]) -> list[str]:
+    """Return what has no variables yet in the state, in words, to explain why a restore fails."""
+    parts = []
+    for name, value in state.items():
+        if isinstance(value, keras.Layer):
+            parts += [
+                f"layer {layer.name!r} of {name!r}"
+                for layer in keras_models.layers_of(value)
+                if not layer.built
+            ]
+        if isinstance(value, keras.Model) and not keras_models.compile_metrics_built(value):
+            parts.append(
+                f"the compiled metrics of {name!r} (they are made in the first batch: "
+                f"{name}.test_on_batch(x, y))"
+            )
+        parts += [
+            f"optimizer {'.'.join(filter(None, (name, path)))!r}"
+            for path, optimizer in optimizers_in(value)
+            if not optimizer.built
+        ]
+    return parts

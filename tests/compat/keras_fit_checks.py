@@ -1,0 +1,249 @@
+"""Checks of `ckptkit/compat/keras_fit.py`: one function for each name."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from ckptkit.compat import keras_fit
+from tests.compat.small_model import model, x, y
+
+
+def rows_in_memory():
+    class Look(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.seen = keras_fit.rows_in_memory(keras_fit.fit_call(self))
+
+    look, made = Look(), model()
+    rows = np.random.default_rng(3).normal(size=(10, 4)).astype("float32")
+    for data, size, expected in (
+        ((rows, rows[:, :2]), 4, 2),
+        ((rows, rows[:, :2]), 5, 5),
+        ((rows, rows[:, :2]), 64, 10),
+    ):
+        made.fit(*data, batch_size=size, verbose=0, callbacks=[look])
+        assert look.seen.tolist() == rows[10 - expected :].tolist(), (size, look.seen)
+    made.fit(
+        tf.data.Dataset.from_tensor_slices((rows, rows[:, :2])).batch(5),
+        verbose=0,
+        callbacks=[look],
+    )
+    assert look.seen is None
+
+
+def set_initial_epoch():
+    seen = []
+
+    class Begin(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            keras_fit.set_initial_epoch(self.model, at)
+
+        def on_epoch_begin(self, epoch, logs=None):
+            seen.append(epoch)
+
+    made = model()
+    for at, given in ((2, 0), (0, 3), (None, 3), (4, 0)):
+        seen.clear()
+        made.fit(x, y, epochs=4, initial_epoch=given, verbose=0, callbacks=[Begin()])
+        assert seen == list(range(given if at is None else at, 4)), (at, given, seen)
+        keras_fit.set_initial_epoch(made, None)
+
+
+def skip_evaluation():
+    made, calls = model(), []
+
+    class Skip(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.epoch = epoch
+
+        def on_test_begin(self, logs=None):
+            original = self.model.test_function
+
+            def test(iterator):
+                if self.epoch:
+                    return original(iterator)
+                keras_fit.skip_evaluation(self.model)
+                return {}
+
+            self.model.test_function, self.original = test, original
+
+        def on_test_batch_end(self, batch, logs=None):
+            calls.append((self.epoch, batch))
+
+        def on_test_end(self, logs=None):
+            self.model.test_function = self.original
+
+    rows = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
+    for validation in (rows, rows.filter(lambda a, b: True)):
+        for steps in ({}, {"validation_steps": 2}):
+            calls.clear()
+            made.fit(
+                x, y, epochs=2, verbose=0, validation_data=validation, callbacks=[Skip()], **steps
+            )
+            assert calls == [(0, 0), (1, 0), (1, 1)], (calls, steps)
+
+
+def skip_calls():
+    class Jump(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.iterator = keras_fit.fit_call(self).epoch_iterator
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self.seen.append([])
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.seen[-1].append(batch)
+            if batch < each:
+                self.left.append(keras_fit.skip_calls(self.iterator, calls))
+
+    jump = Jump()
+    rows = tf.data.Dataset.from_tensor_slices(
+        (np.ones((18, 4), "float32"), np.ones((18, 1), "float32"))
+    ).batch(2, True)
+    for each in (1, 2):
+        for data, steps in ((rows, None), (rows.repeat(), 9)):
+            for calls in (3, 0, 50):  # the last is more than there are
+                jump.seen, jump.left = [], []
+                model(steps_per_execution=each).fit(
+                    data, epochs=2, steps_per_epoch=steps, verbose=0, callbacks=[jump]
+                )
+                ends = [each - 1, *range(each * (calls + 2) - 1, 9 + each - 1, each)]
+                assert jump.seen == [ends, ends], (each, calls)
+                assert jump.left == [min(calls, -(-9 // each) - 1)] * 2, (each, calls)
+    jump.seen, jump.left, each, calls = [], [], 1, 3
+    # Of unknown length: no batch is drawn for the calls that are left out.
+    model().fit(rows.filter(lambda a, b: True), verbose=0, callbacks=[jump])
+    assert jump.seen == [[0, *range(4, 12)]]
+    assert jump.left == [3]
+
+
+def evaluation_iterator():
+    class Look(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            assert keras_fit.evaluation_iterator() is None
+
+        def on_test_begin(self, logs=None):
+            made.append(keras_fit.evaluation_iterator())
+
+        def on_test_batch_end(self, batch, logs=None):
+            batches.append(batch)
+            if batch == 0:
+                assert keras_fit.skip_calls(made[-1], 2) == 2
+
+    class Own(keras.Sequential):
+        def evaluate(self, *data, **options):
+            options.pop("_use_cached_eval_dataset", None)
+            return super().evaluate(*data, **options)
+
+    class Loop(keras.Sequential):
+        def evaluate(self, *data, callbacks, **options):
+            callbacks.on_test_begin()
+            return {"loss": 1.0}
+
+    for kind, seen in ((keras.Sequential, 2), (Own, 2), (Loop, 0)):
+        batches, made = [], []
+        own = kind([keras.Input((4,)), layers.Dense(1)])
+        own.compile("adam", "mse")
+        own.fit(
+            x,
+            y,
+            epochs=2,
+            batch_size=2,
+            verbose=0,
+            validation_data=(x, y),
+            validation_batch_size=2,
+            callbacks=[Look()],
+        )
+        assert batches == [0, 3] * seen, batches
+        assert [each is not None for each in made] == [bool(seen)] * 2, made
+    assert keras_fit.skip_calls(None, 3) == 0
+
+
+def FitCall():
+    assert keras_fit.FitCall() == keras_fit.FitCall(None, 0, None, None, None)
+
+
+def fit_call():
+    seen = []
+
+    class Look(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            seen.append(keras_fit.fit_call(self))
+
+    made, look, other = model(), Look(), keras.callbacks.Callback()
+    dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(2)
+    made.fit(dataset.prefetch(1), verbose=0, initial_epoch=1, epochs=2, callbacks=[other, look])
+    made.fit(x, y, batch_size=4, verbose=0, callbacks=[look])
+    look.set_model(made)
+    look.on_train_begin()
+    of_dataset, of_arrays, of_nothing = seen
+    assert {type(callback).__name__ for callback in of_dataset.callback_list.callbacks} >= {
+        "Look",
+        "Callback",
+        "History",
+    }
+    assert (
+        of_dataset.initial_epoch,
+        of_dataset.batch_size,
+        of_arrays.initial_epoch,
+        of_arrays.batch_size,
+    ) == (1, 2, 0, 4)
+    assert of_dataset.element_spec[0].shape.as_list() == [None, 4]
+    assert of_arrays.element_spec[0].shape.as_list()[1:] == [4]
+    assert of_dataset.epoch_iterator is not None
+    assert of_nothing == keras_fit.FitCall()
+
+
+def new_iterator():
+    seen = []
+
+    class Look(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            seen.extend(keras_fit.new_iterator(keras_fit.fit_call(self)))
+
+    made = model()
+    made.fit(tf.data.Dataset.from_tensor_slices((x, y)).batch(2), verbose=0, callbacks=[Look()])
+    assert len(seen) == len(x) // 2
+    assert seen[0][0].shape == (2, 4)
+
+
+def keeps_iterator():
+    seen = []
+
+    class Look(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.call, self.iterators = keras_fit.fit_call(self), []
+            original = self.model.train_function
+
+            def train(iterator):
+                self.iterators.append(iterator)
+                return original(iterator)
+
+            self.model.train_function = train
+
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append(keras_fit.keeps_iterator(self.call, self.iterators[-1]))
+
+    endless = tf.data.Dataset.from_tensors((x, y)).repeat()
+    model().fit(endless, steps_per_epoch=2, epochs=2, verbose=0, callbacks=[Look()])
+    assert seen == [True, True], seen
+
+
+def callbacks_of_coming_fit():
+    seen = []
+
+    class Look(keras.callbacks.Callback):
+        def set_params(self, params):
+            super().set_params(params)
+            seen.append(
+                [type(callback).__name__ for callback in keras_fit.callbacks_of_coming_fit(self)]
+            )
+
+    made, look = model(), Look()
+    made.fit(x, y, verbose=0, callbacks=[keras.callbacks.TerminateOnNaN(), look])
+    assert set(seen[0]) >= {"TerminateOnNaN", "Look"}, seen
+    made.evaluate(x, y, verbose=0, callbacks=[look])
+    look.set_params({})
+    assert seen[1:] == [[], []], seen

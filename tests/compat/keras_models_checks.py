@@ -1,0 +1,101 @@
+"""Checks of `ckptkit/compat/keras_models.py`: one function for each name."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from ckptkit.compat import keras_models
+from tests.compat.small_model import model, x, y
+
+
+def layers_of():
+    class Nested(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.parts = [layers.Dense(1), {"a": layers.Dropout(0.1)}]
+            self.inner = keras.Sequential([layers.ReLU()])
+
+    nested = Nested()
+    found = keras_models.layers_of(nested)
+    assert found[0] is nested
+    assert {type(layer).__name__ for layer in found} >= {
+        "Nested",
+        "Dense",
+        "Dropout",
+        "Sequential",
+        "ReLU",
+    }
+
+
+def seed_generators_of():
+    dropout = layers.Dropout(0.5)
+    (generator,) = keras_models.seed_generators_of(dropout)
+    assert generator.state is dropout.seed_generator.state is dropout.variables[0]
+    assert keras_models.seed_generators_of(layers.Dense(1)) == []
+
+
+def build_from_spec():
+    made = keras.Sequential([layers.Dense(3), layers.Dense(1)])
+    made.compile("adam", "mse", metrics=["mae", keras.metrics.MeanSquaredError()])
+    assert not made.built
+    keras_models.build_from_spec(made, tf.data.Dataset.from_tensors((x, y)).element_spec)
+    assert made.built
+    assert made.optimizer.built
+    assert keras_models.compile_metrics_built(made)
+    names = [
+        variable.path
+        for variable in (*made.variables, *made.optimizer.variables, *made.metrics_variables)
+    ]
+    assert made.optimizer.iterations.numpy() == 0
+    made.train_on_batch(x, y)
+    assert names == [
+        variable.path
+        for variable in (*made.variables, *made.optimizer.variables, *made.metrics_variables)
+    ]
+
+
+def input_signature():
+    signature = tf.nest.flatten(keras_models.input_signature(model()))
+    assert [tuple(spec.shape) for spec in signature] == [(None, 4)]
+
+
+def declares_inputs():
+    class Own(keras.Model):
+        def call(self, inputs):
+            return inputs
+
+    lazy = keras.Sequential([keras.layers.Dense(1)])
+    given = keras.Input((2,))
+    assert [
+        keras_models.declares_inputs(each)
+        for each in (model(), keras.Model(given, given), Own(), lazy)
+    ] == [True, True, False, False]
+    lazy(np.ones((2, 3)))
+    assert keras_models.declares_inputs(lazy)
+
+
+def arguments_of_loss():
+    assert keras_models.arguments_of_loss(keras.losses.Huber(delta=3.0)) == {"delta": 3.0}
+    assert (
+        keras_models.arguments_of_loss(keras.losses.BinaryCrossentropy(label_smoothing=0.25))[
+            "label_smoothing"
+        ]
+        == 0.25
+    )
+    assert (
+        keras_models.arguments_of_loss("mse")
+        == keras_models.arguments_of_loss(keras.losses.mean_squared_error)
+        == {}
+    )
+
+
+def compile_metrics_built():
+    made = model(metrics=["mae"])
+    assert not keras_models.compile_metrics_built(made)
+    made.test_on_batch(x, y)
+    assert keras_models.compile_metrics_built(made)
+    assert keras_models.compile_metrics_built(model())
+    assert keras_models.compile_metrics_built(keras.Sequential([layers.Dense(1)]))

@@ -1,0 +1,134 @@
+"""Checks of `ckptkit/compat/tf_checkpoint.py`: one function for each name."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ckptkit.compat import tf_checkpoint
+from tests.compat.small_model import model
+
+
+def StagedTensor():
+    prefix = tf.train.Checkpoint(
+        a=tf_checkpoint.StagedTensor(tf.constant([1, 2])),
+        it=tf_checkpoint.StagedTensor(
+            tf_checkpoint.serialize(iter(tf.data.Dataset.range(3)))["_STATE"]
+        ),
+    ).write("made")
+    assert tf.train.load_checkpoint(prefix).get_tensor("a/.ATTRIBUTES/VARIABLE_VALUE").tolist() == [
+        1,
+        2,
+    ]
+    assert tf.train.list_variables(prefix)
+    assert tf.raw_ops.RestoreV2(
+        prefix=prefix,
+        tensor_names=["it/.ATTRIBUTES/VARIABLE_VALUE"],
+        shape_and_slices=[""],
+        dtypes=[tf.variant],
+    )
+
+
+def serializes():
+    tables = [
+        tf.lookup.experimental.MutableHashTable(tf.int64, tf.int64, 0),
+        tf.lookup.experimental.DenseHashTable(tf.int64, tf.int64, 0, empty_key=-1, deleted_key=-2),
+    ]
+    assert all(map(tf_checkpoint.serializes, [*tables, iter(tf.data.Dataset.range(3))]))
+    without = [
+        tf.Module(),
+        tf.train.Checkpoint(),
+        tf.random.Generator.from_seed(1),
+        keras.layers.Dense(1),
+        keras.optimizers.Adam(),
+    ]
+    assert not any(map(tf_checkpoint.serializes, without))
+
+
+def serialize():
+    table = tf.lookup.experimental.MutableHashTable(tf.int64, tf.int64, 0)
+    table.insert([3], [4])
+    assert {tuple(tensor.numpy()) for tensor in tf_checkpoint.serialize(table).values()} == {
+        (3,),
+        (4,),
+    }
+
+
+def deserialize():
+    table = tf.lookup.experimental.MutableHashTable(tf.int64, tf.int64, 0)
+    table.insert([3], [4])
+    values = tf_checkpoint.serialize(table)
+    table.insert([5], [6])
+    tf_checkpoint.deserialize(table, values)
+    assert [tensor.numpy().tolist() for tensor in table.export()] == [[3], [4]]
+    iterator = iter(tf.data.Dataset.range(9))
+    next(iterator)
+    values = tf_checkpoint.serialize(iterator)
+    next(iterator), next(iterator)
+    tf_checkpoint.deserialize(iterator, values)
+    assert next(iterator).numpy() == 1
+
+
+def is_trackable():
+    assert all(
+        map(
+            tf_checkpoint.is_trackable,
+            [
+                tf.Module(),
+                tf.train.Checkpoint(),
+                tf.Variable(1.0),
+                iter(tf.data.Dataset.range(3)),
+                tf.random.Generator.from_seed(1),
+                tf.lookup.experimental.MutableHashTable(tf.int64, tf.int64, 0),
+            ],
+        )
+    )
+    assert not any(
+        map(tf_checkpoint.is_trackable, [object(), 3, lambda: 1, np.zeros(1), tf.constant(1)])
+    )
+
+
+def uninitialized():
+    assert not tf_checkpoint.uninitialized(keras.Variable(1.0))
+    with keras.StatelessScope():
+        deferred = keras.Variable(keras.initializers.Ones(), shape=(2,), dtype="float32")
+        assert tf_checkpoint.uninitialized(deferred)
+    assert not tf_checkpoint.uninitialized(deferred)
+
+
+def variables_reader():
+    dense, sparse, none = (
+        tf.Variable(tf.zeros((1000, 4))),
+        tf.Variable(tf.zeros((1000, 4))),
+        tf.Variable(7, dtype=tf.int64),
+    )
+    sparse.scatter_update(
+        tf.IndexedSlices(tf.ones((1, 4)), [3])
+    )  # from now on it is updated in place, and copied on reading
+    read = tf_checkpoint.variables_reader([dense, sparse, none])
+    values = read()
+    dense.assign_add(tf.ones((1000, 4)))
+    sparse.scatter_update(tf.IndexedSlices(tf.ones((1, 4)), [5]))
+    none.assign(8)
+    assert [int(tf.reduce_sum(value)) for value in values] == [0, 4, 7]
+    assert values[2].dtype == tf.int64
+    assert [int(tf.reduce_sum(value)) for value in read()] == [4000, 8, 8]
+    assert tf_checkpoint.variables_reader([])() == []
+
+
+def GraphNode():
+    assert tf_checkpoint.GraphNode({}, "", "").children == {}
+
+
+def object_graph():
+    made = model()
+    prefix = tf.train.Checkpoint(model=made).write("made")
+    nodes = tf_checkpoint.object_graph(
+        tf.train.load_checkpoint(prefix).get_tensor(tf_checkpoint.OBJECT_GRAPH)
+    )
+    assert "model" in nodes[0].children
+    assert len(nodes) > max(child for node in nodes for child in node.children.values())
+    keys = {node.key: node.name for node in nodes if node.key}
+    assert set(keys) < {name for name, _ in tf.train.list_variables(prefix)}
+    assert {variable.path for variable in made.weights} <= set(keys.values())

@@ -1,0 +1,173 @@
+"""Checks of `ckptkit/compat/tf_data.py`: one function for each name."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from ckptkit.compat import keras_fit, tf_checkpoint, tf_data
+from tests.compat.small_model import model, x, y
+
+
+def dataset_of():
+    dataset = tf.data.Dataset.range(3)
+    assert tf_data.dataset_of(iter(dataset)) is dataset
+
+
+def iterator_of():
+    iterator, batches = iter(tf.data.Dataset.range(3)), tf.data.Dataset.range(3).as_numpy_iterator()
+    assert tf_data.iterator_of(iterator) is iterator
+    assert isinstance(tf_data.iterator_of(batches), tf.data.Iterator)
+    assert tf_data.iterator_of(model()) is tf_data.iterator_of(tf.Variable(1)) is None
+
+
+def Stage():
+    assert tf_data.Stage("RangeDataset") == tf_data.stage_of(tf.data.Dataset.range(3))
+
+
+def stage_of():
+    def kinds(stage):
+        return [stage.kind, *(kind for each in stage.inputs for kind in kinds(each))]
+
+    first = tf.data.Dataset.range(9)
+    chain = first.shuffle(3).map(lambda x: x).batch(2).prefetch(1)
+    assert kinds(tf_data.stage_of(chain)) == [
+        "PrefetchDataset",
+        "BatchDataset",
+        "MapDataset",
+        "ShuffleDataset",
+        "RangeDataset",
+    ]
+    assert kinds(tf_data.stage_of(tf.data.Dataset.zip(first, first.repeat(2)))) == [
+        "ZipDataset",
+        "RangeDataset",
+        "RepeatDataset",
+        "RangeDataset",
+    ]
+    assert kinds(tf_data.stage_of(first.concatenate(first.cache()))) == [
+        "ConcatenateDataset",
+        "RangeDataset",
+        "CacheDataset",
+        "RangeDataset",
+    ]
+    # What functions use and draw.
+    used = first.shuffle(4)
+
+    def random(x):
+        return tf.random.uniform(())
+
+    @tf.function
+    def inner(x):
+        return tf.cond(x > 1, lambda: random(x), lambda: 0.0)
+
+    class Has:
+        held = used
+
+        def own(self, i):
+            return self.held
+
+    for made, kind, inside, drawn in (
+        (first.flat_map(lambda i: used), "FlatMapDataset", (tf_data.stage_of(used),), ()),
+        (
+            first.interleave(lambda i: first.shard(2, 0), cycle_length=2),
+            "InterleaveDataset",
+            (tf_data.stage_of(first),),
+            (),
+        ),
+        (first.flat_map(lambda i: tf.data.Dataset.range(3).shuffle(2)), "FlatMapDataset", (), ()),
+        (first.flat_map(Has().own), "FlatMapDataset", (None,), ()),
+        (first.map(lambda i: used.reduce(i, tf.add)), "MapDataset", (tf_data.stage_of(used),), ()),
+        (first.map(random), "MapDataset", (), ("RandomUniform",)),
+        (first.map(inner, num_parallel_calls=2), "ParallelMapDataset", (), ("RandomUniform",)),
+        (
+            first.flat_map(lambda i: tf.data.Dataset.range(3).map(random)),
+            "FlatMapDataset",
+            (),
+            ("RandomUniform",),
+        ),
+        (first.window(3).flat_map(lambda rows: rows.batch(3)), "FlatMapDataset", (), ()),
+    ):
+        stage = tf_data.stage_of(made)
+        assert (stage.kind, stage.inside, stage.random, stage.once) == (
+            kind,
+            inside,
+            drawn,
+            False,
+        ), stage
+    assert tf_data.stage_of(tf.data.Dataset.range(1).map(random)).once
+
+    # Keras draws the order of arrays in one call, or that of each batch in one of its own.
+    class Look(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.dataset = keras_fit.fit_call(self).epoch_iterator._distributed_dataset
+
+    def drawing(stage):
+        return [(each, stage.once) for each in stage.random] + [
+            each for below in stage.inputs for each in drawing(below)
+        ]
+
+    for shuffle, drawn in (
+        (True, [("RandomShuffle", True)]),
+        (False, []),
+        ("batch", [("RandomShuffle", False)]),
+    ):
+        look = Look()
+        model().fit(x, y, shuffle=shuffle, verbose=0, callbacks=[look])
+        assert drawing(tf_data.stage_of(look.dataset)) == drawn, drawing(
+            tf_data.stage_of(look.dataset)
+        )
+
+
+def describe_pipeline():
+    def stages(batch=4, buffer=10, prefetch=True):
+        dataset = tf.data.Dataset.range(99).shuffle(buffer).map(lambda x: x).batch(batch).repeat(2)
+        return tf_data.describe_pipeline(dataset.prefetch(1) if prefetch else dataset)
+
+    assert stages() == stages()
+    assert (
+        len(
+            {
+                tuple(stages()),
+                tuple(stages(batch=8)),
+                tuple(stages(buffer=11)),
+                tuple(stages(prefetch=False)),
+            }
+        )
+        == 4
+    )
+    assert [
+        word
+        for word in ("batch_size=4", "buffer_size=10", "count=2")
+        if word not in " ".join(stages())
+    ] == []
+
+
+def unseeded_random_ops():
+    numbers = tf.data.Dataset.range(3)
+
+    def draw(seed):
+        return lambda x: tf.random.uniform([], seed=seed) + tf.cast(x, tf.float32)
+
+    def inner(x):
+        return numbers.map(draw(None))
+
+    assert tf_data.unseeded_random_ops(numbers.map(lambda x: x).shuffle(3).batch(2)) == []
+    assert tf_data.unseeded_random_ops(numbers.map(draw(3)).batch(2)) == []
+    assert tf_data.unseeded_random_ops(numbers.map(draw(None)).batch(2)) == ["RandomUniform"]
+    assert tf_data.unseeded_random_ops(numbers.interleave(inner)) == ["RandomUniform"]
+    tf.random.set_seed(3)
+    assert tf_data.unseeded_random_ops(numbers.map(draw(None)).batch(2)) == []
+
+
+def shuffles_in():
+    def state(dataset, drawn):
+        iterator = iter(dataset)
+        for _ in range(drawn):
+            next(iterator)
+        (value,) = tf_checkpoint.serialize(iterator).values()
+        return tf_data.shuffles_in(value)
+
+    numbers = tf.data.Dataset.range(9)
+    assert state(numbers.batch(2), 1) == 0
+    assert state(numbers.shuffle(4), 1) == 1
+    assert state(numbers.shuffle(4).shuffle(4), 1) == 2
