@@ -1,4 +1,4 @@
-"""Holding a run while a command changes it."""
+"""Owning a run while a command changes it."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from ckptkit.ownership.fenced_files import FencedFiles
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run.catalog import list_checkpoints
 from ckptkit.run.journal import next_attempt, start_journal
-from ckptkit.run.recover import recover
+from ckptkit.run.recover import recover as run_recovery
 from ckptkit.run.state_file import write_state_file
 from ckptkit.storage.files import FileSystem
 
 
-class Owned:
+class OwnedRun:
     """A run that this process may change.
 
     Args:
         layout: the run.
-        lock: that this process holds.
+        lock: the run's lock, which this process holds.
 
     Attributes:
-        journal: where this process tells what it did.
+        files: the file system, which refuses to write after the lock is lost.
+        journal: the journal in which this process records what it did.
     """
 
     def __init__(self, layout: RunLayout, lock: RunLock) -> None:
@@ -33,13 +34,13 @@ class Owned:
         self.journal = start_journal(self.files, layout, SystemClock(), lock.number)
         self._lock = lock
 
-    def tidy_up(self) -> None:
-        """Removes what dead saves have left, as every owner does before it changes anything."""
-        recover(self.files, self.layout, self.journal, self._lock)
+    def recover(self) -> None:
+        """Remove what killed saves left behind, before this process changes anything else."""
+        run_recovery(self.files, self.layout, self.journal, self._lock)
         self._lock.settle()
 
-    def tell_tensorflow(self) -> None:
-        """Makes TensorFlow's state file say what is there now."""
+    def update_state_file(self) -> None:
+        """Let TensorFlow's `checkpoint` file name the checkpoints that exist now."""
         write_state_file(
             self.files,
             self.layout,
@@ -48,21 +49,21 @@ class Owned:
 
 
 @contextmanager
-def owned(layout: RunLayout) -> Iterator[Owned]:
-    """The run is this process's own inside the block.
+def own_run(layout: RunLayout) -> Iterator[OwnedRun]:
+    """Hold the run's lock inside the block.
 
     Args:
         layout: the run.
 
     Raises:
-        RunLockedError: where it is being trained.
-        StorageError: where the disk refuses.
+        RunLockedError: If the run is being trained.
+        StorageError: If the lock cannot be written.
     """
     lock = RunLock(
         FileSystem(), layout, SystemClock(), at_least=next_attempt(layout), take_over=False
     )
     lock.keep_alive()
     try:
-        yield Owned(layout, lock)
+        yield OwnedRun(layout, lock)
     finally:
         lock.release()
