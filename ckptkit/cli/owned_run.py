@@ -1,4 +1,4 @@
-"""Holding a run while a command changes it."""
+"""Owning a run while a command changes it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run.catalog import list_checkpoints
 from ckptkit.run.deferred_journal import DeferredJournal
 from ckptkit.run.journal import next_attempt
-from ckptkit.run.recover import recover
+from ckptkit.run.recover import recover as run_recovery
 from ckptkit.run.state_file import write_state_file
 from ckptkit.storage.files import NO_SPACE, FileSystem
 
 
-class Owned:
+class OwnedRun:
     """A run that this process may change.
 
     Args:
         layout: the run.
-        lock: that this process holds.
+        lock: the run's lock, which this process holds.
 
     Attributes:
+        files: the file system, which refuses to write after the lock is lost.
         journal: records what this process does; on a full disk, as soon as there is space.
     """
 
@@ -36,14 +37,14 @@ class Owned:
         self.journal = DeferredJournal(self.files, layout, SystemClock(), lock.number)
         self._lock = lock
 
-    def tidy_up(self) -> None:
-        """Removes what dead saves have left, as every owner does before it changes anything.
+    def recover(self) -> None:
+        """Remove what killed saves left behind, before this process changes anything else.
 
         On a disk without any space, the rest of the recovery is left to the next owner. Its claims
         stay, so that owner knows what is missing.
         """
         try:
-            recover(self.files, self.layout, self.journal, self._lock)
+            run_recovery(self.files, self.layout, self.journal, self._lock)
         except StorageError as error:
             if error.errno not in NO_SPACE:
                 raise
@@ -52,7 +53,7 @@ class Owned:
             self._lock.settle()
 
     def close(self) -> None:
-        """Writes what the journal still holds back.
+        """Write what the journal still holds back.
 
         A journal without space costs its lines only: what they record has been done.
         """
@@ -61,8 +62,8 @@ class Owned:
         except StorageError as error:
             logger.warning("the journal does not record this command: %s", error)
 
-    def tell_tensorflow(self) -> None:
-        """Rewrites TensorFlow's state file from the checkpoints of the run.
+    def update_state_file(self) -> None:
+        """Let TensorFlow's `checkpoint` file name the checkpoints that exist now.
 
         ckptkit never reads it, so a full disk costs a warning only; the next start mends it.
         """
@@ -76,22 +77,22 @@ class Owned:
 
 
 @contextmanager
-def owned(layout: RunLayout) -> Iterator[Owned]:
-    """The run is this process's own inside the block.
+def own_run(layout: RunLayout) -> Iterator[OwnedRun]:
+    """Hold the run's lock inside the block.
 
     Args:
         layout: the run.
 
     Raises:
-        RunLockedError: where it is being trained.
-        StorageError: where the disk refuses.
+        RunLockedError: If the run is being trained.
+        StorageError: If the lock cannot be written.
     """
     lock = RunLock(
         FileSystem(), layout, SystemClock(), at_least=next_attempt(layout), take_over=False
     )
     try:
         lock.keep_alive()
-        run = Owned(layout, lock)
+        run = OwnedRun(layout, lock)
         yield run
         run.close()
     finally:
