@@ -70,8 +70,6 @@ def command(
         else:
             _show(judged)
             going = [each for each in judged if not each.stays]
-        for each in going:
-            _ = each.checkpoint.head  # read while it exists: its size is shown at the end
             print_line(
                 f"\nwould take away {count(len(going), 'checkpoint')} ({size(_bytes(going))}); "
                 "nothing was changed"
