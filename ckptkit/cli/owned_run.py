@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from ckptkit.clock import SystemClock
 from ckptkit.layout import RunLayout
 from ckptkit.ownership.fenced_files import FencedFiles
-from ckptkit.ownership.run_lock import RunLock
+from ckptkit.ownership.run_lock import RunLock, check_not_held
 from ckptkit.run.catalog import list_checkpoints
 from ckptkit.run.journal import next_attempt, start_journal
 from ckptkit.run.recover import recover as run_recovery
@@ -46,6 +46,18 @@ class OwnedRun:
             self.layout,
             [checkpoint.name for checkpoint in list_checkpoints(self.layout)],
         )
+
+
+def check_not_owned(layout: RunLayout) -> None:
+    """Check that no process of this machine owns the run, without claiming it.
+
+    Args:
+        layout: the run.
+
+    Raises:
+        RunLockedError: If a process of this machine owns the run.
+    """
+    check_not_held(layout)
 
 
 @contextmanager
