@@ -9,6 +9,7 @@ from ckptkit.clock import SystemClock
 from ckptkit.errors import StorageError
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger
+from ckptkit.ownership.claims import check_not_held
 from ckptkit.ownership.fenced_files import FencedFiles
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run.catalog import list_checkpoints
@@ -74,6 +75,18 @@ class OwnedRun:
             if error.errno not in NO_SPACE:
                 raise
             logger.warning("TensorFlow's state file is out of date until the next start: %s", error)
+
+
+def check_not_owned(layout: RunLayout) -> None:
+    """Check that no process of this machine owns the run, without claiming it.
+
+    Args:
+        layout: the run.
+
+    Raises:
+        RunLockedError: If a process of this machine owns the run.
+    """
+    check_not_held(layout)
 
 
 @contextmanager
