@@ -66,9 +66,8 @@ def command(
     found = open_named_run(run)
     base = check_base(out)
     checkpoint = find_good_checkpoint(found, which)
-    os.environ.setdefault(
-        "TF_CPP_MIN_LOG_LEVEL", "2"
-    )  # TensorFlow's own lines about the machine are of no use here
+    # TensorFlow's own lines about the machine are of no use here.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from ckptkit.export.export_spec import ExportSpec
     from ckptkit.export.publishing import export, in_words
     from ckptkit.load.model_loading import load_model

@@ -111,7 +111,7 @@ def test_classes_of_ones_own_are_a_matter_for_python(fork_server, tmp_path):
     assert done.returncode == 2
     assert "Mine" in done.stderr
     said = " ".join(done.stderr.split())
-    assert "export from Python, with ckptkit.export_saved_model(model, " in said
+    assert "export from Python with ckptkit.export_saved_model(model, " in said
     assert "custom_objects={...}, step=1), or your own after ckptkit.load_weights(model, " in said
 
 
