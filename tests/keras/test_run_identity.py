@@ -74,6 +74,7 @@ def test_copies_of_a_manager(trainings, run):
                 ckptkit.ConfigError, match=r"has the run in .* open.*cannot be copied or pickled"
             ):
                 duplicate(manager)
+        assert not twin.is_open
     with twin:
         assert list(twin.steps(2)) == [1, 2]
     assert manager.all_steps == [2]
