@@ -205,7 +205,12 @@ class CheckpointManager(TrainingLoops):
                 "are this process's own and cannot be copied or pickled. Copy it before it is "
                 "used, or make a second one."
             )
-        return self.__dict__
+        return {name: value for name, value in self.__dict__.items() if name != "_slot"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        # A copy opens the run for itself.
+        self._slot = SessionSlot(self._options)
 
     # -- saving
 

@@ -130,8 +130,11 @@ class Journal:
             raise
         self._torn = False
         if self._lost:
-            what, self._lost = f"write {self._lost} lines to the journal", 0
-            self.record(TidyingFailed(what=what, message=self._loss))
+            lost, message, self._lost = self._lost, self._loss, 0
+            what = f"write {lost} lines to the journal"
+            self.record(TidyingFailed(what=what, message=message))
+            if self._lost:  # that line as well: the next one counts them all
+                self._lost += lost
 
 
 def encode_line(event: Event) -> bytes:

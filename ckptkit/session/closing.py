@@ -53,7 +53,8 @@ def _record_end(session: SessionParts, remote: RemoteControl, error: BaseExcepti
     # What failed in the background is raised here, and the journal then records no end.
     session.saves.saver.wait()
     remote.report_end(outcome, error)
-    if outcome == "finished":
+    # A program that was interrupted after the end may be run again, with objects made anew.
+    if outcome == "finished" and error is None:
         note_finished(session.options.layout, session.options.state)
     session.journal.record(
         events.AttemptEnded(

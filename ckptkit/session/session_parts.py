@@ -13,7 +13,7 @@ from ckptkit.session.exactness import Exactness
 from ckptkit.session.hyperparameter_changes import HyperparameterChanges
 from ckptkit.session.loop_progress import LoopProgress
 from ckptkit.session.options import RunOptions
-from ckptkit.session.phase import PhaseMachine, SessionPhase
+from ckptkit.session.phase import PhaseMachine
 from ckptkit.session.progress import RunProgress
 from ckptkit.session.resume import Resume
 from ckptkit.session.save_schedule import SaveSchedule
@@ -67,15 +67,6 @@ class SessionParts:
         return self.tracked.saw_iterations(iterations)
 
     # -- phase and progress
-
-    @property
-    def phase(self) -> str:
-        """The present phase, in a word of the journal."""
-        return self.phases.phase.value
-
-    def enter(self, phase: SessionPhase) -> None:
-        """See `PhaseMachine.enter`."""
-        self.phases.enter(phase)
 
     def training_starts(self) -> None:
         """See `LoopProgress.training_starts`."""

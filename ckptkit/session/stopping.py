@@ -105,11 +105,12 @@ class Stopping:
         """Give the process back the handlers that it had before; nothing is saved any more."""
         with self._guard:  # what is being written as a last resort is written first
             self.reserve = None
+        # Before the timer is cancelled: a signal that has arrived is told first, and may start it.
+        self._signals.restore()
         self._cancel_last_resort()
         # A run that is closed leaves no thread behind. This one ends as soon as it is cancelled.
         if self._timer is not None and self._timer is not threading.current_thread():
             self._timer.join(_PATIENCE_SECS)
-        self._signals.restore()
 
     # -- requests
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from ckptkit.clock import Clock
-from ckptkit.errors import CheckpointError, StorageError
+from ckptkit.errors import CheckpointError, StorageError, ThreadRefusedError
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger
 from ckptkit.report.goodput import Goodput, goodput_of
@@ -32,6 +32,7 @@ from ckptkit.tensorboard.event_files import (
     version_record,
 )
 from ckptkit.tensorboard.history_markdown import history_markdown
+from ckptkit.threads import start_thread
 
 _END_SECS = 2.0
 """How long the end of an attempt waits for the last points: a dead server never answers."""
@@ -88,15 +89,11 @@ class RunSummaries:
         self._waiting.put(save)
         if self._thread is None:
             # A daemon: at exit nobody should wait for points longer than `end` does.
-            thread = threading.Thread(target=self._work, name="ckptkit-tensorboard", daemon=True)
             try:
-                thread.start()
-            except RuntimeError as error:
-                # The limit of threads, or the interpreter is shutting down. The points stay in the
-                # queue, and the next save tries again.
+                self._thread = start_thread(self._work, "ckptkit-tensorboard")
+            # The points stay in the queue, and the next save tries again.
+            except ThreadRefusedError as error:
                 logger.debug("the run's own points for TensorBoard have to wait: %s", error)
-            else:
-                self._thread = thread
 
     def end(self) -> None:
         """Waits for the last points, at most two seconds, when an attempt ends."""

@@ -128,7 +128,7 @@ class BackgroundWriter:
         self._thread = threading.Thread(target=self._work, name="ckptkit-writer", daemon=True)
         try:
             self._start_thread(self._thread)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             # The process has as many threads as it may have, or the interpreter is shutting down
             # (Python 3.12 and later). The reason rarely goes away, so it is logged once.
             if not self._refusal_logged:

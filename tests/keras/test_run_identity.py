@@ -74,9 +74,25 @@ def test_copies_of_a_manager(trainings, run):
                 ckptkit.ConfigError, match=r"has the run in .* open.*cannot be copied or pickled"
             ):
                 duplicate(manager)
+        assert not twin.is_open
     with twin:
         assert list(twin.steps(2)) == [1, 2]
     assert manager.all_steps == [2]
+
+
+def test_a_finished_training_that_is_interrupted_in_its_export_is_run_again(trainings, run):
+    """As a cell of a notebook, which makes its model anew."""
+
+    def interrupted(x):
+        raise KeyboardInterrupt
+
+    tf = trainings.tf
+    serve = tf.function(interrupted, input_signature=[tf.TensorSpec((None, 4))])
+    with pytest.raises(KeyboardInterrupt):
+        trainings.fit(run, export=ckptkit.ExportSpec(signatures={"serve": serve}))
+    assert [event.outcome for event in journal_events(run, "attempt_ended")] == ["finished"]
+    assert trainings.fit(run, export=True).epoch == [0, 1]
+    assert len(journal_events(run, "exported")) == 1
 
 
 def test_fit_three_times_on_the_same_model(trainings, run):

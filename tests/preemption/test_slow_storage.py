@@ -4,13 +4,16 @@ one counts.
 
 from __future__ import annotations
 
+import signal
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
 
 from ckptkit.preemption.policy import Preemption
 from ckptkit.run import events
+from ckptkit.session.phase import SessionPhase
 from ckptkit.session.stopping import Stopping
 
 
@@ -85,3 +88,20 @@ def test_nothing_is_saved_as_a_last_resort_when_the_attempt_is_over():
     assert timer.finished.is_set()
     timer.function()  # as if it had fired while the run was being closed
     assert not saved
+
+
+def test_a_signal_that_is_told_while_the_run_is_closed_leaves_no_timer_behind():
+    """The thread that hears it asks a launcher first how much time is left."""
+    told = []
+    stopping = Stopping(
+        SimpleNamespace(phases=SimpleNamespace(phase=SessionPhase.TRAINING)),
+        SimpleNamespace(preemption=Preemption()),
+        SimpleNamespace(record=lambda event, at=None: told.append(event.signal)),
+        SimpleNamespace(write_secs=None),
+    )
+    stopping.before_signal = lambda: time.sleep(0.3)
+    stopping.start()
+    signal.raise_signal(signal.SIGTERM)
+    stopping.close()
+    assert told == ["SIGTERM"]
+    assert not [each for each in threading.enumerate() if each.name == "ckptkit-last-resort"]

@@ -98,6 +98,23 @@ def test_a_second_loss_is_said_as_well(layout, caplog):
     assert [event.event for event in read_journal(layout).events] == ["saved", "tidying_failed"] * 2
 
 
+def test_lost_lines_are_counted_although_the_line_about_them_is_lost(layout):
+    files, written = FaultyFiles(), []
+    journal = start_attempt(files, layout, Clock())
+
+    def is_lost(step: Operation) -> bool:
+        if full(step):
+            written.append(step)
+        return full(step) and len(written) in (1, 2, 4)
+
+    files.fail(errno.ENOSPC, when=is_lost, times=None)
+    for _ in range(4):
+        journal.record(example(events.Saved))
+    view = read_journal(layout)
+    assert [event.event for event in view.events] == ["saved", "saved", "tidying_failed"]
+    assert view.events[-1].what == "write 3 lines to the journal"
+
+
 @pytest.mark.parametrize("cls", events.EVENTS.values(), ids=events.EVENTS)
 def test_a_durable_line_that_finds_no_space_raises(layout, cls):
     files = FaultyFiles()

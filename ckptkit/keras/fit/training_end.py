@@ -101,8 +101,9 @@ class TrainingEnd:
         )
         if self._export is None or not (trained or finished_before):
             return
-        self._fit.session.phases.enter(SessionPhase.EXPORTING)
+        # The phase is the last one, but what follows the export does not count as exporting.
         with self._fit.session.stopwatch.during("exporting"):
+            self._fit.session.phases.enter(SessionPhase.EXPORTING)
             publish(
                 self._fit.session, self._fit.model, self._export, self._fit.call, trained=trained
             )
