@@ -14,7 +14,6 @@ from ckptkit.keras import builtin_callbacks
 from ckptkit.keras.fit.fit_driver import FitDriver
 from ckptkit.keras.fit.fit_wiring import open_fit
 from ckptkit.keras.other_callbacks import OtherCallbacks
-from ckptkit.keras.run_identity import check_one_device
 from ckptkit.manager import CheckpointManager
 from ckptkit.run.fresh_start import is_known_label
 from ckptkit.run.stored_run import StoredRun
@@ -140,7 +139,6 @@ class CheckpointCallback(keras.callbacks.Callback):
             *(each for each in call.callback_list.callbacks if each is not self),
             self,
         ]
-        check_one_device(self.model)
         export = None if is_switched_off(os.environ) else self._export
         self._fit = open_fit(manager, export, self.model, others, call, self.params or {})
 

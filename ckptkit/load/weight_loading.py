@@ -19,9 +19,8 @@ from ckptkit.load.weight_source import WeightSource
 from ckptkit.log import logger
 from ckptkit.restore.assign import assign_all, refresh_layer_constants
 from ckptkit.restore.state_comparison import StateDifference, table
-from ckptkit.tracking.leaves import VariableLeaf
+from ckptkit.tracking.leaves import VariableLeaf, path_of
 from ckptkit.tracking.state_check import check_built
-from ckptkit.tracking.tracker import path_of
 
 T = TypeVar("T")
 

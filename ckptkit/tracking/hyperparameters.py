@@ -128,9 +128,19 @@ def remembers_iterations(state: Mapping[str, Any], iterations: int) -> bool:
         iterations: the optimizer's count of updates.
     """
     return any(
-        optimizer in _last_seen and int(optimizer.iterations) == iterations
+        optimizer in _last_seen and iterations_of(optimizer) == iterations
         for optimizer, _, _ in configured_values(state).values()
     )
+
+
+def iterations_of(optimizer: Any) -> int:
+    """Return how many updates an optimizer has made.
+
+    Args:
+        optimizer: a Keras optimizer.
+    """
+    # By the value: a Keras variable whose value is not a plain tf.Variable is no Python number.
+    return int(optimizer.iterations.value.numpy())
 
 
 def is_json(value: object) -> bool:
