@@ -19,6 +19,7 @@ from ckptkit.run.stored_run import StoredRun
 from ckptkit.session.closing import is_orderly_exit
 from ckptkit.session.finished_runs import check_finished_by
 from ckptkit.session.options import CallbackOptions, ManagerOptions, make_options, takes_options
+from ckptkit.session.remote_control import reports_failure
 from ckptkit.session.session import Session
 from ckptkit.tracking.one_device import check_one_device
 from ckptkit.tracking.state_check import check_state, ensure_built
@@ -118,8 +119,9 @@ class CheckpointManager(TrainingLoops):
             ConfigError: If something is not built, or is spread over several devices.
         """
         # First: under a strategy, Keras builds an optimizer in the scope of the strategy only.
-        check_one_device(self._options.state)
-        ensure_built(self._options.state)
+        with reports_failure():  # else a launcher would start the same program again
+            check_one_device(self._options.state)
+            ensure_built(self._options.state)
 
     def restore(self, step: int | None = None) -> RunPosition:
         """Restores one checkpoint, and opens the run to continue from there if it is not open.

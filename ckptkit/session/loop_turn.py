@@ -34,6 +34,13 @@ class LoopTurn:
             iterations_of(optimizer) != int(iterations) for optimizer, iterations in self.before
         )
 
+    def updates(self) -> int:
+        """Return the most iterations that one optimizer has made since the turn began."""
+        return max(
+            (iterations_of(optimizer) - int(before) for optimizer, before in self.before),
+            default=0,
+        )
+
 
 def optimizers_of(state: Mapping[str, Any]) -> list[Any]:
     """Return the optimizers of a state that count iterations."""

@@ -72,6 +72,7 @@ class Session(SessionParts):
             )
             # Each is on the stack before it starts: a start that fails half-way is undone too.
             # Handlers come last, so that they are the first to go when the run is closed.
+            resources.callback(self.loop.stop_watching)
             resources.callback(self._remote.close)
             self._remote.start()
             resources.callback(self.stopping.close)
