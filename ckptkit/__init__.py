@@ -43,6 +43,15 @@ _HOMES = {
     "ckptkit.manager": ("CheckpointManager",),
     "ckptkit.keras": ("CheckpointCallback",),
 }
+_NEED_KERAS = frozenset(
+    {
+        "ckptkit.export.export_saved_model",
+        "ckptkit.keras",
+        "ckptkit.load.model_loading",
+        "ckptkit.load.weight_loading",
+        "ckptkit.manager",
+    }
+)
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -120,6 +129,9 @@ def __getattr__(name: str) -> Any:
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'ckptkit' has no attribute {name!r}")
+    if home in _NEED_KERAS:
+        # Before they import Keras: that fails if another backend is asked for and not installed.
+        import_module("ckptkit.keras_backend").check_keras_backend()
     value = getattr(import_module(home), name)
     # Python calls __getattr__ only for missing names, so the next access is a plain lookup.
     globals()[name] = value

@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
+from typing import Any
 
 from ckptkit.errors import ConfigError
+
+
+def whole_number(value: Any) -> int | None:
+    """Return a whole number as an `int`, or None if it is none.
+
+    Args:
+        value: an `int`, or what programs have for it: a scalar of NumPy, a tensor, a variable.
+
+    Example:
+        >>> import numpy as np
+        >>> from ckptkit.position import whole_number
+        >>> whole_number(np.int64(3)), whole_number(3.0), whole_number(True)
+        (3, None, None)
+    """
+    if isinstance(value, bool):
+        return None
+    # Variables of TensorFlow and Keras are no index themselves; the value that they return is.
+    if hasattr(value, "numpy") and not hasattr(value, "__index__"):
+        value = value.numpy()
+    try:
+        return operator.index(value)
+    # A tensor with a fraction has a method that its value has not.
+    except (TypeError, AttributeError):
+        return None
 
 
 @dataclass(frozen=True, order=True)
@@ -32,12 +58,14 @@ class RunPosition:
 
     def __post_init__(self) -> None:
         for name in ("step", "epoch", "batch"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 0:
+            number = whole_number(value := getattr(self, name))
+            if number is None or number < 0:
                 raise ConfigError(
                     f"RunPosition.{name} is a number of things done, so 0 or more. Received: "
                     f"{value!r}."
                 )
+            if number is not value:
+                object.__setattr__(self, name, number)
 
     def __str__(self) -> str:
         if self.epoch == 0 and self.batch == 0:

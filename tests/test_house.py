@@ -50,7 +50,7 @@ FLOORS = [
     {"storage"},
     {"policies"},
     {"layout"},
-    {"position", "clock", "log", "threads"},
+    {"position", "clock", "log", "threads", "keras_backend"},
     {"errors", "process_hooks"},
     {"exit_codes"},
     {"__init__"},
@@ -81,6 +81,7 @@ WITHOUT_TENSORFLOW = {
     "clock",
     "log",
     "threads",
+    "keras_backend",
     "process_hooks",
     "__init__",
 }

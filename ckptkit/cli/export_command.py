@@ -68,6 +68,8 @@ def command(
     checkpoint = find_good_checkpoint(found, which)
     # TensorFlow's own lines about the machine are of no use here.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Before the import of Keras. A run's model is TensorFlow's, whatever the shell asks for.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     from ckptkit.export.export_spec import ExportSpec
     from ckptkit.export.publishing import export, in_words
     from ckptkit.load.model_loading import load_model

@@ -5,6 +5,7 @@ Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -49,9 +50,12 @@ def stateful_random_ops(function: Any) -> list[str]:
 class EagerOperations:
     """Records the operations in its block that draw from a state inside TensorFlow's kernels.
 
-    It is for steps that are not traced (`run_eagerly=True`), which leave no graph to examine.
+    It is for steps that are not traced (`run_eagerly=True`, loops of the user's own), which leave
+    no graph to examine. A `tf.function` that is called in the block is examined as well; it is not
+    traced again for that.
 
-    Reason: no public name observes operations as they run.
+    Reason: no public name observes operations as they run, or has the graph of a function that
+    was traced before.
 
     Attributes:
         random: the names of these operations.
@@ -59,6 +63,7 @@ class EagerOperations:
 
     def __init__(self) -> None:
         self.random: set[str] = set()
+        self._examined: set[str] = set()
 
     def __enter__(self) -> EagerOperations:
         from tensorflow.python.framework import op_callbacks
@@ -69,12 +74,33 @@ class EagerOperations:
     def __exit__(self, *error: object) -> None:
         from tensorflow.python.framework import op_callbacks
 
-        op_callbacks.remove_op_callback(self._record)
+        # Callbacks belong to a thread. A generator that is collected may end in another thread,
+        # which has none to remove.
+        with contextlib.suppress(KeyError):
+            op_callbacks.remove_op_callback(self._record)
 
     def _record(self, operation: Any, *rest: Any, **more: Any) -> None:
         name = operation.decode() if isinstance(operation, bytes) else str(operation)
         if name in STATEFUL_RANDOM_OPS:
             self.random.add(name)
+        elif name.startswith("__"):  # a traced function is an operation with its name
+            self._examine(name)
+
+    def _examine(self, function: str) -> None:
+        from tensorflow.python.eager import context
+
+        pending = [function]
+        while pending:
+            name = pending.pop()
+            if name in self._examined or not context.context().has_function(name):
+                continue
+            self._examined.add(name)
+            for node in context.context().get_function_def(name).node_def:
+                if node.op in STATEFUL_RANDOM_OPS:
+                    self.random.add(node.op)
+                for attribute in node.attr.values():
+                    called = [attribute.func, *attribute.list.func]
+                    pending += [each.name for each in called if each.name]
 
 
 _GLOBAL_SEED = "global_seed_generator"

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ckptkit.errors import ConfigError
+from ckptkit.position import whole_number
 
 
 def shuffled(
@@ -46,11 +47,13 @@ def shuffled(
         >>> [x.shape[0] for x, y in data.take(4)]
         [4, 4, 2, 4]
     """
-    if not isinstance(batch_size, int) or batch_size < 1:
+    size = whole_number(batch_size)
+    if size is None or size < 1:
         raise ConfigError(
             "batch_size counts the rows of a batch, 1 or more. Received: "
             f"batch_size={batch_size!r}."
         )
+    batch_size = size
     if isinstance(source, tf.data.Dataset):
         raise ConfigError(
             "shuffled takes arrays or tensors, because it picks rows by number. Received a "

@@ -14,7 +14,6 @@ from ckptkit.keras import builtin_callbacks
 from ckptkit.keras.fit.fit_driver import FitDriver
 from ckptkit.keras.fit.fit_wiring import open_fit
 from ckptkit.keras.other_callbacks import OtherCallbacks
-from ckptkit.keras.run_identity import check_one_device
 from ckptkit.manager import CheckpointManager
 from ckptkit.run.fresh_start import is_known_label
 from ckptkit.run.stored_run import StoredRun
@@ -128,6 +127,7 @@ class CheckpointCallback(keras.callbacks.Callback):
             # An exception has ended the previous fit.
             self._fit.abandon()
             self._fit = None
+        _check_only_one(call.callback_list.callbacks)
         others = OtherCallbacks(call.callback_list, self)
         manager = (
             self._given
@@ -140,9 +140,12 @@ class CheckpointCallback(keras.callbacks.Callback):
             *(each for each in call.callback_list.callbacks if each is not self),
             self,
         ]
-        check_one_device(self.model)
         export = None if is_switched_off(os.environ) else self._export
         self._fit = open_fit(manager, export, self.model, others, call, self.params or {})
+
+    def _directory_text(self) -> str:
+        given = self._given
+        return str(given.run.directory if isinstance(given, CheckpointManager) else given)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Notes which epoch has begun."""
@@ -188,3 +191,20 @@ class CheckpointCallback(keras.callbacks.Callback):
                 "Copy it before fit, or make a second one."
             )
         return {**self.__dict__, "_fit": None, "_model": None, "params": None}
+
+
+def _check_only_one(callbacks: list[Any]) -> None:
+    """Check that one run records a `fit`.
+
+    Raises:
+        ConfigError: If there are several callbacks of ours. Each would replay the training of the
+            resumed epoch with all others hidden, and so would hide the other one from itself.
+    """
+    ours = {id(each): each for each in callbacks if isinstance(each, CheckpointCallback)}
+    if len(ours) > 1:
+        directories = ", ".join(each._directory_text() for each in ours.values())
+        raise ConfigError(
+            f"Expected one CheckpointCallback in fit: one run records a training. Received: "
+            f"{len(ours)}, for {directories}. Keep one of them; to keep other checkpoints "
+            "too, combine policies: keep=ckptkit.KeepLatest(2) | ckptkit.KeepBest('val_loss')."
+        )

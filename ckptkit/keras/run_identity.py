@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from ckptkit.errors import ConfigError
 from ckptkit.layout import RunLayout
@@ -15,6 +14,7 @@ from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.manifest import Manifest
 from ckptkit.session.finished_runs import is_finished_by_others, note_finished
 from ckptkit.session.session import Session
+from ckptkit.tracking.hyperparameters import iterations_of
 
 
 def note_finished_model(layout: RunLayout, model: Any) -> None:
@@ -39,29 +39,6 @@ def check_not_finished_by_another(layout: RunLayout, model: Any) -> None:
             "object, and a run is one training of one model. Give each training its own directory, "
             f"such as f'{layout.root}-{{fold}}'; or pass fresh='a label' to set the finished run "
             "aside."
-        )
-
-
-def check_one_device(model: Any) -> None:
-    """Checks that the model's variables are on one device each.
-
-    Args:
-        model: the model that is to be trained.
-
-    Raises:
-        ConfigError: If it was made under a strategy that mirrors or spreads them.
-    """
-    strategy = model.distribute_strategy
-    if isinstance(strategy, tf.distribute.OneDeviceStrategy):
-        return
-    with strategy.scope():
-        # False inside of the strategy that TensorFlow uses by default.
-        distributed = tf.distribute.has_strategy()
-    if distributed:
-        raise ConfigError(
-            f"The model was made under {type(strategy).__name__}, and training on several devices "
-            "is not supported yet. Make and train the model without a strategy, or under "
-            "tf.distribute.OneDeviceStrategy."
         )
 
 
@@ -147,7 +124,7 @@ def warn_other_counts(
         )
     optimizer = getattr(model, "optimizer", None)
     iterations = (
-        int(optimizer.iterations) if isinstance(optimizer, keras.optimizers.Optimizer) else 0
+        iterations_of(optimizer) if isinstance(optimizer, keras.optimizers.Optimizer) else 0
     )
     # A notebook cell that is run again has the iterations of this process, which surprise nobody.
     if iterations and not session.saw_iterations(iterations):

@@ -15,6 +15,11 @@ sees.
 
 
 def hide_gpus() -> None:
-    """Hide GPUs and startup messages from TensorFlow; call it before TensorFlow is imported."""
+    """Hide GPUs and startup messages from TensorFlow, and make it the backend of Keras.
+
+    Call it before TensorFlow and Keras are imported.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.update(HIDDEN_DEVICES)
+    # What the shell asks for is meant for trainings; these processes compute with TensorFlow only.
+    os.environ["KERAS_BACKEND"] = "tensorflow"

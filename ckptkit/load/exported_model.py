@@ -17,6 +17,7 @@ from ckptkit.exports.version_directories import list_versions, version_number, v
 from ckptkit.layout import CheckpointName
 from ckptkit.load.exported_signature import ExportedTensor, Signature
 from ckptkit.load.formats import SAVED_MODEL, Format, FoundFormat, path_of, recognise
+from ckptkit.position import whole_number
 from ckptkit.storage.files import storage_errors
 from ckptkit.writing.tensor_file import first_line
 
@@ -172,10 +173,11 @@ def unknown_operation(said: str) -> str:
 
 
 def _directory_of(path_or_base: object, version: int | None) -> Path:
-    if version is not None and (
-        not isinstance(version, int) or isinstance(version, bool) or version < 0
-    ):
-        raise ConfigError(f"version is a whole number. Received: version={version!r}.")
+    if version is not None:
+        number = whole_number(version)
+        if number is None or number < 0:
+            raise ConfigError(f"version is a whole number. Received: version={version!r}.")
+        version = number
     found = recognise(path_of(path_or_base))
     base = found.path / "export" if found.format is Format.RUN else found.path
     if found.format is Format.SAVED_MODEL:

@@ -12,7 +12,7 @@ from ckptkit.errors import CorruptCheckpointError
 from ckptkit.load import hdf5
 from ckptkit.load.weight_matching import Weight
 from ckptkit.load.weight_source import WeightSource, live_weights
-from ckptkit.tracking.tracker import path_of
+from ckptkit.tracking.leaves import path_of
 
 LEGACY = "model_weights"
 """The group that holds the weights in a whole model of the older `.h5` form."""

@@ -17,11 +17,11 @@ from ckptkit.load.leased_checkpoint import read_run
 from ckptkit.load.weight_matching import NAME, MatchPlan, match
 from ckptkit.load.weight_source import WeightSource
 from ckptkit.log import logger
+from ckptkit.position import whole_number
 from ckptkit.restore.assign import assign_all, refresh_layer_constants
 from ckptkit.restore.state_comparison import StateDifference, table
-from ckptkit.tracking.leaves import VariableLeaf
+from ckptkit.tracking.leaves import VariableLeaf, path_of
 from ckptkit.tracking.state_check import check_built
-from ckptkit.tracking.tracker import path_of
 
 T = TypeVar("T")
 
@@ -209,10 +209,12 @@ def check_arguments(found: FoundFormat, step: int | str | None, name: str | None
     Raises:
         ConfigError: If an argument does not apply or is not valid.
     """
-    if step is not None and not (
-        step in ("latest", "best")
-        or (isinstance(step, int) and not isinstance(step, bool) and step >= 0)
-    ):
+    if isinstance(step, str):
+        known = step in ("latest", "best")
+    else:
+        number = whole_number(step)
+        known = step is None or (number is not None and number >= 0)
+    if not known:
         raise ConfigError(f"step is a number, 'latest' or 'best'. Received: step={step!r}.")
     if step is not None and (found.format is not Format.RUN or found.step is not None):
         one = (

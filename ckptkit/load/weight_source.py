@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from ckptkit.load.weight_matching import Weight
-from ckptkit.tracking.tracker import path_of
+from ckptkit.tracking.leaves import path_of
 
 
 @dataclass(frozen=True)

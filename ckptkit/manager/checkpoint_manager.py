@@ -19,7 +19,9 @@ from ckptkit.run.stored_run import StoredRun
 from ckptkit.session.closing import is_orderly_exit
 from ckptkit.session.finished_runs import check_finished_by
 from ckptkit.session.options import CallbackOptions, ManagerOptions, make_options, takes_options
+from ckptkit.session.remote_control import reports_failure
 from ckptkit.session.session import Session
+from ckptkit.tracking.one_device import check_one_device
 from ckptkit.tracking.state_check import check_state, ensure_built
 
 
@@ -91,7 +93,8 @@ class CheckpointManager(TrainingLoops):
                 read.
             RunLockedError: If another process, or another loop of this one, trains the run.
             StorageError: If the disk refuses.
-            ConfigError: If a model is not built, the directory belongs to another program,
+            ConfigError: If a model is not built, the state is spread over several devices or
+                workers (`tf.distribute`), the directory belongs to another program,
                 hyperparameters differ from the run's, exactness was required and cannot be, this
                 process has finished the run with other objects, or it is called inside a
                 tf.function.
@@ -99,8 +102,7 @@ class CheckpointManager(TrainingLoops):
                 to stop.
         """
         check_not_in_function("restore_or_initialize")
-        # Before the run is opened: a model that cannot be built must leave no trace on the disk.
-        ensure_built(self._options.state)
+        self._prepare_state()
         session = self.open_session()
         try:
             if self.run.checkpoints:
@@ -109,6 +111,17 @@ class CheckpointManager(TrainingLoops):
         except BaseException as error:
             self.close_session(error)
             raise
+
+    def _prepare_state(self) -> None:
+        """Build what can be built, before the run is opened: an error leaves no trace on the disk.
+
+        Raises:
+            ConfigError: If something is not built, or is spread over several devices.
+        """
+        # First: under a strategy, Keras builds an optimizer in the scope of the strategy only.
+        with reports_failure():  # else a launcher would start the same program again
+            check_one_device(self._options.state)
+            ensure_built(self._options.state)
 
     def restore(self, step: int | None = None) -> RunPosition:
         """Restores one checkpoint, and opens the run to continue from there if it is not open.
@@ -135,7 +148,7 @@ class CheckpointManager(TrainingLoops):
                 and was asked to stop.
         """
         check_not_in_function("restore")
-        ensure_built(self._options.state)
+        self._prepare_state()
         wanted = None if step is None else self._verified(step)
         self._check_has_checkpoints()  # before anything is made on the disk
         self._close_if_saved_after(wanted)

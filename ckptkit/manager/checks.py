@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from ckptkit.errors import ConfigError
+from ckptkit.position import whole_number
 
 
 def check_not_in_function(method: str) -> None:
@@ -27,13 +28,14 @@ def check_step(step: object) -> int:
     Raises:
         ConfigError: If it is not a whole number of at least 0.
     """
-    if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+    number = whole_number(step)
+    if number is None or number < 0:
         raise ConfigError(
             "step counts the training batches done since the run began: a whole number of 0 or "
             "more. "
             f"Received: step={step!r}."
         )
-    return step
+    return number
 
 
 def check_total(name: str, total: object) -> int:
@@ -46,10 +48,11 @@ def check_total(name: str, total: object) -> int:
     Raises:
         ConfigError: If it is not a whole number of at least 0.
     """
-    if not isinstance(total, int) or isinstance(total, bool) or total < 0:
+    number = whole_number(total)
+    if number is None or number < 0:
         raise ConfigError(
             f"manager.{name}(total): total counts all {name} since the run began, a whole number "
             "of 0 or more. "
             f"Received: {total!r}."
         )
-    return total
+    return number

@@ -17,6 +17,13 @@ _END = object()
 
 def steps(session: Session, total: int) -> Iterator[int]:
     """Yield the numbers of the steps that are left; each is done when the loop's body ends."""
+    if session.loop.in_epoch:
+        raise ConfigError(
+            "manager.steps(total) counts the steps of the whole run, so inside `for epoch in "
+            "manager.epochs(...)` it would train nothing from the second epoch on. Write `for "
+            "batch in manager.data(dataset)` there, or one loop `for step in manager.steps(epochs "
+            "* steps_per_epoch)` without epochs."
+        )
     with session.loop.training():
         if session.position.step >= total > 0:
             _log_finished("steps", session.position.step)

@@ -65,7 +65,8 @@ class SessionSlot:
                     "callbacks=[ckptkit.CheckpointCallback(manager)]."
                 )
             return self.session
-        check_one_worker(os.environ)
+        with reports_failure():
+            check_one_worker(os.environ)
         show_by_default()
         state = with_extra_state(self._options.state, extra_state)
         open_managers.take_over(layout, owner)

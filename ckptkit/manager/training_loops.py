@@ -35,18 +35,20 @@ class TrainingLoops:
 
         Raises:
             ConfigError: If `total` is no count, the run is not open, or it is called inside a
-                tf.function.
+                tf.function or a loop over `epochs`.
             StorageError: If the disk refuses; earlier checkpoints are untouched.
             Preempted: Between two turns after a request to stop, with the state saved.
         """
-        return loops.steps(self._loop("steps", check_total("steps", total)), total)
+        total = check_total("steps", total)
+        return loops.steps(self._loop("steps", total), total)
 
     def epochs(self, total: int) -> Iterator[int]:
         """Yields the numbers of the epochs that are left, and resumes in the middle of one.
 
         The first may be the epoch in which the run was interrupted; `data` continues in its middle.
         Steps are counted by `data`, or by `save` and `maybe_save`. An epoch in which nothing counts
-        them is one step itself, and is begun again if it was interrupted.
+        them is one step itself, and is begun again if it was interrupted; a warning says so if an
+        optimizer has made several updates in it.
 
         Args:
             total: epochs of the whole run, over all attempts.
@@ -60,7 +62,8 @@ class TrainingLoops:
             StorageError: If the disk refuses; earlier checkpoints are untouched.
             Preempted: Between two turns after a request to stop, with the state saved.
         """
-        return loops.epochs(self._loop("epochs", check_total("epochs", total)), total)
+        total = check_total("epochs", total)
+        return loops.epochs(self._loop("epochs", total), total)
 
     def data(self, dataset: Iterable[Batch]) -> Iterator[Batch]:
         """Yields the batches of one epoch, and counts a step for each.

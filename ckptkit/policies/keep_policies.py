@@ -22,6 +22,7 @@ from ckptkit.policies.metric_order import (
     check_count,
     check_mode,
     is_record,
+    no_truth_value,
 )
 from ckptkit.policies.save_policies import Moment
 
@@ -96,6 +97,10 @@ class KeepPolicy:
         """
         return False
 
+    def __bool__(self) -> bool:
+        # Else `a or b` and `a and b` would silently be one of the two.
+        raise no_truth_value(self)
+
     def __or__(self, other: KeepPolicy) -> KeepPolicy:
         if not isinstance(other, KeepPolicy):
             return NotImplemented
@@ -167,7 +172,7 @@ class KeepLatest(KeepPolicy):
     n: int = 2
 
     def __post_init__(self) -> None:
-        check_count("KeepLatest", "n", self.n)
+        check_count(self, "n")
 
     def keep(self, candidates: Sequence[Candidate]) -> Reasons:
         newest_first = list(reversed(candidates))[: self.n]
@@ -208,7 +213,7 @@ class KeepBest(KeepPolicy):
 
     def __post_init__(self) -> None:
         check_mode("KeepBest", self.mode)
-        check_count("KeepBest", "n", self.n)
+        check_count(self, "n")
 
     def keep(self, candidates: Sequence[Candidate]) -> Reasons:
         ranked = rank(candidates, self.monitor, self.mode)[: self.n]
@@ -261,7 +266,7 @@ class KeepEveryNSteps(KeepPolicy):
     n: int
 
     def __post_init__(self) -> None:
-        check_count("KeepEveryNSteps", "n", self.n)
+        check_count(self, "n")
 
     def insists(self, moment: Moment, last: Moment) -> bool:
         return moment.position.step // self.n > last.position.step // self.n

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from ckptkit.errors import ConfigError
+from ckptkit.position import whole_number
 
 Mode = Literal["min", "max"]
 
@@ -23,13 +24,35 @@ def check_mode(policy: str, mode: str) -> None:
         )
 
 
-def check_count(policy: str, name: str, value: object) -> None:
-    """Raises ConfigError if `value` is not a whole number of at least 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+def check_count(policy: object, name: str) -> None:
+    """Check that an argument of a policy is a whole number of at least 1, and make it an `int`.
+
+    Args:
+        policy: has the argument as an attribute; a frozen dataclass.
+        name: of the argument.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    value = getattr(policy, name)
+    number = whole_number(value)
+    if number is not None and number >= 1:
+        object.__setattr__(policy, name, number)
+    else:
         raise ConfigError(
-            f"{policy}: {name} counts something, so it is a whole number of at least 1. "
+            f"{type(policy).__name__}: {name} counts something, so it is a whole number of at "
+            "least 1. "
             f"Received: {name}={value!r}."
         )
+
+
+def no_truth_value(policy: object) -> ConfigError:
+    """Return the error for a policy that is used as a condition, as `or` and `and` do."""
+    return ConfigError(
+        "Expected policies combined with |, which is due or keeps as soon as either does. "
+        f"Received: {policy!r} as a condition, as in `a or b`, `a and b` or `if a`. Write a | b; "
+        "to see whether a policy was given, write `policy is not None`."
+    )
 
 
 def better(candidate: float, than: float, mode: Mode) -> bool:

@@ -8,11 +8,18 @@ every 60th step does not miss a save.
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ckptkit.errors import ConfigError
-from ckptkit.policies.metric_order import Mode, check_count, check_mode, is_record
+from ckptkit.policies.metric_order import (
+    Mode,
+    check_count,
+    check_mode,
+    is_record,
+    no_truth_value,
+)
 from ckptkit.position import RunPosition
 
 
@@ -66,6 +73,10 @@ class SavePolicy:
         """
         return False
 
+    def __bool__(self) -> bool:
+        # Else `a or b` and `a and b` would silently be one of the two.
+        raise no_truth_value(self)
+
     def __or__(self, other: SavePolicy) -> SavePolicy:
         if not isinstance(other, SavePolicy):
             return NotImplemented
@@ -112,7 +123,7 @@ class EveryNSteps(SavePolicy):
     n: int
 
     def __post_init__(self) -> None:
-        check_count("EveryNSteps", "n", self.n)
+        check_count(self, "n")
 
     def due(self, moment: Moment, last: Moment) -> str | None:
         if moment.position.step // self.n > last.position.step // self.n:
@@ -142,7 +153,7 @@ class EveryNEpochs(SavePolicy):
     min_secs: float = 0
 
     def __post_init__(self) -> None:
-        check_count("EveryNEpochs", "n", self.n)
+        check_count(self, "n")
         if not self.min_secs >= 0:
             raise ConfigError(
                 "EveryNEpochs: min_secs is a duration in seconds, 0 or more. Received: "
@@ -177,7 +188,7 @@ class EveryNSeconds(SavePolicy):
 
     def __post_init__(self) -> None:
         if (
-            not isinstance(self.secs, int | float)
+            not isinstance(self.secs, numbers.Real)  # NumPy's scalars are such numbers, too
             or not self.secs > 0
             or not math.isfinite(self.secs)
         ):

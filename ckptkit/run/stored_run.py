@@ -16,6 +16,7 @@ from ckptkit.log import logger
 from ckptkit.ownership.reader_leases import held, is_leaving
 from ckptkit.policies import rank
 from ckptkit.policies.metric_order import Mode
+from ckptkit.position import whole_number
 from ckptkit.run.audit_orders import looked_at
 from ckptkit.run.catalog import Checkpoint, list_checkpoints
 from ckptkit.run.events import Event
@@ -80,6 +81,8 @@ class StoredRun:
             CorruptCheckpointError: If the manifest of the requested step is damaged.
             StorageError: If the directory or the requested manifest cannot be read.
         """
+        if not isinstance(which, str) and (number := whole_number(which)) is not None:
+            which = number  # a tensor or variable would be compared element by element
         while True:
             checkpoints = self.checkpoints
             try:

@@ -41,5 +41,11 @@ def assemble(session: SessionParts, opened: OpenedRun, logs: TensorBoardHook) ->
     )
     session.stopping = Stopping(session, options, journal, saver)
     session.loop = LoopProgress(
-        options.state, tracked.data, session.progress, phases, journal, session.save_if_due
+        options.state,
+        tracked.data,
+        session.progress,
+        phases,
+        journal,
+        session.save_if_due,
+        session.exactness.inexact,
     )

@@ -13,6 +13,7 @@ from ckptkit.log import logger
 from ckptkit.position import RunPosition
 from ckptkit.run import events
 from ckptkit.run.journal import Journal
+from ckptkit.session.first_turn import FirstTurn
 from ckptkit.session.loop_turn import LoopTurn, begin, optimizers_of
 from ckptkit.session.measured_metrics import Metrics
 from ckptkit.session.phase import PhaseMachine, SessionPhase
@@ -29,6 +30,7 @@ class LoopProgress:
         phases: of the session.
         journal: of the attempt.
         save_if_due: called between two turns.
+        inexact: called with a reason why the run cannot continue bit for bit.
     """
 
     def __init__(
@@ -39,9 +41,11 @@ class LoopProgress:
         phases: PhaseMachine,
         journal: Journal,
         save_if_due: Callable[[], object],
+        inexact: Callable[[str], None],
     ) -> None:
         self._state, self._data, self._progress, self._phases = state, data, progress, phases
         self._journal, self._save_if_due = journal, save_if_due
+        self._first_turn = FirstTurn(inexact)
         self._turn: LoopTurn | None = None
         """The turn under way, until it is counted."""
         self._left: LoopTurn | None = None
@@ -49,6 +53,9 @@ class LoopProgress:
         self._epoch: RunPosition | None = None
         """The position at which the epoch under way began."""
         self._optimizers: list[Any] = []
+        self._epoch_turn: LoopTurn | None = None
+        """The epoch under way as one turn, until an epoch has been found to have many steps."""
+        self._warned_of_epochs = False
 
     def training_starts(self) -> None:
         """Note that training begins now, on the calling thread."""
@@ -90,7 +97,8 @@ class LoopProgress:
             self._left = None
             self._progress.metrics = Metrics()
         try:
-            yield turn
+            with self._first_turn.watched():
+                yield turn
         # `break` in the body: the loop's generator is closed, and the turn does not count.
         except GeneratorExit:
             if mine and not turn.counted:
@@ -132,6 +140,8 @@ class LoopProgress:
     def epoch(self) -> Iterator[None]:
         """Run the body of one turn of a loop over epochs in the block."""
         self._epoch, self._progress.metrics = self._progress.position, Metrics()
+        if not self._warned_of_epochs:
+            self._epoch_turn = begin(self._epoch, self._optimizers)
         try:
             yield
         finally:
@@ -146,11 +156,35 @@ class LoopProgress:
         position = self._progress.position
         # The program went over data of its own, which counts no steps.
         own_data = position == began and began.batch == 0 and not self._data.in_use
+        if own_data:
+            self._warn_one_step()
         self._data.epoch_ended()
         self._progress.step_done(
             RunPosition(step=position.step + own_data, epoch=began.epoch + 1, batch=0),
             self._progress.metrics.raw,
         )
+
+    def _warn_one_step(self) -> None:
+        """Warn once if an epoch that counts as one step has trained more often than once."""
+        turn, self._epoch_turn = self._epoch_turn, None
+        updates = turn.updates() if turn is not None else 0
+        if updates > 1:
+            self._warned_of_epochs = True
+            logger.warning(
+                "no step was counted in this epoch, and an optimizer has made %d updates: each "
+                "epoch is one step of the run, so EveryNSteps(500) means 500 epochs, and an "
+                "interrupted epoch begins anew. To count batches, go over manager.data(dataset)",
+                updates,
+            )
+
+    def stop_watching(self) -> None:
+        """Stop watching a turn that was left by an exception, and whose generator still lives."""
+        self._first_turn.stop()
+
+    @property
+    def in_epoch(self) -> bool:
+        """Whether the body of a loop over epochs is under way."""
+        return self._epoch is not None
 
     # -- inside a turn
 

@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from ckptkit.position import RunPosition
+from ckptkit.tracking.hyperparameters import iterations_of
 from ckptkit.tracking.tracker import optimizers_in
 
 
@@ -30,7 +31,14 @@ class LoopTurn:
     def has_trained(self) -> bool:
         """Return whether an optimizer has made an iteration since the turn began."""
         return any(
-            int(optimizer.iterations) != int(iterations) for optimizer, iterations in self.before
+            iterations_of(optimizer) != int(iterations) for optimizer, iterations in self.before
+        )
+
+    def updates(self) -> int:
+        """Return the most iterations that one optimizer has made since the turn began."""
+        return max(
+            (iterations_of(optimizer) - int(before) for optimizer, before in self.before),
+            default=0,
         )
 
 

@@ -49,7 +49,8 @@ class Session(SessionParts):
 
         Raises:
             ConfigError: If a file is in the way, the checkpoints are those of another program, or
-                this process is not the first of its cluster, which alone writes.
+                this process is not the first of its cluster, which alone writes, or the state
+                is spread over several devices or workers.
             RunLockedError: If another process trains this run.
             StorageError: If the disk refuses.
             ThreadRefusedError: If the system allows no further thread.
@@ -59,6 +60,8 @@ class Session(SessionParts):
                 "Expected rank 0 to open the run: one process of a cluster writes it. Received: "
                 f"rank {self.cluster.rank} of {self.cluster.size}. Open it there."
             )
+        # Before anything is made on the disk, and for every way to open a run.
+        self.tracked.check_supported()
         with ExitStack() as resources:
             opened = open_run(self.options, resources)
             logs = self._logs = TensorBoardHook(opened.options, opened.journal)
@@ -69,6 +72,7 @@ class Session(SessionParts):
             )
             # Each is on the stack before it starts: a start that fails half-way is undone too.
             # Handlers come last, so that they are the first to go when the run is closed.
+            resources.callback(self.loop.stop_watching)
             resources.callback(self._remote.close)
             self._remote.start()
             resources.callback(self.stopping.close)

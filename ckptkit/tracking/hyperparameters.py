@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import weakref
 from collections.abc import Mapping
 from typing import Any
@@ -128,9 +129,19 @@ def remembers_iterations(state: Mapping[str, Any], iterations: int) -> bool:
         iterations: the optimizer's count of updates.
     """
     return any(
-        optimizer in _last_seen and int(optimizer.iterations) == iterations
+        optimizer in _last_seen and iterations_of(optimizer) == iterations
         for optimizer, _, _ in configured_values(state).values()
     )
+
+
+def iterations_of(optimizer: Any) -> int:
+    """Return how many updates an optimizer has made.
+
+    Args:
+        optimizer: a Keras optimizer.
+    """
+    # By the value: a Keras variable whose value is not a plain tf.Variable is no Python number.
+    return int(optimizer.iterations.value.numpy())
 
 
 def is_json(value: object) -> bool:
@@ -160,10 +171,25 @@ def check_hparams(hparams: object) -> Hyperparameters:
         raise ConfigError(
             f"hparams is a dictionary of your own hyperparameters by name. Received: {hparams!r}."
         )
-    for name, value in hparams.items():
+    plain = {name: _plain(value) for name, value in hparams.items()}
+    for name, value in plain.items():
         if not is_json(value):
             raise ConfigError(
                 f"hparams[{name!r}] is recorded as JSON: numbers, strings, lists, dictionaries. "
-                f"Received: {value!r}."
+                f"Received: {hparams[name]!r}."
             )
-    return json.loads(json.dumps(dict(hparams)))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(plain))  # type: ignore[no-any-return]
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with scalars of NumPy and TensorFlow as numbers, and paths as strings."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    # A tensor or variable gives its value as an array or scalar of NumPy.
+    if callable(getattr(value, "numpy", None)):
+        value = value.numpy()
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value

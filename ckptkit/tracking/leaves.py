@@ -170,6 +170,11 @@ def _first_line(error: Exception) -> str:
     return (text or type(error).__name__).strip().splitlines()[0].rstrip(".")
 
 
+def path_of(variable: Any) -> str:
+    """Return the name under which Keras or TensorFlow knows a variable."""
+    return str(getattr(variable, "path", None) or variable.name.removesuffix(":0"))
+
+
 def python_accessors(value: Any) -> tuple[Callable[[], object], Callable[[Any], object]] | None:
     """Return functions that get and set an object's Python state, or None if it has none."""
     # A generator of NumPy has neither get_state nor state_dict: its bit generator has the state.

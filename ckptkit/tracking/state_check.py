@@ -75,6 +75,11 @@ def _hint(value: Any) -> str:
             " A dataset has no position: make the iterator first, batches = iter(dataset), "
             "and name that."
         )
+    if isinstance(value, tf.distribute.DistributedIterator | tf.distribute.DistributedDataset):
+        return (
+            " Training on several devices or workers (tf.distribute) is not supported yet: name "
+            "iter(dataset) of the plain dataset."
+        )
     if isinstance(value, tf.Tensor):
         return " A tensor never changes: name the tf.Variable that it came from."
     return ""

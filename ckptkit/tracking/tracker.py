@@ -21,8 +21,10 @@ from ckptkit.tracking.leaves import (
     PythonLeaf,
     TrackableLeaf,
     VariableLeaf,
+    path_of,
     python_accessors,
 )
+from ckptkit.tracking.one_device import check_leaves
 from ckptkit.tracking.reachable_objects import ReachableObjects, walk
 from ckptkit.tracking.shuffle_orders import iterators_losing_order
 
@@ -91,9 +93,15 @@ class Tracker:
         self._tracked = Tracked()
 
     def track_now(self) -> Tracked:
-        """Return all present leaves."""
+        """Return all present leaves.
+
+        Raises:
+            ConfigError: If a variable among them is spread over several devices.
+        """
         if self._objects is None or not self._objects.unchanged():
             self._tracked = track(self._users)
+            # Not in `track`: a model of several devices may be given weights, which is no run.
+            check_leaves(self._tracked.leaves)
             self._objects = ReachableObjects(self._users.values())
             self.iterators_losing_order = iterators_losing_order(self._tracked.leaves)
         # Our own entries change with each save (passes over the data, callbacks), and are few.
@@ -297,11 +305,6 @@ def _tf_variable(variable: Any) -> tf.Variable | None:
     if isinstance(variable, keras.Variable):
         return None if tf_checkpoint.uninitialized(variable) else variable.value
     return variable
-
-
-def path_of(variable: Any) -> str:
-    """Return the name under which Keras or TensorFlow knows a variable."""
-    return str(getattr(variable, "path", None) or variable.name.removesuffix(":0"))
 
 
 def _trainable(variable: Any) -> bool | None:

@@ -51,6 +51,19 @@ def EagerOperations():
     operations.random.clear()
     tf.random.normal((2,))
     assert operations.random == set(), "it listens in its block only"
+    traces = []
+
+    @tf.function
+    def inner(x):
+        traces.append(len(traces))
+        return tf.cond(tf.size(x) > 1, lambda: x + tf.random.uniform(tf.shape(x)), lambda: x)
+
+    outer = tf.function(lambda x: inner(x) * 2)
+    for _ in range(2):  # traced in the block, and before it
+        with tf_random.EagerOperations() as operations:
+            outer(x)
+        assert operations.random == {"RandomUniform"}, operations.random
+    assert traces == [0]
 
 
 def global_seed():

@@ -195,7 +195,7 @@ def test_a_strategy_of_several_devices(trainings, run):
         made = trainings.model()
     with pytest.raises(
         ckptkit.ConfigError,
-        match=r"under MirroredStrategy, and training on several devices is not supported yet",
+        match=r"under MirroredStrategy, and training on several devices or workers",
     ):
         trainings.fit(run, made)
     assert not run.exists()

@@ -140,3 +140,22 @@ def test_states_of_an_older_version_are_matched_by_order(trainings):
         == []
     )
     assert [callback.wait for callback in now] == [3, 4]
+
+
+@pytest.mark.parametrize("second", ["another", "the same", "a manager"])
+def test_two_of_ours_are_one_clear_error(trainings, run, second):
+    """Before anything is trained or written; each would hide the other one."""
+    made = trainings.model()
+    before = trainings.bits(made)
+    other = run if second == "the same" else run.with_name("other")
+    given = ckptkit.CheckpointManager(other, {"model": made}) if second == "a manager" else other
+    callbacks = [ckptkit.CheckpointCallback(run), ckptkit.CheckpointCallback(given)]
+    with pytest.raises(
+        ckptkit.ConfigError, match=r"Expected one .*Received: 2, for .*run"
+    ) as error:
+        made.fit(trainings.data(), verbose=0, callbacks=callbacks)
+    assert str(other) in str(error.value)
+    assert trainings.bits(made) == before
+    assert not run.exists()
+    assert not other.exists()
+    assert made.fit(trainings.data(), verbose=0, callbacks=[callbacks[0]] * 2).epoch == [0]

@@ -253,3 +253,158 @@ def test_metrics_of_a_turn_end_with_it(trainings, run):
         ["loss"],
     ]
     assert math.isclose(ckptkit.open_run(run).find("best").metrics["loss"], 1 / 3)
+
+
+# -- loops that count otherwise than they seem to
+
+
+def test_steps_inside_of_epochs_are_an_error(trainings, run):
+    """From the second epoch on they would train nothing."""
+    manager, train = new_manager(trainings, run)
+    trained = []
+    with (
+        pytest.raises(
+            ckptkit.ConfigError, match=r"the steps of the whole run.*manager.data\(dataset\)"
+        ),
+        manager,
+    ):
+        for _ in manager.epochs(3):
+            for step in manager.steps(4):
+                trained.append(step)
+                train()
+    assert trained == []
+    assert manager.all_steps == []
+
+
+@pytest.mark.parametrize("batches", [1, 4])
+def test_epochs_over_a_plain_dataset_are_said_to_be_steps(trainings, run, batches):
+    manager, train = new_manager(trainings, run, save=ckptkit.EveryNSteps(500))
+    with trainings.logged() as lines, manager:
+        for _ in manager.epochs(3):
+            for _ in range(batches):
+                train()
+    assert manager.latest_step == 3
+    said = [line for line in lines if f"an optimizer has made {batches} updates" in line]
+    assert len(said) == (batches > 1)
+    assert all("manager.data(dataset)" in line for line in said)
+
+
+def test_epochs_over_data_of_the_manager_say_nothing(trainings, run):
+    manager, train = new_manager(trainings, run)
+    with trainings.logged() as lines, manager:
+        for _ in manager.epochs(2):
+            for _ in manager.data(range(3)):
+                train()
+    assert manager.latest_step == 6
+    assert not any("updates" in line for line in lines)
+
+
+# -- numbers as programs have them
+
+
+def test_steps_are_whole_numbers_of_any_kind(trainings, run):
+    manager, _ = new_manager(trainings, run, keep=ckptkit.KeepLatest(99))
+    numbers = [
+        trainings.np.int64(1),
+        trainings.tf.Variable(2, dtype=trainings.tf.int64),
+        trainings.tf.constant(3),
+        trainings.keras.Variable(4, dtype="int32", trainable=False),
+        trainings.np.array(5),
+    ]
+    with manager:
+        for number in numbers:
+            assert manager.save(number)
+        assert manager.maybe_save(trainings.np.uint8(6)) is False
+        for wrong in (
+            trainings.tf.constant(7.0),
+            trainings.np.float32(7),
+            trainings.tf.constant([7]),
+            True,
+            "7",
+        ):
+            with pytest.raises(ckptkit.ConfigError, match="a whole number of 0 or more"):
+                manager.save(wrong)
+        assert list(manager.steps(trainings.tf.Variable(8))) == [7, 8]
+    assert manager.all_steps == [1, 2, 3, 4, 5, 8]
+    assert ckptkit.open_run(run).find(trainings.tf.constant(3)).step == 3
+    assert manager.restore(step=trainings.np.int64(5)).step == 5
+    manager.close()
+    with manager:
+        assert list(manager.epochs(trainings.np.int32(1))) == [0]
+
+
+def test_hparams_may_be_scalars_of_numpy_and_paths(trainings, run, tmp_path):
+    given = {
+        "width": trainings.np.int64(64),
+        "rate": trainings.np.float64(0.5),
+        "on": trainings.np.bool_(True),
+        "sizes": [trainings.np.int32(1), (trainings.np.int32(2),)],
+        "data": tmp_path / "data",
+        "inner": {"weights": trainings.np.array([0.25, 0.75])},
+        "steps": trainings.tf.constant(3),
+    }
+    plain = {
+        "width": 64,
+        "rate": 0.5,
+        "on": True,
+        "sizes": [1, [2]],
+        "data": str(tmp_path / "data"),
+        "inner": {"weights": [0.25, 0.75]},
+        "steps": 3,
+    }
+    for hparams in (given, plain):
+        manager, _ = new_manager(trainings, run, hparams=hparams)
+        with manager:
+            manager.save(1)
+    recorded = ckptkit.open_run(run).find("latest").manifest.hyperparameters["hparams"]
+    assert recorded == plain
+
+
+# -- random operations that cannot be resumed
+
+
+@pytest.mark.parametrize("traced", ["eagerly", "in the turn", "before"])
+def test_a_loop_that_draws_inside_of_tensorflow(trainings, run, traced):
+    tf = trainings.tf
+
+    def noise():
+        return tf.random.normal((3,))
+
+    draw = noise if traced == "eagerly" else tf.function(noise)
+    if traced == "before":
+        draw()
+    manager, _ = new_manager(trainings, run)
+    with manager:
+        for _ in manager.steps(3):
+            draw()
+    (event,) = journal_events(run, "inexact")
+    assert "the loop draws from RandomStandardNormal" in event.reason
+    manager, _ = new_manager(trainings, run.with_name("new"), exact="require")
+    with pytest.raises(ckptkit.ConfigError, match="draws from RandomStandardNormal"), manager:
+        for _ in manager.data(range(3)):
+            draw()
+    assert manager.all_steps == []
+
+
+def test_a_loop_with_keras_random_numbers_is_exact(trainings, run):
+    seeds, dropout = trainings.keras.random.SeedGenerator(3), trainings.keras.layers.Dropout(0.5)
+    manager, train = new_manager(trainings, run, exact="require")
+    with manager:
+        for _ in manager.steps(2):
+            dropout(trainings.keras.random.normal((3,), seed=seeds), training=True)
+            trainings.tf.random.stateless_uniform((3,), seed=(1, 2))
+            train()
+    assert manager.all_steps == [2]
+
+
+def test_a_loop_that_fails_is_watched_no_longer(trainings, run):
+    """Its generator lives on in the traceback, and would slow down all eager operations."""
+    from tensorflow.python.eager import context
+
+    manager, _ = new_manager(trainings, run)
+    with pytest.raises(ZeroDivisionError) as error, manager:
+        for step in manager.steps(2):
+            assert context.context().op_callbacks
+            assert step / 0
+    assert error.value.__traceback__ is not None
+    assert not context.context().op_callbacks

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -334,3 +335,43 @@ def test_a_policy_without_a_rule_says_so():
         SavePolicy().due(at(), at())
     with pytest.raises(TypeError, match="define keep"):
         KeepPolicy().keep([])
+
+
+# -- arguments and combinations
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        ckptkit.EveryNSteps,
+        ckptkit.EveryNEpochs,
+        ckptkit.KeepLatest,
+        ckptkit.KeepEveryNSteps,
+        lambda n: ckptkit.KeepBest("loss", n=n),
+    ],
+)
+def test_counts_of_numpy_are_whole_numbers(policy):
+    for kind in (np.int64, np.uint8, np.array):
+        made = policy(kind(5))
+        assert made == policy(5)
+        assert type(made.n) is int
+    assert ckptkit.EveryNSeconds(np.float32(5)) == ckptkit.EveryNSeconds(np.int64(5))
+    for wrong in (np.float64(5), np.bool_(True), np.array([5]), True, 5.0, "5", np.int64(0)):
+        with pytest.raises(ckptkit.ConfigError, match="whole number of at least 1"):
+            policy(wrong)
+
+
+@pytest.mark.parametrize(
+    "combined",
+    [
+        lambda: ckptkit.EveryNSteps(5) or ckptkit.OnBest("val_loss"),
+        lambda: ckptkit.EveryNSteps(5) and ckptkit.OnBest("val_loss"),
+        lambda: (ckptkit.EveryNSteps(5) | ckptkit.EveryNEpochs(1)) or None,
+        lambda: ckptkit.KeepLatest(2) or ckptkit.KeepBest("val_loss"),
+        lambda: bool(ckptkit.KeepLatest(2) | ckptkit.KeepBest("val_loss")),
+    ],
+)
+def test_policies_are_no_conditions(combined):
+    """`or` would silently be the first of the two."""
+    with pytest.raises(ckptkit.ConfigError, match=r"(Every|Keep).*Write a \| b"):
+        combined()

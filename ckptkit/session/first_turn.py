@@ -1,0 +1,49 @@
+"""The first turn of a loop, watched for random operations that cannot be resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+from ckptkit.compat.tf_random import EagerOperations
+
+
+class FirstTurn:
+    """Watches the operations of the first turn that a session makes.
+
+    One turn is enough, because turns are alike, and watching slows eager operations down.
+
+    Args:
+        inexact: called with the reason if one of them cannot be resumed bit for bit.
+    """
+
+    def __init__(self, inexact: Callable[[str], None]) -> None:
+        self._inexact = inexact
+        self._stack: ExitStack | None = None
+        self._done = False
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Run the body of a turn in the block.
+
+        Raises:
+            ConfigError: If exactness is required, and the turn cannot be resumed exactly.
+        """
+        if self._done:
+            yield
+            return
+        self._done = True
+        with ExitStack() as self._stack:
+            operations = self._stack.enter_context(EagerOperations())
+            yield
+        if operations.random:
+            self._inexact(
+                f"the loop draws from {', '.join(sorted(operations.random))}, whose state is "
+                "inside TensorFlow's kernels and cannot be saved. Use keras.random with a "
+                "SeedGenerator, tf.random.Generator, or tf.random.stateless_*"
+            )
+
+    def stop(self) -> None:
+        """Stop watching, if a turn is under way."""
+        if self._stack is not None:
+            self._stack.close()
