@@ -18,7 +18,7 @@ from ckptkit.errors import CheckpointError
 from ckptkit.layout import RunLayout
 from ckptkit.log import size
 from ckptkit.ownership.run_lock import check_not_held
-from ckptkit.policies import KeepBest, KeepEveryNSteps, KeepLatest, KeepPolicy
+from ckptkit.policies import KeepBest, KeepEveryNSteps, KeepLatest, KeepPolicy, inferred_direction
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.retention import Judged, remove, review
@@ -34,8 +34,8 @@ from ckptkit.run.stored_run import StoredRun
     "--keep-best",
     metavar="METRIC[:min|max]",
     multiple=True,
-    help="Keep the best by a metric; which way is better may be left out for a loss. May be given "
-    "more than once.",
+    help="Keep the best by a metric; min or max may be left out for names that Keras knows. May "
+    "be given more than once.",
 )
 @click.option(
     "--keep-every",
@@ -124,8 +124,8 @@ def _policy(
 def _best(run: StoredRun, text: str) -> KeepPolicy:
     metric, colon, mode = text.rpartition(":")
     if not colon:
-        metric, mode = text, "min"
-        if text != "loss" and not text.endswith("_loss"):
+        metric, mode = text, inferred_direction(text) or ""
+        if not mode:
             raise click.UsageError(
                 "--keep-best has to know whether smaller or larger is better. Received: "
                 f"{plain(text)}. "

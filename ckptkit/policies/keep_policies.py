@@ -14,16 +14,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
-from ckptkit.policies.metric_order import (
-    Mode,
-    all_finite,
-    better,
-    check_count,
-    check_mode,
-    is_record,
+from ckptkit.policies.metric_direction import (
+    ComparesMetrics,
+    Directions,
+    ModeOrAuto,
+    given_or_inferred,
+    required,
 )
+from ckptkit.policies.metric_order import Mode, all_finite, better, check_count, is_record
 from ckptkit.policies.save_policies import Moment
 
 
@@ -35,18 +36,21 @@ class Candidate:
         name: its directory's name, unique in the run.
         step: training batches done.
         metrics: what was measured at its position.
+        running_averages: whether these are averages over an epoch that was not over. They do not
+            compare with those of whole epochs.
     """
 
     name: str
     step: int
     metrics: Mapping[str, float] = field(default_factory=dict)
+    running_averages: bool = False
 
 
 Reasons = dict[str, str]
 """Names of checkpoints that stay, each with why."""
 
 
-class KeepPolicy:
+class KeepPolicy(ComparesMetrics):
     """The base of all keep policies; combine two with `|`: kept where either keeps it.
 
     Example:
@@ -75,7 +79,7 @@ class KeepPolicy:
         return self.keep(candidates)
 
     def gives_up(self, candidate: Candidate) -> str:
-        """Why this policy does not keep a checkpoint that is not among those of `keep`, in words."""
+        """Return in words why this policy does not keep a checkpoint that `keep` left out."""
         return f"not kept by {self!r}"
 
     def most(self) -> int | None:
@@ -142,6 +146,14 @@ class KeepAny(KeepPolicy):
     def insists(self, moment: Moment, last: Moment) -> bool:
         return any(policy.insists(moment, last) for policy in self.policies)
 
+    @property
+    def monitors(self) -> tuple[str, ...]:
+        return tuple(name for policy in self.policies for name in policy.monitors)
+
+    def with_directions(self, directions: Directions) -> Self:
+        settled = tuple(policy.with_directions(directions) for policy in self.policies)
+        return replace(self, policies=settled)
+
     def __repr__(self) -> str:
         return " | ".join(map(repr, self.policies))
 
@@ -185,31 +197,45 @@ class KeepLatest(KeepPolicy):
 class KeepBest(KeepPolicy):
     """Keep the `n` best by a metric; a value that is not finite is never the best.
 
+    Checkpoints that `fit` saved in the middle of an epoch report averages of the batches so far.
+    They count only as long as fewer than `n` were saved at the end of an epoch.
+
     Args:
         monitor: the metric's name, as in Keras' logs (`"val_loss"`) or as given to
             `log`/`maybe_save`.
-        mode: `"min"` where smaller is better (default), `"max"` where larger is.
+        mode: `"min"` if smaller is better, `"max"` if larger is. The default `"auto"` infers it as
+            Keras does: for its own metrics by name, and for metric objects of the model.
         n: how many.
 
     Raises:
-        ConfigError: where mode is neither, or n is not a whole number of at least 1.
+        ConfigError: If mode is none of these, or n is not a whole number of at least 1; when
+            training starts, if the direction cannot be inferred.
 
     Example:
         >>> import ckptkit
-        >>> ckptkit.KeepBest("val_loss", mode="min", n=1)
+        >>> ckptkit.KeepBest("val_loss", n=1)
         KeepBest(monitor='val_loss', mode='min', n=1)
     """
 
     monitor: str
-    mode: Mode = "min"
+    mode: ModeOrAuto = "auto"
     n: int = 1
 
     def __post_init__(self) -> None:
-        check_mode("KeepBest", self.mode)
+        known = given_or_inferred("KeepBest", self.monitor, self.mode)
+        object.__setattr__(self, "mode", known)
         check_count("KeepBest", "n", self.n)
 
+    @property
+    def monitors(self) -> tuple[str, ...]:
+        return (self.monitor,)
+
+    def with_directions(self, directions: Directions) -> Self:
+        return replace(self, mode=required("KeepBest", self.monitor, self.mode, directions))
+
     def keep(self, candidates: Sequence[Candidate]) -> Reasons:
-        ranked = rank(candidates, self.monitor, self.mode)[: self.n]
+        mode = required("KeepBest", self.monitor, self.mode)
+        ranked = rank(candidates, self.monitor, mode)[: self.n]
         return {
             c.name: f"best {i} of {self.n} by {self.monitor} ({c.metrics[self.monitor]:g})"
             for i, c in enumerate(ranked, start=1)
@@ -226,17 +252,26 @@ class KeepBest(KeepPolicy):
 
     def insists(self, moment: Moment, last: Moment) -> bool:
         value = moment.metrics.get(self.monitor)
-        if value is None or not math.isfinite(value):
+        if value is None or not math.isfinite(value) or moment.running_averages:
             return False
-        return self.n > 1 or is_record(value, moment.extremes.get(self.monitor), self.mode)
+        mode = required("KeepBest", self.monitor, self.mode)
+        return self.n > 1 or is_record(value, moment.extremes.get(self.monitor), mode)
 
 
 def rank(candidates: Sequence[Candidate], monitor: str, mode: Mode) -> list[Candidate]:
-    """Candidates that have a finite `monitor`, best first; the older of two equals comes first."""
+    """Return the candidates that have a finite `monitor`, best first; of two equals the older one.
+
+    Those with running averages come after all others: the first batches of an epoch may be the
+    easy ones.
+    """
     worst = float("inf") if mode == "min" else float("-inf")
     usable = [c for c in candidates if better(c.metrics.get(monitor, worst), worst, mode)]
     return sorted(
-        usable, key=lambda c: c.metrics[monitor] if mode == "min" else -c.metrics[monitor]
+        usable,
+        key=lambda c: (
+            c.running_averages,
+            c.metrics[monitor] if mode == "min" else -c.metrics[monitor],
+        ),
     )
 
 

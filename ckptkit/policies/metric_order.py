@@ -1,4 +1,4 @@
-"""What a metric says: finite or not, better or not."""
+"""How values of a metric compare: finite or not, better or not."""
 
 from __future__ import annotations
 
@@ -12,15 +12,6 @@ Mode = Literal["min", "max"]
 
 Extremes = dict[str, tuple[float, float]]
 """The smallest and the largest finite value that each metric has had so far."""
-
-
-def check_mode(policy: str, mode: str) -> None:
-    """Raises ConfigError where `mode` is neither of the two."""
-    if mode not in ("min", "max"):
-        raise ConfigError(
-            f"{policy}: mode says whether smaller or larger is better. Received: mode={mode!r}. "
-            f"Expected 'min' or 'max'."
-        )
 
 
 def check_count(policy: str, name: str, value: object) -> None:

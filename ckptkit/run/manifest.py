@@ -142,6 +142,8 @@ class ManifestHead:
         trigger: why it was saved.
         files: every file except the manifest.
         metrics: what was measured at this position.
+        running_averages: whether these are averages over an epoch that was not over. Manifests of
+            earlier versions do not say, and count as whole epochs.
         final: whether this is the state at the end of training.
         total: the steps or epochs that training was to have when this was saved; None if unknown.
         format_version: of this file.
@@ -155,6 +157,7 @@ class ManifestHead:
     trigger: str
     files: tuple[FileEntry, ...] = ()
     metrics: dict[str, Number] = field(default_factory=dict)
+    running_averages: bool = False
     final: bool = False
     total: int | None = None
     format_version: int = FORMAT_VERSION

@@ -14,7 +14,6 @@ from ckptkit.position import RunPosition
 from ckptkit.run import events
 from ckptkit.run.journal import Journal
 from ckptkit.session.loop_turn import LoopTurn, begin, optimizers_of
-from ckptkit.session.measured_metrics import Metrics
 from ckptkit.session.phase import Phase, PhaseMachine
 from ckptkit.session.progress import RunProgress
 
@@ -88,7 +87,7 @@ class LoopProgress:
         turn = self._turn = self._turn or begin(position, self._optimizers)
         if mine:
             self._left = None
-            self._progress.metrics = Metrics()
+            self._progress.forget_metrics()
         try:
             yield turn
         # `break` in the body: the loop's generator is closed, and the turn does not count.
@@ -131,7 +130,8 @@ class LoopProgress:
     @contextmanager
     def epoch(self) -> Iterator[None]:
         """Run the body of one turn of a loop over epochs in the block."""
-        self._epoch, self._progress.metrics = self._progress.position, Metrics()
+        self._epoch = self._progress.position
+        self._progress.forget_metrics()
         try:
             yield
         finally:

@@ -29,6 +29,7 @@ class Taken:
         snapshot: the values.
         position: the training that was done.
         metrics: what was measured there.
+        running_averages: whether these are averages over an epoch that is not over.
         secs: how long training stood still for it, in seconds.
         time: when that was, in seconds since the epoch.
     """
@@ -36,6 +37,7 @@ class Taken:
     snapshot: snapshot.Snapshot
     position: RunPosition
     metrics: dict[str, float]
+    running_averages: bool
     secs: float
     time: float
 

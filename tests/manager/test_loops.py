@@ -185,7 +185,7 @@ def test_epochs_without_data_count_steps_and_have_their_own_metrics(lab, run):
         lab,
         run,
         save=ckptkit.EveryNEpochs(1),
-        keep=ckptkit.KeepLatest(3) | ckptkit.KeepBest("only_once"),
+        keep=ckptkit.KeepLatest(3) | ckptkit.KeepBest("only_once", mode="min"),
     )
     with manager:
         for epoch in manager.epochs(6):

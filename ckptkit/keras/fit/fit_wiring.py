@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ckptkit.compat import keras_fit
+from ckptkit.compat import keras_fit, keras_models
 from ckptkit.export.export_spec import ExportSpec
 from ckptkit.keras.fit.evaluation import Evaluation
 from ckptkit.keras.fit.fit_cleanup import FitCleanup
@@ -50,6 +50,8 @@ def open_fit(
         RunLockedError: If the run is being trained.
         CorruptCheckpointError: If nothing of the run can be read.
     """
+    if export is not None:
+        export = export.with_directions(keras_models.metric_directions(model))
     fit = _open_context(manager, model, others, call, params)
     try:
         driver = _driver_of(fit, export)
@@ -73,6 +75,10 @@ def _open_context(
     state = state_at_beginning(model, others, call)
     session = manager.open_attempt({"model": model, "fit": state})
     session.total = params.get("epochs", 1)
+    # With `validation_freq`, the first epochs have no evaluation yet.
+    session.saves.monitors.may_come_later = lambda name: (
+        name.startswith("val_") and call.validates and not state.position.evaluations
+    )
     stages = FitStages()
     cleanup = FitCleanup(manager, session, others, stages)
     cleanup.add(lambda: keras_fit.set_initial_epoch(model, None))
