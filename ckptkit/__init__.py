@@ -1,6 +1,6 @@
-"""ckptkit: training runs of TensorFlow and Keras that go on after any interruption.
+"""Checkpoints for TensorFlow and Keras training, which resumes exactly after any interruption.
 
-`import ckptkit` imports no TensorFlow; it comes with the first name that needs it.
+`import ckptkit` does not import TensorFlow. The first use of a name that needs it does.
 """
 
 from __future__ import annotations
@@ -119,6 +119,7 @@ def __getattr__(name: str) -> Any:
     if home is None:
         raise AttributeError(f"module 'ckptkit' has no attribute {name!r}")
     value = getattr(import_module(home), name)
+    # Python calls __getattr__ only for missing names, so the next access is a plain lookup.
     globals()[name] = value
     return value
 

@@ -1,3 +1,1 @@
-"""`ckptkit audit`: whether an interrupted training ends with the bits of one that nobody
-interrupted.
-"""
+"""`ckptkit audit`: compares an interrupted training with an uninterrupted one, bit by bit."""

@@ -1,4 +1,4 @@
-"""Whether a training is exact, and if not, what is to blame. Pure."""
+"""Decides whether a training is exact, and if not, why. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ nothing can be said of the interruptions."""
 def differs_before_an_interruption(
     results: Sequence[TrainingResult], first_attempts: Mapping[str, int]
 ) -> bool:
-    """Whether the trainings differ already where nothing has interrupted any of them.
+    """Return whether the trainings differ already before the first interruption.
 
     Args:
         results: of the interrupted training.
@@ -34,11 +34,11 @@ def verdict(
     *,
     early: bool = False,
 ) -> Verdict:
-    """What is to be said.
+    """Return the verdict of an audit.
 
     Args:
         results: the interrupted training beside the uninterrupted one.
-        again: a second uninterrupted one beside the first; None where there was none.
+        again: a second uninterrupted one beside the first; None if there was none.
         early: whether the interrupted one was different before its first interruption.
     """
     if not any(result.names for result in results):

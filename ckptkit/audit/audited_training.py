@@ -1,6 +1,4 @@
-"""One training of an audit, from its first start to its end: started again after each interruption.
-Effects only.
-"""
+"""Runs one training of an audit, and starts it again after each interruption. Effects only."""
 
 from __future__ import annotations
 
@@ -34,17 +32,17 @@ _PATIENCE_SECS = 2.0
 
 
 class TrainingError(CheckpointError):
-    """The training that was to be audited has failed by itself, or is none."""
+    """The training to be audited failed by itself, or is not a training with ckptkit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How long a training may take.
+    """Time limits of a training.
 
     Args:
-        hang_secs: without progress for so long, from its first step on, it is ended; 0 for never.
-        first_step_secs: before its first step, so long at least.
-        limit_secs: how long one start may take in all; 0 for as long as it takes.
+        hang_secs: time without progress, from the first step on, until it is ended; 0 for never.
+        first_step_secs: the least such time before the first step.
+        limit_secs: how long one start may take in all; 0 for no limit.
     """
 
     hang_secs: float = 600.0
@@ -58,25 +56,25 @@ class TrainingStart:
 
     Args:
         code: the exit code, or the negative number of the signal that ended it.
-        said: what it said last.
-        step: where it was interrupted; None where it was not: it came to its end without coming to
-            that step.
-        time: when it was, in seconds since the epoch.
+        state: its last report on the channel.
+        step: the step at which it was interrupted; None if it ended before it reached the chosen
+            step.
+        time: of the interruption, in seconds since the epoch.
     """
 
     code: int
-    said: ChannelState | None
+    state: ChannelState | None
     step: int | None
     time: float
 
 
 @dataclass(frozen=True)
 class Interruption:
-    """An interruption that took place, or did not.
+    """A planned interruption, which took place or did not.
 
     Args:
-        moment: when it was meant to be.
-        start: what came of the start that it was meant for.
+        moment: the plan.
+        start: the start that it was planned for.
     """
 
     moment: InterruptionMoment
@@ -85,25 +83,23 @@ class Interruption:
 
 @dataclass(kw_only=True)
 class Trained:
-    """A training that came to its end.
+    """A training that has ended.
 
     Args:
-        place: where.
+        place: its sandbox.
         secs: how long it took.
         interruptions: in their order.
-        spoke: whether its last start has opened a run and told so.
+        reported: whether its last start has reported a run.
     """
 
     place: Sandbox
     secs: float = 0.0
-    spoke: bool = False
+    reported: bool = False
     interruptions: list[Interruption] = field(default_factory=list)
 
 
 Tell = Callable[[int, ChannelState | None, InterruptionMoment | None], None]
-"""Is told which start is under way, from 1, what the training says of itself, and the interruption
-that has just been sent, or None.
-"""
+"""Called with the start's number, from 1, the training's report, and an interruption just sent."""
 
 
 class Trainer:
@@ -111,12 +107,12 @@ class Trainer:
 
     Args:
         command: the program and its arguments.
-        environment: of this process.
-        inbox: where signals arrive.
-        family: who is there that was started.
-        limits: how long it may take.
-        clock: where the time comes from.
-        tell: is told how it gets on.
+        environment: of the training.
+        inbox: gets signals.
+        tree: all processes that were started.
+        limits: time limits.
+        clock: gives requests their times.
+        tell: is called with the progress.
     """
 
     def __init__(
@@ -124,15 +120,15 @@ class Trainer:
         command: Sequence[str],
         environment: Mapping[str, str],
         inbox: Inbox,
-        family: ProcessTree,
+        tree: ProcessTree,
         limits: Limits,
         clock: Clock,
         tell: Tell,
     ) -> None:
-        self._command, self._inbox, self._family, self._limits, self._clock, self._tell = (
+        self._command, self._inbox, self._tree, self._limits, self._clock, self._tell = (
             command,
             inbox,
-            family,
+            tree,
             limits,
             clock,
             tell,
@@ -147,16 +143,16 @@ class Trainer:
     def run(
         self, place: Sandbox, every: int, moments: Sequence[InterruptionMoment] = ()
     ) -> Trained:
-        """Runs a training to its end.
+        """Run a training to its end.
 
         Args:
-            place: where.
+            place: its sandbox.
             every: see `Orders`.
             moments: when it is interrupted, first to last.
 
         Raises:
-            TrainingError: where it fails by itself.
-            KeyboardInterrupt: where this process is told to end; the training has ended then.
+            TrainingError: If it fails by itself.
+            KeyboardInterrupt: If this process gets a signal to end; the training has ended then.
         """
         began = time.monotonic()
         log = TrainingLog(_LOG_BYTES, 1)
@@ -166,20 +162,20 @@ class Trainer:
             for number, moment in enumerate(moments):
                 self._number = number + 1
                 trained.interruptions.append(
-                    Interruption(moment, self._one(place, every, log, moment))
+                    Interruption(moment, self._run_once(place, every, log, moment))
                 )
             self._number = len(moments) + 1
-            said = self._one(place, every, log, None).said
-            trained.spoke = said is not None and bool(said.run)
+            state = self._run_once(place, every, log, None).state
+            trained.reported = state is not None and bool(state.run)
         finally:
             log.close(_SWEEP_SECS)
         trained.secs = time.monotonic() - began
         return trained
 
-    def _one(
+    def _run_once(
         self, place: Sandbox, every: int, log: TrainingLog, moment: InterruptionMoment | None
     ) -> TrainingStart:
-        """One start, with an interruption or without one."""
+        """Start the training once, with an interruption or without one."""
         self._give_orders(place, every, moment)
         try:
             environment = {
@@ -191,7 +187,7 @@ class Trainer:
                 self._command,
                 environment,
                 log,
-                self._family,
+                self._tree,
                 self._clock,
                 directory=place.work,
                 shown=False,
@@ -199,16 +195,15 @@ class Trainer:
         except OSError as error:
             raise TrainingError(
                 f"Could not start {self._command[0]}: {error.strerror or error}. Expected a "
-                "command, as in: ckptkit audit -- python "
-                f"train.py"
+                "command, as in: ckptkit audit -- python train.py"
             ) from error
         try:
-            start = self._until_it_ends(child, place, moment)
-            self._family.sweep(_SWEEP_SECS, self._let_time_pass)
+            start = self._until_ended(child, place, moment)
+            self._tree.sweep(_SWEEP_SECS, self._sleep_and_reap)
             child.finish()
             child.end_lines()
             if start.code != 0 and (
-                start.step is None or (start.said is not None and start.said.outcome == "failed")
+                start.step is None or (start.state is not None and start.state.outcome == "failed")
             ):
                 how = (
                     f"with exit code {start.code}"
@@ -236,11 +231,11 @@ class Trainer:
             )
         write_orders(place.orders, orders)
 
-    def _until_it_ends(
+    def _until_ended(
         self, child: TrainingProcess, place: Sandbox, moment: InterruptionMoment | None
     ) -> TrainingStart:
-        """Waits, and interrupts it where it waits for that."""
-        pulse = StallDetector(
+        """Wait until the training has ended; interrupt it when it holds at the planned step."""
+        detector = StallDetector(
             Settings(
                 stall_secs=0.0,
                 hang_secs=self._limits.hang_secs,
@@ -255,39 +250,35 @@ class Trainer:
                 child.mark_reaped(status)
             if ended is not None and not child.is_training:
                 return TrainingStart(
-                    code=os.waitstatus_to_exitcode(ended), said=child.state, step=held, time=at
+                    code=os.waitstatus_to_exitcode(ended), state=child.state, step=held, time=at
                 )
             self._inbox.wait(
                 _LOOK_SECS if moment is None or held is not None else _HOLD_LOOK_SECS, self._handle
             )
-            said = child.state
-            self._tell(self._number, said, None)
-            if moment is not None and held is None and said is not None and said.phase == HELD:
-                held, at, sent_at = said.step, self._clock.now(), time.monotonic()
+            state = child.state
+            self._tell(self._number, state, None)
+            if moment is not None and held is None and state is not None and state.phase == HELD:
+                held, at, sent_at = state.step, self._clock.now(), time.monotonic()
                 child.send(signal.Signals[moment.signal])
-                self._tell(self._number, said, moment)
+                self._tell(self._number, state, moment)
             if held is not None and time.monotonic() - sent_at > _PATIENCE_SECS:
-                place.hold.unlink(
-                    missing_ok=True
-                    # it does not obey this signal; before that, it would make a step more until it
-                    # is
-                    # heard
-                )
-            self._watch(pulse, said, began, child, place)
+                # It ignores this signal. Not earlier: it would do one more step before it obeys.
+                place.hold.unlink(missing_ok=True)
+            self._check_limits(detector, state, began, child, place)
 
-    def _watch(
+    def _check_limits(
         self,
-        pulse: StallDetector,
-        said: ChannelState | None,
+        detector: StallDetector,
+        state: ChannelState | None,
         began: float,
         child: TrainingProcess,
         place: Sandbox,
     ) -> None:
         now = time.monotonic()
-        stall = pulse.observe(said, now)
+        stall = detector.observe(state, now)
         if stall is not None:
             child.dump()
-            time.sleep(_LOOK_SECS)  # its stacks are in the output
+            time.sleep(_LOOK_SECS)  # until its stacks are in the output, which the error quotes
             raise TrainingError(
                 f"The training made no progress for {stall.secs:.0f} s and was ended "
                 "(--hang-secs). "
@@ -301,32 +292,31 @@ class Trainer:
             )
 
     def _end(self, child: TrainingProcess) -> None:
-        """Nothing of it is left, however it ended."""
-        if self._family.living():
+        """Kill what is left of the training."""
+        if self._tree.living():
             child.send_to_group(signal.SIGKILL)
             child.send(signal.SIGKILL)
-            self._family.sweep(0.0, self._let_time_pass)
+            self._tree.sweep(0.0, self._sleep_and_reap)
 
-    def _let_time_pass(self, secs: float) -> None:
+    def _sleep_and_reap(self, secs: float) -> None:
         time.sleep(secs)
         reap(0)
 
-    def heed(self) -> None:
-        """Ends here where this process was told to end meanwhile, as by Ctrl-C: the inbox takes
-        signals, and only tells of them when it is asked.
+    def check_interrupted(self) -> None:
+        """Raise if a signal to end this process came: the inbox reports signals only when asked.
 
         Raises:
-            KeyboardInterrupt: where it was.
+            KeyboardInterrupt: If one came, for example by Ctrl-C.
         """
         self._inbox.wait(0.0, self._handle)
 
-    def _handle(self, thing: object) -> None:
-        if thing in _INTERRUPTIONS:
+    def _handle(self, message: object) -> None:
+        if message in _INTERRUPTIONS:
             raise KeyboardInterrupt
 
 
 def _ended_with(printed: Sequence[str], place: Sandbox) -> str:
-    """The end of its output, and where the rest is."""
+    """Return the end of the training's output, and the path of the rest."""
     lines = [line for line in printed if line.strip()][-_SHOWN_LINES:]
     end = (
         "\n".join(["Its standard error ended with:", *(f"  {line}" for line in lines)])

@@ -1,4 +1,4 @@
-"""An audit from its beginning to its end: the order of its trainings, and what is compared."""
+"""Runs an audit: its trainings in their order, and the comparisons."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ UNINTERRUPTED, INTERRUPTED, AGAIN = "uninterrupted", "interrupted", "uninterrupt
 
 @dataclass(frozen=True, kw_only=True)
 class AuditPlan:
-    """What is to be done.
+    """What an audit has to do.
 
     Args:
         home: the audit's own directory.
         user: the user's working directory.
-        source: what a training's working directory holds; None where it is the user's.
+        source: what a training's working directory holds; None if it is the user's.
         seed: of random interruptions.
         kills: how many of them.
-        at: steps that were chosen instead; empty for random ones.
-        signals: by what, in turn.
+        at: chosen steps instead; empty for random ones.
+        signals: their signals, in turn.
         every: steps between two checkpoints that are compared; 0 for some over the whole run.
         baseline: whether the uninterrupted training is run twice in any case.
     """
@@ -60,16 +60,16 @@ class AuditPlan:
 
 @dataclass(kw_only=True)
 class Audit:
-    """What came of it.
+    """Result of an audit.
 
     Args:
-        verdict: what is to be said.
+        verdict: whether the training is exact.
         trainings: by name, in the order in which they were run.
         results: the interrupted training beside the uninterrupted one, by run.
-        again: the second uninterrupted one beside the first; None where there was none.
-        own: places of Python state that are other in each training by themselves, and do not count,
-            by run.
-        reasons: why runs cannot be exact, as ckptkit has said itself in their journals.
+        again: the second uninterrupted one beside the first; None if there was none.
+        own: places of Python state, by run, that differ between uninterrupted trainings and do not
+            count.
+        reasons: why runs cannot be exact, from their journals.
         began_at: the steps at which the attempts of the interrupted training began, by run.
     """
 
@@ -83,7 +83,7 @@ class Audit:
 
 
 class Say:
-    """Is told how the audit gets on; this one says nothing."""
+    """Gets the progress of an audit; this one ignores it."""
 
     def begins(
         self, training: str, lengths: Sequence[Length], planned: Sequence[InterruptionMoment]
@@ -91,32 +91,32 @@ class Say:
         """A training begins; `lengths` are known after the first one."""
 
     def ended(self, training: str, trained: Trained) -> None:
-        """It has come to its end."""
+        """A training has ended."""
 
     def compares(self, run: str) -> None:
-        """Checkpoints are compared."""
+        """The checkpoints of a run are compared."""
 
 
 def audit(plan: AuditPlan, trainer: Trainer, say: Say) -> Audit:
-    """Runs the trainings, and compares them.
+    """Run the trainings, and compare them.
 
     Raises:
-        TrainingError: where a training fails by itself, or is none that ckptkit knows of.
-        ConfigError: where an interruption was chosen to which the training does not come.
-        CorruptCheckpointError, StorageError: where a checkpoint cannot be read.
-        KeyboardInterrupt: where this process is told to end.
+        TrainingError: If a training fails by itself, or is not one with ckptkit.
+        ConfigError: If the training does not reach a chosen interruption.
+        CorruptCheckpointError, StorageError: If a checkpoint cannot be read.
+        KeyboardInterrupt: If this process gets a signal to end.
     """
     found = Audit()
 
     def compare_now(left: Checkpoint, right: Checkpoint) -> BitComparison:
-        trainer.heed()
+        trainer.check_interrupted()
         return compare(left, right)
 
     def results(trained: Trained) -> list[TrainingResult]:
         return _results(one.place, trained.place, found.own, say.compares, compare_now)
 
     def train(name: str, every: int, planned: Sequence[InterruptionMoment] = ()) -> Trained:
-        trainer.heed()
+        trainer.check_interrupted()
         say.begins(name, lengths, planned)
         there = sandbox.make(plan.home / name, plan.source, plan.user)
         trained = found.trainings[name] = trainer.run(there, every, planned)
@@ -130,7 +130,7 @@ def audit(plan: AuditPlan, trainer: Trainer, say: Say) -> Audit:
     planned = (
         interruptions.chosen(lengths, plan.at, plan.signals)
         if plan.at
-        else interruptions.drawn(lengths, plan.kills, plan.seed, plan.signals)
+        else interruptions.random_moments(lengths, plan.kills, plan.seed, plan.signals)
     )
     other = train(INTERRUPTED, every, planned)
     untouched = _untouched(other)
@@ -154,14 +154,13 @@ def audit(plan: AuditPlan, trainer: Trainer, say: Say) -> Audit:
 
 
 def _lengths(trained: Trained, plan: AuditPlan) -> list[Length]:
-    """The runs of the uninterrupted training, in the order in which they were opened, and how many
-    steps they have.
+    """Return the runs of the uninterrupted training, in the order of opening, with their steps.
 
     Raises:
-        TrainingError: where there is none.
+        TrainingError: If there is none.
     """
     runs = trained.place.runs()
-    if not runs or not trained.spoke:
+    if not runs or not trained.reported:
         raise TrainingError(_no_run(trained, plan))
     opened = sorted(
         runs, key=lambda name: min((event.time for event in _journal(runs[name])), default=0.0)
@@ -206,10 +205,10 @@ Pair = tuple[list[Checkpoint], list[Checkpoint]]
 
 
 def _runs(one: Sandbox, other: Sandbox) -> dict[str, Pair]:
-    """The checkpoints of every run, in two trainings.
+    """Return the checkpoints of every run, in two trainings.
 
     Raises:
-        CheckpointNotFoundError: where one has a run, or a checkpoint, that the other has not.
+        CheckpointNotFoundError: If one has a run, or checkpoints of it, that the other has not.
     """
     runs, others = one.runs(), other.runs()
     found = {}
@@ -236,7 +235,7 @@ def _results(
     compares: Callable[[str], None],
     compare: Compare,
 ) -> list[TrainingResult]:
-    """Every run that both trainings have, compared."""
+    """Compare every run that both trainings have."""
     paths, results = other.runs(), []
     for name, (left, right) in _runs(one, other).items():
         compares(name)
@@ -251,7 +250,7 @@ def _journal(run: Path) -> Sequence[Event]:
 
 
 def _untouched(trained: Trained) -> Mapping[str, int]:
-    """The attempt of each run that began before the first interruption."""
+    """Return the attempt of each run that began before the first interruption."""
     first = min(
         (each.start.time for each in trained.interruptions if each.start.step is not None),
         default=float("inf"),
@@ -268,17 +267,17 @@ def _untouched(trained: Trained) -> Mapping[str, int]:
 
 
 def _began_at(events: Sequence[Event]) -> list[int]:
-    """The step at which each attempt began."""
+    """Return the step at which each attempt began."""
     known = began(events)
     return [known.get(event.attempt, 0) for event in events if isinstance(event, AttemptStarted)]
 
 
 def _reasons(places: Sequence[Sandbox]) -> list[str]:
-    told = [
+    reasons = [
         event.reason
         for each in places
         for path in each.runs().values()
         for event in _journal(path)
         if isinstance(event, Inexact)
     ]
-    return list(dict.fromkeys(told))
+    return list(dict.fromkeys(reasons))

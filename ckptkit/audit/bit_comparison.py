@@ -1,4 +1,4 @@
-"""Two states, bit by bit. Pure."""
+"""Compares two states bit by bit. Pure."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _SHOWN_CHARACTERS = 60
 
 @dataclass(frozen=True, kw_only=True)
 class BitDifference:
-    """One thing that is not the same in two checkpoints.
+    """One difference between two checkpoints.
 
     Args:
         name: the key of a tensor, for Python state with where in it; or `position`, or
             `metrics/<name>`.
-        path: the name under which Keras or TensorFlow knows it; empty where there is none.
+        path: the name under which Keras or TensorFlow knows it; empty if there is none.
         kind: `variable`, `trackable`, `python`, `position`, `metric` or `missing`.
         words: what is different.
         differing: how many values are.
@@ -43,7 +43,7 @@ class BitDifference:
 
 @dataclass(kw_only=True)
 class BitComparison:
-    """What was compared, and what came of it.
+    """What was compared, and the differences.
 
     Args:
         variables: how many variables, tables and the like.
@@ -61,9 +61,7 @@ class BitComparison:
 
 
 def different_arrays(name: str, path: str, kind: str, one: Any, other: Any) -> BitDifference | None:
-    """Compares two arrays by their bits: a NaN is the same as one of the same bits, and 0.0 is not
-    -0.0.
-    """
+    """Compare two arrays by their bits: a NaN equals one of the same bits, and 0.0 is not -0.0."""
     one, other = np.asarray(one), np.asarray(other)
     if one.shape != other.shape or one.dtype != other.dtype:
         return BitDifference(
@@ -109,7 +107,7 @@ def _form(array: Any) -> str:
 
 
 def _unequal(one: Any, other: Any) -> Any:
-    """Which elements differ, of two arrays of one form, flat."""
+    """Return which elements of two arrays of one form differ, as a flat mask."""
     if one.dtype.kind == "O":  # strings
         return np.array(
             [left != right for left, right in zip(one.reshape(-1), other.reshape(-1), strict=True)],
@@ -125,9 +123,7 @@ def _unequal(one: Any, other: Any) -> Any:
 
 
 def different_python(name: str, path: str, one: bytes, other: bytes) -> list[BitDifference]:
-    """Compares two pieces of Python state, which are JSON; each place that is not the same is a
-    difference of its own.
-    """
+    """Compare two pieces of Python state, which are JSON; each differing place is a difference."""
     if one == other:
         return []
     try:
@@ -156,9 +152,10 @@ _NOTHING = _Nothing()
 
 
 def _places(one: Any, other: Any, where: str) -> Iterator[tuple[str, str, int, int]]:
-    """Where two JSON values are not the same, in words, and how many values are not. Python's 1 ==
-    True == 1.0 are not the same here, and two NaN are. A list of plain values is one place, as a
-    random state has hundreds.
+    """Yield each place at which two JSON values differ, in words, with the number of values.
+
+    Python's 1 == True == 1.0 differ here, and two NaN do not. A list of plain values is one place,
+    as a random state has hundreds.
     """
     if isinstance(one, dict) and isinstance(other, dict):
         for key in [*one, *(key for key in other if key not in one)]:
@@ -168,7 +165,10 @@ def _places(one: Any, other: Any, where: str) -> Iterator[tuple[str, str, int, i
         unequal = [index for index, pair in enumerate(pairs) if _text(pair[0]) != _text(pair[1])]
         if len(unequal) > 1 and all(_is_plain(each) for pair in pairs for each in pair):
             left, right = pairs[unequal[0]]
-            words = f"{len(unequal):,} of {_values(len(pairs))} differ; [{unequal[0]}] is {_shown(left)} and {_shown(right)}"
+            words = (
+                f"{len(unequal):,} of {_values(len(pairs))} differ; [{unequal[0]}] is "
+                f"{_shown(left)} and {_shown(right)}"
+            )
             yield where, words, len(unequal), len(pairs)
         else:
             for index in unequal:

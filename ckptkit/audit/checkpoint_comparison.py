@@ -1,6 +1,4 @@
-"""Reads two checkpoints and compares them. TensorFlow reads its own files; where all bytes agree it
-is not needed.
-"""
+"""Reads and compares two checkpoints; TensorFlow is needed only if their bytes differ."""
 
 from __future__ import annotations
 
@@ -24,12 +22,11 @@ _OPAQUE = "variant"
 
 
 def compare(one: Checkpoint, other: Checkpoint) -> BitComparison:
-    """Compares all that two checkpoints hold: variables and tables by their bits, Python state,
-    position and metrics.
+    """Compare two checkpoints: variables and tables by bits, Python state, position, metrics.
 
     Raises:
-        CorruptCheckpointError: where one cannot be read.
-        StorageError: where the disk refuses.
+        CorruptCheckpointError: If one cannot be read.
+        StorageError: If the disk refuses.
     """
     verify(one), verify(other)
     compared = BitComparison()
@@ -79,7 +76,8 @@ def _tensors(
         if entry.dtype == _OPAQUE:
             continue
         if key not in left or key not in right:
-            words = f"is there only in the {'interrupted' if key in right else 'uninterrupted'} training"
+            training = "interrupted" if key in right else "uninterrupted"
+            words = f"is there only in the {training} training"
             found.append(BitDifference(name=key, path=entry.path, kind="missing", words=words))
             continue
         [a], [b] = _read(one, [left[key]]), _read(other, [right[key]])

@@ -1,5 +1,6 @@
-"""Where two trainings of one run first differ: checkpoints of the same step, oldest first, and the
-last ones. Pure; what reads is passed in.
+"""Finds where two trainings of one run first differ. Pure; what reads is passed in.
+
+It compares checkpoints of the same step, oldest first, and the last ones.
 """
 
 from __future__ import annotations
@@ -16,12 +17,11 @@ Compare = Callable[[Checkpoint, Checkpoint], BitComparison]
 
 @dataclass(frozen=True, kw_only=True)
 class First:
-    """The first place at which two trainings differ, as far as there are checkpoints of the same
-    step.
+    """First checkpoint of the same step at which two trainings differ.
 
     Args:
         step: of the first checkpoint that is not the same.
-        equal_step: of the last one before it that is; 0 where there is none.
+        equal_step: of the last one before it that is; 0 if there is none.
         attempt: which attempt of the interrupted training has saved it.
         began_at: the step at which that attempt began.
         differences: what differs there.
@@ -36,13 +36,13 @@ class First:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """What came of one run.
+    """Result of comparing one run.
 
     Args:
         run: which, as it is shown.
         step: of its last checkpoint.
         compared: the last checkpoints.
-        first: where the trainings first differ; None where their last checkpoints are the same.
+        first: where the trainings first differ; None if their last checkpoints are the same.
         steps: of the checkpoints that were compared before the last one, for that.
     """
 
@@ -54,7 +54,7 @@ class TrainingResult:
 
     @property
     def names(self) -> set[str]:
-        """What is not the same at the end."""
+        """Names of what differs at the end."""
         return {difference.name for difference in self.compared.differences}
 
 
@@ -66,7 +66,7 @@ def result_of(
     compare: Compare,
     own: Set[str] = frozenset(),
 ) -> TrainingResult:
-    """Compares two trainings of one run.
+    """Compare two trainings of one run.
 
     Args:
         run: which, as it is shown.
@@ -111,14 +111,15 @@ def result_of(
 def own_places(
     one: Sequence[Checkpoint], other: Sequence[Checkpoint], untouched: int | None, compare: Compare
 ) -> set[str]:
-    """Python state that two trainings do not share from their beginning, before anything has
-    interrupted one, though their variables are the same: random states of Python and NumPy that
-    nobody seeds, because nobody uses them; a clock.
+    """Return places of Python state that differ before anything has interrupted a training.
+
+    Their variables are the same all the same. Such places are random states of Python and NumPy
+    that nobody seeds, because nobody uses them, and clocks.
 
     Args:
         one: checkpoints of the training that was not interrupted.
         other: of the one that was.
-        untouched: the attempt of the latter that no interruption came before; None where there is
+        untouched: the attempt of the latter that no interruption came before; None if there is
             none.
         compare: reads two checkpoints and compares them.
     """
@@ -135,7 +136,7 @@ def own_places(
 
 
 def python_places(compared: BitComparison) -> set[str]:
-    """The places of Python state that are not the same."""
+    """Return the places of Python state that differ."""
     return {each.place for each in compared.differences if each.kind == "python"}
 
 
@@ -162,5 +163,5 @@ def _first(
 
 
 def began(events: Sequence[Event]) -> dict[int, int]:
-    """The step at which each attempt of a run went on; those that began anew are not among them."""
+    """Return the step from which each attempt of a run resumed; new runs are not among them."""
     return {event.attempt: event.step for event in events if isinstance(event, Restored)}

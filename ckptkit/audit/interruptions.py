@@ -1,4 +1,4 @@
-"""When a training is interrupted, and how. Pure."""
+"""Chooses when a training is interrupted, and by which signal. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIGNALS = ("SIGTERM", "SIGKILL")
 
 @dataclass(frozen=True)
 class Length:
-    """How long an uninterrupted training was.
+    """Length of an uninterrupted training.
 
     Args:
         run: which run, as it is shown.
@@ -28,7 +28,7 @@ class Length:
 
 @dataclass(frozen=True)
 class InterruptionMoment:
-    """An interruption.
+    """Planned interruption.
 
     Args:
         run: in which run.
@@ -44,10 +44,10 @@ class InterruptionMoment:
 def chosen(
     lengths: Sequence[Length], steps: Sequence[int], signals: Sequence[str] = SIGNALS
 ) -> list[InterruptionMoment]:
-    """Interruptions at these steps of the first run that was trained.
+    """Return interruptions at these steps of the first run that was trained.
 
     Raises:
-        ConfigError: where the training does not come to one of them.
+        ConfigError: If the training does not reach one of them.
     """
     first = lengths[0]
     late = [step for step in steps if not 1 <= step <= first.steps]
@@ -63,11 +63,10 @@ def chosen(
     ]
 
 
-def drawn(
+def random_moments(
     lengths: Sequence[Length], count: int, seed: int, signals: Sequence[str] = SIGNALS
 ) -> list[InterruptionMoment]:
-    """Interruptions at random steps, each of which is as likely as any other, over all runs; fewer
-    where there are fewer steps.
+    """Return interruptions at random steps of all runs, each equally likely.
 
     Args:
         lengths: of the runs, in the order in which they are trained.

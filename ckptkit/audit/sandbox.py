@@ -1,5 +1,4 @@
-"""Where each training of an audit lives: a directory of its own, with a copy of the working
-directory.
+"""Directory of one training of an audit, with a copy of the working directory.
 
 Whatever a script writes below its working directory is so kept apart from the user's files and from
 the other training's. Runs are left out, as the audit begins new ones; so are caches and what
@@ -29,7 +28,7 @@ _LARGEST = 3
 
 @dataclass(frozen=True)
 class SandboxEntry:
-    """Something to be copied.
+    """Entry to be copied.
 
     Args:
         path: relative to the working directory.
@@ -44,7 +43,7 @@ class SandboxEntry:
 
 @dataclass(frozen=True)
 class SandboxSource:
-    """What is to be copied, and what is not.
+    """What to copy, and what to leave out.
 
     Args:
         root: the working directory.
@@ -62,17 +61,17 @@ class SandboxSource:
 
 
 def look(root: Path, links: Sequence[Path], most_bytes: int, *, without: Path) -> SandboxSource:
-    """Looks what there is in a working directory.
+    """List what a working directory holds.
 
     Args:
-        root: it.
+        root: the working directory.
         links: what is linked and not copied, relative to it.
         most_bytes: the most that is copied.
         without: the audit's own directory, which may lie below.
 
     Raises:
-        ConfigError: where that is too much.
-        StorageError: where something cannot be read.
+        ConfigError: If that is too much.
+        StorageError: If something cannot be read.
     """
     linked = {_below(root, path) for path in links}
     entries: list[SandboxEntry] = []
@@ -92,8 +91,9 @@ def look(root: Path, links: Sequence[Path], most_bytes: int, *, without: Path) -
 
 
 def _leads_into(root: Path, entry: SandboxEntry, left_out: Sequence[Path]) -> bool:
-    """Whether it is a link to a run that is not copied, such as `latest`: a training can make a run
-    where nothing is, but not where a link is that leads nowhere.
+    """Return whether it is a link to a run that is not copied, such as `latest`.
+
+    It is left out: a training can create a missing run, but not through a link that is broken.
     """
     if entry.kind != "link":
         return False
@@ -156,11 +156,11 @@ def _complain(root: Path, entries: Sequence[SandboxEntry], most_bytes: int) -> N
 
 @dataclass(frozen=True)
 class Sandbox:
-    """Where one training lives.
+    """Directories of one training.
 
     Args:
         home: its own directory.
-        work: its working directory; the user's, where nothing is copied.
+        work: its working directory; the user's, if nothing is copied.
     """
 
     home: Path
@@ -168,7 +168,7 @@ class Sandbox:
 
     @property
     def log(self) -> Path:
-        """What it prints."""
+        """Log of what it prints."""
         return self.home / "output.log"
 
     @property
@@ -180,9 +180,7 @@ class Sandbox:
         return self.home / "hold"
 
     def runs(self) -> dict[str, Path]:
-        """The run directories that are here, by the name under which they are shown: the path that
-        the script named.
-        """
+        """Return the run directories in here, by the paths that the script named."""
         found = {}
         for directory, names, _ in os.walk(self.home):
             path = Path(directory)
@@ -192,7 +190,7 @@ class Sandbox:
         return found
 
     def path_of(self, name: str) -> Path:
-        """The run directory that is shown under a name, also where it is not there yet."""
+        """Return the run directory that is shown under a name; it need not exist yet."""
         wanted = Path(os.path.normpath(self.work / name))
         return (
             wanted
@@ -208,15 +206,15 @@ class Sandbox:
 
 
 def make(home: Path, source: SandboxSource | None, user: Path) -> Sandbox:
-    """Makes the place of one training.
+    """Make the directories of one training.
 
     Args:
         home: its own directory, which is made.
-        source: what its working directory holds; None where it works in the user's.
+        source: what its working directory holds; None if it works in the user's.
         user: the user's working directory.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: If the disk refuses.
     """
     home = Path(os.path.realpath(home))
     with storage_errors("copy the working directory to", home):

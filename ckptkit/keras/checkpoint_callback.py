@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 
@@ -17,51 +16,23 @@ from ckptkit.keras.fit.fit_wiring import open_fit
 from ckptkit.keras.other_callbacks import OtherCallbacks
 from ckptkit.keras.run_identity import check_one_device
 from ckptkit.manager import CheckpointManager
-from ckptkit.policies import KeepPolicy, SavePolicy
-from ckptkit.preemption.policy import Preemption
 from ckptkit.run.fresh_start import is_known_label
 from ckptkit.run.stored_run import StoredRun
-from ckptkit.run.verify import Depth
-from ckptkit.session.options import layout_of, make_plan
+from ckptkit.session.options import CallbackOptions, layout_of, make_options, takes_options
 
 
+@takes_options(CallbackOptions)
 class CheckpointCallback(keras.callbacks.Callback):
     """Makes `model.fit` resumable: one line in a plain list of callbacks.
 
     Args:
         directory: the run directory; or a `CheckpointManager`, with which no other argument but
             `export` may be given.
-        save: when to save; by default `EveryNSeconds(600) | EveryNEpochs(1, min_secs=60)`. The end
-            of training is always saved.
-        keep: which checkpoints stay; by default `KeepLatest(2)`.
-        preemption: what happens when the process is asked to stop: signals, grace period in
-            seconds, exit code; by default `Preemption()`.
-        background: whether a save is written on a background thread while training continues
-            (default), or on the training thread.
         export: whether to publish a SavedModel in `<run>/export/<version>/` when training ends
             (default); or the directory to publish in; or an `ExportSpec`, for signatures, a sample,
             the best weights and more. With `CKPTKIT_EXPORT=0` in the environment nothing is
             published.
-        hparams: your own hyperparameters by name, by default none. They are recorded, and compared
-            at each start. They change nothing by themselves.
-        changed: which value counts if the code configures another one than the run had, by name:
-            `{"learning_rate": "code"}` or `"checkpoint"`. By default such a difference is an error.
-            Write `"hparams.learning_rate"` for one of your own that has the name of an argument of
-            the optimizer.
-        exact: what happens if the run cannot resume bit for bit after an interruption: `"warn"`
-            (default) logs the reason, `"require"` raises an error, `"off"` does nothing.
-        verify: how thoroughly a checkpoint is verified before it is restored: `"full"` reads every
-            byte, `"quick"` compares sizes and reads the index, `"auto"` (default) reads every byte
-            as long as that takes less than a second per GB.
-        fresh: a label, by default none. With a label that is new to this run, earlier lives are
-            moved to `<run>/aside/` and training starts at step 0. Later starts with the same label
-            resume the life that it started.
-        tensorboard: the directory with the event files that the program writes, as the `log_dir` of
-            `keras.callbacks.TensorBoard`; by default none. On a resume, points that were written
-            after the restored checkpoint are removed from the files, in all directories below. The
-            previous files stay there under names that TensorBoard does not read. A failure is
-            logged and ends no training. Give each run its own directory, such as `"logs/<run>"`,
-            if one process trains several at the same time.
+        {options}
 
     Raises:
         ConfigError: If an argument cannot be right. From `fit`, if a hyperparameter has changed
@@ -96,31 +67,10 @@ class CheckpointCallback(keras.callbacks.Callback):
         self,
         directory: str | os.PathLike[str] | CheckpointManager,
         *,
-        save: SavePolicy | None = None,
-        keep: KeepPolicy | None = None,
-        preemption: Preemption | None = None,
-        background: bool | None = None,
         export: bool | str | os.PathLike[str] | ExportSpec = True,
-        hparams: Mapping[str, Any] | None = None,
-        changed: Mapping[str, str] | None = None,
-        exact: str | None = None,
-        verify: Depth | None = None,
-        fresh: str | None = None,
-        tensorboard: str | os.PathLike[str] | None = None,
+        **options: Unpack[CallbackOptions],
     ) -> None:
         super().__init__()
-        options = {
-            "save": save,
-            "keep": keep,
-            "preemption": preemption,
-            "background": background,
-            "hparams": hparams,
-            "changed": changed,
-            "exact": exact,
-            "verify": verify,
-            "fresh": fresh,
-            "tensorboard": tensorboard,
-        }
         self._options: dict[str, Any] = {
             name: value for name, value in options.items() if value is not None
         }
@@ -133,7 +83,7 @@ class CheckpointCallback(keras.callbacks.Callback):
                 )
         else:
             # Checks the arguments at the user's own line, and not in the middle of fit.
-            make_plan(directory, {}, **self._options)
+            make_options(directory, {}, **self._options)
         self._given = directory
         self._export = as_spec(export)
         self._fit: FitDriver | None = None

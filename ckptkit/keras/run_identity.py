@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,14 +13,13 @@ from ckptkit.layout import RunLayout
 from ckptkit.log import logger
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.manifest import Manifest
+from ckptkit.session.finished_runs import is_finished_by_others, note_finished
 from ckptkit.session.session import Session
-
-_finished: dict[str, weakref.ref[Any]] = {}
 
 
 def note_finished_model(layout: RunLayout, model: Any) -> None:
     """Notes that this process has trained `model` to the end of the run."""
-    _finished[str(layout.root.resolve())] = weakref.ref(model)
+    note_finished(layout, {"model": model})
 
 
 def check_not_finished_by_another(layout: RunLayout, model: Any) -> None:
@@ -35,8 +33,7 @@ def check_not_finished_by_another(layout: RunLayout, model: Any) -> None:
         ConfigError: If it was: by a fold loop, a tuner's copy of the callback, or a notebook cell
             that is run again.
     """
-    reference = _finished.get(str(layout.root.resolve()))
-    if reference is not None and reference() is not model:
+    if is_finished_by_others(layout, {"model": model}):
         raise ConfigError(
             f"This process has already finished the run in {layout.root} with another model "
             "object, and a run is one training of one model. Give each training its own directory, "

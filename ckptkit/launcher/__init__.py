@@ -1,3 +1,1 @@
-"""Starting a training, watching over it, and starting it again where that can help. No TensorFlow
-in this process.
-"""
+"""Starts a training, supervises it, and starts it again if that can help; no TensorFlow here."""

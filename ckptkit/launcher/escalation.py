@@ -1,4 +1,4 @@
-"""How a training is made to end: asked, then its whole group, then not asked. Pure."""
+"""Steps by which a training is ended: SIGTERM to it, to its group, then SIGKILL. Pure."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Literal
 Stage = Literal["asked", "group", "killed"]
 
 _LAST_SECS = 1.0
-"""Before the machine's end, for the launcher itself."""
+"""Kept for the launcher itself, before the machine goes away."""
 
 
 @dataclass(frozen=True)
 class Escalation:
-    """What is due when.
+    """Times of the next steps.
 
     Args:
-        group_at: when all processes of the group are asked, by the monotonic clock.
+        group_at: when all processes of the group get SIGTERM, by the monotonic clock.
         kill_at: when all are killed.
-        stage: what was done last.
+        stage: the last step that was done.
     """
 
     group_at: float
@@ -26,17 +26,17 @@ class Escalation:
     stage: Stage = "asked"
 
     def due(self, now: float) -> Stage | None:
-        """What is to be done now, or None."""
+        """Return the step that is due, or None."""
         if self.stage != "killed" and now >= self.kill_at:
             return "killed"
         return "group" if self.stage == "asked" and now >= self.group_at else None
 
     def next_at(self) -> float | None:
-        """When something is due, or None."""
+        """Return when the next step is due, or None if all are done."""
         return {"asked": self.group_at, "group": self.kill_at, "killed": None}[self.stage]
 
     def not_later(self, other: Escalation) -> Escalation:
-        """Both: whichever is due first counts."""
+        """Return the earlier of both times for each step."""
         return replace(
             self,
             group_at=min(self.group_at, other.group_at),
@@ -45,6 +45,6 @@ class Escalation:
 
 
 def escalation(now: float, grace_secs: float) -> Escalation:
-    """What to do where so many seconds are left: the child itself has been asked just now."""
+    """Return the steps for a training that has just been asked and has so many seconds left."""
     kill = max(grace_secs - _LAST_SECS, 0.8 * grace_secs)
     return Escalation(group_at=now + 0.8 * kill, kill_at=now + kill)

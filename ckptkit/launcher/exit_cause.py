@@ -1,4 +1,4 @@
-"""How a training that was started has ended: causes of death told apart. Pure."""
+"""Tells apart why a training ended. Pure."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ Cause = Literal[
     "machine",
     "launcher",
 ]
-"""`exit` is an exit code without an exception; `killed`: with its launcher, as a whole container
-is, out of memory or by the system; `machine`: it was lost with its machine; `launcher`: its
-launcher was killed."""
+"""Why a training ended.
+
+`exit` is an exit code without an exception. `killed`: it was killed together with its launcher, as
+a whole container is. `machine`: it was lost with its machine. `launcher`: its launcher was killed.
+"""
 
 CRASHES: frozenset[Cause] = frozenset({"exception", "exit", "signal", "memory", "hang", "killed"})
 
 OUT_OF_MEMORY = frozenset({"MemoryError", "_ArrayMemoryError", "ResourceExhaustedError"})
-"""Exceptions of Python, NumPy and TensorFlow that mean it."""
+"""Exceptions of Python, NumPy and TensorFlow for want of memory."""
 
 MOST_LINES = 20
 _LAST_LINE = re.compile(r"(?:\w+\.)*(\w+)(?:: (.*))?")
@@ -38,25 +40,24 @@ _LAST_LINE = re.compile(r"(?:\w+\.)*(\w+)(?:: (.*))?")
 
 @dataclass(frozen=True, kw_only=True)
 class ExitCause:
-    """What is known of an end.
+    """What is known of the end of a training.
 
     Args:
         cause: in one word.
         words: the same for people.
-        code: exit code, or None where a signal ended it, or where it is not known.
-        signal: the signal's name that ended it, or empty.
-        failure: the exception that the training told of, or None.
-        heard: whether a training has said anything at all.
-        trained: whether it had made a step.
-        asked: whether it stopped because somebody wished so (`ckptkit stop`).
-        reason: on what request it stopped, as the training says: a signal's name, or words; empty
-            where it has not state.
-        advanced: whether the newest committed step of a run is a later one than when it was
-            started.
+        code: exit code; None if a signal ended it, or if it is not known.
+        signal: name of the signal that ended it, or empty.
+        failure: the exception that the training reported or printed, or None.
+        heard: whether a training has reported anything on the channel.
+        trained: whether it had done a step.
+        asked: whether it stopped because of `ckptkit stop`.
+        reason: the request on which it stopped, as it reports: a signal's name, or words; empty
+            if it reports none.
+        advanced: whether the newest committed step of a run is later than at the start.
         step: the newest committed step.
-        last_lines: the end of what an exception has printed.
-        attempt: its number, as the training says; 0 where it has said nothing.
-        reached: the step to which it had come, as it says; None where it has made none.
+        last_lines: the end of the traceback.
+        attempt: its number, as it reports; 0 if it has reported nothing.
+        reached: the last step that it did, as it reports; None if it did none.
     """
 
     cause: Cause
@@ -76,9 +77,7 @@ class ExitCause:
 
     @property
     def shell_code(self) -> int:
-        """The exit code as a shell would show it: 128 and more is a signal. Never 0 where it has
-        not finished.
-        """
+        """The exit code as a shell shows it, above 128 for a signal; 0 only if it has finished."""
         if self.code is not None:
             return self.code or (0 if self.cause == "finished" else 1)
         return SIGNAL_BASE + signal.Signals[self.signal] if self.signal else 1
@@ -96,24 +95,23 @@ def exit_cause_of(
     advanced: bool,
     step: int,
 ) -> ExitCause:
-    """Tells what ended a training.
+    """Return what ended a training.
 
     Args:
         pid: the process that was started.
         code: its exit code, or None.
         signal_number: the signal that ended it, or None.
-        said: what the training said last.
-        hung_secs: for how long it had not got on when the launcher ended it for that; None where it
-            did not.
-        oom_kills: how many processes around it the kernel has killed for memory since it was
-            started.
+        state: the training's last report on the channel.
+        hung_secs: for how long it had made no progress when the launcher ended it for that; None
+            if the launcher did not.
+        oom_kills: how many processes of its control group the kernel has killed for want of memory
+            since it was started.
         printed: the last lines of its standard error.
-        advanced: whether a run that it trained has a newer committed step than when it was started.
-        step: the newest committed one of the run of which it has spoken last.
+        advanced: whether a run that it trained has a newer committed step than at the start.
+        step: the newest committed step of the run that it reported last.
     """
-    if (
-        code is not None and code > SIGNAL_BASE and code - SIGNAL_BASE in signal.valid_signals()
-    ):  # a shell around it says so
+    if code is not None and code > SIGNAL_BASE and code - SIGNAL_BASE in signal.valid_signals():
+        # A shell around it reports the signal in this way.
         dead_by: int | None = code - SIGNAL_BASE
     else:
         dead_by = signal_number
@@ -127,14 +125,14 @@ def exit_cause_of(
     ):
         failure = Failure(error=match[1], message=match[2] or "")
     outcome = state.outcome if state is not None else ""
-    # A pipeline shows what its last program ended with, and exit code 0 is no word of a training
-    # that has told of another end. One that is the
-    # process itself may have caught its exception and gone on to its own end.
-    gainsaid = state is not None and (
+    # A pipeline ends with the exit code of its last program, so 0 says nothing of a training that
+    # reports another end. If the training is the started process itself, it may have caught its
+    # exception and continued to its own end.
+    contradicted = state is not None and (
         outcome == "preempted" or (outcome == "failed" and state.pid != pid)
     )
     cause: Cause
-    if code == 0 and not gainsaid:
+    if code == 0 and not contradicted:
         cause, words = "finished", "ended with exit code 0"
     elif hung_secs is not None:
         cause, words = "hang", f"had not got on for {hung_secs:.0f} s, and was ended"
@@ -190,9 +188,7 @@ def _shown(failure: Failure) -> str:
 
 
 def _traceback(printed: Sequence[str]) -> list[str]:
-    """The end of the last traceback: what follows it, as a library's greetings at exit, is left out
-    where the exception's line can be told.
-    """
+    """Return the end of the last traceback, without lines that were printed after it."""
     starts = [
         number
         for number, line in enumerate(printed)

@@ -1,6 +1,4 @@
-"""What the supervisor waits for: signals, the end of a child, a notice; all wake one thread, so
-that nothing needs a lock.
-"""
+"""Queue of everything that the supervisor waits for, handled on one thread without locks."""
 
 from __future__ import annotations
 
@@ -25,14 +23,12 @@ _LEFT_IGNORED = (signal.SIGHUP, signal.SIGINT)
 
 
 class Inbox:
-    """Takes signals from `with` to its end, after which they are ignored, and anything that is put
-    in from other threads.
+    """Takes signals inside its `with` block, and messages from other threads.
 
-    The handlers are there before a child is started: a process that is number 1 of its namespace
-    ignores a signal that it does not handle, and a signal that comes in between is not lost. SIGHUP
-    (`nohup`) and SIGINT (a job in the background) stay ignored where they were when this process
-    began, here and in the child; the others a batch script may have ignored only until somebody
-    listens.
+    The handlers are installed before a child is started. Process 1 of a namespace ignores signals
+    that it does not handle, and a signal that comes in between must not be lost. SIGHUP (`nohup`)
+    and SIGINT (a job in the background) stay ignored if they were when this process began, here and
+    in the child. The others are handled: a batch script may ignore them only until now.
     """
 
     def __init__(self) -> None:
@@ -59,9 +55,8 @@ class Inbox:
         traceback: TracebackType | None,
     ) -> None:
         signal.set_wakeup_fd(-1)
-        for (
-            number
-        ) in self._taken:  # this process ends: a signal could only take the place of its exit code
+        # Ignored, not restored: this process ends, and a signal would replace its exit code.
+        for number in self._taken:
             signal.signal(number, signal.SIG_DFL if number == signal.SIGCHLD else signal.SIG_IGN)
         self._selector.close()
         self._reader.close()
@@ -71,16 +66,16 @@ class Inbox:
         if number != signal.SIGCHLD:
             self._queue.put(signal.Signals(number))
 
-    def put(self, thing: Any) -> None:
-        """Puts something in, from any thread."""
-        self._queue.put(thing)
+    def put(self, message: Any) -> None:
+        """Add a message, from any thread."""
+        self._queue.put(message)
         try:
             self._writer.send(b"\0")
         except OSError:
-            return  # it is full, so it wakes; or it is closed, and nobody waits
+            return  # it is full, so it wakes the reader anyway; or it is closed, and nobody waits
 
     def wait(self, secs: float, handle: Callable[[Any], None]) -> None:
-        """Waits until something is there, or so many seconds are over, and hands on what came."""
+        """Wait for a message, for at most `secs`, and pass all that have come to `handle`."""
         if self._queue.empty() and self._selector.select(max(secs, 0.0)):
             while True:
                 try:
@@ -90,21 +85,20 @@ class Inbox:
                     break
         while True:
             try:
-                thing = self._queue.get_nowait()
+                message = self._queue.get_nowait()
             except Empty:
                 return
-            handle(thing)
+            handle(message)
 
 
 def reap(child: int) -> int | None:
-    """Takes every process that has ended off the system's table, which is what number 1 is there
-    for.
+    """Reap all children that have ended, adopted orphans included, as process 1 has to.
 
     Args:
-        child: the one whose end matters.
+        child: number of the process whose status is wanted.
 
     Returns:
-        Its status as `os.waitpid` gives it, or None where it has not ended now.
+        Its status as `os.waitpid` gives it, or None if it has not ended now.
     """
     status = None
     while True:

@@ -1,6 +1,4 @@
-"""What may be set of the launcher: one frozen record, from four sources that are read one over the
-other.
-"""
+"""Settings of `ckptkit run`: one frozen record, read from four sources of rising priority."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ from ckptkit.errors import ConfigError
 
 PREFIX = "CKPTKIT_"
 NO_SETTINGS = frozenset({"CKPTKIT_LAUNCHER", "CKPTKIT_CONFIG", "CKPTKIT_EXPORT", "CKPTKIT_AUDIT"})
-"""Variables of that prefix that set nothing of the launcher: the channel, the file of settings, and
-what the training reads.
-"""
+"""Variables with that prefix that are no settings of the launcher."""
 
 _Secs = Annotated[float, msgspec.Meta(ge=0)]
 _Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -29,7 +25,7 @@ _Some = Annotated[int, msgspec.Meta(ge=1)]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Settings of `ckptkit run`; each has its words, which `--help` shows."""
+    """Settings of `ckptkit run`; `--help` shows the text of each field."""
 
     run: str = field(
         default="",
@@ -115,11 +111,11 @@ _TYPES = get_type_hints(Settings, include_extras=True)
 
 @dataclass(frozen=True)
 class Origin:
-    """A value, and where it comes from.
+    """Value of a setting, and its source.
 
     Args:
-        value: checked.
-        source: in words.
+        value: the checked value.
+        source: where it comes from, in words.
     """
 
     value: Any
@@ -129,15 +125,15 @@ class Origin:
 def settle(
     config: Path | None, environment: Mapping[str, str], options: Mapping[str, Any]
 ) -> dict[str, Origin]:
-    """Each setting with its value and where it comes from; a later source counts more.
+    """Return each setting with its value and source; a later source has priority.
 
     Args:
         config: a TOML file, or None.
         environment: of this process; `CKPTKIT_GRACE_SECS` sets `grace_secs`.
-        options: of the command line; None stands for what was not given.
+        options: of the command line; None for an option that was not given.
 
     Raises:
-        ConfigError: where a name is not known or a value cannot be right.
+        ConfigError: If a name is not known or a value is invalid.
     """
     found = {name: Origin(each.default, "default") for name, each in FIELDS.items()}
     if config is not None:
@@ -161,12 +157,12 @@ def settle(
 
 
 def settings_of(found: Mapping[str, Origin]) -> Settings:
-    """The settings without where they come from."""
+    """Return the settings without their sources."""
     return Settings(**{name: origin.value for name, origin in found.items()})
 
 
 def option_of(name: str) -> str:
-    """How a setting is spelled on the command line."""
+    """Return the name of a setting on the command line."""
     return "--" + name.replace("_", "-")
 
 

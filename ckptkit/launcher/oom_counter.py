@@ -1,5 +1,4 @@
-"""How often the kernel has killed a process for want of memory: a counter of the control group that
-this process is in.
+"""Counts the processes of this control group that the kernel has killed for want of memory.
 
 Sources: the kernel's Documentation/admin-guide/cgroup-v2.rst (`memory.events`: `oom_kill`) and
 cgroup-v1/memory.rst (`memory.oom_control`).
@@ -14,16 +13,16 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class OomCounter:
-    """Where the kernel counts.
+    """File in which the kernel counts.
 
     Args:
-        path: the file, or None where there is none.
+        path: the file, or None if there is none.
     """
 
     path: Path | None
 
     def read(self) -> int:
-        """How many it has killed so far; 0 where that is not told."""
+        """Return how many it has killed so far; 0 if that is not known."""
         with suppress(OSError, ValueError):
             for line in self.path.read_text().splitlines() if self.path is not None else ():
                 name, _, value = line.partition(" ")
@@ -33,7 +32,7 @@ class OomCounter:
 
 
 def oom_counter(proc: Path = Path("/proc/self")) -> OomCounter:
-    """The counter for this process and what it starts.
+    """Find the counter for this process and those that it starts.
 
     Args:
         proc: the process's directory.
@@ -60,7 +59,7 @@ def oom_counter(proc: Path = Path("/proc/self")) -> OomCounter:
 
 
 def _groups(text: str) -> list[tuple[str, str]]:
-    """Paths of the process's groups, by controller; version 2 has one, without a name."""
+    """Return the paths of the process's groups by controller; version 2 has one with no name."""
     found = []
     for line in text.splitlines():
         _, controllers, path = line.split(":", 2)
@@ -69,8 +68,10 @@ def _groups(text: str) -> list[tuple[str, str]]:
 
 
 def _candidates(point: Path, root: str, group: str) -> list[Path]:
-    """In a container, the path may be the host's, of which the mount shows only the end, or nothing
-    but the group itself.
+    """Return the directories that may be the group's, seen through this mount.
+
+    In a container, the path may be the host's. The mount then shows only its end, or the group
+    itself.
     """
     inside = group.removeprefix(root) if root != "/" else group
     return [point / inside.lstrip("/"), point / group.lstrip("/"), point]

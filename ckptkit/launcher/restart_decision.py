@@ -1,15 +1,14 @@
-"""Whether a training is started again: a pure decision.
+"""Decides whether a training is started again. Pure.
 
-Being told to go away costs nothing. What else ends a training is counted by two budgets, and both
-begin anew only where the newest committed step has advanced: a training that crashes now and then
-but gets on is started again for as long as that lasts.
+A stop that was ordered costs nothing. All other ends count for two budgets. Both begin anew when
+the newest committed step has advanced, so a training that crashes now and then but makes progress
+is started again for as long as that lasts.
 
-- Crashes within a window, whatever came of the start: a driver, a network or a disk that is ill for
-  a while.
-- Starts that had their chance and came to nothing: they trained, or hung, or stopped unasked, and
-  no newer checkpoint is there. What dies before its first step has had none while it is young, so
-  that its budget is the first one; once it is older than the window it counts here, so that what
-  dies slowly does not go on for ever.
+- Crashes within a window, with or without progress: a driver, a network or a disk that fails for a
+  while.
+- Starts that had a chance and made no checkpoint: they trained, hung, or stopped unasked. A crash
+  before the first step counts for the first budget while it is younger than the window. Later it
+  counts here, so that a training that crashes slowly does not run for ever.
 """
 
 from __future__ import annotations
@@ -21,39 +20,37 @@ from ckptkit.exit_codes import PERMANENT_CODES, PERMANENT_ERRORS, ExitCode
 from ckptkit.launcher.exit_cause import CRASHES, Cause, ExitCause
 from ckptkit.launcher.launcher_settings import Settings
 
-_NO_WISH = frozenset({"SIGCONT"})
-"""Signals that nobody means an end by."""
+_HARMLESS = frozenset({"SIGCONT"})
+"""Signals by which nobody asks for an end."""
 
 
 @dataclass(frozen=True)
 class EarlierEnd:
-    """An earlier end of the same run.
+    """Earlier end of a training of the same run.
 
     Args:
-        time: when, in seconds since the epoch.
-        cause: why.
+        time: in seconds since the epoch.
+        cause: why it ended.
         advanced: whether the newest committed step had advanced.
-        trained: whether it had made a step.
-        told: whether it was told to go: by a notice, a signal that was passed on, or somebody's
-            wish.
+        trained: whether it had done a step.
+        stop_ordered: whether it was to stop: by a notice, a forwarded signal, or `ckptkit stop`.
     """
 
     time: float
     cause: Cause
     advanced: bool
     trained: bool = True
-    told: bool = False
+    stop_ordered: bool = False
 
 
 @dataclass(frozen=True)
 class StopContext:
-    """What the launcher was stops.
+    """Signals and notices that the launcher received while the training ran.
 
     Args:
-        notice: that the machine goes away, in words; empty where nobody said so.
-        warned: by SIGUSR1, which is a batch system's word where the training takes it for one, and
-            something else where it goes on.
-        interrupted: whether somebody pressed Ctrl-C.
+        notice: the notice that the machine will go away, in words; empty if there is none.
+        warned: whether SIGUSR1 came. If the training stops for it, it was a batch system's warning.
+        interrupted: whether Ctrl-C was pressed.
         signals: names of the signals that were passed on.
     """
 
@@ -65,14 +62,14 @@ class StopContext:
 
 @dataclass(frozen=True)
 class RestartDecision:
-    """What the launcher does.
+    """What the launcher does next.
 
     Args:
         restart: whether it starts the training again.
         reason: in words.
-        exit_code: with which it ends, where it does not.
-        most_wait_secs: it waits for a random time up to this before it starts again.
-        elsewhere: the machine goes away, and the training is to go on at another place or time.
+        exit_code: of the launcher, if it does not.
+        most_wait_secs: the longest random wait before the next start.
+        elsewhere: the machine goes away, and the training is to continue on another one or later.
     """
 
     restart: bool
@@ -89,15 +86,12 @@ def decide(
     settings: Settings,
     now: float,
 ) -> RestartDecision:
-    """Decides. A training that was told to go and has not finished ends with 75, whatever it ended
-    with itself: whoever starts it on the next machine knows the launcher's codes only, and it may
-    have been importing still, or have failed after its save.
+    """Decide whether to start a training again that has just ended.
 
     Args:
-        ending: how the training has ended just now.
-        past: earlier ends of this run, oldest first, those that other launchers have told of among
-            them.
-        told: what the launcher was told while it ran.
+        ending: how it ended.
+        past: earlier ends of this run, oldest first, including those under other launchers.
+        stops: what the launcher received while it ran.
         settings: the budgets.
         now: seconds since the epoch.
     """
@@ -114,21 +108,25 @@ def decide(
             PERMANENT_ERRORS.get(failure.error, ExitCode.CONFIG),
             f"{failure.error} would come again at the next start",
         )
-    if (
-        ending.asked
-    ):  # whatever it ended with after that: nobody waits for it to come back, here or elsewhere
-        return _stop(ExitCode.PREEMPTED, "somebody asked it to stop")
+    if ending.asked:
+        # However it ended after that: nobody waits for it to come back, here or elsewhere.
+        return _stop(ExitCode.PREEMPTED, "it was asked to stop")
     if stops.notice or (
         stops.warned and (ending.cause == "preempted" or ending.signal == "SIGUSR1")
     ):
-        reason = f"the machine goes away ({stops.notice or 'SIGUSR1'}); the next start goes on from step {ending.step}"
+        # With 75, however the training ended itself: the service that starts it on the next machine
+        # knows this code only, and the training may have failed after its save, or while importing.
+        reason = (
+            f"the machine goes away ({stops.notice or 'SIGUSR1'}); the next start continues from "
+            f"step {ending.step}"
+        )
         return RestartDecision(False, reason, exit_code=ExitCode.PREEMPTED, elsewhere=True)
     if ending.cause == "preempted":
-        if ending.reason in stops.signals or (not ending.reason and stops.signals - _NO_WISH):
+        if ending.reason in stops.signals or (not ending.reason and stops.signals - _HARMLESS):
             return _stop(
                 ExitCode.PREEMPTED,
                 "it was told to stop "
-                f"({ending.reason or ', '.join(sorted(stops.signals - _NO_WISH))}), which was "
+                f"({ending.reason or ', '.join(sorted(stops.signals - _HARMLESS))}), which was "
                 "passed on to it",
             )
         again = RestartDecision(
@@ -154,16 +152,20 @@ def _unless_stuck(
     now: float,
     otherwise: RestartDecision | None,
 ) -> RestartDecision:
-    """Counts what has come since the newest committed step last advanced."""
+    """Count the ends since the newest committed step last advanced, and compare with the budgets.
+
+    Args:
+        otherwise: the decision if no budget is spent; None for a crash, which is started again.
+    """
     since: list[EarlierEnd] = []
     for each in [*past, EarlierEnd(now, ending.cause, ending.advanced, ending.trained)]:
         if each.cause == "finished" or each.advanced:
             since = []
-        if not each.advanced and not each.told:
+        if not each.advanced and not each.stop_ordered:
             since.append(each)
     oldest = now - settings.window_secs
     crashes = max(sum(each.cause in CRASHES and each.time > oldest for each in since), 1)
-    idle = sum(_came_to_nothing(each, oldest) for each in since)
+    idle = sum(_made_nothing(each, oldest) for each in since)
     if otherwise is None and crashes > settings.crashes:
         return _stop(
             ExitCode.ERROR,
@@ -177,16 +179,16 @@ def _unless_stuck(
     if otherwise is not None:
         return otherwise
     wait = min(settings.backoff_max_secs, settings.backoff_secs * 2.0 ** min(crashes - 1, 30))
-    gets_on = (
+    progress = (
         f"it had advanced to step {ending.step}"
         if ending.advanced
         else f"{_times(crashes)} since the run last advanced, of {settings.crashes}"
     )
-    return RestartDecision(True, f"it {ending.words}; {gets_on}", most_wait_secs=wait)
+    return RestartDecision(True, f"it {ending.words}; {progress}", most_wait_secs=wait)
 
 
-def _came_to_nothing(past: EarlierEnd, oldest: float) -> bool:
-    """Whether a start without a newer checkpoint counts as one that had its chance."""
+def _made_nothing(past: EarlierEnd, oldest: float) -> bool:
+    """Return whether a start without a newer checkpoint had the chance to make one."""
     return past.cause == "preempted" or (
         past.cause in CRASHES and (past.trained or past.cause == "hang" or past.time <= oldest)
     )

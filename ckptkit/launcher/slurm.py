@@ -1,10 +1,11 @@
-"""Putting a Slurm job back into its queue.
+"""Puts a Slurm job back into its queue.
 
-Slurm requeues by itself where a node fails, and where it preempts a job that has not ended within
-its grace time. It does not where a time limit comes near or is over, nor where a job that is
-preempted ends in time: then it has to be asked. A job that is being ended is COMPLETING, with
-TimeLimit as the reason where that was it; one that somebody cancels has no reason (both seen with
-Slurm 22.05). Sources: https://slurm.schedmd.com/scontrol.html (`requeue`, `show job`),
+Slurm requeues by itself if a node fails, and if it preempts a job that does not end within its
+grace time. It does not at a time limit, nor if a preempted job ends in time: then it has to be
+asked. A job that is being ended is COMPLETING, with TimeLimit as the reason if that was it; one
+that is cancelled has no reason (both seen with Slurm 22.05).
+
+Sources: https://slurm.schedmd.com/scontrol.html (`requeue`, `show job`),
 https://slurm.schedmd.com/sbatch.html (`--requeue`, `--signal`, `SLURM_RESTART_COUNT`).
 """
 
@@ -23,7 +24,7 @@ _TIMEOUT_SECS = 30.0
 
 @dataclass(frozen=True)
 class Requeued:
-    """A job that was put back.
+    """A job that is back in its queue.
 
     Args:
         job: its number.
@@ -35,10 +36,10 @@ class Requeued:
 
 
 def why_not(shown: str) -> str | None:
-    """Why a job is not to be put back, by what `scontrol show job` says of it; None where it is.
+    """Return why a job must not be put back, or None if it may be.
 
     Args:
-        shown: what was printed, `NAME=VALUE` with spaces between.
+        shown: output of `scontrol show job`: `NAME=VALUE`, separated by spaces.
     """
     # What the user wrote (a name, a command) may look like a field; Slurm's own fields of these
     # names come once, or first.
@@ -52,7 +53,7 @@ def why_not(shown: str) -> str | None:
     if fields["JobState"] == "CANCELLED" or (
         fields["JobState"] == "COMPLETING" and fields.get("Reason") != "TimeLimit"
     ):
-        return "somebody has cancelled it"
+        return "a user has cancelled it"
     if fields["Requeue"] != "1":
         return "it may not be requeued: submit it with --requeue"
     if fields.get("BatchFlag") == "0":
@@ -64,15 +65,14 @@ def requeue(
     environ: Mapping[str, str],
     run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run,
 ) -> Requeued | str:
-    """Puts the job that this process belongs to back into the queue. Slurm then ends it: call this
-    last.
+    """Put this process's job back into the queue. Slurm then ends the job, so call this last.
 
     Args:
         environ: of this process.
         run: starts `scontrol`.
 
     Returns:
-        What was done, or in words why nothing was.
+        The job, or in words why it was not put back.
     """
     job = environ.get("SLURM_JOB_ID", "")
     if not job.isdecimal():
@@ -107,7 +107,7 @@ def requeue(
 
 
 def put_back(environ: Mapping[str, str]) -> None:
-    """The same, and says what came of it; nothing where this is no Slurm job."""
+    """Put this process's job back and log the outcome; do nothing outside of Slurm."""
     if not environ.get("SLURM_JOB_ID"):
         return
     match requeue(environ):

@@ -1,4 +1,4 @@
-"""Whether a training gets on, by what it says of itself. Pure."""
+"""Detects a training that makes no progress, from its reports. Pure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ckptkit.run.launcher_channel import ChannelState
 
 @dataclass(frozen=True)
 class Stall:
-    """A training that does not get on.
+    """A training that makes no progress.
 
     Args:
         action: `dump` its stacks, or `end` it.
-        secs: for how long it has not.
+        secs: the time since the last progress.
     """
 
     action: Literal["dump", "end"]
@@ -23,7 +23,7 @@ class Stall:
 
 
 class StallDetector:
-    """Follows one training.
+    """Follows the progress of one training.
 
     Args:
         settings: the limits.
@@ -38,13 +38,13 @@ class StallDetector:
         self._dumped = False
 
     def observe(self, state: ChannelState | None, now: float) -> Stall | None:
-        """Takes what was said last; what is to be done now, or None."""
+        """Take the last report; return what to do now, or None."""
         heard = None if state is None else (state.beats, state.phase, state.step, state.attempt)
         if heard != self._last:
             self._last, self._since, self._dumped = heard, now, False
         if state is None or state.phase == "idle":
-            # the program does something that nobody told us of; one that never says a word may not
-            # know how
+            # No run is open, so the program may work on anything. One without ckptkit never
+            # reports at all.
             return None
         secs, least = now - self._since, 0.0 if state.trained else self._settings.first_step_secs
         if self._settings.hang_secs and secs >= max(self._settings.hang_secs, least):

@@ -73,7 +73,7 @@ class StopHandling:
             reason = "it was interrupted before the next start"
             return RestartDecision(False, reason, exit_code=ExitCode.INTERRUPTED)
         if self.stop_source:
-            reason = f"somebody asked it to stop ({self.stop_source}), before the next start"
+            reason = f"it was asked to stop ({self.stop_source}), before the next start"
             return RestartDecision(False, reason, exit_code=ExitCode.PREEMPTED)
         if self.reasons.notice:
             reason = "the machine goes away, before the next start"

@@ -1,5 +1,6 @@
-"""Why a training is to end: each reason with its own deadline, so that one that is withdrawn takes
-only its own away. Pure.
+"""Reasons for which a training is to end, each with its own deadline. Pure.
+
+So a notice that is withdrawn cancels only its own deadline.
 """
 
 from __future__ import annotations
@@ -12,11 +13,10 @@ from ckptkit.launcher.notices.notice import Notice
 
 
 class StopReasons:
-    """What was told while the launcher runs, and until when the training has to have ended by all
-    of it together.
+    """Notices that hold, and the time by which the training has to end because of all of them.
 
     Attributes:
-        stage: what was done last to have the training end.
+        stage: the last step that was done to end the training.
     """
 
     def __init__(self) -> None:
@@ -27,12 +27,12 @@ class StopReasons:
 
     @property
     def notice(self) -> Notice | None:
-        """The first one that still holds, or None."""
+        """The first notice that still holds, or None."""
         return next(iter(self._notices.values()), None)
 
     @property
     def escalation(self) -> Escalation | None:
-        """What is due when: of all deadlines, the earliest; None where there is none."""
+        """The earliest of all deadlines; None if there is none."""
         deadlines = [*self._deadlines.values(), *([self._hang] if self._hang is not None else [])]
         return (
             replace(reduce(Escalation.not_later, deadlines), stage=self.stage)
@@ -41,14 +41,14 @@ class StopReasons:
         )
 
     def add(self, notice: Notice, deadline: Escalation | None = None) -> bool:
-        """Another reason, or one that is told again, which never gives more time than before.
+        """Add a reason. A repeated one never gives more time than before.
 
         Args:
             notice: why.
-            deadline: until when; None where no training has to be ended for it.
+            deadline: by when; None if no training has to be ended for it.
 
         Returns:
-            Whether the training does not know it yet, or has less time than it knows.
+            Whether this is news for the training: a new reason, or less time than before.
         """
         key, before = (notice.source, notice.reason), self.escalation
         new = key not in self._notices
@@ -59,7 +59,7 @@ class StopReasons:
         return new or before is None or deadline.kill_at < before.kill_at
 
     def withdraw(self, notice: Notice) -> bool:
-        """It does not hold any more; whether it had been told."""
+        """Remove a notice that holds no longer; return whether it was known."""
         key = (notice.source, notice.reason)
         self._deadlines.pop(key, None)
         known = self._notices.pop(key, None) is not None
@@ -68,9 +68,9 @@ class StopReasons:
         return known
 
     def hangs(self, deadline: Escalation) -> None:
-        """The training does not get on, and is to end for that."""
+        """Add a deadline for a training that makes no progress."""
         self._hang = deadline
 
     def ended(self) -> None:
-        """The training has ended: all deadlines were its own."""
+        """Remove all deadlines, which were those of a training that has ended."""
         self._deadlines, self._hang, self.stage = {}, None, "asked"

@@ -157,7 +157,7 @@ class TrainingProcess:
         if found is None and state.pid != self._foreign_pid:
             self._foreign_pid = state.pid
             logger.warning(
-                "process %d, which is said to train, is none that the launcher has started: no "
+                "process %d, which reports as the training, was not started by the launcher: no "
                 "signal is sent to it",
                 state.pid,
             )
@@ -177,7 +177,7 @@ class TrainingProcess:
         return True
 
     def mark_reaped(self, status: int) -> None:
-        """Note the status with which the process was reaped; no signal is sent to it from now on."""
+        """Note the status with which the process was reaped; no signal is sent to it now."""
         self._process.returncode = os.waitstatus_to_exitcode(status)
 
     def finish(self) -> None:

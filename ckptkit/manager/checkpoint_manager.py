@@ -327,7 +327,3 @@ class CheckpointManager(TrainingLoops):
     def close_session(self, error: BaseException | None) -> None:
         """Closes the run, for the reason that is given, if it is open."""
         self._slot.close(self, error)
-
-    # The names that `fit` uses.
-    open_attempt = open_session
-    let_go = close_session

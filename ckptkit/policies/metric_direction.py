@@ -46,7 +46,7 @@ class ComparesMetrics:
         return ()
 
     def with_directions(self, directions: Directions) -> Self:
-        """Return this policy with a direction for each metric that it compares.
+        """Returns this policy with a direction for each metric that it compares.
 
         Args:
             directions: of metrics that the program defines itself, by name.
@@ -58,7 +58,7 @@ class ComparesMetrics:
 
 
 def inferred_direction(monitor: str, directions: Directions | None = None) -> Mode | None:
-    """Return the direction of a metric, or None if it is not known.
+    """Returns the direction of a metric, or None if it is not known.
 
     Keras puts `val_`, names of outputs and numbers around the name of a metric, so its last words
     decide.
@@ -89,7 +89,7 @@ def inferred_direction(monitor: str, directions: Directions | None = None) -> Mo
 
 
 def given_or_inferred(owner: str, monitor: str, mode: str) -> ModeOrAuto:
-    """Return the direction that was given, or the one that the name tells, or `"auto"`.
+    """Returns the direction that was given, or the one that the name tells, or `"auto"`.
 
     Args:
         owner: who compares, for the message.
@@ -110,7 +110,7 @@ def given_or_inferred(owner: str, monitor: str, mode: str) -> ModeOrAuto:
 
 
 def required(owner: str, monitor: str, mode: str, directions: Directions | None = None) -> Mode:
-    """Return the direction of a metric.
+    """Returns the direction of a metric.
 
     Args:
         owner: who compares, for the message.

@@ -1,4 +1,4 @@
-"""How values of a metric compare: finite or not, better or not."""
+"""Comparing values of metrics: finite or not, better or not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Extremes = dict[str, tuple[float, float]]
 
 
 def check_count(policy: str, name: str, value: object) -> None:
-    """Raises ConfigError where `value` is not a whole number of at least 1."""
+    """Raises ConfigError if `value` is not a whole number of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigError(
             f"{policy}: {name} counts something, so it is a whole number of at least 1. "
@@ -40,7 +40,7 @@ def is_record(value: float, extremes: tuple[float, float] | None, mode: Mode) ->
 def updated_extremes(
     extremes: Mapping[str, tuple[float, float]], metrics: Mapping[str, float]
 ) -> Extremes:
-    """`extremes` after `metrics` were seen."""
+    """Returns `extremes` with the values of `metrics` included."""
     result = dict(extremes)
     for name, value in metrics.items():
         if math.isfinite(value):
@@ -50,5 +50,5 @@ def updated_extremes(
 
 
 def all_finite(metrics: Mapping[str, float]) -> bool:
-    """Whether no reported metric is NaN or infinite (true where none was reported)."""
+    """Whether no reported metric is NaN or infinite (true if none was reported)."""
     return all(math.isfinite(value) for value in metrics.values())

@@ -1,4 +1,4 @@
-"""From a run on disk to the document of its report. Reads only; takes no lock."""
+"""Building the document of a report from a run on disk. Reads only; takes no lock."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 
 from ckptkit import __version__
 from ckptkit.log import size
+from ckptkit.report.attempt_ledger import Ledger
+from ckptkit.report.attempt_timeline import attempt_rows, resume_links
 from ckptkit.report.checkpoint_rows import CheckpointRow, Moved, Stored, Verification
 from ckptkit.report.checkpoint_table import MOST_ROWS, checkpoint_rows
 from ckptkit.report.clamp_time import moment
-from ckptkit.report.disk_usage import moved, moved_checkpoints, stored
+from ckptkit.report.disk_usage import moved_checkpoints, moved_parts, stored_parts
 from ckptkit.report.document import (
     Document,
     Remark,
@@ -21,10 +23,8 @@ from ckptkit.report.document import (
     WallTime,
 )
 from ckptkit.report.goodput import KINDS, Goodput
-from ckptkit.report.inspection import inspect
-from ckptkit.report.ledger import Ledger
+from ckptkit.report.inspection import inspect_checkpoints
 from ckptkit.report.recorded_settings import configuration, environment
-from ckptkit.report.timeline import links, rows
 from ckptkit.report.timeline_rows import DrawnMark
 from ckptkit.run.events import (
     Event,
@@ -43,7 +43,7 @@ from ckptkit.run.stored_run import StoredRun
 PRODUCTIVE = "steps that count, with the evaluations and callbacks between them"
 
 
-def gather(
+def build_document(
     run: StoredRun,
     directory: str,
     view: JournalView,
@@ -55,35 +55,38 @@ def gather(
     full: bool = False,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Document:
-    """Everything that a report shows of a run.
+    """Build everything that a report shows of a run.
 
     Args:
-        run: which.
-        directory: as it was named.
-        view: its journal.
-        ledger: its attempts, by that journal.
-        goodput: where its time went; None where nothing has begun.
-        state, words: how it is, in one word and in a sentence.
-        full: verify every byte of every checkpoint.
-        progress: is told how many bytes were read for that.
+        run: the run.
+        directory: the run directory, as it was named.
+        view: the journal.
+        ledger: the attempts, by that journal.
+        goodput: where the time went; None if nothing has begun.
+        state, words: the state of the run, in one word and in a sentence.
+        full: whether to verify every byte of every checkpoint.
+        progress: is called with the number of bytes that were read for that since the last call.
 
     Raises:
-        StorageError: where the run cannot be read.
+        StorageError: If the run cannot be read.
     """
     events = view.events
-    inspected = inspect(run.checkpoints, full=full, progress=progress)
-    told = {event.checkpoint: moment(event.time) for event in events if isinstance(event, Saved)}
-    manifests = [each.manifest for each in inspected.there if each.manifest is not None]
+    inspected = inspect_checkpoints(run.checkpoints, full=full, progress=progress)
+    recorded = {
+        event.checkpoint: moment(event.time) for event in events if isinstance(event, Saved)
+    }
+    manifests = [each.manifest for each in inspected.found if each.manifest is not None]
     # A process that is killed after a commit and before its line in the journal leaves a checkpoint
-    # of which only the manifest tells.
-    untold = [manifest for manifest in manifests if str(manifest.name) not in told]
-    known = links(
-        ledger, told | {str(manifest.name): moment(manifest.saved_at) for manifest in untold}
+    # that only its manifest describes.
+    unrecorded = [manifest for manifest in manifests if str(manifest.name) not in recorded]
+    known = resume_links(
+        ledger,
+        recorded | {str(manifest.name): moment(manifest.saved_at) for manifest in unrecorded},
     )
     table, left_out = checkpoint_rows(
-        [*moved_checkpoints(run.layout), *inspected.there], events, read_pins(run.layout), known
+        [*moved_checkpoints(run.layout), *inspected.found], events, read_pins(run.layout), known
     )
-    on_disk, aside = stored(run.layout), moved(run.layout, events)
+    on_disk, aside = stored_parts(run.layout), moved_parts(run.layout, events)
     return Document(
         made_at=ledger.now,
         made_by=f"ckptkit {__version__}",
@@ -97,8 +100,8 @@ def gather(
         wall_time=_wall_time(goodput),
         totals=_totals(ledger, goodput, table, on_disk),
         remarks=_remarks(view, inspected.verification, aside, left_out),
-        attempts=rows(
-            ledger, known, untold, [event for event in events if isinstance(event, Stalled)]
+        attempts=attempt_rows(
+            ledger, known, unrecorded, [event for event in events if isinstance(event, Stalled)]
         ),
         links=known,
         interventions=_interventions(events),
@@ -150,7 +153,7 @@ def _totals(
 
 
 def _interventions(events: Sequence[Event]) -> tuple[DrawnMark, ...]:
-    """What was done to the run beside training it."""
+    """Return what was done to the run besides training it."""
     found = []
     for event in events:
         if isinstance(event, RolledBack):
@@ -178,19 +181,19 @@ def _interventions(events: Sequence[Event]) -> tuple[DrawnMark, ...]:
 def _remarks(
     view: JournalView, verification: Verification, aside: Sequence[Moved], left_out: int
 ) -> tuple[Remark, ...]:
-    """What a reader should know before the rest."""
+    """Return what a reader should know before the rest."""
     found = []
     if verification.damaged:
         found.append(
             Remark(
                 kind="damaged",
-                words=f"Checkpoints that are damaged: {verification.damaged}. The next start "
-                "takes the newest good one.",
+                words=f"Damaged checkpoints: {verification.damaged}. The next start resumes from "
+                "the newest good one.",
             )
         )
     inexact = {event.reason: None for event in view.events if isinstance(event, Inexact)}
     found += [
-        Remark(kind="inexact", words=f"Not bit for bit after an interruption: {reason}")
+        Remark(kind="inexact", words=f"Not exact bit for bit after an interruption: {reason}")
         for reason in inexact
     ]
     foreground = {event.reason: None for event in view.events if isinstance(event, ForegroundSaves)}
@@ -207,25 +210,23 @@ def _remarks(
         found.append(
             Remark(
                 kind="moved",
-                words=f"Moved away and not deleted: {len(aside)}, {total} together; the reasons "
-                "are under On disk.",
+                words=f"Moved away and not deleted: {len(aside)}, {total} together; see On disk "
+                "for the reasons.",
             )
         )
     if view.damaged:
         found.append(
             Remark(
                 kind="journal",
-                words="Lines of the journal that cannot be read, as a process that is killed may "
-                "leave one: "
-                f"{len(view.damaged)}. {view.damaged[0]}",
+                words=f"Unreadable lines of the journal: {len(view.damaged)}. A killed process "
+                f"may leave one. {view.damaged[0]}",
             )
         )
     if left_out:
         found.append(
             Remark(
                 kind="left_out",
-                words=f"The table leaves out {left_out:,} checkpoints of long ago that are not "
-                "there any more. "
+                words=f"The table leaves out {left_out:,} old checkpoints that no longer exist. "
                 f"It has the newest {MOST_ROWS:,} of those.",
             )
         )

@@ -150,21 +150,24 @@ def remove_checkpoint(
 
 
 def _discard_replaced(files: FileSystem, layout: RunLayout, name: CheckpointName) -> None:
-    """Removes what a second save has replaced, under a name that is never put back: the removal may
-    end half-way, and the second save go later.
+    """Remove what a second save has replaced, under a name that is never put back.
+
+    The removal may end half-way. If the second save is removed later, half a checkpoint must not
+    take its place.
     """
     if os.path.lexists(layout.replaced(name)):
-        files.sync_dir(layout.checkpoints)  # before it may be lost, the second save must not
+        # The second save must be durable before the first one may be lost.
+        files.sync_dir(layout.checkpoints)
         _remove_hidden(files, layout, layout.removing(name))
         files.rename(layout.replaced(name), layout.removing(name))
         _remove_hidden(files, layout, layout.removing(name))
 
 
 def _remove_hidden(files: FileSystem, layout: RunLayout, path: Path) -> None:
-    """Removes a directory that has lost its name as a checkpoint, once that is durable.
+    """Remove a directory that has lost its name as a checkpoint, once that is durable.
 
-    Otherwise a loss of power could keep the removal of its files and take back the rename: a
-    checkpoint with holes, where a whole one was.
+    Otherwise a power loss could keep the removal of its files and undo the rename, which would
+    leave a checkpoint with holes.
     """
     if os.path.lexists(path):
         files.sync_dir(layout.checkpoints)

@@ -10,7 +10,7 @@ from pathlib import Path
 from ckptkit.layout import RunLayout
 from ckptkit.run.audit_orders import Orders, orders_of
 from ckptkit.session.launcher_client import link
-from ckptkit.session.phase import Phase, PhaseMachine
+from ckptkit.session.phase import PhaseMachine, SessionPhase
 from ckptkit.session.stopping import Stopping
 
 _LOOK_SECS = 0.002
@@ -40,7 +40,7 @@ class _AuditPause:
         client, file = link(), Path(self._orders.hold)
         if step < self._orders.hold_step or client is None or not file.exists():
             return
-        with self._phases.during(Phase.HELD):
-            client.say(step=step, phase=Phase.HELD.value)
+        with self._phases.during(SessionPhase.HELD):
+            client.say(step=step, phase=SessionPhase.HELD.value)
             while file.exists() and not self._stopping.requested:
                 time.sleep(_LOOK_SECS)

@@ -14,7 +14,7 @@ from ckptkit.position import RunPosition
 from ckptkit.run import events
 from ckptkit.run.journal import Journal
 from ckptkit.session.loop_turn import LoopTurn, begin, optimizers_of
-from ckptkit.session.phase import Phase, PhaseMachine
+from ckptkit.session.phase import PhaseMachine, SessionPhase
 from ckptkit.session.progress import RunProgress
 
 
@@ -70,7 +70,7 @@ class LoopProgress:
         finally:
             # A generator that was left is closed when it is collected, perhaps after its session.
             if outermost and not self._phases.is_closed:
-                self._phases.enter(Phase.BETWEEN_LOOPS)
+                self._phases.enter(SessionPhase.BETWEEN_LOOPS)
 
     @contextmanager
     def turn(self, position: RunPosition) -> Iterator[LoopTurn]:

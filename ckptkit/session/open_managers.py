@@ -57,7 +57,6 @@ def close_on_a_thread(close: Callable[[], object]) -> None:
 
     The interpreter waits as well when it exits: the thread is no daemon.
     """
-
     registered = threading.Event()
 
     def work() -> None:
@@ -74,7 +73,3 @@ def close_on_a_thread(close: Callable[[], object]) -> None:
     except ThreadRefusedError as error:
         logger.debug("a fit was left, and nothing could be recorded of it: %s", error)
     registered.set()
-
-
-aside = close_on_a_thread
-"""The name that `ckptkit.keras` uses."""

@@ -277,7 +277,3 @@ def _signature(
             )
         )
     return signature.replace(parameters=own)
-
-
-make_plan = make_options
-"""The name that `ckptkit.keras` uses."""

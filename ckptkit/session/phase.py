@@ -10,7 +10,7 @@ from ckptkit.run.audit_orders import HELD
 from ckptkit.session.stopwatch import Kind, Stopwatch
 
 
-class Phase(StrEnum):
+class SessionPhase(StrEnum):
     """What a session is doing.
 
     The values are words of the journal, of log lines and of the launcher's channel.
@@ -31,29 +31,38 @@ class Phase(StrEnum):
     CLOSED = "closed"
 
 
-MOVES: dict[Phase, frozenset[Phase]] = {
-    Phase.STARTING: frozenset({Phase.TRACING, Phase.TRAINING, Phase.EXPORTING}),
-    Phase.TRACING: frozenset({Phase.TRAINING, Phase.EVALUATING, Phase.EXPORTING}),
-    Phase.TRAINING: frozenset(
-        {Phase.TRACING, Phase.EVALUATING, Phase.EXPORTING, Phase.BETWEEN_LOOPS}
+MOVES: dict[SessionPhase, frozenset[SessionPhase]] = {
+    SessionPhase.STARTING: frozenset(
+        {SessionPhase.TRACING, SessionPhase.TRAINING, SessionPhase.EXPORTING}
     ),
-    Phase.EVALUATING: frozenset({Phase.TRAINING, Phase.EXPORTING}),
-    Phase.EXPORTING: frozenset(),
-    Phase.BETWEEN_LOOPS: frozenset({Phase.TRAINING}),
-    Phase.CLOSED: frozenset(),
+    SessionPhase.TRACING: frozenset(
+        {SessionPhase.TRAINING, SessionPhase.EVALUATING, SessionPhase.EXPORTING}
+    ),
+    SessionPhase.TRAINING: frozenset(
+        {
+            SessionPhase.TRACING,
+            SessionPhase.EVALUATING,
+            SessionPhase.EXPORTING,
+            SessionPhase.BETWEEN_LOOPS,
+        }
+    ),
+    SessionPhase.EVALUATING: frozenset({SessionPhase.TRAINING, SessionPhase.EXPORTING}),
+    SessionPhase.EXPORTING: frozenset(),
+    SessionPhase.BETWEEN_LOOPS: frozenset({SessionPhase.TRAINING}),
+    SessionPhase.CLOSED: frozenset(),
 }
 """Where `PhaseMachine.enter` may lead from each phase, beside that phase itself and `CLOSED`."""
 
-INTERLUDES = frozenset({Phase.SAVING, Phase.HELD})
+INTERLUDES = frozenset({SessionPhase.SAVING, SessionPhase.HELD})
 """Phases that `PhaseMachine.during` enters from any open phase, and that lead back to it."""
 
-_TIME: dict[Phase, Kind] = {
-    Phase.STARTING: "preparing",
-    Phase.TRAINING: "training",
-    Phase.EVALUATING: "evaluating",
-    Phase.EXPORTING: "exporting",
-    Phase.BETWEEN_LOOPS: "outside",
-    Phase.SAVING: "saving",
+_TIME: dict[SessionPhase, Kind] = {
+    SessionPhase.STARTING: "preparing",
+    SessionPhase.TRAINING: "training",
+    SessionPhase.EVALUATING: "evaluating",
+    SessionPhase.EXPORTING: "exporting",
+    SessionPhase.BETWEEN_LOOPS: "outside",
+    SessionPhase.SAVING: "saving",
 }
 """What the time of a phase counts as. In the other phases it counts as it did before them: `fit`
 may trace while it draws batches again, or in its first step."""
@@ -77,24 +86,24 @@ class PhaseMachine:
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self.stopwatch = Stopwatch(monotonic)
         self.has_trained = False
-        self._phase = Phase.STARTING
+        self._phase = SessionPhase.STARTING
 
     @property
-    def phase(self) -> Phase:
+    def phase(self) -> SessionPhase:
         """The present phase."""
         return self._phase
 
     @property
     def is_closed(self) -> bool:
         """Whether the session is over."""
-        return self._phase is Phase.CLOSED
+        return self._phase is SessionPhase.CLOSED
 
     @property
     def is_between_loops(self) -> bool:
         """Whether no loop and no `fit` is running."""
-        return self._phase in (Phase.STARTING, Phase.BETWEEN_LOOPS)
+        return self._phase in (SessionPhase.STARTING, SessionPhase.BETWEEN_LOOPS)
 
-    def enter(self, phase: Phase) -> None:
+    def enter(self, phase: SessionPhase) -> None:
         """Move to another phase.
 
         Raises:
@@ -110,7 +119,7 @@ class PhaseMachine:
         # A run may be opened on one thread and trained on another, and only the latter's time is
         # measured.
         self.stopwatch.trains_here()
-        self.enter(Phase.TRAINING)
+        self.enter(SessionPhase.TRAINING)
 
     def first_step_done(self) -> None:
         """Note that this session has made its first step, on the calling thread."""
@@ -121,7 +130,7 @@ class PhaseMachine:
         self.stopwatch.switch_to("training")
 
     @contextmanager
-    def during(self, phase: Phase) -> Iterator[None]:
+    def during(self, phase: SessionPhase) -> Iterator[None]:
         """Spend the block in an interlude, and return to the phase before it.
 
         Raises:
@@ -145,10 +154,10 @@ class PhaseMachine:
 
     def close(self) -> None:
         """Enter the last phase, from any other."""
-        self._phase = Phase.CLOSED
+        self._phase = SessionPhase.CLOSED
 
-    def _set_stopwatch(self, phase: Phase) -> None:
-        if phase is Phase.TRAINING and not self.has_trained:
+    def _set_stopwatch(self, phase: SessionPhase) -> None:
+        if phase is SessionPhase.TRAINING and not self.has_trained:
             self.stopwatch.switch_to("first_step")
         elif (kind := _TIME.get(phase)) is not None:
             self.stopwatch.switch_to(kind)

@@ -20,7 +20,7 @@ from ckptkit.run.journal import Journal
 from ckptkit.run.launcher_channel import Failure
 from ckptkit.session.launcher_client import LauncherClient, link
 from ckptkit.session.options import RunOptions
-from ckptkit.session.phase import Phase, PhaseMachine
+from ckptkit.session.phase import PhaseMachine, SessionPhase
 from ckptkit.session.progress import RunProgress
 from ckptkit.session.save_requests import SaveRequests
 from ckptkit.session.stopping import Stopping
@@ -186,7 +186,7 @@ class RemoteControl:
 
     def _signs(self) -> dict[str, object]:
         progress, phases = self._session.progress, self._session.phases
-        idle = phases.phase in (Phase.BETWEEN_LOOPS, Phase.CLOSED)
+        idle = phases.phase in (SessionPhase.BETWEEN_LOOPS, SessionPhase.CLOSED)
         return {
             "step": progress.position.step,
             "phase": _IDLE if idle else phases.phase.value,

@@ -13,7 +13,7 @@ from ckptkit.session.exactness import Exactness
 from ckptkit.session.hyperparameter_changes import HyperparameterChanges
 from ckptkit.session.loop_progress import LoopProgress
 from ckptkit.session.options import RunOptions
-from ckptkit.session.phase import Phase, PhaseMachine
+from ckptkit.session.phase import PhaseMachine, SessionPhase
 from ckptkit.session.progress import RunProgress
 from ckptkit.session.resume import Resume
 from ckptkit.session.save_schedule import SaveSchedule
@@ -53,11 +53,6 @@ class SessionParts:
     # -- state
 
     @property
-    def plan(self) -> RunOptions:
-        """The options, under the name that `fit` uses."""
-        return self.options
-
-    @property
     def random(self) -> Any:
         """The random states of the process, as an entry of the state."""
         return self.tracked.random
@@ -78,9 +73,9 @@ class SessionParts:
         """The present phase, in a word of the journal."""
         return self.phases.phase.value
 
-    @phase.setter
-    def phase(self, phase: str) -> None:
-        self.phases.enter(Phase(phase))
+    def enter(self, phase: SessionPhase) -> None:
+        """See `PhaseMachine.enter`."""
+        self.phases.enter(phase)
 
     def training_starts(self) -> None:
         """See `LoopProgress.training_starts`."""

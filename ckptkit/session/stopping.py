@@ -16,7 +16,7 @@ from ckptkit.run import events
 from ckptkit.run.catalog import list_checkpoints
 from ckptkit.run.journal import Journal
 from ckptkit.session.options import RunOptions
-from ckptkit.session.phase import Phase, PhaseMachine
+from ckptkit.session.phase import PhaseMachine, SessionPhase
 from ckptkit.session.progress import RunProgress
 from ckptkit.session.saver import Saver, Taken
 from ckptkit.threads import start_timer
@@ -70,7 +70,7 @@ class Stopping:
     Attributes:
         before_signal: called when a signal has arrived, before the time that is left is known: a
             launcher may have sent it.
-        reserve: a snapshot that is written if the training thread comes to no safe point before
+        reserve: a snapshot that is written if the training thread reaches no safe point before
             the machine goes away.
         preempted: whether the session was stopped, with its state saved.
         served: the reason of the request for which it was.
@@ -169,7 +169,7 @@ class Stopping:
         request = self._box.get()
         if request is None:
             return
-        with self._session.phases.during(Phase.SAVING):
+        with self._session.phases.during(SessionPhase.SAVING):
             at = self._save_and_record(request, taken)
         if leave is not None:
             leave()
@@ -230,14 +230,14 @@ class Stopping:
 
     def _schedule_last_resort(self) -> None:
         self._cancel_last_resort()
-        # Late enough that training may come to a safe point by itself, and early enough to write:
+        # Late enough that training may reach a safe point by itself, and early enough to write:
         # half as long again as a save takes, and a second.
         write_secs = self._saver.write_secs or 0.0
         after_secs = max(self._grace_secs - 1.5 * write_secs - 1.0, 0.0)
         try:
             self._timer = start_timer(after_secs, self._last_resort, "ckptkit-last-resort")
         except ThreadRefusedError as error:
-            logger.warning("nothing is saved before the training comes to a safe point: %s", error)
+            logger.warning("nothing is saved before the training reaches a safe point: %s", error)
 
     def _cancel_last_resort(self) -> None:
         if (timer := self._timer) is not None:
@@ -264,7 +264,7 @@ class Stopping:
             try:
                 session.save(f"the machine goes away; {reason}", reserve)
             # An error on this thread would reach nobody. The training thread saves as well, if it
-            # comes to a safe point.
+            # reaches a safe point.
             except CheckpointError as error:
                 logger.warning("not saved: %s", error)
 

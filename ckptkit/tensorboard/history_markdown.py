@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from ckptkit.log import size
+from ckptkit.report.attempt_ledger import Attempt, Ledger
 from ckptkit.report.goodput import KINDS, Goodput
-from ckptkit.report.ledger import Attempt, Ledger
 
 _MOST_ATTEMPTS = 200
 """How many attempts are shown, the newest ones."""

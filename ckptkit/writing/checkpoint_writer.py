@@ -25,7 +25,7 @@ from ckptkit.policies import Candidate, KeepPolicy
 from ckptkit.run.best_effort import best_effort
 from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.commit import begin_writing, commit
-from ckptkit.run.disk_space import NO_SPACE, Room
+from ckptkit.run.disk_space import Room
 from ckptkit.run.events import Saved as SavedEvent
 from ckptkit.run.events import SaveFailed
 from ckptkit.run.journal import Journal
@@ -33,7 +33,7 @@ from ckptkit.run.manifest import Manifest, from_numbers
 from ckptkit.run.retention import retain
 from ckptkit.run.state_file import write_state_file
 from ckptkit.run.verify import file_entry
-from ckptkit.storage.files import FileSystem
+from ckptkit.storage.files import NO_SPACE, FileSystem
 from ckptkit.tracking.snapshot import Snapshot
 from ckptkit.writing import tensor_file
 from ckptkit.writing.page_cache import WORTH_BYTES, PageCacheDrain

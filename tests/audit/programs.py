@@ -23,7 +23,8 @@ def train(run, total):
         calm.assign_add(1)
         weight.assign(0.9 * weight + generator.normal((3, 4)))
 
-    with ckptkit.CheckpointManager(run, {"weight": weight, "calm": calm, "generator": generator}) as manager:
+    state = {"weight": weight, "calm": calm, "generator": generator}
+    with ckptkit.CheckpointManager(run, state) as manager:
         for step in manager.steps(total):
             train_step()
             began_at = began_at or step
@@ -52,9 +53,13 @@ class Noise(keras.layers.Layer):
         return x + tf.random.normal(tf.shape(x))
 
 
-model = keras.Sequential([keras.Input((4,)), Noise(), keras.layers.Dense(3, name="first"), keras.layers.Dense(1, name="second")])
+dense = keras.layers.Dense
+model = keras.Sequential(
+    [keras.Input((4,)), Noise(), dense(3, name="first"), dense(1, name="second")]
+)
 model.compile("adam", "mse")
 x = np.arange(48, dtype="float32").reshape(12, 4) / 48
 epochs = int(sys.argv[2]) // 6
-model.fit(x, x[:, :1], batch_size=2, epochs=epochs, verbose=0, callbacks=[ckptkit.CheckpointCallback(sys.argv[1])])
+callbacks = [ckptkit.CheckpointCallback(sys.argv[1])]
+model.fit(x, x[:, :1], batch_size=2, epochs=epochs, verbose=0, callbacks=callbacks)
 """

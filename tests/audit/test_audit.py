@@ -8,7 +8,7 @@ import itertools
 import random
 from pathlib import Path
 
-from ckptkit.audit.interruptions import Length, drawn
+from ckptkit.audit.interruptions import Length, random_moments
 from tests.audit.conftest import bytes_of
 from tests.audit.programs import LOOP, NOISY_FIT
 from tests.cli.conftest import DummyRun
@@ -75,7 +75,7 @@ def test_two_runs_in_place(audit, tmp_path, seed):
         for each in itertools.count(seed)
         if [
             (moment.run, moment.step < bound)
-            for moment, bound in zip(drawn(lengths, 2, each), (APART, STEPS), strict=True)
+            for moment, bound in zip(random_moments(lengths, 2, each), (APART, STEPS), strict=True)
         ]
         == [(str(run), True), (f"{run}-second", True)]
     )
@@ -105,7 +105,7 @@ def test_two_runs_in_place(audit, tmp_path, seed):
         for each in said["trainings"][1]["interruptions"]
     ]
     assert happened == [
-        (moment.run, moment.step, "SIGKILL") for moment in drawn(lengths, 2, drawn_by)
+        (moment.run, moment.step, "SIGKILL") for moment in random_moments(lengths, 2, drawn_by)
     ]
     assert said["runs"][0]["began_at"][:2] == [0, 0]
     assert bytes_of(tmp_path / "runs") == before
@@ -189,6 +189,6 @@ def test_a_seeded_draw_of_tensorflow_in_a_model(audit):
     assert "    model / sequential/first/kernel: 12 of 12 values differ; [0, 0] is " in done.stdout
     assert "  it was started again at step 9\n" in done.stdout
     assert "two uninterrupted trainings: equal bit for bit" in done.stdout
-    assert "ckptkit has noticed: " in done.stdout
+    assert "ckptkit noticed: " in done.stdout
     assert "draws from RandomStandardNormal" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("not exact: ")

@@ -21,7 +21,7 @@ from ckptkit.audit.bit_comparison import (
     different_python,
 )
 from ckptkit.audit.first_difference import own_places, result_of
-from ckptkit.audit.interruptions import InterruptionMoment, Length, chosen, drawn
+from ckptkit.audit.interruptions import InterruptionMoment, Length, chosen, random_moments
 from ckptkit.errors import ConfigError
 from ckptkit.layout import CheckpointName
 from ckptkit.policies import Candidate, EveryNSteps, KeepLatest
@@ -40,8 +40,8 @@ from ckptkit.tracking.python_state import encode
 )
 def test_random_moments_are_places_of_the_trainings_in_their_order(steps, kills, seed):
     lengths = [Length(f"run-{number}", count) for number, count in enumerate(steps)]
-    found = drawn(lengths, kills, seed)
-    assert found == drawn(lengths, kills, seed)
+    found = random_moments(lengths, kills, seed)
+    assert found == random_moments(lengths, kills, seed)
     assert len(set(found)) == len(found) == min(kills, sum(steps))
     places = [(int(moment.run.removeprefix("run-")), moment.step) for moment in found]
     assert places == sorted(places)
@@ -53,7 +53,7 @@ def test_random_moments_are_places_of_the_trainings_in_their_order(steps, kills,
 
 def test_every_step_can_be_drawn():
     assert {
-        moment.step for seed in range(300) for moment in drawn([Length("run", 5)], 1, seed)
+        moment.step for seed in range(300) for moment in random_moments([Length("run", 5)], 1, seed)
     } == {1, 2, 3, 4, 5}
 
 

@@ -1,4 +1,4 @@
-"""Audits that come to no answer: what is said, with which exit code, and that no process is left."""
+"""Audits without an answer: the message, the exit code, and that no process is left."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_command_that_is_not_there(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "Name the training after --"),
+        ([], "Expected the training command after --"),
         (["--at", "5,x", "--", "true"], "Received: '5,x'"),
         (["--at", "0", "--", "true"], "Received: '0'"),
         (["--at", "5", "--kills", "2", "--", "true"], "Received both"),

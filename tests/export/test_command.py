@@ -17,7 +17,6 @@ TRAIN = """
 import sys
 import keras, numpy as np
 import ckptkit
-
 keras.utils.set_random_seed(int(sys.argv[2]))
 model = keras.Sequential([
     keras.Input((4,)), keras.layers.Dense(3, "tanh"), keras.layers.BatchNormalization(),
@@ -35,7 +34,6 @@ np.savez(sys.argv[1] + "/expected.npz", x=x[:3].astype("float32"), y=y)
 SERVE = """
 import sys
 import numpy as np, tensorflow as tf
-
 expected = np.load(sys.argv[2])
 served = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
 out = served(inputs=tf.constant(expected["x"]))["output_0"].numpy()
@@ -97,13 +95,9 @@ OWN = """
 import sys
 import keras, numpy as np
 import ckptkit
-
-
 class Mine(keras.layers.Layer):
     def call(self, x):
         return 2 * x
-
-
 model = keras.Sequential([keras.Input((4,)), Mine(), keras.layers.Dense(1)])
 model.compile("adam", "mse")
 model.fit(np.ones((8, 4)), np.ones((8, 1)), verbose=0, callbacks=[

@@ -16,7 +16,6 @@ import json, sys
 import keras, numpy as np
 import ckptkit
 from ckptkit.export import check_process, publishing
-
 assert publishing.Checker is check_process.Checker
 model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "tanh"), keras.layers.Dense(1)])
 model.compile("adam", "mse")

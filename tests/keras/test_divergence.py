@@ -50,8 +50,8 @@ def test_it_is_not_finished(trainings, run, epoch):
     ]
     (failed,) = journal_events(run, "failed")
     assert (failed.error, failed.restart) == ("DivergedError", False)
-    (said,) = [line for line in lines if "stopped with loss=nan" in line]
-    assert "next start goes on before it" in said
+    (line,) = [line for line in lines if "stopped with loss=nan" in line]
+    assert "next start resumes from before it" in line
     made, history = diverging(trainings, run, epoch, poison=False)
     assert history.epoch == [0, 1, 2, 3]
     assert [event.epoch for event in journal_events(run, "finished")] == [4]

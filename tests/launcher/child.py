@@ -151,7 +151,8 @@ class Training:
 
     def leave(self, kind):
         """A process that has left the session, and whose parent is gone."""
-        code = "import os, signal, sys, time; os.setsid(); os.fork() and os._exit(0); open(sys.argv[1], 'w').write(str(os.getpid()))\n"
+        code = "import os, signal, sys, time; os.setsid(); os.fork() and os._exit(0); "
+        code += "open(sys.argv[1], 'w').write(str(os.getpid()))\n"
         code += "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" if kind == "stubborn" else ""
         code += "os.rename(sys.argv[1], sys.argv[1] + '.here'); time.sleep(60)"
         subprocess.run(

@@ -31,7 +31,7 @@ def project(there: Path, epochs: int = 15) -> Path:
 
 
 def environment(there: Path) -> None:
-    """What stands for a virtual environment's `bin`: the programs of the one that the tests run in."""
+    """Stands for the `bin` of a virtual environment, with the programs of the tests' own."""
     there.mkdir(parents=True)
     for name, command in {"python": "", "ckptkit": "-m ckptkit"}.items():
         script(there / name, f'exec {sys.executable} {command} "$@"')

@@ -295,7 +295,7 @@ def test_crashes_of_long_ago_do_not_count_for_the_budget():
 def test_a_notice_or_a_lost_machine_is_no_crash_and_no_progress_either():
     crash = ended(signal_number=signal.SIGSEGV)
     others = [
-        EarlierEnd(NOW, "preempted", False, told=True),
+        EarlierEnd(NOW, "preempted", False, stop_ordered=True),
         EarlierEnd(NOW, "machine", False),
         EarlierEnd(NOW, "launcher", False),
     ]
@@ -304,7 +304,7 @@ def test_a_notice_or_a_lost_machine_is_no_crash_and_no_progress_either():
 
 
 def test_being_told_to_go_costs_nothing():
-    stray, told = ended(code=75), EarlierEnd(NOW, "preempted", False, told=True)
+    stray, told = ended(code=75), EarlierEnd(NOW, "preempted", False, stop_ordered=True)
     for cause in (
         "preempted",
         "signal",
@@ -315,7 +315,7 @@ def test_being_told_to_go_costs_nothing():
         assert decided(
             ended(signal_number=signal.SIGSEGV), [replace(told, cause=cause)] * 20
         ).restart
-    assert decided(stray, [replace(told, told=False)] * 2).exit_code == 93
+    assert decided(stray, [replace(told, stop_ordered=False)] * 2).exit_code == 93
 
 
 def lives(ending: ExitCause, every_secs: float, settings: Settings) -> tuple[int, int]:

@@ -35,7 +35,10 @@ def disk(tmp_path: Path) -> Path:
         file.truncate(128 << 20)
     if os.geteuid() != 0 or shutil.which("mkfs.ext4") is None:
         pytest.skip("mounting a file system takes root and mkfs.ext4")
-    attempt = f"cp {path} {path}.try && mkfs.ext4 -q {path}.try && mkdir {path}.there && mount {path}.try {path}.there"
+    attempt = (
+        f"cp {path} {path}.try && mkfs.ext4 -q {path}.try && mkdir {path}.there && "
+        f"mount {path}.try {path}.there"
+    )
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-c", attempt], capture_output=True, text=True, check=False
     )

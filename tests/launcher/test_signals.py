@@ -229,7 +229,7 @@ def test_stop_where_a_launcher_of_this_machine_was_killed_too(launch):
     launched.process.kill()
     launched.wait()
     stopping = stop(launched)
-    assert "Nobody trains" in stopping.communicate(timeout=60)[1]
+    assert "No process trains" in stopping.communicate(timeout=60)[1]
     assert stopping.returncode == 1
 
 
@@ -239,7 +239,7 @@ def test_stop_where_a_launcher_of_this_machine_was_killed_too(launch):
     ids=["before a run is open", "before the first step"],
 )
 def test_who_was_told_to_go_before_it_trained_goes_on_elsewhere(launch, words):
-    """While it imports TensorFlow or loads its data no handler is there: the signal itself ends it."""
+    """While it imports TensorFlow or loads data it has no handler: the signal itself ends it."""
     launched = launch(*words).waits("never")
     launched.process.send_signal(signal.SIGTERM)
     assert launched.wait() == 75
@@ -388,7 +388,10 @@ def test_below_a_shell_that_has_died_a_training_saves_for_as_long_as_it_takes(la
 
 
 def test_a_hang_below_a_shell_that_has_ended_is_ended(launch):
-    script = f"{sys.executable} -S {CHILD} run open step wait:never & while [ ! -e run/never.here ]; do sleep 0.05; done; kill -9 $$"
+    script = (
+        f"{sys.executable} -S {CHILD} run open step wait:never & "
+        "while [ ! -e run/never.here ]; do sleep 0.05; done; kill -9 $$"
+    )
     launched = launch(
         command=["sh", "-c", script],
         options=[
@@ -422,7 +425,7 @@ def test_a_process_that_is_not_the_launchers_own_gets_no_signal_whatever_the_cha
         launched.process.send_signal(signal.SIGTERM)
         assert launched.wait() == 75
         assert bystander.poll() is None
-        assert f"process {bystander.pid}, which is said to train" in launched.stderr
+        assert f"process {bystander.pid}, which reports as the training" in launched.stderr
     finally:
         bystander.kill()
         bystander.wait()

@@ -130,7 +130,7 @@ def test_one_that_is_cancelled_saves_and_stays_away(slurm, tmp_path):
         patience_secs=60,
     )
     assert "not put back into Slurm's queue: job" in submitted.output.read_text()
-    assert "somebody has cancelled it" in submitted.output.read_text()
+    assert "a user has cancelled it" in submitted.output.read_text()
     assert (shown["JobState"], shown["Restarts"]) == ("CANCELLED", "0")
     (preempted,) = (
         event
@@ -141,7 +141,7 @@ def test_one_that_is_cancelled_saves_and_stays_away(slurm, tmp_path):
 
 
 def assert_counted(submitted: Submitted, restarts: int) -> None:
-    """`SLURM_RESTART_COUNT` is in the journal, once for each attempt that came as far as the run."""
+    """`SLURM_RESTART_COUNT` is in the journal, once for each attempt that opened the run."""
     attempts = submitted.attempts()
     assert {attempt["slurm_job_id"] for attempt in attempts} == {submitted.job}
     counts = [int(attempt.get("slurm_restart_count", 0)) for attempt in attempts]

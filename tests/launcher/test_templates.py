@@ -273,7 +273,7 @@ def test_the_run_is_on_what_is_mounted_elsewhere():
     ],
 )
 def test_the_launcher_knows_the_run_before_it_starts_anything(name):
-    """What it counts is durable by then, also where the training is killed before it opens its run."""
+    """Its counts are durable by then, also if the training is killed before it opens its run."""
     options = [word for word in shlex.split(commands()[name]) if word.startswith("--run=")]
     if name == "configs/Dockerfile":
         training = shlex.join(

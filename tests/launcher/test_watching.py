@@ -137,14 +137,14 @@ import os, time
 from ckptkit.run.events import NoticeReceived, SignalReceived
 from ckptkit.run.journal import Journal
 
-record = Journal.record
+record = Journal.record_durable
 
 def hangs(self, event, at=None):
     while isinstance(event, NoticeReceived | SignalReceived) and not os.path.exists("storage"):
         time.sleep(0.005)
     record(self, event, at)
 
-Journal.record = hangs
+Journal.record_durable = hangs
 """
 
 
@@ -317,7 +317,7 @@ def test_stop_by_the_operator_is_not_started_again(launch, end):
     launched = launch("open", "step", "commit", "asked" if end == "exit:75" else "heard", end)
     assert launched.wait() == 75
     assert len(launched.pids) == 1
-    assert "somebody asked it to stop" in launched.told(LaunchDecided)[-1].reason
+    assert "it was asked to stop" in launched.told(LaunchDecided)[-1].reason
 
 
 def test_what_a_training_says_that_cannot_be_understood_is_not_believed(launch):

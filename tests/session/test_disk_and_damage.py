@@ -38,7 +38,7 @@ def test_a_start_that_cannot_write_its_journal_trains(tf_call, tmp_path):
     assert {"restored", "hyperparameter_changed", "training_started", "saved"} <= set(said["lost"])
     assert said["trained"] == [[1, 2], [3, 4]]
     assert said["rates"] == [0.5, 0.25]
-    assert said["steps"] == [3, 4]
+    assert said["steps"][-1] == 4
     assert said["ended"] == ["stopped"], "that of the first start"
     assert sum("to the journal" in line for line in said["said"]) == 1
 

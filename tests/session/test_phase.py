@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from ckptkit.session.phase import INTERLUDES, MOVES, IllegalMove, Phase, PhaseMachine
+from ckptkit.session.phase import INTERLUDES, MOVES, IllegalMove, PhaseMachine, SessionPhase
 
 
 class Clock:
@@ -28,9 +28,9 @@ def phases(clock):
     return PhaseMachine(clock)
 
 
-def in_phase(clock: Clock, phase: Phase) -> PhaseMachine:
+def in_phase(clock: Clock, phase: SessionPhase) -> PhaseMachine:
     """A machine that has come to a phase by legal moves."""
-    ways = [[Phase.STARTING]]
+    ways = [[SessionPhase.STARTING]]
     while ways[0][-1] is not phase:
         way = ways.pop(0)
         ways += [[*way, following] for following in sorted(MOVES[way[-1]] - {*way})]
@@ -40,12 +40,12 @@ def in_phase(clock: Clock, phase: Phase) -> PhaseMachine:
     return phases
 
 
-REACHED = sorted(MOVES.keys() - {Phase.CLOSED})
+REACHED = sorted(MOVES.keys() - {SessionPhase.CLOSED})
 
 
 @pytest.mark.parametrize("phase", REACHED)
 def test_only_moves_of_the_table_are_legal(clock, phase):
-    for following in Phase:
+    for following in SessionPhase:
         phases = in_phase(clock, phase)
         if following is phase or following in MOVES[phase]:
             phases.enter(following)
@@ -68,18 +68,18 @@ def test_an_interlude_returns_to_the_phase_before_it(clock, phase, interlude):
 
 
 def test_other_phases_are_no_interludes(phases):
-    with pytest.raises(IllegalMove), phases.during(Phase.TRAINING):
+    with pytest.raises(IllegalMove), phases.during(SessionPhase.TRAINING):
         pass
 
 
 def test_after_the_end_nothing_follows(phases):
-    with phases.during(Phase.SAVING):
+    with phases.during(SessionPhase.SAVING):
         phases.close()
-    assert phases.phase is Phase.CLOSED
-    with phases.during(Phase.SAVING):
-        assert phases.phase is Phase.CLOSED
+    assert phases.phase is SessionPhase.CLOSED
+    with phases.during(SessionPhase.SAVING):
+        assert phases.phase is SessionPhase.CLOSED
     with pytest.raises(IllegalMove):
-        phases.enter(Phase.TRAINING)
+        phases.enter(SessionPhase.TRAINING)
 
 
 def test_moves_set_the_stopwatch(phases, clock):
@@ -87,21 +87,21 @@ def test_moves_set_the_stopwatch(phases, clock):
         clock.now += secs
 
     after(1)
-    phases.enter(Phase.TRACING)
+    phases.enter(SessionPhase.TRACING)
     after(2)
     phases.begin_training()
     after(4)
     phases.first_step_done()
     after(8)
-    phases.enter(Phase.EVALUATING)
+    phases.enter(SessionPhase.EVALUATING)
     after(16)
-    with phases.during(Phase.SAVING):
+    with phases.during(SessionPhase.SAVING):
         after(32)
-    with phases.during(Phase.HELD):
+    with phases.during(SessionPhase.HELD):
         after(64)
-    phases.enter(Phase.TRAINING)
+    phases.enter(SessionPhase.TRAINING)
     after(128)
-    phases.enter(Phase.BETWEEN_LOOPS)
+    phases.enter(SessionPhase.BETWEEN_LOOPS)
     after(256)
     assert phases.stopwatch.secs == {
         "preparing": 3,
@@ -122,13 +122,13 @@ def test_training_on_another_thread_is_measured_there(phases, clock):
     thread = threading.Thread(target=train)
     thread.start()
     thread.join()
-    phases.enter(Phase.EVALUATING)
+    phases.enter(SessionPhase.EVALUATING)
     clock.now += 2
     assert phases.stopwatch.secs["training"] == 7, "this thread moves nothing any more"
 
 
 def test_the_words_are_those_of_the_journal():
-    assert [str(phase) for phase in Phase] == [
+    assert [str(phase) for phase in SessionPhase] == [
         "starting",
         "tracing",
         "training",

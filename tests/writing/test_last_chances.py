@@ -53,7 +53,7 @@ def test_a_failure_that_is_told_at_the_end_says_what_ended_the_run(tf_call, tmp_
     """Python shows the cause of an error, and not what it came after."""
     said = tf_call(PROGRAMS + "not_told", str(tmp_path / "run"), "raised", "").check().result
     assert (said["raised"], said["errno"]) == ("BackgroundSaveError", errno.EACCES)
-    assert said["notes"] == ["The run was being let go of after ValueError: the program's own"]
+    assert said["notes"] == ["The run was being closed after ValueError: the program's own"]
     assert said["steps"] == []
 
 

@@ -11,6 +11,7 @@ from ckptkit.keras.fit.fit_position import EpochPass
 from ckptkit.keras.fit.fit_resume import FitResume
 from ckptkit.keras.fit.fit_stage import FitStage
 from ckptkit.keras.fit.train_step import DATA_ENDED
+from ckptkit.session.phase import SessionPhase
 from ckptkit.session.saver import Taken
 
 
@@ -47,13 +48,12 @@ class Evaluation:
                 self._resume.evaluation_began()
                 return
             self._resume.show_callbacks(lambda callback: callback.on_test_begin({}))
-        fit.session.phase = "evaluating"
-        fit.session.stopwatch.switch_to("evaluating")
+        fit.session.phases.enter(SessionPhase.EVALUATING)
         self._stage_before = fit.stages.now
         fit.stages.move(FitStage.EVALUATING)
         self._pass = EpochPass()
         fit.state.position.evaluating = True
-        # Kept in reserve as well: it is saved without the training thread if that thread comes to
+        # Kept in reserve as well: it is saved without the training thread if that thread reaches
         # no safe point before the machine goes away.
         self._before = fit.session.stopping.reserve = fit.session.take()
         fit.state.position.evaluating = False
@@ -82,8 +82,7 @@ class Evaluation:
         fit.state.position.evaluations.append(self._pass)
         self.serve_stop()
         self._before = fit.session.stopping.reserve = None
-        fit.session.phase = "training"
-        fit.session.stopwatch.switch_to("training")
+        fit.session.phases.enter(SessionPhase.TRAINING)
         fit.stages.move(self._stage_before)
 
     def _call(self, iterator: Any) -> Any:

@@ -47,7 +47,7 @@ class FitCleanup:
     @property
     def is_open(self) -> bool:
         """Whether the run is open for this `fit`, and not for a later one of the same manager."""
-        return self._manager.is_open and self._manager.open_attempt() is self._session
+        return self._manager.is_open and self._manager.open_session() is self._session
 
     def put_back(self) -> None:
         """Puts back what was changed in the model and the interpreter."""
@@ -102,4 +102,4 @@ class FitCleanup:
             error: what ended training, or None.
         """
         self._stages.move(FitStage.CLOSED)
-        self._manager.let_go(error)
+        self._manager.close_session(error)

@@ -1,4 +1,4 @@
-"""Noticing that an exception ends `fit`, whichever callback raised it and whoever catches it.
+"""Noticing that an exception ends `fit`, whichever callback raises it and whatever catches it.
 
 Keras calls no event then. The frames of `fit` live as long as the exception does: in an `except`
 block, a notebook, a debugger. So the run would stay open until the exception is dropped.
@@ -78,7 +78,7 @@ def _call_exit(
         return
     # The garbage collector runs on any thread, also on the writer's. Closing the run waits for
     # that one, so it must happen on another.
-    open_managers.aside(call)
+    open_managers.close_on_a_thread(call)
 
 
 def _watched_event(

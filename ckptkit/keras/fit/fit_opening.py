@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import Any
 
 from ckptkit.compat import keras_fit, keras_models
+from ckptkit.export.export_spec import ExportSpec
 from ckptkit.keras.compile_arguments import configured_in_code
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_resume import FitResume, start_resume
@@ -44,6 +46,21 @@ def decide_opening(newest: Manifest | None, epochs: int) -> Opening:
     return Opening.RESUME
 
 
+def with_direction(export: ExportSpec | None, model: Any) -> ExportSpec | None:
+    """Returns a spec that knows which values of its metric are better, if it needs that.
+
+    Args:
+        export: how the model is published, or None.
+        model: the model that is to be trained, whose metrics may know their direction.
+
+    Raises:
+        ConfigError: If the direction was not given and cannot be inferred.
+    """
+    if export is None:
+        return None
+    return export.with_directions(keras_models.metric_directions(model))
+
+
 def check_run(fit: FitContext, checkpoint: Checkpoint | None) -> None:
     """Checks that this `fit` is the training that the run belongs to, before anything is assigned.
 
@@ -56,8 +73,8 @@ def check_run(fit: FitContext, checkpoint: Checkpoint | None) -> None:
             hyperparameter has changed and `changed` does not say which value counts.
     """
     if checkpoint is not None:
-        check_not_finished_by_another(fit.session.plan.layout, fit.model)
-        check_same_training(checkpoint, fit.session.plan.state, fit.model)
+        check_not_finished_by_another(fit.session.options.layout, fit.model)
+        check_same_training(checkpoint, fit.session.options.state, fit.model)
     fit.session.changes.check(checkpoint, configured_in_code(fit.model, fit.call.batch_size))
     if checkpoint is not None:
         warn_other_counts(fit.session, checkpoint, fit.model, fit.call.initial_epoch)

@@ -6,20 +6,21 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ckptkit.compat import keras_fit, keras_models
+from ckptkit.compat import keras_fit
 from ckptkit.export.export_spec import ExportSpec
 from ckptkit.keras.fit.evaluation import Evaluation
 from ckptkit.keras.fit.fit_cleanup import FitCleanup
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_driver import FitDriver
 from ckptkit.keras.fit.fit_exit_watch import FitExitWatch
-from ckptkit.keras.fit.fit_opening import begin_fit, check_run
+from ckptkit.keras.fit.fit_opening import begin_fit, check_run, with_direction
 from ckptkit.keras.fit.fit_stage import FitStage, FitStages
 from ckptkit.keras.fit.fit_state import state_at_beginning
 from ckptkit.keras.fit.train_step import TrainStep
 from ckptkit.keras.fit.training_end import TrainingEnd
 from ckptkit.keras.other_callbacks import OtherCallbacks
 from ckptkit.manager import CheckpointManager
+from ckptkit.session.phase import SessionPhase
 
 
 def open_fit(
@@ -50,8 +51,7 @@ def open_fit(
         RunLockedError: If the run is being trained.
         CorruptCheckpointError: If nothing of the run can be read.
     """
-    if export is not None:
-        export = export.with_directions(keras_models.metric_directions(model))
+    export = with_direction(export, model)
     fit = _open_context(manager, model, others, call, params)
     try:
         driver = _driver_of(fit, export)
@@ -73,7 +73,7 @@ def _open_context(
     # The list of callbacks must go when the fit does, so nothing that lives longer holds it.
     call = replace(call, callback_list=None)
     state = state_at_beginning(model, others, call)
-    session = manager.open_attempt({"model": model, "fit": state})
+    session = manager.open_session({"model": model, "fit": state})
     session.total = params.get("epochs", 1)
     # With `validation_freq`, the first epochs have no evaluation yet.
     session.saves.monitors.may_come_later = lambda name: (
@@ -104,5 +104,5 @@ def _driver_of(fit: FitContext, export: ExportSpec | None) -> FitDriver:
     fit.cleanup.add(evaluation.uninstall)
     if fit.stages.now is not FitStage.FINISHED_BEFORE:
         train_step.install()
-        fit.session.phase = "tracing"
+        fit.session.phases.enter(SessionPhase.TRACING)
     return FitDriver(fit, resume, train_step, evaluation, TrainingEnd(fit, checkpoint, export))

@@ -44,10 +44,9 @@ def publish(
     Raises:
         Exception: If the export failed, and `spec` says that this is an error.
     """
-    session.phase = "exporting"
     began = time.monotonic()
     try:
-        layout = session.plan.layout
+        layout = session.options.layout
         base = base_directory(layout, spec)
         checkpoint = exported_checkpoint(layout, spec)
         before = None if trained else last_published(layout, base, checkpoint.step)
@@ -85,7 +84,7 @@ def _export(
     with (
         nullcontext()
         if spec.weights == "final"
-        else weights_of(checkpoint, track(session.plan.state))
+        else weights_of(checkpoint, track(session.options.state))
     ):
         return export(
             model,
@@ -94,7 +93,7 @@ def _export(
             source=source,
             data=inputs_of_fit(call),
             mine=before,
-            files=session.plan.files,
+            files=session.options.files,
             hurried=_half_of_grace(session),
         )
 
@@ -109,7 +108,7 @@ def _warning_of(error: Exception) -> str:
 
 
 def _record(session: Session, checkpoint: Checkpoint, published: Published, secs: float) -> None:
-    root, path, record = session.plan.layout.root.absolute(), published.path, published.record
+    root, path, record = session.options.layout.root.absolute(), published.path, published.record
     # A path below the run stays right if the run's directory is moved.
     shown = path.relative_to(root) if path.is_relative_to(root) else path
     session.journal.record(
@@ -130,12 +129,12 @@ def _half_of_grace(session: Session) -> Callable[[], bool]:
 
     The export is given up then; the next start publishes what this one could not.
     """
-    clock, requested_at = session.plan.clock, list[float]()
+    clock, requested_at = session.options.clock, list[float]()
 
     def hurried() -> bool:
         if session.stopping.requested and not requested_at:
             requested_at.append(clock.monotonic())
-        half_secs = session.plan.preemption.grace_secs / 2
+        half_secs = session.options.preemption.grace_secs / 2
         return bool(requested_at) and clock.monotonic() - requested_at[0] > half_secs
 
     return hurried

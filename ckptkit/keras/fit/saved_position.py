@@ -54,7 +54,7 @@ def read_position(checkpoint: Checkpoint, per_call: int) -> FitPosition:
     if position is None:
         raise ConfigError(
             f"steps_per_execution was {state['place']['per_call']} and is {per_call} now, and the "
-            f"checkpoint is at batch {checkpoint.manifest.batch}, where no call of that size ends. "
+            f"checkpoint is at batch {checkpoint.manifest.batch}: no call of that size ends there. "
             "Restore the former value for this epoch."
         )
     return position

@@ -17,6 +17,7 @@ from ckptkit.keras.fit.fit_stage import FitStage
 from ckptkit.keras.fit.train_step_check import run_checked_step
 from ckptkit.keras.fit.training_start import note_data, start_training
 from ckptkit.position import RunPosition
+from ckptkit.session.phase import SessionPhase
 
 DATA_ENDED = (StopIteration, tf.errors.OutOfRangeError)
 """What a train or test function raises if the data has no further batch."""
@@ -39,8 +40,9 @@ class TrainStep:
         self._announced_batch: int | None = None
 
     def install(self) -> None:
-        """Puts this step in the place of the model's train function, which Keras looks up anew
-        for each call.
+        """Puts this step in the place of the model's train function.
+
+        Keras looks that up anew for each call.
         """
         self._original = self._fit.model.train_function
         self._fit.model.train_function = self._call
@@ -102,14 +104,14 @@ class TrainStep:
         note_data(fit, iterator)
         fit.stages.move(FitStage.TRAINING)
         start_training(fit)
-        fit.session.phase = "tracing"
+        fit.session.phases.enter(SessionPhase.TRACING)
         fit.session.stopping.serve(leave=fit.cleanup.prepare_exit)
 
     def _checked_step(self, iterator: Any) -> Any:
         """Makes the first step of this attempt, or of a train function that was made anew."""
         self._checked = True
         logs, why = run_checked_step(self._original, iterator, eager=self._fit.model.run_eagerly)
-        self._fit.session.phase = "training"
+        self._fit.session.phases.enter(SessionPhase.TRAINING)
         if why is not None:
             self._fit.session.inexact(why)
         return logs

@@ -14,6 +14,7 @@ from ckptkit.keras.run_identity import note_finished_model
 from ckptkit.log import logger
 from ckptkit.restore.newest_checkpoint import DivergedError
 from ckptkit.run.catalog import Checkpoint
+from ckptkit.session.phase import SessionPhase
 from ckptkit.session.saver import Taken
 
 
@@ -77,7 +78,7 @@ class TrainingEnd:
             self._publish()
             fit.session.stopping.serve(leave=fit.cleanup.prepare_exit)
             # Last, because a fit that was stopped at its very end may be called again.
-            note_finished_model(fit.session.plan.layout, fit.model)
+            note_finished_model(fit.session.options.layout, fit.model)
         except BaseException as caught:
             error = caught
             raise
@@ -100,6 +101,7 @@ class TrainingEnd:
         )
         if self._export is None or not (trained or finished_before):
             return
+        self._fit.session.phases.enter(SessionPhase.EXPORTING)
         with self._fit.session.stopwatch.during("exporting"):
             publish(
                 self._fit.session, self._fit.model, self._export, self._fit.call, trained=trained

@@ -3,7 +3,7 @@
 Sources: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
 (`spot/instance-action`: two minutes, at best effort, to be asked for every 5 seconds),
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html
-(IMDSv2: a token first; 401 where it does not hold any more),
+(IMDSv2: a token first; 401 if it has expired),
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/rebalance-recommendations.html.
 """
 
@@ -37,21 +37,21 @@ class _Action(msgspec.Struct):
 
 
 def notice_of(body: bytes, now: float) -> Notice:
-    """What `spot/instance-action` says.
+    """Return the notice in an answer of `spot/instance-action`.
 
     Args:
         body: the answer.
         now: the server's time, in seconds since the epoch.
 
     Raises:
-        Unavailable: where it cannot be read.
+        Unavailable: If it cannot be read.
     """
     action = decode(body, _Action)
     try:
         time = datetime.fromisoformat(action.time)
         until = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError, OSError):
-        until = now + NOTICE_SECS  # that it goes away was said, and only when was not
+        until = now + NOTICE_SECS  # only the time is unknown
     return Notice(
         "aws",
         left(until, now, NOTICE_SECS),
@@ -66,7 +66,7 @@ class Aws:
     Args:
         environ: `AWS_EC2_METADATA_SERVICE_ENDPOINT` is its URL, as in Amazon's own libraries; by
             default the link-local address.
-        clock: for the time where an answer has no `Date`.
+        clock: for the time if an answer has no `Date`.
         timeout_secs: for an answer.
     """
 
@@ -91,10 +91,10 @@ class Aws:
         return firmware.sys_vendor == "Amazon EC2" or firmware.bios_version.endswith(".amazon")
 
     def look(self) -> Notice | None:
-        """Asks for the action that is planned; notes a recommendation to leave, which is no notice.
+        """Ask for the planned action; log a recommendation to leave, which is no notice.
 
         Raises:
-            Unavailable: where the service gives neither an answer nor a token.
+            Unavailable: If the service gives neither an answer nor a token.
         """
         answer = self._get("/latest/meta-data/spot/instance-action")
         if answer.status != 404:
@@ -108,7 +108,7 @@ class Aws:
             self._hinted = True
             logger.info(
                 "EC2 sees an elevated risk that it will take this Spot instance back; training "
-                "goes on"
+                "continues"
             )
         return None
 
@@ -118,9 +118,8 @@ class Aws:
             self._token = None  # it has expired, or the service was restarted
             answer = self._try(path)
         if answer.status not in (200, 404):
-            self._token = (
-                None  # whatever is wrong, what was taken for a token is not trusted any longer
-            )
+            # Whatever is wrong, the token may have come from a server that is not EC2's.
+            self._token = None
         return answer
 
     def _try(self, path: str) -> MetadataAnswer:

@@ -1,8 +1,8 @@
 """Notices of Microsoft Azure.
 
 Source: https://learn.microsoft.com/azure/virtual-machines/linux/scheduled-events. An event that is
-cancelled is not in the list any more. An event may be acknowledged, which lets it begin at once;
-that gains nothing here, and would take seconds away from whatever else is on the machine.
+cancelled is no longer in the list. An event may be acknowledged, and then begins at once. That
+gains nothing here, and would cost other programs on the machine their time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ENDING = frozenset({"preempt", "terminate", "reboot", "redeploy"})
 """Events that a process does not survive; a `Freeze` it does."""
 
 AHEAD_SECS = 120.0
-"""A redeployment may be announced days before. Training goes on until this much is left."""
+"""A redeployment may be announced days before. Training continues until this much is left."""
 
 
 _ASSET_TAG = "7783-7084-3265-9085-8269-3286-77"
@@ -50,11 +50,11 @@ class _Events(msgspec.Struct):
 
 
 def name_of(body: bytes) -> str:
-    """This machine's name.
+    """Return this machine's name from an answer.
 
     Raises:
-        Unavailable: where it can be none. It is asked for only once, and with a wrong one no event
-            would be ours.
+        Unavailable: If it is not a valid name. The name is asked for only once, and with a wrong
+            one no event would be ours.
     """
     # Stripped as bytes: as text, a no-break space or a control character would be stripped too.
     name = body.strip().decode("latin-1")
@@ -64,15 +64,15 @@ def name_of(body: bytes) -> str:
 
 
 def notice_of(body: bytes, machine: str, now: float) -> Notice | None:
-    """The first of the scheduled events that ends this machine, and soon.
+    """Return the first scheduled event that ends this machine soon, as a notice; or None.
 
     Args:
-        body: the answer; events of a scale set are told to all of its machines.
+        body: the answer; all machines of a scale set get the events of all of them.
         machine: this one's name.
         now: the server's time, in seconds since the epoch.
 
     Raises:
-        Unavailable: where it is no list of events; an event that cannot be read is passed over.
+        Unavailable: If it is not a list of events. An event that cannot be read is skipped.
     """
     ours = [
         event
@@ -105,7 +105,7 @@ def _event(raw: msgspec.Raw) -> _Event | None:
 
 
 def _left(event: _Event, now: float) -> float:
-    """An event that has begun tells no time."""
+    """Return the seconds until an event; one that has begun has no time."""
     try:
         return left(parsedate_to_datetime(event.NotBefore or "").timestamp(), now, float("inf"))
     except (ValueError, TypeError, OverflowError, OSError):
@@ -117,7 +117,7 @@ class Azure:
 
     Args:
         environ: `AZURE_IMDS_ENDPOINT` is its URL; by default the link-local address.
-        clock: for the time where an answer has no `Date`.
+        clock: for the time if an answer has no `Date`.
         timeout_secs: for an answer.
         first_timeout_secs: for the first list of events: asking for it switches the service on,
             which may take two minutes.
@@ -151,10 +151,10 @@ class Azure:
         )
 
     def look(self) -> Notice | None:
-        """Asks for the scheduled events.
+        """Ask for the scheduled events.
 
         Raises:
-            Unavailable: where the service gives no answer.
+            Unavailable: If the service gives no answer.
         """
         if not self._machine:
             answer = self._get(

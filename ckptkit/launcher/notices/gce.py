@@ -21,10 +21,10 @@ MAINTENANCE_SECS = 60.0
 
 
 def is_preempted(body: bytes) -> bool:
-    """What `instance/preempted` says.
+    """Return the value of `instance/preempted`.
 
     Raises:
-        Unavailable: where it is neither TRUE nor FALSE.
+        Unavailable: If it is neither TRUE nor FALSE.
     """
     word = body.strip()
     if word not in (b"TRUE", b"FALSE"):
@@ -33,15 +33,17 @@ def is_preempted(body: bytes) -> bool:
 
 
 def is_terminated(body: bytes) -> bool:
-    """Whether `instance/maintenance-event` takes the machine away; MIGRATE_ON_HOST_MAINTENANCE only
-    moves it, running.
+    """Return whether `instance/maintenance-event` ends the machine.
+
+    MIGRATE_ON_HOST_MAINTENANCE only moves it, while it runs.
     """
     return body.strip() == b"TERMINATE_ON_HOST_MAINTENANCE"
 
 
 class Gce:
-    """The metadata server of Compute Engine: a request that waits for `preempted` to change, and
-    one for maintenance between two of them.
+    """Metadata server of Compute Engine.
+
+    One request waits for `preempted` to change; another one asks for maintenance in between.
 
     Args:
         environ: `GCE_METADATA_HOST` is the server's `host` or `host:port`, as in Google's own
@@ -52,7 +54,7 @@ class Gce:
     """
 
     name = "gce"
-    pause_secs = 0.2  # the server waits for us; this only bounds the requests to one that does not
+    pause_secs = 0.2  # the server waits; this only limits the requests to one that does not
 
     def __init__(
         self,
@@ -74,10 +76,10 @@ class Gce:
         return firmware.product_name == "Google Compute Engine"
 
     def look(self) -> Notice | None:
-        """Waits for a change, but not the first time.
+        """Wait for a change, but not the first time.
 
         Raises:
-            Unavailable: where the server is not Compute Engine's, or gives no answer.
+            Unavailable: If the server is not Compute Engine's, or gives no answer.
         """
         if self._preempted():
             return Notice(self.name, PREEMPTION_SECS, "Compute Engine preempts this instance")

@@ -1,7 +1,7 @@
-"""One request to a metadata server: bounded in time and size, through no proxy, following nothing.
+"""One request to a metadata server, bounded in time and size, without proxies or redirects.
 
-A metadata server has a link-local address, where a proxy of the environment (`http_proxy`) must not
-be asked. `http.client` knows neither proxies nor redirects.
+A metadata server has a link-local address, for which a proxy of the environment (`http_proxy`) must
+not be asked. `http.client` knows neither proxies nor redirects.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ T = TypeVar("T")
 
 
 class Unavailable(Exception):
-    """There was no answer that can be used; the source is asked again later."""
+    """There was no usable answer; the source is asked again later."""
 
 
 @dataclass(frozen=True)
 class MetadataAnswer:
-    """What a server answered.
+    """Answer of a metadata server.
 
     Args:
         status: of HTTP.
@@ -39,8 +39,9 @@ class MetadataAnswer:
     body: bytes
 
     def sent(self, otherwise: float) -> float:
-        """The server's own time, in seconds since the epoch: what else it says is measured by that
-        clock and not by ours.
+        """Return the server's own time, in seconds since the epoch; `otherwise` if it sends none.
+
+        Times that it announces are by that clock, and this machine's may be hours off.
         """
         try:
             return parsedate_to_datetime(self.headers["date"]).timestamp()
@@ -49,7 +50,7 @@ class MetadataAnswer:
 
 
 def ask(method: str, url: str, headers: Mapping[str, str], timeout_secs: float) -> MetadataAnswer:
-    """Asks once.
+    """Send one request.
 
     Args:
         method: "GET" or "PUT"; nothing is sent with it.
@@ -58,7 +59,7 @@ def ask(method: str, url: str, headers: Mapping[str, str], timeout_secs: float) 
         timeout_secs: for connecting and for each part of the answer, and twice that for all of it.
 
     Raises:
-        Unavailable: where there is no whole answer in time, or it is longer than `MOST_BYTES`.
+        Unavailable: If there is no whole answer in time, or it is longer than `MOST_BYTES`.
     """
     deadline = time.monotonic() + 2 * timeout_secs
     try:
@@ -92,10 +93,10 @@ def ask(method: str, url: str, headers: Mapping[str, str], timeout_secs: float) 
 
 
 def expect(answer: MetadataAnswer, url: str) -> MetadataAnswer:
-    """The answer, where it is one.
+    """Return the answer if its status is 200.
 
     Raises:
-        Unavailable: where its status is not 200.
+        Unavailable: If its status is another one.
     """
     if answer.status != 200:
         raise Unavailable(f"{url} answered {answer.status}")
@@ -103,10 +104,10 @@ def expect(answer: MetadataAnswer, url: str) -> MetadataAnswer:
 
 
 def decode(body: bytes, kind: type[T]) -> T:
-    """JSON as the type that is expected.
+    """Decode JSON as the expected type.
 
     Raises:
-        Unavailable: where it is neither.
+        Unavailable: If it is not JSON, or of another type.
     """
     try:
         return msgspec.json.decode(body, type=kind)

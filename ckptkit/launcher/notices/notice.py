@@ -1,26 +1,24 @@
-"""A word that the machine will go away."""
+"""Notice that the machine will go away."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 LEAST_SECS = 5.0
-"""What is assumed where the time that was announced is over and the machine is still here: a save
-that is cut off costs nothing.
-"""
+"""Assumed if the announced time is over and the machine still runs: a failed save costs nothing."""
 
 _LONGEST_TEXT = 200
 
 
 @dataclass(frozen=True)
 class Notice:
-    """That the machine will go away, or that it will stay after all.
+    """Announcement that the machine will go away, or that it will stay after all.
 
     Args:
-        source: who says so: "gce", "aws", "azure" or "file".
-        grace_secs: seconds that are left, counted from when this is told; 0 where it is cancelled.
+        source: "gce", "aws", "azure" or "file".
+        grace_secs: seconds that are left from now on; 0 if it is cancelled.
         reason: for people, and the same text for as long as the same notice stands.
-        cancelled: the notice with this source and reason does not hold any more.
+        cancelled: the notice with this source and reason holds no longer.
 
     Example:
         >>> from ckptkit.launcher.notices.notice import Notice
@@ -36,12 +34,12 @@ class Notice:
 
 
 def left(until: float, now: float, most: float) -> float:
-    """Seconds from `now` to `until`, not more than `most`, and not less than what is worth a try."""
+    """Return the seconds from `now` to `until`, between `LEAST_SECS` and `most`."""
     return min(max(until - now, LEAST_SECS), most)
 
 
 def printable(text: str) -> str:
-    """What somebody else wrote, in one short line that does nothing to a terminal."""
+    """Return foreign text as one short line without control characters."""
     line = "".join(
         character if character.isprintable() else " " for character in text[:_LONGEST_TEXT]
     )

@@ -1,6 +1,4 @@
-"""A notice by a file: for batch systems and clouds that are not known here, for drills and for
-tests.
-"""
+"""Notice by a file: for other clouds and batch systems, for drills and for tests."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ _MOST_BYTES = 4096
 
 
 def notice_of(content: bytes, path: Path) -> Notice:
-    """What a file says that is there: `SECONDS REASON`, both of which may be missing.
+    """Return the notice in a file: `SECONDS REASON`, both of which may be missing.
 
     Args:
         content: its first bytes.
@@ -37,11 +35,11 @@ def notice_of(content: bytes, path: Path) -> Notice:
 
 
 class File:
-    """A file whose presence is the notice. Where it goes away, the notice is cancelled.
+    """File whose presence is the notice; when it is removed, the notice is cancelled.
 
     Args:
-        path: of the file. Who writes it does so under another name and renames it, so that it is
-            never seen half written.
+        path: of the file. Write it under another name and rename it, so that it is never read
+            half written.
     """
 
     name = "file"
@@ -51,13 +49,13 @@ class File:
         self._path = path
 
     def look(self) -> Notice | None:
-        """Reads it.
+        """Read it.
 
         Raises:
-            Unavailable: where it cannot be said whether it is there.
+            Unavailable: If it cannot be known whether the file exists.
         """
         try:
-            # Not waiting where somebody has put a pipe there.
+            # Without `O_NONBLOCK`, a named pipe at this path would block until it has a writer.
             descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
             return None

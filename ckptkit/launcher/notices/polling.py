@@ -1,4 +1,4 @@
-"""Asking a source again and again, and telling what has changed."""
+"""Asks a source again and again, and reports what has changed."""
 
 from __future__ import annotations
 
@@ -22,56 +22,54 @@ from ckptkit.launcher.notices.notice import Notice
 from ckptkit.log import logger
 
 LONGEST_PAUSE_SECS = 5.0
-"""Between two tries where there is no answer: a notice of 30 seconds must not fall into the pause.
+"""Between two tries without an answer: a notice of 30 seconds must not fall into the pause.
 """
 
 
 class NoticeSource(Protocol):
-    """Somebody who knows whether the machine will go away."""
+    """Source that knows whether the machine will go away."""
 
     name: str
     pause_secs: float
     """Between two looks."""
 
     def look(self) -> Notice | None:
-        """The notice that stands now, or None.
+        """Return the notice that holds now, or None.
 
         Raises:
-            Unavailable: where that cannot be said now.
+            Unavailable: If that is not known now.
         """
         ...
 
 
 def follow(source: NoticeSource, tell: Callable[[Notice], None], stop: threading.Event) -> None:
-    """Looks until `stop` is set; tells each new notice once, and once where it does not hold any
-    more.
-    """
-    said = _Said(source.name)
+    """Look until `stop` is set; pass on each new notice once, and once more if it is cancelled."""
+    silence = _Silence(source.name)
     looks = Retrying(
         retry=retry_if_exception_type(Unavailable),
         wait=wait_random_exponential(multiplier=min(source.pause_secs, 1), max=LONGEST_PAUSE_SECS),
         stop=stop_when_event_set(stop),
         sleep=sleep_using_event(stop),
-        before_sleep=said.failed,
+        before_sleep=silence.failed,
     )
-    told: Notice | None = None
+    reported: Notice | None = None
     while not stop.is_set():
         try:
             notice = looks(source.look)
         except RetryError:
-            return  # told to stop while there was no answer
-        said.answered()
-        if told is not None and (notice is None or notice.reason != told.reason):
-            tell(replace(told, grace_secs=0.0, cancelled=True))
-            told = None
-        if notice is not None and told is None:
+            return  # `stop` was set while there was no answer
+        silence.answered()
+        if reported is not None and (notice is None or notice.reason != reported.reason):
+            tell(replace(reported, grace_secs=0.0, cancelled=True))
+            reported = None
+        if notice is not None and reported is None:
             tell(notice)
-            told = notice
+            reported = notice
         stop.wait(source.pause_secs)
 
 
-class _Said:
-    """One line where a source falls silent, and one where it is back."""
+class _Silence:
+    """Logs one line when a source stops answering, and one when it answers again."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -82,7 +80,7 @@ class _Said:
             self._silent = True
             error = state.outcome.exception() if state.outcome is not None else None
             logger.warning(
-                "no answer about notices from %s (%s): training goes on, and it is asked again",
+                "no answer about notices from %s (%s): training continues, and it is asked again",
                 self._name,
                 error,
             )

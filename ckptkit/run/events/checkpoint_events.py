@@ -48,8 +48,9 @@ class SaveFailed(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SpaceShort(Event):
-    """The next checkpoint would not have fit, or the disk had refused it; `removed` says in words
-    what was removed to make room.
+    """The next checkpoint would not have fit, or the disk had refused it.
+
+    `removed` says in words what was removed to make room.
     """
 
     event: ClassVar[str] = "space_short"
@@ -61,8 +62,9 @@ class SpaceShort(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ForegroundSaves(Event):
-    """Saves stop training while they are written, although they were to be written in the
-    background; `reason` says why.
+    """Saves stop training while they are written, in spite of `background=True`.
+
+    `reason` says why.
     """
 
     event: ClassVar[str] = "foreground_saves"
@@ -80,8 +82,9 @@ class TakenAway(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TidyingFailed(Event):
-    """Something beside a checkpoint could not be done: a removal, TensorFlow's state file, or lines
-    of this journal. Training continues.
+    """Something beside a checkpoint could not be done.
+
+    It was a removal, TensorFlow's state file, or lines of this journal. Training continues.
     """
 
     event: ClassVar[str] = "tidying_failed"
@@ -109,8 +112,9 @@ class CleanedUp(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TakenOver(Event):
-    """The run was taken from an owner on another machine that had given no sign of life; what that
-    owner saves from then on does not count.
+    """The run was taken from an owner on another machine that had given no sign of life.
+
+    What that owner saves from then on does not count.
     """
 
     event: ClassVar[str] = "taken_over"
@@ -119,7 +123,7 @@ class TakenOver(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SetAside(Event):
-    """An earlier life was moved to `aside/`, because a fresh start was requested under `label`."""
+    """An earlier life was moved to `aside/` for a fresh start under `label`."""
 
     event: ClassVar[str] = "set_aside"
     label: str
@@ -128,8 +132,9 @@ class SetAside(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RolledBack(Event):
-    """The run continues from an older checkpoint, at the user's request; the newer ones
-    (`set_aside`) were moved, not deleted.
+    """The run continues from an older checkpoint, at the user's request.
+
+    The newer ones (`set_aside`) were moved, not deleted.
     """
 
     event: ClassVar[str] = "rolled_back"

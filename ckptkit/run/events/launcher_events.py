@@ -10,8 +10,9 @@ from ckptkit.run.events.event import Event
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LaunchStarted(Event):
-    """A launcher is about to start the training for the `number`th time, with `step` committed;
-    written and synced before it does.
+    """A launcher is about to start the training for the `number`th time.
+
+    `step` is committed then. The line is written and synced before the start.
     """
 
     event: ClassVar[str] = "launch_started"
@@ -26,11 +27,12 @@ class LaunchStarted(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LaunchEnded(Event):
-    """A training that the launcher had started has ended, by its `cause`, with `step` committed.
-    `inferred` by a later launcher if this one was lost, too. `last_lines` are the end of what an
-    exception has printed. `trained` says whether it had made a step, and `told` whether a notice, a
-    signal or a user had asked it to end. Its attempt, `of_attempt` (0 if unknown), had `reached`
-    this step: it tells its launcher twice a second.
+    """A training that the launcher had started has ended, by its `cause`.
+
+    `step` is committed then. `inferred` by a later launcher if this one was lost, too. `last_lines`
+    are the end of what an exception has printed. `trained` says whether it had made a step, and
+    `told` whether a notice, a signal or a user had asked it to end. Its attempt, `of_attempt` (0 if
+    unknown), had `reached` this step: it tells its launcher twice a second.
     """
 
     event: ClassVar[str] = "launch_ended"
@@ -51,7 +53,8 @@ class LaunchEnded(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LaunchDecided(Event):
-    """What the launcher does next: `restart` after `wait_secs`, or `stop` with an exit code;
+    """What the launcher does next: `restart` after `wait_secs`, or `stop` with an exit code.
+
     `reason` says why.
     """
 

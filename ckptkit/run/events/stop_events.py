@@ -28,9 +28,10 @@ class NoticeReceived(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EmergencyDecided(Event):
-    """What was done after a notice, by the time that was left: `save` the present state, `finish`
-    the save under way, `keep` the newest checkpoint, or `reserve`: the writer saved an older
-    snapshot, because training reached no safe point.
+    """What was done after a notice, by the time that was left.
+
+    `save` the present state, `finish` the save under way, `keep` the newest checkpoint, or
+    `reserve`: the writer saved an older snapshot, because training reached no safe point.
     """
 
     event: ClassVar[str] = "emergency_decided"
@@ -51,8 +52,9 @@ class RunPreempted(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Requested(Event):
-    """A user or program asked this attempt to `save`, or to save and `stop`; it does so at its next
-    safe point.
+    """A user or program asked this attempt to `save`, or to save and `stop`.
+
+    It does so at its next safe point.
     """
 
     event: ClassVar[str] = "requested"
@@ -63,8 +65,9 @@ class Requested(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestServed(Event):
-    """The state at `step` is about to be saved because of a request; a `saved` of that step
-    follows, or a `save_failed` or `save_dropped`.
+    """The state at `step` is about to be saved because of a request.
+
+    A `saved` of that step follows, or a `save_failed` or `save_dropped`.
     """
 
     event: ClassVar[str] = "request_served"

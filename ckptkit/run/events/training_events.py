@@ -10,9 +10,10 @@ from ckptkit.run.events.event import Event
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttemptStarted(Event):
-    """A process opened the run to train. `process_started` is when that process began (seconds
-    since the epoch). It is null if the process had opened a run before, or if a person types its
-    commands, as in a notebook.
+    """A process opened the run to train.
+
+    `process_started` is when that process began (seconds since the epoch). It is null if the
+    process had opened a run before, or if a person types its commands, as in a notebook.
     """
 
     event: ClassVar[str] = "attempt_started"
@@ -26,8 +27,9 @@ class AttemptStarted(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttemptEnded(Event):
-    """The process released the run in an orderly way; `outcome` is finished, stopped, preempted or
-    failed, and `spent` is as in `progressed`.
+    """The process released the run in an orderly way.
+
+    `outcome` is finished, stopped, preempted or failed, and `spent` is as in `progressed`.
     """
 
     event: ClassVar[str] = "attempt_ended"
@@ -58,8 +60,9 @@ class Inexact(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HyperparameterChanged(Event):
-    """The code configures another value than the run had. `settled` says which one counts: `code`
-    or `checkpoint`.
+    """The code configures another value than the run had.
+
+    `settled` says which one counts: `code` or `checkpoint`.
     """
 
     event: ClassVar[str] = "hyperparameter_changed"
@@ -71,9 +74,10 @@ class HyperparameterChanged(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogsRepaired(Event):
-    """TensorBoard's files under `directory` were prepared for continuing after `step`: `points`
-    that no longer belong to the run were removed from `files` files. `left` names the files that
-    could not be changed, and why.
+    """TensorBoard's files under `directory` were prepared for continuing after `step`.
+
+    `points` that no longer belong to the run were removed from `files` files. `left` names the
+    files that could not be changed, and why.
     """
 
     event: ClassVar[str] = "logs_repaired"
@@ -95,8 +99,10 @@ class TrainingStarted(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progressed(Event):
-    """Training has reached `step`; written about once a minute if a step was made since. `spent`
-    are the seconds of the training thread since `attempt_started`, by what it did.
+    """Training has reached `step`.
+
+    Written about once a minute if a step was made since. `spent` are the seconds of the training
+    thread since `attempt_started`, by what it did.
     """
 
     event: ClassVar[str] = "progressed"
@@ -126,8 +132,9 @@ class Finished(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exported(Event):
-    """A SavedModel of the state at `step` was published. The check took `check_secs` of the `secs`,
-    and `proof` is its result in words.
+    """A SavedModel of the state at `step` was published.
+
+    The check took `check_secs` of the `secs`, and `proof` is its result in words.
     """
 
     event: ClassVar[str] = "exported"
