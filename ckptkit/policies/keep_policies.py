@@ -37,12 +37,14 @@ class Candidate:
         metrics: what was measured at its position.
         running_averages: whether these are averages over an epoch that was not over. They do not
             compare with those of whole epochs.
+        finite: whether its weights are, as far as that is known.
     """
 
     name: str
     step: int
     metrics: Mapping[str, float] = field(default_factory=dict)
     running_averages: bool = False
+    finite: bool = True
 
 
 Reasons = dict[str, str]
@@ -261,15 +263,14 @@ class KeepBest(KeepPolicy):
 
 
 def rank(candidates: Sequence[Candidate], monitor: str, mode: Mode) -> list[Candidate]:
-    """Returns the candidates with a finite `monitor`, best first; of two equals the older first.
-
-    Those with running averages come after all others: the first batches of an epoch may be the
-    easy ones.
-    """
+    """Returns the candidates with a finite `monitor`, best first; of two equals the older first."""
     worst = float("inf") if mode == "min" else float("-inf")
-    usable = [c for c in candidates if better(c.metrics.get(monitor, worst), worst, mode)]
+    usable = [
+        c for c in candidates if c.finite and better(c.metrics.get(monitor, worst), worst, mode)
+    ]
     return sorted(
         usable,
+        # The first batches of an epoch may be the easy ones.
         key=lambda c: (
             c.running_averages,
             c.metrics[monitor] if mode == "min" else -c.metrics[monitor],
@@ -325,8 +326,11 @@ def always(candidates: Sequence[Candidate]) -> Reasons:
     reasons: Reasons = {}
     if candidates:
         reasons[candidates[-1].name] = "newest"
-    finite = [c for c in candidates if c.metrics and all_finite(c.metrics)]
-    unmeasured = [c for c in candidates if not c.metrics]
+    good = [c for c in candidates if c.finite]
+    finite = [c for c in good if c.metrics and all_finite(c.metrics)]
+    unmeasured = [c for c in good if not c.metrics]
+    if good and len(good) < len(candidates):
+        reasons.setdefault(good[-1].name, "newest with finite weights")
     if finite:
         reasons.setdefault(finite[-1].name, "newest with finite metrics")
     elif unmeasured:

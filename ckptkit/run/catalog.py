@@ -85,6 +85,7 @@ class Checkpoint:
             step=self.step,
             metrics=from_numbers(head.metrics),
             running_averages=head.running_averages,
+            finite=not head.not_finite,
         )
 
 

@@ -105,6 +105,7 @@ class CheckpointIndex:
             step=manifest.step,
             metrics=from_numbers(manifest.metrics),
             running_averages=manifest.running_averages,
+            finite=not manifest.not_finite,
         )
         with self._lock:
             self._entries.pop(manifest.name, None)  # a second save at this step replaced the first

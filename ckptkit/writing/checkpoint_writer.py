@@ -228,6 +228,7 @@ def _write_with_retries(target: Target, snapshot: Snapshot, manifest: Manifest) 
         step=manifest.step,
         metrics=from_numbers(manifest.metrics),
         running_averages=manifest.running_averages,
+        finite=not manifest.not_finite,
     )
     # A number, so that the function below does not refer to the snapshot: tenacity keeps the
     # function until the thread ends, and the snapshot's memory must be freed before.

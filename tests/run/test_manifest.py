@@ -134,6 +134,7 @@ def test_the_form_on_disk():
         "hyperparameters": {},
         "versions": {},
         "running_averages": False,
+        "not_finite": [],
         "final": False,
         "total": 3,
         "format_version": 2,
