@@ -206,8 +206,8 @@ def test_epochs_without_data_count_steps_and_have_their_own_metrics(trainings, r
     ]
 
 
-def test_a_monitor_that_the_first_epoch_does_not_report(lab, run):
-    manager, train = new_manager(lab, run, save=ckptkit.OnBest("los", mode="min"))
+def test_a_monitor_that_the_first_epoch_does_not_report(trainings, run):
+    manager, train = new_manager(trainings, run, save=ckptkit.OnBest("los", mode="min"))
 
     def epochs():
         with manager:
