@@ -12,6 +12,7 @@ from ckptkit.cli.console import json_option, print_json, print_line
 from ckptkit.cli.plain_text import plain
 from ckptkit.errors import ConfigError
 from ckptkit.exports.export_record import ExportSource
+from ckptkit.exports.finite_weights import check_finite
 from ckptkit.exports.version_directories import check_base
 from ckptkit.run.catalog import Checkpoint
 
@@ -66,6 +67,8 @@ def command(
     found = open_named_run(run)
     base = check_base(out)
     checkpoint = find_good_checkpoint(found, which)
+    if which in ("latest", "best"):
+        check_finite(checkpoint.head, f"--step {checkpoint.step}")
     # TensorFlow's own lines about the machine are of no use here.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # Before the import of Keras. A run's model is TensorFlow's, whatever the shell asks for.

@@ -18,7 +18,7 @@ from ckptkit.cli.progress_line import progress
 from ckptkit.errors import CheckpointError
 from ckptkit.layout import RunLayout
 from ckptkit.log import size
-from ckptkit.policies import KeepBest, KeepEveryNSteps, KeepLatest, KeepPolicy
+from ckptkit.policies import KeepBest, KeepEveryNSteps, KeepLatest, KeepPolicy, inferred_direction
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.retention import Judged, remove, review
@@ -32,8 +32,8 @@ from ckptkit.run.stored_run import StoredRun
     "--keep-best",
     metavar="METRIC[:min|max]",
     multiple=True,
-    help="Keep the best by a metric. The direction may be left out for a loss. May be given more "
-    "than once.",
+    help="Keep the best by a metric. The direction may be left out for names that Keras knows. May "
+    "be given more than once.",
 )
 @click.option(
     "--keep-every",
@@ -120,8 +120,8 @@ def _policy(
 def _best(run: StoredRun, text: str) -> KeepPolicy:
     metric, colon, mode = text.rpartition(":")
     if not colon:
-        metric, mode = text, "min"
-        if text != "loss" and not text.endswith("_loss"):
+        metric, mode = text, inferred_direction(text) or ""
+        if not mode:
             raise click.UsageError(
                 "--keep-best needs to know whether a smaller or a larger value is better. "
                 f"Expected {plain(text)}:max or {plain(text)}:min. Received: {plain(text)}."

@@ -178,6 +178,8 @@ def listing_of(
 def _row(seen: ListedCheckpoint, now: float, pin: Pin | None) -> list[str]:
     head, checkpoint = seen.head, seen.checkpoint
     words = ["final"] if head is not None and head.final and seen.problem is None else []
+    if head is not None and head.not_finite:
+        words.append("weights not finite")
     if pin is not None:
         words.append(f"pinned: {pin.note}" if pin.note else "pinned")
     if seen.problem is not None:

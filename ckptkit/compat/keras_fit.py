@@ -80,6 +80,7 @@ class FitCall:
         batch_size: samples in a batch, or None if that is not known.
         element_spec: the form of the batches, or None; reading it draws nothing from the data.
         epoch_iterator: the object that makes an iterator for each epoch, or None.
+        validates: whether epochs, or some of them, end with an evaluation.
     """
 
     callback_list: Any = None
@@ -87,6 +88,7 @@ class FitCall:
     batch_size: int | None = None
     element_spec: Any = None
     epoch_iterator: Any = None
+    validates: bool = False
 
 
 def new_iterator(call: FitCall) -> Any:
@@ -132,6 +134,8 @@ def fit_call(callback: Any) -> FitCall:
         getattr(adapter, "batch_size", None) or _batch_size_of_pipeline(dataset),
         getattr(dataset, "element_spec", None),
         iterator,
+        # A split of the training data is under this name as well by now.
+        fit.get("validation_data") is not None,
     )
 
 

@@ -5,7 +5,7 @@ Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
@@ -79,3 +79,20 @@ def compile_metrics_built(model: Any) -> bool:
     """
     metrics = getattr(model, "_compile_metrics", None)
     return metrics is None or bool(metrics.built)
+
+
+def metric_directions(model: Any) -> dict[str, Literal["min", "max"]]:
+    """Return the directions of a model's metrics that say whether smaller or larger is better.
+
+    Reason: Keras infers the mode of its own callbacks from the same attribute. Metrics that were
+    given to `compile` are in no public list before the first step.
+    """
+    compiled = getattr(model, "_compile_metrics", None)
+    given = [getattr(compiled, name, None) for name in ("_user_metrics", "_user_weighted_metrics")]
+    built = getattr(compiled, "metrics", None) or []
+    found: dict[str, Literal["min", "max"]] = {}
+    for metric in [*keras.tree.flatten(given), *built, *(getattr(model, "metrics", None) or [])]:
+        direction = getattr(metric, "_direction", None)
+        if isinstance(metric, keras.metrics.Metric) and direction in ("up", "down"):
+            found[metric.name] = "max" if direction == "up" else "min"
+    return found

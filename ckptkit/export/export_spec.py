@@ -5,11 +5,17 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ckptkit.errors import ConfigError
 from ckptkit.exports.version_directories import check_base
+from ckptkit.policies.metric_direction import (
+    Directions,
+    ModeOrAuto,
+    given_or_inferred,
+    required,
+)
 
 OFF = "CKPTKIT_EXPORT"
 """The environment variable that switches off exports at the end of runs, if it is 0."""
@@ -25,7 +31,9 @@ class ExportSpec:
         weights: `"final"` (default) publishes the weights that training ended with; `"best"` the
             best kept checkpoint, by `monitor`; a step, that checkpoint.
         monitor: the metric for `"best"`; the default is `val_loss`, or `loss` if that is missing.
-        mode: `"min"` (default) or `"max"`, for `"best"`.
+        mode: for `"best"`: `"min"` if smaller is better, `"max"` if larger is. The default `"auto"`
+            infers it as Keras does: for its own metrics by name, and for metric objects of the
+            model.
         signatures: as for `export_saved_model`.
         sample: as for `export_saved_model`; the default is the last batch of data in memory, or
             inputs made from the form of the data.
@@ -43,7 +51,8 @@ class ExportSpec:
             `"raise"`: it is an error.
 
     Raises:
-        ConfigError: If an argument cannot be right.
+        ConfigError: If an argument cannot be right; when training starts, if the mode is needed and
+            cannot be inferred.
 
     Example:
         >>> import ckptkit
@@ -54,7 +63,7 @@ class ExportSpec:
     directory: str | os.PathLike[str] | None = None
     weights: str | int = "final"
     monitor: str | None = None
-    mode: Literal["min", "max"] = "min"
+    mode: ModeOrAuto = "auto"
     signatures: Mapping[str, Any] | None = None
     sample: Any = None
     keep: int | None = 2
@@ -76,8 +85,8 @@ class ExportSpec:
                 "ExportSpec: weights is 'final', 'best' or a step. Received: "
                 f"weights={self.weights!r}."
             )
-        if self.mode not in ("min", "max"):
-            raise ConfigError(f"ExportSpec: mode is 'min' or 'max'. Received: mode={self.mode!r}.")
+        known = given_or_inferred("ExportSpec", self.monitor or "val_loss", self.mode)
+        object.__setattr__(self, "mode", known)
         if self.errors not in ("warn", "raise"):
             raise ConfigError(
                 f"ExportSpec: errors is 'warn' or 'raise'. Received: errors={self.errors!r}."
@@ -90,6 +99,19 @@ class ExportSpec:
                 f"imports={self.imports!r}."
             )
         check_numbers(self.keep, self.rtol, self.atol, self.limit_secs)
+
+    def with_directions(self, directions: Directions) -> ExportSpec:
+        """Return this spec with the direction of its metric, if it publishes the best weights.
+
+        Args:
+            directions: of metrics that the program defines itself, by name.
+
+        Raises:
+            ConfigError: If it was not given and is not known.
+        """
+        if self.weights != "best" or self.monitor is None:
+            return self
+        return replace(self, mode=required("ExportSpec", self.monitor, self.mode, directions))
 
 
 def check_numbers(keep: Any, rtol: Any, atol: Any, limit_secs: Any) -> None:

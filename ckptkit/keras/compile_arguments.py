@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from ckptkit.compat import keras_models
-from ckptkit.tracking.hyperparameters import is_json
+from ckptkit.tracking.hyperparameters import as_json
 
 
 def configured_in_code(model: Any, batch_size: int | None) -> dict[str, object]:
@@ -27,4 +27,4 @@ def configured_in_code(model: Any, batch_size: int | None) -> dict[str, object]:
         else:
             loss = getattr(loss, "__name__", None)
     values = {"loss": loss, "batch_size": batch_size}
-    return {name: value for name, value in values.items() if value is not None and is_json(value)}
+    return as_json({name: value for name, value in values.items() if value is not None})

@@ -11,6 +11,7 @@ from ckptkit.policies.keep_policies import (
     judge,
     rank,
 )
+from ckptkit.policies.metric_direction import inferred_direction
 from ckptkit.policies.save_policies import (
     Adaptive,
     EveryNEpochs,
@@ -36,6 +37,7 @@ __all__ = [
     "SavePolicy",
     "Verdict",
     "decide",
+    "inferred_direction",
     "judge",
     "rank",
 ]

@@ -13,14 +13,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
+from ckptkit.policies.metric_direction import (
+    ComparesMetrics,
+    Directions,
+    ModeOrAuto,
+    given_or_inferred,
+    required,
+)
 from ckptkit.policies.metric_order import (
     Mode,
     all_finite,
     better,
     check_count,
-    check_mode,
     is_record,
     no_truth_value,
 )
@@ -35,18 +42,23 @@ class Candidate:
         name: its directory's name, unique in the run.
         step: training batches done.
         metrics: what was measured at its position.
+        running_averages: whether these are averages over an epoch that was not over. They do not
+            compare with those of whole epochs.
+        finite: whether its weights are, as far as that is known.
     """
 
     name: str
     step: int
     metrics: Mapping[str, float] = field(default_factory=dict)
+    running_averages: bool = False
+    finite: bool = True
 
 
 Reasons = dict[str, str]
 """The names of checkpoints that stay, each with the reason."""
 
 
-class KeepPolicy:
+class KeepPolicy(ComparesMetrics):
     """The base of all keep policies. Two combined with `|` keep what either of them keeps.
 
     Example:
@@ -149,6 +161,14 @@ class KeepAny(KeepPolicy):
     def insists(self, moment: Moment, last: Moment) -> bool:
         return any(policy.insists(moment, last) for policy in self.policies)
 
+    @property
+    def monitors(self) -> tuple[str, ...]:
+        return tuple(name for policy in self.policies for name in policy.monitors)
+
+    def with_directions(self, directions: Directions) -> Self:
+        settled = tuple(policy.with_directions(directions) for policy in self.policies)
+        return replace(self, policies=settled)
+
     def __repr__(self) -> str:
         return " | ".join(map(repr, self.policies))
 
@@ -192,31 +212,45 @@ class KeepLatest(KeepPolicy):
 class KeepBest(KeepPolicy):
     """Keep the `n` best by a metric; a value that is not finite is never the best.
 
+    Checkpoints that `fit` saved in the middle of an epoch report averages of the batches so far.
+    They count only as long as fewer than `n` were saved at the end of an epoch.
+
     Args:
         monitor: the metric's name, as in Keras' logs (`"val_loss"`) or as given to
             `log`/`maybe_save`.
-        mode: `"min"` if smaller is better (default), `"max"` if larger is.
+        mode: `"min"` if smaller is better, `"max"` if larger is. The default `"auto"` infers it as
+            Keras does: for its own metrics by name, and for metric objects of the model.
         n: how many.
 
     Raises:
-        ConfigError: If mode is neither, or n is not a whole number of at least 1.
+        ConfigError: If mode is none of these, or n is not a whole number of at least 1; when
+            training starts, if the direction cannot be inferred.
 
     Example:
         >>> import ckptkit
-        >>> ckptkit.KeepBest("val_loss", mode="min", n=1)
+        >>> ckptkit.KeepBest("val_loss", n=1)
         KeepBest(monitor='val_loss', mode='min', n=1)
     """
 
     monitor: str
-    mode: Mode = "min"
+    mode: ModeOrAuto = "auto"
     n: int = 1
 
     def __post_init__(self) -> None:
-        check_mode("KeepBest", self.mode)
+        known = given_or_inferred("KeepBest", self.monitor, self.mode)
+        object.__setattr__(self, "mode", known)
         check_count(self, "n")
 
+    @property
+    def monitors(self) -> tuple[str, ...]:
+        return (self.monitor,)
+
+    def with_directions(self, directions: Directions) -> Self:
+        return replace(self, mode=required("KeepBest", self.monitor, self.mode, directions))
+
     def keep(self, candidates: Sequence[Candidate]) -> Reasons:
-        ranked = rank(candidates, self.monitor, self.mode)[: self.n]
+        mode = required("KeepBest", self.monitor, self.mode)
+        ranked = rank(candidates, self.monitor, mode)[: self.n]
         return {
             c.name: f"best {i} of {self.n} by {self.monitor} ({c.metrics[self.monitor]:g})"
             for i, c in enumerate(ranked, start=1)
@@ -233,17 +267,25 @@ class KeepBest(KeepPolicy):
 
     def insists(self, moment: Moment, last: Moment) -> bool:
         value = moment.metrics.get(self.monitor)
-        if value is None or not math.isfinite(value):
+        if value is None or not math.isfinite(value) or moment.running_averages:
             return False
-        return self.n > 1 or is_record(value, moment.extremes.get(self.monitor), self.mode)
+        mode = required("KeepBest", self.monitor, self.mode)
+        return self.n > 1 or is_record(value, moment.extremes.get(self.monitor), mode)
 
 
 def rank(candidates: Sequence[Candidate], monitor: str, mode: Mode) -> list[Candidate]:
     """Returns the candidates with a finite `monitor`, best first; of two equals the older first."""
     worst = float("inf") if mode == "min" else float("-inf")
-    usable = [c for c in candidates if better(c.metrics.get(monitor, worst), worst, mode)]
+    usable = [
+        c for c in candidates if c.finite and better(c.metrics.get(monitor, worst), worst, mode)
+    ]
     return sorted(
-        usable, key=lambda c: c.metrics[monitor] if mode == "min" else -c.metrics[monitor]
+        usable,
+        # The first batches of an epoch may be the easy ones.
+        key=lambda c: (
+            c.running_averages,
+            c.metrics[monitor] if mode == "min" else -c.metrics[monitor],
+        ),
     )
 
 
@@ -295,8 +337,11 @@ def always(candidates: Sequence[Candidate]) -> Reasons:
     reasons: Reasons = {}
     if candidates:
         reasons[candidates[-1].name] = "newest"
-    finite = [c for c in candidates if c.metrics and all_finite(c.metrics)]
-    unmeasured = [c for c in candidates if not c.metrics]
+    good = [c for c in candidates if c.finite]
+    finite = [c for c in good if c.metrics and all_finite(c.metrics)]
+    unmeasured = [c for c in good if not c.metrics]
+    if good and len(good) < len(candidates):
+        reasons.setdefault(good[-1].name, "newest with finite weights")
     if finite:
         reasons.setdefault(finite[-1].name, "newest with finite metrics")
     elif unmeasured:

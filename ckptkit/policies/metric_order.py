@@ -15,15 +15,6 @@ Extremes = dict[str, tuple[float, float]]
 """The smallest and the largest finite value that each metric has had so far."""
 
 
-def check_mode(policy: str, mode: str) -> None:
-    """Raises ConfigError if `mode` is neither of the two."""
-    if mode not in ("min", "max"):
-        raise ConfigError(
-            f"{policy}: mode says whether smaller or larger is better. Received: mode={mode!r}. "
-            f"Expected 'min' or 'max'."
-        )
-
-
 def check_count(policy: object, name: str) -> None:
     """Check that an argument of a policy is a whole number of at least 1, and make it an `int`.
 

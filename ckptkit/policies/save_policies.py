@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from ckptkit.errors import ConfigError
-from ckptkit.policies.metric_order import (
-    Mode,
-    check_count,
-    check_mode,
-    is_record,
-    no_truth_value,
+from ckptkit.policies.metric_direction import (
+    ComparesMetrics,
+    Directions,
+    ModeOrAuto,
+    given_or_inferred,
+    required,
 )
+from ckptkit.policies.metric_order import check_count, is_record, no_truth_value
 from ckptkit.position import RunPosition
 
 
@@ -33,6 +35,8 @@ class Moment:
         metrics: what was measured at this position.
         extremes: smallest and largest value of each metric before this moment.
         save_secs: training time that a save costs; None if none was measured yet.
+        running_averages: whether the metrics are averages over an epoch that is not over. They do
+            not compare with those of whole epochs, so no policy takes them for the best.
     """
 
     position: RunPosition
@@ -40,9 +44,10 @@ class Moment:
     metrics: Mapping[str, float] = field(default_factory=dict)
     extremes: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     save_secs: float | None = None
+    running_averages: bool = False
 
 
-class SavePolicy:
+class SavePolicy(ComparesMetrics):
     """The base of all save policies. Two combined with `|` are due as soon as either is.
 
     Example:
@@ -77,6 +82,14 @@ class SavePolicy:
         # Else `a or b` and `a and b` would silently be one of the two.
         raise no_truth_value(self)
 
+    def never_due_without(self, missing: Container[str]) -> bool:
+        """Returns whether this policy never saves if these metrics are never reported.
+
+        Args:
+            missing: names of metrics.
+        """
+        return False
+
     def __or__(self, other: SavePolicy) -> SavePolicy:
         if not isinstance(other, SavePolicy):
             return NotImplemented
@@ -99,6 +112,17 @@ class AnyOf(SavePolicy):
 
     def insists(self, moment: Moment, last: Moment) -> bool:
         return any(policy.insists(moment, last) for policy in self.policies)
+
+    @property
+    def monitors(self) -> tuple[str, ...]:
+        return tuple(name for policy in self.policies for name in policy.monitors)
+
+    def never_due_without(self, missing: Container[str]) -> bool:
+        return all(policy.never_due_without(missing) for policy in self.policies)
+
+    def with_directions(self, directions: Directions) -> Self:
+        settled = tuple(policy.with_directions(directions) for policy in self.policies)
+        return replace(self, policies=settled)
 
     def __repr__(self) -> str:
         return " | ".join(map(repr, self.policies))
@@ -207,31 +231,47 @@ class EveryNSeconds(SavePolicy):
 class OnBest(SavePolicy):
     """Save when a metric is better than it ever was in this run, over all attempts.
 
+    In `fit` that is compared at the end of epochs. What Keras logs in the middle of one is the
+    average of the batches so far.
+
     Args:
         monitor: the metric's name as it appears in Keras' logs (`"val_loss"`), or as given to
             `log`/`maybe_save`.
-        mode: `"min"` if smaller is better (default), `"max"` if larger is.
+        mode: `"min"` if smaller is better, `"max"` if larger is. The default `"auto"` infers it as
+            Keras does: for its own metrics by name, and for metric objects of the model.
 
     Raises:
-        ConfigError: If mode is neither.
+        ConfigError: If mode is none of these; when training starts, if it cannot be inferred.
 
     Example:
         >>> import ckptkit
-        >>> ckptkit.OnBest("val_accuracy", mode="max")
+        >>> ckptkit.OnBest("val_accuracy")
         OnBest(monitor='val_accuracy', mode='max')
     """
 
     monitor: str
-    mode: Mode = "min"
+    mode: ModeOrAuto = "auto"
 
     def __post_init__(self) -> None:
-        check_mode("OnBest", self.mode)
+        known = given_or_inferred("OnBest", self.monitor, self.mode)
+        object.__setattr__(self, "mode", known)
+
+    @property
+    def monitors(self) -> tuple[str, ...]:
+        return (self.monitor,)
+
+    def never_due_without(self, missing: Container[str]) -> bool:
+        return self.monitor in missing
+
+    def with_directions(self, directions: Directions) -> Self:
+        return replace(self, mode=required("OnBest", self.monitor, self.mode, directions))
 
     def due(self, moment: Moment, last: Moment) -> str | None:
-        value = moment.metrics.get(self.monitor)
+        value = None if moment.running_averages else moment.metrics.get(self.monitor)
         if value is None:
             return None
-        if is_record(value, moment.extremes.get(self.monitor), self.mode):
+        mode = required("OnBest", self.monitor, self.mode)
+        if is_record(value, moment.extremes.get(self.monitor), mode):
             return f"best {self.monitor} ({value:g})"
         return None
 

@@ -63,6 +63,24 @@ def check_changed(changed: object) -> dict[str, str]:
     return dict(changed)
 
 
+def unknown_names(
+    then: Mapping[str, object],
+    now: Mapping[str, object],
+    hparams: Mapping[str, object],
+    changed: Mapping[str, str],
+) -> tuple[list[str], list[str]]:
+    """Return the names in `changed` that nothing has, and those that it could have named.
+
+    Args:
+        then, now, hparams, changed: as for `settle`.
+    """
+    own_then, own_now = _own(then, hparams)
+    own = {**hparams, **own_then, **own_now}
+    known = {name for name in (*then, *now) if name != HPARAMS} | own.keys()
+    decidable = known | {f"{HPARAMS}.{name}" for name in own}
+    return [name for name in changed if name not in decidable], sorted(known)
+
+
 def settle(
     then: Mapping[str, object],
     now: Mapping[str, object],

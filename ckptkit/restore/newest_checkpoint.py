@@ -127,7 +127,7 @@ def _is_poisoned(checkpoint: Checkpoint, diverged: int) -> bool:
     return (
         checkpoint.attempt <= diverged
         and checkpoint.problem is None
-        and not all_finite(checkpoint.metrics)
+        and (bool(checkpoint.head.not_finite) or not all_finite(checkpoint.metrics))
     )
 
 

@@ -79,7 +79,14 @@ class Checkpoint:
     @property
     def candidate(self) -> Candidate:
         """What a keep policy may know of it."""
-        return Candidate(name=str(self.name), step=self.step, metrics=self.metrics)
+        head = self.head
+        return Candidate(
+            name=str(self.name),
+            step=self.step,
+            metrics=from_numbers(head.metrics),
+            running_averages=head.running_averages,
+            finite=not head.not_finite,
+        )
 
 
 def list_checkpoints(layout: RunLayout, files: FileSystem = DISK) -> list[Checkpoint]:

@@ -101,7 +101,11 @@ class CheckpointIndex:
         """
         checkpoint = Checkpoint(manifest.name, self.layout.checkpoint(manifest.name))
         candidate = Candidate(
-            name=str(manifest.name), step=manifest.step, metrics=from_numbers(manifest.metrics)
+            name=str(manifest.name),
+            step=manifest.step,
+            metrics=from_numbers(manifest.metrics),
+            running_averages=manifest.running_averages,
+            finite=not manifest.not_finite,
         )
         with self._lock:
             self._entries.pop(manifest.name, None)  # a second save at this step replaced the first

@@ -27,6 +27,7 @@ MAX_MANIFEST_BYTES = 256 * 1024 * 1024
 _SEAL = re.compile(rb'\{\n "digest": "(xxh3_128:[0-9a-f]{32})",')
 
 WEIGHTS = "weights"
+OPTIMIZER = "optimizer"
 RESULT = "result"
 """The role of the weights that training ended with, if they differ from those to continue from."""
 
@@ -141,6 +142,10 @@ class ManifestHead:
         trigger: why it was saved.
         files: every file except the manifest.
         metrics: what was measured at this position.
+        running_averages: whether these are averages over an epoch that was not over. Manifests of
+            earlier versions do not say, and count as whole epochs.
+        not_finite: paths of the first weights and optimizer variables with NaN or infinity.
+            Manifests of earlier versions do not say, and count as finite.
         final: whether this is the state at the end of training.
         total: the steps or epochs that training was to have when this was saved; None if unknown.
         format_version: of this file.
@@ -154,6 +159,8 @@ class ManifestHead:
     trigger: str
     files: tuple[FileEntry, ...] = ()
     metrics: dict[str, Number] = field(default_factory=dict)
+    running_averages: bool = False
+    not_finite: tuple[str, ...] = ()
     final: bool = False
     total: int | None = None
     format_version: int = FORMAT_VERSION

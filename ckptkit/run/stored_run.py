@@ -15,7 +15,7 @@ from ckptkit.layout import CheckpointName, RunLayout, is_journal, run_layout
 from ckptkit.log import logger
 from ckptkit.ownership.reader_leases import held, is_leaving
 from ckptkit.policies import rank
-from ckptkit.policies.metric_order import Mode
+from ckptkit.policies.metric_direction import ModeOrAuto, given_or_inferred, required
 from ckptkit.position import whole_number
 from ckptkit.run.audit_orders import looked_at
 from ckptkit.run.catalog import Checkpoint, list_checkpoints
@@ -62,7 +62,7 @@ class StoredRun:
         return read_journal(self.layout)
 
     def find(
-        self, which: int | str = "latest", *, monitor: str | None = None, mode: Mode = "min"
+        self, which: int | str = "latest", *, monitor: str | None = None, mode: ModeOrAuto = "auto"
     ) -> Checkpoint:
         """Find one checkpoint.
 
@@ -70,7 +70,8 @@ class StoredRun:
             which: a step, `"latest"` or `"best"`.
             monitor: for `"best"`: the metric; by default `val_loss`, or `loss` if there is no
                 `val_loss`.
-            mode: for `"best"`: `"min"` (default) or `"max"`.
+            mode: for `"best"`: `"min"` or `"max"`; by default it is inferred for names of Keras'
+                own metrics.
 
         Returns:
             The checkpoint. If several have this step, it is that of the highest attempt. If the
@@ -78,11 +79,13 @@ class StoredRun:
 
         Raises:
             CheckpointNotFoundError: If there is none.
+            ConfigError: If `mode` is none of these, or cannot be inferred for `"best"`.
             CorruptCheckpointError: If the manifest of the requested step is damaged.
             StorageError: If the directory or the requested manifest cannot be read.
         """
         if not isinstance(which, str) and (number := whole_number(which)) is not None:
             which = number  # a tensor or variable would be compared element by element
+        given_or_inferred("find", monitor or "loss", mode)
         while True:
             checkpoints = self.checkpoints
             try:
@@ -92,7 +95,7 @@ class StoredRun:
                     raise  # else training has removed one meanwhile, and there is a newer one
 
     def _find(
-        self, checkpoints: list[Checkpoint], which: int | str, monitor: str | None, mode: Mode
+        self, checkpoints: list[Checkpoint], which: int | str, monitor: str | None, mode: ModeOrAuto
     ) -> Checkpoint:
         if which == "latest":
             return self._latest(checkpoints)
@@ -110,7 +113,7 @@ class StoredRun:
 
     @contextmanager
     def reading(
-        self, which: int | str = "latest", *, monitor: str | None = None, mode: Mode = "min"
+        self, which: int | str = "latest", *, monitor: str | None = None, mode: ModeOrAuto = "auto"
     ) -> Iterator[Checkpoint]:
         """Hold one checkpoint: training does not remove it while the block runs.
 
@@ -158,7 +161,7 @@ class StoredRun:
         which: int | str = "latest",
         *,
         monitor: str | None = None,
-        mode: Mode = "min",
+        mode: ModeOrAuto = "auto",
     ) -> T:
         """Call a function with one checkpoint; if that vanishes meanwhile, call it with another.
 
@@ -264,12 +267,14 @@ class StoredRun:
                 return checkpoint
         raise CheckpointNotFoundError(f"{self.directory} holds no readable checkpoint.")
 
-    def _best(self, checkpoints: list[Checkpoint], monitor: str | None, mode: Mode) -> Checkpoint:
+    def _best(
+        self, checkpoints: list[Checkpoint], monitor: str | None, mode: ModeOrAuto
+    ) -> Checkpoint:
         if not checkpoints:
             raise CheckpointNotFoundError(f"{self.directory} holds no readable checkpoint.")
         candidates = [checkpoint.candidate for checkpoint in checkpoints]
         for metric in [monitor] if monitor else ["val_loss", "loss"]:
-            if ranked := rank(candidates, metric, mode):
+            if ranked := rank(candidates, metric, required("find('best')", metric, mode)):
                 return next(c for c in checkpoints if str(c.name) == ranked[0].name)
         known = sorted({name for c in candidates for name in c.metrics})
         raise CheckpointNotFoundError(

@@ -14,6 +14,7 @@ from ckptkit.restore.hyperparameter_comparison import (
     recorded,
     settle,
     spelled,
+    unknown_names,
 )
 from ckptkit.run import events
 from ckptkit.run.catalog import Checkpoint
@@ -59,6 +60,14 @@ class HyperparameterChanges:
             for name, (_, _, value) in self._configured.items()
             if isinstance(value, int | float)
         )
+        unknown, known = unknown_names(then, now, self._options.hparams, self._options.changed)
+        if unknown:
+            logger.warning(
+                "changed names %s, and no hyperparameter of the run or of the code has that name, "
+                "so it decides nothing. Names that it can decide: %s",
+                ", ".join(map(repr, unknown)),
+                ", ".join(known) or "none",
+            )
         self._changes = settle(then, now, self._options.hparams, self._options.changed, settable)
         self.recorded = recorded(now, self._options.hparams, self._changes)
         if checkpoint is not None and are_new(then, self._options.hparams):

@@ -15,7 +15,6 @@ from ckptkit.run import events
 from ckptkit.run.journal import Journal
 from ckptkit.session.first_turn import FirstTurn
 from ckptkit.session.loop_turn import LoopTurn, begin, optimizers_of
-from ckptkit.session.measured_metrics import Metrics
 from ckptkit.session.phase import PhaseMachine, SessionPhase
 from ckptkit.session.progress import RunProgress
 
@@ -95,7 +94,7 @@ class LoopProgress:
         turn = self._turn = self._turn or begin(position, self._optimizers)
         if mine:
             self._left = None
-            self._progress.metrics = Metrics()
+            self._progress.forget_metrics()
         try:
             with self._first_turn.watched():
                 yield turn
@@ -139,7 +138,8 @@ class LoopProgress:
     @contextmanager
     def epoch(self) -> Iterator[None]:
         """Run the body of one turn of a loop over epochs in the block."""
-        self._epoch, self._progress.metrics = self._progress.position, Metrics()
+        self._epoch = self._progress.position
+        self._progress.forget_metrics()
         if not self._warned_of_epochs:
             self._epoch_turn = begin(self._epoch, self._optimizers)
         try:

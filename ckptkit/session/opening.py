@@ -15,6 +15,7 @@ from ckptkit.run.fresh_start import make_checkpoints, set_aside_earlier_lives
 from ckptkit.run.journal import Journal, next_attempt
 from ckptkit.run.recover import recover, shut_out_the_silent
 from ckptkit.session.attempt_started import attempt_started
+from ckptkit.session.monitors import with_directions
 from ckptkit.session.options import RunOptions
 from ckptkit.session.phase import PhaseMachine
 from ckptkit.storage.files import storage_errors
@@ -45,11 +46,14 @@ def open_run(options: RunOptions, resources: ExitStack) -> OpenedRun:
             undoes what is on it already.
 
     Raises:
-        ConfigError: If a file is in the way, or the checkpoints are those of another program.
+        ConfigError: If a policy compares a metric of unknown direction, a file is in the way, or
+            the checkpoints are those of another program.
         RunLockedError: If another process trains this run.
         StorageError: If the disk refuses.
         ThreadRefusedError: If the system allows no thread for the lock.
     """
+    # Before anything is touched: the user may have to give the direction of a metric first.
+    options = with_directions(options)
     layout, clock = options.layout, options.clock
     _check_directory(layout)
     make_checkpoints(options.files, layout)

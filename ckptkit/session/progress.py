@@ -7,7 +7,7 @@ from typing import Any
 
 from ckptkit.errors import ConfigError
 from ckptkit.position import RunPosition
-from ckptkit.session.measured_metrics import Metrics
+from ckptkit.session.measured_metrics import Metrics, UnusableMetrics
 from ckptkit.session.phase import PhaseMachine
 
 
@@ -20,6 +20,8 @@ class RunProgress:
     Attributes:
         position: the training that is done, over all attempts.
         metrics: what was measured at the position.
+        running_averages: whether these are averages over an epoch that is not over. They do not
+            compare with those of whole epochs.
         done: whether training has come to its end there.
         total: how many steps or epochs the whole run has; None if that is not known.
         beats: a counter that grows with everything that training does. A launcher compares it
@@ -30,7 +32,8 @@ class RunProgress:
     def __init__(self, phases: PhaseMachine) -> None:
         self._phases = phases
         self.position = RunPosition()
-        self.metrics = Metrics()
+        self._unusable = UnusableMetrics()
+        self.forget_metrics()
         self.done = False
         self.total: int | None = None
         self.beats = 0
@@ -38,10 +41,27 @@ class RunProgress:
 
     def start_from(self, position: RunPosition) -> None:
         """Set the position from which this session continues."""
-        self.position, self.metrics = position, Metrics()
+        self.position = position
+        self.forget_metrics()
 
-    def step_done(self, position: RunPosition, metrics: Mapping[str, Any] | None = None) -> None:
+    def forget_metrics(self) -> None:
+        """Note that nothing was measured yet: another turn has begun."""
+        self.metrics = Metrics(unusable=self._unusable.note)
+        self.running_averages = False
+
+    def step_done(
+        self,
+        position: RunPosition,
+        metrics: Mapping[str, Any] | None = None,
+        *,
+        running_averages: bool = False,
+    ) -> None:
         """Note that training has reached a position, and what was measured there.
+
+        Args:
+            position: the training that is done.
+            metrics: what was measured there.
+            running_averages: see the class; by default no.
 
         Raises:
             ConfigError: If the position lies before the present one.
@@ -54,12 +74,12 @@ class RunProgress:
                 "the position that was restored."
             )
         if position != self.position:
-            self.metrics = Metrics()
+            self.forget_metrics()
             self.done = False  # a program may train on after a loop has come to its end
         if not self._phases.has_trained and position.step > self.position.step:
             self._phases.first_step_done()
         self.beats += 1
-        self.position = position
+        self.position, self.running_averages = position, running_averages
         self.measured(metrics or {})
         self.after_step(position.step)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from ckptkit.errors import ConfigError
 from ckptkit.policies import Moment
 from ckptkit.policies.metric_order import Extremes, updated_extremes
 from ckptkit.position import RunPosition
@@ -12,6 +13,7 @@ from ckptkit.run.catalog import Checkpoint, list_checkpoints
 from ckptkit.run.journal import Journal
 from ckptkit.run.library_versions import versions
 from ckptkit.run.manifest import Manifest, to_number, to_numbers
+from ckptkit.session.monitors import MonitorWatch
 from ckptkit.session.options import RunOptions
 from ckptkit.session.progress import RunProgress
 from ckptkit.session.save_requests import SaveRequests
@@ -33,6 +35,7 @@ class SaveSchedule:
     Attributes:
         requests: requests of other processes to save.
         saver: see above.
+        monitors: the metrics that the policies compare.
     """
 
     def __init__(
@@ -48,8 +51,9 @@ class SaveSchedule:
         self._inexact, self._hyperparameters = inexact, hyperparameters
         self.saver = saver
         self.requests = SaveRequests(journal)
+        self.monitors = MonitorWatch(options.save, options.keep)
         self._extremes: Extremes = {}
-        self._last = self._now()
+        self._last = self._began = self._now()
         self._discarded: RunPosition | None = None
 
     def _now(self) -> Moment:
@@ -62,7 +66,11 @@ class SaveSchedule:
                 name: (float(low), float(high))
                 for name, (low, high) in checkpoint.manifest.extremes.items()
             }
-        self._last = self._now()
+            # An earlier attempt has seen these.
+            self.monitors.saw(
+                {name: low for name, (low, _) in self._extremes.items()}, self._extremes
+            )
+        self._last = self._began = self._now()
 
     # -- saving
 
@@ -76,6 +84,7 @@ class SaveSchedule:
         moment = replace(
             self._now(),
             metrics=self._progress.metrics,
+            running_averages=self._progress.running_averages,
             extremes=self._extremes,
             save_secs=self.saver.cost_secs,
         )
@@ -88,14 +97,44 @@ class SaveSchedule:
             reason, must = asked, True
         # After the policy has looked: it compares with the extremes before this moment. Only what
         # it has converted counts, since converting the rest would wait for the device.
-        self._extremes = updated_extremes(self._extremes, self._progress.metrics.converted)
+        if not moment.running_averages:
+            self._extremes = updated_extremes(self._extremes, self._progress.metrics.converted)
         if reason is not None:
             self.save(reason, must=must, periodic=True)
+        self._check_monitors(moment)
         return reason is not None
+
+    def _check_monitors(self, moment: Moment) -> None:
+        """At the end of the first epoch, report monitors that it should have brought.
+
+        Raises:
+            ConfigError: If nothing would ever be saved for want of them.
+        """
+        metrics = self._progress.metrics
+        self.monitors.saw(metrics, metrics.raw)
+        position, began = moment.position, self._began.position
+        # Steps too: a `fit` with an initial epoch begins with a larger one than the run has.
+        at_end_of_epoch = (
+            position.batch == 0 and position.epoch > began.epoch and position.step > began.step
+        )
+        if not at_end_of_epoch or not (missing := self.monitors.missing()):
+            return
+        try:
+            self.monitors.report(missing, metrics, training=True)
+        except ConfigError:
+            # The epoch that it took to find out is not lost.
+            if not self.is_saved(moment.position):
+                self.save("a metric that save waits for is missing")
+                self.saver.finish()
+            raise
 
     def take(self) -> Taken:
         """Take a snapshot of now."""
-        taken = self.saver.take(self._progress.position, dict(self._progress.metrics))
+        taken = self.saver.take(
+            self._progress.position,
+            dict(self._progress.metrics),
+            running_averages=self._progress.running_averages,
+        )
         for reason in self.saver.iterators_losing_order:
             self._inexact(reason)
         return taken
@@ -123,7 +162,8 @@ class SaveSchedule:
         # Before the snapshot is taken: a request that arrives from here on may want a later state.
         self.requests.served((taken.position if taken else self._progress.position).step)
         taken = taken or self.take()
-        self._extremes = updated_extremes(self._extremes, taken.metrics)
+        if not taken.running_averages:
+            self._extremes = updated_extremes(self._extremes, taken.metrics)
         manifest = self._manifest(trigger, taken, final=final)
         self.saver.save(taken, manifest, must=must, periodic=periodic)
         # Now, and not when the snapshot was taken: a snapshot in reserve may be a while old, and
@@ -137,10 +177,12 @@ class SaveSchedule:
             batch=taken.position.batch,
             attempt=self._journal.attempt,
             saved_at=taken.time,
-            trigger=trigger,
+            # A policy of the user's own may return anything that is true.
+            trigger=str(trigger),
             states=taken.snapshot.states,
             tensors=(),
             metrics=to_numbers(taken.metrics),
+            running_averages=taken.running_averages,
             extremes={
                 name: (to_number(low), to_number(high))
                 for name, (low, high) in self._extremes.items()
@@ -160,6 +202,12 @@ class SaveSchedule:
                 saved beside it.
         """
         self.saver.finish()
+        # A run of a single epoch, and a loop without epochs, has no earlier moment to look.
+        metrics = self._progress.metrics
+        self.monitors.saw(metrics, metrics.raw)
+        has_trained = self._progress.position.step > self._began.position.step
+        if has_trained and (missing := self.monitors.missing()):
+            self.monitors.report(missing, metrics, training=False)
         newest = list_checkpoints(self._options.layout)
         if (
             taken is None

@@ -60,7 +60,9 @@ class Saver:
 
     # -- snapshots
 
-    def take(self, position: RunPosition, metrics: dict[str, float]) -> Taken:
+    def take(
+        self, position: RunPosition, metrics: dict[str, float], *, running_averages: bool
+    ) -> Taken:
         """Take a snapshot of now; training may continue as soon as this returns."""
         with self._stopwatch.during("saving"):
             # While one is being written, the values of it and of this one are in memory at once.
@@ -74,7 +76,8 @@ class Saver:
             began = time.monotonic()
             taken = snapshot.take_snapshot(self._tracker.track_now())
             secs = time.monotonic() - began
-            return Taken(taken, position, metrics, secs, self._options.clock.now())
+            now = self._options.clock.now()
+            return Taken(taken, position, metrics, running_averages, secs, now)
 
     @property
     def iterators_losing_order(self) -> list[str]:

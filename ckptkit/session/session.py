@@ -48,9 +48,10 @@ class Session(SessionParts):
             This session.
 
         Raises:
-            ConfigError: If a file is in the way, the checkpoints are those of another program, or
-                this process is not the first of its cluster, which alone writes, or the state
-                is spread over several devices or workers.
+            ConfigError: If a file is in the way, the checkpoints are those of another program, a
+                policy compares a metric of unknown direction, the state is spread over several
+                devices or workers, or this process is not the first of its cluster, which alone
+                writes.
             RunLockedError: If another process trains this run.
             StorageError: If the disk refuses.
             ThreadRefusedError: If the system allows no further thread.

@@ -113,9 +113,15 @@ class SessionParts:
     def beats(self, beats: int) -> None:
         self.progress.beats = beats
 
-    def step_done(self, position: RunPosition, metrics: Mapping[str, Any] | None = None) -> None:
+    def step_done(
+        self,
+        position: RunPosition,
+        metrics: Mapping[str, Any] | None = None,
+        *,
+        running_averages: bool = False,
+    ) -> None:
         """See `RunProgress.step_done`."""
-        self.progress.step_done(position, metrics)
+        self.progress.step_done(position, metrics, running_averages=running_averages)
 
     def measured(self, metrics: Mapping[str, Any]) -> None:
         """See `RunProgress.measured`."""

@@ -19,6 +19,7 @@ from ckptkit.session.options import RunOptions
 from ckptkit.storage.files import NO_SPACE
 from ckptkit.tracking import snapshot
 from ckptkit.writing.checkpoint_writer import Job, write_checkpoint
+from ckptkit.writing.finite_values import not_finite
 from ckptkit.writing.save_target import Target
 
 
@@ -30,6 +31,7 @@ class Taken:
         snapshot: the values.
         position: the training that was done.
         metrics: what was measured there.
+        running_averages: whether these are averages over an epoch that is not over.
         secs: how long training stood still for it, in seconds.
         time: when that was, in seconds since the epoch.
     """
@@ -37,6 +39,7 @@ class Taken:
     snapshot: snapshot.Snapshot
     position: RunPosition
     metrics: dict[str, float]
+    running_averages: bool
     secs: float
     time: float
 
@@ -68,6 +71,7 @@ class SnapshotWriter:
         self._architectures = ArchitectureSaver(
             options.state, options.files, options.layout, journal
         )
+        self._has_warned = False  # of weights that are not finite
         self.unsaved: RunPosition | None = None
         self.writing_since: float | None = None
         # Of the newest save, if no exception has reported it.
@@ -96,7 +100,12 @@ class SnapshotWriter:
     def _write(self, taken: Taken, manifest: Manifest, *, periodic: bool) -> None:
         began = self.writing_since = time.monotonic()
         try:
-            manifest = replace(manifest, states=self._architectures.named(manifest.states))
+            manifest = replace(
+                manifest,
+                states=self._architectures.named(manifest.states),
+                not_finite=not_finite(taken.snapshot),
+            )
+            self._warn_not_finite(manifest)
             written = write_checkpoint(
                 self._target, taken.snapshot, manifest, taken.secs, taken.time
             )
@@ -113,6 +122,18 @@ class SnapshotWriter:
             self._log_size(written)
         self._write_secs.append(time.monotonic() - began)
         self._on_saved(written, taken.secs, self._write_secs[-1])
+
+    def _warn_not_finite(self, manifest: Manifest) -> None:
+        if manifest.not_finite and not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "NaN or infinity in %s at %s: training from here on is most likely lost. The "
+                "newest checkpoint with finite weights is kept; go back to it with: ckptkit "
+                "rollback %s STEP",
+                ", ".join(manifest.not_finite),
+                manifest.position,
+                self._options.layout.root,
+            )
 
     def _note_no_space(self, position: RunPosition, error: StorageError) -> None:
         """Warn that a save that fell due found no space.

@@ -91,8 +91,8 @@ def _current_configuration(optimizer: Any) -> Hyperparameters:
         return {}
     return {
         name: _shortest_decimal(value)
-        for name, value in config.items()
-        if name not in _SKIPPED and is_json(value)
+        for name, value in as_json(config).items()
+        if name not in _SKIPPED
     }
 
 
@@ -101,11 +101,11 @@ def _shortest_decimal(value: object) -> object:
 
     Keras stores a learning rate in 32 bits and returns it in 64.
     """
-    return (
-        float(str(np.float32(value)))
-        if isinstance(value, float) and float(np.float32(value)) == value
-        else value
-    )
+    if not isinstance(value, float):
+        return value
+    with np.errstate(over="ignore"):
+        single = np.float32(value)
+    return float(str(single)) if float(single) == value else value
 
 
 def remember_optimizers(configured: Mapping[str, tuple[Any, str, object]]) -> None:
@@ -144,10 +144,20 @@ def iterations_of(optimizer: Any) -> int:
     return int(optimizer.iterations.value.numpy())
 
 
+def as_json(values: Mapping[str, object]) -> Hyperparameters:
+    """Return values as JSON returns them, without those that the manifest cannot record.
+
+    The encoder of the manifest is stricter than Python's: a NumPy number, an enumeration or a key
+    that is not a string would pass here and then end a training when it saves.
+    """
+    return {name: json.loads(json.dumps(value)) for name, value in values.items() if is_json(value)}
+
+
 def is_json(value: object) -> bool:
     """Whether the manifest can record a value."""
     try:
-        json.dumps(value, allow_nan=False)
+        # The manifest is UTF-8, which cannot hold a lone surrogate, as in a path's undecoded byte.
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError):
         return False
     return True

@@ -154,7 +154,11 @@ def write_checkpoint(
 def _write_with_retries(target: Target, snapshot: Snapshot, manifest: Manifest) -> Manifest:
     """Makes room, writes and commits a checkpoint; an error that may pass is tried again."""
     candidate = Candidate(
-        name=str(manifest.name), step=manifest.step, metrics=from_numbers(manifest.metrics)
+        name=str(manifest.name),
+        step=manifest.step,
+        metrics=from_numbers(manifest.metrics),
+        running_averages=manifest.running_averages,
+        finite=not manifest.not_finite,
     )
     # A number, so that the function below does not refer to the snapshot: tenacity keeps the
     # function until the thread ends, and the snapshot's memory must be freed before.

@@ -156,7 +156,7 @@ def test_on_a_terminal_it_asks(four, dummy_run, environment, tmp_path, answer, c
         ([], "at least one of --keep-latest"),
         (["--keep-latest", "0"], "x>=1"),
         (["--keep-best", "los"], "loss is better"),
-        (["--keep-best", "accuracy"], "Expected accuracy:max or accuracy:min"),
+        (["--keep-best", "score"], "Expected score:max or score:min"),
         (
             ["--keep-best", "val_loss"],
             "No checkpoint of this run has a metric val_loss. Expected one of: loss.",

@@ -189,7 +189,7 @@ def test_epochs_without_data_count_steps_and_have_their_own_metrics(trainings, r
         trainings,
         run,
         save=ckptkit.EveryNEpochs(1),
-        keep=ckptkit.KeepLatest(3) | ckptkit.KeepBest("only_once"),
+        keep=ckptkit.KeepLatest(3) | ckptkit.KeepBest("only_once", mode="min"),
     )
     with manager:
         for epoch in manager.epochs(6):
@@ -204,6 +204,21 @@ def test_epochs_without_data_count_steps_and_have_their_own_metrics(trainings, r
         (5, 5, {"loss": 4.0}),
         (6, 6, {"loss": 5.0}),
     ]
+
+
+def test_a_monitor_that_the_first_epoch_does_not_report(trainings, run):
+    manager, train = new_manager(trainings, run, save=ckptkit.OnBest("los", mode="min"))
+
+    def epochs():
+        with manager:
+            for _ in manager.epochs(3):
+                train()
+                manager.log(loss=1.0, nested={"accuracy": 0.5}, text="abc")
+
+    with pytest.raises(ckptkit.ConfigError, match=r"'los'.*Expected one of: accuracy, loss\."):
+        epochs()
+    (saved,) = ckptkit.open_run(run).checkpoints
+    assert (saved.step, saved.metrics) == (1, {"loss": 1.0, "accuracy": 0.5})
 
 
 def test_epochs_that_count_their_own_steps_count_no_more(trainings, run):

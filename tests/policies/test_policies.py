@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate, pairwise
 
 import numpy as np
@@ -375,3 +376,25 @@ def test_policies_are_no_conditions(combined):
     """`or` would silently be the first of the two."""
     with pytest.raises(ckptkit.ConfigError, match=r"(Every|Keep).*Write a \| b"):
         combined()
+
+
+# -- running averages of an epoch that is not over
+
+
+def test_running_averages_are_no_record():
+    now = replace(at(5, loss=0.1), running_averages=True)
+    assert ckptkit.OnBest("loss").due(now, at()) is None
+    assert not ckptkit.OnBest("loss").insists(now, at())
+    assert not ckptkit.KeepBest("loss", n=2).insists(now, at())
+    assert ckptkit.EveryNSteps(5).due(now, at())
+
+
+def test_running_averages_are_kept_only_in_free_places():
+    whole = Candidate(name="whole", step=4, metrics={"loss": 0.5})
+    early, late = (
+        Candidate(name=name, step=step, metrics={"loss": loss}, running_averages=True)
+        for name, step, loss in (("early", 1, 0.2), ("late", 5, 0.1))
+    )
+    assert list(ckptkit.KeepBest("loss").keep([early, whole, late])) == ["whole"]
+    assert list(ckptkit.KeepBest("loss", n=2).keep([early, whole, late])) == ["whole", "late"]
+    assert list(ckptkit.KeepBest("loss").keep([early, late])) == ["late"]

@@ -133,6 +133,8 @@ def test_the_form_on_disk():
         "extremes": {"loss": [0.25, 1.0]},
         "hyperparameters": {},
         "versions": {},
+        "running_averages": False,
+        "not_finite": [],
         "final": False,
         "total": 3,
         "format_version": 2,

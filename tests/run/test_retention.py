@@ -78,7 +78,7 @@ policies = st.sampled_from(
         ckptkit.KeepBest("loss", mode="max", n=2),
         ckptkit.KeepEveryNSteps(30),
         ckptkit.KeepLatest(1) | ckptkit.KeepBest("loss"),
-        ckptkit.KeepBest("nothing like it"),
+        ckptkit.KeepBest("nothing like it", mode="min"),
     ]
 )
 

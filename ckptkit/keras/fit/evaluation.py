@@ -6,6 +6,7 @@ from typing import Any
 
 from ckptkit.data.iterator_state import reason_not_savable
 from ckptkit.keras.fit.fit_context import FitContext
+from ckptkit.keras.fit.fit_logs import named_logs
 from ckptkit.keras.fit.fit_position import EpochPass
 from ckptkit.keras.fit.fit_resume import FitResume
 from ckptkit.keras.fit.fit_stage import FitStage
@@ -102,5 +103,5 @@ class Evaluation:
             self._fit.cleanup.fail(error)
             raise
         self._pass.calls += 1
-        position.evaluation_logs = dict(logs or {})
+        position.evaluation_logs = named_logs(logs)
         return logs

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ckptkit.export.export_spec import ExportSpec
+from ckptkit.exports.finite_weights import check_finite
 from ckptkit.exports.version_directories import check_base
 from ckptkit.layout import RunLayout
 from ckptkit.run import events
@@ -19,10 +20,14 @@ def exported_checkpoint(layout: RunLayout, spec: ExportSpec) -> Checkpoint:
 
     Raises:
         CheckpointNotFoundError: If the run has none of that description.
+        ExportError: If its weights are not finite, and the spec does not name its step.
     """
-    return StoredRun(layout).find(
+    found = StoredRun(layout).find(
         "latest" if spec.weights == "final" else spec.weights, monitor=spec.monitor, mode=spec.mode
     )
+    if isinstance(spec.weights, str):
+        check_finite(found.head, f"ExportSpec(weights={found.step})")
+    return found
 
 
 def base_directory(layout: RunLayout, spec: ExportSpec) -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ckptkit.keras.fit.evaluation import Evaluation
 from ckptkit.keras.fit.fit_context import FitContext
-from ckptkit.keras.fit.fit_logs import as_metrics
+from ckptkit.keras.fit.fit_logs import named_logs
 from ckptkit.keras.fit.fit_position import EpochPass
 from ckptkit.keras.fit.fit_resume import FitResume
 from ckptkit.keras.fit.fit_stage import FitStage
@@ -100,7 +100,7 @@ class FitDriver:
         position.epochs.append(position.now)
         position.now = EpochPass()
         fit.state.run_position = RunPosition(fit.state.run_position.step, epoch + 1, 0)
-        fit.session.step_done(fit.state.run_position, as_metrics(logs))
+        fit.session.step_done(fit.state.run_position, named_logs(logs))
         self._end.epoch_ended(epoch, logs)
 
     def training_ended(self) -> None:

@@ -1,13 +1,25 @@
-"""The logs that Keras' train and test functions return: as plain numbers, and as metrics."""
+"""The logs that Keras' train and test functions return."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from ckptkit.session.measured_metrics import Several
+from ckptkit.session.measured_metrics import flattened
+
+
+def named_logs(logs: Any) -> dict[str, Any]:
+    """Return what a train or test function has returned as logs by name, without nesting.
+
+    Tensors stay tensors: converting one waits for the step that computes it.
+
+    Args:
+        logs: what a train step of the user's own may return: nested dictionaries too, or nothing.
+    """
+    return flattened(logs) if isinstance(logs, Mapping) else {}
 
 
 def plain_logs(logs: Mapping[str, Any]) -> dict[str, Any]:
@@ -19,26 +31,18 @@ def plain_logs(logs: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         The same names, without the values that are no numbers.
     """
-    arrays = {name: np.asarray(value) for name, value in logs.items()}
-    # NumPy has no bfloat16 of its own: its kind is "V", and JSON could not hold it.
-    arrays = {
-        name: array.astype(np.float32) if array.dtype.name == "bfloat16" else array
-        for name, array in arrays.items()
-    }
-    return {
-        name: array if array.ndim else float(array)
-        for name, array in arrays.items()
-        if array.dtype.kind in "biuf"
-    }
-
-
-def as_metrics(logs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return logs in the form that policies and manifests take.
-
-    Tensors stay tensors: converting one waits for the step that computes it, so that is left to
-    the save that needs the number.
-    """
-    return {name: Several(value) if np.ndim(value) else value for name, value in logs.items()}
+    plain: dict[str, Any] = {}
+    for name, value in flattened(logs).items():
+        # A log must not end a training. Lists of unequal lengths and objects of the user's own
+        # raise here.
+        with suppress(Exception):
+            array = np.asarray(value)
+            # NumPy has no bfloat16 of its own: its kind is "V", and JSON could not hold it.
+            if array.dtype.name == "bfloat16":
+                array = array.astype(np.float32)
+            if array.dtype.kind in "biuf":
+                plain[name] = array if array.ndim else float(array)
+    return plain
 
 
 def not_finite(logs: Mapping[str, Any]) -> list[str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import Any
 
 from ckptkit.compat import keras_fit, keras_models
+from ckptkit.export.export_spec import ExportSpec
 from ckptkit.keras.compile_arguments import configured_in_code
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_resume import FitResume, start_resume
@@ -42,6 +44,21 @@ def decide_opening(newest: Manifest | None, epochs: int) -> Opening:
     if newest.epoch >= epochs or (newest.final and (newest.total or 0) >= epochs):
         return Opening.ALREADY_FINISHED
     return Opening.RESUME
+
+
+def with_direction(export: ExportSpec | None, model: Any) -> ExportSpec | None:
+    """Returns a spec that knows which values of its metric are better, if it needs that.
+
+    Args:
+        export: how the model is published, or None.
+        model: the model that is to be trained, whose metrics may know their direction.
+
+    Raises:
+        ConfigError: If the direction was not given and cannot be inferred.
+    """
+    if export is None:
+        return None
+    return export.with_directions(keras_models.metric_directions(model))
 
 
 def check_run(fit: FitContext, checkpoint: Checkpoint | None) -> None:

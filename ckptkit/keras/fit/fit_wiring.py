@@ -13,7 +13,7 @@ from ckptkit.keras.fit.fit_cleanup import FitCleanup
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_driver import FitDriver
 from ckptkit.keras.fit.fit_exit_watch import FitExitWatch
-from ckptkit.keras.fit.fit_opening import begin_fit, check_run
+from ckptkit.keras.fit.fit_opening import begin_fit, check_run, with_direction
 from ckptkit.keras.fit.fit_stage import FitStage, FitStages
 from ckptkit.keras.fit.fit_state import state_at_beginning
 from ckptkit.keras.fit.train_step import TrainStep
@@ -51,6 +51,7 @@ def open_fit(
         RunLockedError: If the run is being trained.
         CorruptCheckpointError: If nothing of the run can be read.
     """
+    export = with_direction(export, model)
     fit = _open_context(manager, model, others, call, params)
     try:
         driver = _driver_of(fit, export)
@@ -74,6 +75,10 @@ def _open_context(
     state = state_at_beginning(model, others, call)
     session = manager.open_session({"model": model, "fit": state})
     session.total = params.get("epochs", 1)
+    # With `validation_freq`, the first epochs have no evaluation yet.
+    session.saves.monitors.may_come_later = lambda name: (
+        name.startswith("val_") and call.validates and not state.position.evaluations
+    )
     stages = FitStages()
     cleanup = FitCleanup(manager, session, others, stages)
     cleanup.add(lambda: keras_fit.set_initial_epoch(model, None))

@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from ckptkit.keras.fit.fit_context import FitContext
-from ckptkit.keras.fit.fit_logs import as_metrics
+from ckptkit.keras.fit.fit_logs import named_logs
 from ckptkit.keras.fit.fit_resume import FitResume
 from ckptkit.keras.fit.fit_stage import FitStage
 from ckptkit.keras.fit.train_step_check import run_checked_step
@@ -124,5 +124,5 @@ class TrainStep:
         before = state.run_position
         state.run_position = RunPosition(before.step + done, before.epoch, batch + done)
         state.position.now.calls += 1
-        state.position.logs = dict(logs)
-        self._fit.session.step_done(state.run_position, as_metrics(logs))
+        state.position.logs = named_logs(logs)
+        self._fit.session.step_done(state.run_position, state.position.logs, running_averages=True)

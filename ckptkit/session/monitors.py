@@ -1,0 +1,113 @@
+"""Monitors, the metrics that policies compare: their directions, and whether they are reported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import keras
+
+from ckptkit.compat import keras_models
+from ckptkit.errors import ConfigError
+from ckptkit.log import logger
+from ckptkit.policies import KeepPolicy, SavePolicy
+from ckptkit.policies.metric_direction import Directions
+from ckptkit.policies.metric_order import Mode
+from ckptkit.session.options import RunOptions
+
+
+def with_directions(options: RunOptions) -> RunOptions:
+    """Return options whose policies know for each metric whether smaller or larger is better.
+
+    Args:
+        options: of the run.
+
+    Raises:
+        ConfigError: If a direction was not given and cannot be inferred.
+    """
+    directions = directions_in(options.state)
+    return replace(
+        options,
+        save=options.save.with_directions(directions),
+        keep=options.keep.with_directions(directions),
+    )
+
+
+def directions_in(state: Mapping[str, Any]) -> Directions:
+    """Return the directions of the metric objects of the models in a state, by name."""
+    found: dict[str, Mode] = {}
+    for value in state.values():
+        if isinstance(value, keras.Model):
+            found |= keras_models.metric_directions(value)
+    return found
+
+
+class MonitorWatch:
+    """Notes which monitors have never been reported, and reports them once.
+
+    Args:
+        save: the policy that says when to save.
+        keep: the policy that says which checkpoints stay.
+
+    Attributes:
+        may_come_later: says of a monitor whether it could not have been reported yet, such as a
+            metric of an evaluation that only every fifth epoch has.
+    """
+
+    def __init__(self, save: SavePolicy, keep: KeepPolicy) -> None:
+        self._save = save
+        self._waiting = dict.fromkeys((*save.monitors, *keep.monitors))
+        self.may_come_later: Callable[[str], bool] = lambda name: False
+
+    def saw(self, metrics: Mapping[str, float], reported: Iterable[str]) -> None:
+        """Note what was measured.
+
+        Args:
+            metrics: as numbers; one is read only if it is waited for.
+            reported: the names of all metrics.
+        """
+        if self._waiting:
+            # Most steps report none that is waited for, and a number waits for the device.
+            for name in self._waiting.keys() & set(reported):
+                if name in metrics:
+                    del self._waiting[name]
+
+    def missing(self) -> list[str]:
+        """Return the monitors that could have been reported and were not, each once."""
+        missing = [name for name in self._waiting if not self.may_come_later(name)]
+        for name in missing:
+            del self._waiting[name]
+        return missing
+
+    def report(self, missing: list[str], reported: Iterable[str], *, training: bool) -> None:
+        """Report monitors that never came.
+
+        Args:
+            missing: the monitors.
+            reported: the names of the metrics that did.
+            training: whether training is to continue.
+
+        Raises:
+            ConfigError: If training is to continue, and would never save.
+        """
+        known = ", ".join(sorted(reported)) or "none"
+        names = ", ".join(map(repr, missing))
+        hint = (
+            " A val_ metric needs validation_data in fit."
+            if any(name.startswith("val_") for name in missing) and "val_" not in known
+            else ""
+        )
+        if training and self._save.never_due_without(missing):
+            raise ConfigError(
+                f"save={self._save!r} waits for {names}, which the first epoch did not report, so "
+                f"nothing would ever be saved. Expected one of: {known}.{hint} The state of "
+                "now is saved; correct the name and start again."
+            )
+        logger.warning(
+            "no metric %s was reported, so no checkpoint is saved or kept for it. Metrics that "
+            "were reported: %s.%s",
+            names,
+            known,
+            hint,
+        )

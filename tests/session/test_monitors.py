@@ -1,0 +1,61 @@
+"""Monitors that are never reported are named once; a run that would never save is ended."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+import ckptkit
+from ckptkit.session.monitors import MonitorWatch
+
+BEST = ckptkit.OnBest("val_los", mode="min")
+
+
+def watch(save=BEST, keep=None):
+    return MonitorWatch(save, keep or ckptkit.KeepLatest(2))
+
+
+def test_a_monitor_that_was_reported_is_not_missing():
+    seen = watch(ckptkit.OnBest("loss"), ckptkit.KeepBest("val_loss") | ckptkit.KeepBest("loss"))
+    seen.saw({"loss": 1.0}, ["loss"])
+    seen.saw({"val_loss": 1.0}, ["val_loss"])
+    assert seen.missing() == []
+
+
+def test_a_missing_monitor_is_given_once_and_not_before_it_can_come():
+    seen = watch(keep=ckptkit.KeepBest("f1"))
+    # Reported, and not a number: no policy can compare it.
+    seen.saw({"loss": 1.0}, ["loss", "f1"])
+    seen.may_come_later = lambda name: name.startswith("val_")
+    assert seen.missing() == ["f1"]
+    seen.may_come_later = lambda name: False
+    assert seen.missing() == ["val_los"]
+    assert seen.missing() == []
+
+
+def test_only_what_is_waited_for_is_read():
+    class Unread(dict):
+        def __contains__(self, name):
+            raise AssertionError(name)
+
+    watch().saw(Unread(loss=1.0), ["loss"])
+
+
+@pytest.mark.parametrize("save", [BEST, BEST | ckptkit.OnBest("val_lss", mode="max")])
+def test_with_no_other_policy_it_is_an_error(save):
+    with pytest.raises(
+        ckptkit.ConfigError, match=r"'val_los'.*Expected one of: loss, val_loss\. The state"
+    ):
+        watch(save).report(list(save.monitors), ["val_loss", "loss"], training=True)
+
+
+@pytest.mark.parametrize(
+    ("save", "training"), [(BEST, False), (BEST | ckptkit.EveryNSteps(5), True)]
+)
+def test_with_another_policy_or_at_the_end_it_is_a_warning(save, training, caplog):
+    with caplog.at_level(logging.WARNING, "ckptkit"):
+        watch(save).report(["val_los"], ["loss"], training=training)
+    (line,) = caplog.messages
+    assert "no metric 'val_los' was reported" in line
+    assert "reported: loss. A val_ metric needs validation_data in fit." in line
