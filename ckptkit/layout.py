@@ -1,4 +1,4 @@
-"""Names inside a run directory. Pure: nothing here touches a disk."""
+"""Names inside a run directory. Nothing here touches a disk, but for one look in `expanded`."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ _LAUNCHER = re.compile(r"launcher-.+\.jsonl")
 _ARCHITECTURE = re.compile(r"[0-9a-f]{32}\.json")
 _LEAVING = ".leaving-"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_VARIABLE = re.compile(r"\$(?:[A-Za-z_]\w*|\{[A-Za-z_]\w*\})", re.ASCII)
 
 
 @dataclass(frozen=True, order=True)
@@ -169,10 +170,24 @@ def run_layout(directory: str | os.PathLike[str]) -> RunLayout:
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """A path with the home directory in the place of `~`; as in a shell, one that begins with `~`
-    and names no user stays as it is.
+    """Return a path that the user named, absolute, with `~` and `$VAR` replaced.
+
+    As in a shell, one that begins with `~` and names no user stays as it is. If a file or directory
+    has the very name, it is meant literally.
+
+    Raises:
+        ConfigError: If it names an environment variable that is not set.
     """
-    return Path(os.path.expanduser(path))
+    # Absolute at once, because the program may change its working directory.
+    text = os.fspath(path)
+    if "$" in text and not os.path.lexists(text):
+        text = os.path.expandvars(text)
+        if unset := _VARIABLE.search(text):
+            raise ConfigError(
+                f"{os.fspath(path)} names the environment variable {unset[0]}, which is not set. "
+                "Set it, or write the directory itself."
+            )
+    return Path(os.path.expanduser(text)).absolute()
 
 
 def writing_attempt(name: str) -> int | None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import stat
+import sys
 import threading
 from contextlib import suppress
 from dataclasses import replace
@@ -14,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from ckptkit.log import logger
-from ckptkit.run.launcher_channel import Channel, ChannelState, channel_of
+from ckptkit.process_hooks import AtExit, at_exit
+from ckptkit.run.launcher_channel import Channel, ChannelState, Failure, channel_of
 from ckptkit.session import process
 
 _DUMP_SIGNAL = 5
 """Counted from SIGRTMIN: no system sends those signals by itself."""
 _CHUNK = 65_536
 _ENOUGH_TIMES = 2
+_LONGEST_MESSAGE = 2000
 
 
 class LauncherClient:
@@ -62,6 +65,22 @@ class LauncherClient:
         """
         self._seen_free = self._seen_free + 1 if self.channel.is_launched is False else 0
         return self._seen_free >= _ENOUGH_TIMES
+
+    def report_exit(self, error: BaseException | None) -> None:
+        """Report an end if the interpreter exits with a run open, as a program may leave one.
+
+        Below a pipe or a wrapper the launcher would take a silent end for a killed process.
+
+        Args:
+            error: the exception that ends the program, or None.
+        """
+        if not self._state.run or self._state.outcome:
+            return
+        if error is None:
+            self.say(outcome="stopped")
+        else:
+            failure = Failure(error=type(error).__name__, message=str(error)[:_LONGEST_MESSAGE])
+            self.say(outcome="failed", failure=failure)
 
     def close_in_child(self) -> None:
         """Close the descriptor in a forked child, which tells the launcher nothing."""
@@ -137,3 +156,14 @@ def link() -> LauncherClient | None:
             logger.debug("this process says nothing to the launcher: %s", error)
             launchers[key] = None
     return launchers[key]
+
+
+def _report_exit() -> None:
+    # Python keeps here what it has printed as the end of the program.
+    error = getattr(sys, "last_value", None)
+    for client in process.state.launchers.values():
+        if client is not None:
+            client.report_exit(error)
+
+
+at_exit(AtExit.LAUNCHER, _report_exit)

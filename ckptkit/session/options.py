@@ -148,8 +148,16 @@ def layout_of(directory: str | os.PathLike[str]) -> RunLayout:
     Raises:
         ConfigError: If the directory is no path.
     """
-    # Absolute, because the program may change its working directory.
-    return RunLayout(written(run_layout(directory).root.absolute()))
+    return RunLayout(written(run_layout(directory).root))
+
+
+def with_absolute_paths(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options that are kept until a run is opened, with their paths made absolute.
+
+    The program may change its working directory in between.
+    """
+    paths = {name: _CHECKS[name](options[name]) for name in _PATHS if name in options}
+    return {**options, **paths}
 
 
 # -- checks
@@ -218,6 +226,9 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "files": lambda files: files or FileSystem(),
 }
 """By option: takes the value that was given, or None, and returns the one that counts."""
+
+_PATHS = ("tensorboard",)
+"""Options that name a file or directory; their checks return absolute paths."""
 
 
 # -- public classes that take these options
