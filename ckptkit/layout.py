@@ -170,7 +170,7 @@ def run_layout(directory: str | os.PathLike[str]) -> RunLayout:
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """Return a path that the user named, absolute, with `~` and `$VAR` replaced.
+    """Return a path that the user named, with `~` and `$VAR` replaced.
 
     As in a shell, one that begins with `~` and names no user stays as it is. If a file or directory
     has the very name, it is meant literally.
@@ -178,7 +178,6 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     Raises:
         ConfigError: If it names an environment variable that is not set.
     """
-    # Absolute at once, because the program may change its working directory.
     text = os.fspath(path)
     if "$" in text and not os.path.lexists(text):
         text = os.path.expandvars(text)
@@ -187,7 +186,7 @@ def expanded(path: str | os.PathLike[str]) -> Path:
                 f"{os.fspath(path)} names the environment variable {unset[0]}, which is not set. "
                 "Set it, or write the directory itself."
             )
-    return Path(os.path.expanduser(text)).absolute()
+    return Path(os.path.expanduser(text))
 
 
 def writing_attempt(name: str) -> int | None:

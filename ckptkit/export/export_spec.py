@@ -67,7 +67,7 @@ class ExportSpec:
     def __post_init__(self) -> None:
         if self.directory is not None:
             # At once, because the program may change its working directory before it exports.
-            object.__setattr__(self, "directory", check_base(self.directory))
+            object.__setattr__(self, "directory", check_base(self.directory).absolute())
         if self.weights not in ("final", "best") and not (
             isinstance(self.weights, int)
             and not isinstance(self.weights, bool)

@@ -148,7 +148,8 @@ def layout_of(directory: str | os.PathLike[str]) -> RunLayout:
     Raises:
         ConfigError: If the directory is no path.
     """
-    return RunLayout(written(run_layout(directory).root))
+    # Absolute, because the program may change its working directory.
+    return RunLayout(written(run_layout(directory).root.absolute()))
 
 
 def with_absolute_paths(options: Mapping[str, Any]) -> dict[str, Any]:

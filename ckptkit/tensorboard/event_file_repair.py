@@ -69,7 +69,7 @@ def check_directory(directory: str | os.PathLike[str] | None) -> Path | None:
             "tensorboard names the directory of the event files that the program writes, a path "
             f"on a mounted file system, such as 'logs'. Received: tensorboard={directory!r}."
         )
-    return expanded(directory)
+    return expanded(directory).absolute()
 
 
 @dataclass(frozen=True)
