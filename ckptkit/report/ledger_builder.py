@@ -20,6 +20,7 @@ from ckptkit.report.ledger import Attempt, Ledger, Resumed
 from ckptkit.report.running_processes import process_runs
 from ckptkit.report.step_account import Account, Way, ways_of
 from ckptkit.report.time_split import stall_of
+from ckptkit.report.unsaved_steps import died_unsaved
 from ckptkit.run.events import (
     AttemptStarted,
     Event,
@@ -139,6 +140,19 @@ def _proves(record: _Record, step: int) -> None:
         record.ways[-1].last = record.ways[-1].kept = step
 
 
+def _cause(record: _Record) -> str:
+    ways, cause = record.ways, record.ending.cause
+    if record.ending.outcome != "dead" or not ways:
+        return cause
+    words = died_unsaved(
+        trained=any(way.has_trained for way in ways),
+        saves=len(record.own.all(Saved)),
+        steps_done=sum(way.last - way.first for way in ways),
+        last_step=ways[-1].last,
+    )
+    return f"{cause}; {words}" if words else cause
+
+
 def _attempt(record: _Record, launches: Launches) -> Attempt:
     own, started, ending = record.own, record.started, record.ending
     start = moment(started.time)
@@ -165,7 +179,7 @@ def _attempt(record: _Record, launches: Launches) -> Attempt:
         end=ending.end,
         last_sign=ending.last_sign,
         outcome=ending.outcome,
-        cause=ending.cause,
+        cause=_cause(record),
         resumed_from=None
         if resumed is None
         else Resumed(
