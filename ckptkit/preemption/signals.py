@@ -37,12 +37,20 @@ class SignalGuard:
         policy: which signals.
         box: where a request is noted.
         on_arrival: told a signal's name at once, on a helper thread.
+        on_note: told a signal's name when the handler runs, on the main thread; by default nothing.
     """
 
-    def __init__(self, policy: Preemption, box: StopBox, on_arrival: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        policy: Preemption,
+        box: StopBox,
+        on_arrival: Callable[[str], None],
+        on_note: Callable[[str], None] = lambda name: None,
+    ) -> None:
         self.policy = policy
         self.box = box
         self.on_arrival = on_arrival
+        self.on_note = on_note
         self.numbers: frozenset[int] = frozenset()
 
     def install(self) -> None:
@@ -131,6 +139,8 @@ class _Dispatcher:
             return
         if number == signal.SIGUSR1 and present is not signal.SIG_DFL:
             return  # somebody uses it for something else
+        if number == signal.SIGHUP and present is signal.SIG_IGN:
+            return  # nohup: the training is to outlive its terminal
         if number == signal.SIGINT and present is not signal.default_int_handler:
             return
         self._previous[number] = signal.signal(number, self._note)
@@ -150,6 +160,7 @@ class _Dispatcher:
         else:
             before = (lambda: previous(number, frame)) if callable(previous) else None
             for guard in guards:
+                guard.on_note(signal.Signals(number).name)
                 guard.box.put(
                     StopRequest(signal.Signals(number).name, guard.policy.exit_code, before)
                 )

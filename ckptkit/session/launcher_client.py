@@ -18,10 +18,10 @@ from ckptkit.log import logger
 from ckptkit.process_hooks import AtExit, at_exit
 from ckptkit.run.launcher_channel import Channel, ChannelState, Failure, channel_of
 from ckptkit.session import process
+from ckptkit.session.output_log import move_to_log
 
 _DUMP_SIGNAL = 5
 """Counted from SIGRTMIN: no system sends those signals by itself."""
-_CHUNK = 65_536
 _ENOUGH_TIMES = 2
 _LONGEST_MESSAGE = 2000
 
@@ -94,7 +94,7 @@ class LauncherClient:
         for descriptor, name in ((1, "stdout"), (2, "stderr")):
             with suppress(OSError):
                 if _is_pipe(descriptor, self.channel.directory / name):
-                    _move_to_log(descriptor, log)
+                    move_to_log(descriptor, log)
 
     def remove_channel(self) -> None:
         """Remove the channel's directory: the launcher is gone, and nobody else does it."""
@@ -108,23 +108,6 @@ def _is_pipe(descriptor: int, pipe: Path) -> bool:
         expected.st_dev,
         expected.st_ino,
     )
-
-
-def _move_to_log(descriptor: int, log: Path) -> None:
-    log.parent.mkdir(exist_ok=True)
-    if log.parent.is_symlink():
-        return
-    new = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    old = os.dup(descriptor)
-    os.dup2(new, descriptor)
-    # What the pipe holds is moved as well: a thread may be waiting to write into it, and would
-    # wait for ever.
-    os.set_blocking(old, False)
-    with suppress(BlockingIOError):
-        while True:
-            os.write(new, os.read(old, _CHUNK))
-    os.close(old)
-    os.close(new)
 
 
 def _dump_on_signal() -> int:
