@@ -18,7 +18,7 @@ def test_a_closed_terminal_loses_nothing(tf_call, tmp_path):
     (stop,) = [event for event in stored.journal if isinstance(event, RunPreempted)]
     assert stop.reason == "SIGHUP"
     assert stored.find("latest").step == stop.step >= 20
-    assert "received SIGHUP" in (run / "log" / "training.log").read_text()
+    assert "stopped by SIGHUP" in (run / "log" / "training.log").read_text()
 
 
 def test_it_stays_ignored_where_it_is(tf_call):
