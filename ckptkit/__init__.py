@@ -1,6 +1,6 @@
-"""ckptkit: training runs of TensorFlow and Keras that go on after any interruption.
+"""Checkpoints for TensorFlow and Keras training, which resumes exactly after any interruption.
 
-`import ckptkit` imports no TensorFlow; it comes with the first name that needs it.
+`import ckptkit` does not import TensorFlow. The first use of a name that needs it does.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ _HOMES = {
     "ckptkit.report.run_view": ("open_run",),
     "ckptkit.export.export_saved_model": ("export_saved_model",),
     "ckptkit.export.export_spec": ("ExportSpec",),
-    "ckptkit.load.exported_model": ("ExportedModel", "Signature", "load_exported"),
+    "ckptkit.load.exported_model": ("ExportedModel", "load_exported"),
+    "ckptkit.load.exported_signature": ("Signature",),
     "ckptkit.load.model_loading": ("load_model",),
     "ckptkit.load.weight_loading": ("WeightsReport", "load_weights"),
     "ckptkit.manager": ("CheckpointManager",),
@@ -95,7 +96,8 @@ if TYPE_CHECKING:
     from ckptkit.export.export_saved_model import export_saved_model
     from ckptkit.export.export_spec import ExportSpec
     from ckptkit.keras import CheckpointCallback
-    from ckptkit.load.exported_model import ExportedModel, Signature, load_exported
+    from ckptkit.load.exported_model import ExportedModel, load_exported
+    from ckptkit.load.exported_signature import Signature
     from ckptkit.load.model_loading import load_model
     from ckptkit.load.weight_loading import WeightsReport, load_weights
     from ckptkit.manager import CheckpointManager
@@ -119,6 +121,7 @@ def __getattr__(name: str) -> Any:
     if home is None:
         raise AttributeError(f"module 'ckptkit' has no attribute {name!r}")
     value = getattr(import_module(home), name)
+    # Python calls __getattr__ only for missing names, so the next access is a plain lookup.
     globals()[name] = value
     return value
 

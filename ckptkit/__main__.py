@@ -1,4 +1,4 @@
-"""`python -m ckptkit`: the same as the command `ckptkit`."""
+"""`python -m ckptkit` runs the `ckptkit` command."""
 
 import sys
 

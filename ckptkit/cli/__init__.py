@@ -1,10 +1,13 @@
-"""The `ckptkit` command: one command a file, imported only when it is called, so that a start stays
-fast.
+"""The `ckptkit` command line.
 
-None of these imports TensorFlow by itself. The readers (`list`, `show`, `tensors`, `diff`,
-`verify`) take no lock and need no write permission; what takes a checkpoint away (`prune`,
-`rollback`) holds the run for as long as it works. Exit codes are in `exits.py`, and `docs/cli.md`
-describes every command and every `--json` form.
+Each command has a file of its own, `<name>_command.py`, which is imported only when the command is
+called, so that a start stays fast. `command_group.py` lists the commands.
+
+No command imports TensorFlow unless it reads values or models. The readers (`list`, `show`,
+`tensors`, `diff`, `verify`, `history`, `report`) take no lock and need no write permission.
+Commands that remove or move checkpoints (`prune`, `rollback`) hold the run's lock while they work.
+`error_codes.py` has the exit codes, and `docs/cli.md` describes every command and every `--json`
+form.
 """
 
 from __future__ import annotations
@@ -23,24 +26,26 @@ from ckptkit.errors import CheckpointError
 from ckptkit.exit_codes import ExitCode
 
 _COLLECT_AFTER = 1_000_000
-"""New objects after which Python looks for cycles: a long journal has none, and to look through it
-again and again takes longer than to read it.
+"""The number of new objects after which Python's garbage collector runs.
+
+A long journal makes many objects and no cycles. Searching for cycles again and again would take
+longer than reading it.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command.
+    """Run one command.
 
     Args:
-        arguments: what follows the program's name; by default that of this process.
+        arguments: the arguments after the program's name; by default those of this process.
 
     Returns:
         The exit code.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            # A name on disk need not be spellable in the terminal's encoding; that is no reason to
-            # show nothing.
+            # The terminal's encoding may lack characters of a name on disk. They are escaped, as
+            # an error would hide everything else.
             stream.reconfigure(errors="backslashreplace")
     patience = gc.get_threshold()
     gc.set_threshold(_COLLECT_AFTER, *patience[1:])
@@ -50,24 +55,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # The reader (`head`, a pager) has seen enough. Python would complain once more when it
-        # flushes at exit.
+        # The reader, such as `head` or a pager, has closed the pipe. Without this, Python would
+        # report the error once more when it flushes at exit.
         _forget_output()
         return ExitCode.OK
     except OSError as error:
         _forget_output()
         where = plain(error.filename) if error.filename else "standard output"
-        return _complain(f"Could not use {where}: {error.strerror or error}.", ExitCode.ERROR)
+        return _complain(
+            f"Could not use {where}: {error.strerror or error}. Check its permissions and the "
+            "free space.",
+            ExitCode.ERROR,
+        )
     finally:
         gc.set_threshold(*patience)
         if arguments is None:
-            gc.freeze()  # the process is about to end, and need not look through all that once more
+            # The process is about to end: a last search through all objects would be wasted.
+            gc.freeze()
 
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        # Not group.main(), which ends with exit code 1 where a pipe is closed.
-        # And not list(...): once its module is imported, `list` is the command's here.
+        # Not group.main(), which ends with exit code 1 if a pipe is closed.
         with group.make_context(
             "ckptkit", [*(sys.argv[1:] if arguments is None else arguments)]
         ) as context:
@@ -95,4 +104,4 @@ def _forget_output() -> None:
         os.dup2(null, sys.stdout.fileno())
         os.close(null)
     except (OSError, ValueError, AttributeError):
-        pass  # there is no standard output that could complain
+        pass  # standard output was closed or replaced, so nothing can fail at exit

@@ -1,6 +1,4 @@
-"""`ckptkit audit -- CMD...`: whether an interrupted training ends with the bits of one that nobody
-interrupted.
-"""
+"""`ckptkit audit -- CMD...`: prove that an interrupted training ends with the same bits."""
 
 from __future__ import annotations
 
@@ -29,7 +27,7 @@ def _steps(context: click.Context, parameter: click.Parameter, text: str | None)
         part.isascii() and part.isdecimal() and len(part) <= 18 and int(part) for part in parts
     ):
         raise click.BadParameter(
-            "Steps are whole numbers from 1, with commas between them, as in --at 120,340. "
+            "Expected whole numbers from 1 with commas between them, as in --at 120,340. "
             f"Received: {plain(text)!r}."
         )
     return tuple(map(int, parts))
@@ -44,40 +42,40 @@ def _steps(context: click.Context, parameter: click.Parameter, text: str | None)
     "--kills",
     type=click.IntRange(min=1),
     default=None,
-    help="How many interruptions, at random steps.  [3]",
+    help="The number of interruptions, at random steps.  [3]",
 )
 @click.option(
     "--at",
     metavar="STEP[,STEP...]",
     default=None,
     callback=_steps,
-    help="Interruptions at these steps instead.",
+    help="Interrupt at these steps instead.",
 )
 @click.option(
     "--signal",
     "by",
     type=click.Choice(["SIGTERM", "SIGKILL"]),
     default=None,
-    help="By what; both in turn, where it is not given.",
+    help="The signal that interrupts; without it, both in turn.",
 )
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
     default=None,
-    help="Draws the same random steps as an earlier audit, which has printed it.",
+    help="Draw the same random steps as an earlier audit, which printed its seed.",
 )
 @click.option(
     "--every",
     type=click.IntRange(min=1),
     default=None,
     metavar="STEPS",
-    help="Compare checkpoints so many steps apart, to say more precisely from which step on; by "
-    "default 9 to 16 in all.",
+    help="Compare checkpoints this many steps apart; a smaller number finds the first difference "
+    "more precisely. By default 9 to 16 checkpoints in all.",
 )
 @click.option(
     "--baseline",
     is_flag=True,
-    help="Run the uninterrupted training twice in any case, and not only where something differs.",
+    help="Run the uninterrupted training twice in any case, not only after a difference.",
 )
 @click.option(
     "--link",
@@ -85,8 +83,8 @@ def _steps(context: click.Context, parameter: click.Parameter, text: str | None)
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="Link this file or directory of the working directory, and do not copy it; may be "
-    "repeated.",
+    help="Link this file or directory of the working directory instead of copying it. May be "
+    "given more than once.",
 )
 @click.option(
     "--copy-bytes",
@@ -97,32 +95,32 @@ def _steps(context: click.Context, parameter: click.Parameter, text: str | None)
 @click.option(
     "--in-place",
     is_flag=True,
-    help="Copy nothing: only runs and exports of ckptkit are written elsewhere.",
+    help="Copy nothing. Only runs and exports of ckptkit are written elsewhere.",
 )
 @click.option(
     "--keep",
     type=click.Path(path_type=Path),
     default=None,
     metavar="DIR",
-    help="Work in this new directory, and leave it.",
+    help="Work in this new directory, and keep it.",
 )
 @click.option(
     "--hang-secs",
     type=click.FloatRange(min=0),
     default=600.0,
-    help="Without progress for so long, give up; 0 for never.  [600]",
+    help="Give up after this time without progress; 0 for never.  [600]",
 )
 @click.option(
     "--first-step-secs",
     type=click.FloatRange(min=0),
     default=1800.0,
-    help="Before the first step is done, no earlier than this.  [1800]",
+    help="The same before the first step, which takes longer.  [1800]",
 )
 @click.option(
     "--limit-secs",
     type=click.FloatRange(min=0),
     default=0.0,
-    help="How long each start may take in all; 0 for any time.  [0]",
+    help="The longest time for each start in all; 0 for no limit.  [0]",
 )
 @json_option
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- CMD...")
@@ -146,33 +144,35 @@ def command(
     as_json: bool,
     command: tuple[str, ...],
 ) -> None:
-    """Run the training CMD to its end, and once more with interruptions, and compare the final
-    checkpoints bit by bit.
+    """Prove bit by bit that an interrupted training CMD ends like an uninterrupted one.
 
-    Each of the two has runs, exports and a copy of the working directory of its own: nothing that
-    lies in the user's is changed. Where they differ, it says which variable does first, and from
-    which step on; and by a second uninterrupted training, whether the script gives other values
-    each time by itself. Exit code 1 where they differ.
+    The training runs to its end, and once more with interruptions. Each of the two gets runs,
+    exports and a copy of the working directory of its own, so your files are not changed. If the
+    results differ, the report names the first variable that differs, and the step. A second
+    uninterrupted training then shows whether the script gives other values each time by itself.
+    Exit code 1 if the results differ.
     """
     if not command:
         raise click.UsageError(
-            "Name the training after --, as in: ckptkit audit -- python train.py", context
+            "Expected the training command after --, as in: ckptkit audit -- python train.py. "
+            "Received none.",
+            context,
         )
     if at and (kills is not None or seed is not None):
         raise click.UsageError(
-            "--at chooses the steps; --kills and --seed draw them. Received both. Expected one of "
-            "them.",
+            "--at chooses the steps; --kills and --seed draw them at random. Received both. "
+            "Expected one of the two.",
             context,
         )
     if in_place and links:
         raise click.UsageError(
-            "--in-place copies nothing, so that there is nothing to link. Received both "
-            "--in-place and --link.",
+            "Received both --in-place and --link. --in-place copies nothing, so there is nothing "
+            "to link. Leave one of them out.",
             context,
         )
     from ckptkit.audit import auditing, interruptions, sandbox
     from ckptkit.audit.audited_training import Limits, Trainer
-    from ckptkit.cli.audit_output import AuditOutput, form, show
+    from ckptkit.cli.audit_output import AuditOutput, audit_json, print_audit
     from ckptkit.clock import SystemClock
     from ckptkit.launcher.inbox import Inbox
     from ckptkit.launcher.process_tree import ProcessTree, adopt_orphans
@@ -180,7 +180,7 @@ def command(
     user = Path.cwd()
     seed = random.SystemRandom().randrange(2**31) if seed is None else seed
     limits = Limits(hang_secs=hang_secs, first_step_secs=first_step_secs, limit_secs=limit_secs)
-    with _working_in(keep) as work:
+    with _work_directory(keep) as work:
         plan = auditing.AuditPlan(
             home=work.home,
             user=user,
@@ -202,38 +202,44 @@ def command(
                 teller,
             )
         work.needed = found.verdict != "exact"
-        kept = work.home if work.is_left else None
+        kept = work.home if work.is_kept else None
         if as_json:
-            print_json(form(found, plan, command, kept))
+            print_json(audit_json(found, plan, command, kept))
         else:
-            show(found, plan, kept)
+            print_audit(found, plan, kept)
     if found.verdict != "exact":
         raise click.exceptions.Exit(ExitCode.ERROR)
 
 
 @dataclass
-class _Work:
-    """The audit's own directory.
+class _WorkDirectory:
+    """The directory in which an audit works.
 
     Args:
-        home: where it is.
-        asked: whether the user has named it.
-        needed: whether somebody may want to look at it.
+        home: its path.
+        named: whether the user named it.
+        needed: whether its content may help to find out what went wrong.
     """
 
     home: Path
-    asked: bool
+    named: bool
     needed: bool = True
 
     @property
-    def is_left(self) -> bool:
-        return self.asked or self.needed
+    def is_kept(self) -> bool:
+        """Whether the directory stays after the audit."""
+        return self.named or self.needed
 
 
 @contextmanager
-def _working_in(keep: Path | None) -> Iterator[_Work]:
-    """The block works in a directory of its own, which is left where that was asked for, or where
-    it tells what went wrong.
+def _work_directory(keep: Path | None) -> Iterator[_WorkDirectory]:
+    """Make a directory to work in; it is removed at the end unless it is named or needed.
+
+    Args:
+        keep: the directory that the user named, or None for a temporary one.
+
+    Raises:
+        ConfigError: If the named directory exists.
     """
     if keep is not None:
         home = Path(os.path.realpath(keep))
@@ -241,18 +247,18 @@ def _working_in(keep: Path | None) -> Iterator[_Work]:
             home.mkdir(parents=True)
         except FileExistsError as error:
             raise ConfigError(
-                f"{plain(keep)} is there already. --keep names a new directory."
+                f"{plain(keep)} exists. Expected the name of a new directory after --keep."
             ) from error
     else:
         home = Path(os.path.realpath(tempfile.mkdtemp(prefix="ckptkit-audit-")))
-    work = _Work(home, keep is not None)
+    work = _WorkDirectory(home, keep is not None)
     try:
         yield work
     except BaseException as error:
-        # An error of a training or a checkpoint says where it is; nobody wants to look at one of
-        # usage, or at what was interrupted.
+        # The message of a failed training or checkpoint names files in this directory. A usage
+        # error or Ctrl-C leaves nothing worth a look.
         work.needed = isinstance(error, CheckpointError) and not isinstance(error, ConfigError)
         raise
     finally:
-        if not work.is_left:
+        if not work.is_kept:
             shutil.rmtree(home, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What `ckptkit audit` says: how it gets on, and what came of it."""
+"""What `ckptkit audit` prints: its progress on standard error, and its result."""
 
 from __future__ import annotations
 
@@ -23,37 +23,37 @@ from ckptkit.run.launcher_channel import ChannelState
 _MOST_SHOWN = 5
 _WORDS = {
     "exact": "exact: the interrupted training ended with the same bits",
-    "inexact": "not exact: the interrupted training ended with other bits, and two uninterrupted "
-    "ones with the same",
+    "inexact": "not exact: the interrupted training ended with other bits, while two "
+    "uninterrupted ones ended with the same",
     "not_reproducible": "not reproducible: two trainings differ without any interruption, so "
-    "nothing can be said of what interruptions do",
+    "the effect of interruptions cannot be measured",
 }
 _CAUSES = {
     "inexact": (
-        "What is not in the state begins anew after an interruption. Look for: tf.random.* "
-        "without a generator of its own (use tf.random.Generator "
-        "or keras.random with a SeedGenerator, and put it into the state); Python objects that "
-        "training changes and the state does not hold; "
-        "files that the script reads back; data from generators. docs/exactness.md has the list."
+        "Whatever is missing from the state starts afresh after an interruption. Look for: "
+        "tf.random.* without a generator (use tf.random.Generator or keras.random with a "
+        "SeedGenerator, and put it into the state); Python objects that training changes and "
+        "the state does not contain; files that the script reads back; data from generators. "
+        "docs/exactness.md has the list."
     ),
     "not_reproducible": (
-        "The script gives other values each time by itself. Look for: random numbers without a "
-        "seed (keras.utils.set_random_seed(n) at the top); "
-        "operations whose order of adding changes "
-        "(tf.config.experimental.enable_op_determinism()); data that comes in another order "
-        "(deterministic=False, the order of a directory, of a set); the clock. docs/exactness.md "
-        "has the list."
+        "The script itself gives other values each time. Look for: random numbers without a "
+        "seed (call keras.utils.set_random_seed(n) first); operations that add in a varying "
+        "order (call tf.config.experimental.enable_op_determinism()); data in a varying order "
+        "(deterministic=False, the order of a directory or a set); the clock. "
+        "docs/exactness.md has the list."
     ),
 }
 
 
 class AuditOutput(Say):
-    """Says on standard error how the audit gets on: a line for each thing that happens, and on a
-    terminal which step it is at.
+    """The progress of an audit, printed on standard error.
+
+    Each event is a line; a terminal shows the current step as well.
 
     Args:
-        plan: of the audit.
-        command: which is audited.
+        plan: the plan of the audit.
+        command: the audited command.
     """
 
     def __init__(self, plan: AuditPlan, command: Sequence[str]) -> None:
@@ -85,10 +85,11 @@ class AuditOutput(Say):
         self, training: str, lengths: Sequence[Length], planned: Sequence[InterruptionMoment]
     ) -> None:
         self._name, self._total = training, sum(length.steps for length in lengths)
-        where = f", interrupted at {_moments(planned)}" if planned else ""
-        drawn = f" (--seed {self._plan.seed})" if planned and not self._plan.at else ""
+        moments = f", interrupted at {_moments(planned)}" if planned else ""
+        # Steps that --at names need no seed to be repeated.
+        seed = f" (--seed {self._plan.seed})" if planned and not self._plan.at else ""
         self._line(
-            f"{training}: {f'{self._total:,} steps' if self._total else 'begins'}{where}{drawn}"
+            f"{training}: {f'{self._total:,} steps' if self._total else 'begins'}{moments}{seed}"
         )
 
     def tells(
@@ -134,8 +135,14 @@ def _moments(planned: Sequence[InterruptionMoment]) -> str:
 # -- for people
 
 
-def show(audit: Audit, plan: AuditPlan, kept: Path | None) -> None:
-    """Prints what came of it."""
+def print_audit(audit: Audit, plan: AuditPlan, kept: Path | None) -> None:
+    """Print the result for people.
+
+    Args:
+        audit: the result.
+        plan: the plan of the audit.
+        kept: the directory with both trainings if it was kept, else None.
+    """
     again = {result.run: result for result in audit.again or ()}
     for result in audit.results:
         _show_run(result, again.get(result.run))
@@ -145,8 +152,8 @@ def show(audit: Audit, plan: AuditPlan, kept: Path | None) -> None:
         if own := audit.own.get(result.run):
             print_line(
                 f"  {count(len(own), 'piece')} of Python state "
-                f"{'does' if len(own) == 1 else 'do'} not count, being other in each training "
-                "from its beginning, as random states are that nobody has seeded: "
+                f"{'does' if len(own) == 1 else 'do'} not count, because each training starts "
+                "with another value, such as a random state without a seed: "
                 f"{plain(', '.join(sorted(own)[:3]))}"
             )
     for each in audit.trainings[INTERRUPTED].interruptions:
@@ -157,11 +164,11 @@ def show(audit: Audit, plan: AuditPlan, kept: Path | None) -> None:
                 style="yellow",
             )
     for reason in audit.reasons:
-        print_line(f"ckptkit has noticed: {plain(reason)}")
+        print_line(f"ckptkit noticed: {plain(reason)}")
     if audit.verdict in _CAUSES:
         print_line(_CAUSES[audit.verdict])
     if kept is not None:
-        print_line(f"both trainings, with what they printed, are in {plain(kept)}")
+        print_line(f"both trainings and their output are in {plain(kept)}")
     print_line(_WORDS[audit.verdict], style="green" if audit.verdict == "exact" else "red")
 
 
@@ -202,7 +209,7 @@ def _show_first(first: First) -> None:
         print_line(f"    {_named(difference)}: {plain(difference.words)}")
     if len(first.differences) > _MOST_SHOWN:
         print_line(
-            f"    and {count(len(first.differences) - _MOST_SHOWN, 'more difference')} there"
+            f"    and {count(len(first.differences) - _MOST_SHOWN, 'more difference')} at this step"
         )
 
 
@@ -213,20 +220,23 @@ def _named(difference: BitDifference) -> str:
 
 
 def _count(differences: Sequence[BitDifference]) -> str:
-    return f"{count(len(differences), 'thing')} {'differs' if len(differences) == 1 else 'differ'}"
+    return f"{count(len(differences), 'item')} {'differs' if len(differences) == 1 else 'differ'}"
 
 
 def _compared(compared: BitComparison) -> str:
-    return f"{count(compared.variables, 'variable')} ({count(compared.values, 'value')}) and {count(compared.python, 'piece')} of Python state"
+    return (
+        f"{count(compared.variables, 'variable')} ({count(compared.values, 'value')}) and "
+        f"{count(compared.python, 'piece')} of Python state"
+    )
 
 
 # -- for programs
 
 
-def form(
+def audit_json(
     audit: Audit, plan: AuditPlan, command: Sequence[str], kept: Path | None
 ) -> Mapping[str, object]:
-    """The form of `ckptkit audit --json`; docs/schemas/audit.json has its schema."""
+    """Return the form of `ckptkit audit --json`; its schema is docs/schemas/audit.json."""
     again = {result.run: result for result in audit.again or ()}
     return {
         "verdict": audit.verdict,

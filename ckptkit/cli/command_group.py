@@ -1,4 +1,4 @@
-"""The commands by name. Their modules are imported when they are called, or when help lists them."""
+"""The group of all commands. It imports a command's file when it is called or listed by help."""
 
 from __future__ import annotations
 
@@ -9,38 +9,41 @@ import click
 from ckptkit import __version__
 from ckptkit.exit_codes import ExitCode
 
-COMMANDS = {
-    "run": "ckptkit.cli.run_command",
-    "save": "ckptkit.cli.save_command",
-    "stop": "ckptkit.cli.stop_command",
-    "list": "ckptkit.cli.list_command",
-    "history": "ckptkit.cli.history_command",
-    "report": "ckptkit.cli.report_command",
-    "show": "ckptkit.cli.show_command",
-    "tensors": "ckptkit.cli.tensors_command",
-    "diff": "ckptkit.cli.diff_command",
-    "verify": "ckptkit.cli.verify_command",
-    "prune": "ckptkit.cli.prune_command",
-    "pin": "ckptkit.cli.pin_command",
-    "unpin": "ckptkit.cli.unpin_command",
-    "rollback": "ckptkit.cli.rollback_command",
-    "export": "ckptkit.cli.export_command",
-    "audit": "ckptkit.cli.audit_command",
-}
-"""Each module has its command under the name `command`; help shows them in this order."""
+COMMANDS = (
+    "run",
+    "save",
+    "stop",
+    "list",
+    "history",
+    "report",
+    "show",
+    "tensors",
+    "diff",
+    "verify",
+    "prune",
+    "pin",
+    "unpin",
+    "rollback",
+    "export",
+    "audit",
+)
+"""The names of all commands, in the order in which help lists them.
+
+To add a command, add its name here and write `<name>_command.py`, which has the click command under
+the name `command`. No other file of the package changes.
+"""
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command's module only when it is needed."""
+    """A click group that imports a command's file only when it is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        home = COMMANDS.get(cmd_name)
-        if home is None:
+        if cmd_name not in COMMANDS:
             return None
-        command = import_module(home).command
+        command = import_module(f"ckptkit.cli.{cmd_name}_command").command
         assert isinstance(command, click.Command)
         return command
 
@@ -54,12 +57,12 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="ckptkit")
 @click.pass_context
 def group(context: click.Context) -> None:
-    """Look at training runs and their checkpoints, and put them in order.
+    """Look at training runs and their checkpoints, and manage them.
 
     RUN is a run directory: the one that was given to CheckpointCallback or CheckpointManager.
     """
     if context.invoked_subcommand is None:
-        # Versions of click disagree on whether this is an error; here it is one, with help as its
-        # message.
+        # Versions of click disagree on whether a call without a command is an error. Here it is
+        # one, with the help as its message.
         click.echo(context.get_help(), err=True)
         context.exit(ExitCode.USAGE)

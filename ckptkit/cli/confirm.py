@@ -1,4 +1,4 @@
-"""Asking before something is taken away."""
+"""The options --yes and --dry-run, and the question before checkpoints are removed or moved."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ import click
 from ckptkit.exit_codes import ExitCode
 
 yes_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
-    "--yes", is_flag=True, help="Do not ask; needed where nobody sits at a terminal."
+    "--yes", is_flag=True, help="Do not ask for confirmation; needed without a terminal."
 )
 dry_run_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     "--dry-run",
     is_flag=True,
-    help="Only say what would be done; changes nothing, and works while the run is training.",
+    help="Only show what would be done. Changes nothing, and works while the run is training.",
 )
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Goes on where the user agrees; ends the command with exit code 1 where not.
+    """Ask the user; end the command with exit code 1 if the user declines.
 
     Args:
-        question: what is about to be done.
-        yes: whether that was said already.
+        question: what the command is about to do.
+        yes: whether --yes was given, so that there is no question.
 
     Raises:
-        UsageError: where there is nobody to ask.
+        UsageError: If standard input is not a terminal, so that no one can answer.
     """
     if yes:
         return
     if sys.stdin is None or not sys.stdin.isatty():
         raise click.UsageError(
-            f"{question} Nobody can be asked here. Expected --yes, or --dry-run to only look."
+            f"{question} Without a terminal there is no one to confirm this. Expected --yes, or "
+            "--dry-run to only look."
         )
     if not click.confirm(question, err=True):
         click.echo("ckptkit: nothing was changed", err=True)

@@ -1,5 +1,6 @@
-"""What commands print: JSON for programs, tables for people. Colours only on a terminal, and never
-where NO_COLOR is set.
+"""Printing to standard output: JSON for programs, lines and tables for people.
+
+Colours appear only on a terminal, and never if NO_COLOR is set.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from ckptkit.cli.terminal import colours
 from ckptkit.cli.text_table import table
 
 JSON_VERSION = 1
-"""Of all `--json` forms: fields may be added under it, and what is there keeps its name and
-meaning.
+"""The version of all `--json` forms.
+
+A version may gain fields; existing fields keep their names and meanings.
 """
 
 json_option = click.option(
@@ -23,27 +25,27 @@ json_option = click.option(
 
 
 def print_json(values: Mapping[str, object]) -> None:
-    """Prints one JSON object, with its version first."""
+    """Print one JSON object, with its version first."""
     click.echo(json.dumps({"version": JSON_VERSION, **values}, indent=2, allow_nan=False))
 
 
 def print_json_line(values: Mapping[str, object]) -> None:
-    """Prints one JSON object on one line, with its version first; for what goes on."""
+    """Print one JSON object on one line, with its version first; for streams of objects."""
     click.echo(json.dumps({"version": JSON_VERSION, **values}, allow_nan=False))
 
 
 def coloured(text: str, style: str = "") -> str:
-    """A text in a colour, where that is possible."""
+    """Return the text in a colour if standard output shows colours."""
     return click.style(text, fg=style) if style and colours() else text
 
 
 def print_line(text: str = "", style: str = "") -> None:
-    """Prints one line, in a colour where that is possible."""
+    """Print one line, in a colour if standard output shows colours."""
     click.echo(coloured(text, style))
 
 
 def print_lines(lines: Sequence[str]) -> None:
-    """Prints several lines as they are."""
+    """Print several lines as they are."""
     if lines:
         click.echo("\n".join(lines))
 
@@ -56,5 +58,5 @@ def print_table(
     red: Sequence[int] = (),
     indent: int = 0,
 ) -> None:
-    """Prints a table; the arguments are those of `table`."""
+    """Print a table; the arguments are those of `table`."""
     click.echo("\n".join(table(columns, rows, right=right, red=red, indent=indent)))

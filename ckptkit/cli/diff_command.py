@@ -1,4 +1,4 @@
-"""`ckptkit diff A B`: what two checkpoints, models or files of weights differ in."""
+"""`ckptkit diff A B`: compare two checkpoints, models or files of weights."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import click
 
 from ckptkit.cli import value_comparison
 from ckptkit.cli.console import json_option, print_json, print_line, print_table
-from ckptkit.cli.opened_target import OpenedTarget, opening
-from ckptkit.cli.path_arguments import at, target
+from ckptkit.cli.path_target import find_target, split_step
 from ckptkit.cli.plain_text import count, plain
+from ckptkit.cli.tensor_source import TensorSource, open_tensor_source
 from ckptkit.cli.value_text import shape_words
 from ckptkit.exit_codes import ExitCode
 from ckptkit.load.checkpoint_facts import FactDifference, changes
@@ -25,31 +25,30 @@ if TYPE_CHECKING:
     from ckptkit.load.tensor_list import Tensor
 
 
-@click.command("diff", short_help="Say what two checkpoints, models or weights differ in.")
+@click.command("diff", short_help="Compare two checkpoints, models or weights.")
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @click.option(
     "--values",
     is_flag=True,
-    help="Compare the values too, bit by bit. Imports TensorFlow, and needs the memory of two "
+    help="Compare the values as well, bit by bit. Imports TensorFlow, and needs memory for two "
     "tensors.",
 )
 @json_option
 def command(a: str, b: str, values: bool, as_json: bool) -> None:
-    """Say what A and B differ in: tensors, position, hyperparameters, versions. Exit code 1 where
-    they differ.
+    """Compare A and B: tensors, position, hyperparameters, versions. Exit code 1 if they differ.
 
-    Each is RUN, RUN@STEP, RUN@latest or RUN@best, where RUN alone is its latest checkpoint; B may
-    be @STEP alone, of the run of A. Each may also be a TensorFlow checkpoint, a .keras, .weights.h5
-    or .h5 file, a SavedModel, or a directory of its versions, EXPORT@VERSION. Those import
-    TensorFlow. Where something is called RUN@STEP, that is meant; then RUN/@STEP names the
-    checkpoint.
+    Each is RUN, RUN@STEP, RUN@latest or RUN@best; RUN alone means its latest checkpoint. B may be
+    @STEP alone, for a checkpoint of the same run as A. Each may also be a TensorFlow checkpoint, a
+    .keras, .weights.h5 or .h5 file, a SavedModel, or one of its versions, EXPORT@VERSION. Those
+    import TensorFlow. If a file or directory has the name RUN@STEP, that file is meant; write
+    RUN/@STEP for the checkpoint then.
     """
-    path, which = at(a)
+    path, which = split_step(a)
     with ExitStack() as stack:
         left, right = [
-            stack.enter_context(opening(found, with_values=values))
-            for found in (target(path, which), target(*at(b, of=path)))
+            stack.enter_context(open_tensor_source(found, with_values=values))
+            for found in (find_target(path, which), find_target(*split_step(b, of=path)))
         ]
         one_format = left.format == right.format
         pairing = pair(left.tensors, right.tensors, one_format=one_format)
@@ -67,17 +66,17 @@ def command(a: str, b: str, values: bool, as_json: bool) -> None:
 
 @dataclass(frozen=True)
 class DiffResult:
-    """What `diff` tells.
+    """The result of `diff`.
 
     Args:
         a, b: the two sides.
-        changes: what they say of themselves differently, by topic.
-        pairing: their tensors.
-        compared: what came of the values, where those were compared.
+        changes: the facts that differ, by topic.
+        pairing: which tensors of both sides belong together.
+        compared: the comparison of the values, or None if they were not compared.
     """
 
-    a: OpenedTarget
-    b: OpenedTarget
+    a: TensorSource
+    b: TensorSource
     changes: Mapping[str, Sequence[FactDifference]]
     pairing: Pairing
     compared: ValueComparison | None
@@ -92,7 +91,7 @@ class DiffResult:
         )
 
     def as_json(self) -> dict[str, object]:
-        """The form of `ckptkit diff --json`; see docs/cli.md."""
+        """Return the form of `ckptkit diff --json`; see docs/cli.md."""
         pairing = self.pairing
         return {
             "differ": self.differ,
@@ -120,7 +119,7 @@ class DiffResult:
         }
 
     def show(self) -> None:
-        """Prints it for people."""
+        """Print the result for people."""
         print_table(
             ["", "", ""],
             [
@@ -133,26 +132,27 @@ class DiffResult:
                 print_line(f"\n{topic}")
                 print_table(
                     ["name", "A", "B"],
-                    [[each.name, _said(each, "a"), _said(each, "b")] for each in found],
+                    [[each.name, _side(each, "a"), _side(each, "b")] for each in found],
                     indent=2,
                 )
         rows = self._rows()
         if rows:
-            told = ", ".join(
+            counts = ", ".join(
                 f"{number} {word}" for word, number in self._counts().items() if number
             )
-            print_line(f"\ntensors: {told}, of {count(len(self.pairing.pairs), 'pair')}")
+            print_line(f"\ntensors: {counts}, of {count(len(self.pairing.pairs), 'pair')}")
             print_table(["", "name", "A", "B"], rows, indent=2)
         if self.compared is not None:
             self.compared.show()
         if not self.differ:
-            told = (
+            values = (
                 "values were not compared (--values)"
                 if self.compared is None
                 else f"the same bits in {self.compared.same:,} of them"
             )
             print_line(
-                f"no difference: {count(len(self.pairing.pairs), 'tensor')}, {told}", style="green"
+                f"no difference: {count(len(self.pairing.pairs), 'tensor')}, {values}",
+                style="green",
             )
 
     def _counts(self) -> dict[str, int]:
@@ -199,7 +199,7 @@ def _form(tensor: Tensor) -> str:
     )
 
 
-def _said(change: FactDifference, side: str) -> str:
+def _side(change: FactDifference, side: str) -> str:
     if change.only and change.only != side:
         return "-"
     value = change.a if side == "a" else change.b

@@ -14,13 +14,14 @@ from ckptkit.exit_codes import ExitCode
 
 
 class NoSuchRunError(CheckpointNotFoundError):
-    """What was named is no run at all; a run without the checkpoint that was asked for is another
-    thing.
+    """The named directory is not a run.
+
+    This differs from a run without the requested checkpoint, which has another exit code.
     """
 
 
 def exit_code(error: CheckpointError) -> ExitCode:
-    """The code with which an error ends a command."""
+    """Return the code with which an error ends a command."""
     if isinstance(error, NoSuchRunError):
         return ExitCode.NO_RUN
     if isinstance(error, RunLockedError):
@@ -28,13 +29,15 @@ def exit_code(error: CheckpointError) -> ExitCode:
     if isinstance(error, CorruptCheckpointError):
         return ExitCode.CORRUPT
     if isinstance(error, ConfigError):
-        return ExitCode.USAGE  # in a command, what cannot be right is what was typed
+        # 78 is for the launcher, whose configuration is a file. Here the mistake was typed.
+        return ExitCode.USAGE
     return ExitCode.ERROR
 
 
 def message(error: CheckpointError) -> str:
-    """An error's text for people, safe to show; without the number that Python puts before an
-    `OSError`'s.
+    """Return an error's text for people, safe to print on a terminal.
+
+    The text of an `OSError` comes without the number that Python puts before it.
     """
     strerror = getattr(error, "strerror", None)
     return "\n".join(plain(line) for line in str(strerror or error).splitlines())

@@ -1,4 +1,4 @@
-"""`ckptkit export RUN OUT`: a checkpoint of a run as a SavedModel."""
+"""`ckptkit export RUN OUT`: publish a checkpoint of a run as a SavedModel."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import os
 
 import click
 
+from ckptkit.cli.checkpoint_choice import choice_callback, run_argument
+from ckptkit.cli.checkpoint_lookup import find_good_checkpoint, open_named_run
 from ckptkit.cli.console import json_option, print_json, print_line
 from ckptkit.cli.plain_text import plain
-from ckptkit.cli.run_arguments import chosen, opened, run_argument, which_checkpoint
 from ckptkit.errors import ConfigError
 from ckptkit.exports.export_record import ExportSource
 from ckptkit.exports.version_directories import check_base
@@ -23,27 +24,27 @@ from ckptkit.run.catalog import Checkpoint
     "which",
     default="latest",
     metavar="STEP|latest|best",
-    callback=which_checkpoint,
-    help="Which checkpoint.  [default: latest]",
+    callback=choice_callback,
+    help="The checkpoint to publish.  [default: latest]",
 )
 @click.option(
     "--name",
     metavar="NAME",
-    help="Of a run with several models: which, by its name in state={...}.",
+    help="The model of a run with several, by its name in state={...}.",
 )
 @click.option(
     "--keep",
     type=click.IntRange(min=1),
     default=2,
     show_default=True,
-    help="How many versions stay in OUT, the new one among them.",
+    help="How many versions stay in OUT, including the new one.",
 )
 @click.option(
     "--limit-secs",
     type=click.FloatRange(min=0, min_open=True),
     default=300.0,
     show_default=True,
-    help="How long the fresh process may take to answer.",
+    help="The longest time in which the fresh process has to answer.",
 )
 @json_option
 def command(
@@ -57,14 +58,14 @@ def command(
 ) -> None:
     """Publish the Keras model of RUN as a SavedModel in OUT/<version>/.
 
-    The model is built again from what lies beside its checkpoints, without the code that trained
-    it. It is published when a fresh process has loaded it and has got what the model gives;
-    otherwise nothing is. A step that is the newest version there already is not exported again. May
-    be called while the run is training.
+    The model is rebuilt from the architecture that is stored with its checkpoints, so the training
+    code is not needed. It is published only after a fresh process has loaded it and has computed
+    the same outputs. A step that already is the newest version is not exported again. Safe to call
+    while the run is training.
     """
-    found = opened(run)
+    found = open_named_run(run)
     base = check_base(out)
-    checkpoint = chosen(found, which)
+    checkpoint = find_good_checkpoint(found, which)
     os.environ.setdefault(
         "TF_CPP_MIN_LOG_LEVEL", "2"
     )  # TensorFlow's own lines about the machine are of no use here
@@ -75,14 +76,13 @@ def command(
     try:
         model = load_model(run, step=checkpoint.step, name=name)
     except ConfigError as error:
-        # A model that was not stored, because it is no data, is not built by custom_objects either.
+        # custom_objects help only if the architecture was stored. Otherwise the user's own code
+        # has to build the model, so the message names both ways.
         raise ConfigError(
-            f"{error} Where it needs code of yours, which a command has not, export from Python, "
-            "with "
-            f"ckptkit.export_saved_model(model, {out!r}): the model is "
-            f"ckptkit.load_model({run!r}, custom_objects={{...}}, "
-            f"step={checkpoint.step}), or your own after ckptkit.load_weights(model, {run!r}, "
-            f"step={checkpoint.step})."
+            f"{error} If the model needs your code, which a command does not have, export from "
+            f"Python with ckptkit.export_saved_model(model, {out!r}). There the model is "
+            f"ckptkit.load_model({run!r}, custom_objects={{...}}, step={checkpoint.step}), or "
+            f"your own after ckptkit.load_weights(model, {run!r}, step={checkpoint.step})."
         ) from error
     source = ExportSource(
         step=checkpoint.step, checkpoint=str(checkpoint.name), weights=_weights(checkpoint, which)

@@ -1,4 +1,4 @@
-"""`ckptkit history RUN`: what became of each attempt, what was lost, and where the time went."""
+"""`ckptkit history RUN`: the attempts of a run, what each lost, and where the time went."""
 
 from __future__ import annotations
 
@@ -8,34 +8,33 @@ from dataclasses import dataclass
 
 import click
 
+from ckptkit.cli.checkpoint_choice import run_argument
+from ckptkit.cli.checkpoint_lookup import open_named_run
 from ckptkit.cli.console import json_option, print_json, print_line, print_table
-from ckptkit.cli.plain_text import count, date, plain, span
-from ckptkit.cli.run_arguments import opened, run_argument
+from ckptkit.cli.plain_text import count, date, plain, precise_duration
 from ckptkit.log import size
+from ckptkit.report.attempt_ledger import Attempt, Ledger
 from ckptkit.report.goodput import KINDS, Goodput, goodput_of
-from ckptkit.report.ledger import Attempt, Ledger
 from ckptkit.report.ledger_builder import ledger_of
 from ckptkit.report.unsaved_steps import at_least
 
 _LONGEST = 120
-"""Characters of a cell; `--json` has the whole text."""
+"""The longest text in a cell, in characters; `--json` has the whole text."""
 
 _LEAST_SECS = 0.001
 
 
-@click.command(
-    "history", short_help="Tell what became of each attempt of a run, and where the time went."
-)
+@click.command("history", short_help="List the attempts of a run, and show where the time went.")
 @run_argument
 @json_option
 def command(run: str, as_json: bool) -> None:
-    """Tell what became of each attempt of RUN, one row for each process that trained it, and what
-    part of the time went into training.
+    """List the attempts of RUN, and show what part of the time was training.
 
-    Goodput is the time of the steps that count, divided by the time from the first start to the
-    last end. It is computed from the journal alone. May be called while the run is training.
+    There is a row for each process that trained the run. Goodput is the time of the steps that
+    count, divided by the time from the first start to the last end. It is computed from the journal
+    alone. Safe to call while the run is training.
     """
-    view = opened(run).journal_view
+    view = open_named_run(run).journal_view
     ledger = ledger_of(view.events, time.time())
     history = History(
         run=run, ledger=ledger, goodput=goodput_of(ledger), damaged_lines=view.damaged
@@ -48,13 +47,13 @@ def command(run: str, as_json: bool) -> None:
 
 @dataclass(frozen=True)
 class History:
-    """What `history` tells of a run.
+    """The history of a run.
 
     Args:
         run: the directory, as it was typed.
         ledger: its attempts.
-        goodput: of its present life, or None where nobody has trained it.
-        damaged_lines: lines of the journal that cannot be read.
+        goodput: the goodput of its current life, or None if no process has trained it.
+        damaged_lines: the lines of the journal that cannot be read.
     """
 
     run: str
@@ -63,7 +62,7 @@ class History:
     damaged_lines: Sequence[str]
 
     def as_json(self) -> dict[str, object]:
-        """The form of `ckptkit history --json`; see docs/cli.md and docs/schemas/history.json."""
+        """Return the form of `ckptkit history --json`; see docs/schemas/history.json."""
         return {
             "run": self.run,
             "life": self.ledger.life,
@@ -83,7 +82,7 @@ class History:
         }
 
     def show(self) -> None:
-        """Prints it for people."""
+        """Print the history for people."""
         attempts = self.ledger.attempts
         lives = (
             f" | {count(self.ledger.life, 'life', 'lives')}, the last one counts"
@@ -97,7 +96,7 @@ class History:
                 f"{_cell(plain(self.damaged_lines[0]))}"
             )
         if self.goodput is None:
-            print_line("nobody has trained it")
+            print_line("no process has trained it")
             return
         print_line()
         print_table(
@@ -105,7 +104,7 @@ class History:
                 "attempt",
                 "start",
                 "took",
-                "where",
+                "host",
                 "steps",
                 "done",
                 "lost",
@@ -134,7 +133,7 @@ class History:
         return [
             f"{attempt.number}",
             date(attempt.start),
-            span(max(0.0, end - attempt.start)),
+            precise_duration(max(0.0, end - attempt.start)),
             _cell(f"{attempt.host} ({attempt.pid})"),
             f"{attempt.first_step}-{attempt.last_step}"
             if attempt.steps_done
@@ -145,7 +144,7 @@ class History:
             else _or_blank(attempt.steps_lost),
             _or_blank(attempt.steps_redone),
             ", ".join(saves),
-            span(attempt.stall_secs) if attempt.stall_secs else "",
+            precise_duration(attempt.stall_secs) if attempt.stall_secs else "",
             _cell(attempt.resumed_from.checkpoint) if attempt.resumed_from else "",
             _cell(attempt.cause),
         ]
@@ -153,13 +152,13 @@ class History:
     def _show_goodput(self, goodput: Goodput) -> None:
         share = "not known yet" if goodput.ratio is None else _percent(goodput.ratio)
         print_line(
-            f"goodput {share}: of {span(goodput.wall_secs)} from the first start to the last end, "
-            f"{span(goodput.productive_secs)} went into "
-            f"steps that count"
+            f"goodput {share}: of {precise_duration(goodput.wall_secs)} from the first start to "
+            "the last end, "
+            f"{precise_duration(goodput.productive_secs)} went into steps that count"
         )
         wall = goodput.wall_secs
         rows = [
-            [span(part), _percent(part / wall), kind.replace("_", " "), KINDS[kind]]
+            [precise_duration(part), _percent(part / wall), kind.replace("_", " "), KINDS[kind]]
             for kind, part in sorted(goodput.badput_secs.items(), key=lambda item: -item[1])
             if part >= _LEAST_SECS
         ]
@@ -172,7 +171,8 @@ class History:
         saved = sum(attempt.saved_bytes for attempt in self.ledger.this_life)
         more = any(attempt.left_no_word for attempt in self.ledger.this_life)
         print_line(
-            f"{'at least ' if more else ''}{count(lost, 'step')} lost, {redone:,} of them done again; "
+            f"{'at least ' if more else ''}{count(lost, 'step')} lost, {redone:,} of them done "
+            "again; "
             f"{count(sum(attempt.saves for attempt in self.ledger.this_life), 'save')} "
             f"({size(saved)})"
         )

@@ -1,14 +1,15 @@
-"""What has changed between two looks at a run, or at a tree of them. Pure."""
+"""The changes between two listings of a run or of a directory tree. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from ckptkit.cli.checkpoint_lookup import ListedCheckpoint
 from ckptkit.cli.plain_text import metrics, plain
-from ckptkit.cli.run_arguments import SeenCheckpoint
 from ckptkit.cli.run_listing import RunListing
-from ckptkit.cli.tree_listing import FoundRun, TreeListing
+from ckptkit.cli.tree_listing import TreeListing
+from ckptkit.cli.tree_run import TreeRun
 from ckptkit.load.directory_tree import TreeEntry
 from ckptkit.log import size
 
@@ -21,14 +22,14 @@ _MOVED = {
 
 @dataclass(frozen=True)
 class ListChange:
-    """Something that is other than it was.
+    """One change between two listings.
 
     Args:
         change: `state`, `saved`, `taken_away`, `damaged`, `pinned`, `unpinned`, `moved`, `found` or
             `gone`.
-        path: the run, file or directory.
-        words: the same for people.
-        values: what else there is to say, for programs.
+        path: the run, file or directory that changed.
+        words: the change in words, for people.
+        values: further facts, for programs.
     """
 
     change: str
@@ -38,12 +39,11 @@ class ListChange:
 
 
 def changes_of_run(before: RunListing | None, after: RunListing) -> Iterator[ListChange]:
-    """What has changed in a run. At the first look its state is told, and not what is there
-    already.
+    """Yield what changed in a run. For the first listing that is only its state.
 
     Args:
-        before: at the look before, or None.
-        after: now.
+        before: the previous listing, or None for the first one.
+        after: the current listing.
     """
     run = after.run
     if before is None or before.state.words != after.state.words:
@@ -80,29 +80,28 @@ def changes_of_run(before: RunListing | None, after: RunListing) -> Iterator[Lis
         yield ListChange(what, run, f"{what} {name}", {"name": str(name), "step": name.step})
 
 
-def _saved(run: str, seen: SeenCheckpoint) -> ListChange:
+def _saved(run: str, seen: ListedCheckpoint) -> ListChange:
     name, head = seen.checkpoint.name, seen.head
     values: dict[str, object] = {"name": str(name), "step": name.step}
     if head is None:
         return ListChange("saved", run, f"{name}", values)
-    said = "  ".join(
+    facts = "  ".join(
         filter(None, (size(head.size_bytes), metrics(seen.checkpoint.metrics, most=2)))
     )
     return ListChange(
         "saved",
         run,
-        f"{name} ({plain(head.trigger)})  {said}",
+        f"{name} ({plain(head.trigger)})  {facts}",
         values | {"size_bytes": head.size_bytes, "metrics": head.metrics, "final": head.final},
     )
 
 
 def changes_of_tree(before: TreeListing | None, after: TreeListing) -> Iterator[ListChange]:
-    """What has changed in a tree. At the first look everything that is there is told, in one line
-    each.
+    """Yield what changed in a tree. For the first listing that is every entry, one line each.
 
     Args:
-        before: at the look before, or None.
-        after: now.
+        before: the previous listing, or None for the first one.
+        after: the current listing.
     """
     runs = {run.path: run for run in before.runs} if before is not None else {}
     others = {other.path: other for other in before.others} if before is not None else {}
@@ -121,7 +120,7 @@ def changes_of_tree(before: TreeListing | None, after: TreeListing) -> Iterator[
         yield from _changes_of_file(others.get(other.path), other)
 
 
-def _changes_of(before: FoundRun | None, after: FoundRun) -> Iterator[ListChange]:
+def _changes_of(before: TreeRun | None, after: TreeRun) -> Iterator[ListChange]:
     if after.listing is not None:
         yield from changes_of_run(before.listing if before is not None else None, after.listing)
     elif before is None or before.problem != after.problem:
@@ -136,11 +135,12 @@ def _changes_of(before: FoundRun | None, after: FoundRun) -> Iterator[ListChange
 def _changes_of_file(before: TreeEntry | None, after: TreeEntry) -> Iterator[ListChange]:
     if before == after:
         return
-    said = f"{after.format}, {size(after.size_bytes)}{f': {plain(after.problem)}' if after.problem else ''}"
+    problem = f": {plain(after.problem)}" if after.problem else ""
+    words = f"{after.format}, {size(after.size_bytes)}{problem}"
     yield ListChange(
         "found",
         str(after.path),
-        said if before is None else f"{said}, written anew",
+        words if before is None else f"{words}, written again",
         {
             "format": str(after.format),
             "step": after.step,

@@ -1,4 +1,4 @@
-"""`ckptkit list DIR`: a run and its checkpoints, or everything that is in a directory and below."""
+"""`ckptkit list DIR`: a run and its checkpoints, or every run and model below a directory."""
 
 from __future__ import annotations
 
@@ -6,42 +6,41 @@ import time
 
 import click
 
+from ckptkit.cli.checkpoint_lookup import open_named_run
 from ckptkit.cli.console import json_option, print_json, print_lines
 from ckptkit.cli.error_codes import NoSuchRunError
 from ckptkit.cli.plain_text import count, plain
-from ckptkit.cli.progress_line import looking
-from ckptkit.cli.run_arguments import opened
+from ckptkit.cli.progress_line import counting
 from ckptkit.cli.run_listing import is_tree, listing_of
 
 
 @click.command(
-    "list", short_help="Say what is in a directory: a run and its checkpoints, or runs and models."
+    "list", short_help="List a run and its checkpoints, or the runs and models in a directory."
 )
 @click.argument("directory", metavar="DIR")
-@click.option("--follow", is_flag=True, help="Go on looking, and show what changes, until Ctrl-C.")
+@click.option("--follow", is_flag=True, help="Keep looking and show what changes, until Ctrl-C.")
 @json_option
 def command(directory: str, follow: bool, as_json: bool) -> None:
-    """List the checkpoints of a run, oldest first, and say what state it is in; or everything in a
-    directory and below.
+    """List the checkpoints of a run, or all runs and models below a directory.
 
-    A checkpoint whose manifest cannot be read, or with a file that is missing or of another size,
-    is listed with what is wrong.
+    Checkpoints are listed oldest first, with the state of the run. A checkpoint is listed with its
+    problem if its manifest cannot be read, or if a file is missing or has another size.
 
-    Where DIR is no run, runs are listed with state, step, age, size, best and host, and so are
+    If DIR is not a run, runs are listed with state, step, age, size, best and host, together with
     TensorFlow checkpoints, .keras and .h5 files and SavedModels. Hidden directories are left out,
     and links to directories are not followed.
 
-    With --follow, a terminal shows the list as it is now; anything else gets a line for each
-    change, and with --json an object a line.
+    With --follow, a terminal shows the current list. Any other output gets a line for each change,
+    or with --json an object per line.
     """
     if follow:
-        from ckptkit.cli.list_follow import follow as go_on
+        from ckptkit.cli.list_follow import follow as follow_directory
 
-        go_on(directory, as_json=as_json)
+        follow_directory(directory, as_json=as_json)
     elif is_tree(directory):
         _tree(directory, as_json=as_json)
     else:
-        found = opened(directory)
+        found = open_named_run(directory)
         now = time.time()
         listing = listing_of(found, directory, now)
         if as_json:
@@ -51,27 +50,29 @@ def command(directory: str, follow: bool, as_json: bool) -> None:
 
 
 def _tree(directory: str, *, as_json: bool) -> None:
-    from ckptkit.cli.tree_listing import forest_of, found_run
+    from ckptkit.cli.tree_listing import list_tree
+    from ckptkit.cli.tree_run import read_tree_run
 
     now = time.time()
-    with looking("directories") as looked:
-        forest = forest_of(
+    with counting("directories") as visited:
+        tree = list_tree(
             directory,
-            lambda path: found_run(path, lambda run, shown: listing_of(run, shown, now)),
-            looked,
+            lambda path: read_tree_run(path, lambda run, shown: listing_of(run, shown, now)),
+            visited,
         )
-    if forest.is_empty:
+    if tree.is_empty:
         hidden = (
-            f" {count(len(forest.unreadable), 'directory', 'directories')} in it could not be read."
-            if forest.unreadable
+            f" {count(len(tree.unreadable), 'directory', 'directories')} in it could not be read."
+            if tree.unreadable
             else ""
         )
         raise NoSuchRunError(
-            f"{plain(directory)} is no run directory: it has neither checkpoints/ nor journal/ of "
-            "one. Nor is there a run, a "
-            f"TensorFlow checkpoint, a .keras or .h5 file or a SavedModel below it.{hidden}"
+            f"{plain(directory)} is not a run directory: it has neither checkpoints/ nor journal/ "
+            "of a run. It contains no run, TensorFlow checkpoint, .keras or .h5 file or "
+            f"SavedModel either.{hidden} Expected a run directory or a directory that contains "
+            "one of these."
         )
     if as_json:
-        print_json(forest.as_json())
+        print_json(tree.as_json())
     else:
-        print_lines(forest.lines(now))
+        print_lines(tree.lines(now))

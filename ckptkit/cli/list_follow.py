@@ -1,6 +1,4 @@
-"""`ckptkit list --follow`: the list as it is now on a terminal, and a line for each change anywhere
-else.
-"""
+"""`ckptkit list --follow`: the current list on a terminal, else one line for each change."""
 
 from __future__ import annotations
 
@@ -15,48 +13,50 @@ from pathlib import Path
 
 import click
 
+from ckptkit.cli.checkpoint_lookup import open_named_run
 from ckptkit.cli.console import print_json_line
 from ckptkit.cli.list_changes import ListChange, changes_of_run, changes_of_tree
 from ckptkit.cli.plain_text import date, plain
-from ckptkit.cli.run_arguments import opened
 from ckptkit.cli.run_listing import RunListing, is_tree, journal_of, listing_of
 from ckptkit.cli.run_state import run_state
 from ckptkit.cli.terminal import is_terminal
-from ckptkit.cli.tree_listing import TreeListing, forest_of, found_run
+from ckptkit.cli.tree_listing import TreeListing, list_tree
+from ckptkit.cli.tree_run import read_tree_run
 from ckptkit.layout import RunLayout
 from ckptkit.run.events import Event
 from ckptkit.run.stored_run import StoredRun
 
 _LOOK_SECS = 1.0
 _SHARE = 10
-"""Of what a look took: so long is waited before the next one, at least, so that a large tree on
-slow storage is not looked at all the time.
+"""The shortest pause as a multiple of the time that the last look took.
+
+So a large tree on slow storage is not read all the time.
 """
 
 
 def follow(directory: str, *, as_json: bool) -> None:
-    """Looks again and again, until it is interrupted or nobody reads any more.
+    """Look again and again, until Ctrl-C or until the reader of the output is gone.
 
     Args:
         directory: a run, or any directory.
-        as_json: whether for programs.
+        as_json: whether to print for programs.
 
     Raises:
-        NoSuchRunError: where there is no such directory, or no more.
-        StorageError: where it cannot be read.
+        NoSuchRunError: If the directory does not exist, or no longer exists.
+        StorageError: If the directory cannot be read.
     """
     watch = ListWatch(directory)
     if as_json or not is_terminal() or os.environ.get("TERM") == "dumb":
-        _by_line(watch, as_json=as_json)
+        _print_changes(watch, as_json=as_json)
     else:
-        _live(watch)
+        _redraw(watch)
 
 
 class ListWatch:
-    """Looks at a run, or at a tree, and remembers what has not changed.
+    """Repeated looks at a run or a tree, which skip the runs that have not changed.
 
     Args:
-        directory: which.
+        directory: the run or tree.
     """
 
     def __init__(self, directory: str) -> None:
@@ -64,30 +64,35 @@ class ListWatch:
         self._runs: dict[Path, tuple[object, tuple[Event, ...], RunListing]] = {}
 
     def look(self, now: float) -> RunListing | TreeListing:
-        """What is there now."""
+        """Return the current listing.
+
+        Args:
+            now: seconds since the epoch.
+        """
         if is_tree(self.directory):
-            return forest_of(
+            return list_tree(
                 self.directory,
-                lambda path: found_run(path, lambda run, shown: self._listing(run, shown, now)),
+                lambda path: read_tree_run(path, lambda run, shown: self._listing(run, shown, now)),
             )
-        return self._listing(opened(self.directory), self.directory, now)
+        return self._listing(open_named_run(self.directory), self.directory, now)
 
     def _listing(self, run: StoredRun, shown: str, now: float) -> RunListing:
-        """A listing; of a run in which nothing was written since, the earlier one, with its state
-        of now: a process dies without a word.
+        """Return the listing of a run; read again only if one of its files has changed.
+
+        The state is always computed anew, because a process may be killed without writing anything.
         """
-        mark = _mark(run.layout)
+        fingerprint = _fingerprint(run.layout)
         known = self._runs.get(run.directory)
-        if known is not None and known[0] == mark:
+        if known is not None and known[0] == fingerprint:
             return replace(known[2], state=run_state(known[1], now))
         view = journal_of(run)
         listing = listing_of(run, shown, now, view)
-        self._runs[run.directory] = (mark, view.events, listing)
+        self._runs[run.directory] = (fingerprint, view.events, listing)
         return listing
 
 
-def _mark(layout: RunLayout) -> object:
-    """Other than before where something in a run was written, taken away or moved."""
+def _fingerprint(layout: RunLayout) -> object:
+    """Return a value that changes whenever something in the run is written, removed or moved."""
 
     def stamp(path: os.DirEntry[str] | Path) -> tuple[str, int, int] | None:
         try:
@@ -106,7 +111,7 @@ def _mark(layout: RunLayout) -> object:
     ]
 
 
-def _by_line(watch: ListWatch, *, as_json: bool) -> None:
+def _print_changes(watch: ListWatch, *, as_json: bool) -> None:
     before: RunListing | TreeListing | None = None
     while True:
         now = time.time()
@@ -131,20 +136,21 @@ def _changes(
     return changes_of_tree(before if isinstance(before, TreeListing) else None, after)
 
 
-def _live(watch: ListWatch) -> None:
+def _redraw(watch: ListWatch) -> None:
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
     with Live(console=Console(highlight=False), auto_refresh=False) as live:
-        for lines, took in _pictures(watch):
+        for lines, took in _screens(watch):
             live.update(Text.from_ansi("\n".join(lines), no_wrap=True), refresh=True)
             _wait(took)
 
 
-def _pictures(watch: ListWatch) -> Iterator[tuple[list[str], float]]:
-    """What is to be seen, look by look, with the seconds that it took; no taller than the terminal,
-    the newest rows last.
+def _screens(watch: ListWatch) -> Iterator[tuple[list[str], float]]:
+    """Yield the lines of each look and the seconds it took.
+
+    The lines fit on the terminal; the newest rows are kept.
     """
     while True:
         now = time.time()
@@ -159,20 +165,20 @@ def _pictures(watch: ListWatch) -> Iterator[tuple[list[str], float]]:
 
 
 def _wait(took: float) -> None:
-    """Waits for the next look.
+    """Wait for the next look.
 
     Args:
-        took: the seconds of the last one.
+        took: the seconds that the last look took.
 
     Raises:
-        BrokenPipeError: as soon as nobody reads standard output any more.
+        BrokenPipeError: If the reader of standard output has gone.
     """
     secs = max(_LOOK_SECS, _SHARE * took)
     try:
         reader = select.poll()
-        reader.register(
-            sys.stdout.fileno(), 0
-        )  # of a pipe, that its other end is closed is told without being asked for
+        # poll() always reports that the other end of a pipe was closed, even with no event mask.
+        # Without this, a quiet `ckptkit list --follow | head` would never end.
+        reader.register(sys.stdout.fileno(), 0)
     except (OSError, ValueError, AttributeError):
         time.sleep(secs)
         return

@@ -1,4 +1,4 @@
-"""`ckptkit pin RUN WHICH`: keeps a checkpoint, whatever the keep policy says."""
+"""`ckptkit pin RUN WHICH`: keep a checkpoint, whatever the keep policy says."""
 
 from __future__ import annotations
 
@@ -6,28 +6,30 @@ import time
 
 import click
 
+from ckptkit.cli.checkpoint_choice import choice_callback, run_argument
+from ckptkit.cli.checkpoint_lookup import find_good_checkpoint, open_named_run
 from ckptkit.cli.console import print_line
 from ckptkit.cli.plain_text import plain
-from ckptkit.cli.run_arguments import chosen, opened, run_argument, which_checkpoint
 from ckptkit.run.pins import MAX_NOTE_CHARACTERS, Pin, pin
 from ckptkit.storage.files import FileSystem
 
 
 @click.command("pin", short_help="Keep a checkpoint, whatever the keep policy says.")
 @run_argument
-@click.argument("which", metavar="STEP|latest|best", callback=which_checkpoint)
-@click.option("--note", default="", metavar="TEXT", help="Why, for those who come later.")
+@click.argument("which", metavar="STEP|latest|best", callback=choice_callback)
+@click.option("--note", default="", metavar="TEXT", help="The reason, for later readers.")
 def command(run: str, which: int | str, note: str) -> None:
-    """Keep one checkpoint of RUN, until it is unpinned: neither training nor `ckptkit prune` takes
-    it away.
+    """Keep one checkpoint of RUN until it is unpinned.
 
-    May be called while the run is training. A damaged checkpoint is not pinned (exit code 3).
+    Neither training nor `ckptkit prune` deletes a pinned checkpoint. Safe to call while the run is
+    training. A damaged checkpoint is not pinned (exit code 3).
     """
     if len(note) > MAX_NOTE_CHARACTERS:
         raise click.BadParameter(
-            f"A note has at most {MAX_NOTE_CHARACTERS:,} characters. Received {len(note):,}."
+            f"Expected a note of at most {MAX_NOTE_CHARACTERS:,} characters. Received: "
+            f"{len(note):,}."
         )
-    found = opened(run)
-    checkpoint = chosen(found, which)
+    found = open_named_run(run)
+    checkpoint = find_good_checkpoint(found, which)
     pin(FileSystem(), found.layout, checkpoint.name, Pin(pinned_at=time.time(), note=note))
     print_line(f"pinned {checkpoint.name}{f': {plain(note)}' if note else ''}")

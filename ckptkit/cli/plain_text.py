@@ -1,4 +1,4 @@
-"""Words and numbers for people. Pure."""
+"""Numbers, durations and names as text for people. Pure."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ _PREFERRED = ("val_loss", "loss", "val_accuracy", "accuracy")
 
 
 def plain(text: object) -> str:
-    """Text on one line, without anything that a terminal would obey: files and journals may hold
-    any bytes.
+    """Return text on one line, with every control character escaped.
+
+    Files and journals may hold any bytes, and a terminal would obey some of them.
     """
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode()
@@ -22,7 +23,7 @@ def plain(text: object) -> str:
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
-    """A number with its noun.
+    """Return a number with its noun.
 
     Example:
         >>> from ckptkit.cli.plain_text import count
@@ -32,12 +33,12 @@ def count(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def naturally(name: str) -> list[tuple[int, str]]:
-    """What to sort names by, so that numbers in them count as numbers.
+def natural_key(name: str) -> list[tuple[int, str]]:
+    """Return a sort key by which the numbers inside names count as numbers.
 
     Example:
-        >>> from ckptkit.cli.plain_text import naturally
-        >>> sorted(["vars/10", "vars/2", "bias"], key=naturally)
+        >>> from ckptkit.cli.plain_text import natural_key
+        >>> sorted(["vars/10", "vars/2", "bias"], key=natural_key)
         ['bias', 'vars/2', 'vars/10']
     """
     return [
@@ -47,7 +48,7 @@ def naturally(name: str) -> list[tuple[int, str]]:
 
 
 def duration(secs: float) -> str:
-    """A duration in its largest unit.
+    """Return a duration in its largest unit.
 
     Example:
         >>> from ckptkit.cli.plain_text import duration
@@ -60,14 +61,13 @@ def duration(secs: float) -> str:
     return f"{max(0, int(secs))} s"
 
 
-def span(secs: float) -> str:
-    """A duration in its two largest units, and short ones with fractions: for what is compared with
-    other durations.
+def precise_duration(secs: float) -> str:
+    """Return a duration in its two largest units, for comparing it with others.
 
     Example:
-        >>> from ckptkit.cli.plain_text import span
-        >>> span(0), span(0.0123), span(5.25), span(119), span(7260), span(200_000)
-        ('0 s', '0.012 s', '5.2 s', '1 min 59 s', '2 h 1 min', '2 d 7 h')
+        >>> from ckptkit.cli.plain_text import precise_duration
+        >>> [precise_duration(secs) for secs in (0, 0.0123, 5.25, 119, 7260, 200_000)]
+        ['0 s', '0.012 s', '5.2 s', '1 min 59 s', '2 h 1 min', '2 d 7 h']
     """
     if secs < 0.001:
         return "0 s"
@@ -80,12 +80,12 @@ def span(secs: float) -> str:
 
 
 def ago(moment: float, now: float) -> str:
-    """How long ago a moment is; clocks of two machines may differ, so one in the future is now."""
+    """Return how long ago a moment is; one in the future counts as now, since clocks differ."""
     return f"{duration(now - moment)} ago" if math.isfinite(moment) else "at no known time"
 
 
 def date(moment: float) -> str:
-    """A moment in the machine's own time zone."""
+    """Return a moment in the machine's own time zone."""
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
     except (OverflowError, ValueError, OSError):
@@ -93,7 +93,7 @@ def date(moment: float) -> str:
 
 
 def metrics(values: Mapping[str, float], most: int) -> str:
-    """The metrics that matter most, and how many more there are."""
+    """Return the most important metrics, and how many more there are."""
     names = sorted(
         values, key=lambda name: _PREFERRED.index(name) if name in _PREFERRED else len(_PREFERRED)
     )

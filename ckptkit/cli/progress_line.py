@@ -1,4 +1,4 @@
-"""What work that takes longer than a second shows of itself; on a terminal only."""
+"""Progress on a terminal for work that takes longer than a second."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _EVERY_SECS = 0.1
 
 
 class ProgressLine:
-    """How far the work is.
+    """A progress bar that appears after a second.
 
     Args:
-        label: what is done.
-        total_bytes: how much there is to do.
+        label: what is being done.
+        total_bytes: the size of the work.
         stack: closes the bar.
     """
 
@@ -48,36 +48,36 @@ class ProgressLine:
 
 @contextmanager
 def progress(label: str, total_bytes: int) -> Iterator[ProgressLine]:
-    """Work on so many bytes.
+    """Show the progress of work on a known number of bytes.
 
     Args:
-        label: what is done.
-        total_bytes: how much there is to do.
+        label: what is being done.
+        total_bytes: the size of the work.
 
     Returns:
-        A function that is told how many more bytes are done.
+        A context manager; call what it gives with the number of further bytes that are done.
     """
     with ExitStack() as stack:
         yield ProgressLine(label, total_bytes, stack)
 
 
 @contextmanager
-def looking(what: str) -> Iterator[Callable[[], None]]:
-    """Work of which nobody knows how much it is.
+def counting(what: str) -> Iterator[Callable[[], None]]:
+    """Show the progress of work of unknown size, as a count.
 
     Args:
-        what: is looked at.
+        what: the noun that is counted, in the plural.
 
     Returns:
-        A function that is called for each of them. After a second, a terminal shows how many there
-        were.
+        A context manager; call what it gives once for each item.
     """
     began, number, shown = time.monotonic(), 0, 0.0
 
-    def looked() -> None:
+    def advance() -> None:
         nonlocal number, shown
         number += 1
         now = time.monotonic()
+        # Not on each call: writing to a terminal takes longer than looking at a small directory.
         if (
             now - max(began + _AFTER_SECS - _EVERY_SECS, shown) > _EVERY_SECS
             and sys.stderr is not None
@@ -87,7 +87,7 @@ def looking(what: str) -> Iterator[Callable[[], None]]:
             click.echo(f"\rlooked at {number:,} {what}", nl=False, err=True)
 
     try:
-        yield looked
+        yield advance
     finally:
         if shown:
             click.echo("\r\x1b[K", nl=False, err=True)

@@ -1,4 +1,4 @@
-"""`ckptkit prune RUN`: takes checkpoints away by a keep policy, and says why each stays or goes."""
+"""`ckptkit prune RUN`: delete checkpoints by a keep policy, with a reason for each."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from operator import or_
 
 import click
 
+from ckptkit.cli.checkpoint_choice import run_argument
+from ckptkit.cli.checkpoint_lookup import open_named_run
 from ckptkit.cli.confirm import confirm, dry_run_option, yes_option
 from ckptkit.cli.console import json_option, print_json, print_line, print_table
-from ckptkit.cli.held_run import owned
+from ckptkit.cli.owned_run import check_not_owned, own_run
 from ckptkit.cli.plain_text import count, plain
 from ckptkit.cli.progress_line import progress
-from ckptkit.cli.run_arguments import opened, run_argument
 from ckptkit.errors import CheckpointError
 from ckptkit.layout import RunLayout
 from ckptkit.log import size
-from ckptkit.ownership.run_lock import check_not_held
 from ckptkit.policies import KeepBest, KeepEveryNSteps, KeepLatest, KeepPolicy
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.checkpoint_index import CheckpointIndex
@@ -25,17 +25,15 @@ from ckptkit.run.retention import Judged, remove, review
 from ckptkit.run.stored_run import StoredRun
 
 
-@click.command(
-    "prune", short_help="Take checkpoints away by a keep policy, with a reason for each."
-)
+@click.command("prune", short_help="Delete checkpoints by a keep policy, with a reason for each.")
 @run_argument
 @click.option("--keep-latest", metavar="N", type=click.IntRange(min=1), help="Keep the newest N.")
 @click.option(
     "--keep-best",
     metavar="METRIC[:min|max]",
     multiple=True,
-    help="Keep the best by a metric; which way is better may be left out for a loss. May be given "
-    "more than once.",
+    help="Keep the best by a metric. The direction may be left out for a loss. May be given more "
+    "than once.",
 )
 @click.option(
     "--keep-every",
@@ -55,13 +53,13 @@ def command(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Take checkpoints of RUN away, and keep those that any of the --keep options names.
+    """Delete checkpoints of RUN; keep those that any --keep option names.
 
-    Kept whatever they say: the newest that is whole (it is read in full first), the newest with
-    finite metrics, pinned ones, and those that somebody is reading. Damaged ones are left where
-    they are. A run that is training is locked (exit code 11).
+    Some are kept in any case: the newest good one (it is read in full first), the newest with
+    finite metrics, pinned ones, and those that a process is reading. Damaged ones are left in
+    place. A run that is training is locked (exit code 11).
     """
-    found = opened(run)
+    found = open_named_run(run)
     policy = _policy(found, keep_latest, keep_best, keep_every)
     if dry_run:
         judged = _review(found, policy)
@@ -70,32 +68,31 @@ def command(
         else:
             _show(judged)
             going = [each for each in judged if not each.stays]
-        for each in going:
-            _ = each.checkpoint.head  # read while it exists: its size is shown at the end
             print_line(
-                f"\nwould take away {count(len(going), 'checkpoint')} ({size(_bytes(going))}); "
+                f"\nwould delete {count(len(going), 'checkpoint')} ({size(_bytes(going))}); "
                 "nothing was changed"
             )
         return
-    check_not_held(found.layout)  # a run that is training is told of before anybody is asked
+    # Checked before the question, so that the answer is not given in vain.
+    check_not_owned(found.layout)
     judged = _review(found, policy)
     if not as_json:
         _show(judged)
     going = [each for each in judged if not each.stays]
     if going:
         confirm(
-            f"Take away {count(len(going), 'checkpoint')} of {plain(run)} ({size(_bytes(going))})?",
+            f"Delete {count(len(going), 'checkpoint')} of {plain(run)} ({size(_bytes(going))})?",
             yes=yes,
         )
     removed = _remove(found.layout, policy, judged) if going else []
     if as_json:
         print_json(_as_json(run, judged, removed, dry_run=False))
     else:
-        print_line(f"\ntook away {count(len(removed), 'checkpoint')} ({size(_bytes(removed))})")
+        print_line(f"\ndeleted {count(len(removed), 'checkpoint')} ({size(_bytes(removed))})")
 
 
 def _review(run: StoredRun, policy: KeepPolicy) -> list[Judged]:
-    """What becomes of each checkpoint; the newest is read in full for it."""
+    """Decide what happens to each checkpoint; the newest one is read in full for it."""
     newest = next(
         (each.head.size_bytes for each in reversed(run.checkpoints) if each.problem is None), 0
     )
@@ -114,9 +111,8 @@ def _policy(
         policies.append(KeepEveryNSteps(keep_every))
     if not policies:
         raise click.UsageError(
-            "A run does not say which of its checkpoints are still wanted. Expected at least one "
-            "of --keep-latest, --keep-best "
-            "and --keep-every; --dry-run shows what would stay."
+            "Expected at least one of --keep-latest, --keep-best and --keep-every, which say what "
+            "to keep. Received none of them. --dry-run shows what would stay."
         )
     return reduce(or_, policies)
 
@@ -127,14 +123,13 @@ def _best(run: StoredRun, text: str) -> KeepPolicy:
         metric, mode = text, "min"
         if text != "loss" and not text.endswith("_loss"):
             raise click.UsageError(
-                "--keep-best has to know whether smaller or larger is better. Received: "
-                f"{plain(text)}. "
-                f"Expected {plain(text)}:max or {plain(text)}:min."
+                "--keep-best needs to know whether a smaller or a larger value is better. "
+                f"Expected {plain(text)}:max or {plain(text)}:min. Received: {plain(text)}."
             )
     if mode not in ("min", "max"):
         raise click.UsageError(
-            f"--keep-best takes a metric, and min or max. Received: {plain(text)}. Expected for "
-            "example val_accuracy:max."
+            "Expected a metric and min or max after --keep-best, such as val_accuracy:max. "
+            f"Received: {plain(text)}."
         )
     known = sorted(
         {
@@ -146,30 +141,32 @@ def _best(run: StoredRun, text: str) -> KeepPolicy:
     )
     if metric not in known:
         raise click.UsageError(
-            f"No checkpoint of this run has a metric {plain(metric)}. Metrics there: "
-            f"{plain(', '.join(known) or 'none')}."
+            f"No checkpoint of this run has a metric {plain(metric)}. Expected one of: "
+            f"{plain(', '.join(known) or 'none was recorded')}."
         )
     return KeepBest(metric, mode="max" if mode == "max" else "min")
 
 
 def _remove(layout: RunLayout, policy: KeepPolicy, shown: Sequence[Judged]) -> list[Judged]:
-    """Takes away what was shown, unless the run is another one by now."""
-    with owned(layout) as mine:
-        mine.tidy_up()
+    """Delete the checkpoints that were shown, unless the run has changed since then."""
+    with own_run(layout) as mine:
+        mine.recover()
+        # Decided again under the lock: only what the user has confirmed may be deleted.
         judged = review(CheckpointIndex(layout), policy)
         if {each.checkpoint.name for each in judged if not each.stays} - {
             each.checkpoint.name for each in shown if not each.stays
         }:
             raise CheckpointError(
-                f"{layout.root} has changed while it was looked at; nothing was taken away. Call "
+                f"{layout.root} changed while the question was open. Nothing was deleted. Call "
                 "ckptkit prune again."
             )
         going = [each for each in judged if not each.stays]
+        # The manifest is read while it exists, because the size is printed at the end.
         for each in going:
-            _ = each.checkpoint.head  # read while it exists: its size is shown at the end
+            _ = each.checkpoint.head
         removed = [each for each in going if remove(mine.files, layout, mine.journal, each)]
         if removed:
-            mine.tell_tensorflow()
+            mine.update_state_file()
         return removed
 
 

@@ -1,4 +1,4 @@
-"""`ckptkit report RUN -o run.html`: a run as one file to look at and to send."""
+"""`ckptkit report RUN -o run.html`: a run as one HTML file to look at and to send."""
 
 from __future__ import annotations
 
@@ -7,67 +7,76 @@ from pathlib import Path
 
 import click
 
+from ckptkit.cli.checkpoint_choice import run_argument
+from ckptkit.cli.checkpoint_lookup import open_named_run
 from ckptkit.cli.console import json_option, print_json, print_line
 from ckptkit.cli.plain_text import plain
 from ckptkit.cli.progress_line import progress
-from ckptkit.cli.run_arguments import opened, run_argument
 from ckptkit.cli.run_state import run_state
 from ckptkit.log import size
 from ckptkit.report.document import Document, values_of
 from ckptkit.report.goodput import goodput_of
-from ckptkit.report.html_page import page
+from ckptkit.report.html_page import render_page
 from ckptkit.report.ledger_builder import ledger_of
-from ckptkit.report.report_builder import gather
-from ckptkit.report.report_file import check_target, write_target
+from ckptkit.report.report_builder import build_document
+from ckptkit.report.report_file import check_report_path, write_report
 from ckptkit.run.verify import bytes_to_read
 
 
 @click.command(
     "report",
-    short_help="Make one file that shows a run: its attempts, checkpoints, and where the time "
-    "went.",
+    short_help="Write one HTML file that shows a run: time, attempts and checkpoints.",
 )
 @run_argument
 @click.option(
-    "-o", "--output", metavar="FILE", help="Where the HTML file goes; `-` is standard output."
+    "-o", "--output", metavar="FILE", help="The HTML file to write; `-` is standard output."
 )
 @click.option(
     "--verify",
     "full",
     is_flag=True,
-    help="Read every byte of every checkpoint; otherwise sizes and small files.",
+    help="Read every byte of every checkpoint; otherwise only sizes and small files.",
 )
 @json_option
 def command(run: str, output: str | None, full: bool, as_json: bool) -> None:
-    """Make one HTML file that shows RUN: where its time went, its attempts on a time axis, and its
-    checkpoints.
+    """Write one HTML file that shows RUN.
 
-    The file holds all that it shows and loads nothing. An earlier report is replaced, any other
-    file is not. May be made while the run is training: no lock is taken, and nothing is written
-    into the run.
+    It shows where the time went, the attempts on a time axis, and the checkpoints. The file is
+    self-contained and loads nothing. An earlier report is replaced; any other file is not. Safe to
+    call while the run is training: no lock is taken, and nothing is written into the run.
     """
     if (output is None) != as_json:
         raise click.UsageError(
-            "A report goes into a file (-o run.html), or is printed as JSON (--json). Expected "
-            "one of both."
+            "Expected either -o FILE, such as -o run.html, or --json. Received "
+            f"{'neither' if output is None else 'both'}."
         )
     path = None if output in (None, "-") else Path(str(output))
     if path is not None:
-        check_target(path)  # before the work
+        # Checked first, because reading the checkpoints may take minutes.
+        check_report_path(path)
     document = document_of(run, full=full)
     if output is None:
         print_json(values_of(document))
     elif path is None:
-        click.echo(page(document), nl=False)
+        click.echo(render_page(document), nl=False)
     else:
-        data = page(document)
-        write_target(path, data)
+        data = render_page(document)
+        write_report(path, data)
         print_line(f"wrote {plain(path)} ({size(len(data))}): {plain(document.run.words)}")
 
 
 def document_of(run: str, *, full: bool = False) -> Document:
-    """The document of the run that was named, as it is now."""
-    found = opened(run)
+    """Build the report's document for a run as it is now.
+
+    Args:
+        run: the run directory.
+        full: whether to read every byte of every checkpoint.
+
+    Raises:
+        NoSuchRunError: If the directory is not a run.
+        StorageError: If the run cannot be read.
+    """
+    found = open_named_run(run)
     view, now = found.journal_view, time.time()
     ledger = ledger_of(view.events, now)
     state = run_state(view.events, now)
@@ -77,7 +86,7 @@ def document_of(run: str, *, full: bool = False) -> Document:
         if each.problem is None
     )
     with progress("verifying", total) as advance:
-        return gather(
+        return build_document(
             found,
             run,
             view,

@@ -1,4 +1,4 @@
-"""`ckptkit rollback RUN STEP`: the next start goes on from an older checkpoint."""
+"""`ckptkit rollback RUN STEP`: let the next start resume from an older checkpoint."""
 
 from __future__ import annotations
 
@@ -6,37 +6,38 @@ from collections.abc import Sequence
 
 import click
 
+from ckptkit.cli.checkpoint_choice import choice_callback, run_argument
+from ckptkit.cli.checkpoint_lookup import find_good_checkpoint, open_named_run
 from ckptkit.cli.confirm import confirm, dry_run_option, yes_option
 from ckptkit.cli.console import json_option, print_json, print_line
-from ckptkit.cli.held_run import owned
+from ckptkit.cli.owned_run import check_not_owned, own_run
 from ckptkit.cli.plain_text import count, plain
 from ckptkit.cli.progress_line import progress
-from ckptkit.cli.run_arguments import chosen, opened, run_argument, which_checkpoint
 from ckptkit.errors import CheckpointError
 from ckptkit.layout import RunLayout
-from ckptkit.ownership.run_lock import check_not_held
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.roll_back import newer_than, roll_back
 from ckptkit.run.verify import verify
 
 
-@click.command("rollback", short_help="Let the next start go on from an older checkpoint.")
+@click.command("rollback", short_help="Let the next start resume from an older checkpoint.")
 @run_argument
-@click.argument("which", metavar="STEP|latest|best", callback=which_checkpoint)
+@click.argument("which", metavar="STEP|latest|best", callback=choice_callback)
 @dry_run_option
 @yes_option
 @json_option
 def command(run: str, which: int | str, dry_run: bool, yes: bool, as_json: bool) -> None:
-    """Set the checkpoints of RUN that are newer than STEP aside, so that the next start goes on
-    from STEP.
+    """Set aside the checkpoints of RUN that are newer than STEP.
 
-    They are moved to aside/ in the run directory, not deleted. STEP is read in full first (exit
-    code 3 where it is damaged). A run that is training is locked (exit code 11).
+    The next start then resumes from STEP. The newer checkpoints are moved to aside/ in the run
+    directory, not deleted. STEP is read in full first (exit code 3 if it is damaged). A run that is
+    training is locked (exit code 11).
     """
-    found = opened(run)
-    target = chosen(found, which)
+    found = open_named_run(run)
+    target = find_good_checkpoint(found, which)
     if not dry_run:
-        check_not_held(found.layout)  # a run that is training is told of before anybody is asked
+        # Checked before the question, so that the answer is not given in vain.
+        check_not_owned(found.layout)
     with progress("verifying", target.head.size_bytes) as advance:
         verify(target, progress=advance)
     newer = newer_than(found.layout, target)
@@ -63,33 +64,34 @@ def command(run: str, which: int | str, dry_run: bool, yes: bool, as_json: bool)
         return
     if not newer:
         print_line(
-            f"{target.name} is the newest checkpoint already: the next start goes on from it"
+            f"{target.name} already is the newest checkpoint: the next start resumes from it"
         )
     elif dry_run:
         print_line(
-            f"would set aside {_names(newer)}, so that the next start goes on from {target.name}; "
+            f"would set aside {_names(newer)}, so that the next start resumes from {target.name}; "
             "nothing was changed"
         )
     else:
         print_line(
-            f"set aside {_names(newer)} in {plain(moved_to)}: the next start goes on from "
+            f"set aside {_names(newer)} in {plain(moved_to)}: the next start resumes from "
             f"{target.name}"
         )
 
 
 def _roll_back(layout: RunLayout, target: Checkpoint, shown: Sequence[Checkpoint]) -> str:
-    with owned(layout) as mine:
-        mine.tidy_up()
+    with own_run(layout) as mine:
+        mine.recover()
+        # Decided again under the lock: only what the user has confirmed may be moved.
         newer = newer_than(layout, target)
         if [each.name for each in newer] != [
             each.name for each in shown
         ] or not target.path.is_dir():
             raise CheckpointError(
-                f"{layout.root} has changed while it was looked at; nothing was set aside. Call "
+                f"{layout.root} changed while the question was open. Nothing was set aside. Call "
                 "ckptkit rollback again."
             )
         moved_to = roll_back(mine.files, layout, mine.journal, target, newer)
-        mine.tell_tensorflow()
+        mine.update_state_file()
         return moved_to
 
 

@@ -1,6 +1,4 @@
-"""`ckptkit run -- CMD...`: starts a training, watches over it, and starts it again where that can
-help.
-"""
+"""`ckptkit run -- CMD...`: start a training, supervise it, and restart it if that can help."""
 
 from __future__ import annotations
 
@@ -27,7 +25,10 @@ def _shown(value: object) -> str:
 
 
 def _options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """An option for each setting; None where it is not given, so that a source below it counts."""
+    """Add an option for each setting.
+
+    An option that is not given is None, so that the environment or the TOML file counts.
+    """
     for name, field in reversed(FIELDS.items()):
         kind = _TYPES.get(type(field.default), click.STRING)
         default = f"  [{_shown(field.default)}]" if field.default != "" else ""
@@ -39,7 +40,7 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command(
     "run",
-    short_help="Start a training, watch over it, and start it again where that can help.",
+    short_help="Start a training, supervise it, and restart it if that can help.",
     context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
 )
 @click.option(
@@ -51,7 +52,7 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--explain",
     is_flag=True,
-    help="Print each setting with where it comes from, and start nothing.",
+    help="Print each setting and its source, and start nothing.",
 )
 @_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- CMD...")
@@ -64,12 +65,12 @@ def command(
     command: tuple[str, ...],
     **options: Any,
 ) -> None:
-    """Start the training CMD, watch over it, and start it again where that can help.
+    """Start the training CMD, supervise it, and restart it if that can help.
 
-    Signals are passed on to it; before the machine goes away it is told to save, and how long it
-    has. Its own exit codes say whether it is started again: 75 yes; 0, 78 and 93 never. A setting
-    is taken from the command line, else from CKPTKIT_<NAME> in the environment, else from the TOML
-    file, else it is the default.
+    Signals are passed on to the training. Before the machine goes away, the training is told to
+    save and how much time it has. Its exit code decides whether it is restarted: after 75 yes;
+    after 0, 78 and 93 never. A setting comes from the command line, else from CKPTKIT_<NAME> in the
+    environment, else from the TOML file, else it has its default.
     """
     show_by_default()
     try:
@@ -79,12 +80,15 @@ def command(
             return
         if not command:
             raise click.UsageError(
-                "Name the training after --, as in: ckptkit run -- python train.py", context
+                "Expected the training command after --, as in: ckptkit run -- python train.py. "
+                "Received none.",
+                context,
             )
         settings = settings_of(found)
         supervisor = Supervisor(command, settings, watch=_watch(settings.notices))
         code = supervisor.run()
     except ConfigError as error:
+        # Not the usual code for a usage error: schedulers must not restart this.
         click.echo(f"ckptkit: {message(error)}", err=True)
         code = ExitCode.CONFIG
     context.exit(code)

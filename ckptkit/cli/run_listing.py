@@ -1,4 +1,4 @@
-"""What `list` tells of one run: its state, and its checkpoints."""
+"""The listing of one run: its state, its checkpoints, and what was moved away."""
 
 from __future__ import annotations
 
@@ -6,21 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ckptkit.cli.checkpoint_lookup import ListedCheckpoint, listed_checkpoints
 from ckptkit.cli.console import coloured
 from ckptkit.cli.plain_text import ago, count, duration, metrics, plain
-from ckptkit.cli.run_arguments import (
-    SeenCheckpoint,
-    checkpoints_of,
-    lives_aside,
-    quarantined,
-    rolled_back,
-)
-from ckptkit.cli.run_state import TELLING, RunState, run_state
+from ckptkit.cli.run_state import STATE_EVENTS, RunState, run_state
 from ckptkit.cli.text_table import table
 from ckptkit.layout import CheckpointName, expanded
 from ckptkit.log import size
+from ckptkit.run import quarantine
 from ckptkit.run.journal import JournalView, read_journal
 from ckptkit.run.pins import Pin, read_pins
+from ckptkit.run.roll_back import is_rolled_back
 from ckptkit.run.stored_run import StoredRun, is_run
 from ckptkit.storage.files import storage_errors
 
@@ -31,27 +27,27 @@ COLOURS = {
     "dead": "yellow",
     "unknown": "yellow",
 }
-"""Of a run's state."""
+"""The colours of a run's states."""
 
 
 @dataclass(frozen=True)
 class RunListing:
-    """What `list` tells of a run.
+    """The listing of one run.
 
     Args:
         run: the directory, as it was typed.
-        state: from the journal.
-        checkpoints: oldest first.
-        quarantined: checkpoints in `quarantine/`.
-        set_aside: earlier lives in `aside/`.
-        rolled_back: checkpoints in `aside/` that were newer than what the run was rolled back to.
-        pins: what is pinned, whether it is there or not.
-        damaged_lines: lines of the journal that cannot be read.
+        state: the run's state, from the journal.
+        checkpoints: the checkpoints, oldest first.
+        quarantined: the number of checkpoints in `quarantine/`.
+        set_aside: the number of earlier lives in `aside/`.
+        rolled_back: the number of checkpoints in `aside/` that a rollback moved there.
+        pins: all pins, including those of missing checkpoints.
+        damaged_lines: the lines of the journal that cannot be read.
     """
 
     run: str
     state: RunState
-    checkpoints: Sequence[SeenCheckpoint]
+    checkpoints: Sequence[ListedCheckpoint]
     quarantined: int
     set_aside: int
     rolled_back: int
@@ -59,7 +55,7 @@ class RunListing:
     damaged_lines: Sequence[str]
 
     def as_json(self) -> dict[str, object]:
-        """The form of `ckptkit list --json`; see docs/cli.md."""
+        """Return the form of `ckptkit list --json`; see docs/cli.md."""
         last = self.state.last
         return {
             "run": self.run,
@@ -79,11 +75,11 @@ class RunListing:
         }
 
     def lines(self, now: float, most_rows: int | None = None) -> list[str]:
-        """It for people, line by line.
+        """Return the lines for people.
 
         Args:
             now: seconds since the epoch.
-            most_rows: of the table, the newest; by default all.
+            most_rows: the number of newest checkpoints to list; by default all.
         """
         parts = [f"{plain(self.run)}: {self.state.words}", count(self.state.attempts, "attempt")]
         if self.state.last is not None:
@@ -91,8 +87,8 @@ class RunListing:
         lines = [coloured(" | ".join(parts), COLOURS.get(self.state.name, ""))]
         if self.quarantined:
             lines.append(
-                f"{count(self.quarantined, 'checkpoint')} in quarantine/: could not be used and "
-                "was moved, not deleted"
+                f"{count(self.quarantined, 'checkpoint')} in quarantine/: unusable, moved, not "
+                "deleted"
             )
         if self.set_aside:
             lines.append(
@@ -106,7 +102,7 @@ class RunListing:
             )
         there = {seen.checkpoint.name for seen in self.checkpoints}
         if lost := [str(name) for name in self.pins if name not in there]:
-            lines.append(f"{count(len(lost), 'pin')} of no checkpoint: {', '.join(lost)}")
+            lines.append(f"{count(len(lost), 'pin')} of missing checkpoints: {', '.join(lost)}")
         if self.damaged_lines:
             lines.append(
                 f"{count(len(self.damaged_lines), 'line')} of the journal cannot be read: "
@@ -133,62 +129,62 @@ class RunListing:
 
 
 def is_tree(directory: str) -> bool:
-    """Whether a directory is there that is no run.
+    """Return whether a path is a directory but not a run.
 
     Raises:
-        StorageError: where that cannot be read.
-        ConfigError: where it is no path.
+        StorageError: If the directory cannot be read.
+        ConfigError: If the text is not a path.
     """
     with storage_errors("read", Path(directory)):
         return not is_run(directory) and expanded(directory).is_dir()
 
 
 def journal_of(run: StoredRun) -> JournalView:
-    """As much of a run's journal as a listing tells.
+    """Read the events of a run's journal that a listing needs.
 
     Raises:
-        StorageError: where it cannot be read.
+        StorageError: If the journal cannot be read.
     """
-    return read_journal(run.layout, wanted=TELLING)
+    return read_journal(run.layout, wanted=STATE_EVENTS)
 
 
 def listing_of(
     run: StoredRun, shown: str, now: float, view: JournalView | None = None
 ) -> RunListing:
-    """Looks at a run.
+    """Read the listing of a run.
 
     Args:
-        run: which.
+        run: the run.
         shown: its directory as people are to see it.
         now: seconds since the epoch.
-        view: its journal, where it was read already.
+        view: its journal if it was read already, else None.
 
     Raises:
-        StorageError: where it cannot be read.
+        StorageError: If the run cannot be read.
     """
     view = journal_of(run) if view is None else view
     return RunListing(
         run=shown,
         state=run_state(view.events, now),
-        checkpoints=checkpoints_of(run),
-        quarantined=quarantined(run),
-        set_aside=lives_aside(run),
-        rolled_back=rolled_back(run),
+        checkpoints=listed_checkpoints(run),
+        quarantined=_count_quarantined(run),
+        set_aside=_count_earlier_lives(run),
+        rolled_back=_count_rolled_back(run),
         pins=read_pins(run.layout),
         damaged_lines=view.damaged,
     )
 
 
-def _row(seen: SeenCheckpoint, now: float, pin: Pin | None) -> list[str]:
+def _row(seen: ListedCheckpoint, now: float, pin: Pin | None) -> list[str]:
     head, checkpoint = seen.head, seen.checkpoint
     words = ["final"] if head is not None and head.final and seen.problem is None else []
     if pin is not None:
         words.append(f"pinned: {pin.note}" if pin.note else "pinned")
     if seen.problem is not None:
         words.append(f"damaged: {seen.problem}")
-    said = "; ".join(words)
+    remarks = "; ".join(words)
     if head is None:
-        return [str(checkpoint.step), "", "", "", "", "", str(checkpoint.attempt), said]
+        return [str(checkpoint.step), "", "", "", "", "", str(checkpoint.attempt), remarks]
     return [
         str(head.step),
         f"{head.epoch} + {head.batch}" if head.batch else str(head.epoch),
@@ -197,11 +193,11 @@ def _row(seen: SeenCheckpoint, now: float, pin: Pin | None) -> list[str]:
         metrics(checkpoint.metrics, most=2),
         head.trigger,
         str(head.attempt),
-        said,
+        remarks,
     ]
 
 
-def _as_json(seen: SeenCheckpoint, pin: Pin | None) -> dict[str, object]:
+def _as_json(seen: ListedCheckpoint, pin: Pin | None) -> dict[str, object]:
     checkpoint = seen.checkpoint
     known: dict[str, object] = {
         "name": str(checkpoint.name),
@@ -215,3 +211,29 @@ def _as_json(seen: SeenCheckpoint, pin: Pin | None) -> dict[str, object]:
     return known | {
         name: None if seen.head is None else getattr(seen.head, name) for name in fields
     }
+
+
+def _count_quarantined(run: StoredRun) -> int:
+    return len(quarantine.quarantined(run.layout))
+
+
+def _count_earlier_lives(run: StoredRun) -> int:
+    """Count the earlier lives that a fresh start set aside."""
+    names = [name for name in _names(run.layout.aside) if not is_rolled_back(name)]
+    # One life leaves several directories there, but only one with its checkpoints. A life without
+    # checkpoints still counts as one.
+    lives = [name for name in names if name.partition(".")[0] == run.layout.checkpoints.name]
+    return len(lives) or min(1, len(names))
+
+
+def _count_rolled_back(run: StoredRun) -> int:
+    """Count the checkpoints that were set aside by a rollback to an older one."""
+    return sum(
+        len(_names(run.layout.aside / name))
+        for name in _names(run.layout.aside)
+        if is_rolled_back(name)
+    )
+
+
+def _names(directory: Path) -> list[str]:
+    return [path.name for path in directory.iterdir()] if directory.is_dir() else []

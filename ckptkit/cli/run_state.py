@@ -1,4 +1,4 @@
-"""What state a run is in, from its journal, in one word and in a sentence."""
+"""The state of a run, from its journal: one word, and a sentence for people."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from ckptkit.cli.plain_text import count, duration, plain
 from ckptkit.report.attempt_endings import finish_of
-from ckptkit.report.running_processes import process_runs
+from ckptkit.report.running_processes import attempt_is_running
 from ckptkit.run.events import (
     AttemptEnded,
     AttemptStarted,
@@ -25,11 +25,12 @@ from ckptkit.run.events import (
 
 E = TypeVar("E", bound=Event)
 
-TELLING = frozenset(
+STATE_EVENTS = frozenset(
     {AttemptStarted, AttemptEnded, Failed, Finished, RolledBack, SetAside, TrainingStarted}
 )
-"""The few events that a state follows from; beside them the newest save of an attempt, and what the
-newest event is.
+"""The few kinds of events from which the state follows.
+
+Besides these only the newest save of an attempt and the newest event of all matter.
 """
 
 _LONGEST_MESSAGE = 200
@@ -37,16 +38,16 @@ _LONGEST_MESSAGE = 200
 
 @dataclass(frozen=True)
 class RunState:
-    """What the journal says of a run.
+    """The state of a run.
 
     Args:
         name: `new`, `training`, `finished`, `stopped`, `preempted`, `failed`, `dead` (its process
-            is gone and left no word) or `unknown` (it runs on another machine, or was lost with
+            is gone and recorded no end) or `unknown` (it runs on another machine, or was lost with
             it).
         words: the same for people.
-        attempts: how many processes have trained it.
+        attempts: the number of processes that have trained the run.
         last: the newest event, or None.
-        host: the machine of the newest attempt; empty where there was none.
+        host: the machine of the newest attempt; empty if there was none.
     """
 
     name: str
@@ -63,36 +64,36 @@ def run_state(
     host: str | None = None,
     is_running: Callable[[AttemptStarted], bool] | None = None,
 ) -> RunState:
-    """The state of a run.
+    """Return the state of a run.
 
     Args:
-        events: its journal, in the order of time.
+        events: the journal, in the order of time.
         now: seconds since the epoch.
-        host: the name of this machine.
-        is_running: whether the process of an attempt on this machine still runs.
+        host: the name of this machine; by default it is looked up.
+        is_running: whether the process of an attempt on this machine still runs; by default the
+            system is asked.
     """
     last = events[-1] if events else None
-    told = [event for event in events if type(event) in TELLING]
-    starts = _of(told, AttemptStarted)
-    attempts = len(
-        {event.attempt for event in starts}
-    )  # prune and rollback have journals too, and train nothing
+    deciding = [event for event in events if type(event) in STATE_EVENTS]
+    starts = _of(deciding, AttemptStarted)
+    # prune and rollback use attempt numbers and write journals as well, but start no training.
+    attempts = len({event.attempt for event in starts})
     started = max(starts, key=lambda event: event.attempt, default=None)
     if started is None:
-        return RunState("new", "the journal tells of no attempt", attempts, last)
-    rolled_back = max(_of(told, RolledBack), key=lambda event: event.attempt, default=None)
+        return RunState("new", "no attempt in the journal yet", attempts, last)
+    rolled_back = max(_of(deciding, RolledBack), key=lambda event: event.attempt, default=None)
     if rolled_back is not None and rolled_back.attempt > started.attempt:
         return RunState(
             "stopped",
-            f"rolled back to step {rolled_back.step}, to go on from there when it is started again",
+            f"rolled back to step {rolled_back.step}; the next start resumes from there",
             attempts,
             last,
             started.host,
         )
-    own = [event for event in told if event.attempt == started.attempt]
-    finished = _finish_of_this_life(events, told)
-    name, words = _ended(own, finished) or _open(
-        events, started, now, host or socket.gethostname(), is_running or process_runs
+    own = [event for event in deciding if event.attempt == started.attempt]
+    finished = _finish_of_this_life(events, deciding)
+    name, words = _ended(own, finished) or _unended(
+        events, started, now, host or socket.gethostname(), is_running or attempt_is_running
     )
     is_over = finished is not None and not _has_trained_since(finished, events)
     if finished is not None and is_over and name not in ("finished", "training"):
@@ -102,10 +103,10 @@ def run_state(
     return RunState(name, words, attempts, last, started.host)
 
 
-def _finish_of_this_life(events: Sequence[Event], told: Sequence[Event]) -> Finished | None:
+def _finish_of_this_life(events: Sequence[Event], deciding: Sequence[Event]) -> Finished | None:
     """Return the newest end of training since the last fresh start; None if there is none."""
-    fresh = max((event.attempt for event in _of(told, SetAside)), default=0)
-    finished = _last([event for event in told if event.attempt >= fresh], Finished)
+    fresh = max((event.attempt for event in _of(deciding, SetAside)), default=0)
+    finished = _last([event for event in deciding if event.attempt >= fresh], Finished)
     if finished is None:
         return None
     return finish_of(event for event in events if event.attempt == finished.attempt)
@@ -133,8 +134,9 @@ def _finish_in_words(finished: Finished) -> str:
 
 
 def _ended(own: Sequence[Event], finished: Finished | None) -> tuple[str, str] | None:
-    """The end of an attempt that came to one. An attempt on a finished run trains nothing, so an
-    earlier one may have `finished` it.
+    """Return the state of an attempt that recorded its end; None if it has not.
+
+    A later attempt on a finished run trains nothing, so `finished` may come from an earlier one.
     """
     ended, failed = _last(own, AttemptEnded), _last(own, Failed)
     over = ended is not None and ended.outcome == "finished"
@@ -152,18 +154,18 @@ def _ended(own: Sequence[Event], finished: Finished | None) -> tuple[str, str] |
     if ended is not None:
         return plain(
             ended.outcome
-        ), f"{plain(ended.outcome)} at step {ended.step}, to go on when it is started again"
+        ), f"{plain(ended.outcome)} at step {ended.step}; the next start resumes it"
     return None
 
 
-def _open(
+def _unended(
     events: Sequence[Event],
     started: AttemptStarted,
     now: float,
     host: str,
     is_running: Callable[[AttemptStarted], bool],
 ) -> tuple[str, str]:
-    """An attempt that has told of no end: it goes on, or its process was killed."""
+    """Return the state of an attempt without an end: it runs, or its process was killed."""
     saved = next(
         (
             event
@@ -180,15 +182,15 @@ def _open(
     if started.host != host:
         return (
             "unknown",
-            f"no word of an end from {plain(started.host)} (process {started.pid}): it runs there "
-            f"or was lost; {newest}",
+            f"process {started.pid} on {plain(started.host)} has recorded no end: it runs or was "
+            f"lost; {newest}",
         )
     if is_running(started):
         return (
             "training",
             f"training (process {started.pid}, for {duration(now - started.time)}); {newest}",
         )
-    return "dead", f"dead: process {started.pid} is gone and left no word; {newest}"
+    return "dead", f"dead: process {started.pid} is gone and recorded no end; {newest}"
 
 
 def _of(events: Sequence[Event], kind: type[E]) -> list[E]:

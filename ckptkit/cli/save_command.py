@@ -1,20 +1,19 @@
-"""`ckptkit save RUN`: the process that trains a run saves it now, and goes on."""
+"""`ckptkit save RUN`: let the running training save a checkpoint now and continue."""
 
 from __future__ import annotations
 
 import click
 
-from ckptkit.cli.live_requests import asked, timeout_option
-from ckptkit.cli.run_arguments import run_argument
+from ckptkit.cli.checkpoint_choice import run_argument
+from ckptkit.cli.training_requests import send_request, timeout_option
 
 
-@click.command("save", short_help="Have the training save a checkpoint now.")
+@click.command("save", short_help="Let the running training save a checkpoint now.")
 @run_argument
 @timeout_option
 def command(run: str, timeout_secs: float | None) -> None:
-    """Have the process that trains RUN save a checkpoint at its next safe point, and go on.
+    """Let the process that trains RUN save at its next safe point and continue.
 
-    May be called from any machine that sees the run directory. Waits until the checkpoint is
-    committed.
+    Works from any machine that sees the run directory. Waits until the checkpoint is committed.
     """
-    asked(run, "save", timeout_secs)
+    send_request(run, "save", timeout_secs)

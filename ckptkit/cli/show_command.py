@@ -1,4 +1,4 @@
-"""`ckptkit show PATH [WHICH]`: everything that a checkpoint, a model or weights say of themselves."""
+"""`ckptkit show PATH [WHICH]`: describe one checkpoint, model or file of weights."""
 
 from __future__ import annotations
 
@@ -9,36 +9,38 @@ from dataclasses import dataclass
 import click
 
 from ckptkit.cli import show_files
+from ckptkit.cli.checkpoint_choice import choice_callback
 from ckptkit.cli.console import json_option, print_json, print_line, print_table
-from ckptkit.cli.path_arguments import InFiles, target
+from ckptkit.cli.path_target import FileTarget, find_target
 from ckptkit.cli.plain_text import ago, count, date, metrics, plain
-from ckptkit.cli.run_arguments import which_checkpoint
 from ckptkit.log import size
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.manifest import Manifest, TensorEntry
 
 VALUE_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
-"""What TensorFlow adds to a key; the writer's own constant stands where TensorFlow is imported."""
+"""What TensorFlow appends to the key of a value.
+
+It is written out here because the writer's constant needs TensorFlow.
+"""
 
 
-@click.command("show", short_help="Show what a checkpoint, a model or weights say of themselves.")
+@click.command("show", short_help="Describe a checkpoint, a model or weights.")
 @click.argument("run", metavar="PATH")
-@click.argument("which", metavar="[STEP|latest|best]", default="latest", callback=which_checkpoint)
+@click.argument("which", metavar="[STEP|latest|best]", default="latest", callback=choice_callback)
 @json_option
 def command(run: str, which: int | str, as_json: bool) -> None:
-    """Show one checkpoint of the run PATH: by its step, or the latest (default), or the best by
-    val_loss or loss.
+    """Show one checkpoint of the run PATH: a step, the latest (default) or the best.
 
-    Of several attempts at one step, the highest counts. A damaged checkpoint is an error (exit code
-    3): the message says what is wrong with it. Sizes of files are compared with the manifest; their
-    contents are not read.
+    The best is chosen by val_loss or loss. If several attempts saved one step, the highest attempt
+    counts. A damaged checkpoint is an error (exit code 3); the message says what is wrong with it.
+    File sizes are compared with the manifest; file contents are not read.
 
     PATH may also be a TensorFlow checkpoint, a .keras, .weights.h5 or .h5 file, a SavedModel, or a
-    directory of its versions, where STEP is the number of one: what is in it is told, and nothing
-    of it is run. Those import TensorFlow.
+    directory of its versions; STEP is the number of a version then. Their contents are described
+    and never executed. Those import TensorFlow.
     """
-    found = target(run, which)
-    if isinstance(found, InFiles):
+    found = find_target(run, which)
+    if isinstance(found, FileTarget):
         show_files.show(found, as_json=as_json)
         return
     checkpoint = found.checkpoint()
@@ -50,7 +52,7 @@ def command(run: str, which: int | str, as_json: bool) -> None:
 
 @dataclass(frozen=True)
 class Share:
-    """What a state has under one role."""
+    """The tensors of one role in a state: their number and size."""
 
     role: str
     tensors: int
@@ -58,7 +60,7 @@ class Share:
 
     @classmethod
     def of(cls, tensors: Iterable[TensorEntry]) -> list[Share]:
-        """The tensors of one state, by role, in the order of the file."""
+        """Group the tensors of one state by role, in the order of the file."""
         grouped: dict[str, list[int]] = {}
         for tensor in tensors:
             grouped.setdefault(tensor.role, []).append(tensor.size_bytes)
@@ -66,7 +68,7 @@ class Share:
 
 
 def shares(manifest: Manifest) -> dict[str, list[Share]]:
-    """How many tensors and bytes each state has, by role."""
+    """Return the number and size of tensors in each state, by role."""
     return {
         state.name: Share.of(t for t in manifest.tensors if t.key.partition("/")[0] == state.name)
         for state in manifest.states
@@ -74,7 +76,7 @@ def shares(manifest: Manifest) -> dict[str, list[Share]]:
 
 
 def settings(values: Mapping[str, object]) -> str:
-    """The hyperparameters that have a value."""
+    """Return the hyperparameters that have a value, as text."""
     given = {
         name: f"{value:g}" if isinstance(value, float) else str(value)
         for name, value in values.items()
@@ -134,7 +136,7 @@ def _show(checkpoint: Checkpoint, now: float) -> None:
             ["attempt", str(manifest.attempt)],
             [
                 "metrics",
-                metrics(checkpoint.metrics, most=len(checkpoint.metrics)) or "none were reported",
+                metrics(checkpoint.metrics, most=len(checkpoint.metrics)) or "none",
             ],
             *(
                 [["settings", settings(manifest.hyperparameters)]]
@@ -162,7 +164,7 @@ def _show(checkpoint: Checkpoint, now: float) -> None:
     rows = []
     for state in manifest.states:
         for share in shares(manifest)[state.name]:
-            # What a table, an iterator or a Python object takes is known only to the file.
+            # The size of a table, an iterator or a Python object is known only to the file.
             rows.append(
                 [
                     state.name,

@@ -1,4 +1,4 @@
-"""What `ckptkit show` prints of models and weights that are no run."""
+"""`ckptkit show` for models and weights outside of a run."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from ckptkit.load.cpu_only import hide_gpus
 from ckptkit.log import size
 
 if TYPE_CHECKING:
-    from ckptkit.cli.path_arguments import InFiles
+    from ckptkit.cli.path_target import FileTarget
     from ckptkit.load.model_description import Description
 
 
-def show(target: InFiles, *, as_json: bool) -> None:
-    """Prints what was found.
+def show(target: FileTarget, *, as_json: bool) -> None:
+    """Print the description of a model or of weights.
 
     Args:
-        target: what is there; no run.
-        as_json: whether for programs.
+        target: the model or weights.
+        as_json: whether to print for programs.
 
     Raises:
-        ConfigError: where a version was named, and there are none.
-        CheckpointError: where it cannot be read.
+        ConfigError: If a version was named, and the target has no versions.
+        CheckpointError: If the target cannot be read.
     """
     hide_gpus()
     from ckptkit.load.model_description import (

@@ -1,20 +1,20 @@
-"""`ckptkit stop RUN`: the process that trains a run saves it and ends."""
+"""`ckptkit stop RUN`: let the running training save and end."""
 
 from __future__ import annotations
 
 import click
 
-from ckptkit.cli.live_requests import asked, timeout_option
-from ckptkit.cli.run_arguments import run_argument
+from ckptkit.cli.checkpoint_choice import run_argument
+from ckptkit.cli.training_requests import send_request, timeout_option
 
 
-@click.command("stop", short_help="Have the training save, and end.")
+@click.command("stop", short_help="Let the running training save and end.")
 @run_argument
 @timeout_option
 def command(run: str, timeout_secs: float | None) -> None:
-    """Have the process that trains RUN save at its next safe point and end, with exit code 75.
+    """Let the process that trains RUN save at its next safe point and end.
 
-    May be called from any machine that sees the run directory. `ckptkit run` does not start it
-    again; the next start goes on from there.
+    It ends with exit code 75. Works from any machine that sees the run directory. `ckptkit run`
+    does not start it again; the next start resumes from this checkpoint.
     """
-    asked(run, "stop", timeout_secs)
+    send_request(run, "stop", timeout_secs)

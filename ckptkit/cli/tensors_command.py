@@ -1,4 +1,4 @@
-"""`ckptkit tensors PATH [WHICH]`: what is saved, tensor by tensor."""
+"""`ckptkit tensors PATH [WHICH]`: list what is saved, tensor by tensor."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ckptkit.cli.checkpoint_choice import choice_callback
 from ckptkit.cli.console import json_option, print_json, print_line, print_table
-from ckptkit.cli.opened_target import OpenedTarget, opening
-from ckptkit.cli.path_arguments import target
-from ckptkit.cli.plain_text import count, naturally, plain
+from ckptkit.cli.path_target import find_target
+from ckptkit.cli.plain_text import count, natural_key, plain
 from ckptkit.cli.progress_line import progress
-from ckptkit.cli.run_arguments import which_checkpoint
+from ckptkit.cli.tensor_source import TensorSource, open_tensor_source
 from ckptkit.cli.value_text import json_value, shape_words, value_words
 from ckptkit.load.tensor_list import Tensor, TensorPart, Total, total, totals
 from ckptkit.log import size
@@ -26,33 +26,33 @@ if TYPE_CHECKING:
 _PARTS = list(TensorPart)
 
 ORDERS: dict[str, Callable[[Tensor], tuple[object, ...]]] = {
-    "part": lambda tensor: (_PARTS.index(tensor.part), naturally(tensor.key)),
-    "name": lambda tensor: (naturally(tensor.name), naturally(tensor.key)),
-    "key": lambda tensor: (naturally(tensor.key),),
-    "size": lambda tensor: (-tensor.size_bytes, naturally(tensor.key)),
-    "type": lambda tensor: (tensor.dtype, naturally(tensor.key)),
+    "part": lambda tensor: (_PARTS.index(tensor.part), natural_key(tensor.key)),
+    "name": lambda tensor: (natural_key(tensor.name), natural_key(tensor.key)),
+    "key": lambda tensor: (natural_key(tensor.key),),
+    "size": lambda tensor: (-tensor.size_bytes, natural_key(tensor.key)),
+    "type": lambda tensor: (tensor.dtype, natural_key(tensor.key)),
 }
-"""What a table can be sorted by: weights, optimizer, rest; names from A to Z; the largest first."""
+"""The orders of the table, by the names that --sort takes."""
 
 
 @click.command("tensors", short_help="List the tensors of a checkpoint, a model or weights.")
 @click.argument("path", metavar="PATH")
-@click.argument("which", metavar="[STEP|latest|best]", default="latest", callback=which_checkpoint)
+@click.argument("which", metavar="[STEP|latest|best]", default="latest", callback=choice_callback)
 @click.option(
     "--sort",
     "order",
     type=click.Choice(list(ORDERS)),
     default="part",
     show_default=True,
-    help="By what: part puts weights before the optimizer and the rest, size the largest first.",
+    help="The order: part puts weights before the optimizer and the rest, size the largest first.",
 )
 @click.option(
     "--filter",
     "patterns",
     multiple=True,
     metavar="PATTERN",
-    help="Only those whose name or key has this in it, or matches it where it has one of *?[. May "
-    "be given more than once: any counts.",
+    help="Only tensors whose name or key contains this text; with *, ? or [ it is a pattern. May "
+    "be given more than once; one match is enough.",
 )
 @click.option(
     "--stats",
@@ -63,21 +63,22 @@ ORDERS: dict[str, Callable[[Tensor], tuple[object, ...]]] = {
 def command(
     path: str, which: int | str, order: str, patterns: tuple[str, ...], stats: bool, as_json: bool
 ) -> None:
-    """List the tensors of one checkpoint of the run PATH (latest by default): names, shapes, types,
-    sizes, and totals.
+    """List the tensors of one checkpoint of the run PATH (latest by default).
+
+    The list has names, shapes, types, sizes and totals.
 
     PATH may also be a TensorFlow checkpoint, a .keras, .weights.h5 or .h5 file, a SavedModel, or a
-    directory of its versions, where STEP is the number of one. Those import TensorFlow, and so does
-    --stats, which reads one tensor after the other and needs the memory of one.
+    directory of its versions; STEP is the number of a version then. Those import TensorFlow. So
+    does --stats, which reads one tensor after the other and needs memory for one.
     """
-    with opening(target(path, which), with_values=stats) as found:
+    with open_tensor_source(find_target(path, which), with_values=stats) as source:
         chosen = sorted(
-            (tensor for tensor in found.tensors if matches(tensor, patterns)), key=ORDERS[order]
+            (tensor for tensor in source.tensors if matches(tensor, patterns)), key=ORDERS[order]
         )
         statistics = (
-            _statistics(found.contents, chosen) if stats and found.contents is not None else None
+            _statistics(source.contents, chosen) if stats and source.contents is not None else None
         )
-    listing = TensorListing(found, chosen, statistics, filtered=bool(patterns))
+    listing = TensorListing(source, chosen, statistics, filtered=bool(patterns))
     if as_json:
         print_json(listing.as_json())
     else:
@@ -85,7 +86,7 @@ def command(
 
 
 def matches(tensor: Tensor, patterns: Sequence[str]) -> bool:
-    """Whether a tensor is one of those that were asked for; without patterns all are."""
+    """Return whether a tensor matches any of the patterns; without patterns all match."""
     names = (tensor.name, tensor.key)
     return not patterns or any(
         fnmatchcase(name, pattern) if set(pattern) & set("*?[") else pattern in name
@@ -108,41 +109,41 @@ def _statistics(contents: Contents, tensors: Sequence[Tensor]) -> list[Statistic
 
 @dataclass(frozen=True)
 class TensorListing:
-    """What `tensors` tells.
+    """The listing of tensors.
 
     Args:
-        found: where they are.
-        tensors: those that were asked for, in their order.
-        statistics: of each of them, where they were asked for.
-        filtered: whether there may be more.
+        source: the open checkpoint, model or weights.
+        tensors: the listed tensors, in their order.
+        statistics: the statistics of each listed tensor, or None if they were not asked for.
+        filtered: whether patterns may have left some tensors out.
     """
 
-    found: OpenedTarget
+    source: TensorSource
     tensors: Sequence[Tensor]
     statistics: Sequence[Statistics] | None
     filtered: bool
 
     def as_json(self) -> dict[str, object]:
-        """The form of `ckptkit tensors --json`; see docs/cli.md."""
-        told: Sequence[Statistics | None] = self.statistics or [None] * len(self.tensors)
+        """Return the form of `ckptkit tensors --json`; see docs/cli.md."""
+        measured: Sequence[Statistics | None] = self.statistics or [None] * len(self.tensors)
         return {
-            **self.found.as_json(),
+            **self.source.as_json(),
             "tensors": [
                 tensor_json(tensor) | {"statistics": statistics and _statistics_json(statistics)}
-                for tensor, statistics in zip(self.tensors, told, strict=True)
+                for tensor, statistics in zip(self.tensors, measured, strict=True)
             ],
             "totals": {
                 name: {"tensors": each.tensors, "size_bytes": each.size_bytes}
                 for name, each in self._totals().items()
             },
-            "there_are": len(self.found.tensors),
+            "there_are": len(self.source.tensors),
         }
 
     def show(self) -> None:
-        """Prints it for people."""
-        where = self.found.checkpoint or f"{plain(self.found.path)}: {self.found.format}"
+        """Print the listing for people."""
+        where = self.source.checkpoint or f"{plain(self.source.path)}: {self.source.format}"
         print_line(
-            f"{where}: {count(len(self.found.tensors), 'tensor')}"
+            f"{where}: {count(len(self.source.tensors), 'tensor')}"
             + (f", {len(self.tensors):,} of them listed" if self.filtered else "")
         )
         if not self.tensors:
@@ -191,7 +192,7 @@ _MEASURES = ["min", "max", "mean", "nan", "inf"]
 
 
 def tensor_json(tensor: Tensor) -> dict[str, object]:
-    """A tensor in JSON, as `tensors` and `diff` have it."""
+    """Return a tensor's JSON form."""
     return {
         "key": tensor.key,
         "name": tensor.name,

@@ -1,4 +1,4 @@
-"""What standard output is: a terminal with colours and a width, or something that programs read."""
+"""Properties of standard output: whether it is a terminal, its colours and its width."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import shutil
 import sys
 
 _UNBOUNDED = 100_000
-"""Columns of what is no terminal: nothing is cut or folded there, so that `grep` finds whole lines.
+"""The width of output that is not a terminal.
+
+Nothing is cut or folded there, so that `grep` finds whole lines.
 """
 
 
 def is_terminal() -> bool:
-    """Whether a person looks at standard output."""
+    """Return whether standard output is a terminal."""
     return sys.stdout is not None and sys.stdout.isatty()
 
 
 def colours() -> bool:
-    """Whether colours are wanted there: on a terminal that has them, and never where NO_COLOR is
-    set.
-    """
+    """Return whether to print colours: on a terminal that has them, unless NO_COLOR is set."""
     return is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def width() -> int:
-    """Columns of a line."""
+    """Return the number of columns of a line."""
     return shutil.get_terminal_size().columns if is_terminal() else _UNBOUNDED

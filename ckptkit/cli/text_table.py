@@ -1,7 +1,7 @@
-"""Tables, as lines of text. Where a row fits into a line, it is padded here; where it does not,
-rich folds the cells.
+"""Tables as lines of text.
 
-rich takes a third of a second for a thousand rows, which is more than all the rest of a command.
+A row that fits on a line is padded here; only wider tables are folded by rich. rich needs a third
+of a second for a thousand rows, which is more than all the rest of a command.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ def table(
     red: Sequence[int] = (),
     indent: int = 0,
 ) -> list[str]:
-    """A table as lines.
+    """Return a table as lines.
 
     Args:
-        columns: their headings.
-        rows: the cells; every control character in them is made visible.
-        right: headings of the columns that are aligned to the right.
-        red: numbers of the rows that tell of a problem.
-        indent: blanks before each line.
+        columns: the headings.
+        rows: the cells; every control character in them is escaped.
+        right: the headings of the columns that are aligned to the right.
+        red: the numbers of the rows that report a problem.
+        indent: the number of blanks before each line.
     """
     cells = [[cell if cell.isprintable() else plain(cell) for cell in row] for row in rows]
     headed = [list(columns), *cells] if any(columns) else cells
@@ -65,7 +65,7 @@ def _line(
 
 
 def _width(cell: str) -> int:
-    """Columns of a terminal that a text takes; some characters take two, some none."""
+    """Return the terminal columns that a text takes; some characters take two, some none."""
     if cell.isascii():
         return len(cell)
     from rich.cells import cell_len
@@ -85,7 +85,7 @@ def _folded(
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(
+    folded = Table(
         box=None,
         pad_edge=False,
         padding=(0, _GAP, 0, 0),
@@ -93,10 +93,10 @@ def _folded(
         show_header=any(columns),
     )
     for column in columns:
-        drawn.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        folded.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for number, row in enumerate(cells):
         # Text, not str: rich would read square brackets in a name as its own markup.
-        drawn.add_row(*map(Text, row), style="red" if number in red else None)
+        folded.add_row(*map(Text, row), style="red" if number in red else None)
     console = Console(
         file=sys.stdout,
         force_terminal=True,
@@ -105,5 +105,5 @@ def _folded(
         width=width(),
     )
     with console.capture() as captured:
-        console.print(Padding(drawn, (0, 0, 0, indent)) if indent else drawn)
+        console.print(Padding(folded, (0, 0, 0, indent)) if indent else folded)
     return [line.rstrip() for line in captured.get().splitlines()]

@@ -1,29 +1,30 @@
-"""`ckptkit unpin RUN WHICH`: leaves a checkpoint to the keep policy again."""
+"""`ckptkit unpin RUN WHICH`: let the keep policy decide about a checkpoint again."""
 
 from __future__ import annotations
 
 import click
 
+from ckptkit.cli.checkpoint_choice import choice_callback, run_argument
+from ckptkit.cli.checkpoint_lookup import find_checkpoint, open_named_run
 from ckptkit.cli.console import print_line
-from ckptkit.cli.run_arguments import named, opened, run_argument, which_checkpoint
 from ckptkit.errors import CheckpointNotFoundError
 from ckptkit.run.pins import read_pins, unpin
 from ckptkit.storage.files import FileSystem
 
 
-@click.command("unpin", short_help="Leave a pinned checkpoint to the keep policy again.")
+@click.command("unpin", short_help="Let the keep policy decide about a checkpoint again.")
 @run_argument
-@click.argument("which", metavar="STEP|latest|best", callback=which_checkpoint)
+@click.argument("which", metavar="STEP|latest|best", callback=choice_callback)
 def command(run: str, which: int | str) -> None:
-    """Take the pins of one checkpoint of RUN away, or of a step whose checkpoint is gone. The
-    checkpoint itself stays until the keep policy gives it up.
+    """Remove the pins of one checkpoint of RUN, even if the checkpoint is gone.
 
-    May be called while the run is training.
+    The checkpoint itself stays until the keep policy deletes it. Safe to call while the run is
+    training.
     """
-    found = opened(run)
+    found = open_named_run(run)
     pins = read_pins(found.layout)
-    # A step may have pins of several attempts, and of checkpoints that are not there any more.
-    chosen = which if isinstance(which, int) else named(found, which).name
+    # A step may have pins of several attempts, and of checkpoints that no longer exist.
+    chosen = which if isinstance(which, int) else find_checkpoint(found, which).name
     matching = [name for name in pins if chosen in (name, name.step)]
     if not matching:
         known = ", ".join(str(each) for each in sorted({name.step for name in pins})) or "none"

@@ -1,4 +1,4 @@
-"""`ckptkit diff --values`: the values of two sides, tensor by tensor."""
+"""`ckptkit diff --values`: compare the values of two sides, tensor by tensor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ckptkit.load.tensor_pairing import Pairing
 from ckptkit.restore.state_comparison import fits
 
 if TYPE_CHECKING:
-    from ckptkit.cli.opened_target import OpenedTarget
+    from ckptkit.cli.tensor_source import TensorSource
     from ckptkit.load.tensor_differences import ValueDifference
 
 OTHER_SHAPES = "the shapes differ"
@@ -24,12 +24,12 @@ _SAME_CHARACTERS = 10
 
 @dataclass(frozen=True)
 class ValueComparison:
-    """What came of the values.
+    """The comparison of the values of two sides.
 
     Args:
-        differing: the pairs of tensors with values that differ, in the order of A.
-        same: how many pairs have the same values, in the same bits.
-        left_out: pairs that were not compared, with the reason.
+        differing: the pairs of tensors whose values differ, in the order of A.
+        same: the number of pairs whose values have the same bits.
+        left_out: the pairs that were not compared, with the reason.
     """
 
     differing: Sequence[tuple[Tensor, Tensor, ValueDifference]]
@@ -38,11 +38,11 @@ class ValueComparison:
 
     @property
     def equal(self) -> bool:
-        """Whether no value differs among those that were compared."""
+        """Whether all compared values are equal."""
         return not self.differing
 
     def as_json(self) -> dict[str, object]:
-        """The part of `ckptkit diff --json` about values; see docs/cli.md."""
+        """Return the part of `ckptkit diff --json` about values; see docs/cli.md."""
         return {
             "same": self.same,
             "differing": [
@@ -69,11 +69,11 @@ class ValueComparison:
         }
 
     def show(self) -> None:
-        """Prints it for people."""
+        """Print the comparison for people."""
         print_line(
             f"\nvalues: {count(len(self.differing), 'tensor')} "
             f"{'differs' if len(self.differing) == 1 else 'differ'}, {self.same:,} with the "
-            f"same bits"
+            "same bits"
         )
         if self.differing:
             numbers = ["differing", "of", "largest", "relative", "at", "A", "B"]
@@ -87,7 +87,7 @@ class ValueComparison:
                         value_words(found.largest_absolute),
                         value_words(found.largest_relative),
                         "" if found.at is None else ", ".join(map(str, found.at)),
-                        *map(value_words, from_where_they_differ(found.a, found.b)),
+                        *map(value_words, differing_tails(found.a, found.b)),
                         found.note,
                     ]
                     for a, _, found in self.differing
@@ -98,14 +98,12 @@ class ValueComparison:
         for reason in dict.fromkeys(reason for *_, reason in self.left_out):
             print_line(
                 f"  not compared, because {reason}: "
-                f"{', '.join(plain(a.name) for a, _, said in self.left_out if said == reason)}"
+                f"{', '.join(plain(a.name) for a, _, why in self.left_out if why == reason)}"
             )
 
 
-def from_where_they_differ(a: object, b: object) -> tuple[object, object]:
-    """Two texts without most of what they begin with alike; of anything else, the values
-    themselves.
-    """
+def differing_tails(a: object, b: object) -> tuple[object, object]:
+    """Return two texts without most of their common beginning; other values unchanged."""
     if not (isinstance(a, str | bytes) and isinstance(b, str | bytes) and type(a) is type(b)):
         return a, b
     same = next(
@@ -116,15 +114,15 @@ def from_where_they_differ(a: object, b: object) -> tuple[object, object]:
     return a[begin:], b[begin:]
 
 
-def compare(left: OpenedTarget, right: OpenedTarget, pairing: Pairing) -> ValueComparison:
-    """Compares the values of all pairs; no more than one pair is in memory.
+def compare(left: TensorSource, right: TensorSource, pairing: Pairing) -> ValueComparison:
+    """Compare the values of all pairs, with no more than one pair in memory.
 
     Args:
         left, right: the two sides, opened with their values.
-        pairing: their tensors.
+        pairing: which tensors of both sides belong together.
 
     Raises:
-        CorruptCheckpointError: where values cannot be read.
+        CorruptCheckpointError: If values cannot be read.
     """
     from ckptkit.load.tensor_differences import difference
 

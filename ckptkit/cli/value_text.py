@@ -1,4 +1,4 @@
-"""Values and forms of tensors, for people and for programs. Pure."""
+"""Values and shapes of tensors, as text for people and as JSON for programs. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MOST_CHARACTERS = 40
 
 
 def shape_words(shape: Sequence[int | None] | None) -> str:
-    """A shape, with `?` for a size that is not fixed.
+    """Return a shape as text, with `?` for a size that is not fixed.
 
     Example:
         >>> from ckptkit.cli.value_text import shape_words
@@ -26,7 +26,7 @@ def shape_words(shape: Sequence[int | None] | None) -> str:
 
 
 def value_words(value: object) -> str:
-    """A number with six digits, a text with its first characters, `-` for nothing.
+    """Return a number with six digits, the beginning of a text, or `-` for None.
 
     Example:
         >>> from ckptkit.cli.value_text import value_words
@@ -42,8 +42,10 @@ def value_words(value: object) -> str:
 
 
 def json_value(value: object) -> object:
-    """A value as JSON can hold it: `"nan"`, `"inf"`, `"-inf"`, a complex number as a list of two,
-    bytes as text.
+    """Return a value in a form that JSON can hold.
+
+    That is `"nan"`, `"inf"` or `"-inf"` for a number that is not finite, a list of two for a
+    complex number, and text for bytes.
     """
     if isinstance(value, complex):
         return [json_value(value.real), json_value(value.imag)]

@@ -1,5 +1,6 @@
-"""`ckptkit verify` of what is no run: TensorFlow checkpoints, SavedModels and .keras files, by
-their own checksums.
+"""`ckptkit verify` outside of a run: TensorFlow checkpoints, SavedModels, .keras files.
+
+Each is compared with the checksums that its own format contains.
 """
 
 from __future__ import annotations
@@ -7,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ckptkit.cli.path_arguments import recognised
+from ckptkit.cli.path_target import recognise_path
 from ckptkit.cli.plain_text import count
 from ckptkit.cli.progress_line import progress
-from ckptkit.cli.verify_output import Verified, of_tensors
+from ckptkit.cli.verify_result import VerifyResult, damaged_tensors_error
 from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpointError, ExportError
 from ckptkit.exports.export_record import read_export
 from ckptkit.exports.version_directories import versions_in
@@ -24,36 +25,38 @@ from ckptkit.run.verify import bytes_to_read, verify_files
 _VARIABLES = Path("variables") / "variables"
 
 
-def verified(
+def verify_model_files(
     path: str, found: FoundFormat, which: int | str | None, *, every: bool, quick: bool
-) -> list[Verified]:
-    """Reads what was found.
+) -> list[VerifyResult]:
+    """Verify a model or checkpoints outside of a run.
 
     Args:
-        path: as it was typed.
-        found: what is there; no run.
+        path: the path as it was typed.
+        found: its format and path.
         which: the number at the end of a checkpoint's name, or of a version; by default the newest.
-        every: all checkpoints of the directory, or all versions.
+        every: verify all checkpoints of the directory, or all versions.
         quick: do not read values.
 
     Raises:
-        ConfigError: where it has no checksums, or `which` has no meaning there.
-        CheckpointNotFoundError: where there is no such number.
-        StorageError: where the system refuses to read.
+        ConfigError: If the format has no checksums, or `which` has no meaning for it.
+        CheckpointNotFoundError: If there is no such number.
+        StorageError: If the system refuses to read.
     """
     if which == "best":
-        raise ConfigError(f"'best' is a checkpoint of a run, and {found.path} is a {found.format}.")
+        raise ConfigError(
+            f"'best' chooses a checkpoint of a run, and {found.path} is a {found.format}. Leave "
+            "'best' out."
+        )
     if found.format is Format.HDF5:
         raise ConfigError(
-            f"{found.path} is an HDF5 file, and what Keras writes into one has no checksums: "
-            "nothing in it can be verified. "
-            f"ckptkit show reads its structure."
+            f"{found.path} is an HDF5 file, and Keras writes those without checksums, so nothing "
+            "in it can be verified. ckptkit show reads its structure."
         )
     one = found.format in (Format.KERAS, Format.SAVED_MODEL) or not expanded(path).is_dir()
     if one and (every or which not in (None, "latest")):
         raise ConfigError(
-            f"{path} names one {found.format} already. Received: {'--all' if every else which}; "
-            "leave it out."
+            f"{path} already names one {found.format}. Received: {'--all' if every else which} "
+            "as well. Leave it out."
         )
     if found.format is Format.KERAS:
         return [_archive(found.path)]
@@ -65,48 +68,51 @@ def verified(
             _saved_model(version, quick=quick)
             for version in _chosen(found.path, versions, which, every)
         ]
-    there = prefixes_in(found.path.parent)
+    prefixes = prefixes_in(found.path.parent)
     chosen = (
         [found.path]
         if which in (None, "latest") and not every
-        else _chosen(found.path.parent, there, which, every)
+        else _chosen(found.path.parent, prefixes, which, every)
     )
     return [_tensorflow(prefix, quick=quick) for prefix in chosen]
 
 
-def found_in(path: str, which: int | str | None, *, every: bool) -> FoundFormat:
-    """What lies at a path; of a directory of checkpoints also where it does not say which is the
-    newest, but that is not asked.
+def locate(path: str, which: int | str | None, *, every: bool) -> FoundFormat:
+    """Return the format and path of what is to be verified.
+
+    A directory of checkpoints need not say which is the newest, if that is not asked for.
 
     Raises:
-        CheckpointError: as `recognised`.
+        CheckpointError: As for `recognise_path`.
     """
     try:
-        return recognised(path)
+        return recognise_path(path)
     except (ConfigError, CheckpointNotFoundError):
         directory = expanded(path)
         if (
             (every or isinstance(which, int))
             and directory.is_dir()
-            and (there := prefixes_in(directory))
+            and (prefixes := prefixes_in(directory))
         ):
-            return FoundFormat(Format.CHECKPOINT, list(there)[-1])
+            return FoundFormat(Format.CHECKPOINT, list(prefixes)[-1])
         raise
 
 
 def _chosen(
-    directory: Path, there: Mapping[Path, int | None], which: int | str | None, every: bool
+    directory: Path, numbers: Mapping[Path, int | None], which: int | str | None, every: bool
 ) -> list[Path]:
     if every:
-        return list(there)
-    chosen = [path for path, number in there.items() if which in (None, "latest", number)]
+        return list(numbers)
+    chosen = [path for path, number in numbers.items() if which in (None, "latest", number)]
     if not chosen:
-        known = ", ".join(str(number) for number in there.values() if number is not None) or "none"
-        raise CheckpointNotFoundError(f"{directory} has no number {which}. There is: {known}.")
+        known = ", ".join(str(each) for each in numbers.values() if each is not None) or "none"
+        raise CheckpointNotFoundError(
+            f"{directory} has no number {which}. Expected one of: {known}."
+        )
     return chosen[-1:]
 
 
-def _tensorflow(prefix: Path, *, quick: bool, name: str = "") -> Verified:
+def _tensorflow(prefix: Path, *, quick: bool, name: str = "") -> VerifyResult:
     hide_gpus()
     from ckptkit.load.tf_checksums import check_sums
 
@@ -120,13 +126,13 @@ def _tensorflow(prefix: Path, *, quick: bool, name: str = "") -> Verified:
         with progress(f"verifying {name}", sum(path.stat().st_size for path in files)) as advance:
             sums = check_sums(prefix, quick=quick, progress=advance)
     except CorruptCheckpointError as error:
-        return Verified(name=name, path=str(prefix), step=step_of(prefix.name), error=error)
+        return VerifyResult(name=name, path=str(prefix), step=step_of(prefix.name), error=error)
     if sums.damaged:
-        return Verified(
+        return VerifyResult(
             name=name,
             path=str(prefix),
             step=step_of(prefix.name),
-            error=of_tensors(sums.damaged, sums.tensors),
+            error=damaged_tensors_error(sums.damaged, sums.tensors),
             tensors=sums.damaged,
         )
     how = (
@@ -134,7 +140,7 @@ def _tensorflow(prefix: Path, *, quick: bool, name: str = "") -> Verified:
         if quick
         else "every tensor agrees with its checksum"
     )
-    return Verified(
+    return VerifyResult(
         name=name,
         path=str(prefix),
         step=step_of(prefix.name),
@@ -145,21 +151,19 @@ def _tensorflow(prefix: Path, *, quick: bool, name: str = "") -> Verified:
     )
 
 
-def _saved_model(path: Path, *, quick: bool) -> Verified:
-    """By the digests that an export of ckptkit has of every file; else by the checksums of its
-    variables.
-    """
+def _saved_model(path: Path, *, quick: bool) -> VerifyResult:
+    """Verify a SavedModel by the digests of a ckptkit export, else by its variables' checksums."""
     try:
         record = read_export(path)
     except FileNotFoundError:
         if not path.joinpath(f"{_VARIABLES}.index").is_file():
             raise ConfigError(
-                f"{path} has no variables, and a SavedModel has no other checksums: nothing in it "
-                "can be verified."
+                f"{path} has no variables, and only those have checksums in a SavedModel, so "
+                "nothing in it can be verified."
             ) from None
         return _tensorflow(path / _VARIABLES, quick=quick, name=f"{path.name}/{_VARIABLES}")
     except ExportError as error:
-        return Verified(
+        return VerifyResult(
             name=path.name,
             path=str(path),
             error=CorruptCheckpointError(str(error), "manifest", "EXPORT.json"),
@@ -170,9 +174,9 @@ def _saved_model(path: Path, *, quick: bool) -> Verified:
         ) as advance:
             read = verify_files(path, record.files, quick=quick, progress=advance)
     except CorruptCheckpointError as error:
-        return Verified(name=path.name, path=str(path), step=record.source.step, error=error)
+        return VerifyResult(name=path.name, path=str(path), step=record.source.step, error=error)
     how = "every byte agrees" if read.in_full else "sizes agree, and the small files"
-    return Verified(
+    return VerifyResult(
         name=path.name,
         path=str(path),
         step=record.source.step,
@@ -183,13 +187,13 @@ def _saved_model(path: Path, *, quick: bool) -> Verified:
     )
 
 
-def _archive(path: Path) -> Verified:
+def _archive(path: Path) -> VerifyResult:
     try:
         with progress(f"verifying {path.name}", path.stat().st_size) as advance:
             size_bytes = check_archive(path, advance)
     except CorruptCheckpointError as error:
-        return Verified(name=path.name, path=str(path), error=error)
-    return Verified(
+        return VerifyResult(name=path.name, path=str(path), error=error)
+    return VerifyResult(
         name=path.name,
         path=str(path),
         parts="zip archive",

@@ -65,8 +65,8 @@ def check_not_just_finished(layout: RunLayout, checkpoint: Checkpoint, epochs: i
         raise ConfigError(
             f"This process has just finished the run in {layout.root}: {done} epochs are done, and "
             f"epochs={epochs} would train nothing. epochs is a total, as in Keras. Expected one "
-            "fit(..., epochs=n); or in a loop over epochs, fit(..., epochs=epoch + 1) with the same "
-            "callbacks. For another run, pass fresh='a label' or name another directory."
+            "fit(..., epochs=n); or in a loop over epochs, fit(..., epochs=epoch + 1) with "
+            "the same callbacks. For another run, pass fresh='a label' or name another directory."
         )
 
 

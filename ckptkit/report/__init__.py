@@ -1,1 +1,1 @@
-"""What became of a run: its attempts, and where the time went. No TensorFlow."""
+"""The report of a run: its attempts, its goodput, and an HTML page of both. No TensorFlow."""

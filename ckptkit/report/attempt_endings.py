@@ -1,4 +1,4 @@
-"""How an attempt has ended, in one word and in a sentence. Pure."""
+"""How an attempt ended: one word, and a sentence for people. Pure."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from ckptkit.run.events import (
 
 _LONGEST = 500
 _FATAL = frozenset({"SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGXCPU"})
-"""Signals after which somebody who does not stop in time is killed."""
+"""Signals after which a process that does not stop in time is usually killed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptEnding:
-    """How an attempt has ended.
+    """How an attempt ended.
 
     Args:
         outcome, cause, end, wanted: see `Attempt`.
-        last_sign: when it was last heard of.
+        last_sign: the time of its last sign of life.
     """
 
     outcome: str
@@ -51,74 +51,81 @@ def ending_of(
     runs: bool | None,
     taken_over: bool,
 ) -> AttemptEnding:
-    """How it has ended.
+    """Decide how an attempt ended.
+
+    The attempt's own record of its end counts most, then the launcher's, then whether the process
+    still runs.
 
     Args:
-        own: its events.
-        launch: what its launcher says of its end, or None.
+        own: the attempt's events.
+        launch: what its launcher recorded about its end, or None.
         newest: whether no later attempt has begun.
-        runs: whether its process runs on this machine; None where nobody can know, or where it does
-            not matter.
-        taken_over: whether the next attempt took the run from one that gave no sign of life.
+        runs: whether its process runs on this machine; None if that cannot be known or does not
+            matter.
+        taken_over: whether the next attempt took the run over because this one gave no sign of
+            life.
     """
-    said = heard = moment(max(event.time for event in own.events))
+    last_event = last_sign = moment(max(event.time for event in own.events))
     if launch is not None and not launch.inferred:
-        heard = max(heard, moment(launch.time))
-    told = _told(own)
-    if told is not None:
-        outcome, cause, wanted = told
+        last_sign = max(last_sign, moment(launch.time))
+    recorded = _recorded_end(own)
+    if recorded is not None:
+        outcome, cause, wanted = recorded
         ended = own.last(AttemptEnded)
         if ended is None and newest and runs and launch is None:
+            # Training is over, but the program is not, for example while it exports.
             return AttemptEnding(
                 outcome=outcome,
                 cause=f"{cause}; its process still runs",
                 end=None,
-                last_sign=heard,
+                last_sign=last_sign,
                 wanted=wanted,
-            )  # as while it exports
+            )
         if ended is None:
-            cause = f"{cause}; it left no word after that{f': {shown(launch.words)}' if launch is not None else ''}"
+            launcher = f": {shortened(launch.words)}" if launch is not None else ""
+            cause = f"{cause}; nothing was recorded after that{launcher}"
         return AttemptEnding(
             outcome=outcome,
             cause=cause,
-            end=heard if ended is None else said,
-            last_sign=heard,
+            end=last_sign if ended is None else last_event,
+            last_sign=last_sign,
             wanted=wanted,
         )
     if launch is not None:
         return AttemptEnding(
             outcome="dead",
-            cause=f"{shown(launch.words)}{_after_a_signal(own)}",
-            end=heard,
-            last_sign=heard,
+            cause=f"{shortened(launch.words)}{_after_a_signal(own)}",
+            end=last_sign,
+            last_sign=last_sign,
         )
     if newest and runs:
-        return AttemptEnding(outcome="training", cause="training", end=None, last_sign=heard)
+        return AttemptEnding(outcome="training", cause="training", end=None, last_sign=last_sign)
     started = own.first(AttemptStarted)
     if newest and runs is None and started is not None:
         return AttemptEnding(
             outcome="unknown",
-            cause=f"no word of an end from {shown(started.host)}: it runs there or was lost",
+            cause=f"no end recorded on {shortened(started.host)}: it runs there or was lost",
             end=None,
-            last_sign=heard,
+            last_sign=last_sign,
         )
     if newest:
-        words = "was killed: its process is gone and left no word"
+        words = "was killed: its process is gone and recorded no end"
     elif taken_over:
-        words = "gave no sign of life any more, and the run was taken over"
+        words = "gave no further sign of life, and the run was taken over"
     else:
-        words = "was killed, or lost with its machine: it left no word"
+        words = "was killed, or lost with its machine: it recorded no end"
     return AttemptEnding(
-        outcome="dead", cause=f"{words}{_after_a_signal(own)}", end=heard, last_sign=heard
+        outcome="dead", cause=f"{words}{_after_a_signal(own)}", end=last_sign, last_sign=last_sign
     )
 
 
 def finish_of(own: Iterable[Event]) -> Finished | None:
-    """The end of training that an attempt came to, unless it has trained on since then, as in a
-    further loop.
+    """Return the end of training that an attempt reached, or None.
+
+    A program may train on after it, as in a further loop. Then the earlier end does not count.
 
     Args:
-        own: its events, as it has written them.
+        own: the attempt's events, in the order in which they were written.
     """
     finished: Finished | None = None
     for event in own:
@@ -133,42 +140,46 @@ def finish_of(own: Iterable[Event]) -> Finished | None:
     return finished
 
 
-def _told(own: AttemptEvents) -> tuple[str, str, bool] | None:
-    """The end that it has told of itself: outcome, words, and whether it was wanted."""
+def _recorded_end(own: AttemptEvents) -> tuple[str, str, bool] | None:
+    """Return the end that the attempt recorded: outcome, words, and whether it was wanted."""
     ended, failed, preempted = own.last(AttemptEnded), own.last(Failed), own.last(RunPreempted)
     finished = finish_of(own.events) if own.first(Finished) is not None else None
     if finished is not None or (ended is not None and ended.outcome == "finished"):
         step = finished.step if finished is not None else ended.step if ended is not None else 0
         if own.first(TrainingStarted) is None and finished is None:
             return "finished", f"the run had finished at step {step}: nothing was trained", True
-        return "finished", f"came to its end at step {step}", True
+        return "finished", f"finished at step {step}", True
     if failed is not None:
-        message = shown(failed.message.strip().partition("\n")[0])
+        message = shortened(failed.message.strip().partition("\n")[0])
         return (
             "failed",
             f"failed at step {failed.step}: "
-            f"{shown(failed.error)}{': ' if message else ''}{message}",
+            f"{shortened(failed.error)}{': ' if message else ''}{message}",
             False,
         )
     if preempted is not None and (ended is None or ended.outcome == "preempted"):
         asked = preempted.reason == "SIGINT" or any(
             request.action == "stop" for request in own.all(Requested)
         )
-        return "preempted", f"stopped by {shown(preempted.reason)} at step {preempted.step}", asked
+        return (
+            "preempted",
+            f"stopped by {shortened(preempted.reason)} at step {preempted.step}",
+            asked,
+        )
     if ended is not None and ended.outcome == "preempted":
         return "preempted", f"stopped at step {ended.step} with another run of its process", False
     if ended is not None and ended.outcome == "stopped":
-        return "stopped", f"let go of the run at step {ended.step}, before its end", True
+        return "stopped", f"closed the run at step {ended.step}, before its end", True
     if ended is not None:
-        return shown(ended.outcome), f"{shown(ended.outcome)} at step {ended.step}", False
+        return shortened(ended.outcome), f"{shortened(ended.outcome)} at step {ended.step}", False
     return None
 
 
 def _after_a_signal(own: AttemptEvents) -> str:
     named = [event.signal for event in own.all(SignalReceived) if event.signal in _FATAL]
-    return f"; {named[-1]} had come before" if named else ""
+    return f"; it had received {named[-1]}" if named else ""
 
 
-def shown(text: str) -> str:
-    """A text of the journal that is not longer than a person reads."""
+def shortened(text: str) -> str:
+    """Return a text of the journal, cut to a length that a person reads."""
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

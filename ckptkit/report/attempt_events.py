@@ -1,4 +1,4 @@
-"""The events of one attempt, by their kind."""
+"""The events of one attempt, grouped by their kind."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ E = TypeVar("E", bound=Event)
 
 
 class AttemptEvents:
-    """The events of one attempt.
+    """The events of one attempt, grouped by their kind.
 
     Args:
-        events: as it has written them.
+        events: the events, in the order in which they were written.
     """
 
     def __init__(self, events: Sequence[Event]) -> None:
@@ -25,15 +25,15 @@ class AttemptEvents:
             self._kinds[type(event)].append(event)
 
     def all(self, kind: type[E]) -> Sequence[E]:
-        """Those of a kind."""
+        """Return the events of a kind."""
         return cast("list[E]", self._kinds.get(kind, []))
 
     def first(self, kind: type[E]) -> E | None:
-        """The first one of a kind."""
+        """Return the first event of a kind, or None."""
         found = self.all(kind)
         return found[0] if found else None
 
     def last(self, kind: type[E]) -> E | None:
-        """The last one of a kind."""
+        """Return the last event of a kind, or None."""
         found = self.all(kind)
         return found[-1] if found else None

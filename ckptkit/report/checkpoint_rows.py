@@ -1,4 +1,4 @@
-"""What a report lists of what lies on disk: a part of its document (`document.py`). Forms only."""
+"""The part of a report's document about checkpoints and disk (see `document.py`). Types only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from ckptkit.run.manifest import Number
 
 @dataclass(frozen=True, kw_only=True)
 class PinNote:
-    """That a checkpoint is pinned: since when (0 where that is not known), and why."""
+    """The pin of a checkpoint.
+
+    Args:
+        pinned_at: when it was pinned; 0 if unknown.
+        note: the reason that was given, or empty.
+    """
 
     pinned_at: float
     note: str
@@ -19,20 +24,21 @@ class PinNote:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointRow:
-    """A checkpoint that is there, or was.
+    """A checkpoint that exists or existed.
 
     Args:
-        name, step, attempt: which.
-        status: `good`, `damaged`, `quarantined`, `set_aside`, `taken_away` or `gone` (nobody told
-            why).
-        words: what is wrong with it, or why it is not there; empty where it is good.
-        is_there: whether it can be resumed from, but for what is wrong with it.
+        name, step, attempt: its name, and what the name says.
+        status: `good`, `damaged`, `quarantined`, `set_aside`, `taken_away` or `gone` (no reason was
+            recorded).
+        words: what is wrong with it, or why it is missing; empty if it is good.
+        is_there: whether it is in the run's `checkpoints/` directory now.
         final: whether it is the state at the end of training.
-        pinned: or None.
-        epoch, batch, saved_at, size_bytes: None where neither it nor a journal tells.
-        metrics: what was measured at its position.
+        pinned: its pin, or None.
+        epoch, batch, saved_at, size_bytes: from its manifest, else from the journal; None if
+            neither knows.
+        metrics: the metrics at its position.
         trigger: why it was saved.
-        resumed_by: the numbers of the attempts that went on from it.
+        resumed_by: the numbers of the attempts that resumed from it.
     """
 
     name: str
@@ -54,12 +60,12 @@ class CheckpointRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What reading the checkpoints has shown.
+    """The result of verifying the checkpoints.
 
     Args:
         depth: `quick` (sizes of all files, digests of small ones) or `full` (every byte).
-        good, damaged: how many.
-        size_bytes, read_bytes: of the good ones, and what of it was read.
+        good, damaged: the number of good and of damaged checkpoints.
+        size_bytes, read_bytes: the size of the good ones, and how much of it was read.
     """
 
     depth: Literal["quick", "full"]
@@ -71,8 +77,12 @@ class Verification:
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """What a part of the run directory takes: its name there, the number of its files, and their
-    size.
+    """The disk usage of one entry of the run directory.
+
+    Args:
+        name: the name of the entry.
+        files: the number of files at and below it.
+        size_bytes: their size.
     """
 
     name: str
@@ -82,8 +92,13 @@ class Stored:
 
 @dataclass(frozen=True, kw_only=True)
 class Moved:
-    """What was moved away and not deleted: where it is, relative to the run; what it is
-    (`quarantined`, `life` or `rolled_back`); why.
+    """Something that was moved away and not deleted.
+
+    Args:
+        path: where it is, relative to the run.
+        kind: `quarantined`, `life` or `rolled_back`.
+        words: why it was moved.
+        size_bytes: its size.
     """
 
     path: str

@@ -1,6 +1,4 @@
-"""The table of a run's checkpoints: those that are there, and those that were, each with what
-became of it. Pure.
-"""
+"""The table of all checkpoints that a run has or had, each with its fate. Pure."""
 
 from __future__ import annotations
 
@@ -24,16 +22,19 @@ from ckptkit.run.manifest import Manifest
 from ckptkit.run.pins import Pin
 
 MOST_ROWS = 5_000
-"""Of what is not there any more. The oldest of them are left out, and that is said."""
+"""The most rows for checkpoints that no longer exist.
+
+The oldest ones are left out, and the report says so.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnDisk:
-    """A checkpoint as it was found.
+class FoundCheckpoint:
+    """A checkpoint found on disk.
 
     Args:
-        name: which.
-        manifest: or None where it cannot be read.
+        name: its name.
+        manifest: its manifest, or None if that cannot be read.
         problem: what is wrong with it, or None.
         place: `checkpoints`, `quarantine` or `aside`.
     """
@@ -45,8 +46,8 @@ class OnDisk:
 
 
 @dataclass
-class _Told:
-    """What the journal says of a checkpoint."""
+class _JournalRecord:
+    """What the journal says about one checkpoint."""
 
     saved: Saved | None = None
     passed_over: PassedOver | None = None
@@ -56,39 +57,39 @@ class _Told:
 
 
 def checkpoint_rows(
-    there: Sequence[OnDisk],
+    found: Sequence[FoundCheckpoint],
     events: Sequence[Event],
     pins: Mapping[CheckpointName, Pin],
     links: Sequence[ResumeLink],
 ) -> tuple[tuple[CheckpointRow, ...], int]:
-    """Every checkpoint that is known of, oldest first.
+    """Return a row for every known checkpoint, oldest first.
 
     Args:
-        there: what was found on disk, also in `quarantine/` and `aside/`.
+        found: the checkpoints on disk, including those in `quarantine/` and `aside/`.
         events: the journal, in the order of time.
-        pins: what is pinned.
-        links: which attempts went on from which.
+        pins: the pins.
+        links: which attempts resumed from which checkpoint.
 
     Returns:
-        The rows, and how many of checkpoints that are not there were left out.
+        The rows, and how many rows of checkpoints that no longer exist were left out.
     """
-    told = {
+    records = {
         name: each
-        for text, each in _told(events).items()
+        for text, each in _journal_records(events).items()
         if (name := CheckpointName.parse(text)) is not None
     }
-    found = {each.name: each for each in there}
-    gone = sorted((name for name in told if name not in found), key=_order)
+    on_disk = {each.name: each for each in found}
+    gone = sorted((name for name in records if name not in on_disk), key=_order)
     left_out = max(0, len(gone) - MOST_ROWS)
     resumed: dict[str, list[int]] = {}
     for link in links:
         resumed.setdefault(link.checkpoint, []).append(link.to_attempt)
-    names = sorted([*found, *gone[left_out:]], key=_order)
+    names = sorted([*on_disk, *gone[left_out:]], key=_order)
     return tuple(
         _row(
             name,
-            found.get(name),
-            told.get(name, _Told()),
+            on_disk.get(name),
+            records.get(name, _JournalRecord()),
             pins.get(name),
             tuple(resumed.get(str(name), ())),
         )
@@ -100,18 +101,17 @@ def _order(name: CheckpointName) -> tuple[int, int]:
     return name.attempt, name.step
 
 
-def _told(events: Sequence[Event]) -> dict[str, _Told]:
-    told: dict[str, _Told] = {}
+def _journal_records(events: Sequence[Event]) -> dict[str, _JournalRecord]:
+    records: dict[str, _JournalRecord] = {}
 
-    def of(name: str) -> _Told:
-        return told.setdefault(name, _Told())
+    def of(name: str) -> _JournalRecord:
+        return records.setdefault(name, _JournalRecord())
 
     for event in events:
         if isinstance(event, Saved):
             of(event.checkpoint).saved = event
-            of(
-                event.checkpoint
-            ).taken_away = None  # the same name again, after the first was taken away
+            # A name may be used again after its first checkpoint was deleted.
+            of(event.checkpoint).taken_away = None
         elif isinstance(event, PassedOver):
             of(event.checkpoint).passed_over = event
         elif isinstance(event, TakenAway):
@@ -120,22 +120,22 @@ def _told(events: Sequence[Event]) -> dict[str, _Told]:
             for name in event.set_aside:
                 of(name).rolled_back = event
         elif isinstance(event, SetAside):
-            for each in told.values():
+            for each in records.values():
                 if each.taken_away is None and each.set_aside is None:
                     each.set_aside = event
-    return told
+    return records
 
 
 def _row(
     name: CheckpointName,
-    found: OnDisk | None,
-    told: _Told,
+    found: FoundCheckpoint | None,
+    records: _JournalRecord,
     pin: Pin | None,
     resumed_by: tuple[int, ...],
 ) -> CheckpointRow:
-    status, words = _status(found, told)
+    status, words = _status(found, records)
     source: Manifest | Saved | None = (
-        found.manifest if found is not None and found.manifest is not None else told.saved
+        found.manifest if found is not None and found.manifest is not None else records.saved
     )
     row = CheckpointRow(
         name=str(name),
@@ -163,41 +163,40 @@ def _row(
 
 
 def _taken_at(event: Saved) -> float:
-    return (
-        event.time if event.taken_at is None else event.taken_at
-    )  # the first journals told of the commit only
+    # Journals of the first versions recorded only the commit.
+    return event.time if event.taken_at is None else event.taken_at
 
 
 _Status = Literal["good", "damaged", "quarantined", "set_aside", "taken_away", "gone"]
 
 
-def _status(found: OnDisk | None, told: _Told) -> tuple[_Status, str]:
+def _status(found: FoundCheckpoint | None, records: _JournalRecord) -> tuple[_Status, str]:
     if found is not None and found.place == "checkpoints":
         return ("good", "") if found.problem is None else ("damaged", found.problem)
     if found is not None and found.place == "quarantine":
         return (
             "quarantined",
-            told.passed_over.reason
-            if told.passed_over is not None
-            else "moved to quarantine/; nothing says why",
+            records.passed_over.reason
+            if records.passed_over is not None
+            else "moved to quarantine/; no reason was recorded",
         )
     if found is not None:
-        return "set_aside", _why_aside(told)
-    if told.taken_away is not None:
-        return "taken_away", told.taken_away.reason
-    if told.passed_over is not None:
+        return "set_aside", _why_aside(records)
+    if records.taken_away is not None:
+        return "taken_away", records.taken_away.reason
+    if records.passed_over is not None:
         return (
             "quarantined",
-            f"{told.passed_over.reason} It is not in {told.passed_over.moved_to} any more.",
+            f"{records.passed_over.reason} It no longer is in {records.passed_over.moved_to}.",
         )
-    if told.rolled_back is not None or told.set_aside is not None:
-        return "set_aside", f"{_why_aside(told)}; it is not there any more"
-    return "gone", "not there any more; the journal does not say why"
+    if records.rolled_back is not None or records.set_aside is not None:
+        return "set_aside", f"{_why_aside(records)}; it no longer exists"
+    return "gone", "no longer exists; the journal has no reason"
 
 
-def _why_aside(told: _Told) -> str:
-    if told.rolled_back is not None:
-        return f"the run was rolled back to step {told.rolled_back.step}"
+def _why_aside(records: _JournalRecord) -> str:
+    if records.rolled_back is not None:
+        return f"the run was rolled back to step {records.rolled_back.step}"
     return "an earlier life was set aside" + (
-        f" for the fresh start {told.set_aside.label!r}" if told.set_aside is not None else ""
+        f" for the fresh start {records.set_aside.label!r}" if records.set_aside is not None else ""
     )

@@ -1,23 +1,26 @@
-"""Times of a journal, which anybody may have written. Pure."""
+"""Journal times, clamped to a range in which arithmetic is safe. Pure.
+
+A journal may come from anywhere, so its times may be absurd.
+"""
 
 from __future__ import annotations
 
 LATEST = 1e11
-"""Seconds since the epoch; what is said to be later, or before the epoch, is no time."""
+"""The latest time that counts, in seconds since the epoch; later ones are clamped to it."""
 
 _MICROS = 1_000_000
 
 
 def moment(time: float) -> float:
-    """A time that can be reckoned with."""
+    """Return a time clamped to between the epoch and `LATEST`; 0 for NaN."""
     return min(max(time, 0.0), LATEST) if time == time else 0.0
 
 
 def micros(secs: float) -> int:
-    """Seconds as whole microseconds, so that parts sum to their whole exactly."""
+    """Return seconds as whole microseconds, so that parts sum exactly to their whole."""
     return round(moment(secs) * _MICROS)
 
 
 def secs(micros: int) -> float:
-    """Microseconds as seconds."""
+    """Return microseconds as seconds."""
     return micros / _MICROS

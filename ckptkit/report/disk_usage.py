@@ -1,5 +1,6 @@
-"""What a run takes on disk, and what of it was moved away. Reads only; follows no links; what
-vanishes meanwhile is gone.
+"""The disk usage of a run, and what was moved away in it. Reads only; follows no links.
+
+Files that training deletes during the walk count as gone.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 from ckptkit.errors import CorruptCheckpointError, StorageError
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.report.checkpoint_rows import Moved, Stored
-from ckptkit.report.checkpoint_table import OnDisk
+from ckptkit.report.checkpoint_table import FoundCheckpoint
 from ckptkit.run.events import Event, PassedOver, RolledBack, SetAside
 from ckptkit.run.manifest import Manifest, read_manifest
 from ckptkit.run.quarantine import quarantined
@@ -19,14 +20,14 @@ from ckptkit.run.roll_back import is_rolled_back
 from ckptkit.storage.files import storage_errors
 
 _DEEPEST = 50
-"""Directories inside one another; nothing of ours is deeper than an export."""
+"""The deepest nesting of directories that is read; ckptkit makes none deeper than an export."""
 
 
-def stored(layout: RunLayout) -> tuple[Stored, ...]:
-    """What lies in the run directory, by the names at its top, the largest first.
+def stored_parts(layout: RunLayout) -> tuple[Stored, ...]:
+    """Return the usage of each entry in the run directory, largest first.
 
     Raises:
-        StorageError: where the run directory cannot be listed.
+        StorageError: If the run directory cannot be listed.
     """
     with storage_errors("list", layout.root):
         names = sorted(os.listdir(layout.root))
@@ -39,17 +40,17 @@ def stored(layout: RunLayout) -> tuple[Stored, ...]:
     return tuple(sorted(found, key=lambda each: (-each.size_bytes, each.name)))
 
 
-def moved(layout: RunLayout, events: Sequence[Event]) -> tuple[Moved, ...]:
-    """What was moved away and is there, with the reason."""
-    told = {
+def moved_parts(layout: RunLayout, events: Sequence[Event]) -> tuple[Moved, ...]:
+    """Return everything that was moved away, with the reason."""
+    reasons = {
         event.moved_to: event
         for event in events
         if isinstance(event, PassedOver | SetAside | RolledBack)
     }
     found = []
     for path in _quarantined(layout):
-        event = told.get(_inside(layout, path))
-        why = event.reason if isinstance(event, PassedOver) else "nothing says why"
+        event = reasons.get(_inside(layout, path))
+        why = event.reason if isinstance(event, PassedOver) else "no reason was recorded"
         found.append(
             Moved(
                 path=_inside(layout, path),
@@ -59,7 +60,7 @@ def moved(layout: RunLayout, events: Sequence[Event]) -> tuple[Moved, ...]:
             )
         )
     for path in _children(layout.aside):
-        event = told.get(_inside(layout, path))
+        event = reasons.get(_inside(layout, path))
         if is_rolled_back(path.name):
             back = (
                 f"newer than step {event.step}, to which the run was rolled back"
@@ -91,18 +92,16 @@ def moved(layout: RunLayout, events: Sequence[Event]) -> tuple[Moved, ...]:
     return tuple(found)
 
 
-def moved_checkpoints(layout: RunLayout) -> list[OnDisk]:
-    """The checkpoints in `quarantine/` and `aside/`, as far as they are still called what they
-    were.
-    """
+def moved_checkpoints(layout: RunLayout) -> list[FoundCheckpoint]:
+    """Return the moved checkpoints in `quarantine/` and `aside/` that still have their names."""
     found = [
-        OnDisk(name=name, manifest=_manifest(path), place="quarantine")
+        FoundCheckpoint(name=name, manifest=_manifest(path), place="quarantine")
         for path in _quarantined(layout)
         if (name := _name(path)) is not None
     ]
     for life in _children(layout.aside):
         found += [
-            OnDisk(name=name, manifest=_manifest(path), place="aside")
+            FoundCheckpoint(name=name, manifest=_manifest(path), place="aside")
             for path in _children(life)
             if (name := _name(path)) is not None
         ]
@@ -110,7 +109,10 @@ def moved_checkpoints(layout: RunLayout) -> list[OnDisk]:
 
 
 def _name(path: Path) -> CheckpointName | None:
-    """The checkpoint that a directory was; a second one of a name has got a number behind it."""
+    """Return the name that a checkpoint's directory had before it was moved.
+
+    A second directory of one name got a number after a dot when it was moved.
+    """
     return CheckpointName.parse(path.name.partition(".")[0])
 
 
@@ -137,7 +139,7 @@ def _children(directory: Path) -> list[Path]:
 
 
 def _measure(path: Path) -> tuple[int, int]:
-    """How many files there are at and below a path, and how many bytes they have."""
+    """Return the number of files at and below a path, and their size."""
     files = size_bytes = 0
     for entry_bytes in _sizes(path, 0):
         files += 1
@@ -157,7 +159,7 @@ def _sizes(path: Path, depth: int) -> Iterator[int]:
     except StorageError:
         if os.path.lexists(path):
             raise
-        return  # training has taken it away at this moment
+        return  # training has deleted it since it was listed
     if size_bytes is not None:
         yield size_bytes
     elif depth < _DEEPEST:

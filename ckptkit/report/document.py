@@ -1,8 +1,8 @@
-"""The one document that a report is drawn from, and that `ckptkit report --json` prints. Forms
-only; `docs/schemas/report.json` is its schema.
+"""The document from which a report is drawn and which `ckptkit report --json` prints.
 
-Text from journals, manifests and names is in it as it was found: it may hold any character, and
-whoever shows it shows it as text. Times are seconds since the epoch.
+Types only; `docs/schemas/report.json` is the schema. Text from journals, manifests and names is
+unchanged and may hold any character, so a reader must show it as text. Times are seconds since the
+epoch.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from ckptkit.report.checkpoint_rows import CheckpointRow, Moved, Stored, Verific
 from ckptkit.report.timeline_rows import AttemptRow, DrawnMark, ResumeLink
 
 DOCUMENT_VERSION = 1
-"""Under it fields may be added; those that are here keep their names and meanings."""
+"""The version of this form. It may gain fields; existing ones keep name and meaning."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportHead:
-    """Which run, and how it is.
+    """The run, and its state.
 
     Args:
-        name: of its directory.
-        directory: as it was named.
+        name: the name of its directory.
+        directory: the directory, as it was named.
         state: one word, as in `ckptkit list`.
         words: the same for people.
-        life: the number of the present life; each fresh start begins another one.
+        life: the number of the current life; each fresh start begins another one.
     """
 
     name: str
@@ -47,8 +47,8 @@ class TimePart:
 
     Args:
         kind: `productive`, or a name of `ckptkit.report.goodput.KINDS`.
-        words: what that is.
-        secs: how long.
+        words: the meaning of the kind.
+        secs: the duration.
     """
 
     kind: str
@@ -58,13 +58,13 @@ class TimePart:
 
 @dataclass(frozen=True, kw_only=True)
 class WallTime:
-    """Where the wall time of the present life went.
+    """The wall time of the current life, and its parts.
 
     Args:
-        began, ended: its ends; None where nothing has begun.
+        began, ended: its ends; None if nothing has begun.
         secs: the difference; the parts sum to it.
-        ratio: goodput, from 0 to 1; None where no time has passed.
-        parts: the productive one first.
+        ratio: goodput, from 0 to 1; None if no time has passed.
+        parts: the parts, the productive one first.
     """
 
     began: float | None
@@ -76,17 +76,17 @@ class WallTime:
 
 @dataclass(frozen=True, kw_only=True)
 class Totals:
-    """The figures that are looked at first.
+    """The most important numbers.
 
     Args:
-        attempts: of the present life.
-        endings: how many of them ended how, by the word.
-        newest_good: name of the newest checkpoint that is good, or None.
-        steps_lost, lost_secs: work that is not part of the run any more, and what it took.
-        saves: how many checkpoints were committed in this life.
-        stall_secs: how long training stood still for them.
-        checkpoints: how many are there now.
-        size_bytes: of everything in the run directory.
+        attempts: the number of attempts in the current life.
+        endings: how many of them ended with which outcome.
+        newest_good: the name of the newest good checkpoint, or None.
+        steps_lost, lost_secs: work that no longer is part of the run, in steps and in time.
+        saves: the number of checkpoints that were committed in the current life.
+        stall_secs: how long training stood still for saves.
+        checkpoints: the number of existing checkpoints.
+        size_bytes: the size of everything in the run directory.
     """
 
     attempts: int
@@ -102,7 +102,12 @@ class Totals:
 
 @dataclass(frozen=True, kw_only=True)
 class Spell:
-    """A value, and the numbers of the attempts that had it."""
+    """A value, and the attempts that had it.
+
+    Args:
+        value: the value.
+        attempts: the numbers of the attempts.
+    """
 
     value: str
     attempts: tuple[int, ...]
@@ -110,11 +115,11 @@ class Spell:
 
 @dataclass(frozen=True, kw_only=True)
 class Surrounding:
-    """Something of the environment.
+    """One property of the environment.
 
     Args:
-        name: `host`, `program`, a package, or what a scheduler tells.
-        spells: its values in their order; more than one where it has changed between attempts.
+        name: `host`, `program`, a package, or a property that a scheduler reports.
+        spells: its values in their order; more than one if it changed between attempts.
     """
 
     name: str
@@ -123,8 +128,15 @@ class Surrounding:
 
 @dataclass(frozen=True, kw_only=True)
 class Changed:
-    """A hyperparameter that was changed: when, in which attempt, its name, both values, and whether
-    the `code` or the `checkpoint` counted.
+    """A hyperparameter that was changed between attempts.
+
+    Args:
+        at: the time of the change.
+        attempt: the attempt that changed it.
+        name: the name of the hyperparameter.
+        then: its earlier value.
+        now: its new value in the code.
+        settled: whether the value of the `code` or of the `checkpoint` counts.
     """
 
     at: float
@@ -137,12 +149,13 @@ class Changed:
 
 @dataclass(frozen=True, kw_only=True)
 class Configuration:
-    """What the run was configured with.
+    """The configuration of the run.
 
     Args:
-        checkpoint: the newest one whose manifest can be read; it says so. None where there is none.
-        hyperparameters: as the code gave them.
-        changes: in the order of time.
+        checkpoint: the newest checkpoint whose manifest can be read, from which this comes; None if
+            there is none.
+        hyperparameters: the hyperparameters that the code gave.
+        changes: the changes, in the order of time.
     """
 
     checkpoint: str | None
@@ -152,12 +165,12 @@ class Configuration:
 
 @dataclass(frozen=True, kw_only=True)
 class Remark:
-    """Something that a reader should know of.
+    """Something that a reader of the report should know.
 
     Args:
-        kind: `inexact`, `journal` (lines of it cannot be read), `damaged`, `moved`, `foreground`,
-            `space` or `left_out`.
-        words: for people.
+        kind: `inexact`, `journal` (some of its lines cannot be read), `damaged`, `moved`,
+            `foreground`, `space` or `left_out`.
+        words: the remark, for people.
     """
 
     kind: Literal["inexact", "journal", "damaged", "moved", "foreground", "space", "left_out"]
@@ -169,11 +182,22 @@ class Document:
     """Everything that a report shows of a run.
 
     Args:
-        made_at: when.
-        made_by: by which version of ckptkit.
-        checkpoints: oldest first.
-        interventions: what was done to the run between its attempts.
-        version: of this form.
+        made_at: when the report was made.
+        made_by: the version of ckptkit that made it.
+        run: the run, and its state.
+        wall_time: the wall time of the current life, and its parts.
+        totals: the most important numbers.
+        remarks: what a reader should know first.
+        attempts: the attempts of all lives.
+        links: which attempt resumed from which checkpoint.
+        interventions: rollbacks and fresh starts, which happen between attempts.
+        checkpoints: every known checkpoint, oldest first.
+        environment: where and with which software the attempts ran.
+        configuration: the configuration of the run.
+        verification: the result of verifying the checkpoints.
+        disk: the disk usage, largest first.
+        moved: what was moved away and not deleted.
+        version: the version of this form.
     """
 
     made_at: float
@@ -195,10 +219,10 @@ class Document:
 
 
 def values_of(document: Document) -> dict[str, object]:
-    """The document as values that JSON can hold, with its version first.
+    """Return the document as values that JSON can hold, with its version first.
 
-    A journal may claim a time that no float can add up; such a number is given as the largest one,
-    so that the rest can be looked at.
+    A journal may claim times whose sum is infinite. Such a number becomes the largest float, so
+    that the rest can be shown.
     """
     values = msgspec.to_builtins(document)
     bounded = _bounded(values)

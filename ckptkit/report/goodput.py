@@ -1,8 +1,8 @@
-"""Goodput: which part of a run's wall time went into steps that count.
+"""Goodput: the share of a run's wall time that went into steps that count.
 
 The definitions are those of Google's ml-goodput-measurement: productive training time / (last end -
-first start), gaps between attempts included. Of saves only the part counts for which training stood
-still.
+first start), including the gaps between attempts. Of a save, only the time for which training stood
+still counts as lost.
 """
 
 from __future__ import annotations
@@ -10,39 +10,41 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ckptkit.report.attempt_ledger import Attempt, Ledger
 from ckptkit.report.clamp_time import micros, secs
-from ckptkit.report.ledger import Attempt, Ledger
-from ckptkit.report.time_split import STEPS, parts_of
+from ckptkit.report.wall_time_split import STEPS, split_wall_time
 
 KINDS: Mapping[str, str] = {
     "initialisation": "from the start of the program until it opened the run",
-    "training_preparation": "from opening the run to its first step, without what is told below",
+    "training_preparation": "from opening the run to its first step, except the parts below",
     "program_startup": "tracing and compiling",
-    "data_loading": "waiting for data, as far as that is known",
+    "data_loading": "waiting for data, as far as that was measured",
     "checkpoint_save": "training stood still for saves",
     "checkpoint_restore": "reading and assigning checkpoints",
-    "wasted_progress": "steps that were lost, and done again",
+    "wasted_progress": "steps that were lost and done again",
     "infrastructure_recovery": "from an interruption to the next start",
     "idle": "from a wanted end to the next start",
-    "other": "everything else, as exports after the end",
+    "other": "everything else, such as exports after the end",
 }
-"""What wall time is lost to, by its name in the `--json` form, in the order in which it is told;
-and the same in words.
+"""The kinds of lost time, by their name in `--json`, with their meaning in words.
+
+They are listed in this order.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Goodput:
-    """Where the wall time of a run went, over the attempts of its present life.
+    """The wall time of a run's current life, and where it went.
 
     Args:
-        start: of the first attempt, in seconds since the epoch; with its program's start, where
-            that is known.
-        end: of the last one; of one that still trains it is now, of one that was lost the last sign
-            of life.
-        wall_secs: the difference. All parts sum to it.
-        productive_secs: steps that count, with the evaluations and callbacks between them.
-        badput_secs: what the rest went to, by the names in `KINDS`; each is there.
+        start: the start of the first attempt, in seconds since the epoch; the start of its program
+            if known.
+        end: the end of the last attempt: now if it still trains, its last sign of life if it was
+            lost.
+        wall_secs: the difference; all parts sum to it.
+        productive_secs: the time of steps that count, with the evaluations and callbacks between
+            them.
+        badput_secs: the lost time by the kinds in `KINDS`, all of which are present.
     """
 
     start: float
@@ -53,19 +55,16 @@ class Goodput:
 
     @property
     def ratio(self) -> float | None:
-        """Productive time as a part of the wall time, from 0 to 1; None where no time has passed."""
+        """Productive time divided by wall time, from 0 to 1; None if no time has passed."""
         return self.productive_secs / self.wall_secs if self.wall_secs > 0 else None
 
 
 def goodput_of(ledger: Ledger) -> Goodput | None:
-    """Where the wall time of the present life of a run went.
+    """Return where the wall time of a run's current life went, or None without an attempt.
 
-    Gaps between attempts are included. What two attempts did at once, as where a run was taken over
-    from a machine that was cut off, counts once, for the later one; where a clock went back, for
-    the earlier one.
-
-    Returns:
-        It, or None where the run has had no attempt.
+    Gaps between attempts are included. Time that two attempts share counts once. It belongs to the
+    later one, as when a run is taken over from a machine that was cut off. If a clock went
+    backwards, it belongs to the earlier one.
     """
     attempts = ledger.this_life
     if not attempts:
@@ -95,7 +94,7 @@ def goodput_of(ledger: Ledger) -> Goodput | None:
 
 
 def _end(attempt: Attempt, start: int, following: int | None, now: int) -> int:
-    """The end of what counts of an attempt, in microseconds."""
+    """Return the end of the time that counts for an attempt, in microseconds."""
     end = max(start, now if attempt.goes_on else micros(attempt.last_moment))
     if following is not None and start < following < end:
         return following
@@ -103,10 +102,10 @@ def _end(attempt: Attempt, start: int, following: int | None, now: int) -> int:
 
 
 def _count(attempt: Attempt, start: int, end: int, lost: dict[str, int]) -> tuple[int, int]:
-    """Adds what an attempt lost its time to, but for its steps.
+    """Add the lost time of an attempt to `lost`, except that of its steps.
 
     Returns:
-        The time of its steps, and of those of them that do not count.
+        The time of all its steps, and of those that do not count, in microseconds.
     """
     trained = next(
         (
@@ -116,7 +115,7 @@ def _count(attempt: Attempt, start: int, end: int, lost: dict[str, int]) -> tupl
         ),
         None,
     )
-    parts = parts_of(
+    parts = split_wall_time(
         attempt.own,
         start,
         end,

@@ -1,10 +1,9 @@
-"""The report as one HTML file: a document, and the script that draws it. It loads nothing from
-anywhere.
+"""The report as one self-contained HTML file: a document, and the script that draws it.
 
-The script is what lies in `page/`, module by module, as one text. Text from journals is data in it:
-JSON in which no `<` is left, so that nothing in it ends the element that holds it, and the script
-makes text nodes of it. A Content-Security-Policy (CSP Level 3, W3C) lets the page run this one
-script, by its digest, and nothing else.
+The script consists of the modules in `page/`, joined into one text. Text from journals is data in
+it: JSON without any `<`, so that nothing can end the script element, and the script turns it into
+text nodes. A Content-Security-Policy (CSP Level 3, W3C) allows this one script, by its digest, and
+nothing else.
 """
 
 from __future__ import annotations
@@ -20,19 +19,22 @@ from string import Template
 
 from ckptkit.report.document import Document, values_of
 
-MARK = b"<!doctype html>\n<!-- made by ckptkit report -->\n"
-"""How every report begins: by this a file is known as one that a later report may replace."""
+REPORT_MARK = b"<!doctype html>\n<!-- made by ckptkit report -->\n"
+"""The beginning of every report, by which a later report recognises a file it may replace."""
 
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./([a-z]+)\.js";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:function|const) (\w+))", re.MULTILINE)
 
 
-def page(document: Document) -> bytes:
-    """The report of a document, as a whole HTML file in UTF-8."""
+def render_page(document: Document) -> bytes:
+    """Return the report of a document as a whole HTML file in UTF-8."""
     style, code = _read("page.css"), script()
-    policy = f"default-src 'none'; script-src {_digest(code)}; style-src {_digest(style)}; base-uri 'none'; form-action 'none'"
-    # Surrogates and all else that is not ASCII are escaped by JSON; in HTML only `<` could mean
-    # something inside a script element.
+    policy = (
+        f"default-src 'none'; script-src {_digest(code)}; style-src {_digest(style)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    # JSON escapes surrogates and everything that is not ASCII. Inside a script element, HTML gives
+    # a meaning only to `<`.
     data = json.dumps(values_of(document), allow_nan=False, separators=(",", ":")).replace(
         "<", "\\u003c"
     )
@@ -46,10 +48,10 @@ def page(document: Document) -> bytes:
 
 
 def script() -> str:
-    """The modules of the page as one classic script, each after those that it imports.
+    """Return the modules of the page as one classic script, each after its imports.
 
-    It draws the document that the page holds, if there is one, and leaves
-    `ckptkitReport.render(document, element)` for others.
+    It draws the document in the page, if there is one. It also defines
+    `ckptkitReport.render(document, element)` for other pages.
     """
     home = files("ckptkit.report").joinpath("page")
     sources = {
@@ -71,7 +73,7 @@ def script() -> str:
 
 
 def _module(name: str, source: str) -> str:
-    """A module as an object with what it exports, so that each keeps its own names to itself."""
+    """Return a module as an object with its exports, so that modules share no other names."""
     exported = ", ".join(_EXPORT.findall(source))
     body = _EXPORT.sub("", _IMPORT.sub(r"const \1 = \2_js;", source))
     return f"const {name}_js = (() => {{\n{body}return {{ {exported} }};\n}})();\n"

@@ -1,4 +1,4 @@
-"""Whether the checkpoints of a run are what was written. Reads only, takes no lock."""
+"""Verification of all checkpoints of a run for a report. Reads only, takes no lock."""
 
 from __future__ import annotations
 
@@ -7,53 +7,52 @@ from dataclasses import dataclass
 
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.report.checkpoint_rows import Verification
-from ckptkit.report.checkpoint_table import OnDisk
+from ckptkit.report.checkpoint_table import FoundCheckpoint
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.verify import Read, verify
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inspected:
-    """What came of reading the checkpoints.
+class Inspection:
+    """The result of verifying all checkpoints.
 
     Args:
-        there: the checkpoints, oldest first; one that training has taken away meanwhile is gone and
-            not damaged.
-        verification: the same, counted.
+        found: the checkpoints, oldest first, without those that training deleted meanwhile.
+        verification: the same as counts.
     """
 
-    there: tuple[OnDisk, ...]
+    found: tuple[FoundCheckpoint, ...]
     verification: Verification
 
 
-def inspect(
+def inspect_checkpoints(
     checkpoints: Sequence[Checkpoint],
     *,
     full: bool,
     progress: Callable[[int], None] = lambda _: None,
-) -> Inspected:
-    """Compares checkpoints with their manifests.
+) -> Inspection:
+    """Compare checkpoints with their manifests.
 
     Args:
-        checkpoints: which, oldest first.
-        full: read every byte; otherwise sizes are compared, and small files are read.
-        progress: is told how many bytes were read, as it goes on.
+        checkpoints: the checkpoints, oldest first.
+        full: whether to read every byte; otherwise sizes are compared, and small files are read.
+        progress: is called with the number of bytes that were read since the last call.
 
     Raises:
-        StorageError: where the system refuses to read, which says nothing about a checkpoint.
+        StorageError: If the system refuses to read, which proves nothing about a checkpoint.
     """
-    there, reads = [], []
+    checked, reads = [], []
     for checkpoint in checkpoints:
-        found, read = _inspect(checkpoint, full, progress)
-        if found.problem is None or checkpoint.path.exists():
-            there.append(found)
+        each, read = _inspect(checkpoint, full, progress)
+        if each.problem is None or checkpoint.path.exists():
+            checked.append(each)
             reads += [] if read is None else [read]
-    damaged = sum(each.problem is not None for each in there)
-    return Inspected(
-        there=tuple(there),
+    damaged = sum(each.problem is not None for each in checked)
+    return Inspection(
+        found=tuple(checked),
         verification=Verification(
             depth="full" if full else "quick",
-            good=len(there) - damaged,
+            good=len(checked) - damaged,
             damaged=damaged,
             size_bytes=sum(read.size_bytes for read in reads),
             read_bytes=sum(read.read_bytes for read in reads),
@@ -63,13 +62,13 @@ def inspect(
 
 def _inspect(
     checkpoint: Checkpoint, full: bool, progress: Callable[[int], None]
-) -> tuple[OnDisk, Read | None]:
+) -> tuple[FoundCheckpoint, Read | None]:
     try:
         manifest = checkpoint.manifest
     except CorruptCheckpointError as error:
-        return OnDisk(name=checkpoint.name, manifest=None, problem=str(error)), None
+        return FoundCheckpoint(name=checkpoint.name, manifest=None, problem=str(error)), None
     try:
         read = verify(checkpoint, quick=not full, progress=progress)
     except CorruptCheckpointError as error:
-        return OnDisk(name=checkpoint.name, manifest=manifest, problem=str(error)), None
-    return OnDisk(name=checkpoint.name, manifest=manifest), read
+        return FoundCheckpoint(name=checkpoint.name, manifest=manifest, problem=str(error)), None
+    return FoundCheckpoint(name=checkpoint.name, manifest=manifest), read

@@ -1,6 +1,4 @@
-"""What launchers have told of attempts: which start an attempt belongs to, and how that ended.
-Pure.
-"""
+"""What launchers recorded about attempts: the start of each, and how it ended. Pure."""
 
 from __future__ import annotations
 
@@ -13,31 +11,32 @@ from ckptkit.run.events import AttemptStarted, LaunchEnded, LaunchStarted, Progr
 
 
 class Launches:
-    """The starts that launchers have told of, and the attempts that came of them.
+    """The starts by launchers, each matched with the attempts that followed.
 
-    A start belongs to what opened the run after it, and before its own end; its end to the last of
-    these. A launcher that knows the number of the attempt says so.
+    A start belongs to all attempts between it and its own end. The end of the start belongs to the
+    last of these. If a launcher recorded the number of the attempt, that counts instead.
 
     Args:
-        told: the launchers' events, in the order of time.
+        recorded: the launchers' events, in the order of time.
         started: the beginnings of all attempts by their numbers, in this order.
     """
 
-    def __init__(self, told: AttemptEvents, started: Mapping[int, AttemptStarted]) -> None:
-        starts = sorted(told.all(LaunchStarted), key=lambda event: event.time)
+    def __init__(self, recorded: AttemptEvents, started: Mapping[int, AttemptStarted]) -> None:
+        starts = sorted(recorded.all(LaunchStarted), key=lambda event: event.time)
         times = [start.time for start in starts]
-        ends = {(event.launcher, event.number): event for event in told.all(LaunchEnded)}
+        ends = {(event.launcher, event.number): event for event in recorded.all(LaunchEnded)}
         self._began: dict[int, float] = {}
         self._ended: dict[int, LaunchEnded] = {}
         self._stalled: dict[int, Stalled] = {}
         last: dict[tuple[str, int], int] = {}
         for number, event in started.items():
-            place = bisect_right(times, event.time) - 1
-            if place < 0:
+            index = bisect_right(times, event.time) - 1
+            if index < 0:
                 continue
-            start = starts[place]
+            start = starts[index]
             key = start.launcher, start.number
             end = ends.get(key)
+            # An inferred end was recorded by a later launcher, so its time proves nothing.
             if end is not None and not end.inferred and end.time < event.time:
                 continue
             if key not in last:
@@ -48,26 +47,27 @@ class Launches:
             event.of_attempt: event for event in ends.values() if event.of_attempt in started
         }
         stalls = sorted(
-            (event for event in told.all(Stalled) if event.ended), key=lambda event: event.time
+            (event for event in recorded.all(Stalled) if event.ended), key=lambda event: event.time
         )
         moments = [event.time for event in stalls]
         for number, over in self._ended.items():
-            place = bisect_right(moments, over.time) - 1
-            if over.cause == "hang" and place >= 0 and started[number].time <= stalls[place].time:
-                self._stalled[number] = stalls[place]
+            index = bisect_right(moments, over.time) - 1
+            if over.cause == "hang" and index >= 0 and started[number].time <= stalls[index].time:
+                self._stalled[number] = stalls[index]
 
     def began(self, number: int) -> float | None:
-        """When the program was started that opened the run as this attempt; None for those that it
-        opened later, and where no launcher tells.
+        """Return when the launcher started the program of an attempt.
+
+        None for a second attempt of one program, and if no launcher recorded the start.
         """
         return self._began.get(number)
 
     def ended(self, number: int) -> LaunchEnded | None:
-        """How the process of this attempt has ended."""
+        """Return how the process of an attempt ended, or None."""
         return self._ended.get(number)
 
     def reached(self, number: int) -> Progressed | None:
-        """The step to which it had come, as its launcher has heard."""
+        """Return the last step of an attempt that its launcher received, or None."""
         event = self._ended.get(number)
         if event is None or event.reached is None or event.of_attempt != number:
             return None
@@ -76,6 +76,6 @@ class Launches:
         )
 
     def hung_at(self, number: int) -> float | None:
-        """Since when an attempt had not got on whose launcher ended it for that."""
+        """Return since when an attempt made no progress, if its launcher ended it for that."""
         stall = self._stalled.get(number)
         return None if stall is None else moment(stall.time - stall.secs)

@@ -1,5 +1,6 @@
-"""From the events of a journal to the ledger of its attempts. Pure, but for the question whether a
-process still runs.
+"""Building the ledger of a run from the events of its journal.
+
+Pure, except for the question whether a process still runs.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from itertools import zip_longest
 from ckptkit.layout import CheckpointName
 from ckptkit.report.attempt_endings import AttemptEnding, ending_of
 from ckptkit.report.attempt_events import AttemptEvents
+from ckptkit.report.attempt_ledger import Attempt, Ledger, ResumePoint
 from ckptkit.report.clamp_time import moment, secs
 from ckptkit.report.launches import Launches
-from ckptkit.report.ledger import Attempt, Ledger, Resumed
-from ckptkit.report.running_processes import process_runs
-from ckptkit.report.step_account import Account, Way, ways_of
-from ckptkit.report.time_split import stall_of
+from ckptkit.report.running_processes import attempt_is_running
+from ckptkit.report.stretch_builder import StepAccount, StretchBuilder, build_stretches
 from ckptkit.report.unsaved_steps import died_unsaved
+from ckptkit.report.wall_time_split import stall_micros
 from ckptkit.run.events import (
     AttemptStarted,
     Event,
@@ -44,14 +45,14 @@ def ledger_of(
     host: str | None = None,
     is_running: Callable[[AttemptStarted], bool] | None = None,
 ) -> Ledger:
-    """The ledger of a run.
+    """Build the ledger of a run.
 
     Args:
-        events: its journal; of each attempt in the order in which they were written.
+        events: the journal; the events of each attempt are in the order in which they were written.
         now: seconds since the epoch.
-        host: the name of this machine, by default the real one.
+        host: the name of this machine; by default it is looked up.
         is_running: whether the process of an attempt on this machine still runs; by default the
-            system is asked, about the newest one.
+            system is asked, and only about the newest attempt.
     """
     by_number: dict[int, list[Event]] = defaultdict(list)
     for event in events:
@@ -71,13 +72,13 @@ def ledger_of(
             lives.append([])
         runs = None
         if following is None and start.host == (host or socket.gethostname()):
-            runs = (is_running or process_runs)(start)
+            runs = (is_running or attempt_is_running)(start)
         taken_over = following is not None and journals[following].last(TakenOver) is not None
         ending = ending_of(
             own, launches.ended(number), newest=following is None, runs=runs, taken_over=taken_over
         )
-        ways = ways_of(own.events, moment(start.time), launches.reached(number))
-        lives[-1].append(_Record(number, len(lives), start, own, ending, ways))
+        builders = build_stretches(own.events, moment(start.time), launches.reached(number))
+        lives[-1].append(_Record(number, len(lives), start, own, ending, builders))
     back = [event for own in journals.values() for event in own.all(RolledBack)]
     for life, following_life in zip_longest(lives, lives[1:]):
         before = following_life[0].number if following_life is not None else math.inf
@@ -90,65 +91,65 @@ def ledger_of(
 
 @dataclass
 class _Record:
-    """What is known of an attempt, until the steps of its life are settled."""
+    """What is known about an attempt before the steps of its life are settled."""
 
     number: int
     life: int
     started: AttemptStarted
     own: AttemptEvents
     ending: AttemptEnding
-    ways: list[Way]
+    builders: list[StretchBuilder]
 
 
 def _settle(life: Sequence[_Record], back: Sequence[RolledBack]) -> None:
-    """Finds out which steps of a life were lost, and which were done again.
+    """Decide which steps of a life were lost and which were done again.
 
     Args:
-        life: its attempts.
-        back: the rollbacks of this life and of those before it, by their numbers.
+        life: the attempts of the life.
+        back: the rollbacks of this life and of earlier ones, by their numbers.
     """
-    account, by_number = Account(), {record.number: record for record in life}
+    account, by_number = StepAccount(), {record.number: record for record in life}
     trained: _Record | None = None
     for record in life:
         restored = iter(record.own.all(Restored))
-        for way in record.ways:
-            event = next(restored, None) if way.resumed else None
+        for builder in record.builders:
+            event = next(restored, None) if builder.resumed else None
             name = CheckpointName.parse(event.checkpoint) if event is not None else None
             if (
                 name is not None
                 and (origin := by_number.get(name.attempt)) is not None
                 and origin is not record
             ):
-                _proves(origin, name.step)
-            account.add(way)
-            trained = record if way.has_trained else trained
+                _extend_to(origin, name.step)
+            account.add(builder)
+            trained = record if builder.has_trained else trained
     if trained is None:
         return
-    if (
-        back and back[-1].attempt > trained.number
-    ):  # later attempts may have looked, but trained nothing
+    # Attempts after the rollback may have restored, but trained nothing.
+    if back and back[-1].attempt > trained.number:
         account.cut(back[-1].step)
     elif trained.ending.outcome not in ("finished", "unknown") and trained.ending.end is not None:
-        account.cut(trained.ways[-1].saved)
+        account.cut(trained.builders[-1].saved)
 
 
-def _proves(record: _Record, step: int) -> None:
-    """There is a checkpoint of this attempt: it has come to that step, also where it was killed
-    before it could say so.
+def _extend_to(record: _Record, step: int) -> None:
+    """Let a later restore prove that an attempt had reached a step.
+
+    An attempt may be killed after it committed a checkpoint and before it recorded that.
     """
-    if record.ways and record.ways[-1].kept == record.ways[-1].last < step:
-        record.ways[-1].last = record.ways[-1].kept = step
+    if record.builders and record.builders[-1].kept == record.builders[-1].last < step:
+        record.builders[-1].last = record.builders[-1].kept = step
 
 
 def _cause(record: _Record) -> str:
-    ways, cause = record.ways, record.ending.cause
-    if record.ending.outcome != "dead" or not ways:
+    builders, cause = record.builders, record.ending.cause
+    if record.ending.outcome != "dead" or not builders:
         return cause
     words = died_unsaved(
-        trained=any(way.has_trained for way in ways),
+        trained=any(builder.has_trained for builder in builders),
         saves=len(record.own.all(Saved)),
-        steps_done=sum(way.last - way.first for way in ways),
-        last_step=ways[-1].last,
+        steps_done=sum(builder.last - builder.first for builder in builders),
+        last_step=builders[-1].last,
     )
     return f"{cause}; {words}" if words else cause
 
@@ -163,7 +164,7 @@ def _attempt(record: _Record, launches: Launches) -> Attempt:
     ]
     saved = own.all(Saved)
     restored = own.all(Restored)
-    stretches = tuple(way.done() for way in record.ways)
+    stretches = tuple(builder.build() for builder in record.builders)
     position = stretches[0].first if stretches else 0
     resumed = next((event for event in restored), None)
     return Attempt(
@@ -182,7 +183,7 @@ def _attempt(record: _Record, launches: Launches) -> Attempt:
         cause=_cause(record),
         resumed_from=None
         if resumed is None
-        else Resumed(
+        else ResumePoint(
             checkpoint=resumed.checkpoint,
             step=resumed.step,
             time=moment(resumed.time),
@@ -200,7 +201,7 @@ def _attempt(record: _Record, launches: Launches) -> Attempt:
         saved_bytes=sum(event.size_bytes for event in saved),
         saves_dropped=len(own.all(SaveDropped)),
         saves_failed=len(own.all(SaveFailed)),
-        stall_secs=secs(stall_of(own)),
+        stall_secs=secs(stall_micros(own)),
         restore_secs=sum(moment(event.secs) for event in restored),
         signals=tuple(event.signal for event in own.all(SignalReceived)),
         notices=tuple(event.source for event in own.all(NoticeReceived)),

@@ -1,22 +1,18 @@
-"""What a run was configured with, and on what it ran; what of that has changed between attempts.
-Pure.
-"""
+"""The recorded environment and configuration of a run, and their changes. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ckptkit.report.attempt_ledger import Attempt
 from ckptkit.report.clamp_time import moment
 from ckptkit.report.document import Changed, Configuration, Spell, Surrounding
-from ckptkit.report.ledger import Attempt
 from ckptkit.run.events import Event, HyperparameterChanged
 from ckptkit.run.manifest import Manifest
 
 
 def environment(attempts: Sequence[Attempt]) -> tuple[Surrounding, ...]:
-    """Each thing of the environment with the values that it had, in the order in which things are
-    first told of.
-    """
+    """Return each property of the environment with its values, in the order of first mention."""
     values: dict[str, list[tuple[str, list[int]]]] = {}
     for attempt in attempts:
         for name, value in _of(attempt):
@@ -42,10 +38,10 @@ def _of(attempt: Attempt) -> Iterator[tuple[str, str]]:
 
 
 def configuration(newest: Manifest | None, events: Sequence[Event]) -> Configuration:
-    """What the newest checkpoint says of the configuration, and what was changed on the way.
+    """Return the configuration from the newest checkpoint, and the recorded changes.
 
     Args:
-        newest: the manifest of the newest checkpoint that has one, or None.
+        newest: the newest manifest that can be read, or None.
         events: the journal, in the order of time.
     """
     changes = tuple(

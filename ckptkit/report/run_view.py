@@ -1,4 +1,4 @@
-"""A run to look at, with what became of its time."""
+"""`ckptkit.open_run`: a run to read, with its attempts and goodput."""
 
 from __future__ import annotations
 
@@ -6,41 +6,37 @@ import os
 
 from ckptkit.clock import SystemClock
 from ckptkit.layout import RunLayout
+from ckptkit.report.attempt_ledger import Attempt, Ledger
 from ckptkit.report.goodput import Goodput, goodput_of
-from ckptkit.report.ledger import Attempt, Ledger
 from ckptkit.report.ledger_builder import ledger_of
 from ckptkit.run import stored_run as store
 
 
 class Run(store.StoredRun):
-    """A run as it lies on disk; every property reads afresh.
+    """A run on disk; every property reads it afresh.
 
     Args:
-        layout: where it lies.
+        layout: the layout of its directory.
     """
 
     @property
     def ledger(self) -> Ledger:
-        """All attempts, and what they have done."""
+        """All attempts, and what they did."""
         return ledger_of(self.journal_view.events, SystemClock().now())
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
-        """The processes that have trained it, one after the other; those of earlier lives have a
-        lower `life`.
-        """
+        """The attempts in their order; those of earlier lives have a lower `life`."""
         return self.ledger.attempts
 
     @property
     def goodput(self) -> Goodput | None:
-        """Which part of the wall time went into steps that count, and where the rest went; None
-        where nobody has trained it.
-        """
+        """Where the wall time of the current life went; None if no process has trained the run."""
         return goodput_of(self.ledger)
 
 
 def open_run(directory: str | os.PathLike[str]) -> Run:
-    """Opens a run for looking at it: no TensorFlow, no lock, no write.
+    """Open a run for reading: no TensorFlow, no lock, no write.
 
     Args:
         directory: the run directory.
@@ -49,8 +45,8 @@ def open_run(directory: str | os.PathLike[str]) -> Run:
         The run, with `checkpoints`, `journal`, `attempts` and `goodput`.
 
     Raises:
-        CheckpointNotFoundError: where there is no run.
-        StorageError: where the directory cannot be read.
+        CheckpointNotFoundError: If there is no run.
+        StorageError: If the directory cannot be read.
 
     Example:
         >>> import ckptkit

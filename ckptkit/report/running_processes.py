@@ -5,22 +5,25 @@ from __future__ import annotations
 from ckptkit.run.events import AttemptStarted
 
 SURE_SECS = 5.0
-"""By so much the kernel's word on when a process was started may be wrong: it counts from a start
-of the machine that follows the clock.
+"""The possible error of a process's start time.
+
+The kernel counts from the start of the machine, whose time moves when the clock is set.
 """
 
 
-def process_runs(started: AttemptStarted) -> bool:
-    """Whether it does. A process that began after the attempt did has only got the same number."""
-    return runs(started.pid, started.time)
+def attempt_is_running(started: AttemptStarted) -> bool:
+    """Return whether the process of an attempt still runs."""
+    return process_is_running(started.pid, started.time)
 
 
-def runs(pid: int, since: float) -> bool:
-    """Whether a process runs that was there at a moment. One that has ended, and that nobody has
-    asked for its code, is gone, too.
+def process_is_running(pid: int, since: float) -> bool:
+    """Return whether a process runs that existed at a given moment.
+
+    A zombie, which has ended and whose exit code was not collected, does not count. Neither does a
+    later process with the same number.
 
     Args:
-        pid: its number.
+        pid: the number of the process.
         since: the moment, in seconds since the epoch.
     """
     import psutil

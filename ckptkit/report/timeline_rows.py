@@ -1,4 +1,4 @@
-"""What a report draws of attempts: a part of its document (`document.py`). Forms only."""
+"""The part of a report's document about attempts (see `document.py`). Types only."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """What an attempt did for a while.
+    """A period of an attempt.
 
     Args:
-        kind: `start_up` (until its first step, without the next), `restore`, `training`, `lost`
-            (training whose steps do not count any more) or `ending` (after its last word of
-            training, as an export).
-        began, ended: when.
+        kind: `start_up` (until its first step, except restoring), `restore`, `training`, `lost`
+            (training whose steps no longer count) or `ending` (after training, such as an export).
+        began, ended: its ends.
     """
 
     kind: Literal["start_up", "restore", "training", "lost", "ending"]
@@ -25,17 +24,17 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnMark:
-    """A moment, or, where there are very many saves, several of them in a row.
+    """A moment on the time axis; in a run with very many saves, several consecutive saves.
 
     Args:
-        kind: as in `ckptkit.report.ledger.Mark`; of the run `rolled_back`, `set_aside`,
-            `taken_over`, `pruned`.
-        at: when.
+        kind: as in `ckptkit.report.event_annotations.Annotation`, or `stalled`; for the run
+            `rolled_back` or `set_aside`.
+        at: the time.
         words: what happened.
-        step: where the run was, or None.
-        checkpoint: its name, or empty.
-        count: how many it stands for.
-        until: when the last of them was.
+        step: the step of the run, or None.
+        checkpoint: the name of the checkpoint that it concerns, or empty.
+        count: how many moments it stands for.
+        until: the time of the last of them, or None for one.
     """
 
     kind: str
@@ -49,35 +48,35 @@ class DrawnMark:
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptRow:
-    """One process's life with the run; see `ckptkit.report.ledger.Attempt`.
+    """One process's life with the run; see `ckptkit.report.attempt_ledger.Attempt`.
 
     Args:
-        number: from 1; commands use a number up as well, so some are missing.
-        life: of the run, from 1: each fresh start begins another one.
-        host: where it ran.
+        number: from 1; some are missing, because commands use up numbers as well.
+        life: the life of the run, from 1; each fresh start begins another one.
+        host: the machine where it ran.
         pid: the number of its process there.
         program: the script's name.
-        versions: of Python, TensorFlow and others.
-        scheduler: what Slurm says of the job, or empty.
-        began: when its process was started, as far as that is known; else when it opened the run.
-        ended: of one that still goes on, the moment when this was made; of one that left no word,
-            its last sign of life.
-        is_open: whether it still goes on, as far as that is known.
+        versions: the versions of Python, TensorFlow and other packages.
+        scheduler: what Slurm reports about the job, or empty.
+        began: when its process was started if known; else when it opened the run.
+        ended: its end; when the report was made if it still runs; its last sign of life if it
+            recorded no end.
+        is_open: whether it still runs, if that is known.
         outcome: `training`, `finished`, `preempted`, `stopped`, `failed`, `dead` or `unknown`.
         cause: the same in words.
-        resumed_from: the name of a checkpoint, or null where it began at step 0.
-        first_step: where it went on; its first own step is the one after this.
+        resumed_from: the name of a checkpoint, or null if it began at step 0.
+        first_step: the step before its first own step.
         last_step: the last step that it is known to have done.
         steps_done: the difference of both.
-        steps_lost: those of them that are not part of the run any more.
-        steps_redone: those of them that an earlier attempt had done, too.
-        saves: how many checkpoints it has committed.
+        steps_lost: those of them that no longer are part of the run.
+        steps_redone: those of them that an earlier attempt had done.
+        saves: the number of checkpoints that it committed.
         saves_dropped: snapshots that were not written.
         saves_failed: saves that could not be committed.
         stall_secs: how long training stood still for saves.
-        restore_secs: how long it took to restore.
-        phases: without gaps, in their order.
-        marks: in the order of time.
+        restore_secs: how long restoring took.
+        phases: what it did, in order and without gaps.
+        marks: its marks, in the order of time.
     """
 
     number: int
@@ -109,14 +108,14 @@ class AttemptRow:
 
 @dataclass(frozen=True, kw_only=True)
 class ResumeLink:
-    """From a checkpoint to an attempt that went on from it.
+    """A link from a checkpoint to an attempt that resumed from it.
 
     Args:
-        checkpoint: its name.
+        checkpoint: the name of the checkpoint.
         step: its step.
-        from_attempt: which wrote it.
-        saved_at: when that was, or None where no journal tells.
-        to_attempt: which went on.
+        from_attempt: the attempt that wrote it.
+        saved_at: when it was committed, or None if no journal records that.
+        to_attempt: the attempt that resumed from it.
         resumed_at: when its state was assigned.
     """
 

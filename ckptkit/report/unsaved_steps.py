@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ckptkit.report.ledger import Attempt
+from ckptkit.report.attempt_ledger import Attempt
 
 
 def at_least(steps: int, *, left_no_word: bool) -> str:

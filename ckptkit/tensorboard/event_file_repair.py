@@ -26,7 +26,7 @@ import psutil
 
 from ckptkit.errors import ConfigError, StorageError
 from ckptkit.layout import expanded
-from ckptkit.report.running_processes import SURE_SECS, runs
+from ckptkit.report.running_processes import SURE_SECS, process_is_running
 from ckptkit.storage.files import FileSystem
 from ckptkit.storage.safe_read import open_regular
 from ckptkit.tensorboard.event_files import (
@@ -319,7 +319,7 @@ class OpenFiles:
             if writer.host != socket.gethostname():
                 continue
             if writer.pid != os.getpid():
-                if runs(writer.pid, writer.started):
+                if process_is_running(writer.pid, writer.started):
                     return f"process {writer.pid}, which writes it, is still there"
             elif os.path.realpath(path) in self._here:
                 return "this process has it open"

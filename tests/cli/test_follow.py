@@ -28,7 +28,6 @@ from ckptkit.run.pins import Pin, pin, unpin
 from ckptkit.run.stored_run import open_run
 from ckptkit.storage.files import FileSystem
 from tests.cli.conftest import DummyRun
-from tests.cli.test_exits import obeying  # noqa: F401  (a fixture)
 from tests.cli.test_tree import keras
 
 PATIENCE_SECS = 60.0
@@ -94,8 +93,8 @@ def test_each_change_of_a_run_is_one_line(dummy_run, following):
     dummy_run.save(100)
     lines, objects = following("run"), following("run", "--json")
     assert re.fullmatch(
-        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  run: no word of an end from elsewhere .*newest save is "
-        r"of step 100",
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  run: process \d+ on elsewhere has recorded no end"
+        r".*newest save is of step 100",
         lines.line(),
     )
     assert objects.json()["change"] == "state"
@@ -178,7 +177,7 @@ def test_a_run_that_vanishes_ends_it(dummy_run, following):
     assert follower.process.wait(PATIENCE_SECS) == 10
 
 
-def test_a_directory_that_may_not_be_read_is_an_error(tmp_path, following, obeying):  # noqa: F811
+def test_a_directory_that_may_not_be_read_is_an_error(tmp_path, following, obeying):
     (tmp_path / "locked").mkdir()
     (tmp_path / "locked").chmod(0o111)
     follower = following("locked", **obeying)

@@ -76,7 +76,7 @@ def test_table_has_a_row_for_each_attempt(lived, called):
         "attempt",
         "start",
         "took",
-        "where",
+        "host",
         "steps",
         "done",
         "lost",
@@ -98,10 +98,10 @@ def test_table_has_a_row_for_each_attempt(lived, called):
             "30+",
             "2",
             "0.02 s",
-            "was killed, or lost with its machine: it left no word",
+            "was killed, or lost with its machine: it recorded no end",
         ],
         ["100-200", "100", "30", "1", "0.51 s", "ckpt-100-1", "stopped by SIGTERM at step 200"],
-        ["200-300", "100", "1", "0.11 s", "ckpt-200-2", "came to its end at step 300"],
+        ["200-300", "100", "1", "0.11 s", "ckpt-200-2", "finished at step 300"],
     ]
     assert lines[7].startswith("goodput ")
     assert (
@@ -183,7 +183,7 @@ def test_a_run_that_nobody_has_trained(dummy_run, called):
     start_launcher_journal(dummy_run.files, dummy_run.layout, _Clock(), "abc").record(launched())
     document = told(called("history", "run", "--json"))
     assert (document["attempts"], document["goodput"], document["life"]) == ([], None, 1)
-    assert called("history", "run").stdout == "run: 0 attempts\nnobody has trained it\n"
+    assert called("history", "run").stdout == "run: 0 attempts\nno process has trained it\n"
 
 
 class _Clock:

@@ -93,7 +93,7 @@ def test_json_form(dummy_run, ckptkit):
         "version": 1,
         "run": "run",
         "state": "unknown",
-        "words": "no word of an end from node7 (process 12): it runs there or was lost; its "
+        "words": "process 12 on node7 has recorded no end: it runs or was lost; its "
         "newest save is of step 100",
         "attempts": 1,
         "checkpoints": [

@@ -70,6 +70,6 @@ def test_a_damaged_one_is_not_pinned(two, dummy_run, called):
 def test_a_pin_of_what_is_gone_is_said_and_can_be_taken_away(two, dummy_run, called):
     called("pin", "run", "100")
     two[0].rename(dummy_run.root / "elsewhere")
-    assert "1 pin of no checkpoint: ckpt-100-1" in called("list", "run").stdout
+    assert "1 pin of missing checkpoints: ckpt-100-1" in called("list", "run").stdout
     assert called("unpin", "run", "100").returncode == 0
     assert "pin" not in called("list", "run").stdout

@@ -52,8 +52,7 @@ def test_a_dry_run_says_why_and_changes_nothing_even_while_it_is_training(four, 
         "latest 1 of 1",
     ]
     assert (
-        result.stdout.splitlines()[-1]
-        == "would take away 1 checkpoint (1.21 kB); nothing was changed"
+        result.stdout.splitlines()[-1] == "would delete 1 checkpoint (1.21 kB); nothing was changed"
     )
     assert tree(dummy_run) == before
 
@@ -62,7 +61,7 @@ def test_what_goes_is_gone_told_and_known_to_tensorflow(four, dummy_run, ckptkit
     (dummy_run.layout.checkpoints / ".writing-1").mkdir()
     result = ckptkit("prune", "run", "--keep-latest", "2", "--keep-every", "200", "--yes")
     assert result.returncode == 0
-    assert result.stdout.splitlines()[-1] == "took away 1 checkpoint (1.21 kB)"
+    assert result.stdout.splitlines()[-1] == "deleted 1 checkpoint (1.21 kB)"
     assert steps(dummy_run) == [200, 300, 400]
     told = [
         event for event in read_journal(dummy_run.layout).events if isinstance(event, TakenAway)
@@ -109,7 +108,7 @@ def test_a_run_that_is_training_is_locked(four, dummy_run, ckptkit):
 def test_without_a_terminal_it_has_to_be_said(four, dummy_run, ckptkit):
     result = ckptkit("prune", "run", "--keep-latest", "1")
     assert result.returncode == 2
-    assert "Take away 3 checkpoints of run (3.62 kB)?" in result.stderr
+    assert "Delete 3 checkpoints of run (3.62 kB)?" in result.stderr
     assert "--yes" in result.stderr
     assert steps(dummy_run) == [100, 200, 300, 400]
     assert ckptkit("prune", "run", "--keep-latest", "9").returncode == 0, "there is nothing to ask"
@@ -147,7 +146,7 @@ def test_on_a_terminal_it_asks(four, dummy_run, environment, tmp_path, answer, c
         os.close(ours)
         os.close(theirs)
     assert done.returncode == code
-    assert "Take away 3 checkpoints of run" in done.stderr
+    assert "Delete 3 checkpoints of run" in done.stderr
     assert steps(dummy_run) == left
 
 
@@ -160,7 +159,7 @@ def test_on_a_terminal_it_asks(four, dummy_run, environment, tmp_path, answer, c
         (["--keep-best", "accuracy"], "Expected accuracy:max or accuracy:min"),
         (
             ["--keep-best", "val_loss"],
-            "No checkpoint of this run has a metric val_loss. Metrics there: loss.",
+            "No checkpoint of this run has a metric val_loss. Expected one of: loss.",
         ),
         (["--keep-best", "loss:best"], "min or max"),
     ],

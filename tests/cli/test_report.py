@@ -17,7 +17,7 @@ import pytest
 from ckptkit.cli.report_command import document_of
 from ckptkit.log import size
 from ckptkit.report.document import values_of
-from ckptkit.report.html_page import MARK
+from ckptkit.report.html_page import REPORT_MARK
 from ckptkit.run.events import AttemptEnded, Finished
 
 
@@ -37,7 +37,7 @@ def test_a_report_is_written_and_said(run, ckptkit, tmp_path):
     result = ckptkit("report", "run", "-o", "run.html")
     assert result.returncode == 0, result.stderr
     data = (tmp_path / "run.html").read_bytes()
-    assert data.startswith(MARK)
+    assert data.startswith(REPORT_MARK)
     assert result.stdout == f"wrote run.html ({size(len(data))}): finished at step 100 (1 epoch)\n"
     assert result.stderr == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.html"], (
@@ -61,7 +61,7 @@ def test_it_needs_no_tensorflow(run, environment, tmp_path):
 def test_to_standard_output(run, ckptkit, called, tmp_path):
     result = ckptkit("report", "run", "-o", "-")
     assert result.returncode == 0
-    assert result.stdout.encode().startswith(MARK)
+    assert result.stdout.encode().startswith(REPORT_MARK)
     assert result.stdout.endswith("</html>\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 
@@ -109,7 +109,7 @@ def test_what_a_link_leads_to_is_replaced_and_not_the_link(run, called, tmp_path
     (tmp_path / "link.html").symlink_to("elsewhere/run.html")
     assert called("report", "run", "-o", "link.html").returncode == 0
     assert (tmp_path / "link.html").is_symlink()
-    assert (tmp_path / "elsewhere" / "run.html").read_bytes().startswith(MARK)
+    assert (tmp_path / "elsewhere" / "run.html").read_bytes().startswith(REPORT_MARK)
 
 
 def test_any_other_file_is_not_replaced(run, called, tmp_path):
@@ -121,9 +121,7 @@ def test_any_other_file_is_not_replaced(run, called, tmp_path):
         (tmp_path / name).write_bytes(content)
         result = called("report", "run", "-o", name)
         assert result.returncode == 2
-        assert result.stderr.startswith(
-            f"ckptkit: {name} is there, and ckptkit report has not made it"
-        )
+        assert result.stderr.startswith(f"ckptkit: {name} exists and is not a report")
         assert "remove that one first" in result.stderr
         assert (tmp_path / name).read_bytes() == content
 
@@ -133,8 +131,8 @@ def test_any_other_file_is_not_replaced(run, called, tmp_path):
     [
         ("run", "run is a directory. Expected the name of a file"),
         ("nowhere/run.html", "There is no directory nowhere."),
-        ("pipe", "pipe is no regular file."),
-        ("x" * 300, "is no place for a file"),
+        ("pipe", "pipe is not a regular file."),
+        ("x" * 300, "cannot be a file"),
     ],
 )
 def test_a_place_that_is_no_files(run, called, tmp_path, output, said):

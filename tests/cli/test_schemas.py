@@ -107,10 +107,12 @@ def test_every_json_form_has_an_example_or_a_link_to_its_schema(command):
     )
 
 
-@pytest.mark.parametrize("command", WITH_JSON)
-def test_the_examples_are_of_the_form(command):
-    for example in json_examples(command):
-        assert not problems(command, json.loads(example), closed=True), example
+EXAMPLES = [(command, example) for command in WITH_JSON for example in json_examples(command)]
+
+
+@pytest.mark.parametrize(("command", "example"), EXAMPLES, ids=[name for name, _ in EXAMPLES])
+def test_the_examples_are_of_the_form(command, example):
+    assert not problems(command, json.loads(example), closed=True), example
 
 
 @pytest.mark.parametrize("command", WITH_JSON)
@@ -154,6 +156,11 @@ WITH_EXAMPLE = [
     for example in map(json.loads, json_examples(command))
     if validator(name).is_valid(example)
 ]
+
+
+def test_each_example_is_of_exactly_one_form():
+    """Otherwise the test below would leave examples out without a word."""
+    assert len(WITH_EXAMPLE) == len(EXAMPLES) > 0
 
 
 @pytest.mark.parametrize(("name", "example"), WITH_EXAMPLE, ids=[name for name, _ in WITH_EXAMPLE])

@@ -125,7 +125,7 @@ def test_a_damaged_checkpoint_is_never_replaced_by_another_one(dummy_run, ckptki
         assert result.returncode == 3
         assert result.stdout == ""
         assert result.stderr.startswith("ckptkit: ckpt-200-1 is damaged: ")
-        assert result.stderr.endswith("The newest whole one: ckptkit show run 100\n")
+        assert result.stderr.endswith("The newest good one: ckptkit show run 100\n")
         assert result.stderr.count("\n") == 1
 
 
@@ -135,7 +135,7 @@ def test_damage_beside_the_manifest_is_met_too(dummy_run, ckptkit):
     result = ckptkit("show", "run")
     assert result.returncode == 3
     assert "ckpt-100.index is missing" in result.stderr
-    assert "No other checkpoint of this run is whole." in result.stderr
+    assert "No other checkpoint of this run is good." in result.stderr
 
 
 @pytest.mark.parametrize(

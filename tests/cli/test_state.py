@@ -91,7 +91,7 @@ ROLLED_BACK = RolledBack(
 @pytest.mark.parametrize(
     ("lives", "name", "words"),
     [
-        ([], "new", "the journal tells of no attempt"),
+        ([], "new", "no attempt in the journal yet"),
         ([FINISHED], "finished", "finished at step 9 (3 epochs)"),
         ([FINISHED[:-1]], "finished", "finished at step 9 (3 epochs)"),
         (
@@ -103,47 +103,47 @@ ROLLED_BACK = RolledBack(
         (
             [FINISHED, [started(), saved(12)]],
             "dead",
-            "dead: process 7 is gone and left no word; its newest save is of step 12",
+            "dead: process 7 is gone and recorded no end; its newest save is of step 12",
         ),
-        ([PREEMPTED], "preempted", "preempted at step 5, to go on when it is started again"),
+        ([PREEMPTED], "preempted", "preempted at step 5; the next start resumes it"),
         ([PREEMPTED, FINISHED], "finished", "finished at step 9 (3 epochs)"),
         (
             [[started(), AttemptEnded(outcome="stopped", step=2)]],
             "stopped",
-            "stopped at step 2, to go on when it is started again",
+            "stopped at step 2; the next start resumes it",
         ),
         ([FAILED], "failed", "failed at step 4: ValueError: bad"),
         ([FAILED[:-1]], "failed", "failed at step 4: ValueError: bad"),
         (
             [[started()]],
             "dead",
-            "dead: process 7 is gone and left no word; it has saved nothing yet",
+            "dead: process 7 is gone and recorded no end; it has saved nothing yet",
         ),
         (
             [[started(host="there"), saved(3)]],
             "unknown",
-            "no word of an end from there (process 7): it runs there or was lost; its newest save "
+            "process 7 on there has recorded no end: it runs or was lost; its newest save "
             "is of step 3",
         ),
         (
             [FINISHED, [ROLLED_BACK]],
             "stopped",
-            "rolled back to step 4, to go on from there when it is started again",
+            "rolled back to step 4; the next start resumes from there",
         ),
         (
             [FINISHED, [ROLLED_BACK], PREEMPTED],
             "preempted",
-            "preempted at step 5, to go on when it is started again",
+            "preempted at step 5; the next start resumes it",
         ),
         (
             [[*FINISHED[:-1], saved(12)]],
             "dead",
-            "dead: process 7 is gone and left no word; its newest save is of step 12",
+            "dead: process 7 is gone and recorded no end; its newest save is of step 12",
         ),
         (
             [[*FINISHED[:-1], saved(12), AttemptEnded(outcome="stopped", step=14)]],
             "stopped",
-            "stopped at step 14, to go on when it is started again",
+            "stopped at step 14; the next start resumes it",
         ),
         (
             [FINISHED, REFUSED],

@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from ckptkit.cli.path_arguments import at
+from ckptkit.cli.path_target import split_step
 from ckptkit.errors import ConfigError
 
 
@@ -34,7 +34,7 @@ from ckptkit.errors import ConfigError
 )
 def test_a_path_and_a_checkpoint(tmp_path, monkeypatch, text, expected):
     monkeypatch.chdir(tmp_path)
-    assert at(text, of="before") == expected
+    assert split_step(text, of="before") == expected
 
 
 def test_what_is_there_under_the_whole_name_is_that(tmp_path, monkeypatch):
@@ -43,14 +43,14 @@ def test_what_is_there_under_the_whole_name_is_that(tmp_path, monkeypatch):
     (tmp_path / "weights@5.index").touch()
     os.symlink("nowhere", tmp_path / "link@5")
     for name in ("run@5", "weights@5", "link@5"):
-        assert at(name) == (name, "latest")
-        assert at(f"{name}@3") == (name, 3)
-    assert at("run/@5") == ("run/", 5)
+        assert split_step(name) == (name, "latest")
+        assert split_step(f"{name}@3") == (name, 3)
+    assert split_step("run/@5") == ("run/", 5)
 
 
 def test_a_step_of_nothing(dummy_run, called):
     with pytest.raises(ConfigError, match="Expected RUN@5"):
-        at("@5")
+        split_step("@5")
     assert called("diff", "@5", "@6").returncode == 2
 
 

@@ -10,8 +10,8 @@ import sys
 
 import pytest
 
-from ckptkit.cli.opened_target import opening
-from ckptkit.cli.path_arguments import target
+from ckptkit.cli.path_target import find_target
+from ckptkit.cli.tensor_source import open_tensor_source
 from ckptkit.errors import CheckpointNotFoundError, CorruptCheckpointError
 from ckptkit.run.manifest import TensorEntry
 from tests.cli.conftest import ROOT
@@ -212,7 +212,7 @@ def test_a_closed_pipe_is_no_error(run, ckptkit, arguments):
 def test_training_leaves_what_is_read(run):
     """A note of the reader lies in `pins/` for as long as it reads."""
     run.layout.pins.mkdir()
-    with opening(target(str(run.root), 100), with_values=False) as found:
+    with open_tensor_source(find_target(str(run.root), 100), with_values=False) as found:
         assert found.checkpoint == "ckpt-100-1"
         notes = [note.read_text() for note in run.layout.pins.glob(".reading-*")]
     assert len(notes) == 1
@@ -221,10 +221,10 @@ def test_training_leaves_what_is_read(run):
 
 
 def test_one_that_was_taken_away_while_it_was_read_is_gone_and_not_damaged(run):
-    found = target(str(run.root), 100)
+    found = find_target(str(run.root), 100)
     with (
-        pytest.raises(CheckpointNotFoundError, match="taken away while it was read"),
-        opening(found, with_values=False),
+        pytest.raises(CheckpointNotFoundError, match="was deleted while it was read"),
+        open_tensor_source(found, with_values=False),
     ):
         shutil.rmtree(run.layout.checkpoints / "ckpt-100-1")
         raise CorruptCheckpointError("a file is missing")
@@ -237,7 +237,8 @@ from ckptkit.cli import main
 assert main(["tensors", "run"]) == 0
 assert main(["tensors", "run", "--json"]) == 0
 assert main(["diff", "run@100", "@200", "--json"]) == 1
-print(sorted({name.partition(".")[0] for name in sys.modules} & {"tensorflow", "keras", "h5py", "numpy"}), file=sys.stderr)
+imported = {name.partition(".")[0] for name in sys.modules}
+print(sorted(imported & {"tensorflow", "keras", "h5py", "numpy"}), file=sys.stderr)
 """
     done = subprocess.run(
         [sys.executable, "-c", program],

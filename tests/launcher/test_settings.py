@@ -138,7 +138,7 @@ def test_explain_shows_each_value_with_where_it_comes_from(tmp_path, monkeypatch
         (["--notices", "nonsense", "--", "true"], 78, "nonsense"),
         (["--run", "gs://bucket/run", "--notices", "off", "--", "true"], 78, "Mount storage"),
         (["--crashes", "-1", "--", "true"], 78, "--crashes"),
-        ([], 2, "Name the training after --"),
+        ([], 2, "Expected the training command after --"),
         (["--nonsense", "--", "true"], 2, "No such option"),
     ],
 )

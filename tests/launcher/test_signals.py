@@ -229,7 +229,7 @@ def test_stop_where_a_launcher_of_this_machine_was_killed_too(launch):
     launched.process.kill()
     launched.wait()
     stopping = stop(launched)
-    assert "Nobody trains" in stopping.communicate(timeout=60)[1]
+    assert "No process trains" in stopping.communicate(timeout=60)[1]
     assert stopping.returncode == 1
 
 

@@ -10,15 +10,17 @@ import ckptkit
 from tests.keras.conftest import journal_events
 
 
-def new_manager(lab, run, **options):
+def new_manager(trainings, run, **options):
     """A manager of a small model, and a function that trains it for one step."""
-    model = lab.keras.Sequential([lab.keras.Input((4,)), lab.keras.layers.Dense(1)])
-    optimizer = lab.keras.optimizers.SGD(0.1)
-    x, y = lab.rows()
+    model = trainings.keras.Sequential(
+        [trainings.keras.Input((4,)), trainings.keras.layers.Dense(1)]
+    )
+    optimizer = trainings.keras.optimizers.SGD(0.1)
+    x, y = trainings.rows()
 
     def train():
-        with lab.tf.GradientTape() as tape:
-            loss = lab.tf.reduce_mean((model(x) - y) ** 2)
+        with trainings.tf.GradientTape() as tape:
+            loss = trainings.tf.reduce_mean((model(x) - y) ** 2)
         optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
         return loss
 
@@ -30,31 +32,33 @@ def new_manager(lab, run, **options):
 # -- fit and a manager
 
 
-def test_fit_inside_with_is_an_error_before_anything_is_trained(lab, run):
-    made = lab.model()
-    before = lab.bits(made)
+def test_fit_inside_with_is_an_error_before_anything_is_trained(trainings, run):
+    made = trainings.model()
+    before = trainings.bits(made)
     manager = ckptkit.CheckpointManager(run, {"model": made})
     with pytest.raises(ckptkit.ConfigError, match=r"Call fit outside of `with manager:`"), manager:
-        lab.fit(ckptkit.CheckpointCallback(manager, export=False), made)
-    assert lab.bits(made) == before
+        trainings.fit(ckptkit.CheckpointCallback(manager, export=False), made)
+    assert trainings.bits(made) == before
     assert not manager.is_open
     assert ckptkit.open_run(run).checkpoints == []
-    assert lab.fit(ckptkit.CheckpointCallback(manager, export=False), made).epoch == [0, 1], (
+    assert trainings.fit(ckptkit.CheckpointCallback(manager, export=False), made).epoch == [0, 1], (
         "outside of it, it works"
     )
-    assert lab.fit(ckptkit.CheckpointCallback(manager, export=False), made, epochs=3).epoch == [
+    assert trainings.fit(
+        ckptkit.CheckpointCallback(manager, export=False), made, epochs=3
+    ).epoch == [
         0,
         1,
         2,
     ]
 
 
-def test_a_state_with_another_object_as_model(lab, run):
-    made, teacher = lab.model(), lab.model(seed=8)
+def test_a_state_with_another_object_as_model(trainings, run):
+    made, teacher = trainings.model(), trainings.model(seed=8)
     with pytest.raises(
         ckptkit.ConfigError, match=r"another object under that name.*Name that one otherwise"
     ):
-        lab.fit(
+        trainings.fit(
             ckptkit.CheckpointCallback(
                 ckptkit.CheckpointManager(run, {"model": teacher}), export=False
             ),
@@ -63,7 +67,7 @@ def test_a_state_with_another_object_as_model(lab, run):
     assert not run.exists()
     for state in ({"teacher": teacher}, {"model": made, "teacher": teacher}):
         where = run.with_name(f"run-{len(state)}")
-        lab.fit(
+        trainings.fit(
             ckptkit.CheckpointCallback(ckptkit.CheckpointManager(where, state), export=False), made
         )
         assert {"model", "teacher", "fit"} <= {
@@ -74,9 +78,9 @@ def test_a_state_with_another_object_as_model(lab, run):
 # -- what is left to do
 
 
-def test_a_fold_loop_over_one_directory(lab, run):
+def test_a_fold_loop_over_one_directory(trainings, run):
     for fold in range(2):
-        manager, train = new_manager(lab, run)
+        manager, train = new_manager(trainings, run)
         if fold == 0:
             with manager:
                 for _ in manager.steps(3):
@@ -91,16 +95,16 @@ def test_a_fold_loop_over_one_directory(lab, run):
         assert journal_events(run, "failed")[0].restart is False
         assert manager.restore().step == 3, "to look at it is no new training"
         manager.close()
-        again, train = new_manager(lab, run, fresh="second fold")
+        again, train = new_manager(trainings, run, fresh="second fold")
         with again:
             assert [step for step in again.steps(3) if train() is not None] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("loop", ["steps", "epochs"])
-def test_a_finished_loop_says_what_leads_on(lab, run, loop):
-    manager, _ = new_manager(lab, run)
+def test_a_finished_loop_says_what_leads_on(trainings, run, loop):
+    manager, _ = new_manager(trainings, run)
     for total, left in ((2, [0, 1]), (2, []), (3, [2])):
-        with lab.logged() as lines, manager:
+        with trainings.logged() as lines, manager:
             done = list(getattr(manager, loop)(total))
         assert done == [number + (loop == "steps") for number in left]
         said = [line for line in lines if "this run has finished" in line]
@@ -119,9 +123,9 @@ def test_a_finished_loop_says_what_leads_on(lab, run, loop):
 
 
 @pytest.mark.parametrize("trains", [True, False])
-def test_a_break_in_the_middle_of_a_turn_is_said(lab, run, trains):
-    manager, train = new_manager(lab, run)
-    with lab.logged() as lines, manager:
+def test_a_break_in_the_middle_of_a_turn_is_said(trainings, run, trains):
+    manager, train = new_manager(trainings, run)
+    with trainings.logged() as lines, manager:
         for step in manager.steps(10):
             if step == 4 and not trains:
                 break
@@ -136,9 +140,9 @@ def test_a_break_in_the_middle_of_a_turn_is_said(lab, run, trains):
     )
 
 
-def test_a_break_out_of_data_in_the_middle_of_a_turn_is_said(lab, run):
-    manager, train = new_manager(lab, run)
-    with lab.logged() as lines, manager:
+def test_a_break_out_of_data_in_the_middle_of_a_turn_is_said(trainings, run):
+    manager, train = new_manager(trainings, run)
+    with trainings.logged() as lines, manager:
         for _ in manager.epochs(2):
             for _ in manager.data(range(5)):
                 train()
@@ -149,8 +153,8 @@ def test_a_break_out_of_data_in_the_middle_of_a_turn_is_said(lab, run):
     assert any("left in the middle of step 3" in line for line in lines)
 
 
-def test_data_inside_of_data_is_an_error(lab, run):
-    manager, _ = new_manager(lab, run)
+def test_data_inside_of_data_is_an_error(trainings, run):
+    manager, _ = new_manager(trainings, run)
     with (
         pytest.raises(
             ckptkit.ConfigError,
@@ -163,8 +167,8 @@ def test_data_inside_of_data_is_an_error(lab, run):
     assert manager.all_steps == []
 
 
-def test_an_iterator_of_an_epoch_that_is_over_is_an_error(lab, run):
-    manager, _ = new_manager(lab, run)
+def test_an_iterator_of_an_epoch_that_is_over_is_an_error(trainings, run):
+    manager, _ = new_manager(trainings, run)
 
     def train():
         with manager:
@@ -180,9 +184,9 @@ def test_an_iterator_of_an_epoch_that_is_over_is_an_error(lab, run):
 # -- epochs over data of the user's own
 
 
-def test_epochs_without_data_count_steps_and_have_their_own_metrics(lab, run):
+def test_epochs_without_data_count_steps_and_have_their_own_metrics(trainings, run):
     manager, train = new_manager(
-        lab,
+        trainings,
         run,
         save=ckptkit.EveryNEpochs(1),
         keep=ckptkit.KeepLatest(3) | ckptkit.KeepBest("only_once"),
@@ -202,8 +206,10 @@ def test_epochs_without_data_count_steps_and_have_their_own_metrics(lab, run):
     ]
 
 
-def test_epochs_that_count_their_own_steps_count_no_more(lab, run):
-    manager, _ = new_manager(lab, run, save=ckptkit.EveryNEpochs(1), keep=ckptkit.KeepLatest(9))
+def test_epochs_that_count_their_own_steps_count_no_more(trainings, run):
+    manager, _ = new_manager(
+        trainings, run, save=ckptkit.EveryNEpochs(1), keep=ckptkit.KeepLatest(9)
+    )
     with manager:
         for _ in manager.epochs(2):
             for _ in range(5):
@@ -214,8 +220,8 @@ def test_epochs_that_count_their_own_steps_count_no_more(lab, run):
     ]
 
 
-def test_a_safe_point_in_an_epoch_without_data_counts_the_epoch(lab, run):
-    manager, train = new_manager(lab, run)
+def test_a_safe_point_in_an_epoch_without_data_counts_the_epoch(trainings, run):
+    manager, train = new_manager(trainings, run)
 
     def epochs(asks):
         with manager:
@@ -232,8 +238,10 @@ def test_a_safe_point_in_an_epoch_without_data_counts_the_epoch(lab, run):
     assert list(epochs(9)) == [3]
 
 
-def test_metrics_of_a_turn_end_with_it(lab, run):
-    manager, _ = new_manager(lab, run, save=ckptkit.EveryNSteps(1), keep=ckptkit.KeepLatest(9))
+def test_metrics_of_a_turn_end_with_it(trainings, run):
+    manager, _ = new_manager(
+        trainings, run, save=ckptkit.EveryNSteps(1), keep=ckptkit.KeepLatest(9)
+    )
     with manager:
         for step in manager.steps(3):
             if step == 1:

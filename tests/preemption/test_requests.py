@@ -108,7 +108,7 @@ def test_requests_that_are_not_for_this_attempt_or_none_at_all_mean_nothing(star
 def test_when_it_takes_too_long_the_request_stands(start):
     held: Held = start("loop.py", "turn").wait_for("turn")
     stopping = command("stop", held.run, "--timeout", "0")
-    assert "the request stands" in stopping.communicate(timeout=60)[1]
+    assert "The request stands" in stopping.communicate(timeout=60)[1]
     assert stopping.returncode == 1
     heard(held)
     held.go_on("turn")
@@ -120,10 +120,10 @@ def test_a_training_that_is_killed_does_not_answer(start):
     saving = command("save", held.run)
     heard(held)
     held.process.send_signal(signal.SIGKILL)
-    assert "has ended without a word" in saving.communicate(timeout=60)[1]
+    assert "ended and left no record" in saving.communicate(timeout=60)[1]
     assert saving.returncode == 1
     again = command("save", held.run)
-    assert "Nobody trains" in again.communicate(timeout=60)[1]
+    assert "No process trains" in again.communicate(timeout=60)[1]
     assert again.returncode == 1
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from ckptkit.report.attempt_ledger import Ledger
 from ckptkit.report.goodput import Goodput, goodput_of
-from ckptkit.report.ledger import Ledger
 from ckptkit.report.ledger_builder import ledger_of
 from ckptkit.run.events import AttemptStarted, Event, LaunchEnded, LaunchStarted, Saved
 from ckptkit.run.journal import LAUNCHER

@@ -129,7 +129,7 @@ def test_every_kind_at_once():
     assert (first.outcome, first.cause, first.end) == ("dead", "was ended by SIGKILL", 1099)
     assert (second.outcome, second.cause, second.end) == (
         "finished",
-        "came to its end at step 300",
+        "finished at step 300",
         1200,
     )
 

@@ -398,13 +398,13 @@ TRAINED = [(0.0, started()), (0.0, TrainingStarted(step=0)), (50.0, saved(50, ta
         (
             [(90, Finished(step=50, epoch=1)), (91, AttemptEnded(outcome="finished", step=50))],
             "finished",
-            "came to its end at step 50",
+            "finished at step 50",
             91,
         ),
         (
             [(90, Finished(step=50, epoch=1))],
             "finished",
-            "came to its end at step 50; it left no word after that",
+            "finished at step 50; nothing was recorded after that",
             90,
         ),
         (
@@ -434,7 +434,7 @@ TRAINED = [(0.0, started()), (0.0, TrainingStarted(step=0)), (50.0, saved(50, ta
         (
             [(91, AttemptEnded(outcome="stopped", step=60))],
             "stopped",
-            "let go of the run at step 60, before its end",
+            "closed the run at step 60, before its end",
             91,
         ),
         (
@@ -446,13 +446,13 @@ TRAINED = [(0.0, started()), (0.0, TrainingStarted(step=0)), (50.0, saved(50, ta
         (
             [(60, SignalReceived(signal="SIGTERM", phase="training"))],
             "dead",
-            "was killed: its process is gone and left no word; SIGTERM had come before",
+            "was killed: its process is gone and recorded no end; it had received SIGTERM",
             60,
         ),
         (
             [(60, SignalReceived(signal="SIGCONT", phase="training"))],
             "dead",
-            "was killed: its process is gone and left no word",
+            "was killed: its process is gone and recorded no end",
             60,
         ),
     ],
@@ -520,7 +520,7 @@ def test_a_process_that_runs():
     ).attempts  # it exports
     assert (attempt.outcome, attempt.cause, attempt.end, attempt.goes_on) == (
         "finished",
-        "came to its end at step 50; its process still runs",
+        "finished at step 50; its process still runs",
         None,
         True,
     )
@@ -536,7 +536,7 @@ def test_a_process_on_another_machine_is_not_asked_for():
         50,
         False,
     )
-    assert attempt.cause == "no word of an end from node7: it runs there or was lost"
+    assert attempt.cause == "no end recorded on node7: it runs there or was lost"
 
 
 def test_an_attempt_that_another_one_followed_is_over():
@@ -544,11 +544,11 @@ def test_an_attempt_that_another_one_followed_is_over():
     taker = (2, [(100, started()), (101, TakenOver(owner="node7"))])
     assert (
         ledger(journal((1, TRAINED), follower), runs=True).attempts[0].cause
-        == "was killed, or lost with its machine: it left no word"
+        == "was killed, or lost with its machine: it recorded no end"
     )
     assert (
         ledger(journal((1, TRAINED), taker), runs=True).attempts[0].cause
-        == "gave no sign of life any more, and the run was taken over"
+        == "gave no further sign of life, and the run was taken over"
     )
     assert [
         attempt.outcome for attempt in ledger(journal((1, TRAINED), follower), runs=True).attempts
@@ -627,7 +627,7 @@ def test_what_was_started_by_hand_after_a_launcher_is_not_of_it():
     first, second = ledger(events).attempts
     assert (first.cause, first.end) == ("was ended by SIGKILL", 1100)
     assert (second.cause, second.end, second.began) == (
-        "was killed: its process is gone and left no word",
+        "was killed: its process is gone and recorded no end",
         1300,
         1200,
     )

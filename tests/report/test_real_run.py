@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import ckptkit
-from ckptkit.report.ledger import Attempt
+from ckptkit.report.attempt_ledger import Attempt
 from ckptkit.report.run_view import Run
 from ckptkit.run.events import AttemptEnded, AttemptStarted, Progressed
 from tests.support.journals import events_of
@@ -114,7 +114,7 @@ def test_the_causes_are_what_was_done_to_it(story):
         f"ckpt-{story.printed[1][0]}-1",
     )
     assert second.cause == f"stopped by SIGTERM at step {story.printed[1][1]}"
-    assert (third.outcome, third.cause) == ("finished", "came to its end at step 120")
+    assert (third.outcome, third.cause) == ("finished", "finished at step 120")
     assert [mark.kind for mark in second.marks][-1] == "preempted"
 
 
@@ -239,7 +239,9 @@ def train_on_other_threads(directory: str) -> list[dict[str, float]]:
 
 
 def test_it_is_the_thread_that_trains_whose_time_is_told(tf_call, tmp_path):
-    for spent in (
+    result = (
         tf_call("tests.report.test_real_run:train_on_other_threads", str(tmp_path)).check().result
-    ):
+    )
+    assert len(result) == 2
+    for spent in result:
         assert spent["training"] >= 4 * 0.02

@@ -179,7 +179,7 @@ def test_history_is_one_text(restarted: Path) -> None:
         line for line in text.splitlines() if line.startswith("| ") and "2, from step 30" in line
     ]
     assert len(rows) == 1
-    assert "came to its end at step 60" in rows[0]
+    assert "finished at step 60" in rows[0]
     assert "**Goodput" in text
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import ckptkit
-from ckptkit.cli.live_requests import ended_by
+from ckptkit.cli.request_answers import answer_by_end
 from tests.support.journals import events_of
 from tests.support.polling import until
 from tests.support.spread import spread
@@ -56,7 +56,7 @@ def test_a_save_is_being_written(tf_process, tmp_path, grace_secs, action):
         preempted.step == newest
     )  # what was being written is committed all the same, where the machine lives on
     assert newest == 100 if action != "save" else newest > 100
-    answer = ended_by(
+    answer = answer_by_end(
         ckptkit.open_run(run).journal
     )  # of whoever had asked for a checkpoint meanwhile
     assert answer is not None

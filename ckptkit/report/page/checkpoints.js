@@ -1,9 +1,10 @@
-// The table of checkpoints: those that are there, and those that were. Sorted by any column, by status, in portions.
+// The table of all checkpoints that exist or existed. It can be sorted by any column and filtered, and
+// shows its rows in portions, because a browser is slow with thousands of rows.
 
 import { button, el, section, short } from "./dom.js";
-import { icon } from "./forms.js";
+import { icon } from "./icons.js";
 import { STATUS } from "./kinds.js";
-import { count, figure, group, inAttempts, moment, size } from "./words.js";
+import { count, figure, group, inAttempts, moment, size } from "./format.js";
 
 const PORTION = 25;
 const MORE = 500;
@@ -12,7 +13,7 @@ const MOST_METRICS = 2;
 
 export function checkpoints(doc) {
   const rows = doc.checkpoints;
-  if (rows.length === 0) return section("checkpoints", "Checkpoints", el("p", { class: "quiet" }, "No checkpoint was ever saved, or nothing tells of it."));
+  if (rows.length === 0) return section("checkpoints", "Checkpoints", el("p", { class: "quiet" }, "No checkpoint was ever saved, or none was recorded."));
   const metrics = metricNames(rows);
   const columns = makeColumns(metrics);
   const there = rows.some((row) => row.is_there);
@@ -48,7 +49,7 @@ function status(row) {
     el("span", { class: `badge tone-${tone}`, "data-status": row.status }, icon(shape, tone), name),
     row.final && el("span", { class: "badge tone-good" }, icon("flag", "good"), "final"),
     row.pinned && el("span", { class: "badge tone-note" }, icon("pin", "note"), row.pinned.note ? `pinned: ${row.pinned.note}` : "pinned"),
-    row.resumed_by.length > 0 && el("small", null, `went on in ${inAttempts(row.resumed_by)}`),
+    row.resumed_by.length > 0 && el("small", null, `resumed in ${inAttempts(row.resumed_by)}`),
     row.words && el("small", null, short(row.words)));
 }
 
@@ -64,12 +65,13 @@ function table(rows, columns, state, draw) {
   const sorted = [...kept].sort((a, b) => (state.down ? -1 : 1) * (compare(key(a), key(b)) || (tie ? tie(a) - tie(b) : 0)));
   const set = (changes) => () => {
     Object.assign(state, changes);
+    // Drawing replaces the button that was pressed, so the focus has to move to its successor.
     const focused = document.activeElement?.dataset.control;
     draw();
     if (focused) document.querySelector(`#checkpoints [data-control="${CSS.escape(focused)}"]`)?.focus();
   };
   const there = rows.filter((row) => row.is_there).length;
-  const filters = [["there", `There (${group(there)})`], ["gone", `Not there any more (${group(rows.length - there)})`], ["all", `All (${group(rows.length)})`]];
+  const filters = [["there", `Existing (${group(there)})`], ["gone", `No longer existing (${group(rows.length - there)})`], ["all", `All (${group(rows.length)})`]];
   return el("div", null,
     el("div", { class: "tools", role: "toolbar", "aria-label": "Which checkpoints are listed" },
       filters.map(([name, text]) => button(text, state.filter === name, set({ filter: name, most: PORTION }), { "data-control": name }))),

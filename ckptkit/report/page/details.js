@@ -1,8 +1,8 @@
-// What the run was configured with and ran on, whether its checkpoints are good, and what it takes on disk.
+// The sections about environment, configuration, verification and disk usage.
 
 import { el, section } from "./dom.js";
-import { icon } from "./forms.js";
-import { count, figure, group, inAttempts, moment, size } from "./words.js";
+import { icon } from "./icons.js";
+import { count, figure, group, inAttempts, moment, size } from "./format.js";
 
 export function environment(doc) {
   if (doc.environment.length === 0) return null;
@@ -36,7 +36,7 @@ export function configuration(doc) {
   return section("configuration", "Configuration",
     own.checkpoint && el("p", { class: "quiet" }, "as recorded with ", el("code", null, own.checkpoint)),
     el("div", { class: "wide" }, el("table", { class: "pairs" }, el("tbody", null, pairs.map(([name, value]) => el("tr", null, el("th", { scope: "row" }, el("code", null, name)), el("td", null, value)))))),
-    own.changes.length > 0 && el("h3", null, "Changed on the way"),
+    own.changes.length > 0 && el("h3", null, "Changed between attempts"),
     own.changes.length > 0 && el("ul", { class: "list" }, own.changes.map((change) => el("li", null, el("code", null, change.name),
       `: ${change.then} → ${change.now}; the ${change.settled}’s value counts, since attempt ${change.attempt}`, el("small", null, moment(change.at))))));
 }
@@ -45,7 +45,7 @@ export function verification(doc) {
   const { verification: own } = doc;
   const all = own.good + own.damaged;
   const how = own.depth === "full" ? "Every byte was read and compared with what was written."
-    : "Sizes of all files were compared with what was written, and small files were read. Make the report with --verify to have every byte read.";
+    : "Sizes of all files were compared with what was written, and small files were read. Make the report with --verify to read every byte.";
   const bad = doc.checkpoints.filter((row) => row.status === "damaged");
   const verdict = all === 0 ? el("p", { class: "quiet" }, "There is no checkpoint to verify.")
     : el("p", { class: "verdict" }, el("span", { class: `badge tone-${own.damaged ? "bad" : "good"}` }, icon(own.damaged ? "cross" : "check", own.damaged ? "bad" : "good"), own.damaged ? "damage" : "good"),

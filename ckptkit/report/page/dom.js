@@ -1,15 +1,15 @@
-// Making elements. Text reaches the page here and nowhere else, and always as text.
+// Making elements. All text reaches the page here, as text nodes, so that no text can become markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-// What a reader could not see, or what would turn the order of what they see: shown by its number.
+// Characters that are invisible, or that change the order of visible ones. They are shown as escapes.
 const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufff9-\ufffb]/gu;
 
 export function visible(text) {
   return String(text).replace(UNSEEN, (c) => `\\u${c.codePointAt(0).toString(16).padStart(4, "0")}`);
 }
 
-// A text that is not longer than a person reads; the document has all of it.
+// Returns a text cut to a length that a person reads. The document has the whole text.
 export function short(text) {
   return text.length > 600 ? `${text.slice(0, 600)}…` : text;
 }
@@ -40,12 +40,12 @@ export function button(text, pressed, handler, attributes) {
   return el("button", { type: "button", "aria-pressed": pressed === null ? null : String(pressed), on: { click: handler }, ...attributes }, text);
 }
 
-// A part of the page under a heading.
+// Returns a section of the page with its heading.
 export function section(id, title, ...children) {
   return el("section", { id, "aria-labelledby": `${id}-title` }, el("h2", { id: `${id}-title` }, title), ...children);
 }
 
-// Draws into a node now, and again whenever its width changes.
+// Draws into a node now, and again whenever its width changes. Drawings have no fixed width.
 export function onWidth(node, draw) {
   let last = 0;
   const observer = new ResizeObserver((entries) => {

@@ -1,11 +1,12 @@
-// Marks that would fall on one another become one, which says how many it stands for.
+// Marks that would overlap become one group, which shows how many marks it stands for.
 
 import { UNMARKED, markOf } from "./kinds.js";
-import { clock, count, day, duration, moment } from "./words.js";
+import { clock, count, day, duration, moment } from "./format.js";
 
 export const APART = 13;
 
-// Places marks on a line: groups {x0, x1, marks, count, kind}, no two of them nearer than `apart`.
+// Places marks on a line. Returns groups {x0, x1, marks, count, kind} that are at least `apart` away
+// from each other.
 export function grouped(marks, place, apart) {
   const groups = [];
   for (const mark of marks) {
@@ -24,17 +25,17 @@ export function grouped(marks, place, apart) {
   return groups;
 }
 
-export function drawn(attempt, lane) {
+export function marksIn(attempt, lane) {
   return attempt.marks.filter((mark) => !UNMARKED.has(mark.kind) && (lane === "saves") === (mark.kind === "saved"));
 }
 
-// The sentence that a screen reader says, and the first line of the details.
+// Returns the text that a screen reader speaks; it is the first line of the details as well.
 export function title(group) {
   const [first] = group.marks;
-  if (group.count === 1) return `${cap(markOf(first.kind)[0])}${first.step === null ? "" : `, step ${first.step.toLocaleString("en-US")}`}`;
+  if (group.count === 1) return `${capitalise(markOf(first.kind)[0])}${first.step === null ? "" : `, step ${first.step.toLocaleString("en-US")}`}`;
   const kinds = new Map();
   for (const mark of group.marks) kinds.set(mark.kind, (kinds.get(mark.kind) ?? 0) + mark.count);
-  return cap([...kinds].map(([kind, number]) => count(number, markOf(kind)[0], markOf(kind)[1])).join(", "));
+  return capitalise([...kinds].map(([kind, number]) => count(number, markOf(kind)[0], markOf(kind)[1])).join(", "));
 }
 
 export function lines(group, attempt) {
@@ -46,6 +47,6 @@ export function lines(group, attempt) {
   return group.marks.map((mark) => `${several ? `${day(mark.at)} ` : ""}${clock(mark.at, true)}  ${mark.words}`);
 }
 
-export function cap(text) {
+export function capitalise(text) {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }

@@ -1,10 +1,11 @@
-// What there is to draw, each with a name, a form of its own and a colour: never by the colour alone. A word of a journal is looked up in these
-// tables; without a prototype they know no others, such as `constructor`.
+// The kinds of everything that is drawn: name, shape and colour. A colour alone never distinguishes
+// two kinds. Words of a journal are looked up in these tables, so they have no prototype: otherwise
+// a word such as `constructor` would be found.
 
 export const PARTS = {
   __proto__: null,
   productive: ["Steps that count", "plain"],
-  wasted_progress: ["Steps done again", "slant"],
+  wasted_progress: ["Repeated steps", "slant"],
   checkpoint_save: ["Saving", "dots"],
   checkpoint_restore: ["Restoring", "rows"],
   initialisation: ["Start of the program", "columns"],
@@ -25,7 +26,7 @@ export const PHASES = {
   ending: ["ending", "other"],
 };
 
-// Kind: [name, many, form, tone, weight]. Of marks that fall together the heaviest is drawn.
+// Kind: [name, plural, shape, tone, weight]. A group of marks has the shape of the heaviest one.
 export const MARKS = {
   __proto__: null,
   saved: ["save", "saves", "dot", "save", 1],
@@ -43,14 +44,14 @@ export const MARKS = {
   finished: ["finish", "finishes", "flag", "good", 10],
   preempted: ["preempted", "preempted", "square", "warn", 10],
   stopped: ["stopped", "stopped", "square", "note", 10],
-  unknown: ["no word", "no word", "question", "warn", 10],
+  unknown: ["no record of an end", "no record of an end", "question", "warn", 10],
   rolled_back: ["rollback", "rollbacks", "back", "note", 9],
   set_aside: ["fresh start", "fresh starts", "star", "note", 9],
   taken_over: ["take-over", "take-overs", "question", "warn", 6],
   other: ["event", "events", "diamond", "note", 2],
 };
 
-// What is told by the phases of an attempt, and needs no mark.
+// The phases of an attempt show these, so they need no mark.
 export const UNMARKED = new Set(["training", "restored"]);
 
 export function markOf(kind) {
@@ -63,7 +64,7 @@ export const STATUS = {
   damaged: ["damaged", "cross", "bad"],
   quarantined: ["quarantined", "struck", "bad"],
   set_aside: ["set aside", "square", "note"],
-  taken_away: ["taken away", "ring", "quiet"],
+  taken_away: ["deleted", "ring", "quiet"],
   gone: ["gone", "question", "quiet"],
 };
 

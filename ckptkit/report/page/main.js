@@ -1,9 +1,10 @@
-// render(document, element): draws a report. The document is what `ckptkit report --json` prints; the element is filled anew.
+// render(document, element) draws a report into an element, whose content is replaced. The document is
+// what `ckptkit report --json` prints.
 
 import { checkpoints } from "./checkpoints.js";
 import { configuration, disk, environment, verification } from "./details.js";
 import { el } from "./dom.js";
-import { header, tiles, wallTime } from "./head.js";
+import { header, tiles, wallTime } from "./summary.js";
 import { timeline } from "./timeline.js";
 import { tooltipIn } from "./tooltip.js";
 
@@ -17,7 +18,7 @@ export function render(doc, element) {
   }
   element.replaceChildren(header(doc, document.documentElement), tiles(doc), wallTime(doc), timeline(doc), checkpoints(doc),
     el("div", { class: "columns" }, el("div", null, configuration(doc), verification(doc)), el("div", null, environment(doc), disk(doc))),
-    el("footer", null, "Goodput is the part of the wall time that went into steps that count; the time between attempts is in it. Made by ",
-      doc.made_by, "; this file holds everything that it shows, and asks nobody for more."));
+    el("footer", null, "Goodput is the share of the wall time that went into steps that count; the wall time includes the time between attempts. Made by ",
+      doc.made_by, ". This file is complete and loads nothing."));
   tooltipIn(element);
 }

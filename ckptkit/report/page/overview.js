@@ -1,10 +1,10 @@
-// The whole run on one line, with a window over what is looked at; and the buttons beside it.
+// The overview: the whole run on one line, a frame around the visible time, and the buttons beside it.
 
 import { button, el, onWidth, svg } from "./dom.js";
-import { patterns } from "./forms.js";
+import { patterns } from "./icons.js";
 import { PARTS, PHASES } from "./kinds.js";
 import { makeScale } from "./scale.js";
-import { moment } from "./words.js";
+import { moment } from "./format.js";
 
 const HEIGHT = 30;
 const EDGE = 8;
@@ -15,7 +15,7 @@ export function tools(doc, view) {
     shorten.setAttribute("aria-pressed", String(view.shorten));
   });
   const plain = (text, label, handler, id) => button(text, null, handler, { "aria-label": label, title: label, "data-tool": id });
-  return el("div", { class: "tools", role: "toolbar", "aria-label": "What part of the time is shown" },
+  return el("div", { class: "tools", role: "toolbar", "aria-label": "Visible part of the time" },
     plain("Whole run", "Show the whole run", view.whole, "whole"),
     view.many && plain("Newest", "Show the newest attempts", view.newest, "newest"),
     plain("‹", "Earlier", () => view.move(-0.5), "earlier"), plain("›", "Later", () => view.move(0.5), "later"),
@@ -31,7 +31,7 @@ function draw(doc, view, active, width) {
   const room = width - 2 * EDGE;
   const scale = makeScale(active, view.began, view.ended, room, true);
   const x = (at) => EDGE + scale.x(at);
-  const picture = svg("svg", { width, height: HEIGHT, role: "group", "aria-label": "The whole run; what is shown below is framed" }, patterns("overview", PARTS));
+  const picture = svg("svg", { width, height: HEIGHT, role: "group", "aria-label": "The whole run; the frame marks the time that is shown below" }, patterns("overview", PARTS));
   picture.append(svg("rect", { x: EDGE, y: 8, width: room, height: 14, class: "lane" }), svg("g", { "aria-hidden": "true" }, spans(doc, x)));
   const left = svg("rect", { y: 0, x: 0, height: HEIGHT, class: "shade" });
   const right = svg("rect", { y: 0, height: HEIGHT, class: "shade" });
@@ -58,7 +58,8 @@ function draw(doc, view, active, width) {
   return picture;
 }
 
-// Phases of one kind that touch one another are one, and what is too short for a pixel is left out where something else is there.
+// Joins adjacent phases of one kind, and leaves out phases shorter than a pixel if they would cover
+// others. A run of years would need tens of thousands of rectangles otherwise.
 function spans(doc, x) {
   const found = [];
   let last = null;
@@ -76,7 +77,7 @@ function spans(doc, x) {
 function handle(view, end) {
   const by = (part) => (view.ended - view.began) * part;
   const node = svg("g", { class: "handle", tabindex: 0, role: "slider", "data-end": end, "aria-orientation": "horizontal", "aria-valuemin": 0, "aria-valuemax": 100,
-    "aria-label": end === "from" ? "Beginning of what is shown" : "End of what is shown" },
+    "aria-label": end === "from" ? "Beginning of the visible time" : "End of the visible time" },
   svg("rect", { x: -9, y: 0, width: 18, height: HEIGHT, class: "target" }), svg("rect", { x: -3, y: 6, width: 6, height: HEIGHT - 12, rx: 3, class: "grip" }));
   node.addEventListener("keydown", (event) => {
     const steps = { ArrowLeft: by(-0.01), ArrowRight: by(0.01), PageDown: by(-0.1), PageUp: by(0.1) };
@@ -93,7 +94,8 @@ function moveEnd(view, end, to) {
   else view.change({ to: Math.min(view.ended, Math.max(to, view.from)) });
 }
 
-// On a handle the window's end is moved, anywhere else a new window is drawn; a click without a movement moves the window there.
+// Dragging a handle moves that end of the frame; dragging elsewhere draws a new frame. A click
+// without a movement moves the frame there.
 function drag(picture, handles, view, moment) {
   picture.addEventListener("pointerdown", (event) => {
     const own = handles.find((node) => node.contains(event.target));

@@ -1,10 +1,10 @@
-// From moments to places on a line. Where nothing ran for long, the line is shortened, and that is shown.
+// The scale of the time axis. Long gaps in which nothing ran are shortened, and drawn as shortened.
 
 const BREAK_WIDTH = 30;
 const STEPS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800,
   21600, 43200, 86400, 172800, 345600, 604800, 1209600, 2592000, 7776000, 31536000, 315360000, 3153600000];
 
-// The times in which anything ran, without overlaps.
+// Returns the spans in which anything ran, without overlaps.
 export function busy(spans) {
   const merged = [];
   for (const [began, ended] of [...spans].sort((a, b) => a[0] - b[0])) {
@@ -15,7 +15,8 @@ export function busy(spans) {
   return merged;
 }
 
-// Places of moments between `from` and `to` on `width` pixels. Pieces are {from, to, x0, x1, broken}.
+// Returns a scale from the time between `from` and `to` to `width` pixels. Its pieces are
+// {from, to, x0, x1, broken}; a broken piece is a shortened gap.
 export function makeScale(active, from, to, width, shorten) {
   const until = to > from ? to : from + 1;
   const pieces = [];
@@ -32,7 +33,8 @@ export function makeScale(active, from, to, width, shorten) {
   return place(pieces, width);
 }
 
-// The longest idle piece is shortened, and the next one, for as long as that makes room for what ran.
+// Shortens the longest gaps, as long as that makes room for what ran. At most 40 % of the width goes to
+// shortened gaps.
 function breakLongest(pieces, width) {
   const idle = pieces.filter((piece) => piece.idle).sort((a, b) => (b.to - b.from) - (a.to - a.from));
   let secs = pieces.reduce((sum, piece) => sum + piece.to - piece.from, 0);
@@ -89,7 +91,8 @@ const DAY = 86400;
 const ROOM_OF_TIME = 66;
 const ROOM_OF_MORE = 100; // a date, or a time with milliseconds
 
-// Moments at round times of the reader's clock, with room for their labels; none inside what is shortened.
+// Returns moments at round times of the reader's clock, with room for their labels. Shortened gaps
+// have none.
 export function ticks(scale) {
   const stepFor = (wanted) => STEPS.find((each) => each >= wanted / scale.perSec) ?? STEPS.at(-1);
   const closest = stepFor(ROOM_OF_TIME);

@@ -1,7 +1,8 @@
-// In the page itself: draw what it holds. Where the script is used by somebody else, there is no such element, and nothing is drawn.
+// Draws the document that the page contains. A page that only uses the script has no such element, and
+// calls `ckptkitReport.render` itself.
 
 import { render } from "./main.js";
 
-const held = document.getElementById("document");
-if (held) render(JSON.parse(held.textContent), document.getElementById("report"));
+const embedded = document.getElementById("document");
+if (embedded) render(JSON.parse(embedded.textContent), document.getElementById("report"));
 globalThis.ckptkitReport = { render };

@@ -1,4 +1,4 @@
-// Light, dark, or what the system says. The choice stays, where the browser lets a file keep anything.
+// The switch between light, dark and the system's theme. Some browsers let no file store the choice.
 
 import { button, el } from "./dom.js";
 
@@ -18,7 +18,7 @@ function keep(choice) {
   try {
     localStorage.setItem(KEY, choice);
   } catch {
-    // The choice then lasts as long as the page.
+    // Storage is forbidden: the choice lasts as long as the page.
   }
 }
 

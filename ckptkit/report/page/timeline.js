@@ -1,16 +1,17 @@
-// One row for each attempt: what it did for how long, its marks, and the arrows from checkpoints to the attempts that went on from them.
+// The timeline: a row with phases and marks for each attempt, and arrows from checkpoints to the
+// attempts that resumed from them.
 
 import { el, onWidth, section, svg } from "./dom.js";
-import { form, icon, patterns } from "./forms.js";
-import { APART, cap, drawn, grouped, lines, title } from "./groups.js";
-import { marksLegend } from "./head.js";
+import { form, icon, patterns } from "./icons.js";
+import { APART, capitalise, grouped, marksIn, lines, title } from "./groups.js";
+import { marksLegend } from "./summary.js";
 import { PARTS, PHASES, STATES, markOf } from "./kinds.js";
 import { overview, tools } from "./overview.js";
-import { roving } from "./roving.js";
+import { moveByArrowKeys } from "./keyboard.js";
 import { busy, makeScale, ticks } from "./scale.js";
 import { explain } from "./tooltip.js";
 import { makeView } from "./view.js";
-import { clock, count, day, duration, group, moment } from "./words.js";
+import { clock, count, day, duration, group, moment } from "./format.js";
 
 const ROW = 46;
 const BAR = { top: 19, height: 11 };
@@ -25,17 +26,17 @@ export function timeline(doc) {
   }
   const view = makeView(doc);
   const active = busy(doc.attempts.map((attempt) => [attempt.began, attempt.ended]));
-  const said = el("p", { class: "quiet", role: "status" });
+  const caption = el("p", { class: "quiet", role: "status" });
   const plot = el("div", { class: "plot" });
   const draw = (width) => {
     const rows = view.rows();
-    said.textContent = sentence(doc, view, rows);
+    caption.textContent = sentence(doc, view, rows);
     return chart(doc, view, active, rows, width);
   };
   onWidth(plot, draw);
   view.onChange("chart", () => plot.replaceChildren(draw(Math.floor(plot.clientWidth))));
   return section("timeline", "Attempts",
-    tools(doc, view), doc.attempts.length > 1 && overview(doc, view, active), said,
+    tools(doc, view), doc.attempts.length > 1 && overview(doc, view, active), caption,
     el("div", { class: "scroll", role: "group", "aria-label": "One row for each attempt. The arrow keys move between rows and marks." }, plot),
     marksLegend(doc));
 }
@@ -59,7 +60,7 @@ function chart(doc, view, active, rows, width) {
   const links = arrows(doc, view, place, x);
   picture.append(stripes(rows, room), ...shortened, grid(scale, height), ...between, ...links.values());
   const focusable = rows.map((attempt) => row(picture, attempt, links.get(attempt.number), place.get(attempt.number), view, x, doc));
-  roving(picture, [...focusable, [...shortened, ...between]]);
+  moveByArrowKeys(picture, [...focusable, [...shortened, ...between]]);
   return el("div", { class: "chart", style: { "--labels": `${labels}px` } },
     el("div", { class: "axis" }, el("div", { class: "corner" }), axis(scale, room)),
     el("div", { class: "body" }, el("ol", { class: "labels" }, rows.map((attempt) => label(attempt, doc, view, width < 620))), picture));
@@ -70,8 +71,8 @@ function label(attempt, doc, view, narrow) {
   const zoom = () => view.show([attempt]);
   const life = attempt.life < doc.run.life ? `, life ${attempt.life}` : "";
   return el("li", { style: { height: `${ROW}px` }, "data-attempt": attempt.number },
-    el("button", { type: "button", class: "plain", on: { click: zoom }, "aria-label": `Attempt ${attempt.number}, ${attempt.outcome}: look at it alone`,
-      title: "Look at this attempt alone" },
+    el("button", { type: "button", class: "plain", on: { click: zoom }, "aria-label": `Attempt ${attempt.number}, ${attempt.outcome}: show it alone`,
+      title: "Show this attempt alone" },
     icon(shape, tone), el("b", null, `#${attempt.number}`), !narrow && el("span", null, `${attempt.outcome}${life}`),
     !narrow && el("small", null, attempt.host)));
 }
@@ -127,8 +128,8 @@ function interventions(doc, view, x, height) {
     const at = x(mark.at);
     return explain(svg("g", { class: "intervention", role: "img", tabindex: -1 }, svg("path", { d: `M${at} 0V${height}` }),
       svg("rect", { x: at - 6, y: 0, width: 12, height, class: "target" }),
-      svg("g", { transform: `translate(${at} 8)` }, form(shape, tone))), `${cap(name)}: ${mark.words}`,
-    () => ({ title: cap(name), lines: [mark.words, moment(mark.at)] }));
+      svg("g", { transform: `translate(${at} 8)` }, form(shape, tone))), `${capitalise(name)}: ${mark.words}`,
+    () => ({ title: capitalise(name), lines: [mark.words, moment(mark.at)] }));
   });
 }
 
@@ -137,7 +138,8 @@ function arrowhead() {
     svg("path", { d: "M0 .8 7.4 4 0 7.2z", class: "head" }));
 }
 
-// Down from the checkpoint, and along the row of the attempt that went on from it.
+// Returns an arrow for each link: down from the checkpoint, and along the row of the attempt that
+// resumed from it.
 function arrows(doc, view, place, x) {
   const found = new Map();
   for (const link of doc.links) {
@@ -146,15 +148,16 @@ function arrows(doc, view, place, x) {
     const target = doc.attempts.find((attempt) => attempt.number === link.to_attempt);
     const from = place.get(link.from_attempt);
     const source = doc.attempts.find((attempt) => attempt.number === link.from_attempt);
-    const saved = link.saved_at ?? source?.ended; // where nothing tells when it was saved: by the end of its attempt
+    // If no journal records the save, it happened before the end of its attempt.
+    const saved = link.saved_at ?? source?.ended;
     const inside = from !== undefined && saved >= view.from && saved <= view.to;
     const end = x(target.began) - 2;
     const y = to + BAR.top + BAR.height / 2;
     const start = inside ? x(saved) : 0;
     if (target.began < view.from || (!inside && end <= 1)) continue;
     const d = !inside ? `M0 ${y}H${end}` : end > start + 12 ? `M${start} ${from + SAVES + 7}V${y - 6}Q${start} ${y} ${start + 6} ${y}H${end}`
-      : `M${start} ${from + SAVES + 7}V${to + BAR.top - 1}`; // it went on at once: straight down
-    const text = `Attempt ${link.to_attempt} went on from ${link.checkpoint}`;
+      : `M${start} ${from + SAVES + 7}V${to + BAR.top - 1}`; // no room for a curve: straight down
+    const text = `Attempt ${link.to_attempt} resumed from ${link.checkpoint}`;
     found.set(link.to_attempt, explain(svg("g", { role: "img", tabindex: -1, class: "link", "data-checkpoint": link.checkpoint, "data-to": link.to_attempt },
       svg("path", { d, class: "arrow", "marker-end": "url(#arrowhead)" }), svg("path", { d, class: "target" })), text,
     () => ({ title: text, lines: [`step ${group(link.step)}, saved by attempt ${link.from_attempt}${link.saved_at === null ? "" : ` at ${moment(link.saved_at)}`}`,
@@ -170,19 +173,19 @@ function row(picture, attempt, link, top, view, x, doc) {
   const bar = svg("g", { class: "attempt", role: "img", tabindex: -1, "data-attempt": attempt.number });
   for (const phase of attempt.phases) {
     if (phase.ended < view.from || phase.began > view.to) continue;
-    const left = x(Math.max(phase.began, view.from)); // what is too short for a pixel is seen when one looks closer
+    const left = x(Math.max(phase.began, view.from));
     const right = x(Math.min(phase.ended, view.to));
-    if (right - left < 0.3) continue;
+    if (right - left < 0.3) continue; // visible after zooming in
     bar.append(svg("rect", { x: left, y: top + BAR.top, width: Math.max(right - left, 1), height: BAR.height, fill: `url(#rows-${PHASES[phase.kind]?.[1] ?? "other"})`,
       "data-phase": phase.kind }));
   }
-  const thin = x1 - x0 < 6; // a frame would leave nothing of it to see
+  const thin = x1 - x0 < 6; // an outline would cover all of it
   bar.append(svg("rect", { x: x0, y: top + BAR.top, width: x1 - x0, height: BAR.height, rx: 1.5, fill: thin ? "url(#rows-productive)" : "none",
     class: `outline${attempt.is_open ? " open" : ""}${thin ? " thin" : ""}` }));
   if (attempt.is_open && attempt.ended <= view.to) bar.append(svg("g", { transform: `translate(${x1 + 7} ${top + BAR.top + BAR.height / 2})` }, form("play", "good")));
   explain(bar, `Attempt ${attempt.number}, ${attempt.cause}`, () => ({ title: `Attempt ${attempt.number}: ${attempt.outcome}`, lines: about(attempt, doc) }));
   picture.append(bar);
-  const events = grouped(drawn(attempt, "events").filter(inView(view)), (at) => x(at), APART + 3).map((found) => eventMark(found, attempt, top));
+  const events = grouped(marksIn(attempt, "events").filter(inView(view)), (at) => x(at), APART + 3).map((found) => eventMark(found, attempt, top));
   const saves = saveMarks(attempt, doc, view, x, top);
   picture.append(...saves, ...events);
   return [bar, ...(link ? [link] : []), ...events, ...saves].sort((a, b) => Number(a.dataset.x ?? x0) - Number(b.dataset.x ?? x0));
@@ -194,14 +197,14 @@ function about(attempt, doc) {
   const spent = new Map();
   for (const phase of attempt.phases) spent.set(phase.kind, (spent.get(phase.kind) ?? 0) + phase.ended - phase.began);
   const words = [...spent].map(([kind, secs]) => `${PHASES[kind]?.[0] ?? kind} ${duration(secs)}`).join(", ");
-  const said = [attempt.cause, `${moment(attempt.began)}, for ${duration(attempt.ended - attempt.began)}, on ${attempt.host} (process ${attempt.pid})`];
-  said.push(attempt.resumed_from ? `went on from ${attempt.resumed_from}` : "began at step 0");
-  said.push(`steps ${group(attempt.first_step)} to ${group(attempt.last_step)}${attempt.steps_lost ? `, of which ${group(attempt.steps_lost)} were lost` : ""}`);
-  said.push(`${count(attempt.saves, "save")}${attempt.stall_secs > 0 ? `, training stopped ${duration(attempt.stall_secs)} for them` : ""}`);
-  if (attempt.saves_dropped || attempt.saves_failed) said.push(`${group(attempt.saves_dropped)} skipped, ${group(attempt.saves_failed)} failed`);
-  if (words) said.push(words);
-  if (attempt.life < doc.run.life) said.push(`of an earlier life (${attempt.life})`);
-  return said;
+  const facts = [attempt.cause, `${moment(attempt.began)}, for ${duration(attempt.ended - attempt.began)}, on ${attempt.host} (process ${attempt.pid})`];
+  facts.push(attempt.resumed_from ? `resumed from ${attempt.resumed_from}` : "began at step 0");
+  facts.push(`steps ${group(attempt.first_step)} to ${group(attempt.last_step)}${attempt.steps_lost ? `, of which ${group(attempt.steps_lost)} were lost` : ""}`);
+  facts.push(`${count(attempt.saves, "save")}${attempt.stall_secs > 0 ? `, training stopped ${duration(attempt.stall_secs)} for them` : ""}`);
+  if (attempt.saves_dropped || attempt.saves_failed) facts.push(`${group(attempt.saves_dropped)} skipped, ${group(attempt.saves_failed)} failed`);
+  if (words) facts.push(words);
+  if (attempt.life < doc.run.life) facts.push(`of an earlier life (${attempt.life})`);
+  return facts;
 }
 
 function badge(number) {
@@ -218,19 +221,20 @@ function eventMark(found, attempt, top) {
   title(found), () => ({ title: title(found), lines: lines(found, attempt) }));
 }
 
-// What an attempt went on from later stands for itself; of the others, those that touch one another are one, beside it.
+// Returns the marks of saves. A checkpoint from which an attempt resumed has a mark of its own; other
+// overlapping saves share a mark beside it.
 function saveMarks(attempt, doc, view, x, top) {
   const chosen = new Set(doc.links.filter((link) => link.from_attempt === attempt.number).map((link) => link.checkpoint));
-  const marks = drawn(attempt, "saves").filter(inView(view));
+  const marks = marksIn(attempt, "saves").filter(inView(view));
   const special = marks.filter((mark) => chosen.has(mark.checkpoint)).map((mark) => ({ x0: x(mark.at), x1: x(mark.at), marks: [mark], count: mark.count, kind: "saved" }));
   const plain = grouped(marks.filter((mark) => !chosen.has(mark.checkpoint)), x, 9);
-  const places = plain.map((found) => beside(found, special));
+  const places = plain.map((found) => extentOf(found, special));
   return [...plain.map((found, number) => saveMark(found, places[number], attempt, top, false)),
     ...special.map((found) => saveMark(found, [found.x0 - 6, found.x1 + 6], attempt, top, true))];
 }
 
-// From where to where a group is drawn: long enough for its number, and clear of what stands for itself.
-function beside(found, special) {
+// Returns the extent of a group: wide enough for its number, and clear of marks of their own.
+function extentOf(found, special) {
   const least = found.count > 1 ? group(found.count).length * 6.5 + 9 : 8.4;
   const middle = (found.x0 + found.x1) / 2;
   const half = Math.max(found.x1 - found.x0 + 7, least) / 2;
@@ -250,5 +254,5 @@ function saveMark(found, [left, right], attempt, top, resumed) {
       : [svg("rect", { x: -6, y: -8, width: 12, height: 16, class: "target" }), form("dot", "save")];
   return explain(svg("g", { class: resumed ? "mark saved resumed" : "mark saved", role: "img", tabindex: -1, "data-kind": "saved", "data-count": found.count,
     "data-x": (left + right) / 2, "data-checkpoint": found.marks[0].checkpoint, transform: `translate(${(left + right) / 2} ${top + SAVES})` }, shape), title(found),
-  () => ({ title: title(found), lines: [...(resumed ? ["A later attempt went on from it."] : []), ...lines(found, attempt)] }));
+  () => ({ title: title(found), lines: [...(resumed ? ["A later attempt resumed from it."] : []), ...lines(found, attempt)] }));
 }

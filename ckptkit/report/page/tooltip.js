@@ -1,11 +1,12 @@
-// Details of what is under the pointer, or has the keyboard's focus. Escape puts them away; the pointer may rest on them.
+// Details of the element under the pointer or with the focus. Escape hides them. The pointer may move
+// onto them, so that their text can be selected.
 
 import { el, short } from "./dom.js";
 
 const MOST_LINES = 10;
 const details = new WeakMap();
 
-// `make` returns {title, lines}; it is called when the details are wanted.
+// `make` returns {title, lines}. It is called when the details are shown, since most never are.
 export function explain(node, label, make) {
   details.set(node, make);
   node.setAttribute("data-explained", "");
@@ -53,7 +54,7 @@ export function tooltipIn(root) {
   }
 
   const explained = (event) => (event.target instanceof Element ? event.target.closest("[data-explained]") : null);
-  // Also where the pointer moves on within what it is over: the page may have been scrolled or drawn anew under it.
+  // Called for moves as well: the page may have been scrolled or redrawn under a resting pointer.
   function pointed(event) {
     const node = explained(event);
     if (node && node !== dismissed) show(node);
@@ -71,13 +72,13 @@ export function tooltipIn(root) {
     else hide();
   });
   root.addEventListener("focusout", hide);
-  addEventListener("keydown", (event) => { // wherever the focus is: details of what is under the pointer have none
+  addEventListener("keydown", (event) => { // on the window, because the element under the pointer need not have the focus
     if (event.key !== "Escape") return;
     dismissed = shown;
     hide();
   });
   addEventListener("scroll", () => {
-    if (shown) place(shown); // what is scrolled away from under the pointer is left by it
+    if (shown) place(shown); // if it scrolls away from the pointer, a pointerout event follows
   }, { passive: true, capture: true });
   return { hide };
 }

@@ -1,11 +1,11 @@
-// Which part of the time is looked at: the whole run, or a window that is moved and widened.
+// The visible part of the time: the whole run, or a window that can be moved and zoomed.
 
 const MANY = 40;
 const SHOWN_OF_MANY = 25;
 
 export function makeView(doc) {
   const { attempts } = doc;
-  // A rollback, or what a launcher told, may be later than the last word of an attempt.
+  // A rollback, or an event of a launcher, may be later than the last event of an attempt.
   const marks = [...doc.interventions, ...attempts.flatMap((attempt) => attempt.marks.slice(-1))].map((mark) => mark.until ?? mark.at);
   const began = attempts.reduce((first, attempt) => Math.min(first, attempt.began), Math.min(attempts[0].began, ...marks));
   const ended = attempts.reduce((last, attempt) => Math.max(last, attempt.ended), Math.max(began + 0.001, ...marks));
@@ -20,7 +20,8 @@ export function makeView(doc) {
     view.to = Math.min(ended, view.from + length);
     for (const listener of listeners.values()) listener();
   };
-  view.onChange = (name, listener) => listeners.set(name, listener); // a drawing that is made anew takes the place of the one before
+  // By name, so that a redrawn part replaces its earlier listener instead of adding one.
+  view.onChange = (name, listener) => listeners.set(name, listener);
   view.isWhole = () => view.from <= began && view.to >= ended;
   view.whole = () => view.change({ from: began, to: ended });
   view.zoom = (factor, around) => {

@@ -12,7 +12,7 @@ import pytest
 
 from ckptkit.cli.report_command import document_of
 from ckptkit.report.document import Document
-from ckptkit.report.html_page import page
+from ckptkit.report.html_page import render_page
 
 SCREENSHOTS = Path(__file__).parent / "screenshots"
 """For a person to look at; git leaves them out."""
@@ -186,7 +186,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Document], Pa
 
     def write(document: Document) -> Path:
         path = tmp_path_factory.mktemp("page") / "run.html"
-        path.write_bytes(page(document))
+        path.write_bytes(render_page(document))
         return path
 
     return write

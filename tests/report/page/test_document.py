@@ -11,7 +11,7 @@ import pytest
 
 from ckptkit.cli import main
 from ckptkit.layout import CheckpointName
-from ckptkit.report import checkpoint_table, timeline
+from ckptkit.report import attempt_timeline, checkpoint_table
 from ckptkit.report.document import Document, values_of
 from ckptkit.report.goodput import KINDS
 from ckptkit.run.commit import set_aside
@@ -169,12 +169,15 @@ def test_what_is_trained_after_an_end_is_training():
         (110, AttemptEnded(outcome="finished", step=90)),
     ]
     (attempt,) = ledger(journal((1, told))).attempts
-    assert [(each.kind, each.began, each.ended) for each in timeline.phases(attempt, 110.0)] == [
+    assert [
+        (each.kind, each.began, each.ended)
+        for each in attempt_timeline.attempt_phases(attempt, 110.0)
+    ] == [
         ("training", 0.0, 100.0),
         ("ending", 100.0, 110.0),
     ]
     killed = ledger(journal((1, [*told[:5], (80, Progressed(step=70))]))).attempts[0]
-    assert [(each.kind, each.ended) for each in timeline.phases(killed, 80.0)] == [
+    assert [(each.kind, each.ended) for each in attempt_timeline.attempt_phases(killed, 80.0)] == [
         ("training", 60.0),
         ("lost", 80.0),
     ]
@@ -420,7 +423,7 @@ def test_very_many_saves_are_told_together_and_none_is_lost(tmp_path, monkeypatc
     saves = sum(event.event == "saved" for event in story.events[1])
     story.start().train(20, every=1, keep=1)
     more = sum(event.event == "saved" for event in story.events[2])
-    monkeypatch.setattr(timeline, "MOST_MARKS", 100)
+    monkeypatch.setattr(attempt_timeline, "MOST_MARKS", 100)
     monkeypatch.setattr(checkpoint_table, "MOST_ROWS", 50)
     document = of(story, tmp_path)
     conforms(document)

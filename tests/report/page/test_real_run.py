@@ -85,6 +85,7 @@ def test_each_attempt_has_a_row_with_its_end(made, page):
         "g.attempt .outline",
         "[node.getBoundingClientRect().left, node.getBoundingClientRect().right]",
     )
+    assert len(boxes) == 3
     assert all(left < right for left, right in boxes)
     assert all(one[1] <= other[0] + 1 for one, other in itertools.pairwise(boxes)), (
         "one attempt is after the other"
@@ -269,7 +270,7 @@ def test_details_appear_where_the_keyboard_is(made, page):
     assert page.tooltip() is None
     assert "Attempt 1: dead" in (press(Keys.TAB) or "")
     assert "Attempt 2: preempted" in (press(Keys.ARROW_DOWN) or "")
-    assert "Attempt 2 went on from" in (press(Keys.ARROW_RIGHT) or ""), "the arrow that leads to it"
+    assert "Attempt 2 resumed from" in (press(Keys.ARROW_RIGHT) or ""), "the arrow that leads to it"
     seen = set()
     while (
         label := page.js("return document.activeElement.getAttribute('aria-label')")
@@ -327,6 +328,7 @@ def test_it_asks_for_nothing_and_complains_of_nothing(made, page):
         for entry in page.driver.get_log("performance")
         if '"Network.requestWillBeSent"' in entry["message"]
     ]
+    assert sent, "the log of requests has at least the page itself"
     assert all('"url":"file:///' in message for message in sent)
 
 

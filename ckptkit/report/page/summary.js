@@ -1,11 +1,11 @@
-// What is looked at first: the state, what to know, the figures, and where the wall time went.
+// The beginning of the report: state, remarks, important numbers, and where the wall time went.
 
 import { el, onWidth, section, short, svg } from "./dom.js";
-import { icon, patterns, swatch } from "./forms.js";
+import { icon, patterns, swatch } from "./icons.js";
 import { MARKS, PARTS, STATES, UNMARKED, markOf } from "./kinds.js";
 import { themeSwitch } from "./theme.js";
 import { explain } from "./tooltip.js";
-import { count, duration, group, moment, percent, size, zone } from "./words.js";
+import { count, duration, group, moment, percent, size, zone } from "./format.js";
 
 export function header(doc, root) {
   const [form, tone] = STATES[doc.run.state] ?? STATES.unknown;
@@ -14,8 +14,8 @@ export function header(doc, root) {
       el("div", null, el("p", { class: "kicker" }, "Training run"), el("h1", null, doc.run.name)),
       themeSwitch(root)),
     el("p", { class: "state" }, el("span", { class: `badge tone-${tone}` }, icon(form, tone), doc.run.state), el("span", { class: "words" }, doc.run.words)),
-    el("p", { class: "quiet" }, el("code", null, doc.run.directory), ` · looked at ${moment(doc.made_at)} (${zone()}) · ${doc.made_by}`),
-    doc.remarks.length > 0 && el("ul", { class: "remarks", "aria-label": "To know" },
+    el("p", { class: "quiet" }, el("code", null, doc.run.directory), ` · read at ${moment(doc.made_at)} (${zone()}) · ${doc.made_by}`),
+    doc.remarks.length > 0 && el("ul", { class: "remarks", "aria-label": "Remarks" },
       doc.remarks.map((remark) => el("li", { class: `remark-${remark.kind}` }, icon("octagon", "warn"), el("span", null, short(remark.words))))));
 }
 
@@ -29,8 +29,8 @@ function lost(doc) {
   const { totals } = doc;
   const more = doc.attempts.some((each) => each.life === doc.run.life && each.outcome === "dead"
     && each.phases.some((phase) => phase.kind === "training" || phase.kind === "lost"));
-  const words = totals.steps_lost ? `${duration(totals.lost_secs)} of training, to be done again`
-    : more ? "a killed process may have done steps in vain" : "no step was done in vain";
+  const words = totals.steps_lost ? `${duration(totals.lost_secs)} of training to repeat`
+    : more ? "a killed process may have lost steps" : "no step was lost";
   const steps = count(totals.steps_lost, "step");
   return ["lost", "Lost", totals.steps_lost ? (more ? `at least ${steps}` : steps) : more ? "not known" : "nothing", words];
 }
@@ -48,7 +48,7 @@ export function tiles(doc) {
     lost(doc),
     ["stall", "Stopped for saves", duration(totals.stall_secs),
       `${count(totals.saves, "save")}${training > 0 ? ` · ${percent(totals.stall_secs / (training + totals.stall_secs))} of training` : ""}`],
-    ["size", "Size on disk", size(doc.disk.reduce((sum, each) => sum + each.size_bytes, 0)), `${count(totals.checkpoints, "checkpoint")} there`],
+    ["size", "Size on disk", size(doc.disk.reduce((sum, each) => sum + each.size_bytes, 0)), `${count(totals.checkpoints, "checkpoint")} in it`],
   ];
   return el("dl", { class: "tiles" }, found.map(([id, name, value, words]) =>
     el("div", { class: "tile", id: `tile-${id}` }, el("dt", null, name), el("dd", { class: "value" }, value), el("dd", { class: "quiet" }, words))));
@@ -56,11 +56,11 @@ export function tiles(doc) {
 
 const HEIGHT = 40;
 
-// Every part has at least two pixels: what took little is there all the same.
+// Every part has at least two pixels, so that short ones can be seen and pointed at.
 function wallBar(wall, parts, width) {
   const least = 2;
   const room = width - parts.length * least;
-  const bar = svg("svg", { width, height: HEIGHT, role: "group", "aria-label": "Wall time by what it went to" }, patterns("wall", PARTS));
+  const bar = svg("svg", { width, height: HEIGHT, role: "group", "aria-label": "Wall time by what it was spent on" }, patterns("wall", PARTS));
   let x = 0;
   for (const part of parts) {
     const wide = least + (part.secs / wall.secs) * room;
@@ -101,7 +101,7 @@ export function marksLegend(doc) {
     return [icon(form, tone), count(number, one, many)];
   });
   if (doc.links.length > 0) {
-    entries.push([icon("target", "resumed"), "an attempt went on from this checkpoint"], [icon("arrow", "resumed"), "to the attempt that did"]);
+    entries.push([icon("target", "resumed"), "an attempt resumed from this checkpoint"], [icon("arrow", "resumed"), "to the attempt that resumed"]);
   }
   return el("ul", { class: "legend marks", "aria-label": "Marks" }, entries.map((entry) => el("li", null, entry)));
 }

@@ -1,6 +1,6 @@
-// One stop for the Tab key in a drawing of many things: the arrow keys move between them.
+// Arrow keys in a drawing of many marks. The Tab key stops there only once, instead of at every mark.
 
-export function roving(root, rows) {
+export function moveByArrowKeys(root, rows) {
   const filled = rows.filter((row) => row.length > 0);
   if (filled.length === 0) return;
   filled[0][0].setAttribute("tabindex", "0");

@@ -1,4 +1,4 @@
-"""What happened in an attempt, as marks on a time axis. Pure."""
+"""The events of an attempt as annotations on a time axis. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ckptkit.run.events import Event
 
 @dataclass(frozen=True, kw_only=True)
 class Annotation:
-    """A moment of an attempt that is worth a mark on its line.
+    """A moment of an attempt that deserves a mark on the time axis.
 
     Args:
         time: seconds since the epoch.
@@ -19,10 +19,9 @@ class Annotation:
             `passed_over` (a checkpoint that could not be used), `signal`, `notice`, `request`,
             `exported`, `export_failed`, `set_aside`, `taken_over`; and last the outcome:
             `finished`, `preempted`, `stopped`, `failed`, `dead`.
-        words: the same for people, with text of the journal as it is there: it may hold any
-            character.
-        step: where the run was, or None where that is not known.
-        checkpoint: the name of the checkpoint that it is about, or empty.
+        words: the same for people. Text from the journal is unchanged and may hold any character.
+        step: the step of the run at that moment, or None if unknown.
+        checkpoint: the name of the checkpoint that it concerns, or empty.
     """
 
     time: float
@@ -32,26 +31,28 @@ class Annotation:
     checkpoint: str = ""
 
 
-def marks_of(
-    own: Sequence[Event], outcome: str, cause: str, end: float | None
+def annotations_of(
+    events: Sequence[Event], outcome: str, cause: str, end: float | None
 ) -> tuple[Annotation, ...]:
-    """The marks of an attempt.
+    """Return the annotations of an attempt.
 
     Args:
-        own: its events.
-        outcome, cause, end: how it ended; without an end there is no mark for it.
+        events: the attempt's events.
+        outcome, cause, end: how it ended; without an end there is no annotation for it.
     """
-    marks = [_MARKS[type(event)](event) for event in own if type(event) in _MARKS]
+    annotations = [
+        _ANNOTATORS[type(event)](event) for event in events if type(event) in _ANNOTATORS
+    ]
     if end is not None:
-        marks.append(Annotation(time=end, kind=outcome, words=cause))
-    return tuple(marks)
+        annotations.append(Annotation(time=end, kind=outcome, words=cause))
+    return tuple(annotations)
 
 
 def _training(event: e.TrainingStarted) -> Annotation:
     return Annotation(
         time=event.time,
         kind="training",
-        words=f"training goes on after step {event.step}" if event.step else "training begins",
+        words=f"training continues after step {event.step}" if event.step else "training begins",
         step=event.step,
     )
 
@@ -150,7 +151,7 @@ def _taken_over(event: e.TakenOver) -> Annotation:
     return Annotation(time=event.time, kind="taken_over", words=f"taken over from {event.owner}")
 
 
-_MARKS: dict[type[Event], Callable[..., Annotation]] = {
+_ANNOTATORS: dict[type[Event], Callable[..., Annotation]] = {
     e.TrainingStarted: _training,
     e.Restored: _restored,
     e.Saved: _saved,

@@ -1,4 +1,4 @@
-"""What `verify` says of each thing that it has read."""
+"""The result of verifying one checkpoint, model or export, and how it is printed."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _TENSORS_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verified:
-    """What came of one checkpoint, model or export.
+class VerifyResult:
+    """The result of verifying one checkpoint, model or export.
 
     Args:
-        name: as people call it.
-        path: of it; of a TensorFlow checkpoint the prefix.
-        step: of it, or None where it has none.
-        attempt: that wrote it; None of what is no run's.
+        name: its name for people.
+        path: its path; for a TensorFlow checkpoint the prefix.
+        step: its step, or None if it has none.
+        attempt: the attempt that wrote it; None outside of a run.
         parts: what it consists of, in words.
-        how: what of it agrees, in words.
-        size_bytes: of its files, or None where it is damaged.
-        read_bytes: what was read and agrees, likewise.
+        how: what was compared, in words.
+        size_bytes: the size of its files, or None if it is damaged.
+        read_bytes: how much was read and is right, or None if it is damaged.
         error: what is wrong with it, or None.
-        tensors: those that are damaged, by name, each with the reason.
+        tensors: the damaged tensors by name, each with the reason.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Verified:
     tensors: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, object]:
-        """The form of one of them in `ckptkit verify --json`; see docs/cli.md."""
+        """Return the form of one entry in `ckptkit verify --json`; see docs/cli.md."""
         error = self.error
         return {
             "name": self.name,
@@ -58,7 +58,7 @@ class Verified:
         }
 
     def show(self) -> None:
-        """Prints it for people."""
+        """Print the result for people."""
         if self.error is not None:
             print_line(f"{plain(self.name)}: DAMAGED: {plain(self.error)}", style="red")
         else:
@@ -67,12 +67,12 @@ class Verified:
             )
 
 
-def show(results: Sequence[Verified], what: str) -> None:
-    """Prints all of them, with their number.
+def show_results(results: Sequence[VerifyResult], what: str) -> None:
+    """Print all results and their number.
 
     Args:
-        results: one after the other.
-        what: they are, in the singular.
+        results: the results, in the order to print.
+        what: the noun for what was verified, in the singular.
     """
     for result in results:
         result.show()
@@ -85,8 +85,8 @@ def show(results: Sequence[Verified], what: str) -> None:
         )
 
 
-def of_tensors(tensors: Mapping[str, str], total: int) -> CorruptCheckpointError:
-    """The error of a checkpoint of which some tensors are damaged."""
+def damaged_tensors_error(tensors: Mapping[str, str], total: int) -> CorruptCheckpointError:
+    """Return the error of a checkpoint of which some tensors are damaged."""
     named = "; ".join(
         f"{name} ({reason})" for name, reason in list(tensors.items())[:_TENSORS_NAMED]
     )

@@ -1,15 +1,13 @@
-"""The ledger of a run: one entry for each attempt, with what it did, how it ended, and what of it
-was lost.
-"""
+"""The ledger of a run: an entry for each attempt, with its work, its end, and what was lost."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ckptkit.report.annotations import Annotation, marks_of
 from ckptkit.report.attempt_events import AttemptEvents
 from ckptkit.report.clamp_time import moment
+from ckptkit.report.event_annotations import Annotation, annotations_of
 from ckptkit.run.events import (
     AttemptEnded,
     Event,
@@ -20,18 +18,18 @@ from ckptkit.run.events import (
     TrainingStarted,
 )
 
-__all__ = ["Attempt", "Ledger", "Resumed", "Stretch"]
+__all__ = ["Attempt", "Ledger", "ResumePoint", "StepStretch"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resumed:
-    """Where an attempt went on.
+class ResumePoint:
+    """The checkpoint from which an attempt resumed.
 
     Args:
-        checkpoint: the name of the checkpoint, as `ckpt-600-2`.
+        checkpoint: its name, such as `ckpt-600-2`.
         step: its step.
         time: when its state was assigned, in seconds since the epoch.
-        secs: how long reading and assigning it took.
+        secs: how long reading and assigning took.
     """
 
     checkpoint: str
@@ -41,18 +39,18 @@ class Resumed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stretch:
-    """Steps that follow one another in one process; each restore begins another stretch.
+class StepStretch:
+    """Consecutive steps in one process; each restore begins another stretch.
 
     Args:
-        first: where it went on; its first own step is the one after this.
+        first: the step before its first own step.
         last: the last step that it is known to have done.
-        kept: up to here its steps are part of the run; a later stretch went on from before the
-            others, or would have to.
-        redone: how many of its steps had been done before.
+        kept: its steps up to here are part of the run; a later stretch resumed from here, or would
+            have to.
+        redone: how many of its steps an earlier stretch had done.
         since: when it began, in seconds since the epoch.
-        trained_at: when its first step began, or None where it made none.
-        along: the events that name a step of it, as they were written.
+        trained_at: when its first step began, or None without a step.
+        along: the events that name its steps, in the order in which they were written.
     """
 
     first: int
@@ -69,8 +67,10 @@ class Stretch:
         return self.trained_at is not None or self.last > self.first
 
     def at(self, step: int) -> float:
-        """When a step was over, in seconds since the epoch: the last moment at which it is known to
-        have been the last one, or between what is known around it.
+        """Return when a step ended, in seconds since the epoch.
+
+        That is the last moment at which this step is known to have been the latest one. Between
+        known moments it is interpolated.
         """
         later: tuple[float, int] | None = None
         for time, reached in self._moments():
@@ -82,7 +82,7 @@ class Stretch:
         return self.since
 
     def _moments(self) -> Iterator[tuple[float, int]]:
-        """Moments, and the step that was the last one then; the newest first."""
+        """Yield moments with the latest step at each, newest first."""
         for event in reversed(self.along):
             if isinstance(event, Saved):
                 yield (
@@ -98,45 +98,43 @@ class Stretch:
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One process's life with the run. Text from the journal is as it is there: it may hold any
-    character.
+    """One process's life with the run. Text from the journal may hold any character.
 
     Args:
-        number: from 1; commands such as `prune` use a number up as well, so some are missing.
-        life: of the run, from 1: each fresh start (`fresh="label"`) begins another one.
-        host: where it ran.
+        number: from 1; some are missing, because commands such as `prune` use up numbers as well.
+        life: the life of the run, from 1; each fresh start (`fresh="label"`) begins another one.
+        host: the machine where it ran.
         pid: the number of its process there.
         program: the script's name.
-        versions: of Python, TensorFlow and others.
-        scheduler: what Slurm says of the job, or empty.
+        versions: the versions of Python, TensorFlow and other packages.
+        scheduler: what Slurm reports about the job, or empty.
         start: when it opened the run, in seconds since the epoch.
-        began: when its process was started, as far as that is known; else `start`.
-        end: when it ended, or None while its process runs, and where nobody knows. Of one that left
-            no word it is the last sign of life.
-        last_sign: when it was last heard of.
+        began: when its process was started if known; else `start`.
+        end: when it ended. None while its process runs, and if that cannot be known. The last sign
+            of life of an attempt that recorded no end.
+        last_sign: the time of its last sign of life.
         outcome: `training`, `finished`, `preempted`, `stopped`, `failed`, `dead` (it was killed and
-            left no word) or `unknown` (it is on another machine and has told of no end).
-        cause: the same in words, with the cause of death as far as it is known.
-        resumed_from: the checkpoint, or None where it began at step 0.
-        trained_at: when its first step began, or None where it made none.
-        first_step: where it went on; its first own step is the one after this.
+            recorded no end) or `unknown` (it is on another machine and has recorded no end).
+        cause: the same in words, with the cause of death if known.
+        resumed_from: the checkpoint, or None if it began at step 0.
+        trained_at: when its first step began, or None without a step.
+        first_step: the step before its first own step.
         last_step: the last step that it is known to have done.
         steps_done: the difference of both.
-        steps_lost: those of them that are not part of the run any more: a later attempt went on
-            from before them, or would have to.
-        steps_redone: those of them that an earlier attempt had done, too.
-        saves: how many checkpoints it has committed.
+        steps_lost: those of them that no longer are part of the run: a later attempt resumed from
+            before them, or would have to.
+        steps_redone: those of them that an earlier attempt had done.
+        saves: the number of checkpoints that it committed.
         saved_bytes: their size.
         saves_dropped: snapshots that were not written, because a newer one took their place.
         saves_failed: saves that could not be committed.
         stall_secs: how long training stood still for saves.
-        restore_secs: how long it took to restore.
-        signals: the names of those that it got.
-        notices: who said that the machine goes away.
-        stretches: its steps; more than one where the program restored again.
-        wanted: whether its end was somebody's wish, so that what follows is no recovery.
-        hung_at: when it had got on for the last time, where its launcher ended it for that; or
-            None.
+        restore_secs: how long restoring took.
+        signals: the names of the signals that it received.
+        notices: the sources that announced the end of the machine.
+        stretches: its steps; more than one stretch if the program restored again.
+        wanted: whether its end was intended, so that the next start is no recovery.
+        hung_at: its last progress if its launcher ended it for a hang; else None.
         own: its own lines of the journal, by their kind.
     """
 
@@ -153,7 +151,7 @@ class Attempt:
     last_sign: float
     outcome: str
     cause: str
-    resumed_from: Resumed | None = None
+    resumed_from: ResumePoint | None = None
     trained_at: float | None = None
     first_step: int = 0
     last_step: int = 0
@@ -168,7 +166,7 @@ class Attempt:
     restore_secs: float = 0.0
     signals: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
-    stretches: tuple[Stretch, ...] = ()
+    stretches: tuple[StepStretch, ...] = ()
     wanted: bool = False
     hung_at: float | None = None
     own: AttemptEvents = field(default_factory=lambda: AttemptEvents(()), repr=False, compare=False)
@@ -185,13 +183,13 @@ class Attempt:
 
     @property
     def last_moment(self) -> float:
-        """Its end, as far as it is known: the last sign of life of one that still goes on."""
+        """Its end; the last sign of life while its process still runs."""
         return self.last_sign if self.end is None else self.end
 
     @property
     def marks(self) -> tuple[Annotation, ...]:
-        """What happened in it, in the order of its journal, with its end as the last."""
-        return marks_of(self.own.events, self.outcome, self.cause, self.end)
+        """The annotations of its events, in the order of its journal, with its end as the last."""
+        return annotations_of(self.own.events, self.outcome, self.cause, self.end)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,8 +197,8 @@ class Ledger:
     """All attempts of a run.
 
     Args:
-        attempts: by their numbers, those of earlier lives among them.
-        now: when it was made, in seconds since the epoch.
+        attempts: the attempts of all lives, by their numbers.
+        now: when the ledger was made, in seconds since the epoch.
     """
 
     attempts: tuple[Attempt, ...]
@@ -208,7 +206,7 @@ class Ledger:
 
     @property
     def life(self) -> int:
-        """The number of the present life; 1 where nothing was ever set aside."""
+        """The number of the current life; 1 if there was no fresh start."""
         return max((attempt.life for attempt in self.attempts), default=1)
 
     @property
@@ -218,5 +216,5 @@ class Ledger:
 
     @property
     def steps_lost(self) -> int:
-        """Steps of this life that were done, and are not part of the run any more."""
+        """Steps of the current life that were done and no longer are part of the run."""
         return sum(attempt.steps_lost for attempt in self.this_life)

@@ -1,4 +1,4 @@
-// The forms of marks, on a field of 14 by 14 with its middle at 0, and the patterns of bars.
+// The shapes of marks, on a field of 14 by 14 with its centre at 0, and the patterns of bars.
 
 import { el, svg } from "./dom.js";
 
@@ -33,7 +33,7 @@ export function form(name, tone) {
   return svg("g", { class: `form tone-${tone}` }, FORMS[name].map(([tag, attributes]) => svg(tag, attributes)));
 }
 
-// A form that stands in a line of text.
+// Returns a shape that stands in a line of text.
 export function icon(name, tone) {
   return svg("svg", { class: "icon", viewBox: "-7 -7 14 14", width: 14, height: 14, "aria-hidden": "true" }, form(name, tone));
 }
@@ -52,7 +52,8 @@ const LINES = {
   sparse: "M4 4h.01",
 };
 
-// Definitions for all bars of a drawing. Each drawing has its own: what is hidden elsewhere would take them along.
+// Returns the patterns for all bars of a drawing. Each drawing needs its own: browsers do not paint a
+// pattern whose definition is in a hidden drawing.
 export function patterns(prefix, parts) {
   return svg("defs", null, Object.entries(parts).map(([kind, [, lines]]) =>
     svg("pattern", { id: `${prefix}-${kind}`, width: 8, height: 8, patternUnits: "userSpaceOnUse" },

@@ -1,4 +1,4 @@
-// Numbers and moments for people.
+// Numbers, durations, sizes and times as text for people.
 
 const UNITS = [["d", 86400], ["h", 3600], ["min", 60]];
 
@@ -85,7 +85,7 @@ export function figure(value) {
   return String(Number(value.toPrecision(4)));
 }
 
-// The attempts of a run have no gap in their numbers but where a command has used one.
+// Commands such as `prune` use up numbers of attempts as well, so ranges may have gaps.
 export function inAttempts(numbers) {
   return `attempt${numbers.length === 1 ? "" : "s"} ${ranges(numbers)}`;
 }

@@ -1,9 +1,8 @@
-"""Where the time of one attempt went. Pure; in whole microseconds, so that all parts sum to the
-whole.
+"""The wall time of one attempt, split by what it was spent on. Pure.
 
-What the process has told of itself (`spent`, in `progressed` and `attempt_ended`) comes first. For
-the time after its last word, and for journals of before there was such a word, the other events say
-what they can.
+All times are whole microseconds, so that the parts sum exactly to the whole. What the process
+recorded itself (`spent`, in `progressed` and `attempt_ended`) counts first. For the time after its
+last record, and for old journals without such records, the split is derived from the other events.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from ckptkit.run.events import (
 )
 
 STEPS = "steps"
-"""Steps, and the evaluations and callbacks between them, whether they count or were lost."""
+"""Steps, with the evaluations and callbacks between them, whether they count or were lost."""
 
 _KIND_OF = {
     "preparing": "training_preparation",
@@ -38,7 +37,7 @@ _KIND_OF = {
     "evaluating": STEPS,
     "saving": "checkpoint_save",
 }
-"""What the words of `spent` count as; all others are something else."""
+"""The kind for each word of `spent`; all other words count as `other`."""
 
 KINDS = (
     STEPS,
@@ -53,12 +52,12 @@ KINDS = (
 
 @dataclass(frozen=True)
 class TimeSplit:
-    """Where the time of an attempt went.
+    """The wall time of an attempt, split by what it was spent on.
 
     Args:
         micros: microseconds by kind.
-        begin, stop: when its steps began, and when they were over; in microseconds, too.
-        reports: what it has told of its steps.
+        begin, stop: when its steps began and ended, in microseconds since the epoch.
+        reports: what it recorded about its steps.
     """
 
     micros: Mapping[str, int]
@@ -67,41 +66,42 @@ class TimeSplit:
     reports: Sequence[Progressed | AttemptEnded] = ()
 
     def at(self, time: int) -> int:
-        """How much of `STEPS` was over at a moment, in microseconds: evenly, between what is known
-        around it.
+        """Return how much of `STEPS` had passed at a moment, in microseconds.
+
+        Between known moments it is interpolated.
         """
         later = self.stop, self.micros[STEPS]
         if time >= later[0]:
             return later[1]
         for report in reversed(self.reports):
-            told = (
-                _between(self.begin, micros(report.time), self.stop),
+            known = (
+                _clamped(self.begin, micros(report.time), self.stop),
                 min(_steps(report.spent), self.micros[STEPS]),
             )
-            if told[0] <= time:
-                return _on_the_way(told, later, time)
-            later = told
-        return _on_the_way((self.begin, 0), later, time)
+            if known[0] <= time:
+                return _interpolated(known, later, time)
+            later = known
+        return _interpolated((self.begin, 0), later, time)
 
 
-def parts_of(
+def split_wall_time(
     own: AttemptEvents, start: int, end: int, *, trained: int | None, hung: int | None = None
 ) -> TimeSplit:
-    """Divides the time of an attempt.
+    """Split the wall time of an attempt.
 
     Args:
-        own: its events.
-        start, end: of what is to be divided.
-        trained: when its first step began, or None where it made none.
-        hung: since when it did not get on any more, where its launcher ended it for that.
+        own: the attempt's events.
+        start, end: the time to split.
+        trained: when its first step began, or None without a step.
+        hung: since when it made no progress, if its launcher ended it for that.
     """
     reports = _reports(own)
     found, at = dict.fromkeys(KINDS, 0), start
     if reports:
-        at = _between(start, micros(reports[-1].time), end)
+        at = _clamped(start, micros(reports[-1].time), end)
         found = _fitted(_counted(reports[-1].spent), at - start)
-    begin = end if trained is None else _between(at, trained, end)
-    stop = _between(begin, hung if hung is not None else _end_of_training(own, end), end)
+    begin = end if trained is None else _clamped(at, trained, end)
+    stop = _clamped(begin, hung if hung is not None else _end_of_training(own, end), end)
 
     def divide(width: int, rest: str, *taken: tuple[str, int]) -> None:
         for kind, most in taken:
@@ -126,20 +126,20 @@ def parts_of(
         ),
     )
     return TimeSplit(
-        found, _between(start, start if trained is None else trained, stop), stop, reports
+        found, _clamped(start, start if trained is None else trained, stop), stop, reports
     )
 
 
-def stall_of(own: AttemptEvents) -> int:
-    """Microseconds for which training stood still for saves, whenever that was."""
+def stall_micros(own: AttemptEvents) -> int:
+    """Return for how many microseconds training stood still for saves."""
     reports = _reports(own)
-    told, at = (
+    recorded, at = (
         (_counted(reports[-1].spent)["checkpoint_save"], micros(reports[-1].time))
         if reports
         else (0, -1)
     )
     return (
-        told
+        recorded
         + _stalls(own, at)
         + sum(micros(event.secs) for event in own.all(RunPreempted) if micros(event.time) > at)
     )
@@ -153,7 +153,7 @@ def _reports(own: AttemptEvents) -> list[Progressed | AttemptEnded]:
 
 
 def _counted(spent: Mapping[str, float]) -> dict[str, int]:
-    """What was spent, by the kinds of here."""
+    """Return what was spent, by the kinds of this module."""
     found = dict.fromkeys(KINDS, 0)
     for what, secs in spent.items():
         found[_KIND_OF.get(what, "other")] += micros(secs)
@@ -165,9 +165,10 @@ def _steps(spent: Mapping[str, float]) -> int:
 
 
 def _fitted(found: dict[str, int], width: int) -> dict[str, int]:
-    """The parts of a time that has this width by the clock on the wall. That one may have been set,
-    or the machine may have slept: what it has more is something else, and what it has less is taken
-    from the steps first.
+    """Return the parts, fitted to the width that the wall clock shows.
+
+    The clock may have been set, or the machine may have slept. Extra wall time counts as `other`;
+    missing time is subtracted from the steps first.
     """
     excess = sum(found.values()) - width
     found["other"] += max(0, -excess)
@@ -179,8 +180,9 @@ def _fitted(found: dict[str, int], width: int) -> dict[str, int]:
 
 
 def _end_of_training(own: AttemptEvents, end: int) -> int:
-    """When the last step was over: the waiting for the last save before a stop is no step, nor is
-    the export after the end.
+    """Return when the last step ended.
+
+    Waiting for the last save before a stop is not training, nor is the export after the end.
     """
     begun = own.last(TrainingStarted)
     since = (
@@ -200,25 +202,28 @@ def _restoring(own: AttemptEvents, after: int, until: int) -> int:
 
 
 def _stalls(own: AttemptEvents, after: int) -> int:
-    """For how long training stood still for saves that were told after a moment: for the snapshot;
-    for the writing as well where that was done in the foreground, and of the last one, for which
-    the end of training waits.
+    """Return how long training stood still for saves after a moment.
+
+    That is the time of the snapshots. The writing counts as well if it was done in the foreground,
+    and for the last save, because the end of training waits for it.
     """
-    told = [event for event in own.all(Saved) if event.time * 1e6 > after]
+    saves = [event for event in own.all(Saved) if event.time * 1e6 > after]
     written = (
-        told if own.first(ForegroundSaves) is not None else [event for event in told if event.final]
+        saves
+        if own.first(ForegroundSaves) is not None
+        else [event for event in saves if event.final]
     )
     return micros(
-        sum(event.snapshot_secs for event in told) + sum(event.write_secs for event in written)
+        sum(event.snapshot_secs for event in saves) + sum(event.write_secs for event in written)
     )
 
 
-def _between(low: int, value: int, high: int) -> int:
+def _clamped(low: int, value: int, high: int) -> int:
     return max(low, min(value, high))
 
 
-def _on_the_way(before: tuple[int, int], after: tuple[int, int], time: int) -> int:
-    """Between two moments, each with what was over then."""
+def _interpolated(before: tuple[int, int], after: tuple[int, int], time: int) -> int:
+    """Return the value at a time between two moments, each with its value."""
     (x0, y0), (x1, y1) = before, after
     if not x0 < time < x1 or y0 >= y1:
         return y0 if time <= x0 else y1

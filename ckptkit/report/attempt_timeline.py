@@ -1,6 +1,4 @@
-"""From the ledger to what is drawn: what each attempt did for how long, and which checkpoint led on
-to which attempt. Pure.
-"""
+"""The rows of the report's time axis: phases and marks of each attempt, and resume links. Pure."""
 
 from __future__ import annotations
 
@@ -10,9 +8,9 @@ from itertools import zip_longest
 from typing import Literal
 
 from ckptkit.layout import CheckpointName
-from ckptkit.report.annotations import Annotation
+from ckptkit.report.attempt_ledger import Attempt, Ledger
 from ckptkit.report.clamp_time import moment
-from ckptkit.report.ledger import Attempt, Ledger
+from ckptkit.report.event_annotations import Annotation
 from ckptkit.report.timeline_rows import AttemptRow, DrawnMark, Phase, ResumeLink
 from ckptkit.run.events import (
     Event,
@@ -25,23 +23,24 @@ from ckptkit.run.events import (
 from ckptkit.run.manifest import Manifest
 
 MOST_MARKS = 5_000
-"""Of a report. A run of years has more saves than anybody would look at one by one: neighbours are
-then drawn as one mark.
+"""The most marks in a report.
+
+A run of years has more saves than can be looked at one by one. Neighbours share a mark then.
 """
 
 _SAVED = "saved"
 _OVER: tuple[type[Event], ...] = (Finished, RunPreempted, Failed)
-"""With one of these training is over; what an attempt does after it, as an export, is none."""
+"""The events that end training. An export after them is not training."""
 
 Kind = Literal["start_up", "restore", "training", "lost", "ending"]
 
 
-def links(ledger: Ledger, saved_at: Mapping[str, float]) -> tuple[ResumeLink, ...]:
-    """From each checkpoint to the attempts that went on from it.
+def resume_links(ledger: Ledger, saved_at: Mapping[str, float]) -> tuple[ResumeLink, ...]:
+    """Return a link from each checkpoint to each attempt that resumed from it.
 
     Args:
         ledger: the attempts.
-        saved_at: when each checkpoint was committed, by its name; as far as that is known.
+        saved_at: when each checkpoint was committed, by its name, if known.
     """
     found = []
     for attempt in ledger.attempts:
@@ -61,28 +60,32 @@ def links(ledger: Ledger, saved_at: Mapping[str, float]) -> tuple[ResumeLink, ..
     return tuple(found)
 
 
-def rows(
+def attempt_rows(
     ledger: Ledger,
-    known: Sequence[ResumeLink],
-    untold: Sequence[Manifest],
+    links: Sequence[ResumeLink],
+    unrecorded: Sequence[Manifest],
     stalls: Sequence[Stalled],
 ) -> tuple[AttemptRow, ...]:
-    """One row for each attempt.
+    """Return one row for each attempt.
 
     Args:
         ledger: the attempts.
-        known: which checkpoint led on to which attempt; such a one has a mark of its own.
-        untold: of checkpoints that are there and of which no journal tells.
-        stalls: what launchers have told of attempts that did not get on; each is marked in the
-            attempt that had begun last.
+        links: the resume links; a checkpoint with a link has a mark of its own.
+        unrecorded: the manifests of checkpoints that no journal mentions.
+        stalls: the stalls that launchers recorded; each is marked in the attempt that had begun
+            last.
     """
-    width = _width(sum(attempt.saves for attempt in ledger.attempts))
-    special = {link.checkpoint for link in known}
+    width = _saves_per_mark(sum(attempt.saves for attempt in ledger.attempts))
+    special = {link.checkpoint for link in links}
     made = []
     for attempt, following in zip_longest(ledger.attempts, ledger.attempts[1:]):
         until = math.inf if following is None else following.start
         own = [event for event in stalls if attempt.start <= moment(event.time) < until]
-        made.append(_row(attempt, ledger.now, _drawn(_marks(attempt, untold, own), width, special)))
+        made.append(
+            _row(
+                attempt, ledger.now, _marks(_annotations(attempt, unrecorded, own), width, special)
+            )
+        )
     return tuple(made)
 
 
@@ -112,55 +115,59 @@ def _row(attempt: Attempt, now: float, marks: tuple[DrawnMark, ...]) -> AttemptR
         saves_failed=attempt.saves_failed,
         stall_secs=attempt.stall_secs,
         restore_secs=attempt.restore_secs,
-        phases=phases(attempt, ended),
+        phases=attempt_phases(attempt, ended),
         marks=marks,
     )
 
 
-def _marks(
-    attempt: Attempt, untold: Sequence[Manifest], stalls: Sequence[Stalled]
+def _annotations(
+    attempt: Attempt, unrecorded: Sequence[Manifest], stalls: Sequence[Stalled]
 ) -> list[Annotation]:
-    """A fresh start is drawn over all rows, and is nothing of this attempt alone."""
-    marks = [mark for mark in attempt.marks if mark.kind != "set_aside"]
-    marks += [
+    """Return the annotations of an attempt; a fresh start is drawn across all rows instead."""
+    annotations = [each for each in attempt.marks if each.kind != "set_aside"]
+    annotations += [
         Annotation(
             time=each.saved_at,
             kind=_SAVED,
             step=each.step,
             checkpoint=str(each.name),
             words=f"saved step {each.step}: {each.trigger}; "
-            f"the process was gone before its journal could tell",
+            "the process was killed before it recorded this",
         )
-        for each in untold
+        for each in unrecorded
         if each.attempt == attempt.number
     ]
     for event in stalls:
-        words = f"no progress for {event.secs:.0f} s, while {event.phase}{'; it was ended' if event.ended else ''}"
-        marks.append(Annotation(time=event.time, kind="stalled", step=event.step, words=words))
-    return sorted(marks, key=lambda mark: mark.time)
+        ended = "; the launcher ended it" if event.ended else ""
+        words = f"no progress for {event.secs:.0f} s, while {event.phase}{ended}"
+        annotations.append(
+            Annotation(time=event.time, kind="stalled", step=event.step, words=words)
+        )
+    return sorted(annotations, key=lambda each: each.time)
 
 
-def phases(attempt: Attempt, ended: float) -> tuple[Phase, ...]:
-    """What an attempt did, one after the other, from its beginning to its end.
+def attempt_phases(attempt: Attempt, ended: float) -> tuple[Phase, ...]:
+    """Return the phases of an attempt, in order and without gaps.
 
     Args:
-        attempt: which.
+        attempt: the attempt.
         ended: where its line ends.
     """
     trained = (
-        ended if attempt.trained_at is None else _within(attempt.trained_at, attempt.began, ended)
+        ended if attempt.trained_at is None else _clamped(attempt.trained_at, attempt.began, ended)
     )
-    begun = attempt.own.last(TrainingStarted)  # a program may train on after it has come to an end
+    # A program may train again after an end, as in a second `fit`. Only later ends count.
+    begun = attempt.own.last(TrainingStarted)
     last = [
         event
         for kind in _OVER
         if (event := attempt.own.last(kind)) is not None
         and (begun is None or event.time >= begun.time)
     ]
-    over = min((_within(moment(event.time), trained, ended) for event in last), default=ended)
+    over = min((_clamped(moment(event.time), trained, ended) for event in last), default=ended)
     restored = began = trained
     if attempt.resumed_from is not None:
-        restored = _within(attempt.resumed_from.time, attempt.began, trained)
+        restored = _clamped(attempt.resumed_from.time, attempt.began, trained)
         began = max(attempt.began, restored - attempt.resumed_from.secs)
     spans: list[tuple[Kind, float, float]] = [
         ("start_up", attempt.began, began),
@@ -169,10 +176,10 @@ def phases(attempt: Attempt, ended: float) -> tuple[Phase, ...]:
     ]
     stretches = [stretch for stretch in attempt.stretches if stretch.has_trained]
     for stretch, following in zip_longest(stretches, stretches[1:]):
-        since = _within(spans[-1][2], trained, over)
-        until = over if following is None else _within(following.since, since, over)
+        since = _clamped(spans[-1][2], trained, over)
+        until = over if following is None else _clamped(following.since, since, over)
         lost = stretch.kept < stretch.last or (following is None and attempt.outcome == "dead")
-        kept = _within(stretch.at(stretch.kept), since, until) if lost else until
+        kept = _clamped(stretch.at(stretch.kept), since, until) if lost else until
         spans += [("training", since, kept), ("lost", kept, until)]
     spans.append(("ending", spans[-1][2], ended))
     return tuple(
@@ -180,34 +187,39 @@ def phases(attempt: Attempt, ended: float) -> tuple[Phase, ...]:
     )
 
 
-def _within(moment: float, low: float, high: float) -> float:
+def _clamped(moment: float, low: float, high: float) -> float:
     return min(max(moment, low), high)
 
 
-def _width(saves: int) -> int:
-    """How many saves in a row one mark stands for."""
+def _saves_per_mark(saves: int) -> int:
+    """Return how many consecutive saves one mark stands for."""
     return 1 + saves // MOST_MARKS
 
 
-def _drawn(marks: Sequence[Annotation], width: int, special: set[str]) -> tuple[DrawnMark, ...]:
-    """The marks of an attempt, where `width` plain saves that follow one another are one."""
-    drawn: list[DrawnMark] = []
+def _marks(
+    annotations: Sequence[Annotation], width: int, special: set[str]
+) -> tuple[DrawnMark, ...]:
+    """Return the marks of an attempt; up to `width` consecutive plain saves share one."""
+    marks: list[DrawnMark] = []
     group: list[Annotation] = []
 
-    def close() -> None:
-        drawn.extend([_mark(group[0])] if len(group) == 1 else [_together(group)] if group else [])
+    def close_group() -> None:
+        if len(group) == 1:
+            marks.append(_mark(group[0]))
+        elif group:
+            marks.append(_combined_mark(group))
         group.clear()
 
-    for mark in marks:
-        plain = mark.kind == _SAVED and mark.checkpoint not in special
+    for each in annotations:
+        plain = each.kind == _SAVED and each.checkpoint not in special
         if not plain or len(group) == width:
-            close()
+            close_group()
         if plain:
-            group.append(mark)
+            group.append(each)
         else:
-            drawn.append(_mark(mark))
-    close()
-    return tuple(drawn)
+            marks.append(_mark(each))
+    close_group()
+    return tuple(marks)
 
 
 def _mark(mark: Annotation) -> DrawnMark:
@@ -220,7 +232,7 @@ def _mark(mark: Annotation) -> DrawnMark:
     )
 
 
-def _together(group: Sequence[Annotation]) -> DrawnMark:
+def _combined_mark(group: Sequence[Annotation]) -> DrawnMark:
     first, last = group[0], group[-1]
     return DrawnMark(
         kind=last.kind,
