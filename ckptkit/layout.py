@@ -1,4 +1,4 @@
-"""Names and paths inside a run directory. Pure: nothing here touches a disk."""
+"""Names and paths inside a run directory. Only `expanded` looks at a disk."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ _LAUNCHER = re.compile(r"launcher-.+\.jsonl")
 _ARCHITECTURE = re.compile(r"[0-9a-f]{32}\.json")
 _LEAVING = ".leaving-"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_VARIABLE = re.compile(r"\$(?:[A-Za-z_]\w*|\{[A-Za-z_]\w*\})", re.ASCII)
 
 
 @dataclass(frozen=True, order=True)
@@ -169,11 +170,23 @@ def run_layout(directory: str | os.PathLike[str]) -> RunLayout:
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """Returns a path with the home directory in the place of `~`.
+    """Returns a path that the user named, with `~` and `$VAR` replaced.
 
-    As in a shell, a path that begins with `~` and names no user stays as it is.
+    As in a shell, a path that begins with `~` and names no user stays as it is. If a file or
+    directory has the very name, it is meant literally.
+
+    Raises:
+        ConfigError: If it names an environment variable that is not set.
     """
-    return Path(os.path.expanduser(path))
+    text = os.fspath(path)
+    if "$" in text and not os.path.lexists(text):
+        text = os.path.expandvars(text)
+        if unset := _VARIABLE.search(text):
+            raise ConfigError(
+                f"{os.fspath(path)} names the environment variable {unset[0]}, which is not set. "
+                "Set it, or write the directory itself."
+            )
+    return Path(os.path.expanduser(text))
 
 
 def writing_attempt(name: str) -> int | None:

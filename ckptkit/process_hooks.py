@@ -32,6 +32,8 @@ class AtExit(IntEnum):
 
     WRITERS = auto()
     """Before the locks: a save that is being written needs the run to be still our own."""
+    LAUNCHER = auto()
+    """After the writers: a launcher takes the report for the end of the training."""
     LOCKS = auto()
 
 

@@ -68,7 +68,7 @@ import {second}
 from ckptkit import process_hooks
 from ckptkit.process_hooks import AfterFork, AtExit
 
-assert set(process_hooks._hooks._at_exit) == set(AtExit)
+assert set(process_hooks._hooks._at_exit) == set(AtExit) - {{AtExit.LAUNCHER}}
 assert set(process_hooks._hooks._after_fork) == set(AfterFork) - {{AfterFork.SESSIONS}}
 """
 

@@ -16,6 +16,7 @@ from ckptkit.log import size
 from ckptkit.report.attempt_ledger import Attempt, Ledger
 from ckptkit.report.goodput import KINDS, Goodput, goodput_of
 from ckptkit.report.ledger_builder import ledger_of
+from ckptkit.report.unsaved_steps import at_least
 
 _LONGEST = 120
 """The longest text in a cell, in characters; `--json` has the whole text."""
@@ -137,8 +138,10 @@ class History:
             f"{attempt.first_step}-{attempt.last_step}"
             if attempt.steps_done
             else f"{attempt.last_step}",
-            f"{attempt.steps_done:,}",
-            _or_blank(attempt.steps_lost),
+            at_least(attempt.steps_done, left_no_word=attempt.left_no_word),
+            at_least(attempt.steps_lost, left_no_word=True)
+            if attempt.left_no_word
+            else _or_blank(attempt.steps_lost),
             _or_blank(attempt.steps_redone),
             ", ".join(saves),
             precise_duration(attempt.stall_secs) if attempt.stall_secs else "",
@@ -166,8 +169,10 @@ class History:
             sum(attempt.steps_redone for attempt in self.ledger.this_life),
         )
         saved = sum(attempt.saved_bytes for attempt in self.ledger.this_life)
+        more = any(attempt.left_no_word for attempt in self.ledger.this_life)
         print_line(
-            f"{count(lost, 'step')} lost, {redone:,} of them done again; "
+            f"{'at least ' if more else ''}{count(lost, 'step')} lost, {redone:,} of them done "
+            "again; "
             f"{count(sum(attempt.saves for attempt in self.ledger.this_life), 'save')} "
             f"({size(saved)})"
         )

@@ -16,13 +16,18 @@ from ckptkit.run.events import (
     Event,
     Failed,
     Finished,
+    Progressed,
     RolledBack,
     Saved,
+    SetAside,
+    TrainingStarted,
 )
 
 E = TypeVar("E", bound=Event)
 
-STATE_EVENTS = frozenset({AttemptStarted, AttemptEnded, Failed, Finished, RolledBack})
+STATE_EVENTS = frozenset(
+    {AttemptStarted, AttemptEnded, Failed, Finished, RolledBack, SetAside, TrainingStarted}
+)
 """The few kinds of events from which the state follows.
 
 Besides these only the newest save of an attempt and the newest event of all matter.
@@ -86,13 +91,46 @@ def run_state(
             started.host,
         )
     own = [event for event in deciding if event.attempt == started.attempt]
-    finished = _last(deciding, Finished)
-    if finished is not None:
-        finished = finish_of(event for event in events if event.attempt == finished.attempt)
+    finished = _finish_of_this_life(events, deciding)
     name, words = _ended(own, finished) or _unended(
         events, started, now, host or socket.gethostname(), is_running or attempt_is_running
     )
+    is_over = finished is not None and not _has_trained_since(finished, events)
+    if finished is not None and is_over and name not in ("finished", "training"):
+        # A later start that has trained nothing, as one that is refused, leaves the run finished.
+        later = f"; a later start {words}" if name == "failed" else ""
+        name, words = "finished", f"{_finish_in_words(finished)}{later}"
     return RunState(name, words, attempts, last, started.host)
+
+
+def _finish_of_this_life(events: Sequence[Event], deciding: Sequence[Event]) -> Finished | None:
+    """Return the newest end of training since the last fresh start; None if there is none."""
+    fresh = max((event.attempt for event in _of(deciding, SetAside)), default=0)
+    finished = _last([event for event in deciding if event.attempt >= fresh], Finished)
+    if finished is None:
+        return None
+    return finish_of(event for event in events if event.attempt == finished.attempt)
+
+
+def _has_trained_since(finished: Finished, events: Sequence[Event]) -> bool:
+    """Return whether an attempt after the one that finished has trained, or was rolled back.
+
+    Some loops tell of no beginning, and only a later step shows that they have trained.
+    """
+    return any(
+        isinstance(event, TrainingStarted | RolledBack)
+        or (
+            isinstance(event, Progressed | Saved | Failed | AttemptEnded)
+            and event.step > finished.step
+        )
+        for event in events
+        if event.attempt > finished.attempt
+    )
+
+
+def _finish_in_words(finished: Finished) -> str:
+    epochs = f" ({count(finished.epoch, 'epoch')})" if finished.epoch else ""
+    return f"finished at step {finished.step}{epochs}"
 
 
 def _ended(own: Sequence[Event], finished: Finished | None) -> tuple[str, str] | None:
@@ -103,8 +141,7 @@ def _ended(own: Sequence[Event], finished: Finished | None) -> tuple[str, str] |
     ended, failed = _last(own, AttemptEnded), _last(own, Failed)
     over = ended is not None and ended.outcome == "finished"
     if finished is not None and (over or finished in own):
-        epochs = f" ({count(finished.epoch, 'epoch')})" if finished.epoch else ""
-        return "finished", f"finished at step {finished.step}{epochs}"
+        return "finished", _finish_in_words(finished)
     if over and ended is not None:
         return "finished", f"finished at step {ended.step}"
     if failed is not None:

@@ -27,7 +27,7 @@ class ExportSpec:
 
     Args:
         directory: the base directory, with one numbered directory for each version; the default is
-            `<run>/export`.
+            `<run>/export`. A relative path is made absolute here.
         weights: `"final"` (default) publishes the weights that training ended with; `"best"` the
             best kept checkpoint, by `monitor`; a step, that checkpoint.
         monitor: the metric for `"best"`; the default is `val_loss`, or `loss` if that is missing.
@@ -75,7 +75,8 @@ class ExportSpec:
 
     def __post_init__(self) -> None:
         if self.directory is not None:
-            check_base(self.directory)
+            # At once, because the program may change its working directory before it exports.
+            object.__setattr__(self, "directory", check_base(self.directory).absolute())
         if self.weights not in ("final", "best") and not (
             isinstance(self.weights, int)
             and not isinstance(self.weights, bool)

@@ -17,7 +17,13 @@ from ckptkit.keras.other_callbacks import OtherCallbacks
 from ckptkit.manager import CheckpointManager
 from ckptkit.run.fresh_start import is_known_label
 from ckptkit.run.stored_run import StoredRun
-from ckptkit.session.options import CallbackOptions, layout_of, make_options, takes_options
+from ckptkit.session.options import (
+    CallbackOptions,
+    layout_of,
+    make_options,
+    takes_options,
+    with_absolute_paths,
+)
 
 
 @takes_options(CallbackOptions)
@@ -82,7 +88,10 @@ class CheckpointCallback(keras.callbacks.Callback):
                 )
         else:
             # Checks the arguments at the user's own line, and not in the middle of fit.
-            make_options(directory, {}, **self._options)
+            checked = make_options(directory, {}, **self._options)
+            # Absolute from here on: the program may change its working directory before fit.
+            directory = checked.layout.root
+            self._options = with_absolute_paths(self._options)
         self._given = directory
         self._export = as_spec(export)
         self._fit: FitDriver | None = None

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import traceback
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 from ckptkit.keras import builtin_callbacks
 from ckptkit.keras.callback_state import CallbackStates
+
+
+def stop_iteration_error(event: str, error: StopIteration) -> RuntimeError:
+    """Return the error that takes the place of a `StopIteration` that a callback has raised.
+
+    Keras takes each `StopIteration` inside its loops for the end of the data: it would end the
+    epoch, and train on while the run is closed. Python does the same in generators (PEP 479).
+
+    Args:
+        event: in which the callbacks were called, in words.
+        error: what it has raised.
+    """
+    # Keras drops the cause of an error on its way out of `fit`, so the text names the place.
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return RuntimeError(
+        f"A callback raised StopIteration in {event}{where}, and Keras would take that for the end "
+        "of the data. To stop training, set self.model.stop_training = True; in a callback's own "
+        "iterator, catch StopIteration or use next(iterator, default)."
+    )
 
 
 class OtherCallbacks:
@@ -39,8 +60,11 @@ class OtherCallbacks:
 
     def tell(self, event: Callable[[Any], object]) -> None:
         """Passes an event to each of them."""
-        for callback in self._all:
-            event(callback)
+        try:
+            for callback in self._all:
+                event(callback)
+        except StopIteration as error:
+            raise stop_iteration_error("an event of fit", error) from error
 
     def begin(self) -> None:
         """Notes that training begins: what changes from here on is what they learn."""

@@ -12,7 +12,11 @@ from ckptkit.layout import RunLayout
 from ckptkit.log import logger
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.manifest import Manifest
-from ckptkit.session.finished_runs import is_finished_by_others, note_finished
+from ckptkit.session.finished_runs import (
+    is_finished_by_others,
+    is_trained_to_end_here,
+    note_finished,
+)
 from ckptkit.session.session import Session
 from ckptkit.tracking.hyperparameters import iterations_of
 
@@ -39,6 +43,30 @@ def check_not_finished_by_another(layout: RunLayout, model: Any) -> None:
             "object, and a run is one training of one model. Give each training its own directory, "
             f"such as f'{layout.root}-{{fold}}'; or pass fresh='a label' to set the finished run "
             "aside."
+        )
+
+
+def check_not_just_finished(layout: RunLayout, checkpoint: Checkpoint, epochs: int) -> None:
+    """Checks that no `fit` of this process has finished the run, so that this one trains nothing.
+
+    A new process is given the weights of a finished run. A program that calls `fit` again expects
+    it to train, as in a loop over epochs.
+
+    Args:
+        layout: of the run.
+        checkpoint: the newest one.
+        epochs: of the whole run, as this `fit` asks for them.
+
+    Raises:
+        ConfigError: If one has.
+    """
+    if is_trained_to_end_here(layout, checkpoint.step):
+        done = checkpoint.manifest.epoch
+        raise ConfigError(
+            f"This process has just finished the run in {layout.root}: {done} epochs are done, and "
+            f"epochs={epochs} would train nothing. epochs is a total, as in Keras. Expected one "
+            "fit(..., epochs=n); or in a loop over epochs, fit(..., epochs=epoch + 1) with "
+            "the same callbacks. For another run, pass fresh='a label' or name another directory."
         )
 
 

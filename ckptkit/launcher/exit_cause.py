@@ -26,7 +26,8 @@ Cause = Literal[
 """Why a training ended.
 
 `exit` is an exit code without an exception. `killed`: it was killed together with its launcher, as
-a whole container is. `machine`: it was lost with its machine. `launcher`: its launcher was killed.
+a whole container is, or below a program that hides it, as a pipe of a shell does. `machine`: it was
+lost with its machine. `launcher`: its launcher was killed.
 """
 
 CRASHES: frozenset[Cause] = frozenset({"exception", "exit", "signal", "memory", "hang", "killed"})
@@ -125,6 +126,7 @@ def exit_cause_of(
     ):
         failure = Failure(error=match[1], message=match[2] or "")
     outcome = state.outcome if state is not None else ""
+    vanished = code == 0 and _has_vanished(state, pid)
     # A pipeline ends with the exit code of its last program, so 0 says nothing of a training that
     # reports another end. If the training is the started process itself, it may have caught its
     # exception and continued to its own end.
@@ -132,7 +134,7 @@ def exit_cause_of(
         outcome == "preempted" or (outcome == "failed" and state.pid != pid)
     )
     cause: Cause
-    if code == 0 and not contradicted:
+    if code == 0 and not contradicted and not vanished:
         cause, words = "finished", "ended with exit code 0"
     elif hung_secs is not None:
         cause, words = "hang", f"had not got on for {hung_secs:.0f} s, and was ended"
@@ -142,7 +144,7 @@ def exit_cause_of(
             "saved its state and "
             f"stopped{f' ({state.reason})' if state is not None and state.reason else ''}",
         )
-    elif oom_kills and dead_by == signal.SIGKILL:
+    elif oom_kills and (dead_by == signal.SIGKILL or vanished):
         cause, words = "memory", "was killed by the kernel, which had run out of memory for it"
     elif failure is not None and failure.error in OUT_OF_MEMORY:
         cause, words = "memory", f"ran out of memory: {_shown(failure)}"
@@ -152,6 +154,12 @@ def exit_cause_of(
         cause, words = "signal", f"was ended by {name}"
     elif failure is not None:
         cause, words = "exception", f"ended with an exception: {_shown(failure)}"
+    elif vanished and state is not None:
+        cause, words = (
+            "killed",
+            f"is gone at step {state.step} and reported no end (process {state.pid}); the program "
+            "around it ended with exit code 0",
+        )
     else:
         cause, words = (
             "exit",
@@ -172,6 +180,20 @@ def exit_cause_of(
         last_lines=tuple(lines) if cause in ("exception", "memory") else (),
         attempt=state.attempt if state is not None else 0,
         reached=state.step if state is not None and state.trained else None,
+    )
+
+
+def _has_vanished(state: ChannelState | None, pid: int) -> bool:
+    """Return whether a process below the started one had a run open and reported no end.
+
+    The exit code is that of the started process, a shell or a wrapper. If that process trained
+    itself, the code is its own: a program may end without closing its run.
+    """
+    return (
+        state is not None
+        and bool(state.run or state.attempt)
+        and not state.outcome
+        and state.pid != pid
     )
 
 

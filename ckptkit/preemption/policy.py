@@ -14,9 +14,9 @@ class Preemption:
     """Which signals mean "save and stop", how much time is left, and how the process ends.
 
     Args:
-        signals: names of signals. SIGUSR1 is handled only if nothing else handles it. Ctrl-C
-            (SIGINT) is always handled: it saves, then interrupts as Python does; a second one
-            interrupts at once.
+        signals: names of signals. SIGUSR1 is handled only if nothing else handles it, and SIGHUP
+            (a closed terminal) unless it is ignored, as under `nohup`. Ctrl-C (SIGINT) is always
+            handled: it saves, then interrupts as Python does; a second one interrupts at once.
         grace_secs: seconds between the signal and the end of the machine.
         exit_code: of the process; 75 is `EX_TEMPFAIL` of sysexits.h, "try again later".
 
@@ -26,10 +26,10 @@ class Preemption:
     Example:
         >>> import ckptkit
         >>> ckptkit.Preemption(grace_secs=120)
-        Preemption(signals=('SIGTERM', 'SIGUSR1'), grace_secs=120, exit_code=75)
+        Preemption(signals=('SIGTERM', 'SIGUSR1', 'SIGHUP'), grace_secs=120, exit_code=75)
     """
 
-    signals: tuple[str, ...] = ("SIGTERM", "SIGUSR1")
+    signals: tuple[str, ...] = ("SIGTERM", "SIGUSR1", "SIGHUP")
     grace_secs: float = 30
     exit_code: int = ExitCode.PREEMPTED.value
 

@@ -37,12 +37,21 @@ class SignalGuard:
         policy: which signals.
         box: receives the request.
         on_arrival: called at once with the signal's name, on a helper thread.
+        on_note: called with the signal's name by the handler, on the main thread; by default
+            nothing is.
     """
 
-    def __init__(self, policy: Preemption, box: StopBox, on_arrival: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        policy: Preemption,
+        box: StopBox,
+        on_arrival: Callable[[str], None],
+        on_note: Callable[[str], None] = lambda name: None,
+    ) -> None:
         self.policy = policy
         self.box = box
         self.on_arrival = on_arrival
+        self.on_note = on_note
         self.numbers: frozenset[int] = frozenset()
 
     def install(self) -> None:
@@ -139,6 +148,8 @@ class _Dispatcher:
             return
         if number == signal.SIGUSR1 and present is not signal.SIG_DFL:
             return  # the program, or its scheduler, uses it for something else
+        if number == signal.SIGHUP and present is signal.SIG_IGN:
+            return  # nohup: the training is to outlive its terminal
         if number == signal.SIGINT and present is not signal.default_int_handler:
             return
         self._previous[number] = signal.signal(number, self._note)
@@ -158,6 +169,7 @@ class _Dispatcher:
         else:
             before = (lambda: previous(number, frame)) if callable(previous) else None
             for guard in guards:
+                guard.on_note(signal.Signals(number).name)
                 guard.box.put(
                     StopRequest(signal.Signals(number).name, guard.policy.exit_code, before)
                 )

@@ -177,6 +177,11 @@ class Attempt:
         return self.end is None and self.outcome != "unknown"
 
     @property
+    def left_no_word(self) -> bool:
+        """Whether it has trained and was killed, so that it may have done more steps than known."""
+        return self.outcome == "dead" and (self.trained_at is not None or self.steps_done > 0)
+
+    @property
     def last_moment(self) -> float:
         """Its end; the last sign of life while its process still runs."""
         return self.last_sign if self.end is None else self.end

@@ -20,6 +20,7 @@ from ckptkit.report.clamp_time import moment, secs
 from ckptkit.report.launches import Launches
 from ckptkit.report.running_processes import attempt_is_running
 from ckptkit.report.stretch_builder import StepAccount, StretchBuilder, build_stretches
+from ckptkit.report.unsaved_steps import died_unsaved
 from ckptkit.report.wall_time_split import stall_micros
 from ckptkit.run.events import (
     AttemptStarted,
@@ -140,6 +141,19 @@ def _extend_to(record: _Record, step: int) -> None:
         record.builders[-1].last = record.builders[-1].kept = step
 
 
+def _cause(record: _Record) -> str:
+    builders, cause = record.builders, record.ending.cause
+    if record.ending.outcome != "dead" or not builders:
+        return cause
+    words = died_unsaved(
+        trained=any(builder.has_trained for builder in builders),
+        saves=len(record.own.all(Saved)),
+        steps_done=sum(builder.last - builder.first for builder in builders),
+        last_step=builders[-1].last,
+    )
+    return f"{cause}; {words}" if words else cause
+
+
 def _attempt(record: _Record, launches: Launches) -> Attempt:
     own, started, ending = record.own, record.started, record.ending
     start = moment(started.time)
@@ -166,7 +180,7 @@ def _attempt(record: _Record, launches: Launches) -> Attempt:
         end=ending.end,
         last_sign=ending.last_sign,
         outcome=ending.outcome,
-        cause=ending.cause,
+        cause=_cause(record),
         resumed_from=None
         if resumed is None
         else ResumePoint(

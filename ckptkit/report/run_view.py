@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from ckptkit.clock import SystemClock
+from ckptkit.layout import RunLayout
 from ckptkit.report.attempt_ledger import Attempt, Ledger
 from ckptkit.report.goodput import Goodput, goodput_of
 from ckptkit.report.ledger_builder import ledger_of
@@ -57,4 +58,5 @@ def open_run(directory: str | os.PathLike[str]) -> Run:
         >>> 0 <= run.goodput.ratio <= 1
         True
     """
-    return Run(store.open_run(directory).layout)
+    # Absolute: each property reads anew, and the program may change its working directory.
+    return Run(RunLayout(store.open_run(directory).directory.absolute()))

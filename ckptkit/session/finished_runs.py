@@ -41,6 +41,16 @@ def note_finished(layout: RunLayout, state: Mapping[str, Any]) -> None:
     process_state.finished[run_key(layout)] = [weakref.ref(value) for value in _trained(state)]
 
 
+def note_trained_to_end(layout: RunLayout, step: int) -> None:
+    """Note that a `fit` of this process has trained the run to its end at a step."""
+    process_state.trained_to[run_key(layout)] = step
+
+
+def is_trained_to_end_here(layout: RunLayout, step: int) -> bool:
+    """Return whether a `fit` of this process has finished the run, and it is still at that step."""
+    return process_state.trained_to.get(run_key(layout)) == step
+
+
 def is_finished_by_others(layout: RunLayout, state: Mapping[str, Any]) -> bool:
     """Return whether this process has finished the run with other objects than those of a state."""
     then, now = process_state.finished.get(run_key(layout), []), _trained(state)

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import stat
+import sys
 import threading
 from contextlib import suppress
 from dataclasses import replace
@@ -14,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from ckptkit.log import logger
-from ckptkit.run.launcher_channel import Channel, ChannelState, channel_of
+from ckptkit.process_hooks import AtExit, at_exit
+from ckptkit.run.launcher_channel import Channel, ChannelState, Failure, channel_of
 from ckptkit.session import process
+from ckptkit.session.output_log import move_to_log
 
 _DUMP_SIGNAL = 5
 """Counted from SIGRTMIN: no system sends those signals by itself."""
-_CHUNK = 65_536
 _ENOUGH_TIMES = 2
+_LONGEST_MESSAGE = 2000
 
 
 class LauncherClient:
@@ -63,6 +66,22 @@ class LauncherClient:
         self._seen_free = self._seen_free + 1 if self.channel.is_launched is False else 0
         return self._seen_free >= _ENOUGH_TIMES
 
+    def report_exit(self, error: BaseException | None) -> None:
+        """Report an end if the interpreter exits with a run open, as a program may leave one.
+
+        Below a pipe or a wrapper the launcher would take a silent end for a killed process.
+
+        Args:
+            error: the exception that ends the program, or None.
+        """
+        if not self._state.run or self._state.outcome:
+            return
+        if error is None:
+            self.say(outcome="stopped")
+        else:
+            failure = Failure(error=type(error).__name__, message=str(error)[:_LONGEST_MESSAGE])
+            self.say(outcome="failed", failure=failure)
+
     def close_in_child(self) -> None:
         """Close the descriptor in a forked child, which tells the launcher nothing."""
         os.close(self._descriptor)
@@ -75,7 +94,7 @@ class LauncherClient:
         for descriptor, name in ((1, "stdout"), (2, "stderr")):
             with suppress(OSError):
                 if _is_pipe(descriptor, self.channel.directory / name):
-                    _move_to_log(descriptor, log)
+                    move_to_log(descriptor, log)
 
     def remove_channel(self) -> None:
         """Remove the channel's directory: the launcher is gone, and nobody else does it."""
@@ -89,23 +108,6 @@ def _is_pipe(descriptor: int, pipe: Path) -> bool:
         expected.st_dev,
         expected.st_ino,
     )
-
-
-def _move_to_log(descriptor: int, log: Path) -> None:
-    log.parent.mkdir(exist_ok=True)
-    if log.parent.is_symlink():
-        return
-    new = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    old = os.dup(descriptor)
-    os.dup2(new, descriptor)
-    # What the pipe holds is moved as well: a thread may be waiting to write into it, and would
-    # wait for ever.
-    os.set_blocking(old, False)
-    with suppress(BlockingIOError):
-        while True:
-            os.write(new, os.read(old, _CHUNK))
-    os.close(old)
-    os.close(new)
 
 
 def _dump_on_signal() -> int:
@@ -137,3 +139,14 @@ def link() -> LauncherClient | None:
             logger.debug("this process says nothing to the launcher: %s", error)
             launchers[key] = None
     return launchers[key]
+
+
+def _report_exit() -> None:
+    # Python keeps here what it has printed as the end of the program.
+    error = getattr(sys, "last_value", None)
+    for client in process.state.launchers.values():
+        if client is not None:
+            client.report_exit(error)
+
+
+at_exit(AtExit.LAUNCHER, _report_exit)

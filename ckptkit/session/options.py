@@ -152,6 +152,15 @@ def layout_of(directory: str | os.PathLike[str]) -> RunLayout:
     return RunLayout(written(run_layout(directory).root.absolute()))
 
 
+def with_absolute_paths(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options that are kept until a run is opened, with their paths made absolute.
+
+    The program may change its working directory in between.
+    """
+    paths = {name: _CHECKS[name](options[name]) for name in _PATHS if name in options}
+    return {**options, **paths}
+
+
 # -- checks
 
 
@@ -218,6 +227,9 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "files": lambda files: files or FileSystem(),
 }
 """By option: takes the value that was given, or None, and returns the one that counts."""
+
+_PATHS = ("tensorboard",)
+"""Options that name a file or directory; their checks return absolute paths."""
 
 
 # -- public classes that take these options

@@ -29,6 +29,7 @@ class ProcessState:
         launchers: the client of each launcher's channel, by its directory; None if another process
             of that launcher uses it.
         finished: what was trained to the end of each run, by `run_key`.
+        trained_to: the step at which a `fit` of this process has finished each run, by `run_key`.
         has_opened: whether this process has opened a run before.
         guard: protects `open_runs`.
     """
@@ -37,6 +38,7 @@ class ProcessState:
     closing: set[threading.Thread] = field(default_factory=set)
     launchers: dict[str, LauncherClient | None] = field(default_factory=dict)
     finished: dict[str, list[weakref.ref[Any]]] = field(default_factory=dict)
+    trained_to: dict[str, int] = field(default_factory=dict)
     has_opened: bool = False
     # Reentrant: the garbage collector may run inside, and close the run of a `fit` that was left.
     guard: Any = field(default_factory=threading.RLock)
@@ -44,7 +46,7 @@ class ProcessState:
     def forget_in_child(self) -> None:
         """Forget what belongs to the parent, in a forked child.
 
-        `finished` stays: the child has copies of the same objects.
+        `finished` and `trained_to` stay: the child has copies of the same objects.
         """
         launchers, self.launchers = self.launchers, {}
         self.open_runs, self.closing, self.has_opened = {}, set(), False

@@ -35,6 +35,10 @@ LOOK_SECS = 1.0
 PROGRESS_SECS = 60.0
 """How often the journal records how far training has come."""
 
+FIRST_PROGRESS_SECS = 5.0
+"""When it does so first. The interval then doubles: before the first save nothing else tells how
+far a process had come that is killed."""
+
 _PATIENCE_SECS = 1.0
 """How long `close` waits for each thread; it may sit in storage that never answers."""
 
@@ -85,7 +89,7 @@ class RemoteControl:
         """Whether the launcher is gone."""
         self._mailbox = Mailbox(options.layout.request, journal.attempt, self._take_request)
         self._notices: Mailbox | None = None
-        self._recorded_step, self._recorded_at = 0, 0.0
+        self._recorded_step, self._recorded_at, self._started_at = 0, 0.0, 0.0
 
     def start(self) -> None:
         """Start the threads.
@@ -95,7 +99,7 @@ class RemoteControl:
         """
         self._launcher = link()
         self._recorded_step = self._session.progress.position.step
-        self._recorded_at = self._options.clock.monotonic()
+        self._recorded_at = self._started_at = self._options.clock.monotonic()
         self._start("ckptkit-control", LOOK_SECS, self._look)
         if self._launcher is not None:
             self._notices = Mailbox(self._launcher.channel.request, ANY_ATTEMPT, self._take_notice)
@@ -176,10 +180,13 @@ class RemoteControl:
         """
         phases, now = self._session.phases, self._options.clock.monotonic()
         step = self._session.progress.position.step
+        due_secs = min(
+            PROGRESS_SECS, max(FIRST_PROGRESS_SECS, self._recorded_at - self._started_at)
+        )
         if (
             phases.has_trained
             and step != self._recorded_step
-            and now - self._recorded_at >= PROGRESS_SECS
+            and now - self._recorded_at >= due_secs
         ):
             self._recorded_step, self._recorded_at = step, now
             self._journal.record(events.Progressed(step=step, spent=phases.stopwatch.secs))

@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.log import logger
 from ckptkit.position import RunPosition
+from ckptkit.report.ledger_builder import ledger_of
+from ckptkit.report.unsaved_steps import earlier_unsaved
 from ckptkit.restore.assign import assign_result
 from ckptkit.restore.newest_checkpoint import newest_good, restore_one
 from ckptkit.run.catalog import Checkpoint
-from ckptkit.run.journal import Journal
+from ckptkit.run.journal import Journal, read_journal
 from ckptkit.run.quarantine import quarantine
 from ckptkit.session.exactness import Exactness
 from ckptkit.session.hyperparameter_changes import HyperparameterChanges
@@ -127,6 +129,14 @@ class Resume:
     def start_position(self, checkpoint: Checkpoint | None) -> RunPosition:
         """Return the position of a checkpoint, or that of a new run, which is logged."""
         if checkpoint is None:
+            self._warn_of_unsaved_attempts()
             logger.info("new run in %s: step 0", self._options.layout.root)
             return RunPosition()
         return checkpoint.manifest.position
+
+    def _warn_of_unsaved_attempts(self) -> None:
+        """Warn if earlier attempts have trained and were killed before their first save."""
+        options = self._options
+        ledger = ledger_of(read_journal(options.layout).events, options.clock.now())
+        for words in earlier_unsaved(ledger.this_life):
+            logger.warning("%s: its training is lost, and begins again at step 0", words)

@@ -16,6 +16,7 @@ from ckptkit.run import events
 from ckptkit.run.catalog import list_checkpoints
 from ckptkit.run.journal import Journal
 from ckptkit.session.options import RunOptions
+from ckptkit.session.output_log import TerminalOutput
 from ckptkit.session.phase import PhaseMachine, SessionPhase
 from ckptkit.session.progress import RunProgress
 from ckptkit.session.saver import Saver, Taken
@@ -91,7 +92,10 @@ class Stopping:
         self._guard = threading.Lock()
         """Held while something is saved before the end, so that the timer of the last resort and
         the training thread do not both do it."""
-        self._signals = SignalGuard(options.preemption, self._box, self._signal_arrived)
+        self._terminal = TerminalOutput(options.layout.log)
+        self._signals = SignalGuard(
+            options.preemption, self._box, self._signal_arrived, self._signal_noted
+        )
 
     def start(self) -> None:
         """Install the signal handlers.
@@ -213,7 +217,13 @@ class Stopping:
 
     # -- before the machine goes away
 
+    def _signal_noted(self, name: str) -> None:
+        # Here too: the main thread might print before the helper thread gets its turn.
+        if name == "SIGHUP":
+            self._terminal.move()
+
     def _signal_arrived(self, name: str) -> None:
+        self._signal_noted(name)  # first: what is logged below goes there as well
         session = self._session
         if name == "SIGINT":
             step = session.progress.position.step

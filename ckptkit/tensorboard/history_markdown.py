@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from ckptkit.log import size
 from ckptkit.report.attempt_ledger import Attempt, Ledger
 from ckptkit.report.goodput import KINDS, Goodput
+from ckptkit.report.unsaved_steps import at_least
 
 _MOST_ATTEMPTS = 200
 """How many attempts are shown, the newest ones."""
@@ -67,8 +68,8 @@ def _row(attempt: Attempt) -> Sequence[str]:
         f"{datetime.fromtimestamp(attempt.start, UTC):%Y-%m-%d %H:%M:%S}",
         _span(attempt.last_moment - attempt.start),
         attempt.cause or attempt.outcome,
-        str(attempt.steps_done),
-        str(attempt.steps_lost),
+        at_least(attempt.steps_done, left_no_word=attempt.left_no_word),
+        at_least(attempt.steps_lost, left_no_word=attempt.left_no_word),
         str(attempt.saves),
         size(attempt.saved_bytes),
         f"{attempt.stall_secs:.3f} s",

@@ -23,7 +23,9 @@ from ckptkit.run.events import (
     RolledBack,
     RunPreempted,
     Saved,
+    SetAside,
     TakenAway,
+    TrainingStarted,
 )
 
 NOW = 1000.0
@@ -74,6 +76,13 @@ FAILED = [
     Failed(error="ValueError", message="bad\nshape", step=4, restart=True),
     AttemptEnded(outcome="failed", step=4),
 ]
+REFUSED = [
+    started(),
+    Failed(error="ConfigError", message="no", step=0, restart=False),
+    AttemptEnded(outcome="failed", step=0),
+]
+FRESH = SetAside(label="again", moved_to="aside/again")
+TRAINED = TrainingStarted(step=9)
 ROLLED_BACK = RolledBack(
     checkpoint="ckpt-4-1", step=4, set_aside=["ckpt-9-1"], moved_to="aside/rolled-back-000002"
 )
@@ -136,6 +145,34 @@ ROLLED_BACK = RolledBack(
             "stopped",
             "stopped at step 14; the next start resumes it",
         ),
+        (
+            [FINISHED, REFUSED],
+            "finished",
+            "finished at step 9 (3 epochs); a later start failed at step 0: ConfigError: no",
+        ),
+        (
+            [FINISHED, REFUSED, REFUSED[:-1]],
+            "finished",
+            "finished at step 9 (3 epochs); a later start failed at step 0: ConfigError: no",
+        ),
+        ([FINISHED, [started()]], "finished", "finished at step 9 (3 epochs)"),
+        ([FINISHED, [started(host="there")]], "finished", "finished at step 9 (3 epochs)"),
+        (
+            [FINISHED, [REFUSED[0], TRAINED, *REFUSED[1:]]],
+            "failed",
+            "failed at step 0: ConfigError: no",
+        ),
+        (
+            [FINISHED, [started(), TRAINED], REFUSED],
+            "failed",
+            "failed at step 0: ConfigError: no",
+        ),
+        (
+            [FINISHED, [REFUSED[0], FRESH, *REFUSED[1:]]],
+            "failed",
+            "failed at step 0: ConfigError: no",
+        ),
+        ([FINISHED, [ROLLED_BACK], REFUSED], "failed", "failed at step 0: ConfigError: no"),
         (
             [FINISHED, [TakenAway(checkpoint="ckpt-1-1", reason="")]],
             "finished",

@@ -68,7 +68,12 @@ def crashed(count: int, *, advanced: bool = False, ago: float = 1.0) -> list[Ear
 @pytest.mark.parametrize(
     ("more", "cause"),
     [
-        ({"code": 0}, "finished"),
+        ({"code": 0, "state": None}, "finished"),  # it never opened a run
+        ({"code": 0, "state": ChannelState(pid=1)}, "finished"),  # neither
+        ({"code": 0}, "killed"),  # below a pipe, with its run open
+        ({"code": 0, "state": ChannelState(pid=1, run="/run")}, "killed"),
+        ({"code": 0, "oom_kills": 1}, "memory"),
+        ({"code": 0, "state": ChannelState(pid=2, attempt=1, trained=True)}, "finished"),
         ({"code": 0, "state": ChannelState(pid=1, outcome="finished")}, "finished"),
         ({"code": 0, "state": ChannelState(pid=1, outcome="stopped")}, "finished"),
         (
@@ -185,7 +190,8 @@ def test_the_deaths_of_the_table_lead_to_the_codes_of_the_table():
     )
     notice = StopContext(notice="gce: preempted")
     for ending, told, code in [
-        (ended(code=0), StopContext(), 0),
+        (ended(code=0, state=None), StopContext(), 0),
+        (ended(code=0), notice, 75),  # killed below a pipe, after its grace period
         (ended(code=75, step=5), notice, 75),
         (ended(code=78), StopContext(), 78),
         (ended(code=93), StopContext(), 93),
@@ -220,7 +226,7 @@ def test_the_deaths_of_the_table_lead_to_the_codes_of_the_table():
             StopContext(),
             1,
         ),
-        (ended(code=0), notice, 0),
+        (ended(code=0, state=ChannelState(pid=1, outcome="finished")), notice, 0),
         (ended(code=75), StopContext(warned=True, signals=frozenset({"SIGUSR1"})), 75),
     ]:
         decision = decided(ending, told=told)

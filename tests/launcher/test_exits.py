@@ -253,5 +253,26 @@ def test_an_exception_before_the_first_step_is_a_bug_below_a_pipeline_too(launch
 
 
 def test_a_training_below_a_shell(launch):
-    script = f"{sys.executable} -S {CHILD} run open step next:signal:SIGSEGV/exit:0; exit $?"
+    script = f"{sys.executable} -S {CHILD} run open step next:signal:SIGSEGV/finish; exit $?"
     ends(launch(command=["sh", "-c", script]), 0, 2, "signal", "finished")
+
+
+@pytest.mark.parametrize("after", ["signal:SIGKILL", "step+signal:SIGKILL"])
+def test_a_training_that_is_killed_below_a_pipeline_is_started_again(launch, after):
+    """The shell ends with the code of `cat`, and only the missing report shows the kill."""
+    words = f"run open step commit next:{after}/finish"
+    launched = launch(command=["sh", "-c", f"{sys.executable} -S {CHILD} {words} | cat"])
+    ends(launched, 0, 2, "killed", "finished")
+    assert "reported no end" in launched.told(LaunchEnded)[0].words
+
+
+def test_a_training_that_is_killed_below_a_wrapper_is_started_again(launch):
+    words = "run open step commit next:signal:SIGKILL/finish"
+    launched = launch(command=["sh", "-c", f"{sys.executable} -S {CHILD} {words}; true"])
+    ends(launched, 0, 2, "killed", "finished")
+
+
+def test_a_program_without_a_run_finishes_by_its_exit_code_below_a_pipeline_too(launch):
+    launched = launch(command=["sh", "-c", f"{sys.executable} -S {CHILD} run print:hello | cat"])
+    assert launched.wait() == 0
+    assert len(launched.pids) == 1

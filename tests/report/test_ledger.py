@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 
 from ckptkit.report.ledger_builder import ledger_of
+from ckptkit.report.unsaved_steps import at_least, earlier_unsaved
 from ckptkit.run.events import (
     AttemptEnded,
     CleanedUp,
@@ -644,7 +645,39 @@ def test_an_end_that_was_inferred_says_why_and_not_when():
         (1, [(1000, started()), (1000, TrainingStarted(step=0)), (1060, Progressed(step=60))]),
     )
     (attempt,) = ledger(events).attempts
-    assert (attempt.cause, attempt.end) == ("it was lost with its machine", 1060)
+    assert attempt.cause.startswith("it was lost with its machine; ")
+    assert attempt.end == 1060
+
+
+@pytest.mark.parametrize(
+    ("along", "words", "done"),
+    [
+        ([TrainingStarted(step=0)], "after an unknown number of steps", "?"),
+        ([TrainingStarted(step=0), Progressed(step=240)], "at step 240 or later", "240+"),
+        ([Progressed(step=240)], "at step 240 or later", "240+"),  # a loop that names its steps
+    ],
+)
+def test_an_attempt_that_died_before_its_first_save_says_so(along, words, done):
+    """What the journal knows of it is a lower bound, and is not stated as a fact."""
+    first = (1, [(1000, started()), *((1000 + n, event) for n, event in enumerate(along))])
+    killed, second = ledger(journal(first, (2, [(2000, started())]))).attempts
+    assert killed.cause.endswith(f"; it died before its first save, {words}")
+    assert killed.left_no_word
+    assert at_least(killed.steps_done, left_no_word=killed.left_no_word) == done
+    assert earlier_unsaved([killed, second]) == [f"attempt 1 {killed.cause}"]
+
+
+@pytest.mark.parametrize(
+    "along",
+    [
+        [],  # it never began a step
+        [TrainingStarted(step=0), saved(10), Progressed(step=20)],
+        [TrainingStarted(step=0), Progressed(step=20), AttemptEnded(outcome="stopped", step=20)],
+    ],
+)
+def test_other_attempts_did_not_die_unsaved(along):
+    first = (1, [(1000, started()), *((1000 + n, event) for n, event in enumerate(along))])
+    assert earlier_unsaved(ledger(journal(first, (2, [(2000, started())]))).attempts) == []
 
 
 # -- what is counted

@@ -136,3 +136,22 @@ def test_what_is_no_path_is_said(directory):
 def test_home_is_expanded(monkeypatch):
     monkeypatch.setenv("HOME", "/users/somebody")
     assert run_layout("~/runs/a").root == Path("/users/somebody/runs/a")
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+@pytest.mark.parametrize("text", ["$SCRATCH/a", "${SCRATCH}/a"])
+def test_a_variable_is_expanded(monkeypatch, kind, text):
+    monkeypatch.setenv("SCRATCH", "/scratch/somebody")
+    assert run_layout(kind(text)).root == Path("/scratch/somebody/a")
+
+
+@pytest.mark.parametrize("text", ["$NOT_SET_HERE/a", "runs/${NOT_SET_HERE}"])
+def test_a_variable_that_is_not_set_is_an_error(text):
+    with pytest.raises(ckptkit.ConfigError, match=r"NOT_SET_HERE}?, which is not set"):
+        run_layout(text)
+
+
+def test_a_directory_with_the_very_name_is_meant_literally(tmp_path):
+    (tmp_path / "$NOT_SET_HERE").mkdir()
+    for name in ("$NOT_SET_HERE", "a $ sign", "100$", "$1"):
+        assert run_layout(tmp_path / name).root == tmp_path / name

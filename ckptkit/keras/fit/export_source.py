@@ -32,7 +32,7 @@ def exported_checkpoint(layout: RunLayout, spec: ExportSpec) -> Checkpoint:
 
 def base_directory(layout: RunLayout, spec: ExportSpec) -> Path:
     """Return the directory that holds the published versions."""
-    return (layout.export if spec.directory is None else check_base(spec.directory)).absolute()
+    return layout.export if spec.directory is None else check_base(spec.directory)
 
 
 def last_published(layout: RunLayout, base: Path, step: int) -> Path | None:

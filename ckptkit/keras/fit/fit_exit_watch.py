@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from ckptkit.keras.other_callbacks import stop_iteration_error
 from ckptkit.session import open_managers
 
 EVENTS = (
@@ -87,7 +88,10 @@ def _watched_event(
     def event(*args: Any, **options: Any) -> Any:
         owner = callback_list()  # weakly: a reference cycle would keep the list after its fit
         try:
-            return getattr(type(owner), name)(owner, *args, **options)
+            try:
+                return getattr(type(owner), name)(owner, *args, **options)
+            except StopIteration as error:
+                raise stop_iteration_error(name, error) from error
         except BaseException as error:
             on_error(error)
             raise

@@ -13,6 +13,7 @@ from ckptkit.keras.fit.fit_resume import FitResume, start_resume
 from ckptkit.keras.fit.fit_stage import FitStage
 from ckptkit.keras.run_identity import (
     check_not_finished_by_another,
+    check_not_just_finished,
     check_same_training,
     warn_other_counts,
 )
@@ -89,12 +90,16 @@ def begin_fit(fit: FitContext, checkpoint: Checkpoint | None) -> FitResume | Non
 
     Returns:
         The resume, or None if nothing is resumed.
+
+    Raises:
+        ConfigError: If a `fit` of this process has finished the run, and nothing would be trained.
     """
     opening = decide_opening(checkpoint.manifest if checkpoint is not None else None, fit.epochs)
     if checkpoint is None:
         _start_new_run(fit)
         return None
     if opening is Opening.ALREADY_FINISHED:
+        check_not_just_finished(fit.session.options.layout, checkpoint, fit.epochs)
         _restore_finished_run(fit, checkpoint)
         return None
     return start_resume(fit, checkpoint)

@@ -14,6 +14,7 @@ from ckptkit.keras.run_identity import note_finished_model
 from ckptkit.log import logger
 from ckptkit.restore.newest_checkpoint import DivergedError
 from ckptkit.run.catalog import Checkpoint
+from ckptkit.session.finished_runs import note_trained_to_end
 from ckptkit.session.phase import SessionPhase
 from ckptkit.session.saver import Taken
 
@@ -79,6 +80,8 @@ class TrainingEnd:
             fit.session.stopping.serve(leave=fit.cleanup.prepare_exit)
             # Last, because a fit that was stopped at its very end may be called again.
             note_finished_model(fit.session.options.layout, fit.model)
+            if self._final is not None:
+                note_trained_to_end(fit.session.options.layout, fit.session.position.step)
         except BaseException as caught:
             error = caught
             raise

@@ -24,6 +24,17 @@ function endings(doc) {
   return found.map(([outcome, number]) => `${group(number)} ${outcome}`).join(", ") || "none yet";
 }
 
+// A process that was killed could not report its last steps, so what is known of them is a lower bound.
+function lost(doc) {
+  const { totals } = doc;
+  const more = doc.attempts.some((each) => each.life === doc.run.life && each.outcome === "dead"
+    && each.phases.some((phase) => phase.kind === "training" || phase.kind === "lost"));
+  const words = totals.steps_lost ? `${duration(totals.lost_secs)} of training to repeat`
+    : more ? "a killed process may have lost steps" : "no step was lost";
+  const steps = count(totals.steps_lost, "step");
+  return ["lost", "Lost", totals.steps_lost ? (more ? `at least ${steps}` : steps) : more ? "not known" : "nothing", words];
+}
+
 export function tiles(doc) {
   const { totals, wall_time: wall } = doc;
   const newest = doc.checkpoints.find((row) => row.name === totals.newest_good);
@@ -34,8 +45,7 @@ export function tiles(doc) {
     ["attempts", "Attempts", group(totals.attempts), endings(doc)],
     ["newest", "Newest good step", newest ? group(newest.step) : "none",
       newest ? `${newest.saved_at === null ? "" : `${duration(Math.max(0, doc.made_at - newest.saved_at))} old · `}${newest.name}` : "no checkpoint is good"],
-    ["lost", "Lost", totals.steps_lost ? count(totals.steps_lost, "step") : "nothing",
-      totals.steps_lost ? `${duration(totals.lost_secs)} of training to repeat` : "no step was lost"],
+    lost(doc),
     ["stall", "Stopped for saves", duration(totals.stall_secs),
       `${count(totals.saves, "save")}${training > 0 ? ` · ${percent(totals.stall_secs / (training + totals.stall_secs))} of training` : ""}`],
     ["size", "Size on disk", size(doc.disk.reduce((sum, each) => sum + each.size_bytes, 0)), `${count(totals.checkpoints, "checkpoint")} in it`],
