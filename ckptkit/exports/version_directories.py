@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ckptkit.errors import ConfigError, ExportError
+from ckptkit.errors import ConfigError, ExportError, StorageError
 from ckptkit.exports.export_record import EXPORT_RECORD, ExportRecord, encode_export, read_export
 from ckptkit.exports.unfinished_versions import clean_up, owner
 from ckptkit.layout import expanded
@@ -107,7 +107,8 @@ def list_versions(base: Path) -> list[Version]:
 def _record(path: Path) -> ExportRecord | None:
     try:
         return None if path.is_symlink() else read_export(path)
-    except (ExportError, FileNotFoundError):
+    # A version whose record cannot be read counts as another program's, and is never removed.
+    except (ExportError, FileNotFoundError, StorageError):
         return None
 
 
