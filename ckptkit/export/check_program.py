@@ -58,7 +58,9 @@ def examine(tf: Any, request: dict[str, Any], work: Path) -> dict[str, Any]:
     try:
         for module in request["imports"]:
             importlib.import_module(module)
-        loaded = tf.saved_model.load(request["directory"])
+        # TensorFlow takes brackets and stars in a path for a pattern. The path "." has none.
+        os.chdir(request["directory"])
+        loaded = tf.saved_model.load(".")
     except Exception as error:
         return {
             "error": said(error),

@@ -17,11 +17,13 @@ import tensorflow as tf
 import xxhash
 
 from ckptkit.compat import tf_functions
-from ckptkit.errors import ExportError
+from ckptkit.errors import CorruptCheckpointError, ExportError
 from ckptkit.export import graph_digest, tensor_names
 from ckptkit.export.signatures import SERVING_DEFAULT, Endpoint
 from ckptkit.exports.export_record import TensorForm
+from ckptkit.storage.plain_paths import plain_directory
 from ckptkit.tracking.reachable_objects import visit
+from ckptkit.writing.tensor_file import open_reader, read_value
 
 _VARIABLE = "/.ATTRIBUTES/VARIABLE_VALUE"
 
@@ -283,7 +285,8 @@ def write(
     signatures = {each.endpoint.name: each.signature for each in traced}
     signatures.setdefault(SERVING_DEFAULT, signatures[default])
     try:
-        tf.saved_model.save(root, str(directory), signatures=signatures)
+        with plain_directory(directory) as name:
+            tf.saved_model.save(root, str(name), signatures=signatures)
     except AssertionError as error:
         if "untracked" not in str(error):
             raise
@@ -306,20 +309,22 @@ def check_variables(directory: Path, live: Digests) -> None:
 
     Raises:
         ExportError: If a variable differs from all live ones, or one is missing.
+        StorageError: If they cannot be read for another reason.
     """
+    prefix = directory / "variables" / "variables"
     try:
-        reader = tf.train.load_checkpoint(str(directory / "variables" / "variables"))
+        reader = open_reader(prefix)
         keys = [key for key in reader.get_variable_to_shape_map() if key.endswith(_VARIABLE)]
         left = Counter(live)
         for key in sorted(keys):
-            found = _digest(reader.get_tensor(key))
+            found = _digest(read_value(reader, prefix, key))
             if found not in left:
                 raise ExportError(
                     f"the variable {key.removesuffix(_VARIABLE)} in it "
                     f"({found[0]}{list(found[1])}) differs from every variable of the live model"
                 )
             left[found] -= 1
-    except (tf.errors.OpError, IndexError, ValueError) as error:
+    except CorruptCheckpointError as error:
         raise ExportError(f"its variables cannot be read: {error}") from error
     missing = [f"{dtype}{list(shape)}" for (dtype, shape, _), count in left.items() if count > 0]
     if missing:

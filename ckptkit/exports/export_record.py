@@ -8,6 +8,7 @@ import msgspec
 
 from ckptkit.errors import ExportError
 from ckptkit.run.manifest import FileEntry, Number, seal, unseal
+from ckptkit.storage.proof_of_damage import not_read, proven_damage
 from ckptkit.storage.safe_read import read_bounded
 
 EXPORT_RECORD = "EXPORT.json"
@@ -166,7 +167,8 @@ def read_export(directory: Path) -> ExportRecord:
     """Read the record in an exported version's directory.
 
     Raises:
-        ExportError: If it is not a record, or cannot be read.
+        ExportError: If it is not a record.
+        StorageError: If the system refuses to read it.
         FileNotFoundError: If there is none, because another program made this version.
     """
     path = directory / EXPORT_RECORD
@@ -175,5 +177,7 @@ def read_export(directory: Path) -> ExportRecord:
     except FileNotFoundError:
         raise
     except OSError as error:
+        if proven_damage(error, path) is None:
+            raise not_read(path, error.errno, error.strerror or "") from error
         raise ExportError(f"{path} cannot be read: {error.strerror or error}.") from error
     return decode_export(data, path)

@@ -14,14 +14,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ckptkit.errors import ConfigError, ExportError
+from ckptkit.errors import ConfigError, ExportError, StorageError
 from ckptkit.exports.export_record import EXPORT_RECORD, ExportRecord, encode_export, read_export
 from ckptkit.exports.unfinished_versions import clean_up, owner
 from ckptkit.layout import expanded
+from ckptkit.log import logger
 from ckptkit.run.audit_orders import written
 from ckptkit.run.manifest import FileEntry
 from ckptkit.run.verify import file_entry
 from ckptkit.storage.files import FileSystem, storage_errors
+from ckptkit.storage.symlinks import leads_out_of_its_run
 
 _NUMBER = re.compile(r"[0-9]+")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -107,7 +109,8 @@ def list_versions(base: Path) -> list[Version]:
 def _record(path: Path) -> ExportRecord | None:
     try:
         return None if path.is_symlink() else read_export(path)
-    except (ExportError, FileNotFoundError):
+    # A version whose record cannot be read counts as another program's, and is never removed.
+    except (ExportError, FileNotFoundError, StorageError):
         return None
 
 
@@ -170,7 +173,9 @@ def writing(files: FileSystem, base: Path, number: int) -> Iterator[Path]:
     """
     files.make_dir(base)
     with owner(files, base) as name:
-        clean_up(files, base, name)
+        # Through a link out of a run, what others left there may be another run's.
+        if not leads_out_of_its_run(base):
+            clean_up(files, base, name)
         directory = base / f".writing-{number}-{name}"
         try:
             files.make_dir(directory)
@@ -260,6 +265,9 @@ def superseded(versions: Sequence[Version], keep: int | None) -> list[Version]:
 def retain(files: FileSystem, base: Path, keep: int | None) -> list[Version]:
     """Remove older versions, each by one rename first.
 
+    Nothing is removed through a symbolic link that leads out of a run: the versions there may be
+    another run's.
+
     Returns:
         The removed versions.
 
@@ -267,6 +275,14 @@ def retain(files: FileSystem, base: Path, keep: int | None) -> list[Version]:
         StorageError: If the disk refuses.
     """
     going = superseded(list_versions(base), keep)
+    if going and leads_out_of_its_run(base):
+        logger.info(
+            "%s is a symbolic link out of the run, so older versions there are not removed "
+            "(keep=%s); name the directory itself with ExportSpec(directory=...)",
+            base,
+            keep,
+        )
+        return []
     if going:
         with owner(files, base) as name:
             for version in going:

@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
-
 from ckptkit.compat import tf_checkpoint
-from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpointError
+from ckptkit.errors import CheckpointNotFoundError, ConfigError
 from ckptkit.load.object_graph import Graph
 from ckptkit.load.weight_matching import Weight, match
 from ckptkit.load.weight_source import WeightSource, form_of, live_weights
@@ -53,7 +51,7 @@ def of_tensorflow(prefix: Path, model: Any, name: str | None) -> WeightSource:
         CheckpointNotFoundError: If no model has that name, or the checkpoint has no object graph,
             as those of TensorFlow 1.
     """
-    reader = reader_of(prefix)
+    reader = tensor_file.open_reader(prefix)
     shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
     ours = {
         match[0].removesuffix(tensor_file.SUFFIX): match
@@ -79,7 +77,8 @@ def of_tensorflow(prefix: Path, model: Any, name: str | None) -> WeightSource:
             f"tf.train.Checkpoint writes. tf.train.load_checkpoint({str(prefix)!r}) reads single "
             "tensors of it."
         )
-    graph = Graph.of(tf_checkpoint.object_graph(serialized_graph(reader, prefix)), str(prefix))
+    serialized = tensor_file.read_value(reader, prefix, tf_checkpoint.OBJECT_GRAPH)
+    graph = Graph.of(tf_checkpoint.object_graph(bytes(serialized)), str(prefix))
     nodes = graph.weights_of(model, name)
     saved = tuple(
         Weight(
@@ -114,34 +113,6 @@ def of_saved_model(directory: Path, model: Any, name: str | None) -> WeightSourc
             f"{directory} has no {VARIABLES}.index, so this SavedModel has no variables."
         )
     return of_tensorflow(directory / VARIABLES, model, name)
-
-
-def reader_of(prefix: Path) -> Any:
-    """Open a checkpoint with TensorFlow's reader.
-
-    Raises:
-        CorruptCheckpointError: If it cannot be read.
-    """
-    try:
-        return tf.train.load_checkpoint(str(prefix))
-    except (*tensor_file.READ_ERRORS, RuntimeError) as error:
-        raise CorruptCheckpointError(
-            f"TensorFlow cannot read {prefix}: {tensor_file.first_line(error)}"
-        ) from error
-
-
-def serialized_graph(reader: Any, prefix: Path) -> bytes:
-    """Return the serialized object graph of a checkpoint.
-
-    Raises:
-        CorruptCheckpointError: If it cannot be read.
-    """
-    try:
-        return bytes(reader.get_tensor(tf_checkpoint.OBJECT_GRAPH))
-    except (*tensor_file.READ_ERRORS, TypeError) as error:
-        raise CorruptCheckpointError(
-            f"TensorFlow cannot read {prefix}: {tensor_file.first_line(error)}"
-        ) from error
 
 
 def _read(prefix: Path, weights: Sequence[Weight]) -> list[Any]:

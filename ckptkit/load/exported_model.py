@@ -15,11 +15,12 @@ from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpoi
 from ckptkit.exports.export_record import read_export
 from ckptkit.exports.version_directories import list_versions, version_number, versions_in
 from ckptkit.layout import CheckpointName
+from ckptkit.load.checkpoint_weights import VARIABLES
 from ckptkit.load.exported_signature import ExportedTensor, Signature
 from ckptkit.load.formats import SAVED_MODEL, Format, FoundFormat, path_of, recognise
 from ckptkit.position import whole_number
-from ckptkit.storage.files import storage_errors
-from ckptkit.writing.tensor_file import first_line
+from ckptkit.storage.plain_paths import opened, plain_directory
+from ckptkit.writing.tensor_errors import judging_tensorflow
 
 DEFAULTS = ("serving_default", "serve")
 """The signatures that a call of the whole object tries, in this order."""
@@ -132,31 +133,18 @@ def load_exported(
         True
     """
     directory = _directory_of(path_or_base, version)
-    with storage_errors("read", directory):
+    with judging_tensorflow(directory / VARIABLES, saved_model=directory):
         try:
-            loaded = tf.saved_model.load(str(directory))
-        except (
-            OSError,
-            tf.errors.OpError,
-            ValueError,
-            TypeError,
-            KeyError,
-            IndexError,
-            AttributeError,
-            RuntimeError,
-            AssertionError,
-        ) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
+            # Tables may read their files again later, so the name must last as long as the model.
+            loaded = opened(plain_directory(directory), lambda name: tf.saved_model.load(str(name)))
+        except Exception as error:
             if operation := unknown_operation(str(error)):
                 raise ConfigError(
                     f"The model in {directory} needs the operation {operation!r}, which is not "
                     "part of TensorFlow. Import the library that provides it first, as in: "
                     "import tensorflow_text."
                 ) from error
-            raise CorruptCheckpointError(
-                f"TensorFlow cannot load {directory}: {first_line(error)}"
-            ) from error
+            raise
     found: Mapping[str, Any] = getattr(loaded, "signatures", None) or {}
     orders, recorded = list(_orders(loaded)), _recorded(directory)
     names = sorted(found, key=lambda name: (name not in DEFAULTS, name))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ckptkit.errors import CorruptCheckpointError
-from ckptkit.run.verify import judging
+from ckptkit.storage.proof_of_damage import judging
 
 ZIP_ERRORS = (
     zipfile.BadZipFile,

@@ -15,13 +15,14 @@ from ckptkit.compat import tf_checkpoint, tf_functions
 from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpointError
 from ckptkit.exports.version_directories import versions_in
 from ckptkit.load import hdf5
-from ckptkit.load.checkpoint_weights import VARIABLES, reader_of
+from ckptkit.load.checkpoint_weights import VARIABLES
 from ckptkit.load.formats import SAVED_MODEL, Format, FoundFormat
 from ckptkit.load.keras_files import legacy_group
 from ckptkit.load.model_loading import CONFIG, MEMBER, TRAINING_CONFIG
 from ckptkit.storage.files import storage_errors
+from ckptkit.storage.proof_of_damage import judging
 from ckptkit.storage.safe_read import read_bounded
-from ckptkit.writing.tensor_file import SUFFIX
+from ckptkit.writing.tensor_file import SUFFIX, open_reader
 
 _MOST_BYTES = 64 * 1024 * 1024
 _MOST_GRAPH_BYTES = 1 << 31
@@ -157,14 +158,9 @@ def _hdf5(path: Path) -> Description:
 
 def _saved_model(path: Path, published: tuple[int, ...] = ()) -> Description:
     try:
-        content = read_bounded(path / SAVED_MODEL, _MOST_GRAPH_BYTES)
+        with judging(path / SAVED_MODEL, SAVED_MODEL):
+            content = read_bounded(path / SAVED_MODEL, _MOST_GRAPH_BYTES)
         signatures, version = tf_functions.signatures_in(content)
-    except OSError as error:
-        raise CorruptCheckpointError(
-            f"{path / SAVED_MODEL} cannot be read: {error.strerror or error}.",
-            "missing",
-            SAVED_MODEL,
-        ) from error
     except ValueError as error:
         raise CorruptCheckpointError(
             f"{path / SAVED_MODEL} is not a SavedModel: {error}.", "unreadable", SAVED_MODEL
@@ -184,7 +180,7 @@ def _saved_model(path: Path, published: tuple[int, ...] = ()) -> Description:
 
 
 def _tensors(prefix: Path) -> tuple[Variable, ...]:
-    reader = reader_of(prefix)
+    reader = open_reader(prefix)
     types = reader.get_variable_to_dtype_map()
     return tuple(
         _variable(name.removesuffix(SUFFIX), shape, types[name].name)

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from ckptkit.compat import tf_checkpoint
-from ckptkit.errors import CorruptCheckpointError
 from ckptkit.load import hdf5
-from ckptkit.load.checkpoint_weights import VARIABLES, reader_of, serialized_graph
+from ckptkit.load.checkpoint_weights import VARIABLES
 from ckptkit.load.formats import Format, FoundFormat
 from ckptkit.load.keras_files import OWN, legacy_group
 from ckptkit.load.model_description import Description, describe
@@ -100,20 +99,16 @@ def _tensors(about: Description, names: Mapping[str, str]) -> tuple[Tensor, ...]
 
 
 def _tensorflow(prefix: Path) -> Callable[[Tensor], Any]:
-    reader = reader_of(prefix)
+    reader = tensor_file.open_reader(prefix)
     there = reader.get_variable_to_shape_map()
 
     def read(tensor: Tensor) -> Any:
         if tensor.dtype in UNREADABLE:
             return None
         key = tensor.key + tensor_file.SUFFIX
-        try:
-            # The reader returns the values as NumPy's. A tf.Tensor would be a second copy.
-            return _as_array(reader.get_tensor(key if key in there else tensor.key))
-        except (*tensor_file.READ_ERRORS, TypeError, RuntimeError) as error:
-            raise CorruptCheckpointError(
-                f"TensorFlow cannot read {tensor.key} of {prefix}: {tensor_file.first_line(error)}"
-            ) from error
+        return _as_array(
+            tensor_file.read_value(reader, prefix, key if key in there else tensor.key)
+        )
 
     return read
 
@@ -128,10 +123,11 @@ def _names_in_graph(prefix: Path) -> dict[str, str]:
 
     The result is empty if the checkpoint has no object graph.
     """
-    reader = reader_of(prefix)
+    reader = tensor_file.open_reader(prefix)
     if tf_checkpoint.OBJECT_GRAPH not in reader.get_variable_to_shape_map():
         return {}
-    nodes = tf_checkpoint.object_graph(serialized_graph(reader, prefix))
+    serialized = tensor_file.read_value(reader, prefix, tf_checkpoint.OBJECT_GRAPH)
+    nodes = tf_checkpoint.object_graph(bytes(serialized))
     return {node.key.removesuffix(tensor_file.SUFFIX): node.name for node in nodes if node.key}
 
 

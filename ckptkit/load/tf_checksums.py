@@ -18,9 +18,9 @@ from typing import Any
 import tensorflow as tf
 
 from ckptkit.errors import CorruptCheckpointError
-from ckptkit.load.checkpoint_weights import reader_of
-from ckptkit.run.verify import judging
-from ckptkit.writing.tensor_file import READ_ERRORS, SUFFIX, first_line
+from ckptkit.storage.proof_of_damage import judging
+from ckptkit.writing.tensor_errors import first_line, judging_tensorflow
+from ckptkit.writing.tensor_file import SUFFIX, open_reader, restore
 
 _SHARD = re.compile(r"\.data-(\d{5})-of-(\d{5})$")
 
@@ -61,7 +61,7 @@ def check_sums(
     for path in files:
         with judging(path, path.name):
             path.open("rb").close()
-    reader = reader_of(prefix)
+    reader = open_reader(prefix)
     shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
     if shapes and not shards:
         raise CorruptCheckpointError(
@@ -73,10 +73,14 @@ def check_sums(
     for name in () if quick else sorted(shapes):
         size_bytes = _size(shapes[name], types[name])
         try:
-            _read(prefix, name, types[name])
+            with judging_tensorflow(prefix):
+                restore(prefix, [name], [types[name]])
             read += size_bytes
         except CorruptCheckpointError as error:
-            damaged[name.removesuffix(SUFFIX)] = str(error)
+            cause = error.__cause__
+            damaged[name.removesuffix(SUFFIX)] = (
+                first_line(cause) if isinstance(cause, Exception) else str(error)
+            )
         progress(size_bytes)
     return Sums(sum(path.stat().st_size for path in files), read, len(shapes), damaged)
 
@@ -101,16 +105,6 @@ def _shards(prefix: Path) -> list[Path]:
                     name,
                 )
     return sorted(there.values())
-
-
-def _read(prefix: Path, name: str, dtype: Any) -> None:
-    try:
-        with tf.device("CPU"):
-            tf.raw_ops.RestoreV2(
-                prefix=str(prefix), tensor_names=[name], shape_and_slices=[""], dtypes=[dtype]
-            )
-    except (*READ_ERRORS, TypeError) as error:
-        raise CorruptCheckpointError(first_line(error), "digest") from error
 
 
 def _size(shape: list[int], dtype: Any) -> int:

@@ -185,10 +185,8 @@ def _status(found: FoundCheckpoint | None, records: _JournalRecord) -> tuple[_St
     if records.taken_away is not None:
         return "taken_away", records.taken_away.reason
     if records.passed_over is not None:
-        return (
-            "quarantined",
-            f"{records.passed_over.reason} It no longer is in {records.passed_over.moved_to}.",
-        )
+        place = records.passed_over.moved_to or "its place"  # empty: it could not be moved
+        return "quarantined", f"{records.passed_over.reason} It no longer is in {place}."
     if records.rolled_back is not None or records.set_aside is not None:
         return "set_aside", f"{_why_aside(records)}; it no longer exists"
     return "gone", "no longer exists; the journal has no reason"

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ckptkit.errors import ConfigError, CorruptCheckpointError
-from ckptkit.layout import RunLayout
+from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.log import logger
 from ckptkit.policies.metric_order import all_finite
 from ckptkit.restore.assign import check_compatible, restore_state
@@ -36,7 +36,11 @@ class DivergedError(ConfigError):
 
 
 def newest_good(
-    files: FileSystem, layout: RunLayout, journal: Journal, depth: Depth = "full"
+    files: FileSystem,
+    layout: RunLayout,
+    journal: Journal,
+    depth: Depth = "full",
+    passed_over: dict[CheckpointName, str] | None = None,
 ) -> Checkpoint | None:
     """Return the newest checkpoint whose files pass verification, or None for a new run.
 
@@ -49,6 +53,8 @@ def newest_good(
         layout: the paths of the run.
         journal: of this attempt.
         depth: how thoroughly files are verified.
+        passed_over: damaged checkpoints that could not be moved, with the reasons. They are not
+            tried again, and further ones are added.
 
     Returns:
         The checkpoint, or None if this run has never saved one.
@@ -60,16 +66,21 @@ def newest_good(
         StorageError: if the disk refuses.
     """
     bad = []
+    passed_over = {} if passed_over is None else passed_over
     # After a fresh start, saves and stops of earlier lives no longer count.
     events = this_life(read_journal(layout, files=files).events)
     for checkpoint in newest_first(layout, events, files):
+        if checkpoint.name in passed_over:
+            bad.append(f"{checkpoint.name}: {passed_over[checkpoint.name]}")
+            continue
         try:
             verify_before_restore(checkpoint, depth)
         except LaterFormatError:
             raise  # not damaged: falling back to an older one would lose steps without need
         except CorruptCheckpointError as error:
             bad.append(f"{checkpoint.name}: {error}")
-            quarantine(files, layout, journal, checkpoint, error)
+            if quarantine(files, layout, journal, checkpoint, error) is None:
+                passed_over[checkpoint.name] = str(error)
         else:
             return checkpoint
     # Three traces of an earlier life: bad checkpoints now, saves in the journal, and checkpoints

@@ -15,6 +15,7 @@ import xxhash
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.layout import RunLayout, is_architecture
 from ckptkit.storage.files import TEMPORARY, FileSystem, storage_errors
+from ckptkit.storage.proof_of_damage import judging
 from ckptkit.storage.safe_read import read_bounded
 
 FORMAT_VERSION = 1
@@ -103,6 +104,7 @@ def load(layout: RunLayout, name: str) -> Architecture:
 
     Raises:
         CorruptCheckpointError: If it is missing or damaged, or was written by a later version.
+        StorageError: If the system refuses to read it.
     """
     path = layout.architecture / name
     if not is_architecture(name):
@@ -111,12 +113,8 @@ def load(layout: RunLayout, name: str) -> Architecture:
             "manifest",
             name,
         )
-    try:
+    with judging(path, name):
         content = read_bounded(path, MOST_BYTES)
-    except OSError as error:
-        raise CorruptCheckpointError(
-            f"The architecture {path} cannot be read: {error.strerror or error}.", "missing", name
-        ) from error
     if file_name(content) != name:
         raise CorruptCheckpointError(
             f"{path} has other bytes than those that were written (digest differs).", "digest", name

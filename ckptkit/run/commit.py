@@ -6,7 +6,7 @@ The order of the steps is the protocol; `docs/format.md` has the reason for each
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from ckptkit.layout import (
 from ckptkit.log import logger
 from ckptkit.run.manifest import FileEntry, Manifest, encode
 from ckptkit.run.verify import file_entry
-from ckptkit.storage.files import TEMPORARY, FileSystem, storage_errors
+from ckptkit.storage.files import TEMPORARY, FileSystem, names_in, storage_errors
 
 
 def begin_writing(files: FileSystem, layout: RunLayout, attempt: int) -> Path:
@@ -174,7 +174,12 @@ def _remove_hidden(files: FileSystem, layout: RunLayout, path: Path) -> None:
         files.remove_tree(path)
 
 
-def clean_up(files: FileSystem, layout: RunLayout, own: int | None = None) -> list[str]:
+def clean_up(
+    files: FileSystem,
+    layout: RunLayout,
+    own: int | None = None,
+    attempt: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext(),
+) -> list[str]:
     """Remove what dead saves and removals left. Only the owner of a run may call this.
 
     Args:
@@ -182,6 +187,8 @@ def clean_up(files: FileSystem, layout: RunLayout, own: int | None = None) -> li
         layout: the run.
         own: of unfinished saves, remove only those of this attempt; None for all, as when a run is
             opened.
+        attempt: entered for each change, with what is tried in words. It may suppress an error, as
+            `best_effort` does; then the other changes are made.
 
     Returns:
         What was done, in words.
@@ -189,32 +196,37 @@ def clean_up(files: FileSystem, layout: RunLayout, own: int | None = None) -> li
     Raises:
         StorageError: If the disk refuses.
     """
-    if not layout.checkpoints.exists():
-        return []
-    done = []
-    with storage_errors("list", layout.checkpoints):
-        entries = sorted(layout.checkpoints.iterdir())
-    for path in entries:
-        if (attempt := writing_attempt(path.name)) is not None:
-            if own in (None, attempt):
-                _remove_hidden(files, layout, path)
-                done.append(f"removed an unfinished save ({path.name})")
-        elif is_removing(path.name):
-            _remove_hidden(files, layout, path)
-            done.append(f"finished a removal ({path.name})")
-        elif (
-            is_leaving_mark(path.name)
-            or path.name == STATE_FILE + TEMPORARY
-            or (path.name.startswith(".fence-") and path.name.endswith(TEMPORARY))
-        ):
-            files.remove_file(path)
-        elif (name := replaced_name(path.name)) is not None:
-            if layout.checkpoint(name).exists():
-                _discard_replaced(files, layout, name)
-            else:
-                files.rename(path, layout.checkpoint(name))
-                done.append(f"put back {name}, whose replacement was not finished")
+    done: list[str] = []
+    for name in names_in(files, layout.checkpoints):
+        # One by one: a left-over of another user must not keep the others from being removed.
+        with attempt(f"clear away {name}"):
+            done += _clean_up_one(files, layout, layout.checkpoints / name, own)
     return done
+
+
+def _clean_up_one(
+    files: FileSystem, layout: RunLayout, path: Path, own: int | None
+) -> Iterator[str]:
+    """Remove or put back what a dead process left under one name; nothing for other names."""
+    if (number := writing_attempt(path.name)) is not None:
+        if own in (None, number):
+            _remove_hidden(files, layout, path)
+            yield f"removed an unfinished save ({path.name})"
+    elif is_removing(path.name):
+        _remove_hidden(files, layout, path)
+        yield f"finished a removal ({path.name})"
+    elif (
+        is_leaving_mark(path.name)
+        or path.name == STATE_FILE + TEMPORARY
+        or (path.name.startswith(".fence-") and path.name.endswith(TEMPORARY))
+    ):
+        files.remove_file(path)
+    elif (name := replaced_name(path.name)) is not None:
+        if layout.checkpoint(name).exists():
+            _discard_replaced(files, layout, name)
+        else:
+            files.rename(path, layout.checkpoint(name))
+            yield f"put back {name}, whose replacement was not finished"
 
 
 def set_aside(files: FileSystem, source: Path, target_dir: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from ckptkit.errors import CheckpointError
 from ckptkit.layout import MANIFEST
@@ -71,7 +72,12 @@ class Room:
         return self.files.free_bytes(self.index.layout.checkpoints)
 
     def _reclaim(self, coming: Candidate, needed: int, *, refused: bool) -> list[str]:
-        removed = clean_up(self.files, self.index.layout, own=self.journal.attempt)
+        removed = clean_up(
+            self.files,
+            self.index.layout,
+            own=self.journal.attempt,
+            attempt=partial(best_effort, self.journal),
+        )
         for judged in review(self.index, self.policy, coming=coming):
             if not refused and not _too_little(self._free(), needed):
                 break

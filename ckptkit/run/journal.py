@@ -23,7 +23,8 @@ from ckptkit.layout import (
 )
 from ckptkit.log import logger
 from ckptkit.run.events import EVENT_VERSION, EVENTS, Event, TidyingFailed
-from ckptkit.storage.files import DISK, REFUSED, FileSystem, names_in, storage_errors
+from ckptkit.storage.files import DISK, FileSystem, names_in, storage_errors
+from ckptkit.storage.proof_of_damage import proven_damage
 from ckptkit.storage.symlinks import refuse_links
 
 _HEAD = b'{"v":1,"event":"'
@@ -351,7 +352,7 @@ def _lines(path: Path, damaged: list[str], files: FileSystem) -> Iterator[tuple[
         try:
             file = files.open_read(path)
         except OSError as error:
-            if error.errno in REFUSED:
+            if proven_damage(error, path, files) is None:
                 raise
             damaged.append(f"{path.name}: {error.strerror}")
             return

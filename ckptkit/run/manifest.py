@@ -14,10 +14,11 @@ from typing import TypeVar
 import msgspec
 import xxhash
 
-from ckptkit.errors import CorruptCheckpointError, StorageError
+from ckptkit.errors import CorruptCheckpointError
 from ckptkit.layout import MANIFEST, CheckpointName
 from ckptkit.position import RunPosition
-from ckptkit.storage.files import DISK, REFUSED, FileSystem
+from ckptkit.storage.files import DISK, FileSystem
+from ckptkit.storage.proof_of_damage import judging
 
 FORMAT_VERSION = 2
 """The version that is written. Version 1 had no digest of the manifest itself."""
@@ -364,23 +365,9 @@ def _read(directory: Path, decoded: Callable[[bytes, Path], H], files: FileSyste
         raise CorruptCheckpointError(
             f"{directory} is a symbolic link, and none is followed out of a run."
         )
-    try:
+    with judging(path, MANIFEST, files):
         data = files.read_bounded(path, MAX_MANIFEST_BYTES)
-    except FileNotFoundError as error:
-        raise CorruptCheckpointError(
-            f"{path} is missing, so {directory.name} is no whole checkpoint.", "missing", MANIFEST
-        ) from error
-    except OSError as error:
-        if error.errno in REFUSED:
-            raise StorageError(
-                error.errno,
-                f"Could not read {path}: {error.strerror}. Give this user permission to read it, "
-                "or look at the storage.",
-            ) from error
-        raise CorruptCheckpointError(
-            f"{path} cannot be read: {error.strerror}.", "unreadable", MANIFEST
-        ) from error
-    manifest = decoded(data, path)
+        manifest = decoded(data, path)
     if str(manifest.name) != directory.name:
         raise CorruptCheckpointError(
             f"{path} is the manifest of {manifest.name}: files of two checkpoints were mixed.",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from ckptkit.errors import CorruptCheckpointError
+from ckptkit.errors import CorruptCheckpointError, StorageError
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger
 from ckptkit.run.best_effort import best_effort
@@ -48,8 +48,11 @@ def quarantine(
     journal: Journal,
     checkpoint: Checkpoint,
     error: CorruptCheckpointError,
-) -> None:
+) -> Path | None:
     """Move a checkpoint that cannot be used to `quarantine/`, and report it.
+
+    If it cannot be moved, it stays in its place, and the caller passes it over: it must not keep
+    an older, good checkpoint from being used.
 
     Args:
         files: how to change the disk.
@@ -58,10 +61,16 @@ def quarantine(
         checkpoint: which.
         error: what is wrong with it.
 
-    Raises:
-        StorageError: If it cannot be moved.
+    Returns:
+        Its new path, or None if it could not be moved.
     """
-    moved = set_aside(files, checkpoint.path, layout.quarantine)
+    try:
+        moved = set_aside(files, checkpoint.path, layout.quarantine)
+    except StorageError as refused:  # another user's directory, or one of an overlay's lower layer
+        name = str(checkpoint.name)
+        journal.record(PassedOver(checkpoint=name, reason=str(error), moved_to=""))
+        logger.warning("passed over %s: %s It stays in its place: %s", name, error, refused)
+        return None
     reason = Reason(
         checkpoint=str(checkpoint.name),
         damage=error.damage,
@@ -84,6 +93,7 @@ def quarantine(
         )
     )
     logger.warning("passed over %s, moved it to %s: %s", checkpoint.name, moved, error)
+    return moved
 
 
 def quarantined(layout: RunLayout, files: FileSystem = DISK) -> list[Path]:

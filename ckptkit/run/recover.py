@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.log import logger
@@ -32,7 +34,7 @@ def recover(files: FileSystem, layout: RunLayout, journal: Journal, lock: RunLoc
     Raises:
         StorageError: If the disk refuses.
     """
-    for what in clean_up(files, layout):
+    for what in clean_up(files, layout, attempt=partial(best_effort, journal)):
         journal.record(events.CleanedUp(what=what))
         logger.info("%s", what)
     with best_effort(journal, "clear away what dead readers left"):

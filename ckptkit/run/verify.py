@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import xxhash
 
-from ckptkit.errors import CorruptCheckpointError, StorageError
+from ckptkit.errors import CorruptCheckpointError
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.manifest import FileEntry
-from ckptkit.storage.files import DISK, REFUSED, FileSystem
+from ckptkit.storage.files import DISK, FileSystem
+from ckptkit.storage.proof_of_damage import is_proven_missing, judging, not_read
 
 Depth = Literal["auto", "full", "quick"]
 """How a checkpoint is verified before it is restored: `full` reads every byte, `quick` compares
@@ -93,7 +94,7 @@ def verify(
         How much was read.
 
     Raises:
-        CorruptCheckpointError: If a file is missing, cannot be read, or differs.
+        CorruptCheckpointError: If a file is missing or differs.
         StorageError: If the system refuses to read. That says nothing about the file.
     """
     # A quick look needs the list of files only, and the head costs a tenth of the manifest.
@@ -134,7 +135,7 @@ def verify_files(
     deadline = None if budget_secs is None else began + budget_secs
     paths = {expected.name: directory / expected.name for expected in entries}
     for expected in entries:
-        with judging(paths[expected.name], expected.name):
+        with judging(paths[expected.name], expected.name, files):
             _check_size(paths[expected.name], expected, files)
     read = 0
     # Small ones first: they are read even if the time is over.
@@ -143,7 +144,7 @@ def verify_files(
         if quick and not small:
             continue
         try:
-            with judging(paths[expected.name], expected.name):
+            with judging(paths[expected.name], expected.name, files):
                 _check_digest(
                     paths[expected.name],
                     expected,
@@ -165,27 +166,10 @@ def bytes_to_read(entries: Sequence[FileEntry], *, quick: bool) -> int:
     )
 
 
-@contextmanager
-def judging(path: Path, name: str) -> Iterator[None]:
-    """Turn an error of reading inside the block into what it means for the checkpoint."""
-    try:
-        yield
-    except StorageError:
-        raise
-    except OSError as error:
-        if error.errno in REFUSED:
-            raise StorageError(
-                error.errno,
-                f"Could not read {path}: {error.strerror}. That says nothing about the "
-                "checkpoint: give this user permission to read it, or look at the storage.",
-            ) from error
-        raise CorruptCheckpointError(
-            f"{path} cannot be read: {error.strerror or error}.", "unreadable", name
-        ) from error
-
-
 def _check_size(path: Path, expected: FileEntry, files: FileSystem) -> None:
     found = files.status(path)
+    if found is None and not is_proven_missing(path, files):
+        raise not_read(path, errno.ENOENT)
     if found is None or not stat.S_ISREG(found.st_mode):
         raise CorruptCheckpointError(
             f"{path} is missing, or is no regular file.", "missing", expected.name

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ckptkit.errors import CorruptCheckpointError
+from ckptkit.layout import CheckpointName
 from ckptkit.log import logger
 from ckptkit.position import RunPosition
 from ckptkit.report.ledger_builder import ledger_of
@@ -47,6 +48,7 @@ class Resume:
     ) -> None:
         self._options, self._journal, self._tracked = options, journal, tracked
         self.changes, self._exactness, self._stopwatch = changes, exactness, stopwatch
+        self._passed_over: dict[CheckpointName, str] = {}
 
     def newest(self) -> Checkpoint | None:
         """Return the newest checkpoint whose files pass verification, or None for a new run.
@@ -57,7 +59,9 @@ class Resume:
         """
         options = self._options
         with self._stopwatch.during("restoring"):
-            return newest_good(options.files, options.layout, self._journal, options.verify)
+            return newest_good(
+                options.files, options.layout, self._journal, options.verify, self._passed_over
+            )
 
     def restore_newest(self) -> Checkpoint | None:
         """Restore the newest good checkpoint.
@@ -108,16 +112,24 @@ class Resume:
         try:
             yield
         except CorruptCheckpointError as error:
-            self._quarantine(checkpoint, error)
+            where = (
+                f"It was moved to {self._options.layout.quarantine}"
+                if self._quarantine(checkpoint, error)
+                else f"It could not be moved away: move {checkpoint.path} yourself"
+            )
             raise CorruptCheckpointError(
-                f"{error} It was moved to {self._options.layout.quarantine}, and nothing was "
-                "assigned. Start again: the run resumes from the checkpoint before it.",
+                f"{error} {where}, and nothing was assigned. Start again: the run resumes from the "
+                "checkpoint before it.",
                 error.damage,
                 error.file,
             ) from error
 
-    def _quarantine(self, checkpoint: Checkpoint, error: CorruptCheckpointError) -> None:
-        quarantine(self._options.files, self._options.layout, self._journal, checkpoint, error)
+    def _quarantine(self, checkpoint: Checkpoint, error: CorruptCheckpointError) -> bool:
+        options = self._options
+        moved = quarantine(options.files, options.layout, self._journal, checkpoint, error)
+        if moved is None:
+            self._passed_over[checkpoint.name] = str(error)
+        return moved is not None
 
     def assign_result(self, checkpoint: Checkpoint) -> None:
         """Give models the weights that training ended with.

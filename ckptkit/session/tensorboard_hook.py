@@ -13,6 +13,7 @@ from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.journal import Journal, read_journal
 from ckptkit.run.manifest import Manifest
 from ckptkit.session.options import RunOptions
+from ckptkit.storage.symlinks import leads_out
 from ckptkit.tensorboard.event_file_repair import RepairResult, RepairStart, repair_event_files
 from ckptkit.tensorboard.run_summaries import RunSummaries, SaveSummary
 from ckptkit.tensorboard.stale_points import RestorePoint, newest_repairing_attempt, writer_attempts
@@ -53,6 +54,16 @@ class TensorBoardHook:
         began = time.monotonic()
         try:
             if not _is_directory(directory):
+                return
+            own = self._options.layout.tensorboard
+            # The files behind the link may be another run's. A directory that the user has named
+            # is another matter.
+            if directory == own and leads_out(self._options.layout.root, own):
+                logger.info(
+                    "%s is a symbolic link out of the run, so no points are removed there; name "
+                    "the directory itself with tensorboard=...",
+                    own,
+                )
                 return
             done = self._repaired(directory, checkpoint)
         except RunLockedError:

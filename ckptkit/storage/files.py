@@ -50,20 +50,6 @@ _REMEDIES = {
     errno.EIO: "The device reports an error: look at the system's log before trusting this disk.",
 }
 
-
-REFUSED = frozenset(
-    {
-        errno.EACCES,
-        errno.EPERM,
-        errno.EIO,
-        errno.ESTALE,
-        errno.ETIMEDOUT,
-        errno.EMFILE,
-        errno.ENFILE,
-    }
-)
-"""Errors of reading that say nothing about the file's content."""
-
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 """The disk, or the part of it that this user may use, has no free block or no free inode."""
 
@@ -97,8 +83,8 @@ class FileSystem:
     sees each one before it is done, and may refuse it.
 
     **Reads** raise a plain `OSError`, with the error number and the path. What a failed read means
-    is for the caller to say: a missing file may be normal, damage, or a refusal that says nothing
-    about the content (see `REFUSED`). All reads pass through `before_read`, which may refuse them.
+    is for `proof_of_damage` to say: a missing file may be normal, damage, or a refusal that says
+    nothing about the content. All reads pass through `before_read`, which may refuse them.
 
     `tests/storage/file_system_contract.py` holds the tests that every implementation passes.
     """

@@ -12,6 +12,10 @@ _MORE_BYTES = 64 * 1024
 """Read at a time beyond the size that the file had when it was opened."""
 
 
+class TooLargeError(OSError):
+    """A file has more bytes than a file of its kind can have."""
+
+
 def open_regular(path: Path) -> BinaryIO:
     """Opens a regular file for reading.
 
@@ -35,7 +39,7 @@ def read_bounded(path: Path, most_bytes: int) -> bytes:
     finally:
         os.close(descriptor)
     if max(size, len(data)) > most_bytes:
-        raise OSError(errno.EFBIG, f"it has more than {most_bytes:,} bytes", str(path))
+        raise TooLargeError(errno.EFBIG, f"it has more than {most_bytes:,} bytes", str(path))
     return data
 
 

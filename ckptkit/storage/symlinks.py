@@ -1,8 +1,9 @@
-"""Refusing symbolic links that lead out of a run directory."""
+"""Symbolic links that lead out of a run directory: refused, or nothing is removed through them."""
 
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 from ckptkit.errors import StorageError
 from ckptkit.layout import RunLayout
@@ -34,3 +35,23 @@ def refuse_links(layout: RunLayout) -> None:
                 "directory there that "
                 f"it leads to, or make the whole run directory a link.",
             )
+
+
+def leads_out(root: Path, path: Path) -> bool:
+    """Return whether a path below a run directory leads out of it, through a symbolic link.
+
+    What lies there may belong to another run, so nothing there is removed or rewritten. The run
+    directory itself may be a link.
+
+    Args:
+        root: the run directory.
+        path: a path below it, as it is written.
+    """
+    return not path.resolve().is_relative_to(root.resolve())
+
+
+def leads_out_of_its_run(path: Path) -> bool:
+    """Return whether a path lies in a run directory as it is written, and leads out of it."""
+    found = (parent for parent in path.absolute().parents if RunLayout(parent).journal.is_dir())
+    root = next(found, None)
+    return root is not None and leads_out(root, path)

@@ -25,6 +25,7 @@ from ckptkit.report.goodput import Goodput, goodput_of
 from ckptkit.report.ledger_builder import ledger_of
 from ckptkit.run.journal import Journal, read_journal
 from ckptkit.storage.files import FileSystem
+from ckptkit.storage.symlinks import leads_out
 from ckptkit.tensorboard.event_files import (
     EVENT_FILE_PREFIX,
     scalars_record,
@@ -81,6 +82,7 @@ class RunSummaries:
         self._path: Path | None = None
         self._last: SaveSummary | None = None
         self._next_history_at = 0.0
+        self._history: Path | None = None
 
     # -- on other threads
 
@@ -180,13 +182,18 @@ class RunSummaries:
         self._files.make_dir(directory)
         old = [path for path in directory.iterdir() if path.name.endswith(_HISTORY)]
         number = max((int(path.name.split(".")[-2]) for path in old), default=0) + 1
+        path = directory / f"{EVENT_FILE_PREFIX}{number:010d}{_HISTORY}"
         self._files.create(
-            directory / f"{EVENT_FILE_PREFIX}{number:010d}{_HISTORY}",
+            path,
             version_record(now)
             + text_record(step, now, "history", history_markdown(ledger, goodput)),
         )
+        # Through a link out of the run, the other files may be another run's.
+        if leads_out(self._layout.root, directory):
+            old = [self._history] if self._history is not None else []
         # Afterwards, so that there is a history at any time; TensorBoard shows the newest one.
-        for path in old:
-            self._files.remove_file(path)
+        for each in old:
+            self._files.remove_file(each)
+        self._history = path
         self._next_history_at = time.monotonic() + (time.monotonic() - began) / _SHARE
         return goodput

@@ -9,20 +9,18 @@ from typing import Any
 import tensorflow as tf
 
 from ckptkit.compat import tf_checkpoint
-from ckptkit.errors import CorruptCheckpointError
 from ckptkit.layout import PREFIX
 from ckptkit.run.manifest import TensorEntry
 from ckptkit.storage.files import storage_errors
+from ckptkit.storage.plain_paths import opened, plain_directory, plain_prefix
 from ckptkit.tracking.snapshot import Snapshot
+from ckptkit.writing.tensor_errors import judging_tensorflow
 
 SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 """What TensorFlow adds to the key of a value.
 
 `tf.train.load_checkpoint(prefix).get_tensor(key + SUFFIX)` reads one.
 """
-
-READ_ERRORS = (tf.errors.OpError, IndexError, ValueError)
-"""What TensorFlow raises for damaged files."""
 
 
 def write_tensors(snapshot: Snapshot, directory: Path, step: int) -> None:
@@ -37,11 +35,11 @@ def write_tensors(snapshot: Snapshot, directory: Path, step: int) -> None:
         StorageError: if the disk refuses.
     """
     checkpoint = _checkpoint_of({key: tensor for key, (_, tensor) in snapshot.tensors.items()})
-    # max_to_keep=None: it must delete nothing, the keep policy does that.
-    manager = tf.train.CheckpointManager(
-        checkpoint, str(directory), max_to_keep=None, checkpoint_name=PREFIX
-    )
-    with storage_errors("write the checkpoint in", directory):
+    with storage_errors("write the checkpoint in", directory), plain_directory(directory) as name:
+        # max_to_keep=None: it must delete nothing, the keep policy does that.
+        manager = tf.train.CheckpointManager(
+            checkpoint, str(name), max_to_keep=None, checkpoint_name=PREFIX
+        )
         try:
             manager.save(checkpoint_number=step)
         except tf.errors.OpError as error:
@@ -96,28 +94,68 @@ def read_tensors(prefix: Path, entries: Sequence[TensorEntry]) -> list[tf.Tensor
 
     Raises:
         CorruptCheckpointError: if a file is damaged or a value is missing.
+        StorageError: if reading failed for another reason.
     """
     if not entries:
         return []
-    try:
-        # One operation for all values. On the CPU, so that a restore does not need the state twice
-        # in an accelerator's memory.
-        with tf.device("CPU"):
-            return list(
-                tf.raw_ops.RestoreV2(
-                    prefix=str(prefix),
-                    tensor_names=[entry.key + SUFFIX for entry in entries],
-                    shape_and_slices=[""] * len(entries),
-                    dtypes=[tf.as_dtype(entry.dtype) for entry in entries],
-                )
+    with judging_tensorflow(prefix):
+        return restore(
+            prefix,
+            [entry.key + SUFFIX for entry in entries],
+            [tf.as_dtype(entry.dtype) for entry in entries],
+        )
+
+
+def restore(prefix: Path, keys: Sequence[str], dtypes: Sequence[tf.DType]) -> list[tf.Tensor]:
+    """Read values with one operation, and raise TensorFlow's own errors."""
+    # On the CPU, so that a restore does not need the state twice in an accelerator's memory.
+    with plain_prefix(prefix) as name, tf.device("CPU"):
+        return list(
+            tf.raw_ops.RestoreV2(
+                prefix=str(name),
+                tensor_names=list(keys),
+                shape_and_slices=[""] * len(keys),
+                dtypes=list(dtypes),
             )
-    except (*READ_ERRORS, TypeError) as error:
-        raise CorruptCheckpointError(
-            f"TensorFlow cannot read {prefix}: {first_line(error)}"
-        ) from error
+        )
 
 
-def first_line(error: Exception) -> str:
-    """Return the first line of an error of TensorFlow's, whose messages have stack traces."""
-    text = error.message if isinstance(error, tf.errors.OpError) else str(error)
-    return (text or type(error).__name__).strip().splitlines()[0]
+def open_reader(prefix: Path) -> Any:
+    """Open a checkpoint with TensorFlow's reader. Its values are read with `read_value`.
+
+    Raises:
+        CorruptCheckpointError: If it is damaged or missing.
+        StorageError: If reading failed for another reason.
+    """
+    with judging_tensorflow(prefix, probe=lambda: _probe_index(prefix)):
+        return opened(plain_prefix(prefix), lambda name: tf.train.load_checkpoint(str(name)))
+
+
+def read_value(reader: Any, prefix: Path, key: str) -> Any:
+    """Return one value as an array, without a second copy as a tensor; a string as bytes.
+
+    Args:
+        reader: of `open_reader`.
+        prefix: of its checkpoint.
+        key: of the value.
+
+    Raises:
+        CorruptCheckpointError: If it is damaged or missing.
+        StorageError: If reading failed for another reason.
+    """
+
+    def probe() -> object:
+        return restore(prefix, [key], [reader.get_variable_to_dtype_map()[key]])
+
+    with judging_tensorflow(prefix, what=key.removesuffix(SUFFIX), probe=probe):
+        return reader.get_tensor(key)
+
+
+def _probe_index(prefix: Path) -> None:
+    """Raise TensorFlow's typed error if the index cannot be read."""
+    key = "no checkpoint has this key"
+    try:
+        restore(prefix, [key], [tf.float32])
+    except tf.errors.NotFoundError as error:
+        if key not in (error.message or ""):
+            raise

@@ -94,7 +94,11 @@ class TidyingFailed(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PassedOver(Event):
-    """A checkpoint could not be used; it was moved, not deleted."""
+    """A checkpoint could not be used; it was moved, not deleted.
+
+    Args:
+        moved_to: where it is now, relative to the run; empty if it could not be moved.
+    """
 
     event: ClassVar[str] = "passed_over"
     checkpoint: str

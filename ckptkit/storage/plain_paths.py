@@ -1,0 +1,110 @@
+"""Other names for paths that TensorFlow would take for patterns.
+
+Before TensorFlow reads a checkpoint, it looks for files that match its path as a shell pattern. So
+a checkpoint below `runs/lr=[0.1]` does not exist for it, and escaping does not help: the same text
+is used as a path afterwards. Everything that TensorFlow reads or writes therefore goes through a
+name from here, which has no such characters.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+_PATTERN = re.compile(r"[][*?\\]")
+_DESCRIPTORS = Path("/proc/self/fd")
+_NAME = "checkpoint"
+
+T = TypeVar("T")
+
+
+def is_pattern(path: Path) -> bool:
+    """Return whether TensorFlow would take a path for a pattern."""
+    return _PATTERN.search(str(path)) is not None
+
+
+@contextmanager
+def plain_directory(directory: Path, descriptors: Path = _DESCRIPTORS) -> Iterator[Path]:
+    """Give a name of an existing directory that TensorFlow takes literally.
+
+    The name is valid in this process, and until the end of the block. In most cases it is the
+    directory's own name.
+
+    Args:
+        directory: the directory.
+        descriptors: where the system shows this process's open files under their numbers.
+
+    Raises:
+        OSError: If the directory cannot be opened.
+    """
+    if not is_pattern(directory):
+        yield directory
+        return
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # A descriptor's name leaves nothing behind if this process is killed. Without /proc, as on
+        # macOS, only a link does the same.
+        name = descriptors / str(descriptor)
+        if _is_same(name, descriptor):
+            yield name
+        else:
+            with _private_directory() as private:
+                link = private / _NAME
+                link.symlink_to(directory.absolute(), target_is_directory=True)
+                yield link
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def plain_prefix(prefix: Path) -> Iterator[Path]:
+    """Give a name of an existing checkpoint's prefix that TensorFlow takes literally.
+
+    Raises:
+        OSError: If its directory cannot be opened.
+    """
+    if not is_pattern(Path(prefix.name)):
+        with plain_directory(prefix.parent) as directory:
+            yield directory / prefix.name
+        return
+    # The files themselves need other names, so each one gets a link.
+    with _private_directory() as private:
+        for path in sorted(prefix.absolute().parent.iterdir()):
+            if path.name.startswith(f"{prefix.name}."):
+                (private / f"{_NAME}{path.name.removeprefix(prefix.name)}").symlink_to(path)
+        yield private / _NAME
+
+
+def opened(names: AbstractContextManager[Path], opener: Callable[[Path], T]) -> T:
+    """Open something that reads again later, and keep the name for as long as it exists.
+
+    Args:
+        names: of this module: `plain_directory(...)` or `plain_prefix(...)`.
+        opener: is called with the name.
+    """
+    with ExitStack() as stack:
+        result = opener(stack.enter_context(names))
+        # TensorFlow's reader opens data files when the first value of each is read.
+        weakref.finalize(result, stack.pop_all().close)
+        return result
+
+
+def _is_same(name: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(name.stat(), os.fstat(descriptor))
+    except OSError:
+        return False
+
+
+@contextmanager
+def _private_directory() -> Iterator[Path]:
+    default = tempfile.gettempdir()
+    place = "/tmp" if is_pattern(Path(default)) else default
+    with tempfile.TemporaryDirectory(prefix="ckptkit-", dir=place) as private:
+        yield Path(private)
