@@ -23,7 +23,7 @@ from ckptkit.audit.sandbox import Sandbox, SandboxSource
 from ckptkit.errors import CheckpointNotFoundError
 from ckptkit.layout import RunLayout
 from ckptkit.policies.even_spread import distance
-from ckptkit.run.catalog import Checkpoint, list_checkpoints
+from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
 from ckptkit.run.events import AttemptStarted, Event, Inexact
 from ckptkit.run.journal import read_journal
 

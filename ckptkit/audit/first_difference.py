@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from ckptkit.audit.bit_comparison import BitComparison, BitDifference
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.events import Event, Restored
 
 Compare = Callable[[Checkpoint, Checkpoint], BitComparison]

@@ -9,10 +9,10 @@ from ckptkit.clock import SystemClock
 from ckptkit.layout import RunLayout
 from ckptkit.ownership.fenced_files import FencedFiles
 from ckptkit.ownership.run_lock import RunLock
-from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.journal import next_attempt, start_journal
 from ckptkit.run.recover import recover as run_recovery
-from ckptkit.run.state_file import write_state_file
+from ckptkit.run.tensorflow_state_file import write_state_file
 from ckptkit.storage.files import FileSystem
 
 

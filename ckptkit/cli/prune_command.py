@@ -20,7 +20,7 @@ from ckptkit.layout import RunLayout
 from ckptkit.log import size
 from ckptkit.ownership.run_lock import check_not_held
 from ckptkit.policies import KeepBest, KeepEveryNSteps, KeepLatest, KeepPolicy
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.retention import Judged, remove, review
 from ckptkit.run.stored_run import StoredRun

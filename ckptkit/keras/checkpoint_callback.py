@@ -11,9 +11,9 @@ from ckptkit.compat import keras_fit
 from ckptkit.errors import ConfigError
 from ckptkit.export.export_spec import ExportSpec, as_spec, is_switched_off
 from ckptkit.keras import builtin_callbacks
+from ckptkit.keras.callback_list import OtherCallbacks
 from ckptkit.keras.fit.fit_driver import FitDriver
 from ckptkit.keras.fit.fit_wiring import open_fit
-from ckptkit.keras.other_callbacks import OtherCallbacks
 from ckptkit.keras.run_identity import check_one_device
 from ckptkit.manager import CheckpointManager
 from ckptkit.run.fresh_start import is_known_label

@@ -11,9 +11,9 @@ import tensorflow as tf
 from ckptkit.errors import ConfigError
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import Manifest
-from ckptkit.session.finished_runs import is_finished_by_others, note_finished
+from ckptkit.session.finish_record import is_finished_by_others, note_finished
 from ckptkit.session.session import Session
 
 

@@ -14,10 +14,10 @@ from ckptkit.manager.session_slot import SessionSlot
 from ckptkit.manager.training_loops import TrainingLoops
 from ckptkit.position import RunPosition
 from ckptkit.restore.newest_checkpoint import verify_before_restore
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.stored_run import StoredRun
 from ckptkit.session.closing import is_orderly_exit
-from ckptkit.session.finished_runs import check_finished_by
+from ckptkit.session.finish_record import check_finished_by
 from ckptkit.session.options import CallbackOptions, ManagerOptions, make_options, takes_options
 from ckptkit.session.session import Session
 from ckptkit.tracking.state_check import check_state, ensure_built

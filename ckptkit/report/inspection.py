@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.report.checkpoint_rows import Verification
 from ckptkit.report.checkpoint_table import FoundCheckpoint
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.verify import Read, verify
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from ckptkit.errors import IncompatibleStateError
 from ckptkit.restore.state_comparison import compare, leaf_key, table
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import RESULT, WEIGHTS, TensorEntry
 from ckptkit.tracking.leaves import Leaf, PythonLeaf
 from ckptkit.tracking.reachable_objects import visit

@@ -14,7 +14,7 @@ from ckptkit.layout import RunLayout
 from ckptkit.log import logger
 from ckptkit.policies.metric_order import all_finite
 from ckptkit.restore.assign import check_compatible, restore_state
-from ckptkit.run.catalog import Checkpoint, list_checkpoints
+from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
 from ckptkit.run.events import Event, Failed, Restored, RolledBack, Saved
 from ckptkit.run.fresh_start import this_life
 from ckptkit.run.journal import Journal, read_journal

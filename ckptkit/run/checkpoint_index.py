@@ -17,7 +17,7 @@ from threading import Lock
 from ckptkit.errors import CheckpointError, CorruptCheckpointError
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.policies import Candidate
-from ckptkit.run.catalog import Checkpoint, list_names
+from ckptkit.run.checkpoint_catalog import Checkpoint, list_names
 from ckptkit.run.manifest import Manifest, from_numbers
 from ckptkit.run.verify import verify
 

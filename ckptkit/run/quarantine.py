@@ -11,7 +11,7 @@ from ckptkit.errors import CorruptCheckpointError
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger
 from ckptkit.run.best_effort import best_effort
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.commit import set_aside
 from ckptkit.run.events import PassedOver
 from ckptkit.run.journal import Journal

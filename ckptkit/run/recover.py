@@ -10,11 +10,11 @@ from ckptkit.ownership.reader_leases import clear_away
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run import architecture_file, events
 from ckptkit.run.best_effort import best_effort
-from ckptkit.run.catalog import list_checkpoints, list_shut_out
+from ckptkit.run.checkpoint_catalog import list_checkpoints, list_shut_out
 from ckptkit.run.commit import clean_up
 from ckptkit.run.journal import Journal
 from ckptkit.run.quarantine import quarantine
-from ckptkit.run.state_file import content, write_state_file
+from ckptkit.run.tensorflow_state_file import content, write_state_file
 from ckptkit.storage.files import FileSystem
 from ckptkit.storage.safe_read import read_bounded
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger
-from ckptkit.run.catalog import Checkpoint, list_checkpoints
+from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
 from ckptkit.run.commit import set_aside
 from ckptkit.run.events import RolledBack
 from ckptkit.run.journal import Journal

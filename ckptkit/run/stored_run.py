@@ -17,7 +17,7 @@ from ckptkit.ownership.reader_leases import held, is_leaving
 from ckptkit.policies import rank
 from ckptkit.policies.metric_order import Mode
 from ckptkit.run.audit_orders import looked_at
-from ckptkit.run.catalog import Checkpoint, list_checkpoints
+from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
 from ckptkit.run.events import Event
 from ckptkit.run.journal import JournalView, read_journal
 

@@ -14,7 +14,7 @@ from typing import Literal
 import xxhash
 
 from ckptkit.errors import CorruptCheckpointError, StorageError
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import FileEntry
 from ckptkit.storage.files import REFUSED
 from ckptkit.storage.safe_read import open_regular

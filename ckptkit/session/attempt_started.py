@@ -12,7 +12,7 @@ import psutil
 from ckptkit.log import logger
 from ckptkit.run import events
 from ckptkit.run.library_versions import versions
-from ckptkit.session import process
+from ckptkit.session import process_state
 
 
 def attempt_started() -> events.AttemptStarted:
@@ -34,10 +34,10 @@ def _process_started() -> float | None:
     None also if the system does not tell, as in a sandbox with the `/proc` of outside.
     """
     first, known = (
-        not process.state.has_opened,
+        not process_state.state.has_opened,
         hasattr(sys.modules.get("__main__"), "__file__"),
     )
-    process.state.has_opened = True
+    process_state.state.has_opened = True
     try:
         return float(psutil.Process().create_time()) if first and known else None
     except psutil.Error as error:

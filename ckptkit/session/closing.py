@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 from ckptkit.errors import Preempted
 from ckptkit.run import events
-from ckptkit.session.finished_runs import note_finished
+from ckptkit.session.finish_record import note_finished
 from ckptkit.session.remote_control import RemoteControl, may_restart
 from ckptkit.session.session_parts import SessionParts
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ckptkit.errors import ConfigError
 from ckptkit.log import logger
 from ckptkit.run import events
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.journal import Journal
 from ckptkit.run.library_versions import versions
 

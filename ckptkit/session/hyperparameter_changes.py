@@ -16,7 +16,7 @@ from ckptkit.restore.hyperparameter_comparison import (
     spelled,
 )
 from ckptkit.run import events
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.journal import Journal
 from ckptkit.session.options import RunOptions
 from ckptkit.tracking import hyperparameters

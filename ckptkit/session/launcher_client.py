@@ -15,7 +15,7 @@ from typing import Any
 
 from ckptkit.log import logger
 from ckptkit.run.launcher_channel import Channel, ChannelState, channel_of
-from ckptkit.session import process
+from ckptkit.session import process_state
 
 _DUMP_SIGNAL = 5
 """Counted from SIGRTMIN: no system sends those signals by itself."""
@@ -129,7 +129,7 @@ def link() -> LauncherClient | None:
     channel = channel_of(os.environ)
     if channel is None:
         return None
-    launchers, key = process.state.launchers, str(channel.directory)
+    launchers, key = process_state.state.launchers, str(channel.directory)
     if key not in launchers:
         try:
             launchers[key] = LauncherClient(channel, channel.join())

@@ -12,7 +12,7 @@ from typing import Any
 from ckptkit.errors import RunLockedError, ThreadRefusedError
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger
-from ckptkit.session.process import run_key, state
+from ckptkit.session.process_state import run_key, state
 from ckptkit.threads import start_thread
 
 

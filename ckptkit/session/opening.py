@@ -9,7 +9,7 @@ from ckptkit.errors import ConfigError
 from ckptkit.layout import RunLayout, journal_attempt
 from ckptkit.ownership.fenced_files import FencedFiles
 from ckptkit.ownership.run_lock import RunLock
-from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.fresh_start import make_checkpoints, set_aside_earlier_lives
 from ckptkit.run.journal import Journal, next_attempt, start_journal
 from ckptkit.run.recover import recover, shut_out_the_silent

@@ -7,7 +7,7 @@ from typing import Any
 
 from ckptkit.errors import ConfigError
 from ckptkit.position import RunPosition
-from ckptkit.session.measured_metrics import Metrics
+from ckptkit.session.lazy_metrics import Metrics
 from ckptkit.session.phase import PhaseMachine
 
 

@@ -10,7 +10,7 @@ from ckptkit.log import logger
 from ckptkit.position import RunPosition
 from ckptkit.restore.assign import assign_result
 from ckptkit.restore.newest_checkpoint import newest_good, restore_one
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.journal import Journal
 from ckptkit.run.quarantine import quarantine
 from ckptkit.session.exactness import Exactness

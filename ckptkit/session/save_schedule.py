@@ -8,7 +8,7 @@ from dataclasses import replace
 from ckptkit.policies import Moment
 from ckptkit.policies.metric_order import Extremes, updated_extremes
 from ckptkit.position import RunPosition
-from ckptkit.run.catalog import Checkpoint, list_checkpoints
+from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
 from ckptkit.run.journal import Journal
 from ckptkit.run.library_versions import versions
 from ckptkit.run.manifest import Manifest, to_number, to_numbers

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from ckptkit.errors import ConfigError
 from ckptkit.position import RunPosition
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.session.assembly import assemble
 from ckptkit.session.audit_pause import audit_pause
 from ckptkit.session.closing import close_session
-from ckptkit.session.finished_runs import record_finished
+from ckptkit.session.finish_record import record_finished
 from ckptkit.session.opening import open_run
 from ckptkit.session.options import RunOptions
 from ckptkit.session.remote_control import RemoteControl

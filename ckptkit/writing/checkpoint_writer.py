@@ -31,7 +31,7 @@ from ckptkit.run.events import SaveFailed
 from ckptkit.run.journal import Journal
 from ckptkit.run.manifest import Manifest, from_numbers
 from ckptkit.run.retention import retain
-from ckptkit.run.state_file import write_state_file
+from ckptkit.run.tensorflow_state_file import write_state_file
 from ckptkit.run.verify import file_entry
 from ckptkit.storage.files import FileSystem
 from ckptkit.tracking.snapshot import Snapshot

@@ -11,7 +11,7 @@ import pytest
 
 import ckptkit
 from ckptkit.layout import CheckpointName
-from ckptkit.run.catalog import Checkpoint, list_checkpoints
+from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
 from ckptkit.run.commit import begin_writing, clean_up, commit, remove_checkpoint, set_aside
 from ckptkit.run.verify import verify
 from ckptkit.storage.files import FileSystem, storage_errors

@@ -8,7 +8,7 @@ from ckptkit.export.export_spec import ExportSpec
 from ckptkit.exports.version_directories import check_base
 from ckptkit.layout import RunLayout
 from ckptkit.run import events
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.fresh_start import this_life
 from ckptkit.run.journal import read_journal
 from ckptkit.run.stored_run import StoredRun

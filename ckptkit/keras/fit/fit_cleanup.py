@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from ckptkit.keras.callback_list import OtherCallbacks
 from ckptkit.keras.fit.fit_stage import FitStage, FitStages
-from ckptkit.keras.other_callbacks import OtherCallbacks
 from ckptkit.manager import CheckpointManager
 from ckptkit.session.session import Session
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from ckptkit.keras.fit.evaluation import Evaluation
 from ckptkit.keras.fit.fit_context import FitContext
-from ckptkit.keras.fit.fit_logs import as_metrics
 from ckptkit.keras.fit.fit_position import EpochPass
 from ckptkit.keras.fit.fit_resume import FitResume
 from ckptkit.keras.fit.fit_stage import FitStage
+from ckptkit.keras.fit.plain_logs import as_metrics
 from ckptkit.keras.fit.train_step import TrainStep
 from ckptkit.keras.fit.training_end import TrainingEnd
 from ckptkit.position import RunPosition

@@ -14,13 +14,13 @@ from ckptkit.compat import keras_fit
 from ckptkit.data.iterator_state import batches_of, describe
 from ckptkit.errors import ConfigError
 from ckptkit.keras.fit.data_changes import data_changes
+from ckptkit.keras.fit.data_notes import start_training
 from ckptkit.keras.fit.evaluation_replay import EvaluationReplay
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_stage import FitStage
 from ckptkit.keras.fit.saved_position import read_position
 from ckptkit.keras.fit.train_replay import TrainReplay
-from ckptkit.keras.fit.training_start import start_training
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.tracking.leaves import Leaf, Tensors
 from ckptkit.tracking.random_state import set_python_and_numpy
 from ckptkit.tracking.tracker import track

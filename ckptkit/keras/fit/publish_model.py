@@ -20,7 +20,7 @@ from ckptkit.keras.fit.export_source import base_directory, exported_checkpoint,
 from ckptkit.log import logger
 from ckptkit.restore.assign import weights_of
 from ckptkit.run import events
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.session.session import Session
 from ckptkit.tracking.tracker import track
 

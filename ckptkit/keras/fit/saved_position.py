@@ -7,7 +7,7 @@ from typing import Any
 from ckptkit.errors import ConfigError, IncompatibleStateError
 from ckptkit.keras.fit.fit_position import FitPosition
 from ckptkit.restore.assign import read_python_state
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 
 KEY = "fit/state/0"
 """The key in a checkpoint under which `fit` keeps its position and the other callbacks' state."""

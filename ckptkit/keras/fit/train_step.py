@@ -10,12 +10,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from ckptkit.keras.fit.data_notes import note_data, start_training
 from ckptkit.keras.fit.fit_context import FitContext
-from ckptkit.keras.fit.fit_logs import as_metrics
 from ckptkit.keras.fit.fit_resume import FitResume
 from ckptkit.keras.fit.fit_stage import FitStage
-from ckptkit.keras.fit.train_step_check import run_checked_step
-from ckptkit.keras.fit.training_start import note_data, start_training
+from ckptkit.keras.fit.plain_logs import as_metrics
+from ckptkit.keras.fit.random_ops_check import run_checked_step
 from ckptkit.position import RunPosition
 from ckptkit.session.phase import SessionPhase
 

@@ -7,13 +7,13 @@ from typing import Any
 
 from ckptkit.export.export_spec import ExportSpec
 from ckptkit.keras.fit.fit_context import FitContext
-from ckptkit.keras.fit.fit_logs import not_finite
 from ckptkit.keras.fit.fit_stage import FitStage
+from ckptkit.keras.fit.plain_logs import not_finite
 from ckptkit.keras.fit.publish_model import publish
 from ckptkit.keras.run_identity import note_finished_model
 from ckptkit.log import logger
 from ckptkit.restore.newest_checkpoint import DivergedError
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.session.phase import SessionPhase
 from ckptkit.session.saver import Taken
 

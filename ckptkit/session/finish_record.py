@@ -19,8 +19,8 @@ from ckptkit.position import RunPosition
 from ckptkit.run import events
 from ckptkit.run.fresh_start import this_life
 from ckptkit.run.journal import Journal, read_journal
-from ckptkit.session.process import run_key
-from ckptkit.session.process import state as process_state
+from ckptkit.session.process_state import run_key
+from ckptkit.session.process_state import state as process_state
 
 
 def record_finished(layout: RunLayout, journal: Journal, position: RunPosition) -> None:

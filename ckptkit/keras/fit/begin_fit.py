@@ -16,7 +16,7 @@ from ckptkit.keras.run_identity import (
 )
 from ckptkit.log import logger
 from ckptkit.position import RunPosition
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import Manifest
 from ckptkit.tracking.state_check import unbuilt_parts
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ckptkit.session.measured_metrics import Several
+from ckptkit.session.lazy_metrics import Several
 
 
 def plain_logs(logs: Mapping[str, Any]) -> dict[str, Any]:
