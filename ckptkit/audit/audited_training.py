@@ -59,7 +59,7 @@ class TrainingStart:
         state: its last report on the channel.
         step: the step at which it was interrupted; None if it ended before it reached the chosen
             step.
-        time: of the interruption, in seconds since the epoch.
+        time: the time of the interruption, in seconds since the epoch.
     """
 
     code: int
@@ -107,7 +107,7 @@ class Trainer:
 
     Args:
         command: the program and its arguments.
-        environment: of the training.
+        environment: the environment of the training.
         inbox: gets signals.
         tree: all processes that were started.
         limits: time limits.

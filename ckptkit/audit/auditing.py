@@ -39,7 +39,7 @@ class AuditPlan:
         home: the audit's own directory.
         user: the user's working directory.
         source: what a training's working directory holds; None if it is the user's.
-        seed: of random interruptions.
+        seed: the seed of random interruptions.
         kills: how many of them.
         at: chosen steps instead; empty for random ones.
         signals: their signals, in turn.

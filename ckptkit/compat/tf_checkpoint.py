@@ -66,7 +66,7 @@ def variables_reader(variables: Sequence[tf.Variable]) -> Callable[[], list[tf.T
     seconds.
 
     Args:
-        variables: of the CPU, with any types and shapes.
+        variables: variables of the CPU, with any types and shapes.
     """
     if not variables:
         return list

@@ -74,7 +74,7 @@ class ExportSource(msgspec.Struct, frozen=True, kw_only=True):
     """Where the model came from.
 
     Args:
-        step: of the run that it was trained in; null if it did not come from a run.
+        step: the step of the run that it was trained in; null if it did not come from a run.
         checkpoint: the checkpoint whose values it has; empty if it did not come from one.
         weights: `final`, `best` or `step`; empty if it did not come from a run.
     """
@@ -98,8 +98,8 @@ class ExportRecord(msgspec.Struct, frozen=True, kw_only=True):
         check_secs: what the check took.
         checked_on: the device of the process that checked.
         files: every file except this one, by its path from the version's directory.
-        versions: of Python, TensorFlow, Keras, NumPy and ckptkit.
-        format_version: of this file.
+        versions: the versions of Python, TensorFlow, Keras, NumPy and ckptkit.
+        format_version: the version of its format.
     """
 
     exported_at: float

@@ -89,7 +89,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         self._fit: FitDriver | None = None
 
     def set_params(self, params: Any) -> None:
-        """Keeps the file of a `CSVLogger` that a resume continues.
+        """Prevents a `CSVLogger` from emptying the file that a resume continues.
 
         Keras calls this before `on_train_begin`, in which `CSVLogger` would empty its file.
         """
@@ -114,7 +114,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         """Opens the run, and makes `fit` begin at the epoch of the newest good checkpoint.
 
         Raises:
-            ConfigError: If `fit` does not call it; and all that the class lists for `fit`.
+            ConfigError: If `fit` is not the caller. Also the errors that the class lists for `fit`.
         """
         call = keras_fit.fit_call(self)
         if call.callback_list is None:
@@ -155,7 +155,7 @@ class CheckpointCallback(keras.callbacks.Callback):
             self._fit.batch_began(batch)
 
     def on_test_begin(self, logs: Any = None) -> None:
-        """Takes the state from before the evaluation of an epoch."""
+        """Takes a snapshot before the evaluation of an epoch."""
         if self._fit is not None:
             self._fit.evaluation_began()
 

@@ -65,7 +65,7 @@ class Tensor:
         shape: its sizes, None for one that is not fixed; None as a whole where the number of
             dimensions is open.
         dtype: TensorFlow's name of the type.
-        size_bytes: of its values; 0 where the form does not tell.
+        size_bytes: the bytes of its values; 0 where the form does not tell.
         trainable: whether training changes it; None where that is not known or has no meaning.
     """
 

@@ -40,7 +40,7 @@ def check_total(name: str, total: object) -> int:
     """Return the argument of a loop.
 
     Args:
-        name: of the loop.
+        name: the name of the loop.
         total: the argument.
 
     Raises:

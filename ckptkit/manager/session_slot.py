@@ -20,7 +20,7 @@ class SessionSlot:
     """Holds at most one open session of a run.
 
     Args:
-        options: of the run.
+        options: the options of the run.
 
     Attributes:
         session: the open one, or None.

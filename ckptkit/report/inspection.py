@@ -17,8 +17,8 @@ class Inspection:
     """The result of verifying all checkpoints.
 
     Args:
-        found: the checkpoints, oldest first, without those that training deleted meanwhile.
-        verification: the same as counts.
+        found: the checkpoints, oldest first; those deleted during the inspection are left out.
+        verification: how many are good and how many are damaged.
     """
 
     found: tuple[FoundCheckpoint, ...]

@@ -192,7 +192,7 @@ def read_python_state(checkpoint: Checkpoint, key: str) -> Any:
 
     Args:
         checkpoint: the checkpoint to read.
-        key: of the leaf.
+        key: the key of the leaf.
 
     Raises:
         CorruptCheckpointError: if it cannot be read.

@@ -47,7 +47,7 @@ def newest_good(
     Args:
         files: changes the disk.
         layout: the paths of the run.
-        journal: of this attempt.
+        journal: the journal of this attempt.
         depth: how thoroughly files are verified.
 
     Returns:
@@ -97,7 +97,7 @@ def newest_first(layout: RunLayout, events: Sequence[Event]) -> list[Checkpoint]
 
     Args:
         layout: the paths of the run.
-        events: of its present life.
+        events: the events of its present life.
     """
     # A rollback is a choice of the user's: stops of attempts until then no longer count.
     chosen = max((event.attempt for event in events if isinstance(event, RolledBack)), default=0)
@@ -118,7 +118,7 @@ def _is_poisoned(checkpoint: Checkpoint, diverged: int) -> bool:
     """Whether a checkpoint has numbers that are not finite, and is not from after the divergence.
 
     Args:
-        checkpoint: of the run.
+        checkpoint: the checkpoint of the run.
         diverged: the newest attempt that was stopped for such numbers, or 0.
     """
     return (
@@ -132,7 +132,7 @@ def verify_before_restore(checkpoint: Checkpoint, depth: Depth) -> None:
     """Verify a checkpoint to the requested depth, and log if that is less than everything.
 
     Args:
-        checkpoint: to verify.
+        checkpoint: the checkpoint to verify.
         depth: `full`, `auto` (in full if the disk is fast enough), or `quick`.
 
     Raises:
@@ -159,7 +159,7 @@ def restore_one(
     """Compare, restore and record one checkpoint.
 
     Args:
-        journal: of this attempt.
+        journal: the journal of this attempt.
         checkpoint: a verified checkpoint.
         tracked: the leaves of the live state.
         state: the user's state, by name.

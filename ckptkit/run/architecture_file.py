@@ -31,8 +31,8 @@ class Architecture:
         config: what `keras.saving.serialize_keras_object` made of it, with the arguments of
             `compile`; None if that is not possible.
         reason: why it is not possible; empty if it is.
-        versions: of Keras and the other libraries that made it.
-        format_version: of this file.
+        versions: the versions of Keras and the other libraries that made it.
+        format_version: the version of its format.
     """
 
     class_name: str
@@ -52,7 +52,7 @@ def encode(architecture: Architecture) -> bytes:
 
 
 def file_name(content: bytes) -> str:
-    """Return the name of the file with this content: equal architectures share one file."""
+    """Return the name of the file for this content; equal architectures share one file."""
     return f"{xxhash.xxh3_128(content).hexdigest()}.json"
 
 
@@ -80,7 +80,7 @@ def store(files: FileSystem, layout: RunLayout, content: bytes) -> str:
 
 
 def clean(files: FileSystem, layout: RunLayout) -> None:
-    """Remove what a process left that was killed while it stored an architecture.
+    """Remove the leftovers of a process that was killed while it stored an architecture.
 
     Raises:
         StorageError: If the disk refuses.
@@ -99,7 +99,7 @@ def load(layout: RunLayout, name: str) -> Architecture:
 
     Args:
         layout: the run.
-        name: of its file, as a manifest gives it.
+        name: the name of its file, as a manifest gives it.
 
     Raises:
         CorruptCheckpointError: If it is missing or damaged, or was written by a later version.

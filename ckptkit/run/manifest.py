@@ -80,7 +80,7 @@ class TensorEntry:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of its values; 0 if the shape or the type does not say."""
+        """The bytes of its values; 0 if its shape or type is not fixed."""
         width = _WIDTHS.get(self.dtype, 0)
         if self.shape is None or None in self.shape:
             return 0
@@ -141,10 +141,10 @@ class ManifestHead:
         saved_at: when its snapshot was taken, in seconds since the epoch.
         trigger: why it was saved.
         files: every file except the manifest.
-        metrics: what was measured at this position.
+        metrics: the metrics at this position.
         final: whether this is the state at the end of training.
         total: the steps or epochs that training was to have when this was saved; None if unknown.
-        format_version: of this file.
+        format_version: the version of its format.
     """
 
     step: int
@@ -182,7 +182,7 @@ class Manifest(ManifestHead):
         tensors: every tensor in the files.
         extremes: smallest and largest finite value of each metric so far.
         hyperparameters: what the run was configured with.
-        versions: of Python, TensorFlow, Keras, NumPy and ckptkit.
+        versions: the versions of Python, TensorFlow, Keras, NumPy and ckptkit.
     """
 
     states: tuple[StateEntry, ...]
@@ -193,12 +193,12 @@ class Manifest(ManifestHead):
 
 
 def to_numbers(values: Mapping[str, float]) -> dict[str, Number]:
-    """Return floats as JSON can hold them."""
+    """Return floats in the form that JSON can hold, with words for NaN and infinity."""
     return {name: to_number(value) for name, value in values.items()}
 
 
 def to_number(value: float) -> Number:
-    """Return a float as JSON can hold it."""
+    """Return a float in the form that JSON can hold."""
     return value if math.isfinite(value) else str(value)
 
 
@@ -208,7 +208,7 @@ def from_numbers(values: Mapping[str, Number]) -> dict[str, float]:
 
 
 class LaterFormatError(CorruptCheckpointError):
-    """A whole manifest of a later format: nothing is wrong with it, so it is left in place."""
+    """An intact manifest in a newer format than this version reads. It is not quarantined."""
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -313,7 +313,7 @@ def _no_manifest(where: Path, reason: object) -> CorruptCheckpointError:
 
 
 def _check(manifest: ManifestHead) -> None:
-    """Check what the types do not.
+    """Check the conditions that the types do not express.
 
     Raises:
         ValueError: If something cannot be right.

@@ -29,7 +29,7 @@ class Pin:
     Args:
         pinned_at: when, in seconds since the epoch; 0 if the file does not say.
         note: why, in the user's words.
-        format_version: of the file.
+        format_version: the version of its format.
     """
 
     pinned_at: float = 0.0
@@ -44,7 +44,7 @@ def pinned(layout: RunLayout) -> frozenset[CheckpointName]:
     exist any more.
 
     Raises:
-        StorageError: If the directory cannot be read. It is then unknown what is pinned, and
+        StorageError: If the directory cannot be read. The pins are then unknown, so
             nothing may be removed.
     """
     with storage_errors("list", layout.pins):
@@ -71,7 +71,7 @@ def read_pins(layout: RunLayout) -> Mapping[CheckpointName, Pin]:
 
 
 def _read(layout: RunLayout, name: CheckpointName) -> Pin:
-    """Read a pin; one whose file is damaged counts as one without a note."""
+    """Read a pin; if its file is damaged, return a pin without a note."""
     try:
         return msgspec.json.decode(read_bounded(layout.pin(name), MAX_PIN_BYTES), type=Pin)
     except (OSError, msgspec.DecodeError, ValueError, RecursionError):

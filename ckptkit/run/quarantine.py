@@ -1,4 +1,4 @@
-"""Quarantine: damaged checkpoints are moved away, with the reason beside them. None is deleted."""
+"""Quarantine: moves damaged checkpoints away, with the reason beside them. Deletes none."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Reason:
     Args:
         checkpoint: its name.
         damage: the kind of damage, as in `CorruptCheckpointError`.
-        file: which file; empty if that is unknown.
+        file: the damaged file; empty if that is unknown.
         message: the same in words.
         attempt: number of the process that found it.
-        format_version: of the file.
+        format_version: the version of its format.
     """
 
     checkpoint: str
@@ -54,8 +54,8 @@ def quarantine(
     Args:
         files: how to change the disk.
         layout: the run.
-        journal: of this attempt.
-        checkpoint: which.
+        journal: the journal of this attempt.
+        checkpoint: the damaged checkpoint.
         error: what is wrong with it.
 
     Raises:
@@ -87,7 +87,7 @@ def quarantine(
 
 
 def quarantined(layout: RunLayout) -> list[Path]:
-    """Return what lies in quarantine, without the files that say why."""
+    """Return the paths in quarantine, without the files with the reasons."""
     if not layout.quarantine.is_dir():
         return []
     return [

@@ -22,13 +22,13 @@ _MOST_BYTES = 16 * 1024 * 1024
 
 
 def recover(files: FileSystem, layout: RunLayout, journal: Journal, lock: RunLock) -> None:
-    """Remove what dead processes left, and shut out what a silent owner may still commit.
+    """Remove leftovers of dead processes, and fence off a previous owner that may still be running.
 
     Args:
         files: how to change the disk.
         layout: the run.
-        journal: of this attempt.
-        lock: that this process holds.
+        journal: the journal of this attempt.
+        lock: the lock that this process holds.
 
     Raises:
         StorageError: If the disk refuses.
@@ -72,7 +72,7 @@ def _mend_state_file(files: FileSystem, layout: RunLayout, journal: Journal) -> 
 
 
 def shut_out_the_silent(files: FileSystem, layout: RunLayout, lock: RunLock) -> None:
-    """Put up a fence, so that what a silent owner commits from now on does not count.
+    """Write a fence, which hides what a silent previous owner commits from now on.
 
     If this lock's fence exists already, nothing happens.
 

@@ -1,4 +1,4 @@
-"""Verification: whether a checkpoint's files are what its manifest says."""
+"""Verification: compares a checkpoint's files with its manifest."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def file_entry(path: Path) -> FileEntry:
 
 
 def digest_name(digest: xxhash.xxh3_128) -> str:
-    """Return a digest as manifests spell it."""
+    """Return a digest in the notation of manifests."""
     return f"xxh3_128:{digest.hexdigest()}"
 
 
@@ -54,8 +54,8 @@ class Read:
     """How much of a checkpoint was read to verify it.
 
     Args:
-        size_bytes: of all its files.
-        read_bytes: how much was read, and agrees.
+        size_bytes: the size of all its files, in bytes.
+        read_bytes: how many bytes were read and agree.
         secs: how long that took.
     """
 
@@ -70,7 +70,7 @@ class Read:
 
 
 class _TooSlowError(Exception):
-    """The time for reading is over: the rest is compared by size."""
+    """Raised when the time for reading is over; the rest is then compared by size."""
 
 
 def verify(
@@ -84,19 +84,19 @@ def verify(
     """Compare a checkpoint's files with its manifest: their presence, sizes and digests.
 
     Args:
-        checkpoint: which one.
-        quick: read small files only, such as the index; of the others compare sizes.
+        checkpoint: the checkpoint.
+        quick: read only small files, such as the index; compare the sizes of the others.
         budget_secs: how long large files may be read; the rest is compared by size. None reads
             everything.
         progress: called with the number of bytes of each chunk that was read.
-        now: seconds, by a clock that does not go back.
+        now: a monotonic clock, in seconds.
 
     Returns:
         How much was read.
 
     Raises:
         CorruptCheckpointError: If a file is missing, cannot be read, or differs.
-        StorageError: If the system refuses to read. That says nothing about the file.
+        StorageError: If the system refuses to read, which proves no damage.
     """
     # A quick look needs the list of files only, and the head costs a tenth of the manifest.
     described = checkpoint.head if quick else checkpoint.manifest
@@ -119,7 +119,7 @@ def verify_files(
     progress: Callable[[int], None] = lambda _: None,
     now: Callable[[], float] = time.monotonic,
 ) -> Read:
-    """Compare files with entries that describe them; as `verify`, for anything with such entries.
+    """Compare files with entries that describe them; like `verify`, but without a manifest.
 
     Args:
         directory: the directory of the files.
@@ -153,7 +153,7 @@ def verify_files(
 
 
 def bytes_to_read(entries: Sequence[FileEntry], *, quick: bool) -> int:
-    """Return how much `verify_files` reads of these files if they are whole and time suffices."""
+    """Return how many bytes `verify_files` reads of these files if all are intact."""
     return sum(
         entry.size_bytes for entry in entries if not quick or entry.size_bytes <= SMALL_BYTES
     )
@@ -161,7 +161,7 @@ def bytes_to_read(entries: Sequence[FileEntry], *, quick: bool) -> int:
 
 @contextmanager
 def judging(path: Path, name: str) -> Iterator[None]:
-    """Turn an error of reading inside the block into what it means for the checkpoint."""
+    """Turn an `OSError` inside the block into the error that it means for the checkpoint."""
     try:
         yield
     except StorageError:

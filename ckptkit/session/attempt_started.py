@@ -1,4 +1,4 @@
-"""What the journal records of the process that begins an attempt."""
+"""The `attempt_started` event: what the journal records about a new process."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def attempt_started() -> events.AttemptStarted:
 def _process_started() -> float | None:
     """Return when this process began, in seconds since the epoch, if that time belongs to the run.
 
-    It does if the process has opened no run before, and runs a program, not what a person types.
-    None also if the system does not tell, as in a sandbox with the `/proc` of outside.
+    It does if the process has opened no run before, and runs a program, not typed commands.
+    Also None if the system cannot say, as in a sandbox that shows another system's `/proc`.
     """
     first, known = (
         not process_state.state.has_opened,
@@ -41,7 +41,7 @@ def _process_started() -> float | None:
     try:
         return float(psutil.Process().create_time()) if first and known else None
     except psutil.Error as error:
-        logger.debug("it is not known when this process began: %s", error)
+        logger.debug("the start time of this process is unknown: %s", error)
         return None
 
 

@@ -17,7 +17,7 @@ class Exactness:
 
     Args:
         mode: `warn`, `require` or `off`.
-        journal: of the attempt.
+        journal: the journal of the attempt.
     """
 
     def __init__(self, mode: str, journal: Journal) -> None:
@@ -46,7 +46,7 @@ class Exactness:
         self._reasons.add(reason)
 
     def check_versions(self, checkpoint: Checkpoint) -> None:
-        """Note it as a reason if other versions of the libraries wrote a checkpoint.
+        """Note a reason if other library versions wrote the checkpoint.
 
         Raises:
             ConfigError: If exactness is required.

@@ -9,10 +9,10 @@ from ckptkit.errors import ConfigError
 
 
 class Several:
-    """A metric with several values, such as F1 by class, which Keras reports beside numbers.
+    """A metric with several values, such as the F1 score of each class.
 
     Args:
-        value: as reported.
+        value: the values as they were reported.
     """
 
     def __init__(self, value: Any) -> None:
@@ -23,7 +23,7 @@ class Several:
 
 
 class Metrics(Mapping[str, float]):
-    """Metrics by name; a value becomes a float when it is first read, and stays one.
+    """Metrics by name. A value is converted to a float when it is first read.
 
     Converting a tensor waits for its device, and most steps need no metric. A metric that is
     `Several` is left out of the mapping, and reading it by name is an error.

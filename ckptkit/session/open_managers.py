@@ -1,4 +1,4 @@
-"""Which manager of this process has which run open.
+"""A registry of the runs that managers of this process have open.
 
 A second manager closes the first one, unless that one is training.
 """
@@ -55,7 +55,7 @@ def closed(layout: RunLayout, manager: Any) -> None:
 def close_on_a_thread(close: Callable[[], object]) -> None:
     """Close a run on a thread of its own; the next one to open a run waits for it.
 
-    The interpreter waits as well when it exits: the thread is no daemon.
+    The interpreter also waits for it at exit, because the thread is not a daemon.
     """
     registered = threading.Event()
 

@@ -25,9 +25,10 @@ class OpenedRun:
     """A run that this process owns.
 
     Args:
-        options: whose files ask before each change whether the run is still this process's own.
-        journal: of the attempt.
-        phases: of the session; their stopwatch has run since the attempt began.
+        options: the options of the run. Before each change, their `files` check that this process
+            still owns the run.
+        journal: the journal of the attempt.
+        phases: the phases of the session; their stopwatch has run since the attempt began.
     """
 
     options: RunOptions
@@ -36,12 +37,12 @@ class OpenedRun:
 
 
 def open_run(options: RunOptions, resources: ExitStack) -> OpenedRun:
-    """Take the run: its lock, an attempt number and a journal; and recover from earlier attempts.
+    """Open the run: take its lock, number the attempt, start its journal, and recover.
 
     Args:
-        options: of the run.
-        resources: gets everything that is to be undone at the end. If this fails, the caller
-            undoes what is on it already.
+        options: the options of the run.
+        resources: collects what must be released at the end. If this function fails, the caller
+            releases what is on it already.
 
     Raises:
         ConfigError: If a file is in the way, or the checkpoints are those of another program.
@@ -77,7 +78,7 @@ def open_run(options: RunOptions, resources: ExitStack) -> OpenedRun:
 
 
 def _check_directory(layout: RunLayout) -> None:
-    """Check that the directory of a run holds nothing else.
+    """Check that a run's directory holds no foreign files or checkpoints.
 
     Raises:
         ConfigError: If a file is in the way, or the checkpoints are those of another program.

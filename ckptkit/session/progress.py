@@ -1,4 +1,4 @@
-"""How far a run has come in this session, and what was measured there."""
+"""The position of a run in this session, and the metrics measured there."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class RunProgress:
     """The position of a run, and the metrics that were measured at it.
 
     Args:
-        phases: of the session; the first step moves its stopwatch.
+        phases: the phases of the session; the first step moves its stopwatch.
 
     Attributes:
         position: the training that is done, over all attempts.
         metrics: what was measured at the position.
-        done: whether training has come to its end there.
-        total: how many steps or epochs the whole run has; None if that is not known.
-        beats: a counter that grows with everything that training does. A launcher compares it
+        done: whether training ends at this position.
+        total: the steps or epochs of the whole run; None if unknown.
+        beats: a counter that grows while training makes progress. A launcher compares it
             to find out whether training hangs.
         after_step: called with the step after each one; an audit waits there.
     """

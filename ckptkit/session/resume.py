@@ -1,4 +1,4 @@
-"""Resuming: which checkpoint, whether it fits, and restoring it or the one before it."""
+"""Resumes a run: selects a checkpoint, compares it, and restores it or an earlier one."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from ckptkit.session.tracked_state import TrackedState
 class Resume:
     """Finds the checkpoint from which a run continues, and restores it.
 
-    It knows nothing of positions and policies: the session sets those from what is returned.
+    It does not set positions and policies: the session sets those from what is returned.
 
     Args:
-        options: of the run.
-        journal: of the attempt.
+        options: the options of the run.
+        journal: the journal of the attempt.
         tracked: the state to restore.
-        changes: compares hyperparameters, and puts them into effect.
-        exactness: is told of other versions of the libraries.
-        stopwatch: of the session.
+        changes: compares and applies hyperparameters.
+        exactness: notes a checkpoint of other library versions.
+        stopwatch: the stopwatch of the session.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Resume:
         """Return the newest checkpoint whose files pass verification, or None for a new run.
 
         Raises:
-            CorruptCheckpointError: If the run has saved before, and nothing of it can be read.
+            CorruptCheckpointError: If the run has saved before, and no checkpoint can be read.
             StorageError: If the disk refuses.
         """
         options = self._options
@@ -96,9 +96,9 @@ class Resume:
 
     @contextmanager
     def reading(self, checkpoint: Checkpoint) -> Iterator[None]:
-        """Read a checkpoint in the block when it is too late to fall back to an earlier one.
+        """Read a checkpoint in the block, after the point at which an earlier one could be used.
 
-        If it cannot be read, it is moved to quarantine, and the next start does not meet it again.
+        If it cannot be read, it is moved to quarantine, so that the next start uses an earlier one.
 
         Raises:
             CorruptCheckpointError: If it cannot be read.
@@ -118,9 +118,9 @@ class Resume:
         quarantine(self._options.files, self._options.layout, self._journal, checkpoint, error)
 
     def assign_result(self, checkpoint: Checkpoint) -> None:
-        """Give models the weights that training ended with.
+        """Assign the weights that training ended with to the models.
 
-        They may differ from those with which it would continue: averages, or the best ones.
+        They differ from those of a resume if Keras replaced them by averages or by the best ones.
         """
         assign_result(checkpoint, self._tracked.now())
 

@@ -1,4 +1,4 @@
-"""When this session saves, what it says of each checkpoint, and what is not saved yet."""
+"""When a session saves, what each checkpoint records, and what is not saved yet."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from ckptkit.tracking import snapshot
 
 
 class SaveSchedule:
-    """Decides when to save, and has it done.
+    """Decides when to save, and starts the saves.
 
     Args:
-        options: of the run.
-        journal: of the attempt.
-        saver: takes the snapshots and has them written.
+        options: the options of the run.
+        journal: the journal of the attempt.
+        saver: takes the snapshots and writes them.
         progress: the position of the run.
         inexact: called with a reason why the run cannot continue bit for bit.
-        hyperparameters: what checkpoints record of the configuration; a later call may give more.
+        hyperparameters: returns the configuration that checkpoints record.
 
     Attributes:
-        requests: requests of other processes to save.
-        saver: see above.
+        requests: the requests of other processes to save.
+        saver: takes the snapshots and writes them.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class SaveSchedule:
         return Moment(position=self._progress.position, time_secs=self._options.clock.monotonic())
 
     def start_from(self, checkpoint: Checkpoint | None) -> None:
-        """Compare with a checkpoint from now on, or with the beginning of the run."""
+        """Set the last save to a checkpoint, or to the beginning of the run."""
         if checkpoint is not None:
             self._extremes = {
                 name: (float(low), float(high))
@@ -94,7 +94,7 @@ class SaveSchedule:
         return reason is not None
 
     def take(self) -> Taken:
-        """Take a snapshot of now."""
+        """Take a snapshot of the present state."""
         taken = self.saver.take(self._progress.position, dict(self._progress.metrics))
         for reason in self.saver.iterators_losing_order:
             self._inexact(reason)
@@ -109,13 +109,13 @@ class SaveSchedule:
         must: bool = True,
         periodic: bool = False,
     ) -> None:
-        """Hand a snapshot to the writer.
+        """Pass a snapshot to the writer.
 
         Args:
             trigger: why it is saved.
-            taken: the snapshot; by default one of now.
+            taken: the snapshot; by default one of the present state.
             final: whether training is over.
-            must: whether it may not be dropped for a newer one while an earlier one is being
+            must: whether it must not be dropped for a newer one while an earlier one is being
                 written.
             periodic: whether another one follows by itself, so that training continues if there
                 is no space for this one.
@@ -155,9 +155,9 @@ class SaveSchedule:
         """Save the state that training ended with, unless it is saved already.
 
         Args:
-            taken: the state from which training can continue; by default that of now. If weights
-                were replaced since then, by averages or by the best ones, the replacements are
-                saved beside it.
+            taken: the state from which training can continue; by default the present state. If
+                weights were replaced since then, by averages or by the best ones, the replacements
+                are saved beside it.
         """
         self.saver.finish()
         newest = list_checkpoints(self._options.layout)
@@ -188,7 +188,7 @@ class SaveSchedule:
         return self.saver.unsaved != at
 
     def discard(self) -> None:
-        """Have what was done since the last save not saved when the session is closed."""
+        """Discard the training since the last save, so that closing the session saves nothing."""
         self._last = replace(self._last, position=self._progress.position)
         self._discarded = self._progress.position
 

@@ -1,4 +1,4 @@
-"""TensorBoard's files: those of the program are repaired on a resume, and the run has its own."""
+"""TensorBoard's files: repairs those of the program on a resume, and writes the run's own."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _MOST_REPORTED = 20
 
 
 class TensorBoardHook:
-    """What TensorBoard shows of a run, over all attempts.
+    """Keeps TensorBoard's view of a run consistent over all attempts.
 
     Args:
-        options: of the run.
-        journal: of the attempt.
+        options: the options of the run.
+        journal: the journal of the attempt.
     """
 
     def __init__(self, options: RunOptions, journal: Journal) -> None:
@@ -123,15 +123,15 @@ class TensorBoardHook:
         )
 
     def close(self) -> None:
-        """Write the last points, and wait for that for a moment."""
+        """Write the last points, and wait for that a short time."""
         self._board.end()
 
 
 def _is_directory(directory: Path) -> bool:
-    """Return whether there is such a directory.
+    """Return whether a path is a directory.
 
     Raises:
-        OSError: If that cannot be seen, as on a mount that has gone.
+        OSError: If the system cannot tell, as for a lost mount.
     """
     try:
         return stat.S_ISDIR(directory.stat().st_mode)

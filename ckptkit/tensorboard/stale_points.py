@@ -68,7 +68,7 @@ class RestorePoint:
     """The checkpoint that a run resumes from.
 
     Args:
-        name: of the checkpoint.
+        name: the name of the checkpoint.
         taken_at: when its snapshot was taken, by the clock of its attempt.
         final: whether training had ended there. What its program wrote later stays, unless it
             trained again.

@@ -99,8 +99,8 @@ class Target:
 
     Args:
         files: changes the disk.
-        index: what is known of the run's checkpoints.
-        journal: of this attempt.
+        index: the index of the run's checkpoints.
+        journal: the journal of this attempt.
         keep: decides which checkpoints stay.
         permit: allows commits.
     """
@@ -127,7 +127,7 @@ class Job:
     """A snapshot to be written.
 
     Args:
-        step: where it was taken.
+        step: the step at which it was taken.
         run: writes it.
         drop: is called with the reason if it will not be written.
         must: whether it must not be replaced by a newer one.

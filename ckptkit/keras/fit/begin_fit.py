@@ -1,4 +1,4 @@
-"""The opening of a `fit`: a new run, a resume, or a run that has finished before."""
+"""The beginning of a `fit`: a new run, a resume, or a run that is finished already."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def check_run(fit: FitContext, checkpoint: Checkpoint | None) -> None:
 
 
 def begin_fit(fit: FitContext, checkpoint: Checkpoint | None) -> FitResume | None:
-    """Begins a new run, or the resume of one; a finished run only gives the model its weights.
+    """Begins a new run or a resume. If the run is finished, only assigns its weights.
 
     Args:
         fit: what the parts of this `fit` share.
@@ -109,7 +109,7 @@ def _restore_finished_run(fit: FitContext, checkpoint: Checkpoint) -> None:
 
 
 def _build(fit: FitContext) -> None:
-    """Builds what the first step would build: a finished run makes no step."""
+    """Builds the model and its optimizer, which the first step would do: no step follows."""
     spec = fit.call.element_spec
     if spec is None or not unbuilt_parts({"model": fit.model}):
         return

@@ -18,7 +18,7 @@ def exported_checkpoint(layout: RunLayout, spec: ExportSpec) -> Checkpoint:
     """Find the checkpoint whose weights are exported.
 
     Raises:
-        CheckpointNotFoundError: If the run has none of that description.
+        CheckpointNotFoundError: If the run has no such checkpoint.
     """
     return StoredRun(layout).find(
         "latest" if spec.weights == "final" else spec.weights, monitor=spec.monitor, mode=spec.mode
@@ -31,10 +31,10 @@ def base_directory(layout: RunLayout, spec: ExportSpec) -> Path:
 
 
 def last_published(layout: RunLayout, base: Path, step: int) -> Path | None:
-    """Return the version that this life of the run has published last, if it is of a step.
+    """Return the version that this life of the run published last, if it has the given step.
 
     Args:
-        layout: of the run.
+        layout: the layout of the run.
         base: the directory that holds the versions.
         step: the step that is to be published.
 

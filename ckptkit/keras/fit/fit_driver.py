@@ -1,4 +1,4 @@
-"""FitDriver: receives Keras' events of one `model.fit` and passes each to the part it concerns."""
+"""FitDriver: receives Keras' events of one `model.fit` and passes each to the right part."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class FitDriver:
         return self._fit.cleanup.is_open
 
     def abandon(self) -> None:
-        """Closes the run if an exception has ended the `fit` and nobody has reported it."""
+        """Closes the run if an exception that no callback saw has ended the `fit`."""
         self._fit.cleanup.abandon()
 
     def epoch_began(self, epoch: int) -> None:
@@ -83,7 +83,7 @@ class FitDriver:
         """An epoch is complete.
 
         Raises:
-            ConfigError: If it should have brought more batches than it did.
+            ConfigError: If its data ended before the batch of the restored checkpoint.
         """
         fit = self._fit
         if self._resume is not None:

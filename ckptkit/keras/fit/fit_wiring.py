@@ -38,7 +38,7 @@ def open_fit(
     overwrites it.
 
     Args:
-        manager: of the run.
+        manager: the manager of the run.
         export: how the model is published, or None.
         model: the model that is trained.
         others: the other callbacks.

@@ -17,7 +17,7 @@ def plain_logs(logs: Mapping[str, Any]) -> dict[str, Any]:
         logs: tensors, arrays or numbers by name.
 
     Returns:
-        The same names, without the values that are no numbers.
+        The same names, without the values that are not numbers.
     """
     arrays = {name: np.asarray(value) for name, value in logs.items()}
     # NumPy has no bfloat16 of its own: its kind is "V", and JSON could not hold it.
@@ -42,7 +42,7 @@ def as_metrics(logs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def not_finite(logs: Mapping[str, Any]) -> list[str]:
-    """Return `name=value` of the loss if it is infinite or NaN; without a loss, of every metric."""
+    """Return `name=value` of a loss that is not finite; without a loss, of all such metrics."""
     plain = plain_logs(logs)
     judged = {"loss": plain["loss"]} if "loss" in plain else plain
     return [f"{name}={value}" for name, value in judged.items() if not np.isfinite(value).all()]

@@ -1,4 +1,4 @@
-"""The position in `fit` in the form that a checkpoint holds, which has a version of its own."""
+"""The position in `fit` as it is stored in a checkpoint, with a format version of its own."""
 
 from __future__ import annotations
 

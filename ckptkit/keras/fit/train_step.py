@@ -40,15 +40,15 @@ class TrainStep:
         self._announced_batch: int | None = None
 
     def install(self) -> None:
-        """Puts this step in the place of the model's train function.
+        """Replaces the model's train function by this step.
 
-        Keras looks that up anew for each call.
+        Keras looks the function up for each call, so the replacement takes effect at once.
         """
         self._original = self._fit.model.train_function
         self._fit.model.train_function = self._call
 
     def uninstall(self) -> None:
-        """Gives the model its own train function back, unless it has got another one since then."""
+        """Restores the model's own train function, unless the program has replaced it."""
         if self._original is not None and self._fit.model.train_function == self._call:
             self._fit.model.train_function = self._original
 

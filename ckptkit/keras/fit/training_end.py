@@ -44,7 +44,7 @@ class TrainingEnd:
 
         Args:
             epoch: the epoch that has ended.
-            logs: of the epoch.
+            logs: the logs of the epoch.
         """
         fit = self._fit
         stopped = fit.model.stop_training
@@ -109,10 +109,10 @@ class TrainingEnd:
 
 
 def divergence(logs: Mapping[str, Any]) -> DivergedError | None:
-    """Return the error of a training that was stopped with these logs, or None if they are finite.
+    """Return the error for logs that are not finite, or None.
 
     Args:
-        logs: of the last step and of the epoch.
+        logs: the logs of the last step and of the epoch.
     """
     bad = not_finite(logs)
     if not bad:
