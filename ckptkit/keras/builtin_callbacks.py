@@ -24,9 +24,9 @@ def refuse_backup_and_restore(callbacks: Iterable[Any]) -> None:
     for callback in callbacks:
         if isinstance(callback, keras.callbacks.BackupAndRestore):
             raise ConfigError(
-                "keras.callbacks.BackupAndRestore stands beside CheckpointCallback, and both would "
-                "resume this run, from different positions. Delete BackupAndRestore(...) from "
-                "callbacks: CheckpointCallback does its work."
+                "keras.callbacks.BackupAndRestore and CheckpointCallback would both resume this "
+                "run, from different positions. Delete BackupAndRestore(...) from callbacks: "
+                "CheckpointCallback does its work."
             )
 
 

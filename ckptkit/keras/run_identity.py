@@ -153,7 +153,7 @@ def warn_other_counts(
     if iterations and not session.saw_iterations(iterations):
         logger.warning(
             "the optimizer has done %d iterations before this fit, and the checkpoint is at step "
-            "%d: the checkpoint counts, and the model's values are overwritten by its",
+            "%d: the checkpoint counts, and its values replace those of the model",
             iterations,
             checkpoint.step,
         )

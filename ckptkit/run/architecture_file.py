@@ -107,7 +107,7 @@ def load(layout: RunLayout, name: str) -> Architecture:
     path = layout.architecture / name
     if not is_architecture(name):
         raise CorruptCheckpointError(
-            f"A manifest names {name!r} as an architecture, which is no name of one.",
+            f"A manifest names {name!r} as its architecture file. Expected <digest>.json.",
             "manifest",
             name,
         )
@@ -119,15 +119,15 @@ def load(layout: RunLayout, name: str) -> Architecture:
         ) from error
     if file_name(content) != name:
         raise CorruptCheckpointError(
-            f"{path} has other bytes than those that were written (digest differs).", "digest", name
+            f"{path} has changed since it was written (digest differs).", "digest", name
         )
     try:
         found = json.loads(content)
         version = found["format_version"]
         if version > FORMAT_VERSION:
             raise CorruptCheckpointError(
-                f"{path} has format {version}, and this version of ckptkit reads up to "
-                f"{FORMAT_VERSION}: upgrade it.",
+                f"{path} has format version {version}; this ckptkit reads up to {FORMAT_VERSION}. "
+                "Install a newer one.",
                 "unreadable",
                 name,
             )
@@ -139,5 +139,5 @@ def load(layout: RunLayout, name: str) -> Architecture:
         )
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CorruptCheckpointError(
-            f"{path} is no architecture: {error}.", "unreadable", name
+            f"{path} is not an architecture file: {error}.", "unreadable", name
         ) from error

@@ -89,8 +89,8 @@ def orders_of(environment: Mapping[str, str]) -> Orders | None:
         orders = msgspec.json.decode(read_small(Path(name)), type=Orders)
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
-            f"{ENVIRONMENT}={name} is what `ckptkit audit` tells a training, and it cannot be "
-            f"read: {error}. Unset {ENVIRONMENT} to train outside of an audit."
+            f"{ENVIRONMENT}={name} names a file of orders of `ckptkit audit` that cannot be read: "
+            f"{error}. Unset {ENVIRONMENT} to train outside of an audit."
         ) from error
     if orders.version > ORDERS_VERSION:
         raise ConfigError(

@@ -250,7 +250,7 @@ def decode(data: bytes, where: Path) -> Manifest:
         raise _no_manifest(where, error) from error
     for tensor in manifest.tensors:
         if tensor.key.count("/") < 2:
-            raise _no_manifest(where, f"{tensor.key!r} is no key of a tensor")
+            raise _no_manifest(where, f"{tensor.key!r} is not the key of a tensor")
     return manifest
 
 
@@ -275,9 +275,7 @@ def _decode(data: bytes, where: Path, kind: type[H]) -> H:
     """
     found = _SEAL.match(data)
     if found and _digest(data[found.end() :]) != found[1]:
-        raise CorruptCheckpointError(
-            f"{where} has other bytes than those that were written (digest differs)."
-        )
+        raise CorruptCheckpointError(f"{where} has changed since it was written (digest differs).")
     try:
         manifest = msgspec.json.decode(data, type=kind)
         _check_version(manifest.format_version, where, is_sealed=found is not None)
@@ -324,7 +322,7 @@ def _check(manifest: ManifestHead) -> None:
         raise ValueError("a file is named twice")
     for file in manifest.files:
         if "/" in file.name or file.name in ("", ".", "..", MANIFEST) or "\0" in file.name:
-            raise ValueError(f"{file.name!r} is no name of a file beside the manifest")
+            raise ValueError(f"{file.name!r} is not the name of a file beside the manifest")
 
 
 @dataclass(frozen=True)
@@ -356,13 +354,13 @@ def _read(directory: Path, decoded: Callable[[bytes, Path], H]) -> H:
     path = directory / MANIFEST
     if os.path.islink(directory):
         raise CorruptCheckpointError(
-            f"{directory} is a symbolic link, and none is followed out of a run."
+            f"{directory} is a symbolic link, which ckptkit does not follow out of a run."
         )
     try:
         data = read_bounded(path, MAX_MANIFEST_BYTES)
     except FileNotFoundError as error:
         raise CorruptCheckpointError(
-            f"{path} is missing, so {directory.name} is no whole checkpoint.", "missing", MANIFEST
+            f"{path} is missing, so {directory.name} is incomplete.", "missing", MANIFEST
         ) from error
     except OSError as error:
         if error.errno in REFUSED:

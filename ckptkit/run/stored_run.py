@@ -334,7 +334,7 @@ def _open(layout: RunLayout) -> StoredRun:
         raise CheckpointNotFoundError(f"{layout.root} is a file. Expected a run directory.")
     if not is_run(layout.root):
         raise CheckpointNotFoundError(
-            f"{layout.root} is no run directory: it has neither checkpoints/ nor journal/ of one. "
-            "Expected the directory that was given to CheckpointCallback or CheckpointManager."
+            f"{layout.root} is not a run directory: it has neither checkpoints/ nor journal/ of "
+            "one. Expected the directory that was given to CheckpointCallback or CheckpointManager."
         )
     return StoredRun(layout)

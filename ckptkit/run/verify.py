@@ -185,7 +185,7 @@ def _check_size(path: Path, expected: FileEntry) -> None:
         found = None
     if found is None or not stat.S_ISREG(found.st_mode):
         raise CorruptCheckpointError(
-            f"{path} is missing, or is no regular file.", "missing", expected.name
+            f"{path} is missing, or is not a regular file.", "missing", expected.name
         )
     if found.st_size != expected.size_bytes:
         raise CorruptCheckpointError(
@@ -211,7 +211,7 @@ def _check_digest(
                 raise _TooSlowError
     if digest_name(digest) != expected.digest:
         raise CorruptCheckpointError(
-            f"{path} has other bytes than those that were written (digest differs).",
+            f"{path} has changed since it was written (digest differs).",
             "digest",
             expected.name,
         )

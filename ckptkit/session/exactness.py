@@ -33,7 +33,7 @@ class Exactness:
         """
         if self._mode == "require":
             raise ConfigError(
-                "exact='require' was asked for, and this run cannot go on bit for bit after an "
+                "exact='require' was given, but this run cannot continue bit for bit after an "
                 f"interruption: {reason}."
             )
         if self._mode == "warn" and reason not in self._reasons:

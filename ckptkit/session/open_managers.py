@@ -71,5 +71,5 @@ def close_on_a_thread(close: Callable[[], object]) -> None:
     # No warning, unlike elsewhere: either the interpreter is exiting, and closes the run as well,
     # or the lock ends with the process.
     except ThreadRefusedError as error:
-        logger.debug("a fit was left, and nothing could be recorded of it: %s", error)
+        logger.debug("could not record the end of a fit that was left: %s", error)
     registered.set()

@@ -167,7 +167,7 @@ def _policy(name: str, kind: type[Any], default: Any, example: str) -> Callable[
 def _check_background(background: Any) -> bool:
     if background is not None and not isinstance(background, bool):
         raise ConfigError(
-            "background says whether saves are written on a thread of their own: True or False. "
+            "Expected background=True (a thread writes the saves) or background=False. "
             f"Received: background={background!r}."
         )
     return background is not False

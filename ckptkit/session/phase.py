@@ -110,7 +110,7 @@ class PhaseMachine:
             IllegalMove: If no such move exists.
         """
         if phase is not self._phase and phase not in MOVES.get(self._phase, ()):
-            raise IllegalMove(f"Expected a move of {self._phase!r}. Received: {phase!r}.")
+            raise IllegalMove(f"No move leads from {self._phase!r} to {phase!r}; see MOVES.")
         self._phase = phase
         self._set_stopwatch(phase)
 

@@ -131,7 +131,7 @@ class RemoteControl:
                     look()
                 # The run is another process's now, as training finds out as well.
                 except CheckpointError as error:
-                    logger.warning("a request was not taken: %s", error)
+                    logger.warning("could not handle a request: %s", error)
 
         self._threads.append(start_thread(work, name))
 

@@ -259,7 +259,7 @@ class Stopping:
                 f"no safe point within {self._grace_secs:.3g} s of grace, "
                 f"while {session.phases.phase}"
             )
-            logger.warning("%s: saving %s, from before", reason, reserve.position)
+            logger.warning("%s: saving the earlier snapshot of %s", reason, reserve.position)
             self._journal.record(events.EmergencyDecided(action="reserve", reason=reason))
             try:
                 session.save(f"the machine goes away; {reason}", reserve)

@@ -96,14 +96,14 @@ class TensorBoardHook:
     def _log(self, directory: Path, checkpoint: Checkpoint | None, done: RepairResult) -> None:
         for why in done.left[:_MOST_REPORTED]:
             logger.warning(
-                "TensorBoard may show points there that are no part of the run any more; training "
+                "TensorBoard may show points there that no longer belong to the run; training "
                 "continues: %s",
                 why,
             )
         if done.points:
             logger.info(
-                "took %d points out of TensorBoard's files in %s that were written after %s; the "
-                "previous files are beside them, as events.out.before-attempt-%d...",
+                "removed %d points from TensorBoard's files in %s, written after %s; the previous "
+                "files are kept beside them, as events.out.before-attempt-%d...",
                 done.points,
                 directory,
                 checkpoint.name if checkpoint is not None else "the start",

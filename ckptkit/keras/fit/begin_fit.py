@@ -101,9 +101,9 @@ def _restore_finished_run(fit: FitContext, checkpoint: Checkpoint) -> None:
     # Keras has no other way to make no epoch, and then calls `on_train_end` as usual.
     keras_fit.set_initial_epoch(fit.model, max(fit.epochs, fit.state.run_position.epoch))
     logger.info(
-        "this run has finished: %d epochs are done, nothing is trained. To train on, pass larger "
-        "epochs (a total, as in Keras); for another run, pass fresh='a label' or name another "
-        "directory",
+        "this run has finished: %d epochs are done, so nothing is trained. To continue training, "
+        "pass larger epochs (a total, as in Keras). For another run, pass fresh='a label' or "
+        "name another directory",
         checkpoint.manifest.epoch,
     )
 

@@ -46,9 +46,9 @@ def read_position(checkpoint: Checkpoint, per_call: int) -> FitPosition:
     # Checkpoints of the first versions name no version.
     if state.get("version", 1) > VERSION:
         raise IncompatibleStateError(
-            f"{checkpoint.path} has a position in fit of version {state['version']}, and this "
-            f"ckptkit reads versions up to {VERSION}. Install the version of ckptkit that wrote "
-            "it, or a later one."
+            f"{checkpoint.path} stores its position in fit in format version {state['version']}, "
+            f"and this ckptkit reads up to version {VERSION}. Install the version of ckptkit that "
+            "wrote it, or a later one."
         )
     position = FitPosition.from_state(state["place"]).with_per_call(per_call)
     if position is None:
