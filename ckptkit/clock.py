@@ -1,4 +1,4 @@
-"""Time as an argument, so that a test can pass its own."""
+"""Clocks: time is passed in as an argument, so that a test can pass its own."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """The two kinds of time that are needed, and waiting."""
+    """The current time, time for measuring, and waiting."""
 
     def now(self) -> float:
         """Seconds since the epoch, for records that people read."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds since some moment; never goes back, for measuring."""
+        """Seconds since an arbitrary moment, for measuring; never goes back."""
         ...
 
     def sleep(self, secs: float) -> None:
-        """Returns when so many seconds are over."""
+        """Waits for that many seconds."""
         ...
 
 

@@ -33,17 +33,17 @@ class CheckpointError(Exception):
 
 
 class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
-    """There is no run, or no such checkpoint in it."""
+    """A run does not exist, or has no such checkpoint."""
 
 
 class CorruptCheckpointError(CheckpointError):
-    """Files of a checkpoint are missing, damaged or not what its manifest says.
+    """Files of a checkpoint are missing, damaged, or differ from its manifest.
 
     Args:
-        message: what is said.
+        message: for people.
         damage: the kind of damage in one word: `manifest`, `missing`, `size`, `digest`,
             `unreadable`, or `late` (it came from a process that had lost the run).
-        file: which file, or empty where that is not known.
+        file: the name of the file, or empty if it is not known.
     """
 
     def __init__(self, message: str = "", damage: str = "unreadable", file: str = "") -> None:
@@ -53,16 +53,16 @@ class CorruptCheckpointError(CheckpointError):
 
 
 class IncompatibleStateError(CheckpointError, ValueError):
-    """The state in the program has another form than the checkpoint's; nothing was assigned."""
+    """The program's state has another form than the checkpoint's; nothing was assigned."""
 
 
 class BackgroundSaveError(CheckpointError):
-    """A save failed after the training thread had gone on.
+    """A save on the background thread failed, after training had continued.
 
     Args:
-        message: what is said.
-        cause: what went wrong; it is `__cause__` too, which Keras takes off an error that passes
-            through `fit`.
+        message: for people.
+        cause: the original error. It is `__cause__` too, but Keras removes that from an error that
+            passes through `fit`.
     """
 
     def __init__(self, message: str, cause: BaseException | None = None) -> None:
@@ -87,15 +87,15 @@ class ThreadRefusedError(CheckpointError, RuntimeError):
 
 
 class ConfigError(CheckpointError, ValueError):
-    """An argument or a combination of them that cannot be right."""
+    """An argument is wrong, or a combination of arguments is."""
 
 
 class Preempted(SystemExit):
-    """Training was asked to stop, and its state is saved; the process ends with `code`.
+    """Training was asked to stop and its state is saved; the process ends with `code`.
 
     Args:
         exit_code: the process's exit code (75, `EX_TEMPFAIL` of sysexits.h, by default).
-        step: the step that the next start goes on from, or None where nothing was saved.
+        step: the step from which the next start resumes, or None if nothing was saved.
     """
 
     def __init__(self, exit_code: int = ExitCode.PREEMPTED.value, step: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Names inside a run directory. Pure: nothing here touches a disk."""
+"""Names and paths inside a run directory. Pure: nothing here touches a disk."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ STATE_FILE = "checkpoint"
 MAX_ATTEMPT = 10**9 - 1
 PREFIX = "ckpt"
 
-_CHECKPOINT = re.compile(
-    r"ckpt-(0|[1-9][0-9]{0,17})-([1-9][0-9]{0,8})"
-)  # one spelling for each, so that a name leads back to its path
+# No leading zeros: each checkpoint has one spelling, so that a parsed name leads back to its path.
+_CHECKPOINT = re.compile(r"ckpt-(0|[1-9][0-9]{0,17})-([1-9][0-9]{0,8})")
 _WRITING = re.compile(r"\.writing-([0-9]{1,9})")
 _REMOVING = re.compile(r"\.removing-.+")
 _REPLACED = re.compile(r"\.replaced-(ckpt-[0-9]{1,18}-[0-9]{1,9})")
@@ -43,13 +42,13 @@ class CheckpointName:
 
     @classmethod
     def parse(cls, text: str) -> CheckpointName | None:
-        """The name that `text` spells, or None where it is something else."""
+        """Returns the name that `text` spells, or None if it spells something else."""
         match = _CHECKPOINT.fullmatch(text)
         return cls(int(match[1]), int(match[2])) if match else None
 
     @property
     def prefix(self) -> str:
-        """What TensorFlow calls a checkpoint's prefix, inside the directory."""
+        """The common beginning of TensorFlow's file names inside the directory."""
         return f"{PREFIX}-{self.step}"
 
     def __str__(self) -> str:
@@ -58,7 +57,7 @@ class CheckpointName:
 
 @dataclass(frozen=True)
 class RunLayout:
-    """Where everything of a run lies.
+    """The paths of everything in a run directory.
 
     Args:
         root: the run directory.
@@ -150,10 +149,11 @@ class RunLayout:
 
 
 def run_layout(directory: str | os.PathLike[str]) -> RunLayout:
-    """The layout of the run in `directory`.
+    """Returns the layout of the run in `directory`.
 
     Raises:
-        ConfigError: for an object store's URL: TensorFlow writes checkpoints to file systems.
+        ConfigError: If it is not a path, or is the URL of an object store: TensorFlow writes
+            checkpoints to file systems.
     """
     text = os.fspath(directory) if isinstance(directory, str | os.PathLike) else None
     if not isinstance(text, str) or not text or "\0" in text:
@@ -169,44 +169,46 @@ def run_layout(directory: str | os.PathLike[str]) -> RunLayout:
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """A path with the home directory in the place of `~`; as in a shell, one that begins with `~`
-    and names no user stays as it is.
+    """Returns a path with the home directory in the place of `~`.
+
+    As in a shell, a path that begins with `~` and names no user stays as it is.
     """
     return Path(os.path.expanduser(path))
 
 
 def writing_attempt(name: str) -> int | None:
-    """The attempt whose unfinished save a directory of this name is, or None."""
+    """Returns the attempt whose unfinished save has this name, or None."""
     match = _WRITING.fullmatch(name)
     return int(match[1]) if match else None
 
 
 def is_removing(name: str) -> bool:
-    """Whether a directory of this name is a checkpoint that is being taken away."""
+    """Whether a directory of this name is a checkpoint that is being removed."""
     return _REMOVING.fullmatch(name) is not None
 
 
 def is_leaving_mark(name: str) -> bool:
-    """Whether a file of this name says that a checkpoint is about to be taken away."""
+    """Whether a file of this name marks a checkpoint as about to be removed."""
     return name.startswith(_LEAVING)
 
 
 def replaced_name(name: str) -> CheckpointName | None:
-    """The checkpoint that a directory of this name was before a second save at the same step
-    replaced it, or None.
+    """Returns the checkpoint that a directory of this name was, or None.
+
+    A second save at the same step has replaced it.
     """
     match = _REPLACED.fullmatch(name)
     return CheckpointName.parse(match[1]) if match else None
 
 
 def fence_attempt(name: str) -> int | None:
-    """The attempt that left a fence of this name, or None."""
+    """Returns the attempt that left a fence of this name, or None."""
     match = _FENCE.fullmatch(name)
     return int(match[1]) if match else None
 
 
 def claim_number(name: str) -> int | None:
-    """The number of the claim whose directory this is, or None."""
+    """Returns the number of the claim whose directory has this name, or None."""
     return int(name) if _CLAIM.fullmatch(name) else None
 
 
@@ -221,6 +223,6 @@ def is_journal(name: str) -> bool:
 
 
 def journal_attempt(name: str) -> int | None:
-    """The attempt whose journal a file of this name is, or None."""
+    """Returns the attempt whose journal has this name, or None."""
     match = _ATTEMPT.fullmatch(name)
     return int(match[1]) if match else None

@@ -1,4 +1,4 @@
-"""One line for each thing that a user would want to know, through `logging.getLogger("ckptkit")`."""
+"""The logger `ckptkit`: one line for each thing that a user would want to know."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ logger = logging.getLogger("ckptkit")
 
 
 def show_by_default() -> None:
-    """Shows our lines on standard error in programs that have not set up logging; leaves every
-    other set-up alone.
+    """Shows our lines on standard error in programs that have not set up logging.
+
+    Any other set-up is left alone.
     """
     if logger.handlers or logging.getLogger().handlers or logger.level != logging.NOTSET:
         return
@@ -21,7 +22,7 @@ def show_by_default() -> None:
 
 
 def size(size_bytes: float) -> str:
-    """A size for people: decimal units, three significant figures.
+    """Returns a size for people: decimal units, three significant figures.
 
     Example:
         >>> from ckptkit.log import size

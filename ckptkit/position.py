@@ -1,4 +1,4 @@
-"""Where a run is."""
+"""The position of a run: how many steps and epochs it has done."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from ckptkit.errors import ConfigError
 
 @dataclass(frozen=True, order=True)
 class RunPosition:
-    """How far a run has come, in training batches and in epochs.
+    """How much of its training a run has done, in batches and in epochs.
 
     Args:
         step: training batches done since the run began (in a custom loop: turns of the loop). It is
             not `optimizer.iterations`, which gradient accumulation and loss scaling change.
         epoch: whole epochs done.
-        batch: batches done in the epoch that has begun; 0 at an epoch's boundary.
+        batch: batches done in the current epoch; 0 at an epoch's boundary.
 
     Raises:
-        ConfigError: where a number is negative.
+        ConfigError: If a number is negative.
 
     Example:
         >>> from ckptkit import RunPosition

@@ -6,14 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ckptkit.clock import SystemClock
+from ckptkit.errors import StorageError
 from ckptkit.layout import RunLayout
+from ckptkit.log import logger
+from ckptkit.ownership.claims import check_not_held
 from ckptkit.ownership.fenced_files import FencedFiles
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run.checkpoint_catalog import list_checkpoints
-from ckptkit.run.journal import next_attempt, start_journal
+from ckptkit.run.deferred_journal import DeferredJournal
+from ckptkit.run.journal import next_attempt
 from ckptkit.run.recover import recover as run_recovery
 from ckptkit.run.tensorflow_state_file import write_state_file
-from ckptkit.storage.files import FileSystem
+from ckptkit.storage.files import NO_SPACE, FileSystem
 
 
 class OwnedRun:
@@ -25,27 +29,64 @@ class OwnedRun:
 
     Attributes:
         files: the file system, which refuses to write after the lock is lost.
-        journal: the journal in which this process records what it did.
+        journal: records what this process does; on a full disk, as soon as there is space.
     """
 
     def __init__(self, layout: RunLayout, lock: RunLock) -> None:
         self.layout = layout
         self.files = FencedFiles(FileSystem(), lock.check)
-        self.journal = start_journal(self.files, layout, SystemClock(), lock.number)
+        self.journal = DeferredJournal(self.files, layout, SystemClock(), lock.number)
         self._lock = lock
 
     def recover(self) -> None:
-        """Remove what killed saves left behind, before this process changes anything else."""
-        run_recovery(self.files, self.layout, self.journal, self._lock)
-        self._lock.settle()
+        """Remove what killed saves left behind, before this process changes anything else.
+
+        On a disk without any space, the rest of the recovery is left to the next owner. Its claims
+        stay, so that owner knows what is missing.
+        """
+        try:
+            run_recovery(self.files, self.layout, self.journal, self._lock)
+        except StorageError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            logger.warning("the next start completes the recovery of the run: %s", error)
+        else:
+            self._lock.settle()
+
+    def close(self) -> None:
+        """Write what the journal still holds back.
+
+        A journal without space costs its lines only: what they record has been done.
+        """
+        try:
+            self.journal.flush()
+        except StorageError as error:
+            logger.warning("the journal does not record this command: %s", error)
 
     def update_state_file(self) -> None:
-        """Let TensorFlow's `checkpoint` file name the checkpoints that exist now."""
-        write_state_file(
-            self.files,
-            self.layout,
-            [checkpoint.name for checkpoint in list_checkpoints(self.layout)],
-        )
+        """Let TensorFlow's `checkpoint` file name the checkpoints that exist now.
+
+        ckptkit never reads it, so a full disk costs a warning only; the next start mends it.
+        """
+        names = [checkpoint.name for checkpoint in list_checkpoints(self.layout)]
+        try:
+            write_state_file(self.files, self.layout, names)
+        except StorageError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            logger.warning("TensorFlow's state file is out of date until the next start: %s", error)
+
+
+def check_not_owned(layout: RunLayout) -> None:
+    """Check that no process of this machine owns the run, without claiming it.
+
+    Args:
+        layout: the run.
+
+    Raises:
+        RunLockedError: If a process of this machine owns the run.
+    """
+    check_not_held(layout)
 
 
 @contextmanager
@@ -62,8 +103,10 @@ def own_run(layout: RunLayout) -> Iterator[OwnedRun]:
     lock = RunLock(
         FileSystem(), layout, SystemClock(), at_least=next_attempt(layout), take_over=False
     )
-    lock.keep_alive()
     try:
-        yield OwnedRun(layout, lock)
+        lock.keep_alive()
+        run = OwnedRun(layout, lock)
+        yield run
+        run.close()
     finally:
         lock.release()

@@ -12,13 +12,12 @@ from ckptkit.cli.checkpoint_choice import run_argument
 from ckptkit.cli.checkpoint_lookup import open_named_run
 from ckptkit.cli.confirm import confirm, dry_run_option, yes_option
 from ckptkit.cli.console import json_option, print_json, print_line, print_table
-from ckptkit.cli.owned_run import own_run
+from ckptkit.cli.owned_run import check_not_owned, own_run
 from ckptkit.cli.plain_text import count, plain
 from ckptkit.cli.progress_line import progress
 from ckptkit.errors import CheckpointError
 from ckptkit.layout import RunLayout
 from ckptkit.log import size
-from ckptkit.ownership.run_lock import check_not_held
 from ckptkit.policies import KeepBest, KeepEveryNSteps, KeepLatest, KeepPolicy
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.checkpoint_index import CheckpointIndex
@@ -75,7 +74,7 @@ def command(
             )
         return
     # Checked before the question, so that the answer is not given in vain.
-    check_not_held(found.layout)
+    check_not_owned(found.layout)
     judged = _review(found, policy)
     if not as_json:
         _show(judged)

@@ -10,12 +10,11 @@ from ckptkit.cli.checkpoint_choice import choice_callback, run_argument
 from ckptkit.cli.checkpoint_lookup import find_good_checkpoint, open_named_run
 from ckptkit.cli.confirm import confirm, dry_run_option, yes_option
 from ckptkit.cli.console import json_option, print_json, print_line
-from ckptkit.cli.owned_run import own_run
+from ckptkit.cli.owned_run import check_not_owned, own_run
 from ckptkit.cli.plain_text import count, plain
 from ckptkit.cli.progress_line import progress
 from ckptkit.errors import CheckpointError
 from ckptkit.layout import RunLayout
-from ckptkit.ownership.run_lock import check_not_held
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.roll_back import newer_than, roll_back
 from ckptkit.run.verify import verify
@@ -38,7 +37,7 @@ def command(run: str, which: int | str, dry_run: bool, yes: bool, as_json: bool)
     target = find_good_checkpoint(found, which)
     if not dry_run:
         # Checked before the question, so that the answer is not given in vain.
-        check_not_held(found.layout)
+        check_not_owned(found.layout)
     with progress("verifying", target.head.size_bytes) as advance:
         verify(target, progress=advance)
     newer = newer_than(found.layout, target)

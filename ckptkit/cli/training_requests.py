@@ -96,7 +96,7 @@ def send_request(run: str, action: Literal["save", "stop"], timeout_secs: float 
 
 
 class _RequestExchange:
-    """One request: writes it for whoever can serve it, and waits for the answer.
+    """One request, from the process or launcher that is asked to the answer.
 
     Args:
         files: writes the request.

@@ -1,24 +1,24 @@
-"""The file system as the owner of a run may use it: each change asks first whether the run is still
-its own.
-"""
+"""The file system of a run's owner: each change first checks that the run is still its own."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from ckptkit.storage.files import FileSystem
 
 
 class FencedFiles(FileSystem):
-    """A file system that a process loses together with its run.
+    """A file system that refuses changes after its process has lost the run.
 
-    Appending to the process's own journal stays possible: it disturbs nobody, and tells what
-    happened.
+    Reads stay possible, and so does appending to the process's own journal: it disturbs nobody, and
+    records what happened.
 
     Args:
-        files: how to change the disk.
-        check: raises where the run belongs to somebody else now.
+        files: the file system below.
+        check: raises if the run belongs to another process now.
     """
 
     def __init__(self, files: FileSystem, check: Callable[[], None]) -> None:
@@ -40,6 +40,25 @@ class FencedFiles(FileSystem):
     def replace_content(self, path: Path, data: bytes) -> None:
         self._check()
         self._files.replace_content(path, data)
+
+    def overwrite(self, path: Path, data: bytes) -> None:
+        self._check()
+        self._files.overwrite(path, data)
+
+    def read_bounded(self, path: Path, most_bytes: int) -> bytes:
+        return self._files.read_bounded(path, most_bytes)
+
+    def open_read(self, path: Path) -> BinaryIO:
+        return self._files.open_read(path)
+
+    def list_dir(self, path: Path) -> list[str]:
+        return self._files.list_dir(path)
+
+    def status(self, path: Path) -> os.stat_result | None:
+        return self._files.status(path)
+
+    def is_dir(self, path: Path) -> bool:
+        return self._files.is_dir(path)
 
     def append(self, path: Path, data: bytes) -> None:
         self._files.append(path, data)

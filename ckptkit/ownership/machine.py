@@ -1,4 +1,4 @@
-"""Which machine this is: two processes on one can ask the same kernel whether the other one lives."""
+"""Which machine this is. Two processes on one machine can ask its kernel about each other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Machine:
 
     Args:
         host: its name.
-        boot: the kernel's own number of this start (`random(4)`: boot_id); empty where it tells
+        boot: the kernel's own number of this start (`random(4)`: boot_id); empty if it gives
             none.
     """
 
@@ -28,7 +28,7 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """The machine that this process runs on."""
+    """Returns the machine that this process runs on."""
     try:
         boot = _BOOT_ID.read_text().strip()
     except OSError:

@@ -1,10 +1,10 @@
-"""What somebody reads is not taken away under them.
+"""Leases of readers: a checkpoint that is being read is not removed.
 
-A reader leaves a small file of its own in `pins/` while it reads, and looks after that whether the
-checkpoint is about to go. The owner of the run says what is about to go before it looks at who
-reads. So at least one of the two sees the other (Dekker's rule for two flags), and no lock is
-needed. A reader that may not write there reads without; what vanishes then is found again by trying
-the newest.
+A reader leaves a small file of its own in `pins/` while it reads. Only after that does it look
+whether the checkpoint is about to be removed. The owner of the run first marks the checkpoint and
+then looks for leases. So at least one of the two sees the other (Dekker's rule for two flags), and
+no lock is needed. A reader that may not write there reads without a lease. If its checkpoint
+vanishes, it tries the newest one.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from pathlib import Path
 
 import msgspec
 
+from ckptkit.errors import StorageError
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.ownership import process_lock
 from ckptkit.ownership.machine import Machine, this_machine
-from ckptkit.storage.files import FileSystem
+from ckptkit.storage.files import NO_SPACE, FileSystem
 
 HOLD_SECS = 3600.0
-"""How long a hold of another machine counts, whose process cannot be asked after."""
+"""How long a lease of another machine counts: nobody here can ask whether its process runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReaderLease:
-    """Somebody reads a checkpoint.
+    """The record of a process that reads a checkpoint.
 
     Args:
         checkpoint: its name.
@@ -46,8 +47,9 @@ class ReaderLease:
 
 @contextmanager
 def held(layout: RunLayout, name: CheckpointName) -> Iterator[None]:
-    """While the block runs, the owner of the run does not take this checkpoint away; where this
-    process may write there.
+    """Keeps a checkpoint from being removed while the block runs.
+
+    Does nothing if this process may not write into `pins/`.
     """
     path, descriptor = _place(layout, name)
     try:
@@ -60,6 +62,8 @@ def held(layout: RunLayout, name: CheckpointName) -> Iterator[None]:
 
 
 def _place(layout: RunLayout, name: CheckpointName) -> tuple[Path | None, int]:
+    # Not through `FileSystem`: a lease is for processes that run now, so it is not synced. An fsync
+    # would make each reader wait for the disk that the training writes to.
     machine = this_machine()
     path = layout.pins / f".reading-{os.urandom(16).hex()}"
     temporary = path.with_name(f"{path.name}.tmp")
@@ -84,66 +88,78 @@ def _place(layout: RunLayout, name: CheckpointName) -> tuple[Path | None, int]:
 
 
 def is_leaving(layout: RunLayout, name: CheckpointName) -> bool:
-    """Whether the owner of the run has said that this checkpoint is about to go."""
+    """Whether the owner of the run has marked this checkpoint as about to be removed."""
     return layout.leaving(name).exists()
 
 
 @contextmanager
-def about_to_go(files: FileSystem, layout: RunLayout, name: CheckpointName) -> Iterator[None]:
-    """Says that a checkpoint is about to go, for as long as the block runs; who reads it is to be
-    asked in the block.
+def about_to_go(files: FileSystem, layout: RunLayout, name: CheckpointName) -> Iterator[bool]:
+    """Marks a checkpoint as about to be removed while the block runs.
+
+    The block asks who reads it. Yields whether the mark could be made: a disk without a free inode
+    has no space for it, and removing checkpoints is what helps there. The block then has to ask
+    once more after it has renamed the checkpoint.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: If the disk refuses for another reason.
     """
     files.remove_file(layout.leaving(name))
-    files.create(layout.leaving(name), b"")
     try:
-        yield
+        files.create(layout.leaving(name), b"")
+    except StorageError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        yield False
+        return
+    try:
+        yield True
     finally:
         files.remove_file(layout.leaving(name))
 
 
 def being_read(layout: RunLayout) -> frozenset[CheckpointName]:
-    """The checkpoints that somebody reads."""
+    """Returns the names of the checkpoints that are being read."""
     machine = this_machine()
     names = [
-        CheckpointName.parse(hold.checkpoint)
-        for path in _holds(layout)
-        if (hold := _living(path, machine)) is not None
+        CheckpointName.parse(lease.checkpoint)
+        for path in _leases(layout)
+        if (lease := _running(path, machine)) is not None
     ]
     return frozenset(name for name in names if name is not None)
 
 
-def clear_away(files: FileSystem, layout: RunLayout) -> None:
-    """Removes what dead readers left.
+def remove_dead_leases(files: FileSystem, layout: RunLayout) -> None:
+    """Removes the leases of dead readers.
 
     Raises:
-        StorageError: where the disk refuses.
+        StorageError: If the disk refuses.
     """
     machine = this_machine()
-    for path in _holds(layout):
-        if _living(path, machine) is None:
+    for path in _leases(layout):
+        if _running(path, machine) is None:
             files.remove_file(path)
 
 
-def _holds(layout: RunLayout) -> list[Path]:
+def _leases(layout: RunLayout) -> list[Path]:
     try:
         return sorted(layout.pins.glob(".reading-*"))
     except OSError:
         return []
 
 
-def _living(path: Path, machine: Machine) -> ReaderLease | None:
+def _running(path: Path, machine: Machine) -> ReaderLease | None:
+    """Returns a lease, or None if its process has ended or it cannot be understood."""
     try:
-        hold = msgspec.json.decode(process_lock.read_small(path), type=ReaderLease)
+        lease = msgspec.json.decode(process_lock.read_small(path), type=ReaderLease)
     except PermissionError:
-        hold = ReaderLease(checkpoint="", host="", boot="", since=path.lstat().st_mtime)
+        # Another user's lease. Which checkpoint it is for is unknown, but it must not be removed.
+        lease = ReaderLease(checkpoint="", host="", boot="", since=path.lstat().st_mtime)
     except (OSError, ValueError, RecursionError):
         return None
     if (
-        Machine(hold.host, hold.boot).is_same(machine)
-        and (lives := process_lock.is_held(path)) is not None
+        Machine(lease.host, lease.boot).is_same(machine)
+        and (is_running := process_lock.is_held(path)) is not None
     ):
-        return hold if lives else None
-    return hold if abs(time.time() - hold.since) < HOLD_SECS else None
+        return lease if is_running else None
+    # `abs`: a lease from the future comes from a wrong clock and would otherwise count for years.
+    return lease if abs(time.time() - lease.since) < HOLD_SECS else None

@@ -1,18 +1,18 @@
-"""One writer: taking a run, keeping it, and noticing that somebody else has it.
+"""One writer: taking a run, keeping it, and noticing that another process has taken it.
 
-A claim (see `claims.py`) is free for the next process where its owner has let go of it, or has died
-on this machine, which the kernel knows (`flock(2)` on the claim ends with the process, whatever the
-way). An owner on another machine is watched: whoever leaves no new sign of life for as long as the
-lease is taken for dead. Time is measured by the watcher's own clock only, so no two clocks have to
-agree.
+The last claim (see `claims.py`) has to be free before the next process may follow it. It is free if
+its owner has released it, or has died on this machine. The kernel knows the latter: `flock(2)` on
+the claim ends with the process, however it ends. An owner on another machine is watched: if it
+leaves no new sign of life for the whole lease, it is taken for dead. The watcher measures time by
+its own clock only, so no two clocks have to agree.
 
 A process that was only stopped may wake up after that. It asks `check` before each change that it
-makes, and what it commits between the question and the deed is shut out by the fence that its
-successor has left (see `fence.py`). The same is known of leases elsewhere (Gray and Cheriton,
-"Leases", 1989; the fencing token is the number of the claim).
+makes. What it commits between the question and the change is shut out by the fence that its
+successor has left (see `fence.py`). This is a lease with a fencing token (Gray and Cheriton,
+"Leases", 1989); the token is the number of the claim.
 
 A forked child closes its copy of the descriptor: an orphan must not keep its parent's run. That is
-why no library's lock is used here: none gives the descriptor.
+why no library's lock is used here: none gives access to the descriptor.
 """
 
 from __future__ import annotations
@@ -20,28 +20,27 @@ from __future__ import annotations
 import errno
 import os
 import threading
-import uuid
 import weakref
 from contextlib import suppress
-
-import msgspec
+from dataclasses import replace
 
 from ckptkit.clock import Clock
 from ckptkit.errors import RunLockedError, StorageError
 from ckptkit.layout import MAX_ATTEMPT, RunLayout
 from ckptkit.log import logger
-from ckptkit.ownership import process_lock
 from ckptkit.ownership.claims import (
     ALIVE,
-    OWNER,
     RELEASED,
     Claim,
     Owner,
+    encode_sign,
     list_claims,
+    locked_error,
 )
 from ckptkit.ownership.machine import Machine, this_machine
+from ckptkit.ownership.new_claim import make_claim, remove_dead_saves, reuse_claim
 from ckptkit.process_hooks import AfterFork, AtExit, after_fork, at_exit
-from ckptkit.storage.files import FileSystem, storage_errors
+from ckptkit.storage.files import NO_SPACE, FileSystem, names_in, storage_errors
 from ckptkit.storage.symlinks import refuse_links
 from ckptkit.threads import start_thread
 
@@ -53,37 +52,44 @@ LEASE_SECS = 60.0
 
 _LOOK_SECS = 1.0
 
+_TRY_SECS, _MAX_TRIES = 0.05, 100
+"""For a claim that is to be reused and that another process holds for a moment."""
+
+_SPACE_TRIES = 20
+"""How often a disk without space is asked again, `_TRY_SECS` apart."""
+
 _SIGN_SECS = 2.0
-"""How long a sign of life may take before nobody waits for it; storage that is cut off never
+"""How long `release` waits for a sign of life that is being written. Storage that is cut off never
 answers.
 """
 
-_held: weakref.WeakSet[RunLock] = weakref.WeakSet()
+_open_locks: weakref.WeakSet[RunLock] = weakref.WeakSet()
+"""The locks that this process holds; a fork drops them in the child, and an exit releases them."""
 
 
 class RunLock:
-    """The right to change one run, from when it is made until `release`.
+    """The right to change one run, from its construction until `release`.
 
-    Nobody on another machine knows that this process lives before `keep_alive` is called. Claims of
-    before stay until `settle` is called, when all is done that they are a reason for.
+    Processes on other machines take this one for silent until `keep_alive` is called. Earlier
+    claims stay until `settle` is called, after everything is done that they are a reason for.
 
     Args:
         files: how to change the disk.
         layout: the run.
-        clock: where the time comes from.
+        clock: the source of time.
         at_least: the smallest number that the claim may have.
-        machine: the one that this process runs on.
-        take_over: whether a silent owner on another machine is watched, and followed; else it is
-            taken to live.
+        machine: the one that this process runs on; by default it is asked for.
+        take_over: whether a silent owner on another machine is watched and followed. If not, it
+            counts as running.
 
     Attributes:
-        number: of the claim; no other process has it, and no earlier one had a larger.
-        silent: earlier owners that nobody knows to be dead: what they may still do has to be shut
-            out.
+        number: of the claim. No other process has it, and no earlier one had a larger one.
+        silent: earlier owners that nobody knows to be dead. What they may still commit has to be
+            shut out by a fence.
 
     Raises:
-        RunLockedError: where another process has it, with host, pid, and since when.
-        StorageError: where the disk refuses.
+        RunLockedError: If another process owns the run; the message names host, pid and since when.
+        StorageError: If the disk refuses.
     """
 
     _descriptor = -1
@@ -101,56 +107,82 @@ class RunLock:
         self._files, self._layout, self._clock = files, layout, clock
         self._machine = machine or this_machine()
         self._take_over = take_over
+        self._tries = 0
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
-        refuse_links(layout)
-        if layout.lock.is_file():
-            files.remove_file(
-                layout.lock
-            )  # the form of an earlier version: a record of who came last
-        files.make_dir(layout.lock)
         self.silent: list[Claim] = []
+        refuse_links(layout)
         try:
-            while not self._claim(at_least):
-                pass
+            self._acquire(at_least)
         except BaseException:
             self.release()
             raise
-        _held.add(self)
+        _open_locks.add(self)
+
+    # -- taking the run
+
+    def _acquire(self, at_least: int) -> None:
+        for tries_left in range(_SPACE_TRIES, -1, -1):
+            try:
+                self._try_to_acquire(at_least)
+            except StorageError as error:
+                if error.errno not in NO_SPACE or not tries_left:
+                    raise
+                # Without any claim there is none to reuse. What dead saves left is the only space
+                # that can be had before the run is ours.
+                remove_dead_saves(self._files, self._layout)
+                # Space comes back a moment after a removal, and another claimant may be removing
+                # the same saves just now.
+                if tries_left < _SPACE_TRIES:
+                    self._clock.sleep(_TRY_SECS)
+            else:
+                return
+
+    def _try_to_acquire(self, at_least: int) -> None:
+        if self._layout.lock.is_file():
+            # An earlier version kept a record of the last owner in a file of this name.
+            self._files.remove_file(self._layout.lock)
+        self._files.make_dir(self._layout.lock)
+        while not self._claim(at_least):
+            pass
 
     def _claim(self, at_least: int) -> bool:
-        """Takes the next number, where the last claim is free; False where somebody else was
-        quicker, and is to be asked first.
+        """Takes the next number if the last claim is free.
+
+        Returns:
+            False if another process was quicker; then its claim has to be looked at first.
         """
-        claims = list_claims(self._layout)
+        claims = list_claims(self._layout, self._files)
         if claims and not self._becomes_free(claims[-1]):
             return False
-        self.silent = [claim for claim in claims if self._may_live(claim)]
+        self.silent = [
+            claim for claim in claims if self._may_be_running(claim) or self._is_unfenced(claim)
+        ]
         self.number = max([at_least, *(claim.number + 1 for claim in claims)])
         if self.number > MAX_ATTEMPT:
             raise StorageError(
                 errno.EOVERFLOW,
                 f"{self._layout.root} has used attempt number {self.number - 1:,}, and there is "
-                "none after it: look "
-                f"for a name that does not belong there.",
+                "none after it: look for a name that does not belong there.",
             )
         self._path = self._layout.claim(self.number)
-        if not self._make():
+        descriptor = self._make(claims[-1] if claims else None)
+        if descriptor is None:
             return False
+        self._descriptor = descriptor
         self._files.sync_dir(self._layout.lock)
-        if any(
-            claim.number > self.number for claim in list_claims(self._layout)
-        ):  # this number had been in use, and was cleared away
+        # If this number had been used before and was cleared away meanwhile, a higher one exists.
+        if any(claim.number > self.number for claim in list_claims(self._layout, self._files)):
             self.drop()
             self._files.remove_tree(self._path)
             return False
         return True
 
-    def _make(self) -> bool:
-        """Makes the claim, whole and held from the first moment; False where its name is in use.
+    def _make(self, previous: Claim | None) -> int | None:
+        """Makes the claim, if need be from the files of the previous one.
 
-        A directory that is not empty is not replaced by a rename (`rename(2)`), so of several
-        processes that try, one succeeds.
+        Returns:
+            The descriptor that holds the kernel's lock; None if another process was quicker.
         """
         owner = Owner(
             host=self._machine.host,
@@ -158,26 +190,33 @@ class RunLock:
             pid=os.getpid(),
             since=self._clock.now(),
         )
-        hidden = self._layout.lock / f".{uuid.uuid4().hex}"
         try:
-            self._files.make_dir(hidden)
-            self._files.create(hidden / OWNER, msgspec.json.encode(owner))
-            self._files.create(hidden / ALIVE, _sign("0"))
-            with storage_errors("lock", hidden):
-                self._descriptor = process_lock.hold(hidden / OWNER)
-            self._files.sync_dir(hidden)
-            self._files.rename(hidden, self._path)
-        except StorageError as error:
-            self.drop()
-            if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT):
-                return False
-            raise
-        finally:
-            with suppress(StorageError):
-                self._files.remove_tree(hidden)
-        return True
+            return make_claim(self._files, self._layout, self.number, owner)
+        except StorageError as full:
+            if previous is None or full.errno not in NO_SPACE:
+                raise
+            logger.debug("no space for a claim, so %s is reused: %s", previous.path, full)
+            if previous in self.silent:
+                # Its directory is what tells the next owner that a fence is missing. From now on
+                # this claim's own record does.
+                owner = replace(owner, unfenced=True)
+                place = self.silent.index(previous)
+                self.silent[place] = replace(previous, remembered=previous.owner)
+            try:
+                return reuse_claim(self._files, self._layout, previous, self.number, owner)
+            except StorageError as error:
+                if list_claims(self._layout, self._files)[-1:] != [previous]:
+                    return None  # another claimant renamed it under our hands
+                if error.errno == errno.EWOULDBLOCK:
+                    # Another process looks at this claim, or is about to reuse it.
+                    self._tries += 1
+                    if self._tries > _MAX_TRIES:
+                        raise locked_error(self._layout, previous.owner) from error
+                    self._clock.sleep(_TRY_SECS)
+                    return None
+                raise full from error
 
-    def _may_live(self, claim: Claim) -> bool:
+    def _may_be_running(self, claim: Claim) -> bool:
         """Whether nobody can know that the process that made a claim has ended."""
         if claim.sign == RELEASED:
             return False
@@ -188,26 +227,35 @@ class RunLock:
             or claim.is_held() is not False
         )
 
+    def _is_unfenced(self, claim: Claim) -> bool:
+        """Whether a claim took the place of a silent owner's, and its process put up no fence."""
+        owner, fence = claim.owner, self._layout.fence(claim.number)
+        if owner is None or not owner.unfenced:
+            return False
+        with storage_errors("look for", fence):
+            return self._files.status(fence) is None
+
     def _becomes_free(self, claim: Claim) -> bool:
-        """Returns when the last claim is free; False where it is not the last any more.
+        """Returns when the last claim is free; False if it is not the last one any more.
 
         Raises:
-            RunLockedError: where its owner lives.
-            StorageError: where it may not be read: then nobody knows.
+            RunLockedError: If its owner is running.
+            StorageError: If it may not be read: then nobody knows.
         """
         with storage_errors("read", claim.sign_of_life):
             claim.check_permission()
-        if not self._may_live(claim):
+        if not self._may_be_running(claim):
             return True
         owner, sign = claim.owner, claim.sign
+        if list_claims(self._layout, self._files)[-1:] != [claim]:
+            return False  # reused by another claimant, so what was read is of no use
         if not self._take_over or (
             owner is not None and owner.machine.is_same(self._machine) and claim.is_held()
         ):
-            raise _locked(self._layout, owner)
+            raise locked_error(self._layout, owner)
         logger.warning(
-            "the run was taken by %s, which has left no word of an end: watching for a sign of "
-            "life for %g s, and taking it over where "
-            "there is none",
+            "the run was taken by %s, which has not released it: watching for a sign of life for "
+            "%g s, and taking it over if there is none",
             owner or "a process that its claim does not name",
             LEASE_SECS,
         )
@@ -215,60 +263,60 @@ class RunLock:
         while looks < LEASE_SECS / _LOOK_SECS:
             began = self._clock.monotonic()
             self._clock.sleep(_LOOK_SECS)
-            if list_claims(self._layout)[-1:] != [claim]:
+            if list_claims(self._layout, self._files)[-1:] != [claim]:
                 return False
             if claim.sign == RELEASED:
                 return True
             if claim.sign != sign:
-                raise _locked(self._layout, owner)
-            # Where a look takes long, the storage was away, and the owner's signs may be on their
-            # way still.
+                raise locked_error(self._layout, owner)
+            # A look that takes long means that the storage was away. The owner's signs may still be
+            # on their way, so the watch begins again.
             looks = looks + 1 if self._clock.monotonic() - began < 3 * _LOOK_SECS else 0
         return True
 
     def settle(self) -> None:
-        """Removes earlier claims, and what dead claimants left; a live one tries again. What cannot
-        be removed now, the next owner removes.
+        """Removes earlier claims, and what dead claimants left; a running one tries again.
+
+        What cannot be removed now, the next owner removes.
         """
-        for claim in list_claims(self._layout):
+        for claim in list_claims(self._layout, self._files):
             if claim.number < self.number:
                 with suppress(StorageError):
                     self._files.remove_tree(claim.path)
-        for path in self._layout.lock.glob(".*"):
-            with suppress(StorageError):
-                self._files.remove_tree(path)
+        for name in names_in(self._files, self._layout.lock):
+            if name.startswith("."):
+                with suppress(StorageError):
+                    self._files.remove_tree(self._layout.lock / name)
         self.silent = []
 
-    # -- while it is held
+    # -- keeping it
 
     def check(self) -> None:
-        """Asks whether the run still belongs to this process.
+        """Checks that the run still belongs to this process.
 
         Raises:
-            RunLockedError: where it does not.
-            StorageError: where that cannot be read.
+            RunLockedError: If it does not.
+            StorageError: If that cannot be read.
         """
         if self._descriptor < 0:
             raise RunLockedError(
-                f"This process has let go of the run in {self._layout.root}, or is a copy (fork) "
-                "of the one that has it. Expected "
-                f"that only its owner changes it: open it again."
+                f"This process has released the run in {self._layout.root}, or is a copy (fork) "
+                "of the one that owns it. Expected that only its owner changes it: open it again."
             )
-        claims = list_claims(self._layout)
+        claims = list_claims(self._layout, self._files)
         if claims and claims[-1].number > self.number:
             raise RunLockedError(
                 f"The run in {self._layout.root} was taken over by "
                 f"{claims[-1].owner or 'another process'}, because this one had given no sign of "
                 "life (was it stopped, or cut off from the storage?) or its claim was removed. "
-                "Nothing of it is saved any more. Let the other one "
-                f"go on; what this one has trained since its last checkpoint is lost."
+                "Nothing of it is saved any more. Let the other one continue; what this one has "
+                "trained since its last checkpoint is lost."
             )
         if self.number not in [claim.number for claim in claims]:
             raise RunLockedError(
                 f"The claim of this process, {self._path}, is gone: was the run moved, or its "
-                "lock/ removed? Expected that a run "
-                "stays where it is while it is trained. Nothing is saved any more; start again "
-                "where the run is now."
+                "lock/ removed? Expected that a run stays in its place while it is trained. "
+                "Nothing is saved any more; start again in the run's present place."
             )
 
     def keep_alive(self) -> None:
@@ -299,13 +347,15 @@ class RunLock:
                 )
 
     def _give_sign(self, text: str) -> bool:
-        """Writes in place, and not durably: it says something to the living only, and a full disk
-        must not silence it.
+        """Writes a sign of life; returns whether that succeeded.
+
+        Not through `FileSystem`, and without a sync: a sign is for processes that run now, and a
+        full disk or a slow sync must not silence it. It is rewritten in place for the same reason.
         """
         try:
             descriptor = os.open(self._path / ALIVE, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
-                os.pwrite(descriptor, _sign(text), 0)
+                os.pwrite(descriptor, encode_sign(text), 0)
             finally:
                 os.close(descriptor)
         except OSError:
@@ -315,62 +365,34 @@ class RunLock:
     # -- the end
 
     def release(self) -> None:
-        """Lets go; a second call does nothing."""
+        """Releases the run; a second call does nothing."""
         if self._descriptor < 0:
             return
         self._over.set()
         if self._thread is not None:
-            self._thread.join(_SIGN_SECS)  # its last sign does not come after ours
+            # Its last sign must not come after ours.
+            self._thread.join(_SIGN_SECS)
         self._give_sign(RELEASED)
         self.drop()
-        _held.discard(self)
+        _open_locks.discard(self)
 
     def __del__(self) -> None:
         self.drop()
 
     def drop(self) -> None:
-        """Lets go without a word, as the kernel does it for a process that ends."""
+        """Lets the kernel's lock go without a sign, as it happens when a process is killed."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
 
-def _sign(text: str) -> bytes:
-    return f"{text:<16}\n".encode()
-
-
-def check_not_held(layout: RunLayout) -> None:
-    """Asks whether a process of this machine has a run, and claims nothing.
-
-    Raises:
-        RunLockedError: where one has it.
-    """
-    for claim in list_claims(layout)[-1:]:
-        owner = claim.owner
-        if (
-            owner is not None
-            and owner.machine.is_same(this_machine())
-            and claim.sign != RELEASED
-            and claim.is_held()
-        ):
-            raise _locked(layout, owner)
-
-
-def _locked(layout: RunLayout, owner: Owner | None) -> RunLockedError:
-    return RunLockedError(
-        f"The run in {layout.root} is being trained by {owner or 'another process'}. Expected "
-        "that nobody else writes to it. "
-        f"Stop that process, or wait until it ends, or name another directory."
-    )
-
-
 def _after_fork_in_child() -> None:
-    for lock in list(_held):
+    for lock in list(_open_locks):
         lock.drop()
 
 
 def _at_exit() -> None:
-    for lock in list(_held):
+    for lock in list(_open_locks):
         lock.release()
 
 

@@ -1,9 +1,8 @@
-"""Checkpoints that are spread evenly over a run whose length nobody knows yet, for comparing two
-trainings at the same steps.
+"""Policies that spread checkpoints evenly over a run of unknown length, to compare two trainings.
 
-They lie a power of two apart, which grows with the run: where there would be more than `MOST`,
-every second one goes. So the steps at which they lie follow from where the run is, and two
-trainings of the same length keep the same ones.
+The distance between two checkpoints is a power of two that grows with the run: if there would be
+more than `MOST`, every second one goes. So their steps follow from the position of the run, and two
+trainings of the same length keep checkpoints at the same steps.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ MOST = 16
 
 
 def distance(step: int) -> int:
-    """How far apart the checkpoints lie in a run that has come to `step`.
+    """Returns the distance in steps between two checkpoints of a run at `step`.
 
     Example:
         >>> from ckptkit.policies.even_spread import distance
@@ -50,9 +49,8 @@ class SpreadSaves(SavePolicy):
         )
 
     def insists(self, moment: Moment, last: Moment) -> bool:
-        return (
-            self.due(moment, last) is not None
-        )  # another training is compared with this one at the same step
+        # Another training is compared with this one at exactly this step.
+        return self.due(moment, last) is not None
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,12 @@
-"""Which checkpoints stay: pure decisions over what the manifests say, so they hold over all
-attempts.
+"""Keep policies: pure decisions which checkpoints of a run stay.
 
-A policy names what it *keeps*, each with a reason; what no policy keeps may be taken away. Two
-things are kept whatever the policy says: the newest checkpoint, and the newest one that reports
-metrics, all of them finite, so that a run that has diverged does not push out its last good state.
-A checkpoint that reports nothing says nothing of its state: one of them is kept in that place only
-while none reports finite metrics.
+They look at manifests only, so they cover the checkpoints of all attempts. A policy names what it
+*keeps*, each with a reason; a checkpoint that no policy keeps may be removed. Two checkpoints are
+kept under any policy: the newest one, and the newest one whose reported metrics are all finite. So
+a run that has diverged does not push out its last good state. A checkpoint without metrics is kept
+in that second place only while no other has finite ones.
 
-`judge` says of every checkpoint whether it stays, and why or why not.
+`judge` gives each checkpoint its verdict, with the reason.
 """
 
 from __future__ import annotations
@@ -43,11 +42,11 @@ class Candidate:
 
 
 Reasons = dict[str, str]
-"""Names of checkpoints that stay, each with why."""
+"""The names of checkpoints that stay, each with the reason."""
 
 
 class KeepPolicy:
-    """The base of all keep policies; combine two with `|`: kept where either keeps it.
+    """The base of all keep policies. Two combined with `|` keep what either of them keeps.
 
     Example:
         >>> import ckptkit
@@ -56,7 +55,7 @@ class KeepPolicy:
     """
 
     def keep(self, candidates: Sequence[Candidate]) -> Reasons:
-        """What stays, with reasons.
+        """Returns what stays, with reasons.
 
         Args:
             candidates: the run's checkpoints, oldest first.
@@ -66,8 +65,9 @@ class KeepPolicy:
         )
 
     def lasting(self, candidates: Sequence[Candidate]) -> Reasons:
-        """What stays for more than being new, with reasons: a checkpoint that is still being
-        written does not take its place yet.
+        """Returns what stays for another reason than being new.
+
+        A checkpoint that is still being written does not take the place of these.
 
         Args:
             candidates: the run's checkpoints, oldest first.
@@ -75,22 +75,24 @@ class KeepPolicy:
         return self.keep(candidates)
 
     def gives_up(self, candidate: Candidate) -> str:
-        """Why this policy does not keep a checkpoint that is not among those of `keep`, in words."""
+        """Returns in words why this policy does not keep a checkpoint."""
         return f"not kept by {self!r}"
 
     def most(self) -> int | None:
-        """The most checkpoints that this policy holds at once, or None where they grow with the
-        run.
+        """Returns the most checkpoints that this policy holds at once.
+
+        None if their number grows with the run.
         """
         return None
 
     def insists(self, moment: Moment, last: Moment) -> bool:
-        """Whether a save of this moment would be kept for more than being new, and so may not give
-        way to a newer one.
+        """Whether a save of this moment would be kept for another reason than being new.
+
+        Such a save is not dropped for a newer one while it waits to be written.
 
         Args:
             moment: now.
-            last: the last save, or where this attempt began.
+            last: the last save, or the beginning of this attempt.
         """
         return False
 
@@ -105,7 +107,7 @@ def _parts(policy: KeepPolicy) -> tuple[KeepPolicy, ...]:
 
 
 def _merged(several: Iterable[Mapping[str, str]]) -> Reasons:
-    """All reasons for each name, each once."""
+    """Joins the reasons for each name, each once."""
     found: dict[str, list[str]] = {}
     for reasons in several:
         for name, reason in reasons.items():
@@ -154,7 +156,7 @@ class KeepLatest(KeepPolicy):
         n: how many.
 
     Raises:
-        ConfigError: where n is not a whole number of at least 1.
+        ConfigError: If n is not a whole number of at least 1.
 
     Example:
         >>> import ckptkit
@@ -188,11 +190,11 @@ class KeepBest(KeepPolicy):
     Args:
         monitor: the metric's name, as in Keras' logs (`"val_loss"`) or as given to
             `log`/`maybe_save`.
-        mode: `"min"` where smaller is better (default), `"max"` where larger is.
+        mode: `"min"` if smaller is better (default), `"max"` if larger is.
         n: how many.
 
     Raises:
-        ConfigError: where mode is neither, or n is not a whole number of at least 1.
+        ConfigError: If mode is neither, or n is not a whole number of at least 1.
 
     Example:
         >>> import ckptkit
@@ -232,7 +234,7 @@ class KeepBest(KeepPolicy):
 
 
 def rank(candidates: Sequence[Candidate], monitor: str, mode: Mode) -> list[Candidate]:
-    """Candidates that have a finite `monitor`, best first; the older of two equals comes first."""
+    """Returns the candidates with a finite `monitor`, best first; of two equals the older first."""
     worst = float("inf") if mode == "min" else float("-inf")
     usable = [c for c in candidates if better(c.metrics.get(monitor, worst), worst, mode)]
     return sorted(
@@ -242,13 +244,13 @@ def rank(candidates: Sequence[Candidate], monitor: str, mode: Mode) -> list[Cand
 
 @dataclass(frozen=True)
 class KeepEveryNSteps(KeepPolicy):
-    """Keep, for good, the first checkpoint at or after every multiple of `n` steps.
+    """Keep for ever the first checkpoint at or after every multiple of `n` steps.
 
     Args:
         n: steps (training batches).
 
     Raises:
-        ConfigError: where n is not a whole number of at least 1.
+        ConfigError: If n is not a whole number of at least 1.
 
     Example:
         >>> import ckptkit
@@ -280,7 +282,7 @@ class KeepEveryNSteps(KeepPolicy):
 
 
 def always(candidates: Sequence[Candidate]) -> Reasons:
-    """What stays whatever a policy says: the newest, and the newest with finite metrics.
+    """Returns what stays under any policy: the newest, and the newest with finite metrics.
 
     Args:
         candidates: the run's checkpoints, oldest first.
@@ -289,37 +291,37 @@ def always(candidates: Sequence[Candidate]) -> Reasons:
     if candidates:
         reasons[candidates[-1].name] = "newest"
     finite = [c for c in candidates if c.metrics and all_finite(c.metrics)]
-    silent = [c for c in candidates if not c.metrics]
+    unmeasured = [c for c in candidates if not c.metrics]
     if finite:
         reasons.setdefault(finite[-1].name, "newest with finite metrics")
-    elif silent:
+    elif unmeasured:
         reasons.setdefault(
-            silent[-1].name, "newest without metrics, where no other has finite ones"
+            unmeasured[-1].name, "newest without metrics, as no other has finite ones"
         )
     return reasons
 
 
 def decide(policy: KeepPolicy, candidates: Sequence[Candidate]) -> Reasons:
-    """What stays under `policy` and under the two rules that always hold.
+    """Returns what stays under `policy` and under the two rules that always hold.
 
     Args:
         policy: the user's keep policy.
         candidates: the run's checkpoints, oldest first.
 
     Returns:
-        Names that stay, with reasons; everything else may be taken away.
+        Names that stay, with reasons; everything else may be removed.
     """
     return {**always(candidates), **policy.keep(candidates)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What becomes of a checkpoint.
+    """Whether a checkpoint stays, and why.
 
     Args:
         name: its directory's name.
         stays: whether it stays.
-        reason: why, or why not.
+        reason: why it stays, or why not.
     """
 
     name: str
@@ -334,7 +336,7 @@ def judge(
     protected: Mapping[str, str] | None = None,
     coming: Candidate | None = None,
 ) -> list[Verdict]:
-    """What becomes of each checkpoint.
+    """Decides for each checkpoint whether it stays.
 
     Args:
         policy: the user's keep policy.
@@ -342,7 +344,7 @@ def judge(
         protected: those that stay for a reason outside of any policy, such as a pin, with that
             reason.
         coming: one that is about to be written. What is kept only for being new gives way to it
-            now; everything else stays as if it were not to come, because it may not.
+            now. Everything else stays as if it were not coming, because its save may fail.
 
     Returns:
         A verdict on each candidate, in their order.

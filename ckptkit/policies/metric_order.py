@@ -1,4 +1,4 @@
-"""What a metric says: finite or not, better or not."""
+"""Comparing values of metrics: finite or not, better or not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Extremes = dict[str, tuple[float, float]]
 
 
 def check_mode(policy: str, mode: str) -> None:
-    """Raises ConfigError where `mode` is neither of the two."""
+    """Raises ConfigError if `mode` is neither of the two."""
     if mode not in ("min", "max"):
         raise ConfigError(
             f"{policy}: mode says whether smaller or larger is better. Received: mode={mode!r}. "
@@ -24,7 +24,7 @@ def check_mode(policy: str, mode: str) -> None:
 
 
 def check_count(policy: str, name: str, value: object) -> None:
-    """Raises ConfigError where `value` is not a whole number of at least 1."""
+    """Raises ConfigError if `value` is not a whole number of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigError(
             f"{policy}: {name} counts something, so it is a whole number of at least 1. "
@@ -49,7 +49,7 @@ def is_record(value: float, extremes: tuple[float, float] | None, mode: Mode) ->
 def updated_extremes(
     extremes: Mapping[str, tuple[float, float]], metrics: Mapping[str, float]
 ) -> Extremes:
-    """`extremes` after `metrics` were seen."""
+    """Returns `extremes` with the values of `metrics` included."""
     result = dict(extremes)
     for name, value in metrics.items():
         if math.isfinite(value):
@@ -59,5 +59,5 @@ def updated_extremes(
 
 
 def all_finite(metrics: Mapping[str, float]) -> bool:
-    """Whether no reported metric is NaN or infinite (true where none was reported)."""
+    """Whether no reported metric is NaN or infinite (true if none was reported)."""
     return all(math.isfinite(value) for value in metrics.values())

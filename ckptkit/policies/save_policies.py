@@ -1,8 +1,8 @@
-"""When to save: pure decisions over what they are given.
+"""Save policies: pure decisions when a checkpoint is saved.
 
-A policy is asked at every moment at which a save is possible, and answers with its reason or with
-None. It decides by the interval that was *crossed* since the last save, so a loop that reports
-every 60th step cannot jump over a save.
+A policy is asked at every moment at which a save is possible. It answers with its reason or with
+None. It decides by the interval that was *crossed* since the last save, so a loop that reports only
+every 60th step does not miss a save.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class Moment:
     """A moment at which a save is possible.
 
     Args:
-        position: where the run is.
+        position: of the run.
         time_secs: the monotonic clock, in seconds.
         metrics: what was measured at this position.
         extremes: smallest and largest value of each metric before this moment.
-        save_secs: training time that a save costs, as measured; None where none was.
+        save_secs: training time that a save costs; None if none was measured yet.
     """
 
     position: RunPosition
@@ -36,7 +36,7 @@ class Moment:
 
 
 class SavePolicy:
-    """The base of all save policies; combine two with `|`: due as soon as either is.
+    """The base of all save policies. Two combined with `|` are due as soon as either is.
 
     Example:
         >>> import ckptkit
@@ -45,23 +45,24 @@ class SavePolicy:
     """
 
     def due(self, moment: Moment, last: Moment) -> str | None:
-        """The reason to save now, or None.
+        """Returns the reason to save now, or None.
 
         Args:
             moment: now.
-            last: the last save, or where this attempt began.
+            last: the last save, or the beginning of this attempt.
         """
         raise TypeError(
             f"{type(self).__name__} is a save policy without a rule: define due(moment, last)."
         )
 
     def insists(self, moment: Moment, last: Moment) -> bool:
-        """Whether a save that is due now may not give way to a newer one, where saves come faster
-        than they can be written.
+        """Whether a save that is due now has to be written, and may not be dropped for a newer one.
+
+        Saves are dropped if they come faster than they can be written.
 
         Args:
             moment: now.
-            last: the last save, or where this attempt began.
+            last: the last save, or the beginning of this attempt.
         """
         return False
 
@@ -100,7 +101,7 @@ class EveryNSteps(SavePolicy):
         n: steps (training batches) between two saves.
 
     Raises:
-        ConfigError: where n is not a whole number of at least 1.
+        ConfigError: If n is not a whole number of at least 1.
 
     Example:
         >>> import ckptkit
@@ -129,7 +130,7 @@ class EveryNEpochs(SavePolicy):
             save all the time.
 
     Raises:
-        ConfigError: where n is not a whole number of at least 1, or min_secs is negative.
+        ConfigError: If n is not a whole number of at least 1, or min_secs is negative.
 
     Example:
         >>> import ckptkit
@@ -164,7 +165,7 @@ class EveryNSeconds(SavePolicy):
         secs: seconds of wall time.
 
     Raises:
-        ConfigError: where secs is not larger than 0.
+        ConfigError: If secs is not larger than 0.
 
     Example:
         >>> import ckptkit
@@ -198,10 +199,10 @@ class OnBest(SavePolicy):
     Args:
         monitor: the metric's name as it appears in Keras' logs (`"val_loss"`), or as given to
             `log`/`maybe_save`.
-        mode: `"min"` where smaller is better (default), `"max"` where larger is.
+        mode: `"min"` if smaller is better (default), `"max"` if larger is.
 
     Raises:
-        ConfigError: where mode is neither.
+        ConfigError: If mode is neither.
 
     Example:
         >>> import ckptkit
@@ -224,29 +225,28 @@ class OnBest(SavePolicy):
         return None
 
     def insists(self, moment: Moment, last: Moment) -> bool:
-        return (
-            self.due(moment, last) is not None
-        )  # the state of a record is gone with the next step
+        # The next step changes the state that made the record.
+        return self.due(moment, last) is not None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adaptive(SavePolicy):
-    """Save as often as the cost allows: what saves cost training is measured, and they come so far
-    apart that it stays under a bound.
+    """Save as often as a bound on the cost to training allows.
 
-    The interval is cost / max_overhead, within the limits. Cost is the time for which training
-    stood still, and by how much its steps were slower while the save was written; the mean of the
-    last three saves. The idea is that of CheckFreq (Mohan, Phanishayee, Chidambaram: "CheckFreq:
-    Frequent, Fine-Grained DNN Checkpointing", FAST 2021).
+    The interval between two saves is cost / max_overhead, within the limits. The cost is measured:
+    the time for which training stood still, plus how much slower its steps were while the save was
+    written. It is the mean of the last three saves. The idea is that of CheckFreq
+    (Mohan, Phanishayee, Chidambaram: "CheckFreq: Frequent, Fine-Grained DNN Checkpointing", FAST
+    2021).
 
     Args:
         max_overhead: the part of training time that saves may take, between 0 and 1.
-        min_secs: seconds between two saves at least; the first save comes after so long, to
-            measure.
-        max_secs: seconds between two saves at most, whatever they cost.
+        min_secs: the least time between two saves, in seconds; the first save comes after it, to
+            measure the cost.
+        max_secs: the most time between two saves, in seconds, whatever they cost.
 
     Raises:
-        ConfigError: where a number cannot be right.
+        ConfigError: If a number is out of its range.
 
     Example:
         >>> import ckptkit

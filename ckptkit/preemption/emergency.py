@@ -1,4 +1,4 @@
-"""What can still be saved before the machine goes away: a pure decision."""
+"""The pure decision what to save before the machine goes away."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class EmergencyDecision:
     """What to do after a notice.
 
     Args:
-        action: `save` writes the state of now, after what is being written; `finish` completes what
-            is being written; `keep` leaves it at what is committed.
+        action: `save` writes the present state, after any save in progress; `finish` completes the
+            save in progress; `keep` writes nothing more.
         reason: in words, with the numbers.
     """
 
@@ -25,12 +25,12 @@ class EmergencyDecision:
 def decide(
     *, left_secs: float | None, write_secs: float | None, writing_for_secs: float | None
 ) -> EmergencyDecision:
-    """Chooses by what the last saves took and by the time that is left.
+    """Decides by the duration of the last saves and by the time that is left.
 
     Args:
-        left_secs: until the machine goes away; None where nobody said.
-        write_secs: what a save takes, or None where none was timed yet.
-        writing_for_secs: how long a save has been in the making, or None where none is.
+        left_secs: until the machine goes away; None if it is not known.
+        write_secs: the duration of a save, or None if none was timed yet.
+        writing_for_secs: how long a save has been in progress, or None if none is.
     """
     if left_secs is None:
         return EmergencyDecision("save", "there is no deadline")

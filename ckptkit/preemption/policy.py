@@ -1,4 +1,4 @@
-"""How a run answers when it is told to stop."""
+"""The preemption policy: which signals stop a run, and how it ends then."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from ckptkit.exit_codes import ExitCode
 
 @dataclass(frozen=True)
 class Preemption:
-    """Which signals mean "save and stop", how much time there is, and how the process ends.
+    """Which signals mean "save and stop", how much time is left, and how the process ends.
 
     Args:
-        signals: names of signals. SIGUSR1 is taken only where nothing else handles it. Ctrl-C
-            (SIGINT) is always served: it saves, then interrupts as Python does; a second one
+        signals: names of signals. SIGUSR1 is handled only if nothing else handles it. Ctrl-C
+            (SIGINT) is always handled: it saves, then interrupts as Python does; a second one
             interrupts at once.
         grace_secs: seconds between the signal and the end of the machine.
         exit_code: of the process; 75 is `EX_TEMPFAIL` of sysexits.h, "try again later".
 
     Raises:
-        ConfigError: where a signal is not known or cannot be caught, or a number cannot be right.
+        ConfigError: If a signal is unknown or cannot be caught, or a number is out of range.
 
     Example:
         >>> import ckptkit

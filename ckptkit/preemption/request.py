@@ -1,4 +1,4 @@
-"""A request to stop, from wherever it comes."""
+"""Requests to stop: from a signal, a command, or the program itself."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class StopRequest:
 
     Args:
         reason: a signal's name, or words.
-        exit_code: with which the process is to end.
-        before: the handler that the signal had before ours; it is called after the commit, and may
+        exit_code: of the process.
+        before: the handler that the signal had before ours. It is called after the commit, and may
             end the process in its own way.
-        interrupt: whether Ctrl-C asked: training then ends with `KeyboardInterrupt`.
-        stands: whether nobody has answered it yet; None where each run has to answer for itself.
-            One Ctrl-C is one `KeyboardInterrupt`, however many runs are open.
+        interrupt: whether it was Ctrl-C: training then ends with `KeyboardInterrupt`.
+        stands: whether it is still unanswered; None if each run answers for itself. One Ctrl-C is
+            one `KeyboardInterrupt`, however many runs are open.
     """
 
     reason: str
@@ -28,28 +28,29 @@ class StopRequest:
 
 
 class StopBox:
-    """Holds the first request until it is served; may be filled from a signal handler or from any
-    thread.
+    """Holds the first request until it is served.
+
+    It may be filled from a signal handler or from any thread.
     """
 
     def __init__(self) -> None:
         self._request: StopRequest | None = None
 
     def put(self, request: StopRequest) -> None:
-        """Notes a request; a later one changes nothing."""
+        """Stores a request; a later one changes nothing."""
         if self.get() is None:
             self._request = request
 
     def get(self) -> StopRequest | None:
-        """The request that has not been served, or None."""
+        """Returns the request that has not been served, or None."""
         return None if self.answered_elsewhere else self._request
 
     @property
     def answered_elsewhere(self) -> bool:
-        """Whether the request that was noted here has been answered by another run."""
+        """Whether another run has answered the request that is stored here."""
         request = self._request
         return request is not None and request.stands is not None and not request.stands()
 
     def clear(self) -> None:
-        """The request has been served."""
+        """Forgets the request, after it has been served."""
         self._request = None

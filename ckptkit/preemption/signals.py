@@ -1,13 +1,12 @@
-"""Signals: a handler only notes; a helper thread knows at once, also while the main thread sits in
-a long call of C code.
+"""Signals: the handler only stores a request, and a helper thread reports it without delay.
 
-Python runs a handler when the main thread comes back to Python code, which may take as long as a
+Python runs a handler when the main thread returns to Python code. That may take as long as a
 training step or a compilation. The C part of the interpreter writes a signal's number into a
 descriptor at once (`signal.set_wakeup_fd`), and the helper thread reads it there.
 
-Handlers and descriptor belong to the process, and several runs may be open in it, which are closed
-in any order. So there is one `_Dispatcher`: the first run that wants a signal brings its handler,
-the last one takes it away, and each run is told.
+Handlers and the descriptor belong to the process. Several runs may be open in it, and they are
+closed in any order. So there is one `_Dispatcher`: the first run that wants a signal installs its
+handler, the last one removes it, and each run is notified.
 """
 
 from __future__ import annotations
@@ -28,15 +27,16 @@ from ckptkit.process_hooks import AfterFork, after_fork
 from ckptkit.threads import start_thread
 
 _INSIST_SECS = 0.2
+"""How long the main thread has to handle a second Ctrl-C before it is sent again."""
 
 
 class SignalGuard:
-    """Has requests to stop noted for one run, from `install` to `restore`.
+    """Stores requests to stop for one run, from `install` to `restore`.
 
     Args:
         policy: which signals.
-        box: where a request is noted.
-        on_arrival: told a signal's name at once, on a helper thread.
+        box: receives the request.
+        on_arrival: called at once with the signal's name, on a helper thread.
     """
 
     def __init__(self, policy: Preemption, box: StopBox, on_arrival: Callable[[str], None]) -> None:
@@ -46,8 +46,12 @@ class SignalGuard:
         self.numbers: frozenset[int] = frozenset()
 
     def install(self) -> None:
-        """Sets the handlers; off the main thread, where Python allows none, says so and does
-        nothing.
+        """Installs the handlers.
+
+        Off the main thread, Python allows no handlers. Then this logs a line and does nothing.
+
+        Raises:
+            ThreadRefusedError: If the system allows no further thread; no handler is left then.
         """
         if threading.current_thread() is not threading.main_thread():
             logger.info(
@@ -62,8 +66,9 @@ class SignalGuard:
         _dispatcher.add(self)
 
     def restore(self) -> None:
-        """Puts back what was there before, where no other run needs the handlers, but for those
-        that somebody else has set since then.
+        """Restores the previous handlers if no other run needs ours.
+
+        A handler that other code has set since then stays.
         """
         _dispatcher.remove(self)
 
@@ -75,13 +80,15 @@ class _Dispatcher:
         self._guards: list[SignalGuard] = []
         self._previous: dict[int, Any] = {}
         self._wakeup: _Wakeup | None = None
-        self._interrupt: StopRequest | None = None  # a Ctrl-C that has not been answered
-        self._interrupts = 0  # calls of the handler for it
+        # A Ctrl-C that has not been answered yet, how often the handler ran for it, and how many
+        # signals the helper thread received for it.
+        self._interrupt: StopRequest | None = None
+        self._interrupts = 0
         self._interrupts_heard = 0
         self._repeating = False
 
     def add(self, guard: SignalGuard) -> None:
-        """Another run is open."""
+        """Installs the handlers for one more run."""
         self._guards.append(guard)
         try:
             for number in sorted(guard.numbers):
@@ -95,8 +102,9 @@ class _Dispatcher:
             raise
 
     def remove(self, guard: SignalGuard) -> None:
-        """A run is closed. Off the main thread no handler can be taken away: one that nobody needs
-        does what the one before it does.
+        """Removes a run.
+
+        Off the main thread no handler can be removed. One that no run needs calls the previous one.
         """
         if guard not in self._guards:
             return
@@ -104,7 +112,7 @@ class _Dispatcher:
         try:
             if on_main_thread and self._guards == [guard] and self._wakeup is not None:
                 wakeup, self._wakeup = self._wakeup, None
-                wakeup.close()  # first: what has arrived is still told to this run
+                wakeup.close()  # first: a signal that has arrived still reaches this run
         finally:
             self._guards.remove(guard)
             if not self._guards:
@@ -114,7 +122,7 @@ class _Dispatcher:
                     self._uninstall(number)
 
     def forget_in_child(self) -> None:
-        """A forked child is to have the handlers that it would have had without us."""
+        """Gives a forked child the handlers that it would have had without ckptkit."""
         for number in list(self._previous):
             self._uninstall(number)
         if self._wakeup is not None:
@@ -130,7 +138,7 @@ class _Dispatcher:
         if present == self._note:
             return
         if number == signal.SIGUSR1 and present is not signal.SIG_DFL:
-            return  # somebody uses it for something else
+            return  # the program, or its scheduler, uses it for something else
         if number == signal.SIGINT and present is not signal.default_int_handler:
             return
         self._previous[number] = signal.signal(number, self._note)
@@ -155,8 +163,8 @@ class _Dispatcher:
                 )
 
     def _note_interrupt(self, guards: list[SignalGuard]) -> None:
-        # Two that come during one long call of C code are one call of this handler; the helper
-        # thread has heard both.
+        # Two that arrive during one long call of C code are one call of this handler. The helper
+        # thread has received both.
         self._interrupts += 1
         if self._interrupt is not None or self._interrupts_heard > 1:
             raise KeyboardInterrupt
@@ -171,7 +179,7 @@ class _Dispatcher:
             guard.box.put(request)
 
     def _interrupt_answered(self) -> None:
-        """One `KeyboardInterrupt` is on its way for one Ctrl-C, whichever of the runs raises it."""
+        """Forgets a Ctrl-C: one of the runs raises the one `KeyboardInterrupt` for it."""
         self._interrupt, self._interrupts, self._interrupts_heard = None, 0, 0
 
     def _as_before(self, number: int, frame: FrameType | None) -> None:
@@ -183,7 +191,7 @@ class _Dispatcher:
             os.kill(os.getpid(), number)
 
     def _heard(self, number: int) -> None:
-        """A signal has arrived; called on the helper thread."""
+        """Notifies the runs that a signal has arrived; called on the helper thread."""
         if number not in self._previous:
             return
         if number == signal.SIGINT:
@@ -195,15 +203,16 @@ class _Dispatcher:
         for guard in self._wanting(number):
             try:
                 guard.on_arrival(name)
-            # the run is asked to stop all the same, and the thread has to hear the next signal
+            # The handler stops the run all the same, and this thread has to hear the next signal.
             except Exception as error:
                 logger.warning("%s arrived, and could not be noted in the journal: %s", name, error)
         if number == signal.SIGINT and self._interrupts_heard > 1:
             self._insist()
 
     def _insist(self) -> None:
-        """Two that were one call of the handler, before the second one was heard here, were taken
-        for one.
+        """Sends a second Ctrl-C again if the handler has taken the two for one.
+
+        It does so if both arrived during one call of C code, before the second was heard here.
         """
         time.sleep(_INSIST_SECS)
         if self._interrupt is not None and self._interrupts == 1:
@@ -212,11 +221,10 @@ class _Dispatcher:
 
 
 class _Wakeup:
-    """The descriptor into which the interpreter writes signals' numbers, and the thread that reads
-    them.
+    """The descriptor that receives signals' numbers, and the thread that reads them.
 
     Args:
-        heard: told each number, on that thread.
+        heard: called with each number, on that thread.
     """
 
     def __init__(self, heard: Callable[[int], None]) -> None:
@@ -244,9 +252,7 @@ class _Wakeup:
             raise
 
     def close(self) -> None:
-        """Puts back the descriptor that was there before, but for one that somebody else has set
-        since then.
-        """
+        """Restores the previous descriptor; one that other code has set since then stays."""
         try:
             present = signal.set_wakeup_fd(-1)
             back = self._before if present == self._descriptor else present
@@ -254,9 +260,7 @@ class _Wakeup:
                 try:
                     signal.set_wakeup_fd(back, warn_on_full_buffer=False)
                 except (OSError, ValueError):
-                    logger.debug(
-                        "the wake-up descriptor that was there before is closed: there is none now"
-                    )
+                    logger.debug("the previous wake-up descriptor is closed: there is none now")
         finally:
             self._writer.close()  # the helper thread reads the end and stops
             if self._thread is not None and self._thread is not threading.current_thread():
@@ -264,7 +268,7 @@ class _Wakeup:
             self._reader.close()
 
     def forget_in_child(self) -> None:
-        """The child has no helper thread, and shares the sockets with its parent."""
+        """Closes the sockets in a child, which has no helper thread and shares them."""
         signal.set_wakeup_fd(-1)
         self._reader.close()
         self._writer.close()
@@ -272,12 +276,11 @@ class _Wakeup:
     def _listen(self) -> None:
         while data := self._reader.recv(64):
             if self._before >= 0:
+                # An event loop may have set a descriptor before us: it keeps hearing the signals.
                 try:
-                    os.write(
-                        self._before, data
-                    )  # whoever listened before us (an event loop) goes on hearing
+                    os.write(self._before, data)
                 except OSError:
-                    self._before = -1  # it has gone
+                    self._before = -1
             for number in data:
                 self._heard(number)
 

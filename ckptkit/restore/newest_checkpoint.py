@@ -21,7 +21,7 @@ from ckptkit.run.journal import Journal, read_journal
 from ckptkit.run.manifest import LaterFormatError
 from ckptkit.run.quarantine import quarantine, quarantined
 from ckptkit.run.verify import SECS_PER_GB, Depth, verify
-from ckptkit.storage.files import FileSystem
+from ckptkit.storage.files import DISK, FileSystem
 from ckptkit.tracking.tracker import Tracked
 
 _MINIMUM_VERIFY_SECS = 0.5
@@ -61,8 +61,8 @@ def newest_good(
     """
     bad = []
     # After a fresh start, saves and stops of earlier lives no longer count.
-    events = this_life(read_journal(layout).events)
-    for checkpoint in newest_first(layout, events):
+    events = this_life(read_journal(layout, files=files).events)
+    for checkpoint in newest_first(layout, events, files):
         try:
             verify_before_restore(checkpoint, depth)
         except LaterFormatError:
@@ -75,7 +75,7 @@ def newest_good(
     # Three traces of an earlier life: bad checkpoints now, saves in the journal, and checkpoints
     # that an earlier start has moved to quarantine. Each one forbids a silent start from step 0.
     saved = [event for event in events if isinstance(event, Saved)]
-    if bad or saved or quarantined(layout):
+    if bad or saved or quarantined(layout, files):
         why = "\n".join(bad) or (
             f"The journal records a save at step {saved[-1].step}, but there is no checkpoint now."
             if saved
@@ -89,7 +89,9 @@ def newest_good(
     return None
 
 
-def newest_first(layout: RunLayout, events: Sequence[Event]) -> list[Checkpoint]:
+def newest_first(
+    layout: RunLayout, events: Sequence[Event], files: FileSystem = DISK
+) -> list[Checkpoint]:
     """Return a run's checkpoints in the order in which a restore tries them.
 
     That is newest first. After a training that was stopped for numbers that were not finite, the
@@ -98,6 +100,7 @@ def newest_first(layout: RunLayout, events: Sequence[Event]) -> list[Checkpoint]
     Args:
         layout: the paths of the run.
         events: the events of its present life.
+        files: how the disk is read.
     """
     # A rollback is a choice of the user's: stops of attempts until then no longer count.
     chosen = max((event.attempt for event in events if isinstance(event, RolledBack)), default=0)
@@ -109,7 +112,7 @@ def newest_first(layout: RunLayout, events: Sequence[Event]) -> list[Checkpoint]
         and event.attempt > chosen
     ]
     diverged = max(stops, default=0)
-    newest = list_checkpoints(layout)[::-1]
+    newest = list_checkpoints(layout, files)[::-1]
     # A stable sort: inside both groups the newest stays first.
     return sorted(newest, key=lambda each: _is_poisoned(each, diverged))
 

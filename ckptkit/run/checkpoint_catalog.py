@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.ownership.fence import read_fences
 from ckptkit.policies import Candidate
 from ckptkit.run.manifest import Manifest, ManifestHead, from_numbers, read_head, read_manifest
-from ckptkit.storage.files import storage_errors
+from ckptkit.storage.files import DISK, FileSystem, names_in
 
 
 @dataclass(frozen=True)
@@ -22,10 +21,12 @@ class Checkpoint:
     Args:
         name: step and attempt.
         path: its directory.
+        files: how its files are read.
     """
 
     name: CheckpointName
     path: Path
+    files: FileSystem = field(default=DISK, compare=False, repr=False)
 
     @property
     def step(self) -> int:
@@ -47,7 +48,7 @@ class Checkpoint:
         Raises:
             CorruptCheckpointError: If it cannot be read.
         """
-        return read_manifest(self.path)
+        return read_manifest(self.path, self.files)
 
     @cached_property
     def head(self) -> ManifestHead:
@@ -59,7 +60,7 @@ class Checkpoint:
             CorruptCheckpointError: If it cannot be read.
         """
         known = self.__dict__.get("manifest")
-        return known if isinstance(known, Manifest) else read_head(self.path)
+        return known if isinstance(known, Manifest) else read_head(self.path, self.files)
 
     @property
     def problem(self) -> str | None:
@@ -81,7 +82,7 @@ class Checkpoint:
         return Candidate(name=str(self.name), step=self.step, metrics=self.metrics)
 
 
-def list_checkpoints(layout: RunLayout) -> list[Checkpoint]:
+def list_checkpoints(layout: RunLayout, files: FileSystem = DISK) -> list[Checkpoint]:
     """Return the run's checkpoints in the order in which they were made: by attempt, then by step.
 
     A later attempt has seen the earlier ones, so what it wrote is newer, even if it went back to an
@@ -91,19 +92,19 @@ def list_checkpoints(layout: RunLayout) -> list[Checkpoint]:
     Raises:
         StorageError: If the directory cannot be listed.
     """
-    return [Checkpoint(name, layout.checkpoint(name)) for name in list_names(layout)]
+    return [Checkpoint(name, layout.checkpoint(name), files) for name in list_names(layout, files)]
 
 
-def list_names(layout: RunLayout) -> list[CheckpointName]:
+def list_names(layout: RunLayout, files: FileSystem = DISK) -> list[CheckpointName]:
     """Return the names of the run's checkpoints, in the order of `list_checkpoints`.
 
     Raises:
         StorageError: If the directory cannot be listed.
     """
-    return [name for name, shut_out in _find(layout) if not shut_out]
+    return [name for name, shut_out in _find(layout, files) if not shut_out]
 
 
-def list_shut_out(layout: RunLayout) -> list[Checkpoint]:
+def list_shut_out(layout: RunLayout, files: FileSystem = DISK) -> list[Checkpoint]:
     """Return the checkpoints that a process committed after it had lost the run.
 
     These directories lie among the checkpoints and do not count as such.
@@ -112,20 +113,19 @@ def list_shut_out(layout: RunLayout) -> list[Checkpoint]:
         StorageError: If the directory cannot be listed.
     """
     return [
-        Checkpoint(name, layout.checkpoint(name)) for name, shut_out in _find(layout) if shut_out
+        Checkpoint(name, layout.checkpoint(name), files)
+        for name, shut_out in _find(layout, files)
+        if shut_out
     ]
 
 
-def _find(layout: RunLayout) -> list[tuple[CheckpointName, bool]]:
+def _find(layout: RunLayout, files: FileSystem) -> list[tuple[CheckpointName, bool]]:
     """List all directories with a checkpoint's name, and whether a fence hides each."""
-    if not layout.checkpoints.exists():
-        return []
     while True:
-        with storage_errors("list", layout.checkpoints):
-            entries = os.listdir(layout.checkpoints)
+        entries = names_in(files, layout.checkpoints)
         try:
             fences = read_fences(
-                layout.checkpoints / entry for entry in entries if entry.startswith(".")
+                (layout.checkpoints / entry for entry in entries if entry.startswith(".")), files
             )
             break
         except FileNotFoundError:  # a newer owner has replaced the fence since: list again

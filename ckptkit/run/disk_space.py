@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from dataclasses import dataclass
 
 from ckptkit.errors import CheckpointError
@@ -17,9 +16,6 @@ from ckptkit.run.events import SpaceShort
 from ckptkit.run.journal import Journal
 from ckptkit.run.retention import remove, review
 from ckptkit.storage.files import FileSystem
-
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""Errors of a disk, or of a user's quota on it, that is full."""
 
 
 def expected_bytes(index: CheckpointIndex, state_bytes: int) -> int:

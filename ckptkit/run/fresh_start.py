@@ -28,7 +28,7 @@ def set_aside_earlier_lives(
     Raises:
         StorageError: If the disk refuses.
     """
-    if is_known_label(read_journal(layout).events, label):
+    if is_known_label(read_journal(layout, files=files).events, label):
         return
     moved_to = ""
     for directory in (layout.checkpoints, layout.quarantine, layout.export):

@@ -23,8 +23,7 @@ from ckptkit.layout import (
 )
 from ckptkit.log import logger
 from ckptkit.run.events import EVENT_VERSION, EVENTS, Event, TidyingFailed
-from ckptkit.storage.files import REFUSED, FileSystem, storage_errors
-from ckptkit.storage.safe_read import open_regular
+from ckptkit.storage.files import DISK, REFUSED, FileSystem, names_in, storage_errors
 from ckptkit.storage.symlinks import refuse_links
 
 _HEAD = b'{"v":1,"event":"'
@@ -145,7 +144,7 @@ def encode_line(event: Event) -> bytes:
     )
 
 
-def next_attempt(layout: RunLayout) -> int:
+def next_attempt(layout: RunLayout, files: FileSystem = DISK) -> int:
     """Return the number for the next attempt: one more than the highest that was ever used.
 
     Checkpoints and other names are searched as well: journals may have been lost.
@@ -164,11 +163,8 @@ def next_attempt(layout: RunLayout) -> int:
         (layout.checkpoints, fence_attempt),
     ]
     for directory, number_of in readers:
-        if directory.exists():
-            with storage_errors("list", directory):
-                numbers += [
-                    n for path in directory.iterdir() if (n := number_of(path.name)) is not None
-                ]
+        names = names_in(files, directory)
+        numbers += [n for name in names if (n := number_of(name)) is not None]
     return 1 + max(numbers)
 
 
@@ -178,7 +174,9 @@ def start_journal(files: FileSystem, layout: RunLayout, clock: Clock, attempt: i
     Raises:
         StorageError: If the disk refuses.
     """
-    return _start(files, layout, Journal(files, layout.attempt_journal(attempt), attempt, clock))
+    return make_journal_file(
+        files, layout, Journal(files, layout.attempt_journal(attempt), attempt, clock)
+    )
 
 
 def start_launcher_journal(
@@ -190,11 +188,17 @@ def start_launcher_journal(
         StorageError: If the disk refuses, or a directory of the run is a link.
     """
     refuse_links(layout)
-    return _start(files, layout, Journal(files, layout.launcher_journal(launcher), LAUNCHER, clock))
+    return make_journal_file(
+        files, layout, Journal(files, layout.launcher_journal(launcher), LAUNCHER, clock)
+    )
 
 
-def _start(files: FileSystem, layout: RunLayout, journal: Journal) -> Journal:
-    """Create the journal's file durably."""
+def make_journal_file(files: FileSystem, layout: RunLayout, journal: Journal) -> Journal:
+    """Create the file of a journal durably.
+
+    Raises:
+        StorageError: If the disk refuses, or the file exists.
+    """
     files.make_dir(layout.journal)
     files.create(journal.path, b"")
     files.sync_dir(layout.journal)
@@ -250,12 +254,16 @@ class JournalView:
 
 
 def read_journal(
-    layout: RunLayout, *, wanted: Collection[type[Event]] | None = None
+    layout: RunLayout,
+    *,
+    wanted: Collection[type[Event]] | None = None,
+    files: FileSystem = DISK,
 ) -> JournalView:
     """Read and merge the journals of all attempts and of the launchers.
 
     Args:
         layout: the layout of the run.
+        files: how the disk is read.
         wanted: kinds of which all events are read. Of other kinds only the last event in each file
             is read; the rest are plain `Event`s with time and attempt. By default all are read,
             which takes twice as long.
@@ -263,14 +271,12 @@ def read_journal(
     Raises:
         StorageError: If a file cannot be read.
     """
-    if not layout.journal.exists():
-        return JournalView((), ())
     damaged: list[str] = []
-    with storage_errors("list", layout.journal):
-        paths = sorted(path for path in layout.journal.iterdir() if path.suffix == ".jsonl")
+    names = names_in(files, layout.journal)
+    paths = [layout.journal / name for name in names if Path(name).suffix == ".jsonl"]
     whole = None if wanted is None else frozenset(_HEAD + cls.event.encode() for cls in wanted)
-    files = [_events(path, damaged, whole) for path in paths]
-    return JournalView(_merged(files), tuple(damaged))
+    found = [_events(path, damaged, whole, files=files) for path in paths]
+    return JournalView(_merged(found), tuple(damaged))
 
 
 def _merged(files: Sequence[Sequence[Event]]) -> tuple[Event, ...]:
@@ -291,7 +297,13 @@ def _merged(files: Sequence[Sequence[Event]]) -> tuple[Event, ...]:
     )
 
 
-def _events(path: Path, damaged: list[str], whole: Collection[bytes] | None = None) -> list[Event]:
+def _events(
+    path: Path,
+    damaged: list[str],
+    whole: Collection[bytes] | None = None,
+    *,
+    files: FileSystem = DISK,
+) -> list[Event]:
     """Read the events of a file in their order.
 
     Args:
@@ -299,10 +311,11 @@ def _events(path: Path, damaged: list[str], whole: Collection[bytes] | None = No
         damaged: a list to which unreadable lines are added.
         whole: how wanted lines begin; others are skimmed, except the last of a kind. None reads
             all.
+        files: how the disk is read.
     """
     events: list[Event] = []
     skimmed: dict[bytes, tuple[int, int, bytes]] = {}
-    for number, line in _lines(path, damaged):
+    for number, line in _lines(path, damaged, files):
         try:
             start = line[: line.find(b'"', _HEAD_BYTES)]
             decode = _DECODERS[start]
@@ -326,14 +339,14 @@ def _events(path: Path, damaged: list[str], whole: Collection[bytes] | None = No
     return events
 
 
-def _lines(path: Path, damaged: list[str]) -> Iterator[tuple[int, bytes]]:
+def _lines(path: Path, damaged: list[str], files: FileSystem) -> Iterator[tuple[int, bytes]]:
     """Read the lines of a file with their numbers.
 
     A line that is too long is cut to a part that is still too long, so decoding rejects it.
     """
     with storage_errors("read", path):
         try:
-            file = open_regular(path)
+            file = files.open_read(path)
         except OSError as error:
             if error.errno in REFUSED:
                 raise

@@ -17,8 +17,7 @@ import xxhash
 from ckptkit.errors import CorruptCheckpointError, StorageError
 from ckptkit.layout import MANIFEST, CheckpointName
 from ckptkit.position import RunPosition
-from ckptkit.storage.files import REFUSED
-from ckptkit.storage.safe_read import read_bounded
+from ckptkit.storage.files import DISK, REFUSED, FileSystem
 
 FORMAT_VERSION = 2
 """The version that is written. Version 1 had no digest of the manifest itself."""
@@ -330,7 +329,7 @@ class _VersionedManifest:
     format_version: int
 
 
-def read_manifest(directory: Path) -> Manifest:
+def read_manifest(directory: Path, files: FileSystem = DISK) -> Manifest:
     """Read the manifest in a checkpoint's directory.
 
     Raises:
@@ -338,26 +337,26 @@ def read_manifest(directory: Path) -> Manifest:
             this directory.
         StorageError: If the system refuses to read it.
     """
-    return _read(directory, decode)
+    return _read(directory, decode, files)
 
 
-def read_head(directory: Path) -> ManifestHead:
+def read_head(directory: Path, files: FileSystem = DISK) -> ManifestHead:
     """Read the manifest without its state; see `decode_head`.
 
     Raises:
         CorruptCheckpointError, StorageError: as `read_manifest`.
     """
-    return _read(directory, decode_head)
+    return _read(directory, decode_head, files)
 
 
-def _read(directory: Path, decoded: Callable[[bytes, Path], H]) -> H:
+def _read(directory: Path, decoded: Callable[[bytes, Path], H], files: FileSystem) -> H:
     path = directory / MANIFEST
     if os.path.islink(directory):
         raise CorruptCheckpointError(
             f"{directory} is a symbolic link, which ckptkit does not follow out of a run."
         )
     try:
-        data = read_bounded(path, MAX_MANIFEST_BYTES)
+        data = files.read_bounded(path, MAX_MANIFEST_BYTES)
     except FileNotFoundError as error:
         raise CorruptCheckpointError(
             f"{path} is missing, so {directory.name} is incomplete.", "missing", MANIFEST

@@ -5,7 +5,6 @@ Each pin is one small file, so pinning needs no lock.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,8 +12,7 @@ import msgspec
 
 from ckptkit.errors import CheckpointNotFoundError, StorageError
 from ckptkit.layout import CheckpointName, RunLayout
-from ckptkit.storage.files import FileSystem, storage_errors
-from ckptkit.storage.safe_read import read_bounded
+from ckptkit.storage.files import DISK, FileSystem, storage_errors
 
 PIN_VERSION = 1
 MAX_PIN_BYTES = 64 * 1024
@@ -37,7 +35,7 @@ class Pin:
     format_version: int = PIN_VERSION
 
 
-def pinned(layout: RunLayout) -> frozenset[CheckpointName]:
+def pinned(layout: RunLayout, files: FileSystem = DISK) -> frozenset[CheckpointName]:
     """Return the names that are pinned.
 
     A pin counts by the name of its file. Its content may be damaged, and its checkpoint may not
@@ -49,7 +47,7 @@ def pinned(layout: RunLayout) -> frozenset[CheckpointName]:
     """
     with storage_errors("list", layout.pins):
         try:
-            names = os.listdir(layout.pins)
+            names = files.list_dir(layout.pins)
         except FileNotFoundError:
             return frozenset()
     parsed = [
@@ -58,22 +56,22 @@ def pinned(layout: RunLayout) -> frozenset[CheckpointName]:
     return frozenset(name for name in parsed if name is not None)
 
 
-def read_pins(layout: RunLayout) -> Mapping[CheckpointName, Pin]:
+def read_pins(layout: RunLayout, files: FileSystem = DISK) -> Mapping[CheckpointName, Pin]:
     """Return the pins, oldest checkpoint first.
 
     Raises:
         StorageError: If the directory cannot be read.
     """
     return {
-        name: _read(layout, name)
-        for name in sorted(pinned(layout), key=lambda name: (name.attempt, name.step))
+        name: _read(layout, name, files)
+        for name in sorted(pinned(layout, files), key=lambda name: (name.attempt, name.step))
     }
 
 
-def _read(layout: RunLayout, name: CheckpointName) -> Pin:
+def _read(layout: RunLayout, name: CheckpointName, files: FileSystem) -> Pin:
     """Read a pin; if its file is damaged, return a pin without a note."""
     try:
-        return msgspec.json.decode(read_bounded(layout.pin(name), MAX_PIN_BYTES), type=Pin)
+        return msgspec.json.decode(files.read_bounded(layout.pin(name), MAX_PIN_BYTES), type=Pin)
     except (OSError, msgspec.DecodeError, ValueError, RecursionError):
         return Pin()
 
@@ -86,8 +84,8 @@ def pin(files: FileSystem, layout: RunLayout, name: CheckpointName, new: Pin) ->
             moment.
         StorageError: If the disk refuses.
     """
-    _check_exists(layout, name)
-    was_pinned = name in pinned(layout)
+    _check_exists(files, layout, name)
+    was_pinned = name in pinned(layout, files)
     path = layout.pin(name)
     files.make_dir(layout.pins)
     files.sync_dir(layout.root)
@@ -98,15 +96,15 @@ def pin(files: FileSystem, layout: RunLayout, name: CheckpointName, new: Pin) ->
     # A removal looks for pins after its rename, and this looks for the checkpoint after its pin:
     # one of the two sees the other.
     try:
-        _check_exists(layout, name)
+        _check_exists(files, layout, name)
     except CheckpointNotFoundError:
         if not was_pinned:
             unpin(files, layout, name)
         raise
 
 
-def _check_exists(layout: RunLayout, name: CheckpointName) -> None:
-    if not layout.checkpoint(name).is_dir():
+def _check_exists(files: FileSystem, layout: RunLayout, name: CheckpointName) -> None:
+    if not files.is_dir(layout.checkpoint(name)):
         raise CheckpointNotFoundError(
             f"{layout.root} has no checkpoint {name}; it may have been removed just now. Look for "
             "another one with ckptkit list."
@@ -119,8 +117,8 @@ def unpin(files: FileSystem, layout: RunLayout, name: CheckpointName) -> None:
     Raises:
         StorageError: If the disk refuses.
     """
-    if layout.pins.is_dir():
-        if layout.pin(name).is_dir():
+    if files.is_dir(layout.pins):
+        if files.is_dir(layout.pin(name)):
             raise StorageError(
                 f"{layout.pin(name)} is a directory, and a pin is a file. It keeps {name} from "
                 "being removed: move it away."

@@ -15,7 +15,7 @@ from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.commit import set_aside
 from ckptkit.run.events import PassedOver
 from ckptkit.run.journal import Journal
-from ckptkit.storage.files import FileSystem
+from ckptkit.storage.files import DISK, FileSystem
 
 REASON_VERSION = 1
 _SUFFIX = ".json"
@@ -86,10 +86,9 @@ def quarantine(
     logger.warning("passed over %s, moved it to %s: %s", checkpoint.name, moved, error)
 
 
-def quarantined(layout: RunLayout) -> list[Path]:
+def quarantined(layout: RunLayout, files: FileSystem = DISK) -> list[Path]:
     """Return the paths in quarantine, without the files with the reasons."""
-    if not layout.quarantine.is_dir():
+    if not files.is_dir(layout.quarantine):
         return []
-    return [
-        path for path in sorted(layout.quarantine.iterdir()) if path.suffix not in (_SUFFIX, ".tmp")
-    ]
+    paths = [layout.quarantine / name for name in files.list_dir(layout.quarantine)]
+    return [path for path in paths if path.suffix not in (_SUFFIX, ".tmp")]

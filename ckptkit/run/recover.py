@@ -5,8 +5,8 @@ from __future__ import annotations
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.log import logger
-from ckptkit.ownership.fence import put_up
-from ckptkit.ownership.reader_leases import clear_away
+from ckptkit.ownership.fence import write_fence
+from ckptkit.ownership.reader_leases import remove_dead_leases
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run import architecture_file, events
 from ckptkit.run.best_effort import best_effort
@@ -16,7 +16,6 @@ from ckptkit.run.journal import Journal
 from ckptkit.run.quarantine import quarantine
 from ckptkit.run.tensorflow_state_file import content, write_state_file
 from ckptkit.storage.files import FileSystem
-from ckptkit.storage.safe_read import read_bounded
 
 _MOST_BYTES = 16 * 1024 * 1024
 
@@ -38,7 +37,7 @@ def recover(files: FileSystem, layout: RunLayout, journal: Journal, lock: RunLoc
         logger.info("%s", what)
     with best_effort(journal, "clear away what dead readers left"):
         files.make_dir(layout.pins)
-        clear_away(files, layout)
+        remove_dead_leases(files, layout)
     with best_effort(journal, "clear away what a dead process left in architecture/"):
         architecture_file.clean(files, layout)
     # After the cleaning: that puts back what was being replaced, and the fence lists what exists.
@@ -51,7 +50,7 @@ def recover(files: FileSystem, layout: RunLayout, journal: Journal, lock: RunLoc
             "not count",
             owner,
         )
-    for checkpoint in list_shut_out(layout):
+    for checkpoint in list_shut_out(layout, files):
         late = CorruptCheckpointError(
             "It was committed by a process that had lost the run to a later one.", "late"
         )
@@ -61,9 +60,9 @@ def recover(files: FileSystem, layout: RunLayout, journal: Journal, lock: RunLoc
 
 def _mend_state_file(files: FileSystem, layout: RunLayout, journal: Journal) -> None:
     """Rewrite TensorFlow's state file if it is missing, damaged, or outdated."""
-    names = [checkpoint.name for checkpoint in list_checkpoints(layout)]
+    names = [checkpoint.name for checkpoint in list_checkpoints(layout, files)]
     try:
-        is_right = read_bounded(layout.state_file, _MOST_BYTES) == content(names)
+        is_right = files.read_bounded(layout.state_file, _MOST_BYTES) == content(names)
     except OSError:
         is_right = False
     if names and not is_right:
@@ -79,7 +78,7 @@ def shut_out_the_silent(files: FileSystem, layout: RunLayout, lock: RunLock) -> 
     Raises:
         StorageError: If the disk refuses.
     """
-    if lock.silent and not layout.fence(lock.number).exists():
+    if lock.silent and files.status(layout.fence(lock.number)) is None:
         # Users may bring back what was moved away, so the fence lists it as seen. The moves are
         # synced first: a power loss must not undo one, or the fence would let in a late commit.
         away = [
@@ -95,9 +94,9 @@ def shut_out_the_silent(files: FileSystem, layout: RunLayout, lock: RunLock) -> 
             for path in directory.glob("ckpt-*")
             if (name := CheckpointName.parse(path.name)) is not None
         ]
-        put_up(
+        write_fence(
             files,
             layout,
             lock.number,
-            [*(checkpoint.name for checkpoint in list_checkpoints(layout)), *moved],
+            [*(checkpoint.name for checkpoint in list_checkpoints(layout, files)), *moved],
         )

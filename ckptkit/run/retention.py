@@ -141,10 +141,14 @@ def remove(files: FileSystem, layout: RunLayout, journal: Journal, judged: Judge
     name = judged.checkpoint.name
     # First the mark, then the look at who reads: a reader does the two in the other order, so one
     # of the two sees the other.
-    with about_to_go(files, layout, name):
-        if name in being_read(layout) or not remove_checkpoint(
-            files, layout, name, lambda: name in pinned(layout)
-        ):
+    with about_to_go(files, layout, name) as is_marked:
+
+        def spared() -> bool:
+            # Without the mark, the rename is what a reader sees: it looks for the checkpoint after
+            # it has left its lease, and this looks for leases after the rename.
+            return name in pinned(layout) or (not is_marked and name in being_read(layout))
+
+        if name in being_read(layout) or not remove_checkpoint(files, layout, name, spared):
             return False
     journal.record(TakenAway(checkpoint=str(name), reason=judged.reason))
     logger.debug("removed %s: %s", name, judged.reason)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +15,7 @@ import xxhash
 from ckptkit.errors import CorruptCheckpointError, StorageError
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import FileEntry
-from ckptkit.storage.files import REFUSED
-from ckptkit.storage.safe_read import open_regular
+from ckptkit.storage.files import DISK, REFUSED, FileSystem
 
 Depth = Literal["auto", "full", "quick"]
 """How a checkpoint is verified before it is restored: `full` reads every byte, `quick` compares
@@ -107,6 +105,7 @@ def verify(
         budget_secs=budget_secs,
         progress=progress,
         now=now,
+        files=checkpoint.files,
     )
 
 
@@ -118,6 +117,7 @@ def verify_files(
     budget_secs: float | None = None,
     progress: Callable[[int], None] = lambda _: None,
     now: Callable[[], float] = time.monotonic,
+    files: FileSystem = DISK,
 ) -> Read:
     """Compare files with entries that describe them; like `verify`, but without a manifest.
 
@@ -125,6 +125,7 @@ def verify_files(
         directory: the directory of the files.
         entries: their names, sizes and digests.
         quick, budget_secs, progress, now: as in `verify`.
+        files: how they are read.
 
     Raises:
         CorruptCheckpointError, StorageError: as `verify`.
@@ -134,7 +135,7 @@ def verify_files(
     paths = {expected.name: directory / expected.name for expected in entries}
     for expected in entries:
         with judging(paths[expected.name], expected.name):
-            _check_size(paths[expected.name], expected)
+            _check_size(paths[expected.name], expected, files)
     read = 0
     # Small ones first: they are read even if the time is over.
     for expected in sorted(entries, key=lambda entry: entry.size_bytes):
@@ -144,7 +145,12 @@ def verify_files(
         try:
             with judging(paths[expected.name], expected.name):
                 _check_digest(
-                    paths[expected.name], expected, progress, None if small else deadline, now
+                    paths[expected.name],
+                    expected,
+                    progress,
+                    None if small else deadline,
+                    now,
+                    files,
                 )
         except _TooSlowError:
             break
@@ -178,11 +184,8 @@ def judging(path: Path, name: str) -> Iterator[None]:
         ) from error
 
 
-def _check_size(path: Path, expected: FileEntry) -> None:
-    try:
-        found = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        found = None
+def _check_size(path: Path, expected: FileEntry, files: FileSystem) -> None:
+    found = files.status(path)
     if found is None or not stat.S_ISREG(found.st_mode):
         raise CorruptCheckpointError(
             f"{path} is missing, or is not a regular file.", "missing", expected.name
@@ -201,9 +204,10 @@ def _check_digest(
     progress: Callable[[int], None],
     deadline: float | None,
     now: Callable[[], float],
+    files: FileSystem,
 ) -> None:
     digest = xxhash.xxh3_128()
-    with open_regular(path) as file:
+    with files.open_read(path) as file:
         while chunk := file.read(min(_CHUNK_BYTES, expected.size_bytes + 1)):
             digest.update(chunk)
             progress(len(chunk))

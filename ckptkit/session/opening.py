@@ -10,14 +10,15 @@ from ckptkit.layout import RunLayout, journal_attempt
 from ckptkit.ownership.fenced_files import FencedFiles
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run.checkpoint_catalog import list_checkpoints
+from ckptkit.run.deferred_journal import DeferredJournal
 from ckptkit.run.fresh_start import make_checkpoints, set_aside_earlier_lives
-from ckptkit.run.journal import Journal, next_attempt, start_journal
+from ckptkit.run.journal import Journal, next_attempt
 from ckptkit.run.recover import recover, shut_out_the_silent
 from ckptkit.session.attempt_started import attempt_started
 from ckptkit.session.options import RunOptions
 from ckptkit.session.phase import PhaseMachine
 from ckptkit.storage.files import storage_errors
-from ckptkit.storage.mounts import say_what_a_bucket_lacks
+from ckptkit.storage.mounts import warn_about_bucket_mount
 
 
 @dataclass(frozen=True)
@@ -53,21 +54,24 @@ def open_run(options: RunOptions, resources: ExitStack) -> OpenedRun:
     layout, clock = options.layout, options.clock
     _check_directory(layout)
     make_checkpoints(options.files, layout)
-    say_what_a_bucket_lacks(layout.root)
+    warn_about_bucket_mount(layout.root)
     # The number of the claim is that of the attempt. Journals may outlive the claims, and an
     # attempt must not get the number of an earlier one.
-    lock = RunLock(options.files, layout, clock, at_least=next_attempt(layout))
+    lock = RunLock(options.files, layout, clock, at_least=next_attempt(layout, options.files))
     resources.callback(lock.release)
     lock.keep_alive()
     # From here on, every change asks first: a process that was stopped for a while may wake up
     # when the run belongs to another one.
     options = replace(options, files=FencedFiles(options.files, lock.check))
-    journal = start_journal(options.files, layout, clock, lock.number)
+    # On a full disk there is space for the journal only after `recover` has removed what dead saves
+    # left, and only the owner of the run may do that.
+    journal = DeferredJournal(options.files, layout, clock, lock.number)
     started = attempt_started()
     phases = PhaseMachine(clock.monotonic)
     resources.callback(phases.close)
     journal.record_durable(started)
     recover(options.files, layout, journal, lock)
+    journal.require()
     if options.fresh is not None:
         set_aside_earlier_lives(options.files, layout, journal, options.fresh)
         # The fence was moved away with the life that it protects.

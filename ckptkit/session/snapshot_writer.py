@@ -12,13 +12,14 @@ from ckptkit.log import logger, size
 from ckptkit.position import RunPosition
 from ckptkit.run import events
 from ckptkit.run.checkpoint_index import CheckpointIndex
-from ckptkit.run.disk_space import NO_SPACE
 from ckptkit.run.journal import Journal
 from ckptkit.run.manifest import Manifest
 from ckptkit.session.architecture_saver import ArchitectureSaver
 from ckptkit.session.options import RunOptions
+from ckptkit.storage.files import NO_SPACE
 from ckptkit.tracking import snapshot
-from ckptkit.writing.checkpoint_writer import Job, Target, write_checkpoint
+from ckptkit.writing.checkpoint_writer import Job, write_checkpoint
+from ckptkit.writing.save_target import Target
 
 
 @dataclass(frozen=True)

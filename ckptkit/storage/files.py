@@ -1,8 +1,9 @@
-"""What changes a run directory: one small seam, so that tests can put faults between two
-operations.
+"""The seam between ckptkit and the disk, so that tests can put faults between two operations.
 
-Everything that ckptkit itself writes, renames or removes goes through a `FileSystem`. What
-TensorFlow writes goes into a directory that no reader looks at.
+Whatever the owner of a run writes, renames or removes in the run directory goes through a
+`FileSystem`. TensorFlow writes by itself, into a directory that no reader looks at. A few writers
+that do not own the run, or must not wait for the disk, bypass the seam on purpose;
+`docs/architecture.md` lists them with their reasons.
 """
 
 from __future__ import annotations
@@ -14,20 +15,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
+from typing import BinaryIO
 
 from ckptkit.errors import CheckpointError, StorageError
 from ckptkit.storage.operations import (
     Append,
     CreateFile,
+    ListDir,
     MakeDir,
     Operation,
+    Overwrite,
+    ReadFile,
+    ReadOperation,
     RemoveDir,
     Rename,
+    Status,
     SyncDir,
     SyncFile,
     Truncate,
     Unlink,
 )
+from ckptkit.storage.safe_read import open_regular, read_bounded
 
 _REMEDIES = {
     errno.ENOSPC: "Free some space, or keep fewer checkpoints (keep=ckptkit.KeepLatest(1)).",
@@ -56,18 +64,24 @@ REFUSED = frozenset(
 )
 """Errors of reading that say nothing about the file's content."""
 
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""The disk, or the part of it that this user may use, has no free block or no free inode."""
+
 TEMPORARY = ".tmp"
 """What is added to a file's name while its next content is written."""
 
 
 @contextmanager
 def storage_errors(action: str, path: Path) -> Iterator[None]:
-    """Turns an `OSError` inside the block into a `StorageError` that says what was tried, where,
-    and what to do.
+    """Turns an `OSError` inside the block into a `StorageError` with a remedy.
+
+    Args:
+        action: what is tried, as it follows "Could not".
+        path: on which path.
     """
     try:
         yield
-    except CheckpointError:  # it says already what it is
+    except CheckpointError:  # a StorageError is an OSError too, and names its own action
         raise
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, "")
@@ -76,30 +90,91 @@ def storage_errors(action: str, path: Path) -> Iterator[None]:
 
 
 class FileSystem:
-    """The real file system. Every method either does its one thing or raises `StorageError`.
+    """The real file system: the contract of every implementation.
 
-    All are made of steps, and all steps pass through `do`: who overrides that sees each operation
-    before it is done, and may refuse it.
+    **Changes** either do their one thing or raise `StorageError` with what was tried and a remedy.
+    They are made of operations, and all operations pass through `do`: a subclass that overrides it
+    sees each one before it is done, and may refuse it.
+
+    **Reads** raise a plain `OSError`, with the error number and the path. What a failed read means
+    is for the caller to say: a missing file may be normal, damage, or a refusal that says nothing
+    about the content (see `REFUSED`). All reads pass through `before_read`, which may refuse them.
+
+    `tests/storage/file_system_contract.py` holds the tests that every implementation passes.
     """
 
     def do(self, step: Operation) -> None:
         """Performs one operation.
 
         Raises:
-            OSError: where the system refuses.
+            OSError: If the system refuses.
         """
         step.perform()
 
+    def before_read(self, read: ReadOperation) -> None:
+        """Called before each read; does nothing. Raise an `OSError` to refuse the read."""
+
+    def read_bounded(self, path: Path, most_bytes: int) -> bytes:
+        """Returns the content of a regular file; follows no link, and never waits at a pipe.
+
+        Raises:
+            OSError: If it is missing, is something else, or has more bytes than that (`EFBIG`).
+        """
+        self.before_read(ReadFile(path))
+        return read_bounded(path, most_bytes)
+
+    def open_read(self, path: Path) -> BinaryIO:
+        """Opens a regular file for reading; follows no link, and never waits at a pipe.
+
+        Raises:
+            OSError: If it is missing or is something else.
+        """
+        self.before_read(ReadFile(path))
+        return open_regular(path)
+
+    def list_dir(self, path: Path) -> list[str]:
+        """Returns the names in a directory, sorted.
+
+        Raises:
+            OSError: If it is missing or is something else.
+        """
+        self.before_read(ListDir(path))
+        return sorted(os.listdir(path))
+
+    def status(self, path: Path) -> os.stat_result | None:
+        """Returns what a name stands for, or None if there is nothing; of a link, the link itself.
+
+        Raises:
+            OSError: If the system refuses to tell.
+        """
+        self.before_read(Status(path))
+        try:
+            return os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def is_dir(self, path: Path) -> bool:
+        """Whether a directory is there. A link to one counts: a run directory may be a link.
+
+        Raises:
+            OSError: If the system refuses to tell.
+        """
+        self.before_read(Status(path))
+        return path.is_dir()
+
     @property
     def unowned(self) -> FileSystem:
-        """The same without asking whose the run is, for putting back what was done half; see
-        `OwnedFiles`.
+        """The same file system without a check of the ownership; see `FencedFiles`.
+
+        Only for undoing an operation that was half done when the run was lost.
         """
         return self
 
     def make_dir(self, path: Path) -> None:
-        """Makes a directory with its parents, durably: without a name of its own that survives,
-        nothing in it does. One that is there is fine.
+        """Makes a directory with its parents, durably; one that exists is fine.
+
+        Each new name is synced in its parent: nothing inside a directory survives a loss of power
+        if the directory's own name does not.
         """
         with storage_errors("make the directory", path):
             missing = (
@@ -110,14 +185,15 @@ class FileSystem:
             for each in reversed(missing):
                 try:
                     self.do(MakeDir(each))
-                except FileExistsError:  # somebody else was faster
+                except FileExistsError:  # another process was faster
                     if not each.is_dir():
                         raise
                 self.do(SyncDir(each.parent))
 
     def create(self, path: Path, data: bytes) -> None:
-        """Writes a file that must not be there yet, and makes its content durable. Its name is,
-        when its directory is synced.
+        """Writes a new file and makes its content durable; refuses a name that is in use.
+
+        Its name is durable after `sync_dir` of its directory.
         """
         with storage_errors("write", path):
             self.do(CreateFile(path))
@@ -125,11 +201,11 @@ class FileSystem:
                 self._fill(path, data)
 
     def replace_content(self, path: Path, data: bytes) -> None:
-        """Gives a file a new content in one step: readers see the old one or the new one, also
-        after a loss of power.
+        """Replaces a file's content in one step: readers see either the old or the new content.
 
-        Which of the two it is after a loss of power is decided when the directory is synced. That
-        is left to the caller: the files that ckptkit rewrites are hints that are made anew.
+        That holds after a loss of power, too. Which of the two it is then is decided when the
+        directory is synced. The caller does that if it matters: most files that ckptkit rewrites
+        are hints that are made again.
         """
         temporary = path.with_name(path.name + TEMPORARY)
         with storage_errors("write", path):
@@ -140,6 +216,17 @@ class FileSystem:
                 self._fill(temporary, data)
                 self.do(Rename(temporary, path))
 
+    def overwrite(self, path: Path, data: bytes) -> None:
+        """Replaces the content of an existing file in place and makes it durable.
+
+        This needs no free block and no free inode as long as `data` fits into the file's blocks.
+        It is not atomic: after a loss of power the file may hold a mixture. Use it only for files
+        whose reader can tell a damaged one, and only if `replace_content` found no space.
+        """
+        with storage_errors("overwrite", path):
+            self.do(Overwrite(path, data))
+            self.do(SyncFile(path))
+
     def _fill(self, path: Path, data: bytes) -> None:
         if data:
             self.do(Append(path, data))
@@ -147,7 +234,7 @@ class FileSystem:
 
     @contextmanager
     def _whole_or_gone(self, path: Path) -> Iterator[None]:
-        """Takes a new file away again where the block fails."""
+        """Removes a new file again if the block fails."""
         try:
             yield
         except OSError:
@@ -156,15 +243,16 @@ class FileSystem:
             raise
 
     def append(self, path: Path, data: bytes) -> None:
-        """Adds `data` at a file's end and makes it durable."""
+        """Adds `data` at a file's end and makes it durable; makes the file if it is missing."""
         with storage_errors("append to", path):
             before = path.stat().st_size if path.exists() else 0
             try:
                 self.do(Append(path, data))
                 self.do(SyncFile(path))
             except OSError:
-                with suppress(OSError):  # a device has no end to cut off
-                    self.do(Truncate(path, before))  # half a line would spoil the next one as well
+                # Half a line would spoil the next line as well. A device has no end to cut off.
+                with suppress(OSError):
+                    self.do(Truncate(path, before))
                 raise
 
     def sync_file(self, path: Path) -> None:
@@ -178,8 +266,9 @@ class FileSystem:
             self.do(SyncDir(path))
 
     def rename(self, source: Path, target: Path) -> None:
-        """Gives a file or directory a name that is not in use. It is durable when the directories
-        of both names are synced.
+        """Renames a file or directory to a name that is not in use.
+
+        It is durable after `sync_dir` of the directories of both names.
         """
         with storage_errors(f"rename {source.name} to", target):
             if os.path.lexists(target):
@@ -187,14 +276,15 @@ class FileSystem:
             self.do(Rename(source, target))
 
     def remove_file(self, path: Path) -> None:
-        """Removes a file; one that is gone already is fine."""
+        """Removes a file; one that is missing is fine."""
         with storage_errors("remove", path):
             if os.path.lexists(path):
                 self.do(Unlink(path))
 
     def remove_tree(self, path: Path) -> None:
-        """Removes a directory with all that is in it; one that is gone already is fine. Of a link,
-        the link is removed, not what it leads to.
+        """Removes a directory with everything in it; one that is missing is fine.
+
+        Of a link, the link is removed and not its target.
         """
         with storage_errors("remove", path):
             if path.is_symlink() or path.is_file():
@@ -203,15 +293,14 @@ class FileSystem:
                 self._remove_directory(path)
 
     def free_bytes(self, path: Path) -> int | None:
-        """What may still be written to the file system that a directory is on, or None where it
-        does not tell.
-        """
+        """Returns the free bytes of the file system of a directory, or None if it reports none."""
         with storage_errors("look at the space of", path):
             usage = shutil.disk_usage(path)
         return usage.free if usage.total else None
 
     def _remove_directory(self, path: Path) -> None:
-        found, to_visit = [], [path]  # not by recursion: how deep it goes is not ours to say
+        # Not by recursion: a tree that others made may be deeper than Python's stack.
+        found, to_visit = [], [path]
         while to_visit:
             found.append(to_visit.pop())
             with suppress(FileNotFoundError), os.scandir(found[-1]) as entries:
@@ -222,3 +311,24 @@ class FileSystem:
                         self.do(Unlink(Path(entry.path)))
         for directory in reversed(found):
             self.do(RemoveDir(directory))
+
+
+DISK = FileSystem()
+"""The file system of readers that were given none."""
+
+
+def names_in(files: FileSystem, directory: Path) -> list[str]:
+    """Returns the names in a directory, sorted; none if the directory is missing.
+
+    Raises:
+        StorageError: If it cannot be listed.
+    """
+    with storage_errors("list", directory):
+        try:
+            return files.list_dir(directory)
+        except FileNotFoundError:
+            return []
+        except NotADirectoryError:
+            if files.status(directory) is None:  # a file stands in the place of a parent
+                return []
+            raise

@@ -1,4 +1,4 @@
-"""Which kind of file system a run lies on, where that takes away from what can be promised."""
+"""Recognizing file systems on which a run is less safe: mounts of object stores (buckets)."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _BUCKETS = frozenset(
 
 @dataclass(frozen=True)
 class Mount:
-    """Something that is mounted.
+    """A mounted file system.
 
     Args:
-        point: where.
+        point: the directory that it is mounted on.
         kind: the file system's type, as in `mount(8)`.
         device: what is mounted.
     """
@@ -44,17 +44,17 @@ class Mount:
 
 
 def bucket_mount(path: Path, mounts: Sequence[Mount] | None = None) -> str | None:
-    """The kind of bucket mount that a path is on, or None where it is on none that is known.
+    """Returns the kind of bucket mount that a path is on, or None if it is on no known one.
 
     Args:
-        path: where to look.
-        mounts: what is mounted; by default what the kernel says.
+        path: a file or directory; it need not exist.
+        mounts: what is mounted; by default the kernel is asked.
     """
-    where = path.resolve()
+    resolved = path.resolve()
     above = [
         mount
         for mount in (mounts if mounts is not None else _mounted())
-        if where.is_relative_to(mount.point)
+        if resolved.is_relative_to(mount.point)
     ]
     nearest = max(above, key=lambda mount: len(mount.point.parts), default=None)
     if nearest is None or not nearest.kind.startswith("fuse"):
@@ -76,10 +76,8 @@ def _mounted() -> list[Mount]:
     ]
 
 
-def say_what_a_bucket_lacks(path: Path) -> None:
-    """Warns where the run lies on a bucket mount: neither exclusion nor durability can be had
-    there.
-    """
+def warn_about_bucket_mount(path: Path) -> None:
+    """Warns if a run is on a bucket mount, which gives neither exclusion nor durability."""
     kind = bucket_mount(path)
     if kind is not None:
         logger.warning(

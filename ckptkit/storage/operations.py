@@ -1,8 +1,7 @@
-"""The single operations by which a run directory is changed, as data.
+"""The single operations by which a run directory is changed or read, as data.
 
-A step is one thing that the kernel does or does not do. A crash falls between two of them, a fault
-hits one of them, and a loss of power takes back some of them: that is what makes them worth having
-by name.
+An operation is one thing that the kernel does or does not do. A crash happens between two of them,
+a fault hits one of them, and a loss of power undoes some of them. So tests need to name them.
 """
 
 from __future__ import annotations
@@ -24,8 +23,7 @@ class Operation:
         path: what is changed.
 
     Raises:
-        NotImplementedError: by `perform` of this class itself; each kind of step does its own
-            thing.
+        NotImplementedError: By `perform` of this base class; each kind has its own.
 
     Example:
         >>> import pathlib
@@ -40,16 +38,14 @@ class Operation:
 
     @property
     def kind(self) -> str:
-        """`MakeDir`, `CreateFile`, `Append`, `Truncate`, `SyncFile`, `SyncDir`, `Rename`, `Unlink`
-        or `RemoveDir`.
-        """
+        """The name of the class, such as `MakeDir` or `Rename`."""
         return type(self).__name__
 
     def perform(self) -> None:
-        """Does it.
+        """Performs the operation.
 
         Raises:
-            OSError: where the system refuses.
+            OSError: If the system refuses.
         """
         raise NotImplementedError
 
@@ -59,7 +55,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class MakeDir(Operation):
-    """A new directory in one that is there."""
+    """A new directory in an existing one."""
 
     def perform(self) -> None:
         os.mkdir(self.path)
@@ -67,7 +63,7 @@ class MakeDir(Operation):
 
 @dataclass(frozen=True)
 class CreateFile(Operation):
-    """A new, empty file. Where a name is in use, also as a link, it is refused."""
+    """A new, empty file. A name that is in use is refused, also if it is a link."""
 
     def perform(self) -> None:
         os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
@@ -75,7 +71,7 @@ class CreateFile(Operation):
 
 @dataclass(frozen=True)
 class Append(Operation):
-    """Bytes at a file's end; the file is made where it is missing, and links are not followed.
+    """Bytes at a file's end; the file is made if it is missing, and links are not followed.
 
     Args:
         data: the bytes.
@@ -86,9 +82,34 @@ class Append(Operation):
     def perform(self) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(self.path, flags, 0o666), "ab", buffering=0) as file:
+            # A disk that is nearly full takes a part, and fails at the next write only.
             rest = memoryview(self.data)
-            while rest:  # a disk that is nearly full takes a part, and says so at the next write
+            while rest:
                 rest = rest[file.write(rest) :]
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} ({len(self.data)} bytes)"
+
+
+@dataclass(frozen=True)
+class Overwrite(Operation):
+    """Other content for an existing file, in place; links are not followed.
+
+    Args:
+        data: the whole new content.
+    """
+
+    data: bytes
+
+    def perform(self) -> None:
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "wb", buffering=0) as file:
+            # Written before it is cut: cutting first would give the blocks back, and on a full
+            # disk another program could take them before the write.
+            rest = memoryview(self.data)
+            while rest:
+                rest = rest[file.write(rest) :]
+            file.truncate(len(self.data))
 
     def __str__(self) -> str:
         return f"{super().__str__()} ({len(self.data)} bytes)"
@@ -113,7 +134,7 @@ class Truncate(Operation):
 
 @dataclass(frozen=True)
 class SyncFile(Operation):
-    """Makes a file's content durable, whoever wrote it."""
+    """Makes a file's content durable, also what another process wrote (TensorFlow's files)."""
 
     def perform(self) -> None:
         _fsync(self.path, os.O_RDONLY | os.O_NOFOLLOW)
@@ -121,10 +142,10 @@ class SyncFile(Operation):
 
 @dataclass(frozen=True)
 class SyncDir(Operation):
-    """Makes a directory's entries durable: the names in it, and what they lead to.
+    """Makes the names in a directory durable.
 
-    Some network and bucket mounts have no such operation; how durable names are there is their own
-    affair.
+    Some network and bucket mounts have no such operation. They decide by themselves how durable
+    names are, so their refusal is no error.
     """
 
     def perform(self) -> None:
@@ -154,9 +175,7 @@ class Rename(Operation):
 
 @dataclass(frozen=True)
 class Unlink(Operation):
-    """Takes a file's name away, or a link's, not what it leads to; one that is gone already is
-    fine.
-    """
+    """Removes a file, or a link and not its target; one that is missing is fine."""
 
     def perform(self) -> None:
         with suppress(FileNotFoundError):
@@ -165,11 +184,48 @@ class Unlink(Operation):
 
 @dataclass(frozen=True)
 class RemoveDir(Operation):
-    """Takes away an empty directory; one that is gone already is fine."""
+    """Removes an empty directory; one that is missing is fine."""
 
     def perform(self) -> None:
         with suppress(FileNotFoundError):
             os.rmdir(self.path)
+
+
+@dataclass(frozen=True)
+class ReadOperation:
+    """One read of a path.
+
+    It is not an `Operation`: a crash or a loss of power undoes nothing of it, but a disk may refuse
+    it.
+
+    Args:
+        path: what is looked at.
+    """
+
+    path: Path
+
+    @property
+    def kind(self) -> str:
+        """`ReadFile`, `ListDir` or `Status`."""
+        return type(self).__name__
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.path.name}"
+
+
+@dataclass(frozen=True)
+class ReadFile(ReadOperation):
+    """The content of a file, or the opening of it."""
+
+
+@dataclass(frozen=True)
+class ListDir(ReadOperation):
+    """The names in a directory."""
+
+
+@dataclass(frozen=True)
+class Status(ReadOperation):
+    """Whether there is anything of this name, and of which kind and size."""
 
 
 def _fsync(path: Path, flags: int) -> None:

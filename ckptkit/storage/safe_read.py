@@ -1,6 +1,4 @@
-"""Reading files that somebody else may have put there: of a bounded size, through no link, and
-never waiting at a pipe.
-"""
+"""Reading files that may come from others: bounded in size, through no link, never waiting."""
 
 from __future__ import annotations
 
@@ -11,23 +9,23 @@ from pathlib import Path
 from typing import BinaryIO
 
 _MORE_BYTES = 64 * 1024
-"""Beyond the size that it had when it was opened."""
+"""Read at a time beyond the size that the file had when it was opened."""
 
 
 def open_regular(path: Path) -> BinaryIO:
     """Opens a regular file for reading.
 
     Raises:
-        OSError: where there is none, or something else: a link, a directory, a pipe, a device.
+        OSError: If it is missing or is something else: a link, a directory, a pipe, a device.
     """
     return os.fdopen(_open(path)[0], "rb")
 
 
 def read_bounded(path: Path, most_bytes: int) -> bytes:
-    """The content of a regular file.
+    """Returns the content of a regular file.
 
     Raises:
-        OSError: as `open_regular`, and where it is larger than that.
+        OSError: As `open_regular`, and if it has more than `most_bytes` (`EFBIG`).
     """
     descriptor, size = _open(path)
     try:
@@ -42,8 +40,9 @@ def read_bounded(path: Path, most_bytes: int) -> bytes:
 
 
 def _open(path: Path) -> tuple[int, int]:
-    """A descriptor of a regular file, and its size."""
+    """Opens a regular file; returns the descriptor and the size."""
     try:
+        # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno == errno.ELOOP:

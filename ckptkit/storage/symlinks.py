@@ -1,4 +1,4 @@
-"""Nothing in a run directory is written through a symbolic link out of it."""
+"""Refusing symbolic links that lead out of a run directory."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from ckptkit.layout import RunLayout
 
 
 def refuse_links(layout: RunLayout) -> None:
-    """A run is what is in its directory. Through a link in it, a save here would put another
-    directory in order.
+    """Refuses a run one of whose directories is a symbolic link.
+
+    Recovery removes and renames what it finds in these directories. Through a link, it would do
+    that to a directory that may belong to something else.
 
     Raises:
-        StorageError: where one of its directories is a link.
+        StorageError: If one of the run's directories is a link.
     """
     for path in (
         layout.checkpoints,

@@ -1,5 +1,4 @@
-"""For tests of what must survive: disks that refuse, tear and lose, and a clock that stands still.
-Also for tests of your own.
+"""Tools for tests, also your own: disks that refuse and lose writes, and a clock that is set.
 
 Pass `files=FaultyFiles()` and `clock=FakeClock()` to a `ckptkit.CheckpointManager`.
 """

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 
 class FakeClock:
-    """A `ckptkit.clock.Clock` that goes on only when it is told to, or when somebody sleeps by it.
+    """A `ckptkit.clock.Clock` that moves only by `advance` and `sleep`.
 
     Args:
-        start: what `now` gives at first, in seconds since the epoch.
+        start: the first value of `now`, in seconds since the epoch.
 
     Raises:
-        ValueError: for time that would go back.
+        ValueError: If time would go back.
 
     Example:
         >>> from ckptkit.testing import FakeClock
@@ -35,10 +35,10 @@ class FakeClock:
         return self._passed
 
     def sleep(self, secs: float) -> None:
-        """Returns at once, and so much later.
+        """Advances the clock by that much and returns at once.
 
         Raises:
-            ValueError: where `secs` is negative.
+            ValueError: If `secs` is negative.
         """
         self.advance(secs)
 
@@ -46,7 +46,7 @@ class FakeClock:
         """Lets time pass.
 
         Raises:
-            ValueError: where `secs` is negative: `set_back` is what a wrong clock does.
+            ValueError: If `secs` is negative; `set_back` does what a wrong clock does.
         """
         if secs < 0:
             raise ValueError(
@@ -56,7 +56,8 @@ class FakeClock:
         self._passed += secs
 
     def set_back(self, secs: float) -> None:
-        """Puts the clock that people read back, as an administrator or a time server may do;
-        `monotonic` does not notice.
+        """Sets `now` back, as an administrator or a time server may do.
+
+        `monotonic` does not move.
         """
         self._shift -= secs

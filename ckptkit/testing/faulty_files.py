@@ -1,4 +1,4 @@
-"""A disk that refuses where it is told to, and remembers what was done."""
+"""A file system with faults that a test sets, and a record of what was done."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import errno
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ckptkit.storage.files import FileSystem
-from ckptkit.storage.operations import Append, Operation
+from ckptkit.storage.operations import Append, Operation, Overwrite, ReadOperation
 
 Predicate = Callable[[Operation], bool]
+"""Which operations a fault is for."""
+
+ReadPredicate = Callable[[ReadOperation], bool]
+"""Which reads a fault is for."""
 
 
 @dataclass
 class _Fault:
-    """What happens at the `at`-th step that `when` accepts, and how often."""
+    """What happens at the `at`-th operation that `when` accepts, and how often."""
 
     strike: Callable[[Operation], None]
     when: Predicate | None
@@ -32,20 +36,37 @@ class _Fault:
         return self.seen >= self.at and (self.times is None or self.seen < self.at + self.times)
 
 
-class FaultyFiles(FileSystem):
-    """The real file system, with faults: operations that fail, writes that are torn, a process that
-    dies between two operations.
+@dataclass
+class _ReadFault:
+    """The `at`-th read that `when` accepts fails, and how often."""
 
-    Every operation that ckptkit performs in a run directory is a step: one `mkdir`, `write`,
-    `fsync`, `rename`, `unlink` and so on. What TensorFlow writes itself is none. Several faults may
-    be set; the first that meets a step strikes.
+    number: int
+    when: ReadPredicate | None
+    at: int
+    times: int | None
+    seen: int = 0
+
+    def meets(self, read: ReadOperation) -> bool:
+        if self.when is not None and not self.when(read):
+            return False
+        self.seen += 1
+        return self.seen >= self.at and (self.times is None or self.seen < self.at + self.times)
+
+
+class FaultyFiles(FileSystem):
+    """The real file system with faults: failing operations, torn writes, kills between two.
+
+    Every change that ckptkit makes in a run directory is an operation (a step): one `mkdir`,
+    `write`, `fsync`, `rename`, `unlink` and so on. What TensorFlow writes by itself is none. If
+    several faults are set, the first that fits an operation strikes.
 
     Attributes:
-        steps: what was done, in its order; what was refused is not in it.
-        reached: how often a fault struck. A test that sets one looks here, lest it proves nothing.
+        steps: the operations that were done, in order, without those that were refused.
+        reads: the reads, in order, with those that were refused.
+        reached: how often a fault struck. A test that sets one checks this, or it proves nothing.
 
     Raises:
-        ValueError: where a fault could never strike.
+        ValueError: If a fault could never strike.
 
     Example:
         >>> import ckptkit, errno, pathlib
@@ -63,6 +84,8 @@ class FaultyFiles(FileSystem):
 
     def __init__(self) -> None:
         self.steps: list[Operation] = []
+        self.reads: list[ReadOperation] = []
+        self._read_faults: list[_ReadFault] = []
         self.reached = 0
         self._faults: list[_Fault] = []
 
@@ -75,18 +98,17 @@ class FaultyFiles(FileSystem):
         times: int | None = 1,
         after_bytes: int | None = None,
     ) -> None:
-        """From now on, lets a step fail.
+        """Makes an operation fail.
 
         Args:
             number: the error of the system: `errno.ENOSPC`, `errno.EIO`, `errno.EACCES`, ...
-            at: which of the steps that count: 1 is the next.
-            when: which steps count; by default all.
+            at: which of the operations that count: 1 is the next.
+            when: which operations count; by default all.
             times: how many fail from there on; None for all.
-            after_bytes: where the step is a write, so many of its bytes are written before it
-                fails.
+            after_bytes: of a write, how many of its bytes are written before it fails.
 
         Raises:
-            ValueError: where `at` or `times` is no positive number.
+            ValueError: If `at` or `times` is not a positive number.
         """
 
         def refuse(step: Operation) -> None:
@@ -102,16 +124,16 @@ class FaultyFiles(FileSystem):
         after: bool = False,
         after_bytes: int | None = None,
     ) -> None:
-        """Lets this process die by SIGKILL right before a step, or right after it.
+        """Kills this process by SIGKILL right before an operation, or right after it.
 
         Args:
-            at: which of the steps that count: 1 is the next.
-            when: which steps count; by default all.
-            after: whether the step is done before.
-            after_bytes: where the step is a write, so many of its bytes are written before.
+            at: which of the operations that count: 1 is the next.
+            when: which operations count; by default all.
+            after: whether the operation is done before.
+            after_bytes: of a write, how many of its bytes are written before.
 
         Raises:
-            ValueError: where `at` is no positive number.
+            ValueError: If `at` is not a positive number.
         """
 
         def die(step: Operation) -> None:
@@ -121,16 +143,57 @@ class FaultyFiles(FileSystem):
 
         self._add(_Fault(die, when, at, 1, after_bytes))
 
+    def fail_read(
+        self,
+        number: int = errno.EIO,
+        *,
+        at: int = 1,
+        when: ReadPredicate | None = None,
+        times: int | None = 1,
+    ) -> None:
+        """Makes a read fail. Reads are counted apart from changes.
+
+        Args:
+            number: the error of the system: `errno.EIO`, `errno.EACCES`, `errno.ESTALE`, ...
+            at: which of the reads that count: 1 is the next.
+            when: which reads count; by default all.
+            times: how many fail from there on; None for all.
+
+        Raises:
+            ValueError: If `at` or `times` is not a positive number.
+
+        Example:
+            >>> import errno, pathlib
+            >>> from ckptkit.testing import FaultyFiles
+            >>> files = FaultyFiles()
+            >>> files.fail_read(errno.ESTALE, when=lambda read: read.kind == "ListDir")
+            >>> try:
+            ...     files.list_dir(pathlib.Path(new_directory))
+            ... except OSError as error:
+            ...     print(errno.errorcode[error.errno], files.reached)
+            ESTALE 1
+        """
+        _check_counts(at, times)
+        self._read_faults.append(_ReadFault(number, when, at, times))
+
+    def before_read(self, read: ReadOperation) -> None:
+        self.reads.append(read)
+        met = [fault for fault in self._read_faults if fault.meets(read)]
+        if met:
+            self.reached += 1
+            raise OSError(met[0].number, os.strerror(met[0].number), str(read.path))
+
     def heal(self) -> None:
-        """From now on nothing fails."""
+        """Removes all faults."""
         self._faults.clear()
+        self._read_faults.clear()
 
     def do(self, step: Operation) -> None:
         fault = next((fault for fault in [each for each in self._faults if each.meets(step)]), None)
         if fault is not None:
             self.reached += 1
-            if fault.after_bytes is not None and isinstance(step, Append):
-                self._perform(Append(step.path, step.data[: fault.after_bytes]))
+            if fault.after_bytes is not None and isinstance(step, Append | Overwrite):
+                self._perform(replace(step, data=step.data[: fault.after_bytes]))
             fault.strike(step)
         self._perform(step)
 
@@ -139,9 +202,13 @@ class FaultyFiles(FileSystem):
         self.steps.append(step)
 
     def _add(self, fault: _Fault) -> None:
-        if fault.at < 1 or (fault.times is not None and fault.times < 1):
-            raise ValueError(
-                f"Steps count from 1, and a fault strikes at least once. Received: at={fault.at}, "
-                f"times={fault.times}."
-            )
+        _check_counts(fault.at, fault.times)
         self._faults.append(fault)
+
+
+def _check_counts(at: int, times: int | None) -> None:
+    if at < 1 or (times is not None and times < 1):
+        raise ValueError(
+            f"Steps count from 1, and a fault strikes at least once. Received: at={at}, "
+            f"times={times}."
+        )

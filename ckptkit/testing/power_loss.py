@@ -1,10 +1,10 @@
-"""What a file system may keep when the power goes.
+"""A model of what a file system may keep after a loss of power.
 
-POSIX promises little: the content of a file is on the disk when the file was synced, a name when
-its directory was. Everything else may be there or not, each by itself: of two renames the later one
-only, of unsynced data none, a part, or its length without its bytes. Journaling file systems are
-kinder in practice, each in another way; what survives every outcome of this model survives them
-all.
+POSIX promises little. The content of a file is on the disk after the file was synced, and a name
+after its directory was. Everything else may be kept or lost, each by itself: of two renames only
+the later one, of unsynced data nothing, a part, or its length without its bytes. Journaling file
+systems keep more in practice, each in another way. What survives every outcome of this model
+survives on all of them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ckptkit.storage.operations import (
     CreateFile,
     MakeDir,
     Operation,
+    Overwrite,
     RemoveDir,
     Rename,
     SyncDir,
@@ -27,13 +28,11 @@ from ckptkit.storage.operations import (
 )
 
 Decide = Callable[[int], int]
-"""Which of so many outcomes: 0 is that nothing of a change was kept, the last one that all of it
-was.
-"""
+"""Chooses one of so many outcomes: 0 keeps nothing of a change, the last one keeps all of it."""
 
 
 def all_lost(outcomes: int) -> int:
-    """Decides that nothing was kept that was not synced.
+    """Keeps nothing that was not synced; a choice for `PowerLoss.left`.
 
     Args:
         outcomes: how many there are.
@@ -47,7 +46,7 @@ def all_lost(outcomes: int) -> int:
 
 
 def nothing_lost(outcomes: int) -> int:
-    """Decides that everything was kept, as after a crash of the process alone.
+    """Keeps everything, as after a crash of the process alone; a choice for `PowerLoss.left`.
 
     Args:
         outcomes: how many there are.
@@ -81,9 +80,9 @@ class _Change:
     """A change of names that is not durable yet.
 
     Args:
-        node: what was named, or None for an unlink.
-        source: directory and name that went; of a new file or directory, None.
-        target: directory and name that came; of an unlink, None.
+        node: the file or directory whose name changed.
+        source: its old directory and name; None for a new file or directory.
+        target: its new directory and name; None for an unlink.
         waits_for: the directories that have to be synced.
     """
 
@@ -94,17 +93,16 @@ class _Change:
 
 
 class PowerLoss:
-    """Follows the steps that are done in a directory, and tells what might be left of it if the
-    power went now.
+    """Follows the operations in a directory and gives what a loss of power might leave of it.
 
-    All that is there at first is durable.
+    Everything that is in the directory at first is durable.
 
     Args:
-        root: the directory. Only steps inside it count.
+        root: the directory. Only operations inside it count.
 
     Raises:
-        ValueError: for a step that cannot be followed: the directory was changed by somebody else
-            too.
+        ValueError: If an operation does not fit the earlier ones: there is another writer in the
+            directory.
 
     Example:
         >>> import pathlib
@@ -128,10 +126,10 @@ class PowerLoss:
         self._changes: list[_Change] = []
 
     def follow(self, steps: Iterable[Operation]) -> None:
-        """Takes note of what was done.
+        """Adds operations that were done.
 
         Raises:
-            ValueError: for a step that cannot be followed.
+            ValueError: If one does not fit the earlier ones.
         """
         for step in steps:
             if step.path == self._root or self._root in step.path.parents:
@@ -144,15 +142,15 @@ class PowerLoss:
                     ) from error
 
     def left(self, decide: Decide) -> dict[str, bytes | None]:
-        """One outcome of a loss of power at this moment.
+        """Returns one outcome of a loss of power at this moment.
 
         Args:
-            decide: is asked for each change that is not durable what became of it;
-                `random.Random(seed).randrange` is a sound choice, and `all_lost` and `nothing_lost`
-                are the extremes.
+            decide: chooses the outcome of each change that is not durable.
+                `random.Random(seed).randrange` is a good choice; `all_lost` and `nothing_lost` are
+                the extremes.
 
         Returns:
-            The content of each file by its path, and None for each directory that is empty.
+            The content of each file by its path, and None for each empty directory.
         """
         names: dict[int, dict[str, _Node]] = {}
         contents: dict[int, bytes] = {}
@@ -175,7 +173,7 @@ class PowerLoss:
 
     @property
     def undecided(self) -> int:
-        """How many changes of names are not durable now."""
+        """How many changes of names are not durable yet."""
         return len(self._changes)
 
     def _apply(self, step: Operation) -> None:
@@ -194,17 +192,24 @@ class PowerLoss:
                 self._change(_Dir(), None, path)
             case CreateFile(path):
                 self._change(_File(), None, path)
-            case Append(path, data):
-                if path.name not in self._dir(path.parent).now:
-                    self._change(_File(), None, path)
-                self._file(path).now += data
-            case Truncate(path, size):
-                self._file(path).now = self._file(path).now[:size]
+            case Append() | Overwrite() | Truncate():
+                self._write(step)
             case Rename(path, target):
                 self._change(self._node(path), path, target)
             case Unlink(path) | RemoveDir(path):
                 if path.name in self._dir(path.parent).now:
                     self._change(self._node(path), path, None)
+
+    def _write(self, step: Append | Overwrite | Truncate) -> None:
+        match step:
+            case Append(path, data):
+                if path.name not in self._dir(path.parent).now:
+                    self._change(_File(), None, path)
+                self._file(path).now += data
+            case Overwrite(path, data):
+                self._file(path).now = data
+            case Truncate(path, size):
+                self._file(path).now = self._file(path).now[:size]
 
     def _change(self, node: _Node, source: Path | None, target: Path | None) -> None:
         went = (self._dir(source.parent), source.name) if source is not None else None
@@ -219,7 +224,7 @@ class PowerLoss:
         self._changes.append(_Change(node, went, came, waits_for))
 
     def _settle(self, change: _Change) -> None:
-        """Makes a change durable, and with it what was done to the same thing before."""
+        """Makes a change durable, and with it earlier changes of the same file or directory."""
         _move(change, self._places, lambda directory: directory.durable)
         number = self._changes.index(change)
         self._changes = [
@@ -262,7 +267,10 @@ def _as_dir(node: _Node) -> _Dir:
 def _move(
     change: _Change, places: dict[int, _Place], entries: Callable[[_Dir], dict[str, _Node]]
 ) -> None:
-    """Whatever else was lost: a thing has one name, and a change that was kept says which."""
+    """Applies a kept change.
+
+    A file has one name, so its earlier name goes, also if the change that removed it was lost.
+    """
     if (place := places.pop(id(change.node), None)) is not None and entries(place[0]).get(
         place[1]
     ) is change.node:
@@ -273,7 +281,7 @@ def _move(
 
 
 def _survivor(file: _File, decide: Decide) -> bytes:
-    """What is left of a file: its durable content, more of it, or room that was never filled."""
+    """Returns what is left of a file: durable content, more of it, or blocks never filled."""
     if file.now == file.durable:
         return file.now
     begin = file.durable if file.now.startswith(file.durable) else b""
@@ -305,15 +313,14 @@ def _flat(
 
 
 def write_tree(tree: dict[str, bytes | None], directory: Path) -> None:
-    """Makes the files and directories that `PowerLoss.left` tells of, to look at them as the next
-    process would.
+    """Writes the outcome of `PowerLoss.left` to disk, to look at it as the next process would.
 
     Args:
         tree: content by path; None is a directory.
-        directory: where; it is made.
+        directory: where to write it; it is made.
 
     Raises:
-        FileExistsError: where the directory is there already.
+        FileExistsError: If the directory exists.
 
     Example:
         >>> import pathlib

@@ -570,3 +570,33 @@ def test_whatever_operation_is_refused_the_run_has_its_newest_state(program, num
         "remove_tree",
     } <= set(said["operations"])
     assert [kind for kind in said["kinds"] if number not in kind and kind != "(None, None)"] == []
+
+
+@pytest.mark.parametrize("shortage", ["bytes", "inodes"])
+def test_a_disk_that_the_save_of_a_killed_process_has_filled(program, shortage):
+    """The next start removes what is left of that save, though it has no space for itself."""
+    said = program(
+        """
+    machine.small_disk(run.parent / "disk", 2_000_000, inodes=300)
+    run = run.parent / "disk" / "run"
+    save(1, 2, where=run)
+    writing = run / "checkpoints" / ".writing-1"
+    writing.mkdir()
+    try:
+        if sys.argv[2] == "bytes":
+            with open(writing / "ckpt-3.data-00000-of-00001", "wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(4096))
+        for number in range(1000):
+            (writing / str(number)).touch()
+    except OSError as error:
+        full = error.strerror
+    step = restored(run)
+    hidden = sorted(path.name for path in (run / "checkpoints").glob(".*"))
+    save(3, where=run)
+    say(full=full, step=step, hidden=hidden, then=restored(run))
+    """,
+        shortage,
+    )
+    assert "No space" in said["full"]
+    assert (said["step"], said["hidden"], said["then"]) == (2, [], 3)

@@ -4,6 +4,7 @@ reader.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ import pytest
 import ckptkit
 from ckptkit.clock import SystemClock
 from ckptkit.layout import CheckpointName
-from ckptkit.ownership.reader_leases import being_read, clear_away
+from ckptkit.ownership.reader_leases import being_read, remove_dead_leases
 from ckptkit.policies import KeepLatest
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.checkpoint_index import CheckpointIndex
@@ -68,15 +69,20 @@ def test_a_reader_that_was_killed_keeps_nothing(save, layout):
     save(200)
     keep_one(layout)
     assert steps(layout) == [200]
-    clear_away(FileSystem(), layout)
+    remove_dead_leases(FileSystem(), layout)
     assert list(layout.pins.iterdir()) == []
 
 
 @pytest.mark.parametrize(("since", "counts"), [(-10.0, True), (-4000.0, False), (4000.0, False)])
 def test_a_reader_on_another_machine_counts_for_an_hour(save, layout, since, counts):
     save(100)
-    hold = f'{{"checkpoint": "ckpt-100-1", "host": "elsewhere", "boot": "1", "since": {time.time() + since}}}'
-    (layout.pins / ".reading-1").write_text(hold)
+    lease = {
+        "checkpoint": str(FIRST),
+        "host": "elsewhere",
+        "boot": "1",
+        "since": time.time() + since,
+    }
+    (layout.pins / ".reading-1").write_text(json.dumps(lease))
     assert being_read(layout) == ({FIRST} if counts else set())
 
 
@@ -185,7 +191,8 @@ run, stop = ckptkit.open_run(sys.argv[1]), Path(sys.argv[2])
 def evaluate(checkpoint):
     content = (checkpoint.path / (checkpoint.name.prefix + ".index")).read_bytes()
     assert content == checkpoint.name.prefix.encode() * 1000, content[:20]
-    assert {path.name for path in checkpoint.path.iterdir()} == {checkpoint.name.prefix + ".index", "manifest.json"}
+    names = {path.name for path in checkpoint.path.iterdir()}
+    assert names == {checkpoint.name.prefix + ".index", "manifest.json"}
     return checkpoint.step
 seen = []
 while not stop.exists():
@@ -197,7 +204,7 @@ print(len(seen), len(set(seen)))
 
 @pytest.mark.parametrize("way", ["read", "reading"])
 def test_evaluators_in_a_loop_beside_training_that_keeps_one_see_no_error(layout, tmp_path, way):
-    """`KeepLatest(1)` and a save at every step; three evaluators, which read as fast as they can."""
+    """`KeepLatest(1)` and a save at every step, and three evaluators that read without pause."""
     files, stop = FileSystem(), tmp_path / "stop"
     program = (
         EVALUATOR

@@ -14,7 +14,7 @@ from pathlib import Path
 import tensorflow as tf
 
 import ckptkit
-from ckptkit.ownership.run_lock import check_not_held
+from ckptkit.ownership.claims import check_not_held
 from ckptkit.preemption.policy import Preemption
 from ckptkit.preemption.request import StopBox
 from ckptkit.preemption.signals import SignalGuard

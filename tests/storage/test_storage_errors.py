@@ -130,7 +130,7 @@ def test_a_damaged_checkpoint_is_not_silently_another_one(save, tmp_path, caplog
     (save(300, attempt=2) / "manifest.json").write_text("nothing")
     run = open_run(tmp_path / "run")
     assert (run.find().step, run.find().attempt) == (300, 1)
-    assert "ckpt-300-2 is damaged; reading the checkpoint before it" in caplog.text
+    assert "ckpt-300-2 is damaged, and the checkpoint before it counts" in caplog.text
     with pytest.raises(ckptkit.CorruptCheckpointError, match=r"ckpt-300-2.*is not a manifest"):
         run.find(300)
     for path in (tmp_path / "run" / "checkpoints").glob("*/manifest.json"):

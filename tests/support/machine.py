@@ -20,12 +20,19 @@ NOT_PERMITTED = 77
 """The exit code of a process that may not mount; the test is skipped then."""
 
 
-def small_disk(path: Path, size_bytes: int) -> None:
-    """Mounts a file system of this size, seen by this process and its children only."""
+def small_disk(path: Path, size_bytes: int, inodes: int | None = None) -> None:
+    """Mounts a file system of this size, seen by this process and its children only.
+
+    Args:
+        path: where; the directory is made.
+        size_bytes: of all files.
+        inodes: how many files and directories it can hold; by default as many as fit.
+    """
     path.mkdir(parents=True, exist_ok=True)
     _check(_libc().unshare(_NEW_MOUNTS))
     _mount(None, Path("/"), _RECURSIVE | _PRIVATE)
-    _mount("tmpfs", path, 0, f"size={size_bytes}")
+    limit = f",nr_inodes={inodes}" if inodes is not None else ""
+    _mount("tmpfs", path, 0, f"size={size_bytes}{limit}")
 
 
 def make_read_only(path: Path) -> None:

@@ -20,7 +20,7 @@ class Machine:
         self.disk, self.files = PowerLoss(root), FaultyFiles()
 
     def outcomes(self):
-        """Everything that may be left of the steps so far, as far as a thousand random ones tell."""
+        """What may be left of the operations so far, by a thousand random outcomes."""
         self.disk.follow(self.files.steps)
         self.files.steps.clear()
         deciders = itertools.chain(
@@ -35,7 +35,7 @@ def machine(tmp_path):
 
 
 def trees(*changes):
-    """Outcomes, given as what is other than at first; a name whose content is `GONE` is not there."""
+    """Outcomes as differences from the beginning; a name with the content `GONE` is missing."""
     return {
         tuple(
             sorted(

@@ -19,7 +19,7 @@ import keras
 import numpy as np
 
 import ckptkit
-from ckptkit.ownership.run_lock import check_not_held
+from ckptkit.ownership.claims import check_not_held
 from ckptkit.session.remote_control import RemoteControl
 from ckptkit.writing import checkpoint_writer, page_cache, tensor_file
 from tests.support.disks import slow_disk

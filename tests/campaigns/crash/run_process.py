@@ -20,8 +20,9 @@ from ckptkit.run.best_effort import best_effort
 from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
 from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.commit import begin_writing, commit, set_aside
+from ckptkit.run.deferred_journal import DeferredJournal
 from ckptkit.run.fresh_start import make_checkpoints
-from ckptkit.run.journal import Journal, next_attempt, start_journal
+from ckptkit.run.journal import Journal, next_attempt
 from ckptkit.run.manifest import Manifest, StateEntry, decode
 from ckptkit.run.recover import recover
 from ckptkit.run.retention import retain
@@ -85,10 +86,11 @@ class RunProcess:
             machine=machine,
         )
         self.owned = FencedFiles(self.files, lock.check)
-        self.journal = start_journal(self.owned, self.layout, FakeClock(), lock.number)
+        self.journal = journal = DeferredJournal(self.owned, self.layout, FakeClock(), lock.number)
         self.index = CheckpointIndex(self.layout, lock.number)
         self.journal.record_durable(events.AttemptStarted(host="host", pid=1, program="train.py"))
         recover(self.owned, self.layout, self.journal, lock)
+        journal.require()
         return self
 
     def end(self) -> None:

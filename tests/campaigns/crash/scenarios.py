@@ -152,6 +152,19 @@ def saves_elsewhere(process: RunProcess) -> None:
         process.save(step=serial * 10, serial=serial)
 
 
+def save_without_space_for_a_claim(process: RunProcess) -> None:
+    """The claim is made from the files of the previous one."""
+    assert isinstance(process.files, Tape)
+    process.files.fail(
+        errno.ENOSPC,
+        when=lambda step: step.kind == "MakeDir" and step.path.parent.name == "lock",
+        times=None,
+    )
+    process.begin()
+    assert process.files.reached
+    process.save(40, 4, KeepLatest(2))
+
+
 def a_late_one(process: RunProcess) -> None:
     """The first machine was alive and saved once more; then the second one was lost."""
     saves_elsewhere(process)
@@ -212,6 +225,12 @@ SCENARIOS = {
     "pruning": Scenario(three_saves, prune),
     "rolling back": Scenario(three_saves, rollback, moved_to=("aside/rolled-back-000002",)),
     "taking over": Scenario(saves_elsewhere, save),
+    "a save on a disk with no space for a claim": Scenario(
+        three_saves, save_without_space_for_a_claim
+    ),
+    "taking over with no space for a claim": Scenario(
+        saves_elsewhere, save_without_space_for_a_claim
+    ),
     "taking over from one that shut out another": Scenario(a_late_one, save),
     "the first export": Scenario(three_saves, partial(exports.export, number=30)),
     "an export that an older one is given up for": Scenario(

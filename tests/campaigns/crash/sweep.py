@@ -23,7 +23,7 @@ from typing import Any
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.commit import clean_up
 from ckptkit.run.verify import verify
-from ckptkit.storage.operations import Append, Operation, Rename, SyncDir
+from ckptkit.storage.operations import Append, Operation, Overwrite, Rename, SyncDir
 from ckptkit.testing import PowerLoss, all_lost, nothing_lost, write_tree
 from tests.campaigns.crash import exports
 from tests.campaigns.crash.recovery_check import newest_serial, problem_of
@@ -116,7 +116,7 @@ def kill(lab: Lab) -> dict[str, Any]:
     problems, points = [], 0
     for number, (done_before, step) in enumerate(lab.tried, start=1):
         ways: dict[str, dict[str, Any]] = {"before": {}, "after": {"after": True}}
-        if isinstance(step, Append) and len(step.data) > 1:
+        if isinstance(step, Append | Overwrite) and len(step.data) > 1:
             ways["in the middle of"] = {"after_bytes": len(step.data) // 2}
         for way, options in ways.items():
             root, where = lab.copy(), f"{way} step {number} ({step})"
