@@ -1,4 +1,4 @@
-"""CheckpointManager: the public methods; each piece of work has its own place."""
+"""CheckpointManager: the public class for custom training loops."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class CheckpointManager(TrainingLoops):
     checkpoint; the end of the block closes it.
 
     Args:
-        directory: the run directory; it is made if it is missing.
+        directory: the run directory; it is created if it is missing.
         state: everything that the run depends on, by name: Keras models (built) and optimizers,
             tf.Variables, tf.Modules, iterators of tf.data, random generators, lookup tables,
             objects with `get_state()`/`set_state(state)` or
@@ -153,7 +153,7 @@ class CheckpointManager(TrainingLoops):
             raise
 
     def _close_if_saved_after(self, checkpoint: Checkpoint | None) -> None:
-        """Close the run if it is open, and has saved at a later step than a checkpoint's.
+        """Close the run if it is open and has saved a later step than the checkpoint's.
 
         What is saved from then on is newer than what this attempt has saved already, and only the
         number of another attempt shows that.
@@ -292,7 +292,7 @@ class CheckpointManager(TrainingLoops):
 
     @property
     def run(self) -> StoredRun:
-        """The run as it is stored, with what is being written: waits for that."""
+        """The run as it is stored; waits for the save that is being written."""
         if self._slot.session is not None:
             self._slot.session.saves.saver.wait()
         return StoredRun(self._options.layout)
@@ -314,7 +314,7 @@ class CheckpointManager(TrainingLoops):
         """Opens the run without restoring anything, as `CheckpointCallback` does in `fit`.
 
         Args:
-            extra_state: more state than the user named; the run must not be open yet then.
+            extra_state: further state to save; the run must not be open yet.
 
         Raises:
             ConfigError: If the run is open already, or a name of `extra_state` stands for
@@ -325,5 +325,5 @@ class CheckpointManager(TrainingLoops):
         return self._slot.open(self, extra_state or {})
 
     def close_session(self, error: BaseException | None) -> None:
-        """Closes the run, for the reason that is given, if it is open."""
+        """Closes the run if it is open, with the error that ended training, if any."""
         self._slot.close(self, error)

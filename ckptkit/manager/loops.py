@@ -1,4 +1,4 @@
-"""The loops of a custom training program."""
+"""The generators behind `manager.steps`, `manager.epochs` and `manager.data`."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def newest_first(
 
 
 def _is_poisoned(checkpoint: Checkpoint, diverged: int) -> bool:
-    """Whether a checkpoint has numbers that are not finite, and is not from after the divergence.
+    """Whether a checkpoint from before a divergence contains numbers that are not finite.
 
     Args:
         checkpoint: the checkpoint of the run.

@@ -40,7 +40,7 @@ class WriterAttempt:
         pid: its process there; attempts may share one, and other programs may have had the same
             number.
         started: when it opened the run, by its own clock.
-        until: later points are stale; infinite if none is, minus infinite if all are.
+        until: points after this time are stale; infinity if none is, minus infinity if all are.
         ended: when it closed the run, by its own clock; for a killed one, by when it must have
             ended. Infinite while it runs.
         gone: spans of time whose points are stale because it went back to a checkpoint itself.

@@ -74,7 +74,7 @@ class CheckpointWriter(Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether a job is at work or waits."""
+        """Whether a job is running or waiting."""
         ...
 
     def check(self) -> None:
@@ -94,7 +94,7 @@ class CheckpointWriter(Protocol):
         ...
 
     def abandon(self) -> None:
-        """Gives up all jobs: nobody waits for them any more."""
+        """Gives up all jobs: nothing waits for them any more."""
         ...
 
 
