@@ -103,15 +103,15 @@ Tell = Callable[[int, ChannelState | None, InterruptionMoment | None], None]
 
 
 class Trainer:
-    """Runs trainings. It takes signals, orphans and dead children of this whole process.
+    """Runs trainings. While it exists, it handles this process's signals and child processes.
 
     Args:
         command: the program and its arguments.
         environment: the environment of the training.
-        inbox: gets signals.
-        tree: all processes that were started.
+        inbox: receives the signals.
+        tree: the processes that the trainings start.
         limits: time limits.
-        clock: gives requests their times.
+        clock: gives the times of requests.
         tell: is called with the progress.
     """
 

@@ -144,7 +144,7 @@ def decode_export(data: bytes, where: Path) -> ExportRecord:
         record = msgspec.json.decode(data, type=ExportRecord)
         for file in record.files:
             if not is_inside(file.name):
-                raise ValueError(f"{file.name!r} is no path of a file beside it")
+                raise ValueError(f"{file.name!r} is not the path of a file beside it")
     except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
         raise ExportError(f"{where} is not the record of an export: {error}.") from error
     return record

@@ -94,8 +94,8 @@ class CallbackStates:
             if changed:
                 found.append(
                     f"{', '.join(changed)} of the callback {type(callback).__name__}, which "
-                    "training has changed, is no plain value and is not saved. Give the callback "
-                    "get_state() and set_state(state), which return and take plain values"
+                    "training has changed, is not a plain value and is not saved. Give the "
+                    "callback get_state() and set_state(state), which return and take plain values"
                 )
         return found
 

@@ -34,7 +34,7 @@ class TrainingLoops:
             the loop's body ends.
 
         Raises:
-            ConfigError: If `total` is no count, the run is not open, or it is called inside a
+            ConfigError: If `total` is invalid, the run is not open, or it is called inside a
                 tf.function.
             StorageError: If the disk refuses; earlier checkpoints are untouched.
             Preempted: Between two turns after a request to stop, with the state saved.
@@ -55,7 +55,7 @@ class TrainingLoops:
             An iterator over epoch numbers, from 0.
 
         Raises:
-            ConfigError: If `total` is no count, the run is not open, or it is called inside a
+            ConfigError: If `total` is invalid, the run is not open, or it is called inside a
                 tf.function.
             StorageError: If the disk refuses; earlier checkpoints are untouched.
             Preempted: Between two turns after a request to stop, with the state saved.

@@ -133,7 +133,7 @@ class Attempt:
         signals: the names of the signals that it received.
         notices: the sources that announced the end of the machine.
         stretches: its steps; more than one stretch if the program restored again.
-        wanted: whether its end was intended, so that the next start is no recovery.
+        wanted: whether its end was intended, so that the next start does not count as recovery.
         hung_at: its last progress if its launcher ended it for a hang; else None.
         own: its own lines of the journal, by their kind.
     """

@@ -254,10 +254,10 @@ def decode(data: bytes, where: Path) -> Manifest:
 
 
 def decode_head(data: bytes, where: Path) -> ManifestHead:
-    """Decode a manifest without its state, whose form only `decode` checks.
+    """Decode a manifest without its state, which is neither read nor checked.
 
     Raises:
-        CorruptCheckpointError: as `decode`.
+        CorruptCheckpointError: As for `decode`.
     """
     return _decode(data, where, ManifestHead)
 
@@ -344,7 +344,7 @@ def read_head(directory: Path, files: FileSystem = DISK) -> ManifestHead:
     """Read the manifest without its state; see `decode_head`.
 
     Raises:
-        CorruptCheckpointError, StorageError: as `read_manifest`.
+        CorruptCheckpointError, StorageError: As for `read_manifest`.
     """
     return _read(directory, decode_head, files)
 

@@ -121,7 +121,7 @@ class StoredRun:
             A context manager that gives the checkpoint.
 
         Raises:
-            CheckpointNotFoundError, CorruptCheckpointError, StorageError: as `find`.
+            CheckpointNotFoundError, CorruptCheckpointError, StorageError: As for `find`.
 
         Example:
             >>> import ckptkit
@@ -170,7 +170,7 @@ class StoredRun:
             What the function returned.
 
         Raises:
-            CheckpointNotFoundError, CorruptCheckpointError, StorageError: as `find`; and any
+            CheckpointNotFoundError, CorruptCheckpointError, StorageError: As for `find`; and any
                 error of the function over a checkpoint that still exists.
         """
         while True:

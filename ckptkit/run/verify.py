@@ -128,7 +128,7 @@ def verify_files(
         files: how they are read.
 
     Raises:
-        CorruptCheckpointError, StorageError: as `verify`.
+        CorruptCheckpointError, StorageError: As for `verify`.
     """
     began = now()
     deadline = None if budget_secs is None else began + budget_secs

@@ -146,7 +146,7 @@ def layout_of(directory: str | os.PathLike[str]) -> RunLayout:
     """Return the layout of a run that is to be trained; in an audit, that of the audit's copy.
 
     Raises:
-        ConfigError: If the directory is no path.
+        ConfigError: If the directory is not a path.
     """
     # Absolute, because the program may change its working directory.
     return RunLayout(written(run_layout(directory).root.absolute()))
