@@ -155,8 +155,8 @@ class CheckpointManager(TrainingLoops):
     def _close_if_saved_after(self, checkpoint: Checkpoint | None) -> None:
         """Close the run if it is open and has saved a later step than the checkpoint's.
 
-        What is saved from then on is newer than what this attempt has saved already, and only the
-        number of another attempt shows that.
+        The next saves have lower steps than those of this attempt, but must count as newer. Only a
+        new attempt number, from opening the run again, achieves that.
         """
         session = self._slot.session
         if session is None or checkpoint is None:
