@@ -28,7 +28,7 @@ def start_thread(
 
     Args:
         action: what the thread does.
-        name: of the thread, for debuggers and stack dumps.
+        name: the name of the thread, for debuggers and stack dumps.
         daemon: whether the interpreter may exit while it runs.
 
     Returns:

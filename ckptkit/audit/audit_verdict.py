@@ -19,7 +19,7 @@ def differs_before_an_interruption(
     """Return whether the trainings differ already before the first interruption.
 
     Args:
-        results: of the interrupted training.
+        results: the results of the interrupted training.
         first_attempts: the number of the attempt in each run that no interruption came before.
     """
     return any(

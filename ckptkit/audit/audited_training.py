@@ -59,7 +59,7 @@ class TrainingStart:
         state: its last report on the channel.
         step: the step at which it was interrupted; None if it ended before it reached the chosen
             step.
-        time: of the interruption, in seconds since the epoch.
+        time: the time of the interruption, in seconds since the epoch.
     """
 
     code: int
@@ -103,15 +103,15 @@ Tell = Callable[[int, ChannelState | None, InterruptionMoment | None], None]
 
 
 class Trainer:
-    """Runs trainings. It takes signals, orphans and dead children of this whole process.
+    """Runs trainings. While it exists, it handles this process's signals and child processes.
 
     Args:
         command: the program and its arguments.
-        environment: of the training.
-        inbox: gets signals.
-        tree: all processes that were started.
+        environment: the environment of the training.
+        inbox: receives the signals.
+        tree: the processes that the trainings start.
         limits: time limits.
-        clock: gives requests their times.
+        clock: gives the times of requests.
         tell: is called with the progress.
     """
 

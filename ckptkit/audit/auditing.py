@@ -23,7 +23,7 @@ from ckptkit.audit.sandbox import Sandbox, SandboxSource
 from ckptkit.errors import CheckpointNotFoundError
 from ckptkit.layout import RunLayout
 from ckptkit.policies.even_spread import distance
-from ckptkit.run.catalog import Checkpoint, list_checkpoints
+from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
 from ckptkit.run.events import AttemptStarted, Event, Inexact
 from ckptkit.run.journal import read_journal
 
@@ -39,7 +39,7 @@ class AuditPlan:
         home: the audit's own directory.
         user: the user's working directory.
         source: what a training's working directory holds; None if it is the user's.
-        seed: of random interruptions.
+        seed: the seed of random interruptions.
         kills: how many of them.
         at: chosen steps instead; empty for random ones.
         signals: their signals, in turn.

@@ -13,7 +13,7 @@ from ckptkit.audit.bit_comparison import (
     different_python,
 )
 from ckptkit.load.cpu_only import hide_gpus
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import Manifest, TensorEntry, from_numbers
 from ckptkit.run.verify import verify
 

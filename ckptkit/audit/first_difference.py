@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from ckptkit.audit.bit_comparison import BitComparison, BitDifference
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.events import Event, Restored
 
 Compare = Callable[[Checkpoint, Checkpoint], BitComparison]
@@ -20,8 +20,8 @@ class First:
     """First checkpoint of the same step at which two trainings differ.
 
     Args:
-        step: of the first checkpoint that is not the same.
-        equal_step: of the last one before it that is; 0 if there is none.
+        step: the step of the first checkpoint that is not the same.
+        equal_step: the step of the last one before it that is; 0 if there is none.
         attempt: which attempt of the interrupted training has saved it.
         began_at: the step at which that attempt began.
         differences: what differs there.
@@ -40,10 +40,10 @@ class TrainingResult:
 
     Args:
         run: which, as it is shown.
-        step: of its last checkpoint.
+        step: the step of its last checkpoint.
         compared: the last checkpoints.
         first: where the trainings first differ; None if their last checkpoints are the same.
-        steps: of the checkpoints that were compared before the last one, for that.
+        steps: the steps of the checkpoints that were compared before the last one, for that.
     """
 
     run: str
@@ -71,7 +71,7 @@ def result_of(
     Args:
         run: which, as it is shown.
         one: checkpoints of the training that was not interrupted, oldest first.
-        other: of the one that was.
+        other: the step of the one that was.
         events: the journal of the latter.
         compare: reads two checkpoints and compares them.
         own: places of Python state that do not count, see `own_places`.
@@ -118,7 +118,7 @@ def own_places(
 
     Args:
         one: checkpoints of the training that was not interrupted.
-        other: of the one that was.
+        other: the step of the one that was.
         untouched: the attempt of the latter that no interruption came before; None if there is
             none.
         compare: reads two checkpoints and compares them.

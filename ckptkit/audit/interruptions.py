@@ -69,7 +69,7 @@ def random_moments(
     """Return interruptions at random steps of all runs, each equally likely.
 
     Args:
-        lengths: of the runs, in the order in which they are trained.
+        lengths: the lengths of the runs, in the order in which they are trained.
         count: how many.
         seed: the same one draws the same steps.
         signals: which are taken in turn.

@@ -33,7 +33,7 @@ class SandboxEntry:
     Args:
         path: relative to the working directory.
         kind: `directory`, `file`, or `link`: to what lies in the user's own place.
-        size_bytes: of a file.
+        size_bytes: the size of a file, in bytes.
     """
 
     path: Path

@@ -8,7 +8,7 @@ from ckptkit.cli.error_codes import NoSuchRunError
 from ckptkit.cli.plain_text import plain
 from ckptkit.errors import CheckpointNotFoundError, CorruptCheckpointError
 from ckptkit.layout import CheckpointName
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import ManifestHead
 from ckptkit.run.stored_run import StoredRun, open_run
 from ckptkit.run.verify import verify

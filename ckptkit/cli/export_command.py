@@ -14,7 +14,7 @@ from ckptkit.errors import ConfigError
 from ckptkit.exports.export_record import ExportSource
 from ckptkit.exports.finite_weights import check_finite
 from ckptkit.exports.version_directories import check_base
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 
 
 @click.command("export", short_help="Publish a checkpoint's model for serving.")

@@ -12,11 +12,11 @@ from ckptkit.log import logger
 from ckptkit.ownership.claims import check_not_held
 from ckptkit.ownership.fenced_files import FencedFiles
 from ckptkit.ownership.run_lock import RunLock
-from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.deferred_journal import DeferredJournal
 from ckptkit.run.journal import next_attempt
 from ckptkit.run.recover import recover as run_recovery
-from ckptkit.run.state_file import write_state_file
+from ckptkit.run.tensorflow_state_file import write_state_file
 from ckptkit.storage.files import NO_SPACE, FileSystem
 
 

@@ -13,7 +13,7 @@ from ckptkit.cli.error_codes import NoSuchRunError
 from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpointError
 from ckptkit.layout import CheckpointName
 from ckptkit.load.formats import Format, FoundFormat, in_a_run, recognise
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.stored_run import StoredRun, is_run, open_run
 
 

@@ -24,7 +24,7 @@ from ckptkit.layout import RunLayout
 from ckptkit.ownership.claims import RELEASED, Claim, list_claims
 from ckptkit.ownership.machine import this_machine
 from ckptkit.ownership.run_lock import LEASE_SECS
-from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.control_requests import (
     ANY_ATTEMPT,
     ControlRequest,
@@ -35,7 +35,7 @@ from ckptkit.run.control_requests import (
 )
 from ckptkit.run.events import Event, Requested
 from ckptkit.run.journal import read_attempt
-from ckptkit.run.launchers import Launcher, living_launcher
+from ckptkit.run.launcher_status import Launcher, living_launcher
 from ckptkit.storage.files import FileSystem
 
 _POLL_SECS = 0.2

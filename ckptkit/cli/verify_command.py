@@ -16,7 +16,7 @@ from ckptkit.cli.verify_result import VerifyResult, show_results
 from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpointError
 from ckptkit.exit_codes import ExitCode
 from ckptkit.log import size
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.stored_run import is_run
 from ckptkit.run.verify import bytes_to_read, verify
 from ckptkit.storage.files import storage_errors

@@ -32,11 +32,11 @@ class _AddressRecorder:
 def addresses_in_h5(model: Any) -> dict[int, tuple[str, str]]:
     """Return the addresses of a model's variables in a .weights.h5 file.
 
-    Reason: in such a file a weight has no name of its own, only its place among the model's
-    attributes, and Keras offers the walk over them only together with writing a file.
+    Reason: such a file identifies a weight only by its place among the model's
+    attributes, and Keras walks over these only while it writes a file.
 
     Returns:
-        By the variable's id: the path of its dataset, and its name below the layer's.
+        For each variable's `id()`, the path of its dataset, and its name relative to the layer.
     """
     from keras.src.saving import saving_lib
 

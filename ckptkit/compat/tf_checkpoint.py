@@ -66,7 +66,7 @@ def variables_reader(variables: Sequence[tf.Variable]) -> Callable[[], list[tf.T
     seconds.
 
     Args:
-        variables: of the CPU, with any types and shapes.
+        variables: variables of the CPU, with any types and shapes.
     """
     if not variables:
         return list
@@ -109,8 +109,8 @@ class GraphNode:
     """An object in a checkpoint of `tf.train.Checkpoint`.
 
     Args:
-        children: numbers of other objects, by the name of the attribute that leads there.
-        key: the key that reads its value, or empty if it is no variable.
+        children: the numbers of other objects, by the name of the attribute that refers to each.
+        key: the key that reads its value, or empty if it is not a variable.
         name: the variable's name when it was saved.
     """
 

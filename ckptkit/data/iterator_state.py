@@ -23,7 +23,7 @@ def reason_not_savable(iterator: Any) -> str | None:
         iterator: what a loop draws from; anything iterable.
     """
     if not isinstance(iterator, tf.data.Iterator):
-        return f"{type(iterator).__name__} is no iterator of tf.data"
+        return f"{type(iterator).__name__} is not a tf.data iterator"
     # Only TensorFlow knows whether it can, and it only tells when it is asked to do it.
     try:
         tf_checkpoint.serialize(iterator)
@@ -83,7 +83,7 @@ class IteratorLeaf:
     Args:
         key: its key.
         path: how to name it in messages.
-        iterator: of tf.data.
+        iterator: a tf.data iterator.
         undrawn: batches that the run has drawn, and that this process has not drawn again yet; see
             `restore_iterator`.
     """
@@ -113,7 +113,7 @@ def repeats_orders_in_pass(iterator: Any, *, endless: bool) -> bool:
     """Whether one pass over the data draws several orders, because the pipeline repeats a shuffle.
 
     Args:
-        iterator: of tf.data.
+        iterator: a tf.data iterator.
         endless: whether a pipeline that repeats without end counts; one iterator over it may serve
             all passes.
     """
@@ -135,7 +135,7 @@ def restore_iterator(iterator: Any, tensors: Mapping[str, tf.Tensor], undrawn: i
     once more instead.
 
     Args:
-        iterator: of tf.data; at least one batch was drawn from it.
+        iterator: a tf.data iterator; at least one batch was drawn from it.
         tensors: the saved state.
         undrawn: batches that the run has drawn, and that this process has not drawn again yet.
     """
@@ -165,7 +165,7 @@ def draw_batches(iterator: Iterator[Any], batches: int) -> int:
     """Draw batches and discard them.
 
     Args:
-        iterator: to draw from.
+        iterator: the iterator to draw from.
         batches: how many.
 
     Returns:

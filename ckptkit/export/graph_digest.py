@@ -18,7 +18,7 @@ def digest(function: Any, values: Callable[[Any], str]) -> str:
     """Return a digest of what a concrete function computes.
 
     It covers the operations, each with its attributes and the operations that its inputs come from,
-    in no order. Names and order are left out: names count what the process has made, and the
+    in no order. Names and order are left out: names contain counters of the process, and the
     variables that a loop captures change their order with each tracing.
 
     Args:

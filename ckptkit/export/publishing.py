@@ -68,8 +68,8 @@ def export(
         spec: how to export and check it.
         version: the version number, or None.
         source: where the model came from.
-        data: what is known of the training data.
-        mine: the version that the run published last, if nothing was trained since.
+        data: the inputs of the training data, as far as `fit` shows them.
+        mine: the version that this run published last, if no training followed.
         files: the disk.
         clock: the clock.
         hurried: returns whether this process is about to stop and cannot wait for the check.

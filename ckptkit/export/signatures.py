@@ -43,12 +43,12 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class DataForm:
-    """What a `fit` knows of its data.
+    """The inputs of a model, as derived from the data of its `fit`.
 
     Args:
         specs: the form of the inputs, or None.
         sample: a batch of inputs, or None.
-        fixed_batch: whether a model made for a number of rows is exported for exactly that number.
+        fixed_batch: whether a model with a fixed batch size keeps that size in the export.
     """
 
     specs: Any = None

@@ -261,7 +261,7 @@ def plain_specs(specs: Any) -> Any:
 
 
 def with_any_batch(spec: Any) -> Any:
-    """Return a spec with an open number of rows."""
+    """Return a spec whose first dimension may have any size."""
     if not isinstance(spec, tf.TensorSpec) or not spec.shape.rank:
         return spec
     return tf.TensorSpec([None, *spec.shape[1:]], spec.dtype, spec.name)

@@ -75,7 +75,7 @@ class ExportSource(msgspec.Struct, frozen=True, kw_only=True):
     """Where the model came from.
 
     Args:
-        step: of the run that it was trained in; null if it did not come from a run.
+        step: the step of the run that it was trained in; null if it did not come from a run.
         checkpoint: the checkpoint whose values it has; empty if it did not come from one.
         weights: `final`, `best` or `step`; empty if it did not come from a run.
     """
@@ -99,8 +99,8 @@ class ExportRecord(msgspec.Struct, frozen=True, kw_only=True):
         check_secs: what the check took.
         checked_on: the device of the process that checked.
         files: every file except this one, by its path from the version's directory.
-        versions: of Python, TensorFlow, Keras, NumPy and ckptkit.
-        format_version: of this file.
+        versions: the versions of Python, TensorFlow, Keras, NumPy and ckptkit.
+        format_version: the version of its format.
     """
 
     exported_at: float
@@ -145,7 +145,7 @@ def decode_export(data: bytes, where: Path) -> ExportRecord:
         record = msgspec.json.decode(data, type=ExportRecord)
         for file in record.files:
             if not is_inside(file.name):
-                raise ValueError(f"{file.name!r} is no path of a file beside it")
+                raise ValueError(f"{file.name!r} is not the path of a file beside it")
     except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
         raise ExportError(f"{where} is not the record of an export: {error}.") from error
     return record

@@ -200,8 +200,8 @@ def sync(
     for path in sorted(directory.rglob("*")):
         if path.is_symlink() or not (path.is_dir() or path.is_file()):
             raise ExportError(
-                f"{path} is no regular file, so {directory.name} could not be served from another "
-                "place."
+                f"{path} is not a regular file, so {directory.name} could not be served from "
+                "another place."
             )
         if path.is_dir():
             directories.append(path)

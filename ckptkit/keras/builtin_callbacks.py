@@ -1,4 +1,4 @@
-"""What Keras' own callbacks need beside ours: CSVLogger, TensorBoard and BackupAndRestore."""
+"""Keras' own callbacks with files of their own: CSVLogger, TensorBoard, BackupAndRestore."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ckptkit.log import logger
 
 
 def refuse_backup_and_restore(callbacks: Iterable[Any]) -> None:
-    """Checks that no other callback resumes the run as well.
+    """Raises an error if `BackupAndRestore`, which would also resume the run, is in use.
 
     Raises:
         ConfigError: If `BackupAndRestore` is among them.
@@ -24,9 +24,9 @@ def refuse_backup_and_restore(callbacks: Iterable[Any]) -> None:
     for callback in callbacks:
         if isinstance(callback, keras.callbacks.BackupAndRestore):
             raise ConfigError(
-                "keras.callbacks.BackupAndRestore stands beside CheckpointCallback, and both would "
-                "resume this run, from different positions. Delete BackupAndRestore(...) from "
-                "callbacks: CheckpointCallback does its work."
+                "keras.callbacks.BackupAndRestore and CheckpointCallback would both resume this "
+                "run, from different positions. Delete BackupAndRestore(...) from callbacks: "
+                "CheckpointCallback does its work."
             )
 
 
@@ -54,7 +54,7 @@ def truncate_csv_files(callbacks: Iterable[Any], sizes: Mapping[str, int]) -> No
 
     Args:
         callbacks: all other callbacks.
-        sizes: of the files when the checkpoint was taken, in bytes, by file name.
+        sizes: the sizes of the files when the checkpoint was taken, in bytes, by file name.
     """
     for callback in _csv_loggers(callbacks):
         size = sizes.get(str(callback.filename))
@@ -78,7 +78,7 @@ def _csv_loggers(callbacks: Iterable[Any]) -> list[Any]:
 def continue_tensorboard_counts(
     callbacks: Iterable[Any], train_calls: int, test_calls: int
 ) -> None:
-    """Makes `TensorBoard` number the batches that follow as they are numbered in the run.
+    """Makes `TensorBoard` continue to count batches at the run's position.
 
     Args:
         callbacks: all other callbacks.
@@ -90,9 +90,9 @@ def continue_tensorboard_counts(
 
 
 def tensorboard_process_state(callbacks: Iterable[Any]) -> list[tuple[Any, dict[str, Any]]]:
-    """Return what each `TensorBoard` keeps of this process, and not of the run.
+    """Return the attributes of each `TensorBoard` that belong to this process, not to the run.
 
-    With the state of the checkpoint it would take a profile of the earlier process for its own.
+    With those of the checkpoint it would treat a profile of the earlier process as its own.
     """
     return [
         (
@@ -108,7 +108,7 @@ def tensorboard_process_state(callbacks: Iterable[Any]) -> list[tuple[Any, dict[
 
 
 def restore_tensorboard_process_state(kept: Iterable[tuple[Any, dict[str, Any]]]) -> None:
-    """Gives each `TensorBoard` back what `tensorboard_process_state` has returned."""
+    """Restores in each `TensorBoard` what `tensorboard_process_state` has returned."""
     for callback, values in kept:
         vars(callback).update(values)
         tensorboard_callback.measure_steps_per_second_from_here(callback)
@@ -135,7 +135,7 @@ def _tensorboards(callbacks: Iterable[Any]) -> list[Any]:
 
 
 def flush_open_files(callbacks: Iterable[Any]) -> None:
-    """Writes out what callbacks hold back in open files.
+    """Flushes the files that callbacks have open.
 
     An interrupted `fit` does not call their `on_train_end`, which would close the files.
     """

@@ -1,4 +1,4 @@
-"""The state of the callbacks beside ours: patience, best values, history."""
+"""The saved state of the other callbacks: patience, best values, history."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ may change.
 
 
 class CallbackStates:
-    """Collects what callbacks have learned in training, and gives it back.
+    """Collects the attributes that training changes in callbacks, and restores them.
 
     A callback with `get_state()`/`set_state(state)` or `state_dict()`/`load_state_dict(state)` is
-    asked. Of any other, the plain attributes that training has changed are taken. So what the user
+    asked. Of any other, the plain attributes that training has changed are saved. So what the user
     configures in code stays as the code configures it.
 
     Args:
@@ -74,7 +74,7 @@ class CallbackStates:
         }
 
     def left_out(self) -> list[str]:
-        """Return in words what training has changed in user callbacks and cannot be saved."""
+        """Return in words the changes to user callbacks that a checkpoint cannot hold."""
         found = []
         for name, objects in self._objects.items():
             callback = self._callbacks[name]
@@ -94,8 +94,8 @@ class CallbackStates:
             if changed:
                 found.append(
                     f"{', '.join(changed)} of the callback {type(callback).__name__}, which "
-                    "training has changed, is no plain value and is not saved. Give the callback "
-                    "get_state() and set_state(state), which return and take plain values"
+                    "training has changed, is not a plain value and is not saved. Give the "
+                    "callback get_state() and set_state(state), which return and take plain values"
                 )
         return found
 
@@ -103,12 +103,12 @@ class CallbackStates:
         """Gives callbacks back what `get` has returned.
 
         Args:
-            states: by callback.
-            configured: of the callbacks that they were taken from; empty if an older version has
+            states: the states, by callback.
+            configured: the configurations of these callbacks; empty if an older version has
                 saved them.
 
         Returns:
-            In words, what could not be given to any callback.
+            In words, the state that fits no callback.
         """
         owners = self._owners(states, configured)
         for name, state in states.items():

@@ -11,9 +11,9 @@ from ckptkit.compat import keras_fit
 from ckptkit.errors import ConfigError
 from ckptkit.export.export_spec import ExportSpec, as_spec, is_switched_off
 from ckptkit.keras import builtin_callbacks
+from ckptkit.keras.callback_list import OtherCallbacks
 from ckptkit.keras.fit.fit_driver import FitDriver
 from ckptkit.keras.fit.fit_wiring import open_fit
-from ckptkit.keras.other_callbacks import OtherCallbacks
 from ckptkit.manager import CheckpointManager
 from ckptkit.run.fresh_start import is_known_label
 from ckptkit.run.stored_run import StoredRun
@@ -97,7 +97,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         self._fit: FitDriver | None = None
 
     def set_params(self, params: Any) -> None:
-        """Keeps the file of a `CSVLogger` that a resume continues.
+        """Prevents a `CSVLogger` from emptying the file that a resume continues.
 
         Keras calls this before `on_train_begin`, in which `CSVLogger` would empty its file.
         """
@@ -122,7 +122,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         """Opens the run, and makes `fit` begin at the epoch of the newest good checkpoint.
 
         Raises:
-            ConfigError: If `fit` does not call it; and all that the class lists for `fit`.
+            ConfigError: If `fit` is not the caller. Also the errors that the class lists for `fit`.
         """
         call = keras_fit.fit_call(self)
         if call.callback_list is None:
@@ -167,7 +167,7 @@ class CheckpointCallback(keras.callbacks.Callback):
             self._fit.batch_began(batch)
 
     def on_test_begin(self, logs: Any = None) -> None:
-        """Takes the state from before the evaluation of an epoch."""
+        """Takes a snapshot before the evaluation of an epoch."""
         if self._fit is not None:
             self._fit.evaluation_began()
 

@@ -1,4 +1,4 @@
-"""The hyperparameters that `compile` and `fit` were given, beside those of the optimizer."""
+"""The hyperparameters passed to `compile` and `fit`, except those of the optimizer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ckptkit.tracking.hyperparameters import as_json
 
 
 def configured_in_code(model: Any, batch_size: int | None) -> dict[str, object]:
-    """Return the loss and the batch size as JSON values, without those that JSON cannot hold.
+    """Return the loss and the batch size, if JSON can hold them.
 
     Args:
         model: a compiled model.

@@ -1,4 +1,4 @@
-"""Whether a `fit` is the training that its run belongs to: a run is one training of one model."""
+"""Checks that a `fit` belongs to its run: a run is one training of one model."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import keras
 from ckptkit.errors import ConfigError
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import Manifest
-from ckptkit.session.finished_runs import (
+from ckptkit.session.finish_record import (
     is_finished_by_others,
     is_trained_to_end_here,
     note_finished,
@@ -30,7 +30,7 @@ def check_not_finished_by_another(layout: RunLayout, model: Any) -> None:
     """Checks that the run was not finished by another model of this process.
 
     Args:
-        layout: of the run.
+        layout: the layout of the run.
         model: the model that is to be trained.
 
     Raises:
@@ -75,11 +75,11 @@ def check_same_training(checkpoint: Checkpoint, state: Mapping[str, Any], model:
 
     Args:
         checkpoint: the checkpoint to resume from.
-        state: of the run by name, with the model in it.
+        state: the state of the run by name, with the model in it.
         model: the model that is to be trained.
 
     Raises:
-        ConfigError: If it does not: that is a second training phase, and a run of its own.
+        ConfigError: If it does not. A second training phase needs a run of its own.
     """
     name = next(name for name, value in state.items() if value is model)
     advice = (
@@ -114,7 +114,7 @@ def _optimizer_now(model: Any) -> str | None:
 
 
 def _changed_trainable(manifest: Manifest, name: str, model: Any) -> list[str]:
-    """Return the paths of weights whose `trainable` is another one than in the checkpoint."""
+    """Return the paths of weights whose `trainable` differs from the checkpoint."""
     saved = [
         entry
         for entry in manifest.tensors
@@ -134,7 +134,7 @@ def _changed_trainable(manifest: Manifest, name: str, model: Any) -> list[str]:
 def warn_other_counts(
     session: Session, checkpoint: Checkpoint, model: Any, initial_epoch: int
 ) -> None:
-    """Warns if the program has counted its epochs or steps otherwise than the checkpoint.
+    """Warns if the program's epochs or steps differ from those of the checkpoint.
 
     Args:
         session: the open session with the run.
@@ -158,7 +158,7 @@ def warn_other_counts(
     if iterations and not session.saw_iterations(iterations):
         logger.warning(
             "the optimizer has done %d iterations before this fit, and the checkpoint is at step "
-            "%d: the checkpoint counts, and the model's values are overwritten by its",
+            "%d: the checkpoint counts, and its values replace those of the model",
             iterations,
             checkpoint.step,
         )

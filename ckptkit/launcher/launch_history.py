@@ -27,7 +27,7 @@ from ckptkit.ownership.claims import Claim, list_claims
 from ckptkit.ownership.machine import this_machine
 from ckptkit.ownership.process_lock import hold, is_held
 from ckptkit.run.audit_orders import written
-from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.events import Event, LaunchEnded, LaunchStarted, NoticeReceived, SignalReceived
 from ckptkit.run.journal import Journal, read_journal, start_launcher_journal
 from ckptkit.storage.files import FileSystem, storage_errors

@@ -12,7 +12,7 @@ from ckptkit.errors import CheckpointNotFoundError, ConfigError
 from ckptkit.load.object_graph import Graph
 from ckptkit.load.weight_matching import Weight, match
 from ckptkit.load.weight_source import WeightSource, form_of, live_weights
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import RESULT, TensorEntry
 from ckptkit.tracking.leaves import path_of
 from ckptkit.writing import tensor_file

@@ -62,16 +62,16 @@ def opened(path: Path, model: Any) -> Iterator[WeightSource]:
 
 
 def legacy_group(file: Any) -> Any:
-    """Return the group that holds layers by name, or None if the file has the newer form."""
+    """Return the group that holds layers by name, or None if the file has the newer layout."""
     if "layer_names" in file.attrs or "layer_names0" in file.attrs:
         return file
     return hdf5.group_at(file, LEGACY)
 
 
 def _by_address(file: Any, model: Any) -> tuple[tuple[Weight, ...], tuple[Weight, ...]]:
-    """Return the weights of a file of the newer form.
+    """Return the weights of a file in the newer layout.
 
-    Its groups are named by class and number, along the attributes of the model.
+    Its groups follow the attributes of the model, and are named by class and number.
     """
     saved = []
     for dataset in hdf5.walk(file):

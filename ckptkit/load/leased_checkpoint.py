@@ -10,7 +10,7 @@ from ckptkit.layout import CheckpointName
 from ckptkit.load.formats import FoundFormat
 from ckptkit.log import logger
 from ckptkit.restore.newest_checkpoint import newest_first, verify_before_restore
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.fresh_start import this_life
 from ckptkit.run.manifest import LaterFormatError
 from ckptkit.run.stored_run import StoredRun, open_run

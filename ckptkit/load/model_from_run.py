@@ -18,7 +18,7 @@ from ckptkit.log import logger
 from ckptkit.restore.assign import assign_state
 from ckptkit.restore.state_comparison import compare, table
 from ckptkit.run.architecture_file import load as load_architecture
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import StateEntry
 from ckptkit.tracking.snapshot import describe_leaves
 from ckptkit.tracking.state_check import ensure_built

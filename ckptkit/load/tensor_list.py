@@ -65,7 +65,7 @@ class Tensor:
         shape: its sizes, None for one that is not fixed; None as a whole if the number of
             dimensions is open.
         dtype: TensorFlow's name of the type.
-        size_bytes: of its values; 0 if the form does not tell.
+        size_bytes: the bytes of its values; 0 if the shape or type is not fixed.
         trainable: whether training changes it; None if that is unknown or has no meaning.
     """
 

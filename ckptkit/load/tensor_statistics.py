@@ -28,7 +28,7 @@ class Statistics:
         elements: number of values; None if the tensor cannot be read.
         nan, inf: number of NaN and infinite values; 0 for integers and bool.
         min, max: of the finite values; exact for integers, 0 and 1 for bool.
-        mean: of the finite values, in float64; complex for complex numbers.
+        mean: the mean of the finite values, in float64; complex for complex numbers.
         note: why a field is None, or empty.
     """
 

@@ -17,7 +17,7 @@ from ckptkit.load.formats import Format, FoundFormat
 from ckptkit.load.keras_files import OWN, legacy_group
 from ckptkit.load.model_description import Description, describe
 from ckptkit.load.tensor_list import UNREADABLE, VARIABLE, Tensor, of_manifest, part_of
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.writing import tensor_file
 
 

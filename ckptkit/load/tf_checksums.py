@@ -45,7 +45,7 @@ class Sums:
 def check_sums(
     prefix: Path, *, quick: bool = False, progress: Callable[[int], None] = lambda _: None
 ) -> Sums:
-    """Read every tensor of a checkpoint, one at a time, in the memory of the largest one.
+    """Read every tensor of a checkpoint, one at a time, so memory holds one tensor only.
 
     Args:
         prefix: the checkpoint's prefix.

@@ -133,7 +133,7 @@ def load_weights(
             f"load_weights takes a Keras model first. Received: {type(model).__name__}."
         )
     if not isinstance(strict, bool):
-        raise ConfigError(f"strict is True or False. Received: strict={strict!r}.")
+        raise ConfigError(f"Expected strict=True or strict=False. Received: strict={strict!r}.")
     check_built("model", "load_weights(model, ...)", model)
     found = recognise(source)
 

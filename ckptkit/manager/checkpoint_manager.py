@@ -1,4 +1,4 @@
-"""CheckpointManager: the public methods; each piece of work has its own place."""
+"""CheckpointManager: the public class for custom training loops."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ckptkit.manager.session_slot import SessionSlot
 from ckptkit.manager.training_loops import TrainingLoops
 from ckptkit.position import RunPosition
 from ckptkit.restore.newest_checkpoint import verify_before_restore
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.stored_run import StoredRun
 from ckptkit.session.closing import is_orderly_exit
-from ckptkit.session.finished_runs import check_finished_by
+from ckptkit.session.finish_record import check_finished_by
 from ckptkit.session.options import CallbackOptions, ManagerOptions, make_options, takes_options
 from ckptkit.session.remote_control import reports_failure
 from ckptkit.session.session import Session
@@ -33,7 +33,7 @@ class CheckpointManager(TrainingLoops):
     checkpoint; the end of the block closes it.
 
     Args:
-        directory: the run directory; it is made if it is missing.
+        directory: the run directory; it is created if it is missing.
         state: everything that the run depends on, by name: Keras models (built) and optimizers,
             tf.Variables, tf.Modules, iterators of tf.data, random generators, lookup tables,
             objects with `get_state()`/`set_state(state)` or
@@ -166,10 +166,10 @@ class CheckpointManager(TrainingLoops):
             raise
 
     def _close_if_saved_after(self, checkpoint: Checkpoint | None) -> None:
-        """Close the run if it is open, and has saved at a later step than a checkpoint's.
+        """Close the run if it is open and has saved a later step than the checkpoint's.
 
-        What is saved from then on is newer than what this attempt has saved already, and only the
-        number of another attempt shows that.
+        The next saves have lower steps than those of this attempt, but must count as newer. Only a
+        new attempt number, from opening the run again, achieves that.
         """
         session = self._slot.session
         if session is None or checkpoint is None:
@@ -310,7 +310,7 @@ class CheckpointManager(TrainingLoops):
 
     @property
     def run(self) -> StoredRun:
-        """The run as it is stored, with what is being written: waits for that."""
+        """The run as it is stored; waits for the save that is being written."""
         if self._slot.session is not None:
             self._slot.session.saves.saver.wait()
         return StoredRun(self._options.layout)
@@ -332,7 +332,7 @@ class CheckpointManager(TrainingLoops):
         """Opens the run without restoring anything, as `CheckpointCallback` does in `fit`.
 
         Args:
-            extra_state: more state than the user named; the run must not be open yet then.
+            extra_state: further state to save; the run must not be open yet.
 
         Raises:
             ConfigError: If the run is open already, or a name of `extra_state` stands for
@@ -343,5 +343,5 @@ class CheckpointManager(TrainingLoops):
         return self._slot.open(self, extra_state or {})
 
     def close_session(self, error: BaseException | None) -> None:
-        """Closes the run, for the reason that is given, if it is open."""
+        """Closes the run if it is open, with the error that ended training, if any."""
         self._slot.close(self, error)

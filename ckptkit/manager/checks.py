@@ -1,4 +1,4 @@
-"""Checks of the arguments and of the place of a call."""
+"""Checks of arguments, and that a method is not called inside a `tf.function`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def check_not_in_function(method: str) -> None:
 
 
 def check_step(step: object) -> int:
-    """Return the step that a user has named.
+    """Check a step that the user passed, and return it as a whole number.
 
     Raises:
         ConfigError: If it is not a whole number of at least 0.
@@ -39,10 +39,10 @@ def check_step(step: object) -> int:
 
 
 def check_total(name: str, total: object) -> int:
-    """Return the argument of a loop.
+    """Check the total that the user passed to a loop, and return it as a whole number.
 
     Args:
-        name: of the loop.
+        name: the name of the loop.
         total: the argument.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The loops of a custom training program."""
+"""The generators behind `manager.steps`, `manager.epochs` and `manager.data`."""
 
 from __future__ import annotations
 
@@ -77,9 +77,9 @@ def batches(session: Session, dataset: Iterable[Any]) -> Iterator[Any]:
 
 def _log_finished(what: str, done: int) -> None:
     logger.info(
-        "this run has finished: %d %s are done, nothing is trained. To train on, pass a "
-        "larger total to manager.%s; for another run, "
-        "pass fresh='a label' or name another directory",
+        "this run has finished: %d %s are done, so nothing is trained. To continue training, pass "
+        "a larger total to manager.%s. For another run, pass fresh='a label' or name another "
+        "directory",
         done,
         what,
         what,

@@ -1,4 +1,4 @@
-"""The session of one manager, which is open or not, and what keeps a second one from opening."""
+"""The slot for a manager's session: opens and closes it, and allows one at a time."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class SessionSlot:
     """Holds at most one open session of a run.
 
     Args:
-        options: of the run.
+        options: the options of the run.
 
     Attributes:
-        session: the open one, or None.
+        session: the open session, or None.
     """
 
     def __init__(self, options: RunOptions) -> None:
@@ -48,7 +48,7 @@ class SessionSlot:
 
         Args:
             owner: the manager, which another one of this process may close.
-            extra_state: more state than the user named; the run must not be open yet then.
+            extra_state: further state to save; the run must not be open yet.
 
         Raises:
             ConfigError: If the run is open already, or a name of `extra_state` is in use.
@@ -90,7 +90,7 @@ class SessionSlot:
 
 
 def with_extra_state(state: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a state with more entries; an object that it has already is not added again.
+    """Return a state with further entries; an object that it holds already is not added again.
 
     Raises:
         ConfigError: If a name stands for another object already.

@@ -1,4 +1,4 @@
-"""The methods of an open run that a program's own loops call."""
+"""The methods of `CheckpointManager` that custom training loops call."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class TrainingLoops:
             An iterator over epoch numbers, from 0.
 
         Raises:
-            ConfigError: If `total` is no count, the run is not open, or it is called inside a
+            ConfigError: If `total` is invalid, the run is not open, or it is called inside a
                 tf.function.
             StorageError: If the disk refuses; earlier checkpoints are untouched.
             Preempted: Between two turns after a request to stop, with the state saved.
@@ -68,7 +68,7 @@ class TrainingLoops:
     def data(self, dataset: Iterable[Batch]) -> Iterator[Batch]:
         """Yields the batches of one epoch, and counts a step for each.
 
-        After an interruption in its middle it continues with the batch that was next. Each call in
+        After an interruption inside an epoch, it continues with the next batch. Each call in
         an epoch is a pass of its own. A pass that is left by `break` is over when the program
         continues in the epoch; if the program is left as well, the next start continues in it.
         Several passes at once, as in `zip(manager.data(a), manager.data(b))`, count one step
@@ -112,8 +112,8 @@ class TrainingLoops:
     def safe_point(self) -> None:
         """Serves a request to stop here.
 
-        Call it when the training of the turn is done, as in a long evaluation; the turn counts as
-        done then.
+        Call it when the turn's training is done, as in a long evaluation. The turn then counts as
+        done.
 
         Raises:
             ConfigError: If the run is not open, or it is called inside a tf.function.

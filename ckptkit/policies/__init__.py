@@ -6,11 +6,9 @@ from ckptkit.policies.keep_policies import (
     KeepEveryNSteps,
     KeepLatest,
     KeepPolicy,
-    Verdict,
-    decide,
-    judge,
     rank,
 )
+from ckptkit.policies.keep_verdicts import Verdict, decide, judge
 from ckptkit.policies.metric_direction import inferred_direction
 from ckptkit.policies.save_policies import (
     Adaptive,

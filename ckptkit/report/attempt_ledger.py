@@ -47,7 +47,7 @@ class StepStretch:
         last: the last step that it is known to have done.
         kept: its steps up to here are part of the run; a later stretch resumed from here, or would
             have to.
-        redone: how many of its steps an earlier stretch had done.
+        redone: how many of its steps an earlier stretch had done already.
         since: when it began, in seconds since the epoch.
         trained_at: when its first step began, or None without a step.
         along: the events that name its steps, in the order in which they were written.
@@ -115,12 +115,12 @@ class Attempt:
         last_sign: the time of its last sign of life.
         outcome: `training`, `finished`, `preempted`, `stopped`, `failed`, `dead` (it was killed and
             recorded no end) or `unknown` (it is on another machine and has recorded no end).
-        cause: the same in words, with the cause of death if known.
+        cause: the outcome in words, with the cause of death if known.
         resumed_from: the checkpoint, or None if it began at step 0.
         trained_at: when its first step began, or None without a step.
         first_step: the step before its first own step.
         last_step: the last step that it is known to have done.
-        steps_done: the difference of both.
+        steps_done: the difference between `last_step` and `first_step`.
         steps_lost: those of them that no longer are part of the run: a later attempt resumed from
             before them, or would have to.
         steps_redone: those of them that an earlier attempt had done.
@@ -133,7 +133,7 @@ class Attempt:
         signals: the names of the signals that it received.
         notices: the sources that announced the end of the machine.
         stretches: its steps; more than one stretch if the program restored again.
-        wanted: whether its end was intended, so that the next start is no recovery.
+        wanted: whether its end was intended, so that the next start does not count as recovery.
         hung_at: its last progress if its launcher ended it for a hang; else None.
         own: its own lines of the journal, by their kind.
     """

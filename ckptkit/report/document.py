@@ -19,7 +19,7 @@ from ckptkit.report.checkpoint_rows import CheckpointRow, Moved, Stored, Verific
 from ckptkit.report.timeline_rows import AttemptRow, DrawnMark, ResumeLink
 
 DOCUMENT_VERSION = 1
-"""The version of this form. It may gain fields; existing ones keep name and meaning."""
+"""The version of this format. It may gain fields; existing ones keep name and meaning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class ReportHead:
         name: the name of its directory.
         directory: the directory, as it was named.
         state: one word, as in `ckptkit list`.
-        words: the same for people.
+        words: the state in words for people.
         life: the number of the current life; each fresh start begins another one.
     """
 
@@ -197,7 +197,7 @@ class Document:
         verification: the result of verifying the checkpoints.
         disk: the disk usage, largest first.
         moved: what was moved away and not deleted.
-        version: the version of this form.
+        version: the version of this format.
     """
 
     made_at: float

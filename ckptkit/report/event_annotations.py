@@ -19,7 +19,7 @@ class Annotation:
             `passed_over` (a checkpoint that could not be used), `signal`, `notice`, `request`,
             `exported`, `export_failed`, `set_aside`, `taken_over`; and last the outcome:
             `finished`, `preempted`, `stopped`, `failed`, `dead`.
-        words: the same for people. Text from the journal is unchanged and may hold any character.
+        words: the moment in words. Text from the journal is unchanged and may hold any character.
         step: the step of the run at that moment, or None if unknown.
         checkpoint: the name of the checkpoint that it concerns, or empty.
     """

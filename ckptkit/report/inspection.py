@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.report.checkpoint_rows import Verification
 from ckptkit.report.checkpoint_table import FoundCheckpoint
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.verify import Read, verify
 
 
@@ -17,8 +17,8 @@ class Inspection:
     """The result of verifying all checkpoints.
 
     Args:
-        found: the checkpoints, oldest first, without those that training deleted meanwhile.
-        verification: the same as counts.
+        found: the checkpoints, oldest first; those deleted during the inspection are left out.
+        verification: how many are good and how many are damaged.
     """
 
     found: tuple[FoundCheckpoint, ...]

@@ -58,7 +58,7 @@ class Launches:
     def began(self, number: int) -> float | None:
         """Return when the launcher started the program of an attempt.
 
-        None for a second attempt of one program, and if no launcher recorded the start.
+        It is None for a second attempt of one program, and if no launcher recorded the start.
         """
         return self._began.get(number)
 
@@ -76,6 +76,6 @@ class Launches:
         )
 
     def hung_at(self, number: int) -> float | None:
-        """Return since when an attempt made no progress, if its launcher ended it for that."""
+        """Return when an attempt made its last progress, if its launcher ended it for a hang."""
         stall = self._stalled.get(number)
         return None if stall is None else moment(stall.time - stall.secs)

@@ -20,7 +20,7 @@ from ckptkit.report.clamp_time import moment, secs
 from ckptkit.report.launches import Launches
 from ckptkit.report.running_processes import attempt_is_running
 from ckptkit.report.stretch_builder import StepAccount, StretchBuilder, build_stretches
-from ckptkit.report.unsaved_steps import died_unsaved
+from ckptkit.report.unsaved_steps import died_unsaved, earlier_unsaved
 from ckptkit.report.wall_time_split import stall_micros
 from ckptkit.run.events import (
     AttemptStarted,
@@ -210,3 +210,13 @@ def _attempt(record: _Record, launches: Launches) -> Attempt:
         hung_at=launches.hung_at(record.number),
         own=own,
     )
+
+
+def unsaved_attempts(events: Sequence[Event], now: float) -> list[str]:
+    """Return a sentence for each attempt of the present life that was killed before its first save.
+
+    Args:
+        events: the events of the journal.
+        now: the time in seconds since the epoch.
+    """
+    return earlier_unsaved(ledger_of(events, now).this_life)

@@ -63,11 +63,11 @@ class AttemptRow:
             recorded no end.
         is_open: whether it still runs, if that is known.
         outcome: `training`, `finished`, `preempted`, `stopped`, `failed`, `dead` or `unknown`.
-        cause: the same in words.
+        cause: the outcome in words.
         resumed_from: the name of a checkpoint, or null if it began at step 0.
         first_step: the step before its first own step.
         last_step: the last step that it is known to have done.
-        steps_done: the difference of both.
+        steps_done: the difference between `last_step` and `first_step`.
         steps_lost: those of them that no longer are part of the run.
         steps_redone: those of them that an earlier attempt had done.
         saves: the number of checkpoints that it committed.

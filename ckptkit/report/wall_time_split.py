@@ -93,7 +93,7 @@ def split_wall_time(
         own: the attempt's events.
         start, end: the time to split.
         trained: when its first step began, or None without a step.
-        hung: since when it made no progress, if its launcher ended it for that.
+        hung: when it made its last progress, if its launcher ended it for a hang.
     """
     reports = _reports(own)
     found, at = dict.fromkeys(KINDS, 0), start

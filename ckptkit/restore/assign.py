@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from ckptkit.errors import IncompatibleStateError
 from ckptkit.restore.state_comparison import compare, leaf_key, table
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import RESULT, WEIGHTS, TensorEntry
 from ckptkit.tracking.leaves import Leaf, PythonLeaf
 from ckptkit.tracking.reachable_objects import visit
@@ -192,7 +192,7 @@ def read_python_state(checkpoint: Checkpoint, key: str) -> Any:
 
     Args:
         checkpoint: the checkpoint to read.
-        key: of the leaf.
+        key: the key of the leaf.
 
     Raises:
         CorruptCheckpointError: if it cannot be read.

@@ -1,6 +1,6 @@
 """Changed hyperparameters: a pure comparison of what a run was trained with and what the code sets.
 
-A change is never guessed away: the user decides for each name which value counts.
+A change is never resolved silently: the user decides for each name which value counts.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class HyperparameterDifference:
             name.
         then: the run's value.
         now: the code's value.
-        settled: `code` or `checkpoint`: which of the two counts.
+        settled: which of the two counts, `code` or `checkpoint`.
     """
 
     name: str
@@ -192,7 +192,7 @@ def recorded(
 
 
 def are_new(then: Mapping[str, object], hparams: Mapping[str, object]) -> bool:
-    """Whether the user names hyperparameters for a run that was started without any.
+    """Whether the user passes hyperparameters now, but the run was started without any.
 
     Args:
         then: the run's values, as `recorded` returned them.
@@ -232,7 +232,7 @@ def _can_be_set(change: HyperparameterDifference, settable: frozenset[str]) -> b
 
 
 def spelled(value: object) -> str:
-    """Return a value as a message shows it."""
+    """Return a value in the form in which messages show it."""
     return "nothing of that name" if value is ABSENT else json.dumps(value)
 
 

@@ -14,7 +14,7 @@ from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.log import logger
 from ckptkit.policies.metric_order import all_finite
 from ckptkit.restore.assign import check_compatible, restore_state
-from ckptkit.run.catalog import Checkpoint, list_checkpoints
+from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
 from ckptkit.run.events import Event, Failed, Restored, RolledBack, Saved
 from ckptkit.run.fresh_start import this_life
 from ckptkit.run.journal import Journal, read_journal
@@ -51,7 +51,7 @@ def newest_good(
     Args:
         files: changes the disk.
         layout: the paths of the run.
-        journal: of this attempt.
+        journal: the journal of this attempt.
         depth: how thoroughly files are verified.
         passed_over: damaged checkpoints that could not be moved, with the reasons. They are not
             tried again, and further ones are added.
@@ -110,7 +110,7 @@ def newest_first(
 
     Args:
         layout: the paths of the run.
-        events: of its present life.
+        events: the events of its present life.
         files: how the disk is read.
     """
     # A rollback is a choice of the user's: stops of attempts until then no longer count.
@@ -129,10 +129,10 @@ def newest_first(
 
 
 def _is_poisoned(checkpoint: Checkpoint, diverged: int) -> bool:
-    """Whether a checkpoint has numbers that are not finite, and is not from after the divergence.
+    """Whether a checkpoint from before a divergence contains numbers that are not finite.
 
     Args:
-        checkpoint: of the run.
+        checkpoint: the checkpoint of the run.
         diverged: the newest attempt that was stopped for such numbers, or 0.
     """
     return (
@@ -146,7 +146,7 @@ def verify_before_restore(checkpoint: Checkpoint, depth: Depth) -> None:
     """Verify a checkpoint to the requested depth, and log if that is less than everything.
 
     Args:
-        checkpoint: to verify.
+        checkpoint: the checkpoint to verify.
         depth: `full`, `auto` (in full if the disk is fast enough), or `quick`.
 
     Raises:
@@ -173,7 +173,7 @@ def restore_one(
     """Compare, restore and record one checkpoint.
 
     Args:
-        journal: of this attempt.
+        journal: the journal of this attempt.
         checkpoint: a verified checkpoint.
         tracked: the leaves of the live state.
         state: the user's state, by name.

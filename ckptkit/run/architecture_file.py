@@ -32,8 +32,8 @@ class Architecture:
         config: what `keras.saving.serialize_keras_object` made of it, with the arguments of
             `compile`; None if that is not possible.
         reason: why it is not possible; empty if it is.
-        versions: of Keras and the other libraries that made it.
-        format_version: of this file.
+        versions: the versions of Keras and the other libraries that made it.
+        format_version: the version of its format.
     """
 
     class_name: str
@@ -53,7 +53,7 @@ def encode(architecture: Architecture) -> bytes:
 
 
 def file_name(content: bytes) -> str:
-    """Return the name of the file with this content: equal architectures share one file."""
+    """Return the name of the file for this content; equal architectures share one file."""
     return f"{xxhash.xxh3_128(content).hexdigest()}.json"
 
 
@@ -81,7 +81,7 @@ def store(files: FileSystem, layout: RunLayout, content: bytes) -> str:
 
 
 def clean(files: FileSystem, layout: RunLayout) -> None:
-    """Remove what a process left that was killed while it stored an architecture.
+    """Remove the leftovers of a process that was killed while it stored an architecture.
 
     Raises:
         StorageError: If the disk refuses.
@@ -100,7 +100,7 @@ def load(layout: RunLayout, name: str) -> Architecture:
 
     Args:
         layout: the run.
-        name: of its file, as a manifest gives it.
+        name: the name of its file, as a manifest gives it.
 
     Raises:
         CorruptCheckpointError: If it is missing or damaged, or was written by a later version.
@@ -109,7 +109,7 @@ def load(layout: RunLayout, name: str) -> Architecture:
     path = layout.architecture / name
     if not is_architecture(name):
         raise CorruptCheckpointError(
-            f"A manifest names {name!r} as an architecture, which is no name of one.",
+            f"A manifest names {name!r} as its architecture file. Expected <digest>.json.",
             "manifest",
             name,
         )
@@ -117,15 +117,15 @@ def load(layout: RunLayout, name: str) -> Architecture:
         content = read_bounded(path, MOST_BYTES)
     if file_name(content) != name:
         raise CorruptCheckpointError(
-            f"{path} has other bytes than those that were written (digest differs).", "digest", name
+            f"{path} has changed since it was written (digest differs).", "digest", name
         )
     try:
         found = json.loads(content)
         version = found["format_version"]
         if version > FORMAT_VERSION:
             raise CorruptCheckpointError(
-                f"{path} has format {version}, and this version of ckptkit reads up to "
-                f"{FORMAT_VERSION}: upgrade it.",
+                f"{path} has format version {version}; this ckptkit reads up to {FORMAT_VERSION}. "
+                "Install a newer one.",
                 "unreadable",
                 name,
             )
@@ -137,5 +137,5 @@ def load(layout: RunLayout, name: str) -> Architecture:
         )
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CorruptCheckpointError(
-            f"{path} is no architecture: {error}.", "unreadable", name
+            f"{path} is not an architecture file: {error}.", "unreadable", name
         ) from error

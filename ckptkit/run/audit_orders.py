@@ -1,7 +1,7 @@
-"""Orders of `ckptkit audit` to a training: other directories, more checkpoints, a step to wait at.
+"""The orders of `ckptkit audit` to a training: directories, extra checkpoints, where to pause.
 
 The audit names a file with the orders in an environment variable, so the training's code does not
-change. What it would write into a run or an export of the user goes into the audit's own directory.
+change. Whatever would go into a run or an export of the user goes into the audit's directory.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ ELSEWHERE = "elsewhere"
 
 @dataclass(frozen=True, kw_only=True)
 class Orders:
-    """What one start of a training has to do.
+    """The orders for one start of an audited training.
 
     Args:
-        home: the directory of this training; all that lies below belongs to it.
+        home: the directory of this training; everything below belongs to it.
         every: steps between two checkpoints that are saved and kept in addition to those of the
             code; 0 spreads some over the run, see `Spread`.
         hold_step: the step at which it waits until it is interrupted; 0 for none.
         hold_run: the run in which it waits, absolute; empty for the first one to reach that step.
-        hold: a file; the training waits for as long as it exists.
-        version: of this form.
+        hold: a file; the training waits until it is removed.
+        version: the version of this format.
     """
 
     home: str
@@ -49,7 +49,7 @@ class Orders:
     version: int = ORDERS_VERSION
 
     def own(self, path: Path) -> Path:
-        """Return where this training writes what its code would write to `path`.
+        """Return the path to write to, in place of `path` in the user's code.
 
         That is `path` itself if it lies below `home`, else a place below `home`.
         """
@@ -61,7 +61,7 @@ class Orders:
         )
 
     def found(self, path: Path) -> Path:
-        """Return where this training reads `path`: its own version if it has written one."""
+        """Return the path to read from: the training's own version of `path`, if there is one."""
         own = self.own(path)
         return own if own.exists() else path
 
@@ -76,10 +76,10 @@ def write_orders(path: Path, orders: Orders) -> None:
 
 
 def orders_of(environment: Mapping[str, str]) -> Orders | None:
-    """Return the orders to this process; None if no audit has started it.
+    """Return the orders for this process; None if no audit has started it.
 
     Raises:
-        ConfigError: If there are orders that cannot be read. Without them the process might write
+        ConfigError: If the orders cannot be read. Without them the process might write
             into the user's own run.
     """
     name = environment.get(ENVIRONMENT)
@@ -89,8 +89,8 @@ def orders_of(environment: Mapping[str, str]) -> Orders | None:
         orders = msgspec.json.decode(read_small(Path(name)), type=Orders)
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
-            f"{ENVIRONMENT}={name} is what `ckptkit audit` tells a training, and it cannot be "
-            f"read: {error}. Unset {ENVIRONMENT} to train outside of an audit."
+            f"{ENVIRONMENT}={name} names a file of orders of `ckptkit audit` that cannot be read: "
+            f"{error}. Unset {ENVIRONMENT} to train outside of an audit."
         ) from error
     if orders.version > ORDERS_VERSION:
         raise ConfigError(
@@ -101,7 +101,7 @@ def orders_of(environment: Mapping[str, str]) -> Orders | None:
 
 
 def written(path: Path) -> Path:
-    """Return where this process writes what its code names by `path`.
+    """Return the path to write to, in place of `path` in the user's code.
 
     Raises:
         ConfigError: see `orders_of`.
@@ -111,7 +111,7 @@ def written(path: Path) -> Path:
 
 
 def looked_at(path: Path) -> Path:
-    """Return where this process reads what its code names by `path`.
+    """Return the path to read from, in place of `path` in the user's code.
 
     Raises:
         ConfigError: see `orders_of`.

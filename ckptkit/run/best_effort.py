@@ -1,4 +1,4 @@
-"""Work beside a checkpoint, whose failure is reported and does not end the training."""
+"""Work after a commit, such as retention, whose failure is reported and does not end training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def best_effort(journal: Journal, what: str) -> Iterator[None]:
     """Turn a `StorageError` inside the block into a warning and a line of the journal.
 
     Args:
-        journal: of this attempt.
+        journal: the journal of this attempt.
         what: what the block does, in words.
     """
     try:

@@ -1,4 +1,4 @@
-"""An index of a run's checkpoints in memory: each one is verified once, and not at each save.
+"""An index in memory of a run's checkpoints, each of which is verified once only.
 
 The owner of a run keeps one for as long as it trains. A save then costs one listing of names and a
 few `stat` calls, however many checkpoints are kept. Without the index, each save read every
@@ -17,7 +17,7 @@ from threading import Lock
 from ckptkit.errors import CheckpointError, CorruptCheckpointError
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.policies import Candidate
-from ckptkit.run.catalog import Checkpoint, list_names
+from ckptkit.run.checkpoint_catalog import Checkpoint, list_names
 from ckptkit.run.manifest import Manifest, from_numbers
 from ckptkit.run.verify import verify
 
@@ -34,13 +34,13 @@ Signature = tuple[tuple[str, int, int], ...]
 
 @dataclass(frozen=True)
 class Finding:
-    """What a look at one checkpoint has found.
+    """The result of examining one checkpoint.
 
     Args:
-        candidate: what a keep policy may know of the checkpoint; None if it is damaged.
+        candidate: the facts that a keep policy gets; None if the checkpoint is damaged.
         damage: what is wrong with it, in words; empty if it is whole.
-        refused: whether the system refused to read it. That says nothing about the files and may be
-            over at the next look, so it is not remembered.
+        refused: whether the system refused to read it. That proves no damage and may be
+            over at the next call, so it is not remembered.
     """
 
     candidate: Candidate | None
@@ -57,7 +57,7 @@ class _Entry:
 
 
 class CheckpointIndex:
-    """Which checkpoints a run has, and whether they are whole.
+    """The checkpoints of a run, and whether each is intact.
 
     Names are listed anew at each look, so it is noticed at once if another program deletes or moves
     a checkpoint. Only the verification is remembered. Nothing is read before the first look, so
@@ -116,7 +116,7 @@ class CheckpointIndex:
     def examine(
         self, progress: Callable[[int], None] = lambda _: None
     ) -> list[tuple[Checkpoint, Finding]]:
-        """Look at all checkpoints; read only those that are new or have changed.
+        """Examine all checkpoints; read only those that are new or have changed.
 
         The newest whole one is verified in full unless this process wrote it, because older ones
         may be given up for it. The others are verified quickly.
@@ -147,7 +147,7 @@ class CheckpointIndex:
             return found[::-1]
 
     def forget_changed(self, names: Iterable[CheckpointName]) -> bool:
-        """Forget those of the named checkpoints whose files have changed since they were verified.
+        """Forget the named checkpoints whose files have changed since they were verified.
 
         Returns:
             Whether any has changed, so that a decision about them must be made anew.
@@ -195,7 +195,7 @@ class CheckpointIndex:
 
 
 def _signature(directory: Path) -> Signature | None:
-    """Return what a changed file of a checkpoint changes; None if it cannot be looked at."""
+    """Return values that change with any file of a checkpoint; None if `stat` fails."""
     try:
         with os.scandir(directory) as entries:
             files = [(each.name, each.stat(follow_symlinks=False)) for each in entries]

@@ -1,4 +1,4 @@
-"""Commit and removal of checkpoints: one rename each makes them visible, or invisible.
+"""Commits and removes checkpoints. One rename makes a checkpoint visible or invisible.
 
 The order of the steps is the protocol; `docs/format.md` has the reason for each.
 """
@@ -29,7 +29,7 @@ from ckptkit.storage.files import TEMPORARY, FileSystem, names_in, storage_error
 
 
 def begin_writing(files: FileSystem, layout: RunLayout, attempt: int) -> Path:
-    """Make an empty directory in which TensorFlow may write. No reader looks at it."""
+    """Create the empty directory that TensorFlow writes to. Readers ignore it."""
     directory = layout.writing(attempt)
     _remove_hidden(files, layout, directory)
     files.make_dir(directory)
@@ -50,7 +50,7 @@ def commit(
         layout: the run.
         manifest: complete except for the list of files, which is made here.
         entry: finds a file's size and digest.
-        permit: entered while the checkpoint becomes visible; it may refuse that by raising.
+        permit: a context entered for the commit; it forbids the commit by raising an error.
 
     Returns:
         The manifest as it was written.
@@ -114,7 +114,7 @@ def remove_checkpoint(
     Args:
         files: how to change the disk.
         layout: the run.
-        name: which.
+        name: the checkpoint to remove.
         spared: whether it was pinned since the decision. It is asked after the rename: who pins
             looks for the checkpoint after writing the pin, so one of the two sees the other.
 
@@ -150,9 +150,9 @@ def remove_checkpoint(
 
 
 def _discard_replaced(files: FileSystem, layout: RunLayout, name: CheckpointName) -> None:
-    """Remove what a second save has replaced, under a name that is never put back.
+    """Remove a replaced checkpoint, under a name that recovery never restores.
 
-    The removal may end half-way. If the second save is removed later, half a checkpoint must not
+    The removal may be interrupted. If the new checkpoint is removed later, half an old one must not
     take its place.
     """
     if os.path.lexists(layout.replaced(name)):
@@ -164,7 +164,7 @@ def _discard_replaced(files: FileSystem, layout: RunLayout, name: CheckpointName
 
 
 def _remove_hidden(files: FileSystem, layout: RunLayout, path: Path) -> None:
-    """Remove a directory that has lost its name as a checkpoint, once that is durable.
+    """Delete a hidden checkpoint, after its rename is durable.
 
     Otherwise a power loss could keep the removal of its files and undo the rename, which would
     leave a checkpoint with holes.

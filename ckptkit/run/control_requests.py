@@ -1,7 +1,7 @@
 """Requests to a training process: save now, or save and stop.
 
-A request is one small file, which the training looks at once a second. It names the attempt that it
-is for, so a request that is left over means nothing to the next one. No two clocks have to agree.
+A request is one small file, which the training polls once a second. It names the attempt that it
+is for, so the next attempt ignores a request that is left over. Clocks need not agree.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ ANY_ATTEMPT = 0
 
 @dataclass(frozen=True, kw_only=True)
 class ControlRequest:
-    """What a user or a program wants of a training process.
+    """A request of a user or a program to a training process.
 
     Args:
-        id: of this request; no two have the same.
+        id: the id of this request; no two have the same.
         action: `save` now and continue; or `stop`: save, then end.
         attempt: the attempt that it is for; `ANY_ATTEMPT` for any.
         at: when it was written, in seconds since the epoch.
-        source: who asks and why, in words.
+        source: who makes the request and why, in words.
         grace_secs: how long after `at` the machine goes away; None if that is unknown.
         cancelled: whether this withdraws an earlier notice.
-        launcher: with `stop`, the id of the launcher that is to stop as well, because it may have
-            no training yet or any more; else empty.
-        version: of this form.
+        launcher: for `stop`, the id of the launcher that must stop as well, because it may have
+            no training at the moment; else empty.
+        version: the version of this format.
     """
 
     id: str
@@ -56,7 +56,7 @@ class ControlRequest:
     def left_secs(self, now: float) -> float | None:
         """Return the seconds until the machine goes away.
 
-        `now` may come from another clock than the writer's, so this is never more than the grace.
+        `now` may come from another clock than the writer's, so the result is at most `grace_secs`.
         """
         return (
             None
@@ -71,7 +71,7 @@ def new_id() -> str:
 
 
 def ask(files: FileSystem, layout: RunLayout, request: ControlRequest) -> None:
-    """Leave a request in a run, in place of an earlier one.
+    """Write a request to a run; it replaces an earlier one.
 
     Raises:
         StorageError: If the disk refuses.
@@ -117,12 +117,12 @@ def decode_request(content: bytes) -> ControlRequest | None:
 
 
 class Mailbox:
-    """Reads new requests from one file; if nothing has changed, a look is one `stat`.
+    """Reads new requests from one file; a poll without news costs one `stat`.
 
     Args:
         path: the file.
         attempt: the attempt whose requests count; `ANY_ATTEMPT` in a launcher's channel.
-        on_request: called once with each request, on the thread that looks.
+        on_request: called once with each request, on the polling thread.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Mailbox:
         self._guard = threading.Lock()
 
     def look(self) -> None:
-        """Pass on a request that is new; may be called from any thread."""
+        """Check for a new request and pass it on; may be called from any thread."""
         with self._guard:
             self._look()
 

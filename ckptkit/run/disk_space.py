@@ -1,4 +1,4 @@
-"""Room for the next checkpoint: what is removed before a save, and in which order."""
+"""Frees disk space for the next checkpoint: what is removed before a save, in which order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ckptkit.layout import MANIFEST
 from ckptkit.log import logger, size
 from ckptkit.policies import Candidate, KeepPolicy
 from ckptkit.run.best_effort import best_effort
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.commit import clean_up
 from ckptkit.run.events import SpaceShort
@@ -22,7 +22,7 @@ from ckptkit.storage.files import FileSystem
 def expected_bytes(index: CheckpointIndex, state_bytes: int) -> int:
     """Return the bytes that the next checkpoint will take.
 
-    That is as much as the newest one, and for the first one what the values take in memory.
+    That is the size of the newest one. For the first one it is the size of the values in memory.
     """
     for name in reversed(index.names()):
         checkpoint = Checkpoint(name, index.layout.checkpoint(name))
@@ -35,13 +35,13 @@ def expected_bytes(index: CheckpointIndex, state_bytes: int) -> int:
 
 @dataclass(frozen=True)
 class Room:
-    """Makes room for the checkpoints of one attempt.
+    """Frees disk space for the checkpoints of one attempt.
 
     Args:
         files: how to change the disk.
-        index: what is known of the run's checkpoints.
-        journal: of the attempt.
-        policy: which checkpoints stay.
+        index: the index of the run's checkpoints.
+        journal: the journal of the attempt.
+        policy: decides which checkpoints stay.
     """
 
     files: FileSystem
@@ -50,9 +50,9 @@ class Room:
     policy: KeepPolicy
 
     def make(self, coming: Candidate, state_bytes: int, *, refused: bool = False) -> None:
-        """Remove what is not needed if the next checkpoint would not fit.
+        """Remove what is not needed, if the next checkpoint would not fit.
 
-        Leftovers are removed first, then what the keep policy gives up for it, oldest first. If
+        Leftovers are removed first, then checkpoints that the keep policy drops, oldest first. If
         that fails or is not enough, the save is tried nevertheless: the size is an estimate.
 
         Args:

@@ -22,8 +22,8 @@ def set_aside_earlier_lives(
     Args:
         files: how to change the disk.
         layout: the run.
-        journal: of this attempt; it remembers the label.
-        label: may stay in a script that is started again and again.
+        journal: the journal of this attempt; it remembers the label.
+        label: the label; a script may pass the same one at every start.
 
     Raises:
         StorageError: If the disk refuses.
@@ -43,7 +43,7 @@ def set_aside_earlier_lives(
 
 
 def make_checkpoints(files: FileSystem, layout: RunLayout) -> None:
-    """Make `checkpoints/`, with which a run begins.
+    """Create `checkpoints/`, with which a run begins.
 
     If a process was killed after it had moved an earlier `checkpoints/` to `aside/`, that move is
     made durable first. Else a power loss could keep the new directory and undo the move, and all
@@ -66,8 +66,8 @@ def is_known_label(events: Sequence[Event], label: str) -> bool:
 def this_life(events: Sequence[Event]) -> list[Event]:
     """Return the events since the last fresh start.
 
-    Attempts follow one another, so their numbers say what was later. Times do not if a clock was
-    wrong. An attempt begins with its fresh start. Only the launcher's lines, which belong to no
+    Attempts follow one another, so their numbers give the order. Times do not, if a clock was
+    wrong. A fresh start comes first in its attempt. Only the launcher's lines, which belong to no
     attempt, are compared by time.
     """
     start = max(

@@ -34,9 +34,9 @@ _HEAD_BYTES = len(_HEAD)
 
 
 class _Decoders(dict[bytes, Callable[[bytes], Event] | None]):
-    """Decoders of lines by how they begin; None for a line that begins in another way.
+    """Decoders of lines by the text they begin with; None for any other line.
 
-    A decoder for one kind needs no dictionary in between, which makes reading twice as fast.
+    A decoder for one kind builds no dictionary first, which makes reading twice as fast.
     """
 
     def __missing__(self, start: bytes) -> Callable[[bytes], Event] | None:
@@ -70,7 +70,7 @@ class Journal:
         files: how to change the disk.
         path: the attempt's own file.
         attempt: its number.
-        clock: where the time comes from.
+        clock: gives the time.
     """
 
     def __init__(self, files: FileSystem, path: Path, attempt: int, clock: Clock) -> None:
@@ -85,7 +85,7 @@ class Journal:
     def record(self, event: Event, at: float | None = None) -> None:
         """Write one line and sync it; if that fails the line is lost, and training continues.
 
-        A journal tells what happened; the checkpoints hold the state. So a full disk must not end a
+        The journal records events; the checkpoints hold the state. So a full disk must not end a
         training whose values are assigned already. The first lost line is logged. As soon as the
         journal can be written again, it says how many lines are missing.
 
@@ -107,7 +107,7 @@ class Journal:
                 )
 
     def record_durable(self, event: Event, at: float | None = None) -> None:
-        """Write one line on which later decisions rest, or raise.
+        """Write one line that later decisions depend on, or raise an error.
 
         These are `attempt_started` (it makes the attempt known), `set_aside` (its label must not
         act twice) and `rolled_back` (it is the user's choice of a checkpoint). Each is written
@@ -149,7 +149,7 @@ def encode_line(event: Event) -> bytes:
 
 
 def next_attempt(layout: RunLayout, files: FileSystem = DISK) -> int:
-    """Return the smallest number that no attempt has had.
+    """Return the number for the next attempt: one more than the highest that was ever used.
 
     Checkpoints and other names are searched as well: journals may have been lost.
 
@@ -186,7 +186,7 @@ def start_journal(files: FileSystem, layout: RunLayout, clock: Clock, attempt: i
 def start_launcher_journal(
     files: FileSystem, layout: RunLayout, clock: Clock, launcher: str
 ) -> Journal:
-    """Open the journal of a launcher, whose id no other one has.
+    """Open the journal of a launcher, under an id that is unique.
 
     Raises:
         StorageError: If the disk refuses, or a directory of the run is a link.
@@ -233,9 +233,9 @@ def _read(path: Path) -> tuple[Event, ...]:
 
 
 def _sync_parents(files: FileSystem, layout: RunLayout) -> None:
-    """Make the names durable that lead to this run.
+    """Make the directories above this run durable.
 
-    The process that made them may have been killed before it could.
+    The process that created them may have been killed before it could do so.
     """
     files.sync_dir(layout.root)
     with suppress(StorageError):  # a directory above ours may not be ours to open
@@ -266,7 +266,7 @@ def read_journal(
     """Read and merge the journals of all attempts and of the launchers.
 
     Args:
-        layout: of the run.
+        layout: the layout of the run.
         files: how the disk is read.
         wanted: kinds of which all events are read. Of other kinds only the last event in each file
             is read; the rest are plain `Event`s with time and attempt. By default all are read,
@@ -286,7 +286,7 @@ def read_journal(
 def _merged(files: Sequence[Sequence[Event]]) -> tuple[Event, ...]:
     """Merge the events of all files by time; those of one file keep their order.
 
-    They do so even if its clock went back, because its events are compared by the latest time
+    That holds even if its clock went back, because its events are compared by the latest time
     before each.
     """
     events = tuple(chain.from_iterable(files))
@@ -346,7 +346,7 @@ def _events(
 def _lines(path: Path, damaged: list[str], files: FileSystem) -> Iterator[tuple[int, bytes]]:
     """Read the lines of a file with their numbers.
 
-    Of a line that is too long only a part is given, which is itself too long.
+    A line that is too long is cut to a part that is still too long, so decoding rejects it.
     """
     with storage_errors("read", path):
         try:
@@ -381,7 +381,7 @@ def decode_line(line: bytes) -> Event | None:
     """Return the event in a line, or None if this version does not know its kind.
 
     Raises:
-        ValueError: If it is no line of a journal.
+        ValueError: If it is not a line of a journal.
     """
     if len(line) > MAX_LINE_BYTES:
         raise ValueError(f"a line of {len(line):,} bytes; at most {MAX_LINE_BYTES:,} are read")

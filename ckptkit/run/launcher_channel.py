@@ -1,7 +1,7 @@
 """The channel between a launcher and its training: a private directory with a few small files.
 
 An environment variable names the directory. Both sides write whole files by a rename, on the
-machine's own disk and without fsync: nothing here has to outlive the machine. Whether each side is
+machine's own disk and without fsync: nothing here must survive a reboot. Whether each side is
 running is known from the kernel, which holds a lock on a file for as long as its process exists.
 docs/format.md describes every file, so a program without ckptkit can use the channel, too.
 """
@@ -45,11 +45,11 @@ class ChannelState:
     """What the training reports about itself.
 
     Args:
-        pid: number of its process.
+        pid: the number of its process.
         run: the run directory, absolute; empty before a run is open.
         attempt: its number; 0 before a run is open.
         step: training batches done since the run began.
-        phase: what it is doing: `starting`, `tracing`, `training`, `evaluating`, `saving`,
+        phase: its phase: `starting`, `tracing`, `training`, `evaluating`, `saving`,
             `exporting`, `held` if an audit makes it wait, or `idle` if no run is open.
         beats: a number that grows while the training makes progress: with each step, each batch of
             an evaluation, and so on.
@@ -58,9 +58,9 @@ class ChannelState:
             for none.
         outcome: how the attempt ended, as in the journal; empty while it is running.
         reason: the request on which it stopped.
-        asked: whether a user asked for that (`ckptkit stop`), so that it must not be started again.
-        failure: what ended it.
-        version: of this form.
+        asked: whether a user requested the stop (`ckptkit stop`), so that no restart may follow.
+        failure: the exception that ended it, or None.
+        version: the version of this format.
     """
 
     pid: Annotated[int, msgspec.Meta(gt=1)]
@@ -111,8 +111,8 @@ class Channel:
     def open(self) -> int:
         """Create the files.
 
-        If no lock can be seen on the launcher's file, as on a file system without such locks, the
-        file is removed: an unlocked one would mean that the launcher has ended.
+        If the file system has no locks, the launcher's file is removed. An unlocked file would
+        mean that the launcher has ended.
 
         Returns:
             The descriptor that holds the lock. Keep it open for as long as the launcher runs.
@@ -151,7 +151,7 @@ class Channel:
     # -- the training's side
 
     def join(self) -> int:
-        """Make this process the one that reports here.
+        """Make this process the one that reports to the launcher through this channel.
 
         Returns:
             A descriptor. Keep it open for as long as this process reports.
@@ -176,7 +176,7 @@ class Channel:
 
 
 def channel_of(environment: Mapping[str, str]) -> Channel | None:
-    """Return the channel that a process was given, or None."""
+    """Return the channel that the environment names, or None."""
     directory = environment.get(ENVIRONMENT)
     return Channel(Path(directory)) if directory else None
 

@@ -81,7 +81,7 @@ class TensorEntry:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of its values; 0 if the shape or the type does not say."""
+        """The bytes of its values; 0 if its shape or type is not fixed."""
         width = _WIDTHS.get(self.dtype, 0)
         if self.shape is None or None in self.shape:
             return 0
@@ -149,7 +149,7 @@ class ManifestHead:
             Manifests of earlier versions do not say, and count as finite.
         final: whether this is the state at the end of training.
         total: the steps or epochs that training was to have when this was saved; None if unknown.
-        format_version: of this file.
+        format_version: the version of its format.
     """
 
     step: int
@@ -189,7 +189,7 @@ class Manifest(ManifestHead):
         tensors: every tensor in the files.
         extremes: smallest and largest finite value of each metric so far.
         hyperparameters: what the run was configured with.
-        versions: of Python, TensorFlow, Keras, NumPy and ckptkit.
+        versions: the versions of Python, TensorFlow, Keras, NumPy and ckptkit.
     """
 
     states: tuple[StateEntry, ...]
@@ -200,12 +200,12 @@ class Manifest(ManifestHead):
 
 
 def to_numbers(values: Mapping[str, float]) -> dict[str, Number]:
-    """Return floats as JSON can hold them."""
+    """Return floats in the form that JSON can hold, with words for NaN and infinity."""
     return {name: to_number(value) for name, value in values.items()}
 
 
 def to_number(value: float) -> Number:
-    """Return a float as JSON can hold it."""
+    """Return a float in the form that JSON can hold."""
     return value if math.isfinite(value) else str(value)
 
 
@@ -215,7 +215,7 @@ def from_numbers(values: Mapping[str, Number]) -> dict[str, float]:
 
 
 class LaterFormatError(CorruptCheckpointError):
-    """A whole manifest of a later format: nothing is wrong with it, so it is left in place."""
+    """An intact manifest in a newer format than this version reads. It is not quarantined."""
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -257,15 +257,15 @@ def decode(data: bytes, where: Path) -> Manifest:
         raise _no_manifest(where, error) from error
     for tensor in manifest.tensors:
         if tensor.key.count("/") < 2:
-            raise _no_manifest(where, f"{tensor.key!r} is no key of a tensor")
+            raise _no_manifest(where, f"{tensor.key!r} is not the key of a tensor")
     return manifest
 
 
 def decode_head(data: bytes, where: Path) -> ManifestHead:
-    """Decode a manifest without its state, whose form only `decode` checks.
+    """Decode a manifest without its state, which is neither read nor checked.
 
     Raises:
-        CorruptCheckpointError: as `decode`.
+        CorruptCheckpointError: As for `decode`.
     """
     return _decode(data, where, ManifestHead)
 
@@ -282,9 +282,7 @@ def _decode(data: bytes, where: Path, kind: type[H]) -> H:
     """
     found = _SEAL.match(data)
     if found and _digest(data[found.end() :]) != found[1]:
-        raise CorruptCheckpointError(
-            f"{where} has other bytes than those that were written (digest differs)."
-        )
+        raise CorruptCheckpointError(f"{where} has changed since it was written (digest differs).")
     try:
         manifest = msgspec.json.decode(data, type=kind)
         _check_version(manifest.format_version, where, is_sealed=found is not None)
@@ -320,7 +318,7 @@ def _no_manifest(where: Path, reason: object) -> CorruptCheckpointError:
 
 
 def _check(manifest: ManifestHead) -> None:
-    """Check what the types do not.
+    """Check the conditions that the types do not express.
 
     Raises:
         ValueError: If something cannot be right.
@@ -331,7 +329,7 @@ def _check(manifest: ManifestHead) -> None:
         raise ValueError("a file is named twice")
     for file in manifest.files:
         if "/" in file.name or file.name in ("", ".", "..", MANIFEST) or "\0" in file.name:
-            raise ValueError(f"{file.name!r} is no name of a file beside the manifest")
+            raise ValueError(f"{file.name!r} is not the name of a file beside the manifest")
 
 
 @dataclass(frozen=True)
@@ -354,7 +352,7 @@ def read_head(directory: Path, files: FileSystem = DISK) -> ManifestHead:
     """Read the manifest without its state; see `decode_head`.
 
     Raises:
-        CorruptCheckpointError, StorageError: as `read_manifest`.
+        CorruptCheckpointError, StorageError: As for `read_manifest`.
     """
     return _read(directory, decode_head, files)
 
@@ -363,7 +361,7 @@ def _read(directory: Path, decoded: Callable[[bytes, Path], H], files: FileSyste
     path = directory / MANIFEST
     if os.path.islink(directory):
         raise CorruptCheckpointError(
-            f"{directory} is a symbolic link, and none is followed out of a run."
+            f"{directory} is a symbolic link, which ckptkit does not follow out of a run."
         )
     with judging(path, MANIFEST, files):
         data = files.read_bounded(path, MAX_MANIFEST_BYTES)

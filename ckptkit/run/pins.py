@@ -27,7 +27,7 @@ class Pin:
     Args:
         pinned_at: when, in seconds since the epoch; 0 if the file does not say.
         note: why, in the user's words.
-        format_version: of the file.
+        format_version: the version of its format.
     """
 
     pinned_at: float = 0.0
@@ -42,7 +42,7 @@ def pinned(layout: RunLayout, files: FileSystem = DISK) -> frozenset[CheckpointN
     exist any more.
 
     Raises:
-        StorageError: If the directory cannot be read. It is then unknown what is pinned, and
+        StorageError: If the directory cannot be read. The pins are then unknown, so
             nothing may be removed.
     """
     with storage_errors("list", layout.pins):
@@ -69,7 +69,7 @@ def read_pins(layout: RunLayout, files: FileSystem = DISK) -> Mapping[Checkpoint
 
 
 def _read(layout: RunLayout, name: CheckpointName, files: FileSystem) -> Pin:
-    """Read a pin; one whose file is damaged counts as one without a note."""
+    """Read a pin; if its file is damaged, return a pin without a note."""
     try:
         return msgspec.json.decode(files.read_bounded(layout.pin(name), MAX_PIN_BYTES), type=Pin)
     except (OSError, msgspec.DecodeError, ValueError, RecursionError):

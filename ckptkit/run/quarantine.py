@@ -1,4 +1,4 @@
-"""Quarantine: damaged checkpoints are moved away, with the reason beside them. None is deleted."""
+"""Quarantine: moves damaged checkpoints away, with the reason beside them. Deletes none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ckptkit.errors import CorruptCheckpointError, StorageError
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger
 from ckptkit.run.best_effort import best_effort
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.commit import set_aside
 from ckptkit.run.events import PassedOver
 from ckptkit.run.journal import Journal
@@ -28,10 +28,10 @@ class Reason:
     Args:
         checkpoint: its name.
         damage: the kind of damage, as in `CorruptCheckpointError`.
-        file: which file; empty if that is unknown.
+        file: the damaged file; empty if that is unknown.
         message: the same in words.
         attempt: number of the process that found it.
-        format_version: of the file.
+        format_version: the version of its format.
     """
 
     checkpoint: str
@@ -57,8 +57,8 @@ def quarantine(
     Args:
         files: how to change the disk.
         layout: the run.
-        journal: of this attempt.
-        checkpoint: which.
+        journal: the journal of this attempt.
+        checkpoint: the damaged checkpoint.
         error: what is wrong with it.
 
     Returns:
@@ -97,7 +97,7 @@ def quarantine(
 
 
 def quarantined(layout: RunLayout, files: FileSystem = DISK) -> list[Path]:
-    """Return what lies in quarantine, without the files that say why."""
+    """Return the paths in quarantine, without the files with the reasons."""
     if not files.is_dir(layout.quarantine):
         return []
     paths = [layout.quarantine / name for name in files.list_dir(layout.quarantine)]

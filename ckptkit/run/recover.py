@@ -12,24 +12,24 @@ from ckptkit.ownership.reader_leases import remove_dead_leases
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run import architecture_file, events
 from ckptkit.run.best_effort import best_effort
-from ckptkit.run.catalog import list_checkpoints, list_shut_out
+from ckptkit.run.checkpoint_catalog import list_checkpoints, list_shut_out
 from ckptkit.run.commit import clean_up
 from ckptkit.run.journal import Journal
 from ckptkit.run.quarantine import quarantine
-from ckptkit.run.state_file import content, write_state_file
+from ckptkit.run.tensorflow_state_file import content, write_state_file
 from ckptkit.storage.files import FileSystem
 
 _MOST_BYTES = 16 * 1024 * 1024
 
 
 def recover(files: FileSystem, layout: RunLayout, journal: Journal, lock: RunLock) -> None:
-    """Remove what dead processes left, and shut out what a silent owner may still commit.
+    """Remove leftovers of dead processes, and fence off a previous owner that may still be running.
 
     Args:
         files: how to change the disk.
         layout: the run.
-        journal: of this attempt.
-        lock: that this process holds.
+        journal: the journal of this attempt.
+        lock: the lock that this process holds.
 
     Raises:
         StorageError: If the disk refuses.
@@ -73,7 +73,7 @@ def _mend_state_file(files: FileSystem, layout: RunLayout, journal: Journal) -> 
 
 
 def shut_out_the_silent(files: FileSystem, layout: RunLayout, lock: RunLock) -> None:
-    """Put up a fence, so that what a silent owner commits from now on does not count.
+    """Write a fence, which hides what a silent previous owner commits from now on.
 
     If this lock's fence exists already, nothing happens.
 

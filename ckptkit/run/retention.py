@@ -1,7 +1,7 @@
 """Retention: which checkpoints of a run stay, each with a reason, and the removal of the others.
 
 Whatever the policy says, these are never removed: the newest whole checkpoint, the newest one with
-finite metrics, a pinned one, and one that is being read. A damaged checkpoint stays too. It takes
+finite metrics, a pinned one, and one that is being read. A damaged checkpoint stays too: it takes
 no other's place, and what is left of it may still be of use to its user.
 """
 
@@ -14,9 +14,9 @@ from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.log import logger
 from ckptkit.ownership.reader_leases import about_to_go, being_read
 from ckptkit.policies import Candidate, KeepPolicy, judge
-from ckptkit.policies.keep_policies import always
+from ckptkit.policies.keep_verdicts import always
 from ckptkit.run.best_effort import best_effort
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.commit import remove_checkpoint
 from ckptkit.run.events import TakenAway
@@ -27,10 +27,10 @@ from ckptkit.storage.files import FileSystem
 
 @dataclass(frozen=True)
 class Judged:
-    """A checkpoint with the decision about it.
+    """A checkpoint, whether it stays, and why.
 
     Args:
-        checkpoint: which one.
+        checkpoint: the checkpoint.
         stays: whether it stays.
         reason: why, or why not.
     """
@@ -50,7 +50,7 @@ def review(
     """Decide about each checkpoint of a run; change nothing.
 
     Args:
-        index: what is known of the run's checkpoints.
+        index: the index of the run's checkpoints.
         policy: the keep policy.
         coming: a checkpoint that is about to be written; see `judge`.
         progress: called with the number of bytes of each chunk that is read of the newest.
@@ -75,10 +75,10 @@ def _judge_all(
     coming: Candidate | None,
     progress: Callable[[int], None],
 ) -> tuple[list[Judged], list[CheckpointName]]:
-    """Decide from what the index knows.
+    """Decide about each checkpoint from the index.
 
     Returns:
-        The decisions, and the checkpoints that they rest on if any is to go.
+        The decisions, and the checkpoints that justify a removal, if there is one.
     """
     examined = index.examine(progress)
     whole = [finding.candidate for _, finding in examined if finding.candidate is not None]
@@ -116,8 +116,8 @@ def retain(files: FileSystem, index: CheckpointIndex, journal: Journal, policy: 
 
     Args:
         files: how to change the disk.
-        index: what is known of the run's checkpoints.
-        journal: of this attempt.
+        index: the index of the run's checkpoints.
+        journal: the journal of this attempt.
         policy: the keep policy.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Rollback: newer checkpoints are moved away, so the next start continues from an older one."""
+"""Rollback: moves newer checkpoints aside, so that the next start continues from an older one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger
-from ckptkit.run.catalog import Checkpoint, list_checkpoints
+from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
 from ckptkit.run.commit import set_aside
 from ckptkit.run.events import RolledBack
 from ckptkit.run.journal import Journal
@@ -22,7 +22,7 @@ def is_rolled_back(name: str) -> bool:
 
 
 def newer_than(layout: RunLayout, target: Checkpoint) -> list[Checkpoint]:
-    """Return the checkpoints that count as newer, newest first.
+    """Return the checkpoints that are newer than a given one, newest first.
 
     These are all of later attempts, and those of the same attempt at later steps.
 
@@ -52,9 +52,9 @@ def roll_back(
     Args:
         files: how to change the disk.
         layout: the run; the caller holds its lock.
-        journal: of the process that does this.
+        journal: the journal of the process that does this.
         target: the checkpoint from which the run will continue.
-        newer: what `newer_than` has found.
+        newer: the checkpoints that `newer_than` returned.
 
     Returns:
         The directory with the moved checkpoints, relative to the run.

@@ -1,4 +1,4 @@
-"""A run as readers see it: without TensorFlow, without a lock, without a write."""
+"""Reads a run from disk. Needs no TensorFlow, takes no lock and writes nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ckptkit.policies import rank
 from ckptkit.policies.metric_direction import ModeOrAuto, given_or_inferred, required
 from ckptkit.position import whole_number
 from ckptkit.run.audit_orders import looked_at
-from ckptkit.run.catalog import Checkpoint, list_checkpoints
+from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
 from ckptkit.run.events import Event
 from ckptkit.run.journal import JournalView, read_journal
 
@@ -33,7 +33,7 @@ def _order(checkpoint: Checkpoint) -> tuple[int, int]:
 
 
 class StoredRun:
-    """A run on disk; each property reads anew.
+    """A run on disk; each property reads it afresh.
 
     Args:
         layout: the run.
@@ -127,7 +127,7 @@ class StoredRun:
             A context manager that gives the checkpoint.
 
         Raises:
-            CheckpointNotFoundError, CorruptCheckpointError, StorageError: as `find`.
+            CheckpointNotFoundError, CorruptCheckpointError, StorageError: As for `find`.
 
         Example:
             >>> import ckptkit
@@ -163,7 +163,7 @@ class StoredRun:
         monitor: str | None = None,
         mode: ModeOrAuto = "auto",
     ) -> T:
-        """Call a function with one checkpoint; if that vanishes meanwhile, call it with another.
+        """Call a function with one checkpoint; if that is removed meanwhile, call it with another.
 
         A checkpoint can vanish if this process may not write into the run directory: training then
         does not know of the reader.
@@ -176,7 +176,7 @@ class StoredRun:
             What the function returned.
 
         Raises:
-            CheckpointNotFoundError, CorruptCheckpointError, StorageError: as `find`; and any
+            CheckpointNotFoundError, CorruptCheckpointError, StorageError: As for `find`; and any
                 error of the function over a checkpoint that still exists.
         """
         while True:
@@ -195,17 +195,17 @@ class StoredRun:
         poll_secs: float = 0.5,
         clock: Clock | None = None,
     ) -> Iterator[Checkpoint]:
-        """Yield committed checkpoints as they come, each once, oldest first.
+        """Yield each committed checkpoint once, oldest first, and wait for new ones.
 
-        The last one is that of the end of training. Training does not remove the one that the loop
-        body has (see `reading`). Those that came and went during the body are not seen.
+        The last one is from the end of training. Training does not remove the one that the loop
+        body has (see `reading`). Those that are saved and removed during the body are skipped.
 
         Args:
             after_step: only checkpoints that were made after the one of this step; by default those
                 that exist already come first.
-            timeout_secs: end if none has come for this many seconds; by default wait for the end of
+            timeout_secs: stop after this many seconds without a new one; by default at the end of
                 training.
-            poll_secs: seconds between two looks.
+            poll_secs: the seconds between two polls.
             clock: gives the time.
 
         Yields:
@@ -284,7 +284,7 @@ class StoredRun:
 
 
 def is_run(directory: str | os.PathLike[str]) -> bool:
-    """Return whether a directory holds a run: a journal or a checkpoint with a name of ckptkit.
+    """Return whether a directory holds a run, by the names of its journals and checkpoints.
 
     The names matter because other programs keep a `checkpoints/` of their own beside a model.
     """
@@ -304,7 +304,7 @@ def _has(directory: Path, is_ours: Callable[[str], bool]) -> bool:
 
 
 def open_run(directory: str | os.PathLike[str]) -> StoredRun:
-    """Open a run to look at it: no TensorFlow, no lock, no write.
+    """Open a run for reading: no TensorFlow, no lock, no write.
 
     Args:
         directory: the run directory.
@@ -342,7 +342,7 @@ def _open(layout: RunLayout) -> StoredRun:
         raise CheckpointNotFoundError(f"{layout.root} is a file. Expected a run directory.")
     if not is_run(layout.root):
         raise CheckpointNotFoundError(
-            f"{layout.root} is no run directory: it has neither checkpoints/ nor journal/ of one. "
-            "Expected the directory that was given to CheckpointCallback or CheckpointManager."
+            f"{layout.root} is not a run directory: it has neither checkpoints/ nor journal/ of "
+            "one. Expected the directory that was given to CheckpointCallback or CheckpointManager."
         )
     return StoredRun(layout)

@@ -1,4 +1,4 @@
-"""Verification: whether a checkpoint's files are what its manifest says."""
+"""Verification: compares a checkpoint's files with its manifest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Literal
 import xxhash
 
 from ckptkit.errors import CorruptCheckpointError
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import FileEntry
 from ckptkit.storage.files import DISK, FileSystem
 from ckptkit.storage.proof_of_damage import is_proven_missing, judging, not_read
@@ -44,7 +44,7 @@ def file_entry(path: Path) -> FileEntry:
 
 
 def digest_name(digest: xxhash.xxh3_128) -> str:
-    """Return a digest as manifests spell it."""
+    """Return a digest in the notation of manifests."""
     return f"xxh3_128:{digest.hexdigest()}"
 
 
@@ -53,8 +53,8 @@ class Read:
     """How much of a checkpoint was read to verify it.
 
     Args:
-        size_bytes: of all its files.
-        read_bytes: how much was read, and agrees.
+        size_bytes: the size of all its files, in bytes.
+        read_bytes: how many bytes were read and agree.
         secs: how long that took.
     """
 
@@ -69,7 +69,7 @@ class Read:
 
 
 class _TooSlowError(Exception):
-    """The time for reading is over: the rest is compared by size."""
+    """Raised when the time for reading is over; the rest is then compared by size."""
 
 
 def verify(
@@ -83,12 +83,12 @@ def verify(
     """Compare a checkpoint's files with its manifest: their presence, sizes and digests.
 
     Args:
-        checkpoint: which one.
-        quick: read small files only, such as the index; of the others compare sizes.
+        checkpoint: the checkpoint.
+        quick: read only small files, such as the index; compare the sizes of the others.
         budget_secs: how long large files may be read; the rest is compared by size. None reads
             everything.
         progress: called with the number of bytes of each chunk that was read.
-        now: seconds, by a clock that does not go back.
+        now: a monotonic clock, in seconds.
 
     Returns:
         How much was read.
@@ -120,7 +120,7 @@ def verify_files(
     now: Callable[[], float] = time.monotonic,
     files: FileSystem = DISK,
 ) -> Read:
-    """Compare files with entries that describe them; as `verify`, for anything with such entries.
+    """Compare files with entries that describe them; like `verify`, but without a manifest.
 
     Args:
         directory: the directory of the files.
@@ -129,7 +129,7 @@ def verify_files(
         files: how they are read.
 
     Raises:
-        CorruptCheckpointError, StorageError: as `verify`.
+        CorruptCheckpointError, StorageError: As for `verify`.
     """
     began = now()
     deadline = None if budget_secs is None else began + budget_secs
@@ -160,7 +160,7 @@ def verify_files(
 
 
 def bytes_to_read(entries: Sequence[FileEntry], *, quick: bool) -> int:
-    """Return how much `verify_files` reads of these files if they are whole and time suffices."""
+    """Return how many bytes `verify_files` reads of these files if all are intact."""
     return sum(
         entry.size_bytes for entry in entries if not quick or entry.size_bytes <= SMALL_BYTES
     )
@@ -172,7 +172,7 @@ def _check_size(path: Path, expected: FileEntry, files: FileSystem) -> None:
         raise not_read(path, errno.ENOENT)
     if found is None or not stat.S_ISREG(found.st_mode):
         raise CorruptCheckpointError(
-            f"{path} is missing, or is no regular file.", "missing", expected.name
+            f"{path} is missing, or is not a regular file.", "missing", expected.name
         )
     if found.st_size != expected.size_bytes:
         raise CorruptCheckpointError(
@@ -199,7 +199,7 @@ def _check_digest(
                 raise _TooSlowError
     if digest_name(digest) != expected.digest:
         raise CorruptCheckpointError(
-            f"{path} has other bytes than those that were written (digest differs).",
+            f"{path} has changed since it was written (digest differs).",
             "digest",
             expected.name,
         )

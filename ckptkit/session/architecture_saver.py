@@ -1,4 +1,4 @@
-"""Storing the architectures of models, before the first checkpoint that refers to them."""
+"""Stores the architectures of models before the first checkpoint that refers to them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from ckptkit.tracking.model_architecture import serialize_architecture
 class ArchitectureSaver:
     """Describes each model of a state once, and again if its structure has changed.
 
-    Only the thread of the writer uses it.
+    Only the writer's thread uses it, so it needs no lock.
 
     Args:
         state: what the run saves.
         files: how to change the disk.
         layout: the run.
-        journal: of this attempt.
+        journal: the journal of this attempt.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class ArchitectureSaver:
         self._known: dict[str, tuple[StateEntry, str]] = {}
 
     def named(self, states: Sequence[StateEntry]) -> tuple[StateEntry, ...]:
-        """Add to the entries of models the names of their architecture files.
+        """Store new architectures, and add the names of their files to the entries of models.
 
         If one cannot be stored, a warning says so, and the checkpoint is written without it.
 

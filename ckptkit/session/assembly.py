@@ -1,4 +1,4 @@
-"""Making the parts of a session, once its run is open."""
+"""Creates the parts of a session, once its run is open."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ckptkit.session.tensorboard_hook import TensorBoardHook
 
 
 def assemble(session: SessionParts, opened: OpenedRun, logs: TensorBoardHook) -> None:
-    """Make the parts of a session; none of them starts anything.
+    """Create the parts of a session; none of them starts a thread or opens a file.
 
     Args:
-        session: gets the parts. What it saves (`tracked`) is there already.
-        opened: the run.
-        logs: is told of each save.
+        session: the session that gets the parts. Its `tracked` is set already.
+        opened: the opened run.
+        logs: the TensorBoard hook, which adds a point for each save.
     """
     options, journal, phases = opened.options, opened.journal, opened.phases
     tracked, stopwatch = session.tracked, phases.stopwatch

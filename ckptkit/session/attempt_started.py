@@ -1,4 +1,4 @@
-"""What the journal records of the process that begins an attempt."""
+"""The `attempt_started` event: what the journal records about a new process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import psutil
 from ckptkit.log import logger
 from ckptkit.run import events
 from ckptkit.run.library_versions import versions
-from ckptkit.session import process
+from ckptkit.session import process_state
 
 
 def attempt_started() -> events.AttemptStarted:
@@ -30,18 +30,18 @@ def attempt_started() -> events.AttemptStarted:
 def _process_started() -> float | None:
     """Return when this process began, in seconds since the epoch, if that time belongs to the run.
 
-    It does if the process has opened no run before, and runs a program, not what a person types.
-    None also if the system does not tell, as in a sandbox with the `/proc` of outside.
+    It does if the process has opened no run before, and runs a program, not typed commands.
+    Also None if the system cannot say, as in a sandbox that shows another system's `/proc`.
     """
     first, known = (
-        not process.state.has_opened,
+        not process_state.state.has_opened,
         hasattr(sys.modules.get("__main__"), "__file__"),
     )
-    process.state.has_opened = True
+    process_state.state.has_opened = True
     try:
         return float(psutil.Process().create_time()) if first and known else None
     except psutil.Error as error:
-        logger.debug("it is not known when this process began: %s", error)
+        logger.debug("the start time of this process is unknown: %s", error)
         return None
 
 

@@ -1,4 +1,4 @@
-"""A pause of an audited training at a step, so that an interruption comes at that step."""
+"""Pauses an audited training at a step, so that the audit can interrupt it exactly there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LOOK_SECS = 0.002
 def audit_pause(
     phases: PhaseMachine, layout: RunLayout, stopping: Stopping
 ) -> Callable[[int], None]:
-    """Return what a session calls after each step; without an audit it does nothing."""
+    """Return the function that a session calls after each step; a no-op without an audit."""
     orders = orders_of(os.environ)
     if (
         orders is None
@@ -31,7 +31,7 @@ def audit_pause(
 
 
 class _AuditPause:
-    """Waits from a step on for as long as the audit's file exists, or until a stop is requested."""
+    """Waits at a step until the audit removes its file, or until a stop is requested."""
 
     def __init__(self, orders: Orders, phases: PhaseMachine, stopping: Stopping) -> None:
         self._orders, self._phases, self._stopping = orders, phases, stopping

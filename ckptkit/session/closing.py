@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 from ckptkit.errors import Preempted
 from ckptkit.run import events
-from ckptkit.session.finished_runs import note_finished
+from ckptkit.session.finish_record import note_finished
 from ckptkit.session.remote_control import RemoteControl, may_restart
 from ckptkit.session.session_parts import SessionParts
 
@@ -17,12 +17,12 @@ def close_session(
     resources: ExitStack,
     error: BaseException | None,
 ) -> None:
-    """Save what is left to save, record the outcome, and give back what belongs to the process.
+    """Save what is not saved yet, record the outcome, and release the run and its resources.
 
     Args:
-        session: what ends.
+        session: the session that ends.
         remote: reports the end to a launcher.
-        resources: closed in any case, whatever fails on the way.
+        resources: the resources to release. They are released even if a save fails.
         error: what ended training, or None.
     """
     with resources:
@@ -64,7 +64,7 @@ def _record_end(session: SessionParts, remote: RemoteControl, error: BaseExcepti
 
 
 def _save_the_rest(session: SessionParts, error: BaseException | None) -> str:
-    """Save what is not saved yet, if the way in which the session ends allows it.
+    """Save what is not saved yet, if the kind of ending allows it.
 
     Returns:
         The outcome, in the journal's words.
@@ -100,5 +100,5 @@ def _save(session: SessionParts, trigger: str) -> None:
 
 
 def is_orderly_exit(error: BaseException | None) -> bool:
-    """Return whether the program is left by `sys.exit()` without the code of an error."""
+    """Return whether the program ends by `sys.exit()` with a code that means success."""
     return isinstance(error, SystemExit) and error.code in (0, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ckptkit.errors import ConfigError
 from ckptkit.log import logger
 from ckptkit.run import events
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.journal import Journal
 from ckptkit.run.library_versions import versions
 
@@ -17,7 +17,7 @@ class Exactness:
 
     Args:
         mode: `warn`, `require` or `off`.
-        journal: of the attempt.
+        journal: the journal of the attempt.
     """
 
     def __init__(self, mode: str, journal: Journal) -> None:
@@ -33,7 +33,7 @@ class Exactness:
         """
         if self._mode == "require":
             raise ConfigError(
-                "exact='require' was asked for, and this run cannot go on bit for bit after an "
+                "exact='require' was given, but this run cannot continue bit for bit after an "
                 f"interruption: {reason}."
             )
         if self._mode == "warn" and reason not in self._reasons:
@@ -46,7 +46,7 @@ class Exactness:
         self._reasons.add(reason)
 
     def check_versions(self, checkpoint: Checkpoint) -> None:
-        """Note it as a reason if other versions of the libraries wrote a checkpoint.
+        """Note a reason if other library versions wrote the checkpoint.
 
         Raises:
             ConfigError: If exactness is required.

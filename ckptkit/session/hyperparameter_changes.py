@@ -1,4 +1,4 @@
-"""Changed hyperparameters: compared before anything is assigned, then put into effect."""
+"""Changed hyperparameters: compared before anything is assigned, and applied afterwards."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ckptkit.restore.hyperparameter_comparison import (
     unknown_names,
 )
 from ckptkit.run import events
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.journal import Journal
 from ckptkit.session.options import RunOptions
 from ckptkit.tracking import hyperparameters
@@ -27,10 +27,10 @@ class HyperparameterChanges:
     """The hyperparameters of the code, and how they differ from those of the run.
 
     Args:
-        options: of the run.
+        options: the options of the run.
 
     Attributes:
-        recorded: what the checkpoints of this session record of them.
+        recorded: the hyperparameters that the checkpoints of this session record.
     """
 
     def __init__(self, options: RunOptions) -> None:
@@ -46,8 +46,8 @@ class HyperparameterChanges:
         """Compare what the code configures with what the run had, before anything is assigned.
 
         Args:
-            checkpoint: from which the run continues, or None.
-            more: configured values beside those of the optimizers and the user's own.
+            checkpoint: the checkpoint from which the run continues, or None.
+            more: further configured values, such as the loss.
 
         Raises:
             ConfigError: If they differ, and `changed` does not say which counts.
@@ -79,8 +79,8 @@ class HyperparameterChanges:
     def apply(self) -> bool:
         """Set the arguments of optimizers for which the checkpoint's value counts.
 
-        Call it before a step is traced, which has them in it as constants. The learning rate is a
-        variable, and comes with the state.
+        Call it before a step is traced: tracing turns them into constants. The learning rate is a
+        variable, and is restored with the state.
 
         Returns:
             Whether an argument of an optimizer has changed, so that a step that was traced before
@@ -95,14 +95,14 @@ class HyperparameterChanges:
         return bool(changes)
 
     def undo(self) -> None:
-        """Give optimizers back their arguments, if the checkpoint was not restored after all."""
+        """Reset the arguments of optimizers, if restoring the checkpoint failed."""
         # In reverse, so that an argument that was replaced twice gets its first value.
         for optimizer, argument, value in reversed(self._replaced):
             setattr(optimizer, argument, value)
         self._replaced = []
 
     def remember(self, journal: Journal) -> None:
-        """Put the rest into effect after the state was restored, and record all changes."""
+        """Apply the remaining changes after the state was restored, and record all of them."""
         self._replaced = []
         for change in self._changes:
             optimizer, argument, value = self._configured.get(change.name, (None, "", None))

@@ -17,7 +17,7 @@ from typing import Any
 from ckptkit.log import logger
 from ckptkit.process_hooks import AtExit, at_exit
 from ckptkit.run.launcher_channel import Channel, ChannelState, Failure, channel_of
-from ckptkit.session import process
+from ckptkit.session import process_state
 from ckptkit.session.output_log import move_to_log
 
 _DUMP_SIGNAL = 5
@@ -27,11 +27,11 @@ _LONGEST_MESSAGE = 2000
 
 
 class LauncherClient:
-    """What this process tells its launcher. If that fails, training continues all the same.
+    """Sends this process's reports to its launcher. If that fails, training continues.
 
     Args:
-        channel: to the launcher.
-        descriptor: of the lock that shows which process uses the channel.
+        channel: the channel to the launcher.
+        descriptor: the descriptor of the lock that shows which process uses the channel.
     """
 
     def __init__(self, channel: Channel, descriptor: int) -> None:
@@ -43,7 +43,7 @@ class LauncherClient:
         self._state = ChannelState(pid=os.getpid(), dump_signal=_dump_on_signal())
 
     def say(self, **changes: Any) -> None:
-        """Tell the launcher what has changed."""
+        """Report to the launcher what has changed."""
         with self._guard:
             before = self._state
             state = replace(before, **changes)
@@ -83,13 +83,13 @@ class LauncherClient:
             self.say(outcome="failed", failure=failure)
 
     def close_in_child(self) -> None:
-        """Close the descriptor in a forked child, which tells the launcher nothing."""
+        """Close the descriptor in a forked child, which must not report to the launcher."""
         os.close(self._descriptor)
 
     def redirect_output(self, log: Path) -> None:
-        """Send to the log what this process prints, after the launcher was killed.
+        """Redirect the output of this process to the log file, after the launcher was killed.
 
-        Nobody reads the pipes any more, and the process would stop as soon as they are full.
+        Nothing reads the pipes any more, and the process would block as soon as they are full.
         """
         for descriptor, name in ((1, "stdout"), (2, "stderr")):
             with suppress(OSError):
@@ -97,12 +97,12 @@ class LauncherClient:
                     move_to_log(descriptor, log)
 
     def remove_channel(self) -> None:
-        """Remove the channel's directory: the launcher is gone, and nobody else does it."""
+        """Remove the channel's directory, which the lost launcher can no longer do."""
         shutil.rmtree(self.channel.directory, ignore_errors=True)
 
 
 def _is_pipe(descriptor: int, pipe: Path) -> bool:
-    """Return whether a descriptor is one of the launcher's pipes, which the program may replace."""
+    """Return whether a descriptor is still one of the launcher's pipes."""
     expected, present = os.stat(pipe), os.fstat(descriptor)
     return stat.S_ISFIFO(present.st_mode) and (present.st_dev, present.st_ino) == (
         expected.st_dev,
@@ -111,10 +111,10 @@ def _is_pipe(descriptor: int, pipe: Path) -> bool:
 
 
 def _dump_on_signal() -> int:
-    """Have the stacks of all threads written on a signal, by C code that needs no interpreter.
+    """Make a signal dump the stacks of all threads, even while the interpreter hangs.
 
     Returns:
-        The number of the signal; 0 if it cannot be had.
+        The number of the signal; 0 if there is none that can be used.
     """
     number = int(getattr(signal, "SIGRTMIN", -_DUMP_SIGNAL)) + _DUMP_SIGNAL
     if number and signal.getsignal(number) is signal.SIG_DFL:
@@ -124,19 +124,19 @@ def _dump_on_signal() -> int:
 
 
 def link() -> LauncherClient | None:
-    """Return this process's client of the launcher's channel.
+    """Return this process's client for the launcher's channel, or None.
 
-    None if no launcher has started it, or if another process of that launcher uses the channel.
+    It is None if no launcher has started the process, or if another process uses the channel.
     """
     channel = channel_of(os.environ)
     if channel is None:
         return None
-    launchers, key = process.state.launchers, str(channel.directory)
+    launchers, key = process_state.state.launchers, str(channel.directory)
     if key not in launchers:
         try:
             launchers[key] = LauncherClient(channel, channel.join())
         except OSError as error:
-            logger.debug("this process says nothing to the launcher: %s", error)
+            logger.debug("this process cannot report to the launcher: %s", error)
             launchers[key] = None
     return launchers[key]
 
@@ -144,7 +144,7 @@ def link() -> LauncherClient | None:
 def _report_exit() -> None:
     # Python keeps here what it has printed as the end of the program.
     error = getattr(sys, "last_value", None)
-    for client in process.state.launchers.values():
+    for client in process_state.state.launchers.values():
         if client is not None:
             client.report_exit(error)
 

@@ -1,4 +1,4 @@
-"""The turns and epochs of a program's own loops: when each begins, and when it counts as done."""
+"""The turns and epochs of custom training loops: when each begins, and when it is done."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class LoopProgress:
         state: what the run saves; optimizers in it tell whether a turn has trained.
         data: the position in the data of the loops.
         progress: the position of the run.
-        phases: of the session.
-        journal: of the attempt.
+        phases: the phases of the session.
+        journal: the journal of the attempt.
         save_if_due: called between two turns.
         inexact: called with a reason why the run cannot continue bit for bit.
     """
@@ -65,7 +65,7 @@ class LoopProgress:
 
     @contextmanager
     def training(self) -> Iterator[None]:
-        """Run a loop of training in the block."""
+        """Count the block as training; the loop runs in it."""
         # A loop over epochs has loops over batches inside, and `fit` may call a loop as well: only
         # the outermost one begins and ends training.
         outermost = self._phases.is_between_loops
@@ -81,10 +81,10 @@ class LoopProgress:
 
     @contextmanager
     def turn(self, position: RunPosition) -> Iterator[LoopTurn]:
-        """Run the body of one turn, which leads to `position`, in the block.
+        """Run the body of one turn in the block; the turn ends at `position`.
 
-        Several loops may run side by side, as in `zip`: the turn of the first one is that of all.
-        It is done when the first one continues.
+        If several loops run side by side, as in `zip`, they share the turn of the first one.
+        The turn is done when the first one continues.
 
         Raises:
             ConfigError: If another one continues before the first: what a turn is, is not known
@@ -112,7 +112,7 @@ class LoopProgress:
             )
 
     def count_turn(self) -> None:
-        """Count the turn under way, for the position and for the data, unless it is counted."""
+        """Count the present turn in the position and the data, unless it is counted already."""
         if self._turn is not None:
             # First of all: what follows may raise, and the turn must not be counted twice.
             turn, self._turn = self._turn, None
@@ -125,7 +125,7 @@ class LoopProgress:
 
         Args:
             turn: the turn.
-            last: whether training is over with it. Its state is then saved as the final one.
+            last: whether training ends with this turn. The state is then saved as the final one.
         """
         if self._turn is turn:
             self.count_turn()
@@ -150,7 +150,7 @@ class LoopProgress:
     def count_epoch(self, began: RunPosition) -> None:
         """Count the epoch that began at a position.
 
-        If nothing in it has counted steps, it is one step itself: two epochs never have the same
+        If nothing in the epoch counts steps, the epoch is one step, so no two epochs have the same
         position.
         """
         position = self._progress.position
@@ -189,7 +189,7 @@ class LoopProgress:
     # -- inside a turn
 
     def count_all(self) -> None:
-        """Count what is under way, at a safe point where the program's training of it is done."""
+        """Count the present turn or epoch, at a safe point after its training is done."""
         self.count_turn()
         self._end_pass()
         if (
@@ -201,14 +201,14 @@ class LoopProgress:
             self.count_epoch(self._epoch)  # an epoch over data of the user's own
 
     def advance_to(self, step: int, metrics: Mapping[str, Any] | None) -> None:
-        """Note that the user's program has done `step`, and with it the turn that leads there."""
+        """Note that the program has done `step`, and with it the present turn."""
         if self._turn is not None and step >= self._turn.position.step:
             self.count_turn()
         self._end_pass()
         self._progress.step_done(replace(self._progress.position, step=step), metrics)
 
     def _end_pass(self) -> None:
-        """End a pass over data that the program broke off inside an epoch, and did not leave."""
+        """End a pass over data that was left by `break`, if the epoch continues after it."""
         if self._epoch is not None:
             self._data.end_broken_off_passes()
 
@@ -216,7 +216,7 @@ class LoopProgress:
 
     @property
     def is_between_turns(self) -> bool:
-        """Whether no turn is under way, and none was left in its middle."""
+        """Whether the program is between two turns, and has left none unfinished."""
         return self._phases.is_between_loops and self._turn is None and self._left is None
 
     def warn_partial_step(self) -> None:

@@ -1,4 +1,4 @@
-"""One turn of a loop, and whether one that was left in its middle has trained."""
+"""One turn of a loop, and whether it has trained, which matters if it is left unfinished."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class LoopTurn:
     """One turn of a loop.
 
     Args:
-        position: the one that it leads to.
-        counted: whether it is done, for the position and the data.
-        before: iterations of optimizers when it began. They are tensors still, because converting
+        position: the position at the end of the turn.
+        counted: whether the position and the data include the turn.
+        before: iterations of optimizers when it began. They are kept as tensors, because converting
             one waits for its device.
     """
 

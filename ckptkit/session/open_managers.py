@@ -1,4 +1,4 @@
-"""Which manager of this process has which run open.
+"""A registry of the runs that managers of this process have open.
 
 A second manager closes the first one, unless that one is training.
 """
@@ -12,7 +12,7 @@ from typing import Any
 from ckptkit.errors import RunLockedError, ThreadRefusedError
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger
-from ckptkit.session.process import run_key, state
+from ckptkit.session.process_state import run_key, state
 from ckptkit.threads import start_thread
 
 
@@ -55,7 +55,7 @@ def closed(layout: RunLayout, manager: Any) -> None:
 def close_on_a_thread(close: Callable[[], object]) -> None:
     """Close a run on a thread of its own; the next one to open a run waits for it.
 
-    The interpreter waits as well when it exits: the thread is no daemon.
+    The interpreter also waits for it at exit, because the thread is not a daemon.
     """
     registered = threading.Event()
 
@@ -71,5 +71,5 @@ def close_on_a_thread(close: Callable[[], object]) -> None:
     # No warning, unlike elsewhere: either the interpreter is exiting, and closes the run as well,
     # or the lock ends with the process.
     except ThreadRefusedError as error:
-        logger.debug("a fit was left, and nothing could be recorded of it: %s", error)
+        logger.debug("could not record the end of a fit that was left: %s", error)
     registered.set()

@@ -9,7 +9,7 @@ from ckptkit.errors import ConfigError
 from ckptkit.layout import RunLayout, journal_attempt
 from ckptkit.ownership.fenced_files import FencedFiles
 from ckptkit.ownership.run_lock import RunLock
-from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.deferred_journal import DeferredJournal
 from ckptkit.run.fresh_start import make_checkpoints, set_aside_earlier_lives
 from ckptkit.run.journal import Journal, next_attempt
@@ -27,9 +27,10 @@ class OpenedRun:
     """A run that this process owns.
 
     Args:
-        options: whose files ask before each change whether the run is still this process's own.
-        journal: of the attempt.
-        phases: of the session; their stopwatch has run since the attempt began.
+        options: the options of the run. Before each change, their `files` check that this process
+            still owns the run.
+        journal: the journal of the attempt.
+        phases: the phases of the session; their stopwatch has run since the attempt began.
     """
 
     options: RunOptions
@@ -38,12 +39,12 @@ class OpenedRun:
 
 
 def open_run(options: RunOptions, resources: ExitStack) -> OpenedRun:
-    """Take the run: its lock, an attempt number and a journal; and recover from earlier attempts.
+    """Open the run: take its lock, number the attempt, start its journal, and recover.
 
     Args:
-        options: of the run.
-        resources: gets everything that is to be undone at the end. If this fails, the caller
-            undoes what is on it already.
+        options: the options of the run.
+        resources: collects what must be released at the end. If this function fails, the caller
+            releases what is on it already.
 
     Raises:
         ConfigError: If a policy compares a metric of unknown direction, a file is in the way, or
@@ -85,7 +86,7 @@ def open_run(options: RunOptions, resources: ExitStack) -> OpenedRun:
 
 
 def _check_directory(layout: RunLayout) -> None:
-    """Check that the directory of a run holds nothing else.
+    """Check that a run's directory holds no foreign files or checkpoints.
 
     Raises:
         ConfigError: If a file is in the way, or the checkpoints are those of another program.

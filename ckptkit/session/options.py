@@ -146,7 +146,7 @@ def layout_of(directory: str | os.PathLike[str]) -> RunLayout:
     """Return the layout of a run that is to be trained; in an audit, that of the audit's copy.
 
     Raises:
-        ConfigError: If the directory is no path.
+        ConfigError: If the directory is not a path.
     """
     # Absolute, because the program may change its working directory.
     return RunLayout(written(run_layout(directory).root.absolute()))
@@ -176,7 +176,7 @@ def _policy(name: str, kind: type[Any], default: Any, example: str) -> Callable[
 def _check_background(background: Any) -> bool:
     if background is not None and not isinstance(background, bool):
         raise ConfigError(
-            "background says whether saves are written on a thread of their own: True or False. "
+            "Expected background=True (a thread writes the saves) or background=False. "
             f"Received: background={background!r}."
         )
     return background is not False

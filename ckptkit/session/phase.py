@@ -73,13 +73,13 @@ class IllegalMove(RuntimeError):
 
 
 class PhaseMachine:
-    """The phase of a session, and its stopwatch, which the same moves set.
+    """The phase of a session, and the stopwatch that each move switches.
 
     Args:
         monotonic: the clock, in seconds.
 
     Attributes:
-        stopwatch: what the time of this session went into.
+        stopwatch: how the time of this session was spent.
         has_trained: whether this session has made a step.
     """
 
@@ -110,7 +110,7 @@ class PhaseMachine:
             IllegalMove: If no such move exists.
         """
         if phase is not self._phase and phase not in MOVES.get(self._phase, ()):
-            raise IllegalMove(f"Expected a move of {self._phase!r}. Received: {phase!r}.")
+            raise IllegalMove(f"No move leads from {self._phase!r} to {phase!r}; see MOVES.")
         self._phase = phase
         self._set_stopwatch(phase)
 
@@ -131,10 +131,10 @@ class PhaseMachine:
 
     @contextmanager
     def during(self, phase: SessionPhase) -> Iterator[None]:
-        """Spend the block in an interlude, and return to the phase before it.
+        """Enter an interlude for the block, and return to the previous phase.
 
         Raises:
-            IllegalMove: If the phase is no interlude.
+            IllegalMove: If the phase is not an interlude.
         """
         if phase not in INTERLUDES:
             raise IllegalMove(f"Expected one of {sorted(INTERLUDES)}. Received: {phase!r}.")

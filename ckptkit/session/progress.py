@@ -1,4 +1,4 @@
-"""How far a run has come in this session, and what was measured there."""
+"""The position of a run in this session, and the metrics measured there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from ckptkit.errors import ConfigError
 from ckptkit.position import RunPosition
-from ckptkit.session.measured_metrics import Metrics, UnusableMetrics
+from ckptkit.session.lazy_metrics import Metrics, UnusableMetrics
 from ckptkit.session.phase import PhaseMachine
 
 
@@ -15,7 +15,7 @@ class RunProgress:
     """The position of a run, and the metrics that were measured at it.
 
     Args:
-        phases: of the session; the first step moves its stopwatch.
+        phases: the phases of the session; the first step moves its stopwatch.
 
     Attributes:
         position: the training that is done, over all attempts.

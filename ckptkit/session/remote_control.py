@@ -1,7 +1,7 @@
-"""Requests from outside of the training process, and what it reports to the outside.
+"""Requests from other processes to the training, and its reports to them.
 
-Two threads look, so that the training thread never does: one at the launcher's channel, which is on
-this machine, and one at the run directory, whose storage may be slow or away.
+Two threads poll, so that the training thread never waits: one the launcher's channel, which is on
+this machine, and one the run directory, whose storage may be slow or unavailable.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _IDLE = "idle"
 
 
 class RemoteControlled(Protocol):
-    """What a launcher is told of a session."""
+    """The part of a session that is reported to a launcher."""
 
     @property
     def phases(self) -> PhaseMachine:
@@ -57,19 +57,19 @@ class RemoteControlled(Protocol):
 
     @property
     def progress(self) -> RunProgress:
-        """Where the run is."""
+        """The position and the metrics of the run."""
         ...
 
 
 class RemoteControl:
-    """Takes requests from outside and gives signs of life, from `start` to `close`.
+    """Receives requests and reports progress, from `start` to `close`.
 
     Args:
-        session: of which signs of life are given.
-        options: of the run.
-        journal: of the attempt.
-        stopping: takes requests to stop.
-        saves: takes requests to save.
+        session: the session that is reported.
+        options: the options of the run.
+        journal: the journal of the attempt.
+        stopping: receives requests to stop.
+        saves: receives requests to save.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class RemoteControl:
             self._start("ckptkit-heartbeat", HEARTBEAT_SECS, self._beat)
 
     def close(self) -> None:
-        """Stop the threads, and leave the launcher with the word that nothing runs."""
+        """Stop the threads, and report to the launcher that no run is open."""
         self._over.set()
         for thread in self._threads:
             # Nothing is written into the journal of a run that is closed. Storage that is away is
@@ -135,7 +135,7 @@ class RemoteControl:
                     look()
                 # The run is another process's now, as training finds out as well.
                 except CheckpointError as error:
-                    logger.warning("a request was not taken: %s", error)
+                    logger.warning("could not handle a request: %s", error)
 
         self._threads.append(start_thread(work, name))
 
@@ -174,9 +174,9 @@ class RemoteControl:
     # -- what is reported
 
     def _record_progress(self) -> None:
-        """Record now and then how far training has come.
+        """Record the position of training about once a minute.
 
-        A process that is killed records no end, and this is all that is known of it then.
+        A killed process records no end, so this line is the last that is known about it.
         """
         phases, now = self._session.phases, self._options.clock.monotonic()
         step = self._session.progress.position.step
@@ -217,7 +217,7 @@ class RemoteControl:
         """Report the end of the attempt.
 
         Args:
-            outcome: as in the journal.
+            outcome: how the attempt ended, in the journal's words.
             error: what ended it, or None.
         """
         if self._launcher is not None:
@@ -230,7 +230,7 @@ class RemoteControl:
 
 
 def may_restart(error: BaseException) -> bool:
-    """Return whether the next start may succeed."""
+    """Return whether starting the training again may succeed after this error."""
     # Only our own classes count: another library may have a `ConfigError` of its own.
     kinds = {cls.__name__ for cls in type(error).__mro__ if issubclass(cls, CheckpointError)}
     return not kinds & PERMANENT_ERRORS.keys()
@@ -247,7 +247,7 @@ def failure_of(error: BaseException | None) -> Failure | None:
 
 @contextmanager
 def reports_failure() -> Iterator[None]:
-    """Open a run in the block, and report to the launcher why if that fails."""
+    """Report an error of the block, which opens a run, to the launcher."""
     try:
         yield
     except Exception as error:

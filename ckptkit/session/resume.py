@@ -1,4 +1,4 @@
-"""Resuming: which checkpoint, whether it fits, and restoring it or the one before it."""
+"""Resumes a run: selects a checkpoint, compares it, and restores it or an earlier one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from ckptkit.errors import CorruptCheckpointError
 from ckptkit.layout import CheckpointName
 from ckptkit.log import logger
 from ckptkit.position import RunPosition
-from ckptkit.report.ledger_builder import ledger_of
-from ckptkit.report.unsaved_steps import earlier_unsaved
+from ckptkit.report.ledger_builder import unsaved_attempts
 from ckptkit.restore.assign import assign_result
 from ckptkit.restore.newest_checkpoint import newest_good, restore_one
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.journal import Journal, read_journal
 from ckptkit.run.quarantine import quarantine
 from ckptkit.session.exactness import Exactness
@@ -26,15 +25,15 @@ from ckptkit.session.tracked_state import TrackedState
 class Resume:
     """Finds the checkpoint from which a run continues, and restores it.
 
-    It knows nothing of positions and policies: the session sets those from what is returned.
+    It does not set positions and policies: the session sets those from what is returned.
 
     Args:
-        options: of the run.
-        journal: of the attempt.
+        options: the options of the run.
+        journal: the journal of the attempt.
         tracked: the state to restore.
-        changes: compares hyperparameters, and puts them into effect.
-        exactness: is told of other versions of the libraries.
-        stopwatch: of the session.
+        changes: compares and applies hyperparameters.
+        exactness: notes a checkpoint of other library versions.
+        stopwatch: the stopwatch of the session.
     """
 
     def __init__(
@@ -54,7 +53,7 @@ class Resume:
         """Return the newest checkpoint whose files pass verification, or None for a new run.
 
         Raises:
-            CorruptCheckpointError: If the run has saved before, and nothing of it can be read.
+            CorruptCheckpointError: If the run has saved before, and no checkpoint can be read.
             StorageError: If the disk refuses.
         """
         options = self._options
@@ -102,9 +101,9 @@ class Resume:
 
     @contextmanager
     def reading(self, checkpoint: Checkpoint) -> Iterator[None]:
-        """Read a checkpoint in the block when it is too late to fall back to an earlier one.
+        """Read a checkpoint in the block, after the point at which an earlier one could be used.
 
-        If it cannot be read, it is moved to quarantine, and the next start does not meet it again.
+        If it cannot be read, it is moved to quarantine, so that the next start uses an earlier one.
 
         Raises:
             CorruptCheckpointError: If it cannot be read.
@@ -132,9 +131,9 @@ class Resume:
         return moved is not None
 
     def assign_result(self, checkpoint: Checkpoint) -> None:
-        """Give models the weights that training ended with.
+        """Assign the weights that training ended with to the models.
 
-        They may differ from those with which it would continue: averages, or the best ones.
+        They differ from those of a resume if Keras replaced them by averages or by the best ones.
         """
         assign_result(checkpoint, self._tracked.now())
 
@@ -149,6 +148,6 @@ class Resume:
     def _warn_of_unsaved_attempts(self) -> None:
         """Warn if earlier attempts have trained and were killed before their first save."""
         options = self._options
-        ledger = ledger_of(read_journal(options.layout).events, options.clock.now())
-        for words in earlier_unsaved(ledger.this_life):
+        events = read_journal(options.layout).events
+        for words in unsaved_attempts(events, options.clock.now()):
             logger.warning("%s: its training is lost, and begins again at step 0", words)

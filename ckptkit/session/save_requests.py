@@ -10,12 +10,12 @@ from ckptkit.run.journal import Journal
 
 
 class SaveRequests:
-    """The requests to save that no save has served yet.
+    """The pending requests of other processes to save.
 
-    A thread that looks at the run directory adds them, and the training thread serves them.
+    A thread that polls the run directory adds them, and the training thread serves them.
 
     Args:
-        journal: of the attempt.
+        journal: the journal of the attempt.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -28,7 +28,7 @@ class SaveRequests:
 
     @property
     def reason(self) -> str | None:
-        """Why the run is to be saved now, or None if nobody has asked for that."""
+        """The reason of a pending request, or None if there is no request."""
         return f"asked for by {self._waiting[0].source}" if self._waiting else None
 
     def served(self, step: int) -> None:

@@ -1,4 +1,4 @@
-"""When this session saves, what it says of each checkpoint, and what is not saved yet."""
+"""When a session saves, what each checkpoint records, and what is not saved yet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ckptkit.errors import ConfigError
 from ckptkit.policies import Moment
 from ckptkit.policies.metric_order import Extremes, updated_extremes
 from ckptkit.position import RunPosition
-from ckptkit.run.catalog import Checkpoint, list_checkpoints
+from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
 from ckptkit.run.journal import Journal
 from ckptkit.run.library_versions import versions
 from ckptkit.run.manifest import Manifest, to_number, to_numbers
@@ -22,15 +22,15 @@ from ckptkit.tracking import snapshot
 
 
 class SaveSchedule:
-    """Decides when to save, and has it done.
+    """Decides when to save, and starts the saves.
 
     Args:
-        options: of the run.
-        journal: of the attempt.
-        saver: takes the snapshots and has them written.
+        options: the options of the run.
+        journal: the journal of the attempt.
+        saver: takes the snapshots and writes them.
         progress: the position of the run.
         inexact: called with a reason why the run cannot continue bit for bit.
-        hyperparameters: what checkpoints record of the configuration; a later call may give more.
+        hyperparameters: returns the configuration that checkpoints record.
 
     Attributes:
         requests: requests of other processes to save.
@@ -60,7 +60,7 @@ class SaveSchedule:
         return Moment(position=self._progress.position, time_secs=self._options.clock.monotonic())
 
     def start_from(self, checkpoint: Checkpoint | None) -> None:
-        """Compare with a checkpoint from now on, or with the beginning of the run."""
+        """Set the last save to a checkpoint, or to the beginning of the run."""
         if checkpoint is not None:
             self._extremes = {
                 name: (float(low), float(high))
@@ -148,13 +148,13 @@ class SaveSchedule:
         must: bool = True,
         periodic: bool = False,
     ) -> None:
-        """Hand a snapshot to the writer.
+        """Pass a snapshot to the writer.
 
         Args:
             trigger: why it is saved.
-            taken: the snapshot; by default one of now.
+            taken: the snapshot; by default one of the present state.
             final: whether training is over.
-            must: whether it may not be dropped for a newer one while an earlier one is being
+            must: whether it must not be dropped for a newer one while an earlier one is being
                 written.
             periodic: whether another one follows by itself, so that training continues if there
                 is no space for this one.
@@ -197,9 +197,9 @@ class SaveSchedule:
         """Save the state that training ended with, unless it is saved already.
 
         Args:
-            taken: the state from which training can continue; by default that of now. If weights
-                were replaced since then, by averages or by the best ones, the replacements are
-                saved beside it.
+            taken: the state from which training can continue; by default the present state. If
+                weights were replaced since then, by averages or by the best ones, the replacements
+                are saved beside it.
         """
         self.saver.finish()
         # A run of a single epoch, and a loop without epochs, has no earlier moment to look.
@@ -236,7 +236,7 @@ class SaveSchedule:
         return self.saver.unsaved != at
 
     def discard(self) -> None:
-        """Have what was done since the last save not saved when the session is closed."""
+        """Discard the training since the last save, so that closing the session saves nothing."""
         self._last = replace(self._last, position=self._progress.position)
         self._discarded = self._progress.position
 

@@ -1,4 +1,4 @@
-"""Snapshots of one session, on their way to the disk."""
+"""Takes the snapshots of one session and passes them to the writer."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ beside the snapshot's.
 
 
 class Saver:
-    """Takes snapshots and has them written.
+    """Takes snapshots and passes them to the writer.
 
     Args:
-        options: of the run.
-        journal: of the attempt.
-        tracker: finds what there is to save.
-        stopwatch: of the session; some of its time is spent here.
+        options: the options of the run.
+        journal: the journal of the attempt.
+        tracker: finds the objects to save.
+        stopwatch: the stopwatch of the session; some of its time is spent here.
         on_saved: called after each commit, with the seconds that training stood still for it, and
             those that it was written.
     """
@@ -81,15 +81,15 @@ class Saver:
 
     @property
     def iterators_losing_order(self) -> list[str]:
-        """Iterators of the state that lose their order over an interruption, in words."""
+        """In words, the iterators of the state whose order a resume cannot repeat."""
         return self._tracker.iterators_losing_order
 
     def tracked_now(self) -> Tracked:
-        """Return what there is to save now."""
+        """Return the leaves to save now."""
         return self._tracker.track_now()
 
     def save(self, taken: Taken, manifest: Manifest, *, must: bool, periodic: bool) -> None:
-        """Have a snapshot written; see `SnapshotWriter.job`.
+        """Write a snapshot, or pass it to the background writer; see `SnapshotWriter.job`.
 
         Raises:
             StorageError: If the disk refuses, and this one was written in the foreground.
@@ -102,7 +102,7 @@ class Saver:
         self._cost.snapshot_taken(taken.secs + time.monotonic() - began)
 
     def _check_memory(self, taken: Taken) -> None:
-        """Before the first save: write in the foreground if memory holds no copy of the state."""
+        """Before the first save, switch to the foreground if memory is too small for a copy."""
         self._copy_bytes = max(taken.snapshot.size_bytes, 1)
         free = available_bytes()
         if isinstance(self._writer, BackgroundWriter) and free < COPIES * self._copy_bytes:
@@ -124,7 +124,7 @@ class Saver:
     # -- while training runs
 
     def check(self) -> None:
-        """Raise what went wrong in a save, once.
+        """Raise the error of an earlier save, once.
 
         Raises:
             BackgroundSaveError: With its cause.
@@ -137,21 +137,21 @@ class Saver:
 
     @property
     def cost_secs(self) -> float | None:
-        """Seconds of training that a save costs; None before one was measured."""
+        """The training time that a save costs, in seconds; None before the first measurement."""
         return self._cost.secs
 
     @property
     def unsaved(self) -> RunPosition | None:
-        """The position of the newest save, if it was not written."""
+        """The position of the newest save if it was not written, else None."""
         return self._snapshots.unsaved
 
     def finish(self) -> None:
-        """Return when nothing is being written any more; a failure is still to be raised then."""
+        """Wait until nothing is being written. A failure is kept for `check` to raise."""
         with self._stopwatch.during("saving"):
             self._writer.finish()
 
     def wait(self, timeout_secs: float | None = None) -> None:
-        """Return when everything is committed.
+        """Wait until everything is committed.
 
         Raises:
             BackgroundSaveError: If a save failed.
@@ -160,7 +160,7 @@ class Saver:
             self._writer.wait(timeout_secs)
 
     def confirm(self, timeout_secs: float | None = None) -> None:
-        """Return when everything is committed, the newest save included.
+        """Wait until everything is committed, and check the newest save too.
 
         Raises:
             BackgroundSaveError: If a save failed, or there was no space for the newest one.
@@ -169,7 +169,7 @@ class Saver:
         self._snapshots.check_space()
 
     def abandon(self) -> None:
-        """Have nothing committed any more, and wait for nothing: the program is to stop now."""
+        """Forbid further commits without waiting, because the program must stop now."""
         self._snapshots.withdraw()
         self._writer.abandon()
 
@@ -177,14 +177,14 @@ class Saver:
 
     @property
     def write_secs(self) -> float | None:
-        """Seconds that a save takes to be written; training does not stand still for those."""
+        """The seconds that writing a save takes; training continues during that time."""
         return self._snapshots.write_secs
 
     def decide(self, deadline: float | None) -> EmergencyDecision:
         """Decide what can still be saved.
 
         Args:
-            deadline: on the monotonic clock, in seconds; or None.
+            deadline: a time on the monotonic clock, in seconds; None for no deadline.
         """
         now, since = time.monotonic(), self._snapshots.writing_since
         return decide(

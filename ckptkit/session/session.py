@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from ckptkit.errors import ConfigError
 from ckptkit.position import RunPosition
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.session.assembly import assemble
 from ckptkit.session.audit_pause import audit_pause
 from ckptkit.session.closing import close_session
-from ckptkit.session.finished_runs import record_finished
+from ckptkit.session.finish_record import record_finished
 from ckptkit.session.opening import open_run
 from ckptkit.session.options import RunOptions
 from ckptkit.session.remote_control import RemoteControl
@@ -25,11 +25,11 @@ from ckptkit.workers.cluster import Alone, Cluster
 class Session(SessionParts):
     """A run that is open for training in this process, from `start` to `close`.
 
-    `start` is a transaction: if any step of it fails, the lock, the signal handlers and the threads
+    `start` is a transaction. If any step fails, the lock, the signal handlers and the threads
     are given back, and the process is as before.
 
     Args:
-        options: of the run.
+        options: the options of the run.
         cluster: the processes that train together; by default this one alone.
     """
 
@@ -98,7 +98,7 @@ class Session(SessionParts):
         """Set the position, and what the save policy compares with.
 
         Args:
-            checkpoint: from which the run continues, or None for a new run.
+            checkpoint: the checkpoint from which the run continues, or None for a new run.
         """
         position = self.resume.start_position(checkpoint)
         self.progress.start_from(position)
@@ -131,7 +131,7 @@ class Session(SessionParts):
         self.note_finished()
 
     def note_finished(self) -> None:
-        """Note that training has come to its end here, in the journal too."""
+        """Note that training ends here, in the journal too."""
         self.progress.done = True
         record_finished(self.options.layout, self.journal, self.position)
 
@@ -140,8 +140,8 @@ class Session(SessionParts):
     def close(self, error: BaseException | None = None) -> None:
         """Close the run.
 
-        Saves what a loop that was left by `break` had done, and serves a request to stop that no
-        turn has met. Saves nothing if an error ended training.
+        Saves the progress of a loop that was left by `break`, and serves a pending request to stop.
+        Saves nothing if an error ended training.
 
         Args:
             error: what ended training, or None.

@@ -1,4 +1,4 @@
-"""The parts of a session, and the names under which `fit`, the loops and the manager use them."""
+"""The parts of a session, with shortcuts for `fit`, the loops and the manager."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from ckptkit.position import RunPosition
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.journal import Journal
 from ckptkit.session.exactness import Exactness
 from ckptkit.session.hyperparameter_changes import HyperparameterChanges
@@ -24,12 +24,12 @@ from ckptkit.session.tracked_state import TrackedState
 
 
 class SessionParts:
-    """Names for the work of a session; each is done by one of the parts.
+    """Shortcuts to the methods of a session's parts.
 
     Attributes:
-        options: of the run.
+        options: the options of the run.
         tracked: what is saved.
-        journal: of the attempt.
+        journal: the journal of the attempt.
         phases: what the session is doing, and the time that it takes.
         progress: the position of the run.
         exactness: whether it can continue bit for bit.
@@ -63,7 +63,7 @@ class SessionParts:
         return self.resume.changes
 
     def saw_iterations(self, iterations: int) -> bool:
-        """Return whether an optimizer of the state is as an earlier session here has left it."""
+        """Return whether an earlier session of this process left an optimizer as it is now."""
         return self.tracked.saw_iterations(iterations)
 
     # -- phase and progress
@@ -74,7 +74,7 @@ class SessionParts:
 
     @property
     def stopwatch(self) -> Stopwatch:
-        """What the time of this session went into."""
+        """How the time of this session was spent."""
         return self.phases.stopwatch
 
     @property
@@ -97,7 +97,7 @@ class SessionParts:
 
     @property
     def total(self) -> int | None:
-        """How many steps or epochs the whole run has; None if that is not known."""
+        """The steps or epochs of the whole run; None if unknown."""
         return self.progress.total
 
     @total.setter

@@ -1,4 +1,4 @@
-"""Writing one snapshot after the other, and what became of the newest one."""
+"""Writes snapshots one after the other, and records whether the newest one succeeded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ckptkit.writing.save_target import Target
 
 @dataclass(frozen=True)
 class Taken:
-    """A snapshot, and what was known when it was taken.
+    """A snapshot, with its position, metrics and time.
 
     Args:
         snapshot: the values.
@@ -33,7 +33,7 @@ class Taken:
         metrics: what was measured there.
         running_averages: whether these are averages over an epoch that is not over.
         secs: how long training stood still for it, in seconds.
-        time: when that was, in seconds since the epoch.
+        time: when it was taken, in seconds since the epoch.
     """
 
     snapshot: snapshot.Snapshot
@@ -45,16 +45,16 @@ class Taken:
 
 
 class SnapshotWriter:
-    """Writes snapshots, on the thread on which the jobs run.
+    """Writes snapshots on the thread that runs the jobs.
 
     Args:
-        options: of the run.
-        journal: of the attempt.
+        options: the options of the run.
+        journal: the journal of the attempt.
         on_saved: called after each commit, with the seconds that training stood still for the
             snapshot, and those that it was written.
 
     Attributes:
-        unsaved: the position of the newest save, if it was not written, for want of space or for
+        unsaved: the position of the newest save if it was not written, for lack of space or for
             another reason.
         writing_since: when the save that is being written was begun, on the monotonic clock.
     """
@@ -83,7 +83,7 @@ class SnapshotWriter:
 
         Args:
             taken: the snapshot.
-            manifest: all that is recorded of it, except for tensors and files.
+            manifest: its manifest, without tensors and files.
             must: whether it may not be dropped for a newer one.
             periodic: whether another one follows by itself. A lack of space is then a warning, and
                 training continues.
@@ -136,7 +136,7 @@ class SnapshotWriter:
             )
 
     def _note_no_space(self, position: RunPosition, error: StorageError) -> None:
-        """Warn that a save that fell due found no space.
+        """Warn that there was no space for a periodic save.
 
         The next one tries again. If none follows, the end of training saves, and a lack of space
         is an error then.
@@ -175,14 +175,14 @@ class SnapshotWriter:
 
     @property
     def write_secs(self) -> float | None:
-        """Seconds that a save takes to be written, by the fastest of the last three; or None."""
+        """The seconds that writing a save takes: the fastest of the last three, or None."""
         return min(self._write_secs, default=None)
 
     def check_space(self) -> None:
-        """Check that the newest save found space.
+        """Check that there was space for the newest save.
 
         Raises:
-            BackgroundSaveError: If it did not.
+            BackgroundSaveError: If there was not.
         """
         if self._no_space is not None:
             raise BackgroundSaveError(
@@ -193,5 +193,5 @@ class SnapshotWriter:
             ) from self._no_space
 
     def withdraw(self) -> None:
-        """Have nothing committed any more, of what is being written too."""
+        """Forbid further commits, including that of the save that is being written."""
         self._target.permit.withdraw()

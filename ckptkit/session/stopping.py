@@ -1,4 +1,4 @@
-"""Stopping on request: of a signal, of a notice, of another process, of the program itself."""
+"""Stops training on request: by a signal, a notice, another process, or the program itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ckptkit.position import RunPosition
 from ckptkit.preemption.request import StopBox, StopRequest
 from ckptkit.preemption.signals import SignalGuard
 from ckptkit.run import events
-from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.journal import Journal
 from ckptkit.session.options import RunOptions
 from ckptkit.session.output_log import TerminalOutput
@@ -27,7 +27,7 @@ _PATIENCE_SECS = 1.0
 
 
 class Stoppable(Protocol):
-    """What stopping needs to know of a session."""
+    """The part of a session that stopping needs."""
 
     @property
     def phases(self) -> PhaseMachine:
@@ -36,7 +36,7 @@ class Stoppable(Protocol):
 
     @property
     def progress(self) -> RunProgress:
-        """Where the run is."""
+        """The position and the metrics of the run."""
         ...
 
     @property
@@ -49,7 +49,7 @@ class Stoppable(Protocol):
         ...
 
     def save(self, trigger: str, taken: Taken | None = None) -> None:
-        """Hand a snapshot to the writer; by default one of now."""
+        """Pass a snapshot to the writer; by default one of the present state."""
         ...
 
     def warn_partial_step(self) -> None:
@@ -60,13 +60,13 @@ class Stoppable(Protocol):
 class Stopping:
     """Takes requests to stop, and serves them at safe points.
 
-    Signals are heard between `start` and `close`. Other requests may come at any time.
+    Signals are handled between `start` and `close`. Other requests may come at any time.
 
     Args:
-        session: what is to be stopped.
-        options: of the run.
-        journal: of the attempt.
-        saver: of the session.
+        session: the session to stop.
+        options: the options of the run.
+        journal: the journal of the attempt.
+        saver: the saver of the session.
 
     Attributes:
         before_signal: called when a signal has arrived, before the time that is left is known: a
@@ -74,7 +74,7 @@ class Stopping:
         reserve: a snapshot that is written if the training thread reaches no safe point before
             the machine goes away.
         preempted: whether the session was stopped, with its state saved.
-        served: the reason of the request for which it was.
+        served: the reason of the request that stopped it.
     """
 
     def __init__(
@@ -101,12 +101,12 @@ class Stopping:
         """Install the signal handlers.
 
         Raises:
-            ThreadRefusedError: If the system allows no thread to hear them; none is installed.
+            ThreadRefusedError: If the system allows no thread for them; none is installed then.
         """
         self._signals.install()
 
     def close(self) -> None:
-        """Give the process back the handlers that it had before; nothing is saved any more."""
+        """Restore the previous signal handlers; nothing is saved any more."""
         with self._guard:  # what is being written as a last resort is written first
             self.reserve = None
         # Before the timer is cancelled: a signal that has arrived is told first, and may start it.
@@ -119,15 +119,15 @@ class Stopping:
     # -- requests
 
     def request(self, reason: str) -> None:
-        """Ask the run to save and stop at its next safe point; from any thread."""
+        """Request that the run saves and stops at its next safe point; from any thread."""
         self._box.put(StopRequest(reason, self._options.preemption.exit_code))
 
     def goes_away(self, source: str, left_secs: float) -> None:
-        """Take a notice that the machine goes away: the run is to save and stop; from any thread.
+        """Handle a notice that the machine goes away: save and stop; from any thread.
 
         Args:
-            source: of the notice.
-            left_secs: seconds until then. A later notice replaces an earlier one.
+            source: the source of the notice.
+            left_secs: the seconds until it goes away. A later notice replaces an earlier one.
         """
         self._set_deadline(left_secs)
         self.request(source)
@@ -135,7 +135,7 @@ class Stopping:
         self._journal.record(events.NoticeReceived(source=source, grace_secs=left_secs))
 
     def stays(self) -> None:
-        """Withdraw the notice: what was begun may take as long as it needs."""
+        """Withdraw the notice, so that the present save has no deadline any more."""
         self._deadline = None
         self._cancel_last_resort()
 
@@ -150,9 +150,9 @@ class Stopping:
 
     @property
     def answered_elsewhere(self) -> bool:
-        """Whether another run of this process has answered the request.
+        """Whether another run of this process has served the request.
 
-        The program is being left then.
+        If so, the program is ending already.
         """
         return self._box.answered_elsewhere
 
@@ -162,12 +162,12 @@ class Stopping:
         """Save and stop here if that was requested.
 
         Args:
-            taken: the snapshot to save; by default one of now.
-            leave: called when the state is safe, before the process is left.
+            taken: the snapshot to save; by default one of the present state.
+            leave: called when the state is saved, before the program is left.
 
         Raises:
-            BackgroundSaveError: If an earlier save failed; this one succeeded then. Or if this one
-                failed.
+            BackgroundSaveError: If an earlier save failed, although this one succeeded. Or if this
+                one failed.
             Preempted: With the state saved. After Ctrl-C it is `KeyboardInterrupt` instead. If the
                 signal had a handler before ours, it is what that handler raises.
         """
@@ -255,7 +255,7 @@ class Stopping:
             timer.cancel()
 
     def _last_resort(self) -> None:
-        """Save what is in reserve without the training thread, which is in a long step."""
+        """Save the reserve snapshot, because the training thread is in a long step."""
         session = self._session
         with self._guard:
             reserve = self.reserve
@@ -270,7 +270,7 @@ class Stopping:
                 f"no safe point within {self._grace_secs:.3g} s of grace, "
                 f"while {session.phases.phase}"
             )
-            logger.warning("%s: saving %s, from before", reason, reserve.position)
+            logger.warning("%s: saving the earlier snapshot of %s", reason, reserve.position)
             self._journal.record(events.EmergencyDecided(action="reserve", reason=reason))
             try:
                 session.save(f"the machine goes away; {reason}", reserve)
@@ -302,7 +302,7 @@ class Stopping:
 
 
 def _answer(request: StopRequest, at: RunPosition) -> NoReturn:
-    """Leave the program in the way that was asked for; the state is safe."""
+    """Leave the program in the requested way, after the state was saved."""
     if request.before is not None:
         request.before()
     if request.interrupt:

@@ -1,4 +1,4 @@
-"""A stopwatch for what the training thread spends its time on, for the journal."""
+"""A stopwatch that measures how the training thread spends its time, for the journal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ program's own work between them. `evaluating`: in `fit`. `data`: waiting for `ma
 
 
 class _Reading(NamedTuple):
-    """The seconds of each kind when the present one began, which that is, and since when."""
+    """A reading: the seconds of each kind so far, the present kind, and when it began."""
 
     secs: dict[str, float]
     kind: Kind
@@ -40,10 +40,10 @@ class _Reading(NamedTuple):
 
 
 class Stopwatch:
-    """Seconds by kind of work, of which one runs at a time.
+    """Measures seconds by kind of work; one kind runs at a time.
 
     Only the training thread switches it: until `trains_here` is called, that is the thread that
-    made it. Any thread may read it.
+    created it. Any thread may read it.
 
     Args:
         monotonic: the clock, in seconds.
@@ -56,11 +56,11 @@ class Stopwatch:
 
     @property
     def kind(self) -> Kind:
-        """What the time is spent on now."""
+        """The kind of work that is being measured."""
         return self._reading.kind
 
     def trains_here(self) -> None:
-        """Take the calling thread for the one that trains; it need not have opened the run."""
+        """Make the calling thread the one that trains; it need not have opened the run."""
         self._thread = threading.get_ident()
 
     def switch_to(self, kind: Kind) -> Kind:

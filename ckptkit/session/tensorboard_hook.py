@@ -1,4 +1,4 @@
-"""TensorBoard's files: those of the program are repaired on a resume, and the run has its own."""
+"""TensorBoard's files: repairs those of the program on a resume, and writes the run's own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from ckptkit.errors import RunLockedError
 from ckptkit.log import logger
 from ckptkit.run import events
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.journal import Journal, read_journal
 from ckptkit.run.manifest import Manifest
 from ckptkit.session.options import RunOptions
@@ -23,11 +23,11 @@ _MOST_REPORTED = 20
 
 
 class TensorBoardHook:
-    """What TensorBoard shows of a run, over all attempts.
+    """Keeps TensorBoard's view of a run consistent over all attempts.
 
     Args:
-        options: of the run.
-        journal: of the attempt.
+        options: the options of the run.
+        journal: the journal of the attempt.
     """
 
     def __init__(self, options: RunOptions, journal: Journal) -> None:
@@ -107,14 +107,14 @@ class TensorBoardHook:
     def _log(self, directory: Path, checkpoint: Checkpoint | None, done: RepairResult) -> None:
         for why in done.left[:_MOST_REPORTED]:
             logger.warning(
-                "TensorBoard may show points there that are no part of the run any more; training "
+                "TensorBoard may show points there that no longer belong to the run; training "
                 "continues: %s",
                 why,
             )
         if done.points:
             logger.info(
-                "took %d points out of TensorBoard's files in %s that were written after %s; the "
-                "previous files are beside them, as events.out.before-attempt-%d...",
+                "removed %d points from TensorBoard's files in %s, written after %s; the previous "
+                "files are kept beside them, as events.out.before-attempt-%d...",
                 done.points,
                 directory,
                 checkpoint.name if checkpoint is not None else "the start",
@@ -134,15 +134,15 @@ class TensorBoardHook:
         )
 
     def close(self) -> None:
-        """Write the last points, and wait for that for a moment."""
+        """Write the last points, and wait for that a short time."""
         self._board.end()
 
 
 def _is_directory(directory: Path) -> bool:
-    """Return whether there is such a directory.
+    """Return whether a path is a directory.
 
     Raises:
-        OSError: If that cannot be seen, as on a mount that has gone.
+        OSError: If the system cannot tell, as for a lost mount.
     """
     try:
         return stat.S_ISDIR(directory.stat().st_mode)

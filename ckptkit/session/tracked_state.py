@@ -16,7 +16,7 @@ class TrackedState:
     """Everything that a checkpoint of this session holds.
 
     Args:
-        state: the user's, by name.
+        state: the user's state, by name.
         inexact: called with a reason why the run cannot continue bit for bit.
 
     Attributes:
@@ -41,9 +41,9 @@ class TrackedState:
         check_one_device(self.state)
 
     def now(self) -> Tracked:
-        """Return what there is to save now; the structure may change while training runs."""
+        """Return the leaves to save now; the structure may change while training runs."""
         return self.tracker.track_now()
 
     def saw_iterations(self, iterations: int) -> bool:
-        """Return whether an optimizer of the state is as an earlier session here has left it."""
+        """Return whether an earlier session of this process left an optimizer as it is now."""
         return hyperparameters.remembers_iterations(self.state, iterations)

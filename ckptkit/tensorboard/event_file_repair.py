@@ -55,7 +55,7 @@ def check_directory(directory: str | os.PathLike[str] | None) -> Path | None:
         directory: the argument as the user gave it; None for none.
 
     Raises:
-        ConfigError: if it is no path on a file system.
+        ConfigError: If it is not a path on a file system.
     """
     if directory is None:
         return None

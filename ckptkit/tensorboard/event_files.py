@@ -63,7 +63,7 @@ class EventFileName:
 
     @classmethod
     def parse(cls, path: Path) -> EventFileName | None:
-        """Return the name of a file, or None if it is no event file."""
+        """Return the name of a file, or None if it is not an event file."""
         match = _NAME.fullmatch(path.name)
         leading = _LEADING.match(path.name.removeprefix(EVENT_FILE_PREFIX))
         if path.name.endswith(_EMPTY):
@@ -181,7 +181,7 @@ def find_kept_parts(
         settled: whether nothing has to go; reading then ends at the first point of the run.
 
     Raises:
-        OSError: if it cannot be read, or is no regular file.
+        OSError: If it cannot be read, or is not a regular file.
     """
     scan = _EventScan()
     with open_regular(path) as file:

@@ -21,8 +21,8 @@ def history_markdown(ledger: Ledger, goodput: Goodput | None) -> str:
     """Return a table of attempts, and a table of what the time was spent on.
 
     Args:
-        ledger: of the run.
-        goodput: of its present life, or None if it is unknown.
+        ledger: the ledger of the run.
+        goodput: the goodput of its present life, or None if it is unknown.
     """
     attempts = ledger.this_life[-_MOST_ATTEMPTS:]
     parts = [

@@ -49,7 +49,7 @@ class SaveSummary:
     """A save that was committed.
 
     Args:
-        step: of the checkpoint.
+        step: the step of the checkpoint.
         saved_at: when its snapshot was taken, in seconds since the epoch.
         size_bytes: its size on the disk.
         stall_secs: how long training stopped.
@@ -70,7 +70,7 @@ class RunSummaries:
         files: changes the disk.
         layout: the paths of the run.
         clock: tells the time.
-        journal: of the attempt.
+        journal: the journal of the attempt.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ class WriterAttempt:
         pid: its process there; attempts may share one, and other programs may have had the same
             number.
         started: when it opened the run, by its own clock.
-        until: later points are stale; infinite if none is, minus infinite if all are.
+        until: points after this time are stale; infinity if none is, minus infinity if all are.
         ended: when it closed the run, by its own clock; for a killed one, by when it must have
             ended. Infinite while it runs.
         gone: spans of time whose points are stale because it went back to a checkpoint itself.
@@ -68,7 +68,7 @@ class RestorePoint:
     """The checkpoint that a run resumes from.
 
     Args:
-        name: of the checkpoint.
+        name: the name of the checkpoint.
         taken_at: when its snapshot was taken, by the clock of its attempt.
         final: whether training had ended there. What its program wrote later stays, unless it
             trained again.

@@ -108,7 +108,7 @@ def check_one_worker(environment: Mapping[str, str]) -> None:
     """Check that this process is not one of several that train a model together.
 
     Args:
-        environment: of the process; TensorFlow's `TF_CONFIG` names the others.
+        environment: the environment of the process; TensorFlow's `TF_CONFIG` names the others.
 
     Raises:
         ConfigError: If it is one of several.

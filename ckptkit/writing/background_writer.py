@@ -40,7 +40,7 @@ class BackgroundWriter:
         _writers.add(self)
 
     def _reset(self) -> None:
-        """Sets everything to the state without jobs."""
+        """Resets the writer to a state without jobs."""
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._working: Job | None = None
@@ -50,12 +50,12 @@ class BackgroundWriter:
 
     @property
     def busy(self) -> bool:
-        """Whether a job is at work or waits."""
+        """Whether a job is running or waiting."""
         return self._thread is not None
 
     @property
     def full(self) -> bool:
-        """Whether one job is at work and another one waits."""
+        """Whether one job is running and another one is waiting."""
         return self._waiting is not None
 
     def check(self) -> None:
@@ -92,7 +92,7 @@ class BackgroundWriter:
     def submit(self, job: Job) -> None:
         """Takes a job and returns at once, unless the job that waits must not be replaced.
 
-        It does not raise the errors of earlier jobs: this job may be the last chance to save, on a
+        It does not raise errors of earlier jobs. This job may be the last chance to save, on a
         thread whose exceptions nobody sees.
 
         Args:
@@ -205,7 +205,7 @@ class BackgroundWriter:
             )
 
     def abandon(self) -> None:
-        """Gives up all jobs: nobody waits for them any more, and their errors are not raised."""
+        """Gives up all jobs: nothing waits for them any more, and their errors are not raised."""
         with self._changed:
             self._abandoned = True
             dropped, self._waiting = self._waiting, None

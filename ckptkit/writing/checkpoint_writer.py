@@ -26,7 +26,7 @@ from ckptkit.run.events import Saved as SavedEvent
 from ckptkit.run.events import SaveFailed
 from ckptkit.run.manifest import Manifest, from_numbers
 from ckptkit.run.retention import retain
-from ckptkit.run.state_file import write_state_file
+from ckptkit.run.tensorflow_state_file import write_state_file
 from ckptkit.run.verify import file_entry
 from ckptkit.storage.files import NO_SPACE
 from ckptkit.tracking.snapshot import Snapshot
@@ -57,7 +57,7 @@ class Job:
     """A snapshot to be written.
 
     Args:
-        step: where it was taken.
+        step: the step at which it was taken.
         run: writes it.
         drop: is called with the reason if it will not be written.
         must: whether it must not be replaced by a newer one.
@@ -74,7 +74,7 @@ class CheckpointWriter(Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether a job is at work or waits."""
+        """Whether a job is running or waiting."""
         ...
 
     def check(self) -> None:
@@ -94,7 +94,7 @@ class CheckpointWriter(Protocol):
         ...
 
     def abandon(self) -> None:
-        """Gives up all jobs: nobody waits for them any more."""
+        """Gives up all jobs: nothing waits for them any more."""
         ...
 
 

@@ -36,7 +36,7 @@ class CostMeter:
         self._unfinished_secs: float | None = None  # of the save that is being written, if any
 
     def snapshot_taken(self, stall_secs: float) -> None:
-        """Counts the time that training stopped for a snapshot.
+        """Records how long training stopped for a snapshot.
 
         Args:
             stall_secs: how long training stopped.
@@ -46,7 +46,7 @@ class CostMeter:
         self._last_step_secs = None
 
     def step_done(self, now_secs: float, busy: bool) -> None:
-        """Counts the time of a step.
+        """Records the time of a step.
 
         Args:
             now_secs: the monotonic clock, at the end of the step.

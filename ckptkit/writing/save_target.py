@@ -55,8 +55,8 @@ class Target:
 
     Args:
         files: changes the disk.
-        index: what is known of the run's checkpoints.
-        journal: of this attempt.
+        index: the index of the run's checkpoints.
+        journal: the journal of this attempt.
         keep: decides which checkpoints stay.
         permit: allows commits.
     """

@@ -28,7 +28,7 @@ from ckptkit.policies import Candidate, EveryNSteps, KeepLatest
 from ckptkit.policies import Moment as SaveMoment
 from ckptkit.policies.even_spread import MOST, SpreadKeeps, SpreadSaves, distance
 from ckptkit.position import RunPosition
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.events import Restored
 from ckptkit.tracking.python_state import encode
 

@@ -8,10 +8,10 @@ import pytest
 
 from ckptkit.clock import SystemClock
 from ckptkit.ownership.run_lock import RunLock
-from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.events import AttemptEnded, Finished, RolledBack
 from ckptkit.run.journal import read_journal
-from ckptkit.run.state_file import content
+from ckptkit.run.tensorflow_state_file import content
 
 
 @pytest.fixture

@@ -69,7 +69,8 @@ def test_json_form(three, called):
         "path": "run/checkpoints/ckpt-100-1",
         "step": 100,
         "attempt": 1,
-        "problem": "run/checkpoints/ckpt-100-1/ckpt-100.index is missing, or is no regular file.",
+        "problem": "run/checkpoints/ckpt-100-1/ckpt-100.index is missing, or is not a regular "
+        "file.",
         "damage": "missing",
         "file": "ckpt-100.index",
         "size_bytes": None,

@@ -35,7 +35,7 @@ SAID = {
         "ExportError",
         r"signature 'serve': it fails in a fresh process: .*pyfunc",
     ),
-    "a link": ("ExportError", r"link is no regular file"),
+    "a link": ("ExportError", r"link is not a regular file"),
     "interrupted": ("KeyboardInterrupt", r""),
     "never built": (
         "ExportError",

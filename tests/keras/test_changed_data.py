@@ -167,7 +167,7 @@ def test_a_position_of_a_later_version_is_refused(trainings, run, monkeypatch):
         trainings.interrupted(run)
     with pytest.raises(
         ckptkit.IncompatibleStateError,
-        match=r"of version 2, and this ckptkit reads versions up to 1",
+        match=r"in format version 2, and this ckptkit reads up to version 1",
     ):
         trainings.fit(run)
     assert not journal_events(run, "restored")

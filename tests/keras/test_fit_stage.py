@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from ckptkit.keras.fit.begin_fit import Opening, decide_opening
 from ckptkit.keras.fit.data_changes import data_changes
-from ckptkit.keras.fit.fit_opening import Opening, decide_opening
 from ckptkit.keras.fit.fit_position import EpochPass, FitPosition
 from ckptkit.keras.fit.fit_stage import LEGAL_MOVES, FitStage, FitStages
 from ckptkit.run.manifest import Manifest

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import ckptkit
-from ckptkit.keras.fit.fit_logs import named_logs, not_finite, plain_logs
+from ckptkit.keras.fit.plain_logs import named_logs, not_finite, plain_logs
 
 
 def nested(trainings, *, eager=False):

@@ -50,7 +50,7 @@ def test_another_programs_directory_is_no_run(tmp_path, make, expected, beside):
     (training / beside / "notes.jsonl").write_text("{}\n")
     found = recognise(training)
     assert found.format is expected
-    with pytest.raises(ckptkit.CheckpointNotFoundError, match="is no run directory"):
+    with pytest.raises(ckptkit.CheckpointNotFoundError, match="is not a run directory"):
         ckptkit.open_run(training)
     model = network()
     ckptkit.load_weights(model, training)

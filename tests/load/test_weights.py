@@ -242,7 +242,7 @@ def test_a_normalization_computes_with_what_was_loaded(tmp_path):
         ({"step": 3}, "step chooses a checkpoint of a run"),
         ({"step": "newest"}, "step is a number"),
         ({"name": "model"}, "name chooses one of several"),
-        ({"strict": "no"}, "strict is True or False"),
+        ({"strict": "no"}, "Expected strict=True"),
     ],
 )
 def test_arguments_that_have_no_meaning(tmp_path, arguments, said):

@@ -24,7 +24,7 @@ from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.ownership.claims import list_claims
 from ckptkit.ownership.machine import Machine
 from ckptkit.ownership.run_lock import RunLock
-from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.journal import read_journal
 from ckptkit.storage.files import FileSystem
 from ckptkit.testing import FakeClock

@@ -27,7 +27,7 @@ from ckptkit.ownership.fenced_files import FencedFiles
 from ckptkit.ownership.machine import Machine, this_machine
 from ckptkit.ownership.run_lock import LEASE_SECS, RunLock
 from ckptkit.policies import KeepLatest
-from ckptkit.run.catalog import list_checkpoints, list_shut_out
+from ckptkit.run.checkpoint_catalog import list_checkpoints, list_shut_out
 from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.commit import begin_writing, commit, set_aside
 from ckptkit.run.journal import start_journal

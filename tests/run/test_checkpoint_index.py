@@ -15,7 +15,7 @@ import ckptkit
 from ckptkit.clock import SystemClock
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.policies import Candidate
-from ckptkit.run.catalog import Checkpoint, list_checkpoints
+from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
 from ckptkit.run.checkpoint_index import RECHECKS, CheckpointIndex, Finding
 from ckptkit.run.commit import begin_writing, commit, set_aside
 from ckptkit.run.disk_space import Room

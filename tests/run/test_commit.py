@@ -11,7 +11,7 @@ import pytest
 
 import ckptkit
 from ckptkit.layout import CheckpointName
-from ckptkit.run.catalog import Checkpoint, list_checkpoints
+from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
 from ckptkit.run.commit import begin_writing, clean_up, commit, remove_checkpoint, set_aside
 from ckptkit.run.verify import verify
 from ckptkit.storage.files import FileSystem, storage_errors
@@ -89,9 +89,9 @@ def test_what_is_committed_verifies(save, layout):
         (lambda path: path.unlink(), "is missing"),
         (
             lambda path: (path.rename(path.with_name("x")), path.symlink_to("x")),
-            "is no regular file",
+            "is not a regular file",
         ),
-        (lambda path: (path.unlink(), path.mkdir()), "is no regular file"),
+        (lambda path: (path.unlink(), path.mkdir()), "is not a regular file"),
     ],
     ids=["flipped", "torn", "emptied", "gone", "a link", "a directory"],
 )

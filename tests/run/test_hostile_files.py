@@ -22,7 +22,7 @@ from ckptkit.ownership.claims import list_claims
 from ckptkit.ownership.reader_leases import being_read
 from ckptkit.policies import KeepLatest
 from ckptkit.run import events
-from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.commit import begin_writing, clean_up, commit
 from ckptkit.run.fresh_start import is_known_label, this_life

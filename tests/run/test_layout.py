@@ -18,8 +18,8 @@ from ckptkit.layout import (
     run_layout,
     writing_attempt,
 )
-from ckptkit.run.catalog import list_checkpoints
-from ckptkit.run.state_file import content
+from ckptkit.run.checkpoint_catalog import list_checkpoints
+from ckptkit.run.tensorflow_state_file import content
 
 LAYOUT = RunLayout(Path("run"))
 names = st.builds(CheckpointName, st.integers(0, 10**18 - 1), st.integers(1, 10**9 - 1))

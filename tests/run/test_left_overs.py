@@ -11,7 +11,7 @@ from ckptkit.clock import SystemClock
 from ckptkit.errors import CorruptCheckpointError, StorageError
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run import events
-from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.commit import begin_writing, clean_up
 from ckptkit.run.journal import read_journal
 from ckptkit.run.quarantine import quarantine, quarantined

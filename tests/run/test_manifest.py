@@ -217,7 +217,7 @@ def test_flipped_bytes_are_a_manifest_or_corruption(data):
                     {"key": "model", "kind": "variable", "path": "", "shape": [], "dtype": "int8"}
                 ]
             },
-            "is no key of a tensor",
+            "is not the key of a tensor",
         ),
         ({"format_version": "1"}, "is not a manifest"),
         ({"step": -1}, "is not a manifest"),
@@ -226,15 +226,15 @@ def test_flipped_bytes_are_a_manifest_or_corruption(data):
         ({"extremes": {"loss": [1]}}, "is not a manifest"),
         (
             {"files": [{"name": "../../etc/passwd", "size_bytes": 1, "digest": ""}]},
-            "is no name of a file beside the manifest",
+            "is not the name of a file beside the manifest",
         ),
         (
             {"files": [{"name": "manifest.json", "size_bytes": 1, "digest": ""}]},
-            "is no name of a file beside the manifest",
+            "is not the name of a file beside the manifest",
         ),
         (
             {"files": [{"name": "..", "size_bytes": 1, "digest": ""}]},
-            "is no name of a file beside the manifest",
+            "is not the name of a file beside the manifest",
         ),
         ({"files": [{"name": "a", "size_bytes": 1, "digest": ""}] * 2}, "a file is named twice"),
     ],

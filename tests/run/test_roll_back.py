@@ -9,7 +9,7 @@ import pytest
 import ckptkit
 from ckptkit.clock import SystemClock
 from ckptkit.layout import RunLayout
-from ckptkit.run.catalog import Checkpoint, list_checkpoints
+from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
 from ckptkit.run.events import RolledBack
 from ckptkit.run.journal import read_journal
 from ckptkit.run.roll_back import newer_than, roll_back

@@ -9,7 +9,7 @@ import pytest
 
 import ckptkit
 from ckptkit.clock import SystemClock
-from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.events import PassedOver
 from ckptkit.run.journal import read_journal
 from ckptkit.run.quarantine import Reason, quarantine, quarantined

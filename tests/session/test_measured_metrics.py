@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ckptkit.run.manifest import to_numbers
-from ckptkit.session.measured_metrics import Metrics, UnusableMetrics, flattened
+from ckptkit.session.lazy_metrics import Metrics, UnusableMetrics, flattened
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 import ckptkit
 from ckptkit.ownership.fenced_files import FencedFiles
-from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.journal import next_attempt, read_journal
 from ckptkit.run.pins import pinned
 from ckptkit.run.quarantine import quarantined

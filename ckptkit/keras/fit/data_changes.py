@@ -1,4 +1,4 @@
-"""Differences between the data of a run and the data that a resume is given; pure."""
+"""Differences between the data of a run and the data of a resume. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ckptkit.keras.fit.fit_position import FitPosition
 def data_changes(
     then: FitPosition, pipeline: list[str], batches: int | None, evaluations: int
 ) -> list[str]:
-    """Compare the data of now with that of the run.
+    """Compare the present data with the data of the run.
 
     Args:
         then: the position that the run had, with what is known of its data.

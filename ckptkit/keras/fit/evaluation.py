@@ -1,4 +1,4 @@
-"""The evaluation of an epoch: the wrapped test function, and the state that a stop in it saves."""
+"""The evaluation of an epoch: the wrapped test function, and what a stop inside it saves."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 from ckptkit.data.iterator_state import reason_not_savable
 from ckptkit.keras.fit.fit_context import FitContext
-from ckptkit.keras.fit.fit_logs import named_logs
 from ckptkit.keras.fit.fit_position import EpochPass
 from ckptkit.keras.fit.fit_resume import FitResume
 from ckptkit.keras.fit.fit_stage import FitStage
+from ckptkit.keras.fit.plain_logs import named_logs
 from ckptkit.keras.fit.train_step import DATA_ENDED
 from ckptkit.session.phase import SessionPhase
 from ckptkit.session.saver import Taken
@@ -35,12 +35,12 @@ class Evaluation:
         self._stage_before = FitStage.TRAINING
 
     def uninstall(self) -> None:
-        """Gives the model its own test function back, unless it has got another one since then."""
+        """Restores the model's own test function, unless the program has replaced it."""
         if self._original is not None and self._fit.model.test_function == self._call:
             self._fit.model.test_function = self._original
 
     def began(self) -> None:
-        """Takes the state from before the evaluation that begins."""
+        """Takes a snapshot before an evaluation, for a stop inside it."""
         fit = self._fit
         self._original, fit.model.test_function = fit.model.test_function, self._call
         if self._resume is not None and fit.stages.is_replaying:

@@ -40,11 +40,11 @@ class EvaluationReplay:
 
     @property
     def is_new(self) -> bool:
-        """Whether no attempt has made the evaluation that Keras is in."""
+        """Whether the present evaluation is one that no earlier attempt has made."""
         return self._index >= len(self._position.evaluations)
 
     def replay_call(self, iterator: Any) -> None:
-        """Replays a call of the test function, and those after it that are left out.
+        """Replays a call of the test function, and skips the calls that need not be repeated.
 
         Args:
             iterator: the argument of the call.

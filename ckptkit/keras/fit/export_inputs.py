@@ -1,4 +1,4 @@
-"""The inputs of an exported model, as the data of its `fit` shows them."""
+"""The inputs of an exported model, derived from the data of its `fit`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ckptkit.log import logger
 
 
 def inputs_of_fit(call: keras_fit.FitCall) -> DataForm:
-    """Return what a `fit` knows of its inputs, which may be nothing.
+    """Return what the arguments of a `fit` show of the model's inputs, possibly nothing.
 
     Nothing is drawn from the data: that would change its position.
 

@@ -9,7 +9,7 @@ from ckptkit.exports.finite_weights import check_finite
 from ckptkit.exports.version_directories import check_base
 from ckptkit.layout import RunLayout
 from ckptkit.run import events
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.fresh_start import this_life
 from ckptkit.run.journal import read_journal
 from ckptkit.run.stored_run import StoredRun
@@ -36,10 +36,10 @@ def base_directory(layout: RunLayout, spec: ExportSpec) -> Path:
 
 
 def last_published(layout: RunLayout, base: Path, step: int) -> Path | None:
-    """Return the version that this life of the run has published last, if it is of a step.
+    """Return the version that this life of the run published last, if it has the given step.
 
     Args:
-        layout: of the run.
+        layout: the layout of the run.
         base: the directory that holds the versions.
         step: the step that is to be published.
 

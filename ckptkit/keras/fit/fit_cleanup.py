@@ -1,21 +1,21 @@
-"""Leaving a `fit`: what it has changed is put back, and its run is closed."""
+"""The end of a `fit`, in whatever way it ends: undoes its changes and closes the run."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 
+from ckptkit.keras.callback_list import OtherCallbacks
 from ckptkit.keras.fit.fit_stage import FitStage, FitStages
-from ckptkit.keras.other_callbacks import OtherCallbacks
 from ckptkit.manager import CheckpointManager
 from ckptkit.session.session import Session
 
 
 class FitCleanup:
-    """Puts back what one `fit` has changed in the model and the interpreter, and closes its run.
+    """Undoes the changes of one `fit` to the model and the interpreter, and closes its run.
 
     Args:
-        manager: that has the run open.
+        manager: the manager that has the run open.
         session: the session of this `fit`.
         others: the other callbacks.
         stages: the stage that the `fit` is in.
@@ -37,11 +37,11 @@ class FitCleanup:
         self._leaving = threading.RLock()
 
     def add(self, undo: Callable[[], object]) -> None:
-        """Adds a function that is called whenever the `fit` is left; perhaps more than once."""
+        """Adds a function to call when the `fit` ends; it may be called more than once."""
         self._undo_always.append(undo)
 
     def add_on_failure(self, undo: Callable[[], object]) -> None:
-        """Adds a function that is called, before all others, if an error ends the `fit`."""
+        """Adds a function to call before all others if an error ends the `fit`."""
         self._undo_on_failure.append(undo)
 
     @property
@@ -50,12 +50,12 @@ class FitCleanup:
         return self._manager.is_open and self._manager.open_session() is self._session
 
     def put_back(self) -> None:
-        """Puts back what was changed in the model and the interpreter."""
+        """Undoes the changes to the model and the interpreter."""
         for undo in self._undo_always:
             undo()
 
     def prepare_exit(self) -> None:
-        """Gets ready for a process that is about to end: Keras calls no further event then."""
+        """Prepares for the end of the process, after which Keras calls no further event."""
         self.put_back()
         self._others.flush()
         self._others.close()
@@ -75,12 +75,12 @@ class FitCleanup:
         self.close_run(error)
 
     def fail_if_open(self, error: BaseException) -> None:
-        """Closes the run because an exception is on its way out of `fit`."""
+        """Closes the run because an exception is ending `fit`."""
         if self.is_open:
             self.fail(error)
 
     def abandon(self, *, close_files: bool = True) -> None:
-        """Closes the run because `fit` was left by an exception that nobody has reported.
+        """Closes the run because an exception that no callback saw has ended `fit`.
 
         Args:
             close_files: whether the event files of the other callbacks are closed; by default yes.

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckptkit.compat import keras_fit
+from ckptkit.keras.callback_list import OtherCallbacks
 from ckptkit.keras.fit.fit_cleanup import FitCleanup
 from ckptkit.keras.fit.fit_stage import FitStages
 from ckptkit.keras.fit.fit_state import FitState
-from ckptkit.keras.other_callbacks import OtherCallbacks
 from ckptkit.session.session import Session
 
 

@@ -1,4 +1,4 @@
-"""FitDriver: receives Keras' events of one `model.fit` and passes each to the part it concerns."""
+"""FitDriver: receives Keras' events of one `model.fit` and passes each to the right part."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 from ckptkit.keras.fit.evaluation import Evaluation
 from ckptkit.keras.fit.fit_context import FitContext
-from ckptkit.keras.fit.fit_logs import named_logs
 from ckptkit.keras.fit.fit_position import EpochPass
 from ckptkit.keras.fit.fit_resume import FitResume
 from ckptkit.keras.fit.fit_stage import FitStage
+from ckptkit.keras.fit.plain_logs import named_logs
 from ckptkit.keras.fit.train_step import TrainStep
 from ckptkit.keras.fit.training_end import TrainingEnd
 from ckptkit.position import RunPosition
@@ -48,7 +48,7 @@ class FitDriver:
         return self._fit.cleanup.is_open
 
     def abandon(self) -> None:
-        """Closes the run if an exception has ended the `fit` and nobody has reported it."""
+        """Closes the run if an exception that no callback saw has ended the `fit`."""
         self._fit.cleanup.abandon()
 
     def epoch_began(self, epoch: int) -> None:
@@ -83,7 +83,7 @@ class FitDriver:
         """An epoch is complete.
 
         Raises:
-            ConfigError: If it should have brought more batches than it did.
+            ConfigError: If its data ended before the batch of the restored checkpoint.
         """
         fit = self._fit
         if self._resume is not None:

@@ -1,4 +1,4 @@
-"""Noticing that an exception ends `fit`, whichever callback raises it and whatever catches it.
+"""Notices that an exception ends `fit`, also if the program catches it.
 
 Keras calls no event then. The frames of `fit` live as long as the exception does: in an `except`
 block, a notebook, a debugger. So the run would stay open until the exception is dropped.
@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from ckptkit.keras.other_callbacks import stop_iteration_error
+from ckptkit.keras.callback_list import stop_iteration_error
 from ckptkit.session import open_managers
 
 EVENTS = (
@@ -57,7 +57,7 @@ class FitExitWatch:
         ).atexit = False
 
     def end(self) -> None:
-        """Gives the interpreter its exception hook back."""
+        """Restores the interpreter's exception hook."""
         if not self._ended and sys.excepthook == self._on_uncaught:
             sys.excepthook = self._hook
         self._ended = True

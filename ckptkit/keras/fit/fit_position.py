@@ -26,13 +26,13 @@ class EpochPass:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> EpochPass:
-        """Return the pass that a checkpoint describes, without entries of later versions."""
+        """Return the pass that a checkpoint describes; entries of later versions are ignored."""
         return cls(**{name: state[name] for name in cls.__dataclass_fields__ if name in state})
 
 
 @dataclass
 class FitPosition:
-    """How far a `fit` has come.
+    """The position of a `fit`: its finished epochs and evaluations, and the present epoch.
 
     Args:
         first_epoch: the epoch that it began with, in its first attempt.
@@ -43,13 +43,13 @@ class FitPosition:
         evaluating: whether the present epoch's training is over and its evaluation begins.
         drawn_again: why data must be drawn again on a resume, or None if an iterator's state is
             saved.
-        evaluation_drawn_again: the same for the evaluation's data.
-        logs: of the last call.
-        evaluation_logs: of the last call of an evaluation.
+        evaluation_drawn_again: the same reason for the evaluation's data.
+        logs: the logs of the last call.
+        evaluation_logs: the logs of the last call of an evaluation.
         pipeline: the stages of the data's pipeline, and the form of its batches.
         batches: batches in an epoch, or None if that is not known.
         random: Python's and NumPy's random states when `fit` began.
-        random_of_epoch: the same when the present epoch began.
+        random_of_epoch: these random states when the present epoch began.
     """
 
     first_epoch: int = 0

@@ -14,13 +14,13 @@ from ckptkit.compat import keras_fit
 from ckptkit.data.iterator_state import batches_of, describe
 from ckptkit.errors import ConfigError
 from ckptkit.keras.fit.data_changes import data_changes
+from ckptkit.keras.fit.data_notes import start_training
 from ckptkit.keras.fit.evaluation_replay import EvaluationReplay
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_stage import FitStage
 from ckptkit.keras.fit.saved_position import read_position
 from ckptkit.keras.fit.train_replay import TrainReplay
-from ckptkit.keras.fit.training_start import start_training
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.tracking.leaves import Leaf, Tensors
 from ckptkit.tracking.random_state import set_python_and_numpy
 from ckptkit.tracking.tracker import track
@@ -29,7 +29,7 @@ ModelValues = list[tuple[Leaf, Tensors]]
 
 
 def start_resume(fit: FitContext, checkpoint: Checkpoint) -> FitResume:
-    """Sends Keras' loops to the position of a checkpoint, unseen by the other callbacks.
+    """Starts the replay of Keras' loops to a checkpoint's position, hidden from other callbacks.
 
     Args:
         fit: what the parts of this `fit` share.
@@ -66,14 +66,14 @@ def start_resume(fit: FitContext, checkpoint: Checkpoint) -> FitResume:
 
 
 class FitResume:
-    """Answers Keras' calls until the position of the checkpoint is reached, and restores it there.
+    """Answers Keras' calls up to the checkpoint's position, and assigns its state there.
 
     Args:
         fit: what the parts of this `fit` share.
         checkpoint: the checkpoint to resume from.
         training: replays calls of the train function.
         evaluations: replays calls of the test function.
-        untouched: the model's values before the step that is thrown away.
+        untouched: the model's values before the step that is discarded.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class FitResume:
         self._untouched = untouched
 
     def undo(self) -> None:
-        """Gives the model back its values, if the resume fails on the way."""
+        """Restores the model's previous values, if the resume fails."""
         if self._fit.stages.is_replaying:
             _assign(self._untouched)
 
@@ -120,7 +120,7 @@ class FitResume:
             batch: the number of the first batch of the call, from 0 in each epoch.
 
         Returns:
-            Whether it was replayed; False if no attempt has made it, so that it is to train now.
+            Whether it was replayed. False if no earlier attempt has made it, so that it must train.
 
         Raises:
             StopIteration: If the data had ended there.
@@ -147,7 +147,7 @@ class FitResume:
         )
 
     def replay_test_call(self, iterator: Any) -> None:
-        """Replays a call of the test function, or ends an evaluation that no attempt has made.
+        """Replays a call of the test function, or ends an evaluation that is new.
 
         Raises:
             StopIteration: If the data had ended there.
@@ -158,10 +158,10 @@ class FitResume:
             self._evaluations.replay_call(iterator)
 
     def check_data_reaches(self, epoch: int) -> None:
-        """Checks that an epoch that ended did not have to bring the batch of the checkpoint.
+        """Checks that an epoch did not end before the batch of the checkpoint.
 
         Raises:
-            ConfigError: If it did: the data is shorter now.
+            ConfigError: If it did, because the data is shorter now.
         """
         if epoch >= self._fit.state.position.epoch:
             raise ConfigError(
@@ -173,7 +173,7 @@ class FitResume:
     # -- at the position
 
     def _restore(self, iterator: Any) -> None:
-        """Assigns the checkpoint's state. By now Keras has done what it would do to it before."""
+        """Assigns the checkpoint's state, after all that Keras changes before a step."""
         fit, position = self._fit, self._fit.state.position
         fit.others.tell(lambda callback: callback.on_epoch_begin(position.epoch, {}))
         fit.state.iterator = iterator
@@ -197,7 +197,7 @@ class FitResume:
         start_training(fit)
 
     def show_callbacks(self, tell: Callable[[Any], None]) -> None:
-        """Ends the replay: the other callbacks get their state back, and see Keras' events again.
+        """Ends the replay: restores the other callbacks, which get Keras' events again.
 
         They had seen the present event when the state was taken, so what they do to the model now
         is part of the state already, and is undone.
@@ -216,11 +216,11 @@ class FitResume:
             self._fit.session.inexact(reason)
 
     def pass_missing_evaluation(self, epoch: int, logs: Mapping[str, Any]) -> None:
-        """Ends the replay in an epoch that has no evaluation now, and had one then.
+        """Ends the replay in an epoch whose evaluation the program has removed since then.
 
         Args:
             epoch: the epoch that ends.
-            logs: of the epoch.
+            logs: the logs of the epoch.
         """
         self._fit.session.inexact(
             f"the run was stopped in the evaluation of epoch {epoch}, and there is no evaluation "
@@ -232,7 +232,7 @@ class FitResume:
 
 
 def _timed_first_step(fit: FitContext) -> Callable[[Any], Any]:
-    """Return the step that is thrown away; it builds and traces."""
+    """Return the step that builds and traces; its result is discarded."""
     step = fit.model.train_function
 
     def first_step(iterator: Any) -> Any:

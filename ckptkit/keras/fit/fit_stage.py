@@ -79,5 +79,5 @@ class FitStages:
 
     @property
     def is_replaying(self) -> bool:
-        """Whether Keras' events still belong to the way back to the checkpoint's position."""
+        """Whether Keras' events still belong to the replay."""
         return self.now in (FitStage.REPLAYING, FitStage.RESTORED)

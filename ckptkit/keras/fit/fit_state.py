@@ -6,10 +6,10 @@ from typing import Any
 
 from ckptkit.compat import keras_fit
 from ckptkit.data.iterator_state import IteratorLeaf
-from ckptkit.keras.fit.fit_logs import plain_logs
+from ckptkit.keras.callback_list import OtherCallbacks
 from ckptkit.keras.fit.fit_position import FitPosition
+from ckptkit.keras.fit.plain_logs import plain_logs
 from ckptkit.keras.fit.saved_position import position_to_state
-from ckptkit.keras.other_callbacks import OtherCallbacks
 from ckptkit.position import RunPosition
 from ckptkit.run.manifest import DATA
 from ckptkit.tracking.leaves import Leaf, PythonLeaf
@@ -28,7 +28,7 @@ class FitState:
         position: the position in `fit` now.
         run_position: the position of the run now.
         iterator: the iterator that Keras drew the last batch from, or None.
-        missing_batches: batches that the run has drawn from it and that a resume has not drawn
+        missing_batches: batches of it that the run has drawn and that a resume has not drawn
             again.
         loaded: what the restored checkpoint holds of this entry.
     """
@@ -45,10 +45,10 @@ class FitState:
         self.loaded: dict[str, Any] = {"callbacks": {}, "files": {}}
 
     def leaves(self, name: str) -> list[Leaf]:
-        """Return the leaves of now: the position with the other callbacks' state, and the iterator.
+        """Return the present leaves: the position, the other callbacks' state, and the iterator.
 
         Args:
-            name: of this entry, the first part of the keys.
+            name: the name of this entry, the first part of the keys.
         """
         leaves: list[Leaf] = [PythonLeaf(f"{name}/state/0", name, self._get_state, self._set_state)]
         # An iterator that is used up is of no use, and its state would come with the counters of
@@ -77,7 +77,7 @@ class FitState:
 
 
 def state_at_beginning(model: Any, others: OtherCallbacks, call: keras_fit.FitCall) -> FitState:
-    """Return the state of a `fit` that begins now, before it is known whether it is a resume."""
+    """Return the initial state of a `fit`, for a new run and a resume alike."""
     position = FitPosition(
         first_epoch=call.initial_epoch,
         random=python_and_numpy(),

@@ -8,17 +8,17 @@ from typing import Any
 
 from ckptkit.compat import keras_fit
 from ckptkit.export.export_spec import ExportSpec
+from ckptkit.keras.callback_list import OtherCallbacks
+from ckptkit.keras.fit.begin_fit import begin_fit, check_run, with_direction
 from ckptkit.keras.fit.evaluation import Evaluation
 from ckptkit.keras.fit.fit_cleanup import FitCleanup
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_driver import FitDriver
 from ckptkit.keras.fit.fit_exit_watch import FitExitWatch
-from ckptkit.keras.fit.fit_opening import begin_fit, check_run, with_direction
 from ckptkit.keras.fit.fit_stage import FitStage, FitStages
 from ckptkit.keras.fit.fit_state import state_at_beginning
 from ckptkit.keras.fit.train_step import TrainStep
 from ckptkit.keras.fit.training_end import TrainingEnd
-from ckptkit.keras.other_callbacks import OtherCallbacks
 from ckptkit.manager import CheckpointManager
 from ckptkit.session.phase import SessionPhase
 
@@ -38,7 +38,7 @@ def open_fit(
     overwrites it.
 
     Args:
-        manager: of the run.
+        manager: the manager of the run.
         export: how the model is published, or None.
         model: the model that is trained.
         others: the other callbacks.

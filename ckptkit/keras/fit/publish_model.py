@@ -1,4 +1,4 @@
-"""Publishing the trained model at the end of `fit`; a failure costs no checkpoint."""
+"""Publishes the trained model at the end of `fit`. A failure leaves all checkpoints intact."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ckptkit.keras.fit.export_source import base_directory, exported_checkpoint,
 from ckptkit.log import logger
 from ckptkit.restore.assign import weights_of
 from ckptkit.run import events
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.session.session import Session
 from ckptkit.tracking.tracker import track
 
@@ -28,7 +28,7 @@ from ckptkit.tracking.tracker import track
 def publish(
     session: Session, model: Any, spec: ExportSpec, call: keras_fit.FitCall, *, trained: bool
 ) -> None:
-    """Exports the model as the user has asked for.
+    """Exports the model as the user has configured.
 
     A failure is a warning and an event in the journal: it costs neither the return value of `fit`
     nor a checkpoint.
@@ -127,7 +127,7 @@ def _record(session: Session, checkpoint: Checkpoint, published: Published, secs
 def _half_of_grace(session: Session) -> Callable[[], bool]:
     """Return a function that says whether half of the grace period after a stop request is over.
 
-    The export is given up then; the next start publishes what this one could not.
+    The export is then given up, and the next start publishes the model.
     """
     clock, requested_at = session.options.clock, list[float]()
 

@@ -1,4 +1,4 @@
-"""The position in `fit` in the form that a checkpoint holds, which has a version of its own."""
+"""The position in `fit` as it is stored in a checkpoint, with a format version of its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from ckptkit.errors import ConfigError, IncompatibleStateError
 from ckptkit.keras.fit.fit_position import FitPosition
 from ckptkit.restore.assign import read_python_state
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 
 KEY = "fit/state/0"
 """The key in a checkpoint under which `fit` keeps its position and the other callbacks' state."""
@@ -46,9 +46,9 @@ def read_position(checkpoint: Checkpoint, per_call: int) -> FitPosition:
     # Checkpoints of the first versions name no version.
     if state.get("version", 1) > VERSION:
         raise IncompatibleStateError(
-            f"{checkpoint.path} has a position in fit of version {state['version']}, and this "
-            f"ckptkit reads versions up to {VERSION}. Install the version of ckptkit that wrote "
-            "it, or a later one."
+            f"{checkpoint.path} stores its position in fit in format version {state['version']}, "
+            f"and this ckptkit reads up to version {VERSION}. Install the version of ckptkit that "
+            "wrote it, or a later one."
         )
     position = FitPosition.from_state(state["place"]).with_per_call(per_call)
     if position is None:

@@ -1,4 +1,4 @@
-"""Suppressing the summaries of a step that is thrown away: it leaves no points in event files."""
+"""Suppresses the summaries of a discarded step, so that it leaves no points in event files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ckptkit.compat.tf_summary import write_summaries_if
 
 @contextmanager
 def suppressed_summaries() -> Iterator[None]:
-    """In its block, summaries of a train step are traced as usual, and not written."""
+    """In the block, trace the summaries of a train step as usual, but do not write them."""
     # The function that is traced here is used for training later. So whether it writes must not be
     # a constant in it: a variable is asked at each step.
     writes = _writes_summaries()

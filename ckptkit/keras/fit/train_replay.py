@@ -34,7 +34,7 @@ class TrainReplay:
         epoch_iterator: the object that Keras' loop of training iterates over.
 
     Attributes:
-        iterator: the one that Keras has drawn from last, or None.
+        iterator: the iterator that Keras has drawn from last, or None.
     """
 
     def __init__(
@@ -68,19 +68,19 @@ class TrainReplay:
         return self._epoch == self._position.epoch and self._calls == self._position.now.calls
 
     def arrives(self) -> bool:
-        """Whether the call that Keras is making is the first that no attempt has made."""
+        """Whether the present call is the first one that no earlier attempt has made."""
         return self._has_made_all and not self._position.evaluating
 
     def arrives_at_evaluation(self) -> bool:
-        """Whether the last call was the one before the evaluation in which the run was stopped."""
+        """Whether the run was stopped in the evaluation that follows the last call."""
         return self._has_made_all and self._position.evaluating
 
     def missing(self, iterator: Any) -> int:
-        """Return how many batches the run has drawn from an iterator and this replay has not."""
+        """Return how many batches of an iterator the run has drawn and this replay has skipped."""
         return self._made - self._drawn if iterator is self.iterator else 0
 
     def replay_call(self, iterator: Any) -> None:
-        """Replays a call of the train function, and those after it that are left out.
+        """Replays a call of the train function, and skips the calls that need not be repeated.
 
         Args:
             iterator: the argument of the call.

@@ -10,12 +10,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from ckptkit.keras.fit.data_notes import note_data, start_training
 from ckptkit.keras.fit.fit_context import FitContext
-from ckptkit.keras.fit.fit_logs import named_logs
 from ckptkit.keras.fit.fit_resume import FitResume
 from ckptkit.keras.fit.fit_stage import FitStage
-from ckptkit.keras.fit.train_step_check import run_checked_step
-from ckptkit.keras.fit.training_start import note_data, start_training
+from ckptkit.keras.fit.plain_logs import named_logs
+from ckptkit.keras.fit.random_ops_check import run_checked_step
 from ckptkit.position import RunPosition
 from ckptkit.session.phase import SessionPhase
 
@@ -40,15 +40,15 @@ class TrainStep:
         self._announced_batch: int | None = None
 
     def install(self) -> None:
-        """Puts this step in the place of the model's train function.
+        """Replaces the model's train function by this step.
 
-        Keras looks that up anew for each call.
+        Keras looks the function up for each call, so the replacement takes effect at once.
         """
         self._original = self._fit.model.train_function
         self._fit.model.train_function = self._call
 
     def uninstall(self) -> None:
-        """Gives the model its own train function back, unless it has got another one since then."""
+        """Restores the model's own train function, unless the program has replaced it."""
         if self._original is not None and self._fit.model.train_function == self._call:
             self._fit.model.train_function = self._original
 

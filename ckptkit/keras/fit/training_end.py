@@ -7,14 +7,14 @@ from typing import Any
 
 from ckptkit.export.export_spec import ExportSpec
 from ckptkit.keras.fit.fit_context import FitContext
-from ckptkit.keras.fit.fit_logs import not_finite
 from ckptkit.keras.fit.fit_stage import FitStage
+from ckptkit.keras.fit.plain_logs import not_finite
 from ckptkit.keras.fit.publish_model import publish
 from ckptkit.keras.run_identity import note_finished_model
 from ckptkit.log import logger
 from ckptkit.restore.newest_checkpoint import DivergedError
-from ckptkit.run.catalog import Checkpoint
-from ckptkit.session.finished_runs import note_trained_to_end
+from ckptkit.run.checkpoint_catalog import Checkpoint
+from ckptkit.session.finish_record import note_trained_to_end
 from ckptkit.session.phase import SessionPhase
 from ckptkit.session.saver import Taken
 
@@ -45,7 +45,7 @@ class TrainingEnd:
 
         Args:
             epoch: the epoch that has ended.
-            logs: of the epoch.
+            logs: the logs of the epoch.
         """
         fit = self._fit
         stopped = fit.model.stop_training
@@ -113,10 +113,10 @@ class TrainingEnd:
 
 
 def divergence(logs: Mapping[str, Any]) -> DivergedError | None:
-    """Return the error of a training that was stopped with these logs, or None if they are finite.
+    """Return the error for logs that are not finite, or None.
 
     Args:
-        logs: of the last step and of the epoch.
+        logs: the logs of the last step and of the epoch.
     """
     bad = not_finite(logs)
     if not bad:

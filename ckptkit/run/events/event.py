@@ -1,4 +1,4 @@
-"""The base of all events, and the version of their form."""
+"""The base class of all events, and the version of their format."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EVENT_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
-    """A line of the journal: what all kinds have in common.
+    """A line of the journal, with the fields that all kinds have.
 
     Args:
         time: seconds since the epoch; filled in by the journal.

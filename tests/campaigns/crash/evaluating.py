@@ -9,7 +9,7 @@ import time
 import tensorflow as tf
 
 import ckptkit
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.verify import verify
 
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ckptkit.policies import KeepLatest
-from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.storage.files import FileSystem
 from tests.campaigns.crash.recovery_check import names_after, newest_serial
 from tests.campaigns.crash.run_process import RunProcess

@@ -9,7 +9,7 @@ from pathlib import Path
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.policies import KeepLatest
-from ckptkit.run.catalog import Checkpoint, list_checkpoints
+from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
 from ckptkit.run.journal import read_journal
 from tests.campaigns.crash import exports as exported
 from tests.campaigns.crash import tensorboard_logs as logs

@@ -17,7 +17,7 @@ from ckptkit.ownership.run_lock import RunLock
 from ckptkit.policies import KeepLatest, KeepPolicy
 from ckptkit.run import events
 from ckptkit.run.best_effort import best_effort
-from ckptkit.run.catalog import Checkpoint, list_checkpoints
+from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
 from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.commit import begin_writing, commit, set_aside
 from ckptkit.run.deferred_journal import DeferredJournal
@@ -26,7 +26,7 @@ from ckptkit.run.journal import Journal, next_attempt
 from ckptkit.run.manifest import Manifest, StateEntry, decode
 from ckptkit.run.recover import recover
 from ckptkit.run.retention import retain
-from ckptkit.run.state_file import write_state_file
+from ckptkit.run.tensorflow_state_file import write_state_file
 from ckptkit.run.verify import verify
 from ckptkit.storage.files import FileSystem, storage_errors
 from ckptkit.storage.operations import (

@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.commit import clean_up
 from ckptkit.run.verify import verify
 from ckptkit.storage.operations import Append, Operation, Overwrite, Rename, SyncDir

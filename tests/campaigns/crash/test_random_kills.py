@@ -13,7 +13,7 @@ import pytest
 
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.layout import RunLayout
-from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.verify import verify
 from tests.support.polling import until
 

@@ -14,7 +14,7 @@ import sys
 import pytest
 
 from ckptkit.policies import KeepLatest
-from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.commit import clean_up
 from ckptkit.run.journal import read_journal
 from tests.campaigns.crash.recovery_check import names_after, newest_serial, problem_of

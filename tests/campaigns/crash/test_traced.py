@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ckptkit.layout import RunLayout
-from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.commit import clean_up
 from ckptkit.run.verify import verify
 from ckptkit.storage.files import FileSystem

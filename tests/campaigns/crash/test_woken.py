@@ -15,7 +15,7 @@ import time
 import pytest
 
 from ckptkit.layout import RunLayout
-from ckptkit.run.catalog import list_checkpoints
+from ckptkit.run.checkpoint_catalog import list_checkpoints
 from tests.support.polling import until
 from tests.support.processes import ROOT
 

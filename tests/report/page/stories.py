@@ -92,8 +92,7 @@ class Story:
             self.tell(
                 PassedOver(
                     checkpoint=name,
-                    reason=f"{name}.index has other bytes than those that were written (digest "
-                    "differs).",
+                    reason=f"{name}.index has changed since it was written (digest differs).",
                     moved_to=f"quarantine/{name}",
                 )
             )

@@ -1,4 +1,4 @@
-"""The opening of a `fit`: a new run, a resume, or a run that has finished before."""
+"""The beginning of a `fit`: a new run, a resume, or a run that is finished already."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ckptkit.keras.run_identity import (
 )
 from ckptkit.log import logger
 from ckptkit.position import RunPosition
-from ckptkit.run.catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import Manifest
 from ckptkit.tracking.state_check import unbuilt_parts
 
@@ -82,7 +82,7 @@ def check_run(fit: FitContext, checkpoint: Checkpoint | None) -> None:
 
 
 def begin_fit(fit: FitContext, checkpoint: Checkpoint | None) -> FitResume | None:
-    """Begins a new run, or the resume of one; a finished run only gives the model its weights.
+    """Begins a new run or a resume. If the run is finished, only assigns its weights.
 
     Args:
         fit: what the parts of this `fit` share.
@@ -123,15 +123,15 @@ def _restore_finished_run(fit: FitContext, checkpoint: Checkpoint) -> None:
     # Keras has no other way to make no epoch, and then calls `on_train_end` as usual.
     keras_fit.set_initial_epoch(fit.model, max(fit.epochs, fit.state.run_position.epoch))
     logger.info(
-        "this run has finished: %d epochs are done, nothing is trained. To train on, pass larger "
-        "epochs (a total, as in Keras); for another run, pass fresh='a label' or name another "
-        "directory",
+        "this run has finished: %d epochs are done, so nothing is trained. To continue training, "
+        "pass larger epochs (a total, as in Keras). For another run, pass fresh='a label' or "
+        "name another directory",
         checkpoint.manifest.epoch,
     )
 
 
 def _build(fit: FitContext) -> None:
-    """Builds what the first step would build: a finished run makes no step."""
+    """Builds the model and its optimizer, which the first step would do: no step follows."""
     spec = fit.call.element_spec
     if spec is None or not unbuilt_parts({"model": fit.model}):
         return

@@ -1,4 +1,4 @@
-"""The first step of an attempt: what is noted and reported about the data that it draws from."""
+"""Notes and reports about the data of a `fit`, made at the first step of an attempt."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ckptkit.log import logger
 
 
 def note_data(fit: FitContext, iterator: Any) -> None:
-    """Notes in the position of a new run what its data is made of, and whether it can be saved.
+    """Records which data a new run draws, and whether its position in the data can be saved.
 
     Args:
         fit: the new run.
-        iterator: the one that its first batch is drawn from.
+        iterator: the iterator that the first batch is drawn from.
     """
     position = fit.state.position
     position.drawn_again = reason_not_savable(iterator)
@@ -28,10 +28,10 @@ def note_data(fit: FitContext, iterator: Any) -> None:
 
 
 def start_training(fit: FitContext) -> None:
-    """Tells the session that training starts, and reports data that a resume cannot draw exactly.
+    """Starts training in the session, and reports data that a resume cannot repeat exactly.
 
     Args:
-        fit: with the iterator that the next batch is drawn from.
+        fit: the context of this `fit`, with the iterator that the next batch is drawn from.
 
     Raises:
         ConfigError: If the data cannot be drawn a second time, and `exact="require"` was given.

@@ -1,4 +1,4 @@
-"""The first step of a train function, checked for random operations that cannot be resumed."""
+"""Checks the first step of a train function for random operations whose state cannot be saved."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ckptkit.compat import tf_random
 def run_checked_step(
     step: Callable[[Any], Any], iterator: Any, *, eager: bool
 ) -> tuple[Any, str | None]:
-    """Makes a step of a train function that was not called before, and checks its operations.
+    """Runs the first step of a train function, and checks it for random operations.
 
     Args:
         step: the train function.
@@ -19,7 +19,7 @@ def run_checked_step(
         eager: whether it runs without being traced.
 
     Returns:
-        What the step returns; and why runs with it cannot be exact, or None if no reason is known.
+        What the step returns; and why the run cannot be exact, or None if no reason is known.
     """
     if eager:
         with tf_random.EagerOperations() as operations:

@@ -1,6 +1,6 @@
-"""TensorFlow's own `checkpoint` file, with which `tf.train.latest_checkpoint` finds the newest.
+"""TensorFlow's own `checkpoint` file, which `tf.train.latest_checkpoint` reads.
 
-It is a courtesy to plain TensorFlow code. ckptkit itself never trusts it.
+It is written for plain TensorFlow code. ckptkit itself never relies on it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""OtherCallbacks: all callbacks of a `fit` beside ours; hidden in a replay, and shown after it."""
+"""OtherCallbacks: the list of the other callbacks of a `fit`, which a replay hides from Keras."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def stop_iteration_error(event: str, error: StopIteration) -> RuntimeError:
 
 
 class OtherCallbacks:
-    """The callbacks of a `fit` beside ours.
+    """All callbacks of a `fit` except `CheckpointCallback`.
 
     Args:
         callback_list: the `CallbackList` of the `fit`. It is not kept alive.
         ours: the `CheckpointCallback`.
 
     Raises:
-        ConfigError: If one of them cannot be used beside ours.
+        ConfigError: If one of them cannot be used together with `CheckpointCallback`.
     """
 
     def __init__(self, callback_list: Any, ours: Any) -> None:
@@ -67,11 +67,11 @@ class OtherCallbacks:
             raise stop_iteration_error("an event of fit", error) from error
 
     def begin(self) -> None:
-        """Notes that training begins: what changes from here on is what they learn."""
+        """Notes that training begins. Attributes that change from here on are state to save."""
         self._states = CallbackStates(self._all)
 
     def get(self) -> dict[str, Any]:
-        """Return their part of the state of `fit`."""
+        """Return the state of the callbacks, as a part of the state of `fit`."""
         return {
             "callbacks": self._states.get() if self._states else {},
             "configured": self._states.configured if self._states else {},
@@ -79,10 +79,10 @@ class OtherCallbacks:
         }
 
     def give_back(self, state: dict[str, Any]) -> list[str]:
-        """Gives them the state that `get` has returned.
+        """Gives the callbacks the state that `get` has returned.
 
         Returns:
-            In words, what could be given to none of them.
+            In words, the state that fits no callback.
         """
         states = self._states or CallbackStates(self._all)
         return states.set(state["callbacks"], state.get("configured", {}))
@@ -94,9 +94,9 @@ class OtherCallbacks:
         train_calls: int,
         test_calls: int,
     ) -> list[str]:
-        """Ends the time in which they were hidden.
+        """Ends the replay: Keras calls the callbacks again.
 
-        They get the present event, then their state, and after that all events that follow.
+        They get the present event, then their saved state, and after that all events that follow.
 
         Args:
             state: what `get` has returned.
@@ -105,7 +105,7 @@ class OtherCallbacks:
             test_calls: calls of the test function before it.
 
         Returns:
-            In words, what could be given to none of them.
+            In words, the state that fits no callback.
         """
         # In this order: what they do at the present event is part of the state already, and the
         # state overwrites it.
@@ -120,13 +120,13 @@ class OtherCallbacks:
         return lost
 
     def left_out(self) -> list[str]:
-        """Return in words what training has changed in them and cannot be saved."""
+        """Return in words the changes to the callbacks that a checkpoint cannot hold."""
         return self._states.left_out() if self._states is not None else []
 
     def flush(self) -> None:
-        """Writes out what they hold back in open files."""
+        """Flushes the files that the callbacks have open."""
         builtin_callbacks.flush_open_files(self._all)
 
     def close(self) -> None:
-        """Closes their event files, which nothing else does if `fit` is left before its end."""
+        """Closes their event files, which Keras leaves open if `fit` ends early."""
         builtin_callbacks.close_event_files(self._all)

@@ -11,7 +11,7 @@ import pytest
 from ckptkit.errors import RunLockedError
 from ckptkit.layout import run_layout
 from ckptkit.session import open_managers
-from ckptkit.session.process import ProcessState, run_key, state
+from ckptkit.session.process_state import ProcessState, run_key, state
 
 
 class Manager:

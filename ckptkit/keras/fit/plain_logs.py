@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ckptkit.session.measured_metrics import flattened
+from ckptkit.session.lazy_metrics import flattened
 
 
 def named_logs(logs: Any) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def plain_logs(logs: Mapping[str, Any]) -> dict[str, Any]:
         logs: tensors, arrays or numbers by name.
 
     Returns:
-        The same names, without the values that are no numbers.
+        The same names, without the values that are not numbers.
     """
     plain: dict[str, Any] = {}
     for name, value in flattened(logs).items():
@@ -46,7 +46,7 @@ def plain_logs(logs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def not_finite(logs: Mapping[str, Any]) -> list[str]:
-    """Return `name=value` of the loss if it is infinite or NaN; without a loss, of every metric."""
+    """Return `name=value` of a loss that is not finite; without a loss, of all such metrics."""
     plain = plain_logs(logs)
     judged = {"loss": plain["loss"]} if "loss" in plain else plain
     return [f"{name}={value}" for name, value in judged.items() if not np.isfinite(value).all()]

@@ -1,7 +1,7 @@
-"""Who finished a run: in the journal, and which objects of this process have trained it.
+"""Records that a run has finished, and which objects of this process have trained it.
 
-A run is one training of one model. A fold loop over one directory, or a cell of a notebook that is
-run again, would take the finished training of another model for its own.
+A run is one training of one model. A loop over folds in one directory, or a notebook cell that is
+run again, would otherwise load the finished training of another model.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from ckptkit.position import RunPosition
 from ckptkit.run import events
 from ckptkit.run.fresh_start import this_life
 from ckptkit.run.journal import Journal, read_journal
-from ckptkit.session.process import run_key
-from ckptkit.session.process import state as process_state
+from ckptkit.session.process_state import run_key
+from ckptkit.session.process_state import state as process_state
 
 
 def record_finished(layout: RunLayout, journal: Journal, position: RunPosition) -> None:
-    """Record in the journal that training has come to its end, once for each position.
+    """Record in the journal that training has reached its end, once for each position.
 
-    A finished run may be started again, and is then not finished a second time.
+    A finished run that is started again adds no second line.
     """
     life = this_life(read_journal(layout).events)
     if not any(
@@ -36,7 +36,7 @@ def record_finished(layout: RunLayout, journal: Journal, position: RunPosition) 
 
 
 def note_finished(layout: RunLayout, state: Mapping[str, Any]) -> None:
-    """Note that this process has trained the models of a state to the end of the run."""
+    """Remember the models that this process has trained to the end of the run."""
     # Weakly: a model is not kept alive for this. One that is gone is another one than any present.
     process_state.finished[run_key(layout)] = [weakref.ref(value) for value in _trained(state)]
 
@@ -52,7 +52,7 @@ def is_trained_to_end_here(layout: RunLayout, step: int) -> bool:
 
 
 def is_finished_by_others(layout: RunLayout, state: Mapping[str, Any]) -> bool:
-    """Return whether this process has finished the run with other objects than those of a state."""
+    """Return whether this process has finished the run with objects that are not in a state."""
     then, now = process_state.finished.get(run_key(layout), []), _trained(state)
     return bool(then and now) and not any(
         reference() is value for reference in then for value in now
@@ -60,7 +60,7 @@ def is_finished_by_others(layout: RunLayout, state: Mapping[str, Any]) -> bool:
 
 
 def check_finished_by(layout: RunLayout, state: Mapping[str, Any]) -> None:
-    """Check that the run was not finished by other objects of this process.
+    """Check that this process has not finished the run with other objects.
 
     Raises:
         ConfigError: If it was.

@@ -1,4 +1,4 @@
-"""The catalog: which checkpoints a run has. It only reads."""
+"""The catalog: lists the checkpoints of a run. It only reads."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Checkpoint:
 
     @property
     def prefix(self) -> Path:
-        """The path that TensorFlow takes, as in `tf.train.load_checkpoint(prefix)`."""
+        """The path to pass to TensorFlow, as in `tf.train.load_checkpoint(prefix)`."""
         return self.path / self.name.prefix
 
     @cached_property
@@ -52,7 +52,7 @@ class Checkpoint:
 
     @cached_property
     def head(self) -> ManifestHead:
-        """The manifest without the state, which costs a tenth.
+        """The manifest without the state; reading it takes a tenth of the time.
 
         It is enough to list the checkpoint, to choose among several, and to find its files.
 
@@ -64,7 +64,7 @@ class Checkpoint:
 
     @property
     def problem(self) -> str | None:
-        """Why its manifest cannot be read, or None. The part about the state is not checked."""
+        """Why its manifest cannot be read, or None. The manifest's state is not checked."""
         try:
             _ = self.head
         except (CorruptCheckpointError, StorageError) as error:
@@ -73,7 +73,7 @@ class Checkpoint:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """What was measured at its position."""
+        """The metrics at its position."""
         return from_numbers(self.head.metrics)
 
     @property
@@ -112,7 +112,7 @@ def list_names(layout: RunLayout, files: FileSystem = DISK) -> list[CheckpointNa
 
 
 def list_shut_out(layout: RunLayout, files: FileSystem = DISK) -> list[Checkpoint]:
-    """Return what was committed by a process that had lost the run before.
+    """Return the checkpoints that a process committed after it had lost the run.
 
     These directories lie among the checkpoints and do not count as such.
 
@@ -127,7 +127,7 @@ def list_shut_out(layout: RunLayout, files: FileSystem = DISK) -> list[Checkpoin
 
 
 def _find(layout: RunLayout, files: FileSystem) -> list[tuple[CheckpointName, bool]]:
-    """List what has a checkpoint's name, oldest first, and whether a fence shuts it out."""
+    """List all directories with a checkpoint's name, and whether a fence hides each."""
     while True:
         entries = names_in(files, layout.checkpoints)
         try:

@@ -1,6 +1,6 @@
-"""Launchers of a run, and whether they are running.
+"""The launchers of a run, and whether each is still running.
 
-On this machine the kernel knows. Of another machine only the launcher's own journal tells.
+On this machine the kernel can tell. On another machine only the launcher's journal can.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class Launcher:
 
     Args:
         layout: the run.
-        id: of the launcher.
+        id: the id of the launcher.
         host: the name of its machine.
-        is_here: whether it runs on this machine, so that the kernel knows of it.
+        is_here: whether it runs on this machine, so that the kernel can tell its state.
     """
 
     layout: RunLayout
@@ -32,7 +32,7 @@ class Launcher:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it has ended. On another machine it may also have been lost without a line.
+        """Whether it has ended. On another machine it may also have died without recording that.
 
         Raises:
             StorageError: If its journal cannot be read.
@@ -58,7 +58,7 @@ class Launcher:
 def living_launcher(layout: RunLayout) -> Launcher | None:
     """Return the newest launcher that has not ended, or None.
 
-    One of another machine counts only if no other launcher started after it: it may have been lost
+    One on another machine counts only if no launcher started after it: it may have been lost
     without recording its end.
 
     Raises:

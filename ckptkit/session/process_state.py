@@ -1,6 +1,6 @@
-"""Everything that sessions keep for the whole process, beyond the life of any one of them.
+"""The registries that sessions of one process share: open runs, finished runs, launchers.
 
-A forked child inherits none of it: the hook is below, in its place in `process_hooks`. Handlers of
+A forked child must not inherit them, so a hook in `process_hooks` clears them. Handlers of
 signals (`preemption.signals`), locks (`ownership.run_lock`) and writers
 (`writing.background_writer`) register for their own places there.
 """
@@ -44,7 +44,7 @@ class ProcessState:
     guard: Any = field(default_factory=threading.RLock)
 
     def forget_in_child(self) -> None:
-        """Forget what belongs to the parent, in a forked child.
+        """Forget the parent's entries, in a forked child.
 
         `finished` and `trained_to` stay: the child has copies of the same objects.
         """
@@ -63,5 +63,5 @@ after_fork(AfterFork.SESSIONS, state.forget_in_child)
 
 
 def run_key(layout: RunLayout) -> str:
-    """Return the name of a run in the registries: one, however its path is spelled."""
+    """Return the registry key of a run, which is the same for all spellings of its path."""
     return str(layout.root.resolve())

@@ -24,7 +24,7 @@ def flattened(values: Mapping[Any, Any]) -> dict[str, Any]:
         values: numbers, tensors, anything, or dictionaries of these, by name.
 
     Example:
-        >>> from ckptkit.session.measured_metrics import flattened
+        >>> from ckptkit.session.lazy_metrics import flattened
         >>> flattened({"loss": 1, "compile_metrics": {"accuracy": 2}})
         {'accuracy': 2, 'loss': 1}
     """
@@ -90,7 +90,7 @@ def _shape_of(value: Any) -> str:
 
 
 class Metrics(Mapping[str, float]):
-    """Metrics by name; a value becomes a float when it is first read, and stays one.
+    """Metrics by name. A value is converted to a float when it is first read.
 
     Converting a tensor waits for its device, and most steps need no metric. A metric that is not
     one number is missing from the mapping: metrics are best effort, and none may end a training.
