@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import Any
 
 import keras
@@ -53,12 +54,15 @@ class MonitorWatch:
     Attributes:
         may_come_later: says of a monitor whether it could not have been reported yet, such as a
             metric of an evaluation that only every fifth epoch has.
+        epochs_are_alike: whether every epoch reports the same metrics, as in `fit`. A loop of the
+            user's own may evaluate now and then, so only a misspelled name is an error there.
     """
 
     def __init__(self, save: SavePolicy, keep: KeepPolicy) -> None:
         self._save = save
         self._waiting = dict.fromkeys((*save.monitors, *keep.monitors))
         self.may_come_later: Callable[[str], bool] = lambda name: False
+        self.epochs_are_alike = False
 
     def saw(self, metrics: Mapping[str, float], reported: Iterable[str]) -> None:
         """Note what was measured.
@@ -91,14 +95,18 @@ class MonitorWatch:
         Raises:
             ConfigError: If training is to continue, and would never save.
         """
-        known = ", ".join(sorted(reported)) or "none"
+        reported = sorted(reported)
+        known = ", ".join(reported) or "none"
         names = ", ".join(map(repr, missing))
         hint = (
             " A val_ metric needs validation_data in fit."
             if any(name.startswith("val_") for name in missing) and "val_" not in known
             else ""
         )
-        if training and self._save.never_due_without(missing):
+        is_certain = self.epochs_are_alike or all(
+            get_close_matches(name, reported, cutoff=0.8) for name in missing
+        )
+        if training and is_certain and self._save.never_due_without(missing):
             raise ConfigError(
                 f"save={self._save!r} waits for {names}, which the first epoch did not report, so "
                 f"nothing would ever be saved. Expected one of: {known}.{hint} The state of "

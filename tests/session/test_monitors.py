@@ -50,6 +50,16 @@ def test_with_no_other_policy_it_is_an_error(save):
         watch(save).report(list(save.monitors), ["val_loss", "loss"], training=True)
 
 
+def test_a_loop_of_the_users_own_may_evaluate_later(caplog):
+    seen = watch(ckptkit.OnBest("bleu", mode="max"))
+    with caplog.at_level(logging.WARNING, "ckptkit"):
+        seen.report(["bleu"], ["loss"], training=True)
+    assert len(caplog.messages) == 1
+    seen.epochs_are_alike = True
+    with pytest.raises(ckptkit.ConfigError, match="'bleu'"):
+        seen.report(["bleu"], ["loss"], training=True)
+
+
 @pytest.mark.parametrize(
     ("save", "training"), [(BEST, False), (BEST | ckptkit.EveryNSteps(5), True)]
 )

@@ -75,6 +75,7 @@ def _open_context(
     state = state_at_beginning(model, others, call)
     session = manager.open_session({"model": model, "fit": state})
     session.total = params.get("epochs", 1)
+    session.saves.monitors.epochs_are_alike = True
     # With `validation_freq`, the first epochs have no evaluation yet.
     session.saves.monitors.may_come_later = lambda name: (
         name.startswith("val_") and call.validates and not state.position.evaluations
