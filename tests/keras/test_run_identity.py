@@ -89,12 +89,14 @@ def test_a_loop_over_epochs_with_epochs_1_is_an_error_that_says_how(trainings, r
         match=r"just finished the run .* 1 epochs are done, and epochs=1 would train nothing.*"
         r"epochs=epoch \+ 1.*fresh=.*another directory",
     ):
-        trainings.fit(run, made, epochs=1)
+        trainings.fit(run, made, epochs=1, same_process=True)
     assert trainings.bits(made, made.optimizer) == before
-    assert trainings.fit(run, made, epochs=2).epoch == [0, 1], "a larger total trains on"
+    assert trainings.fit(run, made, epochs=2, same_process=True).epoch == [0, 1], (
+        "a larger total trains on"
+    )
     assert trainings.fit(run, made, epochs=2, fresh="again").epoch == [0, 1]
     with pytest.raises(ckptkit.ConfigError, match="just finished"):
-        trainings.fit(run, made, epochs=2, fresh="again")
+        trainings.fit(run, made, epochs=2, fresh="again", same_process=True)
 
 
 def test_a_finished_run_in_a_new_process_gives_weights_and_history(tf_call, run):
