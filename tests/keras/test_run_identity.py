@@ -105,12 +105,31 @@ def test_a_loop_over_epochs_with_epochs_1_is_an_error_that_says_how(trainings, r
         match=r"just finished the run .* 1 epochs are done, and epochs=1 would train nothing.*"
         r"epochs=epoch \+ 1.*fresh=.*another directory",
     ):
-        trainings.fit(run, made, epochs=1)
+        trainings.fit(run, made, epochs=1, same_process=True)
     assert trainings.bits(made, made.optimizer) == before
-    assert trainings.fit(run, made, epochs=2).epoch == [0, 1], "a larger total trains on"
+    assert trainings.fit(run, made, epochs=2, same_process=True).epoch == [0, 1], (
+        "a larger total trains on"
+    )
     assert trainings.fit(run, made, epochs=2, fresh="again").epoch == [0, 1]
     with pytest.raises(ckptkit.ConfigError, match="just finished"):
-        trainings.fit(run, made, epochs=2, fresh="again")
+        trainings.fit(run, made, epochs=2, fresh="again", same_process=True)
+
+
+def test_fit_three_times_on_the_same_model(trainings, run):
+    made = trainings.model()
+    histories, values = [], []
+    with trainings.logged() as lines:
+        for _ in range(3):
+            histories.append(trainings.fit(run, made, epochs=5, export=True))
+            values.append(trainings.bits(made, made.optimizer))
+    assert [history.epoch for history in histories] == [[0, 1, 2, 3, 4]] * 3
+    assert histories[0].history == histories[1].history == histories[2].history
+    assert values[0] == values[1] == values[2]
+    assert len(journal_events(run, "exported")) == 1
+    assert [event.step for event in journal_events(run, "finished")] == [5 * trainings.STEPS]
+    said = [line for line in lines if "this run has finished" in line]
+    assert len(said) == 2
+    assert all(word in said[0] for word in ("larger epochs", "fresh=", "another directory"))
 
 
 def test_a_finished_run_in_a_new_process_gives_weights_and_history(tf_call, run):

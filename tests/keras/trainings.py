@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 import ckptkit
+from ckptkit.session import process
 
 ROWS, BATCH = 32, 8
 STEPS = ROWS // BATCH
@@ -97,9 +98,16 @@ def fit(
     epochs: int = 2,
     batch: int = BATCH,
     fit_options: Any = None,
+    same_process: bool = False,
     **options: Any,
 ) -> keras.callbacks.History:
-    """Trains with a `CheckpointCallback` that saves after each step, or with a given one."""
+    """Trains with a `CheckpointCallback` that saves after each step, or with a given one.
+
+    Each call stands for a start of the program, so it forgets which runs this process has finished;
+    with `same_process` it stands for a further `fit` of the same program.
+    """
+    if not same_process:
+        process.state.trained_to.clear()
     made = made or model()
     if not isinstance(run, ckptkit.CheckpointCallback):
         run = ckptkit.CheckpointCallback(
