@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -34,6 +35,7 @@ from ckptkit.restore.state_comparison import compare, table
 from ckptkit.run.architecture_file import load as load_architecture
 from ckptkit.run.catalog import Checkpoint
 from ckptkit.run.manifest import StateEntry
+from ckptkit.storage.proof_of_damage import not_read, proven_damage
 from ckptkit.tracking.model_architecture import code_in_configuration, unsaved_loss_arguments
 from ckptkit.tracking.snapshot import describe_leaves
 from ckptkit.tracking.state_check import ensure_built
@@ -347,7 +349,11 @@ def _building(path: Path) -> Iterator[None]:
         _say_missing(path, error)
         raise CorruptCheckpointError(f"Keras cannot load {path}: {_said(error)}") from error
     except OSError as error:
+        if error.errno is not None and proven_damage(error, path) is None:
+            raise not_read(path, error.errno, _said(error)) from error
         raise CorruptCheckpointError(f"Keras cannot load {path}: {_said(error)}") from error
+    except MemoryError as error:
+        raise not_read(path, errno.ENOMEM) from error
 
 
 def _say_missing(path: Path, error: BaseException) -> None:
