@@ -36,7 +36,8 @@ _HOMES = {
     "ckptkit.report.run_view": ("open_run",),
     "ckptkit.export.export_saved_model": ("export_saved_model",),
     "ckptkit.export.export_spec": ("ExportSpec",),
-    "ckptkit.load.exported_model": ("ExportedModel", "Signature", "load_exported"),
+    "ckptkit.load.exported_model": ("ExportedModel", "load_exported"),
+    "ckptkit.load.exported_signature": ("Signature",),
     "ckptkit.load.model_loading": ("load_model",),
     "ckptkit.load.weight_loading": ("WeightsReport", "load_weights"),
     "ckptkit.manager": ("CheckpointManager",),
@@ -95,7 +96,8 @@ if TYPE_CHECKING:
     from ckptkit.export.export_saved_model import export_saved_model
     from ckptkit.export.export_spec import ExportSpec
     from ckptkit.keras import CheckpointCallback
-    from ckptkit.load.exported_model import ExportedModel, Signature, load_exported
+    from ckptkit.load.exported_model import ExportedModel, load_exported
+    from ckptkit.load.exported_signature import Signature
     from ckptkit.load.model_loading import load_model
     from ckptkit.load.weight_loading import WeightsReport, load_weights
     from ckptkit.manager import CheckpointManager

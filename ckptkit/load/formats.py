@@ -193,9 +193,7 @@ def _file(path: Path) -> FoundFormat:
 
 
 def starts_as(start: bytes) -> Format | None:
-    """The format of a file that begins with these eight bytes: a .keras file, HDF5, or None where
-    it is neither.
-    """
+    """Return the format of a file that begins with these eight bytes, or None for another one."""
     if start.startswith((_ZIP, _EMPTY_ZIP)):
         return Format.KERAS
     return Format.HDF5 if start == _HDF5 else None

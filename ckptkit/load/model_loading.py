@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,13 +12,9 @@ from typing import Any
 
 import keras
 
-from ckptkit.compat import keras_saving
 from ckptkit.errors import (
-    CheckpointError,
-    CheckpointNotFoundError,
     ConfigError,
     CorruptCheckpointError,
-    IncompatibleStateError,
 )
 from ckptkit.layout import RunLayout
 from ckptkit.load import hdf5
@@ -28,18 +22,11 @@ from ckptkit.load.compile_config import compile_as, give_optimizer
 from ckptkit.load.formats import Format, FoundFormat, recognise
 from ckptkit.load.leased_checkpoint import read_run
 from ckptkit.load.memory_guard import bounded
+from ckptkit.load.model_building import building, refuse_code
+from ckptkit.load.model_from_run import model_from_run
 from ckptkit.load.weight_loading import check_arguments
 from ckptkit.log import logger
-from ckptkit.restore.assign import assign_state
-from ckptkit.restore.state_comparison import compare, table
-from ckptkit.run.architecture_file import load as load_architecture
-from ckptkit.run.catalog import Checkpoint
-from ckptkit.run.manifest import StateEntry
-from ckptkit.storage.proof_of_damage import not_read, proven_damage
-from ckptkit.tracking.model_architecture import code_in_configuration, unsaved_loss_arguments
-from ckptkit.tracking.snapshot import describe_leaves
-from ckptkit.tracking.state_check import ensure_built
-from ckptkit.tracking.tracker import track
+from ckptkit.tracking.model_architecture import unsaved_loss_arguments
 
 CONFIG, TRAINING_CONFIG = "model_config", "training_config"
 """Attributes of an `.h5` file: the model's configuration, and the arguments of `compile`."""
@@ -50,15 +37,8 @@ OPTIMIZER = "optimizer_weights"
 MEMBER = "config.json"
 """The member of a .keras file that holds the model's configuration."""
 
-_UNKNOWN = re.compile(r"(?:Could not (?:locate|deserialize)|Unknown) ([a-z ]+?):? '([\w>.<]+)'")
-"""Keras' message about a missing class, inside a text that holds the whole configuration."""
 
 _MOST_BYTES = 64 * 1024 * 1024
-
-_MEASURED = "metrics"
-"""The role of metrics' variables. A compiled model creates them in its first batch, and each epoch
-resets them.
-"""
 
 
 def load_model(
@@ -118,7 +98,7 @@ def load_model(
     if found.format is Format.RUN:
         layout = RunLayout(found.path)
         return read_run(
-            found, step, lambda checkpoint: _from_run(layout, checkpoint, custom_objects, name)
+            found, step, lambda checkpoint: model_from_run(layout, checkpoint, custom_objects, name)
         )
     if found.format is Format.KERAS:
         return _from_keras(found.path, custom_objects)
@@ -141,102 +121,12 @@ def _no_architecture(found: FoundFormat) -> str:
     )
 
 
-# -- from a run
-
-
-def _from_run(
-    layout: RunLayout,
-    checkpoint: Checkpoint,
-    custom_objects: Mapping[str, Any] | None,
-    name: str | None,
-) -> Any:
-    entry = _entry(checkpoint, name)
-    weights = (
-        "Build the model with its code, and call "
-        f"ckptkit.load_weights(model, {str(layout.root)!r})."
-    )
-    if not isinstance(entry.architecture, str):
-        raise ConfigError(
-            f"{checkpoint.path} does not store the architecture of its model {entry.name!r} "
-            f"({entry.class_name}): an earlier version of ckptkit saved it, or it could not be "
-            f"stored. {weights}"
-        )
-    architecture = load_architecture(layout, entry.architecture)
-    if architecture.config is None:
-        raise ConfigError(
-            f"The model {entry.name!r} ({entry.class_name}) of {layout.root} cannot be built from "
-            f"data alone: {architecture.reason}. {weights}"
-        )
-    saved = [
-        tensor
-        for tensor in checkpoint.manifest.tensors
-        if tensor.key.partition("/")[0] == entry.name and tensor.role != _MEASURED
-    ]
-    path = layout.architecture / entry.architecture
-    with _building(path), bounded(path, (tensor.size_bytes for tensor in saved)):
-        _refuse_code(path, architecture.config)
-        model = keras_saving.deserialized_model(architecture.config, custom_objects)
-        ensure_built({entry.name: model})
-    tracked = track({entry.name: model})
-    live = [tensor for tensor in describe_leaves(tracked) if tensor.role != _MEASURED]
-    differences = compare([entry], saved, tracked.states, live)
-    if differences:
-        raise IncompatibleStateError(
-            f"The state of the model rebuilt from {path} differs from "
-            f"{checkpoint.path}.\n{table(differences)}\n"
-            "If a class of custom_objects has changed since, restore it; or build the model with "
-            "its code."
-        )
-    assign_state(checkpoint, tracked, saved)
-    logger.info(
-        "rebuilt %s from %s, %s",
-        architecture.class_name,
-        checkpoint.path,
-        checkpoint.manifest.position,
-    )
-    return model
-
-
-def _entry(checkpoint: Checkpoint, name: str | None) -> StateEntry:
-    """Return the entry of the state that is the model.
-
-    Raises:
-        ConfigError: If several entries are models and none was named.
-        CheckpointNotFoundError: If no entry is a model, or none has that name.
-    """
-    tensors = checkpoint.manifest.tensors
-    models = {
-        state.name: state
-        for state in checkpoint.manifest.states
-        if state.architecture
-        or any(tensor.key.startswith(f"{state.name}/weights/") for tensor in tensors)
-    }
-    known = ", ".join(map(repr, models)) or "none"
-    if name is not None and name not in models:
-        raise CheckpointNotFoundError(
-            f"{checkpoint.path} holds no model {name!r}. There is: {known}."
-        )
-    if name is None and len(models) != 1:
-        if not models:
-            raise CheckpointNotFoundError(
-                f"{checkpoint.path} holds no Keras model. Expected one among state={{...}}."
-            )
-        raise ConfigError(
-            f"{checkpoint.path} holds several models ({known}). Name one, as in "
-            f"name={next(iter(models))!r}."
-        )
-    return models[name] if name is not None else next(iter(models.values()))
-
-
-# -- from Keras' files
-
-
 def _from_keras(path: Path, custom_objects: Mapping[str, Any] | None) -> Any:
     with hdf5.archive(path) as zipped:
         text = zipped.read(hdf5.member(zipped, path, MEMBER, _MOST_BYTES))
         for info in zipped.infolist():
             hdf5.member(zipped, path, info.filename)
-    _refuse_code(path, _parsed(path, text))
+    refuse_code(path, _parsed(path, text))
     with hdf5.opened(path) as file:
         sizes = [dataset.nbytes for dataset in hdf5.walk(file)]
     return _by_keras(path, ".keras", custom_objects, sizes)
@@ -250,14 +140,14 @@ def _from_h5(path: Path, custom_objects: Mapping[str, Any] | None) -> Any:
                 f"{path} holds weights, but no architecture. Build the model with its code, and "
                 f"call ckptkit.load_weights(model, {str(path)!r})."
             )
-        _refuse_code(path, _parsed(path, text))
+        refuse_code(path, _parsed(path, text))
         training = _parsed(path, hdf5.text(file, TRAINING_CONFIG) or "null")
-        _refuse_code(path, training)
+        refuse_code(path, training)
         sizes = [dataset.nbytes for dataset in hdf5.walk(file)]
         model = _by_keras(path, ".h5", custom_objects, sizes, compiled=False)
         if isinstance(training, Mapping):
             with (
-                _building(path),
+                building(path),
                 bounded(path, sizes),
                 keras.saving.custom_object_scope(dict(custom_objects or {})),
             ):
@@ -275,16 +165,6 @@ def _parsed(path: Path, text: str | bytes) -> Any:
         ) from error
 
 
-def _refuse_code(path: Path, config: Any) -> None:
-    reason = code_in_configuration(config)
-    if reason:
-        raise ConfigError(
-            f"The model in {path} is not built: {reason}. If you trust its origin, "
-            "keras.saving.load_model(..., safe_mode=False) runs it; or build the model with its "
-            "code, and call ckptkit.load_weights(model, ...)."
-        )
-
-
 def _by_keras(
     path: Path,
     suffix: str,
@@ -293,7 +173,7 @@ def _by_keras(
     *,
     compiled: bool = True,
 ) -> Any:
-    with _building(path), bounded(path, sizes), _called(path, suffix) as named:
+    with building(path), bounded(path, sizes), _called(path, suffix) as named:
         model = keras.saving.load_model(
             named, custom_objects=dict(custom_objects or {}), compile=compiled, safe_mode=True
         )
@@ -320,64 +200,3 @@ def _called(path: Path, suffix: str) -> Iterator[str]:
         link = Path(directory) / f"model{suffix}"
         link.symlink_to(path.resolve())
         yield str(link)
-
-
-@contextmanager
-def _building(path: Path) -> Iterator[None]:
-    """Convert Keras' exceptions for a model that it cannot build, one error for each cause."""
-    try:
-        yield
-    except CheckpointError:
-        raise
-    except (TypeError, ImportError, AttributeError) as error:
-        _say_missing(path, error)
-        raise ConfigError(
-            f"The model in {path} cannot be built: {_said(error)} Pass your own classes and "
-            "functions as custom_objects={'Name': Name}; get_config of each class must return "
-            "all its arguments."
-        ) from error
-    except (
-        ValueError,
-        KeyError,
-        IndexError,
-        RuntimeError,
-        NotImplementedError,
-        ArithmeticError,
-        AssertionError,
-        RecursionError,
-    ) as error:
-        _say_missing(path, error)
-        raise CorruptCheckpointError(f"Keras cannot load {path}: {_said(error)}") from error
-    except OSError as error:
-        if error.errno is not None and proven_damage(error, path) is None:
-            raise not_read(path, error.errno, _said(error)) from error
-        raise CorruptCheckpointError(f"Keras cannot load {path}: {_said(error)}") from error
-    except MemoryError as error:
-        raise not_read(path, errno.ENOMEM) from error
-
-
-def _say_missing(path: Path, error: BaseException) -> None:
-    """Raise an error that names the missing class, if that is the cause.
-
-    Raises:
-        ConfigError: If a class is missing.
-    """
-    missing = _UNKNOWN.search(str(error))
-    if missing is not None:
-        raise ConfigError(
-            f"The model in {path} needs the {missing[1]} {missing[2]!r}, which is unknown here. "
-            f"Pass custom_objects={{{missing[2]!r}: {missing[2]}}}, or register it with "
-            "keras.saving.register_keras_serializable."
-        ) from error
-
-
-def _said(error: BaseException) -> str:
-    """Return the cause from Keras' message, which surrounds it with the whole configuration."""
-    text = str(error)
-    for mark in ("Error encountered during deserialization:", "Exception encountered:"):
-        text = text.rpartition(mark)[2]
-    text = (
-        " ".join(text.partition("Full object config")[0].partition("config={")[0].split())
-        or type(error).__name__
-    )
-    return text if len(text) <= 400 else f"{text[:400]}..."

@@ -35,8 +35,8 @@ _NO_WEIGHTS = frozenset(
         "_all_variables",
     }
 )
-"""Attributes that lead to what is no weight, or, as the last one in Keras' exports, to weights that
-are there once more.
+"""Attributes that lead to state other than weights; the last one, in Keras' exports, leads to the
+same weights a second time.
 """
 
 _OPTIMIZERS = frozenset({OPTIMIZER, "optimizer_weights", ".OPTIMIZER_SLOT"})
@@ -58,15 +58,15 @@ class Tensor:
 
     Args:
         key: what it is read by.
-        name: Keras' or TensorFlow's name of it; the key where there is none.
+        name: Keras' or TensorFlow's name of it, or else the key.
         part: whether it is a weight, of an optimizer, or something else.
         group: in a run its state and role (`model/weights`); empty in other formats.
         kind: `variable`; in a run also `trackable` or `python`.
-        shape: its sizes, None for one that is not fixed; None as a whole where the number of
+        shape: its sizes, None for one that is not fixed; None as a whole if the number of
             dimensions is open.
         dtype: TensorFlow's name of the type.
-        size_bytes: of its values; 0 where the form does not tell.
-        trainable: whether training changes it; None where that is not known or has no meaning.
+        size_bytes: of its values; 0 if the form does not tell.
+        trainable: whether training changes it; None if that is unknown or has no meaning.
     """
 
     key: str

@@ -1,3 +1,1 @@
-"""Being asked to stop: by a signal, by Ctrl-C, by a call; and the safe points at which that is
-served.
-"""
+"""Requests to stop: by a signal, by Ctrl-C or by a call, served at safe points."""

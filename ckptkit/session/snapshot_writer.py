@@ -18,7 +18,8 @@ from ckptkit.session.architecture_saver import ArchitectureSaver
 from ckptkit.session.options import RunOptions
 from ckptkit.storage.files import NO_SPACE
 from ckptkit.tracking import snapshot
-from ckptkit.writing.checkpoint_writer import Job, Target, write_checkpoint
+from ckptkit.writing.checkpoint_writer import Job, write_checkpoint
+from ckptkit.writing.save_target import Target
 
 
 @dataclass(frozen=True)

@@ -285,7 +285,7 @@ class FileSystem:
         return usage.free if usage.total else None
 
     def _remove_directory(self, path: Path) -> None:
-        # Not by recursion: a tree that somebody else made may be deeper than Python's stack.
+        # Not by recursion: a tree that others made may be deeper than Python's stack.
         found, to_visit = [], [path]
         while to_visit:
             found.append(to_visit.pop())

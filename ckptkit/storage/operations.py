@@ -38,9 +38,7 @@ class Operation:
 
     @property
     def kind(self) -> str:
-        """`MakeDir`, `CreateFile`, `Append`, `Overwrite`, `Truncate`, `SyncFile`, `SyncDir`,
-        `Rename`, `Unlink` or `RemoveDir`.
-        """
+        """The name of the class, such as `MakeDir` or `Rename`."""
         return type(self).__name__
 
     def perform(self) -> None:
@@ -195,8 +193,10 @@ class RemoveDir(Operation):
 
 @dataclass(frozen=True)
 class ReadOperation:
-    """Looking at one path without changing it. It is no `Operation`: a crash or a loss of power
-    takes nothing of it back, but a disk may refuse it.
+    """One read of a path.
+
+    It is not an `Operation`: a crash or a loss of power undoes nothing of it, but a disk may refuse
+    it.
 
     Args:
         path: what is looked at.

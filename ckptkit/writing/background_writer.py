@@ -82,7 +82,7 @@ class BackgroundWriter:
             )
         raise _with_notes(
             BackgroundSaveError(
-                f"A save failed while training went on: {str(first) or repr(first)} The "
+                f"A save failed while training continued: {str(first) or repr(first)} The "
                 "checkpoints from before it are untouched.",
                 first,
             ),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import errno
-import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from tenacity import (
@@ -19,24 +18,21 @@ from tenacity import (
 )
 
 from ckptkit.errors import StorageError
-from ckptkit.layout import RunLayout
 from ckptkit.log import logger, size
-from ckptkit.policies import Candidate, KeepPolicy
+from ckptkit.policies import Candidate
 from ckptkit.run.best_effort import best_effort
-from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.commit import begin_writing, commit
-from ckptkit.run.disk_space import Room
 from ckptkit.run.events import Saved as SavedEvent
 from ckptkit.run.events import SaveFailed
-from ckptkit.run.journal import Journal
 from ckptkit.run.manifest import Manifest, from_numbers
 from ckptkit.run.retention import retain
 from ckptkit.run.state_file import write_state_file
 from ckptkit.run.verify import file_entry
-from ckptkit.storage.files import NO_SPACE, FileSystem
+from ckptkit.storage.files import NO_SPACE
 from ckptkit.tracking.snapshot import Snapshot
 from ckptkit.writing import tensor_file
 from ckptkit.writing.page_cache import WORTH_BYTES, PageCacheDrain
+from ckptkit.writing.save_target import AbandonedError, Target
 
 TRANSIENT_ERRNOS = frozenset(
     {
@@ -54,72 +50,6 @@ TRANSIENT_ERRNOS = frozenset(
 TRIES = 4
 WAIT = wait_exponential(multiplier=0.25, max=10)
 """Waits of a quarter, a half and one second between the tries."""
-
-
-# How long a rename may delay the close of a run that is abandoned: a dead server never answers.
-_RENAME_SECS = 2.0
-
-
-class AbandonedError(Exception):
-    """Raised in a save whose run was closed while it was being written."""
-
-
-class Permit:
-    """A lock around the commit of a checkpoint; once withdrawn, nothing more is committed."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.withdrawn = False
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-        if self.withdrawn:
-            self._lock.release()
-            raise AbandonedError
-
-    def __exit__(self, *error: object) -> None:
-        self._lock.release()
-
-    def withdraw(self) -> None:
-        """Forbid all further commits.
-
-        Waits for a rename that is under way, for at most two seconds.
-        """
-        acquired = self._lock.acquire(timeout=_RENAME_SECS)
-        # Set even without the lock. A rename that hangs may still succeed later; the checkpoint is
-        # then complete, and only its cleaning up is skipped.
-        self.withdrawn = True
-        if acquired:
-            self._lock.release()
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where the checkpoints of one attempt are written, and how.
-
-    Args:
-        files: changes the disk.
-        index: what is known of the run's checkpoints.
-        journal: of this attempt.
-        keep: decides which checkpoints stay.
-        permit: allows commits.
-    """
-
-    files: FileSystem
-    index: CheckpointIndex
-    journal: Journal
-    keep: KeepPolicy
-    permit: Permit = field(default_factory=Permit)
-
-    @property
-    def layout(self) -> RunLayout:
-        """The paths of the run."""
-        return self.index.layout
-
-    @property
-    def room(self) -> Room:
-        """Return what makes room on the disk for a checkpoint."""
-        return Room(self.files, self.index, self.journal, self.keep)
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from ckptkit.cli.held_run import owned
 
 import ckptkit
+from ckptkit.cli.owned_run import own_run
 from ckptkit.clock import SystemClock
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.ownership.claims import list_claims
@@ -561,6 +561,6 @@ def test_a_run_is_free_again_if_the_thread_that_keeps_it_is_refused(layout, no_f
 
 def test_a_command_whose_thread_is_refused_leaves_the_run_free(layout, no_further_thread):
     layout.root.mkdir()
-    with pytest.raises(RuntimeError, match="pids limit"), owned(layout):
+    with pytest.raises(RuntimeError, match="pids limit"), own_run(layout):
         pytest.fail("the run is not owned without signs of life")
     assert [claim.sign for claim in list_claims(layout)] == ["released"]
