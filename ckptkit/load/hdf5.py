@@ -20,7 +20,7 @@ import tensorflow as tf
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.load.keras_archive import ZIP_ERRORS
 from ckptkit.log import size
-from ckptkit.storage.files import storage_errors
+from ckptkit.storage.proof_of_damage import judging
 
 WEIGHTS = "model.weights.h5"
 """The member of a .keras file that holds the weights."""
@@ -64,7 +64,7 @@ def readable(path: Path) -> Iterator[None]:
         StorageError: If the system refuses to read.
     """
     try:
-        with storage_errors("read", path), _damage(path):
+        with judging(path, path.name), _damage(path):
             yield
     except RecursionError as error:
         raise CorruptCheckpointError(f"{path} is nested too deeply to be read.") from error
@@ -79,14 +79,9 @@ def _damage(path: Path) -> Iterator[None]:
             f"{path} is damaged and cannot be read: {_first_line(error)}", "unreadable", path.name
         ) from error
     except OSError as error:
-        # h5py reports damage as an OSError too. EINVAL comes from an archive that names an offset
-        # before the beginning of the file. All other numbered errors are the system's own.
-        if (
-            error.errno not in (None, errno.EINVAL)
-            and error.strerror
-            and "h5" not in str(error).lower()
-            and "unable to" not in str(error).lower()
-        ):
+        # h5py reports damage as an OSError without a number. EINVAL comes from a file or archive
+        # that names an offset before its beginning. All other numbers are the system's own.
+        if error.errno not in (None, errno.EINVAL):
             raise
         raise CorruptCheckpointError(
             f"{path} is damaged and cannot be read: {_first_line(error)}", "unreadable", path.name

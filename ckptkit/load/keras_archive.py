@@ -5,6 +5,7 @@ Imports no TensorFlow.
 
 from __future__ import annotations
 
+import errno
 import lzma
 import zipfile
 import zlib
@@ -52,7 +53,10 @@ def check_archive(path: Path, progress: Callable[[int], None] = lambda _: None) 
                     ),
                     None,
                 )
-        except (*ZIP_ERRORS, ValueError) as error:
+        except (*ZIP_ERRORS, ValueError, OSError) as error:
+            # EINVAL comes from an archive that names an offset before the beginning of the file.
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+                raise
             raise CorruptCheckpointError(
                 f"{path} is not a complete zip archive: {error}.", "unreadable", path.name
             ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from ckptkit.errors import (
     ConfigError,
     CorruptCheckpointError,
 )
+from ckptkit.storage.proof_of_damage import not_read, proven_damage
 from ckptkit.tracking.model_architecture import code_in_configuration
 
 _UNKNOWN = re.compile(r"(?:Could not (?:locate|deserialize)|Unknown) ([a-z ]+?):? '([\w>.<]+)'")
@@ -60,7 +62,11 @@ def building(path: Path) -> Iterator[None]:
     ) as error:
         _say_missing(path, error)
         raise CorruptCheckpointError(f"Keras cannot load {path}: {_said(error)}") from error
+    except MemoryError as error:
+        raise not_read(path, errno.ENOMEM) from error
     except OSError as error:
+        if error.errno is not None and proven_damage(error, path) is None:
+            raise not_read(path, error.errno, _said(error)) from error
         raise CorruptCheckpointError(f"Keras cannot load {path}: {_said(error)}") from error
 
 

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def describe(found: FoundFormat, version: int | None = None) -> Description:
         return Description(
             format=found.format,
             path=found.path,
-            size_bytes=_sizes(found.path.parent.glob(f"{found.path.name}.*")),
+            size_bytes=_sizes(found.path.parent.glob(f"{escape(found.path.name)}.*")),
             variables=_tensors(found.path),
         )
     return _keras(found.path) if found.format is Format.KERAS else _hdf5(found.path)

@@ -92,7 +92,8 @@ def _judge_all(
         if verdict is not None:
             found.append(Judged(checkpoint, verdict.stays, verdict.reason))
         elif checkpoint.path.exists():
-            reason = "damaged, so it takes no other's place, and is left where it is: "
+            state = "not readable now" if finding.refused else "damaged"
+            reason = f"{state}, so it takes no other's place, and is left where it is: "
             reason += finding.damage
             found.append(Judged(checkpoint, True, reason))
     going = [each.checkpoint.name for each in found if not each.stays]

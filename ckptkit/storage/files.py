@@ -312,9 +312,9 @@ def names_in(files: FileSystem, directory: Path) -> list[str]:
     with storage_errors("list", directory):
         try:
             return files.list_dir(directory)
-        except FileNotFoundError:
-            return []
-        except NotADirectoryError:
-            if files.status(directory) is None:  # a file stands in the place of a parent
+        except (FileNotFoundError, NotADirectoryError):
+            # A second look: an error of the machine must not make a run look empty. A file may
+            # stand in the place of a parent.
+            if files.status(directory) is None:
                 return []
             raise

@@ -37,13 +37,22 @@ def proven_damage(error: OSError, path: Path, files: FileSystem = DISK) -> str |
         if _is_missing(path, files):
             return "missing"
         found = files.status(path)
+        if found is None:
+            return None
+        if stat.S_ISLNK(found.st_mode):
+            return _damage_of_link(error, path, files)
     except OSError:
         return None
-    if found is None:
-        return None
-    if stat.S_ISLNK(found.st_mode):  # TensorFlow follows links; our own reads refuse them
-        return "unreadable" if error.errno == errno.ELOOP else None
     return None if stat.S_ISREG(found.st_mode) else "unreadable"
+
+
+def _damage_of_link(error: OSError, path: Path, files: FileSystem) -> str | None:
+    """Return the damage of a link: our own reads refuse it, and TensorFlow's follow it."""
+    if error.errno == errno.ELOOP:
+        return "unreadable"
+    if error.errno in (errno.ENOENT, errno.ENOTDIR) and _is_missing(path.resolve(), files):
+        return "missing"
+    return None
 
 
 def is_proven_missing(path: Path, files: FileSystem = DISK) -> bool:

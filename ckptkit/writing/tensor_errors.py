@@ -80,9 +80,9 @@ def judging_tensorflow(
         shown, text = saved_model or prefix, first_line(error)
         if damage is None:
             raise not_read(shown, number, text) from error
-        raise CorruptCheckpointError(
-            f"TensorFlow cannot read {what + ' of ' if what else ''}{shown}: {text}", damage
-        ) from error
+        verb, part = "load" if saved_model else "read", f"{what} of " if what else ""
+        message = f"TensorFlow cannot {verb} {part}{shown}: {text}"
+        raise CorruptCheckpointError(message, damage) from error
 
 
 def first_line(error: Exception) -> str:
