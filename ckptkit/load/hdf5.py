@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 import tensorflow as tf
 
-from ckptkit.errors import CorruptCheckpointError
+from ckptkit.errors import CheckpointError, CorruptCheckpointError
 from ckptkit.load.keras_archive import ZIP_ERRORS
 from ckptkit.log import size
 from ckptkit.storage.proof_of_damage import judging
@@ -74,7 +74,10 @@ def readable(path: Path) -> Iterator[None]:
 def _damage(path: Path) -> Iterator[None]:
     try:
         yield
-    except (*ZIP_ERRORS, KeyError, UnicodeDecodeError, OverflowError) as error:
+    except CheckpointError:
+        raise  # some of ours are ValueErrors too
+    # h5py reports a type or a size that it does not know as a plain ValueError.
+    except (*ZIP_ERRORS, KeyError, ValueError, OverflowError) as error:
         raise CorruptCheckpointError(
             f"{path} is damaged and cannot be read: {_first_line(error)}", "unreadable", path.name
         ) from error

@@ -83,7 +83,7 @@ def test_a_command_that_is_not_there(tmp_path):
         (["--at", "5", "--kills", "2", "--", "true"], "Received both"),
         (["--in-place", "--link", "data", "--", "true"], "Received both"),
         (["--link", "data", "--", "true"], "There is no such thing"),
-        (["--keep", ".", "--", "true"], "--keep names a new directory"),
+        (["--keep", ".", "--", "true"], "the name of a new directory after --keep"),
         (["--signal", "SIGHUP", "--", "true"], "SIGHUP"),
     ],
 )
