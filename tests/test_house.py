@@ -8,7 +8,6 @@ import ast
 import configparser
 import io
 import itertools
-import json
 import re
 import sys
 import tokenize
@@ -334,13 +333,8 @@ def normal(requirement: str) -> str:
     return re.sub(r"[-_.]+", "-", re.split(r"[<>=;\s\[]", requirement)[0]).lower()
 
 
-# -- sizes, names and words: limits with debts that only shrink
+# -- sizes, names and words
 
-DEBTS = Path(__file__).with_name("house_debts.json")
-"""For each rule the files or names that break it still. Nothing is added to it.
-
-`python -m tests.test_house` removes what is paid.
-"""
 MAX_LINES = 400
 MAX_ATTRIBUTES = 15
 MAX_IMPORTED_MODULES = 15
@@ -503,11 +497,9 @@ RULES: dict[str, tuple[Callable[[], set[str]], str]] = {
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_a_limit_holds_apart_from_old_debts(name):
+def test_a_limit_holds(name):
     rule, explanation = RULES[name]
-    broken, debts = rule(), set(json.loads(DEBTS.read_text())[name])
-    assert not broken - debts, explanation
-    assert not debts - broken, "paid: `python -m tests.test_house` removes these from the debts"
+    assert rule() == set(), explanation
 
 
 @pytest.mark.parametrize(
@@ -539,14 +531,3 @@ def test_a_place_is_no_condition(text, tmp_path):
     path = tmp_path / "file.py"
     path.write_text(text)
     assert not [name for name, pattern in PROSE.items() if re.search(pattern, prose_of(path))]
-
-
-def shrink_debts() -> None:
-    """Remove what is paid from the debts; add nothing."""
-    old = json.loads(DEBTS.read_text())
-    left = {name: sorted(set(old[name]) & rule()) for name, (rule, _) in RULES.items()}
-    DEBTS.write_text(json.dumps(left, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    shrink_debts()

@@ -177,6 +177,11 @@ class FaultyFiles(FileSystem):
         self._read_faults.append(_ReadFault(number, when, at, times))
 
     def before_read(self, read: ReadOperation) -> None:
+        """Notes a read, and refuses it if a fault meets it.
+
+        Raises:
+            OSError: If one does.
+        """
         self.reads.append(read)
         met = [fault for fault in self._read_faults if fault.meets(read)]
         if met:

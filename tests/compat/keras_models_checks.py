@@ -99,3 +99,12 @@ def compile_metrics_built():
     assert keras_models.compile_metrics_built(made)
     assert keras_models.compile_metrics_built(model())
     assert keras_models.compile_metrics_built(keras.Sequential([layers.Dense(1)]))
+
+
+def metric_directions():
+    made = model(metrics=["mae", keras.metrics.BinaryAccuracy(name="right")])
+    # Before the first step, a metric given by name is not made yet.
+    assert keras_models.metric_directions(made) == {"right": "max"}
+    made.test_on_batch(x, y)
+    assert keras_models.metric_directions(made) == {"mae": "min", "right": "max"}
+    assert keras_models.metric_directions(keras.Sequential([layers.Dense(1)])) == {}

@@ -96,8 +96,7 @@ class TidyingFailed(Event):
 class PassedOver(Event):
     """A checkpoint could not be used; it was moved, not deleted.
 
-    Args:
-        moved_to: where it is now, relative to the run; empty if it could not be moved.
+    `moved_to` is empty if it could not be moved.
     """
 
     event: ClassVar[str] = "passed_over"
