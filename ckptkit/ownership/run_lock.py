@@ -170,7 +170,15 @@ class RunLock:
         if descriptor is None:
             return False
         self._descriptor = descriptor
-        self._files.sync_dir(self._layout.lock)
+        try:
+            self._files.sync_dir(self._layout.lock)
+        except BaseException:
+            # Kept, it would lock this process out when it tries again. Not removed: its record may
+            # say that a fence is missing.
+            with suppress(StorageError):
+                self._give_sign(RELEASED)
+            self.drop()
+            raise
         # If this number had been used before and was cleared away meanwhile, a higher one exists.
         if any(claim.number > self.number for claim in list_claims(self._layout, self._files)):
             self.drop()

@@ -31,7 +31,7 @@ class DeferredJournal(Journal):
     def __init__(self, files: FileSystem, layout: RunLayout, clock: Clock, attempt: int) -> None:
         super().__init__(files, layout.attempt_journal(attempt), attempt, clock)
         self._layout = layout
-        self._is_made = False
+        self._is_made = self._was_tried = False
         self._is_required = False
         self._waiting: list[tuple[Event, float]] = []
 
@@ -53,6 +53,10 @@ class DeferredJournal(Journal):
             StorageError: If the disk refuses; the lines wait on.
         """
         if not self._is_made:
+            if self._was_tried:
+                # The disk may have refused only the sync that makes the name durable.
+                self._files.remove_file(self.path)
+            self._was_tried = True
             make_journal_file(self._files, self._layout, self)
             self._is_made = True
         while self._waiting:

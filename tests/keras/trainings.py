@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 import ckptkit
-from ckptkit.session import process
+from ckptkit.session import process_state
 
 ROWS, BATCH = 32, 8
 STEPS = ROWS // BATCH
@@ -107,7 +107,7 @@ def fit(
     with `same_process` it stands for a further `fit` of the same program.
     """
     if not same_process:
-        process.state.trained_to.clear()
+        process_state.state.trained_to.clear()
     made = made or model()
     if not isinstance(run, ckptkit.CheckpointCallback):
         run = ckptkit.CheckpointCallback(
