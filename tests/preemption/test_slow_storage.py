@@ -7,14 +7,19 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from ckptkit.layout import RunLayout
 from ckptkit.preemption.policy import Preemption
 from ckptkit.run import events
 from ckptkit.session.phase import SessionPhase
 from ckptkit.session.stopping import Stopping
+
+OPTIONS = SimpleNamespace(preemption=Preemption(), layout=RunLayout(Path("run")))
+"""Of a run that is never opened."""
 
 
 @pytest.mark.parametrize("secs", [7.0, 3000.0])
@@ -26,9 +31,8 @@ def test_the_deadline_and_the_request_stand_before_the_journal_is_written(secs):
         seen.append((type(event), stopping.requested))
 
     decided_by: list[float | None] = []
-    plan = SimpleNamespace(preemption=Preemption())
     stopping = Stopping(
-        SimpleNamespace(), plan, SimpleNamespace(record=record), SimpleNamespace(write_secs=None)
+        SimpleNamespace(), OPTIONS, SimpleNamespace(record=record), SimpleNamespace(write_secs=None)
     )
     try:
         stopping.goes_away("gce: the instance is preempted", secs)
@@ -42,7 +46,7 @@ def test_the_deadline_and_the_request_stand_before_the_journal_is_written(secs):
 def test_the_last_resort_is_set_anew_with_each_deadline_and_called_off_with_the_last():
     stopping = Stopping(
         SimpleNamespace(),
-        SimpleNamespace(preemption=Preemption()),
+        OPTIONS,
         SimpleNamespace(record=lambda event, at=None: None),
         SimpleNamespace(write_secs=None),
     )
@@ -77,7 +81,7 @@ def test_nothing_is_saved_as_a_last_resort_when_the_attempt_is_over():
     )
     stopping = Stopping(
         session,
-        SimpleNamespace(preemption=Preemption()),
+        OPTIONS,
         SimpleNamespace(record=lambda event, at=None: None),
         SimpleNamespace(write_secs=None, unsaved=None),
     )
@@ -95,7 +99,7 @@ def test_a_signal_that_is_told_while_the_run_is_closed_leaves_no_timer_behind():
     told = []
     stopping = Stopping(
         SimpleNamespace(phases=SimpleNamespace(phase=SessionPhase.TRAINING)),
-        SimpleNamespace(preemption=Preemption()),
+        OPTIONS,
         SimpleNamespace(record=lambda event, at=None: told.append(event.signal)),
         SimpleNamespace(write_secs=None),
     )

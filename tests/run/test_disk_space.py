@@ -53,7 +53,7 @@ def room(layout: RunLayout, files: FileSystem, policy: ckptkit.KeepLatest | None
         files,
         CheckpointIndex(layout),
         start_attempt(FileSystem(), layout, SystemClock()),
-        policy or ckptkit.KeepLatest(2),
+        ckptkit.KeepLatest(2) if policy is None else policy,
     )
 
 

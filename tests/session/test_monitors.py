@@ -13,7 +13,7 @@ BEST = ckptkit.OnBest("val_los", mode="min")
 
 
 def watch(save=BEST, keep=None):
-    return MonitorWatch(save, keep or ckptkit.KeepLatest(2))
+    return MonitorWatch(save, ckptkit.KeepLatest(2) if keep is None else keep)
 
 
 def test_a_monitor_that_was_reported_is_not_missing():

@@ -10,6 +10,9 @@ SAVE = """
     import ckptkit
     from tests.tracking.programs import bits
 
+    class Waiting:
+        def get_state(self): return {"wait": 3, "best": np.arange(3.0)}
+        def set_state(self, state): pass
 
     model = keras.Sequential(
         [
@@ -146,10 +149,7 @@ def test_the_newest_is_what_was_written_last_also_after_going_back(tf_process, t
     process = tf_process(
         """
         import os, sys, tensorflow as tf, ckptkit
-
         weight = tf.Variable(0.0)
-
-
         def newest():
             return os.path.relpath(
                 tf.train.latest_checkpoint(sys.argv[1] + "/checkpoints"), sys.argv[1]

@@ -9,21 +9,15 @@ THINGS = """
     import numpy as np, tensorflow as tf
     import ckptkit
 
-
     class Getting:
-        def __init__(self):
-            self.value = None
-
-        def get_state(self):
-            return self.value
-
-        def set_state(self, state):
-            self.value = state
-
+        def __init__(self): self.value = None
+        def get_state(self): return self.value
+        def set_state(self, state): self.value = state
 
     class Dict:
-        def __init__(self):
-            self.value = {}
+        def __init__(self): self.value = {}
+        def state_dict(self): return {"value": self.value}
+        def load_state_dict(self, state): self.value = state["value"]
 
     DTYPES = (
         "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 "
@@ -46,8 +40,6 @@ THINGS = """
         "getting": Getting(),
         "counter": tf.Variable(0),
     }
-
-
     def draw():
         return [
             state["python"].random(),
@@ -188,7 +180,6 @@ REFUSE = """
     import json, sys
     import keras, tensorflow as tf
     import ckptkit
-
     for index, text in enumerate(json.loads(sys.argv[2])):
         try:
             with ckptkit.CheckpointManager(
@@ -235,23 +226,13 @@ def test_an_error_while_saving_names_the_entry_and_loses_no_checkpoint(tf_proces
     process = tf_process(
         """
         import sys, tensorflow as tf, ckptkit
-
-
         class Odd:
             value = 1
-
-            def get_state(self):
-                return {"a": [self.value]}
-
-            def set_state(self, state):
-                self.value = state["a"][0]
-
-
+            def get_state(self): return {"a": [self.value]}
+            def set_state(self, state): self.value = state["a"][0]
         def numbers():
             yield 1
             yield 2
-
-
         odd = Odd()
         with ckptkit.CheckpointManager(
             sys.argv[1] + "/a", {"v": tf.Variable(1.0), "odd": [odd]}

@@ -29,9 +29,9 @@ from tests.writing.holds import Sits
 from tests.writing.programs import (
     ERRORS,
     Broken,
+    error_of,
     events,
     one,
-    told,
     until_idle,
 )
 
@@ -44,7 +44,7 @@ def told_and_left(directory: str, how: str) -> dict[str, Any]:
     files.set_broken(True)
     weight.assign([3.0, 4.0])
     manager.save(100)
-    first = told(manager.wait_until_finished)
+    first = error_of(manager.wait_until_finished)
     files.set_broken(False)
     stopped = None
     if how == "stopped":
@@ -128,7 +128,7 @@ def in_an_evaluation(directory: str) -> dict[str, Any]:
         save=ckptkit.EveryNSteps(7),
         preemption=ckptkit.Preemption(grace_secs=1.5),
     )
-    error = told(
+    error = error_of(
         lambda: model.fit(
             x,
             x[:, :1],
