@@ -30,7 +30,11 @@ def diverging(
             Poison(),
             stopping or trainings.keras.callbacks.TerminateOnNaN(),
             ckptkit.CheckpointCallback(
-                run, save=save or ckptkit.EveryNEpochs(1), keep=keep, background=False, **options
+                run,
+                save=ckptkit.EveryNEpochs(1) if save is None else save,
+                keep=keep,
+                background=False,
+                **options,
             ),
         ],
     )

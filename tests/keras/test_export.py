@@ -230,9 +230,12 @@ def test_data_of_any_form_costs_nothing_but_the_sample(trainings, run):
     made = trainings.in_four_parts()
     x, y = trainings.rows()
     data = trainings.tf.data.Dataset.from_tensor_slices((x, y, y, y)).batch(trainings.BATCH)
-    for _ in range(2):
+    for epochs in (1, 2):
         made.fit(
-            data, epochs=2, verbose=0, callbacks=[ckptkit.CheckpointCallback(run, background=False)]
+            data,
+            epochs=epochs,
+            verbose=0,
+            callbacks=[ckptkit.CheckpointCallback(run, background=False, export=epochs == 2)],
         )
     assert record_of(run / "export").sample == "specs"
     assert [event.step for event in journal_events(run, "exported")] == [2 * trainings.STEPS]
@@ -396,7 +399,7 @@ def test_older_versions_go_and_those_of_others_stay(trainings, tmp_path):
             ckptkit.export_saved_model(made, base, version=9)
         ckptkit.export_saved_model(made, base, version=number, keep=None if number < 14 else 2)
     assert {path.name for path in base.iterdir()} == {"3", "9", "13", "14"}
-    with pytest.raises(ckptkit.ConfigError, match="keep is how many versions stay"):
+    with pytest.raises(ckptkit.ConfigError, match="keep is the number of versions"):
         ckptkit.export_saved_model(made, base, keep=0)
 
 
@@ -415,15 +418,15 @@ def test_a_run_trained_longer_is_published_again(trainings, run):
         ({"weights": "worst"}, "weights is 'final', 'best' or a step"),
         ({"weights": -1}, "weights is"),
         ({"weights": True}, "weights is"),
-        ({"keep": 0}, "keep is how many"),
-        ({"keep": 1.5}, "keep is how many"),
+        ({"keep": 0}, "keep is the number"),
+        ({"keep": 1.5}, "keep is the number"),
         ({"rtol": -1}, "rtol is a tolerance"),
         ({"atol": "a"}, "atol is"),
         ({"imports": "tensorflow_text"}, "imports names modules"),
         ({"imports": ("a b",)}, "imports names modules"),
         ({"limit_secs": 0}, "limit_secs is a duration"),
         ({"errors": "ignore"}, "errors is 'warn' or 'raise'"),
-        ({"mode": "low"}, "mode is"),
+        ({"mode": "low"}, "mode says"),
         ({"directory": "gs://a/b"}, "Received the URL"),
         ({"directory": __file__}, "is a file"),
     ],

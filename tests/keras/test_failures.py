@@ -194,8 +194,9 @@ def test_a_fit_that_diverges_keeps_its_last_finite_state(trainings, run):
             ),
         ],
     )
+    # The weights are spoilt before the save of epoch 2, whose metrics are still finite.
     assert [checkpoint.manifest.epoch for checkpoint in ckptkit.open_run(run).checkpoints] == [
-        2,
+        1,
         4,
         5,
     ]

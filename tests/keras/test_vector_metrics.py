@@ -34,7 +34,9 @@ def train(trainings, run, *callbacks, save=None):
         verbose=0,
         callbacks=[
             *callbacks,
-            ckptkit.CheckpointCallback(run, save=save or ckptkit.EveryNSteps(1), export=False),
+            ckptkit.CheckpointCallback(
+                run, save=ckptkit.EveryNSteps(1) if save is None else save, export=False
+            ),
         ],
     )
     return made, {name: np.array(values).tolist() for name, values in history.history.items()}

@@ -88,7 +88,7 @@ def test_each_attempt_has_a_row_with_its_end(made, page):
     assert len(boxes) == 3
     assert all(left < right for left, right in boxes)
     assert all(one[1] <= other[0] + 1 for one, other in itertools.pairwise(boxes)), (
-        "one attempt is after the other"
+        f"one attempt is after the other: {boxes}"
     )
     phases = page.each(
         "g.attempt",
@@ -142,7 +142,8 @@ def test_the_tiles_say_what_the_document_says(made, page):
     assert tiles["tile-goodput"][1] == f"{document['wall_time']['ratio'] * 100:.1f} %"
     assert tiles["tile-attempts"][1:] == ["3", "1 dead, 1 preempted, 1 finished"]
     assert tiles["tile-newest"][1] == str(TOTAL)
-    assert tiles["tile-lost"][1].split()[0] == str(document["totals"]["steps_lost"])
+    # A killed attempt may have done more steps than its journal shows.
+    assert tiles["tile-lost"][1] == f"at least {document['totals']['steps_lost']} steps"
     assert document["totals"]["steps_lost"] > 0
     size = sum(path.stat().st_size for path in made.run.rglob("*") if path.is_file())
     assert (
