@@ -7,6 +7,7 @@ give. It contains who made it, and a sign of life that its owner changes every f
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -132,6 +133,23 @@ def encode_owner(owner: Owner) -> bytes:
 def encode_sign(text: str) -> bytes:
     """The content of `alive`: always of one length, so that it is rewritten in place."""
     return f"{text:<16}\n".encode()
+
+
+def give_sign(claim: Path, text: str) -> bool:
+    """Write a sign of life into a claim; return whether that succeeded.
+
+    Not through `FileSystem`, and without a sync: a sign is for processes that run now, and a full
+    disk or a slow sync must not silence it. It is rewritten in place for the same reason.
+    """
+    try:
+        descriptor = os.open(claim / ALIVE, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            os.pwrite(descriptor, encode_sign(text), 0)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 def list_claims(layout: RunLayout, files: FileSystem = DISK) -> list[Claim]:

@@ -29,11 +29,10 @@ from ckptkit.errors import RunLockedError, StorageError
 from ckptkit.layout import MAX_ATTEMPT, RunLayout
 from ckptkit.log import logger
 from ckptkit.ownership.claims import (
-    ALIVE,
     RELEASED,
     Claim,
     Owner,
-    encode_sign,
+    give_sign,
     list_claims,
     locked_error,
 )
@@ -176,7 +175,7 @@ class RunLock:
             # Kept, it would lock this process out when it tries again. Not removed: its record may
             # say that a fence is missing.
             with suppress(StorageError):
-                self._give_sign(RELEASED)
+                give_sign(self._path, RELEASED)
             self.drop()
             raise
         # If this number had been used before and was cleared away meanwhile, a higher one exists.
@@ -344,7 +343,7 @@ class RunLock:
         number = missed = 0
         while not self._over.wait(BEAT_SECS):
             number += 1
-            missed = 0 if self._give_sign(str(number)) else missed + 1
+            missed = 0 if give_sign(self._path, str(number)) else missed + 1
             if missed * BEAT_SECS == LEASE_SECS / 2:
                 logger.warning(
                     "no sign of life could be written into %s for %g s: after %g s another "
@@ -353,22 +352,6 @@ class RunLock:
                     missed * BEAT_SECS,
                     LEASE_SECS,
                 )
-
-    def _give_sign(self, text: str) -> bool:
-        """Writes a sign of life; returns whether that succeeded.
-
-        Not through `FileSystem`, and without a sync: a sign is for processes that run now, and a
-        full disk or a slow sync must not silence it. It is rewritten in place for the same reason.
-        """
-        try:
-            descriptor = os.open(self._path / ALIVE, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            try:
-                os.pwrite(descriptor, encode_sign(text), 0)
-            finally:
-                os.close(descriptor)
-        except OSError:
-            return False
-        return True
 
     # -- the end
 
@@ -380,7 +363,7 @@ class RunLock:
         if self._thread is not None:
             # Its last sign must not come after ours.
             self._thread.join(_SIGN_SECS)
-        self._give_sign(RELEASED)
+        give_sign(self._path, RELEASED)
         self.drop()
         _open_locks.discard(self)
 

@@ -21,7 +21,7 @@ import ckptkit
 from ckptkit.cli.owned_run import own_run
 from ckptkit.clock import SystemClock
 from ckptkit.layout import CheckpointName, RunLayout
-from ckptkit.ownership.claims import list_claims
+from ckptkit.ownership.claims import give_sign, list_claims
 from ckptkit.ownership.fence import write_fence
 from ckptkit.ownership.fenced_files import FencedFiles
 from ckptkit.ownership.machine import Machine, this_machine
@@ -170,7 +170,7 @@ class Watching(FakeClock):
 
 def test_an_owner_on_another_machine_that_gives_a_sign_of_life_keeps_its_run(layout):
     owner = RunLock(FileSystem(), layout, FakeClock(), machine=HERE)
-    clock = Watching(lambda: owner._give_sign("a later one"))
+    clock = Watching(lambda: give_sign(owner._path, "a later one"))
     with pytest.raises(ckptkit.RunLockedError, match=f"process {os.getpid()} on here, since"):
         RunLock(FileSystem(), layout, clock, machine=THERE)
     assert clock.monotonic() - FakeClock().monotonic() < 5
@@ -290,7 +290,7 @@ def test_a_watcher_whose_storage_was_away_begins_anew(layout):
         if len(sleeps) == 50:
             clock.advance(600)
         if len(sleeps) == 70:
-            owner._give_sign("that was on its way")
+            give_sign(owner._path, "that was on its way")
 
     clock._action = action
     with pytest.raises(ckptkit.RunLockedError):
