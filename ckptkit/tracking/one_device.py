@@ -30,8 +30,10 @@ def check_one_device(state: Mapping[str, Any]) -> None:
     """
     if not _is_supported(strategy := tf.distribute.get_strategy()):
         raise _refusal("The program runs", strategy)
+    # A model leads to its optimizer, which usually has an entry of its own: visit it once.
+    seen: dict[int, Any] = {}
     for name, value in state.items():
-        for _, found in visit(value):
+        for _, found in visit(value, seen):
             # A model that is not built has no variables yet, and knows its strategy.
             if isinstance(found, keras.Model) and not _is_supported(found.distribute_strategy):
                 raise _refusal(f"The model in state[{name!r}] was made", found.distribute_strategy)

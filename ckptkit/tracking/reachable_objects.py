@@ -58,23 +58,22 @@ def walk(root: Any) -> Iterator[tuple[str, Any]]:
             yield path, value
 
 
-def visit(root: Any) -> Iterator[tuple[str, Any]]:
+def visit(root: Any, seen: dict[int, Any] | None = None) -> Iterator[tuple[str, Any]]:
     """Yield every object that may have values or lead to some, in the order of `walk`.
 
     Args:
         root: the object to search.
+        seen: objects by id that were visited already, and are skipped; those found are added.
     """
-    seen: set[int] = set()
     # Attributes may be made when they are asked for. Without a reference such an object would be
     # freed, and the next one could get the same id and be taken for already visited.
-    alive: list[Any] = []
+    seen = {} if seen is None else seen
     stack: list[tuple[str, Any]] = [("", root)]
     while stack:
         path, value = stack.pop()
         if id(value) in seen:
             continue
-        seen.add(id(value))
-        alive.append(value)
+        seen[id(value)] = value
         yield path, value
         if not isinstance(value, keras.Variable | tf.Variable):
             # A stack gives back the last child first, so the children are put on it in reverse.
