@@ -103,7 +103,7 @@ class CheckpointManager(TrainingLoops):
         """
         check_not_in_function("restore_or_initialize")
         self._prepare_state()
-        session = self.open_session()
+        session = self._slot.open(self, {})
         try:
             if self.run.checkpoints:
                 check_finished_by(self._options.layout, self._options.state)
@@ -153,7 +153,7 @@ class CheckpointManager(TrainingLoops):
         self._check_has_checkpoints()  # before anything is made on the disk
         self._close_if_saved_after(wanted)
         was_open = self.is_open
-        session = self.open_session()
+        session = self._slot.open(self, {})
         try:
             if wanted is None:
                 self._check_has_checkpoints()  # a fresh start has moved them away
@@ -335,12 +335,16 @@ class CheckpointManager(TrainingLoops):
             extra_state: further state to save; the run must not be open yet.
 
         Raises:
-            ConfigError: If the run is open already, or a name of `extra_state` stands for
-                another object.
+            ConfigError: If the run is open already, a name of `extra_state` stands for another
+                object, or the state is spread over several devices or workers.
             RunLockedError: If it is being trained.
             StorageError: If the disk refuses.
         """
-        return self._slot.open(self, extra_state or {})
+        extra = extra_state or {}
+        # Only this: Keras builds what `fit` trains.
+        with reports_failure():
+            check_one_device({**self._options.state, **extra})
+        return self._slot.open(self, extra)
 
     def close_session(self, error: BaseException | None) -> None:
         """Closes the run if it is open, with the error that ended training, if any."""

@@ -14,7 +14,7 @@ from ckptkit.restore.state_comparison import compare, leaf_key, table
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import RESULT, WEIGHTS, TensorEntry
 from ckptkit.tracking.leaves import Leaf, PythonLeaf
-from ckptkit.tracking.reachable_objects import visit
+from ckptkit.tracking.reachable_objects import reachable
 from ckptkit.tracking.snapshot import describe_leaves, result_key
 from ckptkit.tracking.state_check import unbuilt_parts
 from ckptkit.tracking.tracker import Tracked
@@ -228,7 +228,7 @@ def refresh_layer_constants(roots: Sequence[Any]) -> None:
     Args:
         roots: the objects that the state leads to.
     """
-    visited = [value for root in roots for _, value in visit(root)]
+    visited = reachable(roots)
     # Normalization computes mean and variance once, as constants, from the weights that `adapt`
     # set. Assigning the weights alone changes nothing in its output.
     keeps_constants = [

@@ -49,9 +49,8 @@ class Session(SessionParts):
 
         Raises:
             ConfigError: If a file is in the way, the checkpoints are those of another program, a
-                policy compares a metric of unknown direction, the state is spread over several
-                devices or workers, or this process is not the first of its cluster, which alone
-                writes.
+                policy compares a metric of unknown direction, or this process is not the first of
+                its cluster, which alone writes.
             RunLockedError: If another process trains this run.
             StorageError: If the disk refuses.
             ThreadRefusedError: If the system allows no further thread.
@@ -61,8 +60,6 @@ class Session(SessionParts):
                 "Expected rank 0 to open the run: one process of a cluster writes it. Received: "
                 f"rank {self.cluster.rank} of {self.cluster.size}. Open it there."
             )
-        # Before anything is made on the disk, and for every way to open a run.
-        self.tracked.check_supported()
         with ExitStack() as resources:
             opened = open_run(self.options, resources)
             logs = self._logs = TensorBoardHook(opened.options, opened.journal)

@@ -7,7 +7,6 @@ from typing import Any
 
 from ckptkit.data.loop_data import LoopData
 from ckptkit.tracking import hyperparameters
-from ckptkit.tracking.one_device import check_one_device
 from ckptkit.tracking.random_state import ProcessRandom
 from ckptkit.tracking.tracker import Tracked, Tracker
 
@@ -31,14 +30,6 @@ class TrackedState:
         self.random = ProcessRandom()
         self.state = {**state, "loop": self.data, "process": self.random}
         self.tracker = Tracker(self.state)
-
-    def check_supported(self) -> None:
-        """Check that the state is on one device, without reading it.
-
-        Raises:
-            ConfigError: If it is not.
-        """
-        check_one_device(self.state)
 
     def now(self) -> Tracked:
         """Return the leaves to save now; the structure may change while training runs."""

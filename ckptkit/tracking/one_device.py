@@ -28,17 +28,18 @@ def check_one_device(state: Mapping[str, Any]) -> None:
         ConfigError: If the code runs in the scope of a strategy that is not supported, or a model
             or variable was made under one.
     """
-    if not _is_supported(strategy := tf.distribute.get_strategy()):
+    none = _no_strategy()
+    if not _is_supported(strategy := tf.distribute.get_strategy(), none):
         raise _refusal("The program runs", strategy)
     # A model leads to its optimizer, which usually has an entry of its own: visit it once.
     seen: dict[int, Any] = {}
     for name, value in state.items():
         for _, found in visit(value, seen):
             # A model that is not built has no variables yet, and knows its strategy.
-            if isinstance(found, keras.Model) and not _is_supported(found.distribute_strategy):
-                raise _refusal(f"The model in state[{name!r}] was made", found.distribute_strategy)
-            variable = _variable_of(found)
-            if variable is not None:
+            if isinstance(found, keras.Model):
+                if not _is_supported(strategy := found.distribute_strategy, none):
+                    raise _refusal(f"The model in state[{name!r}] was made", strategy)
+            elif (variable := _variable_of(found)) is not None:
                 _check_variable(variable, f"The variable {path_of(found)!r} in state[{name!r}]")
 
 
@@ -77,8 +78,8 @@ def _check_variable(variable: tf.Variable, what: str) -> None:
         raise _refusal(f"{what} was made", None)
 
 
-def _is_supported(strategy: Any) -> bool:
-    return isinstance(strategy, tf.distribute.OneDeviceStrategy) or strategy is _no_strategy()
+def _is_supported(strategy: Any, no_strategy: Any) -> bool:
+    return strategy is no_strategy or isinstance(strategy, tf.distribute.OneDeviceStrategy)
 
 
 def _no_strategy() -> Any:

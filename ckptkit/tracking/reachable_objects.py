@@ -87,6 +87,16 @@ def visit(root: Any, seen: dict[int, Any] | None = None) -> Iterator[tuple[str, 
             )
 
 
+def reachable(roots: Iterable[Any]) -> list[Any]:
+    """Return every object that `visit` finds in several objects, each once.
+
+    Args:
+        roots: the objects to search.
+    """
+    seen: dict[int, Any] = {}
+    return [value for root in roots for _, value in visit(root, seen)]
+
+
 def _children(value: Any) -> list[tuple[str, Any]]:
     """Return the objects that a value leads to, with their names, in an order of the program's."""
     if isinstance(value, dict):
@@ -203,7 +213,7 @@ class ReachableObjects:
     def __init__(self, roots: Iterable[Any]) -> None:
         # References keep the objects alive: identities are compared below, and Python gives the
         # identity of a freed object to a new one.
-        self._found = [value for root in roots for _, value in visit(root)]
+        self._found = reachable(roots)
         self._dicts: list[dict[Any, Any]] = []
         self._sequences: list[Any] = []
         self._sets: list[Any] = []
