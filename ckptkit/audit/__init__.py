@@ -1,1 +1,1 @@
-"""`ckptkit audit`: compares an interrupted training with an uninterrupted one, bit by bit."""
+"""The engine of `ckptkit audit`: proves bit by bit that an interrupted training ends the same."""

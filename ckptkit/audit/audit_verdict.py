@@ -1,4 +1,4 @@
-"""Decides whether a training is exact, and if not, why. Pure."""
+"""The verdict of an audit: whether a training is exact, and if not, why. Pure."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from typing import Literal
 from ckptkit.audit.first_difference import TrainingResult
 
 Verdict = Literal["exact", "inexact", "not_reproducible"]
-"""The interrupted training ends with the bits of the other one; it does not, and that comes of the
-interruptions; or what is different is different between two uninterrupted trainings, too, so that
-nothing can be said of the interruptions."""
+"""The possible results of an audit.
+
+`exact`: the interrupted training ended with the same bits. `not exact`: the interruptions changed
+the result. `not reproducible`: two uninterrupted trainings also differ, so the effect of
+interruptions cannot be measured."""
 
 
 def differs_before_an_interruption(
     results: Sequence[TrainingResult], first_attempts: Mapping[str, int]
 ) -> bool:
-    """Return whether the trainings differ already before the first interruption.
+    """Return whether the trainings already differ before the first interruption.
 
     Args:
         results: the results of the interrupted training.
-        first_attempts: the number of the attempt in each run that no interruption came before.
+        first_attempts: for each run, the number of the attempt that ran before any interruption.
     """
     return any(
         result.first is not None and result.first.attempt == first_attempts.get(result.run)
@@ -37,9 +39,9 @@ def verdict(
     """Return the verdict of an audit.
 
     Args:
-        results: the interrupted training beside the uninterrupted one.
-        again: a second uninterrupted one beside the first; None if there was none.
-        early: whether the interrupted one was different before its first interruption.
+        results: the comparisons of the interrupted training with the uninterrupted one.
+        again: the comparisons of two uninterrupted trainings; None if only one was run.
+        early: whether the interrupted training differed before its first interruption.
     """
     if not any(result.names for result in results):
         return "exact"

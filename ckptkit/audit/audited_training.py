@@ -1,4 +1,4 @@
-"""Runs one training of an audit, and starts it again after each interruption. Effects only."""
+"""Runs one training of an audit, interrupts it as planned, and restarts it each time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PATIENCE_SECS = 2.0
 
 
 class TrainingError(CheckpointError):
-    """The training to be audited failed by itself, or is not a training with ckptkit."""
+    """The audited training failed by itself, or does not use ckptkit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +40,8 @@ class Limits:
     """Time limits of a training.
 
     Args:
-        hang_secs: time without progress, from the first step on, until it is ended; 0 for never.
-        first_step_secs: the least such time before the first step.
+        hang_secs: after so many seconds without progress the training is ended; 0 for never.
+        first_step_secs: the shortest such limit before the first step.
         limit_secs: how long one start may take in all; 0 for no limit.
     """
 
@@ -55,8 +55,8 @@ class TrainingStart:
     """One process of a training, from its start to its end.
 
     Args:
-        code: the exit code, or the negative number of the signal that ended it.
-        state: its last report on the channel.
+        code: its exit code, or the negative number of the signal that ended it.
+        state: the last report that it sent on the channel.
         step: the step at which it was interrupted; None if it ended before it reached the chosen
             step.
         time: the time of the interruption, in seconds since the epoch.
@@ -70,11 +70,11 @@ class TrainingStart:
 
 @dataclass(frozen=True)
 class Interruption:
-    """A planned interruption, which took place or did not.
+    """A planned interruption, and the start in which it was due.
 
     Args:
         moment: the plan.
-        start: the start that it was planned for.
+        start: the start in which it was due; the start knows whether it was interrupted.
     """
 
     moment: InterruptionMoment
@@ -83,13 +83,13 @@ class Interruption:
 
 @dataclass(kw_only=True)
 class Trained:
-    """A training that has ended.
+    """One training of an audit, after its end.
 
     Args:
         place: its sandbox.
-        secs: how long it took.
-        interruptions: in their order.
-        reported: whether its last start has reported a run.
+        secs: its duration in seconds.
+        interruptions: its interruptions, in order.
+        reported: whether its last start reported a run.
     """
 
     place: Sandbox
@@ -99,20 +99,22 @@ class Trained:
 
 
 Tell = Callable[[int, ChannelState | None, InterruptionMoment | None], None]
-"""Called with the start's number, from 1, the training's report, and an interruption just sent."""
+"""A callback for progress: the start's number, the training's report, an interruption just sent."""
 
 
 class Trainer:
-    """Runs trainings. While it exists, it handles this process's signals and child processes.
+    """Runs the trainings of an audit.
+
+    While it runs them, it receives this process's signals and collects all child processes.
 
     Args:
         command: the program and its arguments.
         environment: the environment of the training.
-        inbox: receives the signals.
+        inbox: receives the signals of this process.
         tree: the processes that the trainings start.
-        limits: time limits.
-        clock: gives the times of requests.
-        tell: is called with the progress.
+        limits: the time limits of each training.
+        clock: gives requests their times.
+        tell: is called to report the progress.
     """
 
     def __init__(
@@ -134,7 +136,8 @@ class Trainer:
             tell,
         )
         self._number = 1
-        # An export is no part of the state, and its check is a process that imports TensorFlow.
+        # An export is not part of the state, and its check starts a process that imports
+        # TensorFlow.
         self._environment = {
             OFF: "0",
             **{name: value for name, value in environment.items() if name != ENVIRONMENT},
@@ -143,12 +146,12 @@ class Trainer:
     def run(
         self, place: Sandbox, every: int, moments: Sequence[InterruptionMoment] = ()
     ) -> Trained:
-        """Run a training to its end.
+        """Run one training to its end, and interrupt it on the way.
 
         Args:
             place: its sandbox.
-            every: see `Orders`.
-            moments: when it is interrupted, first to last.
+            every: the number of steps between two saves; see `ckptkit.run.audit_orders.Orders`.
+            moments: when to interrupt it, in order.
 
         Raises:
             TrainingError: If it fails by itself.
@@ -175,7 +178,7 @@ class Trainer:
     def _run_once(
         self, place: Sandbox, every: int, log: TrainingLog, moment: InterruptionMoment | None
     ) -> TrainingStart:
-        """Start the training once, with an interruption or without one."""
+        """Start the training once, with or without an interruption, and wait for its end."""
         self._give_orders(place, every, moment)
         try:
             environment = {
@@ -211,7 +214,7 @@ class Trainer:
                     else f"by {signal.Signals(-start.code).name}"
                 )
                 raise TrainingError(
-                    f"The training ended {how} by itself. {_ended_with(child.printed, place)}"
+                    f"The training ended by itself, {how}. {_ended_with(child.printed, place)}"
                 )
             return start
         finally:
@@ -234,7 +237,7 @@ class Trainer:
     def _until_ended(
         self, child: TrainingProcess, place: Sandbox, moment: InterruptionMoment | None
     ) -> TrainingStart:
-        """Wait until the training has ended; interrupt it when it holds at the planned step."""
+        """Wait for the end of the training, and interrupt it when it pauses at the planned step."""
         detector = StallDetector(
             Settings(
                 stall_secs=0.0,
@@ -262,7 +265,8 @@ class Trainer:
                 child.send(signal.Signals[moment.signal])
                 self._tell(self._number, state, moment)
             if held is not None and time.monotonic() - sent_at > _PATIENCE_SECS:
-                # It ignores this signal. Not earlier: it would do one more step before it obeys.
+                # The training ignores this signal. Not released earlier, or it would do one more
+                # step before it obeys.
                 place.hold.unlink(missing_ok=True)
             self._check_limits(detector, state, began, child, place)
 
@@ -278,21 +282,23 @@ class Trainer:
         stall = detector.observe(state, now)
         if stall is not None:
             child.dump()
-            time.sleep(_LOOK_SECS)  # until its stacks are in the output, which the error quotes
+            time.sleep(
+                _LOOK_SECS
+            )  # wait for its stacks in the output, because the error quotes them
             raise TrainingError(
-                f"The training made no progress for {stall.secs:.0f} s and was ended "
-                "(--hang-secs). "
+                f"The training made no progress for {stall.secs:.0f} s and was killed "
+                f"(--hang-secs). "
                 f"{_ended_with(child.printed, place)}"
             )
         if self._limits.limit_secs and now - began > self._limits.limit_secs:
             raise TrainingError(
-                f"The training took longer than {self._limits.limit_secs:g} s and was ended "
-                "(--limit-secs). "
+                f"The training took longer than {self._limits.limit_secs:g} s and was killed "
+                f"(--limit-secs). "
                 f"{_ended_with(child.printed, place)}"
             )
 
     def _end(self, child: TrainingProcess) -> None:
-        """Kill what is left of the training."""
+        """Kill all processes of the training that still run."""
         if self._tree.living():
             child.send_to_group(signal.SIGKILL)
             child.send(signal.SIGKILL)
@@ -303,10 +309,12 @@ class Trainer:
         reap(0)
 
     def check_interrupted(self) -> None:
-        """Raise if a signal to end this process came: the inbox reports signals only when asked.
+        """Raise if this process has received a signal to end.
+
+        The inbox reports signals only when asked.
 
         Raises:
-            KeyboardInterrupt: If one came, for example by Ctrl-C.
+            KeyboardInterrupt: If such a signal came, for example by Ctrl-C.
         """
         self._inbox.wait(0.0, self._handle)
 
@@ -316,11 +324,11 @@ class Trainer:
 
 
 def _ended_with(printed: Sequence[str], place: Sandbox) -> str:
-    """Return the end of the training's output, and the path of the rest."""
+    """Return a text with the last lines of the training's output and the path of its log."""
     lines = [line for line in printed if line.strip()][-_SHOWN_LINES:]
     end = (
         "\n".join(["Its standard error ended with:", *(f"  {line}" for line in lines)])
         if lines
         else "It wrote nothing to standard error."
     )
-    return f"All that it printed is in {place.log}. {end}"
+    return f"Its whole output is in {place.log}. {end}"

@@ -1,4 +1,4 @@
-"""Runs an audit: its trainings in their order, and the comparisons."""
+"""Runs an audit: the trainings, one after the other, and then the comparisons."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ from ckptkit.run.events import AttemptStarted, Event, Inexact
 from ckptkit.run.journal import read_journal
 
 UNINTERRUPTED, INTERRUPTED, AGAIN = "uninterrupted", "interrupted", "uninterrupted-again"
-"""The trainings, and the names of their directories."""
+"""The names of the trainings, which are also the names of their directories."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditPlan:
-    """What an audit has to do.
+    """The settings of an audit.
 
     Args:
         home: the audit's own directory.
         user: the user's working directory.
-        source: what a training's working directory holds; None if it is the user's.
+        source: the files to copy into each working directory; None to work in the user's directory.
         seed: the seed of random interruptions.
-        kills: how many of them.
-        at: chosen steps instead; empty for random ones.
-        signals: their signals, in turn.
-        every: steps between two checkpoints that are compared; 0 for some over the whole run.
-        baseline: whether the uninterrupted training is run twice in any case.
+        kills: the number of random interruptions.
+        at: the steps at which to interrupt instead; empty for random steps.
+        signals: the signals that interrupt, used in turn.
+        every: the number of steps between compared checkpoints; 0 to spread a few over the run.
+        baseline: whether to run the uninterrupted training twice even if nothing differs.
     """
 
     home: Path
@@ -60,16 +60,18 @@ class AuditPlan:
 
 @dataclass(kw_only=True)
 class Audit:
-    """Result of an audit.
+    """The result of an audit.
 
     Args:
         verdict: whether the training is exact.
-        trainings: by name, in the order in which they were run.
-        results: the interrupted training beside the uninterrupted one, by run.
-        again: the second uninterrupted one beside the first; None if there was none.
-        own: places of Python state, by run, that differ between uninterrupted trainings and do not
-            count.
-        reasons: why runs cannot be exact, from their journals.
+        trainings: the trainings by name, in the order in which they ran.
+        results: for each run, the comparison of the interrupted training with the uninterrupted
+            one.
+        again: for each run, the comparison of two uninterrupted trainings; None if only one was
+            run.
+        own: for each run, the places of Python state that differ without any interruption, and so
+            do not count.
+        reasons: the reasons from the journals why a run cannot be exact.
         began_at: the steps at which the attempts of the interrupted training began, by run.
     """
 
@@ -83,25 +85,25 @@ class Audit:
 
 
 class Say:
-    """Gets the progress of an audit; this one ignores it."""
+    """Receives the progress of an audit; the base class ignores it."""
 
     def begins(
         self, training: str, lengths: Sequence[Length], planned: Sequence[InterruptionMoment]
     ) -> None:
-        """A training begins; `lengths` are known after the first one."""
+        """Called when a training begins; `lengths` are known after the first training."""
 
     def ended(self, training: str, trained: Trained) -> None:
-        """A training has ended."""
+        """Called when a training has ended."""
 
     def compares(self, run: str) -> None:
-        """The checkpoints of a run are compared."""
+        """Called before the checkpoints of a run are compared."""
 
 
 def audit(plan: AuditPlan, trainer: Trainer, say: Say) -> Audit:
-    """Run the trainings, and compare them.
+    """Run the trainings of an audit, compare them, and return the result.
 
     Raises:
-        TrainingError: If a training fails by itself, or is not one with ckptkit.
+        TrainingError: If a training fails by itself, or does not use ckptkit.
         ConfigError: If the training does not reach a chosen interruption.
         CorruptCheckpointError, StorageError: If a checkpoint cannot be read.
         KeyboardInterrupt: If this process gets a signal to end.
@@ -154,10 +156,10 @@ def audit(plan: AuditPlan, trainer: Trainer, say: Say) -> Audit:
 
 
 def _lengths(trained: Trained, plan: AuditPlan) -> list[Length]:
-    """Return the runs of the uninterrupted training, in the order of opening, with their steps.
+    """Return the runs of the uninterrupted training with their lengths, in the order of opening.
 
     Raises:
-        TrainingError: If there is none.
+        TrainingError: If it trained no run.
     """
     runs = trained.place.runs()
     if not runs or not trained.reported:
@@ -174,30 +176,28 @@ def _lengths(trained: Trained, plan: AuditPlan) -> list[Length]:
 
 def _nothing_trained(trained: Trained) -> list[Length]:
     raise TrainingError(
-        "The training ended well and has saved no checkpoint of a step. Expected a run that "
-        "trains. All that it printed is in "
-        f"{trained.place.log}."
+        f"The training ended normally, but saved no checkpoint after a step. Expected a program "
+        f"that trains. Its whole output is in {trained.place.log}."
     )
 
 
 def _no_run(trained: Trained, plan: AuditPlan) -> str:
     left_out = plan.source.left_out if plan.source is not None else ()
     hint = (
-        f" Not copied, being runs: {', '.join(map(str, left_out[:3]))} (see --link)."
+        f" Not copied, because they are runs: {', '.join(map(str, left_out[:3]))} (see --link)."
         if left_out
         else ""
     )
     if trained.place.runs():
         return (
-            "The training has a launcher of its own, or runs where the audit cannot hear it. "
-            "Name the training itself, without `ckptkit run`, "
-            "as in: ckptkit audit -- python train.py. All that it printed is in "
-            f"{trained.place.log}."
+            f"The training has its own launcher, or the audit cannot communicate with it. Name "
+            f"the training itself, without `ckptkit run`, as in: ckptkit audit -- python "
+            f"train.py. Its whole output is in {trained.place.log}."
         )
     return (
-        "The training ended well and has opened no run of ckptkit. Expected a program that "
-        "trains with CheckpointCallback or "
-        f"CheckpointManager.{hint} All that it printed is in {trained.place.log}."
+        f"The training ended normally, but opened no run of ckptkit. Expected a program that "
+        f"trains with CheckpointCallback or CheckpointManager.{hint} Its whole output is in "
+        f"{trained.place.log}."
     )
 
 
@@ -205,10 +205,10 @@ Pair = tuple[list[Checkpoint], list[Checkpoint]]
 
 
 def _runs(one: Sandbox, other: Sandbox) -> dict[str, Pair]:
-    """Return the checkpoints of every run, in two trainings.
+    """Return for every run its checkpoints in both trainings.
 
     Raises:
-        CheckpointNotFoundError: If one has a run, or checkpoints of it, that the other has not.
+        CheckpointNotFoundError: If a run has checkpoints in only one of both trainings.
     """
     runs, others = one.runs(), other.runs()
     found = {}
@@ -219,7 +219,7 @@ def _runs(one: Sandbox, other: Sandbox) -> dict[str, Pair]:
         )
         if bool(left) != bool(right):
             raise CheckpointNotFoundError(
-                f"{name} has checkpoints in one training and none in the other: {one.home} and "
+                f"{name} has checkpoints in only one of both trainings: {one.home} and "
                 f"{other.home}. Expected a "
                 f"script that trains the same runs each time."
             )
@@ -235,7 +235,7 @@ def _results(
     compares: Callable[[str], None],
     compare: Compare,
 ) -> list[TrainingResult]:
-    """Compare every run that both trainings have."""
+    """Compare the checkpoints of every run between two trainings."""
     paths, results = other.runs(), []
     for name, (left, right) in _runs(one, other).items():
         compares(name)
@@ -250,7 +250,7 @@ def _journal(run: Path) -> Sequence[Event]:
 
 
 def _untouched(trained: Trained) -> Mapping[str, int]:
-    """Return the attempt of each run that began before the first interruption."""
+    """Return for each run the attempt that began before the first interruption."""
     first = min(
         (each.start.time for each in trained.interruptions if each.start.step is not None),
         default=float("inf"),
@@ -267,7 +267,7 @@ def _untouched(trained: Trained) -> Mapping[str, int]:
 
 
 def _began_at(events: Sequence[Event]) -> list[int]:
-    """Return the step at which each attempt began."""
+    """Return for each run the steps at which its attempts began."""
     known = began(events)
     return [known.get(event.attempt, 0) for event in events if isinstance(event, AttemptStarted)]
 

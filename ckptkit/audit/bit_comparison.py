@@ -1,4 +1,4 @@
-"""Compares two states bit by bit. Pure."""
+"""Comparison of two saved states, bit by bit. Pure."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class BitDifference:
     """One difference between two checkpoints.
 
     Args:
-        name: the key of a tensor, for Python state with where in it; or `position`, or
+        name: the key of a tensor or of Python state with the place in it; or `position`, or
             `metrics/<name>`.
         path: the name under which Keras or TensorFlow knows it; empty if there is none.
         kind: `variable`, `trackable`, `python`, `position`, `metric` or `missing`.
-        words: what is different.
-        differing: how many values are.
-        values: how many there are.
+        words: the difference in words.
+        differing: the number of values that differ.
+        values: the number of all values.
     """
 
     name: str
@@ -37,20 +37,20 @@ class BitDifference:
 
     @property
     def place(self) -> str:
-        """The name without numbers of what there may be more of at a later step."""
+        """The name without its numbers, so that it is the same at a later step."""
         return re.sub(r"\[\d+\]|(?<=/arrays/)\d+", "[]", self.name)
 
 
 @dataclass(kw_only=True)
 class BitComparison:
-    """What was compared, and the differences.
+    """The result of comparing two states: what was compared, and the differences.
 
     Args:
-        variables: how many variables, tables and the like.
-        values: how many numbers they hold.
-        python: how many pieces of Python state.
-        not_compared: what was left out, in words.
-        differences: what is not the same, in the order of the checkpoint.
+        variables: the number of compared variables and tables.
+        values: the number of values in them.
+        python: the number of compared pieces of Python state.
+        not_compared: what was left out, and why.
+        differences: the differences, in the order of the checkpoint.
     """
 
     variables: int = 0
@@ -61,7 +61,7 @@ class BitComparison:
 
 
 def different_arrays(name: str, path: str, kind: str, one: Any, other: Any) -> BitDifference | None:
-    """Compare two arrays by their bits: a NaN equals one of the same bits, and 0.0 is not -0.0."""
+    """Compare two arrays by their bits, so equal NaN match and 0.0 and -0.0 differ."""
     one, other = np.asarray(one), np.asarray(other)
     if one.shape != other.shape or one.dtype != other.dtype:
         return BitDifference(
@@ -107,7 +107,7 @@ def _form(array: Any) -> str:
 
 
 def _unequal(one: Any, other: Any) -> Any:
-    """Return which elements of two arrays of one form differ, as a flat mask."""
+    """Return a flat mask of the elements that differ between two arrays of the same shape."""
     if one.dtype.kind == "O":  # strings
         return np.array(
             [left != right for left, right in zip(one.reshape(-1), other.reshape(-1), strict=True)],
@@ -123,7 +123,7 @@ def _unequal(one: Any, other: Any) -> Any:
 
 
 def different_python(name: str, path: str, one: bytes, other: bytes) -> list[BitDifference]:
-    """Compare two pieces of Python state, which are JSON; each differing place is a difference."""
+    """Compare two JSON values of Python state, and return a difference for each differing place."""
     if one == other:
         return []
     try:
@@ -154,8 +154,8 @@ _NOTHING = _Nothing()
 def _places(one: Any, other: Any, where: str) -> Iterator[tuple[str, str, int, int]]:
     """Yield each place at which two JSON values differ, in words, with the number of values.
 
-    Python's 1 == True == 1.0 differ here, and two NaN do not. A list of plain values is one place,
-    as a random state has hundreds.
+    Here 1, True and 1.0 differ from each other, and NaN equals NaN. A list of plain values is one
+    place, because a random state has hundreds of them.
     """
     if isinstance(one, dict) and isinstance(other, dict):
         for key in [*one, *(key for key in other if key not in one)]:

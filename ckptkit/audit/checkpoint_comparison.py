@@ -1,4 +1,4 @@
-"""Reads and compares two checkpoints; TensorFlow is needed only if their bytes differ."""
+"""Reading and comparing two checkpoints; imports TensorFlow only if their bytes differ."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from ckptkit.run.manifest import Manifest, TensorEntry, from_numbers
 from ckptkit.run.verify import verify
 
 _OPAQUE = "variant"
-"""TensorFlow's type of an iterator's state: buffers, which are filled as far as time allowed."""
+"""TensorFlow's type for the state of an iterator. Its buffers depend on timing, so it is not
+compared."""
 
 
 def compare(one: Checkpoint, other: Checkpoint) -> BitComparison:
-    """Compare two checkpoints: variables and tables by bits, Python state, position, metrics.
+    """Compare variables, tables, Python state, position and metrics of two checkpoints, bit by bit.
 
     Raises:
-        CorruptCheckpointError: If one cannot be read.
+        CorruptCheckpointError: If a checkpoint cannot be read.
         StorageError: If the disk refuses.
     """
     verify(one), verify(other)
@@ -50,9 +51,8 @@ def _count(compared: BitComparison, entry: TensorEntry | None, key: str) -> None
         return
     if entry.dtype == _OPAQUE:
         compared.not_compared.append(
-            f"{entry.path or key}: the buffers of an iterator, which are filled as time allows; "
-            "the batches that it gave "
-            f"are in the variables"
+            f"{entry.path or key}: the buffers of an iterator, which depend on timing; the effect "
+            f"of its batches is in the variables"
         )
     elif entry.kind == "python":
         compared.python += "/arrays/" not in key
@@ -77,7 +77,7 @@ def _tensors(
             continue
         if key not in left or key not in right:
             training = "interrupted" if key in right else "uninterrupted"
-            words = f"is there only in the {training} training"
+            words = f"exists only in the {training} training"
             found.append(BitDifference(name=key, path=entry.path, kind="missing", words=words))
             continue
         [a], [b] = _read(one, [left[key]]), _read(other, [right[key]])

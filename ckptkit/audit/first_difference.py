@@ -1,6 +1,7 @@
-"""Finds where two trainings of one run first differ. Pure; what reads is passed in.
+"""The search for the first step at which two trainings of one run differ. Pure.
 
-It compares checkpoints of the same step, oldest first, and the last ones.
+It compares checkpoints of the same step, oldest first, and the last checkpoints. A function that
+reads and compares two checkpoints is passed in.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ Compare = Callable[[Checkpoint, Checkpoint], BitComparison]
 
 @dataclass(frozen=True, kw_only=True)
 class First:
-    """First checkpoint of the same step at which two trainings differ.
+    """The first step at which the checkpoints of two trainings differ.
 
     Args:
-        step: the step of the first checkpoint that is not the same.
-        equal_step: the step of the last one before it that is; 0 if there is none.
-        attempt: which attempt of the interrupted training has saved it.
+        step: the step of the first checkpoints that differ.
+        equal_step: the step of the last equal checkpoints before; 0 if there are none.
+        attempt: the attempt of the interrupted training that saved the checkpoint.
         began_at: the step at which that attempt began.
-        differences: what differs there.
+        differences: the differences at that step.
     """
 
     step: int
@@ -36,14 +37,14 @@ class First:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """Result of comparing one run.
+    """The result of comparing one run between two trainings.
 
     Args:
-        run: which, as it is shown.
+        run: the run, as it is shown to people.
         step: the step of its last checkpoint.
-        compared: the last checkpoints.
-        first: where the trainings first differ; None if their last checkpoints are the same.
-        steps: the steps of the checkpoints that were compared before the last one, for that.
+        compared: the comparison of the last checkpoints.
+        first: the first step with a difference; None if the last checkpoints are equal.
+        steps: the steps of the earlier checkpoints that were compared to find it.
     """
 
     run: str
@@ -54,7 +55,7 @@ class TrainingResult:
 
     @property
     def names(self) -> set[str]:
-        """Names of what differs at the end."""
+        """The names of all variables and values that differ in the last checkpoints."""
         return {difference.name for difference in self.compared.differences}
 
 
@@ -69,12 +70,12 @@ def result_of(
     """Compare two trainings of one run.
 
     Args:
-        run: which, as it is shown.
-        one: checkpoints of the training that was not interrupted, oldest first.
-        other: the step of the one that was.
-        events: the journal of the latter.
+        run: the run, as it is shown to people.
+        one: the checkpoints of the uninterrupted training, oldest first.
+        other: the checkpoints of the interrupted training.
+        events: the journal of the interrupted training.
         compare: reads two checkpoints and compares them.
-        own: places of Python state that do not count, see `own_places`.
+        own: the places of Python state that do not count, see `own_places`.
     """
 
     def compare_the_rest(left: Checkpoint, right: Checkpoint) -> BitComparison:
@@ -94,7 +95,7 @@ def result_of(
         compare_the_rest,
     )
     attempt = first.attempt if first is not None else others_last.attempt
-    if first is None:  # they have ended at steps of their own
+    if first is None:  # the trainings ended at different steps
         equal = max(steps, default=0)
         first = First(
             step=others_last.step,
@@ -111,16 +112,16 @@ def result_of(
 def own_places(
     one: Sequence[Checkpoint], other: Sequence[Checkpoint], untouched: int | None, compare: Compare
 ) -> set[str]:
-    """Return places of Python state that differ before anything has interrupted a training.
+    """Return the places of Python state that differ although nothing was interrupted.
 
-    Their variables are the same all the same. Such places are random states of Python and NumPy
-    that nobody seeds, because nobody uses them, and clocks.
+    All variables are equal there. Such places are clocks, and random states of Python and NumPy
+    that the script neither seeds nor uses.
 
     Args:
-        one: checkpoints of the training that was not interrupted.
-        other: the step of the one that was.
-        untouched: the attempt of the latter that no interruption came before; None if there is
-            none.
+        one: the checkpoints of the uninterrupted training.
+        other: the checkpoints of the interrupted training.
+        untouched: the attempt of the interrupted training that ran before any interruption, or
+            None.
         compare: reads two checkpoints and compares them.
     """
     steps = {each.step: each for each in one}
@@ -136,7 +137,7 @@ def own_places(
 
 
 def python_places(compared: BitComparison) -> set[str]:
-    """Return the places of Python state that differ."""
+    """Return the names of the places of Python state among the differences."""
     return {each.place for each in compared.differences if each.kind == "python"}
 
 
@@ -163,5 +164,5 @@ def _first(
 
 
 def began(events: Sequence[Event]) -> dict[int, int]:
-    """Return the step from which each attempt of a run resumed; new runs are not among them."""
+    """Return the step from which each attempt resumed, without attempts that began at step 0."""
     return {event.attempt: event.step for event in events if isinstance(event, Restored)}

@@ -1,4 +1,4 @@
-"""Chooses when a training is interrupted, and by which signal. Pure."""
+"""The choice of the steps and signals that interrupt a training. Pure."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from ckptkit.errors import ConfigError
 
 SIGNALS = ("SIGTERM", "SIGKILL")
-"""Both in turn, where none is chosen: one lets the training save, the other one does not."""
+"""The default signals, used in turn: SIGTERM lets the training save, SIGKILL does not."""
 
 
 @dataclass(frozen=True)
 class Length:
-    """Length of an uninterrupted training.
+    """The length of an uninterrupted training of one run.
 
     Args:
-        run: which run, as it is shown.
-        steps: training batches until its end.
+        run: the run, as it is shown to people.
+        steps: the number of its steps.
     """
 
     run: str
@@ -28,12 +28,12 @@ class Length:
 
 @dataclass(frozen=True)
 class InterruptionMoment:
-    """Planned interruption.
+    """A planned interruption of a training.
 
     Args:
-        run: in which run.
-        step: when that many steps are done.
-        signal: by what.
+        run: the run to interrupt.
+        step: the number of finished steps after which to interrupt.
+        signal: the name of the signal.
     """
 
     run: str
@@ -44,7 +44,7 @@ class InterruptionMoment:
 def chosen(
     lengths: Sequence[Length], steps: Sequence[int], signals: Sequence[str] = SIGNALS
 ) -> list[InterruptionMoment]:
-    """Return interruptions at these steps of the first run that was trained.
+    """Return interruptions at given steps of the first trained run.
 
     Raises:
         ConfigError: If the training does not reach one of them.
@@ -70,9 +70,9 @@ def random_moments(
 
     Args:
         lengths: the lengths of the runs, in the order in which they are trained.
-        count: how many.
-        seed: the same one draws the same steps.
-        signals: which are taken in turn.
+        count: the number of interruptions.
+        seed: the seed; the same seed draws the same steps.
+        signals: the signals, used in turn.
     """
     total = sum(length.steps for length in lengths)
     places = sorted(random.Random(seed).sample(range(total), min(count, total)))

@@ -1,8 +1,8 @@
-"""Directory of one training of an audit, with a copy of the working directory.
+"""The directories in which one training of an audit works on a copy of the user's files.
 
-Whatever a script writes below its working directory is so kept apart from the user's files and from
-the other training's. Runs are left out, as the audit begins new ones; so are caches and what
-belongs to version control. Virtual environments are linked.
+So files that a script writes below its working directory change neither the user's files nor the
+other training's. Runs are not copied, because the audit begins new ones. Caches and version control
+directories are not copied either. Virtual environments are linked.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _LARGEST = 3
 
 @dataclass(frozen=True)
 class SandboxEntry:
-    """Entry to be copied.
+    """A file, directory or link to create in a sandbox.
 
     Args:
         path: relative to the working directory.
-        kind: `directory`, `file`, or `link`: to what lies in the user's own place.
+        kind: `directory`, `file`, or `link` (to the user's original).
         size_bytes: the size of a file, in bytes.
     """
 
@@ -43,12 +43,12 @@ class SandboxEntry:
 
 @dataclass(frozen=True)
 class SandboxSource:
-    """What to copy, and what to leave out.
+    """The files of the user's working directory to copy, and those to leave out.
 
     Args:
         root: the working directory.
-        entries: what is copied, or linked, directories before what they hold.
-        left_out: runs and the like, relative.
+        entries: what to copy or link; a directory comes before its content.
+        left_out: the paths of runs and caches that are not copied, relative to the root.
     """
 
     root: Path
@@ -61,16 +61,16 @@ class SandboxSource:
 
 
 def look(root: Path, links: Sequence[Path], most_bytes: int, *, without: Path) -> SandboxSource:
-    """List what a working directory holds.
+    """List the files of a working directory that a sandbox gets.
 
     Args:
         root: the working directory.
-        links: what is linked and not copied, relative to it.
-        most_bytes: the most that is copied.
-        without: the audit's own directory, which may lie below.
+        links: the paths to link instead of copying, relative to the root.
+        most_bytes: the largest size to copy, in bytes.
+        without: the audit's own directory, which is left out.
 
     Raises:
-        ConfigError: If that is too much.
+        ConfigError: If the files are larger than `most_bytes`, or a path of `links` does not exist.
         StorageError: If something cannot be read.
     """
     linked = {_below(root, path) for path in links}
@@ -91,9 +91,9 @@ def look(root: Path, links: Sequence[Path], most_bytes: int, *, without: Path) -
 
 
 def _leads_into(root: Path, entry: SandboxEntry, left_out: Sequence[Path]) -> bool:
-    """Return whether it is a link to a run that is not copied, such as `latest`.
+    """Return whether an entry links to a run that is not copied, such as `latest`.
 
-    It is left out: a training can create a missing run, but not through a link that is broken.
+    Such a link is left out: a training can create a missing run, but not through a broken link.
     """
     if entry.kind != "link":
         return False
@@ -105,9 +105,8 @@ def _below(root: Path, path: Path) -> Path:
     whole = Path(os.path.abspath(root / path))
     if not whole.is_relative_to(root) or whole == root or not os.path.lexists(whole):
         raise ConfigError(
-            "--link names a file or directory in the working directory, which is linked and not "
-            f"copied. Received: {path}. There is no "
-            f"such thing in {root}."
+            f"--link names a file or directory in the working directory to link instead of "
+            f"copying it. Received: {path}, which does not exist in {root}."
         )
     return whole.relative_to(root)
 
@@ -132,7 +131,7 @@ def _walk(
                 yield from _walk(root, path, linked, left_out, without)
         else:
             known = found.stat()
-            if stat.S_ISREG(known.st_mode):  # a pipe or a socket is a living process's
+            if stat.S_ISREG(known.st_mode):  # a pipe or a socket belongs to a running process
                 yield SandboxEntry(path, "file", known.st_size)
 
 
@@ -145,22 +144,20 @@ def _complain(root: Path, entries: Sequence[SandboxEntry], most_bytes: int) -> N
         for name, total in sorted(sums.items(), key=lambda each: -each[1])[:_LARGEST]
     )
     raise ConfigError(
-        f"Each training of an audit has a copy of the working directory, {root}, and that is more "
-        f"than {size(most_bytes)}; so far "
-        f"{largest}. Link what the training only reads (--link data), start the audit in the "
-        "directory of the script, allow more "
-        "(--copy-bytes), or go without a copy (--in-place): then the script's own files are "
-        "written where they always are."
+        f"Each training of an audit works on a copy of the working directory, and {root} has more "
+        f"than {size(most_bytes)}; so far {largest}. Link what the training only reads (--link "
+        f"data), start the audit in the directory of the script, allow more (--copy-bytes), or "
+        f"copy nothing (--in-place): then the script writes its files to their usual places."
     )
 
 
 @dataclass(frozen=True)
 class Sandbox:
-    """Directories of one training.
+    """The directories of one training.
 
     Args:
-        home: its own directory.
-        work: its working directory; the user's, if nothing is copied.
+        home: the directory of the training, inside the audit's directory.
+        work: its working directory; the user's if nothing is copied.
     """
 
     home: Path
@@ -168,7 +165,7 @@ class Sandbox:
 
     @property
     def log(self) -> Path:
-        """Log of what it prints."""
+        """The file with the output of the training."""
         return self.home / "output.log"
 
     @property
@@ -180,7 +177,7 @@ class Sandbox:
         return self.home / "hold"
 
     def runs(self) -> dict[str, Path]:
-        """Return the run directories in here, by the paths that the script named."""
+        """Return the run directories in this sandbox, by the paths that the script named."""
         found = {}
         for directory, names, _ in os.walk(self.home):
             path = Path(directory)
@@ -190,7 +187,7 @@ class Sandbox:
         return found
 
     def path_of(self, name: str) -> Path:
-        """Return the run directory that is shown under a name; it need not exist yet."""
+        """Return the run directory in this sandbox for a path that the script named."""
         wanted = Path(os.path.normpath(self.work / name))
         return (
             wanted
@@ -206,11 +203,11 @@ class Sandbox:
 
 
 def make(home: Path, source: SandboxSource | None, user: Path) -> Sandbox:
-    """Make the directories of one training.
+    """Create the directories of one training.
 
     Args:
-        home: its own directory, which is made.
-        source: what its working directory holds; None if it works in the user's.
+        home: the directory to create for it.
+        source: the files to copy; None if it works in the user's directory.
         user: the user's working directory.
 
     Raises:

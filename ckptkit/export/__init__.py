@@ -1,1 +1,1 @@
-"""Models that leave training: SavedModel, published by one rename."""
+"""Exporting models as SavedModels: traced, checked by a fresh process, published by one rename."""

@@ -36,8 +36,8 @@ class CheckAnswer:
     """The checking process's answer for one signature.
 
     Args:
-        outputs: by name; empty if the signature failed.
-        error: type and message, or None.
+        outputs: the outputs by name; empty if the signature failed.
+        error: the type and message of its error, or None.
     """
 
     outputs: Tensors = field(default_factory=dict)
@@ -47,11 +47,11 @@ class CheckAnswer:
 class Checker:
     """A checking process that imports TensorFlow while the export is written, and checks it once.
 
-    `with` starts the process, and ends it in every case.
+    Entering its `with` block starts the process; leaving the block ends it.
 
     Args:
-        limit_secs: time limit for the answer in seconds, counted from the request. Imports that are
-            not finished by then count too.
+        limit_secs: the time limit for the answer, in seconds from the request. It includes the rest
+            of the imports.
         hurried: returns whether this process is about to stop and cannot wait.
         python: the interpreter.
     """
@@ -126,7 +126,7 @@ class Checker:
 
         Args:
             directory: the SavedModel.
-            inputs: by signature and input name.
+            inputs: the inputs, by signature and input name.
             imports: modules of installed libraries to import first.
 
         Returns:

@@ -58,7 +58,7 @@ def examine(tf: Any, request: dict[str, Any], work: Path) -> dict[str, Any]:
     try:
         for module in request["imports"]:
             importlib.import_module(module)
-        # TensorFlow takes brackets and stars in a path for a pattern. The path "." has none.
+        # TensorFlow treats brackets and stars in a path as a pattern. The path "." has none.
         os.chdir(request["directory"])
         loaded = tf.saved_model.load(".")
     except Exception as error:

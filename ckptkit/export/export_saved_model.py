@@ -35,7 +35,7 @@ def export_saved_model(
     A Keras model has the signatures `serving_default` and `serve`, as from Keras' own
     `model.export`. A `tf.Module` has those of `__call__` and of its methods with a
     `@tf.function(input_signature=...)`. A function has its own. Optimizers are not exported. The
-    record `EXPORT.json` lies beside the SavedModel.
+    record `EXPORT.json` is written next to the SavedModel.
 
     Args:
         model: a Keras model or layer, a `tf.Module`, a function or a `tf.function`.
@@ -60,7 +60,7 @@ def export_saved_model(
             and syncing do not count.
         imports: modules of installed libraries that the fresh process imports first, for operations
             outside TensorFlow, as `("tensorflow_text",)`. The default is none.
-        files: the disk; tests pass their own.
+        files: the file system; tests pass their own.
 
     Returns:
         The published directory.
@@ -68,7 +68,7 @@ def export_saved_model(
     Raises:
         ExportError: If the model cannot be exported, or the loaded export differs from it; no
             version is left behind.
-        ConfigError: If an argument cannot be right.
+        ConfigError: If an argument is invalid.
         StorageError: If the disk refuses.
 
     Example:

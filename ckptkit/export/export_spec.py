@@ -23,13 +23,13 @@ OFF = "CKPTKIT_EXPORT"
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSpec:
-    """What is published when training ends, and how strictly it is checked.
+    """The settings of the export at the end of training: what is published, and how it is checked.
 
     Args:
         directory: the base directory, with one numbered directory for each version; the default is
             `<run>/export`. A relative path is made absolute here.
-        weights: `"final"` (default) publishes the weights that training ended with; `"best"` the
-            best kept checkpoint, by `monitor`; a step, that checkpoint.
+        weights: `"final"` (default) publishes the weights at the end of training; `"best"` the best
+            kept checkpoint by `monitor`; a step publishes the checkpoint of that step.
         monitor: the metric for `"best"`; the default is `val_loss`, or `loss` if that is missing.
         mode: for `"best"`: `"min"` if smaller is better, `"max"` if larger is. The default `"auto"`
             infers it as Keras does: for its own metrics by name, and for metric objects of the
@@ -51,7 +51,7 @@ class ExportSpec:
             `"raise"`: it is an error.
 
     Raises:
-        ConfigError: If an argument cannot be right; when training starts, if the mode is needed and
+        ConfigError: If an argument is invalid; or when training starts, if the mode is needed and
             cannot be inferred.
 
     Example:
@@ -75,7 +75,8 @@ class ExportSpec:
 
     def __post_init__(self) -> None:
         if self.directory is not None:
-            # At once, because the program may change its working directory before it exports.
+            # Made absolute now, because the program may change its working directory before it
+            # exports.
             object.__setattr__(self, "directory", check_base(self.directory).absolute())
         if self.weights not in ("final", "best") and not (
             isinstance(self.weights, int)
@@ -105,10 +106,10 @@ class ExportSpec:
         """Return this spec with the direction of its metric, if it publishes the best weights.
 
         Args:
-            directions: of metrics that the program defines itself, by name.
+            directions: the directions of the program's own metrics, by name.
 
         Raises:
-            ConfigError: If it was not given and is not known.
+            ConfigError: If the direction was not given and is unknown.
         """
         if self.weights != "best" or self.monitor is None:
             return self
@@ -119,7 +120,7 @@ def check_numbers(keep: Any, rtol: Any, atol: Any, limit_secs: Any) -> None:
     """Check the numbers that an export takes.
 
     Raises:
-        ConfigError: If one cannot be right.
+        ConfigError: If a number is invalid.
     """
     if keep is not None and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 1):
         raise ConfigError(
@@ -141,12 +142,12 @@ def _is_number(value: Any) -> bool:
 
 
 def as_spec(export: Any) -> ExportSpec | None:
-    """Return the value of `export=` as a spec: True is all defaults, False is None.
+    """Return the value of `export=` as a spec.
 
-    A path is a spec with that directory.
+    True is a spec of defaults, a path is a spec with that directory, and False is None.
 
     Raises:
-        ConfigError: If it is none of these.
+        ConfigError: If it has another type.
     """
     if isinstance(export, bool):
         return ExportSpec() if export else None

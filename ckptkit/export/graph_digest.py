@@ -1,4 +1,4 @@
-"""A digest of what a graph computes, the same in each process that traces the same code."""
+"""A digest of a graph's computation, equal in all processes that trace the same code."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import xxhash
 _OF_THE_PROCESS = frozenset(
     {"shared_name", "container", "config", "config_proto", "executor_type", "seed", "seed2"}
 )
-"""Attributes that depend on the tracing process and its devices, not on the computation."""
+"""Attributes of operations that depend on the tracing process, not on the computation."""
 
 
 def digest(function: Any, values: Callable[[Any], str]) -> str:
     """Return a digest of what a concrete function computes.
 
-    It covers the operations, each with its attributes and the operations that its inputs come from,
-    in no order. Names and order are left out: names contain counters of the process, and the
-    variables that a loop captures change their order with each tracing.
+    It covers each operation with its attributes and the operations that compute its inputs. It
+    ignores names, because they contain counters of the process. It ignores the order, because the
+    variables that a loop captures are ordered differently in each tracing.
 
     Args:
         function: the concrete function.
@@ -51,9 +51,9 @@ def digest(function: Any, values: Callable[[Any], str]) -> str:
 
 
 def _operation(node: Any, operations: Mapping[str, str]) -> str:
-    """Return one operation as text: its kind, attributes and inputs; for a call only its kind.
+    """Return one operation as text: its kind, attributes and inputs.
 
-    The called functions are part of the digest themselves.
+    For a call it returns the kind only, because the digest contains the called functions.
     """
     if any(_functions_in(value) for value in node.attr.values()):
         return str(node.op)

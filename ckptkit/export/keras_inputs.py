@@ -1,4 +1,4 @@
-"""The inputs of a Keras model: their form, and a sample."""
+"""The form of a Keras model's inputs, and a sample of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class KerasInputs:
     """The inputs of a model.
 
     Args:
-        specs: their form, by parameter.
+        specs: the form of each input, by parameter.
         sample: a batch, one value for each parameter; None if there is no sample.
         made: origin of the sample: `given`, `data` or `specs`.
     """
@@ -34,8 +34,8 @@ def keras_endpoint_inputs(
 ) -> KerasInputs:
     """Return the inputs of a model or layer.
 
-    The first source that knows them decides: the model's declaration, the sample, the training
-    data, what Keras remembers. A model that is not built is called with the sample.
+    The first source that knows the form decides: the model's declaration, the sample, the training
+    data, or the shapes that Keras remembers. A model that is not built is called with the sample.
 
     Raises:
         ExportError: If the inputs are unknown, or the sample has another form.

@@ -12,11 +12,11 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Tolerances:
-    """The allowed difference of values that are not equal bit for bit.
+    """The allowed difference between values that are not equal bit for bit.
 
     Args:
-        rtol: relative to a value.
-        atol: in units of the largest finite value of an output.
+        rtol: the difference relative to a value.
+        atol: the difference in units of the largest finite value of an output.
     """
 
     rtol: float
@@ -24,18 +24,18 @@ class Tolerances:
 
     @classmethod
     def of(cls, rtol: float | None, atol: float | None, *, half: bool) -> Tolerances:
-        """Return the given tolerances, or the defaults; `half` is whether 16 bits are involved."""
+        """Return the given tolerances, or defaults that depend on `half` (computes in 16 bits)."""
         relative = rtol if rtol is not None else (2e-2 if half else 1e-3)
         return cls(relative, atol if atol is not None else relative / 100)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The result of a comparison.
+    """The result of comparing the outputs of one signature.
 
     Args:
         equal: whether all bits are equal.
-        largest_difference: between two finite values.
+        largest_difference: the largest difference between two finite values.
         problem: the first difference outside the tolerances, or empty.
     """
 

@@ -1,4 +1,4 @@
-"""Verification of an export: compares the checking process's outputs with the live model's."""
+"""Comparison of the checking process's outputs with those of the live model."""
 
 from __future__ import annotations
 

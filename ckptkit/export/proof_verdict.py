@@ -1,4 +1,4 @@
-"""The verdict on a comparison between an export and the live model. Pure."""
+"""Decision whether different outputs still prove that an export is right. Pure."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ _NO_KERNEL = re.compile(
 
 
 def may_need_a_gpu(*, on_gpu: bool, said: str) -> bool:
-    """Return whether an export that fails without a GPU may still be sound.
+    """Return whether an export that fails without a GPU may still be right.
 
-    It may if the live model has a GPU and TensorFlow reports a missing kernel. Running the live
-    model on a CPU would prove nothing: TensorFlow places each operation where its kernel is.
+    It may if the live model has a GPU and TensorFlow reports a missing kernel. To run the live
+    model on a CPU would prove nothing, because TensorFlow places each operation on a device that
+    has its kernel.
     """
     return on_gpu and _NO_KERNEL.search(said) is not None
 
@@ -36,14 +37,14 @@ def judge(
     again: Callable[[], Arrays],
     graph: Callable[[], Arrays],
 ) -> Proof:
-    """Return what a comparison proves.
+    """Return the proof that follows from the outputs of the live model and the export.
 
     Args:
         live: the live model's outputs.
         exported: the export's outputs.
         tolerances: the allowed difference.
         again: calls the live model once more.
-        graph: runs the live graph, which computes in another order than the live call.
+        graph: runs the live model's graph, which may compute in another order than a direct call.
 
     Raises:
         ExportError: If the export gives other values.
@@ -71,7 +72,7 @@ def judge(
 
 
 def _only_runs(live: Arrays, exported: Arrays) -> Proof:
-    """Return the verdict for a model that gives other values at each call."""
+    """Return the proof for a model that returns different values at each call."""
     for name, value in live.items():
         other = exported.get(name)
         found = (
@@ -92,5 +93,5 @@ def _only_runs(live: Arrays, exported: Arrays) -> Proof:
             raise ExportError(f"output {name!r} is not finite, but the live model's is")
     return Proof(
         how="runs",
-        note="the live model gives other values at each call, so values were not compared",
+        note="the live model returns different values at each call, so values were not compared",
     )

@@ -1,4 +1,4 @@
-"""One export from start to end: traced, written, checked and published, or nothing."""
+"""Exporting a model from start to end: trace, write, check and publish it, or leave nothing."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def export(
         spec: how to export and check it.
         version: the version number, or None.
         source: where the model came from.
-        data: the inputs of the training data, as far as `fit` shows them.
-        mine: the version that this run published last, if no training followed.
+        data: the form and a sample of the training data, as far as `fit` shows them.
+        mine: the version that this run published last, if it has not trained since.
         files: the disk.
         clock: the clock.
         hurried: returns whether this process is about to stop and cannot wait for the check.
@@ -190,8 +190,8 @@ def _traced(model: Any, spec: ExportSpec, data: DataForm) -> list[traces.Traced]
         return [traces.with_sample(traces.trace(endpoint)) for endpoint in endpoints]
     except Exception:
         if data.specs is not None or data.sample is not None:
-            # The data is what `fit` takes. A custom train step may call the model with
-            # something else.
+            # The data has the form that `fit` takes. A custom train step may call the model with
+            # other inputs.
             return _traced(model, spec, DataForm())
         if data.fixed_batch or all(
             tensor.shape[0] is None for tensor in getattr(model, "inputs", None) or ()

@@ -1,4 +1,4 @@
-"""Detection of a step that is already published, judged by what a server would load."""
+"""Decides whether a step is already published, by the version that a server would load."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ckptkit.exports.version_directories import Version
 def served_already(
     base: Path, step: int, is_same: Callable[[ExportRecord], bool], mine: Path | None = None
 ) -> tuple[Version | None, str]:
-    """Return the newest version of a base directory if it is this step, complete and the same.
+    """Return the newest version of a base directory if it is this step, complete and unchanged.
 
     Args:
         base: the base directory.
         step: the run's step.
         is_same: whether a version's record has the same values under the same signatures.
-        mine: the version that the run itself published last. It counts even below newer versions,
-            which then belong to another owner.
+        mine: the version that the run itself published last. It counts even if newer versions
+            exist, because those belong to another owner.
 
     Returns:
-        The version or None, and a message: why the step is exported again if it exists; empty if it
-        was never exported.
+        The version or None, and the reason why an existing step is exported again; empty if it was
+            never exported.
 
     Raises:
         StorageError: If the directory cannot be read.

@@ -1,4 +1,4 @@
-"""The endpoints of an export: functions with inputs of a known form, and a sample for each."""
+"""The endpoints of an export: functions whose input form is known, each with a sample."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Endpoint:
     """One function that is exported with the model.
 
     Args:
-        name: name of the signature and of the loaded object's method.
+        name: the name of the signature and of the loaded object's method.
         live: calls the live function with positional arguments, untraced.
-        owner: the object that the user gave; its lookup tables are searched for in it.
-        specs: form of each argument, by parameter.
-        sample: arguments to check it with; None to make them from the specs.
-        made: origin of the sample: `given`, `data` or `specs`.
+        owner: the object that the user gave; lookup tables are searched for in it.
+        specs: the form of each argument, by parameter.
+        sample: the arguments to check it with; None to make them from the specs.
+        made: the origin of the sample: `given`, `data` or `specs`.
         autograph: whether its Python control flow is converted to TensorFlow's.
     """
 
@@ -65,10 +65,10 @@ def find_endpoints(
         model: a Keras model or layer, a tf.Module, or a function.
         signatures: further functions by name.
         sample: inputs of the default signature, or a dictionary of inputs by signature.
-        data: what is known of the training data.
+        data: what is known about the training data.
 
     Raises:
-        ConfigError: If an argument cannot be right.
+        ConfigError: If an argument is invalid.
         ExportError: If the form of the inputs is unknown.
     """
     given = check_signatures(signatures)
@@ -77,7 +77,7 @@ def find_endpoints(
         if given or isinstance(sample, Mapping)
         else {SERVE: sample}
     )
-    # A method that the user has given is exported only under the user's name for it.
+    # A method that the user passed in `signatures` is exported under that name only.
     methods = {
         name: method
         for name, method in _methods_of(model).items()
@@ -94,11 +94,11 @@ def find_endpoints(
     ]
     if not found:
         raise ConfigError(
-            f"{type(model).__name__} has no function whose inputs are known. Decorate __call__ or "
+            f"{type(model).__name__} has no function with known inputs. Decorate __call__ or "
             "a method with @tf.function(input_signature=[...]), pass sample=, a batch of its "
             "inputs, or signatures={'name': module.method}."
         )
-    # Stable: endpoints of one rank keep the user's order.
+    # The sort is stable: endpoints of the same rank keep the user's order.
     return sorted(found, key=lambda endpoint: _rank(endpoint, model))
 
 
@@ -113,7 +113,7 @@ def check_signatures(signatures: object) -> dict[str, Any]:
     """Check the names and kinds of `signatures={...}`.
 
     Raises:
-        ConfigError: If one cannot be right.
+        ConfigError: If a name or kind is invalid.
     """
     if signatures is None:
         return {}
@@ -145,7 +145,7 @@ def check_signatures(signatures: object) -> dict[str, Any]:
 
 
 _VARIABLES = ("variables", "trainable_variables", "non_trainable_variables")
-"""Attributes of the loaded model beside its signatures, as in Keras' `model.export`."""
+"""Further attributes of the loaded model, as in Keras' `model.export`."""
 
 
 def _by_signature(sample: Any, names: set[str]) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def _itself(model: Any, sample: Any, data: DataForm, given: Mapping[str, Any]) -
     """Return the endpoint of the model itself.
 
     The list is empty if the model is not callable, or is already among the signatures. In all other
-    cases an unknown input form is an error, because another function would be served in its place.
+    cases an unknown input form is an error, or another function would be served instead.
     """
     call = _call_of(model)
     if call is None:

@@ -15,12 +15,13 @@ import tensorflow as tf
 from ckptkit.errors import ExportError
 
 _AUTOMATIC = re.compile(r"(keras_tensor|input_layer)(_\d+)?")
-"""Keras' names for unnamed inputs. Their number counts everything the process has made, so a
-rebuilt model has other names.
+"""Matches Keras' names for unnamed inputs.
+
+Their number counts all objects of the process, so a rebuilt model has different names.
 """
 
 _SIZES = (1, 4, 8, 16, 32, 64, 128, 224)
-"""Sizes to try for a dimension that is not fixed."""
+"""The sizes to try for a dimension that is not fixed."""
 
 SAMPLE_ROWS = 2
 
@@ -30,7 +31,7 @@ class TensorPlace:
     """One tensor in a nested structure.
 
     Args:
-        steps: the path to it: keys and indices.
+        steps: the keys and indices that lead to it.
         tensor: the tensor or its spec.
     """
 
@@ -197,7 +198,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def made_from(specs: Any, size: int) -> Any:
-    """Make inputs of a given form, the same ones at each call.
+    """Make inputs of a given form; each call makes the same values.
 
     `size` replaces each open dimension except the first one.
     """
@@ -271,7 +272,7 @@ def conformed(specs: Mapping[str, Any], values: Mapping[str, Any]) -> list[Any]:
     """Convert a sample to tensors of the types in the specs, by parameter.
 
     Raises:
-        ExportError: If its structure or shape is another one.
+        ExportError: If its structure or shape is different.
     """
     if specs.keys() != values.keys():
         raise ExportError(f"the sample has {', '.join(values)}. Expected: {', '.join(specs)}.")

@@ -37,9 +37,9 @@ class Traced:
         method: the function with its nested arguments; the loaded object has it under the
             endpoint's name.
         signature: the same function with flat dictionaries of tensors as input and output.
-        names: names of the inputs, in the order of the flattened arguments.
-        inputs: forms of the inputs.
-        outputs: forms of the outputs.
+        names: the names of the inputs, in the order of the flattened arguments.
+        inputs: the forms of the inputs.
+        outputs: the forms of the outputs.
     """
 
     endpoint: Endpoint
@@ -220,7 +220,7 @@ def resources_of(traced: Sequence[Traced], model: Any) -> list[Any]:
 
 
 def _owners(values: list[Any]) -> Iterator[Any]:
-    """Yield what functions hold: their objects, closures, and the globals that they name."""
+    """Yield the objects that functions use: their owners, closures and named globals."""
     seen: set[int] = set()
     todo = list(values)
     while todo:
@@ -300,7 +300,7 @@ Digests = Counter[tuple[str, tuple[int, ...], str]]
 
 
 def digests(variables: Sequence[tf.Variable]) -> Digests:
-    """Return type, shape and digest of the values of variables."""
+    """Return the type, the shape and a digest of the values of each variable."""
     return Counter(_digest(variable.numpy()) for variable in variables)
 
 

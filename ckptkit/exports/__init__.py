@@ -1,1 +1,1 @@
-"""Directories of exported versions and their records. No TensorFlow here."""
+"""Directories of exported versions, and their records. Imports no TensorFlow."""

@@ -24,9 +24,10 @@ class TensorForm(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         name: its name in the signature.
         dtype: TensorFlow's name of the type.
-        shape: sizes, null for one that is not fixed; null if even their number is not fixed.
-        argument: its place in the arguments or results of the endpoint of the same name, as in
-            `inputs['a'][0]`; for messages.
+        shape: the sizes, with null for a size that is not fixed; null if even the number of
+            dimensions is not fixed.
+        argument: its place in the arguments or results of the endpoint, such as `inputs['a'][0]`;
+            for messages.
     """
 
     name: str
@@ -42,9 +43,10 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
         how: `equal_bits`; `within_tolerances`; `runs` if the live model itself gives other values
             at each call, so that only names, shapes and types were compared; or `unproven` if an
             operation in it runs on a GPU only.
-        largest_difference: between the values that were compared, of all outputs; 0 for equal bits.
+        largest_difference: the largest difference between compared values of all outputs; 0 for
+            equal bits.
         rtol: the relative tolerance.
-        atol: the absolute one, in units of the largest finite value of an output.
+        atol: the absolute tolerance, in units of the largest finite value of an output.
         note: a remark, in words.
     """
 
@@ -61,8 +63,8 @@ class SignatureRecord(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         inputs: its inputs.
         outputs: its outputs.
-        proof: how it was proven.
-        graph: a digest of what it computes, names left out; empty in exports of earlier versions.
+        proof: how it was compared with the live model.
+        graph: a digest of its computation, without names; empty in exports of earlier versions.
     """
 
     inputs: tuple[TensorForm, ...]
@@ -75,9 +77,9 @@ class ExportSource(msgspec.Struct, frozen=True, kw_only=True):
     """Where the model came from.
 
     Args:
-        step: the step of the run that it was trained in; null if it did not come from a run.
-        checkpoint: the checkpoint whose values it has; empty if it did not come from one.
-        weights: `final`, `best` or `step`; empty if it did not come from a run.
+        step: the step of the run; null if the model does not come from a run.
+        checkpoint: the checkpoint with its values; empty if there is none.
+        weights: `final`, `best` or `step`; empty if the model does not come from a run.
     """
 
     step: int | None = None
@@ -86,18 +88,18 @@ class ExportSource(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExportRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is recorded of an exported version.
+    """The content of `EXPORT.json`, the record of an exported version.
 
     Args:
-        exported_at: seconds since the epoch.
-        model: class and name of what was exported.
+        exported_at: when it was exported, in seconds since the epoch.
+        model: the class and name of the exported object.
         source: where it came from.
-        signatures: by name.
-        default: the signature that `serving_default` is another name of.
-        sample: the origin of the inputs that it was checked with: `given`, `data` or `specs`.
-        variables: a digest over the values of all variables in it.
-        check_secs: what the check took.
-        checked_on: the device of the process that checked.
+        signatures: the signatures by name.
+        default: the signature that is also available as `serving_default`.
+        sample: the origin of the inputs for the check: `given`, `data` or `specs`.
+        variables: a digest of the values of all its variables.
+        check_secs: the duration of the check in seconds.
+        checked_on: the device of the checking process.
         files: every file except this one, by its path from the version's directory.
         versions: the versions of Python, TensorFlow, Keras, NumPy and ckptkit.
         format_version: the version of its format.
@@ -130,7 +132,7 @@ def decode_export(data: bytes, where: Path) -> ExportRecord:
     """Decode a record.
 
     Raises:
-        ExportError: If it is not a record, was changed, or has a later format.
+        ExportError: If it is not a record, was changed, or has a newer format.
     """
     try:
         sealed = unseal(data)
@@ -141,13 +143,13 @@ def decode_export(data: bytes, where: Path) -> ExportRecord:
                 f"{FORMAT_VERSION}. Install a newer one."
             )
         if not sealed:
-            raise ValueError("its digest is missing, or is another one")
+            raise ValueError("its digest is missing or wrong")
         record = msgspec.json.decode(data, type=ExportRecord)
         for file in record.files:
             if not is_inside(file.name):
-                raise ValueError(f"{file.name!r} is not the path of a file beside it")
+                raise ValueError(f"{file.name!r} is not the path of a file in the same directory")
     except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
-        raise ExportError(f"{where} is not the record of an export: {error}.") from error
+        raise ExportError(f"{where} is not a valid record of an export: {error}.") from error
     return record
 
 
@@ -169,7 +171,7 @@ def read_export(directory: Path) -> ExportRecord:
     Raises:
         ExportError: If it is not a record.
         StorageError: If the system refuses to read it.
-        FileNotFoundError: If there is none, because another program made this version.
+        FileNotFoundError: If it does not exist, because another program made this version.
     """
     path = directory / EXPORT_RECORD
     try:

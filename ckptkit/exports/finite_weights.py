@@ -1,4 +1,4 @@
-"""Refusing to publish weights that are not finite."""
+"""The check that weights are finite before they are published."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from ckptkit.run.manifest import ManifestHead
 
 
 def check_finite(head: ManifestHead, remedy: str) -> None:
-    """Checks that a checkpoint has finite weights, as far as its manifest says.
+    """Check by its manifest that a checkpoint has finite weights.
 
     Args:
-        head: of the manifest.
-        remedy: how the user publishes it all the same.
+        head: the manifest without its list of tensors.
+        remedy: how the user can publish it anyway, as code or a command.
 
     Raises:
-        ExportError: If it has not.
+        ExportError: If a weight is NaN or infinite.
     """
     if head.not_finite:
         raise ExportError(
             f"Expected finite weights to publish. Received: NaN or infinity in "
-            f"{', '.join(head.not_finite)} at {head.position}. To publish them all the same, name "
-            f"the step: {remedy}."
+            f"{', '.join(head.not_finite)} at {head.position}. To publish them anyway, name the "
+            f"step: {remedy}."
         )

@@ -1,4 +1,4 @@
-"""Owners of unfinished versions: which process is writing one, and which have died over theirs.
+"""Which process is writing an unfinished version, and cleaning up after dead processes.
 
 Several machines may publish into one directory, and process numbers repeat: in each container the
 first process is number 1. So each owner has a unique name that contains its machine. It locks a
@@ -21,8 +21,9 @@ from ckptkit.ownership.machine import Machine, this_machine
 from ckptkit.storage.files import FileSystem, storage_errors
 
 QUIET_SECS = 3600.0
-"""How long an unfinished version of another machine must be unchanged before it counts as
-abandoned. That machine's kernel cannot be asked.
+"""Seconds without changes after which another machine's unfinished version counts as abandoned.
+
+The kernel of another machine cannot be asked whether the owner still runs.
 """
 
 _MACHINE = re.compile(r"([0-9a-f]{16})-[0-9a-f]{32}")
@@ -33,9 +34,9 @@ _LOCK = re.compile(rf"\.lock-({_MACHINE.pattern})")
 
 
 def new_name(machine: Machine | None = None) -> str:
-    """Return a unique name for an owner, by which this machine's processes know it as theirs."""
+    """Return a unique name for an owner, from which this machine recognises it as its own."""
     machine = machine or this_machine()
-    # If the kernel has no boot id, it cannot be told from another: a random mark matches nothing.
+    # Without a boot id this machine cannot be recognised, so a random mark matches none.
     mark = (
         xxhash.xxh3_64_hexdigest(f"{machine.host}\0{machine.boot}".encode())
         if machine.boot
@@ -54,7 +55,7 @@ def lock_of(base: Path, owner: str) -> Path:
 
 @contextmanager
 def owner(files: FileSystem, base: Path) -> Iterator[str]:
-    """Give a name for what the block makes beside the versions.
+    """Yield a unique owner name under which the block creates unfinished versions.
 
     Args:
         files: how to change the disk.
@@ -89,9 +90,9 @@ def _take(files: FileSystem, base: Path) -> tuple[str, int]:
 
 
 def _hold(path: Path) -> int | None:
-    """Lock a file; None if another process has locked it, or has removed it meanwhile.
+    """Lock a file; return None if another process has locked or removed it.
 
-    The latter can happen because the file is unlocked for a moment after it was made.
+    It may be removed, because a new file is unlocked for a moment.
     """
     try:
         descriptor = process_lock.hold(path)
@@ -105,7 +106,7 @@ def _hold(path: Path) -> int | None:
 
 
 def clean_up(files: FileSystem, base: Path, mine: str) -> None:
-    """Remove what dead owners left, and of other machines what has not changed for an hour.
+    """Remove unfinished versions of dead owners, and those that are unchanged for an hour.
 
     Args:
         files: how to change the disk.
@@ -116,7 +117,7 @@ def clean_up(files: FileSystem, base: Path, mine: str) -> None:
         StorageError: If the disk refuses.
     """
     with storage_errors("look at", base):
-        # The clock that the others' times come from: on a network share, the server's.
+        # Measured by the clock of the file system, which on a network share is the server's.
         now = lock_of(base, mine).lstat().st_mtime
         left = _by_owner(base)
     here = mine.partition("-")[0]
@@ -145,9 +146,9 @@ def _by_owner(base: Path) -> dict[str, list[Path]]:
 
 @contextmanager
 def _dead(base: Path, name: str, paths: list[Path], here: str, now: float) -> Iterator[bool]:
-    """Give whether an owner is dead, or has been silent for long.
+    """Yield whether an owner is dead or has been silent for long.
 
-    Its file stays locked for the block, so that two cleaning processes do not remove the same.
+    Its file stays locked during the block, so that two processes do not remove the same files.
     """
     lock = lock_of(base, name)
     known = _MACHINE.fullmatch(name)
@@ -158,7 +159,7 @@ def _dead(base: Path, name: str, paths: list[Path], here: str, now: float) -> It
         yield True  # a lock file is made before its directory, and removed after it
         return
     held = process_lock.is_held(lock)
-    if held is None:  # this file system has no such locks
+    if held is None:  # this file system does not support such locks
         yield now - _last_change([lock, *paths]) > QUIET_SECS
         return
     descriptor = None if held else _hold(lock)

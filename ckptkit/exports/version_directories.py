@@ -1,8 +1,8 @@
-"""A base directory of exported versions: numbered for servers, published and removed by a rename.
+"""Base directories of exported versions: how numbered versions are written, published, removed.
 
-TensorFlow Serving takes the largest number in the directory that it watches, at any moment. So a
-version is written and proven under a name that is not a number. `docs/format.md` has the order and
-its reasons. No TensorFlow here.
+TensorFlow Serving may load the largest number in the directory at any moment. So a version is
+written and checked under a name that is not a number, and then renamed. `docs/format.md` has the
+order and its reasons. Imports no TensorFlow.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ckptkit.storage.symlinks import leads_out_of_its_run
 _NUMBER = re.compile(r"[0-9]+")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 MAX_VERSION = 2**63 - 1
-"""TensorFlow Serving keeps a version in 64 bits."""
+"""The largest version number, because TensorFlow Serving stores it in 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -72,16 +72,16 @@ def check_base(directory: object) -> Path:
 
 
 def version_number(name: str) -> int | None:
-    """Return the version that a directory of this name is, or None.
+    """Return the version number in a directory's name, or None.
 
-    Servers ignore a number that does not fit into 64 bits, so it is none.
+    A number that does not fit into 64 bits is None, because servers ignore it.
     """
     number = int(name) if _NUMBER.fullmatch(name) else None
     return number if number is not None and number <= MAX_VERSION else None
 
 
 def numbers(base: Path) -> list[int]:
-    """Return the numbers in use, smallest first. A file or a link uses its number, too."""
+    """Return the numbers in use, smallest first; also those of files and links."""
     with storage_errors("list", base):
         found = [version_number(name) for name in os.listdir(base)] if base.is_dir() else []
     return sorted(number for number in found if number is not None)
@@ -115,7 +115,7 @@ def _record(path: Path) -> ExportRecord | None:
 
 
 def missing_files(version: Version) -> list[str]:
-    """Return in words which recorded files of a version are missing or have another size.
+    """Return a sentence for each recorded file that is missing or has the wrong size.
 
     The list is empty if the version has no record.
     """
@@ -124,7 +124,7 @@ def missing_files(version: Version) -> list[str]:
         path = version.path / entry.name
         size = path.stat().st_size if path.is_file() else None
         if size != entry.size_bytes:
-            changed = f"{size or 0:,} bytes long, and was {entry.size_bytes:,}"
+            changed = f"{size or 0:,} bytes long instead of {entry.size_bytes:,}"
             found.append(f"{entry.name} is {'missing' if size is None else changed}")
     return found
 
@@ -145,8 +145,8 @@ def next_number(base: Path, version: int | None, now: float) -> int:
         return max(int(now), newest + 1)
     if newest == MAX_VERSION:
         raise ConfigError(
-            f"{base} has the version {newest}, and there is none after it. Remove that one, or "
-            "name another directory."
+            f"{base} has the version {newest}, which is the largest possible number. Remove that "
+            f"version, or name another directory."
         )
     if (
         isinstance(version, bool)
@@ -162,18 +162,18 @@ def next_number(base: Path, version: int | None, now: float) -> int:
 
 @contextmanager
 def writing(files: FileSystem, base: Path, number: int) -> Iterator[Path]:
-    """Give a directory for a new version that no server looks at.
+    """Yield a directory in which to write a new version, under a name that servers ignore.
 
     At the end of the block, the directory is removed unless it was published.
 
     Args:
         files: how to change the disk.
         base: the base directory.
-        number: the number that the version will probably have.
+        number: the number that the version will have, unless another one takes it first.
     """
     files.make_dir(base)
     with owner(files, base) as name:
-        # Through a link out of a run, what others left there may be another run's.
+        # A link may lead out of the run, so unfinished versions there may belong to another run.
         if not leads_out_of_its_run(base):
             clean_up(files, base, name)
         directory = base / f".writing-{number}-{name}"
@@ -190,7 +190,7 @@ def sync(
     """Make everything in a directory durable.
 
     Returns:
-        Path from the directory, size and digest of each file.
+        The path from the directory, the size and the digest of each file.
 
     Raises:
         ExportError: If it contains anything but regular files and directories.
@@ -200,8 +200,8 @@ def sync(
     for path in sorted(directory.rglob("*")):
         if path.is_symlink() or not (path.is_dir() or path.is_file()):
             raise ExportError(
-                f"{path} is not a regular file, so {directory.name} could not be served from "
-                "another place."
+                f"{path} is not a regular file, so a copy of {directory.name} could not be served "
+                f"elsewhere."
             )
         if path.is_dir():
             directories.append(path)
@@ -217,7 +217,7 @@ def sync(
 def publish(
     files: FileSystem, directory: Path, record: ExportRecord, number: int | None, now: float
 ) -> Path:
-    """Publish a version that was written, synced and proven.
+    """Publish a version that was written, synced and checked.
 
     Args:
         files: how to change the disk.
@@ -235,16 +235,16 @@ def publish(
     """
     base = directory.parent
     files.create(directory / EXPORT_RECORD, encode_export(record))
-    # The entries of the directory must be durable before its name is.
+    # The entries of the directory must be durable before its new name is.
     files.sync_dir(directory)
     target = base / str(next_number(base, number, now))
-    files.rename(directory, target)  # PUBLISHED: a server sees a whole version or none
+    files.rename(directory, target)  # PUBLISHED: from here on a server sees the whole version
     files.sync_dir(base)
     return target
 
 
 def superseded(versions: Sequence[Version], keep: int | None) -> list[Version]:
-    """Return the versions to remove: of those that ckptkit made, all except the newest. Pure.
+    """Return the versions to remove: all that ckptkit made, except the newest ones. Pure.
 
     Args:
         versions: all versions of a base directory.
@@ -263,10 +263,10 @@ def superseded(versions: Sequence[Version], keep: int | None) -> list[Version]:
 
 
 def retain(files: FileSystem, base: Path, keep: int | None) -> list[Version]:
-    """Remove older versions, each by one rename first.
+    """Remove older versions; each is first renamed, and then deleted.
 
-    Nothing is removed through a symbolic link that leads out of a run: the versions there may be
-    another run's.
+    Nothing is removed through a symbolic link out of a run, because those versions may belong to
+    another run.
 
     Returns:
         The removed versions.

@@ -1,4 +1,4 @@
-"""What a journal says of earlier starts of a training: how they ended, or became lost. Pure."""
+"""How earlier starts of a training ended, read or inferred from the journal. Pure."""
 
 from __future__ import annotations
 
@@ -24,17 +24,19 @@ from ckptkit.run.events import (
 
 _CAUSES = get_args(Cause)
 _ENDING_SIGNALS = frozenset({"SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"})
-"""Signals after which a launcher is expected to end. If it is killed then, its time was over."""
+"""Signals after which a launcher is expected to end.
+
+If the launcher was killed after one of them, the end was ordered."""
 
 
 @dataclass(frozen=True)
 class UnfinishedStart:
-    """Start of a training whose end is in no journal.
+    """A start of a training whose end no journal records.
 
     Args:
         started: the start.
         stop_ordered: whether its launcher had received a notice, or a signal to end.
-        trained: numbers of its attempts that trained, and whose end is missing too.
+        trained: the numbers of its attempts that trained and recorded no end either.
     """
 
     started: LaunchStarted
@@ -43,7 +45,7 @@ class UnfinishedStart:
 
 
 def unfinished_starts(events: Sequence[Event]) -> list[UnfinishedStart]:
-    """Return the starts whose end is in no journal, in the order of time."""
+    """Return the starts whose end no journal records, in the order of time."""
     ended = {(event.launcher, event.number) for event in events if isinstance(event, LaunchEnded)}
     starts = sorted(
         (event for event in events if isinstance(event, LaunchStarted)),
@@ -67,13 +69,13 @@ def unfinished_starts(events: Sequence[Event]) -> list[UnfinishedStart]:
 def infer_end(
     lost: UnfinishedStart, *, here: Machine | None, first: bool, killed: bool, step: int
 ) -> LaunchEnded:
-    """Return the most likely end of a start whose end is in no journal.
+    """Return the most likely end of a start whose end no journal records.
 
     Args:
         lost: the start.
-        here: this machine, if the start was on it and it has run since; else None.
-        first: whether this process is number 1 of its namespace, as in a container.
-        killed: whether its training is gone as well, without an event.
+        here: this machine if the start was on it and it has not rebooted since; else None.
+        first: whether this process is process 1 of its PID namespace, as in a container.
+        killed: whether its training is gone too and recorded no end.
         step: the newest committed step.
     """
     started = lost.started
@@ -82,17 +84,17 @@ def infer_end(
     elif here is None:
         cause, words = "machine", f"it was lost with its machine ({started.host}), without a notice"
     elif first and started.pid == 1 and started.host == here.host:
-        # A container that is started again on the same machine keeps its host name.
+        # A container that is restarted on the same machine keeps its host name.
         cause, words = (
             "memory",
-            "its whole container was killed without a word and started again on the same machine: "
-            "most often, that is the kernel, out of memory",
+            "its whole container was killed and restarted on the same machine: most often because "
+            "it ran out of memory",
         )
     elif killed:
         cause, words = (
             "killed",
-            "it was killed with its launcher, and the machine runs on: out of memory, or by the "
-            "system",
+            "it was killed together with its launcher, but the machine still runs: out of memory, "
+            "or killed by the system",
         )
     else:
         cause, words = "launcher", "its launcher was killed"
@@ -112,7 +114,8 @@ def infer_end(
 def earlier_ends(events: Sequence[Event]) -> list[EarlierEnd]:
     """Return the ends in a journal that count for the budgets, oldest first.
 
-    After a launcher has given up, counting begins anew: the next start is a human's decision.
+    After a launcher has given up, the count begins again, because a person decides about the next
+    start.
     """
     steps = {
         (event.launcher, event.number): event.step
@@ -138,5 +141,5 @@ def earlier_ends(events: Sequence[Event]) -> list[EarlierEnd]:
 
 
 def known_cause(text: str) -> Cause:
-    """Return a cause from a journal; "exit" for one that only a later version knows."""
+    """Return a cause from a journal; "exit" if only a later version knows it."""
     return next((cause for cause in _CAUSES if cause == text), "exit")

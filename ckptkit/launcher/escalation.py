@@ -1,4 +1,4 @@
-"""Steps by which a training is ended: SIGTERM to it, to its group, then SIGKILL. Pure."""
+"""When to send SIGTERM to a training, to its group, and then SIGKILL. Pure."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Literal
 Stage = Literal["asked", "group", "killed"]
 
 _LAST_SECS = 1.0
-"""Kept for the launcher itself, before the machine goes away."""
+"""Seconds that the launcher keeps for itself before the machine goes away."""
 
 
 @dataclass(frozen=True)
 class Escalation:
-    """Times of the next steps.
+    """The times of the steps that end a training.
 
     Args:
         group_at: when all processes of the group get SIGTERM, by the monotonic clock.
-        kill_at: when all are killed.
+        kill_at: when all of them get SIGKILL, by the monotonic clock.
         stage: the last step that was done.
     """
 
@@ -36,7 +36,7 @@ class Escalation:
         return {"asked": self.group_at, "group": self.kill_at, "killed": None}[self.stage]
 
     def not_later(self, other: Escalation) -> Escalation:
-        """Return the earlier of both times for each step."""
+        """Return an escalation that has the earlier of both times for each step."""
         return replace(
             self,
             group_at=min(self.group_at, other.group_at),
@@ -45,6 +45,6 @@ class Escalation:
 
 
 def escalation(now: float, grace_secs: float) -> Escalation:
-    """Return the steps for a training that has just been asked and has so many seconds left."""
+    """Return the steps for a training that was just asked to stop and has some seconds left."""
     kill = max(grace_secs - _LAST_SECS, 0.8 * grace_secs)
     return Escalation(group_at=now + 0.8 * kill, kill_at=now + kill)

@@ -1,4 +1,4 @@
-"""Tells apart why a training ended. Pure."""
+"""The cause of a training's end, from its exit code, its output and its reports. Pure."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ Cause = Literal[
     "machine",
     "launcher",
 ]
-"""Why a training ended.
+"""Why a training ended, in one word.
 
-`exit` is an exit code without an exception. `killed`: it was killed together with its launcher, as
-a whole container is, or below a program that hides it, as a pipe of a shell does. `machine`: it was
-lost with its machine. `launcher`: its launcher was killed.
+`exit` is an exit code without an exception. `killed` means killed together with its launcher, as in
+a container, or below a program that hides the signal, such as a shell's pipe. `machine`: it was
+lost with its machine. `launcher`: only its launcher was killed.
 """
 
 CRASHES: frozenset[Cause] = frozenset({"exception", "exit", "signal", "memory", "hang", "killed"})
 
 OUT_OF_MEMORY = frozenset({"MemoryError", "_ArrayMemoryError", "ResourceExhaustedError"})
-"""Exceptions of Python, NumPy and TensorFlow for want of memory."""
+"""The exceptions of Python, NumPy and TensorFlow that mean "out of memory"."""
 
 MOST_LINES = 20
 _LAST_LINE = re.compile(r"(?:\w+\.)*(\w+)(?:: (.*))?")
@@ -41,24 +41,24 @@ _LAST_LINE = re.compile(r"(?:\w+\.)*(\w+)(?:: (.*))?")
 
 @dataclass(frozen=True, kw_only=True)
 class ExitCause:
-    """What is known of the end of a training.
+    """What is known about the end of a training.
 
     Args:
-        cause: in one word.
-        words: the same for people.
-        code: exit code; None if a signal ended it, or if it is not known.
-        signal: name of the signal that ended it, or empty.
+        cause: the cause in one word.
+        words: the cause as a phrase for people.
+        code: its exit code; None if a signal ended it, or if unknown.
+        signal: the name of the signal that ended it, or empty.
         failure: the exception that the training reported or printed, or None.
         heard: whether a training has reported anything on the channel.
-        trained: whether it had done a step.
+        trained: whether it had finished a step.
         asked: whether it stopped because of `ckptkit stop`.
-        reason: the request on which it stopped, as it reports: a signal's name, or words; empty
-            if it reports none.
+        reason: the request for which it stopped, as it reported: a signal's name, or words; else
+            empty.
         advanced: whether the newest committed step of a run is later than at the start.
         step: the newest committed step.
         last_lines: the end of the traceback.
-        attempt: its number, as it reports; 0 if it has reported nothing.
-        reached: the last step that it did, as it reports; None if it did none.
+        attempt: the attempt number that it reported, or 0.
+        reached: the last finished step that it reported, or None.
     """
 
     cause: Cause
@@ -78,7 +78,7 @@ class ExitCause:
 
     @property
     def shell_code(self) -> int:
-        """The exit code as a shell shows it, above 128 for a signal; 0 only if it has finished."""
+        """The exit code as in a shell: above 128 for a signal, 0 only if training finished."""
         if self.code is not None:
             return self.code or (0 if self.cause == "finished" else 1)
         return SIGNAL_BASE + signal.Signals[self.signal] if self.signal else 1
@@ -96,23 +96,23 @@ def exit_cause_of(
     advanced: bool,
     step: int,
 ) -> ExitCause:
-    """Return what ended a training.
+    """Return why a training ended, and what is known about its end.
 
     Args:
         pid: the process that was started.
         code: its exit code, or None.
         signal_number: the signal that ended it, or None.
         state: the training's last report on the channel.
-        hung_secs: for how long it had made no progress when the launcher ended it for that; None
-            if the launcher did not.
-        oom_kills: how many processes of its control group the kernel has killed for want of memory
-            since it was started.
+        hung_secs: the seconds without progress after which the launcher ended it; None if it did
+            not.
+        oom_kills: how many processes of its control group the kernel has killed since its start,
+            because memory ran out.
         printed: the last lines of its standard error.
         advanced: whether a run that it trained has a newer committed step than at the start.
         step: the newest committed step of the run that it reported last.
     """
     if code is not None and code > SIGNAL_BASE and code - SIGNAL_BASE in signal.valid_signals():
-        # A shell around it reports the signal in this way.
+        # A shell that started the training reports a signal in this way.
         dead_by: int | None = code - SIGNAL_BASE
     else:
         dead_by = signal_number
@@ -127,9 +127,9 @@ def exit_cause_of(
         failure = Failure(error=match[1], message=match[2] or "")
     outcome = state.outcome if state is not None else ""
     vanished = code == 0 and _has_vanished(state, pid)
-    # A pipeline ends with the exit code of its last program, so 0 says nothing of a training that
-    # reports another end. If the training is the started process itself, it may have caught its
-    # exception and continued to its own end.
+    # A pipeline ends with the exit code of its last program, so 0 proves nothing if the training
+    # reported another end. But if the started process is the training itself, it may have caught
+    # its exception and ended normally.
     contradicted = state is not None and (
         outcome == "preempted" or (outcome == "failed" and state.pid != pid)
     )
@@ -137,7 +137,7 @@ def exit_cause_of(
     if code == 0 and not contradicted and not vanished:
         cause, words = "finished", "ended with exit code 0"
     elif hung_secs is not None:
-        cause, words = "hang", f"had not got on for {hung_secs:.0f} s, and was ended"
+        cause, words = "hang", f"made no progress for {hung_secs:.0f} s and was ended"
     elif (outcome == "preempted" and dead_by != signal.SIGKILL) or code == ExitCode.PREEMPTED:
         cause, words = (
             "preempted",
@@ -145,7 +145,7 @@ def exit_cause_of(
             f"stopped{f' ({state.reason})' if state is not None and state.reason else ''}",
         )
     elif oom_kills and (dead_by == signal.SIGKILL or vanished):
-        cause, words = "memory", "was killed by the kernel, which had run out of memory for it"
+        cause, words = "memory", "was killed by the kernel, because it ran out of memory"
     elif failure is not None and failure.error in OUT_OF_MEMORY:
         cause, words = "memory", f"ran out of memory: {_shown(failure)}"
     elif dead_by == signal.SIGABRT and any("std::bad_alloc" in line for line in printed):
@@ -157,8 +157,8 @@ def exit_cause_of(
     elif vanished and state is not None:
         cause, words = (
             "killed",
-            f"is gone at step {state.step} and reported no end (process {state.pid}); the program "
-            "around it ended with exit code 0",
+            f"disappeared at step {state.step} and reported no end (process {state.pid}); the "
+            f"program that started it ended with exit code 0",
         )
     else:
         cause, words = (
@@ -184,10 +184,10 @@ def exit_cause_of(
 
 
 def _has_vanished(state: ChannelState | None, pid: int) -> bool:
-    """Return whether a process below the started one had a run open and reported no end.
+    """Return whether a descendant of the started process had a run open and reported no end.
 
-    The exit code is that of the started process, a shell or a wrapper. If that process trained
-    itself, the code is its own: a program may end without closing its run.
+    The exit code is that of the started process, such as a shell. If the started process trains
+    itself, its exit code counts, because a program may end without closing its run.
     """
     return (
         state is not None

@@ -1,4 +1,4 @@
-"""Queue of everything that the supervisor waits for, handled on one thread without locks."""
+"""The queue of signals, ended children and messages that the supervisor handles on one thread."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _LEFT_IGNORED = (signal.SIGHUP, signal.SIGINT)
 
 
 class Inbox:
-    """Takes signals inside its `with` block, and messages from other threads.
+    """Receives signals inside its `with` block, and messages from other threads.
 
-    The handlers are installed before a child is started. Process 1 of a namespace ignores signals
-    that it does not handle, and a signal that comes in between must not be lost. SIGHUP (`nohup`)
-    and SIGINT (a job in the background) stay ignored if they were when this process began, here and
-    in the child. The others are handled: a batch script may ignore them only until now.
+    The handlers are installed before a child starts. Process 1 of a namespace ignores signals that
+    it does not handle, and no signal may be lost in between. SIGHUP (`nohup`) and SIGINT (a
+    background job) stay ignored, here and in the child, if they were ignored when this process
+    began. All other signals are handled, even if a batch script ignored them.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,8 @@ class Inbox:
         traceback: TracebackType | None,
     ) -> None:
         signal.set_wakeup_fd(-1)
-        # Ignored, not restored: this process ends, and a signal would replace its exit code.
+        # Ignored, not restored: this process is about to end, and a signal would change its exit
+        # code.
         for number in self._taken:
             signal.signal(number, signal.SIG_DFL if number == signal.SIGCHLD else signal.SIG_IGN)
         self._selector.close()
@@ -72,10 +73,10 @@ class Inbox:
         try:
             self._writer.send(b"\0")
         except OSError:
-            return  # it is full, so it wakes the reader anyway; or it is closed, and nobody waits
+            return  # the pipe is full, so its reader wakes anyway; or it is closed
 
     def wait(self, secs: float, handle: Callable[[Any], None]) -> None:
-        """Wait for a message, for at most `secs`, and pass all that have come to `handle`."""
+        """Wait at most `secs` for a message, and pass all that have arrived to `handle`."""
         if self._queue.empty() and self._selector.select(max(secs, 0.0)):
             while True:
                 try:
@@ -92,13 +93,13 @@ class Inbox:
 
 
 def reap(child: int) -> int | None:
-    """Reap all children that have ended, adopted orphans included, as process 1 has to.
+    """Collect the exit status of all ended children, including adopted orphans.
 
     Args:
-        child: number of the process whose status is wanted.
+        child: the process whose status is wanted.
 
     Returns:
-        Its status as `os.waitpid` gives it, or None if it has not ended now.
+        The status of that child as from `os.waitpid`; None if it has not ended.
     """
     status = None
     while True:

@@ -1,6 +1,6 @@
-"""Writes the launcher's events to the journal on a thread of its own.
+"""A thread that writes the launcher's events to the journal.
 
-Storage that hangs then delays no signal and no deadline.
+So storage that hangs delays no signal and no deadline.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from ckptkit.run.journal import Journal
 
 
 class JournalWriter:
-    """Queue of events, which are written durably and in their order.
+    """A queue of events that its thread writes durably and in order.
 
     Args:
-        clock: gives each event the time at which it was added, not that of its write.
+        clock: gives each event the time at which it was added to the queue.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -31,25 +31,26 @@ class JournalWriter:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._lost_events: dict[Path, int] = {}
-        """Journals that refused the last event, and how many events they refused in a row."""
+        """The number of consecutive events that could not be written, for each journal that
+        fails."""
 
     def add(self, journal: Journal, event: Event) -> None:
-        """Queue an event; a journal that refuses it loses the event, and the training continues."""
+        """Queue an event for a journal. If it cannot be written, it is lost."""
         with self._changed:
             self._unwritten += 1
         self._queue.put((journal, event, self._clock.now()))
         if self._thread is None:
             self._thread = start_or_warn("ckptkit-journal", self._write_all)
         if self._thread is None:
-            # Late signals are better than a journal that stays empty: starts wait for it.
+            # No thread: written here. That may delay signals, but starts wait for the journal.
             while not self._queue.empty():
                 self._write_next()
 
     def is_written(self, patience_secs: float) -> bool:
-        """Return whether all events are on the disk or were refused by it.
+        """Wait until all events are written or lost; return whether that happened in time.
 
         Args:
-            patience_secs: the longest time to wait for that.
+            patience_secs: the longest time to wait.
         """
         with self._changed:
             return self._changed.wait_for(lambda: not self._unwritten, patience_secs)
@@ -63,10 +64,14 @@ class JournalWriter:
         try:
             journal.record_durable(event, at)
             self._report_lost(journal)
-        except Exception as error:  # an error of any kind would end this thread, and starts hang
+        except (
+            Exception
+        ) as error:  # any uncaught error would end this thread, and starts would hang
             lost = self._lost_events.get(journal.path, 0)
             self._lost_events[journal.path] = lost + 1
-            if not lost:  # storage that is away for hours gives one warning, not one for each event
+            if (
+                not lost
+            ):  # storage that is unreachable for hours causes one warning, not one for each event
                 logger.warning(
                     "could not write %s to the launcher's journal; the training is supervised "
                     "without it: %s",
@@ -80,7 +85,11 @@ class JournalWriter:
     def _report_lost(self, journal: Journal) -> None:
         lost = self._lost_events.pop(journal.path, 0)
         if lost:
-            logger.warning("the launcher's journal is written again; %d events are missing", lost)
+            logger.warning(
+                "the launcher's journal can be written again; %d events are missing", lost
+            )
             what = f"write {lost} events to the launcher's journal"
             with suppress(OSError):
-                journal.record_durable(TidyingFailed(what=what, message="the storage refused them"))
+                journal.record_durable(
+                    TidyingFailed(what=what, message="the storage refused to write them")
+                )

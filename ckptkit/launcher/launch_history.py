@@ -1,6 +1,6 @@
-"""The launcher's own events in a run's journal, and what earlier launchers left there.
+"""Recording this launcher's events in the journal, and reading those of earlier launchers.
 
-No error of storage leaves this file once a training runs: an event or an answer is lost instead.
+Once a training runs, this file raises no storage errors: an event is lost instead.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from ckptkit.storage.files import FileSystem, storage_errors
 
 _MOST_BUFFERED = 1000
 _PATIENCE_SECS = 5.0
-"""Longest wait for own events to be written, before the journal is read and at the end."""
+"""Seconds to wait for queued events, before the journal is read and at the end."""
 
 
 @dataclass(frozen=True)
 class LostStart:
-    """Start of an earlier launcher that is over, and whose end is inferred.
+    """A start of an earlier launcher, with an inferred end because none was recorded.
 
     Args:
-        event: its inferred end.
-        here: whether it was on this machine.
-        advanced: whether the newest committed step had advanced.
+        event: the inferred end.
+        here: whether the start was on this machine.
+        advanced: whether the newest committed step advanced during the start.
     """
 
     event: LaunchEnded
@@ -60,8 +60,8 @@ class LaunchHistory:
         files: changes the disk.
 
     Attributes:
-        id: of this launcher; no other one has it.
-        layout: the run, or None if it is not known yet.
+        id: the unique id of this launcher.
+        layout: the run, or None until it is known.
     """
 
     def __init__(self, clock: Clock, files: FileSystem | None = None) -> None:
@@ -78,10 +78,10 @@ class LaunchHistory:
         self._forwarded: set[str] = set()
         self._start: LaunchStarted | None = None
         self._steps_at_start: dict[RunLayout, int] = {}
-        """Runs of the present start, each with its newest committed step at that time."""
+        """The runs of the current start, each with its newest committed step at the beginning."""
 
     def prepare(self, run: str) -> tuple[RunLayout, int]:
-        """Start this launcher's journal of a run, unless it has one; on one thread at a time.
+        """Create this launcher's journal in a run, if needed; call it on one thread at a time.
 
         Args:
             run: the run directory.
@@ -99,13 +99,14 @@ class LaunchHistory:
                 self._journals[layout] = start_launcher_journal(
                     self._files, layout, self._clock, self.id
                 )
-            # A file system without such locks: nobody can tell whether this launcher is running.
+            # The file system has no such locks, so later launchers cannot tell whether this one
+            # still runs.
             with suppress(OSError):
                 self._locks.append(hold(layout.launcher_journal(self.id)))
         return layout, _newest_step(layout)
 
     def open(self, layout: RunLayout, step: int) -> None:
-        """Record into this run from now on; a program may train several runs, one after another.
+        """Record into this run from now on; a program may train several runs in turn.
 
         Args:
             layout: a run that `prepare` returned.
@@ -120,11 +121,11 @@ class LaunchHistory:
             self.record(event)
 
     def record(self, event: Event) -> None:
-        """Record an event, soon and durably; one that the disk refuses is lost."""
+        """Queue an event to be recorded durably; it is lost if the disk refuses it."""
         if isinstance(event, NoticeReceived) or (
             isinstance(event, SignalReceived) and event.signal == "SIGTERM"
         ):
-            # Also if the notice is withdrawn later: the training may have stopped for it.
+            # Kept even if the notice is cancelled later: the training may have stopped for it.
             self._stop_ordered = True
         elif isinstance(event, SignalReceived) and event.signal != "SIGCONT":
             self._forwarded.add(event.signal)
@@ -135,24 +136,24 @@ class LaunchHistory:
 
     @property
     def step(self) -> int:
-        """The newest committed step."""
+        """The newest committed step of the run."""
         return _newest_step(self.layout) if self.layout is not None else 0
 
     @property
     def has_advanced(self) -> bool:
-        """Whether a run of the present start has a newer committed step than at that start."""
+        """Whether a run has a newer committed step than when the current start began."""
         return any(_newest_step(layout) > step for layout, step in self._steps_at_start.items())
 
     def is_written(self, patience_secs: float) -> bool:
-        """Return whether all events are durable; see `JournalWriter.is_written`."""
+        """Wait until all events are durable or lost; see `JournalWriter.is_written`."""
         return self._writer.is_written(patience_secs)
 
     def record_start(self, number: int, program: str) -> None:
         """Record that the training is about to be started.
 
         Args:
-            number: of the start, from 1.
-            program: name of the program.
+            number: the number of the start, from 1.
+            program: the name of the program.
         """
         self._stop_ordered = False
         self._forwarded = set()
@@ -176,10 +177,10 @@ class LaunchHistory:
             self.record(replace(self._start, step=step))
 
     def record_end(self, event: LaunchEnded, *, advanced: bool) -> None:
-        """Record how the training ended, in each run that has its start.
+        """Record how the training ended, in each run of the current start.
 
         Args:
-            event: the end, as seen by the run that was open last.
+            event: the end, from the view of the run that was open last.
             advanced: whether a run has a newer committed step than at the start.
         """
         self._start = None
@@ -188,7 +189,7 @@ class LaunchHistory:
         )
         event = replace(event, told=event.told or self._stop_ordered or obeyed)
         for layout in self._steps_at_start:
-            # Attempt and step were reported for the last run only; each run counts its own.
+            # Attempt and step belong to the last run only; each run has its own numbers.
             other = replace(event, step=_newest_step(layout), of_attempt=0, reached=None)
             self._writer.add(self._journals[layout], event if layout == self.layout else other)
         cause = known_cause(event.cause)
@@ -197,14 +198,14 @@ class LaunchHistory:
         )
 
     def earlier_ends(self) -> list[EarlierEnd]:
-        """Return earlier ends of this run: those of other launchers first, then this one's."""
+        """Return the earlier ends of this run: first other launchers' ends, then this one's."""
         others: list[EarlierEnd] = []
         if self.layout is not None:
             self.is_written(_PATIENCE_SECS)
             try:
                 events = read_journal(self.layout).events
             except OSError as error:
-                if not self._read_failed:  # asked for after each start; one warning is enough
+                if not self._read_failed:  # called after each start; one warning is enough
                     logger.warning("what earlier launchers recorded cannot be read: %s", error)
                 self._read_failed = True
             else:
@@ -219,8 +220,8 @@ class LaunchHistory:
             here_only: see `lost_starts`.
 
         Returns:
-            The last one of this machine, and whether the newest committed step had advanced; or
-            None if there is none.
+            The last lost start of this machine, and whether the newest committed step had advanced;
+                None if there is none.
         """
         if self.layout is None:
             return None
@@ -229,16 +230,17 @@ class LaunchHistory:
         return next(((each.event, each.advanced) for each in reversed(found) if each.here), None)
 
     def lost_starts(self, layout: RunLayout, *, here_only: bool) -> list[LostStart]:
-        """Return starts of a run that are over and whose end is missing; from any thread.
+        """Return the starts of a run that are over without a recorded end; works on any thread.
 
         Args:
             layout: the run.
-            here_only: only launchers of this machine, whose end the kernel knows. That those of
-                other machines are over is known only after the training could take the run.
+            here_only: whether to return only starts on this machine, because the kernel knows
+                whether they are over. For other machines that is known only once the training has
+                taken the run.
         """
         self.is_written(_PATIENCE_SECS)
         found: list[LostStart] = []
-        # Storage that fails leaves them for the next launcher, which reads the same journal.
+        # If storage fails, the next launcher finds them, because it reads the same journal.
         with suppress(OSError):
             claims = list_claims(layout)
             for lost in unfinished_starts(read_journal(layout).events):
@@ -250,7 +252,7 @@ class LaunchHistory:
         self, layout: RunLayout, lost: UnfinishedStart, claims: Sequence[Claim], *, here_only: bool
     ) -> list[LostStart]:
         machine, started = this_machine(), lost.started
-        # By the kernel's boot: each container on one kernel has a host name of its own.
+        # Compared by boot id, because each container on one kernel has its own host name.
         here = bool(machine.boot) and started.boot == machine.boot
         if here_only and not here:
             return []
@@ -272,18 +274,18 @@ class LaunchHistory:
         """Record the inferred ends of lost starts in the journal of their run."""
         for each in found:
             logger.info(
-                "start %d of an earlier launcher left no word of its end: %s",
+                "start %d of an earlier launcher recorded no end: %s",
                 each.event.number,
                 each.event.words,
             )
             self._writer.add(self._journals[layout], each.event)
 
     def close(self) -> None:
-        """Wait a little for the last events, and release the locks."""
+        """Wait a few seconds for the last events, and release the locks."""
         if not self.is_written(_PATIENCE_SECS):
             logger.warning(
-                "the launcher's last lines are not in the journal: the storage of the run gives "
-                "no answer"
+                "the launcher's last events are not in the journal: the storage of the run does "
+                "not answer"
             )
         while self._locks:
             with suppress(OSError):  # network file systems report a failed write at `close`
@@ -291,7 +293,8 @@ class LaunchHistory:
 
 
 def _newest_step(layout: RunLayout) -> int:
-    # `OSError`, not only `StorageError`: `Path.exists` raises the plain one, for example on EACCES.
+    # `OSError`, not only `StorageError`: `Path.exists` raises a plain `OSError`, for example on
+    # EACCES.
     with suppress(OSError):
         found = list_checkpoints(layout)
         return found[-1].step if found else 0

@@ -1,4 +1,4 @@
-"""Settings of `ckptkit run`: one frozen record, read from four sources of rising priority."""
+"""The settings of `ckptkit run`, read from defaults, a TOML file, the environment and options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ckptkit.errors import ConfigError
 
 PREFIX = "CKPTKIT_"
 NO_SETTINGS = frozenset({"CKPTKIT_LAUNCHER", "CKPTKIT_CONFIG", "CKPTKIT_EXPORT", "CKPTKIT_AUDIT"})
-"""Variables with that prefix that are no settings of the launcher."""
+"""Environment variables with the prefix `CKPTKIT_` that are not settings of the launcher."""
 
 _Secs = Annotated[float, msgspec.Meta(ge=0)]
 _Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -25,20 +25,19 @@ _Some = Annotated[int, msgspec.Meta(ge=1)]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Settings of `ckptkit run`; `--help` shows the text of each field."""
+    """The settings of `ckptkit run`; `--help` shows the text of each field."""
 
     run: str = field(
         default="",
         metadata={
-            "words": "The run directory; without it, the training tells which it is when it opens "
-            "it."
+            "words": "The run directory. By default the training reports it when it opens a run."
         },
     )
     notices: str = field(
         default="auto",
         metadata={
-            "words": "Who knows that the machine will go away: auto, gce, aws, azure, file:PATH "
-            "or off."
+            "words": "The source of notices that the machine will go away: auto, gce, aws, azure, "
+            "file:PATH or off."
         },
     )
     grace_secs: Annotated[float, msgspec.Meta(gt=0)] = field(
@@ -54,53 +53,62 @@ class Settings:
     crashes: _Count = field(
         default=5,
         metadata={
-            "words": "Crashes within the window after which it is started again, with no newer "
-            "checkpoint."
+            "words": "The number of crashes within the window, without a newer checkpoint, after "
+            "which it is still restarted."
         },
     )
     window_secs: _Secs = field(
         default=3600.0,
         metadata={
-            "words": "The window; crashes of longer ago count as starts without a newer checkpoint."
+            "words": "The length of that window in seconds; earlier crashes count as starts "
+            "without a newer checkpoint."
         },
     )
     no_progress: _Some = field(
         default=3,
         metadata={
-            "words": "Starts that trained, hung or stopped unasked, with no newer checkpoint; "
-            "then it is given up."
+            "words": "The number of starts without a newer checkpoint after which the launcher "
+            "gives up."
         },
     )
     backoff_secs: _Secs = field(
         default=5.0,
         metadata={
-            "words": "The longest wait after a first crash; twice as long after each further one. "
-            "The wait is random."
+            "words": "The longest wait in seconds after the first crash, doubled by each further "
+            "crash. The wait is random."
         },
     )
-    backoff_max_secs: _Secs = field(default=300.0, metadata={"words": "The longest wait of all."})
+    backoff_max_secs: _Secs = field(
+        default=300.0,
+        metadata={"words": "The longest wait in seconds after any number of crashes."},
+    )
     stall_secs: _Secs = field(
         default=300.0,
         metadata={
-            "words": "Without progress for so long, stacks are written to the log; 0 for never."
+            "words": "Write the stacks to the log after so many seconds without progress; 0 for "
+            "never."
         },
     )
     hang_secs: _Secs = field(
         default=0.0,
         metadata={
-            "words": "Without progress for so long, the training is ended and started again; 0 "
-            "for never."
+            "words": "End and restart the training after so many seconds without progress; 0 for "
+            "never."
         },
     )
     first_step_secs: _Secs = field(
         default=1800.0,
-        metadata={"words": "Before the first step is done, neither happens earlier than this."},
+        metadata={"words": "The shortest such time, in seconds, before the first step is done."},
     )
     log_bytes: Annotated[int, msgspec.Meta(ge=1000)] = field(
         default=16_000_000,
-        metadata={"words": "Size at which the log in the run directory is begun anew."},
+        metadata={
+            "words": "The size in bytes at which a new log file begins in the run directory."
+        },
     )
-    log_files: _Some = field(default=4, metadata={"words": "Earlier logs that are kept."})
+    log_files: _Some = field(
+        default=4, metadata={"words": "The number of earlier log files to keep."}
+    )
 
 
 FIELDS: dict[str, dataclasses.Field[Any]] = {
@@ -111,11 +119,11 @@ _TYPES = get_type_hints(Settings, include_extras=True)
 
 @dataclass(frozen=True)
 class Origin:
-    """Value of a setting, and its source.
+    """The value of a setting, and its source.
 
     Args:
         value: the checked value.
-        source: where it comes from, in words.
+        source: the source in words.
     """
 
     value: Any
@@ -125,12 +133,12 @@ class Origin:
 def settle(
     config: Path | None, environment: Mapping[str, str], options: Mapping[str, Any]
 ) -> dict[str, Origin]:
-    """Return each setting with its value and source; a later source has priority.
+    """Return each setting with its value and source; options win, then environment, then file.
 
     Args:
         config: a TOML file, or None.
-        environment: of this process; `CKPTKIT_GRACE_SECS` sets `grace_secs`.
-        options: of the command line; None for an option that was not given.
+        environment: the environment of this process; `CKPTKIT_GRACE_SECS` sets `grace_secs`.
+        options: the options of the command line; None for an option that was not given.
 
     Raises:
         ConfigError: If a name is not known or a value is invalid.
@@ -175,7 +183,7 @@ def _read(config: Path) -> dict[str, Any]:
             "configs/default.toml."
         ) from error
     except ValueError as error:  # no TOML, or no UTF-8
-        raise ConfigError(f"{config} is no TOML: {error}.") from error
+        raise ConfigError(f"{config} is not a TOML file: {error}.") from error
 
 
 def _known(name: str, known: Mapping[str, object], where: str) -> str:
@@ -190,6 +198,4 @@ def _checked(name: str, value: Any, where: str, *, text: bool = False) -> Any:
     try:
         return msgspec.convert(value, _TYPES[name], strict=not text)
     except msgspec.ValidationError as error:
-        raise ConfigError(
-            f"{where}: {name} cannot be right: {error}. Received: {value!r}."
-        ) from error
+        raise ConfigError(f"{where}: {name} is invalid: {error}. Received: {value!r}.") from error

@@ -1,4 +1,4 @@
-"""Start of the launcher's threads, none of which the launcher may die or hang without."""
+"""Starting threads without which the launcher can still work."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def start_or_warn(
     Args:
         name: shown in stack dumps and in the log.
         target: what the thread runs.
-        *arguments: of the target.
+        *arguments: the arguments of the target.
 
     Returns:
-        The thread, or None if the system has no further thread for this process.
+        The thread, or None if the system refuses it.
     """
     try:
         return start_thread(partial(target, *arguments), name)

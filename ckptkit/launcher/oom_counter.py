@@ -1,4 +1,4 @@
-"""Counts the processes of this control group that the kernel has killed for want of memory.
+"""Counts the processes of a control group that the kernel killed because memory ran out.
 
 Sources: the kernel's Documentation/admin-guide/cgroup-v2.rst (`memory.events`: `oom_kill`) and
 cgroup-v1/memory.rst (`memory.oom_control`).
@@ -13,7 +13,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class OomCounter:
-    """File in which the kernel counts.
+    """A file in which the kernel counts out-of-memory kills.
 
     Args:
         path: the file, or None if there is none.
@@ -22,7 +22,7 @@ class OomCounter:
     path: Path | None
 
     def read(self) -> int:
-        """Return how many it has killed so far; 0 if that is not known."""
+        """Return the number of processes that were killed so far; 0 if unknown."""
         with suppress(OSError, ValueError):
             for line in self.path.read_text().splitlines() if self.path is not None else ():
                 name, _, value = line.partition(" ")
@@ -32,10 +32,10 @@ class OomCounter:
 
 
 def oom_counter(proc: Path = Path("/proc/self")) -> OomCounter:
-    """Find the counter for this process and those that it starts.
+    """Find the counter for this process and its children.
 
     Args:
-        proc: the process's directory.
+        proc: the directory of the process under /proc.
     """
     with suppress(OSError, ValueError):
         groups = dict(_groups((proc / "cgroup").read_text()))
@@ -68,10 +68,10 @@ def _groups(text: str) -> list[tuple[str, str]]:
 
 
 def _candidates(point: Path, root: str, group: str) -> list[Path]:
-    """Return the directories that may be the group's, seen through this mount.
+    """Return the directories under a mount that may belong to the group.
 
-    In a container, the path may be the host's. The mount then shows only its end, or the group
-    itself.
+    In a container the path may be the host's path. Then the mount shows only the end of that path,
+    or the group itself.
     """
     inside = group.removeprefix(root) if root != "/" else group
     return [point / inside.lstrip("/"), point / group.lstrip("/"), point]

@@ -1,7 +1,7 @@
-"""Tracks all processes that a training starts, so that none outlives it.
+"""Tracks all processes that a training starts, so that all of them can be ended.
 
-Linux gives orphans to the nearest ancestor that asked for them (`prctl(2)`:
-PR_SET_CHILD_SUBREAPER), or to process 1. So a process that has left the training's session still
+Linux makes an orphan a child of its nearest ancestor that asked for that (`prctl(2)`:
+PR_SET_CHILD_SUBREAPER), or of process 1. So even a process that has left the training's session
 becomes a child of this process.
 """
 
@@ -21,7 +21,7 @@ _LOOK_SECS = 0.05
 
 
 def adopt_orphans() -> bool:
-    """Make orphans among this process's descendants its children, from now on.
+    """Ask the system to make orphaned descendants children of this process.
 
     Returns:
         Whether the system can do that.
@@ -34,9 +34,9 @@ def adopt_orphans() -> bool:
 class ProcessTree:
     """Descendants of this process that were started after this object was made.
 
-    They are known by number and time of creation, as the system reuses numbers. Earlier descendants
-    are left alone: a batch script that ends with `exec ckptkit run` leaves its own processes to the
-    launcher, such as the `tee` of `exec > >(tee log)`.
+    A process is identified by number and time of creation, because the system reuses numbers.
+    Earlier descendants are left alone. For example, a batch script that ends with `exec ckptkit
+    run` passes its own children to the launcher, such as the `tee` of `exec > >(tee log)`.
     """
 
     def __init__(self) -> None:
@@ -44,9 +44,9 @@ class ProcessTree:
         self._known: set[psutil.Process] = set()
 
     def note(self) -> None:
-        """Remember the present descendants.
+        """Remember the current descendants.
 
-        If orphans are not adopted, only a process that was noted before can be found later.
+        If orphans are not adopted, only a remembered process can be found later.
         """
         others = {*self._before}.union(*map(_descendants, self._before))
         self._known |= {*_descendants(psutil.Process())} - others
@@ -62,14 +62,14 @@ class ProcessTree:
         return sorted(self._known, key=lambda process: process.pid)
 
     def sweep(self, patience_secs: float, wait: Callable[[float], None]) -> list[str]:
-        """End all descendants: with SIGTERM first, and after some time with SIGKILL.
+        """End all descendants: with SIGTERM, and after some time with SIGKILL.
 
         Args:
             patience_secs: how long they may take after SIGTERM.
-            wait: waits so many seconds, and reaps processes that have ended.
+            wait: waits for a number of seconds, and collects processes that have ended.
 
         Returns:
-            Name and number of each process that was found.
+            The name and number of each process that it found.
         """
         ended: dict[psutil.Process, str] = {}
         for number, secs in (("SIGTERM", patience_secs), ("SIGKILL", 5.0)):
@@ -104,7 +104,7 @@ def _is_alive(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-    except OSError:  # /proc cannot be read now: a process that is ended twice does no harm
+    except OSError:  # /proc cannot be read now; to end a process twice does no harm
         return True
 
 

@@ -1,14 +1,14 @@
-"""Decides whether a training is started again. Pure.
+"""The decision whether to restart a training after its end. Pure.
 
-A stop that was ordered costs nothing. All other ends count for two budgets. Both begin anew when
-the newest committed step has advanced, so a training that crashes now and then but makes progress
-is started again for as long as that lasts.
+An ordered stop costs nothing. All other ends count against two budgets. Both are reset when the
+newest committed step advances, so a training that crashes sometimes but makes progress is restarted
+each time.
 
 - Crashes within a window, with or without progress: a driver, a network or a disk that fails for a
   while.
-- Starts that had a chance and made no checkpoint: they trained, hung, or stopped unasked. A crash
-  before the first step counts for the first budget while it is younger than the window. Later it
-  counts here, so that a training that crashes slowly does not run for ever.
+- Starts that could have saved but committed no newer checkpoint: they trained, hung, or stopped
+without an order. A crash before the first step counts for the first budget while it is in the
+window. After that it counts here, so that a training that crashes slowly is not restarted for ever.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ from ckptkit.launcher.exit_cause import CRASHES, Cause, ExitCause
 from ckptkit.launcher.launcher_settings import Settings
 
 _HARMLESS = frozenset({"SIGCONT"})
-"""Signals by which nobody asks for an end."""
+"""Signals that are not a request to end."""
 
 
 @dataclass(frozen=True)
 class EarlierEnd:
-    """Earlier end of a training of the same run.
+    """An earlier end of a training of the same run.
 
     Args:
-        time: in seconds since the epoch.
+        time: when it ended, in seconds since the epoch.
         cause: why it ended.
         advanced: whether the newest committed step had advanced.
-        trained: whether it had done a step.
-        stop_ordered: whether it was to stop: by a notice, a forwarded signal, or `ckptkit stop`.
+        trained: whether it had finished a step.
+        stop_ordered: whether the end was ordered by a notice, a forwarded signal, or `ckptkit
+            stop`.
     """
 
     time: float
@@ -49,7 +50,8 @@ class StopContext:
 
     Args:
         notice: the notice that the machine will go away, in words; empty if there is none.
-        warned: whether SIGUSR1 came. If the training stops for it, it was a batch system's warning.
+        warned: whether SIGUSR1 came; it counts as a batch system's warning if the training stopped
+            for it.
         interrupted: whether Ctrl-C was pressed.
         signals: names of the signals that were passed on.
     """
@@ -62,14 +64,15 @@ class StopContext:
 
 @dataclass(frozen=True)
 class RestartDecision:
-    """What the launcher does next.
+    """What the launcher does after a training has ended, and why.
 
     Args:
-        restart: whether it starts the training again.
-        reason: in words.
-        exit_code: of the launcher, if it does not.
+        restart: whether to start the training again.
+        reason: the reason in words.
+        exit_code: the launcher's exit code if it does not restart.
         most_wait_secs: the longest random wait before the next start.
-        elsewhere: the machine goes away, and the training is to continue on another one or later.
+        elsewhere: whether the machine goes away, so that the training has to continue later or on
+            another one.
     """
 
     restart: bool
@@ -86,12 +89,12 @@ def decide(
     settings: Settings,
     now: float,
 ) -> RestartDecision:
-    """Decide whether to start a training again that has just ended.
+    """Decide whether to restart a training that has just ended.
 
     Args:
         ending: how it ended.
-        past: earlier ends of this run, oldest first, including those under other launchers.
-        stops: what the launcher received while it ran.
+        past: the earlier ends of this run, oldest first, including those under other launchers.
+        stops: the signals and notices that the launcher received while it ran.
         settings: the budgets.
         now: seconds since the epoch.
     """
@@ -99,23 +102,24 @@ def decide(
         return _stop(0, "it has finished")
     if stops.interrupted or ending.signal == "SIGINT":
         return _stop(ExitCode.INTERRUPTED, "it was interrupted (SIGINT)")
-    # Code 0 gets here if the training reported another end, as below a pipeline.
+    # With exit code 0 if the training reported another end, for example in a pipeline.
     if ending.code and ending.code in PERMANENT_CODES:
-        return _stop(ending.code, f"exit code {ending.code} says that starting again cannot help")
+        return _stop(ending.code, f"exit code {ending.code} means that a restart cannot help")
     failure = ending.failure
     if failure is not None and (not failure.restart or failure.error in PERMANENT_ERRORS):
         return _stop(
             PERMANENT_ERRORS.get(failure.error, ExitCode.CONFIG),
-            f"{failure.error} would come again at the next start",
+            f"{failure.error} would be raised again at the next start",
         )
     if ending.asked:
-        # However it ended after that: nobody waits for it to come back, here or elsewhere.
+        # The order counts, whatever end followed: the training must not be restarted anywhere.
         return _stop(ExitCode.PREEMPTED, "it was asked to stop")
     if stops.notice or (
         stops.warned and (ending.cause == "preempted" or ending.signal == "SIGUSR1")
     ):
-        # With 75, however the training ended itself: the service that starts it on the next machine
-        # knows this code only, and the training may have failed after its save, or while importing.
+        # Always 75, whatever the training's own end was. The service that starts it on the next
+        # machine knows only this code, and the training may have failed after its save or while
+        # importing.
         reason = (
             f"the machine goes away ({stops.notice or 'SIGUSR1'}); the next start continues from "
             f"step {ending.step}"
@@ -130,7 +134,9 @@ def decide(
                 "passed on to it",
             )
         again = RestartDecision(
-            True, "it was told to stop, and nobody has told the launcher that the machine goes away"
+            True,
+            "it was told to stop, and the launcher has received no notice that the machine "
+            "goes away",
         )
         return _unless_stuck(ending, past, settings, now, again)
     if ending.signal in stops.signals:
@@ -152,10 +158,11 @@ def _unless_stuck(
     now: float,
     otherwise: RestartDecision | None,
 ) -> RestartDecision:
-    """Count the ends since the newest committed step last advanced, and compare with the budgets.
+    """Compare the ends since the newest committed step last advanced with the budgets.
 
     Args:
-        otherwise: the decision if no budget is spent; None for a crash, which is started again.
+        otherwise: the decision if no budget is spent; None for a crash, after which the training is
+            restarted.
     """
     since: list[EarlierEnd] = []
     for each in [*past, EarlierEnd(now, ending.cause, ending.advanced, ending.trained)]:
@@ -188,7 +195,7 @@ def _unless_stuck(
 
 
 def _made_nothing(past: EarlierEnd, oldest: float) -> bool:
-    """Return whether a start without a newer checkpoint had the chance to make one."""
+    """Return whether a start could have committed a checkpoint but did not."""
     return past.cause == "preempted" or (
         past.cause in CRASHES and (past.trained or past.cause == "hang" or past.time <= oldest)
     )

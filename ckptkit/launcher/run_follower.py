@@ -1,4 +1,4 @@
-"""Opens the runs that a training reports, without waiting for their storage."""
+"""Opens each run that a training reports, without waiting for the storage."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from ckptkit.run.control_requests import ControlRequest, read_request
 from ckptkit.run.launcher_channel import ChannelState
 
 REQUEST_SECS = 1.0
-"""Between two looks for a request."""
+"""Seconds between two checks for a request."""
 
 
 class RunFollower:
-    """Follows a training from run to run: journal, log, and requests in the run directory.
+    """Opens journal, log and requests of each run that the training reports.
 
-    An error of storage is logged, and the training is supervised without what failed.
+    A storage error is logged, and the training is supervised without the part that failed.
 
     Args:
-        history: records into the run.
-        log: gets the training's output.
-        worker: waits for the storage.
-        stops: gets requests to stop.
+        history: records events into the run.
+        log: receives the training's output.
+        worker: runs everything that waits for storage.
+        stops: receives requests to stop.
     """
 
     def __init__(
@@ -42,25 +42,26 @@ class RunFollower:
 
     @property
     def has_run(self) -> bool:
-        """Whether the present training has reported a run."""
+        """Whether the current training has reported a run."""
         return self._reported is not None
 
     def begin_start(self) -> None:
-        """Forget the run of an earlier start: each start reports its own."""
+        """Forget the run of the earlier start, because each start reports its own."""
         self._reported = None
 
     def open_named(self, run: str) -> None:
         """Open the run that the user has named, before a training is started.
 
         Raises:
-            ConfigError: If it is not a path.
+            ConfigError: If the name is not a path.
             StorageError: If the disk refuses.
         """
         self._open(*self._history.prepare(run))
 
     def follow(self, state: ChannelState | None) -> None:
-        """Open the run that the training reports, if it is another one than before."""
-        # With the attempt: a program may train several runs, each of which counts from 1.
+        """Open the run that the training reports, if it has changed."""
+        # The attempt number alone is not enough: a program may train several runs, and each counts
+        # from 1.
         if state is not None and state.run and (state.run, state.attempt) != self._reported:
             self._reported = state.run, state.attempt
             self._worker.submit(
@@ -71,9 +72,9 @@ class RunFollower:
         try:
             layout, step = result()
         except (OSError, ConfigError) as error:
-            if run not in self._refused:  # each start tries again; one warning is enough
+            if run not in self._refused:  # each start tries this again, and one warning is enough
                 self._refused.add(run)
-                logger.warning("the launcher's own lines cannot be written into %s: %s", run, error)
+                logger.warning("the launcher's events cannot be written into %s: %s", run, error)
             return
         self._refused.discard(run)
         self._open(layout, step)
@@ -90,10 +91,12 @@ class RunFollower:
         self._history.record_lost(layout, result())
 
     def look_for_stop(self, *, at_once: bool = False) -> None:
-        """Look for a request to this launcher: `ckptkit stop` while no training has the run.
+        """Check whether `ckptkit stop` has left a request for this launcher.
+
+        It does that while no training owns the run.
 
         Args:
-            at_once: do not wait for the next time at which a look is due.
+            at_once: check now, even if the next check is not due.
         """
         layout, now = self._history.layout, time.monotonic()
         due = at_once or (now - self._looked_at >= REQUEST_SECS and not self._worker.busy)

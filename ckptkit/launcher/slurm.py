@@ -1,9 +1,9 @@
 """Puts a Slurm job back into its queue.
 
-Slurm requeues by itself if a node fails, and if it preempts a job that does not end within its
-grace time. It does not at a time limit, nor if a preempted job ends in time: then it has to be
-asked. A job that is being ended is COMPLETING, with TimeLimit as the reason if that was it; one
-that is cancelled has no reason (both seen with Slurm 22.05).
+Slurm requeues a job by itself if a node fails, or if a preempted job does not end within its grace
+time. At a time limit, or if a preempted job ends in time, it has to be asked. A job that is being
+ended is COMPLETING. Its reason is TimeLimit at a time limit; a cancelled job has no reason (both
+seen with Slurm 22.05).
 
 Sources: https://slurm.schedmd.com/scontrol.html (`requeue`, `show job`),
 https://slurm.schedmd.com/sbatch.html (`--requeue`, `--signal`, `SLURM_RESTART_COUNT`).
@@ -28,7 +28,7 @@ class Requeued:
 
     Args:
         job: its number.
-        restarts: how often it had been before, as `SLURM_RESTART_COUNT` says.
+        restarts: how often it was requeued before, from `SLURM_RESTART_COUNT`.
     """
 
     job: str
@@ -36,28 +36,27 @@ class Requeued:
 
 
 def why_not(shown: str) -> str | None:
-    """Return why a job must not be put back, or None if it may be.
+    """Return why a job must not be requeued, or None if it may be.
 
     Args:
         shown: output of `scontrol show job`: `NAME=VALUE`, separated by spaces.
     """
-    # What the user wrote (a name, a command) may look like a field; Slurm's own fields of these
-    # names come once, or first.
+    # Text of the user, such as a job's name, may look like a field. Slurm's own fields come first.
     fields: dict[str, str] = {}
     for name, value in _FIELD.findall(shown):
         fields.setdefault(name, value)
     if "JobState" not in fields or "Requeue" not in fields:
-        return "scontrol shows neither Requeue nor JobState of it"
+        return "scontrol does not show both Requeue and JobState for it"
     if fields["JobState"] == "PENDING":
-        return "Slurm has put it back already"
+        return "Slurm has already requeued it"
     if fields["JobState"] == "CANCELLED" or (
         fields["JobState"] == "COMPLETING" and fields.get("Reason") != "TimeLimit"
     ):
         return "a user has cancelled it"
     if fields["Requeue"] != "1":
-        return "it may not be requeued: submit it with --requeue"
+        return "it was submitted without --requeue"
     if fields.get("BatchFlag") == "0":
-        return "it is no batch job: submit it with sbatch"
+        return "it is not a batch job: submit it with sbatch"
     return None
 
 
@@ -65,18 +64,18 @@ def requeue(
     environ: Mapping[str, str],
     run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run,
 ) -> Requeued | str:
-    """Put this process's job back into the queue. Slurm then ends the job, so call this last.
+    """Put this process's job back into the queue; call this last, because Slurm then ends the job.
 
     Args:
-        environ: of this process.
+        environ: the environment of this process.
         run: starts `scontrol`.
 
     Returns:
-        The job, or in words why it was not put back.
+        The job, or a sentence that says why it was not requeued.
     """
     job = environ.get("SLURM_JOB_ID", "")
     if not job.isdecimal():
-        return "this is no Slurm job"
+        return "this is not a Slurm job"
 
     def scontrol(*arguments: str) -> subprocess.CompletedProcess[str]:
         return run(
@@ -97,7 +96,7 @@ def requeue(
             return f"job {job}: {reason}"
         done = scontrol("requeue", job)
     except FileNotFoundError:
-        return f"job {job}: there is no scontrol here"
+        return f"job {job}: scontrol was not found"
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"job {job}: scontrol gave no answer: {error}"
     if done.returncode != 0:
@@ -107,7 +106,7 @@ def requeue(
 
 
 def put_back(environ: Mapping[str, str]) -> None:
-    """Put this process's job back and log the outcome; do nothing outside of Slurm."""
+    """Put this process's job back into the queue, if it is a Slurm job, and log the result."""
     if not environ.get("SLURM_JOB_ID"):
         return
     match requeue(environ):

@@ -14,7 +14,7 @@ class Stall:
     """A training that makes no progress.
 
     Args:
-        action: `dump` its stacks, or `end` it.
+        action: `dump` to write its stacks, or `end` to end it.
         secs: the time since the last progress.
     """
 
@@ -27,7 +27,7 @@ class StallDetector:
 
     Args:
         settings: the limits.
-        now: by the monotonic clock.
+        now: the current time, by the monotonic clock.
     """
 
     def __init__(self, settings: Settings, now: float) -> None:
@@ -38,13 +38,13 @@ class StallDetector:
         self._dumped = False
 
     def observe(self, state: ChannelState | None, now: float) -> Stall | None:
-        """Take the last report; return what to do now, or None."""
+        """Evaluate the latest report; return what to do now, or None."""
         heard = None if state is None else (state.beats, state.phase, state.step, state.attempt)
         if heard != self._last:
             self._last, self._since, self._dumped = heard, now, False
         if state is None or state.phase == "idle":
-            # No run is open, so the program may work on anything. One without ckptkit never
-            # reports at all.
+            # No run is open, so the program may do anything. A program without ckptkit never
+            # reports.
             return None
         secs, least = now - self._since, 0.0 if state.trained else self._settings.first_step_secs
         if self._settings.hang_secs and secs >= max(self._settings.hang_secs, least):

@@ -1,4 +1,4 @@
-"""Signals, notices and `ckptkit stop`: remembers each, and passes it on to the training."""
+"""Remembers signals, notices and `ckptkit stop`, and passes them on to the training."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from ckptkit.run.control_requests import ControlRequest
 from ckptkit.run.events import NoticeReceived, Requested, SignalReceived
 
 _INSISTING = 3
-"""After so many Ctrl-C, the training is killed."""
+"""The number of Ctrl-C after which the training is killed."""
 
 
 class StopHandling:
-    """What has been received since the launcher began, and whom it was passed on to.
+    """Keeps all requests to stop since the launcher began, and passes them on to the training.
 
     Args:
         settings: the grace period, and the signal of a notice.
         history: records each signal and notice.
 
     Attributes:
-        reasons: notices that hold, and the deadlines of the training.
-        child: the training that is running, or None between two starts.
-        stop_source: who asked for a stop by `ckptkit stop`; empty if nobody did.
+        reasons: the current notices, and the deadlines of the training.
+        child: the running training, or None between two starts.
+        stop_source: who called `ckptkit stop`; empty if it was not called.
     """
 
     def __init__(self, settings: Settings, history: LaunchHistory) -> None:
@@ -45,20 +45,20 @@ class StopHandling:
 
     @property
     def pending(self) -> bool:
-        """Whether the next start must not happen."""
+        """Whether something was received that forbids the next start."""
         return bool(self.reasons.notice or self._interrupts or self.stop_source or self._hung_up)
 
     def begin_start(self) -> None:
-        """Forget the signals that an earlier start got."""
+        """Forget the signals that were received during the earlier start."""
         self._forwarded.clear()
 
     def end_start(self) -> None:
-        """The training has ended, and its deadlines with it."""
+        """Remove the deadlines of a training that has ended."""
         self.child = None
         self.reasons.ended()
 
     def context(self) -> StopContext:
-        """Return what the launcher received while the training ran."""
+        """Return the signals and notices that were received while the training ran."""
         notice = self.reasons.notice
         return StopContext(
             notice=_words(notice) if notice is not None else "",
@@ -68,7 +68,7 @@ class StopHandling:
         )
 
     def decision_between_starts(self) -> RestartDecision:
-        """Return how the launcher ends if something came while no training ran."""
+        """Return how the launcher ends because of a request that came while no training ran."""
         if self._interrupts:
             reason = "it was interrupted before the next start"
             return RestartDecision(False, reason, exit_code=ExitCode.INTERRUPTED)
@@ -78,7 +78,7 @@ class StopHandling:
         if self.reasons.notice:
             reason = "the machine goes away, before the next start"
             return RestartDecision(False, reason, exit_code=ExitCode.PREEMPTED, elsewhere=True)
-        reason = "SIGHUP came before the next start"
+        reason = "it received SIGHUP before the next start"
         return RestartDecision(False, reason, exit_code=SIGNAL_BASE + signal.SIGHUP)
 
     def take(self, message: object) -> None:
@@ -89,7 +89,7 @@ class StopHandling:
             self._take_signal(message)
 
     def take_request(self, request: ControlRequest | None) -> None:
-        """Obey a request in the run directory, if it names this launcher."""
+        """Handle a request from the run directory, if it is for this launcher."""
         if (
             self.stop_source
             or request is None
@@ -103,7 +103,7 @@ class StopHandling:
         self._history.record(Requested(id=request.id, action=request.action, source=request.source))
 
     def _take_notice(self, notice: Notice) -> None:
-        """Tell the training of a notice, or that one was cancelled."""
+        """Tell the training that a notice came or was cancelled."""
         if notice.cancelled:
             if self.reasons.withdraw(notice):
                 logger.warning("the machine stays after all (%s)", _words(notice))
@@ -117,7 +117,7 @@ class StopHandling:
         self._history.record(NoticeReceived(source=notice.source, grace_secs=notice.grace_secs))
 
     def _take_signal(self, number: signal.Signals) -> None:
-        """Pass a signal on to the training, and note what it means between two starts."""
+        """Pass a signal on to the training, or remember it if no training runs."""
         self._forwarded.add(number.name)
         if number == signal.SIGTERM:
             self._stop_child(
@@ -137,7 +137,7 @@ class StopHandling:
         self._history.record(SignalReceived(signal=number.name, phase="launching"))
 
     def _stop_child(self, notice: Notice, number: signal.Signals) -> None:
-        # The deadline first: the training reads it in the handler of the signal.
+        # The deadline is written first, because the training's signal handler reads it.
         is_news = self.reasons.add(notice, escalation(time.monotonic(), notice.grace_secs))
         if self.child is not None:
             if is_news:
@@ -145,7 +145,7 @@ class StopHandling:
             self.child.send(number)
 
     def _send_deadline(self, child: TrainingProcess, notice: Notice) -> None:
-        """Tell the training how long it has by all reasons that hold; its last request counts."""
+        """Tell the training how much time all current reasons leave; its latest message counts."""
         present = self.reasons.escalation
         if present is None:
             child.ask(_words(notice), None, cancelled=True)

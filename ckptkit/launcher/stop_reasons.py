@@ -1,6 +1,6 @@
-"""Reasons for which a training is to end, each with its own deadline. Pure.
+"""The reasons why a training has to end, each with its own deadline. Pure.
 
-So a notice that is withdrawn cancels only its own deadline.
+So a notice that is cancelled removes only its own deadline.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from ckptkit.launcher.notices.notice import Notice
 
 
 class StopReasons:
-    """Notices that hold, and the time by which the training has to end because of all of them.
+    """The current reasons for a training to end, and the earliest of their deadlines.
 
     Attributes:
-        stage: the last step that was done to end the training.
+        stage: the last step of the escalation that was done.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class StopReasons:
 
     @property
     def notice(self) -> Notice | None:
-        """The first notice that still holds, or None."""
+        """The first current notice, or None."""
         return next(iter(self._notices.values()), None)
 
     @property
@@ -41,14 +41,14 @@ class StopReasons:
         )
 
     def add(self, notice: Notice, deadline: Escalation | None = None) -> bool:
-        """Add a reason. A repeated one never gives more time than before.
+        """Add a reason; a repeated reason never extends its deadline.
 
         Args:
-            notice: why.
-            deadline: by when; None if no training has to be ended for it.
+            notice: the notice that is the reason.
+            deadline: the steps that end the training; None if no training has to be ended.
 
         Returns:
-            Whether this is news for the training: a new reason, or less time than before.
+            Whether the training has to be told: the reason is new, or leaves less time than before.
         """
         key, before = (notice.source, notice.reason), self.escalation
         new = key not in self._notices
@@ -59,7 +59,7 @@ class StopReasons:
         return new or before is None or deadline.kill_at < before.kill_at
 
     def withdraw(self, notice: Notice) -> bool:
-        """Remove a notice that holds no longer; return whether it was known."""
+        """Remove a cancelled notice; return whether it was known."""
         key = (notice.source, notice.reason)
         self._deadlines.pop(key, None)
         known = self._notices.pop(key, None) is not None
@@ -72,5 +72,5 @@ class StopReasons:
         self._hang = deadline
 
     def ended(self) -> None:
-        """Remove all deadlines, which were those of a training that has ended."""
+        """Remove all deadlines, because the training has ended."""
         self._deadlines, self._hang, self.stage = {}, None, "asked"

@@ -1,6 +1,6 @@
-"""Runs what waits for storage on a thread of its own.
+"""A thread for all work that waits for storage.
 
-Storage that hangs then delays no signal and no deadline of the training.
+So storage that hangs delays no signal and no deadline of the training.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _Job = tuple[Callable[[], Any], Callable[[Callable[[], Any]], None]]
 
 
 class StorageResult:
-    """Message that a piece of work is done.
+    """The message that a piece of work is done.
 
     Args:
-        deliver: hands the result to the code that submitted the work, on the thread that calls it.
+        deliver: passes the result to the code that submitted the work; call it on the main thread.
     """
 
     def __init__(self, deliver: Callable[[], None]) -> None:
@@ -30,10 +30,10 @@ class StorageResult:
 
 
 class StorageWorker:
-    """Does one piece of work after the other, and reports the results to the main thread.
+    """Runs submitted work in order on its thread, and sends each result to the main thread.
 
     Args:
-        put: takes a `StorageResult` to the main thread; called from the worker's thread.
+        put: sends a `StorageResult` to the main thread; it is called on the worker's thread.
     """
 
     def __init__(self, put: Callable[[StorageResult], None]) -> None:
@@ -44,7 +44,7 @@ class StorageWorker:
 
     @property
     def busy(self) -> bool:
-        """Whether some work is not done, or its result is not delivered."""
+        """Whether some work is not done, or its result is not delivered yet."""
         return self._pending > 0
 
     def submit(self, work: Callable[[], T], then: Callable[[Callable[[], T]], None]) -> None:
@@ -52,15 +52,16 @@ class StorageWorker:
 
         Args:
             work: runs on the worker's thread.
-            then: runs on the main thread. It gets a function that returns what the work returned,
-                or raises what the work raised.
+            then: runs on the main thread. Its argument is a function that returns or raises what
+                the work returned or raised.
         """
         self._pending += 1
         self._queue.put((work, then))
         if self._thread is None:
             self._thread = start_or_warn("ckptkit-storage", self._work)
         if self._thread is None:
-            # Here and now: a start waits until the worker is idle, and would wait for ever.
+            # No thread: run here, because a start waits until the worker is idle, and would wait
+            # for ever.
             while not self._queue.empty():
                 self._work_once()
 
@@ -73,7 +74,7 @@ class StorageWorker:
         result: Future[Any] = Future()
         try:
             result.set_result(work())
-        except BaseException as error:  # raised where the result is used
+        except BaseException as error:  # raised by the code that uses the result
             result.set_exception(error)
         self._put(StorageResult(partial(self._deliver, result, then)))
 

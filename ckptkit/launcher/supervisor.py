@@ -1,6 +1,6 @@
-"""`ckptkit run`: starts a training, supervises it, and starts it again if that can help.
+"""The main loop of `ckptkit run`: starts a training, supervises it and restarts it.
 
-Effects only: what to do is decided by pure functions in other files.
+This file has the effects only; pure functions in other files decide what to do.
 """
 
 from __future__ import annotations
@@ -32,18 +32,19 @@ from ckptkit.log import logger
 from ckptkit.run.events import LaunchDecided, LaunchEnded
 
 Watch = Callable[[Callable[[Any], None], threading.Event], threading.Thread | None]
-"""Starts to watch for notices: reports each one, until the event is set."""
+"""The type of a function that watches for notices and reports each one until the event is set."""
 
 
 class Supervisor:
-    """Supervises one training. It takes the signals, orphans and dead children of this process.
+    """Supervises one training.
 
-    So there may be one at a time, in a process of its own.
+    It receives the signals, the orphans and the ended children of its process. So it needs a
+    process of its own.
 
     Args:
         command: the program and its arguments.
         settings: budgets and limits.
-        environment: of the training; by default that of this process.
+        environment: the environment of the training; by default that of this process.
         watch: starts to watch for notices; None for no notices.
         clock: gives events their times.
     """
@@ -61,7 +62,8 @@ class Supervisor:
         self._clock = clock or SystemClock()
         self._history = LaunchHistory(self._clock)
         self._log = TrainingLog(settings.log_bytes, settings.log_files)
-        # Now, so that processes of the script that has become this launcher are left alone.
+        # Made here, so that processes which a batch script started before `exec ckptkit run` are
+        # left alone.
         self._tree = ProcessTree()
         self._stops = StopHandling(settings, self._history)
         self._inbox: Inbox
@@ -70,7 +72,7 @@ class Supervisor:
         self._number = 0
 
     def run(self) -> int:
-        """Run the training until it is not started again.
+        """Start the training, and restart it until the decision is to end.
 
         Returns:
             The exit code.
@@ -100,7 +102,8 @@ class Supervisor:
             if watcher is not None:
                 watcher.join(LOOK_SECS)
             if decision.elsewhere:
-                # Inside the inbox: Slurm answers with SIGTERM, which would end this process.
+                # Done while the inbox handles signals: Slurm answers with SIGTERM, which would end
+                # this process.
                 put_back(self._environment)
         return decision.exit_code
 
@@ -123,7 +126,7 @@ class Supervisor:
     # -- from one start to the next
 
     def _decision_for_lost_start(self) -> RestartDecision | None:
-        """Decide about a start that was killed with its launcher, as if this one had seen it."""
+        """Decide about a start that was lost with its launcher, as if it had just ended."""
         earlier = self._history.earlier_ends()
         inferred = self._history.recover_lost_starts(here_only=True)
         if inferred is None or inferred[0].cause not in ("memory", "killed"):
@@ -141,7 +144,7 @@ class Supervisor:
         return self._decide(ending, earlier)
 
     def _wait_before_start(self, decision: RestartDecision) -> bool:
-        """Wait for a random time; return False if the launcher is to end meanwhile."""
+        """Wait for a random time; return False if the launcher has to end meanwhile."""
         # Random, so that many trainings that lost the same disk do not return to it at once.
         until = time.monotonic() + random.uniform(0.0, decision.most_wait_secs)
         while not self._stops.pending:
@@ -153,7 +156,8 @@ class Supervisor:
         else:
             return False
         self._wait(0.0)
-        # Once more, and wait for the answer: the next start would outrun a request of just now.
+        # Check once more and wait for the result, or the next start would miss a very recent
+        # request.
         self._follower.look_for_stop(at_once=True)
         while self._worker.busy and not self._stops.pending:
             self._wait(LOOK_SECS)
@@ -165,11 +169,11 @@ class Supervisor:
         return decision
 
     def _run_once(self, starter: TrainingStarter) -> RestartDecision:
-        """Start the training once, and decide when it has ended."""
+        """Start the training once, wait for its end, and decide what to do next."""
         self._number += 1
         program = Path(self._command[0]).name.encode(errors="backslashreplace").decode()
         self._history.record_start(self._number, program)
-        # Durable first: if this machine is lost now, the next launcher has to know of the start.
+        # Durable before the start: if this machine is lost, the next launcher has to know about it.
         while not self._history.is_written(LOOK_SECS):
             self._wait(0.0)
             if self._stops.pending:
@@ -229,7 +233,7 @@ class Supervisor:
 
     def _wait(self, secs: float) -> None:
         self._inbox.wait(secs, self._handle)
-        reap(0)  # orphans of the last start, which this process has adopted
+        reap(0)  # collect the adopted orphans of the last start
 
     def _handle(self, message: object) -> None:
         if not isinstance(message, StorageResult):
@@ -238,5 +242,5 @@ class Supervisor:
         try:
             message.deliver()
         except Exception as error:
-            # Whatever it was for, the training must not be left alone because of it.
-            logger.warning("the run's storage failed; the training is supervised on: %r", error)
+            # No storage error may leave the training without supervision.
+            logger.warning("the run's storage failed; the training is still supervised: %r", error)

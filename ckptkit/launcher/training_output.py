@@ -1,7 +1,7 @@
-"""Passes on what the training prints: to the launcher's own output at once, and to the run's log.
+"""Copies the training's output to the launcher's output and to the log in the run directory.
 
-The training writes into named pipes that it holds open for reading as well. So its writes do not
-fail if the launcher is killed, and it can still save.
+The training writes into named pipes that it also holds open for reading. So its writes do not fail
+if the launcher is killed, and it can still save.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _CHUNK = 65_536
 _KEPT_LINES = 200
 _LONGEST_LINE = 2000
 _WAITING = 1000
-"""Chunks that wait for the log, or for the run to be known."""
+"""The number of chunks that may wait for the log, or until the run is known."""
 
 
 class TrainingLog:
-    """Log in the run directory, written by a thread of its own.
+    """The log of a training in its run directory, written by a separate thread.
 
-    So storage that is slow or away delays neither the training nor the terminal.
+    So slow or unreachable storage delays neither the training nor the terminal.
 
     Args:
-        most_bytes: size of the file at which a new one begins.
-        files: how many earlier files are kept.
+        most_bytes: the size of a file in bytes after which a new one begins.
+        files: the number of earlier files to keep.
     """
 
     def __init__(self, most_bytes: int, files: int) -> None:
@@ -45,14 +45,14 @@ class TrainingLog:
         self._ended = False
 
     def open(self, path: Path) -> None:
-        """Write the log to this path, including what was printed so far; the first call counts."""
+        """Write the log to a path, including earlier output; only the first call has an effect."""
         if self._thread is None and not self._ended:
             self._thread = start_or_warn("ckptkit-log", self._write, path)
             if self._thread is None:
                 self._give_up(path, "there is no thread to write it")
 
     def add(self, data: bytes) -> None:
-        """Queue printed bytes; if the log cannot keep up, it notes how many bytes are left out."""
+        """Queue output for the log. If the log cannot keep up, it notes how much is missing."""
         if self._ended:
             return
         try:
@@ -66,7 +66,7 @@ class TrainingLog:
             self._left_out += len(data)
 
     def close(self, patience_secs: float) -> None:
-        """Write what is queued, for at most `patience_secs`."""
+        """Write the queued output, and close the log after at most `patience_secs`."""
         if self._thread is not None and not self._ended:
             try:
                 self._queue.put(None, timeout=patience_secs)
@@ -77,7 +77,9 @@ class TrainingLog:
     def _write(self, path: Path) -> None:
         try:
             if path.parent.is_symlink() or path.is_symlink():
-                raise OSError("it is a symbolic link, and none is followed out of a run directory")
+                raise OSError(
+                    "it is a symbolic link, and those are never followed out of a run directory"
+                )
             path.parent.mkdir(parents=True, exist_ok=True)
             handler = _Raw(
                 path,
@@ -105,7 +107,7 @@ class TrainingLog:
 
 
 class _Raw(RotatingFileHandler):
-    """Handler that writes text unchanged and raises its errors, instead of printing them."""
+    """A log handler that writes text unchanged, and raises errors instead of printing them."""
 
     terminator = ""
 
@@ -124,26 +126,26 @@ class _Closing:
         return
 
     def __exit__(self, *_: object) -> None:
-        # `close` flushes, so a disk that has just refused the data refuses it once more.
+        # `close` flushes, so a disk that has just refused the data raises again.
         with suppress(OSError):
             self._handler.close()
 
 
 class Pump:
-    """Thread that copies one output stream of the training.
+    """A thread that copies one output stream of the training.
 
     Args:
-        pipe: path of a named pipe that does not exist yet.
-        to: the descriptor that gets the output; -1 for none.
-        log: gets the output too.
+        pipe: the path of the named pipe to create.
+        to: the descriptor to copy the output to; -1 for none.
+        log: receives the output too.
 
     Raises:
-        OSError: If the system refuses the pipe or the thread. Nothing is left open then.
+        OSError: If the system refuses the pipe or the thread; nothing stays open then.
     """
 
     def __init__(self, pipe: Path, to: int, log: TrainingLog) -> None:
         os.mkfifo(pipe, 0o600)
-        # Not blocking, or `open` would wait for a writer.
+        # Non-blocking, or `open` would wait for a writer.
         self._reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             self.end = os.open(pipe, os.O_RDWR | os.O_CLOEXEC)
@@ -155,7 +157,7 @@ class Pump:
         self._to, self._log = to, log
         self._inside_line = False
         self.last_lines: deque[str] = deque(maxlen=_KEPT_LINES)
-        # Before there is a child: one whose output nobody reads would hang in its next `print`.
+        # Started before the child: a child without a reader would hang in its next `print`.
         self._thread = start_or_warn("ckptkit-output", self._copy)
         if self._thread is None:
             os.close(self._reader)
@@ -163,13 +165,13 @@ class Pump:
             raise OSError(errno.EAGAIN, "no further thread can be started to read its output")
 
     def close_end(self) -> None:
-        """Close the launcher's copy of the child's end, so that the end of the output is seen."""
+        """Close the launcher's copy of the child's end, so that the output can end."""
         if self.end >= 0:
             os.close(self.end)
             self.end = -1
 
     def finish(self, patience_secs: float) -> None:
-        """Wait until all output is copied; all processes that could write have ended."""
+        """Wait until all output is copied; call it after all processes that write have ended."""
         if self._thread is not None:
             self._thread.join(patience_secs)
 
@@ -200,15 +202,15 @@ class Pump:
             try:
                 data = data[os.write(self._to, data) :]
             except BlockingIOError:
-                # The pipe is full, and another process that shares it has made it non-blocking.
+                # The output is a full pipe that another process has made non-blocking.
                 _wait_until_writable(self._to)
             except OSError:
-                # The reader has gone. The training continues, and the log gets the rest.
+                # The reader has gone. The training continues, and the log receives the rest.
                 self._to = -1
 
 
 def _wait_until_writable(descriptor: int) -> None:
-    """Wait for room; also returns if the reader has gone, which the next write then reports."""
+    """Wait until a descriptor can be written; if its reader has gone, the next write fails."""
     room = select.poll()
     room.register(descriptor, select.POLLOUT)
     room.poll()

@@ -1,4 +1,4 @@
-"""One process of the training, in a session of its own, and the channel to it."""
+"""A started training process in its own session, and the channel to it."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ _PATIENCE_SECS = 5.0
 
 
 class TrainingProcess:
-    """Starts the program, and talks to the training in it.
+    """Starts the training program, and exchanges messages with the training in it.
 
     Args:
         command: the program and its arguments.
-        environment: of this process.
-        log: gets what the program prints.
-        tree: all processes that were started. No other process is ever sent a signal, whatever
+        environment: the environment of the process.
+        log: receives the program's output.
+        tree: all processes that the training started. Only these are ever sent a signal, whatever
             number the channel names.
         clock: gives requests their times.
-        directory: working directory; by default that of this process.
-        shown: whether the output appears here, too.
+        directory: the working directory; by default that of this process.
+        shown: whether to copy the output to this process's output.
 
     Attributes:
-        pid: number of the process, and of its group and session.
+        pid: the number of the process, and of its group and session.
 
     Raises:
-        OSError: If there is no such program, or it cannot be started.
+        OSError: If the program does not exist or cannot be started.
     """
 
     def __init__(
@@ -88,14 +88,14 @@ class TrainingProcess:
 
     @property
     def state(self) -> ChannelState | None:
-        """What the training reports of itself; None if it has reported nothing."""
+        """The latest report of the training, or None."""
         return self._channel.read()
 
     @property
     def is_training(self) -> bool:
-        """Whether a process with an open run is running, be it the started one or one below it."""
+        """Whether the started process, or a descendant of it, runs and has a run open."""
         locked, state = self._channel.is_training, self.state
-        if locked is None and state is not None:  # a file system without locks
+        if locked is None and state is not None:  # the file system has no locks
             return self._tree.member(state.pid) is not None
         return locked is True
 
@@ -109,8 +109,8 @@ class TrainingProcess:
 
         Args:
             source: who asks and why, in words.
-            grace_secs: the time that it has; None if that is not known.
-            cancelled: the training is not to stop after all.
+            grace_secs: the seconds that are left; None if unknown.
+            cancelled: whether to cancel an earlier request instead.
         """
         request = ControlRequest(
             id=new_id(),
@@ -127,14 +127,14 @@ class TrainingProcess:
             logger.warning("the training could not be told how long it has: %s", error)
 
     def send(self, number: int) -> bool:
-        """Send a signal to the started process, and to the training if that is another process.
+        """Send a signal to the started process, and also to the training if that is a descendant.
 
         Returns:
-            Whether there was a process to send it to.
+            Whether a process received it.
         """
-        # Looked up first: after a SIGKILL to the started process, a shell, it could not be found.
+        # Looked up first: after a SIGKILL to its parent, a shell, it could not be found.
         trainer = self._trainer()
-        # Once reaped, the number may belong to another process.
+        # After its status was collected, the number may belong to another process.
         sent = self._process.returncode is None
         if sent:
             with suppress(ProcessLookupError, PermissionError):
@@ -146,9 +146,9 @@ class TrainingProcess:
         return sent
 
     def _trainer(self) -> psutil.Process | None:
-        """Return the process that reports on the channel, if the launcher has started it.
+        """Return the process that reports on the channel, if it is a descendant of the launcher.
 
-        The number in the channel may be wrong, for example if it is one of another namespace.
+        The number on the channel may be wrong, for example if it belongs to another PID namespace.
         """
         state = self.state
         if state is None or not self.is_training:
@@ -164,11 +164,11 @@ class TrainingProcess:
         return found
 
     def send_to_group(self, number: int) -> None:
-        """Send a signal to all processes of its group."""
+        """Send a signal to all processes in the group of the started process."""
         send_to_group(self.pid, number)
 
     def dump(self) -> bool:
-        """Make the training write the stacks of its threads; False if it has no signal for that."""
+        """Make the training write its stacks; return False if it has no signal for that."""
         state, trainer = self.state, self._trainer()
         if state is None or trainer is None or not _is_real_time(state.dump_signal):
             return False
@@ -177,11 +177,11 @@ class TrainingProcess:
         return True
 
     def mark_reaped(self, status: int) -> None:
-        """Note the status with which the process was reaped; no signal is sent to it now."""
+        """Note the exit status of the process; no signal is sent to it from now on."""
         self._process.returncode = os.waitstatus_to_exitcode(status)
 
     def finish(self) -> None:
-        """Copy the rest of the output; all processes have ended."""
+        """Copy the rest of the output, after all processes have ended."""
         for pump in self._pumps:
             pump.finish(_PATIENCE_SECS)
 
@@ -191,7 +191,7 @@ class TrainingProcess:
             pump.end_line()
 
     def close(self) -> None:
-        """Remove the channel, whose content has been read."""
+        """Remove the channel, after its content has been read."""
         for pump in self._pumps:
             pump.close_end()
         if self._lock >= 0:
@@ -202,7 +202,7 @@ class TrainingProcess:
 
 
 def _is_real_time(number: int) -> bool:
-    """Return whether it is a real-time signal; any other one might end the process."""
+    """Return whether a number is a real-time signal; other signals might end the process."""
     least, most = getattr(signal, "SIGRTMIN", None), getattr(signal, "SIGRTMAX", None)
     return least is not None and most is not None and least <= number <= most
 

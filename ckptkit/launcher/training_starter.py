@@ -1,4 +1,4 @@
-"""Starts the training once, and says how it ended."""
+"""Starts the training once, and determines how it ended."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ __all__ = ["LOOK_SECS", "SWEEP_SECS", "TrainingStarter"]
 
 
 class TrainingStarter:
-    """Everything that each start of the training needs.
+    """Starts the training any number of times, with the same command and settings.
 
     Args:
         command: the program and its arguments.
-        environment: of the training.
-        settings: limits and the grace period.
+        environment: the environment of the training.
+        settings: the limits and the grace period.
         clock: gives requests their times.
-        log: gets what the training prints.
+        log: receives the training's output.
         tree: all processes of the training.
-        history: records what happens to it.
-        follower: opens the runs that it reports.
-        stops: passes signals and notices on to it.
+        history: records the training's start and end.
+        follower: opens the runs that the training reports.
+        stops: passes signals and notices on to the training.
         adopts: whether the system makes orphans children of this process.
-        wait: waits so many seconds, and handles signals, notices and results meanwhile.
-        is_busy: whether the storage still works on something for the present start.
+        wait: waits for a number of seconds, and handles signals, notices and results meanwhile.
+        is_busy: returns whether storage work for the current start is unfinished.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class TrainingStarter:
         self._last: TrainingProcess | None = None
 
     def run(self) -> ExitCause:
-        """Start the training, and return its end when all its processes have ended."""
+        """Start the training, wait until all its processes have ended, and return how it ended."""
         kills_before = self._oom.read()
         try:
             child = self._last = TrainingProcess(
@@ -81,7 +81,7 @@ class TrainingStarter:
             child.close()
 
     def end_lines(self) -> None:
-        """End the unfinished lines of the last start, before the next one prints."""
+        """Print a line end if the last start ended in the middle of a line."""
         if self._last is not None:
             self._last.end_lines()
 
@@ -105,7 +105,7 @@ class TrainingStarter:
         )
         code = os.waitstatus_to_exitcode(watch.until_ended())
         state = watch.sweep()
-        self._follower.follow(state)  # it may have opened a run just before its end
+        self._follower.follow(state)  # the training may have opened a run just before its end
         while self._is_busy():
             self._wait(LOOK_SECS)
             reap(0)

@@ -1,4 +1,4 @@
-"""Watches one training process until it has ended, and ends it if it has to."""
+"""Watches one training process until it ends, and ends it at a deadline or if it hangs."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ SWEEP_SECS = 5.0
 
 
 class TrainingWatch:
-    """Supervision of one start.
+    """Supervises one start of the training.
 
     Args:
         child: the process.
-        settings: limits and the grace period.
-        reasons: deadlines by which the training has to end.
+        settings: the limits and the grace period.
+        reasons: the deadlines by which the training has to end.
         follower: opens the run that the training reports.
-        history: records stalls and swept processes.
+        history: records stalls and leftover processes.
         tree: all processes of the training.
-        notes_tree: the system does not adopt orphans, so `tree` has to be noted now and then.
-        wait: waits so many seconds, and handles signals, notices and results meanwhile.
+        notes_tree: whether to call `tree.note` now and then, because the system does not adopt
+            orphans.
+        wait: waits for a number of seconds, and handles signals, notices and results meanwhile.
 
     Attributes:
-        hung_secs: for how long the training had made no progress when it was ended for that; None
-            if it was not.
+        hung_secs: the seconds without progress after which the training was ended; None if it was
+            not.
     """
 
     def __init__(
@@ -59,10 +60,10 @@ class TrainingWatch:
         self.hung_secs: float | None = None
 
     def until_ended(self) -> int:
-        """Return the status of the process when it and the training have ended.
+        """Wait until the process and the training have ended; return the status of the process.
 
-        A training below a shell may outlive the shell, for example after a signal to both, and
-        save. It is waited for as well.
+        A training that a shell started may outlive the shell, for example to save after a signal to
+        both.
         """
         child, detector = self._child, StallDetector(self._settings, time.monotonic())
         noted_at, status = 0.0, None
@@ -78,8 +79,8 @@ class TrainingWatch:
                 self._tree.note()
             state = child.state
             if not self._follower.has_run:
-                # Later on, the training looks itself. At once on its first report: a request that
-                # came before would otherwise be left to the training, which does not know of it.
+                # After its first report the training checks for requests itself. This check at the
+                # first report finds an earlier request, which the training does not know about.
                 self._follower.look_for_stop(at_once=state is not None and bool(state.run))
             self._follower.follow(state)
             self._check_progress(detector, state)
@@ -87,13 +88,13 @@ class TrainingWatch:
 
     def _check_progress(self, detector: StallDetector, state: ChannelState | None) -> None:
         if self._reasons.escalation is not None:
-            return  # it is ending, and saving may take long
+            return  # the training is ending, and its save may take long
         stall = detector.observe(state, time.monotonic())
         if stall is not None:
             self._handle_stall(state, stall.secs, end=stall.action == "end")
 
     def _is_stuck(self) -> bool:
-        """Whether a killed training is still there: it waits in the kernel, for example for NFS."""
+        """Whether a killed training still exists because it waits in the kernel, as for NFS."""
         present = self._reasons.escalation
         return (
             present is not None
@@ -112,7 +113,9 @@ class TrainingWatch:
             return
         self._reasons.stage = due
         if due == "group":
-            logger.warning("the training has not ended: asking all processes of its group")
+            logger.warning(
+                "the training has not ended: sending SIGTERM to all processes of its group"
+            )
             child.send_to_group(signal.SIGTERM)
         else:
             logger.warning("the training has not ended: killing it")
@@ -133,7 +136,9 @@ class TrainingWatch:
         if end:
             self.hung_secs = secs
             if dumped:
-                time.sleep(LOOK_SECS)  # its stacks are written before it is asked to end
+                time.sleep(
+                    LOOK_SECS
+                )  # wait until its stacks are written, before it is asked to end
             self._reasons.hangs(escalation(time.monotonic(), self._settings.grace_secs))
             self._child.ask("no progress", self._settings.grace_secs)
             self._child.send(signal.SIGTERM)
@@ -141,10 +146,10 @@ class TrainingWatch:
 
     def _wait_and_reap(self, secs: float) -> None:
         self._wait(secs)
-        reap(0)  # only now: before, it would take the status of the training itself
+        reap(0)  # not earlier, because that would also collect the status of the training itself
 
     def sweep(self) -> ChannelState | None:
-        """End the processes that are left, so that none runs beside the next start.
+        """End all leftover processes of the training, so that none runs during the next start.
 
         Returns:
             The training's last report.
@@ -155,6 +160,6 @@ class TrainingWatch:
             min(SWEEP_SECS, self._settings.grace_secs, left), self._wait_and_reap
         )
         if ended:
-            logger.info("ended what the training had left behind: %s", ", ".join(ended))
+            logger.info("ended processes that the training had left behind: %s", ", ".join(ended))
             self._history.record(Swept(processes=ended))
         return self._child.state or state

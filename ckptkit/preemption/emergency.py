@@ -13,9 +13,9 @@ class EmergencyDecision:
     """What to do after a notice.
 
     Args:
-        action: `save` writes the present state, after any save in progress; `finish` completes the
-            save in progress; `keep` writes nothing more.
-        reason: in words, with the numbers.
+        action: `save` writes the current state, after any save in progress; `finish` only completes
+            the save in progress; `keep` writes nothing more.
+        reason: the reason for the action, as a sentence with the numbers.
     """
 
     action: Action
@@ -25,10 +25,10 @@ class EmergencyDecision:
 def decide(
     *, left_secs: float | None, write_secs: float | None, writing_for_secs: float | None
 ) -> EmergencyDecision:
-    """Decides by the duration of the last saves and by the time that is left.
+    """Decide by the duration of the last saves and by the time that is left.
 
     Args:
-        left_secs: until the machine goes away; None if it is not known.
+        left_secs: seconds until the machine goes away; None if unknown.
         write_secs: the duration of a save, or None if none was timed yet.
         writing_for_secs: how long a save has been in progress, or None if none is.
     """

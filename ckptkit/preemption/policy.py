@@ -14,11 +14,13 @@ class Preemption:
     """Which signals mean "save and stop", how much time is left, and how the process ends.
 
     Args:
-        signals: names of signals. SIGUSR1 is handled only if nothing else handles it, and SIGHUP
-            (a closed terminal) unless it is ignored, as under `nohup`. Ctrl-C (SIGINT) is always
-            handled: it saves, then interrupts as Python does; a second one interrupts at once.
+        signals: names of signals. SIGUSR1 is handled only if the program has no handler for it.
+            SIGHUP (a closed terminal) is left alone if it is ignored, as under `nohup`. Ctrl-C
+            (SIGINT) is always handled: it saves, then interrupts as Python does; a second Ctrl-C
+            interrupts at once.
         grace_secs: seconds between the signal and the end of the machine.
-        exit_code: of the process; 75 is `EX_TEMPFAIL` of sysexits.h, "try again later".
+        exit_code: the exit code of the process; 75 is `EX_TEMPFAIL` of sysexits.h, "try again
+            later".
 
     Raises:
         ConfigError: If a signal is unknown or cannot be caught, or a number is out of range.

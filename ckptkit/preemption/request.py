@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class StopRequest:
-    """Why training is to stop.
+    """A request to stop training: its reason, and how the process has to end.
 
     Args:
-        reason: a signal's name, or words.
-        exit_code: of the process.
-        before: the handler that the signal had before ours. It is called after the commit, and may
-            end the process in its own way.
+        reason: the name of a signal, or a reason in words.
+        exit_code: the exit code with which the process ends.
+        before: the signal handler that ckptkit replaced. It is called after the commit, and may end
+            the process in its own way.
         interrupt: whether it was Ctrl-C: training then ends with `KeyboardInterrupt`.
-        stands: whether it is still unanswered; None if each run answers for itself. One Ctrl-C is
-            one `KeyboardInterrupt`, however many runs are open.
+        stands: returns whether no run has answered the request yet; None if each run has to answer.
+            One Ctrl-C raises one `KeyboardInterrupt`, even if several runs are open.
     """
 
     reason: str
@@ -28,29 +28,29 @@ class StopRequest:
 
 
 class StopBox:
-    """Holds the first request until it is served.
+    """Holds the first request to stop until it is served.
 
-    It may be filled from a signal handler or from any thread.
+    Signal handlers and all threads may put a request into it.
     """
 
     def __init__(self) -> None:
         self._request: StopRequest | None = None
 
     def put(self, request: StopRequest) -> None:
-        """Stores a request; a later one changes nothing."""
+        """Store a request, unless one is stored already."""
         if self.get() is None:
             self._request = request
 
     def get(self) -> StopRequest | None:
-        """Returns the request that has not been served, or None."""
+        """Return the stored request, or None."""
         return None if self.answered_elsewhere else self._request
 
     @property
     def answered_elsewhere(self) -> bool:
-        """Whether another run has answered the request that is stored here."""
+        """Whether another run of this process has already answered the stored request."""
         request = self._request
         return request is not None and request.stands is not None and not request.stands()
 
     def clear(self) -> None:
-        """Forgets the request, after it has been served."""
+        """Forget the stored request, because it has been served."""
         self._request = None

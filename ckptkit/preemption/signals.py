@@ -1,12 +1,12 @@
-"""Signals: the handler only stores a request, and a helper thread reports it without delay.
+"""Signal handlers that only store a request, and a thread that reports signals at once.
 
 Python runs a handler when the main thread returns to Python code. That may take as long as a
-training step or a compilation. The C part of the interpreter writes a signal's number into a
+training step or a compilation. The C part of the interpreter writes the signal's number into a file
 descriptor at once (`signal.set_wakeup_fd`), and the helper thread reads it there.
 
-Handlers and the descriptor belong to the process. Several runs may be open in it, and they are
-closed in any order. So there is one `_Dispatcher`: the first run that wants a signal installs its
-handler, the last one removes it, and each run is notified.
+Handlers and the descriptor belong to the process, which may open several runs and close them in any
+order. So there is one `_Dispatcher`. The first run that wants a signal installs its handler, and
+the last one removes it. Each run is notified.
 """
 
 from __future__ import annotations
@@ -27,18 +27,17 @@ from ckptkit.process_hooks import AfterFork, after_fork
 from ckptkit.threads import start_thread
 
 _INSIST_SECS = 0.2
-"""How long the main thread has to handle a second Ctrl-C before it is sent again."""
+"""Seconds that the main thread has to handle a second Ctrl-C before it is sent again."""
 
 
 class SignalGuard:
-    """Stores requests to stop for one run, from `install` to `restore`.
+    """Turns signals into requests to stop one run, from `install` to `restore`.
 
     Args:
-        policy: which signals.
+        policy: the signals to handle.
         box: receives the request.
         on_arrival: called at once with the signal's name, on a helper thread.
-        on_note: called with the signal's name by the handler, on the main thread; by default
-            nothing is.
+        on_note: called with the signal's name by the handler, on the main thread; None for no call.
     """
 
     def __init__(
@@ -55,18 +54,19 @@ class SignalGuard:
         self.numbers: frozenset[int] = frozenset()
 
     def install(self) -> None:
-        """Installs the handlers.
+        """Install the signal handlers.
 
-        Off the main thread, Python allows no handlers. Then this logs a line and does nothing.
+        Python allows handlers on the main thread only. On another thread this logs a line and does
+        nothing.
 
         Raises:
-            ThreadRefusedError: If the system allows no further thread; no handler is left then.
+            ThreadRefusedError: If the system allows no further thread; no handler stays installed
+                then.
         """
         if threading.current_thread() is not threading.main_thread():
             logger.info(
-                "training runs off the main thread, where Python allows no signal handlers: on a "
-                "signal nothing is saved; "
-                "manager.request_stop() saves and stops"
+                "training does not run on the main thread, and Python allows signal handlers only "
+                "there: a signal saves nothing; manager.request_stop() saves and stops"
             )
             return
         self.numbers = frozenset(
@@ -75,7 +75,7 @@ class SignalGuard:
         _dispatcher.add(self)
 
     def restore(self) -> None:
-        """Restores the previous handlers if no other run needs ours.
+        """Restore the previous handlers, unless another run still needs ckptkit's handlers.
 
         A handler that other code has set since then stays.
         """
@@ -83,7 +83,7 @@ class SignalGuard:
 
 
 class _Dispatcher:
-    """The handlers of this process, for all runs that are open in it."""
+    """Installs one set of signal handlers for all open runs of this process."""
 
     def __init__(self) -> None:
         self._guards: list[SignalGuard] = []
@@ -97,7 +97,7 @@ class _Dispatcher:
         self._repeating = False
 
     def add(self, guard: SignalGuard) -> None:
-        """Installs the handlers for one more run."""
+        """Install the handlers that one more run needs."""
         self._guards.append(guard)
         try:
             for number in sorted(guard.numbers):
@@ -111,9 +111,10 @@ class _Dispatcher:
             raise
 
     def remove(self, guard: SignalGuard) -> None:
-        """Removes a run.
+        """Remove a run, and the handlers that no other run needs.
 
-        Off the main thread no handler can be removed. One that no run needs calls the previous one.
+        Handlers can be removed on the main thread only. One that stays without a run calls the
+        previous handler.
         """
         if guard not in self._guards:
             return
@@ -121,7 +122,8 @@ class _Dispatcher:
         try:
             if on_main_thread and self._guards == [guard] and self._wakeup is not None:
                 wakeup, self._wakeup = self._wakeup, None
-                wakeup.close()  # first: a signal that has arrived still reaches this run
+                # Before the handlers: a signal that has already arrived still reaches this run.
+                wakeup.close()
         finally:
             self._guards.remove(guard)
             if not self._guards:
@@ -131,7 +133,7 @@ class _Dispatcher:
                     self._uninstall(number)
 
     def forget_in_child(self) -> None:
-        """Gives a forked child the handlers that it would have had without ckptkit."""
+        """Give a forked child the handlers that it would have without ckptkit."""
         for number in list(self._previous):
             self._uninstall(number)
         if self._wakeup is not None:
@@ -147,9 +149,9 @@ class _Dispatcher:
         if present == self._note:
             return
         if number == signal.SIGUSR1 and present is not signal.SIG_DFL:
-            return  # the program, or its scheduler, uses it for something else
+            return  # the program has its own handler for this signal
         if number == signal.SIGHUP and present is signal.SIG_IGN:
-            return  # nohup: the training is to outlive its terminal
+            return  # ignored as under nohup: the training must survive its terminal
         if number == signal.SIGINT and present is not signal.default_int_handler:
             return
         self._previous[number] = signal.signal(number, self._note)
@@ -175,7 +177,7 @@ class _Dispatcher:
                 )
 
     def _note_interrupt(self, guards: list[SignalGuard]) -> None:
-        # Two that arrive during one long call of C code are one call of this handler. The helper
+        # Python calls this handler once for two signals during one long call of C code. The helper
         # thread has received both.
         self._interrupts += 1
         if self._interrupt is not None or self._interrupts_heard > 1:
@@ -191,7 +193,7 @@ class _Dispatcher:
             guard.box.put(request)
 
     def _interrupt_answered(self) -> None:
-        """Forgets a Ctrl-C: one of the runs raises the one `KeyboardInterrupt` for it."""
+        """Forget a Ctrl-C, because one of the runs raises `KeyboardInterrupt` for it."""
         self._interrupt, self._interrupts, self._interrupts_heard = None, 0, 0
 
     def _as_before(self, number: int, frame: FrameType | None) -> None:
@@ -203,7 +205,7 @@ class _Dispatcher:
             os.kill(os.getpid(), number)
 
     def _heard(self, number: int) -> None:
-        """Notifies the runs that a signal has arrived; called on the helper thread."""
+        """Notify all runs that a signal has arrived; called on the helper thread."""
         if number not in self._previous:
             return
         if number == signal.SIGINT:
@@ -215,16 +217,17 @@ class _Dispatcher:
         for guard in self._wanting(number):
             try:
                 guard.on_arrival(name)
-            # The handler stops the run all the same, and this thread has to hear the next signal.
+            # The handler stops the run in any case, and this thread must stay alive for the next
+            # signal.
             except Exception as error:
                 logger.warning("%s arrived, and could not be noted in the journal: %s", name, error)
         if number == signal.SIGINT and self._interrupts_heard > 1:
             self._insist()
 
     def _insist(self) -> None:
-        """Sends a second Ctrl-C again if the handler has taken the two for one.
+        """Send a second Ctrl-C again if Python called the handler only once for both.
 
-        It does so if both arrived during one call of C code, before the second was heard here.
+        That happens if both arrive during one call of C code.
         """
         time.sleep(_INSIST_SECS)
         if self._interrupt is not None and self._interrupts == 1:
@@ -233,10 +236,10 @@ class _Dispatcher:
 
 
 class _Wakeup:
-    """The descriptor that receives signals' numbers, and the thread that reads them.
+    """The file descriptor into which Python writes signal numbers, and the thread that reads it.
 
     Args:
-        heard: called with each number, on that thread.
+        heard: called with each signal number, on that thread.
     """
 
     def __init__(self, heard: Callable[[int], None]) -> None:
@@ -248,12 +251,13 @@ class _Wakeup:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the thread, and have the interpreter write into the descriptor.
+        """Start the thread, and let the interpreter write into the descriptor.
 
         Raises:
             ThreadRefusedError: If the system allows no further thread; nothing is left behind then.
         """
-        # Before the thread: it passes on what it reads to the descriptor that was there before.
+        # Set before the thread starts, because the thread passes signals on to the previous
+        # descriptor.
         self._before = signal.set_wakeup_fd(self._descriptor, warn_on_full_buffer=False)
         try:
             self._thread = start_thread(self._listen, "ckptkit-signals")
@@ -264,7 +268,7 @@ class _Wakeup:
             raise
 
     def close(self) -> None:
-        """Restores the previous descriptor; one that other code has set since then stays."""
+        """Restore the previous descriptor; one that other code has set since then stays."""
         try:
             present = signal.set_wakeup_fd(-1)
             back = self._before if present == self._descriptor else present
@@ -272,15 +276,15 @@ class _Wakeup:
                 try:
                     signal.set_wakeup_fd(back, warn_on_full_buffer=False)
                 except (OSError, ValueError):
-                    logger.debug("the previous wake-up descriptor is closed: there is none now")
+                    logger.debug("the previous wake-up descriptor is closed, so none is set now")
         finally:
-            self._writer.close()  # the helper thread reads the end and stops
+            self._writer.close()  # the helper thread reads the end of the stream and stops
             if self._thread is not None and self._thread is not threading.current_thread():
                 self._thread.join()
             self._reader.close()
 
     def forget_in_child(self) -> None:
-        """Closes the sockets in a child, which has no helper thread and shares them."""
+        """Close the sockets in a forked child, which shares them and has no helper thread."""
         signal.set_wakeup_fd(-1)
         self._reader.close()
         self._writer.close()
@@ -288,7 +292,8 @@ class _Wakeup:
     def _listen(self) -> None:
         while data := self._reader.recv(64):
             if self._before >= 0:
-                # An event loop may have set a descriptor before us: it keeps hearing the signals.
+                # An event loop may have set a descriptor earlier: it must still receive the
+                # signals.
                 try:
                     os.write(self._before, data)
                 except OSError:

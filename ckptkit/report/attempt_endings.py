@@ -57,11 +57,10 @@ def ending_of(
     still runs.
 
     Args:
-        own: the attempt's events.
+        own: the events that the attempt recorded.
         launch: what its launcher recorded about its end, or None.
         newest: whether no later attempt has begun.
-        runs: whether its process runs on this machine; None if that cannot be known or does not
-            matter.
+        runs: whether its process still runs; None if that is unknown or does not matter.
         taken_over: whether the next attempt took the run over because this one gave no sign of
             life.
     """

@@ -43,14 +43,14 @@ class StepStretch:
     """Consecutive steps in one process; each restore begins another stretch.
 
     Args:
-        first: the step before its first own step.
-        last: the last step that it is known to have done.
-        kept: its steps up to here are part of the run; a later stretch resumed from here, or would
-            have to.
-        redone: how many of its steps an earlier stretch had done already.
+        first: the step from which it started; its own first step is the next one.
+        last: the last step that it provably finished.
+        kept: the last of its steps that still counts; a later stretch resumed, or has to resume,
+            from here.
+        redone: how many of its steps an earlier stretch had also done.
         since: when it began, in seconds since the epoch.
         trained_at: when its first step began, or None without a step.
-        along: the events that name its steps, in the order in which they were written.
+        along: the events that mention its steps, in the order in which they were written.
     """
 
     first: int
@@ -69,8 +69,8 @@ class StepStretch:
     def at(self, step: int) -> float:
         """Return when a step ended, in seconds since the epoch.
 
-        That is the last moment at which this step is known to have been the latest one. Between
-        known moments it is interpolated.
+        The time is that of the last event that names this step. Between two events it is
+        interpolated.
         """
         later: tuple[float, int] | None = None
         for time, reached in self._moments():
@@ -98,7 +98,7 @@ class StepStretch:
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One process's life with the run. Text from the journal may hold any character.
+    """What one process did with the run. Text from the journal may contain any character.
 
     Args:
         number: from 1; some are missing, because commands such as `prune` use up numbers as well.
@@ -110,32 +110,32 @@ class Attempt:
         scheduler: what Slurm reports about the job, or empty.
         start: when it opened the run, in seconds since the epoch.
         began: when its process was started if known; else `start`.
-        end: when it ended. None while its process runs, and if that cannot be known. The last sign
-            of life of an attempt that recorded no end.
+        end: when it ended; the last sign of life if it recorded no end. None if its process still
+            runs, or if that is unknown.
         last_sign: the time of its last sign of life.
         outcome: `training`, `finished`, `preempted`, `stopped`, `failed`, `dead` (it was killed and
-            recorded no end) or `unknown` (it is on another machine and has recorded no end).
+            recorded no end) or `unknown` (it is on another machine and recorded no end).
         cause: the outcome in words, with the cause of death if known.
         resumed_from: the checkpoint, or None if it began at step 0.
         trained_at: when its first step began, or None without a step.
-        first_step: the step before its first own step.
-        last_step: the last step that it is known to have done.
+        first_step: the step from which it started; its own first step is the next one.
+        last_step: the last step that it provably finished.
         steps_done: the difference between `last_step` and `first_step`.
-        steps_lost: those of them that no longer are part of the run: a later attempt resumed from
-            before them, or would have to.
-        steps_redone: those of them that an earlier attempt had done.
+        steps_lost: those of them that no longer count: a later attempt resumed, or has to resume,
+            from an earlier step.
+        steps_redone: those of them that an earlier attempt had also done.
         saves: the number of checkpoints that it committed.
         saved_bytes: their size.
-        saves_dropped: snapshots that were not written, because a newer one took their place.
+        saves_dropped: snapshots that were not written, because a newer one replaced them.
         saves_failed: saves that could not be committed.
         stall_secs: how long training stood still for saves.
         restore_secs: how long restoring took.
         signals: the names of the signals that it received.
         notices: the sources that announced the end of the machine.
         stretches: its steps; more than one stretch if the program restored again.
-        wanted: whether its end was intended, so that the next start does not count as recovery.
+        wanted: whether its end was intended; if so, the time until the next start is no lost time.
         hung_at: its last progress if its launcher ended it for a hang; else None.
-        own: its own lines of the journal, by their kind.
+        own: the events that it recorded, grouped by kind.
     """
 
     number: int
@@ -178,17 +178,17 @@ class Attempt:
 
     @property
     def left_no_word(self) -> bool:
-        """Whether it has trained and was killed, so that it may have done more steps than known."""
+        """Whether it was killed while it trained, so it may have done more steps than recorded."""
         return self.outcome == "dead" and (self.trained_at is not None or self.steps_done > 0)
 
     @property
     def last_moment(self) -> float:
-        """Its end; the last sign of life while its process still runs."""
+        """When it ended, or its last sign of life if its process still runs."""
         return self.last_sign if self.end is None else self.end
 
     @property
     def marks(self) -> tuple[Annotation, ...]:
-        """The annotations of its events, in the order of its journal, with its end as the last."""
+        """The annotations of its events in journal order; the last one is its end."""
         return annotations_of(self.own.events, self.outcome, self.cause, self.end)
 
 
@@ -216,5 +216,5 @@ class Ledger:
 
     @property
     def steps_lost(self) -> int:
-        """Steps of the current life that were done and no longer are part of the run."""
+        """The number of steps since the last fresh start that were done and no longer count."""
         return sum(attempt.steps_lost for attempt in self.this_life)

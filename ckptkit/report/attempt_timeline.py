@@ -25,7 +25,7 @@ from ckptkit.run.manifest import Manifest
 MOST_MARKS = 5_000
 """The most marks in a report.
 
-A run of years has more saves than can be looked at one by one. Neighbours share a mark then.
+A run of years has too many saves to look at one by one. Consecutive saves then share a mark.
 """
 
 _SAVED = "saved"
@@ -70,10 +70,10 @@ def attempt_rows(
 
     Args:
         ledger: the attempts.
-        links: the resume links; a checkpoint with a link has a mark of its own.
+        links: the resume links; a checkpoint with a link never shares its mark.
         unrecorded: the manifests of checkpoints that no journal mentions.
-        stalls: the stalls that launchers recorded; each is marked in the attempt that had begun
-            last.
+        stalls: the stalls that launchers recorded; each is marked in the attempt that ran at that
+            time.
     """
     width = _saves_per_mark(sum(attempt.saves for attempt in ledger.attempts))
     special = {link.checkpoint for link in links}

@@ -27,15 +27,15 @@ class CheckpointRow:
     """A checkpoint that exists or existed.
 
     Args:
-        name, step, attempt: its name, and what the name says.
+        name, step, attempt: its name, and the step and the attempt in that name.
         status: `good`, `damaged`, `quarantined`, `set_aside`, `taken_away` or `gone` (no reason was
             recorded).
         words: what is wrong with it, or why it is missing; empty if it is good.
         is_there: whether it is in the run's `checkpoints/` directory now.
         final: whether it is the state at the end of training.
         pinned: its pin, or None.
-        epoch, batch, saved_at, size_bytes: from its manifest, else from the journal; None if
-            neither knows.
+        epoch, batch, saved_at, size_bytes: from its manifest, else from the journal; None if in
+            neither.
         metrics: the metrics at its position.
         trigger: why it was saved.
         resumed_by: the numbers of the attempts that resumed from it.

@@ -192,7 +192,7 @@ class Document:
         links: which attempt resumed from which checkpoint.
         interventions: rollbacks and fresh starts, which happen between attempts.
         checkpoints: every known checkpoint, oldest first.
-        environment: where and with which software the attempts ran.
+        environment: the machines and the software with which the attempts ran.
         configuration: the configuration of the run.
         verification: the result of verifying the checkpoints.
         disk: the disk usage, largest first.

@@ -63,7 +63,7 @@ def goodput_of(ledger: Ledger) -> Goodput | None:
     """Return where the wall time of a run's current life went, or None without an attempt.
 
     Gaps between attempts are included. Time that two attempts share counts once. It belongs to the
-    later one, as when a run is taken over from a machine that was cut off. If a clock went
+    later one, for example if a run is taken over from a machine that was cut off. If a clock went
     backwards, it belongs to the earlier one.
     """
     attempts = ledger.this_life
@@ -102,10 +102,10 @@ def _end(attempt: Attempt, start: int, following: int | None, now: int) -> int:
 
 
 def _count(attempt: Attempt, start: int, end: int, lost: dict[str, int]) -> tuple[int, int]:
-    """Add the lost time of an attempt to `lost`, except that of its steps.
+    """Add the lost time of an attempt to `lost`, without the time of its steps.
 
     Returns:
-        The time of all its steps, and of those that do not count, in microseconds.
+        The time of all its steps, and the time of its lost and repeated steps, in microseconds.
     """
     trained = next(
         (

@@ -13,8 +13,9 @@ from ckptkit.run.events import AttemptStarted, LaunchEnded, LaunchStarted, Progr
 class Launches:
     """The starts by launchers, each matched with the attempts that followed.
 
-    A start belongs to all attempts between it and its own end. The end of the start belongs to the
-    last of these. If a launcher recorded the number of the attempt, that counts instead.
+    A start belongs to all attempts between it and the end of the started program. That end belongs
+    to the last of these attempts. If the launcher recorded an attempt's number, that decides
+    instead.
 
     Args:
         recorded: the launchers' events, in the order of time.
@@ -58,7 +59,7 @@ class Launches:
     def began(self, number: int) -> float | None:
         """Return when the launcher started the program of an attempt.
 
-        It is None for a second attempt of one program, and if no launcher recorded the start.
+        Returns None for the second attempt of one program, and if no launcher recorded the start.
         """
         return self._began.get(number)
 

@@ -1,6 +1,6 @@
 """Building the ledger of a run from the events of its journal.
 
-Pure, except for the question whether a process still runs.
+Pure, except that it asks the system whether a process still runs.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def ledger_of(
 
 @dataclass
 class _Record:
-    """What is known about an attempt before the steps of its life are settled."""
+    """What is known about an attempt before its lost and repeated steps are counted."""
 
     number: int
     life: int
@@ -106,7 +106,7 @@ def _settle(life: Sequence[_Record], back: Sequence[RolledBack]) -> None:
 
     Args:
         life: the attempts of the life.
-        back: the rollbacks of this life and of earlier ones, by their numbers.
+        back: the rollbacks of this life and of earlier ones, by attempt number.
     """
     account, by_number = StepAccount(), {record.number: record for record in life}
     trained: _Record | None = None
@@ -133,7 +133,7 @@ def _settle(life: Sequence[_Record], back: Sequence[RolledBack]) -> None:
 
 
 def _extend_to(record: _Record, step: int) -> None:
-    """Let a later restore prove that an attempt had reached a step.
+    """Count a step as reached if a later attempt restored its checkpoint.
 
     An attempt may be killed after it committed a checkpoint and before it recorded that.
     """

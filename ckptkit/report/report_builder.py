@@ -50,7 +50,8 @@ def build_document(
         goodput: where the time went; None if nothing has begun.
         state, words: the state of the run, in one word and in a sentence.
         full: whether to verify every byte of every checkpoint.
-        progress: is called with the number of bytes that were read for that since the last call.
+        progress: is called with the number of bytes that the verification has read since the last
+            call.
 
     Raises:
         StorageError: If the run cannot be read.
@@ -61,8 +62,8 @@ def build_document(
         event.checkpoint: moment(event.time) for event in events if isinstance(event, Saved)
     }
     manifests = [each.manifest for each in inspected.found if each.manifest is not None]
-    # A process that is killed after a commit and before its line in the journal leaves a checkpoint
-    # that only its manifest describes.
+    # A process may be killed after a commit and before it records the commit. Then only the
+    # manifest describes that checkpoint.
     unrecorded = [manifest for manifest in manifests if str(manifest.name) not in recorded]
     known = resume_links(
         ledger,

@@ -58,5 +58,6 @@ def open_run(directory: str | os.PathLike[str]) -> Run:
         >>> 0 <= run.goodput.ratio <= 1
         True
     """
-    # Absolute: each property reads anew, and the program may change its working directory.
+    # Absolute: each property reads the disk again, and the program may change its working
+    # directory.
     return Run(RunLayout(store.open_run(directory).directory.absolute()))

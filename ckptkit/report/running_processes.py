@@ -7,7 +7,7 @@ from ckptkit.run.events import AttemptStarted
 SURE_SECS = 5.0
 """The possible error of a process's start time.
 
-The kernel counts from the start of the machine, whose time moves when the clock is set.
+The kernel counts from the machine's boot, and the boot time changes whenever the clock is set.
 """
 
 
@@ -19,8 +19,8 @@ def attempt_is_running(started: AttemptStarted) -> bool:
 def process_is_running(pid: int, since: float) -> bool:
     """Return whether a process runs that existed at a given moment.
 
-    A zombie, which has ended and whose exit code was not collected, does not count. Neither does a
-    later process with the same number.
+    A zombie (ended, but its exit code is not collected yet) does not count. A later process with
+    the same number does not count either.
 
     Args:
         pid: the number of the process.

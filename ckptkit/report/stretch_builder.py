@@ -31,7 +31,7 @@ class StretchBuilder:
     Args:
         first, since, trained_at, along, last, kept, redone: as in `StepStretch`.
         resumed: whether it began with a checkpoint.
-        saved: the newest step of it that was committed, or `first`.
+        saved: the newest of its steps that has a checkpoint, or `first`.
     """
 
     first: int
@@ -76,7 +76,7 @@ def build_stretches(
     Args:
         own: the attempt's events, in the order in which they were written.
         start: when the attempt began.
-        further: the last step that its launcher received, or None.
+        further: the last step that it reported to its launcher, or None.
     """
     stretches: list[StretchBuilder] = []
     along: list[Event] | None = None
@@ -126,17 +126,17 @@ _SAVED = frozenset({Saved, RunPreempted})
 
 
 class StepAccount:
-    """The fate of all steps of one life, built up stretch by stretch."""
+    """Which steps of one life count, were lost or were repeated, added up stretch by stretch."""
 
     def __init__(self) -> None:
-        # Each begins where the kept steps of the previous one end, or later.
+        # Each stretch begins at the end of the kept steps of the previous one, or later.
         self._kept: list[StretchBuilder] = []
         self._highest: int | None = None
 
     def add(self, stretch: StretchBuilder) -> None:
-        """Add the next stretch; the steps that earlier ones did beyond its beginning are lost."""
+        """Add the next stretch. Steps of earlier stretches beyond its beginning are lost."""
         stretch.kept = stretch.last
-        # A process that restored and trained nothing, as for an evaluation, loses no steps.
+        # A process that only restored, for example to evaluate, loses no steps of others.
         if not stretch.has_trained:
             return
         self.cut(stretch.first)
@@ -146,7 +146,7 @@ class StepAccount:
         self._kept.append(stretch)
 
     def cut(self, step: int) -> None:
-        """Let the run resume from a step: whatever was done beyond it is lost."""
+        """Mark all steps beyond a step as lost, because the run resumes from it."""
         while self._kept and self._kept[-1].kept > step:
             stretch = self._kept[-1]
             stretch.kept = max(stretch.first, step)

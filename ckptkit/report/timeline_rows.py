@@ -24,11 +24,11 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnMark:
-    """A moment on the time axis; in a run with very many saves, several consecutive saves.
+    """A moment on the time axis, or several consecutive saves in a run with very many.
 
     Args:
-        kind: as in `ckptkit.report.event_annotations.Annotation`, or `stalled`; for the run
-            `rolled_back` or `set_aside`.
+        kind: as in `ckptkit.report.event_annotations.Annotation`, or `stalled`. In the row of the
+            run itself `rolled_back` or `set_aside`.
         at: the time.
         words: what happened.
         step: the step of the run, or None.
@@ -48,7 +48,7 @@ class DrawnMark:
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptRow:
-    """One process's life with the run; see `ckptkit.report.attempt_ledger.Attempt`.
+    """What one process did with the run; see `ckptkit.report.attempt_ledger.Attempt`.
 
     Args:
         number: from 1; some are missing, because commands use up numbers as well.
@@ -65,11 +65,11 @@ class AttemptRow:
         outcome: `training`, `finished`, `preempted`, `stopped`, `failed`, `dead` or `unknown`.
         cause: the outcome in words.
         resumed_from: the name of a checkpoint, or null if it began at step 0.
-        first_step: the step before its first own step.
-        last_step: the last step that it is known to have done.
+        first_step: the step from which it started; its own first step is the next one.
+        last_step: the last step that it provably finished.
         steps_done: the difference between `last_step` and `first_step`.
-        steps_lost: those of them that no longer are part of the run.
-        steps_redone: those of them that an earlier attempt had done.
+        steps_lost: those of them that no longer count.
+        steps_redone: those of them that an earlier attempt had also done.
         saves: the number of checkpoints that it committed.
         saves_dropped: snapshots that were not written.
         saves_failed: saves that could not be committed.

@@ -1,4 +1,4 @@
-"""What is known of steps that a killed process could not report, in words. Pure.
+"""Words for the steps of a killed process, whose exact number is unknown. Pure.
 
 The last line of the journal before a kill is a lower bound, and is shown as one.
 """
@@ -11,11 +11,11 @@ from ckptkit.report.attempt_ledger import Attempt
 
 
 def at_least(steps: int, *, left_no_word: bool) -> str:
-    """Return a number of steps; with a plus sign, or as `?` for 0, if there may be more.
+    """Return a number of steps as text: `3+`, or `?` for 0, if there may be more.
 
     Args:
-        steps: that are known.
-        left_no_word: whether a killed process may have done more.
+        steps: the number of steps that are known.
+        left_no_word: whether there may be more, because the process was killed.
     """
     if not left_no_word:
         return f"{steps:,}"
@@ -23,12 +23,12 @@ def at_least(steps: int, *, left_no_word: bool) -> str:
 
 
 def died_unsaved(*, trained: bool, saves: int, steps_done: int, last_step: int) -> str:
-    """Return what became of the steps of a process that was killed; empty if it had saved some.
+    """Return a sentence about a process that was killed before its first save, else ''.
 
     Args:
         trained: whether it had begun a step.
-        saves: checkpoints that it had committed.
-        steps_done: steps that it is known to have done.
+        saves: the number of checkpoints that it had committed.
+        steps_done: the number of steps that it is known to have done.
         last_step: the last of them.
     """
     if not trained or saves:
@@ -43,7 +43,7 @@ def earlier_unsaved(attempts: Sequence[Attempt]) -> list[str]:
     """Return a sentence for each attempt that was killed before its first save.
 
     Args:
-        attempts: of the present life.
+        attempts: the attempts since the last fresh start.
     """
     return [
         f"attempt {attempt.number} {attempt.cause}"

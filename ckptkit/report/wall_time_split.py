@@ -153,7 +153,7 @@ def _reports(own: AttemptEvents) -> list[Progressed | AttemptEnded]:
 
 
 def _counted(spent: Mapping[str, float]) -> dict[str, int]:
-    """Return what was spent, by the kinds of this module."""
+    """Return the recorded time by the kinds of this module."""
     found = dict.fromkeys(KINDS, 0)
     for what, secs in spent.items():
         found[_KIND_OF.get(what, "other")] += micros(secs)
@@ -165,7 +165,7 @@ def _steps(spent: Mapping[str, float]) -> int:
 
 
 def _fitted(found: dict[str, int], width: int) -> dict[str, int]:
-    """Return the parts, fitted to the width that the wall clock shows.
+    """Return the parts, corrected so that they sum to the time on the wall clock.
 
     The clock may have been set, or the machine may have slept. Extra wall time counts as `other`;
     missing time is subtracted from the steps first.
@@ -187,7 +187,7 @@ def _end_of_training(own: AttemptEvents, end: int) -> int:
     begun = own.last(TrainingStarted)
     since = (
         0 if begun is None else micros(begun.time)
-    )  # a program may train on after it has come to an end
+    )  # a program may train again after it has recorded the end of training
     known = [
         micros(event.time) for kind in (Finished, Failed, AttemptEnded) for event in own.all(kind)
     ]
@@ -204,8 +204,8 @@ def _restoring(own: AttemptEvents, after: int, until: int) -> int:
 def _stalls(own: AttemptEvents, after: int) -> int:
     """Return how long training stood still for saves after a moment.
 
-    That is the time of the snapshots. The writing counts as well if it was done in the foreground,
-    and for the last save, because the end of training waits for it.
+    That is the time of the snapshots. The time to write counts too for saves in the foreground, and
+    for the last save, because the end of training waits for it.
     """
     saves = [event for event in own.all(Saved) if event.time * 1e6 > after]
     written = (

@@ -52,11 +52,11 @@ def said(directory: Path, *arguments: str) -> tuple[int, str, str]:
         (
             "import sys; sys.path.insert(0, sys.argv[1]); import tests.cli.conftest as c; "
             "c.DummyRun(c.Path('run')).attempt().save(5)",
-            ["has a launcher of its own", "ckptkit audit -- python train.py"],
+            ["has its own launcher", "ckptkit audit -- python train.py"],
         ),
         (
             "print('hello')",
-            ["has opened no run of ckptkit", "CheckpointCallback or CheckpointManager"],
+            ["opened no run of ckptkit", "CheckpointCallback or CheckpointManager"],
         ),
     ],
 )
@@ -82,7 +82,7 @@ def test_a_command_that_is_not_there(tmp_path):
         (["--at", "0", "--", "true"], "Received: '0'"),
         (["--at", "5", "--kills", "2", "--", "true"], "Received both"),
         (["--in-place", "--link", "data", "--", "true"], "Received both"),
-        (["--link", "data", "--", "true"], "There is no such thing"),
+        (["--link", "data", "--", "true"], "which does not exist in"),
         (["--keep", ".", "--", "true"], "the name of a new directory after --keep"),
         (["--signal", "SIGHUP", "--", "true"], "SIGHUP"),
     ],

@@ -142,7 +142,7 @@ def test_the_stub_refuses_as_the_clouds_do(server):
 
 BOUNDS = {
     "huge": (stub.huge, "more than"),
-    "trickle": (stub.trickle, "no whole answer"),
+    "trickle": (stub.trickle, "no complete answer"),
     "hang": (stub.hang(2), "timed out"),
     "hang up": (stub.hang_up, "Disconnected"),
     "babble": (stub.babble, "BadStatusLine"),

@@ -288,7 +288,7 @@ def test_who_ignores_sigterm_is_killed_before_the_grace_is_over(launch):
     assert launched.wait() == 75  # step 10 is committed, and the next start goes on from there
     (ended,) = launched.told(LaunchEnded)
     assert (ended.cause, ended.signal, ended.step) == ("signal", "SIGKILL", 10)
-    assert "asking all processes of its group" in launched.stderr
+    assert "sending SIGTERM to all processes of its group" in launched.stderr
     assert not is_there(launched.pids[0])
 
 

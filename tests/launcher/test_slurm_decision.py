@@ -112,8 +112,8 @@ def test_where_there_is_no_slurm(tmp_path):
     def run(command, **options):
         raise FileNotFoundError(command[0])
 
-    assert requeue({}, pytest.fail) == "this is no Slurm job"
-    assert requeue({"SLURM_JOB_ID": "7; reboot"}, pytest.fail) == "this is no Slurm job"
+    assert requeue({}, pytest.fail) == "this is not a Slurm job"
+    assert requeue({"SLURM_JOB_ID": "7; reboot"}, pytest.fail) == "this is not a Slurm job"
     assert "no scontrol" in requeue({"SLURM_JOB_ID": "7"}, run)
 
 

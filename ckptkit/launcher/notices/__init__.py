@@ -1,6 +1,6 @@
-"""Notices that the machine will go away: one file for each source, which `SOURCES` lists.
+"""Notices that the machine will go away: one file for each source, listed in `SOURCES`.
 
-A notice is a bonus and sometimes never comes. Nothing that fails here stops a training.
+A notice may never come, and no failure here stops a training.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ __all__ = ["SOURCES", "Notice", "check_kind", "cloud_of", "watch"]
 SOURCES: Mapping[str, type[Gce] | type[Aws] | type[Azure]] = {
     source.name: source for source in (Gce, Aws, Azure)
 }
-"""Clouds by name. For another one, write its file and add its class here.
+"""The classes of all clouds, by name.
 
-A class has `name`, `pause_secs`, `is_here(firmware)`, and `look()`; it is made from the environment
-and a clock.
+To support another cloud, write a file for it and add its class here. A class has `name`,
+`pause_secs`, `is_here(firmware)` and `look()`. Its constructor takes the environment and a clock.
 """
 
 _FILE = "file:"
 
 
 def check_kind(kind: str) -> None:
-    """Check that there is such a source of notices.
+    """Check that a source of notices exists.
 
     Args:
         kind: "auto", a name in `SOURCES`, "file:PATH" or "off".
 
     Raises:
-        ConfigError: If there is none.
+        ConfigError: If it does not exist.
     """
     kinds = ("auto", *SOURCES, "off")
     if kind not in kinds and not (kind.startswith(_FILE) and len(kind) > len(_FILE)):
@@ -78,19 +78,20 @@ def watch(
     Args:
         kind: a name in `SOURCES`; "auto" for the one that the machine's firmware names, if any;
             "file:PATH" for a file that appears; or "off".
-        tell: is called on that thread: once for each notice, and once more if it is cancelled.
-        stop: ends the watching. A request that waits at a server is not interrupted.
-        environ: for the servers' addresses: `GCE_METADATA_HOST`,
+        tell: is called on that thread for each notice, and once more if the notice is cancelled.
+        stop: ends the watching once it is set; a request that waits for a server is not
+            interrupted.
+        environ: the environment, which may change the servers' addresses: `GCE_METADATA_HOST`,
             `AWS_EC2_METADATA_SERVICE_ENDPOINT`, `AZURE_IMDS_ENDPOINT`.
-        dmi: directory in which the kernel shows what the firmware says.
-        clock: for servers that tell no time.
+        dmi: the directory in which the kernel shows the firmware's data.
+        clock: gives the time if a server sends none.
 
     Returns:
-        The thread, started; one that has nothing to do ends at once. None if the system has no
-        further thread: training continues without notices.
+        The started thread, which ends at once if there is nothing to watch. None if the system
+            refuses a thread; training then continues without notices.
 
     Raises:
-        ConfigError: If there is no such kind.
+        ConfigError: If the kind does not exist.
     """
     check_kind(kind)
     source = _source(kind, environ, dmi, clock or SystemClock())
@@ -109,7 +110,7 @@ def _source(kind: str, environ: Mapping[str, str], dmi: Path, clock: Clock) -> N
         kind = cloud_of(read_firmware(dmi)) or "off"
         logger.info(
             "notices: %s",
-            "no cloud is known here" if kind == "off" else f"this machine is of {kind}",
+            "no known cloud was recognised" if kind == "off" else f"this machine is of {kind}",
         )
     if kind == "off":
         return None

@@ -1,9 +1,9 @@
 """Notices of Amazon EC2.
 
 Sources: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
-(`spot/instance-action`: two minutes, at best effort, to be asked for every 5 seconds),
+(`spot/instance-action`: two minutes before, best effort, to be polled every 5 seconds),
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html
-(IMDSv2: a token first; 401 if it has expired),
+(IMDSv2: get a token first; status 401 if it has expired),
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/rebalance-recommendations.html.
 """
 
@@ -37,37 +37,36 @@ class _Action(msgspec.Struct):
 
 
 def notice_of(body: bytes, now: float) -> Notice:
-    """Return the notice in an answer of `spot/instance-action`.
+    """Return the notice that an answer of `spot/instance-action` contains.
 
     Args:
         body: the answer.
         now: the server's time, in seconds since the epoch.
 
     Raises:
-        Unavailable: If it cannot be read.
+        Unavailable: If the answer cannot be read.
     """
     action = decode(body, _Action)
     try:
         time = datetime.fromisoformat(action.time)
         until = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError, OSError):
-        until = now + NOTICE_SECS  # only the time is unknown
+        until = now + NOTICE_SECS  # the notice is certain; only its time is unknown
     return Notice(
         "aws",
         left(until, now, NOTICE_SECS),
-        f"EC2 takes this Spot instance back: {printable(action.action)} at "
-        f"{printable(action.time)}",
+        f"EC2 reclaims this Spot instance: {printable(action.action)} at {printable(action.time)}",
     )
 
 
 class Aws:
-    """EC2's instance metadata service, version 2.
+    """Asks EC2's instance metadata service, version 2, for notices.
 
     Args:
         environ: `AWS_EC2_METADATA_SERVICE_ENDPOINT` is its URL, as in Amazon's own libraries; by
             default the link-local address.
-        clock: for the time if an answer has no `Date`.
-        timeout_secs: for an answer.
+        clock: gives the time if an answer has no `Date`.
+        timeout_secs: the longest time to wait for an answer.
     """
 
     name = "aws"
@@ -86,12 +85,12 @@ class Aws:
 
     @staticmethod
     def is_here(firmware: Firmware) -> bool:
-        """Return whether a machine with this firmware is one of EC2."""
+        """Return whether a machine with this firmware belongs to EC2."""
         # Nitro instances name the vendor; older ones, on Xen, the version of its BIOS: 4.11.amazon.
         return firmware.sys_vendor == "Amazon EC2" or firmware.bios_version.endswith(".amazon")
 
     def look(self) -> Notice | None:
-        """Ask for the planned action; log a recommendation to leave, which is no notice.
+        """Ask for the planned action; only log a rebalance recommendation.
 
         Raises:
             Unavailable: If the service gives neither an answer nor a token.
@@ -107,7 +106,7 @@ class Aws:
         ):
             self._hinted = True
             logger.info(
-                "EC2 sees an elevated risk that it will take this Spot instance back; training "
+                "EC2 reports an elevated risk that it will reclaim this Spot instance; training "
                 "continues"
             )
         return None
@@ -115,10 +114,10 @@ class Aws:
     def _get(self, path: str) -> MetadataAnswer:
         answer = self._try(path)
         if answer.status == 401:
-            self._token = None  # it has expired, or the service was restarted
+            self._token = None  # the token has expired, or the service was restarted
             answer = self._try(path)
         if answer.status not in (200, 404):
-            # Whatever is wrong, the token may have come from a server that is not EC2's.
+            # Forget the token in any case: it may have come from a server that is not EC2's.
             self._token = None
         return answer
 

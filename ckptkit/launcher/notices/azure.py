@@ -1,8 +1,8 @@
 """Notices of Microsoft Azure.
 
-Source: https://learn.microsoft.com/azure/virtual-machines/linux/scheduled-events. An event that is
-cancelled is no longer in the list. An event may be acknowledged, and then begins at once. That
-gains nothing here, and would cost other programs on the machine their time.
+Source: https://learn.microsoft.com/azure/virtual-machines/linux/scheduled-events. A cancelled event
+disappears from the list. An acknowledged event begins at once, so ckptkit acknowledges none: other
+programs on the machine need the time too.
 """
 
 from __future__ import annotations
@@ -25,14 +25,16 @@ from ckptkit.launcher.notices.metadata_client import (
 from ckptkit.launcher.notices.notice import LEAST_SECS, Notice, left, printable
 
 ENDING = frozenset({"preempt", "terminate", "reboot", "redeploy"})
-"""Events that a process does not survive; a `Freeze` it does."""
+"""The kinds of events that end a process; a process survives a `Freeze`."""
 
 AHEAD_SECS = 120.0
-"""A redeployment may be announced days before. Training continues until this much is left."""
+"""Seconds before an event from which it counts as a notice.
+
+A redeployment may be announced days before it happens."""
 
 
 _ASSET_TAG = "7783-7084-3265-9085-8269-3286-77"
-"""Tells Azure from any other Hyper-V."""
+"""The chassis tag that distinguishes Azure from other Hyper-V machines."""
 
 # https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
@@ -50,16 +52,19 @@ class _Events(msgspec.Struct):
 
 
 def name_of(body: bytes) -> str:
-    """Return this machine's name from an answer.
+    """Return this machine's name from an answer of the metadata service.
 
     Raises:
-        Unavailable: If it is not a valid name. The name is asked for only once, and with a wrong
-            one no event would be ours.
+        Unavailable: If the name is invalid. It is requested only once, and no event would match a
+            wrong name.
     """
-    # Stripped as bytes: as text, a no-break space or a control character would be stripped too.
+    # Stripped as bytes, because `str.strip` would also remove no-break spaces and control
+    # characters.
     name = body.strip().decode("latin-1")
     if not _NAME.fullmatch(name):
-        raise Unavailable(f"the metadata service gave {name[:40]!r} as the name of this machine")
+        raise Unavailable(
+            f"the metadata service returned {name[:40]!r} as the name of this machine"
+        )
     return name
 
 
@@ -67,12 +72,12 @@ def notice_of(body: bytes, machine: str, now: float) -> Notice | None:
     """Return the first scheduled event that ends this machine soon, as a notice; or None.
 
     Args:
-        body: the answer; all machines of a scale set get the events of all of them.
-        machine: this one's name.
+        body: the answer; it contains the events of all machines of a scale set.
+        machine: the name of this machine.
         now: the server's time, in seconds since the epoch.
 
     Raises:
-        Unavailable: If it is not a list of events. An event that cannot be read is skipped.
+        Unavailable: If the answer is not a list of events. An event that cannot be read is skipped.
     """
     ours = [
         event
@@ -105,7 +110,7 @@ def _event(raw: msgspec.Raw) -> _Event | None:
 
 
 def _left(event: _Event, now: float) -> float:
-    """Return the seconds until an event; one that has begun has no time."""
+    """Return the seconds until an event; 0 if it has begun."""
     try:
         return left(parsedate_to_datetime(event.NotBefore or "").timestamp(), now, float("inf"))
     except (ValueError, TypeError, OverflowError, OSError):
@@ -113,14 +118,14 @@ def _left(event: _Event, now: float) -> float:
 
 
 class Azure:
-    """Azure's instance metadata service.
+    """Asks Azure's instance metadata service for scheduled events.
 
     Args:
         environ: `AZURE_IMDS_ENDPOINT` is its URL; by default the link-local address.
-        clock: for the time if an answer has no `Date`.
-        timeout_secs: for an answer.
-        first_timeout_secs: for the first list of events: asking for it switches the service on,
-            which may take two minutes.
+        clock: gives the time if an answer has no `Date`.
+        timeout_secs: the longest time to wait for an answer.
+        first_timeout_secs: the same for the first list of events, because the first request
+            switches the service on, which may take two minutes.
     """
 
     name = "azure"
@@ -144,7 +149,7 @@ class Azure:
 
     @staticmethod
     def is_here(firmware: Firmware) -> bool:
-        """Return whether a machine with this firmware is one of Azure."""
+        """Return whether a machine with this firmware belongs to Azure."""
         return (
             firmware.sys_vendor == "Microsoft Corporation"
             and firmware.chassis_asset_tag == _ASSET_TAG

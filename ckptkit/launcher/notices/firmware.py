@@ -1,6 +1,6 @@
-"""What the machine's firmware says of it, by which a cloud is recognised.
+"""The firmware's names for the machine, from which its cloud is recognised.
 
-So no server is asked that may not exist.
+So ckptkit never asks a metadata server that does not exist.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 DMI = Path("/sys/class/dmi/id")
-"""Where Linux shows the DMI table."""
+"""The directory in which Linux shows the DMI table."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Firmware:
-    """Names in the DMI table; empty if a name is missing.
+    """The names of a machine in its DMI table; empty if a name is missing.
 
     Args:
-        sys_vendor: maker of the machine.
+        sys_vendor: the maker of the machine.
         product_name: its model.
-        bios_version: version of the BIOS.
-        chassis_asset_tag: tag of the chassis.
+        bios_version: the version of its BIOS.
+        chassis_asset_tag: the tag of its chassis.
     """
 
     sys_vendor: str = ""
@@ -30,16 +30,16 @@ class Firmware:
 
 
 def read_firmware(dmi: Path = DMI) -> Firmware:
-    """Read the names of this machine.
+    """Read the names of this machine from its firmware.
 
     Args:
-        dmi: directory with one file for each name.
+        dmi: the directory with one file for each name.
     """
 
     def read(name: str) -> str:
         try:
             return (dmi / name).read_text(errors="replace").strip()
-        except OSError:  # not every machine has all of them, and some are for root only
+        except OSError:  # not every machine has all names, and only root may read some of them
             return ""
 
     return Firmware(**{field.name: read(field.name) for field in fields(Firmware)})

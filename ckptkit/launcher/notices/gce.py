@@ -21,10 +21,10 @@ MAINTENANCE_SECS = 60.0
 
 
 def is_preempted(body: bytes) -> bool:
-    """Return the value of `instance/preempted`.
+    """Return whether an answer of `instance/preempted` says that the machine is preempted.
 
     Raises:
-        Unavailable: If it is neither TRUE nor FALSE.
+        Unavailable: If the answer is neither TRUE nor FALSE.
     """
     word = body.strip()
     if word not in (b"TRUE", b"FALSE"):
@@ -33,28 +33,28 @@ def is_preempted(body: bytes) -> bool:
 
 
 def is_terminated(body: bytes) -> bool:
-    """Return whether `instance/maintenance-event` ends the machine.
+    """Return whether an answer of `instance/maintenance-event` announces the machine's end.
 
-    MIGRATE_ON_HOST_MAINTENANCE only moves it, while it runs.
+    MIGRATE_ON_HOST_MAINTENANCE only moves the running machine.
     """
     return body.strip() == b"TERMINATE_ON_HOST_MAINTENANCE"
 
 
 class Gce:
-    """Metadata server of Compute Engine.
+    """Asks Compute Engine's metadata server for preemption and maintenance.
 
-    One request waits for `preempted` to change; another one asks for maintenance in between.
+    One request waits for `preempted` to change; between two of them, another asks for maintenance.
 
     Args:
         environ: `GCE_METADATA_HOST` is the server's `host` or `host:port`, as in Google's own
             libraries; by default its link-local address, which needs no name server.
         clock: not used, as this server announces no times.
-        wait_secs: how long a request may wait for a change.
-        timeout_secs: for an answer, beyond that.
+        wait_secs: how long the server may wait for a change before it answers.
+        timeout_secs: the further time to wait for an answer.
     """
 
     name = "gce"
-    pause_secs = 0.2  # the server waits; this only limits the requests to one that does not
+    pause_secs = 0.2  # the server itself waits; this pause only protects a server that does not
 
     def __init__(
         self,
@@ -72,11 +72,11 @@ class Gce:
 
     @staticmethod
     def is_here(firmware: Firmware) -> bool:
-        """Return whether a machine with this firmware is one of Compute Engine."""
+        """Return whether a machine with this firmware belongs to Compute Engine."""
         return firmware.product_name == "Google Compute Engine"
 
     def look(self) -> Notice | None:
-        """Wait for a change, but not the first time.
+        """Ask for the current notice; from the second call on, wait for a change.
 
         Raises:
             Unavailable: If the server is not Compute Engine's, or gives no answer.
@@ -114,7 +114,7 @@ class Gce:
         answer = ask("GET", self._root + key, {"Metadata-Flavor": "Google"}, timeout_secs)
         if answer.headers.get("metadata-flavor") != "Google":
             raise Unavailable(
-                f"{self._root} answered {answer.status} without 'Metadata-Flavor: Google': that "
-                "is not Compute Engine's server"
+                f"{self._root} answered {answer.status} without 'Metadata-Flavor: Google': it is "
+                f"not Compute Engine's server"
             )
         return answer

@@ -1,7 +1,7 @@
 """One request to a metadata server, bounded in time and size, without proxies or redirects.
 
-A metadata server has a link-local address, for which a proxy of the environment (`http_proxy`) must
-not be asked. `http.client` knows neither proxies nor redirects.
+A metadata server has a link-local address, so requests must not go through a proxy (`http_proxy`).
+`http.client` supports neither proxies nor redirects.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ T = TypeVar("T")
 
 
 class Unavailable(Exception):
-    """There was no usable answer; the source is asked again later."""
+    """A metadata server gave no usable answer; it is asked again later."""
 
 
 @dataclass(frozen=True)
 class MetadataAnswer:
-    """Answer of a metadata server.
+    """The answer of a metadata server.
 
     Args:
-        status: of HTTP.
-        headers: with names in lower case.
-        body: at most `MOST_BYTES`.
+        status: the HTTP status.
+        headers: the headers, with names in lower case.
+        body: the body, at most `MOST_BYTES` long.
     """
 
     status: int
@@ -39,9 +39,9 @@ class MetadataAnswer:
     body: bytes
 
     def sent(self, otherwise: float) -> float:
-        """Return the server's own time, in seconds since the epoch; `otherwise` if it sends none.
+        """Return the server's time in seconds since the epoch; `otherwise` if it sends none.
 
-        Times that it announces are by that clock, and this machine's may be hours off.
+        Announced times are by the server's clock, and this machine's clock may be hours off.
         """
         try:
             return parsedate_to_datetime(self.headers["date"]).timestamp()
@@ -50,16 +50,17 @@ class MetadataAnswer:
 
 
 def ask(method: str, url: str, headers: Mapping[str, str], timeout_secs: float) -> MetadataAnswer:
-    """Send one request.
+    """Send one request to a metadata server.
 
     Args:
-        method: "GET" or "PUT"; nothing is sent with it.
-        url: `http` only, as metadata servers are.
-        headers: of the request.
-        timeout_secs: for connecting and for each part of the answer, and twice that for all of it.
+        method: "GET" or "PUT"; the request has no body.
+        url: an `http` URL.
+        headers: the headers of the request.
+        timeout_secs: the limit for the connection and for each part of the answer; the whole answer
+            may take twice that.
 
     Raises:
-        Unavailable: If there is no whole answer in time, or it is longer than `MOST_BYTES`.
+        Unavailable: If the answer is incomplete in time, or longer than `MOST_BYTES`.
     """
     deadline = time.monotonic() + 2 * timeout_secs
     try:
@@ -80,7 +81,7 @@ def ask(method: str, url: str, headers: Mapping[str, str], timeout_secs: float) 
                 if len(body) > MOST_BYTES:
                     raise Unavailable(f"an answer of more than {MOST_BYTES} bytes")
                 if time.monotonic() > deadline:
-                    raise Unavailable(f"no whole answer in {2 * timeout_secs:g} s")
+                    raise Unavailable(f"no complete answer in {2 * timeout_secs:g} s")
             return MetadataAnswer(
                 response.status,
                 {name.lower(): value for name, value in response.getheaders()},
@@ -96,7 +97,7 @@ def expect(answer: MetadataAnswer, url: str) -> MetadataAnswer:
     """Return the answer if its status is 200.
 
     Raises:
-        Unavailable: If its status is another one.
+        Unavailable: If its status is different.
     """
     if answer.status != 200:
         raise Unavailable(f"{url} answered {answer.status}")
@@ -104,10 +105,10 @@ def expect(answer: MetadataAnswer, url: str) -> MetadataAnswer:
 
 
 def decode(body: bytes, kind: type[T]) -> T:
-    """Decode JSON as the expected type.
+    """Decode JSON as a value of the expected type.
 
     Raises:
-        Unavailable: If it is not JSON, or of another type.
+        Unavailable: If it is not JSON, or has another type.
     """
     try:
         return msgspec.json.decode(body, type=kind)

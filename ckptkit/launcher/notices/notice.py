@@ -1,24 +1,26 @@
-"""Notice that the machine will go away."""
+"""The record of a notice that the machine will go away."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 LEAST_SECS = 5.0
-"""Assumed if the announced time is over and the machine still runs: a failed save costs nothing."""
+"""Seconds that are assumed to be left if the announced time has passed but the machine still runs.
+
+An attempt to save costs nothing then."""
 
 _LONGEST_TEXT = 200
 
 
 @dataclass(frozen=True)
 class Notice:
-    """Announcement that the machine will go away, or that it will stay after all.
+    """A notice that the machine will go away, or that an earlier notice was cancelled.
 
     Args:
         source: "gce", "aws", "azure" or "file".
-        grace_secs: seconds that are left from now on; 0 if it is cancelled.
-        reason: for people, and the same text for as long as the same notice stands.
-        cancelled: the notice with this source and reason holds no longer.
+        grace_secs: the seconds that are left from now on; 0 if cancelled.
+        reason: the reason for people; the text stays the same for the same notice.
+        cancelled: whether the notice with this source and reason is cancelled.
 
     Example:
         >>> from ckptkit.launcher.notices.notice import Notice
@@ -39,7 +41,7 @@ def left(until: float, now: float, most: float) -> float:
 
 
 def printable(text: str) -> str:
-    """Return foreign text as one short line without control characters."""
+    """Return text from outside as one short line without control characters."""
     line = "".join(
         character if character.isprintable() else " " for character in text[:_LONGEST_TEXT]
     )

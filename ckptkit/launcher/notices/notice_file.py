@@ -1,4 +1,4 @@
-"""Notice by a file: for other clouds and batch systems, for drills and for tests."""
+"""Notices by a file, for other clouds, batch systems, drills and tests."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _MOST_BYTES = 4096
 
 
 def notice_of(content: bytes, path: Path) -> Notice:
-    """Return the notice in a file: `SECONDS REASON`, both of which may be missing.
+    """Return the notice in a file with the content `SECONDS REASON`; both may be missing.
 
     Args:
-        content: its first bytes.
-        path: for people.
+        content: the first bytes of the file.
+        path: its path, to show to people.
     """
     text = content.decode("utf-8", "replace")
     first, *_ = text.split(maxsplit=1) or [""]
@@ -35,11 +35,11 @@ def notice_of(content: bytes, path: Path) -> Notice:
 
 
 class File:
-    """File whose presence is the notice; when it is removed, the notice is cancelled.
+    """Watches for a file: its presence is the notice, and its removal cancels it.
 
     Args:
-        path: of the file. Write it under another name and rename it, so that it is never read
-            half written.
+        path: the path of the file. Write it under another name first and rename it, so that it is
+            never read incomplete.
     """
 
     name = "file"
@@ -52,7 +52,7 @@ class File:
         """Read it.
 
         Raises:
-            Unavailable: If it cannot be known whether the file exists.
+            Unavailable: If the system does not say whether the file exists.
         """
         try:
             # Without `O_NONBLOCK`, a named pipe at this path would block until it has a writer.

@@ -1,4 +1,4 @@
-"""Asks a source again and again, and reports what has changed."""
+"""The loop that asks a source of notices again and again, and reports changes."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from ckptkit.launcher.notices.notice import Notice
 from ckptkit.log import logger
 
 LONGEST_PAUSE_SECS = 5.0
-"""Between two tries without an answer: a notice of 30 seconds must not fall into the pause.
+"""The longest pause in seconds after a failed request, so that a notice of 30 s is not missed.
 """
 
 
 class NoticeSource(Protocol):
-    """Source that knows whether the machine will go away."""
+    """The interface of a source of notices."""
 
     name: str
     pause_secs: float
-    """Between two looks."""
+    """Seconds between two calls of `look`."""
 
     def look(self) -> Notice | None:
-        """Return the notice that holds now, or None.
+        """Return the current notice, or None.
 
         Raises:
-            Unavailable: If that is not known now.
+            Unavailable: If the source gives no usable answer.
         """
         ...
 
 
 def follow(source: NoticeSource, tell: Callable[[Notice], None], stop: threading.Event) -> None:
-    """Look until `stop` is set; pass on each new notice once, and once more if it is cancelled."""
+    """Ask a source until `stop` is set, and report when a notice begins or is cancelled."""
     silence = _Silence(source.name)
     looks = Retrying(
         retry=retry_if_exception_type(Unavailable),
@@ -57,7 +57,7 @@ def follow(source: NoticeSource, tell: Callable[[Notice], None], stop: threading
         try:
             notice = looks(source.look)
         except RetryError:
-            return  # `stop` was set while there was no answer
+            return  # `stop` was set while the source did not answer
         silence.answered()
         if reported is not None and (notice is None or notice.reason != reported.reason):
             tell(replace(reported, grace_secs=0.0, cancelled=True))
@@ -69,7 +69,7 @@ def follow(source: NoticeSource, tell: Callable[[Notice], None], stop: threading
 
 
 class _Silence:
-    """Logs one line when a source stops answering, and one when it answers again."""
+    """Logs one line if a source stops answering, and one when it answers again."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -80,7 +80,8 @@ class _Silence:
             self._silent = True
             error = state.outcome.exception() if state.outcome is not None else None
             logger.warning(
-                "no answer about notices from %s (%s): training continues, and it is asked again",
+                "no answer about notices from %s (%s): training continues, and the source is "
+                "asked again",
                 self._name,
                 error,
             )
