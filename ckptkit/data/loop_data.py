@@ -21,7 +21,7 @@ from ckptkit.data.iterator_state import (
 from ckptkit.errors import ConfigError
 from ckptkit.run.manifest import DATA
 from ckptkit.tracking.leaves import Leaf, PythonLeaf, Tensors
-from ckptkit.tracking.random_state import python_and_numpy, set_python_and_numpy
+from ckptkit.tracking.python_state import python_and_numpy, set_python_and_numpy
 
 
 @dataclass

@@ -8,8 +8,8 @@ import msgspec
 
 from ckptkit.errors import ExportError
 from ckptkit.run.manifest import FileEntry, Number, seal, unseal
+from ckptkit.storage.files import read_bounded
 from ckptkit.storage.proof_of_damage import not_read, proven_damage
-from ckptkit.storage.safe_read import read_bounded
 
 EXPORT_RECORD = "EXPORT.json"
 

@@ -20,9 +20,8 @@ from ckptkit.load.checkpoint_weights import VARIABLES
 from ckptkit.load.formats import SAVED_MODEL, Format, FoundFormat
 from ckptkit.load.keras_files import legacy_group
 from ckptkit.load.model_loading import CONFIG, MEMBER, TRAINING_CONFIG
-from ckptkit.storage.files import storage_errors
+from ckptkit.storage.files import read_bounded, storage_errors
 from ckptkit.storage.proof_of_damage import judging
-from ckptkit.storage.safe_read import read_bounded
 from ckptkit.writing.tensor_file import SUFFIX, open_reader
 
 _MOST_BYTES = 64 * 1024 * 1024

@@ -7,7 +7,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from ckptkit.storage.safe_read import read_bounded
+from ckptkit.storage.files import read_bounded
 
 _MOST_BYTES = 64 * 1024
 

@@ -35,9 +35,11 @@ from ckptkit.ownership.claims import (
     give_sign,
     list_claims,
     locked_error,
+    make_claim,
+    remove_dead_saves,
+    reuse_claim,
 )
 from ckptkit.ownership.machine import Machine, this_machine
-from ckptkit.ownership.new_claim import make_claim, remove_dead_saves, reuse_claim
 from ckptkit.process_hooks import AfterFork, AtExit, after_fork, at_exit
 from ckptkit.storage.files import NO_SPACE, FileSystem, names_in, storage_errors
 from ckptkit.storage.symlinks import refuse_links

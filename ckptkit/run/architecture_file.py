@@ -14,9 +14,8 @@ import xxhash
 
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.layout import RunLayout, is_architecture
-from ckptkit.storage.files import TEMPORARY, FileSystem, storage_errors
+from ckptkit.storage.files import TEMPORARY, FileSystem, read_bounded, storage_errors
 from ckptkit.storage.proof_of_damage import judging
-from ckptkit.storage.safe_read import read_bounded
 
 FORMAT_VERSION = 1
 

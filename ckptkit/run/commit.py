@@ -6,6 +6,7 @@ The order of the steps is the protocol; `docs/format.md` has the reason for each
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
@@ -26,6 +27,42 @@ from ckptkit.log import logger
 from ckptkit.run.manifest import FileEntry, Manifest, encode
 from ckptkit.run.verify import file_entry
 from ckptkit.storage.files import TEMPORARY, FileSystem, names_in, storage_errors
+
+# How long a rename may delay the close of a run that is abandoned: a dead server never answers.
+_RENAME_SECS = 2.0
+
+
+class AbandonedError(Exception):
+    """Raised in a save whose run was closed while it was being written."""
+
+
+class Permit:
+    """A lock around the commit of a checkpoint; once withdrawn, nothing more is committed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.withdrawn = False
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        if self.withdrawn:
+            self._lock.release()
+            raise AbandonedError
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+    def withdraw(self) -> None:
+        """Forbid all further commits.
+
+        Waits for a rename that is under way, for at most two seconds.
+        """
+        acquired = self._lock.acquire(timeout=_RENAME_SECS)
+        # Set even without the lock. A rename that hangs may still succeed later; the checkpoint is
+        # then complete, and only its cleaning up is skipped.
+        self.withdrawn = True
+        if acquired:
+            self._lock.release()
 
 
 def begin_writing(files: FileSystem, layout: RunLayout, attempt: int) -> Path:

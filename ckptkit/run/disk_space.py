@@ -1,8 +1,8 @@
-"""Frees disk space for the next checkpoint: what is removed before a save, in which order."""
+"""Where checkpoints are written, and what is removed there to make space for the next one."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from ckptkit.errors import CheckpointError
@@ -10,9 +10,8 @@ from ckptkit.layout import MANIFEST
 from ckptkit.log import logger, size
 from ckptkit.policies import Candidate, KeepPolicy
 from ckptkit.run.best_effort import best_effort
-from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.run.checkpoint_index import CheckpointIndex
-from ckptkit.run.commit import clean_up
+from ckptkit.run.checkpoint_catalog import Checkpoint, CheckpointIndex
+from ckptkit.run.commit import Permit, clean_up
 from ckptkit.run.events import SpaceShort
 from ckptkit.run.journal import Journal
 from ckptkit.run.retention import remove, review
@@ -34,22 +33,24 @@ def expected_bytes(index: CheckpointIndex, state_bytes: int) -> int:
 
 
 @dataclass(frozen=True)
-class Room:
-    """Frees disk space for the checkpoints of one attempt.
+class Target:
+    """Where the checkpoints of one attempt are written, and how.
 
     Args:
         files: how to change the disk.
         index: the index of the run's checkpoints.
         journal: the journal of the attempt.
-        policy: decides which checkpoints stay.
+        keep: decides which checkpoints stay.
+        permit: allows commits.
     """
 
     files: FileSystem
     index: CheckpointIndex
     journal: Journal
-    policy: KeepPolicy
+    keep: KeepPolicy
+    permit: Permit = field(default_factory=Permit)
 
-    def make(self, coming: Candidate, state_bytes: int, *, refused: bool = False) -> None:
+    def make_room(self, coming: Candidate, state_bytes: int, *, refused: bool = False) -> None:
         """Remove what is not needed, if the next checkpoint would not fit.
 
         Leftovers are removed first, then checkpoints that the keep policy drops, oldest first. If
@@ -78,7 +79,7 @@ class Room:
             own=self.journal.attempt,
             attempt=partial(best_effort, self.journal),
         )
-        for judged in review(self.index, self.policy, coming=coming):
+        for judged in review(self.index, self.keep, coming=coming):
             if not refused and not _too_little(self._free(), needed):
                 break
             if not judged.stays:

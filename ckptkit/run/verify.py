@@ -8,15 +8,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import xxhash
 
 from ckptkit.errors import CorruptCheckpointError
-from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import FileEntry
 from ckptkit.storage.files import DISK, FileSystem
 from ckptkit.storage.proof_of_damage import is_proven_missing, judging, not_read
+
+if TYPE_CHECKING:
+    from ckptkit.run.checkpoint_catalog import Checkpoint
 
 Depth = Literal["auto", "full", "quick"]
 """How a checkpoint is verified before it is restored: `full` reads every byte, `quick` compares

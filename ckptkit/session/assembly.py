@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from ckptkit.run.checkpoint_catalog import CheckpointIndex
+from ckptkit.run.disk_space import Target
 from ckptkit.session.exactness import Exactness
 from ckptkit.session.hyperparameter_changes import HyperparameterChanges
-from ckptkit.session.loop_progress import LoopProgress
 from ckptkit.session.opening import OpenedRun
-from ckptkit.session.progress import RunProgress
+from ckptkit.session.progress import LoopProgress, RunProgress
 from ckptkit.session.resume import Resume
 from ckptkit.session.save_schedule import SaveSchedule
 from ckptkit.session.saver import Saver
@@ -30,7 +31,9 @@ def assemble(session: SessionParts, opened: OpenedRun, logs: TensorBoardHook) ->
     session.exactness = Exactness(options.exact, journal)
     changes = HyperparameterChanges(options)
     session.resume = Resume(options, journal, tracked, changes, session.exactness, stopwatch)
-    saver = Saver(options, journal, tracked.tracker, stopwatch, logs.saved)
+    index = CheckpointIndex(options.layout, journal.attempt)
+    target = Target(options.files, index, journal, options.keep)
+    saver = Saver(options, target, tracked.tracker, stopwatch, logs.saved)
     session.saves = SaveSchedule(
         options,
         journal,

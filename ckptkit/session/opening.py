@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 
 from ckptkit.errors import ConfigError
 from ckptkit.layout import RunLayout, journal_attempt
-from ckptkit.ownership.fenced_files import FencedFiles
+from ckptkit.ownership.fence import FencedFiles
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.deferred_journal import DeferredJournal
 from ckptkit.run.fresh_start import make_checkpoints, set_aside_earlier_lives
 from ckptkit.run.journal import Journal, next_attempt
 from ckptkit.run.recover import recover, shut_out_the_silent
-from ckptkit.session.attempt_started import attempt_started
 from ckptkit.session.monitors import with_directions
 from ckptkit.session.options import RunOptions
 from ckptkit.session.phase import PhaseMachine
+from ckptkit.session.process_state import attempt_started
 from ckptkit.storage.files import storage_errors
 from ckptkit.storage.mounts import warn_about_bucket_mount
 

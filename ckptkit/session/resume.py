@@ -18,7 +18,7 @@ from ckptkit.run.quarantine import quarantine
 from ckptkit.session.exactness import Exactness
 from ckptkit.session.hyperparameter_changes import HyperparameterChanges
 from ckptkit.session.options import RunOptions
-from ckptkit.session.stopwatch import Stopwatch
+from ckptkit.session.phase import Stopwatch
 from ckptkit.session.tracked_state import TrackedState
 
 

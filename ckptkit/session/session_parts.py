@@ -11,15 +11,13 @@ from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.journal import Journal
 from ckptkit.session.exactness import Exactness
 from ckptkit.session.hyperparameter_changes import HyperparameterChanges
-from ckptkit.session.loop_progress import LoopProgress
 from ckptkit.session.options import RunOptions
-from ckptkit.session.phase import PhaseMachine
-from ckptkit.session.progress import RunProgress
+from ckptkit.session.phase import PhaseMachine, Stopwatch
+from ckptkit.session.progress import LoopProgress, RunProgress
 from ckptkit.session.resume import Resume
 from ckptkit.session.save_schedule import SaveSchedule
 from ckptkit.session.saver import Taken
 from ckptkit.session.stopping import Stopping
-from ckptkit.session.stopwatch import Stopwatch
 from ckptkit.session.tracked_state import TrackedState
 
 

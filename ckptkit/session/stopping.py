@@ -10,6 +10,7 @@ from typing import NoReturn, Protocol
 from ckptkit.errors import CheckpointError, Preempted, ThreadRefusedError
 from ckptkit.log import logger
 from ckptkit.position import RunPosition
+from ckptkit.preemption.emergency import decide
 from ckptkit.preemption.request import StopBox, StopRequest
 from ckptkit.preemption.signals import SignalGuard
 from ckptkit.run import events
@@ -287,7 +288,11 @@ class Stopping:
         Returns:
             The position from which the next start resumes.
         """
-        decision = self._saver.decide(self._deadline)
+        decision = decide(
+            left_secs=None if self._deadline is None else self._deadline - time.monotonic(),
+            write_secs=self._saver.write_secs,
+            writing_for_secs=self._saver.writing_for_secs,
+        )
         if self._deadline is not None:
             self._journal.record(
                 events.EmergencyDecided(action=decision.action, reason=decision.reason)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ckptkit.data.loop_data import LoopData
 from ckptkit.tracking import hyperparameters
-from ckptkit.tracking.random_state import ProcessRandom
+from ckptkit.tracking.python_state import ProcessRandom
 from ckptkit.tracking.tracker import Tracked, Tracker
 
 

@@ -4,6 +4,9 @@ Whatever the owner of a run writes, renames or removes in the run directory goes
 `FileSystem`. TensorFlow writes by itself, into a directory that no reader looks at. A few writers
 that do not own the run, or must not wait for the disk, bypass the seam on purpose;
 `docs/architecture.md` lists them with their reasons.
+
+Files that may come from others are read with a limit of their size, through no link, and without
+ever waiting.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import takewhile
@@ -35,7 +39,59 @@ from ckptkit.storage.operations import (
     Truncate,
     Unlink,
 )
-from ckptkit.storage.safe_read import open_regular, read_bounded
+
+_MORE_BYTES = 64 * 1024
+"""Read at a time beyond the size that the file had when it was opened."""
+
+
+class TooLargeError(OSError):
+    """A file has more bytes than a file of its kind can have."""
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Opens a regular file for reading.
+
+    Raises:
+        OSError: If it is missing or is something else: a link, a directory, a pipe, a device.
+    """
+    return os.fdopen(_open(path)[0], "rb")
+
+
+def read_bounded(path: Path, most_bytes: int) -> bytes:
+    """Returns the content of a regular file.
+
+    Raises:
+        OSError: As `open_regular`, and if it has more than `most_bytes` (`EFBIG`).
+    """
+    descriptor, size = _open(path)
+    try:
+        data = os.read(descriptor, size + 1) if size <= most_bytes else b""
+        while data and len(data) <= most_bytes and (more := os.read(descriptor, _MORE_BYTES)):
+            data += more
+    finally:
+        os.close(descriptor)
+    if max(size, len(data)) > most_bytes:
+        raise TooLargeError(errno.EFBIG, f"it has more than {most_bytes:,} bytes", str(path))
+    return data
+
+
+def _open(path: Path) -> tuple[int, int]:
+    """Opens a regular file; returns the descriptor and the size."""
+    try:
+        # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(
+                errno.ELOOP, "it is a symbolic link, and none is followed", str(path)
+            ) from error
+        raise
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return descriptor, found.st_size
+
 
 _REMEDIES = {
     errno.ENOSPC: "Free some space, or keep fewer checkpoints (keep=ckptkit.KeepLatest(1)).",

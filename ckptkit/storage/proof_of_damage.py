@@ -15,8 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ckptkit.errors import CheckpointError, CorruptCheckpointError, StorageError
-from ckptkit.storage.files import DISK, FileSystem
-from ckptkit.storage.safe_read import TooLargeError
+from ckptkit.storage.files import DISK, FileSystem, TooLargeError
 
 
 def proven_damage(error: OSError, path: Path, files: FileSystem = DISK) -> str | None:

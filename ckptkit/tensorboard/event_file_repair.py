@@ -27,8 +27,7 @@ import psutil
 from ckptkit.errors import ConfigError, StorageError
 from ckptkit.layout import expanded
 from ckptkit.report.running_processes import SURE_SECS, process_is_running
-from ckptkit.storage.files import FileSystem
-from ckptkit.storage.safe_read import open_regular
+from ckptkit.storage.files import FileSystem, open_regular
 from ckptkit.tensorboard.event_files import (
     REWRITE_PREFIX,
     EventFileContent,

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ckptkit.storage.safe_read import open_regular
+from ckptkit.storage.files import open_regular
 from ckptkit.tensorboard.stale_points import WriterAttempt, owner_at
 
 EVENT_FILE_PREFIX = "events.out.tfevents."

@@ -19,12 +19,13 @@ from tenacity import (
 
 from ckptkit.errors import StorageError
 from ckptkit.log import logger, size
-from ckptkit.policies import Candidate
 from ckptkit.run.best_effort import best_effort
-from ckptkit.run.commit import begin_writing, commit
+from ckptkit.run.checkpoint_catalog import candidate_of
+from ckptkit.run.commit import AbandonedError, begin_writing, commit
+from ckptkit.run.disk_space import Target
 from ckptkit.run.events import Saved as SavedEvent
 from ckptkit.run.events import SaveFailed
-from ckptkit.run.manifest import Manifest, from_numbers
+from ckptkit.run.manifest import Manifest
 from ckptkit.run.retention import retain
 from ckptkit.run.tensorflow_state_file import write_state_file
 from ckptkit.run.verify import file_entry
@@ -32,7 +33,6 @@ from ckptkit.storage.files import NO_SPACE
 from ckptkit.tracking.snapshot import Snapshot
 from ckptkit.writing import tensor_file
 from ckptkit.writing.page_cache import WORTH_BYTES, PageCacheDrain
-from ckptkit.writing.save_target import AbandonedError, Target
 
 TRANSIENT_ERRNOS = frozenset(
     {
@@ -147,19 +147,13 @@ def write_checkpoint(
     with best_effort(target.journal, "apply the keep policy"):
         retain(target.files, target.index, target.journal, target.keep)
     with best_effort(target.journal, "write TensorFlow's state file"):
-        write_state_file(target.files, target.layout, target.index.names())
+        write_state_file(target.files, target.index.layout, target.index.names())
     return written
 
 
 def _write_with_retries(target: Target, snapshot: Snapshot, manifest: Manifest) -> Manifest:
     """Makes room, writes and commits a checkpoint; an error that may pass is tried again."""
-    candidate = Candidate(
-        name=str(manifest.name),
-        step=manifest.step,
-        metrics=from_numbers(manifest.metrics),
-        running_averages=manifest.running_averages,
-        finite=not manifest.not_finite,
-    )
+    candidate = candidate_of(manifest)
     # A number, so that the function below does not refer to the snapshot: tenacity keeps the
     # function until the thread ends, and the snapshot's memory must be freed before.
     needed_bytes = snapshot.size_bytes
@@ -171,10 +165,10 @@ def _write_with_retries(target: Target, snapshot: Snapshot, manifest: Manifest) 
         # A quota is exceeded while the file system still has space, so the estimate before the
         # write cannot see it.
         if isinstance(error, StorageError) and error.errno in NO_SPACE:
-            target.room.make(candidate, needed_bytes, refused=True)
+            target.make_room(candidate, needed_bytes, refused=True)
 
     try:
-        target.room.make(candidate, needed_bytes)
+        target.make_room(candidate, needed_bytes)
         for attempt in Retrying(
             retry=retry_if_exception(_is_transient),
             stop=stop_after_attempt(TRIES),
@@ -226,14 +220,14 @@ def _record_save(
 
 def _write_and_commit(target: Target, snapshot: Snapshot, manifest: Manifest) -> Manifest:
     """Writes the files of a checkpoint into a hidden directory, and makes it visible."""
-    directory = begin_writing(target.files, target.layout, manifest.attempt)
+    directory = begin_writing(target.files, target.index.layout, manifest.attempt)
     drain = PageCacheDrain(directory) if snapshot.size_bytes >= WORTH_BYTES else None
     try:
         with drain or nullcontext():
             tensor_file.write_tensors(snapshot, directory, manifest.step)
         return commit(
             target.files,
-            target.layout,
+            target.index.layout,
             manifest,
             entry=drain.entry if drain else file_entry,
             permit=target.permit,
@@ -264,7 +258,7 @@ def _record_failure(target: Target, manifest: Manifest, error: BaseException) ->
     If that fails as well, it is only logged: the first error is the one to raise.
     """
     try:
-        target.files.remove_tree(target.layout.writing(manifest.attempt))
+        target.files.remove_tree(target.index.layout.writing(manifest.attempt))
         target.journal.record(
             SaveFailed(step=manifest.step, error=type(error).__name__, message=str(error))
         )

@@ -11,8 +11,7 @@ import ckptkit
 from ckptkit.clock import SystemClock
 from ckptkit.run import events
 from ckptkit.run.best_effort import best_effort
-from ckptkit.run.checkpoint_catalog import list_checkpoints
-from ckptkit.run.checkpoint_index import CheckpointIndex
+from ckptkit.run.checkpoint_catalog import CheckpointIndex, list_checkpoints
 from ckptkit.run.commit import begin_writing, commit
 from ckptkit.run.journal import read_journal
 from ckptkit.run.retention import retain

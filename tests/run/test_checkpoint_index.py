@@ -15,10 +15,15 @@ import ckptkit
 from ckptkit.clock import SystemClock
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.policies import Candidate
-from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
-from ckptkit.run.checkpoint_index import RECHECKS, CheckpointIndex, Finding
+from ckptkit.run.checkpoint_catalog import (
+    RECHECKS,
+    Checkpoint,
+    CheckpointIndex,
+    Finding,
+    list_checkpoints,
+)
 from ckptkit.run.commit import begin_writing, commit, set_aside
-from ckptkit.run.disk_space import Room
+from ckptkit.run.disk_space import Target
 from ckptkit.run.journal import Journal
 from ckptkit.run.manifest import Manifest
 from ckptkit.run.pins import Pin, pin
@@ -71,7 +76,7 @@ def journal(layout: RunLayout) -> Journal:
 def save(index: CheckpointIndex, journal: Journal, step: int, keep: ckptkit.KeepLatest) -> None:
     """Save as the writer does: make room, commit, apply the keep policy."""
     files = FileSystem()
-    Room(files, index, journal, keep).make(Candidate(name=f"ckpt-{step}-1", step=step), 1)
+    Target(files, index, journal, keep).make_room(Candidate(name=f"ckpt-{step}-1", step=step), 1)
     index.add(write(index.layout, step))
     retain(files, index, journal, keep)
 

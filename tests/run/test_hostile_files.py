@@ -22,8 +22,7 @@ from ckptkit.ownership.claims import list_claims
 from ckptkit.ownership.reader_leases import being_read
 from ckptkit.policies import KeepLatest
 from ckptkit.run import events
-from ckptkit.run.checkpoint_catalog import list_checkpoints
-from ckptkit.run.checkpoint_index import CheckpointIndex
+from ckptkit.run.checkpoint_catalog import CheckpointIndex, list_checkpoints
 from ckptkit.run.commit import begin_writing, clean_up, commit
 from ckptkit.run.fresh_start import is_known_label, this_life
 from ckptkit.run.journal import MAX_LINE_BYTES, encode_line, read_journal
@@ -31,7 +30,7 @@ from ckptkit.run.manifest import encode, seal
 from ckptkit.run.pins import read_pins
 from ckptkit.run.retention import retain
 from ckptkit.run.verify import verify
-from ckptkit.storage.safe_read import open_regular, read_bounded
+from ckptkit.storage.files import open_regular, read_bounded
 from ckptkit.testing import FakeClock
 from tests.support.disks import Unsynced
 from tests.support.stored_run import manifest, start_attempt

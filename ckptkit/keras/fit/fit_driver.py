@@ -14,7 +14,7 @@ from ckptkit.keras.fit.plain_logs import named_logs
 from ckptkit.keras.fit.train_step import TrainStep
 from ckptkit.keras.fit.training_end import TrainingEnd
 from ckptkit.position import RunPosition
-from ckptkit.tracking.random_state import python_and_numpy
+from ckptkit.tracking.python_state import python_and_numpy
 
 
 class FitDriver:

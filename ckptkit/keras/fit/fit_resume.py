@@ -22,7 +22,7 @@ from ckptkit.keras.fit.saved_position import read_position
 from ckptkit.keras.fit.train_replay import TrainReplay
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.tracking.leaves import Leaf, Tensors
-from ckptkit.tracking.random_state import set_python_and_numpy
+from ckptkit.tracking.python_state import set_python_and_numpy
 from ckptkit.tracking.tracker import track
 
 ModelValues = list[tuple[Leaf, Tensors]]

@@ -13,7 +13,7 @@ from ckptkit.keras.fit.saved_position import position_to_state
 from ckptkit.position import RunPosition
 from ckptkit.run.manifest import DATA
 from ckptkit.tracking.leaves import Leaf, PythonLeaf
-from ckptkit.tracking.random_state import python_and_numpy
+from ckptkit.tracking.python_state import python_and_numpy
 
 
 class FitState:

@@ -11,14 +11,13 @@ from pathlib import Path
 
 from ckptkit.errors import CorruptCheckpointError, StorageError
 from ckptkit.layout import RunLayout
-from ckptkit.ownership.fenced_files import FencedFiles
+from ckptkit.ownership.fence import FencedFiles
 from ckptkit.ownership.machine import Machine
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.policies import KeepLatest, KeepPolicy
 from ckptkit.run import events
 from ckptkit.run.best_effort import best_effort
-from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
-from ckptkit.run.checkpoint_index import CheckpointIndex
+from ckptkit.run.checkpoint_catalog import Checkpoint, CheckpointIndex, list_checkpoints
 from ckptkit.run.commit import begin_writing, commit, set_aside
 from ckptkit.run.deferred_journal import DeferredJournal
 from ckptkit.run.fresh_start import make_checkpoints

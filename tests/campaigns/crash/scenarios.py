@@ -16,8 +16,7 @@ from ckptkit.errors import StorageError
 from ckptkit.layout import CheckpointName
 from ckptkit.ownership.machine import Machine
 from ckptkit.policies import KeepLatest
-from ckptkit.run.checkpoint_catalog import list_checkpoints
-from ckptkit.run.checkpoint_index import CheckpointIndex
+from ckptkit.run.checkpoint_catalog import CheckpointIndex, list_checkpoints
 from ckptkit.run.commit import remove_checkpoint, set_aside
 from ckptkit.run.fresh_start import set_aside_earlier_lives
 from ckptkit.run.journal import Journal

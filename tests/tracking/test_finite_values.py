@@ -38,7 +38,7 @@ def entry(trainable):
     ids=str,
 )
 def test_values_that_are_not_finite(values, trained, constant):
-    from ckptkit.writing.finite_values import is_bad
+    from ckptkit.tracking.snapshot import is_bad
 
     for trainable, expected in ((True, trained), (False, constant)):
         assert is_bad(np.array(values), entry(trainable)) == expected
@@ -46,7 +46,7 @@ def test_values_that_are_not_finite(values, trained, constant):
 
 @pytest.mark.parametrize("at", [0, 1 << 20, (1 << 21) + 2])
 def test_one_value_of_many(at):
-    from ckptkit.writing.finite_values import is_bad
+    from ckptkit.tracking.snapshot import is_bad
 
     values = np.zeros((1, (1 << 21) + 3), "float16")
     assert not is_bad(values, entry(True))
