@@ -15,6 +15,7 @@ from ckptkit.layout import RunLayout
 from ckptkit.load.memory_guard import bounded
 from ckptkit.load.model_building import building, refuse_code
 from ckptkit.log import logger
+from ckptkit.restore.adapted_restore import AdaptedRestore
 from ckptkit.restore.assign import assign_state
 from ckptkit.restore.state_comparison import compare, table
 from ckptkit.run.architecture_file import load as load_architecture
@@ -75,6 +76,8 @@ def model_from_run(
         refuse_code(path, architecture.config)
         model = keras_saving.deserialized_model(architecture.config, custom_objects)
         ensure_built({entry.name: model})
+    # Before the state is compared: a vocabulary brings variables of its own.
+    AdaptedRestore().apply(checkpoint, track({entry.name: model}), quiet=True)
     tracked = track({entry.name: model})
     live = [tensor for tensor in describe_leaves(tracked) if tensor.role != _MEASURED]
     differences = compare([entry], saved, tracked.states, live)

@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ckptkit.errors import IncompatibleStateError
+from ckptkit.restore.adapted_restore import drop_traced_functions
 from ckptkit.restore.state_comparison import compare, leaf_key, table
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import RESULT, WEIGHTS, TensorEntry
@@ -53,7 +55,7 @@ def check_compatible(checkpoint: Checkpoint, tracked: Tracked, state: Mapping[st
     )
 
 
-def restore_state(checkpoint: Checkpoint, tracked: Tracked) -> None:
+def restore_state(checkpoint: Checkpoint, tracked: Tracked) -> bool:
     """Read every value of a checkpoint, then assign every value.
 
     If an assignment fails, all earlier values are restored.
@@ -62,17 +64,20 @@ def restore_state(checkpoint: Checkpoint, tracked: Tracked) -> None:
         checkpoint: a compatible checkpoint, see `check_compatible`.
         tracked: the leaves of the live state.
 
+    Returns:
+        Whether a constant of a layer has changed, so that a step that was traced before is wrong.
+
     Raises:
         CorruptCheckpointError: if a file cannot be read; nothing was assigned.
     """
-    assign_state(
+    return assign_state(
         checkpoint,
         tracked,
         [entry for entry in checkpoint.manifest.tensors if entry.role != RESULT],
     )
 
 
-def assign_state(checkpoint: Checkpoint, tracked: Tracked, entries: Sequence[TensorEntry]) -> None:
+def assign_state(checkpoint: Checkpoint, tracked: Tracked, entries: Sequence[TensorEntry]) -> bool:
     """Read the given tensors of a checkpoint, then assign them all.
 
     If an assignment fails, all earlier values are restored.
@@ -81,6 +86,9 @@ def assign_state(checkpoint: Checkpoint, tracked: Tracked, entries: Sequence[Ten
         checkpoint: a compatible checkpoint, see `check_compatible`.
         tracked: the leaves of the live state.
         entries: which tensors. If a weight's final value is among them, the weight gets that one.
+
+    Returns:
+        as `restore_state`.
 
     Raises:
         CorruptCheckpointError: if a file cannot be read; nothing was assigned.
@@ -96,7 +104,7 @@ def assign_state(checkpoint: Checkpoint, tracked: Tracked, entries: Sequence[Ten
     # A leaf without a value is an iterator whose state could not be saved; `compare` has reported
     # all others.
     assign_all([(leaf, values[leaf.key]) for leaf in tracked.leaves if leaf.key in values])
-    refresh_layer_constants(tracked.roots)
+    return refresh_layer_constants(tracked.roots)
 
 
 def assign_all(new: Sequence[tuple[Leaf, Mapping[str, tf.Tensor]]]) -> None:
@@ -219,23 +227,30 @@ def _split(entry: TensorEntry) -> tuple[str, str]:
     return leaf, entry.key[len(leaf) + 1 :]
 
 
-def refresh_layer_constants(roots: Sequence[Any]) -> None:
+def refresh_layer_constants(roots: Sequence[Any]) -> bool:
     """Recompute the constants that layers derive from their variables, as Normalization does.
 
     Functions of Keras that were traced before contain the old constants. They are dropped, so that
-    Keras traces them again.
+    Keras traces them again; the train function of a running `fit` is the caller's.
 
     Args:
         roots: the objects that the state leads to.
+
+    Returns:
+        Whether a constant has changed.
     """
-    visited = reachable(roots)
     # Normalization computes mean and variance once, as constants, from the weights that `adapt`
     # set. Assigning the weights alone changes nothing in its output.
-    keeps_constants = [
-        value for value in visited if isinstance(value, keras.layers.Normalization) and value.built
-    ]
-    for layer in keeps_constants:
-        layer.finalize_state()
-    for model in visited if keeps_constants else ():
-        if isinstance(model, keras.Model):
-            model.test_function = model.predict_function = None
+    changed = False
+    for layer in reachable(roots):
+        if isinstance(layer, keras.layers.Normalization) and layer.built:
+            before = _constants_of(layer)
+            layer.finalize_state()
+            changed |= _constants_of(layer) != before
+    if changed:
+        drop_traced_functions(roots)
+    return changed
+
+
+def _constants_of(layer: Any) -> list[bytes]:
+    return [np.asarray(value).tobytes() for value in (layer.mean, layer.variance)]

@@ -169,7 +169,7 @@ def verify_before_restore(checkpoint: Checkpoint, depth: Depth) -> None:
 
 def restore_one(
     journal: Journal, checkpoint: Checkpoint, tracked: Tracked, state: Mapping[str, Any]
-) -> None:
+) -> bool:
     """Compare, restore and record one checkpoint.
 
     Args:
@@ -178,6 +178,9 @@ def restore_one(
         tracked: the leaves of the live state.
         state: the user's state, by name.
 
+    Returns:
+        Whether a constant of a layer has changed, so that a step that was traced before is wrong.
+
     Raises:
         CorruptCheckpointError: if it cannot be read; nothing was assigned.
         IncompatibleStateError: if the live state has another form; nothing was assigned.
@@ -185,7 +188,7 @@ def restore_one(
     began = time.monotonic()
     # The whole comparison comes first, so that one error shows all differences.
     check_compatible(checkpoint, tracked, state)
-    restore_state(checkpoint, tracked)
+    constants_changed = restore_state(checkpoint, tracked)
     manifest = checkpoint.manifest
     secs = time.monotonic() - began
     journal.record(
@@ -198,3 +201,4 @@ def restore_one(
         )
     )
     logger.info("resumed from %s (%s, read in %.2f s)", manifest.position, checkpoint.path, secs)
+    return constants_changed

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ckptkit.run.manifest import DATA, RESULT, StateEntry, TensorEntry
+from ckptkit.run.manifest import ADAPTED, DATA, RESULT, StateEntry, TensorEntry
 
 _NUMBERED = re.compile(r"_(\d+)(?=/|$)")
 _MOST_ROWS = 30
@@ -55,7 +55,13 @@ def compare(
         for entry in saved
         if entry.role not in (RESULT, DATA)
     }
-    live_by = {entry.key: entry for entry in live if entry.role != DATA}
+    # Older checkpoints have nothing of what preprocessing layers have learnt.
+    adapted = any(entry.role == ADAPTED for entry in saved)
+    live_by = {
+        entry.key: entry
+        for entry in live
+        if entry.role != DATA and (adapted or entry.role != ADAPTED)
+    }
     for key, entry in saved_by.items():
         if key not in live_by:
             differences.append(StateDifference("missing", _named(key, entry), _form(entry), "-"))
@@ -119,7 +125,11 @@ def _reordered(
     """
     differences = []
     for group in sorted({_group(key) for key in live}):
-        keys = [key for key in live if _group(key) == group and live[key].kind == "variable"]
+        keys = [
+            key
+            for key, entry in live.items()
+            if _group(key) == group and (entry.kind == "variable" or entry.role == ADAPTED)
+        ]
         then = dict(zip(keys, renumbered([saved[key].path for key in keys]), strict=True))
         now = dict(zip(keys, renumbered([live[key].path for key in keys]), strict=True))
         known_then, known_now = set(then.values()), set(now.values())

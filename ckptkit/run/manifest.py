@@ -35,6 +35,9 @@ RESULT = "result"
 DATA = "data"
 """The role of an iterator's state, which exists only if TensorFlow can save it."""
 
+ADAPTED = "adapted"
+"""The role of what preprocessing layers have learnt; missing in older checkpoints."""
+
 Number = float | str
 """A number in JSON. What JSON cannot hold is spelled `"nan"`, `"inf"`, `"-inf"`."""
 

@@ -34,6 +34,10 @@ class Resume:
         changes: compares and applies hyperparameters.
         exactness: notes a checkpoint of other library versions.
         stopwatch: the stopwatch of the session.
+
+    Attributes:
+        constants_changed: whether the last restore has changed constants of layers, so that a step
+            that was traced before has to be traced again.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Resume:
         self._options, self._journal, self._tracked = options, journal, tracked
         self.changes, self._exactness, self._stopwatch = changes, exactness, stopwatch
         self._passed_over: dict[CheckpointName, str] = {}
+        self.constants_changed = False
 
     def newest(self) -> Checkpoint | None:
         """Return the newest checkpoint whose files pass verification, or None for a new run.
@@ -93,11 +98,41 @@ class Resume:
         self.changes.apply()
         try:
             with self._stopwatch.during("restoring"):
-                restore_one(self._journal, checkpoint, self._tracked.now(), self._options.state)
+                adapted = self.restore_adapted(checkpoint)
+                refreshed = restore_one(
+                    self._journal, checkpoint, self._tracked.now(), self._options.state
+                )
         except BaseException:
             self.changes.undo()
+            self._tracked.adapted.undo()
             raise
+        self.constants_changed = adapted or refreshed
+        self._tracked.adapted.done()
         self.changes.remember(self._journal)
+
+    def restore_adapted(self, checkpoint: Checkpoint) -> bool:
+        """Restore what preprocessing layers had learnt, before a step is traced.
+
+        Returns:
+            Whether a layer has changed, so that what was traced before has to be traced again.
+
+        Raises:
+            CorruptCheckpointError, IncompatibleStateError: as `restore`.
+            ConfigError: If exactness is required, and an earlier version saved the checkpoint
+                without these values.
+        """
+        tracked = self._tracked.now()
+        missing = self._tracked.adapted.not_saved(checkpoint, tracked)
+        if missing:
+            self._exactness.inexact(
+                "an earlier version of ckptkit saved this run without what preprocessing layers "
+                f"had learnt ({', '.join(missing)}); they keep what the program gave them"
+            )
+        return self._tracked.adapted.apply(checkpoint, tracked)
+
+    def undo_adapted(self) -> None:
+        """Give preprocessing layers what they had before, if the resume failed."""
+        self._tracked.adapted.undo()
 
     @contextmanager
     def reading(self, checkpoint: Checkpoint) -> Iterator[None]:

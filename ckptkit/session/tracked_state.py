@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ckptkit.data.loop_data import LoopData
+from ckptkit.restore.adapted_restore import AdaptedRestore
 from ckptkit.tracking import hyperparameters
 from ckptkit.tracking.python_state import ProcessRandom
 from ckptkit.tracking.tracker import Tracked, Tracker
@@ -23,6 +24,7 @@ class TrackedState:
         random: the random states of the process.
         state: the user's state, and these two.
         tracker: finds the tensors of the state.
+        adapted: restores what preprocessing layers have learnt.
     """
 
     def __init__(self, state: Mapping[str, Any], inexact: Callable[[str], None]) -> None:
@@ -30,6 +32,7 @@ class TrackedState:
         self.random = ProcessRandom()
         self.state = {**state, "loop": self.data, "process": self.random}
         self.tracker = Tracker(self.state)
+        self.adapted = AdaptedRestore()
 
     def now(self) -> Tracked:
         """Return the leaves to save now; the structure may change while training runs."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from ckptkit.compat import keras_models, keras_saving
+from ckptkit.compat import keras_adapted, keras_models, keras_saving
 from ckptkit.run.architecture_file import Architecture, encode
 
 # The class name under which Keras serializes a lambda: marshalled bytecode.
@@ -134,11 +134,18 @@ def _renumber_shared_objects(value: Any, seen: dict[int, int]) -> Any:
 
 
 def _learnt_outside_weights(model: Any) -> str:
-    """Return a description of a layer that has learnt something outside its weights, or "".
+    """Return a description of a layer that has learnt something that no checkpoint has, or "".
 
-    A vocabulary from `adapt()` is neither a weight nor part of the configuration.
+    Keras' own layers that learn a vocabulary are part of the state.
     """
+    known = {
+        id(keras_adapted.inner_lookup(layer))
+        for layer in keras_models.layers_of(model)
+        if keras_adapted.is_adapted(layer)
+    }
     for layer in keras_models.layers_of(model):
+        if keras_adapted.is_adapted(layer) or id(layer) in known:
+            continue
         # Keras has no question for it; such a layer writes files as its assets.
         if callable(getattr(layer, "save_assets", None)):
             with tempfile.TemporaryDirectory() as directory:

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ckptkit.compat import keras_models, tf_checkpoint
+from ckptkit.compat import keras_adapted, keras_models, tf_checkpoint
 from ckptkit.errors import ConfigError
 from ckptkit.tracking.leaves import python_accessors
 from ckptkit.tracking.reachable_objects import walk
@@ -231,7 +231,8 @@ def _is_built(layer: Any) -> bool:
     A model that only contains others and was never called is not `built` for Keras. Its layers are,
     and they have all the variables.
     """
-    if layer.built:
+    # A lookup has no variables, and nothing to build.
+    if layer.built or keras_adapted.is_adapted(layer):
         return True
     inner = [other for other in keras_models.layers_of(layer) if other is not layer]
     return bool(inner) and all(other.built for other in inner)

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from ckptkit.compat import keras_models, object_attributes, tf_checkpoint
 from ckptkit.run.manifest import StateEntry
+from ckptkit.tracking.adapted_layers import adapted_leaves
 from ckptkit.tracking.leaves import (
     Leaf,
     LeafGroup,
@@ -129,6 +130,8 @@ class _Collector:
         self.leaves: list[Leaf] = []
         # By identity. The values keep the objects alive, so that no id is used twice.
         self._seen: dict[int, Any] = {}
+        # Apart from the others: such a layer may have variables too.
+        self._adapted: dict[int, Any] = {}
 
     def add(self, name: str, value: Any) -> StateEntry:
         """Adds all leaves of an entry of the state, and describes the entry."""
@@ -142,6 +145,7 @@ class _Collector:
         for role, variables in _keras_variables(value):
             self._add_variables(name, role, variables, seeds)
         self._add_unlisted(name, value)
+        self.leaves += adapted_leaves(name, value, self._adapted)
         return StateEntry(name=name, class_name=type(value).__name__, classes=classes)
 
     def _add_variables(

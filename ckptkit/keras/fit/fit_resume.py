@@ -42,8 +42,12 @@ def start_resume(fit: FitContext, checkpoint: Checkpoint) -> FitResume:
     """
     fit.state.run_position = fit.session.start_from(checkpoint)
     fit.cleanup.add_on_failure(fit.session.changes.undo)
-    if fit.session.changes.apply():
-        # A step that was traced before has arguments of its optimizer as constants.
+    fit.cleanup.add_on_failure(fit.session.resume.undo_adapted)
+    with fit.session.reading(checkpoint):
+        adapted = fit.session.resume.restore_adapted(checkpoint)
+    if fit.session.changes.apply() or adapted:
+        # A step that was traced before has arguments of its optimizer, and vocabularies, as
+        # constants.
         fit.model.make_train_function(force=True)
     with fit.session.reading(checkpoint):
         position = read_position(checkpoint, fit.state.position.per_call)
@@ -190,6 +194,9 @@ class FitResume:
         fit.session.random.only_keras = position.drawn_again is not None
         with fit.session.reading(self._checkpoint):
             fit.state.run_position = fit.session.restore(self._checkpoint)
+        if fit.session.resume.constants_changed:
+            # The discarded step was traced with the program's own (Normalization).
+            fit.model.make_train_function(force=True)
         fit.stages.move(FitStage.RESTORED)
         if not fit.state.position.now.calls:
             # A final state is taken at the end of its epoch, before Keras resets the metrics.

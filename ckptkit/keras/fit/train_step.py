@@ -59,8 +59,15 @@ class TrainStep:
             batch: the number of the first batch of the call, from 0 in each epoch.
         """
         self._announced_batch = batch
+        self._follow()
+
+    def _follow(self) -> None:
+        """Takes the place of a train function that was made anew.
+
+        A callback does so after a change of what is trained, and a resume after a change of what a
+        preprocessing layer has learnt.
+        """
         if self._fit.model.train_function not in (self._call, None):
-            # A callback has had it made anew, as after a change of what is trained.
             self.install()
             self._checked = False
 
@@ -91,6 +98,7 @@ class TrainStep:
         return logs
 
     def _train(self, iterator: Any) -> Any:
+        self._follow()
         self._fit.state.iterator = iterator
         if self._fit.stages.now is FitStage.STARTING:
             self._start_run(iterator)

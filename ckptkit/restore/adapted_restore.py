@@ -1,0 +1,130 @@
+"""Restoring what preprocessing layers have learnt, before a step is traced.
+
+Tracing turns vocabularies and boundaries into constants. So they are assigned before the rest of
+the state, and the functions of models that hold others are dropped.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from ckptkit.compat import keras_adapted
+from ckptkit.log import logger
+from ckptkit.restore.state_comparison import leaf_key
+from ckptkit.run.checkpoint_catalog import Checkpoint
+from ckptkit.run.manifest import ADAPTED
+from ckptkit.tracking.adapted_layers import AdaptedLeaf, described
+from ckptkit.tracking.leaves import Tensors
+from ckptkit.tracking.reachable_objects import reachable
+from ckptkit.tracking.tracker import Tracked
+from ckptkit.writing import tensor_file
+
+
+class AdaptedRestore:
+    """Gives preprocessing layers what a checkpoint has of them, and can take it back."""
+
+    def __init__(self) -> None:
+        self._before: list[tuple[AdaptedLeaf, Tensors]] = []
+        self._roots: Sequence[Any] = ()
+
+    def apply(self, checkpoint: Checkpoint, tracked: Tracked, *, quiet: bool = False) -> bool:
+        """Assign what the layers of a checkpoint had learnt.
+
+        A second call for the same checkpoint changes nothing.
+
+        Args:
+            checkpoint: the checkpoint to restore.
+            tracked: the leaves of the live state. If layers are missing, because a model is not
+                built yet, nothing is assigned.
+            quiet: whether a change is not logged, because the layers are new.
+
+        Returns:
+            Whether a layer has changed, so that what was traced before has to be traced again.
+
+        Raises:
+            CorruptCheckpointError: If it cannot be read; nothing was assigned.
+            IncompatibleStateError: If a layer learns something else; nothing was assigned.
+        """
+        leaves = {leaf.key: leaf for leaf in tracked.leaves if isinstance(leaf, AdaptedLeaf)}
+        names = {state.name for state in tracked.states}
+        entries = [
+            entry
+            for entry in checkpoint.manifest.tensors
+            if entry.role == ADAPTED and entry.key.partition("/")[0] in names
+        ]
+        if not entries or {leaf_key(entry.key) for entry in entries} != leaves.keys():
+            return False
+        saved: dict[str, Tensors] = {key: {} for key in leaves}
+        values = tensor_file.read_tensors(checkpoint.prefix, entries)
+        for entry, value in zip(entries, values, strict=True):
+            key = leaf_key(entry.key)
+            saved[key][entry.key[len(key) + 1 :]] = value
+        self._roots = tracked.roots
+        changed = False
+        try:
+            for key, leaf in leaves.items():
+                changed |= self._assign(checkpoint, leaf, saved[key], quiet)
+        except BaseException:
+            self.undo()
+            raise
+        if changed:
+            drop_traced_functions(tracked.roots)
+        return changed
+
+    def _assign(
+        self, checkpoint: Checkpoint, leaf: AdaptedLeaf, saved: Tensors, quiet: bool
+    ) -> bool:
+        before, was_empty = leaf.capture(), leaf.is_empty
+        if not leaf.assign_changed(saved):
+            return False
+        self._before.append((leaf, before))
+        # Else the program has adapted it to other data, perhaps on purpose.
+        level = logging.DEBUG if quiet else logging.INFO if was_empty else logging.WARNING
+        logger.log(
+            level,
+            "the layer %r (%s) is as it was when the run was saved: %s, from %s. In the program it "
+            "had %s. Name another directory for a run with other values",
+            leaf.path,
+            type(leaf.layer).__name__,
+            described(saved),
+            checkpoint.path,
+            described(before) if not was_empty else "learnt nothing",
+        )
+        return True
+
+    def not_saved(self, checkpoint: Checkpoint, tracked: Tracked) -> list[str]:
+        """Return the layers whose values a checkpoint of an earlier version does not hold."""
+        if any(entry.role == ADAPTED for entry in checkpoint.manifest.tensors):
+            return []
+        return [
+            f"{leaf.path!r} ({type(leaf.layer).__name__})"
+            for leaf in tracked.leaves
+            if isinstance(leaf, AdaptedLeaf) and not leaf.is_empty
+        ]
+
+    def undo(self) -> None:
+        """Give the layers what they had before, if the restore failed."""
+        for leaf, before in reversed(self._before):
+            keras_adapted.learn(leaf.layer, before)
+        if self._before:
+            drop_traced_functions(self._roots)
+        self._before = []
+
+    def done(self) -> None:
+        """Forget what the layers had before: the restore succeeded."""
+        self._before, self._roots = [], ()
+
+
+def drop_traced_functions(roots: Sequence[Any]) -> None:
+    """Let Keras trace the functions of models again, because they hold old constants.
+
+    Args:
+        roots: the objects that lead to the models.
+    """
+    for model in reachable(roots):
+        if isinstance(model, keras.Model):
+            model.test_function = model.predict_function = None
