@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -70,6 +71,38 @@ def skip_calls(epoch_iterator: Any, calls: int) -> int:
     return sum(1 for _ in itertools.islice(batches, calls))
 
 
+def run_pass(epoch_iterator: Any, call: Callable[[Any], object]) -> None:
+    """Makes one pass over data as the loop of `fit` or `evaluate` does.
+
+    Reason: how many iterators Keras makes of a dataset, and when, is inside this loop.
+
+    Args:
+        epoch_iterator: see `FitCall`.
+        call: is given the iterator for each call of the train or test function.
+    """
+    with epoch_iterator.catch_stop_iteration():
+        for _, _, iterator in epoch_iterator:
+            call(iterator)
+
+
+def new_evaluation_iterator(call: FitCall) -> Any:
+    """Return an object that makes an iterator for each evaluation, as `fit` would make it.
+
+    Reason: Keras makes it at the first evaluation.
+
+    Returns:
+        None if the data of evaluations is no dataset.
+    """
+    if not isinstance(call.evaluation_data, tf.data.Dataset):
+        return None
+    return type(call.epoch_iterator)(
+        x=call.evaluation_data,
+        steps_per_epoch=call.evaluation_steps,
+        steps_per_execution=call.epoch_iterator.steps_per_execution,
+        shuffle=False,
+    )
+
+
 @dataclass(frozen=True)
 class FitCall:
     """What the `fit` that is calling a callback was called with.
@@ -81,6 +114,9 @@ class FitCall:
         element_spec: the form of the batches, or None; reading it draws nothing from the data.
         epoch_iterator: the object that makes an iterator for each epoch, or None.
         validates: whether epochs, or some of them, end with an evaluation.
+        data: the dataset or the object that the batches of training are drawn from, or None.
+        evaluation_data: the same of evaluations.
+        evaluation_steps: the batches of an evaluation, as given to `fit`, or None.
     """
 
     callback_list: Any = None
@@ -89,6 +125,14 @@ class FitCall:
     element_spec: Any = None
     epoch_iterator: Any = None
     validates: bool = False
+    data: Any = None
+    evaluation_data: Any = None
+    evaluation_steps: int | None = None
+
+    @property
+    def sources(self) -> list[Any]:
+        """What batches are drawn from: datasets of tf.data, and objects of the user's own."""
+        return [each for each in (self.data, self.evaluation_data) if each is not None]
 
 
 def new_iterator(call: FitCall) -> Any:
@@ -136,7 +180,14 @@ def fit_call(callback: Any) -> FitCall:
         iterator,
         # A split of the training data is under this name as well by now.
         fit.get("validation_data") is not None,
+        _drawable(getattr(adapter, "py_dataset", dataset)),
+        _drawable(fit.get("validation_data")),
+        fit.get("validation_steps"),
     )
+
+
+def _drawable(value: Any) -> Any:
+    return value if isinstance(value, tf.data.Dataset | keras.utils.PyDataset) else None
 
 
 def evaluation_iterator() -> Any:

@@ -97,7 +97,14 @@ def _read_stage(dataset: Any) -> Stage:
 
 
 def _captured_pipelines(function: Any) -> list[Stage | None]:
-    """Return the pipelines that a function uses and did not make.
+    """Return the last stages of the pipelines that a function uses and did not make."""
+    return [
+        None if dataset is None else stage_of(dataset) for dataset in _captured_datasets(function)
+    ]
+
+
+def _captured_datasets(function: Any) -> list[Any]:
+    """Return the datasets that a function uses and did not make; None for each unknown one.
 
     The function's graph has them as tensors. They are found again by comparing these with the
     datasets among the names that the Python function uses.
@@ -117,7 +124,48 @@ def _captured_pipelines(function: Any) -> list[Stage | None]:
         for each in (*names.nonlocals.values(), *names.globals.values())
         if isinstance(each, tf.data.Dataset)
     }
-    return [stage_of(known[id(tensor)]) if id(tensor) in known else None for tensor in used]
+    return [known.get(id(tensor)) for tensor in used]
+
+
+@dataclass(frozen=True)
+class PipelineFunction:
+    """A function of a pipeline.
+
+    Args:
+        function: the concrete function.
+        cache: the stage that keeps what is made of its results, or None.
+        starts_late: whether its stage may give its first element in the middle of a pass.
+    """
+
+    function: Any
+    cache: Any = None
+    starts_late: bool = False
+
+
+def functions_of(
+    dataset: Any, cache: Any = None, *, starts_late: bool = False
+) -> list[PipelineFunction]:
+    """Return the functions of all stages of a pipeline.
+
+    Reason: see `stage_of`.
+
+    Args:
+        dataset: the last stage.
+        cache: the stage with `cache()` that `dataset` feeds, if there is one.
+        starts_late: whether another pipeline comes before this one in a pass.
+    """
+    found = []
+    for function in dataset._functions():
+        found.append(PipelineFunction(function.function, cache, starts_late))
+        for inside in _captured_datasets(function):
+            if inside is not None:
+                found += functions_of(inside, cache, starts_late=True)
+    kind = type(dataset).__name__.lstrip("_")
+    below = dataset if kind == "CacheDataset" else cache
+    for number, each in enumerate(dataset._inputs()):
+        late = starts_late or (kind == "ConcatenateDataset" and number > 0)
+        found += functions_of(each, below, starts_late=late)
+    return found
 
 
 def _nodes_in(function: Any) -> list[Any]:
@@ -141,6 +189,20 @@ def describe_pipeline(dataset: Any) -> list[str]:
     ]
     own = f"{type(dataset).__name__.lstrip('_')}({', '.join(sizes)})"
     return [own, *(text for each in dataset._inputs() for text in describe_pipeline(each))]
+
+
+def stages_in(dataset: Any) -> list[Any]:
+    """Return the datasets that a pipeline consists of, those that its functions use among them.
+
+    Reason: see `stage_of`.
+    """
+    used = [
+        each
+        for function in dataset._functions()
+        for each in _captured_datasets(function)
+        if each is not None
+    ]
+    return [dataset, *(stage for each in (*dataset._inputs(), *used) for stage in stages_in(each))]
 
 
 def unseeded_random_ops(dataset: Any) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from ckptkit.compat import tf_checkpoint, tf_data
+from ckptkit.compat import tf_captures, tf_checkpoint, tf_data
 from ckptkit.log import logger
 from ckptkit.tracking import shuffle_orders
 from ckptkit.tracking.leaves import Tensors
@@ -30,7 +30,27 @@ def reason_not_savable(iterator: Any) -> str | None:
     except _SERIALIZE_ERRORS as error:
         text = error.message if isinstance(error, tf.errors.OpError) else str(error)
         return (text or type(error).__name__).strip().splitlines()[0][:200]
+    if reason := _reason_out_of_sight(tf_data.dataset_of(iterator)):
+        return reason
     return shuffle_orders.order_not_replayable(tf_data.stage_of(tf_data.dataset_of(iterator)))
+
+
+def _reason_out_of_sight(dataset: Any) -> str | None:
+    """Return why TensorFlow will refuse to save an iterator that it can save now, or None.
+
+    It examines the stages in use. Those below a full cache are not: a `fit` that reads what an
+    earlier one has cached could be saved, and its resume, which fills the cache anew, could not.
+    Neither is what is concatenated, until the pass has reached it.
+    """
+    for each in tf_data.functions_of(dataset):
+        if each.cache is None and not each.starts_late:
+            continue
+        if operations := tf_captures.unsavable_ops(each.function):
+            return (
+                f"{', '.join(operations)} in a function of the pipeline, "
+                f"{'before a cache' if each.cache is not None else 'in a later part'}, is stateful"
+            )
+    return None
 
 
 def reason_not_repeatable(iterator: Any) -> str | None:

@@ -14,7 +14,7 @@ from ckptkit.errors import IncompatibleStateError
 from ckptkit.restore.adapted_restore import drop_traced_functions
 from ckptkit.restore.state_comparison import compare, leaf_key, table
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.run.manifest import RESULT, WEIGHTS, TensorEntry
+from ckptkit.run.manifest import DATA, RESULT, WEIGHTS, TensorEntry
 from ckptkit.tracking.leaves import Leaf, PythonLeaf
 from ckptkit.tracking.reachable_objects import reachable
 from ckptkit.tracking.snapshot import describe_leaves, result_key
@@ -114,7 +114,9 @@ def assign_all(new: Sequence[tuple[Leaf, Mapping[str, tf.Tensor]]]) -> None:
         new: leaves with the values to assign.
     """
     # Most captured variables share their buffers, so this does not take the state's memory twice.
-    before = [(leaf, leaf.capture()) for leaf, _ in new]
+    # The iterator that training draws from is never put back: a restore that fails ends the pass.
+    # Its present state may be one that TensorFlow refuses to save, as while a cache is filled.
+    before = [(leaf, leaf.capture()) for leaf, _ in new if leaf.key.split("/")[1] != DATA]
     try:
         for leaf, tensors in new:
             leaf.assign(tensors)

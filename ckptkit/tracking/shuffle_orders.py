@@ -73,6 +73,19 @@ def draws_order(stage: Stage | None) -> bool:
     )
 
 
+def drawing_stages(dataset: Any) -> list[Any]:
+    """Return the datasets in a pipeline that draw orders from a counter of their own.
+
+    Args:
+        dataset: the last stage.
+    """
+    return [
+        each
+        for each in tf_data.stages_in(dataset)
+        if tf_data.stage_of(each).kind not in _DETERMINISTIC_STAGES
+    ]
+
+
 def uses_cache(stage: Stage) -> bool:
     """Whether a pipeline caches, so that its first pass over the data differs from later ones."""
     return any(each.kind == "CacheDataset" for each in _stages(stage))
@@ -87,11 +100,15 @@ def repeats_orders(stage: Stage) -> bool:
     )
 
 
-def order_not_replayable(stage: Stage) -> str | None:
+def order_not_replayable(stage: Stage, *, counters_only: bool = False) -> str | None:
     """Return why a saved iterator cannot be brought back to its place, or None if it can.
 
     Bringing it back means: one batch is drawn for each earlier pass, and then the state that
     TensorFlow saved is restored.
+
+    Args:
+        stage: the last stage of the pipeline.
+        counters_only: whether only the former matters, for the passes that follow.
     """
     for each in _stages(stage):
         if any(map(draws_order, each.inside)):
@@ -100,7 +117,10 @@ def order_not_replayable(stage: Stage) -> str | None:
                 "draw orders in the middle of a pass or cannot be inspected; a dataset that the "
                 "function makes itself has no such problem"
             )
-        if reason := _order_drawn_late(each) or _random_state_unsaved(each):
+        reason = _order_drawn_late(each)
+        if reason is None and not counters_only:
+            reason = _random_state_unsaved(each)
+        if reason:
             return reason
     return None
 

@@ -22,6 +22,12 @@ class StopError(Exception):
     """Ends a training before its end."""
 
 
+def start_again() -> None:
+    """Forgets which runs this process has finished: what follows stands for a new process."""
+    process_state.state.trained_to.clear()
+    process_state.state.finished.clear()
+
+
 def model(
     optimizer: Any = "adam", loss: Any = "mse", *, seed: int = 3, width: int = 3
 ) -> keras.Model:

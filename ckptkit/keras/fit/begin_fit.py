@@ -9,8 +9,10 @@ from ckptkit.compat import keras_fit, keras_models
 from ckptkit.export.export_spec import ExportSpec
 from ckptkit.keras.compile_arguments import configured_in_code
 from ckptkit.keras.fit.fit_context import FitContext
+from ckptkit.keras.fit.fit_position import FitPosition
 from ckptkit.keras.fit.fit_resume import FitResume, start_resume
 from ckptkit.keras.fit.fit_stage import FitStage
+from ckptkit.keras.fit.skipped_passes import make_skipped_passes, note_skipped_passes
 from ckptkit.keras.run_identity import (
     check_not_finished_by_another,
     check_not_just_finished,
@@ -95,6 +97,8 @@ def begin_fit(fit: FitContext, checkpoint: Checkpoint | None) -> FitResume | Non
         ConfigError: If a `fit` of this process has finished the run, and nothing would be trained.
     """
     opening = decide_opening(checkpoint.manifest if checkpoint is not None else None, fit.epochs)
+    if opening is not Opening.ALREADY_FINISHED:
+        make_skipped_passes(fit.call.sources)
     if checkpoint is None:
         _start_new_run(fit)
         return None
@@ -116,6 +120,7 @@ def _restore_finished_run(fit: FitContext, checkpoint: Checkpoint) -> None:
     _build(fit)
     with fit.session.reading(checkpoint):
         fit.state.run_position = fit.session.restore(checkpoint)
+    note_skipped_passes(fit.call, FitPosition.from_state(fit.state.loaded.get("place", {})))
     if checkpoint.manifest.final:
         fit.session.note_finished()
     fit.session.done = True

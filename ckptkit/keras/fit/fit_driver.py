@@ -14,7 +14,6 @@ from ckptkit.keras.fit.plain_logs import named_logs
 from ckptkit.keras.fit.train_step import TrainStep
 from ckptkit.keras.fit.training_end import TrainingEnd
 from ckptkit.position import RunPosition
-from ckptkit.tracking.python_state import python_and_numpy
 
 
 class FitDriver:
@@ -60,7 +59,7 @@ class FitDriver:
         # Keras begins another epoch only if `model.stop_training` was cleared after the last one.
         if fit.stages.now in (FitStage.TRAINED, FitStage.DIVERGED):
             fit.stages.move(FitStage.TRAINING)
-        fit.state.position.random_of_epoch = python_and_numpy()
+        fit.state.position.random_of_epoch = fit.state.drawing.at_epoch()
         fit.state.run_position = RunPosition(fit.state.run_position.step, epoch, 0)
 
     def batch_began(self, batch: int) -> None:

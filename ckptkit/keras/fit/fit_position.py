@@ -48,8 +48,10 @@ class FitPosition:
         evaluation_logs: the logs of the last call of an evaluation.
         pipeline: the stages of the data's pipeline, and the form of its batches.
         batches: batches in an epoch, or None if that is not known.
-        random: Python's and NumPy's random states when `fit` began.
-        random_of_epoch: these random states when the present epoch began.
+        random: what batches depend on beside the data, when `fit` began: Python's and NumPy's
+            random states, variables and attributes of the data (`DrawingState`).
+        random_of_epoch: the same when the present epoch began.
+        drawing: these variables and attributes now.
     """
 
     first_epoch: int = 0
@@ -66,6 +68,7 @@ class FitPosition:
     batches: int | None = None
     random: dict[str, Any] | None = None
     random_of_epoch: dict[str, Any] | None = None
+    drawing: dict[str, Any] | None = None
 
     @property
     def epoch(self) -> int:

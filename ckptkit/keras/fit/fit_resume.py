@@ -22,7 +22,6 @@ from ckptkit.keras.fit.saved_position import read_position
 from ckptkit.keras.fit.train_replay import TrainReplay
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.tracking.leaves import Leaf, Tensors
-from ckptkit.tracking.python_state import set_python_and_numpy
 from ckptkit.tracking.tracker import track
 
 ModelValues = list[tuple[Leaf, Tensors]]
@@ -51,8 +50,8 @@ def start_resume(fit: FitContext, checkpoint: Checkpoint) -> FitResume:
         fit.model.make_train_function(force=True)
     with fit.session.reading(checkpoint):
         position = read_position(checkpoint, fit.state.position.per_call)
-    if position.drawn_again is not None and position.random is not None:
-        set_python_and_numpy(position.random)
+    if position.random is not None:
+        fit.state.drawing.set_beginning(position.random, random=position.drawn_again is not None)
     fit.state.position = position
     resume = FitResume(
         fit,
@@ -112,9 +111,8 @@ class FitResume:
             epoch == position.epoch
             and position.drawn_again is not None
             and position.random_of_epoch is not None
-            and not kept
         ):
-            set_python_and_numpy(position.random_of_epoch)
+            self._fit.state.drawing.set_epoch(position.random_of_epoch, drawn=not kept)
 
     def replay_train_call(self, iterator: Any, batch: int) -> bool:
         """Replays a call of the train function.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ckptkit.compat import keras_fit
+from ckptkit.data.drawing_state import DrawingState
 from ckptkit.data.iterator_state import IteratorLeaf
 from ckptkit.keras.callback_list import OtherCallbacks
 from ckptkit.keras.fit.fit_position import FitPosition
@@ -13,7 +14,6 @@ from ckptkit.keras.fit.saved_position import position_to_state
 from ckptkit.position import RunPosition
 from ckptkit.run.manifest import DATA
 from ckptkit.tracking.leaves import Leaf, PythonLeaf
-from ckptkit.tracking.python_state import python_and_numpy
 
 
 class FitState:
@@ -23,6 +23,7 @@ class FitState:
         position: the position at which this `fit` begins.
         others: the other callbacks, whose state is saved with the position.
         call: what the `fit` was called with.
+        drawing: what the batches depend on beside the data.
 
     Attributes:
         position: the position in `fit` now.
@@ -34,10 +35,15 @@ class FitState:
     """
 
     def __init__(
-        self, position: FitPosition, others: OtherCallbacks, call: keras_fit.FitCall
+        self,
+        position: FitPosition,
+        others: OtherCallbacks,
+        call: keras_fit.FitCall,
+        drawing: DrawingState,
     ) -> None:
         self._others = others
         self._call = call
+        self.drawing = drawing
         self.position = position
         self.run_position = RunPosition()
         self.iterator: Any = None
@@ -69,18 +75,23 @@ class FitState:
         position = self.position
         position.logs = plain_logs(position.logs)
         position.evaluation_logs = plain_logs(position.evaluation_logs)
+        position.drawing = self.drawing.now()
         return {**position_to_state(position), **self._others.get()}
 
     def _set_state(self, state: dict[str, Any]) -> None:
         # The callbacks get their part later, when Keras' loops have reached the position.
         self.loaded = state
+        drawing = state["place"].get("drawing")
+        if drawing is not None:
+            self.drawing.set_now(drawing, drawn_again=self.position.drawn_again is not None)
 
 
 def state_at_beginning(model: Any, others: OtherCallbacks, call: keras_fit.FitCall) -> FitState:
     """Return the initial state of a `fit`, for a new run and a resume alike."""
+    drawing = DrawingState(call.sources)
     position = FitPosition(
         first_epoch=call.initial_epoch,
-        random=python_and_numpy(),
+        random=drawing.at_beginning(),
         per_call=model.steps_per_execution,
     )
-    return FitState(position, others, call)
+    return FitState(position, others, call, drawing)

@@ -1,0 +1,182 @@
+"""What batches depend on beside the data: random states, variables and attributes of the data.
+
+A `map` with random layers moves the seeds of these layers. Another function reads a variable that a
+callback moves, and a `PyDataset` has attributes that a callback sets. TensorFlow saves none of it
+with an iterator. So data that is drawn again must be drawn with the values of then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import tensorflow as tf
+
+from ckptkit.compat import tf_captures, tf_data
+from ckptkit.data.data_attributes import DataAttributes
+from ckptkit.tracking.random_state import python_and_numpy, set_python_and_numpy
+
+_LARGEST_BYTES = 1 << 20
+"""The largest variable whose value is kept for each epoch. A larger one holds weights, as those of
+a teacher, which only its own training moves.
+"""
+
+_BEFORE_FILLING: WeakKeyDictionary[Any, dict[int, np.ndarray[Any, Any]]] = WeakKeyDictionary()
+"""By a stage with `cache()`: the values from which this process fills it, by id of the variable.
+
+The cache belongs to the dataset, and a second `fit` reads what the first one has left there. If the
+first one is finished and skipped, the second one fills it, and must do so from these values.
+"""
+
+
+@dataclass
+class _Used:
+    """A variable that functions of the data use.
+
+    Args:
+        variable: the `tf.Variable`.
+        is_written: whether drawing changes it.
+        cache: the stage that keeps what is made with it, or None if some of it is made anew.
+    """
+
+    variable: Any
+    is_written: bool
+    cache: Any
+
+    @property
+    def is_small(self) -> bool:
+        shape = self.variable.shape
+        size = shape.num_elements() if shape.rank is not None else None
+        return size is not None and size * self.variable.dtype.size <= _LARGEST_BYTES
+
+
+class DrawingState:
+    """The state that the batches of some data depend on, beside the data itself.
+
+    Args:
+        sources: what is drawn from: datasets, objects of the user's; others are ignored.
+    """
+
+    def __init__(self, sources: Iterable[Any]) -> None:
+        sources = list(sources)
+        self._used = _variables_of(each for each in sources if isinstance(each, tf.data.Dataset))
+        self._attributes = [
+            DataAttributes(each) for each in sources if not isinstance(each, tf.data.Dataset)
+        ]
+        for used in self._used:
+            if used.cache is not None:
+                values = _BEFORE_FILLING.setdefault(used.cache, {})
+                values.setdefault(id(used.variable), used.variable.numpy())
+
+    # -- before a pass
+
+    def at_beginning(self) -> dict[str, Any]:
+        """Return the state that drawing begins with, as plain values and arrays."""
+        return self._with_random(
+            lambda used: (
+                used.variable.numpy()
+                if used.cache is None
+                else _BEFORE_FILLING[used.cache][id(used.variable)]
+            )
+        )
+
+    def at_epoch(self) -> dict[str, Any]:
+        """Return the state that an epoch begins with; a cache is filled in the first one."""
+        return self._with_random(lambda used: used.variable.numpy() if used.cache is None else None)
+
+    def _with_random(self, read: Callable[[_Used], Any]) -> dict[str, Any]:
+        return {
+            **python_and_numpy(),
+            "variables": [read(used) if used.is_small else None for used in self._used],
+            "attributes": [each.get() for each in self._attributes],
+        }
+
+    def set_beginning(self, state: Mapping[str, Any], *, random: bool = True) -> None:
+        """Set a state from which the data is to be drawn again.
+
+        Args:
+            state: as `at_beginning` returned it.
+            random: whether Python's and NumPy's random states are set too.
+        """
+        values = state.get("variables", [])
+        for used, value in zip(self._used, values, strict=False):
+            if used.cache is not None and value is not None:
+                _BEFORE_FILLING[used.cache][id(used.variable)] = value
+        self._set(state, random=random)
+
+    def set_epoch(self, state: Mapping[str, Any], *, drawn: bool = True) -> None:
+        """Set the state that an epoch began with.
+
+        Args:
+            state: as `at_epoch` returned it.
+            drawn: whether that which drawing moves is set too.
+        """
+        self._set(state, random=drawn, but=lambda used: used.is_written and not drawn)
+
+    def _set(
+        self,
+        state: Mapping[str, Any],
+        *,
+        random: bool,
+        but: Callable[[_Used], bool] = lambda used: False,
+    ) -> None:
+        if random:
+            set_python_and_numpy(state)
+        self._assign(state.get("variables", []), but)
+        for each, values in zip(self._attributes, state.get("attributes", []), strict=False):
+            each.set(values)
+
+    # -- in the middle of a pass
+
+    def now(self) -> dict[str, Any]:
+        """Return the present values of all variables and attributes."""
+        return {
+            "variables": [used.variable.numpy() for used in self._used],
+            "attributes": [each.get() for each in self._attributes],
+        }
+
+    def set_now(self, state: Mapping[str, Any], *, drawn_again: bool) -> None:
+        """Set the values of a place, when the data is at that place.
+
+        Args:
+            state: as `now` returned it.
+            drawn_again: whether the data was drawn again up to there. Then all that drawing moves
+                is right already, and a thread of tf.data may be ahead of training.
+        """
+        self._assign(
+            state.get("variables", []),
+            lambda used: used.cache is not None or (used.is_written and drawn_again),
+        )
+        for each, values in zip(self._attributes, state.get("attributes", []), strict=False):
+            each.set(values, drawn=not drawn_again)
+
+    def _assign(self, values: list[Any], but: Callable[[_Used], bool]) -> None:
+        """Assign values to variables, except those for which `but` returns True."""
+        # Other variables than then belong to another pipeline, which is reported where pipelines
+        # are compared.
+        if len(values) != len(self._used) or not all(
+            value is None or used.variable.shape.is_compatible_with(value.shape)
+            for used, value in zip(self._used, values, strict=True)
+        ):
+            return
+        for used, value in zip(self._used, values, strict=True):
+            if value is not None and not but(used):
+                used.variable.assign(value)
+
+
+def _variables_of(datasets: Iterable[Any]) -> list[_Used]:
+    """Return the variables that the functions of pipelines use, each once."""
+    found: dict[int, _Used] = {}
+    for dataset in datasets:
+        for each in tf_data.functions_of(dataset):
+            for capture in tf_captures.captures_of(each.function):
+                used = found.setdefault(
+                    id(capture.variable), _Used(capture.variable, False, each.cache)
+                )
+                used.is_written = used.is_written or capture.is_written
+                if each.cache is not used.cache:
+                    used.cache = None
+    return list(found.values())
