@@ -71,6 +71,21 @@ def skip_calls(epoch_iterator: Any, calls: int) -> int:
     return sum(1 for _ in itertools.islice(batches, calls))
 
 
+def set_steps_per_epoch(epoch_iterator: Any, steps: int) -> None:
+    """Sets how many batches Keras' loop draws in the epoch that begins next.
+
+    It does nothing if `steps_per_epoch` was not given to `fit`: the data then ends the epoch.
+
+    Reason: the loop reads this attribute at the beginning of each epoch.
+
+    Args:
+        epoch_iterator: see `FitCall`.
+        steps: batches of the epoch.
+    """
+    if getattr(epoch_iterator, "steps_per_epoch", None) is not None:
+        epoch_iterator.steps_per_epoch = steps
+
+
 def run_pass(epoch_iterator: Any, call: Callable[[Any], object]) -> None:
     """Makes one pass over data as the loop of `fit` or `evaluate` does.
 

@@ -46,6 +46,7 @@ class Stage:
             elements; None for one that cannot be examined.
         random: operations in its functions that draw from a state inside TensorFlow's kernels.
         once: whether its functions are called once in a pass.
+        hangs: whether an iterator that TensorFlow restores may wait for ever in it.
     """
 
     kind: str
@@ -53,6 +54,7 @@ class Stage:
     inside: tuple[Stage | None, ...] = ()
     random: tuple[str, ...] = ()
     once: bool = False
+    hangs: bool = False
 
 
 def stage_of(dataset: Any) -> Stage:
@@ -93,6 +95,18 @@ def _read_stage(dataset: Any) -> Stage:
         inside,
         tuple(random),
         once,
+        _hangs(dataset),
+    )
+
+
+def _hangs(dataset: Any) -> bool:
+    """Whether a stage mixes datasets until the last of them has ended.
+
+    TensorFlow's saved state does not say which of them have ended: a restored iterator
+    asks an ended one again and again, without hearing a signal.
+    """
+    return getattr(dataset, "_stop_on_empty_dataset", True) is False and any(
+        int(each.cardinality()) != tf.data.INFINITE_CARDINALITY for each in dataset._data_inputs
     )
 
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from ckptkit.compat import tf_captures, tf_data
 from ckptkit.data.data_attributes import DataAttributes
-from ckptkit.tracking.random_state import python_and_numpy, set_python_and_numpy
+from ckptkit.tracking.python_state import python_and_numpy, set_python_and_numpy
 
 _LARGEST_BYTES = 1 << 20
 """The largest variable whose value is kept for each epoch. A larger one holds weights, as those of

@@ -30,9 +30,21 @@ def reason_not_savable(iterator: Any) -> str | None:
     except _SERIALIZE_ERRORS as error:
         text = error.message if isinstance(error, tf.errors.OpError) else str(error)
         return (text or type(error).__name__).strip().splitlines()[0][:200]
-    if reason := _reason_out_of_sight(tf_data.dataset_of(iterator)):
-        return reason
-    return shuffle_orders.order_not_replayable(tf_data.stage_of(tf_data.dataset_of(iterator)))
+    return reason_not_restorable(iterator)
+
+
+def reason_not_restorable(iterator: Any) -> str | None:
+    """Return why a state that TensorFlow saves of an iterator does not bring it back, or None.
+
+    Args:
+        iterator: a tf.data iterator, or anything else, for which None is returned.
+    """
+    if not isinstance(iterator, tf.data.Iterator):
+        return None
+    dataset = tf_data.dataset_of(iterator)
+    return _reason_out_of_sight(dataset) or shuffle_orders.order_not_replayable(
+        tf_data.stage_of(dataset)
+    )
 
 
 def _reason_out_of_sight(dataset: Any) -> str | None:

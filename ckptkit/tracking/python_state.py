@@ -6,6 +6,7 @@ import base64
 import json
 import math
 import random
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -228,7 +229,7 @@ def python_and_numpy() -> dict[str, Any]:
     return {"python": random.getstate(), "numpy": np.random.get_state()}
 
 
-def set_python_and_numpy(state: dict[str, Any]) -> None:
+def set_python_and_numpy(state: Mapping[str, Any]) -> None:
     """Set the states of `random` and of NumPy's global generator.
 
     Args:

@@ -8,6 +8,7 @@ for each earlier pass brings a run's counters back. The functions here find the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from ckptkit.compat import tf_data
 from ckptkit.compat.tf_data import Stage
@@ -119,7 +120,7 @@ def order_not_replayable(stage: Stage, *, counters_only: bool = False) -> str | 
             )
         reason = _order_drawn_late(each)
         if reason is None and not counters_only:
-            reason = _random_state_unsaved(each)
+            reason = _random_state_unsaved(each) or _never_continues(each)
         if reason:
             return reason
     return None
@@ -131,8 +132,10 @@ def order_not_restored(stage: Stage) -> str | None:
         # An iterator that goes over its data once has drawn every order before its state is
         # restored. Only a repetition reaches a late stage again.
         below = _stages(each.inputs[0]) if each.kind == "RepeatDataset" else ()
-        if reason := _random_state_unsaved(each) or next(
-            filter(None, map(_order_drawn_late, below)), None
+        if reason := (
+            _never_continues(each)
+            or _random_state_unsaved(each)
+            or next(filter(None, map(_order_drawn_late, below)), None)
         ):
             return reason
     return None
@@ -151,6 +154,17 @@ def _random_state_unsaved(stage: Stage) -> str | None:
         return (
             f"a function of {stage.kind} draws from {', '.join(stage.random)}, whose state "
             "TensorFlow does not save"
+        )
+    return None
+
+
+def _never_continues(stage: Stage) -> str | None:
+    """Return why a restored iterator may hang in a stage, or None."""
+    if stage.hangs:
+        return (
+            "it mixes finite datasets until the last one has ended (sample_from_datasets or "
+            "choose_from_datasets with stop_on_empty_dataset=False), and once one has ended, an "
+            "iterator that TensorFlow restores waits for ever"
         )
     return None
 
@@ -179,7 +193,7 @@ def iterators_losing_order(leaves: Iterable[Leaf]) -> list[str]:
         if iterator is not None
     ]
     return [
-        f"{path!r}, an iterator of tf.data, may come to other orders: {why}. A loop over "
+        f"{path!r}, an iterator of tf.data, may not continue as it was: {why}. A loop over "
         "manager.data(dataset) draws such data again"
         for path, why in found
         if why

@@ -180,13 +180,11 @@ class FitResume:
         fit.others.tell(lambda callback: callback.on_epoch_begin(position.epoch, {}))
         fit.state.iterator = iterator
         fit.state.missing_batches = self._training.missing(iterator)
-        for change in data_changes(
-            position,
-            describe(iterator),
-            batches_of(iterator, fit.steps_per_epoch),
-            self._evaluations.begun,
-        ):
+        pipeline, batches = describe(iterator), batches_of(iterator, fit.steps_per_epoch)
+        for change in data_changes(position, pipeline, batches, self._evaluations.begun):
             fit.session.inexact(change)
+        # What the next checkpoint compares with.
+        position.pipeline, position.batches = pipeline, batches
         # Data that is drawn again has its share of Python's and NumPy's random numbers drawn
         # already; the states of the checkpoint would draw them twice.
         fit.session.random.only_keras = position.drawn_again is not None

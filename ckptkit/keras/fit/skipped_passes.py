@@ -23,10 +23,10 @@ from ckptkit.keras.fit.fit_position import FitPosition
 from ckptkit.keras.fit.train_replay import TrainReplay
 from ckptkit.log import logger
 from ckptkit.tracking import shuffle_orders
-from ckptkit.tracking.random_state import python_and_numpy, set_python_and_numpy
+from ckptkit.tracking.python_state import python_and_numpy, set_python_and_numpy
 
 _ATTRIBUTE = "_ckptkit_skipped_passes"
-"""Where a stage keeps what was skipped. A registry would keep all data alive that a process uses."""
+"""Where a stage keeps what was skipped. A registry would keep all data of a process alive."""
 
 _order = itertools.count()
 

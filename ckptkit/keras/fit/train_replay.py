@@ -18,6 +18,7 @@ from ckptkit.compat import keras_fit
 from ckptkit.data.iterator_state import (
     DrawProgress,
     draw_batches,
+    reason_not_restorable,
     repeats_orders_in_pass,
     uses_cache,
 )
@@ -43,6 +44,7 @@ class TrainReplay:
         self._position = position
         self._step = step
         self._epoch_iterator = epoch_iterator
+        self._steps_per_epoch: int | None = getattr(epoch_iterator, "steps_per_epoch", None)
         self._epoch = position.first_epoch
         self._calls = 0
         self._stepped = False
@@ -54,8 +56,15 @@ class TrainReplay:
         self._progress = DrawProgress(position.per_call * position.train_calls, time.monotonic)
 
     def epoch_began(self, epoch: int) -> None:
-        """Notes that Keras has begun an epoch."""
+        """Notes that Keras has begun an epoch, and gives it the length that it had."""
         self._epoch, self._calls = epoch, 0
+        steps = self._steps_per_epoch
+        if steps is not None and epoch < self._position.epoch:
+            # Another `steps_per_epoch` counts from the present epoch on. Where the data has ended
+            # an epoch, one more call brought nothing.
+            steps = (self._pass.calls + self._pass.ended) * self._position.per_call
+        if steps:
+            keras_fit.set_steps_per_epoch(self._epoch_iterator, steps)
 
     @property
     def _pass(self) -> EpochPass:
@@ -106,6 +115,10 @@ class TrainReplay:
         per_call = self._position.per_call
         if not self._stepped:
             self._stepped = True
+            if self._position.drawn_again is None:
+                # An older version has saved a state that TensorFlow does not restore, or the
+                # pipeline has changed.
+                self._position.drawn_again = reason_not_restorable(iterator)
             if self._position.drawn_again is None:
                 self._cached = uses_cache(iterator)
                 self._repeats = repeats_orders_in_pass(iterator, endless=False)
