@@ -57,7 +57,7 @@ class DrawingState:
     """The state that the batches of some data depend on, beside the data itself.
 
     Args:
-        sources: what is drawn from: datasets, objects of the user's; others are ignored.
+        sources: what is drawn from: datasets of tf.data, and objects whose attributes count.
     """
 
     def __init__(self, sources: Iterable[Any]) -> None:
@@ -94,18 +94,21 @@ class DrawingState:
             "attributes": [each.get() for each in self._attributes],
         }
 
-    def set_beginning(self, state: Mapping[str, Any], *, random: bool = True) -> None:
+    def set_beginning(
+        self, state: Mapping[str, Any], *, random: bool = True, only_written: bool = False
+    ) -> None:
         """Set a state from which the data is to be drawn again.
 
         Args:
             state: as `at_beginning` returned it.
             random: whether Python's and NumPy's random states are set too.
+            only_written: whether variables that drawing does not change stay as they are.
         """
         values = state.get("variables", [])
         for used, value in zip(self._used, values, strict=False):
             if used.cache is not None and value is not None:
                 _BEFORE_FILLING[used.cache][id(used.variable)] = value
-        self._set(state, random=random)
+        self._set(state, random=random, but=lambda used: only_written and not used.is_written)
 
     def set_epoch(self, state: Mapping[str, Any], *, drawn: bool = True) -> None:
         """Set the state that an epoch began with.

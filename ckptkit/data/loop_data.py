@@ -10,9 +10,11 @@ from typing import Any
 import tensorflow as tf
 
 from ckptkit.compat import tf_checkpoint
+from ckptkit.data.drawing_state import DrawingState
 from ckptkit.data.iterator_state import (
     DrawProgress,
     draw_batches,
+    reason_not_restorable,
     reason_not_savable,
     repeats_orders_in_pass,
     restore_iterator,
@@ -34,7 +36,9 @@ class DataPass:
         over: whether the data has ended, or the program has continued after it left the pass early.
         broken_off: whether the program left it early; it is over when the program draws other data.
         caches: whether it fills a cache that later passes read.
-        random: Python's and NumPy's states when it began.
+        random: Python's and NumPy's states and the variables of the data when it began.
+        drawing: what its batches depend on beside the data, in this process.
+        values: these variables at the checkpoint, until the loop makes the iterator.
         iterator: what it draws from, in this process.
         saved: the iterator's saved state, until the loop makes that iterator.
     """
@@ -45,6 +49,8 @@ class DataPass:
     broken_off: bool = False
     caches: bool = False
     random: dict[str, Any] | None = None
+    drawing: DrawingState | None = None
+    values: dict[str, Any] = field(default_factory=dict)
     iterator: Any = None
     saved: Tensors = field(default_factory=dict)
 
@@ -59,6 +65,27 @@ class DataPass:
     def end(self) -> None:
         """Ends the pass: nothing more is drawn from it."""
         self.over, self.iterator, self.saved = True, None, {}
+        self.drawing, self.values = None, {}
+
+    def to_state(self) -> dict[str, Any]:
+        """Return plain values for the checkpoint."""
+        return {
+            "done": self.earlier if self.over else self.done,
+            "over": self.over,
+            "random": None if self.over else self.random,
+            "drawing": self.values if self.drawing is None else self.drawing.now(),
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> DataPass:
+        """Return the pass that `to_state` described; its iterator is made when the loop calls."""
+        return cls(
+            done=state["done"],
+            drawn=state["done"],
+            over=state["over"],
+            random=state["random"],
+            values=state.get("drawing", {}),
+        )
 
 
 class LoopData:
@@ -78,6 +105,8 @@ class LoopData:
         self._epochs: list[list[int]] = []
         self._passes: list[DataPass] = []  # of the present epoch
         self._calls = 0  # of `batches` in this epoch, in this process
+        # By the number of the call: what its first pass began with.
+        self._beginnings: dict[str, dict[str, Any]] = {}
         self._not_savable_reason: str | None = None
         self._is_resumed = False
         # Calls whose earlier passes were drawn again: once in a process brings the counters back.
@@ -92,25 +121,18 @@ class LoopData:
 
     def _get_state(self) -> dict[str, Any]:
         """Return the passes as Python state."""
-        passes = [
-            {
-                "done": each.earlier if each.over else each.done,
-                "over": each.over,
-                "random": None if each.over else each.random,
-            }
-            for each in self._passes
-        ]
-        return {"epochs": self._epochs, "passes": passes, "drawn_again": self._not_savable_reason}
+        return {
+            "epochs": self._epochs,
+            "passes": [each.to_state() for each in self._passes],
+            "beginnings": self._beginnings,
+            "drawn_again": self._not_savable_reason,
+        }
 
     def _set_state(self, state: dict[str, Any]) -> None:
         """Takes over the passes of a checkpoint; their iterators are made when the loop calls."""
         self._epochs, self._not_savable_reason = state["epochs"], state["drawn_again"]
-        self._passes = [
-            DataPass(
-                done=each["done"], drawn=each["done"], over=each["over"], random=each["random"]
-            )
-            for each in state["passes"]
-        ]
+        self._passes = [DataPass.from_state(each) for each in state["passes"]]
+        self._beginnings = state.get("beginnings", {})
         self._calls, self._is_resumed, self._replayed_calls = 0, True, set()
 
     def iterator_states(self) -> Tensors:
@@ -185,17 +207,22 @@ class LoopData:
             earlier.append(present.done)
         # Only now is the data known: earlier passes are drawn again when the loop asks for the
         # same call, not when the checkpoint is restored.
+        drawing = DrawingState([dataset] if isinstance(dataset, tf.data.Dataset) else [])
         if self._is_resumed and call not in self._replayed_calls:
             self._replayed_calls.add(call)
-            self._replay_earlier(dataset, earlier)
+            self._replay_earlier(dataset, earlier, drawing, self._beginnings.get(str(call), {}))
         if present is None:
-            present = DataPass(random=python_and_numpy())
+            self._beginnings.setdefault(
+                str(call), {"variables": drawing.at_beginning()["variables"]}
+            )
+            present = DataPass(random=drawing.at_epoch(), drawing=drawing)
             self._passes.append(present)
             iterator = iter(dataset)
         elif present.over:
             return  # the checkpoint is from after this pass, and the epoch continues behind it
         else:
-            iterator = self._resume_pass(present, dataset, first=not earlier)
+            present.drawing = drawing
+            iterator = self._resume_pass(present, dataset, drawing, first=not earlier)
         if self._not_savable_reason is None:
             self._not_savable_reason = reason_not_savable(iterator)
         present.iterator, present.saved = iterator, {}
@@ -223,7 +250,13 @@ class LoopData:
         for each in self._passes:
             each.done = each.drawn
 
-    def _replay_earlier(self, dataset: Iterable[Any], earlier: list[int]) -> None:
+    def _replay_earlier(
+        self,
+        dataset: Iterable[Any],
+        earlier: list[int],
+        drawing: DrawingState,
+        beginning: dict[str, Any],
+    ) -> None:
         """Makes the iterators that this call made before, and draws from them.
 
         That advances the counters of shuffles and the random states of generators to where the run
@@ -231,6 +264,9 @@ class LoopData:
         """
         # Python's and NumPy's states are restored from the checkpoint and must not move here.
         now = python_and_numpy()
+        # A variable that drawing does not change has the value of this epoch already: the loop's
+        # body has set it, or the checkpoint.
+        drawing.set_beginning(beginning, random=False, only_written=True)
         progress = DrawProgress(sum(earlier), time.monotonic)
         for number, made in enumerate(earlier):
             iterator = iter(dataset)
@@ -244,14 +280,16 @@ class LoopData:
         set_python_and_numpy(now)
 
     def _resume_pass(
-        self, present: DataPass, dataset: Iterable[Any], *, first: bool
+        self, present: DataPass, dataset: Iterable[Any], drawing: DrawingState, *, first: bool
     ) -> Iterator[Any]:
         """Return the iterator of the pass in which the run was interrupted, at its place."""
         now = python_and_numpy()
         # Data that cannot be saved is drawn from its start, as it was drawn the first time.
         if self._not_savable_reason is not None and present.random is not None:
-            set_python_and_numpy(present.random)
+            drawing.set_epoch(present.random)
         iterator = iter(dataset)
+        # An older version may have saved a state that TensorFlow does not restore.
+        self._not_savable_reason = self._not_savable_reason or reason_not_restorable(iterator)
         if (
             present.done
             and present.saved
@@ -261,6 +299,7 @@ class LoopData:
             restore_iterator(iterator, present.saved, max(present.done - 1, 1))
         else:
             draw_batches(iterator, present.done)
+        drawing.set_now(present.values, drawn_again=self._not_savable_reason is not None)
         set_python_and_numpy(now)
         return iterator
 

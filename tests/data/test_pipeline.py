@@ -162,6 +162,7 @@ LATER, INSIDE, DRAWS = (
     "whose state TensorFlow does not save",
 )
 HIDDEN = {
+    "mixed": "once one has ended, an iterator that TensorFlow restores waits for ever",
     "concatenate": LATER,
     "concatenate, beside": LATER,
     "flat_map": INSIDE,

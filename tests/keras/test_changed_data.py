@@ -142,6 +142,36 @@ def test_steps_per_epoch_that_are_other(trainings, run):
         train(trainings, run, data=trainings.data().repeat(), steps_per_epoch=3, exact="require")
 
 
+@pytest.mark.parametrize(("then", "now"), [(4, 3), (4, 6)])
+def test_another_steps_per_epoch_counts_from_the_present_epoch_on(trainings, run, then, now):
+    def data(drawn):
+        repeated = trainings.data().repeat()
+        # A Python function cannot be saved, so that its batches are drawn again.
+        return (
+            repeated.map(lambda x, y: (trainings.tf.numpy_function(copy, [x], "float32"), y)).map(
+                lambda x, y: (trainings.tf.ensure_shape(x, (None, 4)), y)
+            )
+            if drawn
+            else repeated
+        )
+
+    def copy(x):
+        return x.copy()
+
+    updates = then + 2 * now
+    whole = trainings.model()
+    whole.fit(data(False), epochs=1, steps_per_epoch=updates, verbose=0)
+    for drawn in (False, True):
+        directory = run / str(drawn)
+        with pytest.raises(trainings.StopError):
+            train(trainings, directory, trainings.after(7), data=data(drawn), steps_per_epoch=then)
+        made, history = train(trainings, directory, data=data(drawn), steps_per_epoch=now)
+        assert history.epoch == [0, 1, 2]
+        assert trainings.bits(made, made.optimizer) == trainings.bits(whole, whole.optimizer)
+        assert ckptkit.open_run(directory).find("latest").step == updates
+        assert int(made.optimizer.iterations) == updates
+
+
 def test_an_older_position_has_no_number_of_batches(trainings):
     from ckptkit.keras.fit.fit_position import FitPosition
 

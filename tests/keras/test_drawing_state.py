@@ -89,6 +89,96 @@ def test_a_second_fit_over_shuffled_data(trainings, run):
     check(trainings, run, "shuffled", 2, after)
 
 
+def curriculum(trainings, kind):
+    """Return data whose difficulty a callback sets, and that callback."""
+    keras, tf = trainings.keras, trainings.tf
+    x, y = trainings.rows()
+
+    class Rows(keras.utils.PyDataset):
+        level = 1.0
+
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            return x[index * 8 : index * 8 + 8] * self.level, y[index * 8 : index * 8 + 8]
+
+    level = tf.Variable(1.0)
+    rows = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(32, seed=1).batch(8)
+    data = {
+        "attribute": Rows,
+        "variable": lambda: rows.map(lambda a, b: (a * level, b)),
+        "variable, read ahead": lambda: rows.map(lambda a, b: (a * level, b)).prefetch(4),
+        "variable, filter": lambda: (
+            rows.unbatch().filter(lambda a, b: tf.abs(a[0]) < level).batch(4, drop_remainder=True)
+        ),
+    }[kind]()
+
+    class Harder(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch and kind == "attribute":
+                data.level = 1.0 + epoch
+            elif epoch:
+                level.assign(1.0 + epoch)
+
+    return data, Harder()
+
+
+@pytest.mark.parametrize(
+    "kind", ["attribute", "variable", "variable, read ahead", "variable, filter"]
+)
+def test_a_curriculum(trainings, run, kind):
+    def train(*callbacks):
+        trainings.start_again()
+        made = trainings.model()
+        data, harder = curriculum(trainings, kind)
+        made.fit(data, epochs=3, verbose=0, shuffle=False, callbacks=[harder, *callbacks])
+        return trainings.bits(made, made.optimizer)
+
+    def ours():
+        return trainings.ckptkit.CheckpointCallback(
+            run, save=trainings.ckptkit.EveryNSteps(1), export=False, background=False
+        )
+
+    whole = train()
+    after = random.randint(6, 9)
+    print("dies after batch", after)
+    with pytest.raises(trainings.StopError):
+        train(trainings.after(after), ours())
+    assert train(ours()) == whole
+
+
+def test_a_mixture_of_finite_datasets(trainings, run):
+    tf = trainings.tf
+
+    def data():
+        x, y = trainings.rows()
+        parts = [
+            tf.data.Dataset.from_tensor_slices((x[rows], y[rows])).shuffle(8, seed=2)
+            for rows in (slice(0, 4), slice(4, 32))
+        ]
+        mixed = tf.data.Dataset.sample_from_datasets(
+            parts, [0.5, 0.5], seed=3, stop_on_empty_dataset=False
+        )
+        return mixed.batch(4, drop_remainder=True)
+
+    def train(*callbacks):
+        trainings.start_again()
+        made = trainings.model()
+        made.fit(data(), epochs=3, verbose=0, callbacks=[*callbacks])
+        return trainings.bits(made, made.optimizer)
+
+    def ours():
+        return trainings.ckptkit.CheckpointCallback(
+            run, save=trainings.ckptkit.EveryNSteps(1), export=False, exact="require"
+        )
+
+    whole = train()
+    with pytest.raises(trainings.StopError):
+        train(trainings.after(14), ours())
+    assert train(ours()) == whole
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("phase", [1, 2])
 @pytest.mark.parametrize("kind", sorted(KINDS))
