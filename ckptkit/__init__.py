@@ -1,6 +1,6 @@
-"""Checkpoints for TensorFlow and Keras training, which resumes exactly after any interruption.
+"""Checkpoints for TensorFlow and Keras training that resumes exactly after any interruption.
 
-`import ckptkit` does not import TensorFlow. The first use of a name that needs it does.
+`import ckptkit` does not import TensorFlow; the first use of a name that needs it does.
 """
 
 from __future__ import annotations
@@ -130,7 +130,8 @@ def __getattr__(name: str) -> Any:
     if home is None:
         raise AttributeError(f"module 'ckptkit' has no attribute {name!r}")
     if home in _NEED_KERAS:
-        # Before they import Keras: that fails if another backend is asked for and not installed.
+        # Checked before Keras is imported, because that import fails if another backend is
+        # requested but not installed.
         import_module("ckptkit.keras_backend").check_keras_backend()
     value = getattr(import_module(home), name)
     # Python calls __getattr__ only for missing names, so the next access is a plain lookup.

@@ -1,4 +1,4 @@
-"""Clocks: time is passed in as an argument, so that a test can pass its own."""
+"""Clocks, which are passed in as arguments, so that a test can pass its own."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """The current time, time for measuring, and waiting."""
+    """The interface of a clock: current time, time for measuring, and waiting."""
 
     def now(self) -> float:
-        """Seconds since the epoch, for records that people read."""
+        """Return the seconds since the epoch, for records that people read."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds since an arbitrary moment, for measuring; never goes back."""
+        """Return the seconds since an arbitrary moment, for measuring; they never decrease."""
         ...
 
     def sleep(self, secs: float) -> None:
-        """Waits for that many seconds."""
+        """Wait for that many seconds."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Every error that ckptkit raises.
+"""All errors that ckptkit raises.
 
     CheckpointError
     ├── CheckpointNotFoundError   (also FileNotFoundError)
@@ -11,7 +11,7 @@
     ├── ThreadRefusedError        (also RuntimeError)
     └── ConfigError               (also ValueError)
 
-`Preempted` stands apart: it is a `SystemExit`, so that nothing catches it by accident.
+`Preempted` is not one of them: it is a `SystemExit`, so that code does not catch it by accident.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ckptkit.exit_codes import ExitCode
 
 
 class CheckpointError(Exception):
-    """The root of all errors of this library.
+    """The base class of all errors of this library.
 
     Example:
         >>> import ckptkit
@@ -40,10 +40,10 @@ class CorruptCheckpointError(CheckpointError):
     """Files of a checkpoint are missing, damaged, or differ from its manifest.
 
     Args:
-        message: for people.
+        message: the text for people.
         damage: the kind of damage in one word: `manifest`, `missing`, `size`, `digest`,
-            `unreadable`, or `late` (it came from a process that had lost the run).
-        file: the name of the file, or empty if it is not known.
+            `unreadable`, or `late` (a process committed it after it had lost the run).
+        file: the name of the file, or empty if unknown.
     """
 
     def __init__(self, message: str = "", damage: str = "unreadable", file: str = "") -> None:
@@ -53,16 +53,16 @@ class CorruptCheckpointError(CheckpointError):
 
 
 class IncompatibleStateError(CheckpointError, ValueError):
-    """The program's state has another form than the checkpoint's; nothing was assigned."""
+    """The program's state does not match the checkpoint; nothing was assigned."""
 
 
 class BackgroundSaveError(CheckpointError):
-    """A save on the background thread failed, after training had continued.
+    """A save on the background thread failed while training continued.
 
     Args:
-        message: for people.
-        cause: the original error. It is `__cause__` too, but Keras removes that from an error that
-            passes through `fit`.
+        message: the text for people.
+        cause: the original error. It is also `__cause__`, but Keras removes that from errors that
+            pass through `fit`.
     """
 
     def __init__(self, message: str, cause: BaseException | None = None) -> None:
@@ -87,11 +87,11 @@ class ThreadRefusedError(CheckpointError, RuntimeError):
 
 
 class ConfigError(CheckpointError, ValueError):
-    """An argument is wrong, or a combination of arguments is."""
+    """An argument, or a combination of arguments, is invalid."""
 
 
 class Preempted(SystemExit):
-    """Training was asked to stop and its state is saved; the process ends with `code`.
+    """Training has stopped on request, with its state saved; the process ends with `code`.
 
     Args:
         exit_code: the process's exit code (75, `EX_TEMPFAIL` of sysexits.h, by default).

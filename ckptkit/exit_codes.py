@@ -1,4 +1,4 @@
-"""Exit codes of the commands and of trainings, and the outcomes that are never restarted."""
+"""Exit codes of commands and trainings, and which of them are never restarted."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from types import MappingProxyType
 
 
 class ExitCode(IntEnum):
-    """Meaning of an exit code, for all commands and for a training that `ckptkit run` starts."""
+    """The exit codes of all commands, and of trainings that `ckptkit run` starts."""
 
     OK = 0
     """The command did its work, or the training finished."""
 
     ERROR = 1
-    """An error, or the answer "no"; `ckptkit run`: the crash budget is spent."""
+    """An error, or the answer "no" to a question; for `ckptkit run`: the crash budget is spent."""
 
     USAGE = 2
     """The arguments of a command are invalid."""
@@ -35,30 +35,29 @@ class ExitCode(IntEnum):
     """The configuration is invalid, so a restart cannot help. `EX_CONFIG` of sysexits.h."""
 
     NO_PROGRESS = 93
-    """The training was started several times, and its newest checkpoint did not advance."""
+    """The training was started several times, but its newest checkpoint did not advance."""
 
     INTERRUPTED = 130
-    """Ctrl-C; the code that a shell shows for SIGINT."""
+    """Interrupted by Interrupted by Ctrl-C; the code that a shell shows for SIGINT."""
 
 
 class ShellCode(IntEnum):
-    """Exit codes of a program that could not be started, as shells define them."""
+    """Exit codes that shells use for a program that could not be started."""
 
     NOT_EXECUTABLE = 126
-    """The program exists and cannot be executed."""
+    """The program exists but cannot be executed."""
 
     NOT_FOUND = 127
-    """There is no such program."""
+    """The program does not exist."""
 
 
 SIGNAL_BASE = 128
-"""A shell reports a process that a signal ended as this number plus the signal's number."""
+"""The number that a shell adds to a signal's number to report a process that it ended."""
 
 PERMANENT_CODES = frozenset({ExitCode.OK, ExitCode.CONFIG, ExitCode.NO_PROGRESS})
-"""Exit codes of a training after which the launcher never starts it again."""
+"""The exit codes of a training after which the launcher never restarts it."""
 
-# By name: the launcher learns of an error from the training's channel or from its traceback, so it
-# never has the class itself.
+# By name, because the launcher knows an error only from the channel or from a traceback.
 PERMANENT_ERRORS: Mapping[str, ExitCode] = MappingProxyType(
     {
         "ConfigError": ExitCode.CONFIG,
@@ -66,4 +65,4 @@ PERMANENT_ERRORS: Mapping[str, ExitCode] = MappingProxyType(
         "RunLockedError": ExitCode.LOCKED,
     }
 )
-"""Errors that the next start would meet again, each with the exit code of the launcher."""
+"""Errors that would happen again at the next start, each with the launcher's exit code."""

@@ -1,7 +1,7 @@
-"""The backend that Keras computes with: ckptkit needs TensorFlow's.
+"""Checks that Keras uses TensorFlow as its backend, which ckptkit needs.
 
-Nothing here imports Keras. An import fails with an error of its own if the backend that the
-environment names is not installed.
+It does not import Keras, because that import fails with another error if the backend in the
+environment is not installed.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from ckptkit.errors import ConfigError
 
 
 def keras_backend(environment: Mapping[str, str]) -> str:
-    """Return the backend of Keras: the present one, or the one that the environment asks for.
+    """Return the backend of Keras: the loaded one, or the one that the environment requests.
 
     Args:
-        environment: of the process. It counts only until Keras is imported.
+        environment: the environment of the process; it counts only until Keras is imported.
     """
-    # A program may change the variable after the import, and Keras does not look at it again.
+    # A program may change the variable after the import, but Keras does not read it again.
     config = getattr(sys.modules.get("keras"), "config", None)
     if config is not None:
         return str(config.backend())

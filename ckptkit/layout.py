@@ -1,4 +1,4 @@
-"""Names and paths inside a run directory. Only `expanded` looks at a disk."""
+"""Names and paths inside a run directory. Only `expanded` reads the disk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STATE_FILE = "checkpoint"
 MAX_ATTEMPT = 10**9 - 1
 PREFIX = "ckpt"
 
-# No leading zeros: each checkpoint has one spelling, so that a parsed name leads back to its path.
+# No leading zeros, so that each checkpoint has one name, and a parsed name gives the same path.
 _CHECKPOINT = re.compile(r"ckpt-(0|[1-9][0-9]{0,17})-([1-9][0-9]{0,8})")
 _WRITING = re.compile(r"\.writing-([0-9]{1,9})")
 _REMOVING = re.compile(r"\.removing-.+")
@@ -34,8 +34,8 @@ class CheckpointName:
     """The name of a checkpoint: its step and the attempt that wrote it; sorts oldest first.
 
     Args:
-        step: training batches done.
-        attempt: number of the process that wrote it, from 1.
+        step: the number of finished training batches.
+        attempt: the number of the attempt that wrote it, from 1.
     """
 
     step: int
@@ -43,7 +43,7 @@ class CheckpointName:
 
     @classmethod
     def parse(cls, text: str) -> CheckpointName | None:
-        """Returns the name that `text` spells, or None if it spells something else."""
+        """Return the checkpoint name in `text`, or None if it is not a checkpoint name."""
         match = _CHECKPOINT.fullmatch(text)
         return cls(int(match[1]), int(match[2])) if match else None
 
@@ -150,7 +150,7 @@ class RunLayout:
 
 
 def run_layout(directory: str | os.PathLike[str]) -> RunLayout:
-    """Returns the layout of the run in `directory`.
+    """Return the layout of the run in `directory`.
 
     Raises:
         ConfigError: If it is not a path, or is the URL of an object store: TensorFlow writes
@@ -170,10 +170,10 @@ def run_layout(directory: str | os.PathLike[str]) -> RunLayout:
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """Returns a path that the user named, with `~` and `$VAR` replaced.
+    """Return a path of the user, with `~` and `$VAR` replaced.
 
-    As in a shell, a path that begins with `~` and names no user stays as it is. If a file or
-    directory has the very name, it is meant literally.
+    As in a shell, a path that begins with `~` and names no user is unchanged. If a file or
+    directory with the literal name exists, the path is also unchanged.
 
     Raises:
         ConfigError: If it names an environment variable that is not set.
@@ -190,52 +190,52 @@ def expanded(path: str | os.PathLike[str]) -> Path:
 
 
 def writing_attempt(name: str) -> int | None:
-    """Returns the attempt whose unfinished save has this name, or None."""
+    """Return the attempt whose unfinished save has this directory name, or None."""
     match = _WRITING.fullmatch(name)
     return int(match[1]) if match else None
 
 
 def is_removing(name: str) -> bool:
-    """Whether a directory of this name is a checkpoint that is being removed."""
+    """Return whether a directory name is that of a checkpoint that is being removed."""
     return _REMOVING.fullmatch(name) is not None
 
 
 def is_leaving_mark(name: str) -> bool:
-    """Whether a file of this name marks a checkpoint as about to be removed."""
+    """Return whether a file name is that of a mark for a checkpoint that is about to be removed."""
     return name.startswith(_LEAVING)
 
 
 def replaced_name(name: str) -> CheckpointName | None:
-    """Returns the checkpoint that a directory of this name was, or None.
+    """Return the name of the checkpoint that a replaced directory had before, or None.
 
-    A second save at the same step has replaced it.
+    A second save at the same step has replaced that checkpoint.
     """
     match = _REPLACED.fullmatch(name)
     return CheckpointName.parse(match[1]) if match else None
 
 
 def fence_attempt(name: str) -> int | None:
-    """Returns the attempt that left a fence of this name, or None."""
+    """Return the attempt whose fence has this file name, or None."""
     match = _FENCE.fullmatch(name)
     return int(match[1]) if match else None
 
 
 def claim_number(name: str) -> int | None:
-    """Returns the number of the claim whose directory has this name, or None."""
+    """Return the number of the claim with this directory name, or None."""
     return int(name) if _CLAIM.fullmatch(name) else None
 
 
 def is_architecture(name: str) -> bool:
-    """Whether a file of this name describes a model."""
+    """Return whether a file name is that of an architecture file."""
     return _ARCHITECTURE.fullmatch(name) is not None
 
 
 def is_journal(name: str) -> bool:
-    """Whether a file of this name is a journal, of an attempt or of a launcher."""
+    """Return whether a file name is that of a journal of an attempt or a launcher."""
     return journal_attempt(name) is not None or _LAUNCHER.fullmatch(name) is not None
 
 
 def journal_attempt(name: str) -> int | None:
-    """Returns the attempt whose journal has this name, or None."""
+    """Return the attempt whose journal has this file name, or None."""
     match = _ATTEMPT.fullmatch(name)
     return int(match[1]) if match else None

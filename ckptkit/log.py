@@ -1,4 +1,4 @@
-"""The logger `ckptkit`: one line for each thing that a user would want to know."""
+"""The logger `ckptkit`, and sizes as text."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ logger = logging.getLogger("ckptkit")
 
 
 def show_by_default() -> None:
-    """Shows our lines on standard error in programs that have not set up logging.
-
-    Any other set-up is left alone.
-    """
+    """Show ckptkit's log lines on standard error, if the program has not set up logging."""
     if logger.handlers or logging.getLogger().handlers or logger.level != logging.NOTSET:
         return
     handler = logging.StreamHandler()
@@ -22,7 +19,7 @@ def show_by_default() -> None:
 
 
 def size(size_bytes: float) -> str:
-    """Returns a size for people: decimal units, three significant figures.
+    """Return a size as text for people: decimal units, three significant figures.
 
     Example:
         >>> from ckptkit.log import size

@@ -1,4 +1,4 @@
-"""The position of a run: how many steps and epochs it has done."""
+"""The position of a run: the number of finished steps and epochs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ckptkit.errors import ConfigError
 
 
 def whole_number(value: Any) -> int | None:
-    """Return a whole number as an `int`, or None if it is none.
+    """Return a value as an `int`, or None if it is not a whole number.
 
     Args:
-        value: an `int`, or what programs have for it: a scalar of NumPy, a tensor, a variable.
+        value: an `int`, a scalar of NumPy, a tensor or a variable.
 
     Example:
         >>> import numpy as np
@@ -23,25 +23,26 @@ def whole_number(value: Any) -> int | None:
     """
     if isinstance(value, bool):
         return None
-    # Variables of TensorFlow and Keras are no index themselves; the value that they return is.
+    # Variables of TensorFlow and Keras cannot be used as an index, but their value can.
     if hasattr(value, "numpy") and not hasattr(value, "__index__"):
         value = value.numpy()
     try:
         return operator.index(value)
-    # A tensor with a fraction has a method that its value has not.
+    # A tensor of floats has `__index__`, but its value does not.
     except (TypeError, AttributeError):
         return None
 
 
 @dataclass(frozen=True, order=True)
 class RunPosition:
-    """How much of its training a run has done, in batches and in epochs.
+    """The position of a run: how many batches and epochs of training are done.
 
     Args:
-        step: training batches done since the run began (in a custom loop: turns of the loop). It is
-            not `optimizer.iterations`, which gradient accumulation and loss scaling change.
-        epoch: whole epochs done.
-        batch: batches done in the current epoch; 0 at an epoch's boundary.
+        step: the number of training batches since the run began (in a custom loop: turns of the
+            loop). It differs from `optimizer.iterations`, which gradient accumulation and loss
+            scaling change.
+        epoch: the number of whole epochs.
+        batch: the number of batches in the current epoch; 0 between two epochs.
 
     Raises:
         ConfigError: If a number is negative.
@@ -61,8 +62,7 @@ class RunPosition:
             number = whole_number(value := getattr(self, name))
             if number is None or number < 0:
                 raise ConfigError(
-                    f"RunPosition.{name} is a number of things done, so 0 or more. Received: "
-                    f"{value!r}."
+                    f"RunPosition.{name} is a count, so 0 or more. Received: {value!r}."
                 )
             if number is not value:
                 object.__setattr__(self, name, number)

@@ -1,8 +1,8 @@
-"""Process-wide hooks with a stated order: in a forked child, and at the exit of the interpreter.
+"""Hooks for forks and for the interpreter's exit, which run in a fixed order.
 
-Several rooms keep something that belongs to one process: signal handlers, open descriptors, locks,
-threads. Python runs their hooks in an order that depends on which module was imported first. Here
-the order is written down, and each room registers for its own place in it.
+Several parts of ckptkit keep things that belong to one process: signal handlers, open descriptors,
+locks, threads. Python would run their hooks in an order that depends on imports. Here the order is
+fixed, and each part registers its hook for its place.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ class AfterFork(IntEnum):
     """The order of the hooks in a forked child; the first member runs first."""
 
     SIGNALS = auto()
-    """First: a signal must not reach handlers that belong to the runs of the parent."""
+    """First, because a signal must not reach handlers of the parent's runs."""
     SESSIONS = auto()
     """The registries of open runs and the channel to a launcher belong to the parent."""
     WRITERS = auto()
-    """Before the locks: a writer forgets its work, and nothing is committed any more."""
+    """Before the locks: a writer drops its work, so that nothing is committed any more."""
     LOCKS = auto()
-    """The child closes its copies of the descriptors, so that an orphan holds no run."""
+    """The child closes its copies of the descriptors, so that it does not keep runs locked."""
 
 
 class AtExit(IntEnum):
     """The order of the hooks at the exit of the interpreter; the first member runs first."""
 
     WRITERS = auto()
-    """Before the locks: a save that is being written needs the run to be still our own."""
+    """Before the locks, because a save in progress still needs the lock of its run."""
     LAUNCHER = auto()
-    """After the writers: a launcher takes the report for the end of the training."""
+    """After the writers, because a launcher treats this report as the end of the training."""
     LOCKS = auto()
 
 
 class ProcessHooks:
-    """The hooks of one process, each in its place.
+    """Runs the hooks of one process in order.
 
-    Each hook runs, even if one before it raised. What a hook raised is raised at the end.
+    Each hook runs, even if an earlier one raised. The error is raised at the end.
     """
 
     def __init__(self) -> None:
@@ -48,11 +48,11 @@ class ProcessHooks:
         self._at_exit: dict[AtExit, Callable[[], None]] = {}
 
     def after_fork(self, place: AfterFork, hook: Callable[[], None]) -> None:
-        """Register the hook that a forked child runs in this place."""
+        """Register the hook that a forked child runs at this place."""
         self._after_fork[place] = hook
 
     def at_exit(self, place: AtExit, hook: Callable[[], None]) -> None:
-        """Register the hook that the interpreter runs in this place when it exits."""
+        """Register the hook that the interpreter runs at this place when it exits."""
         self._at_exit[place] = hook
 
     def run_after_fork(self) -> None:
@@ -76,24 +76,24 @@ os.register_at_fork(after_in_child=_hooks.run_after_fork)
 
 
 def after_fork(place: AfterFork, hook: Callable[[], None]) -> None:
-    """Have every forked child of this process run a hook.
+    """Register a hook that every forked child of this process runs.
 
     Args:
-        place: when, among the hooks of the other rooms.
-        hook: what to run; a later one for the same place replaces it.
+        place: the place in the order of hooks.
+        hook: the function to run; a later one for the same place replaces it.
     """
     _hooks.after_fork(place, hook)
 
 
 def at_exit(place: AtExit, hook: Callable[[], None]) -> None:
-    """Have this process run a hook when its interpreter exits.
+    """Register a hook that this process runs when its interpreter exits.
 
     Args:
-        place: when, among the hooks of the other rooms.
-        hook: what to run; a later one for the same place replaces it.
+        place: the place in the order of hooks.
+        hook: the function to run; a later one for the same place replaces it.
     """
     _hooks.at_exit(place, hook)
-    # Python runs last what was registered first. Registered anew, our hooks run before those of
-    # every library that was imported until now, as of TensorFlow, which a writer still needs.
+    # Python runs hooks in reverse order of registration. Registered again, this hook runs before
+    # those of all libraries imported so far, such as TensorFlow, which a writer still needs.
     atexit.unregister(_hooks.run_at_exit)
     atexit.register(_hooks.run_at_exit)

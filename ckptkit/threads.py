@@ -1,4 +1,4 @@
-"""Starting threads: one place that says what happens if the system allows no further one."""
+"""Starts threads and timers, with a clear error if the system refuses one."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from ckptkit.errors import ThreadRefusedError
 _T = TypeVar("_T", bound=threading.Thread)
 
 _MESSAGE = (
-    "Could not start the thread {name}: {error}. The system allows this user or container no "
-    "further thread. Raise the limit (`ulimit -u`, or the pids limit of the container), or run "
-    "fewer processes there."
+    "Could not start the thread {name}: {error}. The system has reached the limit of threads of "
+    "this user or container. Raise the limit (`ulimit -u`, or the pids limit of the container), "
+    "or run fewer processes there."
 )
 
 
 def start_thread(
     action: Callable[[], object], name: str, *, daemon: bool = True
 ) -> threading.Thread:
-    """Starts a thread.
+    """Start a thread and return it.
 
-    What depends on the thread has to be undone by the caller if it is refused: a lock that nobody
-    keeps alive, a queue that nobody reads, an action that never happens. The thread is returned
-    only if it runs, so a caller that keeps it never joins one that was not started.
+    If the thread is refused, the caller must undo everything that depends on it, such as a lock
+    that needs signs of life. The thread is returned only if it runs, so a caller never joins a
+    thread that was not started.
 
     Args:
-        action: what the thread does.
+        action: the function that the thread runs.
         name: the name of the thread, for debuggers and stack dumps.
         daemon: whether the interpreter may exit while it runs.
 
@@ -43,11 +43,11 @@ def start_thread(
 def start_timer(
     secs: float, action: Callable[[], object], name: str, *, daemon: bool = True
 ) -> threading.Timer:
-    """Starts a thread that does something later, unless it is cancelled.
+    """Start a timer thread that calls a function later, unless it is cancelled.
 
     Args:
-        secs: the delay.
-        action: what is done then.
+        secs: the delay in seconds.
+        action: the function to call.
         name: as for `start_thread`.
         daemon: as for `start_thread`.
 

@@ -1,4 +1,4 @@
-"""Private names of `model.fit`: the call under way, its iterators, its epochs.
+"""Private names of `model.fit`: the current call, its iterators, its epochs.
 
 Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 """
@@ -18,31 +18,31 @@ import tensorflow as tf
 
 
 class _TruthyInt(int):
-    """A number that is true if it is 0, too: `fit` takes `_initial_epoch or initial_epoch`."""
+    """A number that is true even if 0, because `fit` uses `_initial_epoch or initial_epoch`."""
 
     def __bool__(self) -> bool:
         return True
 
 
 def set_initial_epoch(model: Any, epoch: int | None) -> None:
-    """Makes the running `fit` begin at an epoch.
+    """Make the running `fit` begin at an epoch.
 
-    The value stays on the model: set it back to None when `fit` ends.
+    The value stays on the model, so set it back to None when `fit` ends.
 
     Reason: `fit` reads this attribute after `on_train_begin`, and nothing else.
 
     Args:
         model: the model that is trained.
-        epoch: the epoch, from 0; None for the one that was given to `fit`.
+        epoch: the epoch, from 0; None for the argument of `fit`.
     """
     model._initial_epoch = None if epoch is None else _TruthyInt(epoch)
 
 
 def skip_evaluation(model: Any) -> None:
-    """Ends the evaluation of `fit` after the present call, as if it had not begun.
+    """End the evaluation of `fit` after the current call, as if it had not begun.
 
-    Reason: Keras ends an evaluation early only by this attribute. If `validation_steps` is given,
-    the iterator of evaluations counts batches over all of them, and none was drawn here.
+    Reason: only this attribute ends an evaluation early. If `validation_steps` is given, the
+    iterator of evaluations counts batches over all evaluations, but no batch was read here.
     """
     # Keras clears this flag itself when the next evaluation begins.
     model.stop_evaluating = True
@@ -52,21 +52,20 @@ def skip_evaluation(model: Any) -> None:
 
 
 def skip_calls(epoch_iterator: Any, calls: int) -> int:
-    """Takes calls out of those that Keras' loop over an epoch still makes, without drawing data.
+    """Skip calls of Keras' loop over an epoch, without reading data.
 
-    The next batch is numbered, and the epoch ends, as if the calls had been made.
+    The next batch gets its number, and the epoch ends, as if the calls had been made.
 
-    Reason: the loop has its count in local variables, and one turn of it takes as long as a small
-    step.
+    Reason: the loop counts in local variables, and one turn of it takes as long as a small step.
 
     Args:
-        epoch_iterator: see `FitCall`; None if there is none, and then nothing is taken out.
-        calls: how many.
+        epoch_iterator: see `FitCall`; nothing is skipped if it is None.
+        calls: the number of calls to skip.
 
     Returns:
-        How many there were; fewer than `calls` if the epoch has no more.
+        The number of skipped calls; fewer than `calls` if the epoch has no more.
     """
-    # A generator that the loop iterates over: what is taken from it here, the loop never sees.
+    # The loop iterates over this generator, so it does not see items that are read here.
     batches = getattr(epoch_iterator, "_epoch_iterator", None) or ()
     return sum(1 for _ in itertools.islice(batches, calls))
 
@@ -120,13 +119,13 @@ def new_evaluation_iterator(call: FitCall) -> Any:
 
 @dataclass(frozen=True)
 class FitCall:
-    """What the `fit` that is calling a callback was called with.
+    """The arguments and internals of the `fit` that is calling a callback.
 
     Args:
-        callback_list: the `CallbackList`, or None if something else calls.
-        initial_epoch: as it was given to `fit`.
-        batch_size: samples in a batch, or None if that is not known.
-        element_spec: the form of the batches, or None; reading it draws nothing from the data.
+        callback_list: the `CallbackList`, or None if the caller is not `fit`.
+        initial_epoch: the argument of `fit`.
+        batch_size: the number of samples in a batch, or None if unknown.
+        element_spec: the form of the batches, or None; to get it reads no data.
         epoch_iterator: the object that makes an iterator for each epoch, or None.
         validates: whether epochs, or some of them, end with an evaluation.
         data: the dataset or the object that the batches of training are drawn from, or None.
@@ -151,17 +150,17 @@ class FitCall:
 
 
 def new_iterator(call: FitCall) -> Any:
-    """Return an iterator like the one that the `fit` will make for its first epoch.
+    """Return an iterator like the one that `fit` will make for its first epoch.
 
-    Reason: Keras keeps the dataset that it has made of the user's data to itself.
+    Reason: Keras converts the user's data to a dataset without a public name.
     """
     return iter(call.epoch_iterator._distributed_dataset)
 
 
 def keeps_iterator(call: FitCall, iterator: Any) -> bool:
-    """Whether the next epoch continues with the iterator of the one that has just ended.
+    """Return whether the next epoch continues with the iterator of the previous one.
 
-    Reason: Keras makes a new one if the data has ended, and no event says so.
+    Reason: Keras makes a new iterator if the data has ended, but no event reports that.
     """
     return (
         iterator is not None and getattr(call.epoch_iterator, "_current_iterator", None) is iterator
@@ -169,18 +168,18 @@ def keeps_iterator(call: FitCall, iterator: Any) -> bool:
 
 
 def fit_call(callback: Any) -> FitCall:
-    """Return what the `fit` that is calling `callback.on_train_begin` was called with.
+    """Return the arguments of the `fit` that is calling `callback.on_train_begin`.
 
-    Reason: a callback in a plain list gets no reference to the list, and the other callbacks' state
-    belongs to the run. On a finished run no step shows the form of the batches, and the model may
-    have to be built to receive its weights. All of that is in the frames up the stack.
+    Reason: a callback in a plain list gets no reference to the list, but has to save the state of
+    the other callbacks. On a finished run no step shows the form of the batches, which may be
+    needed to build the model. All of that is in the frames of the callers.
 
     Returns:
-        An empty `FitCall` if something else than `fit` calls.
+        The call; an empty `FitCall` if the caller is not `fit`.
     """
     callback_list, caller = _calling_list(callback)
     fit = caller.f_locals if caller is not None else {}
-    # Another function than `fit` may use a CallbackList, such as a loop of the user's own.
+    # Other functions may use a CallbackList too, such as a user's loop.
     if "epoch_iterator" not in fit:
         return FitCall()
     iterator = fit["epoch_iterator"]
@@ -188,12 +187,12 @@ def fit_call(callback: Any) -> FitCall:
     adapter = getattr(iterator, "data_adapter", None)
     return FitCall(
         callback_list,
-        # Keras takes None for 0 as well.
+        # Keras treats None as 0.
         fit.get("initial_epoch") or 0,
         getattr(adapter, "batch_size", None) or _batch_size_of_pipeline(dataset),
         getattr(dataset, "element_spec", None),
         iterator,
-        # A split of the training data is under this name as well by now.
+        # By now this name also has a split of the training data.
         fit.get("validation_data") is not None,
         _drawable(getattr(adapter, "py_dataset", dataset)),
         _drawable(fit.get("validation_data")),
@@ -206,13 +205,13 @@ def _drawable(value: Any) -> Any:
 
 
 def evaluation_iterator() -> Any:
-    """Return what makes the iterator of the evaluation that is calling `on_test_begin`.
+    """Return the object that makes the iterator of the evaluation that calls `on_test_begin`.
 
-    Reason: it is a local variable of the loop, and a model's own `evaluate` need not use the one
-    that `fit` keeps.
+    Reason: it is a local variable of the loop, and a custom `evaluate` may not use the object that
+    `fit` keeps.
 
     Returns:
-        None if no frame up to `fit` has one.
+        The object, or None if no frame up to `fit` has it.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_name != "fit":
@@ -225,12 +224,13 @@ def evaluation_iterator() -> Any:
 def callbacks_of_coming_fit(callback: Any) -> list[Any]:
     """Return the callbacks of the `fit` that is making its `CallbackList` now.
 
-    It is called in `callback.set_params`.
+    Call it in `callback.set_params`.
 
-    Reason: `CSVLogger` empties its file in `on_train_begin`, and no earlier event names the others.
+    Reason: `CSVLogger` empties its file in `on_train_begin`, and no earlier event gives access to
+    the other callbacks.
 
     Returns:
-        An empty list if something else than `fit` makes the `CallbackList`.
+        The callbacks; an empty list if the caller is not `fit`.
     """
     callback_list, caller = _calling_list(callback)
     return (
@@ -241,14 +241,14 @@ def callbacks_of_coming_fit(callback: Any) -> list[Any]:
 
 
 def rows_in_memory(call: FitCall, most: int = 32) -> Any:
-    """Return the last rows of the last batch of arrays that were given to `fit`, or None.
+    """Return the last rows of the last batch of arrays that were passed to `fit`, or None.
 
-    Reason: the adapter keeps the arrays to itself, and drawing from the data would change its
-    state.
+    Reason: the arrays are private attributes of Keras' adapter, and to read from the data would
+    change its state.
 
     Args:
-        call: what the `fit` was called with.
-        most: how many rows at most; by default 32.
+        call: the call of `fit`.
+        most: the largest number of rows; by default 32.
     """
     given = getattr(getattr(call.epoch_iterator, "data_adapter", None), "_inputs", None)
     if given is None or not call.batch_size:
@@ -262,7 +262,7 @@ def rows_in_memory(call: FitCall, most: int = 32) -> Any:
 
 
 def _calling_list(callback: Any) -> tuple[Any, Any]:
-    """Return the `CallbackList` that is calling a callback, and the frame that has called the list.
+    """Return the `CallbackList` that is calling a callback, and the frame that called the list.
 
     Methods of subclasses may be on the stack between them.
     """
@@ -271,7 +271,7 @@ def _calling_list(callback: Any) -> tuple[Any, Any]:
     while frame is not None and not _is_list_with(frame.f_locals.get("self"), callback):
         frame = frame.f_back
     callback_list = frame.f_locals["self"] if frame is not None else None
-    # `CallbackList` calls its own methods through others of it.
+    # Methods of `CallbackList` may call each other.
     while frame is not None and frame.f_locals.get("self") is callback_list:
         frame = frame.f_back
     return callback_list, frame
@@ -284,9 +284,9 @@ def _is_list_with(value: Any, callback: Any) -> bool:
 
 
 def _batch_size_of_pipeline(dataset: Any) -> int | None:
-    """Return the batch size of a tf.data pipeline, if a `batch` is among its last 20 stages.
+    """Return the batch size of a tf.data pipeline, if one of its last 20 stages is `batch`.
 
-    Reason: `element_spec` shows only sizes that are fixed, which those of `batch` are not.
+    Reason: `element_spec` shows only fixed sizes, and the size of `batch` is not fixed.
     """
     # Stages that keep the batch size (prefetch, options, repeat) may come after `batch`.
     for _ in range(20):

@@ -19,32 +19,32 @@ def layers_of(layer: Any) -> list[Any]:
 
 
 def seed_generators_of(layer: Any) -> list[Any]:
-    """Return the generators of random seeds that a layer itself holds.
+    """Return the seed generators that are attributes of a layer.
 
-    Reason: public lists have their variables, and do not say which generator a variable belongs to.
+    Reason: public lists contain their variables, but not which generator a variable belongs to.
     """
     return list(layer._seed_generators)
 
 
 def build_from_spec(model: Any, element_spec: Any) -> None:
-    """Builds a compiled model with its metrics, loss and optimizer, without running a step.
+    """Build a compiled model with its metrics, loss and optimizer, without running a step.
 
-    Reason: Keras builds metrics only in the first step, and a checkpoint is assigned before it.
+    Reason: Keras builds metrics only in the first step, but a checkpoint is assigned before that.
 
     Args:
         model: a compiled model.
         element_spec: the form of the batches.
 
     Raises:
-        RuntimeError: If the model's own train step cannot be built so.
+        RuntimeError: If a custom train step cannot be built in this way.
     """
     model._symbolic_build(data_batch=element_spec)
 
 
 def input_signature(model: Any) -> Any:
-    """Return the form of a built model's inputs, as Keras' own exporter takes it.
+    """Return the form of a built model's inputs in the same way as Keras' exporter.
 
-    Reason: `model.export` has no argument for `training=False`, so ours traces the model itself.
+    Reason: `model.export` has no argument for `training=False`, so ckptkit traces the model itself.
     """
     from keras.src.export.export_utils import get_input_signature
 
@@ -52,7 +52,7 @@ def input_signature(model: Any) -> Any:
 
 
 def declares_inputs(model: Any) -> bool:
-    """Whether a model declares its inputs: a functional one, or a Sequential with an input.
+    """Return whether a model declares its inputs: functional, or Sequential with an input.
 
     Reason: the class `Functional` has no public name.
     """
@@ -65,27 +65,28 @@ def declares_inputs(model: Any) -> bool:
 
 
 def arguments_of_loss(loss: Any) -> dict[str, Any]:
-    """Return the arguments that a loss passes on to its function.
+    """Return the arguments that a loss passes to its function.
 
-    Reason: `get_config` of Huber and of others leaves them out.
+    Reason: `get_config` of Huber and other losses omits them.
     """
     return dict(getattr(loss, "_fn_kwargs", {}))
 
 
 def compile_metrics_built(model: Any) -> bool:
-    """Whether the metrics that were given to `compile` exist already.
+    """Return whether the metrics that were passed to `compile` exist already.
 
-    Reason: Keras makes them in the first step, and `model.metrics` does not show whether it has.
+    Reason: Keras makes them in the first step, and `model.metrics` does not show whether they
+    exist.
     """
     metrics = getattr(model, "_compile_metrics", None)
     return metrics is None or bool(metrics.built)
 
 
 def metric_directions(model: Any) -> dict[str, Literal["min", "max"]]:
-    """Return the directions of a model's metrics that say whether smaller or larger is better.
+    """Return the directions of those metrics of a model that define one.
 
-    Reason: Keras infers the mode of its own callbacks from the same attribute. Metrics that were
-    given to `compile` are in no public list before the first step.
+    Reason: Keras infers the mode of its own callbacks from the same attribute. Before the first
+    step, metrics that were passed to `compile` are in no public list.
     """
     compiled = getattr(model, "_compile_metrics", None)
     given = [getattr(compiled, name, None) for name in ("_user_metrics", "_user_weighted_metrics")]

@@ -1,4 +1,4 @@
-"""Private names of Keras' files and of its serialization.
+"""Private names of Keras' files and serialization.
 
 Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 """
@@ -12,7 +12,7 @@ import keras
 
 
 class _AddressRecorder:
-    """Takes the place of a weights file, and records the address of each variable in it."""
+    """Replaces a weights file, and records the address of each variable in it."""
 
     def __init__(self) -> None:
         self.found: dict[int, tuple[str, str]] = {}
@@ -32,16 +32,17 @@ class _AddressRecorder:
 def addresses_in_h5(model: Any) -> dict[int, tuple[str, str]]:
     """Return the addresses of a model's variables in a .weights.h5 file.
 
-    Reason: such a file identifies a weight only by its place among the model's
-    attributes, and Keras walks over these only while it writes a file.
+    Reason: such a file identifies a weight only by its place in the model's attributes, and Keras
+    walks through these only while it writes a file.
 
     Returns:
-        For each variable's `id()`, the path of its dataset, and its name relative to the layer.
+        For the `id()` of each variable, the path of its dataset, and its name relative to the
+            layer.
     """
     from keras.src.saving import saving_lib
 
     class Store(_AddressRecorder, saving_lib.H5IOStore):
-        """An `H5IOStore` for Keras, which checks the class and the truth of what it writes to."""
+        """An `H5IOStore` for Keras, which checks the class and the truth value of its target."""
 
         # `H5IOStore.__init__`, which would open a file, is not called.
         def __bool__(self) -> bool:
@@ -55,9 +56,9 @@ def addresses_in_h5(model: Any) -> dict[int, tuple[str, str]]:
 
 
 def serialized_model(model: Any) -> dict[str, Any]:
-    """Return the configuration of a model, as `model.save` writes it.
+    """Return the configuration of a model in the form that `model.save` writes.
 
-    Reason: shared objects are recognised as shared only inside of this scope.
+    Reason: shared objects are recognised as shared only inside this scope.
     """
     from keras.src.saving.serialization_lib import ObjectSharingScope
 
@@ -66,7 +67,7 @@ def serialized_model(model: Any) -> dict[str, Any]:
 
 
 def deserialized_model(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None) -> Any:
-    """Build the model that a configuration of `serialized_model` describes; it executes no code.
+    """Build the model from a configuration of `serialized_model`, without executing code.
 
     Reason: as for `serialized_model`.
 
@@ -91,11 +92,9 @@ def legacy_weights(layer: Any) -> list[Any]:
 
 
 def own_weights(model: Any) -> list[Any]:
-    """Return the variables that a model holds itself, in the order of `.h5` files.
+    """Return the variables that belong to a model and not to its layers, in `.h5` order.
 
-    Variables of its layers are not among them.
-
-    Reason: no public list has them alone.
+    Reason: no public list contains only these.
     """
     weights = {id(variable) for variable in model.weights}
     return [
@@ -106,16 +105,17 @@ def own_weights(model: Any) -> list[Any]:
 
 
 def pending_shape(initial_value: Any) -> tuple[tuple[int, ...], str] | None:
-    """Return shape and type of the Keras variable that is about to be made, or None.
+    """Return the shape and type of the Keras variable that is about to be created, or None.
 
-    It is called in a `tf.variable_creator_scope`.
+    Call it in a `tf.variable_creator_scope`.
 
-    Reason: Keras hands over only a function that makes the first value, which takes the memory.
+    Reason: Keras passes only a function that makes the first value, and to call it takes the
+    memory.
 
     Args:
-        initial_value: the argument of that name that the creator got.
+        initial_value: the argument `initial_value` of the variable creator.
     """
-    # The function that makes the first value closes over the Keras variable that it is for.
+    # The closure of the function that makes the first value contains the Keras variable.
     for cell in getattr(initial_value, "__closure__", None) or ():
         if isinstance(cell.cell_contents, keras.Variable):
             return tuple(int(size or 0) for size in cell.cell_contents._shape), str(

@@ -1,4 +1,4 @@
-"""Attributes of objects that may lead to state, and the private names that do not.
+"""Attributes of objects that may contain state, and private names that do not.
 
 Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 """
@@ -13,7 +13,7 @@ import tensorflow as tf
 
 _IN_LAYERS = frozenset(
     {
-        # Keras' book-keeping of the attributes above, and of the layers that are connected to this.
+        # Keras' bookkeeping of the attributes above, and of connected layers.
         "_tracker",
         "_inbound_nodes",
         "_outbound_nodes",
@@ -21,30 +21,31 @@ _IN_LAYERS = frozenset(
         "_auto_config",
         # The strategy is not part of the model, and has variables of its own.
         "_distribute_strategy",
-        # Compiled functions close over everything, and Keras makes them again.
+        # Compiled functions refer to everything, and Keras makes them again.
         "train_function",
         "test_function",
         "predict_function",
         "_compile_config",
     }
 )
-"""Attributes of Keras layers and models that hold no state of their own."""
+"""Attributes of Keras layers and models without state of their own."""
 
 _IN_CHECKPOINTS = frozenset({"_save_counter", "save_counter", "_kwargs"})
-"""The same of `tf.train.Checkpoint`: it counts its own saves, which a resume must not change."""
+"""The same for `tf.train.Checkpoint`: it counts its own saves, which a resume must not change."""
 
 NOT_FOLLOWED = _IN_LAYERS | _IN_CHECKPOINTS
-"""All names that `not_followed` may return. Comparing with this one set is faster than asking for
-the names of each object.
+"""All names that `not_followed` may return.
+
+To compare with this one set is faster than to get the names for each object.
 """
 
 
 def not_followed(value: Any) -> frozenset[str]:
-    """Return the names of an object's attributes that hold no state of their own.
+    """Return the names of an object's attributes that have no state of their own.
 
-    Reason: they are book-keeping of Keras or TensorFlow, compiled functions, and references to
-    objects above. To follow them finds state that belongs to other objects, or variables that no
-    checkpoint needs. No public list separates them from the user's attributes.
+    Reason: they are bookkeeping of Keras or TensorFlow, compiled functions, and references to
+    parents. To follow them would find state of other objects, or variables that no checkpoint
+    needs. No public list separates them from the user's attributes.
     """
     if isinstance(value, tf.train.Checkpoint):
         return _IN_CHECKPOINTS
@@ -52,9 +53,9 @@ def not_followed(value: Any) -> frozenset[str]:
 
 
 def attributes(value: Any) -> Iterator[tuple[str, Any]]:
-    """Return the attributes of an object that may lead to state.
+    """Return the attributes of an object that may contain state.
 
-    They come in the order in which they were set; those in slots come last.
+    They are in the order in which they were set; attributes in slots come last.
 
     Reason: see `not_followed`.
     """

@@ -17,30 +17,31 @@ PROCESS_ATTRIBUTES = (
     "_is_tracing",
     "_profiler_started",
 )
-"""The attributes of a `TensorBoard` callback that belong to this process, and not to the run: its
-counts, its times, and whether a profile is under way.
+"""The attributes of a `TensorBoard` callback that belong to this process, not to the run.
+
+These are its counts, its times, and whether a profile is active.
 """
 
 
 def set_call_counts(tensorboard: Any, trained: int, evaluated: int) -> None:
-    """Makes a `TensorBoard` callback count on from a number of calls.
+    """Set the numbers of calls from which a `TensorBoard` callback continues to count.
 
-    Reason: it counts from 0 in each `fit`. By that number it labels batches, thins them out
-    (`update_freq`) and begins a profile.
+    Reason: it counts from 0 in each `fit`. It uses the number to label batches, to select them
+    (`update_freq`) and to begin a profile.
 
     Args:
         tensorboard: the callback.
-        trained: calls of the train function so far.
-        evaluated: calls of the test function so far.
+        trained: the number of calls of the train function so far.
+        evaluated: the number of calls of the test function so far.
     """
     tensorboard._global_train_batch, tensorboard._global_test_batch = trained, evaluated
 
 
 def measure_steps_per_second_from_here(tensorboard: Any) -> None:
-    """Makes a `TensorBoard` callback measure the steps per second of this epoch from now on.
+    """Let a `TensorBoard` callback measure the steps per second of this epoch from now on.
 
-    Reason: it remembers the optimizer's count at the beginning of an epoch. In a resumed epoch this
-    process has made only the steps from here on.
+    Reason: it remembers the optimizer's count at the beginning of an epoch, but this process makes
+    only the rest of a resumed epoch.
     """
     if tensorboard.write_steps_per_second:
         tensorboard._previous_epoch_iterations = keras.ops.convert_to_tensor(
@@ -49,10 +50,10 @@ def measure_steps_per_second_from_here(tensorboard: Any) -> None:
 
 
 def close_writers(tensorboard: Any) -> None:
-    """Closes the event files of a `TensorBoard` callback as its `on_train_end` does.
+    """Close the event files of a `TensorBoard` callback in the same way as its `on_train_end`.
 
-    Reason: Keras does not call `on_train_end` if a `fit` ends with an exception. The files then
-    stay open as long as the process runs, and every summary of the program goes to one of them.
+    Reason: Keras does not call `on_train_end` if a `fit` ends with an exception. The files would
+    then stay open, and every later summary of the program would be written into one of them.
     """
     while tensorboard._prev_summary_state:
         tensorboard._pop_writer()

@@ -14,11 +14,11 @@ from tensorflow.python.eager import context, execute
 
 
 class StagedTensor(tf.Module):
-    """A tensor that `tf.train.Checkpoint` writes as if it were a variable.
+    """A tensor that `tf.train.Checkpoint` writes like a variable.
 
-    Reason: `tf.Variable` holds no variants (the state of tf.data iterators), and costs a copy on
-    some devices. The protocol of TensorFlow's trackables, `_serialize_to_tensors`, has no public
-    name.
+    Reason: a `tf.Variable` cannot contain variants (the state of tf.data iterators), and needs a
+    copy on some devices. The method of TensorFlow's trackables, `_serialize_to_tensors`, has no
+    public name.
     """
 
     def __init__(self, tensor: tf.Tensor) -> None:
@@ -33,7 +33,7 @@ class StagedTensor(tf.Module):
 
 
 def serializes(trackable: Any) -> bool:
-    """Whether a trackable has values of its own to save (tables, iterators), beside its variables.
+    """Return whether a trackable has values to save other than variables (tables, iterators).
 
     Reason: see `StagedTensor`.
     """
@@ -43,7 +43,7 @@ def serializes(trackable: Any) -> bool:
 
 
 def serialize(trackable: Any) -> dict[str, tf.Tensor]:
-    """Return the values of a trackable now, by local name.
+    """Return the current values of a trackable, by local name.
 
     Reason: see `StagedTensor`.
     """
@@ -51,7 +51,7 @@ def serialize(trackable: Any) -> dict[str, tf.Tensor]:
 
 
 def deserialize(trackable: Any, tensors: Mapping[str, tf.Tensor]) -> None:
-    """Gives a trackable the values that `serialize` has returned.
+    """Set the values of a trackable that `serialize` returned.
 
     Reason: see `StagedTensor`.
     """
@@ -59,14 +59,14 @@ def deserialize(trackable: Any, tensors: Mapping[str, tf.Tensor]) -> None:
 
 
 def variables_reader(variables: Sequence[tf.Variable]) -> Callable[[], list[tf.Tensor]]:
-    """Return a function that reads many variables on the CPU at once, as `read_value` would.
+    """Return a function that reads many variables on the CPU at once, like `read_value`.
 
-    Reason: the operation that reads many at once has no public name. One by one, ten thousand
-    variables take two to six times as long, and a `tf.function` over them is traced for twenty
+    Reason: the operation that reads many variables has no public name. One by one, ten thousand
+    variables take two to six times as long, and to trace a `tf.function` over them takes twenty
     seconds.
 
     Args:
-        variables: variables of the CPU, with any types and shapes.
+        variables: the variables, on the CPU, with any types and shapes.
     """
     if not variables:
         return list
@@ -89,17 +89,17 @@ def variables_reader(variables: Sequence[tf.Variable]) -> Callable[[], list[tf.T
 
 
 def is_trackable(value: Any) -> bool:
-    """Whether TensorFlow's checkpoints can follow this object.
+    """Return whether TensorFlow's checkpoints can follow an object.
 
-    Reason: the class `Trackable` is not exported.
+    Reason: the class `Trackable` is not public.
     """
     return hasattr(value, "_trackable_children")
 
 
 def uninitialized(variable: Any) -> bool:
-    """Whether a Keras variable has no value yet (deferred initialisation).
+    """Return whether a Keras variable has no value yet (deferred initialisation).
 
-    Reason: reading the value of such a variable would make it.
+    Reason: to read the value of such a variable would create it.
     """
     return getattr(variable, "_value", None) is None
 
@@ -122,8 +122,8 @@ class GraphNode:
 def object_graph(serialized: bytes) -> list[GraphNode]:
     """Return the objects of a checkpoint; the first one is its root.
 
-    Reason: `tf.train.CheckpointView` has the objects' numbers, but neither the keys that read their
-    values nor their names.
+    Reason: `tf.train.CheckpointView` has the numbers of objects, but neither their keys nor their
+    names.
 
     Args:
         serialized: the value under `OBJECT_GRAPH`.
@@ -144,4 +144,4 @@ def object_graph(serialized: bytes) -> list[GraphNode]:
 
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-"""The key of that graph in a checkpoint."""
+"""The key of the object graph in a checkpoint."""

@@ -16,21 +16,21 @@ from ckptkit.compat.tf_random import STATEFUL_RANDOM_OPS
 
 
 def iterator_of(value: Any) -> Any:
-    """Return the iterator of tf.data that a value is, or that it holds as `as_numpy_iterator` does.
+    """Return the tf.data iterator of a value: itself, or the one inside an `as_numpy_iterator`.
 
-    Reason: the latter has no public way to its iterator.
+    Reason: `as_numpy_iterator` gives no public access to its iterator.
 
     Returns:
-        None if the value is neither.
+        The iterator, or None if the value is neither.
     """
     held = getattr(value, "_iterator", value)
     return held if isinstance(held, tf.data.Iterator) else None
 
 
 def dataset_of(iterator: Any) -> Any:
-    """Return the dataset that an iterator of tf.data iterates over.
+    """Return the dataset of a tf.data iterator.
 
-    Reason: in `fit` Keras makes the iterator and keeps the dataset to itself.
+    Reason: in `fit` Keras makes the iterator, and gives no public access to the dataset.
     """
     return iterator._dataset
 
@@ -42,10 +42,10 @@ class Stage:
     Args:
         kind: its class, such as `ShuffleDataset`.
         inputs: the stages that it reads from.
-        inside: the pipelines that its functions use and did not make themselves, or that are its
-            elements; None for one that cannot be examined.
-        random: operations in its functions that draw from a state inside TensorFlow's kernels.
-        once: whether its functions are called once in a pass.
+        inside: the pipelines that its functions use but did not make, or that are its elements;
+            None for a pipeline that cannot be examined.
+        random: the operations in its functions that use a random state inside TensorFlow's kernels.
+        once: whether its functions are called only once in a pass.
         hangs: whether an iterator that TensorFlow restores may wait for ever in it.
     """
 
@@ -58,12 +58,12 @@ class Stage:
 
 
 def stage_of(dataset: Any) -> Stage:
-    """Return the last stage of a pipeline, which leads to all others.
+    """Return the last stage of a pipeline, from which all others can be reached.
 
-    A pipeline does not change, and examining a function that holds a large constant takes long, so
-    the result is kept for as long as the dataset exists.
+    The result is kept as long as the dataset exists, because a pipeline never changes, and to
+    examine a function with a large constant takes long.
 
-    Reason: tf.data describes its pipelines nowhere else in Python.
+    Reason: tf.data has no public description of its pipelines.
     """
     if dataset not in _STAGES:
         _STAGES[dataset] = _read_stage(dataset)
@@ -131,7 +131,7 @@ def _captured_datasets(function: Any) -> list[Any]:
     except (
         TypeError,
         ValueError,
-    ):  # no function of Python, or one whose names have no values any more
+    ):  # not a Python function, or its names have no values any more
         return [None] * len(used)
     known = {
         id(each._variant_tensor): each
@@ -183,15 +183,15 @@ def functions_of(
 
 
 def _nodes_in(function: Any) -> list[Any]:
-    """Return the operations of a function of a pipeline, and of the functions in it."""
+    """Return the operations of a pipeline's function, including nested functions."""
     graph = function.function.graph.as_graph_def()
     return [*graph.node, *(node for each in graph.library.function for node in each.node_def)]
 
 
 def describe_pipeline(dataset: Any) -> list[str]:
-    """Return a pipeline's stages with the sizes that decide the order of its rows.
+    """Return a pipeline's stages with the sizes on which the order of its rows depends.
 
-    Two descriptions are equal if the pipelines draw their rows in the same way.
+    Two descriptions are equal if the pipelines read their rows in the same way.
 
     Reason: see `stage_of`.
     """
@@ -220,9 +220,9 @@ def stages_in(dataset: Any) -> list[Any]:
 
 
 def unseeded_random_ops(dataset: Any) -> list[str]:
-    """Return operations in a pipeline that draw random numbers without a seed, own or global.
+    """Return the random operations in a pipeline that have neither their own nor a global seed.
 
-    Reason: see `stage_of`; and only the graph of a function has the seeds of its operations.
+    Reason: see `stage_of`; also, only a function's graph contains the seeds of its operations.
     """
     nodes = [node for function in dataset._functions() for node in _nodes_in(function)]
     found = {
@@ -234,9 +234,9 @@ def unseeded_random_ops(dataset: Any) -> list[str]:
 
 
 def shuffles_in(state: tf.Tensor) -> int:
-    """Return how many shuffles hold data in an iterator's saved state.
+    """Return the number of shuffles that have data in an iterator's saved state.
 
-    Reason: a shuffle keeps the counter from which later epochs draw their order only while it holds
-    data, and no public function reads inside of the state, which is a variant.
+    Reason: a shuffle saves the counter for the order of later epochs only while it has data, and no
+    public function reads the state, which is a variant.
     """
     return int(tf.io.serialize_tensor(state).numpy().count(b"epoch_num_random_samples"))

@@ -1,4 +1,4 @@
-"""Private names of traced functions and the signatures of a SavedModel.
+"""Private names of traced functions, and of signatures in a SavedModel.
 
 Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 """
@@ -12,10 +12,9 @@ import tensorflow as tf
 
 
 def computes_in_16_bits(function: Any) -> bool:
-    """Whether a concrete function has an operation on 16-bit floats.
+    """Return whether a concrete function has an operation on 16-bit floats.
 
-    Reason: `graph.get_operations` does not list the functions inside; only the graph's definition
-    does.
+    Reason: `graph.get_operations` does not list nested functions; only the graph's definition does.
     """
     definition = function.graph.as_graph_def()
     nodes = [
@@ -31,12 +30,10 @@ _16_BIT_FLOATS = frozenset({tf.float16.as_datatype_enum, tf.bfloat16.as_datatype
 
 
 def functions_of(loaded: Any) -> list[Any]:
-    """Return the traced functions of an object that `tf.saved_model.load` has returned.
+    """Return the traced functions, without signatures, of a result of `tf.saved_model.load`.
 
-    Signatures are not among them.
-
-    Reason: these functions have the order of their arguments, which signatures have not, and a
-    restored function has no public list of what it was traced for.
+    Reason: these functions know the order of their arguments, but signatures do not. A restored
+    function has no public list of its traces.
     """
     children = tf.train.TrackableView.children(loaded).values()
     return [concrete for child in children for concrete in getattr(child, "concrete_functions", ())]
@@ -45,7 +42,7 @@ def functions_of(loaded: Any) -> list[Any]:
 def signatures_in(content: bytes) -> tuple[dict[str, dict[str, dict[str, Any]]], str]:
     """Return the signatures in a `saved_model.pb`, and the TensorFlow version that wrote it.
 
-    Reason: TensorFlow offers only loading, which builds the graphs.
+    Reason: the only public way is to load the model, which builds the graphs.
 
     Args:
         content: the bytes of the file.
@@ -54,7 +51,7 @@ def signatures_in(content: bytes) -> tuple[dict[str, dict[str, dict[str, Any]]],
         The `inputs` and `outputs` of each signature, by name; and the version.
 
     Raises:
-        ValueError: If it is no SavedModel.
+        ValueError: If it is not a SavedModel.
     """
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel

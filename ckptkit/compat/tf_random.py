@@ -24,14 +24,16 @@ STATEFUL_RANDOM_OPS = frozenset(
         "Multinomial",
     }
 )
-"""Operations of TensorFlow whose random state is inside their kernels, seeded or not."""
+"""TensorFlow's random operations whose state is inside their kernels, with or without a seed."""
 
 
 def stateful_random_ops(function: Any) -> list[str]:
-    """Return the operations in a train function that draw from a state inside TensorFlow's kernels.
+    """Return the operations in a train function that use a random state inside the kernels.
 
-    Reason: that state can neither be read nor set. The `tf.function` is in the closure of the
-    function that Keras calls, and the list of its traces has no public name.
+    That state can neither be read nor set.
+
+    Reason: the `tf.function` is in the closure of the function that Keras calls, and the list of
+    its traces has no public name.
     """
     found = set()
     for cell in getattr(function, "__closure__", None) or ():
@@ -48,14 +50,13 @@ def stateful_random_ops(function: Any) -> list[str]:
 
 
 class EagerOperations:
-    """Records the operations in its block that draw from a state inside TensorFlow's kernels.
+    """Records the operations in its block that use a random state inside TensorFlow's kernels.
 
-    It is for steps that are not traced (`run_eagerly=True`, loops of the user's own), which leave
-    no graph to examine. A `tf.function` that is called in the block is examined as well; it is not
-    traced again for that.
+    It is for steps that are not traced (`run_eagerly=True`, custom loops), which leave no graph to
+    examine. A `tf.function` that is called in the block is examined too, without being traced
+    again.
 
-    Reason: no public name observes operations as they run, or has the graph of a function that
-    was traced before.
+    Reason: no public name observes operations as they run, or gives the graph of a traced function.
 
     Attributes:
         random: the names of these operations.
@@ -74,8 +75,8 @@ class EagerOperations:
     def __exit__(self, *error: object) -> None:
         from tensorflow.python.framework import op_callbacks
 
-        # Callbacks belong to a thread. A generator that is collected may end in another thread,
-        # which has none to remove.
+        # Callbacks belong to a thread. A generator may be collected on another thread, which has no
+        # callback to remove.
         with contextlib.suppress(KeyError):
             op_callbacks.remove_op_callback(self._record)
 
@@ -104,14 +105,14 @@ class EagerOperations:
 
 
 _GLOBAL_SEED = "global_seed_generator"
-"""The attribute of Keras' global state that holds the generator."""
+"""The attribute of Keras' global state with the seed generator."""
 
 
 def global_seed() -> Any:
-    """Return the state of Keras' global random generator, or None if it was not used.
+    """Return the state of Keras' global seed generator, or None if it does not exist.
 
-    Reason: `keras.random` gives no access to it, and its own function makes the generator if there
-    is none, which draws from Python's `random`.
+    Reason: `keras.random` gives no access to it. Its private function would create the generator,
+    which draws a number from Python's `random`.
     """
     from keras.src.backend.common.global_state import get_global_attribute
 
@@ -120,12 +121,12 @@ def global_seed() -> Any:
 
 
 def set_global_seed(state: Any) -> None:
-    """Sets the state of the generator behind `keras.random.*` without a seed.
+    """Set the state of Keras' global seed generator, which `keras.random.*` uses by default.
 
     Reason: see `global_seed`.
 
     Args:
-        state: what `global_seed` has returned.
+        state: the result of `global_seed`.
     """
     from keras.src.random.seed_generator import global_seed_generator
 

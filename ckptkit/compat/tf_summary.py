@@ -15,22 +15,23 @@ from tensorflow.python.ops import summary_ops_v2
 
 @contextmanager
 def write_summaries_if(condition: Callable[[], tf.Tensor]) -> Iterator[None]:
-    """Adds a condition to all summaries in its block, also in functions traced there.
+    """Add a condition to all summaries in its block, also in functions that are traced there.
 
     Other threads are not affected.
 
-    Reason: `tf.summary.record_if` replaces an outer condition, and is replaced by an inner one. And
-    to ask for the previous condition, `tf.summary.should_record_summaries` has to know the writer,
-    which a step may open for itself.
+    Reason: `tf.summary.record_if` replaces an outer condition, and an inner one replaces it. To
+    read the previous condition, `tf.summary.should_record_summaries` needs the writer, which a step
+    may open itself.
 
     Args:
-        condition: returns a boolean tensor; summaries are written only if it is true as well.
+        condition: returns a boolean tensor; summaries are written only if it is true.
     """
     asked, thread = summary_ops_v2._should_record_summaries_internal, get_ident()
 
     def ask(default_state: bool) -> tf.Tensor:
         writes = asked(default_state)
-        # If it is known to be false, the condition is not asked: a traced function would keep it.
+        # If it is statically false, the condition is not called, because a traced function would
+        # keep it.
         known = tf.get_static_value(writes)
         return (
             tf.logical_and(writes, condition())

@@ -1,4 +1,4 @@
-"""Data with an exact position: `ckptkit.data.shuffled`, iterators, and the passes of a loop."""
+"""Training data whose position can be saved: iterators, passes of a loop, and shuffled data."""
 
 from ckptkit.data.shuffled_data import shuffled
 

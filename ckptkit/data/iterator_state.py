@@ -1,4 +1,4 @@
-"""The position of an iterator: its saved state, or a number of batches to draw again."""
+"""Saves and restores the position of an iterator: its state, or a number of batches to read."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ckptkit.tracking import shuffle_orders
 from ckptkit.tracking.leaves import Tensors
 
 _SERIALIZE_ERRORS = (tf.errors.OpError, NotImplementedError, ValueError, TypeError, AttributeError)
-_PROGRESS_SECS = 5.0  # between two log lines while data is drawn again
+_PROGRESS_SECS = 5.0  # seconds between two log lines while data is read again
 
 
 def reason_not_savable(iterator: Any) -> str | None:
     """Return why an iterator's state cannot be saved, or None if it can.
 
     Args:
-        iterator: what a loop draws from; anything iterable.
+        iterator: the iterator from which a loop reads; any iterable.
     """
     if not isinstance(iterator, tf.data.Iterator):
         return f"{type(iterator).__name__} is not a tf.data iterator"
-    # Only TensorFlow knows whether it can, and it only tells when it is asked to do it.
+    # Only TensorFlow knows whether it can save it, so this tries it.
     try:
         tf_checkpoint.serialize(iterator)
     except _SERIALIZE_ERRORS as error:
@@ -66,10 +66,10 @@ def _reason_out_of_sight(dataset: Any) -> str | None:
 
 
 def reason_not_repeatable(iterator: Any) -> str | None:
-    """Return why a pipeline's random numbers cannot be drawn a second time, or None if they can.
+    """Return why a pipeline's random numbers cannot be repeated, or None if they can.
 
     Args:
-        iterator: what a loop draws from.
+        iterator: the iterator from which a loop reads.
     """
     unseeded = (
         tf_data.unseeded_random_ops(tf_data.dataset_of(iterator))
@@ -79,9 +79,9 @@ def reason_not_repeatable(iterator: Any) -> str | None:
     if not unseeded:
         return None
     return (
-        f"the data draws from {', '.join(unseeded)} without a seed, which no other attempt can "
-        "draw again. Call keras.utils.set_random_seed "
-        f"before the pipeline is built, or give the operation a seed"
+        f"the data uses {', '.join(unseeded)} without a seed, so another attempt cannot repeat "
+        f"its random numbers. Call keras.utils.set_random_seed before the pipeline is built, or "
+        f"give the operation a seed"
     )
 
 
@@ -89,7 +89,7 @@ def describe(iterator: Any) -> list[str]:
     """Return the stages of an iterator's pipeline, and the form of its batches.
 
     Args:
-        iterator: what a loop draws from.
+        iterator: the iterator from which a loop reads.
     """
     if not isinstance(iterator, tf.data.Iterator):
         return [type(iterator).__name__]
@@ -97,26 +97,27 @@ def describe(iterator: Any) -> list[str]:
 
 
 def batches_of(iterator: Any, steps: int | None) -> int | None:
-    """Return how many batches an epoch's data has, or None if that is unknown.
+    """Return the number of batches in an epoch, or None if unknown.
 
     Args:
-        iterator: what an epoch draws from.
-        steps: batches in an epoch, as Keras counts them; None if it does not know yet.
+        iterator: the iterator of an epoch.
+        steps: the number of batches in an epoch by Keras' count; None if Keras does not know it
+            yet.
     """
     if steps is not None or not isinstance(iterator, tf.data.Iterator):
         return steps
     cardinality = int(tf_data.dataset_of(iterator).cardinality())
-    return cardinality if cardinality >= 0 else None  # negative: infinite or unknown
+    return cardinality if cardinality >= 0 else None  # a negative number means infinite or unknown
 
 
 class IteratorLeaf:
-    """The state of the iterator that training draws from, as a leaf of the state.
+    """The iterator from which training reads, as a leaf of the state.
 
     Args:
         key: its key.
-        path: how to name it in messages.
+        path: its name in messages.
         iterator: a tf.data iterator.
-        undrawn: batches that the run has drawn, and that this process has not drawn again yet; see
+        undrawn: the number of batches that the run has read before, but this process has not; see
             `restore_iterator`.
     """
 
@@ -137,16 +138,16 @@ class IteratorLeaf:
 
 
 def uses_cache(iterator: Any) -> bool:
-    """Whether an iterator's pipeline caches; see `shuffle_orders.uses_cache`."""
+    """Return whether an iterator's pipeline caches; see `shuffle_orders.uses_cache`."""
     return shuffle_orders.uses_cache(tf_data.stage_of(tf_data.dataset_of(iterator)))
 
 
 def repeats_orders_in_pass(iterator: Any, *, endless: bool) -> bool:
-    """Whether one pass over the data draws several orders, because the pipeline repeats a shuffle.
+    """Return whether one pass over the data uses several orders, because a shuffle is repeated.
 
     Args:
         iterator: a tf.data iterator.
-        endless: whether a pipeline that repeats without end counts; one iterator over it may serve
+        endless: whether a pipeline that repeats endlessly counts; one iterator over it may serve
             all passes.
     """
     dataset = tf_data.dataset_of(iterator)
@@ -156,20 +157,20 @@ def repeats_orders_in_pass(iterator: Any, *, endless: bool) -> bool:
 
 
 def restore_iterator(iterator: Any, tensors: Mapping[str, tf.Tensor], undrawn: int) -> None:
-    """Restore an iterator's saved state, and the orders of the iterators that are made after it.
+    """Restore an iterator's saved state, and the shuffle orders of later iterators.
 
-    A shuffle draws its order from a counter that all iterators of a dataset share. Its saved state
-    has the counter only while the shuffle holds data. Near the end of an epoch some shuffles hold
-    none, and assigning their state moves their counters. The state from this iterator's start,
-    assigned to another iterator, sets these counters right.
+    A shuffle derives its order from a counter that all iterators of a dataset share. Its saved
+    state contains the counter only while the shuffle has data. Near the end of an epoch some
+    shuffles have none, and to assign their state changes their counters. The state from this
+    iterator's start, assigned to another iterator, corrects these counters.
 
-    In a pipeline that repeats, that state may belong to another repetition. The batches are drawn
-    once more instead.
+    In a pipeline that repeats, that state may belong to another repetition. Then the batches are
+    read once more instead.
 
     Args:
-        iterator: a tf.data iterator; at least one batch was drawn from it.
+        iterator: a tf.data iterator from which at least one batch was read.
         tensors: the saved state.
-        undrawn: batches that the run has drawn, and that this process has not drawn again yet.
+        undrawn: the number of batches that the run has read before, but this process has not.
     """
     if undrawn <= 0:
         return
@@ -178,8 +179,8 @@ def restore_iterator(iterator: Any, tensors: Mapping[str, tf.Tensor], undrawn: i
         tf_checkpoint.deserialize(iterator, tensors)
     elif repeats_orders_in_pass(iterator, endless=True):
         logger.info(
-            "the run was between two repetitions of the data: %d batches are drawn again, without "
-            "training",
+            "the run was interrupted between two repetitions of the data: reading %d batches "
+            "again, without training",
             undrawn,
         )
         draw_batches(iterator, undrawn)
@@ -189,34 +190,34 @@ def restore_iterator(iterator: Any, tensors: Mapping[str, tf.Tensor], undrawn: i
 
 
 def _shuffles(tensors: Mapping[str, tf.Tensor]) -> int:
-    """Return how many shuffles hold data in a saved state."""
+    """Return the number of shuffles that have data in a saved state."""
     return sum(tf_data.shuffles_in(tensor) for tensor in tensors.values())
 
 
 def draw_batches(iterator: Iterator[Any], batches: int) -> int:
-    """Draw batches and discard them.
+    """Read batches and discard them.
 
     Args:
-        iterator: the iterator to draw from.
-        batches: how many.
+        iterator: the iterator to read from.
+        batches: the number of batches.
 
     Returns:
-        How many were drawn; fewer than `batches` if the data ended.
+        The number of batches that were read; fewer than `batches` if the data ended.
     """
     for done in range(batches):
         try:
             next(iterator)
-        # `next` of an eager iterator raises the former, one inside a function the latter.
+        # `next` of an eager iterator raises StopIteration, inside a function OutOfRangeError.
         except (StopIteration, tf.errors.OutOfRangeError):
             return done
     return batches
 
 
 class DrawProgress:
-    """Logs every few seconds how much of the data was drawn again.
+    """Logs every few seconds how much of the data was read again.
 
     Args:
-        total: batches to draw.
+        total: the number of batches to read.
         clock: returns monotonic seconds.
     """
 
@@ -227,12 +228,12 @@ class DrawProgress:
         self._logged_at = clock()
 
     def add(self, batches: int) -> None:
-        """Counts batches that were drawn."""
+        """Count batches that were read."""
         self._done += batches
         if self._clock() - self._logged_at >= _PROGRESS_SECS:
             self._logged_at = self._clock()
             logger.info(
-                "drawing data again up to where the run was: %d of %d batches",
+                "reading data again up to the position of the run: %d of %d batches",
                 self._done,
                 self._total,
             )

@@ -1,4 +1,4 @@
-"""The position in the data of a custom loop: passes of `manager.data(...)`, and their resume."""
+"""The position in the data of a custom loop: saves and resumes passes of `manager.data(...)`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ckptkit.tracking.python_state import python_and_numpy, set_python_and_numpy
 
 @dataclass
 class DataPass:
-    """One pass over data: one call of `manager.data`.
+    """The position in one pass over data, which is one call of `manager.data`.
 
     Args:
         done: batches whose step is complete.
@@ -56,14 +56,14 @@ class DataPass:
 
     @property
     def earlier(self) -> int:
-        """Return what is remembered of a pass that is over: the draws to repeat, minus one.
+        """Return the number to remember for a finished pass: its reads to repeat, minus one.
 
-        A pass that reached the end of its data has asked once more than it had batches, in vain.
+        A pass that reached the end of its data has made one more read than it has batches.
         """
         return self.drawn - 1 if self.broken_off else self.done
 
     def end(self) -> None:
-        """Ends the pass: nothing more is drawn from it."""
+        """End the pass: nothing more is read from it."""
         self.over, self.iterator, self.saved = True, None, {}
         self.drawing, self.values = None, {}
 
@@ -89,11 +89,10 @@ class DataPass:
 
 
 class LoopData:
-    """The data of `manager.data(...)`, as an entry of the state.
+    """The positions in the data of `manager.data(...)`, as an entry of the state.
 
-    An epoch may have several passes, one for each call of `manager.data`, one after the other or at
-    the same time. The n-th call in an epoch is taken to go over the same data as the n-th call in
-    any other epoch.
+    An epoch may have several passes, one for each call of `manager.data`, in sequence or at the
+    same time. The n-th call in each epoch is assumed to use the same data.
 
     Args:
         inexact: is called with the reason if the run cannot resume bit for bit.
@@ -101,7 +100,7 @@ class LoopData:
 
     def __init__(self, inexact: Callable[[str], None]) -> None:
         self._inexact = inexact
-        # For each epoch that is over: `DataPass.earlier` of each of its passes.
+        # For each finished epoch: `DataPass.earlier` of each of its passes.
         self._epochs: list[list[int]] = []
         self._passes: list[DataPass] = []  # of the present epoch
         self._calls = 0  # of `batches` in this epoch, in this process
@@ -109,7 +108,7 @@ class LoopData:
         self._beginnings: dict[str, dict[str, Any]] = {}
         self._not_savable_reason: str | None = None
         self._is_resumed = False
-        # Calls whose earlier passes were drawn again: once in a process brings the counters back.
+        # The calls whose earlier passes were read again; once in a process restores the counters.
         self._replayed_calls: set[int] = set()
 
     def leaves(self, name: str) -> list[Leaf]:
@@ -129,7 +128,7 @@ class LoopData:
         }
 
     def _set_state(self, state: dict[str, Any]) -> None:
-        """Takes over the passes of a checkpoint; their iterators are made when the loop calls."""
+        """Set the passes of a checkpoint; the loop makes their iterators later."""
         self._epochs, self._not_savable_reason = state["epochs"], state["drawn_again"]
         self._passes = [DataPass.from_state(each) for each in state["passes"]]
         self._beginnings = state.get("beginnings", {})
@@ -138,8 +137,8 @@ class LoopData:
     def iterator_states(self) -> Tensors:
         """Return the states of the iterators in use, by `<number of the pass>/<part>`.
 
-        An iterator that has drawn a batch whose step does not count has no state here. Its batches
-        are drawn again on a resume.
+        An iterator is left out if the step of its last batch does not count. Its batches are read
+        again on a resume.
         """
         states: Tensors = {}
         for number, each in enumerate(self._passes):
@@ -154,14 +153,14 @@ class LoopData:
         return states
 
     def keep_iterator_states(self, tensors: Mapping[str, tf.Tensor]) -> None:
-        """Keeps saved states until the loop makes the iterators that they belong to."""
+        """Keep saved states until the loop makes their iterators."""
         for key, tensor in tensors.items():
             number, _, part = key.partition("/")
             if int(number) < len(self._passes):
                 self._passes[int(number)].saved[part] = tensor
 
     def epoch_ended(self) -> None:
-        """Ends an epoch of the loop, and all of its passes."""
+        """End an epoch of the loop, and all of its passes."""
         for each in self._passes:
             each.broken_off = not each.over or each.broken_off
             self._end(each)
@@ -170,34 +169,35 @@ class LoopData:
 
     @property
     def in_use(self) -> bool:
-        """Whether this epoch has had a pass."""
+        """Whether the current epoch has had a pass."""
         return bool(self._passes)
 
     def end_broken_off_passes(self) -> None:
-        """Ends the passes that the program left early, because it continues with something else."""
+        """End the passes that the program left early, because it continues with something else."""
         for each in self._passes:
             if each.broken_off:
                 self._end(each)
 
     def _end(self, each: DataPass) -> None:
-        """Ends a pass, and reports if that makes the run inexact."""
+        """End a pass, and report if that makes the run inexact."""
         each.end()
-        # TensorFlow reads ahead. Whether its cache is complete when a pass is left early depends on
-        # the program's speed. An incomplete one is discarded, and the next pass draws anew.
+        # TensorFlow reads ahead, so it depends on the program's speed whether its cache is complete
+        # when a pass is left early. An incomplete cache is discarded, and the next pass reads the
+        # data again.
         if each.broken_off and each.caches:
             self._inexact(
-                "the first pass over data with cache() was broken off, and what TensorFlow has "
-                "cached by then depends on time"
+                "the first pass over data with cache() was left early, and the content of "
+                "TensorFlow's cache depends on timing"
             )
 
     def batches(self, dataset: Iterable[Any]) -> Generator[Any]:
-        """Yield the batches that are left of a pass; `done` must be called after each step.
+        """Yield the remaining batches of a pass; `done` must be called after each step.
 
         Args:
             dataset: the data of `manager.data`.
 
         Raises:
-            ConfigError: if the iterator is used after its epoch.
+            ConfigError: If the iterator is used after its epoch.
         """
         self.end_broken_off_passes()
         call, self._calls = self._calls, self._calls + 1
@@ -205,8 +205,8 @@ class LoopData:
         earlier = [passes[call] for passes in self._epochs if call < len(passes)]
         if present is not None and present.over:
             earlier.append(present.done)
-        # Only now is the data known: earlier passes are drawn again when the loop asks for the
-        # same call, not when the checkpoint is restored.
+        # Earlier passes are read again only here and not at the restore, because only now the data
+        # is known.
         drawing = DrawingState([dataset] if isinstance(dataset, tf.data.Dataset) else [])
         if self._is_resumed and call not in self._replayed_calls:
             self._replayed_calls.add(call)
@@ -219,7 +219,7 @@ class LoopData:
             self._passes.append(present)
             iterator = iter(dataset)
         elif present.over:
-            return  # the checkpoint is from after this pass, and the epoch continues behind it
+            return  # the pass was already over at the checkpoint, so the epoch continues after it
         else:
             present.drawing = drawing
             iterator = self._resume_pass(present, dataset, drawing, first=not earlier)
@@ -231,22 +231,23 @@ class LoopData:
         )
         try:
             for batch in iterator:
-                # Before the yield: a save inside the step must know that this batch is drawn.
+                # Before the yield, because a save inside the step must know that this batch was
+                # read.
                 present.drawn += 1
                 yield batch
                 if present.over:
                     raise ConfigError(
-                        "An iterator of manager.data is one pass over the data, inside one epoch, "
-                        "and its epoch is over. Call "
+                        "An iterator of manager.data is valid during one epoch, and that epoch is "
+                        "over. Call "
                         "manager.data(dataset) in the body of `for epoch in manager.epochs(...)`."
                     )
-        except GeneratorExit:  # a `break` in the loop closes the generator here
+        except GeneratorExit:  # on a `break` in the loop, the generator is closed here
             present.broken_off = not present.over
             raise
         present.end()
 
     def done(self) -> None:
-        """Counts the batches that were drawn for a step which is now complete."""
+        """Count the batches of a step that is now complete."""
         for each in self._passes:
             each.done = each.drawn
 
@@ -257,12 +258,12 @@ class LoopData:
         drawing: DrawingState,
         beginning: dict[str, Any],
     ) -> None:
-        """Makes the iterators that this call made before, and draws from them.
+        """Make the iterators of this call's earlier passes again, and read from them.
 
-        That advances the counters of shuffles and the random states of generators to where the run
-        was. `ckptkit/keras/fit/train_replay.py` does the same in `fit`.
+        That advances the counters of shuffles and the random states of generators to the run's
+        position. `ckptkit/keras/fit/train_replay.py` does the same in `fit`.
         """
-        # Python's and NumPy's states are restored from the checkpoint and must not move here.
+        # Python's and NumPy's random states come from the checkpoint and must not change here.
         now = python_and_numpy()
         # A variable that drawing does not change has the value of this epoch already: the loop's
         # body has set it, or the checkpoint.
@@ -270,7 +271,7 @@ class LoopData:
         progress = DrawProgress(sum(earlier), time.monotonic)
         for number, made in enumerate(earlier):
             iterator = iter(dataset)
-            # One more than the pass had batches: the data's end is a call, too.
+            # One more than the number of batches, because to find the end is also a call.
             progress.add(
                 draw_batches(
                     iterator,
@@ -282,9 +283,9 @@ class LoopData:
     def _resume_pass(
         self, present: DataPass, dataset: Iterable[Any], drawing: DrawingState, *, first: bool
     ) -> Iterator[Any]:
-        """Return the iterator of the pass in which the run was interrupted, at its place."""
+        """Return the iterator of the interrupted pass, at its saved position."""
         now = python_and_numpy()
-        # Data that cannot be saved is drawn from its start, as it was drawn the first time.
+        # Data whose position cannot be saved is read again from its start.
         if self._not_savable_reason is not None and present.random is not None:
             drawing.set_epoch(present.random)
         iterator = iter(dataset)
@@ -304,10 +305,10 @@ class LoopData:
         return iterator
 
     def _needs_every_batch(self, iterator: Any, *, first: bool, present: bool = False) -> bool:
-        """Whether every batch must be drawn again.
+        """Return whether every batch must be read again.
 
-        That is so if no state can be saved, if the first pass fills a cache, and if an earlier pass
-        drew several orders.
+        That is so if no state can be saved, if the first pass fills a cache, or if an earlier pass
+        used several orders.
         """
         if self._not_savable_reason is not None or not isinstance(iterator, tf.data.Iterator):
             return True
@@ -317,7 +318,7 @@ class LoopData:
 
 
 class _LoopIterators:
-    """The states of the iterators in use, as a leaf; when restored, they wait for the loop."""
+    """A leaf with the states of all iterators in use; restored states wait for the loop."""
 
     kind = "trackable"
     trainable = None

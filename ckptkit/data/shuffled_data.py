@@ -1,4 +1,4 @@
-"""Shuffled data whose whole position is a few integers."""
+"""`ckptkit.data.shuffled`: shuffled data whose position consists of a few integers."""
 
 from __future__ import annotations
 
@@ -16,28 +16,27 @@ from ckptkit.position import whole_number
 def shuffled(
     source: Any, batch_size: int, seed: int = 0, *, drop_remainder: bool = False
 ) -> tf.data.Dataset:
-    """Return endless epochs over `source`, each in another order, that resume at once.
+    """Return endless epochs over `source`, each in a different order, that resume at once.
 
-    The order of an epoch is a permutation computed from the seed and the epoch's number
+    The order of an epoch is computed from the seed and the epoch's number
     (`tf.random.experimental.index_shuffle`). So no buffer of rows has to be filled, saved or
-    restored: the position is a few integers, whatever the size of the data. It is exact from any
-    batch, in `fit` and in loops.
+    restored, and the position consists of a few integers for any size of data. It resumes exactly
+    at any batch, in `fit` and in loops.
 
     Args:
         source: arrays or tensors whose first axis counts rows, or tuples, lists, dictionaries of
-            them. Or an object with `len()` and `source[rows]`, which gets an array of row numbers
-            and returns such arrays (an HDF5 data set). From a memory-mapped file (`np.memmap`),
-            alone or among others, only the rows of a batch are read.
-        batch_size: rows in a batch.
-        seed: another seed gives another order.
-        drop_remainder: whether to leave out the last batch of an epoch if it is not full.
+            them. Or an object with `len()` and `source[rows]` (such as an HDF5 data set), which
+            gets an array of row numbers and returns arrays. From a memory-mapped file
+            (`np.memmap`), only the rows of a batch are read.
+        batch_size: the number of rows in a batch.
+        seed: the seed of the orders; a different seed gives different orders.
+        drop_remainder: whether to skip the last batch of an epoch if it is not full.
 
     Returns:
-        A dataset that repeats without end; its attribute `batches_per_epoch` is what `fit` takes as
-        `steps_per_epoch`.
+        An endless dataset; pass its attribute `batches_per_epoch` to `fit` as `steps_per_epoch`.
 
     Raises:
-        ConfigError: if rows cannot be counted, or a number cannot be right.
+        ConfigError: If the rows cannot be counted, or a number is invalid.
 
     Example:
         >>> import ckptkit, numpy as np
@@ -50,14 +49,14 @@ def shuffled(
     size = whole_number(batch_size)
     if size is None or size < 1:
         raise ConfigError(
-            "batch_size counts the rows of a batch, 1 or more. Received: "
+            f"batch_size is the number of rows in a batch, 1 or more. Received: "
             f"batch_size={batch_size!r}."
         )
     batch_size = size
     if isinstance(source, tf.data.Dataset):
         raise ConfigError(
-            "shuffled takes arrays or tensors, because it picks rows by number. Received a "
-            "tf.data.Dataset: pass what it was made of."
+            "shuffled takes arrays or tensors, because it reads rows by number. Received a "
+            "tf.data.Dataset: pass the arrays from which it was made."
         )
     rows, pick = _rows(source)
     per_epoch = rows // batch_size if drop_remainder else math.ceil(rows / batch_size)
@@ -77,8 +76,8 @@ def shuffled(
         )
 
     options = tf.data.Options()
-    # TensorFlow refuses to save a pipeline with a Python function, which may have a state. Here a
-    # row depends on its number alone.
+    # TensorFlow refuses to save a pipeline with a Python function, which may have state. Here a row
+    # depends only on its number.
     options.experimental_external_state_policy = tf.data.experimental.ExternalStatePolicy.IGNORE
     dataset = tf.data.Dataset.counter().map(batch).with_options(options)
     dataset.batches_per_epoch = per_epoch
@@ -94,7 +93,7 @@ def _rows(source: Any) -> tuple[int, Callable[[tf.Tensor], Any]]:
     ):
         return len(source), _picker(source)
     if any(isinstance(part, np.memmap) for part in tf.nest.flatten(source)):
-        # Tensors would hold all of the file in memory.
+        # As tensors, the whole file would be in memory.
         arrays = tf.nest.map_structure(np.asanyarray, source)
         return _count(arrays), _picker(_Together(arrays))
     tensors = tf.nest.map_structure(tf.convert_to_tensor, source)
@@ -108,14 +107,14 @@ def _count(arrays: Any) -> int:
     lengths = {int(array.shape[0]) if len(array.shape) else -1 for array in tf.nest.flatten(arrays)}
     if len(lengths) != 1 or min(lengths) < 1:
         raise ConfigError(
-            "The arrays of source have the same number of rows, at least one. Received numbers "
-            f"of rows: {sorted(lengths)}."
+            f"The arrays of source must have the same number of rows, at least one. Received "
+            f"numbers of rows: {sorted(lengths)}."
         )
     return lengths.pop()
 
 
 class _Together:
-    """Arrays that are indexed together, with the same rows."""
+    """Several arrays that are indexed together with the same row numbers."""
 
     def __init__(self, arrays: Any) -> None:
         self._arrays = arrays
@@ -132,7 +131,7 @@ def _picker(source: Any) -> Callable[[tf.Tensor], Any]:
         rising, back = np.unique(rows, return_inverse=True)
         return [np.asarray(part)[back] for part in tf.nest.flatten(source[rising])]
 
-    # One row tells the structure and the types, which tf.numpy_function needs in advance.
+    # One row shows the structure and the types, which tf.numpy_function needs in advance.
     example = source[np.array([0])]
     parts = [np.asarray(part) for part in tf.nest.flatten(example)]
 

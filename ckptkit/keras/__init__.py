@@ -1,4 +1,4 @@
-"""CheckpointCallback, which makes `model.fit` resumable."""
+"""`CheckpointCallback`, which makes `model.fit` resumable."""
 
 from ckptkit.keras.checkpoint_callback import CheckpointCallback
 

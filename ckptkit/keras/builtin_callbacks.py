@@ -1,4 +1,4 @@
-"""Keras' own callbacks with files of their own: CSVLogger, TensorBoard, BackupAndRestore."""
+"""Special treatment of Keras' CSVLogger, TensorBoard and BackupAndRestore on a resume."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ckptkit.log import logger
 
 
 def refuse_backup_and_restore(callbacks: Iterable[Any]) -> None:
-    """Raises an error if `BackupAndRestore`, which would also resume the run, is in use.
+    """Raise an error if `BackupAndRestore` is in use, because it would also resume the run.
 
     Raises:
-        ConfigError: If `BackupAndRestore` is among them.
+        ConfigError: If `BackupAndRestore` is in use.
     """
     for callback in callbacks:
         if isinstance(callback, keras.callbacks.BackupAndRestore):
@@ -34,14 +34,14 @@ def refuse_backup_and_restore(callbacks: Iterable[Any]) -> None:
 
 
 def keep_csv_files(callbacks: Iterable[Any]) -> None:
-    """Makes `CSVLogger` append to its file, which it would empty when a resumed training begins."""
+    """Make `CSVLogger` append to its file, which it would otherwise empty on a resume."""
     for callback in _csv_loggers(callbacks):
         callback.append = True
 
 
 def csv_file_sizes(callbacks: Iterable[Any]) -> dict[str, int]:
     """Return the sizes of the files of `CSVLogger` in bytes, by file name."""
-    flush_open_files(callbacks)  # what is buffered is part of the file, too
+    flush_open_files(callbacks)  # flushed, because the size has to include buffered lines
     return {
         str(callback.filename): os.path.getsize(callback.filename)
         for callback in _csv_loggers(callbacks)
@@ -50,7 +50,7 @@ def csv_file_sizes(callbacks: Iterable[Any]) -> dict[str, int]:
 
 
 def truncate_csv_files(callbacks: Iterable[Any], sizes: Mapping[str, int]) -> None:
-    """Removes lines that `CSVLogger` wrote after the checkpoint: they are written again.
+    """Remove lines that `CSVLogger` wrote after the checkpoint, because they will be repeated.
 
     Args:
         callbacks: all other callbacks.
@@ -61,7 +61,7 @@ def truncate_csv_files(callbacks: Iterable[Any], sizes: Mapping[str, int]) -> No
         if (
             size is not None
             and os.path.exists(callback.filename)
-            # A shorter file is another one, and truncating would fill it with zeros.
+            # A shorter file was replaced, and truncating would extend it with zeros.
             and os.path.getsize(callback.filename) >= size
         ):
             os.truncate(callback.filename, size)
@@ -78,12 +78,12 @@ def _csv_loggers(callbacks: Iterable[Any]) -> list[Any]:
 def continue_tensorboard_counts(
     callbacks: Iterable[Any], train_calls: int, test_calls: int
 ) -> None:
-    """Makes `TensorBoard` continue to count batches at the run's position.
+    """Make `TensorBoard` continue to count batches from the run's position.
 
     Args:
         callbacks: all other callbacks.
-        train_calls: calls of the train function so far.
-        test_calls: calls of the test function so far.
+        train_calls: the number of calls of the train function so far.
+        test_calls: the number of calls of the test function so far.
     """
     for callback in _tensorboards(callbacks):
         tensorboard_callback.set_call_counts(callback, train_calls, test_calls)
@@ -92,7 +92,7 @@ def continue_tensorboard_counts(
 def tensorboard_process_state(callbacks: Iterable[Any]) -> list[tuple[Any, dict[str, Any]]]:
     """Return the attributes of each `TensorBoard` that belong to this process, not to the run.
 
-    With those of the checkpoint it would treat a profile of the earlier process as its own.
+    With the checkpoint's values, it would treat a profile of the earlier process as its own.
     """
     return [
         (
@@ -108,21 +108,21 @@ def tensorboard_process_state(callbacks: Iterable[Any]) -> list[tuple[Any, dict[
 
 
 def restore_tensorboard_process_state(kept: Iterable[tuple[Any, dict[str, Any]]]) -> None:
-    """Restores in each `TensorBoard` what `tensorboard_process_state` has returned."""
+    """Restore the attributes of each `TensorBoard` from `tensorboard_process_state`."""
     for callback, values in kept:
         vars(callback).update(values)
         tensorboard_callback.measure_steps_per_second_from_here(callback)
 
 
 def close_event_files(callbacks: Iterable[Any]) -> None:
-    """Closes the event files of `TensorBoard`, for a `fit` that ends without `on_train_end`.
+    """Close the event files of `TensorBoard`, because `fit` ends without `on_train_end`.
 
     The next start repairs only files that no process has open.
     """
     for callback in _tensorboards(callbacks):
         try:
             tensorboard_callback.close_writers(callback)
-        # Any error: the fit is being left already, with an error of its own.
+        # Any error is only logged: another error is already ending the fit.
         except Exception as error:
             logger.warning("could not close the event files in %s: %s", callback.log_dir, error)
 
@@ -135,7 +135,7 @@ def _tensorboards(callbacks: Iterable[Any]) -> list[Any]:
 
 
 def flush_open_files(callbacks: Iterable[Any]) -> None:
-    """Flushes the files that callbacks have open.
+    """Flush the files that callbacks have open.
 
     An interrupted `fit` does not call their `on_train_end`, which would close the files.
     """

@@ -1,4 +1,4 @@
-"""OtherCallbacks: the list of the other callbacks of a `fit`, which a replay hides from Keras."""
+"""The other callbacks of a `fit`, which a replay hides from Keras."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from ckptkit.keras.callback_state import CallbackStates
 
 
 def stop_iteration_error(event: str, error: StopIteration) -> RuntimeError:
-    """Return the error that takes the place of a `StopIteration` that a callback has raised.
+    """Return the error that replaces a `StopIteration` of a callback.
 
-    Keras takes each `StopIteration` inside its loops for the end of the data: it would end the
-    epoch, and train on while the run is closed. Python does the same in generators (PEP 479).
+    Keras treats each `StopIteration` inside its loops as the end of the data. It would end the
+    epoch and continue to train while the run is closed. Python replaces it in generators for the
+    same reason (PEP 479).
 
     Args:
-        event: in which the callbacks were called, in words.
-        error: what it has raised.
+        event: the event in which the callback was called, in words.
+        error: the `StopIteration`.
     """
-    # Keras drops the cause of an error on its way out of `fit`, so the text names the place.
+    # Keras removes the cause of an error that leaves `fit`, so the message names the place.
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     return RuntimeError(
-        f"A callback raised StopIteration in {event}{where}, and Keras would take that for the end "
-        "of the data. To stop training, set self.model.stop_training = True; in a callback's own "
+        f"A callback raised StopIteration in {event}{where}, which Keras would treat as the end "
+        f"of the data. To stop training, set self.model.stop_training = True; in a callback's own "
         "iterator, catch StopIteration or use next(iterator, default)."
     )
 
@@ -36,7 +37,7 @@ class OtherCallbacks:
 
     Args:
         callback_list: the `CallbackList` of the `fit`. It is not kept alive.
-        ours: the `CheckpointCallback`.
+        ours: the `CheckpointCallback` of the `fit`.
 
     Raises:
         ConfigError: If one of them cannot be used together with `CheckpointCallback`.
@@ -50,7 +51,7 @@ class OtherCallbacks:
         builtin_callbacks.refuse_backup_and_restore(self._all)
 
     def hide(self) -> None:
-        """Makes Keras pass its events to our callback only."""
+        """Make Keras pass its events to `CheckpointCallback` only."""
         self._set_list([self._ours])
 
     def _set_list(self, callbacks: list[Any]) -> None:
@@ -59,7 +60,7 @@ class OtherCallbacks:
             callback_list.callbacks = callbacks
 
     def tell(self, event: Callable[[Any], object]) -> None:
-        """Passes an event to each of them."""
+        """Pass an event to each of the other callbacks."""
         try:
             for callback in self._all:
                 event(callback)
@@ -67,11 +68,11 @@ class OtherCallbacks:
             raise stop_iteration_error("an event of fit", error) from error
 
     def begin(self) -> None:
-        """Notes that training begins. Attributes that change from here on are state to save."""
+        """Note that training begins: attributes that change from now on are state to save."""
         self._states = CallbackStates(self._all)
 
     def get(self) -> dict[str, Any]:
-        """Return the state of the callbacks, as a part of the state of `fit`."""
+        """Return the state of all callbacks, for the checkpoint."""
         return {
             "callbacks": self._states.get() if self._states else {},
             "configured": self._states.configured if self._states else {},
@@ -79,7 +80,7 @@ class OtherCallbacks:
         }
 
     def give_back(self, state: dict[str, Any]) -> list[str]:
-        """Gives the callbacks the state that `get` has returned.
+        """Restore the state of all callbacks from a checkpoint.
 
         Returns:
             In words, the state that fits no callback.
@@ -94,21 +95,21 @@ class OtherCallbacks:
         train_calls: int,
         test_calls: int,
     ) -> list[str]:
-        """Ends the replay: Keras calls the callbacks again.
+        """End the replay, so that Keras calls the callbacks again.
 
-        They get the present event, then their saved state, and after that all events that follow.
+        They receive the current event, then their saved state, and then all later events.
 
         Args:
-            state: what `get` has returned.
-            event: passes the present event to one of them.
-            train_calls: calls of the train function before it.
-            test_calls: calls of the test function before it.
+            state: the state that `get` returned.
+            event: passes the current event to one callback.
+            train_calls: the number of earlier calls of the train function.
+            test_calls: the number of earlier calls of the test function.
 
         Returns:
             In words, the state that fits no callback.
         """
-        # In this order: what they do at the present event is part of the state already, and the
-        # state overwrites it.
+        # In this order, because the saved state already includes the effect of the current event,
+        # and overwrites it.
         self.begin()
         builtin_callbacks.continue_tensorboard_counts(self._all, train_calls, test_calls)
         self.tell(event)
@@ -120,13 +121,13 @@ class OtherCallbacks:
         return lost
 
     def left_out(self) -> list[str]:
-        """Return in words the changes to the callbacks that a checkpoint cannot hold."""
+        """Return a sentence for each change to a callback that a checkpoint cannot contain."""
         return self._states.left_out() if self._states is not None else []
 
     def flush(self) -> None:
-        """Flushes the files that the callbacks have open."""
+        """Flush the files that the callbacks have open."""
         builtin_callbacks.flush_open_files(self._all)
 
     def close(self) -> None:
-        """Closes their event files, which Keras leaves open if `fit` ends early."""
+        """Close the callbacks' event files, which Keras leaves open if `fit` ends early."""
         builtin_callbacks.close_event_files(self._all)

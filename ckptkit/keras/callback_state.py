@@ -1,4 +1,4 @@
-"""The saved state of the other callbacks: patience, best values, history."""
+"""Saves and restores the state of other callbacks, such as patience, best values and history."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from ckptkit.tracking import python_state
 _NOT_STATE = frozenset(
     {"model", "_model", "params", "_params", "validation_data", "monitor_op", "min_delta"}
 )
-"""Attributes that Keras sets from the arguments of the callback or of `fit`."""
+"""Attributes that are not state: Keras sets them from arguments of the callback or of `fit`."""
 
 _MEANING = ("monitor", "mode")
-"""The arguments that decide what the values mean that a callback has learned. Paths and switches
-may change.
+"""The arguments that define the meaning of a callback's saved values.
+
+Other arguments, such as paths and switches, may change between attempts.
 """
 
 
 class CallbackStates:
     """Collects the attributes that training changes in callbacks, and restores them.
 
-    A callback with `get_state()`/`set_state(state)` or `state_dict()`/`load_state_dict(state)` is
-    asked. Of any other, the plain attributes that training has changed are saved. So what the user
-    configures in code stays as the code configures it.
+    The methods `get_state()`/`set_state(state)` or `state_dict()`/`load_state_dict(state)` are used
+    if a callback has them. Otherwise its plain attributes are saved, but only those that training
+    has changed. So attributes that the code configures keep the value of the code.
 
     Args:
-        callbacks: the callbacks of one `fit`, without ours.
+        callbacks: the callbacks of one `fit`, without `CheckpointCallback`.
     """
 
     def __init__(self, callbacks: Iterable[Any]) -> None:
@@ -56,10 +57,10 @@ class CallbackStates:
             }
             for name, callback in self._callbacks.items()
         }
-        """Strings and booleans of each callback as the code gave them, which identify it later."""
+        """The strings and booleans that the code gave each callback, which identify it later."""
 
     def get(self) -> dict[str, Any]:
-        """Return what training has changed since this object was made, by callback."""
+        """Return the attributes of each callback that training has changed."""
         return {name: self._get_one(name, callback) for name, callback in self._callbacks.items()}
 
     def _get_one(self, name: str, callback: Any) -> Any:
@@ -74,7 +75,7 @@ class CallbackStates:
         }
 
     def left_out(self) -> list[str]:
-        """Return in words the changes to user callbacks that a checkpoint cannot hold."""
+        """Return a sentence for each change to a user's callback that cannot be saved."""
         found = []
         for name, objects in self._objects.items():
             callback = self._callbacks[name]
@@ -100,15 +101,14 @@ class CallbackStates:
         return found
 
     def set(self, states: Mapping[str, Any], configured: Mapping[str, Any]) -> list[str]:
-        """Gives callbacks back what `get` has returned.
+        """Restore the attributes of callbacks that `get` returned.
 
         Args:
             states: the states, by callback.
-            configured: the configurations of these callbacks; empty if an older version has
-                saved them.
+            configured: the configurations of these callbacks; empty if an older version saved them.
 
         Returns:
-            In words, the state that fits no callback.
+            A sentence for each saved state that matches no callback.
         """
         owners = self._owners(states, configured)
         for name, state in states.items():
@@ -131,11 +131,11 @@ class CallbackStates:
         ]
 
     def _owners(self, states: Iterable[str], configured: Mapping[str, Any]) -> dict[str, str]:
-        """Return the present callback of each saved one, by name.
+        """Return for each saved state the callback that gets it, by name.
 
-        That is the one with the same configuration, at any position in the list. Otherwise it is
-        one of the same class for which what was learned has the same meaning, the one of the same
-        number first.
+        That is the callback with the same configuration, at any position in the list. Otherwise it
+        is a callback of the same class for which the saved values have the same meaning; the one
+        with the same number is preferred.
         """
         owners: dict[str, str] = {}
         for alike in (
@@ -168,9 +168,7 @@ def _lost_state(name: str, then: Mapping[str, Any], others: Iterable[Mapping[str
     had = f" ({spelled(then)})" if spelled(then) else ""
     has = " or ".join(spelled(other) for other in others)
     why = f"its only counterpart has {has} now" if has else "it is not among the callbacks now"
-    return (
-        f"what the callback {_class(name)}{had} had learned is given to no callback, because {why}"
-    )
+    return f"the saved state of the callback {_class(name)}{had} is not restored, because {why}"
 
 
 def _is_of_keras(cls: type) -> bool:
@@ -178,9 +176,9 @@ def _is_of_keras(cls: type) -> bool:
 
 
 def _names_in_keras(cls: type) -> set[str]:
-    """Return the names that the methods of Keras' own classes above a callback use.
+    """Return the attribute names that Keras' own base classes of a callback use.
 
-    What is kept under such a name is Keras' own, also in a subclass of the user's.
+    Attributes with these names belong to Keras, even in a user's subclass.
     """
     codes = [
         function.__code__
@@ -199,7 +197,7 @@ def _method(callback: Any, *names: str) -> Any:
 
 
 def _plain(callback: Any) -> dict[str, tuple[str, list[bytes]]]:
-    """Return the attributes that can be saved, in a form that can be compared."""
+    """Return the attributes with plain values, in a form that can be saved and compared."""
     found = {}
     for name, value in vars(callback).items():
         if name in _NOT_STATE:

@@ -1,4 +1,4 @@
-"""CheckpointCallback: passes Keras' events to the `FitDriver` of the `fit` that is under way."""
+"""The public `CheckpointCallback`, which passes Keras' events to a `FitDriver`."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ class CheckpointCallback(keras.callbacks.Callback):
     """Makes `model.fit` resumable: one line in a plain list of callbacks.
 
     Args:
-        directory: the run directory; or a `CheckpointManager`, with which no other argument but
-            `export` may be given.
-        export: whether to publish a SavedModel in `<run>/export/<version>/` when training ends
-            (default); or the directory to publish in; or an `ExportSpec`, for signatures, a sample,
-            the best weights and more. With `CKPTKIT_EXPORT=0` in the environment nothing is
-            published.
+        directory: the run directory; or a `CheckpointManager`, and then only `export` may be given
+            as well.
+        export: True (default) publishes a SavedModel in `<run>/export/<version>/` when training
+            ends; False publishes nothing. A path names another directory. An `ExportSpec` sets
+            signatures, a sample, the best weights and more. With `CKPTKIT_EXPORT=0` in the
+            environment nothing is published.
         {options}
 
     Raises:
-        ConfigError: If an argument cannot be right. From `fit`, if a hyperparameter has changed
-            and `changed` does not name it, if the run is another training or was finished with
-            another model, if `exact="require"` cannot be kept, or if training uses several devices
-            or processes.
+        ConfigError: If an argument is invalid. From `fit`: if a hyperparameter has changed and
+            `changed` does not name it, if the run is another training or was finished with another
+            model, if `exact="require"` cannot be satisfied, or if training uses several devices or
+            processes.
         RunLockedError: From `fit`, if another process or manager trains this run.
-        IncompatibleStateError: From `fit`, if the model's state has another form than the
-            checkpoint's; nothing was assigned.
-        CorruptCheckpointError: From `fit`, if the run has earlier checkpoints, and none of them
-            can be read.
+        IncompatibleStateError: From `fit`, if the model's state does not match the checkpoint;
+            nothing was assigned.
+        CorruptCheckpointError: From `fit`, if the run has earlier checkpoints, but none of them can
+            be read.
         StorageError: From `fit`, if the disk refuses; earlier checkpoints are untouched.
         Preempted: From `fit`, after a signal or another request to stop, with the state saved. It
             is a `SystemExit`.
@@ -64,8 +64,8 @@ class CheckpointCallback(keras.callbacks.Callback):
         (2, 2)
     """
 
-    # This callback does no work at the end of batches. So Keras may dispatch those in the
-    # background, which it does not for callbacks without this flag.
+    # This callback does no work at the end of batches. The flag lets Keras dispatch these events in
+    # the background.
     async_safe = True
 
     def __init__(
@@ -82,14 +82,15 @@ class CheckpointCallback(keras.callbacks.Callback):
         if isinstance(directory, CheckpointManager):
             if self._options:
                 raise ConfigError(
-                    "With a CheckpointManager as first argument, its options belong to the "
-                    f"manager. Received both, and {', '.join(self._options)}: pass that to "
-                    "CheckpointManager(...), or pass the directory here."
+                    f"If the first argument is a CheckpointManager, all options belong to the "
+                    f"manager. Received a manager and also {', '.join(self._options)}: pass these "
+                    f"options to CheckpointManager(...), or pass the directory here."
                 )
         else:
-            # Checks the arguments at the user's own line, and not in the middle of fit.
+            # Checks the arguments here, so that an error points to the user's line and not into
+            # fit.
             checked = make_options(directory, {}, **self._options)
-            # Absolute from here on: the program may change its working directory before fit.
+            # Made absolute now, because the program may change its working directory before fit.
             directory = checked.layout.root
             self._options = with_absolute_paths(self._options)
         self._given = directory
@@ -97,14 +98,14 @@ class CheckpointCallback(keras.callbacks.Callback):
         self._fit: FitDriver | None = None
 
     def set_params(self, params: Any) -> None:
-        """Prevents a `CSVLogger` from emptying the file that a resume continues.
+        """Prevent a `CSVLogger` from emptying the file that a resumed training continues.
 
         Keras calls this before `on_train_begin`, in which `CSVLogger` would empty its file.
         """
         super().set_params(params)
         callbacks = keras_fit.callbacks_of_coming_fit(self)
         if callbacks and self._fit is not None:
-            # An exception has ended the previous fit. The other callbacks begin anew after this.
+            # An exception has ended the previous fit. The other callbacks are reset after this.
             self._fit.abandon()
         if callbacks and self._will_resume():
             builtin_callbacks.keep_csv_files(callbacks)
@@ -119,17 +120,17 @@ class CheckpointCallback(keras.callbacks.Callback):
         return bool(run.checkpoints) and (fresh is None or is_known_label(run.journal, fresh))
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Opens the run, and makes `fit` begin at the epoch of the newest good checkpoint.
+        """Open the run, and prepare `fit` to continue from the newest good checkpoint.
 
         Raises:
-            ConfigError: If `fit` is not the caller. Also the errors that the class lists for `fit`.
+            ConfigError: If the caller is not `fit`. Also all errors that the class lists for `fit`.
         """
         call = keras_fit.fit_call(self)
         if call.callback_list is None:
             raise ConfigError(
-                "CheckpointCallback works in model.fit, and on_train_begin was called by something "
-                "else. Put it into the list of fit itself, model.fit(..., callbacks=[..., "
-                "CheckpointCallback(...)]); in a training loop of your own, use "
+                "CheckpointCallback works in model.fit, but something else has called "
+                "on_train_begin. Pass it to fit itself, as in model.fit(..., callbacks=[..., "
+                "CheckpointCallback(...)]). In a custom training loop, use "
                 "ckptkit.CheckpointManager."
             )
         if self._fit is not None:
@@ -143,8 +144,8 @@ class CheckpointCallback(keras.callbacks.Callback):
             if isinstance(self._given, CheckpointManager)
             else CheckpointManager(self._given, {"model": self.model}, **self._options)
         )
-        # Ours comes last: what the others do at an event is then part of the state that is saved
-        # after it. A new list, because Keras is iterating over the old one.
+        # Moved to the end, so that a state saved at an event includes what other callbacks do at
+        # it. A new list, because Keras is iterating over the old one.
         call.callback_list.callbacks = [
             *(each for each in call.callback_list.callbacks if each is not self),
             self,
@@ -157,37 +158,37 @@ class CheckpointCallback(keras.callbacks.Callback):
         return str(given.run.directory if isinstance(given, CheckpointManager) else given)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Notes which epoch has begun."""
+        """Note which epoch has begun."""
         if self._fit is not None:
             self._fit.epoch_began(epoch)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Notes that Keras is about to call the train function."""
+        """Note that Keras is about to call the train function."""
         if self._fit is not None:
             self._fit.batch_began(batch)
 
     def on_test_begin(self, logs: Any = None) -> None:
-        """Takes a snapshot before the evaluation of an epoch."""
+        """Take a snapshot before the evaluation of an epoch."""
         if self._fit is not None:
             self._fit.evaluation_began()
 
     def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Serves a request to stop between two batches of an evaluation."""
+        """Serve a request to stop between two batches of an evaluation."""
         if self._fit is not None:
             self._fit.evaluation_batch_began()
 
     def on_test_end(self, logs: Any = None) -> None:
-        """Serves a request to stop at the end of an evaluation."""
+        """Serve a request to stop at the end of an evaluation."""
         if self._fit is not None:
             self._fit.evaluation_ended()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Notes the metrics of the epoch, and takes the final state after the last one."""
+        """Note the metrics of the epoch; after the last epoch, take the final snapshot."""
         if self._fit is not None:
             self._fit.epoch_ended(epoch, logs or {})
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Saves the final state, publishes the model, closes the run."""
+        """Save the final state, publish the model, and close the run."""
         if self._fit is not None:
             fit, self._fit = self._fit, None
             fit.training_ended()
@@ -195,19 +196,18 @@ class CheckpointCallback(keras.callbacks.Callback):
     def __getstate__(self) -> dict[str, Any]:
         if self._fit is not None and self._fit.is_open:
             raise ConfigError(
-                "This CheckpointCallback is in use by a fit: the lock of its run, its signal "
-                "handlers and its position belong to this process and cannot be copied or pickled. "
-                "Copy it before fit, or make a second one."
+                "This CheckpointCallback is in use by a fit. The lock of its run, its signal "
+                "handlers and its position belong to this process and cannot be copied or "
+                "pickled. Copy it before fit, or create a second one."
             )
         return {**self.__dict__, "_fit": None, "_model": None, "params": None}
 
 
 def _check_only_one(callbacks: list[Any]) -> None:
-    """Check that one run records a `fit`.
+    """Check that a `fit` has only one `CheckpointCallback`.
 
     Raises:
-        ConfigError: If there are several callbacks of ours. Each would replay the training of the
-            resumed epoch with all others hidden, and so would hide the other one from itself.
+        ConfigError: If there are several. Each one would hide the other during its replay.
     """
     ours = {id(each): each for each in callbacks if isinstance(each, CheckpointCallback)}
     if len(ours) > 1:

@@ -11,11 +11,11 @@ from ckptkit.tracking.hyperparameters import as_json
 
 
 def configured_in_code(model: Any, batch_size: int | None) -> dict[str, object]:
-    """Return the loss and the batch size, if JSON can hold them.
+    """Return the loss and the batch size, as far as they can be written as JSON.
 
     Args:
         model: a compiled model.
-        batch_size: samples in a batch, or None if it is not known.
+        batch_size: the number of samples in a batch, or None if unknown.
     """
     loss = getattr(model, "loss", None)
     if callable(loss):

@@ -1,4 +1,4 @@
-"""Checks that a `fit` belongs to its run: a run is one training of one model."""
+"""Checks that a `fit` continues the same training as its run, with the same model."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from ckptkit.tracking.hyperparameters import iterations_of
 
 
 def note_finished_model(layout: RunLayout, model: Any) -> None:
-    """Notes that this process has trained `model` to the end of the run."""
+    """Remember that this process has finished the run with `model`."""
     note_finished(layout, {"model": model})
 
 
 def check_not_finished_by_another(layout: RunLayout, model: Any) -> None:
-    """Checks that the run was not finished by another model of this process.
+    """Check that this process has not finished the run with another model.
 
     Args:
         layout: the layout of the run.
         model: the model that is to be trained.
 
     Raises:
-        ConfigError: If it was: by a fold loop, a tuner's copy of the callback, or a notebook cell
-            that is run again.
+        ConfigError: If it has, for example in a loop over folds, a tuner or a repeated notebook
+            cell.
     """
     if is_finished_by_others(layout, {"model": model}):
         raise ConfigError(
@@ -47,18 +47,18 @@ def check_not_finished_by_another(layout: RunLayout, model: Any) -> None:
 
 
 def check_not_just_finished(layout: RunLayout, checkpoint: Checkpoint, epochs: int) -> None:
-    """Checks that no `fit` of this process has finished the run, so that this one trains nothing.
+    """Check that no `fit` of this process has finished the run, so that this one can train.
 
-    A new process is given the weights of a finished run. A program that calls `fit` again expects
-    it to train, as in a loop over epochs.
+    A new process gets the weights of a finished run. But a program that calls `fit` again, for
+    example in a loop over epochs, expects it to train.
 
     Args:
-        layout: of the run.
-        checkpoint: the newest one.
-        epochs: of the whole run, as this `fit` asks for them.
+        layout: the layout of the run.
+        checkpoint: the newest checkpoint.
+        epochs: the number of epochs of the whole run that this `fit` requests.
 
     Raises:
-        ConfigError: If one has.
+        ConfigError: If a `fit` of this process has finished the run.
     """
     if is_trained_to_end_here(layout, checkpoint.step):
         done = checkpoint.manifest.epoch
@@ -71,7 +71,7 @@ def check_not_just_finished(layout: RunLayout, checkpoint: Checkpoint, epochs: i
 
 
 def check_same_training(checkpoint: Checkpoint, state: Mapping[str, Any], model: Any) -> None:
-    """Checks that the model trains the same weights, with the same class of optimizer.
+    """Check that the model trains the same weights with the same class of optimizer.
 
     Args:
         checkpoint: the checkpoint to resume from.
@@ -79,12 +79,12 @@ def check_same_training(checkpoint: Checkpoint, state: Mapping[str, Any], model:
         model: the model that is to be trained.
 
     Raises:
-        ConfigError: If it does not. A second training phase needs a run of its own.
+        ConfigError: If it does not, because a second training phase needs its own run.
     """
     name = next(name for name, value in state.items() if value is model)
     advice = (
-        "A second training phase is a run of its own: name another directory for it, and begin it "
-        f"with the weights of this one ({checkpoint.path.parent.parent})."
+        f"A second training phase needs its own run: name another directory for it, and start "
+        f"from the weights of this run ({checkpoint.path.parent.parent})."
     )
     then, now = _optimizer_then(checkpoint.manifest, name), _optimizer_now(model)
     if then and now and then != now:
@@ -95,7 +95,7 @@ def check_same_training(checkpoint: Checkpoint, state: Mapping[str, Any], model:
     changed = _changed_trainable(checkpoint.manifest, name, model)
     if changed:
         raise ConfigError(
-            "Other weights are trained than in the run's checkpoint: trainable has changed for "
+            "The trained weights differ from the run's checkpoint: trainable has changed for "
             f"{len(changed)} of {len(model.weights)}, "
             f"{', '.join(changed[:3])}{', ...' if len(changed) > 3 else ''}. Nothing was "
             f"overwritten. {advice}"
@@ -122,7 +122,7 @@ def _changed_trainable(manifest: Manifest, name: str, model: Any) -> list[str]:
     ]
     live = list(model.weights)
     if len(saved) != len(live):
-        # Another model, or one that is not built yet: the comparison of the state reports that.
+        # If the model is different or not built yet, the comparison of the state reports that.
         return []
     return [
         entry.path
@@ -134,19 +134,19 @@ def _changed_trainable(manifest: Manifest, name: str, model: Any) -> list[str]:
 def warn_other_counts(
     session: Session, checkpoint: Checkpoint, model: Any, initial_epoch: int
 ) -> None:
-    """Warns if the program's epochs or steps differ from those of the checkpoint.
+    """Warn if the program's epochs or steps differ from the checkpoint's.
 
     Args:
         session: the open session with the run.
-        checkpoint: the checkpoint to resume from, which counts.
-        model: the model that is to be trained.
-        initial_epoch: as it was given to `fit`.
+        checkpoint: the checkpoint to resume from; its numbers count.
+        model: the model to train.
+        initial_epoch: the argument of `fit`.
     """
     epoch = checkpoint.manifest.epoch
     if initial_epoch not in (0, epoch):
         logger.warning(
-            "initial_epoch=%d was given to fit, and the checkpoint is at epoch %d: the checkpoint "
-            "counts",
+            "initial_epoch=%d was given to fit, but the checkpoint is at epoch %d: the "
+            "checkpoint's epoch counts",
             initial_epoch,
             epoch,
         )
@@ -154,11 +154,11 @@ def warn_other_counts(
     iterations = (
         iterations_of(optimizer) if isinstance(optimizer, keras.optimizers.Optimizer) else 0
     )
-    # A notebook cell that is run again has the iterations of this process, which surprise nobody.
+    # No warning for a repeated notebook cell, whose iterations come from this process.
     if iterations and not session.saw_iterations(iterations):
         logger.warning(
-            "the optimizer has done %d iterations before this fit, and the checkpoint is at step "
-            "%d: the checkpoint counts, and its values replace those of the model",
+            "the optimizer has made %d iterations before this fit, but the checkpoint is at step "
+            "%d: the checkpoint's values replace those of the model",
             iterations,
             checkpoint.step,
         )

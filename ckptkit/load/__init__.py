@@ -1,1 +1,1 @@
-"""Models and weights that come back, from every format in which they may lie on disk."""
+"""Loading models and weights from every supported format: recognise, describe, compare, load."""

@@ -10,13 +10,14 @@ from ckptkit.run.manifest import Manifest
 
 @dataclass(frozen=True)
 class Facts:
-    """Facts that a checkpoint, a model or weights store about themselves; empty if not stored.
+    """The facts that a checkpoint, model or weights file stores about itself; empty if missing.
 
     Args:
-        position: `step`, `epoch`, `batch`.
-        classes: class of each state and of each optimizer in it.
-        hyperparameters: by name; nested names are joined with dots, as `hparams.width`.
-        versions: versions of the libraries that wrote it.
+        position: `step`, `epoch` and `batch`.
+        classes: the class of each entry of the state and of each optimizer in it.
+        hyperparameters: the hyperparameters by name; nested names are joined with dots, as in
+            `hparams.width`.
+        versions: the versions of the libraries that wrote it.
     """
 
     position: Mapping[str, object] = field(default_factory=dict)
@@ -33,7 +34,7 @@ class FactDifference:
     """A fact with different values on two sides.
 
     Args:
-        name: name of the fact.
+        name: the name of the fact.
         a, b: the value on each side.
         only: `a` or `b` if only that side has the name; else empty.
     """
@@ -47,8 +48,8 @@ class FactDifference:
 def of_manifest(manifest: Manifest) -> Facts:
     """Return the facts of a checkpoint of a run.
 
-    The time, reason, attempt and metrics of the save are not part of the state, so they are left
-    out.
+    Time, reason, attempt and metrics of the save are left out, because they are not part of the
+    state.
     """
     classes: dict[str, object] = {}
     for state in manifest.states:
@@ -70,7 +71,8 @@ def changes(a: Facts, b: Facts, *, one_format: bool) -> dict[str, tuple[FactDiff
 
     Args:
         a, b: the sides.
-        one_format: whether both sides have one format; if not, only facts of both are compared.
+        one_format: whether both sides have the same format; if not, only facts that both have are
+            compared.
     """
     return {
         topic: tuple(_changed(getattr(a, topic), getattr(b, topic), one_format)) for topic in TOPICS

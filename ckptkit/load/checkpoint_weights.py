@@ -28,10 +28,10 @@ _OURS = re.compile(
 def of_run(checkpoint: Checkpoint, model: Any, name: str | None) -> WeightSource:
     """Return the weights of a model in a checkpoint of a run.
 
-    For a checkpoint from the end of training, these are the weights that training ended with.
+    For a checkpoint from the end of training, these are the final weights.
 
     Raises:
-        ConfigError: If several models fit and none was named.
+        ConfigError: If several models match and none was named.
         CheckpointNotFoundError: If no model has that name.
     """
     entries = {
@@ -47,9 +47,9 @@ def of_tensorflow(prefix: Path, model: Any, name: str | None) -> WeightSource:
 
     Raises:
         CorruptCheckpointError: If it cannot be read.
-        ConfigError: If several models fit and none was named.
+        ConfigError: If several models match and none was named.
         CheckpointNotFoundError: If no model has that name, or the checkpoint has no object graph,
-            as those of TensorFlow 1.
+            as in TensorFlow 1.
     """
     reader = tensor_file.open_reader(prefix)
     shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
@@ -106,7 +106,7 @@ def of_saved_model(directory: Path, model: Any, name: str | None) -> WeightSourc
 
     Raises:
         CorruptCheckpointError: If its variables cannot be read.
-        ConfigError, CheckpointNotFoundError: as `of_tensorflow`.
+        ConfigError, CheckpointNotFoundError: As for `of_tensorflow`.
     """
     if not (directory / f"{VARIABLES}.index").is_file():
         raise CheckpointNotFoundError(
@@ -171,19 +171,19 @@ def _ours(
 def _the_one(
     where: str, models: Mapping[str, list[Weight]], live: Sequence[Weight], name: str | None
 ) -> list[Weight]:
-    """Choose the only model, or the only one of this form, if none was named."""
+    """Return the named model, else the only model, else the only one with matching weights."""
     known = ", ".join(repr(each) for each in models)
     if not models:
         raise CheckpointNotFoundError(
             f"{where} holds no weights of a Keras model. Expected a model among state={{...}}."
         )
     if name is not None:
-        raise CheckpointNotFoundError(f"{where} holds no model {name!r}. There is: {known}.")
+        raise CheckpointNotFoundError(f"{where} holds no model {name!r}. Expected one of: {known}.")
     if len(models) == 1:
         return next(iter(models.values()))
     fitting = [each for each, weights in models.items() if not match(live, weights).differences]
     if len(fitting) != 1:
-        which = "all of this form" if len(fitting) > 1 else "none of this form"
+        which = "all with these shapes" if len(fitting) > 1 else "none with these shapes"
         raise ConfigError(
             f"{where} holds several models ({known}), {which}. Name one, as in "
             f"name={next(iter(models))!r}."

@@ -1,4 +1,4 @@
-"""The arguments of `compile` and the optimizer's state in `.h5` files of Keras 2 and 3."""
+"""Restores the arguments of `compile` and the optimizer from `.h5` files of Keras 2 and 3."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from ckptkit.load import hdf5
 from ckptkit.log import logger
 
 _REGISTERED = "Custom>"
-"""The prefix that Keras 2 gave to its own optimizers, which it registered like users' classes."""
+"""The prefix of Keras 2 for its own optimizers, which it registered like users' classes."""
 
 _OF_KERAS_2 = frozenset({"jit_compile", "is_legacy_optimizer"})
 """Optimizer arguments of Keras 2 that Keras 3 does not accept."""
 
 
 def compile_as(path: Path, model: Any, training: Mapping[str, Any], keras_version: str) -> None:
-    """Compile a model with the arguments stored in an `.h5` file.
+    """Compile a model with the arguments that are stored in an `.h5` file.
 
-    Keras 3's own loader does not find losses by a short name (`mse`). It builds the optimizer for
-    no variable at all, so training cannot continue. It does not understand files of Keras 2.
+    Keras 3's own loader is not sufficient. It does not find losses by a short name (`mse`), builds
+    the optimizer without variables, so that training cannot continue, and does not read files of
+    Keras 2.
 
     Args:
         path: the file, for messages.
@@ -62,7 +63,7 @@ def compile_as(path: Path, model: Any, training: Mapping[str, Any], keras_versio
 def _of_config(value: Any, deserialize: Callable[[Any], Any]) -> Any:
     """Return the objects that a configuration describes.
 
-    Names stay as they are, and lists and dictionaries keep their form.
+    Names are unchanged, and lists and dictionaries keep their structure.
     """
     if isinstance(value, Mapping):
         return (
@@ -98,7 +99,7 @@ def _as_keras_3(value: Any) -> Any:
 
 
 def give_optimizer(path: Path, model: Any, group: Any) -> None:
-    """Restore the optimizer's state from an `.h5` file, all of it or nothing."""
+    """Restore the optimizer's state from an `.h5` file: all of it, or nothing."""
     if model.optimizer is None:
         return
     model.optimizer.build(model.trainable_variables)

@@ -1,4 +1,4 @@
-"""TensorFlow without GPUs, for processes that only read saved files."""
+"""Hides all GPUs from TensorFlow, for processes that only read saved files."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ HIDDEN_DEVICES = {
     "HIP_VISIBLE_DEVICES": "-1",
     "ROCR_VISIBLE_DEVICES": "-1",
 }
-"""The environment that hides all GPUs. TensorFlow would reserve the memory of each GPU that it
-sees.
+"""The environment variables that hide all GPUs.
+
+Otherwise TensorFlow would reserve the memory of each GPU.
 """
 
 
@@ -21,5 +22,5 @@ def hide_gpus() -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.update(HIDDEN_DEVICES)
-    # What the shell asks for is meant for trainings; these processes compute with TensorFlow only.
+    # The shell's setting is meant for trainings; these processes always use TensorFlow.
     os.environ["KERAS_BACKEND"] = "tensorflow"

@@ -1,6 +1,6 @@
-"""Search of a directory tree for runs, models and weights of every format.
+"""Searches a directory tree for runs, models and weights of every format.
 
-Reads names and a few bytes of each file, and imports no TensorFlow. A run, a SavedModel, and a
+It reads names and a few bytes of each file, and imports no TensorFlow. A run, a SavedModel, and a
 directory of SavedModel versions each count as one entry, whatever they contain. Hidden directories
 and links to directories are skipped. Skipping links also rules out endless loops.
 """
@@ -24,8 +24,9 @@ _KERAS_ENDINGS = (".keras", ".h5", ".hdf5")
 _INDEX = ".index"
 _SHARD = re.compile(r"(.+)\.data-(\d{5})-of-(\d{5})")
 _INDEX_END = (0xDB4775248B80FB57).to_bytes(8, "little")
-"""The last bytes of a LevelDB table, the format of TensorFlow's index file
-(tensorflow/core/lib/io/format.h, kTableMagicNumber).
+"""The last bytes of a LevelDB table, which is the format of TensorFlow's index file.
+
+See tensorflow/core/lib/io/format.h, kTableMagicNumber.
 """
 
 
@@ -40,7 +41,7 @@ class TreeEntry:
         modified_at: time of the last change, in seconds since the epoch; 0 for a run.
         step: the number at the end of a TensorFlow checkpoint's name, or None.
         versions: version numbers of a directory of SavedModels, smallest first.
-        problem: the damage that names, sizes and first bytes reveal, or None.
+        problem: damage that is visible in names, sizes and first bytes, or None.
     """
 
     format: Format
@@ -100,7 +101,7 @@ def walk(root: Path) -> Iterator[TreeEntry | Unreadable | PassedBy | None]:
 
 
 def prefixes_in(directory: Path) -> dict[Path, int | None]:
-    """Return the TensorFlow checkpoints of one directory, damaged ones included.
+    """Return the TensorFlow checkpoints of one directory, including damaged ones.
 
     Returns:
         The number at the end of each name (or None), by prefix, smallest first.
@@ -233,7 +234,7 @@ def _checkpoint(
 ) -> TreeEntry | None:
     """Return a TensorFlow checkpoint, or None for another program's `.index` file.
 
-    A link that leads nowhere does not count as a file.
+    A broken link does not count as a file.
     """
     entries = {
         name: entries[name]
@@ -260,7 +261,7 @@ def _problem(prefix: str, is_index: bool, has_index: bool, shards: list[str]) ->
     if not has_index:
         return f"{prefix}{_INDEX} is missing"
     if not is_index:
-        return f"{prefix}{_INDEX} does not end as an index file does"
+        return f"{prefix}{_INDEX} does not end like an index file"
     totals = {match[3] for name in shards if (match := _SHARD.fullmatch(name))}
     if not totals:
         return f"{prefix}.data-* is missing"
@@ -286,7 +287,7 @@ def _model_file(entry: os.DirEntry[str]) -> TreeEntry | None:
     problem = (
         None
         if format is not None
-        else f"begins with {start!r}, as neither a zip archive nor an HDF5 file does"
+        else f"begins with {start!r}, so it is neither a zip archive nor an HDF5 file"
     )
     guessed = Format.KERAS if entry.name.endswith(".keras") else Format.HDF5
     return TreeEntry(format or guessed, Path(entry), found.st_size, found.st_mtime, problem=problem)

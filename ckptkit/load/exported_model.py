@@ -23,18 +23,18 @@ from ckptkit.storage.plain_paths import opened, plain_directory
 from ckptkit.writing.tensor_errors import judging_tensorflow
 
 DEFAULTS = ("serving_default", "serve")
-"""The signatures that a call of the whole object tries, in this order."""
+"""The names of signatures that a call of the model tries, in this order."""
 
 _UNKNOWN_OP = re.compile(r"Op type not registered '(\w+)'")
 
 
 class ExportedModel:
-    """An exported model. A call runs its default signature; `signatures` holds all of them.
+    """An exported model: a call runs its default signature, `signatures` has all of them.
 
     Args:
         path: the directory it was loaded from.
         loaded: TensorFlow's object, which keeps the variables alive.
-        signatures: by name.
+        signatures: the signatures by name.
 
     Example:
         >>> import ckptkit, keras, numpy as np, pathlib
@@ -56,7 +56,7 @@ class ExportedModel:
         """The signature that a call runs: `serving_default`, `serve`, or the only one.
 
         Raises:
-            ConfigError: If there are several other signatures, or none.
+            ConfigError: If there are several other signatures, or no signature.
         """
         for name in DEFAULTS:
             if name in self.signatures:
@@ -66,7 +66,7 @@ class ExportedModel:
         known = ", ".join(map(repr, self.signatures)) or "none"
         raise ConfigError(
             f"{self.path} has no signature {DEFAULTS[0]!r}. Call one by name: "
-            f"model.signatures[name](...). There is: {known}."
+            f"model.signatures[name](...). Expected one of: {known}."
         )
 
     def __call__(self, *positional: Any, **named: Any) -> Any:
@@ -102,24 +102,24 @@ def load_exported(
 ) -> ExportedModel:
     """Load a SavedModel for inference, without the classes of the model.
 
-    A SavedModel is a TensorFlow program, and loading it can run parts of it. Load only what you
-    trust.
+    A SavedModel is a TensorFlow program, and loading it can run parts of it. Load only models that
+    you trust.
 
     Args:
-        path_or_base: the directory of one SavedModel; a directory of numbered versions, as
-            `export_saved_model` publishes them, of which the newest is loaded; a run, for its
-            `export/` directory; or one checkpoint of a run, for the version exported from it.
+        path_or_base: the directory of a SavedModel; a directory of numbered versions, as
+            `export_saved_model` writes it (the newest is loaded); a run, for its `export/`
+            directory; or one checkpoint of a run, for the version that was exported from it.
         version: the version to load from a directory of versions, instead of the newest.
 
     Returns:
         An object to call with arrays, by position or by name. Printed, it lists its inputs and
-        outputs. `signatures` holds every function by name.
+            outputs. `signatures` has every function by name.
 
     Raises:
-        CheckpointNotFoundError: If there is no SavedModel, or not this version.
+        CheckpointNotFoundError: If there is no SavedModel, or no such version.
         CorruptCheckpointError: If it cannot be loaded.
-        ConfigError: If an argument cannot be right, or the model needs an operation from a library
-            that is not imported.
+        ConfigError: If an argument is invalid, or the model needs an operation from a library that
+            is not imported.
         StorageError: If the system refuses to read.
 
     Example:
@@ -135,7 +135,8 @@ def load_exported(
     directory = _directory_of(path_or_base, version)
     with judging_tensorflow(directory / VARIABLES, saved_model=directory):
         try:
-            # Tables may read their files again later, so the name must last as long as the model.
+            # Tables may read their files again later, so the path must be valid as long as the
+            # model exists.
             loaded = opened(plain_directory(directory), lambda name: tf.saved_model.load(str(name)))
         except Exception as error:
             if operation := unknown_operation(str(error)):
@@ -195,7 +196,7 @@ def _directory_of(path_or_base: object, version: int | None) -> Path:
         version = _of_checkpoint(found, base)
     if version is not None and version not in versions:
         raise CheckpointNotFoundError(
-            f"{base} has no version {version}. There is: {', '.join(map(str, versions))}."
+            f"{base} has no version {version}. Expected one of: {', '.join(map(str, versions))}."
         )
     chosen = versions[max(versions) if version is None else version]
     if not (chosen / SAVED_MODEL).is_file():
@@ -212,7 +213,7 @@ def _of_checkpoint(found: FoundFormat, base: Path) -> int:
     """Return the newest version that was exported from one checkpoint.
 
     Raises:
-        CheckpointNotFoundError: If there is none.
+        CheckpointNotFoundError: If no version was exported from it.
     """
     name = str(CheckpointName(found.step or 0, found.attempt or 0))
     sources = {
@@ -233,7 +234,7 @@ def _of_checkpoint(found: FoundFormat, base: Path) -> int:
         or "no version that names its checkpoint"
     )
     raise CheckpointNotFoundError(
-        f"No version in {base} was exported from {name}. There is: {known}. Name the run, "
+        f"No version in {base} was exported from {name}. Expected one of: {known}. Name the run, "
         f"{found.path}, for the newest version; or export that step: "
         f"ckptkit export {found.path} OUT --step {found.step}."
     )
@@ -252,7 +253,7 @@ def _signature(name: str, function: Any, orders: list[tuple[str, ...]]) -> Signa
 def _orders(loaded: Any) -> Iterator[tuple[str, ...]]:
     """Yield the input names of the exported functions, in the functions' order.
 
-    A signature itself has no order of inputs.
+    A signature itself does not store an order.
     """
     for function in tf_functions.functions_of(loaded):
         positional, named = function.structured_input_signature

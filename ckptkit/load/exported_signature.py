@@ -18,8 +18,9 @@ class ExportedTensor:
     """An input or output of a signature.
 
     Args:
-        name: the name it is passed or returned under.
-        shape: its dimensions, None for any size; None as a whole if the rank is open.
+        name: its name in calls and results.
+        shape: its dimensions, with None for any size; None if the number of dimensions is not
+            fixed.
         dtype: TensorFlow's name of the type.
     """
 
@@ -35,11 +36,11 @@ class Signature:
     """One function of an exported model; takes arrays by position or name, returns arrays by name.
 
     Args:
-        name: name of the signature.
+        name: the name of the signature.
         function: TensorFlow's function.
-        inputs: in the order of positional arguments.
-        outputs: in the order of their names.
-        ordered: whether that order of inputs is known; if not, inputs are passed by name only.
+        inputs: the inputs, in the order of positional arguments.
+        outputs: the outputs, in the order of their names.
+        ordered: whether the order of inputs is known; if not, inputs must be passed by name.
 
     Example:
         >>> import ckptkit, keras, numpy as np, pathlib
@@ -142,7 +143,7 @@ class Signature:
         """Return an input as a tensor.
 
         Raises:
-            ConfigError: If its shape or type is not the expected one.
+            ConfigError: If its shape or type is wrong.
         """
         expected = tf.as_dtype(form.dtype)
         typed = hasattr(value, "dtype") and hasattr(value, "shape")
@@ -155,13 +156,13 @@ class Signature:
             ) from error
         if tensor.dtype != expected:
             raise ConfigError(
-                f"The input {form.name!r} of {self.name!r} has another type. Expected "
+                f"The input {form.name!r} of {self.name!r} has the wrong type. Expected "
                 f"{form.dtype}. Received {tensor.dtype.name}. Convert it, as in "
                 f"numpy.asarray(x, {expected.name!r})."
             )
         if not tf.TensorShape(form.shape).is_compatible_with(tensor.shape):
             raise ConfigError(
-                f"The input {form.name!r} of {self.name!r} has another shape. Expected {form}. "
+                f"The input {form.name!r} of {self.name!r} has the wrong shape. Expected {form}. "
                 f"Received {shown_form(tuple(tensor.shape), tensor.dtype.name)}."
             )
         return tensor

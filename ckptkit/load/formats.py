@@ -76,7 +76,7 @@ def recognise(source: object) -> FoundFormat:
         if _index(path).is_file():
             return FoundFormat(Format.CHECKPOINT, path)
     raise CheckpointNotFoundError(
-        f"There is nothing at {path}. Expected a run directory, the prefix or directory of a "
+        f"{path} does not exist. Expected a run directory, the prefix or directory of a "
         "TensorFlow checkpoint, a .keras, .weights.h5 or .h5 file, or a SavedModel."
     )
 
@@ -193,7 +193,7 @@ def _file(path: Path) -> FoundFormat:
 
 
 def starts_as(start: bytes) -> Format | None:
-    """Return the format of a file that begins with these eight bytes, or None for another one."""
+    """Return the format of a file that begins with these eight bytes, or None if unknown."""
     if start.startswith((_ZIP, _EMPTY_ZIP)):
         return Format.KERAS
     return Format.HDF5 if start == _HDF5 else None

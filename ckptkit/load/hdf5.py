@@ -23,7 +23,7 @@ from ckptkit.log import size
 from ckptkit.storage.proof_of_damage import judging
 
 WEIGHTS = "model.weights.h5"
-"""The member of a .keras file that holds the weights."""
+"""The member of a .keras file with the weights."""
 
 _SMALL_BYTES = 16 * 1024 * 1024
 _MOST_EXPANSION = 1000
@@ -57,7 +57,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Convert the exceptions of h5py and zipfile for damaged files into one error.
+    """Turn exceptions of h5py and zipfile about damaged files into one error.
 
     Raises:
         CorruptCheckpointError: If the file is damaged.
@@ -180,7 +180,7 @@ def check_dataset(dataset: Any) -> None:
     """Check that a dataset's values are in this file and match its declared size.
 
     Raises:
-        CorruptCheckpointError: If not.
+        CorruptCheckpointError: If they are not, or do not match.
     """
     if dataset.external or dataset.is_virtual:
         raise CorruptCheckpointError(
@@ -189,7 +189,8 @@ def check_dataset(dataset: Any) -> None:
         )
     if dataset.shape is None or dataset.dtype.hasobject:
         raise CorruptCheckpointError(
-            f"{_where(dataset)} does not hold numbers. Expected the values of a weight. Received "
+            f"{_where(dataset)} does not contain numbers. Expected the values of a weight. "
+            f"Received "
             f"the type {dataset.dtype}."
         )
     declared, stored = (
@@ -280,7 +281,7 @@ def _is_two_bytes(array: Any) -> bool:
 def values_as(dataset: Any, dtype: str) -> Any:
     """Return a dataset's values converted to a variable's type.
 
-    Integers may have another width, and so may floating-point numbers.
+    Integers and floating-point numbers may have a different width.
 
     Args:
         dataset: the HDF5 dataset.
@@ -303,7 +304,7 @@ def values_as(dataset: Any, dtype: str) -> Any:
         or (found.is_floating and wanted.is_floating)
     ):
         raise CorruptCheckpointError(
-            f"{_where(dataset)} has values of another type. Expected {wanted.name} or a similar "
+            f"{_where(dataset)} has values of the wrong type. Expected {wanted.name} or a similar "
             f"type. Received: {dataset.dtype}."
         )
     return array.astype(wanted.as_numpy_dtype)

@@ -23,7 +23,7 @@ ZIP_ERRORS = (
     NotImplementedError,
     RuntimeError,
 )
-"""What Python raises for a damaged archive; a flipped bit can name any compression method."""
+"""The exceptions of Python for a damaged archive; a flipped bit can name any compression method."""
 
 _CHUNK_BYTES = 1024 * 1024
 

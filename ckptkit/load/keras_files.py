@@ -1,4 +1,4 @@
-"""Weights in Keras' own files: .keras, .weights.h5, and the .h5 files of Keras 2."""
+"""Reads weights from Keras' own files: .keras, .weights.h5, and .h5 files of Keras 2."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ckptkit.load.weight_source import WeightSource, live_weights
 from ckptkit.tracking.leaves import path_of
 
 LEGACY = "model_weights"
-"""The group that holds the weights in a whole model of the older `.h5` form."""
+"""The group of weights in a whole model in the older `.h5` layout."""
 
 OWN = "top_level_model_weights"
-"""The group of weights that a model holds itself, outside its layers."""
+"""The group of weights that belong to the model itself and not to a layer."""
 
 _OLD_LAYERS = "_layer_checkpoint_dependencies"
 """The name that Keras 2.12 gave to `layers`."""
@@ -97,9 +97,9 @@ def _by_address(file: Any, model: Any) -> tuple[tuple[Weight, ...], tuple[Weight
 
 
 def _legacy(group: Any, model: Any) -> tuple[tuple[Weight, ...], tuple[Weight, ...]]:
-    """Return the weights of a file of the older form.
+    """Return the weights of a file in the older layout.
 
-    It lists the layers that have weights in the model's order, and each layer's weights in order.
+    It lists the layers with weights in the model's order, and the weights of each layer in order.
     """
     saved = []
     named = [name for name in hdf5.names(group, "layer_names") if _weight_names(group, name)]
@@ -131,8 +131,8 @@ def _weight_names(group: Any, layer: str) -> list[str]:
 
 
 def _last(path: str) -> str:
-    """Return a weight's own name.
+    """Return the last part of a weight's name.
 
-    Layers inside a layer may give several weights one name. Only their place identifies those.
+    Nested layers may give several weights the same name. Only the place identifies these.
     """
     return path.removesuffix(":0").rpartition("/")[2]

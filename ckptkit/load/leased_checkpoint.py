@@ -1,4 +1,4 @@
-"""Reading a good checkpoint of a run under a lease, so that training cannot delete it meanwhile."""
+"""Reads a good checkpoint of a run under a lease, so that training does not delete it meanwhile."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def read_run(found: FoundFormat, step: int | str | None, action: Callable[[Check
         found: the run, or one checkpoint of it.
         step: a number, `"latest"` or `"best"`; None means the newest good checkpoint, skipping
             damaged ones with a warning.
-        action: reads what it needs. It is called again with another checkpoint if the first one
-            vanished or was damaged.
+        action: the function. It is called again with another checkpoint if the first one
+            disappeared or was damaged.
 
     Raises:
         CheckpointNotFoundError: If there is no such checkpoint.
@@ -53,8 +53,8 @@ def _read(run: StoredRun, choose: Callable[[], Checkpoint], action: Callable[[Ch
             except Exception:
                 if checkpoint.path.is_dir():
                     raise
-                # It vanished: a reader without write permission cannot leave a lease that would
-                # stop training from deleting it. Choose again.
+                # It was deleted: a reader without write permission cannot leave a lease. Choose
+                # again.
 
 
 def _newest_good(run: StoredRun, action: Callable[[Checkpoint], T]) -> T:
@@ -68,7 +68,7 @@ def _newest_good(run: StoredRun, action: Callable[[Checkpoint], T]) -> T:
         if bad:
             why = "\n".join(f"{name}: {error}" for name, error in bad.items())
             raise CorruptCheckpointError(f"All checkpoints of {run.directory} are damaged.\n{why}")
-        raise CheckpointNotFoundError(f"{run.directory} holds no checkpoint.")
+        raise CheckpointNotFoundError(f"{run.directory} contains no checkpoint.")
 
     while True:
         chosen: list[Checkpoint] = []

@@ -18,14 +18,15 @@ SMALL_BYTES = 64 * 1024 * 1024
 """Variables up to this size are always allowed: counters, seeds, matrices of metrics."""
 
 COPIES = 8
-"""A model may take this many copies of the saved bytes. An optimizer that was not saved adds up to
-three or four.
+"""The memory that a model may take, as a multiple of the saved bytes.
+
+An optimizer that was not saved adds up to three or four copies.
 """
 
 
 @contextmanager
 def bounded(path: Path, saved_bytes: Iterable[int]) -> Iterator[None]:
-    """Refuse Keras variables inside the block that the saved ones do not explain.
+    """Refuse Keras variables in the block that are too large for the saved variables.
 
     Args:
         path: the source of the model, for messages.

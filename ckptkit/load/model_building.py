@@ -18,14 +18,14 @@ from ckptkit.storage.proof_of_damage import not_read, proven_damage
 from ckptkit.tracking.model_architecture import code_in_configuration
 
 _UNKNOWN = re.compile(r"(?:Could not (?:locate|deserialize)|Unknown) ([a-z ]+?):? '([\w>.<]+)'")
-"""Keras' message about a missing class, inside a text that holds the whole configuration."""
+"""Finds Keras' message about a missing class in a text with the whole configuration."""
 
 
 def refuse_code(path: Path, config: Any) -> None:
     """Refuse a configuration that contains code.
 
     Raises:
-        ConfigError: If it does.
+        ConfigError: If it contains code.
     """
     reason = code_in_configuration(config)
     if reason:
@@ -38,7 +38,7 @@ def refuse_code(path: Path, config: Any) -> None:
 
 @contextmanager
 def building(path: Path) -> Iterator[None]:
-    """Convert Keras' exceptions for a model that it cannot build, one error for each cause."""
+    """Turn Keras' exceptions in the block into one clear error for each cause."""
     try:
         yield
     except CheckpointError:
@@ -71,7 +71,7 @@ def building(path: Path) -> Iterator[None]:
 
 
 def _say_missing(path: Path, error: BaseException) -> None:
-    """Raise an error that names the missing class, if that is the cause.
+    """Raise an error that names the missing class, if a missing class is the cause.
 
     Raises:
         ConfigError: If a class is missing.
@@ -86,7 +86,7 @@ def _say_missing(path: Path, error: BaseException) -> None:
 
 
 def _said(error: BaseException) -> str:
-    """Return the cause from Keras' message, which surrounds it with the whole configuration."""
+    """Return the cause in Keras' message, without the whole configuration around it."""
     text = str(error)
     for mark in ("Error encountered during deserialization:", "Exception encountered:"):
         text = text.rpartition(mark)[2]

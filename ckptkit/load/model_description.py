@@ -1,4 +1,4 @@
-"""Description of a model or weights on disk, without running code or reading values."""
+"""Describes a model or weights on disk, without running code or reading values."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Variable:
     """A saved variable.
 
     Args:
-        name: the key it is read by.
+        name: the key with which it is read.
         shape: its dimensions.
         dtype: TensorFlow's name of the type.
         size_bytes: size of its values; 0 if the type has no fixed size.
@@ -48,7 +48,7 @@ class Variable:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """Description of the model or weights at a path.
+    """The description of the model or weights at a path.
 
     Args:
         format: name of the format.
@@ -96,7 +96,8 @@ def describe(found: FoundFormat, version: int | None = None) -> Description:
         versions = versions_in(found.path)
         if version is not None and version not in versions:
             raise CheckpointNotFoundError(
-                f"{found.path} has no version {version}. There is: {', '.join(map(str, versions))}."
+                f"{found.path} has no version {version}. Expected one of: "
+                f"{', '.join(map(str, versions))}."
             )
         return _saved_model(
             versions[max(versions) if version is None else version], tuple(versions)

@@ -1,4 +1,4 @@
-"""A Keras model rebuilt from a run: its architecture, then the values of a checkpoint."""
+"""Rebuilds a Keras model from a run: its architecture, then the values of a checkpoint."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ from ckptkit.tracking.state_check import ensure_built
 from ckptkit.tracking.tracker import track
 
 _MEASURED = "metrics"
-"""The role of metrics' variables. A compiled model creates them in its first batch, and each epoch
-resets them.
+"""The role of metrics' variables.
+
+A compiled model creates them in its first batch, and each epoch resets them.
 """
 
 
@@ -46,7 +47,7 @@ def model_from_run(
         name: the model's name in the state, or None for the only one.
 
     Raises:
-        ConfigError, CheckpointNotFoundError, CorruptCheckpointError, IncompatibleStateError: as
+        ConfigError, CheckpointNotFoundError, CorruptCheckpointError, IncompatibleStateError: As for
             `load_model`.
     """
     entry = _entry(checkpoint, name)
@@ -85,8 +86,8 @@ def model_from_run(
         raise IncompatibleStateError(
             f"The state of the model rebuilt from {path} differs from "
             f"{checkpoint.path}.\n{table(differences)}\n"
-            "If a class of custom_objects has changed since, restore it; or build the model with "
-            "its code."
+            "If a class in custom_objects has changed, restore it; or build the model with its "
+            "code."
         )
     assign_state(checkpoint, tracked, saved)
     logger.info(
@@ -99,7 +100,7 @@ def model_from_run(
 
 
 def _entry(checkpoint: Checkpoint, name: str | None) -> StateEntry:
-    """Return the entry of the state that is the model.
+    """Return the entry of the state that contains the model.
 
     Raises:
         ConfigError: If several entries are models and none was named.
@@ -115,7 +116,7 @@ def _entry(checkpoint: Checkpoint, name: str | None) -> StateEntry:
     known = ", ".join(map(repr, models)) or "none"
     if name is not None and name not in models:
         raise CheckpointNotFoundError(
-            f"{checkpoint.path} holds no model {name!r}. There is: {known}."
+            f"{checkpoint.path} holds no model {name!r}. Expected one of: {known}."
         )
     if name is None and len(models) != 1:
         if not models:

@@ -1,4 +1,4 @@
-"""`load_model`: a Keras model rebuilt from a run or a file, so that training can continue."""
+"""`load_model`: rebuilds a Keras model from a run or a file, so that training can continue."""
 
 from __future__ import annotations
 
@@ -63,15 +63,15 @@ def load_model(
         name: the model to build, if the run holds several: its name in `state={...}`.
 
     Returns:
-        The model. From a run it also has the random states of its layers. After the end of training
-        it has the weights that training ended with.
+        The model. From a run it also has the random states of its layers, and after the end of
+            training the final weights.
 
     Raises:
         ConfigError: If the format has no architecture, a class is missing, or the model contains
             code. The message says what is missing and what to do.
-        CheckpointNotFoundError: If nothing exists there, or not what was asked for.
-        CorruptCheckpointError: If it cannot be read, or declares a size that was not saved.
-        IncompatibleStateError: If the rebuilt model's state differs from the checkpoint's, with a
+        CheckpointNotFoundError: If the source, the checkpoint or the model in it does not exist.
+        CorruptCheckpointError: If it cannot be read, or declares more values than are stored.
+        IncompatibleStateError: If the rebuilt model's state does not match the checkpoint, with a
             table of the differences.
         StorageError: If the system refuses to read.
 
@@ -110,8 +110,8 @@ def load_model(
 def _no_architecture(found: FoundFormat) -> str:
     if found.format is Format.CHECKPOINT:
         return (
-            f"{found.path} is a TensorFlow checkpoint: it holds values, but no architecture. "
-            "Build the model with its code, and call "
+            f"{found.path} is a TensorFlow checkpoint: it contains values, but no architecture. "
+            f"Build the model with its code, and call "
             f"ckptkit.load_weights(model, {str(found.path)!r})."
         )
     return (
@@ -137,7 +137,7 @@ def _from_h5(path: Path, custom_objects: Mapping[str, Any] | None) -> Any:
         text = hdf5.text(file, CONFIG)
         if text is None:
             raise ConfigError(
-                f"{path} holds weights, but no architecture. Build the model with its code, and "
+                f"{path} contains weights, but no architecture. Build the model with its code, and "
                 f"call ckptkit.load_weights(model, {str(path)!r})."
             )
         refuse_code(path, _parsed(path, text))
@@ -181,7 +181,7 @@ def _by_keras(
         for argument, value in unsaved_loss_arguments(loss).items():
             logger.warning(
                 "%s does not store the %s of the loss %s, because Keras does not write it. It is "
-                "now %r; call model.compile again if it was another value",
+                "now %r; call model.compile again if it was different",
                 path,
                 argument,
                 type(loss).__name__,
@@ -192,7 +192,7 @@ def _by_keras(
 
 @contextmanager
 def _called(path: Path, suffix: str) -> Iterator[str]:
-    """Provide the file under a name with the ending that Keras requires."""
+    """Yield a name of the file with the extension that Keras requires."""
     if path.name.endswith(suffix):
         yield str(path)
         return

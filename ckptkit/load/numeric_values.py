@@ -1,4 +1,4 @@
-"""Conversion of values of every type to numbers that NumPy can compare, piece by piece."""
+"""Converts values of every type to numbers that NumPy can compare, piece by piece."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 _PIECE = 1 << 18
-"""Elements in a piece. Computing on one piece takes a few megabytes, however large the tensor is.
+"""The number of elements in a piece, so that a comparison needs only a few megabytes.
 """
 
 _SMALL_INTEGERS = frozenset({"int2", "uint2", "int4", "uint4"})
@@ -28,7 +28,7 @@ def kind_of(dtype: Any) -> str:
 
 
 def numbers(piece: Any) -> Any:
-    """Convert a piece to float64, complex128, or integers of their own width; bool becomes 0 and 1.
+    """Convert a piece to float64, complex128 or integers; bool becomes 0 and 1.
 
     The conversion is exact: each smaller type fits into one of these.
     """
@@ -46,7 +46,7 @@ def numbers(piece: Any) -> Any:
 
 
 def pieces(*arrays: Any) -> Iterator[tuple[int, tuple[Any, ...]]]:
-    """Cut arrays of one size into the same pieces.
+    """Yield arrays of the same size in matching pieces.
 
     Yields:
         The index of the first element, and that piece of each array, flattened.

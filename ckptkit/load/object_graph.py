@@ -1,4 +1,4 @@
-"""The object graph of a `tf.train.Checkpoint`, matched with the objects of a model."""
+"""Matches the object graph of a `tf.train.Checkpoint` with the objects of a model."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _NOT_OF_THE_MODEL = frozenset(
         "all_variables",
     }
 )
-"""Attributes that lead to state other than weights, or to the same weights a second time."""
+"""Attributes that contain state other than weights, or the same weights a second time."""
 
 _LISTS = ("variables", "weights", "_all_variables")
-"""Attributes under which an exporter keeps a model's variables in Keras' own order."""
+"""Attributes in which exporters store a model's variables in Keras' own order."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Nodes:
     """The part of a checkpoint that belongs to one model.
 
     Args:
-        saved: its variables, each with an address.
+        saved: the saved variables, each with an address.
         live: the model's variables, each with an address.
     """
 
@@ -69,16 +69,17 @@ class Graph:
         whole = all(0 <= child < len(nodes) for node in nodes for child in node.children.values())
         if not nodes or not whole:
             raise CheckpointNotFoundError(
-                f"{where} has no complete object graph. Expected what tf.train.Checkpoint writes."
+                f"{where} has no complete object graph. Expected a checkpoint of "
+                f"tf.train.Checkpoint."
             )
         return cls(nodes, where)
 
     def weights_of(self, model: Any, name: str | None) -> Nodes:
-        """Return the model's part of the checkpoint, below the best-matching object.
+        """Return the model's part of the checkpoint: the objects below the one that matches best.
 
         Raises:
             CheckpointNotFoundError: If no object has that name.
-            ConfigError: If several objects have equally much in common with the model.
+            ConfigError: If several objects match the model equally well.
         """
         start = 0 if name is None else self._named(name)
         weights = {id(variable) for variable in model.weights}
@@ -111,10 +112,10 @@ class Graph:
         )
 
     def _without_structure(self, start: int, model: Any) -> Nodes:
-        """Return variables for a checkpoint whose structure does not match the model.
+        """Return the variables of a checkpoint whose structure does not match the model.
 
-        An exporter keeps a list of variables in Keras' order. Without such a list, all variables
-        are returned, and only their names identify them.
+        Exporters store a list of variables in Keras' order. Without such a list, all variables are
+        returned, and only their names identify them.
         """
         for name in _LISTS:
             listed = self.nodes[start].children.get(name)
@@ -142,7 +143,7 @@ class Graph:
         return ordered if all(self.nodes[child].key for child in ordered) else []
 
     def _beside(self, root: int, model: Any) -> Iterator[tuple[int, Any]]:
-        """Yield the variables that the same path reaches in the checkpoint and in the model."""
+        """Yield the variables that have the same path in the checkpoint and in the model."""
         seen: set[int] = set()
         to_visit: deque[tuple[int, Any]] = deque([(root, model)])
         alive = []
@@ -214,7 +215,7 @@ class Graph:
             if part not in self.nodes[node].children:
                 known = ", ".join(repr(each) for each in sorted(self.nodes[node].children))
                 raise CheckpointNotFoundError(
-                    f"{self.where} holds nothing called {name!r}. There is: {known or 'nothing'}."
+                    f"{self.where} contains no object {name!r}. Expected one of: {known or 'none'}."
                 )
             node = self.nodes[node].children[part]
         return node

@@ -1,4 +1,4 @@
-"""Comparison of two tensors, value by value and bit by bit. Pure."""
+"""Compares two tensors, value by value and bit by bit. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OTHER_TYPES = "the types differ: compared as numbers"
 
 @dataclass(frozen=True)
 class ValueDifference:
-    """The differences between two tensors of one shape.
+    """The differences between two tensors of the same shape.
 
     Args:
         elements: number of values in each tensor.
@@ -47,7 +47,7 @@ class ValueDifference:
 
 
 def difference(a: Any, b: Any) -> ValueDifference:
-    """Compare two tensors of one shape, in little additional memory.
+    """Compare two tensors of the same shape, with little additional memory.
 
     Args:
         a, b: arrays of any type, including those that TensorFlow adds to NumPy.

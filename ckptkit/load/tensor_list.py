@@ -1,4 +1,4 @@
-"""The tensors of a file or checkpoint as a list, in one form for all formats. No TensorFlow."""
+"""The list of tensors in a file or checkpoint, in one form for all formats. No TensorFlow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNREADABLE = frozenset({"variant", "resource"})
 """TensorFlow types whose values are not arrays, such as iterators."""
 
 NO_VALUES = "only TensorFlow can read them"
-"""The note on tensors of such a type."""
+"""The note on tensors of a type in `UNREADABLE`."""
 
 _ROLES_OF_THE_REST = frozenset({"seeds", "metrics", "trackables", "state", "data"})
 _NO_WEIGHTS = frozenset(
@@ -35,8 +35,9 @@ _NO_WEIGHTS = frozenset(
         "_all_variables",
     }
 )
-"""Attributes that lead to state other than weights; the last one, in Keras' exports, leads to the
-same weights a second time.
+"""Attributes that contain state other than weights.
+
+The last one, in Keras' exports, contains the same weights a second time.
 """
 
 _OPTIMIZERS = frozenset({OPTIMIZER, "optimizer_weights", ".OPTIMIZER_SLOT"})
@@ -45,7 +46,7 @@ _KEY_OF_A_RUN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*/([a-z]+)/\d+(/.*)?")
 
 
 class TensorPart(StrEnum):
-    """What a tensor is for."""
+    """The purpose of a tensor: weights, optimizer or the rest."""
 
     WEIGHTS = "weights"
     OPTIMIZER = "optimizer"
@@ -57,8 +58,8 @@ class Tensor:
     """A saved tensor.
 
     Args:
-        key: what it is read by.
-        name: Keras' or TensorFlow's name of it, or else the key.
+        key: the key with which it is read.
+        name: its name in Keras or TensorFlow, else the key.
         part: whether it is a weight, of an optimizer, or something else.
         group: in a run its state and role (`model/weights`); empty in other formats.
         kind: `variable`; in a run also `trackable` or `python`.
@@ -94,7 +95,7 @@ class Total:
 
 
 def of_manifest(manifest: Manifest) -> tuple[Tensor, ...]:
-    """The tensors of a checkpoint of a run, in the order of its manifest."""
+    """Return the tensors of a checkpoint of a run, in the order of its manifest."""
     return tuple(
         Tensor(
             key=each.key,
@@ -115,7 +116,7 @@ _PARTS = {WEIGHTS: TensorPart.WEIGHTS, RESULT: TensorPart.WEIGHTS, OPTIMIZER: Te
 
 
 def part_of(key: str, name: str = "") -> TensorPart:
-    """Return what a tensor outside a run is for, judged by its key and name.
+    """Return the purpose of a tensor outside of a run, by its key and name.
 
     Example:
         >>> from ckptkit.load.tensor_list import part_of
@@ -139,7 +140,7 @@ def part_of(key: str, name: str = "") -> TensorPart:
 
 
 def totals(tensors: Iterable[Tensor]) -> dict[TensorPart, Total]:
-    """How many tensors and bytes there are for each purpose; every purpose is there."""
+    """Return the number of tensors and bytes for each purpose, including empty ones."""
     sizes: dict[TensorPart, list[int]] = {part: [] for part in TensorPart}
     for tensor in tensors:
         sizes[tensor.part].append(tensor.size_bytes)
@@ -147,5 +148,5 @@ def totals(tensors: Iterable[Tensor]) -> dict[TensorPart, Total]:
 
 
 def total(tensors: Sequence[Tensor]) -> Total:
-    """How many tensors and bytes there are."""
+    """Return the number of tensors, and their size."""
     return Total(len(tensors), sum(tensor.size_bytes for tensor in tensors))

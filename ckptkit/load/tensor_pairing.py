@@ -1,4 +1,4 @@
-"""Pairing of two checkpoints' tensors, and the differences of their forms. Pure; no TensorFlow."""
+"""Pairs the tensors of two checkpoints, and finds differences in shape and type. Pure."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ class Pairing:
 def pair(a: Sequence[Tensor], b: Sequence[Tensor], *, one_format: bool) -> Pairing:
     """Pair the tensors of two sides.
 
-    Variables of two runs are paired by their keys, separately for each state and role, unless names
-    show that two have changed places. All other tensors of runs are paired by keys alone. In other
-    formats, weights are paired with weights and optimizers with optimizers: by keys, then by names
-    without automatic numbers. If one side has numbers instead of variable names, the layer's name
-    and the order in it decide.
+    Variables of two runs are paired by key, separately for each entry and role, unless names show
+    that two have changed places. All other tensors of runs are paired by key. In other formats,
+    weights are paired with weights and optimizers with optimizers: by key, then by name without
+    automatic numbers. If one side has numbers instead of variable names, the layer's name and the
+    order in the layer decide.
 
     Args:
         a, b: the tensors of each side, in the order of their files.
-        one_format: whether both sides have one format; if not, only the tensors that
+        one_format: whether both sides have the same format; if not, only the tensors that
             `of_two_formats` returns are compared.
     """
     if not one_format:
@@ -91,7 +91,7 @@ def _by_key(a: Sequence[Tensor], b: Sequence[Tensor]) -> list[tuple[int, int]]:
 def of_two_formats(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Return the tensors that can be compared with another format: weights and optimizers.
 
-    If training has ended with other weights than it would resume from, the former are returned.
+    If the final weights differ from those to resume from, the final weights are returned.
     """
     keys = {tensor.key for tensor in tensors}
     return tuple(
@@ -102,7 +102,7 @@ def of_two_formats(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 
 def _result_of(key: str) -> str:
-    """Return the key of the final weight for a weight that training would resume from."""
+    """Return the key of the final value of a weight."""
     state, _, rest = key.partition(f"/{WEIGHTS}/")
     return f"{state}/{RESULT}/{rest}" if rest else ""
 

@@ -27,7 +27,7 @@ class Statistics:
     Args:
         elements: number of values; None if the tensor cannot be read.
         nan, inf: number of NaN and infinite values; 0 for integers and bool.
-        min, max: of the finite values; exact for integers, 0 and 1 for bool.
+        min, max: the smallest and the largest finite value; exact for integers, 0 and 1 for bool.
         mean: the mean of the finite values, in float64; complex for complex numbers.
         note: why a field is None, or empty.
     """
@@ -47,7 +47,7 @@ def unreadable() -> Statistics:
 
 
 def statistics(values: Any) -> Statistics:
-    """Compute the statistics of a tensor, in little additional memory.
+    """Compute the statistics of a tensor with little additional memory.
 
     Args:
         values: an array of any type, including those that TensorFlow adds to NumPy.

@@ -1,4 +1,4 @@
-"""Tensors of any format with their values, read one at a time to bound memory."""
+"""Reads tensors of any format with their values, one at a time to limit memory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Contents:
     Args:
         tensors: in the order of the file.
         read: returns the values of a tensor as an array, or None if its type has no values.
-        about: description of the file; None for a run, which has a manifest instead.
+        about: the description of the file; None for a run, which has a manifest instead.
     """
 
     tensors: tuple[Tensor, ...]
@@ -54,7 +54,7 @@ def of_files(found: FoundFormat, version: int | None = None) -> Iterator[Content
         version: for a directory of SavedModel versions, the one to read; the default is the newest.
 
     Returns:
-        A context manager that gives the contents.
+        A context manager whose value is the contents.
 
     Raises:
         CorruptCheckpointError: If it cannot be read.
@@ -80,7 +80,7 @@ def of_files(found: FoundFormat, version: int | None = None) -> Iterator[Content
 
 
 def _tensors(about: Description, names: Mapping[str, str]) -> tuple[Tensor, ...]:
-    """Return the variables of a file, the named ones first, in the order of their names."""
+    """Return the variables of a file; those with a name come first, in the order of names."""
     order = {key: number for number, key in enumerate(names)}
     ordered = sorted(about.variables, key=lambda each: order.get(each.name, len(order)))
     return tuple(

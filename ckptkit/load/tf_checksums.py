@@ -1,4 +1,4 @@
-"""Verification of a TensorFlow checkpoint by its own checksums.
+"""Verifies a TensorFlow checkpoint by its own checksums.
 
 The format has a CRC-32C for each block of the index (tensorflow/core/lib/io/format.cc). TensorFlow
 compares it when it reads the block, and opening a checkpoint reads the whole index. Each tensor has
@@ -45,7 +45,7 @@ class Sums:
 def check_sums(
     prefix: Path, *, quick: bool = False, progress: Callable[[int], None] = lambda _: None
 ) -> Sums:
-    """Read every tensor of a checkpoint, one at a time, so memory holds one tensor only.
+    """Read every tensor of a checkpoint, one at a time to limit memory.
 
     Args:
         prefix: the checkpoint's prefix.
@@ -86,7 +86,7 @@ def check_sums(
 
 
 def _shards(prefix: Path) -> list[Path]:
-    """Return the data files; the names of the others reveal a missing one."""
+    """Return the data files, after checking by their names that none is missing."""
     there = {
         path.name: path
         for path in prefix.parent.iterdir()

@@ -1,4 +1,4 @@
-"""`load_weights`: gives a model the weights from any format, all or none."""
+"""`load_weights`: loads saved weights of any format into a model, all or none."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LoadedWeight:
-    """One weight of a model that `load_weights` has set.
+    """A weight of a model that `load_weights` has set.
 
     Args:
         name: the path of the model's weight.
         source: the key under which the value was read.
-        by: how the two were matched: `structure` (the place in the model) or `name`.
+        by: how it was matched: `structure` (the place in the model) or `name`.
     """
 
     name: str
@@ -48,9 +48,9 @@ class WeightsReport:
     Args:
         source: the file, checkpoint or run that was read.
         matched: the weights that were set, in the model's order.
-        differences: the weights that were left unchanged, and why: `extra` (only the model has it),
-            `missing` (only the source has it), `shape` and `dtype` (both have it, in different
-            forms). Empty if everything matched.
+        differences: the weights that were not set, with the reason: `extra` (only the model has
+            it), `missing` (only the source has it), `shape` or `dtype` (they differ). Empty if all
+            weights matched.
 
     Example:
         >>> import ckptkit, keras, pathlib
@@ -98,10 +98,10 @@ def load_weights(
             TensorFlow checkpoint; a `.keras`, `.weights.h5` or `.h5` file; a SavedModel; or a
             directory of SavedModel versions, of which the newest is read.
         step: the checkpoint of a run: a step, `"latest"` or `"best"`. The default is the newest
-            good checkpoint. After the end of training these are the weights that training ended
-            with (the best ones, or averages, if Keras set those).
-        strict: whether every weight of either side must have a match (default). If False, the
-            matching weights are loaded, as for a model with a new head, and the report lists the
+            good checkpoint. After the end of training these are the final weights (the best ones or
+            averages, if Keras set those).
+        strict: whether every weight on both sides must match (default). If False, only matching
+            weights are loaded, for example into a model with a new head, and the report lists the
             others.
         name: the model to read, if the source holds several: its name in `state={...}` or in
             `tf.train.Checkpoint(...)`.
@@ -112,10 +112,10 @@ def load_weights(
     Raises:
         IncompatibleStateError: If weights do not match, with a table of them; with `strict=False`
             only if no weight matches. Nothing was assigned.
-        CheckpointNotFoundError: If nothing exists there, or not what was asked for.
+        CheckpointNotFoundError: If the source, the checkpoint or the model in it does not exist.
         CorruptCheckpointError: If the source cannot be read or has implausible contents. Nothing
             was assigned.
-        ConfigError: If an argument cannot be right, or the model has no variables yet.
+        ConfigError: If an argument is invalid, or the model has no variables yet.
         StorageError: If the system refuses to read.
 
     Example:
@@ -187,7 +187,7 @@ def _with_source(
     name: str | None,
     action: Callable[[WeightSource], T],
 ) -> T:
-    """Call a function with the opened source, while its files are open and cannot be deleted."""
+    """Call a function with the source, whose files stay open and are not deleted meanwhile."""
     check_arguments(found, step, name)
     if found.format is Format.RUN:
         return read_run(
@@ -207,7 +207,7 @@ def check_arguments(found: FoundFormat, step: int | str | None, name: str | None
     """Check that `step` and `name` are given only for formats that have them.
 
     Raises:
-        ConfigError: If an argument does not apply or is not valid.
+        ConfigError: If an argument does not apply or is invalid.
     """
     if isinstance(step, str):
         known = step in ("latest", "best")

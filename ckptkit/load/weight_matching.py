@@ -1,4 +1,4 @@
-"""Matching of saved weights with a model's weights. Pure: nothing is read or assigned here."""
+"""Matches saved weights with a model's weights. Pure: it reads and assigns nothing."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ class Weight:
     """One weight, of a model or of a saved source.
 
     Args:
-        key: the weight's name on its own side: a path in the model, or the key it is read by.
-        address: its place in the structure; empty if it has no place that both sides know.
-        name: a name by which the other side may recognise it.
+        key: the weight's name on its own side: a path in the model, or the key with which it is
+            read.
+        address: its place in the structure; empty if unknown.
+        name: a name that may also exist on the other side.
         shape: its dimensions.
         dtype: TensorFlow's name of the type.
     """
@@ -56,9 +57,9 @@ class MatchPlan:
 
     Args:
         pairs: in the order of the model's weights.
-        left: indices of unmatched weights: a model's weight together with the saved weight that
-            should fit but does not, or one of the two alone.
-        differences: `left` as text; empty if every weight has its pair.
+        left: the indices of unmatched weights: a model's weight with the saved weight that should
+            match but does not, or only one of both.
+        differences: `left` as text; empty if every weight has a pair.
     """
 
     pairs: tuple[Pair, ...]
@@ -69,10 +70,9 @@ class MatchPlan:
 def match(live: Sequence[Weight], saved: Sequence[Weight]) -> MatchPlan:
     """Pair weights by structure, then by name.
 
-    If the structure matches everywhere, and no name shows that two weights have changed places, the
-    structure decides. Otherwise names decide, if all of them match. If neither matches everywhere,
-    each weight is paired by its place if form and name allow it, then by its name. The rest is
-    reported.
+    If the structure matches completely, and no name shows that two weights have changed places, the
+    structure decides. Otherwise names decide, if all of them match. If neither matches completely,
+    each weight is paired by place if shape and name allow it, then by name. The rest is reported.
 
     Args:
         live: the model's weights.
@@ -87,7 +87,7 @@ def match(live: Sequence[Weight], saved: Sequence[Weight]) -> MatchPlan:
         return live[i].dtype == saved[j].dtype and fits(saved[j].shape, live[i].shape)
 
     def moved(i: int, j: int) -> bool:
-        """Whether the names differ, and one of them exists on the other side too."""
+        """Return whether the names differ but one of them also exists on the other side."""
         a, b = live_names[i], saved_names[j]
         return bool(a and b) and a != b and (a in known_saved or b in known_live)
 
@@ -155,7 +155,7 @@ def _called(weight: Weight) -> str:
 
 
 def _paired(live: Sequence[str], saved: Sequence[str]) -> dict[int, int]:
-    """Return the pairs of weights that have the same unique, non-empty mark on both sides."""
+    """Return the pairs of weights with the same unique, non-empty label on both sides."""
     several = {
         mark for marks in (live, saved) for mark, times in Counter(marks).items() if times > 1
     }
@@ -164,9 +164,9 @@ def _paired(live: Sequence[str], saved: Sequence[str]) -> dict[int, int]:
 
 
 def _names(weights: Sequence[Weight]) -> list[str]:
-    """Return names without the parts that only one program or file adds.
+    """Return names without the model's name as a prefix and without automatic numbers.
 
-    These are the model's own name as a prefix, and automatic numbers such as in `dense_1`.
+    For example, `dense_1` becomes `dense`.
     """
     names = [weight.name.removesuffix(":0") for weight in weights]
     given = [name.split("/") for name in names if name]

@@ -1,4 +1,4 @@
-"""Saved weights as one list, the same for every format, with a function that reads some of them."""
+"""A list of saved weights, in one form for all formats, with a function that reads some."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ckptkit.tracking.leaves import path_of
 
 @dataclass(frozen=True)
 class WeightSource:
-    """Saved weights that can be read while their file is open.
+    """The saved weights of a source, which can be read while their file is open.
 
     Args:
-        where: name of the source, for messages.
-        saved: its weights; variables outside the model (optimizer, metrics) are left out.
+        where: the name of the source, for messages.
+        saved: the saved weights, without variables of optimizers and metrics.
         live: the weights of the program's model, with addresses and names comparable with `saved`.
         read: reads the weights with the given indices, all or none.
     """
@@ -28,14 +28,14 @@ class WeightSource:
 
 
 class Form(TypedDict):
-    """Shape and type of a weight."""
+    """The shape and type of a weight."""
 
     shape: tuple[int | None, ...]
     dtype: str
 
 
 def form_of(shape: Sequence[int | None] | None, dtype: str) -> Form:
-    """Return the form of a saved weight; an unknown shape fits nothing."""
+    """Return the form of a saved weight; an unknown shape matches no weight."""
     return {"shape": (-1,) if shape is None else tuple(shape), "dtype": dtype}
 
 

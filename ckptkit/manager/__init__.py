@@ -1,4 +1,4 @@
-"""CheckpointManager: the wiring of policies, saving, resuming and loops."""
+"""`CheckpointManager`, the public interface for custom training loops."""
 
 from ckptkit.manager.checkpoint_manager import CheckpointManager
 

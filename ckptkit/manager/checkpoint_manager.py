@@ -27,21 +27,21 @@ from ckptkit.tracking.state_check import check_state, ensure_built
 
 @takes_options(CallbackOptions, ManagerOptions)
 class CheckpointManager(TrainingLoops):
-    """Saves and resumes a training run in a loop of your own.
+    """Saves and resumes a training run in a custom training loop.
 
     The constructor opens nothing. `with manager:` opens the run and restores the newest good
     checkpoint; the end of the block closes it.
 
     Args:
-        directory: the run directory; it is created if it is missing.
-        state: everything that the run depends on, by name: Keras models (built) and optimizers,
+        directory: the run directory; it is created if it does not exist.
+        state: all objects that training changes, by name: Keras models (built) and optimizers,
             tf.Variables, tf.Modules, iterators of tf.data, random generators, lookup tables,
             objects with `get_state()`/`set_state(state)` or
             `state_dict()`/`load_state_dict(state)`.
         {options}
 
     Raises:
-        ConfigError: If an argument cannot be right.
+        ConfigError: If an argument is invalid.
 
     Example:
         >>> import ckptkit, tensorflow as tf
@@ -81,25 +81,24 @@ class CheckpointManager(TrainingLoops):
         self._leave(error)
 
     def restore_or_initialize(self) -> RunPosition:
-        """Opens the run and restores its newest good checkpoint.
+        """Open the run and restore its newest good checkpoint.
 
         Returns:
             The position from which the run continues; `step` is 0 for a new run.
 
         Raises:
-            IncompatibleStateError: If the state has another form than the checkpoint's; nothing
-                was assigned.
-            CorruptCheckpointError: If the run has earlier checkpoints, and none of them can be
+            IncompatibleStateError: If the state does not match the checkpoint; nothing was
+                assigned.
+            CorruptCheckpointError: If the run has earlier checkpoints, but none of them can be
                 read.
             RunLockedError: If another process, or another loop of this one, trains the run.
             StorageError: If the disk refuses.
             ConfigError: If a model is not built, the state is spread over several devices or
-                workers (`tf.distribute`), the directory belongs to another program,
-                hyperparameters differ from the run's, exactness was required and cannot be, this
-                process has finished the run with other objects, or it is called inside a
-                tf.function.
-            Preempted: If another manager of this process is closed for this one, and was asked
-                to stop.
+                workers (`tf.distribute`), or the directory belongs to another program. Also if
+                hyperparameters differ from the run's, the run cannot be exact although
+                `exact="require"`, or this process has finished the run with other objects. Also
+                inside a tf.function.
+            Preempted: If this call closes another manager of this process that was asked to stop.
         """
         check_not_in_function("restore_or_initialize")
         self._prepare_state()
@@ -113,50 +112,51 @@ class CheckpointManager(TrainingLoops):
             raise
 
     def _prepare_state(self) -> None:
-        """Build what can be built, before the run is opened: an error leaves no trace on the disk.
+        """Build optimizers before the run is opened, so that an error changes nothing on disk.
 
         Raises:
-            ConfigError: If something is not built, or is spread over several devices.
+            ConfigError: If an object is not built, or is spread over several devices.
         """
-        # First: under a strategy, Keras builds an optimizer in the scope of the strategy only.
-        with reports_failure():  # else a launcher would start the same program again
+        # Checked first: under a strategy, Keras builds an optimizer only in the scope of the
+        # strategy.
+        with reports_failure():  # otherwise a launcher would restart the same program
             check_one_device(self._options.state)
             ensure_built(self._options.state)
 
     def restore(self, step: int | None = None) -> RunPosition:
-        """Restores one checkpoint, and opens the run to continue from there if it is not open.
+        """Restore one checkpoint and continue from it; open the run if it is not open.
 
-        If that fails, a run that was not open is closed again.
+        If that fails, a run that this call has opened is closed again.
 
         Args:
-            step: which one; by default the newest good one. A damaged one is moved to
-                `quarantine/`, and logged.
+            step: the step of the checkpoint; by default the newest good one. A damaged checkpoint
+                is moved to `quarantine/` and logged.
 
         Returns:
             The position from which the run continues.
 
         Raises:
-            CheckpointNotFoundError: If there is no checkpoint, or none of this step.
-            CorruptCheckpointError: If its files are damaged, or nothing of the run can be read;
-                nothing was assigned.
-            IncompatibleStateError: If the state has another form; nothing was assigned.
+            CheckpointNotFoundError: If the run has no checkpoint, or none of this step.
+            CorruptCheckpointError: If its files are damaged, or no checkpoint can be read; nothing
+                was assigned.
+            IncompatibleStateError: If the state does not match the checkpoint; nothing was
+                assigned.
             RunLockedError: If another process, or another loop of this one, trains the run.
             StorageError: If the disk refuses.
-            ConfigError: If a model is not built, hyperparameters differ from the run's,
-                exactness was required and cannot be, or it is called inside a tf.function.
-            Preempted: If this session, or another manager of this process, is closed for this
-                and was asked to stop.
+            ConfigError: If a model is not built, hyperparameters differ from the run's, or the run
+                cannot be exact although `exact="require"`. Also inside a tf.function.
+            Preempted: If this call closes a session of this process that was asked to stop.
         """
         check_not_in_function("restore")
         self._prepare_state()
         wanted = None if step is None else self._verified(step)
-        self._check_has_checkpoints()  # before anything is made on the disk
+        self._check_has_checkpoints()  # before anything is created on disk
         self._close_if_saved_after(wanted)
         was_open = self.is_open
         session = self._slot.open(self, {})
         try:
             if wanted is None:
-                self._check_has_checkpoints()  # a fresh start has moved them away
+                self._check_has_checkpoints()  # a fresh start has moved the checkpoints away
                 return session.restore_newest()
             session.changes.check(wanted)
             return session.restore(wanted)
@@ -168,8 +168,8 @@ class CheckpointManager(TrainingLoops):
     def _close_if_saved_after(self, checkpoint: Checkpoint | None) -> None:
         """Close the run if it is open and has saved a later step than the checkpoint's.
 
-        The next saves have lower steps than those of this attempt, but must count as newer. Only a
-        new attempt number, from opening the run again, achieves that.
+        The next saves have lower steps than earlier ones of this attempt, but must count as newer.
+        For that they need a new attempt number, which the run gets when it is opened again.
         """
         session = self._slot.session
         if session is None or checkpoint is None:
@@ -181,8 +181,8 @@ class CheckpointManager(TrainingLoops):
     def _check_has_checkpoints(self) -> None:
         if not self.run.checkpoints:
             raise CheckpointNotFoundError(
-                f"{self.run.directory} holds no checkpoint that could be restored. To begin a new "
-                "run, use `with manager:` or manager.restore_or_initialize()."
+                f"{self.run.directory} contains no checkpoint to restore. To begin a new run, use "
+                f"`with manager:` or manager.restore_or_initialize()."
             )
 
     def _verified(self, step: int) -> Checkpoint:
@@ -191,13 +191,14 @@ class CheckpointManager(TrainingLoops):
         return checkpoint
 
     def close(self) -> None:
-        """Closes the run, and waits for what is being written; so does the end of `with manager:`.
+        """Close the run after the save in progress; the end of `with manager:` does the same.
 
-        Saves what a loop left by `break` or `sys.exit()` had done; saves nothing while an exception
-        is being handled. A request to stop that no turn has met is served here.
+        It saves the progress of a loop that `break` or `sys.exit()` has left. It saves nothing
+        while an exception is being handled. It serves a request to stop that came after the last
+        turn.
 
         Raises:
-            ConfigError: If it is called inside a tf.function.
+            ConfigError: Inside a tf.function.
             StorageError: If the disk refuses; earlier checkpoints are untouched, and the run is
                 closed.
             BackgroundSaveError: If a save failed in the background since the last check.
@@ -207,28 +208,27 @@ class CheckpointManager(TrainingLoops):
         self._leave(sys.exc_info()[1])
 
     def _leave(self, error: BaseException | None) -> None:
-        # sys.exit() leaves a loop as break does.
+        # sys.exit() leaves a loop in the same way as break.
         self.close_session(None if is_orderly_exit(error) else error)
 
     def __getstate__(self) -> dict[str, Any]:
         if self.is_open:
             raise ConfigError(
-                f"This CheckpointManager has the run in {self._options.layout.root} open: its "
-                "lock, its signal handlers and its position "
-                "are this process's own and cannot be copied or pickled. Copy it before it is "
-                "used, or make a second one."
+                f"This CheckpointManager has the run in {self._options.layout.root} open. Its "
+                f"lock, signal handlers and position belong to this process and cannot be copied "
+                f"or pickled. Copy it before it is used, or create a second one."
             )
         return {name: value for name, value in self.__dict__.items() if name != "_slot"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        # A copy opens the run for itself.
+        # A copy has no session; it opens the run itself.
         self._slot = SessionSlot(self._options)
 
     # -- saving
 
     def save(self, step: int, metrics: Mapping[str, Any] | None = None) -> bool:
-        """Saves now, whatever the policy says.
+        """Save the current state now, regardless of the policy.
 
         Args:
             step: training batches done since the run began.
@@ -239,9 +239,9 @@ class CheckpointManager(TrainingLoops):
 
         Raises:
             StorageError: If the disk refuses; earlier checkpoints are untouched.
-            BackgroundSaveError: If a save failed in the background since the last check; this
-                step is not saved then.
-            ConfigError: If the run is not open, or the step lies before the run's.
+            BackgroundSaveError: If an earlier save failed in the background; this step is not saved
+                then.
+            ConfigError: If the run is not open, or the step is before the current step.
         """
         check_not_in_function("save")
         session = self._slot.opened()
@@ -251,20 +251,20 @@ class CheckpointManager(TrainingLoops):
         return True
 
     def maybe_save(self, step: int, metrics: Mapping[str, Any] | None = None) -> bool:
-        """Saves if the policy says so, and serves a request to stop.
+        """Save if the policy says so, and serve a request to stop.
 
         Args:
             step: training batches done since the run began.
             metrics: what was measured at this step; numbers or scalar tensors.
 
         Returns:
-            Whether the policy said so. If there is no space then, that is a warning, and the next
-            save tries again.
+            Whether a save was due. If there is no space, that is a warning, and the next save tries
+                again.
 
         Raises:
-            StorageError: If the disk refuses for another reason than space; earlier checkpoints
-                are untouched.
-            ConfigError: If the run is not open, or the step lies before the run's.
+            StorageError: If the disk refuses for a reason other than space; earlier checkpoints are
+                untouched.
+            ConfigError: If the run is not open, or the step is before the current step.
             Preempted: After a request to stop, with the state saved.
         """
         check_not_in_function("maybe_save")
@@ -273,15 +273,15 @@ class CheckpointManager(TrainingLoops):
         return session.save_if_due()
 
     def wait_until_finished(self, timeout_secs: float | None = None) -> None:
-        """Returns when everything that was saved is committed.
+        """Wait until all saves are committed.
 
         Args:
-            timeout_secs: how long to wait at most, in seconds; None waits for as long as it takes.
+            timeout_secs: the longest time to wait, in seconds; None for no limit.
 
         Raises:
-            BackgroundSaveError: If a save failed since the last check, or there was no space for
-                the newest one.
-            ConfigError: If the run is not open, or it is called inside a tf.function.
+            BackgroundSaveError: If a save failed in the background, or there was no space for the
+                newest one.
+            ConfigError: If the run is not open, or inside a tf.function.
         """
         check_not_in_function("wait_until_finished")
         self._slot.opened().saves.saver.confirm(timeout_secs)
@@ -290,7 +290,7 @@ class CheckpointManager(TrainingLoops):
 
     @property
     def position(self) -> RunPosition:
-        """The training that is done, over all attempts.
+        """The position of the run: the finished training, over all attempts.
 
         Raises:
             ConfigError: If the run is not open.
@@ -305,12 +305,12 @@ class CheckpointManager(TrainingLoops):
 
     @property
     def all_steps(self) -> list[int]:
-        """Steps of all checkpoints, oldest first."""
+        """The steps of all checkpoints, oldest first."""
         return sorted({checkpoint.step for checkpoint in self.run.checkpoints})
 
     @property
     def run(self) -> StoredRun:
-        """The run as it is stored; waits for the save that is being written."""
+        """The run as it is stored on disk; waits for the save in progress."""
         if self._slot.session is not None:
             self._slot.session.saves.saver.wait()
         return StoredRun(self._options.layout)
@@ -329,7 +329,7 @@ class CheckpointManager(TrainingLoops):
     # -- for CheckpointCallback
 
     def open_session(self, extra_state: Mapping[str, Any] | None = None) -> Session:
-        """Opens the run without restoring anything, as `CheckpointCallback` does in `fit`.
+        """Open the run without restoring anything; `CheckpointCallback` uses it in `fit`.
 
         Args:
             extra_state: further state to save; the run must not be open yet.
@@ -337,7 +337,7 @@ class CheckpointManager(TrainingLoops):
         Raises:
             ConfigError: If the run is open already, a name of `extra_state` stands for another
                 object, or the state is spread over several devices or workers.
-            RunLockedError: If it is being trained.
+            RunLockedError: If the run is being trained.
             StorageError: If the disk refuses.
         """
         extra = extra_state or {}
@@ -347,5 +347,5 @@ class CheckpointManager(TrainingLoops):
         return self._slot.open(self, extra)
 
     def close_session(self, error: BaseException | None) -> None:
-        """Closes the run if it is open, with the error that ended training, if any."""
+        """Close the run if it is open; `error` is the error that ended training, if any."""
         self._slot.close(self, error)

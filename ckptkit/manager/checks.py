@@ -1,4 +1,4 @@
-"""Checks of arguments, and that a method is not called inside a `tf.function`."""
+"""Checks of the arguments and the calls of `CheckpointManager`'s methods."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ def check_not_in_function(method: str) -> None:
     """Check that a method of the manager is not called inside a `tf.function`.
 
     Raises:
-        ConfigError: If it is.
+        ConfigError: If it is called inside a `tf.function`.
     """
     if tf.inside_function():
         raise ConfigError(
-            f"manager.{method} works on files and on Python's side; it was called inside a "
-            "tf.function, and would run once, at tracing. Call it between two steps, outside of "
-            "the tf.function."
+            f"manager.{method} was called inside a tf.function. It would run only once, while "
+            f"TensorFlow traces the function. Call it between two steps, outside of the "
+            f"tf.function."
         )
 
 
@@ -31,9 +31,8 @@ def check_step(step: object) -> int:
     number = whole_number(step)
     if number is None or number < 0:
         raise ConfigError(
-            "step counts the training batches done since the run began: a whole number of 0 or "
-            "more. "
-            f"Received: step={step!r}."
+            f"step is the number of training batches since the run began: a whole number of 0 or "
+            f"more. Received: step={step!r}."
         )
     return number
 
@@ -51,8 +50,7 @@ def check_total(name: str, total: object) -> int:
     number = whole_number(total)
     if number is None or number < 0:
         raise ConfigError(
-            f"manager.{name}(total): total counts all {name} since the run began, a whole number "
-            "of 0 or more. "
-            f"Received: {total!r}."
+            f"manager.{name}(total): total is the number of all {name} since the run began, a "
+            f"whole number of 0 or more. Received: {total!r}."
         )
     return number

@@ -16,10 +16,10 @@ _END = object()
 
 
 def steps(session: Session, total: int) -> Iterator[int]:
-    """Yield the numbers of the steps that are left; each is done when the loop's body ends."""
+    """Yield the numbers of the remaining steps; each step is done when the loop's body ends."""
     if session.loop.in_epoch:
         raise ConfigError(
-            "manager.steps(total) counts the steps of the whole run, so inside `for epoch in "
+            "manager.steps(total) counts the steps of the whole run. Inside `for epoch in "
             "manager.epochs(...)` it would train nothing from the second epoch on. Write `for "
             "batch in manager.data(dataset)` there, or one loop `for step in manager.steps(epochs "
             "* steps_per_epoch)` without epochs."
@@ -33,12 +33,12 @@ def steps(session: Session, total: int) -> Iterator[int]:
                 yield position.step
             session.loop.turn_done(turn, last=position.step >= total)
         session.finish()
-    # A request that came during the final save: no turn follows that would serve it.
+    # For a request that came during the final save, because no further turn would serve it.
     session.stopping.serve()
 
 
 def epochs(session: Session, total: int) -> Iterator[int]:
-    """Yield the numbers of the epochs that are left, from 0."""
+    """Yield the numbers of the remaining epochs; the first epoch of a run is 0."""
     with session.loop.training():
         if session.position.epoch >= total > 0:
             _log_finished("epochs", session.position.epoch)
@@ -48,8 +48,8 @@ def epochs(session: Session, total: int) -> Iterator[int]:
                 yield began.epoch
             if session.position.epoch != began.epoch:
                 raise ConfigError(
-                    "Inside `for epoch in manager.epochs(...)` the epoch is counted by the loop. "
-                    "Use one loop of epochs."
+                    "manager.epochs(...) was called inside another manager.epochs(...), so epochs "
+                    "would be counted twice. Use one loop of epochs."
                 )
             session.loop.count_epoch(began)
             if session.position.epoch < total:
@@ -60,7 +60,7 @@ def epochs(session: Session, total: int) -> Iterator[int]:
 
 def batches(session: Session, dataset: Iterable[Any]) -> Iterator[Any]:
     """Yield the batches of one epoch."""
-    # A generator of batches that is left has to note the break at once, not when it is collected.
+    # After a break, the generator of batches has to end at once, not when it is collected.
     with session.loop.training(), closing(session.tracked.data.batches(dataset)) as batches:
         while True:
             with session.stopwatch.during("data"):

@@ -1,4 +1,4 @@
-"""The slot for a manager's session: opens and closes it, and allows one at a time."""
+"""Opens and closes the session of a manager, which has at most one."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class SessionSlot:
         self.session: Session | None = None
 
     def opened(self) -> Session:
-        """Return the session.
+        """Return the open session.
 
         Raises:
-            ConfigError: If none is open.
+            ConfigError: If no session is open.
         """
         if self.session is None:
             raise ConfigError(
@@ -47,7 +47,7 @@ class SessionSlot:
         """Return the session, and open it first if necessary.
 
         Args:
-            owner: the manager, which another one of this process may close.
+            owner: the manager; another manager of this process may close it to open the same run.
             extra_state: further state to save; the run must not be open yet.
 
         Raises:
@@ -59,9 +59,9 @@ class SessionSlot:
         if self.session is not None:
             if extra_state:
                 raise ConfigError(
-                    f"model.fit opens the run in {layout.root} itself, restores it, and closes "
-                    "it. It was called while the manager has the run open already; nothing was "
-                    "trained. Call fit outside of `with manager:`, with "
+                    f"model.fit opens, restores and closes the run in {layout.root} itself, but "
+                    f"the manager already has it open. Nothing was trained. Call fit outside of "
+                    f"`with manager:`, with "
                     "callbacks=[ckptkit.CheckpointCallback(manager)]."
                 )
             return self.session
@@ -82,7 +82,7 @@ class SessionSlot:
             owner: the manager.
             error: what ended training, or None.
         """
-        # Before it closes: what it raises must not leave a session that is half closed.
+        # Cleared before it is closed: an error must not leave a half-closed session here.
         session, self.session = self.session, None
         if session is not None:
             open_managers.closed(self._options.layout, owner)
@@ -90,10 +90,10 @@ class SessionSlot:
 
 
 def with_extra_state(state: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a state with further entries; an object that it holds already is not added again.
+    """Return a state with further entries, without objects that it already contains.
 
     Raises:
-        ConfigError: If a name stands for another object already.
+        ConfigError: If the state has another object under the same name.
     """
     known = {id(value) for value in state.values()}
     added = {name: value for name, value in extra.items() if id(value) not in known}

@@ -1,4 +1,4 @@
-"""The methods of `CheckpointManager` that custom training loops call."""
+"""The methods of `CheckpointManager` for training loops: steps, epochs, data, log and more."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ Batch = TypeVar("Batch")
 
 
 class TrainingLoops:
-    """Loops over steps, epochs and batches, of the session that a manager has open."""
+    """The base class of `CheckpointManager` with the methods that training loops call."""
 
     _slot: SessionSlot
 
     def steps(self, total: int) -> Iterator[int]:
-        """Yields the numbers of the steps that are left.
+        """Yield the numbers of the remaining steps.
 
-        A turn that is left by `break` or an exception does not count, and the next start makes it
-        again. `break` saves the state as it is; if the turn has trained already, that training
-        is in it, and a warning says so. To stop with a turn that counts, call `request_stop()`; or
+        A step that `break` or an exception leaves does not count, and the next start repeats it.
+        `break` saves the current state. If the step has already trained, the state includes that
+        training, and a warning says so. To stop after a complete step, call `request_stop()`, or
         break at the top of the body, before it trains.
 
         Args:
-            total: steps of the whole run, over all attempts.
+            total: the number of steps of the whole run, over all attempts.
 
         Returns:
-            An iterator over step numbers, from 1 or after the restored one; each is complete when
-            the loop's body ends.
+            An iterator over step numbers, from 1 or after the restored step. A step is done when
+                the loop's body ends.
 
         Raises:
-            ConfigError: If `total` is no count, the run is not open, or it is called inside a
+            ConfigError: If `total` is invalid, the run is not open, or it is called inside a
                 tf.function or a loop over `epochs`.
             StorageError: If the disk refuses; earlier checkpoints are untouched.
             Preempted: Between two turns after a request to stop, with the state saved.
@@ -43,15 +43,15 @@ class TrainingLoops:
         return loops.steps(self._loop("steps", total), total)
 
     def epochs(self, total: int) -> Iterator[int]:
-        """Yields the numbers of the epochs that are left, and resumes in the middle of one.
+        """Yield the numbers of the remaining epochs.
 
-        The first may be the epoch in which the run was interrupted; `data` continues in its middle.
-        Steps are counted by `data`, or by `save` and `maybe_save`. An epoch in which nothing counts
-        them is one step itself, and is begun again if it was interrupted; a warning says so if an
-        optimizer has made several updates in it.
+        The first number may be the epoch in which the run was interrupted; `data` then continues in
+        the middle of that epoch. `data`, `save` and `maybe_save` count steps. An epoch in which
+        nothing counts steps is one step, and starts again from its beginning after an interruption.
+        A warning says so if an optimizer makes several updates in such an epoch.
 
         Args:
-            total: epochs of the whole run, over all attempts.
+            total: the number of epochs of the whole run, over all attempts.
 
         Returns:
             An iterator over epoch numbers, from 0.
@@ -66,13 +66,13 @@ class TrainingLoops:
         return loops.epochs(self._loop("epochs", total), total)
 
     def data(self, dataset: Iterable[Batch]) -> Iterator[Batch]:
-        """Yields the batches of one epoch, and counts a step for each.
+        """Yield the batches of one epoch, and count a step for each.
 
-        After an interruption inside an epoch, it continues with the next batch. Each call in
-        an epoch is a pass of its own. A pass that is left by `break` is over when the program
-        continues in the epoch; if the program is left as well, the next start continues in it.
-        Several passes at once, as in `zip(manager.data(a), manager.data(b))`, count one step
-        for each round.
+        After an interruption inside an epoch, it continues with the next batch. Each call in an
+        epoch is a separate pass over the data. If `break` leaves a pass and the epoch continues,
+        the pass is over. If the program ends instead, the next start continues the pass. Several
+        passes at once, as in `zip(manager.data(a), manager.data(b))`, count one step for each
+        round.
 
         Args:
             dataset: a tf.data.Dataset, or another iterable of batches.
@@ -81,8 +81,8 @@ class TrainingLoops:
             An iterator over its batches.
 
         Raises:
-            ConfigError: If the run is not open, it is called inside a tf.function, or passes are
-                inside one another.
+            ConfigError: If the run is not open, it is called inside a tf.function, or one pass is
+                nested in another.
             StorageError: If the disk refuses; earlier checkpoints are untouched.
             Preempted: Between two turns after a request to stop, with the state saved.
         """
@@ -96,12 +96,12 @@ class TrainingLoops:
         return session
 
     def request_stop(self, reason: str = "request_stop()") -> None:
-        """Asks the run to save and stop at its next safe point, with `Preempted`.
+        """Ask the run to save and stop at its next safe point.
 
-        May be called from any thread.
+        The loop then raises `Preempted`. May be called on any thread.
 
         Args:
-            reason: recorded in the journal.
+            reason: the reason, which is recorded in the journal.
 
         Raises:
             ConfigError: If the run is not open, or it is called inside a tf.function.
@@ -110,10 +110,10 @@ class TrainingLoops:
         self._slot.opened().stopping.request(reason)
 
     def safe_point(self) -> None:
-        """Serves a request to stop here.
+        """Serve a request to stop inside a turn.
 
-        Call it when the turn's training is done, as in a long evaluation. The turn then counts as
-        done.
+        Call it after the turn's training, for example during a long evaluation. If a stop was
+        requested, the turn counts as done.
 
         Raises:
             ConfigError: If the run is not open, or it is called inside a tf.function.
@@ -124,9 +124,9 @@ class TrainingLoops:
         self._slot.opened().safe_point()
 
     def log(self, **metrics: Any) -> None:
-        """Notes what was measured in this turn.
+        """Set the metrics of this turn, which saves record and policies compare.
 
-        Tensors are kept, and converted only when a save needs them.
+        Tensors are converted to numbers only when they are needed.
 
         Args:
             **metrics: numbers or scalar tensors by name.

@@ -1,1 +1,1 @@
-"""Who may change a run: the lock, claims, the fence, and leases of readers."""
+"""Ownership of a run: the lock, its claims, the fence, and leases of readers."""

@@ -1,4 +1,4 @@
-"""Claims on a run: who owns it, with a sign of life; reading them, and making one.
+"""Claims: directories in `lock/` that say which process owns a run; reading and making them.
 
 `lock/` holds one claim for each process that took the run, numbered upwards. The highest number
 owns the run. A claim is a directory that appears complete, under a name that only one process can
@@ -32,7 +32,7 @@ from ckptkit.storage.files import DISK, FileSystem, names_in, storage_errors
 OWNER, ALIVE = "owner.json", "alive"
 _MOST_BYTES = 64 * 1024
 RELEASED = "released"
-"""The last sign of life: the run is free."""
+"""The last sign of life of an owner that has released the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +69,11 @@ class Claim:
     """A claim in `lock/`.
 
     Args:
-        number: of the claim, which is that of the attempt.
+        number: the number of the claim, which is also that of the attempt.
         path: its directory.
-        files: how it is read.
-        remembered: the owner, if the directory is about to become another claim.
+        files: how to read it.
+        remembered: the owner, kept in memory because the directory is about to become another
+            claim.
     """
 
     number: int
@@ -82,14 +83,14 @@ class Claim:
 
     @property
     def owner(self) -> Owner | None:
-        """The process that made it, or None if its record cannot be read."""
+        """The process that made the claim, or None if its record cannot be read."""
         if self.remembered is not None:
             return self.remembered
         try:
             owner = msgspec.json.decode(
                 self.files.read_bounded(self.path / OWNER, _MOST_BYTES), type=Owner
             )
-            str(owner)  # a time that no calendar has is damage, too
+            str(owner)  # a time that no calendar has is also damage
         except (OSError, ValueError, OverflowError, RecursionError):
             return None
         return owner
@@ -100,7 +101,7 @@ class Claim:
 
     @property
     def sign(self) -> str:
-        """What its owner wrote last as a sign of life; empty if it cannot be read."""
+        """The last sign of life of its owner; empty if it cannot be read."""
         try:
             data = self.files.read_bounded(self.sign_of_life, _MOST_BYTES)
         except OSError:
@@ -108,10 +109,10 @@ class Claim:
         return data.decode(errors="replace").strip()
 
     def check_permission(self) -> None:
-        """Checks that its signs of life may be read.
+        """Check that this process may read the claim's signs of life.
 
         Raises:
-            PermissionError: If they may not.
+            PermissionError: If it may not.
         """
         try:
             self.files.read_bounded(self.sign_of_life, _MOST_BYTES)
@@ -121,9 +122,9 @@ class Claim:
             return
 
     def is_held(self) -> bool | None:
-        """Whether the process that made it is running, by the lock that the kernel holds for it.
+        """Whether the process that made the claim still runs, by its kernel lock.
 
-        Only for a claim of this machine.
+        Call it only for a claim of this machine.
 
         Returns:
             None if the kernel cannot tell.
@@ -132,7 +133,7 @@ class Claim:
 
 
 def encode_owner(owner: Owner) -> bytes:
-    """The content of `owner.json`; the field `unfenced` is there only if it is true."""
+    """Return the content of `owner.json`, with the field `unfenced` only if it is true."""
     fields = asdict(owner)
     if not owner.unfenced:
         del fields["unfenced"]
@@ -140,15 +141,15 @@ def encode_owner(owner: Owner) -> bytes:
 
 
 def encode_sign(text: str) -> bytes:
-    """The content of `alive`: always of one length, so that it is rewritten in place."""
+    """Return the content of `alive`; its length is constant, to rewrite it in place."""
     return f"{text:<16}\n".encode()
 
 
 def give_sign(claim: Path, text: str) -> bool:
     """Write a sign of life into a claim; return whether that succeeded.
 
-    Not through `FileSystem`, and without a sync: a sign is for processes that run now, and a full
-    disk or a slow sync must not silence it. It is rewritten in place for the same reason.
+    It bypasses `FileSystem` and is not synced, because a full disk or a slow sync must not prevent
+    it. It is rewritten in place for the same reason.
     """
     try:
         descriptor = os.open(claim / ALIVE, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -162,7 +163,7 @@ def give_sign(claim: Path, text: str) -> bool:
 
 
 def list_claims(layout: RunLayout, files: FileSystem = DISK) -> list[Claim]:
-    """All claims, oldest first.
+    """Return all claims on a run, oldest first.
 
     Raises:
         StorageError: If the directory cannot be read.
@@ -180,10 +181,10 @@ def list_claims(layout: RunLayout, files: FileSystem = DISK) -> list[Claim]:
 
 
 def check_not_held(layout: RunLayout) -> None:
-    """Checks that no process of this machine owns a run; claims nothing.
+    """Check that no process of this machine owns a run, without claiming it.
 
     Raises:
-        RunLockedError: If one does.
+        RunLockedError: If a process of this machine owns it.
     """
     for claim in list_claims(layout)[-1:]:
         owner = claim.owner
@@ -206,14 +207,14 @@ def locked_error(layout: RunLayout, owner: Owner | None) -> RunLockedError:
 
 
 _TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT})
-"""Errors of a rename that another claimant has won."""
+"""The errors of a rename if another process has taken the name first."""
 
 
 def make_claim(files: FileSystem, layout: RunLayout, number: int, owner: Owner) -> int | None:
-    """Makes a claim, complete and locked from the first moment.
+    """Make a claim that is complete and locked from the first moment.
 
-    A rename does not replace a directory that is not empty (`rename(2)`), so of several processes
-    that try the same number, one succeeds.
+    A rename does not replace a directory that is not empty (`rename(2)`). So if several processes
+    try the same number, one succeeds.
 
     Args:
         files: how to change the disk.
@@ -222,10 +223,10 @@ def make_claim(files: FileSystem, layout: RunLayout, number: int, owner: Owner) 
         owner: this process.
 
     Returns:
-        The descriptor that holds the kernel's lock; None if another process took the number first.
+        The descriptor that holds the kernel lock; None if another process took the number first.
 
     Raises:
-        StorageError: If the disk refuses. No claim is left then.
+        StorageError: If the disk refuses; no claim is left behind then.
     """
     hidden = layout.lock / f".{uuid.uuid4().hex}"
     descriptor = -1
@@ -250,7 +251,7 @@ def make_claim(files: FileSystem, layout: RunLayout, number: int, owner: Owner) 
 
 
 def _rename(files: FileSystem, source: Path, target: Path) -> bool:
-    """Gives a claim its name; returns False if another claimant was quicker."""
+    """Give a claim its name; return False if another process took the name first."""
     try:
         files.rename(source, target)
     except StorageError as error:
@@ -263,42 +264,41 @@ def _rename(files: FileSystem, source: Path, target: Path) -> bool:
 def reuse_claim(
     files: FileSystem, layout: RunLayout, previous: Claim, number: int, owner: Owner
 ) -> int | None:
-    """Turns the previous claim, which is free, into the claim of this process. Needs no space.
+    """Turn the previous claim, which is free, into the claim of this process; needs no space.
 
     Args:
         files: how to change the disk.
         layout: the run.
-        previous: the last claim. The caller knows that its owner is dead, has released it, or has
-            been silent for the whole lease.
+        previous: the last claim. Its owner is dead, has released it, or was silent for the whole
+            lease.
         number: of the new claim.
         owner: this process.
 
     Returns:
-        As `make_claim`.
+        The descriptor that holds the kernel lock; None if another process took the number first.
 
     Raises:
-        StorageError: If the disk refuses, or another process holds or inspects the claim
-            (`EWOULDBLOCK`).
+        StorageError: If the disk refuses, or another process has locked the claim (`EWOULDBLOCK`).
     """
     with storage_errors("lock", previous.path):
         descriptor = process_lock.hold(previous.path / OWNER)
     try:
-        # The lock was asked for by path. If another claimant renamed the directory in between, this
-        # is the lock of a claim that is no longer the last one.
+        # The lock was taken by path. If another process has renamed the directory meanwhile, the
+        # locked claim is not the last one any more.
         if list_claims(layout, files)[-1:] != [previous]:
             os.close(descriptor)
             return None
-        # First the content, then the name: as long as the old name is there, others on this machine
-        # see a claim that is held. The other order would show our number with the old owner's
-        # `released`, and another process would take the run from us.
+        # First the content, then the name: under the old name, other processes on this machine see
+        # a locked claim. In the other order they would see the new number with the old owner's
+        # `released`, and would take the run.
         files.overwrite(previous.path / OWNER, encode_owner(owner))
         files.overwrite(previous.path / ALIVE, encode_sign("0"))
         won = _rename(files, previous.path, layout.claim(number))
     except BaseException:
         os.close(descriptor)
         raise
-    # On a network file system, a claimant on another machine may have written into the same files
-    # and lost the rename. Then its name may stand in our claim, which is of no use to anybody.
+    # On a network file system, a process on another machine may have written into the same files
+    # before it lost the rename. Then this claim may contain the wrong owner, so it is not usable.
     if not won or Claim(number, layout.claim(number), files).owner != owner:
         os.close(descriptor)
         return None
@@ -306,11 +306,11 @@ def reuse_claim(
 
 
 def remove_dead_saves(files: FileSystem, layout: RunLayout) -> None:
-    """Removes the unfinished saves of a run that has no usable claim, to make room for one.
+    """Remove unfinished saves of a run without a usable claim, to make room for a claim.
 
-    A process claims the run before it begins a save, and its claim stays for as long as it may
-    change the run. So the claims are listed after the saves: if there is none, nobody writes the
-    saves that were listed before, and no later process uses their numbers again.
+    A process claims the run before it begins a save, and its claim stays as long as it may change
+    the run. So the claims are listed after the saves. If there is no claim, no process is writing
+    these saves, and no later process uses their numbers again.
 
     Raises:
         StorageError: If the disk refuses.

@@ -1,9 +1,9 @@
-"""The fence: shuts out what a process writes that has lost its run and does not know it yet.
+"""The fence: stops a process that has lost its run, and hides what it commits too late.
 
-A process that takes a run from a silent owner records which checkpoints there are. From then on the
-earlier attempts have these and no others, for every reader. What one of them commits later does not
-count. `FencedFiles` is the same on the side of the owner: each change of its first checks that the
-run is still its own.
+A process that takes a run from a silent owner records all existing checkpoints in a fence file.
+Readers ignore every other checkpoint of earlier attempts, because it was committed too late. The
+owner of a run uses `FencedFiles`, which checks before each change that the process still owns the
+run.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _MOST_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Fence:
-    """The checkpoints that an attempt saw when it took over.
+    """The content of a fence: the checkpoints that existed when an attempt took over the run.
 
     Args:
-        attempt: its number.
-        seen: the names of the checkpoints of earlier attempts.
-        version: of this format.
+        attempt: the number of that attempt.
+        seen: the names of all checkpoints of earlier attempts.
+        version: the version of this format.
     """
 
     attempt: int
@@ -40,22 +40,22 @@ class Fence:
     version: int = VERSION
 
     def shuts_out(self, name: CheckpointName) -> bool:
-        """Whether a checkpoint was committed too late and does not count."""
+        """Return whether a checkpoint was committed too late, so that it does not count."""
         return name.attempt < self.attempt and str(name) not in self._seen
 
     @cached_property
     def _seen(self) -> frozenset[str]:
-        # Asked for each of thousands of checkpoints: a search in the tuple would be quadratic.
+        # Called for each of thousands of checkpoints: a search in the tuple would be quadratic.
         return frozenset(self.seen)
 
 
 def write_fence(
     files: FileSystem, layout: RunLayout, attempt: int, seen: Iterable[CheckpointName]
 ) -> None:
-    """Writes a fence durably, and then removes earlier ones.
+    """Write a fence durably, and then remove earlier fences.
 
-    An earlier fence is contained in the new one: what it shuts out is not listed as a checkpoint,
-    so it is not among those that are seen.
+    The new fence includes earlier ones: a checkpoint that an earlier fence hides is not listed, so
+    the new fence does not contain it either.
 
     Raises:
         StorageError: If the disk refuses.
@@ -71,13 +71,13 @@ def write_fence(
 
 
 def read_fences(paths: Iterable[Path], files: FileSystem = DISK) -> list[Fence]:
-    """Returns the fences among the entries of `checkpoints/`.
+    """Return the fences among the entries of `checkpoints/`.
 
-    One that cannot be read is reported and shuts out nothing: a damaged file must not hide good
-    checkpoints.
+    A fence that cannot be read is reported and hides nothing, because a damaged file must not hide
+    good checkpoints.
 
     Raises:
-        FileNotFoundError: If one has vanished since the listing, because there is a newer one.
+        FileNotFoundError: If a fence was replaced by a newer one since the listing.
     """
     return [
         fence
@@ -96,7 +96,7 @@ def _read(path: Path, attempt: int, files: FileSystem) -> Fence | None:
         raise
     except (OSError, ValueError, RecursionError) as error:
         logger.warning(
-            "%s cannot be read, so it shuts out no late save of an earlier process: %s", path, error
+            "%s cannot be read, so it hides no late save of an earlier process: %s", path, error
         )
         return None
     return fence
@@ -105,12 +105,11 @@ def _read(path: Path, attempt: int, files: FileSystem) -> Fence | None:
 class FencedFiles(FileSystem):
     """A file system that refuses changes after its process has lost the run.
 
-    Reads stay possible, and so does appending to the process's own journal: it disturbs nobody, and
-    records what happened.
+    Reads stay possible. The process may also append to its own journal, to record what happened.
 
     Args:
-        files: the file system below.
-        check: raises if the run belongs to another process now.
+        files: the underlying file system.
+        check: raises if another process owns the run now.
     """
 
     def __init__(self, files: FileSystem, check: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""Which machine this is. Two processes on one machine can ask its kernel about each other."""
+"""The identity of a machine, to know whether a process runs under the same kernel."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True)
 class Machine:
-    """A running kernel.
+    """A machine with its running kernel.
 
     Args:
-        host: its name.
-        boot: the kernel's own number of this start (`random(4)`: boot_id); empty if it gives
-            none.
+        host: its host name.
+        boot: the boot id of the kernel (`random(4)`: boot_id); empty if unknown.
     """
 
     host: str
     boot: str
 
     def is_same(self, other: Machine) -> bool:
-        """Whether both are known to be one kernel."""
+        """Return whether both certainly run the same kernel."""
         return bool(self.boot) and self == other
 
 
 def this_machine() -> Machine:
-    """Returns the machine that this process runs on."""
+    """Return the machine of this process."""
     try:
         boot = _BOOT_ID.read_text().strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""Locks that the kernel holds for a process, and that end with it however it ends."""
+"""Kernel locks on files (`flock`), which end with their process in any case."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from ckptkit.storage.files import read_bounded
 _MOST_BYTES = 64 * 1024
 
 _UNSUPPORTED = frozenset({errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK})
-"""Errors of file systems that have no such locks."""
+"""The errors of file systems that do not support such locks."""
 
 
 def read_small(path: Path) -> bytes:
-    """Returns the content of a small file by which a process reports about itself.
+    """Return the content of a small file in which a process describes itself.
 
     Raises:
-        OSError: If it cannot be read, or is something else.
+        OSError: If it cannot be read, or is not a small regular file.
     """
     return read_bounded(path, _MOST_BYTES)
 
 
 def hold(path: Path) -> int:
-    """Takes the kernel's exclusive lock on a file, without waiting.
+    """Take the kernel's exclusive lock on a file, without waiting.
 
-    On a file system that has no such locks the file is only opened; `is_held` then answers None or
-    False there, and its callers fall back on signs of life.
+    On a file system without such locks, the file is only opened. There `is_held` returns None or
+    False, and its callers use signs of life instead.
 
     Returns:
-        A descriptor. The lock ends when it is closed, or with the process.
+        A descriptor; the lock ends when it is closed or the process ends.
 
     Raises:
         OSError: If the file cannot be opened, or another process holds the lock (`EWOULDBLOCK`).
@@ -47,17 +47,17 @@ def hold(path: Path) -> int:
 
 
 def is_held(path: Path) -> bool | None:
-    """Whether a process of this machine holds a file, see `hold`; None if the kernel cannot tell.
+    """Return whether a process of this machine has locked a file; None if the kernel cannot tell.
 
-    Do not ask about processes of other machines: a network file system shows their locks or does
-    not.
+    Do not use it for processes of other machines, because a network file system may not show their
+    locks.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
     try:
-        # A shared lock for a moment: two processes that ask at once do not take each other for the
+        # A shared lock, so that two processes that check at once do not mistake each other for the
         # owner.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError as error:

@@ -1,10 +1,9 @@
-"""Leases of readers: a checkpoint that is being read is not removed.
+"""Leases of readers: files that keep a checkpoint from being removed while it is read.
 
-A reader leaves a small file of its own in `pins/` while it reads. Only after that does it look
-whether the checkpoint is about to be removed. The owner of the run first marks the checkpoint and
-then looks for leases. So at least one of the two sees the other (Dekker's rule for two flags), and
-no lock is needed. A reader that may not write there reads without a lease. If its checkpoint
-vanishes, it tries the newest one.
+A reader writes its own small file into `pins/`, and then checks whether the checkpoint is about to
+be removed. The owner of the run first marks the checkpoint, and then checks for leases. So at least
+one of the two notices the other (Dekker's algorithm), and no lock is needed. A reader without write
+permission reads without a lease. If its checkpoint disappears, it tries the newest one.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ from ckptkit.ownership.machine import Machine, this_machine
 from ckptkit.storage.files import NO_SPACE, FileSystem
 
 HOLD_SECS = 3600.0
-"""How long a lease of another machine counts: nobody here can ask whether its process runs."""
+"""Seconds for which a lease of another machine counts, because its process cannot be checked."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReaderLease:
-    """The record of a process that reads a checkpoint.
+    """The content of a lease: the process that reads a checkpoint.
 
     Args:
-        checkpoint: its name.
-        host: name of the reader's machine.
-        boot: the number of its kernel's start.
-        since: when it began, in seconds since the epoch.
+        checkpoint: the name of the checkpoint.
+        host: the name of the reader's machine.
+        boot: the boot id of its kernel.
+        since: when reading began, in seconds since the epoch.
     """
 
     checkpoint: str
@@ -47,7 +46,7 @@ class ReaderLease:
 
 @contextmanager
 def held(layout: RunLayout, name: CheckpointName) -> Iterator[None]:
-    """Keeps a checkpoint from being removed while the block runs.
+    """Keep a checkpoint from being removed while the block runs.
 
     Does nothing if this process may not write into `pins/`.
     """
@@ -62,8 +61,8 @@ def held(layout: RunLayout, name: CheckpointName) -> Iterator[None]:
 
 
 def _place(layout: RunLayout, name: CheckpointName) -> tuple[Path | None, int]:
-    # Not through `FileSystem`: a lease is for processes that run now, so it is not synced. An fsync
-    # would make each reader wait for the disk that the training writes to.
+    # It bypasses `FileSystem` and is not synced, because a lease need not survive a crash. An fsync
+    # would make each reader wait for the training's writes.
     machine = this_machine()
     path = layout.pins / f".reading-{os.urandom(16).hex()}"
     temporary = path.with_name(f"{path.name}.tmp")
@@ -88,17 +87,17 @@ def _place(layout: RunLayout, name: CheckpointName) -> tuple[Path | None, int]:
 
 
 def is_leaving(layout: RunLayout, name: CheckpointName) -> bool:
-    """Whether the owner of the run has marked this checkpoint as about to be removed."""
+    """Return whether the owner of the run has marked a checkpoint as about to be removed."""
     return layout.leaving(name).exists()
 
 
 @contextmanager
 def about_to_go(files: FileSystem, layout: RunLayout, name: CheckpointName) -> Iterator[bool]:
-    """Marks a checkpoint as about to be removed while the block runs.
+    """Mark a checkpoint as about to be removed while the block runs.
 
-    The block asks who reads it. Yields whether the mark could be made: a disk without a free inode
-    has no space for it, and removing checkpoints is what helps there. The block then has to ask
-    once more after it has renamed the checkpoint.
+    The block checks for leases. Yields whether the mark could be made: a full disk has no space for
+    it, but has to allow removals. Without the mark, the block must check again after it has renamed
+    the checkpoint.
 
     Raises:
         StorageError: If the disk refuses for another reason.
@@ -118,7 +117,7 @@ def about_to_go(files: FileSystem, layout: RunLayout, name: CheckpointName) -> I
 
 
 def being_read(layout: RunLayout) -> frozenset[CheckpointName]:
-    """Returns the names of the checkpoints that are being read."""
+    """Return the names of the checkpoints that are being read."""
     machine = this_machine()
     names = [
         CheckpointName.parse(lease.checkpoint)
@@ -129,7 +128,7 @@ def being_read(layout: RunLayout) -> frozenset[CheckpointName]:
 
 
 def remove_dead_leases(files: FileSystem, layout: RunLayout) -> None:
-    """Removes the leases of dead readers.
+    """Remove the leases of dead readers.
 
     Raises:
         StorageError: If the disk refuses.
@@ -148,11 +147,12 @@ def _leases(layout: RunLayout) -> list[Path]:
 
 
 def _running(path: Path, machine: Machine) -> ReaderLease | None:
-    """Returns a lease, or None if its process has ended or it cannot be understood."""
+    """Return a lease, or None if its process has ended or its content is damaged."""
     try:
         lease = msgspec.json.decode(process_lock.read_small(path), type=ReaderLease)
     except PermissionError:
-        # Another user's lease. Which checkpoint it is for is unknown, but it must not be removed.
+        # Another user's lease, which cannot be read. Its checkpoint is unknown, and it must not be
+        # removed.
         lease = ReaderLease(checkpoint="", host="", boot="", since=path.lstat().st_mtime)
     except (OSError, ValueError, RecursionError):
         return None

@@ -1,18 +1,18 @@
-"""One writer: taking a run, keeping it, and noticing that another process has taken it.
+"""The lock of a run: takes it, keeps it, and notices if another process has taken it over.
 
-The last claim (see `claims.py`) has to be free before the next process may follow it. It is free if
-its owner has released it, or has died on this machine. The kernel knows the latter: `flock(2)` on
-the claim ends with the process, however it ends. An owner on another machine is watched: if it
-leaves no new sign of life for the whole lease, it is taken for dead. The watcher measures time by
-its own clock only, so no two clocks have to agree.
+The last claim (see `claims.py`) must be free before another process may take the run. It is free if
+its owner has released it, or has died on this machine. The kernel shows that: a `flock(2)` on the
+claim ends with the process. An owner on another machine is watched: if it gives no new sign of life
+during the whole lease, it counts as dead. The watcher uses only its own clock, so clocks may
+differ.
 
-A process that was only stopped may wake up after that. It asks `check` before each change that it
-makes. What it commits between the question and the change is shut out by the fence that its
-successor has left (see `fence.py`). This is a lease with a fencing token (Gray and Cheriton,
-"Leases", 1989); the token is the number of the claim.
+A process that was only paused may continue after that. It calls `check` before each change. A
+commit between this check and the change is hidden by the fence of the next owner (see `fence.py`).
+This is a lease with a fencing token (Gray and Cheriton, "Leases", 1989); the token is the number of
+the claim.
 
-A forked child closes its copy of the descriptor: an orphan must not keep its parent's run. That is
-why no library's lock is used here: none gives access to the descriptor.
+A forked child closes its copy of the descriptor, so that it does not keep its parent's run locked.
+No lock library is used, because none gives access to the descriptor.
 """
 
 from __future__ import annotations
@@ -46,50 +46,49 @@ from ckptkit.storage.symlinks import refuse_links
 from ckptkit.threads import start_thread
 
 BEAT_SECS = 5.0
-"""How often an owner gives a sign of life."""
+"""Seconds between two signs of life of an owner."""
 
 LEASE_SECS = 60.0
-"""How long an owner on another machine has to be silent before its run may be taken."""
+"""Seconds without a sign of life after which another machine's run may be taken over."""
 
 _LOOK_SECS = 1.0
 
 _TRY_SECS, _MAX_TRIES = 0.05, 100
-"""For a claim that is to be reused and that another process holds for a moment."""
+"""Seconds between tries, and their number, to reuse a claim that another process holds for a
+moment."""
 
 _SPACE_TRIES = 20
-"""How often a disk without space is asked again, `_TRY_SECS` apart."""
+"""The number of tries on a disk without space, `_TRY_SECS` apart."""
 
 _SIGN_SECS = 2.0
-"""How long `release` waits for a sign of life that is being written. Storage that is cut off never
-answers.
+"""Seconds that `release` waits for a sign of life in progress, because storage may never answer.
 """
 
 _open_locks: weakref.WeakSet[RunLock] = weakref.WeakSet()
-"""The locks that this process holds; a fork drops them in the child, and an exit releases them."""
+"""The locks that this process holds; a forked child drops them, and an exit releases them."""
 
 
 class RunLock:
-    """The right to change one run, from its construction until `release`.
+    """The exclusive right to change a run, from construction until `release`.
 
-    Processes on other machines take this one for silent until `keep_alive` is called. Earlier
-    claims stay until `settle` is called, after everything is done that they are a reason for.
+    Call `keep_alive` to give signs of life, or other machines may take over the run. Earlier claims
+    stay until `settle` is called, because recovery needs them.
 
     Args:
         files: how to change the disk.
         layout: the run.
         clock: the source of time.
         at_least: the smallest number that the claim may have.
-        machine: the one that this process runs on; by default it is asked for.
-        take_over: whether a silent owner on another machine is watched and followed. If not, it
-            counts as running.
+        machine: the machine of this process; by default it is looked up.
+        take_over: whether to watch a silent owner on another machine and then take over the run; if
+            not, that owner counts as running.
 
     Attributes:
-        number: of the claim. No other process has it, and no earlier one had a larger one.
-        silent: earlier owners that nobody knows to be dead. What they may still commit has to be
-            shut out by a fence.
+        number: the number of the claim, larger than all earlier ones.
+        silent: earlier owners that may still run. A fence has to hide their later commits.
 
     Raises:
-        RunLockedError: If another process owns the run; the message names host, pid and since when.
+        RunLockedError: If another process owns the run; the message names host, pid and time.
         StorageError: If the disk refuses.
     """
 
@@ -129,11 +128,11 @@ class RunLock:
             except StorageError as error:
                 if error.errno not in NO_SPACE or not tries_left:
                     raise
-                # Without any claim there is none to reuse. What dead saves left is the only space
-                # that can be had before the run is ours.
+                # Without any claim there is none to reuse. Before the run is owned, only leftovers
+                # of killed saves can be removed to get space.
                 remove_dead_saves(self._files, self._layout)
-                # Space comes back a moment after a removal, and another claimant may be removing
-                # the same saves just now.
+                # Space is free only a moment after a removal, and another process may be removing
+                # the same saves now.
                 if tries_left < _SPACE_TRIES:
                     self._clock.sleep(_TRY_SECS)
             else:
@@ -141,17 +140,17 @@ class RunLock:
 
     def _try_to_acquire(self, at_least: int) -> None:
         if self._layout.lock.is_file():
-            # An earlier version kept a record of the last owner in a file of this name.
+            # Earlier versions recorded the last owner in a file of this name.
             self._files.remove_file(self._layout.lock)
         self._files.make_dir(self._layout.lock)
         while not self._claim(at_least):
             pass
 
     def _claim(self, at_least: int) -> bool:
-        """Takes the next number if the last claim is free.
+        """Take the next number if the last claim is free.
 
         Returns:
-            False if another process was quicker; then its claim has to be looked at first.
+            False if another process took the number first, so that its claim has to be examined.
         """
         claims = list_claims(self._layout, self._files)
         if claims and not self._becomes_free(claims[-1]):
@@ -163,8 +162,8 @@ class RunLock:
         if self.number > MAX_ATTEMPT:
             raise StorageError(
                 errno.EOVERFLOW,
-                f"{self._layout.root} has used attempt number {self.number - 1:,}, and there is "
-                "none after it: look for a name that does not belong there.",
+                f"{self._layout.root} has used attempt number {self.number - 1:,}, the largest "
+                f"possible one. Look for a file or directory with a wrong name there.",
             )
         self._path = self._layout.claim(self.number)
         descriptor = self._make(claims[-1] if claims else None)
@@ -174,13 +173,13 @@ class RunLock:
         try:
             self._files.sync_dir(self._layout.lock)
         except BaseException:
-            # Kept, it would lock this process out when it tries again. Not removed: its record may
-            # say that a fence is missing.
+            # Unlocked, or it would block this process when it tries again. Not removed, because its
+            # record may say that a fence is missing.
             with suppress(StorageError):
                 give_sign(self._path, RELEASED)
             self.drop()
             raise
-        # If this number had been used before and was cleared away meanwhile, a higher one exists.
+        # If this number was used before and removed meanwhile, a higher number exists.
         if any(claim.number > self.number for claim in list_claims(self._layout, self._files)):
             self.drop()
             self._files.remove_tree(self._path)
@@ -188,10 +187,11 @@ class RunLock:
         return True
 
     def _make(self, previous: Claim | None) -> int | None:
-        """Makes the claim, if need be from the files of the previous one.
+        """Make the claim; on a full disk, from the files of the previous claim.
 
         Returns:
-            The descriptor that holds the kernel's lock; None if another process was quicker.
+            The descriptor that holds the kernel lock; None if another process took the number
+                first.
         """
         owner = Owner(
             host=self._machine.host,
@@ -206,8 +206,8 @@ class RunLock:
                 raise
             logger.debug("no space for a claim, so %s is reused: %s", previous.path, full)
             if previous in self.silent:
-                # Its directory is what tells the next owner that a fence is missing. From now on
-                # this claim's own record does.
+                # Until now the old claim's directory showed that a fence is missing. From now on
+                # this claim's record shows it.
                 owner = replace(owner, unfenced=True)
                 place = self.silent.index(previous)
                 self.silent[place] = replace(previous, remembered=previous.owner)
@@ -215,9 +215,9 @@ class RunLock:
                 return reuse_claim(self._files, self._layout, previous, self.number, owner)
             except StorageError as error:
                 if list_claims(self._layout, self._files)[-1:] != [previous]:
-                    return None  # another claimant renamed it under our hands
+                    return None  # another process has renamed it meanwhile
                 if error.errno == errno.EWOULDBLOCK:
-                    # Another process looks at this claim, or is about to reuse it.
+                    # Another process is checking this claim, or is about to reuse it.
                     self._tries += 1
                     if self._tries > _MAX_TRIES:
                         raise locked_error(self._layout, previous.owner) from error
@@ -226,7 +226,7 @@ class RunLock:
                 raise full from error
 
     def _may_be_running(self, claim: Claim) -> bool:
-        """Whether nobody can know that the process that made a claim has ended."""
+        """Return whether the owner of a claim may still run, because its end is not certain."""
         if claim.sign == RELEASED:
             return False
         owner = claim.owner
@@ -237,7 +237,7 @@ class RunLock:
         )
 
     def _is_unfenced(self, claim: Claim) -> bool:
-        """Whether a claim took the place of a silent owner's, and its process put up no fence."""
+        """Return whether a claim replaced a silent owner's claim without writing a fence."""
         owner, fence = claim.owner, self._layout.fence(claim.number)
         if owner is None or not owner.unfenced:
             return False
@@ -245,11 +245,11 @@ class RunLock:
             return self._files.status(fence) is None
 
     def _becomes_free(self, claim: Claim) -> bool:
-        """Returns when the last claim is free; False if it is not the last one any more.
+        """Wait until the last claim is free; return False if it is not the last one any more.
 
         Raises:
             RunLockedError: If its owner is running.
-            StorageError: If it may not be read: then nobody knows.
+            StorageError: If the claim may not be read.
         """
         with storage_errors("read", claim.sign_of_life):
             claim.check_permission()
@@ -257,14 +257,14 @@ class RunLock:
             return True
         owner, sign = claim.owner, claim.sign
         if list_claims(self._layout, self._files)[-1:] != [claim]:
-            return False  # reused by another claimant, so what was read is of no use
+            return False  # another process has reused it, so the values read are useless
         if not self._take_over or (
             owner is not None and owner.machine.is_same(self._machine) and claim.is_held()
         ):
             raise locked_error(self._layout, owner)
         logger.warning(
-            "the run was taken by %s, which has not released it: watching for a sign of life for "
-            "%g s, and taking it over if there is none",
+            "the run is owned by %s, which has not released it: waiting %g s for a sign of life, "
+            "and taking over the run if none comes",
             owner or "a process that its claim does not name",
             LEASE_SECS,
         )
@@ -278,15 +278,16 @@ class RunLock:
                 return True
             if claim.sign != sign:
                 raise locked_error(self._layout, owner)
-            # A look that takes long means that the storage was away. The owner's signs may still be
-            # on their way, so the watch begins again.
+            # A slow check means that the storage did not answer. The owner's signs of life may be
+            # delayed too, so the wait begins again.
             looks = looks + 1 if self._clock.monotonic() - began < 3 * _LOOK_SECS else 0
         return True
 
     def settle(self) -> None:
-        """Removes earlier claims, and what dead claimants left; a running one tries again.
+        """Remove earlier claims and leftovers of dead processes.
 
-        What cannot be removed now, the next owner removes.
+        The next owner removes whatever cannot be removed now. A running process that loses its
+        unfinished claim here tries again.
         """
         for claim in list_claims(self._layout, self._files):
             if claim.number < self.number:
@@ -301,39 +302,39 @@ class RunLock:
     # -- keeping it
 
     def check(self) -> None:
-        """Checks that the run still belongs to this process.
+        """Check that this process still owns the run.
 
         Raises:
             RunLockedError: If it does not.
-            StorageError: If that cannot be read.
+            StorageError: If the claims cannot be read.
         """
         if self._descriptor < 0:
             raise RunLockedError(
-                f"This process has released the run in {self._layout.root}, or is a copy (fork) "
-                "of the one that owns it. Expected that only its owner changes it: open it again."
+                f"This process has released the run in {self._layout.root}, or is a forked copy "
+                f"of its owner. Only the owner may change a run: open it again."
             )
         claims = list_claims(self._layout, self._files)
         if claims and claims[-1].number > self.number:
             raise RunLockedError(
                 f"The run in {self._layout.root} was taken over by "
-                f"{claims[-1].owner or 'another process'}, because this one had given no sign of "
-                "life (was it stopped, or cut off from the storage?) or its claim was removed. "
-                "Nothing of it is saved any more. Let the other one continue; what this one has "
-                "trained since its last checkpoint is lost."
+                f"{claims[-1].owner or 'another process'}, because this process gave no sign of "
+                f"life (was it paused, or cut off from the storage?) or its claim was removed. "
+                f"This process saves nothing any more. Let the other process continue; the "
+                f"training of this process since its last checkpoint is lost."
             )
         if self.number not in [claim.number for claim in claims]:
             raise RunLockedError(
                 f"The claim of this process, {self._path}, is gone: was the run moved, or its "
-                "lock/ removed? Expected that a run stays in its place while it is trained. "
-                "Nothing is saved any more; start again in the run's present place."
+                f"lock/ removed? A run has to stay in its place during training. Nothing is saved "
+                f"any more; start again with the current path of the run."
             )
 
     def keep_alive(self) -> None:
-        """Starts the thread that gives signs of life until the release or the process's end.
+        """Start the thread that gives signs of life until the run is released or the process ends.
 
         Raises:
-            ThreadRefusedError: If the system allows no further thread. The run is released then:
-                without signs of life, another machine would take it from under this process.
+            ThreadRefusedError: If the system allows no further thread. The run is released then,
+                because without signs of life another machine would take it over.
         """
         try:
             self._thread = start_thread(self._beat, "ckptkit-lock")
@@ -358,12 +359,12 @@ class RunLock:
     # -- the end
 
     def release(self) -> None:
-        """Releases the run; a second call does nothing."""
+        """Release the run; a second call does nothing."""
         if self._descriptor < 0:
             return
         self._over.set()
         if self._thread is not None:
-            # Its last sign must not come after ours.
+            # The thread's last sign must not overwrite the release.
             self._thread.join(_SIGN_SECS)
         give_sign(self._path, RELEASED)
         self.drop()
@@ -373,7 +374,7 @@ class RunLock:
         self.drop()
 
     def drop(self) -> None:
-        """Lets the kernel's lock go without a sign, as it happens when a process is killed."""
+        """Drop the kernel lock without releasing the run, as if the process were killed."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

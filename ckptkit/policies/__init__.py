@@ -1,4 +1,4 @@
-"""When to save and what to keep, as values that are compared, combined and passed around."""
+"""Policies that decide when to save and which checkpoints to keep, as plain values."""
 
 from ckptkit.policies.keep_policies import (
     Candidate,

@@ -1,8 +1,8 @@
-"""Policies that spread checkpoints evenly over a run of unknown length, to compare two trainings.
+"""Policies of an audit that spread checkpoints evenly over a run of unknown length.
 
-The distance between two checkpoints is a power of two that grows with the run: if there would be
-more than `MOST`, every second one goes. So their steps follow from the position of the run, and two
-trainings of the same length keep checkpoints at the same steps.
+The distance between two checkpoints is a power of two that grows with the run: above `MOST`
+checkpoints, every second one is removed. So their steps depend only on the position of the run, and
+two trainings of the same length keep checkpoints at the same steps.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MOST = 16
 
 
 def distance(step: int) -> int:
-    """Returns the distance in steps between two checkpoints of a run at `step`.
+    """Return the distance in steps between two checkpoints of a run at `step`.
 
     Example:
         >>> from ckptkit.policies.even_spread import distance
@@ -49,13 +49,13 @@ class SpreadSaves(SavePolicy):
         )
 
     def insists(self, moment: Moment, last: Moment) -> bool:
-        # Another training is compared with this one at exactly this step.
+        # Never skip this save, because another training is compared at exactly this step.
         return self.due(moment, last) is not None
 
 
 @dataclass(frozen=True)
 class SpreadKeeps(KeepPolicy):
-    """Keep what `SpreadSaves` saves.
+    """Keep the checkpoints that `SpreadSaves` has saved.
 
     Args:
         every: the distance in steps; 0 for one that grows with the run.

@@ -1,12 +1,10 @@
-"""Keep policies: pure decisions which checkpoints of a run stay.
+"""Keep policies: pure functions that decide which checkpoints of a run stay.
 
-They look at manifests only, so they cover the checkpoints of all attempts. A policy names what it
-*keeps*, each with a reason; a checkpoint that no policy keeps may be removed. Two checkpoints are
-kept under any policy: the newest one, and the newest one whose reported metrics are all finite. So
-a run that has diverged does not push out its last good state. A checkpoint without metrics is kept
-in that second place only while no other has finite ones.
-
-`judge` gives each checkpoint its verdict, with the reason.
+They use only manifests, so they cover the checkpoints of all attempts. A policy names the
+checkpoints that it *keeps*, each with a reason; all others may be removed. Two checkpoints are kept
+under any policy: the newest one, and the newest one whose metrics are all finite. So a run that has
+diverged does not lose its last good state. A checkpoint without metrics counts as the second one
+only if no other has finite metrics. `judge` returns the decision about each checkpoint.
 """
 
 from __future__ import annotations
@@ -35,15 +33,15 @@ from ckptkit.policies.save_policies import Moment
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """What a keep policy may know of a checkpoint.
+    """The facts about a checkpoint by which a keep policy decides.
 
     Args:
-        name: its directory's name, unique in the run.
-        step: training batches done.
-        metrics: what was measured at its position.
-        running_averages: whether these are averages over an epoch that was not over. They do not
-            compare with those of whole epochs.
-        finite: whether its weights are, as far as that is known.
+        name: the name of its directory, unique in the run.
+        step: the number of training batches.
+        metrics: the metrics at its position.
+        running_averages: whether the metrics are averages over an unfinished epoch. Those cannot
+            be compared with metrics of whole epochs.
+        finite: whether its weights are finite, as far as that is known.
     """
 
     name: str
@@ -58,7 +56,7 @@ Reasons = dict[str, str]
 
 
 class KeepPolicy(ComparesMetrics):
-    """The base of all keep policies. Two combined with `|` keep what either of them keeps.
+    """The base class of all keep policies; `a | b` keeps the checkpoints of both.
 
     Example:
         >>> import ckptkit
@@ -67,7 +65,7 @@ class KeepPolicy(ComparesMetrics):
     """
 
     def keep(self, candidates: Sequence[Candidate]) -> Reasons:
-        """Returns what stays, with reasons.
+        """Return the names of the checkpoints that stay, with reasons.
 
         Args:
             candidates: the run's checkpoints, oldest first.
@@ -77,9 +75,9 @@ class KeepPolicy(ComparesMetrics):
         )
 
     def lasting(self, candidates: Sequence[Candidate]) -> Reasons:
-        """Returns what stays for another reason than being new.
+        """Return the checkpoints that stay for a reason other than being new.
 
-        A checkpoint that is still being written does not take the place of these.
+        A checkpoint that is still being written never replaces these.
 
         Args:
             candidates: the run's checkpoints, oldest first.
@@ -87,29 +85,29 @@ class KeepPolicy(ComparesMetrics):
         return self.keep(candidates)
 
     def gives_up(self, candidate: Candidate) -> str:
-        """Returns in words why this policy does not keep a checkpoint."""
+        """Return the reason why this policy does not keep a checkpoint."""
         return f"not kept by {self!r}"
 
     def most(self) -> int | None:
-        """Returns the most checkpoints that this policy holds at once.
+        """Return the largest number of checkpoints that this policy keeps at once.
 
-        None if their number grows with the run.
+        Returns None if the number grows with the run.
         """
         return None
 
     def insists(self, moment: Moment, last: Moment) -> bool:
-        """Whether a save of this moment would be kept for another reason than being new.
+        """Return whether a save at this moment would be kept for a reason other than being new.
 
-        Such a save is not dropped for a newer one while it waits to be written.
+        Such a save is not replaced by a newer one while it waits to be written.
 
         Args:
-            moment: now.
+            moment: the current moment.
             last: the last save, or the beginning of this attempt.
         """
         return False
 
     def __bool__(self) -> bool:
-        # Else `a or b` and `a and b` would silently be one of the two.
+        # Otherwise `a or b` and `a and b` would silently be only one of both.
         raise no_truth_value(self)
 
     def __or__(self, other: KeepPolicy) -> KeepPolicy:
@@ -123,7 +121,7 @@ def _parts(policy: KeepPolicy) -> tuple[KeepPolicy, ...]:
 
 
 def merge_reasons(several: Iterable[Mapping[str, str]]) -> Reasons:
-    """Joins the reasons for each name, each once."""
+    """Merge several sets of reasons, so that each name has each reason once."""
     found: dict[str, list[str]] = {}
     for reasons in several:
         for name, reason in reasons.items():
@@ -135,7 +133,7 @@ def merge_reasons(several: Iterable[Mapping[str, str]]) -> Reasons:
 
 @dataclass(frozen=True, repr=False)
 class KeepAny(KeepPolicy):
-    """Keeps what any of several policies keeps."""
+    """Keep the checkpoints that any of several policies keeps."""
 
     policies: tuple[KeepPolicy, ...]
 
@@ -211,19 +209,19 @@ class KeepLatest(KeepPolicy):
 class KeepBest(KeepPolicy):
     """Keep the `n` best by a metric; a value that is not finite is never the best.
 
-    Checkpoints that `fit` saved in the middle of an epoch report averages of the batches so far.
-    They count only as long as fewer than `n` were saved at the end of an epoch.
+    Checkpoints that `fit` saved in the middle of an epoch have averages over the batches so far.
+    They count only while fewer than `n` checkpoints are from the end of an epoch.
 
     Args:
-        monitor: the metric's name, as in Keras' logs (`"val_loss"`) or as given to
+        monitor: the metric's name, as in Keras' logs (`"val_loss"`) or as passed to
             `log`/`maybe_save`.
         mode: `"min"` if smaller is better, `"max"` if larger is. The default `"auto"` infers it as
             Keras does: for its own metrics by name, and for metric objects of the model.
         n: how many.
 
     Raises:
-        ConfigError: If mode is none of these, or n is not a whole number of at least 1; when
-            training starts, if the direction cannot be inferred.
+        ConfigError: If mode or n is invalid; or when training starts, if the direction cannot be
+            inferred.
 
     Example:
         >>> import ckptkit
@@ -273,14 +271,14 @@ class KeepBest(KeepPolicy):
 
 
 def rank(candidates: Sequence[Candidate], monitor: str, mode: Mode) -> list[Candidate]:
-    """Returns the candidates with a finite `monitor`, best first; of two equals the older first."""
+    """Return the candidates with a finite `monitor`, best first; of two equals the older first."""
     worst = float("inf") if mode == "min" else float("-inf")
     usable = [
         c for c in candidates if c.finite and better(c.metrics.get(monitor, worst), worst, mode)
     ]
     return sorted(
         usable,
-        # The first batches of an epoch may be the easy ones.
+        # Averages are excluded if possible, because the first batches of an epoch may be easy ones.
         key=lambda c: (
             c.running_averages,
             c.metrics[monitor] if mode == "min" else -c.metrics[monitor],
@@ -290,10 +288,10 @@ def rank(candidates: Sequence[Candidate], monitor: str, mode: Mode) -> list[Cand
 
 @dataclass(frozen=True)
 class KeepEveryNSteps(KeepPolicy):
-    """Keep for ever the first checkpoint at or after every multiple of `n` steps.
+    """Keep the first checkpoint at or after every multiple of `n` steps for ever.
 
     Args:
-        n: steps (training batches).
+        n: the number of steps (training batches).
 
     Raises:
         ConfigError: If n is not a whole number of at least 1.

@@ -1,4 +1,4 @@
-"""Verdicts on checkpoints: which stay under a keep policy and the rules that always hold. Pure."""
+"""Decides which checkpoints stay under a keep policy and the rules for all policies. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ckptkit.policies.metric_order import (
 
 
 def always(candidates: Sequence[Candidate]) -> Reasons:
-    """Returns what stays under any policy: the newest, and the newest with finite metrics.
+    """Return the checkpoints that stay under any policy: the newest, and the newest finite one.
 
     Args:
         candidates: the run's checkpoints, oldest first.
@@ -29,32 +29,32 @@ def always(candidates: Sequence[Candidate]) -> Reasons:
         reasons.setdefault(finite[-1].name, "newest with finite metrics")
     elif unmeasured:
         reasons.setdefault(
-            unmeasured[-1].name, "newest without metrics, as no other has finite ones"
+            unmeasured[-1].name, "newest without metrics, because none has finite metrics"
         )
     return reasons
 
 
 def decide(policy: KeepPolicy, candidates: Sequence[Candidate]) -> Reasons:
-    """Returns what stays under `policy` and under the two rules that always hold.
+    """Return the checkpoints that stay under `policy` or under the rules for all policies.
 
     Args:
         policy: the user's keep policy.
         candidates: the run's checkpoints, oldest first.
 
     Returns:
-        Names that stay, with reasons; everything else may be removed.
+        The names that stay, with reasons; all other checkpoints may be removed.
     """
     return {**always(candidates), **policy.keep(candidates)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Whether a checkpoint stays, and why.
+    """The decision about one checkpoint: whether it stays, and why.
 
     Args:
-        name: its directory's name.
+        name: the name of its directory.
         stays: whether it stays.
-        reason: why it stays, or why not.
+        reason: the reason for the decision.
     """
 
     name: str
@@ -69,18 +69,18 @@ def judge(
     protected: Mapping[str, str] | None = None,
     coming: Candidate | None = None,
 ) -> list[Verdict]:
-    """Decides for each checkpoint whether it stays.
+    """Decide for each checkpoint whether it stays.
 
     Args:
         policy: the user's keep policy.
         candidates: the run's checkpoints, oldest first.
-        protected: those that stay for a reason outside of any policy, such as a pin, with that
-            reason.
-        coming: one that is about to be written. What is kept only for being new gives way to it
-            now. Everything else stays as if it were not coming, because its save may fail.
+        protected: the checkpoints that stay for a reason outside of policies, such as a pin, with
+            that reason.
+        coming: a checkpoint that is about to be written. It replaces checkpoints that are kept only
+            for being new. All others stay, because its save may fail.
 
     Returns:
-        A verdict on each candidate, in their order.
+        A decision about each candidate, in the same order.
     """
     stay = decide(policy, candidates)
     if coming is not None:

@@ -1,6 +1,6 @@
-"""Whether smaller or larger values of a metric are better: as Keras infers it, or as it is given.
+"""Decides whether smaller or larger values of a metric are better, as Keras does.
 
-Every "best" asks here: save policies, keep policies, exports, and looking for a checkpoint.
+Save policies, keep policies, exports and the search for the best checkpoint use it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from ckptkit.errors import ConfigError
 from ckptkit.policies.metric_order import Mode
 
 ModeOrAuto = Literal["min", "max", "auto"]
-"""A direction, or `"auto"` for the one that is known for the metric."""
+"""A direction of a metric, or `"auto"` to infer it."""
 
 Directions = Mapping[str, Mode]
-"""The directions of metrics that a program defines itself, by name."""
+"""The directions of a program's own metrics, by name."""
 
 # The names and the directions are those of Keras' own metrics; a test compares them.
 _LARGER = (
@@ -38,7 +38,7 @@ _REVERSED = frozenset({"neg", "negative", "negated", "minus", "inverse", "invert
 
 
 class ComparesMetrics:
-    """A policy, seen as something that compares metrics; most policies compare none."""
+    """The base class of policies with regard to metrics; most policies compare no metrics."""
 
     @property
     def monitors(self) -> tuple[str, ...]:
@@ -46,26 +46,26 @@ class ComparesMetrics:
         return ()
 
     def with_directions(self, directions: Directions) -> Self:
-        """Returns this policy with a direction for each metric that it compares.
+        """Return this policy with a direction for each metric that it compares.
 
         Args:
-            directions: of metrics that the program defines itself, by name.
+            directions: the directions of the program's own metrics, by name.
 
         Raises:
-            ConfigError: If a direction was not given and is not known.
+            ConfigError: If a direction was not given and is unknown.
         """
         return self
 
 
 def inferred_direction(monitor: str, directions: Directions | None = None) -> Mode | None:
-    """Returns the direction of a metric, or None if it is not known.
+    """Return the direction of a metric, or None if it is unknown.
 
-    Keras puts `val_`, names of outputs and numbers around the name of a metric, so its last words
+    Keras adds `val_`, names of outputs and numbers to the name of a metric, so its last words
     decide.
 
     Args:
         monitor: the name of the metric.
-        directions: of metrics that the program defines itself; by default none.
+        directions: the directions of the program's own metrics; by default none.
 
     Example:
         >>> from ckptkit.policies.metric_direction import inferred_direction
@@ -89,15 +89,15 @@ def inferred_direction(monitor: str, directions: Directions | None = None) -> Mo
 
 
 def given_or_inferred(owner: str, monitor: str, mode: str) -> ModeOrAuto:
-    """Returns the direction that was given, or the one that the name tells, or `"auto"`.
+    """Return the given direction, or the direction that the name implies, or `"auto"`.
 
     Args:
-        owner: who compares, for the message.
+        owner: the name of the policy, for the message.
         monitor: the name of the metric.
-        mode: as it was given.
+        mode: the argument of the policy.
 
     Raises:
-        ConfigError: If it is no direction.
+        ConfigError: If it is not a direction.
     """
     if mode in ("min", "max"):
         return cast("Mode", mode)
@@ -110,10 +110,10 @@ def given_or_inferred(owner: str, monitor: str, mode: str) -> ModeOrAuto:
 
 
 def required(owner: str, monitor: str, mode: str, directions: Directions | None = None) -> Mode:
-    """Returns the direction of a metric.
+    """Return the direction of a metric, given or inferred.
 
     Args:
-        owner: who compares, for the message.
+        owner: the name of the policy, for the message.
         monitor: the name of the metric.
         mode: `"min"`, `"max"`, or `"auto"` to infer it.
         directions: see `inferred_direction`.
@@ -126,8 +126,8 @@ def required(owner: str, monitor: str, mode: str, directions: Directions | None 
         return found
     if known == "auto":
         raise ConfigError(
-            f"{owner}: it is not known whether smaller or larger values of {monitor!r} are better. "
-            "Expected mode='min' or mode='max'. Received: none, and Keras knows no direction for "
-            "this metric."
+            f"{owner}: it is unknown whether smaller or larger values of {monitor!r} are better. "
+            f"Expected mode='min' or mode='max'. Received: no mode, and Keras knows no direction "
+            f"for this metric."
         )
     return known

@@ -1,4 +1,4 @@
-"""Comparing values of metrics: finite or not, better or not."""
+"""Compares values of metrics: which are finite, which are better."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Extremes = dict[str, tuple[float, float]]
 
 
 def check_count(policy: object, name: str) -> None:
-    """Check that an argument of a policy is a whole number of at least 1, and make it an `int`.
+    """Check that an argument of a policy is a whole number of at least 1; store it as an `int`.
 
     Args:
-        policy: has the argument as an attribute; a frozen dataclass.
-        name: of the argument.
+        policy: the policy, a frozen dataclass with the argument as an attribute.
+        name: the name of the argument.
 
     Raises:
-        ConfigError: If it is not.
+        ConfigError: If the argument is invalid.
     """
     value = getattr(policy, name)
     number = whole_number(value)
@@ -31,30 +31,29 @@ def check_count(policy: object, name: str) -> None:
         object.__setattr__(policy, name, number)
     else:
         raise ConfigError(
-            f"{type(policy).__name__}: {name} counts something, so it is a whole number of at "
-            "least 1. "
-            f"Received: {name}={value!r}."
+            f"{type(policy).__name__}: {name} is a whole number of at least 1. Received: "
+            f"{name}={value!r}."
         )
 
 
 def no_truth_value(policy: object) -> ConfigError:
-    """Return the error for a policy that is used as a condition, as `or` and `and` do."""
+    """Return the error for a policy that is used as a condition, for example with `or`."""
     return ConfigError(
-        "Expected policies combined with |, which is due or keeps as soon as either does. "
-        f"Received: {policy!r} as a condition, as in `a or b`, `a and b` or `if a`. Write a | b; "
-        "to see whether a policy was given, write `policy is not None`."
+        f"Expected policies combined with |. Received: {policy!r} as a condition, as in `a or b`, "
+        f"`a and b` or `if a`. Write a | b; to check whether a policy was given, write `policy is "
+        f"not None`."
     )
 
 
 def better(candidate: float, than: float, mode: Mode) -> bool:
-    """Whether `candidate` improves on `than`; a value that is not finite never does."""
+    """Return whether `candidate` is better than `than`; a value that is not finite never is."""
     if not math.isfinite(candidate):
         return False
     return candidate < than if mode == "min" else candidate > than
 
 
 def is_record(value: float, extremes: tuple[float, float] | None, mode: Mode) -> bool:
-    """Whether `value` is better than all before it; the first finite one is."""
+    """Return whether `value` is better than all earlier ones; the first finite value is."""
     worst = math.inf if mode == "min" else -math.inf
     low, high = extremes or (worst, worst)
     return better(value, low if mode == "min" else high, mode)
@@ -63,7 +62,7 @@ def is_record(value: float, extremes: tuple[float, float] | None, mode: Mode) ->
 def updated_extremes(
     extremes: Mapping[str, tuple[float, float]], metrics: Mapping[str, float]
 ) -> Extremes:
-    """Returns `extremes` with the values of `metrics` included."""
+    """Return `extremes` with the values of `metrics` included."""
     result = dict(extremes)
     for name, value in metrics.items():
         if math.isfinite(value):
@@ -73,5 +72,5 @@ def updated_extremes(
 
 
 def all_finite(metrics: Mapping[str, float]) -> bool:
-    """Whether no reported metric is NaN or infinite (true if none was reported)."""
+    """Return whether no metric is NaN or infinite; true if there are no metrics."""
     return all(math.isfinite(value) for value in metrics.values())

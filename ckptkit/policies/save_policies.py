@@ -1,8 +1,8 @@
-"""Save policies: pure decisions when a checkpoint is saved.
+"""Save policies: pure functions that decide when a checkpoint is saved.
 
-A policy is asked at every moment at which a save is possible. It answers with its reason or with
-None. It decides by the interval that was *crossed* since the last save, so a loop that reports only
-every 60th step does not miss a save.
+A policy is called at every moment at which a save is possible, and returns a reason or None. It
+decides by the interval that was *crossed* since the last save, so a loop that reports only every
+60th step does not miss a save.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ class Moment:
     """A moment at which a save is possible.
 
     Args:
-        position: of the run.
-        time_secs: the monotonic clock, in seconds.
-        metrics: what was measured at this position.
-        extremes: smallest and largest value of each metric before this moment.
-        save_secs: training time that a save costs; None if none was measured yet.
-        running_averages: whether the metrics are averages over an epoch that is not over. They do
-            not compare with those of whole epochs, so no policy takes them for the best.
+        position: the position of the run.
+        time_secs: the time of the monotonic clock, in seconds.
+        metrics: the metrics at this position.
+        extremes: the smallest and the largest earlier value of each metric.
+        save_secs: the training time that a save costs, in seconds; None before the first
+            measurement.
+        running_averages: whether the metrics are averages over an unfinished epoch. Those cannot be
+            compared with metrics of whole epochs, so they never count as the best.
     """
 
     position: RunPosition
@@ -48,7 +49,7 @@ class Moment:
 
 
 class SavePolicy(ComparesMetrics):
-    """The base of all save policies. Two combined with `|` are due as soon as either is.
+    """The base class of all save policies; `a | b` saves if either policy does.
 
     Example:
         >>> import ckptkit
@@ -57,7 +58,7 @@ class SavePolicy(ComparesMetrics):
     """
 
     def due(self, moment: Moment, last: Moment) -> str | None:
-        """Returns the reason to save now, or None.
+        """Return the reason to save now, or None.
 
         Args:
             moment: now.
@@ -68,9 +69,9 @@ class SavePolicy(ComparesMetrics):
         )
 
     def insists(self, moment: Moment, last: Moment) -> bool:
-        """Whether a save that is due now has to be written, and may not be dropped for a newer one.
+        """Return whether a save that is due now must be written even if a newer one follows.
 
-        Saves are dropped if they come faster than they can be written.
+        Saves are replaced if they are due faster than they can be written.
 
         Args:
             moment: now.
@@ -83,10 +84,10 @@ class SavePolicy(ComparesMetrics):
         raise no_truth_value(self)
 
     def never_due_without(self, missing: Container[str]) -> bool:
-        """Returns whether this policy never saves if these metrics are never reported.
+        """Return whether this policy never saves if the given metrics are never reported.
 
         Args:
-            missing: names of metrics.
+            missing: the names of the metrics.
         """
         return False
 
@@ -102,7 +103,7 @@ def _parts(policy: SavePolicy) -> tuple[SavePolicy, ...]:
 
 @dataclass(frozen=True, repr=False)
 class AnyOf(SavePolicy):
-    """Due when any of several policies is."""
+    """Save if any of several policies does."""
 
     policies: tuple[SavePolicy, ...]
 
@@ -133,7 +134,7 @@ class EveryNSteps(SavePolicy):
     """Save whenever another `n` steps have been crossed.
 
     Args:
-        n: steps (training batches) between two saves.
+        n: the number of steps (training batches) between two saves.
 
     Raises:
         ConfigError: If n is not a whole number of at least 1.
@@ -160,9 +161,9 @@ class EveryNEpochs(SavePolicy):
     """Save at the end of every `n`-th epoch.
 
     Args:
-        n: epochs between two saves.
-        min_secs: seconds that must have passed since the last save, so that short epochs do not
-            save all the time.
+        n: the number of epochs between two saves.
+        min_secs: the least number of seconds since the last save, so that short epochs do not save
+            all the time.
 
     Raises:
         ConfigError: If n is not a whole number of at least 1, or min_secs is negative.
@@ -197,7 +198,7 @@ class EveryNSeconds(SavePolicy):
     """Save when `secs` seconds have passed since the last save.
 
     Args:
-        secs: seconds of wall time.
+        secs: the number of seconds between two saves.
 
     Raises:
         ConfigError: If secs is not larger than 0.
@@ -229,19 +230,19 @@ class EveryNSeconds(SavePolicy):
 
 @dataclass(frozen=True)
 class OnBest(SavePolicy):
-    """Save when a metric is better than it ever was in this run, over all attempts.
+    """Save when a metric is better than ever before in this run, over all attempts.
 
-    In `fit` that is compared at the end of epochs. What Keras logs in the middle of one is the
-    average of the batches so far.
+    In `fit` metrics are compared only at the end of epochs, because in the middle of an epoch Keras
+    logs averages over the batches so far.
 
     Args:
-        monitor: the metric's name as it appears in Keras' logs (`"val_loss"`), or as given to
+        monitor: the metric's name as in Keras' logs (`"val_loss"`), or as passed to
             `log`/`maybe_save`.
         mode: `"min"` if smaller is better, `"max"` if larger is. The default `"auto"` infers it as
             Keras does: for its own metrics by name, and for metric objects of the model.
 
     Raises:
-        ConfigError: If mode is none of these; when training starts, if it cannot be inferred.
+        ConfigError: If mode is invalid; or when training starts, if it cannot be inferred.
 
     Example:
         >>> import ckptkit
@@ -276,25 +277,24 @@ class OnBest(SavePolicy):
         return None
 
     def insists(self, moment: Moment, last: Moment) -> bool:
-        # The next step changes the state that made the record.
+        # This save must be written, because the next step changes the best state.
         return self.due(moment, last) is not None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adaptive(SavePolicy):
-    """Save as often as a bound on the cost to training allows.
+    """Save as often as possible within a limit on the training time that saves cost.
 
     The interval between two saves is cost / max_overhead, within the limits. The cost is measured:
-    the time for which training stood still, plus how much slower its steps were while the save was
-    written. It is the mean of the last three saves. The idea is that of CheckFreq
-    (Mohan, Phanishayee, Chidambaram: "CheckFreq: Frequent, Fine-Grained DNN Checkpointing", FAST
-    2021).
+    the time for which training stopped, plus the time by which steps were slower during the write.
+    It is the mean of the last three saves. The idea is from CheckFreq (Mohan, Phanishayee,
+    Chidambaram: "CheckFreq: Frequent, Fine-Grained DNN Checkpointing", FAST 2021).
 
     Args:
-        max_overhead: the part of training time that saves may take, between 0 and 1.
-        min_secs: the least time between two saves, in seconds; the first save comes after it, to
-            measure the cost.
-        max_secs: the most time between two saves, in seconds, whatever they cost.
+        max_overhead: the share of training time that saves may cost, between 0 and 1.
+        min_secs: the shortest time between two saves, in seconds; the first save comes after this
+            time, to measure the cost.
+        max_secs: the longest time between two saves, in seconds, whatever they cost.
 
     Raises:
         ConfigError: If a number is out of its range.
@@ -312,7 +312,7 @@ class Adaptive(SavePolicy):
     def __post_init__(self) -> None:
         if not 0 < self.max_overhead < 1:
             raise ConfigError(
-                "Adaptive: max_overhead is a part of training time, between 0 and 1 (0.02 is two "
+                "Adaptive: max_overhead is a share of training time, between 0 and 1 (0.02 is two "
                 "percent). "
                 f"Received: max_overhead={self.max_overhead!r}."
             )

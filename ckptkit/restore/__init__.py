@@ -1,1 +1,1 @@
-"""Restoring: selects a checkpoint, verifies it, compares it with the live state, and assigns it."""
+"""Restoring a checkpoint: select it, verify it, compare it with the live state, and assign it."""

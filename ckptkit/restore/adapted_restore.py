@@ -1,4 +1,4 @@
-"""Restoring what preprocessing layers have learnt, before a step is traced.
+"""Restores the learned state of preprocessing layers before a step is traced.
 
 Tracing turns vocabularies and boundaries into constants. So they are assigned before the rest of
 the state, and the functions of models that hold others are dropped.

@@ -1,4 +1,4 @@
-"""Assigning the values of a checkpoint to the live state: all of them, or none."""
+"""Assigns the values of a checkpoint to the live state: all values, or none."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def check_compatible(checkpoint: Checkpoint, tracked: Tracked, state: Mapping[st
         state: the user's state, to say what is not built yet.
 
     Raises:
-        IncompatibleStateError: if they differ, with a table of all differences.
+        IncompatibleStateError: If they do not match, with a table of all differences.
     """
     manifest = checkpoint.manifest
     differences = compare(
@@ -40,7 +40,7 @@ def check_compatible(checkpoint: Checkpoint, tracked: Tracked, state: Mapping[st
     )
     if not differences:
         return
-    # Variables that are only in the checkpoint: most often the program has not built its model yet.
+    # Variables exist only in the checkpoint: most often the program has not built its model yet.
     missing = any(difference.kind == "missing" for difference in differences)
     unbuilt = unbuilt_parts(state) if missing else []
     advice = (
@@ -50,7 +50,7 @@ def check_compatible(checkpoint: Checkpoint, tracked: Tracked, state: Mapping[st
         "directory for a new run."
     )
     raise IncompatibleStateError(
-        f"The state in the program has another form than {checkpoint.path}. Nothing was "
+        f"The state in the program does not match {checkpoint.path}. Nothing was "
         f"assigned.\n{table(differences)}\n{advice}"
     )
 
@@ -68,7 +68,7 @@ def restore_state(checkpoint: Checkpoint, tracked: Tracked) -> bool:
         Whether a constant of a layer has changed, so that a step that was traced before is wrong.
 
     Raises:
-        CorruptCheckpointError: if a file cannot be read; nothing was assigned.
+        CorruptCheckpointError: If a file cannot be read; nothing was assigned.
     """
     return assign_state(
         checkpoint,
@@ -85,13 +85,14 @@ def assign_state(checkpoint: Checkpoint, tracked: Tracked, entries: Sequence[Ten
     Args:
         checkpoint: a compatible checkpoint, see `check_compatible`.
         tracked: the leaves of the live state.
-        entries: which tensors. If a weight's final value is among them, the weight gets that one.
+        entries: the tensors to assign. If they include a weight's final value, the weight gets that
+            value.
 
     Returns:
         as `restore_state`.
 
     Raises:
-        CorruptCheckpointError: if a file cannot be read; nothing was assigned.
+        CorruptCheckpointError: If a file cannot be read; nothing was assigned.
     """
     values = _by_leaf(entries, tensor_file.read_tensors(checkpoint.prefix, entries))
     results = {
@@ -113,9 +114,9 @@ def assign_all(new: Sequence[tuple[Leaf, Mapping[str, tf.Tensor]]]) -> None:
     Args:
         new: leaves with the values to assign.
     """
-    # Most captured variables share their buffers, so this does not take the state's memory twice.
-    # The iterator that training draws from is never put back: a restore that fails ends the pass.
-    # Its present state may be one that TensorFlow refuses to save, as while a cache is filled.
+    # Most captured variables share their buffers, so this does not need twice the memory. The
+    # iterator that training draws from is never put back: a restore that fails ends the pass. Its
+    # present state may be one that TensorFlow refuses to save, as while a cache is filled.
     before = [(leaf, leaf.capture()) for leaf, _ in new if leaf.key.split("/")[1] != DATA]
     try:
         for leaf, tensors in new:
@@ -124,25 +125,25 @@ def assign_all(new: Sequence[tuple[Leaf, Mapping[str, tf.Tensor]]]) -> None:
         for leaf, earlier in before:
             try:
                 leaf.assign(earlier)
-            # A leaf that refused its new value may refuse the old one as well. The others must
-            # still get theirs.
+            # A leaf that refused its new value may also refuse the old one. The others must still
+            # get theirs.
             except Exception as another:
                 error.add_note(f"{leaf.path} could not be given its earlier value: {another}")
         raise
 
 
 def assign_result(checkpoint: Checkpoint, tracked: Tracked) -> None:
-    """Assign the weights that training ended with.
+    """Assign the weights at the end of training.
 
-    If they are not saved beside the state that training would continue from, both are the same. The
-    program's weights may still differ: Keras may have averaged them meanwhile.
+    If a checkpoint has no separate final weights, they are the weights from which training
+    continues. The program's weights may still differ, because Keras may have averaged them.
 
     Args:
         checkpoint: the final checkpoint of a run.
         tracked: the leaves of the live state.
 
     Raises:
-        CorruptCheckpointError: if a file cannot be read; nothing was assigned.
+        CorruptCheckpointError: If a file cannot be read; nothing was assigned.
     """
     tensors = checkpoint.manifest.tensors
     entries = [entry for entry in tensors if entry.role == RESULT]
@@ -157,18 +158,17 @@ def assign_result(checkpoint: Checkpoint, tracked: Tracked) -> None:
 
 @contextmanager
 def weights_of(checkpoint: Checkpoint, tracked: Tracked) -> Iterator[None]:
-    """Gives models the weights of a checkpoint while the block runs.
+    """Give models the weights of a checkpoint while the block runs, and then their own again.
 
-    Afterwards they have their present weights again. Optimizers, positions and random states do not
-    change.
+    Optimizers, positions and random states do not change.
 
     Args:
         checkpoint: the checkpoint with the weights.
         tracked: the leaves of the live state.
 
     Raises:
-        CorruptCheckpointError: if a file cannot be read; nothing was assigned.
-        IncompatibleStateError: if it has other weights.
+        CorruptCheckpointError: If a file cannot be read; nothing was assigned.
+        IncompatibleStateError: If it has different weights.
     """
     entries = [entry for entry in checkpoint.manifest.tensors if entry.role in _OF_MODELS]
     values = _by_leaf(entries, tensor_file.read_tensors(checkpoint.prefix, entries))
@@ -198,14 +198,14 @@ _OF_MODELS = ("weights", "seeds", "extra", "variables", "trackables", RESULT)
 
 
 def read_python_state(checkpoint: Checkpoint, key: str) -> Any:
-    """Return the saved Python state under a key, or None if there is none.
+    """Return the Python state that is saved under a key, or None.
 
     Args:
         checkpoint: the checkpoint to read.
         key: the key of the leaf.
 
     Raises:
-        CorruptCheckpointError: if it cannot be read.
+        CorruptCheckpointError: If it cannot be read.
     """
     entries = [entry for entry in checkpoint.manifest.tensors if leaf_key(entry.key) == key]
     values = _by_leaf(entries, tensor_file.read_tensors(checkpoint.prefix, entries))
@@ -215,7 +215,7 @@ def read_python_state(checkpoint: Checkpoint, key: str) -> Any:
 def _by_leaf(
     entries: Sequence[TensorEntry], tensors: Sequence[tf.Tensor]
 ) -> dict[str, dict[str, tf.Tensor]]:
-    """Return tensors by leaf and part, as the leaves take them."""
+    """Return tensors grouped by leaf and part, in the form in which leaves are assigned."""
     values: dict[str, dict[str, tf.Tensor]] = {}
     for entry, tensor in zip(entries, tensors, strict=True):
         leaf, part = _split(entry)
@@ -224,7 +224,7 @@ def _by_leaf(
 
 
 def _split(entry: TensorEntry) -> tuple[str, str]:
-    """Return the key of a tensor's leaf, and the part of it."""
+    """Split the key of a tensor into the key of its leaf and the part."""
     leaf = leaf_key(entry.key)
     return leaf, entry.key[len(leaf) + 1 :]
 
@@ -236,13 +236,13 @@ def refresh_layer_constants(roots: Sequence[Any]) -> bool:
     Keras traces them again; the train function of a running `fit` is the caller's.
 
     Args:
-        roots: the objects that the state leads to.
+        roots: the entries of the state.
 
     Returns:
         Whether a constant has changed.
     """
     # Normalization computes mean and variance once, as constants, from the weights that `adapt`
-    # set. Assigning the weights alone changes nothing in its output.
+    # set. To assign the weights alone does not change its output.
     changed = False
     for layer in reachable(roots):
         if isinstance(layer, keras.layers.Normalization) and layer.built:

@@ -1,4 +1,4 @@
-"""Changed hyperparameters: a pure comparison of what a run was trained with and what the code sets.
+"""Compares the hyperparameters of a run with those of the code. Pure.
 
 A change is never resolved silently: the user decides for each name which value counts.
 """
@@ -14,13 +14,13 @@ from ckptkit.errors import ConfigError
 CODE, CHECKPOINT = "code", "checkpoint"
 
 HPARAMS = "hparams"
-"""The name of the user's own hyperparameters in the manifest.
+"""The manifest's key for the user's own hyperparameters.
 
-It also precedes one of their names if an argument has the same name.
+It is also a prefix for one of their names if an optimizer's argument has the same name.
 """
 
 ABSENT = object()
-"""The value of a hyperparameter of the user's that only the other side has."""
+"""The value of a user's hyperparameter that only the other side has."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class HyperparameterDifference:
     """A hyperparameter whose value in the code differs from the run's.
 
     Args:
-        name: its name. One of the user's own has `hparams.` before it if an argument has the same
-            name.
+        name: its name, with the prefix `hparams.` for a user's own hyperparameter if an optimizer's
+            argument has the same name.
         then: the run's value.
         now: the code's value.
         settled: which of the two counts, `code` or `checkpoint`.
@@ -48,7 +48,7 @@ def check_changed(changed: object) -> dict[str, str]:
         changed: the argument as the user gave it.
 
     Raises:
-        ConfigError: if it is not a dictionary of names and decisions.
+        ConfigError: If it is not a dictionary of names and decisions.
     """
     if changed is None:
         return {}
@@ -56,9 +56,9 @@ def check_changed(changed: object) -> dict[str, str]:
         decision in (CODE, CHECKPOINT) for decision in changed.values()
     ):
         raise ConfigError(
-            "changed says for a hyperparameter which value counts, as in "
-            f"changed={{'learning_rate': 'code'}}; 'code' or "
-            f"'checkpoint'. Received: changed={changed!r}."
+            "changed says for each hyperparameter whether the value of the 'code' or of the "
+            f"'checkpoint' counts, as in changed={{'learning_rate': 'code'}}. Received: "
+            f"changed={changed!r}."
         )
     return dict(changed)
 
@@ -69,10 +69,10 @@ def unknown_names(
     hparams: Mapping[str, object],
     changed: Mapping[str, str],
 ) -> tuple[list[str], list[str]]:
-    """Return the names in `changed` that nothing has, and those that it could have named.
+    """Return the names in `changed` that do not exist, and all valid names.
 
     Args:
-        then, now, hparams, changed: as for `settle`.
+        then, now, hparams, changed: see `settle`.
     """
     own_then, own_now = _own(then, hparams)
     own = {**hparams, **own_then, **own_now}
@@ -88,7 +88,7 @@ def settle(
     changed: Mapping[str, str],
     settable: frozenset[str],
 ) -> list[HyperparameterDifference]:
-    """Return all changes, each with the user's decision.
+    """Return all changed hyperparameters, each with the user's decision.
 
     Args:
         then: the run's values, as `recorded` returned them.
@@ -98,7 +98,8 @@ def settle(
         settable: names whose recorded value can be set: arguments of optimizers that are numbers.
 
     Raises:
-        ConfigError: if a change has no decision, with name, recorded and present value.
+        ConfigError: If a change has no decision; the message has the name, the recorded and the
+            current value.
     """
     differing = [
         change
@@ -128,9 +129,9 @@ def _pairs(
     hparams: Mapping[str, object],
     changed: Mapping[str, str],
 ) -> list[HyperparameterDifference]:
-    """Return all values that can be compared, changed or not; see `settle` for the arguments."""
+    """Return all pairs of values that can be compared; see `settle` for the arguments."""
     own_then, own_now = _own(then, hparams)
-    # A checkpoint without HPARAMS is an older one, which mixes the user's own names with the rest.
+    # An older checkpoint has no HPARAMS and mixes the user's own names with the rest.
     configured = {
         name: value
         for name, value in then.items()
@@ -167,9 +168,9 @@ def _question(undecided: Sequence[HyperparameterDifference], settable: frozenset
         for change in undecided
     )
     return (
-        "The code sets other hyperparameters than this run was trained with. Nothing was "
-        f"trained or overwritten.\n{rows}\nSay which counts, changed={{{decisions}}}; or put "
-        "the value back; or name another directory for a new run."
+        "The hyperparameters in the code differ from those of this run. Nothing was trained or "
+        f"overwritten.\n{rows}\nChoose the value that counts, changed={{{decisions}}}; or restore "
+        "the value in the code; or name another directory for a new run."
     )
 
 
@@ -178,21 +179,22 @@ def recorded(
     hparams: Mapping[str, object],
     changes: Sequence[HyperparameterDifference],
 ) -> dict[str, object]:
-    """Return what the manifest records: the configured values, and the user's own in a dictionary.
+    """Return the hyperparameters as the manifest records them.
 
-    The dictionary keeps both apart, so that one of the user's names may equal an argument's.
+    The user's own are in a separate dictionary, so that their names may equal names of arguments.
 
     Args:
         now: the code's values.
         hparams: the user's own hyperparameters.
-        changes: as `settle` returned them; a value that the checkpoint decides is recorded again.
+        changes: the result of `settle`; if the checkpoint's value counts, that value is recorded
+            again.
     """
     kept = {change.name: change.then for change in changes if change.settled == CHECKPOINT}
     return {**now, **kept, HPARAMS: dict(hparams)}
 
 
 def are_new(then: Mapping[str, object], hparams: Mapping[str, object]) -> bool:
-    """Whether the user passes hyperparameters now, but the run was started without any.
+    """Return whether the user passes `hparams` now but the run was started without any.
 
     Args:
         then: the run's values, as `recorded` returned them.
@@ -206,12 +208,12 @@ def are_new(then: Mapping[str, object], hparams: Mapping[str, object]) -> bool:
 def _own(
     then: Mapping[str, object], hparams: Mapping[str, object]
 ) -> tuple[Mapping[str, object], Mapping[str, object]]:
-    """Return the user's own hyperparameters of the run and of the code that can be compared."""
+    """Return the pairs of the user's own hyperparameters that can be compared."""
     own = then.get(HPARAMS)
     if isinstance(own, Mapping):
         return (own, hparams) if own else ({}, {})
-    # An older checkpoint does not say which values were the user's own. Names that only one side
-    # has could be arguments of an optimizer, so they are not compared.
+    # An older checkpoint does not say which values are the user's own. A name that only one side
+    # has could be an optimizer's argument, so it is not compared.
     both = [name for name in hparams if name in then]
     return {name: then[name] for name in both}, {name: hparams[name] for name in both}
 
@@ -219,25 +221,25 @@ def _own(
 def _decision(name: str, known: Container[str], changed: Mapping[str, str]) -> str:
     """Return the user's decision for one of their own hyperparameters, or an empty string.
 
-    If an argument has the same name, `code` for that name counts for both. `checkpoint` does not:
-    only the argument's value can be set.
+    If an optimizer's argument has the same name, the decision `code` counts for both. The decision
+    `checkpoint` counts only for the argument, because only its value can be set.
     """
     plain = changed.get(name, "")
     return changed.get(f"{HPARAMS}.{name}", plain if name not in known or plain == CODE else "")
 
 
 def _can_be_set(change: HyperparameterDifference, settable: frozenset[str]) -> bool:
-    """Whether the recorded value can be set in the program."""
+    """Return whether the recorded value can be set in the program."""
     return change.name in settable and isinstance(change.then, int | float)
 
 
 def spelled(value: object) -> str:
-    """Return a value in the form in which messages show it."""
+    """Return a value as text for messages."""
     return "nothing of that name" if value is ABSENT else json.dumps(value)
 
 
 def _equal(then: object, now: object) -> bool:
-    """Whether two values are the same JSON: 1 differs from 1.0 and from True."""
+    """Return whether two values are the same JSON: 1 differs from 1.0 and from True."""
     return then is now or (
         ABSENT not in (then, now)
         and json.dumps(then, sort_keys=True) == json.dumps(now, sort_keys=True)

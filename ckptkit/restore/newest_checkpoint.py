@@ -1,6 +1,6 @@
-"""The newest good checkpoint of a run: finds it, verifies it, and restores it.
+"""Finds, verifies and restores the newest good checkpoint of a run.
 
-Bad checkpoints on the way are moved to quarantine and reported.
+Damaged checkpoints that it finds are moved to quarantine and reported.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from ckptkit.storage.files import DISK, FileSystem
 from ckptkit.tracking.tracker import Tracked
 
 _MINIMUM_VERIFY_SECS = 0.5
-"""A small checkpoint is read in full, whatever its time per byte."""
+"""The minimum time to verify a checkpoint, in seconds, so that small ones are read in full."""
 
 
 class DivergedError(ConfigError):
-    """Recorded in the journal for a training that was stopped because numbers were not finite.
+    """Recorded in the journal if training was stopped because of NaN or infinity.
 
-    It is never raised: `fit` returns as it does in Keras.
+    It is never raised: `fit` returns as in Keras.
     """
 
 
@@ -44,30 +44,30 @@ def newest_good(
 ) -> Checkpoint | None:
     """Return the newest checkpoint whose files pass verification, or None for a new run.
 
-    Bad checkpoints are moved to `quarantine/`. If training was stopped because numbers were not
-    finite, checkpoints that contain such numbers come last. A rollback since then cancels that: the
-    user has chosen a checkpoint.
+    Damaged checkpoints are moved to `quarantine/`. If training was stopped because of NaN or
+    infinity, checkpoints that contain such numbers come last. A later rollback cancels that,
+    because the user has chosen a checkpoint.
 
     Args:
         files: changes the disk.
         layout: the paths of the run.
         journal: the journal of this attempt.
         depth: how thoroughly files are verified.
-        passed_over: damaged checkpoints that could not be moved, with the reasons. They are not
-            tried again, and further ones are added.
+        passed_over: the damaged checkpoints that could not be moved, with the reasons. They are not
+            tried again; new ones are added.
 
     Returns:
         The checkpoint, or None if this run has never saved one.
 
     Raises:
-        CorruptCheckpointError: if the run has saved before, and no checkpoint can be read: a fresh
-            start must be the user's own decision. Also if the newest one was written by a later
-            ckptkit; it stays in its place.
-        StorageError: if the disk refuses.
+        CorruptCheckpointError: If the run has saved before but no checkpoint can be read, because
+            only the user may decide to start anew. Also if a newer ckptkit wrote the newest one; it
+            stays in its place.
+        StorageError: If the disk refuses.
     """
     bad = []
     passed_over = {} if passed_over is None else passed_over
-    # After a fresh start, saves and stops of earlier lives no longer count.
+    # Saves and stops from before the last fresh start no longer count.
     events = this_life(read_journal(layout, files=files).events)
     for checkpoint in newest_first(layout, events, files):
         if checkpoint.name in passed_over:
@@ -76,15 +76,15 @@ def newest_good(
         try:
             verify_before_restore(checkpoint, depth)
         except LaterFormatError:
-            raise  # not damaged: falling back to an older one would lose steps without need
+            raise  # not damaged: an older checkpoint would lose steps without need
         except CorruptCheckpointError as error:
             bad.append(f"{checkpoint.name}: {error}")
             if quarantine(files, layout, journal, checkpoint, error) is None:
                 passed_over[checkpoint.name] = str(error)
         else:
             return checkpoint
-    # Three traces of an earlier life: bad checkpoints now, saves in the journal, and checkpoints
-    # that an earlier start has moved to quarantine. Each one forbids a silent start from step 0.
+    # Three signs of earlier training: damaged checkpoints, saves in the journal, and checkpoints in
+    # quarantine. Each one forbids a silent start at step 0.
     saved = [event for event in events if isinstance(event, Saved)]
     if bad or saved or quarantined(layout, files):
         why = "\n".join(bad) or (
@@ -93,9 +93,9 @@ def newest_good(
             else f"Its checkpoints are all in {layout.quarantine}."
         )
         raise CorruptCheckpointError(
-            f"{layout.root} holds an earlier life of this run, and no checkpoint of it can be "
-            f"used. Training does not start again at step 0 over it.\n{why}\nBring the checkpoints "
-            f"back; or move {layout.root} away, or name another directory, to start anew."
+            f"{layout.root} contains an earlier training of this run, but none of its checkpoints "
+            f"can be used. Training does not start again at step 0 by itself.\n{why}\nRestore the "
+            f"checkpoints; or to start anew, move {layout.root} away or name another directory."
         )
     return None
 
@@ -103,17 +103,16 @@ def newest_good(
 def newest_first(
     layout: RunLayout, events: Sequence[Event], files: FileSystem = DISK
 ) -> list[Checkpoint]:
-    """Return a run's checkpoints in the order in which a restore tries them.
+    """Return a run's checkpoints in the order in which a restore tries them: newest first.
 
-    That is newest first. After a training that was stopped for numbers that were not finite, the
-    checkpoints with such numbers come last.
+    If training was stopped because of NaN or infinity, checkpoints with such numbers come last.
 
     Args:
         layout: the paths of the run.
-        events: the events of its present life.
-        files: how the disk is read.
+        events: the events since the last fresh start.
+        files: how to read the disk.
     """
-    # A rollback is a choice of the user's: stops of attempts until then no longer count.
+    # A rollback is the user's choice, so earlier stops no longer count.
     chosen = max((event.attempt for event in events if isinstance(event, RolledBack)), default=0)
     stops = [
         event.attempt
@@ -124,16 +123,16 @@ def newest_first(
     ]
     diverged = max(stops, default=0)
     newest = list_checkpoints(layout, files)[::-1]
-    # A stable sort: inside both groups the newest stays first.
+    # A stable sort, so that both groups stay sorted from new to old.
     return sorted(newest, key=lambda each: _is_poisoned(each, diverged))
 
 
 def _is_poisoned(checkpoint: Checkpoint, diverged: int) -> bool:
-    """Whether a checkpoint from before a divergence contains numbers that are not finite.
+    """Return whether a checkpoint from before a stop contains NaN or infinity.
 
     Args:
         checkpoint: the checkpoint of the run.
-        diverged: the newest attempt that was stopped for such numbers, or 0.
+        diverged: the newest attempt that was stopped because of such numbers, or 0.
     """
     return (
         checkpoint.attempt <= diverged
@@ -143,25 +142,25 @@ def _is_poisoned(checkpoint: Checkpoint, diverged: int) -> bool:
 
 
 def verify_before_restore(checkpoint: Checkpoint, depth: Depth) -> None:
-    """Verify a checkpoint to the requested depth, and log if that is less than everything.
+    """Verify a checkpoint to the requested depth, and log if it was not read in full.
 
     Args:
         checkpoint: the checkpoint to verify.
         depth: `full`, `auto` (in full if the disk is fast enough), or `quick`.
 
     Raises:
-        CorruptCheckpointError: if it is damaged.
-        StorageError: if the system refuses to read.
+        CorruptCheckpointError: If it is damaged.
+        StorageError: If the system refuses to read.
     """
-    # "auto" allows a time for each GB. On a slower disk TensorFlow's own checks do the rest.
+    # "auto" limits the time for each GB. On a slower disk, TensorFlow's own checks cover the rest.
     size_gb = checkpoint.manifest.size_bytes / 1e9
     budget_secs = max(_MINIMUM_VERIFY_SECS, SECS_PER_GB * size_gb) if depth == "auto" else None
     done = verify(checkpoint, quick=depth == "quick", budget_secs=budget_secs)
     if depth == "auto" and not done.in_full:
         logger.info(
-            "%s: sizes and index are right; the rest was not read to its end, because that takes "
-            "longer than %g s per GB here. TensorFlow checks each tensor when it reads it; "
-            "verify='full' reads everything first",
+            "%s: sizes and index are right, but not all bytes were verified, because reading "
+            "takes longer than %g s per GB here. TensorFlow checks each tensor when it reads it; "
+            "verify='full' reads all bytes first",
             checkpoint.name,
             SECS_PER_GB,
         )
@@ -170,7 +169,7 @@ def verify_before_restore(checkpoint: Checkpoint, depth: Depth) -> None:
 def restore_one(
     journal: Journal, checkpoint: Checkpoint, tracked: Tracked, state: Mapping[str, Any]
 ) -> bool:
-    """Compare, restore and record one checkpoint.
+    """Compare one checkpoint with the state, restore it, and record that in the journal.
 
     Args:
         journal: the journal of this attempt.
@@ -182,11 +181,11 @@ def restore_one(
         Whether a constant of a layer has changed, so that a step that was traced before is wrong.
 
     Raises:
-        CorruptCheckpointError: if it cannot be read; nothing was assigned.
-        IncompatibleStateError: if the live state has another form; nothing was assigned.
+        CorruptCheckpointError: If it cannot be read; nothing was assigned.
+        IncompatibleStateError: If the live state does not match; nothing was assigned.
     """
     began = time.monotonic()
-    # The whole comparison comes first, so that one error shows all differences.
+    # All comparisons come first, so that one error shows all differences.
     check_compatible(checkpoint, tracked, state)
     constants_changed = restore_state(checkpoint, tracked)
     manifest = checkpoint.manifest

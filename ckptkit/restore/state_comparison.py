@@ -1,4 +1,4 @@
-"""Comparing the form of the live state with a checkpoint's, before anything is assigned."""
+"""Compares the structure of the live state with a checkpoint, before anything is assigned."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class StateDifference:
     Args:
         kind: `missing` (in the checkpoint, not in the program), `extra`, `shape`, `dtype`, `kind`,
             `order`, `optimizer`.
-        name: the key, and the path if it explains something.
-        saved: what the checkpoint has.
-        received: what the program has.
+        name: the key, with the path if that explains more.
+        saved: the form in the checkpoint.
+        received: the form in the program.
     """
 
     kind: str
@@ -37,19 +37,20 @@ def compare(
     live_states: Sequence[StateEntry],
     live: Sequence[TensorEntry],
 ) -> list[StateDifference]:
-    """Return all differences in form between a saved state and the live one.
+    """Return all differences in structure between a saved state and the live state.
 
     Args:
-        saved_states, saved: entries and tensors of the checkpoint.
-        live_states, live: entries and tensors of the program.
+        saved_states, saved: the entries and tensors of the checkpoint.
+        live_states, live: the entries and tensors of the program.
 
     Returns:
         The differences; empty if the checkpoint can be restored.
     """
-    # By class, since slots of two optimizers may agree in shape and order by accident.
+    # Compared by class, because slots of two optimizers may have the same shapes and order by
+    # accident.
     differences = _classes(saved_states, live_states)
     # The parts of a table, an iterator or a Python object may change from save to save, so only
-    # their leaf is compared. Data is left out: its state may be missing on either side.
+    # their leaf is compared. Data is not compared, because its state may be missing on either side.
     saved_by = {
         entry.key if entry.kind == "variable" else leaf_key(entry.key): entry
         for entry in saved
@@ -79,14 +80,14 @@ def compare(
             differences.append(
                 StateDifference("dtype", _named(key, entry), _form(other), _form(entry))
             )
-    # Only now: if variables are missing, most of the others have moved as well.
+    # Checked last: if variables are missing, most of the others have moved too.
     if not differences:
         differences = _reordered(saved_by, live_by)
     return differences
 
 
 def leaf_key(key: str) -> str:
-    """Return the first three parts of a key: the leaf that a tensor belongs to."""
+    """Return the key of a tensor's leaf: the first three parts of the tensor's key."""
     return "/".join(key.split("/")[:3])
 
 
@@ -107,7 +108,7 @@ def _classes(saved: Sequence[StateEntry], live: Sequence[StateEntry]) -> list[St
 
 
 def fits(saved: Sequence[int | None] | None, live: Sequence[int | None] | None) -> bool:
-    """Whether a variable can take a value of a saved shape; unknown sizes fit."""
+    """Return whether a variable can take a value of a saved shape; unknown sizes fit."""
     if saved is None or live is None:
         return True
     return len(saved) == len(live) and all(
@@ -118,10 +119,10 @@ def fits(saved: Sequence[int | None] | None, live: Sequence[int | None] | None) 
 def _reordered(
     saved: Mapping[str, TensorEntry], live: Mapping[str, TensorEntry]
 ) -> list[StateDifference]:
-    """Return variables of one form that stand in another order.
+    """Return variables of the same form whose order has changed.
 
-    A name whose number has changed (`dense_3` for `dense`) is the same name. A name that both sides
-    have, at different places, means that values would go to the wrong layer.
+    Names that differ only in their number (`dense_3` and `dense`) count as the same name. If a name
+    is at different places on both sides, values would go to the wrong layer.
     """
     differences = []
     for group in sorted({_group(key) for key in live}):
@@ -140,15 +141,15 @@ def _reordered(
 
 
 def _group(key: str) -> str:
-    """Return the entry of the state and the role in it, in which the order of variables counts."""
+    """Return the entry and the role of a tensor; the order of variables matters inside both."""
     return "/".join(key.split("/")[:2])
 
 
 def renumbered(paths: Sequence[str]) -> list[str]:
-    """Return paths with the numbers of automatic names replaced by their rank.
+    """Return paths in which the numbers of automatic names are replaced by their rank.
 
-    The rank is among the numbers that occur with that name, so `dense_4, dense_7` and `dense,
-    dense_1` give the same result.
+    The rank is that among all numbers of the same name. So `dense_4, dense_7` and `dense, dense_1`
+    give the same result.
     """
     numbers: dict[str, set[int]] = {}
     for path in paths:
@@ -174,19 +175,19 @@ def _components(path: str) -> list[tuple[str, int]]:
 
 
 def _named(key: str, entry: TensorEntry) -> str:
-    """Return a key, and the path if that says more."""
+    """Return a key, with the path if that explains more."""
     return f"{key}  ({entry.path})" if entry.path and entry.path != key else key
 
 
 def _form(entry: TensorEntry) -> str:
-    """Return shape and type of a variable, or the kind of another leaf."""
+    """Return the shape and type of a variable, or the kind of another leaf."""
     if entry.kind != "variable":
         return entry.kind
     return shown_form(entry.shape, entry.dtype)
 
 
 def shown_form(shape: Sequence[int | None] | None, dtype: str) -> str:
-    """Return a shape and a type as messages show them."""
+    """Return a shape and a type as text for messages."""
     sizes = (
         "?" if shape is None else ", ".join("?" if size is None else str(size) for size in shape)
     )
@@ -195,7 +196,7 @@ def shown_form(shape: Sequence[int | None] | None, dtype: str) -> str:
 
 def table(differences: Sequence[StateDifference]) -> str:
     """Return the differences as a table for a message."""
-    # Imported here: a restore without differences does not need it.
+    # Imported here, because a restore without differences does not need it.
     from rich.console import Console
     from rich.table import Table
 

@@ -1,1 +1,1 @@
-"""The files of a run: manifest, catalog, commit, retention, journal. No TensorFlow here."""
+"""The files of a run: checkpoints, manifests, journals, pins, requests. Imports no TensorFlow."""

@@ -1,6 +1,6 @@
-"""The architecture of a model that a run trains, in `architecture/<digest>.json`.
+"""Reads and writes the architecture of a model, `architecture/<digest>.json` in a run.
 
-It is data only and holds no code. Checkpoints name the file in their manifest.
+The file contains data and no code. Checkpoints name it in their manifest.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ MOST_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """What a model is made of.
+    """The architecture of a model: its class and its configuration.
 
     Args:
         class_name: its class.
-        config: what `keras.saving.serialize_keras_object` made of it, with the arguments of
-            `compile`; None if that is not possible.
-        reason: why it is not possible; empty if it is.
-        versions: the versions of Keras and the other libraries that made it.
+        config: the result of `keras.saving.serialize_keras_object`, with the arguments of
+            `compile`; None if the model cannot be serialized.
+        reason: why it cannot be serialized; empty if it can.
+        versions: the versions of Keras and other libraries that wrote it.
         format_version: the version of its format.
     """
 
@@ -46,13 +46,13 @@ def encode(architecture: Architecture) -> bytes:
     """Return the content of an architecture's file.
 
     Raises:
-        ValueError, TypeError: If JSON cannot hold the configuration.
+        ValueError, TypeError: If the configuration cannot be written as JSON.
     """
     return json.dumps(asdict(architecture), indent=1, allow_nan=False).encode()
 
 
 def file_name(content: bytes) -> str:
-    """Return the name of the file for this content; equal architectures share one file."""
+    """Return the file name for a content; equal architectures share one file."""
     return f"{xxhash.xxh3_128(content).hexdigest()}.json"
 
 
@@ -74,7 +74,8 @@ def store(files: FileSystem, layout: RunLayout, content: bytes) -> str:
     if not is_there:
         files.make_dir(layout.architecture)
         files.replace_content(path, content)
-        # Before the commit of the checkpoint that names it: that one must not exist without it.
+        # Durable before the commit of a checkpoint that names it, because the checkpoint needs this
+        # file.
         files.sync_dir(layout.architecture)
     return name
 
@@ -102,7 +103,7 @@ def load(layout: RunLayout, name: str) -> Architecture:
         name: the name of its file, as a manifest gives it.
 
     Raises:
-        CorruptCheckpointError: If it is missing or damaged, or was written by a later version.
+        CorruptCheckpointError: If it is missing or damaged, or a later version wrote it.
         StorageError: If the system refuses to read it.
     """
     path = layout.architecture / name
@@ -136,5 +137,5 @@ def load(layout: RunLayout, name: str) -> Architecture:
         )
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CorruptCheckpointError(
-            f"{path} is not an architecture file: {error}.", "unreadable", name
+            f"{path} is not a valid architecture file: {error}.", "unreadable", name
         ) from error

@@ -1,7 +1,7 @@
-"""The orders of `ckptkit audit` to a training: directories, extra checkpoints, where to pause.
+"""The instructions of `ckptkit audit` to a training: directories, extra saves, where to pause.
 
-The audit names a file with the orders in an environment variable, so the training's code does not
-change. Whatever would go into a run or an export of the user goes into the audit's directory.
+The audit names a file with the instructions in an environment variable, so the training's code
+stays unchanged. Runs and exports of the training are written into the audit's directory.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from ckptkit.errors import ConfigError
 from ckptkit.ownership.process_lock import read_small
 
 ENVIRONMENT = "CKPTKIT_AUDIT"
-"""The environment variable that names the file, for the training and all that it starts."""
+"""The environment variable that names the file, for the training and its children."""
 
 HELD = "held"
-"""The phase of a training that waits until it is interrupted."""
+"""The phase of a training that pauses at a step until the audit interrupts it."""
 
 ORDERS_VERSION = 1
 ELSEWHERE = "elsewhere"
@@ -29,15 +29,16 @@ ELSEWHERE = "elsewhere"
 
 @dataclass(frozen=True, kw_only=True)
 class Orders:
-    """The orders for one start of an audited training.
+    """The instructions of an audit for one start of a training.
 
     Args:
-        home: the directory of this training; everything below belongs to it.
-        every: steps between two checkpoints that are saved and kept in addition to those of the
-            code; 0 spreads some over the run, see `Spread`.
-        hold_step: the step at which it waits until it is interrupted; 0 for none.
-        hold_run: the run in which it waits, absolute; empty for the first one to reach that step.
-        hold: a file; the training waits until it is removed.
+        home: the directory of this training in the audit.
+        every: the number of steps between two extra checkpoints, which are saved and kept in
+            addition to the code's; 0 spreads a few over the run, see `Spread`.
+        hold_step: the step at which the training pauses; 0 for no pause.
+        hold_run: the absolute path of the run in which it pauses; empty for the first run that
+            reaches the step.
+        hold: a file; the pause ends when the audit removes it.
         version: the version of this format.
     """
 
@@ -49,9 +50,9 @@ class Orders:
     version: int = ORDERS_VERSION
 
     def own(self, path: Path) -> Path:
-        """Return the path to write to, in place of `path` in the user's code.
+        """Return the path to write to instead of `path` in the user's code.
 
-        That is `path` itself if it lies below `home`, else a place below `home`.
+        That is `path` itself if it is below `home`, else a path below `home`.
         """
         home, wanted = Path(os.path.realpath(self.home)), Path(os.path.realpath(path))
         return (
@@ -61,13 +62,13 @@ class Orders:
         )
 
     def found(self, path: Path) -> Path:
-        """Return the path to read from: the training's own version of `path`, if there is one."""
+        """Return the path to read from: the training's copy of `path` if it exists, else `path`."""
         own = self.own(path)
         return own if own.exists() else path
 
 
 def write_orders(path: Path, orders: Orders) -> None:
-    """Write the orders for a training that is about to be started.
+    """Write the instructions for a training that is about to start.
 
     Raises:
         OSError: If the system refuses.
@@ -76,11 +77,11 @@ def write_orders(path: Path, orders: Orders) -> None:
 
 
 def orders_of(environment: Mapping[str, str]) -> Orders | None:
-    """Return the orders for this process; None if no audit has started it.
+    """Return the instructions for this process; None if no audit has started it.
 
     Raises:
-        ConfigError: If the orders cannot be read. Without them the process might write
-            into the user's own run.
+        ConfigError: If they cannot be read. Without them the process might write into the user's
+            run.
     """
     name = environment.get(ENVIRONMENT)
     if not name:
@@ -89,13 +90,13 @@ def orders_of(environment: Mapping[str, str]) -> Orders | None:
         orders = msgspec.json.decode(read_small(Path(name)), type=Orders)
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
-            f"{ENVIRONMENT}={name} names a file of orders of `ckptkit audit` that cannot be read: "
-            f"{error}. Unset {ENVIRONMENT} to train outside of an audit."
+            f"{ENVIRONMENT}={name} names a file with instructions of `ckptkit audit` that cannot "
+            f"be read: {error}. Unset {ENVIRONMENT} to train outside of an audit."
         ) from error
     if orders.version > ORDERS_VERSION:
         raise ConfigError(
-            f"{name} has version {orders.version}; this ckptkit reads up to {ORDERS_VERSION}. "
-            "Start the audit with the version of ckptkit that trains."
+            f"{name} has version {orders.version}; this ckptkit reads up to {ORDERS_VERSION}. Use "
+            f"the same version of ckptkit for the audit and the training."
         )
     return orders
 
@@ -111,7 +112,7 @@ def written(path: Path) -> Path:
 
 
 def looked_at(path: Path) -> Path:
-    """Return the path to read from, in place of `path` in the user's code.
+    """Return the path to read from instead of `path` in the user's code.
 
     Raises:
         ConfigError: see `orders_of`.

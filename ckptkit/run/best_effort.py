@@ -1,4 +1,4 @@
-"""Work after a commit, such as retention, whose failure is reported and does not end training."""
+"""Runs work whose failure must not end training, such as deleting old checkpoints."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ckptkit.run.journal import Journal
 
 @contextmanager
 def best_effort(journal: Journal, what: str) -> Iterator[None]:
-    """Turn a `StorageError` inside the block into a warning and a line of the journal.
+    """Turn a `StorageError` in the block into a warning and a line of the journal.
 
     Args:
         journal: the journal of this attempt.
-        what: what the block does, in words.
+        what: the work of the block in words, as after "could not".
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The catalog: lists the checkpoints of a run, and remembers which are intact. It only reads.
+"""Lists the checkpoints of a run, and remembers which of them are intact; it only reads.
 
 The owner of a run keeps a `CheckpointIndex` for as long as it trains. A save then costs one listing
 of names and a few `stat` calls, however many checkpoints are kept. Without it, each save read every
@@ -26,10 +26,10 @@ from ckptkit.storage.files import DISK, FileSystem, names_in
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A committed checkpoint, as it lies on disk.
+    """A committed checkpoint on disk.
 
     Args:
-        name: step and attempt.
+        name: its name, with step and attempt.
         path: its directory.
         files: how its files are read.
     """
@@ -62,9 +62,9 @@ class Checkpoint:
 
     @cached_property
     def head(self) -> ManifestHead:
-        """The manifest without the state; reading it takes a tenth of the time.
+        """The manifest without the description of the state, which is ten times faster to read.
 
-        It is enough to list the checkpoint, to choose among several, and to find its files.
+        It is enough to list checkpoints, to choose one, and to find its files.
 
         Raises:
             CorruptCheckpointError: If it cannot be read.
@@ -74,7 +74,7 @@ class Checkpoint:
 
     @property
     def problem(self) -> str | None:
-        """Why its manifest cannot be read, or None. The manifest's state is not checked."""
+        """Why its manifest cannot be read, or None; the description of the state is not checked."""
         try:
             _ = self.head
         except (CorruptCheckpointError, StorageError) as error:
@@ -88,7 +88,7 @@ class Checkpoint:
 
     @property
     def candidate(self) -> Candidate:
-        """What a keep policy may know of it."""
+        """The facts about the checkpoint that a keep policy decides by."""
         return candidate_of(self.head)
 
 
@@ -104,10 +104,10 @@ def candidate_of(manifest: ManifestHead) -> Candidate:
 
 
 def list_checkpoints(layout: RunLayout, files: FileSystem = DISK) -> list[Checkpoint]:
-    """Return the run's checkpoints in the order in which they were made: by attempt, then by step.
+    """Return the run's checkpoints, oldest first: by attempt, then by step.
 
-    A later attempt has seen the earlier ones, so what it wrote is newer, even if it went back to an
-    older step. A checkpoint that a process committed after it had lost its run is not in the list;
+    A later attempt's checkpoint is newer even if its step is smaller, because the attempt resumed
+    from an older step. A checkpoint that a process committed after it had lost the run is left out;
     see `fence.py`.
 
     Raises:
@@ -128,7 +128,7 @@ def list_names(layout: RunLayout, files: FileSystem = DISK) -> list[CheckpointNa
 def list_shut_out(layout: RunLayout, files: FileSystem = DISK) -> list[Checkpoint]:
     """Return the checkpoints that a process committed after it had lost the run.
 
-    These directories lie among the checkpoints and do not count as such.
+    Their directories are in `checkpoints/`, but readers ignore them.
 
     Raises:
         StorageError: If the directory cannot be listed.
@@ -141,7 +141,7 @@ def list_shut_out(layout: RunLayout, files: FileSystem = DISK) -> list[Checkpoin
 
 
 def _find(layout: RunLayout, files: FileSystem) -> list[tuple[CheckpointName, bool]]:
-    """List all directories with a checkpoint's name, and whether a fence hides each."""
+    """Return all directories with a checkpoint's name, and whether a fence hides each."""
     while True:
         entries = names_in(files, layout.checkpoints)
         try:
@@ -149,7 +149,7 @@ def _find(layout: RunLayout, files: FileSystem) -> list[tuple[CheckpointName, bo
                 (layout.checkpoints / entry for entry in entries if entry.startswith(".")), files
             )
             break
-        except FileNotFoundError:  # a newer owner has replaced the fence since: list again
+        except FileNotFoundError:  # a newer owner has replaced the fence meanwhile: list again
             continue
     names = [name for entry in entries if (name := CheckpointName.parse(entry)) is not None]
     names.sort(key=lambda name: (name.attempt, name.step))
@@ -157,10 +157,11 @@ def _find(layout: RunLayout, files: FileSystem) -> list[tuple[CheckpointName, bo
 
 
 RECHECKS = 16
-"""How many known checkpoints each look compares with the disk again, the longest unchecked first.
+"""The number of known checkpoints that each save compares with the disk again.
 
-A run that keeps up to this many, as nearly all do, is checked as a whole at each save. In a larger
-one, a file that an operator deleted inside a checkpoint is noticed some saves later.
+Those that were not checked for longest come first. A run with at most so many checkpoints is
+checked completely at each save. In a larger run, a file that someone deleted from a checkpoint is
+noticed some saves later.
 """
 
 Signature = tuple[tuple[str, int, int], ...]
@@ -174,8 +175,8 @@ class Finding:
     Args:
         candidate: the facts that a keep policy gets; None if the checkpoint is damaged.
         damage: what is wrong with it, in words; empty if it is whole.
-        refused: whether the system refused to read it. That proves no damage and may be
-            over at the next call, so it is not remembered.
+        refused: whether the system refused to read it. That proves no damage and may be temporary,
+            so the result is not remembered.
     """
 
     candidate: Candidate | None
@@ -194,15 +195,14 @@ class _Entry:
 class CheckpointIndex:
     """The checkpoints of a run, and whether each is intact.
 
-    Names are listed anew at each look, so it is noticed at once if another program deletes or moves
-    a checkpoint. Only the verification is remembered. Nothing is read before the first look, so
-    that opening a run with thousands of checkpoints does not wait.
+    Names are listed again each time, so a checkpoint that another program deletes or moves is
+    noticed at once. Only verification results are remembered. Nothing is read before the first use,
+    so a run with thousands of checkpoints opens without delay.
 
     Args:
         layout: the run.
-        attempt: the attempt whose checkpoints this process writes itself. They are never read in
-            full: their digests were made from what was written. None for a process that writes
-            none.
+        attempt: the attempt of this process, or None if it writes no checkpoints. Its checkpoints
+            are never read in full, because their digests were computed from the written data.
         verify: compares a checkpoint's files with its manifest.
     """
 
@@ -215,9 +215,9 @@ class CheckpointIndex:
         self.layout = layout
         self._compare = verify
         self._attempt = attempt
-        # In the order of the last check, so that the first ones are due for another.
+        # In the order of the last check, so that the first ones are checked next.
         self._entries: dict[CheckpointName, _Entry] = {}
-        # The last resort before a machine goes away saves from a thread of its own.
+        # Locked, because an emergency save runs on another thread.
         self._lock = Lock()
 
     def names(self) -> list[CheckpointName]:
@@ -243,10 +243,10 @@ class CheckpointIndex:
     def examine(
         self, progress: Callable[[int], None] = lambda _: None
     ) -> list[tuple[Checkpoint, Finding]]:
-        """Examine all checkpoints; read only those that are new or have changed.
+        """Verify all checkpoints, but read only those that are new or have changed.
 
-        The newest whole one is verified in full unless this process wrote it, because older ones
-        may be given up for it. The others are verified quickly.
+        The newest intact one is verified in full, unless this process wrote it, because older
+        checkpoints may be deleted because of it. The others are verified quickly.
 
         Args:
             progress: called with the number of bytes of each chunk that was read.
@@ -277,7 +277,7 @@ class CheckpointIndex:
         """Forget the named checkpoints whose files have changed since they were verified.
 
         Returns:
-            Whether any has changed, so that a decision about them must be made anew.
+            Whether any has changed. If so, a decision about them must be repeated.
         """
         with self._lock:
             return self._forget_changed(names)
@@ -298,10 +298,10 @@ class CheckpointIndex:
         self, name: CheckpointName, in_full: bool, progress: Callable[[int], None]
     ) -> _Entry:
         path = self.layout.checkpoint(name)
-        # Before the read: a file that changes during it then differs at the next check.
+        # Before the read, so that a file that changes during the read differs at the next check.
         signature = _signature(path)
         finding = self._finding(Checkpoint(name, path), in_full, progress)
-        # Not the object that was verified, which holds its manifest: thousands of tensors.
+        # A new object, because the verified one keeps its manifest with thousands of tensors.
         entry = _Entry(Checkpoint(name, path), finding, signature, in_full)
         self._entries.pop(name, None)
         if not finding.refused:

@@ -1,6 +1,6 @@
-"""Commits and removes checkpoints. One rename makes a checkpoint visible or invisible.
+"""Commits and removes checkpoints; one rename makes a checkpoint visible or invisible.
 
-The order of the steps is the protocol; `docs/format.md` has the reason for each.
+The order of the steps matters; `docs/format.md` gives the reason for each.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ from ckptkit.run.manifest import FileEntry, Manifest, encode
 from ckptkit.run.verify import file_entry
 from ckptkit.storage.files import TEMPORARY, FileSystem, names_in, storage_errors
 
-# How long a rename may delay the close of a run that is abandoned: a dead server never answers.
+# Seconds that a rename may delay the close of an abandoned run, because a dead server never
+# answers.
 _RENAME_SECS = 2.0
 
 
 class AbandonedError(Exception):
-    """Raised in a save whose run was closed while it was being written."""
+    """The run was closed while a save was being written."""
 
 
 class Permit:
-    """A lock around the commit of a checkpoint; once withdrawn, nothing more is committed."""
+    """A lock around each commit; after `withdraw`, no checkpoint is committed any more."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -55,18 +56,18 @@ class Permit:
     def withdraw(self) -> None:
         """Forbid all further commits.
 
-        Waits for a rename that is under way, for at most two seconds.
+        Waits at most two seconds for a rename in progress.
         """
         acquired = self._lock.acquire(timeout=_RENAME_SECS)
-        # Set even without the lock. A rename that hangs may still succeed later; the checkpoint is
-        # then complete, and only its cleaning up is skipped.
+        # Set even without the lock. A rename that hangs may still succeed later. Then the
+        # checkpoint is complete, and only the cleanup is skipped.
         self.withdrawn = True
         if acquired:
             self._lock.release()
 
 
 def begin_writing(files: FileSystem, layout: RunLayout, attempt: int) -> Path:
-    """Create the empty directory that TensorFlow writes to. Readers ignore it."""
+    """Create the empty directory into which TensorFlow writes, and which readers ignore."""
     directory = layout.writing(attempt)
     _remove_hidden(files, layout, directory)
     files.make_dir(directory)
@@ -85,9 +86,9 @@ def commit(
     Args:
         files: how to change the disk.
         layout: the run.
-        manifest: complete except for the list of files, which is made here.
+        manifest: the manifest, complete except for the list of files.
         entry: finds a file's size and digest.
-        permit: a context entered for the commit; it forbids the commit by raising an error.
+        permit: a context that is entered for the commit; it raises an error to forbid the commit.
 
     Returns:
         The manifest as it was written.
@@ -96,11 +97,11 @@ def commit(
         StorageError: If the disk refuses. The run is then unchanged.
     """
     directory = layout.writing(manifest.attempt)
-    # TensorFlow's own state file names this directory, which is about to lose its name.
+    # TensorFlow's own state file names this directory, which is about to be renamed.
     files.remove_file(directory / STATE_FILE)
     with storage_errors("read", directory):
         written = sorted(directory.iterdir())
-    # The data must be on the disk before a manifest speaks of it.
+    # The data must be durable before a manifest describes it.
     for path in written:
         files.sync_file(path)
     with storage_errors("read", directory):
@@ -113,11 +114,13 @@ def commit(
     files.sync_dir(layout.checkpoints)
     try:
         _discard_replaced(files, layout, manifest.name)
-    # The new one is committed. The next save at this step, or the next start, removes the rest of
-    # the old one.
+    # The new checkpoint is committed. The next save at this step, or the next start, removes the
+    # rest of the old one.
     except StorageError as error:
         logger.warning(
-            "%s is saved; what it replaced could not be removed: %s", manifest.name, error
+            "%s is saved; the checkpoint that it replaced could not be removed: %s",
+            manifest.name,
+            error,
         )
     return manifest
 
@@ -127,12 +130,12 @@ def _make_visible(
 ) -> None:
     target = layout.checkpoint(manifest.name)
     if target.exists():
-        # A second save at one step in one attempt. After a crash between the two renames,
-        # `clean_up` puts the old one back.
+        # A second save at the same step in one attempt. After a crash between the two renames,
+        # `clean_up` restores the old checkpoint.
         _discard_replaced(files, layout, manifest.name)
         files.rename(target, layout.replaced(manifest.name))
     try:
-        # COMMIT: from here on every reader sees the whole checkpoint.
+        # COMMIT: from here on every reader sees the complete checkpoint.
         files.rename(directory, target)
     except (StorageError, RunLockedError):
         if layout.replaced(manifest.name).exists():
@@ -146,17 +149,18 @@ def remove_checkpoint(
     name: CheckpointName,
     spared: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Remove a checkpoint: one rename hides it from readers, then its files are deleted.
+    """Remove a checkpoint: first a rename hides it from readers, then its files are deleted.
 
     Args:
         files: how to change the disk.
         layout: the run.
         name: the checkpoint to remove.
-        spared: whether it was pinned since the decision. It is asked after the rename: who pins
-            looks for the checkpoint after writing the pin, so one of the two sees the other.
+        spared: returns whether the checkpoint was pinned since the decision. It is called after the
+            rename. `pin` checks for the checkpoint after it has written the pin, so one of the two
+            notices the other.
 
     Returns:
-        Whether it was removed. If it was spared, it has its name again.
+        Whether it was removed. A spared checkpoint gets its name back.
 
     Raises:
         StorageError: If the disk refuses.
@@ -176,8 +180,8 @@ def remove_checkpoint(
         whole = sorted(os.listdir(removing))
     try:
         _remove_hidden(files, layout, removing)
-    # This process lost the run between the two. The directory belongs to the new owner now, which
-    # may be cleaning up already. So put back only what is whole.
+    # This process lost the run between the two operations. The directory belongs to the new owner
+    # now, which may be cleaning up already. So restore the name only if the checkpoint is complete.
     except RunLockedError:
         with suppress(OSError):
             if sorted(os.listdir(removing)) == whole:
@@ -189,8 +193,8 @@ def remove_checkpoint(
 def _discard_replaced(files: FileSystem, layout: RunLayout, name: CheckpointName) -> None:
     """Remove a replaced checkpoint, under a name that recovery never restores.
 
-    The removal may be interrupted. If the new checkpoint is removed later, half an old one must not
-    take its place.
+    The removal may be interrupted. If the new checkpoint is removed later, an incomplete old one
+    must not reappear.
     """
     if os.path.lexists(layout.replaced(name)):
         # The second save must be durable before the first one may be lost.
@@ -203,8 +207,8 @@ def _discard_replaced(files: FileSystem, layout: RunLayout, name: CheckpointName
 def _remove_hidden(files: FileSystem, layout: RunLayout, path: Path) -> None:
     """Delete a hidden checkpoint, after its rename is durable.
 
-    Otherwise a power loss could keep the removal of its files and undo the rename, which would
-    leave a checkpoint with holes.
+    Otherwise a power loss could undo the rename but keep the deletion of files, which would leave
+    an incomplete checkpoint.
     """
     if os.path.lexists(path):
         files.sync_dir(layout.checkpoints)
@@ -217,25 +221,25 @@ def clean_up(
     own: int | None = None,
     attempt: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext(),
 ) -> list[str]:
-    """Remove what dead saves and removals left. Only the owner of a run may call this.
+    """Remove what killed saves and removals left behind; only the owner of a run may call this.
 
     Args:
         files: how to change the disk.
         layout: the run.
-        own: of unfinished saves, remove only those of this attempt; None for all, as when a run is
-            opened.
-        attempt: entered for each change, with what is tried in words. It may suppress an error, as
-            `best_effort` does; then the other changes are made.
+        own: the attempt whose unfinished saves are removed; None removes those of all attempts, as
+            when a run is opened.
+        attempt: a context that is entered for each change, with a description. If it suppresses an
+            error, as `best_effort` does, the other changes are still made.
 
     Returns:
-        What was done, in words.
+        A sentence for each change.
 
     Raises:
         StorageError: If the disk refuses.
     """
     done: list[str] = []
     for name in names_in(files, layout.checkpoints):
-        # One by one: a left-over of another user must not keep the others from being removed.
+        # One by one: if one cannot be removed, such as another user's, the others still are.
         with attempt(f"clear away {name}"):
             done += _clean_up_one(files, layout, layout.checkpoints / name, own)
     return done
@@ -244,7 +248,7 @@ def clean_up(
 def _clean_up_one(
     files: FileSystem, layout: RunLayout, path: Path, own: int | None
 ) -> Iterator[str]:
-    """Remove or put back what a dead process left under one name; nothing for other names."""
+    """Remove or restore a leftover of a killed process; do nothing for other names."""
     if (number := writing_attempt(path.name)) is not None:
         if own in (None, number):
             _remove_hidden(files, layout, path)
@@ -263,11 +267,11 @@ def _clean_up_one(
             _discard_replaced(files, layout, name)
         else:
             files.rename(path, layout.checkpoint(name))
-            yield f"put back {name}, whose replacement was not finished"
+            yield f"restored {name}, because its replacement was not finished"
 
 
 def set_aside(files: FileSystem, source: Path, target_dir: Path) -> Path:
-    """Move a file or directory into `target_dir`, under a free name; never overwrite anything.
+    """Move a file or directory into `target_dir` under a free name; never overwrite anything.
 
     Returns:
         Its new path.
@@ -276,13 +280,17 @@ def set_aside(files: FileSystem, source: Path, target_dir: Path) -> Path:
         StorageError: If the disk refuses.
     """
     files.make_dir(target_dir)
-    # A power loss must not undo the directory into which something is moved.
+    # Durable first: a power loss must not undo the directory into which something is moved.
     files.sync_dir(target_dir.parent)
     for number in range(1, 1_000_000):
         target = target_dir / (source.name if number == 1 else f"{source.name}.{number}")
         if not target.exists():
             files.rename(source, target)
-            files.sync_dir(target_dir)  # the new name first: two names are better than none
+            files.sync_dir(
+                target_dir
+            )  # sync the new name first: after a power loss, two names are better than none
             files.sync_dir(source.parent)
             return target
-    raise StorageError(f"{target_dir} holds a million entries named {source.name}: clear it.")
+    raise StorageError(
+        f"{target_dir} contains a million entries named {source.name}: remove some of them."
+    )

@@ -1,7 +1,7 @@
 """Requests to a training process: save now, or save and stop.
 
-A request is one small file, which the training polls once a second. It names the attempt that it
-is for, so the next attempt ignores a request that is left over. Clocks need not agree.
+A request is a small file, which the training polls once a second. It names the attempt that has to
+serve it, so the next attempt ignores an old request. The clocks of both processes may differ.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ckptkit.storage.symlinks import refuse_links
 
 REQUEST_VERSION = 1
 ANY_ATTEMPT = 0
-"""The attempt of requests in a launcher's channel: they are for any process that reads them."""
+"""The attempt number of requests in a launcher's channel, which any reading process serves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,15 +31,15 @@ class ControlRequest:
     """A request of a user or a program to a training process.
 
     Args:
-        id: the id of this request; no two have the same.
+        id: the unique id of this request.
         action: `save` now and continue; or `stop`: save, then end.
-        attempt: the attempt that it is for; `ANY_ATTEMPT` for any.
+        attempt: the attempt that has to serve it; `ANY_ATTEMPT` for any attempt.
         at: when it was written, in seconds since the epoch.
-        source: who makes the request and why, in words.
+        source: who made the request and why, in words.
         grace_secs: how long after `at` the machine goes away; None if that is unknown.
-        cancelled: whether this withdraws an earlier notice.
-        launcher: for `stop`, the id of the launcher that must stop as well, because it may have
-            no training at the moment; else empty.
+        cancelled: whether this cancels an earlier notice.
+        launcher: for `stop`, the id of the launcher that must stop too; else empty. The launcher
+            may have no running training at the moment.
         version: the version of this format.
     """
 
@@ -56,7 +56,7 @@ class ControlRequest:
     def left_secs(self, now: float) -> float | None:
         """Return the seconds until the machine goes away.
 
-        `now` may come from another clock than the writer's, so the result is at most `grace_secs`.
+        The result is at most `grace_secs`, because `now` may come from a different clock than `at`.
         """
         return (
             None
@@ -71,7 +71,7 @@ def new_id() -> str:
 
 
 def ask(files: FileSystem, layout: RunLayout, request: ControlRequest) -> None:
-    """Write a request to a run; it replaces an earlier one.
+    """Write a request into a run; it replaces an earlier request.
 
     Raises:
         StorageError: If the disk refuses.
@@ -79,7 +79,7 @@ def ask(files: FileSystem, layout: RunLayout, request: ControlRequest) -> None:
     refuse_links(layout)
     files.make_dir(layout.control)
     path = layout.request
-    # If this name is a link, what it leads to is not ours to overwrite.
+    # If this name is a link, its target may belong to something else and must not be overwritten.
     files.remove_file(path.with_name(path.name + TEMPORARY))
     files.replace_content(path, encode_request(request))
 
@@ -100,7 +100,7 @@ def encode_request(request: ControlRequest) -> bytes:
 
 
 def read_request(path: Path) -> ControlRequest | None:
-    """Return the request in a file; None if it is missing, damaged, or of a later version."""
+    """Return the request in a file; None if it is missing, damaged, or from a later version."""
     try:
         return decode_request(read_small(path))
     except OSError:
@@ -108,7 +108,7 @@ def read_request(path: Path) -> ControlRequest | None:
 
 
 def decode_request(content: bytes) -> ControlRequest | None:
-    """Return the request with this content; None if it is damaged, or of a later version."""
+    """Return the request with this content; None if it is damaged or from a later version."""
     try:
         request = msgspec.json.decode(content, type=ControlRequest)
     except (ValueError, RecursionError):
@@ -117,7 +117,7 @@ def decode_request(content: bytes) -> ControlRequest | None:
 
 
 class Mailbox:
-    """Reads new requests from one file; a poll without news costs one `stat`.
+    """Polls one file for new requests; a poll without a new request costs one `stat`.
 
     Args:
         path: the file.
@@ -149,7 +149,7 @@ class Mailbox:
         try:
             content = read_small(self._path)
         except OSError:
-            return  # storage may fail now and then: the next look reads it
+            return  # storage may fail for a moment: the next call tries again
         self._seen = seen
         request = decode_request(content)
         if request is not None and request.id != self._last and request.attempt == self._attempt:

@@ -1,8 +1,7 @@
-"""A journal for a full disk: it keeps its lines in memory until there is space for them.
+"""A journal that keeps its lines in memory while the disk is full.
 
-A process that frees space has to take the run first, and to record what it does. On a disk without
-a free block or inode neither the file of its journal nor a line in it can be written before it has
-removed something.
+A process that frees space has to own the run first, and has to record its changes. On a full disk
+it can write neither the journal's file nor a line before it has removed something.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ from ckptkit.storage.files import NO_SPACE, FileSystem
 
 
 class DeferredJournal(Journal):
-    """The journal of an attempt, whose file is made with its first line.
+    """The journal of an attempt, which creates its file with the first line.
 
-    Until `require` is called, a disk without space costs nothing: the lines wait, and each further
-    line tries again to write them. After that it is a journal like any other.
+    Until `require` is called, a full disk raises no error: lines wait in memory, and each further
+    line tries again to write them. After that it behaves like every journal.
 
     Args:
         files: how to change the disk.
         layout: the run.
         clock: the source of time.
-        attempt: the number of the attempt; none before had it.
+        attempt: the number of the attempt, which no earlier attempt has used.
     """
 
     def __init__(self, files: FileSystem, layout: RunLayout, clock: Clock, attempt: int) -> None:
@@ -47,10 +46,10 @@ class DeferredJournal(Journal):
                 raise
 
     def flush(self) -> None:
-        """Makes the file if it is missing, and writes the lines that wait.
+        """Create the file if it is missing, and write the waiting lines.
 
         Raises:
-            StorageError: If the disk refuses; the lines wait on.
+            StorageError: If the disk refuses; the lines keep waiting.
         """
         if not self._is_made:
             if self._was_tried:
@@ -64,7 +63,7 @@ class DeferredJournal(Journal):
             del self._waiting[0]
 
     def require(self) -> None:
-        """Writes what waits, and from now on raises if a line cannot be written.
+        """Write the waiting lines, and from now on raise if a line cannot be written.
 
         Raises:
             StorageError: If the disk refuses.

@@ -1,4 +1,4 @@
-"""Where checkpoints are written, and what is removed there to make space for the next one."""
+"""Frees disk space for the next checkpoint of a run, if it would not fit."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ckptkit.storage.files import FileSystem
 
 
 def expected_bytes(index: CheckpointIndex, state_bytes: int) -> int:
-    """Return the bytes that the next checkpoint will take.
+    """Return the expected size of the next checkpoint in bytes.
 
-    That is the size of the newest one. For the first one it is the size of the values in memory.
+    That is the size of the newest checkpoint, or of the values in memory for the first one.
     """
     for name in reversed(index.names()):
         checkpoint = Checkpoint(name, index.layout.checkpoint(name))
@@ -34,7 +34,7 @@ def expected_bytes(index: CheckpointIndex, state_bytes: int) -> int:
 
 @dataclass(frozen=True)
 class Target:
-    """Where the checkpoints of one attempt are written, and how.
+    """The objects that a save of one attempt needs to write a checkpoint.
 
     Args:
         files: how to change the disk.
@@ -51,16 +51,17 @@ class Target:
     permit: Permit = field(default_factory=Permit)
 
     def make_room(self, coming: Candidate, state_bytes: int, *, refused: bool = False) -> None:
-        """Remove what is not needed, if the next checkpoint would not fit.
+        """Remove leftovers and old checkpoints, if the next checkpoint would not fit.
 
         Leftovers are removed first, then checkpoints that the keep policy drops, oldest first. If
-        that fails or is not enough, the save is tried nevertheless: the size is an estimate.
+        that fails or is not enough, the save is tried nevertheless, because the size is an
+        estimate.
 
         Args:
             coming: the checkpoint that is about to be written.
-            state_bytes: the bytes of its values in memory.
-            refused: whether the disk has refused the save as full. A quota does so while the file
-                system reports free space, so its figures do not count then.
+            state_bytes: the size of its values in memory, in bytes.
+            refused: whether the disk has refused the save as full. A quota may refuse it although
+                the file system reports free space, so the reported space is ignored then.
         """
         with best_effort(self.journal, "make room for the next checkpoint"):
             needed = expected_bytes(self.index, state_bytes)

@@ -1,4 +1,4 @@
-"""A fresh start: earlier lives of a run are moved to `aside/`, once for each label."""
+"""A fresh start: moves all earlier checkpoints of a run to `aside/`, once for each label."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def set_aside_earlier_lives(
 ) -> None:
     """Move checkpoints, quarantine and exports to `aside/`, once for each label.
 
-    If a life has begun under this label already, nothing happens. Nothing is ever deleted.
+    If the label was used before, this does nothing. It never deletes anything.
 
     Args:
         files: how to change the disk.
@@ -38,16 +38,16 @@ def set_aside_earlier_lives(
                 "fresh start %r: moved %s to %s", label, directory.name, layout.root / moved_to
             )
     make_checkpoints(files, layout)
-    # If this line were lost, the next start would move this life away as well.
+    # If this line were lost, the next start would move the new checkpoints away too.
     journal.record_durable(SetAside(label=label, moved_to=moved_to))
 
 
 def make_checkpoints(files: FileSystem, layout: RunLayout) -> None:
-    """Create `checkpoints/`, with which a run begins.
+    """Create the directory `checkpoints/` of a run.
 
-    If a process was killed after it had moved an earlier `checkpoints/` to `aside/`, that move is
-    made durable first. Else a power loss could keep the new directory and undo the move, and all
-    that was in the old directory would be lost.
+    A killed process may have moved an earlier `checkpoints/` to `aside/`. That move is made durable
+    first. Otherwise a power loss could undo the move but keep the new directory, and the content of
+    the old directory would be lost.
 
     Raises:
         StorageError: If the disk refuses.
@@ -59,16 +59,15 @@ def make_checkpoints(files: FileSystem, layout: RunLayout) -> None:
 
 
 def is_known_label(events: Sequence[Event], label: str) -> bool:
-    """Return whether a life has begun under this label."""
+    """Return whether a fresh start under this label has already happened."""
     return any(isinstance(event, SetAside) and event.label == label for event in events)
 
 
 def this_life(events: Sequence[Event]) -> list[Event]:
     """Return the events since the last fresh start.
 
-    Attempts follow one another, so their numbers give the order. Times do not, if a clock was
-    wrong. A fresh start comes first in its attempt. Only the launcher's lines, which belong to no
-    attempt, are compared by time.
+    Attempt numbers give the order, because times may be wrong. A fresh start comes first in its
+    attempt. Only the launcher's lines, which belong to no attempt, are compared by time.
     """
     start = max(
         (event for event in events if isinstance(event, SetAside)),

@@ -1,4 +1,4 @@
-"""The journal: one JSON line for each event, one file for each attempt; merged when read."""
+"""The journal of a run: one file for each attempt, with one JSON line for each event."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ from ckptkit.storage.proof_of_damage import proven_damage
 from ckptkit.storage.symlinks import refuse_links
 
 _HEAD = b'{"v":1,"event":"'
-"""The beginning of each line that this version writes. Others are read too, but not as fast."""
+"""Matches the beginning of each line that this version writes; other lines are read too, but
+slower."""
 
 _HEAD_BYTES = len(_HEAD)
 
 
 class _Decoders(dict[bytes, Callable[[bytes], Event] | None]):
-    """Decoders of lines by the text they begin with; None for any other line.
+    """The decoders of lines, by the text with which a line begins; None for all other lines.
 
     A decoder for one kind builds no dictionary first, which makes reading twice as fast.
     """
@@ -53,14 +54,14 @@ class _Decoders(dict[bytes, Callable[[bytes], Event] | None]):
 
 _DECODERS = _Decoders()
 _skim = msgspec.json.Decoder(Event).decode
-"""Reads what all events have in common; of the rest it only checks that it is JSON."""
+"""Decode only the fields that all events have, and check that the rest is JSON."""
 
 LAUNCHER = 0
-"""The attempt number in the lines of a launcher."""
+"""The attempt number in a launcher's lines."""
 
 MAX_LINE_BYTES = 1024 * 1024
 MAX_JOURNAL_BYTES = 256 * 1024 * 1024
-"""The most that is read of one file. Half a million saves in one attempt make half of that."""
+"""The most bytes that are read from one file; half a million saves need half of that."""
 
 
 class Journal:
@@ -68,9 +69,9 @@ class Journal:
 
     Args:
         files: how to change the disk.
-        path: the attempt's own file.
+        path: the file of the attempt.
         attempt: its number.
-        clock: gives the time.
+        clock: gives events their time.
     """
 
     def __init__(self, files: FileSystem, path: Path, attempt: int, clock: Clock) -> None:
@@ -83,15 +84,15 @@ class Journal:
         self.attempt = attempt
 
     def record(self, event: Event, at: float | None = None) -> None:
-        """Write one line and sync it; if that fails the line is lost, and training continues.
+        """Write one line and sync it; if that fails, the line is lost and training continues.
 
-        The journal records events; the checkpoints hold the state. So a full disk must not end a
-        training whose values are assigned already. The first lost line is logged. As soon as the
-        journal can be written again, it says how many lines are missing.
+        No checkpoint depends on the journal, so a full disk must not end a training here. The first
+        lost line is logged. As soon as the journal can be written again, it records how many lines
+        are missing.
 
         Args:
-            event: what has happened.
-            at: when, in seconds since the epoch; None for now.
+            event: the event to record.
+            at: when it happened, in seconds since the epoch; None for now.
         """
         try:
             self.record_durable(event, at)
@@ -100,8 +101,8 @@ class Journal:
             if self._lost == 1:
                 self._loss = str(error)
                 logger.warning(
-                    "could not write %s to the journal; lines are lost until that works again. The "
-                    "checkpoints are safe, and training continues: %s",
+                    "could not write %s to the journal; lines are lost until this works again. "
+                    "The checkpoints are safe, and training continues: %s",
                     event.event,
                     error,
                 )
@@ -109,13 +110,13 @@ class Journal:
     def record_durable(self, event: Event, at: float | None = None) -> None:
         """Write one line that later decisions depend on, or raise an error.
 
-        These are `attempt_started` (it makes the attempt known), `set_aside` (its label must not
-        act twice) and `rolled_back` (it is the user's choice of a checkpoint). Each is written
-        before any value is assigned.
+        These are `attempt_started` (it reserves the attempt number), `set_aside` (its label must
+        not act twice) and `rolled_back` (it is the user's decision). Each is written before any
+        value is assigned.
 
         Args:
-            event: what has happened.
-            at: when, in seconds since the epoch; None for now.
+            event: the event to record.
+            at: when it happened, in seconds since the epoch; None for now.
 
         Raises:
             StorageError: If it cannot be written.
@@ -127,14 +128,14 @@ class Journal:
         try:
             self._files.append(self.path, b"\n" + line if self._torn else line)
         except StorageError:
-            self._torn = True  # half a line may be in the file, which could not be cut off
+            self._torn = True  # the file may end with half a line that could not be removed
             raise
         self._torn = False
         if self._lost:
             lost, message, self._lost = self._lost, self._loss, 0
             what = f"write {lost} lines to the journal"
             self.record(TidyingFailed(what=what, message=message))
-            if self._lost:  # that line as well: the next one counts them all
+            if self._lost:  # count that line too, so that the next one reports all
                 self._lost += lost
 
 
@@ -149,9 +150,9 @@ def encode_line(event: Event) -> bytes:
 
 
 def next_attempt(layout: RunLayout, files: FileSystem = DISK) -> int:
-    """Return the number for the next attempt: one more than the highest that was ever used.
+    """Return the number of the next attempt: one more than the highest number ever used.
 
-    Checkpoints and other names are searched as well: journals may have been lost.
+    Checkpoints and other names are searched too, because journals may have been lost.
 
     Raises:
         StorageError: If a directory cannot be read.
@@ -186,7 +187,7 @@ def start_journal(files: FileSystem, layout: RunLayout, clock: Clock, attempt: i
 def start_launcher_journal(
     files: FileSystem, layout: RunLayout, clock: Clock, launcher: str
 ) -> Journal:
-    """Open the journal of a launcher, under an id that is unique.
+    """Open the journal of a launcher under a unique id.
 
     Raises:
         StorageError: If the disk refuses, or a directory of the run is a link.
@@ -211,7 +212,7 @@ def make_journal_file(files: FileSystem, layout: RunLayout, journal: Journal) ->
 
 
 def read_attempt(layout: RunLayout, attempt: int) -> tuple[Event, ...]:
-    """Return the events of one attempt so far, as they were written.
+    """Return the events of one attempt so far, in the order in which they were written.
 
     Raises:
         StorageError: If the file cannot be read.
@@ -220,7 +221,7 @@ def read_attempt(layout: RunLayout, attempt: int) -> tuple[Event, ...]:
 
 
 def read_launcher(layout: RunLayout, launcher: str) -> tuple[Event, ...]:
-    """Return the events of one launcher so far, as they were written.
+    """Return the events of one launcher so far, in the order in which they were written.
 
     Raises:
         StorageError: If the file cannot be read.
@@ -233,24 +234,24 @@ def _read(path: Path) -> tuple[Event, ...]:
 
 
 def _sync_parents(files: FileSystem, layout: RunLayout) -> None:
-    """Make the directories above this run durable.
+    """Make the parent directories of the run durable.
 
-    The process that created them may have been killed before it could do so.
+    The process that created them may have been killed before it could do that.
     """
     files.sync_dir(layout.root)
-    with suppress(StorageError):  # a directory above ours may not be ours to open
+    with suppress(StorageError):  # this process may not be allowed to open a parent directory
         files.sync_dir(layout.root.absolute().parent)
 
 
 @dataclass(frozen=True)
 class JournalView:
-    """The merged journals of a run.
+    """The merged events of all journals of a run.
 
     Args:
-        events: in the order of time; those of one attempt as they were written, even if its clock
-            went back.
-        damaged: lines that could not be read, as `file:line: why`; a process that was killed may
-            leave one.
+        events: the events in the order of time; events of one attempt stay in the order in which
+            they were written.
+        damaged: the lines that could not be read, as `file:line: why`; a killed process may leave
+            one.
     """
 
     events: tuple[Event, ...]
@@ -268,9 +269,9 @@ def read_journal(
     Args:
         layout: the layout of the run.
         files: how the disk is read.
-        wanted: kinds of which all events are read. Of other kinds only the last event in each file
-            is read; the rest are plain `Event`s with time and attempt. By default all are read,
-            which takes twice as long.
+        wanted: the kinds of events to read completely. Of all other kinds, only the last event in
+            each file is complete; the rest are plain `Event`s with time and attempt. By default all
+            are complete, which takes twice as long.
 
     Raises:
         StorageError: If a file cannot be read.
@@ -284,15 +285,15 @@ def read_journal(
 
 
 def _merged(files: Sequence[Sequence[Event]]) -> tuple[Event, ...]:
-    """Merge the events of all files by time; those of one file keep their order.
+    """Merge the events of all files by time; events of one file keep their order.
 
-    That holds even if its clock went back, because its events are compared by the latest time
-    before each.
+    They keep it even if the clock went backwards, because each event counts with the latest time
+    before it.
     """
     events = tuple(chain.from_iterable(files))
     times = [event.time for event in events]
     if all(map(le, times, islice(times, 1, None))):
-        return events  # the usual case: an attempt begins when the one before it is over
+        return events  # the usual case: an attempt begins after the previous one has ended
     never_back = chain.from_iterable(
         accumulate((event.time for event in file), max) for file in files
     )
@@ -313,8 +314,8 @@ def _events(
     Args:
         path: the file.
         damaged: a list to which unreadable lines are added.
-        whole: how wanted lines begin; others are skimmed, except the last of a kind. None reads
-            all.
+        whole: the beginnings of wanted lines; other lines are skimmed, except the last of each
+            kind. None reads all.
         files: how the disk is read.
     """
     events: list[Event] = []
@@ -338,15 +339,15 @@ def _events(
     for at, number, line in skimmed.values():
         try:
             events[at] = decode_line(line) or events[at]
-        except ValueError as error:  # of the right form but for a field's type
+        except ValueError as error:  # a line in which only a field has the wrong type
             damaged.append(f"{path.name}:{number}: {error}")
     return events
 
 
 def _lines(path: Path, damaged: list[str], files: FileSystem) -> Iterator[tuple[int, bytes]]:
-    """Read the lines of a file with their numbers.
+    """Yield the lines of a file with their numbers.
 
-    A line that is too long is cut to a part that is still too long, so decoding rejects it.
+    A line that is too long is cut, but stays too long, so that decoding rejects it.
     """
     with storage_errors("read", path):
         try:
@@ -384,9 +385,11 @@ def decode_line(line: bytes) -> Event | None:
         ValueError: If it is not a line of a journal.
     """
     if len(line) > MAX_LINE_BYTES:
-        raise ValueError(f"a line of {len(line):,} bytes; at most {MAX_LINE_BYTES:,} are read")
+        raise ValueError(
+            f"the line has {len(line):,} bytes; at most {MAX_LINE_BYTES:,} are allowed"
+        )
     data = msgspec.json.decode(line)
     if not isinstance(data, dict) or not isinstance(data.get("event"), str):
-        raise ValueError("no JSON object with an event's name")
+        raise ValueError("not a JSON object with an event's name")
     cls = EVENTS.get(data["event"])
     return None if cls is None else msgspec.convert(data, cls)

@@ -1,9 +1,9 @@
-"""The channel between a launcher and its training: a private directory with a few small files.
+"""The channel between a launcher and its training: a private directory with small files.
 
-An environment variable names the directory. Both sides write whole files by a rename, on the
-machine's own disk and without fsync: nothing here must survive a reboot. Whether each side is
-running is known from the kernel, which holds a lock on a file for as long as its process exists.
-docs/format.md describes every file, so a program without ckptkit can use the channel, too.
+An environment variable names the directory. Both sides replace whole files by a rename, on a local
+disk and without fsync, because nothing here has to survive a reboot. Each side holds a kernel lock
+on a file, which shows the other side whether it still runs. docs/format.md describes every file, so
+a program without ckptkit can use the channel too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ckptkit.ownership.process_lock import hold, is_held, read_small
 from ckptkit.run.control_requests import ControlRequest, encode_request
 
 ENVIRONMENT = "CKPTKIT_LAUNCHER"
-"""The environment variable that names the directory, for the training and all that it starts."""
+"""The environment variable that names the directory, for the training and its children."""
 
 CHANNEL_VERSION = 1
 
@@ -30,9 +30,9 @@ class Failure:
     """An exception that ended the training.
 
     Args:
-        error: its class.
+        error: the name of its class.
         message: its text.
-        restart: whether starting again may help.
+        restart: whether a restart may help.
     """
 
     error: str
@@ -42,22 +42,22 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class ChannelState:
-    """What the training reports about itself.
+    """The report of the training to its launcher.
 
     Args:
         pid: the number of its process.
-        run: the run directory, absolute; empty before a run is open.
-        attempt: its number; 0 before a run is open.
-        step: training batches done since the run began.
-        phase: its phase: `starting`, `tracing`, `training`, `evaluating`, `saving`,
-            `exporting`, `held` if an audit makes it wait, or `idle` if no run is open.
+        run: the absolute path of the run directory; empty before a run is open.
+        attempt: the attempt number; 0 before a run is open.
+        step: the number of training batches since the run began.
+        phase: its phase: `starting`, `tracing`, `training`, `evaluating`, `saving`, `exporting`,
+            `held` if an audit pauses it, or `idle` if no run is open.
         beats: a number that grows while the training makes progress: with each step, each batch of
             an evaluation, and so on.
-        trained: whether this process has done a step.
+        trained: whether this process has finished a step.
         dump_signal: a signal on which it writes the stacks of all its threads to standard error; 0
             for none.
         outcome: how the attempt ended, as in the journal; empty while it is running.
-        reason: the request on which it stopped.
+        reason: the request because of which it stopped.
         asked: whether a user requested the stop (`ckptkit stop`), so that no restart may follow.
         failure: the exception that ended it, or None.
         version: the version of this format.
@@ -83,19 +83,19 @@ class Channel:
     """The directory of a channel, and its files.
 
     Args:
-        directory: the directory; only its user may enter it.
+        directory: the directory, which only its user may enter.
     """
 
     directory: Path
 
     @property
     def launcher(self) -> Path:
-        """A file that is locked for as long as the launcher is running."""
+        """The path of a file that is locked as long as the launcher runs."""
         return self.directory / "launcher"
 
     @property
     def training(self) -> Path:
-        """A file that is locked for as long as the process that reports here is running."""
+        """The path of a file that is locked as long as the reporting process runs."""
         return self.directory / "training"
 
     @property
@@ -109,13 +109,13 @@ class Channel:
     # -- the launcher's side
 
     def open(self) -> int:
-        """Create the files.
+        """Create the channel's files on the launcher's side.
 
-        If the file system has no locks, the launcher's file is removed. An unlocked file would
-        mean that the launcher has ended.
+        If the file system has no locks, the launcher's file is removed, because an unlocked file
+        would mean that the launcher has ended.
 
         Returns:
-            The descriptor that holds the lock. Keep it open for as long as the launcher runs.
+            The descriptor that holds the lock; keep it open as long as the launcher runs.
 
         Raises:
             OSError: If the system refuses.
@@ -128,7 +128,7 @@ class Channel:
         return descriptor
 
     def read(self) -> ChannelState | None:
-        """Return the last report of the training; None if there is none that can be read."""
+        """Return the last report of the training; None if there is no readable report."""
         try:
             state = msgspec.json.decode(read_small(self.report), type=ChannelState)
         except (OSError, ValueError, RecursionError):
@@ -145,19 +145,19 @@ class Channel:
 
     @property
     def is_training(self) -> bool | None:
-        """Whether a process that reports here is running; None if the kernel cannot tell."""
+        """Whether a process that reports on this channel runs; None if the kernel cannot tell."""
         return is_held(self.training)
 
     # -- the training's side
 
     def join(self) -> int:
-        """Make this process the one that reports to the launcher through this channel.
+        """Make this process the one that reports to the launcher on this channel.
 
         Returns:
-            A descriptor. Keep it open for as long as this process reports.
+            A descriptor; keep it open as long as this process reports.
 
         Raises:
-            OSError: If another process reports here, or the directory is missing.
+            OSError: If another process reports on this channel, or the directory is missing.
         """
         return hold(self.training)
 
@@ -171,7 +171,7 @@ class Channel:
 
     @property
     def is_launched(self) -> bool | None:
-        """Whether the launcher is running; None if the kernel cannot tell."""
+        """Whether the launcher runs; None if the kernel cannot tell."""
         return is_held(self.launcher)
 
 

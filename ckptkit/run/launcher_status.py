@@ -1,6 +1,6 @@
-"""The launchers of a run, and whether each is still running.
+"""Finds the launchers of a run, and whether each is still running.
 
-On this machine the kernel can tell. On another machine only the launcher's journal can.
+On this machine the kernel knows that. For another machine, only the launcher's journal can tell.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Launcher:
         layout: the run.
         id: the id of the launcher.
         host: the name of its machine.
-        is_here: whether it runs on this machine, so that the kernel can tell its state.
+        is_here: whether it was started on this machine, so that the kernel knows whether it runs.
     """
 
     layout: RunLayout
@@ -32,7 +32,7 @@ class Launcher:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it has ended. On another machine it may also have died without recording that.
+        """Whether it has ended. A launcher on another machine may have died without recording that.
 
         Raises:
             StorageError: If its journal cannot be read.
@@ -58,8 +58,8 @@ class Launcher:
 def living_launcher(layout: RunLayout) -> Launcher | None:
     """Return the newest launcher that has not ended, or None.
 
-    One on another machine counts only if no launcher started after it: it may have been lost
-    without recording its end.
+    A launcher on another machine counts only if no other launcher started after it, because it may
+    have been lost without recording its end.
 
     Raises:
         StorageError: If a journal cannot be read.

@@ -1,4 +1,4 @@
-"""Versions of the libraries that decide which bits a training computes."""
+"""The versions of the libraries on which the exact results of a training depend."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def versions() -> dict[str, str]:
 
 @cache
 def _versions() -> dict[str, str]:
-    # Cached: each look parses files of the packages, and each save writes the versions down.
+    # Cached, because each call parses package files, and each save records the versions.
     found = {"python": platform.python_version()}
     for package in ("tensorflow", "keras", "numpy", "ckptkit"):
         try:

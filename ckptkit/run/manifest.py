@@ -21,7 +21,7 @@ from ckptkit.storage.files import DISK, FileSystem
 from ckptkit.storage.proof_of_damage import judging
 
 FORMAT_VERSION = 2
-"""The version that is written. Version 1 had no digest of the manifest itself."""
+"""The format version that is written; version 1 had no digest of the manifest itself."""
 
 MAX_MANIFEST_BYTES = 256 * 1024 * 1024
 
@@ -30,7 +30,7 @@ _SEAL = re.compile(rb'\{\n "digest": "(xxh3_128:[0-9a-f]{32})",')
 WEIGHTS = "weights"
 OPTIMIZER = "optimizer"
 RESULT = "result"
-"""The role of the weights that training ended with, if they differ from those to continue from."""
+"""The role of final weights, if they differ from the weights from which training continues."""
 
 DATA = "data"
 """The role of an iterator's state, which exists only if TensorFlow can save it."""
@@ -39,7 +39,7 @@ ADAPTED = "adapted"
 """The role of what preprocessing layers have learnt; missing in older checkpoints."""
 
 Number = float | str
-"""A number in JSON. What JSON cannot hold is spelled `"nan"`, `"inf"`, `"-inf"`."""
+"""A number in JSON; values that JSON cannot hold are `"nan"`, `"inf"` and `"-inf"`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +62,10 @@ class TensorEntry:
     """One tensor of a checkpoint.
 
     Args:
-        key: `<state name>/<role>/<index>`, and a further part if one object has several tensors.
+        key: `<state name>/<role>/<index>`, with a further part if one object has several tensors.
         kind: `variable`, `trackable` (a table, an iterator) or `python` (JSON, or an array of it).
         path: its name in Keras or TensorFlow, for messages.
-        shape: sizes; None for a size that is not fixed.
+        shape: the sizes, with None for a size that is not fixed.
         dtype: TensorFlow's name of the type.
         trainable: whether training changes it; None if that has no meaning.
     """
@@ -84,7 +84,7 @@ class TensorEntry:
 
     @property
     def size_bytes(self) -> int:
-        """The bytes of its values; 0 if its shape or type is not fixed."""
+        """The size of its values in bytes; 0 if its shape or type is not fixed."""
         width = _WIDTHS.get(self.dtype, 0)
         if self.shape is None or None in self.shape:
             return 0
@@ -116,13 +116,13 @@ _WIDTHS = {
 
 @dataclass(frozen=True, kw_only=True)
 class StateEntry:
-    """One entry of `state={...}`.
+    """The description of one entry of `state={...}`.
 
     Args:
         name: the name that the user gave it.
         class_name: its Python class.
-        classes: the class of each optimizer in it, by its place. Under another class the same
-            values would mean something else.
+        classes: the class of each optimizer in it, by its place. With another class, the same
+            values would have a different meaning.
         architecture: the name of the file in `architecture/` with the model's architecture; left
             out if the entry is not a model, or its architecture is not stored.
     """
@@ -135,23 +135,23 @@ class StateEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class ManifestHead:
-    """The manifest without the part about the state.
+    """The manifest without the description of the state.
 
-    It is all that is needed to list a checkpoint, for a tenth of the work.
+    It is enough to list a checkpoint, and ten times faster to read.
 
     Args:
         step, epoch, batch: the position (see `RunPosition`).
-        attempt: number of the process that wrote it, from 1.
+        attempt: the number of the attempt that wrote it, from 1.
         saved_at: when its snapshot was taken, in seconds since the epoch.
         trigger: why it was saved.
         files: every file except the manifest.
-        metrics: what was measured at this position.
-        running_averages: whether these are averages over an epoch that was not over. Manifests of
-            earlier versions do not say, and count as whole epochs.
-        not_finite: paths of the first weights and optimizer variables with NaN or infinity.
-            Manifests of earlier versions do not say, and count as finite.
+        metrics: the metrics at this position.
+        running_averages: whether the metrics are averages over an unfinished epoch. Manifests of
+            earlier versions lack this field and count as whole epochs.
+        not_finite: the paths of the first weights and optimizer variables with NaN or infinity.
+            Manifests of earlier versions lack this field and count as finite.
         final: whether this is the state at the end of training.
-        total: the steps or epochs that training was to have when this was saved; None if unknown.
+        total: the planned number of steps or epochs of the whole run; None if unknown.
         format_version: the version of its format.
     """
 
@@ -179,19 +179,19 @@ class ManifestHead:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all files except the manifest."""
+        """The size of all files except the manifest, in bytes."""
         return sum(file.size_bytes for file in self.files)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest(ManifestHead):
-    """The whole manifest of a checkpoint.
+    """The complete manifest of a checkpoint.
 
     Args:
         states: the entries of `state={...}`, in order.
         tensors: every tensor in the files.
-        extremes: smallest and largest finite value of each metric so far.
-        hyperparameters: what the run was configured with.
+        extremes: the smallest and the largest finite value of each metric so far.
+        hyperparameters: the configured hyperparameters of the run.
         versions: the versions of Python, TensorFlow, Keras, NumPy and ckptkit.
     """
 
@@ -218,7 +218,7 @@ def from_numbers(values: Mapping[str, Number]) -> dict[str, float]:
 
 
 class LaterFormatError(CorruptCheckpointError):
-    """An intact manifest in a newer format than this version reads. It is not quarantined."""
+    """An intact manifest has a newer format than this version reads; it is not quarantined."""
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -227,16 +227,17 @@ def encode(manifest: Manifest) -> bytes:
 
 
 def seal(data: bytes) -> bytes:
-    """Add a first field to a JSON object: the digest of all that follows it.
+    """Add a digest of a JSON object as its first field.
 
-    Without the digest, a flipped digit in a number would go unnoticed: it is valid JSON.
+    Without the digest, a changed digit in a number would go unnoticed, because it is still valid
+    JSON.
     """
     body = data[1:]
     return b'{\n "digest": "' + _digest(body) + b'",' + body
 
 
 def unseal(data: bytes) -> bool:
-    """Return whether the first field of a JSON object is the digest of all that follows it."""
+    """Return whether the first field of a JSON object is the right digest of the rest."""
     found = _SEAL.match(data)
     return found is not None and _digest(data[found.end() :]) == found[1]
 
@@ -249,8 +250,7 @@ def decode(data: bytes, where: Path) -> Manifest:
     """Decode a manifest.
 
     Raises:
-        CorruptCheckpointError: If it is not a manifest, or is one of a later format
-            (`LaterFormatError`).
+        CorruptCheckpointError: If it is not a manifest, or has a newer format (`LaterFormatError`).
     """
     manifest = _decode(data, where, Manifest)
     try:
@@ -265,7 +265,7 @@ def decode(data: bytes, where: Path) -> Manifest:
 
 
 def decode_head(data: bytes, where: Path) -> ManifestHead:
-    """Decode a manifest without its state, which is neither read nor checked.
+    """Decode a manifest without the description of the state, which is not checked.
 
     Raises:
         CorruptCheckpointError: As for `decode`.
@@ -280,8 +280,7 @@ def _decode(data: bytes, where: Path, kind: type[H]) -> H:
     """Decode a manifest, or its head.
 
     Raises:
-        CorruptCheckpointError: If it is not a manifest, or is one of a later format
-            (`LaterFormatError`).
+        CorruptCheckpointError: If it is not a manifest, or has a newer format (`LaterFormatError`).
     """
     found = _SEAL.match(data)
     if found and _digest(data[found.end() :]) != found[1]:
@@ -291,7 +290,7 @@ def _decode(data: bytes, where: Path, kind: type[H]) -> H:
         _check_version(manifest.format_version, where, is_sealed=found is not None)
         _check(manifest)
     except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
-        # Another version may have another form, which is not damage.
+        # Another version may have a different format, which is not damage.
         with suppress(msgspec.DecodeError, RecursionError, ValueError):
             _check_version(
                 msgspec.json.decode(data, type=_VersionedManifest).format_version,
@@ -321,18 +320,18 @@ def _no_manifest(where: Path, reason: object) -> CorruptCheckpointError:
 
 
 def _check(manifest: ManifestHead) -> None:
-    """Check the conditions that the types do not express.
+    """Check conditions of a manifest that its types do not express.
 
     Raises:
-        ValueError: If something cannot be right.
+        ValueError: If a value is invalid.
     """
     from_numbers(manifest.metrics)
     _ = manifest.position
     if len({file.name for file in manifest.files}) != len(manifest.files):
-        raise ValueError("a file is named twice")
+        raise ValueError("the same file is named twice")
     for file in manifest.files:
         if "/" in file.name or file.name in ("", ".", "..", MANIFEST) or "\0" in file.name:
-            raise ValueError(f"{file.name!r} is not the name of a file beside the manifest")
+            raise ValueError(f"{file.name!r} is not the name of a file in the manifest's directory")
 
 
 @dataclass(frozen=True)
@@ -352,7 +351,7 @@ def read_manifest(directory: Path, files: FileSystem = DISK) -> Manifest:
 
 
 def read_head(directory: Path, files: FileSystem = DISK) -> ManifestHead:
-    """Read the manifest without its state; see `decode_head`.
+    """Read the manifest without the description of the state; see `decode_head`.
 
     Raises:
         CorruptCheckpointError, StorageError: As for `read_manifest`.

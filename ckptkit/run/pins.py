@@ -1,6 +1,6 @@
-"""Pins: checkpoints that a user keeps, whatever the keep policy says.
+"""Pins: small files by which a user keeps checkpoints, whatever the keep policy says.
 
-Each pin is one small file, so pinning needs no lock.
+Each pin is a separate file, so pinning needs no lock.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _SUFFIX = ".json"
 
 @dataclass(frozen=True, kw_only=True)
 class Pin:
-    """When and why a checkpoint was pinned.
+    """The content of a pin: when and why a checkpoint was pinned.
 
     Args:
         pinned_at: when, in seconds since the epoch; 0 if the file does not say.
-        note: why, in the user's words.
+        note: the user's reason.
         format_version: the version of its format.
     """
 
@@ -36,14 +36,13 @@ class Pin:
 
 
 def pinned(layout: RunLayout, files: FileSystem = DISK) -> frozenset[CheckpointName]:
-    """Return the names that are pinned.
+    """Return the names of all pinned checkpoints.
 
-    A pin counts by the name of its file. Its content may be damaged, and its checkpoint may not
-    exist any more.
+    Only the name of a pin's file counts. Its content may be damaged, and its checkpoint may no
+    longer exist.
 
     Raises:
-        StorageError: If the directory cannot be read. The pins are then unknown, so
-            nothing may be removed.
+        StorageError: If the directory cannot be read. Then no checkpoint may be removed.
     """
     with storage_errors("list", layout.pins):
         try:
@@ -77,11 +76,10 @@ def _read(layout: RunLayout, name: CheckpointName, files: FileSystem) -> Pin:
 
 
 def pin(files: FileSystem, layout: RunLayout, name: CheckpointName, new: Pin) -> None:
-    """Pin a checkpoint; one that is pinned already gets the new note.
+    """Pin a checkpoint, or replace the note of a pinned one.
 
     Raises:
-        CheckpointNotFoundError: If there is no such checkpoint, or training has removed it at that
-            moment.
+        CheckpointNotFoundError: If there is no such checkpoint, or training has just removed it.
         StorageError: If the disk refuses.
     """
     _check_exists(files, layout, name)
@@ -93,8 +91,8 @@ def pin(files: FileSystem, layout: RunLayout, name: CheckpointName, new: Pin) ->
     files.remove_file(path.with_name(path.name + ".tmp"))
     files.replace_content(path, msgspec.json.format(msgspec.json.encode(new), indent=1) + b"\n")
     files.sync_dir(layout.pins)
-    # A removal looks for pins after its rename, and this looks for the checkpoint after its pin:
-    # one of the two sees the other.
+    # A removal checks for pins after its rename, and this checks for the checkpoint after its pin,
+    # so one of the two notices the other.
     try:
         _check_exists(files, layout, name)
     except CheckpointNotFoundError:
@@ -106,8 +104,8 @@ def pin(files: FileSystem, layout: RunLayout, name: CheckpointName, new: Pin) ->
 def _check_exists(files: FileSystem, layout: RunLayout, name: CheckpointName) -> None:
     if not files.is_dir(layout.checkpoint(name)):
         raise CheckpointNotFoundError(
-            f"{layout.root} has no checkpoint {name}; it may have been removed just now. Look for "
-            "another one with ckptkit list."
+            f"{layout.root} has no checkpoint {name}; training may have just removed it. List the "
+            f"checkpoints with ckptkit list."
         )
 
 
@@ -120,8 +118,8 @@ def unpin(files: FileSystem, layout: RunLayout, name: CheckpointName) -> None:
     if files.is_dir(layout.pins):
         if files.is_dir(layout.pin(name)):
             raise StorageError(
-                f"{layout.pin(name)} is a directory, and a pin is a file. It keeps {name} from "
-                "being removed: move it away."
+                f"{layout.pin(name)} is a directory instead of a file. It prevents the removal of "
+                f"{name}: move it away."
             )
         files.remove_file(layout.pin(name))
         files.sync_dir(layout.pins)

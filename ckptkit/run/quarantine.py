@@ -1,4 +1,4 @@
-"""Quarantine: moves damaged checkpoints away, with the reason beside them. Deletes none."""
+"""Quarantine: moves damaged checkpoints to `quarantine/`, each with a file that says why."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Reason:
         checkpoint: its name.
         damage: the kind of damage, as in `CorruptCheckpointError`.
         file: the damaged file; empty if that is unknown.
-        message: the same in words.
-        attempt: number of the process that found it.
+        message: the damage in words.
+        attempt: the number of the attempt that found it.
         format_version: the version of its format.
     """
 
@@ -51,8 +51,8 @@ def quarantine(
 ) -> Path | None:
     """Move a checkpoint that cannot be used to `quarantine/`, and report it.
 
-    If it cannot be moved, it stays in its place, and the caller passes it over: it must not keep
-    an older, good checkpoint from being used.
+    If it cannot be moved, it stays in its place, and the caller ignores it, so that an older
+    checkpoint can be used.
 
     Args:
         files: how to change the disk.
@@ -66,7 +66,9 @@ def quarantine(
     """
     try:
         moved = set_aside(files, checkpoint.path, layout.quarantine)
-    except StorageError as refused:  # another user's directory, or one of an overlay's lower layer
+    except (
+        StorageError
+    ) as refused:  # another user's directory, or the lower layer of an overlay file system
         name = str(checkpoint.name)
         journal.record(PassedOver(checkpoint=name, reason=str(error), moved_to=""))
         logger.warning("passed over %s: %s It stays in its place: %s", name, error, refused)
@@ -78,8 +80,8 @@ def quarantine(
         message=str(error),
         attempt=journal.attempt,
     )
-    with best_effort(journal, f"write why {checkpoint.name} is in quarantine"):
-        # Beside it and not inside: what was moved may be a file or a link, and stays unchanged.
+    with best_effort(journal, f"write the reason why {checkpoint.name} is in quarantine"):
+        # Next to it and not inside: the moved entry may be a file or a link, and stays unchanged.
         files.replace_content(
             moved.with_name(moved.name + _SUFFIX),
             msgspec.json.format(msgspec.json.encode(reason), indent=1) + b"\n",
@@ -97,7 +99,7 @@ def quarantine(
 
 
 def quarantined(layout: RunLayout, files: FileSystem = DISK) -> list[Path]:
-    """Return the paths in quarantine, without the files with the reasons."""
+    """Return the paths in `quarantine/`, except the files with the reasons."""
     if not files.is_dir(layout.quarantine):
         return []
     paths = [layout.quarantine / name for name in files.list_dir(layout.quarantine)]

@@ -23,7 +23,7 @@ _MOST_BYTES = 16 * 1024 * 1024
 
 
 def recover(files: FileSystem, layout: RunLayout, journal: Journal, lock: RunLock) -> None:
-    """Remove leftovers of dead processes, and fence off a previous owner that may still be running.
+    """Remove leftovers of dead processes, and fence off a previous owner that may still run.
 
     Args:
         files: how to change the disk.
@@ -37,24 +37,24 @@ def recover(files: FileSystem, layout: RunLayout, journal: Journal, lock: RunLoc
     for what in clean_up(files, layout, attempt=partial(best_effort, journal)):
         journal.record(events.CleanedUp(what=what))
         logger.info("%s", what)
-    with best_effort(journal, "clear away what dead readers left"):
+    with best_effort(journal, "remove leftovers of dead readers"):
         files.make_dir(layout.pins)
         remove_dead_leases(files, layout)
-    with best_effort(journal, "clear away what a dead process left in architecture/"):
+    with best_effort(journal, "remove leftovers of a dead process in architecture/"):
         architecture_file.clean(files, layout)
-    # After the cleaning: that puts back what was being replaced, and the fence lists what exists.
+    # After the cleanup, which restores interrupted replacements: the fence lists all existing
+    # checkpoints.
     shut_out_the_silent(files, layout, lock)
     for claim in lock.silent:
         owner = str(claim.owner or "a process that its claim does not name")
         journal.record(events.TakenOver(owner=owner))
         logger.warning(
-            "took the run over from %s: it gave no sign of life. What it saves from now on does "
-            "not count",
+            "took over the run from %s, which gave no sign of life. Its later saves do not count",
             owner,
         )
     for checkpoint in list_shut_out(layout, files):
         late = CorruptCheckpointError(
-            "It was committed by a process that had lost the run to a later one.", "late"
+            "A process committed it after it had lost the run to a later process.", "late"
         )
         quarantine(files, layout, journal, checkpoint, late)
     _mend_state_file(files, layout, journal)
@@ -68,21 +68,22 @@ def _mend_state_file(files: FileSystem, layout: RunLayout, journal: Journal) -> 
     except OSError:
         is_right = False
     if names and not is_right:
-        with best_effort(journal, "mend TensorFlow's state file"):
+        with best_effort(journal, "rewrite TensorFlow's state file"):
             write_state_file(files, layout, names)
 
 
 def shut_out_the_silent(files: FileSystem, layout: RunLayout, lock: RunLock) -> None:
-    """Write a fence, which hides what a silent previous owner commits from now on.
+    """Write a fence, which hides later commits of a silent previous owner.
 
-    If this lock's fence exists already, nothing happens.
+    If this lock's fence already exists, nothing happens.
 
     Raises:
         StorageError: If the disk refuses.
     """
     if lock.silent and files.status(layout.fence(lock.number)) is None:
-        # Users may bring back what was moved away, so the fence lists it as seen. The moves are
-        # synced first: a power loss must not undo one, or the fence would let in a late commit.
+        # Users may move checkpoints back from `aside/` and `quarantine/`, so the fence lists these
+        # names too. Moves are synced first: a power loss that undoes one must not make the fence
+        # accept a late commit.
         away = [
             directory
             for directory in (layout.quarantine, *layout.aside.glob("*"))

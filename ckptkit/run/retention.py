@@ -1,8 +1,8 @@
-"""Retention: which checkpoints of a run stay, each with a reason, and the removal of the others.
+"""Retention: decides which checkpoints stay, with a reason for each, and removes the others.
 
-Whatever the policy says, these are never removed: the newest whole checkpoint, the newest one with
-finite metrics, a pinned one, and one that is being read. A damaged checkpoint stays too: it takes
-no other's place, and what is left of it may still be of use to its user.
+Some are never removed: the newest intact checkpoint, the newest one with finite metrics, pinned
+ones, and those that are being read. A damaged checkpoint stays too, because its remains may still
+be useful, but it does not count for the policy.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from ckptkit.storage.files import FileSystem
 
 @dataclass(frozen=True)
 class Judged:
-    """A checkpoint, whether it stays, and why.
+    """The decision about one checkpoint: whether it stays, and why.
 
     Args:
         checkpoint: the checkpoint.
         stays: whether it stays.
-        reason: why, or why not.
+        reason: the reason for the decision.
     """
 
     checkpoint: Checkpoint
@@ -46,13 +46,13 @@ def review(
     coming: Candidate | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> list[Judged]:
-    """Decide about each checkpoint of a run; change nothing.
+    """Decide which checkpoints of a run stay, and change nothing.
 
     Args:
         index: the index of the run's checkpoints.
         policy: the keep policy.
         coming: a checkpoint that is about to be written; see `judge`.
-        progress: called with the number of bytes of each chunk that is read of the newest.
+        progress: called with the size of each chunk that is read from the newest checkpoint.
 
     Returns:
         A decision about each checkpoint, oldest first.
@@ -61,8 +61,8 @@ def review(
         StorageError: If a directory cannot be read.
     """
     judged, deciding = _judge_all(index, policy, coming, progress)
-    # The index knows what was. Before anything is given up, look again at what the decision rests
-    # on: a file may have been deleted since.
+    # The index may be out of date. Before any removal, check again the checkpoints on which the
+    # decision depends: a file may have been deleted meanwhile.
     if deciding and index.forget_changed(deciding):
         judged, _ = _judge_all(index, policy, coming, progress)
     return judged
@@ -77,7 +77,7 @@ def _judge_all(
     """Decide about each checkpoint from the index.
 
     Returns:
-        The decisions, and the checkpoints that justify a removal, if there is one.
+        The decisions, and the checkpoints on which a removal depends.
     """
     examined = index.examine(progress)
     whole = [finding.candidate for _, finding in examined if finding.candidate is not None]
@@ -102,7 +102,7 @@ def _judge_all(
 
 
 def _protected(layout: RunLayout) -> dict[str, str]:
-    """Return the checkpoints that stay whatever the policy says, with the reasons."""
+    """Return the checkpoints that stay regardless of the policy, each with the reason."""
     protected = {str(name): "being read" for name in being_read(layout)}
     for name in pinned(layout):
         protected[str(name)] = "; ".join(filter(None, ("pinned", protected.get(str(name)))))
@@ -110,9 +110,9 @@ def _protected(layout: RunLayout) -> dict[str, str]:
 
 
 def retain(files: FileSystem, index: CheckpointIndex, journal: Journal, policy: KeepPolicy) -> None:
-    """Apply a keep policy to a run, right after a commit.
+    """Apply a keep policy to a run after a commit.
 
-    A checkpoint that cannot be removed is left where it is; a warning and the journal say so.
+    A checkpoint that cannot be removed stays, which a warning and the journal report.
 
     Args:
         files: how to change the disk.
@@ -130,7 +130,7 @@ def retain(files: FileSystem, index: CheckpointIndex, journal: Journal, policy: 
 
 
 def remove(files: FileSystem, layout: RunLayout, journal: Journal, judged: Judged) -> bool:
-    """Remove a checkpoint, unless it was pinned or is being read since the decision.
+    """Remove a checkpoint, unless it is pinned or being read by now.
 
     Returns:
         Whether it was removed.
@@ -139,13 +139,13 @@ def remove(files: FileSystem, layout: RunLayout, journal: Journal, judged: Judge
         StorageError: If the disk refuses.
     """
     name = judged.checkpoint.name
-    # First the mark, then the look at who reads: a reader does the two in the other order, so one
-    # of the two sees the other.
+    # First set the mark, then check for leases. A reader first leaves its lease and then checks for
+    # the mark, so one of the two notices the other.
     with about_to_go(files, layout, name) as is_marked:
 
         def spared() -> bool:
-            # Without the mark, the rename is what a reader sees: it looks for the checkpoint after
-            # it has left its lease, and this looks for leases after the rename.
+            # Without the mark, a reader notices the rename: it checks for the checkpoint after it
+            # has left its lease, and this checks for leases after the rename.
             return name in pinned(layout) or (not is_marked and name in being_read(layout))
 
         if name in being_read(layout) or not remove_checkpoint(files, layout, name, spared):

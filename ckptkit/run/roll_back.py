@@ -17,14 +17,14 @@ _DIRECTORY = re.compile(r"rolled-back-\d{1,9}")
 
 
 def is_rolled_back(name: str) -> bool:
-    """Return whether a directory of this name in `aside/` was made by a rollback."""
+    """Return whether a directory name in `aside/` is that of a rollback."""
     return _DIRECTORY.fullmatch(name) is not None
 
 
 def newer_than(layout: RunLayout, target: Checkpoint) -> list[Checkpoint]:
     """Return the checkpoints that are newer than a given one, newest first.
 
-    These are all of later attempts, and those of the same attempt at later steps.
+    These are all checkpoints of later attempts, and those of the same attempt at later steps.
 
     Raises:
         StorageError: If the directory cannot be read.
@@ -44,15 +44,15 @@ def roll_back(
     target: Checkpoint,
     newer: Sequence[Checkpoint],
 ) -> str:
-    """Move newer checkpoints to `aside/`, the newest first.
+    """Move newer checkpoints to `aside/`, newest first.
 
-    If this is interrupted, what is left is the run as it was at an earlier moment: no checkpoint in
-    the middle is missing. A second call does the rest.
+    If this is interrupted, the run is as it was at an earlier moment, because no checkpoint in the
+    middle is missing. A second call completes it.
 
     Args:
         files: how to change the disk.
         layout: the run; the caller holds its lock.
-        journal: the journal of the process that does this.
+        journal: the journal of this process.
         target: the checkpoint from which the run will continue.
         newer: the checkpoints that `newer_than` returned.
 
@@ -68,7 +68,7 @@ def roll_back(
     for checkpoint in newer:
         set_aside(files, checkpoint.path, directory)
     moved_to = str(directory.relative_to(layout.root))
-    # After the moves, so that nothing is recorded that was not done.
+    # Recorded after the moves, so that it never records a move that was not made.
     journal.record_durable(
         RolledBack(
             checkpoint=str(target.name),

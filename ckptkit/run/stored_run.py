@@ -1,4 +1,4 @@
-"""Reads a run from disk. Needs no TensorFlow, takes no lock and writes nothing."""
+"""Reads a run from disk, without TensorFlow, without a lock and without writing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _order(checkpoint: Checkpoint) -> tuple[int, int]:
 
 
 class StoredRun:
-    """A run on disk; each property reads it afresh.
+    """A run on disk; each property reads the disk again.
 
     Args:
         layout: the run.
@@ -48,7 +48,7 @@ class StoredRun:
 
     @property
     def checkpoints(self) -> list[Checkpoint]:
-        """Committed checkpoints, oldest first."""
+        """The committed checkpoints, oldest first."""
         return list_checkpoints(self.layout)
 
     @property
@@ -64,27 +64,27 @@ class StoredRun:
     def find(
         self, which: int | str = "latest", *, monitor: str | None = None, mode: ModeOrAuto = "auto"
     ) -> Checkpoint:
-        """Find one checkpoint.
+        """Find one checkpoint by step, or the latest or the best one.
 
         Args:
             which: a step, `"latest"` or `"best"`.
             monitor: for `"best"`: the metric; by default `val_loss`, or `loss` if there is no
                 `val_loss`.
-            mode: for `"best"`: `"min"` or `"max"`; by default it is inferred for names of Keras'
-                own metrics.
+            mode: for `"best"`: `"min"` or `"max"`; by default it is inferred for the names of
+                Keras' own metrics.
 
         Returns:
-            The checkpoint. If several have this step, it is that of the highest attempt. If the
-            latest is damaged, it is the one before it, with a warning.
+            The checkpoint. If several have this step, the one of the highest attempt. If the latest
+                is damaged, the one before it, with a warning.
 
         Raises:
-            CheckpointNotFoundError: If there is none.
-            ConfigError: If `mode` is none of these, or cannot be inferred for `"best"`.
+            CheckpointNotFoundError: If there is no such checkpoint.
+            ConfigError: If `mode` is invalid, or cannot be inferred for `"best"`.
             CorruptCheckpointError: If the manifest of the requested step is damaged.
             StorageError: If the directory or the requested manifest cannot be read.
         """
         if not isinstance(which, str) and (number := whole_number(which)) is not None:
-            which = number  # a tensor or variable would be compared element by element
+            which = number  # by type: tensors compare element by element
         given_or_inferred("find", monitor or "loss", mode)
         while True:
             checkpoints = self.checkpoints
@@ -92,7 +92,7 @@ class StoredRun:
                 return self._find(checkpoints, which, monitor, mode)
             except (CheckpointNotFoundError, CorruptCheckpointError):
                 if all(checkpoint.path.exists() for checkpoint in checkpoints):
-                    raise  # else training has removed one meanwhile, and there is a newer one
+                    raise  # otherwise training has removed one meanwhile, and a newer one exists
 
     def _find(
         self, checkpoints: list[Checkpoint], which: int | str, monitor: str | None, mode: ModeOrAuto
@@ -105,26 +105,26 @@ class StoredRun:
         if not matching:
             steps = ", ".join(str(step) for step in sorted({c.step for c in checkpoints})) or "none"
             raise CheckpointNotFoundError(
-                f"{self.directory} has no checkpoint of step {which!r}. There is: {steps}. "
-                f"'latest' and 'best' work too."
+                f"{self.directory} has no checkpoint of step {which!r}. Expected one of: {steps}, "
+                f"'latest' or 'best'."
             )
-        _ = matching[-1].manifest  # a damaged one is not silently another one
+        _ = matching[-1].manifest  # never replace a damaged checkpoint silently by another one
         return matching[-1]
 
     @contextmanager
     def reading(
         self, which: int | str = "latest", *, monitor: str | None = None, mode: ModeOrAuto = "auto"
     ) -> Iterator[Checkpoint]:
-        """Hold one checkpoint: training does not remove it while the block runs.
+        """Keep training from removing one checkpoint while the block runs.
 
-        That needs a small file in the run directory. If this process may not write there, the
-        checkpoint may vanish; see `read`.
+        This writes a small file into the run directory. If this process may not write there, the
+        checkpoint may disappear; see `read`.
 
         Args:
             which, monitor, mode: as in `find`.
 
         Returns:
-            A context manager that gives the checkpoint.
+            A context manager whose value is the checkpoint.
 
         Raises:
             CheckpointNotFoundError, CorruptCheckpointError, StorageError: As for `find`.
@@ -140,7 +140,7 @@ class StoredRun:
 
     @contextmanager
     def holding(self, choose: Callable[[], Checkpoint]) -> Iterator[Checkpoint]:
-        """Hold the checkpoint that `choose` returns, as `reading` does.
+        """Keep training from removing the checkpoint that `choose` returns; see `reading`.
 
         If training removes that checkpoint first, `choose` is called again.
         """
@@ -148,7 +148,7 @@ class StoredRun:
         while True:
             checkpoint = choose()
             with held(self.layout, checkpoint.name):
-                # A mark that stays for longer was left by an owner that died during the removal.
+                # A mark that stays longer was left by an owner that died during the removal.
                 leaving = is_leaving(self.layout, checkpoint.name) and time.monotonic() < patience
                 if checkpoint.path.is_dir() and not leaving:
                     yield checkpoint
@@ -163,21 +163,21 @@ class StoredRun:
         monitor: str | None = None,
         mode: ModeOrAuto = "auto",
     ) -> T:
-        """Call a function with one checkpoint; if that is removed meanwhile, call it with another.
+        """Call a function with one checkpoint; if it is removed meanwhile, call it with another.
 
-        A checkpoint can vanish if this process may not write into the run directory: training then
-        does not know of the reader.
+        A checkpoint can disappear only if this process may not write into the run directory,
+        because training then does not know about the reader.
 
         Args:
-            action: reads what it needs, and may be called several times.
+            action: the function, which may be called several times.
             which, monitor, mode: as in `find`.
 
         Returns:
-            What the function returned.
+            The result of the function.
 
         Raises:
-            CheckpointNotFoundError, CorruptCheckpointError, StorageError: As for `find`; and any
-                error of the function over a checkpoint that still exists.
+            CheckpointNotFoundError, CorruptCheckpointError, StorageError: As for `find`. Also any
+                error of the function if the checkpoint still exists.
         """
         while True:
             with self.reading(which, monitor=monitor, mode=mode) as checkpoint:
@@ -197,19 +197,20 @@ class StoredRun:
     ) -> Iterator[Checkpoint]:
         """Yield each committed checkpoint once, oldest first, and wait for new ones.
 
-        The last one is from the end of training. Training does not remove the one that the loop
-        body has (see `reading`). Those that are saved and removed during the body are skipped.
+        The loop ends with the checkpoint at the end of training. Training does not remove a
+        checkpoint while the loop body uses it (see `reading`). Checkpoints that are saved and
+        removed during the body are skipped.
 
         Args:
-            after_step: only checkpoints that were made after the one of this step; by default those
-                that exist already come first.
-            timeout_secs: stop after this many seconds without a new one; by default at the end of
-                training.
+            after_step: yield only checkpoints that are newer than the one of this step; by default
+                all existing ones come first.
+            timeout_secs: stop after this many seconds without a new checkpoint; by default only at
+                the end of training.
             poll_secs: the seconds between two polls.
             clock: gives the time.
 
         Yields:
-            One checkpoint after the other.
+            The checkpoints, one after the other.
 
         Raises:
             StorageError: If the directory cannot be read.
@@ -261,17 +262,17 @@ class StoredRun:
                 if not checkpoint.path.exists():
                     raise
                 logger.warning(
-                    "%s is damaged, and the checkpoint before it counts: %s", checkpoint.name, error
+                    "%s is damaged, so the checkpoint before it is used: %s", checkpoint.name, error
                 )
             else:
                 return checkpoint
-        raise CheckpointNotFoundError(f"{self.directory} holds no readable checkpoint.")
+        raise CheckpointNotFoundError(f"{self.directory} contains no readable checkpoint.")
 
     def _best(
         self, checkpoints: list[Checkpoint], monitor: str | None, mode: ModeOrAuto
     ) -> Checkpoint:
         if not checkpoints:
-            raise CheckpointNotFoundError(f"{self.directory} holds no readable checkpoint.")
+            raise CheckpointNotFoundError(f"{self.directory} contains no readable checkpoint.")
         candidates = [checkpoint.candidate for checkpoint in checkpoints]
         for metric in [monitor] if monitor else ["val_loss", "loss"]:
             if ranked := rank(candidates, metric, required("find('best')", metric, mode)):
@@ -284,9 +285,9 @@ class StoredRun:
 
 
 def is_run(directory: str | os.PathLike[str]) -> bool:
-    """Return whether a directory holds a run, by the names of its journals and checkpoints.
+    """Return whether a directory is a run, by the names of its journals and checkpoints.
 
-    The names matter because other programs keep a `checkpoints/` of their own beside a model.
+    The names are checked because other programs also use a directory `checkpoints/`.
     """
     layout = RunLayout(looked_at(run_layout(directory).root))
     return _has(layout.journal, is_journal) or _has(
@@ -300,7 +301,7 @@ def _has(directory: Path, is_ours: Callable[[str], bool]) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except PermissionError:
-        return directory.is_dir()  # unknown: who reads it gets the error
+        return directory.is_dir()  # unknown: code that reads the run gets the error
 
 
 def open_run(directory: str | os.PathLike[str]) -> StoredRun:
@@ -335,14 +336,15 @@ def open_run(directory: str | os.PathLike[str]) -> StoredRun:
 def _open(layout: RunLayout) -> StoredRun:
     if not layout.root.exists():
         raise CheckpointNotFoundError(
-            f"There is no directory {layout.root}. Expected a run directory, the one that was "
-            "given to CheckpointCallback or CheckpointManager."
+            f"The directory {layout.root} does not exist. Expected a run directory: the one that "
+            f"was passed to CheckpointCallback or CheckpointManager."
         )
     if not layout.root.is_dir():
         raise CheckpointNotFoundError(f"{layout.root} is a file. Expected a run directory.")
     if not is_run(layout.root):
         raise CheckpointNotFoundError(
-            f"{layout.root} is not a run directory: it has neither checkpoints/ nor journal/ of "
-            "one. Expected the directory that was given to CheckpointCallback or CheckpointManager."
+            f"{layout.root} is not a run directory: it has neither checkpoints/ nor journal/ of a "
+            f"run. Expected the directory that was passed to CheckpointCallback or "
+            f"CheckpointManager."
         )
     return StoredRun(layout)

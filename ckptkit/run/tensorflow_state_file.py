@@ -1,6 +1,6 @@
-"""TensorFlow's own `checkpoint` file, which `tf.train.latest_checkpoint` reads.
+"""Writes TensorFlow's own `checkpoint` file, which `tf.train.latest_checkpoint` reads.
 
-It is written for plain TensorFlow code. ckptkit itself never relies on it.
+It is for plain TensorFlow code; ckptkit itself never reads it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ckptkit.storage.files import FileSystem
 
 
 def content(names: Sequence[CheckpointName]) -> bytes:
-    """Return the file's content for checkpoints, oldest first, with paths relative to the file."""
+    """Return the content of the file for checkpoints (oldest first), with relative paths."""
     if not names:
         return b""
     lines = [f'model_checkpoint_path: "{names[-1]}/{names[-1].prefix}"']
@@ -21,7 +21,7 @@ def content(names: Sequence[CheckpointName]) -> bytes:
 
 
 def write_state_file(files: FileSystem, layout: RunLayout, names: Sequence[CheckpointName]) -> None:
-    """Write the file for the checkpoints that the run has now.
+    """Write the file for all current checkpoints of a run.
 
     Raises:
         StorageError: If it cannot be written.

@@ -1,4 +1,4 @@
-"""Verification: compares a checkpoint's files with its manifest."""
+"""Verifies a checkpoint: compares its files with its manifest."""
 
 from __future__ import annotations
 
@@ -21,22 +21,25 @@ if TYPE_CHECKING:
     from ckptkit.run.checkpoint_catalog import Checkpoint
 
 Depth = Literal["auto", "full", "quick"]
-"""How a checkpoint is verified before it is restored: `full` reads every byte, `quick` compares
-sizes and reads small files, `auto` is `full` for as long as reading is fast."""
+"""How thoroughly a checkpoint is verified before it is restored.
+
+`full` reads every byte, `quick` compares sizes and reads small files, `auto` is like `full` as long
+as reading is fast."""
 
 SECS_PER_GB = 1.0
-"""What reading may cost if `auto` decides. The digest takes a tenth of that, so if reading is
-slower, the reason is the storage.
+"""The seconds per GB that `auto` may spend on reading.
+
+The digest needs only a tenth of that, so slower reading means slow storage.
 """
 
 SMALL_BYTES = 1024 * 1024
-"""A file up to this size, such as the index, is read even by a quick verification."""
+"""The size in bytes up to which even a quick verification reads a file, such as the index."""
 
 _CHUNK_BYTES = 4 * 1024 * 1024
 
 
 def file_entry(path: Path) -> FileEntry:
-    """Return size and digest of a file (XXH3, 128 bits: it detects damage, not tampering)."""
+    """Return the size and digest of a file (XXH3, 128 bits: it detects damage, not tampering)."""
     digest, size = xxhash.xxh3_128(), 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
@@ -46,18 +49,18 @@ def file_entry(path: Path) -> FileEntry:
 
 
 def digest_name(digest: xxhash.xxh3_128) -> str:
-    """Return a digest in the notation of manifests."""
+    """Return a digest as text in the form that manifests use."""
     return f"xxh3_128:{digest.hexdigest()}"
 
 
 @dataclass(frozen=True)
 class Read:
-    """How much of a checkpoint was read to verify it.
+    """The result of a verification: how much was read.
 
     Args:
         size_bytes: the size of all its files, in bytes.
-        read_bytes: how many bytes were read and agree.
-        secs: how long that took.
+        read_bytes: the number of bytes that were read and are right.
+        secs: the duration in seconds.
     """
 
     size_bytes: int
@@ -71,7 +74,7 @@ class Read:
 
 
 class _TooSlowError(Exception):
-    """Raised when the time for reading is over; the rest is then compared by size."""
+    """Raised when the time for reading is over, so that the rest is compared by size."""
 
 
 def verify(
@@ -87,8 +90,8 @@ def verify(
     Args:
         checkpoint: the checkpoint.
         quick: read only small files, such as the index; compare the sizes of the others.
-        budget_secs: how long large files may be read; the rest is compared by size. None reads
-            everything.
+        budget_secs: the longest time to read large files, in seconds; the rest is compared by size.
+            None reads everything.
         progress: called with the number of bytes of each chunk that was read.
         now: a monotonic clock, in seconds.
 
@@ -97,9 +100,9 @@ def verify(
 
     Raises:
         CorruptCheckpointError: If a file is missing or differs.
-        StorageError: If the system refuses to read. That says nothing about the file.
+        StorageError: If the system refuses to read, which proves nothing about the file.
     """
-    # A quick look needs the list of files only, and the head costs a tenth of the manifest.
+    # A quick verification needs only the list of files, which is ten times faster to read.
     described = checkpoint.head if quick else checkpoint.manifest
     return verify_files(
         checkpoint.path,
@@ -122,13 +125,13 @@ def verify_files(
     now: Callable[[], float] = time.monotonic,
     files: FileSystem = DISK,
 ) -> Read:
-    """Compare files with entries that describe them; like `verify`, but without a manifest.
+    """Compare files with a list of names, sizes and digests; like `verify`, but without a manifest.
 
     Args:
         directory: the directory of the files.
         entries: their names, sizes and digests.
         quick, budget_secs, progress, now: as in `verify`.
-        files: how they are read.
+        files: how to read them.
 
     Raises:
         CorruptCheckpointError, StorageError: As for `verify`.
@@ -140,7 +143,7 @@ def verify_files(
         with judging(paths[expected.name], expected.name, files):
             _check_size(paths[expected.name], expected, files)
     read = 0
-    # Small ones first: they are read even if the time is over.
+    # Small files first, because they are read even if the time is over.
     for expected in sorted(entries, key=lambda entry: entry.size_bytes):
         small = expected.size_bytes <= SMALL_BYTES
         if quick and not small:

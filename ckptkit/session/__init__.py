@@ -1,1 +1,1 @@
-"""One process's life with a run: opening, saving, stopping, and closing."""
+"""The session of one process with a run: opening, resuming, saving, stopping and closing it."""

@@ -1,4 +1,4 @@
-"""Stores the architectures of models before the first checkpoint that refers to them."""
+"""Stores the architecture of each model before the first checkpoint that refers to it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from ckptkit.tracking.model_architecture import serialize_architecture
 
 
 class ArchitectureSaver:
-    """Describes each model of a state once, and again if its structure has changed.
+    """Stores the architecture of each model once, and again if its structure has changed.
 
-    Only the writer's thread uses it, so it needs no lock.
+    Only the writer's thread uses an object of this class, so it needs no lock.
 
     Args:
         state: what the run saves.
@@ -41,12 +41,13 @@ class ArchitectureSaver:
         self._known: dict[str, tuple[StateEntry, str]] = {}
 
     def named(self, states: Sequence[StateEntry]) -> tuple[StateEntry, ...]:
-        """Store new architectures, and add the names of their files to the entries of models.
+        """Store new architectures, and add the names of their files to the models' entries.
 
-        If one cannot be stored, a warning says so, and the checkpoint is written without it.
+        If an architecture cannot be stored, that is a warning, and the checkpoint is written
+        without it.
 
         Args:
-            states: the entries of a snapshot.
+            states: the description of each entry of the state in a snapshot.
         """
         return tuple(
             replace(entry, architecture=self._name_of(entry) or UNSET)
@@ -57,7 +58,7 @@ class ArchitectureSaver:
 
     def _name_of(self, entry: StateEntry) -> str:
         known, name = self._known.get(entry.name, (None, ""))
-        # The tracker gives the same object for as long as the structure is the same.
+        # The tracker returns the same object as long as the structure is unchanged.
         if known is not entry:
             name = ""
             with best_effort(self._journal, "store the model's architecture"):

@@ -1,4 +1,4 @@
-"""Creates the parts of a session, once its run is open."""
+"""Creates the parts of a session, after its run was opened."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def assemble(session: SessionParts, opened: OpenedRun, logs: TensorBoardHook) ->
     """Create the parts of a session; none of them starts a thread or opens a file.
 
     Args:
-        session: the session that gets the parts. Its `tracked` is set already.
+        session: the session to which the parts are assigned. Its `tracked` is already set.
         opened: the opened run.
         logs: the TensorBoard hook, which adds a point for each save.
     """

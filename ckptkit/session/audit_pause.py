@@ -19,7 +19,7 @@ _LOOK_SECS = 0.002
 def audit_pause(
     phases: PhaseMachine, layout: RunLayout, stopping: Stopping
 ) -> Callable[[int], None]:
-    """Return the function that a session calls after each step; a no-op without an audit."""
+    """Return the function that a session calls after each step, to pause it for an audit."""
     orders = orders_of(os.environ)
     if (
         orders is None
@@ -31,7 +31,7 @@ def audit_pause(
 
 
 class _AuditPause:
-    """Waits at a step until the audit removes its file, or until a stop is requested."""
+    """Waits at a step until the audit removes its pause file, or until a stop is requested."""
 
     def __init__(self, orders: Orders, phases: PhaseMachine, stopping: Stopping) -> None:
         self._orders, self._phases, self._stopping = orders, phases, stopping

@@ -1,4 +1,4 @@
-"""The end of a session: what it still saves, and what it records as its outcome."""
+"""Closes a session: saves the last state, records the outcome, and releases the run."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def close_session(
     resources: ExitStack,
     error: BaseException | None,
 ) -> None:
-    """Save what is not saved yet, record the outcome, and release the run and its resources.
+    """Save the unsaved state, record the outcome, and release the run and its resources.
 
     Args:
         session: the session that ends.
-        remote: reports the end to a launcher.
+        remote: the remote control, which reports the end to a launcher.
         resources: the resources to release. They are released even if a save fails.
         error: what ended training, or None.
     """
@@ -30,16 +30,17 @@ def close_session(
             _record_end(session, remote, error)
         except BaseException as second:
             if error is not None:
-                # A traceback shows the cause of the second error, and not what came before it.
+                # The first error is named in the message, because a traceback shows only the cause
+                # of the second.
                 second.add_note(f"The run was being closed after {type(error).__name__}: {error}")
-            # Nothing may be written into a run that is closed.
+            # Nothing may be written into a run after it was closed.
             session.saves.saver.abandon()
             raise
 
 
 def _record_end(session: SessionParts, remote: RemoteControl, error: BaseException | None) -> None:
     outcome = _save_the_rest(session, error)
-    # Before the writer is waited for: a save may hang, and the reason of the end be lost.
+    # Before waiting for the writer: if a save hangs, the reason for the end is still recorded.
     if outcome == "failed":
         assert error is not None
         session.journal.record(
@@ -50,10 +51,10 @@ def _record_end(session: SessionParts, remote: RemoteControl, error: BaseExcepti
                 restart=may_restart(error),
             )
         )
-    # What failed in the background is raised here, and the journal then records no end.
+    # A failure in the background is raised here; the journal then records no regular end.
     session.saves.saver.wait()
     remote.report_end(outcome, error)
-    # A program that was interrupted after the end may be run again, with objects made anew.
+    # A program that was interrupted after its end may be run again with new objects.
     if outcome == "finished" and error is None:
         note_finished(session.options.layout, session.options.state)
     session.journal.record(
@@ -64,10 +65,10 @@ def _record_end(session: SessionParts, remote: RemoteControl, error: BaseExcepti
 
 
 def _save_the_rest(session: SessionParts, error: BaseException | None) -> str:
-    """Save what is not saved yet, if the kind of ending allows it.
+    """Save the unsaved state, unless an error has ended training.
 
     Returns:
-        The outcome, in the journal's words.
+        The outcome, as the journal records it.
     """
     outcome = "finished" if session.done else "stopped"
     stopping = session.stopping
@@ -76,16 +77,16 @@ def _save_the_rest(session: SessionParts, error: BaseException | None) -> str:
     if isinstance(error, Preempted) or (
         isinstance(error, KeyboardInterrupt) and stopping.answered_elsewhere
     ):
-        # Another run of this process was told to stop, and the program is being left.
+        # Another run of this process has received a request to stop, so the program is ending.
         if session.loop.is_between_turns:
             _save(session, "another run was told to stop")
         return "preempted"
     if isinstance(error, KeyboardInterrupt):
-        # The program is to stop now: that is no failure, and nothing is saved.
+        # The program has to stop at once: that is no failure, and nothing is saved.
         session.saves.saver.abandon()
         return outcome
     if is_orderly_exit(error):
-        return outcome  # no failure either, but training may be in the middle of a step
+        return outcome  # also no failure, but training may be in the middle of a step
     if error is not None:
         return "failed"
     _save(session, "the loop was left")
@@ -100,5 +101,5 @@ def _save(session: SessionParts, trigger: str) -> None:
 
 
 def is_orderly_exit(error: BaseException | None) -> bool:
-    """Return whether the program ends by `sys.exit()` with a code that means success."""
+    """Return whether an exception is `sys.exit()` with a code that means success."""
     return isinstance(error, SystemExit) and error.code in (0, None)

@@ -1,4 +1,4 @@
-"""Whether a run can continue bit for bit after an interruption, and what happens if it cannot."""
+"""Reports or raises each reason why a run cannot resume bit for bit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LIBRARIES = ("tensorflow", "keras", "numpy")
 
 
 class Exactness:
-    """The reasons for which a run is not exact, each reported once.
+    """Collects the reasons why a run cannot resume bit for bit, and reports each once.
 
     Args:
         mode: `warn`, `require` or `off`.
@@ -26,7 +26,7 @@ class Exactness:
         self._reasons: set[str] = set()
 
     def inexact(self, reason: str) -> None:
-        """Note a reason why the run cannot continue bit for bit after an interruption.
+        """Report a reason why the run cannot continue bit for bit after an interruption.
 
         Raises:
             ConfigError: If exactness is required.
@@ -46,7 +46,7 @@ class Exactness:
         self._reasons.add(reason)
 
     def check_versions(self, checkpoint: Checkpoint) -> None:
-        """Note a reason if other library versions wrote the checkpoint.
+        """Report a reason if the checkpoint was written with other library versions.
 
         Raises:
             ConfigError: If exactness is required.

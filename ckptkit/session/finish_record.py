@@ -1,7 +1,7 @@
-"""Records that a run has finished, and which objects of this process have trained it.
+"""Records that a run has finished, and remembers which objects of this process trained it.
 
-A run is one training of one model. A loop over folds in one directory, or a notebook cell that is
-run again, would otherwise load the finished training of another model.
+A run is one training of one model. So a loop over folds in one directory, or a repeated notebook
+cell, must not load the finished training of another model.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ckptkit.session.process_state import state as process_state
 def record_finished(layout: RunLayout, journal: Journal, position: RunPosition) -> None:
     """Record in the journal that training has reached its end, once for each position.
 
-    A finished run that is started again adds no second line.
+    If a finished run is started again, no second line is added.
     """
     life = this_life(read_journal(layout).events)
     if not any(
@@ -36,23 +36,23 @@ def record_finished(layout: RunLayout, journal: Journal, position: RunPosition) 
 
 
 def note_finished(layout: RunLayout, state: Mapping[str, Any]) -> None:
-    """Remember the models that this process has trained to the end of the run."""
-    # Weakly: a model is not kept alive for this. One that is gone is another one than any present.
+    """Remember the models with which this process has finished the run."""
+    # Weak references do not keep a model alive. A deleted model differs from every present one.
     process_state.finished[run_key(layout)] = [weakref.ref(value) for value in _trained(state)]
 
 
 def note_trained_to_end(layout: RunLayout, step: int) -> None:
-    """Note that a `fit` of this process has trained the run to its end at a step."""
+    """Remember that a `fit` of this process has finished the run at a step."""
     process_state.trained_to[run_key(layout)] = step
 
 
 def is_trained_to_end_here(layout: RunLayout, step: int) -> bool:
-    """Return whether a `fit` of this process has finished the run, and it is still at that step."""
+    """Return whether a `fit` of this process has finished the run at its current step."""
     return process_state.trained_to.get(run_key(layout)) == step
 
 
 def is_finished_by_others(layout: RunLayout, state: Mapping[str, Any]) -> bool:
-    """Return whether this process has finished the run with objects that are not in a state."""
+    """Return whether this process has finished the run with objects that `state` lacks."""
     then, now = process_state.finished.get(run_key(layout), []), _trained(state)
     return bool(then and now) and not any(
         reference() is value for reference in then for value in now
@@ -60,10 +60,10 @@ def is_finished_by_others(layout: RunLayout, state: Mapping[str, Any]) -> bool:
 
 
 def check_finished_by(layout: RunLayout, state: Mapping[str, Any]) -> None:
-    """Check that this process has not finished the run with other objects.
+    """Check that this process has not already finished the run with other objects.
 
     Raises:
-        ConfigError: If it was.
+        ConfigError: If it has.
     """
     if is_finished_by_others(layout, state):
         raise ConfigError(
@@ -76,7 +76,7 @@ def check_finished_by(layout: RunLayout, state: Mapping[str, Any]) -> None:
 
 
 def _trained(state: Mapping[str, Any]) -> list[Any]:
-    """Return the models of a state; if it has none, the other objects with variables."""
+    """Return the models of a state, or its other objects with variables if it has no models."""
     objects = list(_objects(state))
     models = [value for value in objects if isinstance(value, keras.Layer)]
     return models or [

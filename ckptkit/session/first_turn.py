@@ -1,4 +1,4 @@
-"""The first turn of a loop, watched for random operations that cannot be resumed."""
+"""Finds random operations in a loop's first turn that a resume cannot repeat."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from ckptkit.compat.tf_random import EagerOperations
 
 
 class FirstTurn:
-    """Watches the operations of the first turn that a session makes.
+    """Watches the first turn of a loop for random operations that a resume cannot repeat.
 
-    One turn is enough, because turns are alike, and watching slows eager operations down.
+    One turn is enough, because all turns run the same code, and watching slows down eager
+    operations.
 
     Args:
-        inexact: called with the reason if one of them cannot be resumed bit for bit.
+        inexact: called with the reason if such an operation is found.
     """
 
     def __init__(self, inexact: Callable[[str], None]) -> None:
@@ -24,7 +25,7 @@ class FirstTurn:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Run the body of a turn in the block.
+        """Watch the operations of the block, which runs the body of a turn.
 
         Raises:
             ConfigError: If exactness is required, and the turn cannot be resumed exactly.
@@ -44,6 +45,6 @@ class FirstTurn:
             )
 
     def stop(self) -> None:
-        """Stop watching, if a turn is under way."""
+        """Stop watching, if a turn is being watched."""
         if self._stack is not None:
             self._stack.close()

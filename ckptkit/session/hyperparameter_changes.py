@@ -1,4 +1,4 @@
-"""Changed hyperparameters: compared before anything is assigned, and applied afterwards."""
+"""Compares the hyperparameters of the code with those of the run, and applies the changes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ckptkit.tracking import hyperparameters
 
 
 class HyperparameterChanges:
-    """The hyperparameters of the code, and how they differ from those of the run.
+    """Compares hyperparameters before a restore, and applies the value that counts after it.
 
     Args:
         options: the options of the run.
@@ -43,7 +43,7 @@ class HyperparameterChanges:
     def check(
         self, checkpoint: Checkpoint | None, more: Mapping[str, object] | None = None
     ) -> None:
-        """Compare what the code configures with what the run had, before anything is assigned.
+        """Compare the code's hyperparameters with the run's, before anything is assigned.
 
         Args:
             checkpoint: the checkpoint from which the run continues, or None.
@@ -63,8 +63,8 @@ class HyperparameterChanges:
         unknown, known = unknown_names(then, now, self._options.hparams, self._options.changed)
         if unknown:
             logger.warning(
-                "changed names %s, and no hyperparameter of the run or of the code has that name, "
-                "so it decides nothing. Names that it can decide: %s",
+                "changed=... names %s, but no hyperparameter of the run or the code has that "
+                "name, so it has no effect. Valid names: %s",
                 ", ".join(map(repr, unknown)),
                 ", ".join(known) or "none",
             )
@@ -72,19 +72,19 @@ class HyperparameterChanges:
         self.recorded = recorded(now, self._options.hparams, self._changes)
         if checkpoint is not None and are_new(then, self._options.hparams):
             logger.info(
-                "hparams are recorded and compared from here on: the run was begun without any, "
-                "so there is nothing to compare them with"
+                "hparams are recorded from now on and compared at later starts: the run began "
+                "without hparams, so this start compares nothing"
             )
 
     def apply(self) -> bool:
-        """Set the arguments of optimizers for which the checkpoint's value counts.
+        """Set the optimizer arguments for which the checkpoint's value counts.
 
-        Call it before a step is traced: tracing turns them into constants. The learning rate is a
-        variable, and is restored with the state.
+        Call it before a step is traced, because tracing turns arguments into constants. The
+        learning rate is a variable, so it is restored with the state.
 
         Returns:
-            Whether an argument of an optimizer has changed, so that a step that was traced before
-            has to be traced again.
+            Whether an optimizer's argument has changed. If so, a step that is already traced has to
+                be traced again.
         """
         changes = [change for change in self._changes if change.name in self._configured]
         for change in changes:
@@ -95,14 +95,14 @@ class HyperparameterChanges:
         return bool(changes)
 
     def undo(self) -> None:
-        """Reset the arguments of optimizers, if restoring the checkpoint failed."""
-        # In reverse, so that an argument that was replaced twice gets its first value.
+        """Reset the arguments of optimizers, because restoring the checkpoint failed."""
+        # In reverse order, so that an argument that was replaced twice gets its first value.
         for optimizer, argument, value in reversed(self._replaced):
             setattr(optimizer, argument, value)
         self._replaced = []
 
     def remember(self, journal: Journal) -> None:
-        """Apply the remaining changes after the state was restored, and record all of them."""
+        """Apply the remaining changes after a restore, and record all changes in the journal."""
         self._replaced = []
         for change in self._changes:
             optimizer, argument, value = self._configured.get(change.name, (None, "", None))
@@ -127,5 +127,5 @@ class HyperparameterChanges:
             )
 
     def close(self) -> None:
-        """Remember the present values; a later attempt in this process compares with them."""
+        """Remember the current values, with which a later attempt in this process compares."""
         hyperparameters.remember_optimizers(self._configured)

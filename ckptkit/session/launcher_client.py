@@ -21,7 +21,9 @@ from ckptkit.session import process_state
 from ckptkit.session.output_log import move_to_log
 
 _DUMP_SIGNAL = 5
-"""Counted from SIGRTMIN: no system sends those signals by itself."""
+"""The offset from SIGRTMIN of the signal that dumps stacks.
+
+The system sends no real-time signals by itself."""
 _ENOUGH_TIMES = 2
 _LONGEST_MESSAGE = 2000
 
@@ -37,39 +39,40 @@ class LauncherClient:
     def __init__(self, channel: Channel, descriptor: int) -> None:
         self.channel = channel
         self._descriptor = descriptor
-        # Reentrant: the garbage collector may run inside, and close a `fit` that was left.
+        # Reentrant: the garbage collector may run while it is held, and close an abandoned `fit`.
         self._guard = threading.RLock()
         self._seen_free = 0
         self._state = ChannelState(pid=os.getpid(), dump_signal=_dump_on_signal())
 
     def say(self, **changes: Any) -> None:
-        """Report to the launcher what has changed."""
+        """Send changed fields of the report to the launcher."""
         with self._guard:
             before = self._state
             state = replace(before, **changes)
-            # The collector may have come in between, and have changed the state on this thread.
+            # The garbage collector may run here and change the state on this same thread.
             while self._state is not before:
                 before = self._state
                 state = replace(before, **changes)
             if state != before:
                 self._state = state
-                # The launcher has gone, and its directory with it; or no JSON can spell a path.
+                # The launcher and its directory are gone, or a path cannot be written as JSON.
                 with suppress(OSError, UnicodeEncodeError):
                     self.channel.write(state)
 
     def is_orphaned(self) -> bool:
         """Return whether the launcher is gone.
 
-        Only a lock that was free twice in a row shows that. If the kernel cannot tell, the launcher
-        is taken to be running.
+        It is gone if its lock was free in two checks in a row. If the kernel cannot tell, the
+        launcher counts as running.
         """
         self._seen_free = self._seen_free + 1 if self.channel.is_launched is False else 0
         return self._seen_free >= _ENOUGH_TIMES
 
     def report_exit(self, error: BaseException | None) -> None:
-        """Report an end if the interpreter exits with a run open, as a program may leave one.
+        """Report the end of the program if it exits while a run is still open.
 
-        Below a pipe or a wrapper the launcher would take a silent end for a killed process.
+        Without this report, a launcher that sees only a pipe or a wrapper would assume a killed
+        process.
 
         Args:
             error: the exception that ends the program, or None.
@@ -83,13 +86,13 @@ class LauncherClient:
             self.say(outcome="failed", failure=failure)
 
     def close_in_child(self) -> None:
-        """Close the descriptor in a forked child, which must not report to the launcher."""
+        """Close the lock's descriptor in a forked child, which must not report to the launcher."""
         os.close(self._descriptor)
 
     def redirect_output(self, log: Path) -> None:
-        """Redirect the output of this process to the log file, after the launcher was killed.
+        """Redirect this process's output to the log file, after the launcher was killed.
 
-        Nothing reads the pipes any more, and the process would block as soon as they are full.
+        The pipes have no reader any more, so the process would block as soon as they are full.
         """
         for descriptor, name in ((1, "stdout"), (2, "stderr")):
             with suppress(OSError):
@@ -97,12 +100,12 @@ class LauncherClient:
                     move_to_log(descriptor, log)
 
     def remove_channel(self) -> None:
-        """Remove the channel's directory, which the lost launcher can no longer do."""
+        """Remove the channel's directory, because the launcher is gone."""
         shutil.rmtree(self.channel.directory, ignore_errors=True)
 
 
 def _is_pipe(descriptor: int, pipe: Path) -> bool:
-    """Return whether a descriptor is still one of the launcher's pipes."""
+    """Return whether a descriptor still leads into one of the launcher's pipes."""
     expected, present = os.stat(pipe), os.fstat(descriptor)
     return stat.S_ISFIFO(present.st_mode) and (present.st_dev, present.st_ino) == (
         expected.st_dev,
@@ -111,10 +114,10 @@ def _is_pipe(descriptor: int, pipe: Path) -> bool:
 
 
 def _dump_on_signal() -> int:
-    """Make a signal dump the stacks of all threads, even while the interpreter hangs.
+    """Install a signal that dumps the stacks of all threads, even if the interpreter hangs.
 
     Returns:
-        The number of the signal; 0 if there is none that can be used.
+        The number of the signal; 0 if no signal can be used.
     """
     number = int(getattr(signal, "SIGRTMIN", -_DUMP_SIGNAL)) + _DUMP_SIGNAL
     if number and signal.getsignal(number) is signal.SIG_DFL:
@@ -126,7 +129,7 @@ def _dump_on_signal() -> int:
 def link() -> LauncherClient | None:
     """Return this process's client for the launcher's channel, or None.
 
-    It is None if no launcher has started the process, or if another process uses the channel.
+    Returns None if no launcher started this process, or if another process uses the channel.
     """
     channel = channel_of(os.environ)
     if channel is None:
@@ -142,7 +145,7 @@ def link() -> LauncherClient | None:
 
 
 def _report_exit() -> None:
-    # Python keeps here what it has printed as the end of the program.
+    # Python stores the exception that ends the program here.
     error = getattr(sys, "last_value", None)
     for client in process_state.state.launchers.values():
         if client is not None:

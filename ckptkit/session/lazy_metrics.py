@@ -1,4 +1,4 @@
-"""Metrics that are converted to numbers only when they are needed. They never end a training."""
+"""Metrics that are converted to numbers only when they are read, and never raise."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ import numpy as np
 from ckptkit.log import logger
 
 _MOST_NAMED = 20
-"""How many unusable metrics are logged in one attempt. A program may make up names in each step."""
+"""The number of unusable metrics that one attempt logs.
+
+There is a limit because a program may use new names in each step."""
 
 
 def flattened(values: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return metrics of nested dictionaries in one dictionary, under the names that Keras gives.
+    """Return nested metrics in one dictionary, under the names that Keras gives them.
 
-    Keras uses the innermost name alone, and of two equal names it keeps the one that sorts last.
-    A monitor must have the same name in the middle of an epoch as at its end, where Keras has
-    flattened the logs already. The other of two equal names is kept under its whole path.
+    Keras uses the innermost name, and of two equal names it keeps the one that sorts last. It
+    flattens logs only at the end of an epoch, but a monitor needs the same name in the middle of
+    one. The other of two equal names is kept under its whole path.
 
     Args:
-        values: numbers, tensors, anything, or dictionaries of these, by name.
+        values: any values, or dictionaries of values, by name.
 
     Example:
         >>> from ckptkit.session.lazy_metrics import flattened
@@ -52,13 +54,13 @@ def _leaves(
 
 
 def _as_name(name: object) -> str:
-    """Return a name that the manifest can hold: its JSON is UTF-8, which has no lone surrogates."""
+    """Return a name without lone surrogates, because the manifest is UTF-8."""
     text = name if isinstance(name, str) else str(name)
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 class UnusableMetrics:
-    """Logs each metric that is not a number, once in an attempt."""
+    """Logs each metric that is not a number once in an attempt."""
 
     def __init__(self) -> None:
         self._named: set[str] = set()
@@ -68,7 +70,7 @@ class UnusableMetrics:
         if name in self._named or len(self._named) >= _MOST_NAMED:
             return
         self._named.add(name)
-        # Not the value itself: it may be large, and the text of a tensor waits for the device.
+        # The value itself is not logged: it may be large, and a tensor would wait for its device.
         kind = type(value).__name__ + _shape_of(value)
         more = "; further ones are not named" if len(self._named) == _MOST_NAMED else ""
         logger.warning(
@@ -83,17 +85,17 @@ class UnusableMetrics:
 def _shape_of(value: Any) -> str:
     try:
         return f" of shape {tuple(value.shape)}"
-    # Most values have none, one of unknown rank is a ValueError, and objects of the user's own may
-    # raise whatever they like.
+    # Most values have no shape, a tensor of unknown rank raises ValueError, and objects of the user
+    # may raise any error.
     except Exception:
         return ""
 
 
 class Metrics(Mapping[str, float]):
-    """Metrics by name. A value is converted to a float when it is first read.
+    """A mapping of metrics, whose values become floats when they are first read.
 
-    Converting a tensor waits for its device, and most steps need no metric. A metric that is not
-    one number is missing from the mapping: metrics are best effort, and none may end a training.
+    To convert a tensor waits for its device, and most steps need no metric. A metric that is not
+    one number is left out of the mapping, because a metric must never end a training.
 
     Args:
         values: numbers, NumPy scalars or scalar tensors, or dictionaries of these, by name.
@@ -117,7 +119,7 @@ class Metrics(Mapping[str, float]):
                 raise KeyError(name)
             try:
                 self.converted[name] = _to_float(value)
-            # Any error: the value is the user's own, and its conversion may raise what it likes.
+            # Any error: the value is a user's object, and its conversion may raise anything.
             except Exception as error:
                 self._not_numbers.add(name)
                 self._unusable(name, value)
@@ -126,11 +128,11 @@ class Metrics(Mapping[str, float]):
 
     @property
     def raw(self) -> dict[str, Any]:
-        """The values as they were given, without nesting."""
+        """The values as they were passed in, but not nested."""
         return self._values
 
     def with_more(self, values: Mapping[Any, Any]) -> Metrics:
-        """Return these and more; if a name has two values, the new one counts."""
+        """Return these metrics with more added; if a name is in both, the new value counts."""
         more = flattened(values)
         merged = Metrics({**self._values, **more}, self._unusable)
         merged.converted = {
@@ -139,7 +141,7 @@ class Metrics(Mapping[str, float]):
         return merged
 
     def __iter__(self) -> Iterator[str]:
-        # `in` converts: what is listed here can be read.
+        # `in` converts the value, so every listed name can be read.
         return (name for name in self._values if name in self)
 
     def __len__(self) -> int:
@@ -152,7 +154,7 @@ def _to_float(value: Any) -> float:
     Raises:
         Exception: If it is something else.
     """
-    # NumPy's own conversion of such an array is deprecated, and warnings may be errors.
+    # NumPy deprecates the conversion of such an array, and warnings may be errors.
     if getattr(value, "ndim", 0):
         return float(np.asarray(value).item())
     return float(value)

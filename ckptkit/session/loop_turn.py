@@ -1,4 +1,4 @@
-"""One turn of a loop, and whether it has trained, which matters if it is left unfinished."""
+"""One turn of a loop, and whether it has already trained when it is left early."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class LoopTurn:
     Args:
         position: the position at the end of the turn.
         counted: whether the position and the data include the turn.
-        before: iterations of optimizers when it began. They are kept as tensors, because converting
-            one waits for its device.
+        before: the iteration counters of the optimizers at its beginning. They stay tensors,
+            because a conversion waits for the device.
     """
 
     position: RunPosition
@@ -29,13 +29,13 @@ class LoopTurn:
     before: list[tuple[Any, tf.Tensor]] = field(default_factory=list)
 
     def has_trained(self) -> bool:
-        """Return whether an optimizer has made an iteration since the turn began."""
+        """Return whether an optimizer has made an update since the turn began."""
         return any(
             iterations_of(optimizer) != int(iterations) for optimizer, iterations in self.before
         )
 
     def updates(self) -> int:
-        """Return the most iterations that one optimizer has made since the turn began."""
+        """Return the largest number of updates that one optimizer made since the turn began."""
         return max(
             (iterations_of(optimizer) - int(before) for optimizer, before in self.before),
             default=0,
@@ -43,7 +43,7 @@ class LoopTurn:
 
 
 def optimizers_of(state: Mapping[str, Any]) -> list[Any]:
-    """Return the optimizers of a state that count iterations."""
+    """Return the optimizers of a state that count their iterations."""
     return [optimizer for value in state.values() for _, optimizer in optimizers_in(value)]
 
 

@@ -1,4 +1,4 @@
-"""Monitors, the metrics that policies compare: their directions, and whether they are reported."""
+"""The metrics that policies compare: their directions, and whether training reports them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ckptkit.session.options import RunOptions
 
 
 def with_directions(options: RunOptions) -> RunOptions:
-    """Return options whose policies know for each metric whether smaller or larger is better.
+    """Return options whose policies have a direction (min or max) for each metric.
 
     Args:
-        options: of the run.
+        options: the options of the run.
 
     Raises:
         ConfigError: If a direction was not given and cannot be inferred.
@@ -36,7 +36,7 @@ def with_directions(options: RunOptions) -> RunOptions:
 
 
 def directions_in(state: Mapping[str, Any]) -> Directions:
-    """Return the directions of the metric objects of the models in a state, by name."""
+    """Return the directions of the models' metric objects, by the name of the metric."""
     found: dict[str, Mode] = {}
     for value in state.values():
         if isinstance(value, keras.Model):
@@ -45,17 +45,17 @@ def directions_in(state: Mapping[str, Any]) -> Directions:
 
 
 class MonitorWatch:
-    """Notes which monitors have never been reported, and reports them once.
+    """Finds monitored metrics that training never reports, and warns once.
 
     Args:
         save: the policy that says when to save.
         keep: the policy that says which checkpoints stay.
 
     Attributes:
-        may_come_later: says of a monitor whether it could not have been reported yet, such as a
-            metric of an evaluation that only every fifth epoch has.
-        epochs_are_alike: whether every epoch reports the same metrics, as in `fit`. A loop of the
-            user's own may evaluate now and then, so only a misspelled name is an error there.
+        may_come_later: returns whether a metric may still be reported later, for example if only
+            every fifth epoch evaluates.
+        epochs_are_alike: whether every epoch reports the same metrics, as in `fit`. A custom loop
+            may evaluate only sometimes, so there only a misspelled name is an error.
     """
 
     def __init__(self, save: SavePolicy, keep: KeepPolicy) -> None:
@@ -65,35 +65,35 @@ class MonitorWatch:
         self.epochs_are_alike = False
 
     def saw(self, metrics: Mapping[str, float], reported: Iterable[str]) -> None:
-        """Note what was measured.
+        """Note which monitored metrics were measured.
 
         Args:
-            metrics: as numbers; one is read only if it is waited for.
+            metrics: the metrics as numbers; only the missing monitors are read.
             reported: the names of all metrics.
         """
         if self._waiting:
-            # Most steps report none that is waited for, and a number waits for the device.
+            # Most steps report no missing monitor, and reading a number waits for the device.
             for name in self._waiting.keys() & set(reported):
                 if name in metrics:
                     del self._waiting[name]
 
     def missing(self) -> list[str]:
-        """Return the monitors that could have been reported and were not, each once."""
+        """Return monitors that should have been reported by now; each is returned once."""
         missing = [name for name in self._waiting if not self.may_come_later(name)]
         for name in missing:
             del self._waiting[name]
         return missing
 
     def report(self, missing: list[str], reported: Iterable[str], *, training: bool) -> None:
-        """Report monitors that never came.
+        """Warn about monitors that were never reported, or raise.
 
         Args:
             missing: the monitors.
-            reported: the names of the metrics that did.
-            training: whether training is to continue.
+            reported: the names of the metrics that were reported.
+            training: whether training continues after this.
 
         Raises:
-            ConfigError: If training is to continue, and would never save.
+            ConfigError: If training continues but would never save.
         """
         reported = sorted(reported)
         known = ", ".join(reported) or "none"
@@ -108,13 +108,13 @@ class MonitorWatch:
         )
         if training and is_certain and self._save.never_due_without(missing):
             raise ConfigError(
-                f"save={self._save!r} waits for {names}, which the first epoch did not report, so "
-                f"nothing would ever be saved. Expected one of: {known}.{hint} The state of "
-                "now is saved; correct the name and start again."
+                f"save={self._save!r} needs {names}, which the first epoch did not report, so "
+                f"nothing would ever be saved. Expected one of: {known}.{hint} The current state "
+                f"is saved; correct the name and start again."
             )
         logger.warning(
-            "no metric %s was reported, so no checkpoint is saved or kept for it. Metrics that "
-            "were reported: %s.%s",
+            "the metric %s was not reported, so no checkpoint is saved or kept because of it. "
+            "Reported metrics: %s.%s",
             names,
             known,
             hint,

@@ -1,6 +1,6 @@
-"""A registry of the runs that managers of this process have open.
+"""The registry of open runs in this process: at most one manager has a run open.
 
-A second manager closes the first one, unless that one is training.
+If a second manager opens a run, the first one is closed, unless it is training.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from ckptkit.threads import start_thread
 
 
 def take_over(layout: RunLayout, manager: Any) -> None:
-    """Close another manager of this process that has the run open.
+    """Close the other manager of this process that has the run open, if there is one.
 
     Raises:
         RunLockedError: If that manager is training now.
     """
-    # A `fit` that was left may be closing the same run at this moment, on another thread.
+    # Another thread may be closing the same run now, for a `fit` that was abandoned.
     for thread in list(state.closing):
         if thread is not threading.current_thread():
             thread.join()
@@ -33,34 +33,33 @@ def take_over(layout: RunLayout, manager: Any) -> None:
     if other.is_training:
         raise RunLockedError(
             f"The run in {layout.root} is being trained by another manager or callback of this "
-            "process. Expected one at a "
-            f"time: let that one end, or name another directory."
+            "process. Expected one at a time: wait for its end, or name another directory."
         )
     other.close_session(None)
 
 
 def opened(layout: RunLayout, manager: Any) -> None:
-    """Note which manager has the run open."""
+    """Register the manager that has the run open."""
     with state.guard:
         state.open_runs[run_key(layout)] = manager
 
 
 def closed(layout: RunLayout, manager: Any) -> None:
-    """Note that a manager has closed the run."""
+    """Unregister a manager that has closed the run."""
     with state.guard:
         if state.open_runs.get(run_key(layout)) is manager:
             del state.open_runs[run_key(layout)]
 
 
 def close_on_a_thread(close: Callable[[], object]) -> None:
-    """Close a run on a thread of its own; the next one to open a run waits for it.
+    """Close a run on a new thread; the next manager that opens a run waits for it.
 
-    The interpreter also waits for it at exit, because the thread is not a daemon.
+    The interpreter also waits for the thread at exit, because it is not a daemon.
     """
     registered = threading.Event()
 
     def work() -> None:
-        registered.wait()  # or it could be over before it is in the registry, and stay there
+        registered.wait()  # registered first, because it may end at once
         try:
             close()
         finally:
@@ -68,8 +67,8 @@ def close_on_a_thread(close: Callable[[], object]) -> None:
 
     try:
         state.closing.add(start_thread(work, "ckptkit-left", daemon=False))
-    # No warning, unlike elsewhere: either the interpreter is exiting, and closes the run as well,
-    # or the lock ends with the process.
+    # No warning needed: either the interpreter exits and closes the run itself, or the lock ends
+    # with the process.
     except ThreadRefusedError as error:
-        logger.debug("could not record the end of a fit that was left: %s", error)
+        logger.debug("could not record the end of an abandoned fit: %s", error)
     registered.set()

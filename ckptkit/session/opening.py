@@ -1,4 +1,4 @@
-"""Opening a run to train it: the lock, the attempt's number and journal, and recovery."""
+"""Opens a run for training: takes the lock, numbers the attempt, recovers, opens the journal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ckptkit.storage.mounts import warn_about_bucket_mount
 
 @dataclass(frozen=True)
 class OpenedRun:
-    """A run that this process owns.
+    """The result of opening a run: what a session needs while this process owns the run.
 
     Args:
         options: the options of the run. Before each change, their `files` check that this process
@@ -39,36 +39,36 @@ class OpenedRun:
 
 
 def open_run(options: RunOptions, resources: ExitStack) -> OpenedRun:
-    """Open the run: take its lock, number the attempt, start its journal, and recover.
+    """Open the run: take its lock, number the attempt, recover, and start the journal.
 
     Args:
         options: the options of the run.
-        resources: collects what must be released at the end. If this function fails, the caller
-            releases what is on it already.
+        resources: receives everything that has to be released at the end. If this function fails,
+            the caller releases what was added so far.
 
     Raises:
-        ConfigError: If a policy compares a metric of unknown direction, a file is in the way, or
-            the checkpoints are those of another program.
+        ConfigError: If a policy compares a metric of unknown direction, a file has the name of the
+            directory, or another program wrote the checkpoints.
         RunLockedError: If another process trains this run.
         StorageError: If the disk refuses.
         ThreadRefusedError: If the system allows no thread for the lock.
     """
-    # Before anything is touched: the user may have to give the direction of a metric first.
+    # Before any change on disk, because the user may have to give the direction of a metric.
     options = with_directions(options)
     layout, clock = options.layout, options.clock
     _check_directory(layout)
     make_checkpoints(options.files, layout)
     warn_about_bucket_mount(layout.root)
-    # The number of the claim is that of the attempt. Journals may outlive the claims, and an
-    # attempt must not get the number of an earlier one.
+    # The attempt gets the number of the claim. Journals may be older than all claims, and no two
+    # attempts may have the same number.
     lock = RunLock(options.files, layout, clock, at_least=next_attempt(layout, options.files))
     resources.callback(lock.release)
     lock.keep_alive()
-    # From here on, every change asks first: a process that was stopped for a while may wake up
-    # when the run belongs to another one.
+    # From here on, each change first checks the ownership: this process may be paused, and continue
+    # after another process has taken over the run.
     options = replace(options, files=FencedFiles(options.files, lock.check))
-    # On a full disk there is space for the journal only after `recover` has removed what dead saves
-    # left, and only the owner of the run may do that.
+    # On a full disk the journal gets space only after `recover` has removed leftovers of killed
+    # saves, and only the owner of the run may do that.
     journal = DeferredJournal(options.files, layout, clock, lock.number)
     started = attempt_started()
     phases = PhaseMachine(clock.monotonic)
@@ -78,18 +78,18 @@ def open_run(options: RunOptions, resources: ExitStack) -> OpenedRun:
     journal.require()
     if options.fresh is not None:
         set_aside_earlier_lives(options.files, layout, journal, options.fresh)
-        # The fence was moved away with the life that it protects.
+        # The fence file was moved away together with the earlier checkpoints.
         shut_out_the_silent(options.files, layout, lock)
-    # Only now: earlier claims are the reason for what recovery did, should it be interrupted.
+    # Earlier claims are removed last. If recovery is interrupted, the next owner still needs them.
     lock.settle()
     return OpenedRun(options, journal, phases)
 
 
 def _check_directory(layout: RunLayout) -> None:
-    """Check that a run's directory holds no foreign files or checkpoints.
+    """Check that the directory is a run of ckptkit, or can become one.
 
     Raises:
-        ConfigError: If a file is in the way, or the checkpoints are those of another program.
+        ConfigError: If it is a file, or another program wrote the checkpoints in it.
     """
     with storage_errors("look at", layout.root):
         for path in (layout.root, layout.checkpoints, layout.journal):
@@ -98,13 +98,13 @@ def _check_directory(layout: RunLayout) -> None:
                     f"{path} is a file; a run needs a directory there. Move the file away, or "
                     "name another directory."
                 )
-        # A launcher writes into a journal of its own there, before the first attempt.
+        # A launcher writes its own journal there before the first attempt.
         trained = layout.journal.is_dir() and any(
             journal_attempt(path.name) for path in layout.journal.iterdir()
         )
         is_foreign = layout.state_file.exists() and not trained and not list_checkpoints(layout)
     if is_foreign:
         raise ConfigError(
-            f"{layout.checkpoints} holds checkpoints that another program wrote. Name another "
-            "directory for this run."
+            f"{layout.checkpoints} contains checkpoints that another program wrote. Name another "
+            f"directory for this run."
         )

@@ -1,7 +1,7 @@
-"""The options of a run: one list, for `CheckpointManager`, `CheckpointCallback` and the session.
+"""The options of a run, shared by `CheckpointManager`, `CheckpointCallback` and the session.
 
-A new option is a line in `CallbackOptions`, with its description, a field of `RunOptions`, and a
-check in `_CHECKS` if not every value is right.
+To add an option, add a line with its description to `CallbackOptions` and a field to `RunOptions`.
+Also add a check to `_CHECKS` if some values are invalid.
 """
 
 from __future__ import annotations
@@ -40,30 +40,30 @@ class CallbackOptions(TypedDict, total=False):
         save: when to save; by default `EveryNSeconds(600) | EveryNEpochs(1, min_secs=60)`. The end
             of training is always saved.
         keep: which checkpoints stay; by default `KeepLatest(2)`.
-        preemption: what happens when the process is asked to stop: signals, grace period in
-            seconds, exit code; by default `Preemption()`.
+        preemption: how requests to stop are handled: signals, grace period in seconds, exit code;
+            by default `Preemption()`.
         background: whether a save is written on a background thread while training continues
             (default), or on the training thread.
-        hparams: your own hyperparameters by name, by default none. They are recorded, and compared
-            at each start. They change nothing by themselves.
-        changed: which value counts if the code configures another one than the run had, by name:
-            `{"learning_rate": "code"}` or `"checkpoint"`. By default such a difference is an error.
-            Write `"hparams.learning_rate"` for one of your own that has the name of an argument of
-            the optimizer.
+        hparams: your own hyperparameters by name, by default none. They are recorded and compared
+            at each start, and have no other effect.
+        changed: which value counts if a hyperparameter in the code differs from the run's, by name:
+            `{"learning_rate": "code"}` or `"checkpoint"`. By default a difference is an error.
+            Write `"hparams.learning_rate"` for your own hyperparameter if an optimizer's argument
+            has the same name.
         exact: what happens if the run cannot resume bit for bit after an interruption: `"warn"`
             (default) logs the reason, `"require"` raises an error, `"off"` does nothing.
         verify: how thoroughly a checkpoint is verified before it is restored: `"full"` reads every
             byte, `"quick"` compares sizes and reads the index, `"auto"` (default) reads every byte
             as long as that takes less than a second per GB.
-        fresh: a label, by default none. With a label that is new to this run, earlier lives are
-            moved to `<run>/aside/` and training starts at step 0. Later starts with the same label
-            resume the life that it started.
-        tensorboard: the directory with the event files that the program writes, as the `log_dir` of
-            `keras.callbacks.TensorBoard`; by default none. On a resume, points that were written
-            after the restored checkpoint are removed from the files, in all directories below. The
+        fresh: a label, by default none. With a label that is new to this run, all earlier
+            checkpoints are moved to `<run>/aside/` and training starts at step 0. Later starts with
+            the same label resume that training.
+        tensorboard: the directory with the event files that the program writes, such as the
+            `log_dir` of `keras.callbacks.TensorBoard`; by default none. On a resume, points that
+            were written after the restored checkpoint are removed from all files below it. The
             previous files stay there under names that TensorBoard does not read. A failure is
-            logged and ends no training. Give each run its own directory, such as `"logs/<run>"`,
-            if one process trains several at the same time.
+            logged and training continues. If one process trains several runs at once, give each its
+            own directory, such as `"logs/<run>"`.
     """
 
     save: SavePolicy | None
@@ -82,8 +82,8 @@ class ManagerOptions(CallbackOptions, total=False):
     """The options of `CheckpointManager`.
 
     Args:
-        clock: the clock; for tests.
-        files: the file system; for tests.
+        clock: the clock; tests pass their own.
+        files: the file system; tests pass their own.
     """
 
     clock: Clock | None
@@ -92,13 +92,12 @@ class ManagerOptions(CallbackOptions, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """What a session is made of, checked and with all defaults; nothing is open yet.
+    """The checked options of a run with all defaults filled in; nothing is open yet.
 
     Args:
         layout: the names inside the run directory.
-        state: what is saved, by name.
-
-    The other fields are described in `CallbackOptions` and `ManagerOptions`.
+        state: the objects to save, by name. The other fields are described in `CallbackOptions` and
+            `ManagerOptions`.
     """
 
     layout: RunLayout
@@ -128,14 +127,14 @@ def make_options(
         **given: see `ManagerOptions`; None is the default.
 
     Raises:
-        ConfigError: If a value cannot be right.
+        ConfigError: If a value is invalid.
     """
     layout = layout_of(directory)
     options = dict.fromkeys(ManagerOptions.__annotations__) | given
     checked = {
         name: _CHECKS.get(name, lambda value: value)(value) for name, value in options.items()
     }
-    # An audit spreads saves over both trainings that it compares, whatever their policies are.
+    # An audit sets its own saves, so that both trainings save at the same steps.
     if (orders := orders_of(os.environ)) is not None:
         checked["save"] = checked["save"] | SpreadSaves(orders.every)
         checked["keep"] = checked["keep"] | SpreadKeeps(orders.every)
@@ -143,7 +142,7 @@ def make_options(
 
 
 def layout_of(directory: str | os.PathLike[str]) -> RunLayout:
-    """Return the layout of a run that is to be trained; in an audit, that of the audit's copy.
+    """Return the layout of the run to train; in an audit, the layout of the audit's copy.
 
     Raises:
         ConfigError: If the directory is not a path.
@@ -153,10 +152,7 @@ def layout_of(directory: str | os.PathLike[str]) -> RunLayout:
 
 
 def with_absolute_paths(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options that are kept until a run is opened, with their paths made absolute.
-
-    The program may change its working directory in between.
-    """
+    """Return options with absolute paths, because the working directory may change before use."""
     paths = {name: _CHECKS[name](options[name]) for name in _PATHS if name in options}
     return {**options, **paths}
 
@@ -226,10 +222,10 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "clock": lambda clock: clock or SystemClock(),
     "files": lambda files: files or FileSystem(),
 }
-"""By option: takes the value that was given, or None, and returns the one that counts."""
+"""The check of each option: takes the given value or None, and returns the value to use."""
 
 _PATHS = ("tensorboard",)
-"""Options that name a file or directory; their checks return absolute paths."""
+"""The options that name a file or directory; their checks return absolute paths."""
 
 
 # -- public classes that take these options
@@ -239,8 +235,8 @@ def takes_options(*kinds: type[Any]) -> Callable[[type[C]], type[C]]:
     """Return a class decorator that documents the `**options` of a constructor.
 
     The line `{options}` of the class's docstring is replaced by the descriptions in `kinds`, and
-    the signature names each option. So an option is written down once, and `help()`, editors at run
-    time and errors about misspelled names show it.
+    the signature gets each option. So an option is described once, and `help()`, editors and errors
+    about misspelled names show it.
 
     Args:
         *kinds: typed dictionaries with an `Args:` section.
@@ -254,7 +250,7 @@ def takes_options(*kinds: type[Any]) -> Callable[[type[C]], type[C]]:
 
         @functools.wraps(construct)
         def checked(*args: Any, **named: Any) -> None:
-            signature.bind(*args, **named)  # raises Python's own error for a misspelled name
+            signature.bind(*args, **named)  # raises Python's usual error for a misspelled name
             construct(*args, **named)
 
         vars(checked)["__signature__"] = signature

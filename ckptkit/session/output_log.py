@@ -1,4 +1,4 @@
-"""Moving what a process prints to the log of its run, if nobody reads it any more."""
+"""Redirects the output of a process to the log of its run, if its reader is gone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _OUTPUTS = (1, 2)
 
 
 def move_to_log(descriptor: int, log: Path) -> None:
-    """Have a descriptor lead to the log, with what a pipe behind it still holds.
+    """Make a descriptor write to the log, and copy unread output of its pipe there.
 
     Raises:
         OSError: If the log cannot be opened.
@@ -22,8 +22,7 @@ def move_to_log(descriptor: int, log: Path) -> None:
     new = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     old = os.dup(descriptor)
     os.dup2(new, descriptor)
-    # What the pipe holds is moved as well: a thread may be waiting to write into it, and would
-    # wait for ever.
+    # The pipe is emptied into the log, or a thread that waits to write into it would wait for ever.
     os.set_blocking(old, False)
     with suppress(OSError):
         while data := os.read(old, _CHUNK):
@@ -33,13 +32,13 @@ def move_to_log(descriptor: int, log: Path) -> None:
 
 
 class TerminalOutput:
-    """Standard output and error of this process, if they are a terminal that may be closed.
+    """Redirects standard output and error to the log when the terminal is closed.
 
-    After that each `print` fails, as of a progress bar, and would end the training before it could
-    save.
+    Without it, each later `print`, for example of a progress bar, would fail and end the training
+    before it can save.
 
     Args:
-        log: gets the output then.
+        log: the file that receives the output.
     """
 
     def __init__(self, log: Path) -> None:
@@ -47,9 +46,10 @@ class TerminalOutput:
         self._terminals = [descriptor for descriptor in _OUTPUTS if os.isatty(descriptor)]
 
     def move(self) -> None:
-        """Move output to the log after SIGHUP; from a signal handler, or any thread.
+        """Redirect output to the log after SIGHUP; call it on any thread or in a signal handler.
 
-        Whether the terminal is gone is not asked: for a moment it still answers.
+        It does not check whether the terminal is gone, because a closed terminal may still answer
+        for a moment.
         """
         terminals, self._terminals = self._terminals, []
         for descriptor in terminals:

@@ -22,16 +22,17 @@ Kind = Literal[
     "exporting",
     "outside",
 ]
-"""What time is spent on.
+"""The kinds of work that the stopwatch tells apart.
 
-`preparing`: from opening the run to the first step. `drawing_again`: batches that were done before.
-`first_step`: it, with tracing and compiling. `training`: all further steps, the callbacks, and the
-program's own work between them. `evaluating`: in `fit`. `data`: waiting for `manager.data`.
-`saving`: standing still for saves. `outside`: outside of all loops."""
+`preparing`: from opening the run to the first step. `drawing_again`: reading batches again that an
+earlier attempt trained on. `first_step`: the first step, with tracing and compiling. `training`:
+all further steps, callbacks, and the program's own code between steps. `evaluating`: evaluation in
+`fit`. `data`: waiting for the next batch of `manager.data`. `saving`: training stops for a save.
+`outside`: outside of all loops."""
 
 
 class _Reading(NamedTuple):
-    """A reading: the seconds of each kind so far, the present kind, and when it began."""
+    """A reading of the stopwatch: the seconds of each kind, the current kind and its start."""
 
     secs: dict[str, float]
     kind: Kind
@@ -63,7 +64,7 @@ class Stopwatch:
         return self._reading.kind
 
     def trains_here(self) -> None:
-        """Make the calling thread the one that trains; it need not have opened the run."""
+        """Make the calling thread the training thread."""
         self._thread = threading.get_ident()
 
     def switch_to(self, kind: Kind) -> Kind:
@@ -73,16 +74,16 @@ class Stopwatch:
             The kind before it.
         """
         reading = self._reading
-        # Another thread may save or restore as well, but training does not stand still for that.
+        # Another thread may also save or restore, but training does not stop for that.
         if kind != reading.kind and threading.get_ident() == self._thread:
             now = self._monotonic()
-            # In one assignment, so that a thread that reads needs no lock.
+            # One assignment, so that reading threads need no lock.
             self._reading = _Reading(reading.at(now), kind, now)
         return reading.kind
 
     @contextmanager
     def during(self, kind: Kind) -> Iterator[None]:
-        """Count the time of the block as a kind."""
+        """Count the time of the block as a kind, and then return to the previous kind."""
         before = self.switch_to(kind)
         try:
             yield
@@ -91,20 +92,20 @@ class Stopwatch:
 
     @property
     def secs(self) -> dict[str, float]:
-        """Seconds by kind, up to now."""
+        """The seconds of each kind up to now."""
         return {kind: round(secs, 6) for kind, secs in self._reading.at(self._monotonic()).items()}
 
 
 class SessionPhase(StrEnum):
-    """What a session is doing.
+    """The phase of a session: what it is doing now.
 
-    The values are words of the journal, of log lines and of the launcher's channel.
+    The values are used in the journal, in log lines and on the launcher's channel.
     """
 
     STARTING = "starting"
     """From opening the run to the first step."""
     TRACING = "tracing"
-    """`fit` goes to the position of the checkpoint, or compiles its step."""
+    """`fit` is replaying batches up to the checkpoint, or compiling its step."""
     TRAINING = "training"
     EVALUATING = "evaluating"
     EXPORTING = "exporting"
@@ -112,7 +113,7 @@ class SessionPhase(StrEnum):
     SAVING = "saving"
     """A request to stop is being served."""
     HELD = HELD
-    """An audit has asked training to wait at a step."""
+    """Training waits at a step, because an audit has asked for it."""
     CLOSED = "closed"
 
 
@@ -136,10 +137,12 @@ MOVES: dict[SessionPhase, frozenset[SessionPhase]] = {
     SessionPhase.BETWEEN_LOOPS: frozenset({SessionPhase.TRAINING}),
     SessionPhase.CLOSED: frozenset(),
 }
-"""Where `PhaseMachine.enter` may lead from each phase, beside that phase itself and `CLOSED`."""
+"""The phases that `PhaseMachine.enter` allows after each phase.
+
+The same phase and `CLOSED` are always allowed too."""
 
 INTERLUDES = frozenset({SessionPhase.SAVING, SessionPhase.HELD})
-"""Phases that `PhaseMachine.during` enters from any open phase, and that lead back to it."""
+"""The phases that `PhaseMachine.during` enters for a block and then leaves again."""
 
 _TIME: dict[SessionPhase, Kind] = {
     SessionPhase.STARTING: "preparing",
@@ -149,23 +152,25 @@ _TIME: dict[SessionPhase, Kind] = {
     SessionPhase.BETWEEN_LOOPS: "outside",
     SessionPhase.SAVING: "saving",
 }
-"""What the time of a phase counts as. In the other phases it counts as it did before them: `fit`
-may trace while it draws batches again, or in its first step."""
+"""The kind of time that each phase counts as.
+
+A phase without an entry keeps the previous kind. For example, `fit` may trace while it replays
+batches, or in its first step."""
 
 
 class IllegalMove(RuntimeError):
-    """A move between two phases that is not in `MOVES`: a mistake in this package."""
+    """A move between two phases that `MOVES` does not allow: a bug in ckptkit."""
 
 
 class PhaseMachine:
-    """The phase of a session, and the stopwatch that each move switches.
+    """Keeps the phase of a session, and switches its stopwatch with each move.
 
     Args:
         monotonic: the clock, in seconds.
 
     Attributes:
-        stopwatch: how the time of this session was spent.
-        has_trained: whether this session has made a step.
+        stopwatch: measures how the time of this session is spent.
+        has_trained: whether this session has finished a step.
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
@@ -175,7 +180,7 @@ class PhaseMachine:
 
     @property
     def phase(self) -> SessionPhase:
-        """The present phase."""
+        """The current phase."""
         return self._phase
 
     @property
@@ -200,18 +205,18 @@ class PhaseMachine:
         self._set_stopwatch(phase)
 
     def begin_training(self) -> None:
-        """Move to training, which happens on the calling thread from now on."""
-        # A run may be opened on one thread and trained on another, and only the latter's time is
-        # measured.
+        """Enter the training phase; the calling thread is the training thread from now on."""
+        # A run may be opened on one thread and trained on another. Only the training thread's time
+        # is measured.
         self.stopwatch.trains_here()
         self.enter(SessionPhase.TRAINING)
 
     def first_step_done(self) -> None:
-        """Note that this session has made its first step, on the calling thread."""
+        """Note that this session has finished its first step, on the calling thread."""
         self.has_trained = True
         self.stopwatch.trains_here()
-        # A program that names its steps itself (`maybe_save`) enters no phase of training, and
-        # trains all the same.
+        # A program that passes its own step numbers to `maybe_save` trains without entering the
+        # training phase.
         self.stopwatch.switch_to("training")
 
     @contextmanager
@@ -224,7 +229,8 @@ class PhaseMachine:
         if phase not in INTERLUDES:
             raise IllegalMove(f"Expected one of {sorted(INTERLUDES)}. Received: {phase!r}.")
         if self.is_closed:
-            # A generator may outlive its session. Its saves fail with an error that says so.
+            # A generator may continue after its session was closed. Its saves then raise an error
+            # that says so.
             yield
             return
         before, kind = self._phase, self.stopwatch.kind
@@ -238,7 +244,7 @@ class PhaseMachine:
                 self.stopwatch.switch_to(kind)
 
     def close(self) -> None:
-        """Enter the last phase, from any other."""
+        """Enter the last phase, which is allowed from any phase."""
         self._phase = SessionPhase.CLOSED
 
     def _set_stopwatch(self, phase: SessionPhase) -> None:

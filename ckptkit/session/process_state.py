@@ -1,4 +1,4 @@
-"""What the sessions of one process share, and what the journal records about the process.
+"""The registries that all sessions of a process share, and facts about it for the journal.
 
 The registries are of open runs, finished runs, and launchers. A forked child must not inherit them,
 so a hook in `process_hooks` clears them. Handlers of signals (`preemption.signals`), locks
@@ -36,10 +36,10 @@ class ProcessState:
 
     Args:
         open_runs: the manager that has each run open, by `run_key`.
-        closing: threads that close a run; the next one to open a run waits for them.
-        launchers: the client of each launcher's channel, by its directory; None if another process
-            of that launcher uses it.
-        finished: what was trained to the end of each run, by `run_key`.
+        closing: the threads that are closing a run; the next open of a run waits for them.
+        launchers: the client of each launcher's channel, by the channel's directory; None if
+            another process uses the channel.
+        finished: the objects with which each run was finished, by `run_key`.
         trained_to: the step at which a `fit` of this process has finished each run, by `run_key`.
         has_opened: whether this process has opened a run before.
         guard: protects `open_runs`.
@@ -51,17 +51,19 @@ class ProcessState:
     finished: dict[str, list[weakref.ref[Any]]] = field(default_factory=dict)
     trained_to: dict[str, int] = field(default_factory=dict)
     has_opened: bool = False
-    # Reentrant: the garbage collector may run inside, and close the run of a `fit` that was left.
+    # Reentrant: the garbage collector may run while it is held, and close the run of an abandoned
+    # `fit`.
     guard: Any = field(default_factory=threading.RLock)
 
     def forget_in_child(self) -> None:
-        """Forget the parent's entries, in a forked child.
+        """Remove the parent's entries in a forked child.
 
         `finished` and `trained_to` stay: the child has copies of the same objects.
         """
         launchers, self.launchers = self.launchers, {}
         self.open_runs, self.closing, self.has_opened = {}, set(), False
-        # Another thread of the parent may have had it at the fork; nobody would ever free it here.
+        # Another thread of the parent may have held it at the fork, and would never release it
+        # here.
         self.guard = threading.RLock()
         for client in launchers.values():
             if client is not None:
@@ -91,10 +93,11 @@ def attempt_started() -> events.AttemptStarted:
 
 
 def _process_started() -> float | None:
-    """Return when this process began, in seconds since the epoch, if that time belongs to the run.
+    """Return when this process began, in seconds since the epoch, or None.
 
-    It does if the process has opened no run before, and runs a program, not typed commands.
-    Also None if the system cannot say, as in a sandbox that shows another system's `/proc`.
+    Returns None if the process has opened a run before, or runs interactive commands: the time
+    since its start does not belong to this run then. Also returns None if the system does not know,
+    as in a sandbox that shows another system's `/proc`.
     """
     first, known = (
         not state.has_opened,
@@ -109,11 +112,11 @@ def _process_started() -> float | None:
 
 
 def _boot_clock_error() -> float:
-    """Return by how many seconds the kernel's time of the boot is wrong now.
+    """Return the error of the kernel's boot time in seconds.
 
-    The kernel counts a process's start from the boot, and says when that was in whole seconds, by
-    the clock of that moment. A clock that was set since then would let an attempt begin before the
-    one that it follows has ended: 0.9 s was seen on a virtual machine.
+    The kernel counts a process's start from the boot. It gives the boot time in whole seconds, by
+    the clock of that moment. If the clock was set since then, an attempt could seem to begin before
+    the previous one ended: 0.9 s was seen on a virtual machine.
     """
     if not hasattr(time, "CLOCK_BOOTTIME"):
         return 0.0  # not Linux
@@ -122,6 +125,6 @@ def _boot_clock_error() -> float:
 
 
 def _scheduler() -> dict[str, str]:
-    """Return Slurm's numbers of this job, which show how often it was restarted."""
+    """Return Slurm's variables of this job, such as its number and how often it was restarted."""
     names = ("SLURM_JOB_ID", "SLURM_RESTART_COUNT")
     return {name.lower(): os.environ[name] for name in names if name in os.environ}

@@ -1,4 +1,4 @@
-"""The position of a run in this session: the metrics measured there, and the turns of loops."""
+"""Keeps the current position of a run and its metrics, and counts the turns of loops."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from ckptkit.session.phase import PhaseMachine, SessionPhase
 
 
 class RunProgress:
-    """The position of a run, and the metrics that were measured at it.
+    """Keeps the current position of a run and the metrics that were measured there.
 
     Args:
         phases: the phases of the session; the first step moves its stopwatch.
 
     Attributes:
-        position: the training that is done, over all attempts.
-        metrics: what was measured at the position.
-        running_averages: whether these are averages over an epoch that is not over. They do not
-            compare with those of whole epochs.
-        done: whether training has come to its end there.
-        total: how many steps or epochs the whole run has; None if that is not known.
-        beats: a counter that grows with everything that training does. A launcher compares it
-            to find out whether training hangs.
-        after_step: called with the step after each one; an audit waits there.
+        position: the finished training, over all attempts.
+        metrics: the metrics at that position.
+        running_averages: whether the metrics are averages over an unfinished epoch. Those cannot be
+            compared with metrics of whole epochs.
+        done: whether training has ended at that position.
+        total: the number of steps or epochs of the whole run; None if unknown.
+        beats: a counter that grows with each activity of training. A launcher uses it to detect a
+            training that hangs.
+        after_step: called with the number of each finished step; an audit may wait there.
     """
 
     def __init__(self, phases: PhaseMachine) -> None:
@@ -53,7 +53,7 @@ class RunProgress:
         self.forget_metrics()
 
     def forget_metrics(self) -> None:
-        """Note that nothing was measured yet: another turn has begun."""
+        """Remove all metrics, because another turn has begun."""
         self.metrics = Metrics(unusable=self._unusable.note)
         self.running_averages = False
 
@@ -64,26 +64,25 @@ class RunProgress:
         *,
         running_averages: bool = False,
     ) -> None:
-        """Note that training has reached a position, and what was measured there.
+        """Set the position after a step, and the metrics that were measured there.
 
         Args:
-            position: the training that is done.
-            metrics: what was measured there.
+            position: the finished training.
+            metrics: the metrics at that position.
             running_averages: see the class; by default no.
 
         Raises:
-            ConfigError: If the position lies before the present one.
+            ConfigError: If the position is before the current one.
         """
         if position.step < self.position.step:
             raise ConfigError(
-                "step counts the training batches done since the run began, over all attempts, "
-                "and never goes back. "
-                f"The run is at step {self.position.step}. Received: {position.step}. Begin at "
-                "the position that was restored."
+                f"step counts the training batches since the run began, over all attempts, and "
+                f"never decreases. The run is at step {self.position.step}. Received: "
+                f"{position.step}. Continue from the position that was restored."
             )
         if position != self.position:
             self.forget_metrics()
-            self.done = False  # a program may train on after a loop has come to its end
+            self.done = False  # a program may train again after a loop has ended
         if not self._phases.has_trained and position.step > self.position.step:
             self._phases.first_step_done()
         self.beats += 1
@@ -92,7 +91,7 @@ class RunProgress:
         self.after_step(position.step)
 
     def measured(self, metrics: Mapping[str, Any]) -> None:
-        """Note what was measured at this position; tensors are converted when they are needed."""
+        """Add metrics of the current position; tensors are converted only when they are read."""
         self.metrics = self.metrics.with_more(metrics)
 
 
@@ -100,7 +99,7 @@ class LoopProgress:
     """Counts the turns of `manager.steps` and `manager.data`, and the epochs of `manager.epochs`.
 
     Args:
-        state: what the run saves; optimizers in it tell whether a turn has trained.
+        state: the objects that are saved; their optimizers show whether a turn has trained.
         data: the position in the data of the loops.
         progress: the position of the run.
         phases: the phases of the session.
@@ -123,18 +122,18 @@ class LoopProgress:
         self._journal, self._save_if_due = journal, save_if_due
         self._first_turn = FirstTurn(inexact)
         self._turn: LoopTurn | None = None
-        """The turn under way, until it is counted."""
+        """The current turn, until it is counted."""
         self._left: LoopTurn | None = None
-        """The turn that was left in the middle of its body."""
+        """The turn whose body was left early."""
         self._epoch: RunPosition | None = None
-        """The position at which the epoch under way began."""
+        """The position at which the current epoch began."""
         self._optimizers: list[Any] = []
         self._epoch_turn: LoopTurn | None = None
-        """The epoch under way as one turn, until an epoch has been found to have many steps."""
+        """The current epoch as one turn, unless its steps are counted."""
         self._warned_of_epochs = False
 
     def training_starts(self) -> None:
-        """Note that training begins now, on the calling thread."""
+        """Start training on the calling thread: from now on its time counts as training."""
         self._phases.begin_training()
         self._journal.record(events.TrainingStarted(step=self._progress.position.step))
 
@@ -142,9 +141,9 @@ class LoopProgress:
 
     @contextmanager
     def training(self) -> Iterator[None]:
-        """Count the block as training; the loop runs in it."""
-        # A loop over epochs has loops over batches inside, and `fit` may call a loop as well: only
-        # the outermost one begins and ends training.
+        """Run a loop in the block, and count its time as training."""
+        # Loops may be nested: batches in epochs, or a loop that `fit` calls. Only the outermost one
+        # begins and ends training.
         outermost = self._phases.is_between_loops
         if outermost:
             self._optimizers = optimizers_of(self._state)
@@ -152,7 +151,7 @@ class LoopProgress:
         try:
             yield
         finally:
-            # A generator that was left is closed when it is collected, perhaps after its session.
+            # An abandoned generator is closed when it is collected, possibly after its session.
             if outermost and not self._phases.is_closed:
                 self._phases.enter(SessionPhase.BETWEEN_LOOPS)
 
@@ -160,12 +159,12 @@ class LoopProgress:
     def turn(self, position: RunPosition) -> Iterator[LoopTurn]:
         """Run the body of one turn in the block; the turn ends at `position`.
 
-        If several loops run side by side, as in `zip`, they share the turn of the first one.
-        The turn is done when the first one continues.
+        Loops in parallel, as in `zip`, share the turn of the first loop. The turn is done when the
+        first loop continues.
 
         Raises:
-            ConfigError: If another one continues before the first: what a turn is, is not known
-                then.
+            ConfigError: If another loop continues before the first one, so that the turn has no
+                clear end.
         """
         mine = self._turn is None
         turn = self._turn = self._turn or begin(position, self._optimizers)
@@ -175,30 +174,30 @@ class LoopProgress:
         try:
             with self._first_turn.watched():
                 yield turn
-        # `break` in the body: the loop's generator is closed, and the turn does not count.
+        # On `break` in the body the loop's generator is closed, and the turn does not count.
         except GeneratorExit:
             if mine and not turn.counted:
                 self._turn, self._left = None, turn
             raise
         if not mine and not turn.counted:
             raise ConfigError(
-                "manager.data(...) counts steps, and so does the loop around it, so it is not "
-                "known how far the run is. Go over the inner data without manager.data, with its "
-                "iterator in state if it continues from turn to turn; or go over both at once, "
-                "with zip(manager.data(a), manager.data(b))."
+                "manager.data(...) counts steps, and so does the loop around it, so the steps of "
+                "the run would be counted twice. Iterate over the inner data without "
+                "manager.data, and put its iterator into state if it continues from turn to turn. "
+                "Or iterate over both at once with zip(manager.data(a), manager.data(b))."
             )
 
     def count_turn(self) -> None:
-        """Count the present turn in the position and the data, unless it is counted already."""
+        """Count the current turn in the position and the data, unless it is already counted."""
         if self._turn is not None:
-            # First of all: what follows may raise, and the turn must not be counted twice.
+            # Set first: the code below may raise, and the turn must not be counted twice.
             turn, self._turn = self._turn, None
             turn.counted = True
             self._data.done()
             self._progress.step_done(turn.position, self._progress.metrics.raw)
 
     def turn_done(self, turn: LoopTurn, *, last: bool = False) -> None:
-        """Note that the body of a turn is over, and save if that is due.
+        """Count a turn whose body has ended, and save if a save is due.
 
         Args:
             turn: the turn.
@@ -206,7 +205,7 @@ class LoopProgress:
         """
         if self._turn is turn:
             self.count_turn()
-        # Otherwise a loop beside this one has begun the next turn already.
+        # Otherwise a parallel loop has already begun the next turn.
         if self._turn is None and not last:
             self._save_if_due()
 
@@ -214,7 +213,7 @@ class LoopProgress:
 
     @contextmanager
     def epoch(self) -> Iterator[None]:
-        """Run the body of one turn of a loop over epochs in the block."""
+        """Run the body of one epoch in the block."""
         self._epoch = self._progress.position
         self._progress.forget_metrics()
         if not self._warned_of_epochs:
@@ -227,11 +226,11 @@ class LoopProgress:
     def count_epoch(self, began: RunPosition) -> None:
         """Count the epoch that began at a position.
 
-        If nothing in the epoch counts steps, the epoch is one step, so no two epochs have the same
-        position.
+        If nothing in the epoch counts steps, the epoch counts as one step. So no two epochs have
+        the same position.
         """
         position = self._progress.position
-        # The program went over data of its own, which counts no steps.
+        # The program used its own data, which counts no steps.
         own_data = position == began and began.batch == 0 and not self._data.in_use
         if own_data:
             self._warn_one_step()
@@ -242,31 +241,32 @@ class LoopProgress:
         )
 
     def _warn_one_step(self) -> None:
-        """Warn once if an epoch that counts as one step has trained more often than once."""
+        """Warn once if an epoch that counts as one step has made several training updates."""
         turn, self._epoch_turn = self._epoch_turn, None
         updates = turn.updates() if turn is not None else 0
         if updates > 1:
             self._warned_of_epochs = True
             logger.warning(
-                "no step was counted in this epoch, and an optimizer has made %d updates: each "
-                "epoch is one step of the run, so EveryNSteps(500) means 500 epochs, and an "
-                "interrupted epoch begins anew. To count batches, go over manager.data(dataset)",
+                "no step was counted in this epoch, but an optimizer made %d updates: each epoch "
+                "counts as one step, so EveryNSteps(500) means 500 epochs, and an interrupted "
+                "epoch starts again from its beginning. To count batches, iterate over "
+                "manager.data(dataset)",
                 updates,
             )
 
     def stop_watching(self) -> None:
-        """Stop watching a turn that was left by an exception, and whose generator still lives."""
+        """Stop watching a turn that an exception has left while its generator still exists."""
         self._first_turn.stop()
 
     @property
     def in_epoch(self) -> bool:
-        """Whether the body of a loop over epochs is under way."""
+        """Whether the program is inside the body of a loop over epochs."""
         return self._epoch is not None
 
     # -- inside a turn
 
     def count_all(self) -> None:
-        """Count the present turn or epoch, at a safe point after its training is done."""
+        """Count the current turn or epoch, at a safe point after its training."""
         self.count_turn()
         self._end_pass()
         if (
@@ -275,17 +275,17 @@ class LoopProgress:
             and self._epoch.batch == 0
             and not self._data.in_use
         ):
-            self.count_epoch(self._epoch)  # an epoch over data of the user's own
+            self.count_epoch(self._epoch)  # an epoch over the user's own data
 
     def advance_to(self, step: int, metrics: Mapping[str, Any] | None) -> None:
-        """Note that the program has done `step`, and with it the present turn."""
+        """Note that the program has finished `step`, and so the current turn."""
         if self._turn is not None and step >= self._turn.position.step:
             self.count_turn()
         self._end_pass()
         self._progress.step_done(replace(self._progress.position, step=step), metrics)
 
     def _end_pass(self) -> None:
-        """End a pass over data that was left by `break`, if the epoch continues after it."""
+        """End a pass over data that `break` has left, if the epoch continues."""
         if self._epoch is not None:
             self._data.end_broken_off_passes()
 
@@ -293,19 +293,18 @@ class LoopProgress:
 
     @property
     def is_between_turns(self) -> bool:
-        """Whether the program is between two turns, and has left none unfinished."""
+        """Whether the program is between two turns and has left no turn unfinished."""
         return self._phases.is_between_loops and self._turn is None and self._left is None
 
     def warn_partial_step(self) -> None:
-        """Warn if a turn is left after it has trained."""
+        """Warn if an unfinished turn has already trained, because the saved state contains that."""
         turn = self._turn or self._left
         if turn is not None and turn.has_trained():
             logger.warning(
-                "the loop was left in the middle of step %d, after it had trained: what is saved "
-                "as %s has that training in it, and the "
-                "next start makes step %d again. To leave without that, call "
-                "manager.request_stop(), which waits for the end of the "
-                "turn, or break at the top of the body",
+                "the loop was left in the middle of step %d, after it had trained: the state "
+                "saved as %s includes that training, and the next start repeats step %d. To avoid "
+                "that, call manager.request_stop(), which waits for the end of the turn, or break "
+                "at the top of the body",
                 turn.position.step,
                 self._progress.position,
                 turn.position.step,

@@ -1,7 +1,7 @@
-"""Requests from other processes to the training, and its reports to them.
+"""Receives requests of other processes to the training, and reports its progress to them.
 
-Two threads poll, so that the training thread never waits: one the launcher's channel, which is on
-this machine, and one the run directory, whose storage may be slow or unavailable.
+Two threads poll, so that the training thread never waits. One polls the launcher's channel on this
+machine, the other the run directory, where storage may be slow or unavailable.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ from ckptkit.session.stopping import Stopping
 from ckptkit.threads import start_thread
 
 HEARTBEAT_SECS = 0.5
-"""How often the launcher gets a sign of life."""
+"""Seconds between two signs of life to the launcher."""
 
 LOOK_SECS = 1.0
-"""How often the run directory is looked at for requests."""
+"""Seconds between two checks of the run directory for requests."""
 
 PROGRESS_SECS = 60.0
-"""How often the journal records how far training has come."""
+"""Seconds between two records of the progress in the journal."""
 
 FIRST_PROGRESS_SECS = 5.0
-"""When it does so first. The interval then doubles: before the first save nothing else tells how
-far a process had come that is killed."""
+"""Seconds until the first record of the progress; the interval then doubles.
+
+Before the first save, only these records show which step a killed process had reached."""
 
 _PATIENCE_SECS = 1.0
-"""How long `close` waits for each thread; it may sit in storage that never answers."""
+"""Seconds that `close` waits for each thread, which may hang in storage that never answers."""
 
 _LONGEST_MESSAGE = 2000
 
@@ -48,11 +49,11 @@ _IDLE = "idle"
 
 
 class RemoteControlled(Protocol):
-    """The part of a session that is reported to a launcher."""
+    """The interface of a session that the remote control reports from."""
 
     @property
     def phases(self) -> PhaseMachine:
-        """What the session is doing."""
+        """The phases of the session."""
         ...
 
     @property
@@ -95,7 +96,8 @@ class RemoteControl:
         """Start the threads.
 
         Raises:
-            ThreadRefusedError: If the system allows no further thread; call `close` then too.
+            ThreadRefusedError: If the system allows no further thread; call `close` in this case
+                too.
         """
         self._launcher = link()
         self._recorded_step = self._session.progress.position.step
@@ -103,7 +105,7 @@ class RemoteControl:
         self._start("ckptkit-control", LOOK_SECS, self._look)
         if self._launcher is not None:
             self._notices = Mailbox(self._launcher.channel.request, ANY_ATTEMPT, self._take_notice)
-            # The notice says how much time is left, and the signal that follows it does not.
+            # The notice says how much time is left; the signal that follows it does not.
             self._stopping.before_signal = self._notices.look
             self._launcher.say(
                 run=str(self._options.layout.root),
@@ -120,8 +122,8 @@ class RemoteControl:
         """Stop the threads, and report to the launcher that no run is open."""
         self._over.set()
         for thread in self._threads:
-            # Nothing is written into the journal of a run that is closed. Storage that is away is
-            # not waited for.
+            # The journal of a closed run must not be written. Storage that does not answer is not
+            # waited for.
             thread.join(_PATIENCE_SECS)
         if self._launcher is not None:
             self._launcher.say(**{**self._signs(), "phase": _IDLE})
@@ -133,7 +135,7 @@ class RemoteControl:
             while not self._over.wait(secs):
                 try:
                     look()
-                # The run is another process's now, as training finds out as well.
+                # Another process owns the run now; the training thread finds that out itself.
                 except CheckpointError as error:
                     logger.warning("could not handle a request: %s", error)
 
@@ -146,7 +148,7 @@ class RemoteControl:
     # -- what is asked
 
     def _take_request(self, request: ControlRequest) -> None:
-        """Take a request that was left in the run directory."""
+        """Handle a request that another process has left in the run directory."""
         self._journal.record(
             events.Requested(id=request.id, action=request.action, source=request.source)
         )
@@ -160,7 +162,7 @@ class RemoteControl:
             self._stopping.request(request.source)
 
     def _take_notice(self, request: ControlRequest) -> None:
-        """Take a notice from the launcher, which has logged it already."""
+        """Handle a notice from the launcher, which has already logged it."""
         if request.cancelled:
             logger.warning("the machine stays after all (%s)", request.source)
             self._stopping.stays()
@@ -176,7 +178,7 @@ class RemoteControl:
     def _record_progress(self) -> None:
         """Record the position of training about once a minute.
 
-        A killed process records no end, so this line is the last that is known about it.
+        A killed process records no end, so this line is the last information about it.
         """
         phases, now = self._session.phases, self._options.clock.monotonic()
         step = self._session.progress.position.step
@@ -208,17 +210,17 @@ class RemoteControl:
         self._notices.look()
         if not self._is_alone and self._launcher.is_orphaned():
             self._is_alone = True
-            # Before anything is logged: a full pipe that nobody reads would block this thread.
+            # Before anything is logged: a full pipe without a reader would block this thread.
             self._launcher.redirect_output(self._options.layout.log)
             logger.warning("the launcher is gone: saving at the next safe point, then stopping")
             self._stopping.request("the launcher is gone")
 
     def report_end(self, outcome: str, error: BaseException | None) -> None:
-        """Report the end of the attempt.
+        """Report the end of the attempt to the launcher.
 
         Args:
-            outcome: how the attempt ended, in the journal's words.
-            error: what ended it, or None.
+            outcome: the outcome of the attempt, as the journal records it.
+            error: the exception that ended it, or None.
         """
         if self._launcher is not None:
             self._launcher.say(
@@ -230,8 +232,8 @@ class RemoteControl:
 
 
 def may_restart(error: BaseException) -> bool:
-    """Return whether starting the training again may succeed after this error."""
-    # Only our own classes count: another library may have a `ConfigError` of its own.
+    """Return whether a restart of the training may succeed after this error."""
+    # Only ckptkit's own classes count: another library may also have a `ConfigError`.
     kinds = {cls.__name__ for cls in type(error).__mro__ if issubclass(cls, CheckpointError)}
     return not kinds & PERMANENT_ERRORS.keys()
 
@@ -240,14 +242,14 @@ def failure_of(error: BaseException | None) -> Failure | None:
     """Describe an exception for the launcher."""
     if error is None:
         return None
-    # A name on the disk need not be valid Unicode.
+    # A file name in the message may not be valid Unicode.
     message = str(error)[:_LONGEST_MESSAGE].encode(errors="backslashreplace").decode()
     return Failure(error=type(error).__name__, message=message, restart=may_restart(error))
 
 
 @contextmanager
 def reports_failure() -> Iterator[None]:
-    """Report an error of the block, which opens a run, to the launcher."""
+    """Report an error in the block, which opens a run, to the launcher."""
     try:
         yield
     except Exception as error:

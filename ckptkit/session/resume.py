@@ -1,4 +1,4 @@
-"""Resumes a run: selects a checkpoint, compares it, and restores it or an earlier one."""
+"""Resumes a run: selects the newest good checkpoint, checks it, and restores it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from ckptkit.session.tracked_state import TrackedState
 class Resume:
     """Finds the checkpoint from which a run continues, and restores it.
 
-    It does not set positions and policies: the session sets those from what is returned.
+    It sets no position and no policy: the session does that with the returned checkpoint.
 
     Args:
         options: the options of the run.
         journal: the journal of the attempt.
         tracked: the state to restore.
         changes: compares and applies hyperparameters.
-        exactness: notes a checkpoint of other library versions.
+        exactness: reports a checkpoint that other library versions wrote.
         stopwatch: the stopwatch of the session.
 
     Attributes:
@@ -55,7 +55,7 @@ class Resume:
         self.constants_changed = False
 
     def newest(self) -> Checkpoint | None:
-        """Return the newest checkpoint whose files pass verification, or None for a new run.
+        """Return the newest checkpoint that passes verification, or None for a new run.
 
         Raises:
             CorruptCheckpointError: If the run has saved before, and no checkpoint can be read.
@@ -86,15 +86,16 @@ class Resume:
         return None
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Restore one checkpoint, and put changed hyperparameters into effect.
+        """Restore one checkpoint, and apply changed hyperparameters.
 
         Raises:
             CorruptCheckpointError: If it cannot be read; nothing was assigned.
-            IncompatibleStateError: If the program's state has another form; nothing was assigned.
-            ConfigError: If exactness is required, and other versions of the libraries wrote it.
+            IncompatibleStateError: If the program's state does not match the checkpoint; nothing
+                was assigned.
+            ConfigError: If exactness is required, and other library versions wrote the checkpoint.
         """
         self._exactness.check_versions(checkpoint)
-        # Before the state: arguments of optimizers are constants in a step that is traced.
+        # Before the state is restored: a traced step contains optimizer arguments as constants.
         self.changes.apply()
         try:
             with self._stopwatch.during("restoring"):
@@ -136,12 +137,12 @@ class Resume:
 
     @contextmanager
     def reading(self, checkpoint: Checkpoint) -> Iterator[None]:
-        """Read a checkpoint in the block, after the point at which an earlier one could be used.
+        """Read a checkpoint in the block, when it is too late to use an earlier one instead.
 
         If it cannot be read, it is moved to quarantine, so that the next start uses an earlier one.
 
         Raises:
-            CorruptCheckpointError: If it cannot be read.
+            CorruptCheckpointError: If the checkpoint cannot be read.
         """
         try:
             yield
@@ -166,14 +167,15 @@ class Resume:
         return moved is not None
 
     def assign_result(self, checkpoint: Checkpoint) -> None:
-        """Assign the weights that training ended with to the models.
+        """Assign the weights at the end of training to the models.
 
-        They differ from those of a resume if Keras replaced them by averages or by the best ones.
+        They differ from the weights to resume from if Keras replaced them by averages or by the
+        best ones.
         """
         assign_result(checkpoint, self._tracked.now())
 
     def start_position(self, checkpoint: Checkpoint | None) -> RunPosition:
-        """Return the position of a checkpoint, or that of a new run, which is logged."""
+        """Return the position of a checkpoint; without one, log that a new run begins."""
         if checkpoint is None:
             self._warn_of_unsaved_attempts()
             logger.info("new run in %s: step 0", self._options.layout.root)
@@ -181,7 +183,7 @@ class Resume:
         return checkpoint.manifest.position
 
     def _warn_of_unsaved_attempts(self) -> None:
-        """Warn if earlier attempts have trained and were killed before their first save."""
+        """Warn about earlier attempts that were killed before their first save."""
         options = self._options
         events = read_journal(options.layout).events
         for words in unsaved_attempts(events, options.clock.now()):

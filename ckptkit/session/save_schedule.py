@@ -1,4 +1,4 @@
-"""When a session saves, what each checkpoint records, and what is not saved yet."""
+"""Decides when a session saves, and starts the saves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ckptkit.tracking import snapshot
 
 
 class SaveRequests:
-    """The pending requests of other processes to save.
+    """Keeps requests from other processes to save, until a save has served them.
 
     A thread that polls the run directory adds them, and the training thread serves them.
 
@@ -37,7 +37,7 @@ class SaveRequests:
         self._waiting: deque[ControlRequest] = deque()
 
     def add(self, request: ControlRequest) -> None:
-        """Add a request, from any thread."""
+        """Add a request; call it on any thread."""
         self._waiting.append(request)
 
     @property
@@ -91,13 +91,13 @@ class SaveSchedule:
         return Moment(position=self._progress.position, time_secs=self._options.clock.monotonic())
 
     def start_from(self, checkpoint: Checkpoint | None) -> None:
-        """Set the last save to a checkpoint, or to the beginning of the run."""
+        """Set the last save to the restored checkpoint, or to the beginning of the run."""
         if checkpoint is not None:
             self._extremes = {
                 name: (float(low), float(high))
                 for name, (low, high) in checkpoint.manifest.extremes.items()
             }
-            # An earlier attempt has seen these.
+            # An earlier attempt has already reported these metrics.
             self.monitors.saw(
                 {name: low for name, (low, _) in self._extremes.items()}, self._extremes
             )
@@ -106,11 +106,11 @@ class SaveSchedule:
     # -- saving
 
     def save_if_due(self) -> bool:
-        """Save if the policy says so, or another process has asked for it.
+        """Save if the policy says so, or if another process has requested it.
 
         Returns:
-            Whether it was due. If there was no space, that is a warning, and the next save tries
-            again.
+            Whether a save was due. If there was no space, that is a warning, and the next save
+                tries again.
         """
         moment = replace(
             self._now(),
@@ -119,15 +119,15 @@ class SaveSchedule:
             extremes=self._extremes,
             save_secs=self.saver.cost_secs,
         )
-        # Each turn is timed, to find out what a save costs training.
+        # Each turn is timed, to measure how much a save slows down training.
         self.saver.turn(moment.time_secs)
         policies = (self._options.save, self._options.keep)
         reason = self._options.save.due(moment, self._last)
         must = reason is not None and any(each.insists(moment, self._last) for each in policies)
         if (asked := self.requests.reason) is not None:
             reason, must = asked, True
-        # After the policy has looked: it compares with the extremes before this moment. Only what
-        # it has converted counts, since converting the rest would wait for the device.
+        # Updated after the policy has decided, because it compares with earlier extremes. Only
+        # metrics that it has converted are used, because a conversion waits for the device.
         if not moment.running_averages:
             self._extremes = updated_extremes(self._extremes, self._progress.metrics.converted)
         if reason is not None:
@@ -136,15 +136,15 @@ class SaveSchedule:
         return reason is not None
 
     def _check_monitors(self, moment: Moment) -> None:
-        """At the end of the first epoch, report monitors that it should have brought.
+        """At the end of the first epoch, report monitored metrics that are still missing.
 
         Raises:
-            ConfigError: If nothing would ever be saved for want of them.
+            ConfigError: If nothing would ever be saved without them.
         """
         metrics = self._progress.metrics
         self.monitors.saw(metrics, metrics.raw)
         position, began = moment.position, self._began.position
-        # Steps too: a `fit` with an initial epoch begins with a larger one than the run has.
+        # Steps are compared too: a `fit` with `initial_epoch` begins with a larger epoch number.
         at_end_of_epoch = (
             position.batch == 0 and position.epoch > began.epoch and position.step > began.step
         )
@@ -153,14 +153,14 @@ class SaveSchedule:
         try:
             self.monitors.report(missing, metrics, training=True)
         except ConfigError:
-            # The epoch that it took to find out is not lost.
+            # Saved first, so that the epoch is not lost.
             if not self.is_saved(moment.position):
                 self.save("a metric that save waits for is missing")
                 self.saver.finish()
             raise
 
     def take(self) -> Taken:
-        """Take a snapshot of now."""
+        """Take a snapshot of the current state."""
         taken = self.saver.take(
             self._progress.position,
             dict(self._progress.metrics),
@@ -179,26 +179,26 @@ class SaveSchedule:
         must: bool = True,
         periodic: bool = False,
     ) -> None:
-        """Pass a snapshot to the writer.
+        """Pass a snapshot to the writer, which saves it.
 
         Args:
-            trigger: why it is saved.
-            taken: the snapshot; by default one of the present state.
+            trigger: the reason for the save.
+            taken: the snapshot; by default one of the current state.
             final: whether training is over.
-            must: whether it must not be dropped for a newer one while an earlier one is being
-                written.
-            periodic: whether another one follows by itself, so that training continues if there
-                is no space for this one.
+            must: whether the snapshot must be written even if a newer one follows before the writer
+                is free.
+            periodic: whether another save follows by itself; if so, training continues if there is
+                no space for this one.
         """
-        # Before the snapshot is taken: a request that arrives from here on may want a later state.
+        # Read before the snapshot is taken: a request that arrives later may want a later state.
         self.requests.served((taken.position if taken else self._progress.position).step)
         taken = taken or self.take()
         if not taken.running_averages:
             self._extremes = updated_extremes(self._extremes, taken.metrics)
         manifest = self._manifest(trigger, taken, final=final)
         self.saver.save(taken, manifest, must=must, periodic=periodic)
-        # Now, and not when the snapshot was taken: a snapshot in reserve may be a while old, and
-        # policies measure the time since the save.
+        # The time of the save, not of the snapshot: a reserve snapshot may be old, and policies
+        # measure the time since the last save.
         self._last = replace(self._now(), position=taken.position, metrics=taken.metrics)
 
     def _manifest(self, trigger: str, taken: Taken, *, final: bool) -> Manifest:
@@ -208,7 +208,7 @@ class SaveSchedule:
             batch=taken.position.batch,
             attempt=self._journal.attempt,
             saved_at=taken.time,
-            # A policy of the user's own may return anything that is true.
+            # A user's policy may return any true value.
             trigger=str(trigger),
             states=taken.snapshot.states,
             tensors=(),
@@ -225,15 +225,15 @@ class SaveSchedule:
         )
 
     def save_final(self, taken: Taken | None = None) -> None:
-        """Save the state that training ended with, unless it is saved already.
+        """Save the state at the end of training, unless it is already saved.
 
         Args:
-            taken: the state from which training can continue; by default the present state. If
+            taken: the state from which training can continue; by default the current state. If
                 weights were replaced since then, by averages or by the best ones, the replacements
-                are saved beside it.
+                are saved too.
         """
         self.saver.finish()
-        # A run of a single epoch, and a loop without epochs, has no earlier moment to look.
+        # A run of one epoch, or a loop without epochs, has no earlier moment for this check.
         metrics = self._progress.metrics
         self.monitors.saw(metrics, metrics.raw)
         has_trained = self._progress.position.step > self._began.position.step
@@ -255,24 +255,24 @@ class SaveSchedule:
 
     @property
     def saved_at(self) -> RunPosition:
-        """The position of the last save, or the one from which this session continued."""
+        """The position of the last save, or of the checkpoint from which this session continued."""
         return self._last.position
 
     def is_saved(self, at: RunPosition) -> bool:
-        """Return whether nothing is left to save at a position; waits for the writer."""
+        """Return whether a position is already saved; waits for the writer."""
         if self.saved_at != at or at == self._discarded:
             return self.saved_at == at
-        # The save there may have failed.
+        # The save at that position may have failed.
         self.saver.finish()
         return self.saver.unsaved != at
 
     def discard(self) -> None:
-        """Discard the training since the last save, so that closing the session saves nothing."""
+        """Treat the training since the last save as saved, so that closing saves nothing."""
         self._last = replace(self._last, position=self._progress.position)
         self._discarded = self._progress.position
 
     def has_saved_after(self, checkpoint: Checkpoint) -> bool:
-        """Return whether this attempt has saved at a later step than the checkpoint's."""
+        """Return whether this attempt has saved a later step than a checkpoint's."""
         self.saver.wait()
         return any(
             other.attempt == self._journal.attempt and other.step > checkpoint.step

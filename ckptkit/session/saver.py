@@ -1,4 +1,4 @@
-"""Takes the snapshots of one session and writes them, one after the other."""
+"""Takes snapshots for a session, and writes them to disk one after the other."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Taken:
     """A snapshot, with its position, metrics and time.
 
     Args:
-        snapshot: the values.
-        position: the training that was done.
-        metrics: what was measured there.
-        running_averages: whether these are averages over an epoch that is not over.
-        secs: how long training stood still for it, in seconds.
+        snapshot: the saved values.
+        position: the finished training.
+        metrics: the metrics at that position.
+        running_averages: whether the metrics are averages over an unfinished epoch.
+        secs: how long training stopped for the snapshot, in seconds.
         time: when it was taken, in seconds since the epoch.
     """
 
@@ -51,18 +51,17 @@ class Taken:
 
 
 class SnapshotWriter:
-    """Writes snapshots on the thread that runs the jobs.
+    """Makes the jobs that write snapshots, and keeps the result of the newest one.
 
     Args:
         options: the options of the run.
         target: where the checkpoints are written.
-        on_saved: called after each commit, with the seconds that training stood still for the
-            snapshot, and those that it was written.
+        on_saved: called after each commit with two durations in seconds: how long training stopped
+            for the snapshot, and how long it was written.
 
     Attributes:
-        unsaved: the position of the newest save if it was not written, for lack of space or for
-            another reason.
-        writing_since: when the save that is being written was begun, on the monotonic clock.
+        unsaved: the position of the newest save if it could not be written, else None.
+        writing_since: when the save in progress began, on the monotonic clock.
     """
 
     def __init__(
@@ -75,10 +74,10 @@ class SnapshotWriter:
         self._architectures = ArchitectureSaver(
             options.state, options.files, options.layout, target.journal
         )
-        self._has_warned = False  # of weights that are not finite
+        self._has_warned = False  # about weights that are not finite
         self.unsaved: RunPosition | None = None
         self.writing_since: float | None = None
-        # Of the newest save, if no exception has reported it.
+        # The lack of space of the newest save, until an exception has reported it.
         self._no_space: StorageError | None = None
         self._write_secs: deque[float] = deque(maxlen=3)
 
@@ -88,9 +87,9 @@ class SnapshotWriter:
         Args:
             taken: the snapshot.
             manifest: its manifest, without tensors and files.
-            must: whether it may not be dropped for a newer one.
-            periodic: whether another one follows by itself. A lack of space is then a warning, and
-                training continues.
+            must: whether the snapshot must be written even if a newer one is waiting.
+            periodic: whether another save follows by itself; if so, a lack of space is only a
+                warning.
         """
         return Job(
             step=manifest.step,
@@ -131,8 +130,8 @@ class SnapshotWriter:
         if manifest.not_finite and not self._has_warned:
             self._has_warned = True
             logger.warning(
-                "NaN or infinity in %s at %s: training from here on is most likely lost. The "
-                "newest checkpoint with finite weights is kept; go back to it with: ckptkit "
+                "NaN or infinity in %s at %s: training from here on is probably useless. The "
+                "newest checkpoint with finite weights is kept; return to it with: ckptkit "
                 "rollback %s STEP",
                 ", ".join(manifest.not_finite),
                 manifest.position,
@@ -142,8 +141,8 @@ class SnapshotWriter:
     def _note_no_space(self, position: RunPosition, error: StorageError) -> None:
         """Warn that there was no space for a periodic save.
 
-        The next one tries again. If none follows, the end of training saves, and a lack of space
-        is an error then.
+        The next save tries again. The save at the end of training raises an error if there is still
+        no space.
         """
         self._no_space = error
         logger.warning(
@@ -169,9 +168,8 @@ class SnapshotWriter:
         values = sum(entry.size_bytes for entry in written.tensors)
         if written.size_bytes > 2 * values + 1_000_000:
             logger.info(
-                "most of it (%s) is not the model but the position of its data: a smaller shuffle "
-                "buffer, or ckptkit.data.shuffled, "
-                "makes it small",
+                "most of it (%s) is the state of the data pipeline, not the model: a smaller "
+                "shuffle buffer, or ckptkit.data.shuffled, makes it smaller",
                 size(written.size_bytes - values),
             )
 
@@ -179,31 +177,31 @@ class SnapshotWriter:
 
     @property
     def write_secs(self) -> float | None:
-        """The seconds that writing a save takes: the fastest of the last three, or None."""
+        """The seconds to write a save: the fastest of the last three, or None before the first."""
         return min(self._write_secs, default=None)
 
     def check_space(self) -> None:
         """Check that there was space for the newest save.
 
         Raises:
-            BackgroundSaveError: If there was not.
+            BackgroundSaveError: If there was no space.
         """
         if self._no_space is not None:
             raise BackgroundSaveError(
-                f"The newest save, at {self.unsaved}, was not written: {self._no_space} The "
-                "checkpoints from before it are "
-                f"untouched.",
+                f"The newest save, at {self.unsaved}, was not written: {self._no_space} Earlier "
+                f"checkpoints are untouched.",
                 self._no_space,
             ) from self._no_space
 
     def withdraw(self) -> None:
-        """Forbid further commits, including that of the save that is being written."""
+        """Forbid all further commits, including the commit of the save in progress."""
         self._target.permit.withdraw()
 
 
 COPIES = 1.15
-"""How much memory a write takes, in copies of the state: training's next steps put new buffers
-beside the snapshot's.
+"""The memory that a background save needs, in copies of the state.
+
+While the snapshot keeps its buffers, the next training steps allocate new ones.
 """
 
 
@@ -214,9 +212,9 @@ class Saver:
         options: the options of the run.
         target: where the checkpoints are written.
         tracker: finds the objects to save.
-        stopwatch: the stopwatch of the session; some of its time is spent here.
-        on_saved: called after each commit, with the seconds that training stood still for it, and
-            those that it was written.
+        stopwatch: the stopwatch of the session, which measures the time of snapshots.
+        on_saved: called after each commit with two durations in seconds: how long training stopped
+            for the snapshot, and how long it was written.
     """
 
     def __init__(
@@ -242,13 +240,13 @@ class Saver:
     def take(
         self, position: RunPosition, metrics: dict[str, float], *, running_averages: bool
     ) -> Taken:
-        """Take a snapshot of now; training may continue as soon as this returns."""
+        """Take a snapshot of the current state; training may continue as soon as this returns."""
         with self._stopwatch.during("saving"):
-            # While one is being written, the values of it and of this one are in memory at once.
+            # While an earlier snapshot is being written, both are in memory.
             if self._writer.busy and available_bytes() < COPIES * self._copy_bytes:
                 logger.info(
-                    "no memory for a further copy of the state (%s): waiting for the save that is "
-                    "being written",
+                    "not enough memory for another copy of the state (%s): waiting for the save "
+                    "that is being written",
                     size(self._copy_bytes),
                 )
                 self._writer.finish()
@@ -260,7 +258,7 @@ class Saver:
 
     @property
     def iterators_losing_order(self) -> list[str]:
-        """In words, the iterators of the state whose order a resume cannot repeat."""
+        """Sentences about iterators in the state whose order a resume cannot repeat."""
         return self._tracker.iterators_losing_order
 
     def tracked_now(self) -> Tracked:
@@ -271,7 +269,7 @@ class Saver:
         """Write a snapshot, or pass it to the background writer; see `SnapshotWriter.job`.
 
         Raises:
-            StorageError: If the disk refuses, and this one was written in the foreground.
+            StorageError: If the disk refuses, and the snapshot was written in the foreground.
         """
         if not self._copy_bytes:
             self._check_memory(taken)
@@ -281,12 +279,12 @@ class Saver:
         self._cost.snapshot_taken(taken.secs + time.monotonic() - began)
 
     def _check_memory(self, taken: Taken) -> None:
-        """Before the first save, switch to the foreground if memory is too small for a copy."""
+        """Before the first save, switch to foreground saves if memory is too small for a copy."""
         self._copy_bytes = max(taken.snapshot.size_bytes, 1)
         free = available_bytes()
         if isinstance(self._writer, BackgroundWriter) and free < COPIES * self._copy_bytes:
             reason = (
-                f"a copy of the state takes {size(self._copy_bytes)} of memory, and "
+                f"a copy of the state takes {size(self._copy_bytes)} of memory, but only "
                 f"{size(free)} are free"
             )
             logger.warning(
@@ -306,31 +304,31 @@ class Saver:
         """Raise the error of an earlier save, once.
 
         Raises:
-            BackgroundSaveError: With its cause.
+            BackgroundSaveError: If an earlier save failed; its cause is attached.
         """
         self._writer.check()
 
     def turn(self, now_secs: float) -> None:
-        """Note that a turn of training is done."""
+        """Note that a turn of training is done, to measure the cost of saves."""
         self._cost.step_done(now_secs, self._writer.busy)
 
     @property
     def cost_secs(self) -> float | None:
-        """The training time that a save costs, in seconds; None before the first measurement."""
+        """The seconds of training that a save costs; None before the first measurement."""
         return self._cost.secs
 
     @property
     def unsaved(self) -> RunPosition | None:
-        """The position of the newest save if it was not written, else None."""
+        """The position of the newest save if it could not be written, else None."""
         return self._snapshots.unsaved
 
     def finish(self) -> None:
-        """Wait until nothing is being written. A failure is kept for `check` to raise."""
+        """Wait until nothing is being written; `check` raises a failure later."""
         with self._stopwatch.during("saving"):
             self._writer.finish()
 
     def wait(self, timeout_secs: float | None = None) -> None:
-        """Wait until everything is committed.
+        """Wait until all saves are committed.
 
         Raises:
             BackgroundSaveError: If a save failed.
@@ -339,7 +337,7 @@ class Saver:
             self._writer.wait(timeout_secs)
 
     def confirm(self, timeout_secs: float | None = None) -> None:
-        """Wait until everything is committed, and check the newest save too.
+        """Wait until all saves are committed, and check that the newest one was written.
 
         Raises:
             BackgroundSaveError: If a save failed, or there was no space for the newest one.

@@ -1,4 +1,4 @@
-"""One process's life with a run, from opening it to closing it."""
+"""The session: one process that has a run open for training, from start to close."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from ckptkit.workers.cluster import Alone, Cluster
 class Session(SessionParts):
     """A run that is open for training in this process, from `start` to `close`.
 
-    `start` is a transaction. If any step fails, the lock, the signal handlers and the threads
-    are given back, and the process is as before.
+    `start` is a transaction. If any step fails, the lock, the signal handlers and the threads are
+    released, and the process is as before.
 
     Args:
         options: the options of the run.
-        cluster: the processes that train together; by default this one alone.
+        cluster: the processes that train together; by default this process alone.
     """
 
     def __init__(self, options: RunOptions, cluster: Cluster | None = None) -> None:
@@ -48,9 +48,9 @@ class Session(SessionParts):
             This session.
 
         Raises:
-            ConfigError: If a file is in the way, the checkpoints are those of another program, a
-                policy compares a metric of unknown direction, or this process is not the first of
-                its cluster, which alone writes.
+            ConfigError: If a file has the name of the directory, another program wrote the
+                checkpoints, a policy compares a metric of unknown direction, or this process is not
+                rank 0 of its cluster.
             RunLockedError: If another process trains this run.
             StorageError: If the disk refuses.
             ThreadRefusedError: If the system allows no further thread.
@@ -68,8 +68,9 @@ class Session(SessionParts):
             self._remote = RemoteControl(
                 self, opened.options, opened.journal, self.stopping, self.saves.requests
             )
-            # Each is on the stack before it starts: a start that fails half-way is undone too.
-            # Handlers come last, so that they are the first to go when the run is closed.
+            # Each part is pushed before it starts, so that a part that fails while starting is
+            # undone too. Signal handlers come last, so they are removed first when the run is
+            # closed.
             resources.callback(self.loop.stop_watching)
             resources.callback(self._remote.close)
             self._remote.start()
@@ -92,7 +93,7 @@ class Session(SessionParts):
         return self.start_from(checkpoint)
 
     def start_from(self, checkpoint: Checkpoint | None) -> RunPosition:
-        """Set the position, and what the save policy compares with.
+        """Set the position and the last save from which this session continues.
 
         Args:
             checkpoint: the checkpoint from which the run continues, or None for a new run.
@@ -106,7 +107,7 @@ class Session(SessionParts):
     # -- at safe points and at the end of training
 
     def safe_point(self) -> None:
-        """Serve a request to stop inside a turn whose training is done; the turn counts as done.
+        """Serve a request to stop inside a turn whose training is done, and count the turn.
 
         Raises:
             Preempted: After a request to stop, with the state saved.
@@ -117,18 +118,18 @@ class Session(SessionParts):
         self.stopping.serve()
 
     def finish(self, taken: Taken | None = None) -> None:
-        """Save the state that training ended with; see `SaveSchedule.save_final`.
+        """Save the state at the end of training; see `SaveSchedule.save_final`.
 
         Raises:
-            BackgroundSaveError: If this save or an earlier one failed. After an earlier one, the
-                final state was saved all the same.
+            BackgroundSaveError: If this save or an earlier one failed. If only an earlier save
+                failed, the final state is saved nevertheless.
         """
         self.saves.save_final(taken)
         self.saves.saver.wait()
         self.note_finished()
 
     def note_finished(self) -> None:
-        """Note that training ends here, in the journal too."""
+        """Note that training ends at the current position, and record that in the journal."""
         self.progress.done = True
         record_finished(self.options.layout, self.journal, self.position)
 
@@ -137,8 +138,8 @@ class Session(SessionParts):
     def close(self, error: BaseException | None = None) -> None:
         """Close the run.
 
-        Saves the progress of a loop that was left by `break`, and serves a pending request to stop.
-        Saves nothing if an error ended training.
+        It saves the progress of a loop that `break` has left, and serves a pending request to stop.
+        It saves nothing if an error ended training.
 
         Args:
             error: what ended training, or None.
@@ -147,8 +148,8 @@ class Session(SessionParts):
             Preempted: After a request to stop, with the state saved; see `Stopping.serve`.
             StorageError: If the disk refuses; earlier checkpoints are untouched.
         """
-        # The end is recorded in any case, with what ended the run. Serving a request to stop raises
-        # `Preempted`, which is such an end as well.
+        # The end and its cause are always recorded. To serve a request to stop raises `Preempted`,
+        # which is a cause too.
         ended_by = error
         try:
             if error is None:

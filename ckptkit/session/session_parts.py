@@ -1,4 +1,4 @@
-"""The parts of a session, with shortcuts for `fit`, the loops and the manager."""
+"""The base class of a session: its parts, and shortcuts to their methods."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from ckptkit.session.tracked_state import TrackedState
 
 
 class SessionParts:
-    """Shortcuts to the methods of a session's parts.
+    """The parts of a session, with shortcuts to their methods for `fit`, loops and the manager.
 
     Attributes:
         options: the options of the run.
-        tracked: what is saved.
+        tracked: the objects that are saved.
         journal: the journal of the attempt.
-        phases: what the session is doing, and the time that it takes.
+        phases: the phases of the session and the time spent in each.
         progress: the position of the run.
-        exactness: whether it can continue bit for bit.
-        saves: when to save, and what is not saved yet.
+        exactness: reports why the run cannot resume bit for bit.
+        saves: decides when to save, and starts saves.
         resume: finds and restores checkpoints.
         loop: counts the turns of the program's own loops.
-        stopping: requests to stop.
+        stopping: receives and serves requests to stop.
     """
 
     options: RunOptions
@@ -57,11 +57,11 @@ class SessionParts:
 
     @property
     def changes(self) -> HyperparameterChanges:
-        """Hyperparameters, compared with the checkpoint's and put into effect."""
+        """Compares hyperparameters with the checkpoint's, and applies the changes."""
         return self.resume.changes
 
     def saw_iterations(self, iterations: int) -> bool:
-        """Return whether an earlier session of this process left an optimizer as it is now."""
+        """See `TrackedState.saw_iterations`."""
         return self.tracked.saw_iterations(iterations)
 
     # -- phase and progress
@@ -72,12 +72,12 @@ class SessionParts:
 
     @property
     def stopwatch(self) -> Stopwatch:
-        """How the time of this session was spent."""
+        """The stopwatch, which measures how the time of this session is spent."""
         return self.phases.stopwatch
 
     @property
     def position(self) -> RunPosition:
-        """The training that is done, over all attempts."""
+        """The position: the finished training, over all attempts."""
         return self.progress.position
 
     @position.setter
@@ -86,7 +86,7 @@ class SessionParts:
 
     @property
     def done(self) -> bool:
-        """Whether training has come to its end at this position."""
+        """Whether training has ended at the current position."""
         return self.progress.done
 
     @done.setter
@@ -95,7 +95,7 @@ class SessionParts:
 
     @property
     def total(self) -> int | None:
-        """The steps or epochs of the whole run; None if unknown."""
+        """The number of steps or epochs of the whole run; None if unknown."""
         return self.progress.total
 
     @total.setter
@@ -104,7 +104,7 @@ class SessionParts:
 
     @property
     def beats(self) -> int:
-        """A counter that grows with everything that training does."""
+        """A counter that grows with each activity of training."""
         return self.progress.beats
 
     @beats.setter
@@ -171,7 +171,7 @@ class SessionParts:
         self.loop.warn_partial_step()
 
     def save_if_due(self, leave: Callable[[], None] | None = None) -> bool:
-        """Save if that is due, and serve a request to stop.
+        """Save if a save is due, and serve a request to stop.
 
         Args:
             leave: see `Stopping.serve`.
@@ -180,11 +180,11 @@ class SessionParts:
             Whether a save was due.
 
         Raises:
-            BackgroundSaveError: If an earlier save failed. After a request to stop, the state was
-                saved all the same.
+            BackgroundSaveError: If an earlier save failed. After a request to stop, the state is
+                saved nevertheless.
             Preempted: After a request to stop, with the state saved.
         """
-        # After a request to stop, this is the last chance to save: an error of an earlier save is
+        # After a request to stop, this is the last chance to save, so an earlier save's error is
         # raised after it.
         if not self.stopping.requested:
             self.saves.saver.check()

@@ -1,4 +1,4 @@
-"""Stops training on request: by a signal, a notice, another process, or the program itself."""
+"""Stops training on request of a signal, a notice, another process, or the program itself."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from ckptkit.session.saver import Saver, Taken
 from ckptkit.threads import start_timer
 
 _PATIENCE_SECS = 1.0
-"""How long `close` waits for the timer of the last resort."""
+"""Seconds that `close` waits for the emergency timer."""
 
 
 class Stoppable(Protocol):
-    """The part of a session that stopping needs."""
+    """The interface of a session that `Stopping` uses."""
 
     @property
     def phases(self) -> PhaseMachine:
-        """What the session is doing."""
+        """The phases of the session."""
         ...
 
     @property
@@ -42,24 +42,24 @@ class Stoppable(Protocol):
 
     @property
     def saved_at(self) -> RunPosition:
-        """The position of the last save, or the one from which the session continued."""
+        """The position of the last save, or of the checkpoint from which the session continued."""
         ...
 
     def is_saved(self, at: RunPosition) -> bool:
-        """Return whether nothing is left to save at a position."""
+        """Return whether a position is already saved."""
         ...
 
     def save(self, trigger: str, taken: Taken | None = None) -> None:
-        """Pass a snapshot to the writer; by default one of the present state."""
+        """Pass a snapshot to the writer; by default one of the current state."""
         ...
 
     def warn_partial_step(self) -> None:
-        """Warn if a turn is left after it has trained."""
+        """Warn if an unfinished turn has already trained."""
         ...
 
 
 class Stopping:
-    """Takes requests to stop, and serves them at safe points.
+    """Receives requests to stop, and serves them at safe points.
 
     Signals are handled between `start` and `close`. Other requests may come at any time.
 
@@ -70,12 +70,12 @@ class Stopping:
         saver: the saver of the session.
 
     Attributes:
-        before_signal: called when a signal has arrived, before the time that is left is known: a
-            launcher may have sent it.
+        before_signal: called when a signal has arrived, to read the launcher's notice about the
+            time that is left.
         reserve: a snapshot that is written if the training thread reaches no safe point before
             the machine goes away.
-        preempted: whether the session was stopped, with its state saved.
-        served: the reason of the request that stopped it.
+        preempted: whether a request stopped the session, with its state saved.
+        served: the reason of that request.
     """
 
     def __init__(
@@ -91,8 +91,8 @@ class Stopping:
         self._grace_secs = options.preemption.grace_secs
         self.before_signal: Callable[[], None] = lambda: None
         self._guard = threading.Lock()
-        """Held while something is saved before the end, so that the timer of the last resort and
-        the training thread do not both do it."""
+        """Held while the last save is made, so that the emergency timer and the training thread do
+        not both make it."""
         self._terminal = TerminalOutput(options.layout.log)
         self._signals = SignalGuard(
             options.preemption, self._box, self._signal_arrived, self._signal_noted
@@ -102,41 +102,43 @@ class Stopping:
         """Install the signal handlers.
 
         Raises:
-            ThreadRefusedError: If the system allows no thread for them; none is installed then.
+            ThreadRefusedError: If the system allows no thread for them; no handler is installed
+                then.
         """
         self._signals.install()
 
     def close(self) -> None:
-        """Restore the previous signal handlers; nothing is saved any more."""
-        with self._guard:  # what is being written as a last resort is written first
+        """Restore the previous signal handlers, and cancel the emergency timer."""
+        with self._guard:  # wait for an emergency save in progress
             self.reserve = None
-        # Before the timer is cancelled: a signal that has arrived is told first, and may start it.
+        # Before the timer is cancelled: a signal that has already arrived may still start it.
         self._signals.restore()
         self._cancel_last_resort()
-        # A run that is closed leaves no thread behind. This one ends as soon as it is cancelled.
+        # A closed run must leave no thread behind. This one ends as soon as it is cancelled.
         if self._timer is not None and self._timer is not threading.current_thread():
             self._timer.join(_PATIENCE_SECS)
 
     # -- requests
 
     def request(self, reason: str) -> None:
-        """Request that the run saves and stops at its next safe point; from any thread."""
+        """Ask the run to save and stop at its next safe point; call it on any thread."""
         self._box.put(StopRequest(reason, self._options.preemption.exit_code))
 
     def goes_away(self, source: str, left_secs: float) -> None:
-        """Handle a notice that the machine goes away: save and stop; from any thread.
+        """Handle a notice that the machine goes away: save and stop. Call it on any thread.
 
         Args:
             source: the source of the notice.
-            left_secs: the seconds until it goes away. A later notice replaces an earlier one.
+            left_secs: the seconds until the machine goes away. A later notice replaces an earlier
+                one.
         """
         self._set_deadline(left_secs)
         self.request(source)
-        # Last, because storage may take its time.
+        # Last, because storage may be slow.
         self._journal.record(events.NoticeReceived(source=source, grace_secs=left_secs))
 
     def stays(self) -> None:
-        """Withdraw the notice, so that the present save has no deadline any more."""
+        """Cancel the notice, so that the current save has no deadline any more."""
         self._deadline = None
         self._cancel_last_resort()
 
@@ -146,31 +148,27 @@ class Stopping:
 
     @property
     def requested(self) -> bool:
-        """Whether the run is to stop at its next safe point."""
+        """Whether the run has to stop at its next safe point."""
         return self._box.get() is not None
 
     @property
     def answered_elsewhere(self) -> bool:
-        """Whether another run of this process has served the request.
-
-        If so, the program is ending already.
-        """
+        """Whether another run of this process has served the request, so the program is ending."""
         return self._box.answered_elsewhere
 
     # -- serving them
 
     def serve(self, taken: Taken | None = None, leave: Callable[[], None] | None = None) -> None:
-        """Save and stop here if that was requested.
+        """If a stop was requested, save and leave the program.
 
         Args:
-            taken: the snapshot to save; by default one of the present state.
-            leave: called when the state is saved, before the program is left.
+            taken: the snapshot to save; by default one of the current state.
+            leave: called after the state was saved, before the program is left.
 
         Raises:
-            BackgroundSaveError: If an earlier save failed, although this one succeeded. Or if this
-                one failed.
-            Preempted: With the state saved. After Ctrl-C it is `KeyboardInterrupt` instead. If the
-                signal had a handler before ours, it is what that handler raises.
+            BackgroundSaveError: If this save or an earlier one failed.
+            Preempted: After the state was saved. After Ctrl-C it is `KeyboardInterrupt` instead. If
+                the program had its own signal handler, it is what that handler raises.
         """
         request = self._box.get()
         if request is None:
@@ -190,7 +188,8 @@ class Stopping:
                 if taken is None:
                     session.warn_partial_step()
                 at = self._save_before_the_end(request, taken, at)
-        # Raises what failed, in this save or an earlier one: then nobody is told that all is safe.
+        # Raises if this save or an earlier one failed, before anything reports that the state is
+        # safe.
         self._saver.wait()
         self._journal.record(
             events.RunPreempted(
@@ -202,13 +201,14 @@ class Stopping:
         )
         logger.info("stopped by %s at %s; the next start resumes from there", request.reason, at)
         self.preempted, self.served = True, request.reason
-        # Served: a program that catches `Preempted` may train on, and is not stopped again.
+        # The request is served: a program that catches `Preempted` and trains on is not stopped
+        # again.
         self._box.clear()
         self._deadline = None
         return at
 
     def answer_late(self) -> None:
-        """Leave the program if a request came when everything was saved already.
+        """Leave the program if a stop was requested after everything was saved.
 
         Raises:
             Preempted: As `serve` does.
@@ -219,12 +219,12 @@ class Stopping:
     # -- before the machine goes away
 
     def _signal_noted(self, name: str) -> None:
-        # Here too: the main thread might print before the helper thread gets its turn.
+        # Redirected here too: the main thread might print before the helper thread runs.
         if name == "SIGHUP":
             self._terminal.move()
 
     def _signal_arrived(self, name: str) -> None:
-        self._signal_noted(name)  # first: what is logged below goes there as well
+        self._signal_noted(name)  # first, so that the lines below are logged there too
         session = self._session
         if name == "SIGINT":
             step = session.progress.position.step
@@ -242,25 +242,27 @@ class Stopping:
 
     def _schedule_last_resort(self) -> None:
         self._cancel_last_resort()
-        # Late enough that training may reach a safe point by itself, and early enough to write:
-        # half as long again as a save takes, and a second.
+        # Late enough that training may reach a safe point by itself, and early enough to write: 1.5
+        # times the duration of a save, plus one second.
         write_secs = self._saver.write_secs or 0.0
         after_secs = max(self._grace_secs - 1.5 * write_secs - 1.0, 0.0)
         try:
             self._timer = start_timer(after_secs, self._last_resort, "ckptkit-last-resort")
         except ThreadRefusedError as error:
-            logger.warning("nothing is saved before the training reaches a safe point: %s", error)
+            logger.warning(
+                "no emergency save is possible before training reaches a safe point: %s", error
+            )
 
     def _cancel_last_resort(self) -> None:
         if (timer := self._timer) is not None:
             timer.cancel()
 
     def _last_resort(self) -> None:
-        """Save the reserve snapshot, because the training thread is in a long step."""
+        """Save the reserve snapshot, because the training thread has reached no safe point."""
         session = self._session
         with self._guard:
             reserve = self.reserve
-            # Not `requested`: Python's handler has to wait for the training thread as well.
+            # Not `requested`: Python's handler may also be waiting for the training thread.
             if (
                 self._deadline is None
                 or reserve is None
@@ -275,7 +277,7 @@ class Stopping:
             self._journal.record(events.EmergencyDecided(action="reserve", reason=reason))
             try:
                 session.save(f"the machine goes away; {reason}", reserve)
-            # An error on this thread would reach nobody. The training thread saves as well, if it
+            # An error on this thread would have no reader. The training thread also saves if it
             # reaches a safe point.
             except CheckpointError as error:
                 logger.warning("not saved: %s", error)
@@ -283,7 +285,7 @@ class Stopping:
     def _save_before_the_end(
         self, request: StopRequest, taken: Taken | None, at: RunPosition
     ) -> RunPosition:
-        """Save what can be saved in the time that is left.
+        """Save as much as the remaining time allows.
 
         Returns:
             The position from which the next start resumes.
@@ -307,7 +309,7 @@ class Stopping:
 
 
 def _answer(request: StopRequest, at: RunPosition) -> NoReturn:
-    """Leave the program in the requested way, after the state was saved."""
+    """Leave the program as the request demands, after the state was saved."""
     if request.before is not None:
         request.before()
     if request.interrupt:

@@ -1,4 +1,4 @@
-"""TensorBoard's files: repairs those of the program on a resume, and writes the run's own."""
+"""Repairs TensorBoard's event files on a resume, and writes points about saves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ckptkit.tensorboard.run_summaries import RunSummaries, SaveSummary
 from ckptkit.tensorboard.stale_points import RestorePoint, newest_repairing_attempt, writer_attempts
 
 _MOST_REPORTED = 20
-"""Of the problems of one repair, in the log and the journal."""
+"""The number of problems of one repair that are logged and recorded."""
 
 
 class TensorBoardHook:
@@ -37,9 +37,9 @@ class TensorBoardHook:
         """The checkpoint from which the session continues; empty for a new run."""
 
     def start_from(self, checkpoint: Checkpoint | None) -> None:
-        """Remove points that were written after a checkpoint, once for each checkpoint.
+        """Remove points that were written after the checkpoint from which the session continues.
 
-        They are removed from the event files of the program, and from those of the run.
+        They are removed from the event files of the program and of the run.
         """
         start = "" if checkpoint is None else str(checkpoint.name)
         if start == self._start:
@@ -56,8 +56,8 @@ class TensorBoardHook:
             if not _is_directory(directory):
                 return
             own = self._options.layout.tensorboard
-            # The files behind the link may be another run's. A directory that the user has named
-            # is another matter.
+            # The files behind the link may belong to another run. Only a directory that the user
+            # has named is followed.
             if directory == own and leads_out(self._options.layout.root, own):
                 logger.info(
                     "%s is a symbolic link out of the run, so no points are removed there; name "
@@ -107,14 +107,14 @@ class TensorBoardHook:
     def _log(self, directory: Path, checkpoint: Checkpoint | None, done: RepairResult) -> None:
         for why in done.left[:_MOST_REPORTED]:
             logger.warning(
-                "TensorBoard may show points there that no longer belong to the run; training "
+                "TensorBoard may show points that no longer belong to the run; training "
                 "continues: %s",
                 why,
             )
         if done.points:
             logger.info(
                 "removed %d points from TensorBoard's files in %s, written after %s; the previous "
-                "files are kept beside them, as events.out.before-attempt-%d...",
+                "files are kept in the same directory as events.out.before-attempt-%d...",
                 done.points,
                 directory,
                 checkpoint.name if checkpoint is not None else "the start",
@@ -134,7 +134,7 @@ class TensorBoardHook:
         )
 
     def close(self) -> None:
-        """Write the last points, and wait for that a short time."""
+        """Write the last points, and wait a short time for them."""
         self._board.end()
 
 
@@ -142,7 +142,7 @@ def _is_directory(directory: Path) -> bool:
     """Return whether a path is a directory.
 
     Raises:
-        OSError: If the system cannot tell, as for a lost mount.
+        OSError: If the system cannot tell, for example because a mount is lost.
     """
     try:
         return stat.S_ISDIR(directory.stat().st_mode)

@@ -1,4 +1,4 @@
-"""What a session saves: the user's state, with the session's own entries in it."""
+"""The state that a session saves: the user's objects, random states and data positions."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ckptkit.tracking.tracker import Tracked, Tracker
 
 
 class TrackedState:
-    """Everything that a checkpoint of this session holds.
+    """All objects that a checkpoint of this session contains.
 
     Args:
         state: the user's state, by name.
         inexact: called with a reason why the run cannot continue bit for bit.
 
     Attributes:
-        data: the position in the data of `manager.data`.
+        data: the positions in the datasets of `manager.data`.
         random: the random states of the process.
-        state: the user's state, and these two.
+        state: the user's state, together with `data` and `random`.
         tracker: finds the tensors of the state.
         adapted: restores what preprocessing layers have learnt.
     """
@@ -35,9 +35,9 @@ class TrackedState:
         self.adapted = AdaptedRestore()
 
     def now(self) -> Tracked:
-        """Return the leaves to save now; the structure may change while training runs."""
+        """Return the leaves to save now; they may change while training runs."""
         return self.tracker.track_now()
 
     def saw_iterations(self, iterations: int) -> bool:
-        """Return whether an earlier session of this process left an optimizer as it is now."""
+        """Return whether an optimizer is unchanged since an earlier session of this process."""
         return hyperparameters.remembers_iterations(self.state, iterations)

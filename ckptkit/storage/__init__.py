@@ -1,1 +1,1 @@
-"""The disk: the operations that read and change files, so that tests can inject faults."""
+"""The file system interface: all reads and changes of files, into which tests inject faults."""

@@ -1,9 +1,9 @@
-"""The seam between ckptkit and the disk, so that tests can put faults between two operations.
+"""`FileSystem`, through which ckptkit reads and changes the disk, so that tests can inject faults.
 
-Whatever the owner of a run writes, renames or removes in the run directory goes through a
-`FileSystem`. TensorFlow writes by itself, into a directory that no reader looks at. A few writers
-that do not own the run, or must not wait for the disk, bypass the seam on purpose;
-`docs/architecture.md` lists them with their reasons.
+The owner of a run writes, renames and removes files in the run directory through a `FileSystem`.
+TensorFlow writes by itself, into a directory that readers ignore. A few writers that do not own the
+run, or must not wait for the disk, bypass it on purpose; `docs/architecture.md` lists them with the
+reasons.
 
 Files that may come from others are read with a limit of their size, through no link, and without
 ever waiting.
@@ -41,27 +41,27 @@ from ckptkit.storage.operations import (
 )
 
 _MORE_BYTES = 64 * 1024
-"""Read at a time beyond the size that the file had when it was opened."""
+"""The bytes to read at a time if a file grows beyond its size at opening."""
 
 
 class TooLargeError(OSError):
-    """A file has more bytes than a file of its kind can have."""
+    """A file is larger than a file of its kind can be."""
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Opens a regular file for reading.
+    """Open a regular file for reading.
 
     Raises:
-        OSError: If it is missing or is something else: a link, a directory, a pipe, a device.
+        OSError: If it is missing, or is a link, a directory, a pipe or a device.
     """
     return os.fdopen(_open(path)[0], "rb")
 
 
 def read_bounded(path: Path, most_bytes: int) -> bytes:
-    """Returns the content of a regular file.
+    """Return the content of a regular file.
 
     Raises:
-        OSError: As `open_regular`, and if it has more than `most_bytes` (`EFBIG`).
+        OSError: As for `open_regular`; also if it has more than `most_bytes` (`EFBIG`).
     """
     descriptor, size = _open(path)
     try:
@@ -76,20 +76,20 @@ def read_bounded(path: Path, most_bytes: int) -> bytes:
 
 
 def _open(path: Path) -> tuple[int, int]:
-    """Opens a regular file; returns the descriptor and the size."""
+    """Open a regular file; return the descriptor and the size."""
     try:
-        # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
+        # O_NONBLOCK: opening a pipe without a writer would wait for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise OSError(
-                errno.ELOOP, "it is a symbolic link, and none is followed", str(path)
+                errno.ELOOP, "it is a symbolic link, which is not followed", str(path)
             ) from error
         raise
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
     return descriptor, found.st_size
 
 
@@ -99,31 +99,29 @@ _REMEDIES = {
     errno.EACCES: "Give this user permission there, or name another directory.",
     errno.EPERM: "Give this user permission there, or name another directory.",
     errno.EROFS: "The file system is mounted read-only: remount it, or name another directory.",
-    errno.ENOTDIR: "A file stands where a directory is expected: move it away, or name another "
-    "directory.",
-    errno.EEXIST: "A file stands where a directory is expected: move it away, or name another "
-    "directory.",
-    errno.EIO: "The device reports an error: look at the system's log before trusting this disk.",
+    errno.ENOTDIR: "A file has the name of the directory: move it away, or name another directory.",
+    errno.EEXIST: "A file has the name of the directory: move it away, or name another directory.",
+    errno.EIO: "The device reports an error: check the system's log before you trust this disk.",
 }
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""The disk, or the part of it that this user may use, has no free block or no free inode."""
+"""Error numbers that mean: no free block or inode on the disk, or in the user's quota."""
 
 TEMPORARY = ".tmp"
-"""What is added to a file's name while its next content is written."""
+"""The suffix of a temporary file in which the next content of a file is written."""
 
 
 @contextmanager
 def storage_errors(action: str, path: Path) -> Iterator[None]:
-    """Turns an `OSError` inside the block into a `StorageError` with a remedy.
+    """Turn an `OSError` in the block into a `StorageError` with a remedy.
 
     Args:
-        action: what is tried, as it follows "Could not".
-        path: on which path.
+        action: the action in words, as after "Could not".
+        path: the path on which it acts.
     """
     try:
         yield
-    except CheckpointError:  # a StorageError is an OSError too, and names its own action
+    except CheckpointError:  # a StorageError is also an OSError, and already names its action
         raise
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, "")
@@ -132,21 +130,21 @@ def storage_errors(action: str, path: Path) -> Iterator[None]:
 
 
 class FileSystem:
-    """The real file system: the contract of every implementation.
+    """The real file system, and the contract that every implementation fulfils.
 
-    **Changes** either do their one thing or raise `StorageError` with what was tried and a remedy.
-    They are made of operations, and all operations pass through `do`: a subclass that overrides it
-    sees each one before it is done, and may refuse it.
+    **Changes** either succeed completely or raise `StorageError` with a remedy. They consist of
+    operations, which all pass through `do`. A subclass may override `do` to observe or refuse each
+    operation.
 
-    **Reads** raise a plain `OSError`, with the error number and the path. What a failed read means
-    is for `proof_of_damage` to say: a missing file may be normal, damage, or a refusal that says
-    nothing about the content. All reads pass through `before_read`, which may refuse them.
+    **Reads** raise a plain `OSError` with the error number and the path. `proof_of_damage` decides
+    what a failed read means: a missing file may be normal, damage, or a refusal that proves nothing
+    about the content. All reads pass through `before_read`, which may refuse them.
 
     `tests/storage/file_system_contract.py` holds the tests that every implementation passes.
     """
 
     def do(self, step: Operation) -> None:
-        """Performs one operation.
+        """Perform one operation on the disk.
 
         Raises:
             OSError: If the system refuses.
@@ -154,19 +152,19 @@ class FileSystem:
         step.perform()
 
     def before_read(self, read: ReadOperation) -> None:
-        """Called before each read; does nothing. Raise an `OSError` to refuse the read."""
+        """Called before each read; a subclass may raise an `OSError` here to refuse the read."""
 
     def read_bounded(self, path: Path, most_bytes: int) -> bytes:
-        """Returns the content of a regular file; follows no link, and never waits at a pipe.
+        """Return the content of a regular file; refuse links, and never wait at a pipe.
 
         Raises:
-            OSError: If it is missing, is something else, or has more bytes than that (`EFBIG`).
+            OSError: If the file is missing, not regular, or has more than `most_bytes` (`EFBIG`).
         """
         self.before_read(ReadFile(path))
         return read_bounded(path, most_bytes)
 
     def open_read(self, path: Path) -> BinaryIO:
-        """Opens a regular file for reading; follows no link, and never waits at a pipe.
+        """Open a regular file for reading; refuse links, and never wait at a pipe.
 
         Raises:
             OSError: If it is missing or is something else.
@@ -175,7 +173,7 @@ class FileSystem:
         return open_regular(path)
 
     def list_dir(self, path: Path) -> list[str]:
-        """Returns the names in a directory, sorted.
+        """Return the sorted names in a directory.
 
         Raises:
             OSError: If it is missing or is something else.
@@ -184,10 +182,10 @@ class FileSystem:
         return sorted(os.listdir(path))
 
     def status(self, path: Path) -> os.stat_result | None:
-        """Returns what a name stands for, or None if there is nothing; of a link, the link itself.
+        """Return the `stat` of a path without following links; None if the path does not exist.
 
         Raises:
-            OSError: If the system refuses to tell.
+            OSError: If the system gives another error.
         """
         self.before_read(Status(path))
         try:
@@ -196,27 +194,27 @@ class FileSystem:
             return None
 
     def is_dir(self, path: Path) -> bool:
-        """Whether a directory is there. A link to one counts: a run directory may be a link.
+        """Return whether a path is a directory, or a link to one, because a run may be a link.
 
         Raises:
-            OSError: If the system refuses to tell.
+            OSError: If the system gives another error.
         """
         self.before_read(Status(path))
         return path.is_dir()
 
     @property
     def unowned(self) -> FileSystem:
-        """The same file system without a check of the ownership; see `FencedFiles`.
+        """The same file system without the ownership check of `FencedFiles`.
 
-        Only for undoing an operation that was half done when the run was lost.
+        Use it only to undo an operation that was half done when the run was lost.
         """
         return self
 
     def make_dir(self, path: Path) -> None:
-        """Makes a directory with its parents, durably; one that exists is fine.
+        """Make a directory with its parents durably, unless it exists.
 
-        Each new name is synced in its parent: nothing inside a directory survives a loss of power
-        if the directory's own name does not.
+        Each new name is synced in its parent, because the content of a directory survives a power
+        loss only if the directory's own name does.
         """
         with storage_errors("make the directory", path):
             missing = (
@@ -227,15 +225,15 @@ class FileSystem:
             for each in reversed(missing):
                 try:
                     self.do(MakeDir(each))
-                except FileExistsError:  # another process was faster
+                except FileExistsError:  # another process has created it meanwhile
                     if not each.is_dir():
                         raise
                 self.do(SyncDir(each.parent))
 
     def create(self, path: Path, data: bytes) -> None:
-        """Writes a new file and makes its content durable; refuses a name that is in use.
+        """Write a new file and make its content durable; refuse an existing name.
 
-        Its name is durable after `sync_dir` of its directory.
+        The file's name is durable after `sync_dir` of its directory.
         """
         with storage_errors("write", path):
             self.do(CreateFile(path))
@@ -243,11 +241,10 @@ class FileSystem:
                 self._fill(path, data)
 
     def replace_content(self, path: Path, data: bytes) -> None:
-        """Replaces a file's content in one step: readers see either the old or the new content.
+        """Replace a file's content atomically: readers see either the old or the new content.
 
-        That holds after a loss of power, too. Which of the two it is then is decided when the
-        directory is synced. The caller does that if it matters: most files that ckptkit rewrites
-        are hints that are made again.
+        That also holds after a power loss. To make the new content durable, the caller must sync
+        the directory. Most files that ckptkit rewrites are only hints and need no sync.
         """
         temporary = path.with_name(path.name + TEMPORARY)
         with storage_errors("write", path):
@@ -259,11 +256,11 @@ class FileSystem:
                 self.do(Rename(temporary, path))
 
     def overwrite(self, path: Path, data: bytes) -> None:
-        """Replaces the content of an existing file in place and makes it durable.
+        """Replace the content of an existing file in place, and make it durable.
 
-        This needs no free block and no free inode as long as `data` fits into the file's blocks.
-        It is not atomic: after a loss of power the file may hold a mixture. Use it only for files
-        whose reader can tell a damaged one, and only if `replace_content` found no space.
+        This needs no free block or inode if `data` fits into the file's blocks. It is not atomic:
+        after a power loss the file may contain a mixture. Use it only if `replace_content` found no
+        space, and if the file's reader detects damage.
         """
         with storage_errors("overwrite", path):
             self.do(Overwrite(path, data))
@@ -276,7 +273,7 @@ class FileSystem:
 
     @contextmanager
     def _whole_or_gone(self, path: Path) -> Iterator[None]:
-        """Removes a new file again if the block fails."""
+        """Remove a new file again if the block fails."""
         try:
             yield
         except OSError:
@@ -285,32 +282,32 @@ class FileSystem:
             raise
 
     def append(self, path: Path, data: bytes) -> None:
-        """Adds `data` at a file's end and makes it durable; makes the file if it is missing."""
+        """Append `data` to a file and make it durable; create the file if it is missing."""
         with storage_errors("append to", path):
             before = path.stat().st_size if path.exists() else 0
             try:
                 self.do(Append(path, data))
                 self.do(SyncFile(path))
             except OSError:
-                # Half a line would spoil the next line as well. A device has no end to cut off.
+                # Half a line would also damage the next line. A device cannot be truncated.
                 with suppress(OSError):
                     self.do(Truncate(path, before))
                 raise
 
     def sync_file(self, path: Path) -> None:
-        """Makes a file's content durable."""
+        """Make a file's content durable."""
         with storage_errors("sync", path):
             self.do(SyncFile(path))
 
     def sync_dir(self, path: Path) -> None:
-        """Makes a directory's entries durable."""
+        """Make a directory's entries durable."""
         with storage_errors("sync the directory", path):
             self.do(SyncDir(path))
 
     def rename(self, source: Path, target: Path) -> None:
-        """Renames a file or directory to a name that is not in use.
+        """Rename a file or directory to a name that does not exist.
 
-        It is durable after `sync_dir` of the directories of both names.
+        It is durable after `sync_dir` of both directories.
         """
         with storage_errors(f"rename {source.name} to", target):
             if os.path.lexists(target):
@@ -318,15 +315,15 @@ class FileSystem:
             self.do(Rename(source, target))
 
     def remove_file(self, path: Path) -> None:
-        """Removes a file; one that is missing is fine."""
+        """Remove a file, if it exists."""
         with storage_errors("remove", path):
             if os.path.lexists(path):
                 self.do(Unlink(path))
 
     def remove_tree(self, path: Path) -> None:
-        """Removes a directory with everything in it; one that is missing is fine.
+        """Remove a directory with its content, if it exists.
 
-        Of a link, the link is removed and not its target.
+        For a link, only the link is removed.
         """
         with storage_errors("remove", path):
             if path.is_symlink() or path.is_file():
@@ -335,13 +332,13 @@ class FileSystem:
                 self._remove_directory(path)
 
     def free_bytes(self, path: Path) -> int | None:
-        """Returns the free bytes of the file system of a directory, or None if it reports none."""
-        with storage_errors("look at the space of", path):
+        """Return the free bytes of a directory's file system, or None if unknown."""
+        with storage_errors("read the free space of", path):
             usage = shutil.disk_usage(path)
         return usage.free if usage.total else None
 
     def _remove_directory(self, path: Path) -> None:
-        # Not by recursion: a tree that others made may be deeper than Python's stack.
+        # Not recursive: a directory tree of others may be deeper than Python's stack.
         found, to_visit = [], [path]
         while to_visit:
             found.append(to_visit.pop())
@@ -356,11 +353,11 @@ class FileSystem:
 
 
 DISK = FileSystem()
-"""The file system of readers that were given none."""
+"""The real file system, which readers use by default."""
 
 
 def names_in(files: FileSystem, directory: Path) -> list[str]:
-    """Returns the names in a directory, sorted; none if the directory is missing.
+    """Return the sorted names in a directory; none if the directory is missing.
 
     Raises:
         StorageError: If it cannot be listed.
@@ -369,8 +366,8 @@ def names_in(files: FileSystem, directory: Path) -> list[str]:
         try:
             return files.list_dir(directory)
         except (FileNotFoundError, NotADirectoryError):
-            # A second look: an error of the machine must not make a run look empty. A file may
-            # stand in the place of a parent.
+            # Checked again: an error of the machine must not make a run look empty. A parent may
+            # also be a file.
             if files.status(directory) is None:
                 return []
             raise

@@ -1,4 +1,4 @@
-"""Recognizing file systems on which a run is less safe: mounts of object stores (buckets)."""
+"""Recognizes mounted buckets (object stores), on which a run is less safe."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Mount:
 
     Args:
         point: the directory that it is mounted on.
-        kind: the file system's type, as in `mount(8)`.
-        device: what is mounted.
+        kind: the type of the file system, as in `mount(8)`.
+        device: the mounted device or bucket.
     """
 
     point: Path
@@ -44,11 +44,11 @@ class Mount:
 
 
 def bucket_mount(path: Path, mounts: Sequence[Mount] | None = None) -> str | None:
-    """Returns the kind of bucket mount that a path is on, or None if it is on no known one.
+    """Return the kind of bucket mount that contains a path, or None if there is none.
 
     Args:
         path: a file or directory; it need not exist.
-        mounts: what is mounted; by default the kernel is asked.
+        mounts: all mounts; by default they are read from the kernel.
     """
     resolved = path.resolve()
     above = [
@@ -77,13 +77,13 @@ def _mounted() -> list[Mount]:
 
 
 def warn_about_bucket_mount(path: Path) -> None:
-    """Warns if a run is on a bucket mount, which gives neither exclusion nor durability."""
+    """Warn if a run is on a bucket mount, where neither locks nor syncs are reliable."""
     kind = bucket_mount(path)
     if kind is not None:
         logger.warning(
-            "%s is on a bucket mount (%s): there a rename is no single step, a sync is no "
-            "promise, and two machines may both believe that "
-            "the run is theirs. Start one process at a time, or keep the run on a disk or NFS.",
+            "%s is on a bucket mount (%s). Renames are not atomic there, syncs are not reliable, "
+            "and two machines may own the run at the same time. Start one process at a time, or "
+            "keep the run on a disk or NFS.",
             path,
             kind,
         )

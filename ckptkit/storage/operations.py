@@ -1,7 +1,8 @@
-"""The single operations by which a run directory is changed or read, as data.
+"""The single operations that change or read a run directory, as objects.
 
-An operation is one thing that the kernel does or does not do. A crash happens between two of them,
-a fault hits one of them, and a loss of power undoes some of them. So tests need to name them.
+An operation is one system call, which happens completely or not at all. A crash happens between two
+operations, a fault makes one fail, and a power loss undoes some. As objects, tests can inspect
+them.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ _NO_SUCH_OPERATION = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation on one path.
+    """The base class of all operations that change one path.
 
     Args:
-        path: what is changed.
+        path: the path that is changed.
 
     Raises:
-        NotImplementedError: By `perform` of this base class; each kind has its own.
+        NotImplementedError: From `perform` of this base class; each subclass overrides it.
 
     Example:
         >>> import pathlib
@@ -42,7 +43,7 @@ class Operation:
         return type(self).__name__
 
     def perform(self) -> None:
-        """Performs the operation.
+        """Perform the operation.
 
         Raises:
             OSError: If the system refuses.
@@ -55,7 +56,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class MakeDir(Operation):
-    """A new directory in an existing one."""
+    """Makes a new directory in an existing one."""
 
     def perform(self) -> None:
         os.mkdir(self.path)
@@ -63,7 +64,7 @@ class MakeDir(Operation):
 
 @dataclass(frozen=True)
 class CreateFile(Operation):
-    """A new, empty file. A name that is in use is refused, also if it is a link."""
+    """Creates a new, empty file; an existing name is refused, even if it is a link."""
 
     def perform(self) -> None:
         os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
@@ -71,7 +72,7 @@ class CreateFile(Operation):
 
 @dataclass(frozen=True)
 class Append(Operation):
-    """Bytes at a file's end; the file is made if it is missing, and links are not followed.
+    """Appends bytes to a file; creates a missing file, and follows no links.
 
     Args:
         data: the bytes.
@@ -82,7 +83,7 @@ class Append(Operation):
     def perform(self) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(self.path, flags, 0o666), "ab", buffering=0) as file:
-            # A disk that is nearly full takes a part, and fails at the next write only.
+            # A nearly full disk accepts a part, and fails only at the next write.
             rest = memoryview(self.data)
             while rest:
                 rest = rest[file.write(rest) :]
@@ -93,7 +94,7 @@ class Append(Operation):
 
 @dataclass(frozen=True)
 class Overwrite(Operation):
-    """Other content for an existing file, in place; links are not followed.
+    """Overwrites an existing file in place; follows no links.
 
     Args:
         data: the whole new content.
@@ -104,8 +105,8 @@ class Overwrite(Operation):
     def perform(self) -> None:
         descriptor = os.open(self.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(descriptor, "wb", buffering=0) as file:
-            # Written before it is cut: cutting first would give the blocks back, and on a full
-            # disk another program could take them before the write.
+            # Written before it is truncated: a truncate would free the blocks, and on a full disk
+            # another program could take them before the write.
             rest = memoryview(self.data)
             while rest:
                 rest = rest[file.write(rest) :]
@@ -117,10 +118,10 @@ class Overwrite(Operation):
 
 @dataclass(frozen=True)
 class Truncate(Operation):
-    """Cuts off a file's end; links are not followed.
+    """Truncates a file; follows no links.
 
     Args:
-        size_bytes: what is left.
+        size_bytes: the new size of the file.
     """
 
     size_bytes: int
@@ -134,7 +135,7 @@ class Truncate(Operation):
 
 @dataclass(frozen=True)
 class SyncFile(Operation):
-    """Makes a file's content durable, also what another process wrote (TensorFlow's files)."""
+    """Makes a file's content durable, even if another process or TensorFlow wrote it."""
 
     def perform(self) -> None:
         _fsync(self.path, os.O_RDONLY | os.O_NOFOLLOW)
@@ -144,8 +145,8 @@ class SyncFile(Operation):
 class SyncDir(Operation):
     """Makes the names in a directory durable.
 
-    Some network and bucket mounts have no such operation. They decide by themselves how durable
-    names are, so their refusal is no error.
+    Some network and bucket mounts do not support this. Their refusal is not an error, because they
+    decide themselves when names are durable.
     """
 
     def perform(self) -> None:
@@ -158,7 +159,7 @@ class SyncDir(Operation):
 
 @dataclass(frozen=True)
 class Rename(Operation):
-    """Another name for a file or directory. A file of that name is replaced.
+    """Renames a file or directory; an existing file with the new name is replaced.
 
     Args:
         target: the new name.
@@ -175,7 +176,7 @@ class Rename(Operation):
 
 @dataclass(frozen=True)
 class Unlink(Operation):
-    """Removes a file, or a link and not its target; one that is missing is fine."""
+    """Removes a file or a link, if it exists."""
 
     def perform(self) -> None:
         with suppress(FileNotFoundError):
@@ -184,7 +185,7 @@ class Unlink(Operation):
 
 @dataclass(frozen=True)
 class RemoveDir(Operation):
-    """Removes an empty directory; one that is missing is fine."""
+    """Removes an empty directory, if it exists."""
 
     def perform(self) -> None:
         with suppress(FileNotFoundError):
@@ -193,13 +194,13 @@ class RemoveDir(Operation):
 
 @dataclass(frozen=True)
 class ReadOperation:
-    """One read of a path.
+    """The base class of all reads of one path.
 
-    It is not an `Operation`: a crash or a loss of power undoes nothing of it, but a disk may refuse
-    it.
+    A read is not an `Operation`, because a crash or a power loss does not undo it. But a disk may
+    refuse it.
 
     Args:
-        path: what is looked at.
+        path: the path that is read.
     """
 
     path: Path
@@ -215,17 +216,17 @@ class ReadOperation:
 
 @dataclass(frozen=True)
 class ReadFile(ReadOperation):
-    """The content of a file, or the opening of it."""
+    """Opens a file, or reads its content."""
 
 
 @dataclass(frozen=True)
 class ListDir(ReadOperation):
-    """The names in a directory."""
+    """Lists the names in a directory."""
 
 
 @dataclass(frozen=True)
 class Status(ReadOperation):
-    """Whether there is anything of this name, and of which kind and size."""
+    """Reads whether a path exists, its kind and its size."""
 
 
 def _fsync(path: Path, flags: int) -> None:

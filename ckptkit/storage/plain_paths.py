@@ -1,9 +1,9 @@
-"""Other names for paths that TensorFlow would take for patterns.
+"""Alternative names for paths with characters that TensorFlow treats as patterns.
 
-Before TensorFlow reads a checkpoint, it looks for files that match its path as a shell pattern. So
-a checkpoint below `runs/lr=[0.1]` does not exist for it, and escaping does not help: the same text
-is used as a path afterwards. Everything that TensorFlow reads or writes therefore goes through a
-name from here, which has no such characters.
+Before TensorFlow reads a checkpoint, it searches for files that match the path as a shell pattern.
+So it does not find a checkpoint below `runs/lr=[0.1]`. Escaping does not help, because the same
+text is used as a path afterwards. So TensorFlow gets every path under a name from here, without
+such characters.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ T = TypeVar("T")
 
 
 def is_pattern(path: Path) -> bool:
-    """Return whether TensorFlow would take a path for a pattern."""
+    """Return whether TensorFlow would treat a path as a pattern."""
     return _PATTERN.search(str(path)) is not None
 
 
 @contextmanager
 def plain_directory(directory: Path, descriptors: Path = _DESCRIPTORS) -> Iterator[Path]:
-    """Give a name of an existing directory that TensorFlow takes literally.
+    """Yield a name of an existing directory that TensorFlow treats literally.
 
-    The name is valid in this process, and until the end of the block. In most cases it is the
-    directory's own name.
+    The name is valid in this process until the end of the block. In most cases it is the
+    directory's own path.
 
     Args:
         directory: the directory.
-        descriptors: where the system shows this process's open files under their numbers.
+        descriptors: the directory in which the system shows this process's open files by number.
 
     Raises:
         OSError: If the directory cannot be opened.
@@ -49,7 +49,7 @@ def plain_directory(directory: Path, descriptors: Path = _DESCRIPTORS) -> Iterat
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         # A descriptor's name leaves nothing behind if this process is killed. Without /proc, as on
-        # macOS, only a link does the same.
+        # macOS, a link is needed.
         name = descriptors / str(descriptor)
         if _is_same(name, descriptor):
             yield name
@@ -64,7 +64,7 @@ def plain_directory(directory: Path, descriptors: Path = _DESCRIPTORS) -> Iterat
 
 @contextmanager
 def plain_prefix(prefix: Path) -> Iterator[Path]:
-    """Give a name of an existing checkpoint's prefix that TensorFlow takes literally.
+    """Yield a name of an existing checkpoint's prefix that TensorFlow treats literally.
 
     Raises:
         OSError: If its directory cannot be opened.
@@ -73,7 +73,7 @@ def plain_prefix(prefix: Path) -> Iterator[Path]:
         with plain_directory(prefix.parent) as directory:
             yield directory / prefix.name
         return
-    # The files themselves need other names, so each one gets a link.
+    # The file names also contain such characters, so each file gets a link.
     with _private_directory() as private:
         for path in sorted(prefix.absolute().parent.iterdir()):
             if path.name.startswith(f"{prefix.name}."):
@@ -82,15 +82,15 @@ def plain_prefix(prefix: Path) -> Iterator[Path]:
 
 
 def opened(names: AbstractContextManager[Path], opener: Callable[[Path], T]) -> T:
-    """Open something that reads again later, and keep the name for as long as it exists.
+    """Open an object that reads again later, and keep the name as long as the object exists.
 
     Args:
-        names: of this module: `plain_directory(...)` or `plain_prefix(...)`.
+        names: the result of `plain_directory(...)` or `plain_prefix(...)`.
         opener: is called with the name.
     """
     with ExitStack() as stack:
         result = opener(stack.enter_context(names))
-        # TensorFlow's reader opens data files when the first value of each is read.
+        # TensorFlow's reader opens a data file only when its first value is read.
         weakref.finalize(result, stack.pop_all().close)
         return result
 

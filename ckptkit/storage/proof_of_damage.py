@@ -1,8 +1,8 @@
-"""Whether a failed read proves that a file is damaged. "Cannot read" is not "is bad".
+"""Decides whether a failed read proves that a file is damaged.
 
-This is the only place that decides it. A machine without memory, descriptors, permission or
-network reports errors for files that are good, and some of them look like a missing file. Only
-proven damage may cost a checkpoint its place, so each proof is made here by looking again.
+Only this module decides it. A machine without memory, descriptors, permission or network reports
+errors for intact files, and some look like a missing file. A checkpoint may be moved away only if
+its damage is proven, so each error is checked again here.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from ckptkit.storage.files import DISK, FileSystem, TooLargeError
 
 
 def proven_damage(error: OSError, path: Path, files: FileSystem = DISK) -> str | None:
-    """Return the kind of damage that a failed read of a file proves, or None if it proves nothing.
+    """Return the kind of damage that a failed read proves, or None if it proves nothing.
 
     Args:
-        error: what the read raised.
+        error: the error of the read.
         path: the file.
-        files: how the disk is read.
+        files: how to read the disk.
 
     Returns:
-        `missing`, if a directory that can be listed does not have the name; `unreadable`, if it is
-        no regular file or has too many bytes.
+        `missing` if the directory can be listed but does not contain the name; `unreadable` if it
+            is not a regular file or is too large.
     """
     if isinstance(error, TooLargeError):
         return "unreadable"
@@ -46,7 +46,7 @@ def proven_damage(error: OSError, path: Path, files: FileSystem = DISK) -> str |
 
 
 def _damage_of_link(error: OSError, path: Path, files: FileSystem) -> str | None:
-    """Return the damage of a link: our own reads refuse it, and TensorFlow's follow it."""
+    """Return the damage of a link, which ckptkit's reads refuse and TensorFlow's follow."""
     if error.errno == errno.ELOOP:
         return "unreadable"
     if error.errno in (errno.ENOENT, errno.ENOTDIR) and _is_missing(path.resolve(), files):
@@ -55,9 +55,9 @@ def _damage_of_link(error: OSError, path: Path, files: FileSystem) -> str | None
 
 
 def is_proven_missing(path: Path, files: FileSystem = DISK) -> bool:
-    """Return whether a file is certainly missing: a directory was listed and does not have it.
+    """Return whether a file is certainly missing, because a listed directory does not contain it.
 
-    A mount that vanished reports missing files as well, but there no directory can be listed.
+    A lost mount also reports missing files, but then no directory can be listed.
     """
     try:
         return _is_missing(path, files)
@@ -78,16 +78,16 @@ def _is_missing(path: Path, files: FileSystem) -> bool:
 
 @contextmanager
 def judging(path: Path, name: str, files: FileSystem = DISK) -> Iterator[None]:
-    """Turn an error of reading inside the block into what it means for the checkpoint.
+    """Turn a read error in the block into a damage error or a storage error.
 
     Args:
-        path: what is read.
-        name: of the file, for the error.
-        files: how it is read.
+        path: the path that is read.
+        name: the name of the file, for the error.
+        files: how to read it.
 
     Raises:
         CorruptCheckpointError: If damage is proven.
-        StorageError: If the error says nothing about the file.
+        StorageError: If the error proves nothing about the file.
     """
     try:
         yield
@@ -112,14 +112,14 @@ def not_read(path: Path, number: int | None, reason: str = "") -> StorageError:
     """Return the error for a read that failed without a proof of damage.
 
     Args:
-        path: what was read.
-        number: the system's error number, or None if there is none.
-        reason: in words; by default those of the number.
+        path: the path that was read.
+        number: the system's error number, or None.
+        reason: the reason in words; by default the text for the number.
     """
     number = errno.EIO if number is None else number
     return StorageError(
         number,
-        f"Could not read {path}: {reason or os.strerror(number)}. That says nothing about its "
-        "contents, so it stays in its place. Look at this machine's memory, open files, "
-        "permissions and mounts, and try again.",
+        f"Could not read {path}: {reason or os.strerror(number)}. That proves no damage, so it "
+        f"stays in its place. Check this machine's memory, open files, permissions and mounts, "
+        f"and try again.",
     )

@@ -1,4 +1,4 @@
-"""Symbolic links that lead out of a run directory: refused, or nothing is removed through them."""
+"""Detects symbolic links that lead out of a run directory, to protect the files behind them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ckptkit.layout import RunLayout
 
 
 def refuse_links(layout: RunLayout) -> None:
-    """Refuses a run one of whose directories is a symbolic link.
+    """Refuse a run if one of its directories is a symbolic link.
 
-    Recovery removes and renames what it finds in these directories. Through a link, it would do
-    that to a directory that may belong to something else.
+    Recovery removes and renames entries of these directories. Through a link, it would change a
+    directory that may belong to something else.
 
     Raises:
         StorageError: If one of the run's directories is a link.
@@ -31,17 +31,17 @@ def refuse_links(layout: RunLayout) -> None:
         if path.is_symlink():
             raise StorageError(
                 errno.ELOOP,
-                f"{path} is a symbolic link, and none is followed out of a run directory. Put the "
-                "directory there that "
-                f"it leads to, or make the whole run directory a link.",
+                f"{path} is a symbolic link, which ckptkit does not follow out of a run "
+                f"directory. Move the target directory there, or make the whole run directory a "
+                f"link.",
             )
 
 
 def leads_out(root: Path, path: Path) -> bool:
-    """Return whether a path below a run directory leads out of it, through a symbolic link.
+    """Return whether a path below a run directory leads out of it through a symbolic link.
 
-    What lies there may belong to another run, so nothing there is removed or rewritten. The run
-    directory itself may be a link.
+    The files there may belong to another run, so none is removed or rewritten. The run directory
+    itself may be a link.
 
     Args:
         root: the run directory.
@@ -51,7 +51,7 @@ def leads_out(root: Path, path: Path) -> bool:
 
 
 def leads_out_of_its_run(path: Path) -> bool:
-    """Return whether a path lies in a run directory as it is written, and leads out of it."""
+    """Return whether a path that seems to be in a run directory leads out of it."""
     found = (parent for parent in path.absolute().parents if RunLayout(parent).journal.is_dir())
     root = next(found, None)
     return root is not None and leads_out(root, path)

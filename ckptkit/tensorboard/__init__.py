@@ -1,1 +1,1 @@
-"""TensorBoard's event files: repairs the program's own on a resume, and writes the run's own."""
+"""TensorBoard's event files: repairs those of the program, and writes those of the run."""

@@ -1,14 +1,12 @@
-"""Repairing TensorBoard's event files on a resume: stale points are removed from them.
+"""Removes stale points from TensorBoard's event files when a run resumes.
 
-Without it, curves show twice trained steps as a zigzag, or for ever.
+Without that, curves would show steps that were trained twice as a zigzag.
 
-Only files of this run's attempts are touched, and only if they have stale points (see
-`stale_points.py`). The new content of such a file is written beside it and synced. The file is then
-renamed to a name that TensorBoard does not read, and the new one takes its place. Whenever a
-process is killed, the next one finds the old file or the new one, or finishes the second rename.
-Nothing is deleted. Readers that have stale points in memory are told by a restart mark.
-
-No failure here interrupts training: it is reported.
+It changes only files of this run's attempts with stale points (see `stale_points.py`). It writes
+the new content to a new file and syncs it. Then it renames the old file to a name that TensorBoard
+does not read, and the new file to the old name. If a process is killed in between, the next one
+finds the old or the new file, or finishes the second rename. Nothing is deleted. A restart mark
+tells readers to drop stale points from memory. A failure is reported, but never ends a training.
 """
 
 from __future__ import annotations
@@ -46,12 +44,12 @@ _CHUNK_BYTES = 16 * 1024 * 1024
 
 
 def check_directory(directory: str | os.PathLike[str] | None) -> Path | None:
-    """Check a directory of event files that the user named, and return it as an absolute path.
+    """Check the user's directory of event files, and return it as an absolute path.
 
-    Absolute, because the program may change its working directory.
+    It is made absolute because the program may change its working directory.
 
     Args:
-        directory: the argument as the user gave it; None for none.
+        directory: the user's argument, or None.
 
     Raises:
         ConfigError: If it is not a path on a file system.
@@ -76,12 +74,12 @@ class RepairStart:
     """Where a run resumes, for the repair of its event files.
 
     Args:
-        among: the attempts of the run, the present one last; see `stale_points.writer_attempts`.
+        among: the attempts of the run, the current one last; see `stale_points.writer_attempts`.
         step: the restored step, or None if the run starts at step 0.
-        settled: an attempt that has repaired the files of all earlier ones. Those are not read
-            again if a mark tells which steps they have.
-        mark: whether to mark the restart even if nothing has to go.
-        now: in seconds since the epoch.
+        settled: an attempt that has repaired the files of all earlier ones. Those files are not
+            read again if a mark shows their steps.
+        mark: whether to mark the restart even if no point is removed.
+        now: the current time, in seconds since the epoch.
     """
 
     among: Sequence[WriterAttempt]
@@ -93,12 +91,12 @@ class RepairStart:
 
 @dataclass
 class RepairResult:
-    """What a repair has done.
+    """The result of a repair.
 
     Args:
-        files: how many files were rewritten.
-        points: how many points were removed from them.
-        left: which files keep their stale points, and why, in words.
+        files: the number of rewritten files.
+        points: the number of removed points.
+        left: a sentence for each file that keeps its stale points, with the reason.
     """
 
     files: int = 0
@@ -111,11 +109,11 @@ def repair_event_files(files: FileSystem, directory: Path, start: RepairStart) -
 
     Args:
         files: changes the disk.
-        directory: with everything below it; symbolic links are not followed.
+        directory: the directory, including everything below it; symbolic links are not followed.
         start: where the run resumes.
 
     Raises:
-        RunLockedError: if the run belongs to another process now.
+        RunLockedError: If another process owns the run now.
     """
     done, open_files = RepairResult(), OpenFiles()
     for path, _, names in os.walk(directory, onerror=lambda error: done.left.append(str(error))):
@@ -137,8 +135,8 @@ class _Directory:
     done: RepairResult
 
     def repair(self, names: Sequence[str]) -> None:
-        """Repairs the files of the directory, and marks the restart if it belongs to the run."""
-        # First, and before the files are listed: a half-finished rewrite hides an event file.
+        """Repair the files of the directory, and mark the restart if it belongs to the run."""
+        # Done before the files are listed, because a half-finished rewrite hides an event file.
         self._finish(names)
         found_files = [
             (named, named.by(self.start.among))
@@ -146,7 +144,7 @@ class _Directory:
             if named is not None
         ]
         marks = [named for named, by in found_files if named.is_mark and by]
-        # `old` files are finished; `own` ones are still being written, most often by this process.
+        # `old` files are finished; `own` files are still being written, most often by this process.
         old, own = list[EventFileName](), list[EventFileName]()
         contents = list[EventFileContent]()
         ours, others = False, any(not by for _, by in found_files)
@@ -169,21 +167,21 @@ class _Directory:
             paths = self._put_before(old, min(times))
             if ours:
                 self._put_before(marks, min(times))
-                # A mark makes readers drop points of the whole directory. With files of others in
-                # it, it would hide theirs.
+                # A mark makes readers drop points of the whole directory, so it would also hide
+                # points in files of other trainings.
                 if not others and (self.start.mark or self.done.points > points_before):
                     self._mark(paths, contents)
             self.files.sync_dir(self.path)
 
     def _finish(self, names: Sequence[str]) -> None:
-        """Finishes the rewrites that a killed process had begun, or removes their files."""
+        """Finish the rewrites that a killed process had begun, or remove their files."""
         for name in (name for name in names if name.startswith(REWRITE_PREFIX)):
             path = self.path / name
             named = EventFileName.parse(rewritten_path(path))
             if named is None or not named.by(self.start.among):
                 continue
-            # The event file is still in its place, so the rewrite had not come to its renames: it
-            # may be incomplete. A mark is written again by this restart.
+            # The event file still has its name, so the rewrite ended before its renames and may be
+            # incomplete. This restart writes a mark again.
             if named.is_mark or os.path.lexists(named.path):
                 self.files.remove_file(path)
             else:
@@ -193,15 +191,16 @@ class _Directory:
     def _cut(
         self, path: Path, by: Sequence[WriterAttempt], settled: bool
     ) -> tuple[str | None, EventFileContent | None]:
-        """Removes the stale points of a file.
+        """Remove the stale points of a file.
 
         Returns:
-            Which process may still write the file, and its content; None for what is unknown.
+            The process that may still write the file, and the file's content; None if unknown.
         """
         holder = None
         try:
             holder = self.open_files.holder(path, by)
-            # Before reading: a writer that appends meanwhile must be noticed, see `_write_anew`.
+            # Read before the content, so that a writer that appends meanwhile is noticed, see
+            # `_write_anew`.
             before = _state(path)
             found = find_kept_parts(path, by, settled=settled)
             if found.points:
@@ -219,13 +218,13 @@ class _Directory:
     def _write_anew(
         self, path: Path, found: EventFileContent, before: tuple[int, ...]
     ) -> str | None:
-        """Replaces a file by what stays of it; returns why not, or None if it did."""
+        """Replace a file by its kept parts; return the reason if that fails, else None."""
         temporary = rewrite_path(path)
         try:
             self._copy(path, temporary, found)
             if _state(path) != before:
                 self.files.remove_file(temporary)
-                return "it has changed while it was read: another process writes it"
+                return "it changed while it was read, so another process is writing it"
             # The new file must be on the disk before the old one is renamed.
             self.files.sync_dir(self.path)
             self.files.rename(path, backup_path(path, self.start.among[-1].attempt))
@@ -235,13 +234,13 @@ class _Directory:
             raise
         try:
             self.files.sync_dir(self.path)
-        finally:  # if this fails as well, the next process does it, see `_finish`
+        finally:  # if this fails too, the next process does it, see `_finish`
             self.files.rename(temporary, path)
         self.files.sync_dir(self.path)
         return None
 
     def _copy(self, path: Path, temporary: Path, found: EventFileContent) -> None:
-        """Copies what stays, piece by piece: a file may be larger than the memory."""
+        """Copy the kept parts in pieces, because a file may be larger than the memory."""
         self.files.create(temporary, b"")
         with open_regular(path) as file:
             for begin, end in found.stays:
@@ -251,7 +250,7 @@ class _Directory:
                     begin += len(data)
 
     def _put_before(self, old: Sequence[EventFileName], time: int) -> list[Path]:
-        """Renames old files so that they sort before those of this process.
+        """Rename old files so that they sort before those of this process.
 
         That is needed if a clock was set back or is slow.
 
@@ -266,10 +265,10 @@ class _Directory:
         return paths
 
     def _mark(self, old: Sequence[Path], contents: Sequence[EventFileContent]) -> None:
-        """Writes a restart mark after the last old file.
+        """Write a restart mark after the last old file.
 
-        Readers drop what they have in memory from the mark's step on, whatever a tag counts as its
-        steps. So it is a step that no remaining point reaches.
+        Readers drop all points in memory from the mark's step on, also of tags that count something
+        else as steps. So the mark's step is larger than that of every remaining point.
         """
         others = max(found.others_step for found in contents)
         step = others + 1 if others > 0 else 0
@@ -289,48 +288,49 @@ class _Directory:
             )
         target = mark_after(max(old), self.start.among[-1].attempt)
         self.files.create(rewrite_path(target), restart_mark(step, self.start.now))
-        self.files.remove_file(target)  # exists if one process restores the run twice
+        self.files.remove_file(target)  # exists already if a process restores the run twice
         self.files.rename(rewrite_path(target), target)
 
 
 def _state(path: Path) -> tuple[int, ...]:
-    """Return what changes whenever a file is written or replaced."""
+    """Return a value that changes whenever a file is written or replaced."""
     status = path.lstat()
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 class OpenFiles:
-    """The event files that processes of this machine may write now; each look is made once."""
+    """Finds the event files that processes of this machine may be writing; caches the result."""
 
     def holder(self, path: Path, by: Sequence[WriterAttempt]) -> str | None:
-        """Return which process may still write a file, in words, or None if there is none.
+        """Return a description of the process that may still write a file, or None.
 
-        A process of another machine cannot be asked; the run's lock says that it has ended. In
-        containers another process may have our host and number. So a file that was written since
-        this process began, and that it has not open, is left to the other one. An exception: this
-        process has made an earlier attempt, whose files it may have closed.
+        A process on another machine has ended, because this process holds the run's lock. In
+        containers another process may have the same host and number as this one. So a file that was
+        written after this process began, and that it does not have open, counts as the other
+        process's. An exception are files of earlier attempts of this process, which it may have
+        closed.
 
         Args:
             path: the file.
-            by: the attempts whose process its name has.
+            by: the attempts whose process is named in the file's name.
         """
         for writer in by:
             if writer.host != socket.gethostname():
                 continue
             if writer.pid != os.getpid():
                 if process_is_running(writer.pid, writer.started):
-                    return f"process {writer.pid}, which writes it, is still there"
+                    return f"process {writer.pid}, which writes it, is still running"
             elif os.path.realpath(path) in self._here:
                 return "this process has it open"
             elif self._is_anothers(path, by):
                 return (
-                    "it was written after this process began, by another one with the same host "
-                    "and number"
+                    "it was written after this process began, by another process with the same "
+                    "host and number"
                 )
         return None
 
     def _is_anothers(self, path: Path, by: Sequence[WriterAttempt]) -> bool:
-        """Whether another process with our host and number has written a file."""
+        """Return whether another process with the same host and number has written a file."""
         here = [writer for writer in by if writer.started >= self._began - SURE_SECS]
         return len(here) < 2 and path.lstat().st_mtime > self._began + SURE_SECS
 
@@ -340,7 +340,7 @@ class OpenFiles:
         try:
             return float(psutil.Process().create_time())
         except psutil.Error:
-            return math.inf  # unknown: no file counts as another process's
+            return math.inf  # unknown, so no file counts as another process's
 
     @cached_property
     def _here(self) -> frozenset[str]:

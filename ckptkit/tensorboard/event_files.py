@@ -1,8 +1,8 @@
-"""TensorBoard's event files: their names, their records, and which parts a repair keeps.
+"""Reads and writes TensorBoard's event files, and decides which parts a repair keeps.
 
-A file is a sequence of TFRecords. Each has the length of the data (8 bytes, little-endian), its
-masked CRC-32C (4 bytes), the data, and its masked CRC-32C (4 bytes). The data is an `Event` as
-protocol buffer; see TensorFlow's `record_writer.h` and `event.proto`.
+A file is a sequence of TFRecords. Each consists of the length of the data (8 bytes, little-endian),
+the masked CRC-32C of the length (4 bytes), the data, and its masked CRC-32C (4 bytes). The data is
+a protocol buffer `Event`; see TensorFlow's `record_writer.h` and `event.proto`.
 
 TensorBoard reads every file with "tfevents" in its name, in the order of names, and stops at an
 incomplete record. Its own loader gives no offsets and imports TensorFlow, so it is not used here.
@@ -22,25 +22,25 @@ from ckptkit.storage.files import open_regular
 from ckptkit.tensorboard.stale_points import WriterAttempt, owner_at
 
 EVENT_FILE_PREFIX = "events.out.tfevents."
-"""How the names of event files begin, whichever library writes them."""
+"""The beginning of the name of every event file, whichever library writes it."""
 
 REWRITE_PREFIX = "events.out.cutting."
-"""How the name of an event file begins while it is rewritten. TensorBoard does not read it."""
+"""The beginning of the name of a file that is being rewritten, which TensorBoard ignores."""
 
 _KEPT = "events.out.before-attempt-{attempt}{again}."
 _MARK = re.compile(r"\.restart-\d+$")
 _NAME = re.compile(re.escape(EVENT_FILE_PREFIX) + r"(?:\d+~)?(\d+)\.(.+)")
 _EMPTY = ".profile-empty"
-"""The end of the name of an event file that is empty, and only says that there is a profile."""
+"""The end of the name of an empty event file that only announces a profile."""
 
 _JITTER_SECS = 1.0
-"""Points of several threads may be this much out of order.
+"""Seconds by which points of several threads may be out of order.
 
-An earlier time than that belongs to a clock that was set back.
+A larger difference means that the clock was set back.
 """
 
 _ENDING_SECS = 10.0
-"""How long after an attempt its last file may be created, because another thread writes it."""
+"""Seconds after an attempt in which its last file may be created by another thread."""
 
 _LEADING = re.compile(r"\d+")
 
@@ -51,8 +51,9 @@ class EventFileName:
 
     Args:
         path: the file.
-        time: the time in its name, in seconds since the epoch; TensorBoard reads in this order.
-        original_time: the time in its name before it was renamed to be read before others.
+        time: the time in its name, in seconds since the epoch; TensorBoard reads files in this
+            order.
+        original_time: the time in its name before a repair renamed it to sort before others.
         rest: host, process and number, as `host.123.0.v2`.
     """
 
@@ -80,9 +81,10 @@ class EventFileName:
         return _MARK.search(self.rest) is not None
 
     def by(self, writers: Sequence[WriterAttempt]) -> list[WriterAttempt]:
-        """Return the attempts whose process may have written the file.
+        """Return the attempts that may have written the file.
 
-        Their host and process are in its name, and they had not ended when it was created.
+        These are the attempts with the host and the process in its name that had not ended when it
+        was created.
 
         Args:
             writers: all attempts of the run.
@@ -112,24 +114,24 @@ def mark_after(path: Path, attempt: int) -> Path:
 
 
 def rewrite_path(path: Path) -> Path:
-    """Return where the next content of an event file is written."""
+    """Return the path to which the next content of an event file is written."""
     return path.with_name(REWRITE_PREFIX + path.name.removeprefix(EVENT_FILE_PREFIX))
 
 
 def rewritten_path(path: Path) -> Path:
-    """Return the event file for which a path of `rewrite_path` has the next content."""
+    """Return the path of the event file that belongs to a path from `rewrite_path`."""
     return path.with_name(EVENT_FILE_PREFIX + path.name.removeprefix(REWRITE_PREFIX))
 
 
 def backup_path(path: Path, attempt: int) -> Path:
-    """Return a free path for the earlier content of an event file, which TensorBoard does not read.
+    """Return a free path for the old content of an event file, which TensorBoard ignores.
 
     Args:
         path: the event file.
         attempt: the attempt that repairs it.
 
     Raises:
-        FileExistsError: if no name is free.
+        FileExistsError: If no name is free.
     """
     for again in range(1_000_000):
         name = _KEPT.format(
@@ -137,20 +139,20 @@ def backup_path(path: Path, attempt: int) -> Path:
         ) + path.name.removeprefix(EVENT_FILE_PREFIX)
         if not (found := path.with_name(name)).exists():
             return found
-    raise FileExistsError(f"No name is free beside {path}.")
+    raise FileExistsError(f"No free name for a backup of {path}.")
 
 
 @dataclass(frozen=True)
 class EventFileContent:
-    """What an event file contains.
+    """The result of reading an event file: the parts to keep, and the stale points.
 
     Args:
-        stays: the parts to keep, from byte to byte.
-        points: how many stale points it has.
-        last_step: the largest step of a point of the run that stays, or -1.
+        stays: the parts to keep, as byte ranges.
+        points: the number of stale points.
+        last_step: the largest step of a kept point of the run, or -1.
         owned: whether any point belongs to the run.
-        others_step: the largest step of a point that belongs to none of the run's attempts, or -1.
-            Keras writes a graph at step 0 before an attempt begins.
+        others_step: the largest step of a point outside of the run's attempts, or -1. Keras writes
+            a graph at step 0 before an attempt begins.
     """
 
     stays: tuple[tuple[int, int], ...] = ()
@@ -161,24 +163,24 @@ class EventFileContent:
 
     @property
     def is_anothers(self) -> bool:
-        """Whether all measurements in the file belong to something else."""
+        """Return whether all measurements in the file belong to another training."""
         return not self.owned and self.others_step > 0
 
 
 def find_kept_parts(
     path: Path, candidates: Sequence[WriterAttempt], *, settled: bool = False
 ) -> EventFileContent:
-    """Read an event file, one record at a time, and find what stays.
+    """Read an event file record by record, and find the parts to keep.
 
-    Stale points are the last ones that a process wrote. So a point that looks stale stays if a
-    later point of the same attempt stays: its time is one of a clock that was set back. Points that
-    an attempt discarded itself, by going back to a checkpoint, are stale in any case, unless the
+    Stale points are the last points that a process wrote. So a point that looks stale is kept if a
+    later point of the same attempt is kept: its time comes from a clock that was set back. Points
+    that an attempt itself discarded when it restored a checkpoint are always stale, unless the
     clock was set back over that time.
 
     Args:
         path: the file.
-        candidates: the attempts that its process has made.
-        settled: whether nothing has to go; reading then ends at the first point of the run.
+        candidates: the attempts of its process.
+        settled: whether no point is stale; reading then ends at the first point of the run.
 
     Raises:
         OSError: If it cannot be read, or is not a regular file.
@@ -186,8 +188,8 @@ def find_kept_parts(
     scan = _EventScan()
     with open_regular(path) as file:
         for start, end, event in read_events(file):
-            # Graphs, versions and session logs are no measurements; without the version record
-            # TensorBoard would not know the format.
+            # Graphs, versions and session logs are not measurements, so they are kept. Without the
+            # version record TensorBoard would not know the format.
             if not event.HasField("summary"):
                 _add(scan.stays, start, end)
                 continue
@@ -200,14 +202,15 @@ def find_kept_parts(
 
 @dataclass
 class _EventScan:
-    """What was found in an event file so far.
+    """The state of a scan of an event file.
 
     Args:
-        stays: parts to keep.
-        doubtful: parts with stale points that stay if a later point of the same attempt stays.
-        points: how many points go.
-        doubtful_points: how many points the doubtful parts have.
-        last_step: the largest step of a point of the run that stays, or -1.
+        stays: the parts to keep.
+        doubtful: parts with points that look stale; they are kept if a later point of the same
+            attempt is kept.
+        points: the number of points to remove.
+        doubtful_points: the number of points in the doubtful parts.
+        last_step: the largest step of a kept point of the run, or -1.
         doubtful_step: the largest step in the doubtful parts, or -1.
         others_step: the largest step of a point that belongs to none of the attempts, or -1.
         current: the attempt that wrote the last point of the run.
@@ -225,9 +228,10 @@ class _EventScan:
     latest: float = -math.inf
 
     def add_point(self, start: int, end: int, event: Any, writer: WriterAttempt | None) -> None:
-        """Decides whether a point stays, goes, or is doubtful; `writer` is its attempt, if any."""
+        """Decide whether a point is kept, removed or doubtful; `writer` is its attempt, if any."""
         if writer is not None and writer is not self.current:
-            # Another attempt of this process follows: what was doubtful in the last one goes.
+            # Another attempt of this process follows, so the doubtful points of the last one are
+            # removed.
             self.current, self.points = writer, self.points + self.doubtful_points
             self._forget_doubtful()
         self.latest = max(self.latest, event.wall_time)
@@ -243,7 +247,7 @@ class _EventScan:
             self.doubtful_points += 1
             self.doubtful_step = max(self.doubtful_step, event.step)
             return
-        # Also a point from before the attempt began: its clock was set back.
+        # Also a point from before the attempt began, because the clock was set back.
         if self.current is not None and event.wall_time <= self.current.until:
             self.stays += self.doubtful
             self.last_step = max(self.last_step, self.doubtful_step)
@@ -255,11 +259,11 @@ class _EventScan:
             self.others_step = max(self.others_step, event.step)
 
     def _forget_doubtful(self) -> None:
-        """Starts anew without doubtful parts."""
+        """Forget all doubtful parts."""
         self.doubtful, self.doubtful_points, self.doubtful_step = [], 0, -1
 
     def content(self) -> EventFileContent:
-        """Return what the file contains; what is still doubtful goes."""
+        """Return the content of the file, without the parts that are still doubtful."""
         joined = list[tuple[int, int]]()
         for part in sorted(self.stays):
             _add(joined, *part)
@@ -273,7 +277,7 @@ class _EventScan:
 
 
 def _add(parts: list[tuple[int, int]], start: int, end: int) -> None:
-    """Append a part, joined with the one before it, so that a large file has few parts."""
+    """Append a part, merged with the previous one, so that a large file has few parts."""
     if parts and parts[-1][1] == start:
         parts[-1] = parts[-1][0], end
     else:
@@ -281,9 +285,9 @@ def _add(parts: list[tuple[int, int]], start: int, end: int) -> None:
 
 
 def read_events(file: BinaryIO) -> Iterator[tuple[int, int, Any]]:
-    """Yield the events of a file with their first and last byte, until the first incomplete record.
+    """Yield the events of a file with their byte ranges, up to the first incomplete record.
 
-    A process that is killed while it writes leaves such a record.
+    A process that is killed while it writes leaves an incomplete record.
 
     Args:
         file: open for reading.
@@ -300,7 +304,7 @@ def read_events(file: BinaryIO) -> Iterator[tuple[int, int, Any]]:
         if masked_crc32c(header[:8]) != checksum or end > size:
             return
         data = file.read(length)
-        file.seek(4, 1)  # the data's checksum: computing it in Python takes a second per MB
+        file.seek(4, 1)  # the data's checksum is not compared: in Python that takes a second per MB
         try:
             event = Event.FromString(data)
         except DecodeError:
@@ -332,14 +336,14 @@ def version_record(now: float) -> bytes:
 
 
 def restart_mark(step: int, now: float) -> bytes:
-    """Return an event file that marks a restart.
+    """Return the content of an event file that marks a restart.
 
-    A reader that has earlier points in memory drops those from `step` on. TensorBoard takes the
-    first mark of a directory for its beginning and obeys the others; so there are two.
+    A reader drops points in memory from `step` on. TensorBoard treats the first mark of a directory
+    as its beginning and obeys later ones, so the content has two marks.
 
     Args:
         step: the first step that is written again.
-        now: in seconds since the epoch.
+        now: the current time, in seconds since the epoch.
     """
     from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
@@ -353,7 +357,7 @@ def restart_step(path: Path) -> int:
     """Return the step of a restart mark, or 0 if it has none.
 
     Raises:
-        OSError: if it cannot be read.
+        OSError: If it cannot be read.
     """
     with open_regular(path) as file:
         return max((int(event.step) for _, _, event in read_events(file)), default=0)

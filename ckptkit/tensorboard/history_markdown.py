@@ -12,17 +12,17 @@ from ckptkit.report.goodput import KINDS, Goodput
 from ckptkit.report.unsaved_steps import at_least
 
 _MOST_ATTEMPTS = 200
-"""How many attempts are shown, the newest ones."""
+"""The number of attempts to show; older ones are left out."""
 
 _MARKUP = re.compile(r"[\\`*_{}\[\]<>()#+!|~&]")
 
 
 def history_markdown(ledger: Ledger, goodput: Goodput | None) -> str:
-    """Return a table of attempts, and a table of what the time was spent on.
+    """Return a table of the attempts, and a table of how the time was spent.
 
     Args:
         ledger: the ledger of the run.
-        goodput: the goodput of its present life, or None if it is unknown.
+        goodput: the goodput since the last fresh start, or None if unknown.
     """
     attempts = ledger.this_life[-_MOST_ATTEMPTS:]
     parts = [
@@ -83,10 +83,10 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return text without Markdown's markup and line breaks; the journal has text of the user's."""
+    """Escape Markdown's markup and line breaks, because the journal contains text of the user."""
     return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", " ".join(text.split()))
 
 
 def _span(secs: float) -> str:
-    """Return a length of time as h:mm:ss."""
+    """Return a duration as h:mm:ss."""
     return str(timedelta(seconds=round(max(secs, 0.0))))

@@ -1,7 +1,7 @@
-"""The run's own event files in `<run>/tensorboard/`: cost of saves, goodput, and history.
+"""Writes the run's own event files in `<run>/tensorboard/`: save costs, goodput and history.
 
-A thread of its own writes them, so that neither training nor a save waits for them. An error is
-logged once, and ends them.
+A separate thread writes them, so that neither training nor a save waits. After an error, which is
+logged once, nothing more is written.
 """
 
 from __future__ import annotations
@@ -36,24 +36,25 @@ from ckptkit.tensorboard.history_markdown import history_markdown
 from ckptkit.threads import start_thread
 
 _END_SECS = 2.0
-"""How long the end of an attempt waits for the last points: a dead server never answers."""
+"""Seconds that the end of an attempt waits for the last points, because storage may never
+answer."""
 
 _SHARE = 0.01
-"""Which part of the time the history and goodput may take; both need the whole journal."""
+"""The share of the time that history and goodput may take; both need the whole journal."""
 
 _HISTORY = ".history"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SaveSummary:
-    """A save that was committed.
+    """The figures of a committed save.
 
     Args:
         step: the step of the checkpoint.
         saved_at: when its snapshot was taken, in seconds since the epoch.
-        size_bytes: its size on the disk.
-        stall_secs: how long training stopped.
-        write_secs: how long it took to write.
+        size_bytes: its size on disk.
+        stall_secs: how long training stopped, in seconds.
+        write_secs: how long the write took, in seconds.
     """
 
     step: int
@@ -69,7 +70,7 @@ class RunSummaries:
     Args:
         files: changes the disk.
         layout: the paths of the run.
-        clock: tells the time.
+        clock: the clock.
         journal: the journal of the attempt.
     """
 
@@ -87,10 +88,10 @@ class RunSummaries:
     # -- on other threads
 
     def saved(self, save: SaveSummary) -> None:
-        """Counts a checkpoint that was committed; returns at once."""
+        """Queue the points of a committed checkpoint; returns at once."""
         self._waiting.put(save)
         if self._thread is None:
-            # A daemon: at exit nobody should wait for points longer than `end` does.
+            # A daemon thread, so that an exit waits for points no longer than `end` does.
             try:
                 self._thread = start_thread(self._work, "ckptkit-tensorboard")
             # The points stay in the queue, and the next save tries again.
@@ -98,7 +99,7 @@ class RunSummaries:
                 logger.debug("the run's own points for TensorBoard have to wait: %s", error)
 
     def end(self) -> None:
-        """Waits for the last points, at most two seconds, when an attempt ends."""
+        """Wait at most two seconds for the last points at the end of an attempt."""
         if self._thread is not None and self._thread.is_alive():
             self._waiting.put(None)
             self._thread.join(_END_SECS)
@@ -106,7 +107,7 @@ class RunSummaries:
     # -- on its own thread
 
     def _work(self) -> None:
-        """Writes points until the attempt ends, and then the history."""
+        """Write points until the attempt ends, and then the history."""
         try:
             while (save := self._waiting.get()) is not None:
                 self._write_point(save)
@@ -114,22 +115,22 @@ class RunSummaries:
                 self._write_history(self._last.step)
         except StorageError as error:
             logger.warning(
-                "no further points of the run's own for TensorBoard in %s; training and "
+                "no further TensorBoard points about this run are written into %s; training and "
                 "checkpoints are not affected: %s",
                 self._layout.tensorboard,
                 error,
             )
         except CheckpointError as error:
-            logger.debug("the run is another process's now: %s", error)
-        except Exception as error:  # nobody would see what a thread raises
+            logger.debug("another process owns the run now: %s", error)
+        except Exception as error:  # an exception of this thread would be lost
             logger.warning(
-                "no further points of the run's own for TensorBoard: %s: %s",
+                "no further TensorBoard points about this run are written: %s: %s",
                 type(error).__name__,
                 error,
             )
 
     def _write_point(self, save: SaveSummary) -> None:
-        """Writes the values of one save, with the state of disk and memory."""
+        """Write the figures of one save, with the state of disk and memory."""
         values = {
             "save/stall_secs": save.stall_secs,
             "save/write_secs": save.write_secs,
@@ -145,11 +146,12 @@ class RunSummaries:
             goodput = self._write_history(save.step)
             if goodput is not None and goodput.ratio is not None:
                 values["goodput"] = goodput.ratio
-        # With the time of the snapshot: the point is not stale if the run resumes from this save.
+        # With the time of the snapshot, so that the point is not stale if the run resumes from this
+        # save.
         self._write(scalars_record(save.step, save.saved_at, values))
 
     def _memory(self) -> Mapping[str, float]:
-        """Return the memory of the process and of the machine, or nothing if it is unknown."""
+        """Return the memory of the process and of the machine; empty if unknown."""
         try:
             machine = psutil.virtual_memory()
             return {
@@ -162,7 +164,7 @@ class RunSummaries:
             return {}
 
     def _write(self, data: bytes) -> None:
-        """Appends a record to the run's own event file, which the first one creates."""
+        """Append a record to the run's own event file, which the first record creates."""
         if self._path is not None:
             self._files.append(self._path, data)
             return
@@ -174,7 +176,7 @@ class RunSummaries:
         self._path = path
 
     def _write_history(self, step: int) -> Goodput | None:
-        """Writes the whole history to a new file, and removes the previous one."""
+        """Write the whole history to a new file, and remove the previous one."""
         began, now = time.monotonic(), self._clock.now()
         ledger = ledger_of(read_journal(self._layout).events, now)
         goodput = goodput_of(ledger)
@@ -188,10 +190,10 @@ class RunSummaries:
             version_record(now)
             + text_record(step, now, "history", history_markdown(ledger, goodput)),
         )
-        # Through a link out of the run, the other files may be another run's.
+        # Behind a link out of the run, the other files may belong to another run.
         if leads_out(self._layout.root, directory):
             old = [self._history] if self._history is not None else []
-        # Afterwards, so that there is a history at any time; TensorBoard shows the newest one.
+        # Removed afterwards, so that a history always exists; TensorBoard shows the newest one.
         for each in old:
             self._files.remove_file(each)
         self._history = path

@@ -1,13 +1,12 @@
-"""Which points of event files are stale: written after the state from which a run resumed.
+"""Decides which points are stale: written after the state from which a run resumed. Pure.
 
-Pure: from the events of a journal. Times are compared with the same attempt's clock only, so the
-clocks of different machines need not agree. Of the attempt that saved the restored checkpoint, and
-of each attempt that led to it, points after the snapshot are stale. Of attempts that led nowhere,
-all are.
+It uses only the events of a journal. Times are compared only within an attempt, so the clocks of
+machines may differ. For the attempt that saved the restored checkpoint, and for each attempt that
+led to it, points after the snapshot are stale. For all other attempts, all points are stale.
 
 A process may train several runs, and in containers many processes have the same host and number. So
-a point from before or after an attempt belongs to nobody, and stays. Runs that one process trains
-at the same time cannot be told apart: each of them needs a directory of its own.
+a point from before or after an attempt belongs to no attempt, and is kept. Runs that one process
+trains at the same time cannot be distinguished, so each needs its own directory.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from ckptkit.run import events
 from ckptkit.run.fresh_start import this_life
 
 _UNRECORDED_SECS = 180.0
-"""How long a killed attempt may have run after its last line in the journal.
+"""Seconds for which a killed attempt may have run after its last line in the journal.
 
 Progress is recorded once a minute.
 """
@@ -32,18 +31,20 @@ Span = tuple[float, float]
 
 @dataclass(frozen=True)
 class WriterAttempt:
-    """An attempt as a writer of event files, whose names have its host and process.
+    """An attempt that wrote event files, with the times at which its points count.
 
     Args:
         attempt: its number.
-        host: where it ran.
-        pid: its process there; attempts may share one, and other programs may have had the same
+        host: its machine.
+        pid: the number of its process; several attempts and other programs may have the same
             number.
         started: when it opened the run, by its own clock.
-        until: points after this time are stale; infinity if none is, minus infinity if all are.
-        ended: when it closed the run, by its own clock; for a killed one, by when it must have
-            ended. Infinite while it runs.
-        gone: spans of time whose points are stale because it went back to a checkpoint itself.
+        until: points after this time are stale; infinity if no point is stale, minus infinity if
+            all are.
+        ended: when it closed the run, by its own clock; for a killed attempt, the latest possible
+            time. Infinite while it runs.
+        gone: the spans of time whose points are stale because it restored an earlier checkpoint
+            itself.
     """
 
     attempt: int
@@ -55,22 +56,22 @@ class WriterAttempt:
     gone: tuple[Span, ...] = ()
 
     def is_gone(self, wall_time: float) -> bool:
-        """Whether the attempt went back to a checkpoint from before this time.
+        """Return whether the attempt has discarded a moment by restoring an earlier checkpoint.
 
         Args:
-            wall_time: when a point was written, in seconds since the epoch.
+            wall_time: the time of a point, in seconds since the epoch.
         """
         return any(begin < wall_time < end for begin, end in self.gone)
 
 
 @dataclass(frozen=True)
 class RestorePoint:
-    """The checkpoint that a run resumes from.
+    """The checkpoint from which a run resumes.
 
     Args:
         name: the name of the checkpoint.
         taken_at: when its snapshot was taken, by the clock of its attempt.
-        final: whether training had ended there. What its program wrote later stays, unless it
+        final: whether training had ended there. Later points of its program are kept, unless it
             trained again.
     """
 
@@ -84,14 +85,14 @@ def writer_attempts(
 ) -> list[WriterAttempt]:
     """Return all attempts of a run, with the time until which each one counts.
 
-    In earlier lives nothing is stale: they are the history of other trainings.
+    Points from before the last fresh start are never stale, because they belong to other trainings.
 
     Args:
-        journal: all events, with the present attempt's.
-        restored: the checkpoint that the run resumes from, or None if it starts at step 0.
+        journal: all events, including those of the current attempt.
+        restored: the checkpoint from which the run resumes, or None if it starts at step 0.
 
     Returns:
-        Oldest first; the last one is the present attempt.
+        The attempts, oldest first; the last one is the current attempt.
     """
     life = this_life(journal)
     ancestry = _ancestry(life, restored)
@@ -100,7 +101,7 @@ def writer_attempts(
         (event for event in journal if isinstance(event, events.AttemptStarted)),
         key=lambda event: event.attempt,
     )
-    # An attempt that did not train has written nothing that could be stale.
+    # An attempt that did not train has written no stale points.
     led_nowhere = trained - {starts[-1].attempt} if starts else set()
     ends = _ends(journal, starts)
     return [
@@ -122,9 +123,14 @@ def writer_attempts(
 def _ends(
     journal: Sequence[events.Event], starts: Sequence[events.AttemptStarted]
 ) -> dict[int, float]:
-    """Return by when each attempt had ended; a killed one could not record it."""
+    """Return the latest time at which each attempt may have ended.
+
+    A killed attempt could not record its end.
+    """
     last, ends = dict[int, float](), dict[int, float]()
-    following = dict[str, events.AttemptStarted]()  # by host: other hosts have other clocks
+    following = dict[
+        str, events.AttemptStarted
+    ]()  # grouped by host, because hosts have different clocks
     for event in journal:
         last[event.attempt] = max(event.time, last.get(event.attempt, -math.inf))
     for start in reversed(starts):
@@ -145,8 +151,9 @@ class _Ancestry:
     """The attempts that led to a checkpoint.
 
     Args:
-        until: for each of them, the time until which it did.
-        gone: for each of them, spans of time that it discarded by going back to a checkpoint.
+        until: for each attempt, the time until which its training counts.
+        gone: for each attempt, the spans of time that it discarded by restoring an earlier
+            checkpoint.
     """
 
     until: dict[int, float] = field(default_factory=dict)
@@ -154,7 +161,7 @@ class _Ancestry:
 
 
 def _ancestry(life: Sequence[events.Event], restored: RestorePoint | None) -> _Ancestry:
-    """Return the attempts that led to a checkpoint, from restore to restore back to step 0."""
+    """Return the attempts that led to a checkpoint, followed back from restore to restore."""
     ancestry, seen = _Ancestry(), set[CheckpointName]()
     if restored is None:
         return ancestry
@@ -171,8 +178,8 @@ def _ancestry(life: Sequence[events.Event], restored: RestorePoint | None) -> _A
             CheckpointName.parse(restored_event.checkpoint) if restored_event is not None else None
         )
         if restored_event is None or parent is None:
-            # An attempt starts at step 0 only if no attempt has saved before. If one had, lines of
-            # the journal are missing, and its points stay.
+            # An attempt starts at step 0 only if no earlier attempt has saved. If one has, lines of
+            # the journal are missing, and its points are kept.
             if any(
                 isinstance(event, events.Saved) and event.attempt < name.attempt for event in life
             ):
@@ -191,7 +198,7 @@ def _ancestry(life: Sequence[events.Event], restored: RestorePoint | None) -> _A
 def _restored_before_saving(
     life: Sequence[events.Event], name: CheckpointName
 ) -> events.Restored | None:
-    """Return the restore from which the attempt continued that saved a checkpoint."""
+    """Return the restore that came before a save in the same attempt."""
     before: events.Restored | None = None
     found: events.Restored | None = None
     saved = False
@@ -206,7 +213,7 @@ def _restored_before_saving(
 
 
 def _trained_before(life: Sequence[events.Event], restored_event: events.Restored) -> float:
-    """Return when the attempt of a restore had begun to train before it; infinite if it had not."""
+    """Return when an attempt had begun to train before a restore; infinite if it had not."""
     for event in life:
         if event is restored_event:
             break
@@ -216,7 +223,7 @@ def _trained_before(life: Sequence[events.Event], restored_event: events.Restore
 
 
 def _taken_at(life: Sequence[events.Event], name: CheckpointName) -> float:
-    """Return when the snapshot of a checkpoint was taken, which may have been deleted since."""
+    """Return when the snapshot of a checkpoint was taken, even if it is deleted by now."""
     for event in reversed(life):
         if isinstance(event, events.Saved) and event.checkpoint == str(name):
             if event.final:
@@ -227,9 +234,9 @@ def _taken_at(life: Sequence[events.Event], name: CheckpointName) -> float:
 
 
 def _after_the_end(life: Sequence[events.Event], name: CheckpointName) -> float:
-    """Return until when an attempt counts that saved the end of a training.
+    """Return the time until which an attempt counts that saved the end of a training.
 
-    That is for good, unless it trained again.
+    It is infinite, unless the attempt trained again.
     """
     ended = False
     for event in life:
@@ -243,16 +250,16 @@ def _after_the_end(life: Sequence[events.Event], name: CheckpointName) -> float:
 def newest_repairing_attempt(
     journal: Sequence[events.Event], directory: str, restored: RestorePoint | None
 ) -> int:
-    """Return the newest attempt after which the files of earlier ones need not be read again, or 0.
+    """Return the newest attempt that has repaired all earlier event files, or 0.
 
-    It has repaired all of them, and it led to the restored checkpoint. An attempt that did not
-    train may have come from another checkpoint, so it does not count. Nor does one that resumed
-    from the end of a training: it has left no mark with the steps of its files.
+    The files of earlier attempts need not be read again. The attempt must have led to the restored
+    checkpoint and must have trained. An attempt that resumed from the end of a training does not
+    count, because it has left no mark.
 
     Args:
         journal: all events.
-        directory: with event files, as recorded in the journal.
-        restored: the checkpoint that the run resumes from, or None if it starts at step 0.
+        directory: the directory with event files, as recorded in the journal.
+        restored: the checkpoint from which the run resumes, or None if it starts at step 0.
     """
     life = this_life(journal)
     ancestry = _ancestry(life, restored)
@@ -272,13 +279,14 @@ def newest_repairing_attempt(
 
 
 def owner_at(candidates: Sequence[WriterAttempt], wall_time: float) -> WriterAttempt | None:
-    """Return which of several attempts of one process was running at a time, or None.
+    """Return which attempt of a process was running at a time, or None.
 
-    None means that the process did something else then, or was another one with the same number.
+    None means that the process did something else then, or that another process had the same
+    number.
 
     Args:
         candidates: the attempts, oldest first.
-        wall_time: in seconds since the epoch.
+        wall_time: the time, in seconds since the epoch.
     """
     newest = next((writer for writer in reversed(candidates) if writer.started <= wall_time), None)
     return newest if newest is not None and wall_time <= newest.ended else None

@@ -1,4 +1,4 @@
-"""Tools for tests, also your own: disks that refuse and lose writes, and a clock that is set.
+"""Tools for tests, also for yours: a file system with faults, a power-loss model, a fake clock.
 
 Pass `files=FaultyFiles()` and `clock=FakeClock()` to a `ckptkit.CheckpointManager`.
 """
@@ -19,4 +19,4 @@ __all__ = [
 ]
 
 Step = Operation
-"""The name that `Operation` had in the first version."""
+"""The former name of `Operation`."""

@@ -1,4 +1,4 @@
-"""A clock that a test sets."""
+"""A clock that moves only when a test moves it."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class FakeClock:
         self._shift = 0.0
 
     def now(self) -> float:
-        """Seconds since the epoch."""
+        """Return the seconds since the epoch."""
         return self._start + self._shift + self._passed
 
     def monotonic(self) -> float:
-        """Seconds since this clock was made."""
+        """Return the seconds since this clock was made."""
         return self._passed
 
     def sleep(self, secs: float) -> None:
-        """Advances the clock by that much and returns at once.
+        """Advance the clock by a number of seconds, and return at once.
 
         Raises:
             ValueError: If `secs` is negative.
@@ -43,10 +43,10 @@ class FakeClock:
         self.advance(secs)
 
     def advance(self, secs: float) -> None:
-        """Lets time pass.
+        """Advance the clock by a number of seconds.
 
         Raises:
-            ValueError: If `secs` is negative; `set_back` does what a wrong clock does.
+            ValueError: If `secs` is negative; use `set_back` to simulate a wrong clock.
         """
         if secs < 0:
             raise ValueError(
@@ -56,8 +56,8 @@ class FakeClock:
         self._passed += secs
 
     def set_back(self, secs: float) -> None:
-        """Sets `now` back, as an administrator or a time server may do.
+        """Set `now` back, as an administrator or a time server may do.
 
-        `monotonic` does not move.
+        `monotonic` does not change.
         """
         self._shift -= secs

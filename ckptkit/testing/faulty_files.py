@@ -1,4 +1,4 @@
-"""A file system with faults that a test sets, and a record of what was done."""
+"""A file system with faults that a test sets, and a record of all operations."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ckptkit.storage.files import FileSystem
 from ckptkit.storage.operations import Append, Operation, Overwrite, ReadOperation
 
 Predicate = Callable[[Operation], bool]
-"""Which operations a fault is for."""
+"""A function that selects the operations that a fault counts."""
 
 ReadPredicate = Callable[[ReadOperation], bool]
-"""Which reads a fault is for."""
+"""A function that selects the reads that a fault counts."""
 
 
 @dataclass
 class _Fault:
-    """What happens at the `at`-th operation that `when` accepts, and how often."""
+    """A fault at the `at`-th operation that `when` accepts: its kind, and how often it happens."""
 
     strike: Callable[[Operation], None]
     when: Predicate | None
@@ -38,7 +38,7 @@ class _Fault:
 
 @dataclass
 class _ReadFault:
-    """The `at`-th read that `when` accepts fails, and how often."""
+    """A fault at the `at`-th read that `when` accepts, and how often it happens."""
 
     number: int
     when: ReadPredicate | None
@@ -54,19 +54,20 @@ class _ReadFault:
 
 
 class FaultyFiles(FileSystem):
-    """The real file system with faults: failing operations, torn writes, kills between two.
+    """The real file system with faults: failing operations, torn writes, kills between operations.
 
     Every change that ckptkit makes in a run directory is an operation (a step): one `mkdir`,
-    `write`, `fsync`, `rename`, `unlink` and so on. What TensorFlow writes by itself is none. If
-    several faults are set, the first that fits an operation strikes.
+    `write`, `fsync`, `rename`, `unlink` and so on. TensorFlow's own writes are not operations. If
+    several faults are set, the first one that matches an operation applies.
 
     Attributes:
-        steps: the operations that were done, in order, without those that were refused.
-        reads: the reads, in order, with those that were refused.
-        reached: how often a fault struck. A test that sets one checks this, or it proves nothing.
+        steps: the operations that were done, in order, without refused ones.
+        reads: the reads, in order, including refused ones.
+        reached: how often a fault applied. A test that sets a fault should check this, or it proves
+            nothing.
 
     Raises:
-        ValueError: If a fault could never strike.
+        ValueError: If a fault could never apply.
 
     Example:
         >>> import ckptkit, errno, pathlib
@@ -98,14 +99,14 @@ class FaultyFiles(FileSystem):
         times: int | None = 1,
         after_bytes: int | None = None,
     ) -> None:
-        """Makes an operation fail.
+        """Make an operation fail.
 
         Args:
-            number: the error of the system: `errno.ENOSPC`, `errno.EIO`, `errno.EACCES`, ...
-            at: which of the operations that count: 1 is the next.
-            when: which operations count; by default all.
-            times: how many fail from there on; None for all.
-            after_bytes: of a write, how many of its bytes are written before it fails.
+            number: the system's error number: `errno.ENOSPC`, `errno.EIO`, `errno.EACCES`, ...
+            at: the number of the counted operation that fails; 1 is the next one.
+            when: selects the operations to count; by default all.
+            times: how many operations fail from there on; None for all.
+            after_bytes: for a write, the number of bytes that are written before it fails.
 
         Raises:
             ValueError: If `at` or `times` is not a positive number.
@@ -124,13 +125,13 @@ class FaultyFiles(FileSystem):
         after: bool = False,
         after_bytes: int | None = None,
     ) -> None:
-        """Kills this process by SIGKILL right before an operation, or right after it.
+        """Kill this process by SIGKILL right before an operation, or right after it.
 
         Args:
-            at: which of the operations that count: 1 is the next.
-            when: which operations count; by default all.
-            after: whether the operation is done before.
-            after_bytes: of a write, how many of its bytes are written before.
+            at: the number of the counted operation that fails; 1 is the next one.
+            when: selects the operations to count; by default all.
+            after: whether to do the operation before the kill.
+            after_bytes: for a write, the number of bytes that are written before the kill.
 
         Raises:
             ValueError: If `at` is not a positive number.
@@ -151,13 +152,13 @@ class FaultyFiles(FileSystem):
         when: ReadPredicate | None = None,
         times: int | None = 1,
     ) -> None:
-        """Makes a read fail. Reads are counted apart from changes.
+        """Make a read fail; reads are counted separately from changes.
 
         Args:
-            number: the error of the system: `errno.EIO`, `errno.EACCES`, `errno.ESTALE`, ...
-            at: which of the reads that count: 1 is the next.
-            when: which reads count; by default all.
-            times: how many fail from there on; None for all.
+            number: the system's error number: `errno.EIO`, `errno.EACCES`, `errno.ESTALE`, ...
+            at: the number of the counted read that fails; 1 is the next one.
+            when: selects the reads to count; by default all.
+            times: how many operations fail from there on; None for all.
 
         Raises:
             ValueError: If `at` or `times` is not a positive number.
@@ -177,10 +178,10 @@ class FaultyFiles(FileSystem):
         self._read_faults.append(_ReadFault(number, when, at, times))
 
     def before_read(self, read: ReadOperation) -> None:
-        """Notes a read, and refuses it if a fault meets it.
+        """Record a read, and refuse it if a fault applies.
 
         Raises:
-            OSError: If one does.
+            OSError: If a fault applies.
         """
         self.reads.append(read)
         met = [fault for fault in self._read_faults if fault.meets(read)]
@@ -189,7 +190,7 @@ class FaultyFiles(FileSystem):
             raise OSError(met[0].number, os.strerror(met[0].number), str(read.path))
 
     def heal(self) -> None:
-        """Removes all faults."""
+        """Remove all faults."""
         self._faults.clear()
         self._read_faults.clear()
 
@@ -214,6 +215,6 @@ class FaultyFiles(FileSystem):
 def _check_counts(at: int, times: int | None) -> None:
     if at < 1 or (times is not None and times < 1):
         raise ValueError(
-            f"Steps count from 1, and a fault strikes at least once. Received: at={at}, "
+            f"Steps count from 1, and a fault applies at least once. Received: at={at}, "
             f"times={times}."
         )

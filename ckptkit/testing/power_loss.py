@@ -1,10 +1,10 @@
-"""A model of what a file system may keep after a loss of power.
+"""A model of the files that a file system may keep after a power loss.
 
-POSIX promises little. The content of a file is on the disk after the file was synced, and a name
-after its directory was. Everything else may be kept or lost, each by itself: of two renames only
-the later one, of unsynced data nothing, a part, or its length without its bytes. Journaling file
-systems keep more in practice, each in another way. What survives every outcome of this model
-survives on all of them.
+POSIX promises little. A file's content is durable after the file was synced, and a name after its
+directory was synced. Everything else may be kept or lost independently: of two renames only the
+later one; of unsynced data nothing, a part, or its length without its bytes. Journaling file
+systems keep more in practice, each in its own way. Code that survives every outcome of this model
+is safe on all of them.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from ckptkit.storage.operations import (
 )
 
 Decide = Callable[[int], int]
-"""Chooses one of so many outcomes: 0 keeps nothing of a change, the last one keeps all of it."""
+"""A function that chooses an outcome: 0 loses a change completely, the last one keeps it."""
 
 
 def all_lost(outcomes: int) -> int:
-    """Keeps nothing that was not synced; a choice for `PowerLoss.left`.
+    """Choose that everything unsynced is lost; for `PowerLoss.left`.
 
     Args:
-        outcomes: how many there are.
+        outcomes: the number of possible outcomes.
 
     Example:
         >>> from ckptkit.testing import all_lost
@@ -46,10 +46,10 @@ def all_lost(outcomes: int) -> int:
 
 
 def nothing_lost(outcomes: int) -> int:
-    """Keeps everything, as after a crash of the process alone; a choice for `PowerLoss.left`.
+    """Choose that everything is kept, as after a crash of the process; for `PowerLoss.left`.
 
     Args:
-        outcomes: how many there are.
+        outcomes: the number of possible outcomes.
 
     Example:
         >>> from ckptkit.testing import nothing_lost
@@ -83,7 +83,7 @@ class _Change:
         node: the file or directory whose name changed.
         source: its old directory and name; None for a new file or directory.
         target: its new directory and name; None for an unlink.
-        waits_for: the directories that have to be synced.
+        waits_for: the directories that have to be synced to make it durable.
     """
 
     node: _Node
@@ -93,16 +93,16 @@ class _Change:
 
 
 class PowerLoss:
-    """Follows the operations in a directory and gives what a loss of power might leave of it.
+    """Follows the operations in a directory, and returns the files that a power loss may leave.
 
-    Everything that is in the directory at first is durable.
+    The initial content of the directory is durable.
 
     Args:
         root: the directory. Only operations inside it count.
 
     Raises:
-        ValueError: If an operation does not fit the earlier ones: there is another writer in the
-            directory.
+        ValueError: If an operation does not match the earlier ones, because something else also
+            writes into the directory.
 
     Example:
         >>> import pathlib
@@ -126,10 +126,10 @@ class PowerLoss:
         self._changes: list[_Change] = []
 
     def follow(self, steps: Iterable[Operation]) -> None:
-        """Adds operations that were done.
+        """Add operations that were done.
 
         Raises:
-            ValueError: If one does not fit the earlier ones.
+            ValueError: If an operation does not match the earlier ones.
         """
         for step in steps:
             if step.path == self._root or self._root in step.path.parents:
@@ -137,12 +137,12 @@ class PowerLoss:
                     self._apply(step)
                 except (KeyError, AttributeError) as error:
                     raise ValueError(
-                        f"{step} does not fit what was done before: is there another writer in "
-                        f"{self._root}?"
+                        f"{step} does not match the earlier operations: does something else also "
+                        f"write into {self._root}?"
                     ) from error
 
     def left(self, decide: Decide) -> dict[str, bytes | None]:
-        """Returns one outcome of a loss of power at this moment.
+        """Return one possible outcome of a power loss at this moment.
 
         Args:
             decide: chooses the outcome of each change that is not durable.
@@ -150,7 +150,7 @@ class PowerLoss:
                 the extremes.
 
         Returns:
-            The content of each file by its path, and None for each empty directory.
+            The content of each file by path, and None for each empty directory.
         """
         names: dict[int, dict[str, _Node]] = {}
         contents: dict[int, bytes] = {}
@@ -173,7 +173,7 @@ class PowerLoss:
 
     @property
     def undecided(self) -> int:
-        """How many changes of names are not durable yet."""
+        """The number of changes of names that are not durable yet."""
         return len(self._changes)
 
     def _apply(self, step: Operation) -> None:
@@ -224,7 +224,7 @@ class PowerLoss:
         self._changes.append(_Change(node, went, came, waits_for))
 
     def _settle(self, change: _Change) -> None:
-        """Makes a change durable, and with it earlier changes of the same file or directory."""
+        """Make a change durable, and also earlier changes of the same file or directory."""
         _move(change, self._places, lambda directory: directory.durable)
         number = self._changes.index(change)
         self._changes = [
@@ -267,9 +267,9 @@ def _as_dir(node: _Node) -> _Dir:
 def _move(
     change: _Change, places: dict[int, _Place], entries: Callable[[_Dir], dict[str, _Node]]
 ) -> None:
-    """Applies a kept change.
+    """Apply a change that is kept.
 
-    A file has one name, so its earlier name goes, also if the change that removed it was lost.
+    A file has only one name, so its earlier name is removed, even if the removing change was lost.
     """
     if (place := places.pop(id(change.node), None)) is not None and entries(place[0]).get(
         place[1]
@@ -281,7 +281,7 @@ def _move(
 
 
 def _survivor(file: _File, decide: Decide) -> bytes:
-    """Returns what is left of a file: durable content, more of it, or blocks never filled."""
+    """Return the remaining content of a file: durable content, more of it, or unfilled blocks."""
     if file.now == file.durable:
         return file.now
     begin = file.durable if file.now.startswith(file.durable) else b""
@@ -313,11 +313,11 @@ def _flat(
 
 
 def write_tree(tree: dict[str, bytes | None], directory: Path) -> None:
-    """Writes the outcome of `PowerLoss.left` to disk, to look at it as the next process would.
+    """Write the result of `PowerLoss.left` to disk, so that a test can open it.
 
     Args:
-        tree: content by path; None is a directory.
-        directory: where to write it; it is made.
+        tree: the content by path; None for a directory.
+        directory: the directory to create.
 
     Raises:
         FileExistsError: If the directory exists.

@@ -1,9 +1,9 @@
-"""Tracking: which values a run's state consists of, their keys, and how a snapshot copies them."""
+"""Tracking: finds all values of a run's state, gives them keys, and copies them into snapshots."""
 
 import keras  # noqa: F401  its configuration file may name the backend, which is known from now on
 
 from ckptkit.keras_backend import check_keras_backend
 
-# At the import, because every room that works with Keras' variables imports this one. With another
-# backend those are no tf.Variables, and each use would fail in a way of its own.
+# Checked at import, because every part that works with Keras' variables imports this package. With
+# another backend they are not tf.Variables, and each use would fail with a different error.
 check_keras_backend()

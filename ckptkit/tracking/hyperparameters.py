@@ -1,4 +1,4 @@
-"""Hyperparameters as the code sets them: arguments of optimizers, and the user's own `hparams`."""
+"""Reads the hyperparameters that the code sets: optimizer arguments, and the user's `hparams`."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from ckptkit.errors import ConfigError
 from ckptkit.tracking.tracker import optimizers_in
 
 Hyperparameters = dict[str, object]
-"""JSON-able values by name, as the manifest records them."""
+"""Hyperparameters by name, as values that can be written as JSON."""
 
 _SKIPPED = frozenset({"name", "is_legacy_optimizer"})
-# By optimizer, not by name: another optimizer object in the same process is a new configuration.
-# Weak, so that nothing keeps an optimizer and its slots alive after the user has dropped it.
+# By optimizer object, not by name: another object in the same process is a new configuration. Weak
+# references, so that an optimizer and its slots are deleted with the user's last reference.
 _last_seen: weakref.WeakKeyDictionary[Any, Hyperparameters] = weakref.WeakKeyDictionary()
 
 
 def configured_values(state: Mapping[str, Any]) -> dict[str, tuple[Any, str, object]]:
-    """Return every configured value of every optimizer in the state.
+    """Return the configured arguments of all optimizers in the state.
 
     Args:
         state: the user's state, by name.
 
     Returns:
-        By name: the optimizer, the name of its argument, and the value. With a single optimizer its
-            arguments have plain names (`learning_rate`). With several, the optimizer's name in the
-            state comes first (`g_opt.learning_rate`).
+        By name: the optimizer, the name of its argument, and the value. With one optimizer, the
+            names are plain (`learning_rate`). With several, they begin with the optimizer's name in
+            the state (`g_opt.learning_rate`).
     """
     optimizers = [
         (
@@ -43,7 +43,7 @@ def configured_values(state: Mapping[str, Any]) -> dict[str, tuple[Any, str, obj
         for path, optimizer in optimizers_in(value)
         if "inner_optimizer" not in path
     ]
-    # A compiled model's optimizer may be named in the state as well; it counts once.
+    # A compiled model's optimizer may also be an entry of the state; it counts once.
     distinct: dict[int, tuple[str, Any]] = {}
     for name, optimizer in optimizers:
         distinct.setdefault(id(optimizer), (name, optimizer))
@@ -59,11 +59,10 @@ def configured_values(state: Mapping[str, Any]) -> dict[str, tuple[Any, str, obj
 
 
 def configuration(optimizer: Any) -> Hyperparameters:
-    """Return an optimizer's arguments as JSON-able values, without those that JSON cannot hold.
+    """Return an optimizer's arguments, without those that cannot be written as JSON.
 
-    In the process that trained with it, a schedule or ReduceLROnPlateau may have changed a value
-    since the code set it. A value that is unchanged since `remember_optimizers` counts as
-    configured then.
+    A schedule or ReduceLROnPlateau may have changed a value since the code set it. A value that is
+    unchanged since `remember_optimizers` counts as the value that was configured then.
 
     Args:
         optimizer: a Keras optimizer.
@@ -82,11 +81,11 @@ def configuration(optimizer: Any) -> Hyperparameters:
 
 
 def _current_configuration(optimizer: Any) -> Hyperparameters:
-    """Return an optimizer's arguments with their present values."""
+    """Return an optimizer's arguments with their current values."""
     try:
         config = keras.optimizers.serialize(optimizer)["config"]
-    # A user's own optimizer may have no get_config(), or one that raises anything. Then it has
-    # nothing that could be compared, and training must not fail over it.
+    # A custom optimizer may have no get_config(), or one that raises. Then its arguments cannot be
+    # compared, but training must not fail because of that.
     except Exception:
         return {}
     return {
@@ -109,10 +108,10 @@ def _shortest_decimal(value: object) -> object:
 
 
 def remember_optimizers(configured: Mapping[str, tuple[Any, str, object]]) -> None:
-    """Remember how optimizers look when an attempt ends, for a next attempt in the same process.
+    """Remember the arguments of optimizers at the end of an attempt, for later ones in the process.
 
     Args:
-        configured: what `configured_values` returned when the attempt began.
+        configured: the result of `configured_values` at the beginning of the attempt.
     """
     arguments: dict[int, tuple[Any, Hyperparameters]] = {}
     for optimizer, argument, value in configured.values():
@@ -122,7 +121,7 @@ def remember_optimizers(configured: Mapping[str, tuple[Any, str, object]]) -> No
 
 
 def remembers_iterations(state: Mapping[str, Any], iterations: int) -> bool:
-    """Whether an earlier attempt of this process left an optimizer with so many iterations.
+    """Return whether an earlier attempt of this process ended with this count of iterations.
 
     Args:
         state: the user's state, by name.
@@ -135,28 +134,30 @@ def remembers_iterations(state: Mapping[str, Any], iterations: int) -> bool:
 
 
 def iterations_of(optimizer: Any) -> int:
-    """Return how many updates an optimizer has made.
+    """Return the number of updates that an optimizer has made.
 
     Args:
         optimizer: a Keras optimizer.
     """
-    # By the value: a Keras variable whose value is not a plain tf.Variable is no Python number.
+    # Read from its value: a Keras variable whose value is not a plain tf.Variable cannot be
+    # converted directly.
     return int(optimizer.iterations.value.numpy())
 
 
 def as_json(values: Mapping[str, object]) -> Hyperparameters:
-    """Return values as JSON returns them, without those that the manifest cannot record.
+    """Return values as they are after JSON, without those that the manifest cannot record.
 
-    The encoder of the manifest is stricter than Python's: a NumPy number, an enumeration or a key
-    that is not a string would pass here and then end a training when it saves.
+    The manifest's encoder is stricter than Python's. A NumPy number, an enumeration or a key that
+    is not a string would otherwise raise later, when training saves.
     """
     return {name: json.loads(json.dumps(value)) for name, value in values.items() if is_json(value)}
 
 
 def is_json(value: object) -> bool:
-    """Whether the manifest can record a value."""
+    """Return whether the manifest can record a value."""
     try:
-        # The manifest is UTF-8, which cannot hold a lone surrogate, as in a path's undecoded byte.
+        # The manifest is UTF-8, which cannot represent a lone surrogate, such as an undecoded byte
+        # of a path.
         json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError):
         return False
@@ -170,10 +171,10 @@ def check_hparams(hparams: object) -> Hyperparameters:
         hparams: the argument as the user gave it.
 
     Returns:
-        The values as JSON returns them, so that tuples compare equal to recorded lists.
+        The values as they are after JSON, so that tuples compare equal to recorded lists.
 
     Raises:
-        ConfigError: if they are not a dictionary of values that JSON can hold.
+        ConfigError: If they are not a dictionary of values that can be written as JSON.
     """
     if hparams is None:
         return {}
@@ -192,14 +193,14 @@ def check_hparams(hparams: object) -> Hyperparameters:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value with scalars of NumPy and TensorFlow as numbers, and paths as strings."""
+    """Convert scalars of NumPy and TensorFlow to numbers, and paths to strings."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    # A tensor or variable gives its value as an array or scalar of NumPy.
+    # `numpy()` of a tensor or variable returns its value as an array or scalar of NumPy.
     if callable(getattr(value, "numpy", None)):
         value = value.numpy()
     return value.tolist() if isinstance(value, np.generic | np.ndarray) else value

@@ -1,7 +1,7 @@
-"""Leaves: the objects of the state that have values, how to read them, and how to set them.
+"""Leaves: the objects in the state that have values, which can be read and set.
 
-A variable, an object that TensorFlow can turn into tensors, and an object with Python state are
-leaves. A group of leaves is read in one moment.
+A leaf is a variable, an object that TensorFlow can convert to tensors, or an object with Python
+state. All leaves of a group are read at the same moment.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ckptkit.errors import ConfigError, CorruptCheckpointError
 from ckptkit.tracking import python_state
 
 Tensors = dict[str, tf.Tensor]
-"""Tensors by the last part of their key. The empty name stands for the leaf's own key."""
+"""The tensors of a leaf, by the last part of their key; empty for the leaf's own key."""
 
 
 class Leaf(Protocol):
@@ -45,11 +45,11 @@ class Leaf(Protocol):
     def trainable(self) -> bool | None: ...
 
     def capture(self) -> Tensors:
-        """Return the present values. Tensors never change, so training may continue."""
+        """Return the current values as tensors, which never change, so training may continue."""
         ...
 
     def assign(self, tensors: Mapping[str, tf.Tensor]) -> None:
-        """Set the values that `capture` returned."""
+        """Set values that `capture` returned."""
         ...
 
 
@@ -65,7 +65,7 @@ class VariableLeaf:
 
     @functools.cached_property
     def is_in_host_memory(self) -> bool:
-        """Whether this is a single variable in the host's memory."""
+        """Return whether this is a single variable in the host's memory."""
         return (
             not isinstance(self.variable, tf.distribute.DistributedValues)
             and "CPU" in self.variable.device.upper()
@@ -93,14 +93,14 @@ class TrackableLeaf:
 
     def capture(self) -> Tensors:
         try:
-            # A table returns tensors that share its memory, and later inserts change them; so they
-            # are copied. An iterator returns variants, which are values of their own.
+            # A table returns tensors that share its memory, and later inserts change them, so they
+            # are copied. An iterator returns variants, which do not share memory.
             return {
                 name: tensor if tensor.dtype == tf.variant else tf.raw_ops.DeepCopy(x=tensor)
                 for name, tensor in tf_checkpoint.serialize(self.trackable).items()
             }
         except (tf.errors.OpError, NotImplementedError) as error:
-            # An iterator is refused only when it is saved, because that depends on its pipeline.
+            # Whether an iterator can be saved depends on its pipeline, so it is refused only here.
             iterator = isinstance(self.trackable, tf.data.Iterator)
             raise ConfigError(
                 f"{self.path!r} ({self.key}), "
@@ -128,7 +128,7 @@ class PythonLeaf:
         key: see `Leaf`.
         path: see `Leaf`.
         get: returns the state.
-        set: takes a state that `get` returned.
+        set: sets a state that `get` returned.
     """
 
     key: str
@@ -149,23 +149,23 @@ class PythonLeaf:
         self.set(self.value(tensors))
 
     def value(self, tensors: Mapping[str, tf.Tensor]) -> Any:
-        """Return the Python value that saved tensors hold.
+        """Return the Python value in saved tensors.
 
         Raises:
-            CorruptCheckpointError: if a part is missing or is not what was saved.
+            CorruptCheckpointError: If a part is missing or damaged.
         """
         try:
             arrays = [tensors[f"arrays/{index}"].numpy() for index in range(len(tensors) - 1)]
             text = tensors[""].numpy().decode()
         except (KeyError, AttributeError, UnicodeDecodeError) as error:
             raise CorruptCheckpointError(
-                f"The saved Python state of {self.path!r} is not whole."
+                f"The saved Python state of {self.path!r} is incomplete."
             ) from error
         return python_state.decode(text, arrays, repr(self.path))
 
 
 def _first_line(error: Exception) -> str:
-    """Return the first line of an error of TensorFlow's, whose messages have stack traces."""
+    """Return the first line of a TensorFlow error, because the message contains stack traces."""
     text = error.message if isinstance(error, tf.errors.OpError) else str(error)
     return (text or type(error).__name__).strip().splitlines()[0].rstrip(".")
 
@@ -176,8 +176,8 @@ def path_of(variable: Any) -> str:
 
 
 def python_accessors(value: Any) -> tuple[Callable[[], object], Callable[[Any], object]] | None:
-    """Return functions that get and set an object's Python state, or None if it has none."""
-    # A generator of NumPy has neither get_state nor state_dict: its bit generator has the state.
+    """Return functions that get and set an object's Python state, or None if it has no state."""
+    # A NumPy Generator has neither get_state nor state_dict; its state is in its bit generator.
     if isinstance(value, np.random.Generator):
         bits = value.bit_generator
         return (lambda: bits.state), (lambda state: setattr(bits, "state", state))
@@ -190,21 +190,21 @@ def python_accessors(value: Any) -> tuple[Callable[[], object], Callable[[Any], 
 
 
 class LeafGroup:
-    """Leaves that are captured together, at a cost that training does not notice.
+    """A group of leaves that are captured together, almost without delay for training.
 
     Variables in the host's memory are read by one operation, which is prepared once. They copy on
-    write: the value that is read shares the variable's buffer, and the next update takes a new one.
-    After a sparse update, as an `Embedding` makes them, they copy on reading. A value on an
-    accelerator is always copied.
+    write: the value shares the variable's buffer, and the next update takes a new one. After a
+    sparse update, as in an `Embedding`, they copy on read. A value on an accelerator is always
+    copied.
 
     Args:
-        leaves: in their order.
+        leaves: the leaves, in order.
     """
 
     def __init__(self, leaves: Iterable[Leaf]) -> None:
         self.leaves = tuple(leaves)
-        # One operation for all: ten thousand separate reads take ten thousand times its overhead,
-        # while training waits.
+        # One operation for all variables, because ten thousand separate reads would have ten
+        # thousand times the overhead while training waits.
         in_host_memory = [leaf for leaf in self.leaves if _is_in_host_memory(leaf)]
         self._read = tf_checkpoint.variables_reader(
             [leaf.variable for leaf in in_host_memory if isinstance(leaf, VariableLeaf)]
@@ -212,17 +212,17 @@ class LeafGroup:
         self._others = [leaf for leaf in self.leaves if not _is_in_host_memory(leaf)]
 
     def capture(self) -> CapturedLeaves:
-        """Return the present values of all leaves."""
+        """Return the current values of all leaves."""
         return CapturedLeaves(self.leaves, self._read(), [leaf.capture() for leaf in self._others])
 
 
 @dataclass(frozen=True)
 class CapturedLeaves:
-    """The values of a group's leaves at one moment.
+    """The values of all leaves of a group at one moment.
 
     Args:
-        leaves: of the group.
-        in_host_memory: the values of the leaves that are variables in the host's memory.
+        leaves: the leaves of the group.
+        in_host_memory: the values of variables in the host's memory.
         others: the values of the other leaves.
     """
 
@@ -233,7 +233,7 @@ class CapturedLeaves:
     @functools.cached_property
     def values(self) -> list[Tensors]:
         """Return the values of each leaf, in the order of the leaves."""
-        # Sorted back here, on the writer's thread, and not in `capture`, while training waits.
+        # Put into order here, on the writer's thread, and not in `capture`, while training waits.
         in_host_memory, others = iter(self.in_host_memory), iter(self.others)
         return [
             {"": next(in_host_memory)} if _is_in_host_memory(leaf) else next(others)
@@ -247,15 +247,15 @@ def _is_in_host_memory(leaf: Leaf) -> bool:
 
 @contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    """Keeps Python's garbage collector off while the block runs.
+    """Switch off Python's garbage collector while the block runs.
 
-    Ten thousand new tensors make Python look through every object of the program, and TensorFlow
-    has a million of them. That takes a quarter of a second and finds nothing.
+    Ten thousand new tensors make Python search all objects of the program, and TensorFlow has a
+    million of them. That takes a quarter of a second and finds nothing.
     """
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if enabled:  # else the program has switched it off itself
+        if enabled:  # otherwise the program itself has switched it off
             gc.enable()

@@ -1,4 +1,4 @@
-"""The architecture of a Keras model as plain data, from which it can be built again."""
+"""Describes a Keras model as plain data, from which it can be rebuilt."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import keras
 from ckptkit.compat import keras_adapted, keras_models, keras_saving
 from ckptkit.run.architecture_file import Architecture, encode
 
-# The class name under which Keras serializes a lambda: marshalled bytecode.
+# The class name under which Keras serializes a lambda as marshalled bytecode.
 _CODE = "__lambda__"
 
 
@@ -22,8 +22,8 @@ def serialize_architecture(model: Any, versions: Mapping[str, str]) -> bytes:
     If the model cannot be described, the file records the reason instead of a configuration.
 
     Args:
-        model: a Keras model. Its values are not read.
-        versions: of Keras and other libraries, by name.
+        model: a Keras model; its values are not read.
+        versions: the versions of Keras and other libraries, by name.
     """
     name = type(model).__name__
     try:
@@ -32,7 +32,7 @@ def serialize_architecture(model: Any, versions: Mapping[str, str]) -> bytes:
         reason = code_in_configuration(config) or _learnt_outside_weights(model)
         if not reason:
             return encode(Architecture(class_name=name, config=config, versions=dict(versions)))
-    except Exception as error:  # get_config is the user's own code and may raise anything
+    except Exception as error:  # get_config may be the user's code and raise any error
         first = (str(error) or type(error).__name__).strip().splitlines()[0]
         reason = f"{type(error).__name__}: {first}"
     return encode(
@@ -41,7 +41,7 @@ def serialize_architecture(model: Any, versions: Mapping[str, str]) -> bytes:
 
 
 def unsaved_loss_arguments(loss: Any) -> dict[str, Any]:
-    """Return the arguments of a loss that its own configuration omits, as Huber omits its delta."""
+    """Return the arguments of a loss that `get_config` omits, such as the delta of Huber."""
     if not isinstance(loss, keras.losses.Loss):
         return {}
     known = loss.get_config()
@@ -53,9 +53,9 @@ def unsaved_loss_arguments(loss: Any) -> dict[str, Any]:
 
 
 def _complete_losses(compiled: Mapping[str, Any], loss: Any) -> None:
-    """Adds the arguments of losses that their configurations omit.
+    """Add the arguments of losses that their configurations omit.
 
-    Without them a model that is built again would train with another loss.
+    Without them, a rebuilt model would train with a different loss.
     """
     pending = [(compiled.get("loss"), loss)]
     while pending:
@@ -73,24 +73,24 @@ def _complete_losses(compiled: Mapping[str, Any], loss: Any) -> None:
 
 
 def code_in_configuration(config: Any) -> str:
-    """Return a description of the code in a configuration, or an empty string if it has none.
+    """Return a description of code in a configuration, or an empty string if it has no code.
 
-    Code is not stored and never run.
+    Code is neither stored nor run.
     """
     for each in _dictionaries(config):
         if each.get("class_name") == "Lambda":
             inner = each.get("config")
             name = f" {inner['name']!r}" if isinstance(inner, Mapping) and "name" in inner else ""
-            return f"its Lambda layer{name} holds a function, and that is code, not data"
+            return f"its Lambda layer{name} contains a function, which is code, not data"
         if each.get("class_name") == _CODE or _is_dumped(each):
-            return "it holds a function without a name (lambda), and that is code, not data"
+            return "it contains a function without a name (lambda), which is code, not data"
     return ""
 
 
 def _is_dumped(config: Mapping[str, Any]) -> bool:
-    """Whether this is compiled code as Keras writes it for an activation, without a class name.
+    """Return whether a value is compiled code in the form that Keras uses for an activation.
 
-    It is a list of the code, its defaults and its closure.
+    It is a list of the code, its defaults and its closure, without a class name.
     """
     value = config.get("value")
     return (
@@ -114,10 +114,10 @@ def _dictionaries(value: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _renumber_shared_objects(value: Any, seen: dict[int, int]) -> Any:
-    """Return the configuration with shared objects numbered in the order of their appearance.
+    """Return the configuration with shared objects numbered in order of appearance.
 
-    Keras numbers them by their memory addresses, which differ in each process. The same model would
-    get another file each time.
+    Keras numbers them by memory address, which differs in each process, so the same model would get
+    a different file each time.
     """
     if isinstance(value, Mapping):
         return {
@@ -146,14 +146,14 @@ def _learnt_outside_weights(model: Any) -> str:
     for layer in keras_models.layers_of(model):
         if keras_adapted.is_adapted(layer) or id(layer) in known:
             continue
-        # Keras has no question for it; such a layer writes files as its assets.
+        # Keras has no method to ask for it; such a layer writes files as its assets.
         if callable(getattr(layer, "save_assets", None)):
             with tempfile.TemporaryDirectory() as directory:
                 layer.save_assets(directory)
                 if any(Path(directory).iterdir()):
                     return (
-                        f"the layer {layer.name!r} ({type(layer).__name__}) keeps what it has "
-                        "learnt (adapt) beside its configuration; give it "
-                        f"its vocabulary as an argument"
+                        f"the layer {layer.name!r} ({type(layer).__name__}) keeps its learned "
+                        f"state (adapt) outside its configuration; pass it its vocabulary as an "
+                        f"argument"
                     )
     return ""

@@ -1,7 +1,7 @@
 """Checks that the state is on one device, in one process: what `tf.distribute` spreads is refused.
 
-Nothing here reads a variable. To read one that several workers share is a collective operation: it
-waits for the other workers, or takes part in one of theirs and destroys its result.
+It reads no variable. To read one that several workers share is a collective operation: it waits for
+the other workers, or joins one of their operations and destroys its result.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Python state as tensors, and the state of the process's own random generators."""
+"""Encodes Python state as JSON and arrays, and saves the random states of the process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from ckptkit.compat import tf_random
 from ckptkit.errors import ConfigError, CorruptCheckpointError
 
-# Dictionaries with one such key stand for values that JSON does not have.
+# A dictionary with one of these keys represents a value that JSON does not have.
 _MARKS = (
     "__tuple__",
     "__items__",
@@ -26,8 +26,8 @@ _MARKS = (
     "__set__",
     "__frozenset__",
 )
-# Python refuses to convert very long integers to decimal digits: by default, 4,300 digits. Longer
-# ones than this are saved as hexadecimal digits, which have no limit.
+# Python refuses to convert very long integers to decimal (by default, more than 4,300 digits).
+# Integers longer than this limit are saved as hexadecimal digits, which have no limit.
 _LONGEST_INT_BITS = 4096
 
 
@@ -43,7 +43,7 @@ def encode(value: object, where: str) -> tuple[str, list[np.ndarray[Any, Any]]]:
         The JSON text and the arrays.
 
     Raises:
-        ConfigError: if it contains anything else, with its place.
+        ConfigError: If it contains any other value; the message names the place.
     """
     arrays: list[np.ndarray[Any, Any]] = []
     try:
@@ -57,18 +57,18 @@ def encode(value: object, where: str) -> tuple[str, list[np.ndarray[Any, Any]]]:
 def _encode(
     value: object, where: str, arrays: list[np.ndarray[Any, Any]], above: tuple[int, ...]
 ) -> object:
-    """Return the JSON form of a value; `above` are the identities of what contains it."""
+    """Return the JSON form of a value; `above` are the ids of its containers."""
     if id(value) in above:
         raise ConfigError(
-            f"{where} contains itself, which JSON cannot hold. Return plain values from "
-            "get_state()."
+            f"{where} contains itself, so it cannot be saved as JSON. Return plain values from "
+            f"get_state()."
         )
     above = (*above, id(value))
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, int):
         return int(value) if value.bit_length() <= _LONGEST_INT_BITS else {"__int__": hex(value)}
-    # Not isinstance: np.float64 is a float, and must come back as NumPy's.
+    # Not isinstance: np.float64 is a float, but must be restored as np.float64.
     if type(value) is float:
         return value if math.isfinite(value) else {"__float__": str(value)}
     if isinstance(value, bytes):
@@ -77,7 +77,7 @@ def _encode(
         return _encode_array(value, where, arrays)
     if isinstance(value, list | tuple | set | frozenset | dict):
         return _encode_container(value, where, arrays, above)
-    if isinstance(value, float):  # a subclass that is not NumPy's
+    if isinstance(value, float):  # a user's subclass of ndarray
         return _encode(float(value), where, arrays, above)
     raise ConfigError(
         f"{where} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be "
@@ -92,14 +92,14 @@ def _encode_array(
     """Return a reference to an array, which is appended to `arrays`."""
     if (
         value.dtype.kind not in "biufc"
-        or value.dtype.char in "gG"  # long double, whose size depends on the machine
+        or value.dtype.char in "gG"  # long double: its size depends on the machine
         or isinstance(value, np.ma.MaskedArray)
     ):
         raise ConfigError(
             f"{where} is a NumPy {type(value).__name__} of {value.dtype}. Expected plain arrays "
             "of numbers or booleans of up to 64 bits a part; turn it into a list."
         )
-    # TensorFlow has only the machine's byte order.
+    # TensorFlow supports only the machine's byte order.
     arrays.append(np.asarray(value, dtype=value.dtype.newbyteorder("=")))
     mark = "__array__" if isinstance(value, np.ndarray) else "__scalar__"
     return {mark: len(arrays) - 1}
@@ -111,7 +111,7 @@ def _encode_container(
     arrays: list[np.ndarray[Any, Any]],
     above: tuple[int, ...],
 ) -> object:
-    """Return the JSON form of a container, with that of everything in it."""
+    """Return the JSON form of a container and its content."""
     if isinstance(value, list):
         return [_encode(item, f"{where}[{i}]", arrays, above) for i, item in enumerate(value)]
     if isinstance(value, tuple):
@@ -133,7 +133,7 @@ def _encode_container(
         return {
             key: _encode(item, f"{where}[{key!r}]", arrays, above) for key, item in value.items()
         }
-    # JSON's keys are strings. A key that is a mark would be taken for an encoded value.
+    # JSON's keys are strings. A key that equals a mark would look like an encoded value.
     return {
         "__items__": [
             [
@@ -148,7 +148,7 @@ def _encode_container(
 def _order(item: object, where: str, above: tuple[int, ...]) -> tuple[str, list[bytes]]:
     """Return the sort key of an element of a set: its encoded form.
 
-    The repr is no such key: that of a set in a set depends on the order in which the inner one was
+    The repr is not suitable: for a set in a set it depends on the order in which the inner set was
     filled.
     """
     arrays: list[np.ndarray[Any, Any]] = []
@@ -158,10 +158,10 @@ def _order(item: object, where: str, above: tuple[int, ...]) -> tuple[str, list[
 
 
 def decode(text: str, arrays: list[np.ndarray[Any, Any]], where: str) -> Any:
-    """Return the value that `encode` was given.
+    """Return the value that `encode` has encoded.
 
     Raises:
-        CorruptCheckpointError: if the text is not what `encode` writes.
+        CorruptCheckpointError: If the text is not valid output of `encode`.
     """
     try:
         return _decode(json.loads(text), arrays)
@@ -172,7 +172,7 @@ def decode(text: str, arrays: list[np.ndarray[Any, Any]], where: str) -> Any:
 
 
 def _decode(value: Any, arrays: list[np.ndarray[Any, Any]]) -> Any:
-    """Return the value that a JSON form stands for."""
+    """Return the value that a JSON form represents."""
     if isinstance(value, list):
         return [_decode(item, arrays) for item in value]
     if not isinstance(value, dict):
@@ -201,25 +201,25 @@ def _decode(value: Any, arrays: list[np.ndarray[Any, Any]]) -> Any:
 
 
 class ProcessRandom:
-    """The process's random states, as an entry of the state.
+    """The random states of the process, as an entry of the state.
 
     Attributes:
-        only_keras: if True, a restore leaves Python's and NumPy's states alone, because data that
-            is drawn again has moved them already.
+        only_keras: whether a restore leaves Python's and NumPy's states unchanged, because data
+            that was read again has already advanced them.
     """
 
     def __init__(self) -> None:
         self.only_keras = False
 
     def get_state(self) -> dict[str, Any]:
-        """Return the present states, without drawing a number or creating a generator."""
+        """Return the current states, without drawing a number or creating a generator."""
         return {**python_and_numpy(), "keras": tf_random.global_seed()}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Set states that `get_state` returned."""
         if not self.only_keras:
             set_python_and_numpy(state)
-        # None: the program had no global seed. Setting one would change what it draws.
+        # None: the program had no global seed. To set one would change its random numbers.
         if state["keras"] is not None:
             tf_random.set_global_seed(state["keras"])
 
@@ -233,7 +233,7 @@ def set_python_and_numpy(state: Mapping[str, Any]) -> None:
     """Set the states of `random` and of NumPy's global generator.
 
     Args:
-        state: as `python_and_numpy` returned it.
+        state: the result of `python_and_numpy`.
     """
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])

@@ -1,4 +1,4 @@
-"""The objects that a state leads to: finding all values among them, and noticing changes.
+"""Finds all objects that the state refers to, and notices if these references change.
 
 Keras and TensorFlow list most values, but not those inside plain Python attributes and containers.
 """
@@ -29,19 +29,19 @@ _FOLLOWED = (
     tf.Module,
     tf.train.Checkpoint,
 )
-# Objects of these packages lead to thousands of others that hold no state of the user's. What the
-# user's script defines is in `__main__`, which must always be followed.
+# Objects of these packages refer to thousands of others without user state. Classes of the user's
+# script are in `__main__`, which must always be followed.
 _FOREIGN = frozenset(
     {"keras", "tensorflow", "numpy", "ckptkit", "builtins", *sys.stdlib_module_names}
 ) - {"__main__"}
 
 
 def walk(root: Any) -> Iterator[tuple[str, Any]]:
-    """Yield every variable, table and iterator inside an object, with the path that leads to it.
+    """Yield every variable, table and iterator inside an object, with its path.
 
-    Follows Keras objects, tf.Modules, containers and objects of the user's own classes. Of
-    TensorFlow's own trackables it follows what they track. Each object is visited once, in an order
-    that depends on the program alone, so that two processes number the same values alike.
+    It follows Keras objects, tf.Modules, containers and objects of the user's classes, and the
+    tracked children of TensorFlow's trackables. Each object is visited once. The order depends only
+    on the program, so that two processes give the same values the same numbers.
 
     Args:
         root: the object to search.
@@ -59,14 +59,14 @@ def walk(root: Any) -> Iterator[tuple[str, Any]]:
 
 
 def visit(root: Any, seen: dict[int, Any] | None = None) -> Iterator[tuple[str, Any]]:
-    """Yield every object that may have values or lead to some, in the order of `walk`.
+    """Yield every object that may have or contain values, in the order of `walk`.
 
     Args:
         root: the object to search.
-        seen: objects by id that were visited already, and are skipped; those found are added.
+        seen: the visited objects by id, which are skipped; newly found objects are added.
     """
-    # Attributes may be made when they are asked for. Without a reference such an object would be
-    # freed, and the next one could get the same id and be taken for already visited.
+    # Attributes may create their objects on access. Without a reference such an object would be
+    # freed, and another one could get the same id and be skipped by mistake.
     seen = {} if seen is None else seen
     stack: list[tuple[str, Any]] = [("", root)]
     while stack:
@@ -76,7 +76,7 @@ def visit(root: Any, seen: dict[int, Any] | None = None) -> Iterator[tuple[str, 
         seen[id(value)] = value
         yield path, value
         if not isinstance(value, keras.Variable | tf.Variable):
-            # A stack gives back the last child first, so the children are put on it in reverse.
+            # A stack returns the last child first, so children are pushed in reverse order.
             stack.extend(
                 reversed(
                     [
@@ -98,7 +98,7 @@ def reachable(roots: Iterable[Any]) -> list[Any]:
 
 
 def _children(value: Any) -> list[tuple[str, Any]]:
-    """Return the objects that a value leads to, with their names, in an order of the program's."""
+    """Return the children of a value with their names, in an order that the program decides."""
     if isinstance(value, dict):
         return [(str(key), item) for key, item in value.items() if may_lead_on[type(item)]]
     if isinstance(value, list | tuple | deque):
@@ -113,7 +113,7 @@ def _children(value: Any) -> list[tuple[str, Any]]:
         return [("__self__", value.__self__)] if may_lead_on[type(value.__self__)] else []
     if isinstance(value, set | frozenset):
         # Two processes iterate over the same set in different orders, because hashes of strings and
-        # addresses differ. Names are the only order that both share.
+        # addresses differ. Only the order of names is the same in both.
         return [
             (str(index), item)
             for index, item in enumerate(sorted(value, key=_name_of))
@@ -125,8 +125,8 @@ def _children(value: Any) -> list[tuple[str, Any]]:
             for name, item in object_attributes.attributes(value)
             if may_lead_on[type(item)]
         ]
-        # Keras tracks the same objects in TensorFlow once more, under names of its own; for a
-        # tf.Module, what TensorFlow tracks may be more than its attributes.
+        # Keras tracks the same objects a second time in TensorFlow, under other names. For a
+        # tf.Module, TensorFlow may track more objects than its attributes.
         listed_by_tensorflow = tf_checkpoint.is_trackable(value) and not isinstance(
             value, keras.Layer
         )
@@ -135,7 +135,7 @@ def _children(value: Any) -> list[tuple[str, Any]]:
 
 
 def _tracked(value: Any) -> list[tuple[str, Any]]:
-    """Return the children that TensorFlow tracks under a trackable object."""
+    """Return the children of a trackable object that TensorFlow tracks."""
     skipped = object_attributes.not_followed(value)
     return [
         (name, item)
@@ -145,10 +145,10 @@ def _tracked(value: Any) -> list[tuple[str, Any]]:
 
 
 class _ByType(dict[type, bool]):
-    """Caches the answer to a yes-or-no question about a type."""
+    """Caches the result of a predicate for each type."""
 
-    # A dictionary with `__missing__` answers a known type without a Python call. `walk` asks once
-    # for each attribute, which is the larger part of its time.
+    # A dictionary with `__missing__` answers for a known type without a Python call. `walk` asks
+    # once for each attribute, which takes most of its time.
 
     def __init__(self, question: Callable[[type], bool]) -> None:
         super().__init__()
@@ -160,8 +160,8 @@ class _ByType(dict[type, bool]):
 
 
 def _is_users_own(kind: type) -> bool:
-    """Whether a class is the user's code, so that its attributes may hold state."""
-    # Callbacks have a state of their own in the checkpoint, and lead to the model and back.
+    """Return whether a class is the user's code, so that its attributes may have state."""
+    # Callbacks have their own state in the checkpoint, and refer to the model and back.
     if issubclass(kind, (type, types.FunctionType, keras.callbacks.Callback)):
         return False
     return (
@@ -170,7 +170,7 @@ def _is_users_own(kind: type) -> bool:
 
 
 def _leads_on(kind: type) -> bool:
-    """Whether objects of a type may have values, or lead to some."""
+    """Return whether objects of a type may have or contain values."""
     # A tf.function does not own the variables that it uses.
     if issubclass(kind, (type, tf.types.experimental.PolymorphicFunction)):
         return False
@@ -182,13 +182,13 @@ def _leads_on(kind: type) -> bool:
 
 
 may_lead_on = _ByType(_leads_on)
-"""By type: whether an object may have values, or lead to some."""
+"""For each type, whether its objects may have or contain values."""
 
 _attributes_are_followed = _ByType(lambda kind: issubclass(kind, _FOLLOWED) or _is_users_own(kind))
 
 
 def follows_attributes(value: Any) -> bool:
-    """Whether `walk` visits the attributes of an object."""
+    """Return whether `walk` visits the attributes of an object."""
     return _attributes_are_followed[type(value)]
 
 
@@ -196,23 +196,23 @@ def _name_of(value: Any) -> list[str | int]:
     """Return the sort key of a named object: its name, split at its numbers."""
     name = str(getattr(value, "path", None) or getattr(value, "name", None) or repr(value))
     # Numbers compare as numbers, because Keras counts per process: `dense_9` and `dense_10` must
-    # stand in the same order as `dense_1` and `dense_2` of the same program in a fresh process.
+    # have the same order as `dense_1` and `dense_2` in a fresh process.
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 class ReachableObjects:
-    """The objects that a state leads to at one moment, to notice later changes cheaply.
+    """The objects that a state refers to at one moment, to notice later changes cheaply.
 
-    Finding all leaves takes milliseconds for a model, and a quarter of a second for ten thousand
-    variables. Asking whether anything has changed since takes a fraction of that.
+    To find all leaves takes milliseconds for a model, and a quarter of a second for ten thousand
+    variables. To check whether references have changed takes a fraction of that.
 
     Args:
         roots: the entries of the state.
     """
 
     def __init__(self, roots: Iterable[Any]) -> None:
-        # References keep the objects alive: identities are compared below, and Python gives the
-        # identity of a freed object to a new one.
+        # References keep the objects alive, because ids are compared below, and Python reuses the
+        # id of a freed object.
         self._found = reachable(roots)
         self._dicts: list[dict[Any, Any]] = []
         self._sequences: list[Any] = []
@@ -225,7 +225,7 @@ class ReachableObjects:
         self._links = self._current_links()
 
     def _sort_in(self, value: Any) -> None:
-        """Puts an object into the list of its kind, so that its links are read in one loop."""
+        """Add an object to the list of its kind, so that one loop reads the references of all."""
         if isinstance(value, keras.Variable | tf.Variable):
             if isinstance(value, keras.Variable) and tf_checkpoint.uninitialized(value):
                 self._uninitialized.append(value)
@@ -247,13 +247,13 @@ class ReachableObjects:
             self._trackables.append(value)
 
     def unchanged(self) -> bool:
-        """Whether every object leads to the same objects as when this was made."""
+        """Return whether every object still refers to the same objects."""
         return self._current_links() == self._links
 
     def _current_links(self) -> tuple[list[int], ...]:
-        """Return the identities of all objects that the known objects lead to now."""
-        # Comprehensions over lists of one kind, and local names: this runs before each save, on the
-        # training thread.
+        """Return the ids of all objects that the known objects refer to now."""
+        # Written for speed, with comprehensions over lists of one kind and local names: this runs
+        # before each save, on the training thread.
         leads, skipped = may_lead_on, object_attributes.NOT_FOLLOWED
         return (
             [
@@ -263,7 +263,8 @@ class ReachableObjects:
                 if leads[type(item)] and name not in skipped
             ],
             [id(item) for each in self._sequences for item in each if leads[type(item)]],
-            # Lengths too: an item may move from the end of one list to the start of the next one.
+            # Lengths are compared too, because an item may move from the end of one list to the
+            # start of the next.
             [len(each) for each in self._sequences],
             [identity for each in self._sets for identity in sorted(map(id, each))],
             [

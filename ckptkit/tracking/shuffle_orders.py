@@ -1,8 +1,8 @@
-"""Random orders in tf.data pipelines: which stages draw them, and which a restore cannot repeat.
+"""Finds random orders in tf.data pipelines, and those that a restore cannot repeat.
 
-A shuffle draws its order from a counter that all iterators over its dataset share. The counter
-moves when the shuffle begins, which is mostly at the first batch of a pass. So drawing one batch
-for each earlier pass brings a run's counters back. The functions here find the exceptions.
+A shuffle derives its order from a counter that all iterators over its dataset share. The counter
+advances when the shuffle begins, which is mostly at the first batch of a pass. So reading one batch
+for each earlier pass restores the counters. The functions here find the exceptions.
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ _DETERMINISTIC_STAGES = frozenset(
         "ZipDataset",
     }
 )
-"""Stages that draw no random numbers except in their functions.
+"""The stages that use no random numbers, except in their functions.
 
-Their output follows from their inputs alone, and all of these are stages as well. A stage that is
-not in this list counts as random.
+Their output depends only on their inputs, which are all stages too. A stage that is not in this
+list counts as random.
 """
 
 
 def draws_order(stage: Stage | None) -> bool:
-    """Whether two passes over a pipeline may give different elements or orders, as far as is known.
+    """Return whether two passes over a pipeline may return different elements or orders.
 
     Args:
         stage: the last stage of the pipeline; None if it cannot be inspected, which counts as
@@ -88,12 +88,12 @@ def drawing_stages(dataset: Any) -> list[Any]:
 
 
 def uses_cache(stage: Stage) -> bool:
-    """Whether a pipeline caches, so that its first pass over the data differs from later ones."""
+    """Return whether a pipeline caches, so that its first pass differs from later ones."""
     return any(each.kind == "CacheDataset" for each in _stages(stage))
 
 
 def repeats_orders(stage: Stage) -> bool:
-    """Whether one pass over the data draws several orders, because a shuffle is repeated."""
+    """Return whether one pass over the data uses several orders, because a shuffle is repeated."""
     return any(
         each.kind == "ShuffleAndRepeatDataset"
         or (each.kind == "RepeatDataset" and draws_order(each.inputs[0]))
@@ -102,10 +102,10 @@ def repeats_orders(stage: Stage) -> bool:
 
 
 def order_not_replayable(stage: Stage, *, counters_only: bool = False) -> str | None:
-    """Return why a saved iterator cannot be brought back to its place, or None if it can.
+    """Return why a saved iterator cannot be restored exactly, or None if it can.
 
-    Bringing it back means: one batch is drawn for each earlier pass, and then the state that
-    TensorFlow saved is restored.
+    To restore it means to read one batch for each earlier pass, and then to restore the state that
+    TensorFlow has saved.
 
     Args:
         stage: the last stage of the pipeline.
@@ -114,9 +114,9 @@ def order_not_replayable(stage: Stage, *, counters_only: bool = False) -> str | 
     for each in _stages(stage):
         if any(map(draws_order, each.inside)):
             return (
-                f"{each.kind} goes over datasets that were made outside of its function, and that "
-                "draw orders in the middle of a pass or cannot be inspected; a dataset that the "
-                "function makes itself has no such problem"
+                f"{each.kind} iterates over datasets that were made outside of its function, and "
+                f"that shuffle in the middle of a pass or cannot be inspected; a dataset that the "
+                f"function makes itself has no such problem"
             )
         reason = _order_drawn_late(each)
         if reason is None and not counters_only:
@@ -129,8 +129,8 @@ def order_not_replayable(stage: Stage, *, counters_only: bool = False) -> str | 
 def order_not_restored(stage: Stage) -> str | None:
     """Return why an iterator may lose its order if only its saved state is restored, or None."""
     for each in _stages(stage):
-        # An iterator that goes over its data once has drawn every order before its state is
-        # restored. Only a repetition reaches a late stage again.
+        # An iterator over one pass has used every order before its state is restored. Only a
+        # repetition reaches a late stage again.
         below = _stages(each.inputs[0]) if each.kind == "RepeatDataset" else ()
         if reason := (
             _never_continues(each)
@@ -142,9 +142,9 @@ def order_not_restored(stage: Stage) -> str | None:
 
 
 def _order_drawn_late(stage: Stage) -> str | None:
-    """Return why a stage draws an order later than at the first batch of a pass, or None."""
+    """Return why a stage chooses an order later than at the first batch of a pass, or None."""
     if stage.kind == "ConcatenateDataset" and any(map(draws_order, stage.inputs[1:])):
-        return "what is concatenated may draw an order when a pass over the data has reached it"
+        return "a concatenated dataset may choose its order only when a pass reaches it"
     return None
 
 
@@ -152,8 +152,8 @@ def _random_state_unsaved(stage: Stage) -> str | None:
     """Return why the random numbers of a stage's functions are not saved, or None."""
     if stage.random and not stage.once:
         return (
-            f"a function of {stage.kind} draws from {', '.join(stage.random)}, whose state "
-            "TensorFlow does not save"
+            f"a function of {stage.kind} uses {', '.join(stage.random)}, whose state TensorFlow "
+            f"does not save"
         )
     return None
 
@@ -170,17 +170,17 @@ def _never_continues(stage: Stage) -> str | None:
 
 
 def _stages(stage: Stage) -> Iterator[Stage]:
-    """Yield a stage and all stages that feed it."""
+    """Yield a stage and all stages from which it reads."""
     yield stage
     for each in stage.inputs:
         yield from _stages(each)
 
 
 def iterators_losing_order(leaves: Iterable[Leaf]) -> list[str]:
-    """Return in words which iterators of a state may lose their order when they are restored.
+    """Return a sentence for each iterator of a state that may lose its order in a restore.
 
     Args:
-        leaves: of the state.
+        leaves: the leaves of the state.
     """
     iterators = [
         (leaf.path, tf_data.iterator_of(leaf.trackable))

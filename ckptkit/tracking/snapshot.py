@@ -1,4 +1,4 @@
-"""Snapshots: consistent copies of the state in memory, from which a checkpoint is written."""
+"""Takes snapshots: consistent copies of the state in memory, from which checkpoints are written."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ckptkit.tracking.tracker import Tracked
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of one moment. Training may continue while it is written.
+    """A copy of the state at one moment; training may continue while it is written.
 
     Args:
-        states: the entries that the user named.
+        states: the descriptions of the entries of the state.
         captured: the leaves with their values.
-        results: final weights by key, if they replaced the weights at the end of training.
+        results: the final weights by key, if Keras replaced the weights at the end of training.
     """
 
     states: tuple[StateEntry, ...]
@@ -37,7 +37,7 @@ class Snapshot:
 
     @cached_property
     def tensors(self) -> dict[str, tuple[TensorEntry, tf.Tensor]]:
-        """Return each tensor with its description, by key."""
+        """Return all tensors with their descriptions, by key."""
         # Computed on first use, which is on the writer's thread, not while training waits.
         found = {}
         for leaf, values in self.values:
@@ -51,14 +51,14 @@ class Snapshot:
 
     @property
     def entries(self) -> tuple[TensorEntry, ...]:
-        """Return the description of each tensor."""
+        """Return the descriptions of all tensors."""
         return tuple(entry for entry, _ in self.tensors.values())
 
     @property
     def size_bytes(self) -> int:
-        """Return how much memory the values take, in bytes.
+        """Return the memory of all values in bytes.
 
-        Strings and variants do not count, because TensorFlow does not tell their sizes.
+        Strings and variants do not count, because TensorFlow does not report their sizes.
         """
         return sum(
             tensor.dtype.size * int(tensor.shape.num_elements() or 0)
@@ -69,13 +69,13 @@ class Snapshot:
 
 
 def take_snapshot(tracked: Tracked) -> Snapshot:
-    """Copy the present state.
+    """Take a snapshot of the current state.
 
     Args:
         tracked: the leaves.
 
     Raises:
-        ConfigError: if a part of the state cannot be saved, with its name.
+        ConfigError: If a part of the state cannot be saved; the message names it.
     """
     with no_garbage_collection():
         return Snapshot(tracked.states, tuple(group.capture() for group in tracked.groups))
@@ -104,13 +104,13 @@ def describe_leaves(tracked: Tracked) -> list[TensorEntry]:
 
 
 def with_final_weights(taken: Snapshot, tracked: Tracked) -> Snapshot:
-    """Return a snapshot with the present weights beside it, if they changed since it was taken.
+    """Return a snapshot that also contains the current weights, if they have changed since.
 
-    Keras replaces weights at the end of training: by their averages, or by the best ones.
+    Keras may replace weights at the end of training by their averages, or by the best ones.
 
     Args:
         taken: the snapshot of the state from which training can continue.
-        tracked: the leaves, with the present weights.
+        tracked: the leaves, with the current weights.
     """
     then = {leaf.key: values[""] for leaf, values in taken.values if leaf.kind == "variable"}
     now = {
@@ -129,7 +129,7 @@ def result_key(key: str) -> str:
 
 
 def _same_bits(a: tf.Tensor, b: tf.Tensor) -> bool:
-    """Whether two tensors have the same bytes; NaN equals NaN, and 0.0 differs from -0.0."""
+    """Return whether two tensors have the same bytes: NaN equals NaN, but 0.0 differs from -0.0."""
     return bool(a.numpy().tobytes() == b.numpy().tobytes())
 
 
@@ -138,20 +138,20 @@ _CHUNK = 1 << 20
 
 
 def not_finite(snapshot: Snapshot) -> tuple[str, ...]:
-    """Return the paths of weights and optimizer variables that training cannot continue from.
+    """Return the paths of weights and optimizer variables with NaN or infinity.
 
     Args:
         snapshot: the values that are about to be written.
 
     Returns:
-        The first few; empty if all values are finite.
+        The first few paths; empty if all values are finite.
     """
     found: list[str] = []
     for entry, tensor in snapshot.tensors.values():
         if len(found) == _MOST_NAMED:
             break
         if entry.kind == "variable" and entry.role in (WEIGHTS, RESULT, OPTIMIZER):
-            # A type that NumPy cannot judge is no reason to lose a save.
+            # A type that NumPy cannot check must not prevent a save.
             try:
                 bad = is_bad(tensor.numpy(), entry)
             except Exception:
@@ -162,19 +162,19 @@ def not_finite(snapshot: Snapshot) -> tuple[str, ...]:
 
 
 def is_bad(values: Any, entry: TensorEntry) -> bool:
-    """Return whether values are not finite.
+    """Return whether an array contains NaN, or infinity in a trained variable.
 
-    Infinity counts only in what is trained: a constant weight, such as a mask, may have it.
+    A constant weight, such as a mask, may contain infinity.
 
     Args:
-        values: an array.
-        entry: describes it.
+        values: the array.
+        entry: its description.
     """
     if values.dtype.kind in "biuSUO":
         return False
     judge = np.isfinite if entry.trainable else lambda part: ~np.isnan(part)
     flat = values.reshape(-1)
-    # In parts, because the result of the comparison takes memory too.
+    # Checked in parts, because the result of the comparison takes memory too.
     return not all(
         judge(flat[start : start + _CHUNK]).all() for start in range(0, flat.size, _CHUNK)
     )

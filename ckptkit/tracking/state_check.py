@@ -1,7 +1,7 @@
-"""Checks of `state={...}` before it is tracked: names, kinds of values, and that all is built.
+"""Checks `state={...}`: its names, its kinds of values, and that all Keras objects are built.
 
 A Keras object that is not built has no variables yet. It is built here if its shapes are known;
-otherwise an error names the line of code that builds it.
+otherwise an error shows the line of code that builds it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ def check_state(state: Mapping[str, Any]) -> None:
         state: the user's state, by name.
 
     Raises:
-        ConfigError: if a name cannot be part of a key, or a value cannot be saved.
+        ConfigError: If a name cannot be part of a key, or a value cannot be saved.
     """
     if not isinstance(state, Mapping) or not state:
         raise ConfigError(
-            f"state names what is to be saved, as in state={{'model': model}}. Received: {state!r}."
+            "state is a dictionary of the objects to save, as in state={'model': model}. Received: "
+            f"{state!r}."
         )
     for name, value in state.items():
         if (
@@ -72,8 +73,8 @@ def _hint(value: Any) -> str:
     """Return what to pass instead of a value that cannot be saved, or an empty string."""
     if isinstance(value, tf.data.Dataset):
         return (
-            " A dataset has no position: make the iterator first, batches = iter(dataset), "
-            "and name that."
+            " A dataset has no position: make an iterator, batches = iter(dataset), and put that "
+            "into state."
         )
     if isinstance(value, tf.distribute.DistributedIterator | tf.distribute.DistributedDataset):
         return (
@@ -81,7 +82,7 @@ def _hint(value: Any) -> str:
             "iter(dataset) of the plain dataset."
         )
     if isinstance(value, tf.Tensor):
-        return " A tensor never changes: name the tf.Variable that it came from."
+        return " A tensor never changes: put the tf.Variable that it came from into state."
     return ""
 
 
@@ -106,7 +107,7 @@ def _first_unsavable(value: Any, where: str) -> tuple[str, Any] | None:
 
 
 def _is_savable(value: Any) -> bool:
-    """Whether a value can be an entry of the state, or a part of one."""
+    """Return whether a value can be an entry of the state, or a part of one."""
     # Excluded first: TensorFlow counts datasets and its wrapped containers as trackable.
     if isinstance(
         value,
@@ -137,14 +138,14 @@ def _is_savable(value: Any) -> bool:
 
 
 def ensure_built(state: Mapping[str, Any]) -> None:
-    """Build the optimizers whose variables are known, and check that everything else is built.
+    """Build optimizers if their variables are known, and check that all other objects are built.
 
     Args:
         state: the user's state, by name.
 
     Raises:
-        ConfigError: if a model or an optimizer is not built and its shapes are not known; with the
-            line that builds it.
+        ConfigError: If a model or an optimizer is not built and its shapes are unknown; the message
+            shows the line that builds it.
     """
     entries = [
         pair
@@ -157,9 +158,9 @@ def ensure_built(state: Mapping[str, Any]) -> None:
             check_built(name, where, entry)
         elif _is_empty(entry):
             raise ConfigError(
-                f"{where}, a {type(entry).__name__}, has no variable yet, and nothing else to "
-                "save. If it makes its variables when it is first called, call it once on a batch "
-                "before; otherwise leave it out of state."
+                f"{where}, a {type(entry).__name__}, has no variables yet, and nothing else to "
+                f"save. If it makes its variables in its first call, call it once on a batch "
+                f"before; otherwise remove it from state."
             )
         optimizer = getattr(entry, "optimizer", None)
         if (
@@ -168,8 +169,8 @@ def ensure_built(state: Mapping[str, Any]) -> None:
             and not optimizer.built
         ):
             optimizer.build(entry.trainable_variables)
-    # A second pass, because a compiled model builds its own optimizer above, and the same optimizer
-    # may stand in the state under a name of its own.
+    # A second loop, because a compiled model builds its optimizer above, and the same optimizer may
+    # also be an entry of the state.
     for name, _, entry in entries:
         if isinstance(entry, keras.Model):
             continue
@@ -181,18 +182,17 @@ def ensure_built(state: Mapping[str, Any]) -> None:
             if len(models) != 1:
                 raise ConfigError(
                     f"The optimizer {named!r} ({type(optimizer).__name__}) has no variables yet, "
-                    "and it is not known which model "
-                    "it trains. Build it first: "
+                    f"and its model is unknown. Build it first: "
                     f"{named}.build(the_model_that_it_trains.trainable_variables)."
                 )
             optimizer.build(models[0].trainable_variables)
 
 
 def _named_entries(name: str, where: str, value: Any) -> list[tuple[str, str, Any]]:
-    """Return the user's objects, taken out of lists and dictionaries.
+    """Return the user's objects in the state, including those in lists and dictionaries.
 
     Returns:
-        For each object: how a line of code names it, its place in the state, and the object.
+        For each object: its name in a line of code, its place in the state, and the object.
     """
     if isinstance(value, list | tuple | Mapping):
         items = value.items() if isinstance(value, Mapping) else enumerate(value)
@@ -208,28 +208,28 @@ def check_built(name: str, where: str, layer: Any) -> None:
     """Check that a layer has its variables.
 
     Args:
-        name: how a line of code names it.
+        name: its name in a line of code.
         where: its place in the state.
         layer: a Keras layer or model.
 
     Raises:
-        ConfigError: if it has no variables yet, with the line that builds it.
+        ConfigError: If it has no variables yet; the message shows the line that builds it.
     """
     if not _is_built(layer):
         kind = "model" if isinstance(layer, keras.Model) else "layer"
         raise ConfigError(
             f"The {kind} in {where} ({type(layer).__name__} {layer.name!r}) has no variables yet, "
-            "because the shape of its "
-            f"inputs is not known. Build it first: call it once on a batch, {name}(batch), or "
+            f"because the shape of its inputs is unknown. Build it first: call it once on a "
+            f"batch, {name}(batch), or "
             f"{name}.build(input_shape)."
         )
 
 
 def _is_built(layer: Any) -> bool:
-    """Whether a layer has its variables.
+    """Return whether a layer has its variables.
 
-    A model that only contains others and was never called is not `built` for Keras. Its layers are,
-    and they have all the variables.
+    For Keras, a model of other models that was never called is not `built`. But its layers are
+    built, and they have all the variables.
     """
     # A lookup has no variables, and nothing to build.
     if layer.built or keras_adapted.is_adapted(layer):
@@ -239,14 +239,14 @@ def _is_built(layer: Any) -> bool:
 
 
 def _is_empty(entry: Any) -> bool:
-    """Whether an object of TensorFlow's has nothing to save."""
+    """Return whether a TensorFlow object has nothing to save."""
     if not tf_checkpoint.is_trackable(entry) or python_accessors(entry) is not None:
         return False
     return next(walk(entry), None) is None
 
 
 def unbuilt_parts(state: Mapping[str, Any]) -> list[str]:
-    """Return what has no variables yet in the state, in words, to explain why a restore fails."""
+    """Return a description of unbuilt parts of the state, to explain why a restore fails."""
     parts = []
     for name, value in state.items():
         if isinstance(value, keras.Layer):

@@ -1,7 +1,7 @@
-"""From `state={...}` to leaves: each value once, under a key of ckptkit's own.
+"""Finds the leaves in `state={...}`, and gives each value one key.
 
-A key is the structure and the position in it. So the same program gets the same keys in every
-process, whatever numbers Keras has added to its names.
+A key describes the place in the structure. So the same program gets the same keys in every process,
+whatever numbers Keras adds to names.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from ckptkit.tracking.one_device import check_leaves
 from ckptkit.tracking.reachable_objects import ReachableObjects, walk
 from ckptkit.tracking.shuffle_orders import iterators_losing_order
 
-# Names of the entries that ckptkit adds to the state itself; `root` is TensorFlow's own.
+# The names of entries that ckptkit itself adds to the state; `root` belongs to TensorFlow.
 RESERVED_NAMES = ("root", "fit", "loop", "process")
 
 
 @dataclass(frozen=True)
 class Tracked:
-    """All leaves of the state, as the program has it at one moment.
+    """All leaves of the state at one moment.
 
     Args:
-        states: the entries that the user named, in order.
+        states: the descriptions of the entries of the state, in order.
         groups: the leaves, each once.
-        roots: the objects that the leaves were found in.
+        roots: the objects in which the leaves were found.
     """
 
     states: tuple[StateEntry, ...] = ()
@@ -55,10 +55,10 @@ class Tracked:
 
 @runtime_checkable
 class OwnLeaves(Protocol):
-    """An entry of the state that lists its leaves itself."""
+    """The interface of ckptkit's own entries of the state, which list their leaves themselves."""
 
     def leaves(self, name: str) -> list[Leaf]:
-        """Return the present leaves.
+        """Return the current leaves.
 
         Leaves with the role `data` may be missing in the program or in the checkpoint.
         """
@@ -66,10 +66,10 @@ class OwnLeaves(Protocol):
 
 
 def track(state: Mapping[str, Any]) -> Tracked:
-    """Return all leaves of a state, in the order in which its entries were named.
+    """Return all leaves of a state, in the order of its entries.
 
     Args:
-        state: as `check_state` accepts it, with models and optimizers built.
+        state: a state that `check_state` accepts, with built models and optimizers.
     """
     collector = _Collector()
     states = tuple(collector.add(name, value) for name, value in state.items())
@@ -77,10 +77,10 @@ def track(state: Mapping[str, Any]) -> Tracked:
 
 
 class Tracker:
-    """Finds the leaves of a state, and finds them again only if the state's structure has changed.
+    """Keeps the leaves of a state, and searches again only if the state's structure has changed.
 
     Args:
-        state: as `track` takes it.
+        state: see `track`.
 
     Attributes:
         iterators_losing_order: see `shuffle_orders.iterators_losing_order`.
@@ -94,10 +94,10 @@ class Tracker:
         self._tracked = Tracked()
 
     def track_now(self) -> Tracked:
-        """Return all present leaves.
+        """Return all current leaves.
 
         Raises:
-            ConfigError: If a variable among them is spread over several devices.
+            ConfigError: If a variable is spread over several devices.
         """
         if self._objects is None or not self._objects.unchanged():
             self._tracked = track(self._users)
@@ -105,7 +105,8 @@ class Tracker:
             check_leaves(self._tracked.leaves)
             self._objects = ReachableObjects(self._users.values())
             self.iterators_losing_order = iterators_losing_order(self._tracked.leaves)
-        # Our own entries change with each save (passes over the data, callbacks), and are few.
+        # ckptkit's own entries change with each save (passes over the data, callbacks), and are
+        # few.
         own = track(self._own)
         return Tracked(
             self._tracked.states + own.states,
@@ -115,10 +116,10 @@ class Tracker:
 
 
 def _is_own(name: str, value: Any) -> bool:
-    """Whether an entry is one of ckptkit's own.
+    """Return whether an entry is one of ckptkit's own.
 
-    A user's object may have a method `leaves` too, with another meaning, so the name must match as
-    well.
+    The name must match too, because a user's object may have a method `leaves` with another
+    meaning.
     """
     return name in RESERVED_NAMES and isinstance(value, OwnLeaves)
 
@@ -128,20 +129,20 @@ class _Collector:
 
     def __init__(self) -> None:
         self.leaves: list[Leaf] = []
-        # By identity. The values keep the objects alive, so that no id is used twice.
+        # By id. The values keep the objects alive, so that no id is reused.
         self._seen: dict[int, Any] = {}
         # Apart from the others: such a layer may have variables too.
         self._adapted: dict[int, Any] = {}
 
     def add(self, name: str, value: Any) -> StateEntry:
-        """Adds all leaves of an entry of the state, and describes the entry."""
+        """Add all leaves of an entry of the state, and describe the entry."""
         if _is_own(name, value):
             self.leaves += value.leaves(name)
             return StateEntry(name=name, class_name=type(value).__name__)
         classes = {path: type(found).__name__ for path, found in optimizers_in(value)}
         seeds = _seed_paths(value)
-        # Keras' own lists first: their order is stable, and their roles say what a value is. What
-        # they do not list is found by walking through the attributes.
+        # Keras' own lists come first, because their order is stable and gives each value a role.
+        # All other values are found by walking through the attributes.
         for role, variables in _keras_variables(value):
             self._add_variables(name, role, variables, seeds)
         self._add_unlisted(name, value)
@@ -151,7 +152,7 @@ class _Collector:
     def _add_variables(
         self, name: str, role: str, variables: Iterable[Any], seeds: Mapping[int, str]
     ) -> None:
-        """Adds the variables of one role."""
+        """Add the variables of one role."""
         index = 0
         for variable in variables:
             raw = _tf_variable(variable)
@@ -168,8 +169,8 @@ class _Collector:
             index += 1
 
     def _add_unlisted(self, name: str, value: Any) -> None:
-        """Adds values that Keras' lists do not name: variables, tables, iterators, Python state."""
-        # One counter for each role: a new table must not change the keys of the variables.
+        """Add values outside of Keras' lists: variables, tables, iterators, Python state."""
+        # A counter for each role, so that a new table does not change the keys of variables.
         variables, others, python = 0, 0, 0
         for path, found in walk(value):
             if isinstance(found, keras.Variable | tf.Variable):
@@ -204,7 +205,7 @@ class _Collector:
 
 
 def _keras_variables(value: Any) -> list[tuple[str, list[Any]]]:
-    """Return the variables that Keras lists, under their roles, in Keras' own order."""
+    """Return the variables in Keras' own lists by role, in Keras' order."""
     if isinstance(value, keras.Model):
         weights = list(value.weights)
         known = {id(variable) for variable in weights}
@@ -234,10 +235,10 @@ def _keras_variables(value: Any) -> list[tuple[str, list[Any]]]:
 
 
 def optimizers_in(value: Any) -> list[tuple[str, Any]]:
-    """Return the optimizers of an entry of the state, with their paths in it.
+    """Return the optimizers in an entry of the state, with their paths.
 
-    An optimizer counts if it is the entry itself, if a model is compiled with it, or if a model or
-    module has it as an attribute.
+    An optimizer counts if it is the entry itself, if a model is compiled with it, or if it is an
+    attribute of a model or module.
     """
     if isinstance(value, keras.optimizers.Optimizer):
         # LossScaleOptimizer wraps the optimizer that has the hyperparameters.
@@ -264,9 +265,9 @@ def optimizers_in(value: Any) -> list[tuple[str, Any]]:
 
 
 def _seed_paths(value: Any) -> dict[int, str]:
-    """Return names for the states of a layer's seed generators, by identity.
+    """Return names for the states of a layer's seed generators, by id.
 
-    Keras lists these states without the names of the layers that own them.
+    Keras lists these states without the names of their layers.
     """
     if not isinstance(value, keras.Layer):
         return {}
@@ -298,7 +299,7 @@ def _python_objects(path: str, value: Any) -> list[tuple[str, Any]]:
         | tf.Variable,
     ):
         return []
-    # A tf.Module is the user's own class, and may have get_state() beside its variables.
+    # A tf.Module is a user's class, which may have get_state() in addition to variables.
     if tf_checkpoint.is_trackable(value) and not isinstance(value, tf.Module):
         return []
     return [(path, value)]

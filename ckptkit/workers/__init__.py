@@ -1,1 +1,1 @@
-"""Who this process is among the workers that train together."""
+"""The workers that train together: which of them this process is, and how they communicate."""

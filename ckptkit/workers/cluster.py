@@ -1,7 +1,7 @@
-"""The processes that train one model together: who this one is, and how they talk.
+"""`Cluster`: the processes that train one model together, and how they exchange values.
 
-There is one implementation today, `Alone`. A backend that joins several processes implements
-`Cluster`, and nothing above this room changes.
+The only implementation today is `Alone`. A backend for several processes implements `Cluster`,
+without changes elsewhere.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _TRAINING = ("chief", "master", "worker", "ps")
 
 
 class WorkersLateError(CheckpointError):
-    """Other workers have not come to a common point within its time limit.
+    """Other workers did not reach a common point within the time limit.
 
     Args:
-        what: the point.
-        late: the ranks that have not come.
-        timeout_secs: the limit, in seconds.
+        what: the name of the point.
+        late: the ranks of the workers that did not reach it.
+        timeout_secs: the time limit, in seconds.
     """
 
     def __init__(self, what: str, late: tuple[int, ...], timeout_secs: float) -> None:
@@ -36,7 +36,8 @@ class WorkersLateError(CheckpointError):
 class Cluster(Protocol):
     """The workers of one training, of which this process is one.
 
-    Each call that waits has a time limit, and raises `WorkersLateError`, which names who is late.
+    Each call that waits has a time limit, after which it raises `WorkersLateError` with the late
+    workers.
     """
 
     @property
@@ -46,23 +47,23 @@ class Cluster(Protocol):
 
     @property
     def size(self) -> int:
-        """How many workers there are."""
+        """The number of workers."""
         ...
 
     def put(self, key: str, value: bytes) -> None:
-        """Publish a value, for all workers."""
+        """Publish a value for all workers."""
         ...
 
     def get(self, key: str, timeout_secs: float) -> bytes:
-        """Return a value that some worker publishes, as soon as it has."""
+        """Wait for a value that any worker publishes, and return it."""
         ...
 
     def gather(self, key: str, value: bytes, timeout_secs: float) -> list[bytes]:
-        """Return the values of all workers, by rank, as soon as each has given its own."""
+        """Wait for the values of all workers, and return them by rank."""
         ...
 
     def barrier(self, name: str, timeout_secs: float) -> None:
-        """Return as soon as all workers have come here."""
+        """Wait until all workers have reached this call."""
         ...
 
 
@@ -90,7 +91,7 @@ class Alone:
         """Return a value that was published.
 
         Raises:
-            WorkersLateError: At once if it was not: nobody else will do it.
+            WorkersLateError: If it was not published, because there is no other worker to wait for.
         """
         if key not in self._values:
             raise WorkersLateError(key, (self.rank,), timeout_secs)
@@ -101,26 +102,25 @@ class Alone:
         return [value]
 
     def barrier(self, name: str, timeout_secs: float) -> None:
-        """Return at once: nobody else is waited for."""
+        """Return at once, because there are no other workers."""
 
 
 def check_one_worker(environment: Mapping[str, str]) -> None:
-    """Check that this process is not one of several that train a model together.
+    """Check that this process trains alone.
 
     Args:
         environment: the environment of the process; TensorFlow's `TF_CONFIG` names the others.
 
     Raises:
-        ConfigError: If it is one of several.
+        ConfigError: If it is one of several workers.
     """
     try:
         cluster = json.loads(environment.get("TF_CONFIG") or "{}").get("cluster") or {}
         count = sum(len(cluster.get(kind, ())) for kind in _TRAINING)
     except (ValueError, AttributeError, TypeError):
-        return  # TensorFlow itself reports what is wrong with it
+        return  # TensorFlow itself reports the error in it
     if count > 1:
         raise ConfigError(
-            f"TF_CONFIG names {count} processes that train together, which is not supported yet: "
-            "one process writes a run. Train in "
-            f"one process, or without ckptkit, until it is."
+            f"TF_CONFIG names {count} processes that train together, which ckptkit does not "
+            f"support yet. Train in one process, or without ckptkit."
         )

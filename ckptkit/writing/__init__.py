@@ -1,1 +1,1 @@
-"""Writing a snapshot to disk: the background thread, TensorFlow's files, and what a save costs."""
+"""Writing snapshots to disk: background thread, TensorFlow's files, commit and save cost."""

@@ -1,4 +1,4 @@
-"""Writing checkpoints on a background thread: one job at work, at most one waiting."""
+"""Writes checkpoints on a background thread: one job runs, and at most one waits."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from ckptkit.process_hooks import AfterFork, AtExit, after_fork, at_exit
 from ckptkit.writing.checkpoint_writer import Job
 from ckptkit.writing.save_cost import return_freed_memory
 
-# For the fork and exit hooks at the end of this file. Weak, so that a writer ends with its manager.
+# For the fork and exit hooks at the end of this file. Weak references, so that a writer is deleted
+# with its manager.
 _writers: weakref.WeakSet[BackgroundWriter] = weakref.WeakSet()
 
 
 class BackgroundWriter:
-    """Runs jobs on a thread of its own, in the order in which they are submitted.
+    """Runs save jobs on its own thread, in the order in which they are submitted.
 
-    While one job is at work another may wait. A newer job replaces one that waits. The thread
-    exists only while there is work, and an interpreter that exits waits for it, unless the work was
-    abandoned. If the system refuses a thread, jobs run in the foreground.
+    While one job runs, another may wait; a newer job replaces the waiting one. The thread exists
+    only while there is work. An exiting interpreter waits for it, unless the work was abandoned. If
+    the system refuses a thread, jobs run in the foreground.
 
     Args:
         start_thread: starts a thread, or raises `RuntimeError` if the system has none left.
@@ -40,12 +41,12 @@ class BackgroundWriter:
         _writers.add(self)
 
     def _reset(self) -> None:
-        """Resets the writer to a state without jobs."""
+        """Reset the writer to a state without jobs."""
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._working: Job | None = None
         self._waiting: Job | None = None
-        self._failures: list[BaseException] = []  # not raised yet
+        self._failures: list[BaseException] = []  # errors that were errors that were not raised yet
         self._abandoned = False
 
     @property
@@ -59,15 +60,15 @@ class BackgroundWriter:
         return self._waiting is not None
 
     def check(self) -> None:
-        """Raises the errors of earlier jobs, once.
+        """Raise the errors of earlier jobs, once.
 
-        If several jobs failed, it raises the first one's error with notes about the others.
+        If several jobs failed, it raises the first error with notes about the others.
 
         Raises:
-            BackgroundSaveError: if a save failed; with its cause.
-            RunLockedError: if the run belongs to another process now.
+            BackgroundSaveError: If a save failed; its cause is attached.
+            RunLockedError: If another process owns the run now.
         """
-        # Read without the lock first: this runs at each step.
+        # First checked without the lock, because this runs at each step.
         if not self._failures:
             return
         with self._changed:
@@ -75,25 +76,25 @@ class BackgroundWriter:
         first, *others = failures
         lost_run = next((error for error in failures if isinstance(error, RunLockedError)), None)
         if lost_run is not None:
-            # Another process owns the run, so all later saves fail for the same reason. That reason
-            # is the one to raise.
+            # Another process owns the run, so all later saves fail for that reason, which is
+            # raised.
             raise _with_notes(
                 lost_run, [error for error in failures if not isinstance(error, RunLockedError)]
             )
         raise _with_notes(
             BackgroundSaveError(
-                f"A save failed while training continued: {str(first) or repr(first)} The "
-                "checkpoints from before it are untouched.",
+                f"A save failed while training continued: {str(first) or repr(first)} Earlier "
+                f"checkpoints are untouched.",
                 first,
             ),
             others,
         ) from first
 
     def submit(self, job: Job) -> None:
-        """Takes a job and returns at once, unless the job that waits must not be replaced.
+        """Submit a job and return at once, unless the waiting job must not be replaced.
 
-        It does not raise errors of earlier jobs. This job may be the last chance to save, on a
-        thread whose exceptions nobody sees.
+        It raises no errors of earlier jobs, because this job may be the last chance to save, on a
+        thread whose exceptions are lost.
 
         Args:
             job: the save to run.
@@ -108,14 +109,15 @@ class BackgroundWriter:
             self._work_in_foreground()
         if replaced is not None:
             replaced.drop(
-                f"a newer one, of step {job.step}, took its place while an earlier one was being "
-                "written"
+                f"a newer snapshot of step {job.step} replaced it while an earlier one was being "
+                f"written"
             )
 
     def _start(self) -> bool:
-        """Starts the thread; returns whether the system granted it.
+        """Start the thread; return whether the system allowed it.
 
-        `_thread` is set in any case: until the work is done the writer is busy, on whatever thread.
+        `_thread` is set in any case, because the writer is busy until the work is done, on whatever
+        thread.
         """
         # The thread has the priority of training's. Measured with training on both of two cores
         # and 250 MB (scripts/benchmarks/scheduling.py): with nice 19 and with SCHED_IDLE the commit
@@ -129,7 +131,7 @@ class BackgroundWriter:
         try:
             self._start_thread(self._thread)
         except (RuntimeError, MemoryError) as error:
-            # The process has as many threads as it may have, or the interpreter is shutting down
+            # The process has reached its limit of threads, or the interpreter is shutting down
             # (Python 3.12 and later). The reason rarely goes away, so it is logged once.
             if not self._refusal_logged:
                 logger.warning("saving in the foreground, without a background thread: %s", error)
@@ -138,49 +140,51 @@ class BackgroundWriter:
         return True
 
     def _work_in_foreground(self) -> None:
-        """Runs jobs on the calling thread, without the lock: another thread may abandon them.
+        """Run jobs on the calling thread, unlocked, so that another thread can abandon them.
 
-        Errors of jobs are raised later, as those of a thread are. An interrupt is raised at once:
-        it belongs to the caller.
+        Errors of jobs are raised later, as with a thread. An interrupt is raised at once, because
+        it is meant for the caller.
         """
         try:
             self._work(raised_at_once=(KeyboardInterrupt, SystemExit))
         except BaseException:
-            # Without this the writer would stay busy, and everything that waits for it would hang.
+            # Without this the writer would stay busy, and callers that wait for it would hang.
             with self._changed:
                 dropped, self._waiting = self._waiting, None
                 self._working = self._thread = None
                 self._changed.notify_all()
             if dropped is not None:
-                dropped.drop("an earlier one was interrupted while it was being written")
+                dropped.drop("the write of an earlier snapshot was interrupted")
             raise
 
     def _work(self, raised_at_once: tuple[type[BaseException], ...] = ()) -> None:
-        """Runs jobs until none waits; collects their errors, except those that are given."""
+        """Run jobs until none waits; collect their errors, except those in `raised`."""
         while True:
             with self._changed:
                 self._working, self._waiting = self._waiting, None
                 self._changed.notify_all()
                 if self._working is None:
-                    # Under the same lock as the check, so that a job which is submitted right now
-                    # starts a new thread.
+                    # Under the same lock as the check, so that a job that is submitted now starts a
+                    # new thread.
                     self._thread = None
                     return
             try:
                 self._working.run()
             except raised_at_once:
                 raise
-            except BaseException as error:  # SystemExit too: nobody sees what a thread raises
+            except (
+                BaseException
+            ) as error:  # SystemExit too, because exceptions of a thread are lost
                 with self._changed:
                     if not self._abandoned:
                         self._failures.append(error)
             with self._changed:
-                # Dropped before the memory is returned: the job holds the snapshot.
+                # Deleted before the memory is returned, because the job refers to the snapshot.
                 self._working = None
             return_freed_memory()
 
     def finish(self) -> None:
-        """Waits until all jobs are done or abandoned, and raises none of their errors."""
+        """Wait until all jobs are done or abandoned, without raising their errors."""
         with self._changed:
             self._changed.wait_for(lambda: self._thread is None or self._abandoned)
 
@@ -188,10 +192,10 @@ class BackgroundWriter:
         """Waits until all jobs are done, and raises their errors.
 
         Args:
-            timeout_secs: how long to wait; None waits without a limit.
+            timeout_secs: the longest time to wait, in seconds; None for no limit.
 
         Raises:
-            BackgroundSaveError: if a save failed, or is not done when the time is over.
+            BackgroundSaveError: If a save failed, or is not done in time.
         """
         with self._changed:
             done = self._changed.wait_for(
@@ -201,11 +205,11 @@ class BackgroundWriter:
         if not done:
             raise BackgroundSaveError(
                 f"A save was not finished within {timeout_secs:g} s; it continues in the "
-                "background. Expected a longer timeout_secs, or a faster disk."
+                f"background. Pass a longer timeout_secs, or use a faster disk."
             )
 
     def abandon(self) -> None:
-        """Gives up all jobs: nothing waits for them any more, and their errors are not raised."""
+        """Abandon all jobs: nothing waits for them any more, and their errors are not raised."""
         with self._changed:
             self._abandoned = True
             dropped, self._waiting = self._waiting, None
@@ -214,7 +218,7 @@ class BackgroundWriter:
             dropped.drop("the run was closed while an earlier one was being written")
 
     def forget_in_child(self) -> None:
-        """Forgets all jobs in a forked child, which has no thread to run them."""
+        """Remove all jobs in a forked child, which has no thread to run them."""
         self._reset()
 
 
@@ -226,15 +230,15 @@ def _with_notes(error: BaseException, others: list[BaseException]) -> BaseExcept
 
 
 def _after_fork_in_child() -> None:
-    """Makes the child's writers idle; without it, a wait there would never end."""
+    """Make all writers idle in a forked child, or a wait for them would never end."""
     for writer in list(_writers):
         writer.forget_in_child()
 
 
 def _at_exit() -> None:
-    """Waits for all writers, and exits with code 1 if an error was never raised.
+    """Wait for all writers, and exit with code 1 if an error was never raised.
 
-    Without it a program would exit with code 0 although its last save failed.
+    Without this, a program would exit with code 0 although its last save failed.
     """
     for writer in list(_writers):
         writer.finish()
@@ -247,7 +251,7 @@ def _at_exit() -> None:
             traceback.print_exception(error)
         sys.stdout.flush()
         sys.stderr.flush()
-        # In an exit hook, sys.exit() changes no exit code.
+        # In an exit hook, sys.exit() does not change the exit code.
         os._exit(1)
 
 

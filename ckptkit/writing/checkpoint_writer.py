@@ -1,4 +1,4 @@
-"""From a snapshot to a committed checkpoint: room on the disk, files, commit, keep policy."""
+"""Writes a snapshot as a checkpoint: frees space, writes, commits, applies the keep policy."""
 
 from __future__ import annotations
 
@@ -45,22 +45,22 @@ TRANSIENT_ERRNOS = frozenset(
         errno.ESTALE,
     }
 )
-"""Errors after which the same write may succeed a moment later."""
+"""The error numbers after which the same write may succeed a moment later."""
 
 TRIES = 4
 WAIT = wait_exponential(multiplier=0.25, max=10)
-"""Waits of a quarter, a half and one second between the tries."""
+"""The waits between tries: a quarter, a half and one second."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A snapshot to be written.
+    """A job of the writer: a snapshot to write.
 
     Args:
-        step: the step at which it was taken.
-        run: writes it.
-        drop: is called with the reason if it will not be written.
-        must: whether it must not be replaced by a newer one.
+        step: the step of the snapshot.
+        run: writes the snapshot.
+        drop: is called with the reason if the snapshot will not be written.
+        must: whether the job must not be replaced by a newer one.
     """
 
     step: int
@@ -70,7 +70,7 @@ class Job:
 
 
 class CheckpointWriter(Protocol):
-    """Runs jobs in the order in which they are submitted, at once or later."""
+    """The interface of a writer: runs jobs in the order in which they are submitted."""
 
     @property
     def busy(self) -> bool:
@@ -82,11 +82,11 @@ class CheckpointWriter(Protocol):
         ...
 
     def submit(self, job: Job) -> None:
-        """Takes a job, whatever happened to earlier ones."""
+        """Submit a job, even if earlier jobs failed."""
         ...
 
     def finish(self) -> None:
-        """Waits until all jobs are done, and raises none of their errors."""
+        """Wait until all jobs are done, without raising their errors."""
         ...
 
     def wait(self, timeout_secs: float | None = None) -> None:
@@ -94,12 +94,12 @@ class CheckpointWriter(Protocol):
         ...
 
     def abandon(self) -> None:
-        """Gives up all jobs: nothing waits for them any more."""
+        """Abandon all jobs: nothing waits for them any more."""
         ...
 
 
 class ForegroundWriter:
-    """Runs each job at once, on the calling thread; its errors are raised there."""
+    """Runs each job at once on the calling thread, where its errors are raised."""
 
     busy = False
 
@@ -122,14 +122,14 @@ class ForegroundWriter:
 def write_checkpoint(
     target: Target, snapshot: Snapshot, manifest: Manifest, snapshot_secs: float, taken_at: float
 ) -> Manifest:
-    """Make room, write, commit and record a checkpoint, then delete what the keep policy gives up.
+    """Write a checkpoint from a snapshot, commit it, and apply the keep policy.
 
-    An error that may pass is tried again.
+    It frees space first if necessary, and tries again after a temporary error.
 
     Args:
-        target: where to write.
+        target: where and how to write.
         snapshot: the state.
-        manifest: everything except the lists of tensors and files.
+        manifest: the manifest without the lists of tensors and files.
         snapshot_secs: how long training stopped for the snapshot.
         taken_at: when the snapshot was taken, in seconds since the epoch.
 
@@ -138,12 +138,12 @@ def write_checkpoint(
 
     Raises:
         StorageError: if the disk refuses; earlier checkpoints are untouched.
-        AbandonedError: if the run was closed meanwhile.
+        AbandonedError: If the run was closed meanwhile.
     """
     began = time.monotonic()
     written = _write_with_retries(target, snapshot, replace(manifest, tensors=snapshot.entries))
     _record_save(target, written, snapshot_secs, time.monotonic() - began, taken_at)
-    # The checkpoint is committed. What follows may fail without making the save a failure.
+    # The checkpoint is committed. A failure below does not make the save a failure.
     with best_effort(target.journal, "apply the keep policy"):
         retain(target.files, target.index, target.journal, target.keep)
     with best_effort(target.journal, "write TensorFlow's state file"):
@@ -152,7 +152,7 @@ def write_checkpoint(
 
 
 def _write_with_retries(target: Target, snapshot: Snapshot, manifest: Manifest) -> Manifest:
-    """Makes room, writes and commits a checkpoint; an error that may pass is tried again."""
+    """Free space, write and commit a checkpoint; try again after a temporary error."""
     candidate = candidate_of(manifest)
     # A number, so that the function below does not refer to the snapshot: tenacity keeps the
     # function until the thread ends, and the snapshot's memory must be freed before.
@@ -162,8 +162,8 @@ def _write_with_retries(target: Target, snapshot: Snapshot, manifest: Manifest) 
         error = state.outcome.exception() if state.outcome else None
         logger.warning("could not save %s, trying again: %s", manifest.position, error)
         _drop_tracebacks(error)
-        # A quota is exceeded while the file system still has space, so the estimate before the
-        # write cannot see it.
+        # A quota may be exceeded while the file system still has space, which the estimate before
+        # the write cannot know.
         if isinstance(error, StorageError) and error.errno in NO_SPACE:
             target.make_room(candidate, needed_bytes, refused=True)
 
@@ -179,7 +179,7 @@ def _write_with_retries(target: Target, snapshot: Snapshot, manifest: Manifest) 
             with attempt:
                 written = _write_and_commit(target, snapshot, manifest)
                 target.index.add(written)
-        # Checked before anything else changes on the disk: the run may have another owner by now.
+        # Checked before any other change on disk: another process may own the run by now.
         if target.permit.withdrawn:
             raise AbandonedError
     except BaseException as error:
@@ -193,7 +193,7 @@ def _write_with_retries(target: Target, snapshot: Snapshot, manifest: Manifest) 
 def _record_save(
     target: Target, written: Manifest, snapshot_secs: float, write_secs: float, taken_at: float
 ) -> None:
-    """Records a committed checkpoint in the journal and in the log."""
+    """Record a committed checkpoint in the journal and in the log."""
     target.journal.record(
         SavedEvent(
             checkpoint=str(written.name),
@@ -219,7 +219,7 @@ def _record_save(
 
 
 def _write_and_commit(target: Target, snapshot: Snapshot, manifest: Manifest) -> Manifest:
-    """Writes the files of a checkpoint into a hidden directory, and makes it visible."""
+    """Write the files of a checkpoint into a hidden directory, and commit it."""
     directory = begin_writing(target.files, target.index.layout, manifest.attempt)
     drain = PageCacheDrain(directory) if snapshot.size_bytes >= WORTH_BYTES else None
     try:
@@ -238,12 +238,12 @@ def _write_and_commit(target: Target, snapshot: Snapshot, manifest: Manifest) ->
 
 
 def _is_transient(error: BaseException) -> bool:
-    """Whether the same write may succeed a moment later."""
+    """Return whether the same write may succeed a moment after this error."""
     return isinstance(error, StorageError) and error.errno in TRANSIENT_ERRNOS
 
 
 def _drop_tracebacks(error: BaseException | None) -> None:
-    """Frees what an error's tracebacks refer to, above all the snapshot.
+    """Free the objects that an error's tracebacks refer to, above all the snapshot.
 
     Tenacity keeps the error until the next try is over.
     """
@@ -253,9 +253,9 @@ def _drop_tracebacks(error: BaseException | None) -> None:
 
 
 def _record_failure(target: Target, manifest: Manifest, error: BaseException) -> None:
-    """Removes the files of a failed save, and records the failure.
+    """Remove the files of a failed save, and record the failure.
 
-    If that fails as well, it is only logged: the first error is the one to raise.
+    If that fails too, it is only logged, because the first error is raised.
     """
     try:
         target.files.remove_tree(target.index.layout.writing(manifest.attempt))

@@ -1,4 +1,4 @@
-"""What a save costs training: the time that it takes, and the memory for a copy of the state."""
+"""Measures the cost of a save: training time, and memory for a copy of the state."""
 
 from __future__ import annotations
 
@@ -16,37 +16,39 @@ _LIMITS = (
     ("memory.max", "memory.current"),
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
 )
-"""The files with a container's memory limit and use: control groups of version 2 and of version 1.
+"""The files with a container's memory limit and use, for control groups v2 and v1.
 
 See the kernel's `cgroup-v2.rst` and `memory.rst`.
 """
 
 
 class CostMeter:
-    """Measures how much training time a save costs, by comparing steps with and without a save.
+    """Measures the training time that a save costs, by comparing steps with and without a save.
 
-    It gets all times as arguments. A step counts at most three times as long as a usual one, so
-    that an evaluation between two steps is not mistaken for the cost of a save.
+    All times are passed in. A step counts at most three times as long as a usual one, so that an
+    evaluation between two steps does not count as the cost of a save.
     """
 
     def __init__(self) -> None:
-        self._usual_secs: deque[float] = deque(maxlen=50)  # recent: steps get faster or slower
+        self._usual_secs: deque[float] = deque(
+            maxlen=50
+        )  # only recent ones, because steps get faster or slower
         self._save_secs: deque[float] = deque(maxlen=3)
         self._last_step_secs: float | None = None
-        self._unfinished_secs: float | None = None  # of the save that is being written, if any
+        self._unfinished_secs: float | None = None  # for the save in progress, if any
 
     def snapshot_taken(self, stall_secs: float) -> None:
-        """Records how long training stopped for a snapshot.
+        """Record how long training stopped for a snapshot.
 
         Args:
-            stall_secs: how long training stopped.
+            stall_secs: the duration of the stop, in seconds.
         """
         self._unfinished_secs = (self._unfinished_secs or 0.0) + stall_secs
-        # The step that contains the snapshot has no length of its own: the stop counts already.
+        # The step that contains the snapshot is not timed, because the stop already counts.
         self._last_step_secs = None
 
     def step_done(self, now_secs: float, busy: bool) -> None:
-        """Records the time of a step.
+        """Record the end of a step.
 
         Args:
             now_secs: the monotonic clock, at the end of the step.
@@ -76,12 +78,12 @@ class CostMeter:
 
 
 def available_bytes(cgroup: Path = _CGROUP) -> int:
-    """Return how much memory can be taken without swapping, in bytes.
+    """Return the memory that is available without swapping, in bytes.
 
-    That is the machine's free memory, or what the container's limit leaves if that is less.
+    That is the machine's free memory, or the rest of the container's limit if that is less.
 
     Args:
-        cgroup: the directory where the control groups are mounted.
+        cgroup: the directory in which the control groups are mounted.
     """
     free = int(psutil.virtual_memory().available)
     for limit, used in _LIMITS:
@@ -93,10 +95,10 @@ def available_bytes(cgroup: Path = _CGROUP) -> int:
 
 
 def return_freed_memory() -> None:
-    """Return memory to the kernel that the C library keeps after it was freed (`malloc_trim(3)`).
+    """Return freed memory from the C library to the kernel (`malloc_trim(3)`).
 
-    With oneDNN, TensorFlow's allocator keeps a pool of its own, which no call empties. A snapshot's
-    memory stays there for the next snapshot and for training. Without the pool:
+    With oneDNN, TensorFlow's allocator has its own pool, which no call empties. A snapshot's memory
+    stays there for the next snapshot and for training. Without the pool:
     `TF_ONEDNN_USE_SYSTEM_ALLOCATOR=1` in the environment (TensorFlow's `mkl_cpu_allocator.h`).
     """
     if trim := _malloc_trim():
@@ -105,5 +107,5 @@ def return_freed_memory() -> None:
 
 @cache
 def _malloc_trim() -> Any:
-    """Return glibc's function, or None with another C library (musl, macOS)."""
+    """Return glibc's `malloc_trim`, or None with another C library (musl, macOS)."""
     return getattr(ctypes.CDLL(None), "malloc_trim", None)

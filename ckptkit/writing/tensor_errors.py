@@ -1,7 +1,7 @@
-"""What an error of TensorFlow's says about the files that it was reading.
+"""Tells damage from other failures in TensorFlow's errors while it reads files.
 
-Only a broken checksum, a truncated file or a missing one is damage. TensorFlow reports a lack of
-memory or descriptors, and each error of the system, with the same exceptions; those become a
+Only a wrong checksum, a truncated file or a missing file is damage. TensorFlow reports a lack of
+memory or descriptors, and all system errors, with the same exceptions; those become a
 `StorageError`. `ckptkit.storage.proof_of_damage` decides about errors of the system.
 """
 
@@ -23,7 +23,8 @@ _CONTENTS = (
     tf.errors.DataLossError,
     tf.errors.OutOfRangeError,
     tf.errors.InvalidArgumentError,
-    # What the reader raises instead of the two before, and Python code for impossible contents.
+    # The reader raises this instead of the two above, and Python code raises it for invalid
+    # contents.
     IndexError,
     ValueError,
     TypeError,
@@ -31,14 +32,14 @@ _CONTENTS = (
     AttributeError,
     AssertionError,
 )
-"""Errors about contents, unless their text has an error of the system."""
+"""The errors about contents, unless their text names a system error."""
 
 _READ_ERRORS = (tf.errors.OpError, RuntimeError, OSError, MemoryError, *_CONTENTS)
 
 _UNTYPED = (tf.errors.OpError, tf.errors.UnknownError, RuntimeError)
 
-# TensorFlow appends the system's words to the path: "PATH; Too many open files". Several of its
-# codes stand for several numbers: OutOfRangeError for a truncated file and for EOVERFLOW.
+# TensorFlow appends the system's message to the path: "PATH; Too many open files". One of its codes
+# may mean different errors: OutOfRangeError is a truncated file or EOVERFLOW.
 _NUMBERS = {os.strerror(number): number for number in errno.errorcode}
 _SYSTEM_ERROR = re.compile(
     "; (" + "|".join(sorted(map(re.escape, _NUMBERS), key=len, reverse=True)) + r")(?![\w,])"
@@ -57,14 +58,14 @@ def judging_tensorflow(
     saved_model: Path | None = None,
     probe: Callable[[], object] | None = None,
 ) -> Iterator[None]:
-    """Turn an error of TensorFlow's inside the block into what it means for the files.
+    """Turn a TensorFlow error in the block into a damage error or a storage error.
 
     Args:
-        prefix: the prefix of the checkpoint that TensorFlow reads, under its true name.
-        what: which part of it, for the message; by default all.
+        prefix: the prefix of the checkpoint that TensorFlow reads, with its real path.
+        what: the part that is read, for the message; by default all.
         saved_model: the directory of the SavedModel to which the checkpoint belongs.
-        probe: reads the same with an operation. TensorFlow's reader drops the type of most errors,
-            and the operation keeps it.
+        probe: reads the same data with an operation, because TensorFlow's reader loses the type of
+            most errors.
 
     Raises:
         CorruptCheckpointError: If damage is proven.
@@ -86,7 +87,7 @@ def judging_tensorflow(
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error of TensorFlow's, whose messages have stack traces."""
+    """Return the first line of a TensorFlow error, because the message contains stack traces."""
     text = error.message if isinstance(error, tf.errors.OpError) else str(error)
     return (text or type(error).__name__).strip().splitlines()[0]
 
@@ -102,7 +103,7 @@ def _repeated(probe: Callable[[], object]) -> Exception | None:
 def _judged(
     error: Exception, prefix: Path, saved_model: Path | None
 ) -> tuple[str | None, int | None]:
-    """Return the proven damage, or None; and the system's error number, or None."""
+    """Return the kind of proven damage or None, and the system's error number or None."""
     text = error.message or "" if isinstance(error, tf.errors.OpError) else str(error)
     index = prefix.with_name(f"{prefix.name}.index")
     if isinstance(error, OSError) and error.errno is not None:
@@ -116,11 +117,12 @@ def _judged(
     if isinstance(error, tf.errors.ResourceExhaustedError | MemoryError):
         return None, errno.ENOMEM
     if isinstance(error, tf.errors.NotFoundError | FileNotFoundError) and _NO_KEY not in text:
-        # Without a free descriptor, TensorFlow cannot list the directory, and reports no file.
+        # Without a free descriptor, TensorFlow cannot list the directory and reports a missing
+        # file.
         return "missing" if is_proven_missing(index) else None, None
     if _NO_SAVED_MODEL in text and saved_model is not None:
         return "missing" if is_proven_missing(saved_model / "saved_model.pb") else None, None
-    # An OSError without a number is one of TensorFlow's Python code, for a file of another form.
+    # TensorFlow's Python code raises an OSError without a number for a file of another format.
     if (
         isinstance(error, (*_CONTENTS, tf.errors.NotFoundError, OSError))
         and _NOT_LISTED not in text

@@ -1,4 +1,4 @@
-"""Tensors in TensorFlow's own checkpoint files: writing a snapshot, and reading values."""
+"""Writes and reads tensors in TensorFlow's own checkpoint files."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ckptkit.tracking.snapshot import Snapshot
 from ckptkit.writing.tensor_errors import judging_tensorflow
 
 SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
-"""What TensorFlow adds to the key of a value.
+"""The suffix that TensorFlow adds to the key of each value.
 
-`tf.train.load_checkpoint(prefix).get_tensor(key + SUFFIX)` reads one.
+`tf.train.load_checkpoint(prefix).get_tensor(key + SUFFIX)` reads a value.
 """
 
 
@@ -28,7 +28,7 @@ def write_tensors(snapshot: Snapshot, directory: Path, step: int) -> None:
 
     Args:
         snapshot: the state.
-        directory: must exist.
+        directory: the directory, which must exist.
         step: the number in the files' names.
 
     Raises:
@@ -36,7 +36,7 @@ def write_tensors(snapshot: Snapshot, directory: Path, step: int) -> None:
     """
     checkpoint = _checkpoint_of({key: tensor for key, (_, tensor) in snapshot.tensors.items()})
     with storage_errors("write the checkpoint in", directory), plain_directory(directory) as name:
-        # max_to_keep=None: it must delete nothing, the keep policy does that.
+        # max_to_keep=None: it must delete nothing, because the keep policy does that.
         manager = tf.train.CheckpointManager(
             checkpoint, str(name), max_to_keep=None, checkpoint_name=PREFIX
         )
@@ -47,10 +47,10 @@ def write_tensors(snapshot: Snapshot, directory: Path, step: int) -> None:
 
 
 def _errno(error: tf.errors.OpError) -> int:
-    """Return the system's error number for an error of TensorFlow's, which has none."""
+    """Return the system's error number for a TensorFlow error, which does not contain it."""
     import errno
 
-    # Not every full disk is a ResourceExhaustedError, so the system's own words are looked for too.
+    # A full disk is not always a ResourceExhaustedError, so the system's message is searched too.
 
     text = error.message or ""
     if isinstance(error, tf.errors.ResourceExhaustedError) or "No space left" in text:
@@ -68,8 +68,8 @@ def _checkpoint_of(tensors: Mapping[str, tf.Tensor]) -> tf.train.Checkpoint:
         node = nested
         for parent in parents:
             node = node.setdefault(parent, {})
-        # A key may be the parent of others, as `a/state/0` of `a/state/0/arrays/1`. So each value
-        # is stored in the dictionary of its key, under the empty name.
+        # A key may be the parent of others, such as `a/state/0` of `a/state/0/arrays/1`. So each
+        # value is stored under the empty name in the dictionary of its key.
         node.setdefault(last, {})[""] = tf_checkpoint.StagedTensor(tensor)
     return _trackable_of(nested)
 
@@ -86,11 +86,11 @@ def _trackable_of(nested: Mapping[str, Any]) -> Any:
 
 
 def read_tensors(prefix: Path, entries: Sequence[TensorEntry]) -> list[tf.Tensor]:
-    """Read the values of manifest entries, all or none.
+    """Read the values of tensors that a manifest lists: all of them, or none.
 
     Args:
-        prefix: path and name of the files, without their suffixes.
-        entries: which tensors.
+        prefix: the path and name of the files, without their suffixes.
+        entries: the tensors to read.
 
     Raises:
         CorruptCheckpointError: if a file is damaged or a value is missing.
@@ -107,8 +107,8 @@ def read_tensors(prefix: Path, entries: Sequence[TensorEntry]) -> list[tf.Tensor
 
 
 def restore(prefix: Path, keys: Sequence[str], dtypes: Sequence[tf.DType]) -> list[tf.Tensor]:
-    """Read values with one operation, and raise TensorFlow's own errors."""
-    # On the CPU, so that a restore does not need the state twice in an accelerator's memory.
+    """Read values with one operation, which raises TensorFlow's own errors."""
+    # Read on the CPU, so that a restore does not need the state twice in an accelerator's memory.
     with plain_prefix(prefix) as name, tf.device("CPU"):
         return list(
             tf.raw_ops.RestoreV2(
@@ -121,7 +121,7 @@ def restore(prefix: Path, keys: Sequence[str], dtypes: Sequence[tf.DType]) -> li
 
 
 def open_reader(prefix: Path) -> Any:
-    """Open a checkpoint with TensorFlow's reader. Its values are read with `read_value`.
+    """Open a checkpoint with TensorFlow's reader; `read_value` reads its values.
 
     Raises:
         CorruptCheckpointError: If it is damaged or missing.
@@ -132,12 +132,12 @@ def open_reader(prefix: Path) -> Any:
 
 
 def read_value(reader: Any, prefix: Path, key: str) -> Any:
-    """Return one value as an array, without a second copy as a tensor; a string as bytes.
+    """Return one value as an array, without a copy as a tensor; a string as bytes.
 
     Args:
-        reader: of `open_reader`.
-        prefix: of its checkpoint.
-        key: of the value.
+        reader: the result of `open_reader`.
+        prefix: the prefix of its checkpoint.
+        key: the key of the value.
 
     Raises:
         CorruptCheckpointError: If it is damaged or missing.

@@ -25,7 +25,7 @@ OTHERS = [["verify"], ["prune"], ["pin", "5"], ["unpin", "5"], ["rollback", "5"]
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("missing", r"There is no directory missing\."),
+        ("missing", r"The directory missing does not exist\."),
         ("a-file", r"a-file is a file\. Expected a run directory\."),
         (
             "foreign",

@@ -141,7 +141,7 @@ def test_damage_beside_the_manifest_is_met_too(dummy_run, ckptkit):
 @pytest.mark.parametrize(
     ("which", "said"),
     [
-        ("300", "no checkpoint of step 300. There is: 100."),
+        ("300", "no checkpoint of step 300. Expected one of: 100,"),
         ("best", "finite val_loss or loss"),
     ],
 )

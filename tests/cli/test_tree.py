@@ -191,12 +191,12 @@ def test_what_only_has_the_name_of_something(tmp_path, called):
         other["path"]: other["problem"] for other in listed(called("list", ".", "--json"))["others"]
     }
     assert problems == {
-        "torn.keras": "begins with b'not a zi', as neither a zip archive nor an HDF5 file does",
-        "empty.h5": "begins with b'', as neither a zip archive nor an HDF5 file does",
+        "torn.keras": "begins with b'not a zi', so it is neither a zip archive nor an HDF5 file",
+        "empty.h5": "begins with b'', so it is neither a zip archive nor an HDF5 file",
         "short-7": "1 of 3 data files are missing",
         "headless-8": "headless-8.index is missing",
         "bodyless-9": "bodyless-9.data-* is missing",
-        "bad-10": "bad-10.index does not end as an index file does",
+        "bad-10": "bad-10.index does not end like an index file",
     }
 
 

@@ -91,7 +91,7 @@ def test_a_run_without_checkpoints(dummy_run, called):
 def test_a_step_that_is_not_there(three, called):
     result = called("verify", "run", "150")
     assert result.returncode == 1
-    assert "There is: 100, 200, 300." in result.stderr
+    assert "Expected one of: 100, 200, 300," in result.stderr
 
 
 def test_one_or_all(three, called):

@@ -77,7 +77,7 @@ def test_one_that_is_gone(trainings, run):
     )
     with pytest.raises(
         ckptkit.ConfigError,
-        match=r"EarlyStopping \(monitor='loss', mode='auto'\) had learned is given to no callback, "
+        match=r"EarlyStopping \(monitor='loss', mode='auto'\) is not restored, "
         r"because it is not",
     ):
         trainings.fit(run, exact="require")

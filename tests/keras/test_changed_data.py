@@ -110,7 +110,7 @@ def test_validation_data_that_is_gone_where_the_run_was_stopped_in_it(trainings,
     assert [
         reason
         for reason in reasons(run)
-        if f"stopped in the evaluation of epoch {epoch}, and there is no evaluation now" in reason
+        if f"stopped in the evaluation of epoch {epoch}, but fit has no evaluation now" in reason
     ]
 
 

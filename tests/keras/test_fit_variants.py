@@ -78,7 +78,7 @@ def test_a_callback_inside_of_another(trainings, run):
 
     with pytest.raises(
         ckptkit.ConfigError,
-        match=r"Put it into the list of fit itself.*use ckptkit\.CheckpointManager",
+        match=r"Pass it to fit itself.*use ckptkit\.CheckpointManager",
     ):
         trainings.model().fit(trainings.data(), verbose=0, callbacks=[Holds()])
 
@@ -212,7 +212,7 @@ def test_several_workers(trainings, run, monkeypatch):
     ):
         with pytest.raises(
             ckptkit.ConfigError,
-            match=r"TF_CONFIG names 2 processes that train together, which is not supported yet",
+            match=r"TF_CONFIG names 2 processes that train together, which ckptkit does not",
         ):
             train()
     assert not run.exists()

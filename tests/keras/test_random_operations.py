@@ -72,6 +72,6 @@ model.fit(noisy, verbose=0, callbacks=[callback])
 def test_data_that_draws_without_a_seed(tf_process, run, seeded):
     process = tf_process(UNSEEDED, str(run), seeded)
     assert process.wait() == (0 if seeded == "seeded" else 1)
-    assert ("the data draws from RandomStandardNormal without a seed" in process.stderr) == (
+    assert ("the data uses RandomStandardNormal without a seed" in process.stderr) == (
         seeded == "unseeded"
     )

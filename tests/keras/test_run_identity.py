@@ -156,8 +156,8 @@ def test_two_phases_in_one_directory(trainings, run):
     made.compile("adam", "mse")
     with pytest.raises(
         ckptkit.ConfigError,
-        match=r"(?s)trainable has changed for 2 of 4.*second training phase is a run of its "
-        r"own.*another dir",
+        match=r"(?s)trainable has changed for 2 of 4.*second training phase needs its own "
+        r"run.*another dir",
     ):
         trainings.fit(run, made, epochs=4)
     made.layers[0].trainable = False

@@ -144,7 +144,7 @@ def test_the_newest_version_or_the_one_that_is_named(tmp_path):
     ) == (10, 10.0)
     assert ckptkit.load_exported(tmp_path, 2)(one).item() == 2.0
     assert ckptkit.load_exported(tmp_path / "2")(one).item() == 2.0
-    with pytest.raises(ckptkit.CheckpointNotFoundError, match=r"no version 3\. There is: 2, 10\."):
+    with pytest.raises(ckptkit.CheckpointNotFoundError, match=r"3\. Expected one of: 2, 10\."):
         ckptkit.load_exported(tmp_path, 3)
     with pytest.raises(ckptkit.ConfigError, match="leave it out"):
         ckptkit.load_exported(tmp_path / "2", version=2)

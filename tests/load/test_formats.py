@@ -107,7 +107,7 @@ def test_one_checkpoint_means_what_was_exported_from_it(tmp_path):
     assert ckptkit.load_exported(tmp_path).version == 30
     with pytest.raises(
         ckptkit.CheckpointNotFoundError,
-        match=r"exported from ckpt-2-1. There is: 10 of ckpt-1-1, 30 of ckpt-3-1. .* --step 2",
+        match=r"from ckpt-2-1. Expected one of: 10 of ckpt-1-1, 30 of ckpt-3-1. .* --step 2",
     ):
         ckptkit.load_exported(tmp_path / "checkpoints" / "ckpt-2-1")
     with pytest.raises(ckptkit.ConfigError, match="leave it out"):

@@ -168,7 +168,7 @@ def test_a_function_without_a_name_is_not_run(tmp_path):
     with ckptkit.CheckpointManager(tmp_path / "run", {"model": model}) as manager:
         manager.save(1)
     for source in (tmp_path / "model.keras", tmp_path / "run"):
-        with pytest.raises(ckptkit.ConfigError, match="holds a function without a name"):
+        with pytest.raises(ckptkit.ConfigError, match="contains a function without a name"):
             ckptkit.load_model(source)
 
 

@@ -158,7 +158,7 @@ def test_data_inside_of_data_is_an_error(trainings, run):
     with (
         pytest.raises(
             ckptkit.ConfigError,
-            match=r"it is not known how far the run is.*zip\(manager.data\(a\), "
+            match=r"so the steps of the run would be counted twice.*zip\(manager.data\(a\), "
             r"manager.data\(b\)\)",
         ),
         manager,

@@ -61,7 +61,7 @@ def test_a_policy_infers_it_demands_it_or_takes_it(policy):
     both = policy("loss") | policy("score")
     assert both.monitors == ("loss", "score")
     assert [each.mode for each in both.with_directions({"score": "max"}).policies] == ["min", "max"]
-    message = f"{policy.__name__}: it is not known whether smaller or larger values of 'score'"
+    message = f"{policy.__name__}: it is unknown whether smaller or larger values of 'score'"
     for which in (policy("score"), both):
         with pytest.raises(ckptkit.ConfigError, match=f"{message}.*Expected mode='min'"):
             which.with_directions({})
@@ -84,7 +84,7 @@ def test_an_export_of_the_best_weights():
     assert ckptkit.ExportSpec(weights="best", monitor="val_auc").mode == "max"
     spec = ckptkit.ExportSpec(weights="best", monitor="score")
     assert spec.with_directions({"score": "max"}).mode == "max"
-    with pytest.raises(ckptkit.ConfigError, match=re.escape("ExportSpec: it is not known")):
+    with pytest.raises(ckptkit.ConfigError, match=re.escape("ExportSpec: it is unknown")):
         spec.with_directions({})
     # Nothing is compared, so nothing has to be known.
     assert ckptkit.ExportSpec(monitor="score").with_directions({}).mode == "auto"

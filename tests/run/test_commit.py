@@ -142,7 +142,7 @@ def test_a_crash_between_the_renames_of_a_replacement_loses_nothing(save, layout
     save(content=b"first").rename(layout.checkpoints / ".replaced-ckpt-100-1")
     begin_writing(files, layout, 1)
     assert clean_up(files, layout) == [
-        "put back ckpt-100-1, whose replacement was not finished",
+        "restored ckpt-100-1, because its replacement was not finished",
         "removed an unfinished save (.writing-1)",
     ]
     verify(checkpoint(layout))

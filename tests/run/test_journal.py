@@ -215,7 +215,7 @@ def test_other_files_are_left_alone(layout, files):
     (layout.journal / "odd.jsonl").mkdir()
     view = read_journal(layout)
     assert len(view.events) == 1
-    assert view.damaged == ("odd.jsonl: it is no regular file",)
+    assert view.damaged == ("odd.jsonl: it is not a regular file",)
 
 
 def test_no_journal_is_an_empty_one(layout):

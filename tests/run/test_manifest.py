@@ -226,17 +226,20 @@ def test_flipped_bytes_are_a_manifest_or_corruption(data):
         ({"extremes": {"loss": [1]}}, "is not a manifest"),
         (
             {"files": [{"name": "../../etc/passwd", "size_bytes": 1, "digest": ""}]},
-            "is not the name of a file beside the manifest",
+            "is not the name of a file in the manifest's directory",
         ),
         (
             {"files": [{"name": "manifest.json", "size_bytes": 1, "digest": ""}]},
-            "is not the name of a file beside the manifest",
+            "is not the name of a file in the manifest's directory",
         ),
         (
             {"files": [{"name": "..", "size_bytes": 1, "digest": ""}]},
-            "is not the name of a file beside the manifest",
+            "is not the name of a file in the manifest's directory",
         ),
-        ({"files": [{"name": "a", "size_bytes": 1, "digest": ""}] * 2}, "a file is named twice"),
+        (
+            {"files": [{"name": "a", "size_bytes": 1, "digest": ""}] * 2},
+            "the same file is named twice",
+        ),
     ],
     ids=str,
 )

@@ -53,7 +53,7 @@ def refused(run: str, which: str) -> None:
     assert not manager.is_open
     check_not_held(manager.run.layout)
     assert isinstance(refusal, ckptkit.CheckpointError), repr(refusal)
-    assert "allows this user or container no further thread" in str(refusal), refusal
+    assert "limit of threads of this user or container" in str(refusal), refusal
     with ckptkit.CheckpointManager(run, {"weight": weight}) as manager:
         assert [*manager.steps(2)] == [1, 2]
     os.kill(os.getpid(), signal.SIGTERM)

@@ -67,5 +67,5 @@ def test_with_another_policy_or_at_the_end_it_is_a_warning(save, training, caplo
     with caplog.at_level(logging.WARNING, "ckptkit"):
         watch(save).report(["val_los"], ["loss"], training=training)
     (line,) = caplog.messages
-    assert "no metric 'val_los' was reported" in line
+    assert "the metric 'val_los' was not reported" in line
     assert "reported: loss. A val_ metric needs validation_data in fit." in line

@@ -21,8 +21,8 @@ from ckptkit.storage.files import storage_errors
         (errno.EACCES, "permission"),
         (errno.EPERM, "permission"),
         (errno.EROFS, "mounted read-only"),
-        (errno.ENOTDIR, "A file stands where a directory is expected"),
-        (errno.EIO, "look at the system's log"),
+        (errno.ENOTDIR, "A file has the name of the directory"),
+        (errno.EIO, "check the system's log"),
     ],
     ids=lambda value: errno.errorcode[value] if isinstance(value, int) else "",
 )
@@ -99,7 +99,7 @@ def test_a_run_that_is_none(tmp_path):
     (tmp_path / "file").write_text("x")
     (tmp_path / "empty").mkdir()
     for name, said in [
-        ("missing", "There is no directory"),
+        ("missing", "does not exist"),
         ("file", "is a file"),
         ("empty", "neither checkpoints/ nor journal/ of one"),
     ]:
@@ -118,7 +118,7 @@ def test_finding_a_checkpoint(save, tmp_path):
     assert run.find("best").step == 200
     assert run.find("best", monitor="loss", mode="max").step == 100
     assert run.find(200).step == run.find("200").step == 200
-    with pytest.raises(ckptkit.CheckpointNotFoundError, match="There is: 100, 200, 300"):
+    with pytest.raises(ckptkit.CheckpointNotFoundError, match="Expected one of: 100, 200, 300"):
         run.find(250)
     with pytest.raises(ckptkit.CheckpointNotFoundError, match="Metrics there"):
         run.find("best", monitor="accuracy")
@@ -130,7 +130,7 @@ def test_a_damaged_checkpoint_is_not_silently_another_one(save, tmp_path, caplog
     (save(300, attempt=2) / "manifest.json").write_text("nothing")
     run = open_run(tmp_path / "run")
     assert (run.find().step, run.find().attempt) == (300, 1)
-    assert "ckpt-300-2 is damaged, and the checkpoint before it counts" in caplog.text
+    assert "ckpt-300-2 is damaged, so the checkpoint before it is used" in caplog.text
     with pytest.raises(ckptkit.CorruptCheckpointError, match=r"ckpt-300-2.*is not a manifest"):
         run.find(300)
     for path in (tmp_path / "run" / "checkpoints").glob("*/manifest.json"):

@@ -267,7 +267,7 @@ def test_a_file_of_another_container_of_our_name_and_number(tmp_path):
     path = write(tmp_path / name_of(1000, before.host, before.pid), [(1600.0, 620)])
     os.utime(path, (time.time() + 60, time.time() + 60))
     done = recover(tmp_path, before)
-    assert "another one with the same host and number" in done.left[0]
+    assert "another process with the same host and number" in done.left[0]
     assert (points_in(path), starts(tmp_path)) == ([(1600.0, 620)], [])
     os.utime(path, (1600.0, 1600.0))
     assert recover(tmp_path, before).points == 1, "it was written before this process began"

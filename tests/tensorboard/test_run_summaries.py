@@ -188,7 +188,7 @@ def test_a_disk_that_refuses(tf_call: Any, tmp_path: Path) -> None:
     for found in process.result:
         assert found["steps"] == [1, 2, 3, 4]
         assert found["reached"] > 0
-    assert process.stderr.count("no further points of the run's own") == len(KINDS), (
+    assert process.stderr.count("no further TensorBoard points about this run") == len(KINDS), (
         "it is said once in each run"
     )
 

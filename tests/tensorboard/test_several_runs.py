@@ -33,4 +33,4 @@ def test_going_back(tf_call: Any, tmp_path: Path) -> None:
 def test_a_directory_that_is_out_of_reach_costs_no_training(tf_call: Any, tmp_path: Path) -> None:
     done = tf_call("tests.tensorboard.loops:out_of_reach", str(tmp_path)).check()
     assert done.result == 3
-    assert "TensorBoard may show points there" in done.stderr
+    assert "TensorBoard may show points that no longer" in done.stderr

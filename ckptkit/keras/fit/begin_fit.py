@@ -1,4 +1,4 @@
-"""The beginning of a `fit`: a new run, a resume, or a run that is finished already."""
+"""Begins a `fit`: decides between a new run, a resume and a finished run, and prepares it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ckptkit.tracking.state_check import unbuilt_parts
 
 
 class Opening(Enum):
-    """What a `fit` does with the run that it has opened."""
+    """The ways to begin a `fit`: new run, resume, or nothing to train."""
 
     NEW_RUN = "new run"
     RESUME = "resume"
@@ -39,22 +39,22 @@ def decide_opening(newest: Manifest | None, epochs: int) -> Opening:
 
     Args:
         newest: the manifest of the newest good checkpoint, or None if the run has none.
-        epochs: epochs of the whole run, as the code asks for them now.
+        epochs: the number of epochs of the whole run, as the code requests it now.
     """
     if newest is None:
         return Opening.NEW_RUN
-    # A final checkpoint may lie before its total: EarlyStopping has ended that training.
+    # A final checkpoint may be before its total if EarlyStopping has ended that training.
     if newest.epoch >= epochs or (newest.final and (newest.total or 0) >= epochs):
         return Opening.ALREADY_FINISHED
     return Opening.RESUME
 
 
 def with_direction(export: ExportSpec | None, model: Any) -> ExportSpec | None:
-    """Returns a spec that knows which values of its metric are better, if it needs that.
+    """Return an export spec with the direction (min or max) of its metric, if it needs one.
 
     Args:
         export: how the model is published, or None.
-        model: the model that is to be trained, whose metrics may know their direction.
+        model: the model to train; its metrics may define their direction.
 
     Raises:
         ConfigError: If the direction was not given and cannot be inferred.
@@ -65,7 +65,7 @@ def with_direction(export: ExportSpec | None, model: Any) -> ExportSpec | None:
 
 
 def check_run(fit: FitContext, checkpoint: Checkpoint | None) -> None:
-    """Checks that this `fit` is the training that the run belongs to, before anything is assigned.
+    """Check that this `fit` continues the training of the run, before anything is assigned.
 
     Args:
         fit: what the parts of this `fit` share.
@@ -84,17 +84,17 @@ def check_run(fit: FitContext, checkpoint: Checkpoint | None) -> None:
 
 
 def begin_fit(fit: FitContext, checkpoint: Checkpoint | None) -> FitResume | None:
-    """Begins a new run or a resume. If the run is finished, only assigns its weights.
+    """Begin a new run or a resume; if the run is finished, only assign its weights.
 
     Args:
         fit: what the parts of this `fit` share.
         checkpoint: the newest good checkpoint, or None if the run has none.
 
     Returns:
-        The resume, or None if nothing is resumed.
+        The resume, or None if the run is new or finished.
 
     Raises:
-        ConfigError: If a `fit` of this process has finished the run, and nothing would be trained.
+        ConfigError: If a `fit` of this process has finished the run, so nothing would be trained.
     """
     opening = decide_opening(checkpoint.manifest if checkpoint is not None else None, fit.epochs)
     if opening is not Opening.ALREADY_FINISHED:
@@ -125,7 +125,7 @@ def _restore_finished_run(fit: FitContext, checkpoint: Checkpoint) -> None:
         fit.session.note_finished()
     fit.session.done = True
     fit.stages.move(FitStage.FINISHED_BEFORE)
-    # Keras has no other way to make no epoch, and then calls `on_train_end` as usual.
+    # Only in this way does Keras run no epoch and still call `on_train_end`.
     keras_fit.set_initial_epoch(fit.model, max(fit.epochs, fit.state.run_position.epoch))
     logger.info(
         "this run has finished: %d epochs are done, so nothing is trained. To continue training, "
@@ -136,13 +136,13 @@ def _restore_finished_run(fit: FitContext, checkpoint: Checkpoint) -> None:
 
 
 def _build(fit: FitContext) -> None:
-    """Builds the model and its optimizer, which the first step would do: no step follows."""
+    """Build the model and its optimizer, because no step follows that would build them."""
     spec = fit.call.element_spec
     if spec is None or not unbuilt_parts({"model": fit.model}):
         return
     try:
         keras_models.build_from_spec(fit.model, spec)
     except RuntimeError:
-        # A train step of the user's own may make its variables itself. Then a real step makes
-        # them, and everything that it trains is overwritten.
+        # A custom train step may create its own variables. Then a real step creates them, and its
+        # training is overwritten.
         fit.model.train_function(keras_fit.new_iterator(fit.call))

@@ -1,4 +1,4 @@
-"""Differences between the data of a run and the data of a resume. Pure."""
+"""Detects that a resume has other training data than the run. Pure."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from ckptkit.keras.fit.fit_position import FitPosition
 def data_changes(
     then: FitPosition, pipeline: list[str], batches: int | None, evaluations: int
 ) -> list[str]:
-    """Compare the present data with the data of the run.
+    """Return sentences about differences between the current data and the run's data.
 
     Args:
-        then: the position that the run had, with what is known of its data.
-        pipeline: the stages of the data's pipeline now.
-        batches: batches in an epoch now, or None if that is not known.
-        evaluations: how many evaluations there were now before this position.
+        then: the position of the checkpoint, with a description of its data.
+        pipeline: the current stages of the data pipeline.
+        batches: the current number of batches in an epoch, or None if unknown.
+        evaluations: the number of evaluations before this position with the current arguments.
 
     Returns:
-        One reason for each difference, in words; empty if there is none.
+        A sentence for each difference; empty if there is none.
     """
     found = []
     if pipeline != then.pipeline:
         found.append(f"the data's pipeline has changed, from {then.pipeline} to {pipeline}")
-    # Checkpoints of the first versions do not know how many batches there were.
+    # Checkpoints of the first versions do not contain the number of batches.
     if then.batches is not None and batches != then.batches:
         found.append(
             f"an epoch had {then.batches} batches and has "

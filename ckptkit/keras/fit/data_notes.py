@@ -1,4 +1,4 @@
-"""Notes and reports about the data of a `fit`, made at the first step of an attempt."""
+"""Records the data of a `fit` at the first step, and reports data that cannot be repeated."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ckptkit.log import logger
 
 
 def note_data(fit: FitContext, iterator: Any) -> None:
-    """Records which data a new run draws, and whether its position in the data can be saved.
+    """Record which data a new run reads, and whether the position in it can be saved.
 
     Args:
         fit: the new run.
-        iterator: the iterator that the first batch is drawn from.
+        iterator: the iterator from which the first batch comes.
     """
     position = fit.state.position
     position.drawn_again = reason_not_savable(iterator)
@@ -28,13 +28,13 @@ def note_data(fit: FitContext, iterator: Any) -> None:
 
 
 def start_training(fit: FitContext) -> None:
-    """Starts training in the session, and reports data that a resume cannot repeat exactly.
+    """Start training in the session, and report data that a resume cannot repeat exactly.
 
     Args:
-        fit: the context of this `fit`, with the iterator that the next batch is drawn from.
+        fit: the context of this `fit`, with the iterator from which the next batch comes.
 
     Raises:
-        ConfigError: If the data cannot be drawn a second time, and `exact="require"` was given.
+        ConfigError: If the data cannot be read a second time, and `exact="require"` was given.
     """
     fit.session.training_starts()
     unrepeatable = reason_not_repeatable(fit.state.iterator)
@@ -43,9 +43,9 @@ def start_training(fit: FitContext) -> None:
     drawn_again = fit.state.position.drawn_again
     if drawn_again is not None:
         logger.info(
-            "the position in this data cannot be saved (%s): after an interruption the finished "
-            "batches are drawn again without training, which takes as long as reading them. A "
-            "tf.data pipeline without generators and random map functions resumes at once, and so "
-            "does ckptkit.data.shuffled",
+            "the position in this data cannot be saved (%s): after an interruption, the finished "
+            "batches are read again without training, which takes time. A tf.data pipeline "
+            "without generators and random map functions resumes at once, and so does "
+            "ckptkit.data.shuffled",
             drawn_again,
         )

@@ -1,4 +1,4 @@
-"""The evaluation of an epoch: the wrapped test function, and what a stop inside it saves."""
+"""Wraps the evaluation of an epoch, so that a stop inside it saves the state before it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ckptkit.session.saver import Taken
 
 
 class Evaluation:
-    """Takes the place of `model.test_function` during the evaluations of one `fit`.
+    """Replaces `model.test_function` during the evaluations of one `fit`.
 
-    A request to stop inside an evaluation is served with the state from before it: an evaluation
-    takes long, and has nothing that a resume could continue.
+    A request to stop inside an evaluation saves the state from before it, because a resume cannot
+    continue in the middle of an evaluation.
 
     Args:
         fit: what the parts of this `fit` share.
@@ -35,12 +35,12 @@ class Evaluation:
         self._stage_before = FitStage.TRAINING
 
     def uninstall(self) -> None:
-        """Restores the model's own test function, unless the program has replaced it."""
+        """Restore the model's own test function, unless the program has replaced it."""
         if self._original is not None and self._fit.model.test_function == self._call:
             self._fit.model.test_function = self._original
 
     def began(self) -> None:
-        """Takes a snapshot before an evaluation, for a stop inside it."""
+        """Take a snapshot before an evaluation, to save if a stop is requested inside it."""
         fit = self._fit
         self._original, fit.model.test_function = fit.model.test_function, self._call
         if self._resume is not None and fit.stages.is_replaying:
@@ -53,14 +53,14 @@ class Evaluation:
         fit.stages.move(FitStage.EVALUATING)
         self._pass = EpochPass()
         fit.state.position.evaluating = True
-        # Kept in reserve as well: it is saved without the training thread if that thread reaches
-        # no safe point before the machine goes away.
+        # Also kept in reserve: another thread saves it if the training thread reaches no safe point
+        # before the machine goes away.
         self._before = fit.session.stopping.reserve = fit.session.take()
         fit.state.position.evaluating = False
         self.serve_stop()
 
     def serve_stop(self) -> None:
-        """Serves a request to stop between two batches, with the state from before the evaluation.
+        """Serve a request to stop between two batches, with the state from before the evaluation.
 
         Raises:
             Preempted: After a request to stop, with the state saved.
@@ -70,7 +70,7 @@ class Evaluation:
             stopping.serve(self._before, leave=self._fit.cleanup.prepare_exit)
 
     def ended(self) -> None:
-        """Notes that the evaluation is over, and serves a request to stop.
+        """Note that the evaluation is over, and serve a request to stop.
 
         Raises:
             Preempted: After a request to stop, with the state saved.
@@ -90,7 +90,7 @@ class Evaluation:
         self._fit.session.beats += 1
         if self._resume is not None and self._fit.stages.is_replaying:
             self._resume.replay_test_call(iterator)
-            # A model's own `evaluate` may look for its metrics in the logs.
+            # A custom `evaluate` may read its metrics from the logs.
             return dict(position.evaluation_logs)
         if not position.evaluations and not self._pass.calls:
             position.evaluation_drawn_again = reason_not_savable(iterator)

@@ -1,4 +1,4 @@
-"""Replaying evaluations: the calls of Keras' test function that earlier attempts have made."""
+"""Replays evaluations of earlier attempts without computing them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ckptkit.keras.fit.fit_position import FitPosition
 
 
 class EvaluationReplay:
-    """Replays calls of the test function, up to a position.
+    """Replays calls of the test function up to a position.
 
     Args:
         position: the position to replay to.
@@ -26,31 +26,31 @@ class EvaluationReplay:
 
     @property
     def begun(self) -> int:
-        """How many evaluations Keras has begun."""
+        """The number of evaluations that Keras has begun."""
         return self._index + 1
 
     def evaluation_began(self, epoch_iterator: Any) -> None:
-        """Notes that Keras has begun an evaluation.
+        """Note that Keras has begun an evaluation.
 
         Args:
-            epoch_iterator: the object that its loop iterates over, or None if that is not known.
+            epoch_iterator: the object over which Keras' loop iterates, or None if unknown.
         """
         self._index += 1
         self._calls, self._epoch_iterator = 0, epoch_iterator
 
     @property
     def is_new(self) -> bool:
-        """Whether the present evaluation is one that no earlier attempt has made."""
+        """Whether no earlier attempt has made the current evaluation."""
         return self._index >= len(self._position.evaluations)
 
     def replay_call(self, iterator: Any) -> None:
-        """Replays a call of the test function, and skips the calls that need not be repeated.
+        """Replay a call of the test function, and skip later calls that need no replay.
 
         Args:
             iterator: the argument of the call.
 
         Raises:
-            StopIteration: If the data had ended there.
+            StopIteration: If the data ended at this call.
         """
         made = self._position.evaluations[self._index]
         drawn_again = self._position.evaluation_drawn_again is not None
@@ -60,13 +60,13 @@ class EvaluationReplay:
         draws_all = drawn_again or self._repeats or (self._cached and self._index == 0)
         if self._calls >= made.calls:
             if draws_all:
-                # Finding the end is a draw as well, which a generator notices.
+                # To find the end is also a draw, which a generator notices.
                 draw_batches(iterator, 1)
             raise StopIteration
         if draws_all:
             draw_batches(iterator, self._position.per_call)
         elif self._calls == 0:
-            # A shuffle takes its order for this pass from its counter at the first draw.
+            # A shuffle derives the order of this pass from its counter at the first draw.
             draw_batches(iterator, 1)
         left = 0 if draws_all else made.calls - self._calls - 1
         self._calls += 1 + keras_fit.skip_calls(self._epoch_iterator, left)

@@ -1,4 +1,4 @@
-"""The inputs of an exported model, derived from the data of its `fit`."""
+"""Derives the inputs of an exported model from the data of its `fit`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ckptkit.log import logger
 
 
 def inputs_of_fit(call: keras_fit.FitCall) -> DataForm:
-    """Return what the arguments of a `fit` show of the model's inputs, possibly nothing.
+    """Return the form of the model's inputs that the arguments of `fit` show, if any.
 
-    Nothing is drawn from the data: that would change its position.
+    No batch is read from the data, because that would change its position.
 
     Args:
-        call: what the `fit` was called with.
+        call: the arguments of the `fit`.
     """
     try:
         specs = (
@@ -25,7 +25,7 @@ def inputs_of_fit(call: keras_fit.FitCall) -> DataForm:
         )
         return DataForm(specs, keras_fit.rows_in_memory(call))
     except Exception as error:
-        # A train step of the user's own takes batches of any form, as four parts, which Keras'
-        # function refuses. The model then says itself what it is called with.
-        logger.debug("what the model is called with is not taken from the data of fit: %s", error)
+        # A custom train step may take batches of any form, such as four parts, which Keras'
+        # function refuses. Then the form comes from the model itself.
+        logger.debug("the form of the model's inputs is not taken from the data of fit: %s", error)
         return DataForm()

@@ -1,4 +1,4 @@
-"""The checkpoint that is exported at the end of `fit`, and the version that was published last."""
+"""Finds the checkpoint to export at the end of `fit`, and the version that was published last."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def exported_checkpoint(layout: RunLayout, spec: ExportSpec) -> Checkpoint:
     """Find the checkpoint whose weights are exported.
 
     Raises:
-        CheckpointNotFoundError: If the run has none of that description.
-        ExportError: If its weights are not finite, and the spec does not name its step.
+        CheckpointNotFoundError: If the run has no such checkpoint.
+        ExportError: If its weights are not finite, unless the spec names its step.
     """
     found = StoredRun(layout).find(
         "latest" if spec.weights == "final" else spec.weights, monitor=spec.monitor, mode=spec.mode
@@ -31,20 +31,21 @@ def exported_checkpoint(layout: RunLayout, spec: ExportSpec) -> Checkpoint:
 
 
 def base_directory(layout: RunLayout, spec: ExportSpec) -> Path:
-    """Return the directory that holds the published versions."""
+    """Return the directory of the published versions."""
     return layout.export if spec.directory is None else check_base(spec.directory)
 
 
 def last_published(layout: RunLayout, base: Path, step: int) -> Path | None:
-    """Return the version that this life of the run published last, if it has the given step.
+    """Return the version that the run published last, if it has the given step.
 
     Args:
         layout: the layout of the run.
-        base: the directory that holds the versions.
-        step: the step that is to be published.
+        base: the directory of the versions.
+        step: the step to publish.
 
     Returns:
-        Its directory; or None if none was published in `base`, or the last one is of another step.
+        Its directory; None if nothing was published in `base` since the last fresh start, or if the
+            last version has another step.
     """
     exported = [
         event

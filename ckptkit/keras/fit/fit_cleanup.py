@@ -1,4 +1,4 @@
-"""The end of a `fit`, in whatever way it ends: undoes its changes and closes the run."""
+"""Cleans up at the end of a `fit`: undoes its changes and closes the run."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ckptkit.session.session import Session
 
 
 class FitCleanup:
-    """Undoes the changes of one `fit` to the model and the interpreter, and closes its run.
+    """Undoes all changes of one `fit` to the model and the interpreter, and closes its run.
 
     Args:
         manager: the manager that has the run open.
         session: the session of this `fit`.
         others: the other callbacks.
-        stages: the stage that the `fit` is in.
+        stages: the stage of the `fit`.
     """
 
     def __init__(
@@ -37,35 +37,35 @@ class FitCleanup:
         self._leaving = threading.RLock()
 
     def add(self, undo: Callable[[], object]) -> None:
-        """Adds a function to call when the `fit` ends; it may be called more than once."""
+        """Add a function to call when the `fit` ends; it may be called more than once."""
         self._undo_always.append(undo)
 
     def add_on_failure(self, undo: Callable[[], object]) -> None:
-        """Adds a function to call before all others if an error ends the `fit`."""
+        """Add a function that is called first if an error ends the `fit`."""
         self._undo_on_failure.append(undo)
 
     @property
     def is_open(self) -> bool:
-        """Whether the run is open for this `fit`, and not for a later one of the same manager."""
+        """Whether the run is open for this `fit`, and not for a later one with the same manager."""
         return self._manager.is_open and self._manager.open_session() is self._session
 
     def put_back(self) -> None:
-        """Undoes the changes to the model and the interpreter."""
+        """Undo the changes to the model and the interpreter."""
         for undo in self._undo_always:
             undo()
 
     def prepare_exit(self) -> None:
-        """Prepares for the end of the process, after which Keras calls no further event."""
+        """Undo all changes before the process ends, because Keras calls no further event."""
         self.put_back()
         self._others.flush()
         self._others.close()
 
     def fail(self, error: BaseException, *, close_files: bool = True) -> None:
-        """Closes the run because of an error.
+        """Close the run because of an error.
 
         Args:
-            error: what ended the `fit`.
-            close_files: whether the event files of the other callbacks are closed; by default yes.
+            error: the error that ended the `fit`.
+            close_files: whether to close the event files of the other callbacks; by default yes.
         """
         for undo in self._undo_on_failure:
             undo()
@@ -75,31 +75,29 @@ class FitCleanup:
         self.close_run(error)
 
     def fail_if_open(self, error: BaseException) -> None:
-        """Closes the run because an exception is ending `fit`."""
+        """Close the run because an exception is ending `fit`."""
         if self.is_open:
             self.fail(error)
 
     def abandon(self, *, close_files: bool = True) -> None:
-        """Closes the run because an exception that no callback saw has ended `fit`.
+        """Close the run of a `fit` that an exception ended without any further event.
 
         Args:
-            close_files: whether the event files of the other callbacks are closed; by default yes.
+            close_files: whether to close the event files of the other callbacks; by default yes.
         """
-        # The thread that opens the run next must wait until another thread has closed it here.
+        # The thread that opens the run next must wait until this thread has closed it.
         with self._leaving:
             if self.is_open:
                 self.fail(
-                    RuntimeError(
-                        "fit was left before its end, by an exception outside of the training step"
-                    ),
+                    RuntimeError("an exception outside of the training step ended fit early"),
                     close_files=close_files,
                 )
 
     def close_run(self, error: BaseException | None) -> None:
-        """Closes the run.
+        """Close the run.
 
         Args:
-            error: what ended training, or None.
+            error: the error that ended training, or None.
         """
         self._stages.move(FitStage.CLOSED)
         self._manager.close_session(error)

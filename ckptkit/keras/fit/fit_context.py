@@ -1,4 +1,4 @@
-"""What the parts of one `fit` share: the model, the session, the state and the stage."""
+"""The objects that all parts of one `fit` share: the model, the session, the state, the stage."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from ckptkit.session.session import Session
 
 @dataclass
 class FitContext:
-    """What the parts of one `fit` share.
+    """The objects that all parts of one `fit` share.
 
     Args:
         model: the model that is trained.
-        call: what the `fit` was called with. It holds no list of callbacks: that list must go when
-            the `fit` does (see `FitExitWatch`).
-        epochs: epochs of the whole run.
-        steps_per_epoch: batches in an epoch, or None if Keras does not know that.
+        call: the arguments of the `fit`, without the list of callbacks. That list must be deleted
+            when the `fit` ends (see `FitExitWatch`).
+        epochs: the number of epochs of the whole run.
+        steps_per_epoch: the number of batches in an epoch, or None if Keras does not know it.
         session: the open session with the run.
         others: the other callbacks.
-        state: what `fit` adds to a checkpoint.
-        stages: the stage that the `fit` is in.
-        cleanup: puts back what was changed, and closes the run.
+        state: the state that `fit` adds to a checkpoint.
+        stages: the stage of the `fit`.
+        cleanup: undoes all changes and closes the run.
     """
 
     model: Any

@@ -1,4 +1,4 @@
-"""FitDriver: receives Keras' events of one `model.fit` and passes each to the right part."""
+"""`FitDriver` receives Keras' events of one `model.fit` and passes each to the right part."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ckptkit.position import RunPosition
 
 
 class FitDriver:
-    """Receives the events of one `fit`, once its run is open.
+    """Receives Keras' events of one `fit` after its run was opened.
 
     Args:
         fit: what the parts of this `fit` share.
         resume: the resume of an earlier attempt, or None.
-        train_step: takes the place of the model's train function.
-        evaluation: takes the place of the model's test function in evaluations.
-        end: ends the training.
+        train_step: replaces the model's train function.
+        evaluation: replaces the model's test function in evaluations.
+        end: handles the end of training.
     """
 
     def __init__(
@@ -47,46 +47,46 @@ class FitDriver:
         return self._fit.cleanup.is_open
 
     def abandon(self) -> None:
-        """Closes the run if an exception that no callback saw has ended the `fit`."""
+        """Close the run of a `fit` that an exception ended without any further event."""
         self._fit.cleanup.abandon()
 
     def epoch_began(self, epoch: int) -> None:
-        """An epoch begins."""
+        """Handle the event that an epoch begins."""
         fit = self._fit
         if self._resume is not None and fit.stages.is_replaying:
             self._resume.epoch_began(epoch)
             return
-        # Keras begins another epoch only if `model.stop_training` was cleared after the last one.
+        # After the last epoch, Keras begins another one only if `model.stop_training` was cleared.
         if fit.stages.now in (FitStage.TRAINED, FitStage.DIVERGED):
             fit.stages.move(FitStage.TRAINING)
         fit.state.position.random_of_epoch = fit.state.drawing.at_epoch()
         fit.state.run_position = RunPosition(fit.state.run_position.step, epoch, 0)
 
     def batch_began(self, batch: int) -> None:
-        """Keras is about to call the train function for the batches from `batch` on."""
+        """Handle the event that Keras calls the train function for the batches from `batch` on."""
         self._train_step.announce(batch)
 
     def evaluation_began(self) -> None:
-        """An epoch's evaluation begins."""
+        """Handle the event that an epoch's evaluation begins."""
         self._evaluation.began()
 
     def evaluation_batch_began(self) -> None:
-        """Keras is about to call the test function."""
+        """Handle the event that Keras calls the test function."""
         self._evaluation.serve_stop()
 
     def evaluation_ended(self) -> None:
-        """An epoch's evaluation is over."""
+        """Handle the event that an epoch's evaluation is over."""
         self._evaluation.ended()
 
     def epoch_ended(self, epoch: int, logs: Mapping[str, Any]) -> None:
-        """An epoch is complete.
+        """Handle the event that an epoch is complete.
 
         Raises:
             ConfigError: If its data ended before the batch of the restored checkpoint.
         """
         fit = self._fit
         if self._resume is not None:
-            # At the end of an epoch with an evaluation, that evaluation has left this stage.
+            # After an epoch with an evaluation, the evaluation has already left this stage.
             if fit.stages.now is FitStage.RESTORED:
                 self._resume.pass_missing_evaluation(epoch, logs)
             if fit.stages.now is FitStage.REPLAYING:
@@ -94,7 +94,7 @@ class FitDriver:
                 return
         for reason in fit.others.left_out():
             fit.session.inexact(reason)
-        # Before the final state is taken: a longer training resumes at the next epoch's beginning.
+        # Before the final snapshot: a longer training resumes at the beginning of the next epoch.
         position = fit.state.position
         position.epochs.append(position.now)
         position.now = EpochPass()
@@ -103,5 +103,5 @@ class FitDriver:
         self._end.epoch_ended(epoch, logs)
 
     def training_ended(self) -> None:
-        """Training is over: saves the final state, publishes the model, closes the run."""
+        """Handle the end of training: save the final state, publish the model, close the run."""
         self._end.finish()

@@ -1,7 +1,8 @@
-"""Notices that an exception ends `fit`, also if the program catches it.
+"""Detects that an exception has ended `fit`, even if the program catches it.
 
-Keras calls no event then. The frames of `fit` live as long as the exception does: in an `except`
-block, a notebook, a debugger. So the run would stay open until the exception is dropped.
+Keras calls no event in this case. The exception keeps the frames of `fit` alive in an `except`
+block, a notebook or a debugger. So without this watch, the run would stay open until the exception
+is deleted.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ EVENTS = (
     "on_test_batch_end",
     "on_train_end",
 )
-"""The events of `CallbackList` that `fit` calls after its beginning."""
+"""The methods of `CallbackList` that `fit` calls after its beginning."""
 
 
 class FitExitWatch:
-    """Reports exceptions that end a `fit`: those of its callbacks, and one that ends the program.
+    """Reports an exception that ends a `fit`, from a callback or at the end of the program.
 
     Args:
         callback_list: the `CallbackList` of the `fit`. It is not kept alive.
-        on_error: called with an exception that is on its way out of `fit`.
-        on_exit: a method, called when the `fit` is gone without a report, on its thread or on one
-            made for that. The object of the method is not kept alive.
+        on_error: called with an exception that is leaving `fit`.
+        on_exit: a method that is called when the `fit` is gone without a report, on its thread or
+            on a new thread. The object of the method is not kept alive.
     """
 
     def __init__(
@@ -51,13 +52,13 @@ class FitExitWatch:
         for name in EVENTS:
             event = _watched_event(weakref.ref(callback_list), name, on_error)
             setattr(callback_list, name, event)
-        # Only the fit holds its list of callbacks, so the list goes when the fit does.
+        # Only fit refers to its list of callbacks, so the list is deleted when fit ends.
         weakref.finalize(
             callback_list, _call_exit, weakref.WeakMethod(on_exit), threading.current_thread()
         ).atexit = False
 
     def end(self) -> None:
-        """Restores the interpreter's exception hook."""
+        """Restore the interpreter's exception hook."""
         if not self._ended and sys.excepthook == self._on_uncaught:
             sys.excepthook = self._hook
         self._ended = True
@@ -77,8 +78,8 @@ def _call_exit(
     if threading.current_thread() is thread_of_fit:
         call()
         return
-    # The garbage collector runs on any thread, also on the writer's. Closing the run waits for
-    # that one, so it must happen on another.
+    # The garbage collector runs on any thread, even on the writer's. To close the run waits for the
+    # writer, so that must happen on another thread.
     open_managers.close_on_a_thread(call)
 
 
@@ -86,7 +87,7 @@ def _watched_event(
     callback_list: weakref.ref[Any], name: str, on_error: Callable[[BaseException], object]
 ) -> Callable[..., Any]:
     def event(*args: Any, **options: Any) -> Any:
-        owner = callback_list()  # weakly: a reference cycle would keep the list after its fit
+        owner = callback_list()  # a weak reference: a cycle would keep the list alive after its fit
         try:
             try:
                 return getattr(type(owner), name)(owner, *args, **options)

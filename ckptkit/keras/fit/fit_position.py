@@ -1,7 +1,7 @@
-"""The position in `fit`: finished epochs and evaluations, and the calls of the present epoch.
+"""The position in `fit`: finished epochs and evaluations, and calls in the current epoch.
 
 `RunPosition` counts batches. Keras' loops count calls of the train function, and a resume runs
-these loops again, so it needs the calls of every epoch and of every evaluation.
+these loops again. So it needs the number of calls in each epoch and each evaluation.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ class EpochPass:
     """One pass over data: an epoch of training, or an evaluation.
 
     Args:
-        calls: calls of the train or test function that brought a batch.
-        ended: whether the data ended it, with one more call that brought none (data of unknown
-            length).
+        calls: the number of calls of the train or test function that received a batch.
+        ended: whether one more call found the end of the data (data of unknown length).
     """
 
     calls: int = 0
@@ -26,23 +25,23 @@ class EpochPass:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> EpochPass:
-        """Return the pass that a checkpoint describes; entries of later versions are ignored."""
+        """Return a pass from its entries in a checkpoint; entries of later versions are ignored."""
         return cls(**{name: state[name] for name in cls.__dataclass_fields__ if name in state})
 
 
 @dataclass
 class FitPosition:
-    """The position of a `fit`: its finished epochs and evaluations, and the present epoch.
+    """The position of a `fit`: its finished epochs and evaluations, and the current epoch.
 
     Args:
-        first_epoch: the epoch that it began with, in its first attempt.
-        epochs: the epochs that are over, from `first_epoch` on.
-        evaluations: the evaluations that are over.
-        now: the epoch that has begun.
-        per_call: batches in a call (`steps_per_execution`).
-        evaluating: whether the present epoch's training is over and its evaluation begins.
-        drawn_again: why data must be drawn again on a resume, or None if an iterator's state is
-            saved.
+        first_epoch: the epoch with which the first attempt began.
+        epochs: the finished epochs, from `first_epoch` on.
+        evaluations: the finished evaluations.
+        now: the current epoch.
+        per_call: the number of batches in a call (`steps_per_execution`).
+        evaluating: whether the training of the current epoch is over and its evaluation begins.
+        drawn_again: the reason why a resume must read the data again, or None if an iterator's
+            state is saved.
         evaluation_drawn_again: the same reason for the evaluation's data.
         logs: the logs of the last call.
         evaluation_logs: the logs of the last call of an evaluation.
@@ -72,17 +71,17 @@ class FitPosition:
 
     @property
     def epoch(self) -> int:
-        """The number of the present epoch."""
+        """The number of the current epoch."""
         return self.first_epoch + len(self.epochs)
 
     @property
     def train_calls(self) -> int:
-        """Calls of the train function in all epochs, the present one among them."""
+        """The number of calls of the train function in all epochs, including the current one."""
         return sum(each.calls for each in self.epochs) + self.now.calls
 
     @property
     def test_calls(self) -> int:
-        """Calls of the test function in all evaluations that are over."""
+        """The number of calls of the test function in all finished evaluations."""
         return sum(each.calls for each in self.evaluations)
 
     def to_state(self) -> dict[str, Any]:
@@ -91,7 +90,7 @@ class FitPosition:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> FitPosition:
-        """Return the position that `to_state` described."""
+        """Return the position from the values that `to_state` returned."""
         known = {name: state[name] for name in cls.__dataclass_fields__ if name in state}
         known["epochs"] = [EpochPass.from_state(each) for each in known.get("epochs", [])]
         known["evaluations"] = [EpochPass.from_state(each) for each in known.get("evaluations", [])]
@@ -99,7 +98,7 @@ class FitPosition:
         return cls(**known)
 
     def with_per_call(self, per_call: int) -> FitPosition | None:
-        """Return the same position for another number of batches in a call.
+        """Return the same position for a different number of batches in a call.
 
         Args:
             per_call: batches in a call.

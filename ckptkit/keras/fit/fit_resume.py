@@ -1,8 +1,8 @@
-"""Resuming a `fit`: Keras' loops replay what was done, then the checkpoint's state is assigned.
+"""Resumes a `fit`: Keras' loops replay earlier calls, then the checkpoint's state is assigned.
 
-Keras has no way to begin in the middle of an epoch: the iterator, the counts and the logs of `fit`
-are local variables of its loops. So the loops run again from the first epoch on, with train and
-test functions that compute nothing. `docs/architecture.md` explains the order.
+Keras cannot begin in the middle of an epoch: the iterator, the counts and the logs of `fit` are
+local variables of its loops. So the loops run again from the first epoch, with train and test
+functions that compute nothing. `docs/architecture.md` explains the order.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ ModelValues = list[tuple[Leaf, Tensors]]
 
 
 def start_resume(fit: FitContext, checkpoint: Checkpoint) -> FitResume:
-    """Starts the replay of Keras' loops to a checkpoint's position, hidden from other callbacks.
+    """Start to replay Keras' loops up to a checkpoint's position, hidden from other callbacks.
 
     Args:
         fit: what the parts of this `fit` share.
         checkpoint: the checkpoint to resume from.
 
     Raises:
-        ConfigError: If it has no position in `fit` that a call of the train function can reach.
+        ConfigError: If it has no position in `fit`, or calls of the train function cannot reach it.
         IncompatibleStateError: If a later version wrote its position.
         CorruptCheckpointError: If it cannot be read.
     """
@@ -69,14 +69,14 @@ def start_resume(fit: FitContext, checkpoint: Checkpoint) -> FitResume:
 
 
 class FitResume:
-    """Answers Keras' calls up to the checkpoint's position, and assigns its state there.
+    """Answers Keras' calls up to the checkpoint's position, and then assigns its state.
 
     Args:
         fit: what the parts of this `fit` share.
         checkpoint: the checkpoint to resume from.
         training: replays calls of the train function.
         evaluations: replays calls of the test function.
-        untouched: the model's values before the step that is discarded.
+        untouched: the model's values before the first step, whose result is discarded.
     """
 
     def __init__(
@@ -94,18 +94,18 @@ class FitResume:
         self._untouched = untouched
 
     def undo(self) -> None:
-        """Restores the model's previous values, if the resume fails."""
+        """Restore the model's previous values, because the resume has failed."""
         if self._fit.stages.is_replaying:
             _assign(self._untouched)
 
     # -- Keras' events on the way
 
     def epoch_began(self, epoch: int) -> None:
-        """Notes that Keras has begun an epoch."""
+        """Note that Keras has begun an epoch."""
         self._training.epoch_began(epoch)
         position = self._fit.state.position
-        # An iterator that is kept may have read ahead, by more or by less than it did then, so the
-        # random states of then are not those that its next batch was made with.
+        # A kept iterator may have read ahead by more or fewer batches than in the earlier attempt.
+        # So the random states from then do not match its next batch.
         kept = keras_fit.keeps_iterator(self._fit.call, self._training.iterator)
         if (
             epoch == position.epoch
@@ -115,14 +115,14 @@ class FitResume:
             self._fit.state.drawing.set_epoch(position.random_of_epoch, drawn=not kept)
 
     def replay_train_call(self, iterator: Any, batch: int) -> bool:
-        """Replays a call of the train function.
+        """Replay a call of the train function.
 
         Args:
             iterator: the argument of the call.
             batch: the number of the first batch of the call, from 0 in each epoch.
 
         Returns:
-            Whether it was replayed. False if no earlier attempt has made it, so that it must train.
+            Whether the call was replayed; False if it has to train.
 
         Raises:
             StopIteration: If the data had ended there.
@@ -142,14 +142,14 @@ class FitResume:
 
     def evaluation_began(self) -> None:
         """Notes that Keras has begun an evaluation."""
-        # Looked up in the frames of Keras' loop, which is on the stack only here.
+        # Read from the frame of Keras' loop, which is on the stack only here.
         made = keras_fit.evaluation_iterator()
         self._evaluations.evaluation_began(
             made if made is not self._fit.call.epoch_iterator else None
         )
 
     def replay_test_call(self, iterator: Any) -> None:
-        """Replays a call of the test function, or ends an evaluation that is new.
+        """Replay a call of the test function, or end the replay at a new evaluation.
 
         Raises:
             StopIteration: If the data had ended there.
@@ -160,22 +160,22 @@ class FitResume:
             self._evaluations.replay_call(iterator)
 
     def check_data_reaches(self, epoch: int) -> None:
-        """Checks that an epoch did not end before the batch of the checkpoint.
+        """Check that an epoch did not end before the batch of the checkpoint.
 
         Raises:
-            ConfigError: If it did, because the data is shorter now.
+            ConfigError: If it ended earlier, because the data is shorter now.
         """
         if epoch >= self._fit.state.position.epoch:
             raise ConfigError(
                 f"The data of an epoch now ends before batch {self._checkpoint.manifest.batch}, "
-                f"which this run had done in epoch {epoch}. Restore the data, or name another "
-                "directory for a run on other data."
+                f"which this run has finished in epoch {epoch}. Restore the data, or name another "
+                f"directory for a run on other data."
             )
 
     # -- at the position
 
     def _restore(self, iterator: Any) -> None:
-        """Assigns the checkpoint's state, after all that Keras changes before a step."""
+        """Assign the checkpoint's state, after everything that Keras changes before a step."""
         fit, position = self._fit, self._fit.state.position
         fit.others.tell(lambda callback: callback.on_epoch_begin(position.epoch, {}))
         fit.state.iterator = iterator
@@ -185,8 +185,8 @@ class FitResume:
             fit.session.inexact(change)
         # What the next checkpoint compares with.
         position.pipeline, position.batches = pipeline, batches
-        # Data that is drawn again has its share of Python's and NumPy's random numbers drawn
-        # already; the states of the checkpoint would draw them twice.
+        # Data that was read again has already used its random numbers of Python and NumPy. With the
+        # states of the checkpoint it would use them twice.
         fit.session.random.only_keras = position.drawn_again is not None
         with fit.session.reading(self._checkpoint):
             fit.state.run_position = fit.session.restore(self._checkpoint)
@@ -195,18 +195,18 @@ class FitResume:
             fit.model.make_train_function(force=True)
         fit.stages.move(FitStage.RESTORED)
         if not fit.state.position.now.calls:
-            # A final state is taken at the end of its epoch, before Keras resets the metrics.
+            # A final snapshot is taken at the end of its epoch, before Keras resets the metrics.
             fit.model.reset_metrics()
         start_training(fit)
 
     def show_callbacks(self, tell: Callable[[Any], None]) -> None:
-        """Ends the replay: restores the other callbacks, which get Keras' events again.
+        """End the replay: restore the other callbacks, which receive Keras' events again.
 
-        They had seen the present event when the state was taken, so what they do to the model now
-        is part of the state already, and is undone.
+        They had already received the current event when the state was saved. So their changes to
+        the model at this event are part of the saved state, and are undone.
 
         Args:
-            tell: passes the present event to a callback.
+            tell: passes the current event to a callback.
         """
         restored, position = _values_of(self._fit.model), self._fit.state.position
         lost = self._fit.others.show(
@@ -219,23 +219,22 @@ class FitResume:
             self._fit.session.inexact(reason)
 
     def pass_missing_evaluation(self, epoch: int, logs: Mapping[str, Any]) -> None:
-        """Ends the replay in an epoch whose evaluation the program has removed since then.
+        """End the replay in an epoch whose evaluation the program no longer makes.
 
         Args:
             epoch: the epoch that ends.
             logs: the logs of the epoch.
         """
         self._fit.session.inexact(
-            f"the run was stopped in the evaluation of epoch {epoch}, and there is no evaluation "
-            "now"
+            f"the run was stopped in the evaluation of epoch {epoch}, but fit has no evaluation now"
         )
         self.show_callbacks(lambda callback: None)
-        # Keras is iterating over the list in which they were hidden.
+        # Keras is iterating over the list from which they were removed.
         self._fit.others.tell(lambda callback: callback.on_epoch_end(epoch, dict(logs)))
 
 
 def _timed_first_step(fit: FitContext) -> Callable[[Any], Any]:
-    """Return the step that builds and traces; its result is discarded."""
+    """Return the first step, which builds and traces the model; its result is discarded."""
     step = fit.model.train_function
 
     def first_step(iterator: Any) -> Any:

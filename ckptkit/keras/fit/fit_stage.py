@@ -1,4 +1,4 @@
-"""The stage that one `fit` is in, and the moves between stages that are legal."""
+"""The stages of one `fit`, and the legal moves between them."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from enum import Enum
 
 
 class FitStage(Enum):
-    """What one `fit` is doing, from the opening of its run to the closing."""
+    """The stage of one `fit`: what it is doing now."""
 
     PREPARING = "preparing"
-    """The run is being opened, and its checkpoints are looked at."""
+    """The run is being opened, and its checkpoints are checked."""
     STARTING = "starting"
-    """The run is new, and no step has been made."""
+    """The run is new, and no step was made yet."""
     REPLAYING = "replaying"
-    """Keras' loops repeat the calls of earlier attempts; nothing is trained."""
+    """Keras' loops repeat the calls of earlier attempts without training."""
     RESTORED = "restored"
-    """The state is restored, and the other callbacks still have to be shown again."""
+    """The state is restored, but the other callbacks are still hidden from Keras."""
     TRAINING = "training"
-    """Steps are made."""
+    """`fit` is training steps."""
     EVALUATING = "evaluating"
-    """The evaluation of an epoch is under way."""
+    """`fit` is evaluating after an epoch."""
     TRAINED = "trained"
-    """The last epoch is complete, and the final state is taken."""
+    """The last epoch is complete, and the final snapshot is taken."""
     DIVERGED = "diverged"
-    """Training was stopped with a loss that is not finite."""
+    """Training was stopped with a loss of NaN or infinity."""
     FINISHED_BEFORE = "finished before"
     """An earlier attempt has finished the run, so nothing is trained."""
     CLOSED = "closed"
@@ -48,26 +48,27 @@ LEGAL_MOVES: Mapping[FitStage, frozenset[FitStage]] = {
     _S.FINISHED_BEFORE: frozenset(),
     _S.CLOSED: frozenset(),
 }
-"""The stages that each stage may be followed by. Every stage may be followed by `CLOSED` as well,
-because an exception can end a `fit` at any moment.
+"""The stages that may follow each stage.
+
+`CLOSED` may follow every stage, because an exception can end a `fit` at any moment.
 """
 
 
 class FitStages:
-    """The stage of one `fit`, which moves along `LEGAL_MOVES` only.
+    """Keeps the stage of one `fit`, and allows only the moves in `LEGAL_MOVES`.
 
     Attributes:
-        now: the present stage.
+        now: the current stage.
     """
 
     def __init__(self) -> None:
         self.now = FitStage.PREPARING
 
     def move(self, to: FitStage) -> None:
-        """Moves to another stage.
+        """Move to another stage.
 
         Raises:
-            RuntimeError: If the move is not legal, which is a defect of ckptkit.
+            RuntimeError: If the move is not legal, which is a bug in ckptkit.
         """
         if to is not FitStage.CLOSED and to not in LEGAL_MOVES[self.now]:
             legal = sorted(stage.value for stage in LEGAL_MOVES[self.now])
@@ -79,5 +80,5 @@ class FitStages:
 
     @property
     def is_replaying(self) -> bool:
-        """Whether Keras' events still belong to the replay."""
+        """Whether Keras is still replaying calls of earlier attempts."""
         return self.now in (FitStage.REPLAYING, FitStage.RESTORED)

@@ -1,4 +1,4 @@
-"""The state that `fit` adds to a checkpoint: its position, the data's iterator, other callbacks."""
+"""The state that `fit` adds to a checkpoint: its position, its iterator, the other callbacks."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from ckptkit.tracking.leaves import Leaf, PythonLeaf
 
 
 class FitState:
-    """The entry "fit" of a run's state.
+    """The entry "fit" of a run's state, which holds everything that `fit` needs to resume.
 
     Args:
         position: the position at which this `fit` begins.
         others: the other callbacks, whose state is saved with the position.
-        call: what the `fit` was called with.
+        call: the arguments of the `fit`.
         drawing: what the batches depend on beside the data.
 
     Attributes:
-        position: the position in `fit` now.
-        run_position: the position of the run now.
-        iterator: the iterator that Keras drew the last batch from, or None.
-        missing_batches: batches of it that the run has drawn and that a resume has not drawn
-            again.
-        loaded: what the restored checkpoint holds of this entry.
+        position: the current position in `fit`.
+        run_position: the current position of the run.
+        iterator: the iterator from which Keras read the last batch, or None.
+        missing_batches: the number of its batches that the run has read before but this resume has
+            skipped.
+        loaded: this entry in the restored checkpoint.
     """
 
     def __init__(
@@ -51,14 +51,14 @@ class FitState:
         self.loaded: dict[str, Any] = {"callbacks": {}, "files": {}}
 
     def leaves(self, name: str) -> list[Leaf]:
-        """Return the present leaves: the position, the other callbacks' state, and the iterator.
+        """Return the leaves to save now: the position, the other callbacks' state and the iterator.
 
         Args:
-            name: the name of this entry, the first part of the keys.
+            name: the name of this entry, which is the first part of the leaves' keys.
         """
         leaves: list[Leaf] = [PythonLeaf(f"{name}/state/0", name, self._get_state, self._set_state)]
-        # An iterator that is used up is of no use, and its state would come with the counters of
-        # the one that was made after it.
+        # An exhausted iterator is useless, and its state would contain counters of the iterator
+        # that was made after it.
         used_up = self.position.evaluating and not keras_fit.keeps_iterator(
             self._call, self.iterator
         )
@@ -71,7 +71,7 @@ class FitState:
         return leaves
 
     def _get_state(self) -> dict[str, Any]:
-        # Converted here and not after each step: the conversion waits for the step to be computed.
+        # Converted here and not after each step, because a conversion waits for the computation.
         position = self.position
         position.logs = plain_logs(position.logs)
         position.evaluation_logs = plain_logs(position.evaluation_logs)
@@ -79,7 +79,7 @@ class FitState:
         return {**position_to_state(position), **self._others.get()}
 
     def _set_state(self, state: dict[str, Any]) -> None:
-        # The callbacks get their part later, when Keras' loops have reached the position.
+        # The callbacks' state is restored later, when Keras' loops have reached the position.
         self.loaded = state
         drawing = state["place"].get("drawing")
         if drawing is not None:

@@ -1,4 +1,4 @@
-"""Opens the run of one `fit` and wires the parts that drive it."""
+"""Opens the run of one `fit`, and creates and connects the parts that drive it."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def open_fit(
 ) -> FitDriver:
     """Opens the run of a `fit` and finds the position at which it begins.
 
-    The state itself is assigned when Keras' loops have reached that position. By then the other
-    callbacks have done what they do at the beginning of training and of the epoch, and the state
-    overwrites it.
+    The state is assigned later, when Keras' loops have reached that position. By then the other
+    callbacks have handled the beginning of training and of the epoch, and the state overwrites
+    their changes.
 
     Args:
         manager: the manager of the run.
@@ -43,13 +43,13 @@ def open_fit(
         model: the model that is trained.
         others: the other callbacks.
         call: what the `fit` was called with.
-        params: what Keras tells callbacks: `epochs`, of the whole run, and `steps`, batches of an
-            epoch, or None.
+        params: Keras' parameters for callbacks: `epochs` of the whole run, and `steps` (the number
+            of batches of an epoch, or None).
 
     Raises:
-        ConfigError: If the run is another training.
+        ConfigError: If the run belongs to another training.
         RunLockedError: If the run is being trained.
-        CorruptCheckpointError: If nothing of the run can be read.
+        CorruptCheckpointError: If no checkpoint of the run can be read.
     """
     export = with_direction(export, model)
     fit = _open_context(manager, model, others, call, params)
@@ -70,7 +70,7 @@ def _open_context(
     call: keras_fit.FitCall,
     params: Mapping[str, Any],
 ) -> FitContext:
-    # The list of callbacks must go when the fit does, so nothing that lives longer holds it.
+    # The list of callbacks must be deleted when fit ends, so no longer-lived object refers to it.
     call = replace(call, callback_list=None)
     state = state_at_beginning(model, others, call)
     session = manager.open_session({"model": model, "fit": state})

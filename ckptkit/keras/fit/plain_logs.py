@@ -1,4 +1,4 @@
-"""The logs that Keras' train and test functions return."""
+"""Converts the logs of Keras' train and test functions to plain numbers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ckptkit.session.lazy_metrics import flattened
 
 
 def named_logs(logs: Any) -> dict[str, Any]:
-    """Return what a train or test function has returned as logs by name, without nesting.
+    """Return the result of a train or test function as a flat dictionary of logs.
 
-    Tensors stay tensors: converting one waits for the step that computes it.
+    Tensors stay tensors, because a conversion waits for the step that computes them.
 
     Args:
-        logs: what a train step of the user's own may return: nested dictionaries too, or nothing.
+        logs: the result; a custom train step may return nested dictionaries, or nothing.
     """
     return flattened(logs) if isinstance(logs, Mapping) else {}
 
@@ -33,11 +33,11 @@ def plain_logs(logs: Mapping[str, Any]) -> dict[str, Any]:
     """
     plain: dict[str, Any] = {}
     for name, value in flattened(logs).items():
-        # A log must not end a training. Lists of unequal lengths and objects of the user's own
-        # raise here.
+        # A log must not end a training. Lists of unequal lengths and objects of the user may raise
+        # here.
         with suppress(Exception):
             array = np.asarray(value)
-            # NumPy has no bfloat16 of its own: its kind is "V", and JSON could not hold it.
+            # bfloat16 is not a NumPy type: its kind is "V", and it cannot be written as JSON.
             if array.dtype.name == "bfloat16":
                 array = array.astype(np.float32)
             if array.dtype.kind in "biuf":
@@ -46,7 +46,7 @@ def plain_logs(logs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def not_finite(logs: Mapping[str, Any]) -> list[str]:
-    """Return `name=value` of a loss that is not finite; without a loss, of all such metrics."""
+    """Return `name=value` for a loss that is not finite; without a loss, for all such metrics."""
     plain = plain_logs(logs)
     judged = {"loss": plain["loss"]} if "loss" in plain else plain
     return [f"{name}={value}" for name, value in judged.items() if not np.isfinite(value).all()]

@@ -1,4 +1,4 @@
-"""Publishes the trained model at the end of `fit`. A failure leaves all checkpoints intact."""
+"""Publishes the trained model at the end of `fit`; a failure leaves all checkpoints intact."""
 
 from __future__ import annotations
 
@@ -28,21 +28,20 @@ from ckptkit.tracking.tracker import track
 def publish(
     session: Session, model: Any, spec: ExportSpec, call: keras_fit.FitCall, *, trained: bool
 ) -> None:
-    """Exports the model as the user has configured.
+    """Export the model as the user has configured.
 
-    A failure is a warning and an event in the journal: it costs neither the return value of `fit`
-    nor a checkpoint.
+    A failure is a warning and an event in the journal. `fit` still returns, and all checkpoints
+    stay.
 
     Args:
         session: the open session with the run.
         model: the trained model.
         spec: how it is exported.
         call: what the `fit` was called with.
-        trained: whether this `fit` has trained. One that met a finished run leaves a version that
-            was published since then.
+        trained: whether this `fit` has trained. If not, a version that is already published stays.
 
     Raises:
-        Exception: If the export failed, and `spec` says that this is an error.
+        Exception: If the export failed, and `spec` has `errors="raise"`.
     """
     began = time.monotonic()
     try:
@@ -54,7 +53,7 @@ def publish(
             logger.info("%s", reason)
             return
         published = _export(session, model, spec, call, base, checkpoint, before)
-    # Any error: training is over and saved, and ending with an error would not improve that.
+    # Any error is only reported: training is over and saved, so `fit` should return normally.
     except Exception as error:
         failed = events.ExportFailed(error=type(error).__name__, message=str(error))
         session.journal.record(failed)
@@ -62,7 +61,7 @@ def publish(
             raise
         warnings.warn(_warning_of(error), stacklevel=2)
         return
-    if published.path != before:  # else the journal has it already
+    if published.path != before:  # otherwise the journal already has this event
         _record(session, checkpoint, published, time.monotonic() - began)
 
 
@@ -80,7 +79,7 @@ def _export(
         checkpoint=str(checkpoint.name),
         weights=spec.weights if isinstance(spec.weights, str) else "step",
     )
-    # The model has the weights that training ended with. Others are assigned, and taken back.
+    # The model has its final weights. Other weights are assigned for the export, and then undone.
     with (
         nullcontext()
         if spec.weights == "final"
@@ -109,7 +108,7 @@ def _warning_of(error: Exception) -> str:
 
 def _record(session: Session, checkpoint: Checkpoint, published: Published, secs: float) -> None:
     root, path, record = session.options.layout.root.absolute(), published.path, published.record
-    # A path below the run stays right if the run's directory is moved.
+    # A relative path stays right if the run directory is moved.
     shown = path.relative_to(root) if path.is_relative_to(root) else path
     session.journal.record(
         events.Exported(
@@ -127,7 +126,7 @@ def _record(session: Session, checkpoint: Checkpoint, published: Published, secs
 def _half_of_grace(session: Session) -> Callable[[], bool]:
     """Return a function that says whether half of the grace period after a stop request is over.
 
-    The export is then given up, and the next start publishes the model.
+    If so, the export is aborted, and the next start publishes the model.
     """
     clock, requested_at = session.options.clock, list[float]()
 

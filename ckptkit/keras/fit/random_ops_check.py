@@ -11,7 +11,7 @@ from ckptkit.compat import tf_random
 def run_checked_step(
     step: Callable[[Any], Any], iterator: Any, *, eager: bool
 ) -> tuple[Any, str | None]:
-    """Runs the first step of a train function, and checks it for random operations.
+    """Run the first step of a train function, and check it for random operations.
 
     Args:
         step: the train function.
@@ -19,7 +19,7 @@ def run_checked_step(
         eager: whether it runs without being traced.
 
     Returns:
-        What the step returns; and why the run cannot be exact, or None if no reason is known.
+        The result of the step; and the reason why the run cannot be exact, or None.
     """
     if eager:
         with tf_random.EagerOperations() as operations:

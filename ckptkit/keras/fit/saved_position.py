@@ -1,4 +1,4 @@
-"""The position in `fit` as it is stored in a checkpoint, with a format version of its own."""
+"""Writes and reads the position in `fit` in a checkpoint, with its own format version."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from ckptkit.restore.assign import read_python_state
 from ckptkit.run.checkpoint_catalog import Checkpoint
 
 KEY = "fit/state/0"
-"""The key in a checkpoint under which `fit` keeps its position and the other callbacks' state."""
+"""The key under which a checkpoint stores the position in `fit` and the callbacks' state."""
 
 VERSION = 1
-"""The version of the form. A reader skips entries that it does not know, so a new entry needs no
-new version; a larger number is for a form that this reader would misread.
+"""The version of this format.
+
+A reader skips unknown entries, so a new entry needs no new version. A larger number means a format
+that this reader would misread.
 """
 
 
@@ -28,11 +30,11 @@ def read_position(checkpoint: Checkpoint, per_call: int) -> FitPosition:
 
     Args:
         checkpoint: the checkpoint to resume from.
-        per_call: batches in a call of the train function now.
+        per_call: the current number of batches in a call of the train function.
 
     Raises:
-        ConfigError: If the checkpoint was not written from `fit`, or no call of so many batches
-            ends there.
+        ConfigError: If the checkpoint was not written from `fit`, or no call of that size ends at
+            its position.
         IncompatibleStateError: If a later version wrote it.
         CorruptCheckpointError: If it cannot be read.
     """
@@ -55,6 +57,6 @@ def read_position(checkpoint: Checkpoint, per_call: int) -> FitPosition:
         raise ConfigError(
             f"steps_per_execution was {state['place']['per_call']} and is {per_call} now, and the "
             f"checkpoint is at batch {checkpoint.manifest.batch}: no call of that size ends there. "
-            "Restore the former value for this epoch."
+            "Restore the earlier value until the end of this epoch."
         )
     return position

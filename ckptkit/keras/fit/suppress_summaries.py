@@ -1,4 +1,4 @@
-"""Suppresses the summaries of a discarded step, so that it leaves no points in event files."""
+"""Suppresses TensorBoard summaries of a discarded step, so that it writes no points."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ckptkit.compat.tf_summary import write_summaries_if
 
 @contextmanager
 def suppressed_summaries() -> Iterator[None]:
-    """In the block, trace the summaries of a train step as usual, but do not write them."""
-    # The function that is traced here is used for training later. So whether it writes must not be
-    # a constant in it: a variable is asked at each step.
+    """In the block, trace the summaries of a train step, but do not write them."""
+    # The function that is traced here trains later. So it must read from a variable at each step
+    # whether to write, instead of a traced constant.
     writes = _writes_summaries()
     writes.assign(False)
     try:
@@ -27,5 +27,8 @@ def suppressed_summaries() -> Iterator[None]:
 
 @cache
 def _writes_summaries() -> tf.Variable:
-    """Return the one variable of the process: traced functions read it as long as they live."""
+    """Return the variable that controls whether summaries are written.
+
+    The process has only one, because traced functions read it as long as they exist.
+    """
     return tf.Variable(True, trainable=False, name="ckptkit_writes_summaries")

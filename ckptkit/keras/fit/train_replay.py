@@ -1,11 +1,12 @@
-"""Replaying training: the calls of Keras' train function that earlier attempts have made.
+"""Replays the training calls of earlier attempts without training.
 
-Keras' loops run from the first epoch on, with a train function that trains nothing, and the other
-callbacks do not see it. So Keras makes the same iterators in the same order, its own counts are
-right, and every shuffle has drawn as often as it had: one batch is drawn from each new iterator,
-which is what advances the counters of shuffles. Calls for which nothing has to be drawn are left
-out of the loops. The very first call is a real step, thrown away: it builds and traces everything
-exactly as it was built then, and all of it is overwritten when the position is reached.
+Keras' loops run from the first epoch on, with a train function that trains nothing, hidden from the
+other callbacks. So Keras makes the same iterators in the same order, and its counts are right. One
+batch is read from each new iterator, because that advances the counters of shuffles. Calls that
+need to read nothing are skipped.
+
+The very first call is a real step, because it builds and traces everything as in the first attempt.
+Its result is overwritten when the position is reached.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ from ckptkit.keras.fit.suppress_summaries import suppressed_summaries
 
 
 class TrainReplay:
-    """Replays calls of the train function, up to a position.
+    """Replays calls of the train function up to a position.
 
     Args:
         position: the position to replay to.
         step: the real train function.
-        epoch_iterator: the object that Keras' loop of training iterates over.
+        epoch_iterator: the object over which Keras' training loop iterates.
 
     Attributes:
-        iterator: the iterator that Keras has drawn from last, or None.
+        iterator: the iterator from which Keras has read last, or None.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class TrainReplay:
         return self._epoch == self._position.epoch and self._calls == self._position.now.calls
 
     def arrives(self) -> bool:
-        """Whether the present call is the first one that no earlier attempt has made."""
+        """Whether the current call is the first one that no earlier attempt has made."""
         return self._has_made_all and not self._position.evaluating
 
     def arrives_at_evaluation(self) -> bool:
@@ -85,11 +86,11 @@ class TrainReplay:
         return self._has_made_all and self._position.evaluating
 
     def missing(self, iterator: Any) -> int:
-        """Return how many batches of an iterator the run has drawn and this replay has skipped."""
+        """Return the number of batches that the run has read and this replay has skipped."""
         return self._made - self._drawn if iterator is self.iterator else 0
 
     def replay_call(self, iterator: Any) -> None:
-        """Replays a call of the train function, and skips the calls that need not be repeated.
+        """Replay a call of the train function, and skip later calls that need no replay.
 
         Args:
             iterator: the argument of the call.
@@ -101,7 +102,7 @@ class TrainReplay:
             self.iterator, self._made, self._drawn = iterator, 0, 0
         if self._calls >= self._pass.calls:
             if self._draws_all:
-                # Finding the end is a draw as well, which a generator notices.
+                # To find the end is also a draw, which a generator notices.
                 draw_batches(iterator, 1)
             raise StopIteration
         self._draw_for_call(iterator)
@@ -128,16 +129,15 @@ class TrainReplay:
         elif self._draws_all:
             self._drawn += draw_batches(iterator, per_call)
         elif self._drawn == 0:
-            # A shuffle takes its order for this pass from its counter at the first draw.
+            # A shuffle derives the order of this pass from its counter at the first draw.
             self._drawn += draw_batches(iterator, 1)
 
     @property
     def _draws_all(self) -> bool:
-        """Whether every batch has to be drawn again.
+        """Whether every batch has to be read again.
 
-        That is so if no state was saved, if the first epoch fills a cache, and if an epoch draws
-        several orders. The last epoch ends at the saved state, if there is one, and needs no more
-        than its first batch.
+        That is so if no state was saved, if the first epoch fills a cache, or if an epoch uses
+        several orders. If an iterator's state was saved, the last epoch needs only its first batch.
         """
         past = self._epoch < self._position.epoch or self._position.evaluating
         return (

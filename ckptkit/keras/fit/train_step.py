@@ -1,7 +1,8 @@
-"""The wrapped train function: the moment before a step, the step, and the count of its batches.
+"""Wraps the train function: saves and stops before each step, and counts batches after it.
 
-A snapshot is taken on entry to the train function, before step s+1. By then every callback of step
-s, and of an epoch's end, has run, the metrics are complete, and the next epoch's iterator exists.
+A snapshot is taken at the entry of the train function, before step s+1. By then all callbacks of
+step s and of an epoch's end have run, the metrics are complete, and the next epoch's iterator
+exists.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from ckptkit.position import RunPosition
 from ckptkit.session.phase import SessionPhase
 
 DATA_ENDED = (StopIteration, tf.errors.OutOfRangeError)
-"""What a train or test function raises if the data has no further batch."""
+"""The errors that a train or test function raises at the end of the data."""
 
 
 class TrainStep:
-    """Takes the place of `model.train_function` during one `fit`.
+    """Replaces `model.train_function` during one `fit`.
 
     Args:
         fit: what the parts of this `fit` share.
@@ -36,24 +37,24 @@ class TrainStep:
         self._resume = resume
         self._original: Any = None
         self._checked = False
-        # Keras announces each call; a call that was not announced belongs to another `fit`.
+        # Keras announces each call with an event; a call without one belongs to another `fit`.
         self._announced_batch: int | None = None
 
     def install(self) -> None:
-        """Replaces the model's train function by this step.
+        """Replace the model's train function by this step.
 
-        Keras looks the function up for each call, so the replacement takes effect at once.
+        Keras looks up the function for each call, so the replacement takes effect at once.
         """
         self._original = self._fit.model.train_function
         self._fit.model.train_function = self._call
 
     def uninstall(self) -> None:
-        """Restores the model's own train function, unless the program has replaced it."""
+        """Restore the model's own train function, unless the program has replaced it."""
         if self._original is not None and self._fit.model.train_function == self._call:
             self._fit.model.train_function = self._original
 
     def announce(self, batch: int) -> None:
-        """Notes that Keras is about to call the train function.
+        """Note that Keras is about to call the train function.
 
         Args:
             batch: the number of the first batch of the call, from 0 in each epoch.
@@ -74,7 +75,7 @@ class TrainStep:
     def _call(self, iterator: Any) -> Any:
         batch, self._announced_batch = self._announced_batch, None
         if batch is None:
-            # An exception has ended our fit, and this is a call of a later one. The other
+            # An exception has ended this fit, and the call belongs to a later fit. The other
             # callbacks may be in use there, so their files stay open.
             original = self._original
             self._fit.cleanup.abandon(close_files=False)
@@ -116,7 +117,7 @@ class TrainStep:
         fit.session.stopping.serve(leave=fit.cleanup.prepare_exit)
 
     def _checked_step(self, iterator: Any) -> Any:
-        """Makes the first step of this attempt, or of a train function that was made anew."""
+        """Run the first step of this attempt, or of a new train function, and check it."""
         self._checked = True
         logs, why = run_checked_step(self._original, iterator, eager=self._fit.model.run_eagerly)
         self._fit.session.phases.enter(SessionPhase.TRAINING)

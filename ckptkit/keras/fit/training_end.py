@@ -1,4 +1,4 @@
-"""The end of training: the final state, its weights, and whether a model is published."""
+"""Handles the end of training: saves the final state, and publishes the model."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ckptkit.session.saver import Taken
 
 
 class TrainingEnd:
-    """Ends the training of one `fit`.
+    """Handles the end of training in one `fit`.
 
     Args:
         fit: what the parts of this `fit` share.
-        checkpoint: the checkpoint that it began with, or None for a new run.
+        checkpoint: the checkpoint from which it resumed, or None for a new run.
         export: how the model is published, or None.
     """
 
@@ -38,10 +38,10 @@ class TrainingEnd:
         self._divergence: DivergedError | None = None
 
     def epoch_ended(self, epoch: int, logs: Mapping[str, Any]) -> None:
-        """Takes the final state after the last epoch.
+        """Take a snapshot of the final state after the last epoch.
 
-        This is the moment before Keras replaces weights by averages or by the best ones, so it is
-        the state that a longer training continues from.
+        Afterwards Keras may replace weights by averages or by the best ones. A longer training has
+        to continue from the state before that.
 
         Args:
             epoch: the epoch that has ended.
@@ -58,7 +58,7 @@ class TrainingEnd:
             self._final = fit.session.take()
 
     def finish(self) -> None:
-        """Saves the final state, publishes the model, and closes the run.
+        """Save the final state, publish the model, and close the run.
 
         Raises:
             BackgroundSaveError: If the final state, or an earlier one, could not be saved.
@@ -74,11 +74,11 @@ class TrainingEnd:
                 logger.warning("%s", error)
                 return
             self._finish_training()
-            # A run that is stopped here publishes nothing; the next start does.
+            # A run that is stopped here publishes nothing; the next start publishes the model.
             fit.session.stopping.serve(leave=fit.cleanup.prepare_exit)
             self._publish()
             fit.session.stopping.serve(leave=fit.cleanup.prepare_exit)
-            # Last, because a fit that was stopped at its very end may be called again.
+            # Done last, because a fit that was stopped before this point may be called again.
             note_finished_model(fit.session.options.layout, fit.model)
             if self._final is not None:
                 note_trained_to_end(fit.session.options.layout, fit.session.position.step)
@@ -104,7 +104,7 @@ class TrainingEnd:
         )
         if self._export is None or not (trained or finished_before):
             return
-        # The phase is the last one, but what follows the export does not count as exporting.
+        # The phase stays, but time after the export must not count as exporting.
         with self._fit.session.stopwatch.during("exporting"):
             self._fit.session.phases.enter(SessionPhase.EXPORTING)
             publish(
@@ -113,7 +113,7 @@ class TrainingEnd:
 
 
 def divergence(logs: Mapping[str, Any]) -> DivergedError | None:
-    """Return the error for logs that are not finite, or None.
+    """Return an error if logs are not finite, else None.
 
     Args:
         logs: the logs of the last step and of the epoch.

@@ -1,8 +1,8 @@
-"""What can happen to a run: one frozen dataclass for each kind of line in the journal.
+"""The events of the journal: one frozen dataclass for each kind of line.
 
-A line carries the format's version, the event's name, the time (seconds since the epoch), the
-attempt, and the fields of its kind. Readers skip events and fields that they do not know, so both
-can be added. The docstrings are the table in docs/format.md.
+A line contains the format's version, the event's name, the time (seconds since the epoch), the
+attempt, and the fields of its kind. Readers skip unknown events and fields, so both can be added.
+The docstrings are the table in docs/format.md.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ EVENTS: dict[str, type[Event]] = {
         Swept,
     )
 }
-"""Every kind of event by its name, in the order of docs/format.md."""
+"""All kinds of events by name, in the order of docs/format.md."""
 
 __all__ = [
     "EVENTS",

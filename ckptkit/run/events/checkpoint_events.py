@@ -11,7 +11,10 @@ from ckptkit.run.manifest import Number
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Saved(Event):
-    """A checkpoint was committed. Its snapshot is of `taken_at`, in seconds since the epoch."""
+    """A checkpoint was committed.
+
+    Its snapshot was taken at `taken_at`, in seconds since the epoch.
+    """
 
     event: ClassVar[str] = "saved"
     checkpoint: str
@@ -29,7 +32,7 @@ class Saved(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SaveDropped(Event):
-    """A snapshot was not written, because a newer one took its place or for another `reason`."""
+    """A snapshot was not written, because a newer one replaced it or for another `reason`."""
 
     event: ClassVar[str] = "save_dropped"
     step: int
@@ -50,7 +53,7 @@ class SaveFailed(Event):
 class SpaceShort(Event):
     """The next checkpoint would not have fit, or the disk had refused it.
 
-    `removed` says in words what was removed to make room.
+    `removed` lists what was removed to make room.
     """
 
     event: ClassVar[str] = "space_short"
@@ -62,7 +65,7 @@ class SpaceShort(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ForegroundSaves(Event):
-    """Saves stop training while they are written, in spite of `background=True`.
+    """Saves stop training while they are written, although `background=True`.
 
     `reason` says why.
     """
@@ -82,9 +85,9 @@ class TakenAway(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TidyingFailed(Event):
-    """Something beside a checkpoint could not be done.
+    """An operation failed that no checkpoint depends on, and training continues.
 
-    It was a removal, TensorFlow's state file, or lines of this journal. Training continues.
+    It was a removal, TensorFlow's state file, or lines of this journal.
     """
 
     event: ClassVar[str] = "tidying_failed"
@@ -107,7 +110,7 @@ class PassedOver(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CleanedUp(Event):
-    """Leftovers of a dead process were removed or put back."""
+    """Leftovers of a killed process were removed or restored."""
 
     event: ClassVar[str] = "cleaned_up"
     what: str
@@ -115,9 +118,9 @@ class CleanedUp(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TakenOver(Event):
-    """The run was taken from an owner on another machine that had given no sign of life.
+    """The run was taken over from an owner on another machine that gave no sign of life.
 
-    What that owner saves from then on does not count.
+    Later saves of that owner do not count.
     """
 
     event: ClassVar[str] = "taken_over"
@@ -126,7 +129,7 @@ class TakenOver(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SetAside(Event):
-    """An earlier life was moved to `aside/` for a fresh start under `label`."""
+    """All earlier checkpoints were moved to `aside/` for a fresh start under `label`."""
 
     event: ClassVar[str] = "set_aside"
     label: str
@@ -137,7 +140,7 @@ class SetAside(Event):
 class RolledBack(Event):
     """The run continues from an older checkpoint, at the user's request.
 
-    The newer ones (`set_aside`) were moved, not deleted.
+    Newer checkpoints (`set_aside`) were moved, not deleted.
     """
 
     event: ClassVar[str] = "rolled_back"

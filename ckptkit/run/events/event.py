@@ -10,11 +10,11 @@ EVENT_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
-    """A line of the journal, with the fields that all kinds have.
+    """The base class of all events, with the fields that every line of the journal has.
 
     Args:
-        time: seconds since the epoch; filled in by the journal.
-        attempt: number of the process, from 1; 0 is the launcher. Filled in by the journal.
+        time: seconds since the epoch; the journal sets it.
+        attempt: the number of the attempt, from 1; 0 for the launcher. The journal sets it.
     """
 
     event: ClassVar[str] = ""

@@ -1,4 +1,4 @@
-"""Events of a launcher, which starts the training and watches it."""
+"""Events of a launcher, which starts and supervises the training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ckptkit.run.events.event import Event
 class LaunchStarted(Event):
     """A launcher is about to start the training for the `number`th time.
 
-    `step` is committed then. The line is written and synced before the start.
+    `step` is the newest committed step. The line is durable before the start.
     """
 
     event: ClassVar[str] = "launch_started"
@@ -27,12 +27,13 @@ class LaunchStarted(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LaunchEnded(Event):
-    """A training that the launcher had started has ended, by its `cause`.
+    """A training that the launcher had started has ended because of `cause`.
 
-    `step` is committed then. `inferred` by a later launcher if this one was lost, too. `last_lines`
-    are the end of what an exception has printed. `trained` says whether it had made a step, and
-    `told` whether a notice, a signal or a user had asked it to end. Its attempt, `of_attempt` (0 if
-    unknown), had `reached` this step: it tells its launcher twice a second.
+    `step` is the newest committed step. `inferred` means that a later launcher wrote the line,
+    because this launcher was lost too. `last_lines` is the end of a printed traceback. `trained`
+    says whether the training had finished a step. `told` says whether a notice, a signal or a user
+    had asked it to end. Its attempt `of_attempt` (0 if unknown) had reported the step `reached`
+    last.
     """
 
     event: ClassVar[str] = "launch_ended"
@@ -67,7 +68,7 @@ class LaunchDecided(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stalled(Event):
-    """The training has made no step and no other progress for `secs`; its stacks are in the log."""
+    """The training has made no progress for `secs` seconds; its stacks are in the log."""
 
     event: ClassVar[str] = "stalled"
     secs: float
@@ -78,7 +79,7 @@ class Stalled(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Swept(Event):
-    """Processes that the training had left behind were ended."""
+    """The launcher ended processes that the training had left behind."""
 
     event: ClassVar[str] = "swept"
     processes: list[str]

@@ -1,4 +1,4 @@
-"""Events that make an attempt save or stop: signals, notices, requests."""
+"""Events about signals, notices and requests that make an attempt save or stop."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SignalReceived(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoticeReceived(Event):
-    """A notice came that the machine will go away in `grace_secs`."""
+    """A notice said that the machine will go away in `grace_secs` seconds."""
 
     event: ClassVar[str] = "notice_received"
     source: str
@@ -28,10 +28,10 @@ class NoticeReceived(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EmergencyDecided(Event):
-    """What was done after a notice, by the time that was left.
+    """What was done after a notice, depending on the time that was left.
 
-    `save` the present state, `finish` the save under way, `keep` the newest checkpoint, or
-    `reserve`: the writer saved an older snapshot, because training reached no safe point.
+    `save` saved the current state, `finish` completed the save in progress, `keep` saved nothing
+    more. `reserve` saved an earlier snapshot, because training reached no safe point.
     """
 
     event: ClassVar[str] = "emergency_decided"
@@ -41,7 +41,7 @@ class EmergencyDecided(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunPreempted(Event):
-    """Training stopped on a signal or a request, with its state saved at `step`."""
+    """Training stopped because of a signal or a request, with its state saved at `step`."""
 
     event: ClassVar[str] = "preempted"
     step: int
@@ -67,7 +67,7 @@ class Requested(Event):
 class RequestServed(Event):
     """The state at `step` is about to be saved because of a request.
 
-    A `saved` of that step follows, or a `save_failed` or `save_dropped`.
+    A `saved`, `save_failed` or `save_dropped` event of that step follows.
     """
 
     event: ClassVar[str] = "request_served"

@@ -1,4 +1,4 @@
-"""Events of an attempt: its start, its training, its end."""
+"""Events of an attempt's start, training and end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class AttemptStarted(Event):
     """A process opened the run to train.
 
     `process_started` is when that process began (seconds since the epoch). It is null if the
-    process had opened a run before, or if a person types its commands, as in a notebook.
+    process had opened a run before, or is interactive, such as a notebook.
     """
 
     event: ClassVar[str] = "attempt_started"
@@ -27,9 +27,9 @@ class AttemptStarted(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttemptEnded(Event):
-    """The process released the run in an orderly way.
+    """The process closed the run.
 
-    `outcome` is finished, stopped, preempted or failed, and `spent` is as in `progressed`.
+    `outcome` is finished, stopped, preempted or failed; `spent` is as in `progressed`.
     """
 
     event: ClassVar[str] = "attempt_ended"
@@ -52,7 +52,7 @@ class Restored(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inexact(Event):
-    """The run cannot continue bit for bit after an interruption; `reason` says why."""
+    """The run cannot resume bit for bit after an interruption; `reason` says why."""
 
     event: ClassVar[str] = "inexact"
     reason: str
@@ -60,9 +60,9 @@ class Inexact(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HyperparameterChanged(Event):
-    """The code configures another value than the run had.
+    """The code configures a different value of a hyperparameter than the run had.
 
-    `settled` says which one counts: `code` or `checkpoint`.
+    `settled` says which value counts: `code` or `checkpoint`.
     """
 
     event: ClassVar[str] = "hyperparameter_changed"
@@ -74,10 +74,10 @@ class HyperparameterChanged(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogsRepaired(Event):
-    """TensorBoard's files under `directory` were prepared for continuing after `step`.
+    """TensorBoard's files under `directory` were prepared to continue after `step`.
 
-    `points` that no longer belong to the run were removed from `files` files. `left` names the
-    files that could not be changed, and why.
+    `points` is the number of removed points, and `files` the number of changed files. `left` names
+    the files that could not be changed, and why.
     """
 
     event: ClassVar[str] = "logs_repaired"
@@ -101,8 +101,8 @@ class TrainingStarted(Event):
 class Progressed(Event):
     """Training has reached `step`.
 
-    Written about once a minute if a step was made since. `spent` are the seconds of the training
-    thread since `attempt_started`, by what it did.
+    Written about once a minute while steps are made. `spent` is how many seconds the training
+    thread has spent on each kind of work since `attempt_started`.
     """
 
     event: ClassVar[str] = "progressed"
@@ -112,7 +112,7 @@ class Progressed(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failed(Event):
-    """Training ended with an exception; `restart` is false if starting again cannot help."""
+    """Training ended with an exception; `restart` is false if a restart cannot help."""
 
     event: ClassVar[str] = "failed"
     error: str
@@ -134,7 +134,8 @@ class Finished(Event):
 class Exported(Event):
     """A SavedModel of the state at `step` was published.
 
-    The check took `check_secs` of the `secs`, and `proof` is its result in words.
+    It took `secs` seconds, of which the check took `check_secs`. `proof` is the result of the check
+    in words.
     """
 
     event: ClassVar[str] = "exported"

@@ -62,7 +62,7 @@ def test_a_stopped_training_that_wakes_up_after_its_run_was_taken_over(fork_serv
     assert second.returncode == 0, second.stderr
     assert "digest" in json.loads(second.stdout.splitlines()[-1])
     assert f"goes on from {before}" in second.stdout
-    assert "watching for a sign of life" in second.stderr
+    assert "s for a sign of life" in second.stderr
     assert time.monotonic() - began > 60
     seen = seen_by_readers(layout)
     first.send_signal(signal.SIGCONT)
