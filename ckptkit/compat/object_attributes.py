@@ -5,6 +5,8 @@ Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 
 from __future__ import annotations
 
+import sys
+import sysconfig
 from collections.abc import Iterator
 from typing import Any
 
@@ -80,3 +82,18 @@ def slots_of(kind: type[Any]) -> tuple[str, ...]:
         for name in ((slots,) if isinstance(slots, str) else slots)
         if not name.startswith("__")
     )
+
+
+def is_installed(kind: type[Any]) -> bool:
+    """Return whether a class belongs to Python or to an installed package, and is not a program's.
+
+    Reason: a class does not say who wrote it; the place of its file does.
+    """
+    package = kind.__module__.partition(".")[0]
+    if package == "__main__":
+        return False
+    if package in sys.stdlib_module_names:
+        return True
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None) or ""
+    places = sysconfig.get_paths()
+    return any(file.startswith(places[name]) for name in ("purelib", "platlib"))

@@ -37,8 +37,16 @@ def serializes(trackable: Any) -> bool:
 
     Reason: see `StagedTensor`.
     """
+    return class_serializes(type(trackable))
+
+
+def class_serializes(kind: type) -> bool:
+    """Whether objects of a class have values of their own to save; see `serializes`.
+
+    Reason: see `StagedTensor`.
+    """
     base = tf.Module._serialize_to_tensors
-    method = getattr(type(trackable), "_serialize_to_tensors", None)
+    method = getattr(kind, "_serialize_to_tensors", None)
     return method is not None and method is not base
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ckptkit.keras import builtin_callbacks
 from ckptkit.keras.callback_state import CallbackStates
+from ckptkit.tracking.attribute_state import AttributeState
 
 
 def stop_iteration_error(event: str, error: StopIteration) -> RuntimeError:
@@ -67,9 +68,14 @@ class OtherCallbacks:
         except StopIteration as error:
             raise stop_iteration_error("an event of fit", error) from error
 
-    def begin(self) -> None:
-        """Note that training begins: attributes that change from now on are state to save."""
+    def begin(self, attributes: AttributeState) -> None:
+        """Notes that training begins. Attributes that change from here on are state to save.
+
+        Args:
+            attributes: what training changes in Python objects.
+        """
         self._states = CallbackStates(self._all)
+        attributes.note(self._states.roots())
 
     def get(self) -> dict[str, Any]:
         """Return the state of all callbacks, for the checkpoint."""
@@ -79,17 +85,24 @@ class OtherCallbacks:
             "files": builtin_callbacks.csv_file_sizes(self._all),
         }
 
-    def give_back(self, state: dict[str, Any]) -> list[str]:
-        """Restore the state of all callbacks from a checkpoint.
+    def give_back(self, attributes: AttributeState, state: dict[str, Any]) -> list[str]:
+        """Gives the callbacks their state.
+
+        Args:
+            attributes: has the attributes that the checkpoint holds.
+            state: what `get` has returned.
 
         Returns:
             In words, the state that fits no callback.
         """
-        states = self._states or CallbackStates(self._all)
-        return states.set(state["callbacks"], state.get("configured", {}))
+        if self._states is None:
+            self.begin(attributes)
+        assert self._states is not None
+        return self._states.set(attributes, state["callbacks"], state.get("configured", {}))
 
     def show(
         self,
+        attributes: AttributeState,
         state: dict[str, Any],
         event: Callable[[Any], object],
         train_calls: int,
@@ -100,29 +113,26 @@ class OtherCallbacks:
         They receive the current event, then their saved state, and then all later events.
 
         Args:
-            state: the state that `get` returned.
-            event: passes the current event to one callback.
-            train_calls: the number of earlier calls of the train function.
-            test_calls: the number of earlier calls of the test function.
+            attributes: has the attributes that the checkpoint holds.
+            state: what `get` has returned.
+            event: passes the present event to one of them.
+            train_calls: calls of the train function before it.
+            test_calls: calls of the test function before it.
 
         Returns:
             In words, the state that fits no callback.
         """
-        # In this order, because the saved state already includes the effect of the current event,
-        # and overwrites it.
-        self.begin()
+        # In this order: what they do at the present event is part of the state already, and the
+        # state overwrites it.
+        self.begin(attributes)
         builtin_callbacks.continue_tensorboard_counts(self._all, train_calls, test_calls)
         self.tell(event)
         process_state = builtin_callbacks.tensorboard_process_state(self._all)
-        lost = self.give_back(state)
+        lost = self.give_back(attributes, state)
         builtin_callbacks.restore_tensorboard_process_state(process_state)
         builtin_callbacks.truncate_csv_files(self._all, state["files"])
         self._set_list([*self._all, self._ours])
         return lost
-
-    def left_out(self) -> list[str]:
-        """Return a sentence for each change to a callback that a checkpoint cannot contain."""
-        return self._states.left_out() if self._states is not None else []
 
     def flush(self) -> None:
         """Flush the files that the callbacks have open."""

@@ -7,10 +7,18 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ckptkit.run.manifest import ADAPTED, DATA, RESULT, StateEntry, TensorEntry
+from ckptkit.run.manifest import (
+    ADAPTED,
+    ATTRIBUTES,
+    DATA,
+    RESULT,
+    StateEntry,
+    TensorEntry,
+)
 
 _NUMBERED = re.compile(r"_(\d+)(?=/|$)")
 _MOST_ROWS = 30
+_MAY_BE_MISSING = (DATA, ATTRIBUTES)
 
 
 @dataclass(frozen=True)
@@ -54,14 +62,14 @@ def compare(
     saved_by = {
         entry.key if entry.kind == "variable" else leaf_key(entry.key): entry
         for entry in saved
-        if entry.role not in (RESULT, DATA)
+        if entry.role not in (RESULT, *_MAY_BE_MISSING)
     }
     # Older checkpoints have nothing of what preprocessing layers have learnt.
     adapted = any(entry.role == ADAPTED for entry in saved)
     live_by = {
         entry.key: entry
         for entry in live
-        if entry.role != DATA and (adapted or entry.role != ADAPTED)
+        if entry.role not in _MAY_BE_MISSING and (adapted or entry.role != ADAPTED)
     }
     for key, entry in saved_by.items():
         if key not in live_by:

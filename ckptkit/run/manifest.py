@@ -38,6 +38,9 @@ DATA = "data"
 ADAPTED = "adapted"
 """The role of what preprocessing layers have learnt; missing in older checkpoints."""
 
+ATTRIBUTES = "attributes"
+"""The role of what training changes in Python objects. Older checkpoints have none."""
+
 Number = float | str
 """A number in JSON; values that JSON cannot hold are `"nan"`, `"inf"` and `"-inf"`."""
 

@@ -83,6 +83,8 @@ class Resume:
             except CorruptCheckpointError as error:
                 self._quarantine(checkpoint, error)
         self.changes.check(None)
+        self._tracked.note_constructed()
+        self._tracked.attributes.report()
         return None
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -97,6 +99,8 @@ class Resume:
         self._exactness.check_versions(checkpoint)
         # Before the state is restored: a traced step contains optimizer arguments as constants.
         self.changes.apply()
+        self._tracked.note_constructed()
+        self._tracked.attributes.report()
         try:
             with self._stopwatch.during("restoring"):
                 adapted = self.restore_adapted(checkpoint)

@@ -8,8 +8,30 @@ from typing import Any
 from ckptkit.data.loop_data import LoopData
 from ckptkit.restore.adapted_restore import AdaptedRestore
 from ckptkit.tracking import hyperparameters
+from ckptkit.tracking.attribute_state import AttributeState
+from ckptkit.tracking.leaves import Leaf, PythonLeaf
 from ckptkit.tracking.python_state import ProcessRandom
 from ckptkit.tracking.tracker import Tracked, Tracker
+
+
+class ProcessEntry:
+    """The entry "process" of a run's state: random states, and attributes of Python objects.
+
+    Args:
+        random: the random states of the process.
+        attributes: what training changes in Python objects.
+    """
+
+    def __init__(self, random: ProcessRandom, attributes: AttributeState) -> None:
+        self._random, self._attributes = random, attributes
+
+    def leaves(self, name: str) -> list[Leaf]:
+        """Return the leaves; see `OwnLeaves`."""
+        random = self._random
+        return [
+            PythonLeaf(f"{name}/state/0", name, random.get_state, random.set_state),
+            self._attributes.leaf(name),
+        ]
 
 
 class TrackedState:
@@ -22,7 +44,8 @@ class TrackedState:
     Attributes:
         data: the positions in the datasets of `manager.data`.
         random: the random states of the process.
-        state: the user's state, together with `data` and `random`.
+        attributes: what training changes in Python objects.
+        state: the user's state, and these two.
         tracker: finds the tensors of the state.
         adapted: restores what preprocessing layers have learnt.
     """
@@ -30,9 +53,22 @@ class TrackedState:
     def __init__(self, state: Mapping[str, Any], inexact: Callable[[str], None]) -> None:
         self.data = LoopData(inexact)
         self.random = ProcessRandom()
-        self.state = {**state, "loop": self.data, "process": self.random}
+        self.attributes = AttributeState(inexact, lambda: self.tracker.users_leaves)
+        self.state = {
+            **state,
+            "loop": self.data,
+            "process": ProcessEntry(self.random, self.attributes),
+        }
         self.tracker = Tracker(self.state)
         self.adapted = AdaptedRestore()
+
+    def note_constructed(self) -> None:
+        """Note the program's objects as it has made them, before training or a restore."""
+        users = self.tracker.users
+        in_fit = "fit" in self.state
+        self.attributes.note(
+            {name: (name if in_fit else f"state[{name!r}]", value) for name, value in users.items()}
+        )
 
     def now(self) -> Tracked:
         """Return the leaves to save now; they may change while training runs."""

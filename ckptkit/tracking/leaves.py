@@ -106,7 +106,7 @@ class TrackableLeaf:
                 f"{self.path!r} ({self.key}), "
                 f"{'an iterator of tf.data' if iterator else type(self.trackable).__name__}, "
                 "cannot be saved by "
-                f"TensorFlow: {_first_line(error)}."
+                f"TensorFlow: {first_line(error)}."
                 + (
                     " Pipelines with from_generator, py_function, numpy_function or random "
                     "operations inside map cannot. Leave it out of "
@@ -128,7 +128,8 @@ class PythonLeaf:
         key: see `Leaf`.
         path: see `Leaf`.
         get: returns the state.
-        set: sets a state that `get` returned.
+        set: takes a state that `get` returned.
+        source: the object that has the state, if it is the program's.
     """
 
     key: str
@@ -137,6 +138,7 @@ class PythonLeaf:
     set: Callable[[Any], object]
     trainable: bool | None = None
     kind: str = "python"
+    source: Any = None
 
     def capture(self) -> Tensors:
         text, arrays = python_state.encode(self.get(), f"The state of {self.path!r}")
@@ -164,8 +166,8 @@ class PythonLeaf:
         return python_state.decode(text, arrays, repr(self.path))
 
 
-def _first_line(error: Exception) -> str:
-    """Return the first line of a TensorFlow error, because the message contains stack traces."""
+def first_line(error: Exception) -> str:
+    """Return the first line of an error of TensorFlow's, whose messages have stack traces."""
     text = error.message if isinstance(error, tf.errors.OpError) else str(error)
     return (text or type(error).__name__).strip().splitlines()[0].rstrip(".")
 

@@ -130,12 +130,12 @@ def _children(value: Any) -> list[tuple[str, Any]]:
         listed_by_tensorflow = tf_checkpoint.is_trackable(value) and not isinstance(
             value, keras.Layer
         )
-        return found + _tracked(value) if listed_by_tensorflow else found
-    return _tracked(value) if tf_checkpoint.is_trackable(value) else []
+        return found + tracked_children(value) if listed_by_tensorflow else found
+    return tracked_children(value) if tf_checkpoint.is_trackable(value) else []
 
 
-def _tracked(value: Any) -> list[tuple[str, Any]]:
-    """Return the children of a trackable object that TensorFlow tracks."""
+def tracked_children(value: Any) -> list[tuple[str, Any]]:
+    """Return the children that TensorFlow tracks under a trackable object."""
     skipped = object_attributes.not_followed(value)
     return [
         (name, item)

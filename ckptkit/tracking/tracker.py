@@ -84,14 +84,20 @@ class Tracker:
 
     Attributes:
         iterators_losing_order: see `shuffle_orders.iterators_losing_order`.
+        users: the entries of the state that the user named.
     """
 
     def __init__(self, state: Mapping[str, Any]) -> None:
         self.iterators_losing_order: list[str] = []
         self._own = {name: value for name, value in state.items() if _is_own(name, value)}
-        self._users = {name: value for name, value in state.items() if name not in self._own}
+        self.users = {name: value for name, value in state.items() if name not in self._own}
         self._objects: ReachableObjects | None = None
         self._tracked = Tracked()
+
+    @property
+    def users_leaves(self) -> tuple[Leaf, ...]:
+        """Return the leaves of the user's entries, as they were found last."""
+        return self._tracked.groups[0].leaves if self._tracked.groups else ()
 
     def track_now(self) -> Tracked:
         """Return all current leaves.
@@ -100,10 +106,10 @@ class Tracker:
             ConfigError: If a variable is spread over several devices.
         """
         if self._objects is None or not self._objects.unchanged():
-            self._tracked = track(self._users)
+            self._tracked = track(self.users)
             # Not in `track`: a model of several devices may be given weights, which is no run.
             check_leaves(self._tracked.leaves)
-            self._objects = ReachableObjects(self._users.values())
+            self._objects = ReachableObjects(self.users.values())
             self.iterators_losing_order = iterators_losing_order(self._tracked.leaves)
         # ckptkit's own entries change with each save (passes over the data, callbacks), and are
         # few.
@@ -194,7 +200,9 @@ class _Collector:
         for path, found in _python_objects(name, value):
             accessors = python_accessors(found)
             if accessors is not None and self._is_new(found):
-                self.leaves.append(PythonLeaf(f"{name}/state/{python}", path, *accessors))
+                self.leaves.append(
+                    PythonLeaf(f"{name}/state/{python}", path, *accessors, source=found)
+                )
                 python += 1
 
     def _is_new(self, value: Any) -> bool:

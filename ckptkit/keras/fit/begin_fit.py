@@ -111,6 +111,7 @@ def begin_fit(fit: FitContext, checkpoint: Checkpoint | None) -> FitResume | Non
 
 def _start_new_run(fit: FitContext) -> None:
     fit.session.start_from(None)
+    fit.session.tracked.note_constructed()
     fit.state.run_position = RunPosition(epoch=fit.call.initial_epoch)
     fit.session.position = fit.state.run_position
     fit.stages.move(FitStage.STARTING)

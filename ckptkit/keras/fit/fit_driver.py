@@ -92,9 +92,7 @@ class FitDriver:
             if fit.stages.now is FitStage.REPLAYING:
                 self._resume.check_data_reaches(epoch)
                 return
-        for reason in fit.others.left_out():
-            fit.session.inexact(reason)
-        # Before the final snapshot: a longer training resumes at the beginning of the next epoch.
+        # Before the final state is taken: a longer training resumes at the next epoch's beginning.
         position = fit.state.position
         position.epochs.append(position.now)
         position.now = EpochPass()

@@ -48,6 +48,8 @@ def start_resume(fit: FitContext, checkpoint: Checkpoint) -> FitResume:
         # A step that was traced before has arguments of its optimizer, and vocabularies, as
         # constants.
         fit.model.make_train_function(force=True)
+    # Before the step that is thrown away, in which the program's code runs.
+    fit.session.tracked.note_constructed()
     with fit.session.reading(checkpoint):
         position = read_position(checkpoint, fit.state.position.per_call)
     if position.random is not None:
@@ -210,13 +212,18 @@ class FitResume:
         """
         restored, position = _values_of(self._fit.model), self._fit.state.position
         lost = self._fit.others.show(
-            self._fit.state.loaded, tell, position.train_calls, position.test_calls
+            self._fit.session.tracked.attributes,
+            self._fit.state.loaded,
+            tell,
+            position.train_calls,
+            position.test_calls,
         )
         _assign(restored)
         self._untouched = []
         self._fit.stages.move(FitStage.TRAINING)
         for reason in lost:
             self._fit.session.inexact(reason)
+        self._fit.session.tracked.attributes.report()
 
     def pass_missing_evaluation(self, epoch: int, logs: Mapping[str, Any]) -> None:
         """End the replay in an epoch whose evaluation the program no longer makes.

@@ -109,7 +109,8 @@ class TrainStep:
 
     def _start_run(self, iterator: Any) -> None:
         fit = self._fit
-        fit.others.begin()
+        fit.others.begin(fit.session.tracked.attributes)
+        fit.session.tracked.attributes.report()
         note_data(fit, iterator)
         fit.stages.move(FitStage.TRAINING)
         start_training(fit)

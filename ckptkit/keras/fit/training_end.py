@@ -93,7 +93,7 @@ class TrainingEnd:
             self._fit.session.finish(self._final)
         elif self._checkpoint is not None:
             self._fit.session.assign_result(self._checkpoint)
-            self._fit.others.give_back(self._fit.state.loaded)
+            self._fit.others.give_back(self._fit.session.tracked.attributes, self._fit.state.loaded)
 
     def _publish(self) -> None:
         trained = self._final is not None

@@ -1,0 +1,336 @@
+"""Kinds of objects that a program holds: how each is looked into, and filled in place.
+
+A kind says what an object contains at one moment. Contents that are objects themselves are looked
+into on their own. What has no state is skipped; what has one that nobody can read is named.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ckptkit.compat import keras_attributes, object_attributes, tf_checkpoint
+
+MISSING = object()
+"""The content of an attribute that an object does not have, or of an empty cell."""
+
+Contents = Any
+"""What an object contains: a list if that belongs together, else a dictionary by name."""
+
+
+class Kind(Protocol):
+    """How objects of one kind are looked into and filled in place.
+
+    Attributes:
+        name: the name in a checkpoint.
+        whole: whether the contents belong together; otherwise each changes on its own.
+    """
+
+    name: str
+    whole: bool
+
+    def contents(self, value: Any) -> Contents:
+        """Return what an object contains now."""
+        ...
+
+    def fill(self, value: Any, contents: Contents) -> None:
+        """Give an object its contents, or some of them if they do not belong together."""
+        ...
+
+
+class SequenceKind:
+    """Lists and deques, with those of Keras and TensorFlow that wrap them."""
+
+    name, whole = "list", True
+
+    def contents(self, value: Any) -> Contents:
+        return list(value)
+
+    def fill(self, value: Any, contents: Contents) -> None:
+        items = contents
+        kept = len(value)
+        # A list of a tf.Module notes each change that is no append, and can then not be saved by
+        # TensorFlow any more.
+        if kept <= len(items) and all(a is b for a, b in zip(value, items, strict=False)):
+            value.extend(items[kept:])
+            return
+        value.clear()
+        value.extend(items)
+
+
+class DictKind:
+    """Dictionaries of every kind; the contents are keys and values in turn."""
+
+    name, whole = "dict", True
+
+    def contents(self, value: Any) -> Contents:
+        return list(itertools.chain.from_iterable(value.items()))
+
+    def fill(self, value: Any, contents: Contents) -> None:
+        flat = iter(contents)
+        value.clear()
+        for key, item in zip(flat, flat, strict=True):
+            value[key] = item
+
+
+class SetKind:
+    """Sets."""
+
+    name, whole = "set", True
+
+    def contents(self, value: Any) -> Contents:
+        return list(value)
+
+    def fill(self, value: Any, contents: Contents) -> None:
+        value.clear()
+        value.update(contents)
+
+
+class ObjectArrayKind:
+    """Arrays of Python objects."""
+
+    name, whole = "object array", True
+
+    def contents(self, value: Any) -> Contents:
+        return list(value.flat)
+
+    def fill(self, value: Any, contents: Contents) -> None:
+        for index, item in enumerate(contents):
+            value.flat[index] = item
+
+
+class ObjectKind:
+    """Objects with attributes; those that Keras or TensorFlow keep for themselves do not count."""
+
+    name, whole = "object", False
+
+    def contents(self, value: Any) -> Contents:
+        own = getattr(value, "__dict__", None) or {}
+        hidden = keras_attributes.own_attributes(value.__class__)
+        if hidden:
+            shown = keras_attributes.settings(value.__class__)
+            found = {
+                name: item
+                for name, item in own.items()
+                if name not in hidden or (name in shown and is_setting(item))
+            }
+        else:
+            found = dict(own)
+        for name in object_attributes.slots_of(type(value)):
+            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
+                found[name] = getattr(value, name)
+        return found
+
+    def fill(self, value: Any, contents: Contents) -> None:
+        for name, item in contents.items():
+            if item is not MISSING:
+                set_attribute(value, name, item)
+            elif name in getattr(value, "__dict__", {}):
+                del value.__dict__[name]
+            elif hasattr(value, name):
+                object.__delattr__(value, name)
+
+
+class CallbackKind(ObjectKind):
+    """Callbacks of Keras: Keras' own ones keep their state in attributes as the user's do."""
+
+    def contents(self, value: Any) -> Contents:
+        return {name: item for name, item in vars(value).items() if name not in CALLBACK_ARGUMENTS}
+
+
+CALLBACK_ARGUMENTS = frozenset(
+    {"model", "_model", "params", "_params", "validation_data", "monitor_op", "min_delta"}
+)
+"""Attributes that Keras sets from the arguments of a callback or of `fit`."""
+
+
+class GeneratorKind:
+    """NumPy's generators, which have their state in another object."""
+
+    name, whole = "generator", True
+
+    def contents(self, value: Any) -> Contents:
+        return [value.bit_generator]
+
+    def fill(self, value: Any, contents: Contents) -> None:
+        """Do nothing: a generator keeps its bits."""
+
+
+def is_setting(value: Any) -> bool:
+    """Whether the value of one of Keras' own attributes is plain."""
+    if isinstance(value, tuple):
+        return all(map(is_setting, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def set_attribute(value: Any, name: str, item: Any) -> None:
+    """Set an attribute without running code of the user's class, such as a setter."""
+    own = getattr(value, "__dict__", None)
+    tracked = tf_checkpoint.is_trackable(value)
+    if own is None or _is_slot(value, name):
+        object.__setattr__(value, name, item)
+    elif not tracked or (_is_untracked(own.get(name, ...)) and _is_untracked(item)):
+        own[name] = item
+    else:
+        # Keras and TensorFlow track what is assigned, so their way is the only one there.
+        setattr(value, name, item)
+
+
+def _is_slot(value: Any, name: str) -> bool:
+    return name in object_attributes.slots_of(type(value))
+
+
+def _is_untracked(value: Any) -> bool:
+    """Whether neither Keras nor TensorFlow wraps or tracks a value that is assigned."""
+    return value is None or isinstance(
+        value, bool | int | float | complex | str | bytes | np.ndarray
+    )
+
+
+class FunctionKind:
+    """Functions of the program: the variables that they close over, and what is set on them."""
+
+    name, whole = "function", False
+
+    def contents(self, value: Any) -> Contents:
+        cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
+        found = {name: _cell_contents(cell) for name, cell in cells if name != "__class__"}
+        return found | {f".{name}": item for name, item in value.__dict__.items()}
+
+    def fill(self, value: Any, contents: Contents) -> None:
+        cells = dict(zip(value.__code__.co_freevars, value.__closure__ or (), strict=True))
+        for name, item in contents.items():
+            if name.startswith("."):
+                value.__dict__[name[1:]] = item
+            elif name in cells and item is not MISSING:
+                cells[name].cell_contents = item
+
+
+def _cell_contents(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # empty: the variable has no value yet
+        return MISSING
+
+
+class StateKind:
+    """Objects whose state is one plain value that they give and take.
+
+    Args:
+        name: the name in a checkpoint.
+        get: returns the state of an object.
+        set: gives an object a state.
+        always: whether the state is saved although training has not changed it.
+    """
+
+    whole = True
+
+    def __init__(
+        self,
+        name: str,
+        get: Callable[[Any], Any],
+        set: Callable[[Any, Any], object],
+        *,
+        always: bool = False,
+    ) -> None:
+        self.name, self._get, self._set, self.always = name, get, set, always
+
+    def contents(self, value: Any) -> Contents:
+        return [self._get(value)]
+
+    def fill(self, value: Any, contents: Contents) -> None:
+        self._set(value, contents[0])
+
+
+def _set_array(value: Any, state: Any) -> None:
+    if value.shape != state.shape:
+        value.resize(state.shape, refcheck=False)
+    value[...] = state
+
+
+def _set_buffer(value: Any, state: bytes) -> None:
+    del value[:]
+    if isinstance(value, bytearray):
+        value.extend(state)
+    else:
+        value.frombytes(state)
+
+
+def _stream_state(value: Any) -> Any:
+    return (value.getvalue(), value.tell())
+
+
+def _set_stream(value: Any, state: Any) -> None:
+    value.seek(0)
+    value.truncate()
+    value.write(state[0])
+    value.seek(state[1])
+
+
+def _set_seed_sequence(value: Any, spawned: int) -> None:
+    # The count only grows, and nothing else sets it.
+    if spawned > value.n_children_spawned:
+        value.spawn(spawned - value.n_children_spawned)
+
+
+def asked_methods(value: Any) -> tuple[Callable[[], Any], Callable[[Any], object]] | None:
+    """Return the methods by which an object gives and takes its state, or None."""
+    if isinstance(value, type):
+        return None
+    for getter, setter in (("get_state", "set_state"), ("state_dict", "load_state_dict")):
+        if callable(getattr(value, getter, None)) and callable(getattr(value, setter, None)):
+            return getattr(value, getter), getattr(value, setter)
+    return None
+
+
+def tensorflow_variable(value: Any) -> tf.Variable:
+    """Return the `tf.Variable` that a variable of Keras' has, or the variable itself."""
+    return value.value if isinstance(value, keras.Variable) else value
+
+
+SEQUENCE, DICT, SET, OBJECT, FUNCTION = (
+    SequenceKind(),
+    DictKind(),
+    SetKind(),
+    ObjectKind(),
+    FunctionKind(),
+)
+OBJECT_ARRAY, CALLBACK, GENERATOR = ObjectArrayKind(), CallbackKind(), GeneratorKind()
+ARRAY = StateKind("array", lambda value: value, _set_array)
+BUFFER = StateKind("buffer", lambda value: bytes(value), _set_buffer)
+STREAM = StateKind("stream", _stream_state, _set_stream)
+BITS = StateKind(
+    "bits", lambda value: value.state, lambda value, state: setattr(value, "state", state)
+)
+RANDOM_STATE = StateKind(
+    "random state",
+    lambda value: value.get_state(legacy=False),
+    lambda value, state: value.set_state(state),
+)
+PYTHON_RANDOM = StateKind(
+    "random", lambda value: value.getstate(), lambda value, state: value.setstate(state)
+)
+SEED_SEQUENCE = StateKind("seeds", lambda value: value.n_children_spawned, _set_seed_sequence)
+ASKED = StateKind(
+    "asked",
+    lambda value: asked_methods(value)[0](),  # type: ignore[index]
+    lambda value, state: asked_methods(value)[1](state),  # type: ignore[index]
+    always=True,
+)
+VARIABLE = StateKind(
+    "variable",
+    lambda value: tensorflow_variable(value).read_value(),
+    lambda value, state: tensorflow_variable(value).assign(state),
+    always=True,
+)
+TRACKABLE = StateKind(
+    "trackable",
+    lambda value: tf_checkpoint.serialize(value),
+    lambda value, state: tf_checkpoint.deserialize(value, state),
+    always=True,
+)
