@@ -38,7 +38,7 @@ class ExitCode(IntEnum):
     """The training was started several times, but its newest checkpoint did not advance."""
 
     INTERRUPTED = 130
-    """Interrupted by Interrupted by Ctrl-C; the code that a shell shows for SIGINT."""
+    """Interrupted by Ctrl-C; the code that a shell shows for SIGINT."""
 
 
 class ShellCode(IntEnum):

@@ -95,7 +95,7 @@ class AuditOutput(Say):
     def tells(
         self, start: int, said: ChannelState | None, moment: InterruptionMoment | None
     ) -> None:
-        """What the training says of itself."""
+        """Show a report of the training."""
         if moment is not None and said is not None:
             self._line(f"{self._name}: {moment.signal} at step {said.step:,}")
         elif self._status is not None:

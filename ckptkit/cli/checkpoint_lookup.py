@@ -89,7 +89,7 @@ def find_checkpoint(run: StoredRun, choice: int | str | CheckpointName) -> Check
 
 
 def find_good_checkpoint(run: StoredRun, choice: int | str | CheckpointName) -> Checkpoint:
-    """Return the chosen checkpoint; a damaged one is an error, and no other takes its place.
+    """Return the chosen checkpoint; a damaged checkpoint is an error.
 
     Args:
         run: the run.

@@ -69,7 +69,7 @@ def command(
     checkpoint = find_good_checkpoint(found, which)
     if which in ("latest", "best"):
         check_finite(checkpoint.head, f"--step {checkpoint.step}")
-    # TensorFlow's own lines about the machine are of no use here.
+    # Hide TensorFlow's own log lines about the machine.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # Before the import of Keras. A run's model is TensorFlow's, whatever the shell asks for.
     os.environ["KERAS_BACKEND"] = "tensorflow"

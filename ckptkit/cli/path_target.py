@@ -36,7 +36,7 @@ class RunTarget:
 
         Raises:
             CheckpointNotFoundError: If there is no such checkpoint.
-            CorruptCheckpointError: If the checkpoint is damaged; no other one takes its place.
+            CorruptCheckpointError: If the checkpoint is damaged.
         """
         return find_good_checkpoint(self.run, self.choice)
 

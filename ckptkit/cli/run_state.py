@@ -115,7 +115,7 @@ def _finish_of_this_life(events: Sequence[Event], deciding: Sequence[Event]) -> 
 def _has_trained_since(finished: Finished, events: Sequence[Event]) -> bool:
     """Return whether an attempt after the one that finished has trained, or was rolled back.
 
-    Some loops tell of no beginning, and only a later step shows that they have trained.
+    Some loops record no beginning, so only a later step shows that they have trained.
     """
     return any(
         isinstance(event, TrainingStarted | RolledBack)

@@ -170,7 +170,7 @@ class _RequestExchange:
 
     def _ask_launcher(self, launcher: Launcher) -> None:
         present = read_request(self._layout.request)
-        # Written once, unless another request has taken the place of ours.
+        # Written once, unless another request has replaced this one.
         if present is None or (present.launcher, present.action) != (launcher.id, "stop"):
             ask(self._files, self._layout, self._request)
             click.echo("no process trains; asked the launcher to end", err=True)

@@ -1,4 +1,4 @@
-"""What Keras' preprocessing layers have learnt: private names to read it and to set it.
+"""Private names to read and set the learned state of Keras' preprocessing layers.
 
 Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 """
@@ -19,9 +19,9 @@ _LOOKUPS = (keras.layers.StringLookup, keras.layers.IntegerLookup)
 
 
 def is_adapted(layer: Any) -> bool:
-    """Whether a layer keeps what it has learnt, or was given, outside its weights.
+    """Return whether a layer keeps learned or given state outside its weights.
 
-    A Normalization that learns has weights. One that was given its mean has constants.
+    A Normalization that learns has weights; a Normalization with a given mean has constants.
 
     Reason: only the private attribute shows whether the mean was given.
     """
@@ -47,10 +47,10 @@ def inner_lookup(layer: Any) -> Any:
 
 
 def identity(layer: Any) -> tuple[Any, ...]:
-    """Return the objects that hold what a layer has learnt; others mean that it may have changed.
+    """Return the objects that contain a layer's learned state; other objects mean a change.
 
-    Reason: reading a vocabulary takes a second for a million words, and no layer says that it has
-    learnt another one. A table is never changed: Keras makes a new one.
+    Reason: to read a vocabulary takes a second for a million words, and layers do not report a
+    change. A table is never changed, because Keras makes a new one.
     """
     layer = inner_lookup(layer)
     return tuple(
@@ -60,9 +60,9 @@ def identity(layer: Any) -> tuple[Any, ...]:
 
 
 def learnt(layer: Any) -> Parts:
-    """Return what a layer has learnt or was given, as tensors.
+    """Return the learned or given state of a layer as tensors.
 
-    An empty tensor stands for nothing: no vocabulary, no salt, no boundaries.
+    An empty tensor means that the layer has no such value.
 
     Reason: see `inner_lookup`; the other values are in attributes without a public name.
     """
@@ -87,12 +87,12 @@ def learnt(layer: Any) -> Parts:
 
 
 def learn(layer: Any, parts: Mapping[str, tf.Tensor]) -> None:
-    """Give a layer what `learnt` has returned.
+    """Set the state of a layer that `learnt` returned.
 
-    Functions that were traced before keep the old values.
+    Functions that are already traced keep the old values.
 
-    Reason: `set_vocabulary` decodes every token, refuses an empty vocabulary, and refuses another
-    size if the layer was called before.
+    Reason: `set_vocabulary` decodes every token, and refuses an empty vocabulary or, after a call
+    of the layer, a different size.
 
     Raises:
         KeyError: If a value is missing.
@@ -119,8 +119,7 @@ def _learn_vocabulary(lookup: Any, parts: Mapping[str, tf.Tensor]) -> None:
         if int(tf.size(tokens))
         else lookup._uninitialized_lookup_table()
     )
-    # Keras compares a new size with this one. Whether the layers behind still fit is compared by
-    # their shapes.
+    # Keras compares a new size with this one. The shapes of the next layers are compared elsewhere.
     lookup._frozen_vocab_size = None
     if int(tf.size(tokens)):
         lookup._record_vocabulary_size()
@@ -129,7 +128,7 @@ def _learn_vocabulary(lookup: Any, parts: Mapping[str, tf.Tensor]) -> None:
         lookup.idf_weights_const = lookup.idf_weights.value()
     if "salt" in parts:
         lookup.salt = parts["salt"].numpy().tolist()
-    # `get_config` gives back what the constructor was given.
+    # `get_config` returns the arguments of the constructor.
     if lookup.input_vocabulary is not None:
         lookup.input_vocabulary = [
             token.decode(errors="surrogateescape") if isinstance(token, bytes) else token

@@ -71,9 +71,9 @@ def skip_calls(epoch_iterator: Any, calls: int) -> int:
 
 
 def set_steps_per_epoch(epoch_iterator: Any, steps: int) -> None:
-    """Sets how many batches Keras' loop draws in the epoch that begins next.
+    """Set the number of batches that Keras' loop reads in the next epoch.
 
-    It does nothing if `steps_per_epoch` was not given to `fit`: the data then ends the epoch.
+    It does nothing if `fit` has no `steps_per_epoch`, because then the data ends the epoch.
 
     Reason: the loop reads this attribute at the beginning of each epoch.
 
@@ -86,9 +86,9 @@ def set_steps_per_epoch(epoch_iterator: Any, steps: int) -> None:
 
 
 def run_pass(epoch_iterator: Any, call: Callable[[Any], object]) -> None:
-    """Makes one pass over data as the loop of `fit` or `evaluate` does.
+    """Make one pass over data in the same way as the loop of `fit` or `evaluate`.
 
-    Reason: how many iterators Keras makes of a dataset, and when, is inside this loop.
+    Reason: only this loop decides how many iterators Keras makes of a dataset, and when.
 
     Args:
         epoch_iterator: see `FitCall`.
@@ -100,12 +100,12 @@ def run_pass(epoch_iterator: Any, call: Callable[[Any], object]) -> None:
 
 
 def new_evaluation_iterator(call: FitCall) -> Any:
-    """Return an object that makes an iterator for each evaluation, as `fit` would make it.
+    """Return an object that makes an iterator for each evaluation in the same way as `fit`.
 
     Reason: Keras makes it at the first evaluation.
 
     Returns:
-        None if the data of evaluations is no dataset.
+        The object, or None if the data of evaluations is not a dataset.
     """
     if not isinstance(call.evaluation_data, tf.data.Dataset):
         return None
@@ -145,7 +145,7 @@ class FitCall:
 
     @property
     def sources(self) -> list[Any]:
-        """What batches are drawn from: datasets of tf.data, and objects of the user's own."""
+        """The sources of batches: tf.data datasets and the user's objects."""
         return [each for each in (self.data, self.evaluation_data) if each is not None]
 
 

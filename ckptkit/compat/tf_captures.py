@@ -12,7 +12,7 @@ from typing import Any
 _READS = frozenset(
     {"ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VarIsInitializedOp", "VariableShape"}
 )
-"""Operations that take a variable and do not change it."""
+"""Operations that use a variable without changing it."""
 
 _CALLS = {
     "PartitionedCall": (0, ("f",)),
@@ -40,14 +40,13 @@ A function of a stage takes the elements first, and then what it captures.
 """
 
 _SAVED_ALL_THE_SAME = ("Assert", "Dataset", "Iterator", "LookupTable", "Optional", "Print")
-"""In the names of operations that are declared stateful, and do not keep an iterator from being
-saved.
+"""Parts of names of stateful operations that do not prevent saving an iterator.
 """
 
 
 @dataclass(frozen=True)
 class Capture:
-    """A variable that a traced function uses and did not make.
+    """A variable that a traced function uses but did not create.
 
     Args:
         variable: the `tf.Variable`.
@@ -59,10 +58,10 @@ class Capture:
 
 
 def captures_of(function: Any) -> list[Capture]:
-    """Return the variables that a concrete function uses, in the order of the program.
+    """Return the variables that a concrete function uses, in the program's order.
 
-    Reason: `ConcreteFunction.variables` has no answer if one of them is gone, and nothing public
-    tells whether a function writes to a variable or only reads it.
+    Reason: `ConcreteFunction.variables` fails if one of them is deleted, and no public name shows
+    whether a function writes to a variable.
 
     Args:
         function: a concrete function.
@@ -77,8 +76,8 @@ def captures_of(function: Any) -> list[Capture]:
         return []
     definition = graph.as_graph_def()
     library = {each.signature.name: each for each in definition.library.function}
-    # The graph lists its variables in no order of the program's, and what it captures in the order
-    # of the first use.
+    # The graph's list of variables does not follow the program's order, but its captures are in the
+    # order of first use.
     return [
         Capture(variables[id(outer)], _writes(definition.node, inner.name.split(":")[0], library))
         for outer, inner in graph.captures
@@ -87,7 +86,7 @@ def captures_of(function: Any) -> list[Capture]:
 
 
 def _writes(nodes: Iterable[Any], name: str, library: dict[str, Any]) -> bool:
-    """Whether one of some operations may change the variable that is an input called `name`."""
+    """Return whether any of the operations may change the variable that is their input `name`."""
     return any(
         _changes(node, index, library)
         for node in nodes
@@ -97,12 +96,12 @@ def _writes(nodes: Iterable[Any], name: str, library: dict[str, Any]) -> bool:
 
 
 def _changes(node: Any, index: int, library: dict[str, Any]) -> bool:
-    """Whether an operation may change the variable that is its input of that number."""
+    """Return whether an operation may change the variable at an input."""
     if node.op in _READS:
         return False
     functions, place = _called(node, index, library)
     if not functions:
-        return True  # an operation that is not known counts as one that writes
+        return True  # an unknown operation counts as one that writes
     return any(
         place >= len(each.signature.input_arg)
         or _writes(each.node_def, each.signature.input_arg[place].name, library)
@@ -111,7 +110,7 @@ def _changes(node: Any, index: int, library: dict[str, Any]) -> bool:
 
 
 def _called(node: Any, index: int, library: dict[str, Any]) -> tuple[list[Any], int]:
-    """Return the functions that an operation calls with an input, and its place among theirs."""
+    """Return the functions that an operation calls with an input, and the input's place in each."""
     if node.op in _CALLS:
         before, attributes = _CALLS[node.op]
         return _functions_of(node, attributes, library), index - before
@@ -134,9 +133,9 @@ def _functions_of(node: Any, attributes: Iterable[str], library: dict[str, Any])
 
 
 def unsavable_ops(function: Any) -> list[str]:
-    """Return operations of a concrete function because of which no iterator over it is saved.
+    """Return the operations of a concrete function that prevent saving an iterator over it.
 
-    Reason: TensorFlow refuses to save an iterator whose functions have a state. It examines only
+    Reason: TensorFlow refuses to save an iterator if its functions have state. But it checks only
     the stages that are in use at that moment.
     """
     from tensorflow.python.framework import op_def_registry
@@ -157,7 +156,7 @@ def unsavable_ops(function: Any) -> list[str]:
 
 
 def traced_functions(function: Any) -> Iterator[Any]:
-    """Yield the concrete functions behind a train function of Keras.
+    """Yield the concrete functions that a train function of Keras uses.
 
     Reason: the `tf.function` is in the closure of the function that Keras calls, and the list of
     its traces has no public name.

@@ -46,7 +46,7 @@ class Stage:
             None for a pipeline that cannot be examined.
         random: the operations in its functions that use a random state inside TensorFlow's kernels.
         once: whether its functions are called only once in a pass.
-        hangs: whether an iterator that TensorFlow restores may wait for ever in it.
+        hangs: whether a restored iterator may wait for ever in this stage.
     """
 
     kind: str
@@ -100,10 +100,10 @@ def _read_stage(dataset: Any) -> Stage:
 
 
 def _hangs(dataset: Any) -> bool:
-    """Whether a stage mixes datasets until the last of them has ended.
+    """Return whether a stage mixes datasets until the last of them has ended.
 
-    TensorFlow's saved state does not say which of them have ended: a restored iterator
-    asks an ended one again and again, without hearing a signal.
+    TensorFlow's saved state does not record which datasets have ended. So a restored iterator reads
+    from an ended dataset for ever, and even ignores signals.
     """
     return getattr(dataset, "_stop_on_empty_dataset", True) is False and any(
         int(each.cardinality()) != tf.data.INFINITE_CARDINALITY for each in dataset._data_inputs
@@ -111,17 +111,17 @@ def _hangs(dataset: Any) -> bool:
 
 
 def _captured_pipelines(function: Any) -> list[Stage | None]:
-    """Return the last stages of the pipelines that a function uses and did not make."""
+    """Return the last stages of the pipelines that a function uses but did not make."""
     return [
         None if dataset is None else stage_of(dataset) for dataset in _captured_datasets(function)
     ]
 
 
 def _captured_datasets(function: Any) -> list[Any]:
-    """Return the datasets that a function uses and did not make; None for each unknown one.
+    """Return the datasets that a function uses but did not make; None for each unknown one.
 
-    The function's graph has them as tensors. They are found again by comparing these with the
-    datasets among the names that the Python function uses.
+    The function's graph has them as tensors, which are compared with the datasets among the names
+    that the Python function uses.
     """
     used = [tensor for tensor in function.function.captured_inputs if tensor.dtype == tf.variant]
     if not used:
@@ -147,7 +147,7 @@ class PipelineFunction:
 
     Args:
         function: the concrete function.
-        cache: the stage that keeps what is made of its results, or None.
+        cache: the stage that caches its results, or None.
         starts_late: whether its stage may give its first element in the middle of a pass.
     """
 
@@ -206,7 +206,7 @@ def describe_pipeline(dataset: Any) -> list[str]:
 
 
 def stages_in(dataset: Any) -> list[Any]:
-    """Return the datasets that a pipeline consists of, those that its functions use among them.
+    """Return the datasets of a pipeline, including those that its functions use.
 
     Reason: see `stage_of`.
     """

@@ -1,4 +1,4 @@
-"""Plain attributes of an object that makes batches, as a `PyDataset` with a level of difficulty."""
+"""Saves plain attributes of objects that make batches, such as the settings of a `PyDataset`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ckptkit.errors import ConfigError
 from ckptkit.tracking import python_state
 
 _LARGEST_BYTES = 1 << 16
-"""The largest attribute that counts as a setting. What is larger holds data."""
+"""The largest size of an attribute that counts as a setting; larger ones contain data."""
 
 _DRAWING = ("__getitem__", "__len__", "__iter__", "__next__", "on_epoch_begin", "on_epoch_end")
-"""Methods that are called while data is drawn."""
+"""The methods that are called while data is read."""
 
 
 class DataAttributes:
@@ -33,9 +33,9 @@ class DataAttributes:
         self._drawn = _names_set_by_drawing(type(source))
 
     def get(self) -> dict[str, Any]:
-        """Return the attributes that hold small plain values."""
+        """Return the attributes with small plain values."""
         own = getattr(self._source, "__dict__", {})
-        # Copies, because the object may change a list in place while the state is being kept.
+        # Copies, because the object may later change a list in place.
         return {
             name: copy.deepcopy(value) for name, value in own.items() if _is_setting(name, value)
         }
@@ -45,7 +45,7 @@ class DataAttributes:
 
         Args:
             values: by name.
-            drawn: whether those that drawing changes are set too.
+            drawn: whether to also set attributes that reading data changes.
         """
         for name, value in values.items():
             if drawn or name not in self._drawn:
@@ -53,7 +53,7 @@ class DataAttributes:
 
 
 def _is_setting(name: str, value: Any) -> bool:
-    """Whether an attribute holds a plain value that is small."""
+    """Return whether an attribute has a small plain value."""
     try:
         if _bytes_left(value, _LARGEST_BYTES) < 0:
             return False
@@ -64,9 +64,9 @@ def _is_setting(name: str, value: Any) -> bool:
 
 
 def _bytes_left(value: Any, left: int) -> int:
-    """Return what is left of a number of bytes after a value, roughly; negative if too little.
+    """Subtract the rough size of a value from a number of bytes; negative if it is too large.
 
-    It stops as soon as that is known: an attribute may hold all images of the data.
+    It stops as soon as the value is too large, because an attribute may contain all images.
     """
     left -= value.nbytes if isinstance(value, np.ndarray) else sys.getsizeof(value, 64)
     if isinstance(value, dict):
@@ -80,7 +80,7 @@ def _bytes_left(value: Any, left: int) -> int:
 
 
 def _names_set_by_drawing(cls: type) -> set[str]:
-    """Return the attributes that the methods which draw assign, and those that these call."""
+    """Return the attributes that are assigned while data is read, also in called methods."""
     pending, seen, found = list(_DRAWING), set(), set()
     while pending:
         name = pending.pop()

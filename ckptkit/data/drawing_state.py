@@ -1,8 +1,8 @@
-"""What batches depend on beside the data: random states, variables and attributes of the data.
+"""Saves and restores what batches depend on: random states, variables, attributes of the data.
 
-A `map` with random layers moves the seeds of these layers. Another function reads a variable that a
-callback moves, and a `PyDataset` has attributes that a callback sets. TensorFlow saves none of it
-with an iterator. So data that is drawn again must be drawn with the values of then.
+A `map` with random layers changes the seeds of these layers. A function may read a variable that a
+callback changes, and a callback may set attributes of a `PyDataset`. TensorFlow saves none of this
+with an iterator. So data that is read again needs the earlier values.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from ckptkit.data.data_attributes import DataAttributes
 from ckptkit.tracking.python_state import python_and_numpy, set_python_and_numpy
 
 _LARGEST_BYTES = 1 << 20
-"""The largest variable whose value is kept for each epoch. A larger one holds weights, as those of
-a teacher, which only its own training moves.
+"""The largest size of a variable whose value is kept for each epoch.
+
+A larger variable contains weights, for example of a teacher model, which change only in its own
+training.
 """
 
 _BEFORE_FILLING: WeakKeyDictionary[Any, dict[int, np.ndarray[Any, Any]]] = WeakKeyDictionary()
@@ -54,10 +56,10 @@ class _Used:
 
 
 class DrawingState:
-    """The state that the batches of some data depend on, beside the data itself.
+    """The state on which the batches depend, in addition to the data itself.
 
     Args:
-        sources: what is drawn from: datasets of tf.data, and objects whose attributes count.
+        sources: the sources of data: tf.data datasets, and objects whose attributes count.
     """
 
     def __init__(self, sources: Iterable[Any]) -> None:
@@ -74,7 +76,7 @@ class DrawingState:
     # -- before a pass
 
     def at_beginning(self) -> dict[str, Any]:
-        """Return the state that drawing begins with, as plain values and arrays."""
+        """Return the state at the beginning of the data, as plain values and arrays."""
         return self._with_random(
             lambda used: (
                 used.variable.numpy()
@@ -84,7 +86,7 @@ class DrawingState:
         )
 
     def at_epoch(self) -> dict[str, Any]:
-        """Return the state that an epoch begins with; a cache is filled in the first one."""
+        """Return the state at the beginning of an epoch; the first epoch fills a cache."""
         return self._with_random(lambda used: used.variable.numpy() if used.cache is None else None)
 
     def _with_random(self, read: Callable[[_Used], Any]) -> dict[str, Any]:
@@ -97,10 +99,10 @@ class DrawingState:
     def set_beginning(
         self, state: Mapping[str, Any], *, random: bool = True, only_written: bool = False
     ) -> None:
-        """Set a state from which the data is to be drawn again.
+        """Set the state from which the data is read again.
 
         Args:
-            state: as `at_beginning` returned it.
+            state: the result of `at_beginning`.
             random: whether Python's and NumPy's random states are set too.
             only_written: whether variables that drawing does not change stay as they are.
         """
@@ -111,10 +113,10 @@ class DrawingState:
         self._set(state, random=random, but=lambda used: only_written and not used.is_written)
 
     def set_epoch(self, state: Mapping[str, Any], *, drawn: bool = True) -> None:
-        """Set the state that an epoch began with.
+        """Set the state of the beginning of an epoch.
 
         Args:
-            state: as `at_epoch` returned it.
+            state: the result of `at_epoch`.
             drawn: whether that which drawing moves is set too.
         """
         self._set(state, random=drawn, but=lambda used: used.is_written and not drawn)
@@ -135,19 +137,19 @@ class DrawingState:
     # -- in the middle of a pass
 
     def now(self) -> dict[str, Any]:
-        """Return the present values of all variables and attributes."""
+        """Return the current values of all variables and attributes."""
         return {
             "variables": [used.variable.numpy() for used in self._used],
             "attributes": [each.get() for each in self._attributes],
         }
 
     def set_now(self, state: Mapping[str, Any], *, drawn_again: bool) -> None:
-        """Set the values of a place, when the data is at that place.
+        """Set the values of a position, after the data was read up to it.
 
         Args:
-            state: as `now` returned it.
-            drawn_again: whether the data was drawn again up to there. Then all that drawing moves
-                is right already, and a thread of tf.data may be ahead of training.
+            state: the result of `now`.
+            drawn_again: whether the data was drawn again up to there. Then everything that reading
+                changes is already right, and a thread of tf.data may be ahead of training.
         """
         self._assign(
             state.get("variables", []),
@@ -158,8 +160,7 @@ class DrawingState:
 
     def _assign(self, values: list[Any], but: Callable[[_Used], bool]) -> None:
         """Assign values to variables, except those for which `but` returns True."""
-        # Other variables than then belong to another pipeline, which is reported where pipelines
-        # are compared.
+        # Different variables mean a different pipeline, which the comparison of pipelines reports.
         if len(values) != len(self._used) or not all(
             value is None or used.variable.shape.is_compatible_with(value.shape)
             for used, value in zip(self._used, values, strict=True)

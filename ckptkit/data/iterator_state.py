@@ -34,7 +34,7 @@ def reason_not_savable(iterator: Any) -> str | None:
 
 
 def reason_not_restorable(iterator: Any) -> str | None:
-    """Return why a state that TensorFlow saves of an iterator does not bring it back, or None.
+    """Return why TensorFlow's saved state of an iterator cannot restore it, or None.
 
     Args:
         iterator: a tf.data iterator, or anything else, for which None is returned.
@@ -48,11 +48,11 @@ def reason_not_restorable(iterator: Any) -> str | None:
 
 
 def _reason_out_of_sight(dataset: Any) -> str | None:
-    """Return why TensorFlow will refuse to save an iterator that it can save now, or None.
+    """Return why TensorFlow will later refuse to save an iterator that it can save now, or None.
 
-    It examines the stages in use. Those below a full cache are not: a `fit` that reads what an
-    earlier one has cached could be saved, and its resume, which fills the cache anew, could not.
-    Neither is what is concatenated, until the pass has reached it.
+    TensorFlow checks only the stages in use. Stages below a full cache are not in use: a `fit` that
+    reads a filled cache can be saved, but its resume, which fills the cache again, cannot. A
+    concatenated dataset is not in use either until the pass reaches it.
     """
     for each in tf_data.functions_of(dataset):
         if each.cache is None and not each.starts_late:

@@ -31,16 +31,18 @@ class DataPass:
     """The position in one pass over data, which is one call of `manager.data`.
 
     Args:
-        done: batches whose step is complete.
-        drawn: batches that were drawn; one more than `done` while a step runs, and after a `break`.
-        over: whether the data has ended, or the program has continued after it left the pass early.
-        broken_off: whether the program left it early; it is over when the program draws other data.
-        caches: whether it fills a cache that later passes read.
-        random: Python's and NumPy's states and the variables of the data when it began.
-        drawing: what its batches depend on beside the data, in this process.
+        done: the number of batches whose step is complete.
+        drawn: the number of batches that were read; one more than `done` during a step and after a
+            `break`.
+        over: whether the data has ended, or the program has left the pass early and continued.
+        broken_off: whether the program has left the pass early; it is over when the program reads
+            other data.
+        caches: whether the pass fills a cache that later passes read.
+        random: random states and variables of the data at its beginning.
+        drawing: the state on which its batches depend, in this process.
         values: these variables at the checkpoint, until the loop makes the iterator.
-        iterator: what it draws from, in this process.
-        saved: the iterator's saved state, until the loop makes that iterator.
+        iterator: the iterator of the pass, in this process.
+        saved: the saved state of the iterator, until the loop makes that iterator.
     """
 
     done: int = 0
@@ -78,7 +80,7 @@ class DataPass:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> DataPass:
-        """Return the pass that `to_state` described; its iterator is made when the loop calls."""
+        """Return the pass from the result of `to_state`; the loop makes its iterator later."""
         return cls(
             done=state["done"],
             drawn=state["done"],
@@ -265,8 +267,8 @@ class LoopData:
         """
         # Python's and NumPy's random states come from the checkpoint and must not change here.
         now = python_and_numpy()
-        # A variable that drawing does not change has the value of this epoch already: the loop's
-        # body has set it, or the checkpoint.
+        # A variable that reading does not change already has the value of this epoch, from the
+        # loop's body or the checkpoint.
         drawing.set_beginning(beginning, random=False, only_written=True)
         progress = DrawProgress(sum(earlier), time.monotonic)
         for number, made in enumerate(earlier):

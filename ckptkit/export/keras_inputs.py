@@ -38,7 +38,7 @@ def keras_endpoint_inputs(
     data, or the shapes that Keras remembers. A model that is not built is called with the sample.
 
     Raises:
-        ExportError: If the inputs are unknown, or the sample has another form.
+        ExportError: If the inputs are unknown, or the sample has the wrong form.
     """
     if sample is not None and not model.built:
         model(*_positional(model, sample), training=False)

@@ -76,7 +76,7 @@ def export(
 
     Raises:
         ExportError: If it cannot be exported or verified; no version is left behind.
-        ConfigError: If an argument cannot be right.
+        ConfigError: If an argument is invalid.
         StorageError: If the disk refuses.
     """
     clock, disk = clock or SystemClock(), files or FileSystem()

@@ -75,7 +75,7 @@ def _damage(path: Path) -> Iterator[None]:
     try:
         yield
     except CheckpointError:
-        raise  # some of ours are ValueErrors too
+        raise  # some of ckptkit's errors are ValueErrors too
     # h5py reports a type or a size that it does not know as a plain ValueError.
     except (*ZIP_ERRORS, KeyError, ValueError, OverflowError) as error:
         raise CorruptCheckpointError(

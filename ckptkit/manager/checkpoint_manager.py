@@ -335,8 +335,8 @@ class CheckpointManager(TrainingLoops):
             extra_state: further state to save; the run must not be open yet.
 
         Raises:
-            ConfigError: If the run is open already, a name of `extra_state` stands for another
-                object, or the state is spread over several devices or workers.
+            ConfigError: If the run is already open, `state` has another object under a name of
+                `extra_state`, or the state is spread over several devices or workers.
             RunLockedError: If the run is being trained.
             StorageError: If the disk refuses.
         """

@@ -200,9 +200,9 @@ def check_not_held(layout: RunLayout) -> None:
 def locked_error(layout: RunLayout, owner: Owner | None) -> RunLockedError:
     """Return the error for a run that another process owns."""
     return RunLockedError(
-        f"The run in {layout.root} is being trained by {owner or 'another process'}. Expected "
-        "that nobody else writes to it. "
-        f"Stop that process, or wait until it ends, or name another directory."
+        f"The run in {layout.root} is being trained by {owner or 'another process'}. Only one "
+        f"process may write into it. Stop that process, or wait until it ends, or name another "
+        f"directory."
     )
 
 

@@ -117,7 +117,7 @@ def remarks(
     ]
     foreground = {event.reason: None for event in view.events if isinstance(event, ForegroundSaves)}
     found += [
-        Remark(kind="foreground", words=f"Training stops for as long as a save takes: {reason}")
+        Remark(kind="foreground", words=f"Training stops during each save: {reason}")
         for reason in foreground
     ]
     if short := sum(isinstance(event, SpaceShort) for event in view.events):

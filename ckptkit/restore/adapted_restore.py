@@ -1,7 +1,7 @@
 """Restores the learned state of preprocessing layers before a step is traced.
 
 Tracing turns vocabularies and boundaries into constants. So they are assigned before the rest of
-the state, and the functions of models that hold others are dropped.
+the state, and traced functions with other values are deleted.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from ckptkit.writing import tensor_file
 
 
 class AdaptedRestore:
-    """Gives preprocessing layers what a checkpoint has of them, and can take it back."""
+    """Assigns the learned state in a checkpoint to preprocessing layers, and can undo that."""
 
     def __init__(self) -> None:
         self._before: list[tuple[AdaptedLeaf, Tensors]] = []
         self._roots: Sequence[Any] = ()
 
     def apply(self, checkpoint: Checkpoint, tracked: Tracked, *, quiet: bool = False) -> bool:
-        """Assign what the layers of a checkpoint had learnt.
+        """Assign the learned state of a checkpoint's layers.
 
         A second call for the same checkpoint changes nothing.
 
@@ -43,7 +43,7 @@ class AdaptedRestore:
             quiet: whether a change is not logged, because the layers are new.
 
         Returns:
-            Whether a layer has changed, so that what was traced before has to be traced again.
+            Whether a layer has changed. If so, traced functions have to be traced again.
 
         Raises:
             CorruptCheckpointError: If it cannot be read; nothing was assigned.
@@ -82,7 +82,7 @@ class AdaptedRestore:
         if not leaf.assign_changed(saved):
             return False
         self._before.append((leaf, before))
-        # Else the program has adapted it to other data, perhaps on purpose.
+        # Otherwise the program has adapted it to other data, perhaps on purpose.
         level = logging.DEBUG if quiet else logging.INFO if was_empty else logging.WARNING
         logger.log(
             level,
@@ -97,7 +97,7 @@ class AdaptedRestore:
         return True
 
     def not_saved(self, checkpoint: Checkpoint, tracked: Tracked) -> list[str]:
-        """Return the layers whose values a checkpoint of an earlier version does not hold."""
+        """Return the layers whose learned state is missing in an older checkpoint."""
         if any(entry.role == ADAPTED for entry in checkpoint.manifest.tensors):
             return []
         return [
@@ -107,7 +107,7 @@ class AdaptedRestore:
         ]
 
     def undo(self) -> None:
-        """Give the layers what they had before, if the restore failed."""
+        """Restore the layers' previous state, because the restore failed."""
         for leaf, before in reversed(self._before):
             keras_adapted.learn(leaf.layer, before)
         if self._before:
@@ -115,12 +115,12 @@ class AdaptedRestore:
         self._before = []
 
     def done(self) -> None:
-        """Forget what the layers had before: the restore succeeded."""
+        """Forget the layers' previous state: the restore succeeded."""
         self._before, self._roots = [], ()
 
 
 def drop_traced_functions(roots: Sequence[Any]) -> None:
-    """Let Keras trace the functions of models again, because they hold old constants.
+    """Let Keras trace the functions of models again, because they contain old constants.
 
     Args:
         roots: the objects that lead to the models.

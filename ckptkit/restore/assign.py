@@ -65,7 +65,7 @@ def restore_state(checkpoint: Checkpoint, tracked: Tracked) -> bool:
         tracked: the leaves of the live state.
 
     Returns:
-        Whether a constant of a layer has changed, so that a step that was traced before is wrong.
+        Whether a constant of a layer has changed, so that a traced step is outdated.
 
     Raises:
         CorruptCheckpointError: If a file cannot be read; nothing was assigned.
@@ -115,8 +115,8 @@ def assign_all(new: Sequence[tuple[Leaf, Mapping[str, tf.Tensor]]]) -> None:
         new: leaves with the values to assign.
     """
     # Most captured variables share their buffers, so this does not need twice the memory. The
-    # iterator that training draws from is never put back: a restore that fails ends the pass. Its
-    # present state may be one that TensorFlow refuses to save, as while a cache is filled.
+    # iterator of training is not captured: a failed restore ends the pass anyway, and TensorFlow
+    # may refuse to save its current state, for example while a cache is filled.
     before = [(leaf, leaf.capture()) for leaf, _ in new if leaf.key.split("/")[1] != DATA]
     try:
         for leaf, tensors in new:
@@ -232,8 +232,8 @@ def _split(entry: TensorEntry) -> tuple[str, str]:
 def refresh_layer_constants(roots: Sequence[Any]) -> bool:
     """Recompute the constants that layers derive from their variables, as Normalization does.
 
-    Functions of Keras that were traced before contain the old constants. They are dropped, so that
-    Keras traces them again; the train function of a running `fit` is the caller's.
+    Traced functions of Keras contain the old constants. They are deleted, so that Keras traces them
+    again, except the train function of a running `fit`, which the caller handles.
 
     Args:
         roots: the entries of the state.

@@ -178,7 +178,7 @@ def restore_one(
         state: the user's state, by name.
 
     Returns:
-        Whether a constant of a layer has changed, so that a step that was traced before is wrong.
+        Whether a constant of a layer has changed, so that a traced step is outdated.
 
     Raises:
         CorruptCheckpointError: If it cannot be read; nothing was assigned.

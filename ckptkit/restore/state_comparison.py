@@ -64,7 +64,7 @@ def compare(
         for entry in saved
         if entry.role not in (RESULT, *_MAY_BE_MISSING)
     }
-    # Older checkpoints have nothing of what preprocessing layers have learnt.
+    # Older checkpoints lack the learned state of preprocessing layers.
     adapted = any(entry.role == ADAPTED for entry in saved)
     live_by = {
         entry.key: entry

@@ -1,7 +1,7 @@
 """Lists the checkpoints of a run, and remembers which of them are intact; it only reads.
 
-The owner of a run keeps a `CheckpointIndex` for as long as it trains. A save then costs one listing
-of names and a few `stat` calls, however many checkpoints are kept. Without it, each save read every
+The owner of a run keeps a `CheckpointIndex` while it trains. A save then costs one listing of names
+and a few `stat` calls, however many checkpoints are kept. Without it, each save would read every
 manifest and every TensorFlow index file again: with 2,000 checkpoints that took seconds.
 """
 
@@ -93,7 +93,7 @@ class Checkpoint:
 
 
 def candidate_of(manifest: ManifestHead) -> Candidate:
-    """Return what a keep policy may know of the checkpoint with this manifest."""
+    """Return the facts about a checkpoint by which a keep policy decides."""
     return Candidate(
         name=str(manifest.name),
         step=manifest.step,

@@ -36,7 +36,7 @@ DATA = "data"
 """The role of an iterator's state, which exists only if TensorFlow can save it."""
 
 ADAPTED = "adapted"
-"""The role of what preprocessing layers have learnt; missing in older checkpoints."""
+"""The role of the learned state of preprocessing layers; missing in older checkpoints."""
 
 ATTRIBUTES = "attributes"
 """The role of what training changes in Python objects. Older checkpoints have none."""

@@ -87,7 +87,7 @@ def pin(files: FileSystem, layout: RunLayout, name: CheckpointName, new: Pin) ->
     path = layout.pin(name)
     files.make_dir(layout.pins)
     files.sync_dir(layout.root)
-    # If this name is a link, what it leads to is not ours to overwrite.
+    # If this name is a link, its target may belong to something else and must not be overwritten.
     files.remove_file(path.with_name(path.name + ".tmp"))
     files.replace_content(path, msgspec.json.format(msgspec.json.encode(new), indent=1) + b"\n")
     files.sync_dir(layout.pins)

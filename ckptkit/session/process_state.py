@@ -1,7 +1,7 @@
 """The registries that all sessions of a process share, and facts about it for the journal.
 
-The registries are of open runs, finished runs, and launchers. A forked child must not inherit them,
-so a hook in `process_hooks` clears them. Handlers of signals (`preemption.signals`), locks
+The registries contain open runs, finished runs, and launchers. A forked child must not inherit
+them, so a hook in `process_hooks` clears them. Handlers of signals (`preemption.signals`), locks
 (`ownership.run_lock`) and writers (`writing.background_writer`) register for their own places
 there.
 """

@@ -36,8 +36,8 @@ class Resume:
         stopwatch: the stopwatch of the session.
 
     Attributes:
-        constants_changed: whether the last restore has changed constants of layers, so that a step
-            that was traced before has to be traced again.
+        constants_changed: whether the last restore has changed constants of layers. If so, a traced
+            step has to be traced again.
     """
 
     def __init__(
@@ -116,10 +116,10 @@ class Resume:
         self.changes.remember(self._journal)
 
     def restore_adapted(self, checkpoint: Checkpoint) -> bool:
-        """Restore what preprocessing layers had learnt, before a step is traced.
+        """Restore the learned state of preprocessing layers, before a step is traced.
 
         Returns:
-            Whether a layer has changed, so that what was traced before has to be traced again.
+            Whether a layer has changed. If so, traced functions have to be traced again.
 
         Raises:
             CorruptCheckpointError, IncompatibleStateError: as `restore`.
@@ -136,7 +136,7 @@ class Resume:
         return self._tracked.adapted.apply(checkpoint, tracked)
 
     def undo_adapted(self) -> None:
-        """Give preprocessing layers what they had before, if the resume failed."""
+        """Restore the previous state of preprocessing layers, because the resume failed."""
         self._tracked.adapted.undo()
 
     @contextmanager

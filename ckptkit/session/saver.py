@@ -55,7 +55,7 @@ class SnapshotWriter:
 
     Args:
         options: the options of the run.
-        target: where the checkpoints are written.
+        target: the files and policies with which checkpoints are written.
         on_saved: called after each commit with two durations in seconds: how long training stopped
             for the snapshot, and how long it was written.
 
@@ -210,7 +210,7 @@ class Saver:
 
     Args:
         options: the options of the run.
-        target: where the checkpoints are written.
+        target: the files and policies with which checkpoints are written.
         tracker: finds the objects to save.
         stopwatch: the stopwatch of the session, which measures the time of snapshots.
         on_saved: called after each commit with two durations in seconds: how long training stopped
@@ -288,7 +288,7 @@ class Saver:
                 f"{size(free)} are free"
             )
             logger.warning(
-                "saving in the foreground, which stops training for as long as it takes: %s", reason
+                "saving in the foreground, which stops training during each save: %s", reason
             )
             self._journal.record(events.ForegroundSaves(reason=reason))
             self._writer = ForegroundWriter()

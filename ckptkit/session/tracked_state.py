@@ -47,7 +47,7 @@ class TrackedState:
         attributes: what training changes in Python objects.
         state: the user's state, and these two.
         tracker: finds the tensors of the state.
-        adapted: restores what preprocessing layers have learnt.
+        adapted: restores the learned state of preprocessing layers.
     """
 
     def __init__(self, state: Mapping[str, Any], inexact: Callable[[str], None]) -> None:

@@ -5,8 +5,8 @@ TensorFlow writes by itself, into a directory that readers ignore. A few writers
 run, or must not wait for the disk, bypass it on purpose; `docs/architecture.md` lists them with the
 reasons.
 
-Files that may come from others are read with a limit of their size, through no link, and without
-ever waiting.
+Files that others may have made are read with a size limit, without following links, and without
+waiting.
 """
 
 from __future__ import annotations

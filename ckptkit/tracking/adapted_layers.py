@@ -1,7 +1,7 @@
-"""What preprocessing layers have learnt (`adapt`) or were given: vocabularies, bins, salts.
+"""Saves the learned or given state of preprocessing layers: vocabularies, bins, salts.
 
-Keras keeps these in tables, constants and Python attributes, which none of its lists of variables
-names. With another vocabulary the same embedding means other words.
+Keras keeps them in tables, constants and Python attributes, outside of its lists of variables. With
+a different vocabulary, the same embedding means different words.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ckptkit.tracking.reachable_objects import visit
 
 
 class AdaptedLeaf:
-    """A leaf that is what one preprocessing layer has learnt.
+    """A leaf with the learned state of one preprocessing layer.
 
     Args:
         key: see `Leaf`.
@@ -35,7 +35,7 @@ class AdaptedLeaf:
         self._learnt: Tensors = {}
 
     def capture(self) -> Tensors:
-        """Return what the layer has learnt, in parts; an empty part stands for nothing."""
+        """Return the parts of the layer's learned state; an empty part means no value."""
         # Read once: a vocabulary of a million words takes a second, and training waits.
         now = keras_adapted.identity(self.layer)
         known = len(now) == len(self._identity)
@@ -44,7 +44,7 @@ class AdaptedLeaf:
         return dict(self._learnt)
 
     def assign(self, tensors: Mapping[str, tf.Tensor]) -> None:
-        """Give the layer what another one has learnt.
+        """Set the learned state of the layer.
 
         Raises:
             IncompatibleStateError: If the layer learns something else. Nothing was assigned.
@@ -52,7 +52,7 @@ class AdaptedLeaf:
         self.assign_changed(tensors)
 
     def assign_changed(self, tensors: Mapping[str, tf.Tensor]) -> bool:
-        """Give the layer what another one has learnt, and return whether that is a change.
+        """Set the learned state of the layer, and return whether it has changed.
 
         Raises:
             IncompatibleStateError: as `assign`.
@@ -73,7 +73,7 @@ class AdaptedLeaf:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the layer has learnt nothing and was given nothing."""
+        """Return whether the layer has neither learned nor given state."""
         return not any(int(tf.size(tensor)) for tensor in self.capture().values())
 
 
@@ -83,7 +83,7 @@ def adapted_leaves(name: str, value: Any, seen: dict[int, Any]) -> Iterator[Adap
     Args:
         name: the entry's name.
         value: the entry.
-        seen: layers by id that have a leaf already; those found are added.
+        seen: the layers that already have a leaf, by id; those found are added.
     """
     number = 0
     for _, layer in visit(value):
@@ -97,7 +97,7 @@ def adapted_leaves(name: str, value: Any, seen: dict[int, Any]) -> Iterator[Adap
 
 
 def same_parts(a: Mapping[str, tf.Tensor], b: Mapping[str, tf.Tensor]) -> bool:
-    """Whether two layers have learnt the same, to the bit."""
+    """Return whether two learned states are equal bit for bit."""
     return a.keys() == b.keys() and all(
         a[part].dtype == b[part].dtype
         and a[part].shape == b[part].shape
@@ -109,7 +109,7 @@ def same_parts(a: Mapping[str, tf.Tensor], b: Mapping[str, tf.Tensor]) -> bool:
 
 
 def described(parts: Mapping[str, tf.Tensor]) -> str:
-    """Return what a layer has learnt, in words: `vocabulary of 12, idf_weights of 13`."""
+    """Describe a layer's learned state, such as `vocabulary of 12, idf_weights of 13`."""
     return ", ".join(f"{part} of {int(tf.size(tensor))}" for part, tensor in parts.items())
 
 

@@ -134,9 +134,9 @@ def _renumber_shared_objects(value: Any, seen: dict[int, int]) -> Any:
 
 
 def _learnt_outside_weights(model: Any) -> str:
-    """Return a description of a layer that has learnt something that no checkpoint has, or "".
+    """Return a description of a layer with learned state that cannot be saved, or "".
 
-    Keras' own layers that learn a vocabulary are part of the state.
+    The state of Keras' own layers with a vocabulary is saved.
     """
     known = {
         id(keras_adapted.inner_lookup(layer))

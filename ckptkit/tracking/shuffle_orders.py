@@ -75,7 +75,7 @@ def draws_order(stage: Stage | None) -> bool:
 
 
 def drawing_stages(dataset: Any) -> list[Any]:
-    """Return the datasets in a pipeline that draw orders from a counter of their own.
+    """Return the datasets in a pipeline that have their own counter for orders.
 
     Args:
         dataset: the last stage.

@@ -46,7 +46,7 @@ class BackgroundWriter:
         self._thread: threading.Thread | None = None
         self._working: Job | None = None
         self._waiting: Job | None = None
-        self._failures: list[BaseException] = []  # errors that were errors that were not raised yet
+        self._failures: list[BaseException] = []  # errors that were not raised yet
         self._abandoned = False
 
     @property

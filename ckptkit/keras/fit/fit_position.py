@@ -43,14 +43,14 @@ class FitPosition:
         drawn_again: the reason why a resume must read the data again, or None if an iterator's
             state is saved.
         evaluation_drawn_again: the same reason for the evaluation's data.
-        logs: the logs of the last call.
-        evaluation_logs: the logs of the last call of an evaluation.
-        pipeline: the stages of the data's pipeline, and the form of its batches.
-        batches: batches in an epoch, or None if that is not known.
-        random: what batches depend on beside the data, when `fit` began: Python's and NumPy's
-            random states, variables and attributes of the data (`DrawingState`).
-        random_of_epoch: the same when the present epoch began.
-        drawing: these variables and attributes now.
+        logs: the logs of the last call of the train function.
+        evaluation_logs: the logs of the last call of the test function.
+        pipeline: the stages of the data pipeline, and the form of its batches.
+        batches: the number of batches in an epoch, or None if unknown.
+        random: random states, variables and attributes of the data at the beginning of `fit` (see
+            `DrawingState`).
+        random_of_epoch: the same at the beginning of the current epoch.
+        drawing: the current variables and attributes of the data.
     """
 
     first_epoch: int = 0

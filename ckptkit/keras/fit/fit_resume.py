@@ -45,8 +45,7 @@ def start_resume(fit: FitContext, checkpoint: Checkpoint) -> FitResume:
     with fit.session.reading(checkpoint):
         adapted = fit.session.resume.restore_adapted(checkpoint)
     if fit.session.changes.apply() or adapted:
-        # A step that was traced before has arguments of its optimizer, and vocabularies, as
-        # constants.
+        # A traced step contains optimizer arguments and vocabularies as constants.
         fit.model.make_train_function(force=True)
     # Before the step that is thrown away, in which the program's code runs.
     fit.session.tracked.note_constructed()
@@ -185,7 +184,7 @@ class FitResume:
         pipeline, batches = describe(iterator), batches_of(iterator, fit.steps_per_epoch)
         for change in data_changes(position, pipeline, batches, self._evaluations.begun):
             fit.session.inexact(change)
-        # What the next checkpoint compares with.
+        # The next checkpoint compares with these values.
         position.pipeline, position.batches = pipeline, batches
         # Data that was read again has already used its random numbers of Python and NumPy. With the
         # states of the checkpoint it would use them twice.

@@ -23,7 +23,7 @@ class FitState:
         position: the position at which this `fit` begins.
         others: the other callbacks, whose state is saved with the position.
         call: the arguments of the `fit`.
-        drawing: what the batches depend on beside the data.
+        drawing: the state on which the batches depend, in addition to the data.
 
     Attributes:
         position: the current position in `fit`.

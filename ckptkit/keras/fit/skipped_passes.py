@@ -1,9 +1,9 @@
-"""Passes over data that a finished `fit` has made, and that a new process skips with the `fit`.
+"""Repeats passes over data of a finished `fit`, so that a second `fit` gets the right orders.
 
-A shuffle draws each order from a counter that belongs to the dataset. A second `fit` over the same
-dataset continues where the first one has left the counter. So before it begins, the passes of the
-skipped `fit` are made again: one batch of each, as in a resume. A program that does nothing more
-with the dataset pays nothing.
+A shuffle derives each order from a counter of the dataset. A second `fit` over the same dataset
+continues with the counter of the first one. If a new process skips the finished first `fit`, its
+passes are repeated before the second one: one batch of each, as in a resume. A program without a
+second `fit` repeats nothing.
 """
 
 from __future__ import annotations
@@ -26,14 +26,16 @@ from ckptkit.tracking import shuffle_orders
 from ckptkit.tracking.python_state import python_and_numpy, set_python_and_numpy
 
 _ATTRIBUTE = "_ckptkit_skipped_passes"
-"""Where a stage keeps what was skipped. A registry would keep all data of a process alive."""
+"""The attribute in which a stage keeps skipped passes.
+
+A registry would keep all data of a process alive."""
 
 _order = itertools.count()
 
 
 @dataclass
 class SkippedPasses:
-    """The passes over its data that a `fit` would have made.
+    """The passes over data that a skipped `fit` would have made.
 
     Args:
         call: what the `fit` was called with.
@@ -74,7 +76,7 @@ class SkippedPasses:
                 keras_fit.run_pass(evaluation_iterator, evaluations.replay_call)
 
     def _position_to_draw(self) -> FitPosition:
-        """Return the position, with data that is drawn in whole only if its counters need that."""
+        """Return the position to replay, which reads all data only if counters need that."""
 
         def why(data: Any) -> str | None:
             if not isinstance(data, tf.data.Dataset):
@@ -89,7 +91,7 @@ class SkippedPasses:
 
 
 def note_skipped_passes(call: keras_fit.FitCall, position: FitPosition) -> None:
-    """Notes that a finished `fit` is skipped, at the stages of its data that count passes.
+    """Record at the stages of the data that the passes of a finished `fit` are skipped.
 
     Args:
         call: what the `fit` was called with.
@@ -101,10 +103,10 @@ def note_skipped_passes(call: keras_fit.FitCall, position: FitPosition) -> None:
 
 
 def make_skipped_passes(sources: Iterable[Any]) -> None:
-    """Makes the passes over some data that this process has skipped.
+    """Repeat the passes over some data that this process has skipped.
 
     Args:
-        sources: what a `fit` that begins will draw from.
+        sources: the data of a `fit` that begins.
     """
     found = {
         id(each): each
@@ -116,8 +118,8 @@ def make_skipped_passes(sources: Iterable[Any]) -> None:
             others = vars(stage).get(_ATTRIBUTE, [])
             others[:] = [each for each in others if each is not skipped]
         logger.info(
-            "an earlier fit has used this data and is finished: its %d passes are made again, to "
-            "bring the orders of shuffles to where they were",
+            "an earlier fit has used this data and is finished: repeating its %d passes, so that "
+            "shuffles continue with the right orders",
             len(skipped.position.epochs),
         )
         skipped.make()

@@ -57,12 +57,12 @@ class TrainReplay:
         self._progress = DrawProgress(position.per_call * position.train_calls, time.monotonic)
 
     def epoch_began(self, epoch: int) -> None:
-        """Notes that Keras has begun an epoch, and gives it the length that it had."""
+        """Note that Keras has begun an epoch, and set the number of batches that it had."""
         self._epoch, self._calls = epoch, 0
         steps = self._steps_per_epoch
         if steps is not None and epoch < self._position.epoch:
-            # Another `steps_per_epoch` counts from the present epoch on. Where the data has ended
-            # an epoch, one more call brought nothing.
+            # A changed `steps_per_epoch` counts from the current epoch on. If the data has ended an
+            # epoch, one more call received no batch.
             steps = (self._pass.calls + self._pass.ended) * self._position.per_call
         if steps:
             keras_fit.set_steps_per_epoch(self._epoch_iterator, steps)

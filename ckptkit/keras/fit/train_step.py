@@ -63,10 +63,10 @@ class TrainStep:
         self._follow()
 
     def _follow(self) -> None:
-        """Takes the place of a train function that was made anew.
+        """Replace a new train function that Keras has made.
 
-        A callback does so after a change of what is trained, and a resume after a change of what a
-        preprocessing layer has learnt.
+        A callback makes Keras do so, for example to unfreeze layers; a resume does after a change
+        of a preprocessing layer.
         """
         if self._fit.model.train_function not in (self._call, None):
             self.install()
