@@ -240,7 +240,7 @@ def clean_up(
     done: list[str] = []
     for name in names_in(files, layout.checkpoints):
         # One by one: if one cannot be removed, such as another user's, the others still are.
-        with attempt(f"clear away {name}"):
+        with attempt(f"remove the leftover {name}"):
             done += _clean_up_one(files, layout, layout.checkpoints / name, own)
     return done
 

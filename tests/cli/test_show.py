@@ -158,7 +158,7 @@ def test_a_run_without_checkpoints(dummy_run, ckptkit):
     dummy_run.attempt()
     result = ckptkit("show", "run")
     assert result.returncode == 1
-    assert "holds no readable checkpoint" in result.stderr
+    assert "contains no readable checkpoint" in result.stderr
 
 
 @pytest.mark.parametrize("which", ["newest", "-1", "1.5", "9" * 30, "\N{ARABIC-INDIC DIGIT ONE}"])

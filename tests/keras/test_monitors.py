@@ -131,6 +131,6 @@ def test_names_in_changed_that_nothing_has(trainings, run):
     changed = {"lerning_rate": "code", "learning_rate": "code", "hparams.depth": "code"}
     with trainings.logged() as lines:
         trainings.fit(run, None, epochs=1, changed=changed, hparams={"depth": 2})
-    (line,) = [line for line in lines if "changed names" in line]
+    (line,) = [line for line in lines if "changed=... names" in line]
     assert "changed names 'lerning_rate', and no hyperparameter" in line
     assert "learning_rate" in line.partition("Valid names:")[2]

@@ -27,7 +27,7 @@ SHOWN = (
     [
         (SHOWN, None),
         (SHOWN.replace("Requeue=1", "Requeue=0"), "--requeue"),
-        (SHOWN.replace("BatchFlag=1", "BatchFlag=0"), "no batch job"),
+        (SHOWN.replace("BatchFlag=1", "BatchFlag=0"), "not a batch job"),
         (SHOWN.replace("JobState=RUNNING", "JobState=PENDING"), "already"),
         (
             SHOWN.replace("JobState=RUNNING Reason=None", "JobState=COMPLETING Reason=TimeLimit"),
@@ -36,8 +36,8 @@ SHOWN = (
         (SHOWN.replace("JobState=RUNNING", "JobState=COMPLETING"), "cancelled"),
         (SHOWN.replace("JobState=RUNNING", "JobState=CANCELLED"), "cancelled"),
         (SHOWN + "Comment=Requeue=0 JobState=PENDING", None),
-        ("", "neither"),
-        ("slurm_load_jobs error: Invalid job id specified", "neither"),
+        ("", "does not show both"),
+        ("slurm_load_jobs error: Invalid job id specified", "does not show both"),
     ],
 )
 def test_by_what_slurm_shows(shown, words):
@@ -52,7 +52,7 @@ SHOWN_VALUES = st.sampled_from(["RUNNING", "1", "0", "", "None"]) | st.text(max_
 @given(st.lists(st.tuples(FIELDS, SHOWN_VALUES)), st.sampled_from(["JobState=", "Requeue="]))
 def test_a_job_of_which_too_little_is_shown_is_never_put_back(fields, missing):
     shown = " ".join(f"{name}={value}" for name, value in fields).replace(missing, "Other=")
-    assert "neither Requeue nor JobState" in str(why_not(shown))
+    assert "does not show both Requeue and JobState" in str(why_not(shown))
 
 
 @given(st.sampled_from(["PENDING", "CANCELLED", "COMPLETING"]), st.text("ab =1"))
@@ -98,8 +98,8 @@ def test_a_job_is_put_back(tmp_path):
             2,
         ),
         ("echo 'Invalid job id' >&2; exit 1", "true", "Invalid job id", 1),
-        (f"echo '{SHOWN.replace('Requeue=1', 'Requeue=0')}'", "true", "may not be requeued", 1),
-        (r"printf '\377\376'", "true", "neither", 1),
+        (f"echo '{SHOWN.replace('Requeue=1', 'Requeue=0')}'", "true", "without --requeue", 1),
+        (r"printf '\377\376'", "true", "does not show both", 1),
     ],
 )
 def test_what_may_not_be_is_said(show, requeued, words, calls, tmp_path):
@@ -114,7 +114,7 @@ def test_where_there_is_no_slurm(tmp_path):
 
     assert requeue({}, pytest.fail) == "this is not a Slurm job"
     assert requeue({"SLURM_JOB_ID": "7; reboot"}, pytest.fail) == "this is not a Slurm job"
-    assert "no scontrol" in requeue({"SLURM_JOB_ID": "7"}, run)
+    assert "scontrol was not found" in requeue({"SLURM_JOB_ID": "7"}, run)
 
 
 def test_a_controller_that_hangs(tmp_path):

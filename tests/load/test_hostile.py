@@ -313,7 +313,7 @@ def test_an_optimizers_state_of_another_kind(compiled, number, other):
     assigned = []
     with (
         _watched(assigned),
-        pytest.raises(ckptkit.CorruptCheckpointError, match=f"{name} has values of another type"),
+        pytest.raises(ckptkit.CorruptCheckpointError, match=f"{name} has values of the wrong type"),
     ):
         ckptkit.load_model(compiled)
     assert not assigned, "all or nothing"

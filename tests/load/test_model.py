@@ -275,7 +275,7 @@ def unbuildable(why: str) -> keras.Model:
     [
         ("no get_config", "NoConfig"),
         ("lambda", "its Lambda layer 'twice' holds a function"),
-        ("learnt", "has learnt \\(adapt\\)"),
+        ("learnt", "its learned state \\(adapt\\)"),
     ],
 )
 def test_what_is_no_data_is_not_stored_and_said(tmp_path, why, said):

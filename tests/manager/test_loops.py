@@ -177,7 +177,7 @@ def test_an_iterator_of_an_epoch_that_is_over_is_an_error(trainings, run):
                 batches = batches or manager.data(range(5))
                 assert next(batches) >= 0
 
-    with pytest.raises(ckptkit.ConfigError, match="its epoch is over"):
+    with pytest.raises(ckptkit.ConfigError, match="that epoch is over"):
         train()
 
 
@@ -299,7 +299,7 @@ def test_epochs_over_a_plain_dataset_are_said_to_be_steps(trainings, run, batche
             for _ in range(batches):
                 train()
     assert manager.latest_step == 3
-    said = [line for line in lines if f"an optimizer has made {batches} updates" in line]
+    said = [line for line in lines if f"an optimizer made {batches} updates" in line]
     assert len(said) == (batches > 1)
     assert all("manager.data(dataset)" in line for line in said)
 

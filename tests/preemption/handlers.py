@@ -232,7 +232,7 @@ def off_the_main_thread(directory: str) -> None:
     assert [(each["handlers"], each["threads"]) for each in during] == [
         (before["handlers"], ["ckptkit-lock", "ckptkit-control"])
     ]
-    assert sum("off the main thread" in line for line in lines) == 1, lines
+    assert sum("does not run on the main thread" in line for line in lines) == 1, lines
     assert ends_of(run) == ["finished"]
 
     run = f"{directory}/stopped"

@@ -160,7 +160,7 @@ class Stubborn(Disk):
     """Neither tells its space nor removes anything."""
 
     def free_bytes(self, path):
-        with storage_errors("look at the space of", path):
+        with storage_errors("read the free space of", path):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     def remove_tree(self, path):
@@ -180,5 +180,5 @@ def test_the_real_disk_tells(tmp_path):
     free = FileSystem().free_bytes(tmp_path)
     assert free is not None
     assert free > 0
-    with pytest.raises(ckptkit.StorageError, match="Could not look at the space"):
+    with pytest.raises(ckptkit.StorageError, match="Could not read the free space"):
         FileSystem().free_bytes(tmp_path / "missing")

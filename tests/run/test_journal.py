@@ -294,7 +294,7 @@ def test_both_ways_read_the_same(line, data):
     [
         (
             b'{"v":1,"event":"finished","step":1,"epoch":1,"x":"' + b"a" * MAX_LINE_BYTES + b'"}\n',
-            "a line of",
+            "the line has",
         ),
         (b'{"v":1,"event":"finished","step":"x","epoch":1}\n', "Expected `int`, got `str`"),
         (b'{"v":1,"event":"mirrored","to":[[[[]]]]}\n', None),

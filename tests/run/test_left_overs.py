@@ -52,8 +52,8 @@ def test_a_left_over_that_cannot_be_removed(save, layout, faulty, left_over, num
     failed = [
         each for each in read_journal(layout).events if isinstance(each, events.TidyingFailed)
     ]
-    assert [each.what for each in failed] == [f"clear away {layout.writing(1).name}"]
-    assert caplog.text.count("could not clear away") == 1
+    assert [each.what for each in failed] == [f"remove the leftover {layout.writing(1).name}"]
+    assert caplog.text.count("could not remove the leftover") == 1
 
 
 def test_without_best_effort_the_error_is_raised(save, layout, faulty, left_over):

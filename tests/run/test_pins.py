@@ -49,7 +49,7 @@ class TakenAwayMeanwhile(FileSystem):
 
 def test_a_pin_that_came_too_late_is_said_and_leaves_nothing(save, layout):
     save()
-    with pytest.raises(ckptkit.CheckpointNotFoundError, match="just now"):
+    with pytest.raises(ckptkit.CheckpointNotFoundError, match="just removed it"):
         pin(TakenAwayMeanwhile(), layout, NAME, Pin())
     assert pinned(layout) == frozenset()
 

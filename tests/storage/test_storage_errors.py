@@ -101,7 +101,7 @@ def test_a_run_that_is_none(tmp_path):
     for name, said in [
         ("missing", "does not exist"),
         ("file", "is a file"),
-        ("empty", "neither checkpoints/ nor journal/ of one"),
+        ("empty", "neither checkpoints/ nor journal/ of a run"),
     ]:
         with pytest.raises(ckptkit.CheckpointNotFoundError, match=said) as caught:
             open_run(tmp_path / name)

@@ -130,7 +130,7 @@ def test_steps_elsewhere_do_not_count(machine, tmp_path_factory):
 def test_a_step_that_cannot_be_followed(machine):
     (machine.root / "unknown").mkdir()
     machine.files.create(machine.root / "unknown" / "file", b"x")
-    with pytest.raises(ValueError, match="another writer"):
+    with pytest.raises(ValueError, match="something else also write"):
         machine.disk.follow(machine.files.steps)
 
 

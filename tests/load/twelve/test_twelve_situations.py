@@ -313,7 +313,7 @@ def test_12_each_of_keras_files(tmp_path, name):
     assert bits(fresh) == bits(model)
     assert len(report.matched) == 4
     if name == "model.weights.h5":
-        with pytest.raises(ckptkit.ConfigError, match="holds weights, but no architecture"):
+        with pytest.raises(ckptkit.ConfigError, match="contains weights, but no architecture"):
             ckptkit.load_model(tmp_path / name)
     else:
         again = ckptkit.load_model(tmp_path / name)
