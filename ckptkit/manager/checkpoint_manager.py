@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import Any, Unpack
 
 from ckptkit.errors import CheckpointNotFoundError, ConfigError
-from ckptkit.manager.checks import check_not_in_function, check_step
+from ckptkit.manager.argument_checks import check_not_in_function, check_step
+from ckptkit.manager.loop_methods import TrainingLoops
 from ckptkit.manager.session_slot import SessionSlot
-from ckptkit.manager.training_loops import TrainingLoops
 from ckptkit.position import RunPosition
 from ckptkit.restore.newest_checkpoint import verify_before_restore
 from ckptkit.run.checkpoint_catalog import Checkpoint

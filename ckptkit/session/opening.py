@@ -14,7 +14,7 @@ from ckptkit.run.deferred_journal import DeferredJournal
 from ckptkit.run.fresh_start import make_checkpoints, set_aside_earlier_lives
 from ckptkit.run.journal import Journal, next_attempt
 from ckptkit.run.recover import recover, shut_out_the_silent
-from ckptkit.session.monitors import with_directions
+from ckptkit.session.monitored_metrics import with_directions
 from ckptkit.session.options import RunOptions
 from ckptkit.session.phase import PhaseMachine
 from ckptkit.session.process_state import attempt_started

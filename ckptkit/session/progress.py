@@ -13,8 +13,8 @@ from ckptkit.log import logger
 from ckptkit.position import RunPosition
 from ckptkit.run import events
 from ckptkit.run.journal import Journal
-from ckptkit.session.first_turn import FirstTurn
 from ckptkit.session.lazy_metrics import Metrics, UnusableMetrics
+from ckptkit.session.loop_random_ops import FirstTurn
 from ckptkit.session.loop_turn import LoopTurn, begin, optimizers_of
 from ckptkit.session.phase import PhaseMachine, SessionPhase
 

@@ -13,7 +13,7 @@ from ckptkit.keras.fit.fit_position import FitPosition
 from ckptkit.keras.fit.fit_resume import FitResume, start_resume
 from ckptkit.keras.fit.fit_stage import FitStage
 from ckptkit.keras.fit.skipped_passes import make_skipped_passes, note_skipped_passes
-from ckptkit.keras.run_identity import (
+from ckptkit.keras.same_training_check import (
     check_not_finished_by_another,
     check_not_just_finished,
     check_same_training,

@@ -14,7 +14,7 @@ from ckptkit.compat import keras_fit
 from ckptkit.data.iterator_state import batches_of, describe
 from ckptkit.errors import ConfigError
 from ckptkit.keras.fit.data_changes import data_changes
-from ckptkit.keras.fit.data_notes import start_training
+from ckptkit.keras.fit.data_record import start_training
 from ckptkit.keras.fit.evaluation_replay import EvaluationReplay
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_stage import FitStage

@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from ckptkit.keras.fit.data_notes import note_data, start_training
+from ckptkit.keras.fit.data_record import note_data, start_training
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_resume import FitResume
 from ckptkit.keras.fit.fit_stage import FitStage

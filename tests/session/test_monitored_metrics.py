@@ -7,7 +7,7 @@ import logging
 import pytest
 
 import ckptkit
-from ckptkit.session.monitors import MonitorWatch
+from ckptkit.session.monitored_metrics import MonitorWatch
 
 BEST = ckptkit.OnBest("val_los", mode="min")
 

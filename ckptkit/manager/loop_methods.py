@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
-from ckptkit.manager import loops
-from ckptkit.manager.checks import check_not_in_function, check_total
+from ckptkit.manager import loop_generators
+from ckptkit.manager.argument_checks import check_not_in_function, check_total
 from ckptkit.manager.session_slot import SessionSlot
 from ckptkit.session.session import Session
 
@@ -40,7 +40,7 @@ class TrainingLoops:
             Preempted: Between two turns after a request to stop, with the state saved.
         """
         total = check_total("steps", total)
-        return loops.steps(self._loop("steps", total), total)
+        return loop_generators.steps(self._loop("steps", total), total)
 
     def epochs(self, total: int) -> Iterator[int]:
         """Yield the numbers of the remaining epochs.
@@ -63,7 +63,7 @@ class TrainingLoops:
             Preempted: Between two turns after a request to stop, with the state saved.
         """
         total = check_total("epochs", total)
-        return loops.epochs(self._loop("epochs", total), total)
+        return loop_generators.epochs(self._loop("epochs", total), total)
 
     def data(self, dataset: Iterable[Batch]) -> Iterator[Batch]:
         """Yield the batches of one epoch, and count a step for each.
@@ -86,7 +86,7 @@ class TrainingLoops:
             StorageError: If the disk refuses; earlier checkpoints are untouched.
             Preempted: Between two turns after a request to stop, with the state saved.
         """
-        return loops.batches(self._loop("data"), dataset)
+        return loop_generators.batches(self._loop("data"), dataset)
 
     def _loop(self, method: str, total: int | None = None) -> Session:
         check_not_in_function(method)
