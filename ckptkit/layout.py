@@ -12,6 +12,9 @@ from ckptkit.errors import ConfigError
 MANIFEST = "manifest.json"
 STATE_FILE = "checkpoint"
 MAX_ATTEMPT = 10**9 - 1
+TRIAL = "{trial}"
+"""Stands in the directory of a `CheckpointCallback` for a name that each training gets."""
+
 PREFIX = "ckpt"
 
 # No leading zeros, so that each checkpoint has one name, and a parsed name gives the same path.
@@ -26,6 +29,7 @@ _LAUNCHER = re.compile(r"launcher-.+\.jsonl")
 _ARCHITECTURE = re.compile(r"[0-9a-f]{32}\.json")
 _LEAVING = ".leaving-"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_BRACES = re.compile(r"\{[A-Za-z_][\w.]*\}", re.ASCII)
 _VARIABLE = re.compile(r"\$(?:[A-Za-z_]\w*|\{[A-Za-z_]\w*\})", re.ASCII)
 
 
@@ -187,6 +191,16 @@ def expanded(path: str | os.PathLike[str]) -> Path:
                 "Set it, or write the directory itself."
             )
     return Path(os.path.expanduser(text))
+
+
+def literal_braces(directory: str | os.PathLike[str]) -> str | None:
+    """Returns the first name in braces in a path, as `{fold}` if the `f` of an f-string is missing.
+
+    `{trial}` is none of them.
+    """
+    return next(
+        (each[0] for each in _BRACES.finditer(os.fspath(directory)) if each[0] != TRIAL), None
+    )
 
 
 def writing_attempt(name: str) -> int | None:

@@ -240,6 +240,22 @@ def callbacks_of_coming_fit(callback: Any) -> list[Any]:
     )
 
 
+def arrays_in_memory(call: FitCall) -> list[Any] | None:
+    """Return the arrays that were given to `fit`, or None if it was given something else.
+
+    Reason: the adapter keeps the arrays to itself.
+
+    Args:
+        call: what the `fit` was called with.
+    """
+    given = getattr(getattr(call.epoch_iterator, "data_adapter", None), "_inputs", None)
+    arrays = [each for each in tf.nest.flatten(given) if each is not None]
+    if not arrays or not all(isinstance(each, np.ndarray | tf.Tensor) for each in arrays):
+        return None
+    # Texts have no bytes of their own in NumPy.
+    return None if any(np.asarray(each).dtype.hasobject for each in arrays) else arrays
+
+
 def rows_in_memory(call: FitCall, most: int = 32) -> Any:
     """Return the last rows of the last batch of arrays that were passed to `fit`, or None.
 

@@ -18,6 +18,21 @@ def layers_of(layer: Any) -> list[Any]:
     return list(layer._flatten_layers())
 
 
+def parts_of(layer: Any) -> list[Any]:
+    """Return the layers that a layer holds itself, and the operations of a functional model.
+
+    Reason: `layers` of a model leaves operations out, and a layer of the user's own has no such
+    list.
+    """
+    from keras.src.models import Functional
+
+    if isinstance(layer, Functional):
+        return list(layer.operations)
+    if isinstance(layer, keras.Sequential):
+        return list(layer.layers)
+    return list(layer._flatten_layers(include_self=False, recursive=False))
+
+
 def seed_generators_of(layer: Any) -> list[Any]:
     """Return the seed generators that are attributes of a layer.
 

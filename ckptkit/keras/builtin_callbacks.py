@@ -33,6 +33,11 @@ def refuse_backup_and_restore(callbacks: Iterable[Any]) -> None:
 # -- CSVLogger
 
 
+def has_csv_files(callbacks: Iterable[Any]) -> bool:
+    """Whether a `CSVLogger` is among the callbacks."""
+    return any(True for _ in _csv_loggers(callbacks))
+
+
 def keep_csv_files(callbacks: Iterable[Any]) -> None:
     """Make `CSVLogger` append to its file, which it would otherwise empty on a resume."""
     for callback in _csv_loggers(callbacks):

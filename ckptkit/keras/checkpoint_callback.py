@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any, Unpack
 
 import keras
@@ -14,6 +15,7 @@ from ckptkit.keras import builtin_callbacks
 from ckptkit.keras.callback_list import OtherCallbacks
 from ckptkit.keras.fit.fit_driver import FitDriver
 from ckptkit.keras.fit.fit_wiring import open_fit
+from ckptkit.keras.trial_directory import trial_directory
 from ckptkit.manager import CheckpointManager
 from ckptkit.run.fresh_start import is_known_label
 from ckptkit.run.stored_run import StoredRun
@@ -32,7 +34,9 @@ class CheckpointCallback(keras.callbacks.Callback):
 
     Args:
         directory: the run directory; or a `CheckpointManager`, and then only `export` may be given
-            as well.
+            as well. `{trial}` in a directory, as in `"runs/{trial}"`, gives each training that a
+            copy of this callback belongs to a run of its own: the id of Keras Tuner's trial, or a
+            digest of the model's settings, the arguments of `compile`, and the data.
         export: True (default) publishes a SavedModel in `<run>/export/<version>/` when training
             ends; False publishes nothing. A path names another directory. An `ExportSpec` sets
             signatures, a sample, the best weights and more. With `CKPTKIT_EXPORT=0` in the
@@ -107,14 +111,16 @@ class CheckpointCallback(keras.callbacks.Callback):
         if callbacks and self._fit is not None:
             # An exception has ended the previous fit. The other callbacks are reset after this.
             self._fit.abandon()
-        if callbacks and self._will_resume():
+        if builtin_callbacks.has_csv_files(callbacks) and self._will_resume(
+            callbacks, keras_fit.fit_call(self)
+        ):
             builtin_callbacks.keep_csv_files(callbacks)
 
-    def _will_resume(self) -> bool:
+    def _will_resume(self, callbacks: list[Any], call: keras_fit.FitCall) -> bool:
         run = (
             self._given.run
             if isinstance(self._given, CheckpointManager)
-            else StoredRun(layout_of(self._given))
+            else StoredRun(layout_of(self._directory(self._given, callbacks, call)))
         )
         fresh = self._options.get("fresh")
         return bool(run.checkpoints) and (fresh is None or is_known_label(run.journal, fresh))
@@ -142,7 +148,11 @@ class CheckpointCallback(keras.callbacks.Callback):
         manager = (
             self._given
             if isinstance(self._given, CheckpointManager)
-            else CheckpointManager(self._given, {"model": self.model}, **self._options)
+            else CheckpointManager(
+                self._directory(self._given, call.callback_list.callbacks, call),
+                {"model": self.model},
+                **self._options,
+            )
         )
         # Moved to the end, so that a state saved at an event includes what other callbacks do at
         # it. A new list, because Keras is iterating over the old one.
@@ -152,6 +162,12 @@ class CheckpointCallback(keras.callbacks.Callback):
         ]
         export = None if is_switched_off(os.environ) else self._export
         self._fit = open_fit(manager, export, self.model, others, call, self.params or {})
+
+    def _directory(
+        self, given: str | os.PathLike[str], callbacks: list[Any], call: keras_fit.FitCall
+    ) -> Path:
+        """Return the directory of the run that the coming `fit` belongs to."""
+        return trial_directory(Path(given), callbacks, self.model, call)
 
     def _directory_text(self) -> str:
         given = self._given

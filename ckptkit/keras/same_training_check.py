@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from ckptkit.errors import ConfigError
-from ckptkit.layout import RunLayout
+from ckptkit.layout import TRIAL, RunLayout
 from ckptkit.log import logger
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import Manifest
@@ -26,23 +26,32 @@ def note_finished_model(layout: RunLayout, model: Any) -> None:
     note_finished(layout, {"model": model})
 
 
-def check_not_finished_by_another(layout: RunLayout, model: Any) -> None:
+def check_not_finished_by_another(
+    layout: RunLayout, checkpoint: Checkpoint, model: Any, epochs: int
+) -> None:
     """Check that this process has not finished the run with another model.
+
+    A notebook that builds its model again and asks for more epochs continues the run. A loop over
+    folds asks for the same.
 
     Args:
         layout: the layout of the run.
+        checkpoint: the newest one.
         model: the model that is to be trained.
+        epochs: of the whole run, as this `fit` asks for them.
 
     Raises:
         ConfigError: If it has, for example in a loop over folds, a tuner or a repeated notebook
             cell.
     """
-    if is_finished_by_others(layout, {"model": model}):
+    asks_for_more = epochs > max(checkpoint.manifest.epoch, checkpoint.manifest.total or 0)
+    if not asks_for_more and is_finished_by_others(layout, {"model": model}):
         raise ConfigError(
             f"This process has already finished the run in {layout.root} with another model "
             "object, and a run is one training of one model. Give each training its own directory, "
-            f"such as f'{layout.root}-{{fold}}'; or pass fresh='a label' to set the finished run "
-            "aside."
+            f"such as f'{layout.root}-{{fold}}', or '{layout.root}-{TRIAL}' in a callback that is "
+            "copied, as by a tuner; or pass larger epochs (a total) to continue this one, or "
+            "fresh='a label' to set it aside."
         )
 
 

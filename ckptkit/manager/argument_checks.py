@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import tensorflow as tf
 
 from ckptkit.errors import ConfigError
+from ckptkit.layout import TRIAL
 from ckptkit.position import whole_number
 
 
@@ -19,6 +22,20 @@ def check_not_in_function(method: str) -> None:
             f"manager.{method} was called inside a tf.function. It would run only once, while "
             f"TensorFlow traces the function. Call it between two steps, outside of the "
             f"tf.function."
+        )
+
+
+def check_no_template(directory: object) -> None:
+    """Check that a directory has no place for the name of a training, which a loop gives itself.
+
+    Raises:
+        ConfigError: If it has.
+    """
+    if isinstance(directory, str | os.PathLike) and TRIAL in os.fsdecode(directory):
+        raise ConfigError(
+            f"{TRIAL} in a directory is for CheckpointCallback, which tuners copy. Expected a path "
+            "of its own for each training, such as f'runs/{name}'. "
+            f"Received: {os.fsdecode(directory)!r}."
         )
 
 

@@ -9,7 +9,11 @@ from types import TracebackType
 from typing import Any, Unpack
 
 from ckptkit.errors import CheckpointNotFoundError, ConfigError
-from ckptkit.manager.argument_checks import check_not_in_function, check_step
+from ckptkit.manager.argument_checks import (
+    check_no_template,
+    check_not_in_function,
+    check_step,
+)
 from ckptkit.manager.loop_methods import TrainingLoops
 from ckptkit.manager.session_slot import SessionSlot
 from ckptkit.position import RunPosition
@@ -63,6 +67,7 @@ class CheckpointManager(TrainingLoops):
         **options: Unpack[ManagerOptions],
     ) -> None:
         check_state(state)
+        check_no_template(directory)
         self._options = make_options(directory, state, **options)
         self._slot = SessionSlot(self._options)
 

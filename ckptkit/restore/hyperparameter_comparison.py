@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ckptkit.errors import ConfigError
 
@@ -20,7 +20,12 @@ It is also a prefix for one of their names if an optimizer's argument has the sa
 """
 
 ABSENT = object()
-"""The value of a user's hyperparameter that only the other side has."""
+"""The value of a user's hyperparameter, or of a layer, that only the other side has."""
+
+_MANY_LAYERS = 4
+"""So many layers with the same change are one line of a message."""
+
+_LONGEST_VALUE = 200
 
 
 @dataclass(frozen=True)
@@ -68,17 +73,23 @@ def unknown_names(
     now: Mapping[str, object],
     hparams: Mapping[str, object],
     changed: Mapping[str, str],
+    layers: frozenset[str] = frozenset(),
 ) -> tuple[list[str], list[str]]:
     """Return the names in `changed` that do not exist, and all valid names.
 
     Args:
-        then, now, hparams, changed: see `settle`.
+        then, now, hparams, changed, layers: see `settle`.
     """
     own_then, own_now = _own(then, hparams)
     own = {**hparams, **own_then, **own_now}
     known = {name for name in (*then, *now) if name != HPARAMS} | own.keys()
     decidable = known | {f"{HPARAMS}.{name}" for name in own}
-    return [name for name in changed if name not in decidable], sorted(known)
+    named = sorted(known - layers)
+    if layers:
+        named.append(
+            "settings of layers, such as " + min(layers, key=lambda name: (len(name), name))
+        )
+    return [name for name in changed if name not in decidable | layers], named
 
 
 def settle(
@@ -87,6 +98,7 @@ def settle(
     hparams: Mapping[str, object],
     changed: Mapping[str, str],
     settable: frozenset[str],
+    layers: frozenset[str] = frozenset(),
 ) -> list[HyperparameterDifference]:
     """Return all changed hyperparameters, each with the user's decision.
 
@@ -96,6 +108,7 @@ def settle(
         hparams: the user's own hyperparameters.
         changed: the user's decisions by name.
         settable: names whose recorded value can be set: arguments of optimizers that are numbers.
+        layers: names of settings of layers; those that changed are in `then` and `now`.
 
     Raises:
         ConfigError: If a change has no decision; the message has the name, the recorded and the
@@ -108,7 +121,7 @@ def settle(
     ]
     undecided = [change for change in differing if not change.settled]
     if undecided:
-        raise ConfigError(_question(undecided, settable))
+        raise ConfigError(_question(undecided, settable, layers))
     unsettable = [
         change.name
         for change in differing
@@ -155,17 +168,51 @@ def _pairs(
     return pairs
 
 
-def _question(undecided: Sequence[HyperparameterDifference], settable: frozenset[str]) -> str:
+def _grouped(
+    changes: Sequence[HyperparameterDifference], layers: frozenset[str]
+) -> list[tuple[HyperparameterDifference, int]]:
+    """Return changes with their numbers; the same change of many layers is one with `*.` before it.
+
+    Args:
+        changes: the changes.
+        layers: names of settings of layers.
+    """
+    same: dict[tuple[str, str, str], list[HyperparameterDifference]] = {}
+    for change in changes:
+        setting = change.name.rpartition(".")[2] if change.name in layers else ""
+        same.setdefault(
+            (setting or change.name, spelled(change.then), spelled(change.now)), []
+        ).append(change)
+    grouped = []
+    for (name, _, _), group in same.items():
+        if len(group) < _MANY_LAYERS:
+            grouped += [(change, 1) for change in group]
+        else:
+            grouped.append((replace(group[0], name=f"*.{name}"), len(group)))
+    return grouped
+
+
+def _shortened(text: str) -> str:
+    """Return a value for a message; a vocabulary may have a million words."""
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
+
+
+def _question(
+    undecided: Sequence[HyperparameterDifference],
+    settable: frozenset[str],
+    layers: frozenset[str],
+) -> str:
     """Return the message that asks the user for decisions."""
     rows = "\n".join(
-        f"  {change.name}: the run has {spelled(change.then)}, the code says {spelled(change.now)}"
-        for change in undecided
+        f"  {change.name}{f' ({count} layers)' if count > 1 else ''}: the run has "
+        f"{_shortened(spelled(change.then))}, the code says {_shortened(spelled(change.now))}"
+        for change, count in _grouped(undecided, layers)
     )
     decisions = ", ".join(
         f"{change.name!r}: 'code' or 'checkpoint'"
         if _can_be_set(change, settable)
         else f"{change.name!r}: 'code'"
-        for change in undecided
+        for change, _ in _grouped(undecided, layers)
     )
     return (
         "The hyperparameters in the code differ from those of this run. Nothing was trained or "

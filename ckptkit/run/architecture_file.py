@@ -23,6 +23,22 @@ MOST_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
+class LayerSettings:
+    """The settings of one layer, as the code gave them.
+
+    Args:
+        path: the names of the layers that hold it, and its own, separated by `/`; automatic names
+            are numbered as in a new process. Empty for the model itself.
+        class_name: its class.
+        settings: its arguments by name, as far as JSON can hold them.
+    """
+
+    path: str
+    class_name: str
+    settings: Mapping[str, object]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Architecture:
     """The architecture of a model: its class and its configuration.
 
@@ -32,6 +48,8 @@ class Architecture:
             `compile`; None if the model cannot be serialized.
         reason: why it cannot be serialized; empty if it can.
         versions: the versions of Keras and other libraries that wrote it.
+        layers: the settings of its layers, the model itself first; empty in files that an earlier
+            version wrote.
         format_version: the version of its format.
     """
 
@@ -39,6 +57,7 @@ class Architecture:
     config: Mapping[str, Any] | None
     reason: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    layers: tuple[LayerSettings, ...] = ()
     format_version: int = FORMAT_VERSION
 
 
@@ -134,6 +153,14 @@ def load(layout: RunLayout, name: str) -> Architecture:
             config=found["config"],
             reason=str(found["reason"]),
             versions=dict(found["versions"]),
+            layers=tuple(
+                LayerSettings(
+                    path=str(layer["path"]),
+                    class_name=str(layer["class_name"]),
+                    settings=dict(layer["settings"]),
+                )
+                for layer in found.get("layers", ())
+            ),
         )
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CorruptCheckpointError(

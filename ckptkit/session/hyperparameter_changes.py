@@ -16,9 +16,11 @@ from ckptkit.restore.hyperparameter_comparison import (
     spelled,
     unknown_names,
 )
+from ckptkit.restore.layer_comparison import for_each_layer
 from ckptkit.run import events
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.journal import Journal
+from ckptkit.session.layer_changes import changed_layers, remember_layer_settings
 from ckptkit.session.options import RunOptions
 from ckptkit.tracking import hyperparameters
 
@@ -52,7 +54,10 @@ class HyperparameterChanges:
         Raises:
             ConfigError: If they differ, and `changed` does not say which counts.
         """
-        self._configured = hyperparameters.configured_values(self._options.state)
+        options = self._options
+        layers = changed_layers(options, checkpoint)
+        changed = for_each_layer(options.changed, layers.names)
+        self._configured = hyperparameters.configured_values(options.state)
         now = {**{name: value for name, (_, _, value) in self._configured.items()}, **(more or {})}
         then = checkpoint.manifest.hyperparameters if checkpoint is not None else {}
         settable = frozenset(
@@ -60,7 +65,7 @@ class HyperparameterChanges:
             for name, (_, _, value) in self._configured.items()
             if isinstance(value, int | float)
         )
-        unknown, known = unknown_names(then, now, self._options.hparams, self._options.changed)
+        unknown, known = unknown_names(then, now, options.hparams, changed, layers.names)
         if unknown:
             logger.warning(
                 "changed=... names %s, but no hyperparameter of the run or the code has that "
@@ -68,9 +73,16 @@ class HyperparameterChanges:
                 ", ".join(map(repr, unknown)),
                 ", ".join(known) or "none",
             )
-        self._changes = settle(then, now, self._options.hparams, self._options.changed, settable)
-        self.recorded = recorded(now, self._options.hparams, self._changes)
-        if checkpoint is not None and are_new(then, self._options.hparams):
+        self._changes = settle(
+            {**then, **layers.then},
+            {**now, **layers.now},
+            options.hparams,
+            changed,
+            settable,
+            layers.names,
+        )
+        self.recorded = recorded(now, options.hparams, self._changes)
+        if checkpoint is not None and are_new(then, options.hparams):
             logger.info(
                 "hparams are recorded from now on and compared at later starts: the run began "
                 "without hparams, so this start compares nothing"
@@ -129,3 +141,4 @@ class HyperparameterChanges:
     def close(self) -> None:
         """Remember the current values, with which a later attempt in this process compares."""
         hyperparameters.remember_optimizers(self._configured)
+        remember_layer_settings(self._options.state)

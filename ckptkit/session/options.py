@@ -16,7 +16,8 @@ from typing import Any, TypedDict, TypeVar, Unpack
 
 from ckptkit.clock import Clock, SystemClock
 from ckptkit.errors import ConfigError
-from ckptkit.layout import RunLayout, run_layout
+from ckptkit.layout import RunLayout, literal_braces, run_layout
+from ckptkit.log import logger
 from ckptkit.policies import EveryNEpochs, EveryNSeconds, KeepLatest, KeepPolicy, SavePolicy
 from ckptkit.policies.even_spread import SpreadKeeps, SpreadSaves
 from ckptkit.preemption.policy import Preemption
@@ -130,6 +131,14 @@ def make_options(
         ConfigError: If a value is invalid.
     """
     layout = layout_of(directory)
+    if (name := literal_braces(directory)) is not None:
+        logger.warning(
+            "the directory %r has %s in it as it stands here. If its value is meant, write an "
+            "f-string: f%r",
+            os.fspath(directory),
+            name,
+            os.fspath(directory),
+        )
     options = dict.fromkeys(ManagerOptions.__annotations__) | given
     checked = {
         name: _CHECKS.get(name, lambda value: value)(value) for name, value in options.items()

@@ -89,13 +89,13 @@ def _current_configuration(optimizer: Any) -> Hyperparameters:
     except Exception:
         return {}
     return {
-        name: _shortest_decimal(value)
+        name: shortest_decimal(value)
         for name, value in as_json(config).items()
         if name not in _SKIPPED
     }
 
 
-def _shortest_decimal(value: object) -> object:
+def shortest_decimal(value: object) -> object:
     """Return 0.01 for 0.009999999776482582, and other values unchanged.
 
     Keras stores a learning rate in 32 bits and returns it in 64.

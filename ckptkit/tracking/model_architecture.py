@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import keras
 
 from ckptkit.compat import keras_adapted, keras_models, keras_saving
 from ckptkit.run.architecture_file import Architecture, encode
+from ckptkit.tracking.layer_settings import configured_layers
 
 # The class name under which Keras serializes a lambda as marshalled bytecode.
 _CODE = "__lambda__"
@@ -25,19 +27,22 @@ def serialize_architecture(model: Any, versions: Mapping[str, str]) -> bytes:
         model: a Keras model; its values are not read.
         versions: the versions of Keras and other libraries, by name.
     """
-    name = type(model).__name__
+    described = Architecture(
+        class_name=type(model).__name__,
+        config=None,
+        versions=dict(versions),
+        layers=configured_layers(model),
+    )
     try:
         config = _renumber_shared_objects(keras_saving.serialized_model(model), {})
         _complete_losses(config.get("compile_config") or {}, getattr(model, "loss", None))
         reason = code_in_configuration(config) or _learnt_outside_weights(model)
         if not reason:
-            return encode(Architecture(class_name=name, config=config, versions=dict(versions)))
+            return encode(replace(described, config=config))
     except Exception as error:  # get_config may be the user's code and raise any error
         first = (str(error) or type(error).__name__).strip().splitlines()[0]
         reason = f"{type(error).__name__}: {first}"
-    return encode(
-        Architecture(class_name=name, config=None, reason=reason, versions=dict(versions))
-    )
+    return encode(replace(described, reason=reason))
 
 
 def unsaved_loss_arguments(loss: Any) -> dict[str, Any]:

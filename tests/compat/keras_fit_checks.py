@@ -33,6 +33,28 @@ def rows_in_memory():
     assert look.seen is None
 
 
+def arrays_in_memory():
+    class Look(keras.callbacks.Callback):
+        def set_params(self, params):
+            if params:
+                self.early = keras_fit.arrays_in_memory(keras_fit.fit_call(self))
+
+        def on_train_begin(self, logs=None):
+            self.seen = keras_fit.arrays_in_memory(keras_fit.fit_call(self))
+
+    look, made = Look(), model()
+    rows = np.random.default_rng(3).normal(size=(10, 4)).astype("float32")
+    made.fit(rows, rows[:, :1], verbose=0, callbacks=[look])
+    for found in (look.seen, look.early):
+        assert [np.asarray(each).tolist() for each in found] == [
+            rows.tolist(),
+            rows[:, :1].tolist(),
+        ]
+    data = tf.data.Dataset.from_tensor_slices((rows, rows[:, :1])).batch(5)
+    made.fit(data, verbose=0, callbacks=[look])
+    assert look.seen is None
+
+
 def set_initial_epoch():
     seen = []
 

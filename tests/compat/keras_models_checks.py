@@ -30,6 +30,28 @@ def layers_of():
     }
 
 
+def parts_of():
+    inputs = keras.Input((2,))
+    functional = keras.Model(inputs, layers.Dense(1)(inputs * 2.0))
+    assert [type(part).__name__ for part in keras_models.parts_of(functional)] == [
+        "InputLayer",
+        "Multiply",
+        "Dense",
+    ]
+    for made in (
+        keras.Sequential([layers.ReLU(), layers.Dense(1)]),
+        keras.Sequential([keras.Input((2,)), layers.ReLU(), layers.Dense(1)]),
+    ):
+        assert [type(part).__name__ for part in keras_models.parts_of(made)] == ["ReLU", "Dense"]
+
+    class Own(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.parts = [layers.Dense(1), {"a": keras.Sequential([layers.ReLU()])}]
+
+    assert [type(part).__name__ for part in keras_models.parts_of(Own())] == ["Dense", "Sequential"]
+
+
 def seed_generators_of():
     dropout = layers.Dropout(0.5)
     (generator,) = keras_models.seed_generators_of(dropout)

@@ -76,7 +76,7 @@ def check_run(fit: FitContext, checkpoint: Checkpoint | None) -> None:
             hyperparameter has changed and `changed` does not say which value counts.
     """
     if checkpoint is not None:
-        check_not_finished_by_another(fit.session.options.layout, fit.model)
+        check_not_finished_by_another(fit.session.options.layout, checkpoint, fit.model, fit.epochs)
         check_same_training(checkpoint, fit.session.options.state, fit.model)
     fit.session.changes.check(checkpoint, configured_in_code(fit.model, fit.call.batch_size))
     if checkpoint is not None:
