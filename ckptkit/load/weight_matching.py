@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ckptkit.restore.state_comparison import StateDifference, fits, renumbered, shown_form
+from ckptkit.restore.renumbered_names import renumbered
+from ckptkit.restore.state_comparison import StateDifference, fits, shown_form
 
 STRUCTURE, NAME = "structure", "name"
 

@@ -10,8 +10,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ckptkit.compat import keras_models
 from ckptkit.errors import IncompatibleStateError
+from ckptkit.log import logger
 from ckptkit.restore.adapted_restore import drop_traced_functions
+from ckptkit.restore.metric_pairs import pair_metrics
 from ckptkit.restore.state_comparison import compare, leaf_key, table
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import DATA, RESULT, WEIGHTS, TensorEntry
@@ -36,7 +39,16 @@ def check_compatible(checkpoint: Checkpoint, tracked: Tracked, state: Mapping[st
     """
     manifest = checkpoint.manifest
     differences = compare(
-        manifest.states, manifest.tensors, tracked.states, describe_leaves(tracked)
+        manifest.states,
+        manifest.tensors,
+        tracked.states,
+        describe_leaves(tracked),
+        # Metrics that are not built yet look as if they were gone.
+        [
+            name
+            for name, value in state.items()
+            if isinstance(value, keras.Model) and keras_models.compile_metrics_built(value)
+        ],
     )
     if not differences:
         return
@@ -102,9 +114,15 @@ def assign_state(checkpoint: Checkpoint, tracked: Tracked, entries: Sequence[Ten
     }
     # A weight's final value replaces the one from which training would continue.
     values |= results
-    # A leaf without a value is an iterator whose state could not be saved; `compare` has reported
-    # all others.
-    assign_all([(leaf, values[leaf.key]) for leaf in tracked.leaves if leaf.key in values])
+    pairs = pair_metrics(entries, describe_leaves(tracked))
+    if pairs.models:
+        logger.info("metrics have changed since the checkpoint was saved: %s", pairs)
+    # A leaf without a value is an iterator whose state could not be saved, or a new metric;
+    # `compare` has reported all others.
+    source = {leaf.key: pairs.taken_from.get(leaf.key, leaf.key) for leaf in tracked.leaves}
+    assign_all(
+        [(leaf, values[key]) for leaf in tracked.leaves if (key := source[leaf.key]) in values]
+    )
     return refresh_layer_constants(tracked.roots)
 
 

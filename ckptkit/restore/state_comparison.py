@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from ckptkit.restore.metric_pairs import pair_metrics
+from ckptkit.restore.renumbered_names import renumbered
 from ckptkit.run.manifest import (
     ADAPTED,
     ATTRIBUTES,
@@ -16,7 +17,6 @@ from ckptkit.run.manifest import (
     TensorEntry,
 )
 
-_NUMBERED = re.compile(r"_(\d+)(?=/|$)")
 _MOST_ROWS = 30
 _MAY_BE_MISSING = (DATA, ATTRIBUTES)
 
@@ -44,12 +44,14 @@ def compare(
     saved: Sequence[TensorEntry],
     live_states: Sequence[StateEntry],
     live: Sequence[TensorEntry],
+    changing_metrics: Collection[str] = (),
 ) -> list[StateDifference]:
     """Return all differences in structure between a saved state and the live state.
 
     Args:
         saved_states, saved: the entries and tensors of the checkpoint.
         live_states, live: the entries and tensors of the program.
+        changing_metrics: names of models whose metrics may come and go.
 
     Returns:
         The differences; empty if the checkpoint can be restored.
@@ -57,19 +59,22 @@ def compare(
     # Compared by class, because slots of two optimizers may have the same shapes and order by
     # accident.
     differences = _classes(saved_states, live_states)
+    pairs = pair_metrics(saved, live, changing_metrics)
     # The parts of a table, an iterator or a Python object may change from save to save, so only
     # their leaf is compared. Data is not compared, because its state may be missing on either side.
     saved_by = {
         entry.key if entry.kind == "variable" else leaf_key(entry.key): entry
         for entry in saved
-        if entry.role not in (RESULT, *_MAY_BE_MISSING)
+        if entry.role not in (RESULT, *_MAY_BE_MISSING) and not pairs.covers(entry)
     }
     # Older checkpoints lack the learned state of preprocessing layers.
     adapted = any(entry.role == ADAPTED for entry in saved)
     live_by = {
         entry.key: entry
         for entry in live
-        if entry.role not in _MAY_BE_MISSING and (adapted or entry.role != ADAPTED)
+        if entry.role not in _MAY_BE_MISSING
+        and (adapted or entry.role != ADAPTED)
+        and not pairs.covers(entry)
     }
     for key, entry in saved_by.items():
         if key not in live_by:
@@ -151,35 +156,6 @@ def _reordered(
 def _group(key: str) -> str:
     """Return the entry and the role of a tensor; the order of variables matters inside both."""
     return "/".join(key.split("/")[:2])
-
-
-def renumbered(paths: Sequence[str]) -> list[str]:
-    """Return paths in which the numbers of automatic names are replaced by their rank.
-
-    The rank is that among all numbers of the same name. So `dense_4, dense_7` and `dense, dense_1`
-    give the same result.
-    """
-    numbers: dict[str, set[int]] = {}
-    for path in paths:
-        for name, number in _components(path):
-            numbers.setdefault(name, set()).add(number)
-    ranks = {
-        name: {number: rank for rank, number in enumerate(sorted(found))}
-        for name, found in numbers.items()
-    }
-    return [
-        "/".join(f"{name}#{ranks[name][number]}" for name, number in _components(path))
-        for path in paths
-    ]
-
-
-def _components(path: str) -> list[tuple[str, int]]:
-    """Return the parts of a path, each as name and number; 0 if it has no number."""
-    parts = []
-    for part in path.split("/"):
-        match = _NUMBERED.search(part)
-        parts.append((part[: match.start()], int(match[1])) if match else (part, 0))
-    return parts
 
 
 def _named(key: str, entry: TensorEntry) -> str:
