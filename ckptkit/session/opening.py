@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ckptkit.errors import ConfigError
 from ckptkit.layout import RunLayout, journal_attempt
+from ckptkit.log import logger
 from ckptkit.ownership.fence import FencedFiles
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.deferred_journal import DeferredJournal
+from ckptkit.run.foreign_directory import listing, recognise
 from ckptkit.run.fresh_start import make_checkpoints, set_aside_earlier_lives
 from ckptkit.run.journal import Journal, next_attempt
 from ckptkit.run.recover import recover, shut_out_the_silent
@@ -89,7 +92,7 @@ def _check_directory(layout: RunLayout) -> None:
     """Check that the directory is a run of ckptkit, or can become one.
 
     Raises:
-        ConfigError: If it is a file, or another program wrote the checkpoints in it.
+        ConfigError: If it is a file, or belongs to something else.
     """
     with storage_errors("look at", layout.root):
         for path in (layout.root, layout.checkpoints, layout.journal):
@@ -102,9 +105,21 @@ def _check_directory(layout: RunLayout) -> None:
         trained = layout.journal.is_dir() and any(
             journal_attempt(path.name) for path in layout.journal.iterdir()
         )
-        is_foreign = layout.state_file.exists() and not trained and not list_checkpoints(layout)
-    if is_foreign:
+        if trained or not layout.root.exists() or list_checkpoints(layout):
+            return
+        found = recognise(layout.root, listing(layout), _home())
+    if found is None:
+        return
+    if found.refused:
         raise ConfigError(
-            f"{layout.checkpoints} contains checkpoints that another program wrote. Name another "
-            f"directory for this run."
+            f"{layout.root} {found.what}, and is no place for a new run. Nothing was written. "
+            f"{found.way_on}."
         )
+    logger.warning("%s %s. %s", layout.root, found.what, found.way_on)
+
+
+def _home() -> Path | None:
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None

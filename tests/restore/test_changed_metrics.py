@@ -71,7 +71,7 @@ def test_a_metric_that_the_state_names_has_to_be_there(tmp_path):
     ) as manager:
         assert list(manager.steps(1)) == [1]
     with (
-        pytest.raises(ckptkit.IncompatibleStateError, match="missing .*mean/metrics"),
+        pytest.raises(ckptkit.IncompatibleStateError, match=r"missing .*mean/metrics"),
         ckptkit.CheckpointManager(tmp_path, {"weight": weight}),
     ):
         pass

@@ -1,0 +1,191 @@
+"""Recognises a directory that is something else than a run, before anything is written into it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from ckptkit.layout import MANIFEST, STATE_FILE, CheckpointName, RunLayout, is_journal
+
+Listing = Mapping[str, "Sequence[str] | None"]
+"""Names in a directory; for a directory among them the names in it, for a file None."""
+
+_MOST_NAMES = 1000
+
+_OF_A_RUN = frozenset(
+    {
+        "aside",
+        "architecture",
+        "checkpoints",
+        "control",
+        "export",
+        "journal",
+        "lock",
+        "log",
+        "pins",
+        "quarantine",
+        "tensorboard",
+    }
+)
+_WEIGHTS = re.compile(r".+\.(keras|h5|hdf5|pt|pth|safetensors)")
+_ORBAX = frozenset({"_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt", "ocdbt.process_0"})
+_BACKUP = "training_metadata.json"
+# What a scheduler, a script or the user puts there before training.
+_HARMLESS = re.compile(
+    r"\..+|lost\+found|events\.out\.tfevents\..+|"
+    r".+\.(cfg|csv|err|ini|json|jsonl|log|md|out|py|sbatch|sh|toml|txt|yaml|yml)"
+)
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """What a directory is instead of a run.
+
+    Args:
+        what: what it holds, in words that follow its path.
+        way_on: what to do.
+        refused: whether it is no place for a run. Otherwise a run may be there, beside the files.
+    """
+
+    what: str
+    way_on: str
+    refused: bool = True
+
+
+def recognise(directory: Path, names: Listing, home: Path | None = None) -> Foreign | None:
+    """Recognise what a directory without a run's journal and checkpoints belongs to; pure.
+
+    Args:
+        directory: its path.
+        names: what is in it.
+        home: the user's home directory.
+
+    Returns:
+        What it is, or None for a directory in which a run may begin.
+    """
+    return (
+        _part_of_a_run(directory, names)
+        or _runs(directory, names)
+        or _training_state(directory, names)
+        or _training_state(directory / "checkpoints", dict.fromkeys(names.get("checkpoints") or ()))
+        or _somebodys(directory, names, home)
+    )
+
+
+def _part_of_a_run(directory: Path, names: Listing) -> Foreign | None:
+    parent, name = directory.parent, directory.name
+    if MANIFEST in names and CheckpointName.parse(name) is not None:
+        return Foreign("is one checkpoint of a run", _name_the_run(parent.parent))
+    if any(CheckpointName.parse(each) and inside is not None for each, inside in names.items()):
+        return Foreign("is the directory of checkpoints of a run", _name_the_run(parent))
+    if any(is_journal(each) for each in names):
+        return Foreign("is the journal of a run", _name_the_run(parent))
+    return None
+
+
+def _name_the_run(run: Path) -> str:
+    return f"Name the run itself: {str(run)!r}"
+
+
+def _runs(directory: Path, names: Listing) -> Foreign | None:
+    runs = [
+        name
+        for name, inside in names.items()
+        if inside is not None and {"checkpoints", "journal"} <= set(inside)
+    ]
+    if not runs:
+        return None
+    return Foreign(
+        f"holds runs ({_some(runs)})",
+        f"Name one of them, or a new one: {str(directory / 'another')!r}",
+    )
+
+
+def _training_state(directory: Path, names: Listing) -> Foreign | None:
+    another = "Name another directory for the run"
+    inner = [each for inside in names.values() for each in inside or ()]
+    if any(each in _ORBAX for each in (*names, *inner)) or any(
+        ".orbax-checkpoint-tmp" in each for each in names
+    ):
+        return Foreign("holds checkpoints of Orbax", another)
+    if _BACKUP in names:
+        weights = next((each for each in names if each.endswith(".weights.h5")), None)
+        return Foreign(
+            "holds a backup of keras.callbacks.BackupAndRestore",
+            another + (f". {_load(directory / weights)}" if weights else ""),
+        )
+    for name, inside in names.items():
+        prefix = name.removesuffix(".index")
+        if prefix != name and any(each.startswith(f"{prefix}.data-") for each in names):
+            manager = " (tf.train.CheckpointManager)" if STATE_FILE in names else ""
+            return Foreign(
+                f"holds checkpoints of TensorFlow{manager}: {name}",
+                f"{another}. {_load(directory / prefix)}",
+            )
+        if inside is not None and STATE_FILE in inside and name in ("chief", "worker"):
+            return Foreign("holds a backup of BackupAndRestore", another)
+        if _WEIGHTS.fullmatch(name) and inside is None:
+            readable = name.endswith((".keras", ".h5", ".hdf5"))
+            return Foreign(
+                f"holds saved models or weights ({name})",
+                another + (f". {_load(directory / name)}" if readable else ""),
+            )
+        if name == "saved_model.pb" and inside is None:
+            return Foreign("is a SavedModel", f"{another}. {_load(directory)}")
+    if STATE_FILE in names:
+        return Foreign("holds checkpoints that another program wrote", another)
+    return None
+
+
+def _load(path: Path) -> str:
+    return f"ckptkit.load_weights(model, {str(path)!r}) takes its weights over"
+
+
+def _somebodys(directory: Path, names: Listing, home: Path | None) -> Foreign | None:
+    inside = f"Name a directory in it: {str(directory / 'run')!r}"
+    if directory in (home, Path(directory.anchor)):
+        return Foreign("is a home or root directory", inside)
+    if ".git" in names:
+        return Foreign("is a repository of git", inside)
+    others = [
+        name for name in sorted(names) if name not in _OF_A_RUN and not _HARMLESS.fullmatch(name)
+    ]
+    if not others:
+        return None
+    return Foreign(
+        f"already holds other files ({_some(others)})",
+        "They stay as they are, and the run is put beside them. If that is not meant, name another "
+        "directory",
+        refused=False,
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def listing(layout: RunLayout) -> dict[str, Sequence[str] | None]:
+    """Return what is in a directory, as `recognise` takes it; at most 1,000 names of each.
+
+    A directory in it that may not be read counts as empty.
+
+    Raises:
+        OSError: If the directory itself cannot be read.
+    """
+    names: dict[str, Sequence[str] | None] = {}
+    with os.scandir(layout.root) as entries:
+        for entry in islice(entries, _MOST_NAMES):
+            names[entry.name] = _names_in(entry) if entry.is_dir() else None
+    return names
+
+
+def _names_in(entry: os.DirEntry[str]) -> list[str]:
+    try:
+        with os.scandir(entry.path) as entries:
+            return [each.name for each in islice(entries, _MOST_NAMES)]
+    except OSError:
+        return []
