@@ -17,9 +17,13 @@ from ckptkit.report.attempt_ledger import Attempt, Ledger
 from ckptkit.report.goodput import KINDS, Goodput, goodput_of
 from ckptkit.report.ledger_builder import ledger_of
 from ckptkit.report.unsaved_steps import at_least
+from ckptkit.run.events import SaveDropped
 
 _LONGEST = 120
 """The longest text in a cell, in characters; `--json` has the whole text."""
+
+_MOST_STEPS = 10
+"""How many steps of saves that were not written are listed, the newest ones."""
 
 _LEAST_SECS = 0.001
 
@@ -176,6 +180,22 @@ class History:
             f"{count(sum(attempt.saves for attempt in self.ledger.this_life), 'save')} "
             f"({size(saved)})"
         )
+        self._show_dropped()
+
+    def _show_dropped(self) -> None:
+        """Print which saves were not written; each has a line in the journal with its reason."""
+        dropped = [
+            event.step
+            for attempt in self.ledger.this_life
+            for event in attempt.own.all(SaveDropped)
+        ]
+        if dropped:
+            steps = ", ".join(f"{step:,}" for step in dropped[-_MOST_STEPS:])
+            more = "..., " if len(dropped) > _MOST_STEPS else ""
+            print_line(
+                f"{count(len(dropped), 'save')} not written, because a newer one took the place "
+                f"or training ended: of step {more}{steps}"
+            )
 
 
 def _cell(text: str) -> str:

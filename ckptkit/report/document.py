@@ -169,11 +169,13 @@ class Remark:
 
     Args:
         kind: `inexact`, `journal` (some of its lines cannot be read), `damaged`, `moved`,
-            `foreground`, `space` or `left_out`.
+            `foreground`, `dropped` (saves that were not written), `space` or `left_out`.
         words: the remark, for people.
     """
 
-    kind: Literal["inexact", "journal", "damaged", "moved", "foreground", "space", "left_out"]
+    kind: Literal[
+        "inexact", "journal", "damaged", "moved", "foreground", "dropped", "space", "left_out"
+    ]
     words: str
 
 

@@ -23,6 +23,7 @@ from ckptkit.run.events import (
     ForegroundSaves,
     Inexact,
     RolledBack,
+    SaveDropped,
     SetAside,
     SpaceShort,
 )
@@ -120,6 +121,14 @@ def remarks(
         Remark(kind="foreground", words=f"Training stops during each save: {reason}")
         for reason in foreground
     ]
+    if dropped := sum(isinstance(event, SaveDropped) for event in view.events):
+        found.append(
+            Remark(
+                kind="dropped",
+                words=f"Saves that were not written, most often because a newer one took their "
+                f"place: {dropped}. The timeline marks them.",
+            )
+        )
     if short := sum(isinstance(event, SpaceShort) for event in view.events):
         found.append(
             Remark(kind="space", words=f"Saves for which the disk had too little room: {short}.")

@@ -21,6 +21,7 @@ from ckptkit.run.events import (
     NoticeReceived,
     Restored,
     RunPreempted,
+    SaveDropped,
     SignalReceived,
     TrainingStarted,
 )
@@ -106,6 +107,18 @@ def test_table_has_a_row_for_each_attempt(lived, called):
     assert lines[7].startswith("goodput ")
     assert (
         lines[-1] == f"at least 30 steps lost, 30 of them done again; 4 saves ({4 * 1.208:.3g} kB)"
+    )
+
+
+def test_saves_that_were_not_written_are_listed_with_their_steps(dummy_run, ckptkit):
+    dummy_run.attempt().record(TrainingStarted(step=0))
+    dummy_run.save(10)
+    for step in range(11, 24):
+        dummy_run.record(SaveDropped(step=step, reason="a newer one took its place"))
+    lines = ckptkit("history", "run").stdout.splitlines()
+    assert lines[-1] == (
+        "13 saves not written, because a newer one took the place or training ended: "
+        "of step ..., 14, 15, 16, 17, 18, 19, 20, 21, 22, 23"
     )
 
 

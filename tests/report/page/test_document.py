@@ -25,6 +25,7 @@ from ckptkit.run.events import (
     Progressed,
     Restored,
     RolledBack,
+    SaveDropped,
     SetAside,
     SpaceShort,
     Stalled,
@@ -441,6 +442,15 @@ def test_very_many_saves_are_told_together_and_none_is_lost(tmp_path, monkeypatc
     assert document.checkpoints[-1].step == story.saved[-1][0]
     [left] = [remark for remark in document.remarks if remark.kind == "left_out"]
     assert f"{saves + more - 50:,}" in left.words
+
+
+def test_saves_that_were_not_written_are_a_remark(tmp_path, story):
+    story.start()
+    story.tell(TrainingStarted(step=0)).tell(SaveDropped(step=7, reason="a newer one"))
+    document = of(story, tmp_path)
+    conforms(document)
+    [remark] = [each for each in document.remarks if each.kind == "dropped"]
+    assert "their place: 1." in remark.words
 
 
 def test_times_that_cannot_be_are_no_trouble(tmp_path, story):
