@@ -24,6 +24,13 @@ def steps(session: Session, total: int) -> Iterator[int]:
             "batch in manager.data(dataset)` there, or one loop `for step in manager.steps(epochs "
             "* steps_per_epoch)` without epochs."
         )
+    if session.options.save.never_due_without_epochs():
+        logger.warning(
+            "save=%r is never due in manager.steps, which counts no epochs, so only the end of "
+            "training is saved. Use ckptkit.EveryNSteps(n); or loop over manager.epochs(n) and "
+            "manager.data(dataset)",
+            session.options.save,
+        )
     with session.loop.training():
         if session.position.step >= total > 0:
             _log_finished("steps", session.position.step)

@@ -83,6 +83,10 @@ class SavePolicy(ComparesMetrics):
         # Else `a or b` and `a and b` would silently be one of the two.
         raise no_truth_value(self)
 
+    def never_due_without_epochs(self) -> bool:
+        """Returns whether this policy never saves in a loop that counts steps and no epochs."""
+        return False
+
     def never_due_without(self, missing: Container[str]) -> bool:
         """Return whether this policy never saves if the given metrics are never reported.
 
@@ -117,6 +121,9 @@ class AnyOf(SavePolicy):
     @property
     def monitors(self) -> tuple[str, ...]:
         return tuple(name for policy in self.policies for name in policy.monitors)
+
+    def never_due_without_epochs(self) -> bool:
+        return all(policy.never_due_without_epochs() for policy in self.policies)
 
     def never_due_without(self, missing: Container[str]) -> bool:
         return all(policy.never_due_without(missing) for policy in self.policies)
@@ -184,6 +191,9 @@ class EveryNEpochs(SavePolicy):
                 "EveryNEpochs: min_secs is a duration in seconds, 0 or more. Received: "
                 f"{self.min_secs!r}."
             )
+
+    def never_due_without_epochs(self) -> bool:
+        return True
 
     def due(self, moment: Moment, last: Moment) -> str | None:
         at_boundary = moment.position.batch == 0
