@@ -175,7 +175,7 @@ def a_decision_without_a_name(run):
     ckptkit.CheckpointCallback(run, changed="code")
 
 
-@mistake(r"'code' or 'checkpoint'.*Received: changed=\{'learning_rate': 'new'\}")
+@mistake(r"changed=\{'learning_rate': 'code'\}.*Received: changed=\{'learning_rate': 'new'\}")
 def a_decision_of_another_name(run):
     ckptkit.CheckpointCallback(run, changed={"learning_rate": "new"})
 
@@ -233,22 +233,22 @@ def no_state(run):
     ckptkit.CheckpointManager(run)
 
 
-@mistake(r"state names what is to be saved, as in state=\{'model': model\}")
+@mistake(r"as in state=\{'model': model\}\. Received: <Sequential")
 def a_model_for_the_state(run):
     manager(run, model())
 
 
-@mistake(r"state names what is to be saved")
+@mistake(r"as in state=\{'model': model\}\. Received: \{\}")
 def an_empty_state(run):
     manager(run, {})
 
 
-@mistake(r"state\['data'\] is .*make the iterator first, batches = iter\(dataset\)")
+@mistake(r"state\['data'\] is .*batches = iter\(dataset\)")
 def a_dataset_in_the_state(run):
     manager(run, {"data": tf.data.Dataset.range(3)})
 
 
-@mistake(r"state\['x'\] is .*name the tf\.Variable that it came from")
+@mistake(r"state\['x'\] is .*Expected a Keras model.*tf\.Variable")
 def a_tensor_in_the_state(run):
     manager(run, {"x": tf.constant(1.0)})
 
@@ -289,32 +289,32 @@ def a_save_after_the_end(run):
     opened.save(1)
 
 
-@mistake(r"step counts the training batches.*Received: step=-1")
+@mistake(r"training batches since the run began.*0 or more.*Received: step=-1")
 def a_negative_step(run):
     with manager(run) as opened:
         opened.save(-1)
 
 
-@mistake(r"step counts the training batches.*Received: step='3'")
+@mistake(r"training batches since the run began.*0 or more.*Received: step='3'")
 def a_step_that_is_a_text(run):
     with manager(run) as opened:
         opened.save("3")
 
 
-@mistake(r"never goes back\. The run is at step 5\. Received: 1\. Begin at the position")
+@mistake(r"The run is at step 5\. Received: 1\. .*position")
 def a_step_that_goes_back(run):
     with manager(run) as opened:
         opened.save(5)
         opened.save(1)
 
 
-@mistake(r"total counts all steps since the run began, a whole number.*Received: 10\.5")
+@mistake(r"manager\.steps\(total\).*a whole number of 0 or more.*Received: 10\.5")
 def a_total_with_a_fraction(run):
     with manager(run) as opened:
         opened.steps(10.5)
 
 
-@mistake(r"inside `for epoch in manager\.epochs\(\.\.\.\)` it would train nothing.*manager\.data")
+@mistake(r"`for epoch in manager\.epochs\(\.\.\.\)` it would train nothing.*manager\.data")
 def a_loop_over_steps_in_a_loop_over_epochs(run):
     with manager(run) as opened:
         for _ in opened.epochs(2):
@@ -360,7 +360,7 @@ def a_metric_without_a_name(run):
             opened.log(0.5)
 
 
-@mistake(r"model\.fit opens the run.*Call fit outside of `with manager:`")
+@mistake(r"model\.fit opens.*Call fit outside of `with manager:`")
 def fit_inside_with(run):
     made = model()
     with manager(run, {"model": made}) as opened:
@@ -464,14 +464,14 @@ def weights_that_are_not_there(run):
 # -- fit
 
 
-@mistake(r"works in model\.fit.*Put it into the list of fit itself")
+@mistake(r"works in model\.fit.*callbacks=\[\.\.\., CheckpointCallback\(\.\.\.\)\]")
 def the_callback_called_by_hand(run):
     callback = ckptkit.CheckpointCallback(run)
     callback.set_model(model())
     callback.on_train_begin()
 
 
-@mistake(r"Expected one CheckpointCallback in fit.*Keep one of them")
+@mistake(r"one CheckpointCallback.*[Kk]eep one of them")
 def two_callbacks(run):
     fit(run, None, ckptkit.CheckpointCallback(run.with_name("second"), export=False))
 
@@ -506,13 +506,15 @@ def a_finished_run_that_is_started_again(run):
     fit(trained(run))
 
 
-@mistake(r"Say which counts, changed=\{'learning_rate': 'code' or 'checkpoint'\}; or put")
+@mistake(
+    r"Choose the value that counts, changed=\{'learning_rate': 'code' or 'checkpoint'\}; or restore"
+)
 def another_learning_rate(run):
     trained(run, model(optimizer=keras.optimizers.SGD(0.1)))
     fit(run, model(optimizer=keras.optimizers.SGD(0.2)), epochs=2)
 
 
-@mistake(r"Say which counts, changed=\{'dropout\.rate': 'code'\}; or put the value back")
+@mistake(r"Choose the value that counts, changed=\{'dropout\.rate': 'code'\}; or restore the value")
 def another_dropout_rate(run):
     fit(trained(run), model(rate=0.5), epochs=2)
 
@@ -535,7 +537,7 @@ def a_frozen_layer(run):
     fit(trained(run), made, epochs=2)
 
 
-@mistake(r"changed names 'lerning_rate'.*Names that it can decide: .*learning_rate")
+@mistake(r"changed.*'lerning_rate'.*names: .* learning_rate")
 def a_decision_about_a_name_that_is_misspelled(run):
     fit(run, None, changed={"lerning_rate": "code"})
 
