@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from ckptkit.errors import ConfigError
-from ckptkit.layout import RunLayout, journal_attempt
-from ckptkit.log import logger
 from ckptkit.ownership.fence import FencedFiles
 from ckptkit.ownership.run_lock import RunLock
-from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.deferred_journal import DeferredJournal
-from ckptkit.run.foreign_directory import listing, recognise
 from ckptkit.run.fresh_start import make_checkpoints, set_aside_earlier_lives
 from ckptkit.run.journal import Journal, next_attempt
 from ckptkit.run.recover import recover, shut_out_the_silent
+from ckptkit.session.directory_check import check_directory
 from ckptkit.session.monitored_metrics import with_directions
 from ckptkit.session.options import RunOptions
 from ckptkit.session.phase import PhaseMachine
 from ckptkit.session.process_state import attempt_started
-from ckptkit.storage.files import storage_errors
 from ckptkit.storage.mounts import warn_about_bucket_mount
 
 
@@ -59,7 +53,7 @@ def open_run(options: RunOptions, resources: ExitStack) -> OpenedRun:
     # Before any change on disk, because the user may have to give the direction of a metric.
     options = with_directions(options)
     layout, clock = options.layout, options.clock
-    _check_directory(layout)
+    check_directory(layout)
     make_checkpoints(options.files, layout)
     warn_about_bucket_mount(layout.root)
     # The attempt gets the number of the claim. Journals may be older than all claims, and no two
@@ -86,40 +80,3 @@ def open_run(options: RunOptions, resources: ExitStack) -> OpenedRun:
     # Earlier claims are removed last. If recovery is interrupted, the next owner still needs them.
     lock.settle()
     return OpenedRun(options, journal, phases)
-
-
-def _check_directory(layout: RunLayout) -> None:
-    """Check that the directory is a run of ckptkit, or can become one.
-
-    Raises:
-        ConfigError: If it is a file, or belongs to something else.
-    """
-    with storage_errors("look at", layout.root):
-        for path in (layout.root, layout.checkpoints, layout.journal):
-            if path.exists() and not path.is_dir():
-                raise ConfigError(
-                    f"{path} is a file; a run needs a directory there. Move the file away, or "
-                    "name another directory."
-                )
-        # A launcher writes its own journal there before the first attempt.
-        trained = layout.journal.is_dir() and any(
-            journal_attempt(path.name) for path in layout.journal.iterdir()
-        )
-        if trained or not layout.root.exists() or list_checkpoints(layout):
-            return
-        found = recognise(layout.root, listing(layout), _home())
-    if found is None:
-        return
-    if found.refused:
-        raise ConfigError(
-            f"{layout.root} {found.what}, and is no place for a new run. Nothing was written. "
-            f"{found.way_on}."
-        )
-    logger.warning("%s %s. %s", layout.root, found.what, found.way_on)
-
-
-def _home() -> Path | None:
-    try:
-        return Path.home()
-    except RuntimeError:
-        return None

@@ -1,0 +1,49 @@
+"""Checks the directory of a run before anything is written into it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ckptkit.errors import ConfigError
+from ckptkit.layout import RunLayout, journal_attempt
+from ckptkit.log import logger
+from ckptkit.run.checkpoint_catalog import list_checkpoints
+from ckptkit.run.foreign_directory import listing, recognise
+from ckptkit.storage.files import storage_errors
+
+
+def check_directory(layout: RunLayout) -> None:
+    """Check that the directory is a run of ckptkit, or can become one.
+
+    Raises:
+        ConfigError: If it is a file, or belongs to something else.
+    """
+    with storage_errors("look at", layout.root):
+        for path in (layout.root, layout.checkpoints, layout.journal):
+            if path.exists() and not path.is_dir():
+                raise ConfigError(
+                    f"{path} is a file; a run needs a directory there. Move the file away, or "
+                    "name another directory."
+                )
+        # A launcher writes its own journal there before the first attempt.
+        trained = layout.journal.is_dir() and any(
+            journal_attempt(path.name) for path in layout.journal.iterdir()
+        )
+        if trained or not layout.root.exists() or list_checkpoints(layout):
+            return
+        found = recognise(layout.root, listing(layout), _home())
+    if found is None:
+        return
+    if found.refused:
+        raise ConfigError(
+            f"{layout.root} {found.what}, and is no place for a new run. Nothing was written. "
+            f"{found.way_on}."
+        )
+    logger.warning("%s %s. %s", layout.root, found.what, found.way_on)
+
+
+def _home() -> Path | None:
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
