@@ -1,4 +1,4 @@
-"""Attributes that Keras and TensorFlow keep in objects for themselves, apart from the user's own.
+"""Tells attributes that Keras and TensorFlow set for themselves from the user's attributes.
 
 Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 """
@@ -23,10 +23,10 @@ _BASES = (
     keras.optimizers.Optimizer,
     keras.callbacks.Callback,
 )
-"""Classes of Keras whose attributes are book-keeping, never a setting of one kind of layer."""
+"""Keras' base classes, whose attributes are bookkeeping and never settings of a layer."""
 
 _SET_ELSEWHERE = frozenset({"history", "_functional", "_layers", "_operations", "_keras_history"})
-"""Attributes of Keras' objects that functions outside of their classes set."""
+"""Attributes of Keras' objects that are set outside of their classes."""
 
 _NOT_SETTINGS = frozenset(
     {
@@ -41,17 +41,17 @@ _NOT_SETTINGS = frozenset(
         "supports_masking",
     }
 )
-"""Public attributes of Keras' layers that follow from others, or from how a layer was built."""
+"""Public attributes of Keras' layers that depend on other attributes or on how it was built."""
 
 
 @functools.cache
 def own_attributes(kind: Any) -> frozenset[str]:
-    """Return the names that Keras' and TensorFlow's classes above a class set in its objects.
+    """Return the attribute names that a class gets from its base classes in Keras and TensorFlow.
 
-    Reason: no list of them is public, and `vars` does not say whose an attribute is.
+    Reason: no public list contains them, and `vars` does not say who has set an attribute.
 
     Args:
-        kind: a class of Keras or TensorFlow, or one of the user's below it.
+        kind: a class of Keras or TensorFlow, or a user's subclass.
     """
     found = {name for each in kind.__mro__ if _is_foreign(each) for name in _names_set_by(each)}
     return frozenset(found | _SET_ELSEWHERE) if found else frozenset()
@@ -98,7 +98,8 @@ def _names_set_by(kind: Any) -> frozenset[str]:
 
 
 def _names_stored(code: CodeType) -> set[str]:
-    # Two bytes an instruction. `dis` takes a fifth of a second for Keras' classes.
+    # Each instruction has two bytes. `dis` is not used, because it takes a fifth of a second for
+    # Keras' classes.
     stored, extended = set(), 0
     for operation, low in zip(code.co_code[::2], code.co_code[1::2], strict=True):
         argument = extended << 8 | low

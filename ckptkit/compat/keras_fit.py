@@ -79,7 +79,7 @@ def set_steps_per_epoch(epoch_iterator: Any, steps: int) -> None:
 
     Args:
         epoch_iterator: see `FitCall`.
-        steps: batches of the epoch.
+        steps: the number of batches of the epoch.
     """
     if getattr(epoch_iterator, "steps_per_epoch", None) is not None:
         epoch_iterator.steps_per_epoch = steps
@@ -92,7 +92,7 @@ def run_pass(epoch_iterator: Any, call: Callable[[Any], object]) -> None:
 
     Args:
         epoch_iterator: see `FitCall`.
-        call: is given the iterator for each call of the train or test function.
+        call: is called with the iterator for each call of the train or test function.
     """
     with epoch_iterator.catch_stop_iteration():
         for _, _, iterator in epoch_iterator:
@@ -128,7 +128,7 @@ class FitCall:
         element_spec: the form of the batches, or None; to get it reads no data.
         epoch_iterator: the object that makes an iterator for each epoch, or None.
         validates: whether epochs, or some of them, end with an evaluation.
-        data: the dataset or the object that the batches of training are drawn from, or None.
+        data: the dataset or object with the batches of training, or None.
         evaluation_data: the same of evaluations.
         evaluation_steps: the batches of an evaluation, as given to `fit`, or None.
     """

@@ -85,9 +85,9 @@ def slots_of(kind: type[Any]) -> tuple[str, ...]:
 
 
 def is_installed(kind: type[Any]) -> bool:
-    """Return whether a class belongs to Python or to an installed package, and is not a program's.
+    """Return whether a class belongs to Python or an installed package, and not to the program.
 
-    Reason: a class does not say who wrote it; the place of its file does.
+    Reason: only the place of its file shows whether a class belongs to the program.
     """
     package = kind.__module__.partition(".")[0]
     if package == "__main__":

@@ -41,7 +41,7 @@ def serializes(trackable: Any) -> bool:
 
 
 def class_serializes(kind: type) -> bool:
-    """Whether objects of a class have values of their own to save; see `serializes`.
+    """Return whether objects of a class have their own values to save; see `serializes`.
 
     Reason: see `StagedTensor`.
     """

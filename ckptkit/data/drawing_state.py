@@ -27,10 +27,10 @@ training.
 """
 
 _BEFORE_FILLING: WeakKeyDictionary[Any, dict[int, np.ndarray[Any, Any]]] = WeakKeyDictionary()
-"""By a stage with `cache()`: the values from which this process fills it, by id of the variable.
+"""For each stage with `cache()`, the values of variables with which this process fills it.
 
-The cache belongs to the dataset, and a second `fit` reads what the first one has left there. If the
-first one is finished and skipped, the second one fills it, and must do so from these values.
+The cache belongs to the dataset, so a second `fit` reads the cache of the first one. If the first
+one is finished and skipped, the second one fills the cache, and needs these values.
 """
 
 
@@ -40,8 +40,8 @@ class _Used:
 
     Args:
         variable: the `tf.Variable`.
-        is_written: whether drawing changes it.
-        cache: the stage that keeps what is made with it, or None if some of it is made anew.
+        is_written: whether reading data changes it.
+        cache: the stage that caches all results of the variable, or None.
     """
 
     variable: Any
@@ -103,8 +103,8 @@ class DrawingState:
 
         Args:
             state: the result of `at_beginning`.
-            random: whether Python's and NumPy's random states are set too.
-            only_written: whether variables that drawing does not change stay as they are.
+            random: whether to also set Python's and NumPy's random states.
+            only_written: whether to keep variables that reading data does not change.
         """
         values = state.get("variables", [])
         for used, value in zip(self._used, values, strict=False):
@@ -117,7 +117,7 @@ class DrawingState:
 
         Args:
             state: the result of `at_epoch`.
-            drawn: whether that which drawing moves is set too.
+            drawn: whether to also set variables that reading data changes.
         """
         self._set(state, random=drawn, but=lambda used: used.is_written and not drawn)
 
@@ -148,8 +148,8 @@ class DrawingState:
 
         Args:
             state: the result of `now`.
-            drawn_again: whether the data was drawn again up to there. Then everything that reading
-                changes is already right, and a thread of tf.data may be ahead of training.
+            drawn_again: whether the data was read again up to the position. Then everything that
+                reading changes is already right, and a thread of tf.data may be ahead of training.
         """
         self._assign(
             state.get("variables", []),

@@ -291,7 +291,7 @@ class LoopData:
         if self._not_savable_reason is not None and present.random is not None:
             drawing.set_epoch(present.random)
         iterator = iter(dataset)
-        # An older version may have saved a state that TensorFlow does not restore.
+        # An older version may have saved a state that TensorFlow cannot restore.
         self._not_savable_reason = self._not_savable_reason or reason_not_restorable(iterator)
         if (
             present.done

@@ -72,7 +72,7 @@ class OtherCallbacks:
         """Notes that training begins. Attributes that change from here on are state to save.
 
         Args:
-            attributes: what training changes in Python objects.
+            attributes: the attributes of Python objects that training changes.
         """
         self._states = CallbackStates(self._all)
         attributes.note(self._states.roots())
@@ -86,14 +86,14 @@ class OtherCallbacks:
         }
 
     def give_back(self, attributes: AttributeState, state: dict[str, Any]) -> list[str]:
-        """Gives the callbacks their state.
+        """Restore the state of the callbacks.
 
         Args:
             attributes: has the attributes that the checkpoint holds.
             state: what `get` has returned.
 
         Returns:
-            In words, the state that fits no callback.
+            A sentence for each saved state that matches no callback.
         """
         if self._states is None:
             self.begin(attributes)
@@ -115,15 +115,15 @@ class OtherCallbacks:
         Args:
             attributes: has the attributes that the checkpoint holds.
             state: what `get` has returned.
-            event: passes the present event to one of them.
+            event: passes the current event to one callback.
             train_calls: calls of the train function before it.
             test_calls: calls of the test function before it.
 
         Returns:
-            In words, the state that fits no callback.
+            A sentence for each saved state that matches no callback.
         """
-        # In this order: what they do at the present event is part of the state already, and the
-        # state overwrites it.
+        # In this order: the saved state already includes the effect of the current event, and
+        # overwrites it.
         self.begin(attributes)
         builtin_callbacks.continue_tensorboard_counts(self._all, train_calls, test_calls)
         self.tell(event)

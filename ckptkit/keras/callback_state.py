@@ -18,10 +18,10 @@ Other arguments, such as paths and switches, may change between attempts.
 
 
 class CallbackStates:
-    """Identifies the other callbacks of a `fit`, and restores their state.
+    """Identifies the other callbacks of a `fit` in a checkpoint, and restores their state.
 
     A callback with `get_state()`/`set_state(state)` or `state_dict()`/`load_state_dict(state)` is
-    asked. The attributes of any other are saved with those of all other objects of the program.
+    asked. The attributes of other callbacks are saved like those of all objects of the program.
 
     Args:
         callbacks: the callbacks of one `fit`, without `CheckpointCallback`.
@@ -55,7 +55,7 @@ class CallbackStates:
         }
 
     def get(self) -> dict[str, Any]:
-        """Return the states of the callbacks that give them, by callback."""
+        """Return the states of the callbacks with such methods, by callback."""
         return {
             name: methods[0]()
             for name, callback in self._callbacks.items()
@@ -65,12 +65,12 @@ class CallbackStates:
     def set(
         self, attributes: AttributeState, states: Mapping[str, Any], configured: Mapping[str, Any]
     ) -> list[str]:
-        """Gives callbacks their state.
+        """Restore the state of callbacks.
 
         Args:
             attributes: has the attributes that the checkpoint holds.
-            states: the states of the callbacks that were asked, by callback. An older version has
-                put the plain attributes of the others here, too.
+            states: the states from callbacks with such methods, by callback. An older version has
+                also stored plain attributes of other callbacks here.
             configured: the configurations of these callbacks; empty if an older version has
                 saved them.
 

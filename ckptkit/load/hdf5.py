@@ -76,7 +76,7 @@ def _damage(path: Path) -> Iterator[None]:
         yield
     except CheckpointError:
         raise  # some of ckptkit's errors are ValueErrors too
-    # h5py reports a type or a size that it does not know as a plain ValueError.
+    # h5py raises a plain ValueError for an unknown type or size.
     except (*ZIP_ERRORS, KeyError, ValueError, OverflowError) as error:
         raise CorruptCheckpointError(
             f"{path} is damaged and cannot be read: {_first_line(error)}", "unreadable", path.name

@@ -39,7 +39,7 @@ ADAPTED = "adapted"
 """The role of the learned state of preprocessing layers; missing in older checkpoints."""
 
 ATTRIBUTES = "attributes"
-"""The role of what training changes in Python objects. Older checkpoints have none."""
+"""The role of attributes of Python objects that training changes. Older checkpoints have none."""
 
 Number = float | str
 """A number in JSON; values that JSON cannot hold are `"nan"`, `"inf"` and `"-inf"`."""

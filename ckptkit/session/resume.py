@@ -130,8 +130,8 @@ class Resume:
         missing = self._tracked.adapted.not_saved(checkpoint, tracked)
         if missing:
             self._exactness.inexact(
-                "an earlier version of ckptkit saved this run without what preprocessing layers "
-                f"had learnt ({', '.join(missing)}); they keep what the program gave them"
+                "an earlier version of ckptkit saved this run without the learned state of "
+                f"preprocessing layers ({', '.join(missing)}); they keep the program's values"
             )
         return self._tracked.adapted.apply(checkpoint, tracked)
 

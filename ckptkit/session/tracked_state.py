@@ -19,7 +19,7 @@ class ProcessEntry:
 
     Args:
         random: the random states of the process.
-        attributes: what training changes in Python objects.
+        attributes: the attributes of Python objects that training changes.
     """
 
     def __init__(self, random: ProcessRandom, attributes: AttributeState) -> None:
@@ -44,7 +44,7 @@ class TrackedState:
     Attributes:
         data: the positions in the datasets of `manager.data`.
         random: the random states of the process.
-        attributes: what training changes in Python objects.
+        attributes: the attributes of Python objects that training changes.
         state: the user's state, and these two.
         tracker: finds the tensors of the state.
         adapted: restores the learned state of preprocessing layers.
@@ -63,7 +63,7 @@ class TrackedState:
         self.adapted = AdaptedRestore()
 
     def note_constructed(self) -> None:
-        """Note the program's objects as it has made them, before training or a restore."""
+        """Remember the program's objects before training or a restore changes them."""
         users = self.tracker.users
         in_fit = "fit" in self.state
         self.attributes.note(

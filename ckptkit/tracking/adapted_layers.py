@@ -61,7 +61,7 @@ class AdaptedLeaf:
         if same_parts(present, tensors):
             # A new table, even with the same words, would be unknown to functions that were traced.
             return False
-        # A TF-IDF layer has weights only after it has learnt them.
+        # A TF-IDF layer has weights only after `adapt`.
         if {*present, *tensors} - {"idf_weights"} - (present.keys() & tensors.keys()):
             raise IncompatibleStateError(
                 f"The layer {self.path!r} ({type(self.layer).__name__}) learns "

@@ -1,7 +1,7 @@
-"""Arrays of attributes, gathered into few tensors: all of one form are the rows of one.
+"""Stores many small arrays of attributes as the rows of a few tensors.
 
-A replay buffer holds a hundred thousand small arrays, and a checkpoint describes each tensor.
-An array that occurs twice is one row, so that it is one array again afterwards.
+A replay buffer may contain a hundred thousand small arrays, and a checkpoint describes each tensor.
+An array that is used twice is stored as one row, so that it is one array again after a restore.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ckptkit.tracking.plain_values import array_type, type_name
 
 
 class ArrayPools:
-    """Gathers arrays, and gives each one its place."""
+    """Collects arrays into pools of the same shape and type, for a checkpoint."""
 
     def __init__(self) -> None:
         self._pools: dict[Any, list[np.ndarray[Any, Any]]] = {}
@@ -63,7 +63,7 @@ def _is_tensorflows(dtype: np.dtype[Any]) -> bool:
 
 
 class PooledArrays:
-    """The arrays of a checkpoint; each row is one array, however often it is asked for.
+    """The arrays in a checkpoint; each row becomes one array, even if it is read several times.
 
     Args:
         described: the descriptions of the pools.

@@ -1,8 +1,9 @@
-"""What training changes in the program's Python objects, as one leaf of a checkpoint.
+"""Saves and restores attributes of Python objects that training changes, as one leaf.
 
-Configuration and state look the same: both are attributes. What an attribute was when the program
-had made its object tells them apart. If it has moved since, in this attempt or in an earlier one,
-it is state, which is saved and restored in place. If it never moved, it is what the code says.
+Configuration and state look the same: both are attributes. They are distinguished by the value of
+an attribute before training. If it has changed since, in this attempt or an earlier one, it is
+state, which is saved and restored in place. If it never changed, it is configuration, and the
+code's value counts.
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ from ckptkit.tracking.program_objects import Place, ProgramObject, ProgramObject
 from ckptkit.tracking.remembered_state import Digest, same_state
 
 VERSION = 1
-"""The version of the form. A larger one is for a form that this reader would misread."""
+"""The version of the form. A larger version means a format that this reader would misread."""
 
 _NOTHING: frozenset[str] = frozenset()
 _WHOLE = ""
-"""Stands for all of an object's contents in the names of what has moved."""
+"""The name that means "all contents of the object" in a set of changed names."""
 
 
 class AttributeState:
-    """The state in the attributes of everything that a run's state leads to.
+    """The changed attributes of all objects that a run's state refers to.
 
     Args:
         inexact: called with a reason why the run cannot continue bit for bit.
-        other_leaves: returns the leaves that save the program's objects otherwise.
+        other_leaves: returns the leaves that already save objects of the program.
 
     Attributes:
         objects: what the program has made.
@@ -67,7 +68,7 @@ class AttributeState:
         return self
 
     def note(self, roots: Mapping[str, tuple[str, Any]]) -> None:
-        """Note what the program has made, before training or a restore changes it.
+        """Remember the objects of the program, before training or a restore changes them.
 
         Args:
             roots: see `ProgramObjects.note`.
@@ -76,7 +77,7 @@ class AttributeState:
         self.objects.note(roots)
 
     def report(self) -> None:
-        """Report what cannot be saved, each once.
+        """Report each attribute that cannot be saved, once.
 
         Raises:
             ConfigError: If exactness is required.
@@ -91,10 +92,10 @@ class AttributeState:
     # -- saving
 
     def capture(self) -> Tensors:
-        """Return what has moved, as JSON and tensors."""
+        """Return all changed attributes, as JSON and tensors."""
         encoder = ObjectEncoder(self.objects, self._report)
         found: dict[str, Any] = {}
-        # A copy: what Keras makes late is noted while its owner is encoded.
+        # A copy: objects that Keras makes late are added while their owner is encoded.
         for each in list(self._to_save()):
             value = each.get()
             if value is not None:
@@ -116,7 +117,7 @@ class AttributeState:
         return self._scanned
 
     def _moved_of(self, each: ProgramObject, value: Any, encoder: ObjectEncoder) -> Any:
-        """Return the form of what has moved in an object, or None."""
+        """Return the encoded changes of an object, or None."""
         moved = self._moved.get(each.place.path, _NOTHING)
         if not moved and each.is_untouched(value):
             return None
@@ -169,7 +170,7 @@ class AttributeState:
         return encoder.contents(each.place, value, each.kind, chosen)
 
     def _differ(self, place: Place, before: list[Any], now: list[Any]) -> bool:
-        """Whether contents differ in more than in identity."""
+        """Return whether contents differ in more than their ids."""
         if len(before) != len(now):
             return True
         scratch = ObjectEncoder(self.objects, lambda place, words: None)
@@ -181,15 +182,15 @@ class AttributeState:
     # -- restoring
 
     def assign(self, tensors: Mapping[str, tf.Tensor]) -> None:
-        """Give the program's objects what `capture` has returned."""
+        """Assign the result of `capture` to the program's objects."""
         self._loaded = tensors
         self.restore({})
 
     def restore(self, renamed: Mapping[str, str]) -> None:
-        """Give the program's objects, once more, what was assigned.
+        """Assign the restored attributes to the program's objects once more.
 
         Args:
-            renamed: first parts of the paths, by those in the checkpoint.
+            renamed: the current first part of each path, by the first part in the checkpoint.
         """
         if self._loaded is None:
             return
@@ -221,7 +222,7 @@ class AttributeState:
             fills.append((each, value, contents))
         decoder.fill_created()
         self._reset(restored)
-        # Objects first, because sets and dictionaries ask for their hashes.
+        # Objects first, because sets and dictionaries use their hashes.
         fills.sort(
             key=lambda fill: (fill[0].kind.name in ("set", "dict"), fill[0].kind.name == "asked")
         )
@@ -231,17 +232,17 @@ class AttributeState:
         self._report_lost([*lost, *decoder.lost])
 
     def _report_lost(self, lost: Iterable[str]) -> None:
-        """Report what the checkpoint holds and the program has no place for."""
+        """Report saved attributes for which the program has no object."""
         for what in lost:
             # A callback is noted when training begins, after the first restore.
             if any(what.startswith(root) for root in self._roots):
                 self._inexact(
-                    f"what the checkpoint holds of {what} is given to nothing, because the program "
-                    "has no such object there now"
+                    f"the saved attributes of {what} are not restored, because the program has no "
+                    f"such object there now"
                 )
 
     def has_loaded(self, root: str) -> bool:
-        """Return whether the restored checkpoint holds anything of a root.
+        """Return whether the restored checkpoint has attributes of a root.
 
         Args:
             root: the first part of the paths.
@@ -252,9 +253,10 @@ class AttributeState:
         return any(_renamed(path, {root: ""}) != path for path in document["objects"])
 
     def _reset(self, restored: Mapping[str, set[str]]) -> None:
-        """Undo what has moved in this process and had not moved in the checkpoint.
+        """Undo changes in this process to attributes that the checkpoint does not contain.
 
-        A resume in `fit` makes one step that it throws away; the program's code ran in it.
+        A resume in `fit` runs one step and discards its result, but the step runs code of the
+        program.
         """
         for each in self._to_save():
             value = each.get()
@@ -290,11 +292,11 @@ def _identity(each: ProgramObject) -> int:
 
 
 def _ids_of(leaves: Iterable[Leaf]) -> set[int]:
-    """Return the identities of the objects that leaves save."""
+    """Return the ids of the objects that leaves save."""
     found = [
         getattr(leaf, name, None) for leaf in leaves for name in ("variable", "trackable", "source")
     ]
-    # The state of a generator of NumPy's is in its bits.
+    # The state of a NumPy Generator is in its bit generator.
     found += [each.bit_generator for each in found if isinstance(each, np.random.Generator)]
     return {id(each) for each in found if each is not None}
 
@@ -311,13 +313,13 @@ def _renamed(path: str, renamed: Mapping[str, str]) -> str:
 
 
 def _read(tensors: Mapping[str, tf.Tensor]) -> tuple[dict[str, Any], list[tf.Tensor]]:
-    """Return the document of a checkpoint, and its tensors.
+    """Return the JSON document of a checkpoint, and its tensors.
 
     Raises:
-        CorruptCheckpointError: If a part is missing or is not what was saved.
+        CorruptCheckpointError: If a part is missing or damaged.
     """
     try:
         arrays = [tensors[f"arrays/{index}"] for index in range(len(tensors) - 1)]
         return json.loads(tensors[""].numpy()), arrays
     except (KeyError, AttributeError, ValueError) as error:
-        raise CorruptCheckpointError("The saved attributes are not whole.") from error
+        raise CorruptCheckpointError("The saved attributes are incomplete.") from error

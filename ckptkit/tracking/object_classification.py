@@ -1,4 +1,4 @@
-"""Which kind an object is of: what can be looked into, what has no state, and what is named."""
+"""Classifies Python objects: with state, without state, or with state that cannot be saved."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ from ckptkit.tracking.reachable_objects import may_lead_on
 
 
 class Skipped:
-    """What has no state of its own, or one that is no part of the program's."""
+    """The class of objects without state of the program."""
 
 
 class Unsavable:
-    """What has a state that cannot be read or cannot be set.
+    """The class of objects whose state cannot be read or set.
 
     Args:
-        words: what it is, for a message.
+        words: a description of the object, for a message.
     """
 
     def __init__(self, words: str) -> None:
@@ -119,7 +119,7 @@ _NAMED: tuple[tuple[tuple[type, ...], str], ...] = (
     ((types.CoroutineType,), "a coroutine"),
     (_ITERATORS, "an iterator"),
     ((threading.Thread,), "a thread"),
-    ((random.SystemRandom,), "a generator that draws from the operating system"),
+    ((random.SystemRandom,), "a generator that reads from the operating system"),
     ((tf.TensorArray,), "a tf.TensorArray"),
     ((tf.io.TFRecordWriter, tf.io.gfile.GFile), "an open file"),
     ((np.memmap,), "an array in a file"),
@@ -129,7 +129,7 @@ _STANDARD_STREAMS = ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__
 
 
 def _named_by_module() -> Iterator[tuple[tuple[type, ...], str]]:
-    """Yield classes of modules that are looked up, not imported: a program without has none."""
+    """Yield classes of modules that the program has already imported."""
     for module, names, words in (
         ("socket", ("socket",), "an open socket"),
         ("subprocess", ("Popen",), "a process"),
@@ -163,16 +163,16 @@ _FIXED_KINDS: tuple[tuple[tuple[type, ...], Kind], ...] = (
 
 
 def classify(value: Any) -> Kind | Skipped | Unsavable:
-    """Return the kind of an object that is no plain value.
+    """Return the kind of an object that is not a plain value.
 
     Args:
-        value: any object, except plain values, tuples and what only leads on to others.
+        value: any object, except plain values, tuples and objects that only contain others.
     """
     if isinstance(value, np.ndarray) and type(value) is np.ndarray:
         if value.dtype.hasobject:
             return OBJECT_ARRAY if value.dtype == object else Unsavable("an array of structures")
         return ARRAY
-    # A dictionary of a tf.Module is wrapped by an object that only says that it is one.
+    # TensorFlow wraps a dictionary of a tf.Module in an object that only looks like one.
     fixed = _by_type(value.__class__)
     if fixed is not None:
         return fixed
@@ -216,14 +216,15 @@ def _of_library_class(kind: type) -> Kind | Skipped | None:
     """Return the kind of an object of Keras', TensorFlow's or NumPy's own classes, or None."""
     package = kind.__module__.partition(".")[0]
     if issubclass(kind, keras.callbacks.Callback):
-        return None  # one may have get_state()
+        return None  # such a class may have get_state()
     if issubclass(kind, keras.Layer | keras.metrics.Metric):
         return OBJECT
     if issubclass(kind, keras.losses.Loss | keras.optimizers.Optimizer | tf.Module):
         return OBJECT
     if tf_checkpoint.class_serializes(kind):
         return TRACKABLE
-    # Keras' own objects with variables, and what TensorFlow tracks, as a tf.random.Generator.
+    # Keras' objects with variables, and objects that TensorFlow tracks, such as a
+    # tf.random.Generator.
     if may_lead_on[kind] and package in ("keras", "tensorflow"):
         return OBJECT
     return SKIPPED if package in ("keras", "tensorflow", "ckptkit") else None
@@ -234,7 +235,7 @@ def _described(kind: type) -> str:
 
 
 def _is_programs(function: types.FunctionType) -> bool:
-    """Whether a function is the program's, not one of Python or of the libraries below ckptkit."""
+    """Return whether a function belongs to the program, and not to Python or a library."""
     package = (function.__module__ or "").partition(".")[0]
     if package in ("keras", "tensorflow", "numpy", "ckptkit"):
         return False

@@ -1,6 +1,6 @@
-"""From JSON and tensors back to what objects contain; see `object_encoding`.
+"""Decodes the contents of Python objects from JSON and tensors; see `object_encoding`.
 
-Nothing is imported for it, and no constructor of the user's classes runs.
+It imports nothing and runs no constructor of the user's classes.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from ckptkit.tracking.object_kinds import MISSING, Kind, StateKind
 from ckptkit.tracking.plain_values import decode_plain, global_object
 
 LEFT = object()
-"""The value of a form that says nothing: what the program has there stays."""
+"""The value that means "nothing was saved": the program's value stays."""
 
 
 class ObjectDecoder:
     """Decodes one document.
 
     Args:
-        document: as `ObjectEncoder.document` has returned it.
+        document: the result of `ObjectEncoder.document`.
         tensors: the tensors that it refers to.
         at: returns the program's object at a path; raises KeyError if there is none.
-        classes: classes of the program's objects by name, for those that no module has.
+        classes: the classes of the program's objects by name, for classes that are in no module.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ObjectDecoder:
         self._made = [self._make(described) for described in self._created]
 
     def fill_created(self) -> None:
-        """Give all objects that training had made their contents."""
+        """Fill all objects that training had created."""
         # Objects first, because sets and dictionaries ask for their hashes.
         order = ["object", "list", "object array"]
         pairs = list(zip(self._created, self._made, strict=True))
@@ -97,18 +97,18 @@ class ObjectDecoder:
     def _class(self, name: str) -> Any:
         found = self._classes.get(name) or global_object(name)
         if not isinstance(found, type):
-            raise ValueError(f"{name} is no class")
+            raise ValueError(f"{name} is not a class")
         return found
 
     # -- contents
 
     def contents(self, kind: Kind, form: Any, live: Any) -> Any:
-        """Return what an object contained.
+        """Return the saved contents of an object.
 
         Args:
             kind: the kind of the object.
             form: the form of its contents.
-            live: what it contains now, for what was not saved; None if it is made anew.
+            live: its current contents, for parts that were not saved; None for a new object.
         """
         if isinstance(kind, StateKind):
             return [self._state(form)]

@@ -1,8 +1,8 @@
-"""From what objects contain to JSON and tensors, without pickle.
+"""Encodes the contents of Python objects as JSON and tensors, without pickle.
 
-A form stands for a value: JSON's own values for themselves, and a dictionary with one mark for
-everything else. What the program has made is referred to by its path; what training has made is
-described in full, once, so that it is one object again when two places hold it.
+A value that JSON supports is encoded as itself, and every other value as a dictionary with one
+mark. Objects of the program are encoded by their path. Objects that training has created are
+described completely, but only once, so that a shared object is shared again after a restore.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ from ckptkit.tracking.program_objects import (
 )
 
 _PACKED_FROM = 64
-"""Longer sequences of one type are saved as arrays: JSON takes a microsecond for each number."""
+"""The length from which a sequence of one type is saved as an array.
+
+JSON takes a microsecond for each number."""
 
 _COMPOSITES = (
     (tf.RaggedTensor, "ragged"),
@@ -49,11 +51,11 @@ _COMPOSITES = (
 
 
 class ObjectEncoder:
-    """Encodes what objects contain at one moment.
+    """Encodes the contents of objects at one moment.
 
     Args:
-        objects: what the program has made.
-        lost: called with the place of what cannot be saved, and what it is in words.
+        objects: the objects of the program.
+        lost: called for each value that cannot be saved, with its place and a description.
     """
 
     def __init__(self, objects: ProgramObjects, lost: Callable[[Place, str], None]) -> None:
@@ -68,13 +70,13 @@ class ObjectEncoder:
     # -- objects
 
     def contents(self, place: Place, value: Any, kind: Kind, contents: Any) -> Any:
-        """Return the form of what an object contains.
+        """Return the encoded contents of an object.
 
         Args:
             place: where the object is.
             value: the object.
             kind: its kind.
-            contents: as the kind has returned it.
+            contents: the contents that the kind returned.
         """
         if isinstance(kind, StateKind):
             return self._state(place, kind, contents[0])
@@ -92,15 +94,15 @@ class ObjectEncoder:
             return {"tensor": self._tensor(state)}
         if kind is object_kinds.TRACKABLE:
             return {"tensors": {name: self._tensor(tensor) for name, tensor in state.items()}}
-        # An object that gives its state itself must give what can be saved; this raises otherwise.
+        # The state from an object's own method must be savable; this raises otherwise.
         text, arrays = python_state.encode(state, f"The state of {place.words()}")
         return {"text": text, "arrays": [self._pools.place(array) for array in arrays]}
 
     def document(self, objects: dict[str, Any]) -> tuple[dict[str, Any], list[tf.Tensor]]:
-        """Return the whole as JSON's values, with the tensors that it refers to.
+        """Return everything as JSON values, with the tensors to which it refers.
 
         Args:
-            objects: what the program's objects contain, by path.
+            objects: the encoded contents of the program's objects, by path.
         """
         while self._pending:
             number, place, value, kind = self._pending.pop()
@@ -187,7 +189,7 @@ class ObjectEncoder:
         described = _description(value, kind)
         if described is None:
             words = "a function" if kind is FUNCTION else f"a {type(value).__qualname__}"
-            return self._lose(place, f"{words} that training has made")
+            return self._lose(place, f"{words} that training has created")
         if kind is DICT and (factory := getattr(value, "default_factory", None)) is not None:
             described["factory"] = self.form(factory, place)
         number = self._numbers[id(value)] = len(self._created)
@@ -249,7 +251,7 @@ def _parts_of(value: Any) -> list[tf.Tensor]:
 
 
 def _description(value: Any, kind: Kind) -> dict[str, Any] | None:
-    """Return what is needed to make an object of a kind again, or None if it cannot be made."""
+    """Return a description from which an object can be created again, or None."""
     described: dict[str, Any] = {"kind": kind.name}
     if kind is SEQUENCE and isinstance(value, deque):
         return {**described, "maxlen": value.maxlen}
@@ -268,7 +270,7 @@ def _description(value: Any, kind: Kind) -> dict[str, Any] | None:
 
 
 _WRAPPERS = ("keras", "tensorflow")
-"""Packages that wrap lists, dictionaries and sets that are assigned to their objects."""
+"""The packages that wrap lists, dictionaries and sets when they are assigned to attributes."""
 
 _MADE_BY_CLASS = (
     object_kinds.BITS,
@@ -285,7 +287,7 @@ def _with_class(described: dict[str, Any], value: Any) -> dict[str, Any]:
 
 
 def _can_be_made(kind: Any) -> bool:
-    """Whether objects of a class can be made without running code of the class."""
+    """Return whether objects of a class can be created without running its code."""
     return kind.__new__ is object.__new__ and not _is_wrapped(kind)
 
 

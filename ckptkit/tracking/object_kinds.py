@@ -1,7 +1,7 @@
-"""Kinds of objects that a program holds: how each is looked into, and filled in place.
+"""The kinds of Python objects: how to read the contents of each, and to set them in place.
 
-A kind says what an object contains at one moment. Contents that are objects themselves are looked
-into on their own. What has no state is skipped; what has one that nobody can read is named.
+A kind reads the contents of an object at one moment. Contents that are objects are read separately.
+Objects without state are skipped; objects with unreadable state are reported.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ import tensorflow as tf
 from ckptkit.compat import keras_attributes, object_attributes, tf_checkpoint
 
 MISSING = object()
-"""The content of an attribute that an object does not have, or of an empty cell."""
+"""The content of a missing attribute or an empty closure cell."""
 
 Contents = Any
-"""What an object contains: a list if that belongs together, else a dictionary by name."""
+"""The contents of an object: a list if they change together, else a dictionary by name."""
 
 
 class Kind(Protocol):
-    """How objects of one kind are looked into and filled in place.
+    """Reads and sets the contents of one kind of objects.
 
     Attributes:
         name: the name in a checkpoint.
-        whole: whether the contents belong together; otherwise each changes on its own.
+        whole: whether the contents are saved together; otherwise each is saved separately.
     """
 
     name: str
     whole: bool
 
     def contents(self, value: Any) -> Contents:
-        """Return what an object contains now."""
+        """Return the current contents of an object."""
         ...
 
     def fill(self, value: Any, contents: Contents) -> None:
-        """Give an object its contents, or some of them if they do not belong together."""
+        """Set the contents of an object, or some of them if they are saved separately."""
         ...
 
 
 class SequenceKind:
-    """Lists and deques, with those of Keras and TensorFlow that wrap them."""
+    """Lists and deques, including the wrappers of Keras and TensorFlow."""
 
     name, whole = "list", True
 
@@ -54,8 +54,8 @@ class SequenceKind:
     def fill(self, value: Any, contents: Contents) -> None:
         items = contents
         kept = len(value)
-        # A list of a tf.Module notes each change that is no append, and can then not be saved by
-        # TensorFlow any more.
+        # A list of a tf.Module records each change other than an append, and then TensorFlow
+        # refuses to save it.
         if kept <= len(items) and all(a is b for a, b in zip(value, items, strict=False)):
             value.extend(items[kept:])
             return
@@ -105,7 +105,7 @@ class ObjectArrayKind:
 
 
 class ObjectKind:
-    """Objects with attributes; those that Keras or TensorFlow keep for themselves do not count."""
+    """Objects with attributes, without those that Keras or TensorFlow set for themselves."""
 
     name, whole = "object", False
 
@@ -137,7 +137,7 @@ class ObjectKind:
 
 
 class CallbackKind(ObjectKind):
-    """Callbacks of Keras: Keras' own ones keep their state in attributes as the user's do."""
+    """Callbacks of Keras: Keras' own callbacks keep their state in attributes too."""
 
     def contents(self, value: Any) -> Contents:
         return {name: item for name, item in vars(value).items() if name not in CALLBACK_ARGUMENTS}
@@ -150,7 +150,7 @@ CALLBACK_ARGUMENTS = frozenset(
 
 
 class GeneratorKind:
-    """NumPy's generators, which have their state in another object."""
+    """NumPy's generators, whose state is in another object."""
 
     name, whole = "generator", True
 
@@ -162,7 +162,7 @@ class GeneratorKind:
 
 
 def is_setting(value: Any) -> bool:
-    """Whether the value of one of Keras' own attributes is plain."""
+    """Return whether the value of one of Keras' own attributes is plain."""
     if isinstance(value, tuple):
         return all(map(is_setting, value))
     return value is None or isinstance(value, bool | int | float | str)
@@ -177,7 +177,7 @@ def set_attribute(value: Any, name: str, item: Any) -> None:
     elif not tracked or (_is_untracked(own.get(name, ...)) and _is_untracked(item)):
         own[name] = item
     else:
-        # Keras and TensorFlow track what is assigned, so their way is the only one there.
+        # Keras and TensorFlow track assigned objects, so their `__setattr__` must be used.
         setattr(value, name, item)
 
 
@@ -186,14 +186,14 @@ def _is_slot(value: Any, name: str) -> bool:
 
 
 def _is_untracked(value: Any) -> bool:
-    """Whether neither Keras nor TensorFlow wraps or tracks a value that is assigned."""
+    """Return whether neither Keras nor TensorFlow wraps or tracks a value on assignment."""
     return value is None or isinstance(
         value, bool | int | float | complex | str | bytes | np.ndarray
     )
 
 
 class FunctionKind:
-    """Functions of the program: the variables that they close over, and what is set on them."""
+    """Functions of the program: the variables in their closure, and their attributes."""
 
     name, whole = "function", False
 
@@ -219,12 +219,12 @@ def _cell_contents(cell: Any) -> Any:
 
 
 class StateKind:
-    """Objects whose state is one plain value that they give and take.
+    """Objects with methods that return and set their state as one plain value.
 
     Args:
         name: the name in a checkpoint.
         get: returns the state of an object.
-        set: gives an object a state.
+        set: sets the state of an object.
         always: whether the state is saved although training has not changed it.
     """
 
@@ -279,7 +279,7 @@ def _set_seed_sequence(value: Any, spawned: int) -> None:
 
 
 def asked_methods(value: Any) -> tuple[Callable[[], Any], Callable[[Any], object]] | None:
-    """Return the methods by which an object gives and takes its state, or None."""
+    """Return the methods that return and set an object's state, or None."""
     if isinstance(value, type):
         return None
     for getter, setter in (("get_state", "set_state"), ("state_dict", "load_state_dict")):
@@ -289,7 +289,7 @@ def asked_methods(value: Any) -> tuple[Callable[[], Any], Callable[[Any], object
 
 
 def tensorflow_variable(value: Any) -> tf.Variable:
-    """Return the `tf.Variable` that a variable of Keras' has, or the variable itself."""
+    """Return the `tf.Variable` of a Keras variable, or the variable itself."""
     return value.value if isinstance(value, keras.Variable) else value
 
 

@@ -1,7 +1,7 @@
-"""Values that never change, as JSON: numbers, text, dates, scalars of NumPy, members of enums.
+"""Encodes values that never change as JSON: numbers, text, dates, NumPy scalars, enum members.
 
-`python_state` has the forms of what JSON and Python share; these are the further ones, for
-attributes of the program's objects.
+`python_state` encodes the basic types; this module adds further types for attributes of the
+program's objects.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ import tensorflow as tf
 _LONGEST_INT_BITS = 4096  # see python_state
 
 NOT_PLAIN = object()
-"""What `encode_plain` returns for any other value."""
+"""The result of `encode_plain` for any other value."""
 
 
 def encode_plain(value: Any) -> Any:
     """Return the JSON form of a value that never changes, or `NOT_PLAIN`.
 
     Args:
-        value: any value. Tuples are not plain: they may contain what changes.
+        value: any value. Tuples are not plain, because they may contain objects that change.
     """
     kind = type(value)
     if value is None or kind is bool or kind is str:
@@ -61,10 +61,10 @@ def decode_plain(mark: str, inner: Any) -> Any:
 
     Args:
         mark: the only key of the object.
-        inner: what stands under it.
+        inner: its value.
 
     Raises:
-        ValueError: If it is none of these marks, or a class is not among those of the program.
+        ValueError: If the mark is unknown, or the program does not have a class.
     """
     if mark == "__int__":
         return int(inner, 16)
@@ -79,11 +79,11 @@ def decode_plain(mark: str, inner: Any) -> Any:
         return global_object(inner[0])(decode_any(inner[1]))
     if mark == "__value__":
         return _FROM_PARTS[inner[0]](*(decode_any(part) for part in inner[1:]))
-    raise ValueError(f"{mark} is no known form")
+    raise ValueError(f"{mark} is not a known form")
 
 
 def decode_any(form: Any) -> Any:
-    """Return the value of a form that `encode_plain` has returned."""
+    """Return the value that `encode_plain` has encoded."""
     if isinstance(form, dict):
         ((mark, inner),) = form.items()
         return decode_plain(mark, inner)
@@ -101,8 +101,7 @@ def array_type(name: str) -> np.dtype[Any]:
     """Return a type of NumPy's from its description.
 
     Args:
-        name: what NumPy writes into its files, with the description of a structure as Python
-            writes it; or `tensorflow:` and a name.
+        name: the description as in NumPy's files; or `tensorflow:` and a name.
     """
     found: Any
     if name.startswith("tensorflow:"):
@@ -116,7 +115,7 @@ def array_type(name: str) -> np.dtype[Any]:
 
 def type_name(dtype: np.dtype[Any]) -> str:
     """Return the description of a type of NumPy's that `array_type` takes."""
-    # Types of other packages than NumPy, as bfloat16, have a description that only says their size.
+    # For types of other packages, such as bfloat16, NumPy's description contains only the size.
     if dtype.kind == "V" and dtype.names is None and dtype.type is not np.void:
         return f"tensorflow:{dtype.name}"
     descr = np.lib.format.dtype_to_descr(dtype)
@@ -165,7 +164,7 @@ _FROM_PARTS: dict[str, Callable[..., Any]] = {
 
 
 def global_name(value: Any) -> str | None:
-    """Return the name by which a class or function is found in its module, or None.
+    """Return the name under which a class or function is found in its module, or None.
 
     Args:
         value: a class or a function.
@@ -181,7 +180,7 @@ def global_object(name: str) -> Any:
     """Return the class or function of a name; nothing is imported for it.
 
     Args:
-        name: as `global_name` returned it.
+        name: the result of `global_name`.
 
     Raises:
         ValueError: If the program has not imported it.

@@ -1,7 +1,7 @@
-"""The objects that a program holds as it has made them, each with a path and its contents then.
+"""Finds all objects of a program before training, each with a path and its contents.
 
-What training changes is told apart from what the code configures by comparison with these
-contents. The same program has the same paths in every process.
+Later contents are compared with these, to find the attributes that training changes. The same
+program has the same paths in every process.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class Place(NamedTuple):
     """Where an object is.
 
     Args:
-        path: from a root, the same in every process of the program.
-        owner: in words, the nearest object that a user would name.
+        path: the path from a root, equal in every process of the program.
+        owner: the nearest object with a name for users.
         attribute: the path from there.
-        quiet: whether the owner is Keras' own, so that what it keeps is not reported.
+        quiet: whether the owner belongs to Keras, so that its attributes are not reported.
     """
 
     path: str
@@ -64,19 +64,19 @@ class Place(NamedTuple):
         return Place(self.path + step, self.owner, (self.attribute + step).lstrip("."), self.quiet)
 
     def words(self) -> str:
-        """Return the place as a message names it."""
+        """Return the place as text for messages."""
         return f'{self.owner}: attribute "{self.attribute}"' if self.attribute else self.owner
 
 
 @dataclass(eq=False)
 class ProgramObject:
-    """One object that the program has made.
+    """An object of the program, with its contents before training.
 
     Args:
-        place: where it was found first.
-        kind: how it is looked into.
+        place: the place where it was found first.
+        kind: its kind, which reads its contents.
         get: returns the object, or None if an array was freed.
-        before: what it contained when the program had made it.
+        before: its contents before training.
     """
 
     place: Place
@@ -86,9 +86,9 @@ class ProgramObject:
     count: int = -1
 
     def is_untouched(self, value: Any) -> bool:
-        """Whether an object certainly contains what it contained; False says nothing.
+        """Return whether the contents of an object are certainly unchanged; False says nothing.
 
-        This is asked before each save, for each object, while training waits.
+        This runs before each save, for each object, while training waits.
         """
         if self.kind is ARRAY or isinstance(self.kind, StateKind):
             return False
@@ -104,11 +104,11 @@ class ProgramObject:
 
 
 class ProgramObjects:
-    """Finds the objects that a program holds, and remembers what they contained.
+    """Finds the objects of a program, and remembers their contents.
 
     Attributes:
         by_path: the objects that were found.
-        unsaved: the places of what cannot be saved, with what it is in words.
+        unsaved: the places of objects that cannot be saved, each with a description.
     """
 
     def __init__(self) -> None:
@@ -116,24 +116,24 @@ class ProgramObjects:
         self.unsaved: dict[Place, str] = {}
         self._by_id: dict[int, ProgramObject] = {}
         self._kept: list[Any] = []
-        """What was passed through: an id must not be used twice."""
+        """Objects that were passed, kept alive because an id must not be reused."""
         self._passed: set[int] = set()
 
     def find(self, value: Any) -> ProgramObject | None:
-        """Return what is known of an object, or None if the program has made it later."""
+        """Return the record of an object, or None if it was created later."""
         found = self._by_id.get(id(value))
         return found if found is not None and found.get() is value else None
 
     def note(self, roots: Mapping[str, tuple[str, Any]]) -> None:
-        """Note what the program has made, with its contents.
+        """Record all objects of the program, with their contents.
 
         Args:
-            roots: by the first part of the paths: in words what the root is, and the root.
+            roots: a description of each root and the root, by the first part of the paths.
         """
         self._walk([(Place(path, words), root, False) for path, (words, root) in roots.items()])
 
     def adopt(self, value: Any, place: Place) -> ProgramObject | None:
-        """Note an object that Keras or TensorFlow has made later, as a layer in its first call."""
+        """Record an object that Keras or TensorFlow creates later, as in a first call."""
         if is_made_late(value):
             self._walk([(place, value, False)])
         return self.find(value)
@@ -151,7 +151,7 @@ class ProgramObjects:
             stack.extend(reversed(list(self._visit(place, value, inner))))
 
     def _visit(self, place: Place, value: Any, inner: bool) -> Iterator[tuple[Place, Any, bool]]:
-        """Note one object, and yield what it leads to."""
+        """Record one object, and yield the objects inside it."""
         passed = _passed_through(value)
         if passed is not None or (inner and isinstance(value, list | dict | set)):
             self._pass(value)
@@ -177,7 +177,7 @@ class ProgramObjects:
         yield from self._children(place, value, kind, contents)
 
     def _is_unsavable_whole(self, place: Place, value: Any, kind: Kind) -> bool:
-        """Whether an object of a library holds something of the process, and is named instead."""
+        """Return whether a library's object contains a resource of the process."""
         if kind is not OBJECT or not _is_of_a_library(value.__class__):
             return False
         resource = _first_resource(value)
@@ -186,7 +186,7 @@ class ProgramObjects:
         self._pass(value)
         if not place.quiet:
             described = f"a {type(value).__module__}.{type(value).__qualname__}"
-            self.unsaved[place] = f"{described}, which holds {resource}"
+            self.unsaved[place] = f"{described}, which contains {resource}"
         return True
 
     def _pass(self, value: Any) -> None:
@@ -228,7 +228,7 @@ class ProgramObjects:
 
 
 def attribute_place(place: Place, value: Any, name: str) -> Place:
-    """Return the place of an attribute, or of what a function closes over.
+    """Return the place of an attribute, or of a variable in a function's closure.
 
     Args:
         place: where the object is.
@@ -236,7 +236,7 @@ def attribute_place(place: Place, value: Any, name: str) -> Place:
         name: as in the object's contents.
     """
     found = place.child(f".{name.lstrip('.')}")
-    # A subclass of Keras' CSVLogger has an open file, which is Keras' own.
+    # A subclass of CSVLogger has an open file, which belongs to Keras.
     if isinstance(value, keras.callbacks.Callback) and name in own_attributes(value.__class__):
         return found._replace(quiet=True)
     return found
@@ -244,7 +244,7 @@ def attribute_place(place: Place, value: Any, name: str) -> Place:
 
 @functools.cache
 def slots_of_program(kind: Any) -> bool:
-    """Whether objects of a class have attributes elsewhere than in their dictionary."""
+    """Return whether objects of a class have attributes outside of their dictionary."""
     if not hasattr(kind, "__dict__") or kind.__dictoffset__ == 0:
         return True
     return any(name not in ("__dict__", "__weakref__") for name in object_attributes.slots_of(kind))
@@ -253,7 +253,7 @@ def slots_of_program(kind: Any) -> bool:
 def _hidden_children(
     place: Place, value: Any, contents: Mapping[str, Any]
 ) -> Iterator[tuple[Place, Any, bool]]:
-    """Yield what Keras and TensorFlow keep of an object in attributes of their own."""
+    """Yield the children of an object in private attributes of Keras and TensorFlow."""
     if isinstance(value, keras.callbacks.Callback):
         return
     for name, item in object_attributes.attributes(value):
@@ -269,9 +269,9 @@ def _is_program_function(value: Any) -> bool:
 
 
 def is_made_late(value: Any) -> bool:
-    """Whether an object is one that Keras and TensorFlow make when a model is first called.
+    """Return whether Keras and TensorFlow create an object when a model is first called.
 
-    Such an object cannot be made by ckptkit. The same program makes it again, at the same place.
+    ckptkit cannot create such an object, but the same program creates it again at the same place.
     """
     return (
         isinstance(
@@ -302,7 +302,7 @@ def _same(value: Any) -> Any:
 
 
 def _passed_through(value: Any) -> list[tuple[str, Any]] | None:
-    """Return what an object that never changes leads to, or None if it is no such object."""
+    """Return the children of an object that never changes, or None for other objects."""
     if isinstance(value, tuple | frozenset):
         return list(_numbered(value).items())
     if isinstance(value, functools.partial):
@@ -317,14 +317,14 @@ def _numbered(items: Any) -> dict[str, Any]:
 
 
 def _items(value: Any) -> list[tuple[str, Any]]:
-    """Return the items of a container with their steps; keys of dictionaries only if they lead."""
+    """Return the items of a container with their steps in the path."""
     if isinstance(value, dict):
         return [(f"[{key!r}]", item) for key, item in value.items()]
     return list(_numbered(value).items())
 
 
 def _named(place: Place, value: Any) -> Place:
-    """Return a place that begins at an object which has a name of its own."""
+    """Return a place that begins at an object with a name for users."""
     if isinstance(value, keras.Layer | keras.metrics.Metric) and place.attribute:
         kind = "metric" if isinstance(value, keras.metrics.Metric) else "layer"
         return Place(place.path, f"{kind} {value.name}")
@@ -339,14 +339,14 @@ def _named(place: Place, value: Any) -> Place:
 
 @functools.cache
 def _is_of_a_library(kind: Any) -> bool:
-    """Whether a class belongs to Python or to an installed package, and is not the program's."""
+    """Return whether a class belongs to Python or an installed package, not to the program."""
     if kind.__module__.partition(".")[0] in ("keras", "tensorflow"):
         return False
     return object_attributes.is_installed(kind)
 
 
 def _first_resource(root: Any) -> str | None:
-    """Return in words the first thing below an object of a library that cannot be saved."""
+    """Return a description of the first part of a library's object that cannot be saved."""
     stack, seen = [root], dict[int, Any]()
     while stack and len(seen) < _MOST_OF_A_LIBRARY:
         value = stack.pop()
@@ -365,7 +365,7 @@ def _first_resource(root: Any) -> str | None:
         if not isinstance(kind, Skipped | StateKind) and kind is not FUNCTION:
             contents = kind.contents(value)
             stack += list(contents.values() if isinstance(contents, dict) else contents)
-    return None if len(seen) < _MOST_OF_A_LIBRARY else "too many objects to look into"
+    return None if len(seen) < _MOST_OF_A_LIBRARY else "too many objects to examine"
 
 
 _MOST_OF_A_LIBRARY = 10_000

@@ -1,4 +1,4 @@
-"""States of objects as they were, kept to compare them with what they are now."""
+"""Remembers states of objects, to compare them with later states."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LARGEST_COPY_BYTES = 2**20
 
 
 class Digest:
-    """Stands for a large array: its bytes are not kept, only compared.
+    """The digest of a large array, whose bytes are compared but not kept.
 
     Args:
         array: the array.
@@ -22,7 +22,7 @@ class Digest:
         self._bytes = _digest(array)
 
     def fits(self, array: np.ndarray[Any, Any]) -> bool:
-        """Whether an array has the same form and the same bytes."""
+        """Return whether an array has the same form and the same bytes."""
         return self._form == (array.dtype, array.shape) and self._bytes == _digest(array)
 
 
@@ -31,7 +31,7 @@ def _digest(array: np.ndarray[Any, Any]) -> bytes:
 
 
 def remembered(contents: list[Any]) -> list[Any]:
-    """Return the state of an object in a form that later changes do not reach."""
+    """Return a copy of an object's state that later changes do not affect."""
     return [_kept(state) for state in contents]
 
 
@@ -42,11 +42,11 @@ def _kept(state: Any) -> Any:
 
 
 def same_state(a: Any, b: Any) -> bool:
-    """Whether two states have the same bits.
+    """Return whether two states have the same bits.
 
     Args:
-        a: as `remembered` keeps it.
-        b: a present one.
+        a: the result of `remembered`.
+        b: the current state.
     """
     if isinstance(a, Digest):
         return isinstance(b, np.ndarray) and a.fits(b)

@@ -84,7 +84,7 @@ class Tracker:
 
     Attributes:
         iterators_losing_order: see `shuffle_orders.iterators_losing_order`.
-        users: the entries of the state that the user named.
+        users: the user's entries of the state.
     """
 
     def __init__(self, state: Mapping[str, Any]) -> None:
@@ -96,7 +96,7 @@ class Tracker:
 
     @property
     def users_leaves(self) -> tuple[Leaf, ...]:
-        """Return the leaves of the user's entries, as they were found last."""
+        """Return the leaves of the user's entries, from the last search."""
         return self._tracked.groups[0].leaves if self._tracked.groups else ()
 
     def track_now(self) -> Tracked:
@@ -137,7 +137,7 @@ class _Collector:
         self.leaves: list[Leaf] = []
         # By id. The values keep the objects alive, so that no id is reused.
         self._seen: dict[int, Any] = {}
-        # Apart from the others: such a layer may have variables too.
+        # Separate, because such a layer may have variables too.
         self._adapted: dict[int, Any] = {}
 
     def add(self, name: str, value: Any) -> StateEntry:

@@ -47,7 +47,7 @@ def start_resume(fit: FitContext, checkpoint: Checkpoint) -> FitResume:
     if fit.session.changes.apply() or adapted:
         # A traced step contains optimizer arguments and vocabularies as constants.
         fit.model.make_train_function(force=True)
-    # Before the step that is thrown away, in which the program's code runs.
+    # Before the discarded step, because it runs code of the program.
     fit.session.tracked.note_constructed()
     with fit.session.reading(checkpoint):
         position = read_position(checkpoint, fit.state.position.per_call)

@@ -117,8 +117,8 @@ class TrainReplay:
         if not self._stepped:
             self._stepped = True
             if self._position.drawn_again is None:
-                # An older version has saved a state that TensorFlow does not restore, or the
-                # pipeline has changed.
+                # An older version has saved a state that TensorFlow cannot restore, or the pipeline
+                # has changed.
                 self._position.drawn_again = reason_not_restorable(iterator)
             if self._position.drawn_again is None:
                 self._cached = uses_cache(iterator)
