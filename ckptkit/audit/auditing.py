@@ -25,7 +25,7 @@ from ckptkit.layout import RunLayout
 from ckptkit.policies.even_spread import distance
 from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
 from ckptkit.run.events import AttemptStarted, Event, Inexact
-from ckptkit.run.journal import read_journal
+from ckptkit.run.journal_reader import read_journal
 
 UNINTERRUPTED, INTERRUPTED, AGAIN = "uninterrupted", "interrupted", "uninterrupted-again"
 """The names of the trainings, which are also the names of their directories."""

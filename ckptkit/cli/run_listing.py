@@ -14,7 +14,7 @@ from ckptkit.cli.text_table import table
 from ckptkit.layout import CheckpointName, expanded
 from ckptkit.log import size
 from ckptkit.run import quarantine
-from ckptkit.run.journal import JournalView, read_journal
+from ckptkit.run.journal_reader import JournalView, read_journal
 from ckptkit.run.pins import Pin, read_pins
 from ckptkit.run.roll_back import is_rolled_back
 from ckptkit.run.stored_run import StoredRun, is_run

@@ -34,7 +34,7 @@ from ckptkit.run.control_requests import (
     withdraw,
 )
 from ckptkit.run.events import Event, Requested
-from ckptkit.run.journal import read_attempt
+from ckptkit.run.journal_reader import read_attempt
 from ckptkit.run.launcher_status import Launcher, living_launcher
 from ckptkit.storage.files import FileSystem
 

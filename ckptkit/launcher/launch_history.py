@@ -29,7 +29,8 @@ from ckptkit.ownership.process_lock import hold, is_held
 from ckptkit.run.audit_orders import written
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.events import Event, LaunchEnded, LaunchStarted, NoticeReceived, SignalReceived
-from ckptkit.run.journal import Journal, read_journal, start_launcher_journal
+from ckptkit.run.journal import Journal, start_launcher_journal
+from ckptkit.run.journal_reader import read_journal
 from ckptkit.storage.files import FileSystem, storage_errors
 
 _MOST_BUFFERED = 1000

@@ -23,7 +23,7 @@ from ckptkit.run.events import (
     Saved,
     Stalled,
 )
-from ckptkit.run.journal import JournalView
+from ckptkit.run.journal_reader import JournalView
 from ckptkit.run.pins import read_pins
 from ckptkit.run.stored_run import StoredRun
 

@@ -27,7 +27,7 @@ from ckptkit.run.events import (
     SetAside,
     SpaceShort,
 )
-from ckptkit.run.journal import JournalView
+from ckptkit.run.journal_reader import JournalView
 
 PRODUCTIVE = "steps that count, with the evaluations and callbacks between them"
 

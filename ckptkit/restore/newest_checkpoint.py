@@ -17,7 +17,8 @@ from ckptkit.restore.assign import check_compatible, restore_state
 from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
 from ckptkit.run.events import Event, Failed, Restored, RolledBack, Saved
 from ckptkit.run.fresh_start import this_life
-from ckptkit.run.journal import Journal, read_journal
+from ckptkit.run.journal import Journal
+from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.manifest import LaterFormatError
 from ckptkit.run.quarantine import quarantine, quarantined
 from ckptkit.run.verify import SECS_PER_GB, Depth, verify

@@ -9,11 +9,10 @@ from ckptkit.errors import CheckpointError
 from ckptkit.layout import MANIFEST
 from ckptkit.log import logger, size
 from ckptkit.policies import Candidate, KeepPolicy
-from ckptkit.run.best_effort import best_effort
 from ckptkit.run.checkpoint_catalog import Checkpoint, CheckpointIndex
 from ckptkit.run.commit import Permit, clean_up
 from ckptkit.run.events import SpaceShort
-from ckptkit.run.journal import Journal
+from ckptkit.run.journal import Journal, best_effort
 from ckptkit.run.retention import remove, review
 from ckptkit.storage.files import FileSystem
 

@@ -8,7 +8,8 @@ from ckptkit.layout import RunLayout
 from ckptkit.log import logger
 from ckptkit.run.commit import set_aside
 from ckptkit.run.events import Event, SetAside
-from ckptkit.run.journal import Journal, read_journal
+from ckptkit.run.journal import Journal
+from ckptkit.run.journal_reader import read_journal
 from ckptkit.storage.files import FileSystem
 
 

@@ -11,7 +11,7 @@ from ckptkit.layout import RunLayout
 from ckptkit.ownership.machine import this_machine
 from ckptkit.ownership.process_lock import is_held
 from ckptkit.run.events import LaunchDecided, LaunchStarted, Requested
-from ckptkit.run.journal import read_journal, read_launcher
+from ckptkit.run.journal_reader import read_journal, read_launcher
 
 
 @dataclass(frozen=True)

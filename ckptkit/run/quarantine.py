@@ -10,11 +10,10 @@ import msgspec
 from ckptkit.errors import CorruptCheckpointError, StorageError
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger
-from ckptkit.run.best_effort import best_effort
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.commit import set_aside
 from ckptkit.run.events import PassedOver
-from ckptkit.run.journal import Journal
+from ckptkit.run.journal import Journal, best_effort
 from ckptkit.storage.files import DISK, FileSystem
 
 REASON_VERSION = 1

@@ -11,10 +11,9 @@ from ckptkit.ownership.fence import write_fence
 from ckptkit.ownership.reader_leases import remove_dead_leases
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run import architecture_file, events
-from ckptkit.run.best_effort import best_effort
 from ckptkit.run.checkpoint_catalog import list_checkpoints, list_shut_out
 from ckptkit.run.commit import clean_up
-from ckptkit.run.journal import Journal
+from ckptkit.run.journal import Journal, best_effort
 from ckptkit.run.quarantine import quarantine
 from ckptkit.run.tensorflow_state_file import content, write_state_file
 from ckptkit.storage.files import FileSystem

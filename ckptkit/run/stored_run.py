@@ -20,7 +20,7 @@ from ckptkit.position import whole_number
 from ckptkit.run.audit_orders import looked_at
 from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
 from ckptkit.run.events import Event
-from ckptkit.run.journal import JournalView, read_journal
+from ckptkit.run.journal_reader import JournalView, read_journal
 
 T = TypeVar("T")
 

@@ -11,8 +11,7 @@ from msgspec import UNSET
 
 from ckptkit.layout import RunLayout
 from ckptkit.run import architecture_file
-from ckptkit.run.best_effort import best_effort
-from ckptkit.run.journal import Journal
+from ckptkit.run.journal import Journal, best_effort
 from ckptkit.run.library_versions import versions
 from ckptkit.run.manifest import StateEntry
 from ckptkit.storage.files import FileSystem

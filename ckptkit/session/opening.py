@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 
 from ckptkit.ownership.fence import FencedFiles
 from ckptkit.ownership.run_lock import RunLock
-from ckptkit.run.deferred_journal import DeferredJournal
 from ckptkit.run.fresh_start import make_checkpoints, set_aside_earlier_lives
-from ckptkit.run.journal import Journal, next_attempt
+from ckptkit.run.journal import DeferredJournal, Journal, next_attempt
 from ckptkit.run.recover import recover, shut_out_the_silent
 from ckptkit.session.directory_check import check_directory
 from ckptkit.session.monitored_metrics import with_directions

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from ckptkit.errors import CorruptCheckpointError
-from ckptkit.layout import CheckpointName
 from ckptkit.log import logger
 from ckptkit.position import RunPosition
 from ckptkit.report.ledger_builder import unsaved_attempts
 from ckptkit.restore.assign import assign_result
 from ckptkit.restore.newest_checkpoint import newest_good, restore_one
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.run.journal import Journal, read_journal
+from ckptkit.run.journal import Journal
+from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.quarantine import quarantine
 from ckptkit.session.exactness import Exactness
 from ckptkit.session.hyperparameter_changes import HyperparameterChanges
 from ckptkit.session.options import RunOptions
 from ckptkit.session.phase import Stopwatch
 from ckptkit.session.tracked_state import TrackedState
+
+if TYPE_CHECKING:
+    from ckptkit.layout import CheckpointName
 
 
 class Resume:

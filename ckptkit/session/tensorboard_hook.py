@@ -10,7 +10,8 @@ from ckptkit.errors import RunLockedError
 from ckptkit.log import logger
 from ckptkit.run import events
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.run.journal import Journal, read_journal
+from ckptkit.run.journal import Journal
+from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.manifest import Manifest
 from ckptkit.session.options import RunOptions
 from ckptkit.storage.symlinks import leads_out

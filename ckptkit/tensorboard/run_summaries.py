@@ -23,7 +23,8 @@ from ckptkit.layout import RunLayout
 from ckptkit.log import logger
 from ckptkit.report.goodput import Goodput, goodput_of
 from ckptkit.report.ledger_builder import ledger_of
-from ckptkit.run.journal import Journal, read_journal
+from ckptkit.run.journal import Journal
+from ckptkit.run.journal_reader import read_journal
 from ckptkit.storage.files import FileSystem
 from ckptkit.storage.symlinks import leads_out
 from ckptkit.tensorboard.event_files import (

@@ -19,12 +19,12 @@ from tenacity import (
 
 from ckptkit.errors import StorageError
 from ckptkit.log import logger, size
-from ckptkit.run.best_effort import best_effort
 from ckptkit.run.checkpoint_catalog import candidate_of
 from ckptkit.run.commit import AbandonedError, begin_writing, commit
 from ckptkit.run.disk_space import Target
 from ckptkit.run.events import Saved as SavedEvent
 from ckptkit.run.events import SaveFailed
+from ckptkit.run.journal import best_effort
 from ckptkit.run.manifest import Manifest
 from ckptkit.run.retention import retain
 from ckptkit.run.tensorflow_state_file import write_state_file

@@ -16,7 +16,7 @@ from ckptkit.clock import SystemClock
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.events import TakenAway
-from ckptkit.run.journal import read_journal
+from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.tensorflow_state_file import content
 
 LOSSES = {100: 0.5, 200: 0.25, 300: 0.75, 400: 1.0}

@@ -10,7 +10,7 @@ from ckptkit.clock import SystemClock
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.events import AttemptEnded, Finished, RolledBack
-from ckptkit.run.journal import read_journal
+from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.tensorflow_state_file import content
 
 

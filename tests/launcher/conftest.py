@@ -17,7 +17,7 @@ import pytest
 
 from ckptkit.layout import run_layout
 from ckptkit.run.events import Event
-from ckptkit.run.journal import read_journal
+from ckptkit.run.journal_reader import read_journal
 from tests.launcher.metadata import Metadata, metadata
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ import sys
 
 from ckptkit.layout import run_layout
 from ckptkit.run.events import LaunchEnded, LaunchStarted
-from ckptkit.run.journal import read_journal
+from ckptkit.run.journal_reader import read_journal
 from tests.launcher.conftest import ROOT
 
 

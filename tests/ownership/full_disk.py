@@ -25,7 +25,7 @@ from ckptkit.ownership.claims import list_claims
 from ckptkit.ownership.machine import Machine
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run.checkpoint_catalog import list_checkpoints
-from ckptkit.run.journal import read_journal
+from ckptkit.run.journal_reader import read_journal
 from ckptkit.storage.files import FileSystem
 from ckptkit.testing import FakeClock
 from tests.campaigns.crash.run_process import RunProcess

@@ -23,7 +23,8 @@ from ckptkit.run.events import (
     RunPreempted,
     TrainingStarted,
 )
-from ckptkit.run.journal import decode_line, encode_line
+from ckptkit.run.journal import encode_line
+from ckptkit.run.journal_reader import decode_line
 from tests.report.journals import (
     LAUNCHER,
     journal,

@@ -10,10 +10,10 @@ import pytest
 import ckptkit
 from ckptkit.clock import SystemClock
 from ckptkit.run import events
-from ckptkit.run.best_effort import best_effort
 from ckptkit.run.checkpoint_catalog import CheckpointIndex, list_checkpoints
 from ckptkit.run.commit import begin_writing, commit
-from ckptkit.run.journal import read_journal
+from ckptkit.run.journal import best_effort
+from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.retention import retain
 from ckptkit.storage.files import FileSystem, storage_errors
 from tests.support.stored_run import manifest, start_attempt

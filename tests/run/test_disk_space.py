@@ -16,7 +16,7 @@ from ckptkit.policies import Candidate
 from ckptkit.run import events
 from ckptkit.run.checkpoint_catalog import CheckpointIndex, list_checkpoints
 from ckptkit.run.disk_space import Target, expected_bytes
-from ckptkit.run.journal import read_journal
+from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.pins import Pin, pin
 from ckptkit.storage.files import FileSystem, storage_errors
 from tests.support.stored_run import start_attempt

@@ -9,7 +9,7 @@ import pytest
 import ckptkit
 from ckptkit.run import events
 from ckptkit.run.fresh_start import set_aside_earlier_lives, this_life
-from ckptkit.run.journal import read_journal
+from ckptkit.run.journal_reader import read_journal
 from ckptkit.testing import FaultyFiles
 from tests.run.test_journal import Clock
 from tests.support.stored_run import start_attempt

@@ -25,7 +25,8 @@ from ckptkit.run import events
 from ckptkit.run.checkpoint_catalog import CheckpointIndex, list_checkpoints
 from ckptkit.run.commit import begin_writing, clean_up, commit
 from ckptkit.run.fresh_start import is_known_label, this_life
-from ckptkit.run.journal import MAX_LINE_BYTES, encode_line, read_journal
+from ckptkit.run.journal import encode_line
+from ckptkit.run.journal_reader import MAX_LINE_BYTES, read_journal
 from ckptkit.run.manifest import encode, seal
 from ckptkit.run.pins import read_pins
 from ckptkit.run.retention import retain

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 import ckptkit
 from ckptkit.layout import RunLayout
 from ckptkit.run import events
-from ckptkit.run.journal import MAX_LINE_BYTES, decode_line, encode_line, read_journal
+from ckptkit.run.journal import encode_line
+from ckptkit.run.journal_reader import MAX_LINE_BYTES, decode_line, read_journal
 from ckptkit.run.manifest import Number
 from ckptkit.storage.files import FileSystem
 from ckptkit.storage.operations import Operation

@@ -13,7 +13,7 @@ from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run import events
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.commit import begin_writing, clean_up
-from ckptkit.run.journal import read_journal
+from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.quarantine import quarantine, quarantined
 from ckptkit.run.recover import recover
 from ckptkit.testing import FaultyFiles

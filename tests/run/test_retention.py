@@ -22,7 +22,7 @@ from ckptkit.policies import Candidate, KeepPolicy, judge
 from ckptkit.run import events
 from ckptkit.run.checkpoint_catalog import CheckpointIndex, list_checkpoints
 from ckptkit.run.commit import begin_writing, commit
-from ckptkit.run.journal import read_journal
+from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.manifest import to_numbers
 from ckptkit.run.pins import Pin, pin
 from ckptkit.run.retention import retain, review

@@ -11,7 +11,7 @@ from ckptkit.clock import SystemClock
 from ckptkit.layout import RunLayout
 from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
 from ckptkit.run.events import RolledBack
-from ckptkit.run.journal import read_journal
+from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.roll_back import newer_than, roll_back
 from ckptkit.storage.files import FileSystem
 from ckptkit.storage.operations import Operation

@@ -11,7 +11,7 @@ import ckptkit
 from ckptkit.clock import SystemClock
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.events import PassedOver
-from ckptkit.run.journal import read_journal
+from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.quarantine import Reason, quarantine, quarantined
 from ckptkit.run.verify import SMALL_BYTES, verify
 from tests.support.stored_run import start_attempt

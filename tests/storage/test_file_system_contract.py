@@ -9,7 +9,8 @@ import pytest
 import ckptkit
 from ckptkit.ownership.fence import FencedFiles
 from ckptkit.run.checkpoint_catalog import list_checkpoints
-from ckptkit.run.journal import next_attempt, read_journal
+from ckptkit.run.journal import next_attempt
+from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.pins import pinned
 from ckptkit.run.quarantine import quarantined
 from ckptkit.run.verify import verify

@@ -11,7 +11,7 @@ from ckptkit.layout import RunLayout
 from ckptkit.run import events
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.fresh_start import this_life
-from ckptkit.run.journal import read_journal
+from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.stored_run import StoredRun
 
 

@@ -10,7 +10,7 @@ from ckptkit.errors import CorruptCheckpointError
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.policies import KeepLatest
 from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
-from ckptkit.run.journal import read_journal
+from ckptkit.run.journal_reader import read_journal
 from tests.campaigns.crash import exports as exported
 from tests.campaigns.crash import tensorboard_logs as logs
 from tests.campaigns.crash.run_process import RunProcess, serial_of

@@ -16,12 +16,10 @@ from ckptkit.ownership.machine import Machine
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.policies import KeepLatest, KeepPolicy
 from ckptkit.run import events
-from ckptkit.run.best_effort import best_effort
 from ckptkit.run.checkpoint_catalog import Checkpoint, CheckpointIndex, list_checkpoints
 from ckptkit.run.commit import begin_writing, commit, set_aside
-from ckptkit.run.deferred_journal import DeferredJournal
 from ckptkit.run.fresh_start import make_checkpoints
-from ckptkit.run.journal import Journal, next_attempt
+from ckptkit.run.journal import DeferredJournal, Journal, best_effort, next_attempt
 from ckptkit.run.manifest import Manifest, StateEntry, decode
 from ckptkit.run.recover import recover
 from ckptkit.run.retention import retain

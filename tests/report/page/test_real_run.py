@@ -17,7 +17,7 @@ from ckptkit.cli import main
 from ckptkit.layout import run_layout
 from ckptkit.report.document import values_of
 from ckptkit.run.events import Saved
-from ckptkit.run.journal import read_attempt
+from ckptkit.run.journal_reader import read_attempt
 from tests.report.page.conftest import SCREENSHOTS, Browser, document_of
 from tests.report.page.training import BATCHES, EPOCHS
 from tests.support.polling import until
