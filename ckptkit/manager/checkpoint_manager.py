@@ -252,7 +252,7 @@ class CheckpointManager(TrainingLoops):
         session = self._slot.opened()
         session.loop.advance_to(check_step(step), metrics)
         session.saves.saver.check()
-        session.save("asked for")
+        session.saves.save("asked for")
         return True
 
     def maybe_save(self, step: int, metrics: Mapping[str, Any] | None = None) -> bool:

@@ -118,10 +118,13 @@ def about_to_go(files: FileSystem, layout: RunLayout, name: CheckpointName) -> I
 
 def being_read(layout: RunLayout) -> frozenset[CheckpointName]:
     """Return the names of the checkpoints that are being read."""
+    leases = _leases(layout)
+    if not leases:  # as at nearly every save
+        return frozenset()
     machine = this_machine()
     names = [
         CheckpointName.parse(lease.checkpoint)
-        for path in _leases(layout)
+        for path in leases
         if (lease := _running(path, machine)) is not None
     ]
     return frozenset(name for name in names if name is not None)

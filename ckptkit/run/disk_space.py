@@ -23,6 +23,8 @@ def expected_bytes(index: CheckpointIndex, state_bytes: int) -> int:
     That is the size of the newest checkpoint, or of the values in memory for the first one.
     """
     for name in reversed(index.names()):
+        if (known := index.known_bytes(name)) is not None:
+            return known
         checkpoint = Checkpoint(name, index.layout.checkpoint(name))
         try:
             return checkpoint.head.size_bytes + (checkpoint.path / MANIFEST).stat().st_size

@@ -11,11 +11,15 @@ from ckptkit.ownership.fence import write_fence
 from ckptkit.ownership.reader_leases import remove_dead_leases
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run import architecture_file, events
-from ckptkit.run.checkpoint_catalog import list_checkpoints, list_shut_out
+from ckptkit.run.checkpoint_catalog import (
+    list_checkpoints,
+    list_shut_out,
+    state_file_content,
+    write_state_file,
+)
 from ckptkit.run.commit import clean_up
 from ckptkit.run.journal import Journal, best_effort
 from ckptkit.run.quarantine import quarantine
-from ckptkit.run.tensorflow_state_file import content, write_state_file
 from ckptkit.storage.files import FileSystem
 
 _MOST_BYTES = 16 * 1024 * 1024
@@ -63,7 +67,7 @@ def _mend_state_file(files: FileSystem, layout: RunLayout, journal: Journal) -> 
     """Rewrite TensorFlow's state file if it is missing, damaged, or outdated."""
     names = [checkpoint.name for checkpoint in list_checkpoints(layout, files)]
     try:
-        is_right = files.read_bounded(layout.state_file, _MOST_BYTES) == content(names)
+        is_right = files.read_bounded(layout.state_file, _MOST_BYTES) == state_file_content(names)
     except OSError:
         is_right = False
     if names and not is_right:

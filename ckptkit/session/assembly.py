@@ -33,14 +33,14 @@ def assemble(session: SessionParts, opened: OpenedRun, logs: TensorBoardHook) ->
     session.resume = Resume(options, journal, tracked, changes, session.exactness, stopwatch)
     index = CheckpointIndex(options.layout, journal.attempt)
     target = Target(options.files, index, journal, options.keep)
-    saver = Saver(options, target, tracked.tracker, stopwatch, logs.saved)
+    saver = Saver(options, target, tracked.tracker, stopwatch, logs.summaries.saved)
     session.saves = SaveSchedule(
         options,
         journal,
         saver,
         session.progress,
         session.exactness.inexact,
-        lambda: changes.recorded,
+        changes.recorded,
     )
     session.stopping = Stopping(session, options, journal, saver)
     session.loop = LoopProgress(

@@ -18,15 +18,15 @@ _LOOK_SECS = 0.002
 
 def audit_pause(
     phases: PhaseMachine, layout: RunLayout, stopping: Stopping
-) -> Callable[[int], None]:
-    """Return the function that a session calls after each step, to pause it for an audit."""
+) -> Callable[[int], None] | None:
+    """Return the function that a session calls after each step; None if no audit pauses it."""
     orders = orders_of(os.environ)
     if (
         orders is None
         or not orders.hold_step
         or orders.hold_run not in ("", os.path.realpath(layout.root))
     ):
-        return lambda step: None
+        return None
     return _AuditPause(orders, phases, stopping)
 
 

@@ -32,7 +32,8 @@ class HyperparameterChanges:
         options: the options of the run.
 
     Attributes:
-        recorded: the hyperparameters that the checkpoints of this session record.
+        recorded: the hyperparameters that the checkpoints of this session record. The same
+            dictionary for all of its life.
     """
 
     def __init__(self, options: RunOptions) -> None:
@@ -81,7 +82,8 @@ class HyperparameterChanges:
             settable,
             layers.names,
         )
-        self.recorded = recorded(now, options.hparams, self._changes)
+        self.recorded.clear()
+        self.recorded.update(recorded(now, options.hparams, self._changes))
         if checkpoint is not None and are_new(then, options.hparams):
             logger.info(
                 "hparams are recorded from now on and compared at later starts: the run began "

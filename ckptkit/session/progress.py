@@ -34,7 +34,7 @@ class RunProgress:
         total: the number of steps or epochs of the whole run; None if unknown.
         beats: a counter that grows with each activity of training. A launcher uses it to detect a
             training that hangs.
-        after_step: called with the number of each finished step; an audit may wait there.
+        after_step: called with the number of each finished step if an audit waits there, else None.
     """
 
     def __init__(self, phases: PhaseMachine) -> None:
@@ -45,7 +45,7 @@ class RunProgress:
         self.done = False
         self.total: int | None = None
         self.beats = 0
-        self.after_step: Callable[[int], None] = lambda step: None
+        self.after_step: Callable[[int], None] | None = None
 
     def start_from(self, position: RunPosition) -> None:
         """Set the position from which this session continues."""
@@ -88,7 +88,8 @@ class RunProgress:
         self.beats += 1
         self.position, self.running_averages = position, running_averages
         self.measured(metrics or {})
-        self.after_step(position.step)
+        if self.after_step is not None:
+            self.after_step(position.step)
 
     def measured(self, metrics: Mapping[str, Any]) -> None:
         """Add metrics of the current position; tensors are converted only when they are read."""

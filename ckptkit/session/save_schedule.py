@@ -61,7 +61,7 @@ class SaveSchedule:
         saver: takes the snapshots and writes them.
         progress: the position of the run.
         inexact: called with a reason why the run cannot continue bit for bit.
-        hyperparameters: returns the configuration that checkpoints record.
+        hyperparameters: the configuration that checkpoints record.
 
     Attributes:
         requests: requests of other processes to save.
@@ -76,10 +76,11 @@ class SaveSchedule:
         saver: Saver,
         progress: RunProgress,
         inexact: Callable[[str], None],
-        hyperparameters: Callable[[], Mapping[str, object]],
+        hyperparameters: Mapping[str, object],
     ) -> None:
         self._options, self._journal, self._progress = options, journal, progress
         self._inexact, self._hyperparameters = inexact, hyperparameters
+        self._versions = versions()
         self.saver = saver
         self.requests = SaveRequests(journal)
         self.monitors = MonitorWatch(options.save, options.keep)
@@ -218,8 +219,8 @@ class SaveSchedule:
                 name: (to_number(low), to_number(high))
                 for name, (low, high) in self._extremes.items()
             },
-            hyperparameters=dict(self._hyperparameters()),
-            versions=versions(),
+            hyperparameters=dict(self._hyperparameters),
+            versions=self._versions,
             final=final,
             total=self._progress.total,
         )

@@ -12,11 +12,10 @@ from ckptkit.run import events
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.journal import Journal
 from ckptkit.run.journal_reader import read_journal
-from ckptkit.run.manifest import Manifest
 from ckptkit.session.options import RunOptions
 from ckptkit.storage.symlinks import leads_out
 from ckptkit.tensorboard.event_file_repair import RepairResult, RepairStart, repair_event_files
-from ckptkit.tensorboard.run_summaries import RunSummaries, SaveSummary
+from ckptkit.tensorboard.run_summaries import RunSummaries
 from ckptkit.tensorboard.stale_points import RestorePoint, newest_repairing_attempt, writer_attempts
 
 _MOST_REPORTED = 20
@@ -29,11 +28,14 @@ class TensorBoardHook:
     Args:
         options: the options of the run.
         journal: the journal of the attempt.
+
+    Attributes:
+        summaries: the run's own event files, which get a point for each save.
     """
 
     def __init__(self, options: RunOptions, journal: Journal) -> None:
         self._options, self._journal = options, journal
-        self._board = RunSummaries(options.files, options.layout, options.clock, journal)
+        self.summaries = RunSummaries(options.files, options.layout, options.clock, journal)
         self._start: str | None = None
         """The checkpoint from which the session continues; empty for a new run."""
 
@@ -122,21 +124,9 @@ class TensorBoardHook:
                 self._journal.attempt,
             )
 
-    def saved(self, manifest: Manifest, stall_secs: float, write_secs: float) -> None:
-        """Add the points of a checkpoint that was committed."""
-        self._board.saved(
-            SaveSummary(
-                step=manifest.step,
-                saved_at=manifest.saved_at,
-                size_bytes=manifest.size_bytes,
-                stall_secs=stall_secs,
-                write_secs=write_secs,
-            )
-        )
-
     def close(self) -> None:
         """Write the last points, and wait a short time for them."""
-        self._board.end()
+        self.summaries.end()
 
 
 def _is_directory(directory: Path) -> bool:

@@ -25,6 +25,7 @@ from ckptkit.report.goodput import Goodput, goodput_of
 from ckptkit.report.ledger_builder import ledger_of
 from ckptkit.run.journal import Journal
 from ckptkit.run.journal_reader import read_journal
+from ckptkit.run.manifest import ManifestHead
 from ckptkit.storage.files import FileSystem
 from ckptkit.storage.symlinks import leads_out
 from ckptkit.tensorboard.event_files import (
@@ -88,9 +89,23 @@ class RunSummaries:
 
     # -- on other threads
 
-    def saved(self, save: SaveSummary) -> None:
-        """Queue the points of a committed checkpoint; returns at once."""
-        self._waiting.put(save)
+    def saved(self, manifest: ManifestHead, stall_secs: float, write_secs: float) -> None:
+        """Queue the points of a committed checkpoint; returns at once.
+
+        Args:
+            manifest: of the checkpoint.
+            stall_secs: how long training stopped.
+            write_secs: how long it took to write.
+        """
+        self._waiting.put(
+            SaveSummary(
+                step=manifest.step,
+                saved_at=manifest.saved_at,
+                size_bytes=manifest.size_bytes,
+                stall_secs=stall_secs,
+                write_secs=write_secs,
+            )
+        )
         if self._thread is None:
             # A daemon thread, so that an exit waits for points no longer than `end` does.
             try:

@@ -19,7 +19,7 @@ from tenacity import (
 
 from ckptkit.errors import StorageError
 from ckptkit.log import logger, size
-from ckptkit.run.checkpoint_catalog import candidate_of
+from ckptkit.run.checkpoint_catalog import candidate_of, write_state_file
 from ckptkit.run.commit import AbandonedError, begin_writing, commit
 from ckptkit.run.disk_space import Target
 from ckptkit.run.events import Saved as SavedEvent
@@ -27,7 +27,6 @@ from ckptkit.run.events import SaveFailed
 from ckptkit.run.journal import best_effort
 from ckptkit.run.manifest import Manifest
 from ckptkit.run.retention import retain
-from ckptkit.run.tensorflow_state_file import write_state_file
 from ckptkit.run.verify import file_entry
 from ckptkit.storage.files import NO_SPACE
 from ckptkit.tracking.snapshot import Snapshot

@@ -14,10 +14,9 @@ import pytest
 
 from ckptkit.clock import SystemClock
 from ckptkit.ownership.run_lock import RunLock
-from ckptkit.run.checkpoint_catalog import list_checkpoints
+from ckptkit.run.checkpoint_catalog import list_checkpoints, state_file_content
 from ckptkit.run.events import TakenAway
 from ckptkit.run.journal_reader import read_journal
-from ckptkit.run.tensorflow_state_file import content
 
 LOSSES = {100: 0.5, 200: 0.25, 300: 0.75, 400: 1.0}
 
@@ -69,7 +68,7 @@ def test_what_goes_is_gone_told_and_known_to_tensorflow(four, dummy_run, ckptkit
     assert [(event.checkpoint, event.reason) for event in told] == [
         ("ckpt-100-1", "older than the latest 2; not the first at or after a multiple of 200 steps")
     ]
-    assert dummy_run.layout.state_file.read_bytes() == content(
+    assert dummy_run.layout.state_file.read_bytes() == state_file_content(
         [c.name for c in list_checkpoints(dummy_run.layout)]
     )
     assert not (dummy_run.layout.checkpoints / ".writing-1").exists()

@@ -8,10 +8,9 @@ import pytest
 
 from ckptkit.clock import SystemClock
 from ckptkit.ownership.run_lock import RunLock
-from ckptkit.run.checkpoint_catalog import list_checkpoints
+from ckptkit.run.checkpoint_catalog import list_checkpoints, state_file_content
 from ckptkit.run.events import AttemptEnded, Finished, RolledBack
 from ckptkit.run.journal_reader import read_journal
-from ckptkit.run.tensorflow_state_file import content
 
 
 @pytest.fixture
@@ -55,7 +54,7 @@ def test_newer_ones_are_set_aside_and_the_run_goes_on_from_there(finished, dummy
         ["ckpt-400-2", "ckpt-200-2"],
         3,
     )
-    assert dummy_run.layout.state_file.read_bytes() == content(
+    assert dummy_run.layout.state_file.read_bytes() == state_file_content(
         [c.name for c in list_checkpoints(dummy_run.layout)]
     )
 

@@ -8,9 +8,10 @@ from ckptkit.clock import SystemClock
 from ckptkit.exports import version_directories
 from ckptkit.exports.export_record import ExportRecord, ExportSource
 from ckptkit.exports.unfinished_versions import lock_of, new_name
+from ckptkit.run.manifest import ManifestHead
 from ckptkit.storage.files import FileSystem
 from ckptkit.storage.symlinks import leads_out, leads_out_of_its_run
-from ckptkit.tensorboard.run_summaries import RunSummaries, SaveSummary
+from ckptkit.tensorboard.run_summaries import RunSummaries
 from tests.support.stored_run import start_attempt
 
 
@@ -99,9 +100,10 @@ def test_the_history_of_another_run_stays(layout, files, tmp_path):
     layout.tensorboard.symlink_to(elsewhere, target_is_directory=True)
     assert leads_out(layout.root, layout.tensorboard / "history")
     journal = start_attempt(files, layout, SystemClock())
+    saved = ManifestHead(step=1, epoch=0, batch=0, attempt=1, saved_at=1.0, trigger="due")
     for _ in range(2):
         board = RunSummaries(files, layout, SystemClock(), journal)
-        board.saved(SaveSummary(step=1, saved_at=1.0, size_bytes=1, stall_secs=0.1, write_secs=0.1))
+        board.saved(saved, stall_secs=0.1, write_secs=0.1)
         board.end()
     assert others.read_bytes() == b"another run's"
     # Of each attempt one file is left: it removes its own earlier ones.

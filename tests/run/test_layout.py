@@ -18,8 +18,7 @@ from ckptkit.layout import (
     run_layout,
     writing_attempt,
 )
-from ckptkit.run.checkpoint_catalog import list_checkpoints
-from ckptkit.run.tensorflow_state_file import content
+from ckptkit.run.checkpoint_catalog import list_checkpoints, state_file_content
 
 LAYOUT = RunLayout(Path("run"))
 names = st.builds(CheckpointName, st.integers(0, 10**18 - 1), st.integers(1, 10**9 - 1))
@@ -108,8 +107,9 @@ def test_a_run_that_is_not_there_has_no_checkpoints(layout):
 
 
 def test_the_state_file_is_tensorflows_and_relative():
-    assert content([]) == b""
-    assert content([CheckpointName(5, 1), CheckpointName(7, 2)]).decode().splitlines() == [
+    assert state_file_content([]) == b""
+    names = [CheckpointName(5, 1), CheckpointName(7, 2)]
+    assert state_file_content(names).decode().splitlines() == [
         'model_checkpoint_path: "ckpt-7-2/ckpt-7"',
         'all_model_checkpoint_paths: "ckpt-5-1/ckpt-5"',
         'all_model_checkpoint_paths: "ckpt-7-2/ckpt-7"',

@@ -16,14 +16,18 @@ from ckptkit.ownership.machine import Machine
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.policies import KeepLatest, KeepPolicy
 from ckptkit.run import events
-from ckptkit.run.checkpoint_catalog import Checkpoint, CheckpointIndex, list_checkpoints
+from ckptkit.run.checkpoint_catalog import (
+    Checkpoint,
+    CheckpointIndex,
+    list_checkpoints,
+    write_state_file,
+)
 from ckptkit.run.commit import begin_writing, commit, set_aside
 from ckptkit.run.fresh_start import make_checkpoints
 from ckptkit.run.journal import DeferredJournal, Journal, best_effort, next_attempt
 from ckptkit.run.manifest import Manifest, StateEntry, decode
 from ckptkit.run.recover import recover
 from ckptkit.run.retention import retain
-from ckptkit.run.tensorflow_state_file import write_state_file
 from ckptkit.run.verify import verify
 from ckptkit.storage.files import FileSystem, storage_errors
 from ckptkit.storage.operations import (
