@@ -263,7 +263,7 @@ class LoopData:
         """Make the iterators of this call's earlier passes again, and read from them.
 
         That advances the counters of shuffles and the random states of generators to the run's
-        position. `ckptkit/keras/fit/train_replay.py` does the same in `fit`.
+        position. `ckptkit/keras/fit/fit_replay.py` does the same in `fit`.
         """
         # Python's and NumPy's random states come from the checkpoint and must not change here.
         now = python_and_numpy()

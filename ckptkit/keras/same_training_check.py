@@ -1,4 +1,4 @@
-"""Checks that a `fit` continues the same training as its run, with the same model."""
+"""Checks that a `fit` continues its run: the same model, `compile` and `fit` arguments."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from ckptkit.compat import keras_models
 from ckptkit.errors import ConfigError
 from ckptkit.layout import TRIAL, RunLayout
 from ckptkit.log import logger
@@ -18,7 +19,7 @@ from ckptkit.session.finish_record import (
     note_finished,
 )
 from ckptkit.session.session import Session
-from ckptkit.tracking.hyperparameters import iterations_of
+from ckptkit.tracking.hyperparameters import as_json, iterations_of
 
 
 def note_finished_model(layout: RunLayout, model: Any) -> None:
@@ -171,3 +172,23 @@ def warn_other_counts(
             iterations,
             checkpoint.step,
         )
+
+
+def configured_in_code(model: Any, batch_size: int | None) -> dict[str, object]:
+    """Return the loss and the batch size, as far as they can be written as JSON.
+
+    Args:
+        model: a compiled model.
+        batch_size: the number of samples in a batch, or None if unknown.
+    """
+    loss = getattr(model, "loss", None)
+    if callable(loss):
+        if isinstance(loss, keras.losses.Loss):
+            loss = {
+                "loss": keras.losses.serialize(loss),
+                "arguments": keras_models.arguments_of_loss(loss),
+            }
+        else:
+            loss = getattr(loss, "__name__", None)
+    values = {"loss": loss, "batch_size": batch_size}
+    return as_json({name: value for name, value in values.items() if value is not None})

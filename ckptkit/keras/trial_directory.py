@@ -16,7 +16,7 @@ import numpy as np
 import xxhash
 
 from ckptkit.compat import keras_fit
-from ckptkit.keras.compile_arguments import configured_in_code
+from ckptkit.keras.same_training_check import configured_in_code
 from ckptkit.layout import TRIAL, RunLayout
 from ckptkit.session.finish_record import is_finished_by_others
 from ckptkit.tracking import hyperparameters

@@ -190,10 +190,10 @@ def test_a_later_position_has_more_entries(trainings):
 
 
 def test_a_position_of_a_later_version_is_refused(trainings, run, monkeypatch):
-    from ckptkit.keras.fit import saved_position
+    from ckptkit.keras.fit import fit_position
 
     with monkeypatch.context() as later:
-        later.setattr(saved_position, "VERSION", 2)
+        later.setattr(fit_position, "VERSION", 2)
         trainings.interrupted(run)
     with pytest.raises(
         ckptkit.IncompatibleStateError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ckptkit.keras.fit.begin_fit import Opening, decide_opening
-from ckptkit.keras.fit.data_changes import data_changes
+from ckptkit.keras.fit.data_record import data_changes
 from ckptkit.keras.fit.fit_position import EpochPass, FitPosition
 from ckptkit.keras.fit.fit_stage import LEGAL_MOVES, FitStage, FitStages
 from ckptkit.run.manifest import Manifest

@@ -7,7 +7,6 @@ from typing import Any
 
 from ckptkit.compat import keras_fit, keras_models
 from ckptkit.export.export_spec import ExportSpec
-from ckptkit.keras.compile_arguments import configured_in_code
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_position import FitPosition
 from ckptkit.keras.fit.fit_resume import FitResume, start_resume
@@ -17,6 +16,7 @@ from ckptkit.keras.same_training_check import (
     check_not_finished_by_another,
     check_not_just_finished,
     check_same_training,
+    configured_in_code,
     warn_other_counts,
 )
 from ckptkit.log import logger

@@ -13,13 +13,11 @@ from typing import Any
 from ckptkit.compat import keras_fit
 from ckptkit.data.iterator_state import batches_of, describe
 from ckptkit.errors import ConfigError
-from ckptkit.keras.fit.data_changes import data_changes
-from ckptkit.keras.fit.data_record import start_training
-from ckptkit.keras.fit.evaluation_replay import EvaluationReplay
+from ckptkit.keras.fit.data_record import data_changes, start_training
 from ckptkit.keras.fit.fit_context import FitContext
+from ckptkit.keras.fit.fit_position import read_position
+from ckptkit.keras.fit.fit_replay import EvaluationReplay, TrainReplay
 from ckptkit.keras.fit.fit_stage import FitStage
-from ckptkit.keras.fit.saved_position import read_position
-from ckptkit.keras.fit.train_replay import TrainReplay
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.tracking.leaves import Leaf, Tensors
 from ckptkit.tracking.tracker import track

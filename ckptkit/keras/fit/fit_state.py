@@ -8,9 +8,8 @@ from ckptkit.compat import keras_fit
 from ckptkit.data.drawing_state import DrawingState
 from ckptkit.data.iterator_state import IteratorLeaf
 from ckptkit.keras.callback_list import OtherCallbacks
-from ckptkit.keras.fit.fit_position import FitPosition
+from ckptkit.keras.fit.fit_position import FitPosition, position_to_state
 from ckptkit.keras.fit.plain_logs import plain_logs
-from ckptkit.keras.fit.saved_position import position_to_state
 from ckptkit.position import RunPosition
 from ckptkit.run.manifest import DATA
 from ckptkit.tracking.leaves import Leaf, PythonLeaf

@@ -11,10 +11,9 @@ from ckptkit.export.export_spec import ExportSpec
 from ckptkit.keras.callback_list import OtherCallbacks
 from ckptkit.keras.fit.begin_fit import begin_fit, check_run, with_direction
 from ckptkit.keras.fit.evaluation import Evaluation
-from ckptkit.keras.fit.fit_cleanup import FitCleanup
+from ckptkit.keras.fit.fit_cleanup import FitCleanup, FitExitWatch
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_driver import FitDriver
-from ckptkit.keras.fit.fit_exit_watch import FitExitWatch
 from ckptkit.keras.fit.fit_stage import FitStage, FitStages
 from ckptkit.keras.fit.fit_state import state_at_beginning
 from ckptkit.keras.fit.train_step import TrainStep

@@ -18,9 +18,8 @@ import tensorflow as tf
 from ckptkit.compat import keras_fit, tf_data
 from ckptkit.data.drawing_state import DrawingState
 from ckptkit.data.iterator_state import draw_batches
-from ckptkit.keras.fit.evaluation_replay import EvaluationReplay
 from ckptkit.keras.fit.fit_position import FitPosition
-from ckptkit.keras.fit.train_replay import TrainReplay
+from ckptkit.keras.fit.fit_replay import EvaluationReplay, TrainReplay
 from ckptkit.log import logger
 from ckptkit.tracking import shuffle_orders
 from ckptkit.tracking.python_state import python_and_numpy, set_python_and_numpy

@@ -1,4 +1,4 @@
-"""Replays the training calls of earlier attempts without training.
+"""Replays the training and the evaluations of earlier attempts without computing them.
 
 Keras' loops run from the first epoch on, with a train function that trains nothing, hidden from the
 other callbacks. So Keras makes the same iterators in the same order, and its counts are right. One
@@ -12,10 +12,15 @@ Its result is overwritten when the position is reached.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
+import tensorflow as tf
+
 from ckptkit.compat import keras_fit
+from ckptkit.compat.tf_summary import write_summaries_if
 from ckptkit.data.iterator_state import (
     DrawProgress,
     draw_batches,
@@ -24,7 +29,6 @@ from ckptkit.data.iterator_state import (
     uses_cache,
 )
 from ckptkit.keras.fit.fit_position import EpochPass, FitPosition
-from ckptkit.keras.fit.suppress_summaries import suppressed_summaries
 
 
 class TrainReplay:
@@ -145,3 +149,89 @@ class TrainReplay:
             or (self._cached and self._epoch == self._position.first_epoch)
             or (self._repeats and past)
         )
+
+
+@contextmanager
+def suppressed_summaries() -> Iterator[None]:
+    """In the block, trace the summaries of a train step, but do not write them."""
+    # The function that is traced here trains later. So it must read from a variable at each step
+    # whether to write, instead of a traced constant.
+    writes = _writes_summaries()
+    writes.assign(False)
+    try:
+        with write_summaries_if(writes.read_value):
+            yield
+    finally:
+        writes.assign(True)
+
+
+@cache
+def _writes_summaries() -> tf.Variable:
+    """Return the variable that controls whether summaries are written.
+
+    The process has only one, because traced functions read it as long as they exist.
+    """
+    return tf.Variable(True, trainable=False, name="ckptkit_writes_summaries")
+
+
+class EvaluationReplay:
+    """Replays calls of the test function up to a position.
+
+    Args:
+        position: the position to replay to.
+    """
+
+    def __init__(self, position: FitPosition) -> None:
+        self._position = position
+        self._index = -1
+        self._calls = 0
+        self._epoch_iterator: Any = None
+        self._cached = False
+        self._repeats = False
+
+    @property
+    def begun(self) -> int:
+        """The number of evaluations that Keras has begun."""
+        return self._index + 1
+
+    def evaluation_began(self, epoch_iterator: Any) -> None:
+        """Note that Keras has begun an evaluation.
+
+        Args:
+            epoch_iterator: the object over which Keras' loop iterates, or None if unknown.
+        """
+        self._index += 1
+        self._calls, self._epoch_iterator = 0, epoch_iterator
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no earlier attempt has made the current evaluation."""
+        return self._index >= len(self._position.evaluations)
+
+    def replay_call(self, iterator: Any) -> None:
+        """Replay a call of the test function, and skip later calls that need no replay.
+
+        Args:
+            iterator: the argument of the call.
+
+        Raises:
+            StopIteration: If the data ended at this call.
+        """
+        made = self._position.evaluations[self._index]
+        drawn_again = self._position.evaluation_drawn_again is not None
+        if self._index == 0 and self._calls == 0 and not drawn_again:
+            self._cached = uses_cache(iterator)
+            self._repeats = repeats_orders_in_pass(iterator, endless=True)
+        draws_all = drawn_again or self._repeats or (self._cached and self._index == 0)
+        if self._calls >= made.calls:
+            if draws_all:
+                # To find the end is also a draw, which a generator notices.
+                draw_batches(iterator, 1)
+            raise StopIteration
+        if draws_all:
+            draw_batches(iterator, self._position.per_call)
+        elif self._calls == 0:
+            # A shuffle derives the order of this pass from its counter at the first draw.
+            draw_batches(iterator, 1)
+        left = 0 if draws_all else made.calls - self._calls - 1
+        self._calls += 1 + keras_fit.skip_calls(self._epoch_iterator, left)
