@@ -17,7 +17,7 @@ from pathlib import Path
 import xxhash
 
 from ckptkit.ownership import process_lock
-from ckptkit.ownership.machine import Machine, this_machine
+from ckptkit.ownership.process_lock import Machine, this_machine
 from ckptkit.storage.files import FileSystem, storage_errors
 
 QUIET_SECS = 3600.0

@@ -19,8 +19,7 @@ import tensorflow as tf
 
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.storage.proof_of_damage import judging
-from ckptkit.writing.tensor_errors import first_line, judging_tensorflow
-from ckptkit.writing.tensor_file import SUFFIX, open_reader, restore
+from ckptkit.writing.tensor_file import SUFFIX, first_line, judging_tensorflow, open_reader, restore
 
 _SHARD = re.compile(r"\.data-(\d{5})-of-(\d{5})$")
 

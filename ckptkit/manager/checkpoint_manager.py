@@ -18,7 +18,7 @@ from ckptkit.manager.loop_methods import TrainingLoops
 from ckptkit.manager.session_slot import SessionSlot
 from ckptkit.position import RunPosition
 from ckptkit.restore.newest_checkpoint import verify_before_restore
-from ckptkit.run.checkpoint_catalog import Checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint, list_names
 from ckptkit.run.stored_run import StoredRun
 from ckptkit.session.closing import is_orderly_exit
 from ckptkit.session.finish_record import check_finished_by
@@ -109,7 +109,7 @@ class CheckpointManager(TrainingLoops):
         self._prepare_state()
         session = self._slot.open(self, {})
         try:
-            if self.run.checkpoints:
+            if list_names(self._options.layout):
                 check_finished_by(self._options.layout, self._options.state)
             return session.restore_newest()
         except BaseException as error:

@@ -26,7 +26,7 @@ from ckptkit.errors import RunLockedError, StorageError
 from ckptkit.layout import RunLayout, claim_number, writing_attempt
 from ckptkit.log import logger
 from ckptkit.ownership import process_lock
-from ckptkit.ownership.machine import Machine, this_machine
+from ckptkit.ownership.process_lock import Machine, this_machine
 from ckptkit.storage.files import DISK, FileSystem, names_in, storage_errors
 
 OWNER, ALIVE = "owner.json", "alive"

@@ -20,7 +20,7 @@ import msgspec
 from ckptkit.errors import StorageError
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.ownership import process_lock
-from ckptkit.ownership.machine import Machine, this_machine
+from ckptkit.ownership.process_lock import Machine, this_machine
 from ckptkit.storage.files import NO_SPACE, FileSystem
 
 HOLD_SECS = 3600.0

@@ -14,7 +14,7 @@ import xxhash
 
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.layout import RunLayout, is_architecture
-from ckptkit.storage.files import TEMPORARY, FileSystem, read_bounded, storage_errors
+from ckptkit.storage.files import FileSystem, read_bounded
 from ckptkit.storage.proof_of_damage import judging
 
 FORMAT_VERSION = 1
@@ -97,21 +97,6 @@ def store(files: FileSystem, layout: RunLayout, content: bytes) -> str:
         # file.
         files.sync_dir(layout.architecture)
     return name
-
-
-def clean(files: FileSystem, layout: RunLayout) -> None:
-    """Remove the leftovers of a process that was killed while it stored an architecture.
-
-    Raises:
-        StorageError: If the disk refuses.
-    """
-    if layout.architecture.is_dir():
-        with storage_errors("list", layout.architecture):
-            left = sorted(
-                path for path in layout.architecture.iterdir() if path.name.endswith(TEMPORARY)
-            )
-        for path in left:
-            files.remove_file(path)
 
 
 def load(layout: RunLayout, name: str) -> Architecture:

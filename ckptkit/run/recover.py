@@ -10,7 +10,7 @@ from ckptkit.log import logger
 from ckptkit.ownership.fence import write_fence
 from ckptkit.ownership.reader_leases import remove_dead_leases
 from ckptkit.ownership.run_lock import RunLock
-from ckptkit.run import architecture_file, events
+from ckptkit.run import events
 from ckptkit.run.checkpoint_catalog import (
     list_checkpoints,
     list_shut_out,
@@ -20,7 +20,7 @@ from ckptkit.run.checkpoint_catalog import (
 from ckptkit.run.commit import clean_up
 from ckptkit.run.journal import Journal, best_effort
 from ckptkit.run.quarantine import quarantine
-from ckptkit.storage.files import FileSystem
+from ckptkit.storage.files import TEMPORARY, FileSystem, storage_errors
 
 _MOST_BYTES = 16 * 1024 * 1024
 
@@ -44,7 +44,7 @@ def recover(files: FileSystem, layout: RunLayout, journal: Journal, lock: RunLoc
         files.make_dir(layout.pins)
         remove_dead_leases(files, layout)
     with best_effort(journal, "remove leftovers of a dead process in architecture/"):
-        architecture_file.clean(files, layout)
+        clean_architectures(files, layout)
     # After the cleanup, which restores interrupted replacements: the fence lists all existing
     # checkpoints.
     shut_out_the_silent(files, layout, lock)
@@ -61,6 +61,21 @@ def recover(files: FileSystem, layout: RunLayout, journal: Journal, lock: RunLoc
         )
         quarantine(files, layout, journal, checkpoint, late)
     _mend_state_file(files, layout, journal)
+
+
+def clean_architectures(files: FileSystem, layout: RunLayout) -> None:
+    """Remove the leftovers of a process that was killed while it stored an architecture.
+
+    Raises:
+        StorageError: If the disk refuses.
+    """
+    if layout.architecture.is_dir():
+        with storage_errors("list", layout.architecture):
+            left = sorted(
+                path for path in layout.architecture.iterdir() if path.name.endswith(TEMPORARY)
+            )
+        for path in left:
+            files.remove_file(path)
 
 
 def _mend_state_file(files: FileSystem, layout: RunLayout, journal: Journal) -> None:

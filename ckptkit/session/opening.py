@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 
 from ckptkit.ownership.fence import FencedFiles
 from ckptkit.ownership.run_lock import RunLock
+from ckptkit.run.checkpoint_catalog import CheckpointIndex
+from ckptkit.run.disk_space import Target
 from ckptkit.run.fresh_start import make_checkpoints, set_aside_earlier_lives
-from ckptkit.run.journal import DeferredJournal, Journal, next_attempt
+from ckptkit.run.journal import DeferredJournal, next_attempt
 from ckptkit.run.recover import recover, shut_out_the_silent
 from ckptkit.session.directory_check import check_directory
 from ckptkit.session.monitored_metrics import with_directions
@@ -25,12 +27,12 @@ class OpenedRun:
     Args:
         options: the options of the run. Before each change, their `files` check that this process
             still owns the run.
-        journal: the journal of the attempt.
+        target: where the checkpoints of this attempt are written, with its journal.
         phases: the phases of the session; their stopwatch has run since the attempt began.
     """
 
     options: RunOptions
-    journal: Journal
+    target: Target
     phases: PhaseMachine
 
 
@@ -78,4 +80,6 @@ def open_run(options: RunOptions, resources: ExitStack) -> OpenedRun:
         shut_out_the_silent(options.files, layout, lock)
     # Earlier claims are removed last. If recovery is interrupted, the next owner still needs them.
     lock.settle()
-    return OpenedRun(options, journal, phases)
+    index = CheckpointIndex(layout, lock.number)
+    target = Target(options.files, index, journal, options.keep)
+    return OpenedRun(options, target, phases)

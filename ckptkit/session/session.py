@@ -8,7 +8,6 @@ from dataclasses import replace
 from ckptkit.errors import ConfigError
 from ckptkit.position import RunPosition
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.session.assembly import assemble
 from ckptkit.session.audit_pause import audit_pause
 from ckptkit.session.closing import close_session
 from ckptkit.session.finish_record import record_finished
@@ -62,11 +61,11 @@ class Session(SessionParts):
             )
         with ExitStack() as resources:
             opened = open_run(self.options, resources)
-            logs = self._logs = TensorBoardHook(opened.options, opened.journal)
+            logs = self._logs = TensorBoardHook(opened.options, opened.target.journal)
             resources.callback(logs.close)
-            assemble(self, opened, logs)
+            self.assemble(opened, logs)
             self._remote = RemoteControl(
-                self, opened.options, opened.journal, self.stopping, self.saves.requests
+                self, opened.options, opened.target.journal, self.stopping, self.saves.requests
             )
             # Each part is pushed before it starts, so that a part that fails while starting is
             # undone too. Signal handlers come last, so they are removed first when the run is

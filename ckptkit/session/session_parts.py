@@ -11,13 +11,15 @@ from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.journal import Journal
 from ckptkit.session.exactness import Exactness
 from ckptkit.session.hyperparameter_changes import HyperparameterChanges
+from ckptkit.session.opening import OpenedRun
 from ckptkit.session.options import RunOptions
 from ckptkit.session.phase import PhaseMachine, Stopwatch
 from ckptkit.session.progress import LoopProgress, RunProgress
 from ckptkit.session.resume import Resume
 from ckptkit.session.save_schedule import SaveSchedule
-from ckptkit.session.saver import Taken
+from ckptkit.session.saver import Saver, Taken
 from ckptkit.session.stopping import Stopping
+from ckptkit.session.tensorboard_hook import TensorBoardHook
 from ckptkit.session.tracked_state import TrackedState
 
 
@@ -47,6 +49,43 @@ class SessionParts:
     resume: Resume
     loop: LoopProgress
     stopping: Stopping
+
+    # -- creation
+
+    def assemble(self, opened: OpenedRun, logs: TensorBoardHook) -> None:
+        """Create the parts; none of them starts a thread or opens a file.
+
+        Args:
+            opened: the opened run. `tracked` is set already.
+            logs: the TensorBoard hook, which adds a point for each save.
+        """
+        options, target, phases = opened.options, opened.target, opened.phases
+        journal = target.journal
+        tracked, stopwatch = self.tracked, phases.stopwatch
+        self.options, self.journal, self.phases = options, journal, phases
+        self.progress = RunProgress(phases)
+        self.exactness = Exactness(options.exact, journal)
+        changes = HyperparameterChanges(options)
+        self.resume = Resume(options, journal, tracked, changes, self.exactness, stopwatch)
+        saver = Saver(options, target, tracked.tracker, stopwatch, logs.summaries.saved)
+        self.saves = SaveSchedule(
+            options,
+            journal,
+            saver,
+            self.progress,
+            self.exactness.inexact,
+            changes.recorded,
+        )
+        self.stopping = Stopping(self, options, journal, saver)
+        self.loop = LoopProgress(
+            options.state,
+            tracked.data,
+            self.progress,
+            phases,
+            journal,
+            self.save_if_due,
+            self.exactness.inexact,
+        )
 
     # -- state
 

@@ -23,7 +23,7 @@ from ckptkit.clock import SystemClock
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.ownership.claims import give_sign, list_claims
 from ckptkit.ownership.fence import FencedFiles, write_fence
-from ckptkit.ownership.machine import Machine, this_machine
+from ckptkit.ownership.process_lock import Machine, this_machine
 from ckptkit.ownership.run_lock import LEASE_SECS, RunLock
 from ckptkit.policies import KeepLatest
 from ckptkit.run.checkpoint_catalog import CheckpointIndex, list_checkpoints, list_shut_out

@@ -14,12 +14,12 @@ from ckptkit.errors import CorruptCheckpointError, StorageError
 from ckptkit.layout import RunLayout
 from ckptkit.run.architecture_file import (
     Architecture,
-    clean,
     encode,
     file_name,
     load,
     store,
 )
+from ckptkit.run.recover import clean_architectures
 from ckptkit.testing import FaultyFiles, PowerLoss, all_lost, nothing_lost
 
 
@@ -71,7 +71,7 @@ def test_refused_at_every_step_and_tried_again(layout):
         else:
             break
         assert load(layout, store(FaultyFiles(), layout, CONTENT)) == ARCHITECTURE
-        clean(FaultyFiles(), layout)
+        clean_architectures(FaultyFiles(), layout)
         (path,) = layout.architecture.iterdir()
         path.unlink()
         layout.architecture.rmdir()

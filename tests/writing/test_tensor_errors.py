@@ -15,7 +15,7 @@ START = """
     import ckptkit
     from ckptkit.run.manifest import TensorEntry
     from ckptkit.writing import tensor_file
-    from ckptkit.writing.tensor_errors import judging_tensorflow
+    from ckptkit.writing.tensor_file import judging_tensorflow
 
     here = Path(sys.argv[1])
     KEY = "model/weights/0"

@@ -12,7 +12,7 @@ from pathlib import Path
 from ckptkit.errors import CorruptCheckpointError, StorageError
 from ckptkit.layout import RunLayout
 from ckptkit.ownership.fence import FencedFiles
-from ckptkit.ownership.machine import Machine
+from ckptkit.ownership.process_lock import Machine
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.policies import KeepLatest, KeepPolicy
 from ckptkit.run import events
